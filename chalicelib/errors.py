@@ -1,0 +1,88 @@
+"""Every error Lazaretto raises on purpose. Nothing else lives here.
+
+LazarettoError
+├── InputError                      400  the caller's input is wrong; retrying is useless
+│   ├── RefusedPayloadError         400  an AWS payload no reader accepts: JSON path and reason
+│   ├── PolicyError                 400  a policy that must not load: file, line, reason, nearest name
+│   └── ParameterError              400  a query parameter: its name and what is allowed
+├── NotFoundError                   404  image, tag, repository or vulnerability unknown here
+├── ConflictError                   409  somebody else wrote first: read again
+├── SettingsError                   500  environment variables missing or wrong, all of them at once
+└── UpstreamError                   502  AWS or Slack did not answer as needed
+    ├── TransientError              503  throttled, timed out: try again later (`retry_after_seconds`)
+    ├── AbsentError                 502  AWS says the image, repository or scan does not exist
+    └── DeniedError                 502  AWS says our role may not
+"""
+
+from __future__ import annotations
+
+
+class LazarettoError(Exception):
+    status = 500
+
+
+class InputError(LazarettoError):
+    status = 400
+
+
+class RefusedPayloadError(InputError):
+    """`path` is a JSON path such as `$.detail.image-digest`."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, reason
+
+
+class PolicyError(InputError):
+    """`path` is the key inside the policy; `line` counts from 1 and is None when there is no text to point at."""
+
+    def __init__(self, path: str, reason: str, line: int | None = None, file: str | None = None) -> None:
+        where = ":".join(str(x) for x in (file, line) if x is not None)
+        super().__init__(f"{where}: {path}: {reason}" if where else f"{path}: {reason}")
+        self.path, self.reason, self.line, self.file = path, reason, line, file
+
+
+class ParameterError(InputError):
+    def __init__(self, parameter: str, reason: str) -> None:
+        super().__init__(f"{parameter}: {reason}")
+        self.parameter, self.reason = parameter, reason
+
+
+class NotFoundError(LazarettoError):
+    status = 404
+
+
+class ConflictError(LazarettoError):
+    status = 409
+
+
+class SettingsError(LazarettoError):
+    """`problems` lists each variable and what is wrong with it."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class UpstreamError(LazarettoError):
+    status = 502
+
+
+class TransientError(UpstreamError):
+    status = 503
+
+    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class AbsentError(UpstreamError):
+    """`what` is `image`, `repository` or `scan`."""
+
+    def __init__(self, what: str, message: str) -> None:
+        super().__init__(message)
+        self.what = what
+
+
+class DeniedError(UpstreamError):
+    pass
