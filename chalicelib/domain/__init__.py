@@ -1,0 +1,1 @@
+"""The rules of Lazaretto without I/O: no clock, no environment, no AWS. `now` is always an argument."""

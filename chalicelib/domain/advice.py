@@ -1,0 +1,106 @@
+"""What to do about a verdict, as lines for people; commands can be pasted into a shell. What it said is `alert.py`'s.
+
+A command is only offered where it exists and every word of it is harmless in a shell: image names and ids are data.
+What is said to be done in the registry is what was recorded, never what a policy asks for.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from chalicelib.domain.effect import EffectKind, Enforcement, Stage
+from chalicelib.domain.image import ImageRef
+from chalicelib.domain.top_finding import TopFinding
+from chalicelib.domain.verdict import Decision, Verdict
+from chalicelib.domain.waiver import BUILT_IN_RULES
+
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_/@-]{0,299}")
+_DONE = {
+    EffectKind.QUARANTINE: "quarantined",
+    EffectKind.BLOCK: "blocked",
+    EffectKind.RELEASE: "released",
+}
+
+
+class Situation(msgspec.Struct, frozen=True):
+    """The verdict that stands, and what was done to the image because of one (`enforcement` None: nothing).
+
+    `exists` False: the image is gone. `suppressing_excuses`: the policy lets Inspector's suppressions excuse.
+    """
+
+    ref: ImageRef
+    verdict: Verdict
+    findings: Sequence[TopFinding] = ()
+    enforcement: Enforcement | None = None
+    exists: bool = True
+    suppressing_excuses: bool = False
+
+
+def advise(situation: Situation) -> tuple[str, ...]:
+    """Lines, the first thing to do first."""
+    if situation.verdict.decision is Decision.ALLOW:
+        return ("Nothing: what was told before no longer holds.", *_registry(situation))
+    rules = {r.rule for r in situation.verdict.reasons if r.decision is not Decision.ALLOW}
+    lines = [*_scan(rules), *_upgrade(situation.findings), *_excuse(situation), *_doors(situation)]
+    return tuple(dict.fromkeys(lines))
+
+
+def _scan(rules: set[str]) -> Iterator[str]:
+    if "unscanned" in rules:
+        yield "No scan has come: see that a scanning rule covers the repository and that the image's type is supported."
+    if "stale" in rules:
+        yield "Have it scanned again: what is known of it is too old or no longer kept up to date."
+    if "child" in rules:
+        yield "Look at the images of this index: each has its own verdict."
+
+
+def _upgrade(findings: Sequence[TopFinding]) -> Iterator[str]:
+    fixed = [f for f in findings if f.package and f.fixed_version]
+    for finding in fixed:
+        yield f"Upgrade {finding.package} to {finding.fixed_version} ({finding.id})."
+    if fixed:
+        yield "Then rebuild on a current base image and push: the scan of the new image decides anew."
+    elif findings:
+        yield f"No fixed version of {findings[0].package or findings[0].id} is known yet: replace it, or do without it."
+
+
+def _excuse(situation: Situation) -> Iterator[str]:
+    """The rule that decided is ours to name; a word of Lazaretto's own is no rule that a policy could change."""
+    reason = next((r for r in situation.verdict.reasons if r.decision is situation.verdict.decision), None)
+    if reason is None or reason.rule in BUILT_IN_RULES or not _WORD.fullmatch(reason.rule):
+        return
+    accept = f"To accept it instead, change the rule {reason.rule} in the policy file and deploy (docs/policy.md)"
+    if reason.count and not situation.suppressing_excuses:
+        accept += "; suppressing it in Inspector does not excuse it here"
+    yield f"{accept}."
+
+
+def _doors(situation: Situation) -> Iterator[str]:
+    decision = situation.verdict.decision
+    if decision is not Decision.WARN:
+        yield "Until then the gates answer no to this image."
+        if situation.exists and situation.enforcement is None:
+            yield "In the registry nothing has been done to it: it can still be pulled from there."
+    yield from _registry(situation)
+    if decision.closes_doors and (command := _command("image", str(situation.ref))):
+        yield f"All about it: {command}"
+
+
+def _registry(situation: Situation) -> Iterator[str]:
+    done = situation.enforcement
+    if done is None or not situation.exists or done.kind not in _DONE:
+        return
+    how = f"{_DONE[done.kind]}{f' ({done.method})' if done.method else ''}"
+    if done.stage is Stage.DONE:
+        yield f"In the registry it was {how} at {done.at:%Y-%m-%d %H:%M:%S} UTC."
+    else:
+        yield f"In the registry it is being {how}, begun at {done.at:%Y-%m-%d %H:%M:%S} UTC and not confirmed yet."
+
+
+def _command(*words: str) -> str | None:
+    """None where a word is not what names and ids look like: nobody is to paste it."""
+    return shlex.join(("lazaretto", *words)) if all(_WORD.fullmatch(w) for w in words) else None

@@ -1,0 +1,54 @@
+"""What a verdict asks to be done, and what was done to the image itself. Pure; how, is for services."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from chalicelib.domain.verdict import Decision
+
+
+class EffectKind(StrEnum):
+    ALERT = "ALERT"
+    BLOCK = "BLOCK"
+    QUARANTINE = "QUARANTINE"
+    RELEASE = "RELEASE"
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """Something still to be done. `number` is the verdict's for alerts, the enforcement number for acts.
+
+    `decision` and `former` are the verdict announced and the one announced before it (None: nothing was).
+    `told`: the channels that have this alert already, although another one failed. `begun_at`: a worker has taken the
+    alert over then; another one waits until that one must be dead, unless it `released` it.
+    """
+
+    kind: EffectKind
+    number: int
+    wanted_at: datetime
+    decision: Decision | None = None
+    former: Decision | None = None
+    told: tuple[str, ...] = ()
+    begun_at: datetime | None = None
+    released: bool = False
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}#{self.number}"
+
+
+class Stage(StrEnum):
+    BEGUN = "BEGUN"
+    DONE = "DONE"
+
+
+class Enforcement(msgspec.Struct, frozen=True):
+    """What was last done to the image itself: begun is put before the call, done after the real state was read."""
+
+    kind: EffectKind
+    number: int
+    stage: Stage
+    at: datetime
+    method: str | None = None

@@ -1,0 +1,255 @@
+"""What an image is, how it is named, how far its scan got. No finding, no verdict lives here.
+
+Sources: ECR API reference (ImageDetail, ImageScanStatus), Inspector API reference (CoveredResource).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+REGISTRY = re.compile(r"[0-9]{12}|public/[a-z0-9][a-z0-9._-]{0,49}")
+REGION = re.compile(r"[a-z]{2,3}(-[a-z]+){1,3}-[0-9]{1,2}")
+REPOSITORY = re.compile(r"(?:[a-z0-9]+(?:[._-]+[a-z0-9]+)*/)*[a-z0-9]+(?:[._-]+[a-z0-9]+)*")
+PUBLIC_REGION = "us-east-1"
+_TEXT = re.compile(
+    r"(?:(?P<account>[0-9]{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?|public\.ecr\.aws/(?P<alias>[^/]+))"
+    r"/(?P<repository>[^@:]+)@(?P<digest>sha256:[0-9a-f]{64})"
+)
+
+
+class Repository(msgspec.Struct, frozen=True, order=True):
+    """A repository by registry (12-digit account, or `public/<alias>`), Region and name.
+
+    `region` is "" where a payload names none (most API responses); such a reference names nothing in the table.
+    """
+
+    registry: str
+    region: str
+    name: str
+
+    @property
+    def public(self) -> bool:
+        return self.registry.startswith("public/")
+
+    @property
+    def path(self) -> str:
+        """`<registry>/<region>/<name>`: the form used in the table's keys."""
+        return f"{self.registry}/{self.region}/{self.name}"
+
+    @property
+    def arn(self) -> str:
+        return f"arn:{partition(self.region)}:ecr:{self.region}:{self.registry}:repository/{self.name}"
+
+    def image(self, digest: str) -> ImageRef:
+        return ImageRef(self.registry, self.region, self.name, digest)
+
+
+class ImageRef(msgspec.Struct, frozen=True, order=True):
+    """One image: registry, Region, repository and digest. A tag is never an identity."""
+
+    registry: str
+    region: str
+    repository: str
+    digest: str
+
+    @property
+    def home(self) -> Repository:
+        return Repository(self.registry, self.region, self.repository)
+
+    @property
+    def path(self) -> str:
+        """`<registry>/<region>/<repository>@<digest>`: the form used in the table's keys."""
+        return f"{self.home.path}@{self.digest}"
+
+    @property
+    def arn(self) -> str:
+        """The ARN Inspector knows the image by (ListFindings `resourceId`)."""
+        return f"{self.home.arn}/{self.digest}"
+
+    def __str__(self) -> str:
+        """The canonical text, as docker would pull it."""
+        if self.home.public:
+            return f"public.ecr.aws/{self.registry.removeprefix('public/')}/{self.repository}@{self.digest}"
+        suffix = ".cn" if self.region.startswith("cn-") else ""
+        host = f"{self.registry}.dkr.ecr.{self.region}.amazonaws.com{suffix}"
+        return f"{host}/{self.repository}@{self.digest}"
+
+    @classmethod
+    def parse(cls, text: str) -> ImageRef:
+        """From the canonical text. Raises ValueError."""
+        if not (m := _TEXT.fullmatch(text)):
+            raise ValueError(f"not an image reference by digest: {text[:200]!r}")
+        if m["alias"]:
+            return cls(f"public/{m['alias']}", PUBLIC_REGION, m["repository"], m["digest"])
+        return cls(m["account"], m["region"], m["repository"], m["digest"])
+
+    @classmethod
+    def from_path(cls, path: str) -> ImageRef:
+        """From `path`: the inverse of the property. Raises ValueError."""
+        home, at, digest = path.rpartition("@")
+        parts = home.split("/")
+        width = 2 if parts[0] == "public" else 1
+        if not at or len(parts) < width + 2:
+            raise ValueError(f"not an image path: {path[:200]!r}")
+        return cls("/".join(parts[:width]), parts[width], "/".join(parts[width + 1 :]), digest)
+
+
+def partition(region: str) -> str:
+    if region.startswith("cn-"):
+        return "aws-cn"
+    return "aws-us-gov" if region.startswith("us-gov-") else "aws"
+
+
+class Source(StrEnum):
+    """Which scanner: ECR's own (BASIC) or Amazon Inspector (ENHANCED)."""
+
+    BASIC = "BASIC"
+    ENHANCED = "ENHANCED"
+
+
+class ScanState(StrEnum):
+    """Nothing but COMPLETE may ever be read as clean."""
+
+    PENDING = "PENDING"
+    IN_PROGRESS = "IN_PROGRESS"
+    COMPLETE = "COMPLETE"
+    FAILED = "FAILED"
+    UNSUPPORTED = "UNSUPPORTED"
+    EXPIRED = "EXPIRED"
+    ARCHIVED = "ARCHIVED"
+    UNAVAILABLE = "UNAVAILABLE"
+
+    @property
+    def lapsed(self) -> bool:
+        """There was or should have been a scan, and there is none to rely on now."""
+        return self in (ScanState.EXPIRED, ScanState.FAILED, ScanState.UNSUPPORTED, ScanState.UNAVAILABLE)
+
+
+class Scan(msgspec.Struct, frozen=True):
+    """How far the scan of one image got.
+
+    `reason` is AWS's word for the state (`SCAN_ELIGIBILITY_EXPIRED`, the status description, …), None if it gave none.
+    `scanned_at` is `imageScanCompletedAt` (basic) or `lastScannedAt` (enhanced): scan age counts from it.
+    """
+
+    state: ScanState = ScanState.PENDING
+    reason: str | None = None
+    source: Source | None = None
+    scanned_at: datetime | None = None
+
+
+class StorageStatus(StrEnum):
+    """`imageStatus` of DescribeImages. ACTIVATING: a restore is under way; neither pullable nor archivable."""
+
+    ACTIVE = "ACTIVE"
+    ARCHIVED = "ARCHIVED"
+    ACTIVATING = "ACTIVATING"
+
+
+class InUseState(StrEnum):
+    """NO needs every place that can pull to have been looked at; UNKNOWN is treated as running."""
+
+    YES = "YES"
+    NO = "NO"
+    UNKNOWN = "UNKNOWN"
+
+
+class InUse(msgspec.Struct, frozen=True):
+    """Whether the image runs: Inspector's `inUseCount` (None: it did not say) and `lastInUseAt`, seen at `seen_at`."""
+
+    state: InUseState = InUseState.UNKNOWN
+    count: int | None = None
+    last_at: datetime | None = None
+    seen_at: datetime | None = None
+
+
+class Kind(StrEnum):
+    """IMAGE is scanned itself; INDEX takes the worst of its children; ARTIFACT (signature, SBOM, …) has no verdict."""
+
+    IMAGE = "IMAGE"
+    INDEX = "INDEX"
+    ARTIFACT = "ARTIFACT"
+
+
+INDEX_MEDIA_TYPES = frozenset(
+    {
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+    }
+)
+IMAGE_MEDIA_TYPES = frozenset(
+    {
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+        "application/vnd.docker.distribution.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    }
+)
+CONTAINER_CONFIG_TYPES = frozenset(
+    {"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"}
+)
+
+
+class Child(msgspec.Struct, frozen=True):
+    """One manifest of an index. `platform` is `os/architecture[/variant]`, None where the index names none."""
+
+    digest: str
+    platform: str | None = None
+    artifact: bool = False
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What BatchGetImage says of one digest: its kind, the children of an index, the subject of a referrer."""
+
+    kind: Kind
+    media_type: str
+    children: tuple[Child, ...] = ()
+    subject: str | None = None
+
+
+class ImageDetail(msgspec.Struct, frozen=True):
+    """One row of DescribeImages. None is absent: `summary_counts` {} was given and empty, None was not given."""
+
+    ref: ImageRef
+    tags: tuple[str, ...] = ()
+    pushed_at: datetime | None = None
+    size_bytes: int | None = None
+    media_type: str | None = None
+    artifact_media_type: str | None = None
+    subject_digest: str | None = None
+    storage: StorageStatus = StorageStatus.ACTIVE
+    last_pulled_at: datetime | None = None
+    archived_at: datetime | None = None
+    activated_at: datetime | None = None
+    scan: Scan | None = None
+    summary_counts: dict[str, int] | None = None
+
+
+class RepositoryDetail(msgspec.Struct, frozen=True):
+    """One row of DescribeRepositories."""
+
+    repository: Repository
+    arn: str | None = None
+    created_at: datetime | None = None
+    tag_mutability: str | None = None
+    scan_on_push: bool | None = None
+    encryption: str | None = None
+    kms_key: str | None = None
+
+
+class Coverage(msgspec.Struct, frozen=True):
+    """One ECR image of Inspector's ListCoverage, or of an `Inspector2 Coverage` event (then without times)."""
+
+    ref: ImageRef
+    scan: Scan
+    active: bool
+    reason: str
+    tags: tuple[str, ...] = ()
+    last_in_use_at: datetime | None = None
+    in_use_count: int | None = None
+    pulled_at: datetime | None = None

@@ -1,0 +1,32 @@
+"""What a policy may ask about one image, its findings apart. Where it is read from is the services' business."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.domain.image import ImageRef, InUse, Kind, Scan
+from chalicelib.domain.verdict import Decision
+
+
+class ImageState(msgspec.Struct, frozen=True):
+    """`known_at`, when the image was first heard of, stands in for an unknown `pushed_at` in `unscanned.after_minutes`.
+
+    `listed`: there has been a complete listing of its findings; without one it is PENDING whatever `findings` holds.
+    `children`: of an INDEX, the decisions of its children that are images (PENDING for one not known yet).
+    `signed` None: not looked up.
+    """
+
+    ref: ImageRef
+    tags: tuple[str, ...] = ()
+    kind: Kind = Kind.IMAGE
+    pushed_at: datetime | None = None
+    known_at: datetime | None = None
+    architecture: str | None = None
+    platform: str | None = None
+    scan: Scan = Scan()
+    listed: bool = False
+    in_use: InUse = InUse()
+    signed: bool | None = None
+    children: tuple[Decision, ...] = ()

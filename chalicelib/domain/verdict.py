@@ -1,0 +1,95 @@
+"""A verdict: the decision about one image with every reason for it. How it is reached is `decision.py`'s business."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+WORST_KEPT = 3
+
+
+class Decision(StrEnum):
+    """ALLOW < WARN < PENDING < BLOCK < QUARANTINE; the strongest wins. PENDING: no usable scan yet."""
+
+    ALLOW = "ALLOW"
+    WARN = "WARN"
+    PENDING = "PENDING"
+    BLOCK = "BLOCK"
+    QUARANTINE = "QUARANTINE"
+
+    @property
+    def rank(self) -> int:
+        return _RANK[self]
+
+    @property
+    def closes_doors(self) -> bool:
+        return self in (Decision.BLOCK, Decision.QUARANTINE)
+
+
+_RANK = {d: i for i, d in enumerate(Decision)}
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why. `rule` is a rule's id, or one of the built-in words `pending`, `unscanned`, `stale`, `child`, `unreadable`.
+
+    `count` findings matched (0 for rules about the image itself), `critical` of them CRITICAL, `kev` of them known
+    exploited; `vulnerability_ids` worst first: all of them when fresh from `decide`, the three worst as stored.
+    `waived` names the waivers that excused findings this rule would have matched. `detail` is one sentence for people.
+    """
+
+    rule: str
+    decision: Decision
+    detail: str = ""
+    count: int = 0
+    critical: int = 0
+    kev: int = 0
+    vulnerability_ids: tuple[str, ...] = ()
+    waived: tuple[str, ...] = ()
+    enforce: str | None = None
+
+    def kept(self) -> Reason:
+        return msgspec.structs.replace(self, vulnerability_ids=self.vulnerability_ids[:WORST_KEPT])
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """`number` counts the verdicts of one image from 1; it rises when decision or reasons change materially.
+
+    `decided_at` is when this verdict was first reached, `policy_version` the policy that made it.
+    `suppressed` says how many findings Inspector's own suppression rules hide.
+    """
+
+    decision: Decision
+    reasons: tuple[Reason, ...]
+    policy_version: int
+    decided_at: datetime
+    number: int = 1
+    suppressed: int = 0
+
+    def kept(self) -> Verdict:
+        """As the header stores it: each reason with its three worst ids."""
+        return msgspec.structs.replace(self, reasons=tuple(r.kept() for r in self.reasons))
+
+    def same_as(self, other: Verdict | None) -> bool:
+        """Whether nothing a person would want to know has changed: decision, rules, and what they matched."""
+        return other is not None and self.decision is other.decision and _gist(self) == _gist(other)
+
+    def worse_than(self, former: Verdict | None) -> bool:
+        """Stronger, or as strong with a newly known exploited flaw or more matching CRITICALs."""
+        if former is None:
+            return True
+        if self.decision is not former.decision:
+            return self.decision.rank > former.decision.rank
+        return _sum(self, "kev") > _sum(former, "kev") or _sum(self, "critical") > _sum(former, "critical")
+
+
+def _gist(verdict: Verdict) -> tuple[tuple[object, ...], ...]:
+    return tuple(
+        (r.rule, r.decision, r.count, r.critical, r.kev, r.vulnerability_ids[:WORST_KEPT], r.waived)
+        for r in verdict.reasons
+    )
+
+
+def _sum(verdict: Verdict, name: str) -> int:
+    return sum(int(getattr(r, name)) for r in verdict.reasons)
