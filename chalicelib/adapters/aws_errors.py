@@ -1,0 +1,134 @@
+"""How botocore's errors become Lazaretto's: wrapped once, here, for every adapter. No call to AWS is made here.
+
+| AWS says | raised |
+|---|---|
+| throttled, 5xx, timed out, connection lost | TransientError (with `retry_after_seconds` where Retry-After is given) |
+| a condition failed, alone or in a transaction; a transaction is under way on the item | ConflictError |
+| access denied, token expired, no credentials | DeniedError |
+| repository, image or scan not found (ECR) | AbsentError(`repository`, `image`, `scan`) |
+| anything else | UpstreamError |
+
+Retries are botocore's business (`Config(retries=…)`); what arrives here was retried already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ResponseStreamingError,
+)
+
+from chalicelib.errors import AbsentError, ConflictError, DeniedError, TransientError, UpstreamError
+
+_LOST = (ConnectionError, HTTPClientError, IncompleteReadError, ResponseStreamingError)
+_THROTTLED = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "InternalFailure",
+        "InternalServerError",
+        "InternalServerException",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ServerException",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
+    }
+)
+_CONFLICT = frozenset({"ConditionalCheckFailedException", "TransactionConflictException"})
+_DENIED = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationTokenException",
+        "NotAuthorized",
+        "UnauthorizedOperation",
+        "UnrecognizedClientException",
+    }
+)
+_ABSENT = {
+    "ImageNotFoundException": "image",
+    "RepositoryNotFoundException": "repository",
+    "ScanNotFoundException": "scan",
+}
+_REASON_CONFLICT = frozenset({"ConditionalCheckFailed", "TransactionConflict"})
+_REASON_THROTTLED = frozenset({"ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"})
+
+
+@contextmanager
+def aws_call(what: str) -> Iterator[None]:
+    """Around one AWS call, or as a decorator of a function (not of a generator): `with aws_call("read the image"): …`.
+
+    `what` starts the message. What was raised by AWS stays reachable as `__cause__`, its code by `code_of`.
+    """
+    try:
+        yield
+    except ClientError as error:
+        raise _wrapped(what, error) from error
+    except _LOST as error:
+        raise TransientError(f"{what}: {error}") from error
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise DeniedError(f"{what}: {error}") from error
+    except BotoCoreError as error:
+        raise UpstreamError(f"{what}: {error}") from error
+
+
+def code_of(error: BaseException) -> str | None:
+    """AWS's error code of a wrapped (or bare) error; None where AWS did not answer."""
+    cause = error if isinstance(error, ClientError) else error.__cause__
+    return str(cause.response.get("Error", {}).get("Code", "")) or None if isinstance(cause, ClientError) else None
+
+
+def _wrapped(what: str, error: ClientError) -> ConflictError | UpstreamError:
+    code, text = code_of(error) or "", f"{what}: {error}"
+    if code == "TransactionCanceledException":
+        return _cancelled(text, error)
+    if code in _CONFLICT:
+        return ConflictError(text)
+    if code in _DENIED:
+        return DeniedError(text)
+    if code in _ABSENT:
+        return AbsentError(_ABSENT[code], text)
+    metadata = error.response.get("ResponseMetadata", {})
+    status = metadata.get("HTTPStatusCode", 0)
+    if code in _THROTTLED or status >= 500 or status == 429:
+        return TransientError(text, _retry_after(metadata.get("HTTPHeaders", {}).get("retry-after")))
+    return DeniedError(text) if status in (401, 403) else UpstreamError(text)
+
+
+def _cancelled(text: str, error: ClientError) -> ConflictError | UpstreamError:
+    """A condition that failed outweighs a throttle beside it: trying the same again cannot help."""
+    reasons = error.response.get("CancellationReasons", [])
+    codes = {str(reason.get("Code")) for reason in reasons if isinstance(reason, dict)}
+    if codes & _REASON_CONFLICT:
+        return ConflictError(f"{text} ({', '.join(sorted(codes & _REASON_CONFLICT))})")
+    return TransientError(text) if codes & _REASON_THROTTLED else UpstreamError(text)
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds only; a date is left to the caller's own back-off."""
+    return float(value) if value is not None and value.isdigit() else None

@@ -1,0 +1,52 @@
+"""One boto3 session and its clients, made when first asked for. No call to AWS is made here.
+
+A client costs 50 to 85 ms to make, so each (service, Region) is made once. Endpoints come from the environment as
+boto3 reads it (`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_<SERVICE>`). Retries are adaptive: AWS publishes no rates for
+most Describe and List calls, so the client slows down when it is throttled. Timeouts are short, because a message
+that was not handled comes back.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+CONNECT_TIMEOUT_SECONDS = 2
+READ_TIMEOUT_SECONDS = 20
+ATTEMPTS = 5
+USER_AGENT = "lazaretto"
+
+
+class Sessions:
+    """`region` None: the one boto3 finds in the environment. Safe to share between threads."""
+
+    def __init__(self, region: str | None = None, session: boto3.Session | None = None) -> None:
+        self.session = session or boto3.Session(region_name=region)
+        self._clients: dict[tuple[str, str | None, bool], Any] = {}
+        self._lock = Lock()
+
+    def client(self, service: str, region: str | None = None, *, validate: bool = True) -> Any:
+        """`validate` False spares botocore's check of parameters, which is 60 % of a hot write's cost."""
+        key = (service, region or self.session.region_name, validate)
+        with self._lock:
+            if key not in self._clients:
+                self._clients[key] = self.session.client(
+                    service,  # type: ignore[call-overload]
+                    region_name=key[1],
+                    config=_config(validate),
+                )
+            return self._clients[key]
+
+
+def _config(validate: bool) -> Config:
+    return Config(
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        read_timeout=READ_TIMEOUT_SECONDS,
+        retries={"mode": "adaptive", "total_max_attempts": ATTEMPTS},
+        parameter_validation=validate,
+        user_agent_extra=USER_AGENT,
+        tcp_keepalive=True,
+    )

@@ -1,0 +1,220 @@
+"""What the table's parts are called: attributes, keys, indexes; and how to create it. One source for code and template.
+
+What each item holds and what it costs is told by `findings_table.FindingsTable`. Attribute names are short because
+DynamoDB bills them with every item; they are constants here so that nobody has to remember them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.domain.finding import Severity
+from chalicelib.domain.image import ImageRef, Repository
+from chalicelib.domain.verdict import Decision
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+Item = dict[str, Any]
+
+PK, SK = "pk", "sk"
+BY_STATE, STATE_PK, STATE_SK = "by_state", "gsi_pk", "gsi_sk"
+BY_DUE, DUE_PK, DUE_SK = "by_due", "due_pk", "due_sk"
+SHARDS = 8
+
+# Headers and documents: says whose put it was.
+NONCE = "x"
+# Headers.
+VERSION, LOOKED_AT, LOOK_DUE_AT, HEADER_REST = "v", "la", "ld", "b"
+COUNTS, SCAN_STATE, ENFORCEMENT, TAGS, POLICY_VERSION, SKETCH = "c", "s", "e", "t", "p", "k"
+# Documents and their parts.
+REVISION, FINDINGS, PARTS, PUT_AT = "r", "f", "o", "at"
+# Tags.
+DIGEST, MOVED_AT, MOVES = "d", "m", "h"
+# Actions and the head of their chain.
+KIND, ACTOR, REASON, RECORD, NUMBER, CHAIN = "ki", "ac", "re", "rc", "n", "ch"
+# The catalogue.
+TEXTS, TEXTS_HASH, EPSS, EPSS_AT, KEV = "z", "zh", "ep", "ea", "kv"
+# Policy, waivers, snapshots, versions.
+BODY, WAIVERS_VERSION = "bd", "w"
+
+HEADER_ATTRIBUTES = (
+    PK, SK, VERSION, LOOKED_AT, LOOK_DUE_AT, HEADER_REST, COUNTS, SCAN_STATE, ENFORCEMENT, TAGS, POLICY_VERSION, SKETCH,
+    DUE_SK,
+)  # fmt: skip
+PROJECTED = (COUNTS, SCAN_STATE, ENFORCEMENT, TAGS, POLICY_VERSION, SKETCH, KIND, ACTOR, REASON)
+
+DOCUMENT, AUDIT_HEAD, REPOSITORY, KEV_FACT, NOW = "FINDINGS", "AUDIT_HEAD", "REPOSITORY", "#KEV", "NOW"
+VERSIONS_KEY = {PK: {"S": "VERSIONS"}, SK: {"S": NOW}}
+REPOSITORIES = "REPOSITORIES"
+POLICY, WAIVER, SUMMARY = "POLICY", "WAIVER", "SUMMARY"
+
+_WORST_FIRST = tuple(sorted(Decision, key=lambda d: -d.rank))
+_NONE_OPEN = len(Severity)
+_UNKNOWN_PUSH = "~"
+_LAST_SECOND = 9_999_999_999
+_MAX_ID_BYTES = 512
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def key(pk: str, sk: str) -> Item:
+    return {PK: {"S": pk}, SK: {"S": sk}}
+
+
+def nonce() -> Item:
+    """Makes a put unlike every other, of the same content too: see `Dynamo.put`."""
+    return {NONCE: {"B": secrets.token_bytes(4)}}
+
+
+def repository_pk(home: Repository) -> str:
+    return f"REPO#{home.path}"
+
+
+def header_key(ref: ImageRef) -> Item:
+    return key(repository_pk(ref.home), f"IMAGE#{ref.digest}")
+
+
+def document_key(ref: ImageRef) -> Item:
+    return key(f"IMAGE#{ref.path}", DOCUMENT)
+
+
+def tag_key(home: Repository, tag: str) -> Item:
+    return key(repository_pk(home), f"TAG#{tag}")
+
+
+def repository_key(home: Repository) -> Item:
+    return key(repository_pk(home), REPOSITORY)
+
+
+def audit_head_key(ref: ImageRef) -> Item:
+    return key(f"IMAGE#{ref.path}", AUDIT_HEAD)
+
+
+def action_key(ref: ImageRef, wanted_at: datetime, effect: str) -> Item:
+    return key(f"IMAGE#{ref.path}", f"ACTION#{wanted_at.astimezone(UTC).isoformat(timespec='microseconds')}#{effect}")
+
+
+def audit_day(at: datetime) -> tuple[str, str]:
+    """Partition of the index for a day's actions, and the moment as it stands in the sort key."""
+    at = at.astimezone(UTC)
+    return f"AUDIT#{at:%Y-%m-%d}", at.isoformat(timespec="microseconds")
+
+
+def fan_out_key() -> Item:
+    """How far the newest policy has been carried."""
+    return key(POLICY, "FAN_OUT")
+
+
+def summary_key(day: datetime | None = None) -> Item:
+    """Of the newest summary, or of the day's."""
+    return key(SUMMARY, NOW if day is None else f"DAY#{day.astimezone(UTC):%Y-%m-%d}")
+
+
+def vulnerability_pk(vulnerability_id: str) -> str:
+    """Keys end at 2,048 bytes: an id no database would give is kept by its hash."""
+    data = vulnerability_id.encode()
+    return f"VULN#{vulnerability_id if len(data) <= _MAX_ID_BYTES else hashlib.sha256(data).hexdigest()}"
+
+
+def repository_of(item: Item) -> Repository:
+    """From the keys of a header, tag or repository item."""
+    image = ImageRef.from_path(item[PK]["S"].partition("#")[2] + "@")
+    return image.home
+
+
+def image_of(item: Item) -> ImageRef:
+    """From the keys of a header."""
+    return repository_of(item).image(item[SK]["S"].partition("#")[2])
+
+
+def shard_of(ref: ImageRef) -> int:
+    return int(ref.digest.removeprefix("sha256:")[:2], 16) % SHARDS
+
+
+def state_pk(shard: int) -> str:
+    return f"STATE#{shard}"
+
+
+def state_sk(decision: Decision, worst: Severity | None, pushed_at: datetime | None) -> str:
+    """Worst first, and among equals the newest push first: the seconds count down. An unknown push comes last."""
+    severity = _NONE_OPEN if worst is None else worst.digit
+    pushed = _UNKNOWN_PUSH if pushed_at is None else f"{_LAST_SECOND - int(pushed_at.timestamp()):010d}"
+    return f"{_WORST_FIRST.index(decision)}{severity}#{pushed}"
+
+
+def read_state_sk(text: str) -> tuple[Decision, Severity | None, datetime | None]:
+    digits, _, pushed = text.partition("#")
+    severity = int(digits[1])
+    worst = None if severity == _NONE_OPEN else tuple(Severity)[severity]
+    at = None if pushed == _UNKNOWN_PUSH else datetime.fromtimestamp(_LAST_SECOND - int(pushed), UTC)
+    return _WORST_FIRST[int(digits[0])], worst, at
+
+
+def due_pk(shard: int) -> str:
+    return f"DUE#{shard}"
+
+
+def due_sk(at: datetime) -> str:
+    """Seconds since 1970, with the fraction where there is one: sorts as time does."""
+    micros = micros_of(at)
+    fraction = f".{micros % 1_000_000:06d}" if micros % 1_000_000 else ""
+    return f"{micros // 1_000_000:010d}{fraction}"
+
+
+def read_due_sk(text: str) -> datetime:
+    whole, _, fraction = text.partition(".")
+    return at_micros(int(whole or 0) * 1_000_000 + int(fraction.ljust(6, "0")))
+
+
+def number_of(at: datetime) -> str:
+    """A time as a DynamoDB number: seconds since 1970, six decimals at most."""
+    whole, _, fraction = due_sk(at).partition(".")
+    return f"{int(whole)}.{fraction.rstrip('0')}" if fraction else str(int(whole))
+
+
+def read_number(text: str) -> datetime:
+    return read_due_sk(text)
+
+
+def micros_of(at: datetime) -> int:
+    return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+def at_micros(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def table_definition(name: str) -> Item:
+    """The arguments of CreateTable."""
+    attributes = (PK, SK, STATE_PK, STATE_SK, DUE_PK, DUE_SK)
+    return {
+        "TableName": name,
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [{"AttributeName": a, "AttributeType": "S"} for a in attributes],
+        "KeySchema": _schema(PK, SK),
+        "GlobalSecondaryIndexes": [
+            {
+                "IndexName": BY_STATE,
+                "KeySchema": _schema(STATE_PK, STATE_SK),
+                "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": list(PROJECTED)},
+            },
+            {
+                "IndexName": BY_DUE,
+                "KeySchema": _schema(DUE_PK, DUE_SK),
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            },
+        ],
+    }
+
+
+def create_table(client: DynamoDBClient, name: str) -> None:
+    """For the local stack and tests; deployed tables come from the template. Waits until the table is there."""
+    client.create_table(**table_definition(name))
+    client.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+
+
+def _schema(partition: str, sort: str) -> list[dict[str, str]]:
+    return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]

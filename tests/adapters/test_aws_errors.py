@@ -1,0 +1,106 @@
+"""Every failure of AWS becomes one of ours, and keeps its cause."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import (
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ParamValidationError,
+    ReadTimeoutError,
+)
+
+from chalicelib.adapters.aws_errors import aws_call, code_of
+from chalicelib.errors import AbsentError, ConflictError, DeniedError, TransientError, UpstreamError
+
+
+def failed(code: str, status: int = 400, headers: dict[str, str] | None = None, **more: Any) -> ClientError:
+    response: Any = {
+        "Error": {"Code": code, "Message": "no"},
+        "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers or {}},
+        **more,
+    }
+    return ClientError(response, "Anything")
+
+
+def cancelled(*codes: str) -> ClientError:
+    return failed("TransactionCanceledException", CancellationReasons=[{"Code": c} for c in codes])
+
+
+def raised(error: Exception) -> BaseException:
+    with pytest.raises((ConflictError, UpstreamError)) as caught, aws_call("the call"):
+        raise error
+    assert caught.value.__cause__ is error
+    assert str(caught.value).startswith("the call")
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (failed("ThrottlingException"), TransientError),
+        (failed("ProvisionedThroughputExceededException"), TransientError),
+        (failed("AnythingNew", 503), TransientError),
+        (failed("AnythingNew", 429), TransientError),
+        (failed("ServerException", 500), TransientError),
+        (ReadTimeoutError(endpoint_url="https://example.org"), TransientError),
+        (ConnectTimeoutError(endpoint_url="https://example.org"), TransientError),
+        (EndpointConnectionError(endpoint_url="https://example.org"), TransientError),
+        (failed("ConditionalCheckFailedException"), ConflictError),
+        (failed("TransactionConflictException"), ConflictError),
+        (cancelled("None", "ConditionalCheckFailed"), ConflictError),
+        (cancelled("TransactionConflict", "None"), ConflictError),
+        (cancelled("ThrottlingError", "ConditionalCheckFailed"), ConflictError),
+        (cancelled("ThrottlingError", "None"), TransientError),
+        (failed("AccessDeniedException"), DeniedError),
+        (failed("AnythingNew", 403), DeniedError),
+        (failed("ExpiredTokenException"), DeniedError),
+        (NoCredentialsError(), DeniedError),
+    ],
+)
+def test_each_failure_says_whether_to_try_again(error: Exception, kind: type[Exception]) -> None:
+    assert type(raised(error)) is kind
+
+
+@pytest.mark.parametrize(
+    "error", [failed("ValidationException"), cancelled("ValidationError"), ParamValidationError(report="bad")]
+)
+def test_a_mistake_of_ours_is_not_tried_again(error: Exception) -> None:
+    assert type(raised(error)) is UpstreamError
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        ("ImageNotFoundException", "image"),
+        ("RepositoryNotFoundException", "repository"),
+        ("ScanNotFoundException", "scan"),
+    ],
+)
+def test_what_ecr_does_not_have_is_named(code: str, what: str) -> None:
+    error = raised(failed(code))
+    assert isinstance(error, AbsentError)
+    assert error.what == what
+
+
+def test_retry_after_is_kept_where_it_is_a_number_of_seconds() -> None:
+    wait = raised(failed("ThrottlingException", headers={"retry-after": "7"}))
+    assert isinstance(wait, TransientError)
+    assert wait.retry_after_seconds == 7
+    later = raised(failed("ThrottlingException", headers={"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}))
+    assert isinstance(later, TransientError)
+    assert later.retry_after_seconds is None
+
+
+def test_the_code_stays_readable() -> None:
+    assert code_of(raised(failed("KmsException"))) == "KmsException"
+    assert code_of(raised(NoCredentialsError())) is None
+
+
+def test_other_errors_pass_through() -> None:
+    with pytest.raises(KeyError), aws_call("the call"):
+        raise KeyError("ours")

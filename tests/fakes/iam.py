@@ -1,0 +1,181 @@
+"""IAM as far as our policies use it: which permission a call needs, and whether a rendered policy gives it.
+
+The recorder hears calls from botocore; nothing is sent from here. What is not understood fails the test that asks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from chalicelib.local.aws import ACCOUNT
+from chalicelib.local.stack import REGION
+
+TEMPLATE = json.loads((Path(__file__).parents[2] / ".chalice/resources.json").read_text())
+IN_TRANSACTIONS = {
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+    "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+}
+
+
+class Call(msgspec.Struct, frozen=True, order=True):
+    """A permission that a call needs. `keys`: the partition keys it names; `slack`: SlackSecretArn as it was then."""
+
+    function: str
+    action: str
+    resource: str
+    keys: tuple[str, ...] = ()
+    slack: str = ""
+
+
+# ---- what is called
+
+
+class Recorder:
+    """`function` None: whoever calls now is the test, not a handler. `forget` makes a function start cold: what another
+    one has read is not in its memory."""
+
+    def __init__(self, forget: Callable[[], None]) -> None:
+        self.function: str | None = None
+        self.forget = forget
+        self.slack = ""
+        self.calls: set[Call] = set()
+
+    def hear(self, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+        if self.function is None:
+            return
+        service = model.service_model.service_name
+        for operation, resource, keys in needed(service, model.name, params, context["client_region"]):
+            self.calls.add(Call(self.function, f"{service}:{operation}", resource, keys, self.slack))
+
+    def under(self, name: str, handler: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*arguments: Any) -> Any:
+            self.forget()
+            self.function = name
+            try:
+                return handler(*arguments)
+            finally:
+                self.function = None
+
+        return called
+
+
+def needed(
+    service: str, operation: str, params: dict[str, Any], region: str
+) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """The permissions a call needs, as the service authorization reference names their resources."""
+    match service:
+        case "dynamodb":
+            yield from needed_of_dynamodb(operation, params, region)
+        case "sqs":
+            yield operation, arn("sqs", region, params["QueueUrl"].rpartition("/")[2]), ()
+        case "sns":
+            yield operation, params["TopicArn"], ()
+        case "ecr" | "ecr-public":
+            place = region if service == "ecr" else ""
+            owner = params.get("registryId", ACCOUNT) if service == "ecr" else ACCOUNT
+            yield operation, f"arn:aws:{service}:{place}:{owner}:repository/{params['repositoryName']}", ()
+        case "secretsmanager":
+            yield operation, params["SecretId"], ()
+        case "ssm":
+            yield operation, params["Name"], ()
+        case "inspector2":
+            yield operation, "*", ()
+        case _:
+            raise AssertionError(f"{service}:{operation}: what permission does that need?")
+
+
+def needed_of_dynamodb(
+    operation: str, params: dict[str, Any], region: str
+) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    if operation == "TransactWriteItems":
+        for item in params["TransactItems"]:
+            ((kind, one),) = item.items()
+            yield from needed_of_dynamodb(IN_TRANSACTIONS[kind], one, region)
+        return
+    tables = [params["TableName"]] if "TableName" in params else list(params["RequestItems"])
+    index = f"/index/{params['IndexName']}" if "IndexName" in params else ""
+    place = params.get("Item") or params.get("Key") or {}
+    keys = (place["pk"]["S"],) if "pk" in place else ()
+    for table in tables:
+        yield operation, arn("dynamodb", region, f"table/{table}{index}"), keys
+
+
+def arn(service: str, region: str, name: str) -> str:
+    return f"arn:aws:{service}:{region}:{ACCOUNT}:{name}"
+
+
+# ---- what is allowed
+
+
+def refused(calls: list[Call], policy: dict[str, Any], cursor_secret: str) -> list[Call]:
+    rendered: dict[str, list[dict[str, Any]]] = {}
+    for slack in {call.slack for call in calls}:
+        names = {"SlackSecretArn": slack, "CursorSecret": cursor_secret}
+        rendered[slack] = [s for s in (render(s, names) for s in policy["Statement"]) if s]
+    return [call for call in calls if not any(allows(s, call) for s in rendered[call.slack])]
+
+
+def allows(statement: dict[str, Any], call: Call) -> bool:
+    assert statement["Effect"] == "Allow"
+    return (
+        call.action in listed(statement["Action"])
+        and any(fnmatchcase(call.resource, pattern) for pattern in listed(statement["Resource"]))
+        and all(fits(kind, test, call) for kind, test in statement.get("Condition", {}).items())
+    )
+
+
+def fits(kind: str, test: dict[str, list[str]], call: Call) -> bool:
+    assert (kind, *test) == ("ForAllValues:StringEquals", "dynamodb:LeadingKeys"), "a condition not understood here"
+    return bool(call.keys) and set(call.keys) <= set(test["dynamodb:LeadingKeys"])
+
+
+def render(value: Any, names: dict[str, str]) -> Any:
+    """As CloudFormation does, for stage `dev`. `names`: values of parameters, and of what has a random name."""
+    match value:
+        case {"Ref": "AWS::NoValue"}:
+            return None
+        case {"Ref": str(name)}:
+            return names[name] if name in names else arn_of(name)
+        case {"Fn::GetAtt": [str(name), "Arn"]}:
+            return arn_of(name)
+        case {"Fn::Sub": str(text)}:
+            fixed = {
+                "AWS::Partition": "aws",
+                "AWS::Region": REGION,
+                "AWS::AccountId": ACCOUNT,
+                "Table.Arn": arn_of("Table"),
+            }
+            for name, said in fixed.items():
+                text = text.replace(f"${{{name}}}", said)
+            return text
+        case {"Fn::If": ["HasSlack", then, otherwise]}:
+            return render(then if names["SlackSecretArn"] else otherwise, names)
+        case {"Fn::Select": [int(n), {"Fn::Split": [str(by), source]}]}:
+            return render(source, names).split(by)[n]
+        case dict():
+            return {key: render(one, names) for key, one in value.items()}
+        case list():
+            return [render(one, names) for one in value]
+    return value
+
+
+def arn_of(name: str) -> str:
+    resource = TEMPLATE["Resources"][name]
+    service, prefix, key = {
+        "AWS::DynamoDB::Table": ("dynamodb", "table/", "TableName"),
+        "AWS::SQS::Queue": ("sqs", "", "QueueName"),
+        "AWS::SNS::Topic": ("sns", "", "TopicName"),
+    }[resource["Type"]]
+    return arn(service, REGION, prefix + resource["Properties"][key]["Fn::Sub"].replace("${Stage}", "dev"))
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

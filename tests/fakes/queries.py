@@ -1,0 +1,239 @@
+"""The reads of the API in memory, and a house around them. Keeps the contract of `chalicelib.api.reads`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from chalicelib.adapters.policy_file import default_policy
+from chalicelib.api.walk import place_of_row
+from chalicelib.domain.document import FindingsDocument
+from chalicelib.domain.finding import Finding, Severity
+from chalicelib.domain.header import Enforcement, Header, Rules, count_open, in_sketch, sketch_of
+from chalicelib.domain.image import ImageRef, Repository, ScanState
+from chalicelib.domain.verdict import Decision
+from chalicelib.services.ports import ActionRecord
+
+NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
+
+
+class Row(msgspec.Struct, frozen=True):
+    ref: ImageRef
+    decision: Decision
+    worst: Severity | None
+    counts: tuple[int, ...] | None
+    scan_state: ScanState
+    enforcement: Enforcement | None
+    tags: tuple[str, ...]
+    policy_version: int
+    sketch: bytes
+    pushed_at: datetime | None
+
+
+class Move(msgspec.Struct, frozen=True):
+    at: datetime
+    digest: str | None
+
+
+class TagRow(msgspec.Struct, frozen=True):
+    tag: str
+    digest: str | None
+    moved_at: datetime
+    moves: tuple[Move, ...] = ()
+
+
+class RepositoryRow(msgspec.Struct, frozen=True):
+    repository: Repository
+    facts: dict[str, Any] = {}
+
+
+class Facts(msgspec.Struct, frozen=True):
+    source: str
+    title: str | None
+    description: str | None
+    url: str | None
+    references: tuple[str, ...]
+    cvss_vector: str | None
+    related_ids: tuple[str, ...]
+    epss: float | None
+    epss_at: datetime | None
+    kev: bool | None
+    kev_at: datetime | None
+
+
+class ActionRow(msgspec.Struct, frozen=True):
+    record: ActionRecord
+    number: int
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    at: datetime
+    content: bytes
+
+
+class Page(msgspec.Struct, frozen=True):
+    items: tuple[Any, ...]
+    after: str | None
+
+
+class FakeQueries:
+    """`reads` counts the documents read, so that a test can see what a question costs."""
+
+    def __init__(self) -> None:
+        self.stored: dict[ImageRef, Header] = {}
+        self.documents: dict[ImageRef, FindingsDocument] = {}
+        self.texts: dict[str, tuple[Facts, ...]] = {}
+        self.tag_rows: dict[Repository, dict[str, TagRow]] = {}
+        self.homes: dict[Repository, dict[str, Any]] = {}
+        self.records: dict[ImageRef, tuple[ActionRecord, ...]] = {}
+        self.snapshot: Snapshot | None = None
+        self.read: list[ImageRef] = []
+
+    def add(self, header: Header, findings: Sequence[Finding] = ()) -> Header:
+        """Stores an image with its findings; its tags and its repository are known with it."""
+        ref = header.ref
+        header = msgspec.structs.replace(
+            header,
+            revision=1,
+            exists=True,
+            counts=count_open(findings),
+            sketch=sketch_of(findings),
+            suppressed=sum(f.status == "SUPPRESSED" for f in findings),
+        )
+        self.stored[ref] = header
+        self.documents[ref] = FindingsDocument(ref, 1, tuple(findings))
+        self.homes.setdefault(ref.home, {})
+        for tag in header.tags:
+            self.tag_rows.setdefault(ref.home, {})[tag] = TagRow(tag, ref.digest, NOW, (Move(NOW, ref.digest),))
+        for finding in findings:
+            self.texts.setdefault(finding.vulnerability_id, (_facts(finding),))
+        return header
+
+    def header(self, ref: ImageRef) -> Header | None:
+        return self.stored.get(ref)
+
+    def headers(self, refs: Iterable[ImageRef]) -> dict[ImageRef, Header]:
+        return {ref: self.stored[ref] for ref in refs if ref in self.stored}
+
+    def document(self, ref: ImageRef) -> FindingsDocument:
+        self.read.append(ref)
+        return self.documents.get(ref, FindingsDocument(ref))
+
+    def with_texts(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+        return tuple(msgspec.structs.replace(f, title=f.title or f"About {f.vulnerability_id}") for f in findings)
+
+    def images(
+        self,
+        *,
+        registry: str | None = None,
+        region: str | None = None,
+        repository: str | None = None,
+        after: str | None = None,
+        limit: int,
+    ) -> Page:
+        def meant(ref: ImageRef) -> bool:
+            return registry in (None, ref.registry) and region in (None, ref.region)
+
+        rows = [r for r in self.all_rows() if meant(r.ref) and repository in (None, r.ref.repository)]
+        return _page(rows, after, limit)
+
+    def all_rows(self) -> list[Row]:
+        rows = [_row(h) for h in self.stored.values() if h.exists]
+        return sorted(rows, key=place_of_row)
+
+    def tags(self, repository: Repository, after: str | None, limit: int) -> Page:
+        return _page(sorted(self.tag_rows.get(repository, {}).values(), key=lambda t: t.tag), after, limit)
+
+    def tag(self, repository: Repository, tag: str) -> str | None:
+        row = self.tag_rows.get(repository, {}).get(tag)
+        return row.digest if row else None
+
+    def vulnerability(self, vulnerability_id: str) -> tuple[Facts, ...]:
+        return self.texts.get(vulnerability_id, ())
+
+    def affected(self, vulnerability_id: str, after: str | None, limit: int) -> Page:
+        return _page([r for r in self.all_rows() if in_sketch(r.sketch, vulnerability_id)], after, limit)
+
+    def confirm(self, ref: ImageRef, vulnerability_id: str) -> tuple[Finding, ...]:
+        found = self.document(ref).findings
+        return tuple(f for f in found if vulnerability_id in (f.vulnerability_id, *f.related_ids))
+
+    def repositories(self, after: str | None, limit: int) -> Page:
+        return _page([RepositoryRow(r, f) for r, f in sorted(self.homes.items())], after, limit)
+
+    def repository(self, repository: Repository) -> RepositoryRow | None:
+        return RepositoryRow(repository, self.homes[repository]) if repository in self.homes else None
+
+    def actions(self, ref: ImageRef) -> tuple[ActionRow, ...]:
+        return tuple(ActionRow(record, n) for n, record in enumerate(self.records.get(ref, ()), 1))
+
+    def read_snapshot(self) -> Snapshot | None:
+        return self.snapshot
+
+    def put_snapshot(self, content: bytes, at: datetime) -> None:
+        self.snapshot = Snapshot(at, content)
+
+
+class FakeRules:
+    def __init__(self) -> None:
+        self.rules = Rules(default_policy(), (), 3, 1)
+
+    def current(self) -> Rules:
+        return self.rules
+
+
+class FakeClock:
+    def __init__(self, at: datetime = NOW) -> None:
+        self.at = at
+
+    def now(self) -> datetime:
+        return self.at
+
+
+class FakeHouse:
+    def __init__(self, queries: Any = None) -> None:
+        self.queries = queries or FakeQueries()
+        self.table = self.queries
+        self.rules = FakeRules()
+        self.clock = FakeClock()
+        self.cursor_secrets: tuple[str, ...] = ("first-secret",)
+
+
+def _page(rows: Sequence[Any], after: str | None, limit: int) -> Page:
+    start = int(after or 0)
+    end = start + limit
+    return Page(tuple(rows[start:end]), str(end) if end < len(rows) else None)
+
+
+def _row(header: Header) -> Row:
+    return Row(
+        header.ref,
+        header.decision,
+        header.worst,
+        header.known_counts,
+        header.scan.state,
+        header.enforcement,
+        header.tags[:3],
+        header.policy_version,
+        header.sketch,
+        header.pushed_at,
+    )
+
+
+def _facts(finding: Finding) -> Facts:
+    return Facts(
+        finding.vulnerability_source or "NVD",
+        finding.title,
+        finding.description,
+        finding.url,
+        finding.references,
+        finding.cvss_vector,
+        finding.related_ids,
+        finding.epss,
+        NOW,
+        finding.kev,
+        NOW,
+    )

@@ -1,0 +1,141 @@
+"""The table in memory: keeps the contract of `services.ports.Table` as the adapter does on DynamoDB.
+
+Documents go through the adapter's packing, so that what comes back is what would come back from AWS. The same tests run
+over both (`tests/adapters/test_findings_table.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.adapters.packing import stored_form
+from chalicelib.adapters.table_schema import shard_of
+from chalicelib.adapters.tag_moves import Move, points_at, tag_move, with_move
+from chalicelib.domain.document import FindingsDocument
+from chalicelib.domain.finding import Finding
+from chalicelib.domain.header import Header
+from chalicelib.domain.image import ImageRef, Repository
+from chalicelib.errors import ConflictError
+from chalicelib.services.ports import ActionRecord, FanOut, Stored, TagMove
+
+
+class FakeTable:
+    """`versions` (policy, waivers) is for the test to set; `writes` counts the writes that succeeded, by method."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self.headers: dict[ImageRef, Header] = {}
+        self.documents: dict[ImageRef, FindingsDocument] = {}
+        self.vulnerabilities: dict[tuple[str, str | None], Finding] = {}
+        self.kev: dict[str, tuple[bool | None, datetime]] = {}
+        self.moves: dict[tuple[Repository, str], tuple[Move, ...]] = {}
+        self.repositories: dict[Repository, dict[str, object]] = {}
+        self.actions: dict[ImageRef, list[ActionRecord]] = {}
+        self.versions = (0, 0)
+        self.fan_out: FanOut | None = None
+        self.snapshot: tuple[datetime, bytes] | None = None
+        self.writes: dict[str, int] = {}
+
+    def read_headers(self, refs: Iterable[ImageRef]) -> dict[ImageRef, Stored]:
+        wanted = dict.fromkeys(refs)
+        return {
+            ref: Stored(self.headers[ref], self.read_document(ref).revision) for ref in wanted if ref in self.headers
+        }
+
+    def put_header(self, header: Header) -> Header:
+        former = self.headers.get(header.ref)
+        if header.version != (former.version if former else 0):
+            raise ConflictError(f"{header.ref}: version {header.version} is not what is stored")
+        self._count("put_header")
+        self.repositories.setdefault(header.ref.home, {})
+        self.headers[header.ref] = msgspec.structs.replace(header, version=header.version + 1)
+        return self.headers[header.ref]
+
+    def mark_look(self, ref: ImageRef, version: int, due_at: datetime) -> None:
+        former = self.headers.get(ref)
+        if version != (former.version if former else 0):
+            raise ConflictError(f"{ref}: version {version} is not what is stored")
+        self._count("mark_look")
+        former = former or Header(ref=ref, known_at=self._now())
+        self.headers[ref] = msgspec.structs.replace(former, version=version + 1, look_due_at=due_at)
+
+    def headers_of(self, repository: Repository) -> Iterator[Header]:
+        yield from sorted((h for h in self.headers.values() if h.ref.home == repository), key=lambda h: h.ref.digest)
+
+    def due(self, shard: int, before: datetime) -> Sequence[ImageRef]:
+        found = [(h.due_at, h.ref) for h in self.headers.values() if h.due_at is not None and h.due_at <= before]
+        return [ref for _, ref in sorted(found) if shard_of(ref) == shard]
+
+    def read_document(self, ref: ImageRef) -> FindingsDocument:
+        return self.documents.get(ref, FindingsDocument(ref))
+
+    def put_document(self, document: FindingsDocument, former: FindingsDocument) -> FindingsDocument:
+        put = msgspec.structs.replace(document, revision=former.revision + 1)
+        if former.revision != self.read_document(document.ref).revision:
+            raise ConflictError(f"{document.ref}: revision {former.revision} is not what is stored")
+        self._count("put_document")
+        self.documents[document.ref] = stored_form(put)
+        return put
+
+    def keep_vulnerabilities(self, findings: Iterable[Finding]) -> None:
+        self.vulnerabilities.update({(f.vulnerability_id, f.vulnerability_source): f for f in findings})
+
+    def read_kev(self, vulnerability_ids: Iterable[str]) -> dict[str, tuple[bool | None, datetime]]:
+        return {i: self.kev[i] for i in vulnerability_ids if i in self.kev}
+
+    def keep_kev(self, facts: Mapping[str, bool | None], at: datetime) -> None:
+        self.kev.update({i: (kev, at) for i, kev in facts.items()})
+
+    def move_tag(
+        self, repository: Repository, tag: str, digest: str | None, at: datetime, *, settles_tie: bool = False
+    ) -> TagMove:
+        before = self.moves.get((repository, tag), ())
+        after = with_move(before, digest, at, settles_tie=settles_tie)
+        if after == before:
+            return tag_move(tag, before, moved=False)
+        self._count("move_tag")
+        self.moves[repository, tag] = after
+        return tag_move(tag, after, moved=points_at(after) != points_at(before))
+
+    def read_tag(self, repository: Repository, tag: str) -> str | None:
+        return points_at(self.moves.get((repository, tag), ()))
+
+    def keep_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
+        stored = self.repositories.setdefault(repository, {})
+        for name, value in facts.items():
+            former = stored.get(name)
+            if value is None:
+                stored.pop(name, None)
+            elif not (isinstance(former, datetime) and isinstance(value, datetime) and value <= former):
+                stored[name] = value
+
+    def record_action(self, record: ActionRecord) -> bool:
+        if self.action_at(record.ref, record.effect, record.wanted_at) is not None:
+            return False
+        self._count("record_action")
+        self.actions.setdefault(record.ref, []).append(record)
+        return True
+
+    def action_at(self, ref: ImageRef, effect: str, wanted_at: datetime) -> datetime | None:
+        found = (r.at for r in self.actions.get(ref, ()) if (r.effect, r.wanted_at) == (effect, wanted_at))
+        return next(found, None)
+
+    def put_snapshot(self, content: bytes, at: datetime) -> None:
+        if self.snapshot is None or self.snapshot[0] < at:
+            self.snapshot = (at, content)
+
+    def read_versions(self) -> tuple[int, int]:
+        return self.versions
+
+    def _count(self, method: str) -> None:
+        self.writes[method] = self.writes.get(method, 0) + 1
+
+    def read_fan_out(self) -> FanOut | None:
+        return self.fan_out
+
+    def put_fan_out(self, fan_out: FanOut) -> None:
+        self._count("put_fan_out")
+        self.fan_out = fan_out
