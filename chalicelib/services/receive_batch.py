@@ -1,0 +1,133 @@
+"""Receive a batch of messages: group them by image, read the headers together, hand each group to its use case.
+
+One message that cannot be handled fails alone. What only needs another moment is put back with a delay and `attempt`
++ 1, so that the queue's receives are spent by refusals only; a crash means redelivery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import msgspec
+
+from chalicelib.domain.event import (
+    Action,
+    ApiCall,
+    CoverageChanged,
+    FindingChanged,
+    ImageAction,
+    LifecycleRan,
+    PulledThrough,
+    ReferrerAction,
+    Replicated,
+    ScanFinished,
+    ScanResourceChanged,
+    TaskChanged,
+)
+from chalicelib.domain.image import ImageRef, Kind
+from chalicelib.domain.message import Again, Age, Decide, Delivery, Look, Message
+from chalicelib.errors import ConflictError, TransientError
+from chalicelib.services.assess_image import assess_image
+from chalicelib.services.explain_pull_failure import explain_pull_failure
+from chalicelib.services.ports import House, Stored
+from chalicelib.services.record_push import record_push
+from chalicelib.services.record_setting import record_setting
+
+FIRST_DELAY_SECONDS = 5.0
+LONGEST_DELAY_SECONDS = 600.0
+MOST_ATTEMPTS = 60
+Failures = dict[str, BaseException]
+
+
+def receive_batch(deliveries: Sequence[Delivery], house: House) -> Failures:
+    """Handles all messages and returns those that failed, by message id, with what went wrong."""
+    failures: Failures = {}
+    groups: dict[ImageRef, list[Delivery]] = {}
+    for delivery in deliveries:
+        ref = _assessed(delivery)
+        if ref is None:
+            _guarded([delivery], partial(_record, delivery, house), house, failures)
+        else:
+            groups.setdefault(ref, []).append(delivery)
+    everything = [d for group in groups.values() for d in group]
+    stored: dict[ImageRef, Stored] = {}
+    if not _guarded(everything, lambda: stored.update(house.table.read_headers(groups)), house, failures):
+        return failures
+    for ref, group in groups.items():
+        _guarded(group, partial(assess_image, ref, group, stored.get(ref), house), house, failures)
+    return failures
+
+
+def _guarded(group: Sequence[Delivery], handle: Callable[[], None], house: House, failures: Failures) -> bool:
+    """Runs `handle` for the group. Puts it back when it only needs time; whatever else goes wrong fails it alone."""
+    try:
+        handle()
+    except (TransientError, ConflictError) as e:
+        failures.update({d.message_id: e for d in group if not _put_back(d, e, house)})
+        return False
+    except Exception as e:  # noqa: BLE001 - the edge of a batch: one bad message must never take the others with it
+        failures.update(dict.fromkeys((d.message_id for d in group), e))
+        return False
+    return True
+
+
+def _put_back(delivery: Delivery, why: TransientError | ConflictError, house: House) -> bool:
+    """Sends the message again, later, with `attempt` + 1. False: too often already, or the queue does not take it."""
+    if delivery.attempt >= MOST_ATTEMPTS:
+        return False
+    attempt = delivery.attempt + 1
+    asked = why.retry_after_seconds if isinstance(why, TransientError) else None
+    delay = asked or min(FIRST_DELAY_SECONDS * 2 ** min(delivery.attempt, 8), LONGEST_DELAY_SECONDS)
+    message: Message
+    if isinstance(delivery.body, Look | Decide | Age):
+        message = msgspec.structs.replace(delivery.body, attempt=attempt)
+    else:
+        message = Again(delivery.raw or {}, attempt, delivery.redriven)
+    try:
+        house.outbox.send("scans", message, delay)
+    except TransientError:
+        return False
+    return True
+
+
+def _assessed(delivery: Delivery) -> ImageRef | None:
+    """The image whose findings or decision the message is about; None for everything else."""
+    match delivery.body:
+        case FindingChanged(row=row):
+            return row.image.ref
+        case ScanFinished(ref=ref) | Look(ref=ref) | Decide(ref=ref) | Age(ref=ref):
+            return ref
+        case CoverageChanged(coverage=coverage):
+            return coverage.ref
+    return None
+
+
+def _record(delivery: Delivery, house: House) -> None:
+    """What changes the registry rather than the findings of an image."""
+    match delivery.body:
+        case ImageAction() as event:
+            record_push(event, delivery, house)
+        case ReferrerAction() as event:
+            record_push(_as_push(event.ref, event.action, event), delivery, house, Kind.ARTIFACT)
+        case PulledThrough(ref=ImageRef() as ref) as event if event.status == "SUCCESS":
+            record_push(_as_push(ref, Action.PUSH, event), delivery, house)
+        case Replicated(result="SUCCESS") as event:
+            record_push(_as_push(event.ref, Action.PUSH, event), delivery, house)
+        case LifecycleRan(dry_run=False) as event:
+            for expiry in event.expiries:
+                gone = ImageAction(
+                    event.repository.image(expiry.digest), Action.DELETE, "SUCCESS", event.time, event.event_id
+                )
+                record_push(gone, delivery, house)
+        case ScanResourceChanged() | ApiCall() | PulledThrough() | Replicated() as event:
+            record_setting(event, delivery, house)
+        case TaskChanged() as event:
+            explain_pull_failure(event, house)
+
+
+def _as_push(ref: ImageRef, action: str, event: ReferrerAction | PulledThrough | Replicated) -> ImageAction:
+    media_type = event.media_type if isinstance(event, ReferrerAction) else None
+    artifact_type = event.artifact_media_type if isinstance(event, ReferrerAction) else None
+    result = event.result if isinstance(event, ReferrerAction | Replicated) else "SUCCESS"
+    return ImageAction(ref, action, result, event.time, event.event_id, event.tag, media_type, artifact_type)

@@ -1,0 +1,63 @@
+"""Record what happened to a repository rather than to one image: made, deleted, other rules, other settings.
+
+What is recorded here is what sweeps and posture act on; a deleted repository takes its images with it at once.
+"""
+
+from __future__ import annotations
+
+from chalicelib.domain.event import Action, ApiCall, ImageAction, PulledThrough, Replicated, ScanResourceChanged
+from chalicelib.domain.message import Delivery
+from chalicelib.services.ports import ActionRecord, House
+from chalicelib.services.record_push import record_push
+
+Setting = ApiCall | ScanResourceChanged | PulledThrough | Replicated
+
+
+def record_setting(event: Setting, delivery: Delivery, house: House) -> None:
+    """Keeps what the event says with its repository. Raises TransientError: put it back with a delay."""
+    match event:
+        case ScanResourceChanged():
+            for rule in event.rules:
+                facts = {"scan_frequency": rule.frequency, "scan_frequency_at": event.time}
+                house.table.keep_repository(rule.repository, facts)
+        case PulledThrough():
+            failure = f"{event.failure_code or event.status}: {event.failure_reason or ''}".strip(": ")
+            house.table.keep_repository(event.repository, {"pull_through_failure": failure, "failed_at": event.time})
+        case Replicated():
+            _replication_failed(event, house)
+        case ApiCall():
+            _called(event, delivery, house)
+
+
+def _called(event: ApiCall, delivery: Delivery, house: House) -> None:
+    """A call that failed changed nothing; a registry-wide one has no repository to be kept with.
+
+    Times only move later, so in whatever order the calls are heard: deleted is what was deleted after it was created.
+    """
+    if event.error_code is not None or event.repository is None:
+        return
+    facts: dict[str, object] = {"changed_by": event.actor, "changed_call": event.name, "changed_at": event.time}
+    if event.name == "CreateRepository":
+        facts |= {"created_at": event.time}
+    if event.name == "DeleteRepository":
+        facts |= {"deleted_at": event.time}
+    house.table.keep_repository(event.repository, facts)
+    if event.name == "DeleteRepository":
+        for header in house.table.headers_of(event.repository):
+            gone = ImageAction(header.ref, Action.DELETE, "SUCCESS", event.time, event.event_id)
+            record_push(gone, delivery, house)
+
+
+def _replication_failed(event: Replicated, house: House) -> None:
+    """The image named is not there: the record is all there is of it until the replication check looks."""
+    house.table.record_action(
+        ActionRecord(
+            ref=event.ref,
+            effect=f"REPLICATION#{event.source_registry}/{event.source_region}",
+            wanted_at=event.time,
+            kind="REPLICATION_FAILED",
+            actor="system",
+            reason=f"replication from {event.source_registry} in {event.source_region} ended {event.result}",
+            at=house.clock.now(),
+        )
+    )

@@ -1,0 +1,36 @@
+"""Make one image's header say of a tag what the tag's item says."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+
+from chalicelib.domain.header import Header
+from chalicelib.domain.image import ImageRef
+from chalicelib.domain.message import Delivery
+from chalicelib.services.ports import House
+from chalicelib.services.update_header import update_header
+
+
+def settle_tag(ref: ImageRef, tag: str, delivery: Delivery, house: House) -> None:
+    """The item is read once more after the header was put: of two workers with two moves of one tag, the one that
+    comes last leaves both images right. An image that does not exist holds no tag."""
+    has = holds_tag(ref, tag, house)
+    while True:
+        header = update_header(ref, partial(with_tag, tag=tag, has=has), delivery, house)
+        if has and not header.exists and header.existence_at is not None:
+            house.table.move_tag(ref.home, tag, None, header.existence_at, settles_tie=True)
+        still = holds_tag(ref, tag, house)
+        if still is has or not header.exists:
+            return
+        has = still
+
+
+def holds_tag(ref: ImageRef, tag: str, house: House) -> bool:
+    return house.table.read_tag(ref.home, tag) == ref.digest
+
+
+def with_tag(header: Header, tag: str, has: bool) -> Header:
+    tags = {*header.tags, tag} if has and header.exists else {*header.tags} - {tag}
+    return msgspec.structs.replace(header, tags=tuple(sorted(tags)))

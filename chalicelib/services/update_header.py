@@ -1,0 +1,77 @@
+"""Update one header by what its registry says: read, change, decide, put, until no other writer is in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.domain.document import FindingsDocument
+from chalicelib.domain.header import Header, is_freed
+from chalicelib.domain.image import ImageRef, Kind
+from chalicelib.domain.message import Delivery, Look
+from chalicelib.errors import ConflictError, TransientError
+from chalicelib.services.decide_image import decide_image
+from chalicelib.services.ports import House, Stored
+from chalicelib.services.send_effects import send_effects
+
+CONFLICTS = 10
+
+
+def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: Delivery, house: House) -> Header:
+    """`change` may be called more than once. Where it changes nothing, nothing is written; returns what then is stored.
+
+    An image that came back (pushed again, restored) or left its archive is looked at after `settle`. Raises
+    TransientError when other writers are faster again and again.
+    """
+    rules = house.rules.current()
+    for _ in range(CONFLICTS):
+        now = house.clock.now()
+        stored = house.table.read_headers([ref]).get(ref)
+        before = stored.header if stored else Header(ref=ref, known_at=now)
+        after = change(before)
+        if stored is None and after == before:
+            return before
+        if (before.policy_version, before.waivers_version) > (rules.policy_version, rules.waivers_version):
+            rules = house.rules.fresh()
+        after = decide_image(after, _document(ref, stored, house), rules, now, house)
+        wanted = _is_to_be_looked_at(before, after, delivery) or is_freed(before, after, rules.policy)
+        look_at = now + house.settle if wanted else None
+        if look_at is not None:
+            after = msgspec.structs.replace(after, look_due_at=max(look_at, after.look_due_at or look_at))
+        try:
+            put = before if after == before else house.table.put_header(after)
+        except ConflictError:
+            rules = house.rules.fresh()
+            continue
+        send_effects(before, put, house, again=not delivery.fresh)
+        _send_look(put, look_at, house)
+        if house.table.read_versions() <= (rules.policy_version, rules.waivers_version):
+            return put
+        rules = house.rules.fresh()
+    raise TransientError(f"{ref}: {CONFLICTS} times another writer was faster")
+
+
+def _document(ref: ImageRef, stored: Stored | None, house: House) -> FindingsDocument:
+    if stored is None or not max(stored.document_revision, stored.header.revision):
+        return FindingsDocument(ref)
+    return house.table.read_document(ref)
+
+
+def _is_to_be_looked_at(before: Header, after: Header, delivery: Delivery) -> bool:
+    """What was heard of a deleted image was dropped, and what an archive closed was not believed: so look.
+
+    A redelivered message may have put such a change already, and its look may not have been sent.
+    """
+    if not after.exists or after.kind is not Kind.IMAGE:
+        return False
+    came_back = not before.exists and before.existence_at is not None
+    moved = before.version > 0 and (before.storage, before.activated_at) != (after.storage, after.activated_at)
+    return came_back or moved or (not delivery.fresh and after.looked_at is not None)
+
+
+def _send_look(put: Header, look_at: datetime | None, house: House) -> None:
+    if look_at is not None:
+        delay = max(0.0, (look_at - house.clock.now()).total_seconds())
+        house.outbox.send("scans", Look(put.ref, look_at, put.scan.source), delay)
