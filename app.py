@@ -1,0 +1,76 @@
+"""What wakes Lazaretto: the Chalice object, its middleware, and one short function per trigger.
+
+Event handlers live here and nowhere else: Lambda imports a handler's own module, and only this one sets up logging,
+metrics and middleware. Every EventBridge rule targets a queue: nothing is lost, and a poison message fails alone.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from chalice.app import Chalice, CloudWatchEvent, ConvertToMiddleware, Rate, SQSEvent
+
+from chalicelib.api.routes import register
+from chalicelib.bootstrap import house
+from chalicelib.domain.message import CatchUp, Due, Snapshot
+from chalicelib.intake import Answer, take_in
+from chalicelib.observability import logger, metrics
+from chalicelib.services.re_decide import SHARDS
+from chalicelib.services.receive_acts import receive_acts
+from chalicelib.services.receive_batch import receive_batch
+from chalicelib.services.receive_sweeps import receive_sweeps
+
+STAGE = os.environ.get("LAZARETTO_STAGE", "dev")
+CLOCK_MINUTES = 5
+
+app = Chalice(app_name="lazaretto", configure_logs=False)
+app.register_middleware(ConvertToMiddleware(logger.inject_lambda_context))
+app.register_middleware(ConvertToMiddleware(metrics.log_metrics), "sqs")
+register(app)
+
+
+@app.on_sqs_message(queue=f"lazaretto-{STAGE}-scans", batch_size=10, maximum_batching_window_in_seconds=5)
+def on_scans(event: SQSEvent) -> Answer:
+    """Scans, looks, pushes, coverage, settings: whatever is about one image or repository."""
+    return take_in(_records(event), lambda deliveries: receive_batch(deliveries, house()))
+
+
+@app.on_sqs_message(queue=f"lazaretto-{STAGE}-findings", batch_size=1000, maximum_batching_window_in_seconds=60)
+def on_findings(event: SQSEvent) -> Answer:
+    """Inspector's finding events: one image's hundreds become one merge."""
+    return take_in(_records(event), lambda deliveries: receive_batch(deliveries, house()))
+
+
+@app.on_sqs_message(queue=f"lazaretto-{STAGE}-actions", batch_size=10)
+def on_actions(event: SQSEvent) -> Answer:
+    """What a verdict asks to be done: alerts, and later acts on the image."""
+    place = house()
+    return take_in(
+        _records(event), lambda deliveries: receive_acts(deliveries, place, place.channels, place.settings.api_url)
+    )
+
+
+@app.on_sqs_message(queue=f"lazaretto-{STAGE}-sweeps", batch_size=10)
+def on_sweeps(event: SQSEvent) -> Answer:
+    """Parts of sweeps that a schedule has fanned out."""
+    place = house()
+    return take_in(
+        _records(event), lambda deliveries: receive_sweeps(deliveries, place, place.channels, place.settings.api_url)
+    )
+
+
+@app.schedule(Rate(CLOCK_MINUTES, unit=Rate.MINUTES))
+def clock(event: CloudWatchEvent) -> None:
+    """Every five minutes: what is due, shard by shard, and what a new policy has not decided; each hour a snapshot."""
+    place = house()
+    for shard in range(SHARDS):
+        place.outbox.send("sweeps", Due(shard))
+    place.outbox.send("sweeps", CatchUp())
+    if place.clock.now().minute < CLOCK_MINUTES:
+        place.outbox.send("sweeps", Snapshot())
+
+
+def _records(event: SQSEvent) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = event.to_dict()["Records"]
+    return records

@@ -1,0 +1,106 @@
+"""Builds settings, adapters and channels, each once and when first asked for. It decides nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache, cached_property
+from typing import Any
+
+from chalicelib.adapters.ecr_registry import EcrRegistry
+from chalicelib.adapters.findings_queries import FindingsQueries
+from chalicelib.adapters.findings_table import FindingsTable
+from chalicelib.adapters.inspector import Inspector
+from chalicelib.adapters.policy_file import default_policy, read_policy
+from chalicelib.adapters.policy_store import PolicyStore
+from chalicelib.adapters.queues import Queues
+from chalicelib.adapters.scanner import Scanner
+from chalicelib.adapters.secrets import Secret
+from chalicelib.adapters.sessions import Sessions
+from chalicelib.services.ports import Channel
+from chalicelib.settings import Settings
+
+
+class SystemClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+class House:
+    """Everything the use cases and the API may ask for (services.ports.House)."""
+
+    def __init__(self, settings: Settings, sessions: Sessions | None = None) -> None:
+        self.settings = settings
+        self.sessions = sessions or Sessions()
+        self.clock = SystemClock()
+
+    @property
+    def settle(self) -> timedelta:
+        return self.settings.settle
+
+    @cached_property
+    def table(self) -> FindingsTable:
+        return FindingsTable(self._dynamodb, self.settings.table, self.clock.now)
+
+    @cached_property
+    def queries(self) -> FindingsQueries:
+        return FindingsQueries(self._dynamodb, self.settings.table)
+
+    @cached_property
+    def rules(self) -> PolicyStore:
+        return PolicyStore(self._dynamodb, self.settings.table, default_policy(), self.clock.now, read_policy)
+
+    @cached_property
+    def scanner(self) -> Scanner:
+        return Scanner(Inspector(lambda region: self.sessions.client("inspector2", region)), self.registry)
+
+    @cached_property
+    def registry(self) -> EcrRegistry:
+        return EcrRegistry(
+            lambda region: self.sessions.client("ecr", region),
+            lambda region: self.sessions.client("ecr-public", region),
+        )
+
+    @cached_property
+    def outbox(self) -> Queues:
+        urls = {
+            "scans": self.settings.queue_scans,
+            "actions": self.settings.queue_actions,
+            "sweeps": self.settings.queue_sweeps,
+        }
+        return Queues(self.sessions.client("sqs"), urls)
+
+    @cached_property
+    def channels(self) -> Mapping[str, Channel]:
+        """The channels that are set up, by the name a policy's `notify` calls them."""
+        found: dict[str, Channel] = {}
+        if self.settings.topic_arn:
+            from chalicelib.adapters.sns import SnsTopic
+
+            found["sns"] = SnsTopic(self.settings.topic_arn, self.sessions.client("sns"))
+        if self.settings.slack_secret:
+            from chalicelib.adapters.slack import SlackBot, SlackWebhook
+
+            secret, channel, local = self.settings.slack_secret, self.settings.slack_channel, self.settings.slack_local
+            text = Secret(secret, self.sessions)
+            found["slack"] = SlackBot(text, channel) if channel else SlackWebhook(text, local)
+        return found
+
+    @cached_property
+    def cursor_secrets(self) -> tuple[str, ...]:
+        """Newest first: the first signs, all are accepted."""
+        if self.settings.cursor_secrets:
+            return self.settings.cursor_secrets
+        secret = Secret(self.settings.cursor_secret or "", self.sessions).read()
+        return tuple(s for s in secret.split(",") if s)
+
+    @property
+    def _dynamodb(self) -> Any:
+        return self.sessions.client("dynamodb", validate=False)
+
+
+@cache
+def house() -> House:
+    """The one of this process, from its environment. Raises SettingsError."""
+    return House(Settings.from_env(os.environ))

@@ -1,0 +1,47 @@
+from datetime import timedelta
+
+import pytest
+
+from chalicelib.errors import SettingsError
+from chalicelib.settings import Settings
+
+ENOUGH = {
+    "LAZARETTO_TABLE": "lazaretto",
+    "LAZARETTO_QUEUE_SCANS": "https://sqs.example.invalid/scans",
+    "LAZARETTO_QUEUE_ACTIONS": "https://sqs.example.invalid/actions",
+    "LAZARETTO_QUEUE_SWEEPS": "https://sqs.example.invalid/sweeps",
+    "LAZARETTO_CURSOR_SECRETS": "new,old",
+}
+
+
+def test_what_is_required_is_enough_and_the_rest_has_defaults():
+    settings = Settings.from_env(ENOUGH)
+    assert settings.table == "lazaretto"
+    assert settings.settle == timedelta(seconds=60)
+    assert settings.cursor_secrets == ("new", "old")
+    assert settings.slack_secret is None
+
+
+def test_every_missing_or_wrong_variable_is_named_at_once():
+    with pytest.raises(SettingsError) as e:
+        Settings.from_env({"LAZARETTO_TABLE": " ", "LAZARETTO_SETTLE_SECONDS": "soon"})
+    named = {p.partition(":")[0] for p in e.value.problems}
+    assert named == {
+        "LAZARETTO_TABLE",
+        "LAZARETTO_QUEUE_SCANS",
+        "LAZARETTO_QUEUE_ACTIONS",
+        "LAZARETTO_QUEUE_SWEEPS",
+        "LAZARETTO_SETTLE_SECONDS",
+        "LAZARETTO_CURSOR_SECRET",
+    }
+
+
+def test_settle_may_not_exceed_the_longest_delay_of_a_queue():
+    with pytest.raises(SettingsError, match="LAZARETTO_SETTLE_SECONDS"):
+        Settings.from_env(ENOUGH | {"LAZARETTO_SETTLE_SECONDS": "901"})
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999"])
+def test_a_number_that_is_none_is_refused(text):
+    with pytest.raises(SettingsError, match="LAZARETTO_SETTLE_SECONDS"):
+        Settings.from_env(ENOUGH | {"LAZARETTO_SETTLE_SECONDS": text})
