@@ -1,0 +1,199 @@
+"""Domain values as answers. One function a shape; nothing is read and nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chalicelib.api import answers as a
+from chalicelib.api import image_answers as i
+from chalicelib.api.index_images import weakest
+from chalicelib.api.reads import ActionRow, ImageRow, TagRow, VulnerabilityFacts
+from chalicelib.domain.finding import Finding, Package
+from chalicelib.domain.header import Enforcement, Header
+from chalicelib.domain.image import Child, ImageRef
+from chalicelib.domain.verdict import Reason
+from chalicelib.exports.package_url import package_url
+
+ACTIONS_SHOWN = 100
+
+
+def name_of(ref: ImageRef, tags: Sequence[str]) -> i.ImageName:
+    return i.ImageName(ref.registry, ref.region, ref.repository, ref.digest, str(ref), tuple(tags))
+
+
+def answer_finding(header: Header, finding: Finding) -> a.FindingAnswer:
+    return a.FindingAnswer(
+        image=name_of(header.ref, header.tags),
+        vulnerability_id=finding.vulnerability_id,
+        related_ids=finding.related_ids,
+        title=finding.title,
+        severity=finding.severity,
+        severity_raw=finding.severity_raw,
+        source=finding.source,
+        status=finding.status,
+        score=finding.score,
+        cvss_vector=finding.cvss_vector,
+        epss=finding.epss,
+        kev=finding.kev,
+        exploit_available=finding.exploit_available,
+        fix_available=finding.fix_available,
+        packages=tuple(answer_package(p, header.platform) for p in finding.packages),
+        ecosystem=finding.ecosystem,
+        first_seen=finding.first_seen,
+        first_seen_in_line=finding.first_seen_in_line,
+        last_seen=finding.last_seen,
+        updated_at=finding.updated_at,
+        resolved_at=finding.resolved_at,
+        resolved_reason=finding.resolved_reason,
+        vulnerability_source=finding.vulnerability_source,
+        url=finding.url,
+        source_finding_id=finding.source_finding_id,
+    )
+
+
+def answer_package(package: Package, platform: str | None) -> a.PackageAnswer:
+    return a.PackageAnswer(
+        name=package.name,
+        version=package.version,
+        manager=package.manager,
+        path=package.path,
+        arch=package.arch,
+        fixed_version=package.fixed_version,
+        layer=package.layer,
+        purl=package_url(package, platform),
+    )
+
+
+def answer_row(row: ImageRow) -> i.ImageRowAnswer:
+    return i.ImageRowAnswer(
+        image=name_of(row.ref, row.tags),
+        decision=row.decision,
+        worst=row.worst,
+        counts=_answer_counts(row.counts),
+        scan_state=row.scan_state,
+        enforcement=_answer_enforcement(row.enforcement),
+        policy_version=row.policy_version,
+        pushed_at=row.pushed_at,
+    )
+
+
+def answer_scan(header: Header) -> i.ScanAnswer:
+    scan = header.scan
+    return i.ScanAnswer(scan.state, scan.reason, scan.source, scan.scanned_at, header.looked_at)
+
+
+def answer_verdict(header: Header, scanned: Header | None = None) -> i.VerdictAnswer:
+    """`scanned` stands in for an index, which is not scanned itself."""
+    verdict = header.verdict
+    return i.VerdictAnswer(
+        image=name_of(header.ref, header.tags),
+        decision=header.decision,
+        reasons=() if verdict is None else tuple(_answer_reason(r) for r in verdict.reasons),
+        policy_version=None if verdict is None else verdict.policy_version,
+        decided_at=None if verdict is None else verdict.decided_at,
+        number=None if verdict is None else verdict.number,
+        suppressed=header.suppressed,
+        scan=answer_scan(scanned or header),
+    )
+
+
+def answer_running(header: Header) -> i.RunningAnswer:
+    use = header.in_use
+    return i.RunningAnswer(use.state, use.count, use.last_at, use.seen_at)
+
+
+def answer_image(header: Header, behind: Sequence[Header], actions: Sequence[ActionRow]) -> i.ImageAnswer:
+    """`behind`: the images of an index, else the image itself."""
+    scanned = weakest(behind) or header
+    known = {h.ref.digest: h for h in behind if h.exists}
+    return i.ImageAnswer(
+        image=name_of(header.ref, header.tags),
+        kind=header.kind,
+        exists=header.exists,
+        pushed_at=header.pushed_at,
+        size_bytes=header.size_bytes,
+        media_type=header.media_type,
+        artifact_media_type=header.artifact_media_type,
+        subject=header.subject,
+        architecture=header.architecture,
+        platform=header.platform,
+        storage=header.storage,
+        children=tuple(_answer_child(c, known.get(c.digest)) for c in header.children),
+        parents=header.parents,
+        scan=answer_scan(scanned),
+        worst=header.worst,
+        counts=_answer_counts(header.known_counts),
+        verdict=answer_verdict(header, scanned),
+        enforcement=_answer_enforcement(header.enforcement),
+        running=answer_running(header),
+        actions=tuple(_answer_action(x) for x in reversed(actions[-ACTIONS_SHOWN:])),
+    )
+
+
+def answer_tag(row: TagRow) -> i.TagAnswer:
+    moves = tuple(i.TagMoveAnswer(m.digest, m.at) for m in reversed(row.moves))
+    return i.TagAnswer(row.tag, row.digest, row.moved_at, moves)
+
+
+def answer_database(facts: VulnerabilityFacts) -> a.DatabaseAnswer:
+    return a.DatabaseAnswer(
+        source=facts.source,
+        title=facts.title,
+        description=facts.description,
+        url=facts.url,
+        references=tuple(facts.references),
+        cvss_vector=facts.cvss_vector,
+        epss=facts.epss,
+        epss_at=facts.epss_at,
+    )
+
+
+def answer_affected(header: Header, found: Sequence[Finding]) -> a.AffectedAnswer:
+    """`found`: the image's findings of one vulnerability, worst first."""
+    worst = found[0]
+    packages = dict.fromkeys(p for f in found for p in f.packages)
+    return a.AffectedAnswer(
+        image=name_of(header.ref, header.tags),
+        decision=header.decision,
+        running=answer_running(header),
+        severity=worst.severity,
+        status=worst.status,
+        fix_available=worst.fix_available,
+        packages=tuple(answer_package(p, header.platform) for p in packages),
+    )
+
+
+def _answer_counts(counts: Sequence[int] | None) -> i.Counts | None:
+    return None if counts is None else i.Counts(*counts)
+
+
+def _answer_child(child: Child, header: Header | None) -> i.ChildAnswer:
+    decision, state = (None, None) if header is None else (header.decision, header.scan.state)
+    return i.ChildAnswer(child.digest, child.platform, child.artifact, decision, state)
+
+
+def _answer_reason(reason: Reason) -> i.ReasonAnswer:
+    return i.ReasonAnswer(
+        reason.rule, reason.decision, reason.detail, reason.count, reason.vulnerability_ids, reason.waived
+    )
+
+
+def _answer_enforcement(done: Enforcement | None) -> i.EnforcementAnswer | None:
+    return None if done is None else i.EnforcementAnswer(done.kind, done.stage, done.at, done.number, done.method)
+
+
+def _answer_action(row: ActionRow) -> i.ActionAnswer:
+    record = row.record
+    return i.ActionAnswer(
+        number=row.number,
+        effect=record.effect,
+        kind=record.kind,
+        actor=record.actor,
+        reason=record.reason,
+        at=record.at,
+        before=record.before,
+        after=record.after,
+        policy_version=record.policy_version,
+        vulnerability_ids=record.vulnerability_ids,
+        undo=record.undo,
+    )

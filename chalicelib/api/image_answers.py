@@ -1,0 +1,188 @@
+"""What the API answers about images, as types: JSON bodies and OpenAPI schemas are both made from these. No logic.
+
+Absent is null, never 0 and never "no". All times are UTC, ISO 8601 with `Z`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+from chalicelib.domain.finding import Severity
+from chalicelib.domain.image import InUseState, Kind, ScanState, Source, StorageStatus
+from chalicelib.domain.verdict import Decision
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class Counts(msgspec.Struct, frozen=True, rename="upper"):
+    """Open findings by severity, of an image that has been listed whole at least once."""
+
+    critical: int = 0
+    high: int = 0
+    medium: int = 0
+    low: int = 0
+    informational: int = 0
+    unknown: int = 0
+
+
+class ImageName(msgspec.Struct, frozen=True):
+    """`uri` is the image as docker would pull it, by digest."""
+
+    registry: str
+    region: str
+    repository: str
+    digest: str
+    uri: str
+    tags: tuple[str, ...]
+
+
+class ScanAnswer(msgspec.Struct, frozen=True):
+    """`looked_at`: the newest complete listing of findings; null: there has been none, and clean means nothing."""
+
+    state: ScanState
+    reason: str | None
+    source: Source | None
+    scanned_at: Moment | None
+    looked_at: Moment | None
+
+
+class ReasonAnswer(msgspec.Struct, frozen=True):
+    """`vulnerability_ids`: the worst of the `count` findings that matched. `waived`: waivers that excused others."""
+
+    rule: str
+    decision: Decision
+    detail: str
+    count: int
+    vulnerability_ids: tuple[str, ...]
+    waived: tuple[str, ...]
+
+
+class VerdictAnswer(msgspec.Struct, frozen=True):
+    """`number` counts the image's verdicts; null while there is none, and the decision is PENDING."""
+
+    image: ImageName
+    decision: Decision
+    reasons: tuple[ReasonAnswer, ...]
+    policy_version: int | None
+    decided_at: Moment | None
+    number: int | None
+    suppressed: int
+    scan: ScanAnswer
+
+
+class EnforcementAnswer(msgspec.Struct, frozen=True):
+    kind: str
+    stage: str
+    at: Moment
+    number: int
+    method: str | None
+
+
+class ImageRowAnswer(msgspec.Struct, frozen=True):
+    """An image in a list. At most three of its tags are named.
+
+    `counts` null: no complete scan yet, or an index; `worst` is the worst heard of, even so.
+    """
+
+    image: ImageName
+    decision: Decision
+    worst: Severity | None
+    counts: Counts | None
+    scan_state: ScanState
+    enforcement: EnforcementAnswer | None
+    policy_version: int
+    pushed_at: Moment | None
+
+
+class ImageList(msgspec.Struct, frozen=True):
+    images: tuple[ImageRowAnswer, ...]
+    next_cursor: str | None
+
+
+class ChildAnswer(msgspec.Struct, frozen=True):
+    """One manifest of an index. `decision` and `scan_state` null: an artifact, or an image not known yet."""
+
+    digest: str
+    platform: str | None
+    artifact: bool
+    decision: Decision | None
+    scan_state: ScanState | None
+
+
+class RunningAnswer(msgspec.Struct, frozen=True):
+    """Where it runs, as far as is known: UNKNOWN must be treated as running."""
+
+    in_use: InUseState
+    count: int | None
+    last_in_use_at: Moment | None
+    seen_at: Moment | None
+
+
+class ActionAnswer(msgspec.Struct, frozen=True):
+    """What was done because of a verdict, and how to undo it. `number` counts the image's actions."""
+
+    number: int
+    effect: str
+    kind: str
+    actor: str
+    reason: str
+    at: Moment
+    before: str | None
+    after: str | None
+    policy_version: int
+    vulnerability_ids: tuple[str, ...]
+    undo: str | None
+
+
+class ImageAnswer(msgspec.Struct, frozen=True):
+    """All that is known of one image, its findings apart. `exists` false: deleted, or its push is not known yet.
+
+    `counts` null: no complete scan yet, or an index, which has no findings of its own (its `scan` is the weakest of its
+    images' scans). `worst` is the worst heard of, even so. `actions`: the last 100, newest first.
+    """
+
+    image: ImageName
+    kind: Kind
+    exists: bool
+    pushed_at: Moment | None
+    size_bytes: int | None
+    media_type: str | None
+    artifact_media_type: str | None
+    subject: str | None
+    architecture: str | None
+    platform: str | None
+    storage: StorageStatus
+    children: tuple[ChildAnswer, ...]
+    parents: tuple[str, ...]
+    scan: ScanAnswer
+    worst: Severity | None
+    counts: Counts | None
+    verdict: VerdictAnswer
+    enforcement: EnforcementAnswer | None
+    running: RunningAnswer
+    actions: tuple[ActionAnswer, ...]
+
+
+class TagMoveAnswer(msgspec.Struct, frozen=True):
+    digest: str | None
+    at: Moment
+
+
+class TagAnswer(msgspec.Struct, frozen=True):
+    """`digest` null: the tag is gone. `moves`: the last 20, newest first."""
+
+    tag: str
+    digest: str | None
+    moved_at: Moment
+    moves: tuple[TagMoveAnswer, ...]
+
+
+class TagList(msgspec.Struct, frozen=True):
+    registry: str
+    region: str
+    repository: str
+    tags: tuple[TagAnswer, ...]
+    next_cursor: str | None

@@ -1,0 +1,84 @@
+"""`GET /v1/images`, `/v1/image`, `/v1/verdict`, `/v1/tags`: what stands about images."""
+
+from __future__ import annotations
+
+from chalicelib.api import parameters as p
+from chalicelib.api.address import find_header, find_image, find_repository, is_meant
+from chalicelib.api.answering import answer_image, answer_row, answer_tag, answer_verdict
+from chalicelib.api.endpoint import Area
+from chalicelib.api.image_answers import ImageAnswer, ImageList, TagList, VerdictAnswer
+from chalicelib.api.image_pages import images_of
+from chalicelib.api.index_images import images_behind, weakest
+from chalicelib.api.paging import Paging, read_position, write_position
+from chalicelib.api.query import Query
+from chalicelib.api.reads import ImageRow, house
+from chalicelib.api.walk import MAX_IMAGES, Position, steps
+from chalicelib.errors import NotFoundError
+
+area = Area(__name__)
+
+
+@area.get("/v1/images", ImageList, (*p.PLACE, p.DECISION, p.SCAN_STATE, *p.PAGE))
+def list_images(query: Query) -> ImageList:
+    """Images, the worst first.
+
+    A page ends at `limit` images or after 2,000 have been looked through; it may be short and still have a
+    `next_cursor`. The list is read from an index that may be a second old.
+    """
+    place = house()
+    paging = Paging("/v1/images", query, place)
+    rows: list[ImageRow] = []
+    position: Position | None = None
+    start = Position() if paging.start is None else read_position(paging.start, Position)
+    for seen, (row, then) in enumerate(steps(images_of(place.queries, query), start), 1):
+        position = then
+        if row is not None and _wanted(query, row):
+            rows.append(row)
+        if len(rows) == paging.limit or seen >= MAX_IMAGES:
+            break
+    cursor = None if position is None else paging.next_cursor(write_position(position))
+    return ImageList(tuple(answer_row(r) for r in rows), cursor)
+
+
+@area.get("/v1/image", ImageAnswer, p.IMAGE_NEEDED, (404,))
+def show_image(query: Query) -> ImageAnswer:
+    """Everything known of one image but its findings: verdict, counts, scan, actions, where it runs."""
+    reads = house().queries
+    header = find_header(reads, find_image(reads, query))
+    return answer_image(header, images_behind(reads, header), reads.actions(header.ref))
+
+
+@area.get("/v1/verdict", VerdictAnswer, p.IMAGE_NEEDED, (404,))
+def show_verdict(query: Query) -> VerdictAnswer:
+    """The verdict that stands now, read consistently: what a gate asks.
+
+    404 for an image that was never heard of or no longer exists: no door opens for it. A tag may have moved in the
+    registry without our having heard of it yet: a gate asks by digest, with registry and region.
+    """
+    reads = house().queries
+    header = find_header(reads, find_image(reads, query))
+    if not header.exists:
+        raise NotFoundError(f"the image {header.ref} does not exist, as far as is known here")
+    return answer_verdict(header, weakest(images_behind(reads, header)))
+
+
+@area.get("/v1/tags", TagList, (*p.PLACE_NEEDED, *p.PAGE), (404,))
+def list_tags(query: Query) -> TagList:
+    """A repository's tags with their moves, by name."""
+    place = house()
+    paging = Paging("/v1/tags", query, place)
+    home = find_repository(place.queries, query)
+    page = place.queries.tags(home, paging.start, paging.limit)
+    if not page.items and place.queries.repository(home) is None:
+        raise NotFoundError(f"the repository {home.path} is unknown here")
+    tags = tuple(answer_tag(row) for row in page.items)
+    return TagList(home.registry, home.region, home.name, tags, paging.next_cursor(page.after))
+
+
+def _wanted(query: Query, row: ImageRow) -> bool:
+    decisions, states = query.get(p.DECISION), query.get(p.SCAN_STATE)
+    return (
+        is_meant(query, row.ref)
+        and (decisions is None or row.decision in decisions)
+        and (states is None or row.scan_state in states)
+    )

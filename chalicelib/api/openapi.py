@@ -1,0 +1,96 @@
+"""The OpenAPI 3.1 document, made from the declarations of the endpoints. Nothing about a route is said here twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from chalicelib import __version__
+from chalicelib.api.endpoint import Endpoint
+from chalicelib.api.problem import CONTENT_TYPE, Problem
+
+_REF = "#/components/schemas/{name}"
+_EVERYWHERE = (400, 500, 502, 503)
+_MEANING = {
+    400: "A parameter is unknown or not allowed; `parameter` names it",
+    404: "Unknown here: the image, repository, tag or vulnerability",
+    500: "Something went wrong here",
+    502: "AWS did not answer as needed",
+    503: "Throttled or timed out: try again after `Retry-After` seconds",
+}
+_DESCRIPTION = """\
+What Lazaretto knows of the images of Amazon ECR: findings, verdicts and what was done about them.
+
+Absent is `null`, never 0 and never "no". Times are UTC, ISO 8601 with `Z`. Lists are paged: pass `next_cursor` as
+`cursor`, with the same filters, until it is `null`. Errors are RFC 9457 problem documents."""
+
+
+class Denied(msgspec.Struct, frozen=True):
+    """What API Gateway says before we are asked."""
+
+    message: str
+
+
+class WrongMethod(msgspec.Struct, frozen=True, rename="pascal"):
+    code: str
+    message: str
+
+
+def openapi_document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
+    routes = sorted(endpoints, key=lambda e: e.path)
+    kinds = [Problem, Denied, WrongMethod, *(e.answer for e in routes)]
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
+    problem, denied, wrong_method, *answers = schemas
+    shared = {str(status): _response(meaning, CONTENT_TYPE, problem) for status, meaning in _MEANING.items()}
+    shared["503"]["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}}
+    shared["403"] = _response("Not signed, or not allowed to ask", "application/json", denied)
+    shared["405"] = _response("Another method than GET", "application/json", wrong_method)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Lazaretto",
+            "version": __version__,
+            "summary": "Findings and verdicts of container images in Amazon ECR",
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "..", "description": "Where this document was served from"}],
+        "security": [{"sigv4": []}],
+        "paths": {e.path: {"get": _operation(e, answer)} for e, answer in zip(routes, answers, strict=True)},
+        "components": {
+            "schemas": dict(sorted(components.items())),
+            "responses": shared,
+            "securitySchemes": {
+                "sigv4": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "Authorization",
+                    "description": "AWS Signature Version 4, service `execute-api`; the local stack asks for none",
+                    "x-amazon-apigateway-authtype": "awsSigv4",
+                }
+            },
+        },
+    }
+
+
+def _operation(endpoint: Endpoint, answer: dict[str, Any]) -> dict[str, Any]:
+    failures = sorted({*_EVERYWHERE, 403, 405, *endpoint.statuses})
+    said: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "summary": endpoint.summary.rstrip("."),
+        "responses": {
+            "200": _response("The answer", "application/json", answer),
+            **{str(status): {"$ref": f"#/components/responses/{status}"} for status in failures},
+        },
+    }
+    if endpoint.description:
+        said["description"] = endpoint.description
+    if endpoint.parameters:
+        said["parameters"] = [p.document() for p in endpoint.parameters]
+    return said
+
+
+def _response(meaning: str, content_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": meaning, "content": {content_type: {"schema": schema}}}

@@ -1,0 +1,128 @@
+"""Every query and path parameter of the API, declared once. What they do to an answer is the views' business."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+
+from chalicelib.api.query import Parameter, flag, member, moment, number, text, whole, word
+from chalicelib.domain.finding import Ecosystem, FindingStatus, FixAvailable, Severity
+from chalicelib.domain.image import DIGEST, REGION, REGISTRY, REPOSITORY, ScanState, Source
+from chalicelib.domain.verdict import Decision
+
+LIMIT_DEFAULT, LIMIT_MAX = 100, 1000
+RATED = (Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.INFORMATIONAL)
+FIX_WORDS = {
+    "YES": FixAvailable.YES,
+    "NO": FixAvailable.NO,
+    "PARTIAL": FixAvailable.PARTIAL,
+    "true": FixAvailable.YES,
+    "false": FixAvailable.NO,
+}
+
+
+class SortKey(StrEnum):
+    SEVERITY = "severity"
+    SCORE = "score"
+    EPSS = "epss"
+    FIRST_SEEN = "first_seen"
+    VULNERABILITY_ID = "vulnerability_id"
+
+
+SORTS = tuple(sign + key for key in SortKey for sign in ("", "-"))
+DEFAULT_SORT = "-severity"
+DEFAULT_STATUS = (FindingStatus.OPEN, FindingStatus.SUPPRESSED)
+
+_DIGEST = text(DIGEST.pattern, "sha256: and 64 lower-case hexadecimal digits", 71)
+_ID = text(r"[A-Za-z0-9][A-Za-z0-9._:+~-]*", "a vulnerability id such as CVE-2026-0001", 128)
+
+REGISTRY_ = Parameter[str](
+    "registry",
+    "The registry: a 12-digit account id, or `public/<alias>`",
+    *text(REGISTRY.pattern, "a 12-digit account id, or public/ and an alias", 60),
+    example="111122223333",
+)
+REGION_ = Parameter[str](
+    "region", "The AWS Region", *text(REGION.pattern, "a Region such as eu-west-1", 40), example="eu-west-1"
+)
+REPOSITORY_ = Parameter[str](
+    "repository",
+    "The repository's name, without the registry's host",
+    *text(REPOSITORY.pattern, "a repository name such as team/api", 256),
+    example="team/api",
+)
+DIGEST_ = Parameter[str]("digest", "The image's digest; needs `repository`", *_DIGEST)
+TAG = Parameter[str](
+    "tag",
+    "A tag, resolved to the digest it points at as last heard of by events; needs `repository`",
+    *text(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", "a tag such as v1.2.3", 128),
+)
+VULNERABILITY_ID = Parameter[str]("vulnerability_id", "Exact id; related ids (GHSA, RHSA, ALAS, …) count too", *_ID)
+VULNERABILITY_PATH = Parameter[str](
+    "id", "Id of the vulnerability; its related ids meet too", *_ID, place="path", example="CVE-2026-0001"
+)
+PACKAGE = Parameter[str]("package", "Name of a package; `*` and `?` are wildcards", *text(max_length=256))
+ECOSYSTEM = Parameter[tuple[Ecosystem, ...]](
+    "ecosystem", "Operating system or language packages", *member(tuple(Ecosystem)), many=True
+)
+SEVERITY = Parameter[tuple[Severity, ...]]("severity", "One or more severities", *member(tuple(Severity)), many=True)
+MIN_SEVERITY = Parameter[Severity](
+    "min_severity", "This severity or worse; UNKNOWN counts as the policy's `unknown_severity`", *member(RATED)
+)
+STATUS = Parameter[tuple[FindingStatus, ...]](
+    "status",
+    "One or more states; RESOLVED ones only when asked for",
+    *member(tuple(FindingStatus)),
+    many=True,
+    default=[str(s) for s in DEFAULT_STATUS],
+)
+SOURCE = Parameter[tuple[Source, ...]]("source", "Which scanner", *member(tuple(Source)), many=True)
+FIX_AVAILABLE = Parameter[tuple[str, ...]](
+    "fix_available", "Whether its packages have a fix: `true` is YES, `false` is NO", *word(FIX_WORDS), many=True
+)
+KEV = Parameter[bool]("kev", "Known to be exploited (CISA); a finding not looked up is neither true nor false", *flag())
+MIN_EPSS = Parameter[float]("min_epss", "EPSS of at least this; a finding without one does not match", *number(0, 1))
+FIRST_SEEN_AFTER = Parameter[datetime](
+    "first_seen_after", "First seen in its image after this time", *moment(), example="2026-03-01T00:00:00Z"
+)
+SORT = Parameter[str](
+    "sort",
+    "Order; `-` reverses it (`-severity`: worst first). What has no value comes last. Other orders than `-severity` "
+    "need an image, a repository or a vulnerability id of at most 200 images",
+    *word(SORTS),
+    default=DEFAULT_SORT,
+)
+DECISION = Parameter[tuple[Decision, ...]]("decision", "One or more decisions", *member(tuple(Decision)), many=True)
+SCAN_STATE = Parameter[tuple[ScanState, ...]](
+    "scan_state", "One or more scan states", *member(tuple(ScanState)), many=True
+)
+LIMIT = Parameter[int]("limit", "How many rows at most", *whole(1, LIMIT_MAX), default=LIMIT_DEFAULT)
+CURSOR = Parameter[str](
+    "cursor",
+    "`next_cursor` of the former page; valid for 24 hours, for the same filters and order",
+    *text(r"[A-Za-z0-9_-]+", "a cursor as it was given", 4096),
+)
+
+PLACE = (REGISTRY_, REGION_, REPOSITORY_)
+PLACE_NEEDED = (REGISTRY_, REGION_, REPOSITORY_.needed())
+IMAGE = (*PLACE, DIGEST_, TAG)
+IMAGE_NEEDED = (*PLACE_NEEDED, DIGEST_, TAG)
+PAGE = (LIMIT, CURSOR)
+FINDING = (
+    VULNERABILITY_ID,
+    PACKAGE,
+    ECOSYSTEM,
+    SEVERITY,
+    MIN_SEVERITY,
+    STATUS,
+    SOURCE,
+    FIX_AVAILABLE,
+    KEV,
+    MIN_EPSS,
+    FIRST_SEEN_AFTER,
+)
+
+
+def fixes(words: Iterable[str]) -> frozenset[FixAvailable]:
+    return frozenset(FIX_WORDS[w] for w in words)

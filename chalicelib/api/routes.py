@@ -1,0 +1,52 @@
+"""All routes of the API together, and the two that are about the API itself."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import msgspec
+from chalice.app import Chalice
+
+from chalicelib import __version__
+from chalicelib.api import findings, images, policy, repositories, summary, vulnerabilities
+from chalicelib.api.answers import Health
+from chalicelib.api.endpoint import Area
+from chalicelib.api.openapi import openapi_document
+from chalicelib.api.query import Query
+
+area = Area(__name__)
+AREAS = (findings.area, images.area, vulnerabilities.area, repositories.area, summary.area, policy.area, area)
+
+
+def register(app: Chalice) -> None:
+    """Adds every route to the app."""
+    for each in AREAS:
+        app.register_blueprint(each.blueprint())
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The OpenAPI document of all routes."""
+    return openapi_document(endpoint for each in AREAS for endpoint in each.endpoints)
+
+
+@area.get("/v1/openapi.json", dict[str, Any])
+def show_openapi(query: Query) -> dict[str, Any]:
+    """This API as an OpenAPI 3.1 document."""
+    return document()
+
+
+@area.get("/healthz", Health)
+def show_health(query: Query) -> Health:
+    """Whether the API runs; asks nothing of AWS."""
+    return Health("ok", __version__)
+
+
+def main() -> None:
+    """Prints the document: `python -m chalicelib.api.routes > docs/openapi.json`."""
+    print(msgspec.json.format(msgspec.json.encode(document(), order="sorted"), indent=2).decode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""`GET /v1/vulnerabilities/{id}`: what is known of a vulnerability, and every image that has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from chalicelib.api import answers as a
+from chalicelib.api import parameters as p
+from chalicelib.api.address import is_meant
+from chalicelib.api.answering import answer_affected, answer_database
+from chalicelib.api.endpoint import Area
+from chalicelib.api.paging import Paging, read_position, write_position
+from chalicelib.api.query import Query
+from chalicelib.api.reads import Reads, house
+from chalicelib.api.walk import MAX_DOCUMENTS, MAX_IMAGES, Position, steps
+from chalicelib.domain.finding import Finding, FindingStatus
+from chalicelib.domain.header import Header
+from chalicelib.domain.image import InUseState
+from chalicelib.errors import NotFoundError
+
+area = Area(__name__)
+
+
+@area.get("/v1/vulnerabilities/{id}", a.VulnerabilityAnswer, (p.VULNERABILITY_PATH, *p.PLACE, *p.PAGE), (404,))
+def show_vulnerability(query: Query) -> a.VulnerabilityAnswer:
+    """A vulnerability and its blast radius: every image in which it is open or suppressed, the worst verdict first.
+
+    A page ends at `limit` images or after 200 documents; `blast_radius` sums up the page.
+    """
+    place = house()
+    asked = query.need(p.VULNERABILITY_PATH)
+    paging = Paging("/v1/vulnerabilities", query, place)
+    affected, position = _affected(place.queries, asked, query, paging)
+    facts = place.queries.vulnerability(asked)
+    if not facts and not affected and paging.start is None and position is None:
+        raise NotFoundError(f"the vulnerability {asked} is unknown here")
+    related = {i for f in facts for i in f.related_ids} | {i for _, found in affected for f in found for i in _ids(f)}
+    return a.VulnerabilityAnswer(
+        id=asked,
+        related_ids=tuple(sorted(related - {asked})),
+        kev=next((f.kev for f in facts), None),
+        kev_at=next((f.kev_at for f in facts), None),
+        databases=tuple(answer_database(f) for f in facts),
+        blast_radius=_blast_radius([header for header, _ in affected]),
+        affected=tuple(answer_affected(header, found) for header, found in affected),
+        next_cursor=None if position is None else paging.next_cursor(write_position(position)),
+    )
+
+
+def _affected(
+    reads: Reads, asked: str, query: Query, paging: Paging
+) -> tuple[list[tuple[Header, Sequence[Finding]]], Position | None]:
+    found: list[tuple[Header, Sequence[Finding]]] = []
+    position: Position | None = None
+    documents = 0
+    start = Position() if paging.start is None else read_position(paging.start, Position)
+    walk = steps(partial(reads.affected, asked), start)
+    for seen, (row, then) in enumerate(walk, 1):
+        position = then
+        if row is not None and is_meant(query, row.ref):
+            header, documents = reads.header(row.ref), documents + 1
+            findings = [f for f in reads.confirm(row.ref, asked) if f.status is not FindingStatus.RESOLVED]
+            if header is not None and header.exists and findings:
+                found.append((header, sorted(findings, key=_worst_first)))
+        if len(found) == paging.limit or documents >= MAX_DOCUMENTS or seen >= MAX_IMAGES:
+            break
+    return found, position
+
+
+def _worst_first(finding: Finding) -> tuple[int, bool]:
+    return finding.severity.digit, not finding.open
+
+
+def _ids(finding: Finding) -> tuple[str, ...]:
+    return (finding.vulnerability_id, *finding.related_ids)
+
+
+def _blast_radius(headers: Sequence[Header]) -> a.BlastRadius:
+    return a.BlastRadius(
+        images=len(headers),
+        repositories=len({h.ref.home for h in headers}),
+        running=sum(h.in_use.state is InUseState.YES for h in headers),
+        maybe_running=sum(h.in_use.state is InUseState.UNKNOWN for h in headers),
+        closed=sum(h.decision.closes_doors for h in headers),
+    )

@@ -1,0 +1,185 @@
+"""Findings of many images, read a document at a time: worst image first, or sorted together while they are few.
+
+A walk ends at `limit` findings or after `MAX_DOCUMENTS` documents; its position says where the next page goes on.
+What is stored may change between two pages: an image that moved up is not seen again, one that moved down may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
+from operator import itemgetter
+
+import msgspec
+
+from chalicelib.api.parameters import DEFAULT_SORT
+from chalicelib.api.reads import ImageRow, Page, Reads
+from chalicelib.api.wanted import Order, Place, Rank, Wanted
+from chalicelib.domain.finding import Finding, Severity
+from chalicelib.domain.header import Header
+from chalicelib.domain.image import ImageRef
+from chalicelib.errors import ParameterError
+
+MAX_DOCUMENTS = 200
+MAX_IMAGES = 2000
+CHUNK = 50
+MAX_BYTES = 3_000_000
+
+Hit = tuple[Header, Finding]
+RowPlace = tuple[int, int, int, str]
+Pages = Callable[[str | None, int], Page[ImageRow]]
+Meant = Callable[[ImageRef], bool]
+
+
+class Room:
+    """How much a page still holds: `limit` findings, and no more bytes than a function may answer (6 MB)."""
+
+    def __init__(self, limit: int) -> None:
+        self._findings, self._bytes = limit, MAX_BYTES
+
+    @property
+    def full(self) -> bool:
+        return self._findings == 0 or self._bytes <= 0
+
+    def fits(self, finding: Finding) -> bool:
+        """Takes the room if so. The last one may overflow a little; one that is alone always fits."""
+        if self.full:
+            return False
+        self._findings -= 1
+        self._bytes -= _bytes_of(finding)
+        return True
+
+
+def _bytes_of(finding: Finding) -> int:
+    """About as long as its JSON: texts, package URLs and field names."""
+    texts = sum(len(i) for i in finding.related_ids)
+    for package in finding.packages:
+        own = (package.name, package.version, package.path, package.fixed_version)
+        texts += 300 + 2 * sum(len(x) for x in own if x)
+    return 2000 + texts
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True):
+    """Where a walk goes on: in the chunk after `after`, behind the image at `row`, or in it behind `place`."""
+
+    after: str | None = None
+    row: RowPlace | None = None
+    place: Place | None = None
+
+
+class Walk:
+    """One page of findings across images. `pages` gives images worst first, `meant` says which of them count."""
+
+    def __init__(self, reads: Reads, pages: Pages, meant: Meant, wanted: Wanted) -> None:
+        self._reads, self._pages, self._meant, self._wanted = reads, pages, meant, wanted
+        self._documents = self._images = 0
+
+    def page(self, limit: int, start: Position) -> tuple[list[Hit], Position | None]:
+        """At most `limit` findings, and where to go on; None: that was all."""
+        order = Order(DEFAULT_SORT)
+        hits: list[Hit] = []
+        room, at = Room(limit), start
+        while True:
+            chunk = self._pages(at.after, CHUNK)
+            images = self._read(_behind(chunk.items, at))
+            for row, header in images:
+                found = self._found(header, order, at.place if row == at.row else None)
+                taken = [(header, f) for f in found if room.fits(f)]
+                hits += taken
+                if len(found) > len(taken):
+                    return hits, Position(at.after, row, order.place_of(header.ref.path, hits[-1][1]))
+                at = Position(at.after, row)
+                if (room.full or self._spent) and header is not images[-1][1]:
+                    return hits, at
+            if chunk.after is None:
+                return hits, None
+            at = Position(chunk.after)
+            if room.full or self._spent:
+                return hits, at
+
+    def few(self) -> list[Header]:
+        """All the images, for another order needs every document. Raises ParameterError naming `sort` for too many."""
+        headers: list[Header] = []
+        after: str | None = None
+        while True:
+            chunk = self._pages(after, CHUNK)
+            headers += [h for _, h in self._read(chunk.items) if self._wanted.may_be_in(h)]
+            if len(headers) > MAX_DOCUMENTS or self._images > MAX_IMAGES:
+                reason = f"more than {MAX_DOCUMENTS} images would have to be sorted: narrow the question by repository"
+                raise ParameterError("sort", f"{reason}, digest or tag, or take {DEFAULT_SORT}")
+            if (after := chunk.after) is None:
+                return headers
+
+    @property
+    def _spent(self) -> bool:
+        return self._documents >= MAX_DOCUMENTS or self._images >= MAX_IMAGES
+
+    def _read(self, rows: Sequence[ImageRow]) -> list[tuple[RowPlace, Header]]:
+        """Headers in the order of the rows; what is gone since the index was written is left out."""
+        self._images += len(rows)
+        meant = [row for row in rows if self._meant(row.ref)]
+        found = self._reads.headers([row.ref for row in meant]) if meant else {}
+        headers = ((place_of_row(row), found.get(row.ref)) for row in meant)
+        return [(place, h) for place, h in headers if h is not None and h.exists]
+
+    def _found(self, header: Header, order: Order, passed: Place | None) -> list[Finding]:
+        if not self._wanted.may_be_in(header):
+            return []
+        self._documents += 1
+        return [f for _, _, f in _ranked(self._reads, header, self._wanted, order, passed)]
+
+
+def page_of(
+    reads: Reads, headers: Iterable[Header], wanted: Wanted, order: Order, passed: Place | None, limit: int
+) -> tuple[list[Hit], Place | None]:
+    """The wanted findings of some images together, in order, those up to `passed` left out; and where the page ends."""
+    found = [(rank, place, (h, f)) for h in headers for rank, place, f in _ranked(reads, h, wanted, order, passed)]
+    found.sort(key=itemgetter(0))
+    room = Room(limit)
+    page = list(takewhile(lambda x: room.fits(x[2][1]), found))
+    return [hit for _, _, hit in page], page[-1][1] if len(found) > len(page) else None
+
+
+def _ranked(
+    reads: Reads, header: Header, wanted: Wanted, order: Order, passed: Place | None
+) -> list[tuple[Rank, Place, Finding]]:
+    after = None if passed is None else order.rank(passed)
+    image, ranked = header.ref.path, []
+    for finding in reads.document(header.ref).findings:
+        if not wanted.match(finding):
+            continue
+        place = order.place_of(image, finding)
+        rank = order.rank(place)
+        if after is None or after < rank:
+            ranked.append((rank, place, finding))
+    return sorted(ranked, key=itemgetter(0))
+
+
+def steps(pages: Pages, start: Position) -> Iterator[tuple[ImageRow | None, Position | None]]:
+    """Each image from `start` on with the position behind it, None behind the last; no image where a chunk is empty."""
+    at = start
+    while True:
+        chunk = pages(at.after, CHUNK)
+        rows = _behind(chunk.items, at)
+        then = None if chunk.after is None else Position(chunk.after)
+        for row in rows[:-1]:
+            yield row, Position(at.after, place_of_row(row))
+        yield (rows[-1] if rows else None), then
+        if then is None:
+            return
+        at = then
+
+
+def place_of_row(row: ImageRow) -> RowPlace:
+    """Orders rows as the index does: by decision and worst severity, the newest push first, then by path."""
+    severity = len(Severity) if row.worst is None else row.worst.digit
+    pushed = 0 if row.pushed_at is None else -int(row.pushed_at.timestamp())
+    return (-row.decision.rank, severity, pushed, row.ref.path)
+
+
+def _behind(rows: Sequence[ImageRow], at: Position) -> Sequence[ImageRow]:
+    """The rows not yet seen. Places are compared, so that an image that moved meanwhile hides none of the others."""
+    if at.row is None:
+        return rows
+    whole = at.place is None
+    return [r for r in rows if (place := place_of_row(r)) > at.row or (place == at.row and not whole)]

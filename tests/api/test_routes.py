@@ -1,0 +1,117 @@
+"""Repositories, policy, health, the document of the API, and what holds for every route."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from chalice.app import Chalice
+from chalice.test import Client
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from chalicelib import __version__
+from chalicelib.adapters.policy_file import default_policy
+from chalicelib.api import routes
+from chalicelib.domain.policy import parse_policy
+from tests.api.conftest import Ask
+from tests.fakes.images import fill, home, image, ref
+from tests.fakes.queries import NOW, FakeHouse
+
+DOCS = Path(__file__).parents[2] / "docs"
+EVERY = [e for area in routes.AREAS for e in area.endpoints]
+
+
+def test_repositories_private_and_public_are_listed(ask: Ask, house: FakeHouse) -> None:
+    house.queries.add(image(1))
+    house.queries.add(image(2, where=ref(2, registry="public/acme", region="us-east-1")))
+    house.queries.homes[home()] = {"scan_frequency": "CONTINUOUS_SCAN", "created_at": NOW}
+    body = ask("/v1/repositories")
+    assert [r["registry"] for r in body["repositories"]] == ["111122223333", "public/acme"]
+    assert body["repositories"][0]["facts"] == {
+        "scan_frequency": "CONTINUOUS_SCAN",
+        "created_at": "2026-03-10T12:00:00Z",
+    }
+    assert [r["registry"] for r in ask("/v1/repositories", registry="public/acme")["repositories"]] == ["public/acme"]
+
+
+def test_repositories_are_paged(ask: Ask, house: FakeHouse) -> None:
+    for name in "abc":
+        house.queries.homes[home(name)] = {}
+    first = ask("/v1/repositories", limit=2)
+    rest = ask("/v1/repositories", limit=2, cursor=first["next_cursor"])
+    assert [r["repository"] for r in first["repositories"] + rest["repositories"]] == ["a", "b", "c"]
+
+
+def test_the_policy_is_told_as_a_file_would_say_it(ask: Ask, house: FakeHouse) -> None:
+    body = ask("/v1/policy")
+    assert (body["version"], body["waivers_version"]) == (3, 1)
+    assert msgspec.structs.replace(parse_policy(body["policy"]), number=0) == default_policy()
+
+
+def test_health_asks_nothing_of_aws(ask: Ask, house: FakeHouse) -> None:
+    house.queries = None
+    assert ask("/healthz") == {"status": "ok", "version": __version__}
+
+
+def test_the_document_is_valid_and_served(ask: Ask, house: FakeHouse) -> None:
+    document = ask("/v1/openapi.json")
+    validate(document)
+    assert document == json.loads(json.dumps(routes.document()))
+
+
+def test_the_document_in_docs_is_the_one_that_is_served() -> None:
+    stored = json.loads((DOCS / "openapi.json").read_text())
+    assert stored == json.loads(json.dumps(routes.document())), "python -m chalicelib.api.routes > docs/openapi.json"
+
+
+@pytest.mark.parametrize("endpoint", EVERY, ids=lambda e: e.path)
+def test_every_route_and_parameter_is_in_the_docs(endpoint: routes.Endpoint) -> None:
+    text = (DOCS / "api.md").read_text()
+    assert f"`GET {endpoint.path}`" in text
+    for parameter in endpoint.parameters:
+        assert f"`{parameter.name}`" in text
+
+
+@pytest.mark.parametrize("endpoint", EVERY, ids=lambda e: e.path)
+def test_every_route_wants_a_signature_and_refuses_what_it_does_not_know(
+    endpoint: routes.Endpoint, app: Chalice, client: Client
+) -> None:
+    entry = app.routes[endpoint.path]["GET"]
+    assert entry.authorizer is not None
+    assert entry.authorizer.to_swagger()["x-amazon-apigateway-authtype"] == "awsSigv4"
+    answer = client.http.get(f"{endpoint.path.replace('{id}', 'CVE-2026-0001')}?sevrity=HIGH")
+    assert (answer.status_code, json.loads(answer.body)["parameter"]) == (400, "sevrity")
+
+
+GOOD: list[tuple[str, str, dict[str, object]]] = [
+    ("/v1/findings", "/v1/findings", {"limit": 5}),
+    ("/v1/findings", "/v1/findings", {"repository": "team/api", "tag": "v3", "registry": "111122223333"}),
+    ("/v1/images", "/v1/images", {"limit": 2}),
+    ("/v1/image", "/v1/image", {"repository": "team/api", "tag": "v3", "registry": "111122223333"}),
+    ("/v1/verdict", "/v1/verdict", {"repository": "team/api", "tag": "v9", "registry": "public/acme"}),
+    ("/v1/tags", "/v1/tags", {"repository": "team/api", "registry": "public/acme"}),
+    ("/v1/vulnerabilities/{id}", "/v1/vulnerabilities/CVE-2026-0001", {}),
+    ("/v1/repositories", "/v1/repositories", {"limit": 1}),
+    ("/v1/summary", "/v1/summary", {}),
+    ("/v1/policy", "/v1/policy", {}),
+    ("/v1/openapi.json", "/v1/openapi.json", {}),
+    ("/healthz", "/healthz", {}),
+]
+
+
+def test_every_route_has_a_good_question() -> None:
+    assert {path for path, _, _ in GOOD} == {e.path for e in EVERY}
+
+
+@pytest.mark.parametrize(("route", "path", "query"), GOOD)
+def test_a_good_answer_is_as_documented(
+    ask: Ask, house: FakeHouse, route: str, path: str, query: dict[str, object]
+) -> None:
+    fill(house)
+    document = routes.document()
+    answer = document["paths"][route]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    schema = {**answer, "components": document["components"]}
+    Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(ask(path, **query))

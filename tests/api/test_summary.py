@@ -1,0 +1,43 @@
+"""`/v1/summary`: a snapshot, taken again when it is old and the registry small."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from chalicelib.api import summary
+from tests.api.conftest import Ask
+from tests.fakes.images import finding, image
+from tests.fakes.queries import NOW, FakeHouse, Snapshot
+
+
+def test_the_first_question_takes_the_snapshot(ask: Ask, house: FakeHouse) -> None:
+    house.queries.add(image(1), [finding(1)])
+    body = ask("/v1/summary")
+    assert (body["images"], body["decisions"]["BLOCK"], body["findings"]["HIGH"]) == (1, 1, 1)
+    assert body["taken_at"] == "2026-03-10T12:00:00Z"
+    assert house.queries.snapshot is not None
+
+
+def test_a_snapshot_serves_for_a_minute(ask: Ask, house: FakeHouse) -> None:
+    assert ask("/v1/summary")["images"] == 0
+    house.queries.add(image(1))
+    house.clock.at = NOW + timedelta(seconds=59)
+    assert ask("/v1/summary")["images"] == 0
+    house.clock.at = NOW + timedelta(seconds=60)
+    assert ask("/v1/summary")["images"] == 1
+
+
+def test_a_large_registry_is_left_to_the_sweep(ask: Ask, house: FakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.queries.add(image(1))
+    ask("/v1/summary")
+    monkeypatch.setattr(summary, "SMALL_IMAGES", 0)
+    house.queries.add(image(2))
+    house.clock.at = NOW + timedelta(hours=1)
+    assert ask("/v1/summary")["images"] == 1
+
+
+def test_a_snapshot_of_another_version_is_taken_again(ask: Ask, house: FakeHouse) -> None:
+    house.queries.snapshot = Snapshot(NOW, b'{"images":"many"}')
+    assert ask("/v1/summary")["images"] == 0
