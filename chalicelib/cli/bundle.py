@@ -1,0 +1,107 @@
+"""What a function's bundle and its CloudFormation template must and must not hold. Pure checks: nothing is built here.
+
+Each check returns its complaints as sentences; none means that all is well. The limits are ours; what Lambda brings by
+itself (boto3 and what it needs) must come from Lambda alone, or the bundle triples.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+MAX_UNZIPPED_BYTES = 12_000_000
+REQUIRED = (
+    "app.py",
+    "chalice",
+    "chalicelib/default_policy.yaml",
+    "chalicelib/__init__.py",
+    "aws_lambda_powertools",
+    "jmespath",
+    "msgspec",
+    "packageurl",
+    "slack_sdk",
+    "yaml",
+)
+FORBIDDEN = (
+    "boto3",
+    "botocore",
+    "chalicelib/cli",
+    "chalicelib/local",
+    "moto",
+    "pip",
+    "rich",
+    "s3transfer",
+    "setuptools",
+    "tests",
+    "typer",
+)
+PARTIAL_FAILURES = "ReportBatchItemFailures"
+
+
+def check_bundle(bundle: zipfile.ZipFile) -> list[str]:
+    names = bundle.namelist()
+    complaints = [f"the bundle lacks {path}" for path in REQUIRED if not _holds(names, path)]
+    complaints += [f"the bundle holds {path}" for path in FORBIDDEN if _holds(names, path)]
+    complaints += [f"the bundle holds the left-over {n}" for n in names if n.endswith(".pyc") or "/." in n]
+    if (size := unzipped_bytes(bundle)) > MAX_UNZIPPED_BYTES:
+        complaints.append(f"the bundle is {size:,} bytes unzipped, more than {MAX_UNZIPPED_BYTES:,}")
+    return complaints
+
+
+def check_template(template: Mapping[str, Any]) -> list[str]:
+    """Of the merged SAM template: sources of events, their queues, and roles of their own."""
+    resources: Mapping[str, Mapping[str, Any]] = template["Resources"]
+    functions = {n: r for n, r in resources.items() if r.get("Type") == "AWS::Serverless::Function"}
+    strays = [f"{name} has no Type: nothing to merge it into" for name, r in resources.items() if "Type" not in r]
+    roles = [str(f["Properties"]["Role"]) for f in functions.values()]
+    if len(set(roles)) != len(roles):
+        strays.append("two functions share a role")
+    queues = {str(r["Properties"]["QueueName"]["Fn::Sub"]): r["Properties"] for r in resources.values() if _is_queue(r)}
+    stage = str(template["Parameters"]["Stage"]["Default"])
+    by_name = {name.replace("${Stage}", stage): queue for name, queue in queues.items()}
+    for name, function in functions.items():
+        for event, source in function["Properties"].get("Events", {}).items():
+            if source["Type"] == "SQS":
+                strays += _check_source(f"{name}.{event}", source["Properties"], function["Properties"], by_name)
+    return strays
+
+
+def unzipped_bytes(bundle: zipfile.ZipFile) -> int:
+    return sum(entry.file_size for entry in bundle.infolist())
+
+
+def bytes_by_top_level(bundle: zipfile.ZipFile) -> dict[str, int]:
+    """Unzipped bytes of each top-level name, largest first."""
+    sizes: dict[str, int] = {}
+    for entry in bundle.infolist():
+        top = entry.filename.split("/")[0]
+        sizes[top] = sizes.get(top, 0) + entry.file_size
+    return dict(sorted(sizes.items(), key=lambda item: -item[1]))
+
+
+def _holds(names: Iterable[str], path: str) -> bool:
+    return any(n == path or n == f"{path}.py" or n.startswith(f"{path}/") for n in names)
+
+
+def _is_queue(resource: Mapping[str, Any]) -> bool:
+    return bool(resource.get("Type") == "AWS::SQS::Queue")
+
+
+def _check_source(
+    where: str, source: Mapping[str, Any], function: Mapping[str, Any], queues: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    complaints = []
+    if source.get("FunctionResponseTypes") != [PARTIAL_FAILURES]:
+        complaints.append(f"{where} does not report partial failures: Lambda would delete the bad messages")
+    if "MaximumConcurrency" not in source.get("ScalingConfig", {}):
+        complaints.append(f"{where} has no MaximumConcurrency")
+    name = str(source["Queue"].get("Fn::Sub", "")).rpartition(":")[2]
+    if (queue := queues.get(name)) is None:
+        return [*complaints, f"{where} reads {name!r}, which no resource creates"]
+    window = source.get("MaximumBatchingWindowInSeconds", 0)
+    if queue["VisibilityTimeout"] < 6 * function["Timeout"] + window:
+        complaints.append(f"{where}: visibility of {name} is under six time-outs and the window")
+    if "RedrivePolicy" not in queue:
+        complaints.append(f"{where}: {name} has no dead-letter queue")
+    return complaints

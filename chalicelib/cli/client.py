@@ -1,0 +1,165 @@
+"""The REST API as the command line sees it: GET, sign where it must be signed, and turn failures into our errors.
+
+No table is drawn here and no exit code chosen.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from chalicelib.errors import DeniedError, InputError, NotFoundError, TransientError, UpstreamError
+
+TIMEOUT_SECONDS = 35
+MAX_BYTES = 32 * 1024 * 1024
+RETRIES, LONGEST_WAIT_SECONDS = 2, 10.0
+PAGE = 1000
+_EXECUTE_API = re.compile(
+    r"[a-z0-9]+(?:-vpce-[a-z0-9]+)?\.execute-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"
+)
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+Query = Mapping[str, object]
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A signature must not follow a redirect to somebody else."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> None:
+        return None
+
+
+class Client:
+    """`sign` None: only addresses of API Gateway are signed, with the credentials and Region of the AWS environment."""
+
+    def __init__(self, url: str, sign: bool | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise InputError(f"--url: {url} is no address of an API, such as http://127.0.0.1:8000")
+        gateway = _EXECUTE_API.fullmatch(parts.hostname)
+        self._base, self._sleep = url.rstrip("/"), sleep
+        self._sign = gateway is not None if sign is None else sign
+        self._region = gateway["region"] if gateway else None
+        if self._sign and parts.scheme != "https":
+            raise InputError("--url: only an https address is signed")
+        proxies = urllib.request.ProxyHandler({} if parts.hostname in _LOOPBACK else None)
+        self._opener = urllib.request.build_opener(proxies, _NoRedirect)
+
+    def get(self, path: str, query: Query | None = None, *, needs: Sequence[str] = ()) -> dict[str, Any]:
+        """The JSON of the answer; `path` is encoded already. Throttling is waited for twice.
+
+        Raises InputError (400), NotFoundError (404), DeniedError (401, 403), TransientError and UpstreamError.
+        """
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        address = f"{self._base}{path}" + (f"?{urlencode(given, quote_via=quote)}" if given else "")
+        for attempt in range(RETRIES + 1):
+            try:
+                return _checked(self._once(address), needs, self._base)
+            except TransientError as error:
+                if attempt == RETRIES or error.retry_after_seconds is None:
+                    raise
+                self._sleep(min(error.retry_after_seconds, LONGEST_WAIT_SECONDS))
+        raise AssertionError("the last attempt returns or raises")
+
+    def pages(self, path: str, query: Query, name: str, limit: int | None) -> Iterator[dict[str, Any]]:
+        """Answers one after the other until `limit` rows of the list `name` have come, or all (None)."""
+        cursor, room = None, limit
+        while True:
+            size = PAGE if room is None else min(room, PAGE)
+            body = self.get(path, {**query, "limit": size, "cursor": cursor}, needs=(name, "next_cursor"))
+            yield body
+            cursor = body["next_cursor"]
+            room = None if room is None else room - len(body[name])
+            if cursor is None or room == 0:
+                return
+
+    def _once(self, address: str) -> Any:
+        request = urllib.request.Request(address, headers=self._headers(address))  # noqa: S310 - the scheme is checked
+        try:
+            with self._opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
+                body = answer.read(MAX_BYTES + 1)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise _refusal(error) from error
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, OSError) as error:
+            reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+            raise UpstreamError(f"{self._base} cannot be reached: {reason}") from error
+        if len(body) > MAX_BYTES:
+            raise UpstreamError(f"{self._base} answers more than {MAX_BYTES:,} bytes")
+        return _json(body, self._base)
+
+    def _headers(self, address: str) -> dict[str, str]:
+        accepted = {"Accept": "application/json", "User-Agent": "lazaretto"}
+        return {**accepted, **_signature(address, self._region)} if self._sign else accepted
+
+
+def _signature(address: str, region: str | None) -> dict[str, str]:
+    """The headers of Signature Version 4. Raises DeniedError without credentials, InputError without a Region."""
+    import botocore.session
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.exceptions import BotoCoreError
+
+    session = botocore.session.get_session()
+    try:
+        credentials = session.get_credentials()
+        where = region or session.get_config_variable("region")
+        if credentials is None:
+            raise DeniedError("no AWS credentials to sign with")
+        if not where:
+            raise InputError("no AWS Region to sign for: set AWS_REGION")
+        request = AWSRequest("GET", address)
+        SigV4Auth(credentials.get_frozen_credentials(), "execute-api", where).add_auth(request)
+    except BotoCoreError as error:
+        raise DeniedError(f"cannot sign: {error}") from error
+    return dict(request.headers.items())
+
+
+def _refusal(error: urllib.error.HTTPError) -> Exception:
+    said = error.read(64 * 1024)
+    try:
+        body = json.loads(said)
+    except ValueError:
+        body = {}
+    detail = body.get("detail") or body.get("message") or error.reason if isinstance(body, dict) else error.reason
+    if error.code == 400:
+        return InputError(str(detail))
+    if error.code == 404 and isinstance(body, dict) and body.get("status") == 404:
+        return NotFoundError(str(detail))
+    if error.code in (401, 403):
+        return DeniedError(f"the API says no ({error.code}): {detail}")
+    if error.code == 503:
+        return TransientError(f"the API is busy: {detail}", _seconds(error.headers.get("Retry-After")))
+    return UpstreamError(f"the API answers {error.code}: {detail}")
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text and text.isascii() and text.isdigit() else None
+
+
+def _checked(body: Any, needs: Sequence[str], base: str) -> dict[str, Any]:
+    if not isinstance(body, dict) or not set(needs) <= body.keys():
+        raise UpstreamError(f"{base} does not answer as a Lazaretto does")
+    return body
+
+
+def _json(body: bytes, base: str) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise UpstreamError(f"{base} does not answer in JSON: is it a Lazaretto?") from error

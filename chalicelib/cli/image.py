@@ -1,0 +1,94 @@
+"""`lazaretto image`: what stands about one image."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from chalicelib.cli import output
+from chalicelib.cli.client import Client
+from chalicelib.cli.options import DEFAULT_URL, AsJson, Region, Registry, Sign, Url
+from chalicelib.cli.reference import read_image
+
+Image = Annotated[
+    str, typer.Argument(help="REPO@DIGEST, or REPO:TAG (as last heard of by events); REPO with or without the host.")
+]
+
+
+@output.speaking
+def image_command(
+    image: Image,
+    registry: Registry = None,
+    region: Region = None,
+    url: Url = DEFAULT_URL,
+    sign: Sign = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show an image: its verdict and why, its scan, its findings counted, what was done, where it runs."""
+    query = {"registry": registry, "region": region, **read_image(image)}
+    body = Client(url, sign).get("/v1/image", query, needs=("verdict",))
+    if as_json:
+        output.print_json(body)
+    else:
+        _print(body)
+
+
+def print_reasons(verdict: dict[str, Any]) -> None:
+    if verdict["reasons"]:
+        output.print_table(
+            "reasons",
+            ("rule", "decision", "findings", "why"),
+            map(_reason, verdict["reasons"]),
+            rigid=("decision", "findings"),
+        )
+
+
+def _reason(reason: dict[str, Any]) -> tuple[object, ...]:
+    why = [reason["detail"], ", ".join(reason["vulnerability_ids"])]
+    why += [f"waived: {', '.join(reason['waived'])}"] if reason["waived"] else []
+    return (reason["rule"], reason["decision"], reason["count"] or None, "; ".join(w for w in why if w))
+
+
+def _print(body: dict[str, Any]) -> None:
+    output.print_table("", ("image", ""), _facts(body), rigid=("image",))
+    print_reasons(body["verdict"])
+    if children := [c for c in body["children"] if not c["artifact"]]:
+        rows = ((c["platform"], c["decision"], c["scan_state"], c["digest"]) for c in children)
+        output.print_table(
+            "images of this index", ("platform", "decision", "scan", "digest"), rows, rigid=("decision",)
+        )
+    if body["actions"]:
+        rows = ((output.when(a["at"]), a["kind"], a["actor"], a["reason"]) for a in body["actions"])
+        output.print_table("actions", ("at", "kind", "actor", "reason"), rows, rigid=("at", "kind"))
+
+
+def _facts(body: dict[str, Any]) -> list[tuple[object, object]]:
+    image, scan, verdict, running = body["image"], body["scan"], body["verdict"], body["running"]
+    done = body["enforcement"]
+    return [
+        ("registry", f"{image['registry']} {image['region']}"),
+        ("repository", image["repository"]),
+        ("digest", image["digest"]),
+        ("tags", ", ".join(image["tags"])),
+        ("exists", "yes" if body["exists"] else "no: deleted, or its push is not known"),
+        ("kind", body["kind"]),
+        ("pushed", output.when(body["pushed_at"])),
+        ("platform", body["platform"] or body["architecture"]),
+        ("storage", body["storage"]),
+        ("scan", f"{scan['state']} {scan['reason'] or ''}".strip()),
+        ("scanned", output.when(scan["scanned_at"])),
+        ("open findings", _open(body)),
+        ("decision", verdict["decision"]),
+        ("decided", output.when(verdict["decided_at"])),
+        ("enforced", f"{done['kind']} {done['stage']} {output.when(done['at'])}" if done else None),
+        ("in use", running["in_use"]),
+    ]
+
+
+def _open(body: dict[str, Any]) -> str | None:
+    """A dash where they are not known."""
+    if body["counts"] is None:
+        return "see its images" if body["kind"] == "INDEX" else None
+    counts = ", ".join(f"{n} {severity}" for severity, n in body["counts"].items() if n)
+    return counts or ("none" if body["scan"]["state"] == "COMPLETE" else "none known")

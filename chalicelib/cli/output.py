@@ -1,0 +1,140 @@
+"""How commands speak: JSON or tables of at most 100 columns, progress and complaints on standard error, exit codes.
+
+Nothing from the outside reaches the terminal as a control character or as markup.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from chalicelib.errors import InputError, LazarettoError, NotFoundError
+
+OK, NEGATIVE, BAD_INPUT, UPSTREAM = 0, 1, 2, 3
+WIDTH = 100
+F = TypeVar("F", bound=Callable[..., None])
+_COLOURS = {
+    "QUARANTINE": "bold magenta",
+    "BLOCK": "bold red",
+    "PENDING": "cyan",
+    "WARN": "yellow",
+    "ALLOW": "green",
+    "CRITICAL": "bold red",
+    "HIGH": "red",
+    "MEDIUM": "yellow",
+}
+
+
+def speaking(command: F) -> F:
+    """The command with our errors said in one line on standard error and turned into the exit codes of the contract."""
+
+    @functools.wraps(command)
+    def spoken(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except LazarettoError as error:
+            complain(str(error))
+            raise typer.Exit(exit_code(error)) from error
+
+    return spoken  # type: ignore[return-value]
+
+
+def exit_code(error: LazarettoError) -> int:
+    if isinstance(error, InputError):
+        return BAD_INPUT
+    return NEGATIVE if isinstance(error, NotFoundError) else UPSTREAM
+
+
+def complain(text: str) -> None:
+    typer.echo(clean(text), err=True)
+
+
+def print_json(value: object) -> None:
+    """One line, ASCII only: a terminal obeys none of it."""
+    typer.echo(json.dumps(value, separators=(",", ":")))
+
+
+def clean(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def console() -> Console:
+    """As wide as the terminal and at most 100 columns; 100 where it is none."""
+    return Console(
+        width=min(Console().width, WIDTH) if sys.stdout.isatty() else WIDTH, highlight=False, soft_wrap=False
+    )
+
+
+def cell(value: object, style: str = "") -> Text:
+    """What is absent is a dash. A word that has a colour gets it."""
+    text = "-" if value is None or value == "" else clean(str(value))
+    return Text(text, style or _COLOURS.get(text, ""))
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], rigid: Sequence[str] = ()
+) -> None:
+    """Columns named in `rigid` hold words that are worth a line of their own width; all others fold as need be."""
+    table = Table(title=clean(title) or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        stiff = name in rigid
+        table.add_column(name, overflow="ellipsis" if stiff else "fold", no_wrap=stiff, max_width=22 if stiff else None)
+    for row in rows:
+        table.add_row(*(value if isinstance(value, Text) else cell(value) for value in row))
+    console().print(table)
+
+
+def say(*parts: object) -> None:
+    """One line of words and coloured cells."""
+    line = Text(" ").join(part if isinstance(part, Text) else Text(clean(str(part))) for part in parts)
+    console().print(line)
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int], None]]:
+    """A progress line on standard error, only where somebody looks at it; call it with what has come."""
+    shown = Console(stderr=True)
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.completed} {task.description}"),
+        console=shown,
+        transient=True,
+        disable=not shown.is_terminal,
+    ) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda count: progress.update(task, advance=count)
+
+
+def when(text: str | None) -> str | None:
+    """A time of the API without its fraction of a second."""
+    return None if text is None else re.sub(r"\.\d+", "", text)
+
+
+def count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def named(image: dict[str, Any]) -> str:
+    """`:tag`, or `@` and the first twelve of the digest."""
+    return f":{image['tags'][0]}" if image["tags"] else f"@{short(image['digest'])}"
+
+
+def short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:12]
+
+
+def home(image: dict[str, Any]) -> str:
+    """Registry, Region and repository as one path; the account's private registry by its number."""
+    return f"{image['registry']}/{image['region']}/{image['repository']}"

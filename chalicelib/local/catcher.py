@@ -1,0 +1,80 @@
+"""Catches what the app sends to people: Slack messages at a local webhook, SNS messages as moto keeps them.
+
+They are kept as they came and shown in the terminal; nothing in them is obeyed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from html import unescape
+from typing import Any
+
+import msgspec
+from moto.sns.models import sns_backends
+
+from chalicelib.domain.inert import inert
+
+PATH = "/local/webhook"
+LINE = 300
+
+
+class Caught(msgspec.Struct, frozen=True):
+    """An alert: where it was sent, and its text in lines."""
+
+    channel: str
+    lines: tuple[str, ...]
+
+
+class Catcher:
+    """`show` is told of every Slack message as it comes."""
+
+    def __init__(self, account: str, region: str, show: Callable[[Caught], None] = lambda caught: None) -> None:
+        self._account, self._region, self._show = account, region, show
+        self.slack: list[Caught] = []
+        self._told = 0
+
+    def take(self, body: bytes) -> None:
+        """A webhook call. Raises ValueError where it is not JSON."""
+        caught = Caught("slack", tuple(_lines(json.loads(body))))
+        self.slack.append(caught)
+        self._show(caught)
+
+    def sns(self) -> list[Caught]:
+        """What was published so far, oldest first."""
+        topics = sns_backends[self._account][self._region].topics.values()
+        return [_published(sent) for topic in topics for sent in topic.sent_notifications]
+
+    def show_news_of_sns(self) -> None:
+        news = self.sns()[self._told :]
+        self._told += len(news)
+        for caught in news:
+            self._show(caught)
+
+
+def _published(sent: tuple[Any, ...]) -> Caught:
+    """moto keeps (id, message, subject, attributes, group)."""
+    subject = [inert(str(sent[2]), LINE)] if sent[2] else []
+    return Caught("sns", (*subject, *(inert(line, LINE) for line in str(sent[1]).splitlines())))
+
+
+def _lines(message: Any) -> list[str]:
+    """The texts of a Slack message, block by block; its plain text where it has no blocks. Raises ValueError."""
+    if not isinstance(message, dict):
+        raise ValueError("a Slack message is a JSON object")  # noqa: TRY004 - what came is wrong, not our code
+    blocks = message.get("blocks") or [block for a in message.get("attachments") or [] for block in a.get("blocks", [])]
+    texts = [text for block in blocks for text in _texts(block)]
+    return [
+        inert(unescape(line), LINE) for text in texts or [str(message.get("text", ""))] for line in text.splitlines()
+    ]
+
+
+def _texts(block: dict[str, Any]) -> list[str]:
+    parts = [block.get("text"), *(block.get("fields") or []), *(block.get("elements") or [])]
+    found = []
+    for part in parts:
+        text = part.get("text") if isinstance(part, dict) else part
+        text = text.get("text") if isinstance(text, dict) else text
+        if isinstance(text, str):
+            found.append(text)
+    return found

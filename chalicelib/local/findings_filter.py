@@ -1,0 +1,118 @@
+"""Inspector's filterCriteria, decided: which findings and which covered resources a request means.
+
+Inside one filter any element fits, of several filters all must. A filter nobody here knows is refused, not passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+from chalicelib.parsers.dates import instant
+
+Row = dict[str, Any]
+_EQUALS, _PREFIX, _NOT_EQUALS = "EQUALS", "PREFIX", "NOT_EQUALS"
+
+
+class UnknownFilterError(ValueError):
+    pass
+
+
+def _image(row: Row) -> dict[str, Any]:
+    resources = row.get("resources") or [{}]
+    found: dict[str, Any] = (resources[0].get("details") or {}).get("awsEcrContainerImage") or {}
+    return found
+
+
+def _vulnerability(row: Row) -> dict[str, Any]:
+    found: dict[str, Any] = row.get("packageVulnerabilityDetails") or {}
+    return found
+
+
+_TEXTS: dict[str, Callable[[Row], Iterable[Any]]] = {
+    "awsAccountId": lambda r: [r.get("awsAccountId")],
+    "ecrImageArchitecture": lambda r: [_image(r).get("architecture")],
+    "ecrImageHash": lambda r: [_image(r).get("imageHash")],
+    "ecrImageRegistry": lambda r: [_image(r).get("registry")],
+    "ecrImageRepositoryName": lambda r: [_image(r).get("repositoryName")],
+    "ecrImageTags": lambda r: _image(r).get("imageTags") or [],
+    "exploitAvailable": lambda r: [r.get("exploitAvailable")],
+    "findingArn": lambda r: [r.get("findingArn")],
+    "findingStatus": lambda r: [r.get("status")],
+    "findingType": lambda r: [r.get("type")],
+    "fixAvailable": lambda r: [r.get("fixAvailable")],
+    "relatedVulnerabilities": lambda r: _vulnerability(r).get("relatedVulnerabilities") or [],
+    "resourceId": lambda r: [x.get("id") for x in r.get("resources") or []],
+    "resourceType": lambda r: [x.get("type") for x in r.get("resources") or []],
+    "severity": lambda r: [r.get("severity")],
+    "title": lambda r: [r.get("title")],
+    "vendorSeverity": lambda r: [_vulnerability(r).get("vendorSeverity")],
+    "vulnerabilityId": lambda r: [_vulnerability(r).get("vulnerabilityId")],
+    "vulnerabilitySource": lambda r: [_vulnerability(r).get("source")],
+}
+_NUMBERS: dict[str, Callable[[Row], Any]] = {
+    "ecrImageInUseCount": lambda r: _image(r).get("inUseCount"),
+    "epssScore": lambda r: (r.get("epss") or {}).get("score"),
+    "inspectorScore": lambda r: r.get("inspectorScore"),
+}
+_TIMES: dict[str, Callable[[Row], Any]] = {
+    "ecrImageLastInUseAt": lambda r: _image(r).get("lastInUseAt"),
+    "ecrImagePushedAt": lambda r: _image(r).get("pushedAt"),
+    "firstObservedAt": lambda r: r.get("firstObservedAt"),
+    "lastObservedAt": lambda r: r.get("lastObservedAt"),
+    "updatedAt": lambda r: r.get("updatedAt"),
+}
+_COVERED: dict[str, Callable[[Row], Iterable[Any]]] = {
+    "accountId": lambda r: [r.get("accountId")],
+    "ecrRepositoryName": lambda r: [((r.get("resourceMetadata") or {}).get("ecrRepository") or {}).get("name")],
+    "resourceId": lambda r: [r.get("resourceId")],
+    "resourceType": lambda r: [r.get("resourceType")],
+    "scanStatusCode": lambda r: [r["scanStatus"]["statusCode"]],
+    "scanStatusReason": lambda r: [r["scanStatus"]["reason"]],
+    "scanType": lambda r: [r.get("scanType")],
+}
+
+
+def finding_fits(row: Row, criteria: dict[str, list[dict[str, Any]]]) -> bool:
+    """Raises UnknownFilterError."""
+    return all(any(_fits(row, name, one) for one in wanted) for name, wanted in criteria.items())
+
+
+def coverage_fits(resource: Row, criteria: dict[str, list[dict[str, Any]]]) -> bool:
+    """Raises UnknownFilterError."""
+    for name, wanted in criteria.items():
+        if (values := _COVERED.get(name)) is None:
+            raise UnknownFilterError(name)
+        if not any(_text_fits(values(resource), one) for one in wanted):
+            return False
+    return True
+
+
+def _fits(row: Row, name: str, wanted: dict[str, Any]) -> bool:
+    if name in _TEXTS:
+        return _text_fits(_TEXTS[name](row), wanted)
+    if name in _NUMBERS:
+        value = _NUMBERS[name](row)
+        low, high = wanted.get("lowerInclusive"), wanted.get("upperInclusive")
+        return value is not None and (low is None or value >= low) and (high is None or value <= high)
+    if name in _TIMES:
+        return _time_fits(instant(_TIMES[name](row), f"$.{name}"), wanted)
+    raise UnknownFilterError(name)
+
+
+def _text_fits(values: Iterable[Any], wanted: dict[str, Any]) -> bool:
+    said, how, value = [v for v in values if v is not None], wanted["comparison"], wanted["value"]
+    if how == _NOT_EQUALS:
+        return value not in said
+    if how == _PREFIX:
+        return any(str(v).startswith(value) for v in said)
+    if how == _EQUALS:
+        return value in said
+    raise UnknownFilterError(how)
+
+
+def _time_fits(at: datetime | None, wanted: dict[str, Any]) -> bool:
+    start = instant(wanted.get("startInclusive"), "$.startInclusive")
+    end = instant(wanted.get("endInclusive"), "$.endInclusive")
+    return at is not None and (start is None or at >= start) and (end is None or at <= end)

@@ -1,0 +1,39 @@
+"""The command line against an API over a house in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from chalicelib.cli import app
+from tests.fakes.api_server import api_app, move_in, served
+from tests.fakes.queries import FakeHouse
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def house(monkeypatch: pytest.MonkeyPatch) -> FakeHouse:
+    built = FakeHouse()
+    move_in(monkeypatch, built)
+    return built
+
+
+@pytest.fixture
+def url(house: FakeHouse) -> Iterator[str]:
+    with served(api_app()) as address:
+        yield address
+
+
+@pytest.fixture
+def run(url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("LAZARETTO_URL", url)
+    runner = CliRunner()
+    return lambda *args: runner.invoke(app, [str(a) for a in args])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("filterwarnings", "ignore:IAMAuthorizer is not a supported in local mode")

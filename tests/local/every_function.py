@@ -1,0 +1,175 @@
+"""Scenarios that make every function do all it can, on the local stack: its real handlers, their calls recorded."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.parse
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import msgspec
+from chalice.test import Client
+
+from chalicelib.api.routes import document
+from chalicelib.api.summary import FRESH_FOR
+from chalicelib.bootstrap import House
+from chalicelib.domain.effect import Effect, EffectKind
+from chalicelib.domain.image import ImageRef
+from chalicelib.domain.message import Act, Snapshot
+from chalicelib.domain.verdict import Decision
+from chalicelib.local import aws_events
+from chalicelib.local.aws import ACCOUNT
+from chalicelib.local.catcher import PATH
+from chalicelib.local.demo import Demo
+from chalicelib.local.demo_registry import CURL, EXPAT, enhanced_finding
+from chalicelib.local.inspector import inspector_of
+from chalicelib.local.queue_pump import QueuePump
+from chalicelib.local.stack import REGION, Stack
+from chalicelib.observability import metrics
+from chalicelib.services.notify import CLAIM
+from tests.fakes.iam import Recorder
+
+ROOT = Path(__file__).parents[2]
+SAMPLES_ACCOUNT = "111122223333"
+PATIENCE_SECONDS = 30
+
+
+class ShiftedClock:
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+class Played:
+    """One local stack on which every function does all it can. Each public step ends with empty queues."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack, self.house, self.clock = stack, stack.house, ShiftedClock()
+        self.recorder = Recorder(self.forget)
+        self.house.clock = self.clock
+        session = boto3.Session(region_name=REGION)
+        secrets = session.client("secretsmanager")
+        webhook = f"{stack.aws.url}{PATH}"
+        self.cursor_secret = secrets.create_secret(Name="cursor", SecretString="signs")["ARN"]
+        self.json_secret = secrets.create_secret(Name="slack", SecretString=json.dumps({"hook": webhook}))["ARN"]
+        session.client("ssm").put_parameter(Name="/slack", Value=webhook, Type="SecureString")
+        self.ecr = session.client("ecr")
+        self.demo = Demo(stack)
+        self.tell_by(f"{self.json_secret}#hook")
+        self.house.sessions.session.events.register("before-parameter-build", self.recorder.hear)
+        handlers = {name: self.recorder.under(name, handler) for name, handler in stack.app.handler_map.items()}
+        app: Any = SimpleNamespace(event_sources=stack.app.event_sources, handler_map=handlers)
+        self.pump = QueuePump(app, stack.aws.queues, metrics.clear_metrics)
+
+    def tell_by(self, reference: str) -> None:
+        self.recorder.slack = reference
+        self.house.settings = msgspec.structs.replace(
+            self.house.settings, slack_secret=reference, cursor_secret=self.cursor_secret, cursor_secrets=()
+        )
+
+    def forget(self) -> None:
+        for name, value in vars(House).items():
+            if isinstance(value, cached_property):
+                vars(self.house).pop(name, None)
+
+    def settle(self) -> None:
+        assert self.pump.drain(PATIENCE_SECONDS)
+
+    def fill_the_registry(self) -> None:
+        """Pushes, an index, both scanners, failures, a moved tag, news; then one sample of every trigger."""
+        self.demo.open()
+        self.settle()
+        self.demo.go_on()
+        self.settle()
+        for sample in sorted((ROOT / "events").glob("*.json")):
+            text = sample.read_text().replace(SAMPLES_ACCOUNT, ACCOUNT)
+            self.stack.aws.put_event(json.loads(text.replace(json.loads(text)["region"], REGION)))
+        self.settle()
+
+    def change_what_is_there(self) -> None:
+        """News of an image that was looked at and of one nobody ever looked at; an image is deleted."""
+        image = self.image("base/python")
+        unknown = ImageRef(ACCOUNT, REGION, "base/python", f"sha256:{'9' * 64}")
+        now = datetime.now(UTC)
+        row = enhanced_finding(image, EXPAT, ("3.13",), now, now)
+        with self.stack.aws.lock:
+            inspector_of(REGION).hold(image.arn, row)
+        for ref, found, at in (
+            (image, row, now),
+            (unknown, enhanced_finding(unknown, CURL, (), now, now), now),
+            (unknown, enhanced_finding(unknown, EXPAT, (), now, now), now + timedelta(hours=1)),
+        ):
+            self.stack.aws.put_event(aws_events.finding_changed(ref, found, at))
+            assert self.pump.turn()
+        self.settle()
+        old = self.image("team/web")
+        self.ecr.batch_delete_image(repositoryName=old.repository, imageIds=[{"imageDigest": old.digest}])
+        self.settle()
+
+    def change_the_policy(self, what: str) -> None:
+        """Every image is decided again, then people get a summary; and a snapshot is taken."""
+        text = (ROOT / "chalicelib/default_policy.yaml").read_text()
+        self.house.rules.put_policy(text.replace("min_decision: block", f"min_decision: {what}"), "a person")
+        self.house.rules.fresh()
+        self.house.outbox.send("sweeps", Snapshot())
+        for _ in range(2):
+            self.recorder.under("clock", self.stack.run_clock)()
+            self.settle()
+
+    def lose_an_alert(self) -> None:
+        """Its worker died: another takes over, too early at first."""
+        (stored,) = self.stack.headers([self.image("team/checkout")]).values()
+        now = self.clock.now()
+        lost = Effect(EffectKind.ALERT, 99, now, Decision.BLOCK, None, begun_at=now)
+        self.house.table.put_header(msgspec.structs.replace(stored.header, todo=(lost,)))
+        self.house.outbox.send("actions", Act(stored.header.ref, lost.key, attempt=1))
+        assert self.pump.turn()
+        self.clock.ahead = 2 * CLAIM
+        self.until_told(stored.header.ref)
+
+    def let_days_pass(self) -> None:
+        """What is due comes due, an alert that never was sent among it; what was known of KEV is too old."""
+        (stored,) = self.stack.headers([self.image("team/checkout")]).values()
+        unsent = Effect(EffectKind.ALERT, 100, self.clock.now(), Decision.BLOCK, None)
+        due = self.clock.now() + timedelta(hours=1)
+        self.house.table.put_header(msgspec.structs.replace(stored.header, todo=(unsent,), due_at=due))
+        self.clock.ahead += timedelta(days=2)
+        self.recorder.under("clock", self.stack.run_clock)()
+        self.until_told(stored.header.ref)
+
+    def until_told(self, ref: ImageRef) -> None:
+        """Not until all is done: the local AWS does not live in the days to come, and is asked again and again."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while self.stack.headers([ref])[ref].header.todo:
+            assert time.monotonic() < end
+            if not self.pump.turn():
+                time.sleep(0.05)
+
+    def ask_everything(self) -> None:
+        """Each route by what it needs, and by all that fits, when the last snapshot is old."""
+        self.clock.ahead += 2 * FRESH_FOR
+        image = self.image("team/checkout")
+        values = {"repository": image.repository, "digest": image.digest, "limit": "1", "id": CURL.id}
+        for path, methods in document()["paths"].items():
+            taken = {
+                p["name"]: p.get("required", False) for p in methods["get"].get("parameters", ()) if p["in"] == "query"
+            }
+            needed = {name for name, required in taken.items() if required}
+            for names in (needed | {"digest"} & taken.keys() if needed else needed, taken.keys()):
+                query = urllib.parse.urlencode({name: values[name] for name in values if name in names})
+                self.recorder.under("api_handler", self.get)(f"{path.format(**values)}?{query}")
+
+    def get(self, url: str) -> None:
+        with Client(self.stack.app) as client:
+            answer = client.http.get(url)
+        assert answer.status_code == 200, (url, answer.body)
+
+    def image(self, repository: str) -> ImageRef:
+        return next(ref for ref in self.demo.refs if ref.repository == repository)

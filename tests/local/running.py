@@ -1,0 +1,44 @@
+"""A started local AWS and clients of it, for tests. Ports are free ones; nothing is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+
+from chalicelib.adapters.ecr_registry import EcrRegistry
+from chalicelib.adapters.inspector import Inspector
+from chalicelib.adapters.scanner import Scanner
+from chalicelib.adapters.sessions import Sessions
+from chalicelib.local.aws import LocalAws
+from chalicelib.local.environment import STAGE, aws_variables, replaced
+from chalicelib.local.template import Template
+from tests.local.samples import REGION
+
+
+@contextlib.contextmanager
+def local_aws():
+    """With the queues and rules of the template."""
+    template = Template(STAGE)
+    aws = LocalAws(REGION, template.rules())
+    aws.start()
+    try:
+        with replaced(aws_variables(aws.url, REGION)):
+            for plan in template.queues():
+                aws.queues.sqs.create_queue(plan.dead, {})
+                aws.queues.sqs.create_queue(plan.name, {})
+            yield aws
+    finally:
+        aws.stop()
+
+
+def inspector(sessions: Sessions) -> Inspector:
+    return Inspector(lambda region: sessions.client("inspector2", region))
+
+
+def registry(sessions: Sessions) -> EcrRegistry:
+    return EcrRegistry(
+        lambda region: sessions.client("ecr", region), lambda region: sessions.client("ecr-public", region)
+    )
+
+
+def scanner(sessions: Sessions) -> Scanner:
+    return Scanner(inspector(sessions), registry(sessions))
