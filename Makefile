@@ -65,7 +65,7 @@ $(PACKAGE_STAMP): $(STAMP) requirements.txt
 	@touch $@
 
 soak: setup
-	$(BIN)/python -m pytest -m soak -n $(WORKERS) --dist worksteal
+	LAZARETTO_SOAK=1 $(BIN)/python -m pytest -m soak -n $(WORKERS) --dist worksteal
 
 pins: setup
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --custom-compile-command "make pins" -o requirements.txt
