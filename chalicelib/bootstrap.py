@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from typing import Any
@@ -25,6 +25,27 @@ from chalicelib.settings import Settings
 class SystemClock:
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+
+class Channels(Mapping[str, Channel]):
+    """Each is made when first used: one that is set up wrongly fails its own alerts and nothing else."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Channel]]) -> None:
+        self._makers, self._made = makers, dict[str, Channel]()
+
+    def __getitem__(self, name: str) -> Channel:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._makers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
 
 
 class House:
@@ -74,18 +95,23 @@ class House:
     @cached_property
     def channels(self) -> Mapping[str, Channel]:
         """The channels that are set up, by the name a policy's `notify` calls them."""
-        found: dict[str, Channel] = {}
+        makers: dict[str, Callable[[], Channel]] = {}
         if self.settings.topic_arn:
-            from chalicelib.adapters.sns import SnsTopic
-
-            found["sns"] = SnsTopic(self.settings.topic_arn, self.sessions.client("sns"))
+            makers["sns"] = self._sns
         if self.settings.slack_secret:
-            from chalicelib.adapters.slack import SlackBot, SlackWebhook
+            makers["slack"] = self._slack
+        return Channels(makers)
 
-            secret, channel, local = self.settings.slack_secret, self.settings.slack_channel, self.settings.slack_local
-            text = Secret(secret, self.sessions)
-            found["slack"] = SlackBot(text, channel) if channel else SlackWebhook(text, local)
-        return found
+    def _sns(self) -> Channel:
+        from chalicelib.adapters.sns import SnsTopic
+
+        return SnsTopic(self.settings.topic_arn or "", self.sessions.client("sns"))
+
+    def _slack(self) -> Channel:
+        from chalicelib.adapters.slack import SlackBot, SlackWebhook
+
+        text, channel = Secret(self.settings.slack_secret or "", self.sessions), self.settings.slack_channel
+        return SlackBot(text, channel) if channel else SlackWebhook(text, self.settings.slack_local)
 
     @cached_property
     def cursor_secrets(self) -> tuple[str, ...]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import msgspec
 
 from chalicelib.domain.verdict import Decision
+
+LOST_AFTER = timedelta(minutes=5)
+RETRY_AFTER = timedelta(hours=1)
 
 
 class EffectKind(StrEnum):
@@ -22,7 +25,8 @@ class Effect(msgspec.Struct, frozen=True):
 
     `decision` and `former` are the verdict announced and the one announced before it (None: nothing was).
     `told`: the channels that have this alert already, although another one failed. `begun_at`: a worker has taken the
-    alert over then; another one waits until that one must be dead, unless it `released` it.
+    alert over then; another one waits until that one must be dead. `tried_at`: a channel failed then, and the worker
+    gave the alert back.
     """
 
     kind: EffectKind
@@ -32,11 +36,16 @@ class Effect(msgspec.Struct, frozen=True):
     former: Decision | None = None
     told: tuple[str, ...] = ()
     begun_at: datetime | None = None
-    released: bool = False
+    tried_at: datetime | None = None
 
     @property
     def key(self) -> str:
         return f"{self.kind}#{self.number}"
+
+    @property
+    def due_at(self) -> datetime:
+        """When the clock sends it again: by then it was lost on its way; a channel that fails is tried each hour."""
+        return self.wanted_at + LOST_AFTER if self.tried_at is None else self.tried_at + RETRY_AFTER
 
 
 class Stage(StrEnum):

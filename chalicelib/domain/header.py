@@ -43,8 +43,6 @@ __all__ = [
 ]
 
 KEV_EVERY = timedelta(days=1)
-LOST_AFTER = timedelta(minutes=5)
-"""An effect that is still to be done then was lost on its way: the clock sends it again."""
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -189,9 +187,10 @@ def conclude(
         policy_version=rules.policy_version,
         waivers_version=rules.waivers_version,
     )
-    if header.kind is Kind.ARTIFACT or not header.exists:
-        verdict = None if header.kind is Kind.ARTIFACT else header.verdict
-        return corrected(msgspec.structs.replace(header, decide_at=None, verdict=verdict))
+    if header.kind is Kind.ARTIFACT:
+        return corrected(msgspec.structs.replace(header, decide_at=None, verdict=None, todo=()))
+    if not header.exists:
+        return corrected(msgspec.structs.replace(header, decide_at=None))
     outcome = decide(header.state(children, index_tags), document.findings, rules.policy, rules.waivers, now)
     decide_at = outcome.decide_at
     if rules.policy.asks_kev and any(f.open and rules.policy.asks(f) for f in document.findings):
@@ -227,7 +226,7 @@ def _due(header: Header, now: datetime | None = None) -> Header:
     One that is past has done its work, or the clock would come again and again.
     """
     kept = header.due_at if header.due_at is not None and now is not None and header.due_at > now else None
-    moments = [e.wanted_at + LOST_AFTER for e in header.todo]
+    moments = [e.due_at for e in header.todo]
     moments += [at for at in (header.decide_at, kept) if at is not None]
     due = min(moments, default=None)
     return msgspec.structs.replace(header, due_at=due)

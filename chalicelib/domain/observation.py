@@ -30,7 +30,8 @@ def observe(
     `holds_open`: the stored document has findings that are not resolved, which this look might close.
 
     A first look also makes the image known, even one that failed: what cannot be looked up is shown, not left out.
-    Whether an image exists that a push or a deletion told of, they decide.
+    Whether an image exists that a push or a deletion told of, they decide. Until a complete look says otherwise the
+    time of the last scan stays, whichever scanner it was: what was found then is relied on, and grows old.
     """
     told = header.existence_at is not None
     exists = header.exists if told else True
@@ -40,7 +41,7 @@ def observe(
     if listing is None or is_outdated(header, listing, settle):
         return header
     scan = listing.scan
-    if scan.scanned_at is None and header.scan.source is listing.source:
+    if scan.scanned_at is None and (not listing.complete or header.scan.source is listing.source):
         scan = msgspec.structs.replace(scan, scanned_at=header.scan.scanned_at)
     revived = listing.complete and holds_open and _comes_back(header, listing, settle)
     return msgspec.structs.replace(

@@ -86,6 +86,11 @@ class Policy(PolicyDocument, frozen=True, dict=True):
         """Whether some rule asks for KEV at all."""
         return any(rule.asks_kev for rule in self.rulebook)
 
+    @property
+    def asks_scan_age(self) -> bool:
+        """Whether some rule asks how old the scan is."""
+        return any(rule.asks_scan_age for rule in self.rulebook)
+
     def asks(self, finding: Finding, state: ImageState | None = None) -> bool:
         """Whether some rule's answer about this finding may hang on KEV, now or later (`state` None: in any image)."""
         return any(rule.depends_on_kev(finding, state, _ANY_TIME) for rule in self.rulebook)

@@ -51,6 +51,7 @@ class CompiledRule:
         self.rule = rule
         self.about_findings = rule.count is not UNSET or not words <= IMAGE_WORDS
         self.asks_kev = "kev" in words
+        self.asks_scan_age = "scan_age_days" in words
         self.any_status = rule.match.status is not UNSET
         self._counted = None if rule.count is UNSET else holds(rule.count)
         self._actual = Conjunction(rule, ratings, ACTUAL)

@@ -33,6 +33,8 @@ from chalicelib.services.send_effects import send_effects
 
 CONFLICTS = 10
 CLOCK = "clock"
+ASK_AGAIN = timedelta(minutes=5)
+"""When Inspector had no time to say what is exploited. The clock comes every five minutes: asked within ten."""
 
 
 def assess_image(ref: ImageRef, deliveries: Sequence[Delivery], stored: Stored | None, house: House) -> None:
@@ -58,7 +60,7 @@ class _Assessment:
         self.rules: Rules = house.rules.current()
         self.listing: Listing | None = None
         self.unavailable: Scan | None = None
-        self.look_again = self.retried = False
+        self.look_again = self.retried = self.ask_again = False
         self.younger: Header | None = None
 
     def run(self, stored: Stored | None) -> None:
@@ -122,6 +124,8 @@ class _Assessment:
         after = observe(before, self.listing, self.unavailable, self.house.settle, holds_open=holds_open)
         document = self._merge(document, before, after, rows, now)
         after = decide_image(after, document, self.rules, now, self.house, quiet=self.quiet)
+        if self.ask_again:
+            after = _decided_by(after, now + ASK_AGAIN)
         if all(isinstance(d.body, Decide) and d.body.why == CLOCK for d in self.deliveries):
             after = corrected(after)
         due_at, look_at = plan_look(after.look_due_at, self._looked(before, after, now), now + self.house.settle)
@@ -167,7 +171,9 @@ class _Assessment:
         merged, self.younger = meet_line(merged, before, after, self.deliveries, self.house)
         told = [d.body.row.finding for d in rows if isinstance(d.body, FindingChanged)]
         merged = self._merged_rows(merged, told).document
-        merged = learn(merged, ask_exploited(merged, self.rules.policy, now, self.house)).document
+        exploited = ask_exploited(merged, self.rules.policy, now, self.house)
+        self.ask_again = exploited.again
+        merged = learn(merged, exploited.facts).document
         if merged is document:
             return document
         kept_since = now - timedelta(days=self.rules.policy.history_days)
@@ -182,12 +188,13 @@ class _Assessment:
         if self.listing is None:
             return Merged(document, False)
         settle = self.house.settle
+        basic = before.scan.source is Source.BASIC and document.source is not Source.ENHANCED
         result = merge_listing(
             document,
             self.listing,
             settle=settle,
             archive=archive_wanted(before, self.rules.policy) or is_outdated(before, self.listing, settle),
-            scanned_at=before.scan.scanned_at if before.scan.source is Source.BASIC else None,
+            scanned_at=before.scan.scanned_at if basic else None,
             revived_at=after.revived_at,
         )
         self.look_again = self.look_again or result.spared
@@ -225,3 +232,9 @@ class _Assessment:
         """Never quiet: what a later look finds beyond the first fill is news."""
         delay = max(0.0, (due_at - self.house.clock.now()).total_seconds())
         self.house.outbox.send("scans", Look(self.ref, due_at, source), delay)
+
+
+def _decided_by(header: Header, at: datetime) -> Header:
+    """The header with the clock coming to it no later than `at`."""
+    decide_at, due_at = min(header.decide_at or at, at), min(header.due_at or at, at)
+    return msgspec.structs.replace(header, decide_at=decide_at, due_at=due_at)

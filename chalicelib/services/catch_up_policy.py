@@ -17,6 +17,7 @@ from chalicelib.services.ports import Channel, FanOut, House, IndexRow
 from chalicelib.services.send_alert import send_alert
 
 MOST_AT_ONCE = 5000
+BUNDLE_ROUNDS = 2
 WORST_NAMED = 10
 
 
@@ -25,7 +26,8 @@ def catch_up_policy(house: House, channels: Mapping[str, Channel], api_url: str 
 
     Run by the clock until none lags; what was sent and not handled yet is simply sent again. The run that finds none
     lagging sends the summary, and only then remembers it: cut off in between, it is sent again. A policy that came with
-    a new bundle has no number its images could lag behind: all of them are asked, once.
+    a new bundle has no number its images could lag behind: all of them are asked, and once more a run later, when no
+    function of the former bundle is left that could have decided by the former policy.
     """
     rules = house.rules.fresh()
     version, content = rules.policy_version, _content(rules.policy)
@@ -39,10 +41,11 @@ def catch_up_policy(house: House, channels: Mapping[str, Channel], api_url: str 
     rows = list(house.queries.all_rows())
     if not known or fan_out is None:
         fan_out = FanOut(version, _by_decision(rows), content=content)
-        _ask([] if version else [row.ref for row in rows], house)
         house.table.put_fan_out(fan_out)
-        if not version:
-            return len(rows)
+    if not version and fan_out.rounds < BUNDLE_ROUNDS:
+        _ask([row.ref for row in rows], house)
+        house.table.put_fan_out(msgspec.structs.replace(fan_out, rounds=fan_out.rounds + 1))
+        return len(rows)
     lagging = [row.ref for row in rows if row.policy_version < version]
     _ask(lagging[:MOST_AT_ONCE], house)
     if not lagging:

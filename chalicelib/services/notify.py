@@ -1,13 +1,13 @@
-"""Send one alert that a header's `todo` asks for: record it for each channel, send it, clear it.
+"""Send one alert that a header's `todo` asks for: record it, send it to each channel, clear it.
 
-At least once, and once unless a worker died in between. The record per channel (`ALERT#7/slack`) is put first and is
-the claim: a first receive that finds it is a duplicate and done with. Only who comes again (a retry, a redelivery, the
-clock) may take over, by a claim in the header, and not before the former worker said that it failed or must be dead.
+At least once, and once unless a worker died in between. The record (`ALERT#7`) is put first and is the claim: a first
+receive that finds it is a duplicate and done with. Only who comes again (a retry, a redelivery, the clock) may take
+over, by a claim in the header, and not before the former worker said that it failed or must be dead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -17,11 +17,12 @@ from chalicelib.domain.finding import Finding
 from chalicelib.domain.header import Effect, EffectKind, Header, Rules
 from chalicelib.domain.message import Act
 from chalicelib.domain.waiver import WaiverBook
-from chalicelib.errors import ConflictError, TransientError, UpstreamError
+from chalicelib.errors import ConflictError, LazarettoError, TransientError, UpstreamError
 from chalicelib.services.ports import ActionRecord, Channel, House
 
 CLAIM = timedelta(seconds=90)
 """Longer than a worker of the queue `actions` may live."""
+Failures = list[LazarettoError]
 TRIES = 5
 BUSY_SECONDS = 5.0
 
@@ -38,30 +39,31 @@ def notify(
     effect = _wanted(stored.header, act.effect) if stored else None
     if stored is None or effect is None:
         return
-    header = stored.header
+    header, rules = stored.header, house.rules.current()
+    names = [n for n in _heard(header, effect, rules) if n not in effect.told]
+    ours = house.table.record_action(_record(header, effect, names, channels, house))
+    if fresh and not ours:
+        return
     if not fresh:
-        header, effect = _take_over(header, effect, house)
-    round_ = _Round(header, effect, house, channels, api_url, fresh)
-    round_.tell()
-    if round_.failures:
-        left = msgspec.structs.replace(effect, told=tuple(round_.told), begun_at=None, released=True)
-        _change(header, house, effect.key, left)
-        raise next((f for f in round_.failures if isinstance(f, TransientError)), round_.failures[0])
-    if not round_.shared:
-        _change(header, house, effect.key, None)
+        header, effect = _take_over(header, effect, house, ours)
+    told, failures = _tell(_compose(header, effect, rules, house, api_url), names, channels) if names else ([], [])
+    if failures:
+        tried = {"told": (*effect.told, *told), "begun_at": None, "tried_at": house.clock.now()}
+        _change(header, house, effect.key, msgspec.structs.replace(effect, **tried))
+        raise next((f for f in failures if isinstance(f, TransientError)), failures[0])
+    _change(header, house, effect.key, None)
 
 
-def _take_over(header: Header, effect: Effect, house: House) -> tuple[Header, Effect]:
-    """Raises TransientError while another worker may be at it, or was faster."""
+def _take_over(header: Header, effect: Effect, house: House, ours: bool) -> tuple[Header, Effect]:
+    """Raises TransientError while another worker may be at it, or was faster. `ours`: nobody had recorded it before."""
     now = house.clock.now()
-    if not effect.released:
-        names = _heard(header, effect, house.rules.current())
-        begun = [house.table.action_at(header.ref, f"{effect.key}/{n}", effect.wanted_at) for n in names]
-        times = [at for at in (*begun, effect.begun_at) if at is not None]
-        if times and now < max(times) + CLAIM:
-            left = (max(times) + CLAIM - now).total_seconds()
+    if effect.begun_at is not None or (effect.tried_at is None and not ours):
+        recorded = house.table.action_at(header.ref, effect.key, effect.wanted_at)
+        last = max(at for at in (recorded, effect.begun_at, effect.wanted_at) if at is not None)
+        if now < last + CLAIM:
+            left = (last + CLAIM - now).total_seconds()
             raise TransientError(f"{effect.key} of {header.ref} may be being sent by another worker", left)
-    mine = msgspec.structs.replace(effect, begun_at=now, released=False)
+    mine = msgspec.structs.replace(effect, begun_at=now)
     try:
         return house.table.put_header(_with(header, effect.key, mine)), mine
     except ConflictError as e:
@@ -76,46 +78,18 @@ def _heard(header: Header, effect: Effect, rules: Rules) -> list[str]:
     )
 
 
-class _Round:
-    """One worker telling the channels of one effect. `shared`: another copy of the message is at one of them."""
-
-    def __init__(
-        self,
-        header: Header,
-        effect: Effect,
-        house: House,
-        channels: Mapping[str, Channel],
-        api_url: str | None,
-        fresh: bool,
-    ) -> None:
-        self.header, self.effect, self.house, self.channels, self.fresh = header, effect, house, channels, fresh
-        self.rules = house.rules.current()
-        self.api_url = api_url
-        self.told = list(effect.told)
-        self.failures: list[UpstreamError] = []
-        self.shared = False
-
-    def tell(self) -> None:
-        names = [n for n in _heard(self.header, self.effect, self.rules) if n not in self.told]
-        if not names:
-            return
-        alert = _compose(self.header, self.effect, self.rules, self.house, self.api_url)
-        for name in names:
-            try:
-                self._tell(name, alert)
-            except UpstreamError as error:
-                self.failures.append(error)
-
-    def _tell(self, name: str, alert: Alert) -> None:
-        ours = self.house.table.record_action(
-            _record(self.header, self.effect, name, name in self.channels, self.house)
-        )
-        if self.fresh and not ours:
-            self.shared = True
-            return
-        if name in self.channels:
-            self.channels[name].send(alert)
-        self.told.append(name)
+def _tell(alert: Alert, names: Sequence[str], channels: Mapping[str, Channel]) -> tuple[list[str], Failures]:
+    """The channels told, and what those that were not have raised. One that is not set up is passed over."""
+    told, failures = list[str](), Failures()
+    for name in names:
+        try:
+            if name in channels:
+                channels[name].send(alert)
+        except LazarettoError as error:
+            failures.append(error)
+        else:
+            told.append(name)
+    return told, failures
 
 
 def _change(header: Header, house: House, key: str, effect: Effect | None) -> None:
@@ -177,14 +151,18 @@ def _showable(header: Header, rules: Rules, findings: tuple[Finding, ...], now: 
     return [f for f in findings if not book.excusing(f, rule)]
 
 
-def _record(header: Header, effect: Effect, channel: str, sent: bool, house: House) -> ActionRecord:
+def _record(
+    header: Header, effect: Effect, names: Sequence[str], channels: Mapping[str, Channel], house: House
+) -> ActionRecord:
+    """Put before sending: it says what is about to be done, and `todo` says whether it was."""
+    said = [name if name in channels else f"{name} (not set up)" for name in names]
     return ActionRecord(
         ref=header.ref,
-        effect=f"{effect.key}/{channel}",
+        effect=effect.key,
         wanted_at=effect.wanted_at,
         kind="ALERT",
         actor="system",
-        reason=f"announced to {channel}" if sent else f"not sent: no channel {channel} is set up",
+        reason=f"to be announced to {', '.join(said)}" if said else "no route hears it",
         at=house.clock.now(),
         before=effect.former,
         after=effect.decision,

@@ -62,13 +62,15 @@ class ActionRecord(msgspec.Struct, frozen=True):
 class FanOut(msgspec.Struct, frozen=True):
     """A policy on its way to all images, `before` it images by decision. `told`: none lags, its summary was sent.
 
-    `content`: a hash of the policy, by which one that came with a new bundle (and has no number) is told from the last.
+    `content`: a hash of the policy, by which one that came with a new bundle (and has no number) is told from the last;
+    `rounds`: how often all images were asked to be decided by such a one.
     """
 
     policy_version: int
     before: dict[Decision, int]
     told: bool = False
     content: str = ""
+    rounds: int = 0
 
 
 class Clock(Protocol):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from chalicelib.domain.message import Act, Delivery
-from chalicelib.errors import TransientError
+from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.notify import notify
 from chalicelib.services.ports import Channel, House
 
@@ -39,6 +39,6 @@ def _put_back(act: Act, why: TransientError, house: House) -> bool:
     delay = why.retry_after_seconds or min(FIRST_DELAY_SECONDS * 2 ** min(act.attempt, 8), LONGEST_DELAY_SECONDS)
     try:
         house.outbox.send("actions", msgspec.structs.replace(act, attempt=act.attempt + 1), delay)
-    except TransientError:
+    except UpstreamError:
         return False
     return True

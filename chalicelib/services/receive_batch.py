@@ -27,7 +27,7 @@ from chalicelib.domain.event import (
 )
 from chalicelib.domain.image import ImageRef, Kind
 from chalicelib.domain.message import Again, Age, Decide, Delivery, Look, Message
-from chalicelib.errors import ConflictError, TransientError
+from chalicelib.errors import ConflictError, TransientError, UpstreamError
 from chalicelib.services.assess_image import assess_image
 from chalicelib.services.explain_pull_failure import explain_pull_failure
 from chalicelib.services.ports import House, Stored
@@ -50,13 +50,20 @@ def receive_batch(deliveries: Sequence[Delivery], house: House) -> Failures:
             _guarded([delivery], partial(_record, delivery, house), house, failures)
         else:
             groups.setdefault(ref, []).append(delivery)
-    everything = [d for group in groups.values() for d in group]
     stored: dict[ImageRef, Stored] = {}
-    if not _guarded(everything, lambda: stored.update(house.table.read_headers(groups)), house, failures):
+    try:
+        stored.update(house.table.read_headers(groups))
+    except Exception:  # noqa: BLE001 - one that cannot be read must not take the others with it: each alone, then
+        for ref, group in groups.items():
+            _guarded(group, partial(_assess_alone, ref, group, house), house, failures)
         return failures
     for ref, group in groups.items():
         _guarded(group, partial(assess_image, ref, group, stored.get(ref), house), house, failures)
     return failures
+
+
+def _assess_alone(ref: ImageRef, group: Sequence[Delivery], house: House) -> None:
+    assess_image(ref, group, house.table.read_headers([ref]).get(ref), house)
 
 
 def _guarded(group: Sequence[Delivery], handle: Callable[[], None], house: House, failures: Failures) -> bool:
@@ -86,7 +93,7 @@ def _put_back(delivery: Delivery, why: TransientError | ConflictError, house: Ho
         message = Again(delivery.raw or {}, attempt, delivery.redriven)
     try:
         house.outbox.send("scans", message, delay)
-    except TransientError:
+    except UpstreamError:
         return False
     return True
 

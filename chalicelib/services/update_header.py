@@ -35,7 +35,7 @@ def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: D
             return before
         if (before.policy_version, before.waivers_version) > (rules.policy_version, rules.waivers_version):
             rules = house.rules.fresh()
-        after = decide_image(after, _document(ref, stored, house), rules, now, house)
+        after = _still_due(before, decide_image(after, _document(ref, stored, house), rules, now, house))
         wanted = _is_to_be_looked_at(before, after, delivery) or is_freed(before, after, rules.policy)
         look_at = now + house.settle if wanted else None
         if look_at is not None:
@@ -53,6 +53,13 @@ def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: D
     raise TransientError(f"{ref}: {CONFLICTS} times another writer was faster")
 
 
+def _still_due(before: Header, after: Header) -> Header:
+    """What is due is not done here (nobody is asked what is exploited): the clock comes to it all the same."""
+    if before.due_at is None or after.decide_at is None or after.due_at is None:
+        return after
+    return msgspec.structs.replace(after, due_at=min(before.due_at, after.due_at))
+
+
 def _document(ref: ImageRef, stored: Stored | None, house: House) -> FindingsDocument:
     if stored is None or not max(stored.document_revision, stored.header.revision):
         return FindingsDocument(ref)
@@ -68,7 +75,7 @@ def _is_to_be_looked_at(before: Header, after: Header, delivery: Delivery) -> bo
         return False
     came_back = not before.exists and before.existence_at is not None
     moved = before.version > 0 and (before.storage, before.activated_at) != (after.storage, after.activated_at)
-    return came_back or moved or (not delivery.fresh and after.looked_at is not None)
+    return came_back or moved or not delivery.fresh
 
 
 def _send_look(put: Header, look_at: datetime | None, house: House) -> None:

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.effect import Effect, EffectKind, Enforcement, Stage
+from chalicelib.domain.effect import LOST_AFTER, Effect, EffectKind, Enforcement, Stage
 from chalicelib.domain.finding import FindingStatus, Severity
-from chalicelib.domain.header import LOST_AFTER, Rules, archive_wanted, conclude, corrected, in_sketch, is_freed
+from chalicelib.domain.header import Rules, archive_wanted, conclude, corrected, in_sketch, is_freed
 from chalicelib.domain.image import InUse, InUseState, Kind, Scan, ScanState, StorageStatus
 from chalicelib.domain.policy import parse_policy
 from chalicelib.domain.verdict import Decision

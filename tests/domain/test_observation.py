@@ -49,6 +49,13 @@ def test_the_time_of_the_last_scan_outlives_an_answer_that_does_not_say_it():
     assert seen(look(10, scanned=5), look(90, ARCHIVED, scanned=None)).scan.scanned_at == at(5)
 
 
+@pytest.mark.parametrize(("old", "new"), [("ENHANCED", "BASIC"), ("BASIC", "ENHANCED")])
+def test_after_a_switch_the_age_is_that_of_the_last_scan_until_the_new_scanner_has_scanned(old, new):
+    switched = seen(look(10, source=Source(old), scanned=5), look(90, PENDING, Source(new), None))
+    assert (switched.scan.state, switched.scan.source, switched.scan.scanned_at) == (PENDING, Source(new), at(5))
+    assert seen(look(900, source=Source(new), scanned=890), header=switched).scan.scanned_at == at(890)
+
+
 def test_a_first_look_makes_an_image_known_unless_a_push_or_a_deletion_told_of_it():
     assert seen(look(10)).exists
     assert not seen(look(10), header=Header(ref=ref(1), exists=False, existence_at=at(0))).exists

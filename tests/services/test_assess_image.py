@@ -7,6 +7,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from chalicelib.adapters.table_schema import shard_of
 from chalicelib.domain.document import FindingsDocument
 from chalicelib.domain.finding import FindingStatus, Severity
 from chalicelib.domain.header import Header
@@ -15,10 +16,11 @@ from chalicelib.domain.message import Act, Again, Age, Decide, Look
 from chalicelib.domain.verdict import Decision
 from chalicelib.errors import AbsentError, ConflictError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.drop_covered import is_covered
+from chalicelib.services.re_decide import re_decide
 from tests.services.aws_model import seconds
 from tests.services.house import Story
 from tests.services.lockstep import Crash
-from tests.services.world import SETTLE, START
+from tests.services.world import SETTLE, START, policy
 
 CRITICAL, HIGH, MEDIUM = Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM
 OPEN, SUPPRESSED, RESOLVED = FindingStatus.OPEN, FindingStatus.SUPPRESSED, FindingStatus.RESOLVED
@@ -123,6 +125,16 @@ def test_a_crash_between_write_and_look():
     assert story.looks_sent == []
     story.drain()
     story.check()
+
+
+def test_a_crash_between_an_archive_and_its_look_of_an_image_never_listed():
+    story = Story(known=False)
+    story.receive(story.one.action("PUSH", tag="v1"))
+    crash_at(story, "send Look", story.one.archive()[-1])
+    assert (story.head.looked_at, story.looks_sent) == (None, [])
+    assert story.head.look_due_at is not None
+    story.drain()
+    assert story.head.look_due_at is None
 
 
 def test_events_that_relied_on_a_look_whose_sender_died_are_not_lost():
@@ -653,6 +665,33 @@ def test_after_a_switch_to_inspector_basic_findings_stay_until_its_first_complet
     story.receive(story.one.scanned())
     story.drain()
     assert {(f.source, f.status) for f in story.doc.findings} == {(Source.BASIC, RESOLVED), (Source.ENHANCED, OPEN)}
+    story.check()
+
+
+@pytest.mark.parametrize("scanner", [Source.ENHANCED, Source.BASIC])
+def test_an_image_that_its_new_scanner_never_scans_becomes_stale_by_the_clock(scanner):
+    story = Story(source=Source.BASIC if scanner is Source.ENHANCED else Source.ENHANCED)
+    story.policies = [policy(stale={"decision": "block", "after_days": 30}, rules=[])]
+    story.versions = (1, 0)
+    story.one.switch(scanner)
+    story.receive(Look(story.ref, story.moment))
+    assert (story.head.scan.state, story.head.scan.source) == (ScanState.PENDING, scanner)
+    story.drain()
+    assert story.head.decision is Decision.ALLOW
+    story.after(31 * 86400)
+    re_decide(shard_of(story.ref), story)
+    assert [r.rule for r in story.head.verdict.reasons] == ["stale"]
+    assert story.head.decision is Decision.BLOCK
+
+
+def test_a_scan_of_the_new_scanner_is_merged_whenever_the_former_one_scanned_last():
+    story = Story()
+    story.one.switch(Source.BASIC)
+    story.receive(Look(story.ref, story.moment))
+    story.after(200)
+    story.receive(story.one.basic_scanned(2))
+    story.drain()
+    assert story.status == {1: "RESOLVED", 2: "OPEN"}
     story.check()
 
 

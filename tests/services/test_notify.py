@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.alert import compose_summary
 from chalicelib.domain.document import FindingsDocument
+from chalicelib.domain.effect import RETRY_AFTER
 from chalicelib.domain.header import Effect, EffectKind, Header, Rules
 from chalicelib.domain.image import ImageRef
 from chalicelib.domain.message import Act
 from chalicelib.domain.policy import Policy
 from chalicelib.domain.policy_section import Route
 from chalicelib.domain.verdict import Decision, Reason, Verdict
-from chalicelib.errors import ConflictError, DeniedError, TransientError
+from chalicelib.errors import ConflictError, DeniedError, SettingsError, TransientError
 from chalicelib.services.notify import CLAIM, TRIES, notify
 from chalicelib.services.ports import Stored
 from chalicelib.services.send_alert import send_alert
@@ -110,7 +111,7 @@ def test_an_alert_is_sent_to_every_route_that_hears_it_recorded_and_cleared():
     assert [len(c.alerts) for c in told.values()] == [1, 1]
     alert = told["slack"].alerts[0]
     assert (alert.decision, alert.former, alert.number, alert.tags) == (Decision.BLOCK, Decision.WARN, 7, ("v1",))
-    assert house.recorded == ["ALERT#7/slack", "ALERT#7/sns"]
+    assert house.recorded == ["ALERT#7"]
     assert house.todo == (ALERT_8,)
 
 
@@ -185,7 +186,7 @@ def test_a_channel_that_fails_neither_stops_the_other_nor_makes_it_send_twice():
     with pytest.raises(TransientError) as raised:
         notify(ACT, house, told)
     assert raised.value.retry_after_seconds == 30
-    assert [(e.told, e.released) for e in house.todo] == [(("sns",), True)]
+    assert [(e.told, e.tried_at) for e in house.todo] == [(("sns",), NOW)]
     notify(ACT, house, told, fresh=False)
     assert [len(c.alerts) for c in told.values()] == [1, 1]
     assert house.todo == ()
@@ -205,9 +206,29 @@ def test_what_cannot_be_recorded_is_not_sent_yet():
     house.table.broken["record_action"] = TransientError("throttled")
     with pytest.raises(TransientError):
         notify(ACT, house, told)
-    assert [len(c.alerts) for c in told.values()] == [0, 1]
+    assert [len(c.alerts) for c in told.values()] == [0, 0]
     notify(ACT, house, told, fresh=False)
     assert [len(c.alerts) for c in told.values()] == [1, 1]
+
+
+def test_two_copies_of_one_message_and_two_channels_tell_each_once():
+    house, told = HouseInMemory(ALERT_7), channels()
+
+    def send(alert):
+        notify(ACT, house, told)
+        told["slack"].alerts.append(alert)
+
+    notify(ACT, house, {"slack": SimpleNamespace(name="slack", send=send), "sns": told["sns"]})
+    assert [len(c.alerts) for c in told.values()] == [1, 1]
+    assert house.todo == ()
+
+
+def test_a_channel_set_up_wrongly_fails_its_own_alerts_and_keeps_no_other_from_being_told():
+    house, told = HouseInMemory(ALERT_7), channels(slack=[SettingsError(["no webhook"])])
+    with pytest.raises(SettingsError):
+        notify(ACT, house, told)
+    assert [e.told for e in house.todo] == [("sns",)]
+    assert house.todo[0].due_at == NOW + RETRY_AFTER
 
 
 def test_effects_that_others_add_meanwhile_stay():
@@ -259,10 +280,8 @@ def test_a_channel_that_is_not_set_up_is_recorded_as_not_told_and_not_tried_for_
     house = HouseInMemory(ALERT_7)
     notify(ACT, house, {})
     assert house.todo == ()
-    assert {a.reason for a in house.table.actions.values()} == {
-        "not sent: no channel slack is set up",
-        "not sent: no channel sns is set up",
-    }
+    (record,) = house.table.actions.values()
+    assert record.reason == "to be announced to slack (not set up), sns (not set up)"
 
 
 def test_what_was_done_is_told_from_the_record_whatever_the_policy_asks_for():
@@ -309,7 +328,7 @@ def test_dying_anywhere_loses_no_alert_and_sends_twice_only_between_send_and_cle
         fresh = False
     assert 1 <= len(sent) <= 1 + doubtful
     assert house.todo == ()
-    assert house.recorded == ["ALERT#7/slack"]
+    assert house.recorded == ["ALERT#7"]
 
 
 def test_an_alert_about_no_verdict_goes_to_the_routes_of_its_event():

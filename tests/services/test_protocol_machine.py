@@ -230,6 +230,18 @@ def test_whatever_happens_the_end_equals_the_source(machine: type[Protocol]) -> 
     assert_worth_it(met, 120)
 
 
+def test_a_run_in_which_the_worker_of_an_archive_died_before_its_look_and_nothing_was_ever_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Found by the soak: the header promised a look, and the message that came again did not send it."""
+    monkeypatch.setattr(Protocol, "make_table", FakeTable)
+    machine = Protocol()
+    machine.begin(seed=245385, lags=(0, 20, 55), images=2)
+    for length, seed in ((40, 7740), (69, 45), (63, 293784)):
+        machine.live(length=length, seed=seed)
+    machine.teardown()
+
+
 @pytest.mark.parametrize(("machine", "runs"), [(Protocol, 200), (Basic, 150), (Switching, 150)])
 def test_whatever_happens_the_end_equals_the_source_on_dynamodb(
     machine: type[Protocol], runs: int, dynamo: Callable[..., Any]

@@ -153,20 +153,83 @@ def test_an_image_that_is_scanned_no_more_is_stale_after_one_look_and_not_looked
 
 def test_an_image_whose_look_ups_fail_stays_due_and_does_not_hold_up_the_others(monkeypatch):
     story = Story()
-    story.policies = [policy(rules=ASKS_KEV)]
-    story.versions = (1, 0)
     other = story.add(msgspec.structs.replace(new_ref(), digest=story.ref.digest))
     story.receive(other.action("PUSH"))
     for ref in (story.ref, other.ref):
         story.stored.headers[ref] = msgspec.structs.replace(story.header(ref), due_at=story.moment)
+    read = story.stored.read_document
 
-    def known_exploited(finding_ids):
-        raise TransientError("throttled")
+    def read_document(ref):
+        if ref == story.ref:
+            raise TransientError("throttled")
+        return read(ref)
 
-    monkeypatch.setattr(story, "known_exploited", known_exploited)
+    monkeypatch.setattr(story.stored, "read_document", read_document)
     assert clock(story) == 2
-    assert story.head.due_at == story.moment
-    assert story.header(other.ref).due_at != story.moment
+    assert story.stored.headers[story.ref].due_at == story.moment
+    assert story.stored.headers[other.ref].due_at != story.moment
+
+
+def test_a_scanner_that_does_not_answer_leaves_the_stored_age_to_decide_and_is_asked_once():
+    story = Story()
+    story.policies = [policy(stale={"decision": "block", "after_days": 30})]
+    story.versions = (1, 0)
+    story.receive(story.one.covered())
+    story.drain()
+    story.after(31 * 86400)
+    for _ in range(12):
+        clock(story)
+        story.after(300)
+    assert len(story.sent(Look)) == 1
+    clock(story)
+    assert story.head.decision is Decision.BLOCK
+    assert [r.rule for r in story.head.verdict.reasons if r.rule == "stale"] == ["stale"]
+    assert len(story.sent(Look)) == 1
+
+
+def test_inspector_is_asked_before_a_rule_about_the_age_of_a_scan_decides():
+    story = Story()
+    story.policies = [policy(rules=[{"id": "old", "match": {"scan_age_days": {"gte": 7}}, "decision": "block"}])]
+    story.versions = (1, 0)
+    story.receive(story.one.covered())
+    story.drain()
+    story.after(8 * 86400)
+    story.one.scanned()
+    clock(story)
+    story.drain()
+    assert story.head.decision is Decision.ALLOW
+
+
+def test_an_alert_about_a_deleted_image_is_sent_and_then_the_clock_comes_no_more():
+    story = Story()
+    story.receive(story.one.flaw(2, severity=CRITICAL))
+    story.one.change(exists=False)
+    story.receive(story.one.action("DELETE"))
+    story.drain()
+    story.after(3600)
+    clock(story)
+    story.drain()
+    assert story.head.todo == ()
+    assert clock(story) == 0
+
+
+def test_an_image_nobody_can_read_does_not_stop_the_clock_for_its_shard(monkeypatch):
+    story = Story()
+    other = story.add(msgspec.structs.replace(new_ref(), digest=story.ref.digest))
+    story.receive(other.action("PUSH"))
+    for ref in (story.ref, other.ref):
+        story.stored.headers[ref] = msgspec.structs.replace(story.header(ref), due_at=story.moment)
+    read = story.stored.read_document
+
+    def read_document(ref):
+        if ref == story.ref:
+            raise ValueError("findings are in format 9")
+        return read(ref)
+
+    monkeypatch.setattr(story.stored, "read_document", read_document)
+    with pytest.raises(ExceptionGroup, match="1 of 2"):
+        clock(story)
+    assert story.stored.headers[other.ref].due_at != story.moment
 
 
 def test_run_twice_it_changes_nothing_more():

@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.domain.event import Ignored, LifecycleExpiry, LifecycleRan
 from chalicelib.domain.message import Again, Age, Decide, Delivery, Look
-from chalicelib.errors import ConflictError, TransientError
+from chalicelib.errors import ConflictError, TransientError, UpstreamError
 from chalicelib.services.receive_batch import LONGEST_DELAY_SECONDS, MOST_ATTEMPTS, receive_batch
 from tests.services.house import Story
 from tests.services.world import START, new_ref
@@ -141,3 +141,26 @@ def test_an_older_image_of_the_line_that_is_listed_later_gives_its_first_sights_
     story.drain()
     seen = {name: story.document(i.ref).findings[0] for name, i in pushed.items()}
     assert {f.first_seen_in_line or f.first_seen for f in seen.values()} == {START - timedelta(days=3)}
+
+
+def test_one_image_that_cannot_be_read_fails_alone(monkeypatch):
+    story = Story()
+    other = story.add(new_ref())
+    read = story.stored.read_headers
+
+    def read_headers(refs):
+        if other.ref in refs:
+            raise ValueError("a header of another format")
+        return read(refs)
+
+    monkeypatch.setattr(story.stored, "read_headers", read_headers)
+    good, bad = story.delivery(story.one.covered()), story.delivery(other.covered())
+    assert list(receive_batch([bad, good], story)) == [bad.message_id]
+
+
+def test_a_queue_that_takes_no_message_back_fails_that_message_and_no_other(monkeypatch):
+    story = Story()
+    monkeypatch.setattr(story, "look", failing(TransientError("throttled")))
+    monkeypatch.setattr(story, "send", failing(UpstreamError("too long")))
+    one, two = story.delivery(story.one.covered()), story.delivery(Ignored("not about an image"))
+    assert list(receive_batch([one, two], story)) == [one.message_id]
