@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,9 @@ def turn_to(place: Place, number: int, day: Day) -> None:
 
 
 @pytest.mark.parametrize("batch", [1_000, 50])
-def test_after_each_day_the_stored_state_is_the_generated_one(place: Place, days: list[Day], batch: int) -> None:
+def test_after_each_day_the_stored_state_is_the_generated_one(
+    place: Place, days: list[Day], batch: int, record_property: Callable[[str, object], None]
+) -> None:
     """In batches as large as a queue's; in small ones, with time and the looks that come due in between."""
     compared = Counter[str]()
     for number, day in enumerate(days):
@@ -125,7 +127,7 @@ def test_after_each_day_the_stored_state_is_the_generated_one(place: Place, days
         for ref, wanted in day.expected.items():
             compare(place, day, ref, wanted, compared)
     told = ", ".join(f"{n} {word}" for word, n in sorted(compared.items()) if word != "findings")
-    print(f"{compared['findings']} findings of {DAYS} days compared: {told}")
+    record_property("counted", f"days: {compared['findings']} findings of {DAYS} days compared: {told}")
     assert all(compared[word] for word in ("RESOLVED", "BLOCK", "WARN", "ALLOW"))
 
 
