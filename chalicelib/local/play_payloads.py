@@ -30,9 +30,11 @@ def play_payloads(stack: Stack, folder: PayloadFolder, advance: Advance = lambda
     The scans told by API responses are handled before the first event comes, as they were in life.
     """
     seed = _seeded(stack, folder, advance)
-    for event in seed.events():
-        stack.aws.put_event(event)
-    finished = _drain(stack, advance)
+    finished = True
+    for told in (seed.scans(), seed.pushes()):
+        for event in told:
+            stack.aws.put_event(event)
+        finished = _drain(stack, advance) and finished
     events, total, done = folder.deliverable(), folder.events, 0
     while chunk := list(islice(events, EVENTS_AT_ONCE)):
         for event in chunk:

@@ -81,15 +81,18 @@ class Seed:
                     placed = self._regions.place(repository.repository.image(""))
                     ecr_of(placed.home).hold_repository(placed.repository)
 
-    def events(self) -> Iterator[Event]:
-        """Every scan, then the pushes of what DescribeImages told of, oldest first.
-
-        In this order because the pushes are old: told first, each would be an image that nobody has scanned for long.
-        """
+    def scans(self) -> Iterator[Event]:
+        """Every scan of the images told of."""
         for ref in self._described:
             self._settle_described(ref)
         for ref, image in self.images.items():
             yield from scan_events(ref, image)
+
+    def pushes(self) -> Iterator[Event]:
+        """The pushes of what DescribeImages told of, oldest first.
+
+        To be handled after the scans, for they are old: told first, each is an image that nobody has scanned for long.
+        """
         pushes = [event for ref in self._described for event in self._pushes(ref)]
         yield from sorted(pushes, key=lambda event: str(event["time"]))
 

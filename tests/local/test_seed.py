@@ -36,7 +36,7 @@ def seeded(*payloads):
     seed = Seed(regions)
     for response, raw in read:
         seed.take(response, raw)
-    return [parse_event(event) for event in seed.events()], seed
+    return [parse_event(event) for event in (*seed.scans(), *seed.pushes())], seed
 
 
 def look(ref=IMAGE, source=None):
