@@ -14,7 +14,6 @@ from typing import Any
 from chalicelib.domain.alert import Alert
 from chalicelib.domain.inert import ELLIPSIS, inert
 
-MAX_BLOCKS = 50
 MAX_HEADER = 150
 MAX_SECTION = 3_000
 MAX_FIELD = 2_000

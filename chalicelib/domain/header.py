@@ -53,6 +53,10 @@ class Rules(msgspec.Struct, frozen=True):
     policy_version: int = 0
     waivers_version: int = 0
 
+    @property
+    def versions(self) -> tuple[int, int]:
+        return self.policy_version, self.waivers_version
+
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """`version` 0: not stored yet. `exists` is decided by `existence_at` alone: the newest push or deletion.
@@ -103,6 +107,11 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     policy_version: int = 0
     waivers_version: int = 0
     revived_at: datetime | None = None
+
+    @property
+    def versions(self) -> tuple[int, int]:
+        """Of the policy and the waivers it was decided by."""
+        return self.policy_version, self.waivers_version
 
     @property
     def decision(self) -> Decision:

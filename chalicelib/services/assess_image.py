@@ -26,10 +26,11 @@ from chalicelib.services.ask_exploited import ask_exploited
 from chalicelib.services.decide_image import decide_image
 from chalicelib.services.drop_covered import drop_covered, is_inspectors, time_of
 from chalicelib.services.meet_line import meet_line
-from chalicelib.services.plan_look import Looked, plan_look
+from chalicelib.services.plan_look import Looked, plan_look, promised
 from chalicelib.services.ports import House, Stored
 from chalicelib.services.pull_listing import pull_listing
 from chalicelib.services.send_effects import send_effects
+from chalicelib.services.send_look import send_look
 
 CONFLICTS = 10
 CLOCK = "clock"
@@ -112,12 +113,12 @@ class _Assessment:
         if header is not None and header.look_due_at is not None:
             due_at = max(due_at, header.look_due_at)
         self.house.table.mark_look(self.ref, header.version if header else 0, due_at)
-        self._send_look(due_at, Source.ENHANCED)
+        send_look(self.ref, due_at, Source.ENHANCED, self.house)
 
     def _write(self, stored: Stored | None, rows: list[Delivery]) -> None:
         now = self.house.clock.now()
         before = stored.header if stored else Header(ref=self.ref, known_at=now)
-        if (before.policy_version, before.waivers_version) > (self.rules.policy_version, self.rules.waivers_version):
+        if before.versions > self.rules.versions:
             self.rules = self.house.rules.fresh()
         document = self._stored_document(stored)
         holds_open = any(f.status is not FindingStatus.RESOLVED for f in document.findings)
@@ -131,8 +132,7 @@ class _Assessment:
         due_at, look_at = plan_look(after.look_due_at, self._looked(before, after, now), now + self.house.settle)
         put = self._put(before, msgspec.structs.replace(after, look_due_at=due_at))
         send_effects(before, put, self.house, again=self.again, quiet=self.quiet)
-        if look_at is not None:
-            self._send_look(look_at, put.scan.source)
+        send_look(self.ref, look_at, put.scan.source, self.house)
         if self.younger is not None:
             self.house.outbox.send("scans", Age(self.younger.ref, self.ref))
         self._keep_up(put, document)
@@ -142,19 +142,16 @@ class _Assessment:
 
     def _keep_up(self, put: Header, document: FindingsDocument) -> None:
         """Policy or waivers may have changed while we decided by the former ones: then decide again."""
-        while self.house.table.read_versions() > (self.rules.policy_version, self.rules.waivers_version):
+        while self.house.table.read_versions() > self.rules.versions:
             former, self.rules = self.rules, self.house.rules.fresh()
             if self.rules == former:
                 return
             now = self.house.clock.now()
             after = decide_image(put, document, self.rules, now, self.house, quiet=self.quiet)
             look_at = now + self.house.settle if is_freed(put, after, self.rules.policy) else None
-            if look_at is not None:
-                after = msgspec.structs.replace(after, look_due_at=max(look_at, after.look_due_at or look_at))
-            before, put = put, self._put(put, after)
+            before, put = put, self._put(put, promised(after, look_at))
             send_effects(before, put, self.house, again=False, quiet=self.quiet)
-            if look_at is not None:
-                self._send_look(look_at, put.scan.source)
+            send_look(self.ref, look_at, put.scan.source, self.house)
 
     def _stored_document(self, stored: Stored | None) -> FindingsDocument:
         """Not read where there can be none. Whoever died before us may have put it without its header."""
@@ -227,11 +224,6 @@ class _Assessment:
         basic = self.listing is not None and self.listing.source is Source.BASIC
         times = [at for d in self.deliveries if (at := time_of(d)) is not None and (is_inspectors(d) or not basic)]
         return bool(times) and seen_at <= max(times) + self.house.settle
-
-    def _send_look(self, due_at: datetime, source: Source | None) -> None:
-        """Never quiet: what a later look finds beyond the first fill is news."""
-        delay = max(0.0, (due_at - self.house.clock.now()).total_seconds())
-        self.house.outbox.send("scans", Look(self.ref, due_at, source), delay)
 
 
 def _decided_by(header: Header, at: datetime) -> Header:

@@ -10,6 +10,8 @@ from datetime import datetime
 
 import msgspec
 
+from chalicelib.domain.header import Header
+
 
 class Looked(msgspec.Struct, frozen=True):
     """What one worker has done with its messages. `seen_at`: its look by AWS's clock, or `now` where there was none.
@@ -36,6 +38,13 @@ def plan_look(due_at: datetime | None, looked: Looked, later: datetime) -> tuple
     early = [at for at in looked.promised if at > looked.seen_at]
     send = max([*early, *([later] if looked.again else [])], default=None)
     return _latest(due_at, send), send
+
+
+def promised(header: Header, look_at: datetime | None) -> Header:
+    """The header with a look due at `look_at` (None: none), or later where one is promised already."""
+    if look_at is None:
+        return header
+    return msgspec.structs.replace(header, look_due_at=_latest(header.look_due_at, look_at))
 
 
 def _latest(*times: datetime | None) -> datetime | None:

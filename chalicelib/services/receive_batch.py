@@ -27,16 +27,14 @@ from chalicelib.domain.event import (
 )
 from chalicelib.domain.image import ImageRef, Kind
 from chalicelib.domain.message import Again, Age, Decide, Delivery, Look, Message
-from chalicelib.errors import ConflictError, TransientError, UpstreamError
+from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.assess_image import assess_image
 from chalicelib.services.explain_pull_failure import explain_pull_failure
 from chalicelib.services.ports import House, Stored
+from chalicelib.services.put_back import put_back
 from chalicelib.services.record_push import record_push
 from chalicelib.services.record_setting import record_setting
 
-FIRST_DELAY_SECONDS = 5.0
-LONGEST_DELAY_SECONDS = 600.0
-MOST_ATTEMPTS = 60
 Failures = dict[str, BaseException]
 
 
@@ -71,7 +69,7 @@ def _guarded(group: Sequence[Delivery], handle: Callable[[], None], house: House
     try:
         handle()
     except (TransientError, ConflictError) as e:
-        failures.update({d.message_id: e for d in group if not _put_back(d, e, house)})
+        failures.update({d.message_id: e for d in group if not put_back("scans", _again(d), e, house)})
         return False
     except Exception as e:  # noqa: BLE001 - the edge of a batch: one bad message must never take the others with it
         failures.update(dict.fromkeys((d.message_id for d in group), e))
@@ -79,23 +77,12 @@ def _guarded(group: Sequence[Delivery], handle: Callable[[], None], house: House
     return True
 
 
-def _put_back(delivery: Delivery, why: TransientError | ConflictError, house: House) -> bool:
-    """Sends the message again, later, with `attempt` + 1. False: too often already, or the queue does not take it."""
-    if delivery.attempt >= MOST_ATTEMPTS:
-        return False
+def _again(delivery: Delivery) -> Message:
+    """The message for its next attempt: our own with its number raised, AWS's event as it came."""
     attempt = delivery.attempt + 1
-    asked = why.retry_after_seconds if isinstance(why, TransientError) else None
-    delay = asked or min(FIRST_DELAY_SECONDS * 2 ** min(delivery.attempt, 8), LONGEST_DELAY_SECONDS)
-    message: Message
     if isinstance(delivery.body, Look | Decide | Age):
-        message = msgspec.structs.replace(delivery.body, attempt=attempt)
-    else:
-        message = Again(delivery.raw or {}, attempt, delivery.redriven)
-    try:
-        house.outbox.send("scans", message, delay)
-    except UpstreamError:
-        return False
-    return True
+        return msgspec.structs.replace(delivery.body, attempt=attempt)
+    return Again(delivery.raw or {}, attempt, delivery.redriven)
 
 
 def _assessed(delivery: Delivery) -> ImageRef | None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 
 import msgspec
 
 from chalicelib.domain.document import FindingsDocument
 from chalicelib.domain.header import Header, is_freed
 from chalicelib.domain.image import ImageRef, Kind
-from chalicelib.domain.message import Delivery, Look
+from chalicelib.domain.message import Delivery
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.decide_image import decide_image
+from chalicelib.services.plan_look import promised
 from chalicelib.services.ports import House, Stored
 from chalicelib.services.send_effects import send_effects
+from chalicelib.services.send_look import send_look
 
 CONFLICTS = 10
 
@@ -33,21 +34,20 @@ def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: D
         after = change(before)
         if stored is None and after == before:
             return before
-        if (before.policy_version, before.waivers_version) > (rules.policy_version, rules.waivers_version):
+        if before.versions > rules.versions:
             rules = house.rules.fresh()
         after = _still_due(before, decide_image(after, _document(ref, stored, house), rules, now, house))
         wanted = _is_to_be_looked_at(before, after, delivery) or is_freed(before, after, rules.policy)
         look_at = now + house.settle if wanted else None
-        if look_at is not None:
-            after = msgspec.structs.replace(after, look_due_at=max(look_at, after.look_due_at or look_at))
+        after = promised(after, look_at)
         try:
             put = before if after == before else house.table.put_header(after)
         except ConflictError:
             rules = house.rules.fresh()
             continue
         send_effects(before, put, house, again=not delivery.fresh)
-        _send_look(put, look_at, house)
-        if house.table.read_versions() <= (rules.policy_version, rules.waivers_version):
+        send_look(ref, look_at, put.scan.source, house)
+        if house.table.read_versions() <= rules.versions:
             return put
         rules = house.rules.fresh()
     raise TransientError(f"{ref}: {CONFLICTS} times another writer was faster")
@@ -76,9 +76,3 @@ def _is_to_be_looked_at(before: Header, after: Header, delivery: Delivery) -> bo
     came_back = not before.exists and before.existence_at is not None
     moved = before.version > 0 and (before.storage, before.activated_at) != (after.storage, after.activated_at)
     return came_back or moved or not delivery.fresh
-
-
-def _send_look(put: Header, look_at: datetime | None, house: House) -> None:
-    if look_at is not None:
-        delay = max(0.0, (look_at - house.clock.now()).total_seconds())
-        house.outbox.send("scans", Look(put.ref, look_at, put.scan.source), delay)

@@ -10,7 +10,8 @@ import pytest
 from chalicelib.domain.event import Ignored, LifecycleExpiry, LifecycleRan
 from chalicelib.domain.message import Again, Age, Decide, Delivery, Look
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
-from chalicelib.services.receive_batch import LONGEST_DELAY_SECONDS, MOST_ATTEMPTS, receive_batch
+from chalicelib.services.put_back import LONGEST_DELAY_SECONDS, MOST_ATTEMPTS
+from chalicelib.services.receive_batch import receive_batch
 from tests.services.house import Story
 from tests.services.world import START, new_ref
 

@@ -1,0 +1,25 @@
+"""Put a message back that only needs time: with a delay, so that the queue's receives are spent by refusals only."""
+
+from __future__ import annotations
+
+from chalicelib.domain.message import Message
+from chalicelib.errors import ConflictError, TransientError, UpstreamError
+from chalicelib.services.ports import House
+
+FIRST_DELAY_SECONDS = 5.0
+LONGEST_DELAY_SECONDS = 600.0
+MOST_ATTEMPTS = 60
+
+
+def put_back(queue: str, message: Message, why: TransientError | ConflictError, house: House) -> bool:
+    """`message` carries its next `attempt` already. False: too often by now, or the queue does not take it."""
+    former = message.attempt - 1
+    if former >= MOST_ATTEMPTS:
+        return False
+    asked = why.retry_after_seconds if isinstance(why, TransientError) else None
+    delay = asked or min(FIRST_DELAY_SECONDS * 2 ** min(former, 8), LONGEST_DELAY_SECONDS)
+    try:
+        house.outbox.send(queue, message, delay)
+    except UpstreamError:
+        return False
+    return True
