@@ -7,13 +7,14 @@ metrics and middleware. Every EventBridge rule targets a queue: nothing is lost,
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import Any
 
 from chalice.app import Chalice, CloudWatchEvent, ConvertToMiddleware, Rate, SQSEvent
 
 from chalicelib.api.routes import register
 from chalicelib.bootstrap import house
-from chalicelib.domain.message import CatchUp, Due, Snapshot
+from chalicelib.domain.message import CatchUp, Due, Heads, Snapshot, WatchWaivers
 from chalicelib.intake import Answer, take_in
 from chalicelib.observability import logger, metrics
 from chalicelib.services.re_decide import SHARDS
@@ -42,9 +43,10 @@ def on_findings(event: SQSEvent) -> Answer:
     return take_in(_records(event), lambda deliveries: receive_batch(deliveries, house()))
 
 
-@app.on_sqs_message(queue=f"lazaretto-{STAGE}-actions", batch_size=10)
+@app.on_sqs_message(queue=f"lazaretto-{STAGE}-actions", batch_size=1)
 def on_actions(event: SQSEvent) -> Answer:
-    """What a verdict asks to be done: alerts, and later acts on the image."""
+    """What a verdict asks to be done: alerts, and acts on the image. One at a time: a look at all that runs, or a move,
+    may take half a minute, and a function that dies in the middle keeps everybody waiting."""
     place = house()
     return take_in(
         _records(event), lambda deliveries: receive_acts(deliveries, place, place.channels, place.settings.api_url)
@@ -62,13 +64,18 @@ def on_sweeps(event: SQSEvent) -> Answer:
 
 @app.schedule(Rate(CLOCK_MINUTES, unit=Rate.MINUTES))
 def clock(event: CloudWatchEvent) -> None:
-    """Every five minutes: what is due, shard by shard, and what a new policy has not decided; each hour a snapshot."""
+    """Every five minutes: what is due, shard by shard, what a new policy has not decided, waivers that end; each hour a
+    snapshot, and copies of the heads of the audit log."""
     place = house()
     for shard in range(SHARDS):
         place.outbox.send("sweeps", Due(shard))
     place.outbox.send("sweeps", CatchUp())
-    if place.clock.now().minute < CLOCK_MINUTES:
+    place.outbox.send("sweeps", WatchWaivers())
+    now = place.clock.now()
+    if now.minute < CLOCK_MINUTES:
         place.outbox.send("sweeps", Snapshot())
+        for day in (now - timedelta(days=1), now):
+            place.outbox.send("sweeps", Heads(f"{day:%Y-%m-%d}"))
 
 
 def _records(event: SQSEvent) -> list[dict[str, Any]]:

@@ -47,10 +47,11 @@ class Sent:
 
 
 class PlayedAws:
-    """`now` gives AWS's time. `sent` holds what SQS was given and nobody took yet."""
+    """`now` gives AWS's time. `sent` holds what SQS was given and nobody took yet, `archived` digests of images."""
 
     def __init__(self, shown: Shown, now: Callable[[], datetime]) -> None:
         self.shown, self.now, self.sent = shown, now, list[Sent]()
+        self.archived = set[str]()
 
     def answer_for(self, session: boto3.Session, *, blank: bool = False) -> None:
         """Clients of the session are answered here, those of DynamoDB from moto; any other call is an error."""
@@ -59,7 +60,8 @@ class PlayedAws:
             "inspector2.ListCoverage": self._list_coverage,
             "inspector2.BatchGetFindingDetails": lambda _: {"findingDetails": [], "errors": []},
             "ecr.DescribeImageScanFindings": lambda asked: self.shown.scan_findings(asked["imageId"]["imageDigest"]),
-            "ecr.DescribeImages": lambda asked: self.shown.image_page(asked["imageIds"][0]["imageDigest"]),
+            "ecr.DescribeImages": self._describe_images,
+            "ecr.UpdateImageStorageClass": self._archive,
             "sqs.SendMessage": self._send,
             "dynamodb.BatchGetItem": StoredItems(payloads.ACCOUNT, session.region_name).batch_get,
         }
@@ -91,6 +93,16 @@ class PlayedAws:
     def _list_coverage(self, asked: dict[str, Any]) -> dict[str, Any]:
         rows = [self.shown.coverage(criterion["value"]) for criterion in asked["filterCriteria"]["resourceId"]]
         return {"coveredResources": [row for row in rows if row is not None]}
+
+    def _describe_images(self, asked: dict[str, Any]) -> dict[str, Any]:
+        digest = asked["imageIds"][0]["imageDigest"]
+        page = self.shown.image_page(digest)
+        status = {"imageStatus": "ARCHIVED"} if digest in self.archived else {}
+        return {"imageDetails": [detail | status for detail in page["imageDetails"]]}
+
+    def _archive(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.archived.add(asked["imageId"]["imageDigest"])
+        return {**asked, "imageStatus": "ARCHIVED"}
 
     def _send(self, asked: dict[str, Any]) -> dict[str, str]:
         queue = asked["QueueUrl"].rpartition("/")[2]

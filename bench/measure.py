@@ -25,14 +25,18 @@ from typing import Any
 import boto3
 
 from bench import announcements, payloads
+from bench.applied import Applied
 from bench.generate import Plan, events, image
 from bench.inspector_shape import whole_page
-from bench.world import ALLOW_ALL, BATCH, BLOCK_CRITICAL, World, world
+from bench.past import CANDIDATE, Registry
+from bench.world import ALLOW_ALL, BATCH, BLOCK_CRITICAL, QUARANTINE_CRITICAL, World, world
 from chalicelib.adapters.sessions import Sessions
+from chalicelib.domain.what_if_report import Report
 from chalicelib.parsers.enhanced_scan import _PAGE, parse_list_findings
 from chalicelib.parsers.finding_resources import _kept
 from chalicelib.services.re_decide import SHARDS
 
+MANY_IMAGES, FEW_FINDINGS, DOCUMENTS = 10_000, 10, 200
 SMALL = Plan(images=50, findings=200)
 BURST = Plan(images=500, findings=200)
 WORKERS = 5
@@ -139,9 +143,10 @@ def burst_shuffled() -> Iterator[Figure]:
 
 
 def one_alert() -> Iterator[Figure]:
-    """The same first load under a policy that blocks and tells, against one that allows; then the clock comes round."""
+    """The same first load under policies that block and tell, or quarantine besides, against one that allows; then the
+    clock comes round."""
     units, later = {}, {}
-    for policy in (ALLOW_ALL, BLOCK_CRITICAL):
+    for policy in (ALLOW_ALL, BLOCK_CRITICAL, QUARANTINE_CRITICAL):
         with world(replace(SMALL, images=20), policy) as place:
             _fill(place)
             units[policy], alerts = place.count.wru, len(place.channel.alerts)
@@ -152,8 +157,13 @@ def one_alert() -> Iterator[Figure]:
             later[policy] = _stored(place)
             if bool(alerts) is (policy is ALLOW_ALL) or len(place.channel.alerts) != alerts:
                 raise AssertionError(f"{alerts} alerts, then {len(place.channel.alerts)}, of {policy}")
+            if len(place.aws.archived) != (alerts if policy is QUARANTINE_CRITICAL else 0):
+                raise AssertionError(f"{len(place.aws.archived)} images archived, {alerts} alerts, of {policy}")
     told, after = (spent[BLOCK_CRITICAL] - spent[ALLOW_ALL] for spent in (units, later))
+    acted = units[QUARANTINE_CRITICAL] - units[ALLOW_ALL]
     yield Figure("write units more, one verdict with one alert", told / alerts, most=7)
+    # 7 for the alert, 10 for the act (begun, record and head in a transaction, header), and the fuse.
+    yield Figure("write units more, one verdict with one alert and a quarantine", acted / alerts, most=18)
     # When an alert is cleared, the index of what is due keeps its entry: another put then would cost as much.
     yield Figure("write units more, the clock's next visit to the image of that alert", after / alerts)
 
@@ -212,7 +222,39 @@ def processor_time() -> Iterator[Figure]:
         yield Figure(f"client CPU, share of boto3 putting each finding ({base:.0f} ms)", best / base, counted=False)
 
 
-COUNTED = (burst_shuffled, burst_in_order, first_load, later_scans, one_alert, calls)
+def what_if() -> Iterator[Figure]:
+    """10,000 images on 30 past days and now, by both policies; the table answers at once.
+
+    What is held at once is counted in objects beside what half as many images need, when as many rows are kept as are
+    ever kept: it would be twice as much, were the images held. Then the candidate is applied, and each verdict compared
+    with what the what-if has said of that image as of now; all is void where they differ. CPU is this process's own, so
+    that other steps may run beside.
+    """
+    held, spent = {}, 0.0
+    for images in (MANY_IMAGES // 2, MANY_IMAGES):
+        place = Registry(images, FEW_FINDINGS, DOCUMENTS)
+        started = time.process_time()
+        report = _asked(place)
+        spent = time.process_time() - started
+        held[images] = place.held
+    yield Figure(
+        f"what-if, objects held at {MANY_IMAGES:,} images over those at half of them",
+        held[MANY_IMAGES] / held[MANY_IMAGES // 2],
+        most=1.25,
+        note=", then ".join(f"{objects:,}" for objects in held.values()),
+    )
+    yield Figure("what-if, documents read an image", place.documents / MANY_IMAGES, most=1)
+    yield Figure("what-if, index entries read an image", place.entries / MANY_IMAGES, most=3)
+    few = f"what-if, client CPU an image of {FEW_FINDINGS} findings, in ms"
+    yield Figure(few, spent * 1e3 / MANY_IMAGES, counted=False, note=f"{MANY_IMAGES:,} images, {spent:.1f} s")
+    yield _otherwise(place, report)
+    place = Registry(MANY_IMAGES // 50, SMALL.findings)
+    spent = _cpu(lambda: _asked(place))
+    many = f"what-if, client CPU an image of {SMALL.findings} findings, in ms"
+    yield Figure(many, spent * 1e3 / place.images, counted=False)
+
+
+COUNTED = (burst_shuffled, burst_in_order, what_if, first_load, later_scans, one_alert, calls)
 TIMED = (parsing, processor_time)
 FIGURES: dict[str, Callable[[], Iterator[Figure]]] = {step.__name__: step for step in (*COUNTED, *TIMED)}
 
@@ -243,6 +285,23 @@ def _measured(names: list[str]) -> Iterator[Figure]:
 
 def _figures(name: str) -> list[Figure]:
     return list(FIGURES[name]())
+
+
+def _asked(place: Registry) -> Report:
+    report = place.what_if()
+    if not report.done or report.tally.images != place.images or report.tally.unreadable:
+        raise AssertionError(f"of {place.images} images: {report.tally}")
+    return report
+
+
+def _otherwise(place: Registry, report: Report) -> Figure:
+    applied = Applied(place, CANDIDATE)
+    otherwise = applied.otherwise(report)
+    if otherwise:
+        raise AssertionError(f"applying decided {len(otherwise)} images otherwise: {otherwise[:3]}")
+    note = ", ".join(f"{images:,} {decision}" for decision, images in applied.decisions().most_common())
+    name = f"images decided otherwise by policy apply than by what-if, of {place.images:,}"
+    return Figure(name, len(otherwise), most=0, note=note)
 
 
 def _fill(place: World) -> None:

@@ -28,8 +28,9 @@ from chalicelib.adapters.table_schema import create_table
 from chalicelib.bootstrap import House
 from chalicelib.domain.alert import Alert
 from chalicelib.domain.header import Rules
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.image import ImageRef, InUse, InUseState
 from chalicelib.parsers.messages import read_delivery
+from chalicelib.services.ports import Subject
 from chalicelib.services.receive_acts import receive_acts
 from chalicelib.services.receive_batch import receive_batch
 from chalicelib.services.receive_sweeps import receive_sweeps
@@ -41,6 +42,7 @@ BLOCK_CRITICAL = (
     "version: 1\nmode: observe\nrules: [{id: critical, match: {severity: {gte: CRITICAL}}, decision: block}]\n"
     "notify: [{channel: sns, min_decision: block}]\n"
 )
+QUARANTINE_CRITICAL = BLOCK_CRITICAL.replace("observe", "enforce").replace("decision: block", "decision: quarantine")
 BATCH = {"scans": 10, "findings": 1_000, "actions": 10, "sweeps": 10}
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_DEFAULT_REGION": payloads.REGION}
 
@@ -65,6 +67,16 @@ class GivenRules:
 
     def fresh(self) -> Rules:
         return self._rules
+
+
+class Nowhere:
+    """Where images run, as `services.ports.Runtime` says it: nothing does. Looking it up writes nothing."""
+
+    def in_use(self, subject: Subject) -> InUse:
+        return InUse(InUseState.NO, looked=True)
+
+    def pull_role(self, task_arn: str) -> str | None:
+        return None
 
 
 class Told:
@@ -100,6 +112,7 @@ class Place:
         house = House(settings, Sessions(session=session))
         house.clock = self.clock  # type: ignore[assignment]
         house.rules = self._rules  # type: ignore[assignment]
+        house.runtime = Nowhere()  # type: ignore[assignment]
         return house
 
     def deliver(self, queue: str, bodies: Iterable[Any], *, workers: int = 1, batch: int | None = None) -> None:

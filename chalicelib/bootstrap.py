@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from typing import Any
 
+from chalicelib.adapters.ecr_acts import EcrActs
+from chalicelib.adapters.ecr_mover import EcrMover
 from chalicelib.adapters.ecr_registry import EcrRegistry
 from chalicelib.adapters.findings_queries import FindingsQueries
 from chalicelib.adapters.findings_table import FindingsTable
@@ -15,11 +17,18 @@ from chalicelib.adapters.inspector import Inspector
 from chalicelib.adapters.policy_file import default_policy, read_policy
 from chalicelib.adapters.policy_store import PolicyStore
 from chalicelib.adapters.queues import Queues
+from chalicelib.adapters.runtime import AwsRuntime
 from chalicelib.adapters.scanner import Scanner
 from chalicelib.adapters.secrets import Secret
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.services.ports import Channel
+from chalicelib.adapters.waiver_store import WaiverStore
+from chalicelib.adapters.what_if_items import WhatIfItems
+from chalicelib.services.ports import Channel, Clock
 from chalicelib.settings import Settings
+
+COPY_SECONDS = 25.0
+"""Of one call that moves an image. What surrounds it (does it run, is it all there) needs its share of the function's
+time as well."""
 
 
 class SystemClock:
@@ -54,7 +63,7 @@ class House:
     def __init__(self, settings: Settings, sessions: Sessions | None = None) -> None:
         self.settings = settings
         self.sessions = sessions or Sessions()
-        self.clock = SystemClock()
+        self.clock: Clock = SystemClock()
 
     @property
     def settle(self) -> timedelta:
@@ -73,6 +82,14 @@ class House:
         return PolicyStore(self._dynamodb, self.settings.table, default_policy(), self.clock.now, read_policy)
 
     @cached_property
+    def waivers(self) -> WaiverStore:
+        return WaiverStore(self._dynamodb, self.settings.table)
+
+    @cached_property
+    def what_ifs(self) -> WhatIfItems:
+        return WhatIfItems(self._dynamodb, self.settings.table, self.clock.now)
+
+    @cached_property
     def scanner(self) -> Scanner:
         return Scanner(Inspector(lambda region: self.sessions.client("inspector2", region)), self.registry)
 
@@ -82,6 +99,22 @@ class House:
             lambda region: self.sessions.client("ecr", region),
             lambda region: self.sessions.client("ecr-public", region),
         )
+
+    @cached_property
+    def acts(self) -> EcrActs:
+        return EcrActs(lambda region: self.sessions.client("ecr", region))
+
+    @cached_property
+    def mover(self) -> EcrMover:
+        return EcrMover(lambda region: self.sessions.client("ecr", region), self.own_roles, COPY_SECONDS)
+
+    @property
+    def own_roles(self) -> tuple[str, ...]:
+        return self.settings.role_arns
+
+    @cached_property
+    def runtime(self) -> AwsRuntime:
+        return AwsRuntime(self.sessions.quick_client, lambda: self.clock.now())
 
     @cached_property
     def outbox(self) -> Queues:

@@ -4,12 +4,16 @@ LazarettoError
 ├── InputError                      400  the caller's input is wrong; retrying is useless
 │   ├── RefusedPayloadError         400  an AWS payload no reader accepts: JSON path and reason
 │   ├── PolicyError                 400  a policy that must not load: file, line, reason, nearest name
-│   └── ParameterError              400  a query parameter: its name and what is allowed
+│   ├── ParameterError              400  a parameter or a field of the body: its name and what is allowed
+│   ├── TooLargeError               413  a body longer than is read
+│   └── MediaTypeError              415  a body of another type than JSON
 ├── NotFoundError                   404  image, tag, repository or vulnerability unknown here
 ├── ConflictError                   409  somebody else wrote first: read again
 ├── SettingsError                   500  environment variables missing or wrong, all of them at once
+├── StoredPolicyError               500  the policy in force does not load any more: its number, why, and the remedy
 └── UpstreamError                   502  AWS or Slack did not answer as needed
     ├── TransientError              503  throttled, timed out: try again later (`retry_after_seconds`)
+    │   └── UnfinishedError         503  got on, and needs more time than one call has: call again
     ├── AbsentError                 502  AWS says the image, repository or scan does not exist
     └── DeniedError                 502  AWS says our role may not
 """
@@ -48,6 +52,14 @@ class ParameterError(InputError):
         self.parameter, self.reason = parameter, reason
 
 
+class TooLargeError(InputError):
+    status = 413
+
+
+class MediaTypeError(InputError):
+    status = 415
+
+
 class NotFoundError(LazarettoError):
     status = 404
 
@@ -64,6 +76,16 @@ class SettingsError(LazarettoError):
         self.problems = problems
 
 
+class StoredPolicyError(LazarettoError):
+    """`version` was put when fewer mistakes were known, or by a newer Lazaretto; `reason` is the PolicyError's text."""
+
+    def __init__(self, version: int, reason: str) -> None:
+        super().__init__(
+            f"policy {version}, which is in force, does not load any more ({reason}): lazaretto policy apply FILE"
+        )
+        self.version, self.reason = version, reason
+
+
 class UpstreamError(LazarettoError):
     status = 502
 
@@ -74,6 +96,10 @@ class TransientError(UpstreamError):
     def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class UnfinishedError(TransientError):
+    pass
 
 
 class AbsentError(UpstreamError):

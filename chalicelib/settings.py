@@ -13,16 +13,20 @@
 | LAZARETTO_CURSOR_SECRET | Secrets Manager id, or `ssm:NAME`, of the cursor secrets | |
 | LAZARETTO_CURSOR_SECRETS | the cursor secrets themselves, newest first, by comma (local stack) | |
 | LAZARETTO_API_URL | address of the API, for links in alerts; empty: none | |
+| LAZARETTO_ROLE_ARNS | our functions' roles, by comma (`*` allowed): a Deny of ours leaves them out | |
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 
 import msgspec
 
 from chalicelib.errors import SettingsError
+
+_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@*/-]+")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cursor_secret: str | None = None
     cursor_secrets: tuple[str, ...] = ()
     api_url: str | None = None
+    role_arns: tuple[str, ...] = ()
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
@@ -58,12 +63,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "cursor_secret": read.text("CURSOR_SECRET"),
             "cursor_secrets": tuple(s for s in (read.text("CURSOR_SECRETS") or "").split(",") if s),
             "api_url": read.text("API_URL"),
+            "role_arns": _role_arns(read),
         }
         if not (settings["cursor_secret"] or settings["cursor_secrets"]):
             read.problems.append("LAZARETTO_CURSOR_SECRET: missing (or LAZARETTO_CURSOR_SECRETS)")
         if read.problems:
             raise SettingsError(read.problems)
         return msgspec.convert(settings, cls)
+
+
+def _role_arns(read: _Reader) -> tuple[str, ...]:
+    arns = tuple(arn.strip() for arn in (read.text("ROLE_ARNS") or "").split(",") if arn.strip())
+    for arn in arns:
+        if not _ROLE_ARN.fullmatch(arn):
+            read.problems.append(f"LAZARETTO_ROLE_ARNS: {arn!r} is not like arn:aws:iam::111122223333:role/NAME")
+    return arns
 
 
 class _Reader:

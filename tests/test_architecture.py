@@ -38,7 +38,7 @@ OUTSIDE = {
     "parsers": {"msgspec", "packageurl"},
     "services": {"msgspec"},
     "settings": {"msgspec"},
-    "exports": {"msgspec", "packageurl"},
+    "exports": {"msgspec", "packageurl", "cyclonedx"},
 }
 """What these may import beyond the standard library; whoever is not named may import anything but the I/O below."""
 TALKS_TO_THE_WORLD = {"boto3", "botocore", "slack_sdk", "urllib", "urllib3", "http", "requests", "socket"}

@@ -21,15 +21,19 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from bench import announcements, payloads
+from bench.applied import Applied
 from bench.aws import Generated, PlayedAws
 from bench.count import Count
 from bench.generate import Plan, events, expected, images
 from bench.inspector_shape import whole_page
+from bench.past import CANDIDATE, Registry
 from bench.units import Layout, attribute_bytes, item_bytes, query_units, read_units, write_units
 from chalicelib.adapters.table_schema import table_definition
 from chalicelib.parsers.basic_scan import parse_image_scan_findings
 from chalicelib.parsers.enhanced_scan import parse_list_findings
 from chalicelib.parsers.events import parse_event
+from chalicelib.services import weigh_shard
+from chalicelib.services.re_decide import SHARDS
 
 OTHER_TOOLS = Path(__file__).parent.parent.parent / "shared/bench/capacity.py"
 DEFINITION = table_definition("t")
@@ -350,3 +354,29 @@ def test_scan_push_and_coverage_events_can_be_read() -> None:
             parsed = parse_event(make(generated))
             ref = parsed.coverage.ref if hasattr(parsed, "coverage") else parsed.ref
             assert ref.digest == generated.digest
+
+
+def test_a_what_if_in_the_bench_reads_each_image_once_and_holds_none_of_them() -> None:
+    places = [Registry(images, findings=5) for images in (20 * SHARDS, 60 * SHARDS)]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, most in (("PAGE_IMAGES", 10), ("HEADERS_AT_ONCE", 5), ("ROWS_OF_PART", 4)):
+            patch.setattr(weigh_shard, name, most)
+        reports = [place.what_if(since_days=5) for place in places]
+    for place, report in zip(places, reports, strict=True):
+        assert (report.done, report.tally.images, report.tally.unreadable) == (True, place.images, 0)
+        assert place.documents == place.images
+        assert report.tally.closes > place.images / 4
+    few, many = (place.held for place in places)
+    assert many < 1.2 * few, "three times as many would be held, were the images held"
+
+
+def test_an_image_that_applying_decides_otherwise_than_the_what_if_said_is_found() -> None:
+    place = Registry(25 * SHARDS, findings=10)
+    report = place.what_if(since_days=0)
+    assert Applied(place, CANDIDATE).otherwise(report) == []
+    another = CANDIDATE.replace("count: {gte: 6}", "count: {gte: 8}")
+    found = Applied(place, another).otherwise(report)
+    said = dict(place.said())
+    assert 0 < len(found) < place.images
+    assert {said[ref].rule for ref in found} == {"many"}
+    assert len(found) < sum(ruling.rule == "many" for ruling in said.values())

@@ -1,29 +1,43 @@
 """What each function really calls, recorded from its real handler on the local stack, is what its policy allows.
 
-No less: every call is allowed. No more: whatever action or resource is taken out of a policy, some call misses it.
-Policies are rendered as CloudFormation would. What no handler calls itself (its log, receiving from its queue) is
-Lambda's: `RUNTIME_OWN`.
+No less: every call is allowed. No more: whatever action, resource, key of the table or foreign Region is taken out of a
+policy, some call misses it. Policies are rendered as CloudFormation would. What no handler calls itself, and nobody can
+record therefore, is named here with its reason: `NOT_OURS`.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chalicelib.local.run_stack import HURRY_SECONDS
 from chalicelib.local.stack import REGION, Stack
-from tests.fakes.iam import Call, arn, listed, refused
-from tests.local.every_function import Played
+from tests.fakes.iam import ANY, TEMPLATE, Call, arn, listed, refused, render
+from tests.local.every_act import Acts
+from tests.local.every_function import HURRY_SECONDS, Played
 
 CHALICE = Path(__file__).parent.parent / ".chalice"
 FUNCTIONS = json.loads((CHALICE / "config.json").read_text())["stages"]["dev"]["lambda_functions"]
 POLICIES = {name: json.loads((CHALICE / f["iam_policy_file"]).read_text()) for name, f in FUNCTIONS.items()}
-RUNTIME_OWN = ("WriteItsOwnLog", "ReceiveFromItsQueue")
+NOT_OURS = {
+    "WriteItsOwnLog": "Lambda writes it",
+    "ReceiveFromItsQueue": "Lambda polls it",
+    "LetRegistryUseKeysOfRepositories": "ECR asks KMS on our behalf when a quarantine repository with a key is created",
+}
+MOST_CHARACTERS = 10_240
+"""Of all inline policies of a role together, white space not counted (IAM quotas)."""
+AUTHORIZATION = json.loads(files("cfnlint.data.AdditionalSpecs").joinpath("Policies.json").read_text())
+"""AWS's service authorization reference as cfn-lint ships it: by service its actions, with the types of resource that
+each knows, and the ARNs of these."""
+ASKED_WITHOUT_RESOURCE = {"ecs:ListTasks"}
+"""The reference names the container instance, by which tasks may be listed. By cluster there is none (ECS developer
+guide, IAM policy examples: list tasks)."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +51,18 @@ def played() -> Iterator[Played]:
         scenes.change_the_policy("pending")
         scenes.lose_an_alert()
         scenes.let_days_pass()
-        scenes.ask_everything()
+        acts = Acts(scenes)
+        acts.fill_what_runs()
+        archived = acts.archive()
+        acts.untag()
+        acts.move()
+        acts.deny_pulls()
+        acts.blow_the_fuse()
+        acts.fail_to_pull()
+        acts.undo(archived)
+        acts.end_waivers()
+        acts.copy_heads()
+        scenes.ask_everything(acts.ask_what_if())
         yield scenes
 
 
@@ -45,12 +70,21 @@ def calls_of(played: Played, function: str) -> list[Call]:
     return sorted(call for call in played.recorder.calls if call.function == function)
 
 
-def own(policy: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The statements of a policy that are about what the function itself calls."""
+def missed(played: Played, function: str, policy: dict[str, Any]) -> list[Call]:
+    """The calls that `policy` refuses, of those that the function's own allows."""
+    calls = calls_of(played, function)
+    before = refused(calls, POLICIES[function], played.cursor_secret)
+    return refused([call for call in calls if call not in before], policy, played.cursor_secret)
+
+
+def statements(policy: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for statement in policy["Statement"]:
-        one = statement["Fn::If"][1] if "Fn::If" in statement else statement
-        if one["Sid"] not in RUNTIME_OWN:
-            yield one
+        yield statement["Fn::If"][1] if "Fn::If" in statement else statement
+
+
+def own(policy: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The statements of a policy that allow what the function itself calls."""
+    return (s for s in statements(policy) if s["Sid"] not in NOT_OURS and s["Effect"] == "Allow")
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -63,6 +97,18 @@ def test_nothing_was_refused_by_a_function_while_it_was_watched(played: Played) 
     assert played.stack.dead_letters() == []
 
 
+def test_what_cannot_be_recorded_is_nothing_that_a_function_calls(played: Played) -> None:
+    """An exception must not hide what could be tested."""
+    excepted = {
+        action
+        for policy in POLICIES.values()
+        for s in statements(policy)
+        if s["Sid"] in NOT_OURS
+        for action in listed(s["Action"])
+    }
+    assert excepted.isdisjoint(call.action for call in played.recorder.calls)
+
+
 def parts(name: str) -> list[Any]:
     """Every action (or resource) of every policy, by its place: what is taken away must be missed."""
     return [
@@ -73,25 +119,155 @@ def parts(name: str) -> list[Any]:
     ]
 
 
-def without(function: str, sid: str, name: str, n: int) -> dict[str, Any]:
+def altered(function: str, sid: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A copy of the policy, and the statement in it."""
     policy = copy.deepcopy(POLICIES[function])
-    (statement,) = (s for s in own(policy) if s["Sid"] == sid)
+    (statement,) = (s for s in statements(policy) if s["Sid"] == sid)
+    return policy, statement
+
+
+def without(function: str, sid: str, name: str, n: int) -> dict[str, Any]:
+    policy, statement = altered(function, sid)
     statement[name] = [one for i, one in enumerate(listed(statement[name])) if i != n]
     return policy
 
 
 @pytest.mark.parametrize(("function", "sid", "n"), parts("Action"))
 def test_an_action_taken_away_is_missed(played: Played, function: str, sid: str, n: int) -> None:
-    assert refused(calls_of(played, function), without(function, sid, "Action", n), played.cursor_secret)
+    assert missed(played, function, without(function, sid, "Action", n))
 
 
 @pytest.mark.parametrize(("function", "sid", "n"), parts("Resource"))
 def test_a_resource_taken_away_is_missed(played: Played, function: str, sid: str, n: int) -> None:
-    assert refused(calls_of(played, function), without(function, sid, "Resource", n), played.cursor_secret)
+    assert missed(played, function, without(function, sid, "Resource", n))
+
+
+KEYED = [
+    pytest.param(function, s["Sid"], key, id=f"{function}-{s['Sid']}-{key}")
+    for function, policy in POLICIES.items()
+    for s in own(policy)
+    for key in s.get("Condition", {}).get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", ())
+]
+
+
+@pytest.mark.parametrize(("function", "sid", "key"), KEYED)
+def test_a_key_of_the_table_taken_away_is_missed(played: Played, function: str, sid: str, key: str) -> None:
+    policy, statement = altered(function, sid)
+    statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"].remove(key)
+    assert missed(played, function, policy)
+
+
+ABROAD = [
+    pytest.param(function, s["Sid"], n, id=f"{function}-{s['Sid']}-{n}")
+    for function, policy in POLICIES.items()
+    for s in own(policy)
+    for n, resource in enumerate(listed(s["Resource"]))
+    if ":*:${AWS::AccountId}:" in json.dumps(resource)
+]
+
+
+@pytest.mark.parametrize(("function", "sid", "n"), ABROAD)
+def test_the_other_regions_taken_away_are_missed(played: Played, function: str, sid: str, n: int) -> None:
+    policy, statement = altered(function, sid)
+    resources = listed(statement["Resource"])
+    text = resources[n]["Fn::Sub"].replace(":*:${AWS::AccountId}:", ":${AWS::Region}:${AWS::AccountId}:")
+    statement["Resource"] = [*resources[:n], {"Fn::Sub": text}, *resources[n + 1 :]]
+    assert missed(played, function, policy)
+
+
+WRITES = re.compile(r"[a-z0-9-]+:(Batch)?(Create|Put|Set|Update|Delete|Complete|Upload|Initiate|Publish|Send)\w*")
+
+
+def test_the_api_changes_nothing_but_the_table_and_tells_the_workers() -> None:
+    actions = {action for s in statements(POLICIES["api_handler"]) for action in listed(s["Action"])}
+    changing = {action for action in actions if WRITES.match(action)}
+    written = {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}
+    assert changing == written | {"sqs:SendMessage"} | {
+        "logs:CreateLogGroup",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+    }
+    for statement in own(POLICIES["api_handler"]):
+        assert ("Condition" in statement) == (not written.isdisjoint(listed(statement["Action"]))), "any item"
+
+
+def test_only_one_function_may_act_on_the_registry() -> None:
+    acting = {
+        function
+        for function, policy in POLICIES.items()
+        for s in statements(policy)
+        for action in listed(s["Action"])
+        if action.startswith("ecr:") and WRITES.match(action)
+    }
+    assert acting == {"on_actions"}
+
+
+def test_a_deny_of_ours_leaves_out_those_of_our_roles_that_pull() -> None:
+    """Whoever may read manifests or layers, and nobody else."""
+    pulling = {"ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"}
+    roles = {
+        f"{function.title().replace('_', '')}Role"
+        for function, policy in POLICIES.items()
+        for s in statements(policy)
+        if not pulling.isdisjoint(listed(s["Action"]))
+    }
+    (_, left_out) = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]["LAZARETTO_ROLE_ARNS"]["Fn::Join"]
+    assert {role["Fn::GetAtt"][0] for role in left_out} == roles
+
+
+def test_what_lies_in_quarantine_is_never_deleted() -> None:
+    delete = Call("on_actions", "ecr:BatchDeleteImage", arn("ecr", REGION, "repository/lazaretto-quarantine/team/api"))
+    elsewhere = Call("on_actions", "ecr:BatchDeleteImage", arn("ecr", REGION, "repository/team/api"))
+    policy = copy.deepcopy(POLICIES["on_actions"])
+    assert refused([delete, elsewhere], policy, "") == [delete]
+    policy["Statement"] = [s for s in policy["Statement"] if s.get("Effect") != "Deny"]
+    assert refused([delete, elsewhere], policy, "") == [], "something else keeps it from being deleted"
+
+
+def test_keys_are_used_by_the_registry_alone() -> None:
+    (statement,) = (s for s in statements(POLICIES["on_actions"]) if "kms:CreateGrant" in listed(s["Action"]))
+    assert render(statement["Condition"], {}) == {"StringEquals": {"kms:ViaService": f"ecr.{REGION}.amazonaws.com"}}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_policy_fits_into_a_role(function: str) -> None:
+    names = {"SlackSecretArn": arn("secretsmanager", REGION, f"secret:{'x' * 512}"), "CursorSecret": "x" * 600}
+    text = json.dumps(render(POLICIES[function], names), separators=(",", ":"))
+    assert len(text) < MOST_CHARACTERS
+
+
+NAMED = [
+    pytest.param(action, json.dumps(resource), id=f"{function}-{s['Sid']}-{action}-{n}")
+    for function, policy in POLICIES.items()
+    for s in statements(policy)
+    for n, resource in enumerate(listed(s["Resource"]))
+    for action in listed(s["Action"])
+]
+
+
+@pytest.mark.parametrize(("action", "resource"), NAMED)
+def test_a_resource_is_one_that_the_action_knows(action: str, resource: str) -> None:
+    """All resources only where AWS knows none; else an ARN of a type that the action is about: another one would allow
+    nothing."""
+    service, _, name = action.partition(":")
+    types = AUTHORIZATION[service]["Actions"][name.lower()].get("Resources", [])
+    # The Slack secret is one of these two; a policy allows to read either.
+    slack = arn(service, REGION, {"secretsmanager": "secret:slack", "ssm": "parameter/slack"}.get(service, ""))
+    cursor = arn("secretsmanager", REGION, "secret:cursor")
+    rendered = render(json.loads(resource), {"SlackSecretArn": slack, "CursorSecret": cursor})
+    if rendered == ANY:
+        assert not types or action in ASKED_WITHOUT_RESOURCE
+    else:
+        assert any(re.fullmatch(pattern, rendered) for one in types for pattern in patterns(service, one)), types
+
+
+def patterns(service: str, kind: str) -> list[str]:
+    known = {name.lower(): one["ARNFormats"] for name, one in AUTHORIZATION[service]["Resources"].items()}
+    return [re.sub(r"\$\{\w+\}", "[^:]*", text) for text in known[kind.lower()]]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_receives_from_its_own_queue_alone(function: str) -> None:
-    statements = [s for s in POLICIES[function]["Statement"] if s.get("Sid") == "ReceiveFromItsQueue"]
+    found = [s for s in POLICIES[function]["Statement"] if s.get("Sid") == "ReceiveFromItsQueue"]
     queue = f"{function.removeprefix('on_').title()}Queue"
-    assert [s["Resource"] for s in statements] == ([{"Fn::GetAtt": [queue, "Arn"]}] if "on_" in function else [])
+    assert [s["Resource"] for s in found] == ([{"Fn::GetAtt": [queue, "Arn"]}] if "on_" in function else [])

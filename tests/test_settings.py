@@ -36,6 +36,15 @@ def test_every_missing_or_wrong_variable_is_named_at_once():
     }
 
 
+def test_our_roles_are_named_by_their_arns():
+    arns = "arn:aws:iam::111122223333:role/on-scans, arn:aws-cn:iam::111122223333:role/lazaretto-*"
+    settings = Settings.from_env(ENOUGH | {"LAZARETTO_ROLE_ARNS": arns})
+    assert settings.role_arns == tuple(arns.split(", "))
+    for wrong in ("on-scans", "arn:aws:iam::*:role/x", "arn:aws:sts::111122223333:assumed-role/x/y", "*"):
+        with pytest.raises(SettingsError, match="LAZARETTO_ROLE_ARNS"):
+            Settings.from_env(ENOUGH | {"LAZARETTO_ROLE_ARNS": wrong})
+
+
 def test_settle_may_not_exceed_the_longest_delay_of_a_queue():
     with pytest.raises(SettingsError, match="LAZARETTO_SETTLE_SECONDS"):
         Settings.from_env(ENOUGH | {"LAZARETTO_SETTLE_SECONDS": "901"})

@@ -1,12 +1,12 @@
-"""The audit log of each image: append-only records, bound by a chain. Part of FindingsTable.
+"""The audit log: append-only records, bound by one chain for each image and each subject. Part of FindingsTable.
 
 Each link hashes the one before and the record, so that who changes, drops or reorders a stored record breaks every
-later link. Record and head are put in one transaction: there is no record without its link.
+later link. Record and head are put in one transaction: there is no record without its link. Nothing is read here for
+people (`audit_queries`) and nothing proved (`domain.audit_chain`).
 """
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 
 import msgspec
@@ -20,6 +20,7 @@ from chalicelib.adapters.table_schema import (
     PK,
     REASON,
     RECORD,
+    SK,
     STATE_PK,
     STATE_SK,
     Item,
@@ -27,34 +28,74 @@ from chalicelib.adapters.table_schema import (
     audit_day,
     audit_head_key,
 )
-from chalicelib.domain.image import ImageRef
-from chalicelib.errors import ConflictError
+from chalicelib.domain.audit_chain import START, Chain, Head, StoredRecord, next_link
+from chalicelib.errors import ConflictError, UpstreamError
 from chalicelib.services.ports import ActionRecord
 
-START = bytes(32)
 SHOWN = 200  # characters of actor and reason in the index; the record has them whole
+_NAMES = {
+    PK: "image or subject",
+    SK: "key",
+    KIND: "kind as listed",
+    ACTOR: "actor as listed",
+    REASON: "reason as listed",
+    STATE_PK: "day in the index",
+    STATE_SK: "time in the index",
+}
 
 
 class ActionRow(msgspec.Struct, frozen=True):
-    """A record with its place in the image's chain."""
+    """A record with its place in its chain, and `body`, its bytes as they are stored: what `link` is made of."""
 
     record: ActionRecord
     number: int
-    chain: bytes
+    link: bytes
+    body: bytes
 
 
 def record_bytes(record: ActionRecord) -> bytes:
-    """The canonical form: JSON, keys sorted, times in UTC."""
+    """The form of a new record: JSON, its fields in the order of the type. Of a stored one its bytes are the truth: it
+    may have been written before a field was added."""
     return msgspec.json.encode(record, order="deterministic")
 
 
-def link(previous: bytes, record: bytes) -> bytes:
-    return hashlib.sha256(previous + record).digest()
+def read_stored(item: Item) -> StoredRecord:
+    """Whatever is left of it: a record that somebody has been at must not stop whoever looks for such."""
+    place = read_head(item)
+    return StoredRecord(
+        number=place.count,
+        link=place.link,
+        body=bytes(item.get(RECORD, {}).get("B", b"")),
+        wrong=_wrong(item),
+    )
+
+
+def _wrong(item: Item) -> str | None:
+    """What beside a record is not what the record says: its keys, what lists show of it, its place in the index."""
+    try:
+        record = read_action(item).record
+        beside = _beside(record)
+    except (UpstreamError, KeyError, ValueError):
+        return "it cannot be read"
+    unlike = [name for name, value in beside.items() if item.get(name) != value]
+    return f"it says otherwise than its {', '.join(_NAMES[n] for n in unlike)}" if unlike else None
+
+
+def read_head(item: Item) -> Head:
+    """Whatever is left of it, as of a record; a count that is none is 0."""
+    number = item.get(NUMBER, {}).get("N", "0")
+    return Head(int(number) if number.isdigit() else 0, bytes(item.get(CHAIN, {}).get("B", b"")))
 
 
 def read_action(item: Item) -> ActionRow:
-    record = msgspec.json.decode(item[RECORD]["B"], type=ActionRecord)
-    return ActionRow(record, int(item[NUMBER]["N"]), bytes(item[CHAIN]["B"]))
+    """Raises UpstreamError for a record that is none any more."""
+    try:
+        body = bytes(item[RECORD]["B"])
+        record = msgspec.json.decode(body, type=ActionRecord)
+        return ActionRow(record, int(item[NUMBER]["N"]), bytes(item[CHAIN]["B"]), body)
+    except (msgspec.DecodeError, KeyError, ValueError) as error:
+        where = f"{item[PK]['S']} {item[SK]['S']}"
+        raise UpstreamError(f"the audit record {where} was changed, it cannot be read: {error}") from error
 
 
 class AuditLog:
@@ -62,46 +103,44 @@ class AuditLog:
         self._dynamo = dynamo
 
     def append(self, record: ActionRecord) -> bool:
-        """False: this effect is in the log already."""
+        """False: this effect is in the log already. Raises ValueError where it names neither image nor subject."""
 
         def attempt() -> bool:
-            head = self._dynamo.get(audit_head_key(record.ref))
+            item = self._dynamo.get(audit_head_key(record.chain))
             try:
-                self._put(record, head)
+                self._put(record, Head(0, START) if item is None else read_head(item))
             except ConflictError:
-                if self.time_of(record.ref, record.effect, record.wanted_at) is not None:
+                if self.time_of(record.chain, record.effect, record.wanted_at) is not None:
                     return False
                 raise
             return True
 
-        return self._dynamo.insist(f"audit log of {record.ref}", attempt)
+        return self._dynamo.insist(f"audit log of {record.chain}", attempt)
 
-    def time_of(self, ref: ImageRef, effect: str, wanted_at: datetime) -> datetime | None:
+    def time_of(self, chain: Chain, effect: str, wanted_at: datetime) -> datetime | None:
         """When the effect was recorded; None: it was not."""
-        item = self._dynamo.get(action_key(ref, wanted_at, effect))
+        item = self._dynamo.get(action_key(chain, wanted_at, effect))
         return read_action(item).record.at if item is not None else None
 
-    def _put(self, record: ActionRecord, head: Item | None) -> None:
+    def _put(self, record: ActionRecord, head: Head) -> None:
         body = record_bytes(record)
-        count = int(head[NUMBER]["N"]) if head else 0
-        chain = link(bytes(head[CHAIN]["B"]) if head else START, body)
-        place: Item = {NUMBER: {"N": str(count + 1)}, CHAIN: {"B": chain}}
+        place: Item = {NUMBER: {"N": str(head.count + 1)}, CHAIN: {"B": next_link(head.link, body)}}
         absent = {"ConditionExpression": f"attribute_not_exists({PK})"}
         still = {
             "ConditionExpression": f"{NUMBER} = :count",
-            "ExpressionAttributeValues": {":count": {"N": str(count)}},
+            "ExpressionAttributeValues": {":count": {"N": str(head.count)}},
         }
         self._dynamo.transact(
-            ("Put", {"Item": _item(record, body) | place, **absent}),
-            ("Put", {"Item": audit_head_key(record.ref) | place, **(still if count else absent)}),
+            ("Put", {"Item": {**_beside(record), RECORD: {"B": body}, **place}, **absent}),
+            ("Put", {"Item": audit_head_key(record.chain) | place, **(still if head.count else absent)}),
         )
 
 
-def _item(record: ActionRecord, body: bytes) -> Item:
+def _beside(record: ActionRecord) -> Item:
+    """All of an item that repeats what its record says."""
     day, moment = audit_day(record.at)
     return {
-        **action_key(record.ref, record.wanted_at, record.effect),
-        RECORD: {"B": body},
+        **action_key(record.chain, record.wanted_at, record.effect),
         KIND: {"S": record.kind},
         ACTOR: {"S": record.actor[:SHOWN]},
         REASON: {"S": record.reason[:SHOWN]},

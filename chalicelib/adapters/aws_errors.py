@@ -6,15 +6,16 @@
 | a condition failed, alone or in a transaction; a transaction is under way on the item | ConflictError |
 | access denied, token expired, no credentials | DeniedError |
 | repository, image or scan not found (ECR) | AbsentError(`repository`, `image`, `scan`) |
-| anything else | UpstreamError |
+| anything else, also what botocore cannot read | UpstreamError |
 
 Retries are botocore's business (`Config(retries=…)`); what arrives here was retried already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -26,6 +27,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ResponseStreamingError,
 )
+from botocore.parsers import ResponseParserError
 
 from chalicelib.errors import AbsentError, ConflictError, DeniedError, TransientError, UpstreamError
 
@@ -93,8 +95,20 @@ def aws_call(what: str) -> Iterator[None]:
         raise TransientError(f"{what}: {error}") from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise DeniedError(f"{what}: {error}") from error
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:
         raise UpstreamError(f"{what}: {error}") from error
+
+
+def asked(what: str, call: Callable[..., Any], /, **params: Any) -> Any:
+    """The answer of one AWS call. Raises as `aws_call` does, and UpstreamError for an answer of another shape than its
+    model's (a number for a list), over which botocore stumbles with Python's own errors."""
+    with aws_call(what):
+        try:
+            return call(**params)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            if isinstance(error, BotoCoreError):  # some of its own are Python's as well
+                raise
+            raise UpstreamError(f"{what}: an answer that cannot be read: {error!r:.200}") from error
 
 
 def code_of(error: BaseException) -> str | None:

@@ -22,6 +22,7 @@ from chalicelib.domain.image import (
     ImageRef,
     Kind,
     Manifest,
+    Repository,
     Scan,
     ScanState,
     Source,
@@ -64,6 +65,23 @@ class EcrRegistry:
                 filter={"imageStatus": "ANY"},
             )
         return _the_one(answer, ref)
+
+    def describe_tag(self, repository: Repository, tag: str) -> ImageDetail:
+        """The image that a tag of a private repository points at, whatever its storage class. Raises AbsentError."""
+        what = f"describe {repository.path}:{tag}"
+        with aws_call(what):
+            answer: Any = self._client_of(repository.region).describe_images(
+                registryId=repository.registry,
+                repositoryName=repository.name,
+                imageIds=[{"imageTag": tag}],
+                filter={"imageStatus": "ANY"},
+            )
+        with readable(what):
+            page = parse_describe_images(answer, repository.region)
+        for image in page.images:
+            if tag in image.tags:
+                return image
+        raise AbsentError("image", f"{what}: the answer does not hold it")
 
     def read_manifest(self, ref: ImageRef) -> Manifest:
         """Raises AbsentError where the image is gone, or archived and so not to be had.

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chalicelib.adapters.audit_log import ActionRow, read_action
+from chalicelib.adapters.audit_log import ActionRow
+from chalicelib.adapters.audit_queries import AuditQueries
 from chalicelib.adapters.catalogue import Entry, Texts, read_entry, read_kev_item, source_of
 from chalicelib.adapters.documents import read_document
 from chalicelib.adapters.dynamo import Dynamo
@@ -47,10 +48,12 @@ from chalicelib.adapters.table_schema import (
     vulnerability_pk,
 )
 from chalicelib.adapters.tag_moves import Move, read_moves, real_moves
+from chalicelib.domain.audit_chain import Chain
 from chalicelib.domain.document import FindingsDocument
 from chalicelib.domain.finding import Finding
 from chalicelib.domain.header import Header, in_sketch
 from chalicelib.domain.image import ImageRef, Repository
+from chalicelib.services.ports import ActionRecord
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -108,6 +111,7 @@ class FindingsQueries:
     ) -> None:
         self._dynamo = Dynamo(client, table_name, sleep)
         self._walk = IndexWalk(self._dynamo, walked_rows)
+        self.audit = AuditQueries(self._dynamo)
 
     # --- one image
 
@@ -138,11 +142,14 @@ class FindingsQueries:
         }
         return tuple(_dressed(f, entries.get((vulnerability_pk(f.vulnerability_id), source_of(f)))) for f in wanted)
 
-    def actions(self, ref: ImageRef) -> tuple[ActionRow, ...]:
-        """The image's audit log in the order of its chain."""
-        values = {":pk": {"S": f"IMAGE#{ref.path}"}, ":actions": {"S": "ACTION#"}}
-        found = self._dynamo.query(f"{PK} = :pk AND begins_with({SK}, :actions)", values, ConsistentRead=True)
-        return tuple(sorted(map(read_action, found), key=lambda row: row.number))
+    def actions(self, chain: Chain) -> tuple[ActionRow, ...]:
+        """The audit log of an image or a subject, in the order of its chain."""
+        return self.audit.of_chain(chain)
+
+    def find_action(self, action_id: str) -> ActionRecord | None:
+        """None: there is none, or it is of the last second. Raises ParameterError for what can be no id."""
+        row = self.audit.find(action_id)
+        return None if row is None else row.record
 
     # --- many images
 
@@ -178,9 +185,17 @@ class FindingsQueries:
         found = self.document(ref).findings
         return tuple(f for f in found if vulnerability_id in (f.vulnerability_id, *f.related_ids))
 
+    def rows_where(self, wanted: Callable[[ImageRow], bool], after: str | None, limit: int) -> Page[ImageRow]:
+        """Images that exist and are wanted, worst first. A page may end early, with a position to go on from."""
+        return self._walk.page(wanted, after, limit)
+
     def all_rows(self) -> Iterator[ImageRow]:
         """Every image that exists, shard by shard, in no useful order: for summaries."""
         return self._walk.all_rows()
+
+    def rows_of(self, shard: int) -> Iterator[ImageRow]:
+        """Those of one of the eight shards, for work that is shared out."""
+        return self._walk.rows_of(shard)
 
     # --- tags, repositories, vulnerabilities, summary
 

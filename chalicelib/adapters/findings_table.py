@@ -1,26 +1,28 @@
 """The one table's writer: every item but policy and waivers is put here, on the conditions the write protocol needs.
 
 Reads for people are `findings_queries`'. How an item is packed is told by `header_items`, `packing`, `catalogue`,
-`tag_moves`, `repository_facts` and `audit_chain`; what it is called by `table_schema`.
+`tag_moves`, `repository_facts`, `guards`, `snapshots` and `audit_chain`; what it is called by `table_schema`.
 """
 
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from chalicelib.adapters.audit_heads import AuditHeads
 from chalicelib.adapters.audit_log import AuditLog
 from chalicelib.adapters.catalogue import Catalogue
 from chalicelib.adapters.documents import PART_BYTES, Documents, read_document
 from chalicelib.adapters.dynamo import Dynamo
+from chalicelib.adapters.guards import Guards
 from chalicelib.adapters.header_items import header_item, read_header_item
 from chalicelib.adapters.policy_store import read_versions
 from chalicelib.adapters.repository_facts import fact_attributes, news, update_of
+from chalicelib.adapters.snapshots import put_snapshot
 from chalicelib.adapters.table_schema import (
     BODY,
     BY_DUE,
@@ -32,7 +34,6 @@ from chalicelib.adapters.table_schema import (
     MOVES,
     NONCE,
     PK,
-    PUT_AT,
     REPOSITORIES,
     REVISION,
     SK,
@@ -48,19 +49,19 @@ from chalicelib.adapters.table_schema import (
     image_of,
     nonce,
     number_of,
-    read_number,
     repository_key,
     repository_pk,
-    summary_key,
     tag_key,
 )
 from chalicelib.adapters.tag_moves import moves_item, points_at, read_moves, tag_move, with_move
+from chalicelib.domain.audit_chain import Chain, Head
 from chalicelib.domain.document import FindingsDocument
 from chalicelib.domain.finding import Finding
+from chalicelib.domain.fuse import Fuse
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports import ActionRecord, FanOut, Stored, TagMove
+from chalicelib.services.ports import ActionRecord, Denied, FanOut, Stored, TagMove
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -81,14 +82,19 @@ class FindingsTable:
     | findings | `IMAGE#<registry>/<region>/<repository>@<digest>` | `FINDINGS` | `r` N revision; `x` B nonce; \
 `f` B packed findings, or `o` B the parts' keys and SHA-256 | 8 (200 findings) |
     | part of them | same | `FINDINGS#<revision>#<random>#<n>` | `f` B; `at` N put at | 350 |
-    | action | same | `ACTION#<wanted at>#<effect>` | `rc` B record as JSON; `n` N number in the chain; \
-`ch` B its link; `ki` `ac` `re` S kind, actor, reason; `gsi_*` | 2 + 2 for the head + 1 index, in one transaction |
+    | action | same, or `SUBJECT#<subject>` | `ACTION#<wanted at>#<effect>` | `rc` B record as JSON; `n` N number in \
+the chain; `ch` B its link; `ki` `ac` `re` S kind, actor, reason; `gsi_*` | 2 + 2 for the head + 1 index, in one \
+transaction |
     | audit head | same | `AUDIT_HEAD` | `n` N count; `ch` B last link | (see action) |
     | tag | `REPO#…` | `TAG#<tag>` | `d` S digest, absent when deleted; `m` N moved at; `h` B the last 20 events | 1 |
-    | repository | `REPO#…` | `REPOSITORY` | one attribute for each fact; `gsi_*` | 1; + 1 when new |
+    | repository | `REPO#…` | `REPOSITORY` | one attribute for each fact; `dn` B denied digests, former policy; \
+`gsi_*` | 1; + 1 when new |
+    | fuse | `FUSE` | `NOW` | `bd` B acts of the last hour, those that wait, the last reset | 1 |
     | vulnerability | `VULN#<id>` | `<database>` | `z` B texts; `zh` B their hash; `ep` N EPSS; `ea` N its date | 1 |
     | KEV fact | `VULN#<id>` | `#KEV` | `kv` BOOL, absent for no answer; `at` N asked at | 1 |
     | summary | `SUMMARY` | `NOW`, `DAY#<date>` | `bd` B content, deflated; `at` N | 1 for each started KB |
+    | audit heads | `SUMMARY` | `HEADS#<date>#<first byte of the chain's hash>` | `bd` B name, count and link of \
+chains, deflated; `x` B nonce | 1 for each started KB |
     | fan-out | `POLICY` | `FAN_OUT` | `bd` B how far the newest policy has been carried, as JSON | 1 |
     | versions | `VERSIONS` | `NOW` | `p` N policy; `w` N waivers (`policy_store` writes these) | 1 |
 
@@ -119,6 +125,8 @@ class FindingsTable:
         self._documents = Documents(self._dynamo, now, part_bytes)
         self._catalogue = Catalogue(self._dynamo)
         self._audit = AuditLog(self._dynamo)
+        self._heads = AuditHeads(self._dynamo)
+        self._guards = Guards(self._dynamo)
         self._introduced: set[Repository] = set()
 
     # --- headers
@@ -227,6 +235,10 @@ class FindingsTable:
         item = self._dynamo.get(tag_key(repository, tag))
         return item[DIGEST]["S"] if item and DIGEST in item else None
 
+    def last_tag_move(self, repository: Repository, tag: str) -> TagMove | None:
+        moves = read_moves(self._dynamo.get(tag_key(repository, tag)))
+        return tag_move(tag, moves, moved=False) if moves else None
+
     def keep_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
         """Nothing is written when all of it is known. Times (`…_at`) only move later; None removes a fact."""
 
@@ -252,30 +264,36 @@ class FindingsTable:
         item = repository_key(repository) | listed | fact_attributes(new)
         self._dynamo.put(item, _ABSENT)
 
-    # --- audit and summary
+    # --- audit, guards, summary
 
     def record_action(self, record: ActionRecord) -> bool:
         """Action and head of the chain in one transaction: 4 units and 1 on the index. False: recorded before."""
         return self._audit.append(record)
 
-    def action_at(self, ref: ImageRef, effect: str, wanted_at: datetime) -> datetime | None:
-        return self._audit.time_of(ref, effect, wanted_at)
+    def action_at(self, chain: Chain, effect: str, wanted_at: datetime) -> datetime | None:
+        return self._audit.time_of(chain, effect, wanted_at)
+
+    def copy_heads(self, day: date, heads: Mapping[Chain, Head]) -> None:
+        """Adds to the copies of the day. 1 unit for each started KB of each of 256 items that change."""
+        self._heads.copy(day, heads)
+
+    def read_fuse(self) -> Fuse:
+        return self._guards.read_fuse()
+
+    def change_fuse(self, change: Callable[[Fuse], Fuse]) -> Fuse:
+        """1 unit for each started KB, none where nothing changes."""
+        return self._guards.change_fuse(change)
+
+    def read_denied(self, repository: Repository) -> Denied:
+        return self._guards.read_denied(repository)
+
+    def change_denied(self, repository: Repository, change: Callable[[Denied], Denied]) -> Denied:
+        """As `change_fuse`, of the repository's whole item; 1 more where it was not known."""
+        return self._guards.change_denied(repository, change)
 
     def put_snapshot(self, content: bytes, at: datetime) -> None:
         """The summary as of `at`, unless a newer one is stored; the first of a day stays as that day's."""
-        body: Item = {BODY: {"B": zlib.compress(content)}, PUT_AT: {"N": number_of(at)}}
-        try:
-            old = self._dynamo.put(
-                summary_key() | body,
-                f"attribute_not_exists({PK}) OR #at < :at",
-                {":at": body[PUT_AT]},
-                ExpressionAttributeNames={"#at": PUT_AT},
-                ReturnValues="ALL_OLD",
-            )
-        except ConflictError:
-            return
-        if not old or read_number(old[PUT_AT]["N"]).date() != at.astimezone(UTC).date():
-            self._dynamo.put(summary_key(at) | body)
+        put_snapshot(self._dynamo, content, at)
 
     def read_fan_out(self) -> FanOut | None:
         item = self._dynamo.get(fan_out_key())

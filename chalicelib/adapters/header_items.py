@@ -79,6 +79,11 @@ _REST = (
     "tags",
     "revived_at",
     "counts",
+    "hold",
+    "denied",
+    "order",
+    "pulled_at",
+    "aside",
 )
 
 
@@ -131,7 +136,7 @@ def header_item(header: Header) -> Item:
 
 def _index_keys(header: Header) -> Item:
     shard, keys = shard_of(header.ref), {}
-    if header.exists and header.kind is not Kind.ARTIFACT:
+    if header.present and header.kind is not Kind.ARTIFACT:
         keys[STATE_PK] = {"S": state_pk(shard)}
         keys[STATE_SK] = {"S": state_sk(header.decision, header.worst, header.pushed_at)}
     if header.due_at is not None:

@@ -48,7 +48,7 @@ class IndexWalk:
         start = (position[0], position[1]) if position else None
         for walked, (place, entry) in enumerate(self._merged(start, limit)):
             if walked >= self._walked_rows or len(rows) == limit:
-                return Page(tuple(rows), _token(*last) if last else after)
+                return Page(tuple(rows), token_of(*last) if last else after)
             row = read_index_entry(entry)
             if wanted(row):
                 rows.append(row)
@@ -58,8 +58,11 @@ class IndexWalk:
     def all_rows(self) -> Iterator[ImageRow]:
         """Shard by shard, in no useful order."""
         for shard in range(SHARDS):
-            for entry in self._shard(shard, None, None):
-                yield read_index_entry(entry)
+            yield from self.rows_of(shard)
+
+    def rows_of(self, shard: int) -> Iterator[ImageRow]:
+        for entry in self._shard(shard, None, None):
+            yield read_index_entry(entry)
 
     def _merged(self, after: _Place | None, limit: int) -> Iterator[tuple[_Place, Item]]:
         size = max(_SHARD_PAGE, limit // SHARDS + 4)
@@ -87,7 +90,7 @@ def _placed(entries: Iterator[Item], after: _Place | None) -> Iterator[tuple[_Pl
 def page_of(rows: list[T], limit: int, place: Callable[[T], str]) -> Page[T]:
     """Of `limit` + 1 rows that were asked for."""
     shown = tuple(rows[:limit])
-    return Page(shown, _token(place(shown[-1])) if len(rows) > limit and shown else None)
+    return Page(shown, token_of(place(shown[-1])) if len(rows) > limit and shown else None)
 
 
 def position_of(token: str | None, parts: int) -> tuple[str, ...] | None:
@@ -104,5 +107,6 @@ def position_of(token: str | None, parts: int) -> tuple[str, ...] | None:
     return place
 
 
-def _token(*place: str) -> str:
+def token_of(*place: str) -> str:
+    """The inverse of `position_of`."""
     return base64.urlsafe_b64encode(msgspec.msgpack.encode(place)).rstrip(b"=").decode()

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chalicelib.adapters.answers import answered_at, body_of, readable, take_bodies
-from chalicelib.adapters.aws_errors import aws_call, code_of
+from chalicelib.adapters.aws_errors import asked, aws_call, code_of
 from chalicelib.domain.document import Listing
 from chalicelib.domain.finding import FindingRow, ImageFacts
 from chalicelib.domain.image import Coverage, ImageRef, InUse, InUseState, Scan, ScanState, Source
@@ -134,8 +134,7 @@ class Inspector:
             "filterCriteria": {"resourceId": [{"comparison": "EQUALS", "value": ref.arn} for ref in refs]}
         }
         while True:
-            with aws_call("ask Inspector which images it scans"):
-                answer: Any = client.list_coverage(**request)
+            answer = asked("ask Inspector which images it scans", client.list_coverage, **request)
             with readable("ask Inspector which images it scans"):
                 page = parse_list_coverage(answer)
             yield from page.items

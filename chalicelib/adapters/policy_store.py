@@ -1,6 +1,6 @@
-"""Policy versions and waivers in the table, and the book of rules that is read for every decision.
+"""Policy versions in the table, and the book of rules (policy and waivers) that is read for every decision.
 
-A policy is stored as its text (`POLICY`, `<version>`), a waiver as JSON (`WAIVER`, `<id>`). Whoever puts one raises the
+A policy is stored as its text (`POLICY`, `<version>`); waivers are `waiver_store`'s. Whoever puts either raises its
 version in `VERSIONS` in the same transaction (4 units), so that a header says by its two versions whether it was
 decided by the rules of today. Versions are read before what they count: rules are never older than they claim.
 """
@@ -34,7 +34,8 @@ from chalicelib.adapters.table_schema import (
 from chalicelib.domain.header import Rules
 from chalicelib.domain.policy import Policy
 from chalicelib.domain.waiver import Waiver
-from chalicelib.errors import NotFoundError
+from chalicelib.errors import ConflictError, NotFoundError, PolicyError, StoredPolicyError
+from chalicelib.services.ports import PolicyVersion
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -47,15 +48,6 @@ class ReadPolicy(Protocol):
     """Makes a policy of a stored text and its number. Raises PolicyError."""
 
     def __call__(self, text: str, /, *, number: int) -> Policy: ...
-
-
-class PolicyVersion(msgspec.Struct, frozen=True):
-    """One stored policy. `text` is the YAML as it was put."""
-
-    number: int
-    text: str
-    put_at: datetime
-    put_by: str
 
 
 class PolicyStore:
@@ -74,6 +66,7 @@ class PolicyStore:
         self._dynamo = Dynamo(client, table_name, sleep)
         self._default, self._now, self._read = default_policy, now, read
         self._kept: tuple[datetime, Rules] | None = None
+        self._parsed: tuple[int, Policy] | None = None
 
     def current(self) -> Rules:
         """At most a minute old."""
@@ -82,36 +75,56 @@ class PolicyStore:
         return self.fresh()
 
     def fresh(self) -> Rules:
-        """As stored now; one read where nothing changed. Raises PolicyError for a stored text that does not load."""
+        """As stored now; one read where nothing changed. Raises StoredPolicyError."""
         now = self._now()
         policy_version, waivers_version = self._versions()
         kept = self._kept[1] if self._kept else None
-        same_policy = kept is not None and kept.policy_version == policy_version
         same_waivers = kept is not None and kept.waivers_version == waivers_version
         rules = Rules(
-            policy=kept.policy if kept and same_policy else self._policy(policy_version),
-            waivers=kept.waivers if kept and same_waivers else self.waivers(),
+            policy=self._policy(policy_version),
+            waivers=kept.waivers if kept and same_waivers else read_waivers(self._dynamo),
             policy_version=policy_version,
             waivers_version=waivers_version,
         )
         self._kept = (now, rules)
         return rules
 
-    def put_policy(self, text: str, put_by: str) -> int:
-        """Returns its version. Raises PolicyError for a text that does not load: it is not put."""
+    def policy_in_force(self) -> tuple[Policy, int]:
+        """As stored now, with its version; waivers are not read. Raises StoredPolicyError."""
+        version = self._versions()[0]
+        return self._policy(version), version
+
+    def policy_of(self, text: str) -> Policy:
+        """As it would be put. Raises PolicyError."""
+        return self._read(text, number=0)
+
+    def put_policy(self, text: str, put_by: str, *, after: int | None = None) -> int:
+        """Returns its version. `after`: only on top of this one.
+
+        Raises PolicyError for a text that does not load: it is not put. Raises ConflictError when another policy was
+        put meanwhile.
+        """
 
         def attempt() -> int:
-            version = self._versions()[0] + 1
+            former = self._versions()[0]
+            if after not in (None, former):
+                return 0
+            version = former + 1
             self._read(text, number=version)
             item = key(POLICY, _policy_sk(version)) | {
                 BODY: {"B": plain.squeeze(text)},
                 PUT_AT: {"N": number_of(self._now())},
                 ACTOR: {"S": put_by},
             }
-            self._put_raising(POLICY_VERSION, version, ("Put", {"Item": item, "ConditionExpression": _ABSENT}))
+            self._dynamo.transact(
+                ("Put", {"Item": item, "ConditionExpression": _ABSENT}), raised_version(POLICY_VERSION, version)
+            )
             return version
 
-        return self._dynamo.insist("the policy", attempt)
+        version = self._dynamo.insist("the policy", attempt)
+        if not version:
+            raise ConflictError(f"another policy than number {after} is in force by now")
+        return version
 
     def read_policy(self, version: int) -> PolicyVersion:
         """Raises NotFoundError."""
@@ -121,46 +134,41 @@ class PolicyStore:
         text = plain.expand(str, item[BODY]["B"])
         return PolicyVersion(version, text, read_number(item[PUT_AT]["N"]), item[ACTOR]["S"])
 
-    def put_waiver(self, waiver: Waiver) -> int:
-        """Puts or replaces it; returns the version of the waivers."""
-        item = key(WAIVER, waiver.id) | {BODY: {"B": msgspec.json.encode(waiver)}}
-        return self._change_waivers(("Put", {"Item": item}))
-
-    def remove_waiver(self, waiver_id: str) -> int:
-        """Raises NotFoundError when there is none of that id."""
-        if self._dynamo.get(key(WAIVER, waiver_id)) is None:
-            raise NotFoundError(f"there is no waiver {waiver_id}")
-        return self._change_waivers(("Delete", {"Key": key(WAIVER, waiver_id)}))
-
-    def waivers(self) -> tuple[Waiver, ...]:
-        """All that are stored, ended ones included."""
-        found = self._dynamo.query(f"{PK} = :pk", {":pk": {"S": WAIVER}}, ConsistentRead=True)
-        return tuple(msgspec.json.decode(item[BODY]["B"], type=Waiver) for item in found)
-
     def _policy(self, version: int) -> Policy:
-        return self._read(self.read_policy(version).text, number=version) if version else self._default
+        """What a version says never changes: it is read once."""
+        if self._parsed is None or self._parsed[0] != version:
+            text = self.read_policy(version).text if version else None
+            self._parsed = (version, self._default if text is None else self._loaded(text, version))
+        return self._parsed[1]
+
+    def _loaded(self, text: str, version: int) -> Policy:
+        """It loaded when it was put: that it does not now is no fault of whoever asks."""
+        try:
+            return self._read(text, number=version)
+        except PolicyError as error:
+            raise StoredPolicyError(version, str(error)) from error
 
     def _versions(self) -> tuple[int, int]:
         return read_versions(self._dynamo)
 
-    def _change_waivers(self, step: tuple[str, Item]) -> int:
-        def attempt() -> int:
-            version = self._versions()[1] + 1
-            self._put_raising(WAIVERS_VERSION, version, step)
-            return version
 
-        return self._dynamo.insist("the waivers", attempt)
+def read_waivers(dynamo: Dynamo) -> tuple[Waiver, ...]:
+    """All that are stored, ended ones included; who puts them is `waiver_store.py`."""
+    found = dynamo.query(f"{PK} = :pk", {":pk": {"S": WAIVER}}, ConsistentRead=True)
+    return tuple(msgspec.json.decode(item[BODY]["B"], type=Waiver) for item in found)
 
-    def _put_raising(self, name: str, version: int, step: tuple[str, Item]) -> None:
-        raising: Item = {
-            "Key": VERSIONS_KEY,
-            "UpdateExpression": f"SET {name} = :next",
-            "ConditionExpression": f"attribute_not_exists({name})" if version == 1 else f"{name} = :former",
-            "ExpressionAttributeValues": {":next": {"N": str(version)}},
-        }
-        if version > 1:
-            raising["ExpressionAttributeValues"][":former"] = {"N": str(version - 1)}
-        self._dynamo.transact(step, ("Update", raising))
+
+def raised_version(name: str, version: int) -> tuple[str, Item]:
+    """The step of a transaction that raises a version to `version`, on condition that it was one less."""
+    raising: Item = {
+        "Key": VERSIONS_KEY,
+        "UpdateExpression": f"SET {name} = :next",
+        "ConditionExpression": f"attribute_not_exists({name})" if version == 1 else f"{name} = :former",
+        "ExpressionAttributeValues": {":next": {"N": str(version)}},
+    }
+    if version > 1:
+        raising["ExpressionAttributeValues"][":former"] = {"N": str(version - 1)}
+    return "Update", raising
 
 
 def read_versions(dynamo: Dynamo) -> tuple[int, int]:

@@ -11,9 +11,10 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.adapters.table_schema import PK, SK, STATE_PK, STATE_SK, Item, number_of, read_number
+from chalicelib.adapters.table_schema import DENIED, PK, SK, STATE_PK, STATE_SK, Item, number_of, read_number
 
-_KEYS = frozenset({PK, SK, STATE_PK, STATE_SK})
+_KEYS = frozenset({PK, SK, STATE_PK, STATE_SK, DENIED})
+"""What is no fact: keys, and what `guards` keeps in the same item."""
 
 
 def news(item: Item | None, facts: Mapping[str, object]) -> dict[str, object]:

@@ -17,6 +17,8 @@ from botocore.config import Config
 CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 20
 ATTEMPTS = 5
+QUICK_READ_SECONDS = 4
+QUICK_ATTEMPTS = 2
 USER_AGENT = "lazaretto"
 
 
@@ -25,27 +27,35 @@ class Sessions:
 
     def __init__(self, region: str | None = None, session: boto3.Session | None = None) -> None:
         self.session = session or boto3.Session(region_name=region)
-        self._clients: dict[tuple[str, str | None, bool], Any] = {}
+        self._clients: dict[tuple[str, str | None, bool, bool], Any] = {}
         self._lock = Lock()
 
-    def client(self, service: str, region: str | None = None, *, validate: bool = True) -> Any:
-        """`validate` False spares botocore's check of parameters, which is 60 % of a hot write's cost."""
-        key = (service, region or self.session.region_name, validate)
+    def client(self, service: str, region: str | None = None, *, validate: bool = True, quick: bool = False) -> Any:
+        """`validate` False spares botocore's check of parameters, which is 60 % of a hot write's cost. `quick`: a call
+        that hangs or is throttled is given up after some ten seconds, by whoever can do without its answer."""
+        key = (service, region or self.session.region_name, validate, quick)
         with self._lock:
             if key not in self._clients:
                 self._clients[key] = self.session.client(
                     service,  # type: ignore[call-overload]
                     region_name=key[1],
-                    config=_config(validate),
+                    config=_config(validate, quick),
                 )
             return self._clients[key]
 
+    def quick_client(self, service: str, region: str | None = None) -> Any:
+        return self.client(service, region, quick=True)
 
-def _config(validate: bool) -> Config:
+
+def _config(validate: bool, quick: bool) -> Config:
+    """Adaptive retries wait before a call as well, and nobody can say how long."""
     return Config(
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        read_timeout=READ_TIMEOUT_SECONDS,
-        retries={"mode": "adaptive", "total_max_attempts": ATTEMPTS},
+        read_timeout=QUICK_READ_SECONDS if quick else READ_TIMEOUT_SECONDS,
+        retries={
+            "mode": "standard" if quick else "adaptive",
+            "total_max_attempts": QUICK_ATTEMPTS if quick else ATTEMPTS,
+        },
         parameter_validation=validate,
         user_agent_extra=USER_AGENT,
         tcp_keepalive=True,

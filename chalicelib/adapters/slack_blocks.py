@@ -26,7 +26,13 @@ MAX_LINES = 12
 Block = dict[str, Any]
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _LOOKALIKES = str.maketrans({"*": "∗", "_": "ˍ", "~": "∼", "`": "ˋ", "@": "＠", "#": "＃", "!": "ǃ"})
-_HEADINGS = {"why": "*Why*", "findings": "*Worst findings*", "do": "*What to do*"}
+_HEADINGS = {
+    "registry": "*In the registry*",
+    "why": "*Why*",
+    "findings": "*Worst findings*",
+    "radius": "*What hangs on it*",
+    "do": "*What to do*",
+}
 
 
 def payload(alert: Alert) -> dict[str, Any]:
@@ -50,8 +56,10 @@ def _blocks(alert: Alert, width: int) -> Iterator[Block]:
     yield {"type": "section", "fields": fields[:10]}
     more = f"and {alert.more_findings} more findings matched" if alert.more_findings else None
     yield from _part(None, alert.notes, width, limit=2 * MAX_LINES)
+    yield from _part("registry", alert.registry, width)
     yield from _part("why", [r.line for r in alert.reasons], width)
     yield from _part("findings", [*(f.line for f in alert.findings), *([more] if more else [])], width)
+    yield from _part("radius", alert.radius, width)
     yield from _part("do", alert.what_to_do, width)
     links = (("Findings in the AWS console", alert.console_url), ("In Lazaretto", alert.api_url))
     buttons = [_button(label, url) for label, url in links if url and len(url) <= MAX_URL]

@@ -75,7 +75,7 @@ def attributes(alert: Alert) -> dict[str, MessageAttributeValueTypeDef]:
         "registry": ref.registry if ref else None,
         "region": ref.region if ref else None,
         "severity": alert.worst,
-        "kev": None if ref is None else "true" if alert.kev else "false",
+        "kev": None if ref is None or alert.decision is None else "true" if alert.kev else "false",
         "running": alert.running,
     }
     values = {name: inert(str(value), VALUE_CHARACTERS) for name, value in said.items() if value is not None}
@@ -87,8 +87,10 @@ def _body(alert: Alert) -> Iterator[str]:
         yield f"{label + ':':<15}{inert(text, LINE_CHARACTERS)}"
     more = (f"and {alert.more_findings} more",) if alert.more_findings else ()
     yield from _part("", alert.notes)
+    yield from _part("In the registry", alert.registry)
     yield from _part("Why", tuple(r.line for r in alert.reasons))
     yield from _part("Worst findings", (*(f.line for f in alert.findings), *more))
+    yield from _part("What hangs on it", alert.radius)
     yield from _part("What to do", alert.what_to_do)
     links = [url for url in (alert.console_url, alert.api_url) if url]
     yield from ("", *links)

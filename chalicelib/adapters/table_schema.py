@@ -11,6 +11,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from chalicelib.domain.audit_chain import Chain, chain_name
 from chalicelib.domain.finding import Severity
 from chalicelib.domain.image import ImageRef, Repository
 from chalicelib.domain.verdict import Decision
@@ -36,10 +37,14 @@ REVISION, FINDINGS, PARTS, PUT_AT = "r", "f", "o", "at"
 DIGEST, MOVED_AT, MOVES = "d", "m", "h"
 # Actions and the head of their chain.
 KIND, ACTOR, REASON, RECORD, NUMBER, CHAIN = "ki", "ac", "re", "rc", "n", "ch"
+# Repositories: the digests whose pulls are denied.
+DENIED = "dn"
 # The catalogue.
 TEXTS, TEXTS_HASH, EPSS, EPSS_AT, KEV = "z", "zh", "ep", "ea", "kv"
-# Policy, waivers, snapshots, versions.
+# Policy, waivers, fuse, snapshots, versions.
 BODY, WAIVERS_VERSION = "bd", "w"
+# What DynamoDB removes by itself some time after this second (since 1970); whoever reads checks it.
+EXPIRES = "ttl"
 
 HEADER_ATTRIBUTES = (
     PK, SK, VERSION, LOOKED_AT, LOOK_DUE_AT, HEADER_REST, COUNTS, SCAN_STATE, ENFORCEMENT, TAGS, POLICY_VERSION, SKETCH,
@@ -48,9 +53,11 @@ HEADER_ATTRIBUTES = (
 PROJECTED = (COUNTS, SCAN_STATE, ENFORCEMENT, TAGS, POLICY_VERSION, SKETCH, KIND, ACTOR, REASON)
 
 DOCUMENT, AUDIT_HEAD, REPOSITORY, KEV_FACT, NOW = "FINDINGS", "AUDIT_HEAD", "REPOSITORY", "#KEV", "NOW"
+ACTION = "ACTION#"
 VERSIONS_KEY = {PK: {"S": "VERSIONS"}, SK: {"S": NOW}}
 REPOSITORIES = "REPOSITORIES"
-POLICY, WAIVER, SUMMARY = "POLICY", "WAIVER", "SUMMARY"
+POLICY, WAIVER, SUMMARY, FUSE = "POLICY", "WAIVER", "SUMMARY", "FUSE"
+WAIVER_CHANGE, WAIVER_NOTICE = "WAIVER_CHANGE", "WAIVER_NOTICE"
 
 _WORST_FIRST = tuple(sorted(Decision, key=lambda d: -d.rank))
 _NONE_OPEN = len(Severity)
@@ -89,12 +96,12 @@ def repository_key(home: Repository) -> Item:
     return key(repository_pk(home), REPOSITORY)
 
 
-def audit_head_key(ref: ImageRef) -> Item:
-    return key(f"IMAGE#{ref.path}", AUDIT_HEAD)
+def audit_head_key(chain: Chain) -> Item:
+    return key(chain_name(chain), AUDIT_HEAD)
 
 
-def action_key(ref: ImageRef, wanted_at: datetime, effect: str) -> Item:
-    return key(f"IMAGE#{ref.path}", f"ACTION#{wanted_at.astimezone(UTC).isoformat(timespec='microseconds')}#{effect}")
+def action_key(chain: Chain, wanted_at: datetime, effect: str) -> Item:
+    return key(chain_name(chain), f"{ACTION}{wanted_at.astimezone(UTC).isoformat(timespec='microseconds')}#{effect}")
 
 
 def audit_day(at: datetime) -> tuple[str, str]:
@@ -103,9 +110,17 @@ def audit_day(at: datetime) -> tuple[str, str]:
     return f"AUDIT#{at:%Y-%m-%d}", at.isoformat(timespec="microseconds")
 
 
+def what_if_pk(job_id: str) -> str:
+    return f"WHATIF#{job_id}"
+
+
 def fan_out_key() -> Item:
     """How far the newest policy has been carried."""
     return key(POLICY, "FAN_OUT")
+
+
+def fuse_key() -> Item:
+    return key(FUSE, NOW)
 
 
 def summary_key(day: datetime | None = None) -> Item:

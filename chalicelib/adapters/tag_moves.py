@@ -57,8 +57,9 @@ def points_at(moves: tuple[Move, ...]) -> str | None:
 def tag_move(tag: str, moves: tuple[Move, ...], *, moved: bool) -> TagMove:
     """Where the tag points now, when it was last heard of, and where it pointed before it came there."""
     real = real_moves(moves)
-    former = real[-2].digest if len(real) > 1 else None
-    return TagMove(tag, real[-1].digest, moves[-1].at, former, moved)
+    former = real[-2] if len(real) > 1 else None
+    before = (former.digest, former.at) if former else (None, None)
+    return TagMove(tag, real[-1].digest, moves[-1].at, before[0], moved, before[1])
 
 
 def real_moves(moves: tuple[Move, ...]) -> tuple[Move, ...]:

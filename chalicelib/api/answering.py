@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from chalicelib.api import answers as a
 from chalicelib.api import image_answers as i
 from chalicelib.api.index_images import weakest
-from chalicelib.api.reads import ActionRow, ImageRow, TagRow, VulnerabilityFacts
+from chalicelib.api.reads import ImageRow, TagRow, VulnerabilityFacts
+from chalicelib.domain.action_id import action_id
+from chalicelib.domain.effect import Effect, Enforcement, Held, Hold, Order
 from chalicelib.domain.finding import Finding, Package
-from chalicelib.domain.header import Enforcement, Header
+from chalicelib.domain.header import Header
 from chalicelib.domain.image import Child, ImageRef
 from chalicelib.domain.verdict import Reason
 from chalicelib.exports.package_url import package_url
+from chalicelib.services.ports import AuditRow
 
 ACTIONS_SHOWN = 100
 
@@ -99,10 +102,10 @@ def answer_verdict(header: Header, scanned: Header | None = None) -> i.VerdictAn
 
 def answer_running(header: Header) -> i.RunningAnswer:
     use = header.in_use
-    return i.RunningAnswer(use.state, use.count, use.last_at, use.seen_at)
+    return i.RunningAnswer(use.state, use.count, use.last_at, use.seen_at, use.by, use.blind)
 
 
-def answer_image(header: Header, behind: Sequence[Header], actions: Sequence[ActionRow]) -> i.ImageAnswer:
+def answer_image(header: Header, behind: Sequence[Header], actions: Sequence[AuditRow]) -> i.ImageAnswer:
     """`behind`: the images of an index, else the image itself."""
     scanned = weakest(behind) or header
     known = {h.ref.digest: h for h in behind if h.exists}
@@ -125,9 +128,35 @@ def answer_image(header: Header, behind: Sequence[Header], actions: Sequence[Act
         counts=_answer_counts(header.known_counts),
         verdict=answer_verdict(header, scanned),
         enforcement=_answer_enforcement(header.enforcement),
+        hold=answer_hold(header.hold),
+        denied=header.denied,
+        act=answer_act(header.act),
+        aside=tuple(_answer_open(act) for act in header.aside),
+        order=answer_order(header.order),
         running=answer_running(header),
+        last_pulled_at=header.pulled_at,
         actions=tuple(_answer_action(x) for x in reversed(actions[-ACTIONS_SHOWN:])),
     )
+
+
+def answer_act(act: Effect | None) -> i.ActAnswer | None:
+    return None if act is None else _answer_open(act)
+
+
+def _answer_open(act: Effect) -> i.ActAnswer:
+    return i.ActAnswer(act.kind, act.method, act.number, act.wanted_at, _answer_held(act.held))
+
+
+def answer_order(order: Order | None) -> i.OrderAnswer | None:
+    return None if order is None else i.OrderAnswer(order.kind, order.by, order.reason, order.at)
+
+
+def answer_hold(hold: Hold | None) -> i.HoldAnswer | None:
+    return None if hold is None else i.HoldAnswer(hold.method, hold.at, hold.tags, hold.place)
+
+
+def _answer_held(held: Held | None) -> i.HeldAnswer | None:
+    return None if held is None else i.HeldAnswer(held.why, held.detail, held.since, held.until)
 
 
 def answer_tag(row: TagRow) -> i.TagAnswer:
@@ -182,9 +211,10 @@ def _answer_enforcement(done: Enforcement | None) -> i.EnforcementAnswer | None:
     return None if done is None else i.EnforcementAnswer(done.kind, done.stage, done.at, done.number, done.method)
 
 
-def _answer_action(row: ActionRow) -> i.ActionAnswer:
+def _answer_action(row: AuditRow) -> i.ActionAnswer:
     record = row.record
     return i.ActionAnswer(
+        action_id=action_id(record),
         number=row.number,
         effect=record.effect,
         kind=record.kind,

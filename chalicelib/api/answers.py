@@ -127,10 +127,12 @@ class RepositoryList(msgspec.Struct, frozen=True):
 
 
 class PolicyAnswer(msgspec.Struct, frozen=True):
-    """`version` 0 is the built-in default. `policy` as a policy file would say it, defaults included."""
+    """`version` 0 is the built-in default, which nobody put. `policy` as a file would say it, defaults included."""
 
     version: int
     waivers_version: int
+    put_at: Moment | None
+    put_by: str | None
     policy: dict[str, Any]
 
 

@@ -1,4 +1,4 @@
-"""How a view becomes a route: parameters read, answer encoded, errors mapped, all of it from one declaration.
+"""How a view becomes a route: parameters and body read, answer encoded, errors mapped, all from one declaration.
 
 The same declarations make the OpenAPI document. What a view answers is not said here.
 """
@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import unquote
 
 import msgspec
-from chalice.app import Blueprint, IAMAuthorizer, Response
+from chalice.app import Blueprint, IAMAuthorizer, Request, Response
 
+from chalicelib.api.call import MAX_BODY_BYTES, Call, actor_of, read_body
 from chalicelib.api.problem import GUARDED, as_problem
 from chalicelib.api.query import Parameter, Query, read_query
 
 A = TypeVar("A")
+B = TypeVar("B")
+OK = 200
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """One GET route. `answer` is the type of the 200's body; `statuses` are the errors beside those of every route."""
+    """One method of one route. `answer` is the type of what it says when all is well, with any status of `ok`.
+
+    `body` None: it takes none, else at most `most_bytes`. `statuses` are the errors beside those of every route.
+    """
 
     path: str
     name: str
@@ -29,6 +35,18 @@ class Endpoint(msgspec.Struct, frozen=True):
     parameters: tuple[Parameter[Any], ...]
     answer: Any
     statuses: tuple[int, ...] = ()
+    method: str = "GET"
+    body: Any = None
+    ok: tuple[int, ...] = (OK,)
+    most_bytes: int = MAX_BODY_BYTES
+
+
+class Answered(msgspec.Struct, Generic[A], frozen=True):
+    """An answer with another status than the first of its route's, or with a `Location`, relative to the route."""
+
+    answer: A
+    status: int
+    location: str | None = None
 
 
 class Area:
@@ -37,57 +55,128 @@ class Area:
     def __init__(self, import_name: str) -> None:
         self._import_name = import_name
         self._blueprint: Blueprint | None = None
-        self._views: list[tuple[str, Callable[..., Response]]] = []
+        self._views: list[tuple[str, str, Callable[..., Response]]] = []
         self.endpoints: list[Endpoint] = []
 
     def blueprint(self) -> Blueprint:
         """A new one for each app: Chalice takes a route's options away when it registers it."""
         self._blueprint = Blueprint(self._import_name)
-        for path, view in self._views:
-            # No content types: a GET has no body, and a stray header must not make it 415.
-            self._blueprint.route(path, methods=["GET"], authorizer=IAMAuthorizer(), content_types=[])(view)
+        for path, method, view in self._views:
+            # No content types: a body's is looked at when it is read, and a stray header must not make a GET 415.
+            self._blueprint.route(path, methods=[method], authorizer=IAMAuthorizer(), content_types=[])(view)
         return self._blueprint
 
     def get(
+        self, path: str, answer: Any, parameters: Sequence[Parameter[Any]] = (), statuses: Sequence[int] = ()
+    ) -> Callable[[Callable[[Query], A]], Callable[[Query], A]]:
+        """Registers a view of the checked query under its docstring. Authorized by IAM; the local stack is open."""
+
+        def register(view: Callable[[Query], A]) -> Callable[[Query], A]:
+            endpoint = _declared(view, path, parameters, answer, statuses)
+            self._add(endpoint, view, lambda request, query: view(query))
+            return view
+
+        return register
+
+    def post(
+        self,
+        path: str,
+        body: type[B],
+        answer: Any,
+        parameters: Sequence[Parameter[Any]] = (),
+        statuses: Sequence[int] = (),
+        status: int | tuple[int, ...] = OK,
+        most_bytes: int = MAX_BODY_BYTES,
+    ) -> Callable[[Callable[[Call[B]], A]], Callable[[Call[B]], A]]:
+        """As `get`, for a view of the call: query, body, actor. `body` should be a Struct that forbids unknown fields.
+
+        `status`: what a good answer has; of several the first, unless the view returns an `Answered` that says another.
+        `most_bytes`: of the body.
+        """
+
+        def register(view: Callable[[Call[B]], A]) -> Callable[[Call[B]], A]:
+            endpoint = msgspec.structs.replace(
+                _declared(view, path, parameters, answer, statuses),
+                method="POST",
+                body=body,
+                ok=_several(status),
+                most_bytes=most_bytes,
+            )
+
+            def ask(request: Request, query: Query) -> A:
+                return view(_call(request, query, read_body(request, body, most_bytes)))
+
+            self._add(endpoint, view, ask)
+            return view
+
+        return register
+
+    def delete(
         self,
         path: str,
         answer: Any,
         parameters: Sequence[Parameter[Any]] = (),
         statuses: Sequence[int] = (),
-    ) -> Callable[[Callable[[Query], A]], Callable[[Query], A]]:
-        """Registers a view of the checked query under its docstring. Authorized by IAM; the local stack is open."""
+        status: int | tuple[int, ...] = OK,
+    ) -> Callable[[Callable[[Call[None]], A]], Callable[[Call[None]], A]]:
+        """As `post`, without a body."""
 
-        def register(view: Callable[[Query], A]) -> Callable[[Query], A]:
-            summary, _, description = (view.__doc__ or "").strip().partition("\n")
-            self.endpoints.append(
-                Endpoint(
-                    path,
-                    view.__name__,
-                    summary.strip(),
-                    " ".join(description.split()),
-                    tuple(parameters),
-                    answer,
-                    tuple(statuses),
-                )
+        def register(view: Callable[[Call[None]], A]) -> Callable[[Call[None]], A]:
+            endpoint = msgspec.structs.replace(
+                _declared(view, path, parameters, answer, statuses), method="DELETE", ok=_several(status)
             )
-
-            @functools.wraps(view)
-            def answered(**captured: str) -> Response:
-                said = {name: unquote(value) for name, value in captured.items()}
-                return _encoded(view(read_query(parameters, self._given(), said)))
-
-            self._views.append((path, as_problem(answered)))
+            self._add(endpoint, view, lambda request, query: view(_call(request, query, None)))
             return view
 
         return register
 
-    def _given(self) -> Mapping[str, Sequence[str]]:
+    def _add(self, endpoint: Endpoint, view: Callable[..., Any], ask: Callable[[Request, Query], Any]) -> None:
+        @functools.wraps(view)
+        def answered(**captured: str) -> Response:
+            request = self._request()
+            said = {name: unquote(value) for name, value in captured.items()}
+            return _encoded(ask(request, read_query(endpoint.parameters, _given(request), said)), endpoint.ok[0])
+
+        self.endpoints.append(endpoint)
+        self._views.append((endpoint.path, endpoint.method, as_problem(answered)))
+
+    def _request(self) -> Request:
         if self._blueprint is None:
             raise RuntimeError("no app has these routes")
-        params = self._blueprint.current_request.query_params
-        return {} if params is None else {name: params.getlist(name) for name in params}
+        return self._blueprint.current_request
 
 
-def _encoded(answer: object) -> Response:
-    body = msgspec.json.encode(answer).decode()
-    return Response(body, {"Content-Type": "application/json", **GUARDED})
+def _declared(
+    view: Callable[..., Any], path: str, parameters: Sequence[Parameter[Any]], answer: Any, statuses: Sequence[int]
+) -> Endpoint:
+    summary, _, description = (view.__doc__ or "").strip().partition("\n")
+    return Endpoint(
+        path,
+        view.__name__,
+        summary.strip(),
+        " ".join(description.split()),
+        tuple(parameters),
+        answer,
+        tuple(statuses),
+    )
+
+
+def _several(status: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (status,) if isinstance(status, int) else status
+
+
+def _call(request: Request, query: Query, body: B) -> Call[B]:
+    return Call(query, body, actor_of(request))
+
+
+def _given(request: Request) -> Mapping[str, Sequence[str]]:
+    params = request.query_params
+    return {} if params is None else {name: params.getlist(name) for name in params}
+
+
+def _encoded(answer: Any, status: int) -> Response:
+    headers: dict[str, str | list[str]] = {"Content-Type": "application/json", **GUARDED}
+    if isinstance(answer, Answered):
+        headers |= {"Location": answer.location} if answer.location else {}
+        answer, status = answer.answer, answer.status
+    return Response(msgspec.json.encode(answer).decode(), headers, status)

@@ -113,17 +113,21 @@ class ChildAnswer(msgspec.Struct, frozen=True):
 
 
 class RunningAnswer(msgspec.Struct, frozen=True):
-    """Where it runs, as far as is known: UNKNOWN must be treated as running."""
+    """Where it runs, as far as is known: UNKNOWN must be treated as running. `by` names what runs it, `blind` what
+    could not be looked at, where we have looked ourselves."""
 
     in_use: InUseState
     count: int | None
     last_in_use_at: Moment | None
     seen_at: Moment | None
+    by: tuple[str, ...]
+    blind: tuple[str, ...]
 
 
 class ActionAnswer(msgspec.Struct, frozen=True):
     """What was done because of a verdict, and how to undo it. `number` counts the image's actions."""
 
+    action_id: str
     number: int
     effect: str
     kind: str
@@ -137,11 +141,50 @@ class ActionAnswer(msgspec.Struct, frozen=True):
     undo: str | None
 
 
+class HeldAnswer(msgspec.Struct, frozen=True):
+    """Why an act is not done now. `until` null: only another policy or order changes it."""
+
+    why: str
+    detail: str
+    since: Moment
+    until: Moment | None
+
+
+class ActAnswer(msgspec.Struct, frozen=True):
+    """The act that is still to be done. `held` null: it is on its way."""
+
+    kind: str
+    method: str | None
+    number: int
+    wanted_at: Moment
+    held: HeldAnswer | None
+
+
+class OrderAnswer(msgspec.Struct, frozen=True):
+    """A person's word that stands. A release stands until the verdict gets worse than it was then."""
+
+    kind: str
+    by: str
+    reason: str
+    at: Moment
+
+
+class HoldAnswer(msgspec.Struct, frozen=True):
+    """Our quarantine in force: the image cannot be pulled. `tags` that were taken away and are given back."""
+
+    method: str
+    at: Moment
+    tags: tuple[str, ...]
+    place: str | None
+
+
 class ImageAnswer(msgspec.Struct, frozen=True):
     """All that is known of one image, its findings apart. `exists` false: deleted, or its push is not known yet.
 
     `counts` null: no complete scan yet, or an index, which has no findings of its own (its `scan` is the weakest of its
-    images' scans). `worst` is the worst heard of, even so. `actions`: the last 100, newest first.
+    images' scans). `worst` is the worst heard of, even so. `actions`: the last 100, newest first. `enforcement` is
+    what was last done to it, `hold` our quarantine in force, `denied` that its repository denies all pulls because of
+    it, `act` what is to be done next and `aside` what lets it go first, `order` a person's word.
     """
 
     image: ImageName
@@ -162,7 +205,13 @@ class ImageAnswer(msgspec.Struct, frozen=True):
     counts: Counts | None
     verdict: VerdictAnswer
     enforcement: EnforcementAnswer | None
+    hold: HoldAnswer | None
+    denied: bool
+    act: ActAnswer | None
+    aside: tuple[ActAnswer, ...]
+    order: OrderAnswer | None
     running: RunningAnswer
+    last_pulled_at: Moment | None
     actions: tuple[ActionAnswer, ...]
 
 

@@ -11,9 +11,10 @@ from chalicelib.api.image_pages import images_of
 from chalicelib.api.index_images import images_behind, weakest
 from chalicelib.api.paging import Paging, read_position, write_position
 from chalicelib.api.query import Query
-from chalicelib.api.reads import ImageRow, house
+from chalicelib.api.reads import ImageRow, acting_house, house
 from chalicelib.api.walk import MAX_IMAGES, Position, steps
 from chalicelib.errors import NotFoundError
+from chalicelib.services.drop_excuses import drop_excuses
 
 area = Area(__name__)
 
@@ -43,15 +44,18 @@ def list_images(query: Query) -> ImageList:
 @area.get("/v1/image", ImageAnswer, p.IMAGE_NEEDED, (404,))
 def show_image(query: Query) -> ImageAnswer:
     """Everything known of one image but its findings: verdict, counts, scan, actions, where it runs."""
-    reads = house().queries
-    header = find_header(reads, find_image(reads, query))
-    return answer_image(header, images_behind(reads, header), reads.actions(header.ref))
+    reads, place = house().queries, acting_house()
+    header = drop_excuses(find_header(reads, find_image(reads, query)), place)
+    behind = [drop_excuses(image, place) for image in images_behind(reads, header)]
+    return answer_image(header, behind, reads.actions(header.ref))
 
 
 @area.get("/v1/verdict", VerdictAnswer, p.IMAGE_NEEDED, (404,))
 def show_verdict(query: Query) -> VerdictAnswer:
     """The verdict that stands now, read consistently: what a gate asks.
 
+    From the moment that a waiver has ended it excuses nothing here, whether or not its images were decided again by
+    then.
     404 for an image that was never heard of or no longer exists: no door opens for it. A tag may have moved in the
     registry without our having heard of it yet: a gate asks by digest, with registry and region.
     """
@@ -59,7 +63,7 @@ def show_verdict(query: Query) -> VerdictAnswer:
     header = find_header(reads, find_image(reads, query))
     if not header.exists:
         raise NotFoundError(f"the image {header.ref} does not exist, as far as is known here")
-    return answer_verdict(header, weakest(images_behind(reads, header)))
+    return answer_verdict(drop_excuses(header, acting_house()), weakest(images_behind(reads, header)))
 
 
 @area.get("/v1/tags", TagList, (*p.PLACE_NEEDED, *p.PAGE), (404,))

@@ -8,18 +8,24 @@ from typing import Any
 import msgspec
 
 from chalicelib import __version__
+from chalicelib.api.call import JSON
 from chalicelib.api.endpoint import Endpoint
 from chalicelib.api.problem import CONTENT_TYPE, Problem
 
 _REF = "#/components/schemas/{name}"
-_EVERYWHERE = (400, 500, 502, 503)
+_EVERYWHERE = (400, 403, 405, 500, 502, 503)
+_WITH_BODY = (413, 415)
 _MEANING = {
-    400: "A parameter is unknown or not allowed; `parameter` names it",
-    404: "Unknown here: the image, repository, tag or vulnerability",
+    400: "A parameter or a field of the body is unknown or not allowed; `parameter` names it",
+    404: "Unknown here: what the parameters name",
+    409: "It is not so any more, or somebody else wrote at the same moment: read again",
+    413: "A body longer than is read",
+    415: "A body of another type than JSON",
     500: "Something went wrong here",
     502: "AWS did not answer as needed",
     503: "Throttled or timed out: try again after `Retry-After` seconds",
 }
+_GOOD = {200: "The answer", 201: "Made", 202: "Accepted: it is being done"}
 _DESCRIPTION = """\
 What Lazaretto knows of the images of Amazon ECR: findings, verdicts and what was done about them.
 
@@ -39,14 +45,17 @@ class WrongMethod(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 def openapi_document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
-    routes = sorted(endpoints, key=lambda e: e.path)
-    kinds = [Problem, Denied, WrongMethod, *(e.answer for e in routes)]
+    routes = sorted(endpoints, key=lambda e: (e.path, e.method))
+    kinds = [Problem, Denied, WrongMethod, *(k for e in routes for k in (e.answer, e.body))]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
-    problem, denied, wrong_method, *answers = schemas
+    problem, denied, wrong_method, *said = schemas
     shared = {str(status): _response(meaning, CONTENT_TYPE, problem) for status, meaning in _MEANING.items()}
     shared["503"]["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}}
-    shared["403"] = _response("Not signed, or not allowed to ask", "application/json", denied)
-    shared["405"] = _response("Another method than GET", "application/json", wrong_method)
+    shared["403"] = _response("Not signed, or not allowed to ask", JSON, denied)
+    shared["405"] = _response("A method this route does not have", JSON, wrong_method)
+    paths: dict[str, dict[str, Any]] = {}
+    for n, e in enumerate(routes):
+        paths.setdefault(e.path, {})[e.method.lower()] = _operation(e, said[2 * n], said[2 * n + 1])
     return {
         "openapi": "3.1.0",
         "info": {
@@ -58,7 +67,7 @@ def openapi_document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         },
         "servers": [{"url": "..", "description": "Where this document was served from"}],
         "security": [{"sigv4": []}],
-        "paths": {e.path: {"get": _operation(e, answer)} for e, answer in zip(routes, answers, strict=True)},
+        "paths": paths,
         "components": {
             "schemas": dict(sorted(components.items())),
             "responses": shared,
@@ -75,13 +84,13 @@ def openapi_document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     }
 
 
-def _operation(endpoint: Endpoint, answer: dict[str, Any]) -> dict[str, Any]:
-    failures = sorted({*_EVERYWHERE, 403, 405, *endpoint.statuses})
+def _operation(endpoint: Endpoint, answer: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    failures = sorted({*_EVERYWHERE, *endpoint.statuses, *(_WITH_BODY if endpoint.body else ())})
     said: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.summary.rstrip("."),
         "responses": {
-            "200": _response("The answer", "application/json", answer),
+            **{str(status): _response(_GOOD[status], JSON, answer) for status in endpoint.ok},
             **{str(status): {"$ref": f"#/components/responses/{status}"} for status in failures},
         },
     }
@@ -89,6 +98,8 @@ def _operation(endpoint: Endpoint, answer: dict[str, Any]) -> dict[str, Any]:
         said["description"] = endpoint.description
     if endpoint.parameters:
         said["parameters"] = [p.document() for p in endpoint.parameters]
+    if endpoint.body:
+        said["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
     return said
 
 

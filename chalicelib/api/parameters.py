@@ -10,6 +10,7 @@ from chalicelib.api.query import Parameter, flag, member, moment, number, text, 
 from chalicelib.domain.finding import Ecosystem, FindingStatus, FixAvailable, Severity
 from chalicelib.domain.image import DIGEST, REGION, REGISTRY, REPOSITORY, ScanState, Source
 from chalicelib.domain.verdict import Decision
+from chalicelib.domain.waiver import MAX_TEXT, WaiverState
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 1000
 RATED = (Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.INFORMATIONAL)
@@ -51,6 +52,9 @@ REPOSITORY_ = Parameter[str](
     "The repository's name, without the registry's host",
     *text(REPOSITORY.pattern, "a repository name such as team/api", 256),
     example="team/api",
+)
+JOB_ID = Parameter[str](
+    "id", "The what-if, as its `POST` named it", *text(r"[0-9a-f]{16}", "16 hexadecimal digits", 16)
 )
 DIGEST_ = Parameter[str]("digest", "The image's digest; needs `repository`", *_DIGEST)
 TAG = Parameter[str](
@@ -97,6 +101,19 @@ DECISION = Parameter[tuple[Decision, ...]]("decision", "One or more decisions", 
 SCAN_STATE = Parameter[tuple[ScanState, ...]](
     "scan_state", "One or more scan states", *member(tuple(ScanState)), many=True
 )
+WAIVER_ID = Parameter[str](
+    "id",
+    "The waiver's id",
+    *text(r"w-[0-9a-f]{10}", "a waiver's id such as w-0123456789", 12),
+    example="w-0123456789",
+)
+WAIVER_STATE = Parameter[tuple[WaiverState, ...]](
+    "state",
+    "One or more states; `expiring` ones are in force and end within seven days",
+    *member(tuple(WaiverState)),
+    many=True,
+)
+REASON = Parameter[str]("reason", "Why, for the audit log", *text(max_length=MAX_TEXT))
 LIMIT = Parameter[int]("limit", "How many rows at most", *whole(1, LIMIT_MAX), default=LIMIT_DEFAULT)
 CURSOR = Parameter[str](
     "cursor",

@@ -13,7 +13,7 @@ from http import HTTPStatus
 import msgspec
 from chalice.app import Response
 
-from chalicelib.errors import LazarettoError, ParameterError, TransientError, UpstreamError
+from chalicelib.errors import LazarettoError, ParameterError, StoredPolicyError, TransientError, UpstreamError
 from chalicelib.observability import logger
 
 CONTENT_TYPE = "application/problem+json"
@@ -72,7 +72,7 @@ def _detail(error: LazarettoError) -> str:
         return "AWS asks for patience; try again later."
     if isinstance(error, UpstreamError):
         return "AWS did not answer as needed."
-    if error.status < 500:
+    if error.status < 500 or isinstance(error, StoredPolicyError):
         return str(error)
     return "Something went wrong here; the log says what."
 

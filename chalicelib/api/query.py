@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Generic, TypeVar, overload
@@ -24,6 +24,7 @@ MAX_LISTED = 20
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,340})?([eE][+-]?[0-9]{1,3})?")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FRACTION = re.compile(r"\.(\d{1,9})")
 
 
@@ -208,6 +209,18 @@ def number(low: float, high: float) -> Form[float]:
         return float(value)
 
     return read, {"type": "number", "minimum": low, "maximum": high}
+
+
+def calendar_day() -> Form[date]:
+    def read(value: str) -> date:
+        try:
+            if _DAY.fullmatch(value):
+                return date.fromisoformat(value)
+        except ValueError:
+            pass
+        raise ValueError("must be a day that exists, such as 2026-03-10")
+
+    return read, {"type": "string", "format": "date"}
 
 
 def moment() -> Form[datetime]:

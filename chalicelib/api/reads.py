@@ -5,16 +5,19 @@ The adapter `findings_queries` keeps this contract on DynamoDB, a fake in the te
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from chalicelib.domain.audit_chain import Chain
 from chalicelib.domain.document import FindingsDocument
 from chalicelib.domain.finding import Finding, Severity
 from chalicelib.domain.header import Enforcement, Header, Rules
 from chalicelib.domain.image import ImageRef, Repository, ScanState
 from chalicelib.domain.verdict import Decision
-from chalicelib.services.ports import ActionRecord, Clock
+from chalicelib.domain.waiver import Waiver
+from chalicelib.services.ports import Audit, AuditRow, Clock, PolicyVersion
+from chalicelib.services.ports import House as ActingHouse
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -109,13 +112,36 @@ class VulnerabilityFacts(Protocol):
     def kev_at(self) -> datetime | None: ...
 
 
-class ActionRow(Protocol):
-    """A record of the audit log with its place in the image's chain."""
+class AuditEntry(Protocol):
+    """What a filter of the audit log may ask of a record. `actor` may be cut at 200 characters."""
 
     @property
-    def record(self) -> ActionRecord: ...
+    def chain(self) -> Chain: ...
     @property
-    def number(self) -> int: ...
+    def at(self) -> datetime: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def actor(self) -> str: ...
+
+
+class AuditLog(Audit, Protocol):
+    """A page ends early after some thousand records were looked through."""
+
+    def page_of_chain(
+        self, chain: Chain, wanted: Callable[[AuditEntry], bool], after: str | None, limit: int
+    ) -> Page[AuditRow]:
+        """Newest first."""
+
+    def page_of_days(
+        self,
+        since: datetime,
+        until: datetime,
+        wanted: Callable[[AuditEntry], bool],
+        after: str | None,
+        limit: int,
+    ) -> Page[AuditRow]:
+        """Recorded at or after `since` and before `until`, newest first; a query for each day."""
 
 
 class Snapshot(Protocol):
@@ -168,8 +194,11 @@ class Reads(Protocol):
 
     def repositories(self, after: str | None, limit: int) -> Page[RepositoryRow]: ...
 
-    def actions(self, ref: ImageRef) -> Sequence[ActionRow]:
+    def actions(self, ref: ImageRef) -> Sequence[AuditRow]:
         """Oldest first."""
+
+    @property
+    def audit(self) -> AuditLog: ...
 
     def all_rows(self) -> Iterable[ImageRow]: ...
 
@@ -184,6 +213,14 @@ class Snapshots(Protocol):
 class RuleBook(Protocol):
     def current(self) -> Rules: ...
 
+    def read_policy(self, version: int) -> PolicyVersion:
+        """Raises NotFoundError; so for 0, the policy of the bundle."""
+
+
+class Waivers(Protocol):
+    def read(self) -> Sequence[Waiver]:
+        """All, ended ones included; consistent."""
+
 
 class House(Protocol):
     @property
@@ -192,6 +229,8 @@ class House(Protocol):
     def table(self) -> Snapshots: ...
     @property
     def rules(self) -> RuleBook: ...
+    @property
+    def waivers(self) -> Waivers: ...
     @property
     def clock(self) -> Clock: ...
     @property
@@ -205,3 +244,10 @@ def house() -> House:
 
     built: House = bootstrap.house()
     return built
+
+
+def acting_house() -> ActingHouse:
+    """The same one, for views that change something: they ask the use cases."""
+    from chalicelib import bootstrap
+
+    return bootstrap.house()

@@ -9,14 +9,39 @@ import msgspec
 from chalice.app import Chalice
 
 from chalicelib import __version__
-from chalicelib.api import findings, images, policy, repositories, summary, vulnerabilities
+from chalicelib.api import (
+    audit,
+    enforcement,
+    findings,
+    images,
+    policy,
+    pull_failures,
+    repositories,
+    summary,
+    vulnerabilities,
+    waivers,
+    what_if,
+)
 from chalicelib.api.answers import Health
 from chalicelib.api.endpoint import Area
 from chalicelib.api.openapi import openapi_document
 from chalicelib.api.query import Query
 
 area = Area(__name__)
-AREAS = (findings.area, images.area, vulnerabilities.area, repositories.area, summary.area, policy.area, area)
+AREAS = (
+    findings.area,
+    enforcement.area,
+    images.area,
+    vulnerabilities.area,
+    repositories.area,
+    summary.area,
+    policy.area,
+    what_if.area,
+    pull_failures.area,
+    waivers.area,
+    audit.area,
+    area,
+)
 
 
 def register(app: Chalice) -> None:

@@ -7,22 +7,29 @@ import sys
 import typer
 
 from chalicelib import __version__
+from chalicelib.cli.audit import audit_app
 from chalicelib.cli.cve import cve_command
+from chalicelib.cli.enforcement import fuse_app, quarantine_command, release_command, undo_command
 from chalicelib.cli.findings import findings_command
 from chalicelib.cli.gate import gate_command
 from chalicelib.cli.image import image_command
+from chalicelib.cli.output import WIDTH
 from chalicelib.cli.parse import parse_command
 from chalicelib.cli.policy import policy_app
 from chalicelib.cli.replay import replay_command
 from chalicelib.cli.run import run_command
+from chalicelib.cli.story import story_command
+from chalicelib.cli.waive import unwaive_command, waive_command
+from chalicelib.cli.waivers import waivers_command
+from chalicelib.cli.why_pull_failed import why_pull_failed_command
 
 app = typer.Typer(
     name="lazaretto",
-    help="The quarantine station for container images in Amazon ECR.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
     rich_markup_mode=None,
+    context_settings={"max_content_width": WIDTH},
 )
 
 
@@ -44,15 +51,25 @@ def lazaretto(
 
 for _name, _command in (
     ("run", run_command),
+    ("story", story_command),
     ("parse", parse_command),
     ("replay", replay_command),
     ("findings", findings_command),
     ("image", image_command),
     ("cve", cve_command),
     ("gate", gate_command),
+    ("waivers", waivers_command),
+    ("waive", waive_command),
+    ("unwaive", unwaive_command),
+    ("quarantine", quarantine_command),
+    ("release", release_command),
+    ("undo", undo_command),
+    ("why-pull-failed", why_pull_failed_command),
 ):
     app.command(_name)(_command)
 app.add_typer(policy_app, name="policy")
+app.add_typer(fuse_app, name="fuse")
+app.add_typer(audit_app, name="audit")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The REST API as the command line sees it: GET, sign where it must be signed, and turn failures into our errors.
+"""The REST API as the command line sees it: ask, sign where it must be signed, and turn failures into our errors.
 
 No table is drawn here and no exit code chosen.
 """
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from chalicelib.errors import DeniedError, InputError, NotFoundError, TransientError, UpstreamError
+from chalicelib.errors import ConflictError, DeniedError, InputError, NotFoundError, TransientError, UpstreamError
 
 TIMEOUT_SECONDS = 35
 MAX_BYTES = 32 * 1024 * 1024
@@ -63,13 +63,29 @@ class Client:
     def get(self, path: str, query: Query | None = None, *, needs: Sequence[str] = ()) -> dict[str, Any]:
         """The JSON of the answer; `path` is encoded already. Throttling is waited for twice.
 
-        Raises InputError (400), NotFoundError (404), DeniedError (401, 403), TransientError and UpstreamError.
+        Raises InputError (400), NotFoundError (404), ConflictError (409), DeniedError (401, 403), TransientError and
+        UpstreamError.
         """
-        given = {name: value for name, value in (query or {}).items() if value is not None}
+        return self._ask("GET", path, query or {}, None, needs)
+
+    def post(
+        self, path: str, body: Mapping[str, Any], query: Query | None = None, *, needs: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """As `get`, with a body of JSON. What is None in it is left out. Throttled, it is sent again: every route that
+        changes something may be asked twice."""
+        said = {name: value for name, value in body.items() if value is not None}
+        return self._ask("POST", path, query or {}, json.dumps(said).encode(), needs)
+
+    def delete(self, path: str, query: Query, *, needs: Sequence[str] = ()) -> dict[str, Any]:
+        """As `get`."""
+        return self._ask("DELETE", path, query, None, needs)
+
+    def _ask(self, method: str, path: str, query: Query, body: bytes | None, needs: Sequence[str]) -> dict[str, Any]:
+        given = {name: value for name, value in query.items() if value is not None}
         address = f"{self._base}{path}" + (f"?{urlencode(given, quote_via=quote)}" if given else "")
         for attempt in range(RETRIES + 1):
             try:
-                return _checked(self._once(address), needs, self._base)
+                return _checked(self._once(method, address, body), needs, self._base)
             except TransientError as error:
                 if attempt == RETRIES or error.retry_after_seconds is None:
                     raise
@@ -88,8 +104,9 @@ class Client:
             if cursor is None or room == 0:
                 return
 
-    def _once(self, address: str) -> Any:
-        request = urllib.request.Request(address, headers=self._headers(address))  # noqa: S310 - the scheme is checked
+    def _once(self, method: str, address: str, said: bytes | None) -> Any:
+        headers = self._headers(address, method, said)
+        request = urllib.request.Request(address, said, headers, method=method)  # noqa: S310 - the scheme is checked
         try:
             with self._opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
                 body = answer.read(MAX_BYTES + 1)
@@ -103,12 +120,14 @@ class Client:
             raise UpstreamError(f"{self._base} answers more than {MAX_BYTES:,} bytes")
         return _json(body, self._base)
 
-    def _headers(self, address: str) -> dict[str, str]:
+    def _headers(self, address: str, method: str = "GET", body: bytes | None = None) -> dict[str, str]:
         accepted = {"Accept": "application/json", "User-Agent": "lazaretto"}
-        return {**accepted, **_signature(address, self._region)} if self._sign else accepted
+        if body is not None:
+            accepted["Content-Type"] = "application/json"
+        return {**accepted, **_signature(address, self._region, method, body)} if self._sign else accepted
 
 
-def _signature(address: str, region: str | None) -> dict[str, str]:
+def _signature(address: str, region: str | None, method: str = "GET", body: bytes | None = None) -> dict[str, str]:
     """The headers of Signature Version 4. Raises DeniedError without credentials, InputError without a Region."""
     import botocore.session
     from botocore.auth import SigV4Auth
@@ -122,8 +141,8 @@ def _signature(address: str, region: str | None) -> dict[str, str]:
         if credentials is None:
             raise DeniedError("no AWS credentials to sign with")
         if not where:
-            raise InputError("no AWS Region to sign for: set AWS_REGION")
-        request = AWSRequest("GET", address)
+            raise InputError("no AWS Region to sign for: set AWS_DEFAULT_REGION")
+        request = AWSRequest(method, address, data=body)
         SigV4Auth(credentials.get_frozen_credentials(), "execute-api", where).add_auth(request)
     except BotoCoreError as error:
         raise DeniedError(f"cannot sign: {error}") from error
@@ -137,8 +156,10 @@ def _refusal(error: urllib.error.HTTPError) -> Exception:
     except ValueError:
         body = {}
     detail = body.get("detail") or body.get("message") or error.reason if isinstance(body, dict) else error.reason
-    if error.code == 400:
+    if error.code in (400, 413, 415):
         return InputError(str(detail))
+    if error.code == 409:
+        return ConflictError(str(detail))
     if error.code == 404 and isinstance(body, dict) and body.get("status") == 404:
         return NotFoundError(str(detail))
     if error.code in (401, 403):

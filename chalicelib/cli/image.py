@@ -54,10 +54,13 @@ def _print(body: dict[str, Any]) -> None:
     output.print_table("", ("image", ""), _facts(body), rigid=("image",))
     print_reasons(body["verdict"])
     if children := [c for c in body["children"] if not c["artifact"]]:
-        rows = ((c["platform"], c["decision"], c["scan_state"], c["digest"]) for c in children)
-        output.print_table(
-            "images of this index", ("platform", "decision", "scan", "digest"), rows, rigid=("decision",)
-        )
+        output.say("images of this index")
+        for child in children:
+            output.say(
+                "", output.cell(child["platform"]), output.cell(child["decision"]), f"scan {child['scan_state']}"
+            )
+            output.say(" ", child["digest"])
+        output.say()
     if body["actions"]:
         rows = ((output.when(a["at"]), a["kind"], a["actor"], a["reason"]) for a in body["actions"])
         output.print_table("actions", ("at", "kind", "actor", "reason"), rows, rigid=("at", "kind"))
@@ -65,7 +68,7 @@ def _print(body: dict[str, Any]) -> None:
 
 def _facts(body: dict[str, Any]) -> list[tuple[object, object]]:
     image, scan, verdict, running = body["image"], body["scan"], body["verdict"], body["running"]
-    done = body["enforcement"]
+    done, hold, order = body["enforcement"], body["hold"], body["order"]
     return [
         ("registry", f"{image['registry']} {image['region']}"),
         ("repository", image["repository"]),
@@ -82,8 +85,21 @@ def _facts(body: dict[str, Any]) -> list[tuple[object, object]]:
         ("decision", verdict["decision"]),
         ("decided", output.when(verdict["decided_at"])),
         ("enforced", f"{done['kind']} {done['stage']} {output.when(done['at'])}" if done else None),
-        ("in use", running["in_use"]),
+        ("quarantined", f"by {hold['method']} since {output.when(hold['at'])}" if hold else None),
+        ("pulls", "denied for the whole repository, because of it" if body["denied"] else None),
+        *(("to be done", _open_act(act)) for act in (body["act"], *body["aside"])),
+        ("order", f"{order['kind']} by {order['by']}: {order['reason']}" if order else None),
+        ("in use", "; ".join((running["in_use"], *running["by"], *running["blind"]))),
+        ("last pulled", output.when(body["last_pulled_at"])),
     ]
+
+
+def _open_act(act: dict[str, Any] | None) -> str | None:
+    if act is None:
+        return None
+    held = act["held"]
+    how = f" ({act['method']})" if act["method"] else ""
+    return f"{act['kind']}{how}: " + (f"held, {held['why']}: {held['detail']}" if held else "on its way")
 
 
 def _open(body: dict[str, Any]) -> str | None:

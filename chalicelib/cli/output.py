@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import typer
 from rich import box
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from chalicelib.errors import InputError, LazarettoError, NotFoundError
+from chalicelib.errors import ConflictError, InputError, LazarettoError, NotFoundError
 
 OK, NEGATIVE, BAD_INPUT, UPSTREAM = 0, 1, 2, 3
 WIDTH = 100
@@ -54,7 +54,7 @@ def speaking(command: F) -> F:
 def exit_code(error: LazarettoError) -> int:
     if isinstance(error, InputError):
         return BAD_INPUT
-    return NEGATIVE if isinstance(error, NotFoundError) else UPSTREAM
+    return NEGATIVE if isinstance(error, NotFoundError | ConflictError) else UPSTREAM
 
 
 def complain(text: str) -> None:
@@ -102,6 +102,11 @@ def say(*parts: object) -> None:
     console().print(line)
 
 
+def say_unbroken(text: str) -> None:
+    """One line, however long: a command or an image's address that is broken in two cannot be pasted."""
+    typer.echo(clean(text))
+
+
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int], None]]:
     """A progress line on standard error, only where somebody looks at it; call it with what has come."""
@@ -115,6 +120,23 @@ def counting(what: str) -> Iterator[Callable[[int], None]]:
     ) as progress:
         task = progress.add_task(what, total=None)
         yield lambda count: progress.update(task, advance=count)
+
+
+@contextmanager
+def measuring(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar on standard error, only where somebody looks at it; call it with how many of how many (None: not
+    known yet)."""
+    shown = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=shown,
+        transient=True,
+        disable=not shown.is_terminal,
+    ) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def when(text: str | None) -> str | None:

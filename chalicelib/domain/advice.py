@@ -1,7 +1,6 @@
 """What to do about a verdict, as lines for people; commands can be pasted into a shell. What it said is `alert.py`'s.
 
 A command is only offered where it exists and every word of it is harmless in a shell: image names and ids are data.
-What is said to be done in the registry is what was recorded, never what a policy asks for.
 """
 
 from __future__ import annotations
@@ -12,22 +11,17 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from chalicelib.domain.effect import EffectKind, Enforcement, Stage
 from chalicelib.domain.image import ImageRef
 from chalicelib.domain.top_finding import TopFinding
 from chalicelib.domain.verdict import Decision, Verdict
 from chalicelib.domain.waiver import BUILT_IN_RULES
 
+_OPTIONS = ("--repository", "--cve", "--rule")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_/@-]{0,299}")
-_DONE = {
-    EffectKind.QUARANTINE: "quarantined",
-    EffectKind.BLOCK: "blocked",
-    EffectKind.RELEASE: "released",
-}
 
 
 class Situation(msgspec.Struct, frozen=True):
-    """The verdict that stands, and what was done to the image because of one (`enforcement` None: nothing).
+    """The verdict that stands. `acted`: something was done to the image, or is to be.
 
     `exists` False: the image is gone. `suppressing_excuses`: the policy lets Inspector's suppressions excuse.
     """
@@ -35,7 +29,7 @@ class Situation(msgspec.Struct, frozen=True):
     ref: ImageRef
     verdict: Verdict
     findings: Sequence[TopFinding] = ()
-    enforcement: Enforcement | None = None
+    acted: bool = False
     exists: bool = True
     suppressing_excuses: bool = False
 
@@ -43,7 +37,7 @@ class Situation(msgspec.Struct, frozen=True):
 def advise(situation: Situation) -> tuple[str, ...]:
     """Lines, the first thing to do first."""
     if situation.verdict.decision is Decision.ALLOW:
-        return ("Nothing: what was told before no longer holds.", *_registry(situation))
+        return ("Nothing: what was told before no longer holds.",)
     rules = {r.rule for r in situation.verdict.reasons if r.decision is not Decision.ALLOW}
     lines = [*_scan(rules), *_upgrade(situation.findings), *_excuse(situation), *_doors(situation)]
     return tuple(dict.fromkeys(lines))
@@ -69,38 +63,29 @@ def _upgrade(findings: Sequence[TopFinding]) -> Iterator[str]:
 
 
 def _excuse(situation: Situation) -> Iterator[str]:
-    """The rule that decided is ours to name; a word of Lazaretto's own is no rule that a policy could change."""
+    """The rule that decided is ours to name; a word of Lazaretto's own is no rule that could be waived or changed."""
     reason = next((r for r in situation.verdict.reasons if r.decision is situation.verdict.decision), None)
     if reason is None or reason.rule in BUILT_IN_RULES or not _WORD.fullmatch(reason.rule):
         return
-    accept = f"To accept it instead, change the rule {reason.rule} in the policy file and deploy (docs/policy.md)"
+    alone = reason.vulnerability_ids[0] if reason.count == len(reason.vulnerability_ids) == 1 else None
+    about = ("--cve", alone) if alone else ("--rule", reason.rule)
+    if (command := _command("waive", "--repository", situation.ref.repository, *about)) is not None:
+        yield f"To accept it for a while: {command} --expires 30d --reason WHY --approved-by WHO"
     if reason.count and not situation.suppressing_excuses:
-        accept += "; suppressing it in Inspector does not excuse it here"
-    yield f"{accept}."
+        yield "Suppressing it in Inspector does not excuse it here."
 
 
 def _doors(situation: Situation) -> Iterator[str]:
     decision = situation.verdict.decision
     if decision is not Decision.WARN:
         yield "Until then the gates answer no to this image."
-        if situation.exists and situation.enforcement is None:
-            yield "In the registry nothing has been done to it: it can still be pulled from there."
-    yield from _registry(situation)
+    if situation.acted and decision.closes_doors and (command := _command("release", str(situation.ref))):
+        yield f"To have it pulled all the same: {command} --reason WHY"
     if decision.closes_doors and (command := _command("image", str(situation.ref))):
         yield f"All about it: {command}"
 
 
-def _registry(situation: Situation) -> Iterator[str]:
-    done = situation.enforcement
-    if done is None or not situation.exists or done.kind not in _DONE:
-        return
-    how = f"{_DONE[done.kind]}{f' ({done.method})' if done.method else ''}"
-    if done.stage is Stage.DONE:
-        yield f"In the registry it was {how} at {done.at:%Y-%m-%d %H:%M:%S} UTC."
-    else:
-        yield f"In the registry it is being {how}, begun at {done.at:%Y-%m-%d %H:%M:%S} UTC and not confirmed yet."
-
-
 def _command(*words: str) -> str | None:
     """None where a word is not what names and ids look like: nobody is to paste it."""
-    return shlex.join(("lazaretto", *words)) if all(_WORD.fullmatch(w) for w in words) else None
+    harmless = all(word in _OPTIONS or _WORD.fullmatch(word) for word in words)
+    return shlex.join(("lazaretto", *words)) if harmless else None

@@ -12,13 +12,13 @@ import msgspec
 
 from chalicelib.domain.advice import Situation, advise
 from chalicelib.domain.console import console_url
-from chalicelib.domain.effect import Enforcement
 from chalicelib.domain.finding import Finding, Severity
 from chalicelib.domain.glob import Globs
 from chalicelib.domain.image import ImageRef, InUse, InUseState, Kind, Source
 from chalicelib.domain.inert import inert
 from chalicelib.domain.open_findings import open_words, summary_words
 from chalicelib.domain.policy_section import Route
+from chalicelib.domain.quarantine_place import is_place
 from chalicelib.domain.top_finding import TopFinding, top_findings
 from chalicelib.domain.verdict import Decision, Reason, Verdict
 
@@ -26,6 +26,7 @@ VERDICT = "verdict"
 SUMMARY = "summary"
 MAX_WORST = 10
 MAX_TAGS = 5
+_IN_TITLE = 80
 NEVER_SEEN = InUse()
 _TELLING = frozenset({"unscanned", "stale"})
 _RUNNING = {
@@ -56,6 +57,9 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     `former` is what people were last told (None: nothing); `worse`: the same decision again, because it got worse.
     `counts`: open findings in the order of `Severity`, () where there is nothing to say; `listed` False: no complete
     scan yet, so that they are what was heard of so far. `notes` are sentences; `number` the verdict's.
+    `registry`: what was done to the image there, or keeps it from being done; `radius`: who and what hangs on it.
+    `act`: it tells what became of an act, not of a verdict; `decision` is then the one by which routes are chosen,
+    `stands` the verdict's.
     """
 
     event: str
@@ -75,10 +79,14 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     listed: bool = True
     kind: Kind = Kind.IMAGE
     running: InUseState | None = None
+    registry: tuple[str, ...] = ()
+    radius: tuple[str, ...] = ()
     what_to_do: tuple[str, ...] = ()
     console_url: str | None = None
     api_url: str | None = None
     number: int = 0
+    act: bool = False
+    stands: Decision | None = None
 
     @property
     def kev(self) -> bool:
@@ -92,8 +100,9 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     def facts(self) -> tuple[tuple[str, str], ...]:
         """Label and text, in the order to be shown."""
         told = "again, and worse" if self.worse else f"was {self.former}" if self.former else "first alert"
+        said = f"verdict {self.number}" if self.act else f"{told}, verdict {self.number}"
         rows = (
-            ("Decision", f"{self.decision} ({told}, verdict {self.number})" if self.ref and self.decision else None),
+            ("Decision", f"{self.stands or self.decision} ({said})" if self.ref and self.decision else None),
             ("Image", str(self.ref) if self.ref else None),
             ("Repository", None if self.ref else self.repository),
             ("Tags", _tag_words(self.tags) if self.ref else None),
@@ -110,10 +119,11 @@ def should_announce(
     """Whether people are to be told. `announced` is the decision they were last told, `former` the verdict before.
 
     Told: a new decision some route hears; the same one got worse; a decision fell below what a route had heard.
-    Never: that a scan has only not come yet (plain PENDING), and ALLOW where nothing was announced.
+    Never: that a scan has only not come yet (plain PENDING), ALLOW where nothing was announced, and anything of what
+    was moved to a quarantine repository: it was told of when it was moved.
     """
     decision = verdict.decision
-    if _plain_pending(verdict) or (announced is None and decision is Decision.ALLOW):
+    if _plain_pending(verdict) or (announced is None and decision is Decision.ALLOW) or is_place(ref.repository):
         return False
     if not any(hears(route, VERDICT, ref.repository, decision, announced) for route in notify):
         return False
@@ -146,7 +156,9 @@ def compose_verdict_alert(
     in_use: InUse = NEVER_SEEN,
     source: Source | None = None,
     findings: Sequence[Finding] = (),
-    enforcement: Enforcement | None = None,
+    registry: Sequence[str] = (),
+    left_alone: Sequence[str] = (),
+    radius: Sequence[str] = (),
     exists: bool = True,
     suppressing_excuses: bool = False,
     unknown_severity: Severity = Severity.MEDIUM,
@@ -155,7 +167,8 @@ def compose_verdict_alert(
     """The alert of verdict `number`, which said `decision`; `verdict` is the one that stands now, perhaps a later one.
 
     `findings` are those that may be shown, `counts` all that are open; `listed`: there has been a complete listing.
-    `enforcement` is what was last done to the image (None: nothing), whatever the policy asks for.
+    `registry` says what was done to the image, and what is still to be (nothing: neither), `left_alone` why it is not,
+    `radius` what hangs on it.
     """
     top, matched = top_findings(verdict, findings, unknown_severity)
     reasons = tuple(AlertReason(_short(r.rule), r.decision, _said(r), r.count, r.kev) for r in verdict.reasons)
@@ -178,10 +191,53 @@ def compose_verdict_alert(
         listed=listed,
         kind=kind,
         running=in_use.state,
-        what_to_do=advise(Situation(ref, verdict, top, enforcement, exists, suppressing_excuses)),
+        registry=tuple(registry or left_alone or _untouched(decision, exists)),
+        radius=tuple(radius),
+        what_to_do=advise(Situation(ref, verdict, top, bool(registry), exists, suppressing_excuses)),
         console_url=console_url(ref, source),
         api_url=api_url,
         number=number,
+    )
+
+
+def compose_act_report(
+    *,
+    ref: ImageRef,
+    said: str,
+    event: str,
+    decision: Decision,
+    former: Decision | None,
+    now: datetime,
+    tags: Sequence[str] = (),
+    in_use: InUse = NEVER_SEEN,
+    registry: Sequence[str] = (),
+    radius: Sequence[str] = (),
+    what_to_do: Sequence[str] = (),
+    verdict: Verdict | None = None,
+    api_url: str | None = None,
+) -> Alert:
+    """What became of an act, where no alert of a verdict is on its way that tells it."""
+    reasons = verdict.reasons if verdict else ()
+    return Alert(
+        event=event,
+        title=f"{_short(_name(ref, tags))}: {inert(_headline(said), _IN_TITLE)}",
+        at=now,
+        ref=ref,
+        repository=ref.repository,
+        tags=tuple(tags),
+        decision=decision,
+        former=former,
+        notes=(inert(said, 500),) if len(said) > _IN_TITLE and not any(said in line for line in registry) else (),
+        reasons=tuple(AlertReason(_short(r.rule), r.decision, _said(r), r.count, r.kev) for r in reasons),
+        running=in_use.state,
+        registry=tuple(registry),
+        radius=tuple(radius),
+        what_to_do=tuple(what_to_do),
+        console_url=console_url(ref, None),
+        api_url=api_url,
+        number=verdict.number if verdict else 0,
+        act=True,
+        stands=verdict.decision if verdict else None,
     )
 
 
@@ -208,9 +264,20 @@ def compose_summary(
         at=now,
         decision=next((d for d in kinds if after.get(d, 0)), None),
         notes=(*lines, *named, *([f"and {rest} more that are blocked or quarantined"] if rest > 0 and named else [])),
-        what_to_do=("lazaretto findings --min-severity HIGH",) if named else (),
+        what_to_do=("lazaretto findings --min-severity HIGH", f"lazaretto audit --day {now:%Y-%m-%d}") if named else (),
         api_url=api_url,
     )
+
+
+def _headline(said: str) -> str:
+    """What is too long for a title stands below it whole: its first clause will do."""
+    return said if len(said) <= _IN_TITLE else said.partition(", ")[0]
+
+
+def _untouched(decision: Decision, exists: bool) -> tuple[str, ...]:
+    if not exists or decision in (Decision.ALLOW, Decision.WARN):
+        return ()
+    return ("Nothing has been done to it: it can still be pulled from there.",)
 
 
 def _plain_pending(verdict: Verdict) -> bool:

@@ -19,7 +19,7 @@ from chalicelib.domain.matcher import later
 from chalicelib.domain.policy import Policy
 from chalicelib.domain.policy_section import Rule
 from chalicelib.domain.rulebook import NO_FINDING, CompiledRule, candidates
-from chalicelib.domain.verdict import Decision, Reason, Verdict
+from chalicelib.domain.verdict import Decision, Reason, Standing, Verdict
 from chalicelib.domain.waiver import Waiver, WaiverBook
 
 __all__ = ["ImageState", "Outcome", "decide"]
@@ -92,11 +92,19 @@ def _standing(state: ImageState, policy: Policy, ticker: _Ticker) -> list[Reason
 def _children(state: ImageState) -> list[Reason]:
     if not state.children:
         return [Reason("pending", Decision.PENDING, "the images of this index are not known yet")]
-    return [
-        Reason("child", decision, f"{state.children.count(decision)} of {len(state.children)} images of this index")
-        for decision in Decision
-        if decision is not Decision.ALLOW and decision in state.children
-    ]
+    found = ((decision, [c for c in state.children if c.decision is decision]) for decision in Decision)
+    return [_child(those, len(state.children)) for decision, those in found if those and decision is not Decision.ALLOW]
+
+
+def _child(those: Sequence[Standing], of: int) -> Reason:
+    """Of images with one decision. What they get worse by makes their index worse."""
+    return Reason(
+        "child",
+        those[0].decision,
+        f"{len(those)} of {of} images of this index",
+        critical=sum(c.critical for c in those),
+        kev=sum(c.kev for c in those),
+    )
 
 
 def _unscanned(state: ImageState, policy: Policy, ticker: _Ticker) -> list[Reason]:
@@ -108,6 +116,9 @@ def _unscanned(state: ImageState, policy: Policy, ticker: _Ticker) -> list[Reaso
 
 
 def _stale(state: ImageState, policy: Policy, ticker: _Ticker) -> list[Reason]:
+    """An image in our own quarantine cannot be scanned, and nobody can pull it: what is known of it stands."""
+    if state.held:
+        return []
     if state.scan.state.lapsed or state.scan.state is ScanState.ARCHIVED:
         return [Reason("stale", policy.stale.decision, f"nothing to rely on now; {_scan_words(state)}")]
     if ticker.reached(state.scan.scanned_at, timedelta(days=policy.stale.after_days)):

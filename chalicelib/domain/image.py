@@ -6,7 +6,7 @@ Sources: ECR API reference (ImageDetail, ImageScanStatus), Inspector API referen
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import msgspec
@@ -159,13 +159,32 @@ class InUseState(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
+LOOKED_UP_FOR = timedelta(days=1)
+PASSING = NO_TIME, NO_ANSWER, THROTTLED = "no time left", "no answer", "throttled"
+"""In a sentence of `InUse.blind`: the next look-up may get further."""
+
+
 class InUse(msgspec.Struct, frozen=True):
-    """Whether the image runs: Inspector's `inUseCount` (None: it did not say) and `lastInUseAt`, seen at `seen_at`."""
+    """Whether the image runs: Inspector's `inUseCount` (None: it did not say) and `lastInUseAt`, seen at `seen_at`.
+
+    `looked`: we have looked ourselves where images run; then `by` names what runs it or may start it, and `blind` the
+    places that could not be looked at, with the reason; each a sentence, ten at most, then how many more.
+    """
 
     state: InUseState = InUseState.UNKNOWN
     count: int | None = None
     last_at: datetime | None = None
     seen_at: datetime | None = None
+    by: tuple[str, ...] = ()
+    blind: tuple[str, ...] = ()
+    looked: bool = False
+
+    def beside(self, told: InUse | None) -> InUse:
+        """What stands when a scanner has `told` something: our own look-up of the last day knows more than its 0."""
+        if told is None or not self.looked or told.state is InUseState.YES:
+            return told or self
+        stale = self.seen_at is None or told.seen_at is None or told.seen_at - self.seen_at > LOOKED_UP_FOR
+        return told if stale else self
 
 
 class Kind(StrEnum):

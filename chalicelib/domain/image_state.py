@@ -7,15 +7,15 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.image import ImageRef, InUse, Kind, Scan
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.verdict import Standing
 
 
 class ImageState(msgspec.Struct, frozen=True):
     """`known_at`, when the image was first heard of, stands in for an unknown `pushed_at` in `unscanned.after_minutes`.
 
     `listed`: there has been a complete listing of its findings; without one it is PENDING whatever `findings` holds.
-    `children`: of an INDEX, the decisions of its children that are images (PENDING for one not known yet).
-    `signed` None: not looked up.
+    `children`: of an INDEX, how its children that are images stand (PENDING for one not known yet).
+    `signed` None: not looked up. `held`: our own quarantine is what keeps it from being scanned.
     """
 
     ref: ImageRef
@@ -29,4 +29,5 @@ class ImageState(msgspec.Struct, frozen=True):
     listed: bool = False
     in_use: InUse = InUse()
     signed: bool | None = None
-    children: tuple[Decision, ...] = ()
+    children: tuple[Standing, ...] = ()
+    held: bool = False

@@ -71,13 +71,16 @@ def merge_rows(document: FindingsDocument, rows: Iterable[Finding]) -> Merged:
     return work.merged(spared)
 
 
-def learn(document: FindingsDocument, kev: dict[str, bool]) -> Merged:
-    """KEV facts by finding id. A finding without an answer keeps what it had: no answer is None, not False."""
+def learn(document: FindingsDocument, kev: dict[str, bool], at: datetime | None = None) -> Merged:
+    """KEV facts by finding id. A finding without an answer keeps what it had: no answer is None, not False.
+
+    `at`: when they were learnt, for the log; else they are logged at the finding's last update.
+    """
     work = _Work(document, None)
     for finding in document.findings:
         known = kev.get(finding.source_finding_id)
         if known is not None and known is not finding.kev:
-            work.put(msgspec.structs.replace(finding, kev=known), finding, finding.updated_at)
+            work.put(msgspec.structs.replace(finding, kev=known), finding, at or finding.updated_at)
     return work.merged(False)
 
 

@@ -1,7 +1,8 @@
 """What travels in our queues beside AWS's own events, and how one delivery of a message is described.
 
 The queue `scans` carries EventBridge events as they come, and `Look`, `Decide`, `Age` and `Again` of our own; `actions`
-carries `Act`; `sweeps` carries `Due`, `CatchUp` and `Snapshot`.
+carries `Act`, `CheckDeny` and `PullFailed`; `sweeps` carries what the clock and people start: `Due`, `CatchUp`,
+`Snapshot`, `Touched`, `WatchWaivers`, `WhatIf`, `Heads`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.event import Event
+from chalicelib.domain.failed_pull import FailedPull
 from chalicelib.domain.image import ImageRef, Source
+from chalicelib.domain.verdict import Decision
 
 
 class Look(msgspec.Struct, frozen=True, tag="look"):
@@ -61,6 +64,62 @@ class Act(msgspec.Struct, frozen=True, tag="act"):
     attempt: int = 0
 
 
+class CheckDeny(msgspec.Struct, frozen=True, tag="check-deny"):
+    """See whether the image's repository still denies pulls because of it: somebody may have changed its policy."""
+
+    ref: ImageRef
+    attempt: int = 0
+
+
+class PullFailed(msgspec.Struct, frozen=True, tag="pull-failed"):
+    """Tell people why an image could not be pulled. `claimed`: it is this message's to tell, and `told` are the
+    channels that know by now; `doubts`: how often it was not told whether its claim was taken."""
+
+    failed: FailedPull
+    told: tuple[str, ...] = ()
+    claimed: bool = False
+    doubts: int = 0
+    attempt: int = 0
+
+
+class Touched(msgspec.Struct, frozen=True, tag="touched"):
+    """Waivers were given, changed or ended: decide again, quietly, the images they may excuse or may have excused.
+
+    `changes`: the versions of the changes that one sweep carries together; none: begin one with all that wait. `after`
+    goes on where another message ended; the last of `round` 1 sends round 2 after a moment, for images that were being
+    decided by the waivers of before. `before` and `found` count images by decision, as of round 1 and of this round.
+    """
+
+    changes: tuple[int, ...] = ()
+    round: int = 1
+    after: str | None = None
+    before: dict[Decision, int] = {}
+    found: dict[Decision, int] = {}
+    attempt: int = 0
+
+
+class WatchWaivers(msgspec.Struct, frozen=True, tag="watch-waivers"):
+    """The clock for waivers: people are warned of those that end, and what a dead worker left of a sweep goes on."""
+
+    attempt: int = 0
+
+
+class WhatIf(msgspec.Struct, frozen=True, tag="what-if"):
+    """One shard of a what-if job; `after` goes on where another message ended."""
+
+    job: str
+    shard: int
+    after: str | None = None
+    attempt: int = 0
+
+
+class Heads(msgspec.Struct, frozen=True, tag="heads"):
+    """Copy the audit heads of the day `day` (`yyyy-mm-dd`), so that a chain that is cut later shows."""
+
+    day: str
+    attempt: int = 0
+
+
 class Due(msgspec.Struct, frozen=True, tag="due"):
     """The clock for one shard of the index of what is due."""
 
@@ -80,14 +139,44 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
     attempt: int = 0
 
 
-Message = Look | Decide | Age | Again | Act | Due | CatchUp | Snapshot
+Message = (
+    Look
+    | Decide
+    | Age
+    | Again
+    | Act
+    | CheckDeny
+    | PullFailed
+    | Due
+    | CatchUp
+    | Snapshot
+    | Touched
+    | WatchWaivers
+    | WhatIf
+    | Heads
+)
 
 
 class Delivery(msgspec.Struct, frozen=True):
     """One receive of one message. `attempt` counts our own re-sends, `receives` the queue's deliveries of this copy."""
 
     message_id: str
-    body: Event | Look | Decide | Age | Act | Due | CatchUp | Snapshot
+    body: (
+        Event
+        | Look
+        | Decide
+        | Age
+        | Act
+        | CheckDeny
+        | PullFailed
+        | Due
+        | CatchUp
+        | Snapshot
+        | Touched
+        | WatchWaivers
+        | WhatIf
+        | Heads
+    )
     receives: int = 1
     attempt: int = 0
     redriven: bool = False

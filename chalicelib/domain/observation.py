@@ -12,7 +12,7 @@ import msgspec
 from chalicelib.domain.document import Listing
 from chalicelib.domain.finding import FindingStatus
 from chalicelib.domain.header import Header
-from chalicelib.domain.image import Scan, ScanState, Source
+from chalicelib.domain.image import Scan, ScanState, Source, StorageStatus
 
 NOT_SINCE = "not scanned since it came back"
 
@@ -51,7 +51,7 @@ def observe(
         looked_at=_latest(listing.look_at, header.looked_at) if listing.complete else header.looked_at,
         revived_at=listing.look_at if revived else header.revived_at,
         exists=exists,
-        in_use=listing.in_use or header.in_use,
+        in_use=header.in_use.beside(listing.in_use),
         architecture=header.architecture or listing.architecture,
         platform=header.platform or listing.platform,
         tags=header.tags if told else header.tags or listing.tags,
@@ -111,7 +111,9 @@ def restored(header: Header, at: datetime | None) -> Header:
 def come_back(header: Header, at: datetime) -> Header:
     """The image can be scanned again since `at`: what Inspector found before that is no scan of it now."""
     scan = header.scan
-    if scan.state is not ScanState.COMPLETE or scan.source is not Source.ENHANCED or (scan.scanned_at or at) > at:
+    complete = scan.state is ScanState.COMPLETE and scan.source is Source.ENHANCED and (scan.scanned_at or at) <= at
+    archived = scan.state is ScanState.ARCHIVED and header.storage is StorageStatus.ACTIVE
+    if not complete and not archived:
         return header
     scan = msgspec.structs.replace(scan, state=ScanState.PENDING, reason=NOT_SINCE)
     return msgspec.structs.replace(header, scan=scan)

@@ -41,8 +41,10 @@ def policy_doubts(policy: Policy) -> tuple[Doubt, ...]:
 
 
 def _settings(policy: Policy) -> Iterator[Doubt]:
-    if policy.enforcing:
-        yield Doubt("mode", "enforce is accepted and recorded, but this version carries out no act on an image yet")
+    if policy.enforcing and policy.quarantine.when_running == "proceed":
+        yield Doubt("quarantine.when_running", "what runs loses its image, and fails when it is started anew")
+    if policy.quarantine.method == "untag":
+        yield Doubt("quarantine.method", "an untagged image can still be pulled by its digest")
     if policy.unscanned.then == "warn":
         yield Doubt("unscanned.then", "an image that nobody has scanned will pass the gate")
     if policy.stale.word == "allow":
@@ -52,6 +54,8 @@ def _settings(policy: Policy) -> Iterator[Doubt]:
 def _rule(policy: Policy, index: int) -> Iterator[Doubt]:
     rule, path = policy.rules[index], f"rules[{index}]"
     yield from _match(rule.match, f"{path}.match", policy.ratings)
+    if policy.enforcing and rule.enforce is not UNSET:
+        yield Doubt(f"{path}.enforce", "one image that matches denies the pulls of its whole repository")
     if rule.count is not UNSET and not _can_hold(rule.count):
         yield Doubt(f"{path}.count", NEVER)
 

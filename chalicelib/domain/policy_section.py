@@ -79,7 +79,7 @@ class Quarantine(Part, frozen=True):
 
     method: Literal["archive", "untag", "move"] = "archive"
     when_running: Literal["alert", "proceed"] = "alert"
-    max_per_hour: Annotated[int, Meta(ge=1, le=10_000)] = 20
+    max_per_hour: Annotated[int, Meta(ge=1, le=1_000)] = 20
     allow_delete: bool = False
 
     def __post_init__(self) -> None:

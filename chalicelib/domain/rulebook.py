@@ -44,7 +44,8 @@ class Conjunction:
 
 
 class CompiledRule:
-    """`any_status`: its `match` names a status, so it looks at all findings and not only at those that count."""
+    """`any_status`: its `match` names a status, so it looks at all findings and not only at those that count.
+    `sees_resolved`: at those too that are no more, which no sketch holds."""
 
     def __init__(self, rule: Rule, ratings: Ratings) -> None:
         words = rule.match.words
@@ -53,6 +54,7 @@ class CompiledRule:
         self.asks_kev = "kev" in words
         self.asks_scan_age = "scan_age_days" in words
         self.any_status = rule.match.status is not UNSET
+        self.sees_resolved = FindingStatus.RESOLVED in _listed(rule.match.status)
         self._counted = None if rule.count is UNSET else holds(rule.count)
         self._actual = Conjunction(rule, ratings, ACTUAL)
         self._tickings = tickings(rule.match, ratings)
@@ -107,6 +109,10 @@ def candidates(rule: CompiledRule, findings: Sequence[Finding], count_suppressed
         return list(findings)
     hidden = {FindingStatus.RESOLVED} if count_suppressed else {FindingStatus.RESOLVED, FindingStatus.SUPPRESSED}
     return [f for f in findings if f.status not in hidden]
+
+
+def _listed(status: object) -> tuple[object, ...]:
+    return status if isinstance(status, tuple) else (status,)
 
 
 def _bounds(rule: Rule, ratings: Ratings, open_words: frozenset[str]) -> tuple[Conjunction, Conjunction]:

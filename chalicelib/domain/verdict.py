@@ -35,8 +35,9 @@ class Reason(msgspec.Struct, frozen=True):
     """Why. `rule` is a rule's id, or one of the built-in words `pending`, `unscanned`, `stale`, `child`, `unreadable`.
 
     `count` findings matched (0 for rules about the image itself), `critical` of them CRITICAL, `kev` of them known
-    exploited; `vulnerability_ids` worst first: all of them when fresh from `decide`, the three worst as stored.
-    `waived` names the waivers that excused findings this rule would have matched. `detail` is one sentence for people.
+    exploited (of `child`: those for which the images of an index are blocked or quarantined). `vulnerability_ids` worst
+    first: all of them when fresh from `decide`, the three worst as stored. `waived` names the waivers that
+    excused findings this rule would have matched. `detail` is one sentence for people.
     """
 
     rule: str
@@ -51,6 +52,20 @@ class Reason(msgspec.Struct, frozen=True):
 
     def kept(self) -> Reason:
         return msgspec.structs.replace(self, vulnerability_ids=self.vulnerability_ids[:WORST_KEPT])
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How bad a verdict is: `critical` and `kev` count the CRITICAL and the known exploited findings it is about."""
+
+    decision: Decision
+    critical: int = 0
+    kev: int = 0
+
+    def worse_than(self, former: Standing) -> bool:
+        """Stronger, or as strong with a newly known exploited flaw or more matching CRITICALs."""
+        if self.decision is not former.decision:
+            return self.decision.rank > former.decision.rank
+        return self.kev > former.kev or self.critical > former.critical
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -75,21 +90,27 @@ class Verdict(msgspec.Struct, frozen=True):
         """Whether nothing a person would want to know has changed: decision, rules, and what they matched."""
         return other is not None and self.decision is other.decision and _gist(self) == _gist(other)
 
+    @property
+    def standing(self) -> Standing:
+        reasons = self.reasons
+        return Standing(self.decision, sum(r.critical for r in reasons), sum(r.kev for r in reasons))
+
+    @property
+    def waived(self) -> frozenset[str]:
+        """The waivers it hangs on: when one of them is over, it may not stand."""
+        return frozenset(name for reason in self.reasons for name in reason.waived)
+
+    @property
+    def denies_pulls(self) -> bool:
+        """Whether a rule that matched asks for the repository's policy (`enforce: repository-policy`)."""
+        return any(r.enforce is not None and r.decision.closes_doors for r in self.reasons)
+
     def worse_than(self, former: Verdict | None) -> bool:
-        """Stronger, or as strong with a newly known exploited flaw or more matching CRITICALs."""
-        if former is None:
-            return True
-        if self.decision is not former.decision:
-            return self.decision.rank > former.decision.rank
-        return _sum(self, "kev") > _sum(former, "kev") or _sum(self, "critical") > _sum(former, "critical")
+        return former is None or self.standing.worse_than(former.standing)
 
 
 def _gist(verdict: Verdict) -> tuple[tuple[object, ...], ...]:
     return tuple(
-        (r.rule, r.decision, r.count, r.critical, r.kev, r.vulnerability_ids[:WORST_KEPT], r.waived)
+        (r.rule, r.decision, r.count, r.critical, r.kev, r.vulnerability_ids[:WORST_KEPT], r.waived, r.enforce)
         for r in verdict.reasons
     )
-
-
-def _sum(verdict: Verdict, name: str) -> int:
-    return sum(int(getattr(r, name)) for r in verdict.reasons)

@@ -1,4 +1,4 @@
-"""The package URL (purl) of a vulnerable package, or None where the kind of package is not certain.
+"""The package URL (purl) of a vulnerable package, or None where the kind of package is not certain; and the way back.
 
 Source: package-url/purl-spec, types; Inspector's `packageManager` and `platform` words.
 """
@@ -28,6 +28,7 @@ _LANGUAGE_TYPES = {
     "JAR": "maven",
     "POM": "maven",
 }
+_SLASHED = ("npm", "composer", "golang")
 # Longest beginning first where one begins another.
 _DISTRIBUTIONS = (
     ("DEBIAN", "deb", "debian"),
@@ -69,6 +70,19 @@ def package_url(package: Package, platform: str | None) -> str | None:
     return None if parts is None else _text(kind, parts[0], parts[1], package.version, {})
 
 
+def package_name(purl: str) -> str | None:
+    """The name that findings give to the package of a purl; None for what is no purl, or that of an image."""
+    try:
+        parts = PackageURL.from_string(purl)
+    except ValueError:
+        return None
+    if parts.type in ("oci", "docker"):
+        return None
+    if parts.namespace and parts.type == "maven":
+        return f"{parts.namespace}:{parts.name}"
+    return f"{parts.namespace}/{parts.name}" if parts.namespace and parts.type in _SLASHED else parts.name
+
+
 def _of_system(package: Package, platform: str) -> str | None:
     match = next((row for row in _DISTRIBUTIONS if platform.startswith(row[0])), None)
     if match is None:
@@ -89,7 +103,7 @@ def _name_parts(kind: str, name: str) -> tuple[str | None, str] | None:
     if kind == "maven":
         group, colon, artifact = name.partition(":")
         return (group, artifact) if colon and group and artifact else None
-    if kind in ("npm", "composer", "golang") and "/" in name:
+    if kind in _SLASHED and "/" in name:
         namespace, _, rest = name.rpartition("/")
         return (namespace, rest) if namespace and rest else None
     return None, name

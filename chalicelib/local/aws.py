@@ -1,7 +1,8 @@
 """The local AWS: moto with what it lacks, served on 127.0.0.1 to this process and others. No demo data, no app.
 
 Every request passes one lock, because moto's backends are not safe to use from two threads. Beside AWS's own paths
-`/local/…` is served: `POST /local/events` takes events as EventBridge would deliver them, one or an array.
+`/local/…` is served: `POST /local/events` takes events as EventBridge would deliver them, one or an array; and the
+layers that ECR gives URLs of.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from threading import RLock, Thread
 from typing import Any
 
@@ -17,6 +19,7 @@ from moto.core.base_backend import BackendDict
 from moto.core.serialize import XFormedAttributePicker
 from moto.dynamodb.models import dynamodb_backends
 from moto.ecr.models import ecr_backends
+from moto.ecs.models import ecs_backends
 from moto.inspector2.models import inspector2_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.sqs.models import sqs_backends
@@ -24,10 +27,13 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
 from chalicelib.local.aws_events import Event
+from chalicelib.local.clock import LocalClock
 from chalicelib.local.dynamo import LocalDynamo, QuickPicker
 from chalicelib.local.ecr import LocalEcr
 from chalicelib.local.ecr_answers import ServedEcr
+from chalicelib.local.ecr_blob_answers import LAYERS, download_layer
 from chalicelib.local.ecr_public import TARGET, EcrPublic
+from chalicelib.local.ecs import LocalEcs
 from chalicelib.local.event_bus import EventBus
 from chalicelib.local.inspector import LocalInspector
 from chalicelib.local.queues import LocalQueues
@@ -38,6 +44,7 @@ ACCOUNT = "123456789012"
 _EXTENDED: dict[Any, type] = {
     dynamodb_backends: LocalDynamo,
     ecr_backends: ServedEcr,
+    ecs_backends: LocalEcs,
     inspector2_backends: LocalInspector,
 }
 _ORIGINALS = {backends: backends.backend for backends in _EXTENDED}
@@ -47,6 +54,11 @@ Post = Callable[[bytes], Any]
 
 class _QuietHandler(MotoRequestHandler):
     protocol_version = "HTTP/1.1"  # keeps connections: a client of AWS makes hundreds of calls
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The `Date` of every answer: whoever looks at AWS takes it for the time of the look."""
+        aws: Any = self.server.app
+        return super().date_time_string(aws.clock.now().timestamp() if timestamp is None else timestamp)
 
     def log_request(self, *_: Any) -> None:
         """A line for every call of AWS would drown what the demo has to say."""
@@ -68,11 +80,21 @@ class _Dispatcher(DomainDispatcherApplication):
 class LocalAws:
     """One at a time in a process: moto's state is the process's. `port` 0 takes a free one.
 
-    `hurry`: no delay of a queue lasts longer than that (seconds).
+    `hurry`: no delay of a queue lasts longer than that (seconds of the real time). By `clock` ECR and the date of every
+    answer go, and a restore from ECR's archive takes `restore_takes`.
     """
 
-    def __init__(self, region: str, rules: list[RulePlan], port: int = 0, hurry: float | None = None) -> None:
+    def __init__(
+        self,
+        region: str,
+        rules: list[RulePlan],
+        port: int = 0,
+        hurry: float | None = None,
+        clock: LocalClock | None = None,
+        restore_takes: timedelta = timedelta(),
+    ) -> None:
         self.region, self.lock = region, RLock()
+        self.clock, self._restore_takes = clock or LocalClock(), restore_takes
         self.public = EcrPublic(ACCOUNT)
         self.bus = EventBus(rules, lambda queue, text: self.queues.put(queue, text))
         self._posts: dict[str, Post] = {"/local/events": self._take_events}
@@ -101,7 +123,7 @@ class LocalAws:
         for backends, extended in _EXTENDED.items():
             backends.clear()
             backends.backend = extended
-        LocalEcr.hear = staticmethod(self.put_event)
+        LocalEcr.listen(self.put_event, self.clock, self._restore_takes)
         vars(moto_responses)["XFormedAttributePicker"] = QuickPicker
         self._thread = Thread(target=self._server.serve_forever, name="local-aws", daemon=True)
         self._thread.start()
@@ -116,7 +138,12 @@ class LocalAws:
         for backends, original in _ORIGINALS.items():
             backends.clear()
             backends.backend = original
-        LocalEcr.hear = staticmethod(lambda event: None)
+        LocalEcr.listen(lambda event: None, LocalClock())
+
+    def let_time_pass(self) -> None:
+        """What happens by itself at the time it is now."""
+        with self.lock:
+            LocalEcr.finish_restores()
 
     def put_event(self, event: Event) -> list[str]:
         """The queues it went to."""
@@ -130,6 +157,10 @@ class LocalAws:
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         target = environ.get("HTTP_X_AMZ_TARGET", "")
+        if path.startswith(LAYERS):
+            with self.lock:
+                layer = download_layer(Request(environ))
+            return layer(environ, start_response)
         if path.startswith("/local/"):
             return self._local(Request(environ))(environ, start_response)
         if target.startswith(TARGET):

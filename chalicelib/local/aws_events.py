@@ -1,7 +1,7 @@
 """The events AWS sends of its own accord, as EventBridge would deliver them. They are composed here, not delivered.
 
 Event ids are made from what the event says, so that the same fact composed twice is the same event.
-Sources: EventBridge events of Amazon ECR, Amazon Inspector and AWS CloudTrail.
+Sources: EventBridge events of Amazon ECR, Amazon ECS, Amazon Inspector and AWS CloudTrail.
 """
 
 from __future__ import annotations
@@ -64,6 +64,14 @@ def inspector_scan_finished(ref: ImageRef, tags: Sequence[str], counts: Mapping[
         "version": "1.0",
     }
     return _event("aws.inspector2", "Inspector2 Scan", ref.home, at, [ref.home.arn], detail)
+
+
+def task_failed(task: Mapping[str, Any], reason: str, at: datetime) -> Event:
+    """`task` as the event's detail words it: a task of ECS that could not be started."""
+    account, region = task["taskArn"].split(":")[4], task["taskArn"].split(":")[3]
+    stopped = [{**one, "reason": reason} for one in task["containers"]]
+    detail = {**task, "containers": stopped, "stoppedReason": reason, "updatedAt": iso(at), "version": 3}
+    return _event("aws.ecs", "ECS Task State Change", Repository(account, region, ""), at, [task["taskArn"]], detail)
 
 
 def finding_changed(ref: ImageRef, row: Mapping[str, Any], at: datetime) -> Event:

@@ -15,6 +15,7 @@ OF_THE_DEMO = (
     "/v1/findings?repository=team/checkout&min_severity=HIGH",
     "/v1/vulnerabilities/CVE-2021-44228",
     "/v1/tags?region=eu-west-1&repository=team/web",
+    "/v1/audit?kind=WOULD_QUARANTINE",
 )
 
 

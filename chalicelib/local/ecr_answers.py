@@ -14,9 +14,9 @@ from typing import Any
 from moto.core.responses import ActionResult
 from moto.ecr.exceptions import InvalidParameterException, ScanNotFoundException
 from moto.ecr.models import ecr_backends
-from moto.ecr.responses import ECRResponse
 
-from chalicelib.local.ecr import HeldImage, LocalEcr
+from chalicelib.local.ecr import ACTIVE, HeldImage, LocalEcr
+from chalicelib.local.ecr_blob_answers import BlobAnswers
 from chalicelib.local.ecr_shape import enhanced_row, enhanced_status
 from chalicelib.local.inspector import inspector_of
 
@@ -31,7 +31,7 @@ class Answer(ActionResult):
         return 200, {}, json.dumps(self.result)
 
 
-class LocalEcrResponse(ECRResponse):
+class LocalEcrResponse(BlobAnswers):
     @property
     def ecr_backend(self) -> LocalEcr:
         """The registry that is asked for, not the caller's."""
@@ -65,7 +65,7 @@ class LocalEcrResponse(ECRResponse):
         home, images, failures = ecr.home(name), [], []
         for image_id in self._get_param("imageIds"):
             image = ecr.find(home, image_id.get("imageDigest"), image_id.get("imageTag"))
-            if image is None or image.status != "ACTIVE":
+            if image is None or image.status != ACTIVE:
                 failures.append(_failure(image_id, "ImageNotFound", "Requested image not found"))
                 continue
             images.append(_manifest(image, image_id.get("imageTag")))
@@ -73,9 +73,11 @@ class LocalEcrResponse(ECRResponse):
 
     def put_image(self) -> ActionResult:
         tag = self._get_param("imageTag")
+        name, manifest = self._get_param("repositoryName"), self._get_param("imageManifest")
+        self.ecr_backend.refuse_incomplete(name, manifest, self._get_param("imageDigest"))
         image = self.ecr_backend.put(
-            self._get_param("repositoryName"),
-            self._get_param("imageManifest"),
+            name,
+            manifest,
             tag,
             self._get_param("imageManifestMediaType"),
         )
@@ -85,6 +87,9 @@ class LocalEcrResponse(ECRResponse):
         ecr, name = self.ecr_backend, self._get_param("repositoryName")
         gone, failures = [], []
         for image_id in self._get_param("imageIds"):
+            if ecr.is_needed(name, image_id.get("imageDigest")):
+                failures.append(_failure(image_id, "ImageReferencedByManifestList", "An index needs the image"))
+                continue
             deleted = ecr.delete(name, image_id)
             gone += deleted
             if not deleted:
@@ -104,6 +109,9 @@ class LocalEcrResponse(ECRResponse):
             return self._scan_page(image, enhanced_status(covered), "enhancedFindings", rows, {})
         if (scan := image.basic_scan) is None:
             raise ScanNotFoundException(image.image_digest, image.repository_name, image.registry_id)
+        if image.status != ACTIVE:
+            status = {"status": "IMAGE_ARCHIVED", "description": "The image is archived and cannot be scanned."}
+            return self._scan_page(image, status, "findings", None, {})
         found = dict(scan.get("imageScanFindings") or {})
         return self._scan_page(image, scan["imageScanStatus"], "findings", found.pop("findings", None), found)
 
@@ -116,7 +124,7 @@ class LocalEcrResponse(ECRResponse):
 
     def _wanted(self, image: Any) -> bool:
         asked = self._get_param("filter") or {}
-        status, tagged = asked.get("imageStatus", "ACTIVE"), asked.get("tagStatus", "ANY")
+        status, tagged = asked.get("imageStatus", ACTIVE), asked.get("tagStatus", "ANY")
         fits = tagged == "ANY" or (tagged == "TAGGED") == bool(image.image_tags)
         return fits and status in ("ANY", image.status)
 

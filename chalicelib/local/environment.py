@@ -48,6 +48,7 @@ def app_variables(template: Template, url: str, region: str, settle_seconds: flo
         "LAZARETTO_SLACK_LOCAL": "1",
         "LAZARETTO_CURSOR_SECRETS": "local-stack-only",
         "LAZARETTO_API_URL": api_url,
+        "LAZARETTO_ROLE_ARNS": f"arn:aws:iam::{ACCOUNT}:role/lazaretto-{STAGE}-*",
         "POWERTOOLS_METRICS_DISABLED": "true",
         "POWERTOOLS_LOG_LEVEL": os.environ.get("POWERTOOLS_LOG_LEVEL", "ERROR"),
     }

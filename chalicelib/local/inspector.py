@@ -23,7 +23,8 @@ from chalicelib.parsers.dates import instant
 
 FINDINGS_PER_PAGE = 25
 COVERED_PER_PAGE = 100
-MOST_ASKED = {"findings": 100, "coverage": 200}
+CLUSTERS_PER_PAGE = 100
+MOST_ASKED = {"findings": 100, "coverage": 200, "clusters": 100}
 _ADMINISTRATOR = "123456789012"
 
 
@@ -33,12 +34,13 @@ class _Held(msgspec.Struct):
 
 
 class LocalInspector(Inspector2Backend):
-    """`coverage` by image ARN as ListCoverage words it; `kev` by vulnerability id as `cisaData` words it, None: CISA
-    does not list it. What is not in `kev` nobody knows: it has no details."""
+    """`coverage` by image ARN as ListCoverage words it, `clusters` as GetClustersForImage does; `kev` by vulnerability
+    id as `cisaData` words it, None: CISA does not list it. What is not in `kev` nobody knows: it has no details."""
 
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
         self.coverage: dict[str, Row] = {}
+        self.clusters: dict[str, list[Row]] = {}
         self.kev: dict[str, dict[str, Any] | None] = {}
         self._of_image: dict[str, dict[str, _Held]] = {}
         self._image_of: dict[str, str] = {}
@@ -98,6 +100,12 @@ class LocalInspectorResponse(Inspector2Response):
         page, token = self._page(fitting, COVERED_PER_PAGE, "coverage")
         return f'{{"coveredResources":{json.dumps(page)}{_token(token)}}}'
 
+    def get_clusters_for_image(self) -> str:
+        """Inspector knows of the workloads of images that it scans, and of no others."""
+        asked = self._get_param("filter")["resourceId"]
+        page, token = self._page(self.inspector2_backend.clusters.get(asked, []), CLUSTERS_PER_PAGE, "clusters")
+        return f'{{"cluster":{json.dumps(page)}{_token(token)}}}'
+
     def batch_get_finding_details(self) -> str:
         details, errors = [], []
         for arn in self._get_param("findingArns"):
@@ -152,6 +160,7 @@ def _token(token: str | None) -> str:
 
 url_bases = moto_urls.url_bases
 url_paths = dict.fromkeys(moto_urls.url_paths, LocalInspectorResponse.dispatch) | {
+    "{0}/cluster/get$": LocalInspectorResponse.dispatch,
     "{0}/coverage/list$": LocalInspectorResponse.dispatch,
     "{0}/findings/details/batch/get$": LocalInspectorResponse.dispatch,
 }

@@ -33,10 +33,16 @@ class _Source:
 
 
 class QueuePump:
-    """`after` is called after every invocation."""
+    """`before` is called before every turn, `after` after every invocation."""
 
-    def __init__(self, app: Chalice, queues: LocalQueues, after: Callable[[], None] = lambda: None) -> None:
-        self._queues, self._after = queues, after
+    def __init__(
+        self,
+        app: Chalice,
+        queues: LocalQueues,
+        after: Callable[[], None] = lambda: None,
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._queues, self._after, self._before = queues, after, before
         self._sources = [
             _Source(config, app.handler_map[config.name])
             for config in app.event_sources
@@ -60,6 +66,7 @@ class QueuePump:
 
     def turn(self) -> bool:
         """One batch of every queue that has one. Returns whether there was any."""
+        self._before()
         worked = False
         for source in self._sources:
             worked = self._deliver(source) or worked

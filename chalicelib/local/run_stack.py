@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +21,7 @@ from chalicelib.local.summary import image_lines, summarize
 from chalicelib.local.terminal import console, progress_bars, show_alert, show_step, show_what_next
 
 HURRY_SECONDS = 1.0
+RESTORE_TAKES = timedelta(seconds=20)
 PATIENCE_SECONDS = 60.0
 LOOK_EVERY_SECONDS = 0.5
 
@@ -44,7 +47,8 @@ def run(source: Path | None, port: int, aws_port: int) -> None:
     folder, screen = PayloadFolder(source) if source else None, console()
     former = {ending: signal.signal(ending, signal.default_int_handler) for ending in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with Stack(aws_port, port, show=lambda caught: show_alert(screen, caught)) as stack:
+        show = functools.partial(show_alert, screen)
+        with Stack(aws_port, port, show=show, restore_takes=RESTORE_TAKES) as stack:
             played = _play(stack, folder, screen)
             stack.keep_working()
             show_what_next(screen, stack, calls_about(stack, played.refs) if folder else OF_THE_DEMO)

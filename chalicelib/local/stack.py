@@ -6,13 +6,14 @@ handlers, same environment variables.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import sys
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import timedelta
 from threading import Event, Thread
 from typing import Any
 from uuid import uuid4
@@ -20,13 +21,14 @@ from uuid import uuid4
 import boto3
 from chalice.app import Chalice, ScheduledEventConfig
 from chalice.config import Config
-from chalice.local import LambdaContext, LocalDevServer, create_local_server
+from chalice.local import ChaliceRequestHandler, LambdaContext, LocalDevServer, create_local_server
 
 from chalicelib.adapters.table_schema import create_table
 from chalicelib.domain.image import ImageRef
 from chalicelib.local.aws import ACCOUNT, HOST, LocalAws
 from chalicelib.local.aws_events import iso
 from chalicelib.local.catcher import PATH, Catcher, Caught
+from chalicelib.local.clock import LocalClock
 from chalicelib.local.environment import SLACK_SECRET, STAGE, app_variables, aws_variables, replaced
 from chalicelib.local.queue_pump import RUNTIME_MS, QueuePump
 from chalicelib.local.template import Template
@@ -39,8 +41,14 @@ CLOCK_SECONDS = 300.0
 _READ_AT_ONCE = 100
 
 
+class _QuietRequests(ChaliceRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """A line for every request would drown what the stack has to say."""
+
+
 class Stack:
-    """`aws_port`, `api_port`: 0 takes a free one, None for the API serves none. `hurry`: see `LocalAws`.
+    """`aws_port`, `api_port`: 0 takes a free one, None for the API serves none. `hurry`, `clock` and `restore_takes`:
+    see `LocalAws`; the app goes by the same clock.
 
     Raises OSError where a port is taken, SettingsError without the template.
     """
@@ -52,10 +60,13 @@ class Stack:
         region: str = REGION,
         hurry: float | None = None,
         show: Callable[[Caught], None] = lambda caught: None,
+        clock: LocalClock | None = None,
+        restore_takes: timedelta = timedelta(),
     ) -> None:
         self.region = region
+        self.clock = clock or LocalClock()
         self.template = Template(STAGE)
-        self.aws = LocalAws(region, self.template.rules(), aws_port, hurry)
+        self.aws = LocalAws(region, self.template.rules(), aws_port, hurry, self.clock, restore_takes)
         self.catcher = Catcher(ACCOUNT, region, show)
         self._api_port = api_port
         self._closing = ExitStack()
@@ -121,7 +132,7 @@ class Stack:
         self._closing.enter_context(replaced(variables))
         self._deploy()
         self._load_app()
-        self.pump = QueuePump(self.app, self.aws.queues, metrics.clear_metrics)
+        self.pump = QueuePump(self.app, self.aws.queues, metrics.clear_metrics, self.aws.let_time_pass)
         if self._api_port is not None:
             self._serve_api(self._api_port)
 
@@ -147,6 +158,7 @@ class Stack:
         self._log_to_stderr()
         self.app = importlib.import_module("app").app
         self.house: Any = bootstrap.house()
+        self.house.clock = self.clock
 
     def _log_to_stderr(self) -> None:
         """Standard output is the summary's. Not by `setStream`: that flushes a stream that may be closed."""
@@ -160,6 +172,8 @@ class Stack:
         # Chalice makes the app a LocalChalice, which can be done only once to a Chalice.
         self._closing.callback(setattr, self.app, "__class__", self.app.__class__)
         self._server = create_local_server(self.app, config, HOST, port)
+        handler: Any = functools.partial(_QuietRequests, app_object=self.app, config=config)
+        self._server.server.RequestHandlerClass = handler
         thread = Thread(target=self._server.server.serve_forever, name="api", daemon=True)
         thread.start()
         self._closing.callback(thread.join)
@@ -173,7 +187,7 @@ class Stack:
             "detail-type": "Scheduled Event",
             "source": "aws.events",
             "account": ACCOUNT,
-            "time": iso(datetime.now(UTC)),
+            "time": iso(self.clock.now()),
             "region": self.region,
             "resources": [],
             "detail": {},

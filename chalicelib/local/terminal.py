@@ -56,7 +56,8 @@ def show_alert(screen: Console, caught: Caught) -> None:
 
 def show_what_next(screen: Console, stack: Stack, calls: Sequence[str]) -> None:
     """`calls`: paths of the API that have an answer."""
-    exports = " ".join(f"{name}={value}" for name, value in stack.exports.items() if name != "AWS_DEFAULT_REGION")
+    # Both Regions: boto3 reads AWS_DEFAULT_REGION alone, other SDKs the other one.
+    exports = " ".join(f"{name}={value}" for name, value in stack.exports.items())
     lines = [
         f"\nServing on {stack.api_url} until Ctrl-C. Try:\n",
         *(f"  curl -s '{stack.api_url}{call}'" for call in calls),

@@ -1,13 +1,20 @@
-"""ECS Task State Change: which images run, which could not be pulled. Source: Amazon ECS developer guide, events."""
+"""ECS Task State Change: which images run, which could not be pulled; and the same task as DescribeTasks answers it.
+
+Source: Amazon ECS developer guide, events; API reference, Task: the detail of an event is the task.
+"""
 
 from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from chalicelib.domain.event import Container, TaskChanged
 from chalicelib.errors import RefusedPayloadError
+from chalicelib.parsers.dates import required_instant
 from chalicelib.parsers.envelope import Envelope
-from chalicelib.parsers.wire import Count, Wire
+from chalicelib.parsers.wire import Count, Wire, decode, json_bytes
 
 _FAILED_TO_START = "TaskFailedToStart"
 # CannotPullContainerError, CannotPullECRContainerError, CannotPullImageManifestError
@@ -33,16 +40,29 @@ class _Task(Wire):
     group: str | None = None
     stop_code: str | None = None
     stopped_reason: str | None = None
+    stopped_at: Any = None
+    stopping_at: Any = None
+    created_at: Any = None
 
 
 _TASK = msgspec.json.Decoder(_Task)
 
 
 def read_task_state_change(envelope: Envelope) -> TaskChanged:
-    wire = envelope.read_detail(_TASK)
+    return _changed(envelope.read_detail(_TASK), envelope.happened_at(), envelope.event_id, "$.detail")
+
+
+def parse_described_task(payload: bytes | str | dict[str, Any]) -> TaskChanged:
+    """One task of DescribeTasks, as of when it stopped, or was made where it has not. Raises RefusedPayloadError."""
+    wire = decode(_TASK, json_bytes(payload))
+    at = required_instant(wire.stopped_at or wire.stopping_at or wire.created_at, "$.createdAt")
+    return _changed(wire, at, "", "$")
+
+
+def _changed(wire: _Task, at: datetime, event_id: str, path: str) -> TaskChanged:
     for key, arn in (("taskArn", wire.task_arn), ("clusterArn", wire.cluster_arn)):
         if not arn.startswith("arn:"):
-            raise RefusedPayloadError(f"$.detail.{key}", f"not an ARN: {arn[:100]!r}")
+            raise RefusedPayloadError(f"{path}.{key}", f"not an ARN: {arn[:100]!r}")
     containers = tuple(Container(c.name, c.image, c.image_digest, c.reason) for c in wire.containers or ())
     return TaskChanged(
         wire.task_arn,
@@ -56,8 +76,8 @@ def read_task_state_change(envelope: Envelope) -> TaskChanged:
         wire.stopped_reason,
         containers,
         _pull_failed(wire, containers),
-        envelope.happened_at(),
-        envelope.event_id,
+        at,
+        event_id,
     )
 
 

@@ -13,10 +13,12 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from chalicelib.domain.conclusion import corrected
 from chalicelib.domain.document import FindingsDocument, Listing, prune
+from chalicelib.domain.enforcement import archive_wanted, is_freed
 from chalicelib.domain.event import CoverageChanged, FindingChanged, ScanFinished
 from chalicelib.domain.finding import Finding, FindingStatus
-from chalicelib.domain.header import Header, Rules, archive_wanted, corrected, is_freed
+from chalicelib.domain.header import Header, Rules
 from chalicelib.domain.image import ImageRef, Kind, Scan, Source
 from chalicelib.domain.merge import Merged, learn, merge_listing, merge_rows
 from chalicelib.domain.message import Age, Decide, Delivery, Look
@@ -69,6 +71,9 @@ class _Assessment:
             pulled = pull_listing(self.ref, self.pulls, stored.header if stored else None, self.house)
             self.listing = pulled if isinstance(pulled, Listing) else None
             self.unavailable = pulled if isinstance(pulled, Scan) else None
+            if stored is not None and stored.header.act is not None:
+                # What waited may have been begun meanwhile: what an archive closed must not be taken for closed.
+                stored = self.house.table.read_headers([self.ref]).get(self.ref)
         for _ in range(CONFLICTS):
             try:
                 self._handle(stored)
@@ -170,7 +175,7 @@ class _Assessment:
         merged = self._merged_rows(merged, told).document
         exploited = ask_exploited(merged, self.rules.policy, now, self.house)
         self.ask_again = exploited.again
-        merged = learn(merged, exploited.facts).document
+        merged = learn(merged, exploited.facts, now).document
         if merged is document:
             return document
         kept_since = now - timedelta(days=self.rules.policy.history_days)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from chalicelib.domain.event import CoverageChanged, FindingChanged, ScanFinished
 from chalicelib.domain.image import ScanState, Source
-from chalicelib.domain.message import Delivery
+from chalicelib.domain.message import Decide, Delivery
 from chalicelib.services.ports import Stored
 
 
@@ -35,8 +35,10 @@ def is_covered(delivery: Delivery, stored: Stored | None, settle: timedelta) -> 
 
 
 def _is_past(delivery: Delivery, stored: Stored | None) -> bool:
-    """Whether the message speaks of an image that has been deleted since."""
+    """Whether the message speaks of an image that has been deleted since. One that we moved is still decided about."""
     if stored is None or stored.header.exists or stored.header.existence_at is None:
+        return False
+    if isinstance(delivery.body, Decide) and stored.header.present:
         return False
     at = time_of(delivery)
     return at is None or at <= stored.header.existence_at

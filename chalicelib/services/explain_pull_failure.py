@@ -1,59 +1,103 @@
-"""Explain a container that could not be pulled: was it our quarantine, or something else? Recorded with it."""
+"""Explain why an image could not be pulled: our quarantine or Deny, or what the registry, IAM or the text says.
+
+The registry is asked only where what is stored does not explain it, and the role that pulls only where access was
+denied. A look-up that fails is said to have failed; nothing is concluded from it.
+"""
 
 from __future__ import annotations
 
-from chalicelib.domain.event import Container, TaskChanged
-from chalicelib.domain.header import EffectKind, Header
-from chalicelib.domain.image import REPOSITORY, ImageRef, Repository, StorageStatus
+import msgspec
+
+from chalicelib.domain.action_id import action_id
+from chalicelib.domain.effect import EffectKind
+from chalicelib.domain.header import Header
+from chalicelib.domain.image import ImageRef
+from chalicelib.domain.pull_evidence import Evidence, Look
+from chalicelib.domain.pull_explanation import MOST_NAMED, Explanation, explain
+from chalicelib.domain.pull_failure import Cause, read_refusal
+from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
+from chalicelib.services.gather_evidence import known_header
 from chalicelib.services.ports import ActionRecord, House
 
-_REGISTRY_HOST = ".dkr.ecr."
+
+def explain_pull_failure(evidence: Evidence, house: House) -> Explanation:
+    """`evidence`: what is stored (`gather_evidence`). Raises TransientError where the table does not answer."""
+    if evidence.is_open:
+        evidence = _looked(evidence, house)
+    cause = evidence.cause
+    if cause.refused and evidence.role is None and read_refusal(evidence.failed.said).role is None:
+        evidence = msgspec.structs.replace(evidence, role=_role(evidence.failed.task_arn, house))
+    if cause.ours:
+        evidence = msgspec.structs.replace(evidence, action_ids=_action_ids(cause, evidence, house))
+    return explain(evidence)
 
 
-def explain_pull_failure(event: TaskChanged, house: House) -> None:
-    """Records why each ECR image of a task that failed to start could not be pulled. Other tasks are none of ours."""
-    if not event.pull_failed:
-        return
-    for container in event.containers:
-        ref = _image(container, house)
-        if ref is None:
-            continue
-        stored = house.table.read_headers([ref]).get(ref)
-        house.table.record_action(
-            ActionRecord(
-                ref=ref,
-                effect=f"PULL_FAILED#{event.task_arn}#{container.name}",
-                wanted_at=event.time,
-                kind="PULL_FAILED",
-                actor="system",
-                reason=_reason(stored.header if stored else None, container, event),
-                at=house.clock.now(),
-                before=stored.header.storage if stored else None,
-            )
-        )
+def _looked(evidence: Evidence, house: House) -> Evidence:
+    look = _look(evidence, house)
+    evidence = msgspec.structs.replace(evidence, look=look)
+    if look is None or look.detail is None:
+        return evidence
+    header, detail = evidence.header, look.detail
+    if header is None or header.ref != detail.ref:
+        header = known_header(detail.ref, house)
+    if header is not None:
+        header = msgspec.structs.replace(header, exists=True, storage=detail.storage)
+    return msgspec.structs.replace(evidence, header=header)
 
 
-def _reason(header: Header | None, container: Container, event: TaskChanged) -> str:
-    said = container.reason or event.stopped_reason or "no reason given"
-    if header is None:
-        return f"image unknown here; ECS says: {said}"
-    if header.enforcement is not None and header.enforcement.kind is EffectKind.QUARANTINE:
-        return f"quarantined by verdict {header.verdict.number if header.verdict else 0}: deploy another image"
-    if header.storage is not StorageStatus.ACTIVE:
-        return f"the image is {header.storage} in ECR, not by us"
-    if not header.exists:
-        return "the image has been deleted"
-    return f"not by us: {said}"
+def _look(evidence: Evidence, house: House) -> Look | None:
+    """By what it was pulled by: a tag may have moved without our having heard of it. None: it has nothing to ask by."""
+    pulled, registry = evidence.failed.pulled, house.registry
+    if pulled.home.public and evidence.header is None:
+        return Look(failed="a public registry answers nobody but its owner")
+    try:
+        if pulled.digest is not None:
+            return Look(registry.describe_image(pulled.home.image(pulled.digest)))
+        return Look(registry.describe_tag(pulled.home, pulled.tag)) if pulled.tag is not None else None
+    except AbsentError as error:
+        return Look(absent=error.what)
+    except UpstreamError as error:
+        return Look(failed=_failed(error))
 
 
-def _image(container: Container, house: House) -> ImageRef | None:
-    """The container's image by digest: its own field, its name, or its tag looked up. None: not in ECR, or unknown."""
-    host, _, rest = (container.image or "").partition("/")
-    account, found, region = host.partition(_REGISTRY_HOST)
-    name, at, digest = rest.partition("@")
-    name, _, tag = name.partition(":")
-    if not found or not REPOSITORY.fullmatch(name):
+def _failed(error: UpstreamError) -> str:
+    """What AWS says of our own role is for the log."""
+    if isinstance(error, DeniedError):
+        return "Lazaretto may not ask that registry"
+    return "ECR did not answer in time" if isinstance(error, TransientError) else "ECR did not answer as needed"
+
+
+def _role(task_arn: str | None, house: House) -> str | None:
+    if task_arn is None:
         return None
-    home = Repository(account, region.partition(".")[0], name)
-    digest = container.digest or (digest if at else None) or house.table.read_tag(home, tag or "latest") or ""
-    return home.image(digest) if digest else None
+    try:
+        return house.runtime.pull_role(task_arn)
+    except UpstreamError:
+        return None
+
+
+def _action_ids(cause: Cause, evidence: Evidence, house: House) -> tuple[str, ...]:
+    """Of the acts that are behind it, as far as they are recorded by now."""
+    if cause is Cause.DENY:
+        found = [_recorded(ref, EffectKind.BLOCK, house) for ref in evidence.denied[:MOST_NAMED]]
+    else:
+        header = evidence.quarantined
+        found = [_recorded(header.ref, _key(header), house)] if header is not None else []
+    return tuple(action_id(record) for record in found if record is not None)
+
+
+def _key(header: Header) -> str:
+    if header.begun is EffectKind.QUARANTINE and header.enforcement is not None:
+        return header.enforcement.key
+    return f"{EffectKind.QUARANTINE}#{header.hold.number if header.hold is not None else 0}"
+
+
+def _recorded(ref: ImageRef, effect: str, house: House) -> ActionRecord | None:
+    """The last record of the effect: by its key, or of its kind. None as well where a record cannot be read."""
+    try:
+        records = [row.record for row in house.queries.actions(ref)]
+    except TransientError:
+        raise
+    except UpstreamError:
+        return None
+    return next((r for r in reversed(records) if effect in (r.effect, r.effect.partition("#")[0])), None)

@@ -1,4 +1,4 @@
-"""Send one alert that a header's `todo` asks for: record it, send it to each channel, clear it.
+"""Send one alert or report that a header's `todo` asks for: record it, send it to each channel, clear it.
 
 At least once, and once unless a worker died in between. The record (`ALERT#7`) is put first and is the claim: a first
 receive that finds it is a duplicate and done with. Only who comes again (a retry, a redelivery, the clock) may take
@@ -12,18 +12,20 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.alert import VERDICT, Alert, compose_verdict_alert, hears
-from chalicelib.domain.finding import Finding
+from chalicelib.domain.alert import VERDICT, Alert, hears
 from chalicelib.domain.header import Effect, EffectKind, Header, Rules
 from chalicelib.domain.message import Act
-from chalicelib.domain.waiver import WaiverBook
-from chalicelib.errors import ConflictError, LazarettoError, TransientError, UpstreamError
+from chalicelib.errors import ConflictError, LazarettoError, TransientError
+from chalicelib.services.compose_alert import compose_alert
 from chalicelib.services.ports import ActionRecord, Channel, House
 
 CLAIM = timedelta(seconds=90)
 """Longer than a worker of the queue `actions` may live."""
 Failures = list[LazarettoError]
 TRIES = 5
+WAIT_SECONDS = 10.0
+PATIENCE = timedelta(minutes=2)
+"""How long an alert waits for the act that its verdict asks for, so that one message tells of both."""
 BUSY_SECONDS = 5.0
 
 
@@ -39,6 +41,9 @@ def notify(
     effect = _wanted(stored.header, act.effect) if stored else None
     if stored is None or effect is None:
         return
+    if _waits(stored.header, effect, house.clock.now()):
+        house.outbox.send("actions", act, WAIT_SECONDS)
+        return
     header, rules = stored.header, house.rules.current()
     names = [n for n in _heard(header, effect, rules) if n not in effect.told]
     ours = house.table.record_action(_record(header, effect, names, channels, house))
@@ -46,12 +51,12 @@ def notify(
         return
     if not fresh:
         header, effect = _take_over(header, effect, house, ours)
-    told, failures = _tell(_compose(header, effect, rules, house, api_url), names, channels) if names else ([], [])
+    told, failures = _tell(compose_alert(header, effect, rules, house, api_url), names, channels) if names else ([], [])
     if failures:
         tried = {"told": (*effect.told, *told), "begun_at": None, "tried_at": house.clock.now()}
-        _change(header, house, effect.key, msgspec.structs.replace(effect, **tried))
+        _change(header, house, effect, msgspec.structs.replace(effect, **tried))
         raise next((f for f in failures if isinstance(f, TransientError)), failures[0])
-    _change(header, house, effect.key, None)
+    _change(header, house, effect, None)
 
 
 def _take_over(header: Header, effect: Effect, house: House, ours: bool) -> tuple[Header, Effect]:
@@ -65,17 +70,21 @@ def _take_over(header: Header, effect: Effect, house: House, ours: bool) -> tupl
             raise TransientError(f"{effect.key} of {header.ref} may be being sent by another worker", left)
     mine = msgspec.structs.replace(effect, begun_at=now)
     try:
-        return house.table.put_header(_with(header, effect.key, mine)), mine
+        return house.table.put_header(_with(header, effect, mine)), mine
     except ConflictError as e:
         raise TransientError(f"{header.ref} is being written by others", BUSY_SECONDS) from e
 
 
+def _waits(header: Header, effect: Effect, now: datetime) -> bool:
+    act = header.act
+    wished = act is not None and act.held is None and now < act.wanted_at + PATIENCE
+    return wished and effect.kind is EffectKind.ALERT and effect.begun_at is None
+
+
 def _heard(header: Header, effect: Effect, rules: Rules) -> list[str]:
     """The channels whose routes hear this alert, each once."""
-    repository, routes = header.ref.repository, rules.policy.notify
-    return list(
-        dict.fromkeys(r.channel for r in routes if hears(r, VERDICT, repository, effect.decision, effect.former))
-    )
+    repository, routes, event = header.ref.repository, rules.policy.notify, effect.event or VERDICT
+    return list(dict.fromkeys(r.channel for r in routes if hears(r, event, repository, effect.decision, effect.former)))
 
 
 def _tell(alert: Alert, names: Sequence[str], channels: Mapping[str, Channel]) -> tuple[list[str], Failures]:
@@ -92,14 +101,14 @@ def _tell(alert: Alert, names: Sequence[str], channels: Mapping[str, Channel]) -
     return told, failures
 
 
-def _change(header: Header, house: House, key: str, effect: Effect | None) -> None:
-    """Puts another effect, or none, in the place of `key`; all others stay as whoever wrote last left them."""
+def _change(header: Header, house: House, former: Effect, effect: Effect | None) -> None:
+    """Puts another effect, or none, in the place of `former`; all others stay as whoever wrote last left them."""
     for _ in range(TRIES):
         try:
-            house.table.put_header(_with(header, key, effect))
+            house.table.put_header(_with(header, former, effect))
         except ConflictError:
             stored = house.table.read_headers([header.ref]).get(header.ref)
-            if stored is None or _wanted(stored.header, key) is None:
+            if stored is None or not any(_is(former, e) for e in stored.header.todo):
                 return
             header = stored.header
         else:
@@ -107,48 +116,19 @@ def _change(header: Header, house: House, key: str, effect: Effect | None) -> No
     raise TransientError(f"{header.ref} is being written by others", BUSY_SECONDS)
 
 
-def _with(header: Header, key: str, effect: Effect | None) -> Header:
+def _with(header: Header, former: Effect, effect: Effect | None) -> Header:
     """`due_at` stays as stored: the clock corrects it when it comes to it."""
-    todo = tuple(e for old in header.todo if (e := effect if old.key == key else old) is not None)
+    todo = tuple(e for old in header.todo if (e := effect if _is(former, old) else old) is not None)
     return msgspec.structs.replace(header, todo=todo)
 
 
+def _is(effect: Effect, other: Effect) -> bool:
+    """A later report of the same act has the same key, and is not told by the one before it."""
+    return (effect.key, effect.wanted_at) == (other.key, other.wanted_at)
+
+
 def _wanted(header: Header, key: str) -> Effect | None:
-    return next((e for e in header.todo if e.key == key and e.kind is EffectKind.ALERT), None)
-
-
-def _compose(header: Header, effect: Effect, rules: Rules, house: House, api_url: str | None) -> Alert:
-    policy, verdict, now = rules.policy, header.verdict, house.clock.now()
-    if verdict is None or effect.decision is None:
-        raise UpstreamError(f"{header.ref}: an alert is wanted for no verdict")
-    return compose_verdict_alert(
-        ref=header.ref,
-        verdict=verdict,
-        number=effect.number,
-        decision=effect.decision,
-        former=effect.former,
-        now=now,
-        tags=header.tags,
-        counts=header.counts,
-        listed=header.looked_at is not None,
-        kind=header.kind,
-        in_use=header.in_use,
-        source=header.scan.source,
-        findings=_showable(header, rules, house.table.read_document(header.ref).findings, now),
-        enforcement=header.enforcement,
-        exists=header.exists,
-        suppressing_excuses=policy.suppressed == "ignore",
-        unknown_severity=policy.unknown_severity,
-        api_url=api_url,
-    )
-
-
-def _showable(header: Header, rules: Rules, findings: tuple[Finding, ...], now: datetime) -> list[Finding]:
-    """Without those that a waiver excuses from the rule that decided: they are not what the alert is about."""
-    reasons = header.verdict.reasons if header.verdict else ()
-    rule = reasons[0].rule if reasons else ""
-    book = WaiverBook(rules.waivers, header.ref.repository, now)
-    return [f for f in findings if not book.excusing(f, rule)]
+    return next((e for e in header.todo if e.key == key and not e.kind.acts), None)
 
 
 def _record(
@@ -160,7 +140,7 @@ def _record(
         ref=header.ref,
         effect=effect.key,
         wanted_at=effect.wanted_at,
-        kind="ALERT",
+        kind=effect.kind,
         actor="system",
         reason=f"to be announced to {', '.join(said)}" if said else "no route hears it",
         at=house.clock.now(),

@@ -5,20 +5,27 @@ Every method may raise TransientError (try again later) and DeniedError; what el
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import Protocol
 
 import msgspec
 
 from chalicelib.domain.alert import Alert
+from chalicelib.domain.audit_chain import Chain, Copy, Head, StoredRecord
 from chalicelib.domain.document import FindingsDocument, Listing
 from chalicelib.domain.finding import Finding
+from chalicelib.domain.fuse import Fuse
 from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import ImageDetail, ImageRef, Manifest, Repository
+from chalicelib.domain.image import ImageDetail, ImageRef, InUse, Manifest, Repository
 from chalicelib.domain.message import Message
+from chalicelib.domain.policy import Policy
 from chalicelib.domain.summary import Row
 from chalicelib.domain.verdict import Decision
+from chalicelib.domain.waiver import Waiver
+from chalicelib.domain.waiver_change import WaiverChange
+from chalicelib.domain.waiver_notice import Notice
+from chalicelib.domain.what_if_report import Job, Part
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -33,19 +40,27 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class TagMove(msgspec.Struct, frozen=True):
-    """`tag` points at `digest` (None: nowhere, deleted) since `at`; `former` is where it pointed before."""
+    """`tag` points at `digest` (None: nowhere, deleted) since `at`; `former` is where it pointed before, since
+    `former_at`."""
 
     tag: str
     digest: str | None
     at: datetime
     former: str | None
     moved: bool
+    former_at: datetime | None = None
 
 
 class ActionRecord(msgspec.Struct, frozen=True):
-    """One record of the audit log. `wanted_at` and `effect` make its key, so that the same effect is recorded once."""
+    """One record of the audit log. `wanted_at` and `effect` make its key, so that the same effect is recorded once.
 
-    ref: ImageRef
+    `ref` None: it is about no image; then `subject` says what it is about (`policy`, `fuse`, `waiver/<id>`,
+    `repository/<path>`). Each image and each subject has a chain of its own. `actor` is `rule:<id>`, `person:<name>` or
+    `system`. `before` and `after` are the states in words; `undo` is a command for people, None where there is none.
+    `waivers`: in the record of a waiver's change, the waiver before and after it, each None where there was none.
+    """
+
+    ref: ImageRef | None
     effect: str
     wanted_at: datetime
     kind: str
@@ -57,13 +72,33 @@ class ActionRecord(msgspec.Struct, frozen=True):
     policy_version: int = 0
     vulnerability_ids: tuple[str, ...] = ()
     undo: str | None = None
+    subject: str = ""
+    waivers: tuple[Waiver | None, Waiver | None] | None = None
+
+    @property
+    def chain(self) -> Chain:
+        return self.subject if self.ref is None else self.ref
+
+
+class Denied(msgspec.Struct, frozen=True):
+    """The digests of one repository for which its policy denies all pulls. `former`: the repository's policy before our
+    statement was first put into it, as its text (None: there was none); it is given back with the last digest."""
+
+    digests: tuple[str, ...] = ()
+    former: str | None = None
+
+    def with_digest(self, digest: str) -> Denied:
+        return msgspec.structs.replace(self, digests=tuple(sorted({*self.digests, digest})))
+
+    def without_digest(self, digest: str) -> Denied:
+        return msgspec.structs.replace(self, digests=tuple(d for d in self.digests if d != digest))
 
 
 class FanOut(msgspec.Struct, frozen=True):
     """A policy on its way to all images, `before` it images by decision. `told`: none lags, its summary was sent.
 
     `content`: a hash of the policy, by which one that came with a new bundle (and has no number) is told from the last;
-    `rounds`: how often all images were asked to be decided by such a one.
+    `rounds`: how often all images were asked to be decided by such a one, and `after` those up to this path once more.
     """
 
     policy_version: int
@@ -71,6 +106,16 @@ class FanOut(msgspec.Struct, frozen=True):
     told: bool = False
     content: str = ""
     rounds: int = 0
+    after: str | None = None
+
+
+class PolicyVersion(msgspec.Struct, frozen=True):
+    """One stored policy. `text` is the YAML as it was put; `number` counts from 1."""
+
+    number: int
+    text: str
+    put_at: datetime
+    put_by: str
 
 
 class Clock(Protocol):
@@ -117,6 +162,9 @@ class Table(Protocol):
 
     def read_tag(self, repository: Repository, tag: str) -> str | None: ...
 
+    def last_tag_move(self, repository: Repository, tag: str) -> TagMove | None:
+        """Where the tag points since when, and where it pointed before. None: it was never heard of."""
+
     def keep_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
         """Merges facts into the repository item (`created_at`, `deleted_at`, `scan_frequency`, …)."""
 
@@ -124,10 +172,24 @@ class Table(Protocol):
         """All headers of a repository, page by page; read eventually consistent."""
 
     def record_action(self, record: ActionRecord) -> bool:
-        """Appends to the image's audit chain in one transaction. False: this effect was recorded before."""
+        """Appends to the chain of its image or subject in one transaction. False: this effect was recorded before.
+        Raises ValueError where it names neither."""
 
-    def action_at(self, ref: ImageRef, effect: str, wanted_at: datetime) -> datetime | None:
+    def action_at(self, chain: Chain, effect: str, wanted_at: datetime) -> datetime | None:
         """The time of the record of this effect; None: it was never recorded."""
+
+    def copy_heads(self, day: date, heads: Mapping[Chain, Head]) -> None:
+        """Keeps the heads of audit chains with the day; one kept already is only replaced by one of more records."""
+
+    def read_fuse(self) -> Fuse: ...
+
+    def change_fuse(self, change: Callable[[Fuse], Fuse]) -> Fuse:
+        """Puts what `change` makes of it, on condition that nobody else did; `change` may be called more than once."""
+
+    def read_denied(self, repository: Repository) -> Denied: ...
+
+    def change_denied(self, repository: Repository, change: Callable[[Denied], Denied]) -> Denied:
+        """As `change_fuse`."""
 
     def put_snapshot(self, content: bytes, at: datetime) -> None:
         """The summary of all images as of `at`, as JSON; the first of a day stays as that day's."""
@@ -146,19 +208,151 @@ class IndexRow(Row, Protocol):
 
     @property
     def policy_version(self) -> int: ...
+    @property
+    def sketch(self) -> bytes: ...
+
+
+class IndexPage(Protocol):
+    """`after` goes on where the page ends; None: it was the last. A page may hold fewer rows than asked, even none."""
+
+    @property
+    def items(self) -> Sequence[IndexRow]: ...
+    @property
+    def after(self) -> str | None: ...
+
+
+class AuditRow(Protocol):
+    """A record with its place in its chain; `link` binds it to the one before."""
+
+    @property
+    def record(self) -> ActionRecord: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def link(self) -> bytes: ...
+
+
+class Audit(Protocol):
+    """What keeps and proves audit chains. Chains and copies are read consistently, days through the index."""
+
+    def chains_of_day(self, day: date) -> Iterator[Chain]:
+        """Those with a record of that day, each once."""
+
+    def heads(self, chains: Iterable[Chain]) -> Mapping[Chain, Head]:
+        """Chains without one are absent."""
+
+    def stored(self, chain: Chain) -> Iterator[StoredRecord]:
+        """In no order."""
+
+    def copies(self, chain: Chain, days: Iterable[date]) -> Sequence[Copy]:
+        """Oldest first."""
+
+    def copies_of_day(self, day: date) -> Iterator[tuple[Chain, Head]]: ...
+
+    def copies_of_shard(self, shard: int, days: Iterable[date]) -> Mapping[Chain, Sequence[Copy]]:
+        """Of the 256th part of all chains that `shard` (0 to 255) names; each chain's oldest first."""
+
+
+class Recorded(Protocol):
+    """A record of the audit log in its place."""
+
+    @property
+    def record(self) -> ActionRecord: ...
 
 
 class Index(Protocol):
+    @property
+    def audit(self) -> Audit: ...
+
+    def actions(self, chain: Chain) -> Sequence[Recorded]:
+        """The audit log of an image or a subject, in the order of its chain."""
+
+    def find_action(self, action_id: str) -> ActionRecord | None:
+        """Raises ParameterError for what can be no id. One of the last second may not be found yet."""
+
     def all_rows(self) -> Iterator[IndexRow]:
         """Every image of every registry that exists, worst first within a shard; eventually consistent."""
 
+    def rows_where(self, wanted: Callable[[IndexRow], bool], after: str | None, limit: int) -> IndexPage:
+        """The same, those that are wanted, page by page."""
+
+    def rows_of(self, shard: int) -> Iterator[IndexRow]:
+        """Those of one shard of eight, in no useful order."""
+
 
 class RuleBook(Protocol):
+    """Whoever asks for what is in force may get StoredPolicyError."""
+
     def current(self) -> Rules:
         """Policy and waivers, possibly cached for a minute."""
 
     def fresh(self) -> Rules:
         """As stored now."""
+
+    def policy_in_force(self) -> tuple[Policy, int]:
+        """As stored now, with its version; waivers are not read."""
+
+    def policy_of(self, text: str) -> Policy:
+        """As it would be put. Raises PolicyError."""
+
+    def put_policy(self, text: str, put_by: str, *, after: int | None = None) -> int:
+        """Returns its version. `after`: only on top of this one. Raises PolicyError for a text that does not load,
+        ConflictError when another policy was put meanwhile."""
+
+    def read_policy(self, version: int) -> PolicyVersion:
+        """Raises NotFoundError; so for 0, which is the policy that came with the bundle."""
+
+
+class WhatIfs(Protocol):
+    """What-if jobs and what is found for them, kept for a week. Read consistently; nothing else is touched."""
+
+    def put_job(self, job: Job) -> None:
+        """Raises ParameterError for a policy that is too large."""
+
+    def read_job(self, job_id: str) -> Job | None: ...
+
+    def put_part(self, job: Job, part: Part) -> Part:
+        """As `revision + 1` on condition of `revision` (0: absent), and returns it as it was put: with fewer rows, the
+        others counted, where they do not fit. Raises ConflictError."""
+
+    def read_part(self, job: Job, shard: int) -> Part:
+        """Revision 0 where there is none."""
+
+    def read_parts(self, job: Job) -> Sequence[Part]:
+        """Those that were begun, by shard."""
+
+
+class Waivers(Protocol):
+    """The waivers as stored, the changes on their way to the images, and what people were told. Read consistently."""
+
+    def read(self) -> Sequence[Waiver]:
+        """All, ended ones included."""
+
+    def get(self, waiver_id: str) -> Waiver | None: ...
+
+    def put(self, change: WaiverChange) -> WaiverChange:
+        """Puts or ends the waiver, raises the waivers' version and keeps the change, all in one; returns it with its
+        version. Raises ConflictError where another waiver than `former` is stored, TransientError where others do not
+        let it through."""
+
+    def changes(self) -> Sequence[WaiverChange]:
+        """Those that have not reached every image, oldest first."""
+
+    def keep_change(self, change: WaiverChange) -> None:
+        """Nothing where it was ended in between."""
+
+    def end_change(self, version: int) -> None:
+        """It has reached every image, and people were told."""
+
+    def notices(self) -> Mapping[str, Notice]:
+        """By the waiver's id."""
+
+    def keep_notice(self, waiver_id: str, notice: Notice) -> None: ...
+
+    def drop_notice(self, waiver_id: str) -> None: ...
+
+    def drop(self, waiver: Waiver) -> None:
+        """One that is over; nothing where it was given anew."""
 
 
 class Scanner(Protocol):
@@ -178,8 +372,73 @@ class Registry(Protocol):
     def describe_image(self, ref: ImageRef) -> ImageDetail:
         """Whatever its storage class. Raises AbsentError (`image`, `repository`)."""
 
+    def describe_tag(self, repository: Repository, tag: str) -> ImageDetail:
+        """The image that a tag of a private repository points at now. Raises as `describe_image`."""
+
     def read_manifest(self, ref: ImageRef) -> Manifest:
         """Raises AbsentError."""
+
+
+class Acts(Protocol):
+    """What may be changed in ECR. "Already so" is success: each method says what is so afterwards.
+
+    Raises TransientError, DeniedError, UpstreamError, and AbsentError (`image`, `repository`) besides.
+    """
+
+    def archive(self, ref: ImageRef) -> None: ...
+
+    def restore(self, ref: ImageRef) -> None:
+        """Asynchronous: the image is ACTIVATING afterwards."""
+
+    def put_tag(self, ref: ImageRef, tag: str) -> None:
+        """Raises UpstreamError where the tag is taken and the repository's tags are immutable."""
+
+    def remove_tag(self, ref: ImageRef, tag: str) -> None:
+        """Only while it points at this digest. Removing the last tag deletes the image: the caller sees to that."""
+
+    def tags_are_immutable(self, repository: Repository) -> bool: ...
+
+    def read_policy(self, repository: Repository) -> str | None:
+        """The repository's policy as ECR has it; None: it has none."""
+
+    def write_policy(self, repository: Repository, text: str) -> None: ...
+
+    def delete_policy(self, repository: Repository) -> None: ...
+
+
+class Mover(Protocol):
+    """Copies images between repositories of one registry and Region, and deletes what was copied and verified."""
+
+    def move(self, ref: ImageRef, place: Repository, members: Sequence[ImageRef]) -> None:
+        """Copies image, children (`members`) and referrers to `place`, verifies each manifest and blob there, then
+        deletes at the source. Can be called again at any point. Raises TransientError when there is more to copy than
+        time: call it again."""
+
+    def bring_back(self, ref: ImageRef, place: Repository, tags: Sequence[str]) -> None:
+        """The same in the other direction; what lies in `place` stays there."""
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """What is asked about: an image by every digest (its own, its indexes', its children's) and tag it may be started
+    by; `whole`: any image of the repository. `indexes`: the digests among them that are indexes, which no scanner
+    knows."""
+
+    ref: ImageRef
+    digests: frozenset[str]
+    tags: frozenset[str]
+    whole: bool = False
+    indexes: frozenset[str] = frozenset()
+
+
+class Runtime(Protocol):
+    """Where images run: ECS, EKS (through Inspector), Lambda; and who else may pull them."""
+
+    def in_use(self, subject: Subject) -> InUse:
+        """Looked up now (at most a minute old). A place that cannot be looked at is in `blind` and makes it UNKNOWN;
+        so it never raises for one."""
+
+    def pull_role(self, task_arn: str) -> str | None:
+        """The role by which a task pulls: its execution role, else its instance's. None: it cannot be told."""
 
 
 class Outbox(Protocol):
@@ -207,12 +466,26 @@ class House(Protocol):
     @property
     def rules(self) -> RuleBook: ...
     @property
+    def what_ifs(self) -> WhatIfs: ...
+    @property
+    def waivers(self) -> Waivers: ...
+    @property
     def scanner(self) -> Scanner: ...
     @property
     def registry(self) -> Registry: ...
     @property
+    def acts(self) -> Acts: ...
+    @property
+    def mover(self) -> Mover: ...
+    @property
+    def runtime(self) -> Runtime: ...
+    @property
     def outbox(self) -> Outbox: ...
     @property
     def clock(self) -> Clock: ...
+    @property
+    def own_roles(self) -> Sequence[str]:
+        """ARNs of the roles we run under (patterns allowed): a Deny of ours leaves them out."""
+
     @property
     def settle(self) -> timedelta: ...

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from chalicelib.domain.header import Header, corrected
+from chalicelib.domain.conclusion import corrected
+from chalicelib.domain.header import Header
 from chalicelib.domain.image import Kind, ScanState, Source
-from chalicelib.domain.message import Act, Decide, Delivery, Look
+from chalicelib.domain.message import Act, CheckDeny, Decide, Delivery, Look
 from chalicelib.errors import ConflictError, UpstreamError
 from chalicelib.services.assess_image import CLOCK, assess_image
 from chalicelib.services.ports import House, Stored
@@ -43,9 +44,11 @@ def re_decide(shard: int, house: House) -> int:
 def _catch_up(stored: Stored, now: datetime, house: House) -> None:
     header = stored.header
     for effect in header.todo:
-        if effect.due_at <= now:
+        if effect.due_at is not None and effect.due_at <= now:
             house.outbox.send("actions", Act(header.ref, effect.key, attempt=1))
-    if not header.exists or header.kind is Kind.ARTIFACT:
+    if header.denied:  # whoever changed the policy may have done so unheard
+        house.outbox.send("actions", CheckDeny(header.ref))
+    if not header.present or header.kind is Kind.ARTIFACT:
         if corrected(header) != header:
             house.table.put_header(corrected(header))
         return
@@ -65,6 +68,8 @@ def _is_to_be_asked(header: Header, now: datetime, house: House) -> bool:
     """Whether the age of the scan may decide now: Inspector rescans without an event as long as nothing is new."""
     scan, policy = header.scan, house.rules.current().policy
     if header.kind is not Kind.IMAGE or scan.source is not Source.ENHANCED or scan.state is not ScanState.COMPLETE:
+        return False
+    if not header.exists:  # moved away: nobody scans it, and the look would be dropped
         return False
     if scan.scanned_at is None or (header.scan_seen_at is not None and header.scan_seen_at > now - ANSWER_WITHIN):
         return False

@@ -1,4 +1,5 @@
-"""Receive messages of the queue `actions`: each is one effect of one image, and each stands alone."""
+"""Receive messages of the queue `actions`: one effect of one image, one Deny to check, or one pull that failed; each
+stands alone."""
 
 from __future__ import annotations
 
@@ -6,11 +7,15 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from chalicelib.domain.message import Act, Delivery
+from chalicelib.domain.effect import acts
+from chalicelib.domain.message import Act, CheckDeny, Delivery, PullFailed
 from chalicelib.errors import TransientError
+from chalicelib.services.check_deny import check_deny
+from chalicelib.services.enforce_verdict import enforce_verdict
 from chalicelib.services.notify import notify
 from chalicelib.services.ports import Channel, House
 from chalicelib.services.put_back import put_back
+from chalicelib.services.tell_pull_failure import tell_pull_failure
 
 
 def receive_acts(
@@ -19,11 +24,21 @@ def receive_acts(
     """Handles all messages and returns those that failed, by message id. What only needs time is put back."""
     failures: dict[str, BaseException] = {}
     for delivery in deliveries:
-        if not isinstance(delivery.body, Act):
+        if not isinstance(delivery.body, Act | CheckDeny | PullFailed):
             failures[delivery.message_id] = TypeError(f"no act: {type(delivery.body).__name__}")
             continue
         try:
-            notify(delivery.body, house, channels, api_url, fresh=delivery.fresh)
+            if isinstance(delivery.body, PullFailed):
+                tell_pull_failure(delivery.body, house, channels, api_url, receives=delivery.receives)
+                continue
+            if isinstance(delivery.body, CheckDeny):
+                check_deny(delivery.body.ref, delivery, house)
+                continue
+            fresh, redelivered = delivery.fresh, delivery.receives > 1
+            if acts(delivery.body.effect):
+                enforce_verdict(delivery.body, house, channels, api_url, fresh=fresh, redelivered=redelivered)
+            else:
+                notify(delivery.body, house, channels, api_url, fresh=fresh)
         except TransientError as e:
             again = msgspec.structs.replace(delivery.body, attempt=delivery.body.attempt + 1)
             if not put_back("actions", again, e, house):

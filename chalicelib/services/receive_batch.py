@@ -29,7 +29,7 @@ from chalicelib.domain.image import ImageRef, Kind
 from chalicelib.domain.message import Again, Age, Decide, Delivery, Look, Message
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.assess_image import assess_image
-from chalicelib.services.explain_pull_failure import explain_pull_failure
+from chalicelib.services.hear_pull_failure import hear_pull_failure
 from chalicelib.services.ports import House, Stored
 from chalicelib.services.put_back import put_back
 from chalicelib.services.record_push import record_push
@@ -117,7 +117,7 @@ def _record(delivery: Delivery, house: House) -> None:
         case ScanResourceChanged() | ApiCall() | PulledThrough() | Replicated() as event:
             record_setting(event, delivery, house)
         case TaskChanged() as event:
-            explain_pull_failure(event, house)
+            hear_pull_failure(event, house)
 
 
 def _as_push(ref: ImageRef, action: str, event: ReferrerAction | PulledThrough | Replicated) -> ImageAction:

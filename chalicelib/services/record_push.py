@@ -8,6 +8,7 @@ through the header that is put.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 
 import msgspec
@@ -75,8 +76,9 @@ def _pushed(event: ImageAction, delivery: Delivery, house: House, kind: Kind | N
     header = update_header(event.ref, change, delivery, house)
     if move is not None:
         _tell_of_tag(event.ref, move.tag, move.former if move.moved or not delivery.fresh else None, delivery, house)
-        if _is_gone_since(event, header, detail) and holds_tag(event.ref, move.tag, house):
-            house.table.move_tag(event.ref.home, move.tag, None, event.time, settles_tie=True)
+        gone_at = _gone_since(event, header, detail)
+        if gone_at is not None and move.at < gone_at and holds_tag(event.ref, move.tag, house):
+            house.table.move_tag(event.ref.home, move.tag, None, gone_at)
         if holds_tag(event.ref, move.tag, house) is not (move.tag in header.tags):
             settle_tag(event.ref, move.tag, delivery, house)
     _adopt_all(header, delivery, house)
@@ -186,10 +188,12 @@ def _tell_of_tag(ref: ImageRef, tag: str, former: str | None, delivery: Delivery
         settle_tag(ref.home.image(former), tag, delivery, house)
 
 
-def _is_gone_since(event: ImageAction, header: Header, detail: ImageDetail | None) -> bool:
-    """A late push of an image that was deleted and pushed again since: the registry knows which tags are left."""
-    late = header.existence_at is not None and event.time < header.existence_at
-    return late and detail is not None and event.tag not in detail.tags
+def _gone_since(event: ImageAction, header: Header, detail: ImageDetail | None) -> datetime | None:
+    """A late push of an image that was deleted, or lost the tag, and was pushed again since: the registry knows which
+    tags are left. That the image once had it stays known: by it a release gives tags back."""
+    at = header.existence_at
+    late = at is not None and event.time < at
+    return at if late and detail is not None and event.tag not in detail.tags else None
 
 
 def _children(event: ImageAction, detail: ImageDetail | None, house: House) -> tuple[Child, ...] | None:

@@ -1,14 +1,18 @@
 """Record what happened to a repository rather than to one image: made, deleted, other rules, other settings.
 
-What is recorded here is what sweeps and posture act on; a deleted repository takes its images with it at once.
+What is recorded here is what sweeps and posture act on; a deleted repository takes its images with it at once. Whether
+what it denied still stands is checked where the registry's policies may be read.
 """
 
 from __future__ import annotations
 
 from chalicelib.domain.event import Action, ApiCall, ImageAction, PulledThrough, Replicated, ScanResourceChanged
-from chalicelib.domain.message import Delivery
+from chalicelib.domain.message import CheckDeny, Delivery
 from chalicelib.services.ports import ActionRecord, House
 from chalicelib.services.record_push import record_push
+
+POLICY_CALLS = frozenset({"CreateRepository", "DeleteRepository", "SetRepositoryPolicy", "DeleteRepositoryPolicy"})
+"""After them the repository's policy may be another one, ours or anybody's."""
 
 Setting = ApiCall | ScanResourceChanged | PulledThrough | Replicated
 
@@ -42,6 +46,9 @@ def _called(event: ApiCall, delivery: Delivery, house: House) -> None:
     if event.name == "DeleteRepository":
         facts |= {"deleted_at": event.time}
     house.table.keep_repository(event.repository, facts)
+    if event.name in POLICY_CALLS:
+        for digest in house.table.read_denied(event.repository).digests:
+            house.outbox.send("actions", CheckDeny(event.repository.image(digest)))
     if event.name == "DeleteRepository":
         for header in house.table.headers_of(event.repository):
             gone = ImageAction(header.ref, Action.DELETE, "SUCCESS", event.time, event.event_id)

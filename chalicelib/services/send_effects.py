@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from chalicelib.domain.effect import Effect, Holding
 from chalicelib.domain.header import Header
-from chalicelib.domain.image import Kind
+from chalicelib.domain.image import Kind, StorageStatus
 from chalicelib.domain.message import Act, Decide
+from chalicelib.domain.verdict import Decision
 from chalicelib.services.ports import House
 
 
 def send_effects(before: Header, put: Header, house: House, *, again: bool, quiet: bool = False) -> None:
-    """`again`: whoever came before us may have died between putting and sending, so everything is sent."""
+    """`again`: whoever came before us may have died between putting and sending, so everything is sent.
+
+    An act that waits is the clock's to send, one that is begun is in a worker's hands; one that is only observed is
+    sent once, to be recorded. Indexes hear of a child that blocks or is quarantined when it gets worse or less bad, of
+    any other when its decision changes: not of every finding."""
     for effect in put.todo:
-        if again or effect not in before.todo:
+        if again or (effect not in before.todo and _is_to_be_sent(put, effect)):
             house.outbox.send("actions", Act(put.ref, effect.key))
-    if again or put.decision is not before.decision or put.exists is not before.exists or put.kind is not before.kind:
+    if again or put.standing != before.standing or put.exists is not before.exists or put.kind is not before.kind:
         for parent in put.parents:
             house.outbox.send("scans", Decide(put.ref.home.image(parent), "child", quiet=quiet))
-    if put.kind is Kind.INDEX and before.version and (again or put.tags != before.tags):
+    if put.kind is Kind.INDEX and before.version and (again or _needs(put) != _needs(before)):
         for child in put.children:
             if not child.artifact:
                 house.outbox.send("scans", Decide(put.ref.home.image(child.digest), "tag", quiet=quiet))
+
+
+def _is_to_be_sent(header: Header, effect: Effect) -> bool:
+    if effect.kind.acts and header.begun is not None:
+        return False
+    return effect.held is None or effect.held.why is Holding.OBSERVE
+
+
+def _needs(index: Header) -> tuple[object, ...]:
+    """What of an index its images are decided by: its tags, and whether it can, and is to be pulled."""
+    archived = index.storage is StorageStatus.ARCHIVED
+    return index.named, index.exists, archived, index.decision is Decision.QUARANTINE, index.order

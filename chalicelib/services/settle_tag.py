@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 
 import msgspec
 
+from chalicelib.domain.enforcement import MOVE
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import ImageRef
 from chalicelib.domain.message import Delivery
@@ -19,12 +21,18 @@ def settle_tag(ref: ImageRef, tag: str, delivery: Delivery, house: House) -> Non
     has = holds_tag(ref, tag, house)
     while True:
         header = update_header(ref, partial(with_tag, tag=tag, has=has), delivery, house)
-        if has and not header.exists and header.existence_at is not None:
-            house.table.move_tag(ref.home, tag, None, header.existence_at, settles_tie=True)
+        if has and not header.exists and (gone_at := _gone_at(header)) is not None:
+            house.table.move_tag(ref.home, tag, None, gone_at, settles_tie=True)
         still = holds_tag(ref, tag, house)
         if still is has or not header.exists:
             return
         has = still
+
+
+def _gone_at(header: Header) -> datetime | None:
+    """By the newest event, or since we moved it away: the event of that may still be on its way."""
+    hold, told_at = header.hold, header.existence_at
+    return max(told_at, hold.at) if told_at is not None and hold is not None and hold.method == MOVE else told_at
 
 
 def holds_tag(ref: ImageRef, tag: str, house: House) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import msgspec
 
 from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.header import Header, is_freed
+from chalicelib.domain.enforcement import is_freed
+from chalicelib.domain.header import Header
 from chalicelib.domain.image import ImageRef, Kind
 from chalicelib.domain.message import Delivery
 from chalicelib.errors import ConflictError, TransientError

@@ -13,8 +13,9 @@ from botocore.exceptions import (
     ParamValidationError,
     ReadTimeoutError,
 )
+from botocore.parsers import ResponseParserError
 
-from chalicelib.adapters.aws_errors import aws_call, code_of
+from chalicelib.adapters.aws_errors import asked, aws_call, code_of
 from chalicelib.errors import AbsentError, ConflictError, DeniedError, TransientError, UpstreamError
 
 
@@ -104,3 +105,29 @@ def test_the_code_stays_readable() -> None:
 def test_other_errors_pass_through() -> None:
     with pytest.raises(KeyError), aws_call("the call"):
         raise KeyError("ours")
+
+
+def test_an_answer_that_botocore_cannot_read_is_a_failure_of_aws():
+    assert type(raised(ResponseParserError("no XML"))) is UpstreamError
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("int is not iterable"), AttributeError("get"), KeyError("x"), ValueError("time")]
+)
+def test_an_answer_of_another_shape_is_a_failure_of_aws(error: Exception):
+    def stumbling(**_: Any) -> Any:
+        raise error
+
+    with pytest.raises(UpstreamError, match="the call: an answer that cannot be read") as caught:
+        asked("the call", stumbling)
+    assert caught.value.__cause__ is error
+
+
+def test_what_is_asked_is_passed_on_and_the_failures_of_botocore_stay_what_they_are():
+    assert asked("the call", dict, what=1, call=2) == {"what": 1, "call": 2}
+
+    def failing() -> Any:
+        raise ParamValidationError(report="no")
+
+    with pytest.raises(UpstreamError, match="validation failed"):
+        asked("the call", failing)

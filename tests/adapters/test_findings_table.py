@@ -21,10 +21,11 @@ from chalicelib.adapters.catalogue import ITEM_BYTES
 from chalicelib.adapters.findings_table import FindingsTable
 from chalicelib.adapters.table_schema import SK, create_table, document_key, shard_of
 from chalicelib.domain.document import Change, FindingsDocument
+from chalicelib.domain.effect import Effect, EffectKind, Enforcement, Held, Hold, Holding, Order, Stage
 from chalicelib.domain.finding import Finding, Package
-from chalicelib.domain.header import Effect, EffectKind, Enforcement, Header, Stage
+from chalicelib.domain.header import Header
 from chalicelib.domain.image import Child, InUse, InUseState, Kind, Scan, ScanState, Source, StorageStatus
-from chalicelib.domain.verdict import Decision, Reason, Verdict
+from chalicelib.domain.verdict import Decision, Reason, Standing, Verdict
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
 from chalicelib.services.ports import ActionRecord, Table
 from tests.fakes.atomic import AtomicClient
@@ -114,7 +115,24 @@ def full_header() -> Header:
         enforcement_number=2,
         policy_version=4,
         waivers_version=5,
+        hold=Hold("move", 2, next(at), ("v1", "v1.2"), "lazaretto-quarantine/team/api"),
+        denied=True,
+        order=Order(EffectKind.RELEASE, "person:ada", "why", next(at), Standing(Decision.QUARANTINE, 2, 1), "a1"),
+        pulled_at=next(at),
+        aside=(Effect(EffectKind.BLOCK, 2, NOW),),
     )
+
+
+def acting_header() -> Header:
+    """With an act that waits, its report, and our own look-up of what runs the image: every field of theirs is set."""
+    act = Effect(
+        EffectKind.QUARANTINE, 3, NOW, told=("sns",), begun_at=NOW, tried_at=NOW, method="untag",
+        held=Held(Holding.RUNNING, "a task runs it", NOW, NOW + timedelta(minutes=15)),
+        by="rule:exploited", why="QUARANTINE by exploited", before="active, tags v1", quiet=True,
+    )  # fmt: skip
+    report = Effect(EffectKind.REPORT, 3, NOW, said="It was archived.", event="verdict")
+    found = InUse(InUseState.UNKNOWN, None, None, NOW, ("service web",), ("ECS in eu-west-1: denied",), looked=True)
+    return msgspec.structs.replace(full_header(), todo=(act, report), in_use=found)
 
 
 # As a header was packed once: what is stored must stay readable, so fields of what it holds are only ever appended.
@@ -136,6 +154,24 @@ def test_a_header_packed_by_an_older_version_stays_readable() -> None:
     assert fields["tags"] == ("v1.2.3",)
 
 
+PACKED_ACTING_HEADER = (
+    "Aa1Vz0sbQRR+uzEYqQWlFFEoDPRgD0ncjRcb8CAqIoIHi3/AJBnapWtMdydZFY8ePbibGPHUJSbZJqL1UKiXwtI9Fr2n+If02Jkx"
+    "m+RSEJqBHR7z4+17b77vew/wuiF4Efxa+q1HKcAIN2J/AGLcGD8EeD4WrXjd5G7/xZMvIX75rakYwDQ3Zo4BXlXb/UTs8xbZK+i7"
+    "GqvDwPKF9WE/IkvOVS8wRVHUpshwz65ZaisTsnnkXrsZ9UflOq8D/0ccAaTulLed2ScCsvPmqZBsCN1p9fTozOuy0vdFFPalSYyS"
+    "liXIIhn7dnX5HXtrRIoJi6E1oaZRjuQ1kgsi7b7s8JAnAGDyZ2fNfJRL5f/GguMMy5V6OaDX5WF5TfmBPSxf884DTAwgJyIewvft"
+    "CzNvCltMDdEKKt7W9uYmK/o1RhSbH5HBaIc0Gp57tuJeG0WdpHuY/N73jDL7qLf+FWcpazBx5ua9iUqqG3xubq1ySQ8DOGGff7NO"
+    "kYWZsjz2o1zSdV2P65KWpXKlqTP6m7RWUuslNZlq8ik5zwHx4gjgZVWCOykO0XuQJgun9R0maDLfTCsAy05464eOD7BBKN1NfCpi"
+    "A+cpawNzlOCdOVzQgqrX7Y3tAjEYhNNMUTi7uKPFbwBr5YHiyVINq3xnaQFgwy43hM7IIqO/"
+)
+
+
+def test_a_header_with_an_act_packed_by_an_older_version_stays_readable() -> None:
+    fields = plain.expand_fields(Header, header_items._REST, base64.b64decode(PACKED_ACTING_HEADER))
+    assert len(fields) == 35
+    header = acting_header()
+    assert fields == {name: getattr(header, name) for name in fields}
+
+
 class TestHeaders:
     def test_every_field_of_a_header_comes_back(self, table: Table) -> None:
         header = full_header()
@@ -148,6 +184,12 @@ class TestHeaders:
         stored = put(table, header)
         assert stored.version == 1
         assert table.read_headers([header.ref])[header.ref].header == stored
+
+    def test_every_field_of_an_open_act_and_of_what_was_looked_up_comes_back(self, table: Table) -> None:
+        header = acting_header()
+        stored = put(table, header)
+        assert table.read_headers([header.ref])[header.ref].header == stored
+        assert (stored.todo, stored.in_use) == (header.todo, header.in_use)
 
     def test_a_header_with_nothing_known_comes_back(self, table: Table) -> None:
         stored = put(table, Header(ref=ref(1)))

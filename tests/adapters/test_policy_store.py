@@ -1,4 +1,4 @@
-"""Policies and waivers: versions rise with every change, nothing is put half, and a minute's memory is not a lie."""
+"""Policies and the rule book: versions rise with every change, nothing is half put, a minute's memory is not a lie."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import msgspec
 import pytest
 from moto import mock_aws
 
-from chalicelib.adapters.findings_table import FindingsTable
 from chalicelib.adapters.policy_file import default_policy, read_policy
 from chalicelib.adapters.policy_store import PolicyStore
 from chalicelib.adapters.table_schema import create_table
+from chalicelib.adapters.waiver_store import WaiverStore
+from chalicelib.domain.policy import Policy
 from chalicelib.domain.waiver import VexJustification, VexStatus, Waiver
-from chalicelib.errors import NotFoundError, PolicyError
+from chalicelib.domain.waiver_change import WaiverChange
+from chalicelib.errors import NotFoundError, PolicyError, StoredPolicyError
 from tests.fakes.atomic import AtomicClient
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -78,28 +80,34 @@ def test_a_policy_that_does_not_load_is_not_put(world: World) -> None:
     assert store.fresh().policy_version == 0
 
 
-def test_a_waiver_comes_back_whole_and_raises_the_version(world: World) -> None:
-    store = world.store()
-    other = msgspec.structs.replace(WAIVER, id="w2", vulnerability_id=None, rule="no-criticals", status=None)
-    assert store.put_waiver(WAIVER) == 1
-    assert store.put_waiver(other) == 2
-    rules = world.store().fresh()
-    assert (rules.waivers, rules.waivers_version) == ((WAIVER, other), 2)
-    assert store.remove_waiver("w1") == 3
-    assert world.store().fresh().waivers == (other,)
-    with pytest.raises(NotFoundError):
-        store.remove_waiver("w1")
-    assert FindingsTable(world.client, NAME, lambda: NOW).read_versions() == (0, 3)
+def test_a_stored_policy_that_does_not_load_any_more_is_our_fault_and_is_replaced(world: World) -> None:
+    world.store().put_policy(TEXT, "an owner")
+
+    def read_less(text: str, *, number: int = 0) -> Policy:
+        if text == TEXT:
+            raise PolicyError("rules[0].match", "unknown key `severity`", 4)
+        return read_policy(text, number=number)
+
+    store = PolicyStore(world.client, NAME, default_policy(), lambda: world.now, read_less, sleep=lambda _: None)
+    for ask in (store.fresh, store.current, store.policy_in_force):
+        named = r"policy 1, .*4: rules\[0\]\.match.*lazaretto policy apply FILE"
+        with pytest.raises(StoredPolicyError, match=named) as raised:
+            ask()
+        assert (raised.value.status, raised.value.version) == (500, 1)
+    with pytest.raises(PolicyError):
+        store.put_policy(TEXT, "an owner")
+    assert store.put_policy("version: 1\n", "an owner") == 2
+    assert store.fresh().policy_version == 2
 
 
 def test_rules_are_remembered_for_a_minute_and_fresh_ones_are_not(world: World) -> None:
-    reader, writer = world.store(), world.store()
+    reader, writer = world.store(), WaiverStore(world.client, NAME)
     assert reader.current().waivers == ()
-    writer.put_waiver(WAIVER)
+    put = writer.put(WaiverChange(former=None, waiver=WAIVER, by="person:oncall", at=NOW))
     world.now += timedelta(seconds=59)
     assert reader.current().waivers == ()
     assert reader.fresh().waivers == (WAIVER,)
-    writer.remove_waiver("w1")
+    writer.put(msgspec.structs.replace(put, former=WAIVER, waiver=None))
     world.now += timedelta(seconds=61)
     assert reader.current().waivers == ()
 
@@ -107,7 +115,7 @@ def test_rules_are_remembered_for_a_minute_and_fresh_ones_are_not(world: World) 
 def test_when_nothing_changed_fresh_rules_cost_one_read(world: World) -> None:
     store = world.store()
     store.put_policy(TEXT, "an owner")
-    store.put_waiver(WAIVER)
+    WaiverStore(world.client, NAME).put(WaiverChange(former=None, waiver=WAIVER, by="person:oncall", at=NOW))
     first = store.fresh()
     world.calls.clear()
     assert store.fresh().policy is first.policy
@@ -116,11 +124,22 @@ def test_when_nothing_changed_fresh_rules_cost_one_read(world: World) -> None:
     assert world.calls == ["GetItem"]
 
 
+def test_the_policy_in_force_is_had_without_the_waivers(world: World) -> None:
+    store = world.store()
+    store.put_policy(TEXT, "an owner")
+    first, version = store.policy_in_force()
+    assert (version, first.rules[0].id) == (1, "no-criticals")
+    WaiverStore(world.client, NAME).put(WaiverChange(former=None, waiver=WAIVER, by="person:oncall", at=NOW))
+    world.calls.clear()
+    assert store.policy_in_force()[0] is first
+    assert world.calls == ["GetItem"]
+    world.store().put_policy(TEXT.replace("block", "warn"), "an owner")
+    assert (store.policy_in_force()[1], store.policy_in_force()[0].rules[0].decision) == (2, "WARN")
+
+
 def test_many_writers_at_once_lose_no_version(world: World) -> None:
     world.client = AtomicClient(world.client)
     store = world.store()
-    waivers = [msgspec.structs.replace(WAIVER, id=f"w{n}") for n in range(9)]
     with ThreadPoolExecutor(3) as pool:
-        versions = sorted(pool.map(store.put_waiver, waivers))
+        versions = sorted(pool.map(lambda n: store.put_policy(TEXT, f"owner {n}"), range(9)))
     assert versions == list(range(1, 10))
-    assert len(store.waivers()) == 9

@@ -26,7 +26,7 @@ from chalicelib.errors import DeniedError, SettingsError, TransientError, Upstre
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REF = ImageRef("111122223333", "eu-west-1", "prod/api", "sha256:" + "a" * 64)
 CONSOLE = "https://console.aws.amazon.com/ecr/x"
-OURS = {"*Why*", "*Worst findings*", "*What to do*"}
+OURS = {"*In the registry*", "*Why*", "*Worst findings*", "*What hangs on it*", "*What to do*"}
 HOSTILE = st.sampled_from(
     [
         *("<!channel>", "@here", "<@U123>", "`rm`", "*bold*", "_i_", "~s~", "&amp;", ":tada:", "\n\n• fake"),
@@ -55,6 +55,9 @@ ALERTS = st.builds(
     more_findings=st.integers(0, 9999),
     counts=st.tuples(*[st.integers(0, 10**6)] * 6),
     running=st.none() | st.sampled_from(InUseState),
+    registry=st.lists(TEXT, max_size=6).map(tuple),
+    radius=st.lists(TEXT, max_size=10).map(tuple),
+    act=st.booleans(),
     what_to_do=st.lists(TEXT, max_size=20).map(tuple),
     console_url=st.none() | st.just(CONSOLE) | st.just(CONSOLE + "x" * 4000),
 )

@@ -103,6 +103,8 @@ def test_an_image_tells_its_verdict_scan_actions_and_use(ask: Ask, house: FakeHo
         "count": 4,
         "last_in_use_at": "2026-03-10T12:00:00Z",
         "seen_at": "2026-03-10T12:00:00Z",
+        "by": [],
+        "blind": [],
     }
     child = {"digest": digest(5), "platform": "linux/amd64", "artifact": False, "decision": None, "scan_state": None}
     assert body["children"] == [child]

@@ -46,6 +46,10 @@ QUESTIONS: list[tuple[str, dict[str, Any]]] = [
     ("/v1/vulnerabilities/GHSA-0003", {"limit": 1000, "repository": "team/web"}),
     ("/v1/repositories", {"limit": 2}),
     ("/v1/policy", {}),
+    ("/v1/audit", {"limit": 7}),
+    ("/v1/audit", {"limit": 2, "repository": "team/web", "kind": "BLOCK"}),
+    ("/v1/audit", {"repository": "team/web", "tag": "t8"}),
+    ("/v1/audit/verify", {"repository": "team/web", "tag": "t8"}),
 ]
 
 

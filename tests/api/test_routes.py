@@ -15,13 +15,19 @@ from openapi_spec_validator import validate
 from chalicelib import __version__
 from chalicelib.adapters.policy_file import default_policy
 from chalicelib.api import routes
+from chalicelib.domain.header import Rules
+from chalicelib.domain.message import WhatIf
 from chalicelib.domain.policy import parse_policy
+from chalicelib.domain.what_if_report import Job
+from chalicelib.services.re_decide import SHARDS
+from chalicelib.services.weigh_shard import weigh_shard
 from tests.api.conftest import Ask
 from tests.fakes.images import fill, home, image, ref
 from tests.fakes.queries import NOW, FakeHouse
 
 DOCS = Path(__file__).parents[2] / "docs"
 EVERY = [e for area in routes.AREAS for e in area.endpoints]
+WITH_BODY = [e for e in EVERY if e.body]
 
 
 def test_repositories_private_and_public_are_listed(ask: Ask, house: FakeHouse) -> None:
@@ -48,7 +54,14 @@ def test_repositories_are_paged(ask: Ask, house: FakeHouse) -> None:
 def test_the_policy_is_told_as_a_file_would_say_it(ask: Ask, house: FakeHouse) -> None:
     body = ask("/v1/policy")
     assert (body["version"], body["waivers_version"]) == (3, 1)
+    assert (body["put_at"], body["put_by"]) == ("2026-03-10T12:00:00Z", "arn:aws:iam::111122223333:user/oncall")
     assert msgspec.structs.replace(parse_policy(body["policy"]), number=0) == default_policy()
+
+
+def test_the_policy_of_the_bundle_was_put_by_nobody(ask: Ask, house: FakeHouse) -> None:
+    house.rules.rules = Rules(default_policy())
+    body = ask("/v1/policy")
+    assert (body["version"], body["put_at"], body["put_by"]) == (0, None, None)
 
 
 def test_health_asks_nothing_of_aws(ask: Ask, house: FakeHouse) -> None:
@@ -67,28 +80,46 @@ def test_the_document_in_docs_is_the_one_that_is_served() -> None:
     assert stored == json.loads(json.dumps(routes.document())), "python -m chalicelib.api.routes > docs/openapi.json"
 
 
-@pytest.mark.parametrize("endpoint", EVERY, ids=lambda e: e.path)
+@pytest.mark.parametrize("endpoint", EVERY, ids=lambda e: f"{e.method} {e.path}")
 def test_every_route_and_parameter_is_in_the_docs(endpoint: routes.Endpoint) -> None:
     text = (DOCS / "api.md").read_text()
-    assert f"`GET {endpoint.path}`" in text
-    for parameter in endpoint.parameters:
-        assert f"`{parameter.name}`" in text
+    assert f"`{endpoint.method} {endpoint.path}`" in text
+    fields = [f.encode_name for f in msgspec.structs.fields(endpoint.body)] if endpoint.body else []
+    for name in [p.name for p in endpoint.parameters] + fields:
+        assert f"`{name}`" in text
 
 
-@pytest.mark.parametrize("endpoint", EVERY, ids=lambda e: e.path)
+@pytest.mark.parametrize("endpoint", EVERY, ids=lambda e: f"{e.method} {e.path}")
 def test_every_route_wants_a_signature_and_refuses_what_it_does_not_know(
     endpoint: routes.Endpoint, app: Chalice, client: Client
 ) -> None:
-    entry = app.routes[endpoint.path]["GET"]
+    entry = app.routes[endpoint.path][endpoint.method]
     assert entry.authorizer is not None
     assert entry.authorizer.to_swagger()["x-amazon-apigateway-authtype"] == "awsSigv4"
-    answer = client.http.get(f"{endpoint.path.replace('{id}', 'CVE-2026-0001')}?sevrity=HIGH")
+    path = f"{endpoint.path.replace('{id}', 'CVE-2026-0001')}?sevrity=HIGH"
+    answer = client.http.request(endpoint.method, path, {"Content-Type": "application/json"}, b"{}")
     assert (answer.status_code, json.loads(answer.body)["parameter"]) == (400, "sevrity")
 
 
+@pytest.mark.skipif(not WITH_BODY, reason="no route takes a body")
+@pytest.mark.parametrize("endpoint", WITH_BODY, ids=lambda e: f"{e.method} {e.path}")
+def test_every_body_must_be_json_of_the_right_kind_and_length(endpoint: routes.Endpoint, client: Client) -> None:
+    def sent(kind: str, body: bytes) -> tuple[int, str | None]:
+        answer = client.http.request(endpoint.method, endpoint.path, {"Content-Type": kind}, body)
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        return answer.status_code, json.loads(answer.body)["parameter"]
+
+    assert sent("text/plain", b"{}") == (415, None)
+    assert sent("application/json", b" " * (endpoint.most_bytes + 1)) == (413, None)
+    for body in (b"", b"{", b"\xff", b"[]", b'"text"', b"null", b"[" * 100_000):
+        assert sent("application/json", body) == (400, "body")
+
+
+ASKED = Job("0123456789abcdef", "local", NOW, 30, 3, parse_policy({"version": 1}).document, default_policy().document)
 GOOD: list[tuple[str, str, dict[str, object]]] = [
     ("/v1/findings", "/v1/findings", {"limit": 5}),
     ("/v1/findings", "/v1/findings", {"repository": "team/api", "tag": "v3", "registry": "111122223333"}),
+    ("/v1/fuse", "/v1/fuse", {}),
     ("/v1/images", "/v1/images", {"limit": 2}),
     ("/v1/image", "/v1/image", {"repository": "team/api", "tag": "v3", "registry": "111122223333"}),
     ("/v1/verdict", "/v1/verdict", {"repository": "team/api", "tag": "v9", "registry": "public/acme"}),
@@ -97,13 +128,19 @@ GOOD: list[tuple[str, str, dict[str, object]]] = [
     ("/v1/repositories", "/v1/repositories", {"limit": 1}),
     ("/v1/summary", "/v1/summary", {}),
     ("/v1/policy", "/v1/policy", {}),
+    ("/v1/waivers", "/v1/waivers", {"limit": 1}),
+    ("/v1/audit", "/v1/audit", {"limit": 1}),
+    ("/v1/audit", "/v1/audit", {"subject": "policy"}),
+    ("/v1/pull-failure", "/v1/pull-failure", {"text": f"{ref(3)}: not found"}),
+    ("/v1/audit/verify", "/v1/audit/verify", {"repository": "team/api", "tag": "v3", "registry": "111122223333"}),
+    ("/v1/policy/what-if", "/v1/policy/what-if", {"id": ASKED.id}),
     ("/v1/openapi.json", "/v1/openapi.json", {}),
     ("/healthz", "/healthz", {}),
 ]
 
 
-def test_every_route_has_a_good_question() -> None:
-    assert {path for path, _, _ in GOOD} == {e.path for e in EVERY}
+def test_every_route_that_reads_has_a_good_question() -> None:
+    assert {path for path, _, _ in GOOD} == {e.path for e in EVERY if e.method == "GET"}
 
 
 @pytest.mark.parametrize(("route", "path", "query"), GOOD)
@@ -111,6 +148,9 @@ def test_a_good_answer_is_as_documented(
     ask: Ask, house: FakeHouse, route: str, path: str, query: dict[str, object]
 ) -> None:
     fill(house)
+    house.what_ifs.put_job(ASKED)
+    for shard in range(SHARDS):
+        weigh_shard(WhatIf(ASKED.id, shard), house)  # type: ignore[arg-type]
     document = routes.document()
     answer = document["paths"][route]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
     schema = {**answer, "components": document["components"]}

@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 from chalicelib.cli.client import Client, _signature
-from chalicelib.errors import DeniedError, InputError, NotFoundError, TransientError, UpstreamError
+from chalicelib.errors import ConflictError, DeniedError, InputError, NotFoundError, TransientError, UpstreamError
 
 
 class Scripted(BaseHTTPRequestHandler):
@@ -18,9 +18,12 @@ class Scripted(BaseHTTPRequestHandler):
 
     script: ClassVar[list[tuple[int, dict[str, str], bytes]]] = []
     asked: ClassVar[list[str]] = []
+    sent: ClassVar[list[tuple[str, str | None, bytes]]] = []
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.sent.append((self.command, self.headers.get("Content-Type"), body))
         status, headers, body = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
@@ -28,13 +31,15 @@ class Scripted(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    do_POST = do_DELETE = do_GET  # noqa: N815
+
     def log_message(self, *args: object) -> None:
         pass
 
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    Scripted.script, Scripted.asked = [], []
+    Scripted.script, Scripted.asked, Scripted.sent = [], [], []
     http = ThreadingHTTPServer(("127.0.0.1", 0), Scripted)
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -65,6 +70,8 @@ def test_endless_throttling_ends(server: str) -> None:
         (400, b'{"detail":"limit: too much"}', InputError),
         (404, b'{"status":404,"detail":"unknown"}', NotFoundError),
         (404, b"<html>", UpstreamError),
+        (409, b'{"status":409,"detail":"not so any more"}', ConflictError),
+        (413, b'{"detail":"too long"}', InputError),
         (403, b'{"message":"Missing Authentication Token"}', DeniedError),
         (500, b"[]", UpstreamError),
         (200, b"<html>", UpstreamError),
@@ -88,6 +95,30 @@ def test_values_are_encoded_and_absent_ones_left_out(server: str) -> None:
     Scripted.script = [(200, {}, b"{}")]
     Client(server).get("/x", {"repository": "team/api", "tag": None, "package": "a b+c"})
     assert Scripted.asked == ["/x?repository=team%2Fapi&package=a%20b%2Bc"]
+
+
+def test_a_body_is_json_without_what_is_absent(server: str) -> None:
+    Scripted.script = [(503, {"Retry-After": "1"}, b"{}"), (201, {}, b'{"id": 1}')]
+    said = Client(server, sleep=lambda _: None).post("/x", {"reason": "é", "package": None}, {"a": 1}, needs=("id",))
+    assert said == {"id": 1}
+    assert Scripted.asked == ["/x?a=1"] * 2
+    assert Scripted.sent == [("POST", "application/json", b'{"reason": "\\u00e9"}')] * 2
+
+
+def test_a_delete_has_no_body(server: str) -> None:
+    Scripted.script = [(200, {}, b"{}")]
+    Client(server).delete("/x", {"id": "w-1"})
+    assert (Scripted.asked, Scripted.sent) == (["/x?id=w-1"], [("DELETE", None, b"")])
+
+
+@pytest.mark.usefixtures("_credentials")
+def test_the_signature_is_over_method_and_body() -> None:
+    client = Client("https://abc123.execute-api.eu-central-1.amazonaws.com/api")
+    signed = [
+        client._headers("https://abc123.x/y", *more)["Authorization"]
+        for more in ((), ("DELETE",), ("POST", b"{}"), ("POST", b"{ }"))
+    ]
+    assert len(set(signed)) == 4
 
 
 @pytest.mark.usefixtures("_credentials")

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from chalicelib import __version__
 from chalicelib.cli import app
 from chalicelib.domain import advice, alert
-from chalicelib.domain.effect import EffectKind, Enforcement, Stage
 from chalicelib.domain.finding import Finding, Package, Severity
 from chalicelib.domain.image import ImageRef, Source
 from chalicelib.domain.verdict import Decision, Reason, Verdict
@@ -49,13 +48,13 @@ def test_an_unknown_option_is_bad_input() -> None:
 
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-DONE = Enforcement(EffectKind.QUARANTINE, 1, Stage.DONE, NOW, "archive")
+DONE = ("Quarantined (archive) at 2026-03-01 11:30:00 UTC: it cannot be pulled.",)
 
 
 @pytest.mark.parametrize("decision", Decision)
 @pytest.mark.parametrize("rule", ["mine", "pending", "unscanned", "stale", "child"])
-@pytest.mark.parametrize("enforcement", [None, DONE])
-def test_alerts_offer_only_commands_that_exist(decision: Decision, rule: str, enforcement: Enforcement | None) -> None:
+@pytest.mark.parametrize("registry", [(), DONE])
+def test_alerts_offer_only_commands_that_exist(decision: Decision, rule: str, registry: tuple[str, ...]) -> None:
     ref = ImageRef("111122223333", "eu-west-1", "prod/api", "sha256:" + "a" * 64)
     said = []
     for fixed in (None, "2"):
@@ -71,7 +70,7 @@ def test_alerts_offer_only_commands_that_exist(decision: Decision, rule: str, en
             former=None,
             now=NOW,
             findings=[found],
-            enforcement=enforcement,
+            registry=registry,
         ).what_to_do
     said += alert.compose_summary("x", {}, {decision: 1}, [(ref, decision, None)], NOW).what_to_do
     assert {name for line in said for name in re.findall(r"lazaretto ([a-z-]+)", line)} <= set(COMMANDS)

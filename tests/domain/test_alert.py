@@ -5,18 +5,17 @@ from __future__ import annotations
 import shlex
 from datetime import UTC, datetime
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.alert import compose_summary, compose_verdict_alert, hears, should_announce
+from chalicelib.domain.alert import compose_act_report, compose_summary, compose_verdict_alert, hears, should_announce
 from chalicelib.domain.console import console_url
-from chalicelib.domain.effect import EffectKind, Enforcement, Stage
 from chalicelib.domain.finding import Finding, FindingStatus, Package, Severity
 from chalicelib.domain.image import ImageRef, InUse, InUseState, Kind, Source
 from chalicelib.domain.inert import inert
 from chalicelib.domain.policy_section import Route
+from chalicelib.domain.quarantine_place import place_of
 from chalicelib.domain.top_finding import top_findings
 from chalicelib.domain.verdict import Decision, Reason, Verdict
 
@@ -101,6 +100,12 @@ def test_a_repository_or_an_event_that_no_route_names_is_told_to_nobody():
     assert not told(verdict(BLOCK), routes=(Route(channel="slack", events=("fuse", "waiver")),))
 
 
+def test_of_what_was_moved_to_a_quarantine_repository_nobody_is_told_again():
+    home = place_of(REF.home)
+    assert not should_announce(home.image(REF.digest), verdict(QUARANTINE), None, None, (SNS,))
+    assert should_announce(REF, verdict(QUARANTINE), None, None, (SNS,))
+
+
 def test_each_route_hears_its_own_rises_and_falls():
     assert hears(SLACK, "verdict", "prod/api", WARN, BLOCK)
     assert hears(SNS, "verdict", "prod/api", WARN, BLOCK)
@@ -136,8 +141,9 @@ def test_a_blocked_image_is_told_with_reason_finding_fix_and_commands():
     )
     assert alert.more_findings == 6
     assert alert.what_to_do[0] == "Upgrade openssl to 3.0.2 (CVE-2024-1)."
-    assert any("change the rule critical-overdue in the policy file" in x for x in alert.what_to_do)
-    assert any("suppressing it in Inspector does not excuse" in x for x in alert.what_to_do)
+    waive = "lazaretto waive --repository prod/api --rule critical-overdue --expires 30d --reason WHY --approved-by WHO"
+    assert f"To accept it for a while: {waive}" in alert.what_to_do
+    assert "Suppressing it in Inspector does not excuse it here." in alert.what_to_do
     assert alert.what_to_do[-1] == f"All about it: lazaretto image {REF}"
     assert dict(alert.facts)["Open findings"] == "7 CRITICAL, 1 UNKNOWN"
     assert dict(alert.facts)["Running"] == "unknown, treated as running"
@@ -152,39 +158,60 @@ def test_absent_facts_of_a_finding_are_not_shown_as_zero_or_no():
 
 
 def test_what_is_said_of_the_registry_is_what_was_recorded():
-    at = datetime(2026, 3, 1, 11, 30, tzinfo=UTC)
+    untouched = "Nothing has been done to it: it can still be pulled from there."
     for decision in (PENDING, BLOCK, QUARANTINE):
-        nothing = composed(verdict(decision, count=1)).what_to_do
-        assert "In the registry nothing has been done to it: it can still be pulled from there." in nothing
-    done = Enforcement(EffectKind.QUARANTINE, 1, Stage.DONE, at, "archive")
-    lines = composed(verdict(QUARANTINE, count=1), enforcement=done).what_to_do
-    assert "In the registry it was quarantined (archive) at 2026-03-01 11:30:00 UTC." in lines
-    assert not any("can still be pulled" in line for line in lines)
-    begun = msgspec.structs.replace(done, stage=Stage.BEGUN)
-    assert any("not confirmed yet" in x for x in composed(verdict(QUARANTINE), enforcement=begun).what_to_do)
-    assert any("it was quarantined" in x for x in composed(verdict(ALLOW), enforcement=done).what_to_do)
+        assert composed(verdict(decision, count=1)).registry == (untouched,)
+    said = "Quarantined (archive) at 2026-03-01 11:30:00 UTC: it cannot be pulled."
+    done = composed(verdict(QUARANTINE, count=1), registry=[said])
+    assert done.registry == (said,)
+    assert f"To have it pulled all the same: lazaretto release {REF} --reason WHY" in done.what_to_do
+    assert composed(verdict(ALLOW), registry=[said]).registry == (said,)
 
 
 def test_nothing_is_said_of_the_registry_where_the_image_is_gone():
-    lines = composed(verdict(QUARANTINE, count=1), exists=False).what_to_do
-    assert not any("registry" in line for line in lines)
+    assert composed(verdict(QUARANTINE, count=1), exists=False).registry == ()
 
 
 def test_a_rule_about_the_image_is_named_and_a_suppression_is_no_question_there():
     lines = composed(verdict(BLOCK, rule="not-signed")).what_to_do
-    assert any("the rule not-signed in the policy file" in line for line in lines)
-    assert not any("suppressing" in line for line in lines)
+    assert any("lazaretto waive --repository prod/api --rule not-signed" in line for line in lines)
+    assert not any("Suppressing" in line for line in lines)
 
 
 def test_where_suppressions_excuse_nobody_is_told_that_they_do_not():
     lines = composed(verdict(BLOCK, count=1), suppressing_excuses=True).what_to_do
-    assert not any("suppressing" in line for line in lines)
+    assert not any("Suppressing" in line for line in lines)
+
+
+def test_a_single_flaw_is_accepted_by_its_id_and_several_by_the_rule():
+    one, two = (verdict(BLOCK, count=n, vulnerability_ids=("CVE-2024-1", "CVE-2024-2")[:n]) for n in (1, 2))
+    assert any("--cve CVE-2024-1 " in line for line in composed(one).what_to_do)
+    assert not any("--cve" in line for line in composed(two).what_to_do)
+
+
+def test_a_report_of_an_act_says_it_once_and_claims_no_change_of_the_verdict():
+    facts = {"ref": REF, "event": "verdict", "decision": QUARANTINE, "former": QUARANTINE, "now": NOW}
+    short = compose_act_report(said="released (archive)", verdict=verdict(QUARANTINE), **facts)
+    assert (short.title, short.notes) == (f"prod/api@{REF.digest[:19]}: released (archive)", ())
+    assert dict(short.facts)["Decision"] == "QUARANTINE (verdict 1)"
+    long = "failed: " + "x" * 100
+    assert compose_act_report(said=long, **facts).notes == (long,)
+    assert compose_act_report(said=long, registry=(f"{long}.",), **facts).notes == ()
+    held = compose_act_report(said=f"To be quarantined (archive): not done, tried again: {long}", **facts)
+    assert held.title.endswith(": To be quarantined (archive): not done")
+
+
+def test_a_report_of_what_a_person_ordered_does_not_give_the_act_for_the_verdict():
+    facts = {"ref": REF, "event": "verdict", "decision": QUARANTINE, "former": None, "now": NOW}
+    report = compose_act_report(said="quarantined (archive)", verdict=verdict(ALLOW), **facts)
+    assert report.decision is QUARANTINE
+    assert dict(report.facts)["Decision"] == "ALLOW (verdict 1)"
 
 
 def test_built_in_reasons_name_no_rule_to_change():
     lines = composed(verdict(PENDING, rule="unscanned")).what_to_do
     assert lines[0].startswith("No scan has come")
-    assert not any("policy file" in line for line in lines)
+    assert not any("lazaretto waive" in line for line in lines)
 
 
 def test_an_image_that_was_never_listed_has_no_count_of_findings():

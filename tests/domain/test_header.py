@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import msgspec
 import pytest
 
+from chalicelib.domain.conclusion import conclude, corrected
 from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.effect import LOST_AFTER, Effect, EffectKind, Enforcement, Stage
+from chalicelib.domain.effect import LOST_AFTER, Effect, EffectKind, Order
 from chalicelib.domain.finding import FindingStatus, Severity
-from chalicelib.domain.header import Rules, archive_wanted, conclude, corrected, in_sketch, is_freed
-from chalicelib.domain.image import InUse, InUseState, Kind, Scan, ScanState, StorageStatus
+from chalicelib.domain.header import Rules, in_sketch
+from chalicelib.domain.image import Kind, Scan, ScanState
 from chalicelib.domain.policy import parse_policy
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.verdict import Decision, Standing
 from tests.fakes.images import finding, image, ref
 from tests.fakes.queries import NOW
 
@@ -104,8 +104,47 @@ def test_an_artifact_has_no_verdict_even_if_it_was_taken_for_an_image():
 
 
 def test_an_index_takes_the_worst_of_its_children():
-    header = conclude(new(kind=Kind.INDEX), document(), rules(), NOW, children=[Decision.ALLOW, Decision.BLOCK])
+    header = conclude(
+        new(kind=Kind.INDEX), document(), rules(), NOW, children=[Standing(Decision.ALLOW), Standing(Decision.BLOCK)]
+    )
     assert header.decision is Decision.BLOCK
+
+
+def test_what_its_images_get_worse_by_makes_another_verdict_of_an_index_and_no_alert():
+    def judged(header, *children):
+        return conclude(header, document(), rules(), NOW, children=children)
+
+    first = judged(new(kind=Kind.INDEX), Standing(Decision.BLOCK, 1))
+    assert [e.key for e in first.todo] == ["ALERT#1"]
+    worse = judged(first, Standing(Decision.BLOCK, 3))
+    assert worse.verdict.worse_than(first.verdict)
+    assert (worse.verdict.number, worse.todo) == (2, first.todo)
+    stronger = judged(worse, Standing(Decision.QUARANTINE, 3))
+    assert [e.key for e in stronger.todo if e.kind is EffectKind.ALERT] == ["ALERT#1", "ALERT#3"]
+
+
+def test_a_release_of_an_index_ends_when_its_images_get_worse_than_they_were_when_it_was_released():
+    released = Order(EffectKind.RELEASE, "oncall", "needed", NOW, Standing(Decision.QUARANTINE, 2))
+    header = new(kind=Kind.INDEX, order=released)
+
+    def order(*children):
+        return conclude(header, document(), rules(), NOW, children=children).order
+
+    assert order(Standing(Decision.QUARANTINE, 2)) == released
+    assert order(Standing(Decision.QUARANTINE, 1), Standing(Decision.BLOCK, 1)) == released
+    assert order(Standing(Decision.QUARANTINE, 2), Standing(Decision.QUARANTINE, 1)) is None
+    assert order(Standing(Decision.QUARANTINE, 1, 1)) is None
+
+
+@pytest.mark.parametrize(
+    ("decision", "standing"),
+    [("quarantine", (2, 1)), ("block", (2, 1)), ("warn", (0, 0))],
+)
+def test_its_indexes_hear_how_bad_an_image_is_where_its_doors_are_closed(decision, standing):
+    policy = rules(rules=[{**BLOCK_CRITICAL, "decision": decision}])
+    header = conclude(new(), document(finding(1, CRITICAL, kev=True), finding(2, CRITICAL)), policy, NOW)
+    assert header.standing == Standing(Decision(decision.upper()), *standing)
+    assert new().standing == Standing(Decision.PENDING)
 
 
 def test_kev_that_a_rule_asks_for_is_refreshed_daily_and_a_write_in_between_does_not_put_it_off():
@@ -120,44 +159,3 @@ def test_kev_that_a_rule_asks_for_is_refreshed_daily_and_a_write_in_between_does
 # ---- whether closings may be believed
 
 QUARANTINE = {"mode": "enforce", "quarantine": {"when_running": "proceed"}}
-
-
-def test_an_archive_is_wanted_of_a_quarantined_image_where_the_policy_lets_us_act():
-    bad = image(1, Decision.QUARANTINE)
-    assert archive_wanted(bad, rules(**QUARANTINE).policy)
-    for policy in (
-        {},
-        {**QUARANTINE, "mode": "observe"},
-        {**QUARANTINE, "quarantine": {"when_running": "proceed", "method": "untag"}},
-        {**QUARANTINE, "exempt": {"repository": ["team/*"]}},
-    ):
-        assert not archive_wanted(bad, rules(**policy).policy)
-    assert not archive_wanted(image(1, Decision.BLOCK), rules(**QUARANTINE).policy)
-
-
-@pytest.mark.parametrize(
-    ("state", "wanted"), [(InUseState.YES, False), (InUseState.UNKNOWN, False), (InUseState.NO, True)]
-)
-def test_an_archive_that_waits_for_the_image_to_stop_is_not_wanted_yet(state, wanted):
-    running = image(1, Decision.QUARANTINE, in_use=InUse(state))
-    assert archive_wanted(running, rules(mode="enforce").policy) is wanted
-
-
-@pytest.mark.parametrize("stage", list(Stage))
-def test_an_archive_begun_or_done_holds_whatever_is_wanted_now(stage):
-    acted = image(1, Decision.ALLOW, enforcement=Enforcement(EffectKind.QUARANTINE, 1, stage, NOW))
-    assert archive_wanted(acted, rules().policy)
-    released = msgspec.structs.replace(acted, enforcement=Enforcement(EffectKind.RELEASE, 2, stage, NOW))
-    assert not archive_wanted(released, rules().policy)
-    assert archive_wanted(msgspec.structs.replace(released, storage=StorageStatus.ACTIVATING), rules().policy)
-
-
-def test_an_image_is_freed_when_no_archive_is_wanted_any_more():
-    bad, good = image(1, Decision.QUARANTINE), image(1, Decision.ALLOW)
-    acting, observing = rules(**QUARANTINE).policy, rules().policy
-    assert is_freed(bad, good, acting)
-    assert not is_freed(bad, bad, acting)
-    assert not is_freed(good, good, acting)
-    assert not is_freed(bad, bad, observing)
-    assert is_freed(bad, msgspec.structs.replace(bad, policy_version=4), observing)
-    assert not is_freed(bad, msgspec.structs.replace(good, kind=Kind.INDEX), acting)

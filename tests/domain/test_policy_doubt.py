@@ -73,9 +73,9 @@ def test_an_exclusion_of_nothing_is_named() -> None:
     assert "excludes nothing" in about({"repository": ["!"]})["rules[0].match.repository"]
 
 
-def test_settings_that_let_through_or_do_nothing_yet_are_named() -> None:
-    said = doubts(mode="enforce", stale={"decision": "allow"}, unscanned={"then": "warn"})
-    assert set(said) == {"mode", "stale.decision", "unscanned.then"}
+def test_settings_that_let_through_are_named() -> None:
+    said = doubts(stale={"decision": "allow"}, unscanned={"then": "warn"})
+    assert set(said) == {"stale.decision", "unscanned.then"}
     assert said["stale.decision"] == "a lapsed scan will pass as clean"
 
 
@@ -87,3 +87,12 @@ POINTS = st.integers(0, 20).map(lambda n: n / 2)
 def test_a_score_is_doubted_exactly_when_no_score_passes(test: dict[str, float]) -> None:
     passes = any(holds(ScoreTest(**test))(n / 4) for n in range(41))
     assert ("rules[0].match.score" in about({"score": test})) is not passes
+
+
+def test_what_enforcement_may_surprise_with_is_named() -> None:
+    assert set(doubts(mode="enforce", quarantine={"when_running": "proceed"})) == {"quarantine.when_running"}
+    assert doubts(mode="observe", quarantine={"when_running": "proceed"}) == {}
+    assert set(doubts(quarantine={"method": "untag"})) == {"quarantine.method"}
+    rule = {"id": "r", "match": {"repository": ["*"]}, "decision": "block", "enforce": "repository-policy"}
+    assert set(doubts(mode="enforce", rules=[rule])) == {"rules[0].enforce"}
+    assert doubts(mode="enforce") == {}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.domain.finding import Package
-from chalicelib.exports.package_url import package_url
+from chalicelib.exports.package_url import package_name, package_url
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,23 @@ def test_a_package_of_a_known_kind_has_its_url(package: Package, platform: str |
 )
 def test_a_package_that_is_not_certain_has_none(package: Package, platform: str | None) -> None:
     assert package_url(package, platform) is None
+
+
+@pytest.mark.parametrize(
+    ("purl", "name"),
+    [
+        ("pkg:deb/debian/libssl3@3.0.13-1?arch=amd64", "libssl3"),
+        ("pkg:deb/ubuntu/g%2B%2B@1:2.0-1", "g++"),
+        ("pkg:maven/org.example/lib@1.0", "org.example:lib"),
+        ("pkg:npm/%40scope/name@1.0.0", "@scope/name"),
+        ("pkg:npm/left-pad", "left-pad"),
+        ("pkg:golang/golang.org/x/net@v0.1.0", "golang.org/x/net"),
+        ("pkg:oci/api@sha256%3Aaaaa", None),
+        ("pkg:docker/acme/api", None),
+        ("libfoo", None),
+        ("", None),
+        ("pkg:", None),
+    ],
+)
+def test_the_name_of_a_purl_is_the_one_that_findings_have(purl: str, name: str | None) -> None:
+    assert package_name(purl) == name

@@ -17,6 +17,9 @@ from chalicelib.local.aws import ACCOUNT
 from chalicelib.local.stack import REGION
 
 TEMPLATE = json.loads((Path(__file__).parents[2] / ".chalice/resources.json").read_text())
+ANY = "*"
+"""The resource of a call that knows none."""
+PERMISSION = {"ListImageReferrers": "BatchGetImage"}
 IN_TRANSACTIONS = {
     "Put": "PutItem",
     "Update": "UpdateItem",
@@ -78,18 +81,75 @@ def needed(
             yield operation, arn("sqs", region, params["QueueUrl"].rpartition("/")[2]), ()
         case "sns":
             yield operation, params["TopicArn"], ()
-        case "ecr" | "ecr-public":
-            place = region if service == "ecr" else ""
-            owner = params.get("registryId", ACCOUNT) if service == "ecr" else ACCOUNT
-            yield operation, f"arn:aws:{service}:{place}:{owner}:repository/{params['repositoryName']}", ()
+        case "ecr":
+            yield from needed_of_ecr(operation, params, region)
+        case "ecr-public":
+            yield operation, f"arn:aws:ecr-public::{ACCOUNT}:repository/{params['repositoryName']}", ()
         case "secretsmanager":
             yield operation, params["SecretId"], ()
         case "ssm":
             yield operation, params["Name"], ()
-        case "inspector2":
-            yield operation, "*", ()
+        case "sts":
+            assert operation == "GetCallerIdentity", "the one call that needs no permission"
+        case "inspector2" | "eks" | "ec2":
+            yield operation, ANY, ()
+        case "ecs":
+            for resource in of_ecs(operation, params):
+                yield operation, resource, ()
+        case "events" | "scheduler" | "lambda" | "iam":
+            yield operation, of_the_named(service, operation, params, region), ()
         case _:
             raise AssertionError(f"{service}:{operation}: what permission does that need?")
+
+
+def needed_of_ecr(operation: str, params: dict[str, Any], region: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """ListImageReferrers is no permission: it needs the one for BatchGetImage."""
+    if operation in ("DescribeRegistry", "GetRegistryPolicy"):
+        yield operation, ANY, ()
+        return
+    names = params["repositoryNames"] if operation == "DescribeRepositories" else [params["repositoryName"]]
+    owner = params.get("registryId", ACCOUNT)
+    for name in names:
+        yield PERMISSION.get(operation, operation), f"arn:aws:ecr:{region}:{owner}:repository/{name}", ()
+
+
+def of_ecs(operation: str, params: dict[str, Any]) -> list[str]:
+    """All are asked for by ARN. Of a revision its service is a resource as well. ListTasks knows one, the container
+    instance, and none where it lists by cluster."""
+    match operation:
+        case "DescribeTasks":
+            return list(params["tasks"])
+        case "DescribeServices":
+            return list(params["services"])
+        case "DescribeContainerInstances":
+            return list(params["containerInstances"])
+        case "ListServiceDeployments":
+            return [params["service"]]
+        case "DescribeServiceRevisions":
+            revisions = list(params["serviceRevisionArns"])
+            services = [arn.replace(":service-revision/", ":service/").rpartition("/")[0] for arn in revisions]
+            return [*revisions, *services]
+        case "ListClusters" | "ListTasks" | "ListServices" | "ListTaskDefinitions" | "DescribeTaskDefinition":
+            return [ANY]
+    raise AssertionError(f"ecs:{operation}: what permission does that need?")
+
+
+def of_the_named(service: str, operation: str, params: dict[str, Any], region: str) -> str:
+    match operation:
+        case "ListTargetsByRule":
+            bus = "" if params["EventBusName"] == "default" else f"{params['EventBusName']}/"
+            return arn(service, region, f"rule/{bus}{params['Rule']}")
+        case "GetSchedule":
+            return arn(service, region, f"schedule/{params['GroupName']}/{params['Name']}")
+        case "GetFunction":
+            return arn(service, region, f"function:{params['FunctionName']}:{params['Qualifier']}")
+        case "ListVersionsByFunction":
+            return arn(service, region, f"function:{params['FunctionName']}")
+        case "GetInstanceProfile":
+            return arn(service, "", f"instance-profile/{params['InstanceProfileName']}")
+        case "ListEventBuses" | "ListRuleNamesByTarget" | "ListSchedules" | "ListFunctions":
+            return ANY
+    raise AssertionError(f"{service}:{operation}: what permission does that need?")
 
 
 def needed_of_dynamodb(
@@ -120,11 +180,17 @@ def refused(calls: list[Call], policy: dict[str, Any], cursor_secret: str) -> li
     for slack in {call.slack for call in calls}:
         names = {"SlackSecretArn": slack, "CursorSecret": cursor_secret}
         rendered[slack] = [s for s in (render(s, names) for s in policy["Statement"]) if s]
-    return [call for call in calls if not any(allows(s, call) for s in rendered[call.slack])]
+    return [call for call in calls if not permitted(rendered[call.slack], call)]
 
 
-def allows(statement: dict[str, Any], call: Call) -> bool:
-    assert statement["Effect"] == "Allow"
+def permitted(statements: list[dict[str, Any]], call: Call) -> bool:
+    """A Deny outweighs whatever allows it."""
+    effects = {statement["Effect"] for statement in statements if is_about(statement, call)}
+    assert effects <= {"Allow", "Deny"}
+    return effects == {"Allow"}
+
+
+def is_about(statement: dict[str, Any], call: Call) -> bool:
     return (
         call.action in listed(statement["Action"])
         and any(fnmatchcase(call.resource, pattern) for pattern in listed(statement["Resource"]))
@@ -133,8 +199,9 @@ def allows(statement: dict[str, Any], call: Call) -> bool:
 
 
 def fits(kind: str, test: dict[str, list[str]], call: Call) -> bool:
-    assert (kind, *test) == ("ForAllValues:StringEquals", "dynamodb:LeadingKeys"), "a condition not understood here"
-    return bool(call.keys) and set(call.keys) <= set(test["dynamodb:LeadingKeys"])
+    assert (kind, *test) == ("ForAllValues:StringLike", "dynamodb:LeadingKeys"), "a condition not understood here"
+    keys = test["dynamodb:LeadingKeys"]
+    return bool(call.keys) and all(any(fnmatchcase(key, pattern) for pattern in keys) for key in call.keys)
 
 
 def render(value: Any, names: dict[str, str]) -> Any:
@@ -149,6 +216,7 @@ def render(value: Any, names: dict[str, str]) -> Any:
         case {"Fn::Sub": str(text)}:
             fixed = {
                 "AWS::Partition": "aws",
+                "AWS::URLSuffix": "amazonaws.com",
                 "AWS::Region": REGION,
                 "AWS::AccountId": ACCOUNT,
                 "Table.Arn": arn_of("Table"),

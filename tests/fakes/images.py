@@ -9,6 +9,7 @@ from chalicelib.domain.finding import Ecosystem, Finding, FixAvailable, Package,
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import ImageRef, Repository, Scan, ScanState, Source
 from chalicelib.domain.verdict import Decision, Reason, Verdict
+from chalicelib.services.ports import ActionRecord
 from tests.fakes.queries import NOW, FakeHouse
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"
@@ -68,3 +69,8 @@ def fill(house: FakeHouse) -> None:
         house.queries.add(image(number, list(Decision)[number]), findings)
     public = ref(9, registry="public/acme", region="us-east-1")
     house.queries.add(image(9, Decision.ALLOW, public), [finding(1, Severity.LOW, kev=True, score=None, epss=None)])
+    house.queries.record_action(
+        ActionRecord(ref(3), "ALERT#1", NOW, "ALERT", "system", "worse", NOW - timedelta(hours=1))
+    )
+    changed = ActionRecord(None, "POLICY#2", NOW, "POLICY", "person:oncall", "stricter", NOW, subject="policy")
+    house.queries.record_action(changed)

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from chalicelib.adapters.policy_file import default_policy
+from chalicelib.adapters.audit_log import ActionRow
+from chalicelib.adapters.policy_file import default_policy, read_policy
+from chalicelib.adapters.table_schema import shard_of
 from chalicelib.api.walk import place_of_row
+from chalicelib.domain.action_id import action_id as action_id_of
+from chalicelib.domain.action_id import recorded_at
+from chalicelib.domain.audit_chain import Chain, Head
+from chalicelib.domain.conclusion import count_open
 from chalicelib.domain.document import FindingsDocument
 from chalicelib.domain.finding import Finding, Severity
-from chalicelib.domain.header import Enforcement, Header, Rules, count_open, in_sketch, sketch_of
+from chalicelib.domain.header import Enforcement, Header, Rules, in_sketch, sketch_of
 from chalicelib.domain.image import ImageRef, Repository, ScanState
+from chalicelib.domain.message import Message
+from chalicelib.domain.policy import Policy
 from chalicelib.domain.verdict import Decision
-from chalicelib.services.ports import ActionRecord
+from chalicelib.services.ports import ActionRecord, Denied, PolicyVersion, Stored, TagMove
+from tests.fakes.audit import FakeAudit
+from tests.fakes.registry import FakeRegistry
+from tests.fakes.runtime import FakeRuntime
+from tests.fakes.table import FakeTable
+from tests.fakes.waivers import FakeWaivers
+from tests.fakes.what_ifs import FakeWhatIfs
 
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 
@@ -64,11 +78,6 @@ class Facts(msgspec.Struct, frozen=True):
     kev_at: datetime | None
 
 
-class ActionRow(msgspec.Struct, frozen=True):
-    record: ActionRecord
-    number: int
-
-
 class Snapshot(msgspec.Struct, frozen=True):
     at: datetime
     content: bytes
@@ -88,9 +97,12 @@ class FakeQueries:
         self.texts: dict[str, tuple[Facts, ...]] = {}
         self.tag_rows: dict[Repository, dict[str, TagRow]] = {}
         self.homes: dict[Repository, dict[str, Any]] = {}
-        self.records: dict[ImageRef, tuple[ActionRecord, ...]] = {}
+        self.records: dict[Chain, tuple[ActionRecord, ...]] = {}
+        self.heads: dict[date, dict[Chain, Head]] = {}
+        self.audit = FakeAudit(self.records, self.heads)
         self.snapshot: Snapshot | None = None
         self.read: list[ImageRef] = []
+        self.denied: dict[Repository, Denied] = {}
 
     def add(self, header: Header, findings: Sequence[Finding] = ()) -> Header:
         """Stores an image with its findings; its tags and its repository are known with it."""
@@ -144,6 +156,12 @@ class FakeQueries:
         rows = [_row(h) for h in self.stored.values() if h.exists]
         return sorted(rows, key=place_of_row)
 
+    def rows_of(self, shard: int) -> list[Row]:
+        return [row for row in self.all_rows() if shard_of(row.ref) == shard]
+
+    def read_document(self, ref: ImageRef) -> FindingsDocument:
+        return self.document(ref)
+
     def tags(self, repository: Repository, after: str | None, limit: int) -> Page:
         return _page(sorted(self.tag_rows.get(repository, {}).values(), key=lambda t: t.tag), after, limit)
 
@@ -167,8 +185,31 @@ class FakeQueries:
     def repository(self, repository: Repository) -> RepositoryRow | None:
         return RepositoryRow(repository, self.homes[repository]) if repository in self.homes else None
 
-    def actions(self, ref: ImageRef) -> tuple[ActionRow, ...]:
-        return tuple(ActionRow(record, n) for n, record in enumerate(self.records.get(ref, ()), 1))
+    def actions(self, chain: Chain) -> tuple[ActionRow, ...]:
+        return self.audit.of_chain(chain)
+
+    def find_action(self, action_id: str) -> ActionRecord | None:
+        recorded_at(action_id)
+        found = (r for records in self.records.values() for r in records if action_id_of(r) == action_id)
+        return next(found, None)
+
+    def record_action(self, record: ActionRecord) -> bool:
+        known = self.records.get(record.chain, ())
+        if any((r.effect, r.wanted_at) == (record.effect, record.wanted_at) for r in known):
+            return False
+        self.records[record.chain] = (*known, record)
+        return True
+
+    def read_headers(self, refs: Iterable[ImageRef]) -> dict[ImageRef, Stored]:
+        return {ref: Stored(header, header.revision) for ref, header in self.headers(refs).items()}
+
+    def last_tag_move(self, repository: Repository, tag: str) -> TagMove | None:
+        row = self.tag_rows.get(repository, {}).get(tag)
+        former = row.moves[-2].digest if row and len(row.moves) > 1 else None
+        return TagMove(tag, row.digest, row.moved_at, former, moved=False) if row else None
+
+    def read_denied(self, repository: Repository) -> Denied:
+        return self.denied.get(repository, Denied())
 
     def read_snapshot(self) -> Snapshot | None:
         return self.snapshot
@@ -184,6 +225,18 @@ class FakeRules:
     def current(self) -> Rules:
         return self.rules
 
+    def fresh(self) -> Rules:
+        return self.rules
+
+    def policy_in_force(self) -> tuple[Policy, int]:
+        return self.rules.policy, self.rules.policy_version
+
+    def read_policy(self, version: int) -> PolicyVersion:
+        return PolicyVersion(version, "version: 1\n", NOW, "arn:aws:iam::111122223333:user/oncall")
+
+    def policy_of(self, text: str) -> Policy:
+        return read_policy(text)
+
 
 class FakeClock:
     def __init__(self, at: datetime = NOW) -> None:
@@ -193,13 +246,50 @@ class FakeClock:
         return self.at
 
 
+class FakeOutbox:
+    """`sent`: queue and message, in order."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, Message]] = []
+
+    def send(self, queue: str, message: Message, delay_seconds: float = 0) -> None:
+        self.sent.append((queue, message))
+
+
+class HouseTable(FakeTable):
+    """The writes' side of the same house: what is put is what is read."""
+
+    def __init__(self, queries: FakeQueries, now: Callable[[], datetime]) -> None:
+        super().__init__(now)
+        self.queries = queries
+        self.headers, self.documents = queries.stored, queries.documents
+
+    def record_action(self, record: ActionRecord) -> bool:
+        return self.queries.record_action(record)
+
+    def read_denied(self, repository: Repository) -> Denied:
+        return self.queries.read_denied(repository)
+
+    def put_snapshot(self, content: bytes, at: datetime) -> None:
+        self.queries.put_snapshot(content, at)
+
+    def last_tag_move(self, repository: Repository, tag: str) -> TagMove | None:
+        return self.queries.last_tag_move(repository, tag)
+
+
 class FakeHouse:
     def __init__(self, queries: Any = None) -> None:
         self.queries = queries or FakeQueries()
-        self.table = self.queries
-        self.rules = FakeRules()
         self.clock = FakeClock()
+        self.settle = timedelta(seconds=60)
+        self.table: Any = self.queries if queries else HouseTable(self.queries, self.clock.now)
+        self.runtime = FakeRuntime(self.clock.now)
+        self.registry = FakeRegistry()
+        self.rules = FakeRules()
         self.cursor_secrets: tuple[str, ...] = ("first-secret",)
+        self.waivers = FakeWaivers()
+        self.outbox = FakeOutbox()
+        self.what_ifs = FakeWhatIfs(self.clock.now)
 
 
 def _page(rows: Sequence[Any], after: str | None, limit: int) -> Page:

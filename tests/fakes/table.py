@@ -7,19 +7,22 @@ over both (`tests/adapters/test_findings_table.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 import msgspec
 
 from chalicelib.adapters.packing import stored_form
 from chalicelib.adapters.table_schema import shard_of
 from chalicelib.adapters.tag_moves import Move, points_at, tag_move, with_move
+from chalicelib.domain.action_kind import ACTION_KINDS
+from chalicelib.domain.audit_chain import Chain, Head, chain_name
 from chalicelib.domain.document import FindingsDocument
 from chalicelib.domain.finding import Finding
+from chalicelib.domain.fuse import Fuse
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports import ActionRecord, FanOut, Stored, TagMove
+from chalicelib.services.ports import ActionRecord, Denied, FanOut, Stored, TagMove
 
 
 class FakeTable:
@@ -33,7 +36,10 @@ class FakeTable:
         self.kev: dict[str, tuple[bool | None, datetime]] = {}
         self.moves: dict[tuple[Repository, str], tuple[Move, ...]] = {}
         self.repositories: dict[Repository, dict[str, object]] = {}
-        self.actions: dict[ImageRef, list[ActionRecord]] = {}
+        self.actions: dict[Chain, list[ActionRecord]] = {}
+        self.heads: dict[date, dict[Chain, Head]] = {}
+        self.fuse = Fuse()
+        self.denied: dict[Repository, Denied] = {}
         self.versions = (0, 0)
         self.fan_out: FanOut | None = None
         self.snapshot: tuple[datetime, bytes] | None = None
@@ -103,6 +109,10 @@ class FakeTable:
     def read_tag(self, repository: Repository, tag: str) -> str | None:
         return points_at(self.moves.get((repository, tag), ()))
 
+    def last_tag_move(self, repository: Repository, tag: str) -> TagMove | None:
+        moves = self.moves.get((repository, tag), ())
+        return tag_move(tag, moves, moved=False) if moves else None
+
     def keep_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
         stored = self.repositories.setdefault(repository, {})
         for name, value in facts.items():
@@ -113,15 +123,46 @@ class FakeTable:
                 stored[name] = value
 
     def record_action(self, record: ActionRecord) -> bool:
-        if self.action_at(record.ref, record.effect, record.wanted_at) is not None:
+        chain_name(record.chain)
+        assert record.kind in ACTION_KINDS, f"{record.kind} is no kind that the audit log can be asked for"
+        if self.action_at(record.chain, record.effect, record.wanted_at) is not None:
             return False
         self._count("record_action")
-        self.actions.setdefault(record.ref, []).append(record)
+        self.actions.setdefault(record.chain, []).append(record)
         return True
 
-    def action_at(self, ref: ImageRef, effect: str, wanted_at: datetime) -> datetime | None:
-        found = (r.at for r in self.actions.get(ref, ()) if (r.effect, r.wanted_at) == (effect, wanted_at))
+    def action_at(self, chain: Chain, effect: str, wanted_at: datetime) -> datetime | None:
+        found = (r.at for r in self.actions.get(chain, ()) if (r.effect, r.wanted_at) == (effect, wanted_at))
         return next(found, None)
+
+    def copy_heads(self, day: date, heads: Mapping[Chain, Head]) -> None:
+        kept = self.heads.setdefault(day, {})
+        risen = {c: h for c, h in heads.items() if c not in kept or h.count > kept[c].count}
+        if risen:
+            self._count("copy_heads")
+            kept.update(risen)
+
+    def read_fuse(self) -> Fuse:
+        return self.fuse
+
+    def change_fuse(self, change: Callable[[Fuse], Fuse]) -> Fuse:
+        after = change(self.fuse)
+        if after != self.fuse:
+            self._count("change_fuse")
+        self.fuse = after
+        return after
+
+    def read_denied(self, repository: Repository) -> Denied:
+        return self.denied.get(repository, Denied())
+
+    def change_denied(self, repository: Repository, change: Callable[[Denied], Denied]) -> Denied:
+        before = self.read_denied(repository)
+        after = change(before)
+        if after != before:
+            self._count("change_denied")
+            self.repositories.setdefault(repository, {})
+            self.denied[repository] = after
+        return after
 
     def put_snapshot(self, content: bytes, at: datetime) -> None:
         if self.snapshot is None or self.snapshot[0] < at:

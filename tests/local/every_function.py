@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import urllib.parse
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,24 +36,22 @@ from tests.fakes.iam import Recorder
 
 ROOT = Path(__file__).parents[2]
 SAMPLES_ACCOUNT = "111122223333"
-PATIENCE_SECONDS = 30
-
-
-class ShiftedClock:
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+PATIENCE_SECONDS = 60
+HURRY_SECONDS = 0.05
+IDLE = timedelta(seconds=1)
+GOOD = (200, 201, 202)
+LEAST = {"/v1/audit/verify": {"repository", "digest"}, "/v1/pull-failure": {"text"}}
+"""What a route needs, where that is not what it requires and the digest."""
 
 
 class Played:
-    """One local stack on which every function does all it can. Each public step ends with empty queues."""
+    """One local stack on which every function does all it can. Each public step ends with empty queues. What it does to
+    images, and people may ask for, is `every_act.py`'s business."""
 
     def __init__(self, stack: Stack) -> None:
-        self.stack, self.house, self.clock = stack, stack.house, ShiftedClock()
+        self.stack, self.house, self.clock = stack, stack.house, stack.clock
         self.recorder = Recorder(self.forget)
-        self.house.clock = self.clock
+        self.asked: set[tuple[str, str]] = set()
         session = boto3.Session(region_name=REGION)
         secrets = session.client("secretsmanager")
         webhook = f"{stack.aws.url}{PATH}"
@@ -66,7 +64,7 @@ class Played:
         self.house.sessions.session.events.register("before-parameter-build", self.recorder.hear)
         handlers = {name: self.recorder.under(name, handler) for name, handler in stack.app.handler_map.items()}
         app: Any = SimpleNamespace(event_sources=stack.app.event_sources, handler_map=handlers)
-        self.pump = QueuePump(app, stack.aws.queues, metrics.clear_metrics)
+        self.pump = QueuePump(app, stack.aws.queues, metrics.clear_metrics, stack.aws.let_time_pass)
 
     def tell_by(self, reference: str) -> None:
         self.recorder.slack = reference
@@ -80,7 +78,17 @@ class Played:
                 vars(self.house).pop(name, None)
 
     def settle(self) -> None:
-        assert self.pump.drain(PATIENCE_SECONDS)
+        """Until nothing is on its way any more; what is to be done later is not waited for in real time."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while self.pump.waiting():
+            assert time.monotonic() < end
+            if not self.pump.turn():
+                self.clock.move(IDLE)
+                time.sleep(HURRY_SECONDS / 2)
+
+    def run_clock(self) -> None:
+        self.recorder.under("clock", self.stack.run_clock)()
+        self.settle()
 
     def fill_the_registry(self) -> None:
         """Pushes, an index, both scanners, failures, a moved tag, news; then one sample of every trigger."""
@@ -97,7 +105,7 @@ class Played:
         """News of an image that was looked at and of one nobody ever looked at; an image is deleted."""
         image = self.image("base/python")
         unknown = ImageRef(ACCOUNT, REGION, "base/python", f"sha256:{'9' * 64}")
-        now = datetime.now(UTC)
+        now = self.clock.now()
         row = enhanced_finding(image, EXPAT, ("3.13",), now, now)
         with self.stack.aws.lock:
             inspector_of(REGION).hold(image.arn, row)
@@ -120,8 +128,7 @@ class Played:
         self.house.rules.fresh()
         self.house.outbox.send("sweeps", Snapshot())
         for _ in range(2):
-            self.recorder.under("clock", self.stack.run_clock)()
-            self.settle()
+            self.run_clock()
 
     def lose_an_alert(self) -> None:
         """Its worker died: another takes over, too early at first."""
@@ -131,8 +138,8 @@ class Played:
         self.house.table.put_header(msgspec.structs.replace(stored.header, todo=(lost,)))
         self.house.outbox.send("actions", Act(stored.header.ref, lost.key, attempt=1))
         assert self.pump.turn()
-        self.clock.ahead = 2 * CLAIM
-        self.until_told(stored.header.ref)
+        self.clock.move(2 * CLAIM)
+        self.settle()
 
     def let_days_pass(self) -> None:
         """What is due comes due, an alert that never was sent among it; what was known of KEV is too old."""
@@ -140,36 +147,42 @@ class Played:
         unsent = Effect(EffectKind.ALERT, 100, self.clock.now(), Decision.BLOCK, None)
         due = self.clock.now() + timedelta(hours=1)
         self.house.table.put_header(msgspec.structs.replace(stored.header, todo=(unsent,), due_at=due))
-        self.clock.ahead += timedelta(days=2)
-        self.recorder.under("clock", self.stack.run_clock)()
-        self.until_told(stored.header.ref)
+        self.clock.move(timedelta(days=2))
+        self.run_clock()
 
-    def until_told(self, ref: ImageRef) -> None:
-        """Not until all is done: the local AWS does not live in the days to come, and is asked again and again."""
-        end = time.monotonic() + PATIENCE_SECONDS
-        while self.stack.headers([ref])[ref].header.todo:
-            assert time.monotonic() < end
-            if not self.pump.turn():
-                time.sleep(0.05)
-
-    def ask_everything(self) -> None:
-        """Each route by what it needs, and by all that fits, when the last snapshot is old."""
-        self.clock.ahead += 2 * FRESH_FOR
+    def ask_everything(self, job_id: str) -> None:
+        """Each route that only answers: by what it needs, and by all that fits, when the last snapshot is old. The
+        others have been asked by then. `job_id`: of a what-if."""
+        self.clock.move(2 * FRESH_FOR)
         image = self.image("team/checkout")
-        values = {"repository": image.repository, "digest": image.digest, "limit": "1", "id": CURL.id}
+        values = {"repository": image.repository, "digest": image.digest, "limit": "1"}
+        values["text"] = f"CannotPullContainerError: {image}: not found"
         for path, methods in document()["paths"].items():
+            if "get" not in methods:
+                continue
             taken = {
                 p["name"]: p.get("required", False) for p in methods["get"].get("parameters", ()) if p["in"] == "query"
             }
+            given = {**values, "id": job_id} if path.endswith("/what-if") else values
             needed = {name for name, required in taken.items() if required}
-            for names in (needed | {"digest"} & taken.keys() if needed else needed, taken.keys()):
-                query = urllib.parse.urlencode({name: values[name] for name in values if name in names})
-                self.recorder.under("api_handler", self.get)(f"{path.format(**values)}?{query}")
+            least = LEAST.get(path, needed | {"digest"} & taken.keys() if needed else needed)
+            for names in (least, taken.keys()):
+                query = urllib.parse.urlencode({name: given[name] for name in given if name in names})
+                self.ask("GET", f"{path.format(id=CURL.id)}?{query}", path=path)
+        routes = {(method.upper(), path) for path, methods in document()["paths"].items() for method in methods}
+        assert routes == self.asked, "routes that nobody asked"
 
-    def get(self, url: str) -> None:
+    def ask(self, method: str, url: str, body: Any = None, path: str = "") -> Any:
+        """What the API answers. `path`: the route, where the URL alone does not tell it."""
+        self.asked.add((method, path or url.partition("?")[0]))
+        return self.recorder.under("api_handler", self._answer)(method, url, body)
+
+    def _answer(self, method: str, url: str, body: Any) -> Any:
+        given = {} if body is None else {"headers": {"Content-Type": "application/json"}, "body": json.dumps(body)}
         with Client(self.stack.app) as client:
-            answer = client.http.get(url)
-        assert answer.status_code == 200, (url, answer.body)
+            answer = client.http.request(method, url, **given)
+        assert answer.status_code in GOOD, (url, answer.body)
+        return answer.json_body
 
     def image(self, repository: str) -> ImageRef:
         return next(ref for ref in self.demo.refs if ref.repository == repository)

@@ -6,13 +6,15 @@ import hashlib
 import json
 import urllib.error
 import urllib.request
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.local import demo_registry
-from chalicelib.local.ecr import ecr_of
+from chalicelib.local.ecr import LocalEcr, ecr_of
 from chalicelib.local.inspector import inspector_of
 from chalicelib.parsers.events import parse_event
 from tests.local import samples
@@ -31,6 +33,7 @@ def running():
 @pytest.fixture
 def aws(running):
     ecr_of(IMAGE.home).repositories.clear()
+    LocalEcr.restoring.clear()
     inspector = inspector_of(samples.REGION)
     inspector.coverage.clear()
     inspector._of_image.clear()
@@ -159,6 +162,119 @@ def test_an_archived_image_is_hidden_and_cannot_be_pulled(aws):
     assert pulled["failures"][0]["failureCode"] == "ImageNotFound"
     ecr.update_image_storage_class(**named, targetStorageClass="STANDARD")
     assert [parse_event(e).target_storage_class for e in heard(aws)] == ["ARCHIVE", "STANDARD"]
+
+
+@pytest.fixture
+def slow(aws, monkeypatch):
+    """A restore takes nine minutes by the clock."""
+    monkeypatch.setattr(LocalEcr, "restore_takes", timedelta(minutes=9))
+    yield aws
+    aws.clock.ahead = timedelta()
+
+
+def stored(image, target):
+    named = {"repositoryName": image.repository, "imageId": {"imageDigest": image.digest}}
+    return boto3.client("ecr").update_image_storage_class(**named, targetStorageClass=target)["imageStatus"]
+
+
+def pulled(image):
+    ids = [{"imageDigest": image.digest}]
+    return bool(boto3.client("ecr").batch_get_image(repositoryName=image.repository, imageIds=ids)["images"])
+
+
+def pass_minutes(aws, minutes):
+    aws.clock.move(timedelta(minutes=minutes))
+    aws.let_time_pass()
+
+
+def test_a_restore_takes_its_time_and_is_told_when_it_is_over(slow):
+    held = samples.hold(IMAGE)
+    stored(IMAGE, "ARCHIVE")
+    assert stored(IMAGE, "STANDARD") == "ACTIVATING"
+    pass_minutes(slow, 8)
+    assert (held.status, pulled(IMAGE)) == ("ACTIVATING", False)
+    pass_minutes(slow, 2)
+    assert (held.status, pulled(IMAGE)) == ("ACTIVE", True)
+    *_, event = heard(slow)
+    assert parse_event(event).target_storage_class == "STANDARD"
+    assert datetime.fromisoformat(event["time"]) == held.activated_at.replace(microsecond=0)
+    pass_minutes(slow, 60)
+    assert len(heard(slow)) == 2
+
+
+def test_what_is_so_already_or_is_being_restored_is_not_supported(slow):
+    samples.hold(IMAGE)
+    for done, refused in (("", "STANDARD"), ("ARCHIVE", "ARCHIVE"), ("STANDARD", "STANDARD"), ("", "ARCHIVE")):
+        if done:
+            stored(IMAGE, done)
+        with pytest.raises(ClientError, match="ImageStorageClassUpdateNotSupportedException"):
+            stored(IMAGE, refused)
+
+
+@pytest.mark.parametrize("restoring", [False, True])
+def test_a_push_takes_an_image_out_of_the_archive_at_once(slow, restoring):
+    held, ecr = samples.hold(IMAGE, "1.0.0"), boto3.client("ecr")
+    stored(IMAGE, "ARCHIVE")
+    if restoring:
+        stored(IMAGE, "STANDARD")
+    ecr.put_image(repositoryName=IMAGE.repository, imageManifest=held.image_manifest, imageTag="1.0.0")
+    assert (held.status, pulled(IMAGE)) == ("ACTIVE", True)
+    assert [e["detail"]["action-type"] for e in heard(slow)] == ["UPDATE_STORAGE_CLASS", "PUSH"]
+    pass_minutes(slow, 20)
+    assert len(heard(slow)) == 2
+
+
+def test_inspector_closes_the_findings_of_an_archived_image_and_finds_them_again_after_it(slow):
+    samples.scanned(IMAGE, samples.row(IMAGE, 1), samples.row(IMAGE, 2, status="SUPPRESSED"))
+    inspector = inspector_of(IMAGE.region)
+
+    def known():
+        return sorted(row["status"] for row in inspector.rows_of(IMAGE.arn)), inspector.coverage[IMAGE.arn][
+            "scanStatus"
+        ]
+
+    stored(IMAGE, "ARCHIVE")
+    assert known() == (["CLOSED", "SUPPRESSED"], {"statusCode": "INACTIVE", "reason": "IMAGE_ARCHIVED"})
+    assert [e["detail"]["status"] for e in heard(slow, FINDINGS)] == ["CLOSED"]
+    stored(IMAGE, "STANDARD")
+    assert known()[0] == ["CLOSED", "SUPPRESSED"]
+    pass_minutes(slow, 10)
+    assert known() == (["ACTIVE", "SUPPRESSED"], {"statusCode": "ACTIVE", "reason": "SUCCESSFUL"})
+    assert [e["detail"]["status"] for e in heard(slow, FINDINGS)] == ["CLOSED", "ACTIVE"]
+    kinds = [e["detail-type"] for e in heard(slow)]
+    assert kinds == ["ECR Image Action", "Inspector2 Coverage"] * 2
+
+
+def test_an_image_that_inspector_had_stopped_scanning_before_is_not_scanned_after_its_restore(slow):
+    samples.scanned(IMAGE, code="INACTIVE", reason="UNSUPPORTED_OS")
+    inspector = inspector_of(IMAGE.region)
+    stored(IMAGE, "ARCHIVE"), stored(IMAGE, "STANDARD")
+    pass_minutes(slow, 10)
+    assert inspector.coverage[IMAGE.arn]["scanStatus"]["reason"] == "UNSUPPORTED_OS"
+
+
+def test_basic_scanning_has_nothing_of_an_archived_image_and_scans_it_anew_after_it(slow):
+    held, ecr = samples.hold(IMAGE), boto3.client("ecr")
+    held.basic_scan = demo_registry.basic_scan((demo_registry.CURL,), samples.SCANNED)
+    asked = {"repositoryName": IMAGE.repository, "imageId": {"imageDigest": IMAGE.digest}}
+    stored(IMAGE, "ARCHIVE")
+    answer = ecr.describe_image_scan_findings(**asked)
+    assert (answer["imageScanStatus"]["status"], answer["imageScanFindings"]) == ("IMAGE_ARCHIVED", {})
+    stored(IMAGE, "STANDARD")
+    pass_minutes(slow, 10)
+    answer = ecr.describe_image_scan_findings(**asked)
+    assert len(answer["imageScanFindings"]["findings"]) == 1
+    assert answer["imageScanFindings"]["imageScanCompletedAt"] > samples.SCANNED
+    assert heard(slow)[-1]["detail-type"] == "ECR Image Scan"
+
+
+def test_every_answer_has_the_time_of_the_clock(aws):
+    aws.clock.ahead = timedelta(days=2)
+    try:
+        headers = boto3.client("ecr").describe_repositories()["ResponseMetadata"]["HTTPHeaders"]
+        assert abs(parsedate_to_datetime(headers["date"]) - aws.clock.now()) < timedelta(minutes=1)
+    finally:
+        aws.clock.ahead = timedelta()
 
 
 def test_image_ids_cannot_be_paged(aws):

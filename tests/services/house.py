@@ -18,10 +18,15 @@ from tests.services.world import START, World, new_ref
 
 
 class Story(World):
-    """`image` was pushed and scanned with finding 1 open an hour ago, listed and settled, unless `known` is False."""
+    """`image` was pushed and scanned with finding 1 open an hour ago, listed and settled, unless `known` is False.
 
-    def __init__(self, *, known: bool = True, source: Source = Source.ENHANCED) -> None:
+    `mode` of the policy: `observe` for stories about what is known, which an archive would change.
+    """
+
+    def __init__(self, *, known: bool = True, source: Source = Source.ENHANCED, mode: str = "enforce") -> None:
         super().__init__(FakeTable)
+        if mode != "enforce":
+            self.change_policy(mode=mode)
         self.ref = new_ref()
         self.one: Image = self.add(self.ref)
         self.one.change(scanner=source)

@@ -9,6 +9,7 @@ import pytest
 
 from chalicelib.adapters.table_schema import shard_of
 from chalicelib.domain.document import FindingsDocument
+from chalicelib.domain.effect import EffectKind
 from chalicelib.domain.finding import FindingStatus, Severity
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import Scan, ScanState, Source
@@ -77,7 +78,7 @@ def test_an_update_its_reversal_and_the_update_again_delivered_third_before_seco
 
 
 def test_an_update_back_to_what_is_stored_delivered_before_the_update_is_mended_by_the_later_look():
-    story = Story()
+    story = Story(mode="observe")
     change = story.one.flaw(1, severity=CRITICAL)
     back = story.after(1).one.flaw(1, severity=HIGH)
     story.receive(back)
@@ -200,7 +201,7 @@ def test_a_stale_listing_that_finds_nothing_new_is_looked_at_again():
 
 def test_two_states_with_one_updated_at_end_as_the_listing_says():
     for order in (0, 1):
-        story = Story()
+        story = Story(mode="observe")
         events = [story.one.flaw(1, severity=CRITICAL), story.one.flaw(1, severity=MEDIUM)]
         for event in events if order else reversed(events):
             story.receive(event)
@@ -547,22 +548,36 @@ def test_whoever_loses_every_race_puts_its_message_back(monkeypatch):
 def test_effects_still_to_be_done_are_carried_over_by_every_write():
     story = Story()
     story.receive(story.one.flaw(2, severity=CRITICAL))
-    (alert,) = story.head.todo
+    quarantine, alert = todo = story.head.todo
     story.receive(Look(story.ref, story.moment), story.one.action("PUSH", tag="v9"), Decide(story.ref, "tag"))
-    assert story.head.todo == (alert,)
-    assert len(story.sent(Act)) == 1
+    assert story.head.todo == todo
+    assert [act.effect for act in story.sent(Act)] == [quarantine.key, alert.key]
 
 
 def test_no_archive_wanted_any_more_is_followed_by_a_look_at_what_was_not_believed():
     story = Story()
     story.receive(story.one.flaw(1, severity=CRITICAL))
+    story.after(61).receive(story.one.close(1))
+    assert (story.status, story.head.decision) == ({1: "OPEN"}, Decision.QUARANTINE)
+    story.change_policy(mode="observe")
+    story.drain()
+    assert (story.status, story.head.decision) == ({1: "RESOLVED"}, Decision.ALLOW)
+    assert story.acts.calls == []
+
+
+def test_what_an_exempt_repository_gives_back_is_judged_by_its_next_scan():
+    story = Story()
+    story.receive(story.one.flaw(1, severity=CRITICAL))
     story.drain()
     story.after(600).one.close(1)
-    story.after(61)
     story.receive(story.one.covered())
     story.drain()
     assert (story.status, story.head.decision) == ({1: "OPEN"}, Decision.QUARANTINE)
-    story.change_policy(mode="observe")
+    story.change_policy(exempt={"repository": ["*"]})
+    story.drain()
+    assert [call[0] for call in story.acts.calls] == ["archive", "restore"]
+    assert (story.status, story.head.decision) == ({1: "OPEN"}, Decision.QUARANTINE)
+    story.after(600).receive(story.one.scanned())
     story.drain()
     assert (story.status, story.head.decision) == ({1: "RESOLVED"}, Decision.ALLOW)
 
@@ -725,7 +740,9 @@ def test_a_first_fill_tells_nobody_of_single_images_and_what_comes_later_is_news
     story.one.flaw(1, severity=CRITICAL)
     story.after(300)
     story.receive(Look(story.ref, story.moment, quiet=True))
-    assert (story.head.todo, story.head.announced) == ((), Decision.QUARANTINE)
+    (quarantine,) = story.head.todo
+    assert (quarantine.kind, quarantine.quiet) == (EffectKind.QUARANTINE, True)
+    assert story.head.announced is Decision.QUARANTINE
     assert [look.quiet for look in story.sent(Look)] == [False]
 
 
@@ -734,7 +751,8 @@ def test_a_quiet_look_in_one_batch_with_an_event_is_not_quiet():
     story.one.scanned()
     story.one.flaw(1, severity=CRITICAL)
     story.receive(Look(story.ref, story.moment, quiet=True), story.one.scanned())
-    assert len(story.head.todo) == 1
+    assert [effect.kind for effect in story.head.todo] == [EffectKind.QUARANTINE, EffectKind.ALERT]
+    assert not any(effect.quiet for effect in story.head.todo)
 
 
 # ---- messages about nothing known

@@ -3,14 +3,19 @@
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
-from chalicelib.adapters.header_items import row_of
+from chalicelib.adapters.header_items import header_item, row_of
+from chalicelib.adapters.table_schema import STATE_PK
+from chalicelib.domain.effect import EffectKind, Hold
 from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import ImageRef, Scan, ScanState, Source
+from chalicelib.domain.image import ImageRef, Kind, Scan, ScanState, Source
 from chalicelib.domain.message import Decide, Delivery
 from chalicelib.domain.policy import parse_policy
+from chalicelib.services import catch_up_policy as catch_up
 from chalicelib.services.catch_up_policy import catch_up_policy
+from chalicelib.services.ports import PolicyVersion
 from chalicelib.services.receive_batch import receive_batch
 from tests.fakes.table import FakeTable
 
@@ -18,6 +23,11 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROUTE = {"channel": "slack", "min_decision": "warn"}
 ALLOWS = {"version": 1, "notify": [ROUTE]}
 BLOCKS = ALLOWS | {"rules": [{"id": "all", "match": {"repository": "*"}, "decision": "block"}]}
+
+
+def listed(header):
+    """As the index has it."""
+    return STATE_PK in header_item(header)
 
 
 class Told:
@@ -39,7 +49,7 @@ class Place:
         self.settle = timedelta(seconds=60)
         self.sent = []
         self.outbox = SimpleNamespace(send=lambda queue, message, delay=0: self.sent.append((queue, message)))
-        self.queries = SimpleNamespace(all_rows=lambda: (row_of(h) for h in self.table.headers.values()))
+        self.queries = SimpleNamespace(all_rows=lambda: (row_of(h) for h in self.table.headers.values() if listed(h)))
         self.rule(ALLOWS, 0)
         for n in range(images):
             ref = ImageRef("111122223333", "eu-west-1", "team/api", f"sha256:{n:064x}")
@@ -52,7 +62,13 @@ class Place:
     def rule(self, document, version):
         self.table.versions = (version, 0)
         rules = Rules(parse_policy(document, version), policy_version=version)
-        self.rules = SimpleNamespace(current=lambda: rules, fresh=lambda: rules)
+        put = PolicyVersion(version, "version: 1\n", NOW, "somebody")
+        self.rules = SimpleNamespace(
+            current=lambda: rules,
+            fresh=lambda: rules,
+            read_policy=lambda number: msgspec.structs.replace(put, number=number),
+            policy_of=lambda text: rules.policy,
+        )
 
     def deliver(self, *messages):
         assert receive_batch([Delivery(str(n), m) for n, m in enumerate(messages)], self) == {}
@@ -84,6 +100,17 @@ def test_a_new_policy_is_carried_to_all_images_and_announced_once():
     assert "ALLOW: 0 (before: 3)" in slack.alerts[0].notes
 
 
+def test_the_summary_does_not_call_findings_none_that_nobody_has_listed():
+    place, slack = Place(1), Told()
+    ((key, header),) = place.table.headers.items()
+    place.table.headers[key] = msgspec.structs.replace(header, kind=Kind.INDEX)
+    place.rule(BLOCKS, 1)
+    catch_up_policy(place, {"slack": slack})
+    place.deliver(*[m for queue, m in place.sent if queue == "scans"])
+    catch_up_policy(place, {"slack": slack})
+    assert f"BLOCK {header.ref}: open findings not known, or those of its images" in slack.alerts[0].notes
+
+
 def test_a_policy_that_came_with_a_new_bundle_is_carried_to_all_images_once_and_announced_once():
     place, slack = Place(3), Told()
     assert catch_up_policy(place, {"slack": slack}) == 0
@@ -98,6 +125,22 @@ def test_a_policy_that_came_with_a_new_bundle_is_carried_to_all_images_once_and_
         assert catch_up_policy(place, {"slack": slack}) == 0
     assert [a.event for a in slack.alerts] == ["summary"]
     assert "BLOCK: 3 (before: 0)" in slack.alerts[0].notes
+
+
+def test_a_policy_of_a_new_bundle_is_carried_to_many_images_a_part_at_a_time(monkeypatch):
+    monkeypatch.setattr(catch_up, "MOST_AT_ONCE", 2)
+    place, slack = Place(5), Told()
+    catch_up_policy(place, {})
+    place.rule(BLOCKS, 0)
+    asked, left = [], []
+    while not slack.alerts:
+        left.append(catch_up_policy(place, {"slack": slack}))
+        asked.append([m.ref.digest[-1] for queue, m in place.sent if queue == "scans"])
+        place.deliver(*[m for queue, m in place.sent if queue == "scans"])
+        place.sent.clear()
+    assert left == [5, 3, 1, 5, 3, 1, 0]
+    assert asked == [["0", "1"], ["2", "3"], ["4"], ["0", "1"], ["2", "3"], ["4"], []]
+    assert "BLOCK: 5 (before: 0)" in slack.alerts[0].notes
 
 
 def test_what_was_lost_on_the_way_is_asked_for_again():
@@ -131,4 +174,104 @@ def test_an_image_quietly_decided_is_not_announced_again_by_the_next_scan():
     place.sent.clear()
     (header,) = place.table.headers.values()
     place.deliver(Decide(header.ref, "again"))
+    assert not any(queue == "actions" for queue, _ in place.sent)
+
+
+def headers(place):
+    return list(place.table.headers.values())
+
+
+def test_a_verdict_that_stays_keeps_the_policy_that_made_it_and_is_not_announced_again():
+    place, slack = Place(1), Told()
+    place.rule(BLOCKS, 1)
+    catch_up_policy(place, {"slack": slack})
+    place.deliver(place.sent[0][1])
+    place.sent.clear()
+    (first,) = headers(place)
+    place.rule(BLOCKS | {"history_days": 30}, 2)
+    assert catch_up_policy(place, {"slack": slack}) == 1
+    place.deliver(place.sent[0][1])
+    (second,) = headers(place)
+    assert second.policy_version == 2
+    assert second.verdict == first.verdict
+    assert second.verdict.policy_version == 1
+    assert not any(queue == "actions" for queue, _ in place.sent)
+
+
+def test_many_images_are_asked_for_a_part_at_a_time_until_none_lags(monkeypatch):
+    monkeypatch.setattr(catch_up, "MOST_AT_ONCE", 2)
+    place, slack = Place(5), Told()
+    place.rule(BLOCKS, 1)
+    lagging = []
+    while not slack.alerts:
+        lagging.append(catch_up_policy(place, {"slack": slack}))
+        place.deliver(*[m for queue, m in place.sent if queue == "scans"])
+        place.sent.clear()
+    assert lagging == [5, 3, 1, 0]
+    assert "BLOCK: 5 (before: 0)" in slack.alerts[0].notes
+
+
+def test_an_image_we_moved_away_is_decided_too_and_brought_back_where_nothing_holds_it_any_more():
+    """It does not exist where it was, and is still ours to give back."""
+    quarantines = ALLOWS | {"mode": "enforce", "quarantine": {"method": "move", "allow_delete": True}}
+    quarantines |= {"rules": [{"id": "all", "match": {"repository": "*"}, "decision": "quarantine"}]}
+    place, slack = Place(1), Told()
+    place.rule(quarantines, 1)
+    catch_up_policy(place, {"slack": slack})
+    place.deliver(place.sent[0][1])
+    (header,) = headers(place)
+    moved = msgspec.structs.replace(
+        header, exists=False, existence_at=NOW, todo=(), hold=Hold("move", 1, NOW, ("v1",), "lazaretto/quarantine")
+    )
+    place.table.put_header(moved)
+    place.sent.clear()
+    place.rule(ALLOWS | {"mode": "enforce"}, 2)
+    assert catch_up_policy(place, {"slack": slack}) == 1
+    place.deliver(place.sent[0][1])
+    (header,) = headers(place)
+    assert (header.policy_version, header.decision) == (2, "ALLOW")
+    assert header.act.kind is EffectKind.RELEASE
+    assert catch_up_policy(place, {"slack": slack}) == 0
+
+
+def test_what_is_to_be_done_to_an_image_is_done_although_nobody_is_told_of_its_verdict():
+    place = Place(1)
+    enforcing = BLOCKS | {"mode": "enforce"}
+    enforcing["rules"] = [enforcing["rules"][0] | {"decision": "quarantine"}]
+    place.rule(enforcing, 1)
+    catch_up_policy(place, {})
+    decide = place.sent[0][1]
+    place.sent.clear()
+    place.deliver(decide)
+    (header,) = headers(place)
+    assert [e.kind for e in header.todo] == [EffectKind.QUARANTINE]
+    assert [(queue, m.effect) for queue, m in place.sent] == [("actions", header.act.key)]
+
+
+def test_an_attestation_and_a_deleted_image_hold_nothing_up():
+    place, slack = Place(2), Told()
+    artifact, deleted = headers(place)
+    place.table.put_header(msgspec.structs.replace(artifact, kind=Kind.ARTIFACT, verdict=None))
+    place.table.put_header(msgspec.structs.replace(deleted, exists=False, existence_at=NOW))
+    place.rule(BLOCKS, 1)
+    assert catch_up_policy(place, {"slack": slack}) == 0
+    assert len(slack.alerts) == 1
+
+
+def test_an_image_that_is_gone_and_still_shows_in_the_index_holds_up_one_run_and_no_more():
+    """The index is a moment behind: of what it shows, one was deleted since and one was never heard of again."""
+    place, slack = Place(3), Told()
+    deleted, dropped, _ = headers(place)
+    behind = [row_of(header) for header in headers(place)]
+    place.table.put_header(msgspec.structs.replace(deleted, exists=False, existence_at=NOW))
+    del place.table.headers[dropped.ref]
+    place.rule(BLOCKS, 1)
+    now = place.queries.all_rows
+    place.queries.all_rows = lambda: iter(behind)
+    assert catch_up_policy(place, {"slack": slack}) == 3
+    place.deliver(*[m for queue, m in place.sent if queue == "scans"])
+    place.queries.all_rows = now
+    assert catch_up_policy(place, {"slack": slack}) == 0
+    assert len(slack.alerts) == 1
+    assert deleted.ref in place.table.headers
     assert not any(queue == "actions" for queue, _ in place.sent)

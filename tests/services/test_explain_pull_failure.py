@@ -1,79 +1,257 @@
-"""A container that could not be pulled: by our quarantine, or by something else."""
+"""Why an image could not be pulled, from what is stored and, where that does not tell, from what AWS says."""
 
 from __future__ import annotations
 
-import msgspec
+from datetime import timedelta
+from typing import Any
+
 import pytest
 
+from chalicelib.domain.action_id import action_id
 from chalicelib.domain.effect import EffectKind, Enforcement, Stage
-from chalicelib.domain.event import Container, TaskChanged
-from chalicelib.domain.image import StorageStatus
-from tests.services.house import Story
-from tests.services.world import START, new_ref
+from chalicelib.domain.failed_pull import FailedPull
+from chalicelib.domain.image import Child, ImageDetail, Kind, Repository, StorageStatus
+from chalicelib.domain.image_name import ImageName
+from chalicelib.domain.pull_explanation import Explanation
+from chalicelib.domain.pull_failure import Cause
+from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
+from chalicelib.services.explain_pull_failure import explain_pull_failure
+from chalicelib.services.gather_evidence import gather_evidence
+from chalicelib.services.ports import ActionRecord, Denied
+from tests.services.pulls import AT, EARLIER, FORBIDDEN, HOME, HOST, PullHouse, failure, image
 
-HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
-
-
-def task(*containers, failed=True):
-    arn = "arn:aws:ecs:eu-west-1:111122223333:task/prod/1"
-    return TaskChanged(
-        arn, arn, arn, "STOPPED", "STOPPED", 5, None, "TaskFailedToStart", "CannotPull", containers, failed, START, "e"
-    )
-
-
-def reasons(story, *containers, **more):
-    story.receive(task(*containers, **more))
-    return [r.reason for r in story.stored.actions.get(story.ref, []) if r.kind == "PULL_FAILED"]
+ROLE = "arn:aws:iam::111122223333:role/api-execution"
 
 
-def container(story, **fields):
-    return Container("app", f"{HOST}/{story.ref.repository}@{story.ref.digest}", **fields)
+@pytest.fixture
+def house() -> PullHouse:
+    return PullHouse()
 
 
-def changed(story, **fields):
-    story.stored.headers[story.ref] = msgspec.structs.replace(story.head, **fields)
-    return story
+def why(house: PullHouse, name: str = "team/api:v1", **changes: Any) -> Explanation:
+    return explained(failure(name, **changes), house)
 
 
-def test_our_quarantine_is_named_with_the_verdict_behind_it():
-    story = Story()
-    done = Enforcement(EffectKind.QUARANTINE, 1, Stage.DONE, START)
-    (reason,) = reasons(changed(story, enforcement=done), container(story))
-    assert reason == f"quarantined by verdict {story.head.verdict.number}: deploy another image"
+def explained(failed: FailedPull, house: PullHouse) -> Explanation:
+    return explain_pull_failure(gather_evidence(failed, house), house)
+
+
+def recorded(house: PullHouse, number: int, effect: str) -> str:
+    record = ActionRecord(image(number), effect, EARLIER, effect.partition("#")[0], "rule:critical", "why", EARLIER)
+    assert house.stored.record_action(record)
+    return action_id(record)
+
+
+# ---- ours
+
+
+@pytest.mark.parametrize("method", ["archive", "untag", "move"])
+def test_our_quarantine_is_found_by_the_tag_and_named_by_its_action(house: PullHouse, method: str) -> None:
+    house.quarantine(image(1), "v1", method=method)
+    named = recorded(house, 1, "QUARANTINE#3")
+    explanation = why(house)
+    assert (explanation.cause, explanation.action_ids) == (Cause.QUARANTINE, (named,))
+    assert named in explanation.text
+    assert f"lazaretto release {image(1)} --reason WHY" in explanation.what_to_do[1]
+    assert house.ecr.asked == []
+
+
+def test_our_quarantine_is_found_by_the_digest(house: PullHouse) -> None:
+    house.quarantine(image(1), "v1")
+    assert why(house, f"team/api@{image(1).digest}").cause is Cause.QUARANTINE
+    assert why(house, f"team/api:other@{image(1).digest}").cause is Cause.QUARANTINE
+
+
+def test_a_quarantine_that_is_not_recorded_yet_is_named_by_its_key(house: PullHouse) -> None:
+    begun = Enforcement(EffectKind.QUARANTINE, 4, Stage.BEGUN, EARLIER, "archive")
+    house.know(image(1), "v1", enforcement=begun)
+    explanation = why(house)
+    assert (explanation.cause, explanation.action_ids) == (Cause.QUARANTINE, ())
+    assert "QUARANTINE#4 was begun" in explanation.text
+
+
+def test_an_audit_log_that_cannot_be_read_costs_no_more_than_the_id(house: PullHouse) -> None:
+    house.quarantine(image(1), "v1")
+    house.queries = Broken(UpstreamError("the audit record was changed"))
+    assert (why(house).cause, why(house).action_ids) == (Cause.QUARANTINE, ())
+    house.queries = Broken(TransientError("throttled"))
+    with pytest.raises(TransientError):
+        why(house)
+
+
+class Broken:
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def actions(self, chain: object) -> None:
+        raise self.error
+
+
+def test_an_image_of_an_index_that_is_in_quarantine_explains_the_index(house: PullHouse) -> None:
+    children = (Child(image(2).digest, "linux/amd64"), Child(image(3).digest, "linux/arm64"))
+    house.know(image(1), "v1", kind=Kind.INDEX, children=children)
+    house.know(image(2))
+    house.quarantine(image(3))
+    named = recorded(house, 3, "QUARANTINE#3")
+    explanation = why(house)
+    assert (explanation.cause, explanation.action_ids, explanation.ref) == (Cause.QUARANTINE, (named,), image(1))
+    assert f"its image for linux/arm64 ({image(3).digest[:19]})" in explanation.text
+
+
+def test_of_an_index_the_image_that_the_text_names_is_the_one(house: PullHouse) -> None:
+    children = (Child(image(2).digest, "linux/amd64"), Child(image(3).digest, "linux/arm64"))
+    house.know(image(1), "v1", kind=Kind.INDEX, children=children)
+    house.know(image(2), storage=StorageStatus.ARCHIVED)
+    house.quarantine(image(3))
+    said = f"CannotPullContainerError: content at https://{HOST}/v2/team/api/manifests/{image(2).digest} not found"
+    explanation = why(house, said=said)
+    assert explanation.cause is Cause.ARCHIVED
+    assert image(2).digest in explanation.what_to_do[0]
+
+
+def test_our_deny_is_the_whole_repositorys_and_names_all_that_are_blocked(house: PullHouse) -> None:
+    house.know(image(1), "v1")
+    house.stored.change_denied(HOME, lambda _: Denied((image(2).digest, image(3).digest)))
+    recorded(house, 2, "BLOCK#1")
+    newest = recorded(house, 2, "BLOCK#4")
+    explanation = why(house, said=FORBIDDEN)
+    assert (explanation.cause, explanation.action_ids) == (Cause.DENY, (newest,))
+    for number in (2, 3):
+        assert any(f"lazaretto release {image(number)} --reason WHY" in line for line in explanation.what_to_do)
+    assert house.runtime.asked_roles == []
+
+
+def test_a_deny_that_is_begun_is_ours_before_it_is_confirmed(house: PullHouse) -> None:
+    house.know(image(1), "v1", enforcement=Enforcement(EffectKind.BLOCK, 1, Stage.BEGUN, EARLIER))
+    assert why(house, said=FORBIDDEN).cause is Cause.DENY
+
+
+# ---- the registry's
+
+
+def test_what_is_stored_is_believed_where_it_explains(house: PullHouse) -> None:
+    house.know(image(1), "v1", exists=False, existence_at=EARLIER)
+    house.know(image(2), "v2", storage=StorageStatus.ARCHIVED)
+    house.know(image(3), "v3", storage=StorageStatus.ACTIVATING)
+    causes = [why(house, f"team/api:v{n}").cause for n in (1, 2, 3)]
+    assert causes == [Cause.NOT_FOUND, Cause.ARCHIVED, Cause.RESTORING]
+    assert house.ecr.asked == []
+
+
+def test_a_tag_that_was_deleted_is_told_with_what_it_pointed_at(house: PullHouse) -> None:
+    house.know(image(1), "v1")
+    house.stored.move_tag(HOME, "v1", None, EARLIER + timedelta(minutes=5))
+    explanation = why(house)
+    assert explanation.cause is Cause.NOT_FOUND
+    assert explanation.text.startswith("The tag v1 was deleted at 2026-03-02 07:05:00 UTC")
+    assert image(1).digest[:19] in explanation.text
+    assert house.ecr.asked == []
 
 
 @pytest.mark.parametrize(
-    ("fields", "words"),
+    ("storage", "cause"),
     [
-        ({"storage": StorageStatus.ARCHIVED}, "the image is ARCHIVED in ECR, not by us"),
-        ({"exists": False}, "the image has been deleted"),
-        ({}, "not by us: no route to host"),
+        (StorageStatus.ARCHIVED, Cause.ARCHIVED),
+        (StorageStatus.ACTIVATING, Cause.RESTORING),
+        (StorageStatus.ACTIVE, Cause.NOT_FOUND),
     ],
 )
-def test_everything_else_is_not_ours(fields, words):
-    story = changed(Story(), **fields)
-    assert reasons(story, container(story, reason="no route to host")) == [words]
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("name", ["team/api:v1", f"team/api@{image(1).digest}"])
+def test_where_it_does_not_the_registry_is_asked(
+    house: PullHouse, storage: StorageStatus, cause: Cause, known: bool, name: str
+) -> None:
+    if known:
+        house.know(image(1), "v1")
+    house.ecr.hold(ImageDetail(image(1), ("v1",), storage=storage))
+    explanation = why(house, name)
+    assert explanation.cause is cause
+    assert explanation.ref == (image(1) if known else None)
+    assert len(house.ecr.asked) == 1
 
 
-def test_an_image_unknown_here_is_said_to_be_so():
-    story = Story()
-    story.ref = new_ref()
-    assert reasons(story, container(story)) == ["image unknown here; ECS says: CannotPull"]
+def test_a_tag_that_has_moved_unheard_is_told_by_what_it_points_at_now(house: PullHouse) -> None:
+    house.know(image(1), "v1")
+    house.quarantine(image(2))
+    house.ecr.hold(ImageDetail(image(2), ("v1",), storage=StorageStatus.ARCHIVED))
+    explanation = why(house)
+    assert (explanation.cause, explanation.ref) == (Cause.QUARANTINE, image(2))
 
 
-def test_a_tag_is_looked_up():
-    story = Story()
-    assert len(reasons(story, Container("app", f"{HOST}/{story.ref.repository}:v1"))) == 1
-    assert len(reasons(story, Container("other", f"{HOST}/{story.ref.repository}:gone"))) == 1
+def test_an_archive_of_ours_that_was_not_heard_of_yet_is_ours(house: PullHouse) -> None:
+    house.quarantine(image(1), "v1", storage=StorageStatus.ACTIVE)
+    house.ecr.hold(ImageDetail(image(1), ("v1",), storage=StorageStatus.ARCHIVED))
+    assert why(house).cause is Cause.QUARANTINE
 
 
-def test_other_registries_and_tasks_that_did_not_fail_to_pull_are_none_of_ours():
-    story = Story()
-    assert reasons(story, Container("app", "docker.io/library/nginx:1")) == []
-    assert reasons(story, container(story), failed=False) == []
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (AbsentError("image", "no"), "was never heard of here"),
+        (AbsentError("repository", "no"), "There is no repository team/api"),
+        (DeniedError("role/lazaretto may not"), "could not be looked up: Lazaretto may not ask that registry"),
+        (TransientError("throttled"), "could not be looked up: ECR did not answer in time"),
+        (UpstreamError("nonsense"), "could not be looked up: ECR did not answer as needed"),
+    ],
+)
+def test_a_look_up_that_fails_is_said_and_nothing_is_guessed(house: PullHouse, error: Exception, words: str) -> None:
+    house.ecr.failure = error
+    explanation = why(house)
+    assert words in explanation.text
+    assert "role/lazaretto" not in str(explanation)
 
 
-def test_the_same_event_twice_is_recorded_once():
-    story = Story()
-    reasons(story, container(story))
-    assert len(reasons(story, container(story))) == 1
+def test_a_public_registry_of_others_is_not_asked(house: PullHouse) -> None:
+    """`ecr-public` answers for our own registry whatever alias is meant: what it lacks says nothing about others'."""
+    failed = FailedPull(ImageName(Repository("public/demo", "us-east-1", "relay"), "1"), "not found", AT)
+    explanation = explained(failed, house)
+    assert "could not be looked up: a public registry answers nobody but its owner" in explanation.text
+    assert house.ecr.asked == []
+
+
+def test_a_text_that_names_the_repository_alone_asks_nothing(house: PullHouse) -> None:
+    explanation = explained(FailedPull(ImageName(HOME), "manifest unknown", AT), house)
+    assert (explanation.cause, house.ecr.asked) == (Cause.NOT_FOUND, [])
+
+
+# ---- access
+
+
+def test_the_role_that_pulls_is_asked_for_where_access_was_denied(house: PullHouse) -> None:
+    failed = failure("team/api:v1", said=FORBIDDEN)
+    house.runtime.roles[failed.task_arn or ""] = ROLE
+    explanation = explained(failed, house)
+    assert explanation.cause is Cause.ACCESS_DENIED
+    assert f"{ROLE} may not pull from {HOME.arn}" in explanation.text
+    assert house.ecr.asked == []
+
+
+def test_the_role_that_the_text_names_is_not_asked_for(house: PullHouse) -> None:
+    said = "denied: User: arn:aws:sts::111122223333:assumed-role/api-execution/x is not authorized to perform: ecr:x"
+    assert ROLE in why(house, said=said).text
+    assert house.runtime.asked_roles == []
+
+
+@pytest.mark.parametrize("error", [DeniedError("no"), TransientError("later"), None])
+def test_a_role_that_cannot_be_told_is_said_to_be_so(house: PullHouse, error: Exception | None) -> None:
+    if error is not None:
+        house.runtime.pull_role = lambda _: (_ for _ in ()).throw(error)  # type: ignore[method-assign]
+    explanation = why(house, said=FORBIDDEN)
+    assert "which one could not be told" in explanation.text
+
+
+def test_a_role_that_the_caller_knows_is_taken(house: PullHouse) -> None:
+    failed = FailedPull(ImageName(HOME, "v1"), FORBIDDEN, AT)
+    explanation = explain_pull_failure(gather_evidence(failed, house, ROLE), house)
+    assert ROLE in explanation.text
+    assert house.runtime.asked_roles == []
+
+
+@pytest.mark.parametrize(
+    "said", ["i/o timeout", "toomanyrequests", "no space left on device", "no matching manifest for"]
+)
+def test_what_is_said_plainly_asks_nobody(house: PullHouse, said: str) -> None:
+    house.know(image(1), "v1")
+    explanation = why(house, said=f"CannotPullContainerError: {said}")
+    assert not explanation.cause.missing
+    assert (house.ecr.asked, house.runtime.asked_roles) == ([], [])

@@ -15,7 +15,7 @@ from chalicelib.domain.alert import compose_summary
 from chalicelib.domain.document import FindingsDocument
 from chalicelib.domain.effect import RETRY_AFTER
 from chalicelib.domain.header import Effect, EffectKind, Header, Rules
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.image import ImageDetail, ImageRef
 from chalicelib.domain.message import Act
 from chalicelib.domain.policy import Policy
 from chalicelib.domain.policy_section import Route
@@ -24,6 +24,7 @@ from chalicelib.errors import ConflictError, DeniedError, SettingsError, Transie
 from chalicelib.services.notify import CLAIM, TRIES, notify
 from chalicelib.services.ports import Stored
 from chalicelib.services.send_alert import send_alert
+from tests.fakes.runtime import FakeRuntime
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REF = ImageRef("111122223333", "eu-west-1", "prod/api", "sha256:" + "a" * 64)
@@ -49,6 +50,9 @@ class TableInMemory:
 
     def read_document(self, ref):
         return FindingsDocument(ref)
+
+    def headers_of(self, repository):
+        return iter(())
 
     def put_header(self, header):
         if self.rivals:
@@ -91,6 +95,8 @@ class HouseInMemory:
         self.rules = SimpleNamespace(current=lambda: Rules(Policy(1, notify=notify, **policy)))
         self.clock = SimpleNamespace(now=lambda: self.now)
         self.now = NOW
+        self.runtime = FakeRuntime(lambda: self.now)
+        self.registry = SimpleNamespace(describe_image=lambda ref: ImageDetail(ref, ("v1",), NOW))
 
     @property
     def todo(self):
@@ -290,7 +296,7 @@ def test_what_was_done_is_told_from_the_record_whatever_the_policy_asks_for():
     house, told = HouseInMemory(effect, verdict=quarantined, mode="enforce"), channels()
     notify(ACT, house, told)
     alert = told["slack"].alerts[0]
-    assert any("nothing has been done" in line for line in alert.what_to_do)
+    assert alert.registry == ("Nothing has been done to it: it can still be pulled from there.",)
     assert dict(alert.facts)["Open findings"].startswith("not known")
 
 
@@ -317,7 +323,9 @@ def test_dying_anywhere_loses_no_alert_and_sends_twice_only_between_send_and_cle
                 for name in ("read_headers", "read_document", "put_header", "action_at", "record_action")
             }
         )
-        worker = SimpleNamespace(table=table, rules=house.rules, clock=house.clock)
+        table.headers_of = house.table.headers_of
+        worker = SimpleNamespace(**{name: getattr(house, name) for name in ("rules", "clock", "runtime", "registry")})
+        worker.table = table
         slack = SimpleNamespace(name="slack", send=wrapped("send", sent.append))
         house.now += CLAIM
         before = len(sent)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from random import Random
 from typing import Any
@@ -22,8 +23,11 @@ from moto import mock_aws
 
 from chalicelib.adapters.findings_table import FindingsTable
 from chalicelib.adapters.table_schema import create_table, table_definition
+from chalicelib.domain.effect import EffectKind
 from chalicelib.domain.finding import FindingStatus, Severity
 from chalicelib.domain.image import ScanState, Source, StorageStatus
+from chalicelib.errors import ConflictError
+from chalicelib.services.give_order import give_order
 from tests.fakes.table import FakeTable
 from tests.services.aws_model import Image
 from tests.services.lockstep import Worker
@@ -110,12 +114,19 @@ class Protocol(RuleBasedStateMachine):
         elif kind == 12:
             self.tell(*image.lapse(ScanState.EXPIRED, "SCAN_ELIGIBILITY_EXPIRED"), image.covered())
         else:
-            self.world.enforce(image.ref)
+            self.order(image)
+
+    def order(self, image: Image) -> None:
+        """A person's word, now this, now that."""
+        kind = self.world.random.choice((EffectKind.QUARANTINE, EffectKind.RELEASE))
+        if self.world.header_or_none(image.ref) is not None:
+            with suppress(ConflictError):
+                give_order(kind, image.ref, "oncall", "to be sure", self.world)
 
     def come_back(self, image: Image) -> None:
         """A restore takes AWS minutes, and so does the scan after it; what we quarantined stays where it is."""
         stored = self.world.stored.read_headers([image.ref]).get(image.ref)
-        if stored is None or stored.header.enforcement is not None:
+        if stored is None or stored.header.hold is not None or stored.header.begun is not None:
             return
         self.world.wait(400)
         if image.current.storage is StorageStatus.ARCHIVED:

@@ -59,7 +59,7 @@ def test_an_alert_older_than_five_minutes_is_sent_again_and_a_younger_one_is_not
     assert story.sent(Act) == []
     story.after(1)
     clock(story)
-    assert [a.effect for a in story.sent(Act)] == [story.head.todo[0].key]
+    assert [a.effect for a in story.sent(Act)] == [e.key for e in story.head.todo]
 
 
 def test_the_clock_does_not_come_to_a_deleted_image():

@@ -16,21 +16,30 @@ from typing import Any
 import msgspec
 
 from chalicelib.adapters.table_schema import shard_of
+from chalicelib.domain.audit_chain import Chain
+from chalicelib.domain.conclusion import count_open
 from chalicelib.domain.decision import decide
 from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.effect import EffectKind, Enforcement, Stage
+from chalicelib.domain.effect import EffectKind
+from chalicelib.domain.enforcement import archive_wanted
 from chalicelib.domain.finding import Finding, FindingStatus
-from chalicelib.domain.header import Header, Rules, archive_wanted, count_open, sketch_of
-from chalicelib.domain.image import ImageRef, Manifest, ScanState, Source, StorageStatus
+from chalicelib.domain.header import Header, Rules, sketch_of
+from chalicelib.domain.image import ImageRef, Manifest, Repository, ScanState, Source, StorageStatus
 from chalicelib.domain.merge import ABSENT, CLOSED
-from chalicelib.domain.message import Again, Decide, Delivery, Message
+from chalicelib.domain.message import Act, Again, Decide, Delivery, Message
 from chalicelib.domain.policy import Policy, parse_policy
 from chalicelib.errors import AbsentError
 from chalicelib.services.re_decide import re_decide
 from chalicelib.services.receive_acts import receive_acts
 from chalicelib.services.receive_batch import receive_batch
+from chalicelib.services.receive_sweeps import receive_sweeps
+from tests.fakes.audit import FakeAudit
+from tests.fakes.index import FakeIndex
+from tests.fakes.runtime import FakeRuntime
+from tests.fakes.waivers import FakeWaivers
 from tests.services.aws_model import Image, basic_listing, described, inspector_listing
 from tests.services.lockstep import Worker, current, turn
+from tests.services.world_acts import WorldActs
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SETTLE = timedelta(seconds=60)
@@ -108,6 +117,13 @@ class World:
         self.registry: Any = self
         self.clock: Any = self
         self.rules: Any = self
+        self.queries: Any = self
+        self.acts: Any = WorldActs(self)
+        self.runtime: Any = FakeRuntime(self.now)
+        self.own_roles: tuple[str, ...] = ("arn:aws:iam::111122223333:role/lazaretto-*",)
+        self.waivers: Any = FakeWaivers(self._raise_waivers_version)
+        self.index = FakeIndex(lambda: [s.header for s in self.stored.read_headers(self.images).values()])
+        self.said: list[Any] = []
         self.images: dict[ImageRef, Image] = {}
         self.manifests: dict[ImageRef, Manifest] = {}
         self.kev: dict[str, bool] = {}
@@ -140,8 +156,23 @@ class World:
         self.kept = (self.moment, self._rules())
         return self.kept[1]
 
+    def policy_in_force(self) -> tuple[Policy, int]:
+        turn("policy")
+        return self.policies[-1], self.versions[0]
+
     def _rules(self) -> Rules:
-        return Rules(self.policies[-1], (), *self.versions)
+        return Rules(self.policies[-1], self.waivers.read(), *self.versions)
+
+    def _raise_waivers_version(self) -> int:
+        self.versions = (self.versions[0], self.versions[1] + 1)
+        return self.versions[1]
+
+    def all_rows(self) -> Any:
+        return self.index.all_rows()
+
+    def rows_where(self, *arguments: Any) -> Any:
+        turn("rows_where")
+        return self.index.rows_where(*arguments)
 
     def look(self, ref: ImageRef, source: str | None, since: datetime | None = None) -> Any:
         turn("look")
@@ -164,11 +195,22 @@ class World:
         image = self.image(ref)
         return described(ref, image.current, image.pushed_at)
 
+    def describe_tag(self, repository: Repository, tag: str) -> Any:
+        turn("describe_tag")
+        for ref, image in self.images.items():
+            if ref.home == repository and image.current is not None and tag in image.current.tags:
+                return described(ref, image.current, image.pushed_at)
+        raise AbsentError("image", f"{repository.path}:{tag} is not there")
+
     def read_manifest(self, ref: ImageRef) -> Manifest:
         turn("read_manifest")
         if ref not in self.manifests:
             raise AbsentError("image", f"{ref} is not there")
         return self.manifests[ref]
+
+    def actions(self, chain: Chain) -> Any:
+        turn("actions")
+        return FakeAudit(self.stored.actions).of_chain(chain)
 
     def send(self, queue: str, message: Message, delay_seconds: float = 0) -> None:
         """As JSON and back, as SQS would. Cut at 900 s as there."""
@@ -234,7 +276,7 @@ class World:
         self.crashes += 1
         self.met["crash"] += 1
         for envelope in taken:
-            if envelope.queue == "actions":
+            if isinstance(envelope.body, Act) and envelope.body.effect.startswith("ALERT#"):
                 self.crashed_alerts.add((envelope.body.ref, int(envelope.body.effect.partition("#")[2])))
             envelope.at = self.moment + REDELIVERY
             self.envelopes.append(envelope)
@@ -262,7 +304,7 @@ class World:
                 if not self.envelopes:
                     return
             self.moment = max(self.moment, min(e.at for e in self.envelopes))
-            for queue in ("scans", "actions"):
+            for queue in ("scans", "actions", "sweeps"):
                 while (worker := self.start(queue)) is not None:
                     self.finish(worker)
         raise AssertionError(f"the queues never empty: {self.envelopes[:3]}")
@@ -282,6 +324,8 @@ class World:
     def _handle(self, queue: str, deliveries: Sequence[Delivery]) -> None:
         if queue == "actions":
             failures = receive_acts(deliveries, self, {"slack": self.channel})  # type: ignore[arg-type]
+        elif queue == "sweeps":
+            failures = receive_sweeps(deliveries, self, {"slack": self.channel})  # type: ignore[arg-type]
         else:
             failures = receive_batch(deliveries, self)  # type: ignore[arg-type]
         turn("acknowledge")
@@ -291,20 +335,6 @@ class World:
     @property
     def channel(self) -> Any:
         return _Channel(self)
-
-    # ---- our own archive (what enforcement will do)
-
-    def enforce(self, ref: ImageRef) -> None:
-        """Begun is put, the image archived, done is put."""
-        stored = self.stored.read_headers([ref]).get(ref)
-        if stored is None or not archive_wanted(stored.header, self.policies[-1]) or stored.header.enforcement:
-            return
-        image, header = self.images[ref], stored.header
-        if image.current.storage is not StorageStatus.ACTIVE:
-            return
-        begun = Enforcement(EffectKind.QUARANTINE, 1, Stage.BEGUN, self.moment, "archive")
-        self.stored.put_header(msgspec.structs.replace(header, enforcement=begun))
-        self.deliver(*image.archive(), delay_seconds=self.random.choice((0, 5, 70)))
 
     # ---- what must hold
 
@@ -364,7 +394,8 @@ class World:
         assert header.counts == count_open(document.findings)
         assert header.sketch == sketch_of(document.findings)
         assert header.look_due_at is None, "a look was promised that never came"
-        assert header.todo == ()
+        assert not [e for e in header.todo if e.held is None], "left undone"
+        assert header.begun is None
         scan = moment.coverage if moment.scanner is Source.ENHANCED else moment.finished
         if moment.storage is StorageStatus.ACTIVE and header.scan_seen_at is not None:
             assert (header.scan.state, header.scan.source) == (scan.state, moment.scanner)
@@ -372,7 +403,8 @@ class World:
             assert header.scan.scanned_at == scan.scanned_at
             source = moment.findings if moment.scanner is Source.ENHANCED else moment.basic
             self.compare(gist(document.findings), gist(source.values()), archive_wanted(header, self.policies[-1]))
-        expected = decide(header.state(), document.findings, self.policies[-1], (), self.moment).verdict.kept()
+        waivers = self.waivers.read()
+        expected = decide(header.state(), document.findings, self.policies[-1], waivers, self.moment).verdict.kept()
         assert expected.same_as(header.verdict), (expected, header.verdict)
 
     def compare(self, stored: Gist, source: Gist, archive: bool) -> None:
@@ -393,7 +425,11 @@ class _Channel:
     def send(self, alert: Any) -> None:
         turn("tell")
         self.world.met["alert"] += 1
-        self.world.alerts[alert.ref, alert.number] += 1
+        if alert.ref is None:
+            self.world.said.append(alert)
+            return
+        if not alert.act and alert.ref is not None:
+            self.world.alerts[alert.ref, alert.number] += 1
 
 
 Gist = dict[str, tuple[FindingStatus, str]]

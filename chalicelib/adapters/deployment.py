@@ -1,0 +1,44 @@
+"""A deployment as operator commands find it: by its stage, with the caller's own credentials.
+
+The template names the table and the queues by the stage; SQS is asked for the queues' URLs, which it alone knows.
+"""
+
+from __future__ import annotations
+
+from chalicelib.adapters.aws_errors import aws_call, code_of
+from chalicelib.adapters.sessions import Sessions
+from chalicelib.errors import NotFoundError, UpstreamError
+from chalicelib.settings import Settings
+
+_NO_QUEUE = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
+
+
+def find_deployment(stage: str, sessions: Sessions) -> Settings:
+    """Without what only functions need (cursor secrets, topic, Slack).
+
+    Raises NotFoundError where nothing of that stage is deployed in this account and Region, DeniedError and
+    UpstreamError.
+    """
+    scans, actions, sweeps = (
+        _queue_url(f"lazaretto-{stage}-{name}", sessions) for name in ("scans", "actions", "sweeps")
+    )
+    return Settings(
+        table=f"lazaretto-{stage}", queue_scans=scans, queue_actions=actions, queue_sweeps=sweeps, stage=stage
+    )
+
+
+def caller_arn(sessions: Sessions) -> str:
+    """Who the credentials belong to."""
+    with aws_call("ask who we are"):
+        answer = sessions.client("sts").get_caller_identity()
+    return str(answer["Arn"])
+
+
+def _queue_url(name: str, sessions: Sessions) -> str:
+    try:
+        with aws_call(f"find the queue {name}"):
+            return str(sessions.client("sqs").get_queue_url(QueueName=name)["QueueUrl"])
+    except UpstreamError as error:
+        if code_of(error) in _NO_QUEUE:
+            raise NotFoundError(f"there is no queue {name} here: is this the account, Region and stage?") from error
+        raise

@@ -1,0 +1,132 @@
+"""Amazon EKS: which clusters there are, and what Amazon Inspector says runs an image in them.
+
+Calls: ListClusters; only where there is a cluster and image by image: ListCoverage by ten, GetClustersForImage. What a
+cluster runs Kubernetes alone knows. Inspector looks into clusters for the images that it scans itself: an image that
+it does not cover (basic scanning, a lapsed scan) has an empty answer that means nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from chalicelib.adapters.asking import Asker, why
+from chalicelib.adapters.aws_errors import code_of
+from chalicelib.adapters.inspector import Inspector
+from chalicelib.adapters.places import Looked, Use
+from chalicelib.domain.image import ImageRef
+from chalicelib.domain.image_name import ImageName
+from chalicelib.errors import LazarettoError
+from chalicelib.parsers import use_answers as use
+from chalicelib.services.ports import Subject
+
+PAGE = 100
+NAMED = 3
+STOPPED_WITHIN = timedelta(hours=24)
+NOT_COVERED = "Inspector does not scan this image, and knows what runs of scanned images only"
+WHOLE = "Inspector answers for single images, not for a whole repository"
+_SAYS = "as Inspector says"
+
+
+class EksClusters(Looked):
+    """`names` of a Region's clusters: what they run is asked image by image."""
+
+    names: list[str] = []
+
+
+class EksUse:
+    def __init__(self, inspector: Inspector) -> None:
+        self._inspector = inspector
+
+    def clusters(self, client: Any, asker: Asker) -> EksClusters:
+        looked = EksClusters()
+        with looked.at("EKS"):
+            for page in asker.pages(client, "list_clusters", use.ClusterNames, maxResults=PAGE):
+                looked.names += page.clusters
+        return looked
+
+    def ask(self, client: Any, asker: Asker, subject: Subject, clusters: Sequence[str], now: datetime) -> Looked:
+        """`client` of Inspector in the image's Region. Whatever it cannot say makes each of the clusters blind."""
+        looked = Looked()
+        scanned = [subject.ref.home.image(d) for d in sorted(subject.digests - subject.indexes)]
+        try:
+            covered = self._covered(scanned, looked)
+            for ref in scanned:
+                self._clusters_of(client, asker, ref, now, looked)
+            for digest in sorted(subject.digests & subject.indexes):
+                self._of_index(client, asker, subject.ref.home.image(digest), now, looked)
+        except LazarettoError as error:
+            looked.fail(_blind(clusters, why(error)))
+        else:
+            if subject.whole or not covered:
+                looked.blind.append(_blind(clusters, WHOLE if subject.whole else NOT_COVERED))
+        return looked
+
+    def _covered(self, refs: Sequence[ImageRef], looked: Looked) -> bool:
+        """Whether Inspector scans every one, and there is one: an index whose images nobody knows is scanned by nobody.
+        Its own count may know of a workload that it does not name."""
+        coverage = self._inspector.coverage(refs)
+        for ref, one in coverage.items():
+            if one.in_use_count:
+                looked.add(Use(_pinned(ref), "something in a cluster", one.in_use_count, _SAYS))
+        return bool(refs) and all(ref in coverage and coverage[ref].active for ref in refs)
+
+    def _of_index(self, client: Any, asker: Asker, ref: ImageRef, now: datetime, looked: Looked) -> None:
+        """Inspector scans no index, and may refuse to be asked about one."""
+        try:
+            self._clusters_of(client, asker, ref, now, looked)
+        except LazarettoError as error:
+            if code_of(error) != "ValidationException":
+                raise
+
+    def _clusters_of(self, client: Any, asker: Asker, ref: ImageRef, now: datetime, looked: Looked) -> None:
+        pages = asker.pages(
+            client, "get_clusters_for_image", use.ClusterUses, filter={"resourceId": ref.arn}, maxResults=PAGE
+        )
+        for cluster in (one for page in pages for one in page.cluster):
+            for detail in cluster.cluster_details or [use.ClusterDetail()]:
+                if _counts(detail, now):
+                    looked.add(_use(ref, cluster.cluster_arn, detail))
+
+
+def _counts(detail: use.ClusterDetail, now: datetime) -> bool:
+    """Also what has run within the last day: a job that will run again pulls again."""
+    if detail.running_unit_count is None or detail.running_unit_count or detail.stopped_unit_count:
+        return True
+    return detail.last_in_use is None or now - detail.last_in_use < STOPPED_WITHIN
+
+
+def _use(ref: ImageRef, cluster_arn: str, detail: use.ClusterDetail) -> Use:
+    """ECS is looked at directly as well: its tasks are not counted twice."""
+    account, cluster = cluster_arn.split(":")[4:5], cluster_arn.rpartition("/")[2]
+    where = f"{cluster} of account {account[0]}" if account and account[0] != ref.registry else cluster
+    ecs, eks = detail.cluster_metadata.aws_ecs_metadata_details, detail.cluster_metadata.aws_eks_metadata_details
+    if ecs is not None:
+        kind, _, name = (ecs.details_group or "").partition(":")
+        who = f"ECS service {name}" if kind == "service" else f"ECS task {name or kind}"
+        return Use(_pinned(ref), f"{who} in cluster {where}", None, _SAYS)
+    who = _workloads(eks) if eks is not None else "a workload"
+    running = detail.running_unit_count
+    return Use(_pinned(ref), f"EKS {who} in cluster {where}", running, "" if running else "ran within the last day")
+
+
+def _workloads(eks: use.EksUse) -> str:
+    names = [f"{one.type.lower()} {one.name}" for one in eks.workload_info_list]
+    rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    named = ", ".join(names[:NAMED]) + rest if names else "workload"
+    return f"{named} of namespace {eks.namespace}" if eks.namespace else named
+
+
+def _pinned(ref: ImageRef) -> ImageName:
+    return ImageName(ref.home, None, ref.digest)
+
+
+def _blind(clusters: Sequence[str], reason: str) -> str:
+    return f"{named_clusters(clusters)} cannot be asked: {reason}"
+
+
+def named_clusters(clusters: Sequence[str]) -> str:
+    names = ", ".join(clusters[:NAMED])
+    rest = f" and {len(clusters) - NAMED} more" if len(clusters) > NAMED else ""
+    return f"EKS cluster{'s' if len(clusters) > 1 else ''} {names}{rest}"

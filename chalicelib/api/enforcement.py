@@ -1,0 +1,77 @@
+"""`POST /v1/quarantine`, `/v1/release`, `/v1/undo`, and the fuse: what a person may have done, or stop."""
+
+from __future__ import annotations
+
+from chalicelib.api import parameters as p
+from chalicelib.api.address import find_image
+from chalicelib.api.call import Call
+from chalicelib.api.endpoint import Area
+from chalicelib.api.enforcement_answering import answer_fuse, answer_given, answer_undone
+from chalicelib.api.enforcement_answers import FuseAnswer, GivenAnswer, OrderBody, ResetBody, UndoBody, UndoneAnswer
+from chalicelib.api.query import Query, read_query
+from chalicelib.api.reads import acting_house, house
+from chalicelib.domain.image import ImageRef
+from chalicelib.services.quarantine_image import quarantine_image
+from chalicelib.services.release_image import release_image
+from chalicelib.services.reset_fuse import reset_fuse
+from chalicelib.services.undo_action import undo_action
+
+area = Area(__name__)
+ACCEPTED = 202
+
+
+@area.post("/v1/quarantine", OrderBody, GivenAnswer, statuses=(404, 409), status=ACCEPTED)
+def quarantine(call: Call[OrderBody]) -> GivenAnswer:
+    """Have one image quarantined, whatever its verdict, until a person releases it.
+
+    It is checked as any quarantine is: what runs it, and the fuse; `act.held` says what keeps it from being done. With
+    `dry_run` nothing is changed. 409 where nothing is ever quarantined: the policy observes, or exempts the repository.
+    """
+    body = call.body
+    return answer_given(quarantine_image(_meant(body), call.actor, body.reason, acting_house(), dry_run=body.dry_run))
+
+
+@area.post("/v1/release", OrderBody, GivenAnswer, statuses=(404,), status=ACCEPTED)
+def release(call: Call[OrderBody]) -> GivenAnswer:
+    """Have one image pulled again, whatever its verdict, until that gets worse than it is now.
+
+    A restore from the archive takes ECR up to 20 minutes; until then `GET /v1/image` shows `storage` ACTIVATING.
+    """
+    body = call.body
+    return answer_given(release_image(_meant(body), call.actor, body.reason, acting_house(), dry_run=body.dry_run))
+
+
+@area.post("/v1/undo", UndoBody, UndoneAnswer, statuses=(404, 409), status=ACCEPTED)
+def undo(call: Call[UndoBody]) -> UndoneAnswer:
+    """Undo one action of the audit log: what was taken is given back, what was given back is taken again.
+
+    A waiver that was given is ended, one that was ended or changed is given again as it was, where it has not expired;
+    of the policy in force the version before is put again. 409 with the reason for what changed nothing, or was changed
+    since.
+    """
+    body = call.body
+    undone = undo_action(body.action_id, call.actor, body.reason, acting_house(), dry_run=body.dry_run)
+    return answer_undone(body.action_id, undone)
+
+
+@area.get("/v1/fuse", FuseAnswer)
+def show_fuse(query: Query) -> FuseAnswer:
+    """How many images were blocked or quarantined within the last hour, and whether any more may be."""
+    place = acting_house()
+    now = place.clock.now()
+    return answer_fuse(place.table.read_fuse().as_of(now), place.rules.current().policy, now)
+
+
+@area.post("/v1/fuse/reset", ResetBody, FuseAnswer)
+def make_fuse_whole(call: Call[ResetBody]) -> FuseAnswer:
+    """Make the fuse whole again: what waited for it is done now. Answers the fuse as it was."""
+    place = acting_house()
+    before = reset_fuse(call.actor, call.body.reason, place)
+    return answer_fuse(before, place.rules.current().policy, place.clock.now())
+
+
+def _meant(body: OrderBody) -> ImageRef:
+    """Raises as the same words in a query string would."""
+    said = {name: getattr(body, name) for name in ("registry", "region", "repository", "digest", "tag")}
+    given = {name: [value] for name, value in said.items() if value is not None}
+    return find_image(house().queries, read_query(p.IMAGE_NEEDED, given, {}))

@@ -1,0 +1,111 @@
+"""`POST /v1/policy/what-if` and the `GET` that tells what it found. What is judged and how, the use cases know."""
+
+from __future__ import annotations
+
+import msgspec
+
+from chalicelib.adapters.policy_file import read_policy
+from chalicelib.api import what_if_answers as w
+from chalicelib.api.answering import name_of
+from chalicelib.api.call import MAX_POLICY_BODY_BYTES, Call
+from chalicelib.api.endpoint import Answered, Area
+from chalicelib.api.image_answers import RunningAnswer
+from chalicelib.api.parameters import JOB_ID
+from chalicelib.api.query import Query
+from chalicelib.api.reads import acting_house
+from chalicelib.domain.image import InUse
+from chalicelib.domain.past import NOTES
+from chalicelib.domain.policy import Policy
+from chalicelib.domain.what_if import Ruling
+from chalicelib.domain.what_if_report import Report, Row, Run
+from chalicelib.errors import ParameterError, PolicyError
+from chalicelib.services.read_what_if import read_what_if
+from chalicelib.services.start_what_if import start_what_if
+
+area = Area(__name__)
+ACCEPTED = 202
+MOST_BYTES = 4_500_000
+"""Lambda hands on 6 MB, in which every quotation mark of the answer counts twice."""
+
+
+@area.post("/v1/policy/what-if", w.WhatIfBody, w.StartedAnswer, status=ACCEPTED, most_bytes=MAX_POLICY_BODY_BYTES)
+def ask_what_if(call: Call[w.WhatIfBody]) -> Answered[w.StartedAnswer]:
+    """Ask what a candidate policy would change: on every image now, and day by day in the past.
+
+    Nothing is changed. `Location` says where the answer grows. A policy that would not load is refused with its line
+    and key. No more past days can be asked for than the `history_days` of the policy in force.
+    """
+    job = start_what_if(_candidate(call.body.policy), call.body.since_days, call.actor, acting_house())
+    return Answered(w.StartedAnswer(job.id), ACCEPTED, f"what-if?id={job.id}")
+
+
+@area.get("/v1/policy/what-if", w.WhatIfAnswer, (JOB_ID.needed(),), statuses=(404,))
+def show_what_if(query: Query) -> w.WhatIfAnswer:
+    """What a what-if has found so far; it is complete when `state` is done. Kept for a week."""
+    return _fitted(_answer(read_what_if(query.need(JOB_ID), acting_house())))
+
+
+def _candidate(text: str) -> Policy:
+    try:
+        return read_policy(text)
+    except PolicyError as error:
+        line = f"line {error.line}: " if error.line is not None else ""
+        raise ParameterError("policy", f"{line}{error.path}: {error.reason}") from error
+
+
+def _answer(report: Report) -> w.WhatIfAnswer:
+    job = report.job
+    return w.WhatIfAnswer(
+        id=job.id,
+        state="done" if report.done else "running",
+        by=job.by,
+        at=job.at,
+        since_days=job.since_days,
+        today_version=job.today_version,
+        shards_done=report.shards,
+        shards=report.of_shards,
+        images_known=report.size,
+        totals=w.TotalsAnswer(**msgspec.structs.asdict(report.tally)),
+        rows=tuple(map(_row, report.rows)),
+        rows_left_out=report.rows_left_out,
+        unreadable=tuple(map(str, report.unreadable)),
+        note_texts=NOTES,
+    )
+
+
+def _fitted(answer: w.WhatIfAnswer) -> w.WhatIfAnswer:
+    """With as many of its rows, the worst, as an answer holds; those left out are counted."""
+    while answer.rows and len(msgspec.json.encode(answer)) > MOST_BYTES:
+        kept = answer.rows[: len(answer.rows) // 2]
+        left_out = answer.rows_left_out + len(answer.rows) - len(kept)
+        answer = msgspec.structs.replace(answer, rows=kept, rows_left_out=left_out)
+    return answer
+
+
+def _row(row: Row) -> w.RowAnswer:
+    return w.RowAnswer(
+        image=name_of(row.ref, row.tags),
+        kind=row.kind,
+        impact=row.impact,
+        today=_ruling(row.today),
+        candidate=_ruling(row.candidate),
+        running=_running(row.in_use),
+        first_closed=row.first_closed,
+        closed_since=row.closed_since,
+        days_closed=row.days_closed,
+        days_closed_today=row.days_closed_today,
+        runs=tuple(map(_run, row.runs)),
+        runs_left_out=row.runs_left_out,
+    )
+
+
+def _run(run: Run) -> w.RunAnswer:
+    return w.RunAnswer(run.first, run.last, _ruling(run.today), _ruling(run.candidate), run.notes)
+
+
+def _ruling(ruling: Ruling) -> w.RulingAnswer:
+    return w.RulingAnswer(ruling.decision, ruling.rule, ruling.detail, ruling.count, ruling.vulnerability_ids)
+
+
+def _running(use: InUse) -> RunningAnswer:
+    return RunningAnswer(use.state, use.count, use.last_at, use.seen_at, use.by, use.blind)

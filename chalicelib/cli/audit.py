@@ -1,0 +1,237 @@
+"""`lazaretto audit`: what was done, by whom and why; `audit verify`: whether the log of it is whole.
+
+Lists, and the proof of one image or subject, are asked of the API. The whole log is proved here, from the table itself,
+with the caller's own AWS credentials: it trusts none of what is deployed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.padding import Padding
+from rich.text import Text
+from typer.core import TyperGroup
+
+from chalicelib.cli import output
+from chalicelib.cli.client import Client
+from chalicelib.cli.operator import DEFAULT_STAGE, Stage, operator
+from chalicelib.cli.options import DEFAULT_URL, AsJson, Everything, Limit, Region, Registry, Sign, Url
+from chalicelib.cli.reference import read_image
+from chalicelib.errors import InputError
+from chalicelib.services.verify_audit import Proof, verify_audit
+
+ROUTE = "/v1/audit"
+SHOW = "show"
+PROVED_BY_DEFAULT = timedelta(days=90)
+MOST_DAYS = 3_660
+
+Reference = Annotated[
+    str | None, typer.Argument(metavar="IMAGE", help="REPO@DIGEST or REPO:TAG; without it the whole log.")
+]
+Subject = Annotated[
+    str | None,
+    typer.Option(help="Records about no image: policy, fuse, audit, waiver/ID, repository/REGISTRY/REGION/NAME."),
+]
+
+
+class ShowByDefault(TyperGroup):
+    """`lazaretto audit team/api:v1` is `lazaretto audit show team/api:v1`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named = bool(args) and (args[0] in self.commands or args[0] == "--help")
+        return super().parse_args(ctx, args if named else [SHOW, *args])
+
+
+audit_app = typer.Typer(
+    name="audit", help="What was done, by whom and why; and whether it is whole.", cls=ShowByDefault
+)
+
+
+@audit_app.command(SHOW)
+@output.speaking
+def show_command(
+    image: Reference = None,
+    subject: Subject = None,
+    repository: Annotated[str | None, typer.Option(help="All images of this repository, and itself.")] = None,
+    registry: Registry = None,
+    region: Region = None,
+    day: Annotated[str | None, typer.Option(help="One day in UTC, such as 2026-03-10.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="At or after this time, such as 2026-03-01T00:00:00Z; else 30 days.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
+    actor: Annotated[str | None, typer.Option(help="person:NAME, rule:ID, system; * and ? are wildcards.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Kinds such as QUARANTINE,RELEASE.")] = None,
+    limit: Limit = 100,
+    everything: Everything = False,
+    url: Url = DEFAULT_URL,
+    sign: Sign = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the audit log, the newest first (`lazaretto audit` alone does the same).
+
+    The last line of a record is its action id, which `lazaretto undo` takes.
+    """
+    if image is not None and repository is not None:
+        raise InputError("give either IMAGE or --repository")
+    query: dict[str, object] = {
+        "subject": subject,
+        "repository": repository,
+        "registry": registry,
+        "region": region,
+        "day": day,
+        "since": since,
+        "until": until,
+        "actor": actor,
+        "kind": kind,
+        **({} if image is None else read_image(image)),
+    }
+    body = _fetch(Client(url, sign), query, None if everything else limit)
+    if as_json:
+        output.print_json(body)
+    else:
+        _print(body)
+
+
+@audit_app.command("verify")
+@output.speaking
+def verify_command(
+    image: Reference = None,
+    subject: Subject = None,
+    registry: Registry = None,
+    region: Region = None,
+    since: Annotated[
+        str | None, typer.Option(help="The whole log: every image with a record since this day; else 90 days.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="The last of these days; else today.")] = None,
+    stage: Stage = DEFAULT_STAGE,
+    url: Url = DEFAULT_URL,
+    sign: Sign = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that no record was changed, taken out, put in or moved; exit 1 and the first broken one if some was.
+
+    One image or subject is proved by the API. The whole log is read from the table with your AWS credentials (--stage).
+    """
+    if image is None and subject is None:
+        if registry is not None or region is not None:
+            raise InputError("--registry and --region belong to an IMAGE")
+        whole = _prove_all(_days(since, until), stage, as_json)
+    else:
+        if since is not None or until is not None:
+            raise InputError("one image or subject is proved from its first record on: leave out --since and --until")
+        named = {} if image is None else read_image(image)
+        query = {"subject": subject, "registry": registry, "region": region, **named}
+        whole = _prove_one(Client(url, sign).get(f"{ROUTE}/verify", query, needs=("whole", "problems")), as_json)
+    raise typer.Exit(output.OK if whole else output.NEGATIVE)
+
+
+def _fetch(client: Client, query: dict[str, object], limit: int | None) -> dict[str, Any]:
+    found: list[dict[str, Any]] = []
+    last: dict[str, Any] = {}
+    with output.counting("records") as count:
+        for last in client.pages(ROUTE, query, "records", limit):
+            found += last["records"]
+            count(len(last["records"]))
+    return {**last, "records": found}
+
+
+def _print(body: dict[str, Any]) -> None:
+    for record in body["records"]:
+        _print_record(record)
+    if not body["records"]:
+        output.say("no records match")
+    if body["next_cursor"]:
+        output.say("There are more: --all lists them, --limit more of them.")
+
+
+def _print_record(record: dict[str, Any]) -> None:
+    output.say(output.when(record["at"]), output.cell(record["kind"], "bold"), "by", record["actor"])
+    for line in _lines(record):
+        output.console().print(Padding(line, (0, 0, 0, 2), expand=False))
+
+
+def _lines(record: dict[str, Any]) -> Iterator[Text]:
+    image, before, after = record["image"], record["before"], record["after"]
+    if image is not None:
+        yield output.cell(f"{output.home(image)}@{output.short(image['digest'])}")
+    else:
+        yield output.cell(record["subject"])
+    yield output.cell(record["reason"])
+    if (before, after) != (None, None):
+        yield output.cell(f"{before or '-'} -> {after or '-'}" if before != after else f"unchanged: {after}")
+    if record["vulnerability_ids"]:
+        yield output.cell(", ".join(record["vulnerability_ids"]))
+    yield output.cell(record["action_id"], "dim")
+
+
+def _days(since: str | None, until: str | None) -> list[date]:
+    """From the last to the first. Raises InputError."""
+    today = datetime.now(UTC).date()
+    last = today if until is None else _day("--until", until)
+    first = last - PROVED_BY_DEFAULT if since is None else _day("--since", since)
+    if not timedelta(0) <= last - first < timedelta(days=MOST_DAYS):
+        raise InputError(f"--since: must be before --until, and at most {MOST_DAYS} days")
+    return [last - timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def _day(option: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"{option}: {text[:60]!r} is no day such as 2026-03-10") from error
+
+
+def _prove_all(days: list[date], stage: str, as_json: bool) -> bool:
+    audit = operator(stage).house.queries.audit
+    with output.measuring("parts of the audit log proved") as show:
+        proof = verify_audit(audit, days, show)
+    if as_json:
+        output.print_json(_plain(proof, days))
+        return not proof.broken
+    if not proof.broken:
+        chains = output.count(proof.chains, "chain", "chains")
+        output.say(f"The log since {days[-1]} is whole: {chains}, {_records(proof.records)}.")
+        return True
+    broken = output.cell("BROKEN", "bold red")
+    output.say(f"The log since {days[-1]} is", broken, f"in {proof.broken} of {proof.chains} chains:")
+    _print_problems([problem.what for _, problem in proof.problems])
+    return False
+
+
+def _plain(proof: Proof, days: list[date]) -> dict[str, Any]:
+    return {
+        "whole": not proof.broken,
+        "since": str(days[-1]),
+        "until": str(days[0]),
+        "chains": proof.chains,
+        "records": proof.records,
+        "broken": proof.broken,
+        "problems": [{"chain": str(c), "number": p.number, "problem": p.what} for c, p in proof.problems],
+    }
+
+
+def _prove_one(proof: dict[str, Any], as_json: bool) -> bool:
+    if as_json:
+        output.print_json(proof)
+    elif proof["whole"]:
+        copies = output.count(proof["copies"], "copy of its head", "copies of its head")
+        output.say("The log is whole:", f"{_records(proof['records'])}, {copies} compared.")
+    else:
+        output.say("The log is", output.cell("BROKEN", "bold red"), "here:")
+        _print_problems([problem["problem"] for problem in proof["problems"]])
+    return bool(proof["whole"])
+
+
+def _print_problems(sentences: list[str]) -> None:
+    """A line each, however long: an image's address that is broken in two cannot be copied."""
+    for number, sentence in enumerate(sentences):
+        output.console().print(output.cell(f"  {sentence}", "" if number else "bold red"), soft_wrap=True)
+    output.say("What to do: docs/operations.md, How to prove the audit log.")
+
+
+def _records(number: int) -> str:
+    return output.count(number, "record", "records")

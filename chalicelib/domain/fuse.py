@@ -1,0 +1,62 @@
+"""The fuse: how many images may be made impossible to pull within an hour, by all workers together. Pure.
+
+Once one act too many was asked for it is blown: nothing more passes until an hour is over or a person resets it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+WINDOW = timedelta(hours=1, seconds=90)
+"""An hour, and the time an act that may pass has to be done: so that within no hour more are done."""
+MOST_WAITING = 1_000
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """One act that passed; `key` is image and effect."""
+
+    key: str
+    at: datetime
+
+
+class Fuse(msgspec.Struct, frozen=True):
+    """`taken`: what passed within the last hour, oldest first. `blown_at`: since when nothing passes; `told`: people
+    know it. `waiting`: what was refused since, the first thousand; `reset_at`, `reset_by`: the last reset. `heard`:
+    the channels that know it already, although another one failed."""
+
+    taken: tuple[Taken, ...] = ()
+    blown_at: datetime | None = None
+    told: bool = False
+    waiting: tuple[str, ...] = ()
+    reset_at: datetime | None = None
+    reset_by: str | None = None
+    heard: tuple[str, ...] = ()
+
+    def as_of(self, now: datetime) -> Fuse:
+        """Without what is over."""
+        taken = tuple(t for t in self.taken if t.at > now - WINDOW)
+        if self.blown_at is not None and self.blown_at <= now - WINDOW:
+            return msgspec.structs.replace(self, taken=taken, blown_at=None, told=False, waiting=(), heard=())
+        return msgspec.structs.replace(self, taken=taken)
+
+    def take(self, key: str, limit: int, now: datetime) -> tuple[Fuse, bool]:
+        """The fuse afterwards, and whether the act may pass. The same key passes again, and counts from now: it may be
+        this time only that the act is done. Not where the limit was lowered since."""
+        fuse = self.as_of(now)
+        others = tuple(t for t in fuse.taken if t.key != key)
+        if len(others) < min(limit, len(fuse.taken)):
+            return msgspec.structs.replace(fuse, taken=(*others, Taken(key, now))), True
+        if fuse.blown_at is None and len(fuse.taken) < limit:
+            return msgspec.structs.replace(fuse, taken=(*fuse.taken, Taken(key, now))), True
+        waiting = fuse.waiting if key in fuse.waiting or len(fuse.waiting) >= MOST_WAITING else (*fuse.waiting, key)
+        return msgspec.structs.replace(fuse, blown_at=fuse.blown_at or now, waiting=waiting), False
+
+    def reset(self, by: str, now: datetime) -> Fuse:
+        """Whole again, counting from nothing."""
+        return Fuse(reset_at=now, reset_by=by)
+
+    def until(self, now: datetime) -> datetime:
+        """When a blown fuse lets acts pass again by itself."""
+        return (self.blown_at or now) + WINDOW

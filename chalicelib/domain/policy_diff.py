@@ -1,0 +1,147 @@
+"""How one policy differs from another, by section and rule id, in plain words. Pure; both are whole documents.
+
+Only what may decide, act or tell otherwise is a difference. Rules are known by their ids and routes by what they say,
+in any order: of all rules that match the strongest decides. The order of values in a list means nothing either, nor
+whether one value stands in a list by itself. That of retentions may.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+_LISTS = ("retention", "notify")
+"""Sections that are lists of entries without an id."""
+
+
+class DifferenceKind(StrEnum):
+    ADDED = "ADDED"
+    REMOVED = "REMOVED"
+    CHANGED = "CHANGED"
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """`path` is such as `quarantine.method`, `rules.critical-overdue.match.overdue`, `notify`. `before` of what is
+    added and `after` of what is removed are None; so may be those of a key that was or is left out."""
+
+    path: str
+    kind: DifferenceKind
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        match self.kind:
+            case DifferenceKind.ADDED:
+                return f"{self.path}: added: {_entry_words(self.after)}"
+            case DifferenceKind.REMOVED:
+                return f"{self.path}: removed: {_entry_words(self.before)}"
+        return f"{self.path}: {_words(self.before)} -> {_words(self.after)}"
+
+
+def policy_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """Of two documents as `Policy.document` gives them, in the order of their sections; empty: they say the same."""
+    found: list[Difference] = []
+    for section in dict.fromkeys((*before, *after)):
+        former, new = before.get(section), after.get(section)
+        if section == "rules":
+            found += _of_rules(former or (), new or ())
+        elif section in _LISTS:
+            found += _of_lists(section, former or (), new or ())
+        else:
+            found += _of_values(section, former, new)
+    return tuple(found)
+
+
+def difference_words(differences: Sequence[Difference], limit: int = 300) -> str:
+    """All of them in one line of at most `limit` characters; `no difference` where there is none."""
+    line = "; ".join(map(str, differences)) or "no difference"
+    return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
+
+
+def _of_rules(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> Iterator[Difference]:
+    former, new = ({rule["id"]: rule for rule in rules} for rules in (before, after))
+    for name in dict.fromkeys((*former, *new)):
+        path = f"rules.{name}"
+        if name not in former:
+            yield Difference(path, DifferenceKind.ADDED, None, _without_id(new[name]))
+        elif name not in new:
+            yield Difference(path, DifferenceKind.REMOVED, _without_id(former[name]), None)
+        else:
+            yield from _of_values(path, former[name], new[name])
+
+
+def _of_lists(section: str, before: Sequence[Any], after: Sequence[Any]) -> Iterator[Difference]:
+    """Entries that are in both are passed over, as often as they are; of the others each is gone, or new."""
+    gone, come = _less(before, after), _less(after, before)
+    for entry in gone:
+        yield Difference(section, DifferenceKind.REMOVED, entry, None)
+    for entry in come:
+        yield Difference(section, DifferenceKind.ADDED, None, entry)
+    if section == "retention" and not gone and not come and _plain(before, ordered=True) != _plain(after, ordered=True):
+        yield Difference(section, DifferenceKind.CHANGED, before, after)
+
+
+def _less(entries: Sequence[Any], others: Sequence[Any]) -> list[Any]:
+    left = [_plain(other) for other in others]
+    kept = []
+    for entry in entries:
+        if (said := _plain(entry)) in left:
+            left.remove(said)
+        else:
+            kept.append(entry)
+    return kept
+
+
+def _of_values(path: str, before: Any, after: Any) -> Iterator[Difference]:
+    """Down to the key that differs. A key that is left out is None."""
+    if _plain(before) == _plain(after):
+        return
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in dict.fromkeys((*before, *after)):
+            yield from _of_values(f"{path}.{key}", before.get(key), after.get(key))
+    else:
+        yield Difference(path, DifferenceKind.CHANGED, before, after)
+
+
+def _plain(value: Any, *, ordered: bool = False) -> str:
+    """Equal for what means the same. `ordered`: the order of this very list counts."""
+    if isinstance(value, Mapping):
+        said = {key: _plain(inner) for key, inner in value.items()}
+        return json.dumps(said, sort_keys=True)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        entries = [_plain(entry) for entry in value]
+        return entries[0] if len(entries) == 1 else json.dumps(entries if ordered else sorted(entries))
+    return json.dumps(value)
+
+
+def _without_id(rule: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in rule.items() if key != "id"}
+
+
+def _entry_words(entry: Mapping[str, Any]) -> str:
+    """A rule as a sentence, anything else as its keys and values."""
+    if "match" not in entry:
+        return _words(entry)
+    count = f" for {_words(entry['count'])} findings" if entry.get("count") else ""
+    rest = {k: v for k, v in entry.items() if k not in ("match", "decision", "count") and v}
+    return f"{entry['decision']} when {_words(entry['match'])}{count}" + (f"; {_words(rest)[1:-1]}" if rest else "")
+
+
+def _words(value: Any) -> str:
+    """As YAML would say it in one line; what is left out is `none`."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return str(value).lower()
+        case Mapping():
+            return "{" + ", ".join(f"{key}: {_words(inner)}" for key, inner in value.items()) + "}"
+        case str():
+            return value or '""'
+        case Sequence():
+            return "[" + ", ".join(map(_words, value)) + "]"
+    return str(value)

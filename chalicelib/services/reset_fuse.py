@@ -1,0 +1,48 @@
+"""Make the blown fuse whole again by a person's word, and have what waited for it done now."""
+
+from __future__ import annotations
+
+from chalicelib.domain.fuse import Fuse
+from chalicelib.domain.image import ImageRef
+from chalicelib.domain.message import Act
+from chalicelib.services.give_order import checked
+from chalicelib.services.ports import ActionRecord, House
+
+
+def reset_fuse(by: str, reason: str, house: House) -> Fuse:
+    """Returns the fuse as it was. What waited and was not noted (beyond a thousand) is done when its hour is over.
+
+    Raises ParameterError (no reason).
+    """
+    reason, now = checked(reason), house.clock.now()
+    before = house.table.read_fuse().as_of(now)
+    house.table.record_action(
+        ActionRecord(
+            ref=None,
+            subject="fuse",
+            effect="FUSE_RESET",
+            wanted_at=now,
+            kind="FUSE_RESET",
+            actor=f"person:{by}",
+            reason=reason,
+            at=now,
+            before=_words(before),
+            after="whole",
+        )
+    )
+
+    def reset(fuse: Fuse) -> Fuse:
+        nonlocal before
+        before = fuse.as_of(now)
+        return fuse.reset(by, now)
+
+    house.table.change_fuse(reset)
+    for waiting in before.waiting:
+        ref, _, effect = waiting.partition(" ")
+        house.outbox.send("actions", Act(ImageRef.parse(ref), effect, attempt=1))
+    return before
+
+
+def _words(fuse: Fuse) -> str:
+    blown = f"blown at {fuse.blown_at:%Y-%m-%d %H:%M:%S} UTC" if fuse.blown_at else "whole"
+    return f"{blown}; {len(fuse.taken)} acts within the hour, {len(fuse.waiting)} waiting"

@@ -1,0 +1,201 @@
+"""`lazaretto audit` and `audit verify` in a terminal: over the API, and over the table of a deployment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import msgspec
+import pytest
+from moto import mock_aws
+from typer.testing import CliRunner
+
+from chalicelib.adapters.table_schema import PK, SK, create_table
+from chalicelib.cli import app
+from chalicelib.domain.action_id import action_id
+from chalicelib.domain.audit_chain import Head
+from chalicelib.services.ports import ActionRecord
+from tests.cli.conftest import Run
+from tests.fakes.images import image, ref
+from tests.fakes.queries import NOW, FakeHouse
+from tests.services.test_verify_audit import NAME, Log
+
+REGION = "eu-west-1"
+QUARANTINE = ActionRecord(
+    ref=ref(1),
+    effect="QUARANTINE#2",
+    wanted_at=NOW - timedelta(hours=2),
+    kind="QUARANTINE",
+    actor="rule:critical",
+    reason="a critical one that is known to be exploited, in a package that has a fix: " + "openssl " * 12,
+    at=NOW - timedelta(hours=1),
+    before="ACTIVE; tags v1",
+    after="ARCHIVED; tags v1",
+    vulnerability_ids=("CVE-2026-0001",),
+)
+WAIVE = ActionRecord(None, "WAIVE#1", NOW, "WAIVE", "person:oncall", "not\x1b[31m reachable", NOW, subject="waiver/w-1")
+
+
+@pytest.fixture
+def records(house: FakeHouse) -> None:
+    house.queries.add(image(1))
+    house.queries.records.update({ref(1): (QUARANTINE,), "waiver/w-1": (WAIVE,)})
+
+
+@pytest.mark.usefixtures("records")
+class TestShow:
+    def test_a_record_is_told_in_at_most_a_hundred_columns_and_ends_with_its_id(self, run: Run) -> None:
+        result = run("audit")
+        assert result.exit_code == 0, result.output
+        lines = result.stdout.splitlines()
+        assert max(map(len, lines)) <= 100
+        assert lines[0] == "2026-03-10T12:00:00Z WAIVE by person:oncall"
+        assert action_id(WAIVE) in [line.strip() for line in lines]
+        assert "  ACTIVE; tags v1 -> ARCHIVED; tags v1" in [line.rstrip() for line in lines]
+        assert lines[-1].strip() == action_id(QUARANTINE)
+        assert "\x1b" not in result.stdout
+
+    def test_an_image_a_subject_a_day_and_an_actor_are_asked_for(self, run: Run) -> None:
+        def kinds(*asked: str) -> list[str]:
+            return [r["kind"] for r in json.loads(run("audit", *asked, "--json").stdout)["records"]]
+
+        assert kinds() == ["WAIVE", "QUARANTINE"]
+        assert kinds("team/api:v1") == kinds(f"team/api@{ref(1).digest}") == ["QUARANTINE"]
+        assert kinds("show", "--subject", "waiver/w-1") == ["WAIVE"]
+        assert kinds("--repository", "team/api") == ["QUARANTINE"]
+        assert kinds("--actor", "person:*") == ["WAIVE"]
+        assert kinds("--day", "2026-03-09") == []
+        assert kinds("--kind", "QUARANTINE", "--since", "2026-03-10T00:00:00Z") == ["QUARANTINE"]
+
+    def test_that_there_are_more_is_said(self, run: Run) -> None:
+        assert "There are more" in run("audit", "--limit", 1).stdout
+        assert "There are more" not in run("audit", "--all").stdout
+
+    def test_nothing_is_said_to_be_nothing(self, run: Run) -> None:
+        assert "no records match" in run("audit", "--day", "2026-03-01").stdout
+
+    def test_what_cannot_be_asked_is_bad_input(self, run: Run) -> None:
+        assert run("audit", "team/api").exit_code == 2
+        assert run("audit", "team/api:v1", "--repository", "team/api").exit_code == 2
+        assert run("audit", "--day", "yesterday").exit_code == 2
+        assert run("audit", "team/api:v9").exit_code == 1
+
+
+@pytest.mark.usefixtures("records")
+class TestVerifyOne:
+    def test_a_whole_log_is_a_good_answer(self, run: Run, house: FakeHouse) -> None:
+        house.queries.heads[NOW.date()] = {ref(1): house.queries.audit.heads([ref(1)])[ref(1)]}
+        result = run("audit", "verify", "team/api:v1")
+        assert result.exit_code == 0
+        assert result.stdout.strip() == "The log is whole: 1 record, 1 copy of its head compared."
+        assert json.loads(run("audit", "verify", "--subject", "waiver/w-1", "--json").stdout)["whole"] is True
+
+    def test_a_broken_one_is_a_negative_answer_that_names_the_record(self, run: Run, house: FakeHouse) -> None:
+        audit = house.queries.audit
+        (record,) = audit.stored(ref(1))
+        audit.altered[ref(1)] = [msgspec.structs.replace(record, body=b"{}")]
+        result = run("audit", "verify", "team/api:v1")
+        assert result.exit_code == 1
+        assert f"  record 1 of {ref(1)} was changed" in result.stdout.splitlines(), "in one line, to be copied"
+        said = run("audit", "verify", "team/api:v1", "--json")
+        assert (said.exit_code, json.loads(said.stdout)["problems"][0]["number"]) == (1, 1)
+
+    def test_a_copy_of_its_head_gives_a_chain_away_that_is_gone(self, run: Run, house: FakeHouse) -> None:
+        house.queries.heads[NOW.date()] = {"fuse": Head(2, b"x")}
+        assert run("audit", "verify", "--subject", "fuse").exit_code == 1
+
+    def test_days_are_for_the_whole_log_and_places_for_an_image(self, run: Run) -> None:
+        assert run("audit", "verify", "team/api:v1", "--since", "2026-03-01").exit_code == 2
+        assert run("audit", "verify", "--region", REGION).exit_code == 2
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
+    """A deployment of stage `proof`: its table is the one the log lies in."""
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": REGION,
+        "LAZARETTO_STAGE": "proof",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with mock_aws():
+        client = boto3.client("dynamodb", REGION)
+        create_table(client, NAME)
+        for name in ("scans", "actions", "sweeps"):
+            boto3.client("sqs", REGION).create_queue(QueueName=f"lazaretto-proof-{name}")
+        yield Log(client)
+
+
+SINCE = ("--since", "2026-03-08", "--until", "2026-03-10")
+
+
+def verify(*options: str) -> Any:
+    return CliRunner().invoke(app, ["audit", "verify", *options])
+
+
+class TestVerifyAll:
+    def test_the_whole_log_is_proved_from_the_table(self, log: Log) -> None:
+        result = verify(*SINCE)
+        assert result.exit_code == 0, result.output
+        assert result.stdout.strip() == "The log since 2026-03-08 is whole: 3 chains, 12 records."
+        said = json.loads(verify(*SINCE, "--json").stdout)
+        assert said == {
+            "whole": True,
+            "since": "2026-03-08",
+            "until": "2026-03-10",
+            "chains": 3,
+            "records": 12,
+            "broken": 0,
+            "problems": [],
+        }
+
+    def test_the_first_broken_record_is_named(self, log: Log) -> None:
+        log.delete(log.items("policy")[1])
+        result = verify(*SINCE)
+        assert result.exit_code == 1
+        assert "is BROKEN in 1 of 3 chains:" in result.stdout
+        assert "  record 2 of policy is missing" in [line.rstrip() for line in result.stdout.splitlines()]
+        assert json.loads(verify(*SINCE, "--json").stdout)["problems"] == [
+            {"chain": "policy", "number": 2, "problem": "record 2 of policy is missing"}
+        ]
+
+    def test_what_was_written_anew_shows_by_the_copies(self, log: Log) -> None:
+        items, head = log.items("policy"), log.head("policy")
+        for item in items[2:]:
+            log.delete(item)
+        log.write_anew(items[:2], head)
+        result = verify(*SINCE)
+        assert result.exit_code == 1
+        assert "ends with record 2, and had 4 when its head was copied" in result.stdout
+
+    def test_it_reads_and_writes_nothing(self, log: Log) -> None:
+        def stored() -> list[Any]:
+            return sorted(log.client.scan(TableName=NAME)["Items"], key=lambda i: (i[PK]["S"], i[SK]["S"]))
+
+        before = stored()
+        assert verify(*SINCE).exit_code == 0
+        assert stored() == before
+
+    def test_without_days_it_is_the_last_ninety(self, log: Log) -> None:
+        said = json.loads(verify("--json").stdout)
+        today = datetime.now(UTC).date()
+        assert timedelta(0) <= today - datetime.fromisoformat(said["until"]).date() <= timedelta(days=1)
+        first, last = (datetime.fromisoformat(said[name]) for name in ("since", "until"))
+        assert last - first == timedelta(days=90)
+
+    @pytest.mark.parametrize(
+        "options",
+        [("--since", "yesterday"), ("--since", "2026-03-11", "--until", "2026-03-10"), ("--since", "1990-01-01")],
+    )
+    def test_days_that_are_none_are_bad_input(self, log: Log, options: tuple[str, ...]) -> None:
+        assert verify(*options).exit_code == 2
+
+    def test_a_stage_that_is_not_deployed_is_a_negative_answer(self, log: Log) -> None:
+        result = verify(*SINCE, "--stage", "prod")
+        assert result.exit_code == 1
+        assert "lazaretto-prod-scans" in result.stderr

@@ -1,0 +1,102 @@
+"""The audit log in memory, over the records that a fake table or a test holds: chains, days, pages, copied heads.
+
+Keeps the contract of `services.ports.Audit` and of `api.reads.Audit`; the same tests run over it and over DynamoDB
+(`tests/adapters/test_audit_log.py`). What it is given may be tampered with at `altered`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+from chalicelib.adapters.audit_log import ActionRow, record_bytes
+from chalicelib.adapters.audit_queries import AuditEntry
+from chalicelib.adapters.index_walk import Page, position_of, token_of
+from chalicelib.domain.action_id import action_id, recorded_at
+from chalicelib.domain.audit_chain import START, Chain, Copy, Head, StoredRecord, chain_name, next_link, shard_of_chain
+from chalicelib.services.ports import ActionRecord
+
+
+class FakeAudit:
+    def __init__(
+        self,
+        actions: Mapping[Chain, Sequence[ActionRecord]],
+        copied: Mapping[date, Mapping[Chain, Head]] | None = None,
+    ) -> None:
+        self._actions, self._copied = actions, {} if copied is None else copied
+        self.altered: dict[Chain, list[StoredRecord]] = {}
+        self.altered_heads: dict[Chain, Head | None] = {}
+
+    def of_chain(self, chain: Chain) -> tuple[ActionRow, ...]:
+        rows, link = [], START
+        for number, record in enumerate(self._actions.get(chain, ()), 1):
+            body = record_bytes(record)
+            link = next_link(link, body)
+            rows.append(ActionRow(record, number, link, body))
+        return tuple(rows)
+
+    def page_of_chain(
+        self, chain: Chain, wanted: Callable[[AuditEntry], bool], after: str | None, limit: int
+    ) -> Page[ActionRow]:
+        rows = sorted(self.of_chain(chain), key=lambda r: (_text(r.record.wanted_at), r.record.effect), reverse=True)
+        return _page([r for r in rows if wanted(_entry(r.record))], after, limit)
+
+    def page_of_days(
+        self, since: datetime, until: datetime, wanted: Callable[[AuditEntry], bool], after: str | None, limit: int
+    ) -> Page[ActionRow]:
+        rows = [r for chain in self._actions for r in self.of_chain(chain)]
+        rows = sorted(rows, key=lambda r: (chain_name(r.record.chain), _text(r.record.wanted_at), r.record.effect))
+        rows = sorted(rows, key=lambda r: (_text(r.record.at), r.record.effect), reverse=True)
+        meant = [r for r in rows if since <= r.record.at < until and wanted(_entry(r.record))]
+        return _page(meant, after, limit)
+
+    def find(self, text: str) -> ActionRow | None:
+        recorded_at(text)
+        rows = (r for chain in self._actions for r in self.of_chain(chain))
+        return next((r for r in rows if action_id(r.record) == text), None)
+
+    def chains_of_day(self, day: date) -> Iterator[Chain]:
+        for chain, records in self._actions.items():
+            if any(r.at.astimezone(UTC).date() == day for r in records):
+                yield chain
+
+    def heads(self, chains: Iterable[Chain]) -> Mapping[Chain, Head]:
+        found = {}
+        for chain in chains:
+            rows = self.of_chain(chain)
+            head = Head(rows[-1].number, rows[-1].link) if rows else None
+            head = self.altered_heads.get(chain, head)
+            if head is not None:
+                found[chain] = head
+        return found
+
+    def stored(self, chain: Chain) -> Iterator[StoredRecord]:
+        rows = (StoredRecord(r.number, r.link, r.body) for r in self.of_chain(chain))
+        return iter(self.altered.get(chain, list(rows)))
+
+    def copies(self, chain: Chain, days: Iterable[date]) -> Sequence[Copy]:
+        return [Copy(day, self._copied[day][chain]) for day in sorted(days) if chain in self._copied.get(day, {})]
+
+    def copies_of_day(self, day: date) -> Iterator[tuple[Chain, Head]]:
+        yield from self._copied.get(day, {}).items()
+
+    def copies_of_shard(self, shard: int, days: Iterable[date]) -> Mapping[Chain, Sequence[Copy]]:
+        wanted = sorted(days)
+        chains = {c for day in wanted for c in self._copied.get(day, {}) if shard_of_chain(c) == shard}
+        return {chain: self.copies(chain, wanted) for chain in chains}
+
+
+def _entry(record: ActionRecord) -> AuditEntry:
+    return AuditEntry(record.chain, record.effect, record.wanted_at, record.at, record.kind, record.actor)
+
+
+def _text(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _page(rows: Sequence[ActionRow], after: str | None, limit: int) -> Page[Any]:
+    position = position_of(after, 1)
+    start = int(position[0]) if position else 0
+    end = start + limit
+    return Page(tuple(rows[start:end]), token_of(str(end)) if end < len(rows) else None)

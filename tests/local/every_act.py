@@ -1,0 +1,241 @@
+"""Scenarios of what Lazaretto does to images, and of what people may ask for: played on the stack of `Played`."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from datetime import timedelta
+from typing import Any
+
+import boto3
+import msgspec
+
+from chalicelib.domain.header import Header
+from chalicelib.domain.image import ImageRef, Repository
+from chalicelib.domain.message import Heads
+from chalicelib.domain.quarantine_place import place_of
+from chalicelib.local import aws_events, demo_registry
+from chalicelib.local.aws import ACCOUNT
+from chalicelib.local.ecr import ecr_of
+from chalicelib.local.push_image import Pusher
+from chalicelib.local.stack import REGION
+from chalicelib.services.apply_policy import apply_policy
+from tests.local.every_function import Played
+from tests.local.every_place import fill_every_place
+
+OTHER_REGION = "eu-central-1"
+DENIED = "team/denied"
+POLICY = """
+version: 1
+mode: enforce
+quarantine: {{method: {method}, allow_delete: true, when_running: proceed, max_per_hour: {fuse}}}
+rules:
+  - {{id: shut, match: {{repository: [{shut}]}}, decision: block, enforce: repository-policy}}
+notify:
+  - {{channel: slack, min_decision: warn}}
+  - {{channel: sns, min_decision: warn, events: [verdict, fuse, waiver, pull-failed, summary]}}
+"""
+SIGNATURE = "application/vnd.cncf.notary.signature"
+MACHINE = "ami-12c6146b"
+"""One that moto knows."""
+
+
+class Acts:
+    """To be played after what `Played` plays. Each public step ends with empty queues."""
+
+    def __init__(self, played: Played) -> None:
+        self.played = played
+
+    # ---- what is there
+
+    def fill_what_runs(self) -> None:
+        """One of everything that may run images, here and where the registry is copied to."""
+        destination = {"region": OTHER_REGION, "registryId": ACCOUNT}
+        rules: Any = [{"destinations": [destination]}]
+        self.played.ecr.put_replication_configuration(replicationConfiguration={"rules": rules})
+        image = self.push("team/running", "1.0.0")
+        copy = msgspec.structs.replace(image, region=OTHER_REGION)
+        ecr_of(copy.home).hold_image(copy.repository, copy.digest)
+        for ref in (image, copy):
+            fill_every_place(ref, ref.region)
+        self.played.settle()
+
+    def push(self, repository: str, tag: str, *more: str) -> ImageRef:
+        self.played.ecr.create_repository(repositoryName=repository)
+        text, digest = demo_registry.manifest(repository, tag, "linux/amd64"), ""
+        for each in (tag, *more):
+            answer = self.played.ecr.put_image(repositoryName=repository, imageManifest=text, imageTag=each)
+            digest = answer["image"]["imageId"]["imageDigest"]
+        self.played.settle()
+        return ImageRef(ACCOUNT, REGION, repository, digest)
+
+    def apply(self, method: str = "archive", fuse: int = 20, shut: str = "nothing") -> None:
+        apply_policy(POLICY.format(method=method, fuse=fuse, shut=shut), "oncall", self.played.house)
+        self.played.settle()
+
+    # ---- what is done
+
+    def archive(self) -> ImageRef:
+        self.apply()
+        ref = self.push("team/archived", "1.0.0")
+        self.take_and_give_back(ref, "archive")
+        return ref
+
+    def untag(self) -> None:
+        self.apply("untag")
+        self.take_and_give_back(self.push("team/untagged", "1.0.0", "latest"), "untag")
+
+    def move(self) -> None:
+        """An index with its image and a signature, whose quarantine repository is not there yet."""
+        self.apply("move")
+        home = Repository(ACCOUNT, REGION, "team/moved")
+        self.played.ecr.create_repository(repositoryName=home.name)
+        pusher = Pusher(self.played.ecr, home)
+        child = pusher.image([b"base", b"application"])
+        index = pusher.index({"linux/amd64": child}, ["1.0.0"])
+        pusher.referrer(index, SIGNATURE, b"signed")
+        self.played.settle()
+        self.take_and_give_back(index, "move")
+        assert self.played.ecr.list_images(repositoryName=place_of(home).name)["imageIds"]
+
+    def take_and_give_back(self, ref: ImageRef, method: str) -> None:
+        self.order("quarantine", ref)
+        hold = self.header(ref).hold
+        assert hold is not None
+        assert hold.method == method
+        self.order("release", ref)
+        assert self.header(ref).hold is None
+
+    def deny_pulls(self) -> None:
+        """Of a repository that has no policy of its own, and of one that has."""
+        other = self.push(f"{DENIED}-too", "1.0.0")
+        own = {"Effect": "Allow", "Principal": "*", "Action": ["ecr:DescribeImages"]}
+        text = json.dumps({"Version": "2012-10-17", "Statement": [own]})
+        self.played.ecr.set_repository_policy(repositoryName=other.repository, policyText=text)
+        refs = [self.push(DENIED, "1.0.0"), other]
+        self.apply(shut=f'"{DENIED}*"')
+        assert all(self.header(ref).denied for ref in refs)
+        self.apply()
+        assert not any(self.header(ref).denied for ref in refs)
+
+    def blow_the_fuse(self) -> None:
+        """It lets one pass within an hour; the other waits until a person makes it whole."""
+        self.apply(fuse=1)
+        self.played.clock.move(timedelta(hours=2))
+        refs = [self.push(f"team/fused-{number}", "1.0.0") for number in range(2)]
+        for ref in refs:
+            self.order("quarantine", ref)
+        assert sum(self.header(ref).hold is None for ref in refs) == 1
+        self.played.ask("POST", "/v1/fuse/reset", {"reason": "they are meant"})
+        self.played.settle()
+        assert all(self.header(ref).hold for ref in refs)
+
+    # ---- what people ask for
+
+    def order(self, what: str, ref: ImageRef) -> None:
+        named = {"repository": ref.repository, "digest": ref.digest, "reason": "it is to be so"}
+        self.played.ask("POST", f"/v1/{what}", named)
+        self.played.settle()
+
+    def undo(self, ref: ImageRef) -> None:
+        """An act that was ordered; then the waiver and the policy that were put last."""
+        self.apply()
+        self.order("quarantine", ref)
+        assert self.header(ref).hold is not None
+        for query, kind in (
+            (f"repository={ref.repository}&digest={ref.digest}", "QUARANTINE"),
+            (f"subject=waiver/{self.waive(days=20)}", "WAIVE"),
+            ("subject=policy", "POLICY"),
+        ):
+            records = self.played.ask("GET", f"/v1/audit?{query}")["records"]
+            newest = next(record for record in records if record["kind"] == kind)
+            self.played.ask("POST", "/v1/undo", {"action_id": newest["action_id"], "reason": "it was wrong"})
+            self.played.settle()
+        assert self.header(ref).hold is None
+
+    def waive(self, days: int) -> str:
+        """It is for the image that was scanned, and its id."""
+        ends = self.played.clock.now() + timedelta(days=days)
+        wish = {
+            "repository": "team/*",
+            "vulnerability_id": demo_registry.OPENSSL.id,
+            "reason": f"for {days} days",
+            "approved_by": "security@example.com",
+            "expires_at": ends.isoformat(),
+        }
+        identity: str = self.played.ask("POST", "/v1/waivers", wish)["id"]
+        self.played.settle()
+        return identity
+
+    def end_waivers(self) -> None:
+        """One by a person. One by itself: people are warned, told, and after a quarter of a year it is forgotten."""
+        self.played.ask("DELETE", f"/v1/waivers?id={self.waive(days=10)}&reason=it+is+fixed")
+        self.played.settle()
+        self.waive(days=10)
+        for days in (8, 3, 91):
+            self.played.clock.move(timedelta(days=days))
+            self.played.run_clock()
+        assert self.played.ask("GET", "/v1/waivers")["waivers"] == []
+
+    def ask_what_if(self) -> str:
+        """The id of the question; it is answered."""
+        text = POLICY.format(method="archive", fuse=20, shut='"team/*"')
+        identity: str = self.played.ask("POST", "/v1/policy/what-if", {"policy": text, "since_days": 2})["id"]
+        self.played.settle()
+        assert self.played.ask("GET", f"/v1/policy/what-if?id={identity}")["state"] == "done"
+        return identity
+
+    def fail_to_pull(self) -> None:
+        """A task on a machine of its own, whose role is not let in; then one whose image is public, which is asked of
+        the API as well. The sample of a trigger is another one."""
+        ref = self.push("team/refused", "1.0.0")
+        task = self.task_on_a_machine(ref)
+        named = str(ref).partition("@")[0]
+        reason = (
+            f"CannotPullContainerError: pull access denied for {named}, repository does not exist or may require "
+            "authorization: server message: insufficient_scope: authorization failed"
+        )
+        self.tell_of(task, reason)
+        public = next(known for known in self.played.demo.refs if known.home.public)
+        gone = f"CannotPullContainerError: {public}: not found"
+        self.tell_of({**task, "containers": [{**task["containers"][0], "image": str(public)}]}, gone)
+        self.played.ask("GET", f"/v1/pull-failure?{urllib.parse.urlencode({'text': gone})}")
+
+    def tell_of(self, task: dict[str, Any], reason: str) -> None:
+        self.played.stack.aws.put_event(aws_events.task_failed(task, reason, self.played.clock.now()))
+        self.played.settle()
+
+    def task_on_a_machine(self, ref: ImageRef) -> dict[str, Any]:
+        """As ECS describes it."""
+        iam, ec2, ecs = boto3.client("iam"), boto3.client("ec2"), boto3.client("ecs")
+        iam.create_role(RoleName="machine", AssumeRolePolicyDocument="{}")
+        iam.create_instance_profile(InstanceProfileName="machine")
+        iam.add_role_to_instance_profile(InstanceProfileName="machine", RoleName="machine")
+        profile: Any = {"Name": "machine"}
+        started = ec2.run_instances(ImageId=MACHINE, MinCount=1, MaxCount=1, IamInstanceProfile=profile)
+        said = json.dumps({"instanceId": started["Instances"][0]["InstanceId"]})
+        ecs.create_cluster(clusterName="machines")
+        instance = ecs.register_container_instance(cluster="machines", instanceIdentityDocument=said)
+        container: Any = {"name": "api", "image": str(ref), "memory": 128, "essential": True}
+        made = ecs.register_task_definition(family="on-a-machine", containerDefinitions=[container])
+        answer: Any = ecs.start_task(
+            cluster="machines",
+            taskDefinition=made["taskDefinition"]["taskDefinitionArn"],
+            containerInstances=[instance["containerInstance"]["containerInstanceArn"]],
+        )
+        (task,) = answer["tasks"]
+        return {
+            **{name: task[name] for name in ("taskArn", "clusterArn", "taskDefinitionArn", "containerInstanceArn")},
+            "launchType": "EC2",
+            "containers": [{"name": "api", "image": str(ref), "lastStatus": "STOPPED", "taskArn": task["taskArn"]}],
+            "lastStatus": "STOPPED",
+            "desiredStatus": "STOPPED",
+            "stopCode": "TaskFailedToStart",
+        }
+
+    def copy_heads(self) -> None:
+        self.played.house.outbox.send("sweeps", Heads(f"{self.played.clock.now():%Y-%m-%d}"))
+        self.played.settle()
+
+    def header(self, ref: ImageRef) -> Header:
+        return self.played.stack.headers([ref])[ref].header

@@ -1,0 +1,41 @@
+"""One of everything that may run images, in the local AWS: whoever looks for them there makes every call there is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import boto3
+
+from chalicelib.domain.image import ImageRef
+from chalicelib.local.workloads import CLUSTER, run_service
+
+ROLE = "arn:aws:iam::123456789012:role/anything"
+
+
+def fill_every_place(image: ImageRef, region: str) -> None:
+    """`image` is run by all of them but by AWS Lambda, where moto knows no digest. Its repository is there."""
+
+    def client(service: str) -> Any:
+        named: Any = service
+        return boto3.client(named, region_name=region)
+
+    ecs = client("ecs")
+    run_service(ecs, image)
+    run_service(ecs, image, "twice")
+    cluster = ecs.describe_clusters(clusters=[CLUSTER])["clusters"][0]["clusterArn"]
+    starts = {"Arn": cluster, "RoleArn": ROLE}
+    starts["EcsParameters"] = {"TaskDefinitionArn": ecs.list_task_definitions()["taskDefinitionArns"][0]}
+    events = client("events")
+    events.put_rule(Name="nightly", ScheduleExpression="rate(1 day)")
+    events.put_targets(Rule="nightly", Targets=[{"Id": "1", **starts}])
+    client("scheduler").create_schedule(
+        Name="weekly", ScheduleExpression="rate(7 days)", FlexibleTimeWindow={"Mode": "OFF"}, Target=starts
+    )
+    role = client("iam").create_role(RoleName=f"function-{region}", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    tagged = f"{str(image).partition('@')[0]}:v1"
+    client("lambda").create_function(FunctionName="thumbs", Role=role, PackageType="Image", Code={"ImageUri": tagged})
+    client("eks").create_cluster(name="apps", roleArn=ROLE, resourcesVpcConfig={})
+    ours = {"Sid": "Own", "Effect": "Allow", "Principal": {"AWS": ROLE}, "Action": ["ecr:BatchGetImage"]}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [ours]})
+    client("ecr").set_repository_policy(repositoryName=image.repository, policyText=policy)

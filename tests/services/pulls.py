@@ -1,0 +1,133 @@
+"""A house for pulls that failed: fake table and registry, a queue, channels; every call to the outside is a turn."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+
+from chalicelib.domain.alert import Alert
+from chalicelib.domain.effect import Hold
+from chalicelib.domain.event import Container, TaskChanged
+from chalicelib.domain.failed_pull import FailedPull, failed_pulls
+from chalicelib.domain.header import Header, Rules
+from chalicelib.domain.image import ImageRef, Repository, StorageStatus
+from chalicelib.domain.message import Message, PullFailed
+from chalicelib.domain.policy import Policy
+from chalicelib.domain.policy_section import Route
+from chalicelib.domain.verdict import Decision, Reason, Verdict
+from tests.fakes.audit import FakeAudit
+from tests.fakes.registry import FakeRegistry
+from tests.fakes.runtime import FakeRuntime
+from tests.fakes.table import FakeTable
+from tests.services.lockstep import turn
+
+HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
+HOME = Repository("111122223333", "eu-west-1", "team/api")
+AT = datetime(2026, 3, 2, 8, 5, 30, tzinfo=UTC)
+EARLIER = datetime(2026, 3, 2, 7, tzinfo=UTC)
+VERDICT = Verdict(Decision.QUARANTINE, (Reason("critical", Decision.QUARANTINE, "1 finding matched"),), 1, EARLIER)
+CLUSTER = "arn:aws:ecs:eu-west-1:111122223333:cluster/prod"
+NOT_FOUND = "CannotPullContainerError: not found"
+FORBIDDEN = "CannotPullContainerError: 403 Forbidden"
+
+
+def image(number: int) -> ImageRef:
+    return HOME.image(f"sha256:{number:064x}")
+
+
+def task(*images: str, said: str = NOT_FOUND, group: str = "service:api", at: datetime = AT, number: int = 1):
+    """One that stopped because it could not pull any of these images."""
+    containers = tuple(Container(f"c{n}", name, None, said) for n, name in enumerate(images))
+    arn = f"arn:aws:ecs:eu-west-1:111122223333:task/prod/{number:032x}"
+    definition = "arn:aws:ecs:eu-west-1:111122223333:task-definition/api:7"
+    return TaskChanged(
+        arn, CLUSTER, definition, "STOPPED", "STOPPED", 3, group, "TaskFailedToStart", said, containers, True, at, "e"
+    )
+
+
+def failure(name: str, **changes: Any) -> FailedPull:
+    (failed,) = failed_pulls(task(f"{HOST}/{name}", **changes))
+    return failed
+
+
+class Turned:
+    """Every method of `inner` takes a turn first."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._inner, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            turn(name)
+            return method(*arguments, **named)
+
+        return call
+
+
+class Told:
+    """A channel; `failing` errors are raised first, one for each call."""
+
+    def __init__(self, name: str = "slack", *failing: Exception) -> None:
+        self.name, self.failing, self.alerts = name, list(failing), list[Alert]()
+
+    def send(self, alert: Alert) -> None:
+        turn("send alert")
+        if self.failing:
+            raise self.failing.pop(0)
+        self.alerts.append(alert)
+
+
+class PullHouse:
+    """What the use cases ask for. `sent`: queue, message and delay of all that was sent."""
+
+    def __init__(self, *routes: Route) -> None:
+        self.moment = AT + timedelta(seconds=20)
+        self.stored = FakeTable(self.now)
+        self.ecr, self.runtime = FakeRegistry(), FakeRuntime(self.now)
+        self.table: Any = Turned(self.stored)
+        self.registry: Any = Turned(self.ecr)
+        self.queries: Any = Turned(SimpleNamespace(actions=FakeAudit(self.stored.actions).of_chain))
+        policy = Policy(version=1, notify=routes or (Route(channel="slack"),))
+        self.rules = SimpleNamespace(current=lambda: Rules(policy))
+        self.clock = SimpleNamespace(now=self.now)
+        self.sent: list[tuple[str, Message, float]] = []
+        self.outbox = SimpleNamespace(send=self._send)
+
+    def now(self) -> datetime:
+        self.moment += timedelta(microseconds=1)
+        return self.moment
+
+    def _send(self, queue: str, message: Message, delay_seconds: float = 0) -> None:
+        turn("send message")
+        self.sent.append((queue, msgspec.json.decode(msgspec.json.encode(message), type=Message), delay_seconds))
+
+    def know(self, ref: ImageRef, *tags: str, **fields: Any) -> Header:
+        header = Header(**{"ref": ref, "version": 1, "exists": True, "tags": tags, "verdict": VERDICT, **fields})
+        self.stored.headers[ref] = header
+        for tag in tags:
+            self.stored.move_tag(ref.home, tag, ref.digest, EARLIER)
+        return header
+
+    def quarantine(self, ref: ImageRef, *tags: str, method: str = "archive", **fields: Any) -> Header:
+        """As an act of ours leaves it."""
+        took = () if method == "archive" else tags
+        hold = Hold(method, 3, EARLIER, took, "lazaretto-quarantine/team/api" if method == "move" else None)
+        storage = StorageStatus.ARCHIVED if method == "archive" else StorageStatus.ACTIVE
+        header = self.know(ref, *tags, **{"hold": hold, "storage": storage, "exists": method != "move", **fields})
+        for tag in took:
+            self.stored.move_tag(ref.home, tag, None, EARLIER + timedelta(minutes=1))
+        return header
+
+    def taken(self) -> list[PullFailed]:
+        """What lies in the queue `actions`, taken out of it."""
+        bodies = [message for queue, message, _ in self.sent if queue == "actions"]
+        self.sent.clear()
+        return [body for body in bodies if isinstance(body, PullFailed)]
+
+    def records(self) -> list[Any]:
+        return [r for records in self.stored.actions.values() for r in records if r.kind == "PULL_FAILED"]
