@@ -18,7 +18,7 @@ import msgspec
 from bench.past import NOW, SETTLE, Registry
 from chalicelib.adapters.header_items import ImageRow, header_item, read_header_item, row_of
 from chalicelib.adapters.policy_file import read_policy
-from chalicelib.adapters.table_schema import Item
+from chalicelib.adapters.table_schema import Item, shard_of
 from chalicelib.domain.document import FindingsDocument
 from chalicelib.domain.header import Header, Rules
 from chalicelib.domain.image import ImageRef
@@ -76,7 +76,7 @@ class Applied:
     def __init__(self, registry: Registry, policy: str) -> None:
         self.registry, self.clock, self.settle = registry, registry.clock, SETTLE
         self.rules = PutPolicies(registry.rules.fresh())
-        self.outbox = SimpleNamespace(send=self._send)
+        self.outbox = SimpleNamespace(send=self._send, send_all=self._send_all)
         self.table = self.queries = self
         self._sent: dict[str, deque[Message]] = {"sweeps": deque(), "scans": deque()}
         self._numbers = count()
@@ -125,6 +125,10 @@ class Applied:
         if queue in self._sent:
             self._sent[queue].append(message)
 
+    def _send_all(self, queue: str, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self._send(queue, message)
+
     def _deliver(self, house: Any) -> None:
         """In batches as large as the queues', until nothing is left."""
         while any(self._sent.values()):
@@ -154,8 +158,9 @@ class Applied:
     def read_fan_out(self) -> FanOut | None:
         return self._fan_out
 
-    def put_fan_out(self, fan_out: FanOut) -> None:
-        self._fan_out = fan_out
+    def put_fan_out(self, fan_out: FanOut) -> FanOut:
+        self._fan_out = msgspec.structs.replace(fan_out, revision=fan_out.revision + 1)
+        return self._fan_out
 
     def action_at(self, chain: object, effect: str, wanted_at: datetime) -> datetime | None:
         record = self._actions.get((effect, wanted_at))
@@ -164,8 +169,8 @@ class Applied:
     def record_action(self, record: ActionRecord) -> bool:
         return self._actions.setdefault((record.effect, record.wanted_at), record) is record
 
-    def all_rows(self) -> Iterator[ImageRow]:
-        return (row_of(self._header(ref)) for ref in self.registry.refs())
+    def rows_of(self, shard: int) -> Iterator[ImageRow]:
+        return (row_of(self._header(ref)) for ref in self.registry.refs() if shard_of(ref) == shard)
 
     def _header(self, ref: ImageRef) -> Header:
         item = self._items.get(ref)

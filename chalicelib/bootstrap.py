@@ -1,4 +1,7 @@
-"""Builds settings, adapters and channels, each once and when first asked for. It decides nothing."""
+"""Builds settings, adapters and channels, each once and when first asked for. It decides nothing.
+
+Every function imports this module at its cold start. So what not all of them use is imported where it is made.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,24 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from chalicelib.adapters.ecr_acts import EcrActs
-from chalicelib.adapters.ecr_mover import EcrMover
-from chalicelib.adapters.ecr_registry import EcrRegistry
 from chalicelib.adapters.findings_queries import FindingsQueries
 from chalicelib.adapters.findings_table import FindingsTable
-from chalicelib.adapters.inspector import Inspector
-from chalicelib.adapters.policy_file import default_policy, read_policy
 from chalicelib.adapters.policy_store import PolicyStore
 from chalicelib.adapters.queues import Queues
-from chalicelib.adapters.runtime import AwsRuntime
-from chalicelib.adapters.scanner import Scanner
-from chalicelib.adapters.secrets import Secret
 from chalicelib.adapters.sessions import Sessions
 from chalicelib.adapters.waiver_store import WaiverStore
-from chalicelib.adapters.what_if_items import WhatIfItems
 from chalicelib.services.ports import Channel, Clock
 from chalicelib.settings import Settings
+
+if TYPE_CHECKING:
+    from chalicelib.adapters.ecr_acts import EcrActs
+    from chalicelib.adapters.ecr_mover import EcrMover
+    from chalicelib.adapters.ecr_registry import EcrRegistry
+    from chalicelib.adapters.runtime import AwsRuntime
+    from chalicelib.adapters.scanner import Scanner
+    from chalicelib.adapters.what_if_items import WhatIfItems
 
 COPY_SECONDS = 25.0
 """Of one call that moves an image. What surrounds it (does it run, is it all there) needs its share of the function's
@@ -79,6 +81,8 @@ class House:
 
     @cached_property
     def rules(self) -> PolicyStore:
+        from chalicelib.adapters.policy_file import default_policy, read_policy
+
         return PolicyStore(self._dynamodb, self.settings.table, default_policy(), self.clock.now, read_policy)
 
     @cached_property
@@ -87,14 +91,21 @@ class House:
 
     @cached_property
     def what_ifs(self) -> WhatIfItems:
+        from chalicelib.adapters.what_if_items import WhatIfItems
+
         return WhatIfItems(self._dynamodb, self.settings.table, self.clock.now)
 
     @cached_property
     def scanner(self) -> Scanner:
+        from chalicelib.adapters.inspector import Inspector
+        from chalicelib.adapters.scanner import Scanner
+
         return Scanner(Inspector(lambda region: self.sessions.client("inspector2", region)), self.registry)
 
     @cached_property
     def registry(self) -> EcrRegistry:
+        from chalicelib.adapters.ecr_registry import EcrRegistry
+
         return EcrRegistry(
             lambda region: self.sessions.client("ecr", region),
             lambda region: self.sessions.client("ecr-public", region),
@@ -102,10 +113,14 @@ class House:
 
     @cached_property
     def acts(self) -> EcrActs:
+        from chalicelib.adapters.ecr_acts import EcrActs
+
         return EcrActs(lambda region: self.sessions.client("ecr", region))
 
     @cached_property
     def mover(self) -> EcrMover:
+        from chalicelib.adapters.ecr_mover import EcrMover
+
         return EcrMover(lambda region: self.sessions.client("ecr", region), self.own_roles, COPY_SECONDS)
 
     @property
@@ -114,6 +129,8 @@ class House:
 
     @cached_property
     def runtime(self) -> AwsRuntime:
+        from chalicelib.adapters.runtime import AwsRuntime
+
         return AwsRuntime(self.sessions.quick_client, lambda: self.clock.now())
 
     @cached_property
@@ -141,6 +158,7 @@ class House:
         return SnsTopic(self.settings.topic_arn or "", self.sessions.client("sns"))
 
     def _slack(self) -> Channel:
+        from chalicelib.adapters.secrets import Secret
         from chalicelib.adapters.slack import SlackBot, SlackWebhook
 
         text, channel = Secret(self.settings.slack_secret or "", self.sessions), self.settings.slack_channel
@@ -151,6 +169,8 @@ class House:
         """Newest first: the first signs, all are accepted."""
         if self.settings.cursor_secrets:
             return self.settings.cursor_secrets
+        from chalicelib.adapters.secrets import Secret
+
         secret = Secret(self.settings.cursor_secret or "", self.sessions).read()
         return tuple(s for s in secret.split(",") if s)
 

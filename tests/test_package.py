@@ -40,8 +40,8 @@ SERVICES = (
     *("dynamodb", "ec2", "ecr", "ecr-public", "ecs", "eks", "events", "iam", "inspector2", "lambda", "scheduler"),
     *("secretsmanager", "sns", "sqs", "ssm", "sts"),
 )
-BY_OTHER_NAMES = {"TransactWriteItems", "TransactGetItems", "ListImageReferrers"}
-"""Allowed by the permissions of the writes inside them, or by BatchGetImage; there is no permission of that name."""
+BY_OTHER_NAMES = {"TransactWriteItems", "TransactGetItems", "SendMessageBatch", "ListImageReferrers"}
+"""Allowed by the permissions of the writes and sends inside them, or by BatchGetImage: no permission has that name."""
 FREE = {"GetCallerIdentity"}
 ONLY_PEOPLE = {"CreateTable", "GetQueueUrl"}
 """Called by the local stack and by commands, with the credentials of who types them."""

@@ -9,10 +9,15 @@
 | anything else, also what botocore cannot read | UpstreamError |
 
 Retries are botocore's business (`Config(retries=…)`); what arrives here was retried already.
+
+The text goes into alerts and the audit log, so what AWS or botocore repeat of a call stays out of it: below the first
+line stand the signed request (with its session token), the body of an answer that cannot be read, and the values of
+parameters; a URL may be a signed one.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,8 +34,13 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
+from chalicelib.domain.inert import ELLIPSIS, cut
 from chalicelib.errors import AbsentError, ConflictError, DeniedError, TransientError, UpstreamError
 
+LONGEST = 500
+_QUERY = re.compile(r"(://[^\s?\"']*\?)[^\s\"']+")
+_AUTHORIZATION = re.compile(r"(Authorization=).*")
+_TOKEN = re.compile(r"[A-Za-z0-9+/=_%-]{200,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
 _LOST = (ConnectionError, HTTPClientError, IncompleteReadError, ResponseStreamingError)
 _THROTTLED = frozenset(
     {
@@ -92,11 +102,11 @@ def aws_call(what: str) -> Iterator[None]:
     except ClientError as error:
         raise _wrapped(what, error) from error
     except _LOST as error:
-        raise TransientError(f"{what}: {error}") from error
+        raise TransientError(f"{what}: {_said(error)}") from error
     except (NoCredentialsError, PartialCredentialsError) as error:
-        raise DeniedError(f"{what}: {error}") from error
+        raise DeniedError(f"{what}: {_said(error)}") from error
     except (BotoCoreError, ResponseParserError) as error:
-        raise UpstreamError(f"{what}: {error}") from error
+        raise UpstreamError(f"{what}: {_said(error)}") from error
 
 
 def asked(what: str, call: Callable[..., Any], /, **params: Any) -> Any:
@@ -118,7 +128,7 @@ def code_of(error: BaseException) -> str | None:
 
 
 def _wrapped(what: str, error: ClientError) -> ConflictError | UpstreamError:
-    code, text = code_of(error) or "", f"{what}: {error}"
+    code, text = code_of(error) or "", f"{what}: {_said(error)}"
     if code == "TransactionCanceledException":
         return _cancelled(text, error)
     if code in _CONFLICT:
@@ -132,6 +142,14 @@ def _wrapped(what: str, error: ClientError) -> ConflictError | UpstreamError:
     if code in _THROTTLED or status >= 500 or status == 429:
         return TransientError(text, _retry_after(metadata.get("HTTPHeaders", {}).get("retry-after")))
     return DeniedError(text) if status in (401, 403) else UpstreamError(text)
+
+
+def _said(error: Exception) -> str:
+    """Its first line without secrets. All of it is reachable as `__cause__`, for logs."""
+    line = str(error).partition("\n")[0]
+    for secret in (_QUERY, _AUTHORIZATION):
+        line = secret.sub(rf"\g<1>{ELLIPSIS}", line)
+    return cut(_TOKEN.sub(ELLIPSIS, line), LONGEST)
 
 
 def _cancelled(text: str, error: ClientError) -> ConflictError | UpstreamError:

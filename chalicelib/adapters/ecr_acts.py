@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from chalicelib.adapters.answers import readable
 from chalicelib.adapters.aws_errors import aws_call, code_of
 from chalicelib.adapters.ecr_registry import EcrRegistry
-from chalicelib.domain.image import IMAGE_MEDIA_TYPES, INDEX_MEDIA_TYPES, ImageRef, Repository, StorageStatus
+from chalicelib.domain.image import ImageRef, Repository, StorageStatus
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
-from chalicelib.parsers.images import BatchImage, parse_batch_get_image, parse_describe_repositories
+from chalicelib.parsers.images import BatchImage, parse_describe_repositories
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient
 
 MUTABLE = "MUTABLE"
-_ACCEPTED = sorted(IMAGE_MEDIA_TYPES | INDEX_MEDIA_TYPES)
 _NOT_SUPPORTED = "ImageStorageClassUpdateNotSupportedException"
 _SAME_IMAGE, _TAG_TAKEN = "ImageAlreadyExistsException", "ImageTagAlreadyExistsException"
 _NO_POLICY = "RepositoryPolicyNotFoundException"
@@ -75,10 +74,11 @@ class EcrActs:
     def put_tag(self, ref: ImageRef, tag: str) -> None:
         """By the same manifest, byte for byte. A tag that another image has moves here. Raises UpstreamError where it
         may not, because tags are immutable, or where the image is archived: then its manifest is not to be had."""
+        client = self._client(ref.home)
         image = self._image(ref)
         try:
             with aws_call(f"put the tag {tag} on {ref}"):
-                self._client(ref.home).put_image(
+                client.put_image(
                     registryId=ref.registry,
                     repositoryName=ref.repository,
                     imageManifest=image.body,
@@ -125,26 +125,17 @@ class EcrActs:
 
     def _image(self, ref: ImageRef) -> BatchImage:
         """BatchGetImage says of an archived image what it says of none: then DescribeImages tells which."""
-        with aws_call(f"read the manifest of {ref}"):
-            answer: Any = self._client(ref.home).batch_get_image(
-                registryId=ref.registry,
-                repositoryName=ref.repository,
-                imageIds=[{"imageDigest": ref.digest}],
-                acceptedMediaTypes=_ACCEPTED,
-            )
-        with readable(f"read the manifest of {ref}"):
-            page = parse_batch_get_image(answer, ref.region)
-        for image in page.images:
-            if image.ref.digest == ref.digest:
-                return image
-        for failure in page.failures:
-            if failure.code in _TRY_AGAIN:
-                raise TransientError(f"read the manifest of {ref}: {failure.code}")
-        storage = self._registry.describe_image(ref).storage
-        if storage is StorageStatus.ACTIVATING:
-            raise TransientError(f"read the manifest of {ref}: ECR is still restoring it")
-        said = "the image is archived" if storage is StorageStatus.ARCHIVED else _codes(page.failures)
-        raise UpstreamError(f"read the manifest of {ref}: {said}")
+        try:
+            return self._registry.read_held(ref)
+        except AbsentError as error:
+            if error.what != "image":
+                raise
+            storage = self._registry.describe_image(ref).storage
+            if storage is StorageStatus.ACTIVATING:
+                raise TransientError(f"read the manifest of {ref}: ECR is still restoring it") from error
+            if storage is StorageStatus.ARCHIVED:
+                raise UpstreamError(f"read the manifest of {ref}: the image is archived") from error
+            raise UpstreamError(str(error)) from error
 
     # --- repositories
 
@@ -204,7 +195,3 @@ def _complain(failure: Any, what: str) -> None:
         return
     text = f"{what}: {code} {failure.get('failureReason', '')}".rstrip()
     raise TransientError(text) if code in _TRY_AGAIN else UpstreamError(text)
-
-
-def _codes(failures: Any) -> str:
-    return ", ".join(failure.code for failure in failures) or "the answer does not hold it"

@@ -7,7 +7,7 @@ nothing is ever deleted. Every call looks at both sides and does what is missing
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from chalicelib.adapters.closure import Closure, Part, find_closure
@@ -67,10 +67,14 @@ class EcrMover:
         self._verify(closure, ref.home, place, _tags_to_keep(closure, named), what)
         self._delete(closure, ref, closure.with_referrers(named))
 
-    def bring_back(self, ref: ImageRef, place: Repository, tags: Sequence[str]) -> None:
+    def bring_back(
+        self, ref: ImageRef, place: Repository, tags: Sequence[str], is_its: Callable[[ImageRef, str], bool]
+    ) -> None:
         """The copy in `place`, which stays there, is copied to where it was and verified; then the image gets `tags`,
-        its children and referrers the tags they are kept with. A tag that points at another image by now is left there,
-        without an error: whoever moved it meant it, and the image can be had by its digest as before.
+        its referrers those of the tags they are kept with that are still theirs, as `is_its` says. Its children get
+        none: they had none when they went along, and what the place keeps of an earlier move is not theirs any more.
+        A tag that points at another image by now is left there, without an error: whoever moved it meant it, and the
+        image can be had by its digest as before.
 
         Raises as `move` does, and AbsentError(`repository`) where the image's repository is gone.
         """
@@ -81,7 +85,7 @@ class EcrMover:
         closure = find_closure(self._images, ref.digest, place, ref.home)
         self._verify(closure, place, ref.home, {}, what)
         for digest, part in closure.parts.items():
-            for tag in tags if digest == ref.digest else _tags_kept(part):
+            for tag in tags if digest == ref.digest else _tags_kept(part, ref.home, is_its):
                 # Asked just before it is put: a repository with mutable tags would take it from whoever has it.
                 if self._images.holder(ref.home, tag) is None:
                     _go_on_in_time(time_left, f"{what}: not all of its tags are given back yet")
@@ -180,8 +184,11 @@ def _tags_to_keep(closure: Closure, members: Collection[str]) -> dict[str, list[
     return wanted
 
 
-def _tags_kept(part: Part) -> tuple[str, ...]:
-    return given_tags(part.manifest.digest, part.origin.tags) if part.origin else ()
+def _tags_kept(part: Part, home: Repository, is_its: Callable[[ImageRef, str], bool]) -> Iterator[str]:
+    if part.origin is None or part.manifest.subject is None:
+        return
+    image = home.image(part.manifest.digest)
+    yield from (tag for tag in given_tags(image.digest, part.origin.tags) if is_its(image, tag))
 
 
 def _go_on_in_time(time_left: CopyTime, what: str) -> None:

@@ -1,7 +1,7 @@
 """The one table's writer: every item but policy and waivers is put here, on the conditions the write protocol needs.
 
-Reads for people are `findings_queries`'. How an item is packed is told by `header_items`, `packing`, `catalogue`,
-`tag_moves`, `repository_facts`, `guards`, `snapshots` and `audit_chain`; what it is called by `table_schema`.
+The parts do the work: `headers`, `documents`, `catalogue`, `tags`, `repositories`, `audit_log`, `audit_heads`, `guards`
+and `snapshots`; what they hold is called by `table_schema`. Reads for people are `findings_queries`'.
 """
 
 from __future__ import annotations
@@ -19,55 +19,25 @@ from chalicelib.adapters.catalogue import Catalogue
 from chalicelib.adapters.documents import PART_BYTES, Documents, read_document
 from chalicelib.adapters.dynamo import Dynamo
 from chalicelib.adapters.guards import Guards
-from chalicelib.adapters.header_items import header_item, read_header_item
+from chalicelib.adapters.headers import Headers
 from chalicelib.adapters.policy_store import read_versions
-from chalicelib.adapters.repository_facts import fact_attributes, news, update_of
+from chalicelib.adapters.repositories import Repositories
 from chalicelib.adapters.snapshots import put_snapshot
-from chalicelib.adapters.table_schema import (
-    BODY,
-    BY_DUE,
-    DIGEST,
-    DUE_PK,
-    DUE_SK,
-    HEADER_ATTRIBUTES,
-    LOOK_DUE_AT,
-    MOVES,
-    NONCE,
-    PK,
-    REPOSITORIES,
-    REVISION,
-    SK,
-    STATE_PK,
-    STATE_SK,
-    VERSION,
-    Item,
-    document_key,
-    due_pk,
-    due_sk,
-    fan_out_key,
-    header_key,
-    image_of,
-    nonce,
-    number_of,
-    repository_key,
-    repository_pk,
-    tag_key,
-)
-from chalicelib.adapters.tag_moves import moves_item, points_at, read_moves, tag_move, with_move
+from chalicelib.adapters.table_schema import BODY, REVISION, Item, fan_out_key, nonce
+from chalicelib.adapters.tags import Tags
 from chalicelib.domain.audit_chain import Chain, Head
 from chalicelib.domain.document import FindingsDocument
 from chalicelib.domain.finding import Finding
 from chalicelib.domain.fuse import Fuse
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import ImageRef, Repository
-from chalicelib.errors import ConflictError
 from chalicelib.services.ports import ActionRecord, Denied, FanOut, Stored, TagMove
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 KEV_REMEMBERED = timedelta(days=1)
-_ABSENT = f"attribute_not_exists({PK})"
+_NO_REVISION = f"attribute_not_exists({REVISION})"
 
 
 class FindingsTable:
@@ -95,7 +65,8 @@ transaction |
     | summary | `SUMMARY` | `NOW`, `DAY#<date>` | `bd` B content, deflated; `at` N | 1 for each started KB |
     | audit heads | `SUMMARY` | `HEADS#<date>#<first byte of the chain's hash>` | `bd` B name, count and link of \
 chains, deflated; `x` B nonce | 1 for each started KB |
-    | fan-out | `POLICY` | `FAN_OUT` | `bd` B how far the newest policy has been carried, as JSON | 1 |
+    | fan-out | `POLICY` | `FAN_OUT` | `bd` B how far the newest policy has been carried, as JSON; `r` N revision; \
+`x` B nonce | 1 for each started KB |
     | versions | `VERSIONS` | `NOW` | `p` N policy; `w` N waivers (`policy_store` writes these) | 1 |
 
     Times are numbers: seconds since 1970, six decimals at most.
@@ -122,77 +93,40 @@ chains, deflated; `x` B nonce | 1 for each started KB |
     ) -> None:
         self._dynamo = Dynamo(client, table_name, sleep)
         self._now = now
+        self._repositories = Repositories(self._dynamo)
+        self._tags = Tags(self._dynamo)
+        self._headers = Headers(self._dynamo, self._repositories, now)
         self._documents = Documents(self._dynamo, now, part_bytes)
         self._catalogue = Catalogue(self._dynamo)
         self._audit = AuditLog(self._dynamo)
         self._heads = AuditHeads(self._dynamo)
         self._guards = Guards(self._dynamo)
-        self._introduced: set[Repository] = set()
 
     # --- headers
 
     def read_headers(self, refs: Iterable[ImageRef]) -> dict[ImageRef, Stored]:
         """Headers with the revisions of the documents beside them, in one consistent batch; findings stay behind."""
-        wanted = list(dict.fromkeys(refs))
-        keys = [key for ref in wanted for key in (header_key(ref), document_key(ref))]
-        items = {
-            (item[PK]["S"], item[SK]["S"]): item for item in self._dynamo.get_many(keys, (*HEADER_ATTRIBUTES, REVISION))
-        }
-        found = {}
-        for ref in wanted:
-            header, document = (items.get((k[PK]["S"], k[SK]["S"])) for k in (header_key(ref), document_key(ref)))
-            if header is not None:
-                revision = int(document[REVISION]["N"]) if document else 0
-                found[ref] = Stored(read_header_item(header), revision)
-        return found
+        return self._headers.read(refs)
 
     def put_header(self, header: Header) -> Header:
         """As `version + 1` on condition of `version`. 1 unit, and none on an index whose entry stays the same.
 
         The first header of a repository makes the repository known too (2 units, once).
         """
-        if not header.version:
-            self._introduce(header.ref.home)
-        put = msgspec.structs.replace(header, version=header.version + 1)
-        self._dynamo.put(header_item(put) | nonce(), *_version_is(header.version))
-        return put
+        return self._headers.put(header)
 
     def mark_look(self, ref: ImageRef, version: int, due_at: datetime) -> None:
         """Sets `look_due_at` on condition of `version`, and raises `version`: whoever read before must read again.
         An unknown image gets a header outside the index `by_state`. 1 unit, no index write."""
-        if not version:
-            self.put_header(Header(ref=ref, known_at=self._now(), look_due_at=due_at))
-            return
-        mine = nonce()
-        values = {
-            ":due": {"N": number_of(due_at)},
-            ":next": {"N": str(version + 1)},
-            ":version": {"N": str(version)},
-            ":nonce": mine[NONCE],
-        }
-        try:
-            self._dynamo.update(
-                header_key(ref),
-                UpdateExpression=f"SET {LOOK_DUE_AT} = :due, {VERSION} = :next, {NONCE} = :nonce",
-                ConditionExpression=f"{VERSION} = :version",
-                ExpressionAttributeValues=values,
-            )
-        except ConflictError:
-            stored = self._dynamo.get(header_key(ref)) or {}
-            if stored.get(NONCE) != mine[NONCE]:  # else its answer was lost and it was sent again
-                raise
+        self._headers.mark_look(ref, version, due_at)
 
     def headers_of(self, repository: Repository) -> Iterator[Header]:
         """All headers of a repository, page by page; eventually consistent."""
-        values = {":pk": {"S": repository_pk(repository)}, ":images": {"S": "IMAGE#"}}
-        for item in self._dynamo.query(f"{PK} = :pk AND begins_with({SK}, :images)", values):
-            yield read_header_item(item)
+        return self._headers.of_repository(repository)
 
     def due(self, shard: int, before: datetime) -> Sequence[ImageRef]:
         """Oldest first; eventually consistent."""
-        values = {":pk": {"S": due_pk(shard)}, ":before": {"S": due_sk(before)}}
-        found = self._dynamo.query(f"{DUE_PK} = :pk AND {DUE_SK} <= :before", values, IndexName=BY_DUE)
-        return [image_of(item) for item in found]
+        return self._headers.due(shard, before)
 
     # --- findings
 
@@ -219,50 +153,17 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         self, repository: Repository, tag: str, digest: str | None, at: datetime, *, settles_tie: bool = False
     ) -> TagMove:
         """1 unit for an event not heard before, late ones included: they take their place in the history."""
-
-        def attempt() -> TagMove:
-            stored = self._dynamo.get(tag_key(repository, tag))
-            before = read_moves(stored)
-            after = with_move(before, digest, at, settles_tie=settles_tie)
-            if after == before:
-                return tag_move(tag, before, moved=False)
-            self._dynamo.put(tag_key(repository, tag) | moves_item(after), *_moves_are(stored))
-            return tag_move(tag, after, moved=points_at(after) != points_at(before))
-
-        return self._dynamo.insist(f"{repository.path}:{tag}", attempt)
+        return self._tags.move(repository, tag, digest, at, settles_tie=settles_tie)
 
     def read_tag(self, repository: Repository, tag: str) -> str | None:
-        item = self._dynamo.get(tag_key(repository, tag))
-        return item[DIGEST]["S"] if item and DIGEST in item else None
+        return self._tags.read(repository, tag)
 
     def last_tag_move(self, repository: Repository, tag: str) -> TagMove | None:
-        moves = read_moves(self._dynamo.get(tag_key(repository, tag)))
-        return tag_move(tag, moves, moved=False) if moves else None
+        return self._tags.last_move(repository, tag)
 
     def keep_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
         """Nothing is written when all of it is known. Times (`…_at`) only move later; None removes a fact."""
-
-        def attempt() -> None:
-            stored = self._dynamo.get(repository_key(repository))
-            new = news(stored, facts)
-            if stored is None or new:
-                self._put_facts(repository, stored, new)
-
-        self._dynamo.insist(repository.path, attempt)
-
-    def _introduce(self, repository: Repository) -> None:
-        """Events of CreateRepository need a trail and come once: whoever has an image is known by it."""
-        if repository not in self._introduced:
-            self.keep_repository(repository, {})
-            self._introduced.add(repository)
-
-    def _put_facts(self, repository: Repository, stored: Item | None, new: Mapping[str, object]) -> None:
-        if stored is not None:
-            self._dynamo.update(repository_key(repository), **update_of(new))
-            return
-        listed = {STATE_PK: {"S": REPOSITORIES}, STATE_SK: {"S": repository.path}}
-        item = repository_key(repository) | listed | fact_attributes(new)
-        self._dynamo.put(item, _ABSENT)
+        self._repositories.keep(repository, facts)
 
     # --- audit, guards, summary
 
@@ -299,17 +200,14 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         item = self._dynamo.get(fan_out_key())
         return msgspec.json.decode(item[BODY]["B"], type=FanOut) if item is not None else None
 
-    def put_fan_out(self, fan_out: FanOut) -> None:
-        self._dynamo.put(fan_out_key() | {BODY: {"B": msgspec.json.encode(fan_out)}})
+    def put_fan_out(self, fan_out: FanOut) -> FanOut:
+        """1 unit for each started KB: the worst images are named in it."""
+        put = msgspec.structs.replace(fan_out, revision=fan_out.revision + 1)
+        item = fan_out_key() | nonce() | {REVISION: {"N": str(put.revision)}, BODY: {"B": msgspec.json.encode(put)}}
+        former: Item = {":former": {"N": str(fan_out.revision)}}
+        self._dynamo.put(item, *((f"{REVISION} = :former", former) if fan_out.revision else (_NO_REVISION, None)))
+        return put
 
     def read_versions(self) -> tuple[int, int]:
         """Policy, waivers."""
         return read_versions(self._dynamo)
-
-
-def _version_is(version: int) -> tuple[str, Item | None]:
-    return (f"{VERSION} = :version", {":version": {"N": str(version)}}) if version else (_ABSENT, None)
-
-
-def _moves_are(stored: Item | None) -> tuple[str, Item | None]:
-    return (_ABSENT, None) if stored is None else (f"{MOVES} = :moves", {":moves": stored[MOVES]})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,13 @@ import msgspec
 
 from chalicelib.adapters.aws_errors import aws_call
 from chalicelib.domain.message import Message
+from chalicelib.errors import TransientError
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 LONGEST_DELAY_SECONDS = 900
+IN_A_BATCH = 10
 
 
 class Queues:
@@ -32,3 +35,16 @@ class Queues:
         body = msgspec.json.encode(message).decode()
         with aws_call(f"send to the queue {queue}"):
             self._client.send_message(QueueUrl=self._urls[queue], MessageBody=body, DelaySeconds=delay)
+
+    def send_all(self, queue: str, messages: Iterable[Message]) -> None:
+        """Ten in a call, without delay. What SQS leaves out of a batch was not sent, and the other nine were.
+
+        Raises TransientError, DeniedError, UpstreamError.
+        """
+        bodies = (msgspec.json.encode(message).decode() for message in messages)
+        while batch := list(islice(bodies, IN_A_BATCH)):
+            entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(batch)]
+            with aws_call(f"send to the queue {queue}"):
+                answer = self._client.send_message_batch(QueueUrl=self._urls[queue], Entries=entries)  # type: ignore[arg-type]
+            if left_out := answer.get("Failed"):
+                raise TransientError(f"send to the queue {queue}: {len(left_out)} left out, {left_out[0]['Code']}")

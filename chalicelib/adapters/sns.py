@@ -93,6 +93,7 @@ def _body(alert: Alert) -> Iterator[str]:
     yield from _part("What hangs on it", alert.radius)
     yield from _part("What to do", alert.what_to_do)
     links = [url for url in (alert.console_url, alert.api_url) if url]
+    links += [f"{inert(label, LINE_CHARACTERS)}: {url}" for label, url in alert.links]
     yield from ("", *links)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from chalicelib.api import parameters as p
 from chalicelib.api.address import find_image
 from chalicelib.api.call import Call
-from chalicelib.api.endpoint import Area
+from chalicelib.api.endpoint import OK, Answered, Area
 from chalicelib.api.enforcement_answering import answer_fuse, answer_given, answer_undone
 from chalicelib.api.enforcement_answers import FuseAnswer, GivenAnswer, OrderBody, ResetBody, UndoBody, UndoneAnswer
 from chalicelib.api.query import Query, read_query
 from chalicelib.api.reads import acting_house, house
 from chalicelib.domain.image import ImageRef
+from chalicelib.services.give_order import Given
 from chalicelib.services.quarantine_image import quarantine_image
 from chalicelib.services.release_image import release_image
 from chalicelib.services.reset_fuse import reset_fuse
@@ -18,40 +19,44 @@ from chalicelib.services.undo_action import undo_action
 
 area = Area(__name__)
 ACCEPTED = 202
+STATUSES = ACCEPTED, OK
+"""Of a dry run nothing is left to be done later: 200 with the plan."""
 
 
-@area.post("/v1/quarantine", OrderBody, GivenAnswer, statuses=(404, 409), status=ACCEPTED)
-def quarantine(call: Call[OrderBody]) -> GivenAnswer:
+@area.post("/v1/quarantine", OrderBody, GivenAnswer, statuses=(404, 409), status=STATUSES)
+def quarantine(call: Call[OrderBody]) -> Answered[GivenAnswer]:
     """Have one image quarantined, whatever its verdict, until a person releases it.
 
     It is checked as any quarantine is: what runs it, and the fuse; `act.held` says what keeps it from being done. With
-    `dry_run` nothing is changed. 409 where nothing is ever quarantined: the policy observes, or exempts the repository.
+    `dry_run` nothing is changed (200). 409 where nothing is ever quarantined: the policy observes, or exempts the
+    repository.
     """
     body = call.body
-    return answer_given(quarantine_image(_meant(body), call.actor, body.reason, acting_house(), dry_run=body.dry_run))
+    return _given(quarantine_image(_meant(body), call.actor, body.reason, acting_house(), dry_run=body.dry_run))
 
 
-@area.post("/v1/release", OrderBody, GivenAnswer, statuses=(404,), status=ACCEPTED)
-def release(call: Call[OrderBody]) -> GivenAnswer:
+@area.post("/v1/release", OrderBody, GivenAnswer, statuses=(404,), status=STATUSES)
+def release(call: Call[OrderBody]) -> Answered[GivenAnswer]:
     """Have one image pulled again, whatever its verdict, until that gets worse than it is now.
 
-    A restore from the archive takes ECR up to 20 minutes; until then `GET /v1/image` shows `storage` ACTIVATING.
+    A restore from the archive takes ECR up to 20 minutes; until then `GET /v1/image` shows `storage` ACTIVATING. With
+    `dry_run` nothing is changed (200).
     """
     body = call.body
-    return answer_given(release_image(_meant(body), call.actor, body.reason, acting_house(), dry_run=body.dry_run))
+    return _given(release_image(_meant(body), call.actor, body.reason, acting_house(), dry_run=body.dry_run))
 
 
-@area.post("/v1/undo", UndoBody, UndoneAnswer, statuses=(404, 409), status=ACCEPTED)
-def undo(call: Call[UndoBody]) -> UndoneAnswer:
+@area.post("/v1/undo", UndoBody, UndoneAnswer, statuses=(404, 409), status=STATUSES)
+def undo(call: Call[UndoBody]) -> Answered[UndoneAnswer]:
     """Undo one action of the audit log: what was taken is given back, what was given back is taken again.
 
     A waiver that was given is ended, one that was ended or changed is given again as it was, where it has not expired;
-    of the policy in force the version before is put again. 409 with the reason for what changed nothing, or was changed
-    since.
+    of the policy in force the version before is put again. With `dry_run` nothing is changed (200). 409 with the reason
+    for what changed nothing, or was changed since.
     """
     body = call.body
     undone = undo_action(body.action_id, call.actor, body.reason, acting_house(), dry_run=body.dry_run)
-    return answer_undone(body.action_id, undone)
+    return Answered(answer_undone(body.action_id, undone), _status(undone.dry_run))
 
 
 @area.get("/v1/fuse", FuseAnswer)
@@ -68,6 +73,14 @@ def make_fuse_whole(call: Call[ResetBody]) -> FuseAnswer:
     place = acting_house()
     before = reset_fuse(call.actor, call.body.reason, place)
     return answer_fuse(before, place.rules.current().policy, place.clock.now())
+
+
+def _given(given: Given) -> Answered[GivenAnswer]:
+    return Answered(answer_given(given), _status(given.dry_run))
+
+
+def _status(dry_run: bool) -> int:
+    return OK if dry_run else ACCEPTED
 
 
 def _meant(body: OrderBody) -> ImageRef:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.adapters.policy_file import read_policy
 from chalicelib.api import what_if_answers as w
 from chalicelib.api.answering import name_of
 from chalicelib.api.call import MAX_POLICY_BODY_BYTES, Call
@@ -19,6 +18,7 @@ from chalicelib.domain.policy import Policy
 from chalicelib.domain.what_if import Ruling
 from chalicelib.domain.what_if_report import Report, Row, Run
 from chalicelib.errors import ParameterError, PolicyError
+from chalicelib.services.ports import House
 from chalicelib.services.read_what_if import read_what_if
 from chalicelib.services.start_what_if import start_what_if
 
@@ -35,7 +35,8 @@ def ask_what_if(call: Call[w.WhatIfBody]) -> Answered[w.StartedAnswer]:
     Nothing is changed. `Location` says where the answer grows. A policy that would not load is refused with its line
     and key. No more past days can be asked for than the `history_days` of the policy in force.
     """
-    job = start_what_if(_candidate(call.body.policy), call.body.since_days, call.actor, acting_house())
+    house = acting_house()
+    job = start_what_if(_candidate(call.body.policy, house), call.body.since_days, call.actor, house)
     return Answered(w.StartedAnswer(job.id), ACCEPTED, f"what-if?id={job.id}")
 
 
@@ -45,9 +46,9 @@ def show_what_if(query: Query) -> w.WhatIfAnswer:
     return _fitted(_answer(read_what_if(query.need(JOB_ID), acting_house())))
 
 
-def _candidate(text: str) -> Policy:
+def _candidate(text: str, house: House) -> Policy:
     try:
-        return read_policy(text)
+        return house.rules.policy_of(text)
     except PolicyError as error:
         line = f"line {error.line}: " if error.line is not None else ""
         raise ParameterError("policy", f"{line}{error.path}: {error.reason}") from error

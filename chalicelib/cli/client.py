@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from chalicelib.cli.options import DEFAULT_URL
+from chalicelib.cli.region import aws_region
 from chalicelib.errors import ConflictError, DeniedError, InputError, NotFoundError, TransientError, UpstreamError
 
 TIMEOUT_SECONDS = 35
@@ -24,6 +26,7 @@ PAGE = 1000
 _EXECUTE_API = re.compile(
     r"[a-z0-9]+(?:-vpce-[a-z0-9]+)?\.execute-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"
 )
+_LOCAL_HINT = ". Is `lazaretto run` running? Else give --url or LAZARETTO_URL"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Query = Mapping[str, object]
@@ -55,6 +58,7 @@ class Client:
         self._base, self._sleep = url.rstrip("/"), sleep
         self._sign = gateway is not None if sign is None else sign
         self._region = gateway["region"] if gateway else None
+        self._hint = _LOCAL_HINT if self._base == DEFAULT_URL else ""
         if self._sign and parts.scheme != "https":
             raise InputError("--url: only an https address is signed")
         proxies = urllib.request.ProxyHandler({} if parts.hostname in _LOOPBACK else None)
@@ -114,8 +118,7 @@ class Client:
             with error:
                 raise _refusal(error) from error
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, OSError) as error:
-            reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-            raise UpstreamError(f"{self._base} cannot be reached: {reason}") from error
+            raise UpstreamError(f"{self._base} cannot be reached: {_why(error)}{self._hint}") from error
         if len(body) > MAX_BYTES:
             raise UpstreamError(f"{self._base} answers more than {MAX_BYTES:,} bytes")
         return _json(body, self._base)
@@ -128,25 +131,29 @@ class Client:
 
 
 def _signature(address: str, region: str | None, method: str = "GET", body: bytes | None = None) -> dict[str, str]:
-    """The headers of Signature Version 4. Raises DeniedError without credentials, InputError without a Region."""
+    """The headers of Signature Version 4, for `region`, else for the environment's. Raises DeniedError without
+    credentials, InputError without a Region (`aws_region`)."""
     import botocore.session
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.exceptions import BotoCoreError
 
-    session = botocore.session.get_session()
+    where = aws_region(region)
     try:
-        credentials = session.get_credentials()
-        where = region or session.get_config_variable("region")
+        credentials = botocore.session.get_session().get_credentials()
         if credentials is None:
             raise DeniedError("no AWS credentials to sign with")
-        if not where:
-            raise InputError("no AWS Region to sign for: set AWS_DEFAULT_REGION")
         request = AWSRequest(method, address, data=body)
         SigV4Auth(credentials.get_frozen_credentials(), "execute-api", where).add_auth(request)
     except BotoCoreError as error:
         raise DeniedError(f"cannot sign: {error}") from error
     return dict(request.headers.items())
+
+
+def _why(error: Exception) -> str:
+    """`Connection refused`, without the number that the system has for it."""
+    reason = getattr(error, "reason", None) or error
+    return getattr(reason, "strerror", None) or str(reason) or type(error).__name__
 
 
 def _refusal(error: urllib.error.HTTPError) -> Exception:

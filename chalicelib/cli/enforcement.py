@@ -34,8 +34,7 @@ def quarantine_command(
 
     What runs it is asked first, and the fuse: what keeps it from being done is shown, and it is tried again by itself.
     """
-    body = _body(image, registry, region, reason, dry_run)
-    _print_given(Client(url, sign).post("/v1/quarantine", body, needs=("lines",)), as_json)
+    _order("/v1/quarantine", _body(image, registry, region, reason, dry_run), Client(url, sign), as_json)
 
 
 @output.speaking
@@ -53,8 +52,7 @@ def release_command(
 
     A restore from ECR's archive takes up to 20 minutes: `lazaretto image` shows when it is over.
     """
-    body = _body(image, registry, region, reason, dry_run)
-    _print_given(Client(url, sign).post("/v1/release", body, needs=("lines",)), as_json)
+    _order("/v1/release", _body(image, registry, region, reason, dry_run), Client(url, sign), as_json)
 
 
 @output.speaking
@@ -100,6 +98,10 @@ def reset_command(reason: Reason, url: Url = DEFAULT_URL, sign: Sign = None, as_
     else:
         waited = output.count(before["waiting"], "act that waited for it is", "acts that waited for it are")
         output.say(f"The fuse is whole. {waited} done next.")
+
+
+def _order(path: str, body: dict[str, object], client: Client, as_json: bool) -> None:
+    _print_given(client.post(path, body, needs=("lines",)), as_json)
 
 
 def _body(image: str, registry: str | None, region: str | None, reason: str, dry_run: bool) -> dict[str, object]:

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from chalicelib.cli.region import aws_region
+
 if TYPE_CHECKING:
+    from chalicelib.adapters.sessions import Sessions
     from chalicelib.bootstrap import House
 
 Stage = Annotated[
@@ -28,11 +31,18 @@ class Operator(NamedTuple):
 
 
 def operator(stage: str) -> Operator:
-    """Raises NotFoundError where nothing of that stage is deployed, DeniedError and UpstreamError."""
+    """Raises InputError without a Region, NotFoundError where nothing of that stage is deployed, DeniedError and
+    UpstreamError."""
     # Imported late: other commands must not wait for boto3.
     from chalicelib.adapters.deployment import caller_arn, find_deployment
-    from chalicelib.adapters.sessions import Sessions
     from chalicelib.bootstrap import House
 
-    sessions = Sessions()
+    sessions = own_sessions()
     return Operator(House(find_deployment(stage, sessions), sessions), caller_arn(sessions))
+
+
+def own_sessions(region: str | None = None) -> Sessions:
+    """With the caller's credentials, in `region`, else the environment's Region. Raises InputError (`aws_region`)."""
+    from chalicelib.adapters.sessions import Sessions
+
+    return Sessions(aws_region(region))

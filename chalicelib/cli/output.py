@@ -9,6 +9,7 @@ import functools
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -100,6 +101,12 @@ def say(*parts: object) -> None:
     """One line of words and coloured cells."""
     line = Text(" ").join(part if isinstance(part, Text) else Text(clean(str(part))) for part in parts)
     console().print(line)
+
+
+def say_hanging(text: str) -> None:
+    """One of several lines that begin with a mark: broken, it goes on below its words, not below the mark."""
+    for line in textwrap.wrap(clean(text), console().width, subsequent_indent="  ", break_on_hyphens=False):
+        typer.echo(line)
 
 
 def say_unbroken(text: str) -> None:

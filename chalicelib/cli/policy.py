@@ -11,9 +11,9 @@ import typer
 import yaml
 
 from chalicelib.cli import output
-from chalicelib.cli.options import AsJson, Sign
+from chalicelib.cli.options import DEFAULT_URL, AsJson, Sign, Url
 from chalicelib.cli.policy_apply import apply_command
-from chalicelib.cli.policy_diff import PolicyUrl, diff_command, policy_at, policy_words
+from chalicelib.cli.policy_diff import BuiltIn, default_said, diff_command, policy_at, policy_words
 from chalicelib.cli.policy_text import PolicyFile, read_candidate
 from chalicelib.cli.what_if import what_if_command
 from chalicelib.domain.policy import policy_schema
@@ -50,12 +50,12 @@ def check_policy(file: PolicyFile, as_json: AsJson = False) -> None:
 
 @policy_app.command("show")
 @output.speaking
-def show_policy(url: PolicyUrl = None, sign: Sign = None, as_json: AsJson = False) -> None:
-    """Print the policy in force at --url, else the built-in default, as a file that loads.
+def show_policy(built_in: BuiltIn = False, url: Url = DEFAULT_URL, sign: Sign = None, as_json: AsJson = False) -> None:
+    """Print the policy in force, or the built-in default (--default), as a file that loads.
 
     Its number, and who put it when, stand in a comment on top.
     """
-    said = policy_at(url, sign)
+    said = default_said() if built_in else policy_at(url, sign)
     if as_json:
         output.print_json(said["policy"])
     else:

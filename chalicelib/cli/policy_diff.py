@@ -1,4 +1,7 @@
-"""`lazaretto policy diff`: how a policy file differs from the policy in force. Nothing is changed."""
+"""`lazaretto policy diff`: how a policy file differs from the policy in force, or from the built-in one.
+
+Nothing is changed.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +14,27 @@ import typer
 from chalicelib.adapters.policy_file import default_policy
 from chalicelib.cli import output
 from chalicelib.cli.client import Client
-from chalicelib.cli.options import AsJson, Sign
+from chalicelib.cli.options import DEFAULT_URL, AsJson, Sign, Url
 from chalicelib.cli.policy_text import PolicyFile, read_candidate
 from chalicelib.domain.policy_diff import Difference, DifferenceKind, policy_differences
 
 _MARKS = {DifferenceKind.ADDED: "+", DifferenceKind.REMOVED: "-", DifferenceKind.CHANGED: "~"}
 
-PolicyUrl = Annotated[
-    str | None,
-    typer.Option("--url", envvar="LAZARETTO_URL", help="The API; without it the built-in default is meant."),
+BuiltIn = Annotated[
+    bool, typer.Option("--default", help="Mean the built-in default instead; no API is asked, whatever --url says.")
 ]
 
 
 @output.speaking
-def diff_command(file: PolicyFile, url: PolicyUrl = None, sign: Sign = None, as_json: AsJson = False) -> None:
-    """Say how a policy file differs from the policy in force at --url, else from the built-in default.
+def diff_command(
+    file: PolicyFile, built_in: BuiltIn = False, url: Url = DEFAULT_URL, sign: Sign = None, as_json: AsJson = False
+) -> None:
+    """Say how a policy file differs from the policy in force, or from the built-in default (--default).
 
     Exit 0 when both say the same, 1 when they differ, 2 when the file does not load.
     """
     candidate = read_candidate(file, as_json).policy
-    against = policy_at(url, sign)
+    against = default_said() if built_in else policy_at(url, sign)
     differences = policy_differences(against["policy"], candidate.document)
     if as_json:
         output.print_json({"against": against["version"], "differences": as_plain(differences)})
@@ -40,11 +44,14 @@ def diff_command(file: PolicyFile, url: PolicyUrl = None, sign: Sign = None, as_
     raise typer.Exit(output.NEGATIVE if differences else output.OK)
 
 
-def policy_at(url: str | None, sign: bool | None) -> dict[str, Any]:
-    """As `GET /v1/policy` tells it. `url` None: the built-in default, whose version is null."""
-    if url is None:
-        return {"version": None, "policy": default_policy().document}
+def policy_at(url: str, sign: bool | None) -> dict[str, Any]:
+    """As `GET /v1/policy` tells it."""
     return Client(url, sign).get("/v1/policy", needs=("policy", "version"))
+
+
+def default_said() -> dict[str, Any]:
+    """The built-in default in the same form; its version is null."""
+    return {"version": None, "policy": default_policy().document}
 
 
 def policy_words(said: Mapping[str, Any]) -> str:
@@ -57,7 +64,7 @@ def policy_words(said: Mapping[str, Any]) -> str:
 
 def print_differences(differences: Sequence[Difference]) -> None:
     for difference in differences:
-        output.say(_MARKS[difference.kind], difference)
+        output.say_hanging(f"{_MARKS[difference.kind]} {difference}")
     if not differences:
         output.say("  no difference")
 

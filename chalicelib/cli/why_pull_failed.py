@@ -11,6 +11,7 @@ import typer
 
 from chalicelib.cli import output
 from chalicelib.cli.client import Client
+from chalicelib.cli.operator import own_sessions
 from chalicelib.cli.options import DEFAULT_URL, AsJson, Region, Registry, Sign, Url
 from chalicelib.cli.reference import read_image
 from chalicelib.domain.failed_pull import FailedPull, failed_pulls
@@ -84,10 +85,10 @@ def _asked(
 
 def _of_task(task_arn: str, cluster: str | None) -> Iterator[dict[str, Any]]:
     # Imported late: other commands must not wait for boto3.
-    from chalicelib.adapters.sessions import Sessions
     from chalicelib.adapters.stopped_task import read_stopped_task
 
-    sessions = Sessions()
+    # arn:aws:ecs:REGION:… What is no ARN of a task is refused by who reads it.
+    sessions = own_sessions("".join(task_arn.split(":")[3:4]) or None)
     task = read_stopped_task(task_arn, cluster, sessions)
     failures = failed_pulls(task)
     if not failures:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
 from chalicelib.domain.effect import Effect, EffectKind, Held, Holding, Order
 from chalicelib.domain.enforcement import Wanted, is_quarantined
 from chalicelib.domain.header import Header
@@ -72,9 +75,15 @@ def would_words(effect: Effect, why: str, use: InUse) -> str:
     return f"would {_WISHED[effect.kind]}: {why}{asked}"
 
 
+def is_left_alone(header: Header) -> bool:
+    """Whether a quarantine that the verdict asks for is neither done nor to be done."""
+    wished = header.decision is Decision.QUARANTINE and header.exists
+    return wished and header.hold is None and not header.acts
+
+
 def left_alone_words(header: Header, level: Wanted) -> tuple[str, ...]:
-    """Why a quarantine that the verdict asks for is neither done nor to be done; nothing where that is not so."""
-    if header.decision is not Decision.QUARANTINE or not header.exists or header.hold is not None or header.acts:
+    """Why it is left alone; nothing where that is not so."""
+    if not is_left_alone(header):
         return ()
     if header.storage is StorageStatus.ARCHIVED:
         return ("It is archived, and not by Lazaretto: it cannot be pulled.",)
@@ -97,3 +106,20 @@ def registry_words(header: Header) -> tuple[str, ...]:
         elif not (restoring and act.kind is EffectKind.RELEASE and hold is not None):
             lines.append(f"{held_words(act, act.held)}.")
     return tuple(lines)
+
+
+def outcome_words(headers: Iterable[Header]) -> tuple[str, ...]:
+    """Of many images: what was done in the registry, what is still to be, and what was left alone, counted."""
+    counted = Counter(words for header in headers for words in _outcomes(header))
+    return tuple(f"{number} {words}" for words, number in counted.most_common())
+
+
+def _outcomes(header: Header) -> Iterator[str]:
+    if header.hold is not None and is_quarantined(header, header.hold.method):
+        yield f"quarantined ({header.hold.method})"
+    if header.denied:
+        yield "blocked: the repository's policy denies pulls"
+    for act in header.acts:
+        yield f"to {_WISHED[act.kind]}: {'on its way' if act.held is None else _HELD[act.held.why]}"
+    if is_left_alone(header):
+        yield "not quarantined: exempt, released by a person, or needed by an index"

@@ -1,4 +1,4 @@
-"""What to do about a verdict, as lines for people; commands can be pasted into a shell. What it said is `alert.py`'s.
+"""What to do about a verdict, as lines for people; commands can be pasted. The rest is `verdict_alert.py`'s.
 
 A command is only offered where it exists and every word of it is harmless in a shell: image names and ids are data.
 """

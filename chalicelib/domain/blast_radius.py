@@ -39,7 +39,8 @@ class NewerTag(msgspec.Struct, frozen=True):
 
 class BlastRadius(msgspec.Struct, frozen=True):
     """`last_pulled_at` None: no pull is recorded, or `unknown` says that nobody could tell. `newer`: the newest image
-    of its line that is clean, by its most exact tag; None: `why_none` says why, as a sentence, or `unknown` does."""
+    of its line that is clean, by its most exact tag; where `unknown` says that not all were looked at, the newest of
+    those that were. None: `why_none` says why, as a sentence, or `unknown` does."""
 
     in_use: InUse = InUse()
     last_pulled_at: datetime | None = None

@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.alert import should_announce
+from chalicelib.domain.announcement import announce, ended_alone
 from chalicelib.domain.decision import decide
 from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.effect import Effect, EffectKind
-from chalicelib.domain.enforcement import standing_order, with_next_act
+from chalicelib.domain.effect import Ended
+from chalicelib.domain.enforcement import UNNEEDED, Needing, standing_order, with_next_act
 from chalicelib.domain.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.header import Header, Rules
 from chalicelib.domain.image import Kind
@@ -33,14 +33,16 @@ def conclude(
     *,
     children: Sequence[Standing] = (),
     index_tags: Sequence[str] = (),
-    needed_by: Sequence[str] = (),
+    needed_by: Needing = UNNEEDED,
+    ended: Sequence[Ended | None] = (),
     quiet: bool = False,
 ) -> Header:
     """The header as it must be put: counts, sketch, verdict, when to decide again, what is still to be done.
 
     `children`: how the images of an index stand; it takes the worst. `index_tags`: the tags of the indexes that hold
-    the image, by which its users know it. `needed_by`: the digests of those that may be pulled and would break without
-    it. `quiet`: one of many (a first fill, a policy change): the summary announces it.
+    the image, by which its users know it. `needed_by`: what those keep from being done to it. `quiet`: one of many (a
+    first fill, a policy change): the summary announces it. `ended`: of each of the children, the waivers by whose end
+    alone it stands so, which people were not told yet.
     """
     header = msgspec.structs.replace(
         header,
@@ -60,8 +62,14 @@ def conclude(
     decide_at = outcome.decide_at
     if rules.policy.asks_kev and any(f.open and rules.policy.asks(f) for f in document.findings):
         decide_at = min(decide_at or now + KEV_EVERY, _next_refresh(header.decide_at, now))
-    header = _announce(msgspec.structs.replace(header, decide_at=decide_at), outcome.verdict.kept(), rules, now, quiet)
+    header = msgspec.structs.replace(header, decide_at=decide_at)
+    verdict = outcome.verdict.kept()
+    if not verdict.same_as(header.verdict):
+        turned = ended_alone(header, document.findings, rules, now, children, ended, index_tags)
+        verdict = _numbered(verdict, header.verdict, rules, now)
+        header = announce(header, verdict, turned, rules.policy.notify, now, quiet=quiet)
     header = msgspec.structs.replace(header, order=standing_order(header))
+    quiet = quiet or header.left_to_summary is not None
     return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet), now)
 
 
@@ -70,22 +78,9 @@ def _next_refresh(stored: datetime | None, now: datetime) -> datetime:
     return stored if stored is not None and now < stored <= now + KEV_EVERY else now + KEV_EVERY
 
 
-def _announce(header: Header, verdict: Verdict, rules: Rules, now: datetime, quiet: bool) -> Header:
-    former = header.verdict
-    if verdict.same_as(former):
-        return header
-    verdict = msgspec.structs.replace(
-        verdict, number=former.number + 1 if former else 1, policy_version=rules.policy_version, decided_at=now
-    )
-    announced, todo = header.announced, header.todo
-    # What an index is worse by, its images have told already: to the same routes, as they share its repository.
-    compared = None if header.kind is Kind.INDEX else former
-    if should_announce(header.ref, verdict, compared, announced, rules.policy.notify):
-        if not quiet:
-            effect = Effect(EffectKind.ALERT, verdict.number, now, verdict.decision, announced)
-            todo = (*todo, effect)
-        announced = verdict.decision
-    return msgspec.structs.replace(header, verdict=verdict, announced=announced, todo=todo)
+def _numbered(verdict: Verdict, former: Verdict | None, rules: Rules, now: datetime) -> Verdict:
+    number = former.number + 1 if former else 1
+    return msgspec.structs.replace(verdict, number=number, policy_version=rules.policy_version, decided_at=now)
 
 
 def with_due(header: Header, now: datetime | None = None) -> Header:

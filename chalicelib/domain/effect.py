@@ -15,6 +15,8 @@ from chalicelib.domain.verdict import Decision, Standing
 
 LOST_AFTER = timedelta(minutes=5)
 RETRY_AFTER = timedelta(hours=1)
+SUMMED_WITHIN = timedelta(hours=2)
+"""How long an alert is left to a summary that may have to be tried again an hour later. Then it is sent by itself."""
 
 
 class EffectKind(StrEnum):
@@ -63,6 +65,13 @@ class Held(msgspec.Struct, frozen=True):
     until: datetime | None = None
 
 
+class Ended(msgspec.Struct, frozen=True):
+    """A verdict was turned by the end of these waivers alone; `standing` is how the image stood with them."""
+
+    waivers: tuple[str, ...]
+    standing: Standing
+
+
 class Effect(msgspec.Struct, frozen=True):
     """Something still to be done. `number` is the verdict's for alerts, the enforcement number for acts and reports.
 
@@ -73,6 +82,7 @@ class Effect(msgspec.Struct, frozen=True):
     quarantine; `held`: why it is not done now; and once begun, `by` whom it was wanted (`rule:<id>`, `person:<name>`,
     `system`), `why` in a sentence, and the state found `before` it.
     `quiet`: one of many, told of by a summary. Of reports: `said`, and the `event` of `notify` it belongs to.
+    Of alerts: `ended`, where the summary of those waivers' end is to tell it.
     """
 
     kind: EffectKind
@@ -91,16 +101,24 @@ class Effect(msgspec.Struct, frozen=True):
     before: str = ""
     event: str = ""
     quiet: bool = False
+    ended: Ended | None = None
 
     @property
     def key(self) -> str:
         return f"{self.kind}#{self.number}"
 
     @property
+    def left_to_summary(self) -> bool:
+        """Whether no worker has begun to send it by itself."""
+        return self.ended is not None and self.begun_at is None and self.tried_at is None
+
+    @property
     def due_at(self) -> datetime | None:
         """When the clock sends it again: by then it was lost on its way; a channel that fails is tried each hour."""
         if self.held is not None:
             return self.held.until
+        if self.left_to_summary:
+            return self.wanted_at + SUMMED_WITHIN
         return self.wanted_at + LOST_AFTER if self.tried_at is None else self.tried_at + RETRY_AFTER
 
 

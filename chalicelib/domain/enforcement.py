@@ -8,7 +8,7 @@ Whether the image runs and whether the fuse lets one more act pass is asked when
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import msgspec
@@ -17,7 +17,7 @@ from chalicelib.domain.act_report import RESTORE, with_report
 from chalicelib.domain.effect import Effect, EffectKind, Held, Hold, Holding, Order
 from chalicelib.domain.glob import Globs
 from chalicelib.domain.header import Header
-from chalicelib.domain.image import Kind, Repository, StorageStatus
+from chalicelib.domain.image import Kind, StorageStatus
 from chalicelib.domain.policy import Policy
 from chalicelib.domain.quarantine_place import is_place
 from chalicelib.domain.verdict import Decision
@@ -38,6 +38,17 @@ class Wanted(msgspec.Struct, frozen=True):
     why: str = "the verdict asks for nothing"
 
 
+class Needing(msgspec.Struct, frozen=True):
+    """The digests of the indexes that hold an image and are there. Those that may be `pulled` are not to be broken;
+    those that are `archived` do not miss it, but ECR deletes no image before its index."""
+
+    pulled: tuple[str, ...] = ()
+    archived: tuple[str, ...] = ()
+
+
+UNNEEDED = Needing()
+
+
 class NextAct(msgspec.Struct, frozen=True):
     """An act to be done; `held` where it is known already that it has to wait."""
 
@@ -56,13 +67,8 @@ def wants_quarantine(header: Header, policy: Policy) -> bool:
     return wanted(header, policy).quarantine is not None
 
 
-def may_take_away(repository: Repository, policy: Policy) -> bool:
-    """Whether anything may be made impossible to pull there at all."""
-    return policy.enforcing and not Globs(policy.exempt.repository).match(repository.name)
-
-
-def wanted(header: Header, policy: Policy, needed_by: Sequence[str] = ()) -> Wanted:
-    """`needed_by`: digests of indexes that hold the image and may be pulled; none of them is to be broken."""
+def wanted(header: Header, policy: Policy, needed_by: Needing = UNNEEDED) -> Wanted:
+    """What is to be moved and cannot be, as an archived index holds it, goes the way of that index."""
     order = header.order
     if header.kind is Kind.ARTIFACT:
         return Wanted(why="no image: it has no verdict")
@@ -79,13 +85,14 @@ def wanted(header: Header, policy: Policy, needed_by: Sequence[str] = ()) -> Wan
     if order is None and header.decision is not Decision.QUARANTINE:
         by, why = (by, why) if denied else _excuse(header)
         return Wanted(denied=denied, by=by, why=why)
-    if needed_by:
-        why = f"an index that may be pulled needs it: {', '.join(d[:19] for d in needed_by)}"
+    if needed_by.pulled:
+        why = f"an index that may be pulled needs it: {', '.join(d[:19] for d in needed_by.pulled)}"
         return Wanted(denied=denied, by=by, why=why)
-    return Wanted(policy.quarantine.method, denied, by, why)
+    method = policy.quarantine.method
+    return Wanted(ARCHIVE if method == MOVE and needed_by.archived else method, denied, by, why)
 
 
-def next_acts(header: Header, policy: Policy, needed_by: Sequence[str], now: datetime) -> list[NextAct]:
+def next_acts(header: Header, policy: Policy, needed_by: Needing, now: datetime) -> list[NextAct]:
     """In the order they are to be done, one after the other: what gives back comes before what takes away. None: the
     image is as it is wanted."""
     level = wanted(header, policy, needed_by)
@@ -132,10 +139,10 @@ def settled_hold(header: Header, level: Wanted) -> Hold | None:
 
 def _is_over(header: Header, hold: Hold) -> bool:
     """What is gone needs no release, but for what we have moved away; nor does an archived image that was restored, but
-    for our marker beside its tags."""
+    for our marker: it goes, unless it is the last tag."""
     if not header.exists:
         return hold.method != MOVE
-    marked = marker(header.ref.digest) in header.tags and len(header.tags) > 1
+    marked = marker(header.ref.digest) in header.tags
     return hold.method == ARCHIVE and header.storage is StorageStatus.ACTIVE and not hold.tags and not marked
 
 
@@ -151,9 +158,7 @@ def _is_ordered_back(header: Header, act: NextAct) -> bool:
     return not act.kind.takes_away and header.order is not None and header.order.kind is EffectKind.RELEASE
 
 
-def with_next_act(
-    header: Header, policy: Policy, needed_by: Sequence[str], now: datetime, *, quiet: bool = False
-) -> Header:
+def with_next_act(header: Header, policy: Policy, needed_by: Needing, now: datetime, *, quiet: bool = False) -> Header:
     """The header with its `todo` holding the act to be done next, and `hold` as it stands.
 
     An act that is begun stays until its end was read, whatever is wanted by then. One that is wanted as before keeps

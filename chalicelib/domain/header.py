@@ -156,6 +156,11 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         return next((e for e in self.todo if e.kind.acts), None)
 
     @property
+    def left_to_summary(self) -> Effect | None:
+        """The alert that the summary of a waiver's end is to tell; there is one at most."""
+        return next((e for e in self.todo if e.left_to_summary), None)
+
+    @property
     def acts(self) -> tuple[Effect, ...]:
         """All that are still to be done, the next one first."""
         return (*(() if self.act is None else (self.act,)), *self.aside)

@@ -139,11 +139,10 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
     attempt: int = 0
 
 
-Message = (
+Ours = (
     Look
     | Decide
     | Age
-    | Again
     | Act
     | CheckDeny
     | PullFailed
@@ -155,28 +154,15 @@ Message = (
     | WhatIf
     | Heads
 )
+"""What is handled as it is; `Again` is opened first."""
+Message = Ours | Again
 
 
 class Delivery(msgspec.Struct, frozen=True):
     """One receive of one message. `attempt` counts our own re-sends, `receives` the queue's deliveries of this copy."""
 
     message_id: str
-    body: (
-        Event
-        | Look
-        | Decide
-        | Age
-        | Act
-        | CheckDeny
-        | PullFailed
-        | Due
-        | CatchUp
-        | Snapshot
-        | Touched
-        | WatchWaivers
-        | WhatIf
-        | Heads
-    )
+    body: Event | Ours
     receives: int = 1
     attempt: int = 0
     redriven: bool = False

@@ -15,6 +15,7 @@ from chalicelib.domain.enforcement import ARCHIVE, UNTAG
 from chalicelib.domain.failed_pull import FailedPull
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import ImageDetail, ImageRef, StorageStatus
+from chalicelib.domain.past_quarantine import PastQuarantine
 from chalicelib.domain.pull_failure import Cause, read_refusal
 
 BY_REPOSITORY = "resource-based policy"
@@ -40,6 +41,7 @@ class Evidence(msgspec.Struct, frozen=True):
 
     `denied`: the images because of which we deny all pulls from the repository. `look` None: the registry was not
     asked. `role`: by which it was pulled, as far as it could be told. `action_ids`: of our acts that are behind it.
+    `past`: a quarantine of ours that is over by now, where nothing else explains the failure.
     """
 
     failed: FailedPull
@@ -50,6 +52,7 @@ class Evidence(msgspec.Struct, frozen=True):
     look: Look | None = None
     role: str | None = None
     action_ids: tuple[str, ...] = ()
+    past: PastQuarantine | None = None
 
     @property
     def headers(self) -> Iterator[Header]:
@@ -65,6 +68,8 @@ class Evidence(msgspec.Struct, frozen=True):
             return Cause.QUARANTINE
         if self.denies:
             return Cause.DENY
+        if self.stood is not None:
+            return Cause.QUARANTINE
         if said in (Cause.NOT_FOUND, Cause.UNKNOWN):
             return self._missing(said)
         return said
@@ -75,6 +80,11 @@ class Evidence(msgspec.Struct, frozen=True):
         if self.failed.cause not in (Cause.NOT_FOUND, Cause.UNKNOWN):
             return None
         return next((header for header in self.headers if self._is_held(header)), None)
+
+    @property
+    def stood(self) -> PastQuarantine | None:
+        """The quarantine that is over, where it was not yet when the pull failed."""
+        return self.past if self.past is not None and self.failed.at < self.past.until else None
 
     @property
     def denies(self) -> bool:

@@ -13,6 +13,7 @@ from chalicelib.domain.enforcement import ARCHIVE, MOVE
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import ImageRef, Kind, StorageStatus
 from chalicelib.domain.inert import inert
+from chalicelib.domain.past_quarantine import ended_words, stood_words
 from chalicelib.domain.pull_advice import (
     PLAIN,
     PLATFORM_ADVICE,
@@ -76,7 +77,10 @@ def _words(cause: Cause, evidence: Evidence) -> tuple[str, Iterator[str] | tuple
 
 def _quarantine(evidence: Evidence) -> tuple[str, tuple[str, ...]]:
     header = evidence.quarantined
-    assert header is not None
+    if header is None:
+        past = evidence.stood
+        assert past is not None
+        return stood_words(past, _which_of(past.ref, evidence)), (_not_found_advice(evidence),)
     slow = f" ({RESTORED_WITHIN})" if _method(header) == ARCHIVE else ""
     return (
         f"Lazaretto keeps {_which(header, evidence)} from being pulled: {_act(header, evidence)}, {_why(header)}.",
@@ -85,6 +89,10 @@ def _quarantine(evidence: Evidence) -> tuple[str, tuple[str, ...]]:
             f"To have it pulled all the same: {_command('release', str(header.ref))} --reason WHY{slow}",
         ),
     )
+
+
+def _which_of(ref: ImageRef, evidence: Evidence) -> str:
+    return next(_which(header, evidence) for header in evidence.headers if header.ref == ref)
 
 
 def _which(header: Header, evidence: Evidence) -> str:
@@ -224,6 +232,8 @@ def _besides(cause: Cause, evidence: Evidence) -> Iterator[str]:
     if held is not None and held.hold is not None and not cause.ours and cause is not Cause.RESTORING:
         release = f"{_command('release', str(held.ref))} --reason WHY"
         yield f"Besides, Lazaretto has {_which(held, evidence)} in quarantine (by {held.hold.method}): {release}"
+    if evidence.past is not None and not cause.ours:
+        yield ended_words(evidence.past, _which_of(evidence.past.ref, evidence))
     if cause is not Cause.DENY and evidence.denied:
         yield f"Besides, Lazaretto denies all pulls from {evidence.failed.pulled.home.name} by the repository's policy."
     if cause is Cause.ARCHIVED and header is not None and header.decision is Decision.QUARANTINE:

@@ -107,7 +107,7 @@ _SAYS: tuple[tuple[Cause, str], ...] = (
         + _STATUS.format("50[0234]"),
     ),
 )
-_PATTERNS = tuple((cause, re.compile(pattern)) for cause, pattern in _SAYS)
+"""Texts, which `re` compiles when the first failed pull is read: all functions load this module, few ever read one."""
 
 
 def classify(text: str, digest: str | None = None) -> Cause:
@@ -116,7 +116,7 @@ def classify(text: str, digest: str | None = None) -> Cause:
     if _is_unknown_digest(text, digest):
         return Cause.NOT_FOUND
     said = " ".join(without_names(text).lower().replace("’", "'").split())
-    return next((cause for cause, pattern in _PATTERNS if pattern.search(said)), Cause.UNKNOWN)
+    return next((cause for cause, pattern in _SAYS if re.search(pattern, said)), Cause.UNKNOWN)
 
 
 def _is_unknown_digest(text: str, digest: str | None) -> bool:

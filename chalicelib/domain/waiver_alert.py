@@ -19,6 +19,7 @@ from chalicelib.domain.waiver_change import (
     said,
     unwaive_command,
 )
+from chalicelib.domain.waiver_end import WaiverEnd
 from chalicelib.domain.waiver_notice import Stage
 
 WAIVER = "waiver"
@@ -52,9 +53,16 @@ def compose_waiver_summary(
 
 
 def compose_waiver_notice(
-    waiver: Waiver, stage: Stage, images: str, days: int, now: datetime, api_url: str | None = None
+    waiver: Waiver,
+    stage: Stage,
+    images: str,
+    days: int,
+    now: datetime,
+    api_url: str | None = None,
+    end: WaiverEnd | None = None,
 ) -> Alert:
-    """`images`: how many it touches, in words. `days`: for how long it may be renewed."""
+    """`images`: how many it touches, in words. `days`: for how long it may be renewed. `end`: what its end came to."""
+    end = end or WaiverEnd()
     over = stage is Stage.OVER
     when = "has ended" if over else f"ends on {moment(waiver.expires_at)}"
     follows = (
@@ -68,12 +76,15 @@ def compose_waiver_notice(
         title=inert(f"Waiver {when}: {named(waiver)}", 150),
         at=now,
         repository=_one_repository([waiver]),
-        notes=(f"{waiver.id}: {said(waiver)}.", images, follows),
+        notes=(f"{waiver.id}: {said(waiver)}.", images, follows, *end.lines),
+        registry=end.outcomes,
         what_to_do=(
+            *(f"All about the worst: lazaretto image {t.header.ref}" for t in end.worst[:1]),
             f"To {'give it again' if over else 'renew it'}: {renew_command(waiver.id, min(days, RENEWED_DAYS))}",
             *([] if over else [f"To end it now: {unwaive_command(waiver.id, 'WHY')}"]),
         ),
         api_url=api_url,
+        links=tuple(t.link for t in end.worst),
     )
 
 

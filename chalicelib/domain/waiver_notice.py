@@ -13,6 +13,7 @@ import msgspec
 from chalicelib.domain.waiver import EXPIRING_WITHIN, Waiver
 
 LAST_DAY = timedelta(days=1)
+PATIENCE = timedelta(minutes=30)
 RETRY_AFTER = timedelta(hours=1)
 
 
@@ -24,16 +25,21 @@ class Stage(IntEnum):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """The last that was told of the end at `expires_at`. `tried_at`: a channel failed when the next was to be told."""
+    """The last that was told of the end at `expires_at`. `tried_at`: a channel failed when the next was to be told.
+
+    `awaited_since`: it is over, and its images are not all decided again. `after`: those up to there were told of.
+    """
 
     expires_at: datetime
     stage: Stage = Stage.NONE
     tried_at: datetime | None = None
+    awaited_since: datetime | None = None
+    after: str | None = None
 
 
 def due_stage(waiver: Waiver, told: Notice | None, now: datetime) -> Stage | None:
     """What is to be told now; None: nothing. What was missed is not made up for: only the latest counts."""
-    current = told if told is not None and told.expires_at == waiver.expires_at else Notice(waiver.expires_at)
+    current = current_notice(waiver, told)
     if current.tried_at is not None and now < current.tried_at + RETRY_AFTER:
         return None
     stage = _stage(waiver, now)
@@ -42,8 +48,18 @@ def due_stage(waiver: Waiver, told: Notice | None, now: datetime) -> Stage | Non
 
 def failed(waiver: Waiver, told: Notice | None, now: datetime) -> Notice:
     """What is remembered when it could not be told."""
-    current = told if told is not None and told.expires_at == waiver.expires_at else Notice(waiver.expires_at)
-    return msgspec.structs.replace(current, tried_at=now)
+    return msgspec.structs.replace(current_notice(waiver, told), tried_at=now)
+
+
+def current_notice(waiver: Waiver, told: Notice | None) -> Notice:
+    """What was told of the end that it has now."""
+    return told if told is not None and told.expires_at == waiver.expires_at else Notice(waiver.expires_at)
+
+
+def awaited(notice: Notice, now: datetime) -> Notice | None:
+    """What is remembered while its images are not all decided again; None: they have been waited for long enough."""
+    since = notice.awaited_since or now
+    return None if now >= since + PATIENCE else msgspec.structs.replace(notice, awaited_since=since)
 
 
 def _stage(waiver: Waiver, now: datetime) -> Stage:

@@ -10,9 +10,11 @@ has no CycloneDX library.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from cyclonedx.model import Property
@@ -21,6 +23,7 @@ from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.model.impact_analysis import ImpactAnalysisJustification, ImpactAnalysisState
 from cyclonedx.model.vulnerability import BomTarget, Vulnerability, VulnerabilityAnalysis
 from cyclonedx.output.json import JsonV1Dot6
+from cyclonedx.schema.schema import SchemaVersion1Dot6
 
 from chalicelib import __version__
 from chalicelib.domain.waiver import VexJustification, VexStatus, Waiver
@@ -139,11 +142,12 @@ def write_vex(waivers: Iterable[Waiver], now: datetime) -> str:
     bom = Bom()
     bom.metadata.timestamp = now
     bom.metadata.tools.components.add(Component(name=TOOL, version=__version__, type=ComponentType.APPLICATION))
-    for waiver in waivers:
-        place = f"repository:{waiver.repository}"
-        bom.components.add(Component(name=waiver.repository, type=ComponentType.CONTAINER, bom_ref=place))
-        bom.vulnerabilities.add(_entry(waiver, place))
-    return JsonV1Dot6(bom).output_as_string(indent=2) + "\n"
+    ordered = sorted(waivers, key=lambda w: (w.vulnerability_id or "", w.id))
+    document = json.loads(JsonV1Dot6(bom).output_as_string())
+    # Each part is written by itself: a Bom compares every component it has with all the others.
+    document["components"] = [_part(_component(name)) for name in sorted({w.repository for w in ordered})]
+    document["vulnerabilities"] = [_part(_entry(waiver)) for waiver in ordered]
+    return json.dumps(document, indent=2) + "\n"
 
 
 def read_vex(text: bytes) -> Sequence[VexStatement]:
@@ -160,7 +164,20 @@ def read_vex(text: bytes) -> Sequence[VexStatement]:
     return [_statement(f"$.vulnerabilities[{n}]", e, packages, ours) for n, e in enumerate(document.vulnerabilities)]
 
 
-def _entry(waiver: Waiver, place: str) -> Vulnerability:
+def _part(part: Component | Vulnerability) -> Any:
+    """As it stands in a document."""
+    return json.loads(part.as_json(view_=SchemaVersion1Dot6))  # type: ignore[union-attr]
+
+
+def _place(repository: str) -> str:
+    return f"repository:{repository}"
+
+
+def _component(repository: str) -> Component:
+    return Component(name=repository, type=ComponentType.CONTAINER, bom_ref=_place(repository))
+
+
+def _entry(waiver: Waiver) -> Vulnerability:
     properties = {
         "package": waiver.package,
         "rule": waiver.rule,
@@ -179,7 +196,7 @@ def _entry(waiver: Waiver, place: str) -> Vulnerability:
             justification=None if waiver.justification is None else _JUSTIFICATIONS[waiver.justification],
             detail=waiver.reason,
         ),
-        affects=[BomTarget(ref=place)],
+        affects=[BomTarget(ref=_place(waiver.repository))],
         properties=[Property(name=NAMESPACE + name, value=v) for name, v in properties.items() if v is not None],
     )
 

@@ -36,6 +36,7 @@ from chalicelib.local.ecr_public import TARGET, EcrPublic
 from chalicelib.local.ecs import LocalEcs
 from chalicelib.local.event_bus import EventBus
 from chalicelib.local.inspector import LocalInspector
+from chalicelib.local.origin import HEADERS, body_of, refusal
 from chalicelib.local.queues import LocalQueues
 from chalicelib.local.template import RulePlan
 
@@ -155,6 +156,10 @@ class LocalAws:
         self._posts[path] = post
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        assert self._server is not None, "not started"
+        asked = environ["REQUEST_METHOD"], environ.get("HTTP_HOST"), environ.get("HTTP_ORIGIN")
+        if (problem := refusal(*asked, int(self._server.server_address[1]))) is not None:
+            return Response(body_of(problem), problem.status, HEADERS)(environ, start_response)
         path = environ.get("PATH_INFO", "")
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         if path.startswith(LAYERS):

@@ -73,6 +73,9 @@ def _texts(block: dict[str, Any]) -> list[str]:
     parts = [block.get("text"), *(block.get("fields") or []), *(block.get("elements") or [])]
     found = []
     for part in parts:
+        if isinstance(part, dict) and block.get("type") == "rich_text":
+            found += _texts(part)
+            continue
         text = part.get("text") if isinstance(part, dict) else part
         text = text.get("text") if isinstance(text, dict) else text
         if isinstance(text, str):

@@ -30,6 +30,7 @@ from chalicelib.local.aws_events import iso
 from chalicelib.local.catcher import PATH, Catcher, Caught
 from chalicelib.local.clock import LocalClock
 from chalicelib.local.environment import SLACK_SECRET, STAGE, app_variables, aws_variables, replaced
+from chalicelib.local.origin import HEADERS, body_of, refusal
 from chalicelib.local.queue_pump import RUNTIME_MS, QueuePump
 from chalicelib.local.template import Template
 from chalicelib.observability import logger, metrics
@@ -41,7 +42,19 @@ CLOCK_SECONDS = 300.0
 _READ_AT_ONCE = 100
 
 
-class _QuietRequests(ChaliceRequestHandler):
+class _LocalRequests(ChaliceRequestHandler):
+    def parse_request(self) -> bool:
+        """False, as for what is no HTTP: what a web page from elsewhere sends is answered here already."""
+        if not super().parse_request():
+            return False
+        port = self.server.server_address[1]
+        problem = refusal(self.command, self.headers.get("Host"), self.headers.get("Origin"), int(port))
+        if problem is None:
+            return True
+        # The body is left unread: nothing more can be read from this connection, which the header closes here too.
+        self._send_http_response(problem.status, {**HEADERS, "Connection": "close"}, body_of(problem))
+        return False
+
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """A line for every request would drown what the stack has to say."""
 
@@ -172,7 +185,7 @@ class Stack:
         # Chalice makes the app a LocalChalice, which can be done only once to a Chalice.
         self._closing.callback(setattr, self.app, "__class__", self.app.__class__)
         self._server = create_local_server(self.app, config, HOST, port)
-        handler: Any = functools.partial(_QuietRequests, app_object=self.app, config=config)
+        handler: Any = functools.partial(_LocalRequests, app_object=self.app, config=config)
         self._server.server.RequestHandlerClass = handler
         thread = Thread(target=self._server.server.serve_forever, name="api", daemon=True)
         thread.start()

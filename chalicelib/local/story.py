@@ -33,6 +33,7 @@ notify:
 """
 RECHECK = timedelta(minutes=15)
 A_MINUTE = timedelta(minutes=1)
+CLOCK_EVERY = timedelta(minutes=5)
 WAIVED_FOR = "2d"
 ACTS = ["QUARANTINE", "QUARANTINE", "RELEASE", "QUARANTINE", "RELEASE", "QUARANTINE"]
 _CRITICAL = ("CRITICAL", 9.8)
@@ -176,8 +177,11 @@ class Story:
         seen = page.looks()
         page.expects("QUARANTINE: it excuses nothing any more", seen.decision == "QUARANTINE" and not seen.waived)
         page.expects("archived again", seen.storage == "ARCHIVED" and not seen.pulled)
-        page.expects("Slack is told that the waiver has ended", page.hears("Waiver has ended", "slack"))
-        page.expects("Slack and SNS are told of the quarantine", page.hears("QUARANTINE", "slack", "sns"))
+        page.happens("The clock comes again. One summary tells of each image whose verdict was turned: here of one.")
+        self.world.wait(CLOCK_EVERY)
+        page.looks()
+        page.expects("Slack and SNS are told that the waiver has ended", page.hears("Waiver has ended", "slack", "sns"))
+        page.expects("and what was done because of it", page.hears("1 quarantined (archive)", "slack", "sns"))
 
     def _release(self, page: Page) -> None:
         page.happens("An outage needs the image now. A person takes the responsibility.")

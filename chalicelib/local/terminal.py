@@ -56,7 +56,7 @@ def show_alert(screen: Console, caught: Caught) -> None:
 
 def show_what_next(screen: Console, stack: Stack, calls: Sequence[str]) -> None:
     """`calls`: paths of the API that have an answer."""
-    # Both Regions: boto3 reads AWS_DEFAULT_REGION alone, other SDKs the other one.
+    # Both Regions: boto3 reads AWS_DEFAULT_REGION alone, other SDKs and the command line AWS_REGION first.
     exports = " ".join(f"{name}={value}" for name, value in stack.exports.items())
     lines = [
         f"\nServing on {stack.api_url} until Ctrl-C. Try:\n",

@@ -46,8 +46,9 @@ class _Written(msgspec.Struct, frozen=True):
     denied: Denied
 
 
-def agree_policy(repository: Repository, house: House, *, adds: bool = True) -> PolicyChange:
-    """`adds` False: a statement that is gone is not put back, unless this very call took it out.
+def agree_policy(repository: Repository, house: House, *, adds: bool) -> PolicyChange:
+    """`adds` False: a statement that is gone is not put back, unless this very call took it out, and sees only now that
+    a digest was added before: what was asked for that one, who runs it and the fuse, was asked a moment ago.
 
     Raises TransientError when others keep changing it: call it again. Raises UpstreamError (DeniedError,
     AbsentError) where the policy cannot or must not be written."""

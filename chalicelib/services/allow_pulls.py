@@ -8,17 +8,17 @@ from chalicelib.services.agree_policy import PolicyChange, agree_policy
 from chalicelib.services.ports import Denied, House
 
 
-def allow_pulls(ref: ImageRef, house: House, *, adds: bool = True) -> PolicyChange:
-    """`adds`: whether a Deny that other images still need is put back where somebody took it out. The digest is struck
-    off before the policy is touched: cut off in between, the next call goes on. A repository that is gone denies
-    nothing, because of no image: one of its name that is made later begins with nothing.
+def allow_pulls(ref: ImageRef, house: House) -> PolicyChange:
+    """The digest is struck off before the policy is touched: cut off in between, the next call goes on. A Deny that
+    other images still need and somebody took out is not put back here: what takes away asks first who runs them. A
+    repository that is gone denies nothing, because of no image: one of its name that is made later begins with nothing.
 
     Raises TransientError: call it again. Raises UpstreamError (DeniedError) where the statement cannot be taken out;
     then the digest counts as before, so that it is not taken for released.
     """
     house.table.change_denied(ref.home, lambda denied: denied.without_digest(ref.digest))
     try:
-        return agree_policy(ref.home, house, adds=adds)
+        return agree_policy(ref.home, house, adds=False)
     except TransientError:
         raise
     except UpstreamError as error:

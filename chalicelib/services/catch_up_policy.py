@@ -1,101 +1,165 @@
-"""Carry a new policy to every image, and tell people once: a summary, not one alert per image."""
+"""Carry a new policy to every image, and tell people once: a summary, not one alert per image.
+
+The index is gone through shard by shard, each read as a stream: so what is held at once does not grow with the images.
+Where a run stands is kept after each shard, on condition that no other run kept it meanwhile; whoever lost leaves the
+rest to the other. In a shard the images to be asked are taken by their paths: their verdicts change while we ask.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import heapq
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 
 import msgspec
 
-from chalicelib.domain.alert import compose_summary
 from chalicelib.domain.image import ImageRef
-from chalicelib.domain.message import Decide
+from chalicelib.domain.message import CatchUp, Decide
 from chalicelib.domain.policy import Policy
 from chalicelib.domain.verdict import Decision
+from chalicelib.domain.verdict_alert import compose_summary
+from chalicelib.errors import ConflictError
 from chalicelib.services.ports import Channel, FanOut, House, IndexRow
+from chalicelib.services.re_decide import SHARDS
 from chalicelib.services.record_policy import record_policy
 from chalicelib.services.send_alert import send_alert
 
 MOST_AT_ONCE = 5000
 BUNDLE_ROUNDS = 2
 WORST_NAMED = 10
+BUDGET = timedelta(seconds=20)
+"""Of one message: ten of them, one after the other, must end within the function's time-out."""
+_Named = tuple[ImageRef, Decision, tuple[int, ...] | None]
 
 
 def catch_up_policy(house: House, channels: Mapping[str, Channel], api_url: str | None = None) -> int:
-    """Asks every image that another policy decided to be decided again, quietly; returns how many those were.
+    """Asks images that another policy decided to be decided again, quietly; returns how many it asked.
 
-    Run by the clock until none lags; what was sent and not handled yet is simply sent again. The run that finds none
+    Run by the clock until none lags; what was sent and not handled yet is simply sent again. The first round only
+    counts what is so before; each later one asks who lags, 5,000 images a run at most. The round that finds none
     lagging records who put the policy, where that was not done, and sends the summary, and only then remembers it: cut
     off in between, it is sent again. A policy that came with a new bundle has no number its images could lag behind:
-    all of them are asked, and once more a run later, when no function of the former bundle is left that could have
+    all of them are asked, and once more a round later, when no function of the former bundle is left that could have
     decided by the former policy.
     """
     rules = house.rules.fresh()
     version, content = rules.policy_version, _content(rules.policy)
-    fan_out = house.table.read_fan_out()
-    if fan_out is None and not version:
-        house.table.put_fan_out(FanOut(version, {}, told=True, content=content))
-        return 0
-    known = fan_out is not None and (fan_out.policy_version, fan_out.content) == (version, content)
-    if known and fan_out is not None and fan_out.told:
-        return 0
-    rows = list(house.queries.all_rows())
-    if not known or fan_out is None:
-        fan_out = FanOut(version, _by_decision(rows), content=content)
-        house.table.put_fan_out(fan_out)
-    if not version and fan_out.rounds < BUNDLE_ROUNDS:
-        return _ask_all(rows, fan_out, house)
-    lagging = [row.ref for row in rows if row.policy_version < version]
-    _ask(lagging[:MOST_AT_ONCE], house)
-    if not lagging:
+    stored = house.table.read_fan_out()
+    try:
+        if stored is None and not version:
+            house.table.put_fan_out(FanOut(version, {}, told=True, content=content))
+            return 0
+        if stored is None or (stored.policy_version, stored.content) != (version, content):
+            stored = FanOut(version, None, content=content, revision=stored.revision if stored else 0)
+        return 0 if stored.told else _Run(stored, house).go_on(channels, api_url)
+    except ConflictError:
+        return 0  # another run has gone on from the same place
+
+
+class _Run:
+    """One run, from where the last one ended. `asked`: the images this one asked."""
+
+    def __init__(self, fan_out: FanOut, house: House) -> None:
+        self.fan_out, self.house, self.asked = fan_out, house, 0
+        self.until = house.clock.now() + BUDGET
+
+    def go_on(self, channels: Mapping[str, Channel], api_url: str | None) -> int:
+        """Round after round until one has asked: those images need time."""
+        while self._ends_round():
+            if self.fan_out.before is None:
+                self._next_round(before=self.fan_out.found)
+            elif self.fan_out.asked:
+                self._next_round(rounds=self.fan_out.rounds + 1)
+                if self.asked:
+                    break
+            else:
+                self._end(channels, api_url)
+                break
+        return self.asked
+
+    def _ends_round(self) -> bool:
+        """False: it has asked as many as a run may, or has used its time; then a message goes on at once."""
+        while self.fan_out.shard < SHARDS:
+            if self.asked >= MOST_AT_ONCE:
+                return False
+            if self.house.clock.now() >= self.until:
+                self.house.outbox.send("sweeps", CatchUp())
+                return False
+            self._visit_shard()
+        return True
+
+    def _visit_shard(self) -> None:
+        fan_out, tally = self.fan_out, _Tally(self.fan_out)
+        room = MOST_AT_ONCE - self.asked
+        rows = tally.seen(self.house.queries.rows_of(fan_out.shard))
+        left = (row.ref for row in rows if self._is_to_be_asked(row))
+        some = heapq.nsmallest(room + 1, left, key=lambda ref: ref.path)
+        asked = some[:room]
+        self.house.outbox.send_all("scans", (Decide(ref, "policy", quiet=True) for ref in asked))
+        self.asked += len(asked)
+        if len(some) > room:
+            self._keep(asked=fan_out.asked + len(asked), after=asked[-1].path)
+        else:
+            self._keep(
+                asked=fan_out.asked + len(asked),
+                after=None,
+                shard=fan_out.shard + 1,
+                found=dict(tally.found),
+                worst=tuple(tally.worst),
+            )
+
+    def _is_to_be_asked(self, row: IndexRow) -> bool:
+        fan_out = self.fan_out
+        if fan_out.before is None or (fan_out.after is not None and row.ref.path <= fan_out.after):
+            return False
+        if fan_out.policy_version:
+            return row.policy_version < fan_out.policy_version
+        return fan_out.rounds < BUNDLE_ROUNDS
+
+    def _next_round(self, **changes: object) -> None:
+        self._keep(shard=0, asked=0, found={}, worst=(), **changes)
+
+    def _keep(self, **changes: object) -> None:
+        self.fan_out = self.house.table.put_fan_out(msgspec.structs.replace(self.fan_out, **changes))
+
+    def _end(self, channels: Mapping[str, Channel], api_url: str | None) -> None:
+        version = self.fan_out.policy_version
         if version:
-            record_policy(house.rules.read_policy(version), house)
-        _tell(fan_out, rows, house, channels, api_url)
-        house.table.put_fan_out(msgspec.structs.replace(fan_out, told=True))
-    return len(lagging)
+            record_policy(self.house.rules.read_policy(version), self.house)
+        summary = compose_summary(
+            f"policy {version}" if version else "the policy of a new bundle",
+            self.fan_out.before or {},
+            self.fan_out.found,
+            self.fan_out.worst,
+            self.house.clock.now(),
+            api_url,
+        )
+        send_alert(summary, self.house.rules.current().policy.notify, channels)
+        self._keep(told=True)
 
 
-def _ask_all(rows: list[IndexRow], fan_out: FanOut, house: House) -> int:
-    """Those that come next, by path: their verdicts change while we ask. Returns how many were asked or are left."""
-    left = [row.ref for row in rows if fan_out.after is None or row.ref.path > fan_out.after]
-    some = heapq.nsmallest(MOST_AT_ONCE, left, key=lambda ref: ref.path)
-    _ask(some, house)
-    if len(left) > len(some):
-        house.table.put_fan_out(msgspec.structs.replace(fan_out, after=some[-1].path))
-    else:
-        house.table.put_fan_out(msgspec.structs.replace(fan_out, after=None, rounds=fan_out.rounds + 1))
-    return len(left)
+class _Tally:
+    """What is found of the images that were seen in a round, the shards before included."""
 
+    def __init__(self, fan_out: FanOut) -> None:
+        self.found = Counter(fan_out.found)
+        self.worst: list[_Named] = list(fan_out.worst)
 
-def _ask(lagging: list[ImageRef], house: House) -> None:
-    for ref in lagging:
-        house.outbox.send("scans", Decide(ref, "policy", quiet=True))
+    def seen(self, rows: Iterable[IndexRow]) -> Iterator[IndexRow]:
+        for row in rows:
+            self.found[row.decision] += 1
+            if row.decision is not Decision.ALLOW:
+                named = (row.ref, row.decision, row.counts)
+                self.worst = heapq.nsmallest(WORST_NAMED, (*self.worst, named), key=_badness)
+            yield row
 
 
 def _content(policy: Policy) -> str:
     return hashlib.sha256(msgspec.json.encode(policy.document, order="deterministic")).hexdigest()
 
 
-def _tell(
-    fan_out: FanOut, rows: list[IndexRow], house: House, channels: Mapping[str, Channel], api_url: str | None
-) -> None:
-    worst = sorted(rows, key=_badness)[:WORST_NAMED]
-    summary = compose_summary(
-        f"policy {fan_out.policy_version}" if fan_out.policy_version else "the policy of a new bundle",
-        fan_out.before,
-        _by_decision(rows),
-        [(r.ref, r.decision, r.counts) for r in worst if r.decision is not Decision.ALLOW],
-        house.clock.now(),
-        api_url,
-    )
-    send_alert(summary, house.rules.current().policy.notify, channels)
-
-
-def _badness(row: IndexRow) -> tuple[object, ...]:
-    return (-row.decision.rank, tuple(-n for n in row.counts or ()), row.ref)
-
-
-def _by_decision(rows: list[IndexRow]) -> dict[Decision, int]:
-    return dict(Counter(row.decision for row in rows))
+def _badness(named: _Named) -> tuple[object, ...]:
+    ref, decision, counts = named
+    return -decision.rank, tuple(-n for n in counts or ()), ref

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.act_words import left_alone_words, ordered_words, registry_words
-from chalicelib.domain.alert import Alert, compose_act_report, compose_verdict_alert
+from chalicelib.domain.act_report import compose_act_report
+from chalicelib.domain.act_words import is_left_alone, left_alone_words, ordered_words, registry_words
+from chalicelib.domain.alert import Alert
 from chalicelib.domain.blast_radius import BlastRadius
 from chalicelib.domain.effect import Effect, EffectKind
-from chalicelib.domain.enforcement import wanted
 from chalicelib.domain.finding import Finding
 from chalicelib.domain.header import Header, Rules
 from chalicelib.domain.verdict import Decision
+from chalicelib.domain.verdict_alert import compose_verdict_alert
 from chalicelib.domain.waiver import WaiverBook
 from chalicelib.errors import UpstreamError
-from chalicelib.services.decide_image import indexes_of, needing
+from chalicelib.services.decide_image import level_of
 from chalicelib.services.find_blast_radius import find_blast_radius
 from chalicelib.services.ports import House
 
@@ -43,6 +44,7 @@ def compose_alert(header: Header, effect: Effect, rules: Rules, house: House, ap
         registry=registry_words(header),
         left_alone=_left_alone(header, rules, house),
         radius=radius.lines if radius else (),
+        ended=effect.ended.waivers if effect.ended else (),
         exists=header.exists,
         suppressing_excuses=rules.policy.suppressed == "ignore",
         unknown_severity=rules.policy.unknown_severity,
@@ -51,8 +53,10 @@ def compose_alert(header: Header, effect: Effect, rules: Rules, house: House, ap
 
 
 def _left_alone(header: Header, rules: Rules, house: House) -> tuple[str, ...]:
-    level = wanted(header, rules.policy, needing(header, indexes_of(header, house), rules))
-    return left_alone_words(header, level)
+    """Its indexes are read only where they may be why."""
+    if not is_left_alone(header):
+        return ()
+    return left_alone_words(header, level_of(header, rules, house))
 
 
 def _report(

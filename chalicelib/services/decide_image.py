@@ -7,9 +7,10 @@ from datetime import datetime
 
 from chalicelib.domain.conclusion import conclude
 from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.enforcement import MOVE, is_quarantined, wants_quarantine
+from chalicelib.domain.effect import Ended
+from chalicelib.domain.enforcement import MOVE, Needing, Wanted, wanted, wants_quarantine
 from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import Kind
+from chalicelib.domain.image import Kind, StorageStatus
 from chalicelib.domain.policy import Policy
 from chalicelib.domain.verdict import Decision, Standing
 from chalicelib.services.ports import House
@@ -20,30 +21,38 @@ def decide_image(
 ) -> Header:
     """The header as it must be put. An index is decided by its children as they stand now (their change re-decides)."""
     indexes = indexes_of(header, house)
+    children = _children(header, house)
     return conclude(
         header,
         document,
         rules,
         now,
-        children=_standings(header, house),
+        children=[child.standing if child else Standing(Decision.PENDING) for child in children],
         index_tags=[tag for index in indexes for tag in index.named],
-        needed_by=needing(header, indexes, rules),
+        needed_by=needing(indexes, rules),
+        ended=[_ended(child) for child in children],
         quiet=quiet,
     )
 
 
-def needing(header: Header, indexes: Sequence[Header], rules: Rules) -> Sequence[str]:
-    """The digests of those of its indexes that exist and need the image: all that are not to be quarantined themselves,
-    and where quarantine deletes, every one: ECR deletes no image before its index, and moves none that is archived.
-    But where index and image are archived both, a policy with another method restores neither."""
-    return [i.ref.digest for i in indexes if i.exists and _needs(i, header, rules.policy)]
+def level_of(header: Header, rules: Rules, house: House) -> Wanted:
+    """What is wanted of the image as it stands, with the indexes that need it looked at now."""
+    return wanted(header, rules.policy, needing(indexes_of(header, house), rules))
 
 
-def _needs(index: Header, header: Header, policy: Policy) -> bool:
+def needing(indexes: Sequence[Header], rules: Rules) -> Needing:
+    """Which of an image's indexes need it: all that are not to be quarantined themselves, and where quarantine deletes,
+    every one that is not quarantined yet. One that is archived stays so, whichever method the policy has by now."""
+    there = [i for i in indexes if i.exists]
+    pulled = [i for i in there if _may_be_pulled(i, rules.policy)]
+    archived = [i for i in there if i.storage is StorageStatus.ARCHIVED and i not in pulled]
+    return Needing(tuple(i.ref.digest for i in pulled), tuple(i.ref.digest for i in archived))
+
+
+def _may_be_pulled(index: Header, policy: Policy) -> bool:
     if not wants_quarantine(index, policy):
         return True
-    done = is_quarantined(index, MOVE) and is_quarantined(header, MOVE)
-    return policy.quarantine.method == MOVE and not done
+    return policy.quarantine.method == MOVE and index.storage is not StorageStatus.ARCHIVED
 
 
 def indexes_of(header: Header, house: House) -> Sequence[Header]:
@@ -54,11 +63,16 @@ def indexes_of(header: Header, house: House) -> Sequence[Header]:
     return [stored.header for stored in found.values()]
 
 
-def _standings(header: Header, house: House) -> Sequence[Standing]:
-    """A child not known yet is PENDING; attestations and whatever else turned out to be no image do not count."""
+def _children(header: Header, house: House) -> Sequence[Header | None]:
+    """A child not known yet is None; attestations and whatever else turned out to be no image do not count."""
     if header.kind is not Kind.INDEX:
         return ()
     refs = [header.ref.home.image(c.digest) for c in header.children if not c.artifact]
     found = house.table.read_headers(refs) if refs else {}
     known = [found[r].header if r in found else None for r in refs]
-    return [h.standing if h else Standing(Decision.PENDING) for h in known if h is None or h.kind is not Kind.ARTIFACT]
+    return [h for h in known if h is None or h.kind is not Kind.ARTIFACT]
+
+
+def _ended(child: Header | None) -> Ended | None:
+    waiting = child.left_to_summary if child else None
+    return waiting.ended if waiting else None

@@ -23,7 +23,7 @@ def deny_pulls(ref: ImageRef, house: House) -> PolicyChange:
         in_force = has_statement(text)
         with_statement(text, house.own_roles)  # what must not be touched, or grows too long, fails before all else
         house.table.change_denied(ref.home, lambda denied: _added(denied, ref.digest, text, in_force))
-        return agree_policy(ref.home, house)
+        return agree_policy(ref.home, house, adds=True)
     except TransientError:
         raise
     except UpstreamError:

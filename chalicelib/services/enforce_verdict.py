@@ -15,14 +15,14 @@ import msgspec
 
 from chalicelib.domain.conclusion import with_due
 from chalicelib.domain.effect import Effect, EffectKind, Enforcement, Held, Holding, Stage
-from chalicelib.domain.enforcement import MOVE, wanted
+from chalicelib.domain.enforcement import MOVE
 from chalicelib.domain.header import Header, Rules
 from chalicelib.domain.message import Act
 from chalicelib.errors import ConflictError, TransientError, UnfinishedError, UpstreamError
 from chalicelib.services.ask_fuse import ask_fuse
-from chalicelib.services.decide_image import decide_image, indexes_of, needing
+from chalicelib.services.decide_image import decide_image, level_of
 from chalicelib.services.find_use import find_use
-from chalicelib.services.finish_act import fail_act, finish_act, is_reached
+from chalicelib.services.finish_act import fail_act, finish_act, is_reached, with_act
 from chalicelib.services.hold_act import hold_act
 from chalicelib.services.perform_act import hold_for, perform_act
 from chalicelib.services.ports import Channel, House
@@ -153,12 +153,11 @@ class _Doing:
 
     def _begin(self, before: Header, after: Header, effect: Effect, state: RegistryState) -> tuple[Header, Effect]:
         now = self.house.clock.now()
-        level = wanted(after, self.rules.policy, needing(after, indexes_of(after, self.house), self.rules))
+        level = level_of(after, self.rules, self.house)
         mine = msgspec.structs.replace(effect, held=None, by=level.by, why=level.why, before=state.words)
         begun = Enforcement(effect.kind, effect.number, Stage.BEGUN, now, effect.method)
         hold = hold_for(after, effect, state, self.house) if effect.kind is EffectKind.QUARANTINE else after.hold
-        todo = tuple(mine if e.key == mine.key else e for e in after.todo)
-        header = msgspec.structs.replace(after, enforcement=begun, hold=hold, todo=todo)
+        header = msgspec.structs.replace(with_act(after, mine), enforcement=begun, hold=hold)
         return put_decided(before, with_due(header, now), self.house), mine
 
     def _do(self, header: Header, effect: Effect) -> None:

@@ -12,6 +12,7 @@ from chalicelib.domain.action_id import action_id
 from chalicelib.domain.effect import EffectKind
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import ImageRef
+from chalicelib.domain.past_quarantine import PastQuarantine, past_quarantine
 from chalicelib.domain.pull_evidence import Evidence, Look
 from chalicelib.domain.pull_explanation import MOST_NAMED, Explanation, explain
 from chalicelib.domain.pull_failure import Cause, read_refusal
@@ -24,6 +25,8 @@ def explain_pull_failure(evidence: Evidence, house: House) -> Explanation:
     """`evidence`: what is stored (`gather_evidence`). Raises TransientError where the table does not answer."""
     if evidence.is_open:
         evidence = _looked(evidence, house)
+    if evidence.cause in (Cause.NOT_FOUND, Cause.UNKNOWN):
+        evidence = msgspec.structs.replace(evidence, past=_past(evidence, house))
     cause = evidence.cause
     if cause.refused and evidence.role is None and read_refusal(evidence.failed.said).role is None:
         evidence = msgspec.structs.replace(evidence, role=_role(evidence.failed.task_arn, house))
@@ -41,7 +44,8 @@ def _looked(evidence: Evidence, house: House) -> Evidence:
     if header is None or header.ref != detail.ref:
         header = known_header(detail.ref, house)
     if header is not None:
-        header = msgspec.structs.replace(header, exists=True, storage=detail.storage)
+        activated_at = detail.activated_at or header.activated_at
+        header = msgspec.structs.replace(header, exists=True, storage=detail.storage, activated_at=activated_at)
     return msgspec.structs.replace(evidence, header=header)
 
 
@@ -78,12 +82,33 @@ def _role(task_arn: str | None, house: House) -> str | None:
 
 def _action_ids(cause: Cause, evidence: Evidence, house: House) -> tuple[str, ...]:
     """Of the acts that are behind it, as far as they are recorded by now."""
+    if evidence.stood is not None:
+        return (evidence.stood.id,)
     if cause is Cause.DENY:
         found = [_recorded(ref, EffectKind.BLOCK, house) for ref in evidence.denied[:MOST_NAMED]]
     else:
         header = evidence.quarantined
         found = [_recorded(header.ref, _key(header), house)] if header is not None else []
     return tuple(action_id(record) for record in found if record is not None)
+
+
+def _past(evidence: Evidence, house: House) -> PastQuarantine | None:
+    """Of what a pull needs; only what we ever acted on has one. What was gone before it failed, failed by that."""
+    failed, lost = evidence.failed, evidence.lost_tag
+    if lost is not None and lost.at <= failed.at:
+        return None
+    acted = [header for header in evidence.headers if header.enforcement is not None]
+    found = (
+        past_quarantine(
+            header.ref,
+            _records(header.ref, house),
+            failed.at,
+            header.activated_at,
+            by_digest=failed.pulled.digest is not None,
+        )
+        for header in acted
+    )
+    return max((past for past in found if past is not None), key=lambda past: past.until, default=None)
 
 
 def _key(header: Header) -> str:
@@ -93,11 +118,16 @@ def _key(header: Header) -> str:
 
 
 def _recorded(ref: ImageRef, effect: str, house: House) -> ActionRecord | None:
-    """The last record of the effect: by its key, or of its kind. None as well where a record cannot be read."""
+    """The last record of the effect: by its key, or of its kind."""
+    records = _records(ref, house)
+    return next((r for r in reversed(records) if effect in (r.effect, r.effect.partition("#")[0])), None)
+
+
+def _records(ref: ImageRef, house: House) -> list[ActionRecord]:
+    """Oldest first; none where one of them cannot be read."""
     try:
-        records = [row.record for row in house.queries.actions(ref)]
+        return [row.record for row in house.queries.actions(ref)]
     except TransientError:
         raise
     except UpstreamError:
-        return None
-    return next((r for r in reversed(records) if effect in (r.effect, r.effect.partition("#")[0])), None)
+        return []

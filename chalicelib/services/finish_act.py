@@ -10,9 +10,10 @@ from chalicelib.domain.act_report import with_report
 from chalicelib.domain.act_words import GIVEN_UP, done_words, given_up_words
 from chalicelib.domain.conclusion import with_due
 from chalicelib.domain.effect import Effect, EffectKind, Enforcement, Held, Hold, Holding, Stage
-from chalicelib.domain.enforcement import MOVE, UNTAG, marker, may_take_away
+from chalicelib.domain.enforcement import MOVE, UNTAG, marker
 from chalicelib.domain.header import Header, Rules
 from chalicelib.domain.image import StorageStatus
+from chalicelib.domain.message import CheckDeny
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.decide_image import decide_image
 from chalicelib.services.perform_act import missing_tags
@@ -43,6 +44,8 @@ def finish_act(
     """
     note = note if reached else GIVEN_UP
     record_act(header, effect, state.words, house, note)
+    if effect.kind is EffectKind.UNBLOCK and not state.denies:
+        _have_others_checked(header, house)
     for _ in range(TRIES):
         now = house.clock.now()
         stage = Enforcement(effect.kind, effect.number, Stage.DONE, now, effect.method)
@@ -84,6 +87,13 @@ def fail_act(header: Header, effect: Effect, why: str, state: RegistryState | No
     put_decided(header, with_due(after, now), house)
 
 
+def _have_others_checked(header: Header, house: House) -> None:
+    """The Deny of those that are left is gone: somebody took it out, or one of us that died before it saw them added.
+    It comes back by an act of theirs, past who runs them and the fuse."""
+    for digest in house.table.read_denied(header.ref.home).without_digest(header.ref.digest).digests:
+        house.outbox.send("actions", CheckDeny(header.ref.home.image(digest)))
+
+
 def _as_quiet(header: Header, done: Effect) -> Header:
     """What goes on from one of many, as a release that waits for ECR, is left to their summary as well."""
     act = header.act
@@ -100,14 +110,11 @@ def with_act(header: Header, act: Effect) -> Header:
 def is_reached(header: Header, effect: Effect, state: RegistryState, house: House) -> bool:
     """Whether the registry is as the act was to make it."""
     if effect.kind in POLICY_KINDS:
-        left = house.table.read_denied(header.ref.home).digests
-        stands = state.denies
+        denied = house.table.read_denied(header.ref.home).digests
         if effect.kind is EffectKind.BLOCK:
-            return stands and header.ref.digest in left
-        # For those that are left it must stand: whoever took it out may have died before seeing that one was added.
-        # Not where nothing may be taken away: there it is left as it is, and ends for each of them by its own act.
-        left_alone = bool(left) and not may_take_away(header.ref.home, house.rules.current().policy)
-        return header.ref.digest not in left and (left_alone or bool(left) is stands)
+            return state.denies and header.ref.digest in denied
+        # Whether it stands for those that are left is not this act's to say: it gives back, and never takes away.
+        return header.ref.digest not in denied and (bool(denied) or not state.denies)
     ref, detail, hold = header.ref, state.detail, header.hold
     taken = effect.kind is EffectKind.QUARANTINE
     if effect.method == MOVE and taken:
@@ -120,7 +127,7 @@ def is_reached(header: Header, effect: Effect, state: RegistryState, house: Hous
     if archived or detail.storage is not StorageStatus.ACTIVE or hold is None:
         return not archived
     marked = marker(ref.digest) in detail.tags and bool(others)
-    return not marked and not missing_tags(ref, hold, detail.tags, house)
+    return not marked and not missing_tags(hold, ref, detail, house)
 
 
 def _applied(header: Header, effect: Effect, state: RegistryState, house: House, *, reached: bool) -> Header:
@@ -152,8 +159,12 @@ def _is_denied(header: Header, effect: Effect, state: RegistryState, house: Hous
 
 
 def _hold_left(header: Header, state: RegistryState) -> Hold | None:
-    """Of a quarantine that came to no end. Of tags some may be gone, so that what is to be given back stays known."""
+    """Of a quarantine that came to no end. Of tags some may be gone, so that what is to be given back stays known. An
+    image with our marker is untagged, by this act or an earlier one: although all its tags may have gone elsewhere
+    since, the marker is to go when it gets another."""
     hold, there = header.hold, set(state.detail.tags if state.detail else ())
-    if hold is None or not hold.tags:
+    if hold is None:
         return None
-    return hold if set(hold.tags) - there or marker(header.ref.digest) in there else None
+    if marker(header.ref.digest) in there:
+        return msgspec.structs.replace(hold, method=UNTAG, place=None)
+    return hold if set(hold.tags) - there else None

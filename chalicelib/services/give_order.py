@@ -13,7 +13,7 @@ import msgspec
 from chalicelib.domain.act_words import planned_words, registry_words
 from chalicelib.domain.blast_radius import BlastRadius
 from chalicelib.domain.effect import Effect, EffectKind, Held, Holding, Order
-from chalicelib.domain.enforcement import wanted, with_next_act
+from chalicelib.domain.enforcement import with_next_act
 from chalicelib.domain.glob import Globs
 from chalicelib.domain.header import Header, Rules
 from chalicelib.domain.image import ImageRef, Kind, StorageStatus
@@ -21,8 +21,9 @@ from chalicelib.domain.inert import inert
 from chalicelib.domain.message import Decide, Delivery
 from chalicelib.domain.verdict import Decision, Standing
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError
-from chalicelib.services.decide_image import indexes_of, needing
+from chalicelib.services.decide_image import indexes_of, level_of, needing
 from chalicelib.services.find_blast_radius import find_blast_radius
+from chalicelib.services.finish_act import with_act
 from chalicelib.services.ports import ActionRecord, House
 from chalicelib.services.update_header import update_header
 from chalicelib.services.weigh_act import is_running
@@ -127,7 +128,7 @@ def _ordered(header: Header, order: Order | None) -> Header:
 
 
 def _planned(header: Header, rules: Rules, radius: BlastRadius, house: House) -> Header:
-    needed_by = needing(header, indexes_of(header, house), rules)
+    needed_by = needing(indexes_of(header, house), rules)
     return _weighed(with_next_act(header, rules.policy, needed_by, house.clock.now()), rules, radius, house)
 
 
@@ -137,8 +138,7 @@ def _weighed(header: Header, rules: Rules, radius: BlastRadius, house: House) ->
     if act is None or act.held is not None or not act.kind.takes_away:
         return header
     held = _would_hold(radius, rules, now, house)
-    todo = tuple(msgspec.structs.replace(e, held=held) if e.key == act.key else e for e in header.todo)
-    return msgspec.structs.replace(header, todo=todo)
+    return with_act(header, msgspec.structs.replace(act, held=held))
 
 
 def _would_hold(radius: BlastRadius, rules: Rules, now: datetime, house: House) -> Held | None:
@@ -152,7 +152,7 @@ def _would_hold(radius: BlastRadius, rules: Rules, now: datetime, house: House) 
 
 def _nothing(header: Header, rules: Rules, house: House) -> str:
     """Why nothing is to be done, where nothing is."""
-    level = wanted(header, rules.policy, needing(header, indexes_of(header, house), rules))
+    level = level_of(header, rules, house)
     if header.order is not None and header.order.kind is EffectKind.QUARANTINE and level.quarantine is None:
         return f"Nothing is done in the registry for now: {level.why}."
     if level.quarantine is None and header.storage is StorageStatus.ARCHIVED:

@@ -10,9 +10,8 @@ from chalicelib.domain.act_report import RESTORE, with_report
 from chalicelib.domain.act_words import held_words, would_words
 from chalicelib.domain.conclusion import with_due
 from chalicelib.domain.effect import Effect, Held, Holding
-from chalicelib.domain.enforcement import wanted
 from chalicelib.domain.header import Header, Rules
-from chalicelib.services.decide_image import indexes_of, needing
+from chalicelib.services.decide_image import level_of
 from chalicelib.services.finish_act import with_act
 from chalicelib.services.ports import House
 from chalicelib.services.put_decided import put_decided
@@ -32,7 +31,7 @@ def hold_act(
     house: House,
 ) -> None:
     """`state` None: the registry could not be read. Raises ConflictError."""
-    level = wanted(after, rules.policy, needing(after, indexes_of(after, house), rules))
+    level = level_of(after, rules, house)
     known = msgspec.structs.replace(effect, by=level.by, why=level.why)
     if held.why is Holding.OBSERVE:
         words = would_words(effect, level.why, after.in_use)

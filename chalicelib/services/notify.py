@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.alert import VERDICT, Alert, hears
+from chalicelib.domain.alert import VERDICT, Alert, channels_hearing
 from chalicelib.domain.header import Effect, EffectKind, Header, Rules
 from chalicelib.domain.message import Act
 from chalicelib.errors import ConflictError, LazarettoError, TransientError
@@ -84,7 +84,7 @@ def _waits(header: Header, effect: Effect, now: datetime) -> bool:
 def _heard(header: Header, effect: Effect, rules: Rules) -> list[str]:
     """The channels whose routes hear this alert, each once."""
     repository, routes, event = header.ref.repository, rules.policy.notify, effect.event or VERDICT
-    return list(dict.fromkeys(r.channel for r in routes if hears(r, event, repository, effect.decision, effect.former)))
+    return list(channels_hearing(routes, event, repository, effect.decision, effect.former))
 
 
 def _tell(alert: Alert, names: Sequence[str], channels: Mapping[str, Channel]) -> tuple[list[str], Failures]:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from chalicelib.domain.effect import Effect, EffectKind, Hold
-from chalicelib.domain.enforcement import MOVE, UNTAG, marker, may_take_away
+from chalicelib.domain.enforcement import MOVE, UNTAG, marker
 from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Kind, Repository, StorageStatus
+from chalicelib.domain.image import ImageDetail, ImageRef, Kind, Repository, StorageStatus
 from chalicelib.domain.quarantine_place import place_of
 from chalicelib.errors import AbsentError, UpstreamError
 from chalicelib.services.allow_pulls import allow_pulls
+from chalicelib.services.claim_unheard import claim_unheard
 from chalicelib.services.deny_pulls import deny_pulls
 from chalicelib.services.ports import House
 from chalicelib.services.read_state import RegistryState
 
 
 def hold_for(header: Header, effect: Effect, state: RegistryState, house: House) -> Hold:
-    """The hold as it will be: with every tag that the act takes away, or an earlier one has taken."""
+    """The hold as it will be: with every tag that the act takes away, or an earlier one has taken. It is as of the
+    reading: a tag that went elsewhere since does so after it."""
     ref, method, there = header.ref, effect.method or "", state.detail.tags if state.detail else ()
-    tags = {*missing_tags(ref, header.hold, there, house)} if header.hold else set[str]()
+    tags = {*missing_tags(header.hold, ref, state.detail, house)} if header.hold else set[str]()
     if method in (UNTAG, MOVE):
+        claim_unheard(header, state, house)
         tags |= set(there) - {marker(ref.digest)}
     place = place_of(ref.home).name if method == MOVE else None
-    return Hold(method, effect.number, house.clock.now(), tuple(sorted(tags)), place)
+    return Hold(method, effect.number, state.at, tuple(sorted(tags)), place)
 
 
 def perform_act(header: Header, effect: Effect, house: House) -> str | None:
@@ -41,8 +43,7 @@ def perform_act(header: Header, effect: Effect, house: House) -> str | None:
         case EffectKind.BLOCK:
             return deny_pulls(header.ref, house).collided
         case EffectKind.UNBLOCK:
-            adds = may_take_away(header.ref.home, house.rules.fresh().policy)
-            return allow_pulls(header.ref, house, adds=adds).collided
+            return allow_pulls(header.ref, house).collided
     return None
 
 
@@ -78,38 +79,52 @@ def _release(header: Header, house: House) -> None:
     if hold is None:
         return
     if hold.method == MOVE:
-        house.mover.bring_back(ref, _place(ref, hold), missing_tags(ref, hold, (), house))
+
+        def is_its(referrer: ImageRef, tag: str) -> bool:
+            return not _named_another(referrer, tag, None, house)
+
+        house.mover.bring_back(ref, _place(ref, hold), missing_tags(hold, ref, None, house), is_its)
         return
     detail = house.registry.describe_image(ref)
     if detail.storage is not StorageStatus.ACTIVE:
         house.acts.restore(ref)
         detail = house.registry.describe_image(ref)
     if detail.storage is StorageStatus.ACTIVE:
-        _tag_again(ref, hold, detail.tags, house)
+        _tag_again(hold, detail, house)
 
 
-def _tag_again(ref: ImageRef, hold: Hold, there: Sequence[str], house: House) -> None:
+def _tag_again(hold: Hold, detail: ImageDetail, house: House) -> None:
     """The marker goes last, while another tag is left."""
-    missing = missing_tags(ref, hold, there, house)
+    ref, there, missing = detail.ref, detail.tags, missing_tags(hold, detail.ref, detail, house)
     for tag in missing:
         house.acts.put_tag(ref, tag)
     if marker(ref.digest) in there and (missing or set(there) - {marker(ref.digest)}):
         house.acts.remove_tag(ref, marker(ref.digest))
 
 
-def missing_tags(ref: ImageRef, hold: Hold, there: Sequence[str], house: House) -> list[str]:
-    """Those that `hold` took from the image and that are to be given back to it; it has the tags `there`. One that
-    named another image since is not: neither where it still does, nor where that one lost it (it may be in quarantine
-    itself)."""
+def missing_tags(hold: Hold, ref: ImageRef, detail: ImageDetail | None, house: House) -> list[str]:
+    """Those that `hold` took from the image and that are to be given back to it; `detail` None: it is not there. One
+    that named another image since is not: neither where it still does, nor where that one lost it (it may be in
+    quarantine itself). None is where somebody has deleted the image since and pushed it anew."""
+    if detail is not None and hold.method != MOVE and _is_pushed_anew(detail, hold.at):
+        return []
+    there = detail.tags if detail else ()
     return [tag for tag in hold.tags if tag not in there and not _named_another(ref, tag, hold.at, house)]
 
 
-def _named_another(ref: ImageRef, tag: str, since: datetime, house: House) -> bool:
-    """Asked of the registry too: the event of a push may still be on its way."""
+def _is_pushed_anew(detail: ImageDetail, at: datetime) -> bool:
+    """Our marker went with the image. A new tag leaves the time of its push as it is (aws/containers-roadmap #214)."""
+    unmarked = marker(detail.ref.digest) not in detail.tags
+    return unmarked and detail.pushed_at is not None and detail.pushed_at > at
+
+
+def _named_another(ref: ImageRef, tag: str, since: datetime | None, house: House) -> bool:
+    """`since` None: nobody knows since when the tag is away, so whom it named last counts. Asked of the registry too:
+    the event of a push may still be on its way."""
     move = house.table.last_tag_move(ref.home, tag)
     if move is not None:
         digest, at = (move.former, move.former_at) if move.digest is None else (move.digest, move.at)
-        if digest not in (None, ref.digest) and at is not None and at > since:
+        if digest not in (None, ref.digest) and (since is None or (at is not None and at > since)):
             return True
     try:
         return house.registry.describe_tag(ref.home, tag).ref != ref

@@ -95,18 +95,26 @@ class Denied(msgspec.Struct, frozen=True):
 
 
 class FanOut(msgspec.Struct, frozen=True):
-    """A policy on its way to all images, `before` it images by decision. `told`: none lags, its summary was sent.
+    """A policy on its way to all images, round by round, shard by shard. `told`: none lags, its summary was sent.
 
-    `content`: a hash of the policy, by which one that came with a new bundle (and has no number) is told from the last;
-    `rounds`: how often all images were asked to be decided by such a one, and `after` those up to this path once more.
+    `before` it images by decision; None: this round counts them. `content`: a hash of the policy, by which one that
+    came with a new bundle (and has no number) is told from the last; `rounds`: how often all images were gone through
+    and some of them asked. Of this round: the shards before `shard` are done, and of that one the images up to the path
+    `after`; so many images were `asked`; `found` by decision, and the `worst` of them, in the shards that are done.
+    `revision` counts puts.
     """
 
     policy_version: int
-    before: dict[Decision, int]
+    before: dict[Decision, int] | None
     told: bool = False
     content: str = ""
     rounds: int = 0
     after: str | None = None
+    shard: int = 0
+    asked: int = 0
+    found: dict[Decision, int] = {}
+    worst: tuple[tuple[ImageRef, Decision, tuple[int, ...] | None], ...] = ()
+    revision: int = 0
 
 
 class PolicyVersion(msgspec.Struct, frozen=True):
@@ -197,7 +205,8 @@ class Table(Protocol):
     def read_fan_out(self) -> FanOut | None:
         """How far the newest policy has been carried to all images."""
 
-    def put_fan_out(self, fan_out: FanOut) -> None: ...
+    def put_fan_out(self, fan_out: FanOut) -> FanOut:
+        """As `revision + 1` on condition of `revision` (0: absent), and returns it so. Raises ConflictError."""
 
     def due(self, shard: int, before: datetime) -> Sequence[ImageRef]:
         """Images of the shard whose `due_at` is at or before `before`, oldest first (index: eventually consistent)."""
@@ -414,8 +423,11 @@ class Mover(Protocol):
         deletes at the source. Can be called again at any point. Raises TransientError when there is more to copy than
         time: call it again."""
 
-    def bring_back(self, ref: ImageRef, place: Repository, tags: Sequence[str]) -> None:
-        """The same in the other direction; what lies in `place` stays there."""
+    def bring_back(
+        self, ref: ImageRef, place: Repository, tags: Sequence[str], is_its: Callable[[ImageRef, str], bool]
+    ) -> None:
+        """The same in the other direction; what lies in `place` stays there. The image gets `tags`; what refers to it
+        gets those it was moved with of which `is_its` says that they are still its own."""
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -444,6 +456,9 @@ class Runtime(Protocol):
 class Outbox(Protocol):
     def send(self, queue: str, message: Message, delay_seconds: float = 0) -> None:
         """`queue` is `scans`, `actions` or `sweeps`. Delays are cut at SQS's 900 s: whoever needs more sends again."""
+
+    def send_all(self, queue: str, messages: Iterable[Message]) -> None:
+        """Ten in a call. Where it raises, some may have been sent: whoever sends them again sends all."""
 
 
 class Channel(Protocol):

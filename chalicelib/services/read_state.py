@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 
 from chalicelib.domain.effect import EffectKind
@@ -18,8 +20,10 @@ POLICY_KINDS = (EffectKind.BLOCK, EffectKind.UNBLOCK)
 
 
 class RegistryState(msgspec.Struct, frozen=True):
-    """`detail` None: the image is not there. `policy`: the repository's, only where the act is about it."""
+    """`detail` None: the image is not there. `policy`: the repository's, only where the act is about it. `at`: when the
+    reading began, so that what is so then may have changed since."""
 
+    at: datetime
     detail: ImageDetail | None
     policy: str | None = None
     about_policy: bool = False
@@ -44,7 +48,7 @@ class RegistryState(msgspec.Struct, frozen=True):
 
 def read_state(header: Header, kind: EffectKind, house: House) -> RegistryState:
     """Raises TransientError, DeniedError or UpstreamError: then nothing is known of the state."""
-    about_policy = kind in POLICY_KINDS
+    at, about_policy = house.clock.now(), kind in POLICY_KINDS
     try:
         policy = house.acts.read_policy(header.ref.home) if about_policy else None
     except AbsentError:  # a repository that is gone has none: what it denied is over
@@ -53,7 +57,7 @@ def read_state(header: Header, kind: EffectKind, house: House) -> RegistryState:
         detail = house.registry.describe_image(header.ref)
     except AbsentError:
         detail = None
-    return RegistryState(detail, policy, about_policy)
+    return RegistryState(at, detail, policy, about_policy)
 
 
 def observed(header: Header, state: RegistryState) -> Header:

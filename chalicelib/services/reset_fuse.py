@@ -45,4 +45,4 @@ def reset_fuse(by: str, reason: str, house: House) -> Fuse:
 
 def _words(fuse: Fuse) -> str:
     blown = f"blown at {fuse.blown_at:%Y-%m-%d %H:%M:%S} UTC" if fuse.blown_at else "whole"
-    return f"{blown}; {len(fuse.taken)} acts within the hour, {len(fuse.waiting)} waiting"
+    return f"{blown}; acts within the hour: {len(fuse.taken)}, waiting: {len(fuse.waiting)}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from chalicelib.domain.alert import Alert, hears
+from chalicelib.domain.alert import Alert, channels_hearing
 from chalicelib.domain.policy_section import Route
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.ports import Channel
@@ -15,9 +15,7 @@ from chalicelib.services.ports import Channel
 
 def send_alert(alert: Alert, routes: Sequence[Route], channels: Mapping[str, Channel]) -> tuple[str, ...]:
     """Returns the channels told. One that fails does not keep the others from it; what it raised is raised last."""
-    names = dict.fromkeys(
-        r.channel for r in routes if hears(r, alert.event, alert.repository, alert.decision, alert.former)
-    )
+    names = channels_hearing(routes, alert.event, alert.repository, alert.decision, alert.former)
     told, failures = [], []
     for name in names:
         if name not in channels:

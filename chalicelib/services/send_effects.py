@@ -13,10 +13,12 @@ from chalicelib.services.ports import House
 def send_effects(before: Header, put: Header, house: House, *, again: bool, quiet: bool = False) -> None:
     """`again`: whoever came before us may have died between putting and sending, so everything is sent.
 
-    An act that waits is the clock's to send, one that is begun is in a worker's hands; one that is only observed is
-    sent once, to be recorded. Indexes hear of a child that blocks or is quarantined when it gets worse or less bad, of
-    any other when its decision changes: not of every finding."""
+    An act that waits is the clock's to send, and so is an alert that is left to a summary; an act that is begun is in a
+    worker's hands; one that is only observed is sent once, to be recorded. Indexes hear of a child that blocks or is
+    quarantined when it gets worse or less bad, of any other when its decision changes: not of every finding."""
     for effect in put.todo:
+        if effect.left_to_summary:
+            continue
         if again or (effect not in before.todo and _is_to_be_sent(put, effect)):
             house.outbox.send("actions", Act(put.ref, effect.key))
     if again or put.standing != before.standing or put.exists is not before.exists or put.kind is not before.kind:

@@ -49,8 +49,7 @@ def spread_waivers(touched: Touched, house: House, channels: Mapping[str, Channe
 
     page = house.queries.rows_where(lambda row: bool(concerning(row)), touched.after, MOST_AT_ONCE)
     asked = [row.ref for row in page.items if any(c.may_change(row.decision) for c in concerning(row))]
-    for ref in asked:
-        house.outbox.send("scans", Decide(ref, "waiver", quiet=True))
+    house.outbox.send_all("scans", (Decide(ref, "waiver", quiet=True) for ref in asked))
     found = dict(Counter(touched.found) + Counter(row.decision for row in page.items))
     _go_on(touched, changes, found, page.after, house, channels, api_url)
     return len(asked)

@@ -5,7 +5,6 @@ That a waiver ends is not done here: each image it excuses comes due by its own 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
@@ -15,21 +14,23 @@ import msgspec
 from chalicelib.domain.message import Touched
 from chalicelib.domain.waiver import Waiver
 from chalicelib.domain.waiver_alert import compose_waiver_notice
-from chalicelib.domain.waiver_change import concerns
-from chalicelib.domain.waiver_notice import Notice, Stage, due_stage, failed
+from chalicelib.domain.waiver_end import WaiverEnd
+from chalicelib.domain.waiver_notice import Notice, Stage, awaited, current_notice, due_stage, failed
 from chalicelib.errors import UpstreamError
-from chalicelib.services.ports import Channel, House, IndexRow
+from chalicelib.services.clear_summed import clear_summed
+from chalicelib.services.find_reach import Reach, find_reach
+from chalicelib.services.ports import Channel, House
 from chalicelib.services.send_alert import send_alert
 
-PAGE, PAGES_AT_MOST = 500, 20
-LOOKED_AT_MOST = 2000
 TOLD_AT_MOST = 50
 DROPPED_AT_MOST = 500
 """Of one run, so that a file of waivers that all end at once outlasts no function; the next run goes on."""
 
 
 def watch_waivers(house: House, channels: Mapping[str, Channel], api_url: str | None = None) -> int:
-    """Tells of each end a week before, a day before and when it has come, and returns of how many it told.
+    """Tells of each end a week before, a day before and when it has come, and returns how many were to be told.
+
+    That it has come is told with the images whose verdict it turned, so it waits until they are decided again.
 
     What was told is remembered after it was sent: cut off in between, it is told again. A channel that fails is tried
     again after an hour and keeps nothing else from being told; what it raised is raised last. Of very many those that
@@ -56,52 +57,47 @@ def _tell(
     channels: Mapping[str, Channel],
     api_url: str | None,
 ) -> list[UpstreamError]:
-    now, policy = house.clock.now(), house.rules.current().policy
-    reach = _reach_of([w for w, _ in due], house)
+    """Those that go on where another run was cut off share a walk of their own."""
     failures = []
-    for waiver, stage in due:
-        images = reach.words(waiver, stage)
-        alert = compose_waiver_notice(waiver, stage, images, policy.waivers.max_days, now, api_url)
-        try:
-            send_alert(alert, policy.notify, channels)
-        except UpstreamError as error:
-            failures.append(error)
-            house.waivers.keep_notice(waiver.id, failed(waiver, told.get(waiver.id), now))
-        else:
-            house.waivers.keep_notice(waiver.id, Notice(waiver.expires_at, stage))
+    notices = {waiver.id: current_notice(waiver, told.get(waiver.id)) for waiver, _ in due}
+    for after in sorted({notice.after for notice in notices.values()}, key=str):
+        some = [(waiver, stage) for waiver, stage in due if notices[waiver.id].after == after]
+        reach = find_reach([waiver for waiver, _ in some], after, house)
+        for waiver, stage in some:
+            try:
+                kept = _tell_one(waiver, stage, notices[waiver.id], reach, house, channels, api_url)
+            except UpstreamError as error:
+                failures.append(error)
+                kept = failed(waiver, told.get(waiver.id), house.clock.now())
+            house.waivers.keep_notice(waiver.id, kept)
     return failures
 
 
-class _Reach(msgspec.Struct, frozen=True):
-    """Images by waiver: those whose verdict names it, and those it may be about. `whole`: all images were looked at."""
-
-    excused: Counter[str]
-    concerned: Counter[str]
-    whole: bool
-
-    def words(self, waiver: Waiver, stage: Stage) -> str:
-        number = (self.concerned if stage is Stage.OVER else self.excused)[waiver.id]
-        count = f"{'' if self.whole else 'at least '}{number} image{'' if number == 1 else 's'}"
-        return f"It was about {count}." if stage is Stage.OVER else f"It excuses something in {count} now."
-
-
-def _reach_of(waivers: Sequence[Waiver], house: House) -> _Reach:
-    """One walk of the index for all of them; what it finds is confirmed by the headers."""
-
-    def concerning(row: IndexRow) -> list[str]:
-        return [w.id for w in waivers if concerns(w, row.ref.repository, row.sketch)]
-
-    rows: list[IndexRow] = []
-    after: str | None = None
-    for _ in range(PAGES_AT_MOST):
-        page = house.queries.rows_where(lambda row: bool(concerning(row)), after, PAGE)
-        rows.extend(page.items)
-        after = page.after
-        if after is None or len(rows) >= LOOKED_AT_MOST:
-            break
-    verdicts = [s.header.verdict for s in house.table.read_headers(row.ref for row in rows).values()]
-    excused = Counter(name for v in verdicts if v for name in {name for r in v.reasons for name in r.waived})
-    return _Reach(excused, Counter(name for row in rows for name in concerning(row)), after is None)
+def _tell_one(
+    waiver: Waiver,
+    stage: Stage,
+    notice: Notice,
+    reach: Reach,
+    house: House,
+    channels: Mapping[str, Channel],
+    api_url: str | None,
+) -> Notice:
+    """What is to be remembered of it. Raises UpstreamError. The alerts of its images are cleared when it was sent, and
+    before that is remembered: cut off in between, the others are summed up once more, or are sent by themselves."""
+    now, policy = house.clock.now(), house.rules.current().policy
+    end = reach.ends.get(waiver.id, WaiverEnd())
+    if not end.settled(now) and (waits := awaited(notice, now)) is not None:
+        return waits
+    number = (reach.concerned if stage is Stage.OVER else reach.excused)[waiver.id]
+    count = f"{'' if reach.after is None else 'at least '}{number} image{'' if number == 1 else 's'}"
+    images = f"It was about {count}." if stage is Stage.OVER else f"It excuses something in {count} now."
+    alert = compose_waiver_notice(waiver, stage, images, policy.waivers.max_days, now, api_url, end)
+    told = send_alert(alert, policy.notify, channels)
+    for turned in end.turned:
+        clear_summed(turned, told, channels.keys(), house)
+    if stage is Stage.OVER and reach.after is not None:
+        return msgspec.structs.replace(notice, after=reach.after, tried_at=None)
+    return Notice(waiver.expires_at, stage)
 
 
 def _clear(stored: Sequence[Waiver], told: Mapping[str, Notice], now: datetime, house: House) -> None:

@@ -15,7 +15,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from chalicelib.adapters.aws_errors import asked, aws_call, code_of
+from chalicelib.adapters.aws_errors import LONGEST, asked, aws_call, code_of
 from chalicelib.errors import AbsentError, ConflictError, DeniedError, TransientError, UpstreamError
 
 
@@ -131,3 +131,49 @@ def test_what_is_asked_is_passed_on_and_the_failures_of_botocore_stay_what_they_
 
     with pytest.raises(UpstreamError, match="validation failed"):
         asked("the call", failing)
+
+
+TOKEN = "IQoJb3JpZ2luX2VjE" + "Ab+/" * 80
+SIGNED = "https://bucket.s3.amazonaws.com/layer?X-Amz-Credential=ASIAABCDEFGHIJKLMNOP&X-Amz-Signature=" + "f" * 64
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError(
+            {
+                "Error": {
+                    "Code": "InvalidSignatureException",
+                    "Message": "The request signature we calculated does not match.\n\nThe Canonical String for this "
+                    f"request should have been\n'POST\n/\n\nx-amz-security-token:{TOKEN}'",
+                }
+            },
+            "PutImage",
+        ),
+        ClientError({"Error": {"Code": "AccessDenied", "Message": f"Encoded failure message: {TOKEN}"}}, "PutImage"),
+        ClientError(
+            {"Error": {"Code": "IncompleteSignature", "Message": f"Authorization=AWS4-HMAC Credential={TOKEN[:60]}"}},
+            "PutImage",
+        ),
+        ClientError({"Error": {"Code": "Unknown", "Message": "the key ASIAABCDEFGHIJKLMNOP is odd"}}, "PutImage"),
+        ReadTimeoutError(endpoint_url=SIGNED),
+        EndpointConnectionError(endpoint_url=SIGNED),
+        ResponseParserError(
+            f"Unable to parse response, invalid XML received:\nb'<SessionToken>{TOKEN}</SessionToken>'"
+        ),
+        ParamValidationError(report=f"Invalid type for parameter layerPartBlob, value: {TOKEN}, type: <class>"),
+    ],
+)
+def test_no_token_no_signed_url_and_no_body_stands_in_the_text(error: Exception) -> None:
+    said = str(raised(error))
+    for secret in (TOKEN[:20], "X-Amz-Credential", "ASIAABCDEFGHIJKLMNOP", "f" * 64):
+        assert secret not in said
+    assert said.startswith("the call: ")
+
+
+def test_the_text_of_an_error_is_cut_and_keeps_what_a_person_needs() -> None:
+    who = "User: arn:aws:sts::111122223333:assumed-role/lazaretto/on_actions is not authorized to perform: ecr:PutImage"
+    error = ClientError({"Error": {"Code": "AccessDeniedException", "Message": f"{who} {'on it ' * 999}"}}, "PutImage")
+    said = str(raised(error))
+    assert who in said
+    assert len(said) <= len("the call: ") + LONGEST

@@ -121,6 +121,11 @@ def shared_index(registry) -> Shared:
     return found
 
 
+def its_own(referrer, tag) -> bool:
+    """Nobody else has had it."""
+    return True
+
+
 def digests(refs) -> set[str]:
     return {ref.digest for ref in refs}
 
@@ -173,7 +178,7 @@ def test_moving_and_bringing_back_gives_what_was_there(registry):
     them = shared_index(registry)
     before = registry.held()
     registry.mover.move(them.index, PLACE, [them.amd])
-    registry.mover.bring_back(them.index, PLACE, ["1.0", "latest"])
+    registry.mover.bring_back(them.index, PLACE, ["1.0", "latest"], its_own)
     assert registry.held() == before
     assert all(registry.is_whole(digest, HOME) for digest in before)
     assert registry.held(PLACE).keys() == digests(them.copied)
@@ -182,7 +187,7 @@ def test_moving_and_bringing_back_gives_what_was_there(registry):
 def test_what_was_brought_back_can_be_moved_again_without_copying_it_again(registry):
     them = shared_index(registry)
     registry.mover.move(them.index, PLACE, [them.amd])
-    registry.mover.bring_back(them.index, PLACE, ["1.0", "latest"])
+    registry.mover.bring_back(them.index, PLACE, ["1.0", "latest"], its_own)
     registry.watched.calls.clear()
     registry.mover.move(them.index, PLACE, [them.amd])
     assert not registry.held().keys() & digests(them.going)
@@ -205,7 +210,7 @@ def test_moving_and_bringing_back_what_is_so_already_is_success(registry):
         assert registry.held() == {}
     before = registry.held(PLACE)
     for _ in range(2):
-        registry.mover.bring_back(image, PLACE, ["1.0"])
+        registry.mover.bring_back(image, PLACE, ["1.0"], its_own)
         assert registry.held()[image.digest][2] == ("1.0",)
     assert registry.held(PLACE) == before
 
@@ -257,7 +262,7 @@ def test_windows_base_layers_that_no_registry_has_are_not_asked_for(registry):
     registry.watch()
     registry.mover.move(image, PLACE, [])
     assert registry.held() == {}
-    registry.mover.bring_back(image, PLACE, ["ltsc"])
+    registry.mover.bring_back(image, PLACE, ["ltsc"], its_own)
     assert registry.held() == before
 
 
@@ -316,7 +321,7 @@ def test_only_digests_are_deleted_and_only_at_the_source(registry):
     deleted = []
     registry.watched.before = lambda name, request: deleted.append(request) if name == "batch_delete_image" else None
     registry.mover.move(them.index, PLACE, [them.amd])
-    registry.mover.bring_back(them.index, PLACE, ["1.0", "latest"])
+    registry.mover.bring_back(them.index, PLACE, ["1.0", "latest"], its_own)
     assert {request["repositoryName"] for request in deleted} == {HOME.name}
     assert {tuple(request["imageIds"][0]) for request in deleted} == {("imageDigest",)}
     assert {request["imageIds"][0]["imageDigest"] for request in deleted} == digests(them.going)
@@ -361,7 +366,7 @@ def test_a_tag_that_points_elsewhere_by_now_is_left_there(registry, mutability):
     registry.mover.move(image, PLACE, [])
     newer = registry.push.image([layer("newer")], ["latest"])
     registry.ecr.repositories[HOME.name].image_tag_mutability = mutability
-    registry.mover.bring_back(image, PLACE, ["1.0", "latest"])
+    registry.mover.bring_back(image, PLACE, ["1.0", "latest"], its_own)
     assert registry.held()[image.digest][2] == ("1.0",)
     assert registry.held()[newer.digest][2] == ("latest",)
 
@@ -377,7 +382,7 @@ def test_a_tag_that_is_taken_while_the_image_is_copied_back_is_left_there(regist
             newer.append(registry.push.image([layer("newer")], ["latest"]))
 
     registry.watched.before = push
-    registry.mover.bring_back(image, PLACE, ["1.0", "latest"])
+    registry.mover.bring_back(image, PLACE, ["1.0", "latest"], its_own)
     assert registry.held()[image.digest][2] == ("1.0",)
     assert registry.held()[newer[0].digest][2] == ("latest",)
 
@@ -387,8 +392,35 @@ def test_an_image_all_of_whose_tags_are_taken_comes_back_without(registry):
     registry.watch()
     registry.mover.move(image, PLACE, [])
     registry.push.image([layer("newer")], ["latest"])
-    registry.mover.bring_back(image, PLACE, ["latest"])
+    registry.mover.bring_back(image, PLACE, ["latest"], its_own)
     assert registry.held()[image.digest][2] == ()
+
+
+def test_a_child_gets_none_of_the_tags_it_was_moved_with_before_it_went_along(registry):
+    """It had one once, was moved by itself and came back; then the tag named another image, which lost it as well."""
+    child = registry.push.image([layer("app")], ["stable"])
+    registry.mover.move(child, PLACE, [])
+    registry.mover.bring_back(child, PLACE, ["stable"], its_own)
+    other = registry.push.image([layer("newer")], ["stable", "2.0"])
+    index = registry.push.index({"linux/amd64": child}, ["1.0"])
+    registry.watch()
+    registry.mover.move(index, PLACE, [child])
+    registry.client.batch_delete_image(repositoryName=HOME.name, imageIds=[{"imageTag": "stable"}])
+    registry.mover.bring_back(index, PLACE, ["1.0"], its_own)
+    assert {digest: held[2] for digest, held in registry.held().items()} == {
+        child.digest: (),
+        index.digest: ("1.0",),
+        other.digest: ("2.0",),
+    }
+
+
+def test_what_refers_to_an_image_gets_its_tags_but_for_those_that_are_no_longer_its(registry):
+    image = registry.push.image([layer("app")], ["1.0"])
+    sbom = registry.push.referrer(image, SBOM, b"parts", ["sbom", "sbom-1.0"])
+    registry.watch()
+    registry.mover.move(image, PLACE, [])
+    registry.mover.bring_back(image, PLACE, ["1.0"], lambda referrer, tag: (referrer, tag) != (sbom, "sbom"))
+    assert registry.held()[sbom.digest][2] == ("sbom-1.0",)
 
 
 # ---- what cannot be moved
@@ -436,7 +468,7 @@ def test_what_is_archived_is_not_moved(registry, which):
 def test_an_archived_image_whose_copy_is_complete_is_not_taken_for_moved(registry):
     image = registry.push.image([layer("app")], ["1.0"])
     registry.mover.move(image, PLACE, [])
-    registry.mover.bring_back(image, PLACE, ["1.0"])
+    registry.mover.bring_back(image, PLACE, ["1.0"], its_own)
     registry.client.update_image_storage_class(
         repositoryName=HOME.name, imageId={"imageDigest": image.digest}, targetStorageClass="ARCHIVE"
     )
@@ -458,7 +490,7 @@ def test_an_image_that_is_nowhere_is_absent(registry):
     assert error.value.what == "image"
     assert PLACE.name not in registry.ecr.repositories
     with pytest.raises(AbsentError):
-        registry.mover.bring_back(samples.ref(), PLACE, [])
+        registry.mover.bring_back(samples.ref(), PLACE, [], its_own)
 
 
 def test_a_source_that_is_gone_with_a_copy_that_is_not_whole_is_an_error(registry):
@@ -469,7 +501,7 @@ def test_a_source_that_is_gone_with_a_copy_that_is_not_whole_is_an_error(registr
     place.images = [image for image in place.images if image.image_digest != them.amd.digest]
     for act in (
         lambda: registry.mover.move(them.index, PLACE, [them.amd]),
-        lambda: registry.mover.bring_back(them.index, PLACE, []),
+        lambda: registry.mover.bring_back(them.index, PLACE, [], its_own),
     ):
         with pytest.raises(UpstreamError, match=them.amd.digest):
             act()
@@ -521,7 +553,7 @@ def test_an_image_comes_not_back_to_a_repository_that_is_gone(registry):
     registry.mover.move(image, PLACE, [])
     del registry.ecr.repositories[HOME.name]
     with pytest.raises(AbsentError) as error:
-        registry.mover.bring_back(image, PLACE, ["1.0"])
+        registry.mover.bring_back(image, PLACE, ["1.0"], its_own)
     assert error.value.what == "repository"
 
 
@@ -537,7 +569,10 @@ def test_an_image_comes_not_back_to_a_repository_that_is_gone(registry):
 def test_an_image_is_moved_only_into_a_quarantine_of_its_own_registry_and_region(registry, place):
     image = registry.push.image([layer("app")], ["1.0"])
     before = registry.held()
-    for act in (lambda: registry.mover.move(image, place, []), lambda: registry.mover.bring_back(image, place, [])):
+    for act in (
+        lambda: registry.mover.move(image, place, []),
+        lambda: registry.mover.bring_back(image, place, [], its_own),
+    ):
         with pytest.raises(UpstreamError, match="cannot be moved to"):
             act()
     assert nothing_was_deleted(registry, before)
@@ -615,7 +650,7 @@ def test_a_place_whose_lifecycle_policy_would_expire_the_only_copy_stops_the_mov
     with pytest.raises(UpstreamError, match=f"{PLACE.name} has a lifecycle policy"):
         registry.mover.move(image, PLACE, [])
     assert nothing_was_deleted(registry, before)
-    registry.mover.bring_back(first, PLACE, [])
+    registry.mover.bring_back(first, PLACE, [], its_own)
     assert first.digest in registry.held()
 
 
@@ -688,8 +723,8 @@ def test_more_tags_than_one_call_can_put_are_put_by_the_next(registry):
     mover.move(image, PLACE, [])
     assert registry.held() == {}
     with pytest.raises(TransientError, match="not all of its tags are given back yet; goes on"):
-        mover.bring_back(image, PLACE, [f"1.{n}" for n in range(30)])
-    mover.bring_back(image, PLACE, [f"1.{n}" for n in range(30)])
+        mover.bring_back(image, PLACE, [f"1.{n}" for n in range(30)], its_own)
+    mover.bring_back(image, PLACE, [f"1.{n}" for n in range(30)], its_own)
     assert len(registry.held()[image.digest][2]) == 30
 
 
@@ -748,7 +783,7 @@ def test_a_failure_at_any_call_loses_nothing_and_the_next_call_ends_right(regist
         if act == "move":
             registry.mover.move(them.index, PLACE, [them.own])
         else:
-            registry.mover.bring_back(them.index, PLACE, ["1.0", "latest"])
+            registry.mover.bring_back(them.index, PLACE, ["1.0", "latest"], its_own)
 
     start, end = (begun, moved) if act == "move" else (registry.save(), at_home)
     registry.restore(start)
@@ -807,7 +842,7 @@ def test_whatever_happens_every_manifest_is_whole_somewhere(registry, steps):
             if step == "move":
                 registry.mover.move(them.index, PLACE, [them.own])
             elif step == "bring back":
-                registry.mover.bring_back(them.index, PLACE, ["1.0", "latest"])
+                registry.mover.bring_back(them.index, PLACE, ["1.0", "latest"], its_own)
             else:
                 registry.push.image([layer("own", 20)])
         except (UpstreamError, Died):
@@ -817,5 +852,5 @@ def test_whatever_happens_every_manifest_is_whole_somewhere(registry, steps):
     registry.watched.faults.clear()
     go_on(registry, lambda: registry.mover.move(them.index, PLACE, [them.own]))
     assert not registry.held().keys() & digests({them.index, them.own})
-    go_on(registry, lambda: registry.mover.bring_back(them.index, PLACE, ["1.0", "latest"]))
+    go_on(registry, lambda: registry.mover.bring_back(them.index, PLACE, ["1.0", "latest"], its_own))
     assert registry.held() == before

@@ -27,7 +27,7 @@ from chalicelib.domain.header import Header
 from chalicelib.domain.image import Child, InUse, InUseState, Kind, Scan, ScanState, Source, StorageStatus
 from chalicelib.domain.verdict import Decision, Reason, Standing, Verdict
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
-from chalicelib.services.ports import ActionRecord, Table
+from chalicelib.services.ports import ActionRecord, FanOut, Table
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.images import digest, finding, home, image, ref
 from tests.fakes.table import FakeTable
@@ -743,3 +743,15 @@ def size_of(item: dict[str, Any]) -> int:
         len(name) + sum(len(v if isinstance(v, bytes) else str(v)) for v in value.values())
         for name, value in item.items()
     )
+
+
+def test_of_two_runs_that_carry_a_policy_one_is_told_that_the_other_went_on(table: Table) -> None:
+    assert table.read_fan_out() is None
+    first = table.put_fan_out(FanOut(1, None, content="x"))
+    assert table.read_fan_out() == first
+    second = table.put_fan_out(
+        msgspec.structs.replace(first, before={Decision.ALLOW: 2}, worst=((ref(1), Decision.BLOCK, None),), shard=3)
+    )
+    with pytest.raises(ConflictError):
+        table.put_fan_out(first)
+    assert table.read_fan_out() == second

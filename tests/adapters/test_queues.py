@@ -29,6 +29,12 @@ class Client:
             raise ClientError({"Error": {"Code": self.error}}, "SendMessage")
         self.sent.append(request)
 
+    def send_message_batch(self, **request):
+        if self.error == "InternalError":
+            return {"Successful": [], "Failed": [{"Id": "0", "Code": self.error, "SenderFault": False}]}
+        self.send_message(**request)
+        return {"Successful": []}
+
 
 @pytest.mark.parametrize("message", [LOOK, Act(IMAGE, "ALERT#7"), Due(3)])
 def test_what_is_sent_can_be_read_again(message):
@@ -57,6 +63,36 @@ def test_delays_are_whole_seconds_and_cut_where_sqs_ends(asked, sent):
 def test_a_queue_that_does_not_take_it_says_why(code, error):
     with pytest.raises(error):
         Queues(Client(code), {"scans": "url"}).send("scans", LOOK)
+
+
+def test_many_are_sent_ten_in_a_call_and_can_be_read_again():
+    messages = [Act(IMAGE, f"ALERT#{n}") for n in range(23)]
+    received = []
+    with mock_aws():
+        sqs = boto3.Session("testing", "testing", region_name="eu-west-1").client("sqs")
+        url = sqs.create_queue(QueueName="q")["QueueUrl"]
+        Queues(sqs, {"actions": url}).send_all("actions", iter(messages))
+        while found := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+            received += [read_delivery({"messageId": "1", "body": m["Body"]}).body for m in found]
+    assert sorted(received, key=lambda m: int(m.effect[6:])) == messages
+    client = Client()
+    Queues(client, {"actions": "url"}).send_all("actions", messages)
+    assert [len(request["Entries"]) for request in client.sent] == [10, 10, 3]
+
+
+def test_nothing_is_sent_where_there_is_nothing_to_send():
+    client = Client()
+    Queues(client, {"scans": "url"}).send_all("scans", [])
+    assert client.sent == []
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [("InternalError", TransientError), ("RequestThrottled", TransientError), ("AccessDenied", DeniedError)],
+)
+def test_a_batch_of_which_sqs_leaves_something_out_is_not_sent(code, error):
+    with pytest.raises(error):
+        Queues(Client(code), {"scans": "url"}).send_all("scans", [LOOK])
 
 
 def test_clients_are_made_once_and_honour_the_endpoint_of_the_environment(monkeypatch):

@@ -34,6 +34,19 @@ HOSTILE = st.sampled_from(
         *("x" * 100_000, "<" * 100_000, "\U0001f600" * 4000),
     ]
 )
+COMMAND = st.sampled_from(
+    [
+        "To have it pulled all the same: lazaretto release " + "x" * 300 + " --reason WHY",
+        "lazaretto findings --min-severity HIGH",
+        "Restore it: aws ecr update-image-storage-class --image-id imageDigest=sha256:" + "a" * 64,
+        *(
+            "see: lazaretto image http://evil.example",
+            "lazaretto <!channel>",
+            "lazaretto image \u202e",
+            "x: lazaretto ",
+        ),
+    ]
+)
 TEXT = st.lists(st.text(max_size=200) | HOSTILE, max_size=3).map("".join)
 FINDINGS = st.builds(
     TopFinding, id=TEXT, severity=st.sampled_from(Severity), package=st.none() | TEXT, version=TEXT, fixed_version=TEXT
@@ -58,7 +71,8 @@ ALERTS = st.builds(
     registry=st.lists(TEXT, max_size=6).map(tuple),
     radius=st.lists(TEXT, max_size=10).map(tuple),
     act=st.booleans(),
-    what_to_do=st.lists(TEXT, max_size=20).map(tuple),
+    what_to_do=st.lists(TEXT | COMMAND, max_size=20).map(tuple),
+    links=st.lists(st.tuples(TEXT, st.just(CONSOLE)), max_size=40).map(tuple),
     console_url=st.none() | st.just(CONSOLE) | st.just(CONSOLE + "x" * 4000),
 )
 
@@ -120,7 +134,7 @@ def texts(body):
     while stack:
         node = stack.pop()
         if isinstance(node, dict):
-            if node.get("type") in ("plain_text", "mrkdwn"):
+            if node.get("type") in ("plain_text", "mrkdwn", "text"):
                 yield node
             stack.extend(node.values())
         elif isinstance(node, list):
@@ -145,12 +159,17 @@ def test_any_alert_is_within_every_limit_and_holds_no_markup_of_others(given_ale
             assert all(wide(f["text"]) <= 2000 for f in block["fields"])
         elif block["type"] == "section":
             assert 1 <= wide(block["text"]["text"]) <= 3000
+        elif block["type"] == "rich_text":
+            assert all(wide(text["text"]) >= 1 for text in texts({"blocks": [block]}))
         else:
+            assert len(block["elements"]) <= 25
+            assert all(wide(e["text"]["text"]) <= 75 for e in block["elements"])
             assert all(len(e["url"]) <= 3000 and e["url"].startswith(CONSOLE) for e in block["elements"])
     for text in texts(body):
-        assert text["text"] in OURS or text["type"] == "plain_text"
+        assert text["text"] in OURS or text["type"] in ("plain_text", "text")
         assert text.get("emoji", False) is False
-        assert not re.search(r"[<>]|&(?!amp;|lt;|gt;)|://", text["text"])
+        assert not re.search("://", text["text"])
+        assert text["type"] == "text" or not re.search(r"[<>]|&(?!amp;|lt;|gt;)", text["text"])
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", text["text"])
     assert not re.search(r"[<>*_~`@!]|&(?!amp;|lt;|gt;)|://", body["text"])
     assert (body["mrkdwn"], body["unfurl_links"], body["unfurl_media"]) == (False, False, False)
@@ -173,6 +192,56 @@ def test_an_ordinary_alert_can_be_copied_from():
     body = payload(alert(what_to_do=("lazaretto image " + str(REF),), console_url=CONSOLE))
     assert any(str(REF) in t["text"] for t in texts(body))
     assert body["blocks"][-1]["elements"][0]["url"] == CONSOLE
+
+
+def codes(body):
+    """The texts of its blocks of code, in order."""
+    rich = [b for b in body["blocks"] if b["type"] == "rich_text"]
+    parts = [e for b in rich for e in b["elements"] if e["type"] == "rich_text_preformatted"]
+    return [part["elements"][0]["text"] for part in parts]
+
+
+RELEASE = f"lazaretto release {REF} --reason WHY"
+
+
+def test_a_command_is_whole_in_a_block_of_code_of_its_own_however_much_there_is_to_say():
+    said = [AlertReason("r" * 90, Decision.BLOCK, "x" * 500, 1)] * 20
+    body = payload(
+        alert(
+            reasons=tuple(said),
+            notes=("n" * 900,) * 30,
+            registry=("r" * 900,) * 12,
+            what_to_do=(
+                "Upgrade openssl.",
+                f"To have it pulled all the same: {RELEASE}",
+                f"All about it: lazaretto image {REF}",
+            ),
+        )
+    )
+    assert codes(body) == [RELEASE, f"lazaretto image {REF}"]
+    shown = [t["text"] for t in texts(body)]
+    assert "• Upgrade openssl.\n" in shown
+    assert "• To have it pulled all the same:\n" in shown
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "See it: lazaretto image http://evil.example",
+        "See it: lazaretto image x\ny",
+        "See it: lazaretto image \u202ex",
+        "See it: lazaretto image " + "x" * 600,
+        "If not: correct the policy first (lazaretto policy what-if, lazaretto policy apply).",
+    ],
+)
+def test_what_cannot_be_pasted_as_it_stands_is_no_block_of_code(line):
+    assert codes(payload(alert(what_to_do=(line,)))) == []
+
+
+def test_the_images_a_summary_names_are_links():
+    body = payload(alert(links=(("prod/api:v1", CONSOLE), ("x" * 200, CONSOLE)), what_to_do=()))
+    buttons = body["blocks"][-1]["elements"]
+    assert [(b["text"]["text"][:11], b["url"]) for b in buttons] == [("prod/api:v1", CONSOLE), ("x" * 11, CONSOLE)]
 
 
 def test_a_webhook_is_posted_once():

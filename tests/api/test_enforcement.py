@@ -65,7 +65,7 @@ def test_all_that_hangs_on_the_image_is_answered(client: Client, house: FakeHous
     house.queries.add(image(1, tags=("v1.0.0",), parents=(digest(3),), pulled_at=NOW))
     house.queries.add(image(2, Decision.ALLOW, tags=("v1.1.0",), pushed_at=NOW))
     house.queries.add(image(3, kind=Kind.INDEX, tags=("v1.0.0-all",)))
-    radius = post(client, "/v1/quarantine", 202, **MEANT, dry_run=True)["radius"]
+    radius = post(client, "/v1/quarantine", 200, **MEANT, dry_run=True)["radius"]
     assert (radius["last_pulled_at"], radius["tags"]) == ("2026-03-10T12:00:00Z", ["v1.0.0"])
     assert [digest(3) in index for index in radius["indexes"]] == [True]
     assert radius["newer"] == {"tag": "v1.1.0", "digest": digest(2), "decision": "ALLOW"}
@@ -74,7 +74,7 @@ def test_all_that_hangs_on_the_image_is_answered(client: Client, house: FakeHous
 def test_what_runs_is_named_and_holds_the_act(client: Client, house: FakeHouse) -> None:
     house.queries.add(image(1, Decision.ALLOW))
     house.runtime.run(ref(1), "ECS service web in cluster prod (2 tasks)")
-    said = post(client, "/v1/quarantine", 202, **MEANT, dry_run=True)
+    said = post(client, "/v1/quarantine", 200, **MEANT, dry_run=True)
     assert said["act"]["held"]["why"] == "RUNNING"
     assert said["radius"]["running"] == ["ECS service web in cluster prod (2 tasks)"]
     assert any("ECS service web" in line for line in said["lines"])
@@ -83,7 +83,14 @@ def test_what_runs_is_named_and_holds_the_act(client: Client, house: FakeHouse) 
 def test_a_dry_run_changes_nothing(client: Client, house: FakeHouse) -> None:
     house.queries.add(image(1, Decision.ALLOW))
     before = house.queries.stored[ref(1)]
-    assert post(client, "/v1/quarantine", 202, **MEANT, dry_run=True)["dry_run"] is True
+    assert post(client, "/v1/quarantine", 200, **MEANT, dry_run=True)["dry_run"] is True
+    assert (house.queries.stored[ref(1)], house.outbox.sent, house.queries.records) == (before, [], {})
+
+
+def test_a_dry_run_of_a_release_leaves_nothing_for_later_either(client: Client, house: FakeHouse) -> None:
+    archived(house)
+    before = house.queries.stored[ref(1)]
+    assert post(client, "/v1/release", 200, **MEANT, dry_run=True)["act"]["kind"] == "RELEASE"
     assert (house.queries.stored[ref(1)], house.outbox.sent, house.queries.records) == (before, [], {})
 
 
@@ -147,7 +154,7 @@ def test_a_waiver_is_undone_by_its_action_id(client: Client, house: FakeHouse) -
     }
     made = post(client, "/v1/waivers", 201, **wish)
     (record,) = house.queries.records[f"waiver/{made['id']}"]
-    planned = post(client, "/v1/undo", 202, action_id=action_id(record), reason="a mistake", dry_run=True)
+    planned = post(client, "/v1/undo", 200, action_id=action_id(record), reason="a mistake", dry_run=True)
     assert (planned["given"], planned["dry_run"], len(house.waivers.read())) == (None, True, 1)
     said = post(client, "/v1/undo", 202, action_id=action_id(record), reason="a mistake")
     assert (said["kind"], said["subject"], house.waivers.read()) == ("WAIVE", f"waiver/{made['id']}", ())

@@ -135,6 +135,28 @@ def test_other_addresses_are_signed_only_when_asked(server: str) -> None:
         Client(server, sign=True)
 
 
+def test_an_api_that_is_not_there_is_named_and_the_local_one_with_how_to_start_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(UpstreamError, match=r"^http://127.0.0.1:1 cannot be reached: Connection refused$"):
+        Client("http://127.0.0.1:1").get("/x")
+    monkeypatch.setattr("chalicelib.cli.client.DEFAULT_URL", "http://127.0.0.1:1")
+    with pytest.raises(UpstreamError, match=r"refused\. Is `lazaretto run` running\? Else give --url"):
+        Client("http://127.0.0.1:1/").get("/x")
+
+
+@pytest.mark.usefixtures("_credentials")
+@pytest.mark.parametrize("name", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_other_addresses_are_signed_for_the_region_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    monkeypatch.setenv(name, "eu-north-1")
+    signed = Client("https://api.example.com", sign=True)._headers("https://api.example.com/x")
+    assert "/eu-north-1/execute-api/aws4_request" in signed["Authorization"]
+
+
 def test_without_credentials_signing_is_a_denial(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from chalicelib import __version__
 from chalicelib.cli import app
-from chalicelib.domain import advice, alert
+from chalicelib.domain import advice, verdict_alert
 from chalicelib.domain.finding import Finding, Package, Severity
 from chalicelib.domain.image import ImageRef, Source
 from chalicelib.domain.verdict import Decision, Reason, Verdict
@@ -62,7 +62,7 @@ def test_alerts_offer_only_commands_that_exist(decision: Decision, rule: str, re
             "CVE-1", Severity.HIGH, "HIGH", Source.BASIC, "f", packages=(Package("p", "1", fixed_version=fixed),)
         )
         verdict = Verdict(decision, (Reason(rule, decision, count=1, vulnerability_ids=("CVE-1",)),), 1, NOW)
-        said += alert.compose_verdict_alert(
+        said += verdict_alert.compose_verdict_alert(
             ref=ref,
             verdict=verdict,
             number=1,
@@ -72,12 +72,12 @@ def test_alerts_offer_only_commands_that_exist(decision: Decision, rule: str, re
             findings=[found],
             registry=registry,
         ).what_to_do
-    said += alert.compose_summary("x", {}, {decision: 1}, [(ref, decision, None)], NOW).what_to_do
+    said += verdict_alert.compose_summary("x", {}, {decision: 1}, [(ref, decision, None)], NOW).what_to_do
     assert {name for line in said for name in re.findall(r"lazaretto ([a-z-]+)", line)} <= set(COMMANDS)
 
 
 def test_the_texts_of_advice_name_no_command_that_does_not_exist() -> None:
-    for module in (advice, alert):
+    for module in (advice, verdict_alert):
         text = Path(module.__file__).read_text()
         named = re.findall(r"[\"'`]lazaretto ([a-z-]+)", text) + re.findall(r'_command\("([a-z-]+)"', text)
         assert set(named) <= set(COMMANDS)

@@ -84,9 +84,11 @@ def test_check_of_a_missing_file_is_bad_input_and_hostile_keys_stay_inert() -> N
     assert (result.exit_code, "\x1b" in result.stderr) == (2, False)
 
 
-def test_show_prints_the_built_in_default_as_a_policy_that_loads() -> None:
-    result = RUN.invoke(policy_app, ["show"], env={"LAZARETTO_URL": None})
+@pytest.mark.parametrize("url", [None, "http://127.0.0.1:1"])
+def test_show_prints_the_built_in_default_where_it_is_asked_for_and_asks_no_api(url: str | None) -> None:
+    result = RUN.invoke(policy_app, ["show", "--default"], env={"LAZARETTO_URL": url})
     assert result.exit_code == 0
+    assert result.stdout.startswith("# the built-in default\n")
     assert parse_policy(yaml.safe_load(result.stdout)) == default_policy()
 
 

@@ -41,6 +41,18 @@ def test_what_differs_is_said_key_by_key_and_exits_with_1(run: Run, house: FakeH
     assert max(map(len, lines)) <= WIDTH
 
 
+def test_a_difference_that_takes_several_lines_hangs_below_its_mark(run: Run, house: FakeHouse, tmp_path: Path) -> None:
+    document = default_policy().document
+    document["rules"].append({"id": "mine", "match": {"repository": ["x" * 30] * 2}, "decision": "block"})
+    document["rules"][-1]["description"] = "word " * 40
+    file = tmp_path / "p.yaml"
+    file.write_text(yaml.safe_dump(document))
+    _, difference = run("policy", "diff", file).stdout.split(":\n", 1)
+    first, *others = difference.splitlines()
+    assert (first.startswith("+ rules.mine: added: block when"), len(others) > 2) == (True, True)
+    assert all(line.startswith("  ") and not line.endswith(" ") and len(line) <= WIDTH for line in others)
+
+
 def test_what_says_the_same_exits_with_0(run: Run, house: FakeHouse) -> None:
     result = run("policy", "diff", DEFAULT_POLICY)
     assert (result.exit_code, "no difference" in result.stdout) == (0, True)
@@ -53,9 +65,16 @@ def test_in_json_each_difference_has_its_key_its_kind_and_both_values(run: Run, 
     assert (milder["kind"], milder["before"], milder["after"]) == ("CHANGED", "quarantine", "warn")
 
 
-def test_without_an_api_the_built_in_default_is_meant(file: Path) -> None:
-    result = CliRunner().invoke(app, ["policy", "diff", str(file)], env={"LAZARETTO_URL": None})
+@pytest.mark.parametrize("url", [None, "http://127.0.0.1:1"])
+def test_the_built_in_default_is_meant_where_it_is_asked_for_and_no_api_is(file: Path, url: str | None) -> None:
+    result = CliRunner().invoke(app, ["policy", "diff", "--default", str(file)], env={"LAZARETTO_URL": url})
     assert (result.exit_code, "against the built-in default:" in " ".join(result.stdout.split())) == (1, True)
+
+
+def test_without_an_api_nothing_is_compared(file: Path) -> None:
+    result = CliRunner().invoke(app, ["policy", "diff", str(file)], env={"LAZARETTO_URL": "http://127.0.0.1:1"})
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "http://127.0.0.1:1 cannot be reached" in result.stderr
 
 
 def test_a_file_that_does_not_load_exits_with_2(run: Run, tmp_path: Path) -> None:

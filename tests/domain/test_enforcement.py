@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.effect import Effect, EffectKind, Enforcement, Held, Hold, Holding, Order, Stage
 from chalicelib.domain.enforcement import (
+    UNNEEDED,
+    Needing,
     archive_wanted,
     is_freed,
     marker,
@@ -27,6 +29,7 @@ from chalicelib.domain.verdict import Decision, Reason, Standing, Verdict
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REF = ImageRef("111122223333", "eu-west-1", "team/api", "sha256:" + "a" * 64)
+INDEX, MOVES = "sha256:" + "b" * 64, {"quarantine": {"method": "move", "allow_delete": True}}
 QUARANTINE, RELEASE, BLOCK, UNBLOCK = EffectKind.QUARANTINE, EffectKind.RELEASE, EffectKind.BLOCK, EffectKind.UNBLOCK
 HELD = Held(Holding.RUNNING, "it runs", NOW, NOW + timedelta(minutes=15))
 
@@ -46,7 +49,7 @@ def image(decision: Decision = Decision.QUARANTINE, **changes: Any) -> Header:
 
 
 def act(header: Header, **changes: Any) -> tuple[str, str | None, str | None] | None:
-    needed_by = changes.pop("needed_by", ())
+    needed_by = changes.pop("needed_by", UNNEEDED)
     found = next_acts(header, policy(**changes), needed_by, NOW)
     return (found[0].kind, found[0].method, found[0].held and found[0].held.why) if found else None
 
@@ -116,7 +119,16 @@ def test_an_exempt_repository_is_not_acted_on_and_what_was_taken_there_is_given_
 
 
 def test_an_index_that_may_be_pulled_keeps_its_images() -> None:
-    assert act(image(), needed_by=("sha256:" + "b" * 64,)) is None
+    assert act(image(), needed_by=Needing(pulled=(INDEX,))) is None
+    assert act(image(), needed_by=Needing(pulled=(INDEX,), archived=(REF.digest,)), **MOVES) is None
+
+
+def test_an_archived_index_keeps_its_images_from_being_moved_and_they_are_archived_with_it() -> None:
+    beside = Needing(archived=(INDEX,))
+    assert act(image(), needed_by=beside, **MOVES) == (QUARANTINE, "archive", None)
+    assert act(image(storage=StorageStatus.ARCHIVED), needed_by=beside, **MOVES) is None
+    assert act(image(), **MOVES) == (QUARANTINE, "move", None)
+    assert act(image(), needed_by=beside, quarantine={"method": "untag"}) == (QUARANTINE, "untag", None)
 
 
 # ---- giving back
@@ -131,7 +143,7 @@ def test_what_was_archived_by_us_and_is_wanted_no_more_is_restored_and_what_othe
 def test_a_restore_under_way_stays_open_until_it_is_confirmed() -> None:
     restoring = image(Decision.ALLOW, hold=hold(), storage=StorageStatus.ACTIVATING)
     assert act(restoring) == (RELEASE, "archive", Holding.RESTORING)
-    done = with_next_act(msgspec.structs.replace(restoring, storage=StorageStatus.ACTIVE), policy(), (), NOW)
+    done = with_next_act(msgspec.structs.replace(restoring, storage=StorageStatus.ACTIVE), policy(), UNNEEDED, NOW)
     assert (done.act, done.hold) == (None, None)
 
 
@@ -192,7 +204,7 @@ def test_a_person_may_release_while_the_policy_only_observes_and_may_not_quarant
 
 
 def planned(header: Header, **changes: Any) -> Header:
-    return with_next_act(header, policy(**changes), (), NOW)
+    return with_next_act(header, policy(**changes), UNNEEDED, NOW)
 
 
 def test_an_act_wanted_as_before_keeps_its_number_and_one_wanted_anew_has_the_next() -> None:
@@ -316,7 +328,7 @@ def done(header: Header, effect: Effect) -> Header:
 def test_acts_lead_to_what_is_wanted_and_then_end(header: Header, changes: dict[str, Any]) -> None:
     rules = policy(**changes)
     for _ in range(6):
-        header = with_next_act(header, rules, (), NOW)
+        header = with_next_act(header, rules, UNNEEDED, NOW)
         effect = header.act
         if effect is None or effect.held is not None:
             break
@@ -324,4 +336,4 @@ def test_acts_lead_to_what_is_wanted_and_then_end(header: Header, changes: dict[
         header = done(msgspec.structs.replace(header, todo=()), effect)
     else:
         pytest.fail("acts without an end")
-    assert with_next_act(header, rules, (), NOW) == header
+    assert with_next_act(header, rules, UNNEEDED, NOW) == header

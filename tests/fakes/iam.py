@@ -19,7 +19,7 @@ from chalicelib.local.stack import REGION
 TEMPLATE = json.loads((Path(__file__).parents[2] / ".chalice/resources.json").read_text())
 ANY = "*"
 """The resource of a call that knows none."""
-PERMISSION = {"ListImageReferrers": "BatchGetImage"}
+PERMISSION = {"ListImageReferrers": "BatchGetImage", "SendMessageBatch": "SendMessage"}
 IN_TRANSACTIONS = {
     "Put": "PutItem",
     "Update": "UpdateItem",
@@ -78,7 +78,7 @@ def needed(
         case "dynamodb":
             yield from needed_of_dynamodb(operation, params, region)
         case "sqs":
-            yield operation, arn("sqs", region, params["QueueUrl"].rpartition("/")[2]), ()
+            yield PERMISSION.get(operation, operation), arn("sqs", region, params["QueueUrl"].rpartition("/")[2]), ()
         case "sns":
             yield operation, params["TopicArn"], ()
         case "ecr":

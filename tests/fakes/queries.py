@@ -255,6 +255,9 @@ class FakeOutbox:
     def send(self, queue: str, message: Message, delay_seconds: float = 0) -> None:
         self.sent.append((queue, message))
 
+    def send_all(self, queue: str, messages: Iterable[Message]) -> None:
+        self.sent += [(queue, message) for message in messages]
+
 
 class HouseTable(FakeTable):
     """The writes' side of the same house: what is put is what is read."""

@@ -177,6 +177,9 @@ class FakeTable:
     def read_fan_out(self) -> FanOut | None:
         return self.fan_out
 
-    def put_fan_out(self, fan_out: FanOut) -> None:
+    def put_fan_out(self, fan_out: FanOut) -> FanOut:
+        if fan_out.revision != (self.fan_out.revision if self.fan_out else 0):
+            raise ConflictError("another run has put it")
         self._count("put_fan_out")
-        self.fan_out = fan_out
+        self.fan_out = msgspec.structs.replace(fan_out, revision=fan_out.revision + 1)
+        return self.fan_out

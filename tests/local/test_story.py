@@ -121,7 +121,10 @@ def test_a_waiver_releases_and_the_verdict_names_it(played):
 
 
 def test_a_waiver_that_expired_excuses_nothing(played):
-    (beat,) = played.beats("The waiver expires")
+    beat, told = played.beats("The waiver expires")
+    assert not beat.told
+    (summary,) = [caught for caught in told.told if caught.channel == "slack"]
+    assert summary.lines[0].startswith("Waiver has ended")
     assert (beat.seen.decision, beat.seen.waived) == ("QUARANTINE", ())
     assert (beat.seen.storage, beat.seen.pulled) == ("ARCHIVED", False)
 

@@ -18,7 +18,7 @@ from chalicelib.adapters.audit_queries import AuditQueries
 from chalicelib.adapters.table_schema import shard_of
 from chalicelib.domain.audit_chain import Chain
 from chalicelib.domain.effect import Effect, EffectKind, Holding, Stage
-from chalicelib.domain.enforcement import MOVE, UNTAG, marker, wanted
+from chalicelib.domain.enforcement import MOVE, UNTAG, Needing, marker, wanted
 from chalicelib.domain.event import ApiCall
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import ImageRef, Kind, Repository, ScanState, StorageStatus
@@ -117,6 +117,8 @@ class Enforcing(World):
     def comes_back(self, image: Image) -> None:
         """By a push: to be scanned again."""
         self.restoring.pop(image.ref, None)
+        if not image.current.exists:
+            image.pushed_at = self.moment
         scan = image.current.coverage
         if not isinstance(image, Index):
             scan = msgspec.structs.replace(scan, state=ScanState.PENDING, reason="PENDING_REVIVAL_SCAN")
@@ -304,7 +306,7 @@ class Enforcing(World):
         quarantine deletes what can be pulled."""
         image = self.header(ref)
         known = [self.header(i.ref) for i in self.indexes_of(ref) if i.ref.digest in image.parents]
-        deletes = {h.ref for h in known if method == MOVE and not h.storage is image.storage is ARCHIVED}
+        deletes = {h.ref for h in known if method == MOVE and h.storage is not ARCHIVED}
         return [h.ref.digest for h in known if h.exists and (h.ref in deletes or not self._is_condemned(h))]
 
     def _is_condemned(self, header: Header) -> bool:
@@ -337,7 +339,8 @@ class Enforcing(World):
             assert header.exists is found.exists
             needed_by = self.needed_by(ref, policy.quarantine.method)
             self.met["needed by an index"] += bool(needed_by and self._is_condemned(header))
-            act, level = header.act, wanted(header, policy, needed_by)
+            archived = [i.ref.digest for i in self.indexes_of(ref) if i.current.storage is ARCHIVED]
+            act, level = header.act, wanted(header, policy, Needing(tuple(needed_by), tuple(archived)))
             if act is not None:
                 self._check_held(header, act)
                 continue

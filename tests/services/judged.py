@@ -7,7 +7,7 @@ unknown and deleted children, attestations.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from random import Random
 from types import SimpleNamespace
@@ -116,6 +116,10 @@ class Queues:
     def send(self, queue: str, message: Message, delay_seconds: float = 0) -> None:
         again = msgspec.json.decode(msgspec.json.encode(message), type=Message)
         self.sent.append((queue, again, delay_seconds))
+
+    def send_all(self, queue: str, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self.send(queue, message)
 
     def of(self, kind: type) -> list[Any]:
         return [message for _, message, _ in self.sent if isinstance(message, kind)]

@@ -72,7 +72,9 @@ class Mover:
             if self.world.image(part).current.exists:
                 self._delete(ref, part)
 
-    def bring_back(self, ref: ImageRef, place: Repository, tags: Sequence[str]) -> None:
+    def bring_back(
+        self, ref: ImageRef, place: Repository, tags: Sequence[str], is_its: Callable[[ImageRef, str], bool]
+    ) -> None:
         turn("bring back")
         parts = [*self._parts(ref, place)]
         for part in reversed(parts):

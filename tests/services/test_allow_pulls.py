@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.repository_policy import SID
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
-from chalicelib.services.allow_pulls import allow_pulls
+from chalicelib.services.ports import Denied
 from tests.fakes.policies import policy_text, statement
-from tests.services.policy_house import FOREIGN, FORMER, PolicyHouse, ref
+from tests.services.policy_house import FOREIGN, FORMER, HOME, PolicyHouse, ref
 from tests.services.test_deny_pulls import raising
 
 
@@ -114,10 +114,18 @@ def test_what_aws_refuses_for_good_is_not_taken_for_released(call: str, error: U
 def test_a_policy_that_was_made_unreadable_is_left_and_the_digest_counted() -> None:
     house = PolicyHouse()
     house.deny()
-    house.text = text = json.dumps({"Statement": [statement(SID)]})
-    with pytest.raises(UpstreamError, match="not ours"):
+    house.text = text = json.dumps({"Statement": SID})
+    with pytest.raises(UpstreamError, match="no list of objects"):
         house.allow()
     assert (house.text, len(house.digests)) == (text, 1)
+
+
+def test_what_somebody_else_puts_under_our_sid_denies_nothing_and_is_left() -> None:
+    house = PolicyHouse()
+    house.deny()
+    house.text = text = json.dumps({"Statement": [statement(SID)]})
+    house.allow()
+    assert (house.text, house.digests) == (text, set())
 
 
 def test_an_image_that_is_absent_is_no_repository_that_is() -> None:
@@ -142,12 +150,23 @@ def test_a_throttled_call_is_made_good_by_the_next_try(call: str, moment: str) -
     assert house.text == FORMER
 
 
-@pytest.mark.parametrize("adds", [True, False])
-def test_a_deny_that_somebody_took_out_is_put_back_only_where_pulls_may_be_denied(adds: bool) -> None:
+def test_a_deny_that_somebody_took_out_is_not_put_back_by_what_gives_back() -> None:
     house = PolicyHouse()
     house.deny(1)
     house.deny(2)
     house.text = FORMER
-    allow_pulls(ref(1), house, adds=adds)  # type: ignore[arg-type]
-    assert house.digests == {ref(2)}
-    assert (house.text != FORMER) is adds
+    house.allow(1)
+    assert (house.digests, house.text) == ({ref(2)}, FORMER)
+    assert house.calls.count("write_policy") == 1, "by the first Deny"
+
+
+def test_a_deny_that_it_took_out_itself_before_it_saw_another_digest_is_put_back() -> None:
+    def add(denied: Denied) -> Denied:
+        """Another worker has read the policy while the Deny still stood."""
+        return denied.with_digest(ref(2).digest)
+
+    house = PolicyHouse()
+    house.deny(1)
+    house.at("write_policy", "before", lambda: house.stored.change_denied(HOME, add))
+    house.allow(1)
+    house.check(FORMER, 2)

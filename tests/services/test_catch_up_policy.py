@@ -1,5 +1,6 @@
 """A new policy: every image is decided again, and people are told once."""
 
+import weakref
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -7,11 +8,11 @@ import msgspec
 import pytest
 
 from chalicelib.adapters.header_items import header_item, row_of
-from chalicelib.adapters.table_schema import STATE_PK
+from chalicelib.adapters.table_schema import STATE_PK, shard_of
 from chalicelib.domain.effect import EffectKind, Hold
 from chalicelib.domain.header import Header, Rules
 from chalicelib.domain.image import ImageRef, Kind, Scan, ScanState, Source
-from chalicelib.domain.message import Decide, Delivery
+from chalicelib.domain.message import CatchUp, Decide, Delivery
 from chalicelib.domain.policy import parse_policy
 from chalicelib.services import catch_up_policy as catch_up
 from chalicelib.services.catch_up_policy import catch_up_policy
@@ -48,8 +49,12 @@ class Place:
         self.clock = SimpleNamespace(now=lambda: NOW)
         self.settle = timedelta(seconds=60)
         self.sent = []
-        self.outbox = SimpleNamespace(send=lambda queue, message, delay=0: self.sent.append((queue, message)))
-        self.queries = SimpleNamespace(all_rows=lambda: (row_of(h) for h in self.table.headers.values() if listed(h)))
+        self.outbox = self
+        self.queries = SimpleNamespace(
+            rows_of=lambda shard: (
+                row_of(h) for h in self.table.headers.values() if listed(h) and shard_of(h.ref) == shard
+            )
+        )
         self.rule(ALLOWS, 0)
         for n in range(images):
             ref = ImageRef("111122223333", "eu-west-1", "team/api", f"sha256:{n:064x}")
@@ -58,6 +63,12 @@ class Place:
                 Header(ref=ref, exists=True, known_at=NOW, pushed_at=NOW, scan=scan, scan_seen_at=NOW, looked_at=NOW)
             )
             self.deliver(Decide(ref, "first"))
+
+    def send(self, queue, message, delay=0):
+        self.sent.append((queue, message))
+
+    def send_all(self, queue, messages):
+        self.sent += [(queue, message) for message in messages]
 
     def rule(self, document, version):
         self.table.versions = (version, 0)
@@ -132,13 +143,13 @@ def test_a_policy_of_a_new_bundle_is_carried_to_many_images_a_part_at_a_time(mon
     place, slack = Place(5), Told()
     catch_up_policy(place, {})
     place.rule(BLOCKS, 0)
-    asked, left = [], []
+    asked, numbers = [], []
     while not slack.alerts:
-        left.append(catch_up_policy(place, {"slack": slack}))
+        numbers.append(catch_up_policy(place, {"slack": slack}))
         asked.append([m.ref.digest[-1] for queue, m in place.sent if queue == "scans"])
         place.deliver(*[m for queue, m in place.sent if queue == "scans"])
         place.sent.clear()
-    assert left == [5, 3, 1, 5, 3, 1, 0]
+    assert numbers == [2, 2, 1, 2, 2, 1, 0]
     assert asked == [["0", "1"], ["2", "3"], ["4"], ["0", "1"], ["2", "3"], ["4"], []]
     assert "BLOCK: 5 (before: 0)" in slack.alerts[0].notes
 
@@ -202,12 +213,12 @@ def test_many_images_are_asked_for_a_part_at_a_time_until_none_lags(monkeypatch)
     monkeypatch.setattr(catch_up, "MOST_AT_ONCE", 2)
     place, slack = Place(5), Told()
     place.rule(BLOCKS, 1)
-    lagging = []
+    asked = []
     while not slack.alerts:
-        lagging.append(catch_up_policy(place, {"slack": slack}))
+        asked.append(catch_up_policy(place, {"slack": slack}))
         place.deliver(*[m for queue, m in place.sent if queue == "scans"])
         place.sent.clear()
-    assert lagging == [5, 3, 1, 0]
+    assert asked == [2, 2, 1, 0]
     assert "BLOCK: 5 (before: 0)" in slack.alerts[0].notes
 
 
@@ -266,12 +277,89 @@ def test_an_image_that_is_gone_and_still_shows_in_the_index_holds_up_one_run_and
     place.table.put_header(msgspec.structs.replace(deleted, exists=False, existence_at=NOW))
     del place.table.headers[dropped.ref]
     place.rule(BLOCKS, 1)
-    now = place.queries.all_rows
-    place.queries.all_rows = lambda: iter(behind)
+    now = place.queries.rows_of
+    place.queries.rows_of = lambda shard: (row for row in behind if shard_of(row.ref) == shard)
     assert catch_up_policy(place, {"slack": slack}) == 3
     place.deliver(*[m for queue, m in place.sent if queue == "scans"])
-    place.queries.all_rows = now
+    place.queries.rows_of = now
     assert catch_up_policy(place, {"slack": slack}) == 0
     assert len(slack.alerts) == 1
     assert deleted.ref in place.table.headers
     assert not any(queue == "actions" for queue, _ in place.sent)
+
+
+def ruled_by(version, shards, place):
+    """A registry that is only read: rows, made one by one, of which `place` would decide none."""
+    header = headers(place)[0]
+    for n in range(100 * shards):
+        ref = ImageRef("111122223333", "eu-west-1", "team/api", f"sha256:{n % shards:02x}{n:062x}")
+        yield row_of(msgspec.structs.replace(header, ref=ref, policy_version=version))
+
+
+def test_what_is_held_at_once_does_not_grow_with_the_images(monkeypatch):
+    monkeypatch.setattr(catch_up, "MOST_AT_ONCE", 20)
+    place, alive, most = Place(1), weakref.WeakSet(), 0
+
+    class Row(SimpleNamespace):
+        def __hash__(self):
+            return id(self)
+
+    def rows_of(shard):
+        nonlocal most
+        for row in ruled_by(0, 8, place):
+            if shard_of(row.ref) == shard:
+                one = Row(ref=row.ref, decision=row.decision, policy_version=0, counts=row.counts)
+                alive.add(one)
+                most = max(most, len(alive))
+                yield one
+
+    place.queries.rows_of = rows_of
+    place.rule(BLOCKS, 1)
+    assert catch_up_policy(place, {}) == 20
+    assert place.table.fan_out.before == {"ALLOW": 800}
+    assert most < 5
+
+
+def test_a_run_that_used_its_time_goes_on_by_a_message_and_counts_nothing_twice():
+    place, seconds = Place(1), iter(range(0, 100_000, 15))
+    rows = list(ruled_by(1, 8, place))
+    place.queries.rows_of = lambda shard: (row for row in rows if shard_of(row.ref) == shard)
+    place.clock = SimpleNamespace(now=lambda: NOW + timedelta(seconds=next(seconds)))
+    place.rule(BLOCKS, 1)
+    runs = told = 0
+    while not told:
+        place.sent.clear()
+        assert catch_up_policy(place, {}) == 0
+        runs, told = runs + 1, place.table.fan_out.told
+        assert place.sent == ([] if told else [("sweeps", CatchUp())])
+    assert runs > 4
+    assert (place.table.fan_out.before, place.table.fan_out.found) == ({"ALLOW": 800}, {"ALLOW": 800})
+
+
+def test_of_two_runs_from_the_same_place_one_leaves_the_rest_to_the_other():
+    place, slack = Place(3), Told()
+    place.rule(BLOCKS, 1)
+    rows_of, other = place.queries.rows_of, []
+
+    def overtaken(shard):
+        if not other:
+            other.append(None)
+            other[0] = catch_up_policy(place, {"slack": slack})
+        return rows_of(shard)
+
+    place.queries.rows_of = overtaken
+    assert catch_up_policy(place, {"slack": slack}) == 0
+    assert other == [3]
+    assert len([m for queue, m in place.sent if queue == "scans"]) == 3
+
+
+def test_a_policy_that_is_put_while_another_is_carried_is_carried_from_the_start():
+    place, slack = Place(3), Told()
+    place.rule(BLOCKS, 1)
+    catch_up_policy(place, {"slack": slack})
+    place.deliver(*[m for queue, m in place.sent if queue == "scans"])
+    place.sent.clear()
+    place.rule(ALLOWS, 2)
+    assert catch_up_policy(place, {"slack": slack}) == 3
+    assert place.table.fan_out.before == {"BLOCK": 3}
+    assert not slack.alerts

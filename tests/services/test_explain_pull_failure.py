@@ -214,6 +214,91 @@ def test_a_text_that_names_the_repository_alone_asks_nothing(house: PullHouse) -
     assert (explanation.cause, house.ecr.asked) == (Cause.NOT_FOUND, [])
 
 
+# ---- a quarantine that is over
+
+
+def act(house: PullHouse, kind: str, number: int, at: Any, by: str, before: str, after: str) -> str:
+    record = ActionRecord(image(1), f"{kind}#{number}", at, kind, by, "1 finding matched", at, before, after)
+    assert house.stored.record_action(record)
+    return action_id(record)
+
+
+def released(house: PullHouse, at: Any, **fields: Any) -> str:
+    """As a quarantine from `EARLIER` to `at` leaves it. Returns the id of the quarantine."""
+    named = act(house, "QUARANTINE", 3, EARLIER, "rule:critical", "ACTIVE; tags v1", "ARCHIVED; tags v1")
+    act(house, "RELEASE", 4, at, "person:oncall", "ARCHIVED; tags v1", "ACTIVATING; tags v1")
+    done = Enforcement(EffectKind.RELEASE, 4, Stage.DONE, at, "archive")
+    house.know(image(1), "v1", enforcement=done, **fields)
+    house.ecr.hold(ImageDetail(image(1), ("v1",), activated_at=at + timedelta(minutes=9)))
+    return named
+
+
+@pytest.mark.parametrize("name", ["team/api:v1", f"team/api@{image(1).digest}"])
+def test_the_quarantine_that_stood_when_it_failed_is_named_though_it_is_over(house: PullHouse, name: str) -> None:
+    named = released(house, AT + timedelta(minutes=2))
+    explanation = why(house, name)
+    assert (explanation.cause, explanation.action_ids, explanation.ref) == (Cause.QUARANTINE, (named,), image(1))
+    assert f"QUARANTINE#3 (action {named}) took it away at 2026-03-02 07:00:00 UTC" in explanation.text
+    assert "by the rule critical: 1 finding matched" in explanation.text
+    assert explanation.text.endswith(
+        "released by oncall at 2026-03-02 08:07:30 UTC and restored at 2026-03-02 08:16:30 UTC."
+    )
+    assert explanation.what_to_do == ("Start it again; a service of ECS does so by itself.",)
+
+
+def test_what_failed_between_the_release_and_the_end_of_the_restore_failed_by_the_quarantine(house: PullHouse) -> None:
+    named = released(house, AT - timedelta(minutes=2))
+    assert (why(house).cause, why(house).action_ids) == (Cause.QUARANTINE, (named,))
+
+
+def test_what_failed_later_is_not_found_and_hears_of_the_quarantine_that_was(house: PullHouse) -> None:
+    released(house, AT - timedelta(minutes=30))
+    explanation = why(house)
+    assert (explanation.cause, explanation.action_ids) == (Cause.NOT_FOUND, ())
+    assert "It is there now" in explanation.text
+    (note,) = explanation.notes
+    assert note.startswith("Until 2026-03-02 07:44:30 UTC Lazaretto kept it from being pulled: QUARANTINE#3")
+
+
+def test_of_an_index_the_image_that_was_in_quarantine_is_named(house: PullHouse) -> None:
+    named = released(house, AT + timedelta(minutes=2), platform="linux/arm64", activated_at=AT + timedelta(minutes=11))
+    house.know(image(2), "v2", kind=Kind.INDEX, children=(Child(image(1).digest, "linux/arm64"),))
+    house.ecr.hold(ImageDetail(image(2), ("v2",)))
+    explanation = why(house, "team/api:v2")
+    assert (explanation.cause, explanation.action_ids, explanation.ref) == (Cause.QUARANTINE, (named,), image(2))
+    assert f"kept its image for linux/arm64 ({image(1).digest[:19]}) from being pulled then" in explanation.text
+
+
+def test_what_was_deleted_before_it_failed_was_not_kept_by_a_quarantine(house: PullHouse) -> None:
+    released(house, AT + timedelta(minutes=2))
+    house.stored.move_tag(HOME, "v1", None, EARLIER + timedelta(minutes=5))
+    assert why(house).text.startswith("The tag v1 was deleted at 2026-03-02 07:05:00 UTC")
+
+
+def test_what_is_archived_by_others_since_is_told_as_it_is_now(house: PullHouse) -> None:
+    released(house, AT + timedelta(minutes=2))
+    house.ecr.hold(ImageDetail(image(1), ("v1",), storage=StorageStatus.ARCHIVED))
+    assert why(house).cause is Cause.ARCHIVED
+
+
+def test_the_audit_log_is_read_only_of_what_we_ever_acted_on(house: PullHouse) -> None:
+    house.know(image(1), "v1")
+    house.ecr.hold(ImageDetail(image(1), ("v1",)))
+    house.queries = Broken(AssertionError("read"))
+    assert why(house).cause is Cause.NOT_FOUND
+
+
+def test_a_log_that_cannot_be_read_names_no_quarantine(house: PullHouse) -> None:
+    released(house, AT + timedelta(minutes=2))
+    house.queries = Broken(UpstreamError("the audit record was changed"))
+    assert why(house).cause is Cause.NOT_FOUND
+
+
+def test_what_says_plainly_why_is_not_put_down_to_a_quarantine_that_is_over(house: PullHouse) -> None:
+    released(house, AT + timedelta(minutes=2))
+    assert why(house, said="CannotPullContainerError: i/o timeout").cause is Cause.UNREACHABLE
+
+
 # ---- access
 
 

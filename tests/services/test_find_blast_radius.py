@@ -26,7 +26,8 @@ PULLED = NOW - timedelta(hours=3)
 
 @pytest.fixture
 def house() -> Any:
-    made = SimpleNamespace(table=FakeTable(lambda: NOW), runtime=FakeRuntime(), registry=FakeRegistry())
+    clock = SimpleNamespace(now=lambda: NOW)
+    made = SimpleNamespace(table=FakeTable(clock.now), runtime=FakeRuntime(), registry=FakeRegistry(), clock=clock)
     made.registry.hold(ImageDetail(ref(1), last_pulled_at=PULLED))
     return made
 
@@ -109,14 +110,27 @@ def test_a_repository_that_cannot_be_read_has_no_newer_tag_and_no_reason(house: 
     assert radius.unknown == ("newer tags of its line: no answer in time",)
 
 
-def test_a_repository_too_large_to_read_says_so(house: Any, monkeypatch: pytest.MonkeyPatch):
+def test_of_a_repository_too_large_to_read_the_newest_that_was_read_is_told_and_that_there_are_more(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(module, "HEADERS_READ", 3)
-    one = held(house, 1, "v1")
+    one = held(house, 1, "v1", pushed_at=NOW)
     for number in range(2, 6):
+        held(house, number, f"v{number}", decision=Decision.ALLOW, pushed_at=NOW + timedelta(minutes=number))
+    radius = find_blast_radius(one, house)
+    assert (radius.newer, radius.why_none) == (NewerTag("v3", digest(3), Decision.ALLOW), "")
+    assert radius.unknown == ("newer tags of its line: the repository holds more images than the 3 looked at",)
+
+
+def test_that_none_was_found_in_time_does_not_mean_that_there_is_none(house: Any):
+    one = held(house, 5, "v5")
+    for number in range(1, 4):
         held(house, number, f"v{number}")
+    seconds = iter(range(0, 1000, 3))
+    house.clock = SimpleNamespace(now=lambda: NOW + timedelta(seconds=next(seconds)))
     radius = find_blast_radius(one, house)
     assert (radius.newer, radius.why_none) == (None, "")
-    assert radius.unknown == ("newer tags of its line: the repository holds more than 3 images",)
+    assert radius.unknown == ("newer tags of its line: the repository holds more images than the 1 looked at",)
 
 
 def test_every_part_may_fail_at_once_and_nothing_is_raised(house: Any, monkeypatch: pytest.MonkeyPatch):

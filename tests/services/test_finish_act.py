@@ -11,6 +11,7 @@ from chalicelib.domain.enforcement import marker
 from chalicelib.domain.finding import FindingStatus
 from chalicelib.domain.message import Act, Look
 from chalicelib.domain.repository_policy import has_statement
+from chalicelib.errors import DeniedError
 from chalicelib.services.release_image import release_image
 from tests.services.test_enforce_verdict import ACTIVE, ARCHIVED, CRITICAL, Acting
 from tests.services.world import new_ref
@@ -165,6 +166,45 @@ def test_a_restore_that_ecr_finishes_at_once_gives_the_tags_back_that_an_untag_h
     assert story.storage is ARCHIVED
     release(story)
     assert (story.storage, sorted(story.one.current.tags)) == (ACTIVE, ["v1", "v2"])
+
+
+def test_the_marker_goes_with_a_release_though_a_move_failed_after_all_tags_went_elsewhere() -> None:
+    story = untagged("latest")
+    tag_of_another(story, "latest")
+    story.mover = Refusing()
+    story.change_policy(quarantine={"method": "move", "allow_delete": True})
+    story.drain()
+    assert story.mover.asked
+    story.one.change(tags=(marker(story.ref.digest), "v2"))
+    story.receive(story.one.action("PUSH", tag="v2"))
+    release(story)
+    assert (story.head.hold, story.one.current.tags) == (None, ("v2",))
+
+
+def test_an_archive_that_somebody_restored_is_not_over_while_our_marker_is_on_the_image() -> None:
+    story = untagged("latest")
+    tag_of_another(story, "latest")
+    story.change_policy(quarantine={"method": "archive"})
+    story.wait_for(minutes=5)
+    assert story.storage is ARCHIVED
+    story.change_policy(mode="observe", rules=[])
+    story.receive(*story.one.restore())
+    story.wait_for(minutes=5)
+    story.one.change(tags=(marker(story.ref.digest), "v2"))
+    story.receive(story.one.action("PUSH", tag="v2"))
+    story.change_policy(rules=[])
+    story.wait_for(minutes=5)
+    assert (story.head.hold, story.one.current.tags) == (None, ("v2",))
+
+
+class Refusing:
+    """A mover that is denied what it asks of ECR."""
+
+    asked = False
+
+    def move(self, *_: Any) -> None:
+        self.asked = True
+        raise DeniedError("AccessDeniedException")
 
 
 # ---- what follows from a header

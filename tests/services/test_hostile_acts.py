@@ -14,8 +14,9 @@ import pytest
 
 from chalicelib.domain.action_id import action_id
 from chalicelib.domain.effect import Effect, EffectKind, Holding
+from chalicelib.domain.enforcement import marker
 from chalicelib.domain.header import Header
-from chalicelib.domain.image import Kind, StorageStatus
+from chalicelib.domain.image import ImageRef, Kind, StorageStatus
 from chalicelib.domain.message import Act, Decide
 from chalicelib.domain.repository_policy import has_statement
 from chalicelib.domain.verdict import Decision
@@ -34,7 +35,7 @@ from chalicelib.services.release_image import release_image
 from chalicelib.services.undo_action import undo_action
 from tests.services.lockstep import Worker
 from tests.services.test_enforce_verdict import CRITICAL, Acting
-from tests.services.world import POLICY, Envelope
+from tests.services.world import POLICY, Envelope, new_ref
 
 ARCHIVED, ACTIVE = StorageStatus.ARCHIVED, StorageStatus.ACTIVE
 DENY = [
@@ -204,24 +205,67 @@ def test_an_image_that_was_deleted_and_pushed_anew_gets_no_tag_that_it_had_befor
     assert (story.one.current.tags, story.head.hold) == (("v2",), None)
 
 
+def test_a_deletion_that_is_heard_of_after_the_push_that_followed_it_ends_what_the_image_had_before() -> None:
+    story = Acting(quarantine={"method": "untag"}).worsen()
+    deleted = story.one.action("DELETE", tag=marker(story.ref.digest))
+    story.moment += timedelta(minutes=1)
+    story.one.change(tags=("v2",))
+    story.one.pushed_at = story.moment
+    story.receive(story.one.action("PUSH", tag="v2"))
+    story.drain()
+    assert story.one.current.tags == (marker(story.ref.digest),)
+    story.receive(deleted)
+    release_image(story.ref, "oncall", "to see", story)
+    story.drain()
+    assert (story.one.current.tags, story.head.hold) == (("v2",), None)
+
+
 # ---- a Deny for two
 
 
-def test_a_deny_that_a_dead_worker_took_out_stands_again_for_the_image_that_was_added_meanwhile() -> None:
-    story = Acting(rules=DENY).worsen()
+def took_out_the_deny_of_another_and_died(story: Acting) -> ImageRef:
+    """An image is denied while a worker is about to take the Deny out because of the one that was denied before."""
+    other = story.add(story.ref.home.image(new_ref().digest))
+    story.receive(other.action("PUSH", tag="v2"), other.scanned())
+    story.drain()
     release_image(story.ref, "oncall", "needed", story)
     (envelope,) = [e for e in story.envelopes if isinstance(e.body, Act)]
     worker = story.work_on([envelope])
     to(story, worker, "delete_policy")
-    other = story.ref.home.image("sha256:" + "9" * 64)
-    story.stored.change_denied(story.ref.home, lambda denied: denied.with_digest(other.digest))
+    story.receive(other.flaw(1, severity=CRITICAL))
+    block = story.header(other.ref).act
+    assert block is not None
+    story.finish(taken(story, Act(other.ref, block.key)))
+    assert story.header(other.ref).denied
     to(story, worker, "read_denied")
     story.kill(worker)
     assert not has_statement(story.acts.policies.get(story.ref.home))
+    return other.ref
+
+
+def test_a_deny_that_a_dead_worker_took_out_is_put_again_by_the_image_that_was_added_meanwhile() -> None:
+    story = Acting(rules=DENY).worsen()
+    other = took_out_the_deny_of_another_and_died(story)
     story.wait_for(minutes=5)
     assert has_statement(story.acts.policies[story.ref.home])
-    assert story.head.act is None
+    assert (story.head.act, story.head.denied) == (None, False)
     assert story.stored.read_denied(story.ref.home).digests == (other.digest,)
+    assert [r.kind for r in story.stored.actions[other] if r.kind == "BLOCK"] == ["BLOCK", "BLOCK"]
+
+
+def test_what_began_to_run_while_a_dead_worker_had_the_deny_out_is_not_broken() -> None:
+    story = Acting(rules=DENY).worsen()
+    other = took_out_the_deny_of_another_and_died(story)
+    story.runtime.run(story.ref)
+    story.wait_for(minutes=5)
+    act = story.header(other).act
+    assert act is not None
+    assert act.held is not None
+    assert (act.kind, act.held.why) == (EffectKind.BLOCK, Holding.RUNNING)
+    assert (story.header(other).denied, story.stored.read_denied(story.ref.home).digests) == (False, ())
+    story.runtime.stop(story.ref)
+    story.wait_for(minutes=20)
+    assert has_statement(story.acts.policies[story.ref.home])
 
 
 # ---- what people are told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from chalicelib.domain.verdict import Decision
 from chalicelib.errors import AbsentError, TransientError, UnfinishedError
 from chalicelib.services.release_image import release_image
 from tests.services.test_enforce_verdict import Acting
+from tests.services.world import new_ref
 
 MOVE = {"method": "move", "allow_delete": True}
 
@@ -29,7 +31,10 @@ class Scripted:
         self.calls.append("move")
         self._step()
 
-    def bring_back(self, ref: ImageRef, place: Repository, tags: Sequence[str]) -> None:
+    def bring_back(
+        self, ref: ImageRef, place: Repository, tags: Sequence[str], is_its: Callable[[ImageRef, str], bool]
+    ) -> None:
+        self.is_its = is_its
         self.calls.append(f"bring back {', '.join(tags)}")
         self._step()
 
@@ -93,6 +98,28 @@ def test_an_image_that_is_back_without_its_tags_is_not_taken_for_released(story)
     story.wait_for(minutes=10)
     assert done == ["tags given"]
     assert story.records == ["QUARANTINE", "ORDER_RELEASE", "RELEASE"]
+
+
+def test_a_tag_that_has_named_another_image_is_no_longer_its_referrers(story) -> None:
+    """Neither while that one has it, heard of or not, nor when it has lost it."""
+    home = story.ref.home
+    signature, other = home.image(new_ref().digest), home.image(new_ref().digest)
+    story.mover.steps = [story.mover.takes]
+    story.worsen()
+    story.mover.steps = [story.mover.gives]
+    release_image(story.ref, "oncall", "needed", story)
+    story.wait_for(minutes=10)
+
+    def its() -> bool:
+        return story.mover.is_its(signature, "sig")
+
+    assert its(), "nobody has ever heard of the tag"
+    for holder, still_its in ((signature, True), (None, True), (other, False), (None, False), (signature, True)):
+        story.moment += timedelta(minutes=1)
+        story.stored.move_tag(home, "sig", holder and holder.digest, story.moment)
+        assert its() is still_its
+    story.add(other).change(tags=("sig",))
+    assert not its(), "pushed to another one, and not yet heard of"
 
 
 def test_a_move_that_is_begun_deletes_nothing_once_the_policy_does_not_let_it(story) -> None:

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.alert import compose_summary
 from chalicelib.domain.document import FindingsDocument
 from chalicelib.domain.effect import RETRY_AFTER
 from chalicelib.domain.header import Effect, EffectKind, Header, Rules
@@ -20,6 +19,7 @@ from chalicelib.domain.message import Act
 from chalicelib.domain.policy import Policy
 from chalicelib.domain.policy_section import Route
 from chalicelib.domain.verdict import Decision, Reason, Verdict
+from chalicelib.domain.verdict_alert import compose_summary
 from chalicelib.errors import ConflictError, DeniedError, SettingsError, TransientError
 from chalicelib.services.notify import CLAIM, TRIES, notify
 from chalicelib.services.ports import Stored

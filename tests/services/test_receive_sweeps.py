@@ -53,7 +53,7 @@ def place():
         table=FakeTable(lambda: NOW),
         clock=SimpleNamespace(now=lambda: NOW),
         rules=SimpleNamespace(fresh=lambda: Rules(Policy(1))),
-        queries=SimpleNamespace(all_rows=lambda: iter(())),
+        queries=SimpleNamespace(all_rows=lambda: iter(()), rows_of=lambda shard: iter(())),
         outbox=Outbox(),
     )
 

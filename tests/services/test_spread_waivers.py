@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -134,10 +135,17 @@ class Place:
             {"version": 1, "notify": [{"channel": "slack", "min_decision": "allow"}], **(policy or {})}
         )
         self.clock = SimpleNamespace(now=lambda: self.moment)
-        self.outbox = SimpleNamespace(send=lambda queue, message, delay=0: self.sent.append((queue, message, delay)))
+        self.outbox = self
         self.table = SimpleNamespace(record_action=self.record)
         self.settle = timedelta(seconds=60)
         self.slack = Slack()
+
+    def send(self, queue: str, message: Any, delay: float = 0) -> None:
+        self.sent.append((queue, message, delay))
+
+    def send_all(self, queue: str, messages: Iterable[Any]) -> None:
+        for message in messages:
+            self.send(queue, message)
 
     def current(self) -> Rules:
         return Rules(self.policy)

@@ -7,7 +7,7 @@ still under way, and each is in the audit log once and was told.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -126,6 +126,11 @@ class Town:
         queue, message, *delay = said
         assert queue in ("sweeps", "scans")
         (self.late if any(delay) else self.waiting).append(message)
+
+    def send_all(self, queue: str, messages: Iterable[Any]) -> None:
+        """A worker may die between any two of them: of a batch some may be taken."""
+        for message in messages:
+            self.send(queue, message)
 
     def _tell(self, alert: Any) -> None:
         if self.slack_fails:

@@ -1,0 +1,30 @@
+"""The AWS Region of operator commands and of signatures: the one that was named, else what the environment says."""
+
+from __future__ import annotations
+
+import os
+
+from chalicelib.errors import InputError
+
+
+def aws_region(named: str | None = None) -> str:
+    """`named`, then AWS_REGION, AWS_DEFAULT_REGION, the profile's. boto3 alone passes the first variable over, which
+    the other SDKs read first.
+
+    Raises InputError where none of them names a Region, for what is none, and where there is no such profile.
+    """
+    # Imported late: other commands must not wait for botocore.
+    import botocore.session
+    from botocore.exceptions import BotoCoreError
+    from botocore.utils import validate_region_name
+
+    session = botocore.session.get_session()
+    try:
+        session.get_scoped_config()
+        region = named or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+        validate_region_name(region)
+    except BotoCoreError as error:
+        raise InputError(f"the AWS configuration cannot be used: {error}") from error
+    if not region:
+        raise InputError("no AWS Region: set AWS_REGION or AWS_DEFAULT_REGION, or give your profile a region")
+    return str(region)

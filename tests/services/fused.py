@@ -1,0 +1,69 @@
+"""A house for the fuse alone: a table in memory, a clock that the test sets, a policy, and what was sent and told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+from chalicelib.domain.alert import Alert
+from chalicelib.domain.fuse import Fuse
+from chalicelib.domain.header import Rules
+from chalicelib.domain.image import Repository
+from chalicelib.domain.message import Message
+from chalicelib.domain.policy import Policy
+from chalicelib.domain.policy_section import Route
+from chalicelib.errors import UpstreamError
+from tests.fakes.queries import FakeOutbox
+from tests.fakes.table import FakeTable
+
+NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+HOME = Repository("111122223333", "eu-west-1", "team/api")
+
+
+def key(number: int) -> str:
+    return f"{HOME.image(f'sha256:{number:064x}')} QUARANTINE#1"
+
+
+class Ear:
+    """A channel; `failing` errors are raised first, one for each call."""
+
+    def __init__(self, name: str, *failing: UpstreamError) -> None:
+        self.name, self.failing, self.alerts = name, list(failing), list[Alert]()
+
+    def send(self, alert: Alert) -> None:
+        if self.failing:
+            raise self.failing.pop(0)
+        self.alerts.append(alert)
+
+
+class FusedTable(FakeTable):
+    """`others`: what somebody else makes of the fuse right before our next change of it."""
+
+    others: Callable[[Fuse], Fuse] | None = None
+
+    def change_fuse(self, change: Callable[[Fuse], Fuse]) -> Fuse:
+        """As DynamoDB does where another writer was faster: `change` is asked twice."""
+        if self.others is not None:
+            change(self.fuse)
+            self.fuse, self.others = self.others(self.fuse), None
+        return super().change_fuse(change)
+
+
+class FusedHouse:
+    """What the use cases about the fuse ask for."""
+
+    def __init__(self, *routes: Route) -> None:
+        self.moment = NOW
+        self.clock = SimpleNamespace(now=lambda: self.moment)
+        self.table: Any = FusedTable(self.clock.now)
+        self.rules = SimpleNamespace(current=lambda: Rules(Policy(version=1, notify=routes)))
+        self.outbox = FakeOutbox()
+
+    @property
+    def sent(self) -> list[tuple[str, Message]]:
+        return self.outbox.sent
+
+    def wait(self, **time: float) -> None:
+        self.moment += timedelta(**time)
