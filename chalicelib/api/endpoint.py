@@ -54,17 +54,18 @@ class Area:
 
     def __init__(self, import_name: str) -> None:
         self._import_name = import_name
-        self._blueprint: Blueprint | None = None
-        self._views: list[tuple[str, str, Callable[..., Response]]] = []
+        self._views: list[tuple[str, str, Callable[[Blueprint], Callable[..., Response]]]] = []
         self.endpoints: list[Endpoint] = []
 
     def blueprint(self) -> Blueprint:
-        """A new one for each app: Chalice takes a route's options away when it registers it."""
-        self._blueprint = Blueprint(self._import_name)
-        for path, method, view in self._views:
+        """A new one for each app, whose views see the requests of that app: Chalice takes a route's options away when
+        it registers it."""
+        blueprint = Blueprint(self._import_name)
+        for path, method, view_of in self._views:
             # No content types: a body's is looked at when it is read, and a stray header must not make a GET 415.
-            self._blueprint.route(path, methods=[method], authorizer=IAMAuthorizer(), content_types=[])(view)
-        return self._blueprint
+            add = blueprint.route(path, methods=[method], authorizer=IAMAuthorizer(), content_types=[])
+            add(view_of(blueprint))
+        return blueprint
 
     def get(
         self, path: str, answer: Any, parameters: Sequence[Parameter[Any]] = (), statuses: Sequence[int] = ()
@@ -131,19 +132,17 @@ class Area:
         return register
 
     def _add(self, endpoint: Endpoint, view: Callable[..., Any], ask: Callable[[Request, Query], Any]) -> None:
-        @functools.wraps(view)
-        def answered(**captured: str) -> Response:
-            request = self._request()
-            said = {name: unquote(value) for name, value in captured.items()}
-            return _encoded(ask(request, read_query(endpoint.parameters, _given(request), said)), endpoint.ok[0])
+        def view_of(blueprint: Blueprint) -> Callable[..., Response]:
+            @functools.wraps(view)
+            def answered(**captured: str) -> Response:
+                request = blueprint.current_request
+                said = {name: unquote(value) for name, value in captured.items()}
+                return _encoded(ask(request, read_query(endpoint.parameters, _given(request), said)), endpoint.ok[0])
+
+            return as_problem(answered)
 
         self.endpoints.append(endpoint)
-        self._views.append((endpoint.path, endpoint.method, as_problem(answered)))
-
-    def _request(self) -> Request:
-        if self._blueprint is None:
-            raise RuntimeError("no app has these routes")
-        return self._blueprint.current_request
+        self._views.append((endpoint.path, endpoint.method, view_of))
 
 
 def _declared(

@@ -82,6 +82,14 @@ def test_three_methods_share_a_path(client: Client) -> None:
     assert sent(client, b"", method="DELETE") == (202, {"said": "3", "actor": "local"})
 
 
+def test_each_of_two_apps_answers_its_own_requests(client: Client) -> None:
+    other = LocalChalice("endpoint-test-other", configure_logs=False)
+    other.register_blueprint(area.blueprint())
+    with Client(other) as elsewhere:
+        assert sent(elsewhere, {"name": "b"})[1] == {"said": "b", "actor": "local"}
+        assert sent(client, {"name": "a"})[1] == {"said": "a", "actor": "local"}
+
+
 def test_a_view_may_answer_with_another_of_its_statuses(client: Client) -> None:
     assert sent(client, {"name": "a", "weight": 2})[0] == 201
 
