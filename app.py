@@ -10,17 +10,20 @@ import os
 from datetime import timedelta
 from typing import Any
 
+from aws_lambda_powertools.metrics import MetricUnit
 from chalice.app import Chalice, CloudWatchEvent, ConvertToMiddleware, Rate, SQSEvent
 
 from chalicelib.api.routes import register
 from chalicelib.bootstrap import house
 from chalicelib.domain.message import CatchUp, Due, Heads, Snapshot, WatchWaivers
+from chalicelib.domain.sweep_message import PlanSweep
 from chalicelib.intake import Answer, take_in
 from chalicelib.observability import logger, metrics
 from chalicelib.services.re_decide import SHARDS
 from chalicelib.services.receive_acts import receive_acts
 from chalicelib.services.receive_batch import receive_batch
 from chalicelib.services.receive_sweeps import receive_sweeps
+from chalicelib.services.run_sweep import RUN_BY_CLOCK
 
 STAGE = os.environ.get("LAZARETTO_STAGE", "dev")
 CLOCK_MINUTES = 5
@@ -58,14 +61,15 @@ def on_sweeps(event: SQSEvent) -> Answer:
     """Parts of sweeps that a schedule has fanned out."""
     place = house()
     return take_in(
-        _records(event), lambda deliveries: receive_sweeps(deliveries, place, place.channels, place.settings.api_url)
+        _records(event),
+        lambda deliveries: receive_sweeps(deliveries, place, place.channels, place.settings.api_url, _count_lost),
     )
 
 
 @app.schedule(Rate(CLOCK_MINUTES, unit=Rate.MINUTES))
 def clock(event: CloudWatchEvent) -> None:
     """Every five minutes: what is due, shard by shard, what a new policy has not decided, waivers that end; each hour a
-    snapshot, and copies of the heads of the audit log."""
+    snapshot, copies of the heads of the audit log, and the sweeps whose hour it is."""
     place = house()
     for shard in range(SHARDS):
         place.outbox.send("sweeps", Due(shard))
@@ -76,6 +80,13 @@ def clock(event: CloudWatchEvent) -> None:
         place.outbox.send("sweeps", Snapshot())
         for day in (now - timedelta(days=1), now):
             place.outbox.send("sweeps", Heads(f"{day:%Y-%m-%d}"))
+        for sweep in RUN_BY_CLOCK:
+            if sweep.is_run_at(now.hour):
+                place.outbox.send("sweeps", PlanSweep(sweep, place.region, now))
+
+
+def _count_lost(events: int) -> None:
+    metrics.add_metric("LostEvents", MetricUnit.Count, events)
 
 
 def _records(event: SQSEvent) -> list[dict[str, Any]]:

@@ -25,6 +25,17 @@ Answers = Mapping[str, Callable[[dict[str, Any]], Any]]
 BLANK = {"GetItem", "BatchGetItem", "PutItem", "UpdateItem", "Query", "BatchWriteItem", "TransactWriteItems"}
 
 
+_CALLER = (
+    "<GetCallerIdentityResponse><GetCallerIdentityResult>"
+    f"<Arn>arn:aws:sts::{payloads.ACCOUNT}:assumed-role/bench/bench</Arn><UserId>bench</UserId>"
+    f"<Account>{payloads.ACCOUNT}</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
+).encode()
+
+
+class Refusal(Exception):
+    """AWS says no: its code."""
+
+
 class Shown(Protocol):
     """A registry as it looks at one moment: what the APIs would answer about each of its images."""
 
@@ -55,23 +66,19 @@ class PlayedAws:
 
     def answer_for(self, session: boto3.Session, *, blank: bool = False) -> None:
         """Clients of the session are answered here, those of DynamoDB from moto; any other call is an error."""
-        answers: Answers = {
-            "inspector2.ListFindings": self._list_findings,
-            "inspector2.ListCoverage": self._list_coverage,
-            "inspector2.BatchGetFindingDetails": lambda _: {"findingDetails": [], "errors": []},
-            "ecr.DescribeImageScanFindings": lambda asked: self.shown.scan_findings(asked["imageId"]["imageDigest"]),
-            "ecr.DescribeImages": self._describe_images,
-            "ecr.UpdateImageStorageClass": self._archive,
-            "sqs.SendMessage": self._send,
-            "dynamodb.BatchGetItem": StoredItems(payloads.ACCOUNT, session.region_name).batch_get,
+        stored = StoredItems(payloads.ACCOUNT, session.region_name)
+        answers = self._answers() | {
+            "dynamodb.BatchGetItem": stored.batch_get,
+            "dynamodb.GetItem": stored.get,
+            "dynamodb.Query": stored.query,
         }
         if blank:
             answers = {**answers, **{f"dynamodb.{operation}": lambda _: b"{}" for operation in BLANK}}
 
         def respond(request: Any, event_name: str, **_: Any) -> Any:
             call = event_name.removeprefix("before-send.")
-            if call in answers:
-                return self._answer(request, answers[call])
+            if call in answers and (answer := self._answer(request, answers[call])) is not None:
+                return answer
             if blank or not call.startswith("dynamodb."):
                 raise AssertionError(f"nobody plays {call}")
             return botocore_stubber(event_name, request)
@@ -80,10 +87,36 @@ class PlayedAws:
         session.events.unregister("before-send", botocore_stubber)  # type: ignore[arg-type]
         session.events.register("before-send", respond)
 
-    def _answer(self, request: Any, answer: Callable[[dict[str, Any]], Any]) -> AWSResponse:
-        said = answer(msgspec.json.decode(request.body or b"{}"))
-        body = said if isinstance(said, bytes) else msgspec.json.encode(said)
+    def _answers(self) -> dict[str, Callable[[dict[str, Any]], Any]]:
+        """What is played, by operation; each may raise Refusal."""
+        return {
+            "inspector2.ListFindings": self._list_findings,
+            "inspector2.ListCoverage": self._list_coverage,
+            "inspector2.BatchGetFindingDetails": lambda _: {"findingDetails": [], "errors": []},
+            "ecr.DescribeImageScanFindings": self._scan_findings,
+            "ecr.DescribeImages": self._describe_images,
+            "ecr.DescribeRegistry": lambda _: {
+                "registryId": payloads.ACCOUNT,
+                "replicationConfiguration": {"rules": []},
+            },
+            "ecr.UpdateImageStorageClass": self._archive,
+            "sqs.SendMessage": self._send,
+            "sqs.SendMessageBatch": self._send_batch,
+            "sts.GetCallerIdentity": lambda _: _CALLER,
+        }
+
+    def _answer(self, request: Any, answer: Callable[[dict[str, Any]], Any]) -> AWSResponse | None:
+        """None: it is not played after all."""
         headers: Any = HeadersDict({"Date": format_datetime(self.now(), usegmt=True)})
+        try:
+            said = answer(_asked(request.body))
+        except Refusal as refusal:
+            body = msgspec.json.encode({"__type": str(refusal), "message": "refused"})
+            headers["x-amzn-errortype"] = str(refusal)
+            return AWSResponse(request.url, 400, headers, _Raw(body))
+        if said is None:
+            return None
+        body = said if isinstance(said, bytes) else msgspec.json.encode(said)
         return AWSResponse(request.url, 200, headers, _Raw(body))
 
     def _list_findings(self, asked: dict[str, Any]) -> bytes:
@@ -94,6 +127,9 @@ class PlayedAws:
         rows = [self.shown.coverage(criterion["value"]) for criterion in asked["filterCriteria"]["resourceId"]]
         return {"coveredResources": [row for row in rows if row is not None]}
 
+    def _scan_findings(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return self.shown.scan_findings(asked["imageId"]["imageDigest"])
+
     def _describe_images(self, asked: dict[str, Any]) -> dict[str, Any]:
         digest = asked["imageIds"][0]["imageDigest"]
         page = self.shown.image_page(digest)
@@ -103,6 +139,14 @@ class PlayedAws:
     def _archive(self, asked: dict[str, Any]) -> dict[str, Any]:
         self.archived.add(asked["imageId"]["imageDigest"])
         return {**asked, "imageStatus": "ARCHIVED"}
+
+    def _send_batch(self, asked: dict[str, Any]) -> dict[str, Any]:
+        for entry in asked["Entries"]:
+            self._send(entry | {"QueueUrl": asked["QueueUrl"]})
+        return {
+            "Successful": [{"Id": entry["Id"], "MessageId": entry["Id"]} for entry in asked["Entries"]],
+            "Failed": [],
+        }
 
     def _send(self, asked: dict[str, Any]) -> dict[str, str]:
         queue = asked["QueueUrl"].rpartition("/")[2]
@@ -145,6 +189,13 @@ def by_token(pages: Iterable[dict[str, Any]]) -> Mapping[str, bytes]:
         found[token] = msgspec.json.encode(page)
         token = page.get("nextToken", "")
     return found
+
+
+def _asked(body: Any) -> dict[str, Any]:
+    """What was asked for; nothing of those who do not ask in JSON is looked at."""
+    text = body.encode() if isinstance(body, str) else bytes(body or b"")
+    asked: dict[str, Any] = msgspec.json.decode(text) if text.startswith(b"{") else {}
+    return asked
 
 
 class _Raw(BytesIO):

@@ -27,7 +27,7 @@ from typing import Any
 
 import boto3
 
-from bench import announcements, payloads
+from bench import announcements, payloads, sweeps
 from bench.applied import Applied
 from bench.generate import Plan, events, image
 from bench.inspector_shape import whole_page
@@ -239,6 +239,20 @@ def cold_start() -> Iterator[Figure]:
     yield Figure(name, share, most=1.1, counted=False, note=f"{ours:.0f} ms against {base:.0f} ms")
 
 
+def reconcile() -> Iterator[Figure]:
+    """The registry is as it is stored: a sweep lists it, and asks for nothing image by image."""
+    size = f"{sweeps.REPOSITORIES} repositories x {sweeps.IMAGES // sweeps.REPOSITORIES} images"
+    quiet = sweeps.quiet_reconcile()
+    if quiet.found:
+        raise AssertionError(f"{quiet.found} differences where there are none")
+    yield Figure(f"calls of ECR and Inspector, reconcile of {size}, no news", quiet.calls, most=45)
+    yield Figure("of these about single images", quiet.single, most=0)
+    yield Figure("write units of that reconcile", quiet.units, most=sweeps.REPOSITORIES)
+    basic = sweeps.quiet_reconcile(basic=True)
+    note = f"{basic.single} of them about single images: a seventh of {sweeps.IMAGES}, in turn"
+    yield Figure("calls of ECR and Inspector, the same under basic scanning", basic.calls, most=110, note=note)
+
+
 def what_if() -> Iterator[Figure]:
     """10,000 images on 30 past days and now, by both policies; the table answers at once.
 
@@ -271,7 +285,7 @@ def what_if() -> Iterator[Figure]:
     yield Figure(many, spent * 1e3 / place.images, counted=False)
 
 
-COUNTED = (burst_shuffled, burst_in_order, what_if, first_load, later_scans, one_alert, calls)
+COUNTED = (burst_shuffled, burst_in_order, what_if, reconcile, first_load, later_scans, one_alert, calls)
 TIMED = (parsing, processor_time, cold_start)
 FIGURES: dict[str, Callable[[], Iterator[Figure]]] = {step.__name__: step for step in (*COUNTED, *TIMED)}
 

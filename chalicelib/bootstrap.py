@@ -21,11 +21,21 @@ from chalicelib.services.ports import Channel, Clock
 from chalicelib.settings import Settings
 
 if TYPE_CHECKING:
-    from chalicelib.adapters.ecr_acts import EcrActs
+    from chalicelib.adapters.accounts import AccountActs, AccountRegistry
+    from chalicelib.adapters.assumed_roles import AssumedRoles
+    from chalicelib.adapters.ecr_keeper import EcrKeeper
+    from chalicelib.adapters.ecr_lifecycle import EcrLifecycles
+    from chalicelib.adapters.ecr_listing import EcrListing
     from chalicelib.adapters.ecr_mover import EcrMover
-    from chalicelib.adapters.ecr_registry import EcrRegistry
+    from chalicelib.adapters.ecr_public import EcrPublicListing
+    from chalicelib.adapters.ecr_replication import EcrReplication
+    from chalicelib.adapters.ecr_scanning import EcrScanning
+    from chalicelib.adapters.inspector_listing import InspectorListing
+    from chalicelib.adapters.replica_items import ReplicaItems
     from chalicelib.adapters.runtime import AwsRuntime
+    from chalicelib.adapters.scan_asks import ScanAsks
     from chalicelib.adapters.scanner import Scanner
+    from chalicelib.adapters.settings_items import SettingsItems
     from chalicelib.adapters.what_if_items import WhatIfItems
 
 COPY_SECONDS = 25.0
@@ -68,6 +78,11 @@ class House:
         self.clock: Clock = SystemClock()
 
     @property
+    def region(self) -> str:
+        """Where the functions run, and whose registry sweeps list."""
+        return str(self.sessions.session.region_name)
+
+    @property
     def settle(self) -> timedelta:
         return self.settings.settle
 
@@ -103,19 +118,97 @@ class House:
         return Scanner(Inspector(lambda region: self.sessions.client("inspector2", region)), self.registry)
 
     @cached_property
-    def registry(self) -> EcrRegistry:
+    def registry(self) -> AccountRegistry:
+        from chalicelib.adapters.accounts import AccountRegistry, ByAccount
         from chalicelib.adapters.ecr_registry import EcrRegistry
 
-        return EcrRegistry(
-            lambda region: self.sessions.client("ecr", region),
-            lambda region: self.sessions.client("ecr-public", region),
-        )
+        def make(ecr_of: Callable[[str], Any]) -> EcrRegistry:
+            return EcrRegistry(ecr_of, lambda region: self.sessions.client("ecr-public", region))
+
+        own = make(lambda region: self.sessions.client("ecr", region))
+        return AccountRegistry(ByAccount(own, self.settings.replica_roles, lambda account: make(self._ecr_of(account))))
 
     @cached_property
-    def acts(self) -> EcrActs:
+    def acts(self) -> AccountActs:
+        from chalicelib.adapters.accounts import AccountActs, ByAccount
         from chalicelib.adapters.ecr_acts import EcrActs
 
-        return EcrActs(lambda region: self.sessions.client("ecr", region))
+        own = EcrActs(lambda region: self.sessions.client("ecr", region))
+        held = ByAccount(own, self.settings.replica_roles, lambda account: EcrActs(self._ecr_of(account)))
+        return AccountActs(held)
+
+    @cached_property
+    def replication(self) -> EcrReplication:
+        from chalicelib.adapters.ecr_replication import EcrReplication
+
+        def swept(account: str, region: str) -> Any:
+            return self._accounts.client(account, "ecr", region, swept=True)
+
+        return EcrReplication(swept, lambda: self.clock.now())
+
+    @cached_property
+    def replicas(self) -> ReplicaItems:
+        from chalicelib.adapters.replica_items import ReplicaItems
+
+        return ReplicaItems(self._dynamodb, self.settings.table)
+
+    def _ecr_of(self, account: str) -> Callable[[str], Any]:
+        """The ECR clients of an account by Region: by its role where it is not our own."""
+        return lambda region: self._accounts.client(account, "ecr", region)
+
+    @cached_property
+    def _accounts(self) -> AssumedRoles:
+        from chalicelib.adapters.assumed_roles import AssumedRoles
+
+        return AssumedRoles(self.sessions, self.settings.replica_roles, lambda: self.clock.now())
+
+    @cached_property
+    def inventory(self) -> EcrListing:
+        from chalicelib.adapters.ecr_listing import EcrListing
+
+        return EcrListing(lambda region: self.sessions.swept_client("ecr", region))
+
+    @cached_property
+    def inspection(self) -> InspectorListing:
+        from chalicelib.adapters.inspector_listing import InspectorListing
+
+        return InspectorListing(lambda region: self.sessions.swept_client("inspector2", region))
+
+    @cached_property
+    def keeper(self) -> EcrKeeper:
+        from chalicelib.adapters.ecr_keeper import EcrKeeper
+
+        return EcrKeeper(lambda region: self.sessions.client("ecr", region))
+
+    @cached_property
+    def lifecycles(self) -> EcrLifecycles:
+        from chalicelib.adapters.ecr_lifecycle import EcrLifecycles
+
+        return EcrLifecycles(lambda region: self.sessions.client("ecr", region))
+
+    @cached_property
+    def scans(self) -> EcrScanning:
+        from chalicelib.adapters.ecr_scanning import EcrScanning
+
+        return EcrScanning(lambda region: self.sessions.swept_client("ecr", region))
+
+    @cached_property
+    def scan_asks(self) -> ScanAsks:
+        from chalicelib.adapters.scan_asks import ScanAsks
+
+        return ScanAsks(self._dynamodb, self.settings.table)
+
+    @cached_property
+    def public(self) -> EcrPublicListing:
+        from chalicelib.adapters.ecr_public import EcrPublicListing
+
+        return EcrPublicListing(lambda region: self.sessions.swept_client("ecr-public", region))
+
+    @cached_property
+    def posture(self) -> SettingsItems:
+        from chalicelib.adapters.settings_items import SettingsItems
+
+        return SettingsItems(self._dynamodb, self.settings.table)
 
     @cached_property
     def mover(self) -> EcrMover:

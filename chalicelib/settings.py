@@ -14,6 +14,7 @@
 | LAZARETTO_CURSOR_SECRETS | the cursor secrets themselves, newest first, by comma (local stack) | |
 | LAZARETTO_API_URL | address of the API, for links in alerts; empty: none | |
 | LAZARETTO_ROLE_ARNS | our functions' roles, by comma (`*` allowed): a Deny of ours leaves them out | |
+| LAZARETTO_REPLICA_ROLES | roles, by comma, one in each other account that is replicated to: by it we look there | |
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cursor_secrets: tuple[str, ...] = ()
     api_url: str | None = None
     role_arns: tuple[str, ...] = ()
+    replica_roles: dict[str, str] = {}
+    """By account."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
@@ -63,7 +66,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "cursor_secret": read.text("CURSOR_SECRET"),
             "cursor_secrets": tuple(s for s in (read.text("CURSOR_SECRETS") or "").split(",") if s),
             "api_url": read.text("API_URL"),
-            "role_arns": _role_arns(read),
+            "role_arns": _role_arns(read, "ROLE_ARNS"),
+            "replica_roles": _replica_roles(read),
         }
         if not (settings["cursor_secret"] or settings["cursor_secrets"]):
             read.problems.append("LAZARETTO_CURSOR_SECRET: missing (or LAZARETTO_CURSOR_SECRETS)")
@@ -72,12 +76,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.convert(settings, cls)
 
 
-def _role_arns(read: _Reader) -> tuple[str, ...]:
-    arns = tuple(arn.strip() for arn in (read.text("ROLE_ARNS") or "").split(",") if arn.strip())
+def _role_arns(read: _Reader, name: str) -> tuple[str, ...]:
+    arns = tuple(arn.strip() for arn in (read.text(name) or "").split(",") if arn.strip())
     for arn in arns:
         if not _ROLE_ARN.fullmatch(arn):
-            read.problems.append(f"LAZARETTO_ROLE_ARNS: {arn!r} is not like arn:aws:iam::111122223333:role/NAME")
+            read.problems.append(f"LAZARETTO_{name}: {arn!r} is not like arn:aws:iam::111122223333:role/NAME")
     return arns
+
+
+def _replica_roles(read: _Reader) -> dict[str, str]:
+    arns = _role_arns(read, "REPLICA_ROLES")
+    roles = {arn.split(":")[4]: arn for arn in arns if _ROLE_ARN.fullmatch(arn)}
+    if len(roles) < len(arns) and all(_ROLE_ARN.fullmatch(arn) for arn in arns):
+        read.problems.append("LAZARETTO_REPLICA_ROLES: one role for each account, and no more")
+    if any("*" in arn for arn in arns):
+        read.problems.append("LAZARETTO_REPLICA_ROLES: a role is assumed by its whole ARN, without *")
+    return roles
 
 
 class _Reader:

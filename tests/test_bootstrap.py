@@ -41,7 +41,10 @@ def test_only_channels_that_are_set_up_are_there():
 
 
 def test_a_cold_start_loads_nothing_that_only_some_functions_use():
-    names = "ecr_acts ecr_mover ecr_blobs runtime ecs_use eks_use lambda_use what_if_items policy_file slack sns"
+    names = (
+        "ecr_acts ecr_keeper ecr_lifecycle ecr_mover ecr_blobs runtime "
+        "ecs_use eks_use lambda_use what_if_items policy_file slack sns"
+    )
     for_some = {f"chalicelib.adapters.{name}" for name in names.split()}
     asked = "import sys, app; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True, cwd=ROOT).stdout

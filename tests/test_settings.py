@@ -45,6 +45,16 @@ def test_our_roles_are_named_by_their_arns():
             Settings.from_env(ENOUGH | {"LAZARETTO_ROLE_ARNS": wrong})
 
 
+def test_roles_of_accounts_that_are_replicated_to_are_one_for_each_and_whole():
+    one, other = "arn:aws:iam::111122223333:role/look", "arn:aws:iam::444455556666:role/team/look"
+    settings = Settings.from_env(ENOUGH | {"LAZARETTO_REPLICA_ROLES": f"{one}, {other}"})
+    assert settings.replica_roles == {"111122223333": one, "444455556666": other}
+    assert Settings.from_env(ENOUGH | {"LAZARETTO_REPLICA_ROLES": ""}).replica_roles == {}
+    for wrong in ("look", "arn:aws:iam::111122223333:role/*", f"{one},{one}-too"):
+        with pytest.raises(SettingsError, match="LAZARETTO_REPLICA_ROLES"):
+            Settings.from_env(ENOUGH | {"LAZARETTO_REPLICA_ROLES": wrong})
+
+
 def test_settle_may_not_exceed_the_longest_delay_of_a_queue():
     with pytest.raises(SettingsError, match="LAZARETTO_SETTLE_SECONDS"):
         Settings.from_env(ENOUGH | {"LAZARETTO_SETTLE_SECONDS": "901"})

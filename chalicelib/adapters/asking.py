@@ -102,24 +102,38 @@ class Remembered(Generic[K, T]):
 
     def __init__(self, most: int) -> None:
         self._most, self._known, self._lock = most, OrderedDict[K, T](), Lock()
+        self._turns = dict[K, Lock]()
 
     def __contains__(self, key: K) -> bool:
         with self._lock:
             return key in self._known
 
     def get(self, key: K, ask: Callable[[], T], holds: Callable[[T], bool] = lambda _: True) -> T:
-        """What `ask` raises is raised, and nothing is remembered. What does not hold any more is asked again."""
+        """What `ask` raises is raised, and nothing is remembered. What does not hold any more is asked again. Of
+        threads that want the same at once one asks, and the others wait for what it is told."""
         with self._lock:
             if key in self._known and holds(self._known[key]):
-                self._known.move_to_end(key)
-                return self._known[key]
-        value = ask()
-        with self._lock:
-            self._known[key] = value
-            self._known.move_to_end(key)
-            while len(self._known) > self._most:
-                self._known.popitem(last=False)
-        return value
+                return self._recalled(key)
+            turn = self._turns.setdefault(key, Lock())
+        with turn:
+            with self._lock:
+                if key in self._known and holds(self._known[key]):
+                    return self._recalled(key)
+            try:
+                value = ask()
+                with self._lock:
+                    self._known[key] = value
+                    self._recalled(key)
+                    while len(self._known) > self._most:
+                        self._known.popitem(last=False)
+            finally:
+                with self._lock:
+                    self._turns.pop(key, None)
+            return value
+
+    def _recalled(self, key: K) -> T:
+        self._known.move_to_end(key)
+        return self._known[key]
 
 
 def each(pool: Executor | None, work: Callable[[V], T], items: Iterable[V]) -> list[T]:

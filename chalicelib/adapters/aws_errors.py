@@ -118,7 +118,8 @@ def asked(what: str, call: Callable[..., Any], /, **params: Any) -> Any:
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             if isinstance(error, BotoCoreError):  # some of its own are Python's as well
                 raise
-            raise UpstreamError(f"{what}: an answer that cannot be read: {error!r:.200}") from error
+            text = f"{what}: an answer that cannot be read: {type(error).__name__}: {_said(error)}"
+            raise UpstreamError(text) from error
 
 
 def code_of(error: BaseException) -> str | None:

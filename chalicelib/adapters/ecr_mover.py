@@ -7,7 +7,7 @@ nothing is ever deleted. Every call looks at both sides and does what is missing
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from chalicelib.adapters.closure import Closure, Part, find_closure
@@ -45,11 +45,13 @@ class EcrMover:
         self._lock = QuarantineLock(client_of, exempt_arns)
         self._deadline_seconds, self._clock = deadline_seconds, clock
 
-    def move(self, ref: ImageRef, place: Repository, members: Sequence[ImageRef]) -> None:
+    def move(self, ref: ImageRef, place: Repository, members: Sequence[ImageRef], tags: Container[str]) -> None:
         """Everything that belongs to the image is copied to `place`, its tags as `quarantine_place` says; once all of
         it is verified there, the image is deleted, then those of its children that are `members`, then what refers to
         them. A child that has a tag of its own stays, as people know it by that, and so does one that ECR keeps because
         another index needs it, with what refers to it. Done already is success.
+
+        `tags`: those that the image is known to have. One that it got since would be given back by nobody.
 
         Raises TransientError (more to copy than time, or something came meanwhile: call again), AbsentError (the image
         is on neither side), DeniedError, UpstreamError (what cannot be copied, locked or verified). Then nothing is
@@ -58,6 +60,7 @@ class EcrMover:
         _check(ref, place)
         what, time_left = f"move {ref}", CopyTime(self._deadline_seconds, self._clock)
         closure = find_closure(self._images, ref.digest, ref.home, place)
+        _check_known(closure, ref, tags)
         named = _untagged(closure, members)
         self._lock.keep(place, ref.home)
         self._copy(closure, ref.home, place, _tags_to_keep(closure, named), time_left, what)
@@ -65,6 +68,7 @@ class EcrMover:
         closure = find_closure(self._images, ref.digest, ref.home, place)
         named = _untagged(closure, members)
         self._verify(closure, ref.home, place, _tags_to_keep(closure, named), what)
+        _check_known(closure, ref, tags)
         self._delete(closure, ref, closure.with_referrers(named))
 
     def bring_back(
@@ -202,6 +206,14 @@ def _check(ref: ImageRef, place: Repository) -> None:
         raise UpstreamError(f"{ref} cannot be moved to {place.path}: only from a private repository to a quarantine's")
     if (place.registry, place.region) != (ref.registry, ref.region):
         raise UpstreamError(f"{ref} cannot be moved to {place.path}: that is another registry or Region")
+
+
+def _check_known(closure: Closure, ref: ImageRef, tags: Container[str]) -> None:
+    origin = closure.parts[ref.digest].origin
+    new = sorted(tag for tag in origin.tags if tag not in tags) if origin else []
+    if new:
+        text = f"move {ref}: it got the tag {', '.join(new[:NAMED])} meanwhile; nothing is deleted"
+        raise TransientError(text, GOES_ON_AFTER_SECONDS)
 
 
 def _progress(closure: Closure, there: Collection[str]) -> str:

@@ -84,6 +84,7 @@ _REST = (
     "order",
     "pulled_at",
     "aside",
+    "twins",
 )
 
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Protocol
 
-from chalicelib.adapters.ecr_registry import EcrRegistry
 from chalicelib.adapters.inspector import Inspector
 from chalicelib.domain.document import Listing
 from chalicelib.domain.image import ImageRef, ScanState, Source
 from chalicelib.errors import TransientError, UpstreamError
 
 
+class BasicScanner(Protocol):
+    def look_basic(self, ref: ImageRef) -> Listing: ...
+
+
 class Scanner:
-    def __init__(self, inspector: Inspector, registry: EcrRegistry) -> None:
+    def __init__(self, inspector: Inspector, registry: BasicScanner) -> None:
         self._inspector, self._registry = inspector, registry
 
     def look(self, ref: ImageRef, source: str | None, since: datetime | None = None) -> Listing:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from chalicelib.api.parameters import DIGEST_, PLACE, REGION_, REGISTRY_, REPOSITORY_, TAG
 from chalicelib.api.query import Query
-from chalicelib.api.reads import Reads
+from chalicelib.api.reads import Reads, RepositoryRow
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import PUBLIC_REGION, ImageRef, Repository
 from chalicelib.errors import NotFoundError, ParameterError
@@ -34,15 +34,19 @@ def find_header(reads: Reads, ref: ImageRef) -> Header:
     return header
 
 
-def find_repository(reads: Reads, query: Query) -> Repository:
-    """The one repository that is meant. Raises ParameterError and NotFoundError."""
+def find_repository(reads: Reads, query: Query, known_for: str | None = None) -> Repository:
+    """The one repository that is meant: of several, the only one with the fact `known_for`. Raises ParameterError and
+    NotFoundError."""
     name = query.need(REPOSITORY_, "is needed to know which image is meant")
     registry, region = query.get(REGISTRY_), query.get(REGION_)
     if registry is not None and registry.startswith("public/"):
         region = region or PUBLIC_REGION
     if registry is not None and region is not None:
         return Repository(registry, region, name)
-    found = sorted(r for r in _named(reads, name) if is_meant(query, r))
+    facts = {row.repository: row.facts for row in _named(reads, name) if is_meant(query, row.repository)}
+    found = sorted(facts)
+    if len(found) > 1 and known_for is not None:
+        found = [home for home in found if facts[home].get(known_for)] or found
     if not found:
         raise NotFoundError(f"the repository {name} is unknown here")
     if len(found) > 1:
@@ -59,10 +63,10 @@ def is_meant(query: Query, home: ImageRef | Repository) -> bool:
     return all(a in (None, b) for a, b in zip(asked, (home.registry, home.region, name), strict=True))
 
 
-def _named(reads: Reads, name: str) -> Iterator[Repository]:
+def _named(reads: Reads, name: str) -> Iterator[RepositoryRow]:
     after: str | None = None
     while True:
         page = reads.repositories(after, _PAGE)
-        yield from (row.repository for row in page.items if row.repository.name == name)
+        yield from (row for row in page.items if row.repository.name == name)
         if (after := page.after) is None:
             return

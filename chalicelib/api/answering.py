@@ -13,6 +13,8 @@ from chalicelib.domain.effect import Effect, Enforcement, Held, Hold, Order
 from chalicelib.domain.finding import Finding, Package
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import Child, ImageRef
+from chalicelib.domain.scan_proof import ScanProof
+from chalicelib.domain.scan_rule import ScanRule
 from chalicelib.domain.verdict import Reason
 from chalicelib.exports.package_url import package_url
 from chalicelib.services.ports import AuditRow
@@ -105,7 +107,9 @@ def answer_running(header: Header) -> i.RunningAnswer:
     return i.RunningAnswer(use.state, use.count, use.last_at, use.seen_at, use.by, use.blind)
 
 
-def answer_image(header: Header, behind: Sequence[Header], actions: Sequence[AuditRow]) -> i.ImageAnswer:
+def answer_image(
+    header: Header, behind: Sequence[Header], actions: Sequence[AuditRow], proof: i.ScanProofAnswer | None = None
+) -> i.ImageAnswer:
     """`behind`: the images of an index, else the image itself."""
     scanned = weakest(behind) or header
     known = {h.ref.digest: h for h in behind if h.exists}
@@ -136,7 +140,15 @@ def answer_image(header: Header, behind: Sequence[Header], actions: Sequence[Aud
         running=answer_running(header),
         last_pulled_at=header.pulled_at,
         actions=tuple(_answer_action(x) for x in reversed(actions[-ACTIONS_SHOWN:])),
+        scan_proof=proof,
+        twins=tuple(str(ImageRef.from_path(twin)) for twin in header.twins),
     )
+
+
+def answer_proof(proof: ScanProof | None, rule: ScanRule | None) -> i.ScanProofAnswer | None:
+    if proof is None:
+        return None
+    return i.ScanProofAnswer(proof.proven, proof.cause, proof.detail, rule.words if rule is not None else None)
 
 
 def answer_act(act: Effect | None) -> i.ActAnswer | None:

@@ -12,6 +12,7 @@ import msgspec
 
 from chalicelib.domain.finding import Severity
 from chalicelib.domain.image import InUseState, Kind, ScanState, Source, StorageStatus
+from chalicelib.domain.scan_proof import Cause
 from chalicelib.domain.verdict import Decision
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -102,6 +103,16 @@ class ImageList(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
+class ScanProofAnswer(msgspec.Struct, frozen=True):
+    """Whether its push has led to a usable, recent scan. `cause` null: it has; else why not. `rule`: what scans its
+    repository, in words; null: nobody has asked yet."""
+
+    proven: bool
+    cause: Cause | None
+    detail: str
+    rule: str | None
+
+
 class ChildAnswer(msgspec.Struct, frozen=True):
     """One manifest of an index. `decision` and `scan_state` null: an artifact, or an image not known yet."""
 
@@ -184,7 +195,9 @@ class ImageAnswer(msgspec.Struct, frozen=True):
     `counts` null: no complete scan yet, or an index, which has no findings of its own (its `scan` is the weakest of its
     images' scans). `worst` is the worst heard of, even so. `actions`: the last 100, newest first. `enforcement` is
     what was last done to it, `hold` our quarantine in force, `denied` that its repository denies all pulls because of
-    it, `act` what is to be done next and `aside` what lets it go first, `order` a person's word.
+    it, `act` what is to be done next and `aside` what lets it go first, `order` a person's word. `scan_proof` null: it
+    is not scanned itself, or is gone. `twins`: the same digest in public repositories, or of a public image in private
+    ones.
     """
 
     image: ImageName
@@ -213,6 +226,8 @@ class ImageAnswer(msgspec.Struct, frozen=True):
     running: RunningAnswer
     last_pulled_at: Moment | None
     actions: tuple[ActionAnswer, ...]
+    scan_proof: ScanProofAnswer | None
+    twins: tuple[str, ...]
 
 
 class TagMoveAnswer(msgspec.Struct, frozen=True):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from chalicelib.api import parameters as p
 from chalicelib.api.address import find_header, find_image, find_repository, is_meant
-from chalicelib.api.answering import answer_image, answer_row, answer_tag, answer_verdict
+from chalicelib.api.answering import answer_image, answer_proof, answer_row, answer_tag, answer_verdict
 from chalicelib.api.endpoint import Area
-from chalicelib.api.image_answers import ImageAnswer, ImageList, TagList, VerdictAnswer
+from chalicelib.api.image_answers import ImageAnswer, ImageList, ScanProofAnswer, TagList, VerdictAnswer
 from chalicelib.api.image_pages import images_of
 from chalicelib.api.index_images import images_behind, weakest
 from chalicelib.api.paging import Paging, read_position, write_position
 from chalicelib.api.query import Query
 from chalicelib.api.reads import ImageRow, acting_house, house
 from chalicelib.api.walk import MAX_IMAGES, Position, steps
+from chalicelib.domain.header import Header
+from chalicelib.domain.scan_proof import prove_scan
+from chalicelib.domain.scan_rule import ScanRule
 from chalicelib.errors import NotFoundError
 from chalicelib.services.drop_excuses import drop_excuses
 
@@ -47,7 +50,7 @@ def show_image(query: Query) -> ImageAnswer:
     reads, place = house().queries, acting_house()
     header = drop_excuses(find_header(reads, find_image(reads, query)), place)
     behind = [drop_excuses(image, place) for image in images_behind(reads, header)]
-    return answer_image(header, behind, reads.actions(header.ref))
+    return answer_image(header, behind, reads.actions(header.ref), _proof(header))
 
 
 @area.get("/v1/verdict", VerdictAnswer, p.IMAGE_NEEDED, (404,))
@@ -77,6 +80,13 @@ def list_tags(query: Query) -> TagList:
         raise NotFoundError(f"the repository {home.path} is unknown here")
     tags = tuple(answer_tag(row) for row in page.items)
     return TagList(home.registry, home.region, home.name, tags, paging.next_cursor(page.after))
+
+
+def _proof(header: Header) -> ScanProofAnswer | None:
+    place = house()
+    known = place.queries.repository(header.ref.home)
+    rule = ScanRule.read(known.facts.get("scanning")) if known is not None else None
+    return answer_proof(prove_scan(header, rule, place.rules.current().policy, place.clock.now()), rule)
 
 
 def _wanted(query: Query, row: ImageRow) -> bool:

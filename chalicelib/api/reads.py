@@ -14,6 +14,7 @@ from chalicelib.domain.document import FindingsDocument
 from chalicelib.domain.finding import Finding, Severity
 from chalicelib.domain.header import Enforcement, Header, Rules
 from chalicelib.domain.image import ImageRef, Repository, ScanState
+from chalicelib.domain.replica import Replica
 from chalicelib.domain.verdict import Decision
 from chalicelib.domain.waiver import Waiver
 from chalicelib.services.ports import Audit, AuditRow, Clock, PolicyVersion
@@ -222,7 +223,14 @@ class Waivers(Protocol):
         """All, ended ones included; consistent."""
 
 
+class ReplicaReads(Protocol):
+    def page(self, home: Repository, wanted: Callable[[Replica], bool], after: str | None, limit: int) -> Page[Replica]:
+        """By digest and destination; consistent. A page ends early after some thousand were looked through."""
+
+
 class House(Protocol):
+    @property
+    def replicas(self) -> ReplicaReads: ...
     @property
     def queries(self) -> Reads: ...
     @property

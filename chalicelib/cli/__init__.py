@@ -16,7 +16,10 @@ from chalicelib.cli.image import image_command
 from chalicelib.cli.output import WIDTH
 from chalicelib.cli.parse import parse_command
 from chalicelib.cli.policy import policy_app
+from chalicelib.cli.reconcile import reconcile_command
 from chalicelib.cli.replay import replay_command
+from chalicelib.cli.replication import replication_command
+from chalicelib.cli.retention import retention_app
 from chalicelib.cli.run import run_command
 from chalicelib.cli.story import story_command
 from chalicelib.cli.waive import unwaive_command, waive_command
@@ -64,12 +67,15 @@ for _name, _command in (
     ("quarantine", quarantine_command),
     ("release", release_command),
     ("undo", undo_command),
+    ("reconcile", reconcile_command),
+    ("replication", replication_command),
     ("why-pull-failed", why_pull_failed_command),
 ):
     app.command(_name)(_command)
 app.add_typer(policy_app, name="policy")
 app.add_typer(fuse_app, name="fuse")
 app.add_typer(audit_app, name="audit")
+app.add_typer(retention_app, name="retention")
 
 
 def main() -> None:

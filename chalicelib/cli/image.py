@@ -81,6 +81,7 @@ def _facts(body: dict[str, Any]) -> list[tuple[object, object]]:
         ("storage", body["storage"]),
         ("scan", f"{scan['state']} {scan['reason'] or ''}".strip()),
         ("scanned", output.when(scan["scanned_at"])),
+        ("scan proof", _proof(body["scan_proof"])),
         ("open findings", _open(body)),
         ("decision", verdict["decision"]),
         ("decided", output.when(verdict["decided_at"])),
@@ -91,7 +92,15 @@ def _facts(body: dict[str, Any]) -> list[tuple[object, object]]:
         ("order", f"{order['kind']} by {order['by']}: {order['reason']}" if order else None),
         ("in use", "; ".join((running["in_use"], *running["by"], *running["blind"]))),
         ("last pulled", output.when(body["last_pulled_at"])),
+        *(("the same digest", twin) for twin in body["twins"]),
     ]
+
+
+def _proof(proof: dict[str, Any] | None) -> str | None:
+    """A dash where it is not scanned itself."""
+    if proof is None:
+        return None
+    return "proven" if proof["proven"] else f"{proof['cause']}: {proof['detail']}"
 
 
 def _open_act(act: dict[str, Any] | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chalicelib.domain.effect import EffectKind
+from chalicelib.domain.retention_kind import RETENTION_KINDS
 
 _ACTS = tuple(kind.value for kind in EffectKind if kind.acts)
 _ORDERS = ("ORDER_QUARANTINE", "ORDER_RELEASE", "ORDER_TAKEN_BACK")
@@ -16,5 +17,6 @@ ACTION_KINDS = (
     *(f"WOULD_{act}" for act in _ACTS),
     *_ORDERS,
     *_OTHERS,
+    *RETENTION_KINDS,
 )
 """`QUARANTINE_FAILED`: AWS refused it; `WOULD_QUARANTINE`: the policy only observes."""

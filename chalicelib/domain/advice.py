@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from chalicelib.domain.console import console_url
 from chalicelib.domain.image import ImageRef
 from chalicelib.domain.top_finding import TopFinding
 from chalicelib.domain.verdict import Decision, Verdict
@@ -39,17 +40,21 @@ def advise(situation: Situation) -> tuple[str, ...]:
     if situation.verdict.decision is Decision.ALLOW:
         return ("Nothing: what was told before no longer holds.",)
     rules = {r.rule for r in situation.verdict.reasons if r.decision is not Decision.ALLOW}
-    lines = [*_scan(rules), *_upgrade(situation.findings), *_excuse(situation), *_doors(situation)]
+    lines = [*_scan(rules, situation.ref), *_upgrade(situation.findings), *_excuse(situation), *_doors(situation)]
     return tuple(dict.fromkeys(lines))
 
 
-def _scan(rules: set[str]) -> Iterator[str]:
-    if "unscanned" in rules:
+def _scan(rules: set[str], ref: ImageRef) -> Iterator[str]:
+    if "unscanned" in rules and ref.home.public:
+        yield "ECR Public scans nothing: push the same image to a private repository that is scanned."
+    elif "unscanned" in rules:
         yield "No scan has come: see that a scanning rule covers the repository and that the image's type is supported."
     if "stale" in rules:
         yield "Have it scanned again: what is known of it is too old or no longer kept up to date."
     if "child" in rules:
         yield "Look at the images of this index: each has its own verdict."
+    if "twin" in rules:
+        yield "Look at the same digest in the private repository: there it is scanned, and there its findings are."
 
 
 def _upgrade(findings: Sequence[TopFinding]) -> Iterator[str]:
@@ -79,6 +84,8 @@ def _doors(situation: Situation) -> Iterator[str]:
     decision = situation.verdict.decision
     if decision is not Decision.WARN:
         yield "Until then the gates answer no to this image."
+    if decision.closes_doors and situation.exists and situation.ref.home.public:
+        yield f"Anybody may pull it from {console_url(situation.ref, None)}: nothing but deleting it there ends that."
     if situation.acted and decision.closes_doors and (command := _command("release", str(situation.ref))):
         yield f"To have it pulled all the same: {command} --reason WHY"
     if decision.closes_doors and (command := _command("image", str(situation.ref))):

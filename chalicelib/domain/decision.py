@@ -84,6 +84,8 @@ def _standing(state: ImageState, policy: Policy, ticker: _Ticker) -> list[Reason
     """What follows from how far the image has been looked at, before any rule."""
     if state.kind is Kind.ARTIFACT:
         return [Reason("pending", Decision.PENDING, "not an image that can be scanned: it has no verdict")]
+    if state.ref.home.public and state.children:
+        return _twins(state)
     if state.kind is Kind.INDEX:
         return _children(state)
     return _unscanned(state, policy, ticker) if not state.listed else _stale(state, policy, ticker)
@@ -94,6 +96,25 @@ def _children(state: ImageState) -> list[Reason]:
         return [Reason("pending", Decision.PENDING, "the images of this index are not known yet")]
     found = ((decision, [c for c in state.children if c.decision is decision]) for decision in Decision)
     return [_child(those, len(state.children)) for decision, those in found if those and decision is not Decision.ALLOW]
+
+
+def _twins(state: ImageState) -> list[Reason]:
+    """A public image is what the same digest is where it is scanned: one that is known tells more than one that is
+    not, and of those that are known the worst counts."""
+    known = [t for t in state.children if t.decision is not Decision.PENDING] or state.children
+    worst = max(known, key=lambda twin: twin.decision.rank).decision
+    those = [twin for twin in known if twin.decision is worst]
+    of = len(state.children)
+    where = "a private repository" if of == 1 else f"{len(those)} of {of} private repositories"
+    return [
+        Reason(
+            "twin",
+            worst,
+            f"so is the same digest in {where}; ECR Public itself scans nothing",
+            critical=max(twin.critical for twin in those),
+            kev=max(twin.kev for twin in those),
+        )
+    ]
 
 
 def _child(those: Sequence[Standing], of: int) -> Reason:

@@ -155,9 +155,14 @@ class Hold(msgspec.Struct, frozen=True):
     place: str | None = None
 
 
+SYSTEM = "system"
+"""Whose order it is (`Order.by`) that a copy is quarantined because its source is."""
+
+
 class Order(msgspec.Struct, frozen=True):
-    """A person's word, which stands until another one or, for a release, until the verdict gets worse than `standing`,
-    the one released. `kind` is QUARANTINE or RELEASE; `by` is who gave it, `action` the audit record it undoes."""
+    """A person's word (or the system's), which stands until another one or, for a release, until the verdict gets worse
+    than `standing`, the one released. `kind` is QUARANTINE or RELEASE; `by` is who gave it, `action` the audit record
+    it undoes."""
 
     kind: EffectKind
     by: str
@@ -165,3 +170,8 @@ class Order(msgspec.Struct, frozen=True):
     at: datetime
     standing: Standing | None = None
     action: str | None = None
+
+    @property
+    def actor(self) -> str:
+        """As the audit log has it."""
+        return SYSTEM if self.by == SYSTEM else f"person:{self.by}"

@@ -77,7 +77,7 @@ def wanted(header: Header, policy: Policy, needed_by: Needing = UNNEEDED) -> Wan
     if is_place(header.ref.repository):
         return Wanted(why="it lies in a quarantine repository: nothing is done to what was moved there")
     if order is not None and order.kind is EffectKind.RELEASE:
-        return Wanted(by=_person(order), why=order.reason)
+        return Wanted(by=order.actor, why=order.reason)
     if Globs(policy.exempt.repository).match(header.ref.repository):
         return Wanted(why=f"the policy exempts {header.ref.repository}")
     denied = header.exists and header.verdict is not None and header.verdict.denies_pulls
@@ -244,7 +244,7 @@ def standing_order(header: Header) -> Order | None:
 def _author(header: Header) -> tuple[str, str]:
     """Who wants it, and why: the person whose order stands, else the strongest reason of the verdict."""
     if header.order is not None:
-        return _person(header.order), header.order.reason
+        return header.order.actor, header.order.reason
     if header.verdict is None or not header.verdict.reasons:
         return "system", "the verdict asks for nothing"
     first = header.verdict.reasons[0]
@@ -258,7 +258,3 @@ def _excuse(header: Header) -> tuple[str, str]:
     if waived is None:
         return _author(header)
     return f"rule:{waived.rule}", f"{waived.detail}, by {', '.join(waived.waived)}"
-
-
-def _person(order: Order) -> str:
-    return f"person:{order.by}"

@@ -57,7 +57,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     that hold this image. `revived_at`: the first complete look after the image had not been scanned for a while.
     `hold`: our quarantine in force; `denied`: in the set of digests for which its repository denies pulls; `order`: a
     person's word that stands. `pulled_at`: the last pull, as far as it was asked for. `aside`: acts that are wanted
-    too, and let the one in `todo` go first.
+    too, and let the one in `todo` go first. `twins`: where else the digest lies, as paths: of a public image in private
+    repositories, of a private one in public ones.
     """
 
     ref: ImageRef
@@ -103,11 +104,20 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     order: Order | None = None
     pulled_at: datetime | None = None
     aside: tuple[Effect, ...] = ()
+    twins: tuple[str, ...] = ()
 
     @property
     def versions(self) -> tuple[int, int]:
         """Of the policy and the waivers it was decided by."""
         return self.policy_version, self.waivers_version
+
+    @property
+    def members(self) -> tuple[ImageRef, ...]:
+        """Whose verdicts it takes: of an index its images; of a public image, which nobody scans, its twins."""
+        if self.ref.home.public:
+            return tuple(map(ImageRef.from_path, self.twins))
+        children = self.children if self.kind is Kind.INDEX else ()
+        return tuple(self.ref.home.image(child.digest) for child in children if not child.artifact)
 
     @property
     def present(self) -> bool:

@@ -14,7 +14,8 @@ class ImageState(msgspec.Struct, frozen=True):
     """`known_at`, when the image was first heard of, stands in for an unknown `pushed_at` in `unscanned.after_minutes`.
 
     `listed`: there has been a complete listing of its findings; without one it is PENDING whatever `findings` holds.
-    `children`: of an INDEX, how its children that are images stand (PENDING for one not known yet).
+    `children`: of an INDEX, how its children that are images stand (PENDING for one not known yet); of a public image,
+    how the same digest stands in private repositories.
     `signed` None: not looked up. `held`: our own quarantine is what keeps it from being scanned.
     """
 

@@ -1,8 +1,8 @@
 """What travels in our queues beside AWS's own events, and how one delivery of a message is described.
 
-The queue `scans` carries EventBridge events as they come, and `Look`, `Decide`, `Age` and `Again` of our own; `actions`
-carries `Act`, `CheckDeny` and `PullFailed`; `sweeps` carries what the clock and people start: `Due`, `CatchUp`,
-`Snapshot`, `Touched`, `WatchWaivers`, `WhatIf`, `Heads`.
+The queue `scans` carries EventBridge events as they come, and `Look`, `Decide`, `Age`, `Found` and `Again` of our own;
+`actions` carries `Act`, `CheckDeny`, `PullFailed` and `TakeImages`; `sweeps` carries what the clock and people start:
+`Due`, `CatchUp`, `Snapshot`, `Touched`, `WatchWaivers`, `WhatIf`, `Heads`, and the parts of sweeps (`sweep_message`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ import msgspec
 from chalicelib.domain.event import Event
 from chalicelib.domain.failed_pull import FailedPull
 from chalicelib.domain.image import ImageRef, Source
+from chalicelib.domain.lifecycle_run import TellExpired
+from chalicelib.domain.public_message import MatchTwins
+from chalicelib.domain.replication_message import ReplicationCheck
+from chalicelib.domain.retention_message import TakeImages
+from chalicelib.domain.sweep_message import Filled, Found, PlanSweep, SweepRepository
 from chalicelib.domain.verdict import Decision
 
 
@@ -153,6 +158,14 @@ Ours = (
     | WatchWaivers
     | WhatIf
     | Heads
+    | PlanSweep
+    | SweepRepository
+    | Filled
+    | Found
+    | MatchTwins
+    | TakeImages
+    | TellExpired
+    | ReplicationCheck
 )
 """What is handled as it is; `Again` is opened first."""
 Message = Ours | Again

@@ -27,6 +27,7 @@ from chalicelib.domain.policy_section import (
     Retention,
     Route,
     Rule,
+    Scanning,
     SlaDays,
     Stale,
     Unscanned,
@@ -46,6 +47,7 @@ class PolicyDocument(Part, frozen=True):
     unknown_severity: Severity = Severity.MEDIUM
     unscanned: Unscanned = Unscanned()
     stale: Stale = Stale()
+    scanning: Scanning = Scanning()
     suppressed: Literal["count", "ignore"] = "count"
     exempt: Exempt = Exempt()
     waivers: WaiverLimits = WaiverLimits()

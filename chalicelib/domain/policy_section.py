@@ -125,13 +125,25 @@ class Keep(Part, frozen=True):
 
 
 class Retention(Part, frozen=True):
-    """What is expired (or archived) in some repositories; never more than `max_share` of its images at once."""
+    """What is expired (or archived) in some repositories; never more than `max_share` of a repository's images, nor
+    more than `max_images`, at once."""
 
     repository: Glob | GlobList
     keep: Keep
     untagged_after_days: Days | UnsetType = UNSET
     action: Literal["expire", "archive"] = "expire"
     max_share: Annotated[float, Meta(gt=0, le=1)] = 0.2
+    max_images: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
+
+
+class Scanning(Part, frozen=True):
+    """Under basic scanning: when an image is sent to be scanned again, and how many are within 24 hours (0: none).
+
+    ECR takes 100,000 a day of a registry and Region, those on push included.
+    """
+
+    rescan_after_days: PositiveDays = 7
+    daily_budget: Annotated[int, Meta(ge=0, le=100_000)] = 1_000
 
 
 class Replication(Part, frozen=True):

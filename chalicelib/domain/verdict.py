@@ -32,7 +32,8 @@ _RANK = {d: i for i, d in enumerate(Decision)}
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """Why. `rule` is a rule's id, or one of the built-in words `pending`, `unscanned`, `stale`, `child`, `unreadable`.
+    """Why. `rule` is a rule's id, or one of the built-in words `pending`, `unscanned`, `stale`, `child`, `twin`,
+    `unreadable`.
 
     `count` findings matched (0 for rules about the image itself), `critical` of them CRITICAL, `kev` of them known
     exploited (of `child`: those for which the images of an index are blocked or quarantined). `vulnerability_ids` worst

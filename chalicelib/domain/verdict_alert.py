@@ -112,7 +112,8 @@ def compose_summary(
     """One alert for many verdicts: a first fill, a new policy. `before` and `after` count images by decision.
 
     `worst`: the images to name, worst first, each with its open findings by severity (None: not known, or an index);
-    ten are shown.
+    ten are shown. Its decision and former one are the worst of each: who was to hear of what was blocked hears that
+    nothing is any more.
     """
     kinds = [d for d in reversed(Decision) if before.get(d, 0) or after.get(d, 0)]
     lines = [f"{d}: {after.get(d, 0)} (before: {before.get(d, 0)})" for d in kinds]
@@ -123,6 +124,7 @@ def compose_summary(
         title=f"Summary: {inert(why, 80)}",
         at=now,
         decision=next((d for d in kinds if after.get(d, 0)), None),
+        former=next((d for d in kinds if before.get(d, 0)), None),
         notes=(*lines, *named, *([f"and {rest} more that are blocked or quarantined"] if rest > 0 and named else [])),
         what_to_do=("lazaretto findings --min-severity HIGH", f"lazaretto audit --day {now:%Y-%m-%d}") if named else (),
         api_url=api_url,

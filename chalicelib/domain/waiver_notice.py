@@ -5,6 +5,7 @@ Each is told once for each end: a waiver that was renewed ends at another time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import IntEnum
 
@@ -28,6 +29,7 @@ class Notice(msgspec.Struct, frozen=True):
     """The last that was told of the end at `expires_at`. `tried_at`: a channel failed when the next was to be told.
 
     `awaited_since`: it is over, and its images are not all decided again. `after`: those up to there were told of.
+    `heard`: the channels that have the next one (`trying`) already, although another one failed.
     """
 
     expires_at: datetime
@@ -35,6 +37,8 @@ class Notice(msgspec.Struct, frozen=True):
     tried_at: datetime | None = None
     awaited_since: datetime | None = None
     after: str | None = None
+    heard: tuple[str, ...] = ()
+    trying: Stage = Stage.NONE
 
 
 def due_stage(waiver: Waiver, told: Notice | None, now: datetime) -> Stage | None:
@@ -46,9 +50,9 @@ def due_stage(waiver: Waiver, told: Notice | None, now: datetime) -> Stage | Non
     return stage if stage > current.stage else None
 
 
-def failed(waiver: Waiver, told: Notice | None, now: datetime) -> Notice:
-    """What is remembered when it could not be told."""
-    return msgspec.structs.replace(current_notice(waiver, told), tried_at=now)
+def failed(notice: Notice, stage: Stage, heard: Sequence[str], now: datetime) -> Notice:
+    """What is remembered when it could not be told to all."""
+    return msgspec.structs.replace(notice, tried_at=now, heard=tuple(heard), trying=stage)
 
 
 def current_notice(waiver: Waiver, told: Notice | None) -> Notice:

@@ -29,7 +29,7 @@ _END_OF_DAY = time(23, 59, 59, tzinfo=UTC)
 class Case(msgspec.Struct, frozen=True):
     """An image with all that its decision hangs on. `index_tags`: the tags of the indexes that hold it.
 
-    `children`: of an index, its images; None is one that was never heard of.
+    `children`: of an index, its images; None is one that was never heard of. Of a public image, its twins.
     """
 
     header: Header

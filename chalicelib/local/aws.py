@@ -33,6 +33,7 @@ from chalicelib.local.ecr import LocalEcr
 from chalicelib.local.ecr_answers import ServedEcr
 from chalicelib.local.ecr_blob_answers import LAYERS, download_layer
 from chalicelib.local.ecr_public import TARGET, EcrPublic
+from chalicelib.local.ecr_replication import LocalReplication
 from chalicelib.local.ecs import LocalEcs
 from chalicelib.local.event_bus import EventBus
 from chalicelib.local.inspector import LocalInspector
@@ -82,7 +83,7 @@ class LocalAws:
     """One at a time in a process: moto's state is the process's. `port` 0 takes a free one.
 
     `hurry`: no delay of a queue lasts longer than that (seconds of the real time). By `clock` ECR and the date of every
-    answer go, and a restore from ECR's archive takes `restore_takes`.
+    answer go, a restore from ECR's archive takes `restore_takes`, and a copy to another registry `replication_takes`.
     """
 
     def __init__(
@@ -93,9 +94,11 @@ class LocalAws:
         hurry: float | None = None,
         clock: LocalClock | None = None,
         restore_takes: timedelta = timedelta(),
+        replication_takes: timedelta = timedelta(),
     ) -> None:
         self.region, self.lock = region, RLock()
         self.clock, self._restore_takes = clock or LocalClock(), restore_takes
+        self._replication_takes = replication_takes
         self.public = EcrPublic(ACCOUNT)
         self.bus = EventBus(rules, lambda queue, text: self.queues.put(queue, text))
         self._posts: dict[str, Post] = {"/local/events": self._take_events}
@@ -124,7 +127,8 @@ class LocalAws:
         for backends, extended in _EXTENDED.items():
             backends.clear()
             backends.backend = extended
-        LocalEcr.listen(self.put_event, self.clock, self._restore_takes)
+        LocalEcr.listen(self._hear, self.clock, self._restore_takes)
+        LocalReplication.listen(self.put_event, self.clock, self._replication_takes)
         vars(moto_responses)["XFormedAttributePicker"] = QuickPicker
         self._thread = Thread(target=self._server.serve_forever, name="local-aws", daemon=True)
         self._thread.start()
@@ -140,11 +144,17 @@ class LocalAws:
             backends.clear()
             backends.backend = original
         LocalEcr.listen(lambda event: None, LocalClock())
+        LocalReplication.listen(lambda event: None, LocalClock())
 
     def let_time_pass(self) -> None:
         """What happens by itself at the time it is now."""
         with self.lock:
             LocalEcr.finish_restores()
+            LocalReplication.arrive()
+
+    def _hear(self, event: Event) -> None:
+        self.put_event(event)
+        LocalReplication.take_up(event)
 
     def put_event(self, event: Event) -> list[str]:
         """The queues it went to."""

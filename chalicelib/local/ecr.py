@@ -51,6 +51,7 @@ class HeldImage(Image):
         self.artifact_media_type: str | None = None
         self.size_bytes: int | None = None
         self.status = ACTIVE
+        self.pulled_at: datetime | None = None
         self.archived_at: datetime | None = None
         self.activated_at: datetime | None = None
         self.restored_at: datetime | None = None

@@ -17,6 +17,9 @@ from moto.ecr.models import ecr_backends
 
 from chalicelib.local.ecr import ACTIVE, HeldImage, LocalEcr
 from chalicelib.local.ecr_blob_answers import BlobAnswers
+from chalicelib.local.ecr_lifecycle import LifecycleAnswers
+from chalicelib.local.ecr_replication import ReplicationAnswers
+from chalicelib.local.ecr_scanning import start_scan
 from chalicelib.local.ecr_shape import enhanced_row, enhanced_status
 from chalicelib.local.inspector import inspector_of
 
@@ -31,7 +34,9 @@ class Answer(ActionResult):
         return 200, {}, json.dumps(self.result)
 
 
-class LocalEcrResponse(BlobAnswers):
+class LocalEcrResponse(LifecycleAnswers, ReplicationAnswers, BlobAnswers):
+    answer = Answer
+
     @property
     def ecr_backend(self) -> LocalEcr:
         """The registry that is asked for, not the caller's."""
@@ -115,6 +120,9 @@ class LocalEcrResponse(BlobAnswers):
         found = dict(scan.get("imageScanFindings") or {})
         return self._scan_page(image, scan["imageScanStatus"], "findings", found.pop("findings", None), found)
 
+    def start_image_scan(self) -> ActionResult:
+        return Answer(start_scan(self.ecr_backend, self._get_param("repositoryName"), self._get_param("imageId")))
+
     def _scan_page(
         self, image: HeldImage, status: dict[str, str], key: str, rows: list[Any] | None, said: dict[str, Any]
     ) -> ActionResult:
@@ -150,6 +158,7 @@ def describe(image: HeldImage) -> dict[str, Any]:
         "artifactMediaType": image.artifact_media_type,
         "subjectManifestDigest": image.subject,
         "imageStatus": image.status,
+        "lastRecordedPullTime": _epoch(image.pulled_at),
         "lastArchivedAt": _epoch(image.archived_at),
         "lastActivatedAt": _epoch(image.activated_at),
     }

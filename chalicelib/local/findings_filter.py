@@ -30,6 +30,13 @@ def _vulnerability(row: Row) -> dict[str, Any]:
     return found
 
 
+def _repository(resource: Row) -> str | None:
+    """Of a covered repository or image: as its metadata say, else as it is named."""
+    said = ((resource.get("resourceMetadata") or {}).get("ecrRepository") or {}).get("name")
+    named = str(resource.get("resourceId", "")).partition(":repository/")[2].rpartition("/sha256:")[0]
+    return said or named or None
+
+
 _TEXTS: dict[str, Callable[[Row], Iterable[Any]]] = {
     "awsAccountId": lambda r: [r.get("awsAccountId")],
     "ecrImageArchitecture": lambda r: [_image(r).get("architecture")],
@@ -65,7 +72,7 @@ _TIMES: dict[str, Callable[[Row], Any]] = {
 }
 _COVERED: dict[str, Callable[[Row], Iterable[Any]]] = {
     "accountId": lambda r: [r.get("accountId")],
-    "ecrRepositoryName": lambda r: [((r.get("resourceMetadata") or {}).get("ecrRepository") or {}).get("name")],
+    "ecrRepositoryName": lambda r: [_repository(r)],
     "resourceId": lambda r: [r.get("resourceId")],
     "resourceType": lambda r: [r.get("resourceType")],
     "scanStatusCode": lambda r: [r["scanStatus"]["statusCode"]],

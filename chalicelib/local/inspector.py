@@ -18,13 +18,15 @@ from moto.inspector2 import urls as moto_urls
 from moto.inspector2.models import Inspector2Backend, inspector2_backends
 from moto.inspector2.responses import Inspector2Response
 
+from chalicelib.local.finding_counts import count_findings
 from chalicelib.local.findings_filter import Row, UnknownFilterError, coverage_fits, finding_fits
 from chalicelib.parsers.dates import instant
 
 FINDINGS_PER_PAGE = 25
 COVERED_PER_PAGE = 100
 CLUSTERS_PER_PAGE = 100
-MOST_ASKED = {"findings": 100, "coverage": 200, "clusters": 100}
+COUNTED_PER_PAGE = 100
+MOST_ASKED = {"findings": 100, "coverage": 200, "clusters": 100, "aggregations": 100}
 _ADMINISTRATOR = "123456789012"
 
 
@@ -66,6 +68,10 @@ class LocalInspector(Inspector2Backend):
     def rows_of(self, image_arn: str) -> list[Row]:
         return [held.row for held in self._of_image.get(image_arn, {}).values()]
 
+    def of_images(self) -> dict[str, list[Row]]:
+        """All findings, by image ARN."""
+        return {arn: [held.row for held in of_image.values()] for arn, of_image in self._of_image.items()}
+
     def row(self, finding_arn: str) -> Row | None:
         held = self._of_image.get(self._image_of.get(finding_arn, ""), {}).get(finding_arn)
         return held.row if held else None
@@ -99,6 +105,13 @@ class LocalInspectorResponse(Inspector2Response):
         fitting = self._decided(lambda: [r for r in held if coverage_fits(r, criteria)])
         page, token = self._page(fitting, COVERED_PER_PAGE, "coverage")
         return f'{{"coveredResources":{json.dumps(page)}{_token(token)}}}'
+
+    def list_finding_aggregations(self) -> str:
+        asked = {name: self._get_param(name) for name in ("aggregationType", "aggregationRequest", "accountIds")}
+        counted = self._decided(lambda: count_findings(asked, self.inspector2_backend.of_images()))
+        page, token = self._page(counted, COUNTED_PER_PAGE, "aggregations")
+        kind = json.dumps(asked["aggregationType"])
+        return f'{{"aggregationType":{kind},"responses":{json.dumps(page)}{_token(token)}}}'
 
     def get_clusters_for_image(self) -> str:
         """Inspector knows of the workloads of images that it scans, and of no others."""
@@ -163,4 +176,5 @@ url_paths = dict.fromkeys(moto_urls.url_paths, LocalInspectorResponse.dispatch) 
     "{0}/cluster/get$": LocalInspectorResponse.dispatch,
     "{0}/coverage/list$": LocalInspectorResponse.dispatch,
     "{0}/findings/details/batch/get$": LocalInspectorResponse.dispatch,
+    "{0}/findings/aggregation/list$": LocalInspectorResponse.dispatch,
 }

@@ -40,9 +40,9 @@ def catch_up_policy(house: House, channels: Mapping[str, Channel], api_url: str 
     Run by the clock until none lags; what was sent and not handled yet is simply sent again. The first round only
     counts what is so before; each later one asks who lags, 5,000 images a run at most. The round that finds none
     lagging records who put the policy, where that was not done, and sends the summary, and only then remembers it: cut
-    off in between, it is sent again. A policy that came with a new bundle has no number its images could lag behind:
-    all of them are asked, and once more a round later, when no function of the former bundle is left that could have
-    decided by the former policy.
+    off in between, it is sent again, and where a channel failed, to that one alone. A policy that came with a new
+    bundle has no number its images could lag behind: all of them are asked, and once more a round later, when no
+    function of the former bundle is left that could have decided by the former policy.
     """
     rules = house.rules.fresh()
     version, content = rules.policy_version, _content(rules.policy)
@@ -136,7 +136,8 @@ class _Run:
             self.house.clock.now(),
             api_url,
         )
-        send_alert(summary, self.house.rules.current().policy.notify, channels)
+        notify, heard = self.house.rules.current().policy.notify, self.fan_out.heard
+        send_alert(summary, notify, channels, heard, lambda told: self._keep(heard=told))
         self._keep(told=True)
 
 

@@ -21,7 +21,7 @@ def decide_image(
 ) -> Header:
     """The header as it must be put. An index is decided by its children as they stand now (their change re-decides)."""
     indexes = indexes_of(header, house)
-    children = _children(header, house)
+    children = members_of(header, house)
     return conclude(
         header,
         document,
@@ -63,13 +63,14 @@ def indexes_of(header: Header, house: House) -> Sequence[Header]:
     return [stored.header for stored in found.values()]
 
 
-def _children(header: Header, house: House) -> Sequence[Header | None]:
-    """A child not known yet is None; attestations and whatever else turned out to be no image do not count."""
-    if header.kind is not Kind.INDEX:
-        return ()
-    refs = [header.ref.home.image(c.digest) for c in header.children if not c.artifact]
+def members_of(header: Header, house: House) -> Sequence[Header | None]:
+    """Whose verdicts it takes. A child not known yet is None; attestations and whatever else turned out to be no image
+    do not count, nor does a twin that is gone."""
+    refs = header.members
     found = house.table.read_headers(refs) if refs else {}
     known = [found[r].header if r in found else None for r in refs]
+    if header.ref.home.public:
+        return [h for h in known if h is not None and h.present and h.kind is not Kind.ARTIFACT]
     return [h for h in known if h is None or h.kind is not Kind.ARTIFACT]
 
 

@@ -13,9 +13,9 @@ import msgspec
 from chalicelib.domain.conclusion import conclude
 from chalicelib.domain.document import FindingsDocument
 from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import ImageRef, Kind
-from chalicelib.domain.verdict import Standing
-from chalicelib.services.decide_image import indexes_of
+from chalicelib.domain.image import ImageRef
+from chalicelib.domain.verdict import Decision, Standing
+from chalicelib.services.decide_image import indexes_of, members_of
 from chalicelib.services.ports import House
 
 
@@ -31,7 +31,7 @@ def _dropped(image: Header, house: House, above: frozenset[ImageRef]) -> Header:
         return image
     children: tuple[Standing, ...] = ()
     anew = False
-    if image.kind is Kind.INDEX and image.ref not in above:
+    if image.members and image.ref not in above:
         children, anew = _children(image, house, above | {image.ref})
     if not image.verdict.waived and not anew:
         return image
@@ -46,12 +46,9 @@ def _dropped(image: Header, house: House, above: frozenset[ImageRef]) -> Header:
 
 def _children(index: Header, house: House, above: frozenset[ImageRef]) -> tuple[tuple[Standing, ...], bool]:
     """How they stand, as `decide_image` takes it, and whether one of them is not what is stored."""
-    refs = [index.ref.home.image(c.digest) for c in index.children if not c.artifact]
-    known = house.table.read_headers(refs) if refs else {}
-    stored = [known[ref].header if ref in known else Header(ref=ref) for ref in refs]
-    counted = [header for header in stored if header.kind is not Kind.ARTIFACT]
-    told = [_dropped(header, house, above) for header in counted]
-    return tuple(header.standing for header in told), told != counted
+    stored = members_of(index, house)
+    told = [None if header is None else _dropped(header, house, above) for header in stored]
+    return tuple(Standing(Decision.PENDING) if h is None else h.standing for h in told), told != stored
 
 
 def _stands(image: Header, rules: Rules, now: datetime) -> bool:

@@ -9,7 +9,7 @@ from chalicelib.domain.header import Header
 from chalicelib.domain.image import ImageRef, Kind, Source
 from chalicelib.domain.merge import learn
 from chalicelib.domain.what_if import Case, Question
-from chalicelib.services.decide_image import indexes_of
+from chalicelib.services.decide_image import indexes_of, members_of
 from chalicelib.services.ports import House
 
 
@@ -28,12 +28,8 @@ def _gathered(header: Header, question: Question, house: House, above: frozenset
 
 
 def _children(header: Header, question: Question, house: House, above: frozenset[ImageRef]) -> tuple[Case | None, ...]:
-    if header.kind is not Kind.INDEX:
-        return ()
-    refs = [header.ref.home.image(child.digest) for child in header.children if not child.artifact]
-    found = house.table.read_headers(refs) if refs else {}
-    known = [found[ref].header if ref in found else None for ref in refs]
-    return tuple(None if h is None or h.ref in above else _gathered(h, question, house, above) for h in known)
+    members = members_of(header, house)
+    return tuple(None if h is None or h.ref in above else _gathered(h, question, house, above) for h in members)
 
 
 def _with_known_kev(document: FindingsDocument, question: Question, house: House) -> FindingsDocument:

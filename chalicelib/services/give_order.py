@@ -61,7 +61,7 @@ def give_order(
     before = known(ref, house)
     rules = house.rules.fresh()
     if kind is EffectKind.QUARANTINE:
-        _possible(before, rules)
+        possible(before, rules)
     now = house.clock.now()
     order = Order(kind, by, reason.strip(), now, None, undoes)
     return follow(before, order, f"ORDER_{kind}", rules, house, dry_run=dry_run)
@@ -82,11 +82,16 @@ def follow(
     if dry_run:
         after = _planned(_ordered(before, order), rules, radius, house)
         return _given(after, radius, _nothing(after, rules, house), dry_run=True)
+    after = put_order(before, order, kind, house, spoken=spoken)
+    return _given(_weighed(after, rules, radius, house), radius, _nothing(after, rules, house), dry_run=False)
+
+
+def put_order(before: Header, order: Order | None, kind: str, house: House, *, spoken: Order | None = None) -> Header:
+    """Records and puts it, without a look at what hangs on the image: the act that follows looks. See `follow`."""
     if (word := spoken or order) is not None:
         _record(before, word, order, kind, house)
     said = Delivery("order", Decide(before.ref, "order"))
-    after = update_header(before.ref, lambda header: _ordered(header, order), said, house)
-    return _given(_weighed(after, rules, radius, house), radius, _nothing(after, rules, house), dry_run=False)
+    return update_header(before.ref, lambda header: _ordered(header, order), said, house)
 
 
 def checked(reason: str) -> str:
@@ -106,7 +111,8 @@ def known(ref: ImageRef, house: House) -> Header:
     return stored.header
 
 
-def _possible(header: Header, rules: Rules) -> None:
+def possible(header: Header, rules: Rules) -> None:
+    """Raises ConflictError where a quarantine could not be followed."""
     policy, ref = rules.policy, header.ref
     if not header.exists:
         raise ConflictError(f"{ref} does not exist (any more)")
@@ -180,7 +186,7 @@ def _record(header: Header, word: Order, order: Order | None, kind: str, house: 
             effect=kind,
             wanted_at=now,
             kind=kind,
-            actor=f"person:{word.by}",
+            actor=word.actor,
             reason=word.reason,
             at=now,
             before=order_words(header.order),

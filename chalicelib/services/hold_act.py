@@ -30,7 +30,11 @@ def hold_act(
     rules: Rules,
     house: House,
 ) -> None:
-    """`state` None: the registry could not be read. Raises ConflictError."""
+    """`state` None: the registry could not be read. Raises ConflictError.
+
+    One of many that waits for a workload to stop is done when nobody expects it: that it waits is left to their
+    summary, that it is done is not.
+    """
     level = level_of(after, rules, house)
     known = msgspec.structs.replace(effect, by=level.by, why=level.why)
     if held.why is Holding.OBSERVE:
@@ -46,7 +50,8 @@ def hold_act(
         record_failure(after, known, held.detail, house)
     slow = held.why is Holding.RESTORING and now - held.since > SLOW_RESTORE and RESTORE not in effect.told
     kept = msgspec.structs.replace(effect, held=held, told=(*effect.told, RESTORE) if slow else effect.told)
-    after = with_act(after, kept)
+    loud = msgspec.structs.replace(kept, quiet=kept.quiet and held.why is not Holding.RUNNING)
+    after = with_act(after, loud)
     if slow:
         minutes = int((now - held.since).total_seconds() // 60)
         said = f"ECR has been restoring it for {minutes} minutes and has not finished"

@@ -57,7 +57,7 @@ def _quarantine(header: Header, house: House) -> None:
         # It was begun when the policy allowed it; what deletes asks once more.
         if not house.rules.fresh().policy.quarantine.allow_delete:
             raise UpstreamError(f"{ref}: a move deletes at the source, and the policy has `allow_delete: false` now")
-        house.mover.move(ref, _place(ref, hold), _members(header, house))
+        house.mover.move(ref, _place(ref, hold), _members(header, house), {*hold.tags, marker(ref.digest)})
     else:
         house.acts.archive(ref)
 

@@ -5,7 +5,7 @@ Every method may raise TransientError (try again later) and DeniedError; what el
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
@@ -55,8 +55,9 @@ class ActionRecord(msgspec.Struct, frozen=True):
     """One record of the audit log. `wanted_at` and `effect` make its key, so that the same effect is recorded once.
 
     `ref` None: it is about no image; then `subject` says what it is about (`policy`, `fuse`, `waiver/<id>`,
-    `repository/<path>`). Each image and each subject has a chain of its own. `actor` is `rule:<id>`, `person:<name>` or
-    `system`. `before` and `after` are the states in words; `undo` is a command for people, None where there is none.
+    `repository/<path>`, `registry/<account>/<Region>`). Each image and each subject has a chain of its own. `actor` is
+    `rule:<id>`, `person:<name>` or `system`. `before` and `after` are the states in words; `undo` is a command for
+    people, None where there is none.
     `waivers`: in the record of a waiver's change, the waiver before and after it, each None where there was none.
     """
 
@@ -101,7 +102,7 @@ class FanOut(msgspec.Struct, frozen=True):
     came with a new bundle (and has no number) is told from the last; `rounds`: how often all images were gone through
     and some of them asked. Of this round: the shards before `shard` are done, and of that one the images up to the path
     `after`; so many images were `asked`; `found` by decision, and the `worst` of them, in the shards that are done.
-    `revision` counts puts.
+    `heard`: the channels that have the summary already, although another one failed. `revision` counts puts.
     """
 
     policy_version: int
@@ -115,6 +116,7 @@ class FanOut(msgspec.Struct, frozen=True):
     found: dict[Decision, int] = {}
     worst: tuple[tuple[ImageRef, Decision, tuple[int, ...] | None], ...] = ()
     revision: int = 0
+    heard: tuple[str, ...] = ()
 
 
 class PolicyVersion(msgspec.Struct, frozen=True):
@@ -418,10 +420,10 @@ class Acts(Protocol):
 class Mover(Protocol):
     """Copies images between repositories of one registry and Region, and deletes what was copied and verified."""
 
-    def move(self, ref: ImageRef, place: Repository, members: Sequence[ImageRef]) -> None:
+    def move(self, ref: ImageRef, place: Repository, members: Sequence[ImageRef], tags: Container[str]) -> None:
         """Copies image, children (`members`) and referrers to `place`, verifies each manifest and blob there, then
         deletes at the source. Can be called again at any point. Raises TransientError when there is more to copy than
-        time: call it again."""
+        time, or the image has other tags than `tags`, which nobody would give back: call it again."""
 
     def bring_back(
         self, ref: ImageRef, place: Repository, tags: Sequence[str], is_its: Callable[[ImageRef, str], bool]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
+
 from chalicelib.domain.message import Message
+from chalicelib.domain.sweep_message import SweepRepository
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
 from chalicelib.services.ports import House
 
@@ -18,8 +21,15 @@ def put_back(queue: str, message: Message, why: TransientError | ConflictError, 
         return False
     asked = why.retry_after_seconds if isinstance(why, TransientError) else None
     delay = asked or min(FIRST_DELAY_SECONDS * 2 ** min(former, 8), LONGEST_DELAY_SECONDS)
+    if isinstance(message, SweepRepository):
+        delay *= _spread(message)
     try:
         house.outbox.send(queue, message, delay)
     except UpstreamError:
         return False
     return True
+
+
+def _spread(message: SweepRepository) -> float:
+    """1 to 2, another for each repository and attempt: those that were throttled together are not to come together."""
+    return 1 + zlib.crc32(f"{message.repository.path} {message.attempt}".encode()) / 2**32

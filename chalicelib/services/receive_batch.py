@@ -27,18 +27,23 @@ from chalicelib.domain.event import (
 )
 from chalicelib.domain.image import ImageRef, Kind
 from chalicelib.domain.message import Again, Age, Decide, Delivery, Look, Message
+from chalicelib.domain.sweep_message import Found
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.assess_image import assess_image
+from chalicelib.services.hear_lifecycle_run import hear_lifecycle_run
 from chalicelib.services.hear_pull_failure import hear_pull_failure
-from chalicelib.services.ports import House, Stored
+from chalicelib.services.ports import Stored
 from chalicelib.services.put_back import put_back
+from chalicelib.services.record_found import record_found
 from chalicelib.services.record_push import record_push
 from chalicelib.services.record_setting import record_setting
+from chalicelib.services.schedule_replication_check import schedule_replication_check
+from chalicelib.services.sweep_ports import Replicating
 
 Failures = dict[str, BaseException]
 
 
-def receive_batch(deliveries: Sequence[Delivery], house: House) -> Failures:
+def receive_batch(deliveries: Sequence[Delivery], house: Replicating) -> Failures:
     """Handles all messages and returns those that failed, by message id, with what went wrong."""
     failures: Failures = {}
     groups: dict[ImageRef, list[Delivery]] = {}
@@ -60,11 +65,11 @@ def receive_batch(deliveries: Sequence[Delivery], house: House) -> Failures:
     return failures
 
 
-def _assess_alone(ref: ImageRef, group: Sequence[Delivery], house: House) -> None:
+def _assess_alone(ref: ImageRef, group: Sequence[Delivery], house: Replicating) -> None:
     assess_image(ref, group, house.table.read_headers([ref]).get(ref), house)
 
 
-def _guarded(group: Sequence[Delivery], handle: Callable[[], None], house: House, failures: Failures) -> bool:
+def _guarded(group: Sequence[Delivery], handle: Callable[[], None], house: Replicating, failures: Failures) -> bool:
     """Runs `handle` for the group. Puts it back when it only needs time; whatever else goes wrong fails it alone."""
     try:
         handle()
@@ -80,7 +85,7 @@ def _guarded(group: Sequence[Delivery], handle: Callable[[], None], house: House
 def _again(delivery: Delivery) -> Message:
     """The message for its next attempt: our own with its number raised, AWS's event as it came."""
     attempt = delivery.attempt + 1
-    if isinstance(delivery.body, Look | Decide | Age):
+    if isinstance(delivery.body, Look | Decide | Age | Found):
         return msgspec.structs.replace(delivery.body, attempt=attempt)
     return Again(delivery.raw or {}, attempt, delivery.redriven)
 
@@ -97,24 +102,28 @@ def _assessed(delivery: Delivery) -> ImageRef | None:
     return None
 
 
-def _record(delivery: Delivery, house: House) -> None:
+def _record(delivery: Delivery, house: Replicating) -> None:
     """What changes the registry rather than the findings of an image."""
     match delivery.body:
         case ImageAction() as event:
             record_push(event, delivery, house)
+            schedule_replication_check(event, house)
+        case Found() as found:
+            record_found(found, delivery, house)
         case ReferrerAction() as event:
             record_push(_as_push(event.ref, event.action, event), delivery, house, Kind.ARTIFACT)
+            schedule_replication_check(event, house)
         case PulledThrough(ref=ImageRef() as ref) as event if event.status == "SUCCESS":
             record_push(_as_push(ref, Action.PUSH, event), delivery, house)
-        case Replicated(result="SUCCESS") as event:
-            record_push(_as_push(event.ref, Action.PUSH, event), delivery, house)
+        case Replicated() as event:
+            if event.result == "SUCCESS":
+                record_push(_as_push(event.ref, Action.PUSH, event), delivery, house)
+            else:
+                record_setting(event, delivery, house)
+            schedule_replication_check(event, house)
         case LifecycleRan(dry_run=False) as event:
-            for expiry in event.expiries:
-                gone = ImageAction(
-                    event.repository.image(expiry.digest), Action.DELETE, "SUCCESS", event.time, event.event_id
-                )
-                record_push(gone, delivery, house)
-        case ScanResourceChanged() | ApiCall() | PulledThrough() | Replicated() as event:
+            hear_lifecycle_run(event, delivery, house)
+        case ScanResourceChanged() | ApiCall() | PulledThrough() as event:
             record_setting(event, delivery, house)
         case TaskChanged() as event:
             hear_pull_failure(event, house)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from chalicelib.domain.event import Action, ApiCall, ImageAction, PulledThrough, Replicated, ScanResourceChanged
 from chalicelib.domain.message import CheckDeny, Delivery
+from chalicelib.domain.sweep import Sweep
+from chalicelib.domain.sweep_message import SweepRepository
 from chalicelib.services.ports import ActionRecord, House
 from chalicelib.services.record_push import record_push
 
@@ -24,6 +26,8 @@ def record_setting(event: Setting, delivery: Delivery, house: House) -> None:
             for rule in event.rules:
                 facts = {"scan_frequency": rule.frequency, "scan_frequency_at": event.time}
                 house.table.keep_repository(rule.repository, facts)
+                # What covers it now is asked, and which of its images that leaves without a scan.
+                house.outbox.send("sweeps", SweepRepository(Sweep.RECONCILE, rule.repository, event.time))
         case PulledThrough():
             failure = f"{event.failure_code or event.status}: {event.failure_reason or ''}".strip(": ")
             house.table.keep_repository(event.repository, {"pull_through_failure": failure, "failed_at": event.time})

@@ -1,11 +1,11 @@
 """Send an alert that is about no single verdict (a summary, the fuse, tampering) to every channel that hears its event.
 
-Nothing is recorded here: whoever composes such an alert knows whether it was sent before.
+Nothing is recorded here: whoever composes such an alert knows whether it was sent before, and to whom.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from chalicelib.domain.alert import Alert, channels_hearing
 from chalicelib.domain.policy_section import Route
@@ -13,12 +13,22 @@ from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.ports import Channel
 
 
-def send_alert(alert: Alert, routes: Sequence[Route], channels: Mapping[str, Channel]) -> tuple[str, ...]:
-    """Returns the channels told. One that fails does not keep the others from it; what it raised is raised last."""
+def send_alert(
+    alert: Alert,
+    routes: Sequence[Route],
+    channels: Mapping[str, Channel],
+    heard: Collection[str] = (),
+    keep: Callable[[tuple[str, ...]], None] = lambda told: None,
+) -> tuple[str, ...]:
+    """Returns the channels that have it: `heard`, those that had it before, and those told now.
+
+    One that fails does not keep the others from it. They are given to `keep`, so that they are not told again while it
+    is out of order; what it raised is raised last.
+    """
     names = channels_hearing(routes, alert.event, alert.repository, alert.decision, alert.former)
-    told, failures = [], []
+    told, failures = [*heard], []
     for name in names:
-        if name not in channels:
+        if name not in channels or name in heard:
             continue
         try:
             channels[name].send(alert)
@@ -27,5 +37,6 @@ def send_alert(alert: Alert, routes: Sequence[Route], channels: Mapping[str, Cha
         else:
             told.append(name)
     if failures:
+        keep(tuple(told))
         raise next((f for f in failures if isinstance(f, TransientError)), failures[0])
     return tuple(told)

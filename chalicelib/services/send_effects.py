@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chalicelib.domain.effect import Effect, Holding
 from chalicelib.domain.header import Header
-from chalicelib.domain.image import Kind, StorageStatus
+from chalicelib.domain.image import ImageRef, Kind, StorageStatus
 from chalicelib.domain.message import Act, Decide
 from chalicelib.domain.verdict import Decision
 from chalicelib.services.ports import House
@@ -15,7 +15,8 @@ def send_effects(before: Header, put: Header, house: House, *, again: bool, quie
 
     An act that waits is the clock's to send, and so is an alert that is left to a summary; an act that is begun is in a
     worker's hands; one that is only observed is sent once, to be recorded. Indexes hear of a child that blocks or is
-    quarantined when it gets worse or less bad, of any other when its decision changes: not of every finding."""
+    quarantined when it gets worse or less bad, of any other when its decision changes: not of every finding. So does
+    the same digest in public repositories."""
     for effect in put.todo:
         if effect.left_to_summary:
             continue
@@ -24,6 +25,8 @@ def send_effects(before: Header, put: Header, house: House, *, again: bool, quie
     if again or put.standing != before.standing or put.exists is not before.exists or put.kind is not before.kind:
         for parent in put.parents:
             house.outbox.send("scans", Decide(put.ref.home.image(parent), "child", quiet=quiet))
+        for twin in put.twins if not put.ref.home.public else ():
+            house.outbox.send("scans", Decide(ImageRef.from_path(twin), "twin", quiet=quiet))
     if put.kind is Kind.INDEX and before.version and (again or _needs(put) != _needs(before)):
         for child in put.children:
             if not child.artifact:

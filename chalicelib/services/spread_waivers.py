@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 
 import msgspec
@@ -110,12 +111,17 @@ def _note(changes: Sequence[WaiverChange], house: House) -> None:
         house.waivers.keep_change(msgspec.structs.replace(change, seen_at=now))
 
 
+def _note_heard(changes: Sequence[WaiverChange], house: House, told: tuple[str, ...]) -> None:
+    _note([msgspec.structs.replace(c, heard=told) for c in changes], house)
+
+
 def _tell(changes: Sequence[WaiverChange], house: House, channels: Mapping[str, Channel], api_url: str | None) -> None:
     """That they are carried was noted first: a channel that fails makes nobody walk again."""
-    for carried, together in groupby(changes, key=lambda c: c.carried):
+    notify = house.rules.current().policy.notify
+    for (carried, heard), together in groupby(changes, key=lambda c: (c.carried, c.heard)):
         sweep = list(together)
         if carried is not None:
             alert = compose_waiver_summary(sweep, carried, house.clock.now(), api_url)
-            send_alert(alert, house.rules.current().policy.notify, channels)
+            send_alert(alert, notify, channels, heard, partial(_note_heard, sweep, house))
         for change in sweep:
             house.waivers.end_change(change.version)

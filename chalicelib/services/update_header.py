@@ -11,6 +11,7 @@ from chalicelib.domain.enforcement import is_freed
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import ImageRef, Kind
 from chalicelib.domain.message import Delivery
+from chalicelib.domain.sweep_message import Found
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.decide_image import decide_image
 from chalicelib.services.plan_look import promised
@@ -27,7 +28,7 @@ def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: D
     An image that came back (pushed again, restored) or left its archive is looked at after `settle`. Raises
     TransientError when other writers are faster again and again.
     """
-    rules = house.rules.current()
+    rules, quiet = house.rules.current(), isinstance(delivery.body, Found) and delivery.body.quiet
     for _ in range(CONFLICTS):
         now = house.clock.now()
         stored = house.table.read_headers([ref]).get(ref)
@@ -37,7 +38,7 @@ def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: D
             return before
         if before.versions > rules.versions:
             rules = house.rules.fresh()
-        after = _still_due(before, decide_image(after, _document(ref, stored, house), rules, now, house))
+        after = _still_due(before, decide_image(after, _document(ref, stored, house), rules, now, house, quiet=quiet))
         wanted = _is_to_be_looked_at(before, after, delivery) or is_freed(before, after, rules.policy)
         look_at = now + house.settle if wanted else None
         after = promised(after, look_at)
@@ -46,7 +47,7 @@ def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: D
         except ConflictError:
             rules = house.rules.fresh()
             continue
-        send_effects(before, put, house, again=not delivery.fresh)
+        send_effects(before, put, house, again=not delivery.fresh, quiet=quiet)
         send_look(ref, look_at, put.scan.source, house)
         if house.table.read_versions() <= rules.versions:
             return put

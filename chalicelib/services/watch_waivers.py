@@ -58,17 +58,18 @@ def _tell(
     api_url: str | None,
 ) -> list[UpstreamError]:
     """Those that go on where another run was cut off share a walk of their own."""
-    failures = []
+    failures = list[UpstreamError]()
     notices = {waiver.id: current_notice(waiver, told.get(waiver.id)) for waiver, _ in due}
     for after in sorted({notice.after for notice in notices.values()}, key=str):
         some = [(waiver, stage) for waiver, stage in due if notices[waiver.id].after == after]
         reach = find_reach([waiver for waiver, _ in some], after, house)
         for waiver, stage in some:
+            heard: list[str] = []
             try:
-                kept = _tell_one(waiver, stage, notices[waiver.id], reach, house, channels, api_url)
+                kept = _tell_one(waiver, stage, notices[waiver.id], reach, heard, house, channels, api_url)
             except UpstreamError as error:
                 failures.append(error)
-                kept = failed(waiver, told.get(waiver.id), house.clock.now())
+                kept = failed(notices[waiver.id], stage, heard, house.clock.now())
             house.waivers.keep_notice(waiver.id, kept)
     return failures
 
@@ -78,12 +79,14 @@ def _tell_one(
     stage: Stage,
     notice: Notice,
     reach: Reach,
+    heard: list[str],
     house: House,
     channels: Mapping[str, Channel],
     api_url: str | None,
 ) -> Notice:
-    """What is to be remembered of it. Raises UpstreamError. The alerts of its images are cleared when it was sent, and
-    before that is remembered: cut off in between, the others are summed up once more, or are sent by themselves."""
+    """What is to be remembered of it. Raises UpstreamError, with the channels that have it in `heard`. The alerts of
+    its images are cleared when it was sent, and before that is remembered: cut off in between, the others are summed up
+    once more, or are sent by themselves."""
     now, policy = house.clock.now(), house.rules.current().policy
     end = reach.ends.get(waiver.id, WaiverEnd())
     if not end.settled(now) and (waits := awaited(notice, now)) is not None:
@@ -92,11 +95,13 @@ def _tell_one(
     count = f"{'' if reach.after is None else 'at least '}{number} image{'' if number == 1 else 's'}"
     images = f"It was about {count}." if stage is Stage.OVER else f"It excuses something in {count} now."
     alert = compose_waiver_notice(waiver, stage, images, policy.waivers.max_days, now, api_url, end)
-    told = send_alert(alert, policy.notify, channels)
+    # As long as images wait for it all channels are told anew: more of them may have turned since.
+    before = notice.heard if notice.trying is stage and not end.turned else ()
+    told = send_alert(alert, policy.notify, channels, before, heard.extend)
     for turned in end.turned:
         clear_summed(turned, told, channels.keys(), house)
     if stage is Stage.OVER and reach.after is not None:
-        return msgspec.structs.replace(notice, after=reach.after, tried_at=None)
+        return msgspec.structs.replace(notice, after=reach.after, tried_at=None, heard=())
     return Notice(waiver.expires_at, stage)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
@@ -64,6 +64,37 @@ def test_what_does_not_hold_any_more_is_asked_again():
     values = iter((1, 2, 3))
     got = [remembered.get("a", lambda: next(values), lambda known: known > 1) for _ in range(3)]
     assert (got, "a" in remembered, "b" in remembered) == ([1, 2, 2], True, False)
+
+
+def test_of_those_that_want_the_same_at_once_one_asks():
+    remembered, asked, never = Remembered[str, int](2), list[str](), Event()
+
+    def ask() -> int:
+        asked.append("a")
+        never.wait(0.2)  # long enough for the others to come
+        return 1
+
+    with ThreadPoolExecutor(4) as pool:
+        assert [*pool.map(lambda _: remembered.get("a", ask), range(4))] == [1, 1, 1, 1]
+    assert asked == ["a"]
+
+
+def test_who_waited_for_one_that_failed_asks_itself():
+    remembered, failures = Remembered[str, int](2), [UpstreamError("x")]
+
+    def ask() -> int:
+        if failures:
+            raise failures.pop()
+        return 1
+
+    def get(_: int) -> int | str:
+        try:
+            return remembered.get("a", ask)
+        except UpstreamError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(get, range(4)), key=str) == [1, 1, 1, "x"]
 
 
 def test_what_is_asked_at_once_comes_in_the_order_of_the_items():

@@ -123,6 +123,17 @@ def test_an_answer_of_another_shape_is_a_failure_of_aws(error: Exception):
     assert caught.value.__cause__ is error
 
 
+def test_of_an_answer_that_cannot_be_read_no_secret_is_repeated():
+    def stumbling() -> None:
+        raise ValueError(
+            f"not a number: {'eyJ' * 100} in https://layers.example.org/a?X-Amz-Signature=abc\n{'body' * 9}"
+        )
+
+    with pytest.raises(UpstreamError) as caught:
+        asked("the call", stumbling)
+    assert str(caught.value).endswith("ValueError: not a number: … in https://layers.example.org/a?…")
+
+
 def test_what_is_asked_is_passed_on_and_the_failures_of_botocore_stay_what_they_are():
     assert asked("the call", dict, what=1, call=2) == {"what": 1, "call": 2}
 

@@ -42,6 +42,16 @@ def running():
         yield aws
 
 
+class Anything:
+    """Every tag there may be is known."""
+
+    def __contains__(self, tag: str) -> bool:
+        return True
+
+
+ANY = Anything()
+
+
 class Registry:
     """One source repository and what was pushed into it; `mover` moves through a watched client."""
 
@@ -137,7 +147,7 @@ def test_an_image_is_in_its_locked_place_byte_for_byte_and_no_longer_where_it_wa
     image = registry.push.image([layer("base"), layer("app")], ["1.0", "latest"])
     manifest = registry.held()[image.digest][0]
     registry.watch()
-    registry.mover.move(image, PLACE, [])
+    registry.mover.move(image, PLACE, [], ANY)
     assert registry.held() == {}
     kept = tuple(sorted(kept_tag(image.digest, tag) for tag in ("1.0", "latest")))
     assert registry.held(PLACE)[image.digest] == (manifest, "application/vnd.oci.image.manifest.v1+json", kept)
@@ -150,7 +160,7 @@ def test_an_image_is_in_its_locked_place_byte_for_byte_and_no_longer_where_it_wa
 def test_an_index_goes_with_its_own_children_and_all_that_refers_to_them(registry):
     them = shared_index(registry)
     before = registry.held()
-    registry.mover.move(them.index, PLACE, [them.amd])
+    registry.mover.move(them.index, PLACE, [them.amd], ANY)
     assert registry.held() == {d: before[d] for d in digests(them.staying)}
     assert registry.held(PLACE).keys() == digests(them.copied)
     assert all(registry.is_whole(digest, PLACE) for digest in digests(them.copied))
@@ -158,7 +168,7 @@ def test_an_index_goes_with_its_own_children_and_all_that_refers_to_them(registr
 
 def test_a_child_that_another_index_needs_stays_whatever_the_caller_says(registry):
     them = shared_index(registry)
-    registry.mover.move(them.index, PLACE, [them.amd, them.arm])
+    registry.mover.move(them.index, PLACE, [them.amd, them.arm], ANY)
     assert registry.held().keys() == digests(them.staying)
     assert registry.is_whole(them.arm.digest, HOME)
 
@@ -169,7 +179,7 @@ def test_a_child_with_a_tag_of_its_own_stays_with_it_though_only_its_index_needs
     bare = push.image([layer("base"), layer("arm")], (), b'{"arch":"arm64"}')
     index = push.index({"linux/amd64": tagged, "linux/arm64": bare}, ["1.0"])
     registry.watch()
-    registry.mover.move(index, PLACE, [tagged, bare])
+    registry.mover.move(index, PLACE, [tagged, bare], ANY)
     assert {digest: held[2] for digest, held in registry.held().items()} == {tagged.digest: ("1.0-amd64",)}
     assert registry.held(PLACE).keys() == digests([index, tagged, bare])
 
@@ -177,7 +187,7 @@ def test_a_child_with_a_tag_of_its_own_stays_with_it_though_only_its_index_needs
 def test_moving_and_bringing_back_gives_what_was_there(registry):
     them = shared_index(registry)
     before = registry.held()
-    registry.mover.move(them.index, PLACE, [them.amd])
+    registry.mover.move(them.index, PLACE, [them.amd], ANY)
     registry.mover.bring_back(them.index, PLACE, ["1.0", "latest"], its_own)
     assert registry.held() == before
     assert all(registry.is_whole(digest, HOME) for digest in before)
@@ -186,17 +196,17 @@ def test_moving_and_bringing_back_gives_what_was_there(registry):
 
 def test_what_was_brought_back_can_be_moved_again_without_copying_it_again(registry):
     them = shared_index(registry)
-    registry.mover.move(them.index, PLACE, [them.amd])
+    registry.mover.move(them.index, PLACE, [them.amd], ANY)
     registry.mover.bring_back(them.index, PLACE, ["1.0", "latest"], its_own)
     registry.watched.calls.clear()
-    registry.mover.move(them.index, PLACE, [them.amd])
+    registry.mover.move(them.index, PLACE, [them.amd], ANY)
     assert not registry.held().keys() & digests(them.going)
     assert not {"upload_layer_part", "put_image"} & set(registry.watched.calls)
 
 
 def test_nothing_in_the_place_is_without_a_tag(registry):
     them = shared_index(registry)
-    registry.mover.move(them.index, PLACE, [them.amd])
+    registry.mover.move(them.index, PLACE, [them.amd], ANY)
     tags = {digest: held[2] for digest, held in registry.held(PLACE).items()}
     assert all(tags.values())
     assert tags[them.arm.digest] == (bare_mark(them.arm.digest),)
@@ -206,7 +216,7 @@ def test_moving_and_bringing_back_what_is_so_already_is_success(registry):
     image = registry.push.image([layer("app")], ["1.0"])
     registry.watch()
     for _ in range(2):
-        registry.mover.move(image, PLACE, [])
+        registry.mover.move(image, PLACE, [], ANY)
         assert registry.held() == {}
     before = registry.held(PLACE)
     for _ in range(2):
@@ -221,7 +231,7 @@ def test_all_pages_of_referrers_are_moved(registry, monkeypatch):
     for n in range(5):
         registry.push.referrer(image, SIGNATURE, f"signature {n}".encode())
     registry.watch()
-    registry.mover.move(image, PLACE, [])
+    registry.mover.move(image, PLACE, [], ANY)
     assert registry.held() == {}
     assert len(registry.held(PLACE)) == 6
 
@@ -231,7 +241,7 @@ def test_a_layer_is_sent_in_parts_as_long_as_ecr_takes_them(registry):
     registry.watch()
     sent = []
     registry.watched.before = lambda name, request: sent.append(request) if name == "upload_layer_part" else None
-    registry.mover.move(image, PLACE, [])
+    registry.mover.move(image, PLACE, [], ANY)
     blob = [(r["partFirstByte"], r["partLastByte"]) for r in sent if r["uploadId"] == sent[-1]["uploadId"]]
     assert blob == [(first, min(first + 15, 99)) for first in range(0, 100, 16)]
     assert registry.is_whole(image.digest, PLACE)
@@ -243,7 +253,7 @@ def test_parts_are_no_longer_than_ecr_says(registry, monkeypatch):
     registry.watch()
     sent = []
     registry.watched.before = lambda name, request: sent.append(request) if name == "upload_layer_part" else None
-    registry.moving(part_bytes=64).move(image, PLACE, [])
+    registry.moving(part_bytes=64).move(image, PLACE, [], ANY)
     assert max(len(r["layerPartBlob"]) for r in sent) == 20
 
 
@@ -260,7 +270,7 @@ def test_windows_base_layers_that_no_registry_has_are_not_asked_for(registry):
     image = registry.push._put({**body, "layers": [foreign, own]}, ["ltsc"])
     before = registry.held()
     registry.watch()
-    registry.mover.move(image, PLACE, [])
+    registry.mover.move(image, PLACE, [], ANY)
     assert registry.held() == {}
     registry.mover.bring_back(image, PLACE, ["ltsc"], its_own)
     assert registry.held() == before
@@ -271,10 +281,34 @@ def test_an_image_that_got_a_new_tag_meanwhile_is_kept_with_it(registry):
     registry.watch()
     registry.watched.faults.append(Fault("batch_delete_image", 0, Failing.THROTTLED))
     with pytest.raises(TransientError):
-        registry.mover.move(image, PLACE, [])
+        registry.mover.move(image, PLACE, [], ANY)
     registry.push.image([layer("app")], ["1.1"])
-    registry.mover.move(image, PLACE, [])
+    registry.mover.move(image, PLACE, [], ANY)
     assert registry.held(PLACE)[image.digest][2] == tuple(kept_tag(image.digest, t) for t in ("1.0", "1.1"))
+
+
+@pytest.mark.parametrize("operation", ["describe_images", "batch_check_layer_availability"])
+def test_an_image_that_got_a_tag_nobody_knows_of_is_left_until_they_do(registry, operation):
+    """Nobody would give it back. The place has it of an earlier move: that it lacks nothing proves nothing."""
+    image = registry.push.image([layer("app")], ["1.0", "1.1"])
+    registry.mover.move(image, PLACE, [], ["1.0", "1.1"])
+    registry.mover.bring_back(image, PLACE, ["1.0"], its_own)
+    registry.watch()
+
+    def push(called, request):
+        if called == operation:
+            registry.watched.before = lambda *_: None
+            registry.push.image([layer("app")], ["1.1"])
+
+    registry.watched.before = push
+    registry.watched.calls.clear()
+    with pytest.raises(TransientError, match=r"got the tag 1\.1 meanwhile; nothing is deleted") as error:
+        registry.mover.move(image, PLACE, [], ["1.0"])
+    assert error.value.retry_after_seconds == 5
+    assert "batch_delete_image" not in registry.watched.calls
+    assert registry.held()[image.digest][2] == ("1.0", "1.1")
+    registry.mover.move(image, PLACE, [], ["1.0", "1.1"])
+    assert registry.held() == {}
 
 
 @pytest.mark.parametrize("what", ["tag", "referrer"])
@@ -293,11 +327,11 @@ def test_what_is_pushed_while_the_image_is_copied_is_copied_before_anything_is_d
 
     registry.watched.before = push
     with pytest.raises(TransientError, match=r"lacks the (tag|manifest) .*; nothing is deleted") as error:
-        registry.mover.move(image, PLACE, [])
+        registry.mover.move(image, PLACE, [], ANY)
     assert error.value.retry_after_seconds == 5
     assert set(registry.held()) >= before
     assert "batch_delete_image" not in registry.watched.calls
-    registry.mover.move(image, PLACE, [])
+    registry.mover.move(image, PLACE, [], ANY)
     assert registry.held() == {}
     assert len(registry.held(PLACE)) == len(registry.known)
     assert (kept_tag(image.digest, "1.1") in registry.held(PLACE)[image.digest][2]) is (what == "tag")
@@ -311,7 +345,7 @@ def test_an_image_that_somebody_deletes_while_it_is_copied_is_moved(registry):
             registry.client.batch_delete_image(repositoryName=HOME.name, imageIds=[{"imageDigest": image.digest}])
 
     registry.watched.before = delete
-    registry.mover.move(image, PLACE, [])
+    registry.mover.move(image, PLACE, [], ANY)
     assert "batch_delete_image" not in registry.watched.calls
     assert registry.is_whole(image.digest, PLACE)
 
@@ -320,7 +354,7 @@ def test_only_digests_are_deleted_and_only_at_the_source(registry):
     them = shared_index(registry)
     deleted = []
     registry.watched.before = lambda name, request: deleted.append(request) if name == "batch_delete_image" else None
-    registry.mover.move(them.index, PLACE, [them.amd])
+    registry.mover.move(them.index, PLACE, [them.amd], ANY)
     registry.mover.bring_back(them.index, PLACE, ["1.0", "latest"], its_own)
     assert {request["repositoryName"] for request in deleted} == {HOME.name}
     assert {tuple(request["imageIds"][0]) for request in deleted} == {("imageDigest",)}
@@ -331,7 +365,7 @@ def test_two_workers_that_move_the_same_image_at_once_both_end_right(registry):
     """The second comes in before a call of the first, does all of its work, and leaves."""
     them = small_index(registry)
     start = registry.save()
-    registry.mover.move(them.index, PLACE, [them.own])
+    registry.mover.move(them.index, PLACE, [them.own], ANY)
     moved, in_place, calls = registry.held(), registry.held(PLACE), list(registry.watched.calls)
     for nth in (n for n, name in enumerate(calls) if name in CHANGING or n == calls.index(name)):
         registry.restore(start)
@@ -339,21 +373,25 @@ def test_two_workers_that_move_the_same_image_at_once_both_end_right(registry):
 
         def come_in(operation, request, nth=nth, second=second):
             if len(registry.watched.calls) == nth + 1:
-                second.move(them.index, PLACE, [them.own])
+                second.move(them.index, PLACE, [them.own], ANY)
 
         registry.watched.before = come_in
         with suppress(UpstreamError):
-            registry.mover.move(them.index, PLACE, [them.own])
+            registry.mover.move(them.index, PLACE, [them.own], ANY)
         registry.watched.before = lambda *_: None
         registry.nothing_is_lost()
         assert (registry.held(), registry.held(PLACE)) == (moved, in_place), nth
 
 
 def test_no_other_module_can_delete_an_image():
-    """`ecr_acts` takes tags away, by tag alone, and never the last one."""
+    """`ecr_acts` takes tags away, by tag alone, and never the last one; `ecr_keeper` expires what retention takes."""
     sources = {path.name: path.read_text() for path in ADAPTERS.rglob("*.py")}
-    assert {name for name, text in sources.items() if "batch_delete_image" in text} == {"ecr_acts.py", "ecr_images.py"}
-    assert {name for name, text in sources.items() if "EcrImages(" in text} == {"ecr_mover.py"}
+    assert {name for name, text in sources.items() if "batch_delete_image" in text} == {
+        "ecr_acts.py",
+        "ecr_images.py",
+        "ecr_keeper.py",
+    }
+    assert {name for name, text in sources.items() if "EcrImages(" in text} == {"ecr_mover.py", "ecr_keeper.py"}
 
 
 # ---- tags that are given back
@@ -363,7 +401,7 @@ def test_no_other_module_can_delete_an_image():
 def test_a_tag_that_points_elsewhere_by_now_is_left_there(registry, mutability):
     image = registry.push.image([layer("app")], ["1.0", "latest"])
     registry.watch()
-    registry.mover.move(image, PLACE, [])
+    registry.mover.move(image, PLACE, [], ANY)
     newer = registry.push.image([layer("newer")], ["latest"])
     registry.ecr.repositories[HOME.name].image_tag_mutability = mutability
     registry.mover.bring_back(image, PLACE, ["1.0", "latest"], its_own)
@@ -374,7 +412,7 @@ def test_a_tag_that_points_elsewhere_by_now_is_left_there(registry, mutability):
 def test_a_tag_that_is_taken_while_the_image_is_copied_back_is_left_there(registry):
     image = registry.push.image([layer("app")], ["1.0", "latest"])
     registry.watch()
-    registry.mover.move(image, PLACE, [])
+    registry.mover.move(image, PLACE, [], ANY)
     newer = []
 
     def push(operation, request):
@@ -390,7 +428,7 @@ def test_a_tag_that_is_taken_while_the_image_is_copied_back_is_left_there(regist
 def test_an_image_all_of_whose_tags_are_taken_comes_back_without(registry):
     image = registry.push.image([layer("app")], ["latest"])
     registry.watch()
-    registry.mover.move(image, PLACE, [])
+    registry.mover.move(image, PLACE, [], ANY)
     registry.push.image([layer("newer")], ["latest"])
     registry.mover.bring_back(image, PLACE, ["latest"], its_own)
     assert registry.held()[image.digest][2] == ()
@@ -399,12 +437,12 @@ def test_an_image_all_of_whose_tags_are_taken_comes_back_without(registry):
 def test_a_child_gets_none_of_the_tags_it_was_moved_with_before_it_went_along(registry):
     """It had one once, was moved by itself and came back; then the tag named another image, which lost it as well."""
     child = registry.push.image([layer("app")], ["stable"])
-    registry.mover.move(child, PLACE, [])
+    registry.mover.move(child, PLACE, [], ANY)
     registry.mover.bring_back(child, PLACE, ["stable"], its_own)
     other = registry.push.image([layer("newer")], ["stable", "2.0"])
     index = registry.push.index({"linux/amd64": child}, ["1.0"])
     registry.watch()
-    registry.mover.move(index, PLACE, [child])
+    registry.mover.move(index, PLACE, [child], ANY)
     registry.client.batch_delete_image(repositoryName=HOME.name, imageIds=[{"imageTag": "stable"}])
     registry.mover.bring_back(index, PLACE, ["1.0"], its_own)
     assert {digest: held[2] for digest, held in registry.held().items()} == {
@@ -418,7 +456,7 @@ def test_what_refers_to_an_image_gets_its_tags_but_for_those_that_are_no_longer_
     image = registry.push.image([layer("app")], ["1.0"])
     sbom = registry.push.referrer(image, SBOM, b"parts", ["sbom", "sbom-1.0"])
     registry.watch()
-    registry.mover.move(image, PLACE, [])
+    registry.mover.move(image, PLACE, [], ANY)
     registry.mover.bring_back(image, PLACE, ["1.0"], lambda referrer, tag: (referrer, tag) != (sbom, "sbom"))
     assert registry.held()[sbom.digest][2] == ("sbom-1.0",)
 
@@ -437,7 +475,7 @@ def test_a_layer_that_is_read_otherwise_than_its_digest_says_deletes_nothing(reg
     whole = LocalEcr.blob
     monkeypatch.setattr(LocalEcr, "blob", lambda self, name, digest: broken(whole(self, name, digest)))
     with pytest.raises(UpstreamError, match=r"the layer sha256:\w+ of .* is read as sha256:"):
-        registry.mover.move(image, PLACE, [])
+        registry.mover.move(image, PLACE, [], ANY)
     assert nothing_was_deleted(registry, before)
     assert "complete_layer_upload" not in registry.watched.calls
 
@@ -447,7 +485,7 @@ def test_an_image_whose_manifest_does_not_have_its_digest_is_not_moved(registry)
     samples.hold(image, "1.0.0")
     before = registry.held()
     with pytest.raises(UpstreamError, match="does not have this digest"):
-        registry.mover.move(image, PLACE, [])
+        registry.mover.move(image, PLACE, [], ANY)
     assert nothing_was_deleted(registry, before)
 
 
@@ -461,32 +499,32 @@ def test_what_is_archived_is_not_moved(registry, which):
     )
     before = registry.held()
     with pytest.raises(UpstreamError, match=f"{archived.digest} is archived"):
-        registry.mover.move(image, PLACE, [])
+        registry.mover.move(image, PLACE, [], ANY)
     assert nothing_was_deleted(registry, before)
 
 
 def test_an_archived_image_whose_copy_is_complete_is_not_taken_for_moved(registry):
     image = registry.push.image([layer("app")], ["1.0"])
-    registry.mover.move(image, PLACE, [])
+    registry.mover.move(image, PLACE, [], ANY)
     registry.mover.bring_back(image, PLACE, ["1.0"], its_own)
     registry.client.update_image_storage_class(
         repositoryName=HOME.name, imageId={"imageDigest": image.digest}, targetStorageClass="ARCHIVE"
     )
     with pytest.raises(UpstreamError, match="archived"):
-        registry.mover.move(image, PLACE, [])
+        registry.mover.move(image, PLACE, [], ANY)
 
 
 def test_a_child_alone_is_not_deleted_from_under_its_index(registry):
     them = shared_index(registry)
     before = registry.held()
     with pytest.raises(UpstreamError, match="an index of its repository still needs it"):
-        registry.mover.move(them.amd, PLACE, [])
+        registry.mover.move(them.amd, PLACE, [], ANY)
     assert registry.held() == before
 
 
 def test_an_image_that_is_nowhere_is_absent(registry):
     with pytest.raises(AbsentError) as error:
-        registry.mover.move(samples.ref(), PLACE, [])
+        registry.mover.move(samples.ref(), PLACE, [], ANY)
     assert error.value.what == "image"
     assert PLACE.name not in registry.ecr.repositories
     with pytest.raises(AbsentError):
@@ -495,12 +533,12 @@ def test_an_image_that_is_nowhere_is_absent(registry):
 
 def test_a_source_that_is_gone_with_a_copy_that_is_not_whole_is_an_error(registry):
     them = shared_index(registry)
-    registry.mover.move(them.index, PLACE, [them.amd])
+    registry.mover.move(them.index, PLACE, [them.amd], ANY)
     registry.known.clear()
     place = registry.ecr.repositories[PLACE.name]
     place.images = [image for image in place.images if image.image_digest != them.amd.digest]
     for act in (
-        lambda: registry.mover.move(them.index, PLACE, [them.amd]),
+        lambda: registry.mover.move(them.index, PLACE, [them.amd], ANY),
         lambda: registry.mover.bring_back(them.index, PLACE, [], its_own),
     ):
         with pytest.raises(UpstreamError, match=them.amd.digest):
@@ -517,7 +555,7 @@ def test_a_copy_that_lacks_a_layer_keeps_the_source(registry):
 
     registry.watched.before = lose
     with pytest.raises(UpstreamError, match=r"lacks the layer sha256:\w+, the layer sha256:\w+; nothing is deleted"):
-        registry.mover.move(image, PLACE, [])
+        registry.mover.move(image, PLACE, [], ANY)
     assert nothing_was_deleted(registry, before)
 
 
@@ -532,25 +570,25 @@ def test_a_layer_of_another_size_keeps_the_source(registry):
 
     registry.watched.before = shrink
     with pytest.raises(UpstreamError, match=r"lacks the layer sha256:\w+ of \d+ bytes \(there it has 1\); nothing"):
-        registry.mover.move(image, PLACE, [])
+        registry.mover.move(image, PLACE, [], ANY)
     assert nothing_was_deleted(registry, before)
 
 
 def test_a_tag_of_the_place_that_somebody_else_has_taken_keeps_the_source(registry):
     first, image = registry.push.image([layer("first")]), registry.push.image([layer("app")], ["1.0"])
-    registry.mover.move(first, PLACE, [])
+    registry.mover.move(first, PLACE, [], ANY)
     stranger = registry.ecr.find(registry.ecr.repositories[PLACE.name], first.digest)
     registry.ecr.tag_image(stranger, kept_tag(image.digest, "1.0"))
     before = registry.held()
     registry.watched.calls.clear()
     with pytest.raises(UpstreamError, match="ImageTagAlreadyExistsException"):
-        registry.mover.move(image, PLACE, [])
+        registry.mover.move(image, PLACE, [], ANY)
     assert nothing_was_deleted(registry, before)
 
 
 def test_an_image_comes_not_back_to_a_repository_that_is_gone(registry):
     image = registry.push.image([layer("app")], ["1.0"])
-    registry.mover.move(image, PLACE, [])
+    registry.mover.move(image, PLACE, [], ANY)
     del registry.ecr.repositories[HOME.name]
     with pytest.raises(AbsentError) as error:
         registry.mover.bring_back(image, PLACE, ["1.0"], its_own)
@@ -570,7 +608,7 @@ def test_an_image_is_moved_only_into_a_quarantine_of_its_own_registry_and_region
     image = registry.push.image([layer("app")], ["1.0"])
     before = registry.held()
     for act in (
-        lambda: registry.mover.move(image, place, []),
+        lambda: registry.mover.move(image, place, [], ANY),
         lambda: registry.mover.bring_back(image, place, [], its_own),
     ):
         with pytest.raises(UpstreamError, match="cannot be moved to"):
@@ -581,9 +619,9 @@ def test_an_image_is_moved_only_into_a_quarantine_of_its_own_registry_and_region
 
 def test_what_lies_in_a_quarantine_is_not_moved_again(registry):
     image = registry.push.image([layer("app")], ["1.0"])
-    registry.mover.move(image, PLACE, [])
+    registry.mover.move(image, PLACE, [], ANY)
     with pytest.raises(UpstreamError, match="cannot be moved to"):
-        registry.mover.move(PLACE.image(image.digest), place_of(PLACE), [])
+        registry.mover.move(PLACE.image(image.digest), place_of(PLACE), [], ANY)
 
 
 # ---- the lock
@@ -594,7 +632,7 @@ def test_without_roles_of_our_own_nothing_is_copied(registry):
     before = registry.held()
     mover = EcrMover(lambda _: registry.watched, (), 40)
     with pytest.raises(UpstreamError) as error:
-        mover.move(image, PLACE, [])
+        mover.move(image, PLACE, [], ANY)
     assert str(error.value) == NO_ROLES
     assert nothing_was_deleted(registry, before)
 
@@ -605,18 +643,18 @@ def test_a_place_that_cannot_be_locked_gets_nothing(registry, operation):
     before = registry.held()
     registry.watched.faults.append(Fault(operation, 0, Failing.DENIED))
     with pytest.raises(DeniedError):
-        registry.mover.move(image, PLACE, [])
+        registry.mover.move(image, PLACE, [], ANY)
     assert nothing_was_deleted(registry, before)
     assert registry.held(PLACE) == {}
 
 
 def test_a_lock_that_somebody_takes_away_is_put_back_beside_what_else_is_there(registry):
     one, two = registry.push.image([layer("one")]), registry.push.image([layer("two")])
-    registry.mover.move(one, PLACE, [])
+    registry.mover.move(one, PLACE, [], ANY)
     statement = {"Sid": "Theirs", "Effect": "Deny", "Principal": "*", "Action": ["ecr:DeleteRepository"]}
     theirs = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     registry.client.set_repository_policy(repositoryName=PLACE.name, policyText=theirs)
-    registry.mover.move(two, PLACE, [])
+    registry.mover.move(two, PLACE, [], ANY)
     policy = registry.ecr.repositories[PLACE.name].policy
     assert has_statement(policy)
     assert json.loads(policy)["Statement"][0] == statement
@@ -632,13 +670,13 @@ def test_a_lock_that_is_gone_again_when_it_is_read_back_stops_the_move(registry)
 
     registry.watched.before = unlock
     with pytest.raises(UpstreamError, match="somebody else has changed its policy"):
-        registry.mover.move(image, PLACE, [])
+        registry.mover.move(image, PLACE, [], ANY)
     assert nothing_was_deleted(registry, before)
 
 
 def test_a_place_whose_lifecycle_policy_would_expire_the_only_copy_stops_the_move(registry):
     first, image = registry.push.image([layer("first")]), registry.push.image([layer("app")], ["1.0"])
-    registry.mover.move(first, PLACE, [])
+    registry.mover.move(first, PLACE, [], ANY)
     rule = {
         "rulePriority": 1,
         "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 1},
@@ -648,7 +686,7 @@ def test_a_place_whose_lifecycle_policy_would_expire_the_only_copy_stops_the_mov
     before = registry.held()
     registry.watched.calls.clear()
     with pytest.raises(UpstreamError, match=f"{PLACE.name} has a lifecycle policy"):
-        registry.mover.move(image, PLACE, [])
+        registry.mover.move(image, PLACE, [], ANY)
     assert nothing_was_deleted(registry, before)
     registry.mover.bring_back(first, PLACE, [], its_own)
     assert first.digest in registry.held()
@@ -657,7 +695,7 @@ def test_a_place_whose_lifecycle_policy_would_expire_the_only_copy_stops_the_mov
 def test_a_place_is_encrypted_as_its_source_is(registry):
     key = "arn:aws:kms:eu-west-1:111122223333:key/00000000-0000-4000-8000-000000000001"
     registry.ecr.repositories[HOME.name].encryption_configuration = {"encryptionType": "KMS", "kmsKey": key}
-    registry.mover.move(registry.push.image([layer("app")]), PLACE, [])
+    registry.mover.move(registry.push.image([layer("app")]), PLACE, [], ANY)
     place = registry.ecr.repositories[PLACE.name]
     assert place.encryption_configuration == {"encryptionType": "KMS", "kmsKey": key}
 
@@ -681,10 +719,10 @@ def test_more_than_one_call_can_copy_is_copied_by_the_next(registry):
     mover = registry.moving(deadline_seconds=30)
     for copied in ("82 of 202", "162 of 202"):
         with pytest.raises(TransientError, match=f"{copied} bytes copied so far; goes on") as error:
-            mover.move(image, PLACE, [])
+            mover.move(image, PLACE, [], ANY)
         assert error.value.retry_after_seconds == 5
         assert registry.held()
-    mover.move(image, PLACE, [])
+    mover.move(image, PLACE, [], ANY)
     assert registry.held() == {}
     assert registry.is_whole(image.digest, PLACE)
 
@@ -695,9 +733,9 @@ def test_a_layer_that_no_call_can_copy_says_so_and_deletes_nothing(registry):
     slow(registry, 4)
     mover = registry.moving(deadline_seconds=20)
     with pytest.raises(TransientError):
-        mover.move(image, PLACE, [])
+        mover.move(image, PLACE, [], ANY)
     with pytest.raises(UpstreamError, match=r"of 100 bytes cannot be copied within the 20 s of one call") as error:
-        mover.move(image, PLACE, [])
+        mover.move(image, PLACE, [], ANY)
     assert not isinstance(error.value, TransientError)
     assert nothing_was_deleted(registry, before)
 
@@ -706,7 +744,7 @@ def test_a_layer_that_was_begun_late_because_aws_was_slow_is_not_called_too_larg
     image = registry.push.image([layer("app", 40)], ["1.0"])
     registry.watched.before = lambda operation, request: setattr(registry, "seconds", registry.seconds + 2)
     with pytest.raises(TransientError):
-        registry.moving(deadline_seconds=14).move(image, PLACE, [])
+        registry.moving(deadline_seconds=14).move(image, PLACE, [], ANY)
 
 
 def test_more_tags_than_one_call_can_put_are_put_by_the_next(registry):
@@ -719,8 +757,8 @@ def test_more_tags_than_one_call_can_put_are_put_by_the_next(registry):
     registry.watched.before = pass_time
     mover = registry.moving(deadline_seconds=20)
     with pytest.raises(TransientError, match="goes on"):
-        mover.move(image, PLACE, [])
-    mover.move(image, PLACE, [])
+        mover.move(image, PLACE, [], ANY)
+    mover.move(image, PLACE, [], ANY)
     assert registry.held() == {}
     with pytest.raises(TransientError, match="not all of its tags are given back yet; goes on"):
         mover.bring_back(image, PLACE, [f"1.{n}" for n in range(30)], its_own)
@@ -776,12 +814,12 @@ def go_on(registry, act) -> None:
 def test_a_failure_at_any_call_loses_nothing_and_the_next_call_ends_right(registry, record_property, act, how):
     them = small_index(registry)
     at_home, begun = registry.held(), registry.save()
-    registry.mover.move(them.index, PLACE, [them.own])
+    registry.mover.move(them.index, PLACE, [them.own], ANY)
     moved, in_place = registry.held(), registry.held(PLACE)
 
     def run() -> None:
         if act == "move":
-            registry.mover.move(them.index, PLACE, [them.own])
+            registry.mover.move(them.index, PLACE, [them.own], ANY)
         else:
             registry.mover.bring_back(them.index, PLACE, ["1.0", "latest"], its_own)
 
@@ -803,13 +841,13 @@ def test_a_failure_at_any_call_loses_nothing_and_the_next_call_ends_right(regist
 def test_a_refused_call_is_an_error_of_its_kind(registry, how):
     image = registry.push.image([layer("app")], ["1.0"])
     start = registry.save()
-    names = operations_of(registry, lambda: registry.mover.move(image, PLACE, []))
+    names = operations_of(registry, lambda: registry.mover.move(image, PLACE, [], ANY))
     assert len(names) == 15
     for name in names:
         registry.restore(start)
         registry.watched.faults.append(Fault(name, 0, how))
         with pytest.raises(TransientError if how is Failing.THROTTLED else DeniedError):
-            registry.mover.move(image, PLACE, [])
+            registry.mover.move(image, PLACE, [], ANY)
         assert registry.held(), name
 
 
@@ -840,7 +878,7 @@ def test_whatever_happens_every_manifest_is_whole_somewhere(registry, steps):
         registry.watched.faults[:] = [fault] if fault else []
         try:
             if step == "move":
-                registry.mover.move(them.index, PLACE, [them.own])
+                registry.mover.move(them.index, PLACE, [them.own], ANY)
             elif step == "bring back":
                 registry.mover.bring_back(them.index, PLACE, ["1.0", "latest"], its_own)
             else:
@@ -850,7 +888,7 @@ def test_whatever_happens_every_manifest_is_whole_somewhere(registry, steps):
         except registry.client.exceptions.ImageAlreadyExistsException:
             assert step == "push again"
     registry.watched.faults.clear()
-    go_on(registry, lambda: registry.mover.move(them.index, PLACE, [them.own]))
+    go_on(registry, lambda: registry.mover.move(them.index, PLACE, [them.own], ANY))
     assert not registry.held().keys() & digests({them.index, them.own})
     go_on(registry, lambda: registry.mover.bring_back(them.index, PLACE, ["1.0", "latest"], its_own))
     assert registry.held() == before

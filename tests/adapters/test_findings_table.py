@@ -120,6 +120,7 @@ def full_header() -> Header:
         order=Order(EffectKind.RELEASE, "person:ada", "why", next(at), Standing(Decision.QUARANTINE, 2, 1), "a1"),
         pulled_at=next(at),
         aside=(Effect(EffectKind.BLOCK, 2, NOW),),
+        twins=(f"public/team/us-east-1/api@{digest(9)}",),
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.domain.alert import hears
 from chalicelib.domain.console import console_url
 from chalicelib.domain.finding import Finding, FindingStatus, Package, Severity
 from chalicelib.domain.image import ImageRef, InUse, InUseState, Kind, Source
@@ -273,8 +274,15 @@ def test_a_summary_counts_before_and_after_and_names_ten():
     assert alert.notes[:2] == ("BLOCK: 12 (before: 0)", "ALLOW: 8 (before: 20)")
     assert len(alert.notes) == 2 + 10 + 1
     assert alert.notes[-1] == "and 2 more that are blocked or quarantined"
-    assert alert.decision is BLOCK
+    assert (alert.decision, alert.former) == (BLOCK, ALLOW)
     assert alert.repository is None
+
+
+def test_who_was_to_hear_of_what_was_blocked_hears_that_nothing_is_any_more():
+    alert = compose_summary("policy 5", {ALLOW: 1, BLOCK: 12}, {ALLOW: 13}, [], NOW)
+    for word, heard in (("warn", True), ("block", True), ("quarantine", False)):
+        route = Route(channel="sns", word=word)
+        assert hears(route, alert.event, alert.repository, alert.decision, alert.former) is heard
 
 
 def test_a_summary_does_not_call_unknown_findings_none():

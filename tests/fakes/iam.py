@@ -17,6 +17,10 @@ from chalicelib.local.aws import ACCOUNT
 from chalicelib.local.stack import REGION
 
 TEMPLATE = json.loads((Path(__file__).parents[2] / ".chalice/resources.json").read_text())
+REPLICA_ACCOUNT = "210987654321"
+REPLICA_ROLES = {REPLICA_ACCOUNT: f"arn:aws:iam::{REPLICA_ACCOUNT}:role/lazaretto-replica"}
+"""By account: where copies lie in another one."""
+REPLICA_REGION = "eu-central-1"
 ANY = "*"
 """The resource of a call that knows none."""
 PERMISSION = {"ListImageReferrers": "BatchGetImage", "SendMessageBatch": "SendMessage"}
@@ -84,13 +88,16 @@ def needed(
         case "ecr":
             yield from needed_of_ecr(operation, params, region)
         case "ecr-public":
-            yield operation, f"arn:aws:ecr-public::{ACCOUNT}:repository/{params['repositoryName']}", ()
+            name = params.get("repositoryName", "")
+            of = f"registry/{ACCOUNT}" if operation == "DescribeRegistries" else f"repository/{name}"
+            yield operation, f"arn:aws:ecr-public::{ACCOUNT}:{of}", ()
         case "secretsmanager":
             yield operation, params["SecretId"], ()
         case "ssm":
             yield operation, params["Name"], ()
         case "sts":
-            assert operation == "GetCallerIdentity", "the one call that needs no permission"
+            if operation != "GetCallerIdentity":  # the one call that needs no permission
+                yield operation, params["RoleArn"], ()
         case "inspector2" | "eks" | "ec2":
             yield operation, ANY, ()
         case "ecs":
@@ -104,10 +111,13 @@ def needed(
 
 def needed_of_ecr(operation: str, params: dict[str, Any], region: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """ListImageReferrers is no permission: it needs the one for BatchGetImage."""
-    if operation in ("DescribeRegistry", "GetRegistryPolicy"):
+    if operation in ("DescribeRegistry", "GetRegistryPolicy", "GetRegistryScanningConfiguration"):
         yield operation, ANY, ()
         return
-    names = params["repositoryNames"] if operation == "DescribeRepositories" else [params["repositoryName"]]
+    if operation == "DescribeRepositories" and "repositoryNames" not in params:
+        names = ["*"]  # whoever lists them all must be let in to all
+    else:
+        names = params["repositoryNames"] if "repositoryNames" in params else [params["repositoryName"]]
     owner = params.get("registryId", ACCOUNT)
     for name in names:
         yield PERMISSION.get(operation, operation), f"arn:aws:ecr:{region}:{owner}:repository/{name}", ()
@@ -199,6 +209,8 @@ def is_about(statement: dict[str, Any], call: Call) -> bool:
 
 
 def fits(kind: str, test: dict[str, list[str]], call: Call) -> bool:
+    if (kind, *test) == ("StringEquals", "aws:RequestedRegion"):
+        return call.resource.split(":")[3] in test["aws:RequestedRegion"]
     assert (kind, *test) == ("ForAllValues:StringLike", "dynamodb:LeadingKeys"), "a condition not understood here"
     keys = test["dynamodb:LeadingKeys"]
     return bool(call.keys) and all(any(fnmatchcase(key, pattern) for pattern in keys) for key in call.keys)
@@ -209,6 +221,10 @@ def render(value: Any, names: dict[str, str]) -> Any:
     match value:
         case {"Ref": "AWS::NoValue"}:
             return None
+        case {"Ref": "ReplicaRoleArns"}:
+            return list(REPLICA_ROLES.values())
+        case {"Fn::If": ["HasReplicaRoles", then, _]}:
+            return render(then, names)
         case {"Ref": str(name)}:
             return names[name] if name in names else arn_of(name)
         case {"Fn::GetAtt": [str(name), "Arn"]}:
@@ -220,12 +236,15 @@ def render(value: Any, names: dict[str, str]) -> Any:
                 "AWS::Region": REGION,
                 "AWS::AccountId": ACCOUNT,
                 "Table.Arn": arn_of("Table"),
+                "ReplicaRegions": names.get("ReplicaRegions", REPLICA_REGION),
             }
             for name, said in fixed.items():
                 text = text.replace(f"${{{name}}}", said)
             return text
         case {"Fn::If": ["HasSlack", then, otherwise]}:
             return render(then if names["SlackSecretArn"] else otherwise, names)
+        case {"Fn::Split": [str(by), {"Fn::Sub": str(text)}]}:
+            return render({"Fn::Sub": text}, names).split(by)
         case {"Fn::Select": [int(n), {"Fn::Split": [str(by), source]}]}:
             return render(source, names).split(by)[n]
         case dict():

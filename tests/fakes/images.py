@@ -8,6 +8,9 @@ from typing import Any
 from chalicelib.domain.finding import Ecosystem, Finding, FixAvailable, Package, Severity
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import ImageRef, Repository, Scan, ScanState, Source
+from chalicelib.domain.replica import Replica, Status
+from chalicelib.domain.replication import Destination
+from chalicelib.domain.replication_state import counted
 from chalicelib.domain.verdict import Decision, Reason, Verdict
 from chalicelib.services.ports import ActionRecord
 from tests.fakes.queries import NOW, FakeHouse
@@ -69,6 +72,11 @@ def fill(house: FakeHouse) -> None:
         house.queries.add(image(number, list(Decision)[number]), findings)
     public = ref(9, registry="public/acme", region="us-east-1")
     house.queries.add(image(9, Decision.ALLOW, public), [finding(1, Severity.LOW, kev=True, score=None, epss=None)])
+    abroad = Destination("444455556666", "us-east-1")
+    missing = Replica(ref=ref(1), destination=abroad, status=Status.MISSING, since=NOW, at=NOW)
+    house.replicas.add(missing)
+    said = {abroad.path: {**counted([missing]), "alarms": 1, "settings": ["no lifecycle policy there"]}}
+    house.queries.homes[home()] = {"replication": said, "replication_at": NOW}
     house.queries.record_action(
         ActionRecord(ref(3), "ALERT#1", NOW, "ALERT", "system", "worse", NOW - timedelta(hours=1))
     )

@@ -25,7 +25,10 @@ from chalicelib.domain.policy import Policy
 from chalicelib.domain.verdict import Decision
 from chalicelib.services.ports import ActionRecord, Denied, PolicyVersion, Stored, TagMove
 from tests.fakes.audit import FakeAudit
+from tests.fakes.keeper import HeaderKeeper
+from tests.fakes.lifecycles import FakeLifecycles
 from tests.fakes.registry import FakeRegistry
+from tests.fakes.replicas import FakeReplicas
 from tests.fakes.runtime import FakeRuntime
 from tests.fakes.table import FakeTable
 from tests.fakes.waivers import FakeWaivers
@@ -293,6 +296,9 @@ class FakeHouse:
         self.waivers = FakeWaivers()
         self.outbox = FakeOutbox()
         self.what_ifs = FakeWhatIfs(self.clock.now)
+        self.keeper: Any = HeaderKeeper(self.queries, self.clock.now)
+        self.replicas = FakeReplicas(NOW)
+        self.lifecycles = FakeLifecycles()
 
 
 def _page(rows: Sequence[Any], after: str | None, limit: int) -> Page:

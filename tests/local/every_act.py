@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import urllib.parse
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 import boto3
 import msgspec
 
 from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Repository
+from chalicelib.domain.image import ImageRef, Repository, ScanState
 from chalicelib.domain.message import Heads
 from chalicelib.domain.quarantine_place import place_of
+from chalicelib.domain.replication import Destination
+from chalicelib.domain.retention_message import TakeImages
+from chalicelib.domain.sweep import Sweep
+from chalicelib.domain.sweep_message import PlanSweep, SweepRepository
 from chalicelib.local import aws_events, demo_registry
 from chalicelib.local.aws import ACCOUNT
 from chalicelib.local.ecr import ecr_of
-from chalicelib.local.push_image import Pusher
+from chalicelib.local.ecr_replication import LocalReplication
+from chalicelib.local.push_image import INDEX, MANIFEST, Pusher
 from chalicelib.local.stack import REGION
+from chalicelib.services import plan_retention
 from chalicelib.services.apply_policy import apply_policy
+from tests.fakes.iam import REPLICA_ACCOUNT, REPLICA_REGION, REPLICA_ROLES
 from tests.local.every_function import Played
 from tests.local.every_place import fill_every_place
 
-OTHER_REGION = "eu-central-1"
+OTHER_REGION = REPLICA_REGION
 DENIED = "team/denied"
 POLICY = """
 version: 1
 mode: enforce
 quarantine: {{method: {method}, allow_delete: true, when_running: proceed, max_per_hour: {fuse}}}
+replication: {{within_minutes: 1}}
 rules:
   - {{id: shut, match: {{repository: [{shut}]}}, decision: block, enforce: repository-policy}}
 notify:
@@ -50,6 +60,7 @@ class Acts:
 
     def fill_what_runs(self) -> None:
         """One of everything that may run images, here and where the registry is copied to."""
+        self.apply()
         destination = {"region": OTHER_REGION, "registryId": ACCOUNT}
         rules: Any = [{"destinations": [destination]}]
         self.played.ecr.put_replication_configuration(replicationConfiguration={"rules": rules})
@@ -130,10 +141,39 @@ class Acts:
         self.played.settle()
         assert all(self.header(ref).hold for ref in refs)
 
+    def replicate(self) -> None:
+        """To another Region and another account: what is quarantined here is taken away there as well."""
+        places = [Destination(ACCOUNT, OTHER_REGION), Destination(REPLICA_ACCOUNT, OTHER_REGION)]
+        house = self.played.house
+        house.settings = msgspec.structs.replace(house.settings, replica_roles=REPLICA_ROLES)
+        self.apply()
+        self.let_replicate_to(places[1])
+        said: Any = [{"region": place.region, "registryId": place.registry} for place in places]
+        self.played.ecr.put_replication_configuration(replicationConfiguration={"rules": [{"destinations": said}]})
+        self.push_what_is_not_copied(places[0])
+        ref = self.push("team/copied", "1.0.0")
+        self.order("quarantine", ref)
+        house.outbox.send("sweeps", SweepRepository(Sweep.REPLICATION, ref.home, self.played.clock.now()))
+        self.played.settle()
+        for place in places:
+            assert self.header(place.repository(ref.home).image(ref.digest)).hold is not None
+
+    def push_what_is_not_copied(self, place: Destination) -> None:
+        LocalReplication.failing[place] = "MadeUp"
+        self.push("team/uncopied", "1.0.0")
+        LocalReplication.failing.clear()
+
+    def let_replicate_to(self, place: Destination) -> None:
+        who = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+        actions = ["ecr:ReplicateImage", "ecr:CreateRepository"]
+        statement = {"Effect": "Allow", "Principal": who, "Action": actions, "Resource": "*"}
+        ecr = ecr_of(Repository(place.registry, place.region, ""))
+        ecr.registry_policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
     # ---- what people ask for
 
     def order(self, what: str, ref: ImageRef) -> None:
-        named = {"repository": ref.repository, "digest": ref.digest, "reason": "it is to be so"}
+        named = {"repository": ref.repository, "region": ref.region, "digest": ref.digest, "reason": "it is to be so"}
         self.played.ask("POST", f"/v1/{what}", named)
         self.played.settle()
 
@@ -143,7 +183,7 @@ class Acts:
         self.order("quarantine", ref)
         assert self.header(ref).hold is not None
         for query, kind in (
-            (f"repository={ref.repository}&digest={ref.digest}", "QUARANTINE"),
+            (f"region={ref.region}&repository={ref.repository}&digest={ref.digest}", "QUARANTINE"),
             (f"subject=waiver/{self.waive(days=20)}", "WAIVE"),
             ("subject=policy", "POLICY"),
         ):
@@ -232,6 +272,60 @@ class Acts:
             "desiredStatus": "STOPPED",
             "stopCode": "TaskFailedToStart",
         }
+
+    def retain(self) -> None:
+        """A plan for one repository and a sweep of it, image by image; an index that nobody has heard of has to be
+        read."""
+        said = "[{repository: team/old, keep: {newest: 0}, max_share: 1}]"
+        text = f"{POLICY.format(method='archive', fuse=20, shut='nothing')}retention: {said}\n"
+        apply_policy(text, "oncall", self.played.house)
+        home = Repository(ACCOUNT, REGION, "team/old")
+        self.played.ecr.create_repository(repositoryName=home.name)
+        pusher = Pusher(self.played.ecr, home)
+        children = [
+            pusher.image([b"base", layer], [tag]) for layer, tag in ((b"a", "1.0.0"), (b"b", "1.1.0"), (b"c", "2.0"))
+        ]
+        self.played.settle()
+        rows = [{"mediaType": MANIFEST, "digest": child.digest, "size": 1} for child in children[:1]]
+        index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": rows})
+        ecr_of(home).hold_image(home.name, f"sha256:{hashlib.sha256(index.encode()).hexdigest()}", index, INDEX)
+        named = urllib.parse.urlencode({"repository": home.name, "region": REGION})
+        self.played.ask("GET", f"/v1/retention/plan?{named}")
+        now = self.played.clock.now()
+        with patch.object(plan_retention, "MOST_LOOKED_UP", 1):
+            for queue, message in (
+                ("sweeps", SweepRepository(Sweep.RETENTION, home, now)),
+                ("actions", TakeImages(home, now)),
+            ):
+                self.played.house.outbox.send(queue, message)
+                self.played.settle()
+
+    def prove(self) -> None:
+        """An image that nobody has scanned is sent to ECR's own scanner; public images are listed and matched; the
+        settings of a repository are gathered."""
+        ref = self.push("team/unscanned", "1.0.0")
+        self.played.clock.move(timedelta(hours=2))
+        for message in (
+            SweepRepository(Sweep.RECONCILE, ref.home, self.played.clock.now()),
+            SweepRepository(Sweep.POSTURE, ref.home, self.played.clock.now()),
+            PlanSweep(Sweep.PUBLIC, REGION, self.played.clock.now()),
+        ):
+            self.played.house.outbox.send("sweeps", message)
+            self.played.settle()
+        assert self.header(ref).scan.state is ScanState.COMPLETE
+
+    def reconcile(self) -> None:
+        """Two sweeps of the whole registry: by the second it is known since when findings may have changed. What a
+        tag or an image lost without a word is asked for."""
+        lost = self.push("team/lost", "1.0.0")
+        with self.played.stack.aws.lock:
+            ecr_of(lost.home).repositories[lost.repository].images.clear()
+        for _ in range(2):
+            self.played.clock.move(timedelta(hours=6))
+            message = PlanSweep(Sweep.RECONCILE, REGION, self.played.clock.now())
+            self.played.house.outbox.send("sweeps", message)
+            self.played.settle()
+        assert not self.header(lost).exists
 
     def copy_heads(self) -> None:
         self.played.house.outbox.send("sweeps", Heads(f"{self.played.clock.now():%Y-%m-%d}"))

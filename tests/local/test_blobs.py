@@ -179,7 +179,7 @@ def test_the_house_moves_an_image_of_real_size_and_brings_it_back(ecr, push):
     push.referrer(image, SIGNATURE, b"signed")
     place = place_of(HOME)
     before = sorted(i["imageDigest"] for i in ecr.list_images(repositoryName=HOME.name)["imageIds"])
-    house.mover.move(image, place, [])
+    house.mover.move(image, place, [], ["1.0", "latest"])
     assert ecr.list_images(repositoryName=HOME.name)["imageIds"] == []
     assert refusal(lambda: url_of(ecr, content)) == "LayersNotFoundException"
     house.mover.bring_back(image, place, ["1.0", "latest"], lambda *_: True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import msgspec
 
 from chalicelib.domain.event import ImageAction
 from chalicelib.domain.image import Child, ImageRef, Kind, Manifest, Repository, Scan, ScanState, StorageStatus
-from chalicelib.errors import AbsentError, UpstreamError
+from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from tests.services.aws_model import Image
 from tests.services.lockstep import turn
 
@@ -59,13 +59,15 @@ class Mover:
         self.acts, self.world = acts, acts.world
         self.kept: set[tuple[ImageRef, Repository]] = set()
 
-    def move(self, ref: ImageRef, place: Repository, members: Sequence[ImageRef]) -> None:
+    def move(self, ref: ImageRef, place: Repository, members: Sequence[ImageRef], tags: Container[str]) -> None:
         turn("move: copy")
         for part in self._parts(ref, place):
             moment = self.world.image(part).current
             if moment.exists and moment.storage is not ACTIVE:
                 raise UpstreamError(f"move {ref}: {part.digest} is archived")
             self.kept.add((part, place))
+        if new := [tag for tag in self.world.image(ref).current.tags if tag not in tags]:
+            raise TransientError(f"move {ref}: it got the tag {new[0]} meanwhile; nothing is deleted", 5)
         children = [child for child in self._children(ref) if child in members]
         for part in (ref, *(child for child in children if not self.world.image(child).current.tags)):
             turn("move: delete")

@@ -14,6 +14,7 @@ from chalicelib.domain.header import Header, Rules
 from chalicelib.domain.image import ImageRef, Kind, Scan, ScanState, Source
 from chalicelib.domain.message import CatchUp, Decide, Delivery
 from chalicelib.domain.policy import parse_policy
+from chalicelib.errors import DeniedError
 from chalicelib.services import catch_up_policy as catch_up
 from chalicelib.services.catch_up_policy import catch_up_policy
 from chalicelib.services.ports import PolicyVersion
@@ -175,6 +176,29 @@ def test_a_summary_that_could_not_be_sent_is_sent_by_the_next_run():
         catch_up_policy(place, {"slack": SimpleNamespace(name="slack", send=refuse)})
     catch_up_policy(place, {"slack": slack})
     assert len(slack.alerts) == 1
+
+
+def test_a_channel_that_is_out_of_order_for_good_has_no_other_told_again_and_again():
+    place, slack, sns = Place(1), Told(), Told()
+    place.rule(BLOCKS | {"notify": [ROUTE, ROUTE | {"channel": "sns"}]}, 1)
+    catch_up_policy(place, {})
+    place.deliver(place.sent[0][1])
+
+    def refuse(alert):
+        raise DeniedError("AuthorizationError")
+
+    for _ in range(3):
+        with pytest.raises(DeniedError):
+            catch_up_policy(place, {"slack": slack, "sns": SimpleNamespace(name="sns", send=refuse)})
+    for _ in range(2):
+        catch_up_policy(place, {"slack": slack, "sns": sns})
+    assert (len(slack.alerts), len(sns.alerts)) == (1, 1)
+    place.rule(ALLOWS, 2)
+    for _ in range(2):
+        catch_up_policy(place, {"slack": slack, "sns": sns})
+        place.deliver(place.sent[-1][1])
+    catch_up_policy(place, {"slack": slack, "sns": sns})
+    assert len(slack.alerts) == 2, "another policy is told to all anew"
 
 
 def test_an_image_quietly_decided_is_not_announced_again_by_the_next_scan():

@@ -332,6 +332,31 @@ class Died(Exception):
     """A worker on its way."""
 
 
+def test_one_that_was_struck_off_by_a_dead_worker_is_not_taken_for_denied_because_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The Deny of the other would leave with that one, and nobody would come for the first."""
+    story = Denying().replace(None)
+    right = story.stored.change_denied
+
+    def die(*arguments: Any) -> None:
+        right(*arguments)
+        raise Died
+
+    with monkeypatch.context() as patched:
+        patched.setattr(story.stored, "change_denied", die)
+        (died,) = receive_acts([story.delivery(CheckDeny(story.ref))], story, {}).values()  # type: ignore[arg-type]
+        assert isinstance(died, Died)
+    other = story.add_another()
+    assert (story.head.denied, story.stands, story.digests) == (True, True, (other.ref.digest,))
+    assert not receive_acts([story.delivery(CheckDeny(story.ref), receives=2)], story, {})  # type: ignore[arg-type]
+    story.wait_for(minutes=10)
+    assert (story.head.denied, set(story.digests)) == (True, {story.ref.digest, other.ref.digest})
+    release_image(other.ref, "oncall", "needed", story)
+    story.drain()
+    assert (story.head.denied, story.stands, story.digests) == (True, True, (story.ref.digest,))
+
+
 @pytest.mark.parametrize("step", ["change_denied", "put_header", "send"])
 def test_a_worker_that_dies_in_the_middle_is_followed_by_one_that_goes_on(
     step: str, monkeypatch: pytest.MonkeyPatch

@@ -108,7 +108,14 @@ def test_of_many_it_is_left_to_the_summary_that_one_runs_but_not_that_it_failed(
     assert story.reports == []
     story.hold(Holding.FAILED, "the registry cannot be read", read=False)
     assert len(story.reports) == 1
-    assert story.act.quiet
+
+
+def test_of_many_one_that_waits_for_a_workload_is_told_by_itself_when_it_is_done() -> None:
+    story = Waiting(quiet=True)
+    story.hold(Holding.FUSE)
+    assert story.act.quiet, "the fuse lets all of them pass, one after the other"
+    story.hold(Holding.RUNNING)
+    assert (story.reports, story.act.quiet) == ([], False)
 
 
 def test_an_image_that_is_not_there_is_waited_for_and_told_to_nobody() -> None:

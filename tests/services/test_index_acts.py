@@ -42,7 +42,7 @@ class Moving(Fleet):
             if isinstance(e.body, Act) and e.body.ref == INDEX_OF_BOTH and "QUAR" in e.body.effect
         ]
 
-    def move(self, image: ImageRef, place: Repository, members: Sequence[ImageRef]) -> None:
+    def move(self, image: ImageRef, place: Repository, members: Sequence[ImageRef], tags: Any) -> None:
         if self.refused is not None:
             raise self.refused
         self.moved = {*members}

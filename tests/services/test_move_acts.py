@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from datetime import timedelta
 
 import msgspec
 import pytest
 
 from chalicelib.domain.effect import Holding
-from chalicelib.domain.enforcement import wanted
+from chalicelib.domain.enforcement import marker, wanted
 from chalicelib.domain.image import ImageRef, Repository
 from chalicelib.domain.quarantine_place import place_of
 from chalicelib.domain.verdict import Decision
@@ -27,7 +27,8 @@ class Scripted:
     def __init__(self, story: Acting, *steps: Callable[[], None]) -> None:
         self.story, self.steps, self.calls = story, list(steps), list[str]()
 
-    def move(self, ref: ImageRef, place: Repository, members: Sequence[ImageRef]) -> None:
+    def move(self, ref: ImageRef, place: Repository, members: Sequence[ImageRef], tags: Container[str]) -> None:
+        self.known = tags
         self.calls.append("move")
         self._step()
 
@@ -82,6 +83,28 @@ def test_a_move_stopped_between_index_and_children_is_ended(story) -> None:
     story.wait_for(minutes=10)
     assert done == ["children deleted"]
     assert story.records == ["QUARANTINE"]
+
+
+def test_a_tag_that_comes_after_the_reading_is_taken_only_when_it_is_known_and_is_given_back(story) -> None:
+    """The mover refuses an image that has more tags than it is told; whoever takes the act over reads them."""
+
+    def gets_a_tag() -> None:
+        assert "v2" not in story.mover.known
+        story.one.change(tags=("v1", "v2"))
+        raise TransientError("it got the tag v2 meanwhile", 5)
+
+    def takes() -> None:
+        assert {"v1", "v2", marker(story.ref.digest)} == story.mover.known
+        story.mover.takes()
+
+    story.mover.steps = [gets_a_tag, takes]
+    story.worsen()
+    story.wait_for(minutes=10)
+    assert (story.records, story.head.hold.tags) == (["QUARANTINE"], ("v1", "v2"))
+    story.mover.steps = [story.mover.gives]
+    release_image(story.ref, "oncall", "needed", story)
+    story.wait_for(minutes=10)
+    assert story.mover.calls[-1] == "bring back v1, v2"
 
 
 def test_an_image_that_is_back_without_its_tags_is_not_taken_for_released(story) -> None:

@@ -5,11 +5,14 @@ import msgspec
 import pytest
 
 from chalicelib.domain.header import Rules
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.image import ImageRef, Repository
 from chalicelib.domain.message import CatchUp, Decide, Delivery, Due, Heads, Snapshot, Touched, WatchWaivers, WhatIf
 from chalicelib.domain.policy import Policy
 from chalicelib.domain.summary import Summary
+from chalicelib.domain.sweep import Sweep
+from chalicelib.domain.sweep_message import Filled, PlanSweep, SweepRepository
 from chalicelib.errors import TransientError, UpstreamError
+from chalicelib.services import run_sweep
 from chalicelib.services.put_back import MOST_ATTEMPTS
 from chalicelib.services.receive_sweeps import receive_sweeps
 from tests.fakes.table import FakeTable
@@ -40,11 +43,20 @@ class Throttled:
 def throttled():
     house = place()
     house.table = house.queries = house.waivers = house.what_ifs = house.rules = Throttled()
+    house.inventory = house.queries
     house.queries.__dict__["audit"] = Throttled()
     return house
 
 
-PUT_BACK = [Touched((1, 2), after="x"), Heads("2026-03-01"), WhatIf("job", 3), Snapshot()]
+HOME = Repository("111122223333", "eu-west-1", "team/api")
+PUT_BACK = [
+    Touched((1, 2), after="x"),
+    Heads("2026-03-01"),
+    WhatIf("job", 3),
+    Snapshot(),
+    PlanSweep(Sweep.RECONCILE, "eu-west-1", NOW),
+    Filled(),
+]
 LEFT_TO_THE_CLOCK = [Due(1), CatchUp(), WatchWaivers()]
 
 
@@ -64,6 +76,31 @@ def test_each_part_of_a_sweep_is_run_and_the_hour_leaves_a_snapshot():
     at, content = house.table.snapshot
     assert at == NOW
     assert msgspec.json.decode(content, type=Summary).images == 0
+
+
+def test_a_sweep_is_planned_and_what_it_finds_lost_is_told(monkeypatch):
+    planned, lost = [], []
+    monkeypatch.setattr(run_sweep, "plan_sweep", lambda message, house: planned.append(message))
+    monkeypatch.setattr(run_sweep, "reconcile_registry", lambda *_: SimpleNamespace(lost_events=3))
+    plan, one = PlanSweep(Sweep.RETENTION, "eu-west-1", NOW), SweepRepository(Sweep.RECONCILE, HOME, NOW)
+    assert receive_sweeps([Delivery("p", plan), Delivery("r", one)], place(), {}, lost=lost.append) == {}
+    assert (planned, lost) == ([plan], [3])
+
+
+@pytest.mark.parametrize("sweep", [s for s in Sweep if s in run_sweep.RUN_BY_CLOCK])
+def test_what_the_clock_begins_somebody_handles(sweep):
+    failures = receive_sweeps([Delivery("r", SweepRepository(sweep, HOME, NOW))], throttled(), {})
+    assert "nobody handles" not in str(failures)
+
+
+def test_repositories_that_were_throttled_together_do_not_come_back_together():
+    house = throttled()
+    homes = [msgspec.structs.replace(HOME, name=f"team/{n}") for n in range(20)]
+    deliveries = [Delivery(h.name, SweepRepository(Sweep.RECONCILE, h, NOW)) for h in homes]
+    assert receive_sweeps(deliveries, house, {}) == {}
+    delays = [delay for _, _, delay in house.outbox.sent]
+    assert all(7 <= delay <= 14 for delay in delays)
+    assert len({round(delay, 2) for delay in delays}) > 15
 
 
 def test_what_is_no_part_of_a_sweep_fails_alone():

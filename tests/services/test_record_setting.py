@@ -7,6 +7,8 @@ from datetime import timedelta
 import pytest
 
 from chalicelib.domain.event import ApiCall, PulledThrough, ScanningRule, ScanResourceChanged
+from chalicelib.domain.sweep import Sweep
+from chalicelib.domain.sweep_message import SweepRepository
 from chalicelib.domain.verdict import Decision
 from tests.services.house import Story
 from tests.services.world import START
@@ -73,3 +75,12 @@ def test_a_pull_through_that_failed_is_kept_with_its_reason():
     failed = PulledThrough(story.ref.home, "FAILURE", START, "event", failure_code="Denied", failure_reason="no secret")
     story.receive(failed)
     assert facts(story)["pull_through_failure"] == "Denied: no secret"
+
+
+def test_a_scanning_rule_that_changed_has_its_repository_compared_again():
+    story = Story(known=False)
+    home = story.ref.home
+    rules = (ScanningRule(home, "MANUAL", "SCAN_ON_PUSH"),)
+    story.receive(ScanResourceChanged("SCAN_FREQUENCY_CHANGE", rules, START, "event"))
+    (sent,) = story.sent(SweepRepository)
+    assert (sent.sweep, sent.repository, sent.handed, sent.after) == (Sweep.RECONCILE, home, None, None)

@@ -139,6 +139,7 @@ class Place:
         self.table = SimpleNamespace(record_action=self.record)
         self.settle = timedelta(seconds=60)
         self.slack = Slack()
+        self.channels: dict[str, Any] = {"slack": self.slack}
 
     def send(self, queue: str, message: Any, delay: float = 0) -> None:
         self.sent.append((queue, message, delay))
@@ -172,7 +173,7 @@ class Place:
         return self.waivers.put(WaiverChange(former=former, waiver=one, by="person:oncall", at=self.moment))
 
     def spread(self, message: Touched) -> None:
-        spread_waivers(message, self, {"slack": self.slack}, "https://api")  # type: ignore[arg-type]
+        spread_waivers(message, self, self.channels, "https://api")  # type: ignore[arg-type]
 
     def run(self) -> list[ImageRef]:
         """Begins a sweep and handles its messages to the end; returns the images asked to be decided, in order."""
@@ -361,6 +362,24 @@ def test_a_channel_that_fails_makes_nobody_walk_again_and_is_tried_later():
     place.moment += TELL_AGAIN_AFTER
     place.run()
     assert (len(place.slack.alerts), place.queries.pages) == (1, pages)
+    assert place.waivers.changes() == ()
+
+
+def test_a_channel_that_is_out_of_order_for_good_has_no_other_told_every_hour():
+    place = Place({"notify": [{"channel": "slack"}, {"channel": "sns"}]})
+    sns = place.channels["sns"] = Slack()
+    place.image(1)
+    place.put(waiver())
+    sns.broken = True
+    for _ in range(3):
+        with pytest.raises(TransientError):
+            place.run()
+        place.sent.clear()
+        assert place.run() == [], "and not sooner"
+        place.moment += TELL_AGAIN_AFTER
+    sns.broken = False
+    place.run()
+    assert (len(place.slack.alerts), len(sns.alerts)) == (1, 1)
     assert place.waivers.changes() == ()
 
 

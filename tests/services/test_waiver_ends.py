@@ -175,6 +175,20 @@ def test_the_summary_says_what_was_done_and_what_was_left_alone() -> None:
     assert place.own == []
 
 
+def test_what_a_workload_held_back_is_told_when_it_is_done_at_last() -> None:
+    """No summary tells of it any more, and nobody knows the day on which the workload stops."""
+    place = Ends(C, C, quarantine={"when_running": "alert"})
+    place.runtime.run(place.refs[0], "ECS service web")
+    place.tick(timedelta(0))
+    place.tick()
+    place.told.clear()
+    place.runtime.stop(place.refs[0])
+    place.tick(timedelta(days=3))
+    (report,) = place.told
+    assert (report.ref, report.act) == (place.refs[0], True)
+    assert report.registry[0].startswith("Quarantined (archive) at ")
+
+
 def test_an_act_that_fails_is_told_by_itself_at_once() -> None:
     place = Ends(C)
 

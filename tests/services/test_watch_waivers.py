@@ -159,11 +159,35 @@ def test_what_was_not_remembered_is_told_again_and_what_could_not_be_told_after_
     place.slack.broken = True
     with pytest.raises(TransientError):
         place.watch(days(10))
-    assert place.waivers.told[waiver().id] == Notice(NOW + days(10), Stage.DAY, NOW + days(10))
+    assert place.waivers.told[waiver().id] == Notice(NOW + days(10), Stage.DAY, NOW + days(10), trying=Stage.OVER)
     assert place.watch(days(10) + RETRY_AFTER / 2) == []
     place.slack.broken = False
     assert len(place.watch(days(10) + RETRY_AFTER)) == 1
     assert place.watch(days(11)) == []
+
+
+def test_a_channel_that_is_out_of_order_for_good_has_no_other_told_every_hour():
+    place, hour = Watched(notify=[{"channel": "slack"}, {"channel": "sns"}]), timedelta(hours=1)
+    place.keep(waiver(days=10))
+    sns = type(place.slack)()
+    sns.broken = True
+
+    def watch(after: timedelta) -> None:
+        place.moment = NOW + after
+        watch_waivers(place, {"slack": place.slack, "sns": sns}, "https://api")  # type: ignore[arg-type]
+
+    for begin in (days(9), days(10)):
+        for n in range(3):
+            with pytest.raises(TransientError):
+                watch(begin + n * hour)
+    assert [a.title.partition(":")[0] for a in place.slack.alerts] == [
+        "Waiver ends on 2026-03-11 12",
+        "Waiver has ended",
+    ]
+    sns.broken = False
+    for n in range(3, 6):
+        watch(days(10) + n * hour)
+    assert (len(place.slack.alerts), len(sns.alerts)) == (2, 1)
 
 
 def test_one_alert_that_fails_keeps_no_other_from_being_told():

@@ -35,6 +35,7 @@ from chalicelib.services.receive_batch import receive_batch
 from chalicelib.services.receive_sweeps import receive_sweeps
 from tests.fakes.audit import FakeAudit
 from tests.fakes.index import FakeIndex
+from tests.fakes.replicas import NoReplication
 from tests.fakes.runtime import FakeRuntime
 from tests.fakes.waivers import FakeWaivers
 from tests.services.aws_model import Image, basic_listing, described, inspector_listing
@@ -117,6 +118,7 @@ class World:
         self.registry: Any = self
         self.clock: Any = self
         self.rules: Any = self
+        self.replication: Any = NoReplication()
         self.queries: Any = self
         self.acts: Any = WorldActs(self)
         self.runtime: Any = FakeRuntime(self.now)

@@ -1,0 +1,99 @@
+"""Clients of AWS in other accounts, by a role that each of them lets us assume. No call but STS's is made here.
+
+Calls: GetCallerIdentity once, AssumeRole for an account every quarter of an hour. In our own account our own
+credentials are used, whatever the Region. An account without a role is not asked at all: some of ECR's calls name no
+registry, so that an answer about our own would be taken for one about theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Any
+
+import boto3
+import msgspec
+
+from chalicelib.adapters.answers import readable
+from chalicelib.adapters.aws_errors import asked
+from chalicelib.adapters.sessions import Sessions
+from chalicelib.errors import DeniedError
+from chalicelib.parsers.answer import Upper, read
+from chalicelib.parsers.use_answers import Caller
+
+SETTING = "LAZARETTO_REPLICA_ROLES"
+SESSION_NAME = "lazaretto"
+LASTS_SECONDS = 900
+"""The least that STS gives; a role that another role assumes gets an hour at most."""
+_RENEWED_BEFORE = timedelta(minutes=5)
+
+
+class _Credentials(Upper):
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+    expiration: datetime
+
+
+class _Assumed(Upper):
+    credentials: _Credentials
+
+
+class _Held(msgspec.Struct, frozen=True):
+    sessions: Sessions
+    until: datetime
+
+
+class AssumedRoles:
+    """`roles` by account. Safe to share between threads."""
+
+    def __init__(self, sessions: Sessions, roles: Mapping[str, str], now: Callable[[], datetime]) -> None:
+        self._sessions, self._roles, self._now = sessions, dict(roles), now
+        self._own: str | None = None
+        self._held: dict[str, _Held] = {}
+        self._lock = Lock()
+
+    def client(self, account: str, service: str, region: str, *, swept: bool = False) -> Any:
+        """`swept`: as of `Sessions`. Raises DeniedError where nothing lets us look at the account, TransientError,
+        UpstreamError."""
+        if account == self.own_account():
+            return self._sessions.client(service, region, swept=swept)
+        role = self._roles.get(account)
+        if role is None:
+            raise DeniedError(f"no role is set by which account {account} may be looked at ({SETTING})")
+        return self._assumed(account, role).client(service, region, swept=swept)
+
+    def own_account(self) -> str:
+        with self._lock:
+            if self._own is None:
+                answer = asked("sts:GetCallerIdentity", self._sessions.client("sts").get_caller_identity)
+                with readable("sts:GetCallerIdentity"):
+                    self._own = read(Caller, answer).account
+            return self._own
+
+    def _assumed(self, account: str, role: str) -> Sessions:
+        with self._lock:
+            held = self._held.get(account)
+            if held is None or held.until <= self._now():
+                held = self._held[account] = self._assume(role)
+            return held.sessions
+
+    def _assume(self, role: str) -> _Held:
+        what = "sts:AssumeRole"
+        answer = asked(
+            what,
+            self._sessions.client("sts").assume_role,
+            RoleArn=role,
+            RoleSessionName=SESSION_NAME,
+            DurationSeconds=LASTS_SECONDS,
+        )
+        with readable(what):
+            given = read(_Assumed, answer).credentials
+        session = boto3.Session(
+            aws_access_key_id=given.access_key_id,
+            aws_secret_access_key=given.secret_access_key,
+            aws_session_token=given.session_token,
+            region_name=self._sessions.session.region_name,
+        )
+        return _Held(Sessions(session=session), given.expiration - _RENEWED_BEFORE)

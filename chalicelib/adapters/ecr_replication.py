@@ -1,0 +1,233 @@
+"""Both ends of replication, read: rules and reports at the source, images and settings wherever images are copied to.
+
+Calls: DescribeRegistry, DescribeImageReplicationStatus, DescribeImages, ListImageReferrers,
+DescribeImageScanFindings (one row), GetRegistryPolicy; of a repository's settings DescribeRepositories,
+BatchGetRepositoryScanningConfiguration, GetLifecyclePolicy, GetRepositoryPolicy. Nothing is changed.
+
+Some of them name no registry: their answers are checked to be about the one that was meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chalicelib.adapters.answers import answered_at, readable
+from chalicelib.adapters.aws_errors import asked, code_of
+from chalicelib.domain.image import ImageDetail, ImageRef, Repository, ScanState
+from chalicelib.domain.replica_case import Listed, Mutability, Reported
+from chalicelib.domain.replica_settings import Settings
+from chalicelib.domain.replication import Configuration, Destination
+from chalicelib.errors import AbsentError, TransientError, UpstreamError
+from chalicelib.parsers import replication_answers as said
+from chalicelib.parsers.images import parse_describe_images
+
+if TYPE_CHECKING:
+    from types_boto3_ecr import ECRClient
+
+T = TypeVar("T")
+PAGE = 1000
+PAGES = 1000
+"""Far more than a repository may have images: an answer that names the same next page for ever must end."""
+REFERRERS_PAGE = 50
+KEPT = timedelta(seconds=60)
+_NO_REGISTRY_POLICY = "RegistryPolicyNotFoundException"
+_NO_POLICY = "RepositoryPolicyNotFoundException"
+_NO_LIFECYCLE = "LifecyclePolicyNotFoundException"
+
+
+class EcrReplication:
+    """services.sweep_ports.Replication. `client_of` gives the ECR client of an account and a Region, and raises
+    DeniedError where nothing lets us look there."""
+
+    def __init__(self, client_of: Callable[[str, str], ECRClient], now: Callable[[], datetime]) -> None:
+        self._client_of, self._now = client_of, now
+        self._kept: dict[tuple[str, str], tuple[datetime, Configuration]] = {}
+
+    def configuration(self, home: Repository) -> Configuration:
+        """The rules of the registry and Region of `home`, a minute old at most."""
+        place, now = (home.registry, home.region), self._now()
+        kept = self._kept.get(place)
+        if kept is not None and now < kept[0] + KEPT:
+            return kept[1]
+        answer, _ = self._ask(home, "describe_registry")
+        with readable("ecr:DescribeRegistry"):
+            registry, found = said.read_configuration(answer)
+        _is_meant("ecr:DescribeRegistry", registry, home)
+        self._kept[place] = (now, found)
+        return found
+
+    def listing(self, home: Repository) -> Listed:
+        """Every image, whatever its storage class. Raises AbsentError (`repository`)."""
+        images: dict[str, ImageDetail] = {}
+        look_at: datetime | None = None
+        for answer, at in self._pages(home, "describe_images", PAGE, filter={"imageStatus": "ANY"}):
+            look_at = look_at or at
+            with readable("ecr:DescribeImages"):
+                page = parse_describe_images(answer, home.region)
+            images |= {image.ref.digest: image for image in page.images}
+        assert look_at is not None
+        return Listed(images, look_at)
+
+    def describe(self, ref: ImageRef) -> Listed:
+        """The one image; without it where it, or its repository, is not there."""
+        return self._found(ref.home, {"imageDigest": ref.digest})
+
+    def describe_tag(self, home: Repository, tag: str) -> Listed:
+        """The image that has the tag; without one where none has it."""
+        return self._found(home, {"imageTag": tag})
+
+    def reports(self, ref: ImageRef) -> dict[Destination, Reported]:
+        """How far ECR got with an image of the source, by destination. Raises AbsentError (`image`)."""
+        answer, _ = self._ask(
+            ref.home,
+            "describe_image_replication_status",
+            registryId=ref.registry,
+            repositoryName=ref.repository,
+            imageId={"imageDigest": ref.digest},
+        )
+        with readable("ecr:DescribeImageReplicationStatus"):
+            return said.read_reports(answer)
+
+    def referrers(self, ref: ImageRef) -> tuple[str, ...]:
+        """Digests of signatures, SBOMs and the like that name the image as their subject."""
+        found: list[str] = []
+        named = {"subjectId": {"imageDigest": ref.digest}}
+        for answer, _ in self._pages(ref.home, "list_image_referrers", REFERRERS_PAGE, **named):
+            with readable("ecr:ListImageReferrers"):
+                found += said.read_referrers(answer)[0]
+        return tuple(found)
+
+    def mutability(self, home: Repository) -> Mutability:
+        """Raises AbsentError (`repository`)."""
+        return self._described(home)[0]
+
+    def registry_policy(self, home: Repository) -> str | None:
+        """Of the registry and Region of `home`; None: it has none."""
+        answer = self._unless(_NO_REGISTRY_POLICY, lambda: self._ask(home, "get_registry_policy")[0])
+        if answer is None:
+            return None
+        with readable("ecr:GetRegistryPolicy"):
+            registry, text = said.read_policy(answer)
+        _is_meant("ecr:GetRegistryPolicy", registry, home)
+        return text
+
+    def settings(self, home: Repository) -> Settings:
+        """What of it cannot be read is in `unread`. Raises AbsentError (`repository`), TransientError."""
+        unread: dict[str, str] = {}
+
+        def part(names: tuple[str, ...], read: Callable[[], T], nothing: T) -> T:
+            try:
+                return read()
+            except (TransientError, AbsentError):
+                raise
+            except UpstreamError as error:
+                unread.update(dict.fromkeys(names, str(error).partition(": ")[0]))
+                return nothing
+
+        unknown: tuple[Mutability | None, str | None] = (None, None)
+        held = part(("mutability", "encryption"), lambda: self._described(home), unknown)
+        return Settings(
+            mutability=held[0],
+            encryption=held[1],
+            scan_frequency=part(("scan_frequency",), lambda: self._scan_frequency(home), None),
+            lifecycle=part(("lifecycle",), lambda: self._lifecycle(home), None),
+            policy=part(("policy",), lambda: self._policy(home), None),
+            unread=unread,
+        )
+
+    def scan_state(self, ref: ImageRef) -> ScanState:
+        """How far the scan of one image got; one that was never scanned is PENDING. Raises AbsentError."""
+        try:
+            answer, _ = self._ask(
+                ref.home,
+                "describe_image_scan_findings",
+                registryId=ref.registry,
+                repositoryName=ref.repository,
+                imageId={"imageDigest": ref.digest},
+                maxResults=1,
+            )
+        except AbsentError as error:
+            if error.what != "scan":
+                raise
+            return ScanState.PENDING
+        with readable("ecr:DescribeImageScanFindings"):
+            return said.read_scan_state(answer)
+
+    # ---- how it is asked
+
+    def _found(self, home: Repository, image_id: dict[str, str]) -> Listed:
+        try:
+            answer, at = self._ask(
+                home,
+                "describe_images",
+                registryId=home.registry,
+                repositoryName=home.name,
+                imageIds=[image_id],
+                filter={"imageStatus": "ANY"},
+            )
+        except AbsentError as error:
+            return Listed({}, answered_at(getattr(error.__cause__, "response", {})))
+        with readable("ecr:DescribeImages"):
+            page = parse_describe_images(answer, home.region)
+        return Listed({image.ref.digest: image for image in page.images}, at)
+
+    def _described(self, home: Repository) -> tuple[Mutability, str | None]:
+        answer, _ = self._ask(home, "describe_repositories", registryId=home.registry, repositoryNames=[home.name])
+        with readable("ecr:DescribeRepositories"):
+            return said.read_repository(answer)
+
+    def _scan_frequency(self, home: Repository) -> str:
+        answer, _ = self._ask(home, "batch_get_repository_scanning_configuration", repositoryNames=[home.name])
+        with readable("ecr:BatchGetRepositoryScanningConfiguration"):
+            return said.read_scan_frequency(answer, home.name)
+
+    def _lifecycle(self, home: Repository) -> str | None:
+        named = {"registryId": home.registry, "repositoryName": home.name}
+        answer = self._unless(_NO_LIFECYCLE, lambda: self._ask(home, "get_lifecycle_policy", **named)[0])
+        if answer is None:
+            return None
+        with readable("ecr:GetLifecyclePolicy"):
+            return said.read_lifecycle(answer)
+
+    def _policy(self, home: Repository) -> str | None:
+        named = {"registryId": home.registry, "repositoryName": home.name}
+        answer = self._unless(_NO_POLICY, lambda: self._ask(home, "get_repository_policy", **named)[0])
+        if answer is None:
+            return None
+        with readable("ecr:GetRepositoryPolicy"):
+            return said.read_policy(answer)[1]
+
+    def _unless(self, code: str, ask: Callable[[], Any]) -> Any:
+        """None where AWS says by `code` that there is none."""
+        try:
+            return ask()
+        except UpstreamError as error:
+            if code_of(error) != code:
+                raise
+            return None
+
+    def _pages(self, home: Repository, method: str, size: int, **params: Any) -> Iterator[tuple[Any, datetime]]:
+        params = {"registryId": home.registry, "repositoryName": home.name, "maxResults": size, **params}
+        for _ in range(PAGES):
+            answer, at = self._ask(home, method, **params)
+            yield answer, at
+            if not (token := answer.get("nextToken")):
+                return
+            params["nextToken"] = token
+        raise UpstreamError(f"{method}: more than {PAGES} pages")
+
+    def _ask(self, home: Repository, method: str, **params: Any) -> tuple[Any, datetime]:
+        client: Any = self._client_of(home.registry, home.region)
+        operation = client.meta.method_to_api_mapping.get(method)
+        what = f"ecr:{operation or method}"
+        if operation is None:
+            raise UpstreamError(f"{what}: this boto3 does not know it")
+        answer = asked(what, getattr(client, method), **params)
+        return answer, answered_at(answer)
+
+
+def _is_meant(what: str, registry: str, home: Repository) -> None:
+    if registry != home.registry:
+        raise UpstreamError(f"{what}: an answer about {registry} and not {home.registry}")

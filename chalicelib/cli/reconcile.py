@@ -1,0 +1,185 @@
+"""`lazaretto reconcile`: compare the registry with what is stored, with the caller's own AWS credentials.
+
+The use case finds the differences here; what mends them goes through the deployment's queues, as events would have.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chalicelib.cli import output
+from chalicelib.cli.operator import DEFAULT_STAGE, Stage, operator
+from chalicelib.cli.options import AsJson
+from chalicelib.domain.difference import Difference, DifferenceKind
+from chalicelib.domain.image import PUBLIC_REGION
+from chalicelib.domain.reconciled import Reconciled
+from chalicelib.domain.scan_proof import Cause
+from chalicelib.domain.sweep import Sweep
+from chalicelib.domain.sweep_message import PlanSweep, SweepRepository
+from chalicelib.errors import NotFoundError, TransientError
+from chalicelib.services.plan_sweep import announce, find_homes, find_plan
+from chalicelib.services.reconcile_registry import reconcile_registry
+
+if TYPE_CHECKING:
+    from chalicelib.bootstrap import House
+
+SHOWN = 50
+MEANING = {
+    DifferenceKind.MISSING: "pushed, and not known",
+    DifferenceKind.DELETED: "deleted, and still known",
+    DifferenceKind.TAG_MOVED: "a tag is at another image",
+    DifferenceKind.TAG_DELETED: "a tag is gone",
+    DifferenceKind.TAG_UNSETTLED: "two images were said to have one tag",
+    DifferenceKind.ARCHIVED: "archived by somebody",
+    DifferenceKind.RESTORED: "restored, and not known to be",
+    DifferenceKind.CAME_BACK: "quarantined, and can be pulled again",
+    DifferenceKind.CHILDREN_UNKNOWN: "an index whose images are not known",
+    DifferenceKind.SCAN_UNHEARD: "scanned, and not looked at",
+    DifferenceKind.SCAN_STALE: "the scan is in another state by now",
+    DifferenceKind.FINDINGS_CHANGED: "findings changed since the last look",
+    DifferenceKind.VANISHED: "findings are gone without a word",
+    DifferenceKind.LOOK_LOST: "a look was promised and did not come",
+    DifferenceKind.EFFECT_LOST: "an alert or act waits for more than five minutes",
+    DifferenceKind.DECISION_LOST: "was to be decided again hours ago",
+    DifferenceKind.BEHIND: "decided by less than is stored",
+}
+
+
+@output.speaking
+def reconcile_command(
+    repository: Annotated[str | None, typer.Option("--repository", help="Only this one, by its name.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what differs, and mend nothing.")] = False,
+    stage: Stage = DEFAULT_STAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the registry with what is stored, and mend what differs.
+
+    Events get lost: images, tags, scans and findings that no event told of are found by listing the registry. A new
+    installation is filled by this command alone. What mends them is done by the deployment within minutes.
+    """
+    house = operator(stage).house
+    results: list[Reconciled] = []
+    with output.measuring("repositories compared") as show:
+        messages = _messages(house, repository, dry_run)
+        for done, message in enumerate(messages, 1):
+            results.append(_compared(message, house, dry_run))
+            show(done, len(messages))
+    if not dry_run and any(result.filling for result in results):
+        announce(house)
+    found: Counter[DifferenceKind] = Counter()
+    for result in results:
+        found.update(result.found)
+    if as_json:
+        output.print_json(_plain(results, found, dry_run))
+    else:
+        _tell(results, found, dry_run)
+    if any(result.error for result in results):
+        raise typer.Exit(output.UPSTREAM)
+
+
+def _compared(message: SweepRepository, house: House, dry_run: bool) -> Reconciled:
+    """One that AWS has no time for now is left to the deployment; the others are compared all the same."""
+    try:
+        return reconcile_registry(message, house, dry_run=dry_run)
+    except TransientError as error:
+        if dry_run:
+            return Reconciled(message.repository, filling=message.filling, error=str(error))
+        house.outbox.send("sweeps", message)
+        return Reconciled(message.repository, filling=message.filling, more=True)
+
+
+def _messages(house: House, repository: str | None, dry_run: bool) -> Sequence[SweepRepository]:
+    """With the whole registry that of ECR Public is compared too, by the deployment."""
+    plan = PlanSweep(Sweep.RECONCILE, house.region, house.clock.now())
+    if repository is None:
+        found = find_plan(plan, house)
+        if not dry_run:
+            house.outbox.send("sweeps", PlanSweep(Sweep.PUBLIC, PUBLIC_REGION, plan.started_at))
+        return tuple(found.messages(plan))
+    homes = [home for home in find_homes(plan, house).homes if home.name == repository]
+    if not homes:
+        raise NotFoundError(f"no repository {repository} in {house.region}, neither in the registry nor stored")
+    return tuple(SweepRepository(Sweep.RECONCILE, home, plan.started_at) for home in homes)
+
+
+def _plain(results: Sequence[Reconciled], found: Counter[DifferenceKind], dry_run: bool) -> dict[str, Any]:
+    return {
+        "dry_run": dry_run,
+        "repositories": len(results),
+        "images": sum(r.images for r in results),
+        "found": dict(sorted(found.items())),
+        "lost_events": sum(r.lost_events for r in results),
+        "proven": sum(r.proofs.proven for r in results),
+        "unproven": dict(sorted(_unproven(results).items())),
+        "scans_asked_for": sum(r.started.started for r in results),
+        "differences": [_plain_difference(d) for r in results for d in r.differences],
+        "unfinished": [r.repository.name for r in results if r.more],
+        "errors": [{"repository": r.repository.name, "error": r.error} for r in results if r.error],
+    }
+
+
+def _plain_difference(difference: Difference) -> dict[str, Any]:
+    return {
+        "kind": difference.kind,
+        "image": str(difference.ref),
+        "tag": difference.tag,
+        "effect": difference.effect,
+        "detail": difference.detail or None,
+    }
+
+
+def _tell(results: Sequence[Reconciled], found: Counter[DifferenceKind], dry_run: bool) -> None:
+    if found:
+        rows = [(kind, number, MEANING[kind]) for kind, number in sorted(found.items())]
+        output.print_table("", ("what", "how often", "that is"), rows, rigid=("what",))
+    if found and dry_run:
+        output.print_table("", ("what", "image", "tag", "detail"), list(_shown(results)), rigid=("what",))
+    images = output.count(sum(r.images for r in results), "image", "images")
+    compared = f"{images} in {output.count(len(results), 'repository', 'repositories')} compared"
+    lost = output.count(sum(r.lost_events for r in results), "event was lost", "events were lost")
+    output.say(f"{compared}: {output.count(found.total(), 'difference', 'differences')}, {lost}.")
+    _tell_proofs(results)
+    for result in results:
+        if result.error:
+            output.complain(f"{result.repository.name}: not compared: {result.error}")
+        if result.more:
+            output.complain(f"{result.repository.name}: the deployment goes on with the rest of it")
+    if found and dry_run:
+        output.say("Dry run: nothing was mended.")
+    elif found:
+        filling = any(result.filling for result in results)
+        summary = " A summary is sent when all is decided." if filling else ""
+        output.say(f"The deployment mends what differs within minutes.{summary}")
+
+
+def _tell_proofs(results: Sequence[Reconciled]) -> None:
+    """Which pushes have led to no usable, recent scan, and why."""
+    proven, unproven = sum(r.proofs.proven for r in results), _unproven(results)
+    causes = ", ".join(f"{cause} {number}" for cause, number in sorted(unproven.items()))
+    said = f"{output.count(proven, 'image is', 'images are')} proven to be scanned"
+    output.say(f"{said}, {unproven.total()} not: {causes}." if unproven else f"{said}.")
+    if started := sum(r.started.started for r in results):
+        output.say(f"{output.count(started, 'scan was', 'scans were')} asked for.")
+    for result in results:
+        if result.started.error:
+            output.complain(f"{result.repository.name}: no more scans asked for: {result.started.error}")
+
+
+def _unproven(results: Sequence[Reconciled]) -> Counter[Cause]:
+    found: Counter[Cause] = Counter()
+    for result in results:
+        found.update(result.proofs.unproven)
+    return found
+
+
+def _shown(results: Sequence[Reconciled]) -> Iterator[tuple[object, ...]]:
+    differences = [d for r in results for d in r.differences]
+    for difference in differences[:SHOWN]:
+        name = f"{difference.ref.repository}@{output.short(difference.ref.digest)}"
+        yield difference.kind, name, difference.tag, difference.effect or difference.detail
+    if len(differences) > SHOWN:
+        yield "…", f"and {len(differences) - SHOWN} more: --json shows all", None, None

@@ -1,0 +1,21 @@
+"""What travels in the queue `sweeps` to have one image's copies looked at."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.domain.image import ImageRef
+
+
+class ReplicationCheck(msgspec.Struct, frozen=True, tag="replication-check"):
+    """Look at the copies of the image `ref` (the source's) at or after `due_at`: image or tags changed at `changed_at`.
+
+    A queue keeps no message back for longer than a quarter of an hour: one that comes too early is sent again.
+    """
+
+    ref: ImageRef
+    due_at: datetime
+    changed_at: datetime
+    attempt: int = 0

@@ -1,0 +1,48 @@
+"""List what a destination has of a repository, or of one image's family. What cannot be looked at is said, not raised.
+
+Destinations are listed before the source: what is pushed in between is then a copy on its way, and nothing that lies
+at a destination alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from chalicelib.domain.image import ImageDetail, Repository
+from chalicelib.domain.replica_case import Copies
+from chalicelib.errors import AbsentError, TransientError, UpstreamError
+from chalicelib.services.sweep_ports import Replicating
+
+PATIENT_TRIES = 6
+"""Some minutes: so long a destination that does not answer is waited for, and then left out."""
+
+
+def list_copies(home: Repository, house: Replicating, tries: int) -> Copies:
+    """Of the whole repository `home` at the destination. Raises TransientError, unless it was tried often."""
+    return _seen(home, lambda: house.replication.listing(home).images, tries)
+
+
+def find_copies(home: Repository, digests: Iterable[str], house: Replicating, tries: int) -> Copies:
+    """The same of these images alone."""
+
+    def find() -> Mapping[str, ImageDetail]:
+        found: dict[str, ImageDetail] = {}
+        for digest in dict.fromkeys(digests):
+            found |= house.replication.describe(home.image(digest)).images
+        return found
+
+    return _seen(home, find, tries)
+
+
+def _seen(home: Repository, look: Callable[[], Mapping[str, ImageDetail]], tries: int) -> Copies:
+    """A listing that ended half-way tells nothing of what is not there."""
+    try:
+        return Copies(home, look())
+    except AbsentError:
+        return Copies(home)
+    except TransientError as error:
+        if tries < PATIENT_TRIES:
+            raise
+        return Copies(home, unread=str(error), down=True)
+    except UpstreamError as error:
+        return Copies(home, unread=str(error))

@@ -1,0 +1,78 @@
+"""Plan the sweep of our public repositories: a message for each, and one for each shard in which twins are looked for.
+
+Harmless when run twice. Who is out of time sends itself on behind the repository it sent last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import msgspec
+
+from chalicelib.domain.image import Repository
+from chalicelib.domain.public_message import MatchTwins
+from chalicelib.domain.public_registry import PublicRegistry
+from chalicelib.domain.sweep_message import PlanSweep, SweepRepository
+from chalicelib.services.sweep_ports import PublicHouse
+
+PATIENCE = timedelta(seconds=20)
+MATCHED_AFTER = timedelta(minutes=10)
+"""Most repositories are listed by then, and the next sweep finds what is not."""
+SHARDS = 8
+KNOWN_ASKED = 500
+
+
+def plan_public(plan: PlanSweep, house: PublicHouse) -> int:
+    """Returns how many repositories were sent. Raises TransientError: put it back."""
+    began, registry = house.clock.now(), house.public.registry()
+    homes = find_public(registry, house) if registry is not None else ()
+    left = [home for home in homes if plan.after is None or home.path > plan.after]
+    for sent, home in enumerate(left, 1):
+        house.outbox.send("sweeps", _message(plan, home, registry))
+        if sent < len(left) and house.clock.now() - began > PATIENCE:
+            rest = msgspec.structs.replace(plan, after=home.path, attempt=0)
+            house.outbox.send("sweeps", rest)
+            return sent
+    if homes:
+        for shard in range(SHARDS):
+            house.outbox.send("sweeps", MatchTwins(shard), MATCHED_AFTER.total_seconds())
+    return len(left)
+
+
+def find_public(registry: PublicRegistry, house: PublicHouse) -> tuple[Repository, ...]:
+    """Our public repositories by path: those that are there, and those that were and are not known to be gone."""
+    return tuple(sorted({*_listed(registry, house), *_known(registry, house)}, key=lambda home: home.path))
+
+
+def _message(plan: PlanSweep, home: Repository, registry: PublicRegistry | None) -> SweepRepository:
+    return SweepRepository(plan.sweep, home, plan.started_at, msgspec.json.encode(registry).decode())
+
+
+def _listed(registry: PublicRegistry, house: PublicHouse) -> Iterator[Repository]:
+    after: str | None = None
+    while True:
+        page = house.public.repositories(registry, after)
+        yield from (detail.repository for detail in page.repositories)
+        if page.after is None:
+            return
+        after = page.after
+
+
+def _known(registry: PublicRegistry, house: PublicHouse) -> Iterator[Repository]:
+    after: str | None = None
+    while True:
+        page = house.queries.repositories(after, KNOWN_ASKED)
+        for row in page.items:
+            if registry.owns(row.repository) and not is_told_gone(row.facts):
+                yield row.repository
+        if page.after is None:
+            return
+        after = page.after
+
+
+def is_told_gone(facts: dict[str, object]) -> bool:
+    """Whether a sweep has found it gone, and none has found it there since."""
+    deleted_at, listed_at = facts.get("deleted_at"), facts.get("public_at")
+    again = isinstance(deleted_at, datetime) and isinstance(listed_at, datetime) and listed_at > deleted_at
+    return deleted_at is not None and not again

@@ -1,0 +1,40 @@
+"""Take from one repository what retention lets go, by a plan made now; then tell what came of it.
+
+The plan that led here may be minutes old: what has been tagged, pulled, started or put into quarantine since stays. It
+may be killed at any point and run again: what is left is planned anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from chalicelib.domain.retention_message import TakeImages
+from chalicelib.errors import AbsentError
+from chalicelib.services.apply_retention import Run, apply_retention
+from chalicelib.services.plan_retention import plan_retention
+from chalicelib.services.ports import Channel
+from chalicelib.services.report_retention import part_of, report_retention
+from chalicelib.services.sweep_ports import RetentionHouse
+
+
+def take_images(
+    message: TakeImages,
+    house: RetentionHouse,
+    channels: Mapping[str, Channel],
+    api_url: str | None = None,
+    *,
+    redelivered: bool = False,
+) -> None:
+    """`redelivered`: the queue gave it out before. Raises TransientError: put it back with a delay; what was done
+    stays done."""
+    rules = house.rules.fresh()
+    part = part_of(message.repository, message.started_at, message.after, again=message.attempt > 0 or redelivered)
+    try:
+        planned = plan_retention(message.repository, house, rules=rules, start=part.start, gone=part.taken)
+    except AbsentError as error:
+        if error.what != "repository":
+            raise
+        return
+    run = Run(message.started_at, rules, attempt=message.attempt)
+    applied = apply_retention(planned.plan, run, house)
+    report_retention(part, planned, applied, rules.policy, house, channels, api_url)

@@ -1,0 +1,86 @@
+"""`GET /v1/replication`: how the copies of images stand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chalicelib.domain.replica import Note, Replica, Status
+from chalicelib.domain.replication import Destination
+from tests.api.conftest import Ask
+from tests.fakes.images import home, ref
+from tests.fakes.queries import NOW, FakeHouse
+
+NEAR, FAR = Destination("111122223333", "eu-central-1"), Destination("444455556666", "us-east-1")
+PATH = "/v1/replication"
+
+
+def replica(number: int, place: Destination, status: Status = Status.COMPLETE, **facts: Any) -> Replica:
+    return Replica(ref=ref(number), destination=place, status=status, since=NOW, at=NOW, **facts)
+
+
+@pytest.fixture
+def replicated(house: FakeHouse) -> FakeHouse:
+    said = {
+        NEAR.path: {"COMPLETE": 2, "alarms": 0},
+        FAR.path: {
+            "MISSING": 1,
+            "COMPLETE": 1,
+            "alarms": 1,
+            "settings": ["tags are MUTABLE there"],
+            "unread": "denied",
+        },
+    }
+    house.queries.homes[home()] = {"replication": said, "replication_at": NOW}
+    house.queries.homes[home("team/web")] = {"replication": {}, "replication_at": NOW}
+    for number in (1, 2):
+        house.replicas.add(replica(number, NEAR))
+    house.replicas.add(replica(1, FAR))
+    house.replicas.add(replica(2, FAR, Status.MISSING, notes=(Note.EXPIRED,)))
+    return house
+
+
+def test_repositories_with_destinations_are_listed_with_counts(ask: Ask, replicated: FakeHouse) -> None:
+    body = ask(PATH)
+    (repository,) = body["repositories"]
+    assert (repository["repository"], repository["looked_at"]) == ("team/api", "2026-03-10T12:00:00Z")
+    near, far = repository["destinations"]
+    assert (near["region"], near["counts"], near["alarms"], near["unreadable"]) == (
+        "eu-central-1",
+        {"COMPLETE": 2},
+        0,
+        None,
+    )
+    assert (far["counts"], far["alarms"]) == ({"COMPLETE": 1, "MISSING": 1}, 1)
+    assert (far["settings"], far["unreadable"]) == (["tags are MUTABLE there"], "denied")
+    assert body["copies"] == []
+
+
+def test_copies_of_one_repository_are_listed_one_by_one(ask: Ask, replicated: FakeHouse) -> None:
+    body = ask(PATH, repository="team/api")
+    assert len(body["copies"]) == 4
+    (missing,) = [copy for copy in body["copies"] if copy["alarm"]]
+    assert (missing["status"], missing["notes"], missing["digest"]) == ("MISSING", ["gone-since"], ref(2).digest)
+    assert "taken away since" in missing["text"]
+    assert any("start-replication-backfill" in line for line in missing["what_to_do"])
+    assert missing["uri"] == str(FAR.repository(home()).image(ref(2).digest))
+
+
+def test_copies_are_filtered_and_paged(ask: Ask, replicated: FakeHouse) -> None:
+    assert len(ask(PATH, repository="team/api", digest=ref(1).digest)["copies"]) == 2
+    assert len(ask(PATH, repository="team/api", status="MISSING,FAILED")["copies"]) == 1
+    assert len(ask(PATH, repository="team/api", alarm="false")["copies"]) == 3
+    first = ask(PATH, repository="team/api", limit=3)
+    second = ask(PATH, repository="team/api", limit=3, cursor=first["next_cursor"])
+    found = [(c["digest"], c["region"]) for c in (*first["copies"], *second["copies"])]
+    assert len(set(found)) == len(found) == 4
+    assert second["next_cursor"] is None
+
+
+def test_a_repository_that_is_not_known_is_not_found(ask: Ask, replicated: FakeHouse) -> None:
+    assert ask(PATH, 404, repository="no/such")["status"] == 404
+
+
+def test_a_status_that_does_not_exist_is_named(ask: Ask, replicated: FakeHouse) -> None:
+    assert ask(PATH, 400, repository="team/api", status="LOST")["parameter"] == "status"

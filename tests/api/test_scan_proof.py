@@ -1,0 +1,64 @@
+"""`/v1/image` says whether its push has led to a usable, recent scan, and where else the digest lies."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from chalicelib.domain.image import Kind, Repository, Scan, Source
+from chalicelib.domain.scan_rule import Frequency, ScanRule, Uncovered
+from tests.api.conftest import Ask
+from tests.fakes.images import digest, home, image, ref
+from tests.fakes.queries import NOW, FakeHouse
+
+UNCOVERED = ScanRule(Source.BASIC, Frequency.MANUAL, (), Uncovered.NO_FILTER_MATCHES)
+
+
+def proof(ask: Ask, number: int = 1) -> Any:
+    return ask("/v1/image", repository="team/api", digest=digest(number))["scan_proof"]
+
+
+def unscanned(number: int, **more: Any) -> Any:
+    return image(number, scan=Scan(), looked_at=None, pushed_at=NOW - timedelta(days=1), **more)
+
+
+def ruled(house: FakeHouse, fact: object) -> None:
+    house.queries.homes[home()] = {"scanning": fact}
+
+
+def test_a_scanned_image_is_proven(ask: Ask, house: FakeHouse) -> None:
+    house.queries.add(image(1))
+    assert proof(ask) == {"proven": True, "cause": None, "detail": "scanned", "rule": None}
+
+
+def test_an_image_that_no_rule_covers_names_the_rule_that_is_missing(ask: Ask, house: FakeHouse) -> None:
+    house.queries.add(unscanned(1))
+    ruled(house, msgspec.to_builtins(UNCOVERED))
+    assert proof(ask) == {
+        "proven": False,
+        "cause": "NO_FILTER_MATCHES",
+        "detail": UNCOVERED.words,
+        "rule": UNCOVERED.words,
+    }
+
+
+def test_a_rule_that_cannot_be_read_is_not_known(ask: Ask, house: FakeHouse) -> None:
+    house.queries.add(unscanned(1))
+    for fact in ({"scanner": "NEWEST"}, "odd", 1):
+        ruled(house, fact)
+        assert proof(ask)["cause"] == "UNKNOWN"
+
+
+def test_what_is_not_scanned_itself_has_no_proof(ask: Ask, house: FakeHouse) -> None:
+    house.queries.add(unscanned(1, kind=Kind.INDEX))
+    assert proof(ask) is None
+
+
+def test_the_same_digest_elsewhere_is_named(ask: Ask, house: FakeHouse) -> None:
+    public = Repository("public/acme", "us-east-1", "team/web").image(digest(1))
+    house.queries.add(image(1, twins=(public.path,)))
+    house.queries.add(image(1, where=public, twins=(ref(1).path,)))
+    assert ask("/v1/image", repository="team/api", digest=digest(1))["twins"] == [str(public)]
+    assert ask("/v1/image", registry="public/acme", repository="team/web", digest=digest(1))["twins"] == [str(ref(1))]

@@ -1,0 +1,68 @@
+"""`lazaretto replication`: whether every image is where the rules say."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from chalicelib.domain.image import Repository
+from chalicelib.domain.replica import Replica, Status
+from chalicelib.domain.replication import Destination
+from tests.cli.conftest import Run
+from tests.fakes.images import home, ref
+from tests.fakes.queries import NOW, FakeHouse
+
+FAR = Destination("444455556666", "us-east-1")
+
+
+@pytest.fixture
+def replicated(house: FakeHouse) -> FakeHouse:
+    said = {FAR.path: {"COMPLETE": 1, "alarms": 0, "settings": ["no lifecycle policy there"]}}
+    house.queries.homes[home()] = {"replication": said, "replication_at": NOW}
+    house.replicas.add(Replica(ref=ref(1), destination=FAR, status=Status.COMPLETE, since=NOW, at=NOW))
+    return house
+
+
+def test_destinations_are_shown_with_what_differs(run: Run, replicated: FakeHouse) -> None:
+    result = run("replication")
+    assert result.exit_code == 0
+    assert "1 COMPLETE" in result.stdout
+    assert "no lifecycle policy there" in result.stdout
+
+
+def test_a_copy_that_is_missing_is_a_negative_answer_with_its_remedy(run: Run, replicated: FakeHouse) -> None:
+    missing = Replica(ref=ref(2), destination=FAR, status=Status.MISSING, since=NOW, at=NOW)
+    replicated.replicas.add(missing)
+    result = run("replication", "team/api")
+    assert result.exit_code == 1
+    assert "MISSING" in result.stdout
+    assert "aws ecr start-replication-backfill" in result.stdout
+    body = json.loads(run("replication", "team/api", "--json").stdout)
+    assert [copy["status"] for copy in body["copies"]] == ["COMPLETE", "MISSING"]
+
+
+def test_what_many_repositories_have_in_common_is_said_once(run: Run, house: FakeHouse) -> None:
+    near = Destination(home().registry, "eu-central-1")
+    said = {place.path: {"COMPLETE": 1, "alarms": 0, "unread": "no role is set"} for place in (near, FAR)}
+    for number in range(3):
+        one = Repository(home().registry, home().region, f"team/a-rather-long-name-of-a-service-{number}")
+        house.queries.homes[one] = {"replication": said, "replication_at": NOW}
+    lines = [line.rstrip() for line in run("replication").stdout.splitlines()]
+    assert sum("no role is set" in line for line in lines) == 2
+    assert f"- 3 repositories at {FAR}: no role is set" in lines
+    assert "- 3 repositories at eu-central-1: no role is set" in lines
+    assert not any(line.strip() == "service-0" for line in lines)
+
+
+def test_of_a_name_that_its_copies_share_the_source_is_meant(run: Run, replicated: FakeHouse) -> None:
+    replicated.queries.homes[FAR.repository(home())] = {}
+    result = run("replication", "team/api")
+    assert result.exit_code == 0, result.stdout
+    assert "COMPLETE" in result.stdout
+
+
+def test_nothing_replicated_says_so(run: Run, house: FakeHouse) -> None:
+    result = run("replication")
+    assert result.exit_code == 0
+    assert "No repository is known to be replicated" in result.stdout

@@ -1,0 +1,75 @@
+"""What was found of copies, in memory: keeps the contract of `services.sweep_ports.Replicas` and of the API's reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from chalicelib.domain.image import ImageRef, Repository
+from chalicelib.domain.replica import Replica
+from chalicelib.domain.replication import Configuration, Destination
+from chalicelib.domain.replication_state import ReplicationState, is_missing
+
+
+class Page(msgspec.Struct, frozen=True):
+    items: tuple[Any, ...]
+    after: str | None
+
+
+class FakeReplicas:
+    """`looked_at`: every repository was looked at then, and nothing copies it but where a test says so."""
+
+    def __init__(self, looked_at: datetime | None = None) -> None:
+        self.states: dict[Repository, ReplicationState] = {}
+        self._else = ReplicationState(looked_at=looked_at) if looked_at is not None else None
+        self.kept: dict[tuple[ImageRef, Destination], Replica] = {}
+
+    def add(self, replica: Replica) -> Replica:
+        self.kept[replica.ref, replica.destination] = replica
+        return replica
+
+    def state(self, home: Repository) -> ReplicationState | None:
+        return self.states.get(home, self._else)
+
+    def keep_state(self, home: Repository, state: ReplicationState) -> None:
+        self.states[home] = state
+
+    def of(self, home: Repository) -> dict[tuple[str, Destination], Replica]:
+        return {(ref.digest, place): r for (ref, place), r in sorted(self.kept.items()) if ref.home == home}
+
+    def of_image(self, ref: ImageRef) -> tuple[Replica, ...]:
+        return tuple(r for (digest, _), r in self.of(ref.home).items() if digest == ref.digest)
+
+    def keep(self, replica: Replica) -> bool:
+        former = self.kept.get((replica.ref, replica.destination))
+        if former is not None and former.at > replica.at:
+            return False
+        self.add(replica)
+        return True
+
+    def keep_told(self, replica: Replica) -> None:
+        former = self.kept.get((replica.ref, replica.destination))
+        if former is not None and former.at == replica.at:
+            self.add(replica)
+
+    def drop(self, replica: Replica) -> None:
+        self.kept.pop((replica.ref, replica.destination), None)
+
+    def missing(self, ref: ImageRef) -> bool | None:
+        return is_missing(self.state(ref.home), self.of_image(ref), ref.digest)
+
+    def page(self, home: Repository, wanted: Callable[[Replica], bool], after: str | None, limit: int) -> Page:
+        rows = [(f"{digest}#{place.path}", r) for (digest, place), r in self.of(home).items()]
+        left = [(at, r) for at, r in rows if (after is None or at > after) and wanted(r)]
+        page = left[:limit]
+        return Page(tuple(r for _, r in page), page[-1][0] if len(page) == limit else None)
+
+
+class NoReplication:
+    """A registry without replication rules."""
+
+    def configuration(self, home: Repository) -> Configuration:
+        return Configuration()

@@ -1,0 +1,103 @@
+"""Public images on the whole local stack: no event tells of them; a sweep knows them, and their twins decide them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import boto3
+import pytest
+
+from chalicelib.domain.header import Header
+from chalicelib.domain.image import PUBLIC_REGION, ImageRef, Repository
+from chalicelib.domain.sweep import Sweep
+from chalicelib.domain.sweep_message import PlanSweep
+from chalicelib.domain.verdict import Decision
+from chalicelib.local.ecr import MANIFEST
+from chalicelib.local.ecr_public import ALIAS
+from chalicelib.local.stack import Stack
+from chalicelib.local.story_world import HURRY_SECONDS, StoryWorld
+from chalicelib.services.apply_policy import apply_policy
+
+POLICY = """
+version: 1
+mode: observe
+rules:
+  - {id: critical, match: {severity: {gte: CRITICAL}}, decision: block}
+notify:
+  - {channel: sns, min_decision: block}
+"""
+GALLERY = f"gallery.ecr.aws/{ALIAS}/given/away"
+
+
+class PublicWorld(StoryWorld):
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(stack, lambda words: pytest.fail(f"nobody types {words}"))
+
+    @property
+    def public(self) -> ImageRef:
+        return Repository(f"public/{ALIAS}", PUBLIC_REGION, "given/away").image(self.ref.digest)
+
+    def give_away(self) -> None:
+        self.stack.aws.public.hold(self.public, ("1.0", "latest"), MANIFEST, self.now)
+
+    def sweep(self) -> None:
+        self.stack.clock.move(timedelta(hours=6))
+        self.stack.house.outbox.send("sweeps", PlanSweep(Sweep.PUBLIC, self.stack.region, self.now))
+        assert self.settle()
+
+    def header(self, ref: ImageRef) -> Header:
+        return self.stack.headers([ref])[ref].header
+
+    def alerts(self) -> list[str]:
+        return ["\n".join(caught.lines) for caught in self.told()["sns"]]
+
+
+@pytest.fixture
+def world() -> Iterator[PublicWorld]:
+    with Stack(hurry=HURRY_SECONDS) as stack:
+        apply_policy(POLICY, "oncall", stack.house)
+        made = PublicWorld(stack)
+        made.push()
+        made.scan()
+        assert made.settle()
+        yield made
+        assert stack.dead_letters() == []
+
+
+def test_a_public_copy_of_a_blocked_image_is_blocked_and_alerted_with_its_gallery_address(world: PublicWorld) -> None:
+    world.rate("CRITICAL", 9.8)
+    assert world.settle()
+    world.give_away()
+    world.sweep()
+    public = world.header(world.public)
+    assert (public.decision, public.tags, public.twins) == (Decision.BLOCK, ("1.0", "latest"), (world.ref.path,))
+    (alert,) = [text for text in world.alerts() if "public.ecr.aws" in text]
+    assert GALLERY in alert
+
+
+def test_what_turns_bad_later_is_bad_in_public_at_once_and_good_again(world: PublicWorld) -> None:
+    world.give_away()
+    world.sweep()
+    assert world.header(world.public).decision is Decision.ALLOW
+    world.rate("CRITICAL", 9.8)
+    assert world.settle()
+    assert world.header(world.public).decision is Decision.BLOCK
+    world.rate("LOW", 1.0)
+    assert world.settle()
+    assert world.header(world.public).decision is Decision.ALLOW
+
+
+def test_what_is_deleted_in_public_is_gone_after_the_next_sweep(world: PublicWorld) -> None:
+    world.give_away()
+    world.sweep()
+    client = boto3.client("ecr-public", PUBLIC_REGION)
+    client.batch_delete_image(repositoryName="given/away", imageIds=[{"imageDigest": world.ref.digest}])
+    world.sweep()
+    assert not world.header(world.public).exists
+    assert world.header(world.ref).twins == ()
+    client.delete_repository(repositoryName="given/away")
+    world.sweep()
+    row = world.stack.house.queries.repository(world.public.home)
+    assert row is not None
+    assert "deleted_at" in row.facts

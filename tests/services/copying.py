@@ -1,0 +1,218 @@
+"""A world for stories about replication: two accounts, three Regions, the local ECR, which really copies.
+
+Both ends are read through the real adapters, the other account by an assumed role; copies are kept by the real adapter
+on DynamoDB. Everything else is `world`'s. Time stands still until the story moves it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import boto3
+import msgspec
+from moto.dynamodb.models import dynamodb_backends
+from moto.ecr.models import ecr_backends
+
+from chalicelib.adapters.assumed_roles import AssumedRoles
+from chalicelib.adapters.ecr_registry import EcrRegistry
+from chalicelib.adapters.ecr_replication import EcrReplication
+from chalicelib.adapters.replica_items import ReplicaItems
+from chalicelib.adapters.sessions import Sessions
+from chalicelib.adapters.table_schema import create_table
+from chalicelib.domain.effect import Order
+from chalicelib.domain.header import Header
+from chalicelib.domain.image import ImageRef, Repository, Scan, ScanState
+from chalicelib.domain.replica import Replica
+from chalicelib.domain.replication import Destination
+from chalicelib.domain.replication_message import ReplicationCheck
+from chalicelib.domain.sweep import Sweep
+from chalicelib.domain.sweep_message import SweepRepository
+from chalicelib.domain.verdict import Decision, Reason, Verdict
+from chalicelib.local.aws import ACCOUNT, LocalAws
+from chalicelib.local.clock import LocalClock
+from chalicelib.local.ecr import HeldImage, LocalEcr, ecr_of
+from chalicelib.local.ecr_replication import LocalReplication
+from chalicelib.services.check_replica import check_replica
+from chalicelib.services.check_replication import check_replication
+from tests.fakes.table import FakeTable
+from tests.local.running import local_aws
+from tests.services.world import World
+
+OTHER = "210987654321"
+NAME = "team/api"
+HOME = Repository(ACCOUNT, "eu-west-1", NAME)
+NEAR = Destination(ACCOUNT, "eu-central-1")
+FAR = Destination(OTHER, "us-east-1")
+ROLE = f"arn:aws:iam::{OTHER}:role/lazaretto-replica"
+WITHIN = timedelta(minutes=30)
+TABLE = "lazaretto-replication"
+
+
+class WorldClock(LocalClock):
+    """AWS goes by the story's time."""
+
+    world: Estate | None = None
+
+    def now(self) -> datetime:
+        return self.world.moment if self.world is not None else super().now()
+
+
+class Running(NamedTuple):
+    """The clients are made once: that takes longer than most stories."""
+
+    aws: LocalAws
+    clock: WorldClock
+    sessions: Sessions
+    accounts: AssumedRoles
+
+
+@contextmanager
+def running() -> Iterator[Running]:
+    clock = WorldClock()
+    with local_aws() as aws:
+        aws.clock = clock
+        create_table(boto3.client("dynamodb"), TABLE)
+        sessions = Sessions(HOME.region)
+        yield Running(aws, clock, sessions, AssumedRoles(sessions, {OTHER: ROLE}, clock.now))
+
+
+class Channel:
+    """`failure`: what it raises instead of taking an alert."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.alerts, self.failure = name, list[Any](), None
+
+    def send(self, alert: Any) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.alerts.append(alert)
+
+
+class Estate(World):
+    """`takes`: how long a copy is under way. `blind`: no role lets us look at the other account."""
+
+    def __init__(self, held: Running, takes: timedelta = timedelta(), *, blind: bool = False) -> None:
+        super().__init__(FakeTable)
+        held.clock.world, self.sessions = self, held.sessions
+        ecr_backends.clear()
+        dynamodb_backends[ACCOUNT][HOME.region].tables[TABLE].items.clear()
+        LocalEcr.listen(LocalReplication.take_up, held.clock)
+        self.events: Any = {}
+        self.heard: list[Any] = []
+        LocalReplication.listen(self.heard.append, held.clock, takes)
+        self.change_policy(notify=[{"channel": "slack"}])
+        self.envelopes.clear()
+        self.accounts = AssumedRoles(held.sessions, {}, self.now) if blind else held.accounts
+        self.replication: Any = EcrReplication(lambda account, region: self.client(account, region), self.now)
+        self.replicas: Any = ReplicaItems(held.sessions.client("dynamodb"), TABLE)
+        self.registry = EcrRegistry(lambda region: held.sessions.client("ecr", region), lambda region: None)  # type: ignore
+        self.slack = Channel("slack")
+        self.channels: dict[str, Any] = {"slack": self.slack}
+        self.sent_on: list[Any] = []
+        ecr_of(HOME).hold_repository(NAME)
+
+    def client(self, account: str, region: str) -> Any:
+        return self.accounts.client(account, "ecr", region)
+
+    def send(self, queue: str, message: Any, delay_seconds: float = 0) -> None:
+        if isinstance(message, ReplicationCheck | SweepRepository):
+            self.sent_on.append((message, delay_seconds))
+        else:
+            super().send(queue, message, delay_seconds)
+
+    # ---- what the story does
+
+    def configure(self, *rules: tuple[str | None, tuple[Destination, ...]]) -> None:
+        """By prefix; None: every repository."""
+        said = [
+            {
+                "destinations": [{"region": p.region, "registryId": p.registry} for p in places],
+                **({"repositoryFilters": [{"filter": prefix, "filterType": "PREFIX_MATCH"}]} if prefix else {}),
+            }
+            for prefix, places in rules
+        ]
+        client = self.sessions.client("ecr", HOME.region)
+        client.put_replication_configuration(replicationConfiguration={"rules": said})
+
+    def let_in(self, *actions: str, place: Destination = FAR) -> None:
+        """The destination's registry policy lets our account do that."""
+        statement = {
+            "Sid": "replication",
+            "Effect": "Allow",
+            "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
+            "Action": list(actions or ("ecr:ReplicateImage", "ecr:CreateRepository")),
+            "Resource": f"arn:aws:ecr:{place.region}:{place.registry}:repository/*",
+        }
+        text = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        ecr_of(place.repository(HOME)).registry_policy = text
+
+    def push(self, number: int, *tags: str, name: str = NAME, **body: Any) -> ImageRef:
+        client = self.sessions.client("ecr", HOME.region)
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": f"sha256:{number:064x}"},
+            "layers": [],
+            **body,
+        }
+        text = json.dumps(manifest)
+        ecr_of(HOME).hold_repository(name)
+        for tag in tags or (None,):
+            tagged: Any = {"imageTag": tag} if tag else {}
+            put = client.put_image(repositoryName=name, imageManifest=text, **tagged)
+        return Repository(ACCOUNT, HOME.region, name).image(put["image"]["imageId"]["imageDigest"])
+
+    def copy_of(self, ref: ImageRef, place: Destination) -> HeldImage:
+        return ecr_of(place.repository(ref.home)).get(ref.repository, {"imageDigest": ref.digest})
+
+    def scan_copies(self, *refs: ImageRef, places: tuple[Destination, ...] = (NEAR, FAR)) -> None:
+        for ref in refs:
+            for place in places:
+                self.copy_of(ref, place).basic_scan = {"imageScanStatus": {"status": "COMPLETE"}}
+
+    def judged(self, ref: ImageRef, decision: Decision, **facts: Any) -> Header:
+        """Its header as the verdict would leave it."""
+        stored = self.stored.read_headers([ref]).get(ref)
+        header = stored.header if stored is not None else Header(ref=ref, known_at=self.moment)
+        verdict = Verdict(decision, (Reason("critical", decision, "bad"),), 1, self.moment, 1)
+        known = {"exists": True, "existence_at": self.moment, "looked_at": self.moment, **facts}
+        scan = Scan(ScanState.COMPLETE, scanned_at=self.moment)
+        return self.stored.put_header(msgspec.structs.replace(header, verdict=verdict, scan=scan, **known))
+
+    def order_on(self, ref: ImageRef) -> Order | None:
+        stored = self.stored.read_headers([ref]).get(ref)
+        return stored.header.order if stored is not None else None
+
+    def later(self, minutes: float) -> Estate:
+        self.moment += timedelta(minutes=minutes)
+        LocalReplication.arrive()
+        return self
+
+    # ---- what Lazaretto does
+
+    def sweep(self, home: Repository = HOME, after: str | None = None, receives: int = 1) -> None:
+        message = SweepRepository(Sweep.REPLICATION, home, self.moment, after=after)
+        check_replication(message, self, self.channels, receives=receives)  # type: ignore[arg-type]
+
+    def check(self, ref: ImageRef, changed_at: datetime, due_at: datetime | None = None, receives: int = 1) -> None:
+        message = ReplicationCheck(ref, due_at or changed_at + WITHIN, changed_at)
+        check_replica(message, self, self.channels, receives=receives)  # type: ignore[arg-type]
+
+    # ---- what stands
+
+    def replica(self, ref: ImageRef, place: Destination) -> Replica | None:
+        found: Replica | None = self.replicas.of(ref.home).get((ref.digest, place))
+        return found
+
+    def stands(self, ref: ImageRef, place: Destination) -> tuple[str, ...]:
+        """Status and notes in words; () where nothing is kept."""
+        found = self.replica(ref, place)
+        return (found.status.value, *(note.value for note in found.notes)) if found is not None else ()
+
+    def seen(self, home: Repository = HOME) -> dict[str, Any]:
+        result: Any = self.stored.repositories[home]["replication"]
+        return result
