@@ -5,7 +5,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
-WORKERS ?= 2
+# One more than two cores: some tests wait for a server or a clock most of their time.
+WORKERS ?= 3
 BIN := .venv/bin
 STAMP := .venv/.set-up
 # The function's runtime is the version of the interpreter that packages: the newest one where it is there.

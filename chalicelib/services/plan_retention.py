@@ -47,9 +47,8 @@ def plan_retention(
     gone: int = 0,
 ) -> Planned:
     """`with_layers`: where something would go, all manifests are read for what they weigh, a call for each hundred
-    images; the plan is the same without. `start`: the
-    `next` of the plan before in this run, in which so many are `gone` by now. Raises AbsentError (`repository`) and
-    whatever keeps the repository from being listed."""
+    images; the plan is the same without. `start`: the `next` of the plan before in this run, in which so many are
+    `gone` by now. Raises AbsentError (`repository`) and whatever keeps the repository from being listed."""
     rules = rules or house.rules.fresh()
     listed = house.keeper.images(repository)
     if listed.absent:
