@@ -12,10 +12,12 @@ STAMP := .venv/.set-up
 # The function's runtime is the version of the interpreter that packages: the newest one where it is there.
 PACKAGE_PYTHON ?= $(shell python3.13 -c 'import sys; print(sys.executable)' 2>/dev/null || echo $(BIN)/python)
 PACKAGE_STAMP := build/venv/.set-up
+AUDIT_STAMP := build/audit-venv/.set-up
+E2E_STAMP := build/e2e-venv/.set-up
 
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup run test lint types bench package soak pins clean
+.PHONY: help setup run test lint types bench package release e2e denied audit chaos soak pins clean
 
 help:
 	@echo "make setup    install everything into .venv"
@@ -23,9 +25,14 @@ help:
 	@echo "make test     set up, lint, check types, run every test"
 	@echo "make lint     ruff and mypy"
 	@echo "make bench    measure what is claimed: units, calls, ratios"
-	@echo "make package  build and check the bundle and its CloudFormation template in build/package"
+	@echo "make package  build and check the bundle and its CloudFormation template in build/package, twice: they must be equal"
+	@echo "make release  build wheel, bundle, template, SBOM and checksums of a clean commit in build/release"
+	@echo "make e2e      the packaged artefact deployed in a local AWS, and under Lambda's own runtime client"
+	@echo "make denied   every right of every function taken away once: none is missed in silence"
+	@echo "make audit    known vulnerabilities of what we depend on, static rules on code and template; what is SKIPPED is not clean"
+	@echo "make chaos    5,000 events in bad weather, and what an event costs while the table grows; SEED=, EVENTS="
 	@echo "make soak     the long property runs"
-	@echo "make pins     compile requirements.txt and requirements-dev.txt from pyproject.toml"
+	@echo "make pins     compile every requirements file"
 
 setup: $(STAMP)
 
@@ -42,7 +49,7 @@ run: setup
 	$(BIN)/lazaretto run
 
 test: lint
-	$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -m "not soak and not e2e and not chaos and not denied" -n $(WORKERS) --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .
@@ -56,7 +63,13 @@ bench: setup
 	$(BIN)/python -m bench.measure
 
 package: setup $(PACKAGE_STAMP)
-	$(BIN)/python -m chalicelib.cli.package --python build/venv/bin/python
+	$(BIN)/python -m chalicelib.cli.package --python build/venv/bin/python --prove
+
+# The stage of a released template is prod, unless LAZARETTO_STAGE says otherwise.
+release: setup
+	$(BIN)/python -m chalicelib.cli.release --check
+	LAZARETTO_STAGE=$${LAZARETTO_STAGE:-prod} $(MAKE) package
+	$(BIN)/python -m chalicelib.cli.release
 
 # Chalice imports app.py: so it and what the bundle needs, in an interpreter of its own, from the same pins and hashes.
 $(PACKAGE_STAMP): $(STAMP) requirements.txt
@@ -65,12 +78,42 @@ $(PACKAGE_STAMP): $(STAMP) requirements.txt
 	$(BIN)/uv pip install --quiet --python build/venv/bin/python --require-hashes --constraints requirements-dev.txt -r requirements.txt $$(grep -oE "^(boto3|chalice)==[^ ]+" requirements-dev.txt)
 	@touch $@
 
+e2e: package $(E2E_STAMP)
+	timeout --foreground 600 $(BIN)/python -m pytest -m e2e tests/e2e --durations=10
+
+# ministack runs the functions by its own interpreter: the one that they were packaged for.
+$(E2E_STAMP): $(PACKAGE_STAMP) tests/e2e/requirements-ministack.txt tests/e2e/requirements-awslambdaric.txt
+	@rm -rf build/e2e-venv build/e2e-ric
+	$(PACKAGE_PYTHON) -m venv --without-pip build/e2e-venv
+	$(BIN)/uv pip install --quiet --python build/e2e-venv/bin/python --require-hashes -r tests/e2e/requirements-ministack.txt
+	$(BIN)/uv pip install --quiet --python build/venv/bin/python --target build/e2e-ric --require-hashes -r tests/e2e/requirements-awslambdaric.txt
+	@touch $@
+
+denied: setup
+	timeout --foreground 900 $(BIN)/python -m pytest -m denied tests/test_denied.py --durations=3
+
+audit: setup $(AUDIT_STAMP)
+	$(BIN)/python -m tests.audit.run
+
+$(AUDIT_STAMP): $(STAMP) tests/audit/requirements.txt
+	@rm -rf build/audit-venv && mkdir -p build
+	$(BIN)/python -m venv --without-pip build/audit-venv
+	$(BIN)/uv pip install --quiet --python build/audit-venv/bin/python --require-hashes -r tests/audit/requirements.txt
+	@touch $@
+
+chaos: setup
+	timeout --foreground 600 $(BIN)/python -m tests.chaos.run $(addprefix --seed ,$(SEED)) $(addprefix --events ,$(EVENTS))
+	timeout --foreground 300 $(BIN)/python -m pytest -m chaos tests/chaos
+
 soak: setup
 	LAZARETTO_SOAK=1 $(BIN)/python -m pytest -m soak -n $(WORKERS) --dist worksteal
 
 pins: setup
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --custom-compile-command "make pins" -o requirements.txt
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --custom-compile-command "make pins" --extra cli --group dev -o requirements-dev.txt
+	echo "ministack[full]" | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes --custom-compile-command "make pins" -o tests/e2e/requirements-ministack.txt
+	echo "awslambdaric" | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes --custom-compile-command "make pins" -o tests/e2e/requirements-awslambdaric.txt
+	printf "bandit\ncheckov\npip-audit\n" | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes --custom-compile-command "make pins" -o tests/audit/requirements.txt
 
 clean:
 	rm -rf build .venv

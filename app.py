@@ -2,36 +2,43 @@
 
 Event handlers live here and nowhere else: Lambda imports a handler's own module, and only this one sets up logging,
 metrics and middleware. Every EventBridge rule targets a queue: nothing is lost, and a poison message fails alone.
+Every function starts with this module, so it imports what nobody waits for, acts and sweeps, where they are handled.
 """
 
 from __future__ import annotations
 
 import os
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
-from aws_lambda_powertools.metrics import MetricUnit
 from chalice.app import Chalice, CloudWatchEvent, ConvertToMiddleware, Rate, SQSEvent
 
 from chalicelib.api.routes import register
 from chalicelib.bootstrap import house
 from chalicelib.domain.message import CatchUp, Due, Heads, Snapshot, WatchWaivers
-from chalicelib.domain.sweep_message import PlanSweep
+from chalicelib.domain.sweep import Sweep
+from chalicelib.domain.sweep_message import begin
 from chalicelib.intake import Answer, take_in
-from chalicelib.observability import logger, metrics
+from chalicelib.observability import journal, logger
 from chalicelib.services.re_decide import SHARDS
-from chalicelib.services.receive_acts import receive_acts
 from chalicelib.services.receive_batch import receive_batch
-from chalicelib.services.receive_sweeps import receive_sweeps
-from chalicelib.services.run_sweep import RUN_BY_CLOCK
 
 STAGE = os.environ.get("LAZARETTO_STAGE", "dev")
 CLOCK_MINUTES = 5
 
 app = Chalice(app_name="lazaretto", configure_logs=False)
 app.register_middleware(ConvertToMiddleware(logger.inject_lambda_context))
-app.register_middleware(ConvertToMiddleware(metrics.log_metrics), "sqs")
 register(app)
+
+
+@app.middleware("all")
+def counted(event: Any, get_response: Callable[[Any], Any]) -> Any:
+    """What was counted leaves the function once an invocation, also of one that fails."""
+    try:
+        return get_response(event)
+    finally:
+        journal.flush()
 
 
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-scans", batch_size=10, maximum_batching_window_in_seconds=5)
@@ -50,6 +57,8 @@ def on_findings(event: SQSEvent) -> Answer:
 def on_actions(event: SQSEvent) -> Answer:
     """What a verdict asks to be done: alerts, and acts on the image. One at a time: a look at all that runs, or a move,
     may take half a minute, and a function that dies in the middle keeps everybody waiting."""
+    from chalicelib.services.receive_acts import receive_acts
+
     place = house()
     return take_in(
         _records(event), lambda deliveries: receive_acts(deliveries, place, place.channels, place.settings.api_url)
@@ -59,10 +68,12 @@ def on_actions(event: SQSEvent) -> Answer:
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-sweeps", batch_size=10)
 def on_sweeps(event: SQSEvent) -> Answer:
     """Parts of sweeps that a schedule has fanned out."""
+    from chalicelib.services.receive_sweeps import receive_sweeps
+
     place = house()
     return take_in(
         _records(event),
-        lambda deliveries: receive_sweeps(deliveries, place, place.channels, place.settings.api_url, _count_lost),
+        lambda deliveries: receive_sweeps(deliveries, place, place.channels, place.settings.api_url),
     )
 
 
@@ -75,18 +86,16 @@ def clock(event: CloudWatchEvent) -> None:
         place.outbox.send("sweeps", Due(shard))
     place.outbox.send("sweeps", CatchUp())
     place.outbox.send("sweeps", WatchWaivers())
-    now = place.clock.now()
+    # When it was to run, not when it does: a second try after a failure does the hour's work too.
+    now = datetime.fromisoformat(event.time)
     if now.minute < CLOCK_MINUTES:
         place.outbox.send("sweeps", Snapshot())
         for day in (now - timedelta(days=1), now):
             place.outbox.send("sweeps", Heads(f"{day:%Y-%m-%d}"))
-        for sweep in RUN_BY_CLOCK:
+        for sweep in Sweep:
             if sweep.is_run_at(now.hour):
-                place.outbox.send("sweeps", PlanSweep(sweep, place.region, now))
-
-
-def _count_lost(events: int) -> None:
-    metrics.add_metric("LostEvents", MetricUnit.Count, events)
+                for plan in begin(sweep, place.registries, now):
+                    place.outbox.send("sweeps", plan)
 
 
 def _records(event: SQSEvent) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from bench.journal import SilentJournal
 from bench.past import NOW, SETTLE, Registry
 from chalicelib.adapters.header_items import ImageRow, header_item, read_header_item, row_of
 from chalicelib.adapters.policy_file import read_policy
@@ -77,6 +78,7 @@ class Applied:
         self.registry, self.clock, self.settle = registry, registry.clock, SETTLE
         self.rules = PutPolicies(registry.rules.fresh())
         self.outbox = SimpleNamespace(send=self._send, send_all=self._send_all)
+        self.journal = SilentJournal()
         self.table = self.queries = self
         self._sent: dict[str, deque[Message]] = {"sweeps": deque(), "scans": deque()}
         self._numbers = count()

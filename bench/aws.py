@@ -85,7 +85,11 @@ class PlayedAws:
 
         # All handlers of an event are run, and the first answer counts: moto would work out one nobody reads.
         session.events.unregister("before-send", botocore_stubber)  # type: ignore[arg-type]
-        session.events.register("before-send", respond)
+        session.events.register("before-send", self.reach(respond))
+
+    def reach(self, respond: Callable[..., Any]) -> Callable[..., Any]:
+        """What stands between a client and its answer: nothing. Whoever plays faults puts them here."""
+        return respond
 
     def _answers(self) -> dict[str, Callable[[dict[str, Any]], Any]]:
         """What is played, by operation; each may raise Refusal."""
@@ -113,11 +117,11 @@ class PlayedAws:
         except Refusal as refusal:
             body = msgspec.json.encode({"__type": str(refusal), "message": "refused"})
             headers["x-amzn-errortype"] = str(refusal)
-            return AWSResponse(request.url, 400, headers, _Raw(body))
+            return AWSResponse(request.url, 400, headers, Raw(body))
         if said is None:
             return None
         body = said if isinstance(said, bytes) else msgspec.json.encode(said)
-        return AWSResponse(request.url, 200, headers, _Raw(body))
+        return AWSResponse(request.url, 200, headers, Raw(body))
 
     def _list_findings(self, asked: dict[str, Any]) -> bytes:
         arn = asked["filterCriteria"]["resourceId"][0]["value"]
@@ -198,7 +202,7 @@ def _asked(body: Any) -> dict[str, Any]:
     return asked
 
 
-class _Raw(BytesIO):
+class Raw(BytesIO):
     """What botocore reads a body from."""
 
     def stream(self, **_: Any) -> Any:

@@ -27,7 +27,7 @@ from typing import Any
 
 import boto3
 
-from bench import announcements, payloads, sweeps
+from bench import announcements, costs, payloads, sweeps
 from bench.applied import Applied
 from bench.generate import Plan, events, image
 from bench.inspector_shape import whole_page
@@ -91,13 +91,14 @@ def later_scans() -> Iterator[Figure]:
         _next_day(place)
         place.deliver("scans", map(announcements.rescan_event, place.states))
         place.settle()
-        yield Figure("write units an image, enhanced scan without news", _per_image(place), most=2)
+        yield Figure("write units an image, enhanced scan without news", _per_image(place), most=costs.RESCAN)
     with world(busy) as place:
         _fill(place)
         _next_day(place)
         place.deliver("scans", map(announcements.rescan_event, place.states))
         place.settle()
-        yield Figure("write units an image that changed, seen by a look (catalogue apart)", _per_image(place), most=16)
+        name = "write units an image that changed, seen by a look (catalogue apart)"
+        yield Figure(name, _per_image(place), most=costs.CHANGED)
     with world(busy) as place:
         _fill(place)
         _next_day(place)
@@ -121,7 +122,8 @@ def burst_in_order() -> Iterator[Figure]:
         place.settle()
         findings = BURST.images * BURST.findings
         yield Figure("write units, burst of 100,000 events, in order", _stored(place), most=8_000)
-        yield Figure("write units a finding, first load and catalogue", place.count.wru / findings, most=0.14)
+        spent = place.count.wru / findings
+        yield Figure("write units a finding, first load and catalogue", spent, most=costs.FIRST_LOAD_AND_CATALOGUE)
 
 
 def burst_shuffled() -> Iterator[Figure]:
@@ -166,7 +168,7 @@ def one_alert() -> Iterator[Figure]:
                 raise AssertionError(f"{len(place.aws.archived)} images archived, {alerts} alerts, of {policy}")
     told, after = (spent[BLOCK_CRITICAL] - spent[ALLOW_ALL] for spent in (units, later))
     acted = units[QUARANTINE_CRITICAL] - units[ALLOW_ALL]
-    yield Figure("write units more, one verdict with one alert", told / alerts, most=7)
+    yield Figure("write units more, one verdict with one alert", told / alerts, most=costs.ALERT)
     # 7 for the alert, 10 for the act (begun, record and head in a transaction, header), and the fuse.
     yield Figure("write units more, one verdict with one alert and a quarantine", acted / alerts, most=18)
     # When an alert is cleared, the index of what is due keeps its entry: another put then would cost as much.

@@ -24,6 +24,7 @@ import msgspec
 
 from bench import payloads
 from bench.generate import DAY, FIRST_DAY, Plan, image
+from bench.journal import SilentJournal
 from bench.vulnerabilities import base
 from chalicelib.adapters.header_items import ImageRow, row_of
 from chalicelib.adapters.packing import pack_document, unpack_document
@@ -97,6 +98,7 @@ class Registry:
         rules = Rules(read_policy(TODAY), _waivers(), waivers_version=1)
         self.rules = SimpleNamespace(fresh=lambda: rules)
         self.clock = SimpleNamespace(now=lambda: NOW)
+        self.journal = SilentJournal()
         self.sent = deque[Message]()
         self.outbox = SimpleNamespace(send=lambda queue, message, delay_seconds=0: self.sent.append(message))
         self.table = self.queries = self.what_ifs = self

@@ -11,30 +11,39 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
+from chalicelib.adapters.counted_channel import CountedChannel
 from chalicelib.adapters.findings_queries import FindingsQueries
 from chalicelib.adapters.findings_table import FindingsTable
 from chalicelib.adapters.policy_store import PolicyStore
 from chalicelib.adapters.queues import Queues
+from chalicelib.adapters.refused_calls import tell_refused_calls
 from chalicelib.adapters.sessions import Sessions
 from chalicelib.adapters.waiver_store import WaiverStore
-from chalicelib.services.ports import Channel, Clock
-from chalicelib.settings import Settings
+from chalicelib.adapters.write_units import count_write_units
+from chalicelib.domain.registry_place import RegistryPlace
+from chalicelib.errors import SettingsError
+from chalicelib.observability import journal
+from chalicelib.services.ports import Channel, Clock, Journal, Meter
+from chalicelib.settings import InspectorMode, Settings
 
 if TYPE_CHECKING:
-    from chalicelib.adapters.accounts import AccountActs, AccountRegistry
     from chalicelib.adapters.assumed_roles import AssumedRoles
+    from chalicelib.adapters.ecr_acts import EcrActs
     from chalicelib.adapters.ecr_keeper import EcrKeeper
     from chalicelib.adapters.ecr_lifecycle import EcrLifecycles
     from chalicelib.adapters.ecr_listing import EcrListing
     from chalicelib.adapters.ecr_mover import EcrMover
     from chalicelib.adapters.ecr_public import EcrPublicListing
+    from chalicelib.adapters.ecr_registry import EcrRegistry
     from chalicelib.adapters.ecr_replication import EcrReplication
     from chalicelib.adapters.ecr_scanning import EcrScanning
     from chalicelib.adapters.inspector_listing import InspectorListing
+    from chalicelib.adapters.pull_times import EcrPullTimes
     from chalicelib.adapters.replica_items import ReplicaItems
     from chalicelib.adapters.runtime import AwsRuntime
     from chalicelib.adapters.scan_asks import ScanAsks
     from chalicelib.adapters.scanner import Scanner
+    from chalicelib.adapters.secrets import Secret
     from chalicelib.adapters.settings_items import SettingsItems
     from chalicelib.adapters.what_if_items import WhatIfItems
 
@@ -51,12 +60,12 @@ class SystemClock:
 class Channels(Mapping[str, Channel]):
     """Each is made when first used: one that is set up wrongly fails its own alerts and nothing else."""
 
-    def __init__(self, makers: Mapping[str, Callable[[], Channel]]) -> None:
-        self._makers, self._made = makers, dict[str, Channel]()
+    def __init__(self, makers: Mapping[str, Callable[[], Channel]], meter: Meter) -> None:
+        self._makers, self._made, self._meter = makers, dict[str, Channel](), meter
 
     def __getitem__(self, name: str) -> Channel:
         if name not in self._made:
-            self._made[name] = self._makers[name]()
+            self._made[name] = CountedChannel(self._makers[name](), self._meter)
         return self._made[name]
 
     def __contains__(self, name: object) -> bool:
@@ -76,11 +85,12 @@ class House:
         self.settings = settings
         self.sessions = sessions or Sessions()
         self.clock: Clock = SystemClock()
+        self.journal: Journal = journal
 
     @property
-    def region(self) -> str:
-        """Where the functions run, and whose registry sweeps list."""
-        return str(self.sessions.session.region_name)
+    def registries(self) -> tuple[RegistryPlace, ...]:
+        """Those that sweeps list, our own first: the one where the functions run."""
+        return RegistryPlace(str(self.sessions.session.region_name)), *self.settings.registries
 
     @property
     def settle(self) -> timedelta:
@@ -115,34 +125,26 @@ class House:
         from chalicelib.adapters.inspector import Inspector
         from chalicelib.adapters.scanner import Scanner
 
-        return Scanner(Inspector(lambda region: self.sessions.client("inspector2", region)), self.registry)
+        return Scanner(Inspector(self._inspectors()), self.registry)
 
     @cached_property
-    def registry(self) -> AccountRegistry:
-        from chalicelib.adapters.accounts import AccountRegistry, ByAccount
+    def registry(self) -> EcrRegistry:
         from chalicelib.adapters.ecr_registry import EcrRegistry
 
-        def make(ecr_of: Callable[[str], Any]) -> EcrRegistry:
-            return EcrRegistry(ecr_of, lambda region: self.sessions.client("ecr-public", region))
-
-        own = make(lambda region: self.sessions.client("ecr", region))
-        return AccountRegistry(ByAccount(own, self.settings.replica_roles, lambda account: make(self._ecr_of(account))))
+        return EcrRegistry(self._clients("ecr"), lambda region: self.sessions.client("ecr-public", region))
 
     @cached_property
-    def acts(self) -> AccountActs:
-        from chalicelib.adapters.accounts import AccountActs, ByAccount
+    def acts(self) -> EcrActs:
         from chalicelib.adapters.ecr_acts import EcrActs
 
-        own = EcrActs(lambda region: self.sessions.client("ecr", region))
-        held = ByAccount(own, self.settings.replica_roles, lambda account: EcrActs(self._ecr_of(account)))
-        return AccountActs(held)
+        return EcrActs(self._clients("ecr"))
 
     @cached_property
     def replication(self) -> EcrReplication:
         from chalicelib.adapters.ecr_replication import EcrReplication
 
-        def swept(account: str, region: str) -> Any:
-            return self._accounts.client(account, "ecr", region, swept=True)
+        def swept(account: str | None, region: str) -> Any:
+            return self._accounts.client(account or self._accounts.own_account(), "ecr", region, swept=True)
 
         return EcrReplication(swept, lambda: self.clock.now())
 
@@ -152,45 +154,45 @@ class House:
 
         return ReplicaItems(self._dynamodb, self.settings.table)
 
-    def _ecr_of(self, account: str) -> Callable[[str], Any]:
-        """The ECR clients of an account by Region: by its role where it is not our own."""
-        return lambda region: self._accounts.client(account, "ecr", region)
-
-    @cached_property
-    def _accounts(self) -> AssumedRoles:
-        from chalicelib.adapters.assumed_roles import AssumedRoles
-
-        return AssumedRoles(self.sessions, self.settings.replica_roles, lambda: self.clock.now())
-
     @cached_property
     def inventory(self) -> EcrListing:
         from chalicelib.adapters.ecr_listing import EcrListing
 
-        return EcrListing(lambda region: self.sessions.swept_client("ecr", region))
+        return EcrListing(self._clients("ecr", swept=True))
 
     @cached_property
     def inspection(self) -> InspectorListing:
         from chalicelib.adapters.inspector_listing import InspectorListing
 
-        return InspectorListing(lambda region: self.sessions.swept_client("inspector2", region))
+        return InspectorListing(self._inspectors(swept=True))
 
     @cached_property
     def keeper(self) -> EcrKeeper:
         from chalicelib.adapters.ecr_keeper import EcrKeeper
 
-        return EcrKeeper(lambda region: self.sessions.client("ecr", region))
+        return EcrKeeper(self._clients("ecr"))
+
+    @cached_property
+    def pull_times(self) -> EcrPullTimes:
+        from chalicelib.adapters.pull_times import EcrPullTimes
+
+        def client_of(account: str | None, region: str) -> Any:
+            """The calls name no registry: only whoever has a role in an account may ask about it."""
+            return self._accounts.client(account or self._accounts.own_account(), "ecr", region)
+
+        return EcrPullTimes(client_of)
 
     @cached_property
     def lifecycles(self) -> EcrLifecycles:
         from chalicelib.adapters.ecr_lifecycle import EcrLifecycles
 
-        return EcrLifecycles(lambda region: self.sessions.client("ecr", region))
+        return EcrLifecycles(self._clients("ecr"))
 
     @cached_property
     def scans(self) -> EcrScanning:
         from chalicelib.adapters.ecr_scanning import EcrScanning
 
-        return EcrScanning(lambda region: self.sessions.swept_client("ecr", region))
+        return EcrScanning(self._clients("ecr", swept=True))
 
     @cached_property
     def scan_asks(self) -> ScanAsks:
@@ -214,17 +216,21 @@ class House:
     def mover(self) -> EcrMover:
         from chalicelib.adapters.ecr_mover import EcrMover
 
-        return EcrMover(lambda region: self.sessions.client("ecr", region), self.own_roles, COPY_SECONDS)
+        return EcrMover(self._clients("ecr"), self.own_roles, COPY_SECONDS)
 
     @property
     def own_roles(self) -> tuple[str, ...]:
-        return self.settings.role_arns
+        """Those of the functions, and those by which they act in other accounts."""
+        return *self.settings.role_arns, *self.settings.account_roles.values()
 
     @cached_property
     def runtime(self) -> AwsRuntime:
         from chalicelib.adapters.runtime import AwsRuntime
 
-        return AwsRuntime(self.sessions.quick_client, lambda: self.clock.now())
+        def quick(service: str, account: str, region: str) -> Any:
+            return self._accounts.client(account, service, region, quick=True)
+
+        return AwsRuntime(quick, lambda: self.clock.now())
 
     @cached_property
     def outbox(self) -> Queues:
@@ -243,7 +249,7 @@ class House:
             makers["sns"] = self._sns
         if self.settings.slack_secret:
             makers["slack"] = self._slack
-        return Channels(makers)
+        return Channels(makers, self.journal)
 
     def _sns(self) -> Channel:
         from chalicelib.adapters.sns import SnsTopic
@@ -257,22 +263,54 @@ class House:
         text, channel = Secret(self.settings.slack_secret or "", self.sessions), self.settings.slack_channel
         return SlackBot(text, channel) if channel else SlackWebhook(text, self.settings.slack_local)
 
-    @cached_property
+    @property
     def cursor_secrets(self) -> tuple[str, ...]:
-        """Newest first: the first signs, all are accepted."""
+        """The first signs, all are accepted. At most five minutes old, so that one can be rotated."""
         if self.settings.cursor_secrets:
             return self.settings.cursor_secrets
+        secrets = tuple(s for s in self._cursor_secret.read().split(",") if s)
+        if not secrets:
+            raise SettingsError(["the secret that signs cursors is empty"])
+        return secrets
+
+    @cached_property
+    def _cursor_secret(self) -> Secret:
         from chalicelib.adapters.secrets import Secret
 
-        secret = Secret(self.settings.cursor_secret or "", self.sessions).read()
-        return tuple(s for s in secret.split(",") if s)
+        return Secret(self.settings.cursor_secret or "", self.sessions)
+
+    def _clients(self, service: str, *, swept: bool = False) -> Callable[[str | None, str], Any]:
+        """The clients of a service by account (None: our own) and Region, for calls that name the registry they mean,
+        or are checked to be about it: by the role of an account that has one. Others are asked as ourselves, and do
+        what their own policies let us. Nobody has to know our own account's id where there is no other."""
+
+        def client_of(account: str | None, region: str) -> Any:
+            if account is None or account not in self.settings.account_roles:
+                return self.sessions.client(service, region, swept=swept)
+            return self._accounts.client(account, service, region, swept=swept)
+
+        return client_of
+
+    def _inspectors(self, *, swept: bool = False) -> Callable[[str, str], Any]:
+        """An organisation's delegated administrator is answered about all its members; every call names the account."""
+        if self.settings.inspector is InspectorMode.DELEGATED:
+            return lambda account, region: self.sessions.client("inspector2", region, swept=swept)
+        return self._clients("inspector2", swept=swept)
+
+    @cached_property
+    def _accounts(self) -> AssumedRoles:
+        from chalicelib.adapters.assumed_roles import AssumedRoles
+
+        return AssumedRoles(self.sessions, self.settings.account_roles, lambda: self.clock.now())
 
     @property
     def _dynamodb(self) -> Any:
-        return self.sessions.client("dynamodb", validate=False)
+        client = self.sessions.client("dynamodb", validate=False)
+        count_write_units(client, self.journal)
+        return client
 
 
 @cache
 def house() -> House:
     """The one of this process, from its environment. Raises SettingsError."""
-    return House(Settings.from_env(os.environ))
+    return House(Settings.from_env(os.environ), Sessions(watch=lambda session: tell_refused_calls(session, journal)))

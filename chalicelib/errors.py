@@ -5,7 +5,7 @@ LazarettoError
 │   ├── RefusedPayloadError         400  an AWS payload no reader accepts: JSON path and reason
 │   ├── PolicyError                 400  a policy that must not load: file, line, reason, nearest name
 │   ├── ParameterError              400  a parameter or a field of the body: its name and what is allowed
-│   ├── TooLargeError               413  a body longer than is read
+│   ├── TooLargeError               413  a body, or a repository, longer than one call reads
 │   └── MediaTypeError              415  a body of another type than JSON
 ├── NotFoundError                   404  image, tag, repository or vulnerability unknown here
 ├── ConflictError                   409  somebody else wrote first: read again

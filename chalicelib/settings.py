@@ -14,7 +14,9 @@
 | LAZARETTO_CURSOR_SECRETS | the cursor secrets themselves, newest first, by comma (local stack) | |
 | LAZARETTO_API_URL | address of the API, for links in alerts; empty: none | |
 | LAZARETTO_ROLE_ARNS | our functions' roles, by comma (`*` allowed): a Deny of ours leaves them out | |
-| LAZARETTO_REPLICA_ROLES | roles, by comma, one in each other account that is replicated to: by it we look there | |
+| LAZARETTO_ACCOUNT_ROLES | roles, by comma, one in each other account: by it we look and act there | |
+| LAZARETTO_REGISTRIES | other registries that are watched, by comma: REGION (our account) or ACCOUNT/REGION | |
+| LAZARETTO_INSPECTOR | `delegated`: our account is Inspector's delegated administrator; `each`: none is asked | each |
 """
 
 from __future__ import annotations
@@ -22,12 +24,23 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from enum import StrEnum
+from typing import Any
 
 import msgspec
 
+from chalicelib.domain.registry_place import RegistryPlace
 from chalicelib.errors import SettingsError
 
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@*/-]+")
+
+
+class InspectorMode(StrEnum):
+    """Who is asked what Inspector says of images in other accounts: Inspector there, or the delegated administrator of
+    the organisation, which is our own account then."""
+
+    EACH = "each"
+    DELEGATED = "delegated"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,8 +58,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cursor_secrets: tuple[str, ...] = ()
     api_url: str | None = None
     role_arns: tuple[str, ...] = ()
-    replica_roles: dict[str, str] = {}
+    account_roles: dict[str, str] = {}
     """By account."""
+    registries: tuple[RegistryPlace, ...] = ()
+    """Beside our own in our own Region."""
+    inspector: InspectorMode = InspectorMode.EACH
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
@@ -67,13 +83,53 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "cursor_secrets": tuple(s for s in (read.text("CURSOR_SECRETS") or "").split(",") if s),
             "api_url": read.text("API_URL"),
             "role_arns": _role_arns(read, "ROLE_ARNS"),
-            "replica_roles": _replica_roles(read),
+            **_registry_settings(read),
         }
         if not (settings["cursor_secret"] or settings["cursor_secrets"]):
             read.problems.append("LAZARETTO_CURSOR_SECRET: missing (or LAZARETTO_CURSOR_SECRETS)")
         if read.problems:
             raise SettingsError(read.problems)
         return msgspec.convert(settings, cls)
+
+
+def registry_settings(env: Mapping[str, str]) -> dict[str, Any]:
+    """The settings that say which registries there are beside our own and how they are reached, for whoever finds the
+    others out by himself. Raises SettingsError."""
+    read = _Reader(env)
+    found = _registry_settings(read)
+    if read.problems:
+        raise SettingsError(read.problems)
+    return found
+
+
+def _registry_settings(read: _Reader) -> dict[str, Any]:
+    roles, mode = _account_roles(read), read.text("INSPECTOR") or InspectorMode.EACH
+    if mode not in list(InspectorMode):
+        read.problems.append(f"LAZARETTO_INSPECTOR: {mode!r} is neither {' nor '.join(InspectorMode)}")
+        mode = InspectorMode.EACH
+    return {"account_roles": roles, "registries": _registries(read, roles), "inspector": InspectorMode(mode)}
+
+
+def _registries(read: _Reader, roles: Mapping[str, str]) -> tuple[RegistryPlace, ...]:
+    places = list[RegistryPlace]()
+    own = read.env.get("AWS_REGION") or read.env.get("AWS_DEFAULT_REGION")
+    for text in (one.strip() for one in (read.text("REGISTRIES") or "").split(",") if one.strip()):
+        try:
+            place = RegistryPlace.parse(text)
+        except ValueError as error:
+            read.problems.append(f"LAZARETTO_REGISTRIES: {error}")
+            continue
+        if place in places:
+            read.problems.append(f"LAZARETTO_REGISTRIES: {place} is named twice")
+        elif place == RegistryPlace(own or ""):
+            read.problems.append(f"LAZARETTO_REGISTRIES: {place} is our own, which is always watched: leave it out")
+        elif place.account is not None and place.account not in roles:
+            read.problems.append(
+                f"LAZARETTO_REGISTRIES: {place}: LAZARETTO_ACCOUNT_ROLES names no role in that account (a registry of "
+                "our own account is written as its Region alone)"
+            )
+        places.append(place)
+    return tuple(places)
 
 
 def _role_arns(read: _Reader, name: str) -> tuple[str, ...]:
@@ -84,13 +140,13 @@ def _role_arns(read: _Reader, name: str) -> tuple[str, ...]:
     return arns
 
 
-def _replica_roles(read: _Reader) -> dict[str, str]:
-    arns = _role_arns(read, "REPLICA_ROLES")
+def _account_roles(read: _Reader) -> dict[str, str]:
+    arns = _role_arns(read, "ACCOUNT_ROLES")
     roles = {arn.split(":")[4]: arn for arn in arns if _ROLE_ARN.fullmatch(arn)}
     if len(roles) < len(arns) and all(_ROLE_ARN.fullmatch(arn) for arn in arns):
-        read.problems.append("LAZARETTO_REPLICA_ROLES: one role for each account, and no more")
+        read.problems.append("LAZARETTO_ACCOUNT_ROLES: one role for each account, and no more")
     if any("*" in arn for arn in arns):
-        read.problems.append("LAZARETTO_REPLICA_ROLES: a role is assumed by its whole ARN, without *")
+        read.problems.append("LAZARETTO_ACCOUNT_ROLES: a role is assumed by its whole ARN, without *")
     return roles
 
 

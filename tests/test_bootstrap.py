@@ -4,10 +4,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from moto import mock_aws
 
 from chalicelib.adapters.sessions import Sessions
 from chalicelib.bootstrap import Channels, House
-from chalicelib.errors import SettingsError
+from chalicelib.domain.image import Repository
+from chalicelib.domain.metric import Metric
+from chalicelib.domain.registry_place import RegistryPlace
+from chalicelib.errors import AbsentError, SettingsError, TransientError
+from tests.fakes.journal import FakeJournal
 from tests.test_settings import ENOUGH, Settings
 
 ROOT = Path(__file__).parent.parent
@@ -20,12 +25,24 @@ def test_a_channel_is_made_when_it_is_first_used_and_then_kept():
         made.append(1)
         return SimpleNamespace(name="slack")
 
-    channels = Channels({"slack": make})
+    channels = Channels({"slack": make}, FakeJournal())
     assert "slack" in channels
     assert (list(channels), len(channels), made) == (["slack"], 1, [])
     assert channels["slack"] is channels["slack"]
     assert made == [1]
     assert "sns" not in channels
+
+
+def test_what_a_channel_does_not_take_is_counted_for_it_and_raised_all_the_same():
+    def refuse(alert):
+        raise TransientError("Slack is down")
+
+    journal = FakeJournal()
+    channels = Channels({"slack": lambda: SimpleNamespace(name="slack", send=refuse)}, journal)
+    for _ in range(2):
+        with pytest.raises(TransientError, match="Slack is down"):
+            channels["slack"].send(None)
+    assert journal.counted == {(Metric.CHANNEL_FAILURES, "slack"): 2}
 
 
 def test_a_topic_that_is_set_up_wrongly_stops_its_own_alerts_and_nothing_else():
@@ -40,13 +57,96 @@ def test_only_channels_that_are_set_up_are_there():
     assert list(House(Settings.from_env(ENOUGH)).channels) == []
 
 
+OTHER, ROLE = "444455556666", "arn:aws:iam::444455556666:role/lazaretto-spoke"
+
+
+def asking(settings):
+    """A house in one Region, and the calls it makes."""
+    sessions, calls = Sessions("us-east-1"), []
+    sessions.session.events.register("before-parameter-build", lambda model, **_: calls.append(model.name))
+    return House(Settings.from_env(ENOUGH | settings), sessions), calls
+
+
+def ask_of(house, account):
+    home = Repository(account, "us-east-1", "team/api")
+    house.inventory.repositories(RegistryPlace("us-east-1"))
+    house.scans.configuration(home)
+    for adapter in (house.keeper, house.inventory):
+        assert adapter.images(home).absent
+    with pytest.raises(AbsentError):
+        house.registry.describe_image(home.image(f"sha256:{1:064x}"))
+    with pytest.raises(AbsentError):
+        house.acts.tags_are_immutable(home)
+
+
+def test_an_installation_in_one_account_never_asks_who_it_is():
+    with mock_aws():
+        house, calls = asking({})
+        ask_of(house, "123456789012")
+        assert not {"GetCallerIdentity", "AssumeRole"} & {*calls}
+        watching, calls = asking({"LAZARETTO_ACCOUNT_ROLES": ROLE, "LAZARETTO_REGISTRIES": f"{OTHER}/us-east-1"})
+        ask_of(watching, "123456789012")
+        assert not {"GetCallerIdentity", "AssumeRole"} & {*calls}, "nothing was asked of the other account yet"
+        for _ in range(2):
+            ask_of(watching, OTHER)
+        assert [calls.count(name) for name in ("GetCallerIdentity", "AssumeRole")] == [1, 1]
+
+
+def test_the_clients_of_another_account_have_its_credentials_in_every_adapter():
+    def key(client):
+        return client._request_signer._credentials.access_key
+
+    with mock_aws():
+        house, _ = asking({"LAZARETTO_ACCOUNT_ROLES": ROLE})
+        for service in ("ecr", "inspector2"):
+            client_of = house._clients(service, swept=True)
+            own = key(house.sessions.client(service))
+            assert key(client_of(None, "eu-west-1")) == key(client_of("777788889999", "eu-west-1")) == own
+            assert key(client_of(OTHER, "eu-west-1")) != own
+        assert key(house._inspectors()(OTHER, "eu-west-1")) != own
+        delegated, calls = asking({"LAZARETTO_ACCOUNT_ROLES": ROLE, "LAZARETTO_INSPECTOR": "delegated"})
+        assert key(delegated._inspectors()(OTHER, "eu-west-1")) == own
+        assert calls == []
+
+
+def test_our_own_registry_is_the_first_of_those_that_are_watched():
+    house, _ = asking({"LAZARETTO_ACCOUNT_ROLES": ROLE, "LAZARETTO_REGISTRIES": f"eu-west-1,{OTHER}/us-east-1"})
+    assert list(map(str, house.registries)) == ["us-east-1", "eu-west-1", f"{OTHER}/us-east-1"]
+
+
 def test_a_cold_start_loads_nothing_that_only_some_functions_use():
     names = (
         "ecr_acts ecr_keeper ecr_lifecycle ecr_mover ecr_blobs runtime "
         "ecs_use eks_use lambda_use what_if_items policy_file slack sns"
     )
+    use_cases = "receive_acts receive_sweeps run_sweep enforce_verdict enforce_retention reconcile_registry"
     for_some = {f"chalicelib.adapters.{name}" for name in names.split()}
+    for_some |= {f"chalicelib.services.{name}" for name in use_cases.split()}
     asked = "import sys, app; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True, cwd=ROOT).stdout
     assert "chalicelib.bootstrap" in loaded.split()
     assert not (for_some | {"yaml", "cyclonedx", "slack_sdk"}) & set(loaded.split())
+
+
+def test_a_deny_of_ours_leaves_out_the_roles_by_which_we_act_elsewhere():
+    ours = "arn:aws:iam::111122223333:role/on-actions"
+    house, _ = asking({"LAZARETTO_ROLE_ARNS": ours, "LAZARETTO_ACCOUNT_ROLES": ROLE})
+    assert house.own_roles == (ours, ROLE)
+
+
+def test_a_cursor_secret_that_was_rotated_is_known_after_five_minutes(monkeypatch):
+    with mock_aws():
+        sessions = Sessions("us-east-1")
+        secrets = sessions.client("secretsmanager")
+        arn = secrets.create_secret(Name="cursor", SecretString="old")["ARN"]
+        named = {"LAZARETTO_CURSOR_SECRETS": "", "LAZARETTO_CURSOR_SECRET": arn}
+        house = House(Settings.from_env(ENOUGH | named), sessions)
+        assert house.cursor_secrets == ("old",)
+        secrets.put_secret_value(SecretId=arn, SecretString="new,old")
+        assert house.cursor_secrets == ("old",)
+        house._cursor_secret._clock = lambda: float("inf")
+        assert house.cursor_secrets == ("new", "old")
+        secrets.put_secret_value(SecretId=arn, SecretString=",")
+        house._cursor_secret.forget()
+        with pytest.raises(SettingsError):
+            _ = house.cursor_secrets

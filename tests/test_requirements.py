@@ -16,6 +16,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RUN_TIME = PROJECT["project"]["dependencies"]
 EVERYTHING = [*RUN_TIME, *PROJECT["project"]["optional-dependencies"]["cli"], *PROJECT["dependency-groups"]["dev"]]
 FILES = {"requirements.txt": RUN_TIME, "requirements-dev.txt": EVERYTHING}
+BESIDE = ("tests/e2e/requirements-ministack.txt", "tests/e2e/requirements-awslambdaric.txt")
+"""What runs beside the tests, in places of its own."""
 PIN = re.compile(
     r"^(?P<name>[a-z0-9._-]+)==(?P<version>\S+?)(?: ; (?P<marker>.*?))? \\$(?P<hashes>(?:\n    --hash=\S+( \\)?)+)",
     re.M,
@@ -46,13 +48,13 @@ def test_the_bundle_asks_for_nothing_that_lambda_or_chalice_bring() -> None:
     assert not pins("requirements.txt").keys() & {"boto3", "botocore", "chalice", "pip", "setuptools"}
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", [*FILES, *BESIDE])
 def test_every_line_is_a_pin_with_hashes_a_remark_or_nothing(file: str) -> None:
     rest = PIN.sub("", (ROOT / file).read_text())
     assert all(line.lstrip().startswith("#") or not line.strip() for line in rest.splitlines())
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", [*FILES, *BESIDE])
 def test_no_file_names_a_registry(file: str) -> None:
     text = (ROOT / file).read_text()
     assert "://" not in text

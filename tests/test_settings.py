@@ -2,8 +2,9 @@ from datetime import timedelta
 
 import pytest
 
+from chalicelib.domain.registry_place import RegistryPlace
 from chalicelib.errors import SettingsError
-from chalicelib.settings import Settings
+from chalicelib.settings import InspectorMode, Settings, registry_settings
 
 ENOUGH = {
     "LAZARETTO_TABLE": "lazaretto",
@@ -45,14 +46,68 @@ def test_our_roles_are_named_by_their_arns():
             Settings.from_env(ENOUGH | {"LAZARETTO_ROLE_ARNS": wrong})
 
 
-def test_roles_of_accounts_that_are_replicated_to_are_one_for_each_and_whole():
+def test_roles_in_other_accounts_are_one_for_each_and_whole():
     one, other = "arn:aws:iam::111122223333:role/look", "arn:aws:iam::444455556666:role/team/look"
-    settings = Settings.from_env(ENOUGH | {"LAZARETTO_REPLICA_ROLES": f"{one}, {other}"})
-    assert settings.replica_roles == {"111122223333": one, "444455556666": other}
-    assert Settings.from_env(ENOUGH | {"LAZARETTO_REPLICA_ROLES": ""}).replica_roles == {}
+    settings = Settings.from_env(ENOUGH | {"LAZARETTO_ACCOUNT_ROLES": f"{one}, {other}"})
+    assert settings.account_roles == {"111122223333": one, "444455556666": other}
+    assert Settings.from_env(ENOUGH | {"LAZARETTO_ACCOUNT_ROLES": ""}).account_roles == {}
     for wrong in ("look", "arn:aws:iam::111122223333:role/*", f"{one},{one}-too"):
-        with pytest.raises(SettingsError, match="LAZARETTO_REPLICA_ROLES"):
-            Settings.from_env(ENOUGH | {"LAZARETTO_REPLICA_ROLES": wrong})
+        with pytest.raises(SettingsError, match="LAZARETTO_ACCOUNT_ROLES"):
+            Settings.from_env(ENOUGH | {"LAZARETTO_ACCOUNT_ROLES": wrong})
+
+
+REGISTRIES = {
+    "LAZARETTO_ACCOUNT_ROLES": "arn:aws:iam::444455556666:role/lazaretto-spoke",
+    "AWS_REGION": "eu-west-1",
+}
+
+
+def test_other_registries_are_regions_of_our_account_and_of_others():
+    named = {"LAZARETTO_REGISTRIES": "us-east-1, 444455556666/eu-west-1,444455556666/us-east-1"}
+    settings = Settings.from_env(ENOUGH | REGISTRIES | named)
+    assert settings.registries == (
+        RegistryPlace("us-east-1"),
+        RegistryPlace("eu-west-1", "444455556666"),
+        RegistryPlace("us-east-1", "444455556666"),
+    )
+    assert [str(place) for place in settings.registries] == named["LAZARETTO_REGISTRIES"].replace(" ", "").split(",")
+    assert Settings.from_env(ENOUGH).registries == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ("europe", "'europe' is neither a Region"),
+        ("4444/eu-west-1", "'4444/eu-west-1' is neither a Region"),
+        ("/eu-west-1", "'/eu-west-1' is neither a Region"),
+        ("444455556666/", "'444455556666/' is neither a Region"),
+        ("us-east-1,us-east-1", "us-east-1 is named twice"),
+        ("eu-west-1", "eu-west-1 is our own"),
+        ("777788889999/us-east-1", "LAZARETTO_ACCOUNT_ROLES names no role in that account"),
+    ],
+)
+def test_a_registry_that_cannot_be_watched_is_refused(said, problem):
+    with pytest.raises(SettingsError) as e:
+        Settings.from_env(ENOUGH | REGISTRIES | {"LAZARETTO_REGISTRIES": said})
+    (found,) = e.value.problems
+    assert found.startswith("LAZARETTO_REGISTRIES: ")
+    assert problem in found
+
+
+def test_registries_can_be_read_by_who_finds_out_the_rest_himself():
+    named = REGISTRIES | {"LAZARETTO_REGISTRIES": "us-east-1", "LAZARETTO_INSPECTOR": "delegated"}
+    whole = Settings.from_env(ENOUGH | named)
+    found = registry_settings(named)
+    assert found == {name: getattr(whole, name) for name in ("account_roles", "registries", "inspector")}
+    with pytest.raises(SettingsError, match="LAZARETTO_REGISTRIES"):
+        registry_settings({"LAZARETTO_REGISTRIES": "europe"})
+
+
+def test_inspector_is_asked_in_each_account_unless_ours_is_the_administrator():
+    assert Settings.from_env(ENOUGH).inspector is InspectorMode.EACH
+    assert Settings.from_env(ENOUGH | {"LAZARETTO_INSPECTOR": "delegated"}).inspector is InspectorMode.DELEGATED
+    with pytest.raises(SettingsError, match="LAZARETTO_INSPECTOR: 'all' is neither each nor delegated"):
+        Settings.from_env(ENOUGH | {"LAZARETTO_INSPECTOR": "all"})
 
 
 def test_settle_may_not_exceed_the_longest_delay_of_a_queue():

@@ -1,8 +1,8 @@
 """Clients of AWS in other accounts, by a role that each of them lets us assume. No call but STS's is made here.
 
-Calls: GetCallerIdentity once, AssumeRole for an account every quarter of an hour. In our own account our own
-credentials are used, whatever the Region. An account without a role is not asked at all: some of ECR's calls name no
-registry, so that an answer about our own would be taken for one about theirs.
+Calls: GetCallerIdentity once, AssumeRole for an account every ten minutes. In our own account our own credentials are
+used, whatever the Region. An account without a role is not asked at all: some of ECR's calls name no registry, so that
+an answer about our own would be taken for one about theirs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from chalicelib.errors import DeniedError
 from chalicelib.parsers.answer import Upper, read
 from chalicelib.parsers.use_answers import Caller
 
-SETTING = "LAZARETTO_REPLICA_ROLES"
+SETTING = "LAZARETTO_ACCOUNT_ROLES"
 SESSION_NAME = "lazaretto"
 LASTS_SECONDS = 900
 """The least that STS gives; a role that another role assumes gets an hour at most."""
@@ -54,20 +54,20 @@ class AssumedRoles:
         self._held: dict[str, _Held] = {}
         self._lock = Lock()
 
-    def client(self, account: str, service: str, region: str, *, swept: bool = False) -> Any:
-        """`swept`: as of `Sessions`. Raises DeniedError where nothing lets us look at the account, TransientError,
-        UpstreamError."""
+    def client(self, account: str, service: str, region: str, *, swept: bool = False, quick: bool = False) -> Any:
+        """`swept`, `quick`: as of `Sessions`. Raises DeniedError where nothing lets us look at the account,
+        TransientError, UpstreamError."""
         if account == self.own_account():
-            return self._sessions.client(service, region, swept=swept)
+            return self._sessions.client(service, region, swept=swept, quick=quick)
         role = self._roles.get(account)
         if role is None:
-            raise DeniedError(f"no role is set by which account {account} may be looked at ({SETTING})")
-        return self._assumed(account, role).client(service, region, swept=swept)
+            raise DeniedError(f"no role in account {account}: {SETTING} names none")
+        return self._assumed(account, role).client(service, region, swept=swept, quick=quick)
 
     def own_account(self) -> str:
         with self._lock:
             if self._own is None:
-                answer = asked("sts:GetCallerIdentity", self._sessions.client("sts").get_caller_identity)
+                answer = asked("sts:GetCallerIdentity", self._sessions.quick_client("sts").get_caller_identity)
                 with readable("sts:GetCallerIdentity"):
                     self._own = read(Caller, answer).account
             return self._own
@@ -83,7 +83,7 @@ class AssumedRoles:
         what = "sts:AssumeRole"
         answer = asked(
             what,
-            self._sessions.client("sts").assume_role,
+            self._sessions.quick_client("sts").assume_role,
             RoleArn=role,
             RoleSessionName=SESSION_NAME,
             DurationSeconds=LASTS_SECONDS,
@@ -96,4 +96,4 @@ class AssumedRoles:
             aws_session_token=given.session_token,
             region_name=self._sessions.session.region_name,
         )
-        return _Held(Sessions(session=session), given.expiration - _RENEWED_BEFORE)
+        return _Held(Sessions(session=session, watch=self._sessions.watch), given.expiration - _RENEWED_BEFORE)

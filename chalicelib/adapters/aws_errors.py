@@ -17,7 +17,6 @@ parameters; a URL may be a signed one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,14 +33,13 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from chalicelib.domain.inert import ELLIPSIS, cut
+from chalicelib.domain.inert import cut
+from chalicelib.domain.secret_text import without_secrets
 from chalicelib.errors import AbsentError, ConflictError, DeniedError, TransientError, UpstreamError
 
 LONGEST = 500
-_QUERY = re.compile(r"(://[^\s?\"']*\?)[^\s\"']+")
-_AUTHORIZATION = re.compile(r"(Authorization=).*")
-_TOKEN = re.compile(r"[A-Za-z0-9+/=_%-]{200,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
 _LOST = (ConnectionError, HTTPClientError, IncompleteReadError, ResponseStreamingError)
+# KMS speaks through SQS and SNS in words of theirs, and with status 400.
 _THROTTLED = frozenset(
     {
         "BandwidthLimitExceeded",
@@ -49,6 +47,9 @@ _THROTTLED = frozenset(
         "InternalFailure",
         "InternalServerError",
         "InternalServerException",
+        "KMS.ThrottlingException",
+        "KMSThrottling",
+        "KmsThrottled",
         "PriorRequestNotComplete",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
@@ -76,6 +77,9 @@ _DENIED = frozenset(
         "ExpiredTokenException",
         "InvalidClientTokenId",
         "InvalidSignatureException",
+        "KMS.AccessDeniedException",
+        "KMSAccessDenied",
+        "KmsAccessDenied",
         "MissingAuthenticationTokenException",
         "NotAuthorized",
         "UnauthorizedOperation",
@@ -146,11 +150,8 @@ def _wrapped(what: str, error: ClientError) -> ConflictError | UpstreamError:
 
 
 def _said(error: Exception) -> str:
-    """Its first line without secrets. All of it is reachable as `__cause__`, for logs."""
-    line = str(error).partition("\n")[0]
-    for secret in (_QUERY, _AUTHORIZATION):
-        line = secret.sub(rf"\g<1>{ELLIPSIS}", line)
-    return cut(_TOKEN.sub(ELLIPSIS, line), LONGEST)
+    """Its first line without secrets. All of it is reachable as `__cause__`."""
+    return cut(without_secrets(str(error).partition("\n")[0]), LONGEST)
 
 
 def _cancelled(text: str, error: ClientError) -> ConflictError | UpstreamError:

@@ -5,25 +5,33 @@ The template names the table and the queues by the stage; SQS is asked for the q
 
 from __future__ import annotations
 
+import os
+
 from chalicelib.adapters.aws_errors import aws_call, code_of
 from chalicelib.adapters.sessions import Sessions
 from chalicelib.errors import NotFoundError, UpstreamError
-from chalicelib.settings import Settings
+from chalicelib.settings import Settings, registry_settings
 
 _NO_QUEUE = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 
 
 def find_deployment(stage: str, sessions: Sessions) -> Settings:
-    """Without what only functions need (cursor secrets, topic, Slack).
+    """Without what only functions need (cursor secrets, topic, Slack). Which registries there are beside the one of
+    this account and Region is read from the caller's environment, as the functions read it from theirs.
 
-    Raises NotFoundError where nothing of that stage is deployed in this account and Region, DeniedError and
-    UpstreamError.
+    Raises SettingsError, NotFoundError where nothing of that stage is deployed in this account and Region, DeniedError
+    and UpstreamError.
     """
     scans, actions, sweeps = (
-        _queue_url(f"lazaretto-{stage}-{name}", sessions) for name in ("scans", "actions", "sweeps")
+        queue_url(f"lazaretto-{stage}-{name}", sessions) for name in ("scans", "actions", "sweeps")
     )
     return Settings(
-        table=f"lazaretto-{stage}", queue_scans=scans, queue_actions=actions, queue_sweeps=sweeps, stage=stage
+        table=f"lazaretto-{stage}",
+        queue_scans=scans,
+        queue_actions=actions,
+        queue_sweeps=sweeps,
+        stage=stage,
+        **registry_settings(os.environ),
     )
 
 
@@ -34,7 +42,8 @@ def caller_arn(sessions: Sessions) -> str:
     return str(answer["Arn"])
 
 
-def _queue_url(name: str, sessions: Sessions) -> str:
+def queue_url(name: str, sessions: Sessions) -> str:
+    """Raises NotFoundError where there is none of that name, DeniedError and UpstreamError."""
     try:
         with aws_call(f"find the queue {name}"):
             return str(sessions.client("sqs").get_queue_url(QueueName=name)["QueueUrl"])

@@ -28,14 +28,14 @@ _TRY_AGAIN = frozenset({"UpstreamTooManyRequests", "UpstreamUnavailable"})
 
 
 class EcrActs:
-    """`client_of` gives the ECR client of a Region. Implements `services.ports.Acts`.
+    """`client_of` gives the ECR client of an account and a Region. Implements `services.ports.Acts`.
 
     Every method raises TransientError, DeniedError, UpstreamError and AbsentError (`image`, `repository`).
     """
 
-    def __init__(self, client_of: Callable[[str], ECRClient]) -> None:
+    def __init__(self, client_of: Callable[[str, str], ECRClient]) -> None:
         self._client_of = client_of
-        self._registry = EcrRegistry(client_of, client_of)  # no public image comes this far
+        self._registry = EcrRegistry(client_of, _nobody)
 
     # --- storage classes
 
@@ -185,7 +185,11 @@ class EcrActs:
     def _client(self, repository: Repository) -> ECRClient:
         if repository.public:
             raise UpstreamError(f"{repository.path}: Amazon ECR Public has neither storage classes nor a Deny of pulls")
-        return self._client_of(repository.region)
+        return self._client_of(repository.registry, repository.region)
+
+
+def _nobody(region: str) -> Any:
+    raise UpstreamError(f"no public image comes this far ({region})")
 
 
 def _complain(failure: Any, what: str) -> None:

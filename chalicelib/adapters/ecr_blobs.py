@@ -27,9 +27,12 @@ quotas: 5 to 10 MiB a part (the last may be shorter), 4,200 parts, so 41 GiB a l
 
 
 class EcrBlobs:
-    """`client_of` gives the ECR client of a Region. All methods raise TransientError, DeniedError and UpstreamError."""
+    """`client_of` gives the ECR client of an account and a Region.
 
-    def __init__(self, client_of: Callable[[str], ECRClient], part_bytes: int = PART_BYTES) -> None:
+    All methods raise TransientError, DeniedError and UpstreamError.
+    """
+
+    def __init__(self, client_of: Callable[[str, str], ECRClient], part_bytes: int = PART_BYTES) -> None:
         self._client_of, self._part_bytes = client_of, part_bytes
         self._download = LayerDownload()
 
@@ -39,7 +42,7 @@ class EcrBlobs:
         ordered = sorted(digests)
         for start in range(0, len(ordered), IN_A_BATCH):
             with aws_call(f"ask for layers of {home.path}"):
-                answer: Any = self._client_of(home.region).batch_check_layer_availability(
+                answer: Any = self._client_of(home.registry, home.region).batch_check_layer_availability(
                     **_named(home), layerDigests=ordered[start : start + IN_A_BATCH]
                 )
             for layer in answer.get("layers") or ():
@@ -49,7 +52,7 @@ class EcrBlobs:
 
     def copy(self, blob: Blob, origin: Repository, target: Repository, is_over: Callable[[], bool]) -> bool:
         """False: `is_over` said so before the last part was sent, and nothing of it is left."""
-        client = self._client_of(target.region)
+        client = self._client_of(target.registry, target.region)
         with aws_call(f"find the layer {blob.digest} of {origin.path}"):
             url = client.get_download_url_for_layer(**_named(origin), layerDigest=blob.digest)["downloadUrl"]
         with aws_call(f"begin a layer of {target.path}"):
@@ -74,7 +77,7 @@ class EcrBlobs:
         last = first + len(part) - 1
         try:
             with aws_call(f"send a part of a layer of {home.path}"):
-                self._client_of(home.region).upload_layer_part(
+                self._client_of(home.registry, home.region).upload_layer_part(
                     **_named(home), uploadId=upload, partFirstByte=first, partLastByte=last, layerPartBlob=part
                 )
         except UpstreamError as error:
@@ -87,7 +90,7 @@ class EcrBlobs:
         """An upload that is gone may have been completed by a try whose answer was lost: to be asked for anew."""
         try:
             with aws_call(f"complete the layer {digest} of {home.path}"):
-                self._client_of(home.region).complete_layer_upload(
+                self._client_of(home.registry, home.region).complete_layer_upload(
                     **_named(home), uploadId=upload, layerDigests=[digest]
                 )
         except UpstreamError as error:

@@ -42,9 +42,12 @@ class HeldManifest(msgspec.Struct, frozen=True):
 
 
 class EcrImages:
-    """`client_of` gives the ECR client of a Region. All methods raise TransientError, DeniedError and UpstreamError."""
+    """`client_of` gives the ECR client of an account and a Region.
 
-    def __init__(self, client_of: Callable[[str], ECRClient]) -> None:
+    All methods raise TransientError, DeniedError and UpstreamError.
+    """
+
+    def __init__(self, client_of: Callable[[str, str], ECRClient]) -> None:
         self._client_of = client_of
 
     def read(self, home: Repository, digests: Collection[str]) -> dict[str, HeldManifest]:
@@ -52,7 +55,7 @@ class EcrImages:
         found: dict[str, HeldManifest] = {}
         for some in _batches(digests):
             with _no_repository_no_image(), aws_call(f"read manifests of {home.path}"):
-                answer: Any = self._client_of(home.region).batch_get_image(
+                answer: Any = self._client_of(home.registry, home.region).batch_get_image(
                     **_named(home), imageIds=[{"imageDigest": d} for d in some], acceptedMediaTypes=_ACCEPTED
                 )
                 found |= _manifests(answer, home)
@@ -91,7 +94,7 @@ class EcrImages:
         found: list[str] = []
         while True:
             with aws_call(f"list referrers of {home.image(digest)}"):
-                answer: Any = self._client_of(home.region).list_image_referrers(**request)
+                answer: Any = self._client_of(home.registry, home.region).list_image_referrers(**request)
             found += [row["digest"] for row in answer.get("referrers") or ()]
             if not answer.get("nextToken"):
                 return tuple(found)
@@ -102,7 +105,7 @@ class EcrImages:
         tagged = {"imageTag": tag} if tag else {}
         try:
             with aws_call(f"put {home.image(manifest.digest)}"):
-                self._client_of(home.region).put_image(
+                self._client_of(home.registry, home.region).put_image(
                     **_named(home),
                     **tagged,
                     imageManifest=manifest.body,
@@ -116,7 +119,7 @@ class EcrImages:
     def delete(self, home: Repository, digest: str) -> bool:
         """With all its tags. False: an index of the repository needs it, so it stays. One that is gone is success."""
         with aws_call(f"delete {home.image(digest)}"):
-            answer: Any = self._client_of(home.region).batch_delete_image(
+            answer: Any = self._client_of(home.registry, home.region).batch_delete_image(
                 **_named(home), imageIds=[{"imageDigest": digest}]
             )
         codes = {str(failure.get("failureCode")) for failure in answer.get("failures") or ()} - {"ImageNotFound"}
@@ -126,7 +129,7 @@ class EcrImages:
 
     def _details(self, home: Repository, ids: list[Any]) -> dict[str, ImageDetail]:
         with aws_call(f"describe images of {home.path}"):
-            answer: Any = self._client_of(home.region).describe_images(
+            answer: Any = self._client_of(home.registry, home.region).describe_images(
                 **_named(home), imageIds=ids, filter={"imageStatus": "ANY"}
             )
         with readable(f"describe images of {home.path}"):

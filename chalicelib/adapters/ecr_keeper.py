@@ -28,17 +28,17 @@ _ACCEPTED = sorted(IMAGE_MEDIA_TYPES | INDEX_MEDIA_TYPES)
 
 
 class EcrKeeper:
-    """`client_of` gives the ECR client of a Region. Implements `services.sweep_ports.Keeper`.
+    """`client_of` gives the ECR client of an account and a Region. Implements `services.sweep_ports.Keeper`.
 
     Every method raises TransientError, DeniedError and UpstreamError.
     """
 
-    def __init__(self, client_of: Callable[[str], ECRClient]) -> None:
+    def __init__(self, client_of: Callable[[str | None, str], ECRClient]) -> None:
         self._client_of = client_of
         self._listing, self._images = EcrListing(client_of), EcrImages(client_of)
 
-    def images(self, repository: Repository) -> ImagesListed:
-        return self._listing.images(repository)
+    def images(self, repository: Repository, most: int | None = None) -> ImagesListed:
+        return self._listing.images(repository, most)
 
     def describe(self, repository: Repository, digests: Collection[str]) -> Mapping[str, ImageDetail]:
         return self._images.describe(repository, digests)
@@ -49,7 +49,7 @@ class EcrKeeper:
         what = f"read manifests of {repository.path}"
         for batch in _batches(sorted(digests)):
             ids = [{"imageDigest": digest} for digest in batch]
-            call = self._client_of(repository.region).batch_get_image
+            call = self._client_of(repository.registry, repository.region).batch_get_image
             answer = asked(what, call, **_named(repository), imageIds=ids, acceptedMediaTypes=_ACCEPTED)
             with readable(what):
                 page = parse_batch_get_image(_told(answer), repository.region)
@@ -62,7 +62,7 @@ class EcrKeeper:
             raise ValueError(f"{len(digests)} images: ECR deletes 1 to {IN_A_BATCH} in a call")
         what = f"delete images of {repository.path}"
         ids = [{"imageDigest": digest} for digest in sorted(digests)]
-        call = self._client_of(repository.region).batch_delete_image
+        call = self._client_of(repository.registry, repository.region).batch_delete_image
         answer: Any = asked(what, call, **_named(repository), imageIds=ids)
         gone = {str(one.get("imageDigest")) for one in answer.get("imageIds") or ()}
         failed = dict.fromkeys(digests, "ECR's answer does not speak of it")

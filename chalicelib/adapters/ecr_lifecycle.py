@@ -30,11 +30,11 @@ TRIES = 20
 
 
 class EcrLifecycles:
-    """`client_of` gives the ECR client of a Region, `pause` waits for so many seconds. Implements
+    """`client_of` gives the ECR client of an account and a Region, `pause` waits for so many seconds. Implements
     `services.sweep_ports.Lifecycles`. All methods raise TransientError, DeniedError, UpstreamError and AbsentError
     (`repository`)."""
 
-    def __init__(self, client_of: Callable[[str], ECRClient], pause: Callable[[float], None] = sleep) -> None:
+    def __init__(self, client_of: Callable[[str, str], ECRClient], pause: Callable[[float], None] = sleep) -> None:
         self._client_of, self._pause = client_of, pause
 
     def read(self, repository: Repository) -> str | None:
@@ -100,7 +100,7 @@ class EcrLifecycles:
             return read(PreviewPage, answer)
 
     def _client(self, repository: Repository) -> ECRClient:
-        return self._client_of(repository.region)
+        return self._client_of(repository.registry, repository.region)
 
 
 def _is_about(page: PreviewPage, text: str) -> bool:

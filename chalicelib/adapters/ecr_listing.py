@@ -15,7 +15,8 @@ from chalicelib.adapters.aws_errors import asked, aws_call
 from chalicelib.adapters.ecr_registry import NEVER_SCANNED
 from chalicelib.domain.image import ImageDetail, ImageRef, Repository, Scan, ScanState
 from chalicelib.domain.registry_listing import ImagesListed, RepositoriesListed
-from chalicelib.errors import AbsentError
+from chalicelib.domain.registry_place import RegistryPlace
+from chalicelib.errors import AbsentError, TooLargeError, UpstreamError
 from chalicelib.parsers.basic_scan import parse_image_scan_findings
 from chalicelib.parsers.images import parse_describe_images, parse_describe_repositories
 
@@ -23,31 +24,44 @@ if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient
 
 REPOSITORIES_ASKED = IMAGES_ASKED = 1000
+PAGES = 1000
+"""Far more than a repository may have images: an answer that names the same next page for ever must end."""
 
 
 class EcrListing:
-    """`client_of` gives the ECR client of a Region. All methods raise TransientError, DeniedError, UpstreamError."""
+    """`client_of` gives the ECR client of an account (None: our own) and a Region.
 
-    def __init__(self, client_of: Callable[[str], ECRClient]) -> None:
+    All methods raise TransientError, DeniedError, UpstreamError.
+    """
+
+    def __init__(self, client_of: Callable[[str | None, str], ECRClient]) -> None:
         self._client_of = client_of
 
-    def repositories(self, region: str, after: str | None = None) -> RepositoriesListed:
-        """One page of those of our own registry."""
+    def repositories(self, place: RegistryPlace, after: str | None = None) -> RepositoriesListed:
+        """One page of those of a registry."""
         more: dict[str, Any] = {"nextToken": after} if after else {}
-        what = f"list the repositories in {region}"
-        answer = asked(what, self._client_of(region).describe_repositories, maxResults=REPOSITORIES_ASKED, **more)
+        more |= {"registryId": place.account} if place.account else {}
+        what = f"list the repositories of {place}"
+        call = self._client_of(place.account, place.region).describe_repositories
+        answer = asked(what, call, maxResults=REPOSITORIES_ASKED, **more)
         with readable(what):
             page = parse_describe_repositories(_told(answer))
+        for found in page.repositories:
+            if place.account is not None and found.repository.registry != place.account:
+                raise UpstreamError(f"{what}: the answer is about {found.repository.registry}")
         return RepositoriesListed(page.repositories, page.next_token)
 
-    def images(self, repository: Repository) -> ImagesListed:
-        """All pages, archived images too. A repository that is not there has none, and is `absent`."""
+    def images(self, repository: Repository, most: int | None = None) -> ImagesListed:
+        """All pages, archived images too. A repository that is not there has none, and is `absent`. Raises
+        TooLargeError as soon as there are more than `most`."""
         images: dict[str, ImageDetail] = {}
         listed_at: datetime | None = None
         try:
             for page, at in self._pages(repository):
                 listed_at = listed_at or at
                 images |= {image.ref.digest: image for image in page}
+                if most is not None and len(images) > most:
+                    raise TooLargeError(f"{repository.path} has more than {most:,} images")
         except AbsentError as error:
             if error.what != "repository" or listed_at is not None:
                 raise
@@ -61,7 +75,7 @@ class EcrListing:
         what = f"read the state of the scan of {ref}"
         try:
             with aws_call(what):
-                answer: Any = self._client_of(ref.region).describe_image_scan_findings(
+                answer: Any = self._client_of(ref.registry, ref.region).describe_image_scan_findings(
                     registryId=ref.registry,
                     repositoryName=ref.repository,
                     imageId={"imageDigest": ref.digest},
@@ -82,14 +96,15 @@ class EcrListing:
             "maxResults": IMAGES_ASKED,
         }
         what = f"list the images of {repository.path}"
-        while True:
-            answer = asked(what, self._client_of(repository.region).describe_images, **request)
+        for _ in range(PAGES):
+            answer = asked(what, self._client_of(repository.registry, repository.region).describe_images, **request)
             with readable(what):
                 page = parse_describe_images(_told(answer), repository.region)
             yield page.images, answered_at(answer)
             if not page.next_token:
                 return
             request["nextToken"] = page.next_token
+        raise UpstreamError(f"{what}: more than {PAGES} pages")
 
 
 def _told(answer: dict[str, Any]) -> dict[str, Any]:

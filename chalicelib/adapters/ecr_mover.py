@@ -29,13 +29,13 @@ Tags = Mapping[str, Sequence[str]]
 
 
 class EcrMover:
-    """`client_of` gives the ECR client of a Region. `exempt_arns`: for whom a quarantine repository is not locked, our
-    roles. `deadline_seconds`: for how long one call copies at most.
+    """`client_of` gives the ECR client of an account and a Region. `exempt_arns`: for whom a quarantine repository is
+    not locked, our roles. `deadline_seconds`: for how long one call copies at most.
     """
 
     def __init__(
         self,
-        client_of: Callable[[str], ECRClient],
+        client_of: Callable[[str, str], ECRClient],
         exempt_arns: Sequence[str],
         deadline_seconds: float,
         clock: Callable[[], float] = time.monotonic,

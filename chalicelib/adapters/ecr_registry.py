@@ -44,12 +44,12 @@ _ABSENT = frozenset({"ImageNotFound", "ImageInaccessible", "InvalidImageDigest"}
 
 
 class EcrRegistry:
-    """`client_of` gives the ECR client of a Region, `public_client_of` that of `ecr-public`.
+    """`client_of` gives the ECR client of an account and a Region, `public_client_of` that of `ecr-public` in a Region.
 
     Every method raises TransientError, DeniedError and UpstreamError besides what it says itself.
     """
 
-    def __init__(self, client_of: Callable[[str], ECRClient], public_client_of: Callable[[str], Any]) -> None:
+    def __init__(self, client_of: Callable[[str, str], ECRClient], public_client_of: Callable[[str], Any]) -> None:
         self._client_of, self._public_client_of = client_of, public_client_of
 
     def describe_image(self, ref: ImageRef) -> ImageDetail:
@@ -58,7 +58,7 @@ class EcrRegistry:
             return self._describe_public(ref)[0]
         # The filter's default hides archived images. `imageIds` admits no paging parameters.
         with aws_call(f"describe {ref}"):
-            answer: Any = self._client_of(ref.region).describe_images(
+            answer: Any = self._client_of(ref.registry, ref.region).describe_images(
                 registryId=ref.registry,
                 repositoryName=ref.repository,
                 imageIds=[{"imageDigest": ref.digest}],
@@ -70,7 +70,7 @@ class EcrRegistry:
         """The image that a tag of a private repository points at, whatever its storage class. Raises AbsentError."""
         what = f"describe {repository.path}:{tag}"
         with aws_call(what):
-            answer: Any = self._client_of(repository.region).describe_images(
+            answer: Any = self._client_of(repository.registry, repository.region).describe_images(
                 registryId=repository.registry,
                 repositoryName=repository.name,
                 imageIds=[{"imageTag": tag}],
@@ -96,7 +96,7 @@ class EcrRegistry:
     def read_held(self, ref: ImageRef) -> BatchImage:
         """Of a private repository, with the very bytes. Raises as `read_manifest` does."""
         with aws_call(f"read the manifest of {ref}"):
-            answer: Any = self._client_of(ref.region).batch_get_image(
+            answer: Any = self._client_of(ref.registry, ref.region).batch_get_image(
                 registryId=ref.registry,
                 repositoryName=ref.repository,
                 imageIds=[{"imageDigest": ref.digest}],
@@ -140,7 +140,7 @@ class EcrRegistry:
             "imageId": {"imageDigest": ref.digest},
             "maxResults": FINDINGS_ASKED,
         }
-        client = self._client_of(ref.region)
+        client = self._client_of(ref.registry, ref.region)
         take_bodies(client, "ecr.DescribeImageScanFindings")
         while True:
             with aws_call(f"read the scan of {ref}"):

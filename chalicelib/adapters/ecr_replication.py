@@ -9,12 +9,14 @@ Some of them name no registry: their answers are checked to be about the one tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chalicelib.adapters.answers import answered_at, readable
 from chalicelib.adapters.aws_errors import asked, code_of
+from chalicelib.adapters.ecr_images import EcrImages
+from chalicelib.adapters.ecr_listing import EcrListing
 from chalicelib.domain.image import ImageDetail, ImageRef, Repository, ScanState
 from chalicelib.domain.replica_case import Listed, Mutability, Reported
 from chalicelib.domain.replica_settings import Settings
@@ -27,9 +29,8 @@ if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient
 
 T = TypeVar("T")
-PAGE = 1000
 PAGES = 1000
-"""Far more than a repository may have images: an answer that names the same next page for ever must end."""
+"""Far more than an image may have referrers: an answer that names the same next page for ever must end."""
 REFERRERS_PAGE = 50
 KEPT = timedelta(seconds=60)
 _NO_REGISTRY_POLICY = "RegistryPolicyNotFoundException"
@@ -41,8 +42,9 @@ class EcrReplication:
     """services.sweep_ports.Replication. `client_of` gives the ECR client of an account and a Region, and raises
     DeniedError where nothing lets us look there."""
 
-    def __init__(self, client_of: Callable[[str, str], ECRClient], now: Callable[[], datetime]) -> None:
+    def __init__(self, client_of: Callable[[str | None, str], ECRClient], now: Callable[[], datetime]) -> None:
         self._client_of, self._now = client_of, now
+        self._listing, self._images = EcrListing(client_of), EcrImages(client_of)
         self._kept: dict[tuple[str, str], tuple[datetime, Configuration]] = {}
 
     def configuration(self, home: Repository) -> Configuration:
@@ -60,19 +62,18 @@ class EcrReplication:
 
     def listing(self, home: Repository) -> Listed:
         """Every image, whatever its storage class. Raises AbsentError (`repository`)."""
-        images: dict[str, ImageDetail] = {}
-        look_at: datetime | None = None
-        for answer, at in self._pages(home, "describe_images", PAGE, filter={"imageStatus": "ANY"}):
-            look_at = look_at or at
-            with readable("ecr:DescribeImages"):
-                page = parse_describe_images(answer, home.region)
-            images |= {image.ref.digest: image for image in page.images}
-        assert look_at is not None
-        return Listed(images, look_at)
+        found = self._listing.images(home)
+        if found.absent:
+            raise AbsentError("repository", f"{home.path}: there is no such repository")
+        return Listed(found.images, found.listed_at)
 
     def describe(self, ref: ImageRef) -> Listed:
         """The one image; without it where it, or its repository, is not there."""
         return self._found(ref.home, {"imageDigest": ref.digest})
+
+    def describe_all(self, home: Repository, digests: Collection[str]) -> Mapping[str, ImageDetail]:
+        """Those of the images that are there, by digest: a call for each hundred where none is missing."""
+        return self._images.describe(home, digests)
 
     def describe_tag(self, home: Repository, tag: str) -> Listed:
         """The image that has the tag; without one where none has it."""
@@ -139,21 +140,7 @@ class EcrReplication:
 
     def scan_state(self, ref: ImageRef) -> ScanState:
         """How far the scan of one image got; one that was never scanned is PENDING. Raises AbsentError."""
-        try:
-            answer, _ = self._ask(
-                ref.home,
-                "describe_image_scan_findings",
-                registryId=ref.registry,
-                repositoryName=ref.repository,
-                imageId={"imageDigest": ref.digest},
-                maxResults=1,
-            )
-        except AbsentError as error:
-            if error.what != "scan":
-                raise
-            return ScanState.PENDING
-        with readable("ecr:DescribeImageScanFindings"):
-            return said.read_scan_state(answer)
+        return self._listing.peek(ref).state
 
     # ---- how it is asked
 

@@ -1,7 +1,8 @@
 """How ECR scans: the rules of a registry, what of them is applied to its repositories, and a scan that is asked for.
 
 Calls: one GetRegistryScanningConfiguration for a registry, one BatchGetRepositoryScanningConfiguration for each 25
-repositories, one StartImageScan for an image. The first two name no registry: they answer for our own.
+repositories, one StartImageScan for an image. The first two name no registry: they answer for that of the account that
+asks, so what they say is about another one where nothing lets us in.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.adapters.answers import readable
 from chalicelib.adapters.aws_errors import asked, code_of
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.image import ImageRef, Repository
 from chalicelib.domain.scan_budget import Refusal
 from chalicelib.domain.scan_rule import Applied, RegistryScanning
 from chalicelib.errors import AbsentError, LazarettoError, UpstreamError
@@ -31,29 +32,31 @@ _QUOTA = "scan quota"
 
 
 class EcrScanning:
-    """services.sweep_ports.Scans. `client_of` gives the ECR client of a Region.
+    """services.sweep_ports.Scans. `client_of` gives the ECR client of an account and a Region.
 
     All methods raise TransientError, DeniedError and UpstreamError.
     """
 
-    def __init__(self, client_of: Callable[[str], ECRClient]) -> None:
+    def __init__(self, client_of: Callable[[str, str], ECRClient]) -> None:
         self._client_of = client_of
 
-    def configuration(self, region: str) -> tuple[str, RegistryScanning]:
-        """Our own registry in a Region: its account id, and how it scans."""
-        what = f"read the scanning configuration of {region}"
-        answer = asked(what, self._client_of(region).get_registry_scanning_configuration)
+    def configuration(self, registry: Repository) -> tuple[str, RegistryScanning]:
+        """How the registry and Region of `registry` scan, with the account id of the registry that the answer is about.
+        It need not be the one that was meant."""
+        what = f"read the scanning configuration of {registry.registry} in {registry.region}"
+        client = self._client_of(registry.registry, registry.region)
+        answer = asked(what, client.get_registry_scanning_configuration)
         with readable(what):
             return read_registry_scanning(_told(answer))
 
-    def applied(self, region: str, names: Collection[str]) -> dict[str, Applied]:
-        """What is applied to repositories of our own registry, by name; those that are not there are absent."""
+    def applied(self, registry: Repository, names: Collection[str]) -> dict[str, Applied]:
+        """What is applied to repositories of that registry, by name; those that are not there are absent."""
         found: dict[str, Applied] = {}
         ordered = sorted(names)
-        what = f"read how repositories in {region} are scanned"
+        what = f"read how repositories of {registry.registry} in {registry.region} are scanned"
         for start in range(0, len(ordered), NAMES_ASKED):
             some = ordered[start : start + NAMES_ASKED]
-            call = self._client_of(region).batch_get_repository_scanning_configuration
+            call = self._client_of(registry.registry, registry.region).batch_get_repository_scanning_configuration
             answer = asked(what, call, repositoryNames=some)
             with readable(what):
                 found |= read_applied_scanning(_told(answer))
@@ -62,7 +65,7 @@ class EcrScanning:
     def start(self, ref: ImageRef) -> Refusal | None:
         """Has ECR's own scanner scan the image. None: it is at it."""
         named: dict[str, Any] = {"registryId": ref.registry, "repositoryName": ref.repository}
-        call = self._client_of(ref.region).start_image_scan
+        call = self._client_of(ref.registry, ref.region).start_image_scan
         try:
             asked(f"have {ref} scanned", call, **named, imageId={"imageDigest": ref.digest})
         except AbsentError:

@@ -1,20 +1,21 @@
 """Amazon EKS: which clusters there are, and what Amazon Inspector says runs an image in them.
 
-Calls: ListClusters; only where there is a cluster and image by image: ListCoverage by ten, GetClustersForImage. What a
-cluster runs Kubernetes alone knows. Inspector looks into clusters for the images that it scans itself: an image that
-it does not cover (basic scanning, a lapsed scan) has an empty answer that means nothing.
+Calls: ListClusters; only where there is a cluster: ListCoverage by ten, and GetClustersForImage for each digest, kept
+for a minute, because an index and each of its images ask for the same ones. What a cluster runs Kubernetes alone knows.
+Inspector looks into clusters for the images that it scans itself: an image that it does not cover (basic scanning, a
+lapsed scan) has an empty answer that means nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.adapters.asking import Asker, why
 from chalicelib.adapters.aws_errors import code_of
 from chalicelib.adapters.inspector import Inspector
-from chalicelib.adapters.places import Looked, Use
+from chalicelib.adapters.places import Kept, Looked, Use
 from chalicelib.domain.image import ImageRef
 from chalicelib.domain.image_name import ImageName
 from chalicelib.errors import LazarettoError
@@ -23,6 +24,7 @@ from chalicelib.services.ports import Subject
 
 PAGE = 100
 NAMED = 3
+DIGESTS_KEPT = 2_000
 STOPPED_WITHIN = timedelta(hours=24)
 NOT_COVERED = "Inspector does not scan this image, and knows what runs of scanned images only"
 WHOLE = "Inspector answers for single images, not for a whole repository"
@@ -36,8 +38,9 @@ class EksClusters(Looked):
 
 
 class EksUse:
-    def __init__(self, inspector: Inspector) -> None:
-        self._inspector = inspector
+    def __init__(self, inspector: Inspector, now: Callable[[], datetime]) -> None:
+        self._inspector, self._now = inspector, now
+        self._kept = Kept(now, DIGESTS_KEPT)
 
     def clusters(self, client: Any, asker: Asker) -> EksClusters:
         looked = EksClusters()
@@ -46,21 +49,29 @@ class EksUse:
                 looked.names += page.clusters
         return looked
 
-    def ask(self, client: Any, asker: Asker, subject: Subject, clusters: Sequence[str], now: datetime) -> Looked:
-        """`client` of Inspector in the image's Region. Whatever it cannot say makes each of the clusters blind."""
+    def ask(self, client: Any, asker: Asker, subject: Subject, clusters: Sequence[str]) -> Looked:
+        """`client` of Inspector in the image's Region. Whatever it cannot say makes each of the clusters blind. What is
+        only attached to an image that is gone is nothing that a cluster runs."""
         looked = Looked()
-        scanned = [subject.ref.home.image(d) for d in sorted(subject.digests - subject.indexes)]
+        if not subject.digests and not subject.whole:
+            return looked
+        home = subject.ref.home
+        scanned = [home.image(d) for d in sorted(subject.digests - subject.indexes)]
         try:
             covered = self._covered(scanned, looked)
-            for ref in scanned:
-                self._clusters_of(client, asker, ref, now, looked)
-            for digest in sorted(subject.digests & subject.indexes):
-                self._of_index(client, asker, subject.ref.home.image(digest), now, looked)
         except LazarettoError as error:
             looked.fail(_blind(clusters, why(error)))
-        else:
-            if subject.whole or not covered:
-                looked.blind.append(_blind(clusters, WHOLE if subject.whole else NOT_COVERED))
+            return looked
+
+        def one(digest: str) -> Looked:
+            ref, index = home.image(digest), digest in subject.indexes
+            return self._kept.get(ref, lambda: self._workloads(client, asker, ref, clusters, index=index))
+
+        parts = asker.each(one, sorted(subject.digests))
+        looked.join(parts)
+        looked.seen_at = min((part.seen_at for part in parts if part.seen_at is not None), default=None)
+        if subject.whole or not covered:
+            looked.blind.append(_blind(clusters, WHOLE if subject.whole else NOT_COVERED))
         return looked
 
     def _covered(self, refs: Sequence[ImageRef], looked: Looked) -> bool:
@@ -72,22 +83,21 @@ class EksUse:
                 looked.add(Use(_pinned(ref), "something in a cluster", one.in_use_count, _SAYS))
         return bool(refs) and all(ref in coverage and coverage[ref].active for ref in refs)
 
-    def _of_index(self, client: Any, asker: Asker, ref: ImageRef, now: datetime, looked: Looked) -> None:
+    def _workloads(self, client: Any, asker: Asker, ref: ImageRef, clusters: Sequence[str], *, index: bool) -> Looked:
         """Inspector scans no index, and may refuse to be asked about one."""
-        try:
-            self._clusters_of(client, asker, ref, now, looked)
-        except LazarettoError as error:
-            if code_of(error) != "ValidationException":
-                raise
-
-    def _clusters_of(self, client: Any, asker: Asker, ref: ImageRef, now: datetime, looked: Looked) -> None:
+        looked, now = Looked(), self._now()
         pages = asker.pages(
             client, "get_clusters_for_image", use.ClusterUses, filter={"resourceId": ref.arn}, maxResults=PAGE
         )
-        for cluster in (one for page in pages for one in page.cluster):
-            for detail in cluster.cluster_details or [use.ClusterDetail()]:
-                if _counts(detail, now):
-                    looked.add(_use(ref, cluster.cluster_arn, detail))
+        try:
+            for cluster in (one for page in pages for one in page.cluster):
+                for detail in cluster.cluster_details or [use.ClusterDetail()]:
+                    if _counts(detail, now):
+                        looked.add(_use(ref, cluster.cluster_arn, detail))
+        except LazarettoError as error:
+            if not index or code_of(error) != "ValidationException":
+                looked.fail(_blind(clusters, why(error)))
+        return looked
 
 
 def _counts(detail: use.ClusterDetail, now: datetime) -> bool:

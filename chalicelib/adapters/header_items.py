@@ -115,7 +115,7 @@ def header_item(header: Header) -> Item:
     item: Item = {
         **header_key(header.ref),
         VERSION: {"N": str(header.version)},
-        HEADER_REST: {"B": plain.squeeze_fields(rest, _REST)},
+        HEADER_REST: {"B": plain.squeeze_fields(rest, _REST, header.newer)},
         SCAN_STATE: {"S": header.scan.state.value},
     }
     if counts is not None:
@@ -148,12 +148,13 @@ def _index_keys(header: Header) -> Item:
 
 def read_header_item(item: Item) -> Header:
     """From the whole item."""
-    fields = plain.expand_fields(Header, _REST, item[HEADER_REST]["B"])
+    fields, newer = plain.expand_fields(Header, _REST, item[HEADER_REST]["B"])
     shown = _tags(item)
     return Header(
         **{
             **fields,
             "ref": image_of(item),
+            "newer": newer,
             "version": int(item[VERSION]["N"]),
             "tags": shown + fields.get("tags", ()),
             "counts": _counts(item) or fields.get("counts", NO_COUNTS),

@@ -37,9 +37,10 @@ _T = TypeVar("_T")
 
 
 class Inspector:
-    """`client_of` gives the Inspector client of a Region. Safe to share between threads as far as that is."""
+    """`client_of` gives the Inspector client by which an account is asked about in a Region. Safe to share between
+    threads as far as that is."""
 
-    def __init__(self, client_of: Callable[[str], Inspector2Client]) -> None:
+    def __init__(self, client_of: Callable[[str, str], Inspector2Client]) -> None:
         self._client_of = client_of
 
     def look(self, ref: ImageRef, since: datetime | None = None) -> Listing:
@@ -67,19 +68,19 @@ class Inspector:
     def coverage(self, refs: Iterable[ImageRef]) -> dict[ImageRef, Coverage]:
         """Ten images a call. An image Inspector does not speak of is absent: not scanned, which is not clean."""
         found: dict[ImageRef, Coverage] = {}
-        for region, images in groupby(sorted(set(refs), key=lambda r: (r.region, r)), key=lambda r: r.region):
+        for _, images in groupby(sorted(set(refs)), key=lambda r: (r.registry, r.region)):
             for ten in _batches(list(images), IMAGES_ASKED):
-                found |= {item.ref: item for item in self._covered(region, ten) if item.ref in ten}
+                found |= {item.ref: item for item in self._covered(ten) if item.ref in ten}
         return found
 
     def known_exploited(self, finding_ids: Sequence[str]) -> dict[str, bool]:
         """Whether CISA lists the vulnerability, by findingArn, ten a call. No answer is no entry, not False."""
         known: dict[str, bool] = {}
-        arns = sorted(i for i in set(finding_ids) if i.startswith("arn:") and i.count(":") > 4)
-        for region, in_region in groupby(arns, key=_region_of):
-            for ten in _batches(list(in_region), DETAILS_ASKED):
+        arns = (i for i in set(finding_ids) if i.startswith("arn:") and i.count(":") > 4)
+        for (account, region), there in groupby(sorted(arns, key=_place_of), key=_place_of):
+            for ten in _batches(list(there), DETAILS_ASKED):
                 with aws_call("ask Inspector for details of findings"):
-                    answer = self._client_of(region).batch_get_finding_details(findingArns=ten)
+                    answer = self._client_of(account, region).batch_get_finding_details(findingArns=ten)
                 with readable("ask Inspector for details of findings"):
                     facts = parse_finding_details(dict(answer))
                 known |= {arn: fact.kev for arn, fact in facts.items() if fact.kev is not None}
@@ -99,7 +100,7 @@ class Inspector:
         return list(rows.values()), look_at
 
     def _pages(self, ref: ImageRef) -> Iterator[tuple[FindingsPage, datetime]]:
-        client = self._client_of(ref.region)
+        client = self._client_of(ref.registry, ref.region)
         take_bodies(client, "inspector2.ListFindings")
         request: dict[str, Any] = {
             "filterCriteria": {"resourceId": [{"comparison": "EQUALS", "value": ref.arn}]},
@@ -128,8 +129,9 @@ class Inspector:
             return Scan(ScanState.UNAVAILABLE, NOT_COVERED, Source.ENHANCED), None
         return _scan_since(coverage.scan, since), coverage
 
-    def _covered(self, region: str, refs: Sequence[ImageRef]) -> Iterator[Coverage]:
-        client = self._client_of(region)
+    def _covered(self, refs: Sequence[ImageRef]) -> Iterator[Coverage]:
+        """Of one account and Region."""
+        client = self._client_of(refs[0].registry, refs[0].region)
         request: dict[str, Any] = {
             "filterCriteria": {"resourceId": [{"comparison": "EQUALS", "value": ref.arn} for ref in refs]}
         }
@@ -177,8 +179,10 @@ def _latest(*times: datetime | None) -> datetime | None:
     return max((t for t in times if t is not None), default=None)
 
 
-def _region_of(arn: str) -> str:
-    return arn.split(":")[3]
+def _place_of(arn: str) -> tuple[str, str]:
+    """Account and Region."""
+    region, account = arn.split(":")[3:5]
+    return account, region
 
 
 def _batches(items: list[_T], size: int) -> Iterator[list[_T]]:

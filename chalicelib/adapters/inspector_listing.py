@@ -31,12 +31,14 @@ _K = TypeVar("_K")
 
 
 class InspectorListing:
-    """`client_of` gives the Inspector client of a Region. All methods raise TransientError, DeniedError, UpstreamError.
+    """`client_of` gives the Inspector client by which an account is asked about in a Region. A delegated administrator
+    is answered about all its members: every call names the account that is meant.
 
-    `repository` "" is all of the registry (an account and Region); `most_pages` ends a listing that is too long.
+    All methods raise TransientError, DeniedError, UpstreamError. `repository` "" is all of the registry (an account and
+    Region); `most_pages` ends a listing that is too long.
     """
 
-    def __init__(self, client_of: Callable[[str], Inspector2Client]) -> None:
+    def __init__(self, client_of: Callable[[str, str], Inspector2Client]) -> None:
         self._client_of = client_of
 
     def coverage(self, home: Repository, most_pages: int) -> CoverageListed:
@@ -44,7 +46,7 @@ class InspectorListing:
         criteria = _of_registry(home, "accountId") | _named("ecrRepositoryName", home)
         request = {"filterCriteria": criteria, "maxResults": COVERED_ASKED}
         what = "ask Inspector which images it scans"
-        pages = _pages(what, self._client_of(home.region).list_coverage, request, most_pages, _coverage)
+        pages = _pages(what, self._client_of(home.registry, home.region).list_coverage, request, most_pages, _coverage)
         scans: dict[Repository, dict[str, Scan]] = {}
         for item in (item for page, _ in pages for item in page.items):
             scans.setdefault(item.ref.home, {})[item.ref.digest] = item.scan
@@ -55,7 +57,7 @@ class InspectorListing:
         criteria = _of_registry(home, "awsAccountId") | _named("ecrImageRepositoryName", home)
         criteria |= {"updatedAt": [{"startInclusive": since}]}
         request = {"filterCriteria": criteria, "maxResults": FINDINGS_ASKED}
-        client = self._client_of(home.region)
+        client = self._client_of(home.registry, home.region)
         take_bodies(client, "inspector2.ListFindings")
         what = "ask Inspector which findings changed"
         pages = _pages(what, client.list_findings, request, most_pages, _changes)
@@ -69,7 +71,7 @@ class InspectorListing:
         """By repository, those without a finding absent; None where there are more pages than that."""
         request = {"aggregationType": "REPOSITORY", "accountIds": [_equals(home.registry)], "maxResults": COUNTS_ASKED}
         what = "ask Inspector how many findings repositories have"
-        call = self._client_of(home.region).list_finding_aggregations
+        call = self._client_of(home.registry, home.region).list_finding_aggregations
         pages = _pages(what, call, request, most_pages, lambda a: parse_repository_counts(_told(a), home.region))
         return _whole(pages)
 
@@ -83,7 +85,7 @@ class InspectorListing:
             "maxResults": COUNTS_ASKED,
         }
         what = f"ask Inspector how many findings images of {home.path} have"
-        call = self._client_of(home.region).list_finding_aggregations
+        call = self._client_of(home.registry, home.region).list_finding_aggregations
         pages = _pages(what, call, request, most_pages, lambda a: parse_image_counts(_told(a)))
         return _whole(pages)
 

@@ -81,9 +81,9 @@ class LambdaUse:
 
 
 def _state(client: Any, function: use.Function) -> tuple[object, ...]:
-    """Another one as soon as its code changes."""
-    region = client.meta.region_name
-    return (region, function.function_name, function.version, function.code_sha256, function.last_modified)
+    """Another one as soon as its code changes. Its ARN names the account."""
+    where = (client.meta.region_name, function.function_arn, function.function_name)
+    return (*where, function.version, function.code_sha256, function.last_modified)
 
 
 def _image(client: Any, asker: Asker, function: use.Function) -> ImageName | None:

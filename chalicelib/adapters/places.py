@@ -21,7 +21,7 @@ from chalicelib.errors import LazarettoError
 KEPT_FOR = timedelta(seconds=60)
 FAILED_KEPT_FOR = timedelta(seconds=10)
 MOST_USES = 20_000
-_MOST_KEPT = 200
+MOST_KEPT = 200
 
 
 class Use(msgspec.Struct, frozen=True):
@@ -79,8 +79,8 @@ class Kept:
     """What was looked at within the last minute, by place, so that one look serves many images. Failed looks serve for
     ten seconds after their end, long as they took: a service that throttles is not asked again at once, but soon."""
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
-        self._now, self._lock = now, Lock()
+    def __init__(self, now: Callable[[], datetime], most: int = MOST_KEPT) -> None:
+        self._now, self._most, self._lock = now, most, Lock()
         self._kept: OrderedDict[Hashable, tuple[datetime, Looked]] = OrderedDict()
 
     def get(self, place: Hashable, look: Callable[[], L]) -> L:
@@ -96,6 +96,6 @@ class Kept:
         with self._lock:
             self._kept[place] = (until, looked)
             self._kept.move_to_end(place)
-            while len(self._kept) > _MOST_KEPT:
+            while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
         return looked

@@ -60,16 +60,22 @@ def expand(kind: type[T], blob: bytes) -> T:
     return restored
 
 
-def squeeze_fields(struct: msgspec.Struct, names: tuple[str, ...]) -> bytes:
-    """Some fields of a struct, in an order that belongs to the stored form: append names, never move one."""
+def squeeze_fields(struct: msgspec.Struct, names: tuple[str, ...], newer: tuple[object, ...] = ()) -> bytes:
+    """Some fields of a struct, in an order that belongs to the stored form: append names, never move one. `newer`: what
+    `expand_fields` has found behind them."""
     defaults = dict(zip(struct.__struct_fields__, _defaults(type(struct)), strict=True))
-    return squeeze(_cut([flat(getattr(struct, n)) for n in names], tuple(defaults[n] for n in names)))
+    values = [flat(getattr(struct, n)) for n in names]
+    return squeeze([*values, *newer] if newer else _cut(values, tuple(defaults[n] for n in names)))
 
 
-def expand_fields(kind: type[msgspec.Struct], names: tuple[str, ...], blob: bytes) -> dict[str, Any]:
-    """The fields that were written; those that were not have their default."""
-    types = dict(_types(kind))
-    return {name: _restore(types[name], value) for name, value in zip(names, expand(list, blob), strict=False)}
+def expand_fields(
+    kind: type[msgspec.Struct], names: tuple[str, ...], blob: bytes
+) -> tuple[dict[str, Any], tuple[object, ...]]:
+    """The fields that were written; those that were not have their default. And what stands behind them, as it is: the
+    fields of code that knows more."""
+    types, values = dict(_types(kind)), expand(list, blob)
+    known = {name: _restore(types[name], value) for name, value in zip(names, values, strict=False)}
+    return known, tuple(values[len(names) :])
 
 
 def flat(value: object) -> object:

@@ -16,25 +16,33 @@ from chalicelib.parsers import ecs_answers as ecs
 from chalicelib.parsers import use_answers as use
 
 # With the cluster's name, or in the short form that some accounts still use for the cluster `default`.
-_TASK = re.compile(r"arn:aws[a-z-]*:ecs:(?P<region>[a-z0-9-]+):[0-9]{12}:task/(?:(?P<cluster>[\w-]+)/)?[\w-]+")
+_TASK = re.compile(
+    r"arn:aws[a-z-]*:ecs:(?P<region>[a-z0-9-]+):(?P<account>[0-9]{12}):task/(?:(?P<cluster>[\w-]+)/)?[\w-]+"
+)
 _OF_EC2 = "i-"
 
-ClientOf = Callable[[str, str], Any]
+ClientOf = Callable[[str], Any]
+"""The client of a service, where the task runs."""
 
 
-def find_pull_role(task_arn: str, client_of: ClientOf, asker: Asker) -> str | None:
-    """Its ARN. None: it cannot be told, be it that the task is gone, that it runs elsewhere, or that a call failed."""
+def find_pull_role(task_arn: str, client_of: Callable[[str, str, str], Any], asker: Asker) -> str | None:
+    """Its ARN. None: it cannot be told, be it that the task is gone, that it runs elsewhere, or that a call failed.
+
+    `client_of` gives the client of a service in an account and a Region.
+    """
     if not (match := _TASK.fullmatch(task_arn)):
         return None
-    region, cluster = match["region"], match["cluster"] or "default"
+    account, region = match["account"], match["region"]
     try:
-        return _role_of(task_arn, region, cluster, client_of, asker)
+        return _role_of(
+            task_arn, match["cluster"] or "default", lambda service: client_of(service, account, region), asker
+        )
     except LazarettoError:
         return None
 
 
-def _role_of(task_arn: str, region: str, cluster: str, client_of: ClientOf, asker: Asker) -> str | None:
-    client = client_of("ecs", region)
+def _role_of(task_arn: str, cluster: str, client_of: ClientOf, asker: Asker) -> str | None:
+    client = client_of("ecs")
     tasks = asker.ask(client, "describe_tasks", ecs.PullingTasks, cluster=cluster, tasks=[task_arn]).tasks
     if not tasks:
         return None
@@ -47,13 +55,13 @@ def _role_of(task_arn: str, region: str, cluster: str, client_of: ClientOf, aske
             return answer.task_definition.execution_role_arn
     if not task.container_instance_arn:
         return None
-    return _instance_role(task.container_instance_arn, region, cluster, client_of, asker)
+    return _instance_role(task.container_instance_arn, cluster, client_of, asker)
 
 
-def _instance_role(instance: str, region: str, cluster: str, client_of: ClientOf, asker: Asker) -> str | None:
+def _instance_role(instance: str, cluster: str, client_of: ClientOf, asker: Asker) -> str | None:
     """None for a machine outside of EC2: it has a role of its own that no call tells."""
     found = asker.ask(
-        client_of("ecs", region),
+        client_of("ecs"),
         "describe_container_instances",
         ecs.Instances,
         cluster=cluster,
@@ -63,11 +71,11 @@ def _instance_role(instance: str, region: str, cluster: str, client_of: ClientOf
     if not ec2_id or not ec2_id.startswith(_OF_EC2):
         return None
     reservations = asker.ask(
-        client_of("ec2", region), "describe_instances", use.Reservations, InstanceIds=[ec2_id]
+        client_of("ec2"), "describe_instances", use.Reservations, InstanceIds=[ec2_id]
     ).reservations
     profiles = [one.iam_instance_profile for r in reservations for one in r.instances if one.iam_instance_profile]
     if not profiles:
         return None
     name = profiles[0].arn.rpartition("/")[2]
-    answer = asker.ask(client_of("iam", region), "get_instance_profile", use.ProfileAnswer, InstanceProfileName=name)
+    answer = asker.ask(client_of("iam"), "get_instance_profile", use.ProfileAnswer, InstanceProfileName=name)
     return answer.instance_profile.roles[0].arn if answer.instance_profile.roles else None

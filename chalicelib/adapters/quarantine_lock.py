@@ -23,9 +23,9 @@ NO_ROLES = "LAZARETTO_ROLE_ARNS names no role: a quarantine repository would be 
 
 
 class QuarantineLock:
-    """`client_of` gives the ECR client of a Region, `exempt_arns` are Lazaretto's own roles by ARN."""
+    """`client_of` gives the ECR client of an account and a Region, `exempt_arns` are Lazaretto's own roles by ARN."""
 
-    def __init__(self, client_of: Callable[[str], ECRClient], exempt_arns: Sequence[str]) -> None:
+    def __init__(self, client_of: Callable[[str, str], ECRClient], exempt_arns: Sequence[str]) -> None:
         self._client_of, self._exempt_arns = client_of, tuple(exempt_arns)
 
     def keep(self, place: Repository, like: Repository) -> None:
@@ -45,7 +45,7 @@ class QuarantineLock:
         if locked == found:
             return
         with aws_call(f"lock {place.path}"):
-            self._client_of(place.region).set_repository_policy(**_named(place), policyText=locked)
+            self._client_of(place.registry, place.region).set_repository_policy(**_named(place), policyText=locked)
         back = self._policy(place)
         if with_statement(back, self._exempt_arns) != back:
             raise UpstreamError(f"lock {place.path}: somebody else has changed its policy at that moment")
@@ -54,7 +54,7 @@ class QuarantineLock:
         """None: it has none. Raises AbsentError where there is no repository."""
         try:
             with aws_call(f"read the policy of {home.path}"):
-                return self._client_of(home.region).get_repository_policy(**_named(home))["policyText"]
+                return self._client_of(home.registry, home.region).get_repository_policy(**_named(home))["policyText"]
         except UpstreamError as error:
             if code_of(error) != "RepositoryPolicyNotFoundException":
                 raise
@@ -64,7 +64,7 @@ class QuarantineLock:
         """It would expire the only copy there is. It is somebody's, so it is not taken away but told of."""
         try:
             with aws_call(f"read the lifecycle policy of {place.path}"):
-                self._client_of(place.region).get_lifecycle_policy(**_named(place))
+                self._client_of(place.registry, place.region).get_lifecycle_policy(**_named(place))
         except UpstreamError as error:
             if code_of(error) != "LifecyclePolicyNotFoundException":
                 raise
@@ -76,7 +76,7 @@ class QuarantineLock:
         encrypted = self._encryption(like)
         try:
             with aws_call(f"create {place.path}"):
-                self._client_of(place.region).create_repository(
+                self._client_of(place.registry, place.region).create_repository(
                     **_named(place), **encrypted, imageTagMutability="IMMUTABLE"
                 )
         except UpstreamError as error:
@@ -87,7 +87,7 @@ class QuarantineLock:
         """As CreateRepository takes it. A repository that is gone had images once that lie in no place: nothing to do
         for it, and it raises AbsentError."""
         with aws_call(f"describe {home.path}"):
-            answer: Any = self._client_of(home.region).describe_repositories(
+            answer: Any = self._client_of(home.registry, home.region).describe_repositories(
                 registryId=home.registry, repositoryNames=[home.name]
             )
         with readable(f"describe {home.path}"):

@@ -13,7 +13,7 @@ repository are one Query, of some 300 bytes each.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -99,8 +99,16 @@ class ReplicaItems:
     def drop(self, replica: Replica) -> None:
         self._dynamo.delete_many([_replica_key(replica)])
 
-    def missing(self, ref: ImageRef) -> bool | None:
-        return is_missing(self.state(ref.home), self.of_image(ref), ref.digest)
+    def missing(self, home: Repository, digests: Collection[str]) -> dict[str, bool | None]:
+        """One read for each hundred copies that are owed."""
+        state = self.state(home)
+        places = [sight.destination for sight in state.sights if sight.gone_at is None] if state else []
+        keys = [_copy_key(home.image(digest), place) for digest in digests for place in places]
+        found: dict[str, list[Replica]] = {}
+        for item in self._dynamo.get_many(keys):
+            replica = msgspec.json.decode(item[BODY]["B"], type=Replica)
+            found.setdefault(replica.ref.digest, []).append(replica)
+        return {digest: is_missing(state, found.get(digest, ()), digest) for digest in digests}
 
     def _query(self, home: Repository, begins: str) -> tuple[Replica, ...]:
         values: Item = {":pk": {"S": repository_pk(home)}, ":begins": {"S": begins}}
@@ -113,7 +121,11 @@ def _state_key(home: Repository) -> Item:
 
 
 def _replica_key(replica: Replica) -> Item:
-    return key(repository_pk(replica.ref.home), f"{_REPLICA}{replica.ref.digest}#{replica.destination.path}")
+    return _copy_key(replica.ref, replica.destination)
+
+
+def _copy_key(ref: ImageRef, destination: Destination) -> Item:
+    return key(repository_pk(ref.home), f"{_REPLICA}{ref.digest}#{destination.path}")
 
 
 def _item(replica: Replica) -> Item:

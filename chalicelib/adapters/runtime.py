@@ -1,8 +1,8 @@
 """Who runs an image: every place that can pull is looked at, and what they say put together (services.ports.Runtime).
 
 NO is said only when nothing runs the image *and* no place was left out; what could not be looked at is a sentence, and
-makes it UNKNOWN. Looked at are ECS, EventBridge, Lambda and EKS (through Inspector) of the registry's own account, in
-the image's Region and in those its repository is copied to. Whoever runs a copy runs the image: a copy may go with it
+makes it UNKNOWN. Looked at are ECS, EventBridge, Lambda and EKS (through Inspector) of the registry's account, in the
+image's Region and in those its repository is copied to. Whoever runs a copy runs the image: a copy may go with it
 (replication of deletions), and people who ask who runs a digest mean both.
 """
 
@@ -29,7 +29,6 @@ from chalicelib.adapters.schedule_use import ScheduleUse
 from chalicelib.domain.image import InUse, InUseState, Repository
 from chalicelib.domain.image_name import ImageName
 from chalicelib.errors import LazarettoError
-from chalicelib.parsers.use_answers import Caller
 from chalicelib.services.ports import Subject
 
 SERVICES = ("ecs", "events", "scheduler", "lambda", "eks", "inspector2")
@@ -44,7 +43,8 @@ PUBLIC = "anybody may pull a public image, from anywhere"
 
 
 class AwsRuntime:
-    """`client_of` gives the client of a service in a Region. Safe to share between threads as far as its clients are.
+    """`client_of` gives the client of a service in an account and a Region, and raises DeniedError where nothing lets
+    us look at the account. Safe to share between threads as far as its clients are.
 
     What was looked at is kept for a minute in this process; images of one registry share it. Places are looked at at
     once, `calls_at_once` calls together; 1: one place after the other, one call after the other.
@@ -52,7 +52,7 @@ class AwsRuntime:
 
     def __init__(
         self,
-        client_of: Callable[[str, str], Any],
+        client_of: Callable[[str, str, str], Any],
         now: Callable[[], datetime],
         patience: timedelta = PATIENCE,
         calls_at_once: int = CALLS_AT_ONCE,
@@ -65,8 +65,7 @@ class AwsRuntime:
         self._kept = Kept(now)
         self._ecs, self._lambda = EcsUse(), LambdaUse()
         self._schedules = ScheduleUse(self._ecs)
-        self._eks = EksUse(Inspector(lambda region: self._client_of("inspector2", region)))
-        self._account: str | None = None
+        self._eks = EksUse(Inspector(lambda account, region: self._client_of("inspector2", account, region)), now)
 
     def in_use(self, subject: Subject) -> InUse:
         """Never raises for a place that fails: it is `blind` then."""
@@ -76,13 +75,13 @@ class AwsRuntime:
         if (stranger := self._stranger(home)) is not None:
             return _told([], [stranger], at)
         asker = self._asker()
-        registry = self._kept.get(("registry", home.region), lambda: self._registry(home.region, asker))
+        registry = self._kept.get(("registry", home.registry, home.region), lambda: self._registry(home, asker))
         repository = self._kept.get(("repository", home), lambda: self._repository(home, asker))
         blind = [*registry.blind, *registry.sentences(home), *repository.blind]
         uses: list[Use] = []
         regions = dict.fromkeys((home.region, *registry.regions(home)))
-        homes = {Repository(home.registry, region, home.name) for region in regions}
-        looks = [(region, look) for region in regions for look in self._looks(region, subject, asker)]
+        homes = [Repository(home.registry, region, home.name) for region in regions]
+        looks = [(there.region, look) for there in homes for look in self._looks(there, subject, asker)]
         found = each(self._places, lambda one: one[1](), looks)
         for (region, _), looked in zip(looks, found, strict=True):
             at = min(at, looked.seen_at or at)
@@ -96,64 +95,62 @@ class AwsRuntime:
     def _asker(self) -> Asker:
         return Asker(self._now, self._now() + self._patience, self._calls, self._pause)
 
-    def _client_of(self, service: str, region: str) -> Any:
-        """Raises UpstreamError where boto3 cannot make one."""
+    def _client_of(self, service: str, account: str, region: str) -> Any:
+        """Raises DeniedError, and UpstreamError where boto3 cannot make one."""
         with aws_call(f"a client of {service}"):
-            return self._make(service, region)
+            return self._make(service, account, region)
 
-    def _registry(self, region: str, asker: Asker) -> RegistryReach:
+    def _registry(self, home: Repository, asker: Asker) -> RegistryReach:
         try:
-            return look_at_registry(self._client_of("ecr", region), asker)
+            return look_at_registry(self._client_of("ecr", home.registry, home.region), asker)
         except LazarettoError as error:
             return RegistryReach(blind=[_unreachable("the registry", error)], failed=True)
 
     def _repository(self, home: Repository, asker: Asker) -> Looked:
         try:
-            return look_at_repository(self._client_of("ecr", home.region), asker, home)
+            return look_at_repository(self._client_of("ecr", home.registry, home.region), asker, home)
         except LazarettoError as error:
             return Looked(blind=[_unreachable("the repository", error)], failed=True)
 
-    def _looks(self, region: str, subject: Subject, asker: Asker) -> list[Callable[[], Looked]]:
+    def _looks(self, home: Repository, subject: Subject, asker: Asker) -> list[Callable[[], Looked]]:
         """One for each kind of place."""
+        place = (home.registry, home.region)
         try:
-            clients = {service: self._client_of(service, region) for service in SERVICES}
+            clients = {service: self._client_of(service, *place) for service in SERVICES}
         except LazarettoError as error:
             nowhere = Looked(blind=[_unreachable("what runs there", error)], failed=True)
             return [lambda: nowhere]
         keep, ecs = self._kept.get, clients["ecs"]
         rules, schedules = self._schedules.look_at_rules, self._schedules.look_at_schedules
         return [
-            lambda: keep(("ecs", region), lambda: self._ecs.look(ecs, asker)),
-            lambda: keep(("rules", region), lambda: rules(clients["events"], ecs, asker)),
-            lambda: keep(("schedules", region), lambda: schedules(clients["scheduler"], ecs, asker)),
-            lambda: keep(("lambda", region), lambda: self._lambda.look(clients["lambda"], asker)),
-            lambda: self._look_at_eks(clients, region, subject, asker),
+            lambda: keep(("ecs", *place), lambda: self._ecs.look(ecs, asker)),
+            lambda: keep(("rules", *place), lambda: rules(clients["events"], ecs, asker)),
+            lambda: keep(("schedules", *place), lambda: schedules(clients["scheduler"], ecs, asker)),
+            lambda: keep(("lambda", *place), lambda: self._lambda.look(clients["lambda"], asker)),
+            lambda: self._look_at_eks(clients, home, subject, asker),
         ]
 
-    def _look_at_eks(self, clients: Mapping[str, Any], region: str, subject: Subject, asker: Asker) -> Looked:
+    def _look_at_eks(self, clients: Mapping[str, Any], home: Repository, subject: Subject, asker: Asker) -> Looked:
         """A copy is asked about where it lies: Inspector speaks of the images and clusters of its own Region."""
-        clusters = self._kept.get(("eks", region), lambda: self._eks.clusters(clients["eks"], asker))
+        clusters = self._kept.get(
+            ("eks", home.registry, home.region), lambda: self._eks.clusters(clients["eks"], asker)
+        )
         looked = Looked(seen_at=clusters.seen_at)
         looked.join([clusters])
         if clusters.names:
-            there = msgspec.structs.replace(subject, ref=msgspec.structs.replace(subject.ref, region=region))
-            looked.join([self._eks.ask(clients["inspector2"], asker, there, clusters.names, self._now())])
+            there = msgspec.structs.replace(subject, ref=home.image(subject.ref.digest))
+            asked = self._eks.ask(clients["inspector2"], asker, there, clusters.names)
+            looked.join([asked])
+            looked.seen_at = min((at for at in (looked.seen_at, asked.seen_at) if at is not None), default=None)
         return looked
 
     def _stranger(self, home: Repository) -> str | None:
-        """Why nothing of the registry's account can be looked at; None: it is our own."""
+        """Why nothing of the registry's account can be looked at; None: we are let in."""
         try:
-            account = self._own_account(home.region)
+            self._client_of("ecr", home.registry, home.region)
         except LazarettoError as error:
-            return f"account {home.registry} cannot be looked at: which one is ours cannot be told, {why(error)}"
-        return None if account == home.registry else f"account {home.registry} cannot be looked at: it is not ours"
-
-    def _own_account(self, region: str) -> str:
-        """Asked once; GetCallerIdentity needs no permission."""
-        if self._account is None:
-            sts = self._client_of("sts", region)
-            self._account = self._asker().ask(sts, "get_caller_identity", Caller).account
-        return self._account
+            return f"account {home.registry} cannot be looked at: {why(error)}"
+        return None
 
 
 def _unreachable(what: str, error: LazarettoError) -> str:
@@ -167,7 +164,9 @@ def _means(image: ImageName, subject: Subject, homes: Collection[Repository]) ->
         return False
     if subject.whole:
         return True
-    return image.digest in subject.digests if image.digest else image.tag in subject.tags
+    if image.digest:
+        return image.digest in subject.digests or image.digest in subject.attached
+    return image.tag in subject.tags
 
 
 def _placed(use: Use, region: str, home: Repository) -> Use:

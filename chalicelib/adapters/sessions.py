@@ -8,12 +8,14 @@ that was not handled comes back.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
 import boto3
 from botocore.config import Config
 
+from chalicelib import __version__
 from chalicelib.adapters.token_bucket import Quotas
 
 CONNECT_TIMEOUT_SECONDS = 2
@@ -21,16 +23,23 @@ READ_TIMEOUT_SECONDS = 20
 ATTEMPTS = 5
 QUICK_READ_SECONDS = 4
 QUICK_ATTEMPTS = 2
-USER_AGENT = "lazaretto"
+USER_AGENT = f"lazaretto/{__version__}"
 
 
 class Sessions:
-    """`region` None: the one boto3 finds in the environment. Safe to share between threads."""
+    """`region` None: the one boto3 finds in the environment. `watch` is given the session before it makes a client.
+    Safe to share between threads."""
 
     def __init__(
-        self, region: str | None = None, session: boto3.Session | None = None, quotas: Quotas | None = None
+        self,
+        region: str | None = None,
+        session: boto3.Session | None = None,
+        quotas: Quotas | None = None,
+        watch: Callable[[boto3.Session], None] = lambda session: None,
     ) -> None:
         self.session = session or boto3.Session(region_name=region)
+        self.watch = watch
+        watch(self.session)
         self._quotas = quotas or Quotas()
         self._clients: dict[tuple[str, str | None, bool, bool, bool], Any] = {}
         self._lock = Lock()

@@ -2,7 +2,8 @@
 
 Slack takes about one message a second per channel and answers 429 with Retry-After: a short wait is waited here, a
 long one is handed back as TransientError. The webhook's URL and the token are secrets: slack_sdk logs them, so its
-loggers here are mute, and no error is chained to what it raised.
+loggers here are mute, and no error is chained to what it raised. No redirect is followed: urllib would take the token
+along to wherever it leads.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import re
 from collections.abc import Mapping
 from http.client import HTTPException
 from typing import Any, NoReturn, Protocol
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.http_retry import HttpRequest, HttpResponse, RetryState
 from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
-from slack_sdk.webhook import WebhookClient
+from slack_sdk.webhook import WebhookClient, WebhookResponse
 
 from chalicelib.adapters.slack_blocks import bare_payload, payload
 from chalicelib.domain.alert import Alert
@@ -25,8 +27,10 @@ from chalicelib.errors import DeniedError, SettingsError, TransientError, Upstre
 
 PATIENCE_SECONDS = 3
 TIMEOUT_SECONDS = 10
+LONGEST_ANSWER = 64 * 1024
 _WEBHOOK = re.compile(r"https://hooks\.slack(?:-gov)?\.com/[A-Za-z0-9/_-]{1,500}")
 _LOCAL = re.compile(r"http://127\.0\.0\.1:\d{1,5}(?:/[A-Za-z0-9/_.-]{0,500})?")
+_TOKEN = re.compile(r"xoxb-[A-Za-z0-9-]{10,500}")
 _WORD = re.compile(r"[a-z0-9_]{1,60}")
 _REFUSED_SECRET = frozenset({401, 403, 404, 410})
 _REFUSED_BLOCKS = frozenset({"invalid_blocks", "invalid_payload", "invalid_blocks_format", "msg_blocks_too_long"})
@@ -63,7 +67,7 @@ class SlackWebhook:
 
     def _post(self, body: dict[str, Any]) -> str | None:
         """Slack's word when it refused the body; None: it took it."""
-        client = WebhookClient(
+        client = _Webhook(
             self._checked(self._url.read()), timeout=TIMEOUT_SECONDS, logger=_MUTE, retry_handlers=[_ShortWait()]
         )
         try:
@@ -108,7 +112,7 @@ class SlackBot:
 
     def _post(self, body: dict[str, Any]) -> str | None:
         """Slack's word when it refused the body; None: it took it."""
-        client = WebClient(
+        client = _Bot(
             self._token.read(),
             base_url=self._api,
             timeout=TIMEOUT_SECONDS,
@@ -134,6 +138,33 @@ class SlackBot:
         if word not in _REFUSED_BLOCKS:
             raise UpstreamError(f"Slack answered {status} {word}") from None
         return word
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """The redirect is the answer."""
+
+
+_OPENER = build_opener(_NoRedirect)
+
+
+class _Webhook(WebhookClient):
+    """slack_sdk takes no opener: what it does with its own is done here."""
+
+    def _perform_http_request_internal(self, url: str, req: Request) -> WebhookResponse:
+        with _OPENER.open(req, timeout=self.timeout) as answer:
+            return WebhookResponse(url=url, status_code=answer.status, body=_text(answer), headers=answer.headers)
+
+
+class _Bot(WebClient):
+    def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:
+        with _OPENER.open(req, timeout=self.timeout) as answer:
+            return {"status": answer.status, "headers": answer.headers, "body": _text(answer)}
+
+
+def _text(answer: Any) -> str:
+    read: bytes = answer.read(LONGEST_ANSWER)
+    return read.decode(errors="replace")
 
 
 class _ShortWait(RateLimitErrorRetryHandler):
@@ -165,6 +196,14 @@ def _retry_after(headers: Mapping[str, Any]) -> float | None:
 def _word(text: str) -> str:
     """Slack answers with a word such as `invalid_token`; anything else (a proxy's page) is not repeated."""
     return text if _WORD.fullmatch(text) else ""
+
+
+def wrong_form(text: str, *, bot: bool, local: bool = False) -> str | None:
+    """What is wrong with a Slack secret's form, without repeating it; None: nothing. `bot`: it must be a token."""
+    if bot:
+        return None if _TOKEN.fullmatch(text) else "it is no bot token (xoxb-…), and a channel is given"
+    fits = _WEBHOOK.fullmatch(text) or (local and _LOCAL.fullmatch(text))
+    return None if fits else "it is no URL under https://hooks.slack.com/, and no channel is given"
 
 
 def _lost(error: Exception) -> NoReturn:

@@ -59,7 +59,8 @@ def tag_move(tag: str, moves: tuple[Move, ...], *, moved: bool) -> TagMove:
     real = real_moves(moves)
     former = real[-2] if len(real) > 1 else None
     before = (former.digest, former.at) if former else (None, None)
-    return TagMove(tag, real[-1].digest, moves[-1].at, before[0], moved, before[1])
+    others = {move.digest for move in real if move.digest is not None} - {real[-1].digest}
+    return TagMove(tag, real[-1].digest, moves[-1].at, before[0], moved, before[1], tuple(sorted(others)))
 
 
 def real_moves(moves: tuple[Move, ...]) -> tuple[Move, ...]:

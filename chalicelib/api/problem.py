@@ -14,7 +14,7 @@ import msgspec
 from chalice.app import Response
 
 from chalicelib.errors import LazarettoError, ParameterError, StoredPolicyError, TransientError, UpstreamError
-from chalicelib.observability import logger
+from chalicelib.observability import logger, tell_failure
 
 CONTENT_TYPE = "application/problem+json"
 GUARDED = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
@@ -54,7 +54,7 @@ def respond(problem: Problem, headers: dict[str, str] | None = None) -> Response
 
 def _answer_to(error: LazarettoError) -> Response:
     if error.status >= 500:
-        logger.error("%s: %s", type(error).__name__, error, exc_info=error)
+        tell_failure("request failed", error, {"status": error.status})
     parameter = getattr(error, "parameter", None)
     problem = _problem(error.status, _detail(error), parameter)
     if not isinstance(error, TransientError):

@@ -10,6 +10,7 @@ import msgspec
 from chalicelib.domain.image import Repository, ScanState
 from chalicelib.domain.replica import Note, Replica, Status
 from chalicelib.domain.replication_alert import remedies, words
+from chalicelib.domain.replication_policy import Allowance
 from chalicelib.domain.verdict import Decision
 
 
@@ -42,6 +43,8 @@ class CopyAnswer(msgspec.Struct, frozen=True):
     `lacking_tags`: the source has them, and the copy has not; `holder` is the image that keeps the first of them there.
     `extra_tags`: the other way round. `lacking`: digests of what belongs to it and is not there. `scan_state` and
     `decision` are those of the copy, null where they are not known. `alarm`: it is told of to the channels.
+    `allowance`: of FAILED, whether the registry policy there allows ecr:ReplicateImage and ecr:CreateRepository; null:
+    it cannot be told.
     """
 
     uri: str
@@ -61,6 +64,7 @@ class CopyAnswer(msgspec.Struct, frozen=True):
     decision: Decision | None
     alarm: bool
     what_to_do: tuple[str, ...]
+    allowance: Allowance | None
 
 
 class ReplicationAnswer(msgspec.Struct, frozen=True):
@@ -114,4 +118,5 @@ def copy_answer(replica: Replica) -> CopyAnswer:
         decision=replica.decision,
         alarm=bool(replica.alarm),
         what_to_do=remedies(replica.ref.home, [replica]),
+        allowance=replica.allowance,
     )

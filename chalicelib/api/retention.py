@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal
 
 import msgspec
@@ -12,9 +13,10 @@ from chalicelib.api.endpoint import Area
 from chalicelib.api.query import Query
 from chalicelib.api.reads import house
 from chalicelib.api.retention_answers import FateAnswer, FreedAnswer, PlanAnswer
-from chalicelib.domain.retention_cost import freed_by
+from chalicelib.domain.image import Repository
+from chalicelib.domain.retention_cost import PRICES, freed_by
 from chalicelib.domain.retention_plan import Fate, RetentionPlan
-from chalicelib.errors import AbsentError, NotFoundError, ParameterError
+from chalicelib.errors import AbsentError, NotFoundError, ParameterError, TooLargeError
 from chalicelib.services.apply_retention import may_take
 from chalicelib.services.plan_retention import Planned, plan_retention
 from chalicelib.services.sweep_ports import RetentionHouse
@@ -22,6 +24,10 @@ from chalicelib.services.sweep_ports import RetentionHouse
 area = Area(__name__)
 MOST_BYTES = 4_500_000
 """Lambda hands on 6 MB, in which every quotation mark of the answer counts twice."""
+MOST_IMAGES = 20_000
+LOOK_UNTIL = timedelta(seconds=12)
+"""API Gateway waits for 29 seconds. A listing takes half a second for each thousand images, the last look-up up to
+twelve."""
 
 
 def retaining_house() -> RetentionHouse:
@@ -31,13 +37,14 @@ def retaining_house() -> RetentionHouse:
     return bootstrap.house()
 
 
-@area.get("/v1/retention/plan", PlanAnswer, p.PLACE_NEEDED, statuses=(404,))
+@area.get("/v1/retention/plan", PlanAnswer, p.PLACE_NEEDED, statuses=(404, 413))
 def show_retention_plan(query: Query) -> PlanAnswer:
     """What retention would do to one private repository now, image by image, with the rule that keeps or takes it.
 
     The repository is listed whole, and who runs what would go is looked up; nothing is changed. `acts` is false where
     the policy only observes or exempts the repository. The plan's `id` changes as soon as digests, tags, uses or rules
-    do.
+    do. 413: one call has no time for it, because the repository has too many images, or because who runs them could not
+    be looked up soon enough; `lazaretto retention plan --direct` has all the time it needs.
     """
     repository = find_repository(house().queries, query)
     if repository.public:
@@ -45,15 +52,26 @@ def show_retention_plan(query: Query) -> PlanAnswer:
             "registry", "retention is for private repositories: ECR Public has no archive and no rules"
         )
     place = retaining_house()
-    rules = place.rules.fresh()
+    until, rules = place.clock.now() + LOOK_UNTIL, place.rules.fresh()
     try:
-        planned = plan_retention(repository, place, with_layers=True, rules=rules)
+        planned = plan_retention(repository, place, with_layers=True, rules=rules, until=until, most=MOST_IMAGES)
     except AbsentError as error:
         raise NotFoundError(f"there is no repository {repository.path}") from error
-    return _fitted(_answer(planned, may_take(repository, rules.policy)))
+    except TooLargeError as error:
+        raise TooLargeError(f"{error}, too many for one call: {_direct(repository)}") from error
+    if not planned.in_time:
+        # Whoever applied it would look up more, and come to another plan.
+        why = "who runs its images could not be looked up in the time of one call: try again in a minute, or"
+        raise TooLargeError(f"{why} {_direct(repository)}")
+    return _fitted(answer_plan(planned, may_take(repository, rules.policy)))
 
 
-def _answer(planned: Planned, acts: bool) -> PlanAnswer:
+def _direct(repository: Repository) -> str:
+    return f"lazaretto retention plan {repository.name} --direct"
+
+
+def answer_plan(planned: Planned, acts: bool) -> PlanAnswer:
+    """With every image. `acts`: the policy lets anything be taken there."""
     plan = planned.plan
     freed = freed_by(plan, planned.layers)
     return PlanAnswer(
@@ -70,7 +88,7 @@ def _answer(planned: Planned, acts: bool) -> PlanAnswer:
         images=len(plan.fates),
         wanted=len(plan.wanted),
         unlooked=sum(fate.open for fate in plan.fates),
-        freed=FreedAnswer(**msgspec.structs.asdict(freed)),
+        freed=FreedAnswer(**msgspec.structs.asdict(freed), prices=PRICES),
         fates=tuple(_fate(fate, plan) for fate in plan.fates),
     )
 

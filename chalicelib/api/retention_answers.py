@@ -12,13 +12,15 @@ from chalicelib.domain.image import InUseState, StorageStatus
 
 class FreedAnswer(msgspec.Struct, frozen=True):
     """What the plan frees, by the list prices of us-east-1. `at_most`: some layers are not known, and may be shared
-    with what stays. `committed_dollars`: what the archive's 90 days cost; `retrieval_dollars`: to take it all back."""
+    with what stays. `committed_dollars`: what the archive's 90 days cost; `retrieval_dollars`: to take it all back.
+    `prices`: which those are, and which of them nobody has verified, for people."""
 
     size_bytes: int
     at_most: bool
     dollars_a_month: float
     committed_dollars: float
     retrieval_dollars: float
+    prices: str
 
 
 class FateAnswer(msgspec.Struct, frozen=True):
@@ -41,7 +43,8 @@ class FateAnswer(msgspec.Struct, frozen=True):
 class PlanAnswer(msgspec.Struct, frozen=True):
     """`id` names exactly these images, tags, uses and rules: `lazaretto retention apply` takes it. `stopped`: why
     nothing would be taken although images are wanted. `unlooked`: how many more the rule would take, once somebody has
-    looked whether they run: a plan asks about a hundred. `fates`: the newest push first; those left out are counted."""
+    looked whether they run: a plan asks about a hundred, and an apply goes on with the others. `fates`: the newest push
+    first; those left out are counted."""
 
     id: str
     registry: str

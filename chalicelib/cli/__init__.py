@@ -9,6 +9,10 @@ import typer
 from chalicelib import __version__
 from chalicelib.cli.audit import audit_app
 from chalicelib.cli.cve import cve_command
+from chalicelib.cli.deploy import deploy_command
+from chalicelib.cli.destroy import destroy_command
+from chalicelib.cli.dlq import dlq_app
+from chalicelib.cli.doctor import doctor_command
 from chalicelib.cli.enforcement import fuse_app, quarantine_command, release_command, undo_command
 from chalicelib.cli.findings import findings_command
 from chalicelib.cli.gate import gate_command
@@ -22,6 +26,7 @@ from chalicelib.cli.replication import replication_command
 from chalicelib.cli.retention import retention_app
 from chalicelib.cli.run import run_command
 from chalicelib.cli.story import story_command
+from chalicelib.cli.sweep import sweep_command
 from chalicelib.cli.waive import unwaive_command, waive_command
 from chalicelib.cli.waivers import waivers_command
 from chalicelib.cli.why_pull_failed import why_pull_failed_command
@@ -54,6 +59,9 @@ def lazaretto(
 
 for _name, _command in (
     ("run", run_command),
+    ("deploy", deploy_command),
+    ("destroy", destroy_command),
+    ("doctor", doctor_command),
     ("story", story_command),
     ("parse", parse_command),
     ("replay", replay_command),
@@ -69,6 +77,7 @@ for _name, _command in (
     ("undo", undo_command),
     ("reconcile", reconcile_command),
     ("replication", replication_command),
+    ("sweep", sweep_command),
     ("why-pull-failed", why_pull_failed_command),
 ):
     app.command(_name)(_command)
@@ -76,6 +85,7 @@ app.add_typer(policy_app, name="policy")
 app.add_typer(fuse_app, name="fuse")
 app.add_typer(audit_app, name="audit")
 app.add_typer(retention_app, name="retention")
+app.add_typer(dlq_app, name="dlq")
 
 
 def main() -> None:

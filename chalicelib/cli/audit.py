@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from chalicelib.cli import output
 from chalicelib.cli.client import Client
+from chalicelib.cli.listing import fetch_list
 from chalicelib.cli.operator import DEFAULT_STAGE, Stage, operator
 from chalicelib.cli.options import DEFAULT_URL, AsJson, Everything, Limit, Region, Registry, Sign, Url
 from chalicelib.cli.reference import read_image
@@ -89,7 +90,7 @@ def show_command(
         "kind": kind,
         **({} if image is None else read_image(image)),
     }
-    body = _fetch(Client(url, sign), query, None if everything else limit)
+    body = fetch_list(Client(url, sign), ROUTE, query, "records", None if everything else limit)
     if as_json:
         output.print_json(body)
     else:
@@ -127,16 +128,6 @@ def verify_command(
         query = {"subject": subject, "registry": registry, "region": region, **named}
         whole = _prove_one(Client(url, sign).get(f"{ROUTE}/verify", query, needs=("whole", "problems")), as_json)
     raise typer.Exit(output.OK if whole else output.NEGATIVE)
-
-
-def _fetch(client: Client, query: dict[str, object], limit: int | None) -> dict[str, Any]:
-    found: list[dict[str, Any]] = []
-    last: dict[str, Any] = {}
-    with output.counting("records") as count:
-        for last in client.pages(ROUTE, query, "records", limit):
-            found += last["records"]
-            count(len(last["records"]))
-    return {**last, "records": found}
 
 
 def _print(body: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from chalicelib import __version__
 from chalicelib.cli.options import DEFAULT_URL
 from chalicelib.cli.region import aws_region
 from chalicelib.errors import ConflictError, DeniedError, InputError, NotFoundError, TransientError, UpstreamError
@@ -124,7 +125,7 @@ class Client:
         return _json(body, self._base)
 
     def _headers(self, address: str, method: str = "GET", body: bytes | None = None) -> dict[str, str]:
-        accepted = {"Accept": "application/json", "User-Agent": "lazaretto"}
+        accepted = {"Accept": "application/json", "User-Agent": f"lazaretto/{__version__}"}
         if body is not None:
             accepted["Content-Type"] = "application/json"
         return {**accepted, **_signature(address, self._region, method, body)} if self._sign else accepted

@@ -8,11 +8,13 @@ import typer
 
 from chalicelib.cli import output
 from chalicelib.cli.client import Client
+from chalicelib.cli.listing import fetch_list
 from chalicelib.cli.options import (
     DEFAULT_URL,
     AsJson,
     Everything,
     Limit,
+    PackageName,
     Region,
     Registry,
     RepositoryName,
@@ -34,7 +36,7 @@ def findings_command(
     vulnerability_id: Annotated[
         str | None, typer.Option("--vulnerability-id", "--cve", help="Id, or a related one.")
     ] = None,
-    package: Annotated[str | None, typer.Option(help="Package name; * and ? are wildcards.")] = None,
+    package: PackageName = None,
     ecosystem: Annotated[str | None, typer.Option(help="OS, LANGUAGE.")] = None,
     severity: Annotated[str | None, typer.Option(help="Severities, by comma.")] = None,
     min_severity: Annotated[str | None, typer.Option(help="This severity or worse.")] = None,
@@ -76,22 +78,11 @@ def findings_command(
     }
     if repository is not None:
         query |= read_repository(repository)
-    body = _fetch(Client(url, sign), query, None if everything else limit)
+    body = fetch_list(Client(url, sign), "/v1/findings", query, "findings", None if everything else limit)
     if as_json:
         output.print_json(body)
     else:
         _print(body)
-
-
-def _fetch(client: Client, query: dict[str, object], limit: int | None) -> dict[str, Any]:
-    """All pages as one."""
-    found: list[dict[str, Any]] = []
-    last: dict[str, Any] = {}
-    with output.counting("findings") as count:
-        for last in client.pages("/v1/findings", query, "findings", limit):
-            found += last["findings"]
-            count(len(last["findings"]))
-    return {**last, "findings": found}
 
 
 def _print(body: dict[str, Any]) -> None:

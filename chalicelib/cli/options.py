@@ -19,3 +19,4 @@ Everything = Annotated[bool, typer.Option("--all", help="All rows, however many.
 Registry = Annotated[str | None, typer.Option("--registry", help="12-digit account id, or public/ALIAS.")]
 Region = Annotated[str | None, typer.Option("--region", help="AWS Region.")]
 RepositoryName = Annotated[str | None, typer.Option("--repository", help="Name, with or without the registry's host.")]
+PackageName = Annotated[str | None, typer.Option("--package", help="Package name; * and ? are wildcards.")]

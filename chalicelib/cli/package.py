@@ -3,26 +3,37 @@
 `make package` runs it. Chalice packages a staged copy of the tree, because it takes all of `chalicelib`: the command
 line and the local stack stay out of it. `--python` is an interpreter that has Chalice and boto3: its version becomes
 the function's runtime. Nothing here talks to AWS. The name of the stage comes from `LAZARETTO_STAGE` (default `dev`),
-as in app.py.
+as in app.py. With `--prove` it builds once more in another folder, and refuses what is not equal to the byte.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from chalicelib.cli.bundle import MAX_UNZIPPED_BYTES, bytes_by_top_level, check_bundle, check_template, unzipped_bytes
+from chalicelib.cli.bundle import (
+    MAX_UNZIPPED_BYTES,
+    bytes_by_top_level,
+    check_bundle,
+    check_bytecode,
+    check_template,
+    unzipped_bytes,
+)
+from chalicelib.cli.seal import seal
 
 BUILD = Path("build")
+SPOKE = Path(__file__).with_name("spoke.json")
 STAGED, OUT, UNPACKED, RUNTIME = BUILD / "stage", BUILD / "package", BUILD / "unpacked", BUILD / "runtime"
 LEFT_OUT = ("cli", "local")
 LAMBDA_BRINGS = ("boto3", "botocore", "s3transfer", "urllib3", "dateutil", "six.py")
@@ -37,18 +48,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--python", type=Path, default=Path(sys.executable), help="an interpreter with Chalice and boto3"
     )
-    python = parser.parse_args(arguments).python.absolute()
+    parser.add_argument("--prove", action="store_true", help="build once more elsewhere and compare")
+    given = parser.parse_args(arguments)
+    python = given.python.absolute()
     stage = os.environ.get("LAZARETTO_STAGE", "dev")
     stage_tree(Path(), STAGED, stage)
     build(python, stage)
+    template = json.loads((OUT / "sam.json").read_text())
     with zipfile.ZipFile(OUT / "deployment.zip") as bundle:
-        complaints = check_bundle(bundle)
+        complaints = check_bundle(bundle) + check_bytecode(bundle, template)
         _print_sizes(bundle)
         _unpack(bundle, python)
-    complaints += check_template(json.loads((OUT / "sam.json").read_text()))
-    complaints += lint_template(OUT / "sam.json")
+    complaints += check_template(template)
+    complaints += lint_template(OUT / "sam.json") + lint_template(OUT / SPOKE.name)
     if not complaints:
         _print_import_time(python)
+    if given.prove:
+        complaints += prove(python, stage)
     for complaint in complaints:
         print(f"NOT FIT: {complaint}", file=sys.stderr)
     return 1 if complaints else 0
@@ -70,18 +86,41 @@ def stage_tree(tree: Path, staged: Path, stage: str) -> None:
         staged / ".chalice/resources.json",
         lambda template: template["Parameters"]["Stage"].update(Default=stage, AllowedValues=[stage]),
     )
+    _edit(staged / ".chalice/resources.json", lambda template: _hang(template, tree / ".chalice/dashboard.json"))
 
 
-def build(python: Path, stage: str) -> None:
-    """Runs Chalice over the staged tree. It exits 0 when a dependency is missing, so its words are read."""
-    shutil.rmtree(OUT, ignore_errors=True)
+def build(python: Path, stage: str, staged: Path = STAGED, out: Path = OUT) -> None:
+    """Runs Chalice over the staged tree, and seals what it built in `out`; beside it the template of spokes.
+
+    Chalice exits 0 when a dependency is missing, so its words are read."""
+    shutil.rmtree(out, ignore_errors=True)
     command = [str(python.with_name("chalice")), "package", "--stage", stage]
-    command += ["--merge-template", ".chalice/resources.json", str(OUT.absolute())]
-    done = _run(command, cwd=STAGED, stage=stage)
+    command += ["--merge-template", ".chalice/resources.json", str(out.absolute())]
+    done = _run(command, cwd=staged, stage=stage)
     said = done.stdout + done.stderr
     print(said, end="")
     if done.returncode or NOT_INSTALLED in said:
         raise SystemExit("chalice package failed: nothing was built that could be deployed")
+    seal(out / "deployment.zip", python)
+    shutil.copyfile(SPOKE, out / SPOKE.name)
+
+
+def prove(python: Path, stage: str) -> list[str]:
+    """Builds what is staged in a folder of another name, and compares with what lies in build/package."""
+    with tempfile.TemporaryDirectory(prefix="another-folder-") as folder:
+        staged, out = Path(folder, "stage"), Path(folder, "package")
+        shutil.copytree(STAGED, staged, ignore=shutil.ignore_patterns("__pycache__", "deployments"))
+        build(python, stage, staged, out)
+        again = hashes(out)
+    first = hashes(OUT)
+    for name, value in first.items():
+        print(f"sha256 {value}  {name}")
+    return [f"two builds differ: {name}" for name in sorted(first.keys() | again) if first.get(name) != again.get(name)]
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a folder, by its name."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
 def lint_template(path: Path) -> list[str]:
@@ -90,7 +129,13 @@ def lint_template(path: Path) -> list[str]:
     done = _run(command)
     print(done.stdout, end="")
     print(f"cfn-lint: {'errors' if done.returncode else '0 errors'}")
-    return ["cfn-lint finds errors in the merged template"] if done.returncode else []
+    return [f"cfn-lint finds errors in {path.name}"] if done.returncode else []
+
+
+def _hang(template: dict[str, Any], dashboard: Path) -> None:
+    """CloudFormation takes a dashboard as one text; it is kept as JSON that can be read."""
+    body = json.dumps(json.loads(dashboard.read_text()), separators=(",", ":"))
+    template["Resources"]["Dashboard"]["Properties"]["DashboardBody"] = {"Fn::Sub": body}
 
 
 def _edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:

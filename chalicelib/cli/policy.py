@@ -45,7 +45,7 @@ def check_policy(file: PolicyFile, as_json: AsJson = False) -> None:
     else:
         typer.echo(f"{file}: good: mode {policy.mode}, {output.count(len(policy.rules), 'rule', 'rules')}")
         for doubt in policy_doubts(policy):
-            typer.echo(f"{file}: warning: {doubt}", err=True)
+            output.complain(f"{file}: warning: {doubt}")
 
 
 @policy_app.command("show")

@@ -14,7 +14,7 @@ from chalicelib.cli import output
 from chalicelib.cli.operator import DEFAULT_STAGE, Operator, Stage, operator
 from chalicelib.cli.options import AsJson
 from chalicelib.cli.policy_diff import as_plain, print_differences
-from chalicelib.cli.policy_text import Candidate, read_candidate
+from chalicelib.cli.policy_text import Candidate, OptionalPolicyFile, read_candidate
 from chalicelib.domain.policy_diff import Difference, policy_differences
 from chalicelib.domain.policy_doubt import policy_doubts
 from chalicelib.errors import ConflictError, InputError, StoredPolicyError, TransientError
@@ -30,9 +30,7 @@ PATIENCE_SECONDS = 15 * 60.0
 
 @output.speaking
 def apply_command(
-    file: Annotated[
-        str | None, typer.Argument(metavar="[FILE]", help="A policy file, or - for standard input.")
-    ] = None,
+    file: OptionalPolicyFile = None,
     version: Annotated[
         int | None,
         typer.Option("--version", min=0, help="Put what this policy said in force again; 0: the one of this bundle."),

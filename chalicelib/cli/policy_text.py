@@ -15,6 +15,9 @@ from chalicelib.domain.policy import Policy
 from chalicelib.errors import PolicyError
 
 PolicyFile = Annotated[str, typer.Argument(metavar="FILE", help="A policy file, or - for standard input.")]
+OptionalPolicyFile = Annotated[
+    str | None, typer.Argument(metavar="[FILE]", help="A policy file, or - for standard input.")
+]
 
 
 class Candidate(NamedTuple):
@@ -45,6 +48,6 @@ def _content(file: str) -> bytes:
 def _say_refusal(error: PolicyError, as_json: bool) -> None:
     if as_json:
         refusal = {"ok": False, "file": error.file, "line": error.line, "path": error.path, "reason": error.reason}
-        typer.echo(json.dumps(refusal, ensure_ascii=False))
+        typer.echo(json.dumps(refusal))
     else:
         typer.echo("".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(error)), err=True)

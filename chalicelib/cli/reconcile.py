@@ -1,4 +1,4 @@
-"""`lazaretto reconcile`: compare the registry with what is stored, with the caller's own AWS credentials.
+"""`lazaretto reconcile`: compare registries with what is stored, with the caller's own AWS credentials.
 
 The use case finds the differences here; what mends them goes through the deployment's queues, as events would have.
 """
@@ -6,22 +6,22 @@ The use case finds the differences here; what mends them goes through the deploy
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from chalicelib.cli import output
-from chalicelib.cli.operator import DEFAULT_STAGE, Stage, operator
+from chalicelib.cli.operator import DEFAULT_STAGE, Registries, Stage, named_registries, operator
 from chalicelib.cli.options import AsJson
 from chalicelib.domain.difference import Difference, DifferenceKind
-from chalicelib.domain.image import PUBLIC_REGION
 from chalicelib.domain.reconciled import Reconciled
+from chalicelib.domain.registry_place import RegistryPlace
 from chalicelib.domain.scan_proof import Cause
 from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import PlanSweep, SweepRepository
-from chalicelib.errors import NotFoundError, TransientError
-from chalicelib.services.plan_sweep import announce, find_homes, find_plan
+from chalicelib.domain.sweep_message import PlanSweep, SweepRepository, begin
+from chalicelib.errors import NotFoundError, TransientError, UpstreamError
+from chalicelib.services.plan_sweep import announce, find_filling, find_homes, find_plan
 from chalicelib.services.reconcile_registry import reconcile_registry
 
 if TYPE_CHECKING:
@@ -52,32 +52,39 @@ MEANING = {
 @output.speaking
 def reconcile_command(
     repository: Annotated[str | None, typer.Option("--repository", help="Only this one, by its name.")] = None,
+    registry: Registries = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what differs, and mend nothing.")] = False,
     stage: Stage = DEFAULT_STAGE,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the registry with what is stored, and mend what differs.
+    """Compare the registries with what is stored, and mend what differs.
 
     Events get lost: images, tags, scans and findings that no event told of are found by listing the registry. A new
-    installation is filled by this command alone. What mends them is done by the deployment within minutes.
+    installation is filled by this command alone. What mends them is done by the deployment within minutes. Which
+    registries are watched beside the one of this account and Region is read from LAZARETTO_REGISTRIES and
+    LAZARETTO_ACCOUNT_ROLES, as the deployment reads it.
     """
     house = operator(stage).house
+    places = named_registries(registry, house)
     results: list[Reconciled] = []
     with output.measuring("repositories compared") as show:
-        messages = _messages(house, repository, dry_run)
+        messages, unlisted = _messages(house, places, repository, dry_run)
         for done, message in enumerate(messages, 1):
             results.append(_compared(message, house, dry_run))
             show(done, len(messages))
+    results.sort(key=lambda result: result.repository.path)
     if not dry_run and any(result.filling for result in results):
-        announce(house)
+        announce(messages[0].started_at, house)
     found: Counter[DifferenceKind] = Counter()
     for result in results:
         found.update(result.found)
     if as_json:
-        output.print_json(_plain(results, found, dry_run))
+        output.print_json(_plain(results, found, unlisted, dry_run))
     else:
         _tell(results, found, dry_run)
-    if any(result.error for result in results):
+        for place, error in unlisted.items():
+            output.complain(f"registry {place}: not compared: {error}")
+    if unlisted or any(result.error for result in results):
         raise typer.Exit(output.UPSTREAM)
 
 
@@ -92,21 +99,37 @@ def _compared(message: SweepRepository, house: House, dry_run: bool) -> Reconcil
         return Reconciled(message.repository, filling=message.filling, more=True)
 
 
-def _messages(house: House, repository: str | None, dry_run: bool) -> Sequence[SweepRepository]:
-    """With the whole registry that of ECR Public is compared too, by the deployment."""
-    plan = PlanSweep(Sweep.RECONCILE, house.region, house.clock.now())
+def _messages(
+    house: House, places: Sequence[RegistryPlace], repository: str | None, dry_run: bool
+) -> tuple[Sequence[SweepRepository], Mapping[str, str]]:
+    """What is to be compared, and why some registries cannot be: the others are compared all the same. With whole
+    registries that of ECR Public is compared too, by the deployment."""
+    messages, unlisted, now = list[SweepRepository](), dict[str, str](), house.clock.now()
+    for plan in begin(Sweep.RECONCILE, places, now):
+        try:
+            messages += _messages_of(plan, repository, house)
+        except UpstreamError as error:
+            unlisted[str(plan.place)] = str(error)
+    if repository is not None and not messages and not unlisted:
+        where = ", ".join(map(str, places))
+        raise NotFoundError(f"no repository {repository} in {where}, neither in the registry nor stored")
+    if repository is None and not dry_run and places[0] == house.registries[0]:
+        for public in begin(Sweep.PUBLIC, places, now):
+            house.outbox.send("sweeps", public)
+    return messages, unlisted
+
+
+def _messages_of(plan: PlanSweep, repository: str | None, house: House) -> Iterator[SweepRepository]:
     if repository is None:
-        found = find_plan(plan, house)
-        if not dry_run:
-            house.outbox.send("sweeps", PlanSweep(Sweep.PUBLIC, PUBLIC_REGION, plan.started_at))
-        return tuple(found.messages(plan))
-    homes = [home for home in find_homes(plan, house).homes if home.name == repository]
-    if not homes:
-        raise NotFoundError(f"no repository {repository} in {house.region}, neither in the registry nor stored")
-    return tuple(SweepRepository(Sweep.RECONCILE, home, plan.started_at) for home in homes)
+        return find_plan(plan, house).messages(plan)
+    found = find_homes(plan, house)
+    filling, homes = find_filling(found, plan.started_at), [home for home in found.homes if home.name == repository]
+    return (SweepRepository(plan.sweep, home, plan.started_at, filling=home in filling) for home in homes)
 
 
-def _plain(results: Sequence[Reconciled], found: Counter[DifferenceKind], dry_run: bool) -> dict[str, Any]:
+def _plain(
+    results: Sequence[Reconciled], found: Counter[DifferenceKind], unlisted: Mapping[str, str], dry_run: bool
+) -> dict[str, Any]:
     return {
         "dry_run": dry_run,
         "repositories": len(results),
@@ -118,6 +141,7 @@ def _plain(results: Sequence[Reconciled], found: Counter[DifferenceKind], dry_ru
         "scans_asked_for": sum(r.started.started for r in results),
         "differences": [_plain_difference(d) for r in results for d in r.differences],
         "unfinished": [r.repository.name for r in results if r.more],
+        "unlisted": [{"registry": place, "error": error} for place, error in unlisted.items()],
         "errors": [{"repository": r.repository.name, "error": r.error} for r in results if r.error],
     }
 

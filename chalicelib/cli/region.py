@@ -7,9 +7,9 @@ import os
 from chalicelib.errors import InputError
 
 
-def aws_region(named: str | None = None) -> str:
-    """`named`, then AWS_REGION, AWS_DEFAULT_REGION, the profile's. boto3 alone passes the first variable over, which
-    the other SDKs read first.
+def aws_region(named: str | None = None, profile: str | None = None) -> str:
+    """`named`, then AWS_REGION, AWS_DEFAULT_REGION, that of `profile` (None: the environment's). boto3 alone passes
+    the first variable over, which the other SDKs read first.
 
     Raises InputError where none of them names a Region, for what is none, and where there is no such profile.
     """
@@ -18,7 +18,7 @@ def aws_region(named: str | None = None) -> str:
     from botocore.exceptions import BotoCoreError
     from botocore.utils import validate_region_name
 
-    session = botocore.session.get_session()
+    session = botocore.session.Session(profile=profile)
     try:
         session.get_scoped_config()
         region = named or os.environ.get("AWS_REGION") or session.get_config_variable("region")

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from chalicelib.cli import output
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.payload import read_payloads
 
@@ -43,12 +44,12 @@ def replay_command(
     try:
         events = list(_events(files))
     except (RefusedPayloadError, OSError) as error:
-        typer.echo(f"nothing was delivered: {error}", err=True)
+        output.complain(f"nothing was delivered: {error}")
         raise typer.Exit(BAD_INPUT) from error
     try:
         delivered = replay(events, url)
     except (urllib.error.URLError, TimeoutError, ValueError) as error:
-        typer.echo(f"{url}: {error}; is `lazaretto run` running?", err=True)
+        output.complain(f"{url}: {error}; is `lazaretto run` running?")
         raise typer.Exit(UPSTREAM) from error
     summary = {"events": len(events), **delivered}
     if as_json:
@@ -84,6 +85,6 @@ def _events(files: list[str]) -> Iterator[bytes]:
 
 def _post(url: str, body: bytes) -> dict[str, Any]:
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - checked above
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 # nosec B310 - http(s) alone
         said: dict[str, Any] = json.load(answer)
     return said

@@ -6,13 +6,17 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from chalicelib.cli import output
 from chalicelib.cli.client import Client
+from chalicelib.cli.listing import fetch_list
 from chalicelib.cli.options import DEFAULT_URL, AsJson, Everything, Limit, Region, Registry, Sign, Url
 from chalicelib.cli.reference import read_repository
+from chalicelib.domain.replica import Status
 
 ROUTE = "/v1/replication"
+_BLANK = Text()
 
 
 @output.speaking
@@ -37,23 +41,12 @@ def replication_command(
     if repository is not None:
         query |= read_repository(repository)
         rows = "copies"
-    body = _fetch(client, query, rows, most)
+    body = fetch_list(client, ROUTE, query, rows, most)
     if as_json:
         output.print_json(body)
     else:
         _print(body, repository is not None)
     raise typer.Exit(output.NEGATIVE if _alarming(body) else output.OK)
-
-
-def _fetch(client: Client, query: dict[str, object], rows: str, most: int | None) -> dict[str, Any]:
-    """All pages as one."""
-    found: list[dict[str, Any]] = []
-    last: dict[str, Any] = {}
-    with output.counting(rows) as count:
-        for last in client.pages(ROUTE, query, rows, most):
-            found += last[rows]
-            count(len(last[rows]))
-    return {**last, rows: found}
 
 
 def _alarming(body: dict[str, Any]) -> bool:
@@ -85,9 +78,15 @@ def _rows(repositories: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
     for repository in repositories:
         name = repository["repository"] if one else output.home(repository)
         for n, place in enumerate(repository["destinations"]):
-            counts = ", ".join(f"{n} {word}" for word, n in place["counts"].items())
-            where = _name(place, repository["registry"])
-            yield "" if n else name, where, counts or None, "" if n else output.when(repository["looked_at"])
+            where, counts = _name(place, repository["registry"]), _counts(place["counts"])
+            yield (_BLANK, where, counts, _BLANK) if n else (name, where, counts, output.when(repository["looked_at"]))
+
+
+def _counts(counts: dict[str, int]) -> str | None:
+    """How many copies stand how, and of how many of them there is more to say."""
+    statuses = [f"{n} {word}" for word, n in counts.items() if word in Status.__members__]
+    notes = [f"{n} {word}" for word, n in counts.items() if word not in Status.__members__]
+    return ", ".join(statuses) + (f" ({', '.join(notes)})" if notes else "") or None
 
 
 def _said(repositories: list[dict[str, Any]]) -> dict[str, list[str]]:

@@ -43,6 +43,7 @@ def run_command(
         typer.echo(str(error), err=True)
         raise typer.Exit(BAD_INPUT) from error
     except OSError as error:
-        typer.echo(f"cannot listen on 127.0.0.1: {error.strerror or error}", err=True)
+        ports = f"ports {port} and {aws_port}: choose by --port and --aws-port"
+        typer.echo(f"cannot listen on 127.0.0.1 ({ports}): {error.strerror or error}", err=True)
         raise typer.Exit(UPSTREAM) from error
     raise typer.Exit(0 if finished else NEGATIVE)

@@ -12,7 +12,7 @@ import typer
 
 from chalicelib.cli import output
 from chalicelib.cli.client import Client
-from chalicelib.cli.options import DEFAULT_URL, AsJson, Sign, Url
+from chalicelib.cli.options import DEFAULT_URL, AsJson, PackageName, Sign, Url
 from chalicelib.cli.waiver_file import Taken, take_in
 from chalicelib.cli.waiver_words import read_end, wishes_of
 from chalicelib.domain.waiver import VexJustification, VexStatus
@@ -36,7 +36,7 @@ def waive_command(
         str | None, typer.Option("--vulnerability", "--vulnerability-id", "--cve", help="Id, or a related one.")
     ] = None,
     rule: Annotated[str | None, typer.Option(help="Id of a rule of the policy: alone, all it is about.")] = None,
-    package: Annotated[str | None, typer.Option(help="Package name; * and ? are wildcards.")] = None,
+    package: PackageName = None,
     reason: Reason = None,
     approved_by: Annotated[str | None, typer.Option(help="Who vouches; asked for where somebody can answer.")] = None,
     expires: Annotated[str | None, typer.Option(help="30d, 2026-12-31 (00:00 UTC), or a time with its offset.")] = None,

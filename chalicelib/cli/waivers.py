@@ -12,6 +12,7 @@ import typer
 
 from chalicelib.cli import output
 from chalicelib.cli.client import Client
+from chalicelib.cli.listing import fetch_list
 from chalicelib.cli.options import DEFAULT_URL, AsJson, Everything, Limit, Sign, Url
 from chalicelib.cli.waive import ROUTE, what
 from chalicelib.domain.waiver import Waiver
@@ -36,23 +37,13 @@ def waivers_command(
 ) -> None:
     """List waivers, the next to end first."""
     query: dict[str, object] = {"repository": repository, "vulnerability_id": vulnerability, "state": state}
-    body = _fetch(Client(url, sign), query, None if everything or file is not None else limit)
+    body = fetch_list(Client(url, sign), ROUTE, query, "waivers", None if everything or file is not None else limit)
     if file is not None:
         _export(body["waivers"], file)
     elif as_json:
         output.print_json(body)
     else:
         _print(body)
-
-
-def _fetch(client: Client, query: dict[str, object], limit: int | None) -> dict[str, Any]:
-    found: list[dict[str, Any]] = []
-    last: dict[str, Any] = {}
-    with output.counting("waivers") as count:
-        for last in client.pages(ROUTE, query, "waivers", limit):
-            found += last["waivers"]
-            count(len(last["waivers"]))
-    return {**last, "waivers": found}
 
 
 def _export(found: list[dict[str, Any]], file: str) -> None:

@@ -12,7 +12,7 @@ import typer
 from chalicelib.cli import output
 from chalicelib.cli.client import Client
 from chalicelib.cli.options import DEFAULT_URL, AsJson, Limit, Sign, Url
-from chalicelib.cli.policy_text import read_candidate
+from chalicelib.cli.policy_text import OptionalPolicyFile, read_candidate
 from chalicelib.domain.verdict import Decision
 from chalicelib.errors import InputError, TransientError
 
@@ -27,9 +27,7 @@ _SHORT_IDS = 2
 
 @output.speaking
 def what_if_command(
-    file: Annotated[
-        str | None, typer.Argument(metavar="[FILE]", help="A policy file, or - for standard input.")
-    ] = None,
+    file: OptionalPolicyFile = None,
     since: Annotated[str, typer.Option(help="How far back it judges, such as 30d; 0d: only now.")] = "30d",
     job: Annotated[
         str | None, typer.Option(metavar="ID", help="Show one that was asked before, within a week.")

@@ -118,7 +118,8 @@ def _role(failed: FailedPull, sessions: Sessions) -> str | None:
         return None
     from chalicelib.adapters.runtime import AwsRuntime
 
-    return AwsRuntime(sessions.client, lambda: datetime.now(UTC)).pull_role(failed.task_arn)
+    runtime = AwsRuntime(lambda service, _, region: sessions.client(service, region), lambda: datetime.now(UTC))
+    return runtime.pull_role(failed.task_arn)
 
 
 def _one_line(text: str) -> str:

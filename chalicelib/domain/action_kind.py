@@ -7,7 +7,7 @@ from chalicelib.domain.retention_kind import RETENTION_KINDS
 
 _ACTS = tuple(kind.value for kind in EffectKind if kind.acts)
 _ORDERS = ("ORDER_QUARANTINE", "ORDER_RELEASE", "ORDER_TAKEN_BACK")
-_OTHERS = ("WAIVE", "UNWAIVE", "POLICY", "FUSE_RESET", "PULL_FAILED", "REPLICATION_FAILED", "TAMPERING")
+_OTHERS = ("WAIVE", "UNWAIVE", "POLICY", "FUSE_RESET", "PULL_FAILED", "REPLICATION_FAILED", "TAMPERING", "DROP_MESSAGE")
 
 ACTION_KINDS = (
     EffectKind.ALERT.value,

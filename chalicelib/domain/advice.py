@@ -53,6 +53,8 @@ def _scan(rules: set[str], ref: ImageRef) -> Iterator[str]:
         yield "Have it scanned again: what is known of it is too old or no longer kept up to date."
     if "child" in rules:
         yield "Look at the images of this index: each has its own verdict."
+    if "twin-gone" in rules:
+        yield "Push the same image to its private repository again, where it is scanned, or delete it here."
     if "twin" in rules:
         yield "Look at the same digest in the private repository: there it is scanned, and there its findings are."
 

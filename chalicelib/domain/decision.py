@@ -19,7 +19,7 @@ from chalicelib.domain.matcher import later
 from chalicelib.domain.policy import Policy
 from chalicelib.domain.policy_section import Rule
 from chalicelib.domain.rulebook import NO_FINDING, CompiledRule, candidates
-from chalicelib.domain.verdict import Decision, Reason, Standing, Verdict
+from chalicelib.domain.verdict import Decision, Reason, Standing, Twin, Verdict
 from chalicelib.domain.waiver import Waiver, WaiverBook
 
 __all__ = ["ImageState", "Outcome", "decide"]
@@ -60,7 +60,7 @@ def decide(
     ticker = _Ticker(now)
     own = () if state.kind is not Kind.IMAGE else findings
     book = WaiverBook(waivers, state.ref.repository, now)
-    reasons = [*_standing(state, policy, ticker)]
+    reasons = [*_standing(state, policy, waivers, ticker)]
     for rule in policy.rulebook if state.kind is not Kind.ARTIFACT else ():
         reason = (
             _about_findings(rule, state, own, policy, book, ticker)
@@ -80,12 +80,15 @@ def decide(
     return Outcome(verdict, ticker.next)
 
 
-def _standing(state: ImageState, policy: Policy, ticker: _Ticker) -> list[Reason]:
+def _standing(state: ImageState, policy: Policy, waivers: Sequence[Waiver], ticker: _Ticker) -> list[Reason]:
     """What follows from how far the image has been looked at, before any rule."""
     if state.kind is Kind.ARTIFACT:
         return [Reason("pending", Decision.PENDING, "not an image that can be scanned: it has no verdict")]
-    if state.ref.home.public and state.children:
-        return _twins(state)
+    if state.ref.home.public:
+        told = _twins_of(state, waivers, ticker)
+        if heard := [twin for twin in told if not twin.silent]:
+            return [_twin(heard)]
+        state = msgspec.structs.replace(state, children=())
     if state.kind is Kind.INDEX:
         return _children(state)
     return _unscanned(state, policy, ticker) if not state.listed else _stale(state, policy, ticker)
@@ -98,23 +101,42 @@ def _children(state: ImageState) -> list[Reason]:
     return [_child(those, len(state.children)) for decision, those in found if those and decision is not Decision.ALLOW]
 
 
-def _twins(state: ImageState) -> list[Reason]:
+def _twins_of(state: ImageState, waivers: Sequence[Waiver], ticker: _Ticker) -> list[Twin]:
+    twins = [t if isinstance(t, Twin) else Twin(t.decision, t.critical, t.kev) for t in state.children]
+    waived = {name for twin in twins for name in twin.waived}
+    for waiver in waivers:
+        if waiver.id in waived:
+            ticker.at(waiver.expires_at)
+    return twins
+
+
+def _twin(twins: Sequence[Twin]) -> Reason:
     """A public image is what the same digest is where it is scanned: one that is known tells more than one that is
     not, and of those that are known the worst counts."""
-    known = [t for t in state.children if t.decision is not Decision.PENDING] or state.children
+    known = [t for t in twins if t.decision is not Decision.PENDING] or twins
     worst = max(known, key=lambda twin: twin.decision.rank).decision
     those = [twin for twin in known if twin.decision is worst]
-    of = len(state.children)
+    there = [twin for twin in those if twin.judged_at is None]
+    those = there or those
+    return Reason(
+        "twin" if there else "twin-gone",
+        worst,
+        _twin_words(those, len(twins)),
+        critical=max(twin.critical for twin in those),
+        kev=max(twin.kev for twin in those),
+        waived=tuple(sorted({name for twin in those for name in twin.waived})),
+    )
+
+
+def _twin_words(those: Sequence[Twin], of: int) -> str:
     where = "a private repository" if of == 1 else f"{len(those)} of {of} private repositories"
-    return [
-        Reason(
-            "twin",
-            worst,
-            f"so is the same digest in {where}; ECR Public itself scans nothing",
-            critical=max(twin.critical for twin in those),
-            kev=max(twin.kev for twin in those),
-        )
-    ]
+    judged = [twin.judged_at for twin in those if twin.judged_at is not None]
+    uncovered = sorted({name for twin in those for name in twin.uncovered})
+    only_there = f"; what {', '.join(uncovered)} excuses there is not excused here" if uncovered else ""
+    if judged:
+        last = f"{max(judged):%Y-%m-%d %H:%M} UTC"
+        return f"so was the same digest in {where}; it was deleted there, and judged last at {last}{only_there}"
+    return f"so is the same digest in {where}; ECR Public itself scans nothing{only_there}"
 
 
 def _child(those: Sequence[Standing], of: int) -> Reason:

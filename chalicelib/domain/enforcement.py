@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from chalicelib.domain.act_report import RESTORE, with_report
-from chalicelib.domain.effect import Effect, EffectKind, Held, Hold, Holding, Order
+from chalicelib.domain.effect import SYSTEM, Effect, EffectKind, Held, Hold, Holding, Order
 from chalicelib.domain.glob import Globs
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import Kind, StorageStatus
@@ -68,7 +68,8 @@ def wants_quarantine(header: Header, policy: Policy) -> bool:
 
 
 def wanted(header: Header, policy: Policy, needed_by: Needing = UNNEEDED) -> Wanted:
-    """What is to be moved and cannot be, as an archived index holds it, goes the way of that index."""
+    """What is to be moved and cannot be, as an archived index holds it, goes the way of that index. The copy of an
+    image is archived as well: what is moved away at a destination, a backfill or the next tag copies there again."""
     order = header.order
     if header.kind is Kind.ARTIFACT:
         return Wanted(why="no image: it has no verdict")
@@ -89,7 +90,13 @@ def wanted(header: Header, policy: Policy, needed_by: Needing = UNNEEDED) -> Wan
         why = f"an index that may be pulled needs it: {', '.join(d[:19] for d in needed_by.pulled)}"
         return Wanted(denied=denied, by=by, why=why)
     method = policy.quarantine.method
-    return Wanted(ARCHIVE if method == MOVE and needed_by.archived else method, denied, by, why)
+    stays = bool(needed_by.archived) or is_mirrored(header)
+    return Wanted(ARCHIVE if method == MOVE and stays else method, denied, by, why)
+
+
+def is_mirrored(header: Header) -> bool:
+    """Whether it is quarantined because it is the copy of an image that is: by an order of ours."""
+    return header.order is not None and header.order.kind is EffectKind.QUARANTINE and header.order.by == SYSTEM
 
 
 def next_acts(header: Header, policy: Policy, needed_by: Needing, now: datetime) -> list[NextAct]:

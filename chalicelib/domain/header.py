@@ -58,7 +58,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     `hold`: our quarantine in force; `denied`: in the set of digests for which its repository denies pulls; `order`: a
     person's word that stands. `pulled_at`: the last pull, as far as it was asked for. `aside`: acts that are wanted
     too, and let the one in `todo` go first. `twins`: where else the digest lies, as paths: of a public image in private
-    repositories, of a private one in public ones.
+    repositories, of a private one in public ones. `newer`: fields of a later version, which wrote the header while both
+    were at work; they are put back as they came.
     """
 
     ref: ImageRef
@@ -105,6 +106,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     pulled_at: datetime | None = None
     aside: tuple[Effect, ...] = ()
     twins: tuple[str, ...] = ()
+    newer: tuple[object, ...] = ()
 
     @property
     def versions(self) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 import msgspec
 
+from chalicelib.domain.effect import EffectKind
 from chalicelib.domain.enforcement import marker
 from chalicelib.domain.event import LifecycleExpiry
 from chalicelib.domain.header import Header
@@ -37,10 +38,11 @@ class TellExpired(msgspec.Struct, frozen=True, tag="tell-expired"):
 
 
 def expired_image(expiry: LifecycleExpiry, header: Header | None) -> Expired:
-    """`header`: as it was before the image was recorded as gone."""
+    """`header`: as it was before this was recorded, perhaps after the deletion itself was heard, which ends a hold."""
     if header is None:
         return Expired(expiry.digest, expiry.tags, expiry.rule_priority)
-    evidence = header.hold is not None or header.denied or header.decision is Decision.QUARANTINE
+    ordered = header.order is not None and header.order.kind is EffectKind.QUARANTINE
+    evidence = header.hold is not None or header.denied or ordered or header.decision is Decision.QUARANTINE
     tags = (*expiry.tags, *(tag for tag in header.named if tag != marker(expiry.digest)))
     relatives = (*header.parents, *(child.digest for child in header.children if not child.artifact))
     return Expired(expiry.digest, tuple(dict.fromkeys(tags)), expiry.rule_priority, evidence, relatives)

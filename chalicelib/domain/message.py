@@ -2,7 +2,8 @@
 
 The queue `scans` carries EventBridge events as they come, and `Look`, `Decide`, `Age`, `Found` and `Again` of our own;
 `actions` carries `Act`, `CheckDeny`, `PullFailed` and `TakeImages`; `sweeps` carries what the clock and people start:
-`Due`, `CatchUp`, `Snapshot`, `Touched`, `WatchWaivers`, `WhatIf`, `Heads`, and the parts of sweeps (`sweep_message`).
+`Due`, `CatchUp`, `Snapshot`, `Touched`, `WatchWaivers`, `WhatIf`, `Heads`, `TellAgain`, and the parts of sweeps
+(`sweep_message`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.domain.alert_message import TellAgain
 from chalicelib.domain.event import Event
 from chalicelib.domain.failed_pull import FailedPull
 from chalicelib.domain.image import ImageRef, Source
@@ -163,6 +165,7 @@ Ours = (
     | Filled
     | Found
     | MatchTwins
+    | TellAgain
     | TakeImages
     | TellExpired
     | ReplicationCheck
@@ -172,7 +175,8 @@ Message = Ours | Again
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """One receive of one message. `attempt` counts our own re-sends, `receives` the queue's deliveries of this copy."""
+    """One receive of one message. `attempt` counts our own re-sends, `receives` the queue's deliveries of this copy (of
+    one that is `redriven` all those before it lay dead as one)."""
 
     message_id: str
     body: Event | Ours

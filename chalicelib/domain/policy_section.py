@@ -21,7 +21,17 @@ RuleId = Annotated[str, Meta(extra_json_schema={"pattern": f"^{RULE_ID.pattern}$
 RATED = (Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.INFORMATIONAL)
 
 EventWord = Literal[
-    "verdict", "tampering", "replication", "retention", "fuse", "waiver", "restore", "pull-failed", "posture", "summary"
+    "verdict",
+    "tampering",
+    "replication",
+    "retention",
+    "fuse",
+    "waiver",
+    "restore",
+    "pull-failed",
+    "posture",
+    "summary",
+    "unreachable",
 ]
 EVENT_WORDS: tuple[EventWord, ...] = EventWord.__args__  # type: ignore[attr-defined]
 

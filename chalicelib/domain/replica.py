@@ -12,6 +12,7 @@ import msgspec
 
 from chalicelib.domain.image import ImageRef, ScanState
 from chalicelib.domain.replication import Destination
+from chalicelib.domain.replication_policy import Allowance
 from chalicelib.domain.verdict import Decision
 
 
@@ -37,13 +38,14 @@ class Status(StrEnum):
 class Note(StrEnum):
     """What more there is to say of a copy.
 
-    LATE: not there after the time the policy gives it. OLDER_THAN_RULE: pushed before there was a rule: a backfill
-    copies it. NO_RULE: the rule was taken away. IMMUTABLE_TAG: another image has the tag there, and keeps it.
-    EXTRA_TAGS: tags that the source has no more. CHILDREN, REFERRERS: some of its own are not there. EXPIRED: ECR has
-    copied it, and it is gone since. SOURCE_ARCHIVED: nothing is copied from the archive. ARCHIVED: it cannot be pulled
-    there. NOT_SCANNED: no complete scan there. VERDICT_DIFFERS; PASSES: it can be had there, and not at the source.
-    UNREPORTED: ECR would not say how far it got. NEVER_TAKEN_UP: ECR knows nothing of it, although there was a rule:
-    what came here by replication itself is not copied on.
+    LATE: not there (EXTRA: still there) after the time the policy gives it. OLDER_THAN_RULE: pushed before there was a
+    rule: a backfill copies it. NO_RULE: the rule was taken away. IMMUTABLE_TAG: another image has the tag there, and
+    keeps it. EXTRA_TAGS: tags that the source has no more. CHILDREN, REFERRERS: some of its own are not there. EXPIRED:
+    ECR has copied it, and it is gone since. SOURCE_ARCHIVED: nothing is copied from the archive. ARCHIVED: it cannot be
+    pulled there. NOT_SCANNED: no complete scan is known there. VERDICT_DIFFERS; PASSES: it can be had there, and not at
+    the source. UNDELETED: what is deleted at the source is to be deleted there, and was not: the image (EXTRA), or a
+    tag of it. UNREPORTED: ECR would not say how far it got. NEVER_TAKEN_UP: ECR knows nothing of it, although there was
+    a rule: what came here by replication itself is not copied on.
     """
 
     LATE = "late"
@@ -61,6 +63,7 @@ class Note(StrEnum):
     PASSES = "passes"
     UNREPORTED = "unreported"
     NEVER_TAKEN_UP = "never-taken-up"
+    UNDELETED = "not-deleted"
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -69,7 +72,8 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `tags`: those it lacks; of IMMUTABLE_TAG `holder` is the image that has the first of them. `more_tags`: those it
     has too many. `lacking`: digests of children or referrers that are not there. `scan` and `decision` are those of
-    the copy, None: not known. `told`: the alarm that people were last told of, by the channels `heard`.
+    the copy, None: not known. `allowance`: of FAILED, what the registry policy there allows, None: it cannot be told.
+    `told`: the alarm that people were last told of, by the channels `heard`.
     """
 
     ref: ImageRef
@@ -87,6 +91,7 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     decision: Decision | None = None
     told: str = ""
     heard: tuple[str, ...] = ()
+    allowance: Allowance | None = None
 
     @property
     def copy(self) -> ImageRef:
@@ -99,8 +104,8 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         words = [note.value for note in (Note.ARCHIVED, Note.PASSES) if note in self.notes]
         lacking = self.status in (Status.FAILED, Status.MISSING) and Note.SOURCE_ARCHIVED not in self.notes
         unsent = self.status is Status.UNREADABLE and Note.NEVER_TAKEN_UP in self.notes
-        untagged = self.status is Status.TAGS_DIFFER and bool(self.tags)
-        late = self.status is Status.IN_PROGRESS and Note.LATE in self.notes
+        untagged = self.status is Status.TAGS_DIFFER and (bool(self.tags) or Note.UNDELETED in self.notes)
+        late = self.status in (Status.IN_PROGRESS, Status.EXTRA) and Note.LATE in self.notes
         return " ".join([*([self.status.value] if lacking or unsent or untagged or late else []), *words])
 
     @property

@@ -9,7 +9,7 @@ Sources: Amazon ECR user guide (private image replication), DescribeImageReplica
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -72,7 +72,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
     `reports` None: ECR was not asked, or would not say. `children` of an index, `referrers` of any image: digests that
     the source has. `changed_at`: when image or tags last changed, where that is known. `former`: as it was found last.
-    `tagged` False: tags are not compared.
+    `tagged` False: tags are not compared. `source_tags`: those of all images of the source, None: not all are known.
     """
 
     ref: ImageRef
@@ -87,6 +87,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     changed_at: datetime | None = None
     former: Replica | None = None
     tagged: bool = True
+    source_tags: Collection[str] | None = None
 
     @property
     def copy(self) -> ImageDetail | None:
@@ -128,7 +129,7 @@ def judge(case: Case) -> Replica:
     if case.copies.unread is not None:
         return _by_word(case)
     if case.source is None:
-        return _replica(case, Status.EXTRA)
+        return _left_over(case)
     return _absent(case, case.source) if case.copy is None else _compared(case, case.source, case.copy)
 
 
@@ -167,6 +168,33 @@ def _absent(case: Case, source: ImageDetail) -> Replica:
     return _replica(case, Status.MISSING, Note.UNREPORTED if case.reports is None else Note.NEVER_TAKEN_UP)
 
 
+def _left_over(case: Case) -> Replica:
+    former = case.former
+    undeleted = _undeleted(case, seen=former is not None and former.status is Status.EXTRA)
+    if not undeleted or former is None or former.status is not Status.EXTRA:
+        return _replica(case, Status.EXTRA, *undeleted)
+    late = Note.LATE in former.notes or case.now >= former.since + case.within
+    return _replica(case, Status.EXTRA, *undeleted, *((Note.LATE,) if late else ()))
+
+
+def _undeleted(case: Case, *, seen: bool) -> tuple[Note, ...]:
+    """What was deleted at the source between two looks that found a rule which copies deletions is to go there as well.
+    `seen`: it was found deleted before; when it was first, tells."""
+    former, deletes_at = case.former, case.sight.deletes_at
+    if former is None or deletes_at is None or Note.NO_RULE in former.notes:
+        return ()
+    due = Note.UNDELETED in former.notes if seen else deletes_at < case.now
+    return (Note.UNDELETED,) if due else ()
+
+
+def _untagged(case: Case, more: tuple[str, ...]) -> tuple[Note, ...]:
+    """A tag that another image of the source has now was moved, not deleted."""
+    moved = more if case.source_tags is None else case.source_tags
+    if case.former is None or not more or (case.source_tags is not None and set(more) <= set(moved)):
+        return ()
+    return _undeleted(case, seen=not set(more) - set(moved) - set(case.former.more_tags))
+
+
 def _is_older(case: Case, source: ImageDetail) -> bool:
     """ECR reports nothing of an image that it never took up, and it takes up what is pushed, or restored, while there
     is a rule."""
@@ -192,7 +220,8 @@ def _compared(case: Case, source: ImageDetail, copy: ImageDetail) -> Replica:
     if holder is not None:
         return _replica(case, Status.TAGS_DIFFER, Note.IMMUTABLE_TAG, *notes, tags=lacks, more=more, holder=holder)
     if lacks or more:
-        if _tags_may_come(case):
+        notes += _untagged(case, more)
+        if _tags_may_come(case, lacks, notes):
             return _replica(case, Status.IN_PROGRESS, *notes, tags=lacks, more=more, lacking=referrers)
         notes += [Note.EXTRA_TAGS] if more else []
         return _replica(case, Status.TAGS_DIFFER, *notes, tags=lacks, more=more, lacking=referrers)
@@ -210,15 +239,15 @@ def _holder(case: Case, tag: str) -> str | None:
     return case.copies.holder(tag) if mutability is not None and mutability.fixes(tag) else None
 
 
-def _tags_may_come(case: Case) -> bool:
+def _tags_may_come(case: Case, lacks: Collection[str], notes: Collection[Note]) -> bool:
     """A tag moves while it is looked at, and nobody says when it moved: the first sight of a difference is waited
-    with, as long as a copy may take."""
-    if case.changed_at is not None:
-        return case.now < case.changed_at + case.within
+    with, as long as a copy may take, also where there was another one before."""
     former = case.former
     if former is None or former.status not in (Status.IN_PROGRESS, Status.TAGS_DIFFER):
         return True
-    return former.status is Status.IN_PROGRESS and case.now < former.since + case.within
+    if former.status is Status.TAGS_DIFFER:
+        return bool({*lacks} - {*former.tags}) or Note.UNDELETED in {*notes} - {*former.notes}
+    return case.now < former.since + case.within
 
 
 def _kept_away(case: Case) -> tuple[Note, ...]:

@@ -38,8 +38,9 @@ def differences(source: Settings, there: Settings) -> tuple[str, ...]:
 
 
 def _differences(source: Settings, there: Settings) -> Iterator[str]:
-    blind = sorted(there.unread.items())
-    yield from (f"{_WORDS[name]} cannot be told: {why}" for name, why in blind)
+    for where, settings in (("there", there), ("at the source", source)):
+        for name, why in sorted(settings.unread.items()):
+            yield f"{_WORDS[name]} {where} cannot be told: {why}"
     if _both(source, there, "scan_frequency") and _scans(source) and not _scans(there):
         yield f"scanning is off there ({there.scan_frequency or MANUAL}), and {source.scan_frequency} at the source"
     if _both(source, there, "mutability") and there.mutability != source.mutability:
@@ -53,11 +54,11 @@ def _differences(source: Settings, there: Settings) -> Iterator[str]:
 
 
 _WORDS = {
-    "scan_frequency": "whether images are scanned there",
-    "mutability": "whether tags can be moved there",
-    "lifecycle": "the lifecycle policy there",
-    "encryption": "the encryption there",
-    "policy": "the repository policy there",
+    "scan_frequency": "whether images are scanned",
+    "mutability": "whether tags can be moved",
+    "lifecycle": "the lifecycle policy",
+    "encryption": "the encryption",
+    "policy": "the repository policy",
 }
 
 

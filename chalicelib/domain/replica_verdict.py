@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from chalicelib.domain.effect import SYSTEM, EffectKind
-from chalicelib.domain.enforcement import Wanted, wants_quarantine
+from chalicelib.domain.enforcement import UNTAG, Wanted, marker, wants_quarantine
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import CONTAINER_CONFIG_TYPES, INDEX_MEDIA_TYPES, ImageDetail, ScanState, StorageStatus
 from chalicelib.domain.policy import Policy
@@ -55,11 +55,18 @@ def weighed(
     if is_scannable(copy) and scan is not None and scan is not ScanState.COMPLETE:
         notes.append(Note.NOT_SCANNED)
     kept = is_blocked(here, policy) or is_place(replica.ref.repository)
-    if kept and copy.storage is StorageStatus.ACTIVE and not is_blocked(_unordered(there), policy):
+    opened = copy.storage is StorageStatus.ACTIVE and not _is_untagged(copy, there)
+    if kept and opened and not is_blocked(_unordered(there), policy):
         notes.append(Note.PASSES)
     elif _differ(here.decision if here is not None else None, decision):
         notes.append(Note.VERDICT_DIFFERS)
     return with_notes(replica, *notes)
+
+
+def _is_untagged(copy: ImageDetail, there: Header | None) -> bool:
+    """Its tags were taken by a quarantine of ours: it can be had by its digest alone, as at the source."""
+    held = there is not None and there.hold is not None and there.hold.method == UNTAG
+    return held and not set(copy.tags) - {marker(copy.ref.digest)}
 
 
 def _unordered(header: Header | None) -> Header | None:

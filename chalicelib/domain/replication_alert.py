@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from chalicelib.domain.alert import Alert
-from chalicelib.domain.image import Repository
+from chalicelib.domain.image import Repository, ScanState
 from chalicelib.domain.inert import inert
 from chalicelib.domain.replica import Note, Replica, Status
 from chalicelib.domain.replication import Destination
-from chalicelib.domain.replication_policy import Allowance
 
 REPLICATION = "replication"
 NAMED = 10
@@ -21,7 +20,6 @@ def compose_replication_alert(
     home: Repository,
     replicas: Sequence[Replica],
     blind: Mapping[Destination, str],
-    allowances: Mapping[Destination, Allowance],
     done: Sequence[str],
     now: datetime,
     api_url: str | None = None,
@@ -29,7 +27,7 @@ def compose_replication_alert(
     """One alert for what a look at one repository has found. `blind`: destinations that nobody can look at any more,
     and why. `done`: what was done about copies that people could still have."""
     ordered = sorted(replicas, key=lambda r: (Note.PASSES not in r.notes, r.status, r.ref.digest, r.destination))
-    lines = [f"{inert(_name(r), 100)} at {r.destination}: {words(r, allowances.get(r.destination))}" for r in ordered]
+    lines = [f"{inert(_name(r), 100)} at {r.destination}: {words(r)}" for r in ordered]
     unseen = [f"{place} cannot be looked at: {inert(why, _SHOWN)}" for place, why in blind.items()]
     rest = len(lines) - NAMED
     return Alert(
@@ -43,17 +41,20 @@ def compose_replication_alert(
     )
 
 
-def words(replica: Replica, allowance: Allowance | None = None) -> str:
+def words(replica: Replica) -> str:
     """How the copy stands, in a sentence."""
-    said = [_status_words(replica, allowance), *(_NOTES[n] for n in replica.notes if n in _NOTES)]
-    return "; ".join(said)
+    said = {**_NOTES, Note.NOT_SCANNED: _scan_words(replica.scan)}
+    return "; ".join([_status_words(replica), *(said[n] for n in replica.notes if n in said)])
 
 
 def remedies(home: Repository, replicas: Sequence[Replica]) -> tuple[str, ...]:
     """Commands for people, each once."""
     found: dict[str, None] = {}
     for replica in replicas:
-        place = replica.destination
+        place, allowed = replica.destination, replica.allowance
+        if allowed is not None and False in (allowed.replicate, allowed.create):
+            let_in = f"allow account {home.registry} ecr:ReplicateImage and ecr:CreateRepository"
+            found[f"To let it in: {let_in} in the registry policy of {place}"] = None
         uncopied = {Note.OLDER_THAN_RULE, Note.NEVER_TAKEN_UP} & {*replica.notes}
         if replica.status in (Status.MISSING, Status.FAILED) or uncopied:
             found[f"To copy it: {backfill_command(home, place)}"] = None
@@ -61,6 +62,10 @@ def remedies(home: Repository, replicas: Sequence[Replica]) -> tuple[str, ...]:
             image = f"--repository-name {home.name} --image-id imageDigest={replica.ref.digest}"
             restore = f"aws ecr update-image-storage-class --target-storage-class STANDARD {image}"
             found[f"To restore it: {restore} --registry-id {place.registry} --region {place.region}"] = None
+        if replica.status is Status.EXTRA and Note.LATE in replica.notes:
+            image = f"--repository-name {home.name} --image-ids imageDigest={replica.ref.digest}"
+            delete = f"aws ecr batch-delete-image {image}"
+            found[f"To delete it: {delete} --registry-id {place.registry} --region {place.region}"] = None
         if replica.holder is not None:
             found[f"To free the tag at {place}: make tags mutable there, or delete {replica.holder}"] = None
     return tuple(found)[:NAMED]
@@ -72,7 +77,10 @@ def backfill_command(home: Repository, place: Destination) -> str:
     return f"aws ecr start-replication-backfill --destination {target} --region {home.region}"
 
 
-def allowance_words(allowance: Allowance | None) -> str:
+def _allowance_words(replica: Replica) -> str:
+    allowance = replica.allowance
+    if replica.destination.registry == replica.ref.registry:
+        return "within one account no registry policy is needed"
     if allowance is None:
         return "what the registry policy there allows cannot be told"
     told = {True: "allows", False: "does not allow", None: "may or may not allow"}
@@ -97,14 +105,14 @@ def _name(replica: Replica) -> str:
     return f"{replica.ref.repository}@{replica.ref.digest[:19]}"
 
 
-def _status_words(replica: Replica, allowance: Allowance | None) -> str:
+def _status_words(replica: Replica) -> str:
     match replica.status:
         case Status.COMPLETE:
             return "as the source"
         case Status.IN_PROGRESS:
             return "on its way, and late" if Note.LATE in replica.notes else "on its way"
         case Status.FAILED:
-            return f"ECR has not copied it ({replica.failure_code or 'no code'}); {allowance_words(allowance)}"
+            return f"ECR has not copied it ({replica.failure_code or 'no code'}); {_allowance_words(replica)}"
         case Status.MISSING:
             return _missing_words(replica)
         case Status.EXTRA:
@@ -138,6 +146,16 @@ def _missing_words(replica: Replica) -> str:
     return "not there" + (", and ECR would not say why" if Note.UNREPORTED in replica.notes else "")
 
 
+def _scan_words(scan: ScanState | None) -> str:
+    """What a scanner could not do is not that nobody has asked it."""
+    match scan:
+        case ScanState.UNAVAILABLE:
+            return "whether it is scanned there cannot be told"
+        case ScanState.FAILED | ScanState.UNSUPPORTED | ScanState.EXPIRED:
+            return f"not scanned there ({scan})"
+    return "not scanned there"
+
+
 def _tag_words(replica: Replica) -> str:
     lacks = ", ".join(inert(tag, 60) for tag in replica.tags[:NAMED])
     if replica.holder is not None:
@@ -151,8 +169,8 @@ def _tag_words(replica: Replica) -> str:
 _NEVER_TAKEN_UP = "ECR never took it up (what came here by replication itself is not copied on)"
 _NOTES = {
     Note.ARCHIVED: "archived there: it cannot be pulled",
-    Note.NOT_SCANNED: "not scanned there",
     Note.VERDICT_DIFFERS: "another verdict there",
     Note.PASSES: "kept from people at the source, and to be had there",
     Note.REFERRERS: "signatures or SBOMs of it are not there",
+    Note.UNDELETED: "what is deleted at the source is to be deleted there, and was not",
 }

@@ -22,7 +22,7 @@ REPLICATE, CREATE = "ecr:ReplicateImage", "ecr:CreateRepository"
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """None: it cannot be told."""
+    """Whether images may be copied into a registry, and their repositories be made there. None: it cannot be told."""
 
     replicate: bool | None
     create: bool | None

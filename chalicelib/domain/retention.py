@@ -26,8 +26,10 @@ from chalicelib.domain.retention_plan import Fate, RetentionPlan, by_digest, con
 
 NO_RULE, STORED, NO_TIME, UNTAGGED = "no rule", "archived", "no push time", "untagged"
 INDEX, SUBJECT, RUNNING, REPLICA = "index", "subject", "running", "replica"
+NEW = "new since"
 _VERSION = re.compile(r"v?(\d{1,9})\.(\d{1,9})(?:\.\d+)?(?:[-+.].*)?")
 _SHOWN = 19
+_NEW = "the plan that was read does not name it"
 
 Fates = dict[str, Fate]
 
@@ -86,12 +88,15 @@ def settle(
     missing: Mapping[str, str] | None,
     passed: Collection[str] = (),
     gone: int = 0,
+    among: Collection[str] | None = None,
 ) -> RetentionPlan:
     """What may go of what `judge` would take. `uses`: by digest, as looked up now; whoever is not in it was not looked
     up. `missing`: why the replica of a digest is not proven to be there; None: nobody could tell of any. `passed`: what
-    was looked up earlier in this run, and stayed; `gone`: how many went earlier in it, which count for its limits."""
+    was looked up earlier in this run, and stayed; `gone`: how many went earlier in it, which count for its limits.
+    `among`: what a person has agreed to; the rest stays. None: everything may go."""
     earlier = frozenset(passed)
-    fates = {fate.image.digest: _asked(fate, uses, missing, earlier) for fate in judged.fates}
+    agreed = (_kept(f, NEW, _NEW) if among is not None and f.image.digest not in among else f for f in judged.fates)
+    fates = {fate.image.digest: _asked(fate, uses, missing, earlier) for fate in agreed}
     return conclude(judged.repository, judged.number, judged.rule, tuple(_closed(fates, judged.rule).values()), gone)
 
 
@@ -234,11 +239,15 @@ def _closed(fates: Mapping[str, Fate], rule: Retention | None) -> Fates:
 
 
 def _above(images: Mapping[str, RetainedImage]) -> Mapping[str, str]:
-    """What each image goes with: its subject, else the first of the indexes that hold it."""
+    """What each image goes with: its subject, else the first of the indexes that hold it, also one that went before it:
+    a run that was stopped between them finds them where they were."""
     found: dict[str, str] = {}
     for holder in sorted(images):
         for digest in images[holder].contains or ():
             found.setdefault(digest, holder)
+    for digest, image in images.items():
+        if image.parents:
+            found.setdefault(digest, image.parents[0])
     told = {digest: image.subject for digest, image in images.items() if image.subject in images}
     return {**found, **{digest: subject for digest, subject in told.items() if subject is not None}}
 

@@ -3,9 +3,8 @@
 A layer that an image which stays needs too frees nothing, one that several taken images share frees its bytes once.
 Where the layers of an image are not known, what it frees is at most its size.
 
-Prices are those of us-east-1 as published in 2026; verify them on the Amazon ECR pricing page. The archive costs as
-much as the standard storage class up to 150 TB a registry, and each image at least 90 days of it: it is for evidence,
-not for savings.
+Prices are those of us-east-1; whoever is shown dollars is told so (`PRICES`). The archive costs as much as the standard
+storage class up to 150 TB a registry, and each image at least 90 days of it: it is for evidence, not for savings.
 """
 
 from __future__ import annotations
@@ -22,6 +21,11 @@ STANDARD_PER_GB_MONTH = 0.10
 ARCHIVE_PER_GB_MONTH = 0.10
 ARCHIVE_MONTHS = 3
 RETRIEVAL_PER_GB = 0.03
+PRICES = (
+    f"Dollars are list prices of us-east-1 without discounts: ${STANDARD_PER_GB_MONTH:.2f} a GB-month. Those of the"
+    f" archive (${ARCHIVE_PER_GB_MONTH:.2f} a GB-month for 90 days at least, ${RETRIEVAL_PER_GB:.2f} a GB to take back)"
+    " are not verified: see the Amazon ECR pricing page of your Region."
+)
 
 
 class Freed(msgspec.Struct, frozen=True):

@@ -12,12 +12,20 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import INDEX_MEDIA_TYPES, ImageDetail, StorageStatus
+from chalicelib.domain.image import (
+    CONTAINER_CONFIG_TYPES,
+    INDEX_MEDIA_TYPES,
+    ImageDetail,
+    Kind,
+    ScanState,
+    StorageStatus,
+)
 from chalicelib.domain.reconciliation import behind
 from chalicelib.domain.verdict import Decision
 
 QUARANTINED, WAIVED, UNKNOWN_HERE, UNDECIDED = "quarantined", "waived", "not known here", "not decided yet"
 _REFERRER_TAG = re.compile(r"(sha256)-([0-9a-f]{64})(?:\.[a-z0-9]+)?")
+_SIGNING = (".sig", ".att", ".sbom")
 
 
 class Layer(msgspec.Struct, frozen=True):
@@ -54,6 +62,8 @@ class Guard(msgspec.Struct, frozen=True):
 class RetainedImage(msgspec.Struct, frozen=True, kw_only=True):
     """`contains`: the digests an index needs, None where they are not known, () of everything else. `subject`: what it
     refers to. `parents`: the indexes that are known to hold it or to have held it. `guard`: None: only rules keep it.
+    `attached`: a signature, an SBOM or an attestation of something else: nothing starts it, so that it is used where
+    that is.
     """
 
     digest: str
@@ -68,6 +78,7 @@ class RetainedImage(msgspec.Struct, frozen=True, kw_only=True):
     subject: str | None = None
     parents: tuple[str, ...] = ()
     guard: Guard | None = None
+    attached: bool = False
 
     @property
     def used_at(self) -> datetime | None:
@@ -91,7 +102,7 @@ def retained_image(
     digest, contains = detail.ref.digest, inside.contains if inside is not None else None
     if contains is None and header is not None and header.children:
         contains = tuple(child.digest for child in header.children)
-    subject = inside.subject if inside is not None else None
+    told = detail.subject_digest or (inside.subject if inside else None) or (header.subject if header else None)
     return RetainedImage(
         digest=digest,
         tags=tuple(sorted(detail.tags)),
@@ -102,12 +113,10 @@ def retained_image(
         storage=detail.storage,
         size_bytes=detail.size_bytes,
         contains=(None if contains is None else tuple(sorted(set(contains)))) if index else (),
-        subject=detail.subject_digest
-        or subject
-        or (header.subject if header else None)
-        or _told_by_tags(detail.tags, digest),
+        subject=told or _told_by_tags(detail.tags, digest),
         parents=tuple(sorted(header.parents)) if header else (),
         guard=guard_of(header, rules, now),
+        attached=_is_attached(detail, header, told is not None),
     )
 
 
@@ -142,6 +151,22 @@ def within(digest: str, images: Mapping[str, RetainedImage]) -> frozenset[str]:
 def names_subject(tag: str) -> bool:
     """Signatures and SBOMs of tools that know no referrers carry their subject in their tags alone."""
     return _REFERRER_TAG.fullmatch(tag) is not None
+
+
+def _is_attached(detail: ImageDetail, header: Header | None, refers: bool) -> bool:
+    """`refers`: its manifest names a subject. What may be a container image all the same is none: it may be started by
+    itself, as WebAssembly in an index may."""
+    kind = detail.artifact_media_type or (header.artifact_media_type if header else None)
+    if refers:
+        return kind is not None and kind not in CONTAINER_CONFIG_TYPES
+    if _told_by_tags(detail.tags, detail.ref.digest) is not None and all(tag.endswith(_SIGNING) for tag in detail.tags):
+        return True
+    if header is None or header.kind is not Kind.ARTIFACT or not header.parents:
+        return False
+    # An attestation in an index says that it is a container image; its index knows better. But whoever pushes an index
+    # may say so of any image: one that has a tag, or that a scanner could scan, is asked about.
+    scanned = header.scan.state is ScanState.COMPLETE
+    return not detail.tags and not scanned and (kind is None or kind in CONTAINER_CONFIG_TYPES)
 
 
 def _told_by_tags(tags: Collection[str], own: str) -> str | None:

@@ -132,7 +132,7 @@ def to_peek(view: View, turn: int) -> list[ImageRef]:
         for digest, detail in sorted(view.listed.images.items())
         if not (covered is not None and digest in covered.scans)
         and _may_be_peeked(view, detail, view.headers.get(digest))
-        and (share(digest) == turn or not _is_finished(view.headers.get(digest)))
+        and (share(digest) == turn or not is_finished(view.headers.get(digest)))
     ]
 
 
@@ -144,7 +144,8 @@ def _may_be_peeked(view: View, detail: ImageDetail, header: Header | None) -> bo
     return header.look_due_at is None and not comes_to_be_looked_at(view, detail, header)
 
 
-def _is_finished(header: Header | None) -> bool:
+def is_finished(header: Header | None) -> bool:
+    """Whether it reads as scanned."""
     return header is not None and header.looked_at is not None and header.scan.state is _COMPLETE
 
 

@@ -25,7 +25,8 @@ class Cause(StrEnum):
     UNDERWAY: it may still come. SCAN_ON_PUSH_OFF: the registry has no rule; NO_FILTER_MATCHES, MANUAL: as its rules
     are. KEY_DENIED, DENIED: the scanner may not read the image. LIMIT: a quota of the scanner's. LAPSED: the time it is
     scanned for is over. EVENT_LOST: there is a scan that nobody told of. NOT_STARTED: a rule covers it and no scan has
-    come: pushed before the rule, or the scanner is behind. UNKNOWN: nobody could look.
+    come: pushed before the rule, or the scanner is behind. UNKNOWN: nobody could look. NEW: the sweep that found it is
+    the first, and has it looked at.
     """
 
     UNDERWAY = "UNDERWAY"
@@ -44,6 +45,7 @@ class Cause(StrEnum):
     NOT_STARTED = "NOT_STARTED"
     TOO_OLD = "TOO_OLD"
     UNKNOWN = "UNKNOWN"
+    NEW = "NEW"
 
 
 class ScanProof(msgspec.Struct, frozen=True):

@@ -33,7 +33,7 @@ _RANK = {d: i for i, d in enumerate(Decision)}
 
 class Reason(msgspec.Struct, frozen=True):
     """Why. `rule` is a rule's id, or one of the built-in words `pending`, `unscanned`, `stale`, `child`, `twin`,
-    `unreadable`.
+    `twin-gone`, `unreadable`.
 
     `count` findings matched (0 for rules about the image itself), `critical` of them CRITICAL, `kev` of them known
     exploited (of `child`: those for which the images of an index are blocked or quarantined). `vulnerability_ids` worst
@@ -67,6 +67,21 @@ class Standing(msgspec.Struct, frozen=True):
         if self.decision is not former.decision:
             return self.decision.rank > former.decision.rank
         return self.kev > former.kev or self.critical > former.critical
+
+
+class Twin(Standing, frozen=True):
+    """How a private image stands for the same digest in a public repository. `waived`: waivers that excuse it there and
+    here; `uncovered`: those that excuse it only there. `judged_at`: when it was judged last before it was deleted;
+    None: it is there."""
+
+    waived: tuple[str, ...] = ()
+    uncovered: tuple[str, ...] = ()
+    judged_at: datetime | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Gone without having closed the doors: it vouches for nothing."""
+        return self.judged_at is not None and not self.decision.closes_doors
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from chalicelib.domain.finding import Finding
 from chalicelib.domain.glob import Globs
 from chalicelib.errors import ParameterError
 
-BUILT_IN_RULES = frozenset({"pending", "unscanned", "stale", "child", "twin", "unreadable"})
+BUILT_IN_RULES = frozenset({"pending", "unscanned", "stale", "child", "twin", "twin-gone", "unreadable"})
 MAX_TEXT = 2_000
 EXPIRING_WITHIN = timedelta(days=7)
 _TEXTS = ("repository", "reason", "approved_by", "vulnerability_id", "package", "rule")
@@ -85,6 +85,11 @@ class Waiver(msgspec.Struct, frozen=True, kw_only=True):
     def says_as(self, other: Waiver) -> bool:
         """Whether both say the same, whenever they were given."""
         return msgspec.structs.replace(self, created_at=other.created_at) == other
+
+    def names_as(self, other: Waiver) -> bool:
+        """Whether both excuse the same, in whatever repositories."""
+        mine, theirs = ((w.vulnerability_id, w.package, w.rule) for w in (self, other))
+        return mine == theirs
 
     def covers(self, repository: str) -> bool:
         return _matches(self.repository, repository)

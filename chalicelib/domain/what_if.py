@@ -20,6 +20,7 @@ from chalicelib.domain.header import Header
 from chalicelib.domain.image import Kind, Source
 from chalicelib.domain.past import Past, PastNote, began, notes_at, state_at
 from chalicelib.domain.policy import Policy
+from chalicelib.domain.twin import as_twin
 from chalicelib.domain.verdict import WORST_KEPT, Decision, Standing, Verdict
 from chalicelib.domain.waiver import Waiver
 
@@ -93,22 +94,23 @@ def moments_of(now: datetime, since_days: int) -> tuple[datetime, ...]:
 def weigh(case: Case, question: Question) -> Weighed:
     """The case must be one that is decided about: present, and no artifact."""
     film = _Film(case, question)
-    today, candidate = film.rulings(question.today), film.rulings(question.candidate)
+    today, candidate = film.verdicts(question.today), film.verdicts(question.candidate)
     asks_kev = question.today.asks_kev or question.candidate.asks_kev
     known = question.known_since
     past = tuple(
-        Day(at.date(), former, new, notes_at(case.header, at, asks_kev=asks_kev, known_since=known))
+        Day(at.date(), _ruling(former), _ruling(new), notes_at(case.header, at, asks_kev=asks_kev, known_since=known))
         for at, former, new in zip(question.moments[:-1], today.past, candidate.past, strict=True)
         if former is not None and new is not None
     )
-    return Weighed(today.now, candidate.now, past, _hangs_on_kev(case, question.candidate))
+    kev_open = _hangs_on_kev(case, question.candidate)
+    return Weighed(_ruling(today.now), _ruling(candidate.now), past, kev_open)
 
 
-class _Rulings(NamedTuple):
+class _Verdicts(NamedTuple):
     """`past`: one for each past moment, None before the image's past begins."""
 
-    past: list[Ruling | None]
-    now: Ruling
+    past: list[Verdict | None]
+    now: Verdict
 
 
 class _Stand(NamedTuple):
@@ -123,7 +125,7 @@ class _Film:
     """One image through all moments: what is read of its past is read once, for both policies."""
 
     def __init__(self, case: Case, question: Question) -> None:
-        self.case, self.moments = case, question.moments
+        self.case, self.moments, self.all_waivers = case, question.moments, question.waivers
         self.start = began(case.header)
         self.waivers = tuple(w for w in question.waivers if w.covers(case.header.ref.repository))
         self.children = [None if c is None else _Film(c, question) for c in case.children if c is None or _counts(c)]
@@ -131,10 +133,10 @@ class _Film:
         self._turns = self._count_turns()
         self._findings: dict[int, tuple[Finding, ...]] = {}
 
-    def rulings(self, policy: Policy) -> _Rulings:
+    def verdicts(self, policy: Policy) -> _Verdicts:
         """Decided anew only where something has changed."""
-        standings = [_standings(child, policy, len(self.moments)) for child in self.children]
-        found: list[Ruling | None] = []
+        standings = [self._standings(child, policy) for child in self.children]
+        found: list[Verdict | None] = []
         last: _Stand | None = None
         for n, at in enumerate(self.moments[:-1]):
             if self.start is None or at < self.start:
@@ -145,9 +147,9 @@ class _Film:
                 found.append(found[-1])
                 continue
             outcome = self._decide_then(n, stand.children, policy)
-            found.append(_ruling(outcome.verdict))
+            found.append(outcome.verdict)
             last = stand._replace(decide_at=outcome.decide_at)
-        return _Rulings(found, self._decide_now(tuple(of_child[-1] for of_child in standings), policy))
+        return _Verdicts(found, self._decide_now(tuple(of_child[-1] for of_child in standings), policy))
 
     def _decide_then(self, n: int, children: tuple[Standing, ...], policy: Policy) -> Outcome:
         at = self.moments[n]
@@ -157,9 +159,26 @@ class _Film:
         state = state_at(self.case.header.state(children, self.case.index_tags), at)
         return decide(state, self._findings[n], policy, waivers, at)
 
-    def _decide_now(self, children: tuple[Standing, ...], policy: Policy) -> Ruling:
+    def _decide_now(self, children: tuple[Standing, ...], policy: Policy) -> Verdict:
         state = self.case.header.state(children, self.case.index_tags)
-        return _ruling(decide(state, self.case.document.findings, policy, self.waivers, self.moments[-1]).verdict)
+        return decide(state, self.case.document.findings, policy, self.waivers, self.moments[-1]).verdict
+
+    def _standings(self, child: _Film | None, policy: Policy) -> list[Standing]:
+        """What it hears of one of its images, or of its twins, at each moment. One that is gone is not decided any
+        more: its last decision stays."""
+        if child is None:
+            return [Standing(Decision.PENDING)] * len(self.moments)
+        header = child.case.header
+        if not header.present:
+            verdicts: list[Verdict | None] = [header.verdict] * len(self.moments)
+        else:
+            past, now = child.verdicts(policy)
+            verdicts = [*past, now]
+        if not self.case.header.ref.home.public:
+            return [Standing(Decision.PENDING if v is None else v.decision) for v in verdicts]
+        name, given = self.case.header.ref.repository, self.all_waivers
+        told = zip(verdicts, self.moments, strict=True)
+        return [as_twin(header, v, name, policy, [w for w in given if w.created_at <= at], at) for v, at in told]
 
     def _count_turns(self) -> list[int]:
         """How many changes there had been by each moment: of findings, of waivers, of what is known of scans."""
@@ -172,18 +191,6 @@ class _Film:
 def _counts(child: Case) -> bool:
     """Attestations and whatever else turned out to be no image do not count."""
     return child.header.kind is not Kind.ARTIFACT
-
-
-def _standings(child: _Film | None, policy: Policy, moments: int) -> list[Standing]:
-    """What an index hears of its child, of which its ruling shows the decision only. One that is gone is not decided
-    any more: its last decision stays."""
-    if child is None:
-        return [Standing(Decision.PENDING)] * moments
-    if not child.case.header.present:
-        return [Standing(child.case.header.decision)] * moments
-    past, now = child.rulings(policy)
-    decisions = (*(Decision.PENDING if ruling is None else ruling.decision for ruling in past), now.decision)
-    return [Standing(decision) for decision in decisions]
 
 
 def _ruling(verdict: Verdict) -> Ruling:

@@ -18,6 +18,7 @@ from moto.ecr.models import ecr_backends
 from chalicelib.local.ecr import ACTIVE, HeldImage, LocalEcr
 from chalicelib.local.ecr_blob_answers import BlobAnswers
 from chalicelib.local.ecr_lifecycle import LifecycleAnswers
+from chalicelib.local.ecr_pull_times import PullTimeAnswers
 from chalicelib.local.ecr_replication import ReplicationAnswers
 from chalicelib.local.ecr_scanning import start_scan
 from chalicelib.local.ecr_shape import enhanced_row, enhanced_status
@@ -34,7 +35,7 @@ class Answer(ActionResult):
         return 200, {}, json.dumps(self.result)
 
 
-class LocalEcrResponse(LifecycleAnswers, ReplicationAnswers, BlobAnswers):
+class LocalEcrResponse(LifecycleAnswers, PullTimeAnswers, ReplicationAnswers, BlobAnswers):
     answer = Answer
 
     @property

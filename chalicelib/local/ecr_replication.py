@@ -64,9 +64,11 @@ class LocalReplication:
 
     @staticmethod
     def take_up(event: aws_events.Event) -> None:
-        """What a push or a restore (any event of an ECR of this process) starts."""
+        """What a push, a restore or a deletion (any event of an ECR of this process) starts."""
         detail = event["detail"]
         action = detail.get("action-type")
+        if event["detail-type"] == "ECR Image Action" and action == "DELETE":
+            _delete(Repository(event["account"], event["region"], detail["repository-name"]), detail)
         restored = action == "UPDATE_STORAGE_CLASS" and detail.get("target-storage-class") == "STANDARD"
         if event["detail-type"] != "ECR Image Action" or not (action == "PUSH" or restored):
             return
@@ -145,6 +147,18 @@ class ReplicationAnswers(ECRResponse):
 def _configuration(home: Repository) -> Configuration:
     answer = {"registryId": home.registry, "replicationConfiguration": ecr_of(home).replication_config}
     return read_configuration(answer)[1]
+
+
+def _delete(home: Repository, detail: aws_events.Event) -> None:
+    """Where a rule copies deletions: the tag, or the image where it has gone with its last tag."""
+    digest, tag = detail["image-digest"], detail.get("image-tag")
+    origin = ecr_of(home).repositories.get(home.name)
+    untagged = origin is not None and ecr_of(home).find(origin, digest=digest) is not None
+    gone = {"imageDigest": digest, **({"imageTag": tag} if untagged and tag is not None else {})}
+    for place in _configuration(home).deleting(home):
+        target = place.repository(home)
+        if place not in LocalReplication.failing and target.name in ecr_of(target).repositories:
+            ecr_of(target).delete(target.name, gone)
 
 
 def _report(source: ImageRef, destination: Destination, told: Reported) -> None:

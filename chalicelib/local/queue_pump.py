@@ -106,7 +106,7 @@ class QueuePump:
                 "SenderId": message.sender_id,
                 "ApproximateFirstReceiveTimestamp": str(message.approximate_first_receive_timestamp),
             },
-            "messageAttributes": {},
+            "messageAttributes": self._queues.attributes(message),
             "md5OfBody": message.body_md5,
             "eventSource": "aws:sqs",
             "eventSourceARN": self._queues.arn(source.queue),

@@ -66,6 +66,14 @@ class LocalQueues:
         with self._lock:
             return [message.body for message in self._queue(name)._messages]
 
+    def attributes(self, message: Message) -> dict[str, dict[str, str]]:
+        """As Lambda hands them over."""
+        return {
+            name: {"dataType": value["DataType"], "stringValue": value["StringValue"]}
+            for name, value in message.message_attributes.items()
+            if "StringValue" in value
+        }
+
     def arn(self, name: str) -> str:
         return str(self._queue(name).queue_arn)
 

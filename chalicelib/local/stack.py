@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -33,7 +34,7 @@ from chalicelib.local.environment import SLACK_SECRET, STAGE, app_variables, aws
 from chalicelib.local.origin import HEADERS, body_of, refusal
 from chalicelib.local.queue_pump import RUNTIME_MS, QueuePump
 from chalicelib.local.template import Template
-from chalicelib.observability import logger, metrics
+from chalicelib.observability import logger
 from chalicelib.services.ports import Stored
 
 REGION = "eu-west-1"
@@ -145,7 +146,7 @@ class Stack:
         self._closing.enter_context(replaced(variables))
         self._deploy()
         self._load_app()
-        self.pump = QueuePump(self.app, self.aws.queues, metrics.clear_metrics, self.aws.let_time_pass)
+        self.pump = QueuePump(self.app, self.aws.queues, before=self.aws.let_time_pass)
         if self._api_port is not None:
             self._serve_api(self._api_port)
 
@@ -178,6 +179,9 @@ class Stack:
         handler: Any = logger.registered_handler
         self._closing.callback(setattr, handler, "stream", handler.stream)
         handler.stream = sys.stderr
+        # The logger may be older than this environment, and goes by the one that it was made in.
+        self._closing.callback(logger.setLevel, logger.log_level)
+        logger.setLevel(os.environ["POWERTOOLS_LOG_LEVEL"])
 
     def _serve_api(self, port: int) -> None:
         warnings.filterwarnings("ignore", message="IAMAuthorizer")

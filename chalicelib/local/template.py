@@ -50,7 +50,7 @@ class Template:
 
     @property
     def topic(self) -> str:
-        return next(self._names("AWS::SNS::Topic", "TopicName"))
+        return self._text(self._resources["AlertTopic"]["Properties"]["TopicName"])
 
     def queues(self) -> list[QueuePlan]:
         plans = []

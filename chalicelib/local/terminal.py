@@ -12,6 +12,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from chalicelib.local.catcher import Caught
+from chalicelib.local.environment import STAGE
 from chalicelib.local.stack import Stack
 
 WIDTH = 100
@@ -56,12 +57,14 @@ def show_alert(screen: Console, caught: Caught) -> None:
 
 def show_what_next(screen: Console, stack: Stack, calls: Sequence[str]) -> None:
     """`calls`: paths of the API that have an answer."""
-    # Both Regions: boto3 reads AWS_DEFAULT_REGION alone, other SDKs and the command line AWS_REGION first.
-    exports = " ".join(f"{name}={value}" for name, value in stack.exports.items())
+    # Both Regions: boto3 reads AWS_DEFAULT_REGION alone, other SDKs and the command line AWS_REGION first. The API and
+    # the stage, because a shell may have those of a real installation.
+    variables = stack.exports | {"LAZARETTO_URL": stack.api_url, "LAZARETTO_STAGE": STAGE}
+    exports = " ".join(f"{name}={value}" for name, value in variables.items())
     lines = [
         f"\nServing on {stack.api_url} until Ctrl-C. Try:\n",
         *(f"  curl -s '{stack.api_url}{call}'" for call in calls),
-        "\nThe local AWS, for the AWS CLI and others:\n",
+        "\nIn another terminal, for `lazaretto` (`source .venv/bin/activate` first) and the AWS CLI:\n",
         f"  export {exports}",
         f"  curl -s {stack.aws.url}/local/events -d @event.json",
     ]

@@ -5,6 +5,7 @@ Source: ECR API reference (ImageDetail, Repository). Private registries only: th
 
 from __future__ import annotations
 
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -135,9 +136,9 @@ def parse_describe_repositories(payload: bytes | str | dict[str, Any]) -> Reposi
 
 def _image(wire: _Image, region: str) -> ImageDetail:
     ref = ImageRef(
-        identity.account(wire.registry_id, "$.registryId"),
+        intern(identity.account(wire.registry_id, "$.registryId")),
         region,
-        identity.repository_name(wire.repository_name, "$.repositoryName"),
+        intern(identity.repository_name(wire.repository_name, "$.repositoryName")),
         identity.digest(wire.image_digest, "$.imageDigest"),
     )
     subject = wire.subject_manifest_digest
@@ -148,8 +149,8 @@ def _image(wire: _Image, region: str) -> ImageDetail:
         tags=wire.image_tags or (),
         pushed_at=instant(wire.image_pushed_at, "$.imagePushedAt"),
         size_bytes=wire.image_size_in_bytes,
-        media_type=wire.image_manifest_media_type,
-        artifact_media_type=wire.artifact_media_type,
+        media_type=_shared(wire.image_manifest_media_type),
+        artifact_media_type=_shared(wire.artifact_media_type),
         subject_digest=identity.digest(subject, "$.subjectManifestDigest") if subject else None,
         storage=_STORAGE.get(wire.image_status or "", StorageStatus.ACTIVE),
         last_pulled_at=instant(wire.last_recorded_pull_time, "$.lastRecordedPullTime"),
@@ -158,6 +159,11 @@ def _image(wire: _Image, region: str) -> ImageDetail:
         scan=_scan(wire.image_scan_status, summary),
         summary_counts=None if counts is None else {severity.value: n for severity, n in counts.items()},
     )
+
+
+def _shared(word: str | None) -> str | None:
+    """A repository is held whole while it is compared, and all its images say the same few words."""
+    return None if word is None else intern(word)
 
 
 def _scan(status: _Status | None, summary: _Summary) -> Scan | None:

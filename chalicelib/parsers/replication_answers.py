@@ -11,12 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from chalicelib.domain.image import ScanState
 from chalicelib.domain.replica_case import Mutability, Reported
 from chalicelib.domain.replication import Configuration, Destination, Rule
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.answer import Lower, read
-from chalicelib.parsers.basic_scan import parse_image_scan_findings
 
 PREFIX = "PREFIX_MATCH"
 
@@ -31,9 +29,16 @@ class _Place(Lower):
     registry_id: str
 
 
+class _Deletes(Lower):
+    enabled: bool
+
+
 class _Rule(Lower):
+    """`delete_replication` absent: deletions are not copied, or this boto3 is too old to know."""
+
     destinations: list[_Place]
     repository_filters: list[_Filter] = []
+    delete_replication: _Deletes | None = None
 
 
 class _Rules(Lower):
@@ -116,7 +121,8 @@ def read_configuration(answer: Any) -> tuple[str, Configuration]:
 
 def _rule(rule: _Rule) -> Rule:
     places = tuple(Destination(place.registry_id, place.region) for place in rule.destinations)
-    return Rule(places, tuple(f.filter for f in rule.repository_filters))
+    deletes = rule.delete_replication is not None and rule.delete_replication.enabled
+    return Rule(places, tuple(f.filter for f in rule.repository_filters), deletes)
 
 
 def read_reports(answer: Any) -> dict[Destination, Reported]:
@@ -166,8 +172,3 @@ def read_referrers(answer: Any) -> tuple[tuple[str, ...], str | None]:
     """Of ListImageReferrers: digests, and the token of the next page."""
     page = read(_Referrers, answer)
     return tuple(one.digest for one in page.referrers), page.next_token
-
-
-def read_scan_state(answer: Any) -> ScanState:
-    """Of the first page of DescribeImageScanFindings."""
-    return parse_image_scan_findings({k: v for k, v in answer.items() if k != "ResponseMetadata"}).scan.state

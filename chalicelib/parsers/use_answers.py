@@ -62,6 +62,7 @@ class Schedule(Upper):
 class Function(Upper):
     function_name: str
     version: str
+    function_arn: str | None = None
     package_type: str | None = None
     code_sha256: str | None = msgspec.field(default=None, name="CodeSha256")
     last_modified: str | None = None

@@ -2,22 +2,23 @@
 
 Every image is recorded before it is taken, so that nothing is ever taken without a trace; one that could not be taken
 gets a second record. It is looked at once more just before, in the registry and in the table: one that was tagged,
-pushed, pulled, ordered or waived meanwhile stays.
-Whoever is stopped anywhere plans anew and does the rest.
+pushed, pulled, ordered or waived meanwhile stays, and is no failure.
+Whoever is stopped anywhere, or has no more time, plans anew and does the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
 from chalicelib.domain.event import Action, ImageAction
 from chalicelib.domain.glob import Globs
-from chalicelib.domain.header import Rules
+from chalicelib.domain.header import Header, Rules
 from chalicelib.domain.image import ImageDetail, ImageRef, Repository, StorageStatus
 from chalicelib.domain.message import Delivery
+from chalicelib.domain.metric import Metric
 from chalicelib.domain.policy import Policy
 from chalicelib.domain.retention_image import RetainedImage, guard_of
 from chalicelib.domain.retention_kind import ARCHIVE, EXPIRE
@@ -27,42 +28,58 @@ from chalicelib.services.ports import ActionRecord
 from chalicelib.services.record_push import record_push
 from chalicelib.services.sweep_ports import RetentionHouse
 
-IN_A_BATCH = 100
+IN_A_BATCH = 25
+"""Between two looks at the clock: each image is several writes, and archiving is a call for each."""
 TRIES = 2
 CHANGED = "it has changed since the plan was made"
+NEEDED = "what holds it has changed since the plan was made, and stays"
 HELD = "what holds it could not be taken"
 WORDS = {"expire": EXPIRE, "archive": ARCHIVE}
 
 
 class Run(msgspec.Struct, frozen=True):
     """`at`: of the run, the same however often it is begun again. `actor`: `person:<name>`, or "" for the rule.
-    `attempt`: how often it was put back; what a former attempt recorded stands, and is not what this one does."""
+    `attempt`: how often it was put back; what a former attempt recorded stands, and is not what this one does.
+    `taken`: how many went earlier in it. `until`: when it stops, wherever it is; not before it has taken some. None:
+    when all is done."""
 
     at: datetime
     rules: Rules
     actor: str = ""
     attempt: int = 0
+    taken: int = 0
+    until: datetime | None = None
 
 
 class Applied(msgspec.Struct, frozen=True):
-    """By digest. `observed`: the policy only observes, or exempts the repository; then what would go was recorded."""
+    """By digest. `kept`: why it stays, because it has changed since the plan; `failed`: why it could not be taken.
+    `unfinished`: there was no time for the rest. `observed`: the policy only observes, or exempts the repository; then
+    what would go was recorded."""
 
     gone: tuple[str, ...] = ()
     failed: Mapping[str, str] = {}
+    kept: Mapping[str, str] = {}
+    unfinished: bool = False
     observed: bool = False
 
 
 def apply_retention(plan: RetentionPlan, run: Run, house: RetentionHouse) -> Applied:
-    """Raises TransientError where AWS throttles, with whatever was done so far done and recorded."""
+    """Raises TransientError where AWS throttles before anything is gone; later on it is `unfinished`, so that nobody
+    forgets how many went."""
     fates = {fate.image.digest: fate for fate in plan.takes}
     if not may_take(plan.repository, run.rules.policy):
         for fate in fates.values():
             house.table.record_action(_record(plan, fate, run, house, "WOULD_"))
         return Applied(observed=True)
     taking = _Taking(plan, fates, run, house)
-    for stage in stages([fate.image for fate in fates.values()]):
-        taking.take(stage)
-    return Applied(tuple(sorted(taking.gone)), taking.failed)
+    try:
+        for stage in stages([fate.image for fate in fates.values()]):
+            taking.take(stage)
+    except TransientError:
+        if not taking.gone:
+            raise
+        taking.unfinished = True
+    return Applied(tuple(sorted(taking.gone)), taking.failed, taking.kept, taking.unfinished)
 
 
 def may_take(repository: Repository, policy: Policy) -> bool:
@@ -71,19 +88,33 @@ def may_take(repository: Repository, policy: Policy) -> bool:
 
 
 class _Taking:
-    """One run over one plan: what is gone, and why what is not."""
+    """One run over one plan: what is gone, and why what is not. `unfinished`: the time was up."""
 
     def __init__(self, plan: RetentionPlan, fates: Mapping[str, Fate], run: Run, house: RetentionHouse) -> None:
         self._plan, self._fates, self._run, self._house = plan, fates, run, house
         self.gone: set[str] = set()
         self.failed: dict[str, str] = {}
+        self.kept: dict[str, str] = {}
+        self.unfinished = False
 
     def take(self, stage: Sequence[str]) -> None:
-        stuck = {d for failed in self.failed for d in _held_by(self._fates[failed].image)}
-        for batch in _batches([digest for digest in stage if digest not in stuck]):
+        needed = self._held_by_all(self.kept)
+        stuck = self._held_by_all(self.failed) - needed
+        for batch in _batches([digest for digest in stage if digest not in needed | stuck]):
+            if self.unfinished or self._is_late():
+                self.unfinished = True
+                return
             self._take_batch(batch)
+        self.kept |= dict.fromkeys(needed.intersection(stage), NEEDED)
         for digest in stuck.intersection(stage):
             self._give_up(digest, HELD)
+
+    def _held_by_all(self, digests: Collection[str]) -> set[str]:
+        return {held for digest in digests for held in _held_by(self._fates[digest].image)}
+
+    def _is_late(self) -> bool:
+        until = self._run.until
+        return until is not None and bool(self.gone) and self._house.clock.now() >= until
 
     def _take_batch(self, batch: Sequence[str]) -> None:
         there = self._house.keeper.describe(self._plan.repository, batch)
@@ -93,10 +124,10 @@ class _Taking:
         for digest in batch:
             if digest not in there:
                 self.gone.add(digest)
-            elif not _is_as_planned(there[digest], self._fates[digest].image):
-                self._give_up(digest, CHANGED)
+            elif not _is_as_planned(there[digest], headers.get(digest), self._fates[digest].image):
+                self.kept[digest] = CHANGED
             elif (guard := guard_of(headers.get(digest), self._run.rules, self._house.clock.now())) is not None:
-                self._give_up(digest, guard.why)
+                self.kept[digest] = guard.why
             else:
                 left.append(digest)
         for digest in left:
@@ -139,6 +170,7 @@ class _Taking:
     def _took(self, digest: str, action: Action, at: datetime) -> None:
         """Told to the table as ECR's own event will tell it: that one may be lost."""
         self.gone.add(digest)
+        self._house.journal.count(Metric.ACTIONS, by=WORDS[self._plan.action or "expire"])
         ref = self._plan.repository.image(digest)
         event = ImageAction(ref, action, "SUCCESS", at, f"retention-{self._plan.id}-{digest}")
         record_push(event, Delivery(event.event_id, event), self._house)
@@ -161,7 +193,7 @@ def _record(plan: RetentionPlan, fate: Fate, run: Run, house: RetentionHouse, pr
     done = {"expire": "to be deleted", "archive": "to be archived"}[plan.action or "expire"]
     return ActionRecord(
         ref=ref,
-        effect=f"{kind}#{run.attempt}" if run.attempt and not would else kind,
+        effect=kind if would else "#".join((kind, *(str(n) for n in (run.attempt, run.taken) if n))),
         wanted_at=wanted_at,
         kind=kind,
         actor=run.actor or f"rule:{fate.by.partition('.')[0]}",
@@ -182,7 +214,9 @@ def _restore(ref: ImageRef) -> str:
     )
 
 
-def _is_as_planned(now: ImageDetail, planned: RetainedImage) -> bool:
+def _is_as_planned(now: ImageDetail, header: Header | None, planned: RetainedImage) -> bool:
+    if header is not None and not set(header.parents) <= set(planned.parents):
+        return False  # an index was pushed since; ECR itself would delete it no more, but archive it
     same = tuple(sorted(now.tags)) == planned.tags and now.pushed_at == planned.pushed_at
     pulled = now.last_pulled_at == planned.pulled_at
     return same and pulled and now.storage is planned.storage and now.storage is not StorageStatus.ACTIVATING

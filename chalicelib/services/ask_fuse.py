@@ -11,6 +11,7 @@ import msgspec
 from chalicelib.domain.alert import Alert
 from chalicelib.domain.fuse import Fuse
 from chalicelib.domain.fuse_alert import compose_fuse_alert
+from chalicelib.domain.metric import Metric
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.ports import Channel, House
 from chalicelib.services.send_alert import send_alert
@@ -36,6 +37,7 @@ def ask_fuse(
     fuse = house.table.change_fuse(take)
     if passed:
         return None
+    house.journal.count(Metric.FUSE_BLOWN)
     if not fuse.told:
         _tell(fuse, compose_fuse_alert(fuse, limit, now, api_url), house, channels)
     return fuse.until(now)

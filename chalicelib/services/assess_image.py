@@ -18,15 +18,17 @@ from chalicelib.domain.document import FindingsDocument, Listing, prune
 from chalicelib.domain.enforcement import archive_wanted, is_freed
 from chalicelib.domain.event import CoverageChanged, FindingChanged, ScanFinished
 from chalicelib.domain.finding import Finding, FindingStatus
+from chalicelib.domain.handling import Outcome
 from chalicelib.domain.header import Header, Rules
 from chalicelib.domain.image import ImageRef, Kind, Scan, Source
 from chalicelib.domain.merge import Merged, learn, merge_listing, merge_rows
 from chalicelib.domain.message import Age, Decide, Delivery, Look
+from chalicelib.domain.metric import Metric
 from chalicelib.domain.observation import is_outdated, observe
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.ask_exploited import ask_exploited
 from chalicelib.services.decide_image import decide_image
-from chalicelib.services.drop_covered import drop_covered, is_inspectors, time_of
+from chalicelib.services.drop_covered import drop_covered, is_covered, is_inspectors, time_of
 from chalicelib.services.meet_line import meet_line
 from chalicelib.services.plan_look import Looked, plan_look, promised
 from chalicelib.services.ports import House, Stored
@@ -47,6 +49,10 @@ def assess_image(ref: ImageRef, deliveries: Sequence[Delivery], stored: Stored |
     (put the messages back with a delay); any other error is a defect and fails these messages alone.
     """
     left = drop_covered(deliveries, stored, house.settle)
+    for delivery in deliveries:
+        if is_covered(delivery, stored, house.settle):
+            house.journal.note(delivery, Outcome.COVERED)
+            house.journal.count(Metric.MESSAGES_COVERED)
     if left:
         _Assessment(ref, left, house).run(stored)
 
@@ -68,6 +74,7 @@ class _Assessment:
 
     def run(self, stored: Stored | None) -> None:
         if self.pulls:
+            self.house.journal.count(Metric.LOOKS)
             pulled = pull_listing(self.ref, self.pulls, stored.header if stored else None, self.house)
             self.listing = pulled if isinstance(pulled, Listing) else None
             self.unavailable = pulled if isinstance(pulled, Scan) else None
@@ -106,12 +113,15 @@ class _Assessment:
         return header is not None and header.looked_at is not None and header.scan.source is Source.ENHANCED
 
     def _rows_left(self, header: Header | None) -> list[Delivery]:
-        """The rows that no listing to come will see; beside a pull, all of them."""
+        """The rows that no listing to come will see; beside a pull, all of them. While an archive is wanted what is
+        open is among them: the listing may find it closed by that, which proves nothing."""
         due = header.look_due_at if header else None
-        if self.pulls or due is None:
+        if self.pulls or header is None or due is None:
             return self.rows
-        settle = self.house.settle
-        return [d for d in self.rows if not d.fresh or due < (time_of(d) or due) + settle]
+        settle, archive = self.house.settle, archive_wanted(header, self.rules.policy)
+        return [
+            d for d in self.rows if not d.fresh or due < (time_of(d) or due) + settle or (archive and not _closes(d))
+        ]
 
     def _mark(self, header: Header | None) -> None:
         due_at = self.house.clock.now() + self.house.settle
@@ -184,7 +194,10 @@ class _Assessment:
             return document
         self.look_again = True
         self.house.table.keep_vulnerabilities([*(self.listing.findings if self.listing else ()), *told])
-        return self.house.table.put_document(merged, document)
+        put = self.house.table.put_document(merged, document)
+        self.house.journal.count(Metric.DOCUMENTS_WRITTEN)
+        self.house.journal.count(Metric.FINDINGS_WRITTEN, len(put.findings))
+        return put
 
     def _merged_listing(self, document: FindingsDocument, before: Header, after: Header) -> Merged:
         if self.listing is None:
@@ -229,6 +242,11 @@ class _Assessment:
         basic = self.listing is not None and self.listing.source is Source.BASIC
         times = [at for d in self.deliveries if (at := time_of(d)) is not None and (is_inspectors(d) or not basic)]
         return bool(times) and seen_at <= max(times) + self.house.settle
+
+
+def _closes(delivery: Delivery) -> bool:
+    row = delivery.body
+    return isinstance(row, FindingChanged) and row.row.finding.status is FindingStatus.RESOLVED
 
 
 def _decided_by(header: Header, at: datetime) -> Header:

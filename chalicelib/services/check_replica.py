@@ -29,12 +29,12 @@ def check_replica(
     *,
     receives: int = 1,
 ) -> None:
-    """Sends itself again while it comes too early. One whose copies were all found as the source is after the change
-    is closed. What is on its way or late then is left to the next sweep. Raises TransientError: put it back.
+    """Sends itself again while it comes too early. Copies that were found as the source is after the change are not
+    looked at again. What is on its way or late then is left to the next sweep. Raises TransientError: put it back.
     """
-    left = (message.due_at - house.clock.now()).total_seconds()
-    if left > 0:
-        house.outbox.send("sweeps", message, left)
+    early = (message.due_at - house.clock.now()).total_seconds()
+    if early > 0:
+        house.outbox.send("sweeps", message, early)
         return
     ref = message.ref
     try:
@@ -43,14 +43,16 @@ def check_replica(
         # The event of a copy names its source, which may be a registry that is not ours to look at.
         return
     known = house.replicas.of_image(ref)
-    if not destinations or _is_closed(destinations, known, message):
+    if not (left_open := _left_open(destinations, known, message)):
         return
-    _check(message, destinations, known, house, channels, api_url, message.attempt + receives - 1)
+    _check(message, left_open, known, house, channels, api_url, message.attempt + receives - 1)
 
 
-def _is_closed(destinations: Sequence[Destination], known: Sequence[Replica], message: ReplicationCheck) -> bool:
+def _left_open(
+    destinations: Sequence[Destination], known: Sequence[Replica], message: ReplicationCheck
+) -> Sequence[Destination]:
     settled = {r.destination for r in known if r.settled and r.at >= message.changed_at and not r.alarm}
-    return set(destinations) <= settled
+    return [place for place in destinations if message.destination in (None, place) and place not in settled]
 
 
 def _check(
@@ -94,7 +96,7 @@ def _sights(message: ReplicationCheck, destinations: Sequence[Destination], hous
     known = (house.replicas.state(message.ref.home) or ReplicationState()).sights
     return [
         msgspec.structs.replace(sight, seen_at=min(sight.seen_at, message.changed_at))
-        for sight in sights_of(known, destinations, message.changed_at)
+        for sight in sights_of(known, destinations, message.changed_at, [s.destination for s in known if s.deletes_at])
         if sight.destination in destinations
     ]
 

@@ -14,14 +14,14 @@ from chalicelib.domain.header import Header
 from chalicelib.domain.image import Repository
 from chalicelib.domain.replica import Replica
 from chalicelib.domain.replica_case import Copies, Listed
-from chalicelib.domain.replication import Destination, Sight, sights_of
+from chalicelib.domain.replication import Configuration, Destination, Sight, sights_of
 from chalicelib.domain.replication_state import ReplicationState, counted
 from chalicelib.domain.sweep_message import SweepRepository
-from chalicelib.errors import AbsentError
+from chalicelib.errors import AbsentError, LazarettoError, TransientError, UpstreamError
 from chalicelib.services.compare_settings import compare_settings
 from chalicelib.services.judge_copies import Ends
 from chalicelib.services.keep_copies import Kept, keep_copies
-from chalicelib.services.list_copies import list_copies
+from chalicelib.services.list_copies import PATIENT_TRIES, list_copies
 from chalicelib.services.ports import Channel
 from chalicelib.services.sweep_ports import Replicating
 
@@ -37,27 +37,39 @@ def check_replication(
     """`message.after`: the digest after which it goes on. Raises TransientError: put it back; DeniedError and
     UpstreamError where the source itself cannot be read: then nothing is known, and nothing is changed."""
     home = message.repository
-    destinations = house.replication.configuration(home).destinations_of(home)
+    rules = house.replication.configuration(home)
+    destinations = rules.destinations_of(home)
     state = house.replicas.state(home)
     if not destinations and (state is None or not state.sights):
         _nothing_to_do(home, state, house)
         return
     known = house.replicas.of(home)
     tries = message.attempt + receives - 1
-    ends = _ends(home, destinations, state or ReplicationState(), known, tries, house)
+    ends = _ends(home, rules, state or ReplicationState(), known, tries, house)
     after = message.after or ""
     digests = [digest for digest in ends.digests if digest > after]
     told = _still_blind(state, ends)
     kept = keep_copies(digests, ends, house, channels, api_url, tries, _blind(ends), told)
-    if kept.after is not None and kept.failure is not None:
-        raise kept.failure
     if kept.after is not None:
-        house.outbox.send("sweeps", msgspec.structs.replace(message, after=kept.after, attempt=0))
+        _go_on(message, kept.after, kept.failure, tries, house)
         return
     gone = _drop_gone(ends, house)
     _finish(home, ends, kept, gone, house)
     if kept.failure is not None:
         raise kept.failure
+    if message.failure is not None:
+        raise UpstreamError(f"an alert of an earlier part of this sweep was not sent: {message.failure}")
+
+
+def _go_on(
+    message: SweepRepository, after: str, failure: LazarettoError | None, tries: int, house: Replicating
+) -> None:
+    """A channel that fails for long, or for good, hides no copy: the sweep goes on, its last message says so, and what
+    was not told is told by the next sweep."""
+    if isinstance(failure, TransientError) and tries < PATIENT_TRIES:
+        raise failure
+    said = message.failure or (str(failure) if failure is not None else None)
+    house.outbox.send("sweeps", msgspec.structs.replace(message, after=after, attempt=0, failure=said))
 
 
 def _nothing_to_do(home: Repository, state: ReplicationState | None, house: Replicating) -> None:
@@ -69,20 +81,21 @@ def _nothing_to_do(home: Repository, state: ReplicationState | None, house: Repl
 
 def _ends(
     home: Repository,
-    destinations: Sequence[Destination],
+    rules: Configuration,
     state: ReplicationState,
     known: Mapping[tuple[str, Destination], Replica],
     tries: int,
     house: Replicating,
 ) -> Ends:
     """The source is listed last: see `list_copies`."""
+    destinations = rules.destinations_of(home)
     places = sorted({*destinations, *(sight.destination for sight in state.sights)})
     copies = {place: list_copies(place.repository(home), house, tries) for place in places}
     listed = _source(home, house)
     source = listed or Listed({}, house.clock.now())
     sights = [
         msgspec.structs.replace(sight, unread=copies[sight.destination].unread)
-        for sight in sights_of(state.sights, destinations, source.at)
+        for sight in sights_of(state.sights, destinations, source.at, rules.deleting(home))
     ]
     return Ends(
         home=home,

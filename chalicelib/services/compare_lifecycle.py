@@ -15,7 +15,8 @@ from chalicelib.domain.lifecycle_difference import Danger, Difference, differenc
 from chalicelib.domain.lifecycle_evaluation import NativeAct, evaluate_lifecycle_policy
 from chalicelib.domain.lifecycle_policy import LifecyclePolicy, explain_lifecycle_policy, parse_lifecycle_policy
 from chalicelib.errors import AbsentError, RefusedPayloadError, TransientError, UpstreamError
-from chalicelib.services.plan_retention import MOST_LOOKED_UP, Planned, look_up_uses, plan_retention
+from chalicelib.services.look_up_uses import MOST_LOOKED_UP, uses_of
+from chalicelib.services.plan_retention import Planned, plan_retention
 from chalicelib.services.sweep_ports import RetentionHouse
 
 
@@ -61,7 +62,7 @@ def compare_lifecycle(
     fates = [fate.image for fate in planned.plan.fates]
     there = {image.digest for image in fates}
     asked = sorted(acts.keys() & there)[:MOST_LOOKED_UP]
-    uses = look_up_uses(repository, fates, asked, house)
+    uses = uses_of(repository, fates, asked, house)
     found = differences(planned.plan, acts, uses)
     explained = explain_lifecycle_policy(policy) if policy is not None else ()
     return Compared(planned, text, explained, acts, found, previewed, doubt, unread)

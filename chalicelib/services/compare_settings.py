@@ -9,7 +9,7 @@ import msgspec
 from chalicelib.domain.image import Repository
 from chalicelib.domain.replica_settings import Settings, differences
 from chalicelib.domain.replication import Sight
-from chalicelib.errors import AbsentError, TransientError, UpstreamError
+from chalicelib.errors import UpstreamError
 from chalicelib.services.sweep_ports import Replicating
 
 COMPARED_EVERY = timedelta(days=1)
@@ -18,7 +18,8 @@ COMPARED_EVERY = timedelta(days=1)
 def compare_settings(
     home: Repository, sights: tuple[Sight, ...], now: datetime, house: Replicating
 ) -> tuple[Sight, ...]:
-    """Once a day for each destination that a rule names; a few calls each. Raises TransientError."""
+    """Once a day for each destination that a rule names; a few calls each. What AWS does not answer for now is compared
+    by the next sweep: nothing else waits for it."""
     due = [s for s in sights if s.gone_at is None and s.unread is None and _is_due(s, now)]
     if not due or (source := _settings(home, house)) is None:
         return sights
@@ -31,7 +32,7 @@ def _is_due(sight: Sight, now: datetime) -> bool:
 
 
 def _compared(sight: Sight, source: Settings, home: Repository, now: datetime, house: Replicating) -> Sight:
-    """A repository that is not there yet has no settings: it is looked at again."""
+    """A repository that is not there (yet) has no settings: it is looked at again."""
     there = _settings(sight.destination.repository(home), house)
     if there is None:
         return sight
@@ -41,9 +42,5 @@ def _compared(sight: Sight, source: Settings, home: Repository, now: datetime, h
 def _settings(home: Repository, house: Replicating) -> Settings | None:
     try:
         return house.replication.settings(home)
-    except AbsentError:
-        return None
-    except TransientError:
-        raise
     except UpstreamError:
         return None

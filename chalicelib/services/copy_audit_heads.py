@@ -12,8 +12,8 @@ from itertools import islice
 
 from chalicelib.domain.audit_alert import compose_audit_alert
 from chalicelib.domain.audit_chain import Chain, Head, chain_name, contradicts
+from chalicelib.services.announce_alert import announce_alert
 from chalicelib.services.ports import ActionRecord, Channel, House
-from chalicelib.services.send_alert import send_alert
 
 AT_ONCE = 1_000
 SUBJECT = "audit"
@@ -41,7 +41,7 @@ def _tell(broken: _Broken, day: date, house: House, channels: Mapping[str, Chann
     if not new:
         return
     now = house.clock.now()
-    send_alert(compose_audit_alert(new, day, now, api_url), house.rules.current().policy.notify, channels)
+    announce_alert(compose_audit_alert(new, day, now, api_url), house, channels)
     for chain, (was, head) in new.items():
         house.table.record_action(
             ActionRecord(

@@ -12,6 +12,7 @@ from chalicelib.domain.enforcement import MOVE, Needing, Wanted, wanted, wants_q
 from chalicelib.domain.header import Header, Rules
 from chalicelib.domain.image import Kind, StorageStatus
 from chalicelib.domain.policy import Policy
+from chalicelib.domain.twin import as_twin, has_last_word
 from chalicelib.domain.verdict import Decision, Standing
 from chalicelib.services.ports import House
 
@@ -27,7 +28,7 @@ def decide_image(
         document,
         rules,
         now,
-        children=[child.standing if child else Standing(Decision.PENDING) for child in children],
+        children=standings_of(header, children, rules, now),
         index_tags=[tag for index in indexes for tag in index.named],
         needed_by=needing(indexes, rules),
         ended=[_ended(child) for child in children],
@@ -65,13 +66,22 @@ def indexes_of(header: Header, house: House) -> Sequence[Header]:
 
 def members_of(header: Header, house: House) -> Sequence[Header | None]:
     """Whose verdicts it takes. A child not known yet is None; attestations and whatever else turned out to be no image
-    do not count, nor does a twin that is gone."""
+    do not count, nor does a twin that is gone and had closed no doors."""
     refs = header.members
     found = house.table.read_headers(refs) if refs else {}
     known = [found[r].header if r in found else None for r in refs]
     if header.ref.home.public:
-        return [h for h in known if h is not None and h.present and h.kind is not Kind.ARTIFACT]
+        told = [h for h in known if h is not None and (h.present or has_last_word(h))]
+        return [h for h in told if h.kind is not Kind.ARTIFACT]
     return [h for h in known if h is None or h.kind is not Kind.ARTIFACT]
+
+
+def standings_of(header: Header, members: Sequence[Header | None], rules: Rules, now: datetime) -> tuple[Standing, ...]:
+    """How they stand for it."""
+    if not header.ref.home.public:
+        return tuple(Standing(Decision.PENDING) if member is None else member.standing for member in members)
+    name, policy, waivers = header.ref.repository, rules.policy, rules.waivers
+    return tuple(as_twin(m, m.verdict, name, policy, waivers, now) for m in members if m is not None)
 
 
 def _ended(child: Header | None) -> Ended | None:

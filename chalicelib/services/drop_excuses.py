@@ -6,6 +6,7 @@ A door does not wait for it: it decides by the rules and the time of now. Nothin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -14,8 +15,7 @@ from chalicelib.domain.conclusion import conclude
 from chalicelib.domain.document import FindingsDocument
 from chalicelib.domain.header import Header, Rules
 from chalicelib.domain.image import ImageRef
-from chalicelib.domain.verdict import Decision, Standing
-from chalicelib.services.decide_image import indexes_of, members_of
+from chalicelib.services.decide_image import indexes_of, members_of, standings_of
 from chalicelib.services.ports import House
 
 
@@ -29,10 +29,10 @@ def _dropped(image: Header, house: House, above: frozenset[ImageRef]) -> Header:
     """`above`: the indexes it was reached by; one that holds itself is followed once."""
     if image.verdict is None or not image.present:
         return image
-    children: tuple[Standing, ...] = ()
+    members: Sequence[Header | None] = ()
     anew = False
     if image.members and image.ref not in above:
-        children, anew = _children(image, house, above | {image.ref})
+        members, anew = _members(image, house, above | {image.ref})
     if not image.verdict.waived and not anew:
         return image
     rules, now = house.rules.fresh(), house.clock.now()
@@ -40,15 +40,16 @@ def _dropped(image: Header, house: House, above: frozenset[ImageRef]) -> Header:
         return image
     document = house.table.read_document(image.ref) if image.revision else FindingsDocument(image.ref)
     tags = [tag for index in indexes_of(image, house) for tag in index.named]
+    children = standings_of(image, members, rules, now)
     told = conclude(image, document, rules, now, children=children, index_tags=tags)
     return msgspec.structs.replace(image, verdict=told.verdict)
 
 
-def _children(index: Header, house: House, above: frozenset[ImageRef]) -> tuple[tuple[Standing, ...], bool]:
-    """How they stand, as `decide_image` takes it, and whether one of them is not what is stored."""
-    stored = members_of(index, house)
+def _members(image: Header, house: House, above: frozenset[ImageRef]) -> tuple[Sequence[Header | None], bool]:
+    """As `decide_image` takes them, and whether one of them is not what is stored."""
+    stored = members_of(image, house)
     told = [None if header is None else _dropped(header, house, above) for header in stored]
-    return tuple(Standing(Decision.PENDING) if h is None else h.standing for h in told), told != stored
+    return told, told != stored
 
 
 def _stands(image: Header, rules: Rules, now: datetime) -> bool:

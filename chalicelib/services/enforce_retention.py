@@ -7,6 +7,7 @@ anew there. A repository that no rule names costs one read of the policy. It may
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from chalicelib.domain.retention_message import TakeImages
 from chalicelib.domain.sweep_message import SweepRepository
@@ -16,6 +17,9 @@ from chalicelib.services.plan_retention import has_rule, plan_retention
 from chalicelib.services.ports import Channel
 from chalicelib.services.report_retention import part_of, report_retention
 from chalicelib.services.sweep_ports import RetentionHouse
+
+LOOK_FOR = timedelta(seconds=20)
+"""One of ten messages of a batch, which have five minutes."""
 
 
 def enforce_retention(
@@ -31,9 +35,10 @@ def enforce_retention(
     repository, rules = message.repository, house.rules.fresh()
     if not has_rule(repository, rules):
         return
+    until = house.clock.now() + LOOK_FOR
     part = part_of(repository, message.started_at, message.after, again=message.attempt > 0 or redelivered)
     try:
-        planned = plan_retention(repository, house, rules=rules, start=part.start, gone=part.taken)
+        planned = plan_retention(repository, house, rules=rules, start=part.start, gone=part.taken, until=until)
     except AbsentError as error:
         if error.what != "repository":
             raise
@@ -44,4 +49,4 @@ def enforce_retention(
         return
     if planned.plan.takes:
         applied = apply_retention(planned.plan, Run(message.started_at, rules), house)
-    report_retention(part, planned, applied, rules.policy, house, channels, api_url)
+    report_retention(part, planned, applied, house, channels, api_url)

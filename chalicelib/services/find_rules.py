@@ -1,4 +1,4 @@
-"""Find out how the repositories of our registry are scanned: which scanner is in force, and which rule covers each."""
+"""Find out how the repositories of a registry are scanned: which scanner is in force, and which rule covers each."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def find_rules(registry: Repository, names: Collection[str], house: ScanHouse) -
     """Of the registry and Region of `registry`, by name of a repository. Where ECR does not say what is applied, the
     rules alone tell. Raises TransientError."""
     try:
-        account, configuration = house.scans.configuration(registry.region)
+        account, configuration = house.scans.configuration(registry)
     except TransientError:
         raise
     except UpstreamError:
         return FoundRules()
     if account != registry.registry:
         return FoundRules()
-    applied = _applied(registry.region, names, house)
+    applied = _applied(registry, names, house)
     return FoundRules(configuration.scanner, {n: rule_of(n, configuration, applied.get(n)) for n in names})
 
 
-def _applied(region: str, names: Collection[str], house: ScanHouse) -> Mapping[str, Applied]:
+def _applied(registry: Repository, names: Collection[str], house: ScanHouse) -> Mapping[str, Applied]:
     try:
-        return house.scans.applied(region, names)
+        return house.scans.applied(registry, names)
     except TransientError:
         raise
     except UpstreamError:

@@ -50,9 +50,9 @@ def gather_posture(message: SweepRepository, house: PostureHouse) -> Gathered | 
 
 
 def _scanning(home: Repository, settings: Settings, house: PostureHouse) -> ScanRule | None:
-    """How the registry scans is known of our own alone. Raises TransientError."""
+    """None: how the registry scans could not be found out. Raises TransientError."""
     try:
-        account, registry = house.scans.configuration(home.region)
+        account, registry = house.scans.configuration(Repository(home.registry, home.region, ""))
     except TransientError:
         raise
     except UpstreamError:

@@ -18,6 +18,7 @@ from chalicelib.domain.replica import Replica, Status
 from chalicelib.domain.replica_case import Case, Copies, Reports, judge
 from chalicelib.domain.replica_verdict import is_scannable, weighed
 from chalicelib.domain.replication import Destination, Sight
+from chalicelib.domain.replication_policy import Allowance, allowance
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.sweep_ports import Replicating
 
@@ -75,6 +76,10 @@ class _Judging:
         self.copies = dict(ends.copies)
         self.referrers: dict[str, tuple[str, ...]] = {}
         self.reports = self.scans = 0
+        self.allowances: dict[Destination, Allowance | None] = {}
+        # Of one image alone it is not known which tags the others have.
+        tags = {tag for image in ends.source.values() for tag in image.tags}
+        self.source_tags = tags if ends.changed_at is None else None
         for image in ends.source.values():
             if image.subject_digest is not None:
                 former = self.referrers.get(image.subject_digest, ())
@@ -114,6 +119,7 @@ class _Judging:
             changed_at=self.ends.changed_at,
             former=self.ends.known.get((ref.digest, sight.destination)),
             tagged="tags" in self.policy.replication.check,
+            source_tags=self.source_tags,
         )
 
     def _asked(self, ref: ImageRef) -> _Asked:
@@ -156,10 +162,28 @@ class _Judging:
         there = self.ends.there.get(case.sight.destination, {}).get(case.ref.digest)
         here = self.ends.here.get(case.ref.digest)
         scan = self._scan(case, there) if case.copy is not None else None
-        return weighed(replica, case.copy, here, there, scan, self.policy).after(case.former)
+        found = weighed(replica, case.copy, here, there, scan, self.policy)
+        allowed = self._allowance(found.destination) if found.status is Status.FAILED else None
+        return msgspec.structs.replace(found, allowance=allowed).after(case.former)
+
+    def _allowance(self, place: Destination) -> Allowance | None:
+        """None: nobody lets us read the registry policy there."""
+        if place not in self.allowances:
+            self.allowances[place] = self._read_allowance(place)
+        return self.allowances[place]
+
+    def _read_allowance(self, place: Destination) -> Allowance | None:
+        home = self.ends.home
+        target = place.repository(home)
+        try:
+            text = self.house.replication.registry_policy(target) if place.registry != home.registry else None
+        except UpstreamError:
+            return None
+        return allowance(text, home.registry, target)
 
     def _scan(self, case: Case, there: Header | None) -> ScanState | None:
-        """What was scanned once is not asked about again; its verdict sees to scans that lapse."""
+        """What was scanned once is not asked about again; its verdict sees to scans that lapse. One that nobody lets us
+        read is UNAVAILABLE: it may be scanned, and is not taken to be."""
         copy, former = case.copy, case.former.scan if case.former is not None else None
         if copy is None or not is_scannable(copy):
             return None
@@ -175,8 +199,10 @@ class _Judging:
             return self.house.replication.scan_state(case.copies.home.image(case.ref.digest))
         except TransientError:
             raise
-        except UpstreamError:
+        except AbsentError:
             return former
+        except UpstreamError:
+            return ScanState.UNAVAILABLE
 
 
 class _Asked(msgspec.Struct, frozen=True):

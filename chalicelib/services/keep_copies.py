@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from chalicelib.domain.effect import SYSTEM, EffectKind
+from chalicelib.domain.enforcement import is_mirrored
 from chalicelib.domain.header import Rules
 from chalicelib.domain.replica import Note, Replica
 from chalicelib.errors import LazarettoError
@@ -63,8 +63,7 @@ def _kept(replica: Replica, ends: Ends, house: Replicating) -> Replica | None:
 def _mirrored(replica: Replica, ends: Ends, rules: Rules, house: Replicating) -> str | None:
     copy = ends.copies[replica.destination].images.get(replica.ref.digest)
     there = ends.there.get(replica.destination, {}).get(replica.ref.digest)
-    order = there.order if there is not None else None
-    ordered = order is not None and order.kind is EffectKind.QUARANTINE and order.by == SYSTEM
+    ordered = there is not None and is_mirrored(there)
     if copy is None or not (ordered or Note.PASSES in replica.notes):
         return None
     return mirror_quarantine(replica, copy, ends.here.get(replica.ref.digest), rules, house)

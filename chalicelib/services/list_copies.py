@@ -24,14 +24,7 @@ def list_copies(home: Repository, house: Replicating, tries: int) -> Copies:
 
 def find_copies(home: Repository, digests: Iterable[str], house: Replicating, tries: int) -> Copies:
     """The same of these images alone."""
-
-    def find() -> Mapping[str, ImageDetail]:
-        found: dict[str, ImageDetail] = {}
-        for digest in dict.fromkeys(digests):
-            found |= house.replication.describe(home.image(digest)).images
-        return found
-
-    return _seen(home, find, tries)
+    return _seen(home, lambda: house.replication.describe_all(home, {*digests}), tries)
 
 
 def _seen(home: Repository, look: Callable[[], Mapping[str, ImageDetail]], tries: int) -> Copies:

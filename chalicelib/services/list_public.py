@@ -25,6 +25,7 @@ from chalicelib.services.sweep_ports import PublicHouse
 
 AT, RESULT = "public_at", "public"
 PATIENCE = timedelta(seconds=20)
+PARTED_FOR = timedelta(days=1)
 NOT_TO_BE_KNOWN = frozenset({DifferenceKind.CHILDREN_UNKNOWN})
 """ECR Public gives no manifests."""
 
@@ -57,6 +58,8 @@ def _look(home: Repository, handed: str | None, house: PublicHouse) -> View:
 
 def _mend(view: View, message: SweepRepository, house: PublicHouse, *, first: bool, dry_run: bool) -> Reconciled:
     began, place = house.clock.now(), Place.read(message.after)
+    if message.after is None and not dry_run:
+        _part_gone(view, house)
     found, mended = Counter(place.found), list[Difference]()
     differences = [d for d in compare(view) if d.kind not in NOT_TO_BE_KNOWN and d.ref.digest > place.digest]
     for n, difference in enumerate(differences):
@@ -76,6 +79,14 @@ def _mend(view: View, message: SweepRepository, house: PublicHouse, *, first: bo
     if not dry_run:
         _keep(view, result, house)
     return result
+
+
+def _part_gone(view: View, house: PublicHouse) -> None:
+    """Once more: twins may have been looked for while it was found that the image is gone."""
+    for header in view.headers.values():
+        lately = header.existence_at is not None and header.existence_at > view.listed.listed_at - PARTED_FOR
+        if header.twins and not header.present and lately:
+            part_twins(header, house)
 
 
 def _part(difference: Difference, view: View, house: PublicHouse) -> None:

@@ -10,23 +10,35 @@ from chalicelib.domain.image import Source
 from chalicelib.domain.message import Act, Decide, Look
 from chalicelib.domain.repository_view import View
 from chalicelib.domain.sweep_message import Found
-from chalicelib.errors import AbsentError
+from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.ports import House
 
 
 def is_confirmed(difference: Difference, view: View, house: House) -> bool:
-    """Whether it may be told. An image that a listing of many pages lacked is asked for by itself, and a tag that moved
-    a moment ago is its event's to tell. Raises TransientError."""
+    """Whether it may be told. An image that a listing of many pages lacked is asked for by itself, so is an index for
+    its images, and a tag that moved a moment ago is its event's to tell. Raises TransientError."""
     if difference.kind is DifferenceKind.DELETED and not view.listed.absent:
         try:
             house.registry.describe_image(difference.ref)
         except AbsentError:
             return True
         return False
+    if difference.kind is DifferenceKind.CHILDREN_UNKNOWN and not view.headers[difference.ref.digest].children:
+        return _has_children(difference, house)
     if difference.tag is None or difference.action not in (Action.PUSH, Action.DELETE):
         return True
     move = house.table.last_tag_move(difference.ref.home, difference.tag)
     return move is None or not view.is_recent(move.at)
+
+
+def _has_children(difference: Difference, house: House) -> bool:
+    """Of an index of which none are known: it may truly have none. Where nobody can tell, its push is told again."""
+    try:
+        return bool(house.registry.read_manifest(difference.ref).children)
+    except TransientError:
+        raise
+    except UpstreamError:
+        return True
 
 
 def mend_difference(

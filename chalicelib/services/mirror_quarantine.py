@@ -7,6 +7,7 @@ recorded. What a person has said about the copy itself is not overruled.
 from __future__ import annotations
 
 from chalicelib.domain.effect import SYSTEM, EffectKind, Order
+from chalicelib.domain.enforcement import is_mirrored
 from chalicelib.domain.event import Action, ImageAction
 from chalicelib.domain.header import Header, Rules
 from chalicelib.domain.image import ImageDetail, StorageStatus
@@ -29,8 +30,7 @@ def mirror_quarantine(
     if here is None:
         return None
     there, level = _header(replica, house), level_of(here, rules, house)
-    order = there.order if there is not None else None
-    ours = order is not None and order.kind is EffectKind.QUARANTINE and order.by == SYSTEM
+    order, ours = (there.order, is_mirrored(there)) if there is not None else (None, False)
     if there is not None and ours and level.quarantine is None:
         return _take_back(there, house)
     if not quarantined_there(level, rules.policy) or (order is not None and not ours):

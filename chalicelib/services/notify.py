@@ -15,6 +15,7 @@ import msgspec
 from chalicelib.domain.alert import VERDICT, Alert, channels_hearing
 from chalicelib.domain.header import Effect, EffectKind, Header, Rules
 from chalicelib.domain.message import Act
+from chalicelib.domain.metric import Metric
 from chalicelib.errors import ConflictError, LazarettoError, TransientError
 from chalicelib.services.compose_alert import compose_alert
 from chalicelib.services.ports import ActionRecord, Channel, House
@@ -56,6 +57,8 @@ def notify(
         tried = {"told": (*effect.told, *told), "begun_at": None, "tried_at": house.clock.now()}
         _change(header, house, effect, msgspec.structs.replace(effect, **tried))
         raise next((f for f in failures if isinstance(f, TransientError)), failures[0])
+    if told:
+        house.journal.count(Metric.ACTIONS, by=effect.kind)
     _change(header, house, effect, None)
 
 

@@ -5,7 +5,7 @@ Harmless when run twice. Who is out of time sends itself on behind the repositor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -21,13 +21,16 @@ MATCHED_AFTER = timedelta(minutes=10)
 """Most repositories are listed by then, and the next sweep finds what is not."""
 SHARDS = 8
 KNOWN_ASKED = 500
+Known = Mapping[Repository, dict[str, object]]
 
 
 def plan_public(plan: PlanSweep, house: PublicHouse) -> int:
     """Returns how many repositories were sent. Raises TransientError: put it back."""
-    began, registry = house.clock.now(), house.public.registry()
-    homes = find_public(registry, house) if registry is not None else ()
+    registry = house.public.registry()
+    known = dict(_known(registry, house)) if registry is not None else {}
+    homes = _homes(registry, known, house) if registry is not None else ()
     left = [home for home in homes if plan.after is None or home.path > plan.after]
+    began = house.clock.now()
     for sent, home in enumerate(left, 1):
         house.outbox.send("sweeps", _message(plan, home, registry))
         if sent < len(left) and house.clock.now() - began > PATIENCE:
@@ -35,14 +38,22 @@ def plan_public(plan: PlanSweep, house: PublicHouse) -> int:
             house.outbox.send("sweeps", rest)
             return sent
     if homes:
+        filling = plan.started_at if _is_first(plan, known) else None
         for shard in range(SHARDS):
-            house.outbox.send("sweeps", MatchTwins(shard), MATCHED_AFTER.total_seconds())
+            house.outbox.send("sweeps", MatchTwins(shard, filling=filling), MATCHED_AFTER.total_seconds())
     return len(left)
 
 
-def find_public(registry: PublicRegistry, house: PublicHouse) -> tuple[Repository, ...]:
+def _homes(registry: PublicRegistry, known: Known, house: PublicHouse) -> tuple[Repository, ...]:
     """Our public repositories by path: those that are there, and those that were and are not known to be gone."""
-    return tuple(sorted({*_listed(registry, house), *_known(registry, house)}, key=lambda home: home.path))
+    left = (home for home, facts in known.items() if not is_told_gone(facts))
+    return tuple(sorted({*_listed(registry, house), *left}, key=lambda home: home.path))
+
+
+def _is_first(plan: PlanSweep, known: Known) -> bool:
+    """Whether no public repository was listed before this sweep: what it finds is told of by a summary."""
+    listed = (facts.get("public_at") for facts in known.values())
+    return not any(isinstance(at, datetime) and at < plan.started_at for at in listed)
 
 
 def _message(plan: PlanSweep, home: Repository, registry: PublicRegistry | None) -> SweepRepository:
@@ -59,13 +70,13 @@ def _listed(registry: PublicRegistry, house: PublicHouse) -> Iterator[Repository
         after = page.after
 
 
-def _known(registry: PublicRegistry, house: PublicHouse) -> Iterator[Repository]:
+def _known(registry: PublicRegistry, house: PublicHouse) -> Iterator[tuple[Repository, dict[str, object]]]:
     after: str | None = None
     while True:
         page = house.queries.repositories(after, KNOWN_ASKED)
         for row in page.items:
-            if registry.owns(row.repository) and not is_told_gone(row.facts):
-                yield row.repository
+            if registry.owns(row.repository):
+                yield row.repository, row.facts
         if page.after is None:
             return
         after = page.after

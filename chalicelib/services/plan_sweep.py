@@ -1,5 +1,4 @@
-"""Plan a sweep: one message for each repository of our registry in a Region, for a reconcile with its share of what
-Inspector says.
+"""Plan a sweep: one message for each repository of a registry, for a reconcile with its share of what Inspector says.
 
 Nothing depends on one run finishing a registry: who is out of time sends itself on behind the repository it sent last,
 and who is run twice sends twice, which is harmless.
@@ -7,19 +6,23 @@ and who is run twice sends twice, which is harmless.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import msgspec
 
 from chalicelib.domain.image import Repository
+from chalicelib.domain.registry_place import RegistryPlace
 from chalicelib.domain.scan_comparison import ASKED_AGAIN
 from chalicelib.domain.sweep import Sweep
 from chalicelib.domain.sweep_message import Filled, PlanSweep, SweepRepository
+from chalicelib.services.ports import House
 from chalicelib.services.survey_registry import Survey, survey_registry
 from chalicelib.services.sweep_ports import SweepHouse
 
 PATIENCE = timedelta(seconds=20)
+"""From when all is found out: a registry that takes longer than this would be surveyed again for each repository."""
 CHANGES_KEPT = timedelta(days=2)
 """Whose findings were compared longer ago asks for them itself: it must not make all others' listing longer."""
 KNOWN_ASKED = 500
@@ -30,7 +33,8 @@ Facts = Mapping[str, object]
 
 
 class Homes(msgspec.Struct, frozen=True):
-    """All repositories of a sweep, by path, what is stored of them, and when those that are listed were made."""
+    """All repositories of a sweep, in the order of its day, what is stored of them, and when those that are listed were
+    made."""
 
     homes: tuple[Repository, ...]
     known: Mapping[Repository, Facts]
@@ -38,8 +42,8 @@ class Homes(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """`homes` by path. `survey` None: this sweep asks Inspector nothing, or there is nothing to ask about. `filling`:
-    those of all the registry of which nothing can have been lost yet."""
+    """`homes` in the order of the day. `survey` None: this sweep asks Inspector nothing, or there is nothing to ask
+    about. `filling`: those of all the registry of which nothing can have been lost yet."""
 
     homes: tuple[Repository, ...]
     survey: Survey | None = None
@@ -53,7 +57,12 @@ class Plan(msgspec.Struct, frozen=True):
 
 def plan_sweep(plan: PlanSweep, house: SweepHouse) -> int:
     """Returns how many messages were sent. Raises TransientError: put it back."""
-    began, found = house.clock.now(), find_plan(plan, house)
+    return send_plan(plan, find_plan(plan, house), house)
+
+
+def send_plan(plan: PlanSweep, found: Plan, house: SweepHouse) -> int:
+    """Returns how many messages were sent: all, or as many as there was time for, and one that goes on behind them."""
+    began = house.clock.now()
     for sent, message in enumerate(found.messages(plan), 1):
         house.outbox.send("sweeps", message)
         if sent < len(found.homes) and house.clock.now() - began > PATIENCE:
@@ -61,74 +70,89 @@ def plan_sweep(plan: PlanSweep, house: SweepHouse) -> int:
             house.outbox.send("sweeps", rest)
             return sent
     if found.filling:
-        announce(house)
+        announce(plan.started_at, house)
     return len(found.homes)
 
 
-def announce(house: SweepHouse) -> None:
-    """People are to be told of a first fill in a while, by a summary: once, so after all else is sent."""
-    house.outbox.send("sweeps", Filled(), TOLD_AFTER_SECONDS)
+def announce(started_at: datetime, house: House) -> None:
+    """People are to be told of the first fill of that sweep in a while, by a summary: once, so after all else is
+    sent. A planner that dies afterwards sends it again, and the sweep tells one from the other."""
+    house.outbox.send("sweeps", Filled(started_at=started_at), TOLD_AFTER_SECONDS)
 
 
 def find_plan(plan: PlanSweep, house: SweepHouse) -> Plan:
     """What is left of the sweep: all of it, or what comes after `plan.after`."""
     found = find_homes(plan, house)
-    left = tuple(home for home in found.homes if plan.after is None or home.path > plan.after)
+    day = plan.started_at.date()
+    left = tuple(h for h in found.homes if plan.after is None or turn(h.path, day) > turn(plan.after, day))
     if plan.sweep is not Sweep.RECONCILE or not left:
         return Plan(left)
     since = _since([found.known.get(home, {}) for home in left], plan.started_at, house)
     survey = survey_registry(left[0], [home.name for home in left], since, house)
-    return Plan(left, survey, _filling(found, plan.started_at))
+    return Plan(left, survey, find_filling(found, plan.started_at))
 
 
 def find_homes(plan: PlanSweep, house: SweepHouse) -> Homes:
-    listed = _listed(plan.region, house)
+    listed = _listed(plan.place, house)
     if plan.sweep not in (Sweep.RECONCILE, Sweep.REPLICATION):
-        return Homes(tuple(sorted(listed, key=lambda home: home.path)), {}, listed)
-    known = _known(plan.region, house)
+        return Homes(_in_turn(listed, plan), {}, listed)
+    known = known_homes(plan.place, listed, house)
     left = _gone(listed, known) if plan.sweep is Sweep.RECONCILE else _copied(listed, known)
-    return Homes(tuple(sorted([*listed, *left], key=lambda home: home.path)), known, listed)
+    return Homes(_in_turn([*listed, *left], plan), known, listed)
 
 
-def _listed(region: str, house: SweepHouse) -> dict[Repository, datetime | None]:
+def turn(path: str, day: date) -> tuple[int, str]:
+    """Another order each day: what is granted by the day, scans above all, goes to whoever comes first."""
+    return zlib.crc32(f"{day:%Y-%m-%d} {path}".encode()), path
+
+
+def _in_turn(homes: Collection[Repository], plan: PlanSweep) -> tuple[Repository, ...]:
+    return tuple(sorted(homes, key=lambda home: turn(home.path, plan.started_at.date())))
+
+
+def _listed(place: RegistryPlace, house: SweepHouse) -> dict[Repository, datetime | None]:
     found: dict[Repository, datetime | None] = {}
     after: str | None = None
     while True:
-        page = house.inventory.repositories(region, after)
-        found |= {msgspec.structs.replace(d.repository, region=region): d.created_at for d in page.repositories}
+        page = house.inventory.repositories(place, after)
+        found |= {msgspec.structs.replace(d.repository, region=place.region): d.created_at for d in page.repositories}
         if page.after is None:
             return found
         after = page.after
 
 
-def _known(region: str, house: SweepHouse) -> dict[Repository, Facts]:
+def known_homes(place: RegistryPlace, listed: Collection[Repository], house: SweepHouse) -> dict[Repository, Facts]:
+    """What is stored of the private repositories of a registry. Our own account's id is what its listing says; where
+    that is empty, and images of several accounts are known, nobody can tell which are ours."""
     found: dict[Repository, Facts] = {}
     after: str | None = None
     while True:
         page = house.queries.repositories(after, KNOWN_ASKED)
-        found |= {row.repository: row.facts for row in page.items if row.repository.region == region}
+        rows = [row for row in page.items if row.repository.region == place.region and not row.repository.public]
+        found |= {row.repository: row.facts for row in rows}
         if page.after is None:
-            return found
+            break
         after = page.after
+    accounts = {place.account} if place.account else {home.registry for home in listed or found}
+    return {home: facts for home, facts in found.items() if {home.registry} == accounts}
 
 
 def _gone(listed: Collection[Repository], known: Mapping[Repository, Facts]) -> Iterator[Repository]:
-    """Repositories of our registry that are not listed, and of which nobody has told that they were deleted. Whether
-    they are there is asked once more by whoever handles them. What lies in another account is not ours to list."""
-    ours = {home.registry for home in listed} or {home.registry for home in known if not home.public}
-    for home in known.keys() - {*listed} if len(ours) == 1 else ():
+    """Repositories that are not listed, and of which nobody has told that they were deleted. Whether they are there is
+    asked once more by whoever handles them."""
+    for home in known.keys() - {*listed}:
         created_at, deleted_at = (known[home].get(name) for name in ("created_at", "deleted_at"))
         told = isinstance(deleted_at, datetime) and not (isinstance(created_at, datetime) and created_at > deleted_at)
-        if home.registry in ours and not told:
+        if not told:
             yield home
 
 
 def _copied(listed: Collection[Repository], known: Mapping[Repository, Facts]) -> Iterator[Repository]:
     """Repositories that are not listed and have left copies elsewhere."""
-    return (home for home in known.keys() - {*listed} if not home.public and known[home].get("replication"))
+    return (home for home in known.keys() - {*listed} if known[home].get("replication"))
 
 
-def _filling(found: Homes, started_at: datetime) -> frozenset[Repository]:
+def find_filling(found: Homes, started_at: datetime) -> frozenset[Repository]:
     """Those that no former sweep has compared and that were there before any was: a first fill, or what is left of one
     that was broken off. A planner that is run again finds what its own sweep has compared meanwhile, by AWS's clock."""
     compared = {home: found.known.get(home, {}).get(COMPARED_AT) for home in found.homes}

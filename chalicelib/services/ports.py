@@ -6,6 +6,7 @@ Every method may raise TransientError (try again later) and DeniedError; what el
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
@@ -13,12 +14,15 @@ import msgspec
 
 from chalicelib.domain.alert import Alert
 from chalicelib.domain.audit_chain import Chain, Copy, Head, StoredRecord
+from chalicelib.domain.dead_letter import DeadLetter
 from chalicelib.domain.document import FindingsDocument, Listing
 from chalicelib.domain.finding import Finding
 from chalicelib.domain.fuse import Fuse
+from chalicelib.domain.handling import Outcome
 from chalicelib.domain.header import Header, Rules
 from chalicelib.domain.image import ImageDetail, ImageRef, InUse, Manifest, Repository
-from chalicelib.domain.message import Message
+from chalicelib.domain.message import Delivery, Message
+from chalicelib.domain.metric import Metric
 from chalicelib.domain.policy import Policy
 from chalicelib.domain.summary import Row
 from chalicelib.domain.verdict import Decision
@@ -41,7 +45,7 @@ class Stored(msgspec.Struct, frozen=True):
 
 class TagMove(msgspec.Struct, frozen=True):
     """`tag` points at `digest` (None: nowhere, deleted) since `at`; `former` is where it pointed before, since
-    `former_at`."""
+    `former_at`. `others`: all other images that had it, by the moves that are kept."""
 
     tag: str
     digest: str | None
@@ -49,6 +53,7 @@ class TagMove(msgspec.Struct, frozen=True):
     former: str | None
     moved: bool
     former_at: datetime | None = None
+    others: tuple[str, ...] = ()
 
 
 class ActionRecord(msgspec.Struct, frozen=True):
@@ -435,13 +440,15 @@ class Mover(Protocol):
 class Subject(msgspec.Struct, frozen=True):
     """What is asked about: an image by every digest (its own, its indexes', its children's) and tag it may be started
     by; `whole`: any image of the repository. `indexes`: the digests among them that are indexes, which no scanner
-    knows."""
+    knows. `attached`: signatures, SBOMs and attestations that go with it, which nothing starts and no scanner knows:
+    they count where a place names them."""
 
     ref: ImageRef
     digests: frozenset[str]
     tags: frozenset[str]
     whole: bool = False
     indexes: frozenset[str] = frozenset()
+    attached: frozenset[str] = frozenset()
 
 
 class Runtime(Protocol):
@@ -463,6 +470,20 @@ class Outbox(Protocol):
         """Ten in a call. Where it raises, some may have been sent: whoever sends them again sends all."""
 
 
+class DeadLetters(Protocol):
+    """One dead-letter queue, for people. What is taken is hidden from others for two minutes."""
+
+    def take(self) -> Sequence[DeadLetter]:
+        """Ten at most; none: there are none left that can be seen."""
+
+    def show_again(self, letters: Iterable[DeadLetter]) -> None: ...
+
+    def send_again(self, letter: DeadLetter, mark: str) -> None:
+        """Into the queue it came from. It stays here as well."""
+
+    def delete(self, letter: DeadLetter) -> None: ...
+
+
 class Channel(Protocol):
     """Where people are told. `name` is what the policy's `notify` calls it."""
 
@@ -471,6 +492,25 @@ class Channel(Protocol):
 
     def send(self, alert: Alert) -> None:
         """Once per call. Raises TransientError (with `retry_after_seconds`), UpstreamError."""
+
+
+class Meter(Protocol):
+    def count(self, metric: Metric, number: float = 1, by: str | None = None) -> None:
+        """Adds to what is counted. `by`: the value of the metric's dimension, where it has one."""
+
+
+class Journal(Meter, Protocol):
+    """What the work says of itself: numbers, and one line of the log for each message."""
+
+    def handling(self, *deliveries: Delivery) -> AbstractContextManager[None]:
+        """Around the handling of messages that go together. At its end each has its line, `handled` where nothing else
+        was noted."""
+
+    def note(self, delivery: Delivery, outcome: Outcome, why: object = None) -> None:
+        """What has become of one of them; the last word counts."""
+
+    def decided(self, ref: ImageRef, number: int) -> None:
+        """The number of the verdict that the image has by now, for the lines about it."""
 
 
 class House(Protocol):
@@ -500,6 +540,8 @@ class House(Protocol):
     def outbox(self) -> Outbox: ...
     @property
     def clock(self) -> Clock: ...
+    @property
+    def journal(self) -> Journal: ...
     @property
     def own_roles(self) -> Sequence[str]:
         """ARNs of the roles we run under (patterns allowed): a Deny of ours leaves them out."""

@@ -19,6 +19,7 @@ from chalicelib.services.start_scans import start_scans
 from chalicelib.services.sweep_ports import ScanHouse
 
 UNHEARD = ScanProof(Cause.EVENT_LOST, "its push was not heard of")
+NEW = ScanProof(Cause.NEW, "nobody has looked yet: this sweep is the first, and has it looked at")
 
 
 class ProvenScans(msgspec.Struct, frozen=True):
@@ -35,11 +36,13 @@ def prove_scans(
     house: ScanHouse,
     looked_at: Collection[ImageRef] = (),
     *,
+    filling: bool = False,
     dry_run: bool = False,
 ) -> ProvenScans:
-    """`looked_at`: images that a message was sent for. `dry_run`: nothing is asked for. Raises TransientError: put it
-    back."""
-    proofs = count_proofs(_proofs(view, rule, policy))
+    """`looked_at`: images that a message was sent for. `filling`: nothing was ever compared, so no event was lost.
+    `dry_run`: nothing is asked for. Raises TransientError: put it back."""
+    found = _proofs(view, rule, policy)
+    proofs = count_proofs(NEW if filling and p is not None and p.cause is Cause.EVENT_LOST else p for p in found)
     if dry_run:
         return ProvenScans(proofs)
     unscanned = timedelta(minutes=policy.unscanned.after_minutes)

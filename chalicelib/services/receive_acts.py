@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from chalicelib.domain.effect import acts
+from chalicelib.domain.handling import Outcome
 from chalicelib.domain.message import Act, CheckDeny, Delivery, PullFailed
 from chalicelib.domain.retention_message import TakeImages
 from chalicelib.errors import TransientError
@@ -27,28 +28,39 @@ def receive_acts(
     """Handles all messages and returns those that failed, by message id. What only needs time is put back."""
     failures: dict[str, BaseException] = {}
     for delivery in deliveries:
-        if not isinstance(delivery.body, Act | CheckDeny | PullFailed | TakeImages):
-            failures[delivery.message_id] = TypeError(f"no act: {type(delivery.body).__name__}")
-            continue
-        try:
-            if isinstance(delivery.body, PullFailed):
-                tell_pull_failure(delivery.body, house, channels, api_url, receives=delivery.receives)
-                continue
-            if isinstance(delivery.body, TakeImages):
-                take_images(delivery.body, house, channels, api_url, redelivered=not delivery.fresh)
-                continue
-            if isinstance(delivery.body, CheckDeny):
-                check_deny(delivery.body.ref, delivery, house)
-                continue
-            fresh, redelivered = delivery.fresh, delivery.receives > 1
-            if acts(delivery.body.effect):
-                enforce_verdict(delivery.body, house, channels, api_url, fresh=fresh, redelivered=redelivered)
-            else:
-                notify(delivery.body, house, channels, api_url, fresh=fresh)
-        except TransientError as e:
-            again = msgspec.structs.replace(delivery.body, attempt=delivery.body.attempt + 1)
-            if not put_back("actions", again, e, house):
+        with house.journal.handling(delivery):
+            try:
+                _do(delivery, house, channels, api_url)
+            except TransientError as e:
+                house.journal.note(delivery, Outcome.PUT_BACK, e)
+                if not _is_put_back(delivery, e, house):
+                    failures[delivery.message_id] = e
+            except Exception as e:  # noqa: BLE001 - the edge of a batch: one bad message must not take the others along
                 failures[delivery.message_id] = e
-        except Exception as e:  # noqa: BLE001 - the edge of a batch: one bad message must not take the others with it
-            failures[delivery.message_id] = e
+            if (error := failures.get(delivery.message_id)) is not None:
+                house.journal.note(delivery, Outcome.FAILED, error)
     return failures
+
+
+def _do(delivery: Delivery, house: RetentionHouse, channels: Mapping[str, Channel], api_url: str | None) -> None:
+    fresh, redelivered = delivery.fresh, delivery.receives > 1
+    match delivery.body:
+        case PullFailed() as failed:
+            tell_pull_failure(failed, house, channels, api_url, receives=delivery.receives)
+        case TakeImages() as taking:
+            take_images(taking, house, channels, api_url, redelivered=not fresh)
+        case CheckDeny(ref=ref):
+            check_deny(ref, delivery, house)
+        case Act() as act if acts(act.effect):
+            enforce_verdict(act, house, channels, api_url, fresh=fresh, redelivered=redelivered)
+        case Act() as act:
+            notify(act, house, channels, api_url, fresh=fresh)
+        case body:
+            raise TypeError(f"no act: {type(body).__name__}")
+
+
+def _is_put_back(delivery: Delivery, why: TransientError, house: RetentionHouse) -> bool:
+    if not isinstance(delivery.body, Act | CheckDeny | PullFailed | TakeImages):
+        return False
+    again = msgspec.structs.replace(delivery.body, attempt=delivery.body.attempt + 1)
+    return put_back("actions", again, why, house)

@@ -25,6 +25,7 @@ from chalicelib.domain.event import (
     ScanResourceChanged,
     TaskChanged,
 )
+from chalicelib.domain.handling import Outcome
 from chalicelib.domain.image import ImageRef, Kind
 from chalicelib.domain.message import Again, Age, Decide, Delivery, Look, Message
 from chalicelib.domain.sweep_message import Found
@@ -69,17 +70,21 @@ def _assess_alone(ref: ImageRef, group: Sequence[Delivery], house: Replicating) 
     assess_image(ref, group, house.table.read_headers([ref]).get(ref), house)
 
 
-def _guarded(group: Sequence[Delivery], handle: Callable[[], None], house: Replicating, failures: Failures) -> bool:
+def _guarded(group: Sequence[Delivery], handle: Callable[[], None], house: Replicating, failures: Failures) -> None:
     """Runs `handle` for the group. Puts it back when it only needs time; whatever else goes wrong fails it alone."""
-    try:
-        handle()
-    except (TransientError, ConflictError) as e:
-        failures.update({d.message_id: e for d in group if not put_back("scans", _again(d), e, house)})
-        return False
-    except Exception as e:  # noqa: BLE001 - the edge of a batch: one bad message must never take the others with it
-        failures.update(dict.fromkeys((d.message_id for d in group), e))
-        return False
-    return True
+    with house.journal.handling(*group):
+        try:
+            handle()
+        except (TransientError, ConflictError) as e:
+            for delivery in group:
+                back = put_back("scans", _again(delivery), e, house)
+                house.journal.note(delivery, Outcome.PUT_BACK if back else Outcome.FAILED, e)
+                if not back:
+                    failures[delivery.message_id] = e
+        except Exception as e:  # noqa: BLE001 - the edge of a batch: one bad message must never take the others with it
+            for delivery in group:
+                house.journal.note(delivery, Outcome.FAILED, e)
+                failures[delivery.message_id] = e
 
 
 def _again(delivery: Delivery) -> Message:

@@ -17,11 +17,12 @@ from chalicelib.domain.difference import Difference, DifferenceKind
 from chalicelib.domain.image import ImageRef
 from chalicelib.domain.reconciled import Memory, Place, Reconciled
 from chalicelib.domain.reconciliation import behind, compare
-from chalicelib.domain.repository_view import View
+from chalicelib.domain.repository_view import View, compared
 from chalicelib.domain.scan_comparison import (
     Counted,
     compare_counts,
     compare_peeked,
+    is_finished,
     share,
     to_peek,
     turn_of,
@@ -29,6 +30,7 @@ from chalicelib.domain.scan_comparison import (
 )
 from chalicelib.domain.sweep_message import SweepRepository
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
+from chalicelib.services.doubt_images import doubt_images
 from chalicelib.services.inspect_repository import inspect_repository
 from chalicelib.services.mend_difference import is_confirmed, mend_difference
 from chalicelib.services.plan_sweep import COMPARED_AT, FINDINGS_AT, Facts
@@ -57,6 +59,8 @@ def reconcile_registry(message: SweepRepository, house: SweepHouse, *, dry_run: 
         if not dry_run:
             memory = msgspec.structs.replace(Memory.read(facts.get(RESULT)), error=result.error)
             house.table.keep_repository(message.repository, {RESULT: msgspec.to_builtins(memory)})
+            compared_at = facts.get(COMPARED_AT)
+            doubt_images(message.repository, compared_at if isinstance(compared_at, datetime) else None, house)
         return result
 
 
@@ -89,9 +93,11 @@ class _Reconcile:
     def _look(self) -> View:
         """Headers and tags are read after the images are listed: what is not listed is never younger than that."""
         listed = self.house.inventory.images(self.home)
-        headers = {h.ref.digest: h for h in self.house.table.headers_of(self.home)}
+        images = listed.images
+        stored = (compared(h, images.get(h.ref.digest)) for h in self.house.table.headers_of(self.home))
+        headers = {header.ref.digest: header for header in stored}
         inspected = inspect_repository(self.home, self.message.handed, self.facts, headers, self.house)
-        tags = read_tags(self.home, self.house.queries)
+        tags = read_tags(self.home, self.house.queries, images)
         return View(self.home, listed, headers, self.house.settle, inspected, tags)
 
     def _work(self) -> dict[str, list[Difference]]:
@@ -121,13 +127,19 @@ class _Reconcile:
         return settled
 
     def _peek(self, ref: ImageRef) -> Difference | None:
+        """A scan that cannot be read holds up no other image; where it reads as scanned, it is looked at for that."""
+        header = self.view.headers.get(ref.digest)
         try:
             scan = self.house.inventory.peek(ref)
+        except TransientError:
+            raise
         except (AbsentError, DeniedError):
             return None
+        except UpstreamError as error:
+            return Difference(DifferenceKind.SCAN_STALE, ref, detail=str(error)) if is_finished(header) else None
         if self.view.is_recent(scan.scanned_at):
             return None
-        return compare_peeked(self.view.headers.get(ref.digest), ref, scan)
+        return compare_peeked(header, ref, scan)
 
     def _count(self, looked_at: set[ImageRef]) -> Counted:
         """Image by image only where the repository's count differs, and not as it did before. A planner that could not
@@ -155,7 +167,8 @@ class _Reconcile:
 
     def _proven(self, result: Reconciled, looked_at: set[ImageRef]) -> Reconciled:
         rule, policy = self.view.inspected.rule, self.house.rules.current().policy
-        found = prove_scans(self.view, rule, policy, self.house, looked_at, dry_run=self.dry_run)
+        filling, dry_run = self.message.filling, self.dry_run
+        found = prove_scans(self.view, rule, policy, self.house, looked_at, filling=filling, dry_run=dry_run)
         return msgspec.structs.replace(result, proofs=found.proofs, started=found.started)
 
     def _keep(self, result: Reconciled) -> None:

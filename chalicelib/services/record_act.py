@@ -7,6 +7,7 @@ import msgspec
 from chalicelib.domain.action_id import action_id
 from chalicelib.domain.effect import Effect
 from chalicelib.domain.header import Header
+from chalicelib.domain.metric import Metric
 from chalicelib.services.ports import ActionRecord, House
 
 
@@ -15,13 +16,15 @@ def record_act(header: Header, effect: Effect, after: str, house: House, note: s
     reason = f"{effect.why}; {note}" if note else effect.why
     record = _record(header, effect, effect.key, effect.kind, reason, house)
     undo = f"lazaretto undo {action_id(record)} --reason undone" if effect.before != after else None
-    house.table.record_action(msgspec.structs.replace(record, before=effect.before, after=after, undo=undo))
+    if house.table.record_action(msgspec.structs.replace(record, before=effect.before, after=after, undo=undo)):
+        house.journal.count(Metric.ACTIONS, by=effect.kind)
 
 
 def record_failure(header: Header, effect: Effect, why: str, house: House) -> None:
     """Once, however often it fails: the first reason stands."""
     record = _record(header, effect, f"FAILED#{effect.key}", f"{effect.kind}_FAILED", why, house)
-    house.table.record_action(msgspec.structs.replace(record, before=effect.before, after=effect.before))
+    if house.table.record_action(msgspec.structs.replace(record, before=effect.before, after=effect.before)):
+        house.journal.count(Metric.ACTIONS, by=record.kind)
 
 
 def record_would(header: Header, effect: Effect, seen: str, house: House) -> None:

@@ -29,7 +29,7 @@ from chalicelib.domain.message import Delivery
 from chalicelib.domain.observation import come_back, observe, restored
 from chalicelib.errors import AbsentError
 from chalicelib.services.claim_tag import claim_tag
-from chalicelib.services.ports import House
+from chalicelib.services.ports import House, TagMove
 from chalicelib.services.settle_tag import holds_tag, settle_tag, with_tag
 from chalicelib.services.update_header import update_header
 
@@ -75,7 +75,7 @@ def _pushed(event: ImageAction, delivery: Delivery, house: House, kind: Kind | N
 
     header = update_header(event.ref, change, delivery, house)
     if move is not None:
-        _tell_of_tag(event.ref, move.tag, move.former if move.moved or not delivery.fresh else None, delivery, house)
+        _tell_of_tag(event.ref, move, delivery, house)
         gone_at = _gone_since(event, header, detail)
         if gone_at is not None and move.at < gone_at and holds_tag(event.ref, move.tag, house):
             house.table.move_tag(event.ref.home, move.tag, None, gone_at)
@@ -89,7 +89,7 @@ def _pushed(event: ImageAction, delivery: Delivery, house: House, kind: Kind | N
 def _deleted(event: ImageAction, delivery: Delivery, house: House) -> None:
     if event.tag is not None:
         move = claim_tag(event.ref, event.tag, event.time, house, deleted=True)
-        _tell_of_tag(event.ref, event.tag, move.former if move.moved or not delivery.fresh else None, delivery, house)
+        _tell_of_tag(event.ref, move, delivery, house)
         if _described(event.ref, house) is not None:
             settle_tag(event.ref, event.tag, delivery, house)
             return
@@ -102,8 +102,15 @@ def _deleted(event: ImageAction, delivery: Delivery, house: House) -> None:
             return header
         return msgspec.structs.replace(header, exists=False, existence_at=event.time, tags=())
 
+    # The header is the only one to know them: who dies once it is put would leave them to nobody.
+    released: set[str] = set()
+    if (stored := house.table.read_headers([event.ref]).get(event.ref)) is not None:
+        after = change(stored.header)
+        for tag in stored.header.tags:
+            _release_tag(event, tag, after, delivery, house)
+            released.add(tag)
     header = update_header(event.ref, change, delivery, house)
-    for tag in gone:
+    for tag in set(gone) - released:
         _release_tag(event, tag, header, delivery, house)
     if header.subject is not None:
         _sign(header, delivery, house)
@@ -182,10 +189,19 @@ def _kind(media_type: str | None, artifact_type: str | None, subject: str | None
 # ---- tags, indexes, referrers
 
 
-def _tell_of_tag(ref: ImageRef, tag: str, former: str | None, delivery: Delivery, house: House) -> None:
-    """Takes the tag from the image that had it before, and decides that one again."""
-    if former is not None and former != ref.digest:
-        settle_tag(ref.home.image(former), tag, delivery, house)
+def _tell_of_tag(ref: ImageRef, move: TagMove, delivery: Delivery, house: House) -> None:
+    """Takes the tag from the image that had it before, and decides that one again.
+
+    Who comes again takes it from all that still show it: since the one before him died the tag may have moved on, and
+    whoever moved it took it from the last one alone.
+    """
+    told = [move.former] if move.former is not None and (move.moved or not delivery.fresh) else []
+    if not delivery.fresh:
+        stored = house.table.read_headers(ref.home.image(digest) for digest in move.others)
+        told += [other.digest for other, one in stored.items() if move.tag in one.header.tags]
+    for digest in dict.fromkeys(told):
+        if digest != ref.digest:
+            settle_tag(ref.home.image(digest), move.tag, delivery, house)
 
 
 def _gone_since(event: ImageAction, header: Header, detail: ImageDetail | None) -> datetime | None:

@@ -9,18 +9,17 @@ import msgspec
 
 from chalicelib.domain.alert import Alert
 from chalicelib.domain.image import Repository
-from chalicelib.domain.policy import Policy
 from chalicelib.domain.retention_alert import compose_failed_alert, compose_stopped_alert
 from chalicelib.domain.retention_kind import FAILED, STOPPED
 from chalicelib.domain.sweep import Sweep
 from chalicelib.domain.sweep_message import SweepRepository
+from chalicelib.services.announce_alert import announce_alert
 from chalicelib.services.apply_retention import Applied
 from chalicelib.services.plan_retention import Planned
 from chalicelib.services.ports import ActionRecord, Channel
-from chalicelib.services.send_alert import send_alert
 from chalicelib.services.sweep_ports import RetentionHouse
 
-FAILURES_KEPT = 20
+NAMED = 20
 BETWEEN = "#"
 
 
@@ -46,28 +45,29 @@ def report_retention(
     part: Part,
     planned: Planned,
     applied: Applied,
-    policy: Policy,
     house: RetentionHouse,
     channels: Mapping[str, Channel],
     api_url: str | None = None,
 ) -> None:
-    """Raises TransientError where a channel does not take an alert: handle the part again."""
+    """A channel that does not take an alert holds up nothing. Raises TransientError: handle the part again."""
     plan, now, alerts = planned.plan, house.clock.now(), list[tuple[str, str, Alert]]()
     if plan.stopped:
         alerts.append((STOPPED, plan.stopped, compose_stopped_alert(plan, now, api_url)))
-    if applied.failed:
+    if applied.failed and not applied.unfinished:
+        # What there was no time for is planned anew, and what failed with it: the last word is told.
         said = f"{len(applied.failed)} of {len(plan.takes)} images could not be taken"
         alerts.append((FAILED, said, compose_failed_alert(plan, applied.failed, now, api_url)))
     for kind, why, alert in alerts:
-        # The record is the claim: it is told once for each part, but for one whose channel failed.
+        # The record is the claim: it is told once for each part, but where the one before may have died.
         if house.table.record_action(_record(part, plan.rule, kind, why, now)) or part.again:
-            send_alert(alert, policy.notify, channels)
+            announce_alert(alert, house, channels)
     taken = part.taken + len(applied.gone)
     house.table.keep_repository(part.repository, progress(planned, applied, taken))
-    if planned.next is not None and not plan.stopped:
-        after = f"{planned.next}{BETWEEN}{taken}"
-        following = SweepRepository(Sweep.RETENTION, part.repository, part.started_at, after=after)
-        house.outbox.send("sweeps", following)
+    following = part.start if applied.unfinished else planned.next
+    if following is not None and not plan.stopped:
+        after = f"{following}{BETWEEN}{taken}"
+        message = SweepRepository(Sweep.RETENTION, part.repository, part.started_at, after=after)
+        house.outbox.send("sweeps", message)
 
 
 def progress(planned: Planned, applied: Applied, taken: int) -> dict[str, object]:
@@ -82,7 +82,8 @@ def progress(planned: Planned, applied: Applied, taken: int) -> dict[str, object
             "taken": taken,
             "observed": applied.observed,
             "stopped": plan.stopped,
-            "failed": dict(sorted(applied.failed.items())[:FAILURES_KEPT]),
+            "failed": dict(sorted(applied.failed.items())[:NAMED]),
+            "kept": dict(sorted(applied.kept.items())[:NAMED]),
         },
     }
 
@@ -90,7 +91,7 @@ def progress(planned: Planned, applied: Applied, taken: int) -> dict[str, object
 def _record(part: Part, rule: int | None, kind: str, why: str, now: datetime) -> ActionRecord:
     return ActionRecord(
         ref=None,
-        effect=f"{kind}{BETWEEN}{part.start}" if part.start else kind,
+        effect=BETWEEN.join((kind, *(str(mark) for mark in (part.start, part.taken) if mark))),
         wanted_at=part.started_at,
         kind=kind,
         actor=f"rule:retention[{rule}]",

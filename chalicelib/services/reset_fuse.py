@@ -37,10 +37,13 @@ def reset_fuse(by: str, reason: str, house: House) -> Fuse:
         return fuse.reset(by, now)
 
     house.table.change_fuse(reset)
-    for waiting in before.waiting:
-        ref, _, effect = waiting.partition(" ")
-        house.outbox.send("actions", Act(ImageRef.parse(ref), effect, attempt=1))
+    house.outbox.send_all("actions", map(_act, before.waiting))
     return before
+
+
+def _act(waiting: str) -> Act:
+    ref, _, effect = waiting.partition(" ")
+    return Act(ImageRef.parse(ref), effect, attempt=1)
 
 
 def _words(fuse: Fuse) -> str:

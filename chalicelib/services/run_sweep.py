@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
+from chalicelib.domain.metric import Metric
 from chalicelib.domain.sweep import Sweep
 from chalicelib.domain.sweep_message import PlanSweep, SweepRepository
+from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.check_replication import check_replication
+from chalicelib.services.doubt_registry import doubt_registry
 from chalicelib.services.enforce_retention import enforce_retention
 from chalicelib.services.gather_posture import gather_posture
 from chalicelib.services.list_public import list_public
 from chalicelib.services.plan_public import plan_public
-from chalicelib.services.plan_sweep import plan_sweep
+from chalicelib.services.plan_sweep import find_plan, send_plan
 from chalicelib.services.ports import Channel
 from chalicelib.services.reconcile_registry import reconcile_registry
 from chalicelib.services.sweep_ports import SweepHouse
-
-RUN_BY_CLOCK: tuple[Sweep, ...] = (
-    Sweep.RECONCILE,
-    Sweep.REPLICATION,
-    Sweep.PUBLIC,
-    Sweep.POSTURE,
-    Sweep.RETENTION,
-)
-"""Those that have an entry below."""
 
 
 def run_sweep(
@@ -33,16 +27,23 @@ def run_sweep(
     api_url: str | None = None,
     *,
     receives: int = 1,
-    lost: Callable[[int], None] = lambda events: None,
 ) -> None:
-    """`lost` is told how many events a reconcile found to have been lost. Raises TransientError: put it back."""
+    """Raises TransientError: put it back."""
     match message:
         case PlanSweep(sweep=Sweep.PUBLIC):
             plan_public(message, house)
         case PlanSweep():
-            plan_sweep(message, house)
+            try:
+                found = find_plan(message, house)
+            except TransientError:
+                raise
+            except UpstreamError as error:
+                doubt_registry(message, error, house, channels, api_url)
+            else:
+                send_plan(message, found, house)
         case SweepRepository(sweep=Sweep.RECONCILE):
-            lost(reconcile_registry(message, house).lost_events)
+            if lost := reconcile_registry(message, house).lost_events:
+                house.journal.count(Metric.LOST_EVENTS, lost)
         case SweepRepository(sweep=Sweep.REPLICATION):
             check_replication(message, house, channels, api_url, receives=receives)
         case SweepRepository(sweep=Sweep.PUBLIC):

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from chalicelib.domain.event import Action, ImageAction, ReferrerAction, Replicated
 from chalicelib.domain.image import ImageRef
+from chalicelib.domain.replication import Destination
 from chalicelib.domain.replication_message import ReplicationCheck
 from chalicelib.errors import UpstreamError
 from chalicelib.services.sweep_ports import Replicating
@@ -17,7 +18,8 @@ def schedule_replication_check(event: ImageAction | ReferrerAction | Replicated,
     now = house.clock.now()
     if isinstance(event, Replicated):
         source = ImageRef(event.source_registry, event.source_region, event.ref.repository, event.ref.digest)
-        house.outbox.send("sweeps", ReplicationCheck(source, now, event.time))
+        place = Destination(event.ref.registry, event.ref.region)
+        house.outbox.send("sweeps", ReplicationCheck(source, now, event.time, destination=place))
         return
     if not _is_copied(event) or event.ref.home.public or not _has_destinations(event.ref, house):
         return

@@ -6,6 +6,7 @@ from chalicelib.domain.effect import Effect, Holding
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import ImageRef, Kind, StorageStatus
 from chalicelib.domain.message import Act, Decide
+from chalicelib.domain.metric import Metric
 from chalicelib.domain.verdict import Decision
 from chalicelib.services.ports import House
 
@@ -15,22 +16,33 @@ def send_effects(before: Header, put: Header, house: House, *, again: bool, quie
 
     An act that waits is the clock's to send, and so is an alert that is left to a summary; an act that is begun is in a
     worker's hands; one that is only observed is sent once, to be recorded. Indexes hear of a child that blocks or is
-    quarantined when it gets worse or less bad, of any other when its decision changes: not of every finding. So does
-    the same digest in public repositories."""
+    quarantined when it gets worse or less bad, of any other when its decision changes: not of every finding. The same
+    digest in public repositories hears of every verdict: what is excused here may not be there."""
+    _tell_verdict(before, put, house)
     for effect in put.todo:
         if effect.left_to_summary:
             continue
         if again or (effect not in before.todo and _is_to_be_sent(put, effect)):
             house.outbox.send("actions", Act(put.ref, effect.key))
-    if again or put.standing != before.standing or put.exists is not before.exists or put.kind is not before.kind:
+    turned = again or put.exists is not before.exists or put.kind is not before.kind
+    if turned or put.standing != before.standing:
         for parent in put.parents:
             house.outbox.send("scans", Decide(put.ref.home.image(parent), "child", quiet=quiet))
-        for twin in put.twins if not put.ref.home.public else ():
+    if not put.ref.home.public and (turned or put.verdict != before.verdict):
+        for twin in put.twins:
             house.outbox.send("scans", Decide(ImageRef.from_path(twin), "twin", quiet=quiet))
     if put.kind is Kind.INDEX and before.version and (again or _needs(put) != _needs(before)):
         for child in put.children:
             if not child.artifact:
                 house.outbox.send("scans", Decide(put.ref.home.image(child.digest), "tag", quiet=quiet))
+
+
+def _tell_verdict(before: Header, put: Header, house: House) -> None:
+    if put.verdict is None:
+        return
+    house.journal.decided(put.ref, put.verdict.number)
+    if before.verdict is None or before.verdict.number != put.verdict.number:
+        house.journal.count(Metric.VERDICTS, by=put.verdict.decision)
 
 
 def _is_to_be_sent(header: Header, effect: Effect) -> bool:

@@ -46,7 +46,8 @@ def spread_waivers(touched: Touched, house: House, channels: Mapping[str, Channe
     sketch_tells = not any(rule.sees_resolved for rule in house.rules.current().policy.rulebook)
 
     def concerning(row: IndexRow) -> list[WaiverChange]:
-        return [c for c in changes if concerns(c.subject, row.ref.repository, row.sketch, sketch_tells=sketch_tells)]
+        tells = sketch_tells and not row.ref.home.public  # the findings of a public image are its twins'
+        return [c for c in changes if concerns(c.subject, row.ref.repository, row.sketch, sketch_tells=tells)]
 
     page = house.queries.rows_where(lambda row: bool(concerning(row)), touched.after, MOST_AT_ONCE)
     asked = [row.ref for row in page.items if any(c.may_change(row.decision) for c in concerning(row))]

@@ -94,8 +94,13 @@ class _Asking:
         except TransientError:
             self.house.scan_asks.end_claim(ref, now, former)
             raise
-        except (DeniedError, UpstreamError) as error:
+        except DeniedError as error:
             self.house.scan_asks.end_claim(ref, now, former)
+            self.error = str(error)[:500]
+            return
+        except UpstreamError as error:
+            # Perhaps this image alone: it counts as asked, so that the others have their turn before it has its next.
+            self.asked_for += 1
             self.error = str(error)[:500]
             return
         self.asked_for += 1

@@ -20,6 +20,7 @@ from chalicelib.domain.registry_listing import (
     OpenCounts,
     RepositoriesListed,
 )
+from chalicelib.domain.registry_place import RegistryPlace
 from chalicelib.domain.replica import Replica
 from chalicelib.domain.replica_case import Listed, Mutability, Reported
 from chalicelib.domain.replica_settings import Settings
@@ -42,6 +43,9 @@ class Replication(Protocol):
 
     def describe(self, ref: ImageRef) -> Listed:
         """The one image; without it where it is not there."""
+
+    def describe_all(self, home: Repository, digests: Collection[str]) -> Mapping[str, ImageDetail]:
+        """Those of the images that are there, by digest."""
 
     def describe_tag(self, home: Repository, tag: str) -> Listed:
         """The image that has the tag; without one where none has it."""
@@ -86,8 +90,9 @@ class Replicas(Protocol):
 
     def drop(self, replica: Replica) -> None: ...
 
-    def missing(self, ref: ImageRef) -> bool | None:
-        """Whether a copy of the image that a rule asks for is not (known to be) there. None: nobody has looked yet."""
+    def missing(self, home: Repository, digests: Collection[str]) -> Mapping[str, bool | None]:
+        """By digest, whether a copy of the image that a rule asks for is not (known to be) there. None: nobody has
+        looked yet."""
 
 
 class Replicating(House, Protocol):
@@ -102,8 +107,8 @@ class Replicating(House, Protocol):
 class Inventory(Protocol):
     """Amazon ECR, listed. A listing that fails half-way raises: what it would have lacked proves nothing."""
 
-    def repositories(self, region: str, after: str | None = None) -> RepositoriesListed:
-        """One page of those of our own registry."""
+    def repositories(self, place: RegistryPlace, after: str | None = None) -> RepositoriesListed:
+        """One page of those of a registry."""
 
     def images(self, repository: Repository) -> ImagesListed:
         """All of it, archived images too; a repository that is not there is `absent`."""
@@ -173,8 +178,9 @@ class SweepIndex(Index, Protocol):
 class Keeper(Protocol):
     """The images of a private repository, for retention: what there is, what is in it, and how it is deleted."""
 
-    def images(self, repository: Repository) -> ImagesListed:
-        """All of them or an error: half a listing proves nothing."""
+    def images(self, repository: Repository, most: int | None = None) -> ImagesListed:
+        """All of them or an error: half a listing proves nothing. Raises TooLargeError where there are more than
+        `most`."""
 
     def describe(self, repository: Repository, digests: Collection[str]) -> Mapping[str, ImageDetail]:
         """By digest, whatever the storage class; what is not there is absent from the answer."""
@@ -199,6 +205,16 @@ class Lifecycles(Protocol):
 
     def preview(self, repository: Repository, text: str) -> Mapping[str, NativeAct]:
         """By digest, what ECR itself says it would do by this text. Raises TransientError while it is still at it."""
+
+
+class PullTimes(Protocol):
+    """Who leaves no trace in the pull times of a registry's images."""
+
+    def excluded(self, place: RegistryPlace) -> frozenset[str]:
+        """ARNs of roles and users."""
+
+    def exclude(self, place: RegistryPlace, role_arn: str) -> None:
+        """One that is excluded already is success."""
 
 
 class RetentionHouse(House, Protocol):
@@ -234,12 +250,13 @@ class SweepHouse(Replicating, RetentionHouse, Protocol):
 
 
 class Scans(Protocol):
-    """How ECR scans, and what it is asked to scan. The first two know our own registry alone."""
+    """How ECR scans, and what it is asked to scan. `registry`: a registry and Region, without a name."""
 
-    def configuration(self, region: str) -> tuple[str, RegistryScanning]:
-        """The account id of our own registry, and how it scans in a Region."""
+    def configuration(self, registry: Repository) -> tuple[str, RegistryScanning]:
+        """How it scans, with the account id of the registry that is spoken of: another one than was meant where
+        nothing lets us look there."""
 
-    def applied(self, region: str, names: Collection[str]) -> Mapping[str, Applied]:
+    def applied(self, registry: Repository, names: Collection[str]) -> Mapping[str, Applied]:
         """By name of a repository; those that are not there are absent."""
 
     def start(self, ref: ImageRef) -> Refusal | None:

@@ -13,11 +13,10 @@ from datetime import datetime
 
 from chalicelib.domain.alert import hears
 from chalicelib.domain.image import Repository
-from chalicelib.domain.replica import Replica, Status
+from chalicelib.domain.replica import Replica
 from chalicelib.domain.replication import Destination
 from chalicelib.domain.replication_alert import REPLICATION, compose_replication_alert
-from chalicelib.domain.replication_policy import Allowance, allowance
-from chalicelib.errors import LazarettoError, TransientError, UpstreamError
+from chalicelib.errors import LazarettoError, TransientError
 from chalicelib.services.ports import ActionRecord, Channel
 from chalicelib.services.send_alert import send_alert
 from chalicelib.services.sweep_ports import Replicating
@@ -43,7 +42,6 @@ def tell_copies(
     Beside it, what a channel that failed has raised: for the caller to raise when all else is done.
     """
     policy, failures = house.rules.current().policy, list[LazarettoError]()
-    allowances: dict[Destination, Allowance] | None = None
     known = list(told)
     for name in dict.fromkeys(r.channel for r in policy.notify if hears(r, REPLICATION, home.name, None, None)):
         if name not in channels:
@@ -56,9 +54,7 @@ def tell_copies(
             untold = []
         if not untold and not unseen:
             continue
-        allowances = _allowances(home, replicas, house) if allowances is None else allowances
-        now = house.clock.now()
-        alert = compose_replication_alert(home, untold, unseen, allowances, done, now, api_url)
+        alert = compose_replication_alert(home, untold, unseen, done, house.clock.now(), api_url)
         try:
             send_alert(alert, [r for r in policy.notify if r.channel == name], channels)
         except LazarettoError as error:
@@ -116,16 +112,3 @@ def _reason(untold: Sequence[Replica]) -> str:
         said = f"{replica.alarm} at {replica.destination}"
         kinds[said] = kinds.get(said, 0) + 1
     return "; ".join(f"{n} {'copy' if n == 1 else 'copies'} {said}" for said, n in sorted(kinds.items()))
-
-
-def _allowances(home: Repository, replicas: Sequence[Replica], house: Replicating) -> dict[Destination, Allowance]:
-    """What the registry policies allow where ECR has failed to copy; one that cannot be read is absent."""
-    found: dict[Destination, Allowance] = {}
-    for place in sorted({r.destination for r in replicas if r.status is Status.FAILED}):
-        target = place.repository(home)
-        try:
-            text = house.replication.registry_policy(target) if place.registry != home.registry else None
-        except UpstreamError:
-            continue
-        found[place] = allowance(text, home.registry, target)
-    return found

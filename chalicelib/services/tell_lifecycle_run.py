@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from chalicelib.domain.image import InUse, Repository
 from chalicelib.domain.lifecycle_run import Expired, TellExpired, lines_of
 from chalicelib.domain.retention_alert import compose_lifecycle_alert
+from chalicelib.services.announce_alert import announce_alert
 from chalicelib.services.ports import Channel, House, Subject
-from chalicelib.services.send_alert import send_alert
 
 
 def tell_lifecycle_run(
@@ -19,9 +19,7 @@ def tell_lifecycle_run(
     lines = lines_of(message.expired, uses)
     if not lines:
         return
-    policy, _ = house.rules.policy_in_force()
-    alert = compose_lifecycle_alert(message.repository, lines, house.clock.now(), api_url)
-    send_alert(alert, policy.notify, channels)
+    announce_alert(compose_lifecycle_alert(message.repository, lines, house.clock.now(), api_url), house, channels)
 
 
 def _use(repository: Repository, one: Expired, house: House) -> InUse:

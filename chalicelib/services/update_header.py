@@ -10,7 +10,7 @@ from chalicelib.domain.document import FindingsDocument
 from chalicelib.domain.enforcement import is_freed
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import ImageRef, Kind
-from chalicelib.domain.message import Delivery
+from chalicelib.domain.message import Decide, Delivery
 from chalicelib.domain.sweep_message import Found
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.decide_image import decide_image
@@ -28,7 +28,7 @@ def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: D
     An image that came back (pushed again, restored) or left its archive is looked at after `settle`. Raises
     TransientError when other writers are faster again and again.
     """
-    rules, quiet = house.rules.current(), isinstance(delivery.body, Found) and delivery.body.quiet
+    rules, quiet = house.rules.current(), isinstance(delivery.body, Found | Decide) and delivery.body.quiet
     for _ in range(CONFLICTS):
         now = house.clock.now()
         stored = house.table.read_headers([ref]).get(ref)

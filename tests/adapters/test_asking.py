@@ -15,7 +15,7 @@ from chalicelib.adapters.asking import Asker, Remembered
 from chalicelib.errors import LazarettoError, TransientError, UpstreamError
 from chalicelib.parsers.ecs_answers import Clusters
 from tests.adapters.looking import NOW
-from tests.fakes.estate import HOME, Estate
+from tests.fakes.estate import ACCOUNT, HOME, Estate
 
 FOREVER = NOW + timedelta(days=1)
 
@@ -24,7 +24,7 @@ def test_every_page_is_asked_for():
     estate = Estate()
     for name in "abc":
         estate.home.cluster(name)
-    pages = list(Asker(lambda: NOW, FOREVER).pages(estate.client("ecs", HOME), "list_clusters", Clusters))
+    pages = list(Asker(lambda: NOW, FOREVER).pages(estate.client("ecs", ACCOUNT, HOME), "list_clusters", Clusters))
     assert ([len(page.cluster_arns) for page in pages], len(estate.calls)) == ([1, 1, 1], 3)
 
 
@@ -33,19 +33,19 @@ def test_pages_that_never_end_are_a_failure(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(asking, "PAGES", 5)
     monkeypatch.setattr(estate, "_paged", lambda *_: {"clusterArns": [], "nextToken": "again"})
     with pytest.raises(UpstreamError, match="more than 5 pages"):
-        list(Asker(lambda: NOW, FOREVER).pages(estate.client("ecs", HOME), "list_clusters", Clusters))
+        list(Asker(lambda: NOW, FOREVER).pages(estate.client("ecs", ACCOUNT, HOME), "list_clusters", Clusters))
 
 
 def test_no_call_is_made_once_the_time_is_up():
     estate = Estate()
     with pytest.raises(TransientError, match="ecs:ListClusters: the time is up"):
-        Asker(lambda: NOW, NOW).ask(estate.client("ecs", HOME), "list_clusters", Clusters)
+        Asker(lambda: NOW, NOW).ask(estate.client("ecs", ACCOUNT, HOME), "list_clusters", Clusters)
     assert estate.calls == []
 
 
 def test_a_call_that_this_boto3_does_not_know_is_a_failure():
     with pytest.raises(UpstreamError, match="this boto3 does not know it"):
-        Asker(lambda: NOW, FOREVER).ask(Estate().client("ecs", HOME), "list_moons", Clusters)
+        Asker(lambda: NOW, FOREVER).ask(Estate().client("ecs", ACCOUNT, HOME), "list_moons", Clusters)
 
 
 def test_the_least_recently_used_is_forgotten_first():
@@ -130,7 +130,7 @@ class Slow:
 
     def ask(self) -> Clusters:
         self.fail()
-        return self.asker.ask(self.estate.client("ecs", HOME), "list_clusters", Clusters)
+        return self.asker.ask(self.estate.client("ecs", ACCOUNT, HOME), "list_clusters", Clusters)
 
 
 def test_a_call_that_is_throttled_is_made_again_after_a_while():

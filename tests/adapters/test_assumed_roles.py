@@ -14,7 +14,7 @@ from chalicelib.adapters.sessions import Sessions
 from chalicelib.errors import DeniedError
 
 OWN, OTHER = "123456789012", "210987654321"
-ROLE = f"arn:aws:iam::{OTHER}:role/lazaretto-replica"
+ROLE = f"arn:aws:iam::{OTHER}:role/lazaretto-spoke"
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_another_account_is_asked_by_its_role(sessions: Sessions) -> None:
 
 
 def test_an_account_without_a_role_is_not_asked(sessions: Sessions) -> None:
-    with pytest.raises(DeniedError, match=f"{OTHER}.*LAZARETTO_REPLICA_ROLES"):
+    with pytest.raises(DeniedError, match=f"{OTHER}.*LAZARETTO_ACCOUNT_ROLES"):
         AssumedRoles(sessions, {}, Clock().now).client(OTHER, "ecr", "us-east-1")
 
 

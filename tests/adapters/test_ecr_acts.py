@@ -3,69 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
 
 from chalicelib.adapters.ecr_acts import EcrActs
 from chalicelib.domain.image import PUBLIC_REGION, Repository
 from chalicelib.domain.repository_policy import has_statement, with_statement
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
-from chalicelib.local.ecr import LocalEcr, ecr_of
+from chalicelib.local.ecr import LocalEcr
+from tests.adapters.local_ecr import EcrClient, refused
 from tests.fakes.policies import ROLE, statement
 from tests.local import samples
-from tests.local.running import local_aws
 
 IMAGE, OTHER = samples.ref(), samples.ref(digit="b")
 HOME = IMAGE.home
 NOT_SUPPORTED = "ImageStorageClassUpdateNotSupportedException"
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Any]:
-    with local_aws() as aws:
-        yield aws
-
-
-@pytest.fixture
-def ecr(running: Any) -> LocalEcr:
-    backend = ecr_of(HOME)
-    backend.repositories.clear()
-    return backend
-
-
-class Client:
-    """The ECR client of the local AWS, but what `answers` names: that is raised, returned, or called with the real call
-    and its arguments. `called` are the operations asked for."""
-
-    def __init__(self, answers: dict[str, Any]) -> None:
-        self._real, self._answers, self.called = boto3.client("ecr", samples.REGION), answers, list[str]()
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self._real, name)
-
-        def call(**arguments: Any) -> Any:
-            self.called.append(name)
-            answer = self._answers.get(name, real)
-            if isinstance(answer, Exception):
-                raise answer
-            if answer is real:
-                return real(**arguments)
-            return answer(lambda: real(**arguments)) if callable(answer) else answer
-
-        return call
-
-
 def acts(**answers: Any) -> EcrActs:
-    client: Any = Client(answers)
-    return EcrActs(lambda _: client)
-
-
-def refused(code: str) -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": "no"}}, "Any")
+    client: Any = EcrClient(**answers)
+    return EcrActs(lambda *_: client)
 
 
 def tags(ecr: LocalEcr, digest: str = IMAGE.digest) -> set[str] | None:
@@ -156,10 +116,10 @@ class TestPutTag:
 
     def test_manifest_media_type_and_digest_go_along(self, ecr: LocalEcr) -> None:
         held, sent = samples.hold(IMAGE), dict[str, Any]()
-        client: Any = Client({})
+        client: Any = EcrClient()
         real = boto3.client("ecr", samples.REGION)
         client.put_image = lambda **given: sent.update(given) or real.put_image(**given)
-        EcrActs(lambda _: client).put_tag(IMAGE, "x")
+        EcrActs(lambda *_: client).put_tag(IMAGE, "x")
         assert sent["imageManifest"] == held.image_manifest
         assert (sent["imageManifestMediaType"], sent["imageDigest"]) == (held.image_manifest_media_type, IMAGE.digest)
 
@@ -215,9 +175,9 @@ class TestRemoveTag:
 
     def test_the_only_tag_is_never_taken_away(self, ecr: LocalEcr) -> None:
         samples.hold(IMAGE, "latest")
-        client: Any = Client({})
+        client: Any = EcrClient()
         with pytest.raises(UpstreamError, match="the only tag"):
-            EcrActs(lambda _: client).remove_tag(IMAGE, "latest")
+            EcrActs(lambda *_: client).remove_tag(IMAGE, "latest")
         assert tags(ecr) == {"latest"}
         assert "batch_delete_image" not in client.called
 
@@ -234,10 +194,10 @@ class TestRemoveTag:
 
     def test_it_is_never_asked_for_by_digest(self, ecr: LocalEcr) -> None:
         samples.hold(IMAGE, "1.0.0", "latest")
-        client, asked = Client({}), list[Any]()
+        client, asked = EcrClient(), list[Any]()
         real = boto3.client("ecr", samples.REGION)
         vars(client)["batch_delete_image"] = lambda **given: asked.append(given) or real.batch_delete_image(**given)
-        EcrActs(lambda _: client).remove_tag(IMAGE, "latest")  # type: ignore[arg-type, return-value]
+        EcrActs(lambda *_: client).remove_tag(IMAGE, "latest")  # type: ignore[arg-type, return-value]
         assert [given["imageIds"] for given in asked] == [[{"imageTag": "latest"}]]
 
     def test_a_tag_that_moved_in_the_same_moment_is_put_back(self, ecr: LocalEcr) -> None:
@@ -325,9 +285,9 @@ class TestPolicies:
 
     def test_nothing_is_forced(self, ecr: LocalEcr) -> None:
         samples.hold(IMAGE)
-        client, asked = Client({}), list[Any]()
+        client, asked = EcrClient(), list[Any]()
         vars(client)["set_repository_policy"] = lambda **given: asked.append(given)
-        EcrActs(lambda _: client).write_policy(HOME, "{}")  # type: ignore[arg-type, return-value]
+        EcrActs(lambda *_: client).write_policy(HOME, "{}")  # type: ignore[arg-type, return-value]
         assert asked == [{"registryId": HOME.registry, "repositoryName": HOME.name, "policyText": "{}"}]
 
     def test_a_repository_that_is_gone_is_absent(self, ecr: LocalEcr) -> None:
@@ -339,8 +299,8 @@ class TestPolicies:
 
 def test_nothing_is_done_to_a_public_image(ecr: LocalEcr) -> None:
     public = Repository("public/demo", PUBLIC_REGION, "team/api")
-    image, client = public.image(IMAGE.digest), Client({})
-    change = EcrActs(lambda _: client)  # type: ignore[arg-type, return-value]
+    image, client = public.image(IMAGE.digest), EcrClient()
+    change = EcrActs(lambda *_: client)  # type: ignore[arg-type, return-value]
     for call in (
         lambda: change.archive(image),
         lambda: change.restore(image),

@@ -4,61 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
-from botocore.exceptions import ClientError
 
 from chalicelib.adapters.ecr_keeper import EcrKeeper
 from chalicelib.domain.retention_image import Inside, Layer
-from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
+from chalicelib.errors import AbsentError, DeniedError, TooLargeError, TransientError, UpstreamError
 from chalicelib.local.ecr import MANIFEST, LocalEcr, ecr_of
+from tests.adapters.local_ecr import EcrClient, refused
 from tests.fakes.keeper import INDEX
 from tests.local import samples
-from tests.local.running import local_aws
 
 HOME = samples.ref().home
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Any]:
-    with local_aws() as aws:
-        yield aws
-
-
-@pytest.fixture
-def ecr(running: Any) -> LocalEcr:
-    backend = ecr_of(HOME)
-    backend.repositories.clear()
-    return backend
-
-
-class Client:
-    """The ECR client of the local AWS; `answers` stand in for what it would say."""
-
-    def __init__(self, **answers: Any) -> None:
-        self._real, self._answers, self.calls = boto3.client("ecr", samples.REGION), answers, list[str]()
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self._real, name)
-
-        def call(**request: Any) -> Any:
-            self.calls.append(name)
-            answer = self._answers.get(name)
-            if isinstance(answer, Exception):
-                raise answer
-            return real(**request) | (answer or {})
-
-        return call
-
-
 def keeper(**answers: Any) -> EcrKeeper:
-    client: Any = Client(**answers)
-    return EcrKeeper(lambda region: client)
+    client: Any = EcrClient(**answers)
+    return EcrKeeper(lambda *_: client)
+
+
+def saying(**more: Any) -> Any:
+    """ECR's answer, but of no image that is gone, and with this."""
+    return lambda real: real() | {"imageIds": [], **more}
 
 
 def digest_of(text: str) -> str:
@@ -93,6 +63,13 @@ def test_all_images_are_listed_archived_ones_too(ecr: LocalEcr) -> None:
     assert not listed.absent
 
 
+def test_a_listing_that_is_too_long_ends_at_its_first_page_that_is(ecr: LocalEcr) -> None:
+    image(1), image(2), image(3)
+    assert len(keeper().images(HOME, most=3).images) == 3
+    with pytest.raises(TooLargeError, match="more than 2 images"):
+        keeper().images(HOME, most=2)
+
+
 def test_a_repository_that_is_not_there_is_absent(ecr: LocalEcr) -> None:
     assert keeper().images(HOME).absent
 
@@ -115,9 +92,9 @@ def test_what_is_archived_or_gone_is_absent_from_the_answer(ecr: LocalEcr) -> No
 
 def test_a_hundred_manifests_are_one_call(ecr: LocalEcr) -> None:
     digests = [image(n) for n in range(1, 202)]
-    client: Any = Client()
-    assert len(EcrKeeper(lambda region: client).insides(HOME, digests)) == 201
-    assert client.calls == ["batch_get_image"] * 3
+    client: Any = EcrClient()
+    assert len(EcrKeeper(lambda *_: client).insides(HOME, digests)) == 201
+    assert client.called == ["batch_get_image"] * 3
 
 
 def test_images_are_deleted_with_all_their_tags_and_one_that_is_gone_is_success(ecr: LocalEcr) -> None:
@@ -139,7 +116,7 @@ def test_an_image_that_an_index_needs_is_not_deleted_and_said_so(ecr: LocalEcr) 
 
 def test_what_the_answer_does_not_speak_of_is_not_taken_for_gone(ecr: LocalEcr) -> None:
     one = image(1)
-    done = keeper(batch_delete_image={"imageIds": [], "failures": []}).delete(HOME, [one])
+    done = keeper(batch_delete_image=saying(failures=[])).delete(HOME, [one])
     assert done.gone == ()
     assert done.failed == {one: "ECR's answer does not speak of it"}
 
@@ -147,7 +124,7 @@ def test_what_the_answer_does_not_speak_of_is_not_taken_for_gone(ecr: LocalEcr) 
 def test_a_failure_without_a_reason_still_names_its_code(ecr: LocalEcr) -> None:
     one = image(1)
     failures = [{"imageId": {"imageDigest": one}, "failureCode": "KmsError"}]
-    done = keeper(batch_delete_image={"imageIds": [], "failures": failures}).delete(HOME, [one])
+    done = keeper(batch_delete_image=saying(failures=failures)).delete(HOME, [one])
     assert done.failed == {one: "KmsError: no reason given"}
 
 
@@ -169,8 +146,7 @@ def test_more_than_a_call_takes_is_a_mistake_of_ours(number: int) -> None:
 @pytest.mark.parametrize("call", ["batch_get_image", "batch_delete_image"])
 def test_what_aws_refuses_is_told_apart(ecr: LocalEcr, call: str, code: str, error: type) -> None:
     one = image(1)
-    refused = ClientError({"Error": {"Code": code, "Message": "no"}}, call)
-    asked = keeper(**{call: refused})
+    asked = keeper(**{call: refused(code)})
     with pytest.raises(UpstreamError) as raised:
         (asked.insides if call == "batch_get_image" else asked.delete)(HOME, [one])
     assert type(raised.value) is error

@@ -39,7 +39,7 @@ def refused(code: str) -> ClientError:
 def lifecycles(**answers: Any) -> tuple[EcrLifecycles, Client, list[float]]:
     client, pauses = Client(**answers), list[float]()
     made: Any = client
-    return EcrLifecycles(lambda region: made, pauses.append), client, pauses
+    return EcrLifecycles(lambda *_: made, pauses.append), client, pauses
 
 
 def row(number: int, word: str = "EXPIRE", priority: int = 1) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class Client:
 
 
 def answering(answer):
-    return EcrRegistry(lambda _: Client(answer), lambda _: Client(answer))
+    return EcrRegistry(lambda *_: Client(answer), lambda _: Client(answer))
 
 
 def refused(code):
@@ -124,7 +124,7 @@ def test_both_ways_of_reading_a_scan_agree(ecr):
     samples.hold(IMAGE).basic_scan = demo_registry.basic_scan(FLAWS, samples.SCANNED)
     client = boto3.client("ecr")
     client.meta.events.register = lambda *_, **__: None
-    parsed = EcrRegistry(lambda _: client, lambda _: client).look_basic(IMAGE)
+    parsed = EcrRegistry(lambda *_: client, lambda _: client).look_basic(IMAGE)
     taken = ecr.look_basic(IMAGE)
     assert (parsed.findings, parsed.scan, parsed.complete) == (taken.findings, taken.scan, taken.complete)
 

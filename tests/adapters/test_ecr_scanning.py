@@ -41,7 +41,7 @@ def ecr(running: Any) -> LocalEcr:
 @pytest.fixture
 def scanning(running: Any) -> EcrScanning:
     sessions = Sessions(REGION)
-    return EcrScanning(lambda region: sessions.client("ecr", region))
+    return EcrScanning(lambda _, region: sessions.client("ecr", region))
 
 
 class Client:
@@ -61,7 +61,7 @@ class Client:
 
 
 def answering(answer: Any) -> EcrScanning:
-    return EcrScanning(lambda _: Client(answer))  # type: ignore[arg-type,return-value]
+    return EcrScanning(lambda *_: Client(answer))  # type: ignore[arg-type,return-value]
 
 
 def refused(code: str, message: str = "no") -> ClientError:
@@ -69,7 +69,7 @@ def refused(code: str, message: str = "no") -> ClientError:
 
 
 def test_a_registry_that_was_never_set_up_scans_nothing_by_itself(ecr: LocalEcr, scanning: EcrScanning) -> None:
-    assert scanning.configuration(REGION) == (ACCOUNT, RegistryScanning(Source.BASIC))
+    assert scanning.configuration(IMAGE.home) == (ACCOUNT, RegistryScanning(Source.BASIC))
 
 
 def test_rules_come_with_their_frequency_and_filters(ecr: LocalEcr, scanning: EcrScanning) -> None:
@@ -85,8 +85,8 @@ def test_rules_come_with_their_frequency_and_filters(ecr: LocalEcr, scanning: Ec
         ],
     )
     rule = FrequencyRule(Frequency.CONTINUOUS_SCAN, ("team/*",))
-    assert scanning.configuration(REGION)[1] == RegistryScanning(Source.ENHANCED, (rule,))
-    assert scanning.applied(REGION, [IMAGE.repository, "other", "absent"]) == {
+    assert scanning.configuration(IMAGE.home)[1] == RegistryScanning(Source.ENHANCED, (rule,))
+    assert scanning.applied(IMAGE.home, [IMAGE.repository, "other", "absent"]) == {
         IMAGE.repository: Applied(Frequency.CONTINUOUS_SCAN, filters=("team/*",)),
         "other": Applied(Frequency.MANUAL),
     }
@@ -94,9 +94,9 @@ def test_rules_come_with_their_frequency_and_filters(ecr: LocalEcr, scanning: Ec
 
 def test_25_repositories_are_asked_for_in_a_call() -> None:
     client = Client({"scanningConfigurations": []})
-    EcrScanning(lambda _: client).applied(REGION, [f"r{n}" for n in range(51)])  # type: ignore[arg-type,return-value]
+    EcrScanning(lambda *_: client).applied(IMAGE.home, [f"r{n}" for n in range(51)])  # type: ignore[arg-type,return-value]
     assert [len(asked["repositoryNames"]) for asked in client.asked] == [NAMES_ASKED, NAMES_ASKED, 1]
-    assert EcrScanning(lambda _: client).applied(REGION, []) == {}  # type: ignore[arg-type,return-value]
+    assert EcrScanning(lambda *_: client).applied(IMAGE.home, []) == {}  # type: ignore[arg-type,return-value]
 
 
 def test_an_answer_that_cannot_be_understood_is_no_answer() -> None:
@@ -108,15 +108,15 @@ def test_an_answer_that_cannot_be_understood_is_no_answer() -> None:
         {"registryId": ACCOUNT, "scanningConfiguration": {"scanType": "BASIC", "rules": [{"scanFrequency": "OFTEN"}]}},
     ):
         with pytest.raises(UpstreamError):
-            answering(answer).configuration(REGION)
+            answering(answer).configuration(IMAGE.home)
     for answer in ({}, {"scanningConfigurations": [], "failures": [{"repositoryName": "a", "failureCode": "ODD"}]}):
         with pytest.raises(UpstreamError):
-            answering(answer).applied(REGION, ["a"])
+            answering(answer).applied(IMAGE.home, ["a"])
 
 
 def test_a_scanner_with_another_name_is_not_known() -> None:
     answer = {"registryId": ACCOUNT, "scanningConfiguration": {"scanType": "NEWEST"}}
-    assert answering(answer).configuration(REGION)[1].scanner is None
+    assert answering(answer).configuration(IMAGE.home)[1].scanner is None
 
 
 @pytest.mark.parametrize(
@@ -148,6 +148,6 @@ def test_what_is_no_answer_about_the_image_is_raised(code: str, kind: type[Excep
 
 def test_a_scan_that_is_asked_for_is_under_way() -> None:
     client = Client({"imageScanStatus": {"status": "IN_PROGRESS"}})
-    assert EcrScanning(lambda _: client).start(IMAGE) is None  # type: ignore[arg-type,return-value]
+    assert EcrScanning(lambda *_: client).start(IMAGE) is None  # type: ignore[arg-type,return-value]
     named = {"registryId": ACCOUNT, "repositoryName": IMAGE.repository, "imageId": {"imageDigest": IMAGE.digest}}
     assert client.asked == [named]

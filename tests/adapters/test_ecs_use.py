@@ -152,7 +152,7 @@ def test_a_new_deployment_is_seen_though_histories_are_remembered(estate: Estate
     web = home.service("web", home.define("web:2", "x"))
     home.deployed(web, 1, home.image(f"@{IMAGE}"))
     home.deployed(web, 2, "x")
-    ecs, client = EcsUse(), estate.client("ecs", HOME)
+    ecs, client = EcsUse(), estate.client("ecs", ACCOUNT, HOME)
     asker = Asker(lambda: NOW, NOW.replace(year=2027))
 
     def rolled_back_to() -> list[str]:

@@ -121,6 +121,7 @@ def full_header() -> Header:
         pulled_at=next(at),
         aside=(Effect(EffectKind.BLOCK, 2, NOW),),
         twins=(f"public/team/us-east-1/api@{digest(9)}",),
+        newer=("of a later version", 7),
     )
 
 
@@ -146,7 +147,7 @@ PACKED_HEADER = (
 
 
 def test_a_header_packed_by_an_older_version_stays_readable() -> None:
-    fields = plain.expand_fields(Header, header_items._REST, base64.b64decode(PACKED_HEADER))
+    fields, _ = plain.expand_fields(Header, header_items._REST, base64.b64decode(PACKED_HEADER))
     assert len(fields) == 29
     header = full_header()
     assert {name: value for name, value in fields.items() if name != "tags"} == {
@@ -167,7 +168,7 @@ PACKED_ACTING_HEADER = (
 
 
 def test_a_header_with_an_act_packed_by_an_older_version_stays_readable() -> None:
-    fields = plain.expand_fields(Header, header_items._REST, base64.b64decode(PACKED_ACTING_HEADER))
+    fields, _ = plain.expand_fields(Header, header_items._REST, base64.b64decode(PACKED_ACTING_HEADER))
     assert len(fields) == 35
     header = acting_header()
     assert fields == {name: getattr(header, name) for name in fields}

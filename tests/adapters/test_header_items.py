@@ -143,8 +143,22 @@ def test_looks_versions_and_verdict_numbers_leave_the_index_alone(capacity: Modu
 
 def test_every_field_is_kept_somewhere() -> None:
     top = {"ref", "version", "tags", "counts", "policy_version", "sketch", "enforcement"}
-    top |= {"looked_at", "look_due_at", "due_at"}
+    top |= {"looked_at", "look_due_at", "due_at", "newer"}
     assert top | set(header_items._REST) == set(Header.__struct_fields__)
+
+
+@pytest.mark.parametrize("written", [1, 2, len(header_items._REST), len(header_items._REST) + 2])
+def test_whatever_number_of_fields_a_version_knows_it_loses_none_of_another(
+    written: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older version has the first names of ours; it reads what we wrote, changes what it knows, and puts it back."""
+    full = msgspec.structs.replace(ordinary_header(), twins=("a/b/c@d",), pulled_at=SECOND)
+    item = header_item(full)
+    with monkeypatch.context() as older:
+        older.setattr(header_items, "_REST", header_items._REST[:written])
+        changed = msgspec.structs.replace(read_header_item(item), version=7, tags=("moved",))
+        put_back = header_item(changed)
+    assert read_header_item(put_back) == msgspec.structs.replace(full, version=7, tags=("moved",))
 
 
 def test_a_row_of_the_index_shows_what_the_header_says() -> None:

@@ -11,7 +11,7 @@ from chalicelib.adapters.answers import take_body
 from chalicelib.adapters.inspector import NOT_COVERED, NOT_SINCE, Inspector
 from chalicelib.adapters.sessions import Sessions
 from chalicelib.domain.finding import FindingStatus, Severity
-from chalicelib.domain.image import InUseState, ScanState, Source
+from chalicelib.domain.image import ImageRef, InUseState, ScanState, Source
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.local.inspector import inspector_of
 from tests.local import samples
@@ -78,14 +78,14 @@ def test_all_pages_of_an_image_are_one_listing(inspect):
 
 def test_the_time_of_a_look_is_the_date_of_the_first_answer():
     client = Client([page(token="2"), page(at="Sun, 01 Mar 2026 10:07:00 GMT")])
-    assert Inspector(lambda _: client).look(IMAGE).look_at == datetime(2026, 3, 1, 10, 6, tzinfo=UTC)
+    assert Inspector(lambda *_: client).look(IMAGE).look_at == datetime(2026, 3, 1, 10, 6, tzinfo=UTC)
     assert client.asked[1]["nextToken"] == "2"
     assert client.asked[0]["filterCriteria"] == {"resourceId": [{"comparison": "EQUALS", "value": IMAGE.arn}]}
 
 
 def test_an_answer_without_a_date_is_not_dated_by_our_own_clock():
     with pytest.raises(UpstreamError, match="without a date"):
-        Inspector(lambda _: Client([page(at=None)])).look(IMAGE)
+        Inspector(lambda *_: Client([page(at=None)])).look(IMAGE)
 
 
 def test_findings_of_other_images_are_left_out(inspect):
@@ -101,7 +101,7 @@ def test_of_a_finding_on_two_pages_the_newer_is_kept():
     new |= {"updatedAt": samples.SCANNED.timestamp(), "status": "CLOSED"}
     for order in ((old, new), (new, old)):
         client = Client([page(order[0], token="2"), page(order[1])])
-        (finding,) = Inspector(lambda _, client=client: client).look(IMAGE).findings
+        (finding,) = Inspector(lambda *_, client=client: client).look(IMAGE).findings
         assert (finding.severity, finding.status) == (Severity.LOW, FindingStatus.RESOLVED)
 
 
@@ -121,7 +121,7 @@ def test_both_ways_of_reading_a_page_agree(running):
     taken = inspector(sessions).look(IMAGE)
     client = sessions.session.client("inspector2", samples.REGION)
     client.meta.events.register = lambda *_, **__: None
-    assert Inspector(lambda _: client).look(IMAGE).findings == taken.findings
+    assert Inspector(lambda *_: client).look(IMAGE).findings == taken.findings
 
 
 def test_errors_are_left_for_botocore_to_parse():
@@ -177,14 +177,14 @@ def test_a_scan_without_a_time_does_not_count(inspect):
 
 
 def test_a_coverage_look_up_that_is_denied_counts_as_not_covered():
-    listing = Inspector(lambda _: Client([page()], refused("AccessDeniedException"))).look(IMAGE)
+    listing = Inspector(lambda *_: Client([page()], refused("AccessDeniedException"))).look(IMAGE)
     assert (listing.complete, listing.scan.state) == (False, ScanState.UNAVAILABLE)
     assert "AccessDeniedException" in listing.scan.reason
 
 
 def test_a_coverage_look_up_that_is_throttled_is_tried_again():
     with pytest.raises(TransientError):
-        Inspector(lambda _: Client([page()], refused("ThrottlingException"))).look(IMAGE)
+        Inspector(lambda *_: Client([page()], refused("ThrottlingException"))).look(IMAGE)
 
 
 def test_an_image_in_use_is_running_and_a_count_of_zero_is_not_idle(inspect):
@@ -197,7 +197,7 @@ def test_an_image_in_use_is_running_and_a_count_of_zero_is_not_idle(inspect):
 
 
 def test_where_inspector_says_nothing_of_use_nothing_is_said():
-    assert Inspector(lambda _: Client([page()])).look(IMAGE).in_use is None
+    assert Inspector(lambda *_: Client([page()])).look(IMAGE).in_use is None
 
 
 def test_coverage_is_asked_for_ten_images_a_call(inspect, running):
@@ -220,4 +220,47 @@ def test_known_exploited_is_true_false_or_not_known(inspect):
 def test_an_answer_that_cannot_be_read_is_a_failure_of_aws_not_a_clean_image():
     broken = samples.row(IMAGE) | {"updatedAt": "yesterday"}
     with pytest.raises(UpstreamError, match="cannot be read"):
-        Inspector(lambda _: Client([page(broken)])).look(IMAGE)
+        Inspector(lambda *_: Client([page(broken)])).look(IMAGE)
+
+
+def test_an_image_of_another_account_is_asked_about_there_and_what_may_not_be_read_is_not_clean():
+    elsewhere = ImageRef("210987654321", "us-east-1", IMAGE.repository, IMAGE.digest)
+    asked = []
+
+    def client_of(account, region):
+        asked.append((account, region))
+        return Client([page()], refused("AccessDeniedException"))
+
+    listing = Inspector(client_of).look(elsewhere)
+    assert set(asked) == {("210987654321", "us-east-1")}
+    assert (listing.complete, listing.scan.state) == (False, ScanState.UNAVAILABLE)
+
+
+def test_each_account_and_region_is_asked_by_its_own_client():
+    """What is asked of one account is never taken from the answer about another."""
+    places = [(account, region) for account in ("1" * 12, "2" * 12) for region in ("eu-west-1", "us-east-1")]
+    images = [ImageRef(*place, IMAGE.repository, IMAGE.digest) for place in places]
+    clients, asked = {}, []
+
+    class One:
+        def __init__(self, place):
+            self.place = place
+
+        def list_coverage(self, filterCriteria):  # noqa: N803
+            asked.append((self.place, [one["value"] for one in filterCriteria["resourceId"]]))
+            return {"coveredResources": []}
+
+        def batch_get_finding_details(self, findingArns):  # noqa: N803
+            asked.append((self.place, findingArns))
+            return {"findingDetails": [], "errors": []}
+
+    def client_of(account, region):
+        return clients.setdefault((account, region), One((account, region)))
+
+    inspector_ = Inspector(client_of)
+    assert inspector_.coverage(images) == {}
+    assert sorted(asked) == sorted(((i.registry, i.region), [i.arn]) for i in images)
+    asked.clear()
+    arns = {(i.registry, i.region): f"arn:aws:inspector2:{i.region}:{i.registry}:finding/{'0' * 32}" for i in images}
+    assert inspector_.known_exploited([*arns.values()]) == {}
+    assert sorted(asked) == sorted((place, [arn]) for place, arn in arns.items())

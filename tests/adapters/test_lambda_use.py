@@ -13,7 +13,7 @@ from chalicelib.adapters.lambda_use import LambdaUse
 from chalicelib.adapters.places import Looked
 from chalicelib.domain.image import InUseState
 from tests.adapters.looking import IMAGE, NOW, OTHER, use_of
-from tests.fakes.estate import HOME, Estate
+from tests.fakes.estate import ACCOUNT, HOME, Estate
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_function_that_ceased_to_be_runs_nothing(estate: Estate):
 
 def test_a_function_whose_code_changed_is_asked_again(estate: Estate):
     estate.home.function("thumbs", estate.home.image(f"@{IMAGE}"))
-    use, client = LambdaUse(), estate.client("lambda", HOME)
+    use, client = LambdaUse(), estate.client("lambda", ACCOUNT, HOME)
     asker = Asker(lambda: NOW, NOW.replace(year=2027))
     for asked, code in ((1, "a"), (1, "a"), (2, "b")):
         estate.home.functions[0]["CodeSha256"] = code
@@ -91,7 +91,7 @@ class Looking:
     def look(self, **later: float) -> Looked:
         self.at += timedelta(**later)
         asker = Asker(lambda: self.at, self.at + timedelta(seconds=12), pause=lambda _: None)
-        return self.use.look(self.estate.client("lambda", HOME), asker)
+        return self.use.look(self.estate.client("lambda", ACCOUNT, HOME), asker)
 
     def notes(self, **later: float) -> list[str]:
         return [use.note for use in self.look(**later).uses]

@@ -17,6 +17,7 @@ from bench.world import CREDENTIALS
 from chalicelib.adapters.ecr_listing import EcrListing
 from chalicelib.adapters.inspector_listing import InspectorListing
 from chalicelib.domain.image import Repository, ScanState, Source, StorageStatus
+from chalicelib.domain.registry_place import RegistryPlace
 from chalicelib.errors import AbsentError, DeniedError, RefusedPayloadError, TransientError, UpstreamError
 from chalicelib.parsers.finding_changes import parse_finding_changes
 from chalicelib.parsers.finding_counts import parse_image_counts, parse_repository_counts
@@ -34,8 +35,8 @@ class Aws:
         session = boto3.Session(region_name=payloads.REGION)
         self.played = ListingAws(shown, lambda: NOW)
         self.played.answer_for(session, blank=True)
-        self.ecr = EcrListing(lambda region: session.client("ecr", region))
-        self.inspector = InspectorListing(lambda region: session.client("inspector2", region))
+        self.ecr = EcrListing(lambda _, region: session.client("ecr", region))
+        self.inspector = InspectorListing(lambda _, region: session.client("inspector2", region))
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def states(aws: Aws, home: Repository) -> list[Any]:
 
 
 def test_all_repositories_are_listed_with_their_region(aws: Aws) -> None:
-    page = aws.ecr.repositories(payloads.REGION)
+    page = aws.ecr.repositories(RegistryPlace(payloads.REGION))
     assert [d.repository for d in page.repositories] == [
         Repository(payloads.ACCOUNT, payloads.REGION, f"team/service-{n}") for n in range(3)
     ]
@@ -85,7 +86,7 @@ def test_a_listing_that_fails_half_way_says_nothing(aws: Aws, monkeypatch: pytes
     monkeypatch.setattr(aws.played, "_images", fails)
     aws.played.answer_for(session := boto3.Session(region_name=payloads.REGION), blank=True)
     with pytest.raises(AbsentError):
-        EcrListing(lambda region: session.client("ecr", region)).images(ONE)
+        EcrListing(lambda _, region: session.client("ecr", region)).images(ONE)
 
 
 def test_one_scan_is_peeked_at_by_one_call(aws: Aws) -> None:
@@ -158,7 +159,7 @@ def test_what_aws_refuses_is_told_as_such(aws: Aws, code: str, error: type[Excep
     session = boto3.Session(region_name=payloads.REGION)
     aws.played.answer_for(session, blank=True)
     once = Config(retries={"total_max_attempts": 1})
-    listing = InspectorListing(lambda region: session.client("inspector2", region, config=once))
+    listing = InspectorListing(lambda _, region: session.client("inspector2", region, config=once))
     with pytest.raises(error):
         listing.coverage(ALL, 1)
 

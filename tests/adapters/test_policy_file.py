@@ -10,6 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.adapters.policy_file import DEFAULT_POLICY, MAX_BYTES, default_policy, read_policy, read_policy_file
+from chalicelib.domain.alert import channels_hearing
+from chalicelib.domain.policy_section import EVENT_WORDS
+from chalicelib.domain.verdict import Decision
 from chalicelib.errors import PolicyError
 
 RULE = """version: 1
@@ -102,6 +105,12 @@ def test_a_file_that_is_too_large_not_text_or_not_there_is_refused(tmp_path: Pat
         read_policy_file(tmp_path / "absent.yaml")
     with pytest.raises(PolicyError, match="cannot be read"):
         read_policy_file(tmp_path)
+
+
+@pytest.mark.parametrize("event", EVENT_WORDS)
+def test_the_built_in_policy_tells_of_every_event_by_each_channel(event: str) -> None:
+    routes = default_policy().notify
+    assert set(channels_hearing(routes, event, None, Decision.BLOCK)) == {"slack", "sns"}
 
 
 def test_the_default_policy_loads_is_read_once_and_explains_every_rule() -> None:

@@ -18,7 +18,7 @@ def estate() -> Estate:
 
 
 def registry(estate: Estate) -> RegistryReach:
-    return look_at_registry(estate.client("ecr", HOME), Asker(lambda: NOW, NOW.replace(year=2027)))
+    return look_at_registry(estate.client("ecr", ACCOUNT, HOME), Asker(lambda: NOW, NOW.replace(year=2027)))
 
 
 def destination(region: str, account: str = ACCOUNT) -> dict[str, str]:
@@ -61,7 +61,7 @@ def test_rules_that_cannot_be_read_do_not_hide_what_the_policy_says(estate: Esta
 def test_a_policy_that_cannot_be_understood_lets_in_nobody_knows_whom(estate: Estate, whose: str):
     estate.home.registry_policy = estate.home.policies[PLACE.name] = "no policy"
     asker = Asker(lambda: NOW, NOW.replace(year=2027))
-    of_repository = look_at_repository(estate.client("ecr", HOME), asker, PLACE).blind
+    of_repository = look_at_repository(estate.client("ecr", ACCOUNT, HOME), asker, PLACE).blind
     said = registry(estate).sentences(PLACE) if whose == "registry" else of_repository
     assert said == [f"whom the policy of the {whose} lets in cannot be told: it cannot be read"]
 
@@ -69,5 +69,5 @@ def test_a_policy_that_cannot_be_understood_lets_in_nobody_knows_whom(estate: Es
 @pytest.mark.parametrize("code", ["RepositoryPolicyNotFoundException", "RepositoryNotFoundException"])
 def test_a_repository_without_a_policy_or_gone_lets_nobody_in(estate: Estate, code: str):
     estate.home.refusals["GetRepositoryPolicy"] = (code, "none")
-    looked = look_at_repository(estate.client("ecr", HOME), Asker(lambda: NOW, NOW.replace(year=2027)), PLACE)
+    looked = look_at_repository(estate.client("ecr", ACCOUNT, HOME), Asker(lambda: NOW, NOW.replace(year=2027)), PLACE)
     assert (looked.blind, looked.failed) == ([], False)

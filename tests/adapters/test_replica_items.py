@@ -100,11 +100,18 @@ def test_copies_are_outside_the_indexes_and_no_images(real: ReplicaItems, client
 
 
 def test_retention_is_told_whether_a_copy_is_missing(items: ReplicaItems) -> None:
-    assert items.missing(replica().ref) is None
+    one, other = replica().ref.digest, replica(2).ref.digest
+    assert items.missing(HOME, [one]) == {one: None}
     items.keep_state(HOME, ReplicationState((Sight(NEAR, NOW),), NOW))
-    assert items.missing(replica().ref) is True
+    assert items.missing(HOME, [one, other]) == {one: True, other: True}
     items.keep(replica())
-    assert items.missing(replica().ref) is False
+    assert items.missing(HOME, [one, other]) == {one: False, other: True}
+    items.keep_state(HOME, ReplicationState((Sight(NEAR, NOW), Sight(FAR, NOW)), NOW))
+    assert items.missing(HOME, [one]) == {one: True}, "each place that a rule names"
+    items.keep_state(HOME, ReplicationState((Sight(NEAR, NOW), Sight(FAR, NOW, gone_at=NOW)), NOW))
+    assert items.missing(HOME, [one, other]) == {one: False, other: True}
+    items.keep_state(HOME, ReplicationState((), NOW))
+    assert items.missing(HOME, [other]) == {other: False}
 
 
 def test_pages_go_on_where_they_end(items: ReplicaItems) -> None:

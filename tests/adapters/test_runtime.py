@@ -101,7 +101,6 @@ def assert_unknown(estate: Estate, calls: list[tuple[str, str]], number: int) ->
 
 
 PLACES = {
-    "GetCallerIdentity": "account 111122223333",
     "DescribeRegistry": "the replication rules of the registry",
     "GetRegistryPolicy": "the policy of the registry",
     "GetRepositoryPolicy": "the policy of the repository",
@@ -241,7 +240,7 @@ def test_a_public_image_may_run_anywhere(estate: Estate):
 def test_an_account_that_is_not_ours_cannot_be_looked_at(estate: Estate):
     theirs = Repository("999900009999", HOME, REPOSITORY).image(IMAGE)
     use = look(estate, Subject(theirs, frozenset({IMAGE}), frozenset()))
-    assert use.blind == ("account 999900009999 cannot be looked at: it is not ours",)
+    assert use.blind == ("account 999900009999 cannot be looked at: access denied (no role in account 999900009999)",)
 
 
 @pytest.mark.parametrize("digests", [{IMAGE}, {IMAGE, OTHER}])
@@ -325,7 +324,7 @@ def test_a_region_that_is_none_is_a_place_that_cannot_be_looked_at(estate: Estat
 
 
 def test_a_client_that_cannot_be_made_is_a_place_that_cannot_be_looked_at():
-    def none(service: str, region: str) -> object:
+    def none(service: str, account: str, region: str) -> object:
         raise NoCredentialsError
 
     assert AwsRuntime(none, lambda: NOW).in_use(ALL).state is InUseState.UNKNOWN
@@ -388,7 +387,7 @@ def test_what_cannot_change_is_not_asked_again(estate: Estate):
     clock.pass_(minutes=5)
     runtime.in_use(ALL)
     once = ("DescribeTaskDefinition", "ListServiceDeployments", "DescribeServiceRevisions", "GetFunction")
-    assert [estate.asked(name) for name in (*once, "GetCallerIdentity", "ListTaskDefinitions")] == [0] * 6
+    assert [estate.asked(name) for name in (*once, "ListTaskDefinitions")] == [0] * 5
     assert estate.asked("DescribeTasks") > 0
 
 
@@ -409,20 +408,20 @@ def test_a_look_that_takes_too_long_ends_and_is_not_begun_again_at_once(estate: 
     busy(estate.home)
     clock = Clock()
 
-    def slow(service: str, region: str) -> object:
-        client = estate.client(service, region)
+    def slow(service: str, account: str, region: str) -> object:
+        client = estate.client(service, account, region)
         client.meta.events.unregister("before-call", unique_id="slow")
         client.meta.events.register("before-call", lambda **_: clock.pass_(seconds=1), unique_id="slow")
         return client
 
     runtime = AwsRuntime(slow, clock, patience=timedelta(seconds=6), calls_at_once=1)
     use = runtime.in_use(ALL)
-    assert (use.state, len(estate.calls)) == (InUseState.UNKNOWN, 7)
+    assert (use.state, len(estate.calls)) == (InUseState.UNKNOWN, 6)
     assert any("no time left" in sentence for sentence in use.blind)
     estate.forget()
     assert (runtime.in_use(ALL).state, estate.calls) == (InUseState.UNKNOWN, [])
-    for service in ("sts", "ecr", "ecs", "events", "scheduler", "lambda", "eks", "inspector2"):
-        estate.client(service, HOME).meta.events.unregister("before-call", unique_id="slow")
+    for service in ("ecr", "ecs", "events", "scheduler", "lambda", "eks", "inspector2"):
+        estate.client(service, ACCOUNT, HOME).meta.events.unregister("before-call", unique_id="slow")
 
 
 def test_each_look_without_time_for_all_gets_further_than_the_one_before(estate: Estate):
@@ -487,3 +486,26 @@ def test_ten_are_named_and_the_others_counted(estate: Estate):
         estate.home.service(f"s{number:02}", definition, desired=0)
     by = look(estate).by
     assert (len(by), by[-1]) == (11, "and 2 more")
+
+
+# ---- several accounts
+
+
+def test_what_runs_in_one_account_runs_nothing_in_another():
+    """Both are looked at, by their own clients; what was found in one is not kept for the other."""
+    ours, theirs = Estate(), Estate()
+    ours.home.task({"name": "x", "image": ours.home.image(":v1"), "imageDigest": IMAGE})
+    asked = []
+
+    def client_of(service: str, account: str, region: str) -> object:
+        asked.append(account)
+        return (ours if account == ACCOUNT else theirs).client(service, ACCOUNT, region)
+
+    other = Repository("999900009999", HOME, REPOSITORY).image(IMAGE)
+    runtime = AwsRuntime(client_of, lambda: NOW, calls_at_once=1, pause=lambda _: None)
+    for _ in range(2):
+        assert runtime.in_use(ALL).state is InUseState.YES
+        assert runtime.in_use(Subject(other, ALL.digests, ALL.tags)).state is InUseState.NO
+    assert {*asked} == {ACCOUNT, other.registry}
+    assert theirs.asked("ListTasks") == 0, "it has no cluster"
+    assert theirs.asked("DescribeRegistry") == ours.asked("DescribeRegistry") == 1

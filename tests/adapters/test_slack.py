@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slack_sdk.webhook import WebhookResponse
 
 from chalicelib.adapters.slack import SlackBot, SlackWebhook
 from chalicelib.adapters.slack_blocks import MAX_LINES, payload
@@ -304,12 +305,79 @@ def test_a_server_in_trouble_or_out_of_reach_is_tried_again_later():
         *("https://hooks.slack.com.evil.example/services/x", "https://hooks.slack.com@evil.example/x", ""),
         *("http://hooks.slack.com/services/x", "http://169.254.169.254/latest", "https://hooks.slack.com/x\n"),
         *("https://hooks.slack.com:8443/x", "https://hooks.slack.com/../x?y", "http://127.0.0.1:80/x", "file:///etc/x"),
+        *("https://user@hooks.slack.com/services/x", "https://hooks.slack.com:443/services/x", "https://3.5.7.9/x"),
+        *(
+            "https://user:hooks.slack.com@169.254.169.254/x",
+            "https://hooks.slack.com\\@evil.example/x",
+            "//hooks.slack.com/x",
+        ),
+        *(
+            "https://hooks.slack.com%2eevil.example/x",
+            "https://hooks.slack.com./services/x",
+            "https://hooks.slack.com#@evil.example",
+        ),
+        *(
+            "https://hooks.slack.com?@evil.example/x",
+            "https://hooks\u2024slack.com/x",
+            "https://hooks.slack.com/\u202ex",
+        ),
+        *(
+            "HTTPS://HOOKS.SLACK.COM/services/x",
+            "https://[::1]/x",
+            "https://2130706433/x",
+            "https://localhost/services/x",
+        ),
+        *(
+            "https://slack.com/api/x",
+            "https://evil.example/hooks.slack.com/x",
+            "gopher://hooks.slack.com/x",
+            "https://hooks.slack.io",
+        ),
+        *(
+            "https://hooks.slack.com/x\r\nHost: evil.example",
+            " https://hooks.slack.com/x",
+            "https://hooks.slack.com/" + "x" * 501,
+        ),
     ],
 )
 def test_no_other_host_than_slack_is_called_and_the_url_is_not_repeated(url):
     with pytest.raises(SettingsError) as raised:
         SlackWebhook(Held(url)).send(alert())
     assert not url.strip() or url.strip() not in str(raised.value)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_and_takes_nothing_along(status):
+    with slack(OK) as (elsewhere, got), slack((status, {"Location": f"{elsewhere}/taken"}, "")) as (address, asked):
+        for channel in (
+            SlackWebhook(Held(f"{address}/services/x"), local=True),
+            SlackBot(Held("xoxb-1"), "C1", api=f"{address}/", local=True),
+        ):
+            with pytest.raises(UpstreamError, match=str(status)):
+                channel.send(alert())
+    assert len(asked) == 2
+    assert got == []
+
+
+def test_of_an_answer_without_end_only_the_beginning_is_read():
+    with slack((200, {}, "x" * 5_000_000)) as (address, got):
+        SlackWebhook(Held(f"{address}/services/x"), local=True).send(alert())
+    assert len(got) == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["https://hooks.slack.com/services/T0/B0/x_-Y", "https://hooks.slack-gov.com/services/T0/B0/x"]
+)
+def test_slacks_own_hosts_are_called(url, monkeypatch):
+    called = []
+    monkeypatch.setattr(
+        "slack_sdk.webhook.WebhookClient.send_dict",
+        lambda self, body: (
+            called.append(self.url) or WebhookResponse(url=self.url, status_code=200, body="ok", headers={})
+        ),
+    )
+    SlackWebhook(Held(url)).send(alert())
+    assert called == [url]
 
 
 @pytest.mark.parametrize(

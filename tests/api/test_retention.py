@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from datetime import timedelta
+from typing import Any
+
+import msgspec
 import pytest
 
 from chalicelib.api import retention as view
 from chalicelib.domain.header import Rules
-from chalicelib.domain.policy import parse_policy
-from chalicelib.domain.retention_image import Inside, Layer
+from chalicelib.domain.image import Repository, StorageStatus
+from chalicelib.domain.policy import parse_policy, policy_schema
+from chalicelib.domain.retention_image import QUARANTINED, Guard, Inside, Layer
 from chalicelib.errors import TransientError
+from chalicelib.services.plan_retention import Planned, plan_retention
 from tests.api.conftest import Ask
 from tests.fakes.images import fill, home
 from tests.fakes.keeper import FakeKeeper
 from tests.fakes.queries import NOW, FakeHouse
 from tests.fakes.registries import HOME, digest, retained
+from tests.fakes.registries import NOW as LISTED
 from tests.services.retaining import known
 
 ROUTE = "/v1/retention/plan"
@@ -55,7 +63,7 @@ def test_a_bare_name_is_enough_where_it_is_the_only_one(house: FakeHouse, ask: A
 
 
 def test_what_nobody_looked_up_is_counted(house: FakeHouse, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.services.plan_retention.MOST_LOOKED_UP", 1)
+    monkeypatch.setattr("chalicelib.services.look_up_uses.MOST_LOOKED_UP", 1)
     body = ask(ROUTE, **WHERE)
     assert (body["wanted"], body["unlooked"]) == (1, 1)
 
@@ -95,6 +103,86 @@ def test_a_listing_that_fails_is_no_plan(house: FakeHouse, ask: Ask) -> None:
 
     house.keeper.before = fails
     ask(ROUTE, 503, **WHERE)
+
+
+def test_every_part_of_the_policy_that_keeps_is_in_its_schema_and_named_where_it_keeps(
+    house: FakeHouse, ask: Ask
+) -> None:
+    keep = {"newest": 1, "tag": ["v1*"], "newest_per_minor": 1, "pushed_within_days": 3, "pulled_within_days": 9}
+    images = [
+        retained(1, "newest", days=1),
+        retained(2, "pushed", days=2),
+        retained(3, "v1.0.0", days=40),
+        retained(4, "2.0.1", days=41),
+        retained(5, "2.0.0", days=42),
+        retained(6, "pulled", days=43, pulled_at=LISTED),
+        retained(7, days=4),
+        retained(8, days=40),
+        retained(9, days=40, guard=Guard(QUARANTINED, "denied")),
+        retained(10, "runs", days=40),
+        retained(11, "owed", days=40),
+        retained(12, days=40),
+        retained(13, "v1.1.0", days=40, contains=(digest(12),)),
+        retained(14, days=40, subject=digest(13)),
+        retained(15, "old", days=40, storage=StorageStatus.ARCHIVED),
+        retained(16, "unheard", days=40),
+        retained(17, "behind", days=40),
+    ]
+    for image in images:
+        header = known(image, [digest(13)] if image.digest == digest(12) else [])
+        house.queries.add(header if image.tags != ("behind",) else msgspec.structs.replace(header, policy_version=6))
+    del house.queries.stored[HOME.image(digest(16))]
+    house.keeper = house.replicas = FakeKeeper(HOME, images, lambda: LISTED)
+    house.keeper.absent = {digest(11)}
+    house.runtime.run(HOME.image(digest(10)))
+    rule = {"repository": "*", "keep": keep, "untagged_after_days": 7, "max_share": 1}
+    policy(house, mode="enforce", retention=[rule])
+    fates = {int(f["digest"][7:], 16): (f["fate"], f["by"].rpartition(".")[2]) for f in ask(ROUTE, **WHERE)["fates"]}
+    assert {number: by for number, (fate, by) in fates.items() if fate == "keep"} == {
+        1: "newest",
+        2: "pushed_within_days",
+        3: "tag",
+        4: "newest_per_minor",
+        6: "pulled_within_days",
+        7: "untagged_after_days",
+        9: "quarantined",
+        10: "running",
+        11: "replica",
+        12: "index",
+        13: "tag",
+        14: "subject",
+        15: "archived",
+        16: "not known here",
+        17: "not decided yet",
+    }
+    assert {number for number, (fate, _) in fates.items() if fate == "expire"} == {5, 8}
+    schema = json.dumps(policy_schema())
+    assert all(f'"{key}"' in schema for key in (*keep, *rule, "action", "max_images"))
+
+
+def test_a_repository_too_large_for_one_call_says_what_to_do(
+    house: FakeHouse, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view, "MOST_IMAGES", 2)
+    body = ask(ROUTE, 413, **WHERE)
+    assert body["detail"].endswith(
+        "has more than 2 images, too many for one call: lazaretto retention plan team/api --direct"
+    )
+
+
+def test_a_plan_that_whoever_applies_it_would_not_find_again_is_not_given(
+    house: FakeHouse, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would have looked up fewer than an apply does."""
+    monkeypatch.setattr("chalicelib.api.retention.plan_retention", out_of_time)
+    body = ask(ROUTE, 413, **WHERE)
+    assert "lazaretto retention plan team/api --direct" in body["detail"]
+
+
+def out_of_time(repository: Repository, house: Any, **said: Any) -> Planned:
+    """Every look-up takes longer than there is."""
+    assert said["until"] - house.clock.now() <= timedelta(seconds=12)
+    return msgspec.structs.replace(plan_retention(repository, house, rules=said["rules"]), in_time=False)
 
 
 def test_the_house_of_every_test_can_be_asked(house: FakeHouse, ask: Ask) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
@@ -17,7 +18,8 @@ from chalicelib.cli import app, reconcile
 from chalicelib.cli.operator import Operator
 from chalicelib.domain.difference import DifferenceKind
 from chalicelib.domain.image import Repository
-from chalicelib.errors import TransientError
+from chalicelib.domain.registry_place import RegistryPlace
+from chalicelib.errors import DeniedError, TransientError
 from tests.services.sweeping import reconcile as swept_once
 from tests.services.sweeping import swept
 
@@ -73,12 +75,59 @@ def test_one_repository_is_compared_alone(place: SweptPlace, run: Run) -> None:
     assert (said["repositories"], said["images"], said["found"]["MISSING"]) == (1, 2, 2)
     place.settle()
     assert {row.ref.repository for row in place.house.queries.all_rows()} == {"team/service-1"}
+    assert said["lost_events"] == 0
+    assert [alert.title for alert in place.channel.alerts] == ["Summary: the first fill"], "not one for each image"
+
+
+def test_one_repository_that_was_compared_before_is_told_image_by_image(place: SweptPlace, run: Run) -> None:
+    run("--repository", "team/service-1")
+    place.settle()
+    place.channel.alerts.clear()
+    later = Listed(Plan(images=6, findings=12), shared(Plan(images=6, findings=12), 2))
+    place.aws.shown = later
+    place.clock.forward(6 * 3_600)
+    said = json.loads(run("--repository", "team/service-1", "--json").stdout)
+    assert said["lost_events"] > 0
+    place.settle()
+    assert "Summary: the first fill" not in [alert.title for alert in place.channel.alerts]
 
 
 def test_a_repository_nobody_knows_is_a_negative_answer(run: Run) -> None:
     result = run("--repository", "team/none")
     assert result.exit_code == 1
     assert "no repository team/none" in result.stderr
+
+
+def test_a_registry_can_be_named(place: SweptPlace, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = json.loads(run("--registry", "eu-west-1", "--dry-run", "--json").stdout)
+    assert (said["repositories"], said["unlisted"]) == (2, [])
+    for wrong, problem in (
+        ("europe", "'europe' is neither a Region"),
+        ("444455556666/eu-west-1", "LAZARETTO_ACCOUNT_ROLES names no role in that account"),
+    ):
+        result = run("--registry", wrong)
+        assert (result.exit_code, place.aws.sent) == (2, [])
+        assert problem in result.stderr
+
+
+def test_a_registry_that_cannot_be_listed_does_not_stop_the_others(
+    place: SweptPlace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, listed = RegistryPlace("us-east-1"), place.house.inventory.repositories
+    monkeypatch.setattr(place.house, "settings", msgspec.structs.replace(place.house.settings, registries=(other,)))
+
+    def closed(asked: RegistryPlace, after: str | None = None) -> Any:
+        if asked == other:
+            raise DeniedError("list the repositories: access denied")
+        return listed(asked, after)
+
+    monkeypatch.setattr(place.house.inventory, "repositories", closed)
+    result = run("--dry-run", "--json")
+    assert result.exit_code == 3
+    said = json.loads(result.stdout)
+    assert said["repositories"] == 2
+    assert said["unlisted"] == [{"registry": "us-east-1", "error": "list the repositories: access denied"}]
+    assert "registry us-east-1: not compared: list the repositories" in run("--dry-run").stderr
 
 
 def test_a_registry_without_a_difference_says_so(place: SweptPlace, run: Run) -> None:
@@ -150,7 +199,8 @@ def test_every_kind_of_difference_is_explained() -> None:
 def test_how_many_images_are_proven_to_be_scanned_is_said_with_the_causes(place: SweptPlace, run: Run) -> None:
     first = run()
     assert "mends what differs within minutes. A summary is sent when all is decided." in first.stdout
-    assert "0 images are proven to be scanned, 4 not: EVENT_LOST 4." in first.stdout
+    assert "0 images are proven to be scanned, 4 not: NEW 4." in first.stdout
+    assert "0 events were lost" in first.stdout
     place.settle()
     assert "4 images are proven to be scanned." in run().stdout
     said = json.loads(run("--json").stdout)

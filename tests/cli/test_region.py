@@ -85,3 +85,12 @@ def test_a_region_that_is_named_needs_none_in_the_environment() -> None:
     with pytest.raises(InputError, match="AWS_REGION"):
         own_sessions()
     assert own_sessions("eu-west-1").session.region_name == "eu-west-1"
+
+
+def test_a_profile_that_is_named_gives_region_and_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of the environment")
+    assert aws_region(profile="north") == "eu-north-1"
+    session = own_sessions(profile="north").session
+    assert (session.profile_name, session.region_name) == ("north", "eu-north-1")
+    with pytest.raises(InputError, match=r"profile \(absent\) could not be found"):
+        own_sessions("eu-west-1", profile="absent")

@@ -55,6 +55,21 @@ def test_what_many_repositories_have_in_common_is_said_once(run: Run, house: Fak
     assert not any(line.strip() == "service-0" for line in lines)
 
 
+def test_a_repository_is_named_once_and_its_copies_are_counted_apart_from_what_is_said_of_them(
+    run: Run, house: FakeHouse
+) -> None:
+    counts = {"COMPLETE": 2, "EXTRA": 1, "alarms": 0, "not-scanned": 2}
+    near = Destination(home().registry, "eu-central-1")
+    house.queries.homes[home()] = {"replication": {near.path: counts, FAR.path: counts}, "replication_at": NOW}
+    result = run("replication")
+    rows = [line.strip() for line in result.stdout.splitlines() if "COMPLETE" in line]
+    assert len(rows) == 2
+    assert "2 COMPLETE, 1 EXTRA (2 not-scanned)" in " ".join(result.stdout.split())
+    assert rows[0].startswith("team/api")
+    assert rows[1].startswith(FAR.registry)
+    assert not rows[1].endswith("-")
+
+
 def test_of_a_name_that_its_copies_share_the_source_is_meant(run: Run, replicated: FakeHouse) -> None:
     replicated.queries.homes[FAR.repository(home())] = {}
     result = run("replication", "team/api")

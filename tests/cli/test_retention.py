@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from chalicelib.cli import app, retention
+from chalicelib.cli import app, retention_apply, retention_native, retention_plan
 from chalicelib.cli.operator import Operator
 from chalicelib.domain.header import Rules
 from chalicelib.domain.lifecycle_evaluation import NativeAct
@@ -42,7 +42,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Retaining:
 
 def enter(world: Retaining, monkeypatch: pytest.MonkeyPatch) -> None:
     house: Any = world
-    monkeypatch.setattr(retention, "operator", lambda stage: Operator(house, ARN))
+    for command in (retention_plan, retention_apply, retention_native):
+        monkeypatch.setattr(command, "operator", lambda stage: Operator(house, ARN))
     monkeypatch.setenv("AWS_REGION", HOME.region)
 
 
@@ -74,12 +75,29 @@ class TestPlan:
     def test_all_names_what_stays_too(self, run: Run) -> None:
         assert "one of the newest 1" in " ".join(run("retention", "plan", URI, "--all").stdout.split())
 
+    def test_it_says_once_what_its_dollars_are(self, run: Run) -> None:
+        stdout = " ".join(run("retention", "plan", URI).stdout.split())
+        assert stdout.count("not verified: see the Amazon ECR pricing page") == 1
+        assert "a month.*" in stdout
+
     def test_json_is_the_answer_of_the_api(self, run: Run) -> None:
         body = json.loads(run("retention", "plan", URI, "--json").stdout)
         assert len(body["fates"]) == 3
 
     def test_an_unknown_repository_is_a_negative_answer(self, run: Run) -> None:
         assert run("retention", "plan", "team/none").exit_code == 1
+
+
+class TestPlanDirect:
+    def test_it_is_the_plan_of_the_api_without_it(self, world: Retaining) -> None:
+        result = command("plan", HOME.name, "--direct", "--json")
+        assert result.exit_code == 0, result.output
+        body = json.loads(result.stdout)
+        assert (body["id"], body["acts"], len(body["fates"])) == (plan_id(world), True, 3)
+        assert "lazaretto retention apply team/api --plan" in command("plan", HOME.name, "--direct").stdout
+
+    def test_an_unknown_repository_is_a_negative_answer(self, world: Retaining) -> None:
+        assert command("plan", "team/none", "--direct").exit_code == 1
 
 
 class TestApply:
@@ -125,6 +143,29 @@ class TestApply:
         assert result.exit_code == 1
         said = json.loads(result.stdout)
         assert (said["taken"], said["failed"]) == ([digest(2)], {digest(3): "KmsError: no"})
+
+    def test_one_that_changed_meanwhile_is_told_apart_and_no_failure(self, world: Retaining) -> None:
+        plan = plan_id(world)
+
+        def meanwhile(call: str) -> None:
+            if call == "describe":
+                replaced(world, digest(3), last_pulled_at=NOW)
+
+        world.keeper.before = meanwhile
+        result = command("apply", HOME.name, "--plan", plan)
+        assert result.exit_code == 0, result.output
+        assert "1 image has changed since the plan, and stays:" in result.stdout
+        assert "could not be taken" not in result.stdout
+        assert world.left == {digest(1), digest(3)}
+
+    def test_it_goes_on_beyond_what_the_plan_had_looked_up(
+        self, world: Retaining, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("chalicelib.services.look_up_uses.MOST_LOOKED_UP", 1)
+        world.keeper.refused[digest(2)] = "KmsError: no"
+        result = command("apply", HOME.name, "--plan", plan_id(world), "--json")
+        assert result.exit_code == 1
+        assert json.loads(result.stdout)["taken"] == [digest(3)]
 
     def test_a_public_repository_is_refused(self, world: Retaining) -> None:
         assert command("apply", "public.ecr.aws/alias/api", "--plan", "0").exit_code == 2

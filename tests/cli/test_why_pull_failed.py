@@ -30,7 +30,7 @@ def ecs(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     said = changes.get("stoppedReason", NOT_FOUND)
     containers = [{"name": "api", "image": f"{HOST}/team/api:v1", "reason": said}]
     task = {**ANSWER, "stoppedReason": said, "containers": containers, **changes}
-    monkeypatch.setattr("chalicelib.adapters.sessions.Sessions", lambda region: Ecs({"tasks": [task]}))
+    monkeypatch.setattr("chalicelib.adapters.sessions.Sessions", lambda region, _: Ecs({"tasks": [task]}))
 
 
 def test_a_text_is_explained_with_the_command_that_releases(run: Run, house: FakeHouse) -> None:

@@ -154,15 +154,41 @@ def test_a_tag_excepted_from_immutability_may_still_come() -> None:
 def test_a_tag_that_is_on_nothing_else_there_is_not_blamed_on_immutability() -> None:
     there = FAR.repository(HOME)
     bare = Copies(there, {REF.digest: detail(1, home=there)}, mutability=Mutability("IMMUTABLE"))
-    found = judge(case(copies=bare, changed_at=OLD))
+    found = judge(case(copies=bare, former=judge(case(copies=bare, now=OLD))))
     assert (found.status, found.notes, found.tags) == (Status.TAGS_DIFFER, (), ("v1",))
 
 
 def test_tags_the_source_has_no_more_are_no_alarm() -> None:
     there = FAR.repository(HOME)
-    found = judge(case(copies=Copies(there, {REF.digest: detail(1, "v1", "old", home=there)}), changed_at=OLD))
+    copies = Copies(there, {REF.digest: detail(1, "v1", "old", home=there)})
+    found = judge(case(copies=copies, former=judge(case(copies=copies, now=OLD))))
     assert (found.status, found.notes, found.more_tags) == (Status.TAGS_DIFFER, (Note.EXTRA_TAGS,), ("old",))
     assert found.alarm == ""
+
+
+def test_a_new_tag_has_its_time_also_where_the_copy_differs_otherwise_for_long() -> None:
+    copies = Copies(FAR.repository(HOME), {REF.digest: detail(1, "v1", "old", home=FAR.repository(HOME))})
+    found = judge(case(copies=copies, now=OLD))
+    found = judge(case(copies=copies, former=found)).after(found)
+    assert (found.status, found.alarm) == (Status.TAGS_DIFFER, "")
+    tagged = case(copies=copies, source=detail(1, "v1", "prod"), former=found)
+    waits = judge(tagged).after(found)
+    assert (waits.status, waits.alarm) == (Status.IN_PROGRESS, "")
+    late = judge(msgspec.structs.replace(tagged, former=waits, now=NOW + timedelta(minutes=30)))
+    assert (late.status, late.tags, late.alarm) == (Status.TAGS_DIFFER, ("prod",), "TAGS_DIFFER")
+    assert judge(msgspec.structs.replace(tagged, former=late)).status is Status.TAGS_DIFFER
+
+
+def test_a_deletion_that_was_not_copied_shows_beside_what_was_left_there_before() -> None:
+    there = FAR.repository(HOME)
+    copies = Copies(there, {REF.digest: detail(1, "v1", "v2", "moved", "old", home=there)})
+    sight = Sight(FAR, OLD - timedelta(days=1), deletes_at=NOW - timedelta(days=1))
+    former = Replica(ref=REF, destination=FAR, status=Status.TAGS_DIFFER, since=OLD, at=OLD, more_tags=("old",))
+    both = case(copies=copies, source=detail(1, "v1", "v2"), sight=sight, former=former, source_tags={"v1", "moved"})
+    assert judge(both).notes == (Note.EXTRA_TAGS,)
+    deleted = msgspec.structs.replace(both, source=detail(1, "v1"))
+    assert Note.UNDELETED in (found := judge(deleted)).notes
+    assert Note.UNDELETED in judge(msgspec.structs.replace(deleted, former=found)).notes
 
 
 def test_what_was_told_stands_until_there_is_another_alarm() -> None:
@@ -232,7 +258,7 @@ def test_of_every_case_no_copy_is_called_complete_that_was_not_seen_whole() -> N
             assert one.source is None
         if one.copies.unread is not None:
             assert found.status not in (Status.COMPLETE, Status.MISSING, Status.TAGS_DIFFER, Status.EXTRA)
-        assert words(found, None)
+        assert words(found)
     assert met == set(Status)
 
 
@@ -315,9 +341,11 @@ def test_each_setting_that_differs_is_named(changes: dict[str, Any], word: str) 
     assert word in said
 
 
-def test_what_could_not_be_read_at_the_source_is_not_compared() -> None:
+def test_what_could_not_be_read_at_the_source_is_not_compared_and_said_so() -> None:
     blind = Settings(unread=dict.fromkeys(("scan_frequency", "mutability", "lifecycle", "encryption", "policy"), "no"))
-    assert differences(blind, SET) == ()
+    said = differences(blind, SET)
+    assert len(said) == 5
+    assert all(line.endswith("at the source cannot be told: no") for line in said)
 
 
 # ---- what is told, and what retention asks
@@ -326,7 +354,7 @@ def test_what_could_not_be_read_at_the_source_is_not_compared() -> None:
 def test_the_worst_is_named_first_and_the_rest_is_counted() -> None:
     found = [absent(reports={}) for _ in range(12)]
     open_there = msgspec.structs.replace(judge(case()), notes=(Note.PASSES,))
-    alert = compose_replication_alert(HOME, [*found, open_there], {NEAR: "denied"}, {}, ("done",), NOW)
+    alert = compose_replication_alert(HOME, [*found, open_there], {NEAR: "denied"}, ("done",), NOW)
     assert "open elsewhere" in alert.title
     assert alert.notes[0] == "111122223333 in eu-central-1 cannot be looked at: denied"
     assert "to be had there" in alert.notes[1]

@@ -18,7 +18,7 @@ from chalicelib.local.stack import REGION
 
 TEMPLATE = json.loads((Path(__file__).parents[2] / ".chalice/resources.json").read_text())
 REPLICA_ACCOUNT = "210987654321"
-REPLICA_ROLES = {REPLICA_ACCOUNT: f"arn:aws:iam::{REPLICA_ACCOUNT}:role/lazaretto-replica"}
+ACCOUNT_ROLES = {REPLICA_ACCOUNT: f"arn:aws:iam::{REPLICA_ACCOUNT}:role/lazaretto-spoke"}
 """By account: where copies lie in another one."""
 REPLICA_REGION = "eu-central-1"
 ANY = "*"
@@ -221,9 +221,9 @@ def render(value: Any, names: dict[str, str]) -> Any:
     match value:
         case {"Ref": "AWS::NoValue"}:
             return None
-        case {"Ref": "ReplicaRoleArns"}:
-            return list(REPLICA_ROLES.values())
-        case {"Fn::If": ["HasReplicaRoles", then, _]}:
+        case {"Ref": "AccountRoleArns"}:
+            return list(ACCOUNT_ROLES.values())
+        case {"Fn::If": ["HasAccountRoles", then, _]}:
             return render(then, names)
         case {"Ref": str(name)}:
             return names[name] if name in names else arn_of(name)
@@ -236,11 +236,13 @@ def render(value: Any, names: dict[str, str]) -> Any:
                 "AWS::Region": REGION,
                 "AWS::AccountId": ACCOUNT,
                 "Table.Arn": arn_of("Table"),
-                "ReplicaRegions": names.get("ReplicaRegions", REPLICA_REGION),
+                "Registries": names.get("Registries", f"{REPLICA_REGION},{REPLICA_ACCOUNT}/{REPLICA_REGION}"),
             }
             for name, said in fixed.items():
                 text = text.replace(f"${{{name}}}", said)
             return text
+        case {"Fn::If": ["HasKey", then, otherwise]}:
+            return render(then if names.get("KmsKeyArn") else otherwise, names)
         case {"Fn::If": ["HasSlack", then, otherwise]}:
             return render(then if names["SlackSecretArn"] else otherwise, names)
         case {"Fn::Split": [str(by), {"Fn::Sub": str(text)}]}:
@@ -260,6 +262,7 @@ def arn_of(name: str) -> str:
         "AWS::DynamoDB::Table": ("dynamodb", "table/", "TableName"),
         "AWS::SQS::Queue": ("sqs", "", "QueueName"),
         "AWS::SNS::Topic": ("sns", "", "TopicName"),
+        "AWS::Logs::LogGroup": ("logs", "log-group:", "LogGroupName"),
     }[resource["Type"]]
     return arn(service, REGION, prefix + resource["Properties"][key]["Fn::Sub"].replace("${Stage}", "dev"))
 

@@ -14,7 +14,7 @@ import msgspec
 from chalicelib.domain.image import ImageDetail, ImageRef, Repository, StorageStatus
 from chalicelib.domain.registry_listing import ImagesListed
 from chalicelib.domain.retention_image import Deleted, Inside, RetainedImage
-from chalicelib.errors import AbsentError
+from chalicelib.errors import AbsentError, TooLargeError
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -37,10 +37,16 @@ class FakeKeeper:
         self.before: Callable[[str], None] = lambda call: None
         self.after: Callable[[str], None] = lambda call: None
 
+    def hold(self, image: RetainedImage) -> None:
+        self.rows[image.digest] = _detail(self.home, image)
+        self.inside[image.digest] = Inside(image.contains or (), image.subject)
+
     # ---- Keeper
 
-    def images(self, repository: Repository) -> ImagesListed:
+    def images(self, repository: Repository, most: int | None = None) -> ImagesListed:
         self.before("images")
+        if most is not None and len(self.rows) > most:
+            raise TooLargeError(f"{repository.path} has more than {most:,} images")
         if repository != self.home:
             return ImagesListed(self._now(), absent=True)
         return ImagesListed(self._now(), dict(self.rows))
@@ -86,9 +92,9 @@ class FakeKeeper:
             raise AbsentError("image", f"{ref} is not there")
         return self.rows[ref.digest]
 
-    def missing(self, ref: ImageRef) -> bool | None:
+    def missing(self, home: Repository, digests: Collection[str]) -> Mapping[str, bool | None]:
         self.before("missing")
-        return None if ref.digest in self.unknown else ref.digest in self.absent
+        return {digest: None if digest in self.unknown else digest in self.absent for digest in digests}
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"retention must not call {name}")
@@ -115,7 +121,7 @@ class HeaderKeeper:
     def __init__(self, queries: Any, now: Callable[[], datetime]) -> None:
         self._queries, self._now = queries, now
 
-    def images(self, repository: Repository) -> ImagesListed:
+    def images(self, repository: Repository, most: int | None = None) -> ImagesListed:
         headers = [h for h in self._queries.stored.values() if h.ref.home == repository and h.exists]
         rows = {h.ref.digest: ImageDetail(h.ref, h.tags, h.pushed_at, h.size_bytes, h.media_type) for h in headers}
         return ImagesListed(self._now(), rows, absent=not rows)
@@ -123,5 +129,5 @@ class HeaderKeeper:
     def insides(self, repository: Repository, digests: Collection[str]) -> Mapping[str, Inside]:
         return {}
 
-    def missing(self, ref: ImageRef) -> bool | None:
-        return False
+    def missing(self, home: Repository, digests: Collection[str]) -> Mapping[str, bool | None]:
+        return dict.fromkeys(digests, False)

@@ -25,6 +25,7 @@ from chalicelib.domain.policy import Policy
 from chalicelib.domain.verdict import Decision
 from chalicelib.services.ports import ActionRecord, Denied, PolicyVersion, Stored, TagMove
 from tests.fakes.audit import FakeAudit
+from tests.fakes.journal import FakeJournal
 from tests.fakes.keeper import HeaderKeeper
 from tests.fakes.lifecycles import FakeLifecycles
 from tests.fakes.registry import FakeRegistry
@@ -295,6 +296,7 @@ class FakeHouse:
         self.cursor_secrets: tuple[str, ...] = ("first-secret",)
         self.waivers = FakeWaivers()
         self.outbox = FakeOutbox()
+        self.journal = FakeJournal()
         self.what_ifs = FakeWhatIfs(self.clock.now)
         self.keeper: Any = HeaderKeeper(self.queries, self.clock.now)
         self.replicas = FakeReplicas(NOW)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
@@ -58,8 +58,8 @@ class FakeReplicas:
     def drop(self, replica: Replica) -> None:
         self.kept.pop((replica.ref, replica.destination), None)
 
-    def missing(self, ref: ImageRef) -> bool | None:
-        return is_missing(self.state(ref.home), self.of_image(ref), ref.digest)
+    def missing(self, home: Repository, digests: Collection[str]) -> dict[str, bool | None]:
+        return {d: is_missing(self.state(home), self.of_image(home.image(d)), d) for d in digests}
 
     def page(self, home: Repository, wanted: Callable[[Replica], bool], after: str | None, limit: int) -> Page:
         rows = [(f"{digest}#{place.path}", r) for (digest, place), r in self.of(home).items()]

@@ -50,4 +50,4 @@ class FakeRuntime:
 
     def _means(self, subject: Subject, digest: str) -> bool:
         home = self._homes.get(digest, subject.ref.home)
-        return home == subject.ref.home and (subject.whole or digest in subject.digests)
+        return home == subject.ref.home and (subject.whole or digest in subject.digests | subject.attached)

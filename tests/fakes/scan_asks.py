@@ -42,10 +42,10 @@ class FakeScans:
         self.answer = answer
         self.started: list[ImageRef] = []
 
-    def configuration(self, region: str) -> tuple[str, RegistryScanning]:
+    def configuration(self, registry: Repository) -> tuple[str, RegistryScanning]:
         raise NotImplementedError
 
-    def applied(self, region: str, names: Collection[str]) -> Mapping[str, Applied]:
+    def applied(self, registry: Repository, names: Collection[str]) -> Mapping[str, Applied]:
         raise NotImplementedError
 
     def start(self, ref: ImageRef) -> Refusal | None:

@@ -13,27 +13,31 @@ import boto3
 import msgspec
 
 from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Repository, ScanState
-from chalicelib.domain.message import Heads
+from chalicelib.domain.image import ImageRef, Repository, ScanState, Source
+from chalicelib.domain.message import Heads, Look
 from chalicelib.domain.quarantine_place import place_of
+from chalicelib.domain.registry_place import RegistryPlace
 from chalicelib.domain.replication import Destination
 from chalicelib.domain.retention_message import TakeImages
 from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import PlanSweep, SweepRepository
+from chalicelib.domain.sweep_message import PlanSweep, SweepRepository, begin
 from chalicelib.local import aws_events, demo_registry
 from chalicelib.local.aws import ACCOUNT
 from chalicelib.local.ecr import ecr_of
 from chalicelib.local.ecr_replication import LocalReplication
+from chalicelib.local.inspector import inspector_of
 from chalicelib.local.push_image import INDEX, MANIFEST, Pusher
+from chalicelib.local.seed import covered
 from chalicelib.local.stack import REGION
-from chalicelib.services import plan_retention
+from chalicelib.services import look_up_uses
 from chalicelib.services.apply_policy import apply_policy
-from tests.fakes.iam import REPLICA_ACCOUNT, REPLICA_REGION, REPLICA_ROLES
+from tests.fakes.iam import ACCOUNT_ROLES, REPLICA_ACCOUNT, REPLICA_REGION, arn
 from tests.local.every_function import Played
 from tests.local.every_place import fill_every_place
 
 OTHER_REGION = REPLICA_REGION
 DENIED = "team/denied"
+EXPLOITED = "{id: exploited, match: {kev: true}, decision: warn}"
 POLICY = """
 version: 1
 mode: enforce
@@ -145,7 +149,7 @@ class Acts:
         """To another Region and another account: what is quarantined here is taken away there as well."""
         places = [Destination(ACCOUNT, OTHER_REGION), Destination(REPLICA_ACCOUNT, OTHER_REGION)]
         house = self.played.house
-        house.settings = msgspec.structs.replace(house.settings, replica_roles=REPLICA_ROLES)
+        house.settings = msgspec.structs.replace(house.settings, account_roles=ACCOUNT_ROLES)
         self.apply()
         self.let_replicate_to(places[1])
         said: Any = [{"region": place.region, "registryId": place.registry} for place in places]
@@ -170,10 +174,56 @@ class Acts:
         ecr = ecr_of(Repository(place.registry, place.region, ""))
         ecr.registry_policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
+    def watch_other_registries(self) -> None:
+        """One in another Region of our account, one in another account: swept, looked at, quarantined, asked about."""
+        there = [Repository(account, OTHER_REGION, "team/watched") for account in (ACCOUNT, REPLICA_ACCOUNT)]
+        house, now = self.played.house, self.played.clock.now
+        places = (RegistryPlace(OTHER_REGION), RegistryPlace(OTHER_REGION, REPLICA_ACCOUNT))
+        house.settings = msgspec.structs.replace(house.settings, account_roles=ACCOUNT_ROLES, registries=places)
+        retained = "[{repository: team/watched, keep: {newest: 9}}]"
+        text = POLICY.format(method="move", fuse=20, shut="nothing").replace("rules:", f"rules:\n  - {EXPLOITED}")
+        apply_policy(f"{text}retention: {retained}\n", "oncall", house)
+        self.played.settle()
+        ours = boto3.client("ecr", region_name=OTHER_REGION)
+        theirs = house._accounts.client(REPLICA_ACCOUNT, "ecr", OTHER_REGION)
+        back = Destination(ACCOUNT, REGION)
+        rules: Any = [{"destinations": [{"region": back.region, "registryId": back.registry}]}]
+        ours.put_replication_configuration(replicationConfiguration={"rules": rules})
+        LocalReplication.failing[back] = "MadeUp"
+        refs = []
+        for client, home in ((ours, there[0]), (theirs, there[1])):
+            client.create_repository(repositoryName=home.name)
+            refs.append(Pusher(client, home).image([b"base", b"watched"], ["1.0.0"]))
+        self.played.settle()
+        LocalReplication.failing.clear()
+        self.played.clock.move(timedelta(hours=2))
+        for sweep in (Sweep.RECONCILE, Sweep.REPLICATION, Sweep.POSTURE, Sweep.RETENTION):
+            for plan in begin(sweep, house.registries, now()):
+                house.outbox.send("sweeps", plan)
+                self.played.settle()
+        self.find_in(Pusher(theirs, there[1]).image([b"base", b"inspected"], ["2.0.0"]))
+        for ref in refs:
+            assert self.header(ref).scan.state is ScanState.COMPLETE
+            self.order("quarantine", ref)
+            assert self.header(ref).hold is not None
+
+    def find_in(self, ref: ImageRef) -> None:
+        """Inspector scans it, and finds something that nobody knows to be exploited or not."""
+        inspector, now = inspector_of(ref.region), self.played.clock.now()
+        inspector.coverage[ref.arn] = covered(ref, "ACTIVE", "SUCCESSFUL", now)
+        self.played.house.outbox.send("scans", Look(ref, now, Source.ENHANCED))
+        self.played.settle()
+        row = demo_registry.enhanced_finding(ref, demo_registry.CURL, ("2.0.0",), now, now)
+        inspector.hold(ref.arn, row)
+        self.played.clock.move(timedelta(days=8))
+        self.played.stack.aws.put_event(aws_events.finding_changed(ref, row, self.played.clock.now()))
+        self.played.settle()
+
     # ---- what people ask for
 
     def order(self, what: str, ref: ImageRef) -> None:
-        named = {"repository": ref.repository, "region": ref.region, "digest": ref.digest, "reason": "it is to be so"}
+        named = {"repository": ref.repository, "registry": ref.registry, "region": ref.region, "digest": ref.digest}
+        named["reason"] = "it is to be so"
         self.played.ask("POST", f"/v1/{what}", named)
         self.played.settle()
 
@@ -292,7 +342,7 @@ class Acts:
         named = urllib.parse.urlencode({"repository": home.name, "region": REGION})
         self.played.ask("GET", f"/v1/retention/plan?{named}")
         now = self.played.clock.now()
-        with patch.object(plan_retention, "MOST_LOOKED_UP", 1):
+        with patch.object(look_up_uses, "MOST_LOOKED_UP", 1):
             for queue, message in (
                 ("sweeps", SweepRepository(Sweep.RETENTION, home, now)),
                 ("actions", TakeImages(home, now)),
@@ -333,3 +383,31 @@ class Acts:
 
     def header(self, ref: ImageRef) -> Header:
         return self.played.stack.headers([ref])[ref].header
+
+
+def play_everything(scenes: Played) -> None:
+    """A minute and a half."""
+    scenes.fill_the_registry()
+    scenes.change_what_is_there()
+    scenes.change_the_policy("warn")
+    scenes.tell_by(arn("ssm", REGION, "parameter/slack"))
+    scenes.change_the_policy("pending")
+    scenes.lose_an_alert()
+    scenes.let_days_pass()
+    acts = Acts(scenes)
+    acts.fill_what_runs()
+    archived = acts.archive()
+    acts.untag()
+    acts.move()
+    acts.deny_pulls()
+    acts.blow_the_fuse()
+    acts.fail_to_pull()
+    acts.undo(archived)
+    acts.end_waivers()
+    acts.retain()
+    acts.copy_heads()
+    acts.replicate()
+    acts.prove()
+    acts.reconcile()
+    acts.watch_other_registries()
+    scenes.ask_everything(acts.ask_what_if())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import urllib.parse
+from collections.abc import Callable
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,6 @@ from chalicelib.local.demo_registry import CURL, EXPAT, enhanced_finding
 from chalicelib.local.inspector import inspector_of
 from chalicelib.local.queue_pump import QueuePump
 from chalicelib.local.stack import REGION, Stack
-from chalicelib.observability import metrics
 from chalicelib.services.notify import CLAIM
 from tests.fakes.iam import Recorder
 
@@ -48,9 +48,9 @@ class Played:
     """One local stack on which every function does all it can. Each public step ends with empty queues. What it does to
     images, and people may ask for, is `every_act.py`'s business."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, recorder: Callable[[Callable[[], None]], Recorder] = Recorder) -> None:
         self.stack, self.house, self.clock = stack, stack.house, stack.clock
-        self.recorder = Recorder(self.forget)
+        self.recorder = recorder(self.forget)
         self.asked: set[tuple[str, str]] = set()
         session = boto3.Session(region_name=REGION)
         secrets = session.client("secretsmanager")
@@ -64,7 +64,7 @@ class Played:
         self.house.sessions.session.events.register("before-parameter-build", self.recorder.hear)
         handlers = {name: self.recorder.under(name, handler) for name, handler in stack.app.handler_map.items()}
         app: Any = SimpleNamespace(event_sources=stack.app.event_sources, handler_map=handlers)
-        self.pump = QueuePump(app, stack.aws.queues, metrics.clear_metrics, stack.aws.let_time_pass)
+        self.pump = QueuePump(app, stack.aws.queues, before=stack.aws.let_time_pass)
 
     def tell_by(self, reference: str) -> None:
         self.recorder.slack = reference
@@ -175,14 +175,14 @@ class Played:
     def ask(self, method: str, url: str, body: Any = None, path: str = "") -> Any:
         """What the API answers. `path`: the route, where the URL alone does not tell it."""
         self.asked.add((method, path or url.partition("?")[0]))
-        return self.recorder.under("api_handler", self._answer)(method, url, body)
+        answer = self.recorder.under("api_handler", self._answer)(method, url, body)
+        assert answer.status_code in GOOD, (url, answer.body)
+        return answer.json_body
 
     def _answer(self, method: str, url: str, body: Any) -> Any:
         given = {} if body is None else {"headers": {"Content-Type": "application/json"}, "body": json.dumps(body)}
         with Client(self.stack.app) as client:
-            answer = client.http.request(method, url, **given)
-        assert answer.status_code in GOOD, (url, answer.body)
-        return answer.json_body
+            return client.http.request(method, url, **given)
 
     def image(self, repository: str) -> ImageRef:
         return next(ref for ref in self.demo.refs if ref.repository == repository)

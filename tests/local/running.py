@@ -31,12 +31,12 @@ def local_aws():
 
 
 def inspector(sessions: Sessions) -> Inspector:
-    return Inspector(lambda region: sessions.client("inspector2", region))
+    return Inspector(lambda _, region: sessions.client("inspector2", region))
 
 
 def registry(sessions: Sessions) -> EcrRegistry:
     return EcrRegistry(
-        lambda region: sessions.client("ecr", region), lambda region: sessions.client("ecr-public", region)
+        lambda _, region: sessions.client("ecr", region), lambda region: sessions.client("ecr-public", region)
     )
 
 

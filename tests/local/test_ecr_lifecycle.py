@@ -53,7 +53,7 @@ def ecr(running: Any) -> LocalEcr:
 
 
 def lifecycles() -> EcrLifecycles:
-    return EcrLifecycles(lambda region: boto3.client("ecr", region), lambda seconds: None)
+    return EcrLifecycles(lambda _, region: boto3.client("ecr", region), lambda seconds: None)
 
 
 def test_a_policy_is_kept_and_given_back(ecr: LocalEcr) -> None:

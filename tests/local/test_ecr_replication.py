@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -18,21 +17,15 @@ from chalicelib.errors import AbsentError, UpstreamError
 from chalicelib.local.ecr import ARCHIVE, ecr_of
 from chalicelib.local.ecr_replication import LocalReplication
 from chalicelib.parsers.events import parse_event
-from tests.services.copying import FAR, HOME, NAME, NEAR, Estate, running
+from tests.services import copying
+from tests.services.copying import FAR, HOME, NAME, NEAR, Estate, copied_to_both
 
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[Any]:
-    with running() as held:
-        yield held
+aws = copying.aws
 
 
 @pytest.fixture
 def estate(aws: Any) -> Estate:
-    made = Estate(aws, takes=timedelta(minutes=5))
-    made.configure((None, (NEAR, FAR)))
-    made.let_in()
-    return made
+    return copied_to_both(aws, timedelta(minutes=5))
 
 
 def test_a_copy_arrives_when_its_time_has_come_with_bytes_and_tags(estate: Estate) -> None:
@@ -131,7 +124,7 @@ def test_the_adapter_reads_both_ends(estate: Estate) -> None:
 
 
 def test_listings_follow_every_page(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.adapters.ecr_replication.PAGE", 2)
+    monkeypatch.setattr("chalicelib.adapters.ecr_listing.IMAGES_ASKED", 2)
     refs = {estate.push(n, f"v{n}").digest for n in range(1, 6)}
     assert set(estate.replication.listing(HOME).images) == refs
 

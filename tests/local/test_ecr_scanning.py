@@ -43,7 +43,7 @@ def told(running: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.fixture
 def scanning(running: Any) -> EcrScanning:
     sessions = Sessions(samples.REGION)
-    return EcrScanning(lambda region: sessions.client("ecr", region))
+    return EcrScanning(lambda _, region: sessions.client("ecr", region))
 
 
 def test_an_image_that_was_never_scanned_is_scanned_and_an_event_tells(

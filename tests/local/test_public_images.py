@@ -68,6 +68,7 @@ def world() -> Iterator[PublicWorld]:
 def test_a_public_copy_of_a_blocked_image_is_blocked_and_alerted_with_its_gallery_address(world: PublicWorld) -> None:
     world.rate("CRITICAL", 9.8)
     assert world.settle()
+    world.stack.clock.move(timedelta(days=2))
     world.give_away()
     world.sweep()
     public = world.header(world.public)

@@ -95,3 +95,14 @@ def test_the_template_names_four_queues_and_their_dead_ends():
     assert plans == {
         f"lazaretto-dev-{n}": (f"lazaretto-dev-{n}-dead", 5) for n in ("scans", "findings", "actions", "sweeps")
     }
+
+
+def test_a_mark_is_handed_over_as_lambda_does(world):
+    aws, pump, calls = world
+    mark = {"lazaretto-redriven": {"DataType": "String", "StringValue": "2026-03-01T12:00:00Z 1"}}
+    boto3.client("sqs").send_message(
+        QueueUrl=f"{aws.url}/123456789012/{SCANS}", MessageBody="x", MessageAttributes=mark
+    )
+    assert pump.drain(5)
+    said = {"dataType": "String", "stringValue": "2026-03-01T12:00:00Z 1"}
+    assert calls[0][0]["messageAttributes"] == {"lazaretto-redriven": said}

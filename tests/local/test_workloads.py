@@ -32,7 +32,8 @@ def ecs():
 
 
 def use(image=IMAGE, *tags):
-    look = AwsRuntime(Sessions(samples.REGION).client, lambda: datetime.now(UTC))
+    sessions = Sessions(samples.REGION)
+    look = AwsRuntime(lambda service, _, region: sessions.client(service, region), lambda: datetime.now(UTC))
     return look.in_use(Subject(image, frozenset({image.digest}), frozenset(tags)))
 
 

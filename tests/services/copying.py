@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import boto3
 import msgspec
+import pytest
 from moto.dynamodb.models import dynamodb_backends
 from moto.ecr.models import ecr_backends
 
@@ -47,7 +48,8 @@ NAME = "team/api"
 HOME = Repository(ACCOUNT, "eu-west-1", NAME)
 NEAR = Destination(ACCOUNT, "eu-central-1")
 FAR = Destination(OTHER, "us-east-1")
-ROLE = f"arn:aws:iam::{OTHER}:role/lazaretto-replica"
+ROLE = f"arn:aws:iam::{OTHER}:role/lazaretto-spoke"
+BOTH = ((None, (NEAR, FAR)),)
 WITHIN = timedelta(minutes=30)
 TABLE = "lazaretto-replication"
 
@@ -109,7 +111,7 @@ class Estate(World):
         self.accounts = AssumedRoles(held.sessions, {}, self.now) if blind else held.accounts
         self.replication: Any = EcrReplication(lambda account, region: self.client(account, region), self.now)
         self.replicas: Any = ReplicaItems(held.sessions.client("dynamodb"), TABLE)
-        self.registry = EcrRegistry(lambda region: held.sessions.client("ecr", region), lambda region: None)  # type: ignore
+        self.registry = EcrRegistry(lambda _, region: held.sessions.client("ecr", region), lambda region: None)  # type: ignore
         self.slack = Channel("slack")
         self.channels: dict[str, Any] = {"slack": self.slack}
         self.sent_on: list[Any] = []
@@ -126,12 +128,13 @@ class Estate(World):
 
     # ---- what the story does
 
-    def configure(self, *rules: tuple[str | None, tuple[Destination, ...]]) -> None:
-        """By prefix; None: every repository."""
+    def configure(self, *rules: tuple[str | None, tuple[Destination, ...]], deletes: bool = False) -> None:
+        """By prefix; None: every repository. `deletes`: deletions are copied too."""
         said = [
             {
                 "destinations": [{"region": p.region, "registryId": p.registry} for p in places],
                 **({"repositoryFilters": [{"filter": prefix, "filterType": "PREFIX_MATCH"}]} if prefix else {}),
+                **({"deleteReplication": {"enabled": True}} if deletes else {}),
             }
             for prefix, places in rules
         ]
@@ -195,11 +198,28 @@ class Estate(World):
     # ---- what Lazaretto does
 
     def sweep(self, home: Repository = HOME, after: str | None = None, receives: int = 1) -> None:
-        message = SweepRepository(Sweep.REPLICATION, home, self.moment, after=after)
+        self.run(SweepRepository(Sweep.REPLICATION, home, self.moment, after=after), receives)
+
+    def go_on(self, receives: int = 1) -> None:
+        """With all that the sweep has left to other messages."""
+        while self.sent_on:
+            (message, _), *self.sent_on = self.sent_on
+            self.run(message, receives)
+
+    def run(self, message: SweepRepository, receives: int = 1) -> None:
         check_replication(message, self, self.channels, receives=receives)  # type: ignore[arg-type]
 
-    def check(self, ref: ImageRef, changed_at: datetime, due_at: datetime | None = None, receives: int = 1) -> None:
-        message = ReplicationCheck(ref, due_at or changed_at + WITHIN, changed_at)
+    def check(
+        self,
+        ref: ImageRef,
+        changed_at: datetime,
+        due_at: datetime | None = None,
+        receives: int = 1,
+        place: Destination | None = None,
+    ) -> None:
+        self.take(ReplicationCheck(ref, due_at or changed_at + WITHIN, changed_at, destination=place), receives)
+
+    def take(self, message: ReplicationCheck, receives: int = 1) -> None:
         check_replica(message, self, self.channels, receives=receives)  # type: ignore[arg-type]
 
     # ---- what stands
@@ -216,3 +236,22 @@ class Estate(World):
     def seen(self, home: Repository = HOME) -> dict[str, Any]:
         result: Any = self.stored.repositories[home]["replication"]
         return result
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Running]:
+    with running() as held:
+        yield held
+
+
+@pytest.fixture
+def estate(aws: Running) -> Estate:
+    """Everything is copied to both destinations."""
+    return copied_to_both(aws)
+
+
+def copied_to_both(held: Running, takes: timedelta = timedelta()) -> Estate:
+    made = Estate(held, takes)
+    made.configure(*BOTH)
+    made.let_in()
+    return made

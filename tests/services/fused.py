@@ -15,6 +15,7 @@ from chalicelib.domain.message import Message
 from chalicelib.domain.policy import Policy
 from chalicelib.domain.policy_section import Route
 from chalicelib.errors import UpstreamError
+from tests.fakes.journal import FakeJournal
 from tests.fakes.queries import FakeOutbox
 from tests.fakes.table import FakeTable
 
@@ -60,6 +61,7 @@ class FusedHouse:
         self.table: Any = FusedTable(self.clock.now)
         self.rules = SimpleNamespace(current=lambda: Rules(Policy(version=1, notify=routes)))
         self.outbox = FakeOutbox()
+        self.journal = FakeJournal()
 
     @property
     def sent(self) -> list[tuple[str, Message]]:

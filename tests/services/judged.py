@@ -35,6 +35,7 @@ from chalicelib.services.ports import PolicyVersion
 from chalicelib.services.receive_batch import receive_batch
 from chalicelib.services.receive_sweeps import receive_sweeps
 from tests.fakes.images import finding
+from tests.fakes.journal import FakeJournal
 from tests.fakes.table import FakeTable
 from tests.fakes.waivers import FakeWaivers
 from tests.fakes.what_ifs import FakeWhatIfs
@@ -135,6 +136,7 @@ class FakeHouse:
         self.what_ifs: Any = FakeWhatIfs(self.clock.now)
         self.queries: Any = SimpleNamespace(all_rows=self._rows, rows_of=self._rows_of)
         self.outbox: Any = Queues()
+        self.journal = FakeJournal()
         self.scanner: Any = SimpleNamespace(known_exploited=lambda ids: {})
 
     def _raise_waivers(self) -> int:

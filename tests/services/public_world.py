@@ -19,11 +19,13 @@ from chalicelib.domain.reconciled import Reconciled
 from chalicelib.domain.registry_listing import ImagesListed, RepositoriesListed
 from chalicelib.domain.sweep import Sweep
 from chalicelib.domain.sweep_message import Found, PlanSweep, SweepRepository
+from chalicelib.domain.waiver import Waiver
 from chalicelib.errors import AbsentError
 from chalicelib.services.assess_image import assess_image
 from chalicelib.services.list_public import list_public
 from chalicelib.services.record_found import record_found
 from tests.fakes.images import ACCOUNT
+from tests.fakes.journal import FakeJournal
 from tests.fakes.table import FakeTable
 from tests.services.world import START, policy
 
@@ -54,7 +56,7 @@ class Page(msgspec.Struct, frozen=True):
 
 class PublicWorld:
     """`public` images by repository; `failure` is raised by every listing. `dies_at`: the number of the call of table
-    or outbox that kills the worker."""
+    or outbox that kills the worker. `ticks`: how long it takes to ask what time it is."""
 
     def __init__(self) -> None:
         self.moment, self.settle = START, timedelta(seconds=60)
@@ -67,16 +69,20 @@ class PublicWorld:
         self.calls = self.dies_at = 0
         self.rules: Any = self
         self.versions, self.policy = (0, 0), policy(notify=[])
+        self.waivers: tuple[Waiver, ...] = ()
+        self.ticks = timedelta(0)
         self.clock = self.outbox = self.queries = self.registry = self
+        self.journal = FakeJournal()
         self.public: Any = _Public(self)
 
     # ---- ports
 
     def now(self) -> datetime:
+        self.moment += self.ticks
         return self.moment
 
     def current(self) -> Rules:
-        return Rules(self.policy, (), *self.versions)
+        return Rules(self.policy, self.waivers, *self.versions)
 
     def fresh(self) -> Rules:
         return self.current()

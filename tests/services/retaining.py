@@ -58,6 +58,11 @@ class Retaining(World):
             parents = [i.digest for i in images if image.digest in (i.contains or ())]
             self.stored.headers[HOME.image(image.digest)] = known(image, parents)
 
+    def push(self, image: RetainedImage) -> None:
+        """Known to the table at once."""
+        self.keeper.hold(image)
+        self.stored.headers[HOME.image(image.digest)] = known(image)
+
     def sweep(self, message: SweepRepository = MESSAGE) -> None:
         """With all that follows from it: handed over, taken, sent on."""
         waiting: list[Any] = [message]
@@ -80,6 +85,12 @@ class Retaining(World):
     @property
     def left(self) -> set[str]:
         return set(self.keeper.rows)
+
+    @property
+    def changed(self) -> dict[str, str]:
+        """What the last part of the run left, because it had changed."""
+        found: dict[str, str] = self.stored.repositories[HOME]["retention"]["kept"]
+        return found
 
     def records(self, kind: str) -> list[ActionRecord]:
         return [r for chain in self.stored.actions.values() for r in chain if r.kind == kind]

@@ -12,7 +12,7 @@ from chalicelib.domain.document import FindingsDocument
 from chalicelib.domain.effect import EffectKind
 from chalicelib.domain.finding import FindingStatus, Severity
 from chalicelib.domain.header import Header
-from chalicelib.domain.image import Scan, ScanState, Source
+from chalicelib.domain.image import Scan, ScanState, Source, StorageStatus
 from chalicelib.domain.message import Act, Again, Age, Decide, Look
 from chalicelib.domain.verdict import Decision
 from chalicelib.errors import AbsentError, ConflictError, DeniedError, TransientError, UpstreamError
@@ -383,6 +383,18 @@ def test_an_event_of_a_listed_image_is_merged_at_once_unless_a_look_is_due():
 
 
 # ---- looks
+
+
+def test_what_opens_while_an_archive_is_wanted_is_not_left_to_a_look_that_finds_it_closed():
+    story = Story()
+    first, later = story.one.flaw(2, severity=Severity.CRITICAL), story.one.flaw(3)
+    story.receive(first)
+    assert story.head.look_due_at == story.moment + SETTLE
+    assert story.head.act is not None
+    story.after(1).receive(later)
+    story.drain()
+    assert story.head.storage is StorageStatus.ARCHIVED
+    assert story.status == {1: "OPEN", 2: "OPEN", 3: "OPEN"}
 
 
 def test_a_look_that_comes_before_its_time_by_the_clock_of_aws_looks_again():

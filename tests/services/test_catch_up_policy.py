@@ -19,6 +19,7 @@ from chalicelib.services import catch_up_policy as catch_up
 from chalicelib.services.catch_up_policy import catch_up_policy
 from chalicelib.services.ports import PolicyVersion
 from chalicelib.services.receive_batch import receive_batch
+from tests.fakes.journal import FakeJournal
 from tests.fakes.table import FakeTable
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -51,6 +52,7 @@ class Place:
         self.settle = timedelta(seconds=60)
         self.sent = []
         self.outbox = self
+        self.journal = FakeJournal()
         self.queries = SimpleNamespace(
             rows_of=lambda shard: (
                 row_of(h) for h in self.table.headers.values() if listed(h) and shard_of(h.ref) == shard

@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import boto3
 import pytest
 
-from chalicelib.domain.effect import EffectKind, Order
-from chalicelib.domain.image import Child, Repository
+from bench.count import Count
+from chalicelib.domain.effect import EffectKind, Hold, Order
+from chalicelib.domain.enforcement import marker
+from chalicelib.domain.event import Replicated
+from chalicelib.domain.image import Child, ImageRef, Repository, ScanState
+from chalicelib.domain.replica import Status
 from chalicelib.domain.replication import Destination
+from chalicelib.domain.replication_alert import words
+from chalicelib.domain.replication_policy import Allowance
 from chalicelib.domain.verdict import Decision
-from chalicelib.errors import TransientError
+from chalicelib.errors import DeniedError, TransientError
+from chalicelib.local.aws import ACCOUNT
 from chalicelib.local.ecr import ARCHIVE, ecr_of
 from chalicelib.local.ecr_replication import NOT_ALLOWED, LocalReplication
-from tests.services.copying import FAR, HOME, NAME, NEAR, OTHER, WITHIN, Channel, Estate, running
+from chalicelib.parsers.events import parse_event
+from chalicelib.services.schedule_replication_check import schedule_replication_check
+from tests.services import copying
+from tests.services.copying import BOTH, FAR, HOME, NAME, NEAR, OTHER, WITHIN, Channel, Estate, copied_to_both
 
-BOTH = ((None, (NEAR, FAR)),)
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[Any]:
-    with running() as held:
-        yield held
-
-
-@pytest.fixture
-def estate(aws: Any) -> Estate:
-    made = Estate(aws)
-    made.configure(*BOTH)
-    made.let_in()
-    return made
-
-
-def slow(aws: Any, takes: timedelta = timedelta(minutes=5)) -> Estate:
-    made = Estate(aws, takes=takes)
-    made.configure(*BOTH)
-    made.let_in()
-    return made
+aws, estate = copying.aws, copying.estate
 
 
 # ---- the eight states
@@ -58,7 +46,7 @@ def test_a_copy_that_is_all_there_is_complete(estate: Estate) -> None:
 
 
 def test_a_copy_that_has_not_arrived_yet_is_in_progress_and_then_late(aws: Any) -> None:
-    estate = slow(aws, takes=timedelta(hours=3))
+    estate = copied_to_both(aws, timedelta(hours=3))
     ref = estate.push(1, "v1")
     estate.later(10).sweep()
     assert estate.stands(ref, NEAR) == ("IN_PROGRESS",)
@@ -87,6 +75,23 @@ def test_a_copy_that_ecr_could_not_make_failed_with_its_code_and_what_the_regist
     said = next(note for note in alert.notes if "not copied" in note)
     assert NOT_ALLOWED in said
     assert "allows ecr:ReplicateImage and does not allow ecr:CreateRepository" in said
+    assert found.allowance == Allowance(replicate=True, create=False)
+    assert any(line.startswith(f"To let it in: allow account {ACCOUNT}") for line in alert.what_to_do)
+    estate.let_in()
+    estate.later(60).sweep()
+    found = estate.replica(ref, FAR)
+    assert found is not None
+    assert "allows ecr:ReplicateImage and ecr:CreateRepository" in words(found)
+    assert len(estate.slack.alerts) == 1
+
+
+def test_a_failure_within_one_account_is_not_laid_to_a_registry_policy(estate: Estate) -> None:
+    LocalReplication.failing[NEAR] = "MadeUp"
+    ref = estate.push(1, "v1")
+    estate.later(1).sweep()
+    found = estate.replica(ref, NEAR)
+    assert found is not None
+    assert words(found) == "ECR has not copied it (MadeUp); within one account no registry policy is needed"
 
 
 def test_a_copy_that_was_there_and_is_gone_is_missing(estate: Estate) -> None:
@@ -152,11 +157,11 @@ def test_a_destination_that_nobody_can_look_at_is_unreadable_and_told_once(aws: 
     assert estate.stands(ref, FAR) == ("UNREADABLE",)
     assert estate.stands(ref, NEAR)[0] == "COMPLETE"
     (alert,) = estate.slack.alerts
-    assert any(OTHER in note and "LAZARETTO_REPLICA_ROLES" in note for note in alert.notes)
+    assert any(OTHER in note and "LAZARETTO_ACCOUNT_ROLES" in note for note in alert.notes)
     estate.later(60).push(2, "v2")
     estate.later(60).sweep()
     assert len(estate.slack.alerts) == 1
-    assert "LAZARETTO_REPLICA_ROLES" in estate.seen()[FAR.path]["unread"]
+    assert "LAZARETTO_ACCOUNT_ROLES" in estate.seen()[FAR.path]["unread"]
 
 
 # ---- what is told apart
@@ -200,6 +205,32 @@ def test_a_replica_that_was_never_scanned_is_said_to_be_so_until_it_is(estate: E
     assert estate.stands(ref, FAR) == ("COMPLETE",)
 
 
+def test_a_scan_that_nobody_lets_us_read_is_never_taken_for_one(estate: Estate) -> None:
+    """As under enhanced scanning, where the role needs to read Inspector's findings as well."""
+    ref = estate.push(1, "v1")
+    estate.scan_copies(ref)
+    pushed_at, scan_state = estate.moment, estate.replication.scan_state
+
+    def denied(image: ImageRef) -> ScanState:
+        if image.registry == FAR.registry:
+            raise DeniedError("inspector2:ListFindings")
+        state: ScanState = scan_state(image)
+        return state
+
+    estate.replication.scan_state = denied
+    estate.later(60).sweep()
+    assert estate.stands(ref, NEAR) == ("COMPLETE",)
+    assert estate.stands(ref, FAR) == ("COMPLETE", "not-scanned")
+    found = estate.replica(ref, FAR)
+    assert found is not None
+    assert found.scan is ScanState.UNAVAILABLE
+    assert "cannot be told" in words(found)
+    assert not found.settled
+    estate.replication.scan_state = scan_state
+    estate.later(30).check(ref, pushed_at)
+    assert estate.stands(ref, FAR) == ("COMPLETE",)
+
+
 def test_an_archived_replica_cannot_be_pulled_and_is_told_of(estate: Estate) -> None:
     ref = estate.push(1, "v1")
     estate.scan_copies(ref)
@@ -215,7 +246,7 @@ def test_an_archived_replica_cannot_be_pulled_and_is_told_of(estate: Estate) -> 
 
 
 def test_an_archived_source_is_not_missed(aws: Any) -> None:
-    estate = slow(aws)
+    estate = copied_to_both(aws, timedelta(minutes=5))
     ref = estate.push(1, "v1")
     LocalReplication.under_way.clear()
     LocalReplication.reports.clear()
@@ -354,6 +385,39 @@ def test_a_replica_of_a_quarantined_image_is_quarantined_too_and_given_back_with
     assert estate.order_on(copy) is None
 
 
+def test_a_copy_is_archived_where_the_policy_moves_its_source_away(estate: Estate) -> None:
+    """What is moved away there a backfill copies again, and its layers would have to be copied in every Region."""
+    ref = estate.push(1, "v1")
+    copy = NEAR.repository(HOME).image(ref.digest)
+    estate.scan_copies(ref)
+    estate.change_policy(quarantine={"method": "move", "allow_delete": True}, notify=[{"channel": "slack"}])
+    estate.judged(ref, Decision.QUARANTINE)
+    estate.later(60).sweep()
+    act = estate.header(copy).act
+    assert act is not None
+    assert (act.kind, act.method) == (EffectKind.QUARANTINE, "archive")
+
+
+def test_a_copy_whose_tags_were_taken_as_the_sources_were_passes_no_more(estate: Estate) -> None:
+    ref = estate.push(1, "v1")
+    copy = NEAR.repository(HOME).image(ref.digest)
+    estate.scan_copies(ref)
+    estate.change_policy(quarantine={"method": "untag"}, notify=[{"channel": "slack"}])
+    estate.judged(ref, Decision.QUARANTINE)
+    estate.later(60).sweep()
+    assert estate.stands(ref, NEAR) == ("COMPLETE", "passes")
+    for image in (ref, copy):
+        held = ecr_of(image.home).get(NAME, {"imageDigest": image.digest})
+        ecr_of(image.home).tag_image(held, marker(image.digest))
+        held.remove_tag("v1")
+        decision = Decision.QUARANTINE if image == ref else Decision.PENDING
+        hold = Hold("untag", 1, estate.moment, ("v1",))
+        estate.judged(image, decision, hold=hold, tags=(marker(image.digest),))
+    estate.later(60).sweep()
+    assert estate.stands(ref, NEAR) == ("COMPLETE",)
+    assert "passes" in estate.stands(ref, FAR)
+
+
 def test_a_copy_of_a_quarantined_image_that_was_deleted_still_passes(estate: Estate) -> None:
     ref = estate.push(1, "v1")
     estate.scan_copies(ref)
@@ -462,18 +526,101 @@ def test_a_push_before_the_first_sweep_that_saw_the_rule_is_not_older_than_it(es
     assert estate.stands(ref, NEAR) == ("MISSING", "never-taken-up")
 
 
-def test_an_event_closes_a_check_early(estate: Estate) -> None:
+def test_an_event_closes_the_check_of_its_own_destination_early_and_no_other(estate: Estate) -> None:
     ref = estate.push(1, "v1")
     pushed_at = estate.moment
     estate.scan_copies(ref)
-    estate.later(1).check(ref, pushed_at, due_at=estate.moment)
-    assert estate.stands(ref, NEAR) == estate.stands(ref, FAR) == ("COMPLETE",)
+    estate.later(1).check(ref, pushed_at, due_at=estate.moment, place=NEAR)
+    assert estate.stands(ref, NEAR) == ("COMPLETE",)
+    assert estate.stands(ref, FAR) == ()
+    asked = places_asked(estate)
+    estate.later(30).check(ref, pushed_at)
+    assert asked == [FAR]
+    assert estate.stands(ref, FAR) == ("COMPLETE",)
 
     def never(*_: Any) -> Any:
         raise AssertionError("it is closed: nobody is asked")
 
     estate.replication.describe = estate.replication.reports = never
+    estate.later(1).check(ref, pushed_at)
+
+
+def test_an_event_of_a_destination_that_no_rule_names_has_nothing_looked_at(estate: Estate) -> None:
+    ref = estate.push(1, "v1")
+    asked = places_asked(estate)
+    estate.check(ref, estate.moment, due_at=estate.moment, place=Destination(OTHER, "eu-central-1"))
+    assert asked == []
+
+
+def places_asked(estate: Estate) -> list[Destination]:
+    """Where images are looked for from now on, call by call."""
+    asked: list[Destination] = []
+    describe_all = estate.replication.describe_all
+
+    def watched(home: Repository, digests: Any) -> Any:
+        asked.append(Destination(home.registry, home.region))
+        return describe_all(home, digests)
+
+    estate.replication.describe_all = watched
+    return asked
+
+
+def test_the_events_of_a_push_to_four_destinations_cost_three_calls_each_and_the_scan(aws: Any) -> None:
+    """An index of four with two tags; the copies arrive a minute apart, and are not scanned yet."""
+    places = (NEAR, FAR, Destination(OTHER, "eu-central-1"), Destination(ACCOUNT, "us-west-2"))
+    estate = Estate(aws, takes=timedelta(minutes=1))
+    estate.configure((None, places))
+    for place in places:
+        estate.let_in(place=place)
+    children = [estate.push(number) for number in range(2, 6)]
+    index = estate.push(1, "v1", "latest", mediaType="application/vnd.oci.image.index.v1+json")
+    members = tuple(Child(child.digest, f"linux/{n}") for n, child in enumerate(children))
+    estate.judged(index, Decision.ALLOW, children=members)
+    for copying_one in LocalReplication.under_way:
+        copying_one.due_at += timedelta(minutes=places.index(copying_one.destination))
+    with Count(HOME.region) as count:
+        for _ in places:
+            estate.later(1)
+            for event in map(parse_event, estate.heard):
+                assert isinstance(event, Replicated)
+                schedule_replication_check(event, estate)  # type: ignore[arg-type]
+            estate.heard.clear()
+            for message, _delay in estate.sent_on:
+                estate.later(0.01).take(message)
+            estate.sent_on.clear()
+    images, copies = 5, 5 * len(places)
+    assert {key: r.status for key, r in estate.replicas.of(HOME).items()} == {
+        (ref.digest, place): Status.COMPLETE for ref in (*children, index) for place in places
+    }
+    told = {operation: n for (service, operation), n in count.calls.items() if service == "ecr"}
+    assert told.pop("DescribeRegistry") <= len(places) + 1
+    assert told == {
+        "DescribeImages": 2 * copies,
+        "ListImageReferrers": copies,
+        "DescribeImageScanFindings": (images - 1) * len(places),
+    }
+
+
+def test_a_tag_that_is_put_while_a_check_looks_is_no_difference(estate: Estate) -> None:
+    ref = estate.push(1, "v1")
+    pushed_at = estate.moment
+    estate.scan_copies(ref)
+    LocalReplication.takes = timedelta(minutes=2)
+    describe = estate.replication.describe
+
+    def promoting(image: ImageRef) -> Any:
+        """The destinations were looked at; then it is promoted at the source, which is looked at last."""
+        if image == ref:
+            estate.push(1, "prod")
+        return describe(image)
+
+    estate.replication.describe = promoting
     estate.later(30).check(ref, pushed_at)
+    assert estate.stands(ref, NEAR) == estate.stands(ref, FAR) == ("IN_PROGRESS",)
+    estate.replication.describe = describe
+    estate.later(30).check(ref, estate.moment - WITHIN)
+    assert estate.stands(ref, NEAR) == estate.stands(ref, FAR) == ("COMPLETE",)
+    assert estate.slack.alerts == []
 
 
 def test_a_check_names_the_image_that_keeps_a_tag(estate: Estate) -> None:
@@ -564,12 +711,7 @@ def test_calls_do_not_grow_with_images(estate: Estate) -> None:
         refs = [estate.push(1000 * size + n, f"v{size}-{n}") for n in range(size)]
         estate.scan_copies(*refs)
         estate.later(60).sweep()
-        calls: list[str] = []
-        ask = estate.replication._ask
-        estate.replication._ask = lambda home, method, ask=ask, calls=calls, **p: (
-            calls.append(method) or ask(home, method, **p)
-        )
-        estate.later(60).sweep()
-        estate.replication._ask = ask
-        counts.append(sorted(calls))
-    assert counts[0] == counts[1] == ["describe_images", "describe_images", "describe_images", "describe_registry"]
+        with Count(HOME.region) as count:
+            estate.later(60).sweep()
+        counts.append({operation: n for (service, operation), n in count.calls.items() if service == "ecr"})
+    assert counts[0] == counts[1] == {"DescribeImages": 3, "DescribeRegistry": 1}

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chalicelib.domain.alert_message import TellAgain
 from chalicelib.domain.event import Action, ImageAction
 from chalicelib.domain.image import InUseState, Repository, StorageStatus
 from chalicelib.domain.message import Delivery
@@ -19,12 +20,13 @@ from chalicelib.domain.retention_image import QUARANTINED, Guard, RetainedImage
 from chalicelib.domain.retention_message import TakeImages
 from chalicelib.domain.verdict import Decision, Reason, Verdict
 from chalicelib.domain.waiver import Waiver
-from chalicelib.errors import DeniedError, TransientError
+from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.services.plan_retention import plan_retention
 from chalicelib.services.receive_acts import receive_acts
 from chalicelib.services.record_push import record_push
 from chalicelib.services.run_sweep import run_sweep
 from chalicelib.services.take_images import take_images
+from chalicelib.services.tell_again import tell_again
 from tests.fakes.registries import HOME, NOW, digest, repositories, retained, rules
 from tests.services.retaining import MESSAGE, Retaining, replaced
 
@@ -103,14 +105,16 @@ def test_too_many_stop_the_repository_with_one_alert() -> None:
     assert len(world.records("RETENTION_STOPPED")) == 1
 
 
-def test_an_alert_that_did_not_get_through_is_sent_again() -> None:
+def test_an_alert_that_a_channel_does_not_take_goes_on_alone_and_the_sweep_without_it() -> None:
     world = Retaining(three(), {**NEWEST, "max_share": 0.5})
-    world.heard.fails = TransientError("429")
-    with pytest.raises(TransientError):
-        world.sweep()
+    world.heard.fails = UpstreamError("404")
+    world.sweep()
+    world.sweep(msgspec.structs.replace(MESSAGE, started_at=NOW))
+    assert world.stored.repositories[HOME]["retention"]["stopped"]
     world.heard.fails = None
-    world.handed.clear()
-    world.sweep(msgspec.structs.replace(MESSAGE, attempt=1))
+    again = [e.body for e in world.envelopes if isinstance(e.body, TellAgain)]
+    assert len(again) == 1
+    tell_again(again[0], world, {"slack": world.heard})  # type: ignore[arg-type]
     assert len(world.heard.alerts) == 1
 
 
@@ -153,10 +157,28 @@ def test_one_that_changes_after_the_plan_stays(changes: dict[str, Any]) -> None:
     world.keeper.before = meanwhile
     world.sweep()
     assert world.left == {digest(1), digest(3)}
-    assert world.records("EXPIRE_FAILED")[0].reason == "it has changed since the plan was made"
+    assert world.changed == {digest(3): "it has changed since the plan was made"}
+    assert not world.records("EXPIRE_FAILED")
+    assert not world.heard.alerts, "what is in use again is no failure"
 
 
 # ---- what keeps
+
+
+@pytest.mark.parametrize("action", ["expire", "archive"])
+def test_one_that_an_index_has_begun_to_hold_after_the_plan_stays(action: str) -> None:
+    world, old = Retaining(three(), {**NEWEST, "action": action}), digest(3)
+
+    def meanwhile(call: str) -> None:
+        if call == "describe" and digest(9) not in world.keeper.rows:
+            world.push(retained(9, "v9", days=0, contains=(old,)))
+            header = world.stored.headers[HOME.image(old)]
+            world.stored.headers[HOME.image(old)] = msgspec.structs.replace(header, parents=(digest(9),))
+
+    world.keeper.before = meanwhile
+    world.sweep()
+    assert world.keeper.rows[old].storage is StorageStatus.ACTIVE
+    assert world.changed == {old: "it has changed since the plan was made"}
 
 
 def test_what_runs_stays_also_when_it_runs_by_its_index_or_by_its_platform() -> None:
@@ -187,7 +209,7 @@ def test_only_what_would_go_is_looked_up() -> None:
 
 
 def test_many_are_looked_up_a_message_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.services.plan_retention.MOST_LOOKED_UP", 3)
+    monkeypatch.setattr("chalicelib.services.look_up_uses.MOST_LOOKED_UP", 3)
     world = Retaining([retained(n, f"t{n}", days=n) for n in range(1, 10)], NEWEST)
     world.runtime.run(HOME.image(digest(2)))
     world.sweep()
@@ -197,7 +219,7 @@ def test_many_are_looked_up_a_message_at_a_time(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_signature_is_not_parted_from_what_it_signs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.services.plan_retention.MOST_LOOKED_UP", 2)
+    monkeypatch.setattr("chalicelib.services.look_up_uses.MOST_LOOKED_UP", 2)
     signed = [
         retained(9, "old", days=30),
         retained(1, days=30, subject=digest(9)),
@@ -211,7 +233,7 @@ def test_a_signature_is_not_parted_from_what_it_signs(monkeypatch: pytest.Monkey
 
 
 def test_what_stayed_in_an_earlier_part_does_not_count_for_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.services.plan_retention.MOST_LOOKED_UP", 2)
+    monkeypatch.setattr("chalicelib.services.look_up_uses.MOST_LOOKED_UP", 2)
     world = Retaining([retained(n, f"t{n}", days=n) for n in range(1, 11)], {"keep": {"newest": 4}, "max_share": 0.6})
     for n in (5, 6, 7, 8):
         world.runtime.run(HOME.image(digest(n)))
@@ -221,7 +243,7 @@ def test_what_stayed_in_an_earlier_part_does_not_count_for_the_limit(monkeypatch
 
 
 def test_a_stopped_repository_sends_no_further_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.services.plan_retention.MOST_LOOKED_UP", 1)
+    monkeypatch.setattr("chalicelib.services.look_up_uses.MOST_LOOKED_UP", 1)
     world = Retaining(three(), {**NEWEST, "max_share": 0.5})
     world.sweep()
     assert len(world.left) == 3
@@ -476,9 +498,8 @@ def test_what_is_ordered_or_denied_while_uses_are_looked_up_stays(action: str) -
     world.keeper.before = deny
     world.sweep()
     assert [d for _, d in world.keeper.log] == [digest(2)]
-    assert [(r.ref, r.reason) for r in world.records(f"{action.upper()}_FAILED")] == [
-        (ref, "it is quarantined, or to be: evidence stays")
-    ]
+    assert world.changed == {digest(3): "it is quarantined, or to be: evidence stays"}
+    assert not world.records(f"{action.upper()}_FAILED")
     assert [r.ref for r in world.records(action.upper())] == [HOME.image(digest(2))]
 
 
@@ -501,7 +522,7 @@ def test_an_alert_is_told_although_the_worker_died_before_it_was_sent() -> None:
 
 
 def test_what_fails_in_a_later_part_of_the_run_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.services.plan_retention.MOST_LOOKED_UP", 1)
+    monkeypatch.setattr("chalicelib.services.look_up_uses.MOST_LOOKED_UP", 1)
     world = Retaining(three(), NEWEST)
     world.keeper.refused |= {digest(2): "KmsError: no", digest(3): "KmsError: no"}
     world.sweep()
@@ -512,10 +533,7 @@ def test_what_fails_in_a_later_part_of_the_run_is_told_too(monkeypatch: pytest.M
 def test_an_image_that_goes_at_the_second_try_of_a_run_is_not_recorded_as_left() -> None:
     world = Retaining(three(), NEWEST)
     world.keeper.refused[digest(3)] = "KmsError: no"
-    world.heard.fails = TransientError("429")
-    with pytest.raises(TransientError):
-        world.sweep()
-    world.heard.fails = None
+    world.sweep()
     world.keeper.refused.clear()
     take_images(TakeImages(HOME, NOW, attempt=1), world, {"slack": world.heard})  # type: ignore[arg-type]
     assert world.left == {digest(1)}
@@ -533,7 +551,7 @@ def test_a_deletion_that_is_refused_as_a_whole_is_recorded_and_told() -> None:
 
 
 def test_new_candidates_between_two_parts_do_not_stretch_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.services.plan_retention.MOST_LOOKED_UP", 2)
+    monkeypatch.setattr("chalicelib.services.look_up_uses.MOST_LOOKED_UP", 2)
     images = [retained(n, f"t{n}", days=n) for n in range(1, 21)]
     world = Retaining(images, {"keep": {"tag": "t*"}, "max_share": 0.2})
     for n in (1, 2, 3):
@@ -565,3 +583,88 @@ def test_manifests_are_not_read_where_nothing_would_go() -> None:
     world = Retaining(three(), {"keep": {"newest": 3}})
     world.keeper.before = failing("insides", AssertionError("read"))
     assert not plan_retention(HOME, world, with_layers=True).plan.wanted  # type: ignore[arg-type]
+
+
+# ---- what one message has no time for
+
+
+def signed(number: int) -> list[RetainedImage]:
+    """An old image with so many signatures, and a new one."""
+    signatures = [retained(100 + n, days=90, subject=digest(1)) for n in range(number)]
+    return [retained(1, "v1", days=90), retained(2, "v2", days=1), *signatures]
+
+
+def test_what_there_is_no_time_to_take_is_the_next_messages_business() -> None:
+    world = Retaining(signed(120), NEWEST)
+    for n in range(100, 220):
+        replaced(world, digest(n), artifact_media_type="application/vnd.cncf.notary.signature")
+
+    def slow(call: str) -> None:
+        world.moment += timedelta(seconds=25)
+
+    world.keeper.after = slow
+    world.sweep()
+    assert world.left == {digest(2)}
+    assert world.parts == 6, "three planned and taken: at 25 and 50 seconds, and what is left"
+    taken = [d for _, d in world.keeper.log]
+    assert len(taken) == len(set(taken)) == 121
+    assert taken[-1] == digest(1), "what is signed goes last"
+    assert world.stored.repositories[HOME]["retention"]["taken"] == 121
+
+
+def test_whoever_is_throttled_half_way_goes_on_and_forgets_nothing_that_went() -> None:
+    world = Retaining([retained(n, f"t{n}", days=n) for n in range(1, 61)], {**NEWEST, "max_images": 59})
+    calls = 0
+
+    def throttled(call: str) -> None:
+        nonlocal calls
+        calls += call == "delete"
+        if calls == 2:
+            calls += 1
+            for n in range(100, 103):
+                world.push(retained(n, f"x{n}", days=90))
+            raise TransientError("throttled")
+
+    world.keeper.before = throttled
+    world.sweep()
+    assert len(world.keeper.log) == 25
+    assert "62 images would go, more than max_images (59)" in world.heard.alerts[0].notes[0]
+
+
+def test_who_is_throttled_before_anything_went_is_put_back() -> None:
+    world = Retaining(three(), NEWEST)
+    world.keeper.before = failing("delete", TransientError("throttled"))
+    with pytest.raises(TransientError):
+        world.sweep()
+
+
+def test_what_fails_in_a_part_that_goes_on_is_told_once_when_it_is_done() -> None:
+    world = Retaining([retained(n, f"t{n}", days=n) for n in range(1, 61)], NEWEST)
+    world.keeper.refused[digest(2)] = "KmsError: no"
+
+    def slow(call: str) -> None:
+        world.moment += timedelta(seconds=46)
+
+    world.keeper.after = slow
+    world.sweep()
+    assert world.left == {digest(1), digest(2)}
+    assert [alert.notes for alert in world.heard.alerts] == [(f"{digest(2)[:19]}: KmsError: no",)]
+
+
+def test_what_an_image_holds_that_has_changed_stays_with_it_and_is_no_failure() -> None:
+    images = [retained(1, days=90), retained(2, "v1", days=9, contains=(digest(1),)), retained(3, "v2", days=1)]
+    world = Retaining(images, NEWEST)
+
+    def meanwhile(call: str) -> None:
+        if call == "describe":
+            replaced(world, digest(2), last_pulled_at=NOW)
+
+    world.keeper.before = meanwhile
+    world.sweep()
+    assert len(world.left) == 3
+    assert world.changed == {
+        digest(1): "what holds it has changed since the plan was made, and stays",
+        digest(2): "it has changed since the plan was made",
+    }
+    assert not world.records("EXPIRE_FAILED")
+    assert not world.heard.alerts

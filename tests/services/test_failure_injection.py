@@ -146,7 +146,7 @@ class Bench(World):
         self.known = set(self.held())
         self.tags = set(self.held()[ref.digest])
 
-    def client_of(self, region: str) -> Any:
+    def client_of(self, *place: str) -> Any:
         return self.watched
 
     def send(self, *arguments: Any, **named: Any) -> None:

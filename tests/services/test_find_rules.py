@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.image import Source
+from chalicelib.domain.image import Repository, Source
 from chalicelib.domain.scan_rule import Applied, Frequency, FrequencyRule, RegistryScanning, Uncovered
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.services.find_rules import FoundRules, find_rules
@@ -22,10 +22,10 @@ class House:
         self.calls: list[str] = []
         self.scans = self
 
-    def configuration(self, region: str) -> Any:
+    def configuration(self, registry: Repository) -> Any:
         return self._answer("configuration")
 
-    def applied(self, region: str, names: Collection[str]) -> Any:
+    def applied(self, registry: Repository, names: Collection[str]) -> Any:
         return self._answer("applied")
 
     def _answer(self, name: str) -> Any:

@@ -57,7 +57,7 @@ class House:
         found: Settings = self.settings_
         return found
 
-    def configuration(self, region: str) -> Any:
+    def configuration(self, registry: Repository) -> Any:
         if isinstance(self.registry, Exception):
             raise self.registry
         return self.registry

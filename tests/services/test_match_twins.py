@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Collection
+from datetime import datetime, timedelta
 from itertools import permutations
 
 import msgspec
@@ -10,24 +11,34 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chalicelib.adapters.header_items import ImageRow
 from chalicelib.adapters.table_schema import shard_of
 from chalicelib.domain.decision import decide
+from chalicelib.domain.effect import EffectKind
 from chalicelib.domain.header import Header, Hold
 from chalicelib.domain.image import ImageRef, Kind, Repository, Scan, ScanState, Source
 from chalicelib.domain.image_state import ImageState
 from chalicelib.domain.message import Decide, Delivery
 from chalicelib.domain.public_message import MatchTwins
 from chalicelib.domain.quarantine_place import place_of
-from chalicelib.domain.verdict import Decision, Standing
+from chalicelib.domain.sweep_message import Filled
+from chalicelib.domain.verdict import Decision, Reason, Standing
+from chalicelib.domain.waiver import Waiver
 from chalicelib.domain.what_if import Question, weigh
+from chalicelib.errors import UpstreamError
+from chalicelib.services import match_twins as match_twins_module
+from chalicelib.services.drop_excuses import drop_excuses
 from chalicelib.services.gather_case import gather_case
 from chalicelib.services.match_twins import match_twins
+from chalicelib.services.ports import Stored
 from chalicelib.services.update_header import update_header
 from tests.fakes.images import digest, ref
 from tests.services.public_world import HOME, Killed, PublicWorld
 from tests.services.world import START, policy
 
-FATAL = policy(notify=[], rules=[{"id": "no", "match": {"repository": "prod/*"}, "decision": "block"}])
+BLOCKING = {"id": "no", "match": {"repository": "prod/*"}, "decision": "block"}
+FATAL = policy(notify=[], rules=[BLOCKING])
+LOUD = policy(notify=[{"channel": "sns", "min_decision": "warn"}], rules=[BLOCKING])
 PUBLIC, PRIVATE = HOME.image(digest(1)), ref(1, "prod/api")
 DELIVERY = Delivery("1", Decide(PUBLIC, "test"))
 
@@ -144,18 +155,103 @@ def test_a_message_that_was_lost_is_made_good_by_the_next_sweep(world: PublicWor
     assert decision(world) is Decision.BLOCK
 
 
-def test_a_twin_that_is_gone_tells_nothing_any_more(world: PublicWorld) -> None:
-    private = scanned(world, PRIVATE)
-    match(public(world))
-
+def delete(world: PublicWorld, where: ImageRef) -> None:
     def gone(header: Header) -> Header:
-        return msgspec.structs.replace(header, exists=False)
+        return msgspec.structs.replace(header, exists=False, existence_at=world.moment)
 
-    update_header(private, gone, DELIVERY, world)  # type: ignore[arg-type]
+    update_header(where, gone, DELIVERY, world)  # type: ignore[arg-type]
     world.drain()
-    assert decision(world) is Decision.PENDING
+
+
+def reason(world: PublicWorld) -> Reason:
+    verdict = world.stored.headers[PUBLIC].verdict
+    assert verdict is not None
+    return verdict.reasons[0]
+
+
+@pytest.mark.parametrize("word", ["block", "quarantine"])
+@pytest.mark.parametrize("then", ["warn", "pending"])
+def test_a_twin_that_is_gone_opens_no_door_that_it_had_closed(world: PublicWorld, word: str, then: str) -> None:
+    rules = [{"id": "no", "match": {"repository": "prod/*"}, "decision": word}]
+    world.policy = policy(notify=[], rules=rules, unscanned={"after_minutes": 1, "then": then})
+    scanned(world, PRIVATE)
+    match(public(world))
+    judged_at = world.moment
+    world.moment += timedelta(hours=3)
+    delete(world, PRIVATE)
+    for _ in range(2):
+        assert decision(world) is Decision[word.upper()]
+        assert reason(world).rule == "twin-gone"
+        assert f"deleted there, and judged last at {judged_at:%Y-%m-%d %H:%M} UTC" in reason(world).detail
+        match(world)
+    assert world.stored.headers[PUBLIC].twins == (PRIVATE.path,)
+
+
+@pytest.mark.parametrize(("then", "expected"), [("warn", Decision.WARN), ("block", Decision.BLOCK)])
+def test_a_twin_that_is_gone_and_might_run_leaves_nothing_clean(
+    world: PublicWorld, then: str, expected: Decision
+) -> None:
+    world.policy = policy(notify=[], unscanned={"after_minutes": 1, "then": then})
+    scanned(world, PRIVATE)
+    match(public(world))
+    assert decision(world) is Decision.ALLOW
+    world.moment += timedelta(hours=3)
+    delete(world, PRIVATE)
+    assert (decision(world), reason(world).rule) == (expected, "unscanned")
     match(world)
-    assert (world.stored.headers[PUBLIC].twins, decision(world)) == ((), Decision.PENDING)
+    assert (world.stored.headers[PUBLIC].twins, decision(world)) == ((), expected)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_twin_that_is_gone_and_was_excused_by_a_waiver_for_it_alone_opens_no_door(
+    world: PublicWorld, *, again: bool
+) -> None:
+    waive(world, waiver("prod/*"))
+    scanned(world, PRIVATE)
+    match(public(world))
+    assert (decision(world, PRIVATE), decision(world)) == (Decision.ALLOW, Decision.BLOCK)
+    world.moment += timedelta(hours=3)
+    delete(world, PRIVATE)
+    if again:
+        match(world)
+    assert (decision(world), reason(world).rule) == (Decision.BLOCK, "twin-gone")
+    assert "what w-prod/* excuses there is not excused here" in reason(world).detail
+
+
+def test_a_twin_that_is_gone_and_was_excused_in_both_places_vouches_for_nothing_and_blocks_when_that_ends(
+    world: PublicWorld,
+) -> None:
+    waive(world, waiver("prod/*"), waiver("team/*", days=2))
+    scanned(world, PRIVATE)
+    match(public(world))
+    assert decision(world) is Decision.ALLOW
+    delete(world, PRIVATE)
+    header = world.stored.headers[PUBLIC]
+    assert (header.decision, reason(world).rule) == (Decision.PENDING, "unscanned")
+    assert header.decide_at == START + timedelta(days=2)
+    world.moment = START + timedelta(days=2)
+    decide_again(world, PUBLIC)
+    assert (decision(world), reason(world).rule) == (Decision.BLOCK, "twin-gone")
+
+
+def test_another_twin_that_is_there_does_not_soften_what_one_that_is_gone_has_said(world: PublicWorld) -> None:
+    scanned(world, PRIVATE)
+    scanned(world, ref(1, "team/api"))
+    match(public(world))
+    delete(world, PRIVATE)
+    match(world)
+    assert (decision(world), reason(world).rule) == (Decision.BLOCK, "twin-gone")
+
+
+def test_a_twin_that_is_pushed_again_and_may_run_frees_its_public_image(world: PublicWorld) -> None:
+    scanned(world, PRIVATE)
+    match(public(world))
+    delete(world, PRIVATE)
+    world.versions, world.policy = (1, 0), policy(notify=[])
+    assert decision(world) is Decision.BLOCK
+    scanned(world, PRIVATE)
+    world.drain()
+    assert decision(world) is Decision.ALLOW
 
 
 def test_a_twin_that_our_quarantine_has_moved_away_keeps_its_public_image_blocked(world: PublicWorld) -> None:
@@ -201,6 +297,110 @@ def test_what_if_says_of_a_public_image_what_applying_then_decides(world: Public
         assert weighed.candidate.decision is decision(world)
 
 
+def waiver(repository: str, *, rule: str = "no", days: float = 30) -> Waiver:
+    return Waiver(
+        id=f"w-{repository}",
+        repository=repository,
+        reason="looked into",
+        approved_by="security",
+        rule=rule,
+        created_at=START - timedelta(days=1),
+        expires_at=START + timedelta(days=days),
+    )
+
+
+def waive(world: PublicWorld, *waivers: Waiver) -> None:
+    world.waivers = waivers
+    world.versions = (world.versions[0], world.versions[1] + 1)
+
+
+def decide_again(world: PublicWorld, *where: ImageRef) -> None:
+    for one in where:
+        update_header(one, lambda header: header, DELIVERY, world)  # type: ignore[arg-type]
+    world.drain()
+
+
+def test_a_waiver_for_the_private_repository_alone_does_not_excuse_the_public_image(world: PublicWorld) -> None:
+    waive(world, waiver("prod/*"))
+    scanned(world, PRIVATE)
+    match(public(world))
+    assert (decision(world, PRIVATE), decision(world)) == (Decision.ALLOW, Decision.BLOCK)
+    assert "what w-prod/* excuses there is not excused here" in reason(world).detail
+    assert reason(world).waived == ()
+
+
+@pytest.mark.parametrize("globs", [("*",), ("prod/*", "team/web"), ("prod/*", "team/*", "*")])
+def test_a_waiver_that_covers_the_public_repository_too_excuses_it_and_is_named(
+    world: PublicWorld, globs: tuple[str, ...]
+) -> None:
+    waive(world, *map(waiver, globs))
+    scanned(world, PRIVATE)
+    match(public(world))
+    assert decision(world) is Decision.ALLOW
+    assert reason(world).waived == tuple(sorted(f"w-{glob}" for glob in globs if glob != "prod/*"))
+
+
+def test_a_waiver_of_something_else_that_covers_it_vouches_for_nothing(world: PublicWorld) -> None:
+    waive(world, waiver("prod/*"), waiver("team/*", rule="other"))
+    scanned(world, PRIVATE)
+    match(public(world))
+    assert decision(world) is Decision.BLOCK
+
+
+def test_when_the_public_images_waiver_ends_the_clock_and_the_doors_know(world: PublicWorld) -> None:
+    waive(world, waiver("prod/*"), waiver("team/*", days=2))
+    scanned(world, PRIVATE)
+    match(public(world))
+    header = world.stored.headers[PUBLIC]
+    assert (header.decision, header.decide_at) == (Decision.ALLOW, START + timedelta(days=2))
+    world.moment = START + timedelta(days=2)
+    assert drop_excuses(header, world).decision is Decision.BLOCK  # type: ignore[arg-type]
+    decide_again(world, PUBLIC)
+    assert decision(world) is Decision.BLOCK
+
+
+def test_at_the_end_of_the_waiver_of_both_a_door_hears_it_before_either_is_decided_again(world: PublicWorld) -> None:
+    waive(world, waiver("*", days=2))
+    scanned(world, PRIVATE)
+    match(public(world))
+    header = world.stored.headers[PUBLIC]
+    world.moment = START + timedelta(days=2)
+    assert (header.decision, drop_excuses(header, world).decision) == (  # type: ignore[arg-type]
+        Decision.ALLOW,
+        Decision.BLOCK,
+    )
+
+
+def test_a_private_image_that_is_excused_from_now_on_tells_its_public_one(world: PublicWorld) -> None:
+    scanned(world, PRIVATE)
+    world.policy = policy(notify=[], rules=[])
+    match(public(world))
+    decide_again(world, PRIVATE)
+    assert decision(world) is Decision.ALLOW
+    world.policy, world.versions = FATAL, (1, 0)
+    waive(world, waiver("prod/*"))
+    decide_again(world, PRIVATE)
+    assert (decision(world, PRIVATE), decision(world)) == (Decision.ALLOW, Decision.BLOCK)
+
+
+@pytest.mark.parametrize("globs", [("prod/*",), ("*",), ("prod/*", "team/*")])
+@pytest.mark.parametrize("there", [True, False])
+def test_what_if_knows_waivers_and_twins_that_are_gone(
+    world: PublicWorld, globs: tuple[str, ...], *, there: bool
+) -> None:
+    waive(world, *map(waiver, globs))
+    world.policy = policy(notify=[], rules=[])
+    scanned(world, PRIVATE)
+    match(public(world))
+    if not there:
+        delete(world, PRIVATE)
+    question = Question(world.policy, FATAL, world.waivers, (world.moment,))
+    weighed = weigh(gather_case(world.stored.headers[PUBLIC], question, world), question)  # type: ignore[arg-type]
+    world.policy, world.versions = FATAL, (5, 5)
+    decide_again(world, PUBLIC, PRIVATE)
+    assert weighed.candidate.decision is decision(world)
+
+
 def test_a_public_index_takes_the_verdict_of_the_same_index(world: PublicWorld) -> None:
     world.hold(PUBLIC, "1.0", media_type="application/vnd.oci.image.index.v1+json")
     world.sweep()
@@ -209,6 +409,20 @@ def test_a_public_index_takes_the_verdict_of_the_same_index(world: PublicWorld) 
     scanned(world, PRIVATE)
     match(world)
     assert decision(world) is Decision.BLOCK
+
+
+@pytest.mark.parametrize(("filling", "alerts"), [(START, []), (None, [EffectKind.ALERT])])
+def test_the_first_public_images_that_are_bad_are_told_of_by_one_summary(
+    world: PublicWorld, filling: datetime | None, alerts: list[EffectKind]
+) -> None:
+    world.policy = LOUD
+    scanned(world, PRIVATE)
+    world.hold(PUBLIC)
+    world.sweep()
+    match_twins(MatchTwins(shard_of(PUBLIC), filling=filling), world)  # type: ignore[arg-type]
+    assert decision(world, PUBLIC) is Decision.BLOCK
+    assert [effect.kind for effect in world.stored.headers[PUBLIC].todo if effect.kind is EffectKind.ALERT] == alerts
+    assert world.messages(Filled) == ([Filled(started_at=START)] if filling else [])
 
 
 def test_a_public_image_that_is_gone_is_no_twin_any_more(world: PublicWorld) -> None:
@@ -226,6 +440,95 @@ def test_a_second_run_that_finds_the_same_writes_nothing(world: PublicWorld) -> 
     before, writes = dict(world.stored.headers), dict(world.stored.writes)
     assert match(world) == 2
     assert (world.stored.headers, world.stored.writes) == (before, writes)
+
+
+def test_no_more_is_held_than_a_part_and_the_next_goes_on_behind_it(
+    world: PublicWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(match_twins_module, "MOST_AT_ONCE", 2)
+    numbers = [n for n in range(1, 60) if shard_of(HOME.image(digest(n))) == 0][:5]
+    for number in numbers:
+        world.hold(HOME.image(digest(number)))
+        scanned(world, ref(number, "prod/api"))
+    world.sweep()
+    message, matched = MatchTwins(0), []
+    while message is not None:
+        matched.append(match_twins(message, world))  # type: ignore[arg-type]
+        message = next(iter(world.messages(MatchTwins)), None)
+        world.drain()
+    assert matched == [4, 4, 2]
+    assert {decision(world, HOME.image(digest(n))) for n in numbers} == {Decision.BLOCK}
+
+
+def test_one_image_nobody_can_read_keeps_no_other_from_its_twin_and_is_told_once_at_the_end(
+    world: PublicWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(match_twins_module, "MOST_AT_ONCE", 1)
+    first, second = sorted((n for n in range(1, 60) if shard_of(HOME.image(digest(n))) == 0), key=digest)[:2]
+    for number in (first, second):
+        world.hold(HOME.image(digest(number)))
+        scanned(world, ref(number, "prod/api"))
+    world.sweep()
+    unreadable = HOME.image(digest(first))
+    read = world.stored.read_headers
+
+    def broken(refs: Collection[ImageRef]) -> dict[ImageRef, Stored]:
+        if unreadable in refs:
+            raise ValueError("no header")
+        return read(refs)
+
+    monkeypatch.setattr(world.stored, "read_headers", broken)
+    assert match_twins(MatchTwins(0), world) == 0  # type: ignore[arg-type]
+    (rest,) = world.messages(MatchTwins)
+    with pytest.raises(UpstreamError, match="ValueError: no header"):
+        match_twins(rest, world)  # type: ignore[arg-type]
+    assert decision(world, HOME.image(digest(second))) is Decision.BLOCK
+
+
+def test_an_index_that_takes_long_to_walk_is_not_walked_again_for_each_digest(
+    world: PublicWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in [n for n in range(1, 60) if shard_of(HOME.image(digest(n))) == 0][:3]:
+        world.hold(HOME.image(digest(number)))
+        scanned(world, ref(number, "prod/api"))
+    world.sweep()
+    rows_of = world.rows_of
+
+    def slowly(shard: int) -> list[ImageRow]:
+        world.moment += timedelta(seconds=30)
+        return rows_of(shard)
+
+    monkeypatch.setattr(world, "rows_of", slowly)
+    assert match_twins(MatchTwins(0), world) == 6  # type: ignore[arg-type]
+    assert not world.messages(MatchTwins)
+
+
+def test_who_is_out_of_time_goes_on_behind_the_last_digest(world: PublicWorld) -> None:
+    numbers = [n for n in range(1, 60) if shard_of(HOME.image(digest(n))) == 0][:3]
+    for number in numbers:
+        world.hold(HOME.image(digest(number)))
+    world.sweep()
+    world.ticks = timedelta(seconds=15)
+    match_twins(MatchTwins(0), world)  # type: ignore[arg-type]
+    (rest,) = world.messages(MatchTwins)
+    assert rest.after in {digest(n) for n in numbers}
+    assert rest.after != max(digest(n) for n in numbers)
+
+
+def test_a_public_image_that_is_found_gone_while_twins_are_looked_for_leaves_no_dead_path(world: PublicWorld) -> None:
+    scanned(world, PRIVATE)
+    match(public(world))
+    delete(world, PUBLIC)
+    update_header(
+        PRIVATE,
+        lambda header: msgspec.structs.replace(header, twins=(PUBLIC.path,)),
+        DELIVERY,
+        world,  # type: ignore[arg-type]
+    )
+    world.images_[HOME].clear()
+    world.moment += timedelta(hours=6)
+    world.sweep()
+    assert world.stored.headers[PRIVATE].twins == ()
 
 
 def calls() -> range:

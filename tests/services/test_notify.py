@@ -24,6 +24,7 @@ from chalicelib.errors import ConflictError, DeniedError, SettingsError, Transie
 from chalicelib.services.notify import CLAIM, TRIES, notify
 from chalicelib.services.ports import Stored
 from chalicelib.services.send_alert import send_alert
+from tests.fakes.journal import FakeJournal
 from tests.fakes.runtime import FakeRuntime
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -95,6 +96,7 @@ class HouseInMemory:
         self.rules = SimpleNamespace(current=lambda: Rules(Policy(1, notify=notify, **policy)))
         self.clock = SimpleNamespace(now=lambda: self.now)
         self.now = NOW
+        self.journal = FakeJournal()
         self.runtime = FakeRuntime(lambda: self.now)
         self.registry = SimpleNamespace(describe_image=lambda ref: ImageDetail(ref, ("v1",), NOW))
 
@@ -324,7 +326,8 @@ def test_dying_anywhere_loses_no_alert_and_sends_twice_only_between_send_and_cle
             }
         )
         table.headers_of = house.table.headers_of
-        worker = SimpleNamespace(**{name: getattr(house, name) for name in ("rules", "clock", "runtime", "registry")})
+        ports = ("rules", "clock", "journal", "runtime", "registry")
+        worker = SimpleNamespace(**{name: getattr(house, name) for name in ports})
         worker.table = table
         slack = SimpleNamespace(name="slack", send=wrapped("send", sent.append))
         house.now += CLAIM

@@ -50,6 +50,19 @@ def test_twins_are_looked_for_in_every_shard_after_the_listings(world: PublicWor
     assert isinstance(world.sent[-9][1], SweepRepository)
 
 
+def test_only_the_first_sweep_of_public_repositories_is_a_fill_also_where_it_goes_on(world: PublicWorld) -> None:
+    plan(world)
+    assert {m.filling for m in world.messages(MatchTwins)} == {PLAN.started_at}
+    later = {"public_at": PLAN.started_at + timedelta(minutes=1)}
+    world.table.keep_repository(home(NAMES[0]), later)
+    plan(world)
+    assert {m.filling for m in world.messages(MatchTwins)} == {PLAN.started_at}
+    world.sent.clear()
+    next_one = msgspec.structs.replace(PLAN, started_at=PLAN.started_at + timedelta(hours=6))
+    plan_public(next_one, world)  # type: ignore[arg-type]
+    assert {m.filling for m in world.messages(MatchTwins)} == {None}
+
+
 def test_a_repository_that_was_known_and_is_not_listed_is_asked_about_until_it_is_known_to_be_gone(
     world: PublicWorld,
 ) -> None:

@@ -240,3 +240,16 @@ def test_run_twice_it_changes_nothing_more():
     clock(story)
     assert story.head == once
     assert once.decide_at is None or once.decide_at > story.moment + timedelta(days=1)
+
+
+def test_what_there_is_no_time_for_is_the_next_runs(monkeypatch):
+    story = Story(known=False)
+    refs = [story.ref.home.image(f"sha256:{n:064x}") for n in range(3)]
+    monkeypatch.setattr(story.table, "due", lambda shard, before: refs)
+
+    def read(asked):
+        story.after(10)
+        return {}
+
+    monkeypatch.setattr(story.table, "read_headers", read)
+    assert re_decide(0, story) == 2

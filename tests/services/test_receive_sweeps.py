@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import msgspec
@@ -7,14 +7,18 @@ import pytest
 from chalicelib.domain.header import Rules
 from chalicelib.domain.image import ImageRef, Repository
 from chalicelib.domain.message import CatchUp, Decide, Delivery, Due, Heads, Snapshot, Touched, WatchWaivers, WhatIf
+from chalicelib.domain.metric import Metric
 from chalicelib.domain.policy import Policy
 from chalicelib.domain.summary import Summary
 from chalicelib.domain.sweep import Sweep
 from chalicelib.domain.sweep_message import Filled, PlanSweep, SweepRepository
-from chalicelib.errors import TransientError, UpstreamError
+from chalicelib.errors import DeniedError, TransientError, UpstreamError
+from chalicelib.services import receive_sweeps as receiving
 from chalicelib.services import run_sweep
+from chalicelib.services.plan_sweep import Plan
 from chalicelib.services.put_back import MOST_ATTEMPTS
 from chalicelib.services.receive_sweeps import receive_sweeps
+from tests.fakes.journal import FakeJournal
 from tests.fakes.table import FakeTable
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -67,6 +71,7 @@ def place():
         rules=SimpleNamespace(fresh=lambda: Rules(Policy(1))),
         queries=SimpleNamespace(all_rows=lambda: iter(()), rows_of=lambda shard: iter(())),
         outbox=Outbox(),
+        journal=FakeJournal(),
     )
 
 
@@ -79,15 +84,29 @@ def test_each_part_of_a_sweep_is_run_and_the_hour_leaves_a_snapshot():
 
 
 def test_a_sweep_is_planned_and_what_it_finds_lost_is_told(monkeypatch):
-    planned, lost = [], []
-    monkeypatch.setattr(run_sweep, "plan_sweep", lambda message, house: planned.append(message))
+    planned, house = [], place()
+    monkeypatch.setattr(run_sweep, "find_plan", lambda message, house: Plan((HOME,)))
+    monkeypatch.setattr(run_sweep, "send_plan", lambda message, found, house: planned.append((message, found)))
     monkeypatch.setattr(run_sweep, "reconcile_registry", lambda *_: SimpleNamespace(lost_events=3))
     plan, one = PlanSweep(Sweep.RETENTION, "eu-west-1", NOW), SweepRepository(Sweep.RECONCILE, HOME, NOW)
-    assert receive_sweeps([Delivery("p", plan), Delivery("r", one)], place(), {}, lost=lost.append) == {}
-    assert (planned, lost) == ([plan], [3])
+    assert receive_sweeps([Delivery("p", plan), Delivery("r", one)], house, {}) == {}
+    assert (planned, house.journal.counted) == ([(plan, Plan((HOME,)))], {(Metric.LOST_EVENTS, None): 3})
 
 
-@pytest.mark.parametrize("sweep", [s for s in Sweep if s in run_sweep.RUN_BY_CLOCK])
+def test_a_plan_that_cannot_be_sent_fails_and_raises_no_doubt_about_its_registry(monkeypatch):
+    house, doubted = place(), []
+    monkeypatch.setattr(run_sweep, "find_plan", lambda message, house: Plan((HOME,)))
+    monkeypatch.setattr(run_sweep, "doubt_registry", lambda *_: doubted.append(1))
+    monkeypatch.setattr(house.outbox, "send", _refused)
+    failures = receive_sweeps([Delivery("p", PlanSweep(Sweep.POSTURE, "eu-west-1", NOW))], house, {})
+    assert (type(failures["p"]), doubted) == (DeniedError, [])
+
+
+def _refused(*_args, **_options):
+    raise DeniedError("send to the queue sweeps")
+
+
+@pytest.mark.parametrize("sweep", list(Sweep))
 def test_what_the_clock_begins_somebody_handles(sweep):
     failures = receive_sweeps([Delivery("r", SweepRepository(sweep, HOME, NOW))], throttled(), {})
     assert "nobody handles" not in str(failures)
@@ -109,6 +128,31 @@ def test_what_is_no_part_of_a_sweep_fails_alone():
     failures = receive_sweeps([Delivery("bad", Decide(ref, "x")), Delivery("good", Snapshot())], house, {})
     assert list(failures) == ["bad"]
     assert house.table.snapshot is not None
+
+
+def test_what_there_is_no_time_for_is_put_back_unharmed_and_the_clocks_own_comes_first(monkeypatch):
+    moments = iter(NOW + timedelta(seconds=100 * n) for n in range(20))
+    house = place()
+    house.clock = SimpleNamespace(now=lambda: next(moments))
+    run = []
+    monkeypatch.setattr(receiving, "run_sweep", lambda message, *_, **__: run.append(message))
+    monkeypatch.setattr(receiving, "re_decide", lambda shard, _: run.append(Due(shard)))
+    homes = [msgspec.structs.replace(HOME, name=f"team/{n}") for n in range(3)]
+    parts = [SweepRepository(Sweep.RECONCILE, home, NOW, attempt=3) for home in homes]
+    deliveries = [Delivery(p.repository.name, p, receives=2) for p in parts] + [Delivery("due", Due(1))]
+    assert receive_sweeps(deliveries, house, {}) == {}
+    assert run == [Due(1)]
+    # That the queue gave it out before is kept: whoever had it then may have died on the way.
+    assert house.outbox.sent == [("sweeps", msgspec.structs.replace(part, attempt=4)) for part in parts]
+
+
+def test_what_there_is_no_time_for_and_cannot_be_put_back_is_left_to_the_queue(monkeypatch):
+    moments = iter(NOW + timedelta(seconds=100 * n) for n in range(20))
+    house = place()
+    house.clock, house.outbox.sent = SimpleNamespace(now=lambda: next(moments)), None
+    monkeypatch.setattr(receiving, "run_sweep", lambda *_, **__: None)
+    parts = [Delivery(str(n), SweepRepository(Sweep.RECONCILE, HOME, NOW)) for n in range(3)]
+    assert list(receive_sweeps(parts, house, {})) == ["1", "2"]
 
 
 def test_a_defect_in_one_part_does_not_stop_the_next():

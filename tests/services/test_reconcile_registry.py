@@ -19,12 +19,13 @@ from bench.swept import Listed, Refusal, SweptPlace, shared
 from chalicelib.adapters.ecr_listing import EcrListing
 from chalicelib.domain.difference import DifferenceKind
 from chalicelib.domain.effect import Effect, EffectKind
-from chalicelib.domain.image import ImageRef, Kind, Manifest, Repository, Scan
+from chalicelib.domain.image import Child, ImageRef, Kind, Manifest, Repository, Scan
+from chalicelib.domain.message import Message
 from chalicelib.domain.reconciled import Memory, Place
 from chalicelib.domain.sweep import Sweep
 from chalicelib.domain.sweep_message import Filled, Found, PlanSweep, SweepRepository
 from chalicelib.domain.verdict import Decision
-from chalicelib.errors import TransientError
+from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services import plan_sweep as planning
 from chalicelib.services import reconcile_registry as reconciling
 from chalicelib.services.plan_sweep import find_plan, plan_sweep
@@ -216,6 +217,30 @@ def test_a_basic_scan_that_finished_unheard_is_looked_at(monkeypatch: pytest.Mon
         assert reconcile(place) == {K.SCAN_UNHEARD: 4}
 
 
+def test_an_image_whose_scan_cannot_be_read_keeps_no_other_from_being_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    with swept(Listed(SMALL, shared(SMALL, 2), basic=True)) as place:
+        peek, unreadable = EcrListing.peek, first(place).digest
+
+        def broken(self: EcrListing, ref: ImageRef) -> Scan:
+            if ref.digest == unreadable:
+                raise UpstreamError("an answer that cannot be read")
+            return peek(self, ref)
+
+        monkeypatch.setattr(EcrListing, "peek", broken)
+        assert reconcile(place) == {K.MISSING: 4, K.SCAN_UNHEARD: 3}
+        assert facts(place)["reconcile"]["error"] is None
+        assert "reconcile_at" in facts(place)
+        monkeypatch.undo()
+        place.clock.forward(3_600)
+        assert reconcile(place) == {K.SCAN_UNHEARD: 1}
+        monkeypatch.setattr(EcrListing, "peek", broken)
+        found = Counter[str]()
+        for _ in range(7):
+            place.clock.forward(6 * 3_600)
+            found.update(reconcile(place))
+        assert found == {K.SCAN_STALE: 1}, "one that reads as scanned is looked at when its turn comes"
+
+
 def test_a_quarantined_digest_that_can_be_pulled_again_is_quarantined_again() -> None:
     with swept(Listed(SMALL, shared(SMALL, 2)), policy=QUARANTINE) as place:
         reconcile(place)
@@ -381,7 +406,7 @@ def test_a_repository_that_takes_long_to_list_is_not_listed_again_for_each_image
         assert [(r.more, r.found) for r in place.results] == [(False, {K.MISSING: 6, K.SCAN_UNHEARD: 6})]
 
 
-def test_an_index_that_truly_has_no_images_is_read_again_and_nothing_is_written(place: SweptPlace) -> None:
+def test_an_index_that_truly_has_no_images_is_no_difference_and_nothing_is_written(place: SweptPlace) -> None:
     ref = HOME.image(first(place).digest)
     stored = place.house.table.read_headers([ref])[ref].header
     place.house.table.put_header(msgspec.structs.replace(stored, kind=Kind.INDEX, children=()))
@@ -397,11 +422,11 @@ def test_an_index_that_truly_has_no_images_is_read_again_and_nothing_is_written(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(payloads, "image_page", lambda s: of_index(s) if s.digest == ref.digest else page(s))
         patched.setattr(place.house.registry, "read_manifest", lambda _: read)
-        assert reconcile(place)[K.CHILDREN_UNKNOWN] == 1
         settled = list(place.house.table.headers_of(HOME))
-        place.clock.forward(6 * 3_600)
-        assert reconcile(place) == {K.CHILDREN_UNKNOWN: 1}
+        assert reconcile(place) == {}
         assert list(place.house.table.headers_of(HOME)) == settled
+        read = Manifest(Kind.INDEX, index_type, (Child("sha256:" + "c" * 64),))
+        assert reconcile(place)[K.CHILDREN_UNKNOWN] == 1
 
 
 def test_a_place_to_go_on_from_is_read_as_it_was_written() -> None:
@@ -419,10 +444,43 @@ def test_a_planner_that_is_out_of_time_goes_on_behind_the_repository_it_sent_las
     monkeypatch.setattr(planning, "PATIENCE", timedelta(seconds=-1))
     assert plan_sweep(PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now()), place.house) == 1  # type: ignore[arg-type]
     sent = [msgspec.json.decode(s.body, type=PlanSweep | SweepRepository) for s in place.aws.sent]
-    assert [m.repository for m in sent if isinstance(m, SweepRepository)] == [HOME]
-    assert [m.after for m in sent if isinstance(m, PlanSweep)] == [HOME.path]
+    (one,) = [m.repository for m in sent if isinstance(m, SweepRepository)]
+    assert [m.after for m in sent if isinstance(m, PlanSweep)] == [one.path]
     place.settle()
     assert {r.repository.name for r in place.results} == {"team/service-0", "team/service-1"}
+
+
+def test_a_registry_that_takes_long_to_survey_is_not_surveyed_again_for_each_repository(
+    place: SweptPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coverage = place.house.inspection.coverage
+
+    def slowly(*asked: Any) -> Any:
+        covered = coverage(*asked)
+        place.clock.forward(90)
+        return covered
+
+    monkeypatch.setattr(place.house.inspection, "coverage", slowly)
+    assert plan_sweep(PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now()), place.house) == 2  # type: ignore[arg-type]
+
+
+def test_each_day_another_repository_comes_first_and_each_comes_once(
+    place: SweptPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    firsts = set()
+    monkeypatch.setattr(planning, "PATIENCE", timedelta(seconds=-1))
+    for day in range(12):
+        plan: PlanSweep | None = PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now() + timedelta(days=day))
+        order = []
+        while plan is not None:
+            place.aws.sent.clear()
+            plan_sweep(plan, place.house)  # type: ignore[arg-type]
+            sent = [msgspec.json.decode(s.body, type=Message) for s in place.aws.sent]
+            order += [m.repository.name for m in sent if isinstance(m, SweepRepository)]
+            plan = next((m for m in sent if isinstance(m, PlanSweep)), None)
+        assert sorted(order) == ["team/service-0", "team/service-1"]
+        firsts.add(order[0])
+    assert len(firsts) == 2
 
 
 def test_a_repository_that_is_new_is_no_first_fill(place: SweptPlace) -> None:
@@ -487,6 +545,20 @@ def test_a_registry_in_which_something_is_always_new_is_told_of_all_the_same(pla
     assert not tell_first_fill(Filled({}), place.house, channels)
     assert '"waits":1' in place.aws.sent[-1].body
     assert tell_first_fill(Filled({}, waits=16), place.house, channels)
+
+
+def test_a_planner_that_died_after_its_summary_and_was_run_again_is_told_of_once() -> None:
+    with swept(Listed(SMALL, shared(SMALL, 2))) as place:
+        channels = {"slack": place.channel, "sns": place.channel}
+        plan = PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now())
+        for _ in range(2):
+            plan_sweep(plan, place.house)  # type: ignore[arg-type]
+        sent = [msgspec.json.decode(s.body, type=Message) for s in place.aws.sent]
+        filled = [msgspec.structs.replace(m, waits=16) for m in sent if isinstance(m, Filled)]
+        assert [f.started_at for f in filled] == [plan.started_at] * 2
+        assert [tell_first_fill(f, place.house, channels) for f in filled] == [True, False]
+        other = Filled(waits=16, started_at=plan.started_at + timedelta(days=1))
+        assert tell_first_fill(other, place.house, channels), "another sweep's own"
 
 
 @pytest.mark.parametrize("sweep", [Sweep.RETENTION, Sweep.REPLICATION, Sweep.POSTURE])

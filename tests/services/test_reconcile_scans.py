@@ -42,10 +42,10 @@ def test_each_repository_knows_its_rule_and_how_many_of_its_images_are_proven(ba
             assert known["reconcile"]["proofs"] == {"proven": 2, "unproven": {}}
 
 
-def test_a_first_fill_says_which_pushes_nobody_had_heard_of() -> None:
+def test_a_first_fill_calls_no_event_lost() -> None:
     with swept(listed(basic=False)) as place:
         reconcile(place)
-        assert [known["reconcile"]["proofs"]["unproven"] for known in facts(place)] == [{"EVENT_LOST": 2}] * 3
+        assert [known["reconcile"]["proofs"]["unproven"] for known in facts(place)] == [{"NEW": 2}] * 3
 
 
 def test_what_was_scanned_too_long_ago_is_asked_for_once_a_day_within_the_budget() -> None:

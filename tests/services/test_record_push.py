@@ -162,6 +162,35 @@ def test_two_workers_with_two_moves_of_one_tag_leave_both_images_right():
     assert (story.tags(1), story.tags(2)) == ((), ("a",))
 
 
+def test_a_tag_that_moved_on_while_a_worker_lay_dead_is_taken_from_all_that_had_it():
+    story = Registry(1, 2, 3)
+    story.push(1, 1, "a")
+    for image in (ref(2), ref(3)):
+        story.images[image].change(exists=True, tags=("a",))
+    story.deliver(action(ref(2), "PUSH", 5, "a"))
+    dying = story.start("scans")
+    while story.stored.read_tag(ref(1).home, "a") != ref(2).digest:
+        story.step(dying)
+    story.kill(dying)
+    story.receive(action(ref(3), "PUSH", 9, "a"))
+    story.drain()
+    assert (story.tags(1), story.tags(2), story.tags(3)) == ((), (), ("a",))
+
+
+def test_a_deletion_whose_worker_dies_after_the_header_was_put_leaves_no_tag_behind():
+    story = Registry(1)
+    story.push(1, 1, "a", "b")
+    story.images[ref(1)].change(exists=False, tags=())
+    story.deliver(action(ref(1), "DELETE", 5))
+    dying = story.start("scans")
+    while story.header(ref(1)).exists:
+        story.step(dying)
+    story.kill(dying)
+    story.drain()
+    assert not story.header(ref(1)).exists
+    assert [story.stored.read_tag(ref(1).home, tag) for tag in "ab"] == [None, None]
+
+
 MOVES = st.lists(
     st.tuples(st.sampled_from(["PUSH", "DELETE"]), st.integers(1, 3), st.sampled_from(["a", "b", None])),
     min_size=1,

@@ -5,7 +5,6 @@ Every call to AWS, to the table, the queue and the channel is a place to die at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -15,8 +14,10 @@ from chalicelib.domain.verdict import Decision
 from chalicelib.local.ecr import ecr_of
 from chalicelib.local.ecr_replication import LocalReplication
 from tests.fakes.watched_ecr import Died
-from tests.services.copying import FAR, HOME, NAME, NEAR, WITHIN, Estate, running
+from tests.services import copying
+from tests.services.copying import FAR, HOME, NAME, NEAR, WITHIN, Estate
 
+aws = copying.aws
 PORTS = ("table", "replicas", "replication", "registry", "slack", "outbox")
 
 
@@ -45,12 +46,6 @@ class Deadly:
                 return call
 
         return Port()
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[Any]:
-    with running() as held:
-        yield held
 
 
 def prepared(aws: Any) -> tuple[Estate, Deadly]:

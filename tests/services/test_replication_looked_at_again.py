@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,28 +9,15 @@ import pytest
 from chalicelib.domain.effect import EffectKind, Order
 from chalicelib.domain.image import Child, ImageRef, Kind, StorageStatus
 from chalicelib.domain.verdict import Decision
-from chalicelib.errors import DeniedError, TransientError
+from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.local.ecr import ACTIVE, ARCHIVE, ecr_of
 from chalicelib.local.ecr_replication import LocalReplication
 from chalicelib.services import judge_copies
 from chalicelib.services.list_copies import PATIENT_TRIES
-from tests.services.copying import FAR, HOME, NAME, NEAR, Estate, running
+from tests.services import copying
+from tests.services.copying import BOTH, FAR, HOME, NAME, NEAR, Estate
 
-BOTH = ((None, (NEAR, FAR)),)
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[Any]:
-    with running() as held:
-        yield held
-
-
-@pytest.fixture
-def estate(aws: Any) -> Estate:
-    made = Estate(aws)
-    made.configure(*BOTH)
-    made.let_in()
-    return made
+aws, estate = copying.aws, copying.estate
 
 
 class Failing:
@@ -64,9 +50,7 @@ def test_a_destination_that_nobody_can_look_at_is_told_once_however_many_message
     for number in range(3):
         estate.push(number, f"v{number}")
     estate.later(60).sweep()
-    while estate.sent_on:
-        message, _ = estate.sent_on.pop()
-        estate.sweep(after=message.after)
+    estate.go_on()
     estate.later(60).sweep()
     assert len(estate.slack.alerts) == 1
 
@@ -96,6 +80,42 @@ def test_what_nobody_can_look_at_is_told_by_the_next_try_where_the_channel_faile
     estate.slack.failure = None
     estate.sweep(receives=2)
     assert len(estate.slack.alerts) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "receives"), [(UpstreamError("no such topic"), 1), (TransientError("down"), PATIENT_TRIES + 1)]
+)
+def test_a_channel_that_fails_for_good_does_not_stop_a_sweep_that_takes_several_messages(
+    aws: Any, monkeypatch: pytest.MonkeyPatch, failure: Exception, receives: int
+) -> None:
+    monkeypatch.setattr(judge_copies, "REPORTS_AT_MOST", 1)
+    estate = Estate(aws)
+    estate.configure(*BOTH)
+    refs = [estate.push(number, f"v{number}") for number in range(3)]
+    estate.slack.failure = failure
+    estate.later(60).sweep(receives=receives)
+    with pytest.raises(UpstreamError, match=str(failure)):
+        estate.go_on(receives)
+    assert [estate.stands(ref, FAR)[0] for ref in refs] == ["FAILED"] * 3
+    estate.slack.failure = None
+    estate.later(60).sweep()
+    estate.go_on()
+    told = [note for alert in estate.slack.alerts for note in alert.notes]
+    assert all(sum(ref.digest[:19] in note for note in told) == 1 for ref in refs)
+
+
+def test_a_channel_that_only_needs_time_is_tried_again_before_the_sweep_goes_on(
+    aws: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge_copies, "REPORTS_AT_MOST", 1)
+    estate = Estate(aws)
+    estate.configure(*BOTH)
+    for number in range(3):
+        estate.push(number, f"v{number}")
+    estate.slack.failure = TransientError("slow down")
+    with pytest.raises(TransientError):
+        estate.later(60).sweep()
+    assert estate.sent_on == []
 
 
 def test_a_failure_that_a_backfill_has_mended_is_none_for_ever_where_nobody_can_look(aws: Any) -> None:
@@ -160,6 +180,21 @@ def test_a_destination_that_is_down_for_long_does_not_hide_the_others_and_unsays
     estate.replication = held
     estate.later(60).sweep()
     assert "unread" not in estate.seen()[FAR.path]
+
+
+def test_settings_that_cannot_be_read_now_are_compared_by_the_next_sweep_and_stop_none(estate: Estate) -> None:
+    ref = estate.push(1, "v1")
+    estate.scan_copies(ref)
+    ecr_of(NEAR.repository(HOME)).repositories[NAME].image_tag_mutability = "IMMUTABLE"
+    held = estate.replication
+    throttled = TransientError("slow down")
+    estate.replication = Failing(held, lambda name, *_: throttled if name == "settings" else None)
+    estate.later(60).sweep()
+    assert estate.stands(ref, NEAR) == ("COMPLETE",)
+    assert "settings" not in estate.seen()[NEAR.path]
+    estate.replication = held
+    estate.later(60).sweep()
+    assert any("IMMUTABLE there" in line for line in estate.seen()[NEAR.path]["settings"])
 
 
 # ---- what came here by replication itself
@@ -265,3 +300,78 @@ def test_an_exempt_repository_is_left_alone_there_too(estate: Estate) -> None:
     estate.change_policy(exempt={"repository": ["team/*"]}, notify=[{"channel": "slack"}])
     estate.later(60).sweep()
     assert estate.order_on(NEAR.repository(HOME).image(ref.digest)) is None
+
+
+# ---- rules that copy deletions too
+
+
+def test_what_such_a_rule_deletes_leaves_nothing_behind(estate: Estate) -> None:
+    estate.configure(*BOTH, deletes=True)
+    ref, tagged = estate.push(1, "v1"), estate.push(2, "v2", "latest")
+    estate.scan_copies(ref, tagged)
+    estate.later(60).sweep()
+    ecr_of(HOME).delete(NAME, {"imageDigest": ref.digest})
+    ecr_of(HOME).delete(NAME, {"imageTag": "latest"})
+    estate.later(60).sweep()
+    assert estate.stands(ref, NEAR) == estate.stands(ref, FAR) == ()
+    assert estate.stands(tagged, NEAR) == ("COMPLETE",)
+
+
+def test_a_copy_that_such_a_rule_left_behind_is_told_apart_and_told_when_its_time_is_over(estate: Estate) -> None:
+    estate.configure(*BOTH, deletes=True)
+    ref = estate.push(1, "v1")
+    estate.scan_copies(ref)
+    estate.later(60).sweep()
+    LocalReplication.failing[NEAR] = "MadeUp"
+    ecr_of(HOME).delete(NAME, {"imageDigest": ref.digest})
+    estate.later(60).sweep()
+    assert estate.stands(ref, NEAR) == ("EXTRA", "not-deleted")
+    assert estate.slack.alerts == []
+    for _ in range(2):
+        estate.later(60).sweep()
+        assert estate.stands(ref, NEAR) == ("EXTRA", "late", "not-deleted")
+    (alert,) = estate.slack.alerts
+    assert any("is to be deleted there, and was not" in note for note in alert.notes)
+    assert any("batch-delete-image" in line and ref.digest in line for line in alert.what_to_do)
+
+
+def test_what_was_deleted_before_there_was_such_a_rule_stays_there_and_is_not_told(estate: Estate) -> None:
+    ref = estate.push(1, "v1")
+    estate.scan_copies(ref)
+    estate.later(60).sweep()
+    ecr_of(HOME).delete(NAME, {"imageDigest": ref.digest})
+    estate.configure(*BOTH, deletes=True)
+    for _ in range(3):
+        estate.later(60).sweep()
+        assert estate.stands(ref, NEAR) == ("EXTRA",)
+    assert estate.slack.alerts == []
+
+
+def test_a_tag_that_such_a_rule_left_behind_is_told_and_one_that_moved_is_not(estate: Estate) -> None:
+    estate.configure(*BOTH, deletes=True)
+    first, second = estate.push(1, "v1", "old", "latest"), estate.push(2, "v2")
+    estate.scan_copies(first, second)
+    estate.later(60).sweep()
+    LocalReplication.failing[NEAR] = "MadeUp"
+    ecr_of(HOME).delete(NAME, {"imageTag": "old"})
+    estate.push(2, "latest")
+    for _ in range(2):
+        estate.later(60).sweep()
+    assert estate.stands(first, NEAR) == ("TAGS_DIFFER", "extra-tags", "not-deleted")
+    assert estate.stands(first, FAR) == ("COMPLETE",)
+    told = [note for alert in estate.slack.alerts for note in alert.notes if first.digest[:19] in note]
+    assert len(told) == 1
+    assert "is to be deleted there, and was not" in told[0]
+
+
+def test_a_tag_that_only_moved_is_no_deletion(estate: Estate) -> None:
+    estate.configure(*BOTH, deletes=True)
+    first, second = estate.push(1, "v1", "latest"), estate.push(2, "v2")
+    estate.scan_copies(first, second)
+    estate.later(60).sweep()
+    LocalReplication.failing[NEAR] = "MadeUp"
+    estate.push(2, "latest")
+    for _ in range(3):
+        estate.later(60).sweep()
+    assert estate.stands(first, NEAR) == ("TAGS_DIFFER", "extra-tags")
+    assert not any(first.digest[:19] in note for alert in estate.slack.alerts for note in alert.notes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,15 +11,11 @@ from chalicelib.domain.event import ImageAction, Replicated
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.parsers.events import parse_event
 from chalicelib.services.schedule_replication_check import schedule_replication_check
-from tests.services.copying import FAR, HOME, NEAR, WITHIN, Estate, running
+from tests.services import copying
+from tests.services.copying import FAR, HOME, NEAR, WITHIN, Estate
 
+aws = copying.aws
 REF = HOME.image(f"sha256:{1:064x}")
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[Any]:
-    with running() as held:
-        yield held
 
 
 @pytest.fixture
@@ -85,10 +80,11 @@ def test_a_look_up_that_fails_schedules_a_check_all_the_same(estate: Estate, fai
     assert len(heard(estate, pushed(estate))) == 1
 
 
-def test_what_ecr_says_of_a_copy_has_its_source_looked_at_now(estate: Estate) -> None:
+def test_what_ecr_says_of_a_copy_has_that_copy_alone_looked_at_now(estate: Estate) -> None:
     ref = estate.push(1, "v1")
     (first, *_) = estate.heard
     event = parse_event(first)
     assert isinstance(event, Replicated)
     ((message, delay),) = heard(estate, event)
     assert (message.ref, message.due_at, delay) == (ref, estate.moment, 0)
+    assert message.destination == NEAR

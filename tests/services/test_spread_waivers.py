@@ -27,6 +27,7 @@ from chalicelib.services.manage_waivers import End, Give, manage_waivers
 from chalicelib.services.receive_batch import receive_batch
 from chalicelib.services.spread_waivers import LOST_AFTER, MOST_AT_ONCE, TELL_AGAIN_AFTER, spread_waivers
 from tests.fakes.index import FakeIndex
+from tests.fakes.journal import FakeJournal
 from tests.fakes.waivers import FakeWaivers
 from tests.services.house import Story
 
@@ -136,6 +137,7 @@ class Place:
         )
         self.clock = SimpleNamespace(now=lambda: self.moment)
         self.outbox = self
+        self.journal = FakeJournal()
         self.table = SimpleNamespace(record_action=self.record)
         self.settle = timedelta(seconds=60)
         self.slack = Slack()

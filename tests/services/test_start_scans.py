@@ -168,9 +168,25 @@ def test_many_refusals_in_a_row_mean_that_the_registrys_day_is_used_up() -> None
     assert spent == LIMITS_IN_A_ROW
 
 
-@pytest.mark.parametrize("error", [DeniedError("not permitted"), UpstreamError("odd")])
-def test_a_scan_that_ecr_will_not_make_for_us_ends_the_run_and_was_not_asked(error: Exception) -> None:
+def test_an_image_that_is_refused_for_a_reason_nobody_knows_does_not_keep_the_others_from_their_scans() -> None:
     house = House()
+
+    def odd(asked: ImageRef) -> Refusal | None:
+        if asked == ref(1):
+            raise UpstreamError("odd")
+        return None
+
+    house.scans.answer = odd
+    for _ in range(2):
+        done = start(house, image(1), image(2))
+        house.moment += HOUR
+    assert (numbers(house.scans.started), done.error) == ([2], None)
+    house.moment += DAY
+    assert start(house, image(1)).error == "odd", "it is asked for again the next day"
+
+
+def test_a_scan_that_ecr_will_not_make_for_us_ends_the_run_and_was_not_asked() -> None:
+    house, error = House(), DeniedError("not permitted")
 
     def deny(ref: ImageRef) -> Refusal | None:
         raise error

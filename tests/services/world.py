@@ -35,6 +35,7 @@ from chalicelib.services.receive_batch import receive_batch
 from chalicelib.services.receive_sweeps import receive_sweeps
 from tests.fakes.audit import FakeAudit
 from tests.fakes.index import FakeIndex
+from tests.fakes.journal import FakeJournal
 from tests.fakes.replicas import NoReplication
 from tests.fakes.runtime import FakeRuntime
 from tests.fakes.waivers import FakeWaivers
@@ -122,6 +123,7 @@ class World:
         self.queries: Any = self
         self.acts: Any = WorldActs(self)
         self.runtime: Any = FakeRuntime(self.now)
+        self.journal = FakeJournal()
         self.own_roles: tuple[str, ...] = ("arn:aws:iam::111122223333:role/lazaretto-*",)
         self.waivers: Any = FakeWaivers(self._raise_waivers_version)
         self.index = FakeIndex(lambda: [s.header for s in self.stored.read_headers(self.images).values()])

@@ -1,0 +1,249 @@
+"""`lazaretto dlq`: look into the dead-letter queues, send again what lies there, or drop it; with AWS credentials."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Container, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chalicelib.cli import output
+from chalicelib.cli.operator import DEFAULT_STAGE, Stage, operator, own_sessions
+from chalicelib.cli.options import AsJson
+from chalicelib.domain.dead_letter import DeadLetter
+from chalicelib.errors import InputError, NotFoundError
+from chalicelib.services.drop_letters import drop_letters
+from chalicelib.services.redrive_letters import redrive_letters
+from chalicelib.services.take_letters import take_letters
+
+if TYPE_CHECKING:
+    from chalicelib.adapters.dead_letters import DeadQueue
+    from chalicelib.adapters.sessions import Sessions
+
+CLOCK = "clock"
+QUEUES = ("scans", "findings", "actions", "sweeps", CLOCK)
+
+dlq_app = typer.Typer(
+    no_args_is_help=True, help="Look into the dead-letter queues; send again or drop what lies there."
+)
+
+Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="scans, findings, actions, sweeps or clock.")]
+Ids = Annotated[list[str] | None, typer.Option("--message", help="This one, by its id (repeatable).")]
+
+
+@dlq_app.command("show")
+@output.speaking
+def show_command(
+    queue: Annotated[str | None, typer.Argument(metavar="QUEUE", help="Only this one.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many messages of a queue at most.")] = 20,
+    stage: Stage = DEFAULT_STAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Show what lies in the dead-letter queues: what it is, why it was given up, and since when.
+
+    Nothing is taken away. SQS counts that it was shown, and hides a message from others for as long as it is read.
+    """
+    sessions, shown = own_sessions(), dict[str, tuple[int, Sequence[DeadLetter]]]()
+    for name in QUEUES if queue is None else (_known(queue),):
+        try:
+            letters = _open(name, stage, sessions)
+        except NotFoundError:
+            if queue is not None:
+                raise
+            continue
+        shown[name] = letters.count(), _peek(letters, limit=limit)
+    if not shown:
+        raise NotFoundError(f"there is no dead-letter queue of {stage} here: is this the account, Region and stage?")
+    if as_json:
+        queues = [
+            {"queue": name, "count": count, "messages": [_plain(one) for one in letters]}
+            for name, (count, letters) in shown.items()
+        ]
+        output.print_json({"queues": queues})
+        return
+    for name, (count, found) in shown.items():
+        _show(name, count, found, stage)
+
+
+@dlq_app.command("redrive")
+@output.speaking
+def redrive_command(
+    queue: Queue,
+    message: Ids = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that lie there now.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")] = False,
+    stage: Stage = DEFAULT_STAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Send dead letters to their queue again, each with a mark; what EventBridge could not deliver as well.
+
+    It is handled as a message that was received before: nothing takes it for covered. A message is deleted only after
+    it was sent. Exit 1 where a message that is named is not there.
+    """
+    wanted = _wanted(message, everything)
+    if _known(queue) == CLOCK:
+        raise InputError("what lies in clock is the record of a run that failed: the next run asks for the same anew")
+    letters = _open(queue, stage, own_sessions())
+    done = list[DeadLetter]()
+    try:
+        if dry_run:
+            done += _peek(letters, wanted)
+        else:
+            from chalicelib.bootstrap import SystemClock
+
+            _counted(redrive_letters(wanted, letters, SystemClock()), "messages sent again", done)
+    finally:
+        _tell(queue, "redriven", done, dry_run, as_json)
+    _check_found(message, done)
+
+
+@dlq_app.command("drop")
+@output.speaking
+def drop_command(
+    queue: Queue,
+    message: Ids = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that lie there now.")] = False,
+    reason: Annotated[str, typer.Option(help="Why; the audit log keeps it.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    stage: Stage = DEFAULT_STAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Delete dead letters for good. They are shown, and asked for; the audit log keeps who dropped what.
+
+    Exit 1 where you decline, and where a message that is named is not there; 2 where nobody is there to be asked and
+    --yes is not given.
+    """
+    wanted = _wanted(message, everything)
+    _known(queue)
+    who = operator(stage)
+    letters = _open(queue, stage, who.house.sessions)
+    found = _peek(letters, wanted)
+    _check_found(message, found)
+    if not as_json:
+        _show(queue, len(found), found, stage)
+    if found and not yes:
+        if not is_asked():
+            raise InputError("nobody is there to be asked: say --yes")
+        typer.confirm(f"Delete {output.count(len(found), 'message', 'messages')} for good?", abort=True, err=True)
+    done, ids = list[DeadLetter](), {letter.message_id for letter in found}
+    try:
+        if ids:
+            dropped = drop_letters(_name(queue, stage), ids, letters, who.arn, reason, who.house)
+            _counted(dropped, "messages dropped", done)
+    finally:
+        _tell(queue, "dropped", done, False, as_json)
+
+
+def is_asked() -> bool:
+    """Whether somebody is there who could answer."""
+    return sys.stdin.isatty()
+
+
+def _known(queue: str) -> str:
+    """Raises InputError."""
+    if queue not in QUEUES:
+        raise InputError(f"there is no queue {queue}: it is one of {', '.join(QUEUES)}")
+    return queue
+
+
+def _wanted(ids: Sequence[str] | None, everything: bool) -> Container[str] | None:
+    """None: all. Raises InputError."""
+    if bool(ids) is everything:
+        raise InputError("give either --message ID or --all")
+    return set(ids) if ids else None
+
+
+def _name(queue: str, stage: str) -> str:
+    return f"lazaretto-{stage}-{queue}-dead"
+
+
+def _open(queue: str, stage: str, sessions: Sessions) -> DeadQueue:
+    """Raises NotFoundError."""
+    # Imported late: other commands must not wait for boto3.
+    from chalicelib.adapters.dead_letters import DeadQueue
+    from chalicelib.adapters.deployment import queue_url
+
+    source = None if queue == CLOCK else queue_url(f"lazaretto-{stage}-{queue}", sessions)
+    return DeadQueue(sessions.client("sqs"), queue_url(_name(queue, stage), sessions), source)
+
+
+def _peek(letters: DeadQueue, wanted: Container[str] | None = None, limit: int | None = None) -> Sequence[DeadLetter]:
+    found = list(take_letters(lambda one: wanted is None or one.message_id in wanted, letters, limit))
+    letters.show_again(found)
+    return found
+
+
+def _counted(letters: Iterable[DeadLetter], what: str, done: list[DeadLetter]) -> None:
+    with output.counting(what) as show:
+        for letter in letters:
+            done.append(letter)
+            show(1)
+
+
+def _check_found(ids: Sequence[str] | None, found: Sequence[DeadLetter]) -> None:
+    if missing := sorted(set(ids or ()) - {letter.message_id for letter in found}):
+        raise NotFoundError(f"not there, or being looked at by somebody else: {', '.join(missing)}")
+
+
+def _plain(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "message_id": letter.message_id,
+        "origin": letter.origin,
+        "kind": letter.names.get("kind"),
+        "image": letter.names.get("image"),
+        "repository": letter.names.get("repository"),
+        "event_id": letter.names.get("event_id"),
+        "refused": letter.refused,
+        "error": letter.error,
+        "sent_at": letter.sent_at.isoformat(),
+        "receives": letter.receives,
+        "redriven": letter.redriven,
+        "sha256": letter.digest.removeprefix("sha256:"),
+        "head": letter.head,
+    }
+
+
+def _show(queue: str, count: int, letters: Sequence[DeadLetter], stage: str) -> None:
+    if not letters:
+        said = "empty" if not count else f"{output.count(count, 'message', 'messages')}, hidden for now"
+        output.say(f"{queue}: {said}.")
+        return
+    output.say(f"{queue}: about {output.count(max(count, len(letters)), 'message', 'messages')}.")
+    for letter in letters:
+        again = f", redriven {letter.redriven} times" if letter.redriven else ""
+        output.say_hanging(f"- {letter.message_id}, {_age(letter)} old, given up by the {letter.origin}{again}")
+        output.say_hanging(f"  {letter.about}")
+        output.say_hanging(f"  {_why(letter, queue, stage)}")
+    if count > len(letters):
+        output.say(f"{count - len(letters)} more: --limit shows them.")
+
+
+def _why(letter: DeadLetter, queue: str, stage: str) -> str:
+    if letter.error is not None:
+        return letter.error
+    if letter.refused is not None:
+        return f"refused: {letter.refused}"
+    log = f"/aws/lambda/lazaretto-{stage}-on_{queue}"
+    return f"can be read: the log {log} says by its message id why it failed"
+
+
+def _age(letter: DeadLetter) -> str:
+    seconds = max(0, int((datetime.now(UTC) - letter.sent_at).total_seconds()))
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+def _tell(queue: str, word: str, letters: Sequence[DeadLetter], dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        plain = [_plain(letter) for letter in letters]
+        output.print_json({"queue": queue, "dry_run": dry_run, word: len(letters), "messages": plain})
+        return
+    if dry_run:
+        for letter in letters:
+            output.say_hanging(f"- {letter.message_id} {letter.about}")
+    number = output.count(len(letters), "message", "messages")
+    output.say(f"{queue}: {number} would be {word}." if dry_run else f"{queue}: {number} {word}.")

@@ -1,0 +1,196 @@
+"""The round of `lazaretto doctor`: which checks are made, and by which adapters. Nothing is printed here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from chalicelib import __version__
+from chalicelib.adapters.account_facts import AccountFacts
+from chalicelib.adapters.api_probe import ApiProbe
+from chalicelib.adapters.deployment import find_deployment
+from chalicelib.adapters.ecr_scanning import EcrScanning
+from chalicelib.adapters.health_metrics import HealthMetrics
+from chalicelib.adapters.installed_functions import InstalledFunctions
+from chalicelib.adapters.installed_queues import InstalledQueues
+from chalicelib.adapters.installed_rules import InstalledRules
+from chalicelib.adapters.installed_stack import InstalledStack
+from chalicelib.adapters.installed_tables import InstalledTables
+from chalicelib.adapters.installed_topics import InstalledTopics
+from chalicelib.adapters.policy_simulator import PolicySimulator
+from chalicelib.adapters.scan_samples import ScanSamples
+from chalicelib.adapters.secrets import Secret
+from chalicelib.adapters.sessions import Sessions
+from chalicelib.adapters.table_schema import table_definition
+from chalicelib.bootstrap import House
+from chalicelib.domain.health import Check, Report, check_of, fail, in_order, unknown
+from chalicelib.domain.image import Repository, Source
+from chalicelib.domain.installed import FUNCTION, SOURCES, Caller, Function, Installed
+from chalicelib.errors import DeniedError, LazarettoError, SettingsError
+from chalicelib.services.examine_account import examine_account, examine_deploy_rights
+from chalicelib.services.examine_channels import Slack, examine_channels
+from chalicelib.services.examine_registries import Known, examine_pull_times, examine_registries
+from chalicelib.services.examine_rights import examine_rights
+from chalicelib.services.examine_stack import examine_stack, not_installed
+from chalicelib.services.examine_storage import examine_storage
+from chalicelib.services.examine_wiring import examine_wiring
+from chalicelib.services.examine_work import examine_work
+from chalicelib.services.exclude_pull_times import readers_of
+from chalicelib.services.settle_questions import settle_questions
+from chalicelib.settings import Settings
+
+TELLS = "OnActions"
+"""The function whose settings are read: it has all of them."""
+ASKED = 100
+
+
+class Orders(msgspec.Struct, frozen=True):
+    """`quick`: IAM's simulator is not asked. `send_test`: an alert goes through each channel. `register`: our roles are
+    registered as such that leave no pull time."""
+
+    quick: bool = False
+    send_test: bool = False
+    register: bool = False
+
+
+def make_round(stage: str, sessions: Sessions, orders: Orders, tell: Callable[[], None] = lambda: None) -> Report:
+    """`tell` is called after each check. Raises nothing of what AWS refuses: that is in the report."""
+    region = str(sessions.session.region_name)
+    facts = AccountFacts(sessions)
+    try:
+        caller = facts.caller()
+    except LazarettoError as error:
+        refused = isinstance(error, DeniedError)
+        advice = "aws sts get-caller-identity must answer: set --profile, or the credentials of the environment"
+        found = (fail if refused else unknown)(str(error), advice)
+        return Report(stage, region, None, installed=False, checks=(check_of("credentials", found),))
+    round_ = _Round(stage, region, caller, sessions, facts, orders)
+    checks = list[Check]()
+    for check in round_.checks():
+        checks.append(check)
+        tell()
+    return Report(stage, region, caller.account, installed=round_.is_installed, checks=in_order(checks))
+
+
+class _Round:
+    def __init__(
+        self, stage: str, region: str, caller: Caller, sessions: Sessions, facts: AccountFacts, orders: Orders
+    ) -> None:
+        self._stage, self._region, self._caller, self._orders = stage, region, caller, orders
+        self._sessions, self._facts, self._now = sessions, facts, datetime.now(UTC)
+        self._here = Repository(caller.account, region, "")
+        self._stack, self._queues = InstalledStack(sessions), InstalledQueues(sessions)
+        self._functions, self._metrics = InstalledFunctions(sessions), HealthMetrics(sessions)
+        self._scanning = EcrScanning(lambda account, region: sessions.client("ecr", region))
+        self._simulator = None if orders.quick else PolicySimulator(sessions)
+        self._there = Installed(stage, region, caller.account)
+        self.is_installed = False
+
+    def checks(self) -> Iterator[Check]:
+        """In any order."""
+        yield from examine_account(self._caller, self._here, self._now, self._facts, self._scanning, self._functions)
+        try:
+            self._there = self._stack.find(self._stage, self._region, self._caller.account)
+            queues = any(self._queues.find(self._there.queue(source)) for source in SOURCES)
+        except LazarettoError as error:
+            yield check_of("stack", unknown(f"cannot be looked for: {error}", "nothing of an installation is checked"))
+            return
+        self.is_installed = bool(self._there.status) or queues
+        if self.is_installed:
+            yield from self._of_installation()
+        else:
+            yield not_installed(self._stage, self._there.name)
+            yield from examine_deploy_rights(self._caller, self._region, self._simulator)
+
+    def _of_installation(self) -> Iterator[Check]:
+        there, now, house = self._there, self._now, self._house
+        url = there.outputs.get("EndpointURL")
+        yield from examine_stack(
+            there,
+            lambda: self._found_functions,
+            lambda: self._told_settings,
+            ApiProbe(self._sessions, url) if url else None,
+            __version__,
+        )
+        yield from examine_wiring(
+            there, now, self._queues, InstalledRules(self._sessions), self._functions, self._metrics
+        )
+        yield from examine_storage(
+            there.name, table_definition(there.name), self._stage, InstalledTables(self._sessions)
+        )
+        yield from examine_channels(
+            self._stage,
+            house.settings.topic_arn,
+            there.names.get("AlarmTopic"),
+            InstalledTopics(self._sessions),
+            lambda: self._slack(house.settings),
+            house.channels if self._orders.send_test else None,
+            now,
+        )
+        documents = (lambda: self._stack.policies(there)) if there.names else None
+        yield from examine_rights(self._region, documents, self._simulator)
+        yield from examine_registries(house.registries, lambda: self._known, house.inventory, now)
+        readers = readers_of(house.registries, house.settings.role_arns, house.settings.account_roles)
+        yield from examine_pull_times(readers, house.pull_times, register=self._orders.register)
+        yield from examine_work(
+            there, now, house.table, house.rules, house.queries, self._metrics, self._scanner, lambda: self._known
+        )
+        samples = ScanSamples(lambda account, region: self._sessions.client("ecr", region))
+        yield from settle_questions(there, now, house.queries, samples, self._metrics, self._facts)
+
+    @cached_property
+    def _found_functions(self) -> Mapping[str, Function | None]:
+        names = self._there.of_kind(FUNCTION)
+        return {logical: self._functions.find(name) for logical, name in names.items()}
+
+    @cached_property
+    def _told_settings(self) -> Settings:
+        """As the functions have them. Raises SettingsError."""
+        function = self._found_functions.get(TELLS)
+        if function is None:
+            raise SettingsError([f"{TELLS} is gone"])
+        return Settings.from_env({**function.environment, "AWS_REGION": self._region})
+
+    @cached_property
+    def _house(self) -> House:
+        """By the settings of the functions; where they do not tell, by what everything is named by."""
+        try:
+            return House(self._told_settings, self._sessions)
+        except LazarettoError:
+            partition = self._caller.arn.split(":")[1]
+            arn = f"arn:{partition}:sns:{self._region}:{self._caller.account}:{self._there.name}-alerts"
+            named = msgspec.structs.replace(self._named_settings(), topic_arn=arn)
+            return House(named, self._sessions)
+
+    def _named_settings(self) -> Settings:
+        try:
+            return find_deployment(self._stage, self._sessions)
+        except LazarettoError:
+            none: dict[str, Any] = dict.fromkeys(("queue_scans", "queue_actions", "queue_sweeps"), "")
+            return Settings(table=self._there.name, stage=self._stage, **none)
+
+    def _slack(self, settings: Settings) -> Slack | None:
+        if not settings.slack_secret:
+            return None
+        from chalicelib.adapters.slack_secret import SlackSecret
+
+        secret = Secret(settings.slack_secret, self._sessions)
+        return SlackSecret(secret, bot=bool(settings.slack_channel), local=settings.slack_local)
+
+    @cached_property
+    def _known(self) -> Known:
+        found: dict[Repository, Mapping[str, object]] = {}
+        after: str | None = None
+        while True:
+            page = self._house.queries.repositories(after, ASKED)
+            found |= {row.repository: row.facts for row in page.items}
+            if page.after is None:
+                return found
+            after = page.after
+
+    def _scanner(self) -> Source | None:
+        return self._scanning.configuration(self._here)[1].scanner

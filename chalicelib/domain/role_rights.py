@@ -1,0 +1,119 @@
+"""What a role must be allowed to do, as questions to IAM's policy simulator, and what its answers mean. Pure.
+
+The questions come from a policy document as it was meant (the template's), so that a role that somebody changed, a
+permissions boundary and a service control policy all show. Policies of resources are not part of it: a KMS key, a queue
+or a secret may refuse all the same. Source: IAM API reference (SimulatePrincipalPolicy).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+SAMPLE = "lazaretto-doctor"
+"""Stands for any name where a policy says `*`."""
+_COMPARED = ("StringEquals", "StringLike", "ArnEquals", "ArnLike")
+_RESOURCES_OF = {"sts": "iam"}
+"""Whose resources a service's actions are about, where those are not its own."""
+
+
+class Key(msgspec.Struct, frozen=True):
+    """What a call says of itself, or of its caller. `many`: it has several values at once."""
+
+    name: str
+    value: str
+    many: bool = False
+
+
+class Question(msgspec.Struct, frozen=True):
+    """Whether these actions are allowed on each of these resources, where the keys of the call have these values.
+    `allowed` False: they must be denied."""
+
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    keys: tuple[Key, ...] = ()
+    allowed: bool = True
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """`decision`: allowed, explicitDeny or implicitDeny. `by_organisation`, `by_boundary` False: there it ends."""
+
+    action: str
+    resource: str
+    decision: str
+    by_organisation: bool = True
+    by_boundary: bool = True
+
+    @property
+    def allowed(self) -> bool:
+        return self.decision == "allowed"
+
+    @property
+    def words(self) -> str:
+        if not self.by_organisation:
+            return f"{self.action} on {self.resource}: denied by a service control policy"
+        if not self.by_boundary:
+            return f"{self.action} on {self.resource}: denied by the permissions boundary"
+        how = "denied by a Deny" if self.decision == "explicitDeny" else "allowed by nothing"
+        return f"{self.action} on {self.resource}: {how}"
+
+
+def questions_of(document: Mapping[str, Any], region: str) -> Iterator[Question]:
+    """One for each statement and each service in it. `document` holds no function of CloudFormation any more. Raises
+    ValueError for a condition whose fulfilment cannot be told."""
+    for statement in _listed(document["Statement"]):
+        resources = tuple(dict.fromkeys(_sample(resource, region) for resource in _listed(statement["Resource"])))
+        keys = tuple(_keys(statement.get("Condition", {})))
+        by_service: dict[str, list[str]] = {}
+        for action in _listed(statement["Action"]):
+            by_service.setdefault(action.partition(":")[0], []).append(action)
+        for service, actions in by_service.items():
+            if own := tuple(r for r in resources if _is_of(r, service)):
+                yield Question(tuple(actions), own, keys, statement["Effect"] == "Allow")
+
+
+def wrong_answers(question: Question, answers: Iterable[Answer]) -> Iterator[str]:
+    """A line for each answer that is another one than it must be, and for each that is missing."""
+    told = {(answer.action, answer.resource): answer for answer in answers}
+    for action in question.actions:
+        for resource in question.resources:
+            answer = told.get((action, resource))
+            if answer is None:
+                yield f"{action} on {resource}: IAM did not answer"
+            elif question.allowed and not answer.allowed:
+                yield answer.words
+            elif not question.allowed and answer.allowed:
+                yield f"{action} on {resource}: allowed, and must not be"
+
+
+def _keys(condition: Mapping[str, Mapping[str, Any]]) -> Iterator[Key]:
+    """Values that fulfil it: of a list the first one."""
+    for operator, wanted in condition.items():
+        quantifier, _, compared = operator.rpartition(":")
+        if compared not in _COMPARED or quantifier not in ("", "ForAllValues", "ForAnyValue"):
+            raise ValueError(f"a condition by {operator} is not known here")
+        for name, values in wanted.items():
+            value = str(_listed(values)[0])
+            like = compared.endswith("Like")
+            yield Key(name, value.replace("*", SAMPLE) if like else value, bool(quantifier))
+
+
+def _sample(resource: str, region: str) -> str:
+    """One that the pattern matches: our own Region, and a name that nothing has."""
+    if resource == "*":
+        return resource
+    parts = resource.split(":", 5)
+    if len(parts) == 6 and parts[3] == "*":
+        parts[3] = region
+    return ":".join(parts).replace("*", SAMPLE)
+
+
+def _is_of(resource: str, service: str) -> bool:
+    """A statement may name actions of two stores, of which the secret lies in one."""
+    return resource == "*" or resource.split(":")[2] == _RESOURCES_OF.get(service, service)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

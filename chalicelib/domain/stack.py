@@ -1,0 +1,142 @@
+"""A CloudFormation stack as far as deploying and destroying it is concerned: its states, changes and events.
+
+Pure. What the statuses mean:
+https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+
+import msgspec
+
+TABLE = "AWS::DynamoDB::Table"
+SUCCESSES = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE", "DELETE_COMPLETE"})
+_UPDATABLE = SUCCESSES - {"DELETE_COMPLETE"} | {"UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"}
+_CASCADES = ("cancelled", "the following resource(s) failed")
+
+
+class Standing(StrEnum):
+    """`ABSENT`: there is none. `LEFTOVER`: a review that nobody ended, without a resource. `DEAD`: what is left of a
+    first creation that failed; CloudFormation lets it be deleted only. `BUSY`: an operation is under way. `STUCK`: one
+    ended halfway, and a person must help. `READY`: it can be updated."""
+
+    ABSENT = "ABSENT"
+    LEFTOVER = "LEFTOVER"
+    DEAD = "DEAD"
+    BUSY = "BUSY"
+    STUCK = "STUCK"
+    READY = "READY"
+
+
+class Stack(msgspec.Struct, frozen=True):
+    """`parameters`: the names that have a value. `protected`: its deletion is refused."""
+
+    id: str
+    name: str
+    status: str
+    parameters: frozenset[str] = frozenset()
+    tags: Mapping[str, str] = {}
+    outputs: Mapping[str, str] = {}
+    protected: bool = False
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """`name` is the logical id, `physical` what AWS calls it (empty: not yet made)."""
+
+    name: str
+    kind: str
+    physical: str
+    status: str
+
+
+class Change(msgspec.Struct, frozen=True):
+    """`action`: Add, Modify, Remove, Import or Dynamic. `replacement`: True, Conditional (known only when it
+    is done), or empty."""
+
+    action: str
+    kind: str
+    name: str
+    replacement: str = ""
+
+    @property
+    def loses_table(self) -> bool:
+        """The table would leave the stack or be made anew, empty."""
+        return self.kind == TABLE and (self.action == "Remove" or self.replacement == "True")
+
+    @property
+    def may_lose_table(self) -> bool:
+        """CloudFormation cannot say yet: so it is with every new index too."""
+        return self.kind == TABLE and self.replacement == "Conditional"
+
+
+class ChangeSet(msgspec.Struct, frozen=True):
+    """`status`: CREATE_PENDING, CREATE_IN_PROGRESS, CREATE_COMPLETE or FAILED, with its reason."""
+
+    id: str
+    stack_id: str
+    status: str
+    reason: str = ""
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def is_made(self) -> bool:
+        return self.status == "CREATE_COMPLETE"
+
+    @property
+    def is_pending(self) -> bool:
+        return self.status in ("CREATE_PENDING", "CREATE_IN_PROGRESS")
+
+    @property
+    def is_empty(self) -> bool:
+        """CloudFormation fails a change set that would change nothing, and says so in words alone: the first for
+        templates as they are, the second for those with a transform."""
+        told = ("didn't contain changes", "No updates are to be performed")
+        return self.status == "FAILED" and any(words in self.reason for words in told)
+
+
+class StackEvent(msgspec.Struct, frozen=True):
+    """`of_stack`: it is about the stack itself."""
+
+    id: str
+    name: str
+    kind: str
+    status: str
+    reason: str = ""
+    of_stack: bool = False
+
+    @property
+    def is_under_way(self) -> bool:
+        return self.status.endswith("_IN_PROGRESS")
+
+    @property
+    def is_failure(self) -> bool:
+        return self.status.endswith("_FAILED")
+
+
+def standing(stack: Stack | None) -> Standing:
+    if stack is None or stack.status == "DELETE_COMPLETE":
+        return Standing.ABSENT
+    if stack.status == "REVIEW_IN_PROGRESS":
+        return Standing.LEFTOVER
+    if stack.status == "ROLLBACK_COMPLETE":
+        return Standing.DEAD
+    if stack.status.endswith("_IN_PROGRESS"):
+        return Standing.BUSY
+    return Standing.READY if stack.status in _UPDATABLE else Standing.STUCK
+
+
+def ended(events: Iterable[StackEvent]) -> str | None:
+    """The status the stack's operation has ended with; None: it is under way. `events` oldest first, of this operation
+    alone: the status of the stack itself lags, and may still be that of the operation before."""
+    own = [event for event in events if event.of_stack]
+    return None if not own or own[-1].is_under_way else own[-1].status
+
+
+def root_cause(events: Sequence[StackEvent]) -> StackEvent | None:
+    """The first resource that failed by itself, `events` oldest first: CloudFormation then cancels all others, which
+    say that they failed too."""
+    failures = [event for event in events if event.is_failure]
+    by_themselves = [e for e in failures if not any(words in e.reason.lower() for words in _CASCADES)]
+    return next((e for e in by_themselves if not e.of_stack), next(iter(by_themselves or failures), None))

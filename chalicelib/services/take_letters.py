@@ -1,0 +1,35 @@
+"""Take letters out of a dead-letter queue one by one; what was not taken is shown again at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+from chalicelib.domain.dead_letter import DeadLetter
+from chalicelib.services.ports import DeadLetters
+
+
+def take_letters(
+    is_wanted: Callable[[DeadLetter], bool], letters: DeadLetters, most: int | None = None
+) -> Generator[DeadLetter, None, None]:
+    """Those that are wanted, `most` at the most. Whoever goes on to the next one is done with the one before: it is for
+    him to delete it, or it stays hidden for a while.
+
+    Each letter is looked at once: where the queue shows again what it has shown, all of it was seen.
+    """
+    seen, kept = set[str](), dict[str, DeadLetter]()
+    try:
+        while batch := letters.take():
+            kept |= {letter.message_id: letter for letter in batch}
+            new = [letter for letter in batch if letter.message_id not in seen]
+            seen.update(letter.message_id for letter in new)
+            for letter in filter(is_wanted, new):
+                yield letter
+                del kept[letter.message_id]
+                if most is not None:
+                    most -= 1
+                    if most == 0:
+                        return
+            if not new:
+                return
+    finally:
+        letters.show_again(kept.values())

@@ -1,0 +1,91 @@
+"""What people have to do with it: a policy, alerts, images that run, and what somebody vouches for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from bench.world import Nowhere
+from chalicelib.bootstrap import House
+from chalicelib.domain.alert import Alert
+from chalicelib.domain.image import InUse, InUseState
+from chalicelib.domain.waiver import Waiver, waiver_id
+from chalicelib.errors import TransientError
+from chalicelib.services.manage_waivers import Give, manage_waivers
+from chalicelib.services.ports import Subject
+from tests.chaos.faults import OUTAGE
+from tests.services import lockstep
+
+if TYPE_CHECKING:
+    from tests.chaos.world import Job, World
+
+POLICY = """
+version: 1
+mode: enforce
+quarantine: {method: archive, max_per_hour: 1000}
+rules:
+  - {id: critical, match: {severity: {gte: CRITICAL}, fix_available: true}, decision: quarantine}
+  - {id: many, match: {severity: HIGH}, count: {gte: 7}, decision: block}
+  - {id: likely, match: {epss: {gte: 0.9}}, decision: warn}
+notify:
+  - {channel: slack, min_decision: warn}
+  - {channel: sns, min_decision: block}
+"""
+WAIVED = "critical"
+RUNS_ONE_IN = 6
+
+
+@dataclass(frozen=True)
+class Told:
+    """An alert that a channel took, from which job."""
+
+    alert: Alert
+    channel: str
+    at: float
+    job: Job
+
+
+class Channel:
+    """Takes every alert, unless it is out of order."""
+
+    def __init__(self, name: str, world: World) -> None:
+        self.name, self._world = name, world
+
+    def send(self, alert: Alert) -> None:
+        job = lockstep.current()
+        lockstep.turn(f"{self.name}.send")
+        moment = self._world.moment
+        if self._world.faults and self.name == "slack" and OUTAGE[0] <= moment < OUTAGE[1]:
+            self._world.refused_by_slack.add((str(alert.ref), alert.number, alert.act))
+            self._world.faults.met["Slack out of order"] += 1
+            raise TransientError("Slack answered 503")
+        assert job is not None
+        self._world.told.append(Told(alert, self.name, moment, self._world.job_of(job)))
+
+
+class SomeRun:
+    """Where images run: one image in six does."""
+
+    def in_use(self, subject: Subject) -> InUse:
+        runs = int(subject.ref.digest[-4:], 16) % RUNS_ONE_IN == 0
+        return InUse(InUseState.YES if runs else InUseState.NO, looked=True, by=("a service",) if runs else ())
+
+    pull_role = Nowhere.pull_role
+
+
+def waive(house: House, repositories: Sequence[str]) -> None:
+    """Somebody vouches for what images there are quarantined for."""
+    now = house.clock.now()
+    for repository in repositories:
+        waiver = Waiver(
+            id=waiver_id(repository, None, None, WAIVED),
+            repository=repository,
+            rule=WAIVED,
+            reason="looked at by hand",
+            approved_by="the team",
+            expires_at=now + timedelta(days=30),
+            created_at=now,
+        )
+        manage_waivers(Give(waiver), "the team", house)

@@ -1,0 +1,238 @@
+"""AWS before the scenario: ECR and Inspector answer as of now, or a little behind; an archive has its consequences.
+
+An archived image is not scanned: Inspector closes its findings and tells so; nothing of it changes until it is restored
+and scanned again. Who acts on an image that is so already is answered as ECR does, and written down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from bench import payloads
+from bench.aws import PlayedAws, Refusal, by_token
+from bench.generate import ImageState
+from chalicelib.domain.image import ImageRef
+from chalicelib.local import aws_events
+from tests.chaos.scenario import Event, Scenario, closed
+
+ACTIVE_AFTER, SCANNED_AFTER = 120, 240
+"""Seconds after a restore was asked for."""
+MEDIA_TYPE = "application/vnd.oci.image.manifest.v1+json"
+Answer = Any
+
+
+@dataclass
+class Stay:
+    """One time in the archive. `restored_at`: when it was asked for; the image is pullable `ACTIVE_AFTER` later."""
+
+    archived_at: int
+    restored_at: int | None = None
+
+    def is_scanned(self, moment: float) -> bool:
+        return self.restored_at is not None and moment >= self.restored_at + SCANNED_AFTER
+
+    def status(self, moment: float) -> str:
+        if self.restored_at is None:
+            return "ARCHIVED"
+        return "ACTIVE" if moment >= self.restored_at + ACTIVE_AFTER else "ACTIVATING"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A change of an image's storage class that reached ECR: by which job, and whether it changed anything."""
+
+    digest: str
+    target: str
+    at: float
+    by: object
+    changed: bool
+
+
+class Living:
+    """The registry as it is (`bench.aws.Shown`). `lag`: how many seconds behind Inspector's next list is.
+
+    Its coverage is not behind: a list looks whole before it is. The other way round an image is known to be bad, and is
+    taken away, before it was ever listed whole, and its verdict says so for good.
+    """
+
+    def __init__(self, scenario: Scenario, now: Callable[[], float], lag: Callable[[], float]) -> None:
+        self.scenario, self._now, self._lag = scenario, now, lag
+        self.stays: dict[str, list[Stay]] = {}
+
+    def stay(self, digest: str, moment: float) -> Stay | None:
+        """The last one that began before."""
+        begun = [stay for stay in self.stays.get(digest, ()) if stay.archived_at <= moment]
+        return begun[-1] if begun else None
+
+    def is_scanned(self, digest: str, moment: float) -> bool:
+        stay = self.stay(digest, moment)
+        return stay is None or stay.is_scanned(moment)
+
+    def status(self, digest: str, moment: float) -> str:
+        stay = self.stay(digest, moment)
+        return stay.status(moment) if stay else "ACTIVE"
+
+    def image(self, digest: str, moment: float) -> ImageState | None:
+        life = self.scenario.lives.get(digest)
+        state = life.at(moment) if life else None
+        if state is None or life is None:
+            return None
+        newest = self.scenario.latest(state.repository, moment) == digest
+        state = replace(state, tags=(*state.tags, "latest") if newest else state.tags)
+        stay = self.stay(digest, moment)
+        if stay is None:
+            return state
+        if not stay.is_scanned(moment):
+            frozen = life.at(stay.archived_at) or state
+            return replace(state, findings=tuple(closed(row, stay.archived_at) for row in frozen.findings))
+        assert stay.restored_at is not None
+        revived = stay.restored_at + SCANNED_AFTER
+        rows = tuple(
+            r if r.status == "CLOSED" else replace(r, updated_at=max(r.updated_at, revived)) for r in state.findings
+        )
+        return replace(state, findings=rows, scanned_at=max(state.scanned_at, revived))
+
+    # ---- what the APIs answer
+
+    def finding_pages(self, arn: str) -> Mapping[str, bytes]:
+        state = self.image(_digest(arn), self._now() - self._lag())
+        if state is None:
+            return by_token([{"findings": []}])
+        return by_token(payloads.finding_pages(self.scenario.plan, state, 2 * payloads.PAGE))
+
+    def coverage(self, arn: str) -> dict[str, Any] | None:
+        moment = self._now()
+        digest = _digest(arn)
+        state = self.image(digest, moment)
+        if state is None:
+            return None
+        row = payloads.coverage(state)
+        reason = self._unscanned(digest, state, moment)
+        if reason is None:
+            return row
+        last = {"lastScannedAt": row.pop("lastScannedAt")} if state.scanned_at else {}
+        row.pop("lastScannedAt", None)
+        return row | last | {"scanStatus": {"statusCode": "INACTIVE", "reason": reason}}
+
+    def scan_findings(self, digest: str) -> dict[str, Any]:
+        state = self.image(digest, self._now())
+        if state is None:
+            raise Refusal("ImageNotFoundException")
+        page = payloads.basic_page(state)
+        reason = self._unscanned(digest, state, self._now())
+        said = {"status": "ACTIVE", "description": "Continuous scan is selected for image."}
+        if reason is not None:
+            said = {"status": "PENDING", "description": reason}
+        return {**page, "imageScanStatus": said, "imageScanFindings": {"enhancedFindings": []}}
+
+    def image_page(self, digest: str) -> dict[str, Any]:
+        state = self.image(digest, self._now())
+        if state is None:
+            raise Refusal("ImageNotFoundException")
+        (detail,) = payloads.image_page(state)["imageDetails"]
+        stay = self.stay(digest, self._now())
+        if stay is None:
+            return {"imageDetails": [detail]}
+        times = {"lastArchivedAt": stay.archived_at}
+        if stay.status(self._now()) == "ACTIVE" and stay.restored_at is not None:
+            times["lastActivatedAt"] = stay.restored_at + ACTIVE_AFTER
+        return {"imageDetails": [detail | times | {"imageStatus": stay.status(self._now())}]}
+
+    def _unscanned(self, digest: str, state: ImageState, moment: float) -> str | None:
+        stay = self.stay(digest, moment)
+        if stay is not None and not stay.is_scanned(moment):
+            return "IMAGE_ARCHIVED" if stay.restored_at is None else "PENDING_REVIVAL_SCAN"
+        return None if state.scanned_at else "PENDING_INITIAL_SCAN"
+
+
+class LivingAws(PlayedAws):
+    """`tell` is given each event that follows from what we do, with its time; `put` each message to a queue of ours;
+    `who` says which job is asking. `asked`: every change of a storage class."""
+
+    def __init__(
+        self,
+        living: Living,
+        now: Callable[[], datetime],
+        tell: Callable[[float, Event], None],
+        put: Callable[[str, str, float], None],
+        who: Callable[[], object],
+    ) -> None:
+        super().__init__(living, now)
+        self.living, self._tell, self._put, self._who = living, tell, put, who
+        self.asked: list[Asked] = []
+
+    def _answers(self) -> dict[str, Callable[[dict[str, Any]], Any]]:
+        return super()._answers() | {
+            "ecr.GetRegistryScanningConfiguration": lambda _: {
+                "registryId": payloads.ACCOUNT,
+                "scanningConfiguration": {"scanType": "ENHANCED", "rules": []},
+            }
+        }
+
+    def _describe_images(self, asked: dict[str, Any]) -> Answer:
+        (named,) = asked["imageIds"]
+        digest = named.get("imageDigest") or self._tagged(asked["repositoryName"], named["imageTag"])
+        return self.living.image_page(digest)
+
+    def _tagged(self, repository: str, tag: str) -> str:
+        moment = self.now().timestamp()
+        for life in self.living.scenario.by_repository.get(repository, ()):
+            state = self.living.image(life.digest, moment)
+            if state is not None and tag in state.tags:
+                return life.digest
+        raise Refusal("ImageNotFoundException")
+
+    def _archive(self, asked: dict[str, Any]) -> Answer:
+        """UpdateImageStorageClass, to the archive and back."""
+        digest, target, now = asked["imageId"]["imageDigest"], asked["targetStorageClass"], self.now()
+        moment = int(now.timestamp())
+        if self.living.image(digest, moment) is None:
+            raise Refusal("ImageNotFoundException")
+        status = self.living.status(digest, moment)
+        fits = status == ("ACTIVE" if target == "ARCHIVE" else "ARCHIVED")
+        self.asked.append(Asked(digest, target, now.timestamp(), self._who(), fits))
+        if not fits:
+            raise Refusal("ImageStorageClassUpdateNotSupportedException")
+        (self._go if target == "ARCHIVE" else self._come_back)(digest, moment)
+        return {**asked, "imageStatus": "ARCHIVED" if target == "ARCHIVE" else "ACTIVATING"}
+
+    def _go(self, digest: str, moment: int) -> None:
+        self.living.stays.setdefault(digest, []).append(Stay(moment))
+        self._announce(digest, moment, "ARCHIVE", moment, "IMAGE_ARCHIVED", rows_at=moment)
+
+    def _come_back(self, digest: str, moment: int) -> None:
+        self.living.stays[digest][-1].restored_at = moment
+        self._announce(digest, moment + ACTIVE_AFTER, "STANDARD", moment, "PENDING_REVIVAL_SCAN")
+        self._announce(digest, None, "", moment + SCANNED_AFTER, "SUCCESSFUL", rows_at=moment + SCANNED_AFTER)
+
+    def _announce(
+        self, digest: str, moved_at: int | None, target: str, covered_at: int, reason: str, rows_at: int | None = None
+    ) -> None:
+        life = self.living.scenario.lives[digest]
+        ref = ImageRef(payloads.ACCOUNT, payloads.REGION, life.repository, digest)
+        if moved_at is not None:
+            self._tell(moved_at, aws_events.storage_changed(ref, target, MEDIA_TYPE, _time(moved_at)))
+        covered = aws_events.coverage_changed(ref, reason == "SUCCESSFUL", reason, _time(covered_at))
+        self._tell(covered_at, covered)
+        state = None if rows_at is None else self.living.image(digest, rows_at)
+        if state is None or rows_at is None:
+            return
+        for row in state.findings:
+            if row.updated_at == rows_at:
+                told = payloads.finding(self.living.scenario.plan, state, row, "iso")
+                self._tell(rows_at, aws_events.finding_changed(ref, told, _time(rows_at)))
+
+    def _send(self, asked: dict[str, Any]) -> dict[str, str]:
+        self._put(asked["QueueUrl"].rpartition("/")[2], asked["MessageBody"], asked.get("DelaySeconds", 0))
+        return {"MessageId": "sent"}
+
+
+def _digest(arn: str) -> str:
+    return arn.rpartition("/")[2]
+
+
+def _time(moment: int) -> datetime:
+    return datetime.fromtimestamp(moment, UTC)

@@ -1,0 +1,145 @@
+"""`make chaos`: the scenario once as it should go and once in bad weather, what was promised checked, numbers printed.
+
+    python -m tests.chaos.run [--seed N] [--events 5000] [--without-load]
+
+Exit 1 when a promise is broken, with what differs. The seed is printed; the same seed is the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+from tests.chaos.ending import Ending, ending_of
+from tests.chaos.faults import Faults
+from tests.chaos.load import MOST_GROWTH, Load, measure_load
+from tests.chaos.promises import Broken, broken
+from tests.chaos.scenario import Scenario
+from tests.chaos.world import PROCESSES, World, world
+
+SEED, EVENTS = 1, 5_000
+MOST_SHOWN = 20
+Row = tuple[str, object]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="chaos", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seed", type=int, default=SEED, help="the same seed is the same run")
+    parser.add_argument("--events", type=int, default=EVENTS)
+    parser.add_argument("--without-load", action="store_true", help="leave out how cost grows with the table")
+    options = parser.parse_args(arguments)
+    seed: int = options.seed
+    print(f"chaos: seed {seed}, {options.events:,} events, {PROCESSES} processes at once", flush=True)
+    with ProcessPoolExecutor(1, get_context("spawn")) as other:
+        loads = None if options.without_load else other.submit(measure_load)
+        wrong = run_chaos(Scenario(seed, options.events))
+        if loads is not None:
+            wrong += show_loads(*loads.result())
+    for one in wrong[:MOST_SHOWN]:
+        print(f"BROKEN {one}")
+    if wrong:
+        print(f"{len(wrong)} differences. Again: make chaos SEED={seed} EVENTS={options.events}")
+        return 1
+    print("every promise is kept")
+    return 0
+
+
+def run_chaos(scenario: Scenario) -> list[Broken]:
+    reference, _ = live(scenario, None)
+    ending, rows = live(scenario, Faults(scenario.seed))
+    wrong = broken(reference, ending)
+    _print([*rows, *_ended(ending), *((f"broken: {name}", n) for name, n in Counter(w.promise for w in wrong).items())])
+    return wrong
+
+
+def live(scenario: Scenario, faults: Faults | None) -> tuple[Ending, list[Row]]:
+    began = time.perf_counter()
+    with world(scenario, faults) as place:
+        place.live()
+        ending = ending_of(place)
+        return ending, list(_met(place, time.perf_counter() - began))
+
+
+def show_loads(small: Load, large: Load) -> list[Broken]:
+    for load in (small, large):
+        _print(_of(load))
+    growth = (large.seconds / small.seconds, large.write_units / small.write_units)
+    _print(
+        [
+            (f"time of an event, growth (<= {MOST_GROWTH:g}; printed, fails nothing)", f"{growth[0]:.2f}"),
+            ("write units of an event, growth (1 exactly)", f"{growth[1]:.3f}"),
+        ]
+    )
+    if (small.write_units, small.read_units, small.calls) == (large.write_units, large.read_units, large.calls):
+        return []
+    return [Broken("cost does not grow with the table", f"{small}, then {large}")]
+
+
+def _met(place: World, seconds: float) -> Iterator[Row]:
+    """What was sent, and what went wrong."""
+    queues = place.queues.values()
+    met = place.met if place.faults is None else place.met + place.faults.met
+    yield "images", len(place.scenario.lives)
+    yield "events", met["events"]
+    yield "events told twice by EventBridge", met["told twice"]
+    yield "messages of our own", sum(q.sent for q in queues) - met["events"] - met["told twice"] - len(place.poisoned)
+    yield "deliveries", sum(queue.delivered for queue in queues)
+    yield "  of messages received before", sum(queue.again for queue in queues)
+    yield "invocations", met["invocations"]
+    yield "  killed between two calls", met["killed"]
+    yield "  out of time", met["timed out"]
+    yield "calls of AWS", met["calls"]
+    for kind in ("throttled", "5xx", "5xx, but done", "slow", "slow, but done"):
+        yield f"  {kind}", met[kind]
+    yield "  retries by the client", met["retries"]
+    yield "alerts refused by Slack out of order", met["Slack out of order"]
+    told = {(str(t.alert.ref), t.alert.number, t.alert.act) for t in place.told if t.channel == "slack"}
+    yield "  alerts that came later for it", len(place.refused_by_slack & told)
+    yield "hours of the scenario", f"{(place.moment - place.scenario.days[0][0][0]) / 3_600:.0f}"
+    yield "seconds of this machine", f"{seconds:.0f}"
+
+
+def _ended(ending: Ending) -> Iterator[Row]:
+    yield "alerts sent", len(ending.told)
+    yield "  again, by successors of the dead", _again(ending)
+    acts = Counter(one.target for one in ending.asked if one.changed)
+    yield "images archived", acts["ARCHIVE"]
+    yield "images restored", acts["STANDARD"]
+    yield "acts asked for again after an answer was lost", sum(not one.changed for one in ending.asked)
+    yield "messages dead", len(ending.dead)
+    for name, number in sorted(Counter(dead.reason or "it can be read" for dead in ending.dead).items()):
+        yield f"  {name[:70]}", number
+    for decision, number in sorted(Counter(facts["decision"] for facts in ending.images.values()).items()):
+        yield f"verdict {decision}", number
+
+
+def _again(ending: Ending) -> int:
+    sent = Counter(
+        (told.channel, str(told.alert.ref), told.alert.number, told.alert.act, told.alert.title, told.alert.registry)
+        for told in ending.told
+        if told.alert.ref
+    )
+    return sum(number - 1 for number in sent.values())
+
+
+def _of(load: Load) -> Iterator[Row]:
+    yield f"among {load.images:,} images: events a second of one worker", f"{load.events_per_second:,.0f}"
+    yield "  write units an event", f"{load.write_units / load.events:.3f}"
+    yield "  write units a finding", f"{load.write_units / load.findings:.3f}"
+    yield "  read units an event", f"{load.read_units / load.events:.3f}"
+    yield "  calls of AWS an event", f"{load.calls / load.events:.3f}"
+
+
+def _print(rows: Any) -> None:
+    for name, value in rows:
+        print(f"{name:<84} {value:>10,}" if isinstance(value, int) else f"{name:<84} {value:>10}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,23 @@
+"""Where things are in this run: the account and Region that everything belongs to, and what the build has left."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from chalicelib.local.aws import ACCOUNT as LOCAL_ACCOUNT
+from chalicelib.local.stack import REGION as LOCAL_REGION
+
+HOST = "127.0.0.1"
+ACCOUNT, REGION = LOCAL_ACCOUNT, LOCAL_REGION
+ROOT_KEY, ROOT_SECRET = "AKIAE2EROOT000000000", "made-up-for-this-run"
+STAGE = "dev"
+BUILD = Path(__file__).parents[2] / "build"
+PACKAGE = Path(os.environ.get("E2E_PACKAGE", BUILD / "package"))
+"""What is tested: `E2E_PACKAGE` names another folder, such as a release's."""
+RESULTS = BUILD / "e2e"
+MINISTACK_PYTHON = BUILD / "e2e-venv/bin/python"
+BROUGHT_BY_LAMBDA = BUILD / "runtime"
+"""What `make package` lays beside the bundle: boto3 and what it needs, alone."""
+RIC = BUILD / "e2e-ric"
+PACKAGE_PYTHON = BUILD / "venv/bin/python"

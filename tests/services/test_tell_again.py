@@ -1,0 +1,102 @@
+"""An alert that a channel did not take goes on alone: it is told again to that channel only, and holds up nothing."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from chalicelib.domain.alert import Alert
+from chalicelib.domain.alert_message import TellAgain
+from chalicelib.domain.header import Rules
+from chalicelib.domain.message import Delivery
+from chalicelib.domain.policy import parse_policy
+from chalicelib.errors import TransientError, UpstreamError
+from chalicelib.services.announce_alert import announce_alert
+from chalicelib.services.receive_sweeps import receive_sweeps
+from chalicelib.services.tell_again import tell_again
+from tests.fakes.journal import FakeJournal
+from tests.fakes.queries import NOW
+
+NAMES = ("slack", "sns")
+NOTIFY = [{"channel": name, "min_decision": "warn", "events": ["fuse"]} for name in NAMES]
+ALERT = Alert(event="fuse", title="blown", at=NOW)
+
+
+class House(SimpleNamespace):
+    """`fails`: what each channel raises; `told`: the channels that were told, in their order."""
+
+    def __init__(self, **fails: UpstreamError) -> None:
+        super().__init__(fails=fails, told=[], sent=[])
+        self.rules = SimpleNamespace(current=lambda: Rules(parse_policy({"version": 1, "notify": NOTIFY})))
+        self.clock = SimpleNamespace(now=lambda: NOW)
+        self.outbox = self
+        self.journal = FakeJournal()
+        self.channels: dict[str, Any] = {n: SimpleNamespace(name=n, send=self._sender(n)) for n in NAMES}
+
+    def send(self, queue: str, message: Any, delay: float) -> None:
+        assert (queue, delay >= 5) == ("sweeps", True)
+        self.sent.append(msgspec.json.decode(msgspec.json.encode(message), type=TellAgain))
+
+    def _sender(self, name: str) -> Any:
+        def send(alert: Alert) -> None:
+            if name in self.fails:
+                raise self.fails[name]
+            self.told.append((name, alert))
+
+        return send
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.told]
+
+
+def announce(house: House) -> None:
+    announce_alert(ALERT, house, house.channels)  # type: ignore[arg-type]
+
+
+def again(house: House, message: TellAgain) -> None:
+    tell_again(message, house, house.channels)  # type: ignore[arg-type]
+
+
+def test_what_all_channels_take_is_told_once_and_nothing_is_sent() -> None:
+    house = House()
+    announce(house)
+    assert (house.names, house.sent) == (list(NAMES), [])
+
+
+@pytest.mark.parametrize("failure", [TransientError("429"), UpstreamError("404")])
+def test_one_that_fails_is_told_later_and_the_others_are_not_told_again(failure: UpstreamError) -> None:
+    house = House(sns=failure)
+    announce(house)
+    assert house.names == ["slack"]
+    (message,) = house.sent
+    with pytest.raises(type(failure)):
+        again(house, message)
+    house.fails.clear()
+    again(house, message)
+    assert house.names == ["slack", "sns"]
+    assert all(alert == ALERT for _, alert in house.told)
+
+
+def test_one_that_has_it_meanwhile_is_not_told_again_while_another_still_fails() -> None:
+    house = House(slack=TransientError("429"), sns=UpstreamError("404"))
+    announce(house)
+    del house.fails["slack"]
+    again(house, house.sent.pop())
+    (message,) = house.sent
+    assert message.heard == ("slack",)
+    house.fails.clear()
+    again(house, message)
+    assert house.names == ["slack", "sns"]
+
+
+def test_one_that_only_needs_time_is_put_back_and_one_that_fails_for_good_is_left_to_the_queue() -> None:
+    house = House(sns=TransientError("429"))
+    message = TellAgain(ALERT, ("slack",))
+    assert receive_sweeps([Delivery("1", message)], house, house.channels) == {}  # type: ignore[arg-type]
+    assert house.sent == [msgspec.structs.replace(message, attempt=1)]
+    house.fails["sns"] = UpstreamError("404")
+    assert list(receive_sweeps([Delivery("1", message)], house, house.channels)) == ["1"]  # type: ignore[arg-type]

@@ -1,0 +1,55 @@
+"""The clock's function: what it sends is told by the time it was to run at, not by the time at which it does."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from chalice.local import LambdaContext
+
+import app
+from chalicelib.domain.message import Heads, Snapshot
+from chalicelib.domain.registry_place import RegistryPlace
+from chalicelib.domain.sweep_message import PlanSweep
+from tests.fakes.queries import FakeOutbox
+
+TICK = {
+    "version": "0",
+    "id": "1",
+    "detail-type": "Scheduled Event",
+    "source": "aws.events",
+    "account": "111122223333",
+    "region": "eu-west-1",
+    "resources": [],
+    "detail": {},
+}
+
+
+class Place:
+    def __init__(self) -> None:
+        self.outbox = FakeOutbox()
+        self.registries = (RegistryPlace("eu-west-1"),)
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Place:
+    place = Place()
+    monkeypatch.setattr(app, "house", lambda: place)
+    return place
+
+
+def sent(place: Place, time: str) -> list[Any]:
+    app.clock(TICK | {"time": time}, LambdaContext("clock", 256, 60_000))
+    return [message for _, message in place.outbox.sent]
+
+
+def test_a_late_second_try_of_the_full_hour_still_takes_the_snapshot_and_begins_the_sweeps(place: Place) -> None:
+    messages = sent(place, "2020-03-01T00:04:00Z")
+    assert Snapshot() in messages
+    assert [m.day for m in messages if isinstance(m, Heads)] == ["2020-02-29", "2020-03-01"]
+    assert {m.started_at for m in messages if isinstance(m, PlanSweep)} == {datetime(2020, 3, 1, 0, 4, tzinfo=UTC)}
+
+
+def test_within_the_hour_nothing_of_the_hour_is_sent(place: Place) -> None:
+    assert not [m for m in sent(place, "2020-03-01T00:05:00Z") if isinstance(m, Snapshot | Heads | PlanSweep)]

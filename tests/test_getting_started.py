@@ -1,0 +1,175 @@
+"""The guide for newcomers: its commands are typed on a local stack as the guide has them typed, its deployment is made
+in an account in memory, and its costs are those that are computed.
+
+That the other commands exist is compared in test_commands_in_docs.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import IO
+
+import pytest
+
+from bench import costs
+from chalicelib.domain.metric import Metric
+from tests.fakes.installation import installation, template, write_artefact
+from tests.test_commands_in_docs import BLOCK, commands_of
+from tests.test_docs import ROOT, page
+
+GUIDE = page("docs/getting-started.md")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+EXPORT = re.compile(r"^ *export (AWS_ENDPOINT_URL=.*)$")
+SERVING = re.compile(r"^Serving on (http://\S+) until Ctrl-C")
+SERVED = "http://127.0.0.1:8000"
+READING = ("image", "why-pull-failed", "audit", "reconcile", "waivers")
+"""What is asked again where the stack is still at work."""
+PATIENCE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a person has in the second terminal."""
+
+    environment: dict[str, str]
+    folder: Path
+    url: str
+
+    def type(self, command: str) -> subprocess.CompletedProcess[str]:
+        said = command.replace(SERVED, self.url)
+        bash = ["bash", "-o", "pipefail", "-c", said]
+        return subprocess.run(bash, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=90)
+
+
+def transcript() -> Iterator[tuple[str, str]]:
+    """(command, what it prints) of each `$ ` line, in order."""
+    for language, block in BLOCK.findall(GUIDE):
+        if language == "console":
+            for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
+                command, _, said = part.partition("\n")
+                yield command, said
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """`lazaretto run`, on free ports, and what it tells to be exported, over what leads to a real account."""
+    program = Path(sys.executable).parent
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "LAZARETTO_"))}
+    own = kept | {"PATH": f"{program}{os.pathsep}{kept['PATH']}", "COLUMNS": "100", "PYTHONUNBUFFERED": "1"}
+    real = {"LAZARETTO_URL": "https://real.invalid", "LAZARETTO_STAGE": "prod", "AWS_REGION": "us-east-1"}
+    words = [str(program / "lazaretto"), "run", "--port", "0", "--aws-port", "0"]
+    log = (tmp_path / "errors").open("w+")
+    with subprocess.Popen(words, cwd=ROOT, env=own, stdout=subprocess.PIPE, stderr=log, text=True) as stack:
+        try:
+            assert stack.stdout is not None
+            url, exports = _told(stack.stdout)
+            Thread(target=stack.stdout.read, daemon=True).start()
+            assert exports["LAZARETTO_URL"] == url
+            yield Served(real | own | exports, tmp_path, url)
+        finally:
+            stack.terminate()
+            stack.wait(20)
+    log.seek(0)
+    assert log.read() == "", "what a newcomer sees beside the alerts"
+
+
+def _told(output: IO[str]) -> tuple[str, dict[str, str]]:
+    url = ""
+    for line in output:
+        if serving := SERVING.match(line):
+            url = serving[1]
+        if export := EXPORT.match(line):
+            return url, dict(word.split("=", 1) for word in shlex.split(export[1]))
+    raise AssertionError("the stack has not begun to serve")
+
+
+def masked(text: str) -> list[str]:
+    return [line.rstrip() for line in TIME.sub("TIME", text).strip().splitlines()]
+
+
+def test_the_laptop_part_can_be_typed_as_it_stands(served: Served) -> None:
+    typed = list(transcript())
+    assert len(typed) > 12
+    for command, said in typed:
+        until = time.monotonic() + (PATIENCE_SECONDS if command.startswith(tuple(_reading())) else 0)
+        done = served.type(command)
+        while _differs(done, said) and time.monotonic() < until:
+            time.sleep(1)
+            done = served.type(command)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        if said.strip():
+            assert masked(done.stdout) == masked(said), command
+
+
+def _reading() -> Iterator[str]:
+    return (f"lazaretto {name}" for name in READING)
+
+
+def _differs(done: subprocess.CompletedProcess[str], said: str) -> bool:
+    return bool(done.returncode) or bool(said.strip() and masked(done.stdout) != masked(said))
+
+
+def account_commands(first: str) -> list[list[str]]:
+    """Those of the blocks that need an account, without `lazaretto`."""
+    lines = [line for language, block in BLOCK.findall(GUIDE) if language == "sh" for line in block.splitlines()]
+    return [words[1:] for line in lines for words in commands_of(line) if words[:2] == ["lazaretto", first]]
+
+
+def test_what_is_deployed_by_the_guide_is_destroyed_by_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (deploy,), (destroy,) = account_commands("deploy"), account_commands("destroy")
+    arn = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:lazaretto/slack-a1b2c3"
+    words = [word.replace("$SLACK_SECRET_ARN", arn) for word in deploy]
+    with installation(monkeypatch, tmp_path) as account:
+        write_artefact(account.artefact, template("prod"))
+        made = account.run(*words, "--artifact", str(account.artefact), answers="y\n")
+        assert made.exit_code == 0, made.output
+        stack = account.cloudformation.stack("lazaretto-prod")
+        given = {p["ParameterKey"]: p["ParameterValue"] for p in stack["Parameters"]}
+        assert (given["SlackSecretArn"], given["AlertEmail"]) == (arn, "platform-security@example.com")
+        assert "EndpointURL" in {output["OutputKey"] for output in stack["Outputs"]}
+        gone = account.run(*destroy, answers="y\n")
+        assert gone.exit_code == 0, gone.output
+        assert (account.living(), account.tables()) == ([], ["lazaretto-prod"])
+
+
+def test_the_guide_edits_the_built_in_policy_into_one_that_mails_warnings(tmp_path: Path) -> None:
+    program = Path(sys.executable).parent / "lazaretto"
+    (tmp_path / "policy.yaml").write_bytes(subprocess.check_output([program, "policy", "show", "--default"]))
+    edits = [line for line in GUIDE.splitlines() if line.startswith("sed ") and "min_decision" in line]
+    assert len(edits) == 1
+    subprocess.run(edits[0], shell=True, cwd=tmp_path, check=True)
+    said = (tmp_path / "policy.yaml").read_text()
+    assert "min_decision: block" not in said
+    assert re.search(r"channel: sns\n  min_decision: warn", said)
+
+
+def test_the_costs_of_the_guide_are_those_that_are_computed() -> None:
+    assert costs.table() in GUIDE, "python -m bench.costs"
+
+
+def test_costs_count_the_metrics_that_are_written_and_the_alarms_that_are_made() -> None:
+    assert f"{costs.alarm_metrics()} metrics" in page("docs/operations.md")
+    assert 0 < costs.custom_metrics() - costs.KINDS < 2 * len(Metric)
+
+
+def test_costs_grow_with_the_registry_and_begin_above_what_is_fixed() -> None:
+    small, large = costs.Registry(50).dollars(), costs.Registry(5_000).dollars()
+    fixed = [name for name in small if small[name] == large[name]]
+    assert len(fixed) == 3
+    assert all(large[name] > small[name] for name in small if name not in fixed)
+    assert sum(large.values()) < 2 * sum(small.values())
+
+
+def test_ten_thousand_images_cost_what_storage_was_designed_to_cost() -> None:
+    later = costs.Registry(10_000)
+    units = (later.rescans - later.changed) * costs.RESCAN + later.changed * costs.CHANGED
+    assert 0.6 < units * costs.WRITE_UNIT < 0.8

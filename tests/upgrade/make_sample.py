@@ -1,0 +1,67 @@
+"""Makes the sample of the version that is checked out: `python -m tests.upgrade.make_sample`, once for a release.
+
+Everything is played on the local stack (as for the permissions: a minute and a half), and the table is written down.
+Then a fresh stack takes that table up and is asked; its answers are kept beside it. A sample that is there is never
+written again: its version has been released, and its tables are out there.
+"""
+
+from __future__ import annotations
+
+import sys
+import urllib.parse
+from collections.abc import Iterator
+
+from chalicelib import __version__
+from chalicelib.adapters.table_schema import AUDIT_HEAD, PK, SK, Item
+from chalicelib.local.demo_registry import CURL
+from chalicelib.local.stack import Stack
+from tests.local.every_act import Acts, play_everything
+from tests.local.every_function import HURRY_SECONDS, Played
+from tests.upgrade.sample import Sample, ask, dump, images_of, stack_with, versions, write_sample
+
+LISTS = (
+    "/v1/images?limit=1000",
+    "/v1/repositories?limit=1000",
+    "/v1/findings?limit=25",
+    f"/v1/vulnerabilities/{CURL.id}?limit=100",
+    "/v1/summary",
+    "/v1/policy",
+    "/v1/waivers?limit=100",
+    "/v1/audit?limit=500",
+    "/v1/replication?limit=1000",
+    "/v1/fuse",
+    "/v1/tags?repository=team/checkout&limit=100",
+)
+OF_AN_IMAGE = ("verdict", "findings")
+
+
+def main() -> int:
+    if __version__ in versions():
+        print(f"there is a sample of {__version__}: the past is not made again", file=sys.stderr)
+        return 1
+    with Stack(hurry=HURRY_SECONDS) as stack:
+        played = Played(stack)
+        play_everything(played)
+        Acts(played).waive(days=60)
+        items, at = dump(stack), stack.clock.now()
+    with stack_with(items, at) as again:
+        answers = {url: ask(again, url) for url in questions(items)}
+    write_sample(Sample(__version__, at, items, answers))
+    print(f"{len(items)} items, {len(answers)} answers")
+    return 0
+
+
+def questions(items: tuple[Item, ...]) -> Iterator[str]:
+    """Those that are answered from the table alone."""
+    yield from LISTS
+    chained = {item[PK]["S"] for item in items if item[SK]["S"] == AUDIT_HEAD}
+    for ref in images_of(items):
+        named = {"registry": ref.registry, "region": ref.region, "repository": ref.repository, "digest": ref.digest}
+        query = urllib.parse.urlencode(named)
+        yield from (f"/v1/{what}?{query}" for what in OF_AN_IMAGE)
+        if f"IMAGE#{ref.path}" in chained:
+            yield f"/v1/audit/verify?{query}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
