@@ -22,6 +22,7 @@ from bench import payloads
 from bench.aws import Generated, PlayedAws, Sent, Shown
 from bench.count import Count
 from bench.generate import FIRST_DAY, ImageState, Plan, expected, images
+from bench.journal import SilentJournal
 from chalicelib.adapters.policy_file import read_policy
 from chalicelib.adapters.sessions import Sessions
 from chalicelib.adapters.table_schema import create_table
@@ -113,6 +114,7 @@ class Place:
         house.clock = self.clock  # type: ignore[assignment]
         house.rules = self._rules  # type: ignore[assignment]
         house.runtime = Nowhere()  # type: ignore[assignment]
+        house.journal = SilentJournal()
         return house
 
     def deliver(self, queue: str, bodies: Iterable[Any], *, workers: int = 1, batch: int | None = None) -> None:

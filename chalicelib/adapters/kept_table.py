@@ -84,7 +84,12 @@ class KeptTables:
         if not key:
             return ""
         call = self._sessions.client("kms").describe_key
-        answer = asked(f"read the key of {table['TableName']}", call, KeyId=key)
+        try:
+            answer = asked(f"read the key of {table['TableName']}", call, KeyId=key)
+        except UpstreamError as error:
+            if code_of(error) == "NotFoundException":  # gone for good, which a key of AWS cannot be
+                return str(key)
+            raise
         return str(key) if answer["KeyMetadata"]["KeyManager"] == "CUSTOMER" else ""
 
 

@@ -58,7 +58,9 @@ def deploy_command(
     hub: Annotated[
         str | None, typer.Option("--hub", metavar="ACCOUNT/REGION", help="With --spoke: where the hub is.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would change, and leave the stack as it is.")
+    ] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:

@@ -8,7 +8,7 @@ from chalicelib.cli import output
 from chalicelib.cli.stack_orders import Desk, carry_out, reviewed
 from chalicelib.domain.stack import Change, ChangeSet, Stack
 
-DONE = {"dry-run": "Dry run: nothing was changed.", "unchanged": "No changes: it is deployed as it is."}
+DONE = {"dry-run": "Dry run: the stack was not changed.", "unchanged": "No changes: it is deployed as it is."}
 _ACTIONS = {"Remove": 0, "Import": 2, "Add": 3}
 _REPLACED = {"True": "yes", "Conditional": "perhaps"}
 

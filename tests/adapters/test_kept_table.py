@@ -9,6 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from chalicelib.adapters.kept_table import KeptTables
@@ -71,6 +72,21 @@ def test_a_key_of_the_customer_is_named_and_aws_own_is_not(sessions: Sessions, m
     assert found is not None
     assert found.key == ""
     assert found.properties["SSESpecification"] == {"SSEEnabled": True}
+
+
+def test_a_table_whose_key_is_gone_can_be_told_of_and_deleted_all_the_same(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = sessions.client("kms").create_key()["KeyMetadata"]["Arn"]
+    make(sessions, SSESpecification={"Enabled": True, "SSEType": "KMS", "KMSMasterKeyId": key})
+
+    def gone(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "NotFoundException", "Message": "Key does not exist"}}, "DescribeKey")
+
+    monkeypatch.setattr(sessions.client("kms"), "describe_key", gone)
+    found = KeptTables(sessions).find(NAME)
+    assert found is not None
+    assert found.key == key
 
 
 def test_what_the_table_lacks_is_not_claimed(sessions: Sessions) -> None:

@@ -99,7 +99,7 @@ def test_a_dry_run_shows_and_changes_nothing(place: Installation) -> None:
     result = place.deploy("--dry-run")
     assert result.exit_code == 0, result.stderr
     assert "Add" in result.stdout
-    assert "Dry run: nothing was changed." in result.stdout
+    assert "Dry run: the stack was not changed." in result.stdout
     assert (place.living(), place.tables()) == ([], [])
     said = json.loads(place.deploy("--dry-run", "--json").stdout)
     assert (said["done"], {c["action"] for c in said["changes"]}) == ("dry-run", {"Add"})

@@ -77,7 +77,7 @@ def test_what_would_be_made_is_shown_and_asked_for(place: Installation) -> None:
 def test_a_dry_run_makes_nothing(place: Installation) -> None:
     result = deploy(place, "--hub", HUB, "--dry-run")
     assert (result.exit_code, place.living()) == (0, [])
-    assert "Dry run: nothing was changed." in result.stdout
+    assert "Dry run: the stack was not changed." in result.stdout
 
 
 def test_the_hub_and_what_was_given_are_known_from_then_on(place: Installation) -> None:

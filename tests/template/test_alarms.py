@@ -102,6 +102,16 @@ def test_every_channel_is_watched() -> None:
     assert watched("ChannelFailures", "channel").keys() == {SlackBot.name, SlackWebhook.name, SnsTopic.name}
 
 
+@pytest.mark.parametrize("alarm", watched("ChannelFailures", "channel").values())
+def test_one_alert_that_no_channel_takes_is_told_before_it_is_a_dead_letter(alarm: str) -> None:
+    rings, tries = ALARMS[alarm], QUEUES["ActionsQueue"]
+    window, between = rings["Period"], tries["VisibilityTimeout"]
+    failed = [n * between // window for n in range(tries["RedrivePolicy"]["maxReceiveCount"])]
+    breaching = {n for n in failed if failed.count(n) >= rings["Threshold"]}
+    together = (breaching & set(range(first, first + rings["EvaluationPeriods"])) for first in failed)
+    assert any(len(found) >= rings["DatapointsToAlarm"] for found in together)
+
+
 @pytest.mark.parametrize("alarm", ALARMS)
 def test_an_alarm_tells_somebody(alarm: str) -> None:
     assert ALARMS[alarm]["AlarmActions"] == [{"Ref": "AlarmTopic"}]
