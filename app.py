@@ -7,6 +7,12 @@ Every function starts with this module, so it imports what nobody waits for, act
 
 from __future__ import annotations
 
+import gc
+
+# Whatever is loaded lives as long as the process: it is not searched for garbage meanwhile, nor ever after (`freeze`).
+gc.disable()
+
+import functools
 import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -28,8 +34,11 @@ STAGE = os.environ.get("LAZARETTO_STAGE", "dev")
 CLOCK_MINUTES = 5
 
 app = Chalice(app_name="lazaretto", configure_logs=False)
-app.register_middleware(ConvertToMiddleware(logger.inject_lambda_context))
+# Whatever the environment says: an event holds signatures, and may hold an admission token.
+app.register_middleware(ConvertToMiddleware(functools.partial(logger.inject_lambda_context, log_event=False)))
 register(app)
+gc.freeze()
+gc.enable()
 
 
 @app.middleware("all")

@@ -92,6 +92,14 @@ class House:
         """Those that sweeps list, our own first: the one where the functions run."""
         return RegistryPlace(str(self.sessions.session.region_name)), *self.settings.registries
 
+    def own_account(self) -> str:
+        """Asked of STS once, by whoever has to know."""
+        return self._accounts.own_account()
+
+    @property
+    def admission_token_hashes(self) -> tuple[str, ...]:
+        return self.settings.admission_token_hashes
+
     @property
     def settle(self) -> timedelta:
         return self.settings.settle
@@ -279,6 +287,11 @@ class House:
 
         return Secret(self.settings.cursor_secret or "", self.sessions)
 
+    def sessions_in(self, account: str | None) -> Sessions:
+        """By which an account is looked at (None: our own). Raises DeniedError where no role lets us, TransientError,
+        UpstreamError."""
+        return self.sessions if account is None else self._accounts.sessions(account)
+
     def _clients(self, service: str, *, swept: bool = False) -> Callable[[str | None, str], Any]:
         """The clients of a service by account (None: our own) and Region, for calls that name the registry they mean,
         or are checked to be about it: by the role of an account that has one. Others are asked as ourselves, and do
@@ -301,7 +314,8 @@ class House:
     def _accounts(self) -> AssumedRoles:
         from chalicelib.adapters.assumed_roles import AssumedRoles
 
-        return AssumedRoles(self.sessions, self.settings.account_roles, lambda: self.clock.now())
+        roles, name = self.settings.account_roles, self.settings.function
+        return AssumedRoles(self.sessions, roles, lambda: self.clock.now(), name)
 
     @property
     def _dynamodb(self) -> Any:

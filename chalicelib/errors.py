@@ -6,7 +6,8 @@ LazarettoError
 │   ├── PolicyError                 400  a policy that must not load: file, line, reason, nearest name
 │   ├── ParameterError              400  a parameter or a field of the body: its name and what is allowed
 │   ├── TooLargeError               413  a body, or a repository, longer than one call reads
-│   └── MediaTypeError              415  a body of another type than JSON
+│   ├── MediaTypeError              415  a body of another type than JSON
+│   └── UnauthorizedError           401  no token, or a wrong one, where a token is asked for
 ├── NotFoundError                   404  image, tag, repository or vulnerability unknown here
 ├── ConflictError                   409  somebody else wrote first: read again
 ├── SettingsError                   500  environment variables missing or wrong, all of them at once
@@ -58,6 +59,10 @@ class TooLargeError(InputError):
 
 class MediaTypeError(InputError):
     status = 415
+
+
+class UnauthorizedError(InputError):
+    status = 401
 
 
 class NotFoundError(LazarettoError):

@@ -17,6 +17,7 @@
 | LAZARETTO_ACCOUNT_ROLES | roles, by comma, one in each other account: by it we look and act there | |
 | LAZARETTO_REGISTRIES | other registries that are watched, by comma: REGION (our account) or ACCOUNT/REGION | |
 | LAZARETTO_INSPECTOR | `delegated`: our account is Inspector's delegated administrator; `each`: none is asked | each |
+| LAZARETTO_ADMISSION_TOKEN_HASHES | SHA-256 (hex) of one or two admission tokens, by comma; empty: none is taken | |
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ import msgspec
 from chalicelib.domain.registry_place import RegistryPlace
 from chalicelib.errors import SettingsError
 
+_TOKEN_HASH = re.compile(r"[0-9a-f]{64}")
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@*/-]+")
 
 
@@ -63,6 +65,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     registries: tuple[RegistryPlace, ...] = ()
     """Beside our own in our own Region."""
     inspector: InspectorMode = InspectorMode.EACH
+    admission_token_hashes: tuple[str, ...] = ()
+    """Two while a token is rotated."""
+    function: str = "lazaretto"
+    """As Lambda names it (AWS_LAMBDA_FUNCTION_NAME); whoever else works with these settings is `lazaretto`."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
@@ -83,6 +89,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "cursor_secrets": tuple(s for s in (read.text("CURSOR_SECRETS") or "").split(",") if s),
             "api_url": read.text("API_URL"),
             "role_arns": _role_arns(read, "ROLE_ARNS"),
+            "function": env.get("AWS_LAMBDA_FUNCTION_NAME") or "lazaretto",
+            "admission_token_hashes": _token_hashes(read),
             **_registry_settings(read),
         }
         if not (settings["cursor_secret"] or settings["cursor_secrets"]):
@@ -138,6 +146,18 @@ def _role_arns(read: _Reader, name: str) -> tuple[str, ...]:
         if not _ROLE_ARN.fullmatch(arn):
             read.problems.append(f"LAZARETTO_{name}: {arn!r} is not like arn:aws:iam::111122223333:role/NAME")
     return arns
+
+
+def _token_hashes(read: _Reader) -> tuple[str, ...]:
+    """What is wrong is not repeated: it may be the token itself, put there by mistake."""
+    text = read.text("ADMISSION_TOKEN_HASHES")
+    hashes = tuple(one.strip() for one in text.split(",")) if text else ()
+    if len(hashes) > 2 or not all(map(_TOKEN_HASH.fullmatch, hashes)):
+        read.problems.append(
+            "LAZARETTO_ADMISSION_TOKEN_HASHES: one or two SHA-256 of tokens, each 64 digits of small hex, by comma"
+        )
+        return ()
+    return hashes
 
 
 def _account_roles(read: _Reader) -> dict[str, str]:

@@ -119,13 +119,27 @@ def test_a_cold_start_loads_nothing_that_only_some_functions_use():
         "ecr_acts ecr_keeper ecr_lifecycle ecr_mover ecr_blobs runtime "
         "ecs_use eks_use lambda_use what_if_items policy_file slack sns"
     )
-    use_cases = "receive_acts receive_sweeps run_sweep enforce_verdict enforce_retention reconcile_registry"
+    use_cases = (
+        "receive_acts receive_sweeps run_sweep enforce_verdict enforce_retention reconcile_registry admit_images "
+        "give_order undo_action plan_retention apply_retention"
+    )
     for_some = {f"chalicelib.adapters.{name}" for name in names.split()}
     for_some |= {f"chalicelib.services.{name}" for name in use_cases.split()}
     asked = "import sys, app; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True, cwd=ROOT).stdout
-    assert "chalicelib.bootstrap" in loaded.split()
-    assert not (for_some | {"yaml", "cyclonedx", "slack_sdk"}) & set(loaded.split())
+    loaded = fresh(asked)
+    assert "chalicelib.bootstrap" in loaded
+    assert not (for_some | {"yaml", "cyclonedx", "slack_sdk", "difflib"}) & set(loaded)
+
+
+def test_what_a_cold_start_loads_is_never_searched_for_garbage():
+    asked = "import gc, app; print(gc.isenabled(), gc.get_freeze_count() > 10_000, len(gc.get_objects()) < 1_000)"
+    assert fresh(asked) == ["True", "True", "True"]
+
+
+def fresh(program):
+    """What a new interpreter prints, word by word."""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT)
+    return done.stdout.split()
 
 
 def test_a_deny_of_ours_leaves_out_the_roles_by_which_we_act_elsewhere():

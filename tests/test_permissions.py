@@ -3,13 +3,15 @@
 No less: every call is allowed. No more: whatever action, resource, key of the table or foreign Region is taken out of a
 policy, some call misses it. Policies are rendered as CloudFormation would. What no handler calls itself, and nobody can
 record therefore, is named here with its reason: `NOT_OURS`.
+
+What needs the record is marked `denied`: `make denied` plays everything once, for `test_denied.py` as well. `make test`
+looks at what policies say by themselves; `test_package.py` there compares them all with the calls of all adapters.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import os
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -17,13 +19,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from chalicelib.local.stack import REGION, Stack
+from chalicelib.local.stack import REGION
 from tests.fakes.iam import ANY, REPLICA_REGION, TEMPLATE, Call, arn, listed, refused, render
-from tests.local.every_act import play_everything
-from tests.local.every_function import HURRY_SECONDS, Played
+from tests.local.play_once import Recorded
 
 CHALICE = Path(__file__).parent.parent / ".chalice"
 FUNCTIONS = json.loads((CHALICE / "config.json").read_text())["stages"]["dev"]["lambda_functions"]
@@ -46,46 +46,15 @@ ASKED_WITHOUT_RESOURCE = {"ecs:ListTasks"}
 guide, IAM policy examples: list tasks)."""
 
 
-class Recorded(msgspec.Struct, frozen=True):
-    """What the functions called while everything was played, and what of their messages was left in dead letters."""
-
-    calls: tuple[Call, ...]
-    cursor_secret: str
-    dead_letters: tuple[str, ...]
+def calls_of(recorded: Recorded, function: str) -> list[Call]:
+    return [call for call in recorded.calls if call.function == function]
 
 
-@pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    """Once for all workers of a test run, mostly: playing it takes a minute and a half."""
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
-    kept = tmp_path_factory.getbasetemp().parent / f"permissions-{run}.json"
-    if run is not None and kept.exists():
-        return msgspec.json.decode(kept.read_bytes(), type=Recorded)
-    recorded = play()
-    if run is not None:
-        half = kept.with_suffix(f".{os.getpid()}")
-        half.write_bytes(msgspec.json.encode(recorded))
-        half.replace(kept)
-    return recorded
-
-
-def play() -> Recorded:
-    with Stack(hurry=HURRY_SECONDS) as stack:
-        scenes = Played(stack)
-        play_everything(scenes)
-        dead = tuple(map(str, stack.dead_letters()))
-        return Recorded(tuple(sorted(scenes.recorder.calls)), scenes.cursor_secret, dead)
-
-
-def calls_of(played: Recorded, function: str) -> list[Call]:
-    return [call for call in played.calls if call.function == function]
-
-
-def missed(played: Recorded, function: str, policy: dict[str, Any]) -> list[Call]:
+def missed(recorded: Recorded, function: str, policy: dict[str, Any]) -> list[Call]:
     """The calls that `policy` refuses, of those that the function's own allows."""
-    calls = calls_of(played, function)
-    before = refused(calls, POLICIES[function], played.cursor_secret)
-    return refused([call for call in calls if call not in before], policy, played.cursor_secret)
+    calls = calls_of(recorded, function)
+    before = refused(calls, POLICIES[function], recorded.cursor_secret)
+    return refused([call for call in calls if call not in before], policy, recorded.cursor_secret)
 
 
 def statements(policy: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -98,17 +67,20 @@ def own(policy: dict[str, Any]) -> Iterator[dict[str, Any]]:
     return (s for s in statements(policy) if s["Sid"] not in NOT_OURS and s["Effect"] == "Allow")
 
 
+@pytest.mark.denied
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_may_do_all_it_does(played: Recorded, function: str) -> None:
-    assert calls_of(played, function), "no scenario woke it"
-    assert refused(calls_of(played, function), POLICIES[function], played.cursor_secret) == []
+def test_a_function_may_do_all_it_does(recorded: Recorded, function: str) -> None:
+    assert calls_of(recorded, function), "no scenario woke it"
+    assert refused(calls_of(recorded, function), POLICIES[function], recorded.cursor_secret) == []
 
 
-def test_nothing_was_refused_by_a_function_while_it_was_watched(played: Recorded) -> None:
-    assert played.dead_letters == ()
+@pytest.mark.denied
+def test_nothing_was_refused_by_a_function_while_it_was_watched(recorded: Recorded) -> None:
+    assert recorded.dead_letters == ()
 
 
-def test_what_cannot_be_recorded_is_nothing_that_a_function_calls(played: Recorded) -> None:
+@pytest.mark.denied
+def test_what_cannot_be_recorded_is_nothing_that_a_function_calls(recorded: Recorded) -> None:
     """An exception must not hide what could be tested."""
     excepted = [
         (action, resource)
@@ -119,7 +91,7 @@ def test_what_cannot_be_recorded_is_nothing_that_a_function_calls(played: Record
         for resource in listed(render(s["Resource"], {"KmsKeyArn": KEY}))
     ]
     assert not [
-        c for c in played.calls for action, on in excepted if c.action == action and fnmatchcase(c.resource, on)
+        c for c in recorded.calls for action, on in excepted if c.action == action and fnmatchcase(c.resource, on)
     ]
 
 
@@ -146,14 +118,16 @@ def without(function: str, sid: str, name: str, n: int) -> dict[str, Any]:
     return policy
 
 
+@pytest.mark.denied
 @pytest.mark.parametrize(("function", "sid", "n"), parts("Action"))
-def test_an_action_taken_away_is_missed(played: Recorded, function: str, sid: str, n: int) -> None:
-    assert missed(played, function, without(function, sid, "Action", n))
+def test_an_action_taken_away_is_missed(recorded: Recorded, function: str, sid: str, n: int) -> None:
+    assert missed(recorded, function, without(function, sid, "Action", n))
 
 
+@pytest.mark.denied
 @pytest.mark.parametrize(("function", "sid", "n"), parts("Resource"))
-def test_a_resource_taken_away_is_missed(played: Recorded, function: str, sid: str, n: int) -> None:
-    assert missed(played, function, without(function, sid, "Resource", n))
+def test_a_resource_taken_away_is_missed(recorded: Recorded, function: str, sid: str, n: int) -> None:
+    assert missed(recorded, function, without(function, sid, "Resource", n))
 
 
 KEYED = [
@@ -164,11 +138,12 @@ KEYED = [
 ]
 
 
+@pytest.mark.denied
 @pytest.mark.parametrize(("function", "sid", "key"), KEYED)
-def test_a_key_of_the_table_taken_away_is_missed(played: Recorded, function: str, sid: str, key: str) -> None:
+def test_a_key_of_the_table_taken_away_is_missed(recorded: Recorded, function: str, sid: str, key: str) -> None:
     policy, statement = altered(function, sid)
     statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"].remove(key)
-    assert missed(played, function, policy)
+    assert missed(recorded, function, policy)
 
 
 ABROAD = [
@@ -180,13 +155,14 @@ ABROAD = [
 ]
 
 
+@pytest.mark.denied
 @pytest.mark.parametrize(("function", "sid", "n"), ABROAD)
-def test_the_other_regions_taken_away_are_missed(played: Recorded, function: str, sid: str, n: int) -> None:
+def test_the_other_regions_taken_away_are_missed(recorded: Recorded, function: str, sid: str, n: int) -> None:
     policy, statement = altered(function, sid)
     resources = listed(statement["Resource"])
     text = resources[n]["Fn::Sub"].replace(":*:${AWS::AccountId}:", ":${AWS::Region}:${AWS::AccountId}:")
     statement["Resource"] = [*resources[:n], {"Fn::Sub": text}, *resources[n + 1 :]]
-    assert missed(played, function, policy)
+    assert missed(recorded, function, policy)
 
 
 WRITES = re.compile(r"[a-z0-9-]+:(Batch)?(Create|Put|Set|Update|Delete|Complete|Upload|Initiate|Publish|Send)\w*")

@@ -1,4 +1,5 @@
-"""A run full of recognisable secrets leaves none of them anywhere: in no log, alert, answer, item, message or command.
+"""A run full of recognisable secrets leaves none of them anywhere: in no log, nor what else is printed, alert, answer,
+item, message, dead letter as people see it, or command.
 
 They are put wherever one can come from: the Slack webhook in both stores, the secret of cursors, the function's own
 credentials, URLs that ECR signs, what AWS repeats of a call in its errors, and what others write into events.
@@ -9,11 +10,12 @@ from __future__ import annotations
 import base64
 import io
 import json
+import logging
 import time
 import urllib.parse
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +24,7 @@ import pytest
 from moto.dynamodb.models import dynamodb_backends
 from typer.testing import CliRunner
 
+from chalicelib.adapters.dead_letters import DeadQueue
 from chalicelib.cli import app as commands
 from chalicelib.domain.image import ImageRef, Repository
 from chalicelib.errors import LazarettoError
@@ -53,11 +56,19 @@ SAID = (
     ("KmsException", 400, f"https://user:{MARK}password@example.org/ refused"),
     ("ThrottlingException", 400, f"webhook https://hooks.slack.com/services/T0/B0/{MARK} was throttled"),
 )
+UNREADABLE = (
+    f'{{"password": "{MARK}"',
+    json.dumps({"detail-type": "ECR Image Action", "detail": {"authorizationToken": f"{MARK}registry"}}),
+    json.dumps([BEARER]),
+    json.dumps({"type": f"https://hooks.slack.com/services/T0/B0/{MARK}", "url": f"https://example.org/?{SIGNED}"}),
+)
+"""Messages that end in a dead-letter queue."""
 FAILING = (2, 4, 7, 11, 16, 22)
 """Which calls of an operation fail, each with another of these."""
+HEARD = "printed, and heard"
 IDLE = timedelta(seconds=30)
 MOST_TURNS = 5_000
-PLACES = {"log", "alerts", "answers", "items", "messages", "commands"}
+PLACES = {"log", "printed", "alerts", "answers", "items", "messages", "letters", "commands"}
 
 
 class Poison:
@@ -133,7 +144,9 @@ class World:
         self.scenes.demo.go_on()
         for event in events():
             self.local.aws.put_event(event)
-        self.local.aws.queues.put("lazaretto-dev-scans", f'{{"password": "{MARK}"')
+        for queue in ("scans", "findings", "actions", "sweeps"):
+            for body in UNREADABLE:
+                self.local.aws.queues.put(f"lazaretto-dev-{queue}", body)
         self.rest()
 
     def act(self) -> None:
@@ -146,8 +159,7 @@ class World:
             refs = self.scenes.demo.refs[:4] if method == "archive" else [self.with_layers(n) for n in range(3)]
             for order in ("quarantine", "release"):
                 for ref in refs:
-                    named = {n: getattr(ref, n) for n in ("repository", "registry", "region", "digest")}
-                    self.ask("POST", f"/v1/{order}", {**named, "reason": "it is to be so"})
+                    self.order(order, ref)
                 self.rest()
         for _ in range(3):
             self.scenes.clock.move(timedelta(hours=1))
@@ -161,10 +173,20 @@ class World:
         self.rest()
         return ref
 
-    def ask(self, method: str, url: str, body: Any = None) -> None:
+    def order(self, order: str, ref: ImageRef) -> None:
+        """Until it is taken: whatever fails, something is to be done."""
+        named = {n: getattr(ref, n) for n in ("repository", "registry", "region", "digest")}
+        for _ in range(10):
+            if self.ask("POST", f"/v1/{order}", {**named, "reason": "it is to be so"}) < 500:
+                return
+        raise AssertionError(f"{order} of {ref} fails ten times")
+
+    def ask(self, method: str, url: str, body: Any = None) -> int:
         self.scenes.forget()
         answer = self.scenes._answer(method, url, body)
         self.tell("answers", answer.body.decode(), repr(answer.headers))
+        status: int = answer.status_code
+        return status
 
     def ask_everything(self) -> None:
         """Each several times: some fail. Then what is refused."""
@@ -190,6 +212,12 @@ class World:
         catcher = self.local.catcher
         self.tell("alerts", *("\n".join(c.lines) for c in (*catcher.slack, *catcher.sns())))
         self.tell("items", *items())
+        client = boto3.client("sqs", region_name=REGION)
+        for name in self.local.template.dead_queues():
+            queue = DeadQueue(client, client.get_queue_url(QueueName=name)["QueueUrl"], None)
+            for letter in queue.take():
+                shown = (letter.head, letter.about, letter.refused, letter.error, letter.names)
+                self.tell("letters", *(str(text) for text in shown if text))
 
 
 def insist(call: Callable[[], Any]) -> None:
@@ -254,14 +282,22 @@ def unpacked(value: Any) -> Iterator[str]:
 
 
 @contextmanager
-def logged() -> Iterator[io.StringIO]:
+def logged() -> Iterator[tuple[io.StringIO, io.StringIO]]:
+    """What our own logger says, down to DEBUG; and what a function leaves in its log beside: lines that are printed,
+    metrics, and warnings of libraries."""
     handler: Any = logger.registered_handler
-    before, level, log = handler.stream, logger.log_level, io.StringIO()
+    before, level, log, printed = handler.stream, logger.log_level, io.StringIO(), io.StringIO()
     handler.stream = log
     logger.setLevel("DEBUG")
+    others = logging.StreamHandler(printed)
+    others.setLevel(logging.WARNING)
+    others.addFilter(lambda record: record.name != logger.name)
+    logging.getLogger().addHandler(others)
     try:
-        yield log
+        with redirect_stdout(printed), redirect_stderr(printed):
+            yield log, printed
     finally:
+        logging.getLogger().removeHandler(others)
         handler.stream = before
         logger.setLevel(level)
 
@@ -271,8 +307,10 @@ def played() -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stack, "aws_variables", lambda url, region: {**aws_variables(url, region), **CREDENTIALS})
         patch.setattr("chalicelib.local.queues.AGAIN_AFTER_SECONDS", 0)
-        with Stack(api_port=0, hurry=HURRY_SECONDS) as local, logged() as log:
+        with Stack(api_port=0, hurry=HURRY_SECONDS) as local, logged() as (log, printed):
             made = World(local)
+            print(HEARD)
+            logging.getLogger("a.library").warning(HEARD)
             made.hear()
             made.act()
             made.scenes.tell_by(f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/hush")
@@ -280,6 +318,7 @@ def played() -> Iterator[World]:
             made.command()
             made.gather()
             made.tell("log", log.getvalue())
+            made.tell("printed", printed.getvalue())
             yield made
 
 
@@ -293,6 +332,9 @@ def test_no_secret_is_told() -> None:
         assert [code for code, _, _ in SAID if code not in log] == [], "failures that the log does not know"
         assert world.told.keys() == PLACES
         for where, texts in world.told.items():
-            assert sum(map(len, texts)) > 500, f"nothing was told: {where}"
+            if where == "printed":
+                assert "".join(texts).count(HEARD) == 2, "what is printed is not heard"
+            else:
+                assert sum(map(len, texts)) > 500, f"nothing was told: {where}"
             found = [text[max(0, text.index(MARK) - 200) :][:400] for text in texts if MARK in text]
             assert found == [], where

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from chalicelib.adapters import policy_file, slack
-from chalicelib.api import call, parameters, query, walk
+from chalicelib.api import admission, call, parameters, query, walk
 from chalicelib.cli import client
-from chalicelib.domain import waiver
+from chalicelib.domain import admission_judgement, waiver
 from chalicelib.parsers import wire
 from chalicelib.services import give_order
 
@@ -20,7 +20,13 @@ PAGE = (ROOT / "docs/security.md").read_text()
 NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", PAGE)))
 KIB = 1024
 LIMITS = {
-    "body of a request": (call.MAX_BODY_BYTES // KIB, call.MAX_POLICY_BODY_BYTES // KIB),
+    "body of a request": (
+        call.MAX_BODY_BYTES // KIB,
+        call.MAX_POLICY_BODY_BYTES // KIB,
+        admission.MAX_REVIEW_BYTES // KIB,
+    ),
+    "images of Amazon ECR in one object of a cluster": (admission_judgement.MAX_IMAGES,),
+    "an admission token": (admission.LONGEST_TOKEN,),
     "a parameter's text": (query.MAX_TEXT,),
     "values of a list": (query.MAX_LISTED,),
     "rows of a page": (parameters.LIMIT_MAX,),

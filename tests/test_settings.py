@@ -23,6 +23,13 @@ def test_what_is_required_is_enough_and_the_rest_has_defaults():
     assert settings.slack_secret is None
 
 
+def test_a_function_knows_its_name_and_nobody_else_has_one():
+    assert Settings.from_env(ENOUGH | {"AWS_LAMBDA_FUNCTION_NAME": "lazaretto-prod-Clock-1A2B"}).function == (
+        "lazaretto-prod-Clock-1A2B"
+    )
+    assert Settings.from_env(ENOUGH).function == "lazaretto"
+
+
 def test_every_missing_or_wrong_variable_is_named_at_once():
     with pytest.raises(SettingsError) as e:
         Settings.from_env({"LAZARETTO_TABLE": " ", "LAZARETTO_SETTLE_SECONDS": "soon"})
@@ -119,3 +126,21 @@ def test_settle_may_not_exceed_the_longest_delay_of_a_queue():
 def test_a_number_that_is_none_is_refused(text):
     with pytest.raises(SettingsError, match="LAZARETTO_SETTLE_SECONDS"):
         Settings.from_env(ENOUGH | {"LAZARETTO_SETTLE_SECONDS": text})
+
+
+HASHES = ["a" * 64, "0123456789abcdef" * 4]
+
+
+@pytest.mark.parametrize("given", [[], HASHES[:1], HASHES])
+def test_a_token_is_known_by_its_hash_and_two_of_them_while_one_is_rotated(given):
+    settings = Settings.from_env(ENOUGH | {"LAZARETTO_ADMISSION_TOKEN_HASHES": ",".join(given)})
+    assert settings.admission_token_hashes == tuple(given)
+
+
+@pytest.mark.parametrize(
+    "wrong", [",".join([*HASHES, "c" * 64]), "A" * 64, "a" * 63, f"{'a' * 64},", "hK3v-the-token-itself"]
+)
+def test_what_is_no_hash_is_refused_by_name_and_not_repeated(wrong):
+    with pytest.raises(SettingsError, match="LAZARETTO_ADMISSION_TOKEN_HASHES") as e:
+        Settings.from_env(ENOUGH | {"LAZARETTO_ADMISSION_TOKEN_HASHES": wrong})
+    assert wrong not in str(e.value), "it may be the token"

@@ -32,8 +32,11 @@ def take_body(response_dict: dict[str, Any], customized_response_dict: dict[str,
 
 def body_of(answer: Mapping[str, Any]) -> bytes | dict[str, Any]:
     """The bytes that were taken, or what botocore parsed where the hook did not fire."""
-    if BODY in answer:
-        return bytes(answer[BODY])
+    return bytes(answer[BODY]) if BODY in answer else told(answer)
+
+
+def told(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What botocore parsed, without what it says of the call itself."""
     return {key: value for key, value in answer.items() if key != "ResponseMetadata"}
 
 

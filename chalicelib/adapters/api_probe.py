@@ -1,7 +1,7 @@
 """An installation's API, asked once without a signature and once with one. No client of the API: this wants to be
 refused.
 
-Signed with the session's own credentials for `execute-api`. No redirect is followed: a signature is for one address.
+Signed with the session's own credentials for `execute-api`. No redirect is followed.
 """
 
 from __future__ import annotations
@@ -10,24 +10,19 @@ import http.client
 import json
 import urllib.error
 import urllib.request
-from typing import Any
 from urllib.parse import urlsplit
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 
+from chalicelib.adapters.no_redirect import NoRedirect
 from chalicelib.adapters.sessions import USER_AGENT, Sessions
 from chalicelib.errors import DeniedError, UpstreamError
 
 TIMEOUT_SECONDS = 20
 MOST_BYTES = 64 * 1024
 PATH = "healthz"
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        return None
 
 
 class ApiProbe:
@@ -38,7 +33,7 @@ class ApiProbe:
         if not local and (parts.scheme != "https" or ".execute-api." not in (parts.hostname or "")):
             raise UpstreamError("the address of the API is none of API Gateway")
         self._sessions, self._url = sessions, f"{url.rstrip('/')}/{PATH}"
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._opener = urllib.request.build_opener(NoRedirect)
 
     def unsigned(self) -> int:
         """The status. Raises UpstreamError where nothing answers."""

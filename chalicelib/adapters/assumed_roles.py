@@ -23,7 +23,6 @@ from chalicelib.parsers.answer import Upper, read
 from chalicelib.parsers.use_answers import Caller
 
 SETTING = "LAZARETTO_ACCOUNT_ROLES"
-SESSION_NAME = "lazaretto"
 LASTS_SECONDS = 900
 """The least that STS gives; a role that another role assumes gets an hour at most."""
 _RENEWED_BEFORE = timedelta(minutes=5)
@@ -46,10 +45,12 @@ class _Held(msgspec.Struct, frozen=True):
 
 
 class AssumedRoles:
-    """`roles` by account. Safe to share between threads."""
+    """`roles` by account; `name`: of sessions, by which a spoke tells who may act. Safe to share between threads."""
 
-    def __init__(self, sessions: Sessions, roles: Mapping[str, str], now: Callable[[], datetime]) -> None:
-        self._sessions, self._roles, self._now = sessions, dict(roles), now
+    def __init__(
+        self, sessions: Sessions, roles: Mapping[str, str], now: Callable[[], datetime], name: str = "lazaretto"
+    ) -> None:
+        self._sessions, self._roles, self._now, self._name = sessions, dict(roles), now, name
         self._own: str | None = None
         self._held: dict[str, _Held] = {}
         self._lock = Lock()
@@ -57,27 +58,41 @@ class AssumedRoles:
     def client(self, account: str, service: str, region: str, *, swept: bool = False, quick: bool = False) -> Any:
         """`swept`, `quick`: as of `Sessions`. Raises DeniedError where nothing lets us look at the account,
         TransientError, UpstreamError."""
+        return self.sessions(account).client(service, region, swept=swept, quick=quick)
+
+    def sessions(self, account: str) -> Sessions:
+        """Raises as `client`."""
         if account == self.own_account():
-            return self._sessions.client(service, region, swept=swept, quick=quick)
+            return self._sessions
         role = self._roles.get(account)
         if role is None:
             raise DeniedError(f"no role in account {account}: {SETTING} names none")
-        return self._assumed(account, role).client(service, region, swept=swept, quick=quick)
+        return self._assumed(account, role)
 
     def own_account(self) -> str:
-        with self._lock:
-            if self._own is None:
-                answer = asked("sts:GetCallerIdentity", self._sessions.quick_client("sts").get_caller_identity)
-                with readable("sts:GetCallerIdentity"):
-                    self._own = read(Caller, answer).account
-            return self._own
+        if self._own is None:
+            with self._lock:
+                self._own = self._own or self._caller()
+        return self._own
+
+    def _caller(self) -> str:
+        answer = asked("sts:GetCallerIdentity", self._sessions.quick_client("sts").get_caller_identity)
+        with readable("sts:GetCallerIdentity"):
+            return read(Caller, answer).account
 
     def _assumed(self, account: str, role: str) -> Sessions:
+        """Who waits for STS holds up those alone who must ask it as well."""
+        if (sessions := self._in_force(account)) is not None:
+            return sessions
         with self._lock:
-            held = self._held.get(account)
-            if held is None or held.until <= self._now():
+            if (sessions := self._in_force(account)) is None:
                 held = self._held[account] = self._assume(role)
-            return held.sessions
+                sessions = held.sessions
+            return sessions
+
+    def _in_force(self, account: str) -> Sessions | None:
+        held = self._held.get(account)
+        return held.sessions if held is not None and self._now() < held.until else None
 
     def _assume(self, role: str) -> _Held:
         what = "sts:AssumeRole"
@@ -85,7 +100,7 @@ class AssumedRoles:
             what,
             self._sessions.quick_client("sts").assume_role,
             RoleArn=role,
-            RoleSessionName=SESSION_NAME,
+            RoleSessionName=self._name,
             DurationSeconds=LASTS_SECONDS,
         )
         with readable(what):

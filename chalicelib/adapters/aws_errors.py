@@ -68,6 +68,7 @@ _THROTTLED = frozenset(
         "TransactionInProgressException",
     }
 )
+_UNKNOWN = "UnknownOperationException"
 _CONFLICT = frozenset({"ConditionalCheckFailedException", "TransactionConflictException"})
 _DENIED = frozenset(
     {
@@ -151,7 +152,17 @@ def _wrapped(what: str, error: ClientError) -> ConflictError | UpstreamError:
 
 def _said(error: Exception) -> str:
     """Its first line without secrets. All of it is reachable as `__cause__`."""
-    return cut(without_secrets(str(error).partition("\n")[0]), LONGEST)
+    text = _answer(error) if isinstance(error, ClientError) else str(error)
+    return cut(without_secrets(text.partition("\n")[0]), LONGEST)
+
+
+def _answer(error: ClientError) -> str:
+    """What was answered to which call. What stands between us and AWS may answer with a page of its own."""
+    code, message = code_of(error) or "no code", str(error.response.get("Error", {}).get("Message") or "").strip()
+    if code == _UNKNOWN:
+        return "not known there"
+    words = "a web page, which is no answer of AWS" if message.startswith("<") else message or "no word of why"
+    return f"{error.operation_name}: {words} ({code})"
 
 
 def _cancelled(text: str, error: ClientError) -> ConflictError | UpstreamError:

@@ -23,8 +23,8 @@ _KEEPING = ("Retain", "RetainExceptOnCreate")
 class Stacks:
     """Names and ids both name a stack; a deleted one is found by its id alone. Raises as `aws_call` does."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._client = sessions.client("cloudformation")
+    def __init__(self, sessions: Sessions, region: str | None = None) -> None:
+        self._client = sessions.client("cloudformation", region)
 
     def find(self, name: str) -> Stack | None:
         """None: there is no stack of that name."""
@@ -45,6 +45,16 @@ class Stacks:
             for r in found
             if r["ResourceStatus"] != "DELETE_COMPLETE"
         )
+
+    def template(self, name: str) -> Mapping[str, Any]:
+        """As it was given; empty where that was no JSON."""
+        call = self._client.get_template
+        body = asked(f"read the template of {name}", call, StackName=name, TemplateStage="Original")["TemplateBody"]
+        try:
+            found: Mapping[str, Any] = json.loads(body) if isinstance(body, str) else body
+        except ValueError:
+            return {}
+        return found
 
     def kept_resources(self, name: str) -> frozenset[str]:
         """Logical ids of what stays when the stack is deleted."""

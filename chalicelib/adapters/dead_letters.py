@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,6 +17,7 @@ from chalicelib.adapters.aws_errors import aws_call
 from chalicelib.domain.dead_letter import MARK, DeadLetter, Origin
 from chalicelib.domain.handling import named
 from chalicelib.domain.inert import inert
+from chalicelib.domain.secret_text import without_secrets
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.messages import read_delivery
 
@@ -56,11 +58,10 @@ class DeadQueue:
             )
         return [_letter(message) for message in answer.get("Messages", ())]
 
-    def show_again(self, letters: Iterable[DeadLetter]) -> None:
+    def show_again(self, handles: Iterable[str]) -> None:
         """What SQS does not show at once, it shows when its time is over."""
-        handles = [letter.handle for letter in letters]
-        for start in range(0, len(handles), AT_ONCE):
-            part = handles[start : start + AT_ONCE]
+        left = iter(handles)
+        while part := list(islice(left, AT_ONCE)):
             entries: Any = [{"Id": str(n), "ReceiptHandle": h, "VisibilityTimeout": 0} for n, h in enumerate(part)]
             with aws_call(f"show the messages of {self._name} again"):
                 self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
@@ -96,12 +97,12 @@ def _letter(message: Mapping[str, Any]) -> DeadLetter:
     if (run := _failed_run(body)) is not None:
         return msgspec.structs.replace(letter, origin=Origin.FUNCTION, names={"kind": "FailedRun"}, error=run)
     if "ERROR_CODE" in said or "RULE_ARN" in said:
-        error = inert(": ".join(filter(None, (said.get("ERROR_CODE"), said.get("ERROR_MESSAGE")))), LONGEST)
+        error = _said(said.get("ERROR_CODE"), said.get("ERROR_MESSAGE"))
         letter = msgspec.structs.replace(letter, origin=Origin.RULE, error=error)
     try:
         names = named(read_delivery({"messageId": letter.message_id, "body": body}))
     except RefusedPayloadError as error:
-        return msgspec.structs.replace(letter, refused=inert(str(error), LONGEST))
+        return msgspec.structs.replace(letter, refused=_said(str(error)))
     return msgspec.structs.replace(letter, names=names)
 
 
@@ -127,4 +128,9 @@ def _failed_run(body: str) -> str | None:
     except (msgspec.MsgspecError, RecursionError):
         return None
     error = run.responsePayload.errorMessage if run.responsePayload else None
-    return inert(": ".join(filter(None, (run.requestContext.condition, error))), LONGEST)
+    return _said(run.requestContext.condition, error)
+
+
+def _said(*texts: str | None) -> str:
+    """What others say, for people: it may repeat what is in the message."""
+    return inert(without_secrets(": ".join(filter(None, texts))), LONGEST)

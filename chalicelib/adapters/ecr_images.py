@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from chalicelib.adapters.answers import readable
-from chalicelib.adapters.aws_errors import aws_call, code_of
+from chalicelib.adapters.aws_errors import asked, aws_call, code_of
 from chalicelib.domain.image import IMAGE_MEDIA_TYPES, INDEX_MEDIA_TYPES, ImageDetail, Repository
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.parsers.images import BatchImage, ImageFailure, parse_batch_get_image, parse_describe_images
 from chalicelib.parsers.manifest_blobs import Blob, parse_blobs
+from chalicelib.parsers.referrers import read_referrers
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient
 
 IN_A_BATCH = 100
 REFERRERS_ASKED = 50
+PAGES = 1000
+"""Far more than an image may have referrers: an answer that names the same next page for ever must end."""
 _ACCEPTED = sorted(IMAGE_MEDIA_TYPES | INDEX_MEDIA_TYPES)
 _TRY_AGAIN = frozenset({"UpstreamTooManyRequests", "UpstreamUnavailable"})
 NEEDED = "ImageReferencedByManifestList"
@@ -66,7 +69,7 @@ class EcrImages:
         found: dict[str, ImageDetail] = {}
         for some in _batches(digests):
             try:
-                found |= self._details(home, [{"imageDigest": d} for d in some])
+                found |= self.details(home, [{"imageDigest": d} for d in some])[0]
             except AbsentError as error:
                 # ECR refuses the whole batch for one image that is not there.
                 if error.what == "image" and len(some) > 1:
@@ -77,14 +80,25 @@ class EcrImages:
     def holder(self, home: Repository, tag: str) -> str | None:
         """The digest that the tag points at."""
         try:
-            return next(iter(self._details(home, [{"imageTag": tag}])), None)
+            return next(iter(self.details(home, [{"imageTag": tag}])[0]), None)
         except AbsentError as error:
             if error.what != "image":
                 raise
             return None
 
+    def details(self, home: Repository, ids: Sequence[Any]) -> tuple[dict[str, ImageDetail], Any]:
+        """By digest, at most a hundred, and the answer they are of. Raises AbsentError (`image`, `repository`) where
+        one of them is not there."""
+        what, call = f"describe images of {home.path}", self._client_of(home.registry, home.region).describe_images
+        answer = asked(what, call, **_named(home), imageIds=ids, filter={"imageStatus": "ANY"})
+        with readable(what):
+            images = parse_describe_images(answer, home.region).images
+        return {image.ref.digest: image for image in images}, answer
+
     def referrers(self, home: Repository, digest: str) -> tuple[str, ...]:
-        """Digests of what refers to the image, archived or not. ECR has no paginator for them."""
+        """Digests of signatures, SBOMs and the like that name the image as their subject, archived or not. ECR has no
+        paginator for them."""
+        what = f"list referrers of {home.image(digest)}"
         request: dict[str, Any] = {
             **_named(home),
             "subjectId": {"imageDigest": digest},
@@ -92,13 +106,15 @@ class EcrImages:
             "maxResults": REFERRERS_ASKED,
         }
         found: list[str] = []
-        while True:
-            with aws_call(f"list referrers of {home.image(digest)}"):
-                answer: Any = self._client_of(home.registry, home.region).list_image_referrers(**request)
-            found += [row["digest"] for row in answer.get("referrers") or ()]
-            if not answer.get("nextToken"):
+        for _ in range(PAGES):
+            answer = asked(what, self._client_of(home.registry, home.region).list_image_referrers, **request)
+            with readable(what):
+                digests, token = read_referrers(answer)
+            found += digests
+            if not token:
                 return tuple(found)
-            request["nextToken"] = answer["nextToken"]
+            request["nextToken"] = token
+        raise UpstreamError(f"{what}: more than {PAGES} pages")
 
     def put(self, home: Repository, manifest: HeldManifest, tag: str | None = None) -> None:
         """ECR checks the digest, the blobs and the children. One that is there already, with that tag, is success."""
@@ -126,14 +142,6 @@ class EcrImages:
         if codes - {NEEDED}:
             raise UpstreamError(f"delete {home.image(digest)}: {', '.join(sorted(codes))}")
         return not codes
-
-    def _details(self, home: Repository, ids: list[Any]) -> dict[str, ImageDetail]:
-        with aws_call(f"describe images of {home.path}"):
-            answer: Any = self._client_of(home.registry, home.region).describe_images(
-                **_named(home), imageIds=ids, filter={"imageStatus": "ANY"}
-            )
-        with readable(f"describe images of {home.path}"):
-            return {image.ref.digest: image for image in parse_describe_images(answer, home.region).images}
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.adapters.answers import answered_at, readable
+from chalicelib.adapters.answers import answered_at, readable, told
 from chalicelib.adapters.aws_errors import asked
 from chalicelib.adapters.ecr_images import EcrImages
 from chalicelib.adapters.ecr_listing import EcrListing
@@ -52,7 +52,7 @@ class EcrKeeper:
             call = self._client_of(repository.registry, repository.region).batch_get_image
             answer = asked(what, call, **_named(repository), imageIds=ids, acceptedMediaTypes=_ACCEPTED)
             with readable(what):
-                page = parse_batch_get_image(_told(answer), repository.region)
+                page = parse_batch_get_image(told(answer), repository.region)
             found |= {image.ref.digest: _inside(image) for image in page.images}
         return found
 
@@ -95,7 +95,3 @@ def _batches(digests: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _named(repository: Repository) -> Any:
     return {"registryId": repository.registry, "repositoryName": repository.name}
-
-
-def _told(answer: Any) -> dict[str, Any]:
-    return {key: value for key, value in answer.items() if key != "ResponseMetadata"}

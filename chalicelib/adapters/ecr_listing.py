@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.adapters.answers import answered_at, body_of, readable
+from chalicelib.adapters.answers import answered_at, body_of, readable, told
 from chalicelib.adapters.aws_errors import asked, aws_call
 from chalicelib.adapters.ecr_registry import NEVER_SCANNED
 from chalicelib.domain.image import ImageDetail, ImageRef, Repository, Scan, ScanState
@@ -45,7 +45,7 @@ class EcrListing:
         call = self._client_of(place.account, place.region).describe_repositories
         answer = asked(what, call, maxResults=REPOSITORIES_ASKED, **more)
         with readable(what):
-            page = parse_describe_repositories(_told(answer))
+            page = parse_describe_repositories(told(answer))
         for found in page.repositories:
             if place.account is not None and found.repository.registry != place.account:
                 raise UpstreamError(f"{what}: the answer is about {found.repository.registry}")
@@ -99,13 +99,9 @@ class EcrListing:
         for _ in range(PAGES):
             answer = asked(what, self._client_of(repository.registry, repository.region).describe_images, **request)
             with readable(what):
-                page = parse_describe_images(_told(answer), repository.region)
+                page = parse_describe_images(told(answer), repository.region)
             yield page.images, answered_at(answer)
             if not page.next_token:
                 return
             request["nextToken"] = page.next_token
         raise UpstreamError(f"{what}: more than {PAGES} pages")
-
-
-def _told(answer: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in answer.items() if key != "ResponseMetadata"}

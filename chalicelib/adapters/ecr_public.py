@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
-from chalicelib.adapters.answers import answered_at, readable
+from chalicelib.adapters.answers import answered_at, readable, told
 from chalicelib.adapters.aws_errors import asked
 from chalicelib.domain.image import PUBLIC_REGION, ImageDetail, Repository
 from chalicelib.domain.public_registry import PublicRegistry
@@ -36,7 +36,7 @@ class EcrPublicListing:
         """None: our account has none, or none that has an alias."""
         for answer in self._pages("find our public registry", "describe_registries", {}):
             with readable("find our public registry"):
-                registries, _ = read_registries(_told(answer))
+                registries, _ = read_registries(told(answer))
             if registries:
                 return registries[0]
         return None
@@ -47,7 +47,7 @@ class EcrPublicListing:
         what = f"list the repositories of {registry.name}"
         answer = self._ask(what, "describe_repositories", {"registryId": registry.account, **more})
         with readable(what):
-            page = read_public_repositories(_told(answer), registry.aliases[0])
+            page = read_public_repositories(told(answer), registry.aliases[0])
         return RepositoriesListed(page.repositories, page.next_token)
 
     def images(self, registry: PublicRegistry, home: Repository) -> ImagesListed:
@@ -60,7 +60,7 @@ class EcrPublicListing:
             for answer in self._pages(what, "describe_images", request):
                 listed_at = listed_at or answered_at(answer)
                 with readable(what):
-                    page = read_public_images(_told(answer), home)
+                    page = read_public_images(told(answer), home)
                 images |= {image.ref.digest: image for image in page.images}
         except AbsentError as error:
             if error.what != "repository" or listed_at is not None:
@@ -85,7 +85,3 @@ class EcrPublicListing:
             what, getattr(self._client_of(PUBLIC_REGION), method), maxResults=ASKED, **request
         )
         return answer
-
-
-def _told(answer: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in answer.items() if key != "ResponseMetadata"}

@@ -9,7 +9,7 @@ Some of them name no registry: their answers are checked to be about the one tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,15 +23,11 @@ from chalicelib.domain.replica_settings import Settings
 from chalicelib.domain.replication import Configuration, Destination
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.parsers import replication_answers as said
-from chalicelib.parsers.images import parse_describe_images
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient
 
 T = TypeVar("T")
-PAGES = 1000
-"""Far more than an image may have referrers: an answer that names the same next page for ever must end."""
-REFERRERS_PAGE = 50
 KEPT = timedelta(seconds=60)
 _NO_REGISTRY_POLICY = "RegistryPolicyNotFoundException"
 _NO_POLICY = "RepositoryPolicyNotFoundException"
@@ -53,7 +49,7 @@ class EcrReplication:
         kept = self._kept.get(place)
         if kept is not None and now < kept[0] + KEPT:
             return kept[1]
-        answer, _ = self._ask(home, "describe_registry")
+        answer = self._ask(home, "describe_registry")
         with readable("ecr:DescribeRegistry"):
             registry, found = said.read_configuration(answer)
         _is_meant("ecr:DescribeRegistry", registry, home)
@@ -81,7 +77,7 @@ class EcrReplication:
 
     def reports(self, ref: ImageRef) -> dict[Destination, Reported]:
         """How far ECR got with an image of the source, by destination. Raises AbsentError (`image`)."""
-        answer, _ = self._ask(
+        answer = self._ask(
             ref.home,
             "describe_image_replication_status",
             registryId=ref.registry,
@@ -93,12 +89,7 @@ class EcrReplication:
 
     def referrers(self, ref: ImageRef) -> tuple[str, ...]:
         """Digests of signatures, SBOMs and the like that name the image as their subject."""
-        found: list[str] = []
-        named = {"subjectId": {"imageDigest": ref.digest}}
-        for answer, _ in self._pages(ref.home, "list_image_referrers", REFERRERS_PAGE, **named):
-            with readable("ecr:ListImageReferrers"):
-                found += said.read_referrers(answer)[0]
-        return tuple(found)
+        return self._images.referrers(ref.home, ref.digest)
 
     def mutability(self, home: Repository) -> Mutability:
         """Raises AbsentError (`repository`)."""
@@ -106,7 +97,7 @@ class EcrReplication:
 
     def registry_policy(self, home: Repository) -> str | None:
         """Of the registry and Region of `home`; None: it has none."""
-        answer = self._unless(_NO_REGISTRY_POLICY, lambda: self._ask(home, "get_registry_policy")[0])
+        answer = self._unless(_NO_REGISTRY_POLICY, lambda: self._ask(home, "get_registry_policy"))
         if answer is None:
             return None
         with readable("ecr:GetRegistryPolicy"):
@@ -146,33 +137,24 @@ class EcrReplication:
 
     def _found(self, home: Repository, image_id: dict[str, str]) -> Listed:
         try:
-            answer, at = self._ask(
-                home,
-                "describe_images",
-                registryId=home.registry,
-                repositoryName=home.name,
-                imageIds=[image_id],
-                filter={"imageStatus": "ANY"},
-            )
+            images, answer = self._images.details(home, [image_id])
         except AbsentError as error:
-            return Listed({}, answered_at(getattr(error.__cause__, "response", {})))
-        with readable("ecr:DescribeImages"):
-            page = parse_describe_images(answer, home.region)
-        return Listed({image.ref.digest: image for image in page.images}, at)
+            images, answer = {}, getattr(error.__cause__, "response", {})
+        return Listed(images, answered_at(answer))
 
     def _described(self, home: Repository) -> tuple[Mutability, str | None]:
-        answer, _ = self._ask(home, "describe_repositories", registryId=home.registry, repositoryNames=[home.name])
+        answer = self._ask(home, "describe_repositories", registryId=home.registry, repositoryNames=[home.name])
         with readable("ecr:DescribeRepositories"):
             return said.read_repository(answer)
 
     def _scan_frequency(self, home: Repository) -> str:
-        answer, _ = self._ask(home, "batch_get_repository_scanning_configuration", repositoryNames=[home.name])
+        answer = self._ask(home, "batch_get_repository_scanning_configuration", repositoryNames=[home.name])
         with readable("ecr:BatchGetRepositoryScanningConfiguration"):
             return said.read_scan_frequency(answer, home.name)
 
     def _lifecycle(self, home: Repository) -> str | None:
         named = {"registryId": home.registry, "repositoryName": home.name}
-        answer = self._unless(_NO_LIFECYCLE, lambda: self._ask(home, "get_lifecycle_policy", **named)[0])
+        answer = self._unless(_NO_LIFECYCLE, lambda: self._ask(home, "get_lifecycle_policy", **named))
         if answer is None:
             return None
         with readable("ecr:GetLifecyclePolicy"):
@@ -180,7 +162,7 @@ class EcrReplication:
 
     def _policy(self, home: Repository) -> str | None:
         named = {"registryId": home.registry, "repositoryName": home.name}
-        answer = self._unless(_NO_POLICY, lambda: self._ask(home, "get_repository_policy", **named)[0])
+        answer = self._unless(_NO_POLICY, lambda: self._ask(home, "get_repository_policy", **named))
         if answer is None:
             return None
         with readable("ecr:GetRepositoryPolicy"):
@@ -195,24 +177,9 @@ class EcrReplication:
                 raise
             return None
 
-    def _pages(self, home: Repository, method: str, size: int, **params: Any) -> Iterator[tuple[Any, datetime]]:
-        params = {"registryId": home.registry, "repositoryName": home.name, "maxResults": size, **params}
-        for _ in range(PAGES):
-            answer, at = self._ask(home, method, **params)
-            yield answer, at
-            if not (token := answer.get("nextToken")):
-                return
-            params["nextToken"] = token
-        raise UpstreamError(f"{method}: more than {PAGES} pages")
-
-    def _ask(self, home: Repository, method: str, **params: Any) -> tuple[Any, datetime]:
+    def _ask(self, home: Repository, method: str, **params: Any) -> Any:
         client: Any = self._client_of(home.registry, home.region)
-        operation = client.meta.method_to_api_mapping.get(method)
-        what = f"ecr:{operation or method}"
-        if operation is None:
-            raise UpstreamError(f"{what}: this boto3 does not know it")
-        answer = asked(what, getattr(client, method), **params)
-        return answer, answered_at(answer)
+        return asked(f"ecr:{client.meta.method_to_api_mapping[method]}", getattr(client, method), **params)
 
 
 def _is_meant(what: str, registry: str, home: Repository) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.adapters.answers import readable
+from chalicelib.adapters.answers import readable, told
 from chalicelib.adapters.aws_errors import asked, code_of
 from chalicelib.domain.image import ImageRef, Repository
 from chalicelib.domain.scan_budget import Refusal
@@ -47,7 +47,7 @@ class EcrScanning:
         client = self._client_of(registry.registry, registry.region)
         answer = asked(what, client.get_registry_scanning_configuration)
         with readable(what):
-            return read_registry_scanning(_told(answer))
+            return read_registry_scanning(told(answer))
 
     def applied(self, registry: Repository, names: Collection[str]) -> dict[str, Applied]:
         """What is applied to repositories of that registry, by name; those that are not there are absent."""
@@ -59,7 +59,7 @@ class EcrScanning:
             call = self._client_of(registry.registry, registry.region).batch_get_repository_scanning_configuration
             answer = asked(what, call, repositoryNames=some)
             with readable(what):
-                found |= read_applied_scanning(_told(answer))
+                found |= read_applied_scanning(told(answer))
         return found
 
     def start(self, ref: ImageRef) -> Refusal | None:
@@ -79,7 +79,3 @@ class EcrScanning:
 
 def _refusal(error: LazarettoError) -> Refusal | None:
     return Refusal.LIMIT if _QUOTA in str(error).lower() else _REFUSALS.get(code_of(error) or "")
-
-
-def _told(answer: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in answer.items() if key != "ResponseMetadata"}

@@ -146,6 +146,10 @@ class FindingsQueries:
         """The digest it points at; None where it is unknown or deleted. Consistent."""
         return self._repositories.tag(repository, tag)
 
+    def tagged(self, names: Iterable[tuple[Repository, str]]) -> dict[tuple[Repository, str], str]:
+        """The digests that many tags point at, in one batch; unknown and deleted ones are absent. Consistent."""
+        return self._repositories.tagged(names)
+
     def repositories(self, after: str | None = None, limit: int = 50) -> Page[RepositoryRow]:
         """By registry, Region and name."""
         return self._repositories.all(after, limit)

@@ -14,6 +14,7 @@ from chalicelib.adapters.answers import readable
 from chalicelib.adapters.aws_errors import aws_call
 from chalicelib.adapters.sessions import Sessions
 from chalicelib.domain.installed import Alarm, Fired
+from chalicelib.errors import DeniedError, TransientError
 from chalicelib.parsers.answer import Upper, read
 
 HOUR = timedelta(hours=1)
@@ -27,6 +28,7 @@ class _Alarm(Upper):
     alarm_name: str
     state_value: str
     state_updated_timestamp: datetime
+    actions_enabled: bool = True
 
 
 class _Alarms(Upper):
@@ -66,7 +68,7 @@ class HealthMetrics:
             for page in self._client.get_paginator("describe_alarms").paginate(AlarmNamePrefix=prefix):
                 said = read(_Alarms, page)
                 found += [
-                    Alarm(one.alarm_name, one.state_value, one.state_updated_timestamp)
+                    Alarm(one.alarm_name, one.state_value, one.state_updated_timestamp, one.actions_enabled)
                     for one in (*said.metric_alarms, *said.composite_alarms)
                 ]
         return tuple(found)
@@ -86,8 +88,19 @@ class HealthMetrics:
         with aws_call("read metrics"):
             for page in self._client.get_paginator("get_metric_data").paginate(**wanted):
                 for one in page["MetricDataResults"]:
+                    _refuse_unread(one)
                     found[int(one["Id"][1:])] += zip(one["Timestamps"], one["Values"], strict=True)
         return found
+
+
+def _refuse_unread(said: Mapping[str, Any]) -> None:
+    """One series that CloudWatch could not read comes empty in an answer that is well otherwise. Raises DeniedError,
+    TransientError."""
+    code = said.get("StatusCode")
+    if code == "Forbidden":
+        raise DeniedError("read metrics: GetMetricData: a series must not be read (Forbidden)")
+    if code == "InternalError":
+        raise TransientError("read metrics: GetMetricData: a series could not be read (InternalError)")
 
 
 def _metric(namespace: str, name: str, dimension: str, value: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from chalicelib.adapters.answers import answered_at, body_of, readable, take_bodies
+from chalicelib.adapters.answers import answered_at, body_of, readable, take_bodies, told
 from chalicelib.adapters.aws_errors import asked
 from chalicelib.domain.image import ImageRef, Repository, Scan
 from chalicelib.domain.registry_listing import ChangesListed, CoverageListed, OpenCounts
@@ -72,7 +72,7 @@ class InspectorListing:
         request = {"aggregationType": "REPOSITORY", "accountIds": [_equals(home.registry)], "maxResults": COUNTS_ASKED}
         what = "ask Inspector how many findings repositories have"
         call = self._client_of(home.registry, home.region).list_finding_aggregations
-        pages = _pages(what, call, request, most_pages, lambda a: parse_repository_counts(_told(a), home.region))
+        pages = _pages(what, call, request, most_pages, lambda a: parse_repository_counts(told(a), home.region))
         return _whole(pages)
 
     def image_counts(self, home: Repository, most_pages: int) -> dict[ImageRef, OpenCounts] | None:
@@ -86,7 +86,7 @@ class InspectorListing:
         }
         what = f"ask Inspector how many findings images of {home.path} have"
         call = self._client_of(home.registry, home.region).list_finding_aggregations
-        pages = _pages(what, call, request, most_pages, lambda a: parse_image_counts(_told(a)))
+        pages = _pages(what, call, request, most_pages, lambda a: parse_image_counts(told(a)))
         return _whole(pages)
 
 
@@ -134,12 +134,8 @@ def _whole(pages: Sequence[tuple[_CountsPage[_K], datetime]]) -> dict[_K, OpenCo
 
 
 def _coverage(answer: dict[str, Any]) -> CoveragePage:
-    return parse_list_coverage(_told(answer))
+    return parse_list_coverage(told(answer))
 
 
 def _changes(answer: dict[str, Any]) -> ChangesPage:
     return parse_finding_changes(body_of(answer))
-
-
-def _told(answer: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in answer.items() if key != "ResponseMetadata"}

@@ -16,10 +16,10 @@ RULES = "events.amazonaws.com"
 
 
 class InstalledQueues:
-    """Raises as `aws_call` does."""
+    """`region` None: that of the sessions. Raises as `aws_call` does."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._client = sessions.client("sqs")
+    def __init__(self, sessions: Sessions, region: str | None = None) -> None:
+        self._client = sessions.client("sqs", region)
 
     def find(self, name: str) -> Queue | None:
         """None: there is no queue of that name."""

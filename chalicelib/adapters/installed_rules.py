@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from chalicelib.adapters.answers import readable
@@ -10,6 +12,7 @@ from chalicelib.adapters.sessions import Sessions
 from chalicelib.domain.installed import Rule, Target
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers.answer import Upper, read
+from chalicelib.parsers.wire import decode
 
 
 class _Dead(Upper):
@@ -28,13 +31,17 @@ class _Targets(Upper):
 
 class _Rule(Upper):
     state: str
+    event_pattern: str | None = None
+
+
+_PATTERN = msgspec.json.Decoder(dict[str, Any])
 
 
 class InstalledRules:
-    """Raises as `aws_call` does."""
+    """`region` None: that of the sessions. Raises as `aws_call` does."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._client = sessions.client("events")
+    def __init__(self, sessions: Sessions, region: str | None = None) -> None:
+        self._client = sessions.client("events", region)
 
     def find(self, name: str) -> Rule | None:
         """None: there is no rule of that name on the default bus."""
@@ -46,8 +53,9 @@ class InstalledRules:
                 return None
             raise
         with readable(what):
-            state = read(_Rule, answer).state
-        return Rule(name, state, self._targets(name))
+            said = read(_Rule, answer)
+            pattern = decode(_PATTERN, said.event_pattern.encode(), "$.EventPattern") if said.event_pattern else None
+        return Rule(name, said.state, self._targets(name), pattern)
 
     def _targets(self, name: str) -> tuple[Target, ...]:
         what = f"read where the rule {name} sends to"

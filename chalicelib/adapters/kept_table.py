@@ -19,7 +19,7 @@ from chalicelib.errors import UpstreamError
 
 class Kept(msgspec.Struct, frozen=True):
     """`items` and `size_bytes` are counted by DynamoDB every six hours or so. `key` is the ARN of the customer's KMS
-    key; empty: the table lies under one of AWS."""
+    key; empty: the table lies under one of AWS. `unready`: indexes that are being made, or taken away."""
 
     name: str
     status: str
@@ -28,6 +28,7 @@ class Kept(msgspec.Struct, frozen=True):
     protected: bool
     key: str
     properties: Mapping[str, Any]
+    unready: tuple[str, ...] = ()
 
 
 class KeptTables:
@@ -45,7 +46,10 @@ class KeptTables:
         properties = _shape(name, table, key) | {"DeletionProtectionEnabled": protected}
         if (status := table["TableStatus"]) == "ACTIVE":
             properties |= self._time_to_live(name) | self._recovery(name)
-        return Kept(name, status, table.get("ItemCount", 0), table.get("TableSizeBytes", 0), protected, key, properties)
+        indexes = table.get("GlobalSecondaryIndexes", ())
+        unready = tuple(index["IndexName"] for index in indexes if index.get("IndexStatus") != "ACTIVE")
+        items, size_bytes = table.get("ItemCount", 0), table.get("TableSizeBytes", 0)
+        return Kept(name, status, items, size_bytes, protected, key, properties, unready)
 
     def unprotect(self, name: str) -> None:
         call = self._client.update_table

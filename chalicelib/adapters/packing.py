@@ -86,11 +86,6 @@ def unpack_document(ref: ImageRef, revision: int, blob: bytes) -> FindingsDocume
     return msgspec.structs.replace(reader(ref, blob[1:]), revision=revision)
 
 
-def stored_form(document: FindingsDocument) -> FindingsDocument:
-    """What comes back after a put: without texts, in the stored order, in whole seconds."""
-    return unpack_document(document.ref, document.revision, pack_document(document))
-
-
 def _read_columns(ref: ImageRef, blob: bytes) -> FindingsDocument:
     """Format 2."""
     raw, layers, texts, without = as_list(_decode(blob))

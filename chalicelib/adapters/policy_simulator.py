@@ -10,8 +10,11 @@ from chalicelib.adapters.answers import readable
 from chalicelib.adapters.aws_errors import asked
 from chalicelib.adapters.sessions import Sessions
 from chalicelib.domain.role_rights import Answer, Question
+from chalicelib.errors import UpstreamError
 from chalicelib.parsers.answer import Upper, read
 
+PAGES = 100
+"""Far more than the calls of one statement fill: an answer that names the same next page for ever must end."""
 _ASSUMED = re.compile(r"arn:[a-z-]+:sts::\d{12}:assumed-role/(?P<role>[^/]+)/.+")
 
 
@@ -88,7 +91,7 @@ class PolicySimulator:
         }
         found: list[Answer] = []
         more: dict[str, str] = {}
-        while True:
+        for _ in range(PAGES):
             answer = asked(what, self._client.simulate_principal_policy, **wanted, **more)
             with readable(what):
                 page = read(_Results, answer)
@@ -97,6 +100,7 @@ class PolicySimulator:
             if not (page.is_truncated and page.marker):
                 return tuple(found)
             more = {"Marker": page.marker}
+        raise UpstreamError(f"{what}: more than {PAGES} pages")
 
 
 def _answers(result: _Result) -> list[Answer]:

@@ -5,7 +5,7 @@ Each list is a Query of one partition by sort key. The repositories come through
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 
@@ -86,6 +86,15 @@ class RepositoryQueries:
         """The digest it points at; None where it is unknown or deleted. Consistent."""
         item = self._dynamo.get(tag_key(repository, tag))
         return item[DIGEST]["S"] if item and DIGEST in item else None
+
+    def tagged(self, names: Iterable[tuple[Repository, str]]) -> dict[tuple[Repository, str], str]:
+        """The digests that tags point at; unknown and deleted ones are absent. Consistent."""
+        found = self._dynamo.get_many(tag_key(repository, tag) for repository, tag in names)
+        return {
+            (repository_of(item), item[SK]["S"].removeprefix("TAG#")): item[DIGEST]["S"]
+            for item in found
+            if DIGEST in item
+        }
 
     def _named(
         self, pk: str, prefix: str, position: tuple[str, ...] | None, limit: int, *, index: bool = False

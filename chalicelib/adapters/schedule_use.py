@@ -29,6 +29,10 @@ class _RunTask(msgspec.Struct, rename="pascal"):
     task_definition: str
 
 
+_RUN_TASK = msgspec.json.Decoder(_RunTask)
+"""Made here: no two threads may be the first to use a type (`parsers.answer`)."""
+
+
 class _Named(Looked):
     """Rules of one bus that start tasks in one cluster."""
 
@@ -119,6 +123,6 @@ def _definition(target: use.Target) -> str:
     if target.ecs_parameters is not None:
         return target.ecs_parameters.task_definition_arn
     try:
-        return msgspec.json.decode(target.input or "", type=_RunTask).task_definition
+        return _RUN_TASK.decode(target.input or "").task_definition
     except (msgspec.MsgspecError, RecursionError) as error:
         raise UpstreamError("scheduler:GetSchedule: its input names no task definition") from error

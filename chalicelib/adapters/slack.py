@@ -2,8 +2,7 @@
 
 Slack takes about one message a second per channel and answers 429 with Retry-After: a short wait is waited here, a
 long one is handed back as TransientError. The webhook's URL and the token are secrets: slack_sdk logs them, so its
-loggers here are mute, and no error is chained to what it raised. No redirect is followed: urllib would take the token
-along to wherever it leads.
+loggers here are mute, and no error is chained to what it raised. No redirect is followed.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import re
 from collections.abc import Mapping
 from http.client import HTTPException
 from typing import Any, NoReturn, Protocol
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import Request, build_opener
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
@@ -21,6 +20,7 @@ from slack_sdk.http_retry import HttpRequest, HttpResponse, RetryState
 from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
 from slack_sdk.webhook import WebhookClient, WebhookResponse
 
+from chalicelib.adapters.no_redirect import NoRedirect
 from chalicelib.adapters.slack_blocks import bare_payload, payload
 from chalicelib.domain.alert import Alert
 from chalicelib.errors import DeniedError, SettingsError, TransientError, UpstreamError
@@ -140,12 +140,7 @@ class SlackBot:
         return word
 
 
-class _NoRedirect(HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        """The redirect is the answer."""
-
-
-_OPENER = build_opener(_NoRedirect)
+_OPENER = build_opener(NoRedirect)
 
 
 class _Webhook(WebhookClient):

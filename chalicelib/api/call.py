@@ -34,7 +34,12 @@ class Call(msgspec.Struct, Generic[B], frozen=True):
 
 
 def read_body(request: Request, kind: type[B], most_bytes: int = MAX_BODY_BYTES) -> B:
-    """Raises MediaTypeError, TooLargeError, and ParameterError that names the field (`body` where it is none at all).
+    """Raises as `read_content`, and ParameterError that names the field (`body` where it is none at all)."""
+    return _typed(_decoded(read_content(request, most_bytes)), kind)
+
+
+def read_content(request: Request, most_bytes: int) -> bytes:
+    """The body as it came. Raises MediaTypeError, TooLargeError.
 
     Nothing but `application/json` is read: a browser asks before it sends that to another site, so that no page can
     write to a local stack.
@@ -45,7 +50,7 @@ def read_body(request: Request, kind: type[B], most_bytes: int = MAX_BODY_BYTES)
     content = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else bytes(raw)
     if len(content) > most_bytes:
         raise TooLargeError(f"the body has {len(content):,} bytes; at most {most_bytes:,} are read")
-    return _typed(_decoded(content), kind)
+    return content
 
 
 def actor_of(request: Request) -> str:

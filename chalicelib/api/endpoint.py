@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import msgspec
 from chalice.app import Blueprint, IAMAuthorizer, Request, Response
 
-from chalicelib.api.call import MAX_BODY_BYTES, Call, actor_of, read_body
+from chalicelib.api.call import MAX_BODY_BYTES, Call, actor_of, read_body, read_content
 from chalicelib.api.problem import GUARDED, as_problem
 from chalicelib.api.query import Parameter, Query, read_query
 
@@ -26,6 +26,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     """One method of one route. `answer` is the type of what it says when all is well, with any status of `ok`.
 
     `body` None: it takes none, else at most `most_bytes`. `statuses` are the errors beside those of every route.
+    `signed` False: IAM is not asked who calls, the view's guard is.
     """
 
     path: str
@@ -39,6 +40,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     body: Any = None
     ok: tuple[int, ...] = (OK,)
     most_bytes: int = MAX_BODY_BYTES
+    signed: bool = True
 
 
 class Answered(msgspec.Struct, Generic[A], frozen=True):
@@ -54,16 +56,17 @@ class Area:
 
     def __init__(self, import_name: str) -> None:
         self._import_name = import_name
-        self._views: list[tuple[str, str, Callable[[Blueprint], Callable[..., Response]]]] = []
+        self._views: list[tuple[Endpoint, Callable[[Blueprint], Callable[..., Response]]]] = []
         self.endpoints: list[Endpoint] = []
 
     def blueprint(self) -> Blueprint:
         """A new one for each app, whose views see the requests of that app: Chalice takes a route's options away when
         it registers it."""
         blueprint = Blueprint(self._import_name)
-        for path, method, view_of in self._views:
+        for endpoint, view_of in self._views:
+            asked_first = IAMAuthorizer() if endpoint.signed else None
             # No content types: a body's is looked at when it is read, and a stray header must not make a GET 415.
-            add = blueprint.route(path, methods=[method], authorizer=IAMAuthorizer(), content_types=[])
+            add = blueprint.route(endpoint.path, methods=[endpoint.method], authorizer=asked_first, content_types=[])
             add(view_of(blueprint))
         return blueprint
 
@@ -88,11 +91,14 @@ class Area:
         statuses: Sequence[int] = (),
         status: int | tuple[int, ...] = OK,
         most_bytes: int = MAX_BODY_BYTES,
+        read: Callable[[bytes], B] | None = None,
+        guard: Callable[[Request], None] | None = None,
     ) -> Callable[[Callable[[Call[B]], A]], Callable[[Call[B]], A]]:
         """As `get`, for a view of the call: query, body, actor. `body` should be a Struct that forbids unknown fields.
 
         `status`: what a good answer has; of several the first, unless the view returns an `Answered` that says another.
-        `most_bytes`: of the body.
+        `most_bytes`: of the body. `read`: makes the body of what came where others say its form, who add fields.
+        `guard` is asked instead of IAM who calls, before the body is looked at; it raises.
         """
 
         def register(view: Callable[[Call[B]], A]) -> Callable[[Call[B]], A]:
@@ -102,9 +108,14 @@ class Area:
                 body=body,
                 ok=_several(status),
                 most_bytes=most_bytes,
+                signed=guard is None,
             )
 
             def ask(request: Request, query: Query) -> A:
+                if guard is not None:
+                    guard(request)
+                if read is not None:
+                    return view(_call(request, query, read(read_content(request, most_bytes))))
                 return view(_call(request, query, read_body(request, body, most_bytes)))
 
             self._add(endpoint, view, ask)
@@ -142,7 +153,7 @@ class Area:
             return as_problem(answered)
 
         self.endpoints.append(endpoint)
-        self._views.append((endpoint.path, endpoint.method, view_of))
+        self._views.append((endpoint, view_of))
 
 
 def _declared(

@@ -1,6 +1,12 @@
-"""`POST /v1/quarantine`, `/v1/release`, `/v1/undo`, and the fuse: what a person may have done, or stop."""
+"""`POST /v1/quarantine`, `/v1/release`, `/v1/undo`, and the fuse: what a person may have done, or stop.
+
+Every function loads this module at its cold start, and a person orders seldom: the use cases are imported where they
+are called.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from chalicelib.api import parameters as p
 from chalicelib.api.address import find_image
@@ -11,11 +17,9 @@ from chalicelib.api.enforcement_answers import FuseAnswer, GivenAnswer, OrderBod
 from chalicelib.api.query import Query, read_query
 from chalicelib.api.reads import acting_house, house
 from chalicelib.domain.image import ImageRef
-from chalicelib.services.give_order import Given
-from chalicelib.services.quarantine_image import quarantine_image
-from chalicelib.services.release_image import release_image
-from chalicelib.services.reset_fuse import reset_fuse
-from chalicelib.services.undo_action import undo_action
+
+if TYPE_CHECKING:
+    from chalicelib.services.give_order import Given
 
 area = Area(__name__)
 ACCEPTED = 202
@@ -31,6 +35,8 @@ def quarantine(call: Call[OrderBody]) -> Answered[GivenAnswer]:
     `dry_run` nothing is changed (200). 409 where nothing is ever quarantined: the policy observes, or exempts the
     repository.
     """
+    from chalicelib.services.quarantine_image import quarantine_image
+
     body = call.body
     return _given(quarantine_image(_meant(body), call.actor, body.reason, acting_house(), dry_run=body.dry_run))
 
@@ -42,6 +48,8 @@ def release(call: Call[OrderBody]) -> Answered[GivenAnswer]:
     A restore from the archive takes ECR up to 20 minutes; until then `GET /v1/image` shows `storage` ACTIVATING. With
     `dry_run` nothing is changed (200).
     """
+    from chalicelib.services.release_image import release_image
+
     body = call.body
     return _given(release_image(_meant(body), call.actor, body.reason, acting_house(), dry_run=body.dry_run))
 
@@ -54,6 +62,8 @@ def undo(call: Call[UndoBody]) -> Answered[UndoneAnswer]:
     of the policy in force the version before is put again. With `dry_run` nothing is changed (200). 409 with the reason
     for what changed nothing, or was changed since.
     """
+    from chalicelib.services.undo_action import undo_action
+
     body = call.body
     undone = undo_action(body.action_id, call.actor, body.reason, acting_house(), dry_run=body.dry_run)
     return Answered(answer_undone(body.action_id, undone), _status(undone.dry_run))
@@ -70,6 +80,8 @@ def show_fuse(query: Query) -> FuseAnswer:
 @area.post("/v1/fuse/reset", ResetBody, FuseAnswer)
 def make_fuse_whole(call: Call[ResetBody]) -> FuseAnswer:
     """Make the fuse whole again: what waited for it is done now. Answers the fuse as it was."""
+    from chalicelib.services.reset_fuse import reset_fuse
+
     place = acting_house()
     before = reset_fuse(call.actor, call.body.reason, place)
     return answer_fuse(before, place.rules.current().policy, place.clock.now())

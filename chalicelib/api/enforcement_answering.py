@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from chalicelib.api import enforcement_answers as e
 from chalicelib.api.answering import answer_act, answer_hold, answer_order, name_of
 from chalicelib.domain.blast_radius import BlastRadius
 from chalicelib.domain.fuse import Fuse
 from chalicelib.domain.policy import Policy
-from chalicelib.services.give_order import Given
-from chalicelib.services.undo_action import Undone
+
+if TYPE_CHECKING:
+    from chalicelib.services.give_order import Given
+    from chalicelib.services.undo_action import Undone
 
 
 def answer_given(given: Given) -> e.GivenAnswer:

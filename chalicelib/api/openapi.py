@@ -17,6 +17,7 @@ _EVERYWHERE = (400, 403, 405, 500, 502, 503)
 _WITH_BODY = (413, 415)
 _MEANING = {
     400: "A parameter or a field of the body is unknown or not allowed; `parameter` names it",
+    401: "No bearer token, or a wrong one",
     404: "Unknown here: what the parameters name",
     409: "It is not so any more, or somebody else wrote at the same moment: read again",
     413: "A body longer than is read",
@@ -51,6 +52,7 @@ def openapi_document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     problem, denied, wrong_method, *said = schemas
     shared = {str(status): _response(meaning, CONTENT_TYPE, problem) for status, meaning in _MEANING.items()}
     shared["503"]["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}}
+    shared["401"]["headers"] = {"WWW-Authenticate": {"schema": {"const": "Bearer"}}}
     shared["403"] = _response("Not signed, or not allowed to ask", JSON, denied)
     shared["405"] = _response("A method this route does not have", JSON, wrong_method)
     paths: dict[str, dict[str, Any]] = {}
@@ -78,7 +80,8 @@ def openapi_document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
                     "name": "Authorization",
                     "description": "AWS Signature Version 4, service `execute-api`; the local stack asks for none",
                     "x-amazon-apigateway-authtype": "awsSigv4",
-                }
+                },
+                "token": {"type": "http", "scheme": "bearer", "description": "One that `lazaretto webhook token` made"},
             },
         },
     }
@@ -96,6 +99,8 @@ def _operation(endpoint: Endpoint, answer: dict[str, Any], body: dict[str, Any])
     }
     if endpoint.description:
         said["description"] = endpoint.description
+    if not endpoint.signed:
+        said["security"] = [{"token": []}]
     if endpoint.parameters:
         said["parameters"] = [p.document() for p in endpoint.parameters]
     if endpoint.body:

@@ -120,6 +120,12 @@ CURSOR = Parameter[str](
     "`next_cursor` of the former page; valid for 24 hours, for the same filters and order",
     *text(r"[A-Za-z0-9_-]+", "a cursor as it was given", 4096),
 )
+TIMEOUT = Parameter[str](
+    "timeout",
+    "How long the Kubernetes API server waits, as it says of itself; nothing hangs on it",
+    *text(r"[0-9a-z.]+", "a duration such as 10s", 32),
+    example="10s",
+)
 
 PLACE = (REGISTRY_, REGION_, REPOSITORY_)
 PLACE_NEEDED = (REGISTRY_, REGION_, REPOSITORY_.needed())

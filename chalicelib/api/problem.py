@@ -13,7 +13,14 @@ from http import HTTPStatus
 import msgspec
 from chalice.app import Response
 
-from chalicelib.errors import LazarettoError, ParameterError, StoredPolicyError, TransientError, UpstreamError
+from chalicelib.errors import (
+    LazarettoError,
+    ParameterError,
+    StoredPolicyError,
+    TransientError,
+    UnauthorizedError,
+    UpstreamError,
+)
 from chalicelib.observability import logger, tell_failure
 
 CONTENT_TYPE = "application/problem+json"
@@ -57,6 +64,8 @@ def _answer_to(error: LazarettoError) -> Response:
         tell_failure("request failed", error, {"status": error.status})
     parameter = getattr(error, "parameter", None)
     problem = _problem(error.status, _detail(error), parameter)
+    if isinstance(error, UnauthorizedError):
+        return respond(problem, {"WWW-Authenticate": "Bearer"})
     if not isinstance(error, TransientError):
         return respond(problem)
     seconds = error.retry_after_seconds

@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from datetime import UTC, date, datetime
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Generic, TypeVar, overload
 
+from chalicelib.domain.nearest import nearest
 from chalicelib.errors import ParameterError
 
 T = TypeVar("T")
@@ -128,7 +128,7 @@ def read_query(
     asked = {n for n, p in known.items() if p.place == "query"}
     for name in given:
         if name not in asked:
-            raise ParameterError(name[:80], f"is no parameter here{_nearest(name, asked)}")
+            raise ParameterError(name[:80], f"is no parameter here{_hint(name, asked)}")
     for name, parameter in known.items():
         if parameter.required and parameter.place == "query" and name not in given:
             raise ParameterError(name, "must be given")
@@ -136,10 +136,10 @@ def read_query(
     return Query({name: known[name].of(list(t)) for name, t in texts.items()}, texts)
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def _hint(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
-    if near := get_close_matches(name[:80].lower(), names, 1, 0.6):
-        return f"; did you mean `{near[0]}`?"
+    if (meant := nearest(name, names)) is not None:
+        return f"; did you mean `{meant}`?"
     return f"; there are {', '.join(names)}" if names else "; there are none"
 
 
@@ -167,8 +167,8 @@ def word(words: Iterable[str]) -> Form[str]:
     def read(value: str) -> str:
         if value in allowed:
             return value
-        near = get_close_matches(value[:80].upper(), allowed, 1, 0.6) or get_close_matches(value[:80], allowed, 1, 0.6)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        meant = nearest(value, allowed)
+        hint = f"; did you mean {meant}?" if meant is not None else ""
         raise ValueError(f"must be one of {', '.join(allowed)}{hint}")
 
     return read, {"type": "string", "enum": allowed}

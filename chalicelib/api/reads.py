@@ -17,7 +17,7 @@ from chalicelib.domain.image import ImageRef, Repository, ScanState
 from chalicelib.domain.replica import Replica
 from chalicelib.domain.verdict import Decision
 from chalicelib.domain.waiver import Waiver
-from chalicelib.services.ports import Audit, AuditRow, Clock, PolicyVersion
+from chalicelib.services.ports import Audit, AuditRow, Clock, Door, PolicyVersion
 from chalicelib.services.ports import House as ActingHouse
 
 T_co = TypeVar("T_co", covariant=True)
@@ -245,6 +245,10 @@ class House(Protocol):
     def cursor_secrets(self) -> Sequence[str]:
         """The current one first; all of them are accepted."""
 
+    @property
+    def admission_token_hashes(self) -> Sequence[str]:
+        """SHA-256 in hex of the tokens that ask about admissions without a signature; all of them are accepted."""
+
 
 def house() -> House:
     """Built once by bootstrap, not when the routes are imported: `openapi.json` and the tests need no AWS."""
@@ -256,6 +260,13 @@ def house() -> House:
 
 def acting_house() -> ActingHouse:
     """The same one, for views that change something: they ask the use cases."""
+    from chalicelib import bootstrap
+
+    return bootstrap.house()
+
+
+def door() -> Door:
+    """The same one, for the views that ask before an image may run."""
     from chalicelib import bootstrap
 
     return bootstrap.house()

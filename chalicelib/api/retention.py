@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -17,9 +17,10 @@ from chalicelib.domain.image import Repository
 from chalicelib.domain.retention_cost import PRICES, freed_by
 from chalicelib.domain.retention_plan import Fate, RetentionPlan
 from chalicelib.errors import AbsentError, NotFoundError, ParameterError, TooLargeError
-from chalicelib.services.apply_retention import may_take
-from chalicelib.services.plan_retention import Planned, plan_retention
 from chalicelib.services.sweep_ports import RetentionHouse
+
+if TYPE_CHECKING:
+    from chalicelib.services.plan_retention import Planned
 
 area = Area(__name__)
 MOST_BYTES = 4_500_000
@@ -46,6 +47,9 @@ def show_retention_plan(query: Query) -> PlanAnswer:
     do. 413: one call has no time for it, because the repository has too many images, or because who runs them could not
     be looked up soon enough; `lazaretto retention plan --direct` has all the time it needs.
     """
+    # Imported here: every function loads this module at its cold start.
+    from chalicelib.services.plan_retention import plan_retention
+
     repository = find_repository(house().queries, query)
     if repository.public:
         raise ParameterError(
@@ -63,7 +67,7 @@ def show_retention_plan(query: Query) -> PlanAnswer:
         # Whoever applied it would look up more, and come to another plan.
         why = "who runs its images could not be looked up in the time of one call: try again in a minute, or"
         raise TooLargeError(f"{why} {_direct(repository)}")
-    return _fitted(answer_plan(planned, may_take(repository, rules.policy)))
+    return _fitted(answer_plan(planned, rules.policy.may_take_from(repository.name)))
 
 
 def _direct(repository: Repository) -> str:

@@ -10,6 +10,7 @@ from chalice.app import Chalice
 
 from chalicelib import __version__
 from chalicelib.api import (
+    admission,
     audit,
     enforcement,
     findings,
@@ -31,6 +32,7 @@ from chalicelib.api.query import Query
 
 area = Area(__name__)
 AREAS = (
+    admission.area,
     findings.area,
     enforcement.area,
     images.area,

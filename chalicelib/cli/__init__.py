@@ -29,6 +29,7 @@ from chalicelib.cli.story import story_command
 from chalicelib.cli.sweep import sweep_command
 from chalicelib.cli.waive import unwaive_command, waive_command
 from chalicelib.cli.waivers import waivers_command
+from chalicelib.cli.webhook import webhook_app
 from chalicelib.cli.why_pull_failed import why_pull_failed_command
 
 app = typer.Typer(
@@ -86,6 +87,7 @@ app.add_typer(fuse_app, name="fuse")
 app.add_typer(audit_app, name="audit")
 app.add_typer(retention_app, name="retention")
 app.add_typer(dlq_app, name="dlq")
+app.add_typer(webhook_app, name="webhook")
 
 
 def main() -> None:

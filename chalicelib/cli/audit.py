@@ -18,8 +18,19 @@ from typer.core import TyperGroup
 from chalicelib.cli import output
 from chalicelib.cli.client import Client
 from chalicelib.cli.listing import fetch_list
-from chalicelib.cli.operator import DEFAULT_STAGE, Stage, operator
-from chalicelib.cli.options import DEFAULT_URL, AsJson, Everything, Limit, Region, Registry, Sign, Url
+from chalicelib.cli.operator import operator
+from chalicelib.cli.options import (
+    DEFAULT_STAGE,
+    DEFAULT_URL,
+    AsJson,
+    Everything,
+    Limit,
+    Region,
+    Registry,
+    Sign,
+    Stage,
+    Url,
+)
 from chalicelib.cli.reference import read_image
 from chalicelib.errors import InputError
 from chalicelib.services.verify_audit import Proof, verify_audit

@@ -7,45 +7,27 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import IO, Any
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from chalicelib import __version__
+from chalicelib.adapters.no_redirect import NoRedirect
 from chalicelib.cli.options import DEFAULT_URL
-from chalicelib.cli.region import aws_region
+from chalicelib.cli.region import aws_region, gateway_region
 from chalicelib.errors import ConflictError, DeniedError, InputError, NotFoundError, TransientError, UpstreamError
 
 TIMEOUT_SECONDS = 35
 MAX_BYTES = 32 * 1024 * 1024
 RETRIES, LONGEST_WAIT_SECONDS = 2, 10.0
 PAGE = 1000
-_EXECUTE_API = re.compile(
-    r"[a-z0-9]+(?:-vpce-[a-z0-9]+)?\.execute-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"
-)
 _LOCAL_HINT = ". Is `lazaretto run` running? Else give --url or LAZARETTO_URL"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Query = Mapping[str, object]
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A signature must not follow a redirect to somebody else."""
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
-    ) -> None:
-        return None
 
 
 class Client:
@@ -55,15 +37,14 @@ class Client:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise InputError(f"--url: {url} is no address of an API, such as http://127.0.0.1:8000")
-        gateway = _EXECUTE_API.fullmatch(parts.hostname)
         self._base, self._sleep = url.rstrip("/"), sleep
-        self._sign = gateway is not None if sign is None else sign
-        self._region = gateway["region"] if gateway else None
+        self._region = gateway_region(parts.hostname)
+        self._sign = self._region is not None if sign is None else sign
         self._hint = _LOCAL_HINT if self._base == DEFAULT_URL else ""
         if self._sign and parts.scheme != "https":
             raise InputError("--url: only an https address is signed")
         proxies = urllib.request.ProxyHandler({} if parts.hostname in _LOOPBACK else None)
-        self._opener = urllib.request.build_opener(proxies, _NoRedirect)
+        self._opener = urllib.request.build_opener(proxies, NoRedirect)
 
     def get(self, path: str, query: Query | None = None, *, needs: Sequence[str] = ()) -> dict[str, Any]:
         """The JSON of the answer; `path` is encoded already. Throttling is waited for twice.

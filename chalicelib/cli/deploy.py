@@ -15,8 +15,8 @@ import typer
 
 from chalicelib.cli import output
 from chalicelib.cli.artefact import Artefact, find_artefact
-from chalicelib.cli.operator import DEFAULT_STAGE, own_sessions
-from chalicelib.cli.options import AsJson, Region
+from chalicelib.cli.operator import own_sessions
+from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Profile, Region, StackStage, dry_run_option, yes_option
 from chalicelib.cli.spoke import deploy_spoke
 from chalicelib.cli.stack_changes import DONE, apply_changes, plain_change, show_changes
 from chalicelib.cli.stack_orders import Desk, find_left_table, out_of_the_way, take_up
@@ -28,15 +28,13 @@ STAGE_TAG = "lazaretto:stage"
 STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 FIRST_OUTPUTS = {"EndpointURL": "API", "TableName": "table", "AlertTopicArn": "topic", "DashboardName": "dashboard"}
 
-Stage = Annotated[str, typer.Option("--stage", envvar="LAZARETTO_STAGE", help="Stage: part of every name.")]
-Profile = Annotated[str | None, typer.Option("--profile", help="Profile of your AWS configuration.")]
 Spoke = Annotated[bool, typer.Option("--spoke", help="The spoke of an account and Region, not the hub.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: for pipelines.")]
+Yes = Annotated[bool, yes_option("Do not ask: for pipelines.")]
 
 
 @output.speaking
 def deploy_command(
-    stage: Stage = DEFAULT_STAGE,
+    stage: StackStage = DEFAULT_STAGE,
     profile: Profile = None,
     region: Region = None,
     parameter: Annotated[
@@ -58,9 +56,7 @@ def deploy_command(
     hub: Annotated[
         str | None, typer.Option("--hub", metavar="ACCOUNT/REGION", help="With --spoke: where the hub is.")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would change, and leave the stack as it is.")
-    ] = False,
+    dry_run: Annotated[bool, dry_run_option("Show what would change, and leave the stack as it is.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:

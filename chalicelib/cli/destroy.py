@@ -10,9 +10,8 @@ import msgspec
 import typer
 
 from chalicelib.cli import output
-from chalicelib.cli.deploy import Profile, Spoke, Stage, Yes, open_desk
-from chalicelib.cli.operator import DEFAULT_STAGE
-from chalicelib.cli.options import AsJson, Region
+from chalicelib.cli.deploy import Spoke, Yes, open_desk
+from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Profile, Region, StackStage
 from chalicelib.cli.stack_orders import Desk, delete_stack, wait_until_gone
 from chalicelib.cli.stack_progress import EVERY_SECONDS
 from chalicelib.domain.stack import TABLE, Resource, Stack, Standing, standing
@@ -39,7 +38,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 @output.speaking
 def destroy_command(
-    stage: Stage = DEFAULT_STAGE,
+    stage: StackStage = DEFAULT_STAGE,
     profile: Profile = None,
     region: Region = None,
     with_table: Annotated[

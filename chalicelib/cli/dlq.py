@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from chalicelib.cli import output
-from chalicelib.cli.operator import DEFAULT_STAGE, Stage, operator, own_sessions
-from chalicelib.cli.options import AsJson
+from chalicelib.cli.operator import operator, own_sessions
+from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option, yes_option
 from chalicelib.domain.dead_letter import DeadLetter
 from chalicelib.errors import InputError, NotFoundError
 from chalicelib.services.drop_letters import drop_letters
 from chalicelib.services.redrive_letters import redrive_letters
-from chalicelib.services.take_letters import take_letters
+from chalicelib.services.take_letters import see_letters
 
 if TYPE_CHECKING:
     from chalicelib.adapters.dead_letters import DeadQueue
@@ -45,7 +45,7 @@ def show_command(
 
     Nothing is taken away. SQS counts that it was shown, and hides a message from others for as long as it is read.
     """
-    sessions, shown = own_sessions(), dict[str, tuple[int, Sequence[DeadLetter]]]()
+    sessions, there, plain = own_sessions(), 0, list[dict[str, Any]]()
     for name in QUEUES if queue is None else (_known(queue),):
         try:
             letters = _open(name, stage, sessions)
@@ -53,18 +53,16 @@ def show_command(
             if queue is not None:
                 raise
             continue
-        shown[name] = letters.count(), _peek(letters, limit=limit)
-    if not shown:
+        there += 1
+        count, seen = letters.count(), _see(letters, limit=limit)
+        if as_json:
+            plain.append({"queue": name, "count": count, "messages": [_plain(one) for one in seen]})
+        elif (ids := _show(name, count, seen, stage)) and count > len(ids):
+            output.say(f"{count - len(ids)} more: --limit shows them.")
+    if not there:
         raise NotFoundError(f"there is no dead-letter queue of {stage} here: is this the account, Region and stage?")
     if as_json:
-        queues = [
-            {"queue": name, "count": count, "messages": [_plain(one) for one in letters]}
-            for name, (count, letters) in shown.items()
-        ]
-        output.print_json({"queues": queues})
-        return
-    for name, (count, found) in shown.items():
-        _show(name, count, found, stage)
+        output.print_json({"queues": plain})
 
 
 @dlq_app.command("redrive")
@@ -73,7 +71,7 @@ def redrive_command(
     queue: Queue,
     message: Ids = None,
     everything: Annotated[bool, typer.Option("--all", help="All that lie there now.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")] = False,
+    dry_run: Annotated[bool, dry_run_option("Show what would be sent, and send nothing.")] = False,
     stage: Stage = DEFAULT_STAGE,
     as_json: AsJson = False,
 ) -> None:
@@ -86,17 +84,20 @@ def redrive_command(
     if _known(queue) == CLOCK:
         raise InputError("what lies in clock is the record of a run that failed: the next run asks for the same anew")
     letters = _open(queue, stage, own_sessions())
-    done = list[DeadLetter]()
+    done = _Done(as_json)
     try:
         if dry_run:
-            done += _peek(letters, wanted)
+            for letter in _see(letters, wanted):
+                done.add(letter)
+                if not as_json:
+                    output.say_hanging(f"- {letter.message_id} {letter.about}")
         else:
             from chalicelib.bootstrap import SystemClock
 
             _counted(redrive_letters(wanted, letters, SystemClock()), "messages sent again", done)
     finally:
-        _tell(queue, "redriven", done, dry_run, as_json)
-    _check_found(message, done)
+        _tell(queue, "redriven", done, dry_run)
+    _check_found(message, done.ids)
 
 
 @dlq_app.command("drop")
@@ -106,7 +107,7 @@ def drop_command(
     message: Ids = None,
     everything: Annotated[bool, typer.Option("--all", help="All that lie there now.")] = False,
     reason: Annotated[str, typer.Option(help="Why; the audit log keeps it.")] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, yes_option("Do not ask.")] = False,
     stage: Stage = DEFAULT_STAGE,
     as_json: AsJson = False,
 ) -> None:
@@ -119,21 +120,23 @@ def drop_command(
     _known(queue)
     who = operator(stage)
     letters = _open(queue, stage, who.house.sessions)
-    found = _peek(letters, wanted)
-    _check_found(message, found)
-    if not as_json:
-        _show(queue, len(found), found, stage)
-    if found and not yes:
+    seen = _see(letters, wanted)
+    if as_json:
+        ids = {letter.message_id for letter in seen}
+    else:
+        ids = _show(queue, len(message) if message else letters.count(), seen, stage)
+    _check_found(message, ids)
+    if ids and not yes:
         if not is_asked():
             raise InputError("nobody is there to be asked: say --yes")
-        typer.confirm(f"Delete {output.count(len(found), 'message', 'messages')} for good?", abort=True, err=True)
-    done, ids = list[DeadLetter](), {letter.message_id for letter in found}
+        typer.confirm(f"Delete {output.count(len(ids), 'message', 'messages')} for good?", abort=True, err=True)
+    done = _Done(as_json)
     try:
         if ids:
             dropped = drop_letters(_name(queue, stage), ids, letters, who.arn, reason, who.house)
             _counted(dropped, "messages dropped", done)
     finally:
-        _tell(queue, "dropped", done, False, as_json)
+        _tell(queue, "dropped", done, False)
 
 
 def is_asked() -> bool:
@@ -169,21 +172,33 @@ def _open(queue: str, stage: str, sessions: Sessions) -> DeadQueue:
     return DeadQueue(sessions.client("sqs"), queue_url(_name(queue, stage), sessions), source)
 
 
-def _peek(letters: DeadQueue, wanted: Container[str] | None = None, limit: int | None = None) -> Sequence[DeadLetter]:
-    found = list(take_letters(lambda one: wanted is None or one.message_id in wanted, letters, limit))
-    letters.show_again(found)
-    return found
+def _see(letters: DeadQueue, wanted: Container[str] | None = None, limit: int | None = None) -> Iterator[DeadLetter]:
+    return see_letters(lambda one: wanted is None or one.message_id in wanted, letters, limit)
 
 
-def _counted(letters: Iterable[DeadLetter], what: str, done: list[DeadLetter]) -> None:
+class _Done:
+    """The letters that something was done with: their ids and, for JSON, what is said of each. Never their bodies: a
+    queue may hold more than memory does."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.ids = set[str]()
+        self.plain: list[dict[str, Any]] | None = [] if as_json else None
+
+    def add(self, letter: DeadLetter) -> None:
+        self.ids.add(letter.message_id)
+        if self.plain is not None:
+            self.plain.append(_plain(letter))
+
+
+def _counted(letters: Iterable[DeadLetter], what: str, done: _Done) -> None:
     with output.counting(what) as show:
         for letter in letters:
-            done.append(letter)
+            done.add(letter)
             show(1)
 
 
-def _check_found(ids: Sequence[str] | None, found: Sequence[DeadLetter]) -> None:
-    if missing := sorted(set(ids or ()) - {letter.message_id for letter in found}):
+def _check_found(ids: Sequence[str] | None, found: set[str]) -> None:
+    if missing := sorted(set(ids or ()) - found):
         raise NotFoundError(f"not there, or being looked at by somebody else: {', '.join(missing)}")
 
 
@@ -205,19 +220,21 @@ def _plain(letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _show(queue: str, count: int, letters: Sequence[DeadLetter], stage: str) -> None:
-    if not letters:
-        said = "empty" if not count else f"{output.count(count, 'message', 'messages')}, hidden for now"
-        output.say(f"{queue}: {said}.")
-        return
-    output.say(f"{queue}: about {output.count(max(count, len(letters)), 'message', 'messages')}.")
+def _show(queue: str, count: int, letters: Iterable[DeadLetter], stage: str) -> set[str]:
+    """Each as it comes; returns their ids. `count`: about how many there are."""
+    ids = set[str]()
     for letter in letters:
+        if not ids:
+            output.say(f"{queue}: about {output.count(max(count, 1), 'message', 'messages')}.")
+        ids.add(letter.message_id)
         again = f", redriven {letter.redriven} times" if letter.redriven else ""
         output.say_hanging(f"- {letter.message_id}, {_age(letter)} old, given up by the {letter.origin}{again}")
         output.say_hanging(f"  {letter.about}")
         output.say_hanging(f"  {_why(letter, queue, stage)}")
-    if count > len(letters):
-        output.say(f"{count - len(letters)} more: --limit shows them.")
+    if not ids:
+        said = "empty" if not count else f"{output.count(count, 'message', 'messages')}, hidden for now"
+        output.say(f"{queue}: {said}.")
+    return ids
 
 
 def _why(letter: DeadLetter, queue: str, stage: str) -> str:
@@ -237,13 +254,9 @@ def _age(letter: DeadLetter) -> str:
     return f"{seconds} s"
 
 
-def _tell(queue: str, word: str, letters: Sequence[DeadLetter], dry_run: bool, as_json: bool) -> None:
-    if as_json:
-        plain = [_plain(letter) for letter in letters]
-        output.print_json({"queue": queue, "dry_run": dry_run, word: len(letters), "messages": plain})
+def _tell(queue: str, word: str, done: _Done, dry_run: bool) -> None:
+    if done.plain is not None:
+        output.print_json({"queue": queue, "dry_run": dry_run, word: len(done.ids), "messages": done.plain})
         return
-    if dry_run:
-        for letter in letters:
-            output.say_hanging(f"- {letter.message_id} {letter.about}")
-    number = output.count(len(letters), "message", "messages")
+    number = output.count(len(done.ids), "message", "messages")
     output.say(f"{queue}: {number} would be {word}." if dry_run else f"{queue}: {number} {word}.")

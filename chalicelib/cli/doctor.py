@@ -3,22 +3,27 @@ seen."""
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections import Counter
 from itertools import groupby
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from chalicelib.cli import output
-from chalicelib.cli.deploy import STAGE, Profile, Stage
-from chalicelib.cli.operator import DEFAULT_STAGE, own_sessions
-from chalicelib.cli.options import AsJson, Region
+from chalicelib.cli.deploy import STAGE
+from chalicelib.cli.operator import own_sessions
+from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Profile, Region, StackStage
 from chalicelib.domain.health import Area, Check, Report, Status
 from chalicelib.errors import InputError
 
 TITLE_COLUMNS = 27
+INDENT = " " * 9
+MARGIN = INDENT + " " * (TITLE_COLUMNS + 2)
+_HELD = "\0"
+"""A blank within a command, while lines are broken."""
 _STYLES = {
     Status.OK: "green",
     Status.WARN: "yellow",
@@ -30,7 +35,7 @@ _STYLES = {
 
 @output.speaking
 def doctor_command(
-    stage: Stage = DEFAULT_STAGE,
+    stage: StackStage = DEFAULT_STAGE,
     profile: Profile = None,
     region: Region = None,
     quick: Annotated[
@@ -87,27 +92,45 @@ def _plain_check(check: Check) -> dict[str, Any]:
 
 
 def _show(report: Report) -> None:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(width=max(map(len, Status)))
-    table.add_column(width=TITLE_COLUMNS)
-    table.add_column(overflow="fold")
     for area, checks in groupby(report.checks, key=lambda check: check.kind.area):
-        table.add_row("", Text(area.value, "bold"))
+        _line("", Text(f"{INDENT}{area.value}", "bold"))
         for check in checks:
-            _add(table, check)
-        table.add_row()
-    output.console().print(table)
+            _show_check(check)
+        _line("", Text())
     _tell(report)
 
 
-def _add(table: Table, check: Check) -> None:
-    found = check.found
-    status = output.cell("-" if _is_open(check) else found.status, _STYLES[found.status])
-    table.add_row(status, output.cell(check.kind.title), output.cell(found.seen))
+def _show_check(check: Check) -> None:
+    found, words = check.found, "-" if _is_open(check) else check.found.status
+    first = Text(f"{words:<{len(INDENT)}}", _STYLES[found.status])
+    title = f"{check.kind.title:<{TITLE_COLUMNS}}  "
+    for n, line in enumerate(_broken(found.seen)):
+        _line(first if n == 0 else INDENT, Text(title if n == 0 else " " * len(title)), line)
     for problem in found.problems:
-        table.add_row("", "", output.cell(f"- {problem}"))
+        for n, line in enumerate(_broken(problem, 2)):
+            _line(MARGIN, "- " if n == 0 else "  ", line)
     if found.advice and found.status is not Status.OK:
-        table.add_row("", "", output.cell(f"Do: {found.advice}", "italic"))
+        for n, line in enumerate(_broken(found.advice, 4)):
+            _line(MARGIN, "Do: " if n == 0 else "    ", Text(line, "italic"))
+
+
+def _broken(text: str, less: int = 0) -> list[str]:
+    """In lines for the right column, `less` its width. A command (between backticks) is broken nowhere: one that does
+    not fit goes over the edge, and the terminal's own wrap can be pasted."""
+    width = output.console().width - len(MARGIN) - less
+    whole = re.sub(r"`[^`]+`", lambda command: command[0].replace(" ", _HELD), output.clean(text))
+    words = [part for word in whole.split(" ") for part in _parts(word, width)]
+    lines = textwrap.wrap(" ".join(words), width, break_long_words=False, break_on_hyphens=False)
+    return [line.replace(_HELD, " ") for line in lines]
+
+
+def _parts(word: str, width: int) -> list[str]:
+    """An ARN that is too long is broken, a command is not."""
+    return [word] if _HELD in word else textwrap.wrap(word, width, break_on_hyphens=False) or [""]
+
+
+def _line(*parts: str | Text) -> None:
+    output.console().print(Text.assemble(*parts), soft_wrap=True)
 
 
 def _is_open(check: Check) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,7 @@ from chalicelib.adapters.health_metrics import HealthMetrics
 from chalicelib.adapters.installed_functions import InstalledFunctions
 from chalicelib.adapters.installed_queues import InstalledQueues
 from chalicelib.adapters.installed_rules import InstalledRules
+from chalicelib.adapters.installed_spokes import InstalledSpokes
 from chalicelib.adapters.installed_stack import InstalledStack
 from chalicelib.adapters.installed_tables import InstalledTables
 from chalicelib.adapters.installed_topics import InstalledTopics
@@ -26,16 +27,20 @@ from chalicelib.adapters.scan_samples import ScanSamples
 from chalicelib.adapters.secrets import Secret
 from chalicelib.adapters.sessions import Sessions
 from chalicelib.adapters.table_schema import table_definition
+from chalicelib.adapters.use_counts import UseCounts
 from chalicelib.bootstrap import House
-from chalicelib.domain.health import Check, Report, check_of, fail, in_order, unknown
+from chalicelib.cli.spoke import spoke_template
+from chalicelib.domain.health import Check, Report, check_of, fail, in_order, skipped, unknown
 from chalicelib.domain.image import Repository, Source
 from chalicelib.domain.installed import FUNCTION, SOURCES, Caller, Function, Installed
+from chalicelib.domain.registry_place import RegistryPlace
 from chalicelib.errors import DeniedError, LazarettoError, SettingsError
 from chalicelib.services.examine_account import examine_account, examine_deploy_rights
 from chalicelib.services.examine_channels import Slack, examine_channels
 from chalicelib.services.examine_registries import Known, examine_pull_times, examine_registries
 from chalicelib.services.examine_rights import examine_rights
-from chalicelib.services.examine_stack import examine_stack, not_installed
+from chalicelib.services.examine_spokes import examine_spokes, patterns_of
+from chalicelib.services.examine_stack import a_spoke, examine_stack, not_installed
 from chalicelib.services.examine_storage import examine_storage
 from chalicelib.services.examine_wiring import examine_wiring
 from chalicelib.services.examine_work import examine_work
@@ -65,7 +70,7 @@ def make_round(stage: str, sessions: Sessions, orders: Orders, tell: Callable[[]
         caller = facts.caller()
     except LazarettoError as error:
         refused = isinstance(error, DeniedError)
-        advice = "aws sts get-caller-identity must answer: set --profile, or the credentials of the environment"
+        advice = "`aws sts get-caller-identity` must answer: set --profile, or the credentials of the environment"
         found = (fail if refused else unknown)(str(error), advice)
         return Report(stage, region, None, installed=False, checks=(check_of("credentials", found),))
     round_ = _Round(stage, region, caller, sessions, facts, orders)
@@ -88,23 +93,34 @@ class _Round:
         self._scanning = EcrScanning(lambda account, region: sessions.client("ecr", region))
         self._simulator = None if orders.quick else PolicySimulator(sessions)
         self._there = Installed(stage, region, caller.account)
-        self.is_installed = False
+        self.is_installed = self._settings_told = False
 
     def checks(self) -> Iterator[Check]:
         """In any order."""
         yield from examine_account(self._caller, self._here, self._now, self._facts, self._scanning, self._functions)
+        spokes, here = InstalledSpokes(lambda account: self._sessions), RegistryPlace(self._region)
         try:
             self._there = self._stack.find(self._stage, self._region, self._caller.account)
             queues = any(self._queues.find(self._there.queue(source)) for source in SOURCES)
+            self.is_installed = bool(self._there.status) or queues
+            spoke = not self.is_installed and spokes.is_there(self._stage, here)
         except LazarettoError as error:
             yield check_of("stack", unknown(f"cannot be looked for: {error}", "nothing of an installation is checked"))
             return
-        self.is_installed = bool(self._there.status) or queues
         if self.is_installed:
             yield from self._of_installation()
+        elif spoke:
+            yield a_spoke(self._there.name)
+            yield check_of("deploy-rights", skipped("a spoke is here, and no hub"))
+            yield from self._spokes(spokes, [here], None, lambda: {})
         else:
             yield not_installed(self._stage, self._there.name)
             yield from examine_deploy_rights(self._caller, self._region, self._simulator)
+
+    def _spokes(
+        self, spokes: InstalledSpokes, places: Sequence[RegistryPlace], hub_bus: str | None, known: Callable[[], Known]
+    ) -> Iterator[Check]:
+        return examine_spokes(self._there, hub_bus, places, spoke_template(self._stage), spokes, known, self._now)
 
     def _of_installation(self) -> Iterator[Check]:
         there, now, house = self._there, self._now, self._house
@@ -112,12 +128,14 @@ class _Round:
         yield from examine_stack(
             there,
             lambda: self._found_functions,
-            lambda: self._told_settings,
+            self._settings_of,
             ApiProbe(self._sessions, url) if url else None,
             __version__,
         )
+        # A spoke hears what its hub hears.
+        hears = patterns_of(spoke_template(self._stage))
         yield from examine_wiring(
-            there, now, self._queues, InstalledRules(self._sessions), self._functions, self._metrics
+            there, now, self._queues, InstalledRules(self._sessions), hears, self._functions, self._metrics
         )
         yield from examine_storage(
             there.name, table_definition(there.name), self._stage, InstalledTables(self._sessions)
@@ -133,14 +151,38 @@ class _Round:
         )
         documents = (lambda: self._stack.policies(there)) if there.names else None
         yield from examine_rights(self._region, documents, self._simulator)
-        yield from examine_registries(house.registries, lambda: self._known, house.inventory, now)
+        yield from examine_registries(there, house.registries, lambda: self._known, house.inventory, now)
+        partition = self._caller.arn.split(":")[1]
+        bus = f"arn:{partition}:events:{self._region}:{self._caller.account}:event-bus/default"
+        if there.names and not self._settings_told:
+            yield check_of("spokes", unknown("the functions' settings tell which there are, and were not read"))
+        else:
+            spokes = InstalledSpokes(house.sessions_in)
+            yield from self._spokes(spokes, house.registries[1:], bus, lambda: self._known)
         readers = readers_of(house.registries, house.settings.role_arns, house.settings.account_roles)
-        yield from examine_pull_times(readers, house.pull_times, register=self._orders.register)
+        yield from examine_pull_times(self._stage, readers, house.pull_times, register=self._orders.register)
         yield from examine_work(
-            there, now, house.table, house.rules, house.queries, self._metrics, self._scanner, lambda: self._known
+            there,
+            now,
+            house.table,
+            house.rules,
+            house.queries,
+            self._metrics,
+            self._scanner,
+            house.registries,
+            lambda: self._known,
         )
         samples = ScanSamples(lambda account, region: self._sessions.client("ecr", region))
-        yield from settle_questions(there, now, house.queries, samples, self._metrics, self._facts)
+        yield from settle_questions(
+            there,
+            now,
+            house.queries,
+            lambda: self._known,
+            samples,
+            self._metrics,
+            self._facts,
+            UseCounts(self._sessions),
+        )
 
     @cached_property
     def _found_functions(self) -> Mapping[str, Function | None]:
@@ -153,18 +195,23 @@ class _Round:
         function = self._found_functions.get(TELLS)
         if function is None:
             raise SettingsError([f"{TELLS} is gone"])
+        return self._settings_of(function)
+
+    def _settings_of(self, function: Function) -> Settings:
         return Settings.from_env({**function.environment, "AWS_REGION": self._region})
 
     @cached_property
     def _house(self) -> House:
         """By the settings of the functions; where they do not tell, by what everything is named by."""
         try:
-            return House(self._told_settings, self._sessions)
+            settings = self._told_settings
         except LazarettoError:
             partition = self._caller.arn.split(":")[1]
             arn = f"arn:{partition}:sns:{self._region}:{self._caller.account}:{self._there.name}-alerts"
             named = msgspec.structs.replace(self._named_settings(), topic_arn=arn)
             return House(named, self._sessions)
+        self._settings_told = True
+        return House(settings, self._sessions)
 
     def _named_settings(self) -> Settings:
         try:

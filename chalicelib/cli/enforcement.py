@@ -10,11 +10,10 @@ import typer
 from chalicelib.cli import output
 from chalicelib.cli.client import Client
 from chalicelib.cli.image import Image
-from chalicelib.cli.options import DEFAULT_URL, AsJson, Region, Registry, Sign, Url
+from chalicelib.cli.options import DEFAULT_URL, AsJson, DryRun, Region, Registry, Sign, Url
 from chalicelib.cli.reference import read_image
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; the audit log keeps it.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
 ActionId = Annotated[str, typer.Argument(help="The id of an action, as `lazaretto audit` shows it.")]
 fuse_app = typer.Typer(name="fuse", help="The fuse: how many images may be taken away in an hour.")
 

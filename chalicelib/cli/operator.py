@@ -17,15 +17,6 @@ if TYPE_CHECKING:
     from chalicelib.adapters.sessions import Sessions
     from chalicelib.bootstrap import House
 
-Stage = Annotated[
-    str,
-    typer.Option(
-        "--stage",
-        envvar="LAZARETTO_STAGE",
-        help="Stage of the deployment, in the AWS environment's account and Region.",
-    ),
-]
-DEFAULT_STAGE = "dev"
 Registries = Annotated[
     list[str] | None,
     typer.Option("--registry", help="Only this one, ACCOUNT/REGION or REGION (repeatable). All that are watched."),

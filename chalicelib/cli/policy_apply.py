@@ -11,8 +11,8 @@ import typer
 
 from chalicelib.adapters.policy_file import DEFAULT_POLICY, read_policy
 from chalicelib.cli import output
-from chalicelib.cli.operator import DEFAULT_STAGE, Operator, Stage, operator
-from chalicelib.cli.options import AsJson
+from chalicelib.cli.operator import Operator, operator
+from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option, yes_option
 from chalicelib.cli.policy_diff import as_plain, print_differences
 from chalicelib.cli.policy_text import Candidate, OptionalPolicyFile, read_candidate
 from chalicelib.domain.policy_diff import Difference, policy_differences
@@ -35,12 +35,12 @@ def apply_command(
         int | None,
         typer.Option("--version", min=0, help="Put what this policy said in force again; 0: the one of this bundle."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, show the difference, and change nothing.")] = False,
+    dry_run: Annotated[bool, dry_run_option("Check, show the difference, and change nothing.")] = False,
     after: Annotated[
         int | None, typer.Option(min=0, help="Only where the policy of this number is in force; else exit 1.")
     ] = None,
     reason: Annotated[str, typer.Option(help="Why; the audit log keeps it beside the difference.")] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; nobody is asked where nobody could answer.")] = False,
+    yes: Annotated[bool, yes_option("Do not ask; nobody is asked where nobody could answer.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Until every image is decided by it.")] = False,
     stage: Stage = DEFAULT_STAGE,
     as_json: AsJson = False,

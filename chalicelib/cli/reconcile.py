@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chalicelib.cli import output
-from chalicelib.cli.operator import DEFAULT_STAGE, Registries, Stage, named_registries, operator
-from chalicelib.cli.options import AsJson
+from chalicelib.cli.operator import Registries, named_registries, operator
+from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option
 from chalicelib.domain.difference import Difference, DifferenceKind
 from chalicelib.domain.reconciled import Reconciled
 from chalicelib.domain.registry_place import RegistryPlace
@@ -21,7 +21,7 @@ from chalicelib.domain.scan_proof import Cause
 from chalicelib.domain.sweep import Sweep
 from chalicelib.domain.sweep_message import PlanSweep, SweepRepository, begin
 from chalicelib.errors import NotFoundError, TransientError, UpstreamError
-from chalicelib.services.plan_sweep import announce, find_filling, find_homes, find_plan
+from chalicelib.services.plan_sweep import announce, find_filling, find_homes, plan_sweep
 from chalicelib.services.reconcile_registry import reconcile_registry
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ MEANING = {
 def reconcile_command(
     repository: Annotated[str | None, typer.Option("--repository", help="Only this one, by its name.")] = None,
     registry: Registries = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what differs, and mend nothing.")] = False,
+    dry_run: Annotated[bool, dry_run_option("Show what differs, and mend nothing.")] = False,
     stage: Stage = DEFAULT_STAGE,
     as_json: AsJson = False,
 ) -> None:
@@ -121,7 +121,7 @@ def _messages(
 
 def _messages_of(plan: PlanSweep, repository: str | None, house: House) -> Iterator[SweepRepository]:
     if repository is None:
-        return find_plan(plan, house).messages(plan)
+        return plan_sweep(plan, house).messages(plan)
     found = find_homes(plan, house)
     filling, homes = find_filling(found, plan.started_at), [home for home in found.homes if home.name == repository]
     return (SweepRepository(plan.sweep, home, plan.started_at, filling=home in filling) for home in homes)

@@ -1,10 +1,22 @@
-"""The AWS Region of operator commands and of signatures: the one that was named, else what the environment says."""
+"""The AWS Region of operator commands and of signatures: that of the address or the one that was named, else what the
+environment says."""
 
 from __future__ import annotations
 
 import os
+import re
 
 from chalicelib.errors import InputError
+
+_EXECUTE_API = re.compile(
+    r"[a-z0-9]+(?:-vpce-[a-z0-9]+)?\.execute-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"
+)
+
+
+def gateway_region(host: str) -> str | None:
+    """Of an address of API Gateway; None for any other host."""
+    gateway = _EXECUTE_API.fullmatch(host)
+    return gateway["region"] if gateway else None
 
 
 def aws_region(named: str | None = None, profile: str | None = None) -> str:

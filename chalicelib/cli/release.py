@@ -20,7 +20,7 @@ from pathlib import Path
 from chalicelib import __version__
 from chalicelib.cli.bill_of_materials import bill_of_materials, read_pins
 from chalicelib.cli.changelog import read_changes
-from chalicelib.cli.package import BUILD, OUT, hashes
+from chalicelib.cli.package import BUILD, LEFT_OUT, OUT, hashes
 from chalicelib.errors import InputError
 
 RELEASE = BUILD / "release"
@@ -91,9 +91,20 @@ def build_wheel(tree: Path, out: Path, epoch: int) -> None:
 
 
 def _other_source(bundle: zipfile.ZipFile, tree: Path) -> str | None:
-    """A file of ours in the bundle that is not the one of `tree`."""
-    ours = [n for n in bundle.namelist() if n == "app.py" or (n.startswith("chalicelib/") and not n.endswith(".pyc"))]
-    return next((n for n in ours if not (tree / n).exists() or (tree / n).read_bytes() != bundle.read(n)), None)
+    """A file of ours that is not the same in the bundle and in `tree`, or is in one of them only."""
+    ours = {n for n in bundle.namelist() if n == "app.py" or (n.startswith("chalicelib/") and not n.endswith(".pyc"))}
+    for name in sorted(ours | _staged(tree)):
+        there = tree / name
+        if name not in ours or not there.exists() or there.read_bytes() != bundle.read(name):
+            return name
+    return None
+
+
+def _staged(tree: Path) -> set[str]:
+    """What `make package` takes of `tree` (`package.stage_tree`)."""
+    found = (path.relative_to(tree) for path in (tree / "chalicelib").rglob("*") if path.is_file())
+    taken = (path for path in found if path.parts[1] not in LEFT_OUT and path.suffix != ".pyc")
+    return {"app.py", *(path.as_posix() for path in taken if not any(part.startswith(".") for part in path.parts))}
 
 
 def _tagged(tree: Path, version: str) -> str | None:

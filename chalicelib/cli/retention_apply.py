@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from chalicelib.cli import output
-from chalicelib.cli.operator import DEFAULT_STAGE, Stage, operator, own_repository
-from chalicelib.cli.options import AsJson
+from chalicelib.cli.operator import operator, own_repository
+from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage
 from chalicelib.cli.retention_plan import Named
 from chalicelib.errors import AbsentError, NotFoundError
 from chalicelib.services.carry_out_plan import CarriedOut, carry_out_plan

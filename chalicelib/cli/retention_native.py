@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from chalicelib.cli import output
-from chalicelib.cli.operator import DEFAULT_STAGE, Stage, operator, own_repository
-from chalicelib.cli.options import AsJson
+from chalicelib.cli.operator import operator, own_repository
+from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option
 from chalicelib.cli.retention_plan import Named
 from chalicelib.domain.lifecycle_difference import Difference
 from chalicelib.errors import AbsentError, InputError, NotFoundError
@@ -25,7 +25,7 @@ from chalicelib.services.write_lifecycle import write_lifecycle
 def native_command(
     repository: Named,
     write: Annotated[bool, typer.Option("--write", help="Write our rule as the native policy.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --write: all but writing it.")] = False,
+    dry_run: Annotated[bool, dry_run_option("With --write: all but writing it.")] = False,
     stage: Stage = DEFAULT_STAGE,
     as_json: AsJson = False,
 ) -> None:

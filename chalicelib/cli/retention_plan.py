@@ -14,8 +14,8 @@ import typer
 
 from chalicelib.cli import output
 from chalicelib.cli.client import Client
-from chalicelib.cli.operator import DEFAULT_STAGE, Stage, operator, own_repository
-from chalicelib.cli.options import DEFAULT_URL, AsJson, Sign, Url
+from chalicelib.cli.operator import operator, own_repository
+from chalicelib.cli.options import DEFAULT_STAGE, DEFAULT_URL, AsJson, Sign, Stage, Url
 from chalicelib.cli.reference import read_repository
 from chalicelib.errors import AbsentError, NotFoundError
 
@@ -53,7 +53,6 @@ def _planned_here(text: str, stage: str) -> dict[str, Any]:
     """As the API would answer, with every image."""
     # Imported late: other commands must not wait for the API.
     from chalicelib.api.retention import answer_plan
-    from chalicelib.services.apply_retention import may_take
     from chalicelib.services.plan_retention import plan_retention
 
     who = operator(stage)
@@ -63,7 +62,7 @@ def _planned_here(text: str, stage: str) -> dict[str, Any]:
             planned = plan_retention(home, who.house, with_layers=True, rules=rules)
         except AbsentError as error:
             raise NotFoundError(f"there is no repository {home.path}") from error
-    answer = answer_plan(planned, may_take(home, rules.policy))
+    answer = answer_plan(planned, rules.policy.may_take_from(home.name))
     body: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(answer))
     return body
 

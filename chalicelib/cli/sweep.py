@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from chalicelib.cli import output
-from chalicelib.cli.operator import DEFAULT_STAGE, Registries, Stage, named_registries, operator
-from chalicelib.cli.options import AsJson
+from chalicelib.cli.operator import Registries, named_registries, operator
+from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage
 from chalicelib.domain.sweep import Sweep
 from chalicelib.domain.sweep_message import begin
 

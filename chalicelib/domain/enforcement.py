@@ -15,7 +15,6 @@ import msgspec
 
 from chalicelib.domain.act_report import RESTORE, with_report
 from chalicelib.domain.effect import SYSTEM, Effect, EffectKind, Held, Hold, Holding, Order
-from chalicelib.domain.glob import Globs
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import Kind, StorageStatus
 from chalicelib.domain.policy import Policy
@@ -79,7 +78,7 @@ def wanted(header: Header, policy: Policy, needed_by: Needing = UNNEEDED) -> Wan
         return Wanted(why="it lies in a quarantine repository: nothing is done to what was moved there")
     if order is not None and order.kind is EffectKind.RELEASE:
         return Wanted(by=order.actor, why=order.reason)
-    if Globs(policy.exempt.repository).match(header.ref.repository):
+    if policy.exempts(header.ref.repository):
         return Wanted(why=f"the policy exempts {header.ref.repository}")
     denied = header.exists and header.verdict is not None and header.verdict.denies_pulls
     by, why = _author(header)

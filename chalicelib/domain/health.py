@@ -74,6 +74,7 @@ KINDS = (
     Kind("test-alert", Area.CHANNELS, "test alert"),
     Kind("roles", Area.RIGHTS, "rights of the functions"),
     Kind("registries", Area.RIGHTS, "registries that are watched"),
+    Kind("spokes", Area.RIGHTS, "spokes of other registries", essential=False),
     Kind("pull-times", Area.RIGHTS, "pulls of our own", essential=False),
     Kind("policy", Area.WORK, "policy"),
     Kind("fuse", Area.WORK, "fuse"),
@@ -85,8 +86,10 @@ KINDS = (
     Kind("push-events", Area.AWS, "events of one push", essential=False),
     Kind("scan-resource-actions", Area.AWS, "scan resource changes", essential=False),
     Kind("coverage-event", Area.AWS, "coverage events", essential=False),
+    Kind("suppression-event", Area.AWS, "events of suppressions", essential=False),
     Kind("basic-attributes", Area.AWS, "basic findings' attributes", essential=False),
     Kind("event-size", Area.AWS, "largest event", essential=False),
+    Kind("image-size", Area.AWS, "largest image scanned", essential=False),
     Kind("use-count-scope", Area.AWS, "whose use Inspector counts", essential=False),
     Kind("scan-under-deny", Area.AWS, "scans under a Deny of pulls", essential=False),
     Kind("call-rates", Area.AWS, "rates of ECR's calls", essential=False),
@@ -153,10 +156,14 @@ def unknown(why: str, advice: str = "", problems: Iterable[str] = ()) -> Seen:
     return Seen(Status.UNKNOWN, why, advice, tuple(problems))
 
 
-def judged(problems: Iterable[str], sound: str, wrong: str, advice: str) -> Seen:
-    """OK where there is no problem, else FAIL."""
-    found = tuple(problems)
-    return fail(wrong, advice, found) if found else ok(sound)
+def judged(problems: Iterable[str], sound: str, wrong: str, advice: str, unseen: Iterable[str] = ()) -> Seen:
+    """OK where there is no problem, else FAIL; UNKNOWN where there is none, but not all was seen."""
+    found, blind = tuple(problems), tuple(unseen)
+    if found:
+        return fail(wrong, advice, (*found, *blind))
+    if blind:
+        return unknown(f"nothing wrong was seen, but {len(blind)} were not seen at all", "run this again", blind)
+    return ok(sound)
 
 
 def in_order(checks: Iterable[Check]) -> tuple[Check, ...]:

@@ -9,11 +9,29 @@ import re
 
 import msgspec
 
-from chalicelib.domain.image import DIGEST, PUBLIC_REGION, REPOSITORY, Repository
+from chalicelib.domain.image import DIGEST, PUBLIC_REGION, REGION, REPOSITORY, Repository
+from chalicelib.domain.registry_place import RegistryPlace
 
-# Also the hosts of FIPS and dual-stack endpoints, and those of other partitions.
-_PRIVATE = re.compile(r"(?P<account>[0-9]{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.[a-z0-9.-]+")
-_PUBLIC = "public.ecr.aws"
+# Also the hosts of FIPS and dual-stack endpoints, and those of other partitions. A port does not make another registry,
+# and may begin with any number of zeros (Go, net.Dial).
+_PRIVATE = re.compile(
+    r"(?P<account>[0-9]{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.(?P<domain>[a-z0-9.-]+)(?::0*[0-9]{1,5})?"
+)
+_PUBLIC = re.compile(r"(?:public\.ecr\.aws|ecr-public\.aws\.com)(?::0*[0-9]{1,5})?")
+_AWS_DOMAINS = frozenset(
+    {
+        "amazonaws.com",
+        "amazonaws.com.cn",
+        "c2s.ic.gov",
+        "cloud.adc-e.uk",
+        "csp.hci.ic.gov",
+        "on.amazonwebservices.com.cn",
+        "on.aws",
+        "sc2s.sgov.gov",
+    }
+)
+"""Where AWS answers, by partition and for dual-stack (botocore, partitions.json; ECR user guide, "Making requests over
+IPv6"). Whoever owns another domain can put the name of any registry before it."""
 _LATEST = "latest"
 _LONGEST = 1000
 
@@ -41,8 +59,16 @@ def image_name(text: str | None) -> ImageName | None:
     return ImageName(home, tag or (None if at else _LATEST), digest or None)
 
 
+def private_registry(text: str) -> RegistryPlace | None:
+    """The private registry whose host AWS answers for, account and Region named; None: the text begins with none."""
+    m = _PRIVATE.fullmatch(text.strip().partition("/")[0].lower())
+    if m is None or m["domain"].removesuffix(".") not in _AWS_DOMAINS or not REGION.fullmatch(m["region"]):
+        return None
+    return RegistryPlace(m["region"], m["account"])
+
+
 def _home(host: str, path: str) -> Repository | None:
-    if host == _PUBLIC:
+    if _PUBLIC.fullmatch(host):
         alias, _, name = path.partition("/")
         return Repository(f"public/{alias}", PUBLIC_REGION, name) if alias and REPOSITORY.fullmatch(name) else None
     if not (m := _PRIVATE.fullmatch(host)) or not REPOSITORY.fullmatch(path):

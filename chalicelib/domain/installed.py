@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 SOURCES = ("scans", "findings", "actions", "sweeps")
 """The queues that a function reads, by the last part of their name."""
+FUNCTIONS = ("OnScans", "OnFindings", "OnActions", "OnSweeps", "Clock", "APIHandler")
+"""By their logical ids."""
 CLOCK = "clock"
 QUEUE = "AWS::SQS::Queue"
 RULE = "AWS::Events::Rule"
@@ -74,9 +77,28 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Rule(msgspec.Struct, frozen=True):
+    """`pattern`: the events it hears; None: it hears none, but goes by the clock."""
+
     name: str
     state: str
     targets: tuple[Target, ...] = ()
+    pattern: Mapping[str, Any] | None = None
+
+    @property
+    def enabled(self) -> bool:
+        """There are two ways of it: one hears calls that only read as well."""
+        return self.state.startswith("ENABLED")
+
+
+class Spoke(msgspec.Struct, frozen=True):
+    """The stack that forwards the events of one registry. `hub_bus`: the ARN of the bus it was told. `template`: as it
+    was deployed. `rules` by logical id; None: it is gone. `dead`: the queue of what the bus did not take."""
+
+    status: str
+    hub_bus: str | None
+    template: Mapping[str, Any]
+    rules: Mapping[str, Rule | None]
+    dead: Queue | None
 
 
 class Function(msgspec.Struct, frozen=True):
@@ -113,11 +135,12 @@ class Topic(msgspec.Struct, frozen=True):
 
 
 class Alarm(msgspec.Struct, frozen=True):
-    """`state`: OK, ALARM or INSUFFICIENT_DATA. `since`: when it last changed."""
+    """`state`: OK, ALARM or INSUFFICIENT_DATA. `since`: when it last changed. `acts`: it tells anybody."""
 
     name: str
     state: str
     since: datetime
+    acts: bool = True
 
 
 class Fired(msgspec.Struct, frozen=True):
@@ -135,6 +158,14 @@ class Trail(msgspec.Struct, frozen=True):
     name: str
     logging: bool
     management: bool
+
+
+class UseCount(msgspec.Struct, frozen=True):
+    """How often Inspector says that an image is used, in how many clusters, and by how many tasks and pods in them."""
+
+    said: int
+    clusters: int
+    units: int
 
 
 class Caller(msgspec.Struct, frozen=True):

@@ -28,7 +28,8 @@ from chalicelib.domain.verdict import Decision
 class Look(msgspec.Struct, frozen=True, tag="look"):
     """Pull the image's findings at or after `due_at`. `source` None: ask ECR which scanner it is.
 
-    `quiet`: part of a first fill, announced by its summary.
+    `quiet`: part of a first fill, announced by its summary. `doubted`: of a repository that could not be compared for
+    half a day, so that no answer to this either is one.
     """
 
     ref: ImageRef
@@ -36,6 +37,7 @@ class Look(msgspec.Struct, frozen=True, tag="look"):
     source: Source | None = None
     attempt: int = 0
     quiet: bool = False
+    doubted: bool = False
 
 
 class Decide(msgspec.Struct, frozen=True, tag="decide"):
@@ -176,7 +178,8 @@ Message = Ours | Again
 
 class Delivery(msgspec.Struct, frozen=True):
     """One receive of one message. `attempt` counts our own re-sends, `receives` the queue's deliveries of this copy (of
-    one that is `redriven` all those before it lay dead as one)."""
+    one that is `redriven` all those before it lay dead as one). `size_bytes`: of an event as it came, 0: ours.
+    """
 
     message_id: str
     body: Event | Ours
@@ -184,6 +187,7 @@ class Delivery(msgspec.Struct, frozen=True):
     attempt: int = 0
     redriven: bool = False
     raw: dict[str, Any] | None = None
+    size_bytes: int = 0
 
     @property
     def fresh(self) -> bool:

@@ -26,6 +26,7 @@ class Metric(StrEnum):
     CHANNEL_FAILURES = "ChannelFailures"
     LOST_EVENTS = "LostEvents"
     CALLS_REFUSED = "CallsRefused"
+    ADMISSIONS = "Admissions"
 
     @property
     def unit(self) -> str:
@@ -43,4 +44,5 @@ _DIMENSIONS = {
     Metric.VERDICTS: "decision",
     Metric.ACTIONS: "kind",
     Metric.CHANNEL_FAILURES: "channel",
+    Metric.ADMISSIONS: "decision",
 }

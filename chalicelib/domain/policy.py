@@ -16,8 +16,9 @@ from msgspec import Meta
 from chalicelib.domain.comparison import Ratings
 from chalicelib.domain.condition import Part
 from chalicelib.domain.finding import Finding, Severity
+from chalicelib.domain.glob import Globs
 from chalicelib.domain.image_state import ImageState
-from chalicelib.domain.policy_document import nearest, read_document
+from chalicelib.domain.policy_document import hint, read_document
 from chalicelib.domain.policy_section import (
     RATED,
     Exempt,
@@ -75,6 +76,14 @@ class Policy(PolicyDocument, frozen=True, dict=True):
     def enforcing(self) -> bool:
         return self.mode == "enforce"
 
+    def exempts(self, repository: str) -> bool:
+        """Whether images of the repository of this name are never acted on."""
+        return Globs(self.exempt.repository).match(repository)
+
+    def may_take_from(self, repository: str) -> bool:
+        """Whether anything may be taken from the repository of this name at all."""
+        return self.enforcing and not self.exempts(repository)
+
     @cached_property
     def ratings(self) -> Ratings:
         return Ratings(self.unknown_severity, self.sla_days.by_severity)
@@ -102,7 +111,7 @@ def parse_policy(document: Mapping[str, Any], number: int = 0) -> Policy:
     """From nested dicts and lists. Raises PolicyError naming the key, the reason and the nearest right name."""
     said = read_document(document, PolicyDocument)
     if said.unknown_severity not in RATED:
-        raise PolicyError("unknown_severity", f"cannot count as itself{nearest('', [s.value for s in RATED])}")
+        raise PolicyError("unknown_severity", f"cannot count as itself{hint('', [s.value for s in RATED])}")
     seen: set[str] = set()
     for i, rule in enumerate(said.rules):
         if rule.id in seen:

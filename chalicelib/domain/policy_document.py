@@ -5,7 +5,6 @@ What the keys mean is the types' business, where they stand in a file the adapte
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
+from chalicelib.domain.nearest import nearest
 from chalicelib.errors import PolicyError
 
 T = TypeVar("T")
@@ -39,15 +39,13 @@ def read_document(document: Any, wanted: type[T]) -> T:
     try:
         return msgspec.convert(document, wanted)
     except msgspec.ValidationError as error:
-        raise _explained(str(error), wanted) from error
+        raise explained(str(error), wanted) from error
 
 
-def nearest(name: str, names: list[str]) -> str:
+def hint(name: str, names: list[str]) -> str:
     """`; did you mean X?`, or what there is to choose from, or nothing."""
-    by_folded = {n.casefold(): n for n in names}
-    close = difflib.get_close_matches(name[:100].casefold(), list(by_folded), n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean `{by_folded[close[0]]}`?"
+    if (meant := nearest(name, names)) is not None:
+        return f"; did you mean `{meant}`?"
     return f"; one of {', '.join(names)}" if 0 < len(names) <= _LISTED else ""
 
 
@@ -66,19 +64,20 @@ def _check_shape(document: Mapping[Any, Any]) -> None:
             stack.extend((f"{path}[{i}]", inner, depth + 1) for i, inner in enumerate(value))
 
 
-def _explained(message: str, wanted: type[Any]) -> PolicyError:
+def explained(message: str, wanted: type[Any]) -> PolicyError:
+    """What msgspec says of a value that is no `wanted`, in words for people."""
     found = _AT.match(message)
     reason, path = (found["reason"], found["path"] or "") if found else (message, "")
     root = inspect.type_info(wanted)
     here = list(_types_at(root, path))
     if key := _UNKNOWN_KEY.fullmatch(reason):
         above = _keys(list(_types_at(root, path[: max(path.rfind("."), 0)])))
-        hint = "; it belongs one level up" if key[1] in above else nearest(key[1], _keys(here))
-        return PolicyError(_inside(path, key[1]), f"unknown key `{_cut(key[1])}`{hint}")
+        where = "; it belongs one level up" if key[1] in above else hint(key[1], _keys(here))
+        return PolicyError(_inside(path, key[1]), f"unknown key `{_cut(key[1])}`{where}")
     if key := _MISSING_KEY.fullmatch(reason):
         return PolicyError(_inside(path, ""), f"needs the key `{key[1]}`")
     if word := _WRONG_WORD.fullmatch(reason):
-        return PolicyError(_inside(path, ""), f"unknown word `{_cut(word[1])}`{nearest(word[1], _words(here))}")
+        return PolicyError(_inside(path, ""), f"unknown word `{_cut(word[1])}`{hint(word[1], _words(here))}")
     if kinds := _WRONG_TYPE.fullmatch(reason):
         return PolicyError(_inside(path, ""), _wrong_type(kinds[1], kinds[2], here))
     return PolicyError(_inside(path, ""), reason.replace("`", ""))

@@ -20,10 +20,6 @@ class ReplicationState(msgspec.Struct, frozen=True):
     looked_at: datetime | None = None
     told: tuple[str, ...] = ()
 
-    @property
-    def configured(self) -> bool:
-        return any(sight.gone_at is None for sight in self.sights)
-
 
 def counted(replicas: Iterable[Replica]) -> Mapping[str, int]:
     """How many copies stand how, and how many there is a note about, in alphabetical order."""

@@ -8,6 +8,7 @@ or a secret may refuse all the same. Source: IAM API reference (SimulatePrincipa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -75,17 +76,32 @@ def questions_of(document: Mapping[str, Any], region: str) -> Iterator[Question]
 
 
 def wrong_answers(question: Question, answers: Iterable[Answer]) -> Iterator[str]:
-    """A line for each answer that is another one than it must be, and for each that is missing."""
-    told = {(answer.action, answer.resource): answer for answer in answers}
-    for action in question.actions:
-        for resource in question.resources:
-            answer = told.get((action, resource))
-            if answer is None:
-                yield f"{action} on {resource}: IAM did not answer"
-            elif question.allowed and not answer.allowed:
-                yield answer.words
-            elif not question.allowed and answer.allowed:
-                yield f"{action} on {resource}: allowed, and must not be"
+    """A line for each answer that is another one than it must be."""
+    told = _told(answers)
+    for call in _calls(question):
+        answer = told.get(call)
+        if answer is None:
+            continue
+        if question.allowed and not answer.allowed:
+            yield answer.words
+        elif not question.allowed and answer.allowed:
+            yield f"{answer.action} on {answer.resource}: allowed, and must not be"
+
+
+def unanswered(question: Question, answers: Iterable[Answer]) -> Iterator[str]:
+    """A line for each call that no answer is about: that is no denial, and no permission either."""
+    told = _told(answers)
+    for action, resource in _calls(question):
+        if (action, resource) not in told:
+            yield f"{action} on {resource}: IAM did not answer"
+
+
+def _calls(question: Question) -> Iterator[tuple[str, str]]:
+    return product(question.actions, question.resources)
+
+
+def _told(answers: Iterable[Answer]) -> dict[tuple[str, str], Answer]:
+    return {(answer.action, answer.resource): answer for answer in answers}
 
 
 def _keys(condition: Mapping[str, Mapping[str, Any]]) -> Iterator[Key]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import msgspec
 
+from chalicelib.domain.nearest import nearest
 from chalicelib.errors import ParameterError
 
 STAGE = "Stage"
@@ -62,10 +62,9 @@ def _check_name(name: str, declared: Mapping[str, Any]) -> None:
     if name == STAGE:
         raise ParameterError(name, "is fixed when packaged: give --stage")
     if name not in declared:
-        near = get_close_matches(name.lower(), {n.lower(): n for n in declared}, n=1, cutoff=0.5)
-        known = {n.lower(): n for n in declared}
-        meant = f"did you mean {known[near[0]]}?" if near else f"it knows {', '.join(sorted(declared))}"
-        raise ParameterError(name, f"the template has no such parameter: {meant}")
+        meant = nearest(name, declared)
+        hint = f"did you mean {meant}?" if meant is not None else f"it knows {', '.join(sorted(declared))}"
+        raise ParameterError(name, f"the template has no such parameter: {hint}")
 
 
 def _check_number(name: str, text: str, declared: Mapping[str, Any]) -> None:

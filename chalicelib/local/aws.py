@@ -21,7 +21,7 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.ecr.models import ecr_backends
 from moto.ecs.models import ecs_backends
 from moto.inspector2.models import inspector2_backends
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler
 from moto.sqs.models import sqs_backends
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
@@ -40,6 +40,7 @@ from chalicelib.local.inspector import LocalInspector
 from chalicelib.local.origin import HEADERS, body_of, refusal
 from chalicelib.local.queues import LocalQueues
 from chalicelib.local.template import RulePlan
+from chalicelib.local.unknown_calls import make_backend
 
 HOST = "127.0.0.1"
 ACCOUNT = "123456789012"
@@ -70,7 +71,7 @@ class _Dispatcher(DomainDispatcherApplication):
     """moto lists its own directory for every request."""
 
     def __init__(self) -> None:
-        super().__init__(create_backend_app)
+        super().__init__(make_backend)
         self._known: dict[str | None, Any] = {}
 
     def get_backend_for_host(self, host: str | None) -> Any:

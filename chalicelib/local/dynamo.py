@@ -1,7 +1,8 @@
 """moto's DynamoDB without what makes it slow.
 
 For every transaction moto copies whole tables, to be able to roll back: only items a transaction names can change, so
-only those are copied deeply. For every value it writes moto tries several spellings of every type's name.
+only those are copied deeply. For every query it sorts all items of the table: only those that have what is asked for
+are. For every value it writes moto tries several spellings of every type's name.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from moto.core.serialize import AttributePickerContext, XFormedAttributePicker
 from moto.dynamodb import urls
 from moto.dynamodb.models import DynamoDBBackend
+from moto.dynamodb.models.dynamo_type import Item
 from moto.dynamodb.models.table import Table
 
 Key = dict[str, Any]
@@ -34,6 +36,15 @@ class LocalDynamo(DynamoDBBackend):
     @property
     def _url_module(self) -> Any:
         return urls
+
+    def query(self, table_name: str, *arguments: Any, **named: Any) -> Any:
+        table = self.get_table(table_name)
+        asked = {name: next(iter(value.values())) for name, value in named["hash_key_conditions"]}
+        vars(table)["all_items"] = lambda: _items_with(table, asked)
+        try:
+            return super().query(table_name, *arguments, **named)
+        finally:
+            del vars(table)["all_items"]
 
     def transact_write_items(self, transact_items: list[dict[str, Any]]) -> None:
         named: dict[str, list[Key]] = {}
@@ -60,3 +71,14 @@ class LocalDynamo(DynamoDBBackend):
             if (item := table.get_item(hash_key, range_key)) is not None:
                 twin.items[hash_key][range_key] = copy.deepcopy(item)
         return twin
+
+
+def _items_with(table: Table, asked: dict[str, Any]) -> list[Item]:
+    """In the order that moto has them in. `asked`: values by the names of attributes."""
+    found = [
+        item
+        for ranges in table.items.values()
+        for item in ranges.values()
+        if all((own := item.attrs.get(name)) is not None and own.value == value for name, value in asked.items())
+    ]
+    return sorted(found, key=lambda item: (item.hash_key.value, item.range_key.value))

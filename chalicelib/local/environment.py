@@ -15,6 +15,8 @@ from chalicelib.local.template import Template
 
 STAGE = "dev"
 SLACK_SECRET = "lazaretto/slack"  # noqa: S105 - a name
+TOKEN_HASHES = "LAZARETTO_ADMISSION_TOKEN_HASHES"  # noqa: S105 - a name
+"""Of all settings the one that is taken over: the rotation of a token can be tried."""
 _SHUT_OUT = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_ROLE_ARN")
 _SHUT_OUT_PREFIXES = ("AWS_ENDPOINT_URL", "AWS_IGNORE_CONFIGURED_ENDPOINT", "AWS_CONTAINER_CREDENTIALS", "LAZARETTO_")
 
@@ -49,6 +51,7 @@ def app_variables(template: Template, url: str, region: str, settle_seconds: flo
         "LAZARETTO_CURSOR_SECRETS": "local-stack-only",
         "LAZARETTO_API_URL": api_url,
         "LAZARETTO_ROLE_ARNS": f"arn:aws:iam::{ACCOUNT}:role/lazaretto-{STAGE}-*",
+        TOKEN_HASHES: os.environ.get(TOKEN_HASHES, ""),
         "POWERTOOLS_METRICS_DISABLED": "true",
         "POWERTOOLS_LOG_LEVEL": os.environ.get("POWERTOOLS_LOG_LEVEL", "ERROR"),
     }

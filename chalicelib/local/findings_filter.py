@@ -88,24 +88,31 @@ def finding_fits(row: Row, criteria: dict[str, list[dict[str, Any]]]) -> bool:
 
 def coverage_fits(resource: Row, criteria: dict[str, list[dict[str, Any]]]) -> bool:
     """Raises UnknownFilterError."""
-    for name, wanted in criteria.items():
-        if (values := _COVERED.get(name)) is None:
-            raise UnknownFilterError(name)
-        if not any(_text_fits(values(resource), one) for one in wanted):
-            return False
-    return True
+    return all(any(_covered_fits(resource, name, one) for one in wanted) for name, wanted in criteria.items())
+
+
+def _covered_fits(resource: Row, name: str, wanted: dict[str, Any]) -> bool:
+    if name in _COVERED:
+        return _text_fits(_COVERED[name](resource), wanted)
+    if name == "ecrImageInUseCount":
+        image = (resource.get("resourceMetadata") or {}).get("ecrImage") or {}
+        return _number_fits(image.get("inUseCount"), wanted)
+    raise UnknownFilterError(name)
 
 
 def _fits(row: Row, name: str, wanted: dict[str, Any]) -> bool:
     if name in _TEXTS:
         return _text_fits(_TEXTS[name](row), wanted)
     if name in _NUMBERS:
-        value = _NUMBERS[name](row)
-        low, high = wanted.get("lowerInclusive"), wanted.get("upperInclusive")
-        return value is not None and (low is None or value >= low) and (high is None or value <= high)
+        return _number_fits(_NUMBERS[name](row), wanted)
     if name in _TIMES:
         return _time_fits(instant(_TIMES[name](row), f"$.{name}"), wanted)
     raise UnknownFilterError(name)
+
+
+def _number_fits(value: float | None, wanted: dict[str, Any]) -> bool:
+    low, high = wanted.get("lowerInclusive"), wanted.get("upperInclusive")
+    return value is not None and (low is None or value >= low) and (high is None or value <= high)
 
 
 def _text_fits(values: Iterable[Any], wanted: dict[str, Any]) -> bool:

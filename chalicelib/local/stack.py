@@ -134,7 +134,7 @@ class Stack:
         self._closing.callback(stop.set)
 
     def dead_letters(self) -> list[str]:
-        return [body for plan in self.template.queues() for body in self.aws.queues.bodies(plan.dead)]
+        return [body for name in self.template.dead_queues() for body in self.aws.queues.bodies(name)]
 
     def _start(self) -> None:
         self.aws.start()
@@ -155,8 +155,9 @@ class Stack:
         session = boto3.Session(region_name=self.region)
         create_table(session.client("dynamodb"), self.template.table)
         sqs = session.client("sqs")
+        for name in self.template.dead_queues():
+            sqs.create_queue(QueueName=name)
         for plan in self.template.queues():
-            sqs.create_queue(QueueName=plan.dead)
             arn = f"arn:aws:sqs:{self.region}:{ACCOUNT}:{plan.dead}"
             redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": plan.receives})
             sqs.create_queue(QueueName=plan.name, Attributes={"RedrivePolicy": redrive})

@@ -14,6 +14,7 @@ import msgspec
 
 from chalicelib.errors import SettingsError
 
+QUEUE = "AWS::SQS::Queue"
 TEMPLATE = Path(__file__).parents[2] / ".chalice" / "resources.json"
 
 
@@ -52,9 +53,14 @@ class Template:
     def topic(self) -> str:
         return self._text(self._resources["AlertTopic"]["Properties"]["TopicName"])
 
+    def dead_queues(self) -> list[str]:
+        """Where messages end: queues that nothing is moved on from."""
+        return [self._text(queue["QueueName"]) for queue in self._of(QUEUE) if "RedrivePolicy" not in queue]
+
     def queues(self) -> list[QueuePlan]:
+        """Those that are read."""
         plans = []
-        for resource in self._of("AWS::SQS::Queue"):
+        for resource in self._of(QUEUE):
             if (redrive := resource.get("RedrivePolicy")) is not None:
                 dead = self._resource(redrive["deadLetterTargetArn"])
                 plans.append(QueuePlan(self._text(resource["QueueName"]), dead, int(redrive["maxReceiveCount"])))

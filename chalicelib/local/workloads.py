@@ -33,11 +33,6 @@ def run_service(client: Any, image: ImageRef | str, name: str = "web", cluster: 
     return str(answer["serviceArn"])
 
 
-def scale_service(client: Any, tasks: int, name: str = "web", cluster: str = CLUSTER) -> None:
-    """At 0 nothing runs, and the service still means to run its image."""
-    client.update_service(cluster=cluster, service=name, desiredCount=tasks)
-
-
 def stop_service(client: Any, name: str = "web", cluster: str = CLUSTER) -> None:
     """The service is gone, and so are its tasks: nothing of it runs its images any more, or may start them."""
     client.delete_service(cluster=cluster, service=name, force=True)

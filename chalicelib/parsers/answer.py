@@ -5,6 +5,7 @@ What may be absent has a default, so that an answer is refused only for what can
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,14 +13,26 @@ import msgspec
 from chalicelib.errors import RefusedPayloadError
 
 T = TypeVar("T")
+_learning = Lock()
+_learned: set[type] = set()
 
 
 def read(kind: type[T], answer: dict[str, Any]) -> T:
-    """Raises RefusedPayloadError."""
+    """Safe to use from several threads at once. Raises RefusedPayloadError."""
+    if kind not in _learned:
+        _learn(kind)
     try:
         return msgspec.convert(answer, kind)
     except msgspec.ValidationError as error:
         raise RefusedPayloadError("$", str(error)) from None
+
+
+def _learn(kind: type) -> None:
+    """msgspec looks at a type when it is first used, and runs Python code for that: a second thread that comes in
+    between uses what is half made, and the process crashes (msgspec 0.22)."""
+    with _learning:
+        msgspec.json.Decoder(kind)
+        _learned.add(kind)
 
 
 class Lower(msgspec.Struct, rename="camel"):

@@ -4,7 +4,7 @@ What an answer is about has no default: one without it says nothing, and "nothin
 filters by anything but a prefix is refused: nobody here could tell what it covers.
 
 Sources: ECR API reference (DescribeRegistry, DescribeImageReplicationStatus, DescribeRepositories,
-BatchGetRepositoryScanningConfiguration, ListImageReferrers).
+BatchGetRepositoryScanningConfiguration).
 """
 
 from __future__ import annotations
@@ -98,15 +98,6 @@ class _Lifecycle(Lower):
     lifecycle_policy_text: str
 
 
-class _Referrer(Lower):
-    digest: str
-
-
-class _Referrers(Lower):
-    referrers: list[_Referrer]
-    next_token: str | None = None
-
-
 def read_configuration(answer: Any) -> tuple[str, Configuration]:
     """Of DescribeRegistry: the registry it is about, and its rules. Raises RefusedPayloadError."""
     registry = read(_Registry, answer)
@@ -166,9 +157,3 @@ def read_policy(answer: Any) -> tuple[str, str]:
 
 def read_lifecycle(answer: Any) -> str:
     return read(_Lifecycle, answer).lifecycle_policy_text
-
-
-def read_referrers(answer: Any) -> tuple[tuple[str, ...], str | None]:
-    """Of ListImageReferrers: digests, and the token of the next page."""
-    page = read(_Referrers, answer)
-    return tuple(one.digest for one in page.referrers), page.next_token

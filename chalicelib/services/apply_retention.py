@@ -14,12 +14,10 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.event import Action, ImageAction
-from chalicelib.domain.glob import Globs
 from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import ImageDetail, ImageRef, Repository, StorageStatus
+from chalicelib.domain.image import ImageDetail, ImageRef, StorageStatus
 from chalicelib.domain.message import Delivery
 from chalicelib.domain.metric import Metric
-from chalicelib.domain.policy import Policy
 from chalicelib.domain.retention_image import RetainedImage, guard_of
 from chalicelib.domain.retention_kind import ARCHIVE, EXPIRE
 from chalicelib.domain.retention_plan import Fate, RetentionPlan, stages
@@ -67,7 +65,7 @@ def apply_retention(plan: RetentionPlan, run: Run, house: RetentionHouse) -> App
     """Raises TransientError where AWS throttles before anything is gone; later on it is `unfinished`, so that nobody
     forgets how many went."""
     fates = {fate.image.digest: fate for fate in plan.takes}
-    if not may_take(plan.repository, run.rules.policy):
+    if not run.rules.policy.may_take_from(plan.repository.name):
         for fate in fates.values():
             house.table.record_action(_record(plan, fate, run, house, "WOULD_"))
         return Applied(observed=True)
@@ -80,11 +78,6 @@ def apply_retention(plan: RetentionPlan, run: Run, house: RetentionHouse) -> App
             raise
         taking.unfinished = True
     return Applied(tuple(sorted(taking.gone)), taking.failed, taking.kept, taking.unfinished)
-
-
-def may_take(repository: Repository, policy: Policy) -> bool:
-    """Whether the policy lets anything be taken there at all."""
-    return policy.enforcing and not Globs(policy.exempt.repository).match(repository.name)
 
 
 class _Taking:

@@ -13,7 +13,7 @@ import msgspec
 from chalicelib.domain.image import Repository
 from chalicelib.domain.retention_plan import Action
 from chalicelib.errors import ConflictError
-from chalicelib.services.apply_retention import Run, apply_retention, may_take
+from chalicelib.services.apply_retention import Run, apply_retention
 from chalicelib.services.plan_retention import plan_retention
 from chalicelib.services.report_retention import progress
 from chalicelib.services.sweep_ports import RetentionHouse
@@ -45,7 +45,7 @@ def carry_out_plan(
         raise ConflictError(f"{repository.name} has changed since plan {plan_id[:40]}: it is plan {plan.id} now")
     if plan.stopped:
         raise ConflictError(f"the plan is stopped: {plan.stopped}")
-    if not may_take(repository, rules.policy):
+    if not rules.policy.may_take_from(repository.name):
         raise ConflictError(f"the policy only observes, or exempts {repository.name}: nothing is taken")
     named = frozenset(fate.image.digest for fate in plan.fates if fate.taken or fate.open)
     gone, failed, kept = set[str](), dict[str, str](), dict[str, str]()

@@ -12,7 +12,7 @@ from datetime import timedelta
 from chalicelib.domain.retention_message import TakeImages
 from chalicelib.domain.sweep_message import SweepRepository
 from chalicelib.errors import AbsentError
-from chalicelib.services.apply_retention import Applied, Run, apply_retention, may_take
+from chalicelib.services.apply_retention import Applied, Run, apply_retention
 from chalicelib.services.plan_retention import has_rule, plan_retention
 from chalicelib.services.ports import Channel
 from chalicelib.services.report_retention import part_of, report_retention
@@ -44,7 +44,7 @@ def enforce_retention(
             raise
         return
     applied = Applied()
-    if planned.plan.takes and may_take(repository, rules.policy):
+    if planned.plan.takes and rules.policy.may_take_from(repository.name):
         house.outbox.send("actions", TakeImages(repository, message.started_at, message.after))
         return
     if planned.plan.takes:

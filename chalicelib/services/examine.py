@@ -17,4 +17,4 @@ def examine(kind: str, look: Callable[[], Seen]) -> Check:
         return check_of(kind, look())
     except LazarettoError as error:
         advice = NO_RIGHT if isinstance(error, DeniedError) else AGAIN if isinstance(error, TransientError) else ""
-        return check_of(kind, unknown(f"could not be looked at: {error}", advice))
+        return check_of(kind, unknown(f"not seen: {error}", advice))

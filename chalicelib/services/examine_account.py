@@ -10,7 +10,7 @@ from chalicelib.domain.deploy_rights import deploy_questions
 from chalicelib.domain.health import Check, Seen, check_of, fail, judged, ok, skipped, unknown, warn
 from chalicelib.domain.image import Repository, Source
 from chalicelib.domain.installed import Caller, Trail
-from chalicelib.domain.role_rights import Answer, Question, wrong_answers
+from chalicelib.domain.role_rights import Answer, Question, unanswered, wrong_answers
 from chalicelib.domain.scan_rule import Frequency, RegistryScanning
 from chalicelib.services.examine import examine
 
@@ -82,11 +82,17 @@ def _scanning(found: RegistryScanning) -> Seen:
     if any(rule.filters and rule.frequency is not Frequency.MANUAL for rule in found.rules):
         return ok(words)
     if found.scanner is Source.BASIC:
-        asked = (
-            "Lazaretto asks for scans itself, as far as ECR's one a day and scanning.daily_budget of the policy allow"
+        return warn(
+            f"{words}: Lazaretto asks for scans itself, within ECR's one a day and the policy's budget",
+            f"to have each image scanned when it is pushed: `{_scan_all('BASIC', 'SCAN_ON_PUSH')}`",
         )
-        return warn(words, f"{asked}; `aws ecr put-registry-scanning-configuration` has images scanned when pushed")
-    return fail(words, "nothing is scanned: aws ecr put-registry-scanning-configuration with a rule for your images")
+    return fail(f"{words}: nothing is scanned", f"`{_scan_all('ENHANCED', 'CONTINUOUS_SCAN')}`")
+
+
+def _scan_all(scanner: str, frequency: str) -> str:
+    """As a shell takes it."""
+    rule = f"scanFrequency={frequency},repositoryFilters=[{{filter=*,filterType=WILDCARD}}]"
+    return f"aws ecr put-registry-scanning-configuration --scan-type {scanner} --rules '{rule}'"
 
 
 def _rule_words(found: RegistryScanning) -> str:
@@ -105,7 +111,7 @@ def _inspector(found: RegistryScanning, account: Account) -> Seen:
         return ok("scans ECR images")
     return fail(
         f"scanning of ECR is {status}, and the registry relies on it",
-        "aws inspector2 enable --resource-types ECR (in an organisation: its delegated administrator)",
+        "`aws inspector2 enable --resource-types ECR`; in an organisation its delegated administrator does",
     )
 
 
@@ -115,19 +121,19 @@ def _engine(found: RegistryScanning, account: Account) -> Seen:
     engine = account.scan_engine()
     if engine == NATIVE:
         return ok(engine)
-    change = "aws ecr put-account-setting --name BASIC_SCAN_TYPE_VERSION --value AWS_NATIVE"
-    return warn(f"{engine}, the older engine", f"{change}: more systems, and findings of today")
+    change = "`aws ecr put-account-setting --name BASIC_SCAN_TYPE_VERSION --value AWS_NATIVE`"
+    return warn(f"{engine}, the older engine: it knows fewer systems", change)
 
 
 def _trails(trails: Sequence[Trail]) -> Seen:
     """EventBridge is given calls of AWS's services by a trail alone. Whether it is can be seen only when one comes."""
-    lost = "changes of settings and expiries by lifecycle policies are heard by sweeps only, hours later"
+    lost = "without it changed settings and native expiries are found by sweeps only, hours later"
     writing = [trail.name for trail in trails if trail.logging and trail.management]
     if writing:
         return ok(f"{', '.join(writing)} records management events")
     silent = [trail.name for trail in trails]
     seen = f"{', '.join(silent)} records no management events that write" if silent else "no trail"
-    return warn(seen, f"make a trail that records management events (write): {lost}")
+    return warn(seen, f"make a trail of management events that write: {lost}")
 
 
 def _room(all_: int, unreserved: int) -> Seen:
@@ -139,17 +145,19 @@ def _room(all_: int, unreserved: int) -> Seen:
 
 def _deploy_rights(caller: Caller, region: str, simulator: Simulator | None) -> Seen:
     if simulator is None:
-        return skipped("not asked for")
+        return skipped("not simulated", "leave out --quick")
     principal = simulator.principal_of(caller.arn)
     if principal is None:
         return warn("you are the account's root", "do it as a role: the root has no policies, and no limits")
     partition = caller.arn.split(":")[1]
     questions = deploy_questions(partition, region, caller.account)
-    denied = [line for question in questions for line in wrong_answers(question, simulator.ask(principal, question))]
+    asked = [(question, simulator.ask(principal, question)) for question in questions]
+    denied = [line for question, answers in asked for line in wrong_answers(question, answers)]
     count = sum(len(question.actions) for question in questions)
     return judged(
         denied,
         f"{count} calls simulated for {principal}, all allowed",
         f"{len(denied)} of {count} calls are not allowed to {principal}",
         "give whoever deploys these rights (docs/deploy.md)",
+        [line for question, answers in asked for line in unanswered(question, answers)],
     )

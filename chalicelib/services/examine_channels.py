@@ -36,22 +36,22 @@ def examine_channels(
     now: datetime,
 ) -> Iterator[Check]:
     """`slack` gives None where it is not set up. `channels` None: no test alert was asked for."""
-    yield examine("topic", lambda: _topic(stage, topic_arn, topics, "alerts by SNS"))
-    yield examine("alarm-topic", lambda: _topic(stage, alarm_topic_arn, topics, "alarms"))
+    yield examine("topic", lambda: _topic(stage, topic_arn, topics, "alerts by SNS", "AlertEmail"))
+    yield examine("alarm-topic", lambda: _topic(stage, alarm_topic_arn, topics, "alarms", "AlarmEmail"))
     yield examine("slack", lambda: _slack(stage, slack()))
     yield examine("test-alert", lambda: _test_alert(channels, stage, now))
 
 
-def _topic(stage: str, arn: str | None, topics: Topics, what: str) -> Seen:
+def _topic(stage: str, arn: str | None, topics: Topics, what: str, parameter: str) -> Seen:
     if not arn:
         return unknown("nothing tells which it is")
     topic = topics.find(arn)
     if topic is None:
-        return fail(f"there is no topic {arn}", f"lazaretto deploy --stage {stage} again")
+        return fail(f"there is no topic {arn}", f"`lazaretto deploy --stage {stage}`")
     waiting = f", {topic.pending} not confirmed yet" if topic.pending else ""
     if topic.confirmed:
         return ok(f"{topic.confirmed} subscribed{waiting}")
-    advice = f"confirm the mail, or lazaretto deploy --stage {stage} --parameter AlertEmail=you@example.com"
+    advice = f"confirm the mail, or `lazaretto deploy --stage {stage} --parameter {parameter}=YOU@EXAMPLE.COM`"
     return warn(f"nobody has subscribed{waiting}: {what} reach nobody", advice)
 
 
@@ -61,7 +61,8 @@ def _slack(stage: str, slack: Slack | None) -> Seen:
     wrong = slack.form()
     if wrong is None:
         return ok("can be read, and has the form it must have")
-    advice = f"store another one; `lazaretto deploy --stage {stage}` where its ARN changes"
+    deploy = f"`lazaretto deploy --stage {stage} --parameter SlackSecretArn=ARN`"
+    advice = f"store another one; where its ARN changes {deploy}"
     return fail(f"can be read: {wrong}", advice)
 
 

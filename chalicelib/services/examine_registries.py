@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from chalicelib.domain.age import ago
 from chalicelib.domain.health import Check, Seen, fail, ok, unknown, warn
 from chalicelib.domain.image import Repository
+from chalicelib.domain.installed import Installed
 from chalicelib.domain.registry_listing import RepositoriesListed
 from chalicelib.domain.registry_place import RegistryPlace
 from chalicelib.errors import UpstreamError
@@ -28,51 +29,67 @@ class Inventory(Protocol):
 
 
 def examine_registries(
-    places: Sequence[RegistryPlace], known: Callable[[], Known], inventory: Inventory, now: datetime
+    there: Installed, places: Sequence[RegistryPlace], known: Callable[[], Known], inventory: Inventory, now: datetime
 ) -> Iterator[Check]:
-    yield examine("registries", lambda: _registries(places, known(), inventory, now))
+    yield examine("registries", lambda: _registries(there, places, known(), inventory, now))
 
 
-def _registries(places: Sequence[RegistryPlace], known: Known, inventory: Inventory, now: datetime) -> Seen:
-    told, denied, failed = list[str](), list[str](), list[str]()
+def _registries(
+    there: Installed, places: Sequence[RegistryPlace], known: Known, inventory: Inventory, now: datetime
+) -> Seen:
+    told, denied, failed, blind, new = list[str](), list[str](), list[str](), list[str](), list[str]()
     for place in places:
-        compared_at = _compared_at(place, known)
+        at = compared_at(known_in(place, known, there.account))
         try:
             page = inventory.repositories(place)
         except UpstreamError as error:
-            if compared_at is not None and now - compared_at < LATELY:
-                denied.append(f"{place}: compared {ago(now - compared_at)}, though you may not look: {error}")
+            if at is None:
+                blind.append(f"{place}: never compared, and not seen: {error}")
+            elif now - at < LATELY:
+                denied.append(f"{place}: compared {ago(now - at)}, though you may not look: {error}")
             else:
-                failed.append(f"{place}: {error}")
+                failed.append(f"{place}: compared {ago(now - at)}, and not seen: {error}")
+            continue
+        if at is not None and now - at >= LATELY:
+            failed.append(f"{place}: you can look, but the functions looked last {ago(now - at)}")
             continue
         count = f"{len(page.repositories)}{' or more' if page.after else ''} repositories"
-        told.append(f"{place} ({count}{f', compared {ago(now - compared_at)}' if compared_at else ''})")
+        if at is None and page.repositories:
+            new.append(f"{place}: {count}, and the functions have compared none of them yet")
+            continue
+        told.append(f"{place} ({count}, {f'compared {ago(now - at)}' if at else 'never compared'})")
+    lines, seen = (*failed, *blind, *new, *denied), f"{len(told)} of {len(places)} were seen as they must be"
     if failed:
         advice = "docs/operations.md#several-regions-and-accounts: the role there must trust ours, and let it look"
-        return fail(f"{len(failed)} of {len(places)} cannot be looked at", advice, (*failed, *denied))
+        return fail(seen, advice, lines)
+    if blind:
+        return unknown(seen, f"`lazaretto sweep reconcile --stage {there.stage}`, and look here again", lines)
+    if new:
+        return warn(seen, f"`lazaretto sweep reconcile --stage {there.stage}`, and look here again", lines)
     if denied:
-        return warn(f"{len(told)} of {len(places)} can be looked at by you", "nothing, if that is meant", denied)
+        return warn(seen, "nothing, if that is meant: the functions have looked", lines)
     return ok(", ".join(told))
 
 
-def _compared_at(place: RegistryPlace, known: Known) -> datetime | None:
-    times = [
-        at
-        for home, facts in known.items()
-        if home.region == place.region
-        and not home.public
-        and place.account in (None, home.registry)
-        and isinstance(at := facts.get(COMPARED_AT), datetime)
-    ]
-    return max(times, default=None)
+def known_in(place: RegistryPlace, known: Known, own: str) -> list[Mapping[str, object]]:
+    """What is stored of the repositories of one registry. `own`: our own account."""
+    return [facts for home, facts in known.items() if is_in(place, home, own)]
 
 
-def examine_pull_times(readers: Roles, pull_times: PullTimes, *, register: bool) -> Iterator[Check]:
+def is_in(place: RegistryPlace, home: Repository, own: str) -> bool:
+    return (home.registry, home.region) == (place.account or own, place.region)
+
+
+def compared_at(there: Iterable[Mapping[str, object]]) -> datetime | None:
+    return max((at for facts in there if isinstance(at := facts.get(COMPARED_AT), datetime)), default=None)
+
+
+def examine_pull_times(stage: str, readers: Roles, pull_times: PullTimes, *, register: bool) -> Iterator[Check]:
     """`register`: those that are missing are registered."""
-    yield examine("pull-times", lambda: _pull_times(readers, pull_times, register))
+    yield examine("pull-times", lambda: _pull_times(stage, readers, pull_times, register))
 
 
-def _pull_times(readers: Roles, pull_times: PullTimes, register: bool) -> Seen:
+def _pull_times(stage: str, readers: Roles, pull_times: PullTimes, register: bool) -> Seen:
     if not any(readers.values()):
         return unknown("no function tells its role")
     if patterns := [role for roles in readers.values() for role in roles if "*" in role]:
@@ -86,6 +103,6 @@ def _pull_times(readers: Roles, pull_times: PullTimes, register: bool) -> Seen:
         return ok(f"{len(lines)} were registered: no pull of ours leaves a pull time from now on")
     return warn(
         f"{len(lines)} of our roles leave pull times: retention keeps what we have looked at",
-        "lazaretto doctor --exclude-our-pulls registers them",
+        f"`lazaretto doctor --stage {stage} --exclude-our-pulls` registers them",
         lines,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from chalicelib.domain.health import Check, Seen, judged, skipped, unknown
-from chalicelib.domain.role_rights import Answer, Question, questions_of, wrong_answers
+from chalicelib.domain.role_rights import Answer, Question, questions_of, unanswered, wrong_answers
 from chalicelib.services.examine import examine
 from chalicelib.services.examine_stack import NO_STACK
 
@@ -40,17 +40,20 @@ def _roles(region: str, documents: Callable[[], Documents] | None, simulator: Si
         return unknown(
             f"the template cannot be understood: {error}", "use the version of this command that deployed it"
         )
-    problems, calls = list[str](), 0
+    problems, missing, calls = list[str](), list[str](), 0
     for role, questions in asked.items():
         principal = simulator.role_arn(role)
         for question in questions:
             calls += len(question.actions) * len(question.resources)
-            problems += [f"{role}: {line}" for line in wrong_answers(question, simulator.ask(principal, question))]
-    if not asked:
-        return unknown("the template has no role")
+            answers = simulator.ask(principal, question)
+            problems += [f"{role}: {line}" for line in wrong_answers(question, answers)]
+            missing += [f"{role}: {line}" for line in unanswered(question, answers)]
+    if not calls:
+        return unknown("the template gives no role a right")
     return judged(
         problems,
         f"{calls} calls of {len(asked)} roles simulated, as meant (policies of keys, queues and secrets are not part)",
         f"{len(problems)} of {calls} calls are not as meant",
-        "ask who keeps your service control policies and boundaries; a role that was edited: lazaretto deploy again",
+        "ask who keeps your service control policies and boundaries; take back by hand what was edited in a role",
+        missing,
     )

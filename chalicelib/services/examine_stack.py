@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from chalicelib.domain.health import Check, Seen, check_of, fail, judged, ok, skipped, unknown, warn
-from chalicelib.domain.installed import Function, Installed
+from chalicelib.domain.installed import FUNCTIONS, Function, Installed
 from chalicelib.domain.stack import Stack, Standing, standing
 from chalicelib.errors import SettingsError
 from chalicelib.services.examine import examine
@@ -23,6 +23,11 @@ _WAYS_OUT = {
 }
 
 
+class Told(Protocol):
+    @property
+    def table(self) -> str: ...
+
+
 class Probe(Protocol):
     def unsigned(self) -> int: ...
     def signed(self) -> tuple[int, str | None]: ...
@@ -31,11 +36,11 @@ class Probe(Protocol):
 def examine_stack(
     there: Installed,
     functions: Callable[[], Functions],
-    settings: Callable[[], object],
+    settings: Callable[[Function], Told],
     probe: Probe | None,
     version: str,
 ) -> Iterator[Check]:
-    """`settings` raises SettingsError for what is wrong with those of the functions. `version`: of this command."""
+    """`settings`: those of one function; raises SettingsError where they are wrong. `version`: of this command."""
     yield check_of("stack", _stack(there))
     yield examine("functions", lambda: _functions(there, functions()))
     yield examine("settings", lambda: _settings(there, functions(), settings))
@@ -48,23 +53,25 @@ def examine_stack(
 
 
 def _stack(there: Installed) -> Seen:
-    deploy = f"lazaretto deploy --stage {there.stage}"
+    deploy = f"`lazaretto deploy --stage {there.stage}`"
     if not there.status:
         return unknown(f"there is no stack {there.name}, and its queues are there: made by something else", deploy)
     stands = standing(Stack("", there.name, there.status))
     if stands is not Standing.READY:
         return fail(f"{there.name} is {there.status}", _WAYS_OUT[stands])
     seen = f"{there.name} is {there.status}, {len(there.names)} resources"
+    if "ROLLBACK" in there.status:
+        return warn(f"{seen}: its last deployment failed, and was taken back", f"{deploy} tells the first cause")
     if there.protected:
         return ok(f"{seen}, protected")
-    return warn(f"{seen}, not protected against deletion", f"{deploy} --protect")
+    return warn(f"{seen}, not protected against deletion", f"`lazaretto deploy --stage {there.stage} --protect`")
 
 
 def _functions(there: Installed, functions: Functions) -> Seen:
     if not functions:
         return unknown(NO_STACK)
     found = {logical: function for logical, function in functions.items() if function is not None}
-    problems = [f"{logical}: it is gone" for logical in functions if logical not in found]
+    problems = [f"{logical}: it is gone" for logical in dict.fromkeys((*FUNCTIONS, *functions)) if logical not in found]
     for logical, function in found.items():
         problems += [f"{logical}: {why}" for why in _wrong_with(function)]
     if len({function.code for function in found.values()}) > 1:
@@ -74,7 +81,7 @@ def _functions(there: Installed, functions: Functions) -> Seen:
         problems,
         f"{len(found)} are active, on {runtimes}, with one code",
         "not as they must be",
-        f"`lazaretto deploy --stage {there.stage}` again; where nothing changes, take back by hand what was changed",
+        f"`lazaretto deploy --stage {there.stage}`; where that changes nothing, take back by hand what was changed",
     )
 
 
@@ -83,19 +90,32 @@ def _wrong_with(function: Function) -> Iterator[str]:
         yield f"its state is {function.state or 'not told'} {function.reason}".strip()
     if function.last_update != "Successful":
         yield f"its last update is {function.last_update or 'not told'} {function.reason}".strip()
+    if not function.code:
+        yield "its code is not told"
     if function.reserved == 0:
         yield "it is throttled to nothing: its reserved concurrency is 0"
 
 
-def _settings(there: Installed, functions: Functions, settings: Callable[[], object]) -> Seen:
-    if not functions:
-        return unknown(NO_STACK)
-    try:
-        settings()
-    except SettingsError as error:
-        advice = f"put the parameters right: lazaretto deploy --stage {there.stage} --parameter NAME=VALUE"
-        return fail(f"{len(error.problems)} are wrong", advice, error.problems)
-    return ok("complete, and each can be read")
+def _settings(there: Installed, functions: Functions, settings: Callable[[Function], Told]) -> Seen:
+    found = {logical: function for logical, function in functions.items() if function is not None}
+    if not found:
+        return unknown("no function tells them" if functions else NO_STACK)
+    problems: dict[str, list[str]] = {}
+    for logical, function in found.items():
+        try:
+            table = settings(function).table
+        except SettingsError as error:
+            wrong = list(error.problems)
+        else:
+            wrong = [] if table == there.name else [f"LAZARETTO_TABLE: {table}, and not {there.name}"]
+        for line in wrong:
+            problems.setdefault(line, []).append(logical)
+    return judged(
+        [f"{line} ({', '.join(logicals)})" for line, logicals in problems.items()],
+        f"those of {len(found)} functions are complete, and each can be read",
+        f"{len(problems)} are wrong",
+        f"put the parameters right: `lazaretto deploy --stage {there.stage} --parameter NAME=VALUE`",
+    )
 
 
 def _api(there: Installed, probe: Probe) -> Seen:
@@ -129,7 +149,12 @@ def _may_read(there: Installed) -> str:
     return f"to ask the API attach the policy {there.name}-read-{there.region} to yourself"
 
 
+def a_spoke(name: str) -> Check:
+    """Of an account whose hub is elsewhere."""
+    return check_of("stack", skipped(f"{name} is elsewhere: its spoke here and the account are looked at"))
+
+
 def not_installed(stage: str, name: str) -> Check:
     """Of an account without an installation."""
     seen = f"there is no stack {name} here: the account alone is looked at"
-    return check_of("stack", skipped(seen, f"lazaretto deploy --stage {stage}"))
+    return check_of("stack", skipped(seen, f"`lazaretto deploy --stage {stage}`"))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from chalicelib.domain.health import Check, Seen, fail, judged, ok, unknown, warn
 from chalicelib.domain.installed import ALARM, FUNCTION, RULE, SOURCES, Alarm, Installed, Queue, Rule, Source
@@ -37,10 +37,17 @@ class Metrics(Protocol):
 
 
 def examine_wiring(
-    there: Installed, now: datetime, queues: Queues, rules: Rules, functions: Functions, metrics: Metrics
+    there: Installed,
+    now: datetime,
+    queues: Queues,
+    rules: Rules,
+    patterns: Mapping[str, Mapping[str, Any]],
+    functions: Functions,
+    metrics: Metrics,
 ) -> Iterator[Check]:
-    deploy = f"lazaretto deploy --stage {there.stage}"
-    yield examine("rules", lambda: _rules(there, rules, deploy))
+    """`patterns`: what each rule must hear, by its logical id."""
+    deploy = f"`lazaretto deploy --stage {there.stage}`"
+    yield examine("rules", lambda: _rules(there, rules, patterns, deploy))
     yield examine("queues", lambda: _queues(there, queues, deploy))
     yield examine("sources", lambda: _sources(there, functions))
     yield examine("dead-letters", lambda: _dead_letters(there, queues))
@@ -48,36 +55,54 @@ def examine_wiring(
     yield examine("alarms", lambda: _alarms(there, metrics.alarms(f"{there.name}-")))
 
 
-def _rules(there: Installed, rules: Rules, deploy: str) -> Seen:
+def _rules(there: Installed, rules: Rules, patterns: Mapping[str, Mapping[str, Any]], deploy: str) -> Seen:
     names = there.of_kind(RULE)
     if not names:
         return unknown(NO_STACK)
-    problems = list[str]()
+    problems = [f"{logical}: the stack has no such rule" for logical in patterns if logical not in names]
+    disabled = list[str]()
     for logical, name in names.items():
         rule = rules.find(name)
-        problems += [f"{logical} ({name}): {why}" for why in _wrong_with(rule, there)]
+        if rule is not None and not rule.enabled:
+            disabled.append(name)
+        problems += [f"{logical} ({name}): {why}" for why in _wrong_with(rule, there, patterns.get(logical))]
     return judged(
         problems,
         f"{len(names)} are enabled, each with its target and a queue for what cannot be delivered",
         "not as they must be: events are lost",
-        f"aws events enable-rule --name NAME where one is disabled; else {deploy} again, then lazaretto reconcile",
+        f"{_enable(disabled)}{deploy}; then `lazaretto reconcile --stage {there.stage}` finds what was lost",
     )
 
 
-def _wrong_with(rule: Rule | None, there: Installed) -> Iterator[str]:
+def _enable(disabled: Collection[str]) -> str:
+    return "".join(f"`aws events enable-rule --name {name}`; " for name in disabled)
+
+
+def _wrong_with(rule: Rule | None, there: Installed, pattern: Mapping[str, Any] | None) -> Iterator[str]:
+    """`pattern` None: it goes by the clock."""
     if rule is None:
         yield "it is gone"
         return
-    if rule.state != "ENABLED":
+    if not rule.enabled:
         yield f"it is {rule.state}"
+    if rule.pattern != pattern:
+        yield "it hears other events than those of this version"
     if not rule.targets:
         yield "it has no target"
+    ours = _ours(there, by_clock=pattern is None)
     for target in rule.targets:
-        name = target.arn.rpartition(":")[2]
+        _, _, service, region, account, name = (*target.arn.split(":", 5), *[""] * 6)[:6]
         if target.dead_arn is None:
             yield f"what cannot be delivered to {name} is dropped"
-        if ":sqs:" in target.arn and name not in [there.queue(hearing) for hearing in HEARING]:
-            yield f"it sends to {name}, which is none of ours"
+        if (service, region, account) != (ours[0], there.region, there.account) or name not in ours[1]:
+            yield f"it sends to {target.arn}, which is none of ours"
+
+
+def _ours(there: Installed, *, by_clock: bool) -> tuple[str, list[str]]:
+    """The service and the names of what a rule may send to."""
+    if by_clock:
+        return "lambda", [f"function:{name}" for name in there.of_kind(FUNCTION).values()]
+    return "sqs", [there.queue(hearing) for hearing in HEARING]
 
 
 def _queues(there: Installed, queues: Queues, deploy: str) -> Seen:
@@ -98,7 +123,7 @@ def _queues(there: Installed, queues: Queues, deploy: str) -> Seen:
         problems,
         f"{len(SOURCES)} with their dead-letter queues, and that of the clock",
         "not as they must be",
-        f"{deploy} again; then lazaretto reconcile: what was lost by then is found",
+        f"{deploy}; then `lazaretto reconcile --stage {there.stage}` finds what was lost",
     )
 
 
@@ -122,7 +147,7 @@ def _sources(there: Installed, functions: Functions) -> Seen:
         problems,
         f"{len(SOURCES)} queues are read, single messages that fail are reported",
         "not as they must be",
-        "aws lambda update-event-source-mapping, or deploy again",
+        f"`lazaretto deploy --stage {there.stage}`; where that changes nothing, take back by hand what was changed",
     )
 
 
@@ -136,7 +161,7 @@ def _dead_letters(there: Installed, queues: Queues) -> Seen:
         [f"{name}: {count}" for name, count in counts.items() if count],
         f"none, in {len(counts)} queues",
         f"messages that were given up: {sum(counts.values())}",
-        f"lazaretto dlq show --stage {there.stage} tells each with its reason; docs/operations.md what to do",
+        f"`lazaretto dlq show --stage {there.stage}` tells each with its reason; docs/operations.md#dead-letters",
     )
 
 
@@ -169,6 +194,14 @@ def _alarms(there: Installed, alarms: Collection[Alarm]) -> Seen:
     gone = sorted(own - {alarm.name for alarm in found})
     if gone or not own:
         seen = f"{len(gone)} are gone" if found else "there is none"
-        return fail(seen, f"lazaretto deploy --stage {there.stage} again", gone)
-    problems = [f"{a.name}, since {a.since:%Y-%m-%d %H:%M} UTC" for a in found if a.state == "ALARM"]
-    return judged(problems, f"none of {len(found)} is on", f"{len(problems)} of {len(found)} on", RUNBOOK)
+        return fail(seen, f"`lazaretto deploy --stage {there.stage}`", gone)
+    on = [f"{a.name}, since {a.since:%Y-%m-%d %H:%M} UTC" for a in found if a.state == "ALARM"]
+    if on:
+        return fail(f"{len(on)} of {len(found)} on", RUNBOOK, on)
+    silent = [f"{a.name}: it tells nobody, its actions are off" for a in found if not a.acts]
+    silent += [f"{a.name}: it has no data yet" for a in found if a.state not in ("OK", "ALARM")]
+    if silent:
+        names = " ".join(a.name for a in found if not a.acts)
+        advice = f"`aws cloudwatch enable-alarm-actions --alarm-names {names}`" if names else "run it again in an hour"
+        return warn(f"none of {len(found)} is on", advice, silent)
+    return ok(f"none of {len(found)} is on")

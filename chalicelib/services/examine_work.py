@@ -13,9 +13,11 @@ from chalicelib.domain.image import ImageRef, Repository, Source
 from chalicelib.domain.installed import RULE, Fired, Installed
 from chalicelib.domain.policy import Policy
 from chalicelib.domain.reconciled import Memory
+from chalicelib.domain.registry_place import RegistryPlace
 from chalicelib.domain.sweep import Sweep
 from chalicelib.errors import StoredPolicyError
 from chalicelib.services.examine import examine
+from chalicelib.services.examine_registries import is_in
 from chalicelib.services.examine_stack import NO_STACK
 from chalicelib.services.ports import FanOut
 from chalicelib.services.reconcile_registry import RESULT
@@ -75,21 +77,23 @@ def examine_work(
     queries: Queries,
     metrics: Metrics,
     scanner: Callable[[], Source | None],
+    places: Collection[RegistryPlace],
     known: Callable[[], Known],
 ) -> Iterator[Check]:
-    """`scanner`: in force in the account; `known`: what is stored of repositories."""
-    yield examine("policy", lambda: _policy(rules, table))
-    yield examine("fuse", lambda: _fuse(table.read_fuse().as_of(now), there.stage))
+    """`scanner`: in force in the account; `places`: the registries that are watched; `known`: what is stored of
+    repositories."""
+    yield examine("policy", lambda: _policy(there.stage, rules, table))
+    yield examine("fuse", lambda: _fuse(table.read_fuse().as_of(now)))
     yield examine("events", lambda: _events(there, now, metrics, scanner))
     yield examine("clock", lambda: _clock(now, table, queries))
-    yield examine("sweeps", lambda: _sweeps(there.stage, now, known()))
+    yield examine("sweeps", lambda: _sweeps(there, now, places, known()))
 
 
-def _policy(rules: RuleBook, table: Table) -> Seen:
+def _policy(stage: str, rules: RuleBook, table: Table) -> Seen:
     try:
         policy, version = rules.policy_in_force()
     except StoredPolicyError as error:
-        return fail(str(error), "lazaretto policy apply FILE: until then no image is decided")
+        return fail(str(error), f"`lazaretto policy apply FILE --stage {stage}`: until then no image is decided")
     which = f"version {version}" if version else "the built-in one"
     then = "verdicts act" if policy.mode == "enforce" else "verdicts are told, nothing is done to images"
     fan_out = table.read_fan_out()
@@ -97,11 +101,11 @@ def _policy(rules: RuleBook, table: Table) -> Seen:
     return ok(f"{which}, mode {policy.mode}: {then}{'' if carried else '; on its way to all images'}")
 
 
-def _fuse(fuse: Fuse, stage: str) -> Seen:
+def _fuse(fuse: Fuse) -> Seen:
     if fuse.blown_at is None:
         return ok(f"whole, {len(fuse.taken)} acts within the hour")
     seen = f"blown since {fuse.blown_at:%Y-%m-%d %H:%M} UTC, {len(fuse.waiting)} acts wait"
-    return fail(seen, f"lazaretto fuse show; docs/operations.md#alarm-fuse-blown (stage {stage})")
+    return fail(seen, "`lazaretto fuse show`; docs/operations.md#alarm-fuse-blown")
 
 
 def _events(there: Installed, now: datetime, metrics: Metrics, scanner: Callable[[], Source | None]) -> Seen:
@@ -132,7 +136,7 @@ def _clock(now: datetime, table: Table, queries: Queries) -> Seen:
     snapshot = queries.read_snapshot()
     advice = "docs/operations.md#alarm-clock-silent"
     if snapshot is None:
-        return warn("it has left no snapshot yet", f"in a new installation wait for the hour; else {advice}")
+        return warn("it has left no snapshot yet", f"wait for the full hour; where there is still none then: {advice}")
     seen = f"snapshot {ago(now - snapshot.at)}"
     late = sum(len(table.due(shard, now - MISSED)) for shard in range(SHARDS))
     if now - snapshot.at > SNAPSHOT_EVERY + MISSED:
@@ -142,31 +146,40 @@ def _clock(now: datetime, table: Table, queries: Queries) -> Seen:
     return ok(f"{seen}, nothing is overdue")
 
 
-def _sweeps(stage: str, now: datetime, known: Known) -> Seen:
-    private = {home: facts for home, facts in known.items() if not home.public and "deleted_at" not in facts}
+def _sweeps(there: Installed, now: datetime, places: Collection[RegistryPlace], known: Known) -> Seen:
+    private = {
+        home: facts
+        for home, facts in known.items()
+        if "deleted_at" not in facts and any(is_in(place, home, there.account) for place in places)
+    }
     if not private:
-        return warn("no repository is known yet", f"lazaretto reconcile --stage {stage} fills the table")
-    told, stale = list[str](), list[str]()
+        return warn("no repository is known yet", f"`lazaretto reconcile --stage {there.stage}` fills the table")
+    told, stale, behind = list[str](), list[str](), list[str]()
     for sweep in Sweep:
         times = [at for facts in private.values() if isinstance(at := facts.get(f"{sweep}_at"), datetime)]
         newest = max(times, default=None)
         if newest is not None:
             told.append(f"{sweep} {ago(now - newest)}")
         every = EVERY.get(sweep)
-        if every is not None and (newest is None or now - newest > 2 * every + SNAPSHOT_EVERY):
+        if every is None:
+            continue
+        late = [at for at in times if now - at > 2 * every + SNAPSHOT_EVERY]
+        if newest is None or newest in late:
             stale.append(
                 f"{sweep}: {'never' if newest is None else ago(now - newest)}, and is due each {_hours(every)}"
             )
+        elif late:
+            behind.append(f"{sweep}: {len(late)} of {len(private)} repositories last {ago(now - min(late))}")
     memories = {home: Memory.read(facts[RESULT]) for home, facts in private.items() if facts.get(RESULT)}
     errors = [f"{home.path}: {memory.error}" for home, memory in memories.items() if memory.error]
     lost = sum(memory.lost_events for memory in memories.values())
-    seen = f"{len(private)} repositories; {', '.join(told) or 'none has run'}; {lost} events lost by the last"
+    seen = f"{len(private)} repositories; {', '.join(told) or 'none has run'}; {lost} lost events found by the last"
     compared = any(facts.get(f"{Sweep.RECONCILE}_at") for facts in private.values())
     if compared and any(line.startswith(Sweep.RECONCILE) for line in stale):
-        return fail(seen, "look at the queue and the log of on_sweeps", (*stale, *errors[:NAMED]))
-    if stale or errors:
-        advice = f"lazaretto reconcile --stage {stage} compares now, and tells what fails"
-        return warn(seen, advice, (*stale, *errors[:NAMED]))
+        return fail(seen, "look at the queue and the log of on_sweeps", (*stale, *behind, *errors[:NAMED]))
+    if stale or behind or errors:
+        advice = f"`lazaretto reconcile --stage {there.stage}` compares now, and tells what fails"
+        return warn(seen, advice, (*stale, *behind, *errors[:NAMED]))
     return ok(seen)
 
 

@@ -14,7 +14,6 @@ from chalicelib.domain.act_words import planned_words, registry_words
 from chalicelib.domain.blast_radius import BlastRadius
 from chalicelib.domain.effect import Effect, EffectKind, Held, Holding, Order
 from chalicelib.domain.enforcement import with_next_act
-from chalicelib.domain.glob import Globs
 from chalicelib.domain.header import Header, Rules
 from chalicelib.domain.image import ImageRef, Kind, StorageStatus
 from chalicelib.domain.inert import inert
@@ -122,7 +121,7 @@ def possible(header: Header, rules: Rules) -> None:
         raise ConflictError("Amazon ECR Public can neither archive an image nor keep it from being pulled")
     if not policy.enforcing:
         raise ConflictError("the policy's mode is observe: nothing is quarantined (mode: enforce acts)")
-    if Globs(policy.exempt.repository).match(ref.repository):
+    if policy.exempts(ref.repository):
         raise ConflictError(f"the policy exempts {ref.repository}: nothing in it is quarantined")
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from chalicelib.domain.message import Touched
 from chalicelib.domain.policy import Policy
-from chalicelib.domain.policy_document import nearest
+from chalicelib.domain.policy_document import hint
 from chalicelib.domain.waiver import Waiver, check_text, check_waiver
 from chalicelib.domain.waiver_change import WaiverChange
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError
@@ -109,4 +109,4 @@ def _put(former: Waiver | None, waiver: Waiver | None, actor: str, why: str, pol
 def _check_rule(waiver: Waiver, policy: Policy) -> None:
     names = [rule.id for rule in policy.rules]
     if waiver.rule is not None and waiver.rule not in names:
-        raise ParameterError("rule", f"the policy in force has no such rule{nearest(waiver.rule, names)}")
+        raise ParameterError("rule", f"the policy in force has no such rule{hint(waiver.rule, names)}")

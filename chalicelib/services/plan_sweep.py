@@ -55,9 +55,16 @@ class Plan(msgspec.Struct, frozen=True):
             yield SweepRepository(plan.sweep, home, plan.started_at, handed, filling=home in self.filling)
 
 
-def plan_sweep(plan: PlanSweep, house: SweepHouse) -> int:
-    """Returns how many messages were sent. Raises TransientError: put it back."""
-    return send_plan(plan, find_plan(plan, house), house)
+def plan_sweep(plan: PlanSweep, house: SweepHouse) -> Plan:
+    """What is left of the sweep: all of it, or what comes after `plan.after`. Raises TransientError, UpstreamError."""
+    found = find_homes(plan, house)
+    day = plan.started_at.date()
+    left = tuple(h for h in found.homes if plan.after is None or turn(h.path, day) > turn(plan.after, day))
+    if plan.sweep is not Sweep.RECONCILE or not left:
+        return Plan(left)
+    since = _since([found.known.get(home, {}) for home in left], plan.started_at, house)
+    survey = survey_registry(left[0], [home.name for home in left], since, house)
+    return Plan(left, survey, find_filling(found, plan.started_at))
 
 
 def send_plan(plan: PlanSweep, found: Plan, house: SweepHouse) -> int:
@@ -78,18 +85,6 @@ def announce(started_at: datetime, house: House) -> None:
     """People are to be told of the first fill of that sweep in a while, by a summary: once, so after all else is
     sent. A planner that dies afterwards sends it again, and the sweep tells one from the other."""
     house.outbox.send("sweeps", Filled(started_at=started_at), TOLD_AFTER_SECONDS)
-
-
-def find_plan(plan: PlanSweep, house: SweepHouse) -> Plan:
-    """What is left of the sweep: all of it, or what comes after `plan.after`."""
-    found = find_homes(plan, house)
-    day = plan.started_at.date()
-    left = tuple(h for h in found.homes if plan.after is None or turn(h.path, day) > turn(plan.after, day))
-    if plan.sweep is not Sweep.RECONCILE or not left:
-        return Plan(left)
-    since = _since([found.known.get(home, {}) for home in left], plan.started_at, house)
-    survey = survey_registry(left[0], [home.name for home in left], since, house)
-    return Plan(left, survey, find_filling(found, plan.started_at))
 
 
 def find_homes(plan: PlanSweep, house: SweepHouse) -> Homes:

@@ -24,6 +24,7 @@ from chalicelib.domain.image import ImageDetail, ImageRef, InUse, Manifest, Repo
 from chalicelib.domain.message import Delivery, Message
 from chalicelib.domain.metric import Metric
 from chalicelib.domain.policy import Policy
+from chalicelib.domain.registry_place import RegistryPlace
 from chalicelib.domain.summary import Row
 from chalicelib.domain.verdict import Decision
 from chalicelib.domain.waiver import Waiver
@@ -182,6 +183,9 @@ class Table(Protocol):
 
     def keep_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
         """Merges facts into the repository item (`created_at`, `deleted_at`, `scan_frequency`, …)."""
+
+    def keep_sights(self, repository: Repository, names: Iterable[str]) -> None:
+        """Facts that are there or not, and never change (`domain.sight`)."""
 
     def headers_of(self, repository: Repository) -> Iterator[Header]:
         """All headers of a repository, page by page; read eventually consistent."""
@@ -476,7 +480,7 @@ class DeadLetters(Protocol):
     def take(self) -> Sequence[DeadLetter]:
         """Ten at most; none: there are none left that can be seen."""
 
-    def show_again(self, letters: Iterable[DeadLetter]) -> None: ...
+    def show_again(self, handles: Iterable[str]) -> None: ...
 
     def send_again(self, letter: DeadLetter, mark: str) -> None:
         """Into the queue it came from. It stays here as well."""
@@ -548,3 +552,25 @@ class House(Protocol):
 
     @property
     def settle(self) -> timedelta: ...
+
+
+class Names(Index, Protocol):
+    """What the names mean that workloads have for images. Consistent."""
+
+    def tagged(self, names: Iterable[tuple[Repository, str]]) -> dict[tuple[Repository, str], str]:
+        """The digests that tags point at, in one batch; unknown and deleted ones are absent from the answer."""
+
+    def repository(self, repository: Repository) -> object | None: ...
+
+
+class Door(House, Protocol):
+    """What asks before an image may run."""
+
+    @property
+    def queries(self) -> Names: ...
+    @property
+    def registries(self) -> Sequence[RegistryPlace]:
+        """Those that sweeps list; ours are named by their Regions alone."""
+
+    def own_account(self) -> str:
+        """Our own account's id. May raise UpstreamError."""

@@ -14,6 +14,8 @@ from chalicelib.errors import AbsentError, DeniedError, TransientError, Upstream
 from chalicelib.services.ports import House
 
 STALE_ANSWERS = 10
+UNANSWERED = 10
+"""Attempts, within an hour, after which an image that has been in doubt for half a day has no usable scan."""
 _LONGEST_REASON = 200
 
 
@@ -25,12 +27,15 @@ def pull_listing(ref: ImageRef, pulls: Sequence[Delivery], header: Header | None
     """The listing, or the scan state that says why there is none (absent, denied, refused).
 
     Raises NotYetError while ECR lists a scan older than the one announced, at most ten times a message; then the
-    answer stands. Raises TransientError as the scanner does.
+    answer stands. Raises TransientError as the scanner does: that it does not answer is a state only of an image that
+    is in doubt already.
     """
     try:
         listing = _look(ref, _source(pulls, header), _since(header), house)
-    except TransientError:
-        raise
+    except TransientError as e:
+        if not all(_is_given_up(d) for d in pulls):
+            raise
+        return Scan(ScanState.UNAVAILABLE, f"no answer: {e}"[:_LONGEST_REASON])
     except AbsentError as e:
         return Scan(ScanState.UNAVAILABLE, f"{e.what} not found")
     except DeniedError:
@@ -41,6 +46,10 @@ def pull_listing(ref: ImageRef, pulls: Sequence[Delivery], header: Header | None
         if delivery.attempt < STALE_ANSWERS and _is_stale(listing, delivery, house.settle):
             raise NotYetError(f"{ref}: the announced scan is not listed yet")
     return listing
+
+
+def _is_given_up(pull: Delivery) -> bool:
+    return isinstance(pull.body, Look) and pull.body.doubted and pull.attempt >= UNANSWERED
 
 
 def _look(ref: ImageRef, source: Source | None, since: datetime | None, house: House) -> Listing:

@@ -33,6 +33,7 @@ from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.assess_image import assess_image
 from chalicelib.services.hear_lifecycle_run import hear_lifecycle_run
 from chalicelib.services.hear_pull_failure import hear_pull_failure
+from chalicelib.services.keep_sights import keep_sights
 from chalicelib.services.ports import Stored
 from chalicelib.services.put_back import put_back
 from chalicelib.services.record_found import record_found
@@ -46,6 +47,7 @@ Failures = dict[str, BaseException]
 
 def receive_batch(deliveries: Sequence[Delivery], house: Replicating) -> Failures:
     """Handles all messages and returns those that failed, by message id, with what went wrong."""
+    keep_sights(deliveries, house)
     failures: Failures = {}
     groups: dict[ImageRef, list[Delivery]] = {}
     for delivery in deliveries:

@@ -30,7 +30,7 @@ from chalicelib.domain.scan_comparison import (
 )
 from chalicelib.domain.sweep_message import SweepRepository
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
-from chalicelib.services.doubt_images import doubt_images
+from chalicelib.services.doubt_images import LASTING_ATTEMPTS, doubt_images
 from chalicelib.services.inspect_repository import inspect_repository
 from chalicelib.services.mend_difference import is_confirmed, mend_difference
 from chalicelib.services.plan_sweep import COMPARED_AT, FINDINGS_AT, Facts
@@ -53,15 +53,22 @@ def reconcile_registry(message: SweepRepository, house: SweepHouse, *, dry_run: 
     try:
         return _Reconcile(message, facts, house, dry_run=dry_run).run()
     except TransientError:
+        # Not each time: whoever throttles us is not helped by looks at all images again.
+        if message.attempt and message.attempt % LASTING_ATTEMPTS == 0 and not dry_run:
+            _doubt(message, facts, house)
         raise
     except UpstreamError as error:
         result = Reconciled(message.repository, filling=message.filling, error=str(error)[:500])
         if not dry_run:
             memory = msgspec.structs.replace(Memory.read(facts.get(RESULT)), error=result.error)
             house.table.keep_repository(message.repository, {RESULT: msgspec.to_builtins(memory)})
-            compared_at = facts.get(COMPARED_AT)
-            doubt_images(message.repository, compared_at if isinstance(compared_at, datetime) else None, house)
+            _doubt(message, facts, house)
         return result
+
+
+def _doubt(message: SweepRepository, facts: Facts, house: SweepHouse) -> None:
+    compared_at = facts.get(COMPARED_AT)
+    doubt_images(message.repository, compared_at if isinstance(compared_at, datetime) else None, house)
 
 
 class _Reconcile:

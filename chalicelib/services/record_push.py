@@ -27,13 +27,14 @@ from chalicelib.domain.image import (
 )
 from chalicelib.domain.message import Delivery
 from chalicelib.domain.observation import come_back, observe, restored
-from chalicelib.errors import AbsentError
+from chalicelib.errors import AbsentError, DeniedError
 from chalicelib.services.claim_tag import claim_tag
 from chalicelib.services.ports import House, TagMove
 from chalicelib.services.settle_tag import holds_tag, settle_tag, with_tag
 from chalicelib.services.update_header import update_header
 
 NOT_FOUND = Scan(ScanState.UNAVAILABLE, "image not found")
+DENIED = Scan(ScanState.UNAVAILABLE, "access denied")
 SIGNATURE_TYPES = (
     "application/vnd.cncf.notary.signature",
     "application/vnd.dev.cosign",
@@ -58,13 +59,13 @@ def record_push(event: ImageAction, delivery: Delivery, house: House, kind: Kind
 
 
 def _pushed(event: ImageAction, delivery: Delivery, house: House, kind: Kind | None) -> None:
-    detail = _described(event.ref, house)
-    exists = _settled(event, house, detail, pushed=True)
+    detail, unseen = _seen(event.ref, house)
+    exists = _settled(event, house, detail is not None or unseen is DENIED, pushed=True)
     children = _children(event, detail, house)
     move = claim_tag(event.ref, event.tag, event.time, house) if event.tag else None
 
     def change(header: Header) -> Header:
-        known = _facts(header, event, detail, kind)
+        known = _facts(header, event, detail, kind, unseen)
         if exists(known):
             if not known.exists:
                 known = come_back(known, event.time)
@@ -93,7 +94,7 @@ def _deleted(event: ImageAction, delivery: Delivery, house: House) -> None:
         if _described(event.ref, house) is not None:
             settle_tag(event.ref, event.tag, delivery, house)
             return
-    exists = _settled(event, house, None, pushed=False)
+    exists = _settled(event, house, False, pushed=False)
     gone: list[str] = []
 
     def change(header: Header) -> Header:
@@ -146,7 +147,16 @@ def _described(ref: ImageRef, house: House) -> ImageDetail | None:
         return None
 
 
-def _settled(event: ImageAction, house: House, detail: ImageDetail | None, *, pushed: bool) -> Callable[[Header], bool]:
+def _seen(ref: ImageRef, house: House) -> tuple[ImageDetail | None, Scan]:
+    """With it, why an image that was pushed is not seen: gone, or nobody lets us look. Its push and its tag are
+    recorded all the same, or who asks by the tag would be answered about the image that had it before."""
+    try:
+        return _described(ref, house), NOT_FOUND
+    except DeniedError:
+        return None, DENIED
+
+
+def _settled(event: ImageAction, house: House, seen: bool, *, pushed: bool) -> Callable[[Header], bool]:
     """Whether the event decides the existence of a header: it is newer, or as old and the registry agrees."""
 
     def decides(header: Header) -> bool:
@@ -155,13 +165,15 @@ def _settled(event: ImageAction, house: House, detail: ImageDetail | None, *, pu
             return True
         if event.time < at or header.exists is pushed:
             return event.time == at
-        there = detail is not None if pushed else _described(event.ref, house) is not None
+        there = seen if pushed else _described(event.ref, house) is not None
         return there is pushed
 
     return decides
 
 
-def _facts(header: Header, event: ImageAction, detail: ImageDetail | None, kind: Kind | None) -> Header:
+def _facts(
+    header: Header, event: ImageAction, detail: ImageDetail | None, kind: Kind | None, unseen: Scan = NOT_FOUND
+) -> Header:
     media_type = (detail and detail.media_type) or event.media_type or header.media_type
     artifact_type = (detail and detail.artifact_media_type) or event.artifact_media_type or header.artifact_media_type
     subject = (detail and detail.subject_digest) or header.subject
@@ -174,7 +186,7 @@ def _facts(header: Header, event: ImageAction, detail: ImageDetail | None, kind:
         pushed_at=(detail and detail.pushed_at) or header.pushed_at or event.time,
     )
     if detail is None:
-        return observe(header, None, NOT_FOUND) if header.looked_at is None else header
+        return observe(header, None, unseen) if header.looked_at is None else header
     header = msgspec.structs.replace(header, size_bytes=detail.size_bytes or header.size_bytes, storage=detail.storage)
     return restored(header, detail.activated_at)
 
@@ -221,7 +233,7 @@ def _children(event: ImageAction, detail: ImageDetail | None, house: House) -> t
         return None
     try:
         return house.registry.read_manifest(event.ref).children
-    except AbsentError:
+    except (AbsentError, DeniedError):
         return None
 
 

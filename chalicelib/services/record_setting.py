@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from chalicelib.domain.event import Action, ApiCall, ImageAction, PulledThrough, Replicated, ScanResourceChanged
 from chalicelib.domain.message import CheckDeny, Delivery
+from chalicelib.domain.sight import Question, Sight
 from chalicelib.domain.sweep import Sweep
 from chalicelib.domain.sweep_message import SweepRepository
 from chalicelib.services.ports import ActionRecord, House
@@ -24,7 +25,11 @@ def record_setting(event: Setting, delivery: Delivery, house: House) -> None:
     match event:
         case ScanResourceChanged():
             for rule in event.rules:
-                facts = {"scan_frequency": rule.frequency, "scan_frequency_at": event.time}
+                facts: dict[str, object] = {"scan_frequency_at": event.time}
+                if rule.frequency is not None:
+                    facts["scan_frequency"] = rule.frequency
+                if event.action:
+                    facts[Sight(Question.SCAN_CHANGE, event.action).fact] = True
                 house.table.keep_repository(rule.repository, facts)
                 # What covers it now is asked, and which of its images that leaves without a scan.
                 house.outbox.send("sweeps", SweepRepository(Sweep.RECONCILE, rule.repository, event.time))

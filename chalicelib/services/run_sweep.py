@@ -9,12 +9,13 @@ from chalicelib.domain.sweep import Sweep
 from chalicelib.domain.sweep_message import PlanSweep, SweepRepository
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.check_replication import check_replication
+from chalicelib.services.doubt_images import LASTING_ATTEMPTS
 from chalicelib.services.doubt_registry import doubt_registry
 from chalicelib.services.enforce_retention import enforce_retention
 from chalicelib.services.gather_posture import gather_posture
 from chalicelib.services.list_public import list_public
 from chalicelib.services.plan_public import plan_public
-from chalicelib.services.plan_sweep import find_plan, send_plan
+from chalicelib.services.plan_sweep import plan_sweep, send_plan
 from chalicelib.services.ports import Channel
 from chalicelib.services.reconcile_registry import reconcile_registry
 from chalicelib.services.sweep_ports import SweepHouse
@@ -34,10 +35,10 @@ def run_sweep(
             plan_public(message, house)
         case PlanSweep():
             try:
-                found = find_plan(message, house)
-            except TransientError:
-                raise
+                found = plan_sweep(message, house)
             except UpstreamError as error:
+                if isinstance(error, TransientError) and message.attempt < LASTING_ATTEMPTS:
+                    raise
                 doubt_registry(message, error, house, channels, api_url)
             else:
                 send_plan(message, found, house)

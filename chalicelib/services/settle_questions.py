@@ -5,14 +5,16 @@ What is stored is a sample of images; what is not kept of an event cannot be see
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from chalicelib.domain.header import Header
 from chalicelib.domain.health import Check, Seen, check_of, ok, unknown
-from chalicelib.domain.image import ImageRef, ScanState, Source
-from chalicelib.domain.installed import Fired, Installed
+from chalicelib.domain.image import ImageRef, Repository, ScanState, Source
+from chalicelib.domain.installed import Fired, Installed, UseCount
+from chalicelib.domain.sight import LARGE_KIB, Question, Sight
 from chalicelib.services.examine import examine
 from chalicelib.services.examine_work import SINCE
 
@@ -20,6 +22,8 @@ SAMPLE = 500
 """Images that are looked through, the worst first."""
 ASKED = 3
 NOT_YET = "not seen yet"
+TOO_LARGE = "IMAGE_SIZE_EXCEEDED"
+"""Inspector's reason for leaving an image out."""
 KNOWN_KEYS = frozenset({"package_name", "package_version"})
 """Attributes of basic findings that are documented."""
 
@@ -54,26 +58,55 @@ class Quotas(Protocol):
     def call_rates(self) -> tuple[str, ...]: ...
 
 
+class Uses(Protocol):
+    def sample(self) -> tuple[UseCount, ...]: ...
+
+
+Known = Mapping[Repository, Mapping[str, object]]
+
+
 def settle_questions(
-    there: Installed, now: datetime, queries: Queries, samples: Samples, metrics: Metrics, quotas: Quotas
+    there: Installed,
+    now: datetime,
+    queries: Queries,
+    known: Callable[[], Known],
+    samples: Samples,
+    metrics: Metrics,
+    quotas: Quotas,
+    uses: Uses,
 ) -> Iterator[Check]:
-    sample = _Sample(queries)
-    yield examine("failed-scan-event", lambda: _failed_scan(sample, samples))
-    yield examine("scan-resource-actions", lambda: _scan_changes(there, now, metrics))
-    yield examine("coverage-event", lambda: _coverage(there, now, metrics))
+    """`known`: what is stored of repositories, and with it what events have shown (`domain.sight`)."""
+    sample, shown = _Sample(queries), _Shown(known)
+    yield examine("failed-scan-event", lambda: _failed_scan(sample, samples, shown))
+    yield examine("image-action-results", lambda: _results(shown))
+    yield check_of("push-events", unknown(f"{NOT_YET}: an event does not say which push it is of"))
+    yield examine("scan-resource-actions", lambda: _scan_changes(there, now, metrics, shown))
+    yield examine("coverage-event", lambda: _coverage(there, now, metrics, shown))
+    yield examine("suppression-event", lambda: _suppressions(shown))
     yield examine("basic-attributes", lambda: _attributes(sample, samples))
+    yield examine("event-size", lambda: _sizes(shown))
+    yield examine("image-size", lambda: _image_sizes(sample))
+    yield examine("use-count-scope", lambda: _use_counts(uses.sample()))
     yield examine("scan-under-deny", lambda: _under_deny(sample))
     yield examine("call-rates", lambda: _rates(quotas.call_rates()))
-    for kind, why in (
-        ("image-action-results", "events of pushes that did not succeed are not kept"),
-        (
-            "push-events",
-            "how many events one push gives is not counted: they are told from each other by what they change",
-        ),
-        ("event-size", "sizes of events are not kept"),
-        ("use-count-scope", "Inspector's count and what runs are not compared"),
-    ):
-        yield check_of(kind, unknown(f"{NOT_YET}: {why}"))
+
+
+class _Shown:
+    """What events have shown, read once: the answers to a question, with how many repositories showed each."""
+
+    def __init__(self, known: Callable[[], Known]) -> None:
+        self._known = known
+        self._counts: Counter[Sight] | None = None
+
+    def answers(self, question: Question) -> dict[str, int]:
+        if self._counts is None:
+            sights = (Sight.read(fact) for facts in self._known().values() for fact in facts)
+            self._counts = Counter(sight for sight in sights if sight is not None)
+        return {sight.answer: n for sight, n in sorted(self._counts.items()) if sight.question is question}
+
+    def words(self, question: Question) -> str:
+        """Empty: nothing was shown."""
+        return ", ".join(f"{answer} ({_repositories(n)})" for answer, n in self.answers(question).items())
 
 
 class _Sample:
@@ -94,28 +127,85 @@ class _Sample:
         return [h for h in self.headers() if h.scan.state is state and h.scan.source is Source.BASIC]
 
 
-def _failed_scan(sample: _Sample, samples: Samples) -> Seen:
+def _failed_scan(sample: _Sample, samples: Samples, shown: _Shown) -> Seen:
+    if heard := shown.words(Question.FAILED_SCAN):
+        return ok(f"ECR tells of them: {heard.replace('_', ' ')}")
     failed = sample.scanned(ScanState.FAILED)
     if not failed:
         return unknown(f"{NOT_YET}: of {len(sample.headers())} images no basic scan has failed")
-    counted = sum(samples.has_counts(header.ref) for header in failed[:ASKED])
-    asked = len(failed[:ASKED])
-    said = f"basic scans have failed: {len(failed)}; the API gives counts with {counted} of {asked}"
-    return unknown(f"{said}; whether there was an event, and with counts, is not kept")
+    asked = failed[:ASKED]
+    counted = sum(samples.has_counts(header.ref) for header in asked)
+    said = f"{len(failed)} basic scans have failed, and no event told of one"
+    return unknown(f"{NOT_YET}: {said}; the API has counts for {counted} of {len(asked)}")
 
 
-def _scan_changes(there: Installed, now: datetime, metrics: Metrics) -> Seen:
+def _results(shown: _Shown) -> Seen:
+    if heard := shown.words(Question.IMAGE_RESULT):
+        return ok(f"beside SUCCESS: {heard}")
+    return unknown(f"{NOT_YET}: every image action that was heard says SUCCESS, or none was heard")
+
+
+def _scan_changes(there: Installed, now: datetime, metrics: Metrics, shown: _Shown) -> Seen:
+    if heard := shown.words(Question.SCAN_CHANGE):
+        return ok(heard)
     times = _heard(there, now, metrics, "ScanResourceRule")
-    if not times:
-        return unknown(f"{NOT_YET}: no such event in {SINCE.days} days is known of")
-    return unknown(f"heard in {SINCE.days} days: {times}; their actions are not kept")
+    what = f"{times} events in {SINCE.days} days named no repository" if times else "no such event is known of"
+    return unknown(f"{NOT_YET}: {what}")
 
 
-def _coverage(there: Installed, now: datetime, metrics: Metrics) -> Seen:
+def _coverage(there: Installed, now: datetime, metrics: Metrics, shown: _Shown) -> Seen:
     times = _heard(there, now, metrics, "CoverageRule")
-    if not times:
-        return unknown(f"{NOT_YET}: no such event in {SINCE.days} days is known of")
-    return ok(f"Inspector sends them: {times} in {SINCE.days} days. What else is in them is not kept")
+    fields = ", ".join(shown.answers(Question.COVERAGE))
+    if fields:
+        often = f"{times} in {SINCE.days} days, " if times else ""
+        return ok(f"Inspector sends them: {often}about images by their ARN, with {fields}")
+    if times:
+        return ok(f"Inspector sends them: {times} in {SINCE.days} days, what is in them has not been seen")
+    return unknown(f"{NOT_YET}: no such event in {SINCE.days} days is known of")
+
+
+def _suppressions(shown: _Shown) -> Seen:
+    if heard := shown.answers(Question.SUPPRESSED):
+        seen = _repositories(sum(heard.values()))
+        return ok(f"Inspector tells of them by findings ({seen}); whether always, is open")
+    return unknown(f"{NOT_YET}: no event has told of a finding that is suppressed")
+
+
+def _sizes(shown: _Shown) -> Seen:
+    largest: dict[str, int] = {}
+    for answer in shown.answers(Question.EVENT_SIZE):
+        kind, _, size_kib = answer.rpartition("_")
+        if size_kib.isdecimal():
+            largest[kind] = max(largest.get(kind, 0), int(size_kib))
+    if not largest:
+        return unknown(f"{NOT_YET}: no event of {LARGE_KIB} KiB or more was heard")
+    ordered = sorted(largest.items(), key=lambda one: (-one[1], one[0]))
+    return ok(", ".join(f"{kind} {size} to {2 * size} KiB" for kind, size in ordered))
+
+
+def _image_sizes(sample: _Sample) -> Seen:
+    """Of images that Inspector was to scan."""
+    sized = [(h.size_bytes, h.scan) for h in sample.headers() if h.size_bytes and h.scan.source is Source.ENHANCED]
+    refused = [size for size, scan in sized if scan.reason == TOO_LARGE]
+    scanned = [size for size, scan in sized if scan.state is ScanState.COMPLETE]
+    if not sized:
+        return unknown(f"{NOT_YET}: Inspector was to scan no image of the sample")
+    most = f"the largest that was scanned has {_gb(max(scanned))}" if scanned else "none of known size was scanned"
+    if not refused:
+        return unknown(f"{NOT_YET}: none of {_images(len(sized))} was refused for its size; {most}")
+    return ok(f"the smallest that was refused for its size has {_gb(min(refused))}; {most}")
+
+
+def _use_counts(found: Sequence[UseCount]) -> Seen:
+    """One that is counted the same both ways tells nothing."""
+    telling = [one for one in found if one.clusters != one.units]
+    clusters = sum(one.said == one.clusters for one in telling)
+    units = sum(one.said == one.units for one in telling)
+    if not telling or clusters == units == 0:
+        return unknown(f"{NOT_YET}: of {len(found)} images in use none tells clusters from tasks and pods")
+    if clusters and units:
+        return ok(f"now clusters ({_images(clusters)}), now tasks and pods ({_images(units)})")
+    return ok(f"clusters, by {_images(clusters)}" if clusters else f"tasks and pods, by {_images(units)}")
 
 
 def _heard(there: Installed, now: datetime, metrics: Metrics, rule: str) -> int:
@@ -153,3 +243,16 @@ def _rates(names: Sequence[str]) -> Seen:
     reading = [name for name in names if any(word in name for word in ("Describe", "List"))]
     told = ", ".join(reading) if reading else "none of a Describe or List call"
     return ok(f"Service Quotas names {len(names)} rates: {told}")
+
+
+def _repositories(number: int) -> str:
+    return "1 repository" if number == 1 else f"{number} repositories"
+
+
+def _images(number: int) -> str:
+    return "1 image" if number == 1 else f"{number} images"
+
+
+def _gb(size_bytes: int) -> str:
+    """As ECR counts it: compressed."""
+    return f"{size_bytes / 10**9:.2f} GB"

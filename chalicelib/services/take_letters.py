@@ -1,8 +1,11 @@
-"""Take letters out of a dead-letter queue one by one; what was not taken is shown again at the end."""
+"""Take letters out of a dead-letter queue one by one, or see them; what was not taken is shown again at the end.
+
+A queue may hold more than memory does: of what was left behind only ids and handles are kept, never bodies."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import closing
 
 from chalicelib.domain.dead_letter import DeadLetter
 from chalicelib.services.ports import DeadLetters
@@ -16,10 +19,10 @@ def take_letters(
 
     Each letter is looked at once: where the queue shows again what it has shown, all of it was seen.
     """
-    seen, kept = set[str](), dict[str, DeadLetter]()
+    seen, kept = set[str](), dict[str, str]()
     try:
         while batch := letters.take():
-            kept |= {letter.message_id: letter for letter in batch}
+            kept |= {letter.message_id: letter.handle for letter in batch}
             new = [letter for letter in batch if letter.message_id not in seen]
             seen.update(letter.message_id for letter in new)
             for letter in filter(is_wanted, new):
@@ -33,3 +36,17 @@ def take_letters(
                 return
     finally:
         letters.show_again(kept.values())
+
+
+def see_letters(
+    is_wanted: Callable[[DeadLetter], bool], letters: DeadLetters, most: int | None = None
+) -> Generator[DeadLetter, None, None]:
+    """The same ones, and none is taken: all are shown again at the end."""
+    seen = list[str]()
+    try:
+        with closing(take_letters(is_wanted, letters, most)) as taken:
+            for letter in taken:
+                seen.append(letter.handle)
+                yield letter
+    finally:
+        letters.show_again(seen)

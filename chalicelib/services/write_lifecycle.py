@@ -9,7 +9,6 @@ from chalicelib.domain.lifecycle_compiler import Compiled, compile_retention
 from chalicelib.domain.retention import rule_for
 from chalicelib.domain.retention_kind import LIFECYCLE_WRITTEN
 from chalicelib.errors import ConflictError
-from chalicelib.services.apply_retention import may_take
 from chalicelib.services.compare_lifecycle import Compared, compare_lifecycle
 from chalicelib.services.ports import ActionRecord
 from chalicelib.services.sweep_ports import RetentionHouse
@@ -36,7 +35,7 @@ def write_lifecycle(repository: Repository, by: str, house: RetentionHouse, *, d
     compiled = compile_retention(rule)
     if compiled.policy is None:
         raise ConflictError(f"retention[{number}] cannot be said natively: {'; '.join(compiled.refusals)}")
-    if not may_take(repository, rules.policy):
+    if not rules.policy.may_take_from(repository.name):
         raise ConflictError(f"the policy only observes, or exempts {repository.name}: ECR's own would take images")
     text = compiled.policy.text
     compared = compare_lifecycle(repository, house, text=text, rules=rules)

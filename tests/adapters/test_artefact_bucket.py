@@ -44,6 +44,8 @@ def test_it_is_made_once_private_encrypted_and_versioned(sessions: Sessions) -> 
     assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
     (statement,) = json.loads(s3.get_bucket_policy(Bucket=OURS)["Policy"])["Statement"]
     assert (statement["Effect"], statement["Resource"]) == ("Deny", [f"arn:aws:s3:::{OURS}", f"arn:aws:s3:::{OURS}/*"])
+    assert (statement["Principal"], statement["Action"]) == ("*", "s3:*")
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
 def test_the_first_region_of_aws_takes_no_constraint() -> None:

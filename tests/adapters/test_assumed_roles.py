@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from typing import Any
 
 import pytest
@@ -70,3 +72,36 @@ def test_a_role_is_assumed_again_before_its_credentials_end(sessions: Sessions) 
     assert roles.client(OTHER, "ecr", "us-east-1") is first
     clock.at += timedelta(minutes=11)
     assert roles.client(OTHER, "ecr", "us-east-1") is not first
+
+
+def test_a_session_has_the_name_of_the_function(sessions: Sessions) -> None:
+    """By it the spoke tells who may act from who may look, and its CloudTrail who did what."""
+    roles = AssumedRoles(sessions, {OTHER: ROLE}, Clock().now, "lazaretto-prod-OnActions-1A2B")
+    arn = roles.client(OTHER, "sts", "us-east-1").get_caller_identity()["Arn"]
+    assert arn == f"arn:aws:sts::{OTHER}:assumed-role/lazaretto-spoke/lazaretto-prod-OnActions-1A2B"
+
+
+def test_an_account_that_sts_keeps_waiting_holds_up_no_other_that_is_known(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third = "999900001111"
+    roles = AssumedRoles(sessions, {OTHER: ROLE, third: ROLE.replace(OTHER, third)}, Clock().now)
+    known = [roles.client(account, "ecr", "us-east-1") for account in (OWN, OTHER)]
+    asked, answered = Event(), Event()
+
+    def slow(_: AssumedRoles, role: str) -> Any:
+        asked.set()
+        answered.wait(20)
+        raise DeniedError(role)
+
+    monkeypatch.setattr(AssumedRoles, "_assume", slow)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(roles.client, third, "ecr", "us-east-1")
+        assert asked.wait(20)
+        others = pool.submit(lambda: [roles.client(account, "ecr", "us-east-1") for account in (OWN, OTHER)])
+        try:
+            assert others.result(timeout=10) == known
+        finally:
+            answered.set()
+        with pytest.raises(DeniedError):
+            waiting.result(timeout=20)

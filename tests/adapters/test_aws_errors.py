@@ -194,3 +194,17 @@ def test_the_text_of_an_error_is_cut_and_keeps_what_a_person_needs() -> None:
     said = str(raised(error))
     assert who in said
     assert len(said) <= len("the call: ") + LONGEST
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "words"),
+    [
+        ("AccessDenied", "not authorized", "the call: GetThing: not authorized (AccessDenied)"),
+        ("502", "<!doctype html>\n<p>proxy", "the call: GetThing: a web page, which is no answer of AWS (502)"),
+        ("UnknownOperationException", "", "the call: not known there"),
+        ("Odd", "", "the call: GetThing: no word of why (Odd)"),
+    ],
+)
+def test_what_is_said_is_one_short_line(code: str, message: str, words: str) -> None:
+    response: Any = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    assert str(raised(ClientError(response, "GetThing"))) == words

@@ -66,6 +66,21 @@ def test_what_cannot_be_read_says_why(sqs: Any, queue: DeadQueue) -> None:
     assert letter.refused.startswith("$.detail.image-digest: ")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"type": "https://hooks.slack.com/services/T0/B0/hush"}',
+        '{"requestContext": {"condition": "RetriesExhausted"}, "responsePayload": {"errorMessage": "token: hush"}}',
+    ],
+)
+def test_what_is_said_of_a_letter_repeats_no_secret_of_it(sqs: Any, queue: DeadQueue, body: str) -> None:
+    put(sqs, body)
+    (letter,) = queue.take()
+    told = f"{letter.refused} {letter.error} {letter.about}"
+    assert "hush" not in told
+    assert "…" in told
+
+
 def test_what_is_nested_too_deep_is_shown_as_refused(sqs: Any, queue: DeadQueue) -> None:
     """One such message must not keep people from seeing all others."""
     put(sqs, '{"detail": ' + "[" * 5_000 + "]" * 5_000 + "}")
@@ -94,7 +109,7 @@ def test_what_is_taken_is_hidden_until_it_is_shown_again(sqs: Any, queue: DeadQu
     first = queue.take()
     second = queue.take()
     assert (len(first), len(second), list(queue.take()), queue.count()) == (10, 3, [], 13)
-    queue.show_again([*first, *second])
+    queue.show_again(letter.handle for letter in (*first, *second))
     assert len(queue.take()) == 10
 
 

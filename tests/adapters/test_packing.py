@@ -15,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.adapters.finding_columns import ANSWERS, ECOSYSTEMS, FIXES, SEVERITIES, SOURCES, STATUSES
-from chalicelib.adapters.packing import FORMAT, pack_document, stored_form, unpack_document
+from chalicelib.adapters.packing import FORMAT, pack_document, unpack_document
 from chalicelib.domain.document import Change, FindingsDocument, Listing
 from chalicelib.domain.finding import Ecosystem, Finding, FindingStatus, FixAvailable, Package, Severity
 from chalicelib.domain.image import ImageRef, Scan, ScanState, Source
 from chalicelib.domain.merge import merge_listing
 from chalicelib.parsers.enhanced_scan import parse_list_findings
 from tests.fakes.images import finding, ref
+from tests.fakes.table import stored_form
 
 BENCH = Path(__file__).parents[2].parent / "shared" / "bench"
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

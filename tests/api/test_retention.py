@@ -174,7 +174,7 @@ def test_a_plan_that_whoever_applies_it_would_not_find_again_is_not_given(
     house: FakeHouse, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would have looked up fewer than an apply does."""
-    monkeypatch.setattr("chalicelib.api.retention.plan_retention", out_of_time)
+    monkeypatch.setattr("chalicelib.services.plan_retention.plan_retention", out_of_time)
     body = ask(ROUTE, 413, **WHERE)
     assert "lazaretto retention plan team/api --direct" in body["detail"]
 

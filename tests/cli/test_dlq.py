@@ -18,7 +18,9 @@ from chalicelib.adapters.findings_queries import FindingsQueries
 from chalicelib.adapters.table_schema import create_table
 from chalicelib.cli import app
 from chalicelib.domain.dead_letter import MARK
+from chalicelib.errors import UpstreamError
 from chalicelib.parsers.messages import read_delivery
+from tests.fakes.dead_letters import LongQueue
 
 PUSH = (Path(__file__).parents[2] / "events/ecr-image-action-push.json").read_text()
 POISON = "{ this is nothing"
@@ -199,3 +201,41 @@ def test_an_empty_queue_has_nothing_to_drop(run: Run) -> None:
     result = run("drop", "scans", "--all", "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout) == {"queue": "scans", "dry_run": False, "dropped": 0, "messages": []}
+
+
+@pytest.mark.parametrize(
+    ("options", "sent", "gone"),
+    [
+        (("show", "scans", "--limit", "1000"), 0, 0),
+        (("redrive", "scans", "--all", "--dry-run"), 0, 0),
+        (("redrive", "scans", "--all"), 300, 300),
+        (("drop", "scans", "--all", "--yes"), 0, 300),
+        (("drop", "scans", "--message", "m299", "--yes"), 0, 1),
+    ],
+)
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+def test_a_queue_larger_than_memory_is_gone_through(
+    run: Run, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], sent: int, gone: int, form: tuple[str, ...]
+) -> None:
+    queue = LongQueue(300)
+    monkeypatch.setattr("chalicelib.cli.dlq._open", lambda *_: queue)
+    monkeypatch.setattr("chalicelib.cli.output.say_hanging", lambda text: None)
+    result = run(*options, *form)
+    assert result.exit_code == 0, result.output
+    assert (len(queue.sent), len(queue.gone)) == (sent, gone)
+    assert queue.most_held <= 20
+
+
+def test_what_lies_in_a_queue_is_shown_as_it_comes(place: Place, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was shown before AWS fails stays on the screen."""
+
+    class Failing(LongQueue):
+        def take(self) -> Any:
+            if self.made >= 10:
+                raise UpstreamError("AWS is out of order")
+            return super().take()
+
+    monkeypatch.setattr("chalicelib.cli.dlq._open", lambda *_: Failing(30))
+    result = run("show", "scans")
+    assert result.exit_code == 3
+    assert "- m9, " in result.stdout

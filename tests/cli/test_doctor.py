@@ -31,6 +31,7 @@ from tests.fakes.patient import (
     ACCOUNT,
     NAME,
     REGION,
+    SPOKE_NAME,
     STAGE,
     TEMPLATE,
     Patient,
@@ -91,9 +92,10 @@ def test_a_sound_installation_passes_every_check(ill: Patient) -> None:
     assert code == 0
     assert set(found) == {kind.id for kind in KINDS if kind.after}
     assert "1 repositories; reconcile 5 min ago" in found["sweeps"]["seen"]
-    assert "2 events lost" in found["sweeps"]["seen"]
+    assert "2 lost events found" in found["sweeps"]["seen"]
     assert "mode observe" in found["policy"]["seen"]
     assert "none of a Describe or List call" in found["call-rates"]["seen"]
+    assert found["use-count-scope"]["seen"] == "tasks and pods, by 1 image"
 
 
 def test_what_was_seen_is_a_table_by_area(ill: Patient) -> None:
@@ -121,7 +123,7 @@ def test_before_an_installation_the_account_alone_is_looked_at(ill: Patient) -> 
     assert (said["installed"], result.exit_code) == (False, 0)
     assert {check["id"] for check in said["checks"]} == {kind.id for kind in KINDS if kind.before}
     stack = next(check for check in said["checks"] if check["id"] == "stack")
-    assert (stack["status"], stack["advice"]) == ("SKIPPED", "lazaretto deploy --stage new")
+    assert (stack["status"], stack["advice"]) == ("SKIPPED", "`lazaretto deploy --stage new`")
     assert "the account alone is looked at" in stack["seen"]
 
 
@@ -144,6 +146,21 @@ def test_before_an_installation_rights_to_deploy_that_are_missing_are_named(ill:
     assert check["id"] == "deploy-rights"
     assert "iam:PassRole" in check["problems"][0]
     assert "service control policy" in check["problems"][0]
+
+
+def test_before_an_installation_a_right_that_iam_says_nothing_of_is_not_known(ill: Patient) -> None:
+    ill.stack = None
+    answer = ill.answers["iam.SimulatePrincipalPolicy"]
+
+    def silent(asked: dict[str, Any]) -> dict[str, Any]:
+        results = answer(asked)["EvaluationResults"]
+        return {"EvaluationResults": [one for one in results if one["EvalActionName"] != "iam:PassRole"]}
+
+    ill.answers["iam.SimulatePrincipalPolicy"] = silent
+    code, found = checks("--stage", "new")
+    check = found["deploy-rights"]
+    assert (code, check["status"]) == (1, "UNKNOWN")
+    assert [line.partition(" on ")[0] for line in check["problems"]] == ["iam:PassRole"]
 
 
 def test_without_credentials_there_is_one_check_and_it_fails(ill: Patient) -> None:
@@ -224,13 +241,17 @@ def scans_mapping(**more: Any) -> Make:
     return make
 
 
+ENDLESS = {"EvaluationResults": [], "IsTruncated": True, "Marker": "again"}
+
+
 def simulating(action: str, **detail: Any) -> Make:
     def make(ill: Patient) -> None:
         def said(asked: dict[str, Any]) -> dict[str, Any]:
             results = []
             for name in asked["ActionNames"]:
                 lines = [
-                    {"EvalResourceName": r, "EvalResourceDecision": decided(name, r)} for r in asked["ResourceArns"]
+                    {"EvalResourceName": r, "EvalResourceDecision": decided(name, r, asked)}
+                    for r in asked["ResourceArns"]
                 ]
                 result = {"EvalActionName": name, "EvalDecision": "allowed", "ResourceSpecificResults": lines}
                 if name == action:
@@ -262,6 +283,14 @@ def drop_undelivered(ill: Patient) -> None:
 def delete_rule(ill: Patient) -> None:
     take_target(ill)
     ill.sessions.client("events").delete_rule(Name=ill.names["BasicScanRule"])
+
+
+def deafen_rule(ill: Patient) -> None:
+    ill.sessions.client("events").put_rule(Name=ill.names["BasicScanRule"], EventPattern='{"source": ["aws.ecr"]}')
+
+
+def forget_rule(ill: Patient) -> None:
+    del ill.names["CoverageRule"]
 
 
 def queue_url(ill: Patient, name: str) -> str:
@@ -382,6 +411,66 @@ def forget_template(ill: Patient) -> None:
     ] = {"Fn::ImportValue": "x"}
 
 
+def without_policies(ill: Patient) -> None:
+    for made in ill.template["Resources"].values():
+        if made["Type"] == "AWS::IAM::Role":
+            made["Properties"] = {"Policies": []}
+
+
+def forget_function(ill: Patient) -> None:
+    del ill.names["Clock"]
+
+
+def in_environment(**changed: str) -> Make:
+    """Of OnScans alone."""
+
+    def make(ill: Patient) -> None:
+        own = {f"LAZARETTO_{name}": value for name, value in changed.items()}
+        functions(Environment={"Variables": {**ill.environment, **own}})(ill)
+
+    return make
+
+
+def send_elsewhere(ours: str, theirs: str) -> Make:
+    def make(ill: Patient) -> None:
+        target = {"Id": "1", "Arn": resource("scans").replace(ours, theirs)}
+        target |= {"DeadLetterConfig": {"Arn": resource("scans-dead")}}
+        ill.answers["events.ListTargetsByRule"] = lambda asked: {"Targets": [target]}
+
+    return make
+
+
+def wake_another(ill: Patient) -> None:
+    arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{NAME}-Other"
+    target = {"Id": "1", "Arn": arn, "DeadLetterConfig": {"Arn": resource("clock-dead")}}
+    ill.sessions.client("events").put_targets(Rule=ill.names["ClockClockEvent"], Targets=[target])
+
+
+def unread_series(code: str) -> Make:
+    def make(ill: Patient) -> None:
+        ill.answers["cloudwatch.GetMetricData"] = lambda asked: {
+            "MetricDataResults": [
+                {"Id": q["Id"], "Timestamps": [], "Values": [], "StatusCode": code} for q in asked["MetricDataQueries"]
+            ]
+        }
+
+    return make
+
+
+def silence_alarm(ill: Patient) -> None:
+    found = [ill.alarm(name) for n, name in ill.names.items() if n.endswith("Alarm")]
+    silent = [one | {"ActionsEnabled": not one["AlarmName"].endswith("prod-scans-dead")} for one in found]
+    ill.answers["cloudwatch.DescribeAlarms"] = lambda asked: {"MetricAlarms": silent}
+
+
+def leave_one_behind(ill: Patient) -> None:
+    at = ill.now - timedelta(days=2)
+    other = Repository(ACCOUNT, REGION, "team/old")
+    unwatched = Repository("9" * 12, REGION, "team/theirs")
+    for home in (other, unwatched):
+        house(ill).table.keep_repository(home, {"reconcile_at": at, "posture_at": ill.now})
+
+
 def clock_of_aws(minutes: int) -> Make:
     def make(ill: Patient) -> None:
         answer = ill.answers["sts.GetCallerIdentity"]
@@ -410,6 +499,7 @@ ORGANISATION = {"OrganizationsDecisionDetail": {"AllowedByOrganizations": False}
 READS_ONLY = {"EventSelectors": [{"IncludeManagementEvents": True, "ReadWriteType": "ReadOnly"}]}
 RESERVED = {"ReservedConcurrentExecutions": 0}
 NONE_EXCLUDED = {"pullTimeUpdateExclusions": list[str]()}
+MORE_CLUSTERS = {"cluster": list[dict[str, Any]](), "nextToken": "more"}
 TEN = {"AccountLimit": {"ConcurrentExecutions": 10, "UnreservedConcurrentExecutions": 10}}
 OF_ECR = (
     *("ImageActionRule", "BasicScanRule", "ReplicationRule", "ScanResourceRule", "PullThroughRule"),
@@ -426,22 +516,32 @@ ILLNESSES = [
     ("cloudtrail", "WARN", "no trail", answering("cloudtrail.DescribeTrails", {"trailList": []})),
     ("cloudtrail", "WARN", "all records no", answering("cloudtrail.GetTrailStatus", {"IsLogging": False})),
     ("cloudtrail", "WARN", "all records no", answering("cloudtrail.GetEventSelectors", READS_ONLY)),
-    ("cloudtrail", "UNKNOWN", "could not be looked at", refusing("cloudtrail.DescribeTrails")),
+    ("cloudtrail", "UNKNOWN", "not seen: ", refusing("cloudtrail.DescribeTrails")),
     ("concurrency", "WARN", "10 executions", answering("lambda.GetAccountSettings", TEN)),
     ("stack", "FAIL", "UPDATE_ROLLBACK_FAILED", stack(StackStatus="UPDATE_ROLLBACK_FAILED")),
     ("stack", "FAIL", "UPDATE_IN_PROGRESS", stack(StackStatus="UPDATE_IN_PROGRESS")),
     ("stack", "WARN", "not protected", stack(EnableTerminationProtection=False)),
+    ("stack", "WARN", "its last deployment failed", stack(StackStatus="UPDATE_ROLLBACK_COMPLETE")),
+    ("functions", "FAIL", "its code is not told", functions(CodeSha256="")),
+    ("functions", "FAIL", "Clock: it is gone", forget_function),
     ("functions", "FAIL", "OnScans: its state is Failed", functions(State="Failed")),
     ("functions", "FAIL", "OnScans: its last update is Failed", functions(LastUpdateStatus="Failed")),
     ("functions", "FAIL", "different code", functions(CodeSha256="other")),
     ("functions", "FAIL", "reserved concurrency is 0", answering("lambda.GetFunctionConcurrency", RESERVED)),
     ("functions", "FAIL", "it is gone", refusing("lambda.GetFunctionConfiguration", "ResourceNotFoundException")),
-    ("functions", "UNKNOWN", "could not be looked at", refusing("lambda.GetFunctionConfiguration")),
+    ("functions", "UNKNOWN", "not seen: ", refusing("lambda.GetFunctionConfiguration")),
     ("settings", "FAIL", "LAZARETTO_QUEUE_SCANS: missing", break_settings),
+    ("settings", "FAIL", "LAZARETTO_TABLE: other, and not lazaretto-prod (OnScans)", in_environment(TABLE="other")),
+    ("settings", "FAIL", "LAZARETTO_QUEUE_ACTIONS: missing (OnScans)", in_environment(QUEUE_ACTIONS="")),
     ("rules", "FAIL", "FindingRule", disable_rule),
+    ("rules", "FAIL", "scans, which is none of ours", send_elsewhere(":123456789012:", ":999999999999:")),
+    ("rules", "FAIL", "none of ours", send_elsewhere(":sqs:", ":lambda:")),
+    ("rules", "FAIL", "function:lazaretto-prod-Other, which is none of ours", wake_another),
     ("rules", "FAIL", "it has no target", take_target),
     ("rules", "FAIL", "what cannot be delivered", drop_undelivered),
     ("rules", "FAIL", "it is gone", delete_rule),
+    ("rules", "FAIL", "it hears other events", deafen_rule),
+    ("rules", "FAIL", "CoverageRule: the stack has no such rule", forget_rule),
     ("queues", "FAIL", "actions: what fails goes to no queue", take_redrive),
     ("queues", "FAIL", "sweeps-dead: it is gone", delete_queue),
     ("sources", "FAIL", "scans: reading it is Disabled", scans_mapping(State="Disabled")),
@@ -450,7 +550,11 @@ ILLNESSES = [
     ("dead-letters", "FAIL", "scans-dead: 1", give_up_a_message),
     ("dead-letters", "UNKNOWN", "gone", delete_queue),
     ("backlog", "FAIL", "120 minutes", old_message),
-    ("backlog", "UNKNOWN", "could not be looked at", refusing("cloudwatch.GetMetricData")),
+    ("backlog", "UNKNOWN", "not seen: ", refusing("cloudwatch.GetMetricData")),
+    ("backlog", "UNKNOWN", "(InternalError)", unread_series("InternalError")),
+    ("events", "UNKNOWN", "(Forbidden)", unread_series("Forbidden")),
+    ("alarms", "WARN", "prod-scans-dead: it has no data yet", alarms(ScansDeadAlarm="INSUFFICIENT_DATA")),
+    ("alarms", "WARN", "prod-scans-dead: it tells nobody", silence_alarm),
     ("alarms", "FAIL", "prod-scans-dead, since", alarms(ScansDeadAlarm="ALARM")),
     ("alarms", "FAIL", "prod-fuse-blown", alarms(FuseBlownAlarm=None)),
     ("alarms", "OK", "is on", alarm_of_another_stage),
@@ -463,10 +567,14 @@ ILLNESSES = [
     ("roles", "FAIL", "sns:Publish", simulating("sns:Publish")),
     ("roles", "FAIL", "denied by the permissions boundary", simulating("sns:Publish", **BOUNDARY)),
     ("roles", "FAIL", "denied by a service control policy", simulating("ecr:PutImage", **ORGANISATION)),
-    ("roles", "FAIL", "IAM did not answer", answering("iam.SimulatePrincipalPolicy", {"EvaluationResults": []})),
+    ("roles", "UNKNOWN", "IAM did not answer", answering("iam.SimulatePrincipalPolicy", {"EvaluationResults": []})),
+    ("roles", "UNKNOWN", "more than 100 pages", answering("iam.SimulatePrincipalPolicy", ENDLESS)),
     ("roles", "UNKNOWN", "Fn::ImportValue", forget_template),
-    ("roles", "UNKNOWN", "could not be looked at", refusing("iam.SimulatePrincipalPolicy")),
+    ("roles", "UNKNOWN", "gives no role a right", without_policies),
+    ("roles", "UNKNOWN", "not seen: ", refusing("iam.SimulatePrincipalPolicy")),
     ("pull-times", "WARN", "OnScansRole", answering("ecr.ListPullTimeUpdateExclusions", NONE_EXCLUDED)),
+    ("spokes", "UNKNOWN", "were not read", refusing("lambda.GetFunctionConfiguration")),
+    ("registries", "FAIL", "you can look, but the functions looked last 2 days ago", stop_sweeps),
     ("registries", "WARN", "though you may not look", refusing("ecr.DescribeRepositories")),
     ("fuse", "FAIL", "2 acts wait", blow_fuse),
     ("events", "WARN", "none of ECR", silence(*OF_ECR)),
@@ -474,6 +582,9 @@ ILLNESSES = [
     ("sweeps", "WARN", "no repository is known yet", forget_repository),
     ("sweeps", "FAIL", "reconcile: 2 days ago", stop_sweeps),
     ("sweeps", "WARN", "access denied", fail_a_sweep),
+    ("sweeps", "WARN", "reconcile: 1 of 2 repositories last 2 days ago", leave_one_behind),
+    ("use-count-scope", "UNKNOWN", "of 0 images", answering("inspector2.GetClustersForImage", MORE_CLUSTERS)),
+    ("use-count-scope", "UNKNOWN", "not seen: ", refusing("inspector2.ListCoverage")),
     ("coverage-event", "UNKNOWN", "not seen yet", silence("CoverageRule")),
 ]  # fmt: skip
 
@@ -491,11 +602,12 @@ def test_what_is_ill_is_found_and_told(ill: Patient, kind: str, status: str, wor
     assert "hook-of-secrets" not in json.dumps(found)
 
 
-def test_a_registry_that_nobody_can_look_at_is_a_failure(ill: Patient) -> None:
+def test_a_registry_that_nobody_has_ever_looked_at_is_not_taken_for_sound(ill: Patient) -> None:
     forget_repository(ill)
     refusing("ecr.DescribeRepositories")(ill)
-    code, found = checks()
-    assert (code, found["registries"]["status"]) == (1, "FAIL")
+    code, found = checks("--quick")
+    assert (code, found["registries"]["status"]) == (1, "UNKNOWN")
+    assert "never compared" in found["registries"]["problems"][0]
 
 
 def test_an_inspector_that_is_off_under_enhanced_scanning_is_a_failure(ill: Patient) -> None:
@@ -563,9 +675,19 @@ def test_failures_are_shown_with_what_to_do_beneath(ill: Patient) -> None:
     assert result.exit_code == 1
     _, _, below = result.stdout.partition("FAIL     rules")
     assert f"- FindingRule ({NAME}-FindingRule): it is DISABLED" in below
-    assert "Do: aws events enable-rule" in below
+    assert f"Do: `aws events enable-rule --name {NAME}-FindingRule`;" in below
     assert "Not sound:" in result.stdout
     assert "1 failed" in result.stdout
+
+
+def test_a_command_to_be_pasted_is_not_broken(ill: Patient) -> None:
+    configured("BASIC", "MANUAL")(ill)
+    result = run("--quick")
+    commands = [line for line in result.stdout.splitlines() if "put-registry-scanning-configuration" in line]
+    (line,) = commands
+    assert re.search(r"`aws ecr put-registry-scanning-configuration --scan-type BASIC --rules '[^`]+'`$", line)
+    others = [line for line in result.stdout.splitlines() if line not in commands]
+    assert max(map(len, others)) <= 100
 
 
 def test_over_the_local_stack_it_is_honest_about_what_is_not_there() -> None:
@@ -577,7 +699,107 @@ def test_over_the_local_stack_it_is_honest_about_what_is_not_there() -> None:
         assert found[kind]["status"] == "UNKNOWN", kind
         assert "no stack" in found[kind]["seen"]
     assert found["policy"]["status"] == found["fuse"]["status"] == found["registries"]["status"] == "OK"
+    assert found["queues"]["status"] == found["dead-letters"]["status"] == "OK", "each queue of the template is there"
+    for kind, what in (
+        ("scan-engine", "read the engine of basic scans"),
+        ("concurrency", "read the account's limits of Lambda"),
+        ("call-rates", "list the quotas of ECR"),
+    ):
+        assert (found[kind]["seen"], found[kind]["advice"]) == (f"not seen: {what}: not known there", None)
+    assert "<" not in result.stdout
     assert found["slack"]["status"] == "SKIPPED"
+
+
+def of_spoke(ill: Patient, region: str = "eu-central-1") -> Any:
+    return ill.sessions.client("events", region)
+
+
+def unhook_spoke(ill: Patient) -> None:
+    of_spoke(ill).remove_targets(Rule=ill.spoke_names["FindingRule"], Ids=["hub"])
+
+
+def disable_spoke(ill: Patient) -> None:
+    of_spoke(ill).disable_rule(Name=ill.spoke_names["FindingRule"])
+
+
+def deafen_spoke(ill: Patient) -> None:
+    of_spoke(ill).put_rule(Name=ill.spoke_names["FindingRule"], EventPattern='{"source": ["aws.ecr"]}')
+
+
+def lose_an_event(ill: Patient) -> None:
+    ill.sessions.client("sqs", "eu-central-1").send_message(QueueUrl=ill.spoke_names["DeadQueue"], MessageBody="{}")
+
+
+def keep_it(ill: Patient) -> None:
+    """As it is."""
+
+
+def of_another_version(ill: Patient) -> None:
+    ill.spoke["Description"] = "of yesterday"
+
+
+def no_spoke(ill: Patient) -> None:
+    ill.spoke = {}
+
+
+@pytest.mark.parametrize(
+    ("make", "status", "words"),
+    [
+        (keep_it, "OK", "eu-central-1: 12 rules send to arn:aws:events:eu-west-1:"),
+        (of_another_version, "WARN", "another version"),
+        (no_spoke, "WARN", "there is none"),
+        (unhook_spoke, "FAIL", "FindingRule: it does not send to the hub's bus"),
+        (disable_spoke, "FAIL", "FindingRule: it is DISABLED"),
+        (deafen_spoke, "FAIL", "FindingRule: it hears other events than the hub's"),
+        (lose_an_event, "FAIL", "1 events did not reach the hub"),
+        (refusing("cloudformation.ListStackResources"), "UNKNOWN", "never compared; its rules were not seen"),
+    ],
+)
+def test_the_spoke_of_another_region_is_looked_at(ill: Patient, make: Make, status: str, words: str) -> None:
+    ill.environment["LAZARETTO_REGISTRIES"] = "eu-central-1"
+    ill.add_spoke("eu-central-1")
+    installed = ill.answers["cloudformation.ListStackResources"]
+    make(ill)
+    if ill.answers["cloudformation.ListStackResources"] is not installed:
+        told = ill.answers["cloudformation.ListStackResources"]
+        ill.answers["cloudformation.ListStackResources"] = lambda asked: (
+            told(asked) if SPOKE_NAME in asked["StackName"] else installed(asked)
+        )
+    code, found = checks("--quick")
+    check = found["spokes"]
+    assert check["status"] == status, check
+    assert words in " ".join([check["seen"], *check["problems"]])
+    assert code == (1 if status == "FAIL" else 0)
+
+
+def test_a_spoke_whose_role_lets_in_functions_alone_is_not_known(ill: Patient) -> None:
+    ill.environment["LAZARETTO_REGISTRIES"] = "444455556666/eu-central-1"
+    ill.environment["LAZARETTO_ACCOUNT_ROLES"] = "arn:aws:iam::444455556666:role/lazaretto-prod-spoke"
+    refusing("sts.AssumeRole")(ill)
+    _, found = checks("--quick")
+    assert found["spokes"]["status"] == "UNKNOWN"
+    assert "its rules were not seen: sts:AssumeRole" in found["spokes"]["problems"][0]
+    assert "with credentials of 444455556666" in found["spokes"]["advice"]
+
+
+def test_in_the_account_of_a_spoke_its_spoke_is_looked_at(ill: Patient) -> None:
+    ill.stack = None
+    ill.add_spoke(REGION)
+    result = CliRunner().invoke(app, ["doctor", "--stage", "prod", "--json"])
+    queues = ill.sessions.client("sqs")
+    assert result.exit_code == 1, "queues of the hub are there as well"
+    for url in queues.list_queues()["QueueUrls"]:
+        if SPOKE_NAME not in url:
+            queues.delete_queue(QueueUrl=url)
+    result = CliRunner().invoke(app, ["doctor", "--stage", "prod", "--json"])
+    found = {check["id"]: check for check in json.loads(result.stdout)["checks"]}
+    assert (result.exit_code, found["spokes"]["status"]) == (0, "OK"), found["spokes"]
+    assert "is elsewhere: its spoke here" in found["stack"]["seen"]
+    assert found["deploy-rights"]["status"] == "SKIPPED"
+    disabled = ill.sessions.client("events")
+    disabled.disable_rule(Name=ill.spoke_names["CoverageRule"])
+    result = CliRunner().invoke(app, ["doctor", "--stage", "prod", "--json"])
+    assert result.exit_code == 1
 
 
 def test_an_address_that_is_none_of_api_gateway_is_not_asked(ill: Patient) -> None:

@@ -95,11 +95,14 @@ def test_a_version_that_another_commit_has_is_not_released_again(tree: Path, how
         check_release(tree)
 
 
-def packaged(package: Path, app_source: str) -> Path:
-    """What `make package` leaves, as far as a release looks at it."""
+def packaged(package: Path, tree: Path) -> Path:
+    """What `make package` leaves of `tree`, as far as a release looks at it."""
     package.mkdir()
+    names = {path.relative_to(tree).as_posix() for path in (tree / "chalicelib").rglob("*.*") if path.is_file()}
     with zipfile.ZipFile(package / "deployment.zip", "w") as bundle:
-        bundle.writestr(zipfile.ZipInfo("app.py"), app_source)
+        for name in sorted(name for name in names if not name.startswith(("chalicelib/cli/", "chalicelib/local/"))):
+            bundle.writestr(zipfile.ZipInfo(name), (tree / name).read_bytes())
+        bundle.writestr(zipfile.ZipInfo("app.py"), (tree / "app.py").read_bytes())
         bundle.writestr(zipfile.ZipInfo("chalice/__init__.py"), "")
     for name in ("sam.json", "spoke.json"):
         (package / name).write_text("{}")
@@ -116,7 +119,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     shutil.copytree(ROOT / "chalicelib", origin / "chalicelib", ignore=shutil.ignore_patterns("__pycache__"))
     git(origin, "init", "--quiet")
     commit(origin)
-    package = packaged(tmp_path_factory.mktemp("built") / "package", (origin / "app.py").read_text())
+    package = packaged(tmp_path_factory.mktemp("built") / "package", origin)
     made = []
     for name in ("one", "another-folder"):
         folder = tmp_path_factory.mktemp(name)
@@ -166,15 +169,19 @@ def test_the_wheel_is_of_this_version_and_brings_its_policy(released: tuple[Path
         assert "chalicelib/default_policy.yaml" in wheel.namelist()
 
 
-def test_a_bundle_of_other_sources_is_not_released(tree: Path, tmp_path: Path) -> None:
-    (tree / "app.py").write_text("new = True\n")
-    for name in NEEDED[1:]:
-        shutil.copy(ROOT / name, tree / name)
+@pytest.mark.parametrize("changed", ["app.py", "chalicelib/errors.py", "chalicelib/new.py", "chalicelib/gone.py"])
+def test_a_bundle_of_other_sources_is_not_released(tree: Path, tmp_path: Path, changed: str) -> None:
     (tree / "chalicelib").mkdir()
-    shutil.copy(ROOT / "chalicelib/__init__.py", tree / "chalicelib/__init__.py")
+    for name in (*NEEDED, "chalicelib/__init__.py", "chalicelib/errors.py"):
+        shutil.copy(ROOT / name, tree / name)
+    (tree / "chalicelib/gone.py").touch()
+    package = packaged(tmp_path / "package", tree)
+    if changed == "chalicelib/gone.py":
+        (tree / changed).unlink()
+    else:
+        (tree / changed).write_text("new = True\n")
     commit(tree)
-    package = packaged(tmp_path / "package", "old = True\n")
-    with pytest.raises(InputError, match=r"was built from other sources: app\.py differs"):
+    with pytest.raises(InputError, match=rf"was built from other sources: {changed} differs"):
         assemble(tree, package, tmp_path / "out", check_release(tree))
 
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.adapters.packing import stored_form
 from chalicelib.domain.document import Change, FindingsDocument, Listing, prune
 from chalicelib.domain.finding import Finding, Package, Severity
 from chalicelib.domain.image import Scan, ScanState, Source
@@ -19,6 +18,7 @@ from chalicelib.domain.past import NOTES, Past, PastNote, began, notes_at, state
 from tests.fakes.history import COMPLETE, OPEN, RESOLVED, SETTLE, STEPS, play
 from tests.fakes.images import finding, image, ref
 from tests.fakes.queries import NOW
+from tests.fakes.table import stored_form
 
 HOUR = timedelta(hours=1)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.role_rights import SAMPLE, Answer, Key, Question, questions_of, wrong_answers
+from chalicelib.domain.role_rights import SAMPLE, Answer, Key, Question, questions_of, unanswered, wrong_answers
 
 
 def asked(**statement: Any) -> list[Question]:
@@ -54,13 +54,18 @@ QUESTION = Question(("ecr:PutImage",), ("arn:r",))
         ((Answer("ecr:PutImage", "arn:r", "explicitDeny"),), "denied by a Deny"),
         ((Answer("ecr:PutImage", "arn:r", "implicitDeny", by_organisation=False),), "service control policy"),
         ((Answer("ecr:PutImage", "arn:r", "implicitDeny", by_boundary=False),), "permissions boundary"),
-        ((Answer("ecr:PutImage", "arn:other", "allowed"),), "IAM did not answer"),
-        ((), "IAM did not answer"),
     ],
 )
 def test_only_a_plain_yes_is_a_yes(answers: tuple[Answer, ...], words: str | None) -> None:
     said = list(wrong_answers(QUESTION, answers))
     assert said == [] if words is None else words in said[0]
+
+
+@pytest.mark.parametrize("answers", [(), (Answer("ecr:PutImage", "arn:other", "allowed"),)])
+def test_no_answer_is_neither_a_yes_nor_a_no(answers: tuple[Answer, ...]) -> None:
+    assert list(wrong_answers(QUESTION, answers)) == []
+    assert list(unanswered(QUESTION, answers)) == ["ecr:PutImage on arn:r: IAM did not answer"]
+    assert list(unanswered(QUESTION, [Answer("ecr:PutImage", "arn:r", "implicitDeny")])) == []
 
 
 def test_a_deny_of_the_policy_must_deny() -> None:

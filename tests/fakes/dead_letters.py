@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from weakref import WeakSet
 
 from chalicelib.domain.dead_letter import DeadLetter, Origin
 
@@ -29,8 +30,9 @@ class FakeDeadLetters:
         self.hidden |= {one.message_id for one in taken}
         return taken
 
-    def show_again(self, letters: Iterable[DeadLetter]) -> None:
-        self.hidden -= {one.message_id for one in letters}
+    def show_again(self, handles: Iterable[str]) -> None:
+        given = set(handles)
+        self.hidden -= {one.message_id for one in self.there if one.handle in given}
 
     def send_again(self, letter: DeadLetter, mark: str) -> None:
         self._do("send", letter)
@@ -49,3 +51,44 @@ class FakeDeadLetters:
     @property
     def ids(self) -> list[str]:
         return [one.message_id for one in self.there]
+
+
+class Body(str):
+    """One that can be watched: whether anybody still holds it."""
+
+    __slots__ = ("__weakref__",)
+
+
+class LongQueue(FakeDeadLetters):
+    """`length` letters, each made when it is taken. `most_held`: bodies that were in memory at a time, at the most."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.length, self.made, self.most_held = length, 0, 0
+        self.gone: list[str] = []
+        self.shown: list[str] = []
+        self._held: WeakSet[Body] = WeakSet()
+
+    def count(self) -> int:
+        return self.length
+
+    def take(self) -> Sequence[DeadLetter]:
+        batch = [self._make(n) for n in range(self.made, min(self.made + 10, self.length))]
+        self.made += len(batch)
+        self.most_held = max(self.most_held, len(self._held))
+        return batch
+
+    def _make(self, n: int) -> DeadLetter:
+        body = Body(f"letter {n} " + "x" * 1000)
+        self._held.add(body)
+        return DeadLetter(f"m{n}", body, Origin.QUEUE, NOW, 6, f"h{n}")
+
+    def show_again(self, handles: Iterable[str]) -> None:
+        self.shown += handles
+        self.made = 0
+
+    def delete(self, letter: DeadLetter) -> None:
+        self.gone.append(letter.message_id)
+
+    def send_again(self, letter: DeadLetter, mark: str) -> None:
+        self.sent.append((letter.message_id, mark))

@@ -211,9 +211,10 @@ def is_about(statement: dict[str, Any], call: Call) -> bool:
 def fits(kind: str, test: dict[str, list[str]], call: Call) -> bool:
     if (kind, *test) == ("StringEquals", "aws:RequestedRegion"):
         return call.resource.split(":")[3] in test["aws:RequestedRegion"]
-    assert (kind, *test) == ("ForAllValues:StringLike", "dynamodb:LeadingKeys"), "a condition not understood here"
+    assert [*test] == ["dynamodb:LeadingKeys"], "a condition not understood here"
+    quantified = {"ForAllValues:StringLike": all, "ForAnyValue:StringLike": any}[kind]
     keys = test["dynamodb:LeadingKeys"]
-    return bool(call.keys) and all(any(fnmatchcase(key, pattern) for pattern in keys) for key in call.keys)
+    return bool(call.keys) and quantified(any(fnmatchcase(key, pattern) for pattern in keys) for key in call.keys)
 
 
 def render(value: Any, names: dict[str, str]) -> Any:

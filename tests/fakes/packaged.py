@@ -29,6 +29,7 @@ ACCOUNT, REGION = "111122223333", "eu-west-1"
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0d5f1c2e-6b0a-4c1e-9a44-2f1f6f3f7a10"
 EVERYTHING: dict[str, Any] = {
     "AccountRoleArns": ["arn:aws:iam::210987654321:role/lazaretto-spoke"],
+    "AdmissionTokenHashes": f"{'0' * 64},{'f' * 64}",
     "AlertEmail": "registry@example.com",
     "ApiAccessLog": "true",
     "DeletionProtection": "false",

@@ -23,6 +23,8 @@ from moto import mock_aws
 
 from chalicelib.adapters.sessions import Sessions
 from chalicelib.adapters.table_schema import create_table
+from chalicelib.cli.spoke import spoke_template
+from tests.fakes.iam import listed
 
 CHALICE = Path(__file__).parents[2] / ".chalice"
 TEMPLATE = json.loads((CHALICE / "resources.json").read_text())
@@ -39,8 +41,25 @@ FUNCTIONS = {
 ROLES = {"APIHandler": "ApiHandlerRole"}
 TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:{NAME}-alerts"
 STACK = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{NAME}/1"
+SPOKE_NAME = f"{NAME}-spoke"
+SPOKE_STACK = f"arn:aws:cloudformation:eu-central-1:{ACCOUNT}:stack/{SPOKE_NAME}/1"
+KEYS = "dynamodb:LeadingKeys"
 UNNAMED = ("AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy")
 KINDS = {"AWS::Serverless::Function": "AWS::Lambda::Function"}
+IMAGE = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/team/web/sha256:{1:064x}"
+USED = {
+    "accountId": ACCOUNT,
+    "resourceId": IMAGE,
+    "resourceType": "AWS_ECR_CONTAINER_IMAGE",
+    "scanType": "PACKAGE",
+    "scanStatus": {"statusCode": "ACTIVE", "reason": "SUCCESSFUL"},
+    "resourceMetadata": {"ecrImage": {"inUseCount": 4}},
+}
+"""By four pods in one cluster."""
+RUNS = {
+    "clusterArn": f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/shop",
+    "clusterDetails": [{"lastInUse": datetime(2026, 3, 1, tzinfo=UTC), "runningUnitCount": 4, "clusterMetadata": {}}],
+}
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -123,6 +142,9 @@ class Patient:
         self.parameters: dict[str, str] = {n: str(p["Default"]) for n, p in TEMPLATE["Parameters"].items()}
         self.environment = environment()
         self.silent: set[str] = set()
+        self.spoke: dict[str, Any] = {}
+        self.spoke_names: dict[str, str] = {}
+        self.spoke_outputs: dict[str, str] = {}
         self.subscribed = 1
         self.calls: list[str] = []
         template_ = self.template = template()
@@ -135,7 +157,7 @@ class Patient:
             "sts.GetCallerIdentity": self._caller,
             "cloudformation.DescribeStacks": self._stacks,
             "cloudformation.ListStackResources": self._resources,
-            "cloudformation.GetTemplate": lambda asked: {"TemplateBody": self.template},
+            "cloudformation.GetTemplate": self._template,
             "lambda.GetFunctionConfiguration": self._function,
             "lambda.GetFunctionConcurrency": lambda asked: {},
             "lambda.ListEventSourceMappings": self._mappings,
@@ -162,6 +184,8 @@ class Patient:
                 "pullTimeUpdateExclusions": [self.environment["LAZARETTO_ROLE_ARNS"]]
             },
             "inspector2.BatchGetAccountStatus": lambda asked: inspected("ENABLED"),
+            "inspector2.ListCoverage": lambda asked: {"coveredResources": [USED]},
+            "inspector2.GetClustersForImage": lambda asked: {"cluster": [RUNS]},
             "service-quotas.ListServiceQuotas": lambda asked: {
                 "Quotas": [{"QuotaName": "Rate of PutImage requests"}, {"QuotaName": "Images per repository"}]
             },
@@ -199,8 +223,26 @@ class Patient:
             if logical == "ClockClockEvent":
                 arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{NAME}-Clock"
                 target |= {"Arn": arn, "DeadLetterConfig": {"Arn": resource("clock-dead")}}
-            events.put_rule(Name=name, EventPattern='{"source": ["aws.ecr"]}')
+            heard = made["Properties"].get("EventPattern")
+            when = {"EventPattern": json.dumps(heard)} if heard else {"ScheduleExpression": "rate(5 minutes)"}
+            events.put_rule(Name=name, **when)
             events.put_targets(Rule=name, Targets=[target])
+
+    def add_spoke(self, region: str) -> None:
+        """In our own account, as it is deployed."""
+        bus = f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/default"
+        events, sqs = self.sessions.client("events", region), self.sessions.client("sqs", region)
+        url = sqs.create_queue(QueueName=f"{SPOKE_NAME}-dead")["QueueUrl"]
+        target = {"Id": "hub", "Arn": bus, "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/forward"}
+        target |= {"DeadLetterConfig": {"Arn": f"arn:aws:sqs:{region}:{ACCOUNT}:{SPOKE_NAME}-dead"}}
+        self.spoke = spoke_template(STAGE)
+        self.spoke_names = {"DeadQueue": url}
+        for logical, made in self.spoke["Resources"].items():
+            if made["Type"] == "AWS::Events::Rule":
+                name = self.spoke_names[logical] = f"{SPOKE_NAME}-{logical}"
+                events.put_rule(Name=name, EventPattern=json.dumps(made["Properties"]["EventPattern"]))
+                events.put_targets(Rule=name, Targets=[target])
+        self.spoke_outputs = {"HubBusArn": bus}
 
     def alarm(self, name: str, state: str = "OK") -> dict[str, Any]:
         return {"AlarmName": name, "StateValue": state, "StateUpdatedTimestamp": self.now}
@@ -224,16 +266,21 @@ class Patient:
         return {"Account": ACCOUNT, "Arn": arn, "UserId": "u", "ResponseMetadata": {"HTTPHeaders": headers}}
 
     def _stacks(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if SPOKE_NAME in asked["StackName"]:
+            outputs = [{"OutputKey": k, "OutputValue": v} for k, v in self.spoke_outputs.items()]
+            named = {"StackId": SPOKE_STACK, "StackName": SPOKE_NAME, "Outputs": outputs}
+            return {"Stacks": [{**named, "StackStatus": "CREATE_COMPLETE"}]} if self.spoke else _no_stack(asked)
         if self.stack is None:
-            said = {"Error": {"Code": "ValidationError", "Message": f"Stack with id {NAME} does not exist"}}
-            raise ClientError(said, "DescribeStacks")  # type: ignore[arg-type]
+            return _no_stack(asked)
         parameters = [{"ParameterKey": k, "ParameterValue": v} for k, v in self.parameters.items()]
         outputs = [{"OutputKey": "EndpointURL", "OutputValue": "https://a.execute-api.eu-west-1.amazonaws.com/api/"}]
         named = {"StackId": STACK, "StackName": NAME, "Parameters": parameters, "Outputs": outputs}
         return {"Stacks": [{**named, **self.stack}]}
 
     def _resources(self, asked: dict[str, Any]) -> dict[str, Any]:
-        kinds = {n: r["Type"] for n, r in self.template["Resources"].items()}
+        of_spoke = SPOKE_NAME in asked["StackName"]
+        template, names = (self.spoke, self.spoke_names) if of_spoke else (self.template, self.names)
+        kinds = {n: r["Type"] for n, r in template["Resources"].items()}
         return {
             "StackResourceSummaries": [
                 {
@@ -242,9 +289,12 @@ class Patient:
                     "ResourceType": KINDS.get(kinds[logical], kinds[logical]),
                     "ResourceStatus": "CREATE_COMPLETE",
                 }
-                for logical, name in self.names.items()
+                for logical, name in names.items()
             ]
         }
+
+    def _template(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return {"TemplateBody": self.spoke if SPOKE_NAME in asked["StackName"] else self.template}
 
     def _function(self, asked: dict[str, Any]) -> dict[str, Any]:
         return self.function(asked["FunctionName"])
@@ -256,12 +306,12 @@ class Patient:
         return {"EventSourceMappings": [mapping(logical.removeprefix("On").lower())]}
 
     def _simulated(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """As IAM: with one resource the action's own line says it, with several those beneath it. The one Deny of ours
-        holds."""
+        """As IAM: with one resource the action's own line says it, with several those beneath it."""
         results = []
         for action in asked["ActionNames"]:
             lines = [
-                {"EvalResourceName": arn, "EvalResourceDecision": decided(action, arn)} for arn in asked["ResourceArns"]
+                {"EvalResourceName": arn, "EvalResourceDecision": decided(action, arn, asked)}
+                for arn in asked["ResourceArns"]
             ]
             first = {"EvalActionName": action, "EvalResourceName": asked["ResourceArns"][0]}
             first["EvalDecision"] = lines[0]["EvalResourceDecision"]
@@ -279,9 +329,30 @@ class Patient:
         return {"MetricDataResults": results}
 
 
-def decided(action: str, arn: str) -> str:
-    denied = action == "ecr:BatchDeleteImage" and "lazaretto-quarantine/" in arn
-    return "explicitDeny" if denied else "allowed"
+def _no_stack(asked: dict[str, Any]) -> dict[str, Any]:
+    said = {"Error": {"Code": "ValidationError", "Message": f"Stack with id {asked['StackName']} does not exist"}}
+    raise ClientError(said, "DescribeStacks")  # type: ignore[arg-type]
+
+
+def decided(action: str, arn: str, asked: dict[str, Any]) -> str:
+    """Our own Denies hold: no image is taken from quarantine, and no item written that a role must leave alone."""
+    from_quarantine = action == "ecr:BatchDeleteImage" and "lazaretto-quarantine/" in arn
+    given = [v for k in asked["ContextEntries"] if k["ContextKeyName"] == KEYS for v in k["ContextKeyValues"]]
+    forbidden = kept_from(asked["PolicySourceArn"].rpartition("-")[2]).get(action, frozenset())
+    return "explicitDeny" if from_quarantine or not forbidden.isdisjoint(given) else "allowed"
+
+
+@cache
+def kept_from(role: str) -> dict[str, frozenset[str]]:
+    """Keys of items by the actions that the policy of a function's role denies for them."""
+    names = [function for logical, function in FUNCTIONS.items() if role_of(logical) == role]
+    found: dict[str, frozenset[str]] = {}
+    for name in names:
+        for statement in json.loads((CHALICE / f"policy-{name}.json").read_text())["Statement"]:
+            keys = [compared.get(KEYS, []) for compared in statement.get("Condition", {}).values()]
+            if statement.get("Effect") == "Deny":
+                found |= dict.fromkeys(listed(statement["Action"]), frozenset(key for some in keys for key in some))
+    return found
 
 
 def mapping(queue: str, **more: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from chalicelib.domain.header import Enforcement, Header, Rules, in_sketch, sket
 from chalicelib.domain.image import ImageRef, Repository, ScanState
 from chalicelib.domain.message import Message
 from chalicelib.domain.policy import Policy
+from chalicelib.domain.registry_place import RegistryPlace
 from chalicelib.domain.verdict import Decision
 from chalicelib.services.ports import ActionRecord, Denied, PolicyVersion, Stored, TagMove
 from tests.fakes.audit import FakeAudit
@@ -173,6 +174,10 @@ class FakeQueries:
         row = self.tag_rows.get(repository, {}).get(tag)
         return row.digest if row else None
 
+    def tagged(self, names: Iterable[tuple[Repository, str]]) -> dict[tuple[Repository, str], str]:
+        found = {name: self.tag(*name) for name in names}
+        return {name: digest for name, digest in found.items() if digest is not None}
+
     def vulnerability(self, vulnerability_id: str) -> tuple[Facts, ...]:
         return self.texts.get(vulnerability_id, ())
 
@@ -294,6 +299,8 @@ class FakeHouse:
         self.registry = FakeRegistry()
         self.rules = FakeRules()
         self.cursor_secrets: tuple[str, ...] = ("first-secret",)
+        self.admission_token_hashes: tuple[str, ...] = ()
+        self.registries: tuple[RegistryPlace, ...] = (RegistryPlace("eu-west-1"),)
         self.waivers = FakeWaivers()
         self.outbox = FakeOutbox()
         self.journal = FakeJournal()
@@ -301,6 +308,9 @@ class FakeHouse:
         self.keeper: Any = HeaderKeeper(self.queries, self.clock.now)
         self.replicas = FakeReplicas(NOW)
         self.lifecycles = FakeLifecycles()
+
+    def own_account(self) -> str:
+        return "111122223333"
 
 
 def _page(rows: Sequence[Any], after: str | None, limit: int) -> Page:

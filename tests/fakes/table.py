@@ -11,7 +11,7 @@ from datetime import date, datetime
 
 import msgspec
 
-from chalicelib.adapters.packing import stored_form
+from chalicelib.adapters.packing import pack_document, unpack_document
 from chalicelib.adapters.table_schema import shard_of
 from chalicelib.adapters.tag_moves import Move, points_at, tag_move, with_move
 from chalicelib.domain.action_kind import ACTION_KINDS
@@ -23,6 +23,11 @@ from chalicelib.domain.header import Header
 from chalicelib.domain.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
 from chalicelib.services.ports import ActionRecord, Denied, FanOut, Stored, TagMove
+
+
+def stored_form(document: FindingsDocument) -> FindingsDocument:
+    """What comes back after a put: without texts, in the stored order, in whole seconds."""
+    return unpack_document(document.ref, document.revision, pack_document(document))
 
 
 class FakeTable:
@@ -121,6 +126,9 @@ class FakeTable:
                 stored.pop(name, None)
             elif not (isinstance(former, datetime) and isinstance(value, datetime) and value <= former):
                 stored[name] = value
+
+    def keep_sights(self, repository: Repository, names: Iterable[str]) -> None:
+        self.keep_repository(repository, dict.fromkeys(names, True))
 
     def record_action(self, record: ActionRecord) -> bool:
         chain_name(record.chain)

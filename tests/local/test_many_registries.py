@@ -16,7 +16,7 @@ from chalicelib.domain.registry_place import RegistryPlace
 from chalicelib.domain.sweep import Sweep
 from chalicelib.domain.sweep_message import begin
 from chalicelib.domain.verdict import Decision
-from chalicelib.errors import DeniedError
+from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.local import aws_events, demo_registry
 from chalicelib.local.aws import ACCOUNT
 from chalicelib.local.ecr import ecr_of
@@ -94,15 +94,15 @@ def hub() -> Iterator[Hub]:
 
 
 class Closed:
-    """The other account lets nobody in while `shut`."""
+    """The other account lets nobody in while `shut`, or does not answer: by `error`."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: type[UpstreamError] = DeniedError) -> None:
         self.shut, self.assumed, assume = True, 0, AssumedRoles._assume
 
         def refused(roles: AssumedRoles, role: str) -> Any:
             self.assumed += 1
             if self.shut:
-                raise DeniedError("sts:AssumeRole: not authorized to perform sts:AssumeRole")
+                raise error("sts:AssumeRole: not authorized to perform sts:AssumeRole")
             return assume(roles, role)
 
         monkeypatch.setattr(AssumedRoles, "_assume", refused)
@@ -178,6 +178,28 @@ def test_an_account_out_of_reach_stops_no_other_and_its_images_do_not_stay_clean
     found = hub.headers()
     assert {home: header.scan.state for home, header in found.items()} == dict.fromkeys(HOMES, ScanState.COMPLETE)
     assert all(header.decision is Decision.ALLOW for header in found.values())
+
+
+def test_the_images_of_an_account_that_does_not_answer_do_not_stay_clean_either(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time-outs are tried again. An account that gives nothing else for a day is out of reach."""
+    hub.sweep()
+    theirs = {home for home in HOMES if home.registry == OTHER}
+    door = Closed(monkeypatch, TransientError)
+    vars(hub.house).pop("_accounts", None)
+    hub.fails = True
+    hub.sweep()
+    assert all(header.decision is Decision.ALLOW for header in hub.headers().values()), "it may answer by tonight"
+    hub.sweep(hours=8)
+    found = hub.headers()
+    assert {home: found[home].scan.state for home in theirs} == dict.fromkeys(theirs, ScanState.UNAVAILABLE)
+    assert {found[home].scan.reason[:9] for home in theirs} == {"no answer"}
+    assert {home for home, header in found.items() if header.decision is Decision.WARN} == theirs
+    assert len([text for text in hub.alerts() if "cannot be listed" in text]) == 2
+    door.shut = False
+    hub.sweep()
+    assert all(header.decision is Decision.ALLOW for header in hub.headers().values())
 
 
 def test_a_registry_that_was_never_reached_is_a_failure_that_is_seen(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from chalicelib.domain.image import InUseState
 from chalicelib.domain.pull_failure import Cause, classify
 from chalicelib.local.ecr import ARCHIVED, LocalEcr, ecr_of
 from chalicelib.local.inspector import inspector_of
-from chalicelib.local.workloads import run_service, scale_service, stop_service
+from chalicelib.local.workloads import CLUSTER, run_service, stop_service
 from chalicelib.parsers.events import parse_event
 from chalicelib.services.ports import Subject
 from tests.local import samples
@@ -40,6 +40,10 @@ def use(image=IMAGE, *tags):
 def move_tag():
     """`v1` points at the other image."""
     ecr_of(IMAGE.home).tag_image(ecr_of(IMAGE.home).get(OTHER.repository, {"imageDigest": OTHER.digest}), "v1")
+
+
+def scale(client, tasks):
+    client.update_service(cluster=CLUSTER, service="web", desiredCount=tasks)
 
 
 def heard():
@@ -72,9 +76,9 @@ def test_a_task_runs_on_however_often_it_is_looked_at(ecs):
 
 def test_a_service_at_zero_still_means_to_run_its_image(ecs):
     run_service(ecs, IMAGE)
-    scale_service(ecs, 0)
+    scale(ecs, 0)
     assert (use().state, use().count) == (InUseState.YES, 0)
-    scale_service(ecs, 3)
+    scale(ecs, 3)
     assert use().count == 3
 
 

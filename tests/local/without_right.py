@@ -234,8 +234,8 @@ def world_apart(aws: LocalAws) -> Iterator[None]:
 
 def kinds_of(arguments: tuple[Any, ...]) -> tuple[str, ...]:
     """By what the messages are about; a request by its method and route; the clock's tick by itself."""
-    if len(arguments) == 3:
-        method, url, _ = arguments
+    if len(arguments) > 2:
+        method, url, *_ = arguments
         return (f"{method} {url.partition('?')[0]}",)
     if not arguments:
         return ("tick",)

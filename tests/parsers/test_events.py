@@ -289,3 +289,9 @@ def test_values_that_json_cannot_carry_are_refused_with_their_path() -> None:
         with pytest.raises(RefusedPayloadError) as caught:
             parse_event(event("ECR Image Action", {"odd": odd}))
         assert caught.value.path.startswith("$")
+
+
+def test_an_event_replayed_from_an_archive_is_the_event_it_was():
+    """EventBridge adds the replay's name, and leaves the time as it was: what is newer by now stands."""
+    was = sample("ecr-image-action-push")
+    assert parse_event({**was, "replay-name": "last-week"}) == parse_event(was)

@@ -272,6 +272,17 @@ def test_what_a_complete_listing_has_seen_is_done_and_costs_nothing():
     assert (story.writes, story.met["look"], story.envelopes) == ({}, 0, [])
 
 
+@pytest.mark.parametrize(("later", "is_seen"), [(0, False), (60, False), (61, True)])
+def test_a_listing_has_seen_only_what_was_announced_longer_ago_than_inspector_may_lag(later, is_seen):
+    story = Story()
+    story.drain()
+    event = story.one.flaw(2)
+    (stored,) = story.stored.read_headers([story.ref]).values()
+    head = msgspec.structs.replace(stored.header, looked_at=event.time + timedelta(seconds=later))
+    beside = msgspec.structs.replace(stored, header=head)
+    assert is_covered(story.delivery(event), beside, timedelta(seconds=60)) is is_seen
+
+
 @pytest.mark.parametrize("how", [{"receives": 2}, {"attempt": 1}])
 def test_a_message_that_comes_again_is_never_covered(how):
     story = Story()

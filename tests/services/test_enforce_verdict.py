@@ -8,12 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.effect import EffectKind, Holding, Stage
+from chalicelib.domain.effect import EffectKind, Enforcement, Hold, Holding, Stage
 from chalicelib.domain.enforcement import marker
 from chalicelib.domain.finding import Severity
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import Kind, ScanState, StorageStatus
+from chalicelib.domain.message import Act
 from chalicelib.errors import ConflictError, DeniedError, TransientError
+from chalicelib.services.enforce_verdict import CLAIM, enforce_verdict
 from chalicelib.services.quarantine_image import quarantine_image
 from chalicelib.services.release_image import release_image
 from chalicelib.services.reset_fuse import reset_fuse
@@ -430,3 +432,16 @@ def test_an_alert_says_why_a_quarantine_is_not_done_at_all() -> None:
     (alert,) = story.worsen().told
     assert alert.registry[0].startswith("Not quarantined: an index that may be pulled needs it: sha256:8888")
     assert story.storage is ACTIVE
+
+
+def test_an_act_that_another_worker_has_just_begun_is_left_to_it():
+    story = Acting()
+    story.receive(story.one.flaw(1, severity=CRITICAL))
+    act = story.head.act
+    begun = Enforcement(act.kind, act.number, Stage.BEGUN, story.moment, act.method)
+    hold = Hold(act.method, act.number, story.moment)
+    story.stored.put_header(msgspec.structs.replace(story.head, enforcement=begun, hold=hold))
+    with pytest.raises(TransientError, match="may be being done by another worker") as left:
+        enforce_verdict(Act(story.ref, act.key, attempt=1), story, {}, fresh=False)
+    assert left.value.retry_after_seconds == CLAIM.total_seconds()
+    assert (story.storage, story.head.begun) == (ACTIVE, act.kind)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from chalicelib.domain.health import Check, Status
-from chalicelib.domain.image import Repository
+from chalicelib.domain.image import Repository, RepositoryDetail
+from chalicelib.domain.installed import Installed
 from chalicelib.domain.registry_listing import RepositoriesListed
 from chalicelib.domain.registry_place import RegistryPlace
 from chalicelib.errors import DeniedError
@@ -13,17 +16,20 @@ from chalicelib.services.examine_registries import Known, examine_pull_times, ex
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 OWN, SPOKE = RegistryPlace("eu-west-1"), RegistryPlace("eu-west-1", "444455556666")
+THERE = Installed("prod", "eu-west-1", "111122223333")
 ROLE = "arn:aws:iam::111122223333:role/on-scans"
 
 
 class Inventory:
+    listed: tuple[RepositoryDetail, ...] = ()
+
     def __init__(self, *closed: RegistryPlace) -> None:
         self.closed = closed
 
     def repositories(self, place: RegistryPlace, after: str | None = None) -> RepositoriesListed:
         if place in self.closed:
             raise DeniedError("sts:AssumeRole: access denied")
-        return RepositoriesListed((), None)
+        return RepositoriesListed(self.listed, None)
 
 
 def compared(account: str, ago: timedelta) -> Known:
@@ -31,7 +37,7 @@ def compared(account: str, ago: timedelta) -> Known:
 
 
 def look(known: Known, *closed: RegistryPlace) -> Check:
-    (check,) = examine_registries((OWN, SPOKE), lambda: known, Inventory(*closed), NOW)
+    (check,) = examine_registries(THERE, (OWN, SPOKE), lambda: known, Inventory(*closed), NOW)
     return check
 
 
@@ -54,7 +60,7 @@ def test_a_spoke_that_nobody_has_compared_for_a_day_is_a_failure() -> None:
 
 
 def test_what_was_compared_in_another_account_says_nothing_of_a_spoke() -> None:
-    assert look(compared("777788889999", timedelta(hours=1)), SPOKE).found.status is Status.FAIL
+    assert "never compared" in look(compared("777788889999", timedelta(hours=1)), SPOKE).found.problems[0]
 
 
 class PullTimes:
@@ -69,7 +75,7 @@ class PullTimes:
 
 
 def pulls(pull_times: PullTimes, role: str = ROLE, *, register: bool = False) -> Check:
-    (check,) = examine_pull_times({OWN: (role,)}, pull_times, register=register)
+    (check,) = examine_pull_times("prod", {OWN: (role,)}, pull_times, register=register)
     return check
 
 
@@ -90,3 +96,32 @@ def test_a_pattern_of_roles_is_not_registered() -> None:
     pull_times = PullTimes()
     assert pulls(pull_times, f"{ROLE}-*", register=True).found.status is Status.UNKNOWN
     assert pull_times.listed == set()
+
+
+def test_a_spoke_that_was_never_compared_is_neither_sound_nor_wrong() -> None:
+    check = look({}, SPOKE)
+    assert (check.found.status, check.denies) == (Status.UNKNOWN, True)
+    assert "lazaretto sweep reconcile --stage prod" in check.found.advice
+
+
+def test_a_registry_that_you_may_list_and_no_function_has_compared_is_not_sound_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Inventory, "listed", (RepositoryDetail(Repository("444455556666", "eu-west-1", "team/web")),))
+    found = look(compared("111122223333", timedelta(hours=1))).found
+    assert found.status is Status.WARN
+    assert found.problems == (
+        "444455556666/eu-west-1: 1 repositories, and the functions have compared none of them yet",
+    )
+    assert "lazaretto sweep reconcile --stage prod" in found.advice
+
+
+def test_another_account_in_our_region_says_nothing_of_our_own_registry() -> None:
+    found = look(compared("444455556666", timedelta(hours=1)), OWN).found
+    assert found.status is Status.UNKNOWN
+    assert found.problems[0].startswith("eu-west-1: never compared")
+
+
+def test_a_registry_the_functions_have_left_alone_for_a_day_is_wrong_even_where_you_may_look() -> None:
+    found = look(compared("444455556666", timedelta(days=1))).found
+    assert (found.status, "but the functions looked last 24 h ago" in found.problems[0]) == (Status.FAIL, True)

@@ -9,7 +9,7 @@ from typing import Any
 from chalicelib.domain.image import Repository
 from chalicelib.domain.sweep import Sweep
 from chalicelib.domain.sweep_message import PlanSweep
-from chalicelib.services.plan_sweep import find_plan
+from chalicelib.services.plan_sweep import plan_sweep
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 HOME = Repository("111122223333", "eu-west-1", "team/api")
@@ -36,7 +36,7 @@ class House:
 
 def planned(sweep: Sweep) -> tuple[Repository, ...]:
     house: Any = House()
-    return find_plan(PlanSweep(sweep, HOME.region, NOW), house).homes
+    return plan_sweep(PlanSweep(sweep, HOME.region, NOW), house).homes
 
 
 def test_a_repository_that_was_deleted_and_left_copies_is_looked_at() -> None:

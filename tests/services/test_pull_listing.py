@@ -116,3 +116,20 @@ def test_a_basic_answer_older_than_the_announced_scan_less_settle_is_not_it_yet(
 def test_a_scan_that_failed_is_an_answer():
     failed = msgspec.structs.replace(listed(BASIC, ScanState.FAILED, None))
     assert pull(basic_scan, answers=(failed,))[0] == failed
+
+
+def doubted(story):
+    return Look(story.ref, START, doubted=True)
+
+
+@pytest.mark.parametrize(
+    ("bodies", "attempt"), [([doubted], 9), ([look()], 60), ([doubted, inspectors_scan], 60), ([doubted, look()], 60)]
+)
+def test_no_answer_is_waited_for(bodies, attempt):
+    with pytest.raises(TransientError):
+        pull(*bodies, answers=[TransientError("timed out")], attempt=attempt)
+
+
+def test_no_answer_for_long_leaves_an_image_in_doubt_without_a_usable_scan():
+    scan, _ = pull(doubted, answers=[TransientError("timed out")], attempt=10)
+    assert scan == Scan(ScanState.UNAVAILABLE, "no answer: timed out")

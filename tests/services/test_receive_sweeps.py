@@ -85,7 +85,7 @@ def test_each_part_of_a_sweep_is_run_and_the_hour_leaves_a_snapshot():
 
 def test_a_sweep_is_planned_and_what_it_finds_lost_is_told(monkeypatch):
     planned, house = [], place()
-    monkeypatch.setattr(run_sweep, "find_plan", lambda message, house: Plan((HOME,)))
+    monkeypatch.setattr(run_sweep, "plan_sweep", lambda message, house: Plan((HOME,)))
     monkeypatch.setattr(run_sweep, "send_plan", lambda message, found, house: planned.append((message, found)))
     monkeypatch.setattr(run_sweep, "reconcile_registry", lambda *_: SimpleNamespace(lost_events=3))
     plan, one = PlanSweep(Sweep.RETENTION, "eu-west-1", NOW), SweepRepository(Sweep.RECONCILE, HOME, NOW)
@@ -95,7 +95,7 @@ def test_a_sweep_is_planned_and_what_it_finds_lost_is_told(monkeypatch):
 
 def test_a_plan_that_cannot_be_sent_fails_and_raises_no_doubt_about_its_registry(monkeypatch):
     house, doubted = place(), []
-    monkeypatch.setattr(run_sweep, "find_plan", lambda message, house: Plan((HOME,)))
+    monkeypatch.setattr(run_sweep, "plan_sweep", lambda message, house: Plan((HOME,)))
     monkeypatch.setattr(run_sweep, "doubt_registry", lambda *_: doubted.append(1))
     monkeypatch.setattr(house.outbox, "send", _refused)
     failures = receive_sweeps([Delivery("p", PlanSweep(Sweep.POSTURE, "eu-west-1", NOW))], house, {})

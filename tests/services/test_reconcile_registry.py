@@ -28,7 +28,9 @@ from chalicelib.domain.verdict import Decision
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services import plan_sweep as planning
 from chalicelib.services import reconcile_registry as reconciling
-from chalicelib.services.plan_sweep import find_plan, plan_sweep
+from chalicelib.services.doubt_images import LASTING_ATTEMPTS
+from chalicelib.services.plan_sweep import plan_sweep, send_plan
+from chalicelib.services.put_back import MOST_ATTEMPTS
 from chalicelib.services.reconcile_registry import reconcile_registry
 from chalicelib.services.tell_first_fill import tell_first_fill
 from tests.services.lockstep import Crash
@@ -377,6 +379,24 @@ def test_throttling_puts_the_repository_back_untouched(place: SweptPlace, monkey
     assert facts(place) == known
 
 
+def test_images_of_a_repository_that_is_throttled_for_hours_are_doubted_now_and_then_not_each_time(
+    place: SweptPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def throttle(*_: Any) -> Any:
+        raise TransientError("slow down")
+
+    monkeypatch.setattr(place.house.inventory, "images", throttle)
+    place.clock.forward(13 * 3_600)
+    doubting = []
+    for attempt in range(MOST_ATTEMPTS + 1):
+        place.aws.sent.clear()
+        with pytest.raises(TransientError):
+            reconcile_registry(message(place, attempt=attempt), place.house)  # type: ignore[arg-type]
+        if any('"doubted":true' in sent.body for sent in place.aws.sent):
+            doubting.append(attempt)
+    assert doubting == [LASTING_ATTEMPTS, 2 * LASTING_ATTEMPTS, 3 * LASTING_ATTEMPTS]
+
+
 def test_who_is_out_of_time_goes_on_behind_the_image_it_came_to(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = Plan(images=6, findings=2)
     with swept(Listed(plan, shared(plan, 1))) as place:
@@ -438,11 +458,16 @@ def test_a_place_to_go_on_from_is_read_as_it_was_written() -> None:
 # ---- the planner
 
 
+def planned(plan: PlanSweep, house: Any) -> int:
+    """How many messages were sent."""
+    return send_plan(plan, plan_sweep(plan, house), house)
+
+
 def test_a_planner_that_is_out_of_time_goes_on_behind_the_repository_it_sent_last(
     place: SweptPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planning, "PATIENCE", timedelta(seconds=-1))
-    assert plan_sweep(PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now()), place.house) == 1  # type: ignore[arg-type]
+    assert planned(PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now()), place.house) == 1
     sent = [msgspec.json.decode(s.body, type=PlanSweep | SweepRepository) for s in place.aws.sent]
     (one,) = [m.repository for m in sent if isinstance(m, SweepRepository)]
     assert [m.after for m in sent if isinstance(m, PlanSweep)] == [one.path]
@@ -461,7 +486,7 @@ def test_a_registry_that_takes_long_to_survey_is_not_surveyed_again_for_each_rep
         return covered
 
     monkeypatch.setattr(place.house.inspection, "coverage", slowly)
-    assert plan_sweep(PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now()), place.house) == 2  # type: ignore[arg-type]
+    assert planned(PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now()), place.house) == 2
 
 
 def test_each_day_another_repository_comes_first_and_each_comes_once(
@@ -474,7 +499,7 @@ def test_each_day_another_repository_comes_first_and_each_comes_once(
         order = []
         while plan is not None:
             place.aws.sent.clear()
-            plan_sweep(plan, place.house)  # type: ignore[arg-type]
+            planned(plan, place.house)
             sent = [msgspec.json.decode(s.body, type=Message) for s in place.aws.sent]
             order += [m.repository.name for m in sent if isinstance(m, SweepRepository)]
             plan = next((m for m in sent if isinstance(m, PlanSweep)), None)
@@ -501,7 +526,7 @@ def test_a_first_fill_that_is_run_again_when_half_of_it_is_done_is_one_still() -
         reconcile_registry(message(place, filling=True), place.house)  # type: ignore[arg-type]
         assert "reconcile_at" in facts(place)
         other = msgspec.structs.replace(HOME, name="team/service-1")
-        assert find_plan(plan, place.house).filling == {HOME, other}  # type: ignore[arg-type]
+        assert plan_sweep(plan, place.house).filling == {HOME, other}  # type: ignore[arg-type]
 
 
 def test_what_is_left_of_a_first_fill_that_was_broken_off_is_one_still() -> None:
@@ -535,8 +560,8 @@ def test_a_planner_that_is_put_back_on_its_way_announces_one_summary(monkeypatch
 
         monkeypatch.setattr(place.house.outbox, "send", throttled)
         with pytest.raises(TransientError):
-            plan_sweep(plan, place.house)  # type: ignore[arg-type]
-        plan_sweep(plan, place.house)  # type: ignore[arg-type]
+            planned(plan, place.house)
+        planned(plan, place.house)
         assert sum('"filled"' in sent.body for sent in place.aws.sent) == 1
 
 
@@ -552,7 +577,7 @@ def test_a_planner_that_died_after_its_summary_and_was_run_again_is_told_of_once
         channels = {"slack": place.channel, "sns": place.channel}
         plan = PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now())
         for _ in range(2):
-            plan_sweep(plan, place.house)  # type: ignore[arg-type]
+            planned(plan, place.house)
         sent = [msgspec.json.decode(s.body, type=Message) for s in place.aws.sent]
         filled = [msgspec.structs.replace(m, waits=16) for m in sent if isinstance(m, Filled)]
         assert [f.started_at for f in filled] == [plan.started_at] * 2
@@ -564,7 +589,7 @@ def test_a_planner_that_died_after_its_summary_and_was_run_again_is_told_of_once
 @pytest.mark.parametrize("sweep", [Sweep.RETENTION, Sweep.REPLICATION, Sweep.POSTURE])
 def test_other_sweeps_ask_inspector_nothing(place: SweptPlace, sweep: Sweep) -> None:
     place.aws.listings.clear()  # type: ignore[attr-defined]
-    assert plan_sweep(PlanSweep(sweep, payloads.REGION, place.clock.now()), place.house) == 2  # type: ignore[arg-type]
+    assert planned(PlanSweep(sweep, payloads.REGION, place.clock.now()), place.house) == 2
     assert listings(place) == {"ecr.DescribeRepositories": 1}
     assert all(msgspec.json.decode(s.body, type=SweepRepository).handed is None for s in place.aws.sent)
 
@@ -650,7 +675,7 @@ def test_a_sweep_that_dies_anywhere_and_is_run_again_ends_in_the_same_state() ->
     def swept_by(place: SweptPlace, house: Any) -> None:
         began = place.clock.now()
         bodies: list[Any] = [PlanSweep(Sweep.RECONCILE, payloads.REGION, began)]
-        plan_sweep(bodies[0], house)
+        planned(bodies[0], house)
         for sent in list(place.aws.sent):
             if '"sweep-repository"' in sent.body:
                 reconcile_registry(msgspec.json.decode(sent.body, type=SweepRepository), house)

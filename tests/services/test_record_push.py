@@ -14,6 +14,7 @@ from chalicelib.domain.finding import Severity
 from chalicelib.domain.image import Child, ImageRef, Kind, Manifest, ScanState, StorageStatus
 from chalicelib.domain.message import Decide, Look
 from chalicelib.domain.verdict import Decision
+from chalicelib.errors import DeniedError
 from tests.services.house import Story
 from tests.services.world import START, policy
 
@@ -436,6 +437,25 @@ def test_an_image_that_is_told_of_and_cannot_be_looked_up_is_shown_as_unavailabl
     story.receive(action(ref(1), kind, 1))
     header = story.header(ref(1))
     assert (header.exists, header.scan.state, header.scan.reason) == (True, ScanState.UNAVAILABLE, "image not found")
+    assert header.decision is Decision.PENDING
+
+
+@pytest.mark.parametrize("media_type", [MANIFEST, INDEX])
+def test_a_push_into_a_registry_that_lets_nobody_look_takes_the_tag_from_the_image_that_had_it(monkeypatch, media_type):
+    """Else who asks by the tag, as a gate does, is answered about the former image, which may be clean."""
+    story = Registry(1, 2)
+    story.push(1, 1, "latest")
+
+    def denied(image):
+        raise DeniedError("not authorized")
+
+    monkeypatch.setattr(story, "describe_image", denied)
+    monkeypatch.setattr(story, "read_manifest", denied)
+    story.push(2, 5, "latest", media_type=media_type)
+    assert story.stored.read_tag(ref(1).home, "latest") == ref(2).digest
+    assert (story.tags(1), story.tags(2)) == ((), ("latest",))
+    header = story.header(ref(2))
+    assert (header.exists, header.scan.state, header.scan.reason) == (True, ScanState.UNAVAILABLE, "access denied")
     assert header.decision is Decision.PENDING
 
 

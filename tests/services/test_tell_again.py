@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,9 +16,9 @@ from chalicelib.domain.header import Rules
 from chalicelib.domain.message import Delivery
 from chalicelib.domain.policy import parse_policy
 from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.services.announce_alert import announce_alert
+from chalicelib.services.announce_alert import AGAIN_AFTER_SECONDS, announce_alert
 from chalicelib.services.receive_sweeps import receive_sweeps
-from chalicelib.services.tell_again import tell_again
+from chalicelib.services.tell_again import MOST_REFUSALS, tell_again
 from tests.fakes.journal import FakeJournal
 from tests.fakes.queries import NOW
 
@@ -26,10 +28,11 @@ ALERT = Alert(event="fuse", title="blown", at=NOW)
 
 
 class House(SimpleNamespace):
-    """`fails`: what each channel raises; `told`: the channels that were told, in their order."""
+    """`fails`: what each channel raises; `told`: the channels that were told, in their order;
+    `sent`: messages, each with its delay."""
 
     def __init__(self, **fails: UpstreamError) -> None:
-        super().__init__(fails=fails, told=[], sent=[])
+        super().__init__(fails=fails, told=[], sent=[], delays=[])
         self.rules = SimpleNamespace(current=lambda: Rules(parse_policy({"version": 1, "notify": NOTIFY})))
         self.clock = SimpleNamespace(now=lambda: NOW)
         self.outbox = self
@@ -38,6 +41,7 @@ class House(SimpleNamespace):
 
     def send(self, queue: str, message: Any, delay: float) -> None:
         assert (queue, delay >= 5) == ("sweeps", True)
+        self.delays.append(delay)
         self.sent.append(msgspec.json.decode(msgspec.json.encode(message), type=TellAgain))
 
     def _sender(self, name: str) -> Any:
@@ -73,7 +77,7 @@ def test_one_that_fails_is_told_later_and_the_others_are_not_told_again(failure:
     announce(house)
     assert house.names == ["slack"]
     (message,) = house.sent
-    with pytest.raises(type(failure)):
+    with pytest.raises(TransientError, match=str(failure)):
         again(house, message)
     house.fails.clear()
     again(house, message)
@@ -93,10 +97,37 @@ def test_one_that_has_it_meanwhile_is_not_told_again_while_another_still_fails()
     assert house.names == ["slack", "sns"]
 
 
-def test_one_that_only_needs_time_is_put_back_and_one_that_fails_for_good_is_left_to_the_queue() -> None:
+def receive(house: House, message: TellAgain) -> list[str]:
+    return list(receive_sweeps([Delivery("1", message)], house, house.channels))  # type: ignore[arg-type]
+
+
+def test_one_that_only_needs_time_is_put_back() -> None:
     house = House(sns=TransientError("429"))
-    message = TellAgain(ALERT, ("slack",))
-    assert receive_sweeps([Delivery("1", message)], house, house.channels) == {}  # type: ignore[arg-type]
-    assert house.sent == [msgspec.structs.replace(message, attempt=1)]
-    house.fails["sns"] = UpstreamError("404")
-    assert list(receive_sweeps([Delivery("1", message)], house, house.channels)) == ["1"]  # type: ignore[arg-type]
+    message = TellAgain(ALERT, ("slack",), attempt=MOST_REFUSALS)
+    assert receive(house, message) == []
+    assert house.sent == [msgspec.structs.replace(message, attempt=MOST_REFUSALS + 1)]
+
+
+def refused_to_the_end() -> House:
+    """Told again until the queue has it."""
+    house = House(slack=UpstreamError("404"))
+    announce(house)
+    while receive(house, house.sent[-1]) == []:
+        pass
+    return house
+
+
+def test_one_that_refuses_for_good_is_left_to_the_queue_in_the_end() -> None:
+    assert [message.attempt for message in refused_to_the_end().sent] == list(range(MOST_REFUSALS + 1))
+
+
+@pytest.mark.parametrize("begins", range(0, 300, 20))
+def test_one_that_refuses_for_good_rings_its_alarm_before_that(begins: int) -> None:
+    """Wherever in a period of the alarm it begins."""
+    template = json.loads((Path(__file__).parents[2] / ".chalice/resources.json").read_text())
+    alarm = template["Resources"]["SlackFailuresAlarm"]["Properties"]
+    delays = refused_to_the_end().delays
+    failed = {int(begins + sum(delays[:n])) // alarm["Period"] for n in range(len(delays) + 1)}
+    looked_at = range(alarm["EvaluationPeriods"])
+    assert any(sum(first + n in failed for n in looked_at) >= alarm["DatapointsToAlarm"] for first in failed)
+    assert delays[0] == AGAIN_AFTER_SECONDS

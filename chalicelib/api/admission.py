@@ -1,0 +1,104 @@
+"""`POST /v1/admission`: a Kubernetes API server asks whether pods may start. By a signature, or by a token.
+
+Who cannot sign (a self-managed control plane) sends a token, of which only the hash is known here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+
+from chalice.app import Request
+
+from chalicelib.api import parameters as p
+from chalicelib.api.call import Call
+from chalicelib.api.endpoint import Area
+from chalicelib.api.reads import door, house
+from chalicelib.domain.admission import AdmissionAnswer, AdmissionReview, read_review
+from chalicelib.domain.inert import inert
+from chalicelib.domain.metric import Metric
+from chalicelib.errors import NotFoundError, StoredPolicyError, UnauthorizedError, UpstreamError
+from chalicelib.observability import logger
+from chalicelib.services.ports import Meter
+
+MAX_REVIEW_BYTES = 6 * 1024 * 1024
+"""What Lambda is handed at most. A review refused for its length would be a way in where `failurePolicy` is Ignore."""
+LONGEST_TOKEN = 512
+FAILED = "failed"
+_LOGGED_IMAGES, _LOGGED_TEXT = 20, 128
+area = Area(__name__)
+
+
+@area.post(
+    "/v1/admission", AdmissionReview, AdmissionAnswer, (p.TIMEOUT,), most_bytes=MAX_REVIEW_BYTES, read=read_review
+)
+def review_admission(call: Call[AdmissionReview]) -> AdmissionAnswer:
+    """Whether the pods of a Kubernetes object may start.
+
+    Takes and answers an AdmissionReview of `admission.k8s.io/v1`. Every image of Amazon ECR that the object names must
+    have the verdict ALLOW or WARN; of an update only those that it brings. Where the policy observes or exempts the
+    repository, and where a person has released the image, it is admitted with a warning. Images of registries that are
+    not watched are not judged. Where a look-up fails the answer is a 5xx, never `allowed`.
+    """
+    return _reviewed(call.body)
+
+
+def check_token(request: Request) -> None:
+    """Raises UnauthorizedError; NotFoundError where no token is taken at all. It takes as long for every token."""
+    hashes = house().admission_token_hashes
+    if not hashes:
+        raise NotFoundError("no admission token is set up here: sign, or set AdmissionTokenHashes")
+    scheme, _, token = (request.headers.get("authorization") or "").partition(" ")
+    bearer = scheme.lower() == "bearer" and 0 < len(token) <= LONGEST_TOKEN
+    said = hashlib.sha256(token[:LONGEST_TOKEN].encode("utf-8", "surrogatepass")).hexdigest()
+    known = [hmac.compare_digest(said, known) for known in hashes]
+    if not (bearer and any(known)):
+        raise UnauthorizedError("a bearer token is needed, one whose hash is among AdmissionTokenHashes")
+
+
+@area.post(
+    "/v1/admission/token",
+    AdmissionReview,
+    AdmissionAnswer,
+    (p.TIMEOUT,),
+    (401, 404),
+    most_bytes=MAX_REVIEW_BYTES,
+    read=read_review,
+    guard=check_token,
+)
+def review_admission_by_token(call: Call[AdmissionReview]) -> AdmissionAnswer:
+    """The same, for control planes that cannot sign.
+
+    Asked with `Authorization: Bearer TOKEN`. 404 where no hash of a token is set up.
+    """
+    return _reviewed(call.body)
+
+
+def _reviewed(review: AdmissionReview) -> AdmissionAnswer:
+    from chalicelib.services.admit_images import admit_images
+
+    place = door()
+    try:
+        admission = admit_images(review, place)
+    except (StoredPolicyError, UpstreamError):
+        _tell(review, FAILED, (), place.journal)
+        raise
+    _tell(review, admission.outcome.value, admission.digests, place.journal)
+    return admission.answer
+
+
+def _tell(review: AdmissionReview, decision: str, digests: Sequence[str], meter: Meter) -> None:
+    """Counts the review, and writes one line about it, without the object: its environment may hold anything."""
+    meter.count(Metric.ADMISSIONS, by=decision)
+    asked = review.request
+    facts = {
+        "uid": inert(asked.uid, _LOGGED_TEXT),
+        "operation": asked.operation.value,
+        "object_kind": inert(asked.kind.kind, _LOGGED_TEXT),
+        "namespace": inert(asked.namespace, _LOGGED_TEXT),
+        "decision": decision,
+        "digests": digests[:_LOGGED_IMAGES],
+        "images": len(digests),
+    }
+    logger.info("admission", extra=facts)

@@ -1,0 +1,485 @@
+"""The forwarder that runs in a cluster: takes the API server's reviews, cuts them, signs them, asks Lazaretto.
+
+`lazaretto webhook manifest` puts this file into a ConfigMap as it is; it runs by itself on the Python of
+public.ecr.aws/lambda/python. The standard library, botocore and its urllib3 are all it may import.
+
+It never says `allowed` by itself. What cannot be asked is a 5xx, and the webhook's failurePolicy
+decides. It says no by itself to one thing: images whose names alone are longer than Lazaretto reads.
+What a verdict does not need (variables, arguments, annotations, who asked) stays in the cluster.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import re
+import signal
+import socket
+import socketserver
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials, ReadOnlyCredentials
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError
+from botocore.httpsession import URLLib3Session
+from botocore.session import Session
+from botocore.utils import get_environ_proxies
+from urllib3.exceptions import HTTPError
+
+PATH = "/v1/admission"
+MOST_BYTES = 20 * 1024 * 1024
+"""Of a review: etcd takes objects of 1.5 MiB, `<` is six characters in JSON, an update has two."""
+LARGE_BYTES = 1024 * 1024
+"""Reviews beyond this are taken one at a time, so that memory has an end."""
+MOST_FORWARDED_BYTES = 2 * 1024 * 1024
+"""Of what is left after cutting; the API is given six, in which each quotation mark counts twice."""
+MOST_ANSWERED_BYTES = 64 * 1024
+REVIEWS_AT_ONCE, CONNECTIONS_AT_ONCE = 32, 256
+CONNECT_SECONDS, READ_SECONDS = 1.5, 5.0
+"""With `AGAIN_WITHIN_SECONDS` less than the webhook's ten, so that a failure has its reason in the log."""
+AGAIN_WITHIN_SECONDS, AGAIN_AFTER_SECONDS = 2.0, 0.25
+CLOSED = 0
+"""In place of a status: a connection that we kept open was closed by the other side."""
+AGAIN = (CLOSED, 429, 500, 502, 503, 504)
+BUSY = (429, 503)
+"""Where `Retry-After` is said: the API server asks again while the webhook's time lasts (client-go, checkWait)."""
+DEEP, MOST_MARKS = 50, 4_000_000
+"""Levels of a review; nothing that leaves the cluster lies below the twelfth. Marks: what etcd takes has fewer."""
+MARK = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[][{}]', re.DOTALL)
+BODY_SECONDS, HANDSHAKE_SECONDS, TURN_SECONDS = 5.0, 5.0, 2.0
+IDLE_SECONDS = 120.0
+"""Longer than the API server keeps an idle connection (90 s): it closes first, and no review is lost."""
+DRAIN_SECONDS = 5.0
+"""After SIGTERM it still answers for so long: until then the Service sends reviews here."""
+
+CONTAINERS = [{"name": None, "image": None}]
+POD = {
+    "containers": CONTAINERS,
+    "initContainers": CONTAINERS,
+    "ephemeralContainers": CONTAINERS,
+    "volumes": [{"name": None, "image": {"reference": None}}],
+}
+TEMPLATE = {"spec": POD}
+OBJECT = {
+    "spec": {**POD, "template": TEMPLATE, "jobTemplate": {"spec": {"template": TEMPLATE}}},
+    "template": TEMPLATE,
+}
+REVIEW = {
+    "apiVersion": None,
+    "kind": None,
+    "request": {
+        "uid": None,
+        "kind": {"group": None, "version": None, "kind": None},
+        "operation": None,
+        "namespace": None,
+        "object": OBJECT,
+        "oldObject": OBJECT,
+    },
+}
+"""What leaves the cluster: a mapping's fields, a list of one form, None for a value that is no mapping or list."""
+STATUS = {"code": None, "message": None, "reason": None}
+
+
+class RefusedError(Exception):
+    """No review, and an answer of HTTP that says why."""
+
+    def __init__(self, status: HTTPStatus, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class UnansweredError(Exception):
+    """Lazaretto could not be asked, or gave no answer to this review. `upstream`: its HTTP status, if any."""
+
+    def __init__(self, reason: str, upstream: int | None = None) -> None:
+        super().__init__(reason)
+        self.upstream = upstream
+
+
+def cut(value: Any, form: Any) -> Any:
+    """What `form` names of `value`. What is not of the form is there still, empty: it is refused where it is read."""
+    if isinstance(form, Mapping) and isinstance(value, dict):
+        return {name: cut(inner, form[name]) for name, inner in value.items() if name in form}
+    if isinstance(form, list) and isinstance(value, list):
+        return [cut(item, form[0]) for item in value]
+    of_the_form = form is None and not isinstance(value, dict | list)
+    return value if of_the_form or value is None else type(value)()
+
+
+def shallow(body: bytes) -> bytes:
+    """Null in place of what lies too deep to be sent. An API server takes 10,000 levels (of `managedFields`, by whoever
+    makes the object), Python 3.11 takes 1,000: refused, its Pod would start, where failures are ignored."""
+    kept, depth, begun = bytearray(), 0, 0
+    for mark in islice(MARK.finditer(body), MOST_MARKS):
+        if mark[0] in (b"{", b"["):
+            depth += 1
+            if depth == DEEP:
+                kept += body[begun : mark.start()] + b"null"
+                begun = len(body)
+        elif mark[0] in (b"}", b"]"):
+            if depth == DEEP:
+                begun = mark.end()
+            depth -= 1
+    return bytes(kept + body[begun:])
+
+
+def parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except RecursionError:
+        return json.loads(shallow(body))
+
+
+def read_review(body: bytes) -> dict[str, Any]:
+    """An AdmissionReview, cut. Raises RefusedError for what is none."""
+    try:
+        review = cut(parsed(body), REVIEW)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "the body is no JSON") from error
+    if not isinstance(review, dict) or review.get("kind") != "AdmissionReview":
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "the body is no AdmissionReview")
+    request = review.get("request")
+    if not isinstance(request, dict) or not isinstance(request.get("uid"), str) or not request["uid"]:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "the review has no request with a uid")
+    return review
+
+
+def answer_to(uid: str, response: Mapping[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {"uid": uid, **response}}
+
+
+def too_long(size_bytes: int) -> dict[str, Any]:
+    """Failing here would let a bad image in beside a name of a megabyte, where failures are ignored."""
+    text = f"names and images of its containers take {size_bytes:,} bytes; at most {MOST_FORWARDED_BYTES:,} are judged"
+    return {"allowed": False, "status": {"code": int(HTTPStatus.REQUEST_ENTITY_TOO_LARGE), "message": text}}
+
+
+class Lazaretto:
+    """The API behind `url`, asked with the pod's credentials, which botocore renews. Raises UnansweredError."""
+
+    def __init__(self, url: str, session: Session) -> None:
+        parts = urlsplit(url)
+        self._region = session.get_config_variable("region")
+        if parts.scheme != "https" or not parts.hostname or not self._region:
+            raise SystemExit("LAZARETTO_URL must be an https address, AWS_DEFAULT_REGION the Region of the API")
+        self._address, self._session = url.rstrip("/") + PATH, session
+        self._http = URLLib3Session(
+            verify=session.get_config_variable("ca_bundle") or True,
+            proxies=get_environ_proxies(self._address),
+            timeout=(CONNECT_SECONDS, READ_SECONDS),  # type: ignore[arg-type]  # it takes two as well
+            max_pool_connections=REVIEWS_AT_ONCE,
+        )
+        self._finding = threading.Lock()
+        self._found: Credentials | None = None
+
+    def credentials(self) -> ReadOnlyCredentials:
+        try:
+            with self._finding:
+                self._found = self._found or self._session.get_credentials()
+            if self._found is None:
+                raise UnansweredError("the pod has no credentials: has its service account a role?")
+            frozen: ReadOnlyCredentials = self._found.get_frozen_credentials()
+        except (BotoCoreError, ClientError) as error:
+            log("credentials", error=str(error))  # it may name roles: nothing for whoever applies a Pod
+            raise UnansweredError("the pod's credentials cannot be had") from error
+        return frozen
+
+    def ask(self, review: dict[str, Any], body: bytes) -> dict[str, Any]:
+        """The response, cut to what a validating webhook may say."""
+        status, answer = self._twice(body)
+        if status != HTTPStatus.OK:
+            raise UnansweredError(f"it answers {status}", status)
+        try:
+            said = json.loads(answer)["response"]
+            uid, allowed = said["uid"], said["allowed"]
+        except (ValueError, RecursionError, LookupError, TypeError) as error:
+            raise UnansweredError("it does not answer with an AdmissionReview", status) from error
+        if uid != review["request"]["uid"] or not isinstance(allowed, bool):
+            raise UnansweredError("its answer is not one to this review", status)
+        return {"allowed": allowed, **cut(said, {"status": STATUS, "warnings": [None]})}
+
+    def _twice(self, body: bytes) -> tuple[int, bytes]:
+        """Asks once more where the first no came fast: a review changes nothing."""
+        begun = time.monotonic()
+        status, answer = self._once(body)
+        if status in AGAIN and time.monotonic() - begun < AGAIN_WITHIN_SECONDS:
+            time.sleep(AGAIN_AFTER_SECONDS)
+            status, answer = self._once(body)
+        if status == CLOSED:
+            raise UnansweredError("it closes the connection")
+        return status, answer
+
+    def _once(self, body: bytes) -> tuple[int, bytes]:
+        """HTTP status (or CLOSED) and body. TLS is verified, and no redirect is followed."""
+        request = AWSRequest("POST", self._address, {"Content-Type": "application/json"}, body, stream_output=True)
+        SigV4Auth(self.credentials(), "execute-api", self._region).add_auth(request)
+        try:
+            response = self._http.send(request.prepare())
+            answer = response.raw.read(MOST_ANSWERED_BYTES + 1)
+        except ConnectionClosedError:
+            return CLOSED, b""
+        except BotoCoreError as error:
+            raise UnansweredError(f"it cannot be reached: {type(error).__name__}") from error
+        except (HTTPError, OSError) as error:  # of reading the body: botocore wraps none
+            raise UnansweredError(f"its answer broke off: {type(error).__name__}") from error
+        if len(answer) > MOST_ANSWERED_BYTES:
+            response.raw.close()
+            raise UnansweredError(f"it answers more than {MOST_ANSWERED_BYTES:,} bytes", response.status_code)
+        response.raw.release_conn()
+        return response.status_code, answer
+
+
+class Certificate:
+    """tls.crt and tls.key of a folder that is renewed while we run (a Secret of cert-manager)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._paths = folder / "tls.crt", folder / "tls.key"
+        self._reading = threading.Lock()
+        self._stamp = self._now()
+        self._context = self._load()
+
+    def context(self) -> ssl.SSLContext:
+        """Of the newest certificate that can be read; what is half written is read by the next connection."""
+        with self._reading:
+            try:
+                if (stamp := self._now()) != self._stamp:
+                    self._context, self._stamp = self._load(), stamp
+                    log("certificate", renewed=True)
+            except OSError as error:  # ssl.SSLError is one
+                log("certificate", renewed=False, error=str(error))
+            return self._context
+
+    def _now(self) -> tuple[int, ...]:
+        return tuple(path.stat().st_mtime_ns for path in self._paths)
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(*self._paths)
+        return context
+
+
+class Handler(BaseHTTPRequestHandler):
+    """GET /healthz: it runs. GET /readyz: it has credentials. POST /v1/admission: a review."""
+
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "lazaretto-forwarder", ""
+    disable_nagle_algorithm = True
+    timeout = IDLE_SECONDS
+    server: Forwarder
+
+    def do_GET(self) -> None:
+        path = urlsplit(self.path).path
+        if path == "/healthz":
+            self._say(HTTPStatus.OK, {"ok": True})
+        elif path == "/readyz":
+            ready = self.server.ready()
+            self._say(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, {"ok": ready})
+        else:
+            self._say(HTTPStatus.NOT_FOUND, {"reason": "no such path"})
+
+    def do_POST(self) -> None:
+        """The API server adds `?timeout=10s` to the path."""
+        told: dict[str, Any] = {}
+        begun = time.monotonic()
+        try:
+            with self.server.turn():
+                answer = self._review(told)
+            self._say(HTTPStatus.OK, answer)
+        except RefusedError as error:
+            told["error"] = str(error)
+            self._say(error.status, {"reason": str(error)}, error.status in BUSY)
+        except UnansweredError as error:
+            told |= {"error": str(error), "upstream": error.upstream}
+            self._say(HTTPStatus.BAD_GATEWAY, {"reason": f"Lazaretto: {error}"}, error.upstream in BUSY)
+        finally:
+            log("review", **told, milliseconds=round((time.monotonic() - begun) * 1000))
+
+    def _review(self, told: dict[str, Any]) -> dict[str, Any]:
+        if urlsplit(self.path).path != PATH:
+            raise RefusedError(HTTPStatus.NOT_FOUND, "no such path")
+        review = self._read(self._length())
+        request = review["request"]
+        kind = request.get("kind")
+        told |= {name: named(request.get(name)) for name in ("uid", "operation", "namespace")}
+        told["kind"] = named(kind.get("kind") if isinstance(kind, dict) else None)
+        body = json.dumps(review, separators=(",", ":")).encode()
+        if len(body) > MOST_FORWARDED_BYTES:
+            response = too_long(len(body))
+        else:
+            response = self.server.lazaretto.ask(review, body)
+        told["allowed"] = response["allowed"]
+        return answer_to(request["uid"], response)
+
+    def _length(self) -> int:
+        said = self.headers.get("Content-Length", "")
+        if not (said.isascii() and said.isdigit()) or "Transfer-Encoding" in self.headers:
+            raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "Content-Length is required")
+        if len(said) > len(str(MOST_BYTES)) or int(said) > MOST_BYTES:
+            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MOST_BYTES:,} bytes are read")
+        return int(said)
+
+    def _read(self, length: int) -> dict[str, Any]:
+        with self.server.room(length):
+            body = self._body(length)
+            with self.server.parsing():
+                return read_review(body)
+
+    def _body(self, length: int) -> bytes:
+        read, until = bytearray(), time.monotonic() + BODY_SECONDS
+        try:
+            while len(read) < length:
+                self.connection.settimeout(max(until - time.monotonic(), 0.001))
+                part = self.rfile.read1(min(length - len(read), 65536))
+                if not part:
+                    raise RefusedError(HTTPStatus.BAD_REQUEST, "the body broke off")
+                read += part
+        except OSError as error:
+            raise RefusedError(HTTPStatus.REQUEST_TIMEOUT, "the body did not come") from error
+        self.connection.settimeout(IDLE_SECONDS)
+        return bytes(read)
+
+    def _say(self, status: HTTPStatus, answer: Mapping[str, Any], busy: bool = False) -> None:
+        """After anything but a 200 the connection ends: of a body that was not read the rest would be the next call."""
+        body = json.dumps(answer, separators=(",", ":")).encode()
+        self.close_connection = self.close_connection or status != HTTPStatus.OK or self.server.draining
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        if busy:
+            self.send_header("Retry-After", "1")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """Reviews have a line of their own; probes have none."""
+
+
+class Forwarder(ThreadingHTTPServer):
+    """A thread a connection. TLS begins in it: a caller that is slow to shake hands keeps nobody waiting."""
+
+    address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    request_queue_size = 128
+    daemon_threads = True
+
+    def __init__(self, port: int, certificate: Certificate, lazaretto: Lazaretto) -> None:
+        self.lazaretto, self.draining = lazaretto, False
+        self._certificate, self._parsing = certificate, threading.Lock()
+        self._turns, self._large = threading.BoundedSemaphore(REVIEWS_AT_ONCE), threading.BoundedSemaphore(1)
+        self._connections = threading.BoundedSemaphore(CONNECTIONS_AT_ONCE)
+        super().__init__(("", port), Handler)
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        socketserver.TCPServer.server_bind(self)  # HTTPServer's asks DNS for our name
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._connections.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread was begun that would give the place back
+            self._connections.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            request.settimeout(HANDSHAKE_SECONDS)
+            safe = self._certificate.context().wrap_socket(request, server_side=True)
+        except OSError:
+            self.shutdown_request(request)
+        else:
+            super().process_request_thread(safe, client_address)
+        finally:
+            self._connections.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        error = sys.exception()
+        if not isinstance(error, OSError):  # a caller that hung up is no news
+            log("failure", error=repr(error))
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Raises RefusedError where too many are being reviewed, for too long."""
+        return _held(self._turns)
+
+    def room(self, size_bytes: int) -> AbstractContextManager[None]:
+        """To read a review of that size. Raises as `turn`."""
+        return _held(self._large) if size_bytes > LARGE_BYTES else nullcontext()
+
+    @contextmanager
+    def parsing(self) -> Iterator[None]:
+        """One at a time, as the interpreter's own lock would have it anyway: so memory has an end. Millions of lists
+        take ten seconds where the garbage collector looks through them again and again, and two where it does not."""
+        with self._parsing:
+            gc.disable()
+            try:
+                yield
+            finally:
+                gc.enable()
+
+    def ready(self) -> bool:
+        """Whether reviews should come here. Lazaretto itself is not asked: its failing is failurePolicy's business."""
+        try:
+            self.lazaretto.credentials()
+        except UnansweredError as error:
+            log("unready", error=str(error))
+            return False
+        return not self.draining
+
+    def end(self, *_: object) -> None:
+        """For SIGTERM. `shutdown` waits for the loop that runs in this very thread: another one has to call it."""
+        self.draining = True
+        threading.Timer(DRAIN_SECONDS, self.shutdown).start()
+
+
+@contextmanager
+def _held(places: threading.BoundedSemaphore) -> Iterator[None]:
+    if not places.acquire(timeout=TURN_SECONDS):
+        raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "too many reviews at once")
+    try:
+        yield
+    finally:
+        places.release()
+
+
+def named(value: object) -> str | None:
+    return value[:253] if isinstance(value, str) else None
+
+
+def log(event: str, **facts: object) -> None:
+    """One JSON line, ASCII only; what is None is left out."""
+    said = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event}
+    line = json.dumps(said | {name: value for name, value in facts.items() if value is not None})
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    certificate = Certificate(Path(os.environ.get("TLS_FOLDER", "/tls")))
+    lazaretto = Lazaretto(os.environ["LAZARETTO_URL"], Session())
+    with Forwarder(int(os.environ.get("PORT", "8443")), certificate, lazaretto) as server:
+        signal.signal(signal.SIGTERM, server.end)
+        log("listening", port=server.server_address[1])
+        server.serve_forever()
+    log("ended")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""`lazaretto webhook`: prints what a Kubernetes cluster needs to ask before it starts a Pod. Nothing is applied here.
+
+The objects themselves are in `forwarder_objects.py` and `webhook_configuration.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import urlsplit
+
+import typer
+import yaml
+
+from chalicelib import __version__
+from chalicelib.cli import output
+from chalicelib.cli.forwarder_objects import NAME, Forwarding, Object, forwarder_objects
+from chalicelib.cli.options import DEFAULT_URL, AsJson, Region, Url
+from chalicelib.cli.region import gateway_region
+from chalicelib.cli.webhook_configuration import (
+    Asking,
+    admission_configuration,
+    through_forwarder,
+    webhook_configuration,
+)
+from chalicelib.errors import InputError
+
+DEFAULT_IMAGE = "public.ecr.aws/lambda/python:3.13"
+TOKEN_BYTES = 32
+_URL = re.compile(r"https://[A-Za-z0-9.-]+(?::\d{1,5})?(?:/[A-Za-z0-9._~-]+)*/?")
+_NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,576}", re.ASCII)
+_REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]+)+-\d")
+_IMAGE = re.compile(r"[a-z0-9][\w.:/@-]{0,400}", re.ASCII)
+
+webhook_app = typer.Typer(no_args_is_help=True, help="Have a Kubernetes cluster ask before it starts a Pod.")
+
+
+class Manifest(NamedTuple):
+    """`words`: lines of the comment on top."""
+
+    words: Sequence[str]
+    objects: Sequence[Object]
+
+
+@webhook_app.command("manifest")
+@output.speaking
+def manifest_command(
+    url: Url = DEFAULT_URL,
+    namespace: Annotated[str, typer.Option("--namespace", help="Namespace of the forwarder.")] = "lazaretto",
+    exempt: Annotated[
+        list[str] | None,
+        typer.Option("--exempt", metavar="NAMESPACE", help="Not asked about, as kube-system (repeatable)."),
+    ] = None,
+    fail_closed: Annotated[
+        bool, typer.Option("--fail-closed", help="No Pod without an answer; by default it starts all the same.")
+    ] = False,
+    role_arn: Annotated[
+        str | None,
+        typer.Option("--role-arn", help="Role for the service account (IRSA); by default EKS Pod Identity gives one."),
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option("--image", help=f"With Python and botocore; by default {DEFAULT_IMAGE}.")
+    ] = None,
+    region: Region = None,
+    self_managed: Annotated[
+        bool,
+        typer.Option("--self-managed", help="For a control plane of your own: it sends a token, without forwarder."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the Kubernetes objects of the admission webhook, to be piped to `kubectl apply -f -`.
+
+    On EKS these are a small forwarder, which signs each question with the role of its pod, and the configuration that
+    has the API server ask it; cert-manager must be there. With --self-managed it is the configuration alone, and in a
+    comment the files that give your API server its token. What is asked, and what happens where nobody answers:
+    docs/admission.md.
+    """
+    host, address = _address(url)
+    exempted = tuple(_space("--exempt", one) for one in exempt or ())
+    if self_managed:
+        if role_arn or image or region:
+            raise InputError("--self-managed has no forwarder: leave out --role-arn, --image and --region")
+        manifest = _by_token(host, address, _space("--namespace", namespace), exempted, fail_closed)
+    else:
+        given = Forwarding(
+            address,
+            _region_of(address, region),
+            _space("--namespace", namespace),
+            _matching("--image", _IMAGE, image or DEFAULT_IMAGE),
+            _matching("--role-arn", _ROLE, role_arn) if role_arn else None,
+        )
+        manifest = _by_forwarder(given, exempted, fail_closed)
+    if as_json:
+        output.print_json({"apiVersion": "v1", "kind": "List", "items": manifest.objects})
+    else:
+        typer.echo(_text(manifest), nl=False)
+
+
+@webhook_app.command("token")
+def token_command(as_json: AsJson = False) -> None:
+    """Make a token for self-managed control planes, and print it with its SHA-256.
+
+    It is shown this once and stored nowhere: the deployment is given the hash alone.
+    """
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    hashed = hashlib.sha256(token.encode()).hexdigest()
+    if as_json:
+        output.print_json({"token": token, "sha256": hashed})
+        return
+    output.say_unbroken(f"token    {token}")
+    output.say_unbroken(f"sha256   {hashed}")
+    typer.echo(f"""
+Deploy with its hash; where a token is in use already, with both, the new one first:
+  lazaretto deploy --stage STAGE --parameter AdmissionTokenHashes={hashed}
+  lazaretto deploy --stage STAGE --parameter AdmissionTokenHashes=NEW,OLD
+Then give the token to every API server, in the kubeconfig that `lazaretto webhook manifest
+--self-managed` shows, and restart it. When all have it, deploy with the new hash alone.""")
+
+
+def _address(url: str) -> tuple[str, str]:
+    """Host, with its port where it names one, and the address of the API without a slash at its end."""
+    if not _URL.fullmatch(url):
+        raise InputError("--url: the address of a deployed API is needed, such as https://….amazonaws.com/api")
+    return urlsplit(url).netloc, url.rstrip("/")
+
+
+def _space(option: str, name: str) -> str:
+    return _matching(option, _NAMESPACE, name)
+
+
+def _region_of(address: str, named: str | None) -> str:
+    region = named or gateway_region(urlsplit(address).hostname or "")
+    if not region:
+        raise InputError("--region: the address does not tell the Region of the API")
+    return _matching("--region", _REGION, region)
+
+
+def _matching(option: str, form: re.Pattern[str], text: str) -> str:
+    if not form.fullmatch(text):
+        raise InputError(f"{option}: {text!r} cannot be that")
+    return text
+
+
+def _by_forwarder(given: Forwarding, exempt: tuple[str, ...], fail_closed: bool) -> Manifest:
+    space = given.namespace
+    role = [
+        "2. The role, with the managed policy lazaretto-STAGE-admit-REGION (docs/admission.md), for the",
+        "   service account:",
+    ]
+    if given.role_arn:
+        role[1] += f" {given.role_arn},"
+        role.append(f"   which must trust system:serviceaccount:{space}:{NAME}.")
+    else:
+        role.append("   aws eks create-pod-identity-association --cluster-name CLUSTER \\")
+        role.append(f"     --namespace {space} --service-account {NAME} --role-arn ROLE_ARN")
+    words = [
+        "Before:",
+        "1. cert-manager: aws eks create-addon --cluster-name CLUSTER --addon-name cert-manager",
+        *role,
+        "After:",
+        f"   kubectl -n {space} rollout status deployment/{NAME}",
+        "   kubectl create deployment trial --image IMAGE --dry-run=server",
+        *(_CLOSED if fail_closed else _OPEN),
+    ]
+    return Manifest(words, [*forwarder_objects(given), through_forwarder(space, exempt, fail_closed)])
+
+
+def _by_token(host: str, address: str, name: str, exempt: tuple[str, ...], fail_closed: bool) -> Manifest:
+    configuration, kubeconfig = admission_configuration(host)
+    words = [
+        "On every control plane node, before: kube-apiserver with",
+        "  --admission-control-config-file=/etc/kubernetes/lazaretto-admission.yaml",
+        "",
+        "/etc/kubernetes/lazaretto-admission.yaml:",
+        *_indented(configuration),
+        "",
+        "/etc/kubernetes/lazaretto.kubeconfig, readable by kube-apiserver alone; TOKEN is what",
+        "`lazaretto webhook token` has printed, and the hash of which was deployed:",
+        *_indented(kubeconfig),
+        "",
+        "Both files must be mounted into the pod of kube-apiserver; it reads them when it starts.",
+        *(_CLOSED if fail_closed else _OPEN),
+    ]
+    client = {"url": f"{address}/v1/admission/token"}
+    return Manifest(words, [webhook_configuration(Asking(name, client, exempt, fail_closed, {}))])
+
+
+_OPEN = ["Where Lazaretto does not answer, Pods start unasked (failurePolicy: Ignore)."]
+_CLOSED = [
+    "Where Lazaretto does not answer, no Pod starts (failurePolicy: Fail). Apply it without",
+    "--fail-closed first, and see that it answers.",
+]
+
+
+def _indented(plain: Object) -> list[str]:
+    return [f"  {line}" for line in _yaml(plain).splitlines()]
+
+
+def _text(manifest: Manifest) -> str:
+    head = [f"Lazaretto {__version__}: admission webhook. Apply with `kubectl apply -f -`.", *manifest.words]
+    comment = "".join(f"# {line}".rstrip() + "\n" for line in head)
+    return comment + "".join(f"---\n{_yaml(plain)}" for plain in manifest.objects)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Without anchors, and with texts of several lines as they are: people read what they apply."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def text(self, data: str) -> yaml.Node:
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
+
+
+_Dumper.add_representer(str, _Dumper.text)
+
+
+def _yaml(plain: Object) -> str:
+    text: str = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, width=96, allow_unicode=True)
+    return text
