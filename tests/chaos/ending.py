@@ -6,13 +6,20 @@ It is read here, and judged in `promises.py`.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from moto.dynamodb.models import dynamodb_backends
+
 from bench import payloads
+from bench.world import TABLE
 from chalicelib.adapters.dead_letters import DeadQueue
+from chalicelib.domain.act_words import GIVEN_UP
+from chalicelib.domain.finding import FindingStatus
 from chalicelib.domain.header import Header
-from chalicelib.domain.image import Kind, Repository
+from chalicelib.domain.image import ImageRef, Kind, Repository
+from chalicelib.services.ports import ActionRecord, Stored
 from chalicelib.services.verify_chain import verify_chain
 from tests.chaos.people import Told
 from tests.chaos.queues import Message
@@ -20,6 +27,9 @@ from tests.chaos.registry import Asked
 from tests.chaos.world import World
 
 Facts = dict[str, Any]
+TOLD = ("ALERT", "REPORT")
+TO_BE_TOLD = "to be announced to "
+SUBJECT = "SUBJECT#"
 
 
 @dataclass
@@ -32,10 +42,22 @@ class Dead:
     reason: str | None
 
 
+@dataclass(frozen=True)
+class Announced:
+    """An alert, or a report of an act, by its record: `number` is a verdict's or an act's; the channels to be told."""
+
+    path: str
+    act: bool
+    number: int
+    channels: tuple[str, ...]
+
+
 @dataclass
 class Ending:
     """`images` and `truth` by path: what is stored, and what the source says is open; `records`, by digest: the kinds
-    of acts in the audit log; `poisoned`: how many messages of each sort were sent."""
+    of acts in the audit log; `subjects`: the kinds of records that are of no image, by their chain; `announced`: which
+    alerts were to be sent; `half_done`: what a header promises or says that is not so; `poisoned`: how many messages of
+    each sort were sent."""
 
     images: dict[str, Facts]
     truth: dict[str, Facts]
@@ -43,11 +65,15 @@ class Ending:
     true_tags: dict[str, str]
     asked: list[Asked]
     records: dict[str, Counter[str]]
+    announced: list[Announced]
+    subjects: Counter[tuple[str, str]]
     broken_chains: list[str]
+    half_done: list[str]
     told: list[Told]
     dead: list[Dead]
     poisoned: Counter[str]
     unsettled: list[str]
+    missed: list[str]
 
     def acts(self, digest: str) -> list[str]:
         return [one.target for one in self.asked if one.digest == digest and one.changed]
@@ -58,14 +84,21 @@ def ending_of(world: World) -> Ending:
     tags, true_tags = _tags(world)
     audit = world.people.queries.audit
     rows = {header.ref: audit.of_chain(header.ref) for header in world.headers()}
+    kept = world.people.table.read_headers(rows)
+    subjects = sorted(_subjects())
     return Ending(
         images={header.ref.path: _facts(header, world) for header in headers},
         truth={world.ref(d).path: facts for d in world.scenario.lives if (facts := _true(d, world)) is not None},
         tags=tags,
         true_tags=true_tags,
         asked=list(world.aws.asked),
-        records={ref.digest: Counter(row.record.kind for row in kept) for ref, kept in rows.items()},
-        broken_chains=[f"{ref}: {p}" for ref in rows for p in verify_chain(ref, audit, ()).problems],
+        records={ref.digest: Counter(_kind_of(row.record) for row in each) for ref, each in rows.items()},
+        announced=[_announced(row.record) for each in rows.values() for row in each if row.record.kind in TOLD],
+        subjects=Counter((subject, row.record.kind) for subject in subjects for row in audit.of_chain(subject)),
+        broken_chains=[
+            f"{chain}: {p}" for chain in (*rows, *subjects) for p in verify_chain(chain, audit, ()).problems
+        ],
+        half_done=[said for ref, stored in sorted(kept.items()) for said in _half_done(ref, stored)],
         told=list(world.told),
         dead=[
             Dead(queue.source.name, world.poisoned.get(letter.message_id), letter.refused)
@@ -75,12 +108,43 @@ def ending_of(world: World) -> Ending:
         ],
         poisoned=Counter(world.poisoned.values()),
         unsettled=list(world.unsettled),
+        missed=list(world.missed),
     )
+
+
+def _kind_of(record: ActionRecord) -> str:
+    """An act that was begun by one that died, and may not be done any more, has a record that it was given up."""
+    return f"{record.kind}, given up" if record.reason.endswith(GIVEN_UP) else record.kind
+
+
+def _announced(record: ActionRecord) -> Announced:
+    kind, _, number = record.effect.partition("#")
+    said = record.reason.removeprefix(TO_BE_TOLD)
+    channels = tuple(said.split(", ")) if said != record.reason else ()
+    assert record.ref is not None
+    return Announced(record.ref.path, kind == "REPORT", int(number), channels)
+
+
+def _subjects() -> set[str]:
+    """The chains of the audit log that are no image's."""
+    table = dynamodb_backends[payloads.ACCOUNT][payloads.REGION].get_table(TABLE)
+    keys = (str(key.value) for key in table.items)
+    return {key.removeprefix(SUBJECT) for key in keys if key.startswith(SUBJECT)}
+
+
+def _half_done(ref: ImageRef, stored: Stored) -> Iterator[str]:
+    """While a look is promised, events are not written: it must have come."""
+    header = stored.header
+    if header.look_due_at is not None and header.exists:
+        yield f"{ref.path}: a look was promised that never came"
+    if header.exists and not stored.agrees:
+        yield f"{ref.path}: the header is of document {header.revision}, and {stored.document_revision} is stored"
 
 
 def _facts(header: Header, world: World) -> Facts:
     """All that is decided by and from; times of ours and numbers of verdicts and acts left out."""
-    findings = [f for f in world.people.table.read_document(header.ref).findings if f.open]
+    document = world.people.table.read_document(header.ref)
+    findings = [f for f in document.findings if f.status is not FindingStatus.RESOLVED]
     reasons = header.verdict.reasons if header.verdict else ()
     act = header.act
     return {
@@ -97,6 +161,10 @@ def _facts(header: Header, world: World) -> Facts:
         "pushed_at": header.pushed_at,
         "scan": (header.scan.state, header.scan.reason, header.scan.source),
         "decision": header.decision,
+        "announced": header.announced,
+        "policy": header.policy_version,
+        "sketch": header.sketch,
+        "resolved": sorted(f.source_finding_id for f in document.findings if f.status is FindingStatus.RESOLVED),
         "reasons": [(r.rule, r.decision, r.detail, r.count, r.vulnerability_ids, r.waived) for r in reasons],
         "storage": header.storage,
         "hold": header.hold.method if header.hold else None,
@@ -105,13 +173,13 @@ def _facts(header: Header, world: World) -> Facts:
 
 
 def _true(digest: str, world: World) -> Facts | None:
-    """What the generator says is open; of an image in the archive, what was when it went there."""
+    """What the generator says is open; of an image that is not scanned any more, what was when that began."""
     state = world.living.image(digest, world.moment)
     if state is None:
         return None
-    stay = world.living.stay(digest, world.moment)
-    if stay is not None and not stay.is_scanned(world.moment):
-        frozen = world.scenario.lives[digest].at(stay.archived_at) or state
+    closed_at = world.living.closed_at(digest, world.moment)
+    if closed_at is not None:
+        frozen = world.scenario.lives[digest].at(closed_at) or state
         state = replace(frozen, tags=state.tags)
     rows = {
         row.arn: (

@@ -22,24 +22,43 @@ from bench.generate import DAY, FIRST_DAY
 from chalicelib.adapters.sessions import READ_TIMEOUT_SECONDS
 from tests.chaos.scenario import DAYS
 
+KINDS = (
+    "throttled",
+    "5xx",
+    "5xx, but done",
+    "slow",
+    "slow, but done",
+    "denied",
+    "partly done",
+    "look-up that failed",
+    "Slack out of order",
+)
 SERVICES = ("dynamodb", "inspector2", "ecr", "sqs")
 _THROTTLED = {"dynamodb": "ProvisionedThroughputExceededException", "sqs": "RequestThrottled"}
+STALLS = (20.0, 100.0, 100.0, 400.0)
 OUTAGE = (FIRST_DAY + 600, FIRST_DAY + 600 + 5_400)
 """Slack is out of order from, until."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Of each call, but `crash` of each moment between two calls; `late` of the events that come twice."""
+    """Of each call; but `crash` (`crash_acting` of who acts) and `stall` of each moment between two calls, `denied` of
+    calls of DynamoDB, `partly` of batches, `blind` of look-ups who runs an image, `duplicate` of events. `storms`: of a
+    day, for each service."""
 
     throttle: float = 0.02
     error: float = 0.008
     error_done: float = 0.004
     slow: float = 0.002
     slow_done: float = 0.002
+    denied: float = 0.001
+    partly: float = 0.03
+    blind: float = 0.1
     crash: float = 0.004
+    crash_acting: float = 0.02
+    stall: float = 0.001
     duplicate: float = 0.15
-    storms: int = 6
+    storms: int = 2
     storm_seconds: float = 120
     storm_throttle: float = 0.85
 
@@ -50,14 +69,31 @@ class Faults:
     def __init__(self, seed: int, rates: Rates = Rates()) -> None:
         self.rates, self.random = rates, Random(f"{seed}/faults")
         self.met: Counter[str] = Counter()
-        self._storms = [self._storm(day) for day in range(DAYS) for _ in range(rates.storms)]
+        self._storms = [self._storm(day, service) for day in range(DAYS) for service in SERVICES * rates.storms]
 
-    def _storm(self, day: int) -> tuple[str, float, float]:
+    def _storm(self, day: int, service: str) -> tuple[str, float, float]:
         begin = FIRST_DAY + day * DAY + self.random.uniform(0, 5_400)
-        return self.random.choice(SERVICES), begin, begin + self.rates.storm_seconds
+        return service, begin, begin + self.rates.storm_seconds
 
-    def kills(self) -> bool:
-        return self.random.random() < self.rates.crash
+    def kills(self, queue: str) -> bool:
+        return self.random.random() < (self.rates.crash_acting if queue == "actions" else self.rates.crash)
+
+    def stalls(self) -> float:
+        """For how many seconds a process stands still; the longest outlast every function's time."""
+        return self.random.choice(STALLS) if self.random.random() < self.rates.stall else 0.0
+
+    def is_partial(self) -> bool:
+        """Whether AWS does a part of a batch."""
+        return self._meets("partly done", self.rates.partly)
+
+    def is_blind(self) -> bool:
+        """Whether nobody can tell who runs an image."""
+        return self._meets("look-up that failed", self.rates.blind)
+
+    def _meets(self, kind: str, share: float) -> bool:
+        met = self.random.random() < share
+        self.met[kind] += met
+        return met
 
     def befall(self, call: str, moment: float, do: Callable[[], Any], wait: Callable[[float], None]) -> Any:
         """The answer to `call` (`service.Operation`), which `do` makes; None where `do` says so."""
@@ -69,6 +105,7 @@ class Faults:
             "5xx, but done": rates.error_done,
             "slow": rates.slow,
             "slow, but done": rates.slow_done,
+            "denied": rates.denied * (service == "dynamodb"),
         }
         for kind, share in kinds.items():
             if chance < share:
@@ -85,6 +122,8 @@ class Faults:
             raise ReadTimeoutError(endpoint_url=f"https://{service}.invalid")
         if kind == "throttled":
             return _answer(400, _THROTTLED.get(service, "ThrottlingException"))
+        if kind == "denied":
+            return _answer(400, "AccessDeniedException")
         return _answer(*self.random.choice([(500, "InternalServerError"), (503, "ServiceUnavailable")]))
 
 

@@ -36,12 +36,15 @@ def broken(reference: Ending, ending: Ending) -> list[Broken]:
     """`reference`: the same scenario in order, once, without a fault."""
     found = {
         "settled": _unsettled(ending),
+        "nothing half done": iter(ending.half_done),
         "nothing lost": _lost(ending),
+        "nothing open is ever counted out": iter(ending.missed),
         "no act done twice": _doubled(ending),
         "acts as in the reference": _other_acts(reference, ending),
-        "every act recorded once": _records(ending),
+        "every act recorded once": _records(reference, ending),
         "alerts once, unless somebody died": _told_twice(ending),
         "everybody told": _untold(reference, ending),
+        "told what was recorded, and recorded what was told": _unlike_records(ending),
         "only poison is dead, with its reason": _dead(ending),
         "verdicts as in the reference": _other_verdicts(reference, ending),
     }
@@ -88,12 +91,15 @@ def _other_acts(reference: Ending, ending: Ending) -> Iterator[str]:
             yield f"{digest[:19]}: {ending.acts(digest)}, in the reference {reference.acts(digest)}"
 
 
-def _records(ending: Ending) -> Iterator[str]:
+def _records(reference: Ending, ending: Ending) -> Iterator[str]:
     for digest, kinds in sorted(ending.records.items()):
         done = Counter(KIND_OF[target] for target in ending.acts(digest))
         recorded = Counter({kind: n for kind, n in kinds.items() if kind in done or kind in KIND_OF.values()})
         if done != recorded:
             yield f"{digest[:19]}: done {dict(done)}, recorded {dict(recorded)}"
+    for of in sorted(reference.subjects.keys() | ending.subjects.keys()):
+        if reference.subjects[of] != ending.subjects[of]:
+            yield f"{of[0]}: {ending.subjects[of]} records {of[1]}, in the reference {reference.subjects[of]}"
     yield from ending.broken_chains
 
 
@@ -118,10 +124,32 @@ def _untold(reference: Ending, ending: Ending) -> Iterator[str]:
         stands = ending.images.get(path, {}).get("decision")
         if stands == decision and (channel, path, decision) not in heard:
             yield f"{channel} never heard that {path} is {decision}"
+    for channel, event in sorted(_summaries(reference) - _summaries(ending)):
+        yield f"{channel} never heard a summary of {event}"
+
+
+def _unlike_records(ending: Ending) -> Iterator[str]:
+    """By the records alone, whatever the reference says. Reports of acts have no number in what is told."""
+    told = {(t.channel, t.alert.ref.path, t.alert.number) for t in ending.told if t.alert.ref and not t.alert.act}
+    reports = Counter((t.channel, t.alert.ref.path) for t in ending.told if t.alert.ref and t.alert.act)
+    recorded = {(channel, a.path, a.number) for a in ending.announced if not a.act for channel in a.channels}
+    recorded_reports = Counter((channel, a.path) for a in ending.announced if a.act for channel in a.channels)
+    for channel, path, number in sorted(recorded - told):
+        yield f"{channel} was to hear of verdict {number} of {path}, and never did"
+    for channel, path, number in sorted(told - recorded):
+        yield f"{channel} heard of verdict {number} of {path}, and no record says so"
+    for (channel, path), number in sorted((recorded_reports - reports).items()):
+        yield f"{channel} never heard {number} reports of acts on {path}"
+    for channel, path in sorted(reports.keys() - recorded_reports.keys()):
+        yield f"{channel} heard of an act on {path}, and no record says so"
 
 
 def _heard(ending: Ending) -> set[tuple[str, str, str]]:
     return {(told.channel, told.alert.ref.path, str(told.alert.decision)) for told in ending.told if told.alert.ref}
+
+
+def _summaries(ending: Ending) -> set[tuple[str, str]]:
+    return {(told.channel, told.alert.event) for told in ending.told if told.alert.ref is None}
 
 
 def _dead(ending: Ending) -> Iterator[str]:

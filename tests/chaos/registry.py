@@ -1,12 +1,13 @@
 """AWS before the scenario: ECR and Inspector answer as of now, or a little behind; an archive has its consequences.
 
 An archived image is not scanned: Inspector closes its findings and tells so; nothing of it changes until it is restored
-and scanned again. Who acts on an image that is so already is answered as ECR does, and written down.
+and scanned again. One whose eligibility lapsed is treated alike, for good. Who acts on an image that is so already is
+answered as ECR does, and written down.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,10 +17,13 @@ from bench.aws import PlayedAws, Refusal, by_token
 from bench.generate import ImageState
 from chalicelib.domain.image import ImageRef
 from chalicelib.local import aws_events
-from tests.chaos.scenario import Event, Scenario, closed
+from tests.chaos.scenario import LAPSED, Event, Scenario, closed
 
 ACTIVE_AFTER, SCANNED_AFTER = 120, 240
 """Seconds after a restore was asked for."""
+LONGEST_LAG = 50
+PAGE = 10
+"""Findings that Inspector lists at once: fewer than it may, so that an image takes several pages."""
 MEDIA_TYPE = "application/vnd.oci.image.manifest.v1+json"
 Answer = Any
 
@@ -54,8 +58,9 @@ class Asked:
 class Living:
     """The registry as it is (`bench.aws.Shown`). `lag`: how many seconds behind Inspector's next list is.
 
-    Its coverage is not behind: a list looks whole before it is. The other way round an image is known to be bad, and is
-    taken away, before it was ever listed whole, and its verdict says so for good.
+    Its coverage is behind only in that an image is in the archive, and by more: its findings are closed, and it is said
+    to be scanned. Else it is not: a list looks whole before it is. The other way round an image is known to be bad, and
+    is taken away, before it was ever listed whole, and its verdict says so for good.
     """
 
     def __init__(self, scenario: Scenario, now: Callable[[], float], lag: Callable[[], float]) -> None:
@@ -68,8 +73,22 @@ class Living:
         return begun[-1] if begun else None
 
     def is_scanned(self, digest: str, moment: float) -> bool:
-        stay = self.stay(digest, moment)
-        return stay is None or stay.is_scanned(moment)
+        return self.closed_at(digest, moment) is None
+
+    def tells(self, digest: str, at: int | float) -> bool:
+        """Of an image that it does not scan Inspector has nothing to tell but that this begins."""
+        return self.is_scanned(digest, at - (self.scenario.lives[digest].lapsed_at == at))
+
+    def closed_at(self, digest: str, moment: float) -> int | None:
+        """When Inspector closed all findings of an image that it does not scan; None: it does."""
+        lapsed_at = self.lapsed_at(digest, moment)
+        last = moment if lapsed_at is None else lapsed_at
+        stay = self.stay(digest, last)
+        return lapsed_at if stay is None or stay.is_scanned(last) else stay.archived_at
+
+    def lapsed_at(self, digest: str, moment: float) -> int | None:
+        at = self.scenario.lives[digest].lapsed_at
+        return at if at is not None and at <= moment else None
 
     def status(self, digest: str, moment: float) -> str:
         stay = self.stay(digest, moment)
@@ -82,12 +101,13 @@ class Living:
             return None
         newest = self.scenario.latest(state.repository, moment) == digest
         state = replace(state, tags=(*state.tags, "latest") if newest else state.tags)
+        closed_at = self.closed_at(digest, moment)
+        if closed_at is not None:
+            frozen = life.at(closed_at) or state
+            return replace(state, findings=tuple(closed(row, closed_at) for row in frozen.findings))
         stay = self.stay(digest, moment)
         if stay is None:
             return state
-        if not stay.is_scanned(moment):
-            frozen = life.at(stay.archived_at) or state
-            return replace(state, findings=tuple(closed(row, stay.archived_at) for row in frozen.findings))
         assert stay.restored_at is not None
         revived = stay.restored_at + SCANNED_AFTER
         rows = tuple(
@@ -98,10 +118,18 @@ class Living:
     # ---- what the APIs answer
 
     def finding_pages(self, arn: str) -> Mapping[str, bytes]:
-        state = self.image(_digest(arn), self._now() - self._lag())
-        if state is None:
-            return by_token([{"findings": []}])
-        return by_token(payloads.finding_pages(self.scenario.plan, state, 2 * payloads.PAGE))
+        return by_token(self._listed(arn, self._now() - self._lag()))
+
+    def page_of(self, arn: str, token: str) -> bytes:
+        """The first of a listing (token "") says of which moment all that follow are."""
+        moment = float(token.partition("|")[0]) if token else self._now() - self._lag()
+        pages = self._listed(arn, moment)
+        of_it = ({**p, "nextToken": f"{moment}|{p['nextToken']}"} if "nextToken" in p else p for p in pages)
+        return by_token(of_it)[token]
+
+    def _listed(self, arn: str, moment: float) -> Iterator[dict[str, Any]]:
+        state = self.image(_digest(arn), moment)
+        return iter([{"findings": []}]) if state is None else payloads.finding_pages(self.scenario.plan, state, PAGE)
 
     def coverage(self, arn: str) -> dict[str, Any] | None:
         moment = self._now()
@@ -142,9 +170,13 @@ class Living:
         return {"imageDetails": [detail | times | {"imageStatus": stay.status(self._now())}]}
 
     def _unscanned(self, digest: str, state: ImageState, moment: float) -> str | None:
-        stay = self.stay(digest, moment)
+        stay = self.stay(digest, moment - 2 * self._lag())
+        if stay is not None and stay.restored_at is None:
+            return "IMAGE_ARCHIVED"
+        if self.lapsed_at(digest, moment) is not None:
+            return LAPSED
         if stay is not None and not stay.is_scanned(moment):
-            return "IMAGE_ARCHIVED" if stay.restored_at is None else "PENDING_REVIVAL_SCAN"
+            return "PENDING_REVIVAL_SCAN"
         return None if state.scanned_at else "PENDING_INITIAL_SCAN"
 
 
@@ -171,6 +203,10 @@ class LivingAws(PlayedAws):
                 "scanningConfiguration": {"scanType": "ENHANCED", "rules": []},
             }
         }
+
+    def _list_findings(self, asked: dict[str, Any]) -> bytes:
+        arn = asked["filterCriteria"]["resourceId"][0]["value"]
+        return self.living.page_of(arn, asked.get("nextToken", ""))
 
     def _describe_images(self, asked: dict[str, Any]) -> Answer:
         (named,) = asked["imageIds"]

@@ -20,6 +20,7 @@ from tests.chaos.ending import Ending, ending_of
 from tests.chaos.faults import Faults
 from tests.chaos.load import MOST_GROWTH, Load, measure_load
 from tests.chaos.promises import Broken, broken
+from tests.chaos.proof import happened, unproven
 from tests.chaos.scenario import Scenario
 from tests.chaos.world import PROCESSES, World, world
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"chaos: seed {seed}, {options.events:,} events, {PROCESSES} processes at once", flush=True)
     with ProcessPoolExecutor(1, get_context("spawn")) as other:
         loads = None if options.without_load else other.submit(measure_load)
-        wrong = run_chaos(Scenario(seed, options.events))
+        wrong = run_chaos(Scenario(seed, options.events), options.events)
         if loads is not None:
             wrong += show_loads(*loads.result())
     for one in wrong[:MOST_SHOWN]:
@@ -50,20 +51,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run_chaos(scenario: Scenario) -> list[Broken]:
-    reference, _ = live(scenario, None)
-    ending, rows = live(scenario, Faults(scenario.seed))
-    wrong = broken(reference, ending)
-    _print([*rows, *_ended(ending), *((f"broken: {name}", n) for name, n in Counter(w.promise for w in wrong).items())])
+def run_chaos(scenario: Scenario, events: int) -> list[Broken]:
+    _, reference = live(scenario, None)
+    began = time.perf_counter()
+    place, ending = live(scenario, Faults(scenario.seed))
+    seconds = time.perf_counter() - began
+    wrong = [*broken(reference, ending), *unproven(place, ending, events)]
+    lost = Counter(one.promise for one in wrong)
+    _print([*_met(place, seconds), *_ended(place, ending), *((f"broken: {name}", n) for name, n in lost.items())])
     return wrong
 
 
-def live(scenario: Scenario, faults: Faults | None) -> tuple[Ending, list[Row]]:
-    began = time.perf_counter()
+def live(scenario: Scenario, faults: Faults | None) -> tuple[World, Ending]:
     with world(scenario, faults) as place:
         place.live()
-        ending = ending_of(place)
-        return ending, list(_met(place, time.perf_counter() - began))
+        return place, ending_of(place)
 
 
 def show_loads(small: Load, large: Load) -> list[Broken]:
@@ -82,50 +84,25 @@ def show_loads(small: Load, large: Load) -> list[Broken]:
 
 
 def _met(place: World, seconds: float) -> Iterator[Row]:
-    """What was sent, and what went wrong."""
-    queues = place.queues.values()
-    met = place.met if place.faults is None else place.met + place.faults.met
+    """What was sent, and how much was done."""
+    queues, met = place.queues.values(), place.met
     yield "images", len(place.scenario.lives)
     yield "events", met["events"]
-    yield "events told twice by EventBridge", met["told twice"]
     yield "messages of our own", sum(q.sent for q in queues) - met["events"] - met["told twice"] - len(place.poisoned)
     yield "deliveries", sum(queue.delivered for queue in queues)
-    yield "  of messages received before", sum(queue.again for queue in queues)
     yield "invocations", met["invocations"]
-    yield "  killed between two calls", met["killed"]
-    yield "  out of time", met["timed out"]
     yield "calls of AWS", met["calls"]
-    for kind in ("throttled", "5xx", "5xx, but done", "slow", "slow, but done"):
-        yield f"  {kind}", met[kind]
-    yield "  retries by the client", met["retries"]
-    yield "alerts refused by Slack out of order", met["Slack out of order"]
-    told = {(str(t.alert.ref), t.alert.number, t.alert.act) for t in place.told if t.channel == "slack"}
-    yield "  alerts that came later for it", len(place.refused_by_slack & told)
     yield "hours of the scenario", f"{(place.moment - place.scenario.days[0][0][0]) / 3_600:.0f}"
     yield "seconds of this machine", f"{seconds:.0f}"
 
 
-def _ended(ending: Ending) -> Iterator[Row]:
-    yield "alerts sent", len(ending.told)
-    yield "  again, by successors of the dead", _again(ending)
-    acts = Counter(one.target for one in ending.asked if one.changed)
-    yield "images archived", acts["ARCHIVE"]
-    yield "images restored", acts["STANDARD"]
+def _ended(place: World, ending: Ending) -> Iterator[Row]:
+    """What went wrong, and what came of it."""
+    yield from happened(place, ending).items()
     yield "acts asked for again after an answer was lost", sum(not one.changed for one in ending.asked)
-    yield "messages dead", len(ending.dead)
+    yield "alerts refused by Slack out of order, each told later", len(place.refused_by_slack)
     for name, number in sorted(Counter(dead.reason or "it can be read" for dead in ending.dead).items()):
-        yield f"  {name[:70]}", number
-    for decision, number in sorted(Counter(facts["decision"] for facts in ending.images.values()).items()):
-        yield f"verdict {decision}", number
-
-
-def _again(ending: Ending) -> int:
-    sent = Counter(
-        (told.channel, str(told.alert.ref), told.alert.number, told.alert.act, told.alert.title, told.alert.registry)
-        for told in ending.told
-        if told.alert.ref
-    )
-    return sum(number - 1 for number in sent.values())
+        yield f"  dead: {name[:70]}", number
 
 
 def _of(load: Load) -> Iterator[Row]:

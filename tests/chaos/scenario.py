@@ -1,8 +1,8 @@
 """What happens to a registry in three days, by a seed: pushes, scans, findings that change, deletions, tags that move.
 
 It says what is so at any moment, and which events AWS would send of it; nothing here knows who listens. Images and
-findings are the bench's (`bench.generate`); a day's changes of an image are of one moment. What an archive of ours
-changes of it is `registry.py`'s business.
+findings are the bench's (`bench.generate`); a day's changes of an image are of one moment, or of two. What an archive
+of ours changes of it is `registry.py`'s business.
 """
 
 from __future__ import annotations
@@ -19,21 +19,25 @@ from bench.generate import DAY, FIRST_DAY, FindingState, ImageState, Plan, image
 DAYS = 3
 FINDINGS = 25
 REPOSITORIES = 12
-NEW_SHARE, GONE_SHARE = 0.15, 0.05
+NEW_SHARE, GONE_SHARE, LAPSED_SHARE = 0.15, 0.05, 0.12
 EVENTS_PER_IMAGE = 31
 """About: the first listing, and the changes and scans of two more days."""
+HALF_LATER = 30
+LAPSED = "SCAN_ELIGIBILITY_EXPIRED"
 Event = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Life:
-    """One image. `states` by the time since when they hold, oldest first; `gone_at`: it is deleted then."""
+    """One image. `states` by the time since when they hold, oldest first; `gone_at`: it is deleted then; `lapsed_at`:
+    Inspector does not scan it any more from then on."""
 
     digest: str
     repository: str
     pushed_at: int
     states: tuple[tuple[int, ImageState], ...]
     gone_at: int | None
+    lapsed_at: int | None = None
 
     def at(self, moment: float) -> ImageState | None:
         """None: it is not there yet, or not any more."""
@@ -74,8 +78,26 @@ class Scenario:
             if random.random() < GONE_SHARE:
                 gone_at = at
                 break
-            states.append((at, self._next(number, states[-1][1], day, at)))
+            if day == DAYS - 1 and Random(f"{self.seed}/lapse/{number}").random() < LAPSED_SHARE:
+                return Life(first.digest, repository, first.pushed_at, tuple(states), None, lapsed_at=at)
+            states += self._halves(at, states[-1][1], self._next(number, states[-1][1], day, at))
         return Life(first.digest, repository, first.pushed_at, tuple(states), gone_at)
+
+    def _halves(self, at: int, former: ImageState, state: ImageState) -> list[tuple[int, ImageState]]:
+        """Of what closes one half does so a little later, by itself: no scan tells of it."""
+        before = {row.arn: row for row in former.findings}
+        late = {row.arn for row in state.changed if row.status == "CLOSED" and row.arn in before}
+        late = set(sorted(late)[::2])
+        if not late:
+            return [(at, state)]
+        rows = tuple(before[row.arn] if row.arn in late else row for row in state.findings)
+        closing = {row.arn: replace(row, updated_at=at + HALF_LATER) for row in state.changed if row.arn in late}
+        whole = tuple(closing.get(row.arn, row) for row in state.findings)
+        first = tuple(row for row in state.changed if row.arn not in late)
+        return [
+            (at, replace(state, findings=rows, changed=first)),
+            (at + HALF_LATER, replace(state, findings=whole, changed=tuple(closing.values()))),
+        ]
 
     def _next(self, number: int, former: ImageState, day: int, at: int) -> ImageState:
         """Scanned again then, with what the generator changes on that day: it gets worse, or findings close, not both.
@@ -103,6 +125,8 @@ class Scenario:
             for since, state in life.states:
                 if begin <= since < end:
                     yield from ((since, event) for event in self._of(life, since, state))
+            if life.lapsed_at is not None and begin <= life.lapsed_at < end:
+                yield from ((life.lapsed_at, event) for event in self._lapse(life.states[-1][1], life.lapsed_at))
             if life.gone_at is not None and begin <= life.gone_at < end:
                 yield life.gone_at, _action(life.states[0][1], "DELETE", life.gone_at, None)
 
@@ -114,8 +138,17 @@ class Scenario:
         yield from (
             announcements.finding_event(self.plan, state, row, f"{row.arn[-32:]}-{since}") for row in state.changed
         )
-        first = since == life.states[1][0]
-        yield announcements.scan_event(state) if first else announcements.rescan_event(state)
+        if state.scanned_at == since:
+            first = since == life.states[1][0]
+            yield announcements.scan_event(state) if first else announcements.rescan_event(state)
+
+    def _lapse(self, state: ImageState, at: int) -> Iterator[Event]:
+        """All that is open is closed, and the coverage says why."""
+        for row in state.findings:
+            if row.status != "CLOSED":
+                yield announcements.finding_event(self.plan, state, closed(row, at), f"{row.arn[-32:]}-{at}")
+        event = announcements.rescan_event(replace(state, scanned_at=at))
+        yield {**event, "detail": event["detail"] | {"scanStatus": {"statusCodeValue": "INACTIVE", "reason": LAPSED}}}
 
 
 def _later(state: ImageState, seconds: int) -> ImageState:

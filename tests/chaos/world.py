@@ -32,6 +32,7 @@ from chalicelib.adapters.dynamo import Dynamo
 from chalicelib.adapters.sessions import Sessions
 from chalicelib.adapters.table_schema import create_table
 from chalicelib.bootstrap import House
+from chalicelib.domain.effect import Effect, Holding
 from chalicelib.domain.header import Header
 from chalicelib.domain.image import ImageRef, Repository
 from chalicelib.domain.message import CatchUp, Due, WatchWaivers
@@ -42,13 +43,15 @@ from chalicelib.services.receive_acts import receive_acts
 from chalicelib.services.receive_batch import receive_batch
 from chalicelib.services.receive_sweeps import receive_sweeps
 from chalicelib.settings import Settings
+from tests.chaos.batches import BATCHES, half_of
 from tests.chaos.faults import Faults
-from tests.chaos.people import POLICY, Channel, SomeRun, Told, waive
+from tests.chaos.people import POLICY, Channel, SomeRun, Told, runs, waive
 from tests.chaos.poison import POISONS
 from tests.chaos.queues import MOST_RECEIVES, SOURCES, Message, Queue, Source
 from tests.chaos.quick_dynamo import quick_dynamo
-from tests.chaos.registry import Living, LivingAws
+from tests.chaos.registry import LONGEST_LAG, Living, LivingAws
 from tests.chaos.scenario import DAYS, Event, Scenario
+from tests.chaos.witness import missed
 from tests.services import lockstep
 
 CLOCK_SECONDS = 300
@@ -95,6 +98,7 @@ class World:
         self.met: Counter[str] = Counter()
         self.poisoned: dict[str, str] = {}
         self.unsettled: list[str] = []
+        self.missed: list[str] = []
         self._coming: list[tuple[float, int, Event, bool]] = []
         self._late: list[tuple[float, int, str, str]] = []
         self._numbers = itertools.count()
@@ -119,7 +123,7 @@ class World:
         settings = Settings(table=TABLE, queue_scans=scans, queue_actions=actions, queue_sweeps=sweeps)
         house = House(settings, Sessions(session=session))
         house.clock = self.clock  # type: ignore[assignment]
-        house.runtime = SomeRun()  # type: ignore[assignment]
+        house.runtime = SomeRun(self)  # type: ignore[assignment]
         return house
 
     def _reach(self, respond: Callable[..., Any]) -> Callable[..., Any]:
@@ -134,12 +138,19 @@ class World:
             job = self.job_of(worker)
             self.met["calls"] += 1
             self.met["retries"] += b"attempt=1" not in request.headers.get("amz-sdk-request", b"attempt=1")
+            if call == "dynamodb.PutItem" and (wrong := missed(request, self.living, self.moment)):
+                self.missed.append(wrong)
             if self.faults is None or job.spared:
                 return respond(request, event_name, **rest)
             before = self.faults.met.total()
+            partly = call in BATCHES and self.faults.is_partial()
+
+            def ask() -> Any:
+                return respond(request, event_name, **rest)
+
             try:
                 return self.faults.befall(
-                    call, self.moment, lambda: respond(request, event_name, **rest), lambda s: self.pause(s)
+                    call, self.moment, lambda: half_of(request, call, ask) if partly else ask(), self.pause
                 )
             finally:
                 job.hurt |= self.faults.met.total() > before
@@ -161,7 +172,7 @@ class World:
         return None if worker is None else self.job_of(worker)
 
     def _lag(self) -> float:
-        return 0.0 if self.faults is None else self.random.choice((0, 0, 20, 50))
+        return 0.0 if self.faults is None else self.random.choice((0, 0, 20, LONGEST_LAG))
 
     def _begin(self, queue: Queue) -> None:
         taken = queue.take()
@@ -189,8 +200,11 @@ class World:
     def _step(self, job: Job) -> None:
         if self.moment >= job.deadline:
             self._kill(job, "timed out")
-        elif self.faults and not job.spared and self.faults.kills():
+        elif self.faults and not job.spared and self.faults.kills(job.source.name):
             self._kill(job, "killed")
+        elif self.faults and not job.spared and (seconds := self.faults.stalls()):
+            self.met["stalled"] += 1
+            job.wakes_at = self.moment + seconds
         else:
             job.worker.step()
             if job.worker.done:
@@ -271,7 +285,7 @@ class World:
         """What happens now is sent, if it happens: of an archived image Inspector has nothing to tell."""
         while self._coming and self._coming[0][0] <= self.moment:
             at, _, event, of_scan = heapq.heappop(self._coming)
-            if not of_scan or self.living.is_scanned(_digest(event), at):
+            if not of_scan or self.living.tells(_digest(event), at):
                 self._deliver(event)
         while self._late and self._late[0][0] <= self.moment:
             _, _, queue, body = heapq.heappop(self._late)
@@ -317,8 +331,17 @@ class World:
         left = [f"{queue.source.name}: {m.body[:80]}" for queue in self.queues.values() for m in queue.messages]
         if left:
             return left
-        open_ = [h for h in self.headers() if h.begun is not None or any(e.held is None for e in h.todo)]
-        return [f"{h.ref.path}: {', '.join(e.key for e in h.todo)} still to be done" for h in open_]
+        open_ = [h for h in self.headers() if h.begun is not None or any(not _waits_for_good(h, e) for e in h.todo)]
+        left = [f"{h.ref.path}: {', '.join(e.key for e in h.todo)} still to be done" for h in open_]
+        left += [f"waivers: change {change.version} has not reached all" for change in self.people.waivers.changes()]
+        fan_out, version = self.people.table.read_fan_out(), self.people.rules.fresh().policy_version
+        carried = fan_out is not None and fan_out.told and fan_out.policy_version == version
+        return left if carried else [*left, "the policy has not reached all"]
+
+
+def _waits_for_good(header: Header, effect: Effect) -> bool:
+    """Until a workload stops, which none does here. Whatever else keeps an act from being done passes."""
+    return effect.held is not None and effect.held.why is Holding.RUNNING and runs(header.ref)
 
 
 def _digest(event: Event) -> str:

@@ -1,8 +1,9 @@
 """Makes the sample of the version that is checked out: `python -m tests.upgrade.make_sample`, once for a release.
 
-Everything is played on the local stack (as for the permissions: a minute and a half), and the table is written down.
-Then a fresh stack takes that table up and is asked; its answers are kept beside it. A sample that is there is never
-written again: its version has been released, and its tables are out there.
+Everything is played on the local stack (as for the permissions: some minutes), images of which everything is known are
+added (`whole.py`), and the table is written down. Then a fresh stack takes that table up and is asked; its answers are
+kept beside it, and what it reads. A sample that is there is never written again: its version has been released, and
+its tables are out there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import sys
 import urllib.parse
 from collections.abc import Iterator
+from datetime import timedelta
 
 from chalicelib import __version__
 from chalicelib.adapters.table_schema import AUDIT_HEAD, PK, SK, Item
@@ -17,7 +19,8 @@ from chalicelib.local.demo_registry import CURL
 from chalicelib.local.stack import Stack
 from tests.local.every_act import Acts, play_everything
 from tests.local.every_function import HURRY_SECONDS, Played
-from tests.upgrade.sample import Sample, ask, dump, images_of, stack_with, versions, write_sample
+from tests.upgrade.sample import Sample, ask, dump, images_of, read_stored, stack_with, versions, write_sample
+from tests.upgrade.whole import HOME, put_whole
 
 LISTS = (
     "/v1/images?limit=1000",
@@ -43,12 +46,25 @@ def main() -> int:
         played = Played(stack)
         play_everything(played)
         Acts(played).waive(days=60)
+        put_whole(stack)
+        played.ask("POST", "/v1/waivers", on_its_way(stack))
         items, at = dump(stack), stack.clock.now()
     with stack_with(items, at) as again:
-        answers = {url: ask(again, url) for url in questions(items)}
-    write_sample(Sample(__version__, at, items, answers))
+        answers, stored = {url: ask(again, url) for url in questions(items)}, read_stored(again, items)
+    write_sample(Sample(__version__, at, items, answers, stored))
     print(f"{len(items)} items, {len(answers)} answers")
     return 0
+
+
+def on_its_way(stack: Stack) -> dict[str, str]:
+    """A waiver that is just being given: nobody has carried it to the images yet."""
+    return {
+        "repository": HOME.name,
+        "vulnerability_id": "CVE-2031-55555",
+        "reason": "given as the version was changed",
+        "approved_by": "security@example.com",
+        "expires_at": (stack.clock.now() + timedelta(days=60)).isoformat(),
+    }
 
 
 def questions(items: tuple[Item, ...]) -> Iterator[str]:

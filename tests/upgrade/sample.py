@@ -1,9 +1,9 @@
 """A table as a version of Lazaretto has left it, and what that version answered about it.
 
 A sample is two files named by the version: `VERSION.table.jsonl.gz`, a line of JSON for each item in DynamoDB's own
-types, sorted by key, and `VERSION.answers.json.gz`: when they were given, and by each question (a path of the API) its
-status and body. They are compressed without a time, so that the same content is the same file. A sample is never
-changed: it is the past.
+types, sorted by key, and `VERSION.answers.json.gz`: when they were given, by each question (a path of the API) its
+status and body, and what the table's headers, documents and changes of waivers were read as, field by field. They are
+compressed without a time, so that the same content is the same file. A sample is never changed: it is the past.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import boto3
 import msgspec
 from chalice.test import Client
 
-from chalicelib.adapters.table_schema import PK, SK, Item
+from chalicelib.adapters.table_schema import DOCUMENT, PK, SK, Item
 from chalicelib.domain.image import ImageRef
 from chalicelib.domain.registry_place import RegistryPlace
 from chalicelib.local.stack import REGION, Stack
@@ -38,12 +38,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """`at`: when the answers were given."""
+    """`at`: when the answers were given. `stored`: what items were read as, by their keys, in plain values."""
 
     version: str
     at: datetime
     items: tuple[Item, ...]
     answers: dict[str, Answer]
+    stored: dict[str, Any]
 
 
 def versions() -> list[str]:
@@ -55,7 +56,7 @@ def read_sample(version: str) -> Sample:
     told = json.loads(gzip.decompress((SAMPLES / f"{version}.answers.json.gz").read_bytes()))
     answers = {url: Answer(status, body) for url, (status, body) in told["answers"].items()}
     items = tuple(_typed(json.loads(line)) for line in lines)
-    return Sample(version, datetime.fromisoformat(told["at"]), items, answers)
+    return Sample(version, datetime.fromisoformat(told["at"]), items, answers, told["stored"])
 
 
 def write_sample(sample: Sample) -> None:
@@ -63,8 +64,9 @@ def write_sample(sample: Sample) -> None:
     items = sorted(sample.items, key=lambda item: (item[PK]["S"], item[SK]["S"]))
     lines = "".join(f"{json.dumps(_plain(item), sort_keys=True, separators=(',', ':'))}\n" for item in items)
     answers = {url: (answer.status, answer.body) for url, answer in sample.answers.items()}
-    told = json.dumps({"at": sample.at.isoformat(), "answers": answers}, sort_keys=True, separators=(",", ":"))
-    for name, text in (("table.jsonl", lines), ("answers.json", told)):
+    told = {"at": sample.at.isoformat(), "answers": answers, "stored": sample.stored}
+    said = json.dumps(told, sort_keys=True, separators=(",", ":"))
+    for name, text in (("table.jsonl", lines), ("answers.json", said)):
         with (SAMPLES / f"{sample.version}.{name}.gz").open("xb") as file:
             file.write(gzip.compress(text.encode(), mtime=0))
 
@@ -93,6 +95,23 @@ def ask(stack: Stack, url: str) -> Answer:
     with Client(stack.app) as client:
         answer = client.http.request("GET", url)
     return Answer(answer.status_code, answer.json_body)
+
+
+def read_stored(stack: Stack, items: Iterable[Item]) -> dict[str, Any]:
+    """As services see them."""
+    table, kept = stack.house.table, list(items)
+    headers = stack.headers(images_of(kept))
+    found: dict[str, Any] = {f"header {ref.path}": stored.header for ref, stored in headers.items()}
+    for ref in documents_of(kept):
+        found[f"document {ref.path}"] = table.read_document(ref)
+    for change in stack.house.waivers.changes():
+        found[f"change {change.version} of the waivers"] = change
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(found))
+    return plain
+
+
+def documents_of(items: Iterable[Item]) -> list[ImageRef]:
+    return [ImageRef.from_path(item[PK]["S"].removeprefix("IMAGE#")) for item in items if item[SK]["S"] == DOCUMENT]
 
 
 def images_of(items: Iterable[Item]) -> list[ImageRef]:

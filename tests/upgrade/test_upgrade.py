@@ -26,19 +26,23 @@ from chalicelib.local.seed import covered
 from chalicelib.local.stack import REGION, Stack
 from chalicelib.local.story_world import StoryWorld
 from chalicelib.services.apply_policy import apply_policy
-from tests.upgrade import make_sample
-from tests.upgrade.sample import SAMPLES, Sample, ask, images_of, read_sample, stack_with, versions
+from tests.upgrade import make_sample, whole
+from tests.upgrade.sample import SAMPLES, Sample, ask, images_of, read_sample, read_stored, stack_with, versions
 
 MOST_BYTES = 200_000
 KINDS = {
     "header": r"REPO#.* IMAGE#.*",
     "document": r"IMAGE#.* FINDINGS",
+    "part of a document": r"IMAGE#.* FINDINGS#\d+#\S+#\d+",
     "tag": r"REPO#.* TAG#.*",
     "repository": r"REPO#.* REPOSITORY",
-    "action": r"\S+ ACTION#.*",
-    "head of a chain": r"\S+ AUDIT_HEAD",
-    "vulnerability": r"VULN#.*",
+    "action": r"IMAGE#\S+ ACTION#.*",
+    "action of no image": r"SUBJECT#\S+ ACTION#.*",
+    "head of a chain": r"IMAGE#\S+ AUDIT_HEAD",
+    "vulnerability": r"VULN#.+ (?!#KEV).+",
+    "whether it is known to be exploited": r"VULN#\S+ #KEV",
     "waiver": r"WAIVER .*",
+    "change of the waivers": r"WAIVER_CHANGE .*",
     "policy": r"POLICY \d+",
     "way of a policy": r"POLICY FAN_OUT",
     "fuse": r"FUSE NOW",
@@ -57,6 +61,9 @@ KINDS = {
     "scans of a day": r"SCANS \S+",
 }
 """By what it is, the keys of an item."""
+TEXTS = {f"$.findings.{text}" for text in ("title", "description", "url", "references", "cvss_vector")}
+NOT_STORED = {"$.newer", *TEXTS}
+"""What only a later version says; and texts, which the catalogue has."""
 UNHEARD_OF = "CVE-2031-77777"
 POLICY = """
 version: 1
@@ -117,6 +124,17 @@ def lost(before: Any, now: Any, at: str = "$") -> Iterator[str]:
 def test_a_version_leaves_a_sample_of_its_table_with_every_kind_of_item(sample: Sample) -> None:
     keys = [f"{item[PK]['S']} {item[SK]['S']}" for item in sample.items]
     assert {kind for kind, form in KINDS.items() if not any(re.fullmatch(form, key) for key in keys)} == set()
+    assert [key for key in keys if not any(re.fullmatch(form, key) for form in KINDS.values())] == []
+
+
+def test_a_sample_has_a_header_and_a_document_of_which_no_field_is_empty(sample: Sample) -> None:
+    told = {name: sample.stored[name] for name in (f"header {whole.HEADER.path}", f"document {whole.DOCUMENT.path}")}
+    empty = {re.sub(r"\[\d+\]", "", place) for place in whole.unset(list(told.values()))}
+    assert empty <= NOT_STORED
+    rows = sample.stored[f"document {whole.LARGE.path}"]["findings"]
+    assert len(rows) == whole.FINDINGS
+    for name in ("severity", "status", "source", "fix_available", "ecosystem"):
+        assert len({row[name] for row in rows}) > 1, name
 
 
 def test_a_sample_is_small_and_never_made_again(sample: Sample, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,6 +155,21 @@ def test_what_was_answered_is_answered_still(world: Upgraded) -> None:
     statuses = [answer.status for answer in world.sample.answers.values()]
     assert set(statuses) <= {200, 404}, "an image that was deleted has no verdict"
     assert statuses.count(200) > 0.9 * len(statuses)
+
+
+def test_every_field_of_what_was_stored_reads_as_it_did(world: Upgraded) -> None:
+    now = read_stored(world.stack, world.sample.items)
+    assert len(now) > 50
+    assert list(lost(world.sample.stored, now)) == []
+
+
+def test_a_change_of_waivers_that_was_on_its_way_is_carried_on(world: Upgraded) -> None:
+    (change,) = world.stack.house.waivers.changes()
+    for _ in range(3):
+        world.wait(timedelta(minutes=5))
+    assert world.stack.house.waivers.changes() == ()
+    assert change.subject in world.stack.house.waivers.read()
+    assert world.stack.dead_letters() == []
 
 
 def test_a_header_that_is_put_again_reads_as_it_did(world: Upgraded) -> None:
