@@ -1,7 +1,7 @@
 """The guide for newcomers: its commands are typed on a local stack as the guide has them typed, its deployment is made
 in an account in memory, and its costs are those that are computed.
 
-That the other commands exist is compared in test_commands_in_docs.py.
+That the other commands exist is compared in test_commands_in_docs.py; `make e2e` types them (tests/e2e/guide.py).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pytest
 
 from bench import costs
 from chalicelib.domain.metric import Metric
+from tests.e2e import guide as account_part
 from tests.fakes.installation import installation, template, write_artefact
 from tests.test_commands_in_docs import BLOCK, commands_of
 from tests.test_docs import ROOT, page
@@ -139,6 +140,20 @@ def test_what_is_deployed_by_the_guide_is_destroyed_by_it(monkeypatch: pytest.Mo
         gone = account.run(*destroy, answers="y\n")
         assert gone.exit_code == 0, gone.output
         assert (account.living(), account.tables()) == ([], ["lazaretto-prod"])
+
+
+def test_every_section_that_needs_an_account_is_typed_by_make_e2e() -> None:
+    sections = re.findall(r"^## (.+)$", GUIDE, re.M)
+    with_commands = [section for section in sections if account_part.lines_of(section)]
+    assert with_commands == ["On the laptop", *account_part.ACCOUNT_PART, account_part.LAST]
+
+
+def test_what_make_e2e_types_otherwise_than_it_is_written_is_in_the_guide() -> None:
+    sections = (*account_part.ACCOUNT_PART, account_part.LAST)
+    lines = [line for section in sections for line in account_part.lines_of(section)]
+    assert [p for p in account_part.SUBSTITUTIONS if not any(re.search(p, line) for line in lines)] == []
+    beginnings = (*account_part.ENDS, *account_part.TYPED_INTO)
+    assert [words for words in beginnings if not any(line.startswith(words) for line in lines)] == []
 
 
 def test_the_guide_edits_the_built_in_policy_into_one_that_mails_warnings(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
-from collections.abc import Callable
-from functools import cache
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,49 +15,39 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from tests.e2e.places import PACKAGE, REGION, ROOT_KEY, ROOT_SECRET
+from tests.e2e.places import ACCOUNT, REGION, ROOT_KEY, ROOT_SECRET, STAGE
 
-STACK = "lazaretto-e2e"
-BUCKET = "artefacts"
+STACK = f"lazaretto-{STAGE}"
 VISIBILITY_SECONDS = 10
 QUEUE_DEPTH = "ApproximateNumberOfMessagesVisible"
 QUEUES = ("scans", "findings", "actions", "sweeps")
 UNKNOWN = ("AWS::Events::EventBusPolicy",)
 PATIENCE_SECONDS = 60.0
-CAPABILITIES = ("CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND")
+
+
+def alter_package(package: Path, folder: Path) -> list[str]:
+    """Lays into `folder` what is deployed: the zip as it is, and the template as ministack can make it. In words, what
+    is different."""
+    folder.mkdir()
+    shutil.copyfile(package / "deployment.zip", folder / "deployment.zip")
+    template = json.loads((package / "sam.json").read_text())
+    told = altered(template)
+    (folder / "sam.json").write_text(json.dumps(template))
+    return told
 
 
 def altered(template: dict[str, Any]) -> list[str]:
     """Makes of the packaged template the one of the run. Every difference is here; returns them in words."""
     told = []
-    for name, resource in template["Resources"].items():
-        properties = resource.get("Properties", {})
-        if resource["Type"] == "AWS::Serverless::Function":
-            properties["CodeUri"] = f"s3://{BUCKET}/deployment.zip"
-            told.append(f"{name}: CodeUri is where the zip was uploaded, as `aws cloudformation package` writes it")
-        if resource["Type"] == "AWS::SQS::Queue" and "RedrivePolicy" in properties:
-            told.append(f"{name}: VisibilityTimeout {properties['VisibilityTimeout']} s is {VISIBILITY_SECONDS} s")
-            properties["VisibilityTimeout"] = VISIBILITY_SECONDS
     for name, resource in list(template["Resources"].items()):
         if resource["Type"] in UNKNOWN or _is_of_metric_math(resource):
             del template["Resources"][name]
             told.append(f"{name}: left out, ministack knows no {resource['Type']} like it")
-    secrets = {n for n, r in template["Resources"].items() if r["Type"] == "AWS::SecretsManager::Secret"}
-    template.update(_by_arn(template, secrets))
-    told += [f"{n}: by Ref AWS gives its ARN, ministack its name: asked for with Fn::GetAtt" for n in sorted(secrets)]
     return told
 
 
 def _is_of_metric_math(resource: dict[str, Any]) -> bool:
     return resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]
-
-
-def _by_arn(node: Any, secrets: set[str]) -> Any:
-    if isinstance(node, dict):
-        if len(node) == 1 and node.get("Ref") in secrets:
-            return {"Fn::GetAtt": [node["Ref"], "Id"]}
-        return {key: _by_arn(value, secrets) for key, value in node.items()}
-    return [_by_arn(one, secrets) for one in node] if isinstance(node, list) else node
 
 
 class Account:
@@ -64,8 +56,6 @@ class Account:
     def __init__(self, url: str) -> None:
         self.url = url
         self._session = boto3.Session(ROOT_KEY, ROOT_SECRET, region_name=REGION)
-        self.parameters: dict[str, str] = {}
-        self.differences: list[str] = []
         self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:
@@ -76,48 +66,11 @@ class Account:
 
     # ---- the stack
 
-    def upload(self, package: Path = PACKAGE) -> None:
-        s3 = self.client("s3")
-        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-        s3.put_object(Bucket=BUCKET, Key="deployment.zip", Body=(package / "deployment.zip").read_bytes())
-        template = json.loads((package / "sam.json").read_text())
-        self.differences = altered(template)
-        s3.put_object(Bucket=BUCKET, Key="template.json", Body=json.dumps(template).encode())
-
-    def deploy(self, **parameters: str) -> dict[str, Any]:
-        """By a change set of the uploaded template, as `aws cloudformation deploy` does. The stack as it then is.
-
-        Raises AssertionError with the events where it fails; LookupError where the change set holds no change.
-        """
-        formation = self.client("cloudformation")
-        self.parameters |= parameters
-        named = f"change-{time.monotonic_ns()}"
-        formation.create_change_set(
-            StackName=STACK,
-            ChangeSetName=named,
-            ChangeSetType="UPDATE" if self.stack() else "CREATE",
-            TemplateURL=f"{self.url}/{BUCKET}/template.json",
-            Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in self.parameters.items()],
-            Capabilities=list(CAPABILITIES),
-        )
-        made = eventually(
-            lambda: formation.describe_change_set(StackName=STACK, ChangeSetName=named),
-            lambda change: change["Status"] in ("CREATE_COMPLETE", "FAILED"),
-        )
-        if made["Status"] == "FAILED":
-            raise LookupError(made["StatusReason"])
-        formation.execute_change_set(StackName=STACK, ChangeSetName=named)
-        stack = eventually(self.stack, lambda stack: "PROGRESS" not in stack["StackStatus"])
-        if stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-            pages = formation.get_paginator("describe_stack_events").paginate(StackName=STACK)
-            events = [event for page in pages for event in page["StackEvents"]]
-            failed = [(e["LogicalResourceId"], e.get("ResourceStatusReason")) for e in events if _failed(e)]
-            raise AssertionError(f"{stack['StackStatus']}: {failed}")
-        return stack
-
-    def delete(self) -> None:
-        self.client("cloudformation").delete_stack(StackName=STACK)
-        eventually(self.stack, lambda stack: not stack)
+    def hide_failed_messages(self, seconds: int, *queues: str) -> None:
+        """A message that failed is tried again after so long, not after the minutes of the template."""
+        for name in queues:
+            changed = {"VisibilityTimeout": str(seconds)}
+            self.client("sqs").set_queue_attributes(QueueUrl=self.queue_url(name), Attributes=changed)
 
     def stack(self) -> dict[str, Any]:
         """Empty: there is none."""
@@ -142,9 +95,9 @@ class Account:
 
     # ---- queues
 
-    @cache  # noqa: B019 - as long as the run
     def queue_url(self, name: str) -> str:
-        return str(self.client("sqs").get_queue_url(QueueName=f"lazaretto-dev-{name}")["QueueUrl"])
+        """The same for every stack of the stage. There or not."""
+        return f"{self.url}/{ACCOUNT}/{STACK}-{name}"
 
     def waiting(self, name: str) -> dict[str, int]:
         """Messages that can be received, and that are being handled."""
@@ -178,12 +131,45 @@ class Account:
             if (alarm.get("Namespace"), alarm.get("MetricName")) != ("AWS/SQS", QUEUE_DEPTH):
                 continue
             (name,) = [d["Value"] for d in alarm["Dimensions"] if d["Name"] == "QueueName"]
-            depth = self.waiting(name.removeprefix("lazaretto-dev-"))["visible"]
+            depth = self.waiting(name.removeprefix(f"{STACK}-"))["visible"]
             if _crosses(depth, alarm["ComparisonOperator"], alarm["Threshold"]):
-                reason = f"{QUEUE_DEPTH} of {name} is {depth}"
-                cloudwatch.set_alarm_state(AlarmName=alarm["AlarmName"], StateValue="ALARM", StateReason=reason)
+                self._raise(alarm, f"{QUEUE_DEPTH} of {name} is {depth}")
                 raised.append(alarm["AlarmName"])
         return raised
+
+    def watch_logs(self, function: str, since_ms: int) -> list[str]:
+        """What CloudWatch does and ministack does not: makes metrics of lines in the embedded format. Alarms of sums
+        see those of the function since then, all in one period, and go off. Returns those that did, by name."""
+        cloudwatch, raised, sums = self.client("cloudwatch"), [], _sums(self.logs(function, since_ms))
+        for alarm in cloudwatch.describe_alarms(AlarmTypes=["MetricAlarm"])["MetricAlarms"]:
+            dimensions = frozenset((d["Name"], d["Value"]) for d in alarm.get("Dimensions", ()))
+            value = sums.get((alarm.get("Namespace", ""), alarm.get("MetricName", ""), dimensions))
+            if value is None or alarm.get("Statistic") != "Sum" or alarm["EvaluationPeriods"] > 1:
+                continue
+            if _crosses(value, alarm["ComparisonOperator"], alarm["Threshold"]):
+                self._raise(alarm, f"{alarm['MetricName']} is {value:g}")
+                raised.append(alarm["AlarmName"])
+        return raised
+
+    def _raise(self, alarm: dict[str, Any], why: str) -> None:
+        self.client("cloudwatch").set_alarm_state(AlarmName=alarm["AlarmName"], StateValue="ALARM", StateReason=why)
+
+    # ---- functions
+
+    @contextmanager
+    def without_right(self, function: str, action: str) -> Iterator[None]:
+        """Within, the policies of the function's role do not name the action; afterwards they are as they were."""
+        iam, role = self.client("iam"), self.functions()[function]["Role"].rpartition("/")[2]
+        names = iam.list_role_policies(RoleName=role)["PolicyNames"]
+        before = {n: iam.get_role_policy(RoleName=role, PolicyName=n)["PolicyDocument"] for n in names}
+        assert any(action in _actions(s) for document in before.values() for s in document["Statement"])
+        try:
+            for name, document in before.items():
+                _put(iam, role, name, _without(document, action))
+            yield
+        finally:
+            for name, document in before.items():
+                _put(iam, role, name, document)
 
     def invoke(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
         """`function` by its handler. Raises AssertionError where it raises."""
@@ -193,14 +179,44 @@ class Account:
         assert "FunctionError" not in answer, said
         return said
 
-    def logs(self, function: str) -> list[str]:
+    def logs(self, function: str, since_ms: int = 0) -> list[str]:
+        """`since_ms`: of the epoch."""
         group = self.functions()[function]["LoggingConfig"]["LogGroup"]
-        pages = self.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
+        pages = self.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group, startTime=since_ms)
         return [event["message"] for page in pages for event in page["events"]]
 
 
-def _failed(event: dict[str, Any]) -> bool:
-    return "FAILED" in event["ResourceStatus"] or "ROLLBACK" in event["ResourceStatus"]
+Metric = tuple[str, str, frozenset[tuple[str, str]]]
+"""Namespace, name, dimensions."""
+
+
+def _sums(lines: list[str]) -> dict[Metric, float]:
+    """Of each metric that the lines have in the embedded format of CloudWatch."""
+    sums: dict[Metric, float] = defaultdict(float)
+    for line in lines:
+        if not line.startswith('{"_aws":'):
+            continue
+        said = json.loads(line)
+        for directive in said["_aws"]["CloudWatchMetrics"]:
+            for names in directive["Dimensions"]:
+                dimensions = frozenset((name, said[name]) for name in names)
+                for metric in directive["Metrics"]:
+                    sums[directive["Namespace"], metric["Name"], dimensions] += sum(said[metric["Name"]])
+    return sums
+
+
+def _actions(statement: dict[str, Any]) -> list[str]:
+    actions = statement["Action"]
+    return actions if isinstance(actions, list) else [actions]
+
+
+def _without(document: dict[str, Any], action: str) -> dict[str, Any]:
+    left = [{**s, "Action": [a for a in _actions(s) if a != action]} for s in document["Statement"]]
+    return {**document, "Statement": [s for s in left if s["Action"]]}
+
+
+def _put(iam: Any, role: str, name: str, document: dict[str, Any]) -> None:
+    iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
 
 
 def _crosses(value: float, operator: str, threshold: float) -> bool:

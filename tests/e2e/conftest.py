@@ -11,7 +11,8 @@ from tests.e2e.places import MINISTACK_PYTHON, PACKAGE, RESULTS
 from tests.e2e.run import Run
 
 _SUMMARY: list[str] = []
-ORDER = ("test_stack", "test_story", "test_failures", "test_handlers", "test_calls", "test_end")
+ORDER = ("test_stack", "test_story", "test_doctor", "test_failures", "test_rights", "test_guide", "test_handlers")
+ORDER += ("test_calls", "test_end")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

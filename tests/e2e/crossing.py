@@ -2,7 +2,8 @@
 
 By the service a call is signed for it goes to the registry of the run (ECR, Inspector, ECS) or to ministack, which
 verifies the signature and asks the policy of the function's role. `CONNECT` is answered too, as by a proxy: so the
-command line reaches `https://….execute-api.….amazonaws.com` by its real name, with a certificate made for this run.
+command line reaches `https://….execute-api.….amazonaws.com`, and the functions Slack, by their real names, with a
+certificate made for this run. Nothing of it leaves this machine.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from chalicelib.local.catcher import PATH
 from tests.e2e.operations import operation, signer
-from tests.e2e.places import HOST
+from tests.e2e.places import HOST, SLACK
 
 AT_THE_REGISTRY = ("ecr", "ecr-public", "inspector2", "ecs")
 """Signing names: what the extended moto answers for ministack, which knows no scan and no archive."""
@@ -138,7 +140,9 @@ class _Handler(BaseHTTPRequestHandler):
         who, service = signer(self.headers.get("Authorization", ""))
         asked = operation(service, self.command, self.path, self.headers.get("X-Amz-Target", ""), body)
         crossing.wait_where_held(who, f"{service}:{asked}")
-        at_registry = service in AT_THE_REGISTRY
+        if self.headers.get("Host") == SLACK:
+            self.path = PATH
+        at_registry = service in AT_THE_REGISTRY or self.path == PATH
         # The registry answers to its own name alone; ministack verifies a signature that covers the name.
         host = crossing.registry if at_registry else self.headers.get("Host", crossing.emulator)
         netloc = crossing.registry if at_registry else crossing.emulator
@@ -181,8 +185,8 @@ class _Handler(BaseHTTPRequestHandler):
         """`calls` is the log."""
 
 
-def make_certificate(folder: Path, host: str) -> Path:
-    """A key and a certificate for `host`, in one file, valid for a day. Who trusts the file trusts this run alone."""
+def make_certificate(folder: Path, *hosts: str) -> Path:
+    """A key and a certificate for `hosts`, in one file, valid for a day. Who trusts the file trusts this run alone."""
     from datetime import UTC, datetime, timedelta
 
     from cryptography import x509
@@ -197,7 +201,7 @@ def make_certificate(folder: Path, host: str) -> Path:
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )

@@ -35,13 +35,14 @@ class Emulator:
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
 
-    def start(self, functions_talk_to: str) -> None:
-        """`functions_talk_to`: the endpoint of every AWS client of the functions. Raises AssertionError (no start)."""
+    def start(self, functions_talk_to: str, certificate: Path) -> None:
+        """`functions_talk_to`: the endpoint of every AWS client of the functions, and the proxy of what else they talk
+        to, with the `certificate` they trust. Raises AssertionError (no start)."""
         (self._folder / "tmp").mkdir(parents=True)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [self._python, SERVE],
-                env=self.environment(functions_talk_to),
+                env=self.environment(functions_talk_to, certificate),
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -54,7 +55,7 @@ class Emulator:
             assert time.monotonic() < end, f"ministack does not answer: {self.log.read_text()[-2000:]}"
             time.sleep(0.1)
 
-    def environment(self, functions_talk_to: str) -> dict[str, str]:
+    def environment(self, functions_talk_to: str, certificate: Path) -> dict[str, str]:
         """Of ministack, and so of every function."""
         ministack = {
             "GATEWAY_PORT": str(self.port),
@@ -71,7 +72,7 @@ class Emulator:
             "STATE_DIR": str(self._folder / "state"),
             "LOG_LEVEL": "INFO",
         }
-        functions = {"AWS_ENDPOINT_URL": functions_talk_to, "LAZARETTO_SLACK_LOCAL": "1"}
+        functions = way_out(functions_talk_to, certificate)
         machine = {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self._folder),
@@ -124,6 +125,11 @@ class Emulator:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+
+def way_out(crossing: str, certificate: Path) -> dict[str, str]:
+    """What leads a function to this run instead of to AWS and to Slack."""
+    return {"AWS_ENDPOINT_URL": crossing, "HTTPS_PROXY": crossing, "SSL_CERT_FILE": str(certificate)}
 
 
 def free_port() -> int:

@@ -11,7 +11,9 @@ from chalicelib.local.stack import REGION as LOCAL_REGION
 HOST = "127.0.0.1"
 ACCOUNT, REGION = LOCAL_ACCOUNT, LOCAL_REGION
 ROOT_KEY, ROOT_SECRET = "AKIAE2EROOT000000000", "made-up-for-this-run"
-STAGE = "dev"
+STAGE = os.environ.get("LAZARETTO_STAGE", "dev")
+"""As `make package` reads it: a template is packaged for one stage."""
+SLACK = "hooks.slack.com"
 BUILD = Path(__file__).parents[2] / "build"
 PACKAGE = Path(os.environ.get("E2E_PACKAGE", BUILD / "package"))
 """What is tested: `E2E_PACKAGE` names another folder, such as a release's."""

@@ -1,4 +1,4 @@
-"""One end-to-end run: ministack, the registry beside it, the crossing in between, and the stack deployed.
+"""One end-to-end run: ministack, the registry beside it, the crossing in between, and the stack deployed by the guide.
 
 `with Run() as run:` starts all of it and leaves nothing behind but `build/e2e`: the log of ministack, and `calls.json`,
 the calls of AWS that each function made.
@@ -17,17 +17,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 from typer.main import get_command
 
 from chalicelib.cli import app
 from chalicelib.cli.story import type_command
 from chalicelib.local.environment import replaced
 from chalicelib.local.story_world import Typed
-from tests.e2e.account import Account, eventually
+from tests.e2e.account import QUEUES, VISIBILITY_SECONDS, Account, alter_package, eventually
 from tests.e2e.crossing import Call, Crossing, Held, make_certificate
-from tests.e2e.emulator import Emulator
-from tests.e2e.places import MINISTACK_PYTHON, REGION, RESULTS, ROOT_KEY, ROOT_SECRET
+from tests.e2e.emulator import Emulator, way_out
+from tests.e2e.guide import ACCOUNT_PART, Guide
+from tests.e2e.places import MINISTACK_PYTHON, PACKAGE, REGION, RESULTS, ROOT_KEY, ROOT_SECRET, SLACK, STAGE
 from tests.e2e.registry import Registry
+from tests.e2e.shell import Shell
 
 CALLS = RESULTS / "calls.json"
 PATIENCE_SECONDS = 90.0
@@ -36,13 +39,27 @@ QUIET_LOOKS = 3
 SOON_SECONDS = 20
 """What is delayed for longer is due much later: nobody waits for it."""
 NEEDED_BYTES = 4 << 30
+DEPLOY = f"lazaretto deploy --stage {STAGE} --artifact $ARTEFACT --yes"
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-PARAMETERS = {"SettleSeconds": "1"}
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """A right that a function did not have for a time, by the monotonic clock."""
+
+    function: str
+    action: str
+    began: float
+    ended: float
+
+    def explains(self, function: str, call: Call) -> bool:
+        asked = (function, call.name) == (self.function, self.action)
+        return asked and self.began <= call.at <= self.ended
 
 
 class Run:
     def __init__(self) -> None:
         self._closing = ExitStack()
+        self.taken: list[Taken] = []
         self.took: dict[str, float] = {}
 
     def __enter__(self) -> Run:
@@ -65,9 +82,9 @@ class Run:
         self.folder = Path(self._closing.enter_context(TemporaryDirectory(prefix="lazaretto-e2e-", dir=_quick())))
         self.registry = Registry()
         self.emulator = Emulator(MINISTACK_PYTHON, self.folder / "ministack", RESULTS / "ministack.log")
-        certificate = make_certificate(self.folder, f"*.execute-api.{REGION}.amazonaws.com")
+        self.certificate = make_certificate(self.folder, f"*.execute-api.{REGION}.amazonaws.com", SLACK)
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        tls.load_cert_chain(certificate)
+        tls.load_cert_chain(self.certificate)
         self._closing.enter_context(replaced({}))
         self.registry.start()
         self._closing.callback(self.registry.stop)
@@ -75,15 +92,14 @@ class Run:
         self.crossing.start()
         self._closing.callback(self.crossing.stop)
         self._closing.callback(self.emulator.stop)
-        self.emulator.start(self.crossing.url)
+        self.emulator.start(self.crossing.url, self.certificate)
         os.environ |= {
-            "AWS_ENDPOINT_URL": self.crossing.url,
+            **way_out(self.crossing.url, self.certificate),
             "AWS_ACCESS_KEY_ID": ROOT_KEY,
             "AWS_SECRET_ACCESS_KEY": ROOT_SECRET,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
-            "HTTPS_PROXY": self.crossing.url,
-            "SSL_CERT_FILE": str(certificate),
+            "ARTEFACT": str(self.folder / "artefact"),
         }
         self.took["start"] = time.monotonic() - began
         self._deploy()
@@ -92,14 +108,21 @@ class Run:
         began = time.monotonic()
         self.account = Account(self.emulator.url)
         self.registry.bus.client = self.account.client("events")
-        secrets = self.account.client("secretsmanager")
-        slack = secrets.create_secret(Name="team/slack", SecretString=self.registry.webhook)["ARN"]
-        self.account.upload()
-        self.account.deploy(**PARAMETERS, SlackSecretArn=slack)
+        self.differences = alter_package(PACKAGE, self.folder / "artefact")
+        self.shell = Shell(self.folder / "shell")
+        self._closing.callback(self.shell.close)
+        self.guide = Guide(self.shell, self.registry.webhook)
+        for said in self.guide.follow(ACCOUNT_PART[0]):
+            if said.line.startswith("lazaretto deploy"):
+                self.took["deploy"] = time.monotonic() - began
+                self._watch()
+        self.took["by the guide into the account"] = time.monotonic() - began
+
+    def _watch(self) -> None:
+        self.account.hide_failed_messages(VISIBILITY_SECONDS, *QUEUES)
         self.callers = self.account.callers()
         self._subscribe()
         self._closing.callback(self.keep_calls)
-        self.took["create the stack"] = time.monotonic() - began
 
     def _subscribe(self) -> None:
         """A queue that hears the topics of the stack, as a person's mailbox would."""
@@ -202,13 +225,23 @@ class Run:
                 found.setdefault(function, []).append(call)
         return found
 
+    @contextmanager
+    def without_right(self, function: str, action: str) -> Iterator[None]:
+        """Within, the function lacks this right, and calls of that name are refused to it rightly."""
+        began = time.monotonic()
+        try:
+            with self.account.without_right(function, action):
+                yield
+        finally:
+            self.taken.append(Taken(function, action, began, time.monotonic()))
+
     def refused(self) -> list[str]:
-        """Calls that the policy of a function did not allow."""
+        """Calls that the policy of a function did not allow, but for rights that were taken away."""
         return sorted(
             f"{function}: {call.name}"
             for function, calls in self.calls_of_functions().items()
             for call in calls
-            if call.denied
+            if call.denied and not any(taken.explains(function, call) for taken in self.taken)
         )
 
     def keep_calls(self) -> None:

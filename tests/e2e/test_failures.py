@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
+from typing import Any
 
 import pytest
 
 from chalicelib.domain.image import ImageRef
 from chalicelib.local.demo_registry import EXPAT, ZLIB
-from tests.e2e.account import VISIBILITY_SECONDS, eventually
+from tests.e2e.account import STACK, VISIBILITY_SECONDS, eventually
+from tests.e2e.places import ACCOUNT
 from tests.e2e.run import Run
 
 pytestmark = pytest.mark.e2e
@@ -73,10 +76,54 @@ def test_poison_ends_in_the_dead_letter_queue_and_its_reason_in_the_log(run: Run
 
 def test_a_message_in_a_dead_letter_queue_raises_its_alarm_and_no_other(run: Run) -> None:
     raised = run.account.watch_queues()
-    assert raised == ["lazaretto-dev-scans-dead"]
-    eventually(run.letters, lambda letters: any("lazaretto-dev-scans-dead" in letter for letter in letters))
+    assert raised == [f"{STACK}-scans-dead"]
+    eventually(run.letters, lambda letters: any(f"{STACK}-scans-dead" in letter for letter in letters))
 
 
-def test_poison_is_kept_as_it_came(run: Run) -> None:
-    bodies = [message["Body"] for message in run.account.received(run.account.queue_url("scans-dead"))]
-    assert sorted(bodies) == sorted([NO_JSON, NO_IMAGE])
+def test_poison_is_kept_as_it_came_and_shown_with_the_reason(run: Run) -> None:
+    letters = dead(run)
+    assert {letter["sha256"] for letter in letters.values()} == {sha256(text) for text in (NO_JSON, NO_IMAGE)}
+    assert all(letter["refused"] and letter["redriven"] == 0 for letter in letters.values())
+    assert dead(run).keys() == letters.keys()
+
+
+def test_doctor_counts_what_was_given_up(run: Run) -> None:
+    doctor = run.shell.type("lazaretto doctor --quick --json")
+    (check,) = [check for check in doctor.answer["checks"] if check["id"] == "dead-letters"]
+    assert (doctor.exit_code, check["status"]) == (1, "FAIL")
+    assert f"{STACK}-scans-dead" in f"{check['seen']} {check['problems']}"
+
+
+def test_what_is_sent_again_bears_a_mark_and_poison_comes_back_with_it(run: Run) -> None:
+    id_ = next(id_ for id_, letter in dead(run).items() if letter["sha256"] == sha256(NO_JSON))
+    run.account.hide_failed_messages(1, "scans")
+    sent = run.shell.type(f"lazaretto dlq redrive scans --message {id_} --json")
+    assert (sent.exit_code, sent.answer["redriven"]) == (0, 1)
+    eventually(lambda: run.account.waiting("scans-dead")["visible"], lambda count: count == 2)
+    run.account.hide_failed_messages(VISIBILITY_SECONDS, "scans")
+    assert {letter["sha256"]: letter["redriven"] for letter in dead(run).values()} == {
+        sha256(NO_JSON): 1,
+        sha256(NO_IMAGE): 0,
+    }
+
+
+def test_what_is_dropped_is_gone_and_the_audit_log_says_who_did_it_and_why(run: Run) -> None:
+    dropped = run.shell.type("lazaretto dlq drop scans --all --reason 'poison of a test' --yes --json")
+    assert (dropped.exit_code, dropped.answer["dropped"]) == (0, 2)
+    assert dead(run) == {}
+    assert run.account.waiting("scans-dead") == {"visible": 0, "handled": 0}
+    records = [r for r in run.type("audit").answer["records"] if r["reason"].startswith("poison of a test: ")]
+    assert len(records) == 2
+    assert {record["actor"] for record in records} == {f"person:arn:aws:iam::{ACCOUNT}:root"}
+
+
+def dead(run: Run) -> dict[str, dict[str, Any]]:
+    """The dead letters of scans by their ids, as `lazaretto dlq show` has them."""
+    shown = run.shell.type("lazaretto dlq show scans --json")
+    assert shown.exit_code == 0, shown
+    (queue,) = shown.answer["queues"]
+    return {letter["message_id"]: letter for letter in queue["messages"]}
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -20,6 +20,7 @@ from chalicelib.domain.message import Act, Due
 from chalicelib.local.event_bus import EventBus
 from chalicelib.local.template import Template
 from tests.e2e.account import credentials_of
+from tests.e2e.emulator import way_out
 from tests.e2e.places import (
     ACCOUNT,
     BROUGHT_BY_LAMBDA,
@@ -111,13 +112,12 @@ def start(run: Run, unpacked: Path) -> Callable[[str], RuntimeProcess]:
         environment |= {
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
-            "AWS_ENDPOINT_URL": run.crossing.url,
             "AWS_LAMBDA_FUNCTION_NAME": function["FunctionName"],
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function["MemorySize"]),
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "LAZARETTO_SLACK_LOCAL": "1",
             "TZ": "UTC",
         }
+        environment |= way_out(run.crossing.url, run.certificate)
         path = (unpacked, RIC, BROUGHT_BY_LAMBDA)
         return RuntimeProcess(
             PACKAGE_PYTHON, path, function["Handler"], environment, RESULTS / f"{name}-under-awslambdaric.log"
