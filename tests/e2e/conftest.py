@@ -11,12 +11,13 @@ from tests.e2e.places import MINISTACK_PYTHON, PACKAGE, RESULTS
 from tests.e2e.run import Run
 
 _SUMMARY: list[str] = []
-ORDER = ("test_stack", "test_story", "test_doctor", "test_failures", "test_rights", "test_guide", "test_handlers")
-ORDER += ("test_calls", "test_end")
+ORDER = ("test_stack", "test_story", "test_doctor", "test_failures", "test_rights", "test_handlers", "test_waiver_end")
+ORDER += ("test_guide", "test_calls", "test_end")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The stack is created before it is played on, and deleted last."""
+    """The stack is created before it is played on, and deleted last. The guide puts policies of its own in force: what
+    the story's has still to tell comes before."""
     here = [item for item in items if item.path.parent.name == "e2e"]
     here.sort(key=lambda item: ORDER.index(item.path.stem))
     items[:] = [item for item in items if item not in here] + here

@@ -1,4 +1,4 @@
-"""The end of a stack: it tells what it still had to tell, is changed and deleted, and its table is taken up again."""
+"""The end of a stack: it is changed and deleted, and its table is taken up again."""
 
 from __future__ import annotations
 
@@ -13,18 +13,6 @@ from tests.e2e.run import DEPLOY, Run
 pytestmark = pytest.mark.e2e
 
 SLACK_SECRET = "lazaretto/slack"
-WAITED_FOR_SECONDS = 150.0
-"""Images that an ended waiver turned are told together two minutes after."""
-
-
-def test_people_are_told_that_a_waiver_has_ended_with_what_was_done_because_of_it(run: Run) -> None:
-    def told() -> str:
-        run.tick()
-        return next((text for text in run.slack() if "Waiver has ended" in text), "")
-
-    said = eventually(told, bool, WAITED_FOR_SECONDS)
-    assert "1 quarantined (archive)" in said
-    assert any("Waiver has ended" in letter for letter in run.letters())
 
 
 def test_a_changed_parameter_reaches_the_functions_and_they_go_on(run: Run) -> None:
