@@ -103,7 +103,7 @@ $(AUDIT_STAMP): $(STAMP) tests/audit/requirements.txt
 
 chaos: setup
 	timeout --foreground 600 $(BIN)/python -m tests.chaos.run $(addprefix --seed ,$(SEED)) $(addprefix --events ,$(EVENTS))
-	timeout --foreground 300 $(BIN)/python -m pytest -m chaos tests/chaos
+	timeout --foreground 300 $(BIN)/python -m pytest -m chaos -n 2 --dist worksteal tests/chaos
 
 soak: setup
 	LAZARETTO_SOAK=1 $(BIN)/python -m pytest -m soak -n $(WORKERS) --dist worksteal
