@@ -294,15 +294,21 @@ def test_when_to_come_again_is_said_where_it_helps(
     assert come_again(process) == (BAD_GATEWAY, again)
 
 
-def test_who_finds_no_turn_is_told_to_come_again(process: Process, upstream: Upstream) -> None:
+def held_up(upstream: Upstream) -> tuple[threading.Semaphore, threading.Event]:
+    """Reviews are answered when the event is set; each that arrives releases the semaphore."""
     arrived, going = threading.Semaphore(0), threading.Event()
 
-    def held_up(asked: Asked) -> tuple[int, bytes]:
+    def answer(asked: Asked) -> tuple[int, bytes]:
         arrived.release()
         going.wait(20)
         return 200, said()
 
-    upstream.answer = held_up
+    upstream.answer = answer
+    return arrived, going
+
+
+def test_who_finds_no_turn_is_told_to_come_again(process: Process, upstream: Upstream) -> None:
+    arrived, going = held_up(upstream)
     with ThreadPoolExecutor(forwarder.REVIEWS_AT_ONCE) as callers:
         for _ in range(forwarder.REVIEWS_AT_ONCE):
             callers.submit(process.post, json.dumps(review()))
@@ -406,14 +412,7 @@ def is_there(process: Process) -> bool:
 
 
 def test_only_so_many_reviews_are_under_way_at_once_and_the_rest_wait(process: Process, upstream: Upstream) -> None:
-    arrived, going = threading.Semaphore(0), threading.Event()
-
-    def held_up(asked: Asked) -> tuple[int, bytes]:
-        arrived.release()
-        going.wait(20)
-        return 200, said()
-
-    upstream.answer = held_up
+    arrived, going = held_up(upstream)
     with ThreadPoolExecutor(forwarder.REVIEWS_AT_ONCE + 8) as callers:
         answers = [callers.submit(process.post, json.dumps(review())) for _ in range(forwarder.REVIEWS_AT_ONCE + 8)]
         for _ in range(forwarder.REVIEWS_AT_ONCE):
