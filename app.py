@@ -22,9 +22,9 @@ from chalice.app import Chalice, CloudWatchEvent, ConvertToMiddleware, Rate, SQS
 
 from chalicelib.api.routes import register
 from chalicelib.bootstrap import house
-from chalicelib.domain.message import CatchUp, Due, Heads, Snapshot, WatchWaivers
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import begin
+from chalicelib.domain.events.message import CatchUp, Due, Heads, Snapshot, WatchWaivers
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import begin
 from chalicelib.intake import Answer, take_in
 from chalicelib.observability import journal, logger
 from chalicelib.services.re_decide import SHARDS

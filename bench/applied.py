@@ -20,14 +20,14 @@ from bench.past import NOW, SETTLE, Registry
 from chalicelib.adapters.header_items import ImageRow, header_item, read_header_item, row_of
 from chalicelib.adapters.policy_file import read_policy
 from chalicelib.adapters.table_schema import Item, shard_of
-from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.message import CatchUp, Delivery, Message
-from chalicelib.domain.policy import Policy
-from chalicelib.domain.verdict import Decision
-from chalicelib.domain.what_if import Ruling
-from chalicelib.domain.what_if_report import Report
+from chalicelib.domain.events.message import CatchUp, Delivery, Message
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.whatif.report import Report
+from chalicelib.domain.whatif.what_if import Ruling
 from chalicelib.errors import ConflictError
 from chalicelib.services.apply_policy import apply_policy
 from chalicelib.services.ports import ActionRecord, FanOut, PolicyVersion, Stored

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chalicelib.domain.metric import Metric
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.events.metric import Metric
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.services.re_decide import SHARDS
 
 DAYS = 30

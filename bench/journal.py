@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from chalicelib.domain.handling import Outcome
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.message import Delivery
-from chalicelib.domain.metric import Metric
+from chalicelib.domain.events.handling import Outcome
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.events.metric import Metric
+from chalicelib.domain.images.image import ImageRef
 
 
 class SilentJournal:

@@ -34,7 +34,7 @@ from bench.inspector_shape import whole_page
 from bench.past import CANDIDATE, Registry
 from bench.world import ALLOW_ALL, BATCH, BLOCK_CRITICAL, CREDENTIALS, QUARANTINE_CRITICAL, World, world
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.what_if_report import Report
+from chalicelib.domain.whatif.report import Report
 from chalicelib.parsers.enhanced_scan import _PAGE, parse_list_findings
 from chalicelib.parsers.finding_resources import _kept
 from chalicelib.services.re_decide import SHARDS

@@ -30,17 +30,17 @@ from chalicelib.adapters.header_items import ImageRow, row_of
 from chalicelib.adapters.packing import pack_document, unpack_document
 from chalicelib.adapters.policy_file import read_policy
 from chalicelib.adapters.table_schema import shard_of
-from chalicelib.domain.conclusion import count_open
-from chalicelib.domain.document import FindingsDocument, Listing
-from chalicelib.domain.finding import Finding
-from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import ImageRef, InUse, InUseState, Scan, ScanState, Source
-from chalicelib.domain.merge import merge_listing
-from chalicelib.domain.message import Delivery, Message
-from chalicelib.domain.sketch import sketch_of
-from chalicelib.domain.waiver import Waiver, waiver_id
-from chalicelib.domain.what_if import Case, Question, Ruling, Weighed, weigh
-from chalicelib.domain.what_if_report import Job, Part, Report
+from chalicelib.domain.assessment.conclusion import count_open
+from chalicelib.domain.assessment.merge import merge_listing
+from chalicelib.domain.events.message import Delivery, Message
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.headers.sketch import sketch_of
+from chalicelib.domain.images.document import FindingsDocument, Listing
+from chalicelib.domain.images.finding import Finding
+from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Scan, ScanState, Source
+from chalicelib.domain.policy.waiver import Waiver, waiver_id
+from chalicelib.domain.whatif.report import Job, Part, Report
+from chalicelib.domain.whatif.what_if import Case, Question, Ruling, Weighed, weigh
 from chalicelib.parsers.enhanced_scan import parse_list_findings
 from chalicelib.services import weigh_shard
 from chalicelib.services.ports import Stored

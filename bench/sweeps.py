@@ -14,8 +14,8 @@ from bench.generate import FIRST_DAY, Plan
 from bench.swept import Listed, SweptPlace, shared
 from bench.world import CREDENTIALS, TABLE
 from chalicelib.adapters.table_schema import create_table
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import PlanSweep
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import PlanSweep
 
 REPOSITORIES, IMAGES = 20, 400
 LATER = 6 * 3_600

@@ -21,8 +21,8 @@ from bench.aws import Generated, PlayedAws, Refusal, Shown
 from bench.generate import ImageState, Plan, images
 from bench.world import ALLOW_ALL, Place
 from chalicelib.bootstrap import House
-from chalicelib.domain.reconciled import Reconciled
-from chalicelib.domain.sweep_message import SweepRepository
+from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.reconcile.reconciled import Reconciled
 from chalicelib.services import run_sweep
 from chalicelib.services.reconcile_registry import reconcile_registry
 from chalicelib.services.sweep_ports import SweepHouse

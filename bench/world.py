@@ -27,9 +27,9 @@ from chalicelib.adapters.policy_file import read_policy
 from chalicelib.adapters.sessions import Sessions
 from chalicelib.adapters.table_schema import create_table
 from chalicelib.bootstrap import House
-from chalicelib.domain.alert import Alert
-from chalicelib.domain.header import Rules
-from chalicelib.domain.image import ImageRef, InUse, InUseState
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.images.image import ImageRef, InUse, InUseState
 from chalicelib.parsers.messages import read_delivery
 from chalicelib.services.ports import Subject
 from chalicelib.services.receive_acts import receive_acts

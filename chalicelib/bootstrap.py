@@ -20,7 +20,7 @@ from chalicelib.adapters.refused_calls import tell_refused_calls
 from chalicelib.adapters.sessions import Sessions
 from chalicelib.adapters.waiver_store import WaiverStore
 from chalicelib.adapters.write_units import count_write_units
-from chalicelib.domain.registry_place import RegistryPlace
+from chalicelib.domain.images.registry_place import RegistryPlace
 from chalicelib.errors import SettingsError
 from chalicelib.observability import journal
 from chalicelib.services.ports import Channel, Clock, Journal, Meter

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from chalicelib.domain.event import Ignored
-from chalicelib.domain.handling import Outcome
-from chalicelib.domain.message import Delivery
-from chalicelib.domain.metric import Metric
+from chalicelib.domain.events.event import Ignored
+from chalicelib.domain.events.handling import Outcome
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.events.metric import Metric
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.observability import journal, tell_failure
 from chalicelib.parsers.messages import event_id_of, read_delivery

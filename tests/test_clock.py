@@ -9,9 +9,9 @@ import pytest
 from chalice.local import LambdaContext
 
 import app
-from chalicelib.domain.message import Heads, Snapshot
-from chalicelib.domain.registry_place import RegistryPlace
-from chalicelib.domain.sweep_message import PlanSweep
+from chalicelib.domain.events.message import Heads, Snapshot
+from chalicelib.domain.events.sweep_message import PlanSweep
+from chalicelib.domain.images.registry_place import RegistryPlace
 from tests.fakes.queries import FakeOutbox
 
 TICK = {

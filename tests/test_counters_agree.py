@@ -16,10 +16,10 @@ from moto.server import ThreadedMotoServer
 from bench.count import Count
 from chalicelib.adapters.findings_table import FindingsTable
 from chalicelib.adapters.table_schema import create_table
-from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.finding import Finding, Severity
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Source
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import Finding, Severity
+from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.errors import ConflictError
 from chalicelib.services.ports import ActionRecord
 

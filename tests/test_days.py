@@ -22,9 +22,9 @@ from bench.aws import by_token
 from bench.world import CREDENTIALS, TABLE, Place
 from chalicelib.adapters.policy_file import read_policy
 from chalicelib.adapters.table_schema import create_table
-from chalicelib.domain.decision import decide
-from chalicelib.domain.finding import Finding, FindingStatus, Severity
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.policy.decision import decide
 
 GENERATOR = Path(__file__).parent.parent.parent / "shared/bench/generate.py"
 ACCOUNT, REGION = "123456789012", "us-east-1"

@@ -14,7 +14,7 @@ import click
 import pytest
 import typer
 
-from chalicelib.domain.policy import policy_schema
+from chalicelib.domain.policy.policy import policy_schema
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = json.loads((ROOT / ".chalice/resources.json").read_text())

@@ -1,6 +1,6 @@
 import json
 
-from chalicelib.domain.message import Look
+from chalicelib.domain.events.message import Look
 from chalicelib.intake import take_in
 
 DIGEST = "sha256:" + "a" * 64

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.event import ImageAction
-from chalicelib.domain.handling import Outcome
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.message import Act, Delivery, Look
-from chalicelib.domain.metric import Metric
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import SweepRepository
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.events.event import ImageAction
+from chalicelib.domain.events.handling import Outcome
+from chalicelib.domain.events.message import Act, Delivery, Look
+from chalicelib.domain.events.metric import Metric
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.observability import NAMESPACE, SERVICE, Journal, logger, tell_failure
 
 ROOT = Path(__file__).parent.parent

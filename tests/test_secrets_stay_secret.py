@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 
 from chalicelib.adapters.dead_letters import DeadQueue
 from chalicelib.cli import app as commands
-from chalicelib.domain.image import ImageRef, Repository
+from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import LazarettoError
 from chalicelib.local import stack
 from chalicelib.local.aws import ACCOUNT

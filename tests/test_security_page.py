@@ -11,7 +11,8 @@ import pytest
 from chalicelib.adapters import policy_file, slack
 from chalicelib.api import admission, call, parameters, query, walk
 from chalicelib.cli import client
-from chalicelib.domain import admission_judgement, waiver
+from chalicelib.domain.admission import admission_judgement
+from chalicelib.domain.policy import waiver
 from chalicelib.parsers import wire
 from chalicelib.services import give_order
 

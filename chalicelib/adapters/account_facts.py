@@ -11,7 +11,7 @@ from typing import Any
 from chalicelib.adapters.answers import answered_at, readable
 from chalicelib.adapters.aws_errors import asked, aws_call
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.installed import Caller, Trail
+from chalicelib.domain.doctor.installed import Caller, Trail
 from chalicelib.parsers.answer import Lower, Upper, read
 
 ENGINE = "BASIC_SCAN_TYPE_VERSION"

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from chalicelib.adapters.answers import readable
 from chalicelib.adapters.aws_errors import asked, code_of
-from chalicelib.domain.image import NO_ANSWER, NO_TIME, THROTTLED
+from chalicelib.domain.images.image import NO_ANSWER, NO_TIME, THROTTLED
 from chalicelib.errors import DeniedError, LazarettoError, TransientError, UpstreamError
 from chalicelib.parsers.answer import read
 

@@ -17,7 +17,7 @@ import msgspec
 
 from chalicelib.adapters.dynamo import Dynamo
 from chalicelib.adapters.table_schema import BODY, NONCE, PK, SK, SUMMARY, Item, key, nonce
-from chalicelib.domain.audit_chain import Chain, Copy, Head, chain_name, named_chain, shard_of_chain
+from chalicelib.domain.audit.chain import Chain, Copy, Head, chain_name, named_chain, shard_of_chain
 from chalicelib.errors import UpstreamError
 
 _ABSENT = f"attribute_not_exists({PK})"

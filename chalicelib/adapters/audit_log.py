@@ -28,7 +28,7 @@ from chalicelib.adapters.table_schema import (
     audit_day,
     audit_head_key,
 )
-from chalicelib.domain.audit_chain import START, Chain, Head, StoredRecord, next_link
+from chalicelib.domain.audit.chain import START, Chain, Head, StoredRecord, next_link
 from chalicelib.errors import ConflictError, UpstreamError
 from chalicelib.services.ports import ActionRecord
 

@@ -30,9 +30,9 @@ from chalicelib.adapters.table_schema import (
     audit_head_key,
     key,
 )
-from chalicelib.domain.action_id import action_id, recorded_at
-from chalicelib.domain.audit_chain import Chain, Copy, Head, StoredRecord, chain_name, named_chain
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.audit.action_id import action_id, recorded_at
+from chalicelib.domain.audit.chain import Chain, Copy, Head, StoredRecord, chain_name, named_chain
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import UpstreamError
 from chalicelib.services.ports import ActionRecord
 

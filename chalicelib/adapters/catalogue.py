@@ -34,7 +34,7 @@ from chalicelib.adapters.table_schema import (
     read_number,
     vulnerability_pk,
 )
-from chalicelib.domain.finding import Finding
+from chalicelib.domain.images.finding import Finding
 
 EPSS_STEP = 0.01
 REMEMBERED = 20_000

@@ -13,7 +13,7 @@ import msgspec
 from chalicelib.adapters.catalogue import Entry, Texts, read_entry, read_kev_item, source_of
 from chalicelib.adapters.dynamo import Dynamo
 from chalicelib.adapters.table_schema import KEV_FACT, PK, SK, key, vulnerability_pk
-from chalicelib.domain.finding import Finding
+from chalicelib.domain.images.finding import Finding
 
 
 class VulnerabilityFacts(msgspec.Struct, frozen=True):

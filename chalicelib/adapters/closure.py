@@ -11,7 +11,7 @@ from graphlib import TopologicalSorter
 import msgspec
 
 from chalicelib.adapters.ecr_images import EcrImages, HeldManifest
-from chalicelib.domain.image import Repository, StorageStatus
+from chalicelib.domain.images.image import Repository, StorageStatus
 from chalicelib.errors import AbsentError, UpstreamError
 from chalicelib.parsers.manifest_blobs import Blob
 

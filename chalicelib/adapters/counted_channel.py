@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.alert import Alert
-from chalicelib.domain.metric import Metric
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.events.metric import Metric
 from chalicelib.errors import LazarettoError
 from chalicelib.services.ports import Channel, Meter
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from chalicelib.adapters.aws_errors import aws_call
-from chalicelib.domain.dead_letter import MARK, DeadLetter, Origin
-from chalicelib.domain.handling import named
-from chalicelib.domain.inert import inert
-from chalicelib.domain.secret_text import without_secrets
+from chalicelib.domain.events.dead_letter import MARK, DeadLetter, Origin
+from chalicelib.domain.events.handling import named
+from chalicelib.domain.images.inert import inert
+from chalicelib.domain.images.secret_text import without_secrets
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.messages import read_delivery
 

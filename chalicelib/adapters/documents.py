@@ -33,8 +33,8 @@ from chalicelib.adapters.table_schema import (
     number_of,
     read_number,
 )
-from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import ConflictError, TransientError
 
 PART_BYTES = 350 * 1024

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from chalicelib.adapters.answers import readable
 from chalicelib.adapters.aws_errors import aws_call, code_of
 from chalicelib.adapters.ecr_registry import EcrRegistry
-from chalicelib.domain.image import ImageRef, Repository, StorageStatus
+from chalicelib.domain.images.image import ImageRef, Repository, StorageStatus
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.parsers.images import BatchImage, parse_describe_repositories
 

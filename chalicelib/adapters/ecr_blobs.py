@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.adapters.aws_errors import aws_call, code_of
 from chalicelib.adapters.layer_download import LayerDownload
-from chalicelib.domain.image import Repository
+from chalicelib.domain.images.image import Repository
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.parsers.manifest_blobs import Blob
 

@@ -14,7 +14,7 @@ import msgspec
 
 from chalicelib.adapters.answers import readable
 from chalicelib.adapters.aws_errors import asked, aws_call, code_of
-from chalicelib.domain.image import IMAGE_MEDIA_TYPES, INDEX_MEDIA_TYPES, ImageDetail, Repository
+from chalicelib.domain.images.image import IMAGE_MEDIA_TYPES, INDEX_MEDIA_TYPES, ImageDetail, Repository
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.parsers.images import BatchImage, ImageFailure, parse_batch_get_image, parse_describe_images
 from chalicelib.parsers.manifest_blobs import Blob, parse_blobs

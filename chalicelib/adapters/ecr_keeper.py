@@ -1,6 +1,6 @@
 """Amazon ECR for retention: all images of a repository, what is in them, and their deletion a hundred at a time.
 
-Nothing else in this house but the mover deletes images. Who may be deleted is `domain/retention.py`'s business.
+Nothing else in this house but the mover deletes images. Who may be deleted is `domain/retention/retention.py`'s business.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from chalicelib.adapters.answers import answered_at, readable, told
 from chalicelib.adapters.aws_errors import asked
 from chalicelib.adapters.ecr_images import EcrImages
 from chalicelib.adapters.ecr_listing import EcrListing
-from chalicelib.domain.image import IMAGE_MEDIA_TYPES, INDEX_MEDIA_TYPES, ImageDetail, Repository
-from chalicelib.domain.registry_listing import ImagesListed
-from chalicelib.domain.retention_image import Deleted, Inside, Layer
+from chalicelib.domain.images.image import IMAGE_MEDIA_TYPES, INDEX_MEDIA_TYPES, ImageDetail, Repository
+from chalicelib.domain.reconcile.registry_listing import ImagesListed
+from chalicelib.domain.retention.image import Deleted, Inside, Layer
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.images import BatchImage, parse_batch_get_image
 from chalicelib.parsers.manifest_blobs import parse_blobs

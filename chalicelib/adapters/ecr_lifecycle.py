@@ -13,8 +13,8 @@ import msgspec
 
 from chalicelib.adapters.answers import readable
 from chalicelib.adapters.aws_errors import asked, code_of
-from chalicelib.domain.image import Repository
-from chalicelib.domain.lifecycle_evaluation import NativeAct
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.parsers.answer import read
 from chalicelib.parsers.lifecycle_answers import LifecycleText, PreviewPage

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from chalicelib.adapters.answers import answered_at, body_of, readable, told
 from chalicelib.adapters.aws_errors import asked, aws_call
 from chalicelib.adapters.ecr_registry import NEVER_SCANNED
-from chalicelib.domain.image import ImageDetail, ImageRef, Repository, Scan, ScanState
-from chalicelib.domain.registry_listing import ImagesListed, RepositoriesListed
-from chalicelib.domain.registry_place import RegistryPlace
+from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, Scan, ScanState
+from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.reconcile.registry_listing import ImagesListed, RepositoriesListed
 from chalicelib.errors import AbsentError, TooLargeError, UpstreamError
 from chalicelib.parsers.basic_scan import parse_image_scan_findings
 from chalicelib.parsers.images import parse_describe_images, parse_describe_repositories

@@ -15,8 +15,8 @@ from chalicelib.adapters.copy_time import CopyTime
 from chalicelib.adapters.ecr_blobs import PART_BYTES, EcrBlobs
 from chalicelib.adapters.ecr_images import EcrImages
 from chalicelib.adapters.quarantine_lock import QuarantineLock
-from chalicelib.domain.image import ImageRef, Repository
-from chalicelib.domain.quarantine_place import bare_mark, given_tags, is_place, kept_tag
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.images.quarantine_place import bare_mark, given_tags, is_place, kept_tag
 from chalicelib.errors import AbsentError, TransientError, UnfinishedError, UpstreamError
 from chalicelib.parsers.manifest_blobs import Blob
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from chalicelib.adapters.answers import answered_at, readable, told
 from chalicelib.adapters.aws_errors import asked
-from chalicelib.domain.image import PUBLIC_REGION, ImageDetail, Repository
-from chalicelib.domain.public_registry import PublicRegistry
-from chalicelib.domain.registry_listing import ImagesListed, RepositoriesListed
+from chalicelib.domain.images.image import PUBLIC_REGION, ImageDetail, Repository
+from chalicelib.domain.images.public_registry import PublicRegistry
+from chalicelib.domain.reconcile.registry_listing import ImagesListed, RepositoriesListed
 from chalicelib.errors import AbsentError, UpstreamError
 from chalicelib.parsers.public_answers import read_public_images, read_public_repositories, read_registries
 

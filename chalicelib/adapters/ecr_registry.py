@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.adapters.answers import answered_at, body_of, readable, take_bodies
 from chalicelib.adapters.aws_errors import aws_call
-from chalicelib.domain.document import Listing
-from chalicelib.domain.finding import Finding, ScanReport
-from chalicelib.domain.image import (
+from chalicelib.domain.images.document import Listing
+from chalicelib.domain.images.finding import Finding, ScanReport
+from chalicelib.domain.images.image import (
     IMAGE_MEDIA_TYPES,
     INDEX_MEDIA_TYPES,
     PUBLIC_REGION,

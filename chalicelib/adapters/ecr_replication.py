@@ -17,10 +17,10 @@ from chalicelib.adapters.answers import answered_at, readable
 from chalicelib.adapters.aws_errors import asked, code_of
 from chalicelib.adapters.ecr_images import EcrImages
 from chalicelib.adapters.ecr_listing import EcrListing
-from chalicelib.domain.image import ImageDetail, ImageRef, Repository, ScanState
-from chalicelib.domain.replica_case import Listed, Mutability, Reported
-from chalicelib.domain.replica_settings import Settings
-from chalicelib.domain.replication import Configuration, Destination
+from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, ScanState
+from chalicelib.domain.reconcile.replica_settings import Settings
+from chalicelib.domain.replication.replica_case import Listed, Mutability, Reported
+from chalicelib.domain.replication.replication import Configuration, Destination
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.parsers import replication_answers as said
 

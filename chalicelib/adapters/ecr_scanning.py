@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.adapters.answers import readable, told
 from chalicelib.adapters.aws_errors import asked, code_of
-from chalicelib.domain.image import ImageRef, Repository
-from chalicelib.domain.scan_budget import Refusal
-from chalicelib.domain.scan_rule import Applied, RegistryScanning
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.reconcile.scan_budget import Refusal
+from chalicelib.domain.reconcile.scan_rule import Applied, RegistryScanning
 from chalicelib.errors import AbsentError, LazarettoError, UpstreamError
 from chalicelib.parsers.scanning_answers import read_applied_scanning, read_registry_scanning
 

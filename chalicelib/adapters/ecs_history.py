@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from chalicelib.adapters.asking import Asker, Remembered
 from chalicelib.adapters.aws_errors import code_of
-from chalicelib.domain.image_name import ImageName, image_name
+from chalicelib.domain.images.image_name import ImageName, image_name
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers import ecs_answers as ecs
 

@@ -17,7 +17,7 @@ from chalicelib.adapters.asking import Asker, Remembered
 from chalicelib.adapters.aws_errors import code_of
 from chalicelib.adapters.ecs_history import EcsHistory, batches, ecr_images, is_exact, name_of, refuse_gaps
 from chalicelib.adapters.places import Looked, Use
-from chalicelib.domain.image_name import ImageName, image_name
+from chalicelib.domain.images.image_name import ImageName, image_name
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers import ecs_answers as ecs
 

@@ -16,8 +16,8 @@ from chalicelib.adapters.asking import Asker, why
 from chalicelib.adapters.aws_errors import code_of
 from chalicelib.adapters.inspector import Inspector
 from chalicelib.adapters.places import Kept, Looked, Use
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.image_name import ImageName
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.images.image_name import ImageName
 from chalicelib.errors import LazarettoError
 from chalicelib.parsers import use_answers as use
 from chalicelib.services.ports import Subject

@@ -21,8 +21,8 @@ from chalicelib.adapters.columns import (
     put_times,
     put_words,
 )
-from chalicelib.domain.finding import Ecosystem, Finding, FindingStatus, FixAvailable, Package, Severity
-from chalicelib.domain.image import Source
+from chalicelib.domain.images.finding import Ecosystem, Finding, FindingStatus, FixAvailable, Package, Severity
+from chalicelib.domain.images.image import Source
 
 # The order of each of these belongs to the format: append, never move.
 SEVERITIES = tuple(map(Severity, ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFORMATIONAL", "UNKNOWN")))

@@ -23,11 +23,11 @@ from chalicelib.adapters.header_items import ImageRow, read_header_item
 from chalicelib.adapters.index_walk import WALKED_ROWS, IndexWalk, Page
 from chalicelib.adapters.repository_queries import RepositoryQueries, RepositoryRow, TagRow
 from chalicelib.adapters.table_schema import BODY, PUT_AT, header_key, image_of, read_number, summary_key
-from chalicelib.domain.audit_chain import Chain
-from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.finding import Finding
-from chalicelib.domain.header import Header, in_sketch
-from chalicelib.domain.image import ImageRef, Repository
+from chalicelib.domain.audit.chain import Chain
+from chalicelib.domain.headers.header import Header, in_sketch
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import Finding
+from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.services.ports import ActionRecord
 
 if TYPE_CHECKING:

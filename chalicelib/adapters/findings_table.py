@@ -25,12 +25,12 @@ from chalicelib.adapters.repositories import Repositories
 from chalicelib.adapters.snapshots import put_snapshot
 from chalicelib.adapters.table_schema import BODY, REVISION, Item, fan_out_key, nonce
 from chalicelib.adapters.tags import Tags
-from chalicelib.domain.audit_chain import Chain, Head
-from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.finding import Finding
-from chalicelib.domain.fuse import Fuse
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Repository
+from chalicelib.domain.audit.chain import Chain, Head
+from chalicelib.domain.enforcement.fuse import Fuse
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import Finding
+from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.services.ports import ActionRecord, Denied, FanOut, Stored, TagMove
 
 if TYPE_CHECKING:

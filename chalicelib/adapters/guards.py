@@ -21,8 +21,8 @@ from chalicelib.adapters.table_schema import (
     fuse_key,
     repository_key,
 )
-from chalicelib.domain.fuse import Fuse
-from chalicelib.domain.image import Repository
+from chalicelib.domain.enforcement.fuse import Fuse
+from chalicelib.domain.images.image import Repository
 from chalicelib.services.ports import Denied
 
 T = TypeVar("T")

@@ -39,10 +39,10 @@ from chalicelib.adapters.table_schema import (
     state_pk,
     state_sk,
 )
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.header import Enforcement, Header
-from chalicelib.domain.image import ImageRef, Kind, ScanState
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.headers.header import Enforcement, Header
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import ImageRef, Kind, ScanState
+from chalicelib.domain.images.verdict import Decision
 
 TAGS_SHOWN = 3
 NO_COUNTS = (0,) * len(Severity)

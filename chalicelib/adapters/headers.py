@@ -35,8 +35,8 @@ from chalicelib.adapters.table_schema import (
     number_of,
     repository_pk,
 )
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Repository
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
 from chalicelib.services.ports import Stored
 

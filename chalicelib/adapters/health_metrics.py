@@ -13,7 +13,7 @@ from typing import Any
 from chalicelib.adapters.answers import readable
 from chalicelib.adapters.aws_errors import aws_call
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.installed import Alarm, Fired
+from chalicelib.domain.doctor.installed import Alarm, Fired
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.parsers.answer import Upper, read
 

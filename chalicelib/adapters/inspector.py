@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from chalicelib.adapters.answers import answered_at, body_of, readable, take_bodies
 from chalicelib.adapters.aws_errors import asked, aws_call, code_of
-from chalicelib.domain.document import Listing
-from chalicelib.domain.finding import FindingRow, ImageFacts
-from chalicelib.domain.image import Coverage, ImageRef, InUse, InUseState, Scan, ScanState, Source
+from chalicelib.domain.images.document import Listing
+from chalicelib.domain.images.finding import FindingRow, ImageFacts
+from chalicelib.domain.images.image import Coverage, ImageRef, InUse, InUseState, Scan, ScanState, Source
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.parsers.enhanced_scan import (
     FindingsPage,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from chalicelib.adapters.answers import answered_at, body_of, readable, take_bodies, told
 from chalicelib.adapters.aws_errors import asked
-from chalicelib.domain.image import ImageRef, Repository, Scan
-from chalicelib.domain.registry_listing import ChangesListed, CoverageListed, OpenCounts
+from chalicelib.domain.images.image import ImageRef, Repository, Scan
+from chalicelib.domain.reconcile.registry_listing import ChangesListed, CoverageListed, OpenCounts
 from chalicelib.parsers.coverage import CoveragePage, parse_list_coverage
 from chalicelib.parsers.finding_changes import ChangesPage, parse_finding_changes
 from chalicelib.parsers.finding_counts import parse_image_counts, parse_repository_counts

@@ -10,7 +10,7 @@ import msgspec
 from chalicelib.adapters.answers import readable
 from chalicelib.adapters.aws_errors import asked, code_of
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.installed import Function, Source
+from chalicelib.domain.doctor.installed import Function, Source
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers.answer import Upper, read
 

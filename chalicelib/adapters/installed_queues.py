@@ -8,7 +8,7 @@ from typing import Any
 
 from chalicelib.adapters.aws_errors import asked, code_of
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.installed import Queue
+from chalicelib.domain.doctor.installed import Queue
 from chalicelib.errors import UpstreamError
 
 NO_QUEUE = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")

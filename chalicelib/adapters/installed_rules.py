@@ -9,7 +9,7 @@ import msgspec
 from chalicelib.adapters.answers import readable
 from chalicelib.adapters.aws_errors import asked, code_of
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.installed import Rule, Target
+from chalicelib.domain.doctor.installed import Rule, Target
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers.answer import Upper, read
 from chalicelib.parsers.wire import decode

@@ -13,9 +13,9 @@ from chalicelib.adapters.cloudformation import Stacks
 from chalicelib.adapters.installed_queues import InstalledQueues
 from chalicelib.adapters.installed_rules import InstalledRules
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.installed import QUEUE, RULE, Spoke
-from chalicelib.domain.registry_place import RegistryPlace
-from chalicelib.domain.stack import Stack, Standing, standing
+from chalicelib.domain.doctor.installed import QUEUE, RULE, Spoke
+from chalicelib.domain.doctor.stack import Stack, Standing, standing
+from chalicelib.domain.images.registry_place import RegistryPlace
 
 BUS = "HubBusArn"
 

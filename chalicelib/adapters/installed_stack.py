@@ -12,9 +12,9 @@ from typing import Any
 from chalicelib.adapters.aws_errors import asked
 from chalicelib.adapters.cloudformation import Stacks
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.installed import Installed
-from chalicelib.domain.stack import Stack, Standing, standing
-from chalicelib.domain.template_values import TemplateValues
+from chalicelib.domain.doctor.installed import Installed
+from chalicelib.domain.doctor.stack import Stack, Standing, standing
+from chalicelib.domain.doctor.template_values import TemplateValues
 
 
 class InstalledStack:

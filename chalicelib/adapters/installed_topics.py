@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chalicelib.adapters.aws_errors import asked, code_of
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.installed import Topic
+from chalicelib.domain.doctor.installed import Topic
 from chalicelib.errors import UpstreamError
 
 NO_TOPIC = ("NotFound", "NotFoundException")

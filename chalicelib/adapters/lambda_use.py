@@ -16,7 +16,7 @@ from typing import Any
 
 from chalicelib.adapters.asking import Asker, Remembered
 from chalicelib.adapters.places import Looked, Use
-from chalicelib.domain.image_name import ImageName, image_name
+from chalicelib.domain.images.image_name import ImageName, image_name
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.parsers import use_answers as use
 

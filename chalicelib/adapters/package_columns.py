@@ -27,7 +27,7 @@ from chalicelib.adapters.columns import (
     put_texts,
     put_words,
 )
-from chalicelib.domain.finding import Package
+from chalicelib.domain.images.finding import Package
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _HERE = "\0"

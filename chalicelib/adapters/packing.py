@@ -37,9 +37,9 @@ from chalicelib.adapters.columns import (
 )
 from chalicelib.adapters.finding_columns import SOURCES, get_findings, get_ids, put_figures, put_ids, put_words_of
 from chalicelib.adapters.package_columns import get_packages, put_packages
-from chalicelib.domain.document import Change, FindingsDocument
-from chalicelib.domain.finding import Ecosystem, Finding, FindingStatus, FixAvailable, Package, Severity
-from chalicelib.domain.image import ImageRef, Source
+from chalicelib.domain.images.document import Change, FindingsDocument
+from chalicelib.domain.images.finding import Ecosystem, Finding, FindingStatus, FixAvailable, Package, Severity
+from chalicelib.domain.images.image import ImageRef, Source
 
 FORMAT = 2
 LEVEL = 6

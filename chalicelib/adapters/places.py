@@ -15,7 +15,7 @@ import msgspec
 
 from chalicelib.adapters.asking import why
 from chalicelib.adapters.aws_errors import code_of
-from chalicelib.domain.image_name import ImageName
+from chalicelib.domain.images.image_name import ImageName
 from chalicelib.errors import LazarettoError
 
 KEPT_FOR = timedelta(seconds=60)

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from chalicelib.domain.policy import Policy, parse_policy
+from chalicelib.domain.policy.policy import Policy, parse_policy
 from chalicelib.errors import PolicyError
 
 MAX_BYTES = 256 * 1024

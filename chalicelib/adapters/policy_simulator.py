@@ -9,7 +9,7 @@ import msgspec
 from chalicelib.adapters.answers import readable
 from chalicelib.adapters.aws_errors import asked
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.role_rights import Answer, Question
+from chalicelib.domain.pulls.role_rights import Answer, Question
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers.answer import Upper, read
 

@@ -31,9 +31,9 @@ from chalicelib.adapters.table_schema import (
     number_of,
     read_number,
 )
-from chalicelib.domain.header import Rules
-from chalicelib.domain.policy import Policy
-from chalicelib.domain.waiver import Waiver
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import ConflictError, NotFoundError, PolicyError, StoredPolicyError
 from chalicelib.services.ports import PolicyVersion
 

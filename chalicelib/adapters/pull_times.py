@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.adapters.answers import readable
 from chalicelib.adapters.aws_errors import asked, code_of
-from chalicelib.domain.registry_place import RegistryPlace
+from chalicelib.domain.images.registry_place import RegistryPlace
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers.answer import Lower, read
 

@@ -1,7 +1,7 @@
 """The repository that moved images lie in: made where it is not there, locked before anything is put into it.
 
 Locked means: its policy denies pulls to everyone but Lazaretto's own roles and those that scan, and no lifecycle policy
-expires what lies there. The statement is the one that blocks any repository (`domain/repository_policy.py`).
+expires what lies there. The statement is the one that blocks any repository (`domain/enforcement/repository_policy.py`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.adapters.answers import readable
 from chalicelib.adapters.aws_errors import aws_call, code_of
-from chalicelib.domain.image import Repository
-from chalicelib.domain.repository_policy import with_statement
+from chalicelib.domain.enforcement.repository_policy import with_statement
+from chalicelib.domain.images.image import Repository
 from chalicelib.errors import AbsentError, UpstreamError
 from chalicelib.parsers.images import parse_describe_repositories
 

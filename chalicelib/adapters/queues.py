@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from chalicelib.adapters.aws_errors import aws_call
-from chalicelib.domain.message import Message
+from chalicelib.domain.events.message import Message
 from chalicelib.errors import TransientError
 
 if TYPE_CHECKING:

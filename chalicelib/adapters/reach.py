@@ -12,8 +12,8 @@ from typing import Any
 from chalicelib.adapters.asking import Asker
 from chalicelib.adapters.aws_errors import code_of
 from chalicelib.adapters.places import Looked
-from chalicelib.domain.image import Repository
-from chalicelib.domain.pull_reach import let_in
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.usage.pull_reach import let_in
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers import use_answers as use
 

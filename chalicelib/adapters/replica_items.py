@@ -20,10 +20,10 @@ import msgspec
 
 from chalicelib.adapters.dynamo import Dynamo
 from chalicelib.adapters.table_schema import BODY, PK, PUT_AT, SK, Item, key, number_of, repository_pk
-from chalicelib.domain.image import ImageRef, Repository
-from chalicelib.domain.replica import Replica
-from chalicelib.domain.replication import Destination
-from chalicelib.domain.replication_state import ReplicationState, is_missing
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.replication.replica import Replica
+from chalicelib.domain.replication.replication import Destination
+from chalicelib.domain.replication.replication_state import ReplicationState, is_missing
 from chalicelib.errors import ConflictError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from chalicelib.adapters.dynamo import Dynamo
 from chalicelib.adapters.repository_facts import fact_attributes, news, update_of
 from chalicelib.adapters.table_schema import PK, REPOSITORIES, STATE_PK, STATE_SK, Item, repository_key
-from chalicelib.domain.image import Repository
+from chalicelib.domain.images.image import Repository
 
 
 class Repositories:

@@ -32,7 +32,7 @@ from chalicelib.adapters.table_schema import (
     tag_key,
 )
 from chalicelib.adapters.tag_moves import Move, read_moves, real_moves
-from chalicelib.domain.image import Repository
+from chalicelib.domain.images.image import Repository
 
 
 class TagRow(msgspec.Struct, frozen=True):

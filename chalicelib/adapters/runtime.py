@@ -26,8 +26,8 @@ from chalicelib.adapters.places import Kept, Looked, Use
 from chalicelib.adapters.pull_role import find_pull_role
 from chalicelib.adapters.reach import RegistryReach, look_at_registry, look_at_repository
 from chalicelib.adapters.schedule_use import ScheduleUse
-from chalicelib.domain.image import InUse, InUseState, Repository
-from chalicelib.domain.image_name import ImageName
+from chalicelib.domain.images.image import InUse, InUseState, Repository
+from chalicelib.domain.images.image_name import ImageName
 from chalicelib.errors import LazarettoError
 from chalicelib.services.ports import Subject
 

@@ -28,8 +28,8 @@ from chalicelib.adapters.table_schema import (
     number_of,
     read_number,
 )
-from chalicelib.domain.image import ImageRef, Repository
-from chalicelib.domain.scan_budget import Asked, Refusal, ScanBudget
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.reconcile.scan_budget import Asked, Refusal, ScanBudget
 from chalicelib.errors import ConflictError
 
 if TYPE_CHECKING:

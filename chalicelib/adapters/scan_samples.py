@@ -9,7 +9,7 @@ import msgspec
 
 from chalicelib.adapters.answers import readable
 from chalicelib.adapters.aws_errors import asked
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.parsers.answer import Lower, read
 
 if TYPE_CHECKING:

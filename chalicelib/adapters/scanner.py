@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Protocol
 
 from chalicelib.adapters.inspector import Inspector
-from chalicelib.domain.document import Listing
-from chalicelib.domain.image import ImageRef, ScanState, Source
+from chalicelib.domain.images.document import Listing
+from chalicelib.domain.images.image import ImageRef, ScanState, Source
 from chalicelib.errors import TransientError, UpstreamError
 
 

@@ -20,8 +20,8 @@ import msgspec
 
 from chalicelib.adapters.dynamo import Dynamo
 from chalicelib.adapters.table_schema import BODY, Item, key, number_of, read_number, repository_pk
-from chalicelib.domain.image import Repository
-from chalicelib.domain.posture import GatheredSettings
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.reconcile.posture import GatheredSettings
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

@@ -22,7 +22,7 @@ from slack_sdk.webhook import WebhookClient, WebhookResponse
 
 from chalicelib.adapters.no_redirect import NoRedirect
 from chalicelib.adapters.slack_blocks import bare_payload, payload
-from chalicelib.domain.alert import Alert
+from chalicelib.domain.alerts.alert import Alert
 from chalicelib.errors import DeniedError, SettingsError, TransientError, UpstreamError
 
 PATIENCE_SECONDS = 3

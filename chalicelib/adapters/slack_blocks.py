@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from chalicelib.domain.alert import Alert
-from chalicelib.domain.inert import ELLIPSIS, inert
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.images.inert import ELLIPSIS, inert
 
 MAX_HEADER = 150
 MAX_SECTION = 3_000

@@ -1,6 +1,6 @@
 """The summary of all images as the table keeps it: the newest, and the first of each day. Part of FindingsTable.
 
-What is in it is `domain/summary.py`'s business; reading it for people is `findings_queries`'.
+What is in it is `domain/assessment/summary.py`'s business; reading it for people is `findings_queries`'.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from chalicelib.adapters.aws_errors import aws_call
-from chalicelib.domain.alert import Alert
-from chalicelib.domain.inert import ELLIPSIS, inert
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.images.inert import ELLIPSIS, inert
 from chalicelib.errors import SettingsError
 
 if TYPE_CHECKING:

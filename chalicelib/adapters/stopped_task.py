@@ -8,7 +8,7 @@ from typing import Any
 from chalicelib.adapters.answers import readable
 from chalicelib.adapters.aws_errors import aws_call, code_of
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.event import TaskChanged
+from chalicelib.domain.events.event import TaskChanged
 from chalicelib.errors import InputError, NotFoundError, UpstreamError
 from chalicelib.parsers.ecs_events import parse_described_task
 

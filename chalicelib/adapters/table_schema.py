@@ -11,10 +11,10 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.domain.audit_chain import Chain, chain_name
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.image import ImageRef, Repository
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.audit.chain import Chain, chain_name
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.images.verdict import Decision
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

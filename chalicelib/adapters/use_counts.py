@@ -10,8 +10,8 @@ from typing import Any
 from chalicelib.adapters.answers import readable
 from chalicelib.adapters.aws_errors import asked
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.image import Coverage
-from chalicelib.domain.installed import UseCount
+from chalicelib.domain.doctor.installed import UseCount
+from chalicelib.domain.images.image import Coverage
 from chalicelib.parsers.answer import read
 from chalicelib.parsers.enhanced_scan import parse_list_coverage
 from chalicelib.parsers.use_answers import ClusterUses

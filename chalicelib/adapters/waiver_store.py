@@ -31,9 +31,9 @@ from chalicelib.adapters.table_schema import (
     Item,
     key,
 )
-from chalicelib.domain.waiver import Waiver
-from chalicelib.domain.waiver_change import WaiverChange
-from chalicelib.domain.waiver_notice import Notice
+from chalicelib.domain.policy.waiver import Waiver
+from chalicelib.domain.waivers.change import WaiverChange
+from chalicelib.domain.waivers.waiver_notice import Notice
 from chalicelib.errors import ConflictError, TransientError
 
 if TYPE_CHECKING:

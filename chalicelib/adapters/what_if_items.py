@@ -20,7 +20,7 @@ import msgspec
 
 from chalicelib.adapters.dynamo import Dynamo
 from chalicelib.adapters.table_schema import BODY, EXPIRES, PK, REVISION, SK, Item, key, nonce, what_if_pk
-from chalicelib.domain.what_if_report import Job, Part
+from chalicelib.domain.whatif.report import Job, Part
 from chalicelib.errors import ParameterError
 
 if TYPE_CHECKING:

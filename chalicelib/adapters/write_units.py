@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.domain.metric import Metric
+from chalicelib.domain.events.metric import Metric
 from chalicelib.services.ports import Meter
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from chalicelib.api.parameters import DIGEST_, PLACE, REGION_, REGISTRY_, REPOSITORY_, TAG
 from chalicelib.api.query import Query
 from chalicelib.api.reads import Reads, RepositoryRow
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import PUBLIC_REGION, ImageRef, Repository
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
 from chalicelib.errors import NotFoundError, ParameterError
 
 _PAGE = 1000

@@ -15,9 +15,9 @@ from chalicelib.api import parameters as p
 from chalicelib.api.call import Call
 from chalicelib.api.endpoint import Area
 from chalicelib.api.reads import door, house
-from chalicelib.domain.admission import AdmissionAnswer, AdmissionReview, read_review
-from chalicelib.domain.inert import inert
-from chalicelib.domain.metric import Metric
+from chalicelib.domain.admission.admission import AdmissionAnswer, AdmissionReview, read_review
+from chalicelib.domain.events.metric import Metric
+from chalicelib.domain.images.inert import inert
 from chalicelib.errors import NotFoundError, StoredPolicyError, UnauthorizedError, UpstreamError
 from chalicelib.observability import logger
 from chalicelib.services.ports import Meter

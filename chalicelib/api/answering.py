@@ -8,14 +8,14 @@ from chalicelib.api import answers as a
 from chalicelib.api import image_answers as i
 from chalicelib.api.index_images import weakest
 from chalicelib.api.reads import ImageRow, TagRow, VulnerabilityFacts
-from chalicelib.domain.action_id import action_id
-from chalicelib.domain.effect import Effect, Enforcement, Held, Hold, Order
-from chalicelib.domain.finding import Finding, Package
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import Child, ImageRef
-from chalicelib.domain.scan_proof import ScanProof
-from chalicelib.domain.scan_rule import ScanRule
-from chalicelib.domain.verdict import Reason
+from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.headers.effect import Effect, Enforcement, Held, Hold, Order
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.finding import Finding, Package
+from chalicelib.domain.images.image import Child, ImageRef
+from chalicelib.domain.images.verdict import Reason
+from chalicelib.domain.reconcile.scan_proof import ScanProof
+from chalicelib.domain.reconcile.scan_rule import ScanRule
 from chalicelib.exports.package_url import package_url
 from chalicelib.services.ports import AuditRow
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import msgspec
 
 from chalicelib.api.image_answers import ImageName, Moment, RunningAnswer, ScanAnswer
-from chalicelib.domain.finding import Ecosystem, FindingStatus, FixAvailable, Severity
-from chalicelib.domain.image import Source
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.images.finding import Ecosystem, FindingStatus, FixAvailable, Severity
+from chalicelib.domain.images.image import Source
+from chalicelib.domain.images.verdict import Decision
 
 
 class PackageAnswer(msgspec.Struct, frozen=True):

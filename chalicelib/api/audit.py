@@ -12,10 +12,10 @@ from chalicelib.api.endpoint import Area
 from chalicelib.api.paging import Paging
 from chalicelib.api.query import Parameter, Query, calendar_day, moment, text, word
 from chalicelib.api.reads import AuditEntry, Reads, house
-from chalicelib.domain.action_kind import ACTION_KINDS
-from chalicelib.domain.audit_chain import Chain
-from chalicelib.domain.glob import Globs
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.audit.action_kind import ACTION_KINDS
+from chalicelib.domain.audit.chain import Chain
+from chalicelib.domain.images.glob import Globs
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import NotFoundError, ParameterError
 from chalicelib.services.verify_chain import verify_chain
 

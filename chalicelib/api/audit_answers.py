@@ -8,9 +8,9 @@ from __future__ import annotations
 import msgspec
 
 from chalicelib.api.image_answers import Moment
-from chalicelib.domain.action_id import action_id
-from chalicelib.domain.audit_chain import Chain
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.audit.chain import Chain
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.services.ports import AuditRow
 from chalicelib.services.verify_chain import Proven
 

@@ -13,7 +13,7 @@ import msgspec
 from chalice.app import Request
 
 from chalicelib.api.query import Query
-from chalicelib.domain.policy_document import read_document
+from chalicelib.domain.policy.document import read_document
 from chalicelib.errors import MediaTypeError, ParameterError, PolicyError, TooLargeError
 
 B = TypeVar("B")

@@ -16,7 +16,7 @@ from chalicelib.api.enforcement_answering import answer_fuse, answer_given, answ
 from chalicelib.api.enforcement_answers import FuseAnswer, GivenAnswer, OrderBody, ResetBody, UndoBody, UndoneAnswer
 from chalicelib.api.query import Query, read_query
 from chalicelib.api.reads import acting_house, house
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.image import ImageRef
 
 if TYPE_CHECKING:
     from chalicelib.services.give_order import Given

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from chalicelib.api import enforcement_answers as e
 from chalicelib.api.answering import answer_act, answer_hold, answer_order, name_of
-from chalicelib.domain.blast_radius import BlastRadius
-from chalicelib.domain.fuse import Fuse
-from chalicelib.domain.policy import Policy
+from chalicelib.domain.enforcement.fuse import Fuse
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.usage.blast_radius import BlastRadius
 
 if TYPE_CHECKING:
     from chalicelib.services.give_order import Given

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from chalicelib.api.image_answers import ActAnswer, HoldAnswer, ImageName, Moment, OrderAnswer
-from chalicelib.domain.image import InUseState
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.images.image import InUseState
+from chalicelib.domain.images.verdict import Decision
 
 
 class OrderBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -17,7 +17,7 @@ from chalicelib.api.query import Query
 from chalicelib.api.reads import Reads, house
 from chalicelib.api.walk import Hit, Position, Walk, page_of
 from chalicelib.api.wanted import Order, Place, Wanted, read_wanted
-from chalicelib.domain.header import Header
+from chalicelib.domain.headers.header import Header
 from chalicelib.errors import ParameterError
 
 ROUTE = "/v1/findings"

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import msgspec
 
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.image import InUseState, Kind, ScanState, Source, StorageStatus
-from chalicelib.domain.scan_proof import Cause
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import InUseState, Kind, ScanState, Source, StorageStatus
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.reconcile.scan_proof import Cause
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 

@@ -13,9 +13,9 @@ from chalicelib.api.paging import Paging, read_position, write_position
 from chalicelib.api.query import Query
 from chalicelib.api.reads import ImageRow, acting_house, house
 from chalicelib.api.walk import MAX_IMAGES, Position, steps
-from chalicelib.domain.header import Header
-from chalicelib.domain.scan_proof import prove_scan
-from chalicelib.domain.scan_rule import ScanRule
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.reconcile.scan_proof import prove_scan
+from chalicelib.domain.reconcile.scan_rule import ScanRule
 from chalicelib.errors import NotFoundError
 from chalicelib.services.drop_excuses import drop_excuses
 

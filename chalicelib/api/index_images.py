@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chalicelib.api.reads import Reads
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import Kind, Scan, ScanState
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import Kind, Scan, ScanState
 
 
 def images_behind(reads: Reads, image: Header) -> list[Header]:

@@ -7,10 +7,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from chalicelib.api.query import Parameter, flag, member, moment, number, text, whole, word
-from chalicelib.domain.finding import Ecosystem, FindingStatus, FixAvailable, Severity
-from chalicelib.domain.image import DIGEST, REGION, REGISTRY, REPOSITORY, ScanState, Source
-from chalicelib.domain.verdict import Decision
-from chalicelib.domain.waiver import MAX_TEXT, WaiverState
+from chalicelib.domain.images.finding import Ecosystem, FindingStatus, FixAvailable, Severity
+from chalicelib.domain.images.image import DIGEST, REGION, REGISTRY, REPOSITORY, ScanState, Source
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.waiver import MAX_TEXT, WaiverState
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 1000
 RATED = (Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.INFORMATIONAL)

@@ -11,11 +11,11 @@ from chalicelib.api.address import find_repository
 from chalicelib.api.endpoint import Area
 from chalicelib.api.query import Parameter, Query, moment, text
 from chalicelib.api.reads import acting_house, house
-from chalicelib.domain.failed_pull import FailedPull
-from chalicelib.domain.image_name import ImageName
-from chalicelib.domain.pull_explanation import Explanation
-from chalicelib.domain.pull_failure import Cause
-from chalicelib.domain.pulled_image import named_image
+from chalicelib.domain.events.failed_pull import FailedPull
+from chalicelib.domain.events.pull_failure import Cause
+from chalicelib.domain.events.pulled_image import named_image
+from chalicelib.domain.images.image_name import ImageName
+from chalicelib.domain.pulls.explanation import Explanation
 from chalicelib.errors import ParameterError
 from chalicelib.services.explain_pull_failure import explain_pull_failure
 from chalicelib.services.gather_evidence import gather_evidence

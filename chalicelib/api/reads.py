@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from chalicelib.domain.audit_chain import Chain
-from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.finding import Finding, Severity
-from chalicelib.domain.header import Enforcement, Header, Rules
-from chalicelib.domain.image import ImageRef, Repository, ScanState
-from chalicelib.domain.replica import Replica
-from chalicelib.domain.verdict import Decision
-from chalicelib.domain.waiver import Waiver
+from chalicelib.domain.audit.chain import Chain
+from chalicelib.domain.headers.header import Enforcement, Header, Rules
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import Finding, Severity
+from chalicelib.domain.images.image import ImageRef, Repository, ScanState
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.waiver import Waiver
+from chalicelib.domain.replication.replica import Replica
 from chalicelib.services.ports import Audit, AuditRow, Clock, Door, PolicyVersion
 from chalicelib.services.ports import House as ActingHouse
 

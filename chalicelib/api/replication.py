@@ -9,8 +9,8 @@ from chalicelib.api.paging import Paging
 from chalicelib.api.query import Parameter, Query, flag, member
 from chalicelib.api.reads import House, house
 from chalicelib.api.replication_answers import ReplicationAnswer, copy_answer, repository_answer
-from chalicelib.domain.image import Repository
-from chalicelib.domain.replica import Replica, Status
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.replication.replica import Replica, Status
 
 ROUTE = "/v1/replication"
 

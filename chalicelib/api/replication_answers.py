@@ -7,11 +7,11 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.image import Repository, ScanState
-from chalicelib.domain.replica import Note, Replica, Status
-from chalicelib.domain.replication_alert import remedies, words
-from chalicelib.domain.replication_policy import Allowance
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.images.image import Repository, ScanState
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.replication.alert import remedies, words
+from chalicelib.domain.replication.replica import Note, Replica, Status
+from chalicelib.domain.replication.replication_policy import Allowance
 
 
 class DestinationAnswer(msgspec.Struct, frozen=True):

@@ -13,9 +13,9 @@ from chalicelib.api.endpoint import Area
 from chalicelib.api.query import Query
 from chalicelib.api.reads import house
 from chalicelib.api.retention_answers import FateAnswer, FreedAnswer, PlanAnswer
-from chalicelib.domain.image import Repository
-from chalicelib.domain.retention_cost import PRICES, freed_by
-from chalicelib.domain.retention_plan import Fate, RetentionPlan
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.retention.retention_cost import PRICES, freed_by
+from chalicelib.domain.retention.retention_plan import Fate, RetentionPlan
 from chalicelib.errors import AbsentError, NotFoundError, ParameterError, TooLargeError
 from chalicelib.services.sweep_ports import RetentionHouse
 

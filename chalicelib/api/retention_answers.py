@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from chalicelib.api.image_answers import Moment
-from chalicelib.domain.image import InUseState, StorageStatus
+from chalicelib.domain.images.image import InUseState, StorageStatus
 
 
 class FreedAnswer(msgspec.Struct, frozen=True):

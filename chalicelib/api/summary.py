@@ -9,7 +9,7 @@ import msgspec
 from chalicelib.api.endpoint import Area
 from chalicelib.api.query import Query
 from chalicelib.api.reads import House, house
-from chalicelib.domain.summary import Summary, summarize
+from chalicelib.domain.assessment.summary import Summary, summarize
 
 area = Area(__name__)
 

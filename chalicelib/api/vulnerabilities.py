@@ -14,9 +14,9 @@ from chalicelib.api.paging import Paging, read_position, write_position
 from chalicelib.api.query import Query
 from chalicelib.api.reads import Reads, house
 from chalicelib.api.walk import MAX_DOCUMENTS, MAX_IMAGES, Position, steps
-from chalicelib.domain.finding import Finding, FindingStatus
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import InUseState
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.finding import Finding, FindingStatus
+from chalicelib.domain.images.image import InUseState
 from chalicelib.errors import NotFoundError
 
 area = Area(__name__)

@@ -15,9 +15,9 @@ import msgspec
 from chalicelib.api.parameters import DEFAULT_SORT
 from chalicelib.api.reads import ImageRow, Page, Reads
 from chalicelib.api.wanted import Order, Place, Rank, Wanted
-from chalicelib.domain.finding import Finding, Severity
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.finding import Finding, Severity
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import ParameterError
 
 MAX_DOCUMENTS = 200

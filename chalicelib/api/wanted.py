@@ -13,10 +13,10 @@ import msgspec
 
 from chalicelib.api import parameters as p
 from chalicelib.api.query import Query
-from chalicelib.domain.finding import Ecosystem, Finding, FindingStatus, FixAvailable, Severity
-from chalicelib.domain.glob import Globs
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import Source
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.finding import Ecosystem, Finding, FindingStatus, FixAvailable, Severity
+from chalicelib.domain.images.glob import Globs
+from chalicelib.domain.images.image import Source
 
 
 class Wanted(msgspec.Struct, frozen=True):

@@ -12,11 +12,11 @@ from chalicelib.api.image_answers import RunningAnswer
 from chalicelib.api.parameters import JOB_ID
 from chalicelib.api.query import Query
 from chalicelib.api.reads import acting_house
-from chalicelib.domain.image import InUse
-from chalicelib.domain.past import NOTES
-from chalicelib.domain.policy import Policy
-from chalicelib.domain.what_if import Ruling
-from chalicelib.domain.what_if_report import Report, Row, Run
+from chalicelib.domain.images.image import InUse
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.whatif.past import NOTES
+from chalicelib.domain.whatif.report import Report, Row, Run
+from chalicelib.domain.whatif.what_if import Ruling
 from chalicelib.errors import ParameterError, PolicyError
 from chalicelib.services.ports import House
 from chalicelib.services.read_what_if import read_what_if

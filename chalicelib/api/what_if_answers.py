@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from chalicelib.api.image_answers import ImageName, Moment, RunningAnswer
-from chalicelib.domain.image import Kind
-from chalicelib.domain.past import PastNote
-from chalicelib.domain.verdict import Decision
-from chalicelib.domain.what_if_report import Impact
+from chalicelib.domain.images.image import Kind
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.whatif.past import PastNote
+from chalicelib.domain.whatif.report import Impact
 from chalicelib.services.start_what_if import DEFAULT_DAYS
 
 MAX_DAYS = 36_500

@@ -20,8 +20,8 @@ from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Profile, Region, Stack
 from chalicelib.cli.spoke import deploy_spoke
 from chalicelib.cli.stack_changes import DONE, apply_changes, plain_change, show_changes
 from chalicelib.cli.stack_orders import Desk, find_left_table, out_of_the_way, take_up
-from chalicelib.domain.stack import TABLE, Change, ChangeSet, Stack
-from chalicelib.domain.stack_parameters import choose_parameters
+from chalicelib.domain.doctor.stack import TABLE, Change, ChangeSet, Stack
+from chalicelib.domain.doctor.stack_parameters import choose_parameters
 from chalicelib.errors import InputError
 
 STAGE_TAG = "lazaretto:stage"

@@ -14,7 +14,7 @@ from chalicelib.cli.deploy import Spoke, Yes, open_desk
 from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Profile, Region, StackStage
 from chalicelib.cli.stack_orders import Desk, delete_stack, wait_until_gone
 from chalicelib.cli.stack_progress import EVERY_SECONDS
-from chalicelib.domain.stack import TABLE, Resource, Stack, Standing, standing
+from chalicelib.domain.doctor.stack import TABLE, Resource, Stack, Standing, standing
 from chalicelib.errors import ConflictError, InputError, NotFoundError, UpstreamError
 
 if TYPE_CHECKING:

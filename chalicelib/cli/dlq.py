@@ -12,7 +12,7 @@ import typer
 from chalicelib.cli import output
 from chalicelib.cli.operator import operator, own_sessions
 from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option, yes_option
-from chalicelib.domain.dead_letter import DeadLetter
+from chalicelib.domain.events.dead_letter import DeadLetter
 from chalicelib.errors import InputError, NotFoundError
 from chalicelib.services.drop_letters import drop_letters
 from chalicelib.services.redrive_letters import redrive_letters

@@ -16,7 +16,7 @@ from chalicelib.cli import output
 from chalicelib.cli.deploy import STAGE
 from chalicelib.cli.operator import own_sessions
 from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Profile, Region, StackStage
-from chalicelib.domain.health import Area, Check, Report, Status
+from chalicelib.domain.doctor.health import Area, Check, Report, Status
 from chalicelib.errors import InputError
 
 TITLE_COLUMNS = 27

@@ -30,10 +30,10 @@ from chalicelib.adapters.table_schema import table_definition
 from chalicelib.adapters.use_counts import UseCounts
 from chalicelib.bootstrap import House
 from chalicelib.cli.spoke import spoke_template
-from chalicelib.domain.health import Check, Report, check_of, fail, in_order, skipped, unknown
-from chalicelib.domain.image import Repository, Source
-from chalicelib.domain.installed import FUNCTION, SOURCES, Caller, Function, Installed
-from chalicelib.domain.registry_place import RegistryPlace
+from chalicelib.domain.doctor.health import Check, Report, check_of, fail, in_order, skipped, unknown
+from chalicelib.domain.doctor.installed import FUNCTION, SOURCES, Caller, Function, Installed
+from chalicelib.domain.images.image import Repository, Source
+from chalicelib.domain.images.registry_place import RegistryPlace
 from chalicelib.errors import DeniedError, LazarettoError, SettingsError
 from chalicelib.services.examine_account import examine_account, examine_deploy_rights
 from chalicelib.services.examine_channels import Slack, examine_channels

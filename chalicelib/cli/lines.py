@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from chalicelib.domain.event import (
+from chalicelib.domain.events.event import (
     ApiCall,
     CoverageChanged,
     Event,
@@ -26,8 +26,8 @@ from chalicelib.domain.event import (
     ScanResourceChanged,
     TaskChanged,
 )
-from chalicelib.domain.finding import Finding, ImageFacts, Package, Severity
-from chalicelib.domain.image import Coverage, ImageDetail, ImageRef, Repository, RepositoryDetail, ScanState
+from chalicelib.domain.images.finding import Finding, ImageFacts, Package, Severity
+from chalicelib.domain.images.image import Coverage, ImageDetail, ImageRef, Repository, RepositoryDetail, ScanState
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.exports.package_url import package_url
 from chalicelib.parsers.basic_scan import CvssScores, ScanPage

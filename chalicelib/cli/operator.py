@@ -9,8 +9,8 @@ import typer
 
 from chalicelib.cli.reference import read_repository
 from chalicelib.cli.region import aws_region
-from chalicelib.domain.image import Repository
-from chalicelib.domain.registry_place import RegistryPlace
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.images.registry_place import RegistryPlace
 from chalicelib.errors import InputError
 
 if TYPE_CHECKING:

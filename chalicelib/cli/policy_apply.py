@@ -15,8 +15,8 @@ from chalicelib.cli.operator import Operator, operator
 from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option, yes_option
 from chalicelib.cli.policy_diff import as_plain, print_differences
 from chalicelib.cli.policy_text import Candidate, OptionalPolicyFile, read_candidate
-from chalicelib.domain.policy_diff import Difference, policy_differences
-from chalicelib.domain.policy_doubt import policy_doubts
+from chalicelib.domain.policy.diff import Difference, policy_differences
+from chalicelib.domain.policy.doubt import policy_doubts
 from chalicelib.errors import ConflictError, InputError, StoredPolicyError, TransientError
 from chalicelib.services.apply_policy import Applied, apply_policy
 

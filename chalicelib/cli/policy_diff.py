@@ -16,7 +16,7 @@ from chalicelib.cli import output
 from chalicelib.cli.client import Client
 from chalicelib.cli.options import DEFAULT_URL, AsJson, Sign, Url
 from chalicelib.cli.policy_text import PolicyFile, read_candidate
-from chalicelib.domain.policy_diff import Difference, DifferenceKind, policy_differences
+from chalicelib.domain.policy.diff import Difference, DifferenceKind, policy_differences
 
 _MARKS = {DifferenceKind.ADDED: "+", DifferenceKind.REMOVED: "-", DifferenceKind.CHANGED: "~"}
 

@@ -11,7 +11,7 @@ import typer
 
 from chalicelib.adapters.policy_file import MAX_BYTES, read_policy
 from chalicelib.cli import output
-from chalicelib.domain.policy import Policy
+from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import PolicyError
 
 PolicyFile = Annotated[str, typer.Argument(metavar="FILE", help="A policy file, or - for standard input.")]

@@ -14,12 +14,12 @@ import typer
 from chalicelib.cli import output
 from chalicelib.cli.operator import Registries, named_registries, operator
 from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option
-from chalicelib.domain.difference import Difference, DifferenceKind
-from chalicelib.domain.reconciled import Reconciled
-from chalicelib.domain.registry_place import RegistryPlace
-from chalicelib.domain.scan_proof import Cause
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import PlanSweep, SweepRepository, begin
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import PlanSweep, SweepRepository, begin
+from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
+from chalicelib.domain.reconcile.reconciled import Reconciled
+from chalicelib.domain.reconcile.scan_proof import Cause
 from chalicelib.errors import NotFoundError, TransientError, UpstreamError
 from chalicelib.services.plan_sweep import announce, find_filling, find_homes, plan_sweep
 from chalicelib.services.reconcile_registry import reconcile_registry

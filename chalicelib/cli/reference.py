@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from chalicelib.domain.image import PUBLIC_REGION
+from chalicelib.domain.images.image import PUBLIC_REGION
 from chalicelib.errors import InputError
 
 _PRIVATE = re.compile(

@@ -13,7 +13,7 @@ from chalicelib.cli.client import Client
 from chalicelib.cli.listing import fetch_list
 from chalicelib.cli.options import DEFAULT_URL, AsJson, Everything, Limit, Region, Registry, Sign, Url
 from chalicelib.cli.reference import read_repository
-from chalicelib.domain.replica import Status
+from chalicelib.domain.replication.replica import Status
 
 ROUTE = "/v1/replication"
 _BLANK = Text()

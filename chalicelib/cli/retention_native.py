@@ -15,7 +15,7 @@ from chalicelib.cli import output
 from chalicelib.cli.operator import operator, own_repository
 from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option
 from chalicelib.cli.retention_plan import Named
-from chalicelib.domain.lifecycle_difference import Difference
+from chalicelib.domain.retention.lifecycle_difference import Difference
 from chalicelib.errors import AbsentError, InputError, NotFoundError
 from chalicelib.services.compare_lifecycle import Compared, compare_lifecycle
 from chalicelib.services.write_lifecycle import write_lifecycle

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from chalicelib.cli import output
 from chalicelib.cli.stack_orders import Desk, carry_out, reviewed
-from chalicelib.domain.stack import Change, ChangeSet, Stack
+from chalicelib.domain.doctor.stack import Change, ChangeSet, Stack
 
 DONE = {"dry-run": "Dry run: the stack was not changed.", "unchanged": "No changes: it is deployed as it is."}
 _ACTIONS = {"Remove": 0, "Import": 2, "Add": 3}

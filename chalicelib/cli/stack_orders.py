@@ -16,8 +16,8 @@ import typer
 
 from chalicelib.cli.output import complain, count
 from chalicelib.cli.stack_progress import EVERY_SECONDS, Ended, follow, last_event
-from chalicelib.domain.stack import SUCCESSES, TABLE, ChangeSet, Resource, Stack, Standing, standing
-from chalicelib.domain.stack_parameters import STAGE
+from chalicelib.domain.doctor.stack import SUCCESSES, TABLE, ChangeSet, Resource, Stack, Standing, standing
+from chalicelib.domain.doctor.stack_parameters import STAGE
 from chalicelib.errors import ConflictError, InputError, UpstreamError
 
 if TYPE_CHECKING:

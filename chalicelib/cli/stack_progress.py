@@ -17,7 +17,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from chalicelib.cli.output import WIDTH, cell, clean, complain
-from chalicelib.domain.stack import StackEvent, ended, root_cause
+from chalicelib.domain.doctor.stack import StackEvent, ended, root_cause
 from chalicelib.errors import TransientError, UpstreamError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import typer
 from chalicelib.cli import output
 from chalicelib.cli.operator import Registries, named_registries, operator
 from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import begin
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import begin
 
 
 @output.speaking

@@ -15,7 +15,7 @@ from chalicelib.cli.client import Client
 from chalicelib.cli.options import DEFAULT_URL, AsJson, PackageName, Sign, Url
 from chalicelib.cli.waiver_file import Taken, take_in
 from chalicelib.cli.waiver_words import read_end, wishes_of
-from chalicelib.domain.waiver import VexJustification, VexStatus
+from chalicelib.domain.policy.waiver import VexJustification, VexStatus
 from chalicelib.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:

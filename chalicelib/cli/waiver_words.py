@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chalicelib.domain.waiver import VexStatus
+from chalicelib.domain.policy.waiver import VexStatus
 from chalicelib.errors import InputError
 
 if TYPE_CHECKING:

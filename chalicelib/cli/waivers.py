@@ -15,7 +15,7 @@ from chalicelib.cli.client import Client
 from chalicelib.cli.listing import fetch_list
 from chalicelib.cli.options import DEFAULT_URL, AsJson, Everything, Limit, Sign, Url
 from chalicelib.cli.waive import ROUTE, what
-from chalicelib.domain.waiver import Waiver
+from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import InputError, UpstreamError
 
 

@@ -13,7 +13,7 @@ from chalicelib.cli import output
 from chalicelib.cli.client import Client
 from chalicelib.cli.options import DEFAULT_URL, AsJson, Limit, Sign, Url
 from chalicelib.cli.policy_text import OptionalPolicyFile, read_candidate
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import InputError, TransientError
 
 ROUTE = "/v1/policy/what-if"

@@ -14,8 +14,8 @@ from chalicelib.cli.client import Client
 from chalicelib.cli.operator import own_sessions
 from chalicelib.cli.options import DEFAULT_URL, AsJson, Region, Registry, Sign, Url
 from chalicelib.cli.reference import read_image
-from chalicelib.domain.failed_pull import FailedPull, failed_pulls
-from chalicelib.domain.pull_failure import Cause, read_refusal
+from chalicelib.domain.events.failed_pull import FailedPull, failed_pulls
+from chalicelib.domain.events.pull_failure import Cause, read_refusal
 from chalicelib.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from cyclonedx.schema.schema import SchemaVersion1Dot6
 
 from chalicelib import __version__
-from chalicelib.domain.waiver import VexJustification, VexStatus, Waiver
+from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver
 from chalicelib.errors import InputError
 from chalicelib.exports.package_url import package_name
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from packageurl import PackageURL
 
-from chalicelib.domain.finding import Package
+from chalicelib.domain.images.finding import Package
 
 _LANGUAGE_TYPES = {
     "BUNDLER": "gem",

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.local import aws_events
 from chalicelib.local.aws_events import Event
 from chalicelib.local.inspector import inspector_of

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from chalicelib.domain.image import ImageRef, Repository
+from chalicelib.domain.images.image import ImageRef, Repository
 
 Event = dict[str, Any]
 _NAMED_BY_INSPECTOR = ("CRITICAL", "HIGH", "MEDIUM")

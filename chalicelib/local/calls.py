@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlencode
 
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Kind
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.local.stack import Stack
 
 ALWAYS = ("/v1/summary", "/v1/images?limit=5")

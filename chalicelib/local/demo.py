@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 
 import boto3
 
-from chalicelib.domain.image import PUBLIC_REGION, ImageRef
-from chalicelib.domain.message import Look
+from chalicelib.domain.events.message import Look
+from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef
 from chalicelib.local import aws_events
 from chalicelib.local import demo_registry as registry
 from chalicelib.local.aws import ACCOUNT

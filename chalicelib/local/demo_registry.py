@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.local.ecr import CONFIG, MANIFEST
 
 Raw = dict[str, Any]

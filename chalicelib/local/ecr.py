@@ -23,8 +23,8 @@ from moto.ecr.exceptions import (
 )
 from moto.ecr.models import Image, Repository, ecr_backends
 
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.image import Repository as Home
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.images.image import Repository as Home
 from chalicelib.local import aws_events
 from chalicelib.local.archived_scans import scans_begin, scans_end
 from chalicelib.local.clock import LocalClock

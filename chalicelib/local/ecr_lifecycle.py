@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from moto.core.responses import ActionResult
 from moto.ecr.exceptions import InvalidParameterException, LifecyclePolicyNotFoundException
 
-from chalicelib.domain.lifecycle_policy import parse_lifecycle_policy
+from chalicelib.domain.retention.lifecycle_policy import parse_lifecycle_policy
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.local.ecr_blobs import EcrRefusal
 

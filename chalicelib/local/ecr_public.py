@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain.image import PUBLIC_REGION, ImageRef
+from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef
 from chalicelib.local.ecr import CONFIG, MANIFEST, LocalEcr
 
 TARGET = "SpencerFrontendService."

@@ -18,10 +18,10 @@ from moto.core.responses import ActionResult
 from moto.ecr.exceptions import ValidationException
 from moto.ecr.responses import ECRResponse
 
-from chalicelib.domain.image import ImageRef, Repository
-from chalicelib.domain.replica_case import Mutability, Reported
-from chalicelib.domain.replication import Configuration, Destination
-from chalicelib.domain.replication_policy import allowance
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.replication.replica_case import Mutability, Reported
+from chalicelib.domain.replication.replication import Configuration, Destination
+from chalicelib.domain.replication.replication_policy import allowance
 from chalicelib.local import aws_events
 from chalicelib.local.clock import LocalClock
 from chalicelib.local.ecr import ACTIVE, HeldImage, ecr_of

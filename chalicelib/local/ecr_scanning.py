@@ -11,7 +11,7 @@ from typing import Any
 
 from moto.ecr.exceptions import LimitExceededException, ValidationException
 
-from chalicelib.domain.image import CONTAINER_CONFIG_TYPES, INDEX_MEDIA_TYPES
+from chalicelib.domain.images.image import CONTAINER_CONFIG_TYPES, INDEX_MEDIA_TYPES
 from chalicelib.local import aws_events
 from chalicelib.local.ecr import ACTIVE, HeldImage, LocalEcr
 from chalicelib.local.ecr_blobs import EcrRefusal

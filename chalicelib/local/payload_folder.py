@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.event import (
+from chalicelib.domain.events.event import (
     CoverageChanged,
     Event,
     FindingChanged,
@@ -24,8 +24,8 @@ from chalicelib.domain.event import (
     Replicated,
     ScanFinished,
 )
-from chalicelib.domain.finding import ScanReport
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.finding import ScanReport
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import InputError, RefusedPayloadError
 from chalicelib.parsers.enhanced_scan import CoveragePage, FindingsPage
 from chalicelib.parsers.images import ImagesPage, RepositoriesPage

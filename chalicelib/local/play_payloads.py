@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.local.payload_folder import PayloadFolder
 from chalicelib.local.seed import Regions, Seed, refs_of
 from chalicelib.local.stack import Stack

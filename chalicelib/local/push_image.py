@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.domain.image import ImageRef, Repository
+from chalicelib.domain.images.image import ImageRef, Repository
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from chalicelib.domain.finding import ScanReport
-from chalicelib.domain.image import Coverage, ImageDetail, ImageRef, Source
+from chalicelib.domain.images.finding import ScanReport
+from chalicelib.domain.images.image import Coverage, ImageDetail, ImageRef, Source
 from chalicelib.local import aws_events
 from chalicelib.local.aws_events import Event
 from chalicelib.local.ecr import MANIFEST, HeldImage, ecr_of, manifest_of

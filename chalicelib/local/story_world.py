@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 import msgspec
 
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import UpstreamError
 from chalicelib.local import aws_events, demo_registry
 from chalicelib.local.aws import ACCOUNT

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.finding import FindingStatus, Severity
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Kind, ScanState
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.finding import FindingStatus, Severity
+from chalicelib.domain.images.image import ImageRef, Kind, ScanState
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.local.payload_folder import PayloadFolder
 from chalicelib.local.stack import Stack
 

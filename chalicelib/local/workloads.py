@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.image import ImageRef
 
 CLUSTER = "main"
 _MEMORY_MIB = 128

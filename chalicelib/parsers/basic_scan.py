@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.finding import (
+from chalicelib.domain.images.finding import (
     Ecosystem,
     Finding,
     FindingRow,
@@ -22,7 +22,7 @@ from chalicelib.domain.finding import (
     ScanReport,
     Severity,
 )
-from chalicelib.domain.image import ImageRef, Source
+from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers import identity
 from chalicelib.parsers.dates import instant

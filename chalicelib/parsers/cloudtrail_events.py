@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.event import ApiCall, Ignored, LifecycleExpiry, LifecycleRan
-from chalicelib.domain.image import Repository
+from chalicelib.domain.events.event import ApiCall, Ignored, LifecycleExpiry, LifecycleRan
+from chalicelib.domain.images.image import Repository
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers import identity
 from chalicelib.parsers.dates import instant, instant_of_ms

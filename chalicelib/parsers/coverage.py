@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.image import Coverage, Scan, Source
+from chalicelib.domain.images.image import Coverage, Scan, Source
 from chalicelib.parsers import identity
 from chalicelib.parsers.dates import instant
 from chalicelib.parsers.finding_resources import ECR_IMAGE

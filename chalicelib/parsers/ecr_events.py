@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.event import (
+from chalicelib.domain.events.event import (
     ImageAction,
     PulledThrough,
     ReferrerAction,
@@ -18,7 +18,7 @@ from chalicelib.domain.event import (
     ScanningRule,
     ScanResourceChanged,
 )
-from chalicelib.domain.image import Repository, Source
+from chalicelib.domain.images.image import Repository, Source
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers import identity
 from chalicelib.parsers.dates import instant

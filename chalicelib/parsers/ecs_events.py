@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.event import Container, TaskChanged
+from chalicelib.domain.events.event import Container, TaskChanged
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.dates import required_instant
 from chalicelib.parsers.envelope import Envelope

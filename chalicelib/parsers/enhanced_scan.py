@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.finding import FindingRow
+from chalicelib.domain.images.finding import FindingRow
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.coverage import CoveragePage, parse_list_coverage
 from chalicelib.parsers.finding_details import FindingFacts, parse_finding_details

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from chalicelib.domain.image import ImageRef, Repository
+from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.parsers import identity
 from chalicelib.parsers.dates import required_instant
 from chalicelib.parsers.wire import Wire, decode

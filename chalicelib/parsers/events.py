@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.event import Event
+from chalicelib.domain.events.event import Event
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers import cloudtrail_events, ecr_events, ecs_events, inspector_events
 from chalicelib.parsers.envelope import Envelope

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.dates import instant
 from chalicelib.parsers.finding_resources import Foreign, about_of

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.image import ImageRef, Repository
-from chalicelib.domain.registry_listing import OpenCounts
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.reconcile.registry_listing import OpenCounts
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers import identity
 from chalicelib.parsers.wire import Count, Wire, decode, json_bytes, under

@@ -11,8 +11,8 @@ from typing import Any, final
 
 import msgspec
 
-from chalicelib.domain.finding import ImageFacts
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.finding import ImageFacts
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers import identity
 from chalicelib.parsers.dates import instant

@@ -13,7 +13,7 @@ from typing import Annotated, Any, final
 
 import msgspec
 
-from chalicelib.domain.finding import (
+from chalicelib.domain.images.finding import (
     Finding,
     FindingRow,
     FindingStatus,
@@ -21,7 +21,7 @@ from chalicelib.domain.finding import (
     ImageFacts,
     Severity,
 )
-from chalicelib.domain.image import Source
+from chalicelib.domain.images.image import Source
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers import identity
 from chalicelib.parsers.dates import instant

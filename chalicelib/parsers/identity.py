@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from chalicelib.domain.image import DIGEST, REGION, REPOSITORY, ImageRef, Repository
+from chalicelib.domain.images.image import DIGEST, REGION, REPOSITORY, ImageRef, Repository
 from chalicelib.errors import RefusedPayloadError
 
 _ACCOUNT = re.compile(r"[0-9]{12}")

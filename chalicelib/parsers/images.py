@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.image import ImageDetail, ImageRef, Repository, RepositoryDetail, Scan, StorageStatus
+from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, RepositoryDetail, Scan, StorageStatus
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers import identity
 from chalicelib.parsers.dates import instant

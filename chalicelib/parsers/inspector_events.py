@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.event import CoverageChanged, FindingChanged, Ignored, ScanFinished
-from chalicelib.domain.finding import FindingRow
-from chalicelib.domain.image import Coverage, ImageRef, Scan, Source
+from chalicelib.domain.events.event import CoverageChanged, FindingChanged, Ignored, ScanFinished
+from chalicelib.domain.images.finding import FindingRow
+from chalicelib.domain.images.image import Coverage, ImageRef, Scan, Source
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers import identity
 from chalicelib.parsers.envelope import Envelope, KebabWire

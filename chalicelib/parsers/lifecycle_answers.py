@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from chalicelib.domain.lifecycle_evaluation import NativeAct
+from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.answer import Lower
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.image import (
+from chalicelib.domain.images.image import (
     CONTAINER_CONFIG_TYPES,
     IMAGE_MEDIA_TYPES,
     INDEX_MEDIA_TYPES,

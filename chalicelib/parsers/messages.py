@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.dead_letter import MARK
-from chalicelib.domain.message import Again, Delivery, Message
+from chalicelib.domain.events.dead_letter import MARK
+from chalicelib.domain.events.message import Again, Delivery, Message
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.events import parse_event
 

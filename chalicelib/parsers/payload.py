@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.event import Event
-from chalicelib.domain.finding import ScanReport
+from chalicelib.domain.events.event import Event
+from chalicelib.domain.images.finding import ScanReport
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.basic_scan import ScanPage, read_scan_page
 from chalicelib.parsers.enhanced_scan import CoveragePage, FindingsPage, parse_list_coverage, parse_list_findings

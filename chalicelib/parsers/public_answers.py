@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.image import PUBLIC_REGION, ImageDetail, Repository, RepositoryDetail
-from chalicelib.domain.public_registry import PublicRegistry
+from chalicelib.domain.images.image import PUBLIC_REGION, ImageDetail, Repository, RepositoryDetail
+from chalicelib.domain.images.public_registry import PublicRegistry
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers import identity
 from chalicelib.parsers.answer import Lower, read

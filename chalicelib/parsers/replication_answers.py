@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from chalicelib.domain.replica_case import Mutability, Reported
-from chalicelib.domain.replication import Configuration, Destination, Rule
+from chalicelib.domain.replication.replica_case import Mutability, Reported
+from chalicelib.domain.replication.replication import Configuration, Destination, Rule
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.answer import Lower, read
 

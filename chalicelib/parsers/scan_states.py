@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.image import Scan, ScanState, Source
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import Scan, ScanState, Source
 
 TOTAL = "TOTAL"
 _LONGEST_REASON = 200

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from chalicelib.domain.image import Source
-from chalicelib.domain.scan_rule import Applied, Frequency, FrequencyRule, RegistryScanning
+from chalicelib.domain.images.image import Source
+from chalicelib.domain.reconcile.scan_rule import Applied, Frequency, FrequencyRule, RegistryScanning
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.answer import Lower, read
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.finding import Ecosystem, Package
+from chalicelib.domain.images.finding import Ecosystem, Package
 from chalicelib.parsers.wire import Count, Wire
 
 _NO_FIX = "NotAvailable"

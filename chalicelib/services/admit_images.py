@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chalicelib.domain.admission import AdmissionReview
-from chalicelib.domain.admission_image import AskedImage, read_image
-from chalicelib.domain.admission_judgement import (
+from chalicelib.domain.admission.admission import AdmissionReview
+from chalicelib.domain.admission.admission_image import AskedImage, read_image
+from chalicelib.domain.admission.admission_judgement import (
     MAX_IMAGES,
     Admission,
     Judged,
@@ -18,10 +18,10 @@ from chalicelib.domain.admission_judgement import (
     admit_too_many,
     admit_unjudged,
 )
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Repository
-from chalicelib.domain.pod_images import named_images
-from chalicelib.domain.registry_place import RegistryPlace
+from chalicelib.domain.admission.pod_images import named_images
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.images.registry_place import RegistryPlace
 from chalicelib.services.drop_excuses import drop_excuses
 from chalicelib.services.ports import Door
 

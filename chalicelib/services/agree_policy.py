@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.image import Repository
-from chalicelib.domain.repository_policy import (
+from chalicelib.domain.enforcement.repository_policy import (
     SID,
     canonical,
     has_statement,
@@ -20,6 +19,7 @@ from chalicelib.domain.repository_policy import (
     with_statement,
     without_statement,
 )
+from chalicelib.domain.images.image import Repository
 from chalicelib.errors import TransientError
 from chalicelib.services.ports import Denied, House
 

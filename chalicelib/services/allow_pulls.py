@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.agree_policy import PolicyChange, agree_policy
 from chalicelib.services.ports import Denied, House

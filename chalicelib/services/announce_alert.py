@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chalicelib.domain.alert import Alert
-from chalicelib.domain.alert_message import TellAgain
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.events.alert_message import TellAgain
 from chalicelib.errors import UpstreamError
 from chalicelib.services.ports import Channel, House
 from chalicelib.services.send_alert import send_alert

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.message import CatchUp
+from chalicelib.domain.events.message import CatchUp
 from chalicelib.errors import ConflictError
 from chalicelib.services.ports import House
 from chalicelib.services.record_policy import document_of, record_policy

@@ -8,10 +8,10 @@ from functools import partial
 
 import msgspec
 
-from chalicelib.domain.alert import Alert
-from chalicelib.domain.fuse import Fuse
-from chalicelib.domain.fuse_alert import compose_fuse_alert
-from chalicelib.domain.metric import Metric
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.enforcement.fuse import Fuse
+from chalicelib.domain.enforcement.fuse_alert import compose_fuse_alert
+from chalicelib.domain.events.metric import Metric
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.ports import Channel, House
 from chalicelib.services.send_alert import send_alert

@@ -13,18 +13,18 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.conclusion import corrected
-from chalicelib.domain.document import FindingsDocument, Listing, prune
-from chalicelib.domain.enforcement import archive_wanted, is_freed
-from chalicelib.domain.event import CoverageChanged, FindingChanged, ScanFinished
-from chalicelib.domain.finding import Finding, FindingStatus
-from chalicelib.domain.handling import Outcome
-from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import ImageRef, Kind, Scan, Source
-from chalicelib.domain.merge import Merged, learn, merge_listing, merge_rows
-from chalicelib.domain.message import Age, Decide, Delivery, Look
-from chalicelib.domain.metric import Metric
-from chalicelib.domain.observation import is_outdated, observe
+from chalicelib.domain.assessment.conclusion import corrected
+from chalicelib.domain.assessment.merge import Merged, learn, merge_listing, merge_rows
+from chalicelib.domain.assessment.observation import is_outdated, observe
+from chalicelib.domain.enforcement.enforcement import archive_wanted, is_freed
+from chalicelib.domain.events.event import CoverageChanged, FindingChanged, ScanFinished
+from chalicelib.domain.events.handling import Outcome
+from chalicelib.domain.events.message import Age, Decide, Delivery, Look
+from chalicelib.domain.events.metric import Metric
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.images.document import FindingsDocument, Listing, prune
+from chalicelib.domain.images.finding import Finding, FindingStatus
+from chalicelib.domain.images.image import ImageRef, Kind, Scan, Source
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.ask_exploited import ask_exploited
 from chalicelib.services.decide_image import decide_image

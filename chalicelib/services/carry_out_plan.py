@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from chalicelib.domain.image import Repository
-from chalicelib.domain.retention_plan import Action
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.retention.retention_plan import Action
 from chalicelib.errors import ConflictError
 from chalicelib.services.apply_retention import Run, apply_retention
 from chalicelib.services.plan_retention import plan_retention

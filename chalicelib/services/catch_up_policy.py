@@ -15,11 +15,11 @@ from datetime import timedelta
 
 import msgspec
 
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.message import CatchUp, Decide
-from chalicelib.domain.policy import Policy
-from chalicelib.domain.verdict import Decision
-from chalicelib.domain.verdict_alert import compose_summary
+from chalicelib.domain.alerts.verdict_alert import compose_summary
+from chalicelib.domain.events.message import CatchUp, Decide
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import ConflictError
 from chalicelib.services.ports import Channel, FanOut, House, IndexRow
 from chalicelib.services.re_decide import SHARDS

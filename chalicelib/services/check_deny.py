@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.effect import EffectKind
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.message import Delivery
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import TransientError
 from chalicelib.services.ports import House
 from chalicelib.services.read_state import read_state

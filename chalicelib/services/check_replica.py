@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageDetail, ImageRef, Repository
-from chalicelib.domain.replica import Replica
-from chalicelib.domain.replica_case import Copies
-from chalicelib.domain.replication import Destination, Sight, sights_of
-from chalicelib.domain.replication_message import ReplicationCheck
-from chalicelib.domain.replication_state import ReplicationState
+from chalicelib.domain.events.replication_message import ReplicationCheck
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository
+from chalicelib.domain.replication.replica import Replica
+from chalicelib.domain.replication.replica_case import Copies
+from chalicelib.domain.replication.replication import Destination, Sight, sights_of
+from chalicelib.domain.replication.replication_state import ReplicationState
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.services.judge_copies import Ends
 from chalicelib.services.keep_copies import keep_copies

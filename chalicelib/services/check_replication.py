@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import Repository
-from chalicelib.domain.replica import Replica
-from chalicelib.domain.replica_case import Copies, Listed
-from chalicelib.domain.replication import Configuration, Destination, Sight, sights_of
-from chalicelib.domain.replication_state import ReplicationState, counted
-from chalicelib.domain.sweep_message import SweepRepository
+from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.replication.replica import Replica
+from chalicelib.domain.replication.replica_case import Copies, Listed
+from chalicelib.domain.replication.replication import Configuration, Destination, Sight, sights_of
+from chalicelib.domain.replication.replication_state import ReplicationState, counted
 from chalicelib.errors import AbsentError, LazarettoError, TransientError, UpstreamError
 from chalicelib.services.compare_settings import compare_settings
 from chalicelib.services.judge_copies import Ends

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import AbsentError
 from chalicelib.services.ports import House, TagMove
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from chalicelib.domain.enforcement import marker
-from chalicelib.domain.header import Header
-from chalicelib.domain.message import Decide, Delivery
+from chalicelib.domain.enforcement.enforcement import marker
+from chalicelib.domain.events.message import Decide, Delivery
+from chalicelib.domain.headers.header import Header
 from chalicelib.services.claim_tag import claim_tag
 from chalicelib.services.ports import House
 from chalicelib.services.read_state import RegistryState

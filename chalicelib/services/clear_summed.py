@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 import msgspec
 
-from chalicelib.domain.alert import VERDICT, channels_hearing
-from chalicelib.domain.conclusion import corrected
-from chalicelib.domain.waiver_end import Turned
+from chalicelib.domain.alerts.alert import VERDICT, channels_hearing
+from chalicelib.domain.assessment.conclusion import corrected
+from chalicelib.domain.waivers.end import Turned
 from chalicelib.errors import ConflictError
 from chalicelib.services.ports import House
 

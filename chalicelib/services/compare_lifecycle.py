@@ -9,11 +9,15 @@ from collections.abc import Mapping
 
 import msgspec
 
-from chalicelib.domain.header import Rules
-from chalicelib.domain.image import Repository
-from chalicelib.domain.lifecycle_difference import Danger, Difference, differences
-from chalicelib.domain.lifecycle_evaluation import NativeAct, evaluate_lifecycle_policy
-from chalicelib.domain.lifecycle_policy import LifecyclePolicy, explain_lifecycle_policy, parse_lifecycle_policy
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.retention.lifecycle_difference import Danger, Difference, differences
+from chalicelib.domain.retention.lifecycle_evaluation import NativeAct, evaluate_lifecycle_policy
+from chalicelib.domain.retention.lifecycle_policy import (
+    LifecyclePolicy,
+    explain_lifecycle_policy,
+    parse_lifecycle_policy,
+)
 from chalicelib.errors import AbsentError, RefusedPayloadError, TransientError, UpstreamError
 from chalicelib.services.look_up_uses import MOST_LOOKED_UP, uses_of
 from chalicelib.services.plan_retention import Planned, plan_retention

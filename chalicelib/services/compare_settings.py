@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.image import Repository
-from chalicelib.domain.replica_settings import Settings, differences
-from chalicelib.domain.replication import Sight
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.reconcile.replica_settings import Settings, differences
+from chalicelib.domain.replication.replication import Sight
 from chalicelib.errors import UpstreamError
 from chalicelib.services.sweep_ports import Replicating
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.act_report import compose_act_report
-from chalicelib.domain.act_words import is_left_alone, left_alone_words, ordered_words, registry_words
-from chalicelib.domain.alert import Alert
-from chalicelib.domain.blast_radius import BlastRadius
-from chalicelib.domain.effect import Effect, EffectKind
-from chalicelib.domain.finding import Finding
-from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.verdict import Decision
-from chalicelib.domain.verdict_alert import compose_verdict_alert
-from chalicelib.domain.waiver import WaiverBook
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.alerts.verdict_alert import compose_verdict_alert
+from chalicelib.domain.enforcement.act_report import compose_act_report
+from chalicelib.domain.enforcement.act_words import is_left_alone, left_alone_words, ordered_words, registry_words
+from chalicelib.domain.headers.effect import Effect, EffectKind
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.images.finding import Finding
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.waiver import WaiverBook
+from chalicelib.domain.usage.blast_radius import BlastRadius
 from chalicelib.errors import UpstreamError
 from chalicelib.services.decide_image import level_of
 from chalicelib.services.find_blast_radius import find_blast_radius

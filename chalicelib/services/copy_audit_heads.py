@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 
-from chalicelib.domain.audit_alert import compose_audit_alert
-from chalicelib.domain.audit_chain import Chain, Head, chain_name, contradicts
+from chalicelib.domain.audit.chain import Chain, Head, chain_name, contradicts
+from chalicelib.domain.audit.tampering_alert import compose_audit_alert
 from chalicelib.services.announce_alert import announce_alert
 from chalicelib.services.ports import ActionRecord, Channel, House
 

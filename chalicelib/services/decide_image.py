@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from chalicelib.domain.conclusion import conclude
-from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.effect import Ended
-from chalicelib.domain.enforcement import MOVE, Needing, Wanted, wanted, wants_quarantine
-from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import Kind, StorageStatus
-from chalicelib.domain.policy import Policy
-from chalicelib.domain.twin import as_twin, has_last_word
-from chalicelib.domain.verdict import Decision, Standing
+from chalicelib.domain.assessment.conclusion import conclude
+from chalicelib.domain.enforcement.enforcement import MOVE, Needing, Wanted, wanted, wants_quarantine
+from chalicelib.domain.headers.effect import Ended
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.headers.twin import as_twin, has_last_word
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.image import Kind, StorageStatus
+from chalicelib.domain.images.verdict import Decision, Standing
+from chalicelib.domain.policy.policy import Policy
 from chalicelib.services.ports import House
 
 

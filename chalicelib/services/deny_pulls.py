@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.repository_policy import has_statement, with_statement
+from chalicelib.domain.enforcement.repository_policy import has_statement, with_statement
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.agree_policy import PolicyChange, agree_policy
 from chalicelib.services.ports import Denied, House

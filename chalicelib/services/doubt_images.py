@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from chalicelib.domain.image import Repository, ScanState
-from chalicelib.domain.message import Look
-from chalicelib.domain.registry_alert import DOUBTED_AFTER
+from chalicelib.domain.events.message import Look
+from chalicelib.domain.images.image import Repository, ScanState
+from chalicelib.domain.reconcile.registry_alert import DOUBTED_AFTER
 from chalicelib.services.ports import House
 
 LASTING_ATTEMPTS = 20

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from chalicelib.domain.registry_alert import compose_unreachable_alert
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import PlanSweep, SweepRepository
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import PlanSweep, SweepRepository
+from chalicelib.domain.reconcile.registry_alert import compose_unreachable_alert
 from chalicelib.errors import UpstreamError
 from chalicelib.services.announce_alert import announce_alert
 from chalicelib.services.plan_sweep import COMPARED_AT, known_homes

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from chalicelib.domain.event import CoverageChanged, FindingChanged, ScanFinished
-from chalicelib.domain.image import ScanState, Source
-from chalicelib.domain.message import Decide, Delivery
+from chalicelib.domain.events.event import CoverageChanged, FindingChanged, ScanFinished
+from chalicelib.domain.events.message import Decide, Delivery
+from chalicelib.domain.images.image import ScanState, Source
 from chalicelib.services.ports import Stored
 
 

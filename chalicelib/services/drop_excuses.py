@@ -11,10 +11,10 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.conclusion import conclude
-from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.assessment.conclusion import conclude
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.services.decide_image import indexes_of, members_of, standings_of
 from chalicelib.services.ports import House
 

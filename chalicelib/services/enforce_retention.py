@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from chalicelib.domain.retention_message import TakeImages
-from chalicelib.domain.sweep_message import SweepRepository
+from chalicelib.domain.events.retention_message import TakeImages
+from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.errors import AbsentError
 from chalicelib.services.apply_retention import Applied, Run, apply_retention
 from chalicelib.services.plan_retention import has_rule, plan_retention

@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.conclusion import with_due
-from chalicelib.domain.effect import Effect, EffectKind, Enforcement, Held, Holding, Stage
-from chalicelib.domain.enforcement import MOVE
-from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.message import Act
+from chalicelib.domain.assessment.conclusion import with_due
+from chalicelib.domain.enforcement.enforcement import MOVE
+from chalicelib.domain.events.message import Act
+from chalicelib.domain.headers.effect import Effect, EffectKind, Enforcement, Held, Holding, Stage
+from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.errors import ConflictError, TransientError, UnfinishedError, UpstreamError
 from chalicelib.services.ask_fuse import ask_fuse
 from chalicelib.services.decide_image import decide_image, level_of

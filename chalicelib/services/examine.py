@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chalicelib.domain.health import Check, Seen, check_of, unknown
+from chalicelib.domain.doctor.health import Check, Seen, check_of, unknown
 from chalicelib.errors import DeniedError, LazarettoError, TransientError
 
 NO_RIGHT = "run it as somebody who may make this call; nothing is known of it until then"

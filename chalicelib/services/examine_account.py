@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from chalicelib.domain.deploy_rights import deploy_questions
-from chalicelib.domain.health import Check, Seen, check_of, fail, judged, ok, skipped, unknown, warn
-from chalicelib.domain.image import Repository, Source
-from chalicelib.domain.installed import Caller, Trail
-from chalicelib.domain.role_rights import Answer, Question, unanswered, wrong_answers
-from chalicelib.domain.scan_rule import Frequency, RegistryScanning
+from chalicelib.domain.doctor.deploy_rights import deploy_questions
+from chalicelib.domain.doctor.health import Check, Seen, check_of, fail, judged, ok, skipped, unknown, warn
+from chalicelib.domain.doctor.installed import Caller, Trail
+from chalicelib.domain.images.image import Repository, Source
+from chalicelib.domain.pulls.role_rights import Answer, Question, unanswered, wrong_answers
+from chalicelib.domain.reconcile.scan_rule import Frequency, RegistryScanning
 from chalicelib.services.examine import examine
 
 SIGNATURE_ENDS = timedelta(minutes=5)

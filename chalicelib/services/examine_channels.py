@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from chalicelib.domain.alert import Alert
-from chalicelib.domain.health import Check, Seen, fail, judged, ok, skipped, unknown, warn
-from chalicelib.domain.installed import Topic
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.doctor.health import Check, Seen, fail, judged, ok, skipped, unknown, warn
+from chalicelib.domain.doctor.installed import Topic
 from chalicelib.errors import LazarettoError
 from chalicelib.services.examine import examine
 from chalicelib.services.ports import Channel

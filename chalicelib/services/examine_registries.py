@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from chalicelib.domain.age import ago
-from chalicelib.domain.health import Check, Seen, fail, ok, unknown, warn
-from chalicelib.domain.image import Repository
-from chalicelib.domain.installed import Installed
-from chalicelib.domain.registry_listing import RepositoriesListed
-from chalicelib.domain.registry_place import RegistryPlace
+from chalicelib.domain.doctor.age import ago
+from chalicelib.domain.doctor.health import Check, Seen, fail, ok, unknown, warn
+from chalicelib.domain.doctor.installed import Installed
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.reconcile.registry_listing import RepositoriesListed
 from chalicelib.errors import UpstreamError
 from chalicelib.services.examine import examine
 from chalicelib.services.exclude_pull_times import Roles, exclude_pull_times, missing_exclusions

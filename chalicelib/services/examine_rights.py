@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
-from chalicelib.domain.health import Check, Seen, judged, skipped, unknown
-from chalicelib.domain.role_rights import Answer, Question, questions_of, unanswered, wrong_answers
+from chalicelib.domain.doctor.health import Check, Seen, judged, skipped, unknown
+from chalicelib.domain.pulls.role_rights import Answer, Question, questions_of, unanswered, wrong_answers
 from chalicelib.services.examine import examine
 from chalicelib.services.examine_stack import NO_STACK
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from chalicelib.domain.age import ago
-from chalicelib.domain.health import Check, Seen, fail, ok, skipped, unknown, warn
-from chalicelib.domain.installed import RULE, Installed, Rule, Spoke
-from chalicelib.domain.reconciled import Memory
-from chalicelib.domain.registry_place import RegistryPlace
-from chalicelib.domain.stack import Stack, Standing, standing
+from chalicelib.domain.doctor.age import ago
+from chalicelib.domain.doctor.health import Check, Seen, fail, ok, skipped, unknown, warn
+from chalicelib.domain.doctor.installed import RULE, Installed, Rule, Spoke
+from chalicelib.domain.doctor.stack import Stack, Standing, standing
+from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.reconcile.reconciled import Memory
 from chalicelib.errors import UpstreamError
 from chalicelib.services.examine import examine
 from chalicelib.services.examine_registries import Known, compared_at, known_in

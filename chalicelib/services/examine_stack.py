@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
-from chalicelib.domain.health import Check, Seen, check_of, fail, judged, ok, skipped, unknown, warn
-from chalicelib.domain.installed import FUNCTIONS, Function, Installed
-from chalicelib.domain.stack import Stack, Standing, standing
+from chalicelib.domain.doctor.health import Check, Seen, check_of, fail, judged, ok, skipped, unknown, warn
+from chalicelib.domain.doctor.installed import FUNCTIONS, Function, Installed
+from chalicelib.domain.doctor.stack import Stack, Standing, standing
 from chalicelib.errors import SettingsError
 from chalicelib.services.examine import examine
 

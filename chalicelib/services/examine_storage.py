@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from chalicelib.domain.health import Check, Seen, fail, ok, skipped, warn
+from chalicelib.domain.doctor.health import Check, Seen, fail, ok, skipped, warn
 from chalicelib.services.examine import examine
 
 TIME_TO_LIVE = "ttl"

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from chalicelib.domain.health import Check, Seen, fail, judged, ok, unknown, warn
-from chalicelib.domain.installed import ALARM, FUNCTION, RULE, SOURCES, Alarm, Installed, Queue, Rule, Source
+from chalicelib.domain.doctor.health import Check, Seen, fail, judged, ok, unknown, warn
+from chalicelib.domain.doctor.installed import ALARM, FUNCTION, RULE, SOURCES, Alarm, Installed, Queue, Rule, Source
 from chalicelib.services.examine import examine
 from chalicelib.services.examine_stack import NO_STACK
 

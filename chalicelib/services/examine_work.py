@@ -6,15 +6,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from chalicelib.domain.age import ago
-from chalicelib.domain.fuse import Fuse
-from chalicelib.domain.health import Check, Seen, fail, ok, unknown, warn
-from chalicelib.domain.image import ImageRef, Repository, Source
-from chalicelib.domain.installed import RULE, Fired, Installed
-from chalicelib.domain.policy import Policy
-from chalicelib.domain.reconciled import Memory
-from chalicelib.domain.registry_place import RegistryPlace
-from chalicelib.domain.sweep import Sweep
+from chalicelib.domain.doctor.age import ago
+from chalicelib.domain.doctor.health import Check, Seen, fail, ok, unknown, warn
+from chalicelib.domain.doctor.installed import RULE, Fired, Installed
+from chalicelib.domain.enforcement.fuse import Fuse
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.images.image import ImageRef, Repository, Source
+from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.reconcile.reconciled import Memory
 from chalicelib.errors import StoredPolicyError
 from chalicelib.services.examine import examine
 from chalicelib.services.examine_registries import is_in

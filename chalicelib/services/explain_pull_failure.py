@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.action_id import action_id
-from chalicelib.domain.effect import EffectKind
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.past_quarantine import PastQuarantine, past_quarantine
-from chalicelib.domain.pull_evidence import Evidence, Look
-from chalicelib.domain.pull_explanation import MOST_NAMED, Explanation, explain
-from chalicelib.domain.pull_failure import Cause, read_refusal
+from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.enforcement.past_quarantine import PastQuarantine, past_quarantine
+from chalicelib.domain.events.pull_failure import Cause, read_refusal
+from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.pulls.evidence import Evidence, Look
+from chalicelib.domain.pulls.explanation import MOST_NAMED, Explanation, explain
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.gather_evidence import known_header
 from chalicelib.services.ports import ActionRecord, House

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from chalicelib.domain.blast_radius import LAST_PULL, BlastRadius, IndexTags, Line, NewerTag
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import InUse
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import InUse
+from chalicelib.domain.usage.blast_radius import LAST_PULL, BlastRadius, IndexTags, Line, NewerTag
 from chalicelib.errors import AbsentError, DeniedError, LazarettoError, TransientError
 from chalicelib.services.find_use import relatives_of, subject_of
 from chalicelib.services.ports import House

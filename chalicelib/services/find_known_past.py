@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from chalicelib.domain.policy import Policy
+from chalicelib.domain.policy.policy import Policy
 from chalicelib.services.ports import House
 from chalicelib.services.record_policy import document_of
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.waiver import Waiver
-from chalicelib.domain.waiver_change import concerns
-from chalicelib.domain.waiver_end import Turned, WaiverEnd
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.policy.waiver import Waiver
+from chalicelib.domain.waivers.change import concerns
+from chalicelib.domain.waivers.end import Turned, WaiverEnd
 from chalicelib.services.ports import House, IndexRow
 
 PAGE, PAGES_AT_MOST = 500, 40

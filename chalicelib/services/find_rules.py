@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
-from chalicelib.domain.image import Repository, Source
-from chalicelib.domain.scan_rule import Applied, ScanRule, rule_of
+from chalicelib.domain.images.image import Repository, Source
+from chalicelib.domain.reconcile.scan_rule import Applied, ScanRule, rule_of
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.sweep_ports import ScanHouse
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import InUse, Kind
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import InUse, Kind
 from chalicelib.services.ports import House, Subject
 
 

@@ -6,14 +6,14 @@ from datetime import timedelta
 
 import msgspec
 
-from chalicelib.domain.act_report import with_report
-from chalicelib.domain.act_words import GIVEN_UP, done_words, given_up_words
-from chalicelib.domain.conclusion import with_due
-from chalicelib.domain.effect import Effect, EffectKind, Enforcement, Held, Hold, Holding, Stage
-from chalicelib.domain.enforcement import MOVE, UNTAG, marker
-from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import StorageStatus
-from chalicelib.domain.message import CheckDeny
+from chalicelib.domain.assessment.conclusion import with_due
+from chalicelib.domain.enforcement.act_report import with_report
+from chalicelib.domain.enforcement.act_words import GIVEN_UP, done_words, given_up_words
+from chalicelib.domain.enforcement.enforcement import MOVE, UNTAG, marker
+from chalicelib.domain.events.message import CheckDeny
+from chalicelib.domain.headers.effect import Effect, EffectKind, Enforcement, Held, Hold, Holding, Stage
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.images.image import StorageStatus
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.decide_image import decide_image
 from chalicelib.services.perform_act import missing_tags

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Kind, Source
-from chalicelib.domain.merge import learn
-from chalicelib.domain.what_if import Case, Question
+from chalicelib.domain.assessment.merge import learn
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.image import ImageRef, Kind, Source
+from chalicelib.domain.whatif.what_if import Case, Question
 from chalicelib.services.decide_image import indexes_of, members_of
 from chalicelib.services.ports import House
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.effect import EffectKind
-from chalicelib.domain.failed_pull import FailedPull
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Repository
-from chalicelib.domain.pull_evidence import Evidence, LostTag
-from chalicelib.domain.pulled_image import manifest_digests
+from chalicelib.domain.events.failed_pull import FailedPull
+from chalicelib.domain.events.pulled_image import manifest_digests
+from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.pulls.evidence import Evidence, LostTag
 from chalicelib.services.ports import House
 
 

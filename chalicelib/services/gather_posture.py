@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.image import Repository
-from chalicelib.domain.posture import GatheredSettings, changed
-from chalicelib.domain.replica_settings import Settings
-from chalicelib.domain.scan_rule import Applied, Frequency, ScanRule, rule_of
-from chalicelib.domain.sweep_message import SweepRepository
+from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.reconcile.posture import GatheredSettings, changed
+from chalicelib.domain.reconcile.replica_settings import Settings
+from chalicelib.domain.reconcile.scan_rule import Applied, Frequency, ScanRule, rule_of
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.sweep_ports import PostureHouse
 

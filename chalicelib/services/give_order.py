@@ -10,15 +10,15 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.act_words import planned_words, registry_words
-from chalicelib.domain.blast_radius import BlastRadius
-from chalicelib.domain.effect import Effect, EffectKind, Held, Holding, Order
-from chalicelib.domain.enforcement import with_next_act
-from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import ImageRef, Kind, StorageStatus
-from chalicelib.domain.inert import inert
-from chalicelib.domain.message import Decide, Delivery
-from chalicelib.domain.verdict import Decision, Standing
+from chalicelib.domain.enforcement.act_words import planned_words, registry_words
+from chalicelib.domain.enforcement.enforcement import with_next_act
+from chalicelib.domain.events.message import Decide, Delivery
+from chalicelib.domain.headers.effect import Effect, EffectKind, Held, Holding, Order
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
+from chalicelib.domain.images.inert import inert
+from chalicelib.domain.images.verdict import Decision, Standing
+from chalicelib.domain.usage.blast_radius import BlastRadius
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError
 from chalicelib.services.decide_image import indexes_of, level_of, needing
 from chalicelib.services.find_blast_radius import find_blast_radius

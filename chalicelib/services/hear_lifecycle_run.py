@@ -6,10 +6,10 @@ expiry hurts: that is `tell_lifecycle_run`'s business.
 
 from __future__ import annotations
 
-from chalicelib.domain.event import Action, ImageAction, LifecycleExpiry, LifecycleRan
-from chalicelib.domain.lifecycle_run import MOST_IN_A_MESSAGE, TellExpired, expired_image, expiry_words
-from chalicelib.domain.message import Delivery
-from chalicelib.domain.retention_kind import EXPIRED_BY_ECR
+from chalicelib.domain.audit.retention_kind import EXPIRED_BY_ECR
+from chalicelib.domain.events.event import Action, ImageAction, LifecycleExpiry, LifecycleRan
+from chalicelib.domain.events.lifecycle_run import MOST_IN_A_MESSAGE, TellExpired, expired_image, expiry_words
+from chalicelib.domain.events.message import Delivery
 from chalicelib.services.ports import ActionRecord, House
 from chalicelib.services.record_push import record_push
 

@@ -6,9 +6,9 @@ each service and image, however many of its tasks fail.
 
 from __future__ import annotations
 
-from chalicelib.domain.event import TaskChanged
-from chalicelib.domain.failed_pull import failed_pulls
-from chalicelib.domain.message import PullFailed
+from chalicelib.domain.events.event import TaskChanged
+from chalicelib.domain.events.failed_pull import failed_pulls
+from chalicelib.domain.events.message import PullFailed
 from chalicelib.services.ports import House
 
 

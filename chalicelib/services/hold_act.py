@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import msgspec
 
-from chalicelib.domain.act_report import RESTORE, with_report
-from chalicelib.domain.act_words import held_words, would_words
-from chalicelib.domain.conclusion import with_due
-from chalicelib.domain.effect import Effect, Held, Holding
-from chalicelib.domain.header import Header, Rules
+from chalicelib.domain.assessment.conclusion import with_due
+from chalicelib.domain.enforcement.act_report import RESTORE, with_report
+from chalicelib.domain.enforcement.act_words import held_words, would_words
+from chalicelib.domain.headers.effect import Effect, Held, Holding
+from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.services.decide_image import level_of
 from chalicelib.services.finish_act import with_act
 from chalicelib.services.ports import House

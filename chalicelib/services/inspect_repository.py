@@ -7,10 +7,10 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import Repository, Source
-from chalicelib.domain.inspected import Inspected, share_of, unpack
-from chalicelib.domain.registry_listing import ChangesListed
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import Repository, Source
+from chalicelib.domain.reconcile.inspected import Inspected, share_of, unpack
+from chalicelib.domain.reconcile.registry_listing import ChangesListed
 from chalicelib.services.find_rules import find_rules
 from chalicelib.services.plan_sweep import FINDINGS_AT, Facts, margin
 from chalicelib.services.survey_registry import COVERAGE_PAGES, told

@@ -11,14 +11,14 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageDetail, ImageRef, Repository, ScanState, StorageStatus
-from chalicelib.domain.policy import Policy
-from chalicelib.domain.replica import Replica, Status
-from chalicelib.domain.replica_case import Case, Copies, Reports, judge
-from chalicelib.domain.replica_verdict import is_scannable, weighed
-from chalicelib.domain.replication import Destination, Sight
-from chalicelib.domain.replication_policy import Allowance, allowance
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, ScanState, StorageStatus
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.replication.replica import Replica, Status
+from chalicelib.domain.replication.replica_case import Case, Copies, Reports, judge
+from chalicelib.domain.replication.replica_verdict import is_scannable, weighed
+from chalicelib.domain.replication.replication import Destination, Sight
+from chalicelib.domain.replication.replication_policy import Allowance, allowance
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.sweep_ports import Replicating
 

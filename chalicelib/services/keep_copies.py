@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from chalicelib.domain.enforcement import is_mirrored
-from chalicelib.domain.header import Rules
-from chalicelib.domain.replica import Note, Replica
+from chalicelib.domain.enforcement.enforcement import is_mirrored
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.replication.replica import Note, Replica
 from chalicelib.errors import LazarettoError
 from chalicelib.services.judge_copies import Ends, judge_copies
 from chalicelib.services.mirror_quarantine import mirror_quarantine

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chalicelib.domain.image import Repository
-from chalicelib.domain.message import Delivery
-from chalicelib.domain.sight import sights_of
+from chalicelib.domain.doctor.sight import sights_of
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.images.image import Repository
 from chalicelib.errors import LazarettoError
 from chalicelib.services.ports import House
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from chalicelib.domain.image import ImageDetail, Repository
-from chalicelib.domain.replica_case import Copies
+from chalicelib.domain.images.image import ImageDetail, Repository
+from chalicelib.domain.replication.replica_case import Copies
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.sweep_ports import Replicating
 

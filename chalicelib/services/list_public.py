@@ -10,13 +10,13 @@ from datetime import timedelta
 
 import msgspec
 
-from chalicelib.domain.difference import Difference, DifferenceKind
-from chalicelib.domain.image import Repository
-from chalicelib.domain.public_registry import PublicRegistry
-from chalicelib.domain.reconciled import Memory, Place, Reconciled
-from chalicelib.domain.reconciliation import compare
-from chalicelib.domain.repository_view import View
-from chalicelib.domain.sweep_message import SweepRepository
+from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.images.public_registry import PublicRegistry
+from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
+from chalicelib.domain.reconcile.reconciled import Memory, Place, Reconciled
+from chalicelib.domain.reconcile.reconciliation import compare
+from chalicelib.domain.reconcile.repository_view import View
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.match_twins import part_twins
 from chalicelib.services.mend_difference import is_confirmed, mend_difference

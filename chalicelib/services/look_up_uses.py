@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.image import InUse, InUseState, Repository
-from chalicelib.domain.retention import Judged
-from chalicelib.domain.retention_image import RetainedImage, within
+from chalicelib.domain.images.image import InUse, InUseState, Repository
+from chalicelib.domain.retention.image import RetainedImage, within
+from chalicelib.domain.retention.retention import Judged
 from chalicelib.services.ports import House, Subject
 
 MOST_LOOKED_UP = 100

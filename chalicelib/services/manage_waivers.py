@@ -9,11 +9,11 @@ from datetime import UTC
 
 import msgspec
 
-from chalicelib.domain.message import Touched
-from chalicelib.domain.policy import Policy
-from chalicelib.domain.policy_document import hint
-from chalicelib.domain.waiver import Waiver, check_text, check_waiver
-from chalicelib.domain.waiver_change import WaiverChange
+from chalicelib.domain.events.message import Touched
+from chalicelib.domain.policy.document import hint
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.policy.waiver import Waiver, check_text, check_waiver
+from chalicelib.domain.waivers.change import WaiverChange
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError
 from chalicelib.services.ports import House
 from chalicelib.services.record_waiver import record_waiver

@@ -15,12 +15,12 @@ from functools import partial
 
 import msgspec
 
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Kind
-from chalicelib.domain.message import Decide, Delivery
-from chalicelib.domain.public_message import MatchTwins
-from chalicelib.domain.quarantine_place import is_place
-from chalicelib.domain.twin import has_last_word
+from chalicelib.domain.events.message import Decide, Delivery
+from chalicelib.domain.events.public_message import MatchTwins
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.twin import has_last_word
+from chalicelib.domain.images.image import ImageRef, Kind
+from chalicelib.domain.images.quarantine_place import is_place
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.plan_sweep import announce
 from chalicelib.services.ports import House

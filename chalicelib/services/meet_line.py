@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.header import Header
-from chalicelib.domain.line import neighbours
-from chalicelib.domain.merge import age
-from chalicelib.domain.message import Age, Delivery
+from chalicelib.domain.assessment.merge import age
+from chalicelib.domain.events.message import Age, Delivery
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.line import neighbours
+from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.errors import TransientError
 from chalicelib.services.ports import House
 

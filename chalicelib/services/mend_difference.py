@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from chalicelib.domain.difference import Difference, DifferenceKind
-from chalicelib.domain.event import Action
-from chalicelib.domain.image import Source
-from chalicelib.domain.message import Act, Decide, Look
-from chalicelib.domain.repository_view import View
-from chalicelib.domain.sweep_message import Found
+from chalicelib.domain.events.event import Action
+from chalicelib.domain.events.message import Act, Decide, Look
+from chalicelib.domain.events.sweep_message import Found
+from chalicelib.domain.images.image import Source
+from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
+from chalicelib.domain.reconcile.repository_view import View
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.ports import House
 

@@ -6,14 +6,14 @@ recorded. What a person has said about the copy itself is not overruled.
 
 from __future__ import annotations
 
-from chalicelib.domain.effect import SYSTEM, EffectKind, Order
-from chalicelib.domain.enforcement import is_mirrored
-from chalicelib.domain.event import Action, ImageAction
-from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import ImageDetail, StorageStatus
-from chalicelib.domain.message import Delivery
-from chalicelib.domain.replica import Replica
-from chalicelib.domain.replica_verdict import quarantined_there
+from chalicelib.domain.enforcement.enforcement import is_mirrored
+from chalicelib.domain.events.event import Action, ImageAction
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.headers.effect import SYSTEM, EffectKind, Order
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.images.image import ImageDetail, StorageStatus
+from chalicelib.domain.replication.replica import Replica
+from chalicelib.domain.replication.replica_verdict import quarantined_there
 from chalicelib.errors import ConflictError, NotFoundError, TransientError, UpstreamError
 from chalicelib.services.decide_image import level_of
 from chalicelib.services.give_order import known, possible, put_order

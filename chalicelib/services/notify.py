@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.alert import VERDICT, Alert, channels_hearing
-from chalicelib.domain.header import Effect, EffectKind, Header, Rules
-from chalicelib.domain.message import Act
-from chalicelib.domain.metric import Metric
+from chalicelib.domain.alerts.alert import VERDICT, Alert, channels_hearing
+from chalicelib.domain.events.message import Act
+from chalicelib.domain.events.metric import Metric
+from chalicelib.domain.headers.header import Effect, EffectKind, Header, Rules
 from chalicelib.errors import ConflictError, LazarettoError, TransientError
 from chalicelib.services.compose_alert import compose_alert
 from chalicelib.services.ports import ActionRecord, Channel, House

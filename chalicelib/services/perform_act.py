@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from chalicelib.domain.effect import Effect, EffectKind, Hold
-from chalicelib.domain.enforcement import MOVE, UNTAG, marker
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageDetail, ImageRef, Kind, Repository, StorageStatus
-from chalicelib.domain.quarantine_place import place_of
+from chalicelib.domain.enforcement.enforcement import MOVE, UNTAG, marker
+from chalicelib.domain.headers.effect import Effect, EffectKind, Hold
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageDetail, ImageRef, Kind, Repository, StorageStatus
+from chalicelib.domain.images.quarantine_place import place_of
 from chalicelib.errors import AbsentError, UpstreamError
 from chalicelib.services.allow_pulls import allow_pulls
 from chalicelib.services.claim_unheard import claim_unheard

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.header import Header
+from chalicelib.domain.headers.header import Header
 
 
 class Looked(msgspec.Struct, frozen=True):

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.image import Repository
-from chalicelib.domain.public_message import MatchTwins
-from chalicelib.domain.public_registry import PublicRegistry
-from chalicelib.domain.sweep_message import PlanSweep, SweepRepository
+from chalicelib.domain.events.public_message import MatchTwins
+from chalicelib.domain.events.sweep_message import PlanSweep, SweepRepository
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.images.public_registry import PublicRegistry
 from chalicelib.services.sweep_ports import PublicHouse
 
 PATIENCE = timedelta(seconds=20)

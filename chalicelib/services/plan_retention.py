@@ -11,12 +11,12 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import INDEX_MEDIA_TYPES, ImageDetail, InUseState, Repository
-from chalicelib.domain.registry_listing import ImagesListed
-from chalicelib.domain.retention import Judged, judge, rule_for, settle
-from chalicelib.domain.retention_image import Inside, Layer, retained_image
-from chalicelib.domain.retention_plan import RetentionPlan
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.images.image import INDEX_MEDIA_TYPES, ImageDetail, InUseState, Repository
+from chalicelib.domain.reconcile.registry_listing import ImagesListed
+from chalicelib.domain.retention.image import Inside, Layer, retained_image
+from chalicelib.domain.retention.retention import Judged, judge, rule_for, settle
+from chalicelib.domain.retention.retention_plan import RetentionPlan
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.look_up_uses import coming, look_up_uses
 from chalicelib.services.sweep_ports import RetentionHouse

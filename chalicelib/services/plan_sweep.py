@@ -12,11 +12,11 @@ from datetime import date, datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.image import Repository
-from chalicelib.domain.registry_place import RegistryPlace
-from chalicelib.domain.scan_comparison import ASKED_AGAIN
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import Filled, PlanSweep, SweepRepository
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import Filled, PlanSweep, SweepRepository
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.reconcile.scan_comparison import ASKED_AGAIN
 from chalicelib.services.ports import House
 from chalicelib.services.survey_registry import Survey, survey_registry
 from chalicelib.services.sweep_ports import SweepHouse

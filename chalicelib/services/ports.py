@@ -12,25 +12,25 @@ from typing import Protocol
 
 import msgspec
 
-from chalicelib.domain.alert import Alert
-from chalicelib.domain.audit_chain import Chain, Copy, Head, StoredRecord
-from chalicelib.domain.dead_letter import DeadLetter
-from chalicelib.domain.document import FindingsDocument, Listing
-from chalicelib.domain.finding import Finding
-from chalicelib.domain.fuse import Fuse
-from chalicelib.domain.handling import Outcome
-from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import ImageDetail, ImageRef, InUse, Manifest, Repository
-from chalicelib.domain.message import Delivery, Message
-from chalicelib.domain.metric import Metric
-from chalicelib.domain.policy import Policy
-from chalicelib.domain.registry_place import RegistryPlace
-from chalicelib.domain.summary import Row
-from chalicelib.domain.verdict import Decision
-from chalicelib.domain.waiver import Waiver
-from chalicelib.domain.waiver_change import WaiverChange
-from chalicelib.domain.waiver_notice import Notice
-from chalicelib.domain.what_if_report import Job, Part
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.assessment.summary import Row
+from chalicelib.domain.audit.chain import Chain, Copy, Head, StoredRecord
+from chalicelib.domain.enforcement.fuse import Fuse
+from chalicelib.domain.events.dead_letter import DeadLetter
+from chalicelib.domain.events.handling import Outcome
+from chalicelib.domain.events.message import Delivery, Message
+from chalicelib.domain.events.metric import Metric
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.images.document import FindingsDocument, Listing
+from chalicelib.domain.images.finding import Finding
+from chalicelib.domain.images.image import ImageDetail, ImageRef, InUse, Manifest, Repository
+from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.policy.waiver import Waiver
+from chalicelib.domain.waivers.change import WaiverChange
+from chalicelib.domain.waivers.waiver_notice import Notice
+from chalicelib.domain.whatif.report import Job, Part
 
 
 class Stored(msgspec.Struct, frozen=True):

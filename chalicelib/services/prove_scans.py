@@ -9,12 +9,12 @@ from datetime import timedelta
 
 import msgspec
 
-from chalicelib.domain.image import ImageRef, Kind
-from chalicelib.domain.policy import Policy
-from chalicelib.domain.repository_view import View, kind_of
-from chalicelib.domain.scan_budget import StartedScans
-from chalicelib.domain.scan_proof import Cause, ScanProof, ScanProofs, count_proofs, prove_scan
-from chalicelib.domain.scan_rule import ScanRule
+from chalicelib.domain.images.image import ImageRef, Kind
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.reconcile.repository_view import View, kind_of
+from chalicelib.domain.reconcile.scan_budget import StartedScans
+from chalicelib.domain.reconcile.scan_proof import Cause, ScanProof, ScanProofs, count_proofs, prove_scan
+from chalicelib.domain.reconcile.scan_rule import ScanRule
 from chalicelib.services.start_scans import start_scans
 from chalicelib.services.sweep_ports import ScanHouse
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from chalicelib.domain.document import Listing
-from chalicelib.domain.event import CoverageChanged, ScanFinished
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Scan, ScanState, Source
-from chalicelib.domain.message import Delivery, Look
+from chalicelib.domain.events.event import CoverageChanged, ScanFinished
+from chalicelib.domain.events.message import Delivery, Look
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.document import Listing
+from chalicelib.domain.images.image import ImageRef, Scan, ScanState, Source
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.ports import House
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import zlib
 
-from chalicelib.domain.message import Message
-from chalicelib.domain.sweep_message import SweepRepository
+from chalicelib.domain.events.message import Message
+from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
 from chalicelib.services.ports import House
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.enforcement import is_freed
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import Kind
+from chalicelib.domain.enforcement.enforcement import is_freed
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import Kind
 from chalicelib.services.plan_look import promised
 from chalicelib.services.ports import House
 from chalicelib.services.send_effects import send_effects

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.effect import EffectKind
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.services.give_order import Given, give_order
 from chalicelib.services.ports import House
 

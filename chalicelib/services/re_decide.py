@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from chalicelib.domain.conclusion import corrected
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import Kind, ScanState, Source
-from chalicelib.domain.message import Act, CheckDeny, Decide, Delivery, Look
+from chalicelib.domain.assessment.conclusion import corrected
+from chalicelib.domain.events.message import Act, CheckDeny, Decide, Delivery, Look
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import Kind, ScanState, Source
 from chalicelib.errors import ConflictError, UpstreamError
 from chalicelib.services.assess_image import CLOCK, assess_image
 from chalicelib.services.ports import House, Stored

@@ -6,11 +6,11 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.effect import EffectKind
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageDetail
-from chalicelib.domain.observation import restored
-from chalicelib.domain.repository_policy import has_statement
+from chalicelib.domain.assessment.observation import restored
+from chalicelib.domain.enforcement.repository_policy import has_statement
+from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageDetail
 from chalicelib.errors import AbsentError, UpstreamError
 from chalicelib.services.ports import House
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chalicelib.domain.image import ImageDetail, Repository
+from chalicelib.domain.images.image import ImageDetail, Repository
 from chalicelib.services.sweep_ports import SweepIndex
 
 TAGS_ASKED = 1000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.what_if_report import Report, report_of
+from chalicelib.domain.whatif.report import Report, report_of
 from chalicelib.errors import NotFoundError
 from chalicelib.services.ports import House
 from chalicelib.services.re_decide import SHARDS

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from chalicelib.domain.effect import acts
-from chalicelib.domain.handling import Outcome
-from chalicelib.domain.message import Act, CheckDeny, Delivery, PullFailed
-from chalicelib.domain.retention_message import TakeImages
+from chalicelib.domain.events.handling import Outcome
+from chalicelib.domain.events.message import Act, CheckDeny, Delivery, PullFailed
+from chalicelib.domain.events.retention_message import TakeImages
+from chalicelib.domain.headers.effect import acts
 from chalicelib.errors import TransientError
 from chalicelib.services.check_deny import check_deny
 from chalicelib.services.enforce_verdict import enforce_verdict

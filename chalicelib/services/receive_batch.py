@@ -11,7 +11,7 @@ from functools import partial
 
 import msgspec
 
-from chalicelib.domain.event import (
+from chalicelib.domain.events.event import (
     Action,
     ApiCall,
     CoverageChanged,
@@ -25,10 +25,10 @@ from chalicelib.domain.event import (
     ScanResourceChanged,
     TaskChanged,
 )
-from chalicelib.domain.handling import Outcome
-from chalicelib.domain.image import ImageRef, Kind
-from chalicelib.domain.message import Again, Age, Decide, Delivery, Look, Message
-from chalicelib.domain.sweep_message import Found
+from chalicelib.domain.events.handling import Outcome
+from chalicelib.domain.events.message import Again, Age, Decide, Delivery, Look, Message
+from chalicelib.domain.events.sweep_message import Found
+from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.assess_image import assess_image
 from chalicelib.services.hear_lifecycle_run import hear_lifecycle_run

@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.alert_message import TellAgain
-from chalicelib.domain.handling import Outcome
-from chalicelib.domain.lifecycle_run import TellExpired
-from chalicelib.domain.message import CatchUp, Delivery, Due, Heads, Snapshot, Touched, WatchWaivers, WhatIf
-from chalicelib.domain.public_message import MatchTwins
-from chalicelib.domain.replication_message import ReplicationCheck
-from chalicelib.domain.sweep_message import Filled, PlanSweep, SweepRepository
+from chalicelib.domain.events.alert_message import TellAgain
+from chalicelib.domain.events.handling import Outcome
+from chalicelib.domain.events.lifecycle_run import TellExpired
+from chalicelib.domain.events.message import CatchUp, Delivery, Due, Heads, Snapshot, Touched, WatchWaivers, WhatIf
+from chalicelib.domain.events.public_message import MatchTwins
+from chalicelib.domain.events.replication_message import ReplicationCheck
+from chalicelib.domain.events.sweep_message import Filled, PlanSweep, SweepRepository
 from chalicelib.errors import TransientError
 from chalicelib.services.catch_up_policy import catch_up_policy
 from chalicelib.services.check_replica import check_replica

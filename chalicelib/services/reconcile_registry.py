@@ -13,12 +13,13 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.difference import Difference, DifferenceKind
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.reconciled import Memory, Place, Reconciled
-from chalicelib.domain.reconciliation import behind, compare
-from chalicelib.domain.repository_view import View, compared
-from chalicelib.domain.scan_comparison import (
+from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
+from chalicelib.domain.reconcile.reconciled import Memory, Place, Reconciled
+from chalicelib.domain.reconcile.reconciliation import behind, compare
+from chalicelib.domain.reconcile.repository_view import View, compared
+from chalicelib.domain.reconcile.scan_comparison import (
     Counted,
     compare_counts,
     compare_peeked,
@@ -28,7 +29,6 @@ from chalicelib.domain.scan_comparison import (
     turn_of,
     words_of_counts,
 )
-from chalicelib.domain.sweep_message import SweepRepository
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.doubt_images import LASTING_ATTEMPTS, doubt_images
 from chalicelib.services.inspect_repository import inspect_repository

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.action_id import action_id
-from chalicelib.domain.effect import Effect
-from chalicelib.domain.header import Header
-from chalicelib.domain.metric import Metric
+from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.events.metric import Metric
+from chalicelib.domain.headers.effect import Effect
+from chalicelib.domain.headers.header import Header
 from chalicelib.services.ports import ActionRecord, House
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.event import ImageAction
-from chalicelib.domain.message import Delivery
-from chalicelib.domain.sweep_message import SETTLE_TAG, Found
+from chalicelib.domain.events.event import ImageAction
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.events.sweep_message import SETTLE_TAG, Found
 from chalicelib.services.ports import House
 from chalicelib.services.record_push import record_push
 from chalicelib.services.settle_tag import settle_tag

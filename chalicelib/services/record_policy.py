@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chalicelib.domain.policy_diff import difference_words, policy_differences
+from chalicelib.domain.policy.diff import difference_words, policy_differences
 from chalicelib.errors import PolicyError
 from chalicelib.services.ports import ActionRecord, House, PolicyVersion
 

@@ -13,9 +13,11 @@ from functools import partial
 
 import msgspec
 
-from chalicelib.domain.event import Action, ImageAction
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import (
+from chalicelib.domain.assessment.observation import come_back, observe, restored
+from chalicelib.domain.events.event import Action, ImageAction
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import (
     CONTAINER_CONFIG_TYPES,
     INDEX_MEDIA_TYPES,
     Child,
@@ -25,8 +27,6 @@ from chalicelib.domain.image import (
     Scan,
     ScanState,
 )
-from chalicelib.domain.message import Delivery
-from chalicelib.domain.observation import come_back, observe, restored
 from chalicelib.errors import AbsentError, DeniedError
 from chalicelib.services.claim_tag import claim_tag
 from chalicelib.services.ports import House, TagMove

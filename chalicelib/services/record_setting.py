@@ -6,11 +6,11 @@ what it denied still stands is checked where the registry's policies may be read
 
 from __future__ import annotations
 
-from chalicelib.domain.event import Action, ApiCall, ImageAction, PulledThrough, Replicated, ScanResourceChanged
-from chalicelib.domain.message import CheckDeny, Delivery
-from chalicelib.domain.sight import Question, Sight
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import SweepRepository
+from chalicelib.domain.doctor.sight import Question, Sight
+from chalicelib.domain.events.event import Action, ApiCall, ImageAction, PulledThrough, Replicated, ScanResourceChanged
+from chalicelib.domain.events.message import CheckDeny, Delivery
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.services.ports import ActionRecord, House
 from chalicelib.services.record_push import record_push
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.waiver_change import ENDED, GIVEN, WaiverChange, said, unwaive_command, waive_command
+from chalicelib.domain.waivers.change import ENDED, GIVEN, WaiverChange, said, unwaive_command, waive_command
 from chalicelib.services.ports import ActionRecord, House
 
 WAIVE, UNWAIVE = "WAIVE", "UNWAIVE"

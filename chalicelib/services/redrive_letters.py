@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from contextlib import closing
 
-from chalicelib.domain.dead_letter import DeadLetter
+from chalicelib.domain.events.dead_letter import DeadLetter
 from chalicelib.services.ports import Clock, DeadLetters
 from chalicelib.services.take_letters import take_letters
 

@@ -7,12 +7,12 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.alert import Alert
-from chalicelib.domain.image import Repository
-from chalicelib.domain.retention_alert import compose_failed_alert, compose_stopped_alert
-from chalicelib.domain.retention_kind import FAILED, STOPPED
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import SweepRepository
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.audit.retention_kind import FAILED, STOPPED
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.retention.alert import compose_failed_alert, compose_stopped_alert
 from chalicelib.services.announce_alert import announce_alert
 from chalicelib.services.apply_retention import Applied
 from chalicelib.services.plan_retention import Planned

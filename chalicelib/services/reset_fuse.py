@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.fuse import Fuse
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.message import Act
+from chalicelib.domain.enforcement.fuse import Fuse
+from chalicelib.domain.events.message import Act
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.services.give_order import checked
 from chalicelib.services.ports import ActionRecord, House
 

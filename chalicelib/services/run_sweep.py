@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chalicelib.domain.metric import Metric
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import PlanSweep, SweepRepository
+from chalicelib.domain.events.metric import Metric
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import PlanSweep, SweepRepository
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.check_replication import check_replication
 from chalicelib.services.doubt_images import LASTING_ATTEMPTS

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from chalicelib.domain.event import Action, ImageAction, ReferrerAction, Replicated
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.replication import Destination
-from chalicelib.domain.replication_message import ReplicationCheck
+from chalicelib.domain.events.event import Action, ImageAction, ReferrerAction, Replicated
+from chalicelib.domain.events.replication_message import ReplicationCheck
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.replication.replication import Destination
 from chalicelib.errors import UpstreamError
 from chalicelib.services.sweep_ports import Replicating
 

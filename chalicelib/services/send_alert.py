@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from chalicelib.domain.alert import Alert, channels_hearing
-from chalicelib.domain.policy_section import Route
+from chalicelib.domain.alerts.alert import Alert, channels_hearing
+from chalicelib.domain.policy.section import Route
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.ports import Channel
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.effect import Effect, Holding
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Kind, StorageStatus
-from chalicelib.domain.message import Act, Decide
-from chalicelib.domain.metric import Metric
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.events.message import Act, Decide
+from chalicelib.domain.events.metric import Metric
+from chalicelib.domain.headers.effect import Effect, Holding
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.services.ports import House
 
 

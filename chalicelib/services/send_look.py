@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from chalicelib.domain.image import ImageRef, Source
-from chalicelib.domain.message import Look
+from chalicelib.domain.events.message import Look
+from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.services.ports import House
 
 

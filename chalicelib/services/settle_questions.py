@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import datetime
 from typing import Protocol
 
-from chalicelib.domain.header import Header
-from chalicelib.domain.health import Check, Seen, check_of, ok, unknown
-from chalicelib.domain.image import ImageRef, Repository, ScanState, Source
-from chalicelib.domain.installed import Fired, Installed, UseCount
-from chalicelib.domain.sight import LARGE_KIB, Question, Sight
+from chalicelib.domain.doctor.health import Check, Seen, check_of, ok, unknown
+from chalicelib.domain.doctor.installed import Fired, Installed, UseCount
+from chalicelib.domain.doctor.sight import LARGE_KIB, Question, Sight
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Repository, ScanState, Source
 from chalicelib.services.examine import examine
 from chalicelib.services.examine_work import SINCE
 

@@ -7,10 +7,10 @@ from functools import partial
 
 import msgspec
 
-from chalicelib.domain.enforcement import MOVE
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.message import Delivery
+from chalicelib.domain.enforcement.enforcement import MOVE
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.services.ports import House
 from chalicelib.services.update_header import update_header
 

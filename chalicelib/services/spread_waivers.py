@@ -16,10 +16,10 @@ from itertools import groupby
 
 import msgspec
 
-from chalicelib.domain.message import Decide, Touched
-from chalicelib.domain.verdict import Decision
-from chalicelib.domain.waiver_alert import compose_waiver_summary
-from chalicelib.domain.waiver_change import Carried, WaiverChange, concerns
+from chalicelib.domain.events.message import Decide, Touched
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.waivers.change import Carried, WaiverChange, concerns
+from chalicelib.domain.waivers.waiver_alert import compose_waiver_summary
 from chalicelib.services.ports import Channel, House, IndexRow
 from chalicelib.services.record_waiver import record_waiver
 from chalicelib.services.send_alert import send_alert

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, InUseState, Repository, Source
-from chalicelib.domain.policy_section import Scanning
-from chalicelib.domain.scan_budget import Asked, Refusal, ScanBudget, StartedScans, in_turn, to_rescan
-from chalicelib.domain.scan_rule import ScanRule
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, InUseState, Repository, Source
+from chalicelib.domain.policy.section import Scanning
+from chalicelib.domain.reconcile.scan_budget import Asked, Refusal, ScanBudget, StartedScans, in_turn, to_rescan
+from chalicelib.domain.reconcile.scan_rule import ScanRule
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.services.sweep_ports import ScanHouse
 

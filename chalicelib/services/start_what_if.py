@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import secrets
 
-from chalicelib.domain.message import WhatIf
-from chalicelib.domain.policy import Policy
-from chalicelib.domain.what_if import moments_of
-from chalicelib.domain.what_if_report import Job
+from chalicelib.domain.events.message import WhatIf
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.whatif.report import Job
+from chalicelib.domain.whatif.what_if import moments_of
 from chalicelib.errors import ParameterError
 from chalicelib.services.find_known_past import find_known_past
 from chalicelib.services.ports import House

@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import msgspec
 
-from chalicelib.domain.image import Repository, Source
-from chalicelib.domain.inspected import Inspected, pack, share_of
-from chalicelib.domain.registry_listing import ChangesListed, CoverageListed, OpenCounts
-from chalicelib.domain.scan_rule import ScanRule
+from chalicelib.domain.images.image import Repository, Source
+from chalicelib.domain.reconcile.inspected import Inspected, pack, share_of
+from chalicelib.domain.reconcile.registry_listing import ChangesListed, CoverageListed, OpenCounts
+from chalicelib.domain.reconcile.scan_rule import ScanRule
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.find_rules import find_rules
 from chalicelib.services.sweep_ports import SweepHouse

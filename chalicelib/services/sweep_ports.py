@@ -9,26 +9,26 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from chalicelib.domain.image import ImageDetail, ImageRef, Repository, Scan, ScanState
-from chalicelib.domain.lifecycle_evaluation import NativeAct
-from chalicelib.domain.posture import GatheredSettings
-from chalicelib.domain.public_registry import PublicRegistry
-from chalicelib.domain.registry_listing import (
+from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, Scan, ScanState
+from chalicelib.domain.images.public_registry import PublicRegistry
+from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.reconcile.posture import GatheredSettings
+from chalicelib.domain.reconcile.registry_listing import (
     ChangesListed,
     CoverageListed,
     ImagesListed,
     OpenCounts,
     RepositoriesListed,
 )
-from chalicelib.domain.registry_place import RegistryPlace
-from chalicelib.domain.replica import Replica
-from chalicelib.domain.replica_case import Listed, Mutability, Reported
-from chalicelib.domain.replica_settings import Settings
-from chalicelib.domain.replication import Configuration, Destination
-from chalicelib.domain.replication_state import ReplicationState
-from chalicelib.domain.retention_image import Deleted, Inside
-from chalicelib.domain.scan_budget import Asked, Refusal, ScanBudget
-from chalicelib.domain.scan_rule import Applied, RegistryScanning
+from chalicelib.domain.reconcile.replica_settings import Settings
+from chalicelib.domain.reconcile.scan_budget import Asked, Refusal, ScanBudget
+from chalicelib.domain.reconcile.scan_rule import Applied, RegistryScanning
+from chalicelib.domain.replication.replica import Replica
+from chalicelib.domain.replication.replica_case import Listed, Mutability, Reported
+from chalicelib.domain.replication.replication import Configuration, Destination
+from chalicelib.domain.replication.replication_state import ReplicationState
+from chalicelib.domain.retention.image import Deleted, Inside
+from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 from chalicelib.services.ports import House, Index
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from chalicelib.domain.retention_message import TakeImages
+from chalicelib.domain.events.retention_message import TakeImages
 from chalicelib.errors import AbsentError
 from chalicelib.services.apply_retention import Run, apply_retention
 from chalicelib.services.plan_retention import plan_retention

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import closing
 
-from chalicelib.domain.dead_letter import DeadLetter
+from chalicelib.domain.events.dead_letter import DeadLetter
 from chalicelib.services.ports import DeadLetters
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.summary import summarize
+from chalicelib.domain.assessment.summary import summarize
 from chalicelib.services.ports import House
 
 

@@ -11,11 +11,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from chalicelib.domain.alert import hears
-from chalicelib.domain.image import Repository
-from chalicelib.domain.replica import Replica
-from chalicelib.domain.replication import Destination
-from chalicelib.domain.replication_alert import REPLICATION, compose_replication_alert
+from chalicelib.domain.alerts.alert import hears
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.replication.alert import REPLICATION, compose_replication_alert
+from chalicelib.domain.replication.replica import Replica
+from chalicelib.domain.replication.replication import Destination
 from chalicelib.errors import LazarettoError, TransientError
 from chalicelib.services.ports import ActionRecord, Channel
 from chalicelib.services.send_alert import send_alert

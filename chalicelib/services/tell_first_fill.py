@@ -9,9 +9,9 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.sweep_message import Filled
-from chalicelib.domain.verdict import Decision
-from chalicelib.domain.verdict_alert import compose_summary
+from chalicelib.domain.alerts.verdict_alert import compose_summary
+from chalicelib.domain.events.sweep_message import Filled
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.services.announce_alert import announce_alert
 from chalicelib.services.plan_sweep import TOLD_AFTER_SECONDS
 from chalicelib.services.ports import ActionRecord, Channel, House, IndexRow

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chalicelib.domain.image import InUse, Repository
-from chalicelib.domain.lifecycle_run import Expired, TellExpired, lines_of
-from chalicelib.domain.retention_alert import compose_lifecycle_alert
+from chalicelib.domain.events.lifecycle_run import Expired, TellExpired, lines_of
+from chalicelib.domain.images.image import InUse, Repository
+from chalicelib.domain.retention.alert import compose_lifecycle_alert
 from chalicelib.services.announce_alert import announce_alert
 from chalicelib.services.ports import Channel, House, Subject
 

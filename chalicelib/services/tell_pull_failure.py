@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from chalicelib.domain.alert import Alert
-from chalicelib.domain.inert import inert
-from chalicelib.domain.message import PullFailed
-from chalicelib.domain.policy_section import Route
-from chalicelib.domain.pull_evidence import Evidence
-from chalicelib.domain.pull_explanation import Explanation
-from chalicelib.domain.pull_failure_alert import compose_pull_failure_alert
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.events.message import PullFailed
+from chalicelib.domain.images.inert import inert
+from chalicelib.domain.policy.section import Route
+from chalicelib.domain.pulls.evidence import Evidence
+from chalicelib.domain.pulls.explanation import Explanation
+from chalicelib.domain.pulls.pull_failure_alert import compose_pull_failure_alert
 from chalicelib.errors import ConflictError, LazarettoError, TransientError
 from chalicelib.services.explain_pull_failure import explain_pull_failure
 from chalicelib.services.gather_evidence import gather_evidence, known_header

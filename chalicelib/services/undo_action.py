@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.effect import EffectKind, Order
-from chalicelib.domain.header import Header
-from chalicelib.domain.waiver_change import said
+from chalicelib.domain.headers.effect import EffectKind, Order
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.waivers.change import said
 from chalicelib.errors import ConflictError, NotFoundError
 from chalicelib.services.give_order import Given, checked, follow, known, order_words
 from chalicelib.services.manage_waivers import Managed

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.waiver import Waiver
+from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import ConflictError, ParameterError
 from chalicelib.services.manage_waivers import End, Give, Managed, manage_waivers
 from chalicelib.services.ports import ActionRecord, House

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.enforcement import is_freed
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Kind
-from chalicelib.domain.message import Decide, Delivery
-from chalicelib.domain.sweep_message import Found
+from chalicelib.domain.enforcement.enforcement import is_freed
+from chalicelib.domain.events.message import Decide, Delivery
+from chalicelib.domain.events.sweep_message import Found
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.decide_image import decide_image
 from chalicelib.services.plan_look import promised

@@ -12,7 +12,7 @@ from datetime import date
 
 import msgspec
 
-from chalicelib.domain.audit_chain import SHARDS, Chain, Copy, Problem, chain_name
+from chalicelib.domain.audit.chain import SHARDS, Chain, Copy, Problem, chain_name
 from chalicelib.services.ports import Audit
 from chalicelib.services.verify_chain import verify_chain
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from chalicelib.domain.audit_chain import Chain, Copy, Problem, check_chain
+from chalicelib.domain.audit.chain import Chain, Copy, Problem, check_chain
 from chalicelib.services.ports import Audit
 
 

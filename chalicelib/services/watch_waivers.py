@@ -11,11 +11,11 @@ from itertools import islice
 
 import msgspec
 
-from chalicelib.domain.message import Touched
-from chalicelib.domain.waiver import Waiver
-from chalicelib.domain.waiver_alert import compose_waiver_notice
-from chalicelib.domain.waiver_end import WaiverEnd
-from chalicelib.domain.waiver_notice import Notice, Stage, awaited, current_notice, due_stage, failed
+from chalicelib.domain.events.message import Touched
+from chalicelib.domain.policy.waiver import Waiver
+from chalicelib.domain.waivers.end import WaiverEnd
+from chalicelib.domain.waivers.waiver_alert import compose_waiver_notice
+from chalicelib.domain.waivers.waiver_notice import Notice, Stage, awaited, current_notice, due_stage, failed
 from chalicelib.errors import UpstreamError
 from chalicelib.services.clear_summed import clear_summed
 from chalicelib.services.find_reach import Reach, find_reach

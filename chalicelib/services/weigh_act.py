@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from chalicelib.domain.effect import Effect, EffectKind, Held, Holding
-from chalicelib.domain.enforcement import MOVE, RESTORE_ASKED_EVERY
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import PASSING, InUse, InUseState
-from chalicelib.domain.policy import Policy
+from chalicelib.domain.enforcement.enforcement import MOVE, RESTORE_ASKED_EVERY
+from chalicelib.domain.headers.effect import Effect, EffectKind, Held, Holding
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import PASSING, InUse, InUseState
+from chalicelib.domain.policy.policy import Policy
 from chalicelib.services.read_state import RegistryState
 
 ASKED_AGAIN = timedelta(minutes=15)

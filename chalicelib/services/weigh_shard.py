@@ -13,12 +13,11 @@ from datetime import timedelta
 
 import msgspec
 
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Kind
-from chalicelib.domain.message import WhatIf
-from chalicelib.domain.policy import parse_policy
-from chalicelib.domain.what_if import Question, moments_of, weigh
-from chalicelib.domain.what_if_report import (
+from chalicelib.domain.events.message import WhatIf
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Kind
+from chalicelib.domain.policy.policy import parse_policy
+from chalicelib.domain.whatif.report import (
     ROWS_OF_PART,
     UNREADABLE_NAMED,
     Job,
@@ -30,6 +29,7 @@ from chalicelib.domain.what_if_report import (
     tally_of,
     worst_rows,
 )
+from chalicelib.domain.whatif.what_if import Question, moments_of, weigh
 from chalicelib.errors import ConflictError, LazarettoError, TransientError
 from chalicelib.services.gather_case import gather_case
 from chalicelib.services.ports import House

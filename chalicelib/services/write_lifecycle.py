@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.image import Repository
-from chalicelib.domain.lifecycle_compiler import Compiled, compile_retention
-from chalicelib.domain.retention import rule_for
-from chalicelib.domain.retention_kind import LIFECYCLE_WRITTEN
+from chalicelib.domain.audit.retention_kind import LIFECYCLE_WRITTEN
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.retention.lifecycle_compiler import Compiled, compile_retention
+from chalicelib.domain.retention.retention import rule_for
 from chalicelib.errors import ConflictError
 from chalicelib.services.compare_lifecycle import Compared, compare_lifecycle
 from chalicelib.services.ports import ActionRecord

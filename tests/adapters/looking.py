@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from chalicelib.adapters.runtime import AwsRuntime
-from chalicelib.domain.image import InUse, Repository
+from chalicelib.domain.images.image import InUse, Repository
 from chalicelib.services.ports import Subject
 from tests.fakes.estate import ACCOUNT, HOME, REPOSITORY, Estate
 

@@ -24,8 +24,8 @@ from chalicelib.adapters.findings_queries import FindingsQueries
 from chalicelib.adapters.findings_table import FindingsTable
 from chalicelib.adapters.index_walk import Page
 from chalicelib.adapters.table_schema import PK, SK, create_table
-from chalicelib.domain.action_id import action_id
-from chalicelib.domain.audit_chain import (
+from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.audit.chain import (
     SHARDS,
     START,
     Chain,
@@ -36,7 +36,7 @@ from chalicelib.domain.audit_chain import (
     next_link,
     shard_of_chain,
 )
-from chalicelib.domain.waiver import Waiver
+from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import ParameterError, UpstreamError
 from chalicelib.services.ports import ActionRecord
 from tests.fakes.atomic import AtomicClient

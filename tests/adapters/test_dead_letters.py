@@ -14,7 +14,7 @@ from moto import mock_aws
 
 from chalicelib.adapters import dead_letters
 from chalicelib.adapters.dead_letters import DeadQueue
-from chalicelib.domain.dead_letter import MARK, Origin
+from chalicelib.domain.events.dead_letter import MARK, Origin
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers.messages import read_delivery
 

@@ -10,8 +10,8 @@ import boto3
 import pytest
 
 from chalicelib.adapters.ecr_acts import EcrActs
-from chalicelib.domain.image import PUBLIC_REGION, Repository
-from chalicelib.domain.repository_policy import has_statement, with_statement
+from chalicelib.domain.enforcement.repository_policy import has_statement, with_statement
+from chalicelib.domain.images.image import PUBLIC_REGION, Repository
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.local.ecr import LocalEcr
 from tests.adapters.local_ecr import EcrClient, refused

@@ -10,7 +10,7 @@ from botocore.stub import Stubber
 
 from chalicelib.adapters import ecr_images
 from chalicelib.adapters.ecr_images import EcrImages
-from chalicelib.domain.image import Repository
+from chalicelib.domain.images.image import Repository
 from chalicelib.errors import UpstreamError
 
 HOME = Repository("111122223333", "eu-west-1", "team/api")

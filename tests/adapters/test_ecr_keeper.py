@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chalicelib.adapters.ecr_keeper import EcrKeeper
-from chalicelib.domain.retention_image import Inside, Layer
+from chalicelib.domain.retention.image import Inside, Layer
 from chalicelib.errors import AbsentError, DeniedError, TooLargeError, TransientError, UpstreamError
 from chalicelib.local.ecr import MANIFEST, LocalEcr, ecr_of
 from tests.adapters.local_ecr import EcrClient, refused

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.adapters.ecr_lifecycle import EcrLifecycles
-from chalicelib.domain.lifecycle_evaluation import NativeAct
+from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from tests.fakes.registries import HOME, digest
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from chalicelib.adapters import ecr_mover
 from chalicelib.adapters.ecr_mover import EcrMover
 from chalicelib.adapters.quarantine_lock import NO_ROLES
-from chalicelib.domain.image import Repository
-from chalicelib.domain.quarantine_place import bare_mark, kept_tag, place_of
-from chalicelib.domain.repository_policy import has_statement
+from chalicelib.domain.enforcement.repository_policy import has_statement
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.images.quarantine_place import bare_mark, kept_tag, place_of
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.local import ecr_blob_answers
 from chalicelib.local.ecr import LocalEcr, ecr_of

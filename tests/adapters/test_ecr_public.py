@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 
 from chalicelib.adapters.ecr_public import EcrPublicListing
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.image import PUBLIC_REGION, ImageRef, Repository
-from chalicelib.domain.public_registry import PublicRegistry
+from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
+from chalicelib.domain.images.public_registry import PublicRegistry
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.local import ecr_public
 from chalicelib.local.aws import ACCOUNT

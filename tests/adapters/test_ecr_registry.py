@@ -8,8 +8,8 @@ from botocore.exceptions import ClientError
 
 from chalicelib.adapters.ecr_registry import NEVER_SCANNED, NOT_LISTED, EcrRegistry
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.image import PUBLIC_REGION, ImageRef, Kind, ScanState, Source, StorageStatus
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Kind, ScanState, Source, StorageStatus
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.local import demo_registry
 from chalicelib.local.demo_registry import Flaw

@@ -11,9 +11,9 @@ from botocore.exceptions import ClientError
 
 from chalicelib.adapters.ecr_scanning import NAMES_ASKED, EcrScanning
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.image import Source
-from chalicelib.domain.scan_budget import Refusal
-from chalicelib.domain.scan_rule import Applied, Frequency, FrequencyRule, RegistryScanning
+from chalicelib.domain.images.image import Source
+from chalicelib.domain.reconcile.scan_budget import Refusal
+from chalicelib.domain.reconcile.scan_rule import Applied, Frequency, FrequencyRule, RegistryScanning
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.local.aws import ACCOUNT
 from chalicelib.local.ecr import LocalEcr, ecr_of

@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.adapters.asking import Asker
 from chalicelib.adapters.ecs_use import EcsUse
-from chalicelib.domain.image import InUseState
+from chalicelib.domain.images.image import InUseState
 from tests.adapters.looking import IMAGE, NOW, OTHER, use_of
 from tests.fakes.estate import ACCOUNT, HOME, Estate, Region
 

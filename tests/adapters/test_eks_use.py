@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.adapters.eks_use import NOT_COVERED, WHOLE
 from chalicelib.adapters.runtime import AwsRuntime
-from chalicelib.domain.image import InUse, InUseState
+from chalicelib.domain.images.image import InUse, InUseState
 from chalicelib.services.ports import Subject
 from tests.adapters.looking import IMAGE, INDEX, NOW, OTHER, PLACE, use_of
 from tests.fakes.estate import ACCOUNT, Estate

@@ -18,13 +18,13 @@ from chalicelib.adapters.findings_table import FindingsTable
 from chalicelib.adapters.header_items import row_of
 from chalicelib.adapters.index_walk import Page
 from chalicelib.adapters.table_schema import create_table, shard_of
-from chalicelib.domain.audit_chain import START, next_link
-from chalicelib.domain.conclusion import count_open
-from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.finding import Finding, Severity
-from chalicelib.domain.header import Header, sketch_of
-from chalicelib.domain.image import ImageRef, Kind
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.assessment.conclusion import count_open
+from chalicelib.domain.audit.chain import START, next_link
+from chalicelib.domain.headers.header import Header, sketch_of
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import Finding, Severity
+from chalicelib.domain.images.image import ImageRef, Kind
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ParameterError
 from chalicelib.services.ports import ActionRecord
 from tests.fakes.images import digest, finding, home, image, ref

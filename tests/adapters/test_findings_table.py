@@ -20,12 +20,12 @@ from chalicelib.adapters import header_items, plain
 from chalicelib.adapters.catalogue import ITEM_BYTES
 from chalicelib.adapters.findings_table import FindingsTable
 from chalicelib.adapters.table_schema import SK, create_table, document_key, shard_of
-from chalicelib.domain.document import Change, FindingsDocument
-from chalicelib.domain.effect import Effect, EffectKind, Enforcement, Held, Hold, Holding, Order, Stage
-from chalicelib.domain.finding import Finding, Package
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import Child, InUse, InUseState, Kind, Scan, ScanState, Source, StorageStatus
-from chalicelib.domain.verdict import Decision, Reason, Standing, Verdict
+from chalicelib.domain.headers.effect import Effect, EffectKind, Enforcement, Held, Hold, Holding, Order, Stage
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.document import Change, FindingsDocument
+from chalicelib.domain.images.finding import Finding, Package
+from chalicelib.domain.images.image import Child, InUse, InUseState, Kind, Scan, ScanState, Source, StorageStatus
+from chalicelib.domain.images.verdict import Decision, Reason, Standing, Verdict
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
 from chalicelib.services.ports import ActionRecord, FanOut, Table
 from tests.fakes.atomic import AtomicClient

@@ -15,7 +15,7 @@ from moto import mock_aws
 from chalicelib.adapters.findings_queries import FindingsQueries
 from chalicelib.adapters.findings_table import FindingsTable
 from chalicelib.adapters.table_schema import DENIED, create_table, repository_key
-from chalicelib.domain.fuse import Fuse
+from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.ports import Denied, Table
 from tests.fakes.atomic import AtomicClient

@@ -29,10 +29,10 @@ from chalicelib.adapters.table_schema import (
     state_sk,
     table_definition,
 )
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.header import Header, sketch_hash
-from chalicelib.domain.image import Child, ImageRef, InUse, InUseState, Kind, Scan, ScanState, Source
-from chalicelib.domain.verdict import Decision, Reason, Verdict
+from chalicelib.domain.headers.header import Header, sketch_hash
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import Child, ImageRef, InUse, InUseState, Kind, Scan, ScanState, Source
+from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from tests.fakes.images import digest, image, ref
 
 CAPACITY = Path(__file__).parents[2].parent / "shared" / "bench" / "capacity.py"

@@ -10,8 +10,8 @@ from botocore.exceptions import ClientError
 from chalicelib.adapters.answers import take_body
 from chalicelib.adapters.inspector import NOT_COVERED, NOT_SINCE, Inspector
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.finding import FindingStatus, Severity
-from chalicelib.domain.image import ImageRef, InUseState, ScanState, Source
+from chalicelib.domain.images.finding import FindingStatus, Severity
+from chalicelib.domain.images.image import ImageRef, InUseState, ScanState, Source
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.local.inspector import inspector_of
 from tests.local import samples

@@ -11,7 +11,7 @@ from moto import mock_aws
 from chalicelib.adapters.asking import Asker
 from chalicelib.adapters.lambda_use import LambdaUse
 from chalicelib.adapters.places import Looked
-from chalicelib.domain.image import InUseState
+from chalicelib.domain.images.image import InUseState
 from tests.adapters.looking import IMAGE, NOW, OTHER, use_of
 from tests.fakes.estate import ACCOUNT, HOME, Estate
 

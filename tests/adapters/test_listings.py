@@ -16,8 +16,8 @@ from bench.swept import Listed, ListingAws, Refusal, shared
 from bench.world import CREDENTIALS
 from chalicelib.adapters.ecr_listing import EcrListing
 from chalicelib.adapters.inspector_listing import InspectorListing
-from chalicelib.domain.image import Repository, ScanState, Source, StorageStatus
-from chalicelib.domain.registry_place import RegistryPlace
+from chalicelib.domain.images.image import Repository, ScanState, Source, StorageStatus
+from chalicelib.domain.images.registry_place import RegistryPlace
 from chalicelib.errors import AbsentError, DeniedError, RefusedPayloadError, TransientError, UpstreamError
 from chalicelib.parsers.finding_changes import parse_finding_changes
 from chalicelib.parsers.finding_counts import parse_image_counts, parse_repository_counts

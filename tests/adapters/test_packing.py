@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from chalicelib.adapters.finding_columns import ANSWERS, ECOSYSTEMS, FIXES, SEVERITIES, SOURCES, STATUSES
 from chalicelib.adapters.packing import FORMAT, pack_document, unpack_document
-from chalicelib.domain.document import Change, FindingsDocument, Listing
-from chalicelib.domain.finding import Ecosystem, Finding, FindingStatus, FixAvailable, Package, Severity
-from chalicelib.domain.image import ImageRef, Scan, ScanState, Source
-from chalicelib.domain.merge import merge_listing
+from chalicelib.domain.assessment.merge import merge_listing
+from chalicelib.domain.images.document import Change, FindingsDocument, Listing
+from chalicelib.domain.images.finding import Ecosystem, Finding, FindingStatus, FixAvailable, Package, Severity
+from chalicelib.domain.images.image import ImageRef, Scan, ScanState, Source
 from chalicelib.parsers.enhanced_scan import parse_list_findings
 from tests.fakes.images import finding, ref
 from tests.fakes.table import stored_form

@@ -8,8 +8,8 @@ import pytest
 
 from chalicelib.adapters import places
 from chalicelib.adapters.places import Kept, Looked, Use
-from chalicelib.domain.image import Repository
-from chalicelib.domain.image_name import ImageName
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.images.image_name import ImageName
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.adapters.policy_file import DEFAULT_POLICY, MAX_BYTES, default_policy, read_policy, read_policy_file
-from chalicelib.domain.alert import channels_hearing
-from chalicelib.domain.policy_section import EVENT_WORDS
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.alerts.alert import channels_hearing
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.section import EVENT_WORDS
 from chalicelib.errors import PolicyError
 
 RULE = """version: 1

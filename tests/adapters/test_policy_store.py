@@ -16,9 +16,9 @@ from chalicelib.adapters.policy_file import default_policy, read_policy
 from chalicelib.adapters.policy_store import PolicyStore
 from chalicelib.adapters.table_schema import create_table
 from chalicelib.adapters.waiver_store import WaiverStore
-from chalicelib.domain.policy import Policy
-from chalicelib.domain.waiver import VexJustification, VexStatus, Waiver
-from chalicelib.domain.waiver_change import WaiverChange
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver
+from chalicelib.domain.waivers.change import WaiverChange
 from chalicelib.errors import NotFoundError, PolicyError, StoredPolicyError
 from tests.fakes.atomic import AtomicClient
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib.adapters.pull_times import EcrPullTimes
-from chalicelib.domain.registry_place import RegistryPlace
+from chalicelib.domain.images.registry_place import RegistryPlace
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.local.ecr import LocalEcr
 from tests.adapters.local_ecr import EcrClient, refused

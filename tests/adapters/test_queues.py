@@ -11,8 +11,8 @@ from moto import mock_aws
 
 from chalicelib.adapters.queues import LONGEST_DELAY_SECONDS, Queues
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.image import ImageRef, Source
-from chalicelib.domain.message import Act, Again, Due, Look
+from chalicelib.domain.events.message import Act, Again, Due, Look
+from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.parsers.messages import read_delivery
 

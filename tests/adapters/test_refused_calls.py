@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib.adapters.refused_calls import REFUSED, tell_refused_calls
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.metric import Metric
+from chalicelib.domain.events.metric import Metric
 from chalicelib.observability import logger
 
 WHO = (

@@ -13,10 +13,10 @@ from moto import mock_aws
 from chalicelib.adapters.findings_table import FindingsTable
 from chalicelib.adapters.replica_items import ReplicaItems
 from chalicelib.adapters.table_schema import create_table
-from chalicelib.domain.image import Repository
-from chalicelib.domain.replica import Note, Replica, Status
-from chalicelib.domain.replication import Destination, Sight
-from chalicelib.domain.replication_state import ReplicationState
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.replication.replica import Note, Replica, Status
+from chalicelib.domain.replication.replication import Destination, Sight
+from chalicelib.domain.replication.replication_state import ReplicationState
 from tests.fakes.replicas import FakeReplicas
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

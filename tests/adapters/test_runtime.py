@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from chalicelib.adapters import places
 from chalicelib.adapters.runtime import PUBLIC, AwsRuntime
-from chalicelib.domain.image import InUse, InUseState, Repository
+from chalicelib.domain.images.image import InUse, InUseState, Repository
 from chalicelib.services.ports import Subject
 from tests.fakes.estate import ACCOUNT, AWAY, HOME, REPOSITORY, Estate
 

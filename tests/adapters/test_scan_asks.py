@@ -13,8 +13,8 @@ from moto import mock_aws
 
 from chalicelib.adapters.scan_asks import ScanAsks
 from chalicelib.adapters.table_schema import create_table
-from chalicelib.domain.image import Repository
-from chalicelib.domain.scan_budget import Asked, Refusal, ScanBudget
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.reconcile.scan_budget import Asked, Refusal, ScanBudget
 from chalicelib.services import sweep_ports
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.images import home, ref

@@ -12,7 +12,7 @@ from moto import mock_aws
 from chalicelib.adapters.asking import Asker
 from chalicelib.adapters.ecs_use import EcsUse
 from chalicelib.adapters.schedule_use import ScheduleUse
-from chalicelib.domain.image import InUseState
+from chalicelib.domain.images.image import InUseState
 from tests.adapters.looking import IMAGE, NOW, use_of
 from tests.fakes.estate import HOME, Estate, Region
 

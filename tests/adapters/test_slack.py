@@ -17,11 +17,11 @@ from slack_sdk.webhook import WebhookResponse
 
 from chalicelib.adapters.slack import SlackBot, SlackWebhook
 from chalicelib.adapters.slack_blocks import MAX_LINES, payload
-from chalicelib.domain.alert import Alert, AlertReason
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.image import ImageRef, InUseState
-from chalicelib.domain.top_finding import TopFinding
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.alerts.alert import Alert, AlertReason
+from chalicelib.domain.alerts.top_finding import TopFinding
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import ImageRef, InUseState
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import DeniedError, SettingsError, TransientError, UpstreamError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

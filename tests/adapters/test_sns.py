@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from chalicelib.adapters.sns import SnsTopic, attributes, message, subject
-from chalicelib.domain.alert import Alert, AlertReason
-from chalicelib.domain.image import ImageRef, InUseState
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.alerts.alert import Alert, AlertReason
+from chalicelib.domain.images.image import ImageRef, InUseState
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import SettingsError, UpstreamError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -12,7 +12,7 @@ from moto import mock_aws
 
 from chalicelib.adapters.sessions import Sessions
 from chalicelib.adapters.stopped_task import read_stopped_task
-from chalicelib.domain.event import Container
+from chalicelib.domain.events.event import Container
 from chalicelib.errors import DeniedError, InputError, NotFoundError, TransientError, UpstreamError
 
 REGION = "eu-west-1"

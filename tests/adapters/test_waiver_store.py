@@ -16,9 +16,9 @@ from chalicelib.adapters.policy_file import default_policy, read_policy
 from chalicelib.adapters.policy_store import PolicyStore
 from chalicelib.adapters.table_schema import BODY, WAIVER, create_table, key
 from chalicelib.adapters.waiver_store import WaiverStore
-from chalicelib.domain.waiver import VexJustification, VexStatus, Waiver
-from chalicelib.domain.waiver_change import Carried, WaiverChange
-from chalicelib.domain.waiver_notice import Notice, Stage
+from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver
+from chalicelib.domain.waivers.change import Carried, WaiverChange
+from chalicelib.domain.waivers.waiver_notice import Notice, Stage
 from chalicelib.errors import ConflictError, TransientError
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.waivers import FakeWaivers

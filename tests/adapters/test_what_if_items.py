@@ -16,11 +16,11 @@ from moto import mock_aws
 
 from chalicelib.adapters.table_schema import EXPIRES, create_table
 from chalicelib.adapters.what_if_items import KEPT_FOR, WhatIfItems
-from chalicelib.domain.image import InUse, InUseState, Kind
-from chalicelib.domain.past import PastNote
-from chalicelib.domain.verdict import Decision
-from chalicelib.domain.what_if import Ruling
-from chalicelib.domain.what_if_report import ROWS_OF_PART, RUNS_KEPT, Impact, Job, Part, Row, Run, Tally
+from chalicelib.domain.images.image import InUse, InUseState, Kind
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.whatif.past import PastNote
+from chalicelib.domain.whatif.report import ROWS_OF_PART, RUNS_KEPT, Impact, Job, Part, Row, Run, Tally
+from chalicelib.domain.whatif.what_if import Ruling
 from chalicelib.errors import ConflictError, ParameterError
 from chalicelib.services.ports import WhatIfs
 from tests.fakes.images import ref

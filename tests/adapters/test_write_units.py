@@ -12,7 +12,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 
 from chalicelib.adapters.write_units import WRITES, count_write_units
-from chalicelib.domain.metric import Metric
+from chalicelib.domain.events.metric import Metric
 from tests.fakes.journal import FakeJournal
 
 ITEM = {"pk": {"S": "a"}, "sk": {"S": "b"}}

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 from chalicelib.api import admission
 from chalicelib.api.admission import FAILED, LONGEST_TOKEN, MAX_REVIEW_BYTES
-from chalicelib.domain.admission_judgement import Outcome
-from chalicelib.domain.header import Rules
-from chalicelib.domain.metric import Metric
-from chalicelib.domain.policy import parse_policy
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.admission.admission_judgement import Outcome
+from chalicelib.domain.events.metric import Metric
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.errors import DeniedError, StoredPolicyError, TransientError
 from chalicelib.observability import logger
 from tests.fakes.api_server import move_in

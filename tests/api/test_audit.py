@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.action_id import action_id
-from chalicelib.domain.audit_chain import Chain, Head, next_link
+from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.audit.chain import Chain, Head, next_link
 from chalicelib.services.ports import ActionRecord
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, image, ref

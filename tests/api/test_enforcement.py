@@ -9,14 +9,14 @@ import pytest
 from chalice.test import Client
 
 from chalicelib.adapters.policy_file import default_policy
-from chalicelib.domain.action_id import action_id
-from chalicelib.domain.effect import Hold
-from chalicelib.domain.fuse import Fuse
-from chalicelib.domain.header import Rules
-from chalicelib.domain.image import Kind, StorageStatus
-from chalicelib.domain.message import Act
-from chalicelib.domain.policy import parse_policy
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.enforcement.fuse import Fuse
+from chalicelib.domain.events.message import Act
+from chalicelib.domain.headers.effect import Hold
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.images.image import Kind, StorageStatus
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.services.ports import ActionRecord
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, finding, image, ref

@@ -10,9 +10,9 @@ import pytest
 
 from chalicelib.api.cursor import write_cursor
 from chalicelib.api.parameters import SORTS
-from chalicelib.domain.finding import Ecosystem, FindingStatus, FixAvailable, Package, Severity
-from chalicelib.domain.image import Child, Kind, Scan, ScanState, Source
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.images.finding import Ecosystem, FindingStatus, FixAvailable, Package, Severity
+from chalicelib.domain.images.image import Child, Kind, Scan, ScanState, Source
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import TransientError
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, finding, image, ref

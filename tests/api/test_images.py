@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.header import EffectKind, Enforcement, Stage
-from chalicelib.domain.image import Child, InUse, InUseState, Kind, Scan, ScanState
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.headers.header import EffectKind, Enforcement, Stage
+from chalicelib.domain.images.image import Child, InUse, InUseState, Kind, Scan, ScanState
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.services.ports import ActionRecord
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, finding, home, image, ref

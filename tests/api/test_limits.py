@@ -14,8 +14,8 @@ from chalicelib.api.call import MAX_BODY_BYTES
 from chalicelib.api.parameters import LIMIT_MAX
 from chalicelib.api.query import MAX_LISTED, MAX_TEXT
 from chalicelib.api.routes import AREAS
-from chalicelib.domain.header import Rules
-from chalicelib.domain.policy import parse_policy
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.policy.policy import parse_policy
 from tests.fakes.images import digest, image
 from tests.fakes.queries import FakeHouse
 

@@ -15,10 +15,10 @@ from moto import mock_aws
 from chalicelib.adapters.findings_queries import FindingsQueries
 from chalicelib.adapters.findings_table import FindingsTable
 from chalicelib.adapters.table_schema import create_table
-from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.services.ports import ActionRecord
 from tests.api.conftest import Ask
 from tests.fakes.api_server import move_in

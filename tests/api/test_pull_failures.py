@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.action_id import action_id
-from chalicelib.domain.effect import Hold
-from chalicelib.domain.image import ImageDetail, StorageStatus
+from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.headers.effect import Hold
+from chalicelib.domain.images.image import ImageDetail, StorageStatus
 from chalicelib.errors import DeniedError
 from chalicelib.services.ports import ActionRecord, Denied
 from tests.api.conftest import Ask

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chalicelib.api import parameters as p
 from chalicelib.api.query import read_query
-from chalicelib.domain.finding import Severity
+from chalicelib.domain.images.finding import Severity
 from chalicelib.errors import ParameterError
 
 ALL = (*p.IMAGE, *p.FINDING, p.SORT, *p.PAGE)

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from chalicelib.api import retention as view
-from chalicelib.domain.header import Rules
-from chalicelib.domain.image import Repository, StorageStatus
-from chalicelib.domain.policy import parse_policy, policy_schema
-from chalicelib.domain.retention_image import QUARANTINED, Guard, Inside, Layer
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.images.image import Repository, StorageStatus
+from chalicelib.domain.policy.policy import parse_policy, policy_schema
+from chalicelib.domain.retention.image import QUARANTINED, Guard, Inside, Layer
 from chalicelib.errors import TransientError
 from chalicelib.services.plan_retention import Planned, plan_retention
 from tests.api.conftest import Ask

@@ -16,10 +16,10 @@ from openapi_spec_validator import validate
 from chalicelib import __version__
 from chalicelib.adapters.policy_file import default_policy
 from chalicelib.api import routes
-from chalicelib.domain.header import Rules
-from chalicelib.domain.message import WhatIf
-from chalicelib.domain.policy import parse_policy
-from chalicelib.domain.what_if_report import Job
+from chalicelib.domain.events.message import WhatIf
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.policy.policy import parse_policy
+from chalicelib.domain.whatif.report import Job
 from chalicelib.services.re_decide import SHARDS
 from chalicelib.services.weigh_shard import weigh_shard
 from tests.api.conftest import Ask

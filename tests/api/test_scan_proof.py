@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.image import Kind, Repository, Scan, Source
-from chalicelib.domain.scan_rule import Frequency, ScanRule, Uncovered
+from chalicelib.domain.images.image import Kind, Repository, Scan, Source
+from chalicelib.domain.reconcile.scan_rule import Frequency, ScanRule, Uncovered
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, home, image, ref
 from tests.fakes.queries import NOW, FakeHouse

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.finding import FindingStatus, Package, Severity
-from chalicelib.domain.image import InUse, InUseState
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.images.finding import FindingStatus, Package, Severity
+from chalicelib.domain.images.image import InUse, InUseState
+from chalicelib.domain.images.verdict import Decision
 from tests.api.conftest import Ask
 from tests.fakes.images import finding, image, ref
 from tests.fakes.queries import FakeHouse

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 from chalice.test import Client
 
-from chalicelib.domain.message import Touched
+from chalicelib.domain.events.message import Touched
 from tests.api.conftest import Ask
 from tests.fakes.queries import NOW, FakeHouse
 

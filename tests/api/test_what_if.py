@@ -12,11 +12,11 @@ from chalice.test import Client
 from chalicelib.adapters.policy_file import MAX_BYTES
 from chalicelib.api.call import MAX_POLICY_BODY_BYTES
 from chalicelib.api.what_if import MOST_BYTES
-from chalicelib.domain.header import Rules
-from chalicelib.domain.image import InUse, InUseState
-from chalicelib.domain.message import WhatIf
-from chalicelib.domain.past import NOTES
-from chalicelib.domain.policy import parse_policy
+from chalicelib.domain.events.message import WhatIf
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.images.image import InUse, InUseState
+from chalicelib.domain.policy.policy import parse_policy
+from chalicelib.domain.whatif.past import NOTES
 from chalicelib.errors import StoredPolicyError
 from chalicelib.services.weigh_shard import weigh_shard
 from tests.api.conftest import Ask

@@ -15,10 +15,10 @@ from moto.dynamodb.models import dynamodb_backends
 from bench import payloads
 from bench.world import TABLE
 from chalicelib.adapters.dead_letters import DeadQueue
-from chalicelib.domain.act_words import GIVEN_UP
-from chalicelib.domain.finding import FindingStatus
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Kind, Repository
+from chalicelib.domain.enforcement.act_words import GIVEN_UP
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.finding import FindingStatus
+from chalicelib.domain.images.image import ImageRef, Kind, Repository
 from chalicelib.services.ports import ActionRecord, Stored
 from chalicelib.services.verify_chain import verify_chain
 from tests.chaos.people import Told

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from bench.world import Nowhere
 from chalicelib.bootstrap import House
-from chalicelib.domain.alert import Alert
-from chalicelib.domain.image import ImageRef, InUse, InUseState
-from chalicelib.domain.waiver import Waiver, waiver_id
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.images.image import ImageRef, InUse, InUseState
+from chalicelib.domain.policy.waiver import Waiver, waiver_id
 from chalicelib.errors import TransientError
 from chalicelib.services.manage_waivers import Give, manage_waivers
 from chalicelib.services.ports import Subject

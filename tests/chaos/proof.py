@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.images.verdict import Decision
 from tests.chaos.ending import Ending
 from tests.chaos.faults import KINDS
 from tests.chaos.poison import POISONS

@@ -15,7 +15,7 @@ from typing import Any
 from bench import payloads
 from bench.aws import PlayedAws, Refusal, by_token
 from bench.generate import ImageState
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.local import aws_events
 from tests.chaos.scenario import LAPSED, Event, Scenario, closed
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from chalicelib.adapters.ecr_acts import EcrActs
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.message import Delivery
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.services import assess_image
 from tests.chaos import world as worlds
 from tests.chaos.ending import Dead, Ending, ending_of

@@ -32,10 +32,10 @@ from chalicelib.adapters.dynamo import Dynamo
 from chalicelib.adapters.sessions import Sessions
 from chalicelib.adapters.table_schema import create_table
 from chalicelib.bootstrap import House
-from chalicelib.domain.effect import Effect, Holding
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Repository
-from chalicelib.domain.message import CatchUp, Due, WatchWaivers
+from chalicelib.domain.events.message import CatchUp, Due, WatchWaivers
+from chalicelib.domain.headers.effect import Effect, Holding
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.intake import take_in
 from chalicelib.observability import logger
 from chalicelib.services.re_decide import SHARDS

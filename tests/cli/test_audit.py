@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from chalicelib.adapters.table_schema import PK, SK, create_table
 from chalicelib.cli import app
-from chalicelib.domain.action_id import action_id
-from chalicelib.domain.audit_chain import Head
+from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.audit.chain import Head
 from chalicelib.services.ports import ActionRecord
 from tests.cli.conftest import Run
 from tests.fakes.images import image, ref

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from chalicelib import __version__
 from chalicelib.cli import app
-from chalicelib.domain import advice, verdict_alert
-from chalicelib.domain.finding import Finding, Package, Severity
-from chalicelib.domain.image import ImageRef, Source
-from chalicelib.domain.verdict import Decision, Reason, Verdict
+from chalicelib.domain.alerts import advice, verdict_alert
+from chalicelib.domain.images.finding import Finding, Package, Severity
+from chalicelib.domain.images.image import ImageRef, Source
+from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 READING = ("findings", "image", "cve", "gate")

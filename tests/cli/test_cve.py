@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from chalicelib.domain.image import InUse, InUseState
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.images.image import InUse, InUseState
+from chalicelib.domain.images.verdict import Decision
 from tests.cli.conftest import Run
 from tests.fakes.images import finding, image, ref
 from tests.fakes.queries import FakeHouse

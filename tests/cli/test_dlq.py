@@ -17,7 +17,7 @@ from chalicelib.adapters import dead_letters
 from chalicelib.adapters.findings_queries import FindingsQueries
 from chalicelib.adapters.table_schema import create_table
 from chalicelib.cli import app
-from chalicelib.domain.dead_letter import MARK
+from chalicelib.domain.events.dead_letter import MARK
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers.messages import read_delivery
 from tests.fakes.dead_letters import LongQueue

@@ -18,10 +18,10 @@ from chalicelib import __version__
 from chalicelib.adapters.api_probe import ApiProbe
 from chalicelib.bootstrap import House
 from chalicelib.cli import app, doctor
-from chalicelib.domain.deploy_rights import deploy_questions
-from chalicelib.domain.fuse import Fuse
-from chalicelib.domain.health import KINDS, Area
-from chalicelib.domain.image import Repository
+from chalicelib.domain.doctor.deploy_rights import deploy_questions
+from chalicelib.domain.doctor.health import KINDS, Area
+from chalicelib.domain.enforcement.fuse import Fuse
+from chalicelib.domain.images.image import Repository
 from chalicelib.errors import UpstreamError
 from chalicelib.local.stack import Stack
 from chalicelib.services.examine_wiring import OLD

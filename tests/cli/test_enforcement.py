@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.action_id import action_id
-from chalicelib.domain.fuse import Fuse
-from chalicelib.domain.header import Rules
-from chalicelib.domain.policy import parse_policy
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.enforcement.fuse import Fuse
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.errors import UpstreamError
 from tests.cli.conftest import Run
 from tests.fakes.images import digest, image, ref

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from chalicelib.cli import output
-from chalicelib.domain.finding import Package, Severity
-from chalicelib.domain.image import Scan, ScanState
+from chalicelib.domain.images.finding import Package, Severity
+from chalicelib.domain.images.image import Scan, ScanState
 from tests.cli.conftest import Run
 from tests.fakes.images import finding, image, ref
 from tests.fakes.queries import FakeHouse

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from chalicelib.cli import forwarder
 from chalicelib.cli.webhook_configuration import WEBHOOK_SECONDS
-from chalicelib.domain.admission import read_review
-from chalicelib.domain.pod_images import named_images
+from chalicelib.domain.admission.admission import read_review
+from chalicelib.domain.admission.pod_images import named_images
 from chalicelib.errors import ParameterError
 from tests.fakes.forwarder import BROKEN, KEYS, Asked, Process, Upstream, forwarding
 from tests.fakes.tls import Authority

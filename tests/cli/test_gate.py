@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from chalicelib.cli import app
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import TransientError
 from tests.cli.conftest import Run
 from tests.fakes.images import digest, image, ref

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from chalicelib.domain.header import EffectKind, Enforcement, Stage
-from chalicelib.domain.image import Scan, ScanState
+from chalicelib.domain.headers.header import EffectKind, Enforcement, Stage
+from chalicelib.domain.images.image import Scan, ScanState
 from chalicelib.services.ports import ActionRecord
 from tests.cli.conftest import Run
 from tests.fakes.images import digest, finding, image, ref

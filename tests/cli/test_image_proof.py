@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.image import Kind, Repository, Scan, ScanState
+from chalicelib.domain.images.image import Kind, Repository, Scan, ScanState
 from tests.cli.conftest import Run
 from tests.fakes.images import digest, image
 from tests.fakes.queries import FakeHouse

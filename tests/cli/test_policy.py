@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from chalicelib.adapters.policy_file import DEFAULT_POLICY, default_policy
 from chalicelib.cli.policy import policy_app
-from chalicelib.domain.policy import parse_policy
+from chalicelib.domain.policy.policy import parse_policy
 
 RUN = CliRunner()
 BAD = "version: 1\nmod: observe\n"

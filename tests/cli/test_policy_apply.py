@@ -18,9 +18,9 @@ from chalicelib.adapters.sessions import Sessions
 from chalicelib.adapters.table_schema import create_table
 from chalicelib.bootstrap import House
 from chalicelib.cli import app, policy_apply
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import Scan, ScanState, Source
-from chalicelib.domain.message import Decide, Delivery
+from chalicelib.domain.events.message import Decide, Delivery
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import Scan, ScanState, Source
 from chalicelib.services.catch_up_policy import catch_up_policy
 from chalicelib.services.receive_batch import receive_batch
 from chalicelib.settings import Settings

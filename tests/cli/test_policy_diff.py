@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from chalicelib.adapters.policy_file import DEFAULT_POLICY, default_policy
 from chalicelib.cli import app
 from chalicelib.cli.output import WIDTH
-from chalicelib.domain.policy import parse_policy
+from chalicelib.domain.policy.policy import parse_policy
 from tests.cli.conftest import Run
 from tests.fakes.queries import FakeHouse
 

@@ -16,9 +16,9 @@ from bench.generate import DAY, FIRST_DAY, Plan
 from bench.swept import Listed, SweptPlace, shared
 from chalicelib.cli import app, reconcile
 from chalicelib.cli.operator import Operator
-from chalicelib.domain.difference import DifferenceKind
-from chalicelib.domain.image import Repository
-from chalicelib.domain.registry_place import RegistryPlace
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.reconcile.difference import DifferenceKind
 from chalicelib.errors import DeniedError, TransientError
 from tests.services.sweeping import reconcile as swept_once
 from tests.services.sweeping import swept

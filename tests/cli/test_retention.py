@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from chalicelib.cli import app, retention_apply, retention_native, retention_plan
 from chalicelib.cli.operator import Operator
-from chalicelib.domain.header import Rules
-from chalicelib.domain.lifecycle_evaluation import NativeAct
-from chalicelib.domain.policy import parse_policy
-from chalicelib.domain.retention_image import RetainedImage
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.policy.policy import parse_policy
+from chalicelib.domain.retention.image import RetainedImage
+from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 from chalicelib.services.plan_retention import plan_retention
 from tests.cli.conftest import Run
 from tests.fakes.keeper import FakeKeeper

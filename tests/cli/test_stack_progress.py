@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.cli import stack_progress
 from chalicelib.cli.stack_progress import PATIENCE, follow
-from chalicelib.domain.stack import StackEvent
+from chalicelib.domain.doctor.stack import StackEvent
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 
 BEGUN = StackEvent("1", "lazaretto-dev", "AWS::CloudFormation::Stack", "UPDATE_IN_PROGRESS", of_stack=True)

@@ -12,9 +12,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from chalicelib.cli import app, sweep
-from chalicelib.domain.registry_place import RegistryPlace
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import PlanSweep
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import PlanSweep
+from chalicelib.domain.images.registry_place import RegistryPlace
 from tests.fakes.queries import FakeClock, FakeOutbox
 
 WATCHED = (RegistryPlace("eu-west-1"), RegistryPlace("eu-west-1", "444455556666"))

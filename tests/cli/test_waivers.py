@@ -14,10 +14,10 @@ import msgspec
 import pytest
 
 from chalicelib.cli.waiver_words import read_end
-from chalicelib.domain.header import Rules
-from chalicelib.domain.policy import parse_policy
-from chalicelib.domain.verdict import Decision, Reason, Verdict
-from chalicelib.domain.waiver_change import renew_command, unwaive_command, waive_command
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.images.verdict import Decision, Reason, Verdict
+from chalicelib.domain.policy.policy import parse_policy
+from chalicelib.domain.waivers.change import renew_command, unwaive_command, waive_command
 from chalicelib.errors import ConflictError, InputError, UpstreamError
 from tests.cli.conftest import Run
 from tests.fakes.images import finding, image

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from chalicelib.cli import app, forwarder
 from chalicelib.cli.webhook import DEFAULT_IMAGE
-from chalicelib.domain import pod_images
-from chalicelib.domain.stack_parameters import choose_parameters
+from chalicelib.domain.admission import pod_images
+from chalicelib.domain.doctor.stack_parameters import choose_parameters
 from chalicelib.errors import ParameterError
 from tests.fakes.packaged import merged
 

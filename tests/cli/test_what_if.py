@@ -14,9 +14,9 @@ import pytest
 from chalicelib.adapters.policy_file import read_policy
 from chalicelib.cli import what_if
 from chalicelib.cli.output import WIDTH
-from chalicelib.domain.header import Rules
-from chalicelib.domain.image import InUse, InUseState
-from chalicelib.domain.past import NOTES, PastNote
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.images.image import InUse, InUseState
+from chalicelib.domain.whatif.past import NOTES, PastNote
 from chalicelib.services.start_what_if import start_what_if
 from chalicelib.services.weigh_shard import weigh_shard
 from tests.cli.conftest import Run

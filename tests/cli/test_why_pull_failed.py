@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from chalicelib.adapters.runtime import AwsRuntime
 from chalicelib.cli import app
-from chalicelib.domain.effect import Hold
-from chalicelib.domain.image import ImageDetail, StorageStatus
+from chalicelib.domain.headers.effect import Hold
+from chalicelib.domain.images.image import ImageDetail, StorageStatus
 from tests.adapters.test_stopped_task import ANSWER, TASK, Ecs
 from tests.cli.conftest import Run
 from tests.fakes.images import digest, image, ref

@@ -11,7 +11,7 @@ from datetime import timedelta
 from threading import Event, Thread
 from typing import Any
 
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.local.aws import LocalAws
 from chalicelib.local.catcher import PATH, Catcher
 from chalicelib.local.demo_registry import Flaw, enhanced_finding, manifest

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.health import KINDS, Area
+from chalicelib.domain.doctor.health import KINDS, Area
 from tests.e2e.run import SCHEDULED, Run
 from tests.e2e.shell import Said
 

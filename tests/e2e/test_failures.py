@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.local.demo_registry import EXPAT, ZLIB
 from tests.e2e.account import STACK, VISIBILITY_SECONDS, eventually
 from tests.e2e.places import ACCOUNT

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.local.demo_registry import CURL
 from tests.e2e import guide
 from tests.e2e.account import eventually

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.message import Act, Due
+from chalicelib.domain.events.message import Act, Due
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.local.event_bus import EventBus
 from chalicelib.local.template import Template
 from tests.e2e.account import credentials_of

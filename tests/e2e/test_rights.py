@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.local.demo_registry import EXPAT
 from tests.e2e.account import STACK, VISIBILITY_SECONDS, eventually
 from tests.e2e.run import Run

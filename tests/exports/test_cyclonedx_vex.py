@@ -13,7 +13,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.waiver import VexJustification, VexStatus, Waiver, waiver_id
+from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver, waiver_id
 from chalicelib.errors import InputError
 from chalicelib.exports.cyclonedx_vex import VexStatement, read_vex, write_vex
 

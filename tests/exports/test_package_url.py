@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.domain.finding import Package
+from chalicelib.domain.images.finding import Package
 from chalicelib.exports.package_url import package_name, package_url
 
 

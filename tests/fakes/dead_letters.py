@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from weakref import WeakSet
 
-from chalicelib.domain.dead_letter import DeadLetter, Origin
+from chalicelib.domain.events.dead_letter import DeadLetter, Origin
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

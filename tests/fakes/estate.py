@@ -17,7 +17,7 @@ import boto3
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import DeniedError
 
 ACCOUNT, HOME, AWAY = "111122223333", "eu-west-1", "eu-central-1"

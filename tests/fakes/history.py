@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 import msgspec
 from hypothesis import strategies as st
 
-from chalicelib.domain.document import FindingsDocument, Listing
-from chalicelib.domain.finding import Finding, FindingStatus, FixAvailable, Package, Severity
-from chalicelib.domain.image import Scan, ScanState, Source
-from chalicelib.domain.merge import learn, merge_listing, merge_rows
+from chalicelib.domain.assessment.merge import learn, merge_listing, merge_rows
+from chalicelib.domain.images.document import FindingsDocument, Listing
+from chalicelib.domain.images.finding import Finding, FindingStatus, FixAvailable, Package, Severity
+from chalicelib.domain.images.image import Scan, ScanState, Source
 from tests.fakes.images import finding, ref
 from tests.fakes.queries import NOW
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from chalicelib.domain.finding import Ecosystem, Finding, FixAvailable, Package, Severity
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Repository, Scan, ScanState, Source
-from chalicelib.domain.replica import Replica, Status
-from chalicelib.domain.replication import Destination
-from chalicelib.domain.replication_state import counted
-from chalicelib.domain.verdict import Decision, Reason, Verdict
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.finding import Ecosystem, Finding, FixAvailable, Package, Severity
+from chalicelib.domain.images.image import ImageRef, Repository, Scan, ScanState, Source
+from chalicelib.domain.images.verdict import Decision, Reason, Verdict
+from chalicelib.domain.replication.replica import Replica, Status
+from chalicelib.domain.replication.replication import Destination
+from chalicelib.domain.replication.replication_state import counted
 from chalicelib.services.ports import ActionRecord
 from tests.fakes.queries import NOW, FakeHouse
 

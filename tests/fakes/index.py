@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from chalicelib.adapters.header_items import ImageRow, row_of
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import Kind
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import Kind
 
 
 class IndexPage(msgspec.Struct, frozen=True):

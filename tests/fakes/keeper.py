@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.image import ImageDetail, ImageRef, Repository, StorageStatus
-from chalicelib.domain.registry_listing import ImagesListed
-from chalicelib.domain.retention_image import Deleted, Inside, RetainedImage
+from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, StorageStatus
+from chalicelib.domain.reconcile.registry_listing import ImagesListed
+from chalicelib.domain.retention.image import Deleted, Inside, RetainedImage
 from chalicelib.errors import AbsentError, TooLargeError
 
 INDEX = "application/vnd.oci.image.index.v1+json"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chalicelib.domain.image import Repository
-from chalicelib.domain.lifecycle_evaluation import NativeAct
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 from chalicelib.errors import UpstreamError
 
 

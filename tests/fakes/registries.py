@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from chalicelib.domain.image import InUse, InUseState, Repository, StorageStatus
-from chalicelib.domain.policy_section import Retention
-from chalicelib.domain.retention_image import QUARANTINED, WAIVED, Guard, RetainedImage
+from chalicelib.domain.images.image import InUse, InUseState, Repository, StorageStatus
+from chalicelib.domain.policy.section import Retention
+from chalicelib.domain.retention.image import QUARANTINED, WAIVED, Guard, RetainedImage
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOME = Repository("111122223333", "eu-west-1", "team/api")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chalicelib.domain.image import ImageDetail, ImageRef, Repository
+from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository
 from chalicelib.errors import AbsentError
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.image import ImageRef, Repository
-from chalicelib.domain.replica import Replica
-from chalicelib.domain.replication import Configuration, Destination
-from chalicelib.domain.replication_state import ReplicationState, is_missing
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.replication.replica import Replica
+from chalicelib.domain.replication.replication import Configuration, Destination
+from chalicelib.domain.replication.replication_state import ReplicationState, is_missing
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from chalicelib.domain.image import ImageRef, InUse, InUseState, Repository
+from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Repository
 from chalicelib.services.ports import Subject
 from tests.fakes.scanner import START
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 
-from chalicelib.domain.image import ImageRef, Repository
-from chalicelib.domain.scan_budget import Asked, Refusal, ScanBudget
-from chalicelib.domain.scan_rule import Applied, RegistryScanning
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.reconcile.scan_budget import Asked, Refusal, ScanBudget
+from chalicelib.domain.reconcile.scan_rule import Applied, RegistryScanning
 
 
 class FakeScanAsks:

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from chalicelib.domain.document import Listing
-from chalicelib.domain.finding import Finding
-from chalicelib.domain.image import (
+from chalicelib.domain.images.document import Listing
+from chalicelib.domain.images.finding import Finding
+from chalicelib.domain.images.image import (
     ImageDetail,
     ImageRef,
     InUse,

@@ -14,13 +14,13 @@ import msgspec
 from chalicelib.adapters.packing import pack_document, unpack_document
 from chalicelib.adapters.table_schema import shard_of
 from chalicelib.adapters.tag_moves import Move, points_at, tag_move, with_move
-from chalicelib.domain.action_kind import ACTION_KINDS
-from chalicelib.domain.audit_chain import Chain, Head, chain_name
-from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.finding import Finding
-from chalicelib.domain.fuse import Fuse
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Repository
+from chalicelib.domain.audit.action_kind import ACTION_KINDS
+from chalicelib.domain.audit.chain import Chain, Head, chain_name
+from chalicelib.domain.enforcement.fuse import Fuse
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import Finding
+from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
 from chalicelib.services.ports import ActionRecord, Denied, FanOut, Stored, TagMove
 

@@ -10,9 +10,9 @@ from itertools import count
 
 import msgspec
 
-from chalicelib.domain.waiver import Waiver
-from chalicelib.domain.waiver_change import WaiverChange
-from chalicelib.domain.waiver_notice import Notice
+from chalicelib.domain.policy.waiver import Waiver
+from chalicelib.domain.waivers.change import WaiverChange
+from chalicelib.domain.waivers.waiver_notice import Notice
 from chalicelib.errors import ConflictError
 
 

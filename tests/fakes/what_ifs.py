@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.adapters.what_if_items import KEPT_FOR
-from chalicelib.domain.what_if_report import Job, Part
+from chalicelib.domain.whatif.report import Job, Part
 from chalicelib.errors import ConflictError
 
 

@@ -12,15 +12,15 @@ from unittest.mock import patch
 import boto3
 import msgspec
 
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Repository, ScanState, Source
-from chalicelib.domain.message import Heads, Look
-from chalicelib.domain.quarantine_place import place_of
-from chalicelib.domain.registry_place import RegistryPlace
-from chalicelib.domain.replication import Destination
-from chalicelib.domain.retention_message import TakeImages
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import PlanSweep, SweepRepository, begin
+from chalicelib.domain.events.message import Heads, Look
+from chalicelib.domain.events.retention_message import TakeImages
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import PlanSweep, SweepRepository, begin
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Repository, ScanState, Source
+from chalicelib.domain.images.quarantine_place import place_of
+from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.replication.replication import Destination
 from chalicelib.local import aws_events, demo_registry
 from chalicelib.local.aws import ACCOUNT
 from chalicelib.local.ecr import ecr_of

@@ -20,10 +20,10 @@ from chalice.test import Client
 from chalicelib.api.routes import document
 from chalicelib.api.summary import FRESH_FOR
 from chalicelib.bootstrap import House
-from chalicelib.domain.effect import Effect, EffectKind
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.message import Act, Snapshot
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.events.message import Act, Snapshot
+from chalicelib.domain.headers.effect import Effect, EffectKind
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.local import aws_events
 from chalicelib.local.aws import ACCOUNT
 from chalicelib.local.catcher import PATH

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from chalicelib.domain.image import ImageRef
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.local.aws import ACCOUNT
 from chalicelib.local.demo_registry import Flaw, enhanced_finding
 from chalicelib.local.ecr import HeldImage, ecr_of

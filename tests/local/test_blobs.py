@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.bootstrap import House
-from chalicelib.domain.quarantine_place import place_of
+from chalicelib.domain.images.quarantine_place import place_of
 from chalicelib.local.ecr import ecr_of
 from chalicelib.local.push_image import INDEX, MANIFEST, Pusher
 from chalicelib.settings import Settings

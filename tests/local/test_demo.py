@@ -7,8 +7,8 @@ import urllib.request
 
 import pytest
 
-from chalicelib.domain.image import Kind
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.images.image import Kind
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.local.calls import OF_THE_DEMO
 from chalicelib.local.demo import ALIAS, Demo
 from chalicelib.local.run_stack import HURRY_SECONDS

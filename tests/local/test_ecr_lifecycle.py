@@ -13,10 +13,10 @@ from botocore.exceptions import ClientError
 from hypothesis import given, settings
 
 from chalicelib.adapters.ecr_lifecycle import EcrLifecycles
-from chalicelib.domain.lifecycle_compiler import compile_retention
-from chalicelib.domain.lifecycle_evaluation import NativeAct, evaluate_lifecycle_policy
-from chalicelib.domain.policy_section import Retention
-from chalicelib.domain.retention_image import RetainedImage
+from chalicelib.domain.policy.section import Retention
+from chalicelib.domain.retention.image import RetainedImage
+from chalicelib.domain.retention.lifecycle_compiler import compile_retention
+from chalicelib.domain.retention.lifecycle_evaluation import NativeAct, evaluate_lifecycle_policy
 from chalicelib.local.ecr import HeldImage, LocalEcr, ecr_of
 from chalicelib.local.ecr_lifecycle import preview
 from tests.fakes.keeper import INDEX

@@ -9,10 +9,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.adapters.ecr_replication import EcrReplication
-from chalicelib.domain.event import Replicated
-from chalicelib.domain.image import ScanState
-from chalicelib.domain.replica_case import Mutability, Reported
-from chalicelib.domain.replication import Destination
+from chalicelib.domain.events.event import Replicated
+from chalicelib.domain.images.image import ScanState
+from chalicelib.domain.replication.replica_case import Mutability, Reported
+from chalicelib.domain.replication.replication import Destination
 from chalicelib.errors import AbsentError, UpstreamError
 from chalicelib.local.ecr import ARCHIVE, ecr_of
 from chalicelib.local.ecr_replication import LocalReplication

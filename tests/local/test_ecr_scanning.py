@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 
 from chalicelib.adapters.ecr_scanning import EcrScanning
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.image import ScanState
-from chalicelib.domain.scan_budget import Refusal
+from chalicelib.domain.images.image import ScanState
+from chalicelib.domain.reconcile.scan_budget import Refusal
 from chalicelib.local import demo_registry
 from chalicelib.local.demo_registry import Flaw
 from chalicelib.local.ecr import LocalEcr, ecr_of

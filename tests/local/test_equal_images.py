@@ -12,9 +12,9 @@ import pytest
 from chalice.test import Client
 
 from chalicelib.adapters.ecr_acts import EcrActs
-from chalicelib.domain.effect import Stage
-from chalicelib.domain.image import ImageRef, Repository, StorageStatus
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.headers.effect import Stage
+from chalicelib.domain.images.image import ImageRef, Repository, StorageStatus
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.local import aws_events, demo_registry
 from chalicelib.local.aws import ACCOUNT
 from chalicelib.local.ecr import ecr_of

@@ -10,12 +10,12 @@ import msgspec
 import pytest
 
 from chalicelib.adapters.assumed_roles import AssumedRoles
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Repository, ScanState
-from chalicelib.domain.registry_place import RegistryPlace
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import begin
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import begin
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Repository, ScanState
+from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.local import aws_events, demo_registry
 from chalicelib.local.aws import ACCOUNT

@@ -5,8 +5,8 @@ from __future__ import annotations
 import boto3
 import pytest
 
-from chalicelib.domain.image import Repository
-from chalicelib.domain.quarantine_place import kept_tag, place_of
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.images.quarantine_place import kept_tag, place_of
 from chalicelib.local.aws import ACCOUNT
 from chalicelib.local.push_image import Pusher
 from chalicelib.local.stack import REGION, Stack

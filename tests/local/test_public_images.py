@@ -8,11 +8,11 @@ from datetime import timedelta
 import boto3
 import pytest
 
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import PUBLIC_REGION, ImageRef, Repository
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import PlanSweep
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import PlanSweep
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.local.ecr import MANIFEST
 from chalicelib.local.ecr_public import ALIAS
 from chalicelib.local.stack import Stack

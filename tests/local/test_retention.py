@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.image import ImageRef, Repository
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import SweepRepository
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.local.aws import ACCOUNT
 from chalicelib.local.push_image import Pusher
 from chalicelib.local.stack import REGION, Stack

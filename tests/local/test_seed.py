@@ -7,7 +7,7 @@ import json
 import pytest
 
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.image import ScanState, Source
+from chalicelib.domain.images.image import ScanState, Source
 from chalicelib.local import demo_registry
 from chalicelib.local.demo_registry import Flaw
 from chalicelib.local.ecr_shape import enhanced_row

@@ -9,8 +9,8 @@ import pytest
 
 from chalicelib.adapters.runtime import AwsRuntime
 from chalicelib.adapters.sessions import Sessions
-from chalicelib.domain.image import InUseState
-from chalicelib.domain.pull_failure import Cause, classify
+from chalicelib.domain.events.pull_failure import Cause, classify
+from chalicelib.domain.images.image import InUseState
 from chalicelib.local.ecr import ARCHIVED, LocalEcr, ecr_of
 from chalicelib.local.inspector import inspector_of
 from chalicelib.local.workloads import CLUSTER, run_service, stop_service

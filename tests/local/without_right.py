@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 import msgspec
 from werkzeug.serving import make_server
 
-from chalicelib.domain.message import Act
+from chalicelib.domain.events.message import Act
 from chalicelib.local.aws import HOST, LocalAws, _QuietHandler
 from chalicelib.local.stack import Stack
 from chalicelib.observability import journal, logger

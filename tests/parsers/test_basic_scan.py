@@ -4,12 +4,20 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.finding import Ecosystem, FixAvailable, Package, ScanReport, Severity
-from chalicelib.domain.image import ImageRef, ScanState, Source
+from chalicelib.domain.images.finding import Ecosystem, FixAvailable, Package, ScanReport, Severity
+from chalicelib.domain.images.image import ImageRef, ScanState, Source
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.basic_scan import parse_image_scan_findings
-
-from .composed import ACCOUNT, REGION, REPOSITORY, about, basic_finding, digest, enhanced_finding, scan_findings
+from tests.parsers.composed import (
+    ACCOUNT,
+    REGION,
+    REPOSITORY,
+    about,
+    basic_finding,
+    digest,
+    enhanced_finding,
+    scan_findings,
+)
 
 
 def basic(*rows: dict[str, Any], **changes: Any) -> ScanReport:

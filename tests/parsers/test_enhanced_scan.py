@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.finding import Ecosystem, FindingStatus, FixAvailable, Package, Severity
-from chalicelib.domain.image import ImageRef, ScanState
+from chalicelib.domain.images.finding import Ecosystem, FindingStatus, FixAvailable, Package, Severity
+from chalicelib.domain.images.image import ImageRef, ScanState
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.enhanced_scan import (
     FindingFacts,
@@ -14,8 +14,7 @@ from chalicelib.parsers.enhanced_scan import (
     parse_list_coverage,
     parse_list_findings,
 )
-
-from .composed import (
+from tests.parsers.composed import (
     ACCOUNT,
     REGION,
     REPOSITORY,

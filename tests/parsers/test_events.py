@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.event import (
+from chalicelib.domain.events.event import (
     ApiCall,
     CoverageChanged,
     Event,
@@ -22,12 +22,11 @@ from chalicelib.domain.event import (
     ScanResourceChanged,
     TaskChanged,
 )
-from chalicelib.domain.finding import FindingStatus, Severity
-from chalicelib.domain.image import ImageRef, Repository, ScanState, Source
+from chalicelib.domain.images.finding import FindingStatus, Severity
+from chalicelib.domain.images.image import ImageRef, Repository, ScanState, Source
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.events import parse_event
-
-from .composed import ACCOUNT, REGION, REPOSITORY, digest, event, image_arn, repository_arn
+from tests.parsers.composed import ACCOUNT, REGION, REPOSITORY, digest, event, image_arn, repository_arn
 
 SAMPLES = Path(__file__).parents[2] / "events"
 REF = ImageRef(ACCOUNT, REGION, REPOSITORY, digest())

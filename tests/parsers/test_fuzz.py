@@ -12,11 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.cli.lines import parse_payload
-from chalicelib.domain.image import DIGEST, REPOSITORY
+from chalicelib.domain.images.image import DIGEST, REPOSITORY
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.payload import read_payloads
-
-from .composed import every_kind
+from tests.parsers.composed import every_kind
 
 ROOT = Path(__file__).parents[2]
 CORPUS = ROOT.parent / "shared" / "data" / "corpus"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.image import Child, Kind, Repository, ScanState, StorageStatus
+from chalicelib.domain.images.image import Child, Kind, Repository, ScanState, StorageStatus
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.images import (
     parse_batch_get_image,
@@ -13,8 +13,7 @@ from chalicelib.parsers.images import (
     parse_describe_repositories,
     parse_manifest,
 )
-
-from .composed import ACCOUNT, REGION, REPOSITORY, digest, image_detail, repository, repository_arn
+from tests.parsers.composed import ACCOUNT, REGION, REPOSITORY, digest, image_detail, repository, repository_arn
 
 OCI = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"

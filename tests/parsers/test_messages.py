@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from chalicelib.domain.event import ScanFinished
-from chalicelib.domain.image import Source
-from chalicelib.domain.message import Act, Again, Age, Decide, Due, Look
+from chalicelib.domain.events.event import ScanFinished
+from chalicelib.domain.events.message import Act, Again, Age, Decide, Due, Look
+from chalicelib.domain.images.image import Source
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.messages import read_delivery
 from tests.fakes.images import ref

@@ -6,14 +6,13 @@ from typing import Any
 import pytest
 
 from chalicelib.cli.lines import parse_payload
-from chalicelib.domain.event import ImageAction
-from chalicelib.domain.finding import ScanReport
+from chalicelib.domain.events.event import ImageAction
+from chalicelib.domain.images.finding import ScanReport
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.enhanced_scan import CoveragePage, FindingsPage
 from chalicelib.parsers.images import ImagesPage, RepositoriesPage
 from chalicelib.parsers.payload import read_payloads, read_response
-
-from .composed import (
+from tests.parsers.composed import (
     REPOSITORY,
     about,
     basic_finding,

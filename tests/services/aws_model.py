@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.document import Listing
-from chalicelib.domain.event import CoverageChanged, FindingChanged, ImageAction, ScanFinished
-from chalicelib.domain.finding import Finding, FindingRow, FindingStatus, ImageFacts, Package, Severity
-from chalicelib.domain.image import Coverage, ImageDetail, ImageRef, Scan, ScanState, Source, StorageStatus
+from chalicelib.domain.events.event import CoverageChanged, FindingChanged, ImageAction, ScanFinished
+from chalicelib.domain.images.document import Listing
+from chalicelib.domain.images.finding import Finding, FindingRow, FindingStatus, ImageFacts, Package, Severity
+from chalicelib.domain.images.image import Coverage, ImageDetail, ImageRef, Scan, ScanState, Source, StorageStatus
 from chalicelib.errors import AbsentError
 
 OPEN, SUPPRESSED, RESOLVED = FindingStatus.OPEN, FindingStatus.SUPPRESSED, FindingStatus.RESOLVED

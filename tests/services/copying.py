@@ -24,15 +24,15 @@ from chalicelib.adapters.ecr_replication import EcrReplication
 from chalicelib.adapters.replica_items import ReplicaItems
 from chalicelib.adapters.sessions import Sessions
 from chalicelib.adapters.table_schema import create_table
-from chalicelib.domain.effect import Order
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Repository, Scan, ScanState
-from chalicelib.domain.replica import Replica
-from chalicelib.domain.replication import Destination
-from chalicelib.domain.replication_message import ReplicationCheck
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import SweepRepository
-from chalicelib.domain.verdict import Decision, Reason, Verdict
+from chalicelib.domain.events.replication_message import ReplicationCheck
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.headers.effect import Order
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Repository, Scan, ScanState
+from chalicelib.domain.images.verdict import Decision, Reason, Verdict
+from chalicelib.domain.replication.replica import Replica
+from chalicelib.domain.replication.replication import Destination
 from chalicelib.local.aws import ACCOUNT, LocalAws
 from chalicelib.local.clock import LocalClock
 from chalicelib.local.ecr import HeldImage, LocalEcr, ecr_of

@@ -16,15 +16,15 @@ import msgspec
 
 from chalicelib.adapters.audit_queries import AuditQueries
 from chalicelib.adapters.table_schema import shard_of
-from chalicelib.domain.audit_chain import Chain
-from chalicelib.domain.effect import Effect, EffectKind, Holding, Stage
-from chalicelib.domain.enforcement import MOVE, UNTAG, Needing, marker, wanted
-from chalicelib.domain.event import ApiCall
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Kind, Repository, ScanState, StorageStatus
-from chalicelib.domain.message import Act, WatchWaivers
-from chalicelib.domain.repository_policy import canonical, has_statement, with_statement
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.audit.chain import Chain
+from chalicelib.domain.enforcement.enforcement import MOVE, UNTAG, Needing, marker, wanted
+from chalicelib.domain.enforcement.repository_policy import canonical, has_statement, with_statement
+from chalicelib.domain.events.event import ApiCall
+from chalicelib.domain.events.message import Act, WatchWaivers
+from chalicelib.domain.headers.effect import Effect, EffectKind, Holding, Stage
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Kind, Repository, ScanState, StorageStatus
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import UpstreamError
 from chalicelib.services.ports import ActionRecord
 from chalicelib.services.re_decide import re_decide

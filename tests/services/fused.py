@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from chalicelib.domain.alert import Alert
-from chalicelib.domain.fuse import Fuse
-from chalicelib.domain.header import Rules
-from chalicelib.domain.image import Repository
-from chalicelib.domain.message import Message
-from chalicelib.domain.policy import Policy
-from chalicelib.domain.policy_section import Route
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.enforcement.fuse import Fuse
+from chalicelib.domain.events.message import Message
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.policy.section import Route
 from chalicelib.errors import UpstreamError
 from tests.fakes.journal import FakeJournal
 from tests.fakes.queries import FakeOutbox

@@ -6,10 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 from chalicelib.adapters.table_schema import shard_of
-from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import Source
-from chalicelib.domain.message import Delivery, Look
+from chalicelib.domain.events.message import Delivery, Look
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.image import Source
 from chalicelib.services.re_decide import re_decide
 from chalicelib.services.receive_batch import receive_batch
 from tests.fakes.table import FakeTable

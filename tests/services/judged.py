@@ -18,17 +18,27 @@ import msgspec
 from chalicelib.adapters.header_items import row_of
 from chalicelib.adapters.policy_file import read_policy
 from chalicelib.adapters.table_schema import shard_of
-from chalicelib.domain.document import FindingsDocument, Listing
-from chalicelib.domain.effect import Hold
-from chalicelib.domain.finding import Finding, FindingStatus, Severity
-from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import Child, ImageRef, InUse, InUseState, Kind, Scan, ScanState, Source, StorageStatus
-from chalicelib.domain.merge import merge_listing
-from chalicelib.domain.message import CatchUp, Decide, Delivery, Message, WhatIf
-from chalicelib.domain.policy import Policy
-from chalicelib.domain.verdict import Decision
-from chalicelib.domain.waiver import Waiver, waiver_id
-from chalicelib.domain.waiver_change import WaiverChange
+from chalicelib.domain.assessment.merge import merge_listing
+from chalicelib.domain.events.message import CatchUp, Decide, Delivery, Message, WhatIf
+from chalicelib.domain.headers.effect import Hold
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.images.document import FindingsDocument, Listing
+from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
+from chalicelib.domain.images.image import (
+    Child,
+    ImageRef,
+    InUse,
+    InUseState,
+    Kind,
+    Scan,
+    ScanState,
+    Source,
+    StorageStatus,
+)
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.policy.waiver import Waiver, waiver_id
+from chalicelib.domain.waivers.change import WaiverChange
 from chalicelib.errors import ConflictError, NotFoundError
 from chalicelib.services.catch_up_policy import catch_up_policy
 from chalicelib.services.ports import PolicyVersion

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chalicelib.domain.event import ImageAction
-from chalicelib.domain.image import Child, ImageRef, Kind, Manifest, Repository, Scan, ScanState, StorageStatus
+from chalicelib.domain.events.event import ImageAction
+from chalicelib.domain.images.image import Child, ImageRef, Kind, Manifest, Repository, Scan, ScanState, StorageStatus
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from tests.services.aws_model import Image
 from tests.services.lockstep import turn

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from chalicelib.domain.image import ImageRef, Repository
-from chalicelib.domain.repository_policy import canonical, has_statement, with_statement, without_statement
+from chalicelib.domain.enforcement.repository_policy import canonical, has_statement, with_statement, without_statement
+from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import AbsentError
 from chalicelib.services.agree_policy import PolicyChange
 from chalicelib.services.allow_pulls import allow_pulls

@@ -11,15 +11,15 @@ import msgspec
 from chalicelib.adapters.header_items import ImageRow, row_of
 from chalicelib.adapters.table_schema import shard_of
 from chalicelib.adapters.tag_moves import points_at
-from chalicelib.domain.header import Rules
-from chalicelib.domain.image import ImageDetail, ImageRef, Kind, Manifest, Repository, RepositoryDetail
-from chalicelib.domain.message import Decide, Delivery
-from chalicelib.domain.public_registry import PublicRegistry
-from chalicelib.domain.reconciled import Reconciled
-from chalicelib.domain.registry_listing import ImagesListed, RepositoriesListed
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import Found, PlanSweep, SweepRepository
-from chalicelib.domain.waiver import Waiver
+from chalicelib.domain.events.message import Decide, Delivery
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import Found, PlanSweep, SweepRepository
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.images.image import ImageDetail, ImageRef, Kind, Manifest, Repository, RepositoryDetail
+from chalicelib.domain.images.public_registry import PublicRegistry
+from chalicelib.domain.policy.waiver import Waiver
+from chalicelib.domain.reconcile.reconciled import Reconciled
+from chalicelib.domain.reconcile.registry_listing import ImagesListed, RepositoriesListed
 from chalicelib.errors import AbsentError
 from chalicelib.services.assess_image import assess_image
 from chalicelib.services.list_public import list_public

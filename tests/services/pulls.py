@@ -8,16 +8,16 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.alert import Alert
-from chalicelib.domain.effect import Hold
-from chalicelib.domain.event import Container, TaskChanged
-from chalicelib.domain.failed_pull import FailedPull, failed_pulls
-from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import ImageRef, Repository, StorageStatus
-from chalicelib.domain.message import Message, PullFailed
-from chalicelib.domain.policy import Policy
-from chalicelib.domain.policy_section import Route
-from chalicelib.domain.verdict import Decision, Reason, Verdict
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.events.event import Container, TaskChanged
+from chalicelib.domain.events.failed_pull import FailedPull, failed_pulls
+from chalicelib.domain.events.message import Message, PullFailed
+from chalicelib.domain.headers.effect import Hold
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.images.image import ImageRef, Repository, StorageStatus
+from chalicelib.domain.images.verdict import Decision, Reason, Verdict
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.policy.section import Route
 from tests.fakes.audit import FakeAudit
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.runtime import FakeRuntime

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.alert import Alert
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import Child, Kind
-from chalicelib.domain.retention_image import RetainedImage
-from chalicelib.domain.retention_message import TakeImages
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import SweepRepository
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.events.retention_message import TakeImages
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import Child, Kind
+from chalicelib.domain.retention.image import RetainedImage
 from chalicelib.services.enforce_retention import enforce_retention
 from chalicelib.services.ports import ActionRecord
 from chalicelib.services.take_images import take_images

@@ -22,9 +22,9 @@ from bench.generate import DAY, FIRST_DAY, ImageState, Plan, events, image
 from bench.swept import Listed, SweptPlace, shared
 from bench.world import CREDENTIALS, TABLE
 from chalicelib.adapters.table_schema import create_table
-from chalicelib.domain.image import Repository
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import PlanSweep
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import PlanSweep
+from chalicelib.domain.images.image import Repository
 
 POLICY = (
     "version: 1\nmode: observe\nrules:\n"

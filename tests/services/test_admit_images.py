@@ -15,14 +15,14 @@ from moto import mock_aws
 from chalicelib.adapters.findings_queries import FindingsQueries
 from chalicelib.adapters.findings_table import FindingsTable
 from chalicelib.adapters.table_schema import create_table
-from chalicelib.domain.admission import read_review
-from chalicelib.domain.admission_judgement import MAX_IMAGES, Admission, Outcome
-from chalicelib.domain.header import Rules
-from chalicelib.domain.image import Child, ImageRef, Kind
-from chalicelib.domain.policy import parse_policy
-from chalicelib.domain.registry_place import RegistryPlace
-from chalicelib.domain.verdict import Decision, Reason, Verdict
-from chalicelib.domain.waiver import Waiver
+from chalicelib.domain.admission.admission import read_review
+from chalicelib.domain.admission.admission_judgement import MAX_IMAGES, Admission, Outcome
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.images.image import Child, ImageRef, Kind
+from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.verdict import Decision, Reason, Verdict
+from chalicelib.domain.policy.policy import parse_policy
+from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import StoredPolicyError, TransientError
 from chalicelib.services.admit_images import admit_images
 from tests.fakes.images import ACCOUNT, REGION, digest, finding, home, image, ref

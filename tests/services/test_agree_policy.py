@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.repository_policy import SID, with_statement, without_statement
+from chalicelib.domain.enforcement.repository_policy import SID, with_statement, without_statement
 from chalicelib.errors import TransientError
 from chalicelib.services.agree_policy import COLLIDED, UNDONE, WRITES, PolicyChange, agree_policy
 from chalicelib.services.deny_pulls import deny_pulls

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.repository_policy import SID
+from chalicelib.domain.enforcement.repository_policy import SID
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.ports import Denied
 from tests.fakes.policies import policy_text, statement

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.header import Header
-from chalicelib.domain.message import CatchUp
+from chalicelib.domain.events.message import CatchUp
+from chalicelib.domain.headers.header import Header
 from chalicelib.errors import ConflictError, PolicyError, TransientError
 from chalicelib.services.apply_policy import Applied, apply_policy
 from tests.services.judged import FIRST, NOW, STRICT, FakeHouse, Judged

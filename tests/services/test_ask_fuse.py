@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.fuse import WINDOW, Fuse, Taken
-from chalicelib.domain.policy_section import Route
+from chalicelib.domain.enforcement.fuse import WINDOW, Fuse, Taken
+from chalicelib.domain.policy.section import Route
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.ask_fuse import ask_fuse
 from tests.services.fused import NOW, Ear, FusedHouse, key

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from chalicelib.adapters.table_schema import shard_of
-from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.effect import EffectKind
-from chalicelib.domain.finding import FindingStatus, Severity
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import Scan, ScanState, Source, StorageStatus
-from chalicelib.domain.message import Act, Again, Age, Decide, Look
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.events.message import Act, Again, Age, Decide, Look
+from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import FindingStatus, Severity
+from chalicelib.domain.images.image import Scan, ScanState, Source, StorageStatus
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import AbsentError, ConflictError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.drop_covered import is_covered
 from chalicelib.services.re_decide import re_decide

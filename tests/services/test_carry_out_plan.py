@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.image import InUseState
-from chalicelib.domain.retention_image import RetainedImage
+from chalicelib.domain.images.image import InUseState
+from chalicelib.domain.retention.image import RetainedImage
 from chalicelib.errors import AbsentError, ConflictError, TransientError
 from chalicelib.services.carry_out_plan import CarriedOut, carry_out_plan
 from chalicelib.services.plan_retention import plan_retention

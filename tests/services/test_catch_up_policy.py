@@ -9,11 +9,11 @@ import pytest
 
 from chalicelib.adapters.header_items import header_item, row_of
 from chalicelib.adapters.table_schema import STATE_PK, shard_of
-from chalicelib.domain.effect import EffectKind, Hold
-from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import ImageRef, Kind, Scan, ScanState, Source
-from chalicelib.domain.message import CatchUp, Decide, Delivery
-from chalicelib.domain.policy import parse_policy
+from chalicelib.domain.events.message import CatchUp, Decide, Delivery
+from chalicelib.domain.headers.effect import EffectKind, Hold
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.images.image import ImageRef, Kind, Scan, ScanState, Source
+from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.errors import DeniedError
 from chalicelib.services import catch_up_policy as catch_up
 from chalicelib.services.catch_up_policy import catch_up_policy

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.effect import EffectKind, Holding
-from chalicelib.domain.event import ApiCall
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.image import Repository
-from chalicelib.domain.message import CheckDeny
-from chalicelib.domain.repository_policy import has_statement, with_statement
+from chalicelib.domain.enforcement.repository_policy import has_statement, with_statement
+from chalicelib.domain.events.event import ApiCall
+from chalicelib.domain.events.message import CheckDeny
+from chalicelib.domain.headers.effect import EffectKind, Holding
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import Repository
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.receive_acts import receive_acts
 from chalicelib.services.release_image import release_image

@@ -9,15 +9,15 @@ import boto3
 import pytest
 
 from bench.count import Count
-from chalicelib.domain.effect import EffectKind, Hold, Order
-from chalicelib.domain.enforcement import marker
-from chalicelib.domain.event import Replicated
-from chalicelib.domain.image import Child, ImageRef, Repository, ScanState
-from chalicelib.domain.replica import Status
-from chalicelib.domain.replication import Destination
-from chalicelib.domain.replication_alert import words
-from chalicelib.domain.replication_policy import Allowance
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.enforcement.enforcement import marker
+from chalicelib.domain.events.event import Replicated
+from chalicelib.domain.headers.effect import EffectKind, Hold, Order
+from chalicelib.domain.images.image import Child, ImageRef, Repository, ScanState
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.replication.alert import words
+from chalicelib.domain.replication.replica import Status
+from chalicelib.domain.replication.replication import Destination
+from chalicelib.domain.replication.replication_policy import Allowance
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.local.aws import ACCOUNT
 from chalicelib.local.ecr import ARCHIVE, ecr_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from chalicelib.domain.enforcement import marker
+from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.services.release_image import release_image
 from tests.services.aws_model import Image
 from tests.services.test_enforce_verdict import CRITICAL, Acting

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.lifecycle_difference import Danger
-from chalicelib.domain.lifecycle_evaluation import NativeAct
-from chalicelib.domain.retention_image import RetainedImage
+from chalicelib.domain.retention.image import RetainedImage
+from chalicelib.domain.retention.lifecycle_difference import Danger
+from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.compare_lifecycle import Compared, compare_lifecycle
 from tests.fakes.registries import HOME, digest, retained

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.alert import Alert
-from chalicelib.domain.effect import Effect, EffectKind, Ended, Held, Holding, Order
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import InUseState
-from chalicelib.domain.verdict import Decision, Standing
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.headers.effect import Effect, EffectKind, Ended, Held, Holding, Order
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import InUseState
+from chalicelib.domain.images.verdict import Decision, Standing
 from chalicelib.errors import DeniedError, UpstreamError
 from chalicelib.services.compose_alert import compose_alert
 from chalicelib.services.manage_waivers import Give, manage_waivers

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.audit_chain import Head
-from chalicelib.domain.header import Rules
-from chalicelib.domain.message import Delivery, Heads
-from chalicelib.domain.policy import parse_policy
+from chalicelib.domain.audit.chain import Head
+from chalicelib.domain.events.message import Delivery, Heads
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.errors import TransientError
 from chalicelib.services.copy_audit_heads import copy_audit_heads
 from chalicelib.services.ports import ActionRecord

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.repository_policy import MOST_CHARACTERS, SID, canonical, pull_block, with_statement
+from chalicelib.domain.enforcement.repository_policy import MOST_CHARACTERS, SID, canonical, pull_block, with_statement
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from tests.fakes.policies import ROLE, statement
 from tests.services.policy_house import FOREIGN, FORMER, HOME, PolicyHouse

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import Child, Kind
-from chalicelib.domain.verdict import Decision, Reason, Verdict
-from chalicelib.domain.waiver import Waiver
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import Child, Kind
+from chalicelib.domain.images.verdict import Decision, Reason, Verdict
+from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import TransientError
 from chalicelib.services.drop_excuses import drop_excuses
 from chalicelib.services.manage_waivers import End, Give, manage_waivers

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.alert_message import TellAgain
-from chalicelib.domain.event import Action, ImageAction
-from chalicelib.domain.image import InUseState, Repository, StorageStatus
-from chalicelib.domain.message import Delivery
-from chalicelib.domain.policy_section import Retention
-from chalicelib.domain.retention_image import QUARANTINED, Guard, RetainedImage
-from chalicelib.domain.retention_message import TakeImages
-from chalicelib.domain.verdict import Decision, Reason, Verdict
-from chalicelib.domain.waiver import Waiver
+from chalicelib.domain.events.alert_message import TellAgain
+from chalicelib.domain.events.event import Action, ImageAction
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.events.retention_message import TakeImages
+from chalicelib.domain.images.image import InUseState, Repository, StorageStatus
+from chalicelib.domain.images.verdict import Decision, Reason, Verdict
+from chalicelib.domain.policy.section import Retention
+from chalicelib.domain.policy.waiver import Waiver
+from chalicelib.domain.retention.image import QUARANTINED, Guard, RetainedImage
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.services.plan_retention import plan_retention
 from chalicelib.services.receive_acts import receive_acts

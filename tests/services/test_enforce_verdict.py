@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.effect import EffectKind, Enforcement, Hold, Holding, Stage
-from chalicelib.domain.enforcement import marker
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import Kind, ScanState, StorageStatus
-from chalicelib.domain.message import Act
+from chalicelib.domain.enforcement.enforcement import marker
+from chalicelib.domain.events.message import Act
+from chalicelib.domain.headers.effect import EffectKind, Enforcement, Hold, Holding, Stage
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import Kind, ScanState, StorageStatus
 from chalicelib.errors import ConflictError, DeniedError, TransientError
 from chalicelib.services.enforce_verdict import CLAIM, enforce_verdict
 from chalicelib.services.quarantine_image import quarantine_image

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.action_id import action_id
-from chalicelib.domain.effect import EffectKind
-from chalicelib.domain.enforcement import MOVE, marker
-from chalicelib.domain.event import ImageAction
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.image import ImageRef, ScanState
-from chalicelib.domain.waiver import Waiver, waiver_id
+from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.enforcement.enforcement import MOVE, marker
+from chalicelib.domain.events.event import ImageAction
+from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import ImageRef, ScanState
+from chalicelib.domain.policy.waiver import Waiver, waiver_id
 from chalicelib.errors import ConflictError, NotFoundError, TransientError
 from chalicelib.services.give_order import give_order
 from chalicelib.services.manage_waivers import End, Give, manage_waivers

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chalicelib.domain.health import Check, Status
-from chalicelib.domain.image import Repository, RepositoryDetail
-from chalicelib.domain.installed import Installed
-from chalicelib.domain.registry_listing import RepositoriesListed
-from chalicelib.domain.registry_place import RegistryPlace
+from chalicelib.domain.doctor.health import Check, Status
+from chalicelib.domain.doctor.installed import Installed
+from chalicelib.domain.images.image import Repository, RepositoryDetail
+from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.reconcile.registry_listing import RepositoriesListed
 from chalicelib.errors import DeniedError
 from chalicelib.services.examine_registries import Known, examine_pull_times, examine_registries
 

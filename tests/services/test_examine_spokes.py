@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from chalicelib.cli.spoke import spoke_template
-from chalicelib.domain.health import Check, Status
-from chalicelib.domain.image import Repository
-from chalicelib.domain.installed import Installed, Queue, Rule, Spoke, Target
-from chalicelib.domain.registry_place import RegistryPlace
+from chalicelib.domain.doctor.health import Check, Status
+from chalicelib.domain.doctor.installed import Installed, Queue, Rule, Spoke, Target
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.images.registry_place import RegistryPlace
 from chalicelib.errors import DeniedError
 from chalicelib.services.examine_registries import Known
 from chalicelib.services.examine_spokes import examine_spokes, patterns_of

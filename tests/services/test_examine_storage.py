@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.adapters.kept_table import Kept
 from chalicelib.adapters.table_schema import table_definition
-from chalicelib.domain.health import Check, Status
+from chalicelib.domain.doctor.health import Check, Status
 from chalicelib.services.examine_storage import examine_storage
 
 NAME = "lazaretto-prod"

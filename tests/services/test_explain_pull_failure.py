@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.action_id import action_id
-from chalicelib.domain.effect import EffectKind, Enforcement, Stage
-from chalicelib.domain.failed_pull import FailedPull
-from chalicelib.domain.image import Child, ImageDetail, Kind, Repository, StorageStatus
-from chalicelib.domain.image_name import ImageName
-from chalicelib.domain.pull_explanation import Explanation
-from chalicelib.domain.pull_failure import Cause
+from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.events.failed_pull import FailedPull
+from chalicelib.domain.events.pull_failure import Cause
+from chalicelib.domain.headers.effect import EffectKind, Enforcement, Stage
+from chalicelib.domain.images.image import Child, ImageDetail, Kind, Repository, StorageStatus
+from chalicelib.domain.images.image_name import ImageName
+from chalicelib.domain.pulls.explanation import Explanation
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.explain_pull_failure import explain_pull_failure
 from chalicelib.services.gather_evidence import gather_evidence

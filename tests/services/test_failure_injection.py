@@ -25,14 +25,14 @@ from chalicelib.adapters.ecr_acts import EcrActs
 from chalicelib.adapters.ecr_mover import EcrMover
 from chalicelib.adapters.ecr_registry import EcrRegistry
 from chalicelib.adapters.table_schema import shard_of
-from chalicelib.domain.effect import EffectKind, Holding
-from chalicelib.domain.enforcement import marker
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, StorageStatus
-from chalicelib.domain.message import Act
-from chalicelib.domain.quarantine_place import place_of
-from chalicelib.domain.repository_policy import canonical, with_statement
+from chalicelib.domain.enforcement.enforcement import marker
+from chalicelib.domain.enforcement.repository_policy import canonical, with_statement
+from chalicelib.domain.events.message import Act
+from chalicelib.domain.headers.effect import EffectKind, Holding
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import ImageRef, StorageStatus
+from chalicelib.domain.images.quarantine_place import place_of
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.local.aws import LocalAws
 from chalicelib.local.ecr import LocalEcr, ecr_of

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.blast_radius import NONE_NEWER, IndexTags, NewerTag
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import Child, ImageDetail, InUseState, Kind
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import Child, ImageDetail, InUseState, Kind
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.usage.blast_radius import NONE_NEWER, IndexTags, NewerTag
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.services import find_blast_radius as module
 from chalicelib.services.find_blast_radius import find_blast_radius

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.image import Repository, Source
-from chalicelib.domain.scan_rule import Applied, Frequency, FrequencyRule, RegistryScanning, Uncovered
+from chalicelib.domain.images.image import Repository, Source
+from chalicelib.domain.reconcile.scan_rule import Applied, Frequency, FrequencyRule, RegistryScanning, Uncovered
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.services.find_rules import FoundRules, find_rules
 from tests.fakes.images import ACCOUNT, home

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import Child, InUseState, Kind
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import Child, InUseState, Kind
 from chalicelib.errors import TransientError
 from chalicelib.services.find_use import find_use
 from tests.fakes.images import digest, image

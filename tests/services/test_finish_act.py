@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.effect import EffectKind, Stage
-from chalicelib.domain.enforcement import marker
-from chalicelib.domain.finding import FindingStatus
-from chalicelib.domain.message import Act, Look
-from chalicelib.domain.repository_policy import has_statement
+from chalicelib.domain.enforcement.enforcement import marker
+from chalicelib.domain.enforcement.repository_policy import has_statement
+from chalicelib.domain.events.message import Act, Look
+from chalicelib.domain.headers.effect import EffectKind, Stage
+from chalicelib.domain.images.finding import FindingStatus
 from chalicelib.errors import DeniedError
 from chalicelib.services.release_image import release_image
 from tests.services.test_enforce_verdict import ACTIVE, ARCHIVED, CRITICAL, Acting

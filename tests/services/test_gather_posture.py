@@ -13,13 +13,13 @@ from moto import mock_aws
 
 from chalicelib.adapters.settings_items import SettingsItems
 from chalicelib.adapters.table_schema import create_table
-from chalicelib.domain.image import Repository, Source
-from chalicelib.domain.posture import GatheredSettings, changed
-from chalicelib.domain.replica_case import Mutability
-from chalicelib.domain.replica_settings import Settings
-from chalicelib.domain.scan_rule import Frequency, FrequencyRule, RegistryScanning, Uncovered
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import SweepRepository
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.images.image import Repository, Source
+from chalicelib.domain.reconcile.posture import GatheredSettings, changed
+from chalicelib.domain.reconcile.replica_settings import Settings
+from chalicelib.domain.reconcile.scan_rule import Frequency, FrequencyRule, RegistryScanning, Uncovered
+from chalicelib.domain.replication.replica_case import Mutability
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.gather_posture import Gathered, gather_posture
 from tests.fakes.images import ACCOUNT, home

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.effect import EffectKind, Holding, Order
-from chalicelib.domain.fuse import Fuse, Taken
-from chalicelib.domain.image import Kind, Repository, StorageStatus
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.enforcement.fuse import Fuse, Taken
+from chalicelib.domain.headers.effect import EffectKind, Holding, Order
+from chalicelib.domain.images.image import Kind, Repository, StorageStatus
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError, TransientError
 from chalicelib.services.give_order import MAX_REASON, Given, give_order
 from chalicelib.services.ports import ActionRecord

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.alert_message import TellAgain
-from chalicelib.domain.effect import EffectKind, Order
-from chalicelib.domain.event import Action, ImageAction, LifecycleExpiry, LifecycleRan
-from chalicelib.domain.header import Hold
-from chalicelib.domain.image import StorageStatus
-from chalicelib.domain.lifecycle_run import TellExpired
-from chalicelib.domain.message import Delivery
+from chalicelib.domain.events.alert_message import TellAgain
+from chalicelib.domain.events.event import Action, ImageAction, LifecycleExpiry, LifecycleRan
+from chalicelib.domain.events.lifecycle_run import TellExpired
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.headers.effect import EffectKind, Order
+from chalicelib.domain.headers.header import Hold
+from chalicelib.domain.images.image import StorageStatus
 from chalicelib.errors import TransientError
 from chalicelib.services.hear_lifecycle_run import hear_lifecycle_run
 from chalicelib.services.record_push import record_push

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.image_name import ImageName
-from chalicelib.domain.pull_failure import Cause
+from chalicelib.domain.events.pull_failure import Cause
+from chalicelib.domain.images.image_name import ImageName
 from chalicelib.local.event_bus import Pattern
 from chalicelib.parsers.events import parse_event
 from chalicelib.services.hear_pull_failure import hear_pull_failure

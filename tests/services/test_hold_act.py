@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.act_report import RESTORE
-from chalicelib.domain.effect import Effect, EffectKind, Held, Holding
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.header import Header
+from chalicelib.domain.enforcement.act_report import RESTORE
+from chalicelib.domain.headers.effect import Effect, EffectKind, Held, Holding
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.finding import Severity
 from chalicelib.errors import ConflictError
 from chalicelib.services.hold_act import SLOW_RESTORE, hold_act
 from chalicelib.services.read_state import RegistryState

@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.action_id import action_id
-from chalicelib.domain.effect import Effect, EffectKind, Holding
-from chalicelib.domain.enforcement import marker
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Kind, StorageStatus
-from chalicelib.domain.message import Act, Decide
-from chalicelib.domain.repository_policy import has_statement
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.enforcement.enforcement import marker
+from chalicelib.domain.enforcement.repository_policy import has_statement
+from chalicelib.domain.events.message import Act, Decide
+from chalicelib.domain.headers.effect import Effect, EffectKind, Holding
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import (
     AbsentError,
     ConflictError,

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.effect import EffectKind, Hold, Holding, Order
-from chalicelib.domain.image import ImageRef, Repository
-from chalicelib.domain.message import Act
+from chalicelib.domain.events.message import Act
+from chalicelib.domain.headers.effect import EffectKind, Hold, Holding, Order
+from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import UpstreamError
 from tests.services.test_record_push import action, ref, scan
 from tests.services.test_send_effects import ACTIVE, AMD64, ARCHIVED, ARM64, CRITICAL, INDEX_OF_BOTH, WARNS, Fleet

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.handling import Outcome
-from chalicelib.domain.message import Delivery
-from chalicelib.domain.metric import Metric
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.events.handling import Outcome
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.events.metric import Metric
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import TransientError
 from chalicelib.services.receive_acts import receive_acts
 from chalicelib.services.receive_batch import receive_batch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from chalicelib.domain.event import Action, ImageAction
+from chalicelib.domain.events.event import Action, ImageAction
 from chalicelib.errors import TransientError
 from chalicelib.services.receive_batch import receive_batch
 from tests.services.house import Story

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.difference import DifferenceKind as K
-from chalicelib.domain.image import ImageRef, Repository
-from chalicelib.domain.sweep_message import Found
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.events.sweep_message import Found
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.reconcile.difference import DifferenceKind as K
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.services import list_public as module
 from chalicelib.services.list_public import list_public

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from chalicelib.adapters.runtime import AwsRuntime
-from chalicelib.domain.image import InUse, InUseState, Kind, Scan, ScanState
-from chalicelib.domain.retention_image import RetainedImage
+from chalicelib.domain.images.image import InUse, InUseState, Kind, Scan, ScanState
+from chalicelib.domain.retention.image import RetainedImage
 from chalicelib.services.look_up_uses import uses_of
 from chalicelib.services.plan_retention import plan_retention
 from chalicelib.services.ports import Subject

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.header import Rules
-from chalicelib.domain.message import Touched
-from chalicelib.domain.policy import parse_policy
-from chalicelib.domain.waiver import Waiver, waiver_id
+from chalicelib.domain.events.message import Touched
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.policy.policy import parse_policy
+from chalicelib.domain.policy.waiver import Waiver, waiver_id
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError, TransientError
 from chalicelib.services.manage_waivers import End, Give, manage_waivers
 from tests.fakes.queries import NOW, FakeHouse

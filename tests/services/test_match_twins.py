@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 
 from chalicelib.adapters.header_items import ImageRow
 from chalicelib.adapters.table_schema import shard_of
-from chalicelib.domain.decision import decide
-from chalicelib.domain.effect import EffectKind
-from chalicelib.domain.header import Header, Hold
-from chalicelib.domain.image import ImageRef, Kind, Repository, Scan, ScanState, Source
-from chalicelib.domain.image_state import ImageState
-from chalicelib.domain.message import Decide, Delivery
-from chalicelib.domain.public_message import MatchTwins
-from chalicelib.domain.quarantine_place import place_of
-from chalicelib.domain.sweep_message import Filled
-from chalicelib.domain.verdict import Decision, Reason, Standing
-from chalicelib.domain.waiver import Waiver
-from chalicelib.domain.what_if import Question, weigh
+from chalicelib.domain.events.message import Decide, Delivery
+from chalicelib.domain.events.public_message import MatchTwins
+from chalicelib.domain.events.sweep_message import Filled
+from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.headers.header import Header, Hold
+from chalicelib.domain.images.image import ImageRef, Kind, Repository, Scan, ScanState, Source
+from chalicelib.domain.images.image_state import ImageState
+from chalicelib.domain.images.quarantine_place import place_of
+from chalicelib.domain.images.verdict import Decision, Reason, Standing
+from chalicelib.domain.policy.decision import decide
+from chalicelib.domain.policy.waiver import Waiver
+from chalicelib.domain.whatif.what_if import Question, weigh
 from chalicelib.errors import UpstreamError
 from chalicelib.services import match_twins as match_twins_module
 from chalicelib.services.drop_excuses import drop_excuses

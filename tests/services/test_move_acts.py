@@ -8,11 +8,11 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from chalicelib.domain.effect import Holding
-from chalicelib.domain.enforcement import marker, wanted
-from chalicelib.domain.image import ImageRef, Repository
-from chalicelib.domain.quarantine_place import place_of
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.enforcement.enforcement import marker, wanted
+from chalicelib.domain.headers.effect import Holding
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.images.quarantine_place import place_of
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import AbsentError, TransientError, UnfinishedError
 from chalicelib.services.release_image import release_image
 from tests.services.test_enforce_verdict import Acting

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from chalicelib.adapters.table_schema import shard_of
-from chalicelib.domain.effect import Holding
-from chalicelib.domain.enforcement import marker
-from chalicelib.domain.event import PulledThrough
-from chalicelib.domain.image import StorageStatus
+from chalicelib.domain.enforcement.enforcement import marker
+from chalicelib.domain.events.event import PulledThrough
+from chalicelib.domain.headers.effect import Holding
+from chalicelib.domain.images.image import StorageStatus
 from chalicelib.services.re_decide import re_decide
 from chalicelib.services.release_image import release_image
 from chalicelib.services.reset_fuse import reset_fuse

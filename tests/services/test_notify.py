@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.effect import RETRY_AFTER
-from chalicelib.domain.header import Effect, EffectKind, Header, Rules
-from chalicelib.domain.image import ImageDetail, ImageRef
-from chalicelib.domain.message import Act
-from chalicelib.domain.policy import Policy
-from chalicelib.domain.policy_section import Route
-from chalicelib.domain.verdict import Decision, Reason, Verdict
-from chalicelib.domain.verdict_alert import compose_summary
+from chalicelib.domain.alerts.verdict_alert import compose_summary
+from chalicelib.domain.events.message import Act
+from chalicelib.domain.headers.effect import RETRY_AFTER
+from chalicelib.domain.headers.header import Effect, EffectKind, Header, Rules
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.image import ImageDetail, ImageRef
+from chalicelib.domain.images.verdict import Decision, Reason, Verdict
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.policy.section import Route
 from chalicelib.errors import ConflictError, DeniedError, SettingsError, TransientError
 from chalicelib.services.notify import CLAIM, TRIES, notify
 from chalicelib.services.ports import Stored

@@ -7,10 +7,10 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from chalicelib.domain.image import Repository
-from chalicelib.domain.public_message import MatchTwins
-from chalicelib.domain.public_registry import PublicRegistry
-from chalicelib.domain.sweep_message import PlanSweep, SweepRepository
+from chalicelib.domain.events.public_message import MatchTwins
+from chalicelib.domain.events.sweep_message import PlanSweep, SweepRepository
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.images.public_registry import PublicRegistry
 from chalicelib.services import plan_public as module
 from chalicelib.services.plan_public import plan_public
 from tests.fakes.images import digest

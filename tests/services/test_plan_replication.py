@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
-from chalicelib.domain.image import Repository
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import PlanSweep
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import PlanSweep
+from chalicelib.domain.images.image import Repository
 from chalicelib.services.plan_sweep import plan_sweep
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

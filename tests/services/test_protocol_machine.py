@@ -23,9 +23,9 @@ from moto import mock_aws
 
 from chalicelib.adapters.findings_table import FindingsTable
 from chalicelib.adapters.table_schema import create_table, table_definition
-from chalicelib.domain.effect import EffectKind
-from chalicelib.domain.finding import FindingStatus, Severity
-from chalicelib.domain.image import ScanState, Source, StorageStatus
+from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.images.finding import FindingStatus, Severity
+from chalicelib.domain.images.image import ScanState, Source, StorageStatus
 from chalicelib.errors import ConflictError
 from chalicelib.services.give_order import give_order
 from tests.fakes.table import FakeTable

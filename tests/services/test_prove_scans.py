@@ -7,15 +7,15 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageDetail, Scan, ScanState, Source
-from chalicelib.domain.inspected import Covered, Inspected
-from chalicelib.domain.policy import parse_policy
-from chalicelib.domain.registry_listing import ImagesListed
-from chalicelib.domain.repository_view import View
-from chalicelib.domain.scan_budget import StartedScans
-from chalicelib.domain.scan_proof import Cause, ScanProofs
-from chalicelib.domain.scan_rule import Frequency, ScanRule, Uncovered
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageDetail, Scan, ScanState, Source
+from chalicelib.domain.policy.policy import parse_policy
+from chalicelib.domain.reconcile.inspected import Covered, Inspected
+from chalicelib.domain.reconcile.registry_listing import ImagesListed
+from chalicelib.domain.reconcile.repository_view import View
+from chalicelib.domain.reconcile.scan_budget import StartedScans
+from chalicelib.domain.reconcile.scan_proof import Cause, ScanProofs
+from chalicelib.domain.reconcile.scan_rule import Frequency, ScanRule, Uncovered
 from chalicelib.services.prove_scans import ProvenScans, prove_scans
 from tests.fakes.images import digest, home, ref
 from tests.fakes.queries import NOW

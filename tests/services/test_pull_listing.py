@@ -7,10 +7,10 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from chalicelib.domain.document import Listing
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import Scan, ScanState, Source
-from chalicelib.domain.message import Look
+from chalicelib.domain.events.message import Look
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.document import Listing
+from chalicelib.domain.images.image import Scan, ScanState, Source
 from chalicelib.errors import AbsentError, DeniedError, TransientError
 from chalicelib.services.pull_listing import NotYetError, pull_listing
 from tests.services.house import Story

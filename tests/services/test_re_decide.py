@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from chalicelib.adapters.table_schema import shard_of
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.message import Act, Look
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.events.message import Act, Look
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.services.re_decide import re_decide
 from tests.services.house import Story

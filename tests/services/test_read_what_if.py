@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from chalicelib.adapters.policy_file import read_policy
-from chalicelib.domain.message import WhatIf
+from chalicelib.domain.events.message import WhatIf
 from chalicelib.errors import NotFoundError
 from chalicelib.services.re_decide import SHARDS
 from chalicelib.services.read_what_if import read_what_if

@@ -7,8 +7,8 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from chalicelib.domain.event import Ignored, LifecycleExpiry, LifecycleRan
-from chalicelib.domain.message import Again, Age, Decide, Delivery, Look
+from chalicelib.domain.events.event import Ignored, LifecycleExpiry, LifecycleRan
+from chalicelib.domain.events.message import Again, Age, Decide, Delivery, Look
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
 from chalicelib.services.put_back import LONGEST_DELAY_SECONDS, MOST_ATTEMPTS
 from chalicelib.services.receive_batch import receive_batch

@@ -4,14 +4,24 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from chalicelib.domain.header import Rules
-from chalicelib.domain.image import ImageRef, Repository
-from chalicelib.domain.message import CatchUp, Decide, Delivery, Due, Heads, Snapshot, Touched, WatchWaivers, WhatIf
-from chalicelib.domain.metric import Metric
-from chalicelib.domain.policy import Policy
-from chalicelib.domain.summary import Summary
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import Filled, PlanSweep, SweepRepository
+from chalicelib.domain.assessment.summary import Summary
+from chalicelib.domain.events.message import (
+    CatchUp,
+    Decide,
+    Delivery,
+    Due,
+    Heads,
+    Snapshot,
+    Touched,
+    WatchWaivers,
+    WhatIf,
+)
+from chalicelib.domain.events.metric import Metric
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import Filled, PlanSweep, SweepRepository
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.services import receive_sweeps as receiving
 from chalicelib.services import run_sweep

@@ -17,14 +17,14 @@ from bench import swept as played
 from bench.generate import Plan
 from bench.swept import Listed, Refusal, SweptPlace, shared
 from chalicelib.adapters.ecr_listing import EcrListing
-from chalicelib.domain.difference import DifferenceKind
-from chalicelib.domain.effect import Effect, EffectKind
-from chalicelib.domain.image import Child, ImageRef, Kind, Manifest, Repository, Scan
-from chalicelib.domain.message import Message
-from chalicelib.domain.reconciled import Memory, Place
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import Filled, Found, PlanSweep, SweepRepository
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.events.message import Message
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import Filled, Found, PlanSweep, SweepRepository
+from chalicelib.domain.headers.effect import Effect, EffectKind
+from chalicelib.domain.images.image import Child, ImageRef, Kind, Manifest, Repository, Scan
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.reconcile.difference import DifferenceKind
+from chalicelib.domain.reconcile.reconciled import Memory, Place
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services import plan_sweep as planning
 from chalicelib.services import reconcile_registry as reconciling

@@ -9,7 +9,7 @@ import pytest
 from bench import payloads
 from bench.generate import DAY, FIRST_DAY, Plan
 from bench.swept import Listed, SweptPlace, shared
-from chalicelib.domain.image import Repository
+from chalicelib.domain.images.image import Repository
 from tests.services.sweeping import POLICY, reconcile, swept
 
 PLAN = Plan(images=6, findings=3)

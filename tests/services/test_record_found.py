@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.effect import EffectKind
-from chalicelib.domain.image import Scan, ScanState, StorageStatus
-from chalicelib.domain.sweep_message import SETTLE_TAG, Found
+from chalicelib.domain.events.sweep_message import SETTLE_TAG, Found
+from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.images.image import Scan, ScanState, StorageStatus
 from chalicelib.errors import TransientError
 from chalicelib.services.receive_batch import receive_batch
 from tests.services.house import Story

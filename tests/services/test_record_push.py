@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.event import ImageAction, PulledThrough, ReferrerAction, Replicated
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.image import Child, ImageRef, Kind, Manifest, ScanState, StorageStatus
-from chalicelib.domain.message import Decide, Look
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.events.event import ImageAction, PulledThrough, ReferrerAction, Replicated
+from chalicelib.domain.events.message import Decide, Look
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import Child, ImageRef, Kind, Manifest, ScanState, StorageStatus
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import DeniedError
 from tests.services.house import Story
 from tests.services.world import START, policy

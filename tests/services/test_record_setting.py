@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.event import ApiCall, PulledThrough, ScanningRule, ScanResourceChanged
-from chalicelib.domain.sweep import Sweep
-from chalicelib.domain.sweep_message import SweepRepository
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.events.event import ApiCall, PulledThrough, ScanningRule, ScanResourceChanged
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.images.verdict import Decision
 from tests.services.house import Story
 from tests.services.world import START
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.local.ecr import ecr_of
 from chalicelib.local.ecr_replication import LocalReplication
 from tests.fakes.watched_ecr import Died

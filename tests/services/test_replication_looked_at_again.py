@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.effect import EffectKind, Order
-from chalicelib.domain.image import Child, ImageRef, Kind, StorageStatus
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.headers.effect import EffectKind, Order
+from chalicelib.domain.images.image import Child, ImageRef, Kind, StorageStatus
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.local.ecr import ACTIVE, ARCHIVE, ecr_of
 from chalicelib.local.ecr_replication import LocalReplication

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.fuse import Fuse, Taken
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.message import Act
+from chalicelib.domain.enforcement.fuse import Fuse, Taken
+from chalicelib.domain.events.message import Act
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import ParameterError, TransientError
 from chalicelib.services.ask_fuse import ask_fuse
 from chalicelib.services.reset_fuse import reset_fuse

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.image import StorageStatus
-from chalicelib.domain.retention_image import RetainedImage, within
+from chalicelib.domain.images.image import StorageStatus
+from chalicelib.domain.retention.image import RetainedImage, within
 from chalicelib.services.plan_retention import plan_retention
 from tests.fakes.registries import HOME, NOW, digest, retained
 from tests.services.retaining import Retaining, replaced

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.event import ImageAction, Replicated
+from chalicelib.domain.events.event import ImageAction, Replicated
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.parsers.events import parse_event
 from chalicelib.services.schedule_replication_check import schedule_replication_check

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.image import Child, ImageRef, Kind, Manifest, StorageStatus
-from chalicelib.domain.message import Decide
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.events.message import Decide
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import Child, ImageRef, Kind, Manifest, StorageStatus
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.services.release_image import release_image
 from tests.services.test_record_push import INDEX, Registry, platforms, ref, scan
 

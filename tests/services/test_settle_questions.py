@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.effect import EffectKind, Enforcement, Stage
-from chalicelib.domain.header import Header
-from chalicelib.domain.health import KINDS, Area, Check, Status
-from chalicelib.domain.image import ImageRef, Repository, Scan, ScanState, Source
-from chalicelib.domain.installed import Fired, Installed, UseCount
-from chalicelib.domain.sight import Question, Sight
+from chalicelib.domain.doctor.health import KINDS, Area, Check, Status
+from chalicelib.domain.doctor.installed import Fired, Installed, UseCount
+from chalicelib.domain.doctor.sight import Question, Sight
+from chalicelib.domain.headers.effect import EffectKind, Enforcement, Stage
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Repository, Scan, ScanState, Source
 from chalicelib.errors import DeniedError
 from chalicelib.services.settle_questions import settle_questions
 

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.decision import decide
-from chalicelib.domain.finding import Finding, FindingStatus, Package, Severity
-from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import ImageRef, Scan, ScanState, Source
-from chalicelib.domain.message import Decide, Delivery, Touched, WatchWaivers
-from chalicelib.domain.policy import Policy, parse_policy
-from chalicelib.domain.sketch import sketch_of
-from chalicelib.domain.verdict import Decision, Reason, Verdict
-from chalicelib.domain.waiver import Waiver, waiver_id
-from chalicelib.domain.waiver_change import WaiverChange
+from chalicelib.domain.events.message import Decide, Delivery, Touched, WatchWaivers
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.headers.sketch import sketch_of
+from chalicelib.domain.images.finding import Finding, FindingStatus, Package, Severity
+from chalicelib.domain.images.image import ImageRef, Scan, ScanState, Source
+from chalicelib.domain.images.verdict import Decision, Reason, Verdict
+from chalicelib.domain.policy.decision import decide
+from chalicelib.domain.policy.policy import Policy, parse_policy
+from chalicelib.domain.policy.waiver import Waiver, waiver_id
+from chalicelib.domain.waivers.change import WaiverChange
 from chalicelib.errors import TransientError
 from chalicelib.services.manage_waivers import End, Give, manage_waivers
 from chalicelib.services.receive_batch import receive_batch

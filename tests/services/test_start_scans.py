@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, InUse, InUseState, Scan, ScanState, Source
-from chalicelib.domain.policy_section import Scanning
-from chalicelib.domain.scan_budget import Asked, Refusal, StartedScans
-from chalicelib.domain.scan_rule import Frequency, ScanRule, Uncovered
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Scan, ScanState, Source
+from chalicelib.domain.policy.section import Scanning
+from chalicelib.domain.reconcile.scan_budget import Asked, Refusal, StartedScans
+from chalicelib.domain.reconcile.scan_rule import Frequency, ScanRule, Uncovered
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.services.start_scans import LIMITS_IN_A_ROW, PATIENCE, start_scans
 from tests.fakes.images import home, ref

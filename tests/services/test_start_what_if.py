@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.adapters.policy_file import read_policy
-from chalicelib.domain.message import WhatIf
+from chalicelib.domain.events.message import WhatIf
 from chalicelib.errors import ParameterError
 from chalicelib.services.re_decide import SHARDS
 from chalicelib.services.start_what_if import start_what_if

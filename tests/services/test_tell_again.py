@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.alert import Alert
-from chalicelib.domain.alert_message import TellAgain
-from chalicelib.domain.header import Rules
-from chalicelib.domain.message import Delivery
-from chalicelib.domain.policy import parse_policy
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.events.alert_message import TellAgain
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.announce_alert import AGAIN_AFTER_SECONDS, announce_alert
 from chalicelib.services.receive_sweeps import receive_sweeps

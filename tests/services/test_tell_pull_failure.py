@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.failed_pull import FailedPull, failed_pulls
-from chalicelib.domain.message import PullFailed
-from chalicelib.domain.policy_section import Route
+from chalicelib.domain.events.failed_pull import FailedPull, failed_pulls
+from chalicelib.domain.events.message import PullFailed
+from chalicelib.domain.policy.section import Route
 from chalicelib.errors import ConflictError, SettingsError, TransientError, UpstreamError
 from chalicelib.services.put_back import MOST_ATTEMPTS
 from chalicelib.services.tell_pull_failure import tell_pull_failure

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.action_id import action_id
-from chalicelib.domain.message import CatchUp, Touched
-from chalicelib.domain.waiver import Waiver, waiver_id
+from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.events.message import CatchUp, Touched
+from chalicelib.domain.policy.waiver import Waiver, waiver_id
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError, StoredPolicyError
 from chalicelib.services.apply_policy import apply_policy
 from chalicelib.services.manage_waivers import End, Give, manage_waivers

@@ -13,7 +13,7 @@ from moto import mock_aws
 from chalicelib.adapters.findings_queries import FindingsQueries
 from chalicelib.adapters.findings_table import FindingsTable
 from chalicelib.adapters.table_schema import PK, SK, create_table
-from chalicelib.domain.audit_chain import SHARDS, START, Chain, chain_name, next_link, shard_of_chain
+from chalicelib.domain.audit.chain import SHARDS, START, Chain, chain_name, next_link, shard_of_chain
 from chalicelib.errors import UpstreamError
 from chalicelib.services.ports import ActionRecord
 from chalicelib.services.verify_audit import Proof, verify_audit

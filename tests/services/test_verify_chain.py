@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.audit_chain import Chain, Copy, Head, Problem, StoredRecord
+from chalicelib.domain.audit.chain import Chain, Copy, Head, Problem, StoredRecord
 from chalicelib.services.ports import ActionRecord
 from chalicelib.services.verify_chain import Proven, verify_chain
 from tests.fakes.audit import FakeAudit

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.adapters.table_schema import shard_of
-from chalicelib.domain.effect import SUMMED_WITHIN
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import Child, ImageRef, Kind
-from chalicelib.domain.message import Decide, WatchWaivers
-from chalicelib.domain.verdict import Decision
-from chalicelib.domain.waiver import Waiver
-from chalicelib.domain.waiver_end import SETTLED_AFTER
-from chalicelib.domain.waiver_notice import PATIENCE, RETRY_AFTER, Stage
+from chalicelib.domain.events.message import Decide, WatchWaivers
+from chalicelib.domain.headers.effect import SUMMED_WITHIN
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import Child, ImageRef, Kind
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.waiver import Waiver
+from chalicelib.domain.waivers.end import SETTLED_AFTER
+from chalicelib.domain.waivers.waiver_notice import PATIENCE, RETRY_AFTER, Stage
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.services.manage_waivers import Give, manage_waivers
 from chalicelib.services.re_decide import re_decide

@@ -16,15 +16,15 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.decision import decide
-from chalicelib.domain.finding import Finding, Package, Severity
-from chalicelib.domain.header import Header, Rules
-from chalicelib.domain.image import ImageRef, Scan, ScanState, Source
-from chalicelib.domain.message import Decide, Touched, WatchWaivers
-from chalicelib.domain.policy import Policy, parse_policy
-from chalicelib.domain.sketch import sketch_of
-from chalicelib.domain.verdict import Decision
-from chalicelib.domain.waiver import Waiver
+from chalicelib.domain.events.message import Decide, Touched, WatchWaivers
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.headers.sketch import sketch_of
+from chalicelib.domain.images.finding import Finding, Package, Severity
+from chalicelib.domain.images.image import ImageRef, Scan, ScanState, Source
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.decision import decide
+from chalicelib.domain.policy.policy import Policy, parse_policy
+from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError, TransientError
 from chalicelib.services.manage_waivers import End, Give, manage_waivers
 from chalicelib.services.ports import Stored

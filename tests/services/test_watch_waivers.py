@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.message import Touched
-from chalicelib.domain.verdict import Decision, Reason
-from chalicelib.domain.waiver_notice import RETRY_AFTER, Notice, Stage
+from chalicelib.domain.events.message import Touched
+from chalicelib.domain.images.verdict import Decision, Reason
+from chalicelib.domain.waivers.waiver_notice import RETRY_AFTER, Notice, Stage
 from chalicelib.errors import TransientError
 from chalicelib.services.ports import Stored
 from chalicelib.services.watch_waivers import TOLD_AT_MOST, watch_waivers

@@ -11,9 +11,9 @@ import pytest
 
 from chalicelib.adapters.policy_file import read_policy
 from chalicelib.adapters.table_schema import shard_of
-from chalicelib.domain.message import WhatIf
-from chalicelib.domain.past import PastNote
-from chalicelib.domain.what_if_report import Impact, Part, Report, Tally
+from chalicelib.domain.events.message import WhatIf
+from chalicelib.domain.whatif.past import PastNote
+from chalicelib.domain.whatif.report import Impact, Part, Report, Tally
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.services import weigh_shard as module
 from chalicelib.services.re_decide import SHARDS

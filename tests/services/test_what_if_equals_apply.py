@@ -15,11 +15,11 @@ from chalicelib.adapters.policy_file import read_policy
 from chalicelib.adapters.sessions import Sessions
 from chalicelib.adapters.table_schema import create_table
 from chalicelib.bootstrap import House
-from chalicelib.domain.effect import EffectKind
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.message import Act, Decide, WhatIf
-from chalicelib.domain.verdict import Decision
-from chalicelib.domain.what_if_report import Report
+from chalicelib.domain.events.message import Act, Decide, WhatIf
+from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.whatif.report import Report
 from chalicelib.services import weigh_shard
 from chalicelib.services.apply_policy import apply_policy
 from chalicelib.services.read_what_if import read_what_if

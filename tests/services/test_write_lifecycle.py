@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.lifecycle_evaluation import NativeAct
-from chalicelib.domain.lifecycle_policy import parse_lifecycle_policy
+from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
+from chalicelib.domain.retention.lifecycle_policy import parse_lifecycle_policy
 from chalicelib.errors import ConflictError
 from chalicelib.services.write_lifecycle import Written, write_lifecycle
 from tests.fakes.registries import HOME, digest, retained

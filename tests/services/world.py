@@ -16,18 +16,18 @@ from typing import Any
 import msgspec
 
 from chalicelib.adapters.table_schema import shard_of
-from chalicelib.domain.audit_chain import Chain
-from chalicelib.domain.conclusion import count_open
-from chalicelib.domain.decision import decide
-from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.effect import EffectKind
-from chalicelib.domain.enforcement import archive_wanted
-from chalicelib.domain.finding import Finding, FindingStatus
-from chalicelib.domain.header import Header, Rules, sketch_of
-from chalicelib.domain.image import ImageRef, Manifest, Repository, ScanState, Source, StorageStatus
-from chalicelib.domain.merge import ABSENT, CLOSED
-from chalicelib.domain.message import Act, Again, Decide, Delivery, Message
-from chalicelib.domain.policy import Policy, parse_policy
+from chalicelib.domain.assessment.conclusion import count_open
+from chalicelib.domain.assessment.merge import ABSENT, CLOSED
+from chalicelib.domain.audit.chain import Chain
+from chalicelib.domain.enforcement.enforcement import archive_wanted
+from chalicelib.domain.events.message import Act, Again, Decide, Delivery, Message
+from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.headers.header import Header, Rules, sketch_of
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import Finding, FindingStatus
+from chalicelib.domain.images.image import ImageRef, Manifest, Repository, ScanState, Source, StorageStatus
+from chalicelib.domain.policy.decision import decide
+from chalicelib.domain.policy.policy import Policy, parse_policy
 from chalicelib.errors import AbsentError
 from chalicelib.services.re_decide import re_decide
 from chalicelib.services.receive_acts import receive_acts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.domain.image import ImageRef, Repository, StorageStatus
+from chalicelib.domain.images.image import ImageRef, Repository, StorageStatus
 from chalicelib.errors import AbsentError, TransientError
 from tests.services.aws_model import Image
 from tests.services.lockstep import turn

@@ -22,8 +22,8 @@ import msgspec
 from chalice.test import Client
 
 from chalicelib.adapters.table_schema import DOCUMENT, PK, SK, Item
-from chalicelib.domain.image import ImageRef
-from chalicelib.domain.registry_place import RegistryPlace
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.images.registry_place import RegistryPlace
 from chalicelib.local.stack import REGION, Stack
 from chalicelib.local.story_world import HURRY_SECONDS
 from tests.fakes.iam import ACCOUNT_ROLES, REPLICA_ACCOUNT, REPLICA_REGION

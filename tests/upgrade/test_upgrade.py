@@ -14,11 +14,11 @@ import pytest
 from chalicelib import __version__
 from chalicelib.adapters import header_items
 from chalicelib.adapters.table_schema import FINDINGS, HEADER_REST, PK, SK, Item, document_key, header_key
-from chalicelib.domain.finding import FindingStatus
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Kind
-from chalicelib.domain.message import Look
-from chalicelib.domain.verdict import Decision
+from chalicelib.domain.events.message import Look
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.finding import FindingStatus
+from chalicelib.domain.images.image import ImageRef, Kind
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.local import demo_registry
 from chalicelib.local.ecr import ecr_of
 from chalicelib.local.inspector import inspector_of

@@ -17,10 +17,10 @@ import boto3
 import msgspec
 
 from chalicelib.adapters.findings_table import FindingsTable
-from chalicelib.domain.document import FindingsDocument
-from chalicelib.domain.finding import Finding, Severity
-from chalicelib.domain.header import Header
-from chalicelib.domain.image import ImageRef, Kind, Repository
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import Finding, Severity
+from chalicelib.domain.images.image import ImageRef, Kind, Repository
 from chalicelib.local.stack import REGION, Stack
 
 T = TypeVar("T")

@@ -1,0 +1,129 @@
+"""What a Kubernetes API server asks before it admits an object, and what it is answered. Pure.
+
+Source: Kubernetes, "Dynamic Admission Control" (admission.k8s.io/v1). What is not read here is left out: an API server
+of tomorrow may send more. Which images the object names is `pod_images.py`'s business, what follows from them
+`admission_judgement.py`'s.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from chalicelib.domain.images.inert import inert
+from chalicelib.domain.policy.document import explained
+from chalicelib.errors import ParameterError
+
+_LONGEST_PATH, _LONGEST_REASON = 200, 300
+_MISSING = re.compile(r"needs the key `(\w+)`")
+_DEEP = 50
+"""Levels of a review; no image is named below the twelfth."""
+_MARK = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[][{}]', re.DOTALL)
+_Name = Annotated[str, msgspec.Meta(max_length=512)]
+
+
+class Operation(StrEnum):
+    CREATE = "CREATE"
+    UPDATE = "UPDATE"
+    DELETE = "DELETE"
+    CONNECT = "CONNECT"
+
+
+class GroupVersionKind(msgspec.Struct, frozen=True):
+    """Of the object as it is sent. `group` is "" for the core kinds."""
+
+    kind: _Name
+    group: _Name = ""
+    version: _Name = ""
+
+
+def _nothing() -> msgspec.Raw:
+    return msgspec.Raw(b"null")
+
+
+class AdmissionRequest(msgspec.Struct, frozen=True, rename="camel"):
+    """`object` is null for DELETE, `oldObject` for CREATE and CONNECT."""
+
+    uid: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    kind: GroupVersionKind
+    operation: Operation
+    namespace: _Name = ""
+    object: msgspec.Raw = msgspec.field(default_factory=_nothing)
+    old_object: msgspec.Raw = msgspec.field(default_factory=_nothing)
+
+
+class AdmissionReview(msgspec.Struct, frozen=True, rename="camel"):
+    api_version: Literal["admission.k8s.io/v1"]
+    kind: Literal["AdmissionReview"]
+    request: AdmissionRequest
+
+
+class AdmissionStatus(msgspec.Struct, frozen=True):
+    code: int
+    message: str
+
+
+class AdmissionResponse(msgspec.Struct, frozen=True):
+    """`status`: only where it is not allowed."""
+
+    uid: str
+    allowed: bool
+    status: AdmissionStatus | msgspec.UnsetType = msgspec.UNSET
+    warnings: tuple[str, ...] = ()
+
+
+class AdmissionAnswer(msgspec.Struct, frozen=True, rename="camel"):
+    response: AdmissionResponse
+    api_version: Literal["admission.k8s.io/v1"] = "admission.k8s.io/v1"
+    kind: Literal["AdmissionReview"] = "AdmissionReview"
+
+
+def read_review(content: bytes) -> AdmissionReview:
+    """Raises ParameterError that names the field, `body` where it is no JSON."""
+    review: AdmissionReview = decode(content, AdmissionReview, "")
+    return review
+
+
+def decode(content: bytes | msgspec.Raw, kind: Any, path: str) -> Any:
+    """`content` as a `kind`. `path`: where it stands in the review. Raises ParameterError."""
+    try:
+        return _decoded(content, kind)
+    except msgspec.ValidationError as error:
+        said = explained(str(error), kind)
+        missing = _MISSING.fullmatch(said.reason)
+        inside = ".".join(p for p in (path, said.path, missing and missing[1]) if p and p != "$")
+        raise _refusal(inside or "body", "must be given" if missing else said.reason) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _refusal(path or "body", f"is no JSON: {error}") from error
+
+
+def _decoded(content: bytes | msgspec.Raw, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except RecursionError:
+        return msgspec.json.decode(_shallow(bytes(content)), type=kind)
+
+
+def _shallow(content: bytes) -> bytes:
+    """Null in place of what lies too deep to name an image. An API server takes 10,000 levels (of `managedFields`, by
+    whoever makes the object), Python 3.13 takes 9,998: refused, the object would be a way in where failures are
+    ignored."""
+    kept, depth, begun = bytearray(), 0, 0
+    for mark in _MARK.finditer(content):
+        if mark[0] in (b"{", b"["):
+            depth += 1
+            if depth == _DEEP:
+                kept += content[begun : mark.start()] + b"null"
+                begun = len(content)
+        elif mark[0] in (b"}", b"]"):
+            if depth == _DEEP:
+                begun = mark.end()
+            depth -= 1
+    return bytes(kept + content[begun:])
+
+
+def _refusal(path: str, reason: str) -> ParameterError:
+    return ParameterError(inert(path, _LONGEST_PATH), inert(reason, _LONGEST_REASON))

@@ -1,0 +1,153 @@
+"""An alert: what one channel is given, and which routes hear it. What it says is composed elsewhere.
+
+`verdict_alert.py` composes those of verdicts, `act_report.py` those of acts, other modules the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.domain.alerts.open_findings import open_words
+from chalicelib.domain.alerts.top_finding import TopFinding
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.glob import Globs
+from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind
+from chalicelib.domain.images.inert import inert
+from chalicelib.domain.images.verdict import Decision, Reason, Verdict
+from chalicelib.domain.policy.section import Route
+
+VERDICT = "verdict"
+MAX_TAGS = 5
+NEVER_SEEN = InUse()
+_RUNNING = {
+    InUseState.YES: "yes",
+    InUseState.NO: "no",
+    InUseState.UNKNOWN: "unknown, treated as running",
+}
+
+
+class AlertReason(msgspec.Struct, frozen=True):
+    """`count` findings matched; 0 for a rule about the image itself."""
+
+    rule: str
+    decision: Decision
+    detail: str = ""
+    count: int = 0
+    kev: int = 0
+
+    @property
+    def line(self) -> str:
+        matched = f" ({self.count} matched{f', {self.kev} known exploited' if self.kev else ''})" if self.count else ""
+        return f"{self.decision} by {self.rule}: {self.detail}{matched}"
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """What one channel is given. `event` is a word of `notify.events`; `ref` and `repository` are None for a summary.
+
+    `former` is what people were last told (None: nothing); `worse`: the same decision again, because it got worse.
+    `counts`: open findings in the order of `Severity`, () where there is nothing to say; `listed` False: no complete
+    scan yet, so that they are what was heard of so far. `notes` are sentences; `number` the verdict's.
+    `registry`: what was done to the image there, or keeps it from being done; `radius`: who and what hangs on it.
+    `act`: it tells what became of an act, not of a verdict; `decision` is then the one by which routes are chosen,
+    `stands` the verdict's. `links`: label and URL of the images that a summary names.
+    """
+
+    event: str
+    title: str
+    at: datetime
+    ref: ImageRef | None = None
+    repository: str | None = None
+    tags: tuple[str, ...] = ()
+    decision: Decision | None = None
+    former: Decision | None = None
+    worse: bool = False
+    notes: tuple[str, ...] = ()
+    reasons: tuple[AlertReason, ...] = ()
+    findings: tuple[TopFinding, ...] = ()
+    more_findings: int = 0
+    counts: tuple[int, ...] = ()
+    listed: bool = True
+    kind: Kind = Kind.IMAGE
+    running: InUseState | None = None
+    registry: tuple[str, ...] = ()
+    radius: tuple[str, ...] = ()
+    what_to_do: tuple[str, ...] = ()
+    console_url: str | None = None
+    api_url: str | None = None
+    number: int = 0
+    act: bool = False
+    stands: Decision | None = None
+    links: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def kev(self) -> bool:
+        return any(f.kev for f in self.findings) or any(r.kev for r in self.reasons)
+
+    @property
+    def worst(self) -> Severity | None:
+        return next((s for s, n in zip(Severity, self.counts, strict=False) if n), None)
+
+    @property
+    def facts(self) -> tuple[tuple[str, str], ...]:
+        """Label and text, in the order to be shown."""
+        told = "again, and worse" if self.worse else f"was {self.former}" if self.former else "first alert"
+        said = f"verdict {self.number}" if self.act else f"{told}, verdict {self.number}"
+        rows = (
+            ("Decision", f"{self.stands or self.decision} ({said})" if self.ref and self.decision else None),
+            ("Image", str(self.ref) if self.ref else None),
+            ("Repository", None if self.ref else self.repository),
+            ("Tags", _tag_words(self.tags) if self.ref else None),
+            ("Running", _RUNNING[self.running] if self.running else None),
+            ("Open findings", open_words(self.kind, self.listed, self.counts)),
+            ("At", f"{self.at:%Y-%m-%d %H:%M:%S} UTC"),
+        )
+        return tuple((label, text) for label, text in rows if text is not None)
+
+
+def hears(
+    route: Route, event: str, repository: str | None, decision: Decision | None = None, former: Decision | None = None
+) -> bool:
+    """Whether the route wants it: event and repository (None: all of them) are its own, and the decision is loud, or
+    what it heard last (`former`) was and no longer is. An event without a decision asks no `min_decision`."""
+    if event not in route.events or (repository is not None and not Globs(route.repository).match(repository)):
+        return False
+    heard = [d for d in (decision, former) if d is not None]
+    return not heard or any(d.rank >= route.min_decision.rank for d in heard)
+
+
+def channels_hearing(
+    routes: Sequence[Route],
+    event: str,
+    repository: str | None,
+    decision: Decision | None = None,
+    former: Decision | None = None,
+) -> tuple[str, ...]:
+    """The channels whose routes hear it, each once."""
+    return tuple(dict.fromkeys(r.channel for r in routes if hears(r, event, repository, decision, former)))
+
+
+def alert_reasons(verdict: Verdict | None) -> tuple[AlertReason, ...]:
+    reasons = verdict.reasons if verdict is not None else ()
+    return tuple(AlertReason(shortened(r.rule), r.decision, _said(r), r.count, r.kev) for r in reasons)
+
+
+def titled(ref: ImageRef, tags: Sequence[str]) -> str:
+    """The image as a title names it: by its first tag, else by the beginning of its digest."""
+    return shortened(f"{ref.repository}:{tags[0]}" if tags else f"{ref.repository}@{ref.digest[:19]}")
+
+
+def shortened(text: str) -> str:
+    return inert(text, 100)
+
+
+def _said(reason: Reason) -> str:
+    waived = f"; waived by {', '.join(reason.waived)}" if reason.waived else ""
+    return inert(f"{reason.detail}{waived}", 500)
+
+
+def _tag_words(tags: Sequence[str]) -> str:
+    rest = len(tags) - MAX_TAGS
+    return (", ".join(shortened(t) for t in tags[:MAX_TAGS]) or "none") + (f" and {rest} more" if rest > 0 else "")

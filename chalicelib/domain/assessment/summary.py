@@ -1,0 +1,160 @@
+"""What all images together look like at one moment. Pure: where the rows come from, and where it is kept, is not said.
+
+A snapshot, not a counter: whatever was missed or counted twice yesterday is right in the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from heapq import nsmallest
+from typing import Annotated, Protocol
+
+import msgspec
+
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import ImageRef, ScanState
+from chalicelib.domain.images.verdict import Decision
+
+WORST_SHOWN = 10
+REPOSITORIES_SHOWN = 100
+NONE, NOT_SCANNED = "NONE", "NOT_SCANNED"
+
+
+class Row(Protocol):
+    """One image that exists. `counts`: open findings in the order of `Severity`; None: not known, or an index."""
+
+    @property
+    def ref(self) -> ImageRef: ...
+    @property
+    def decision(self) -> Decision: ...
+    @property
+    def worst(self) -> Severity | None: ...
+    @property
+    def counts(self) -> tuple[int, ...] | None: ...
+    @property
+    def scan_state(self) -> ScanState: ...
+    @property
+    def tags(self) -> tuple[str, ...]: ...
+
+
+class BadImage(msgspec.Struct, frozen=True):
+    """`findings` None: not known (no complete scan yet), or an index. `worst` is the worst heard of, even so."""
+
+    image: str
+    tags: tuple[str, ...]
+    decision: Decision
+    worst: Severity | None
+    findings: dict[Severity, int] | None
+
+
+class RepositorySummary(msgspec.Struct, frozen=True):
+    """`findings`: of the images whose findings are known."""
+
+    registry: str
+    region: str
+    repository: str
+    images: int
+    decisions: dict[Decision, int]
+    findings: dict[Severity, int]
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """Every decision, scan state and severity is there, with 0 where there is none.
+
+    `findings`: open ones by severity, of the images whose findings are known. `images_by_worst`: images by their worst
+    open severity (`NONE`: nothing open, which is clean only where the scan is COMPLETE; `NOT_SCANNED`: there has been
+    no complete scan, or it is an index, whose images are scanned). `repositories`: at most 100, the worst first, of
+    `repositories_total`.
+    """
+
+    taken_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    images: int
+    decisions: dict[Decision, int]
+    scan_states: dict[ScanState, int]
+    findings: dict[Severity, int]
+    images_by_worst: dict[str, int]
+    worst: tuple[BadImage, ...]
+    repositories_total: int
+    repositories: tuple[RepositorySummary, ...]
+
+
+def summarize(rows: Iterable[Row], now: datetime) -> Summary:
+    """One pass; keeps a few numbers a repository and the worst images, whatever the number of rows."""
+    tally = _Tally()
+    worst: list[Row] = []
+    for row in rows:
+        tally.add(row)
+        worst.append(row)
+        if len(worst) >= 1000:
+            worst = nsmallest(WORST_SHOWN, worst, key=_badness)
+    homes = sorted(tally.homes.values(), key=_repository_badness)
+    return Summary(
+        taken_at=now,
+        images=tally.images,
+        decisions=tally.decisions,
+        scan_states=tally.scan_states,
+        findings=_by_severity(tally.findings),
+        images_by_worst=tally.by_worst,
+        worst=tuple(_bad_image(r) for r in nsmallest(WORST_SHOWN, worst, key=_badness) if _is_bad(r)),
+        repositories_total=len(homes),
+        repositories=tuple(homes[:REPOSITORIES_SHOWN]),
+    )
+
+
+class _Tally:
+    def __init__(self) -> None:
+        self.images = 0
+        self.decisions = dict.fromkeys(Decision, 0)
+        self.scan_states = dict.fromkeys(ScanState, 0)
+        self.findings = [0] * len(Severity)
+        self.by_worst = {**dict.fromkeys((s.value for s in Severity), 0), NONE: 0, NOT_SCANNED: 0}
+        self.homes: dict[tuple[str, str, str], RepositorySummary] = {}
+
+    def add(self, row: Row) -> None:
+        self.images += 1
+        self.decisions[row.decision] += 1
+        self.scan_states[row.scan_state] += 1
+        self.by_worst[_bucket(row)] += 1
+        ref = row.ref
+        place = (ref.registry, ref.region, ref.repository)
+        former = self.homes.get(place) or RepositorySummary(
+            *place, 0, dict.fromkeys(Decision, 0), dict.fromkeys(Severity, 0)
+        )
+        decisions, findings = former.decisions, former.findings
+        decisions[row.decision] += 1
+        if row.counts is not None:
+            self.findings = [a + b for a, b in zip(self.findings, row.counts, strict=True)]
+            for severity, count in zip(Severity, row.counts, strict=True):
+                findings[severity] += count
+        self.homes[place] = msgspec.structs.replace(former, images=former.images + 1)
+
+
+def _bucket(row: Row) -> str:
+    if row.counts is None:
+        return NOT_SCANNED
+    return NONE if row.worst is None else row.worst.value
+
+
+def _badness(row: Row) -> tuple[object, ...]:
+    """Among the same decisions, those whose findings are not known come last: there is nothing to compare."""
+    return (-row.decision.rank, row.counts is None, tuple(-c for c in row.counts or ()), row.ref)
+
+
+def _is_bad(row: Row) -> bool:
+    return row.decision is not Decision.ALLOW or row.worst is not None
+
+
+def _repository_badness(home: RepositorySummary) -> tuple[object, ...]:
+    decisions = tuple(-home.decisions[d] for d in sorted(Decision, key=lambda d: -d.rank))
+    return (decisions, tuple(-home.findings[s] for s in Severity), home.registry, home.region, home.repository)
+
+
+def _bad_image(row: Row) -> BadImage:
+    return BadImage(
+        str(row.ref), row.tags, row.decision, row.worst, None if row.counts is None else _by_severity(row.counts)
+    )
+
+
+def _by_severity(counts: Sequence[int]) -> dict[Severity, int]:
+    return dict(zip(Severity, counts, strict=True))

@@ -1,0 +1,125 @@
+"""What became of an act, or stands in its way, in words for people. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from chalicelib.domain.enforcement.enforcement import Wanted, is_quarantined
+from chalicelib.domain.headers.effect import Effect, EffectKind, Held, Holding, Order
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import InUse, InUseState, StorageStatus
+from chalicelib.domain.images.inert import inert
+from chalicelib.domain.images.verdict import Decision
+
+LONGEST = 300
+GIVEN_UP = "begun, and given up: by its end it was no longer to be done"
+_DONE = {
+    EffectKind.QUARANTINE: "quarantined",
+    EffectKind.RELEASE: "released",
+    EffectKind.BLOCK: "blocked: the repository's policy denies pulls now, of all its images",
+    EffectKind.UNBLOCK: "no longer blocked by the repository's policy",
+}
+_WISHED = {
+    EffectKind.QUARANTINE: "be quarantined",
+    EffectKind.RELEASE: "be released",
+    EffectKind.BLOCK: "be blocked by the repository's policy",
+    EffectKind.UNBLOCK: "be taken out of the repository's policy",
+}
+_HELD = {
+    Holding.OBSERVE: "not done: the policy only observes",
+    Holding.RUNNING: "not done, tried again every 15 minutes",
+    Holding.FUSE: "waits for the fuse",
+    Holding.FAILED: "failed, tried again",
+    Holding.RESTORING: "waits for ECR to finish restoring the image",
+}
+
+
+def done_words(effect: Effect, restoring: bool = False) -> str:
+    """`restoring`: ECR has taken the call and is not through with it."""
+    how = f" ({effect.method})" if effect.method else ""
+    if effect.kind is EffectKind.RELEASE and restoring:
+        return "to be released: ECR is restoring it, which takes up to 20 minutes"
+    return f"{_DONE[effect.kind]}{how}"
+
+
+def given_up_words(effect: Effect) -> str:
+    how = f" ({effect.method})" if effect.method else ""
+    return f"To {_WISHED[effect.kind]}{how}: {GIVEN_UP}"
+
+
+def held_words(effect: Effect, held: Held) -> str:
+    """`To be quarantined (archive): not done, …: it runs: ECS service web in cluster prod`."""
+    how = f" ({effect.method})" if effect.method else ""
+    detail = "" if held.why is Holding.OBSERVE else f": {inert(held.detail, LONGEST)}"
+    return f"To {_WISHED[effect.kind]}{how}: {_HELD[held.why]}{detail}"
+
+
+def planned_words(effect: Effect) -> str:
+    """Of a dry run, which sets nothing on its way."""
+    if effect.held is not None:
+        return f"{held_words(effect, effect.held)}."
+    return f"Would {_WISHED[effect.kind]}{f' ({effect.method})' if effect.method else ''} at once."
+
+
+def ordered_words(order: Order) -> str:
+    by, reason = inert(order.by, LONGEST), inert(order.reason, LONGEST)
+    return f"Ordered by {by} at {order.at:%Y-%m-%d %H:%M} UTC, to {_WISHED[order.kind]}: {reason}"
+
+
+def would_words(effect: Effect, why: str, use: InUse) -> str:
+    """For the audit log of a policy that only observes."""
+    said = {InUseState.YES: f"it runs: {'; '.join(use.by[:3])}", InUseState.NO: "nothing runs it"}
+    running = said.get(use.state, f"whether it runs cannot be told: {'; '.join(use.blind[:3])}")
+    asked = f"; {running}" if effect.kind.takes_away else ""
+    return f"would {_WISHED[effect.kind]}: {why}{asked}"
+
+
+def is_left_alone(header: Header) -> bool:
+    """Whether a quarantine that the verdict asks for is neither done nor to be done."""
+    wished = header.decision is Decision.QUARANTINE and header.exists
+    return wished and header.hold is None and not header.acts
+
+
+def left_alone_words(header: Header, level: Wanted) -> tuple[str, ...]:
+    """Why it is left alone; nothing where that is not so."""
+    if not is_left_alone(header):
+        return ()
+    if header.storage is StorageStatus.ARCHIVED:
+        return ("It is archived, and not by Lazaretto: it cannot be pulled.",)
+    return () if level.quarantine is not None else (f"Not quarantined: {inert(level.why, LONGEST)}.",)
+
+
+def registry_words(header: Header) -> tuple[str, ...]:
+    """What is so in the registry because of us, and what is still to be done there."""
+    lines = []
+    hold = header.hold
+    restoring = header.storage is StorageStatus.ACTIVATING
+    if hold is not None and (restoring or is_quarantined(header, hold.method)):
+        pulls = "ECR is restoring it, it cannot be pulled yet" if restoring else "it cannot be pulled"
+        lines.append(f"Quarantined ({hold.method}) at {hold.at:%Y-%m-%d %H:%M:%S} UTC: {pulls}.")
+    if header.denied:
+        lines.append("Its repository denies all pulls because of it.")
+    for act in header.acts:
+        if act.held is None:
+            lines.append(f"To {_WISHED[act.kind]}{f' ({act.method})' if act.method else ''}: on its way.")
+        elif not (restoring and act.kind is EffectKind.RELEASE and hold is not None):
+            lines.append(f"{held_words(act, act.held)}.")
+    return tuple(lines)
+
+
+def outcome_words(headers: Iterable[Header]) -> tuple[str, ...]:
+    """Of many images: what was done in the registry, what is still to be, and what was left alone, counted."""
+    counted = Counter(words for header in headers for words in _outcomes(header))
+    return tuple(f"{number} {words}" for words, number in counted.most_common())
+
+
+def _outcomes(header: Header) -> Iterator[str]:
+    if header.hold is not None and is_quarantined(header, header.hold.method):
+        yield f"quarantined ({header.hold.method})"
+    if header.denied:
+        yield "blocked: the repository's policy denies pulls"
+    for act in header.acts:
+        yield f"to {_WISHED[act.kind]}: {'on its way' if act.held is None else _HELD[act.held.why]}"
+    if is_left_alone(header):
+        yield "not quarantined: exempt, released by a person, or needed by an index"

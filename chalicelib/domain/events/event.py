@@ -1,0 +1,207 @@
+"""The events Lazaretto hears, as values. How they are read is the parsers' business; what they cause, the services'.
+
+Every event carries `time` (when AWS says it happened, whole seconds) and `event_id` (opaque).
+Order and uniqueness are promised by nobody.
+Sources: EventBridge events of Amazon ECR, Amazon Inspector, Amazon ECS and AWS CloudTrail.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from chalicelib.domain.images.finding import FindingRow, Severity
+from chalicelib.domain.images.image import Coverage, ImageRef, Repository, Scan, Source
+
+
+class Action(StrEnum):
+    PUSH = "PUSH"
+    DELETE = "DELETE"
+    UPDATE_STORAGE_CLASS = "UPDATE_STORAGE_CLASS"
+
+
+class ImageAction(msgspec.Struct, frozen=True, tag=True):
+    """`ECR Image Action`. `succeeded` is False for any `result` but SUCCESS. `tag` None: a push or delete by digest."""
+
+    ref: ImageRef
+    action: str
+    result: str
+    time: datetime
+    event_id: str
+    tag: str | None = None
+    media_type: str | None = None
+    artifact_media_type: str | None = None
+    target_storage_class: str | None = None
+    last_activated_at: datetime | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        return self.result == "SUCCESS"
+
+
+class ReferrerAction(msgspec.Struct, frozen=True, tag=True):
+    """`ECR Referrer Action`: `ref.digest` is the referrer (signature, SBOM, attestation), never an image."""
+
+    ref: ImageRef
+    action: str
+    result: str
+    time: datetime
+    event_id: str
+    tag: str | None = None
+    media_type: str | None = None
+    artifact_media_type: str | None = None
+    target_storage_class: str | None = None
+
+
+class ScanFinished(msgspec.Struct, frozen=True, tag=True):
+    """`ECR Image Scan` (BASIC) or `Inspector2 Scan` (ENHANCED). `counts` None: none given, which is not zero."""
+
+    ref: ImageRef
+    source: Source
+    scan: Scan
+    time: datetime
+    event_id: str
+    tags: tuple[str, ...] = ()
+    counts: dict[Severity, int] | None = None
+    total: int | None = None
+
+
+class FindingChanged(msgspec.Struct, frozen=True, tag=True):
+    """`Inspector2 Finding` about an ECR image: created, updated or closed."""
+
+    row: FindingRow
+    time: datetime
+    event_id: str
+
+
+class CoverageChanged(msgspec.Struct, frozen=True, tag=True):
+    """`Inspector2 Coverage` about an ECR image."""
+
+    coverage: Coverage
+    time: datetime
+    event_id: str
+
+
+class Replicated(msgspec.Struct, frozen=True, tag=True):
+    """`ECR Replication Action`: `ref` is the copy at the destination; a failed one names an image that is not there."""
+
+    ref: ImageRef
+    result: str
+    source_registry: str
+    source_region: str
+    time: datetime
+    event_id: str
+    tag: str | None = None
+
+
+class ScanningRule(msgspec.Struct, frozen=True):
+    repository: Repository
+    frequency: str | None = None
+    previous_frequency: str | None = None
+
+
+class ScanResourceChanged(msgspec.Struct, frozen=True, tag=True):
+    """`ECR Scan Resource Change`: which enhanced scanning rule covers each repository."""
+
+    action: str
+    rules: tuple[ScanningRule, ...]
+    time: datetime
+    event_id: str
+
+
+class PulledThrough(msgspec.Struct, frozen=True, tag=True):
+    """`ECR Pull Through Cache Action`. `ref` is None where the event names no digest (a failed sync)."""
+
+    repository: Repository
+    status: str
+    time: datetime
+    event_id: str
+    ref: ImageRef | None = None
+    tag: str | None = None
+    upstream: str | None = None
+    failure_code: str | None = None
+    failure_reason: str | None = None
+
+
+class ApiCall(msgspec.Struct, frozen=True, tag=True):
+    """An ECR call recorded by CloudTrail. `error_code` set: the call failed and changed nothing.
+
+    `repository` is None for registry-wide calls. `changed` holds the request parameters that matter as short texts.
+    """
+
+    name: str
+    account: str
+    region: str
+    actor: str | None
+    time: datetime
+    event_id: str
+    repository: Repository | None = None
+    error_code: str | None = None
+    changed: dict[str, str] = {}
+
+
+class LifecycleExpiry(msgspec.Struct, frozen=True):
+    digest: str
+    tags: tuple[str, ...] = ()
+    rule_priority: int | None = None
+    pushed_at: datetime | None = None
+
+
+class LifecycleRan(msgspec.Struct, frozen=True, tag=True):
+    """`PolicyExecutionEvent` (`dry_run` False) or `DryRunEvent` of a native lifecycle policy."""
+
+    repository: Repository
+    dry_run: bool
+    expiries: tuple[LifecycleExpiry, ...]
+    time: datetime
+    event_id: str
+
+
+class Container(msgspec.Struct, frozen=True):
+    name: str
+    image: str | None = None
+    digest: str | None = None
+    reason: str | None = None
+
+
+class TaskChanged(msgspec.Struct, frozen=True, tag=True):
+    """`ECS Task State Change`. `pull_failed`: the task stopped because an image could not be pulled."""
+
+    task_arn: str
+    cluster_arn: str
+    task_definition_arn: str
+    last_status: str
+    desired_status: str
+    version: int
+    group: str | None
+    stop_code: str | None
+    stopped_reason: str | None
+    containers: tuple[Container, ...]
+    pull_failed: bool
+    time: datetime
+    event_id: str
+
+
+class Ignored(msgspec.Struct, frozen=True, tag=True):
+    """Valid, and not about an ECR image or not of use: said, counted, done."""
+
+    reason: str
+    event_id: str | None = None
+
+
+Event = (
+    ImageAction
+    | ReferrerAction
+    | ScanFinished
+    | FindingChanged
+    | CoverageChanged
+    | Replicated
+    | ScanResourceChanged
+    | PulledThrough
+    | ApiCall
+    | LifecycleRan
+    | TaskChanged
+    | Ignored
+)

@@ -1,0 +1,195 @@
+"""What travels in our queues beside AWS's own events, and how one delivery of a message is described.
+
+The queue `scans` carries EventBridge events as they come, and `Look`, `Decide`, `Age`, `Found` and `Again` of our own;
+`actions` carries `Act`, `CheckDeny`, `PullFailed` and `TakeImages`; `sweeps` carries what the clock and people start:
+`Due`, `CatchUp`, `Snapshot`, `Touched`, `WatchWaivers`, `WhatIf`, `Heads`, `TellAgain`, and the parts of sweeps
+(`sweep_message`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from chalicelib.domain.events.alert_message import TellAgain
+from chalicelib.domain.events.event import Event
+from chalicelib.domain.events.failed_pull import FailedPull
+from chalicelib.domain.events.lifecycle_run import TellExpired
+from chalicelib.domain.events.public_message import MatchTwins
+from chalicelib.domain.events.replication_message import ReplicationCheck
+from chalicelib.domain.events.retention_message import TakeImages
+from chalicelib.domain.events.sweep_message import Filled, Found, PlanSweep, SweepRepository
+from chalicelib.domain.images.image import ImageRef, Source
+from chalicelib.domain.images.verdict import Decision
+
+
+class Look(msgspec.Struct, frozen=True, tag="look"):
+    """Pull the image's findings at or after `due_at`. `source` None: ask ECR which scanner it is.
+
+    `quiet`: part of a first fill, announced by its summary. `doubted`: of a repository that could not be compared for
+    half a day, so that no answer to this either is one.
+    """
+
+    ref: ImageRef
+    due_at: datetime
+    source: Source | None = None
+    attempt: int = 0
+    quiet: bool = False
+    doubted: bool = False
+
+
+class Decide(msgspec.Struct, frozen=True, tag="decide"):
+    """Decide again what is stored: the clock came to it, a child or a tag changed, policy or waivers did."""
+
+    ref: ImageRef
+    why: str
+    attempt: int = 0
+    quiet: bool = False
+
+
+class Age(msgspec.Struct, frozen=True, tag="age"):
+    """Take over earlier first sights from `elder`, the next older image of the line."""
+
+    ref: ImageRef
+    elder: ImageRef
+    attempt: int = 0
+
+
+class Again(msgspec.Struct, frozen=True, tag="again"):
+    """An AWS event put back by us, as it came, for the `attempt`-th time. `redriven`: from the dead-letter queue."""
+
+    event: dict[str, Any]
+    attempt: int = 0
+    redriven: bool = False
+
+
+class Act(msgspec.Struct, frozen=True, tag="act"):
+    """One effect of one image: `effect` is its key, `ALERT#7`."""
+
+    ref: ImageRef
+    effect: str
+    attempt: int = 0
+
+
+class CheckDeny(msgspec.Struct, frozen=True, tag="check-deny"):
+    """See whether the image's repository still denies pulls because of it: somebody may have changed its policy."""
+
+    ref: ImageRef
+    attempt: int = 0
+
+
+class PullFailed(msgspec.Struct, frozen=True, tag="pull-failed"):
+    """Tell people why an image could not be pulled. `claimed`: it is this message's to tell, and `told` are the
+    channels that know by now; `doubts`: how often it was not told whether its claim was taken."""
+
+    failed: FailedPull
+    told: tuple[str, ...] = ()
+    claimed: bool = False
+    doubts: int = 0
+    attempt: int = 0
+
+
+class Touched(msgspec.Struct, frozen=True, tag="touched"):
+    """Waivers were given, changed or ended: decide again, quietly, the images they may excuse or may have excused.
+
+    `changes`: the versions of the changes that one sweep carries together; none: begin one with all that wait. `after`
+    goes on where another message ended; the last of `round` 1 sends round 2 after a moment, for images that were being
+    decided by the waivers of before. `before` and `found` count images by decision, as of round 1 and of this round.
+    """
+
+    changes: tuple[int, ...] = ()
+    round: int = 1
+    after: str | None = None
+    before: dict[Decision, int] = {}
+    found: dict[Decision, int] = {}
+    attempt: int = 0
+
+
+class WatchWaivers(msgspec.Struct, frozen=True, tag="watch-waivers"):
+    """The clock for waivers: people are warned of those that end, and what a dead worker left of a sweep goes on."""
+
+    attempt: int = 0
+
+
+class WhatIf(msgspec.Struct, frozen=True, tag="what-if"):
+    """One shard of a what-if job; `after` goes on where another message ended."""
+
+    job: str
+    shard: int
+    after: str | None = None
+    attempt: int = 0
+
+
+class Heads(msgspec.Struct, frozen=True, tag="heads"):
+    """Copy the audit heads of the day `day` (`yyyy-mm-dd`), so that a chain that is cut later shows."""
+
+    day: str
+    attempt: int = 0
+
+
+class Due(msgspec.Struct, frozen=True, tag="due"):
+    """The clock for one shard of the index of what is due."""
+
+    shard: int
+    attempt: int = 0
+
+
+class CatchUp(msgspec.Struct, frozen=True, tag="catch-up"):
+    """The clock for the policy: images that a new one has not decided yet, and then its summary."""
+
+    attempt: int = 0
+
+
+class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
+    """The clock for the summary of all images."""
+
+    attempt: int = 0
+
+
+Ours = (
+    Look
+    | Decide
+    | Age
+    | Act
+    | CheckDeny
+    | PullFailed
+    | Due
+    | CatchUp
+    | Snapshot
+    | Touched
+    | WatchWaivers
+    | WhatIf
+    | Heads
+    | PlanSweep
+    | SweepRepository
+    | Filled
+    | Found
+    | MatchTwins
+    | TellAgain
+    | TakeImages
+    | TellExpired
+    | ReplicationCheck
+)
+"""What is handled as it is; `Again` is opened first."""
+Message = Ours | Again
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One receive of one message. `attempt` counts our own re-sends, `receives` the queue's deliveries of this copy (of
+    one that is `redriven` all those before it lay dead as one). `size_bytes`: of an event as it came, 0: ours.
+    """
+
+    message_id: str
+    body: Event | Ours
+    receives: int = 1
+    attempt: int = 0
+    redriven: bool = False
+    raw: dict[str, Any] | None = None
+    size_bytes: int = 0
+
+    @property
+    def fresh(self) -> bool:
+        """The first receive of a message nobody put back: only such a one may be covered."""
+        return self.receives == 1 and self.attempt == 0 and not self.redriven

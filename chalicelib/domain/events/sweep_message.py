@@ -1,0 +1,88 @@
+"""What travels in our queues for the sweeps of registries: who plans one, who handles a repository, what was found.
+
+All may be delivered twice, in any order and late; none depends on another one's having been handled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
+from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.verdict import Decision
+
+
+class PlanSweep(msgspec.Struct, frozen=True, tag="plan-sweep"):
+    """List the repositories of a registry and send a `SweepRepository` for each.
+
+    The registry is that of `account` (None: our own) in `region`. `started_at`: of the sweep, the same in all its
+    messages; `after` goes on where another message ended: what its sweep's planner needs to find the next page, opaque
+    to all others. None: begin.
+    """
+
+    sweep: Sweep
+    region: str
+    started_at: datetime
+    after: str | None = None
+    attempt: int = 0
+    account: str | None = None
+
+    @property
+    def place(self) -> RegistryPlace:
+        return RegistryPlace(self.region, self.account)
+
+
+def begin(sweep: Sweep, registries: Sequence[RegistryPlace], at: datetime) -> Iterator[PlanSweep]:
+    """One for each registry. Public repositories are our own account's, and answer in one Region."""
+    places = (RegistryPlace(PUBLIC_REGION),) if sweep is Sweep.PUBLIC else registries
+    return (PlanSweep(sweep, place.region, at, account=place.account) for place in places)
+
+
+class SweepRepository(msgspec.Struct, frozen=True, tag="sweep-repository"):
+    """Handle one repository. `handed`: what the planner has found out about it once for the whole registry, packed as
+    its sweep wants it; None: it found nothing out, so whoever handles it must ask itself. `after` goes on where another
+    message ended. `filling`: nothing was ever compared before; people are told of what it finds by a summary.
+    `failure`: what a message before this one could not do, and did not stop for: to be raised by the last."""
+
+    sweep: Sweep
+    repository: Repository
+    started_at: datetime
+    handed: str | None = None
+    after: str | None = None
+    attempt: int = 0
+    filling: bool = False
+    failure: str | None = None
+
+
+class Filled(msgspec.Struct, frozen=True, tag="filled"):
+    """Tell people of a first fill, when no more decisions follow from it. `found` counts images by decision, as of the
+    last time somebody looked; `waits`: how often that was another number than before. `started_at`: of the sweep, which
+    is told of once."""
+
+    found: dict[Decision, int] = {}
+    attempt: int = 0
+    waits: int = 0
+    started_at: datetime | None = None
+
+
+SETTLE_TAG = "SETTLE_TAG"
+
+
+class Found(msgspec.Struct, frozen=True, tag="found"):
+    """What a listing of the registry shows of an image and no event has told, in the queue `scans`.
+
+    `action` is the one of the event that was lost (`domain.event.Action`), or SETTLE_TAG: the image's header says of
+    `tag` something else than the tag's own item. `at`: it was so by then, at the latest. `quiet`: part of a first fill,
+    or a look that follows at once will tell people more.
+    """
+
+    ref: ImageRef
+    action: str
+    at: datetime
+    tag: str | None = None
+    quiet: bool = False
+    attempt: int = 0

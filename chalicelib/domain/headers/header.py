@@ -1,0 +1,201 @@
+"""The header of one image: what is asked often, and what the write protocol hangs on. Pure.
+
+It is computed by `conclusion.py`, put on condition of its `version`. What a look changes of it is `observation.py`'s
+business, what is to be done to the image `enforcement.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.domain.headers.effect import Effect, EffectKind, Enforcement, Hold, Order, Stage
+from chalicelib.domain.headers.sketch import in_sketch, sketch_hash, sketch_of
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import Child, ImageRef, InUse, Kind, Scan, StorageStatus
+from chalicelib.domain.images.image_state import ImageState
+from chalicelib.domain.images.verdict import Decision, Standing, Verdict
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.policy.waiver import Waiver
+
+__all__ = [
+    "Effect",
+    "EffectKind",
+    "Enforcement",
+    "Header",
+    "Rules",
+    "Stage",
+    "in_sketch",
+    "sketch_hash",
+    "sketch_of",
+]
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """Policy and waivers as of their versions."""
+
+    policy: Policy
+    waivers: tuple[Waiver, ...] = ()
+    policy_version: int = 0
+    waivers_version: int = 0
+
+    @property
+    def versions(self) -> tuple[int, int]:
+        return self.policy_version, self.waivers_version
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """`version` 0: not stored yet. `exists` is decided by `existence_at` alone: the newest push or deletion.
+
+    `known_at`: when we first heard of it. `looked_at`: the newest complete listing, by AWS's clock; None: never, and
+    then the decision is PENDING. `scan_seen_at`: the look that gave `scan`. `look_due_at`: a look comes at or after it.
+    `revision`: the document it was computed from. `counts`: open findings by severity, in the order of `Severity`.
+    `due_at`: what the index holds, at or before the earliest of `decide_at` and the oldest effect in `todo`.
+    `announced`: the decision people were last told. `children` of an index; `parents` are the digests of the indexes
+    that hold this image. `revived_at`: the first complete look after the image had not been scanned for a while.
+    `hold`: our quarantine in force; `denied`: in the set of digests for which its repository denies pulls; `order`: a
+    person's word that stands. `pulled_at`: the last pull, as far as it was asked for. `aside`: acts that are wanted
+    too, and let the one in `todo` go first. `twins`: where else the digest lies, as paths: of a public image in private
+    repositories, of a private one in public ones. `newer`: fields of a later version, which wrote the header while both
+    were at work; they are put back as they came.
+    """
+
+    ref: ImageRef
+    version: int = 0
+    kind: Kind = Kind.IMAGE
+    exists: bool = False
+    existence_at: datetime | None = None
+    known_at: datetime | None = None
+    tags: tuple[str, ...] = ()
+    pushed_at: datetime | None = None
+    size_bytes: int | None = None
+    media_type: str | None = None
+    artifact_media_type: str | None = None
+    subject: str | None = None
+    architecture: str | None = None
+    platform: str | None = None
+    children: tuple[Child, ...] = ()
+    parents: tuple[str, ...] = ()
+    storage: StorageStatus = StorageStatus.ACTIVE
+    activated_at: datetime | None = None
+    scan: Scan = Scan()
+    scan_seen_at: datetime | None = None
+    looked_at: datetime | None = None
+    look_due_at: datetime | None = None
+    revision: int = 0
+    counts: tuple[int, ...] = (0, 0, 0, 0, 0, 0)
+    suppressed: int = 0
+    sketch: bytes = b""
+    in_use: InUse = InUse()
+    signed: bool | None = None
+    verdict: Verdict | None = None
+    announced: Decision | None = None
+    decide_at: datetime | None = None
+    due_at: datetime | None = None
+    todo: tuple[Effect, ...] = ()
+    enforcement: Enforcement | None = None
+    enforcement_number: int = 0
+    policy_version: int = 0
+    waivers_version: int = 0
+    revived_at: datetime | None = None
+    hold: Hold | None = None
+    denied: bool = False
+    order: Order | None = None
+    pulled_at: datetime | None = None
+    aside: tuple[Effect, ...] = ()
+    twins: tuple[str, ...] = ()
+    newer: tuple[object, ...] = ()
+
+    @property
+    def versions(self) -> tuple[int, int]:
+        """Of the policy and the waivers it was decided by."""
+        return self.policy_version, self.waivers_version
+
+    @property
+    def members(self) -> tuple[ImageRef, ...]:
+        """Whose verdicts it takes: of an index its images; of a public image, which nobody scans, its twins."""
+        if self.ref.home.public:
+            return tuple(map(ImageRef.from_path, self.twins))
+        children = self.children if self.kind is Kind.INDEX else ()
+        return tuple(self.ref.home.image(child.digest) for child in children if not child.artifact)
+
+    @property
+    def present(self) -> bool:
+        """Whether it is still decided about: it exists, or we have moved it away and may have to bring it back, or its
+        repository still denies pulls because of it."""
+        return self.exists or self.denied or (self.hold is not None and self.hold.method == "move")
+
+    @property
+    def decision(self) -> Decision:
+        return self.verdict.decision if self.verdict else Decision.PENDING
+
+    @property
+    def standing(self) -> Standing:
+        """As its indexes take it. How bad it is tells them something where its doors are closed: who lets people pull
+        an index all the same must be asked again when that gets worse."""
+        if self.verdict is None or not self.decision.closes_doors:
+            return Standing(self.decision)
+        return self.verdict.standing
+
+    @property
+    def worst(self) -> Severity | None:
+        """The worst severity that is open; UNKNOWN only when nothing rated is."""
+        return next((s for s, n in zip(Severity, self.counts, strict=True) if n), None)
+
+    @property
+    def known_counts(self) -> tuple[int, ...] | None:
+        """`counts` where they tell how many there are; None: never listed whole, or an index, which has none."""
+        return None if self.looked_at is None or self.kind is Kind.INDEX else self.counts
+
+    @property
+    def archive(self) -> bool:
+        """An archive (or a removal) is begun or done, by us or by anyone: closings prove nothing. Who untags an image
+        leaves it to the scanner."""
+        begun = self.begun is EffectKind.QUARANTINE and self.enforcement and self.enforcement.method
+        methods = {begun, self.hold.method if self.hold else None}
+        return bool(methods - {None, False, "untag"}) or self.storage is not StorageStatus.ACTIVE
+
+    @property
+    def begun(self) -> EffectKind | None:
+        """The kind of the act that a worker has begun and not recorded yet."""
+        return self.enforcement.kind if self.enforcement and self.enforcement.stage is Stage.BEGUN else None
+
+    @property
+    def act(self) -> Effect | None:
+        """The act that is to be done next; there is one at a time."""
+        return next((e for e in self.todo if e.kind.acts), None)
+
+    @property
+    def left_to_summary(self) -> Effect | None:
+        """The alert that the summary of a waiver's end is to tell; there is one at most."""
+        return next((e for e in self.todo if e.left_to_summary), None)
+
+    @property
+    def acts(self) -> tuple[Effect, ...]:
+        """All that are still to be done, the next one first."""
+        return (*(() if self.act is None else (self.act,)), *self.aside)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The tags it is judged by: with those that our quarantine took away. Without them a rule about tags would not
+        mean it any more, release it, mean it again and take them once more, for ever."""
+        return tuple(dict.fromkeys((*self.tags, *(self.hold.tags if self.hold else ()))))
+
+    def state(self, children: Sequence[Standing] = (), index_tags: Sequence[str] = ()) -> ImageState:
+        return ImageState(
+            ref=self.ref,
+            tags=tuple(dict.fromkeys((*self.named, *index_tags))),
+            kind=self.kind,
+            pushed_at=self.pushed_at,
+            known_at=self.known_at,
+            architecture=self.architecture,
+            platform=self.platform,
+            scan=self.scan,
+            listed=self.looked_at is not None,
+            in_use=self.in_use,
+            signed=self.signed,
+            children=tuple(children),
+            held=self.hold is not None and self.hold.method != "untag",
+        )

@@ -1,0 +1,141 @@
+"""A finding: one vulnerability in one image as its source reports it. No I/O, no policy.
+
+Absent is None, never 0 and never "no". Sources: Inspector API reference (Finding), ECR API reference (ImageScanFinding,
+EnhancedImageScanFinding), severity words as compared in the ECR and Inspector user guides.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from chalicelib.domain.images.image import ImageRef, Scan, Source
+
+
+class Severity(StrEnum):
+    CRITICAL = "CRITICAL"
+    HIGH = "HIGH"
+    MEDIUM = "MEDIUM"
+    LOW = "LOW"
+    INFORMATIONAL = "INFORMATIONAL"
+    UNKNOWN = "UNKNOWN"
+
+    @classmethod
+    def of(cls, word: str | None) -> Severity:
+        """UNDEFINED, UNTRIAGED and every word not known are UNKNOWN: not rated yet, which is not "low"."""
+        return _SEVERITY_OF.get(word or "", cls.UNKNOWN)
+
+    @property
+    def digit(self) -> int:
+        """0 for CRITICAL to 5 for UNKNOWN: the order of columns and of counts, not a ranking of UNKNOWN."""
+        return _SEVERITY_DIGIT[self]
+
+
+_SEVERITY_OF = {s.value: s for s in Severity}
+_SEVERITY_DIGIT = {s: i for i, s in enumerate(Severity)}
+
+
+class FindingStatus(StrEnum):
+    OPEN = "OPEN"
+    SUPPRESSED = "SUPPRESSED"
+    RESOLVED = "RESOLVED"
+
+
+class FixAvailable(StrEnum):
+    YES = "YES"
+    NO = "NO"
+    PARTIAL = "PARTIAL"
+
+
+class Ecosystem(StrEnum):
+    OS = "OS"
+    LANGUAGE = "LANGUAGE"
+
+
+class Package(msgspec.Struct, frozen=True, gc=False):
+    """A vulnerable package. `version` is `[epoch:]version[-release]`, an epoch of 0 left out; `layer` its digest."""
+
+    name: str
+    version: str | None = None
+    manager: str | None = None
+    path: str | None = None
+    arch: str | None = None
+    fixed_version: str | None = None
+    layer: str | None = None
+
+
+class Finding(msgspec.Struct, frozen=True, gc=False):
+    """One Inspector finding however many packages it lists; of basic scanning one per name + package + version.
+
+    `source_finding_id` is Inspector's findingArn; basic: `basic:<32 hex>` made from name, package and version.
+    `score` and `epss` are floats or None (`epss` 0..1). `vulnerability_source` is the database (NVD, DEBIAN_CVE, …).
+    `title`, `description`, `url`, `references`, `cvss_vector` are texts the catalogue of vulnerabilities keeps once.
+    `resolved_at`, `resolved_reason`, `first_seen_in_line` are ours, not the source's. All times are aware UTC.
+    """
+
+    vulnerability_id: str
+    severity: Severity
+    severity_raw: str
+    source: Source
+    source_finding_id: str
+    status: FindingStatus = FindingStatus.OPEN
+    score: float | None = None
+    cvss_vector: str | None = None
+    epss: float | None = None
+    kev: bool | None = None
+    exploit_available: bool | None = None
+    fix_available: FixAvailable | None = None
+    packages: tuple[Package, ...] = ()
+    ecosystem: Ecosystem | None = None
+    related_ids: tuple[str, ...] = ()
+    first_seen: datetime | None = None
+    first_seen_in_line: datetime | None = None
+    last_seen: datetime | None = None
+    updated_at: datetime | None = None
+    resolved_at: datetime | None = None
+    resolved_reason: str | None = None
+    vulnerability_source: str | None = None
+    title: str | None = None
+    description: str | None = None
+    url: str | None = None
+    references: tuple[str, ...] = ()
+
+    @property
+    def open(self) -> bool:
+        return self.status is FindingStatus.OPEN
+
+
+class ImageFacts(msgspec.Struct, frozen=True):
+    """What an Inspector finding says of its image beside the finding itself."""
+
+    ref: ImageRef
+    tags: tuple[str, ...] = ()
+    architecture: str | None = None
+    platform: str | None = None
+    pushed_at: datetime | None = None
+    in_use_count: int | None = None
+    last_in_use_at: datetime | None = None
+
+
+class FindingRow(msgspec.Struct, frozen=True, gc=False):
+    """A finding together with the image it is about: an `Inspector2 Finding` event, or a row of ListFindings."""
+
+    image: ImageFacts
+    finding: Finding
+
+
+class ScanReport(msgspec.Struct, frozen=True):
+    """One page of DescribeImageScanFindings. `findings` is None where the page lists none at all: unknown, not zero.
+
+    `header_counts` are findingSeverityCounts with normalised names (None: absent). `mismatches` names each severity
+    whose header count differs from the listed rows, as `(severity, header, listed)`; the list is believed.
+    """
+
+    image: ImageFacts
+    scan: Scan
+    findings: tuple[Finding, ...] | None
+    header_counts: dict[Severity, int] | None = None
+    mismatches: tuple[tuple[Severity, int, int], ...] = ()
+    next_token: str | None = None

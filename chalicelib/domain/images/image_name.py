@@ -1,0 +1,76 @@
+"""An image as a workload names it (`host/repository:tag@digest`), where the host is an Amazon ECR registry. Pure.
+
+What is stored and decided about goes by `ImageRef`; a name may hold a tag alone, and may mean another image tomorrow.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from chalicelib.domain.images.image import DIGEST, PUBLIC_REGION, REGION, REPOSITORY, Repository
+from chalicelib.domain.images.registry_place import RegistryPlace
+
+# Also the hosts of FIPS and dual-stack endpoints, and those of other partitions. A port does not make another registry,
+# and may begin with any number of zeros (Go, net.Dial).
+_PRIVATE = re.compile(
+    r"(?P<account>[0-9]{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.(?P<domain>[a-z0-9.-]+)(?::0*[0-9]{1,5})?"
+)
+_PUBLIC = re.compile(r"(?:public\.ecr\.aws|ecr-public\.aws\.com)(?::0*[0-9]{1,5})?")
+_AWS_DOMAINS = frozenset(
+    {
+        "amazonaws.com",
+        "amazonaws.com.cn",
+        "c2s.ic.gov",
+        "cloud.adc-e.uk",
+        "csp.hci.ic.gov",
+        "on.amazonwebservices.com.cn",
+        "on.aws",
+        "sc2s.sgov.gov",
+    }
+)
+"""Where AWS answers, by partition and for dual-stack (botocore, partitions.json; ECR user guide, "Making requests over
+IPv6"). Whoever owns another domain can put the name of any registry before it."""
+_LATEST = "latest"
+_LONGEST = 1000
+
+
+class ImageName(msgspec.Struct, frozen=True):
+    """`digest` None: the name holds a tag alone. `tag` is None where a digest stands without one."""
+
+    home: Repository
+    tag: str | None = None
+    digest: str | None = None
+
+    def pinned(self, digest: str | None) -> ImageName:
+        """With the digest the name was resolved to, where that is known."""
+        return msgspec.structs.replace(self, digest=digest) if digest else self
+
+
+def image_name(text: str | None) -> ImageName | None:
+    """None: it names no image in ECR. A name without tag and digest means `latest`, as it does for whoever pulls."""
+    host, _, rest = (text or "")[:_LONGEST].strip().partition("/")
+    path, at, digest = rest.partition("@")
+    path, _, tag = path.partition(":")
+    home = _home(host.lower(), path)
+    if home is None or (at and not DIGEST.fullmatch(digest)):
+        return None
+    return ImageName(home, tag or (None if at else _LATEST), digest or None)
+
+
+def private_registry(text: str) -> RegistryPlace | None:
+    """The private registry whose host AWS answers for, account and Region named; None: the text begins with none."""
+    m = _PRIVATE.fullmatch(text.strip().partition("/")[0].lower())
+    if m is None or m["domain"].removesuffix(".") not in _AWS_DOMAINS or not REGION.fullmatch(m["region"]):
+        return None
+    return RegistryPlace(m["region"], m["account"])
+
+
+def _home(host: str, path: str) -> Repository | None:
+    if _PUBLIC.fullmatch(host):
+        alias, _, name = path.partition("/")
+        return Repository(f"public/{alias}", PUBLIC_REGION, name) if alias and REPOSITORY.fullmatch(name) else None
+    if not (m := _PRIVATE.fullmatch(host)) or not REPOSITORY.fullmatch(path):
+        return None
+    return Repository(m["account"], m["region"], path)

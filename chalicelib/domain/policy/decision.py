@@ -1,0 +1,247 @@
+"""The decision about one image: a pure function of its state, its findings, the policy, the waivers and the time.
+
+How conditions are compared is `matcher.py`'s business, what is done about a verdict the services'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+from msgspec import UNSET
+
+from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
+from chalicelib.domain.images.image import Kind, ScanState
+from chalicelib.domain.images.image_state import ImageState
+from chalicelib.domain.images.verdict import Decision, Reason, Standing, Twin, Verdict
+from chalicelib.domain.policy.comparison import Ratings
+from chalicelib.domain.policy.matcher import later
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.policy.rulebook import NO_FINDING, CompiledRule, candidates
+from chalicelib.domain.policy.section import Rule
+from chalicelib.domain.policy.waiver import Waiver, WaiverBook
+
+__all__ = ["ImageState", "Outcome", "decide"]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """`decide_at`: until then only news can change decision or reasons, not the clock; None: the clock never does."""
+
+    verdict: Verdict
+    decide_at: datetime | None
+
+
+class _Ticker:
+    """The time of the decision, and the earliest moment after it at which the decision may change."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+        self.next: datetime | None = None
+
+    def at(self, moment: datetime | None) -> None:
+        if moment is not None and moment > self.now and (self.next is None or moment < self.next):
+            self.next = moment
+
+    def reached(self, since: datetime | None, delay: timedelta) -> bool:
+        """Whether `delay` has passed; if not, when it will have is kept in mind."""
+        moment = later(since, delay) if since is not None else None
+        self.at(moment)
+        return moment is not None and moment <= self.now
+
+
+def decide(
+    state: ImageState, findings: Sequence[Finding], policy: Policy, waivers: Sequence[Waiver], now: datetime
+) -> Outcome:
+    """The verdict (numbered 1: the caller numbers) with every reason, strongest first.
+
+    An index takes the worst of its children, and `findings` are not looked at; an artifact has no verdict: do not ask.
+    """
+    ticker = _Ticker(now)
+    own = () if state.kind is not Kind.IMAGE else findings
+    book = WaiverBook(waivers, state.ref.repository, now)
+    reasons = [*_standing(state, policy, waivers, ticker)]
+    for rule in policy.rulebook if state.kind is not Kind.ARTIFACT else ():
+        reason = (
+            _about_findings(rule, state, own, policy, book, ticker)
+            if rule.about_findings
+            else (_about_image(rule, state, book, ticker))
+        )
+        if reason is not None:
+            reasons.append(reason)
+    reasons.sort(key=lambda r: -r.decision.rank)
+    verdict = Verdict(
+        decision=reasons[0].decision if reasons else Decision.ALLOW,
+        reasons=tuple(reasons),
+        policy_version=policy.number,
+        decided_at=now,
+        suppressed=sum(f.status is FindingStatus.SUPPRESSED for f in own),
+    )
+    return Outcome(verdict, ticker.next)
+
+
+def _standing(state: ImageState, policy: Policy, waivers: Sequence[Waiver], ticker: _Ticker) -> list[Reason]:
+    """What follows from how far the image has been looked at, before any rule."""
+    if state.kind is Kind.ARTIFACT:
+        return [Reason("pending", Decision.PENDING, "not an image that can be scanned: it has no verdict")]
+    if state.ref.home.public:
+        told = _twins_of(state, waivers, ticker)
+        if heard := [twin for twin in told if not twin.silent]:
+            return [_twin(heard)]
+        state = msgspec.structs.replace(state, children=())
+    if state.kind is Kind.INDEX:
+        return _children(state)
+    return _unscanned(state, policy, ticker) if not state.listed else _stale(state, policy, ticker)
+
+
+def _children(state: ImageState) -> list[Reason]:
+    if not state.children:
+        return [Reason("pending", Decision.PENDING, "the images of this index are not known yet")]
+    found = ((decision, [c for c in state.children if c.decision is decision]) for decision in Decision)
+    return [_child(those, len(state.children)) for decision, those in found if those and decision is not Decision.ALLOW]
+
+
+def _twins_of(state: ImageState, waivers: Sequence[Waiver], ticker: _Ticker) -> list[Twin]:
+    twins = [t if isinstance(t, Twin) else Twin(t.decision, t.critical, t.kev) for t in state.children]
+    waived = {name for twin in twins for name in twin.waived}
+    for waiver in waivers:
+        if waiver.id in waived:
+            ticker.at(waiver.expires_at)
+    return twins
+
+
+def _twin(twins: Sequence[Twin]) -> Reason:
+    """A public image is what the same digest is where it is scanned: one that is known tells more than one that is
+    not, and of those that are known the worst counts."""
+    known = [t for t in twins if t.decision is not Decision.PENDING] or twins
+    worst = max(known, key=lambda twin: twin.decision.rank).decision
+    those = [twin for twin in known if twin.decision is worst]
+    there = [twin for twin in those if twin.judged_at is None]
+    those = there or those
+    return Reason(
+        "twin" if there else "twin-gone",
+        worst,
+        _twin_words(those, len(twins)),
+        critical=max(twin.critical for twin in those),
+        kev=max(twin.kev for twin in those),
+        waived=tuple(sorted({name for twin in those for name in twin.waived})),
+    )
+
+
+def _twin_words(those: Sequence[Twin], of: int) -> str:
+    where = "a private repository" if of == 1 else f"{len(those)} of {of} private repositories"
+    judged = [twin.judged_at for twin in those if twin.judged_at is not None]
+    uncovered = sorted({name for twin in those for name in twin.uncovered})
+    only_there = f"; what {', '.join(uncovered)} excuses there is not excused here" if uncovered else ""
+    if judged:
+        last = f"{max(judged):%Y-%m-%d %H:%M} UTC"
+        return f"so was the same digest in {where}; it was deleted there, and judged last at {last}{only_there}"
+    return f"so is the same digest in {where}; ECR Public itself scans nothing{only_there}"
+
+
+def _child(those: Sequence[Standing], of: int) -> Reason:
+    """Of images with one decision. What they get worse by makes their index worse."""
+    return Reason(
+        "child",
+        those[0].decision,
+        f"{len(those)} of {of} images of this index",
+        critical=sum(c.critical for c in those),
+        kev=sum(c.kev for c in those),
+    )
+
+
+def _unscanned(state: ImageState, policy: Policy, ticker: _Ticker) -> list[Reason]:
+    minutes = policy.unscanned.after_minutes
+    if ticker.reached(state.pushed_at or state.known_at, timedelta(minutes=minutes)):
+        detail = f"no complete scan {minutes} minutes after the push; {_scan_words(state)}"
+        return [Reason("unscanned", policy.unscanned.decision, detail)]
+    return [Reason("pending", Decision.PENDING, f"no complete scan yet; {_scan_words(state)}")]
+
+
+def _stale(state: ImageState, policy: Policy, ticker: _Ticker) -> list[Reason]:
+    """An image in our own quarantine cannot be scanned, and nobody can pull it: what is known of it stands."""
+    if state.held:
+        return []
+    if state.scan.state.lapsed or state.scan.state is ScanState.ARCHIVED:
+        return [Reason("stale", policy.stale.decision, f"nothing to rely on now; {_scan_words(state)}")]
+    if ticker.reached(state.scan.scanned_at, timedelta(days=policy.stale.after_days)):
+        detail = f"the last scan is {policy.stale.after_days} or more days old"
+        return [Reason("stale", policy.stale.decision, detail)]
+    return []
+
+
+def _scan_words(state: ImageState) -> str:
+    return f"scan {state.scan.state}" + (f": {state.scan.reason}" if state.scan.reason else "")
+
+
+def _about_image(compiled: CompiledRule, state: ImageState, book: WaiverBook, ticker: _Ticker) -> Reason | None:
+    rule = compiled.rule
+    ticker.at(compiled.next_change([NO_FINDING], state, ticker.now))
+    if not compiled.matches_image(state, ticker.now):
+        return None
+    if excusing := book.excusing_image(rule.id):
+        return _excused(rule, excusing, ticker)
+    return Reason(rule.id, rule.decision, rule.description or "the image itself matches", enforce=_enforce(rule))
+
+
+def _about_findings(
+    compiled: CompiledRule,
+    state: ImageState,
+    findings: Sequence[Finding],
+    policy: Policy,
+    book: WaiverBook,
+    ticker: _Ticker,
+) -> Reason | None:
+    rule = compiled.rule
+    looked_at = candidates(compiled, findings, policy.suppressed == "count")
+    ticker.at(compiled.next_change(looked_at, state, ticker.now))
+    matched = compiled.matching(looked_at, state, ticker.now)
+    excuses = [book.excusing(f, rule.id) for f in matched]
+    excusing = [w for found in excuses for w in found]
+    for waiver in excusing:
+        ticker.at(waiver.expires_at)
+    counted = [f for f, found in zip(matched, excuses, strict=True) if not found]
+    if compiled.enough(len(counted)):
+        return _matched(rule, counted, excusing, policy.ratings)
+    return _excused(rule, excusing, ticker) if excusing and compiled.enough(len(matched)) else None
+
+
+def _matched(rule: Rule, findings: list[Finding], excusing: list[Waiver], ratings: Ratings) -> Reason:
+    worst_first = sorted(findings, key=lambda f: _badness(f, ratings))
+    return Reason(
+        rule=rule.id,
+        decision=rule.decision,
+        detail=rule.description or f"{len(findings)} finding{'s' if len(findings) > 1 else ''} matched",
+        count=len(findings),
+        critical=sum(ratings.of(f) is Severity.CRITICAL for f in findings),
+        kev=sum(f.kev is True for f in findings),
+        vulnerability_ids=tuple(dict.fromkeys(f.vulnerability_id for f in worst_first)),
+        waived=_ids(excusing),
+        enforce=_enforce(rule),
+    )
+
+
+def _excused(rule: Rule, excusing: list[Waiver], ticker: _Ticker) -> Reason:
+    """The rule would have matched, had somebody not vouched: it is named, and decides nothing."""
+    for waiver in excusing:
+        ticker.at(waiver.expires_at)
+    return Reason(rule.id, Decision.ALLOW, "all that matched is waived", waived=_ids(excusing))
+
+
+def _ids(waivers: list[Waiver]) -> tuple[str, ...]:
+    return tuple(sorted({w.id for w in waivers}))
+
+
+def _badness(finding: Finding, ratings: Ratings) -> tuple[int, bool, float, float, str]:
+    """Worst first: severity, known exploited, likely exploited, score."""
+    return (
+        ratings.of(finding).digit,
+        finding.kev is not True,
+        -(finding.epss or 0.0),
+        -(finding.score or 0.0),
+        finding.vulnerability_id,
+    )
+
+
+def _enforce(rule: Rule) -> str | None:
+    return None if rule.enforce is UNSET else rule.enforce

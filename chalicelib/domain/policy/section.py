@@ -1,0 +1,182 @@
+"""The sections of a policy, as typed values. How a policy is read and what follows from it is not said here."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.condition import CountTest, Days, Glob, GlobList, Match, Part
+from chalicelib.domain.policy.waiver import BUILT_IN_RULES
+
+Minutes = Annotated[int, Meta(ge=1, le=525_600)]
+PositiveDays = Annotated[int, Meta(ge=1, le=36_500)]
+RULE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# Not Meta(pattern=…): with msgspec 0.22 an interpreter that has used one may crash at exit (msgspec issue 717).
+RuleId = Annotated[str, Meta(extra_json_schema={"pattern": f"^{RULE_ID.pattern}$"})]
+RATED = (Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.INFORMATIONAL)
+
+EventWord = Literal[
+    "verdict",
+    "tampering",
+    "replication",
+    "retention",
+    "fuse",
+    "waiver",
+    "restore",
+    "pull-failed",
+    "posture",
+    "summary",
+    "unreachable",
+]
+EVENT_WORDS: tuple[EventWord, ...] = EventWord.__args__  # type: ignore[attr-defined]
+
+
+class Unscanned(Part, frozen=True):
+    """An image without a complete scan is PENDING; `after_minutes` after its push it is what `then` says."""
+
+    after_minutes: Minutes = 60
+    then: Literal["warn", "pending", "block"] = "pending"
+
+    @property
+    def decision(self) -> Decision:
+        return Decision(self.then.upper())
+
+
+class Stale(Part, frozen=True):
+    """What ALLOW becomes when the scan lapsed, failed, or is `after_days` old. BLOCK and QUARANTINE stay."""
+
+    word: Literal["allow", "warn", "pending", "block"] = msgspec.field(name="decision", default="warn")
+    after_days: PositiveDays = 30
+
+    @property
+    def decision(self) -> Decision:
+        return Decision(self.word.upper())
+
+
+class Exempt(Part, frozen=True):
+    """Repositories that are decided, recorded and alerted, and never acted on."""
+
+    repository: Glob | Annotated[tuple[Glob, ...], Meta(max_length=200)] = ()
+
+
+class WaiverLimits(Part, frozen=True):
+    """How far in the future a waiver may end."""
+
+    max_days: PositiveDays = 90
+
+
+class SlaDays(Part, frozen=True):
+    """Days a finding of a severity may stay open; a severity that is not given has no limit."""
+
+    critical: PositiveDays | UnsetType = msgspec.field(name="CRITICAL", default=UNSET)
+    high: PositiveDays | UnsetType = msgspec.field(name="HIGH", default=UNSET)
+    medium: PositiveDays | UnsetType = msgspec.field(name="MEDIUM", default=UNSET)
+    low: PositiveDays | UnsetType = msgspec.field(name="LOW", default=UNSET)
+    informational: PositiveDays | UnsetType = msgspec.field(name="INFORMATIONAL", default=UNSET)
+
+    @property
+    def by_severity(self) -> dict[Severity, int]:
+        return {Severity(name): days for name, days in self.given.items()}
+
+
+class Quarantine(Part, frozen=True):
+    """How an image is made impossible to pull. Only `move` deletes, and only with `allow_delete`."""
+
+    method: Literal["archive", "untag", "move"] = "archive"
+    when_running: Literal["alert", "proceed"] = "alert"
+    max_per_hour: Annotated[int, Meta(ge=1, le=1_000)] = 20
+    allow_delete: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method == "move" and not self.allow_delete:
+            raise ValueError("method move deletes at the source: it needs `allow_delete: true`")
+
+
+class Rule(Part, frozen=True):
+    """A sentence: images, or findings in images, that match get this decision. The strongest of all rules wins."""
+
+    id: RuleId
+    match: Match
+    word: Literal["allow", "warn", "block", "quarantine"] = msgspec.field(name="decision")
+    description: Annotated[str, Meta(max_length=500)] = ""
+    count: CountTest | UnsetType = UNSET
+    enforce: Literal["repository-policy"] | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        if not RULE_ID.fullmatch(self.id):
+            raise ValueError("an id is 1 to 64 letters, digits, `.`, `_`, `-`, and begins with a letter or digit")
+        if self.id in BUILT_IN_RULES:
+            raise ValueError(f"id {self.id!r} is a word of Lazaretto's own; choose another")
+        if self.enforce is not UNSET and not self.decision.closes_doors:
+            raise ValueError("enforce needs the decision block or quarantine")
+
+    @property
+    def decision(self) -> Decision:
+        return Decision(self.word.upper())
+
+
+class Keep(Part, frozen=True):
+    """An image is kept while any of these holds."""
+
+    newest: Annotated[int, Meta(ge=0, le=100_000)] | UnsetType = UNSET
+    pulled_within_days: Days | UnsetType = UNSET
+    pushed_within_days: Days | UnsetType = UNSET
+    tag: Glob | GlobList | UnsetType = UNSET
+    newest_per_minor: Annotated[int, Meta(ge=0, le=100_000)] | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        if not self.given:
+            raise ValueError("keeps nothing; say at least `newest: 1`")
+
+
+class Retention(Part, frozen=True):
+    """What is expired (or archived) in some repositories; never more than `max_share` of a repository's images, nor
+    more than `max_images`, at once."""
+
+    repository: Glob | GlobList
+    keep: Keep
+    untagged_after_days: Days | UnsetType = UNSET
+    action: Literal["expire", "archive"] = "expire"
+    max_share: Annotated[float, Meta(gt=0, le=1)] = 0.2
+    max_images: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
+
+
+class Scanning(Part, frozen=True):
+    """Under basic scanning: when an image is sent to be scanned again, and how many are within 24 hours (0: none).
+
+    ECR takes 100,000 a day of a registry and Region, those on push included.
+    """
+
+    rescan_after_days: PositiveDays = 7
+    daily_budget: Annotated[int, Meta(ge=0, le=100_000)] = 1_000
+
+
+class Replication(Part, frozen=True):
+    """How soon a copy must be there, and what of it is compared."""
+
+    within_minutes: Minutes = 30
+    check: Annotated[tuple[Literal["digest", "tags", "verdict"], ...], Meta(min_length=1)] = (
+        "digest",
+        "tags",
+        "verdict",
+    )
+
+
+class Route(Part, frozen=True):
+    """Who is told of what: verdicts from `min_decision` on, in these repositories, and these events."""
+
+    channel: Literal["slack", "sns"]
+    word: Literal["allow", "warn", "pending", "block", "quarantine"] = msgspec.field(
+        name="min_decision", default="warn"
+    )
+    repository: Glob | GlobList = ("*",)
+    events: Annotated[tuple[EventWord, ...], Meta(min_length=1)] = EVENT_WORDS
+
+    @property
+    def min_decision(self) -> Decision:
+        return Decision(self.word.upper())

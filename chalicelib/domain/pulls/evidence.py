@@ -1,0 +1,141 @@
+"""What is known about an image that could not be pulled, put together, and what of it explains the failure. Pure.
+
+How it is said to people is `pull_explanation.py`'s business; where it is read from, the services'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.domain.enforcement.enforcement import ARCHIVE, UNTAG
+from chalicelib.domain.enforcement.past_quarantine import PastQuarantine
+from chalicelib.domain.events.failed_pull import FailedPull
+from chalicelib.domain.events.pull_failure import Cause, read_refusal
+from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageDetail, ImageRef, StorageStatus
+
+BY_REPOSITORY = "resource-based policy"
+
+
+class LostTag(msgspec.Struct, frozen=True):
+    """A tag that points nowhere: what it pointed at before (None: that is not known) and since when it does not."""
+
+    former: ImageRef | None
+    at: datetime
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What the registry says now: the image; or what is `absent` (`image`, `repository`); or why it was not told."""
+
+    detail: ImageDetail | None = None
+    absent: str | None = None
+    failed: str | None = None
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """`header`: of the image that was asked for, or that a lost tag pointed at; `members`: of an index's images.
+
+    `denied`: the images because of which we deny all pulls from the repository. `look` None: the registry was not
+    asked. `role`: by which it was pulled, as far as it could be told. `action_ids`: of our acts that are behind it.
+    `past`: a quarantine of ours that is over by now, where nothing else explains the failure.
+    """
+
+    failed: FailedPull
+    header: Header | None = None
+    members: tuple[Header, ...] = ()
+    lost_tag: LostTag | None = None
+    denied: tuple[ImageRef, ...] = ()
+    look: Look | None = None
+    role: str | None = None
+    action_ids: tuple[str, ...] = ()
+    past: PastQuarantine | None = None
+
+    @property
+    def headers(self) -> Iterator[Header]:
+        """What a pull of the image needs: itself, then the images of an index."""
+        yield from (() if self.header is None else (self.header,))
+        yield from self.members
+
+    @property
+    def cause(self) -> Cause:
+        """As far as it is known: ours where what is stored agrees with what was said."""
+        said = self.failed.cause
+        if self.quarantined is not None:
+            return Cause.QUARANTINE
+        if self.denies:
+            return Cause.DENY
+        if self.stood is not None:
+            return Cause.QUARANTINE
+        if said in (Cause.NOT_FOUND, Cause.UNKNOWN):
+            return self._missing(said)
+        return said
+
+    @property
+    def quarantined(self) -> Header | None:
+        """The image that we keep from being pulled, where that is the reason."""
+        if self.failed.cause not in (Cause.NOT_FOUND, Cause.UNKNOWN):
+            return None
+        return next((header for header in self.headers if self._is_held(header)), None)
+
+    @property
+    def stood(self) -> PastQuarantine | None:
+        """The quarantine that is over, where it was not yet when the pull failed."""
+        return self.past if self.past is not None and self.failed.at < self.past.until else None
+
+    @property
+    def denies(self) -> bool:
+        """Whether our Deny is the reason: not where IAM says that it is something else."""
+        if self.failed.cause not in (Cause.ACCESS_DENIED, Cause.UNKNOWN) or not self.denied:
+            return False
+        refusal = read_refusal(self.failed.said)
+        return refusal.wanting is None and not refusal.layers and refusal.deny in (None, BY_REPOSITORY)
+
+    @property
+    def storage(self) -> StorageStatus | None:
+        """The first that is not ACTIVE of what a pull needs; None where nothing is known of it."""
+        if self.look is not None and self.look.detail is not None:
+            return self.look.detail.storage
+        if self.lost_tag is not None:
+            return None
+        known = [header.storage for header in self.headers if header.exists]
+        return next((storage for storage in known if storage is not StorageStatus.ACTIVE), next(iter(known), None))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the registry is still to be asked: what is stored does not explain why it was not found."""
+        said = self.failed.cause in (Cause.NOT_FOUND, Cause.UNKNOWN)
+        if not said or self.look is not None or self.cause.ours or self.lost_tag is not None:
+            return False
+        if self.header is not None and not self.header.exists:
+            return False
+        return self.storage in (None, StorageStatus.ACTIVE)
+
+    def _missing(self, said: Cause) -> Cause:
+        match self.storage:
+            case StorageStatus.ARCHIVED:
+                return Cause.ARCHIVED
+            case StorageStatus.ACTIVATING:
+                return Cause.RESTORING
+        if self.look is not None and self.look.absent is not None:
+            return Cause.NO_REPOSITORY if self.look.absent == "repository" else Cause.NOT_FOUND
+        gone = self.lost_tag is not None or (self.header is not None and not self.header.exists)
+        return Cause.NOT_FOUND if gone else said
+
+    def _is_held(self, header: Header) -> bool:
+        """An archive that somebody has undone, and tags that were not asked for, keep nobody from pulling."""
+        if header.storage is StorageStatus.ACTIVATING:
+            return False
+        hold, pulled = header.hold, self.failed.pulled
+        if self.lost_tag is not None:
+            return hold is not None and pulled.tag in hold.tags
+        if header.begun is EffectKind.QUARANTINE:
+            return True
+        if hold is None:
+            return False
+        if hold.method == UNTAG:
+            return pulled.digest is None
+        return hold.method != ARCHIVE or header.storage is StorageStatus.ARCHIVED

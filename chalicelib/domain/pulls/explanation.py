@@ -1,0 +1,254 @@
+"""Why an image could not be pulled, in sentences for people, and what to do: the same words everywhere. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.domain.enforcement.enforcement import ARCHIVE, MOVE
+from chalicelib.domain.enforcement.past_quarantine import ended_words, stood_words
+from chalicelib.domain.events.pull_failure import Cause
+from chalicelib.domain.events.pulled_image import short_name
+from chalicelib.domain.headers.effect import EffectKind, Stage
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
+from chalicelib.domain.images.inert import inert
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.pulls.evidence import Evidence, LostTag
+from chalicelib.domain.pulls.pull_advice import (
+    PLAIN,
+    PLATFORM_ADVICE,
+    access_advice,
+    access_words,
+    platform_words,
+)
+
+MOST_NAMED = 5
+MAX_REASON = 300
+_THERE = "The image is in the registry, and not archived."
+RESTORED_WITHIN = "ECR takes up to 20 minutes to restore it"
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """`ref`: the image it is about, where one is known. `notes` are further sentences, `what_to_do` lines for people;
+    the commands in them can be pasted into a shell. `action_ids`: of our acts that are behind it."""
+
+    cause: Cause
+    text: str
+    notes: tuple[str, ...] = ()
+    what_to_do: tuple[str, ...] = ()
+    action_ids: tuple[str, ...] = ()
+    ref: ImageRef | None = None
+
+
+def explain(evidence: Evidence) -> Explanation:
+    cause = evidence.cause
+    text, what_to_do = _words(cause, evidence)
+    ref = evidence.header.ref if evidence.header is not None else None
+    ids = evidence.action_ids if cause.ours else ()
+    return Explanation(cause, text, tuple(_besides(cause, evidence)), tuple(what_to_do), ids, ref)
+
+
+def _words(cause: Cause, evidence: Evidence) -> tuple[str, Iterator[str] | tuple[str, ...]]:
+    match cause:
+        case Cause.QUARANTINE:
+            return _quarantine(evidence)
+        case Cause.DENY:
+            return _deny(evidence), _deny_advice(evidence)
+        case Cause.ARCHIVED:
+            return _archived(evidence)
+        case Cause.RESTORING:
+            return _restoring(evidence), (f"Wait: {RESTORED_WITHIN}; the service then starts by itself.",)
+        case Cause.NOT_FOUND | Cause.NO_REPOSITORY:
+            return _not_found(cause, evidence), (_not_found_advice(evidence),)
+        case Cause.ACCESS_DENIED | Cause.NOT_SIGNED_IN:
+            return access_words(evidence), access_advice(evidence)
+        case Cause.WRONG_PLATFORM:
+            return platform_words(evidence), (PLATFORM_ADVICE,)
+    text, advice = PLAIN[cause]
+    return text, (advice,)
+
+
+# ---- ours
+
+
+def _quarantine(evidence: Evidence) -> tuple[str, tuple[str, ...]]:
+    header = evidence.quarantined
+    if header is None:
+        past = evidence.stood
+        assert past is not None
+        return stood_words(past, _which_of(past.ref, evidence)), (_not_found_advice(evidence),)
+    slow = f" ({RESTORED_WITHIN})" if _method(header) == ARCHIVE else ""
+    return (
+        f"Lazaretto keeps {_which(header, evidence)} from being pulled: {_act(header, evidence)}, {_why(header)}.",
+        (
+            f"Deploy another image. All about this one: {_command('image', str(header.ref))}",
+            f"To have it pulled all the same: {_command('release', str(header.ref))} --reason WHY{slow}",
+        ),
+    )
+
+
+def _which_of(ref: ImageRef, evidence: Evidence) -> str:
+    return next(_which(header, evidence) for header in evidence.headers if header.ref == ref)
+
+
+def _which(header: Header, evidence: Evidence) -> str:
+    if header is evidence.header:
+        return "it"
+    index = evidence.header
+    platforms = {c.digest: c.platform for c in index.children} if index is not None else {}
+    platform = header.platform or platforms.get(header.ref.digest)
+    return f"its image{f' for {platform}' if platform else ''} ({header.ref.digest[:19]})"
+
+
+def _act(header: Header, evidence: Evidence) -> str:
+    """The act by its key, and by its id in the audit log where it is recorded already."""
+    named = f" (action {evidence.action_ids[0]})" if evidence.action_ids else ""
+    hold, done = header.hold, header.enforcement
+    if header.begun is EffectKind.QUARANTINE and done is not None:
+        return f"{done.key}{named} was begun at {_time(done.at)} and is not confirmed yet"
+    assert hold is not None
+    how = {ARCHIVE: "archived it", MOVE: f"moved it to {hold.place}"}.get(
+        hold.method, f"took its tags away ({', '.join(hold.tags[:MOST_NAMED])})"
+    )
+    return f"{EffectKind.QUARANTINE}#{hold.number}{named} {how} at {_time(hold.at)}"
+
+
+def _method(header: Header) -> str | None:
+    return header.hold.method if header.hold is not None else header.enforcement.method if header.enforcement else None
+
+
+def _why(header: Header) -> str:
+    if header.order is not None and header.order.kind is EffectKind.QUARANTINE:
+        return f"ordered by {inert(header.order.by, 100)}: {inert(header.order.reason, MAX_REASON)}"
+    if header.verdict is None or not header.verdict.reasons:
+        return "for a reason that is in its audit log"
+    first = header.verdict.reasons[0]
+    return f"by the rule {inert(first.rule, 100)}: {inert(first.detail, MAX_REASON)}"
+
+
+def _deny(evidence: Evidence) -> str:
+    denied, pulled = evidence.denied, evidence.failed.pulled
+    named = ", ".join(ref.digest[:19] for ref in denied[:MOST_NAMED])
+    rest = len(denied) - MOST_NAMED
+    more = f" and {rest} more" if rest > 0 else ""
+    actions = f" (action {', '.join(evidence.action_ids)})" if evidence.action_ids else ""
+    asked = pulled.digest or (evidence.header.ref.digest if evidence.header is not None else None)
+    own = asked is None or asked in {ref.digest for ref in denied}
+    other = "" if own else " The image that was asked for is not one of them."
+    return (
+        f"Lazaretto denies all pulls from {pulled.home.name} by the repository's policy, because of {named}{more}"
+        f"{actions}: ECR cannot deny a single image.{other}"
+    )
+
+
+def _deny_advice(evidence: Evidence) -> Iterator[str]:
+    for ref in evidence.denied[:MOST_NAMED]:
+        yield f"To have {ref.digest[:19]} pulled all the same: {_command('release', str(ref))} --reason WHY"
+    if len(evidence.denied) > 1:
+        yield f"Pulls are allowed again when none of the {len(evidence.denied)} is blocked any more."
+
+
+# ---- the registry's
+
+
+def _archived(evidence: Evidence) -> tuple[str, tuple[str, ...]]:
+    ref = _archived_ref(evidence)
+    words = ["aws", "ecr", "update-image-storage-class", "--region", ref.region, "--registry-id", ref.registry]
+    words += ["--repository-name", ref.repository, "--image-id", f"imageDigest={ref.digest}"]
+    command = shlex.join([*words, "--target-storage-class", "STANDARD"])
+    return (
+        "It is archived in ECR, and no quarantine of Lazaretto's is behind that: a lifecycle rule or a person did it.",
+        (f"Restore it: {command} ({RESTORED_WITHIN})", "Or deploy an image that is not archived."),
+    )
+
+
+def _archived_ref(evidence: Evidence) -> ImageRef:
+    if evidence.look is not None and evidence.look.detail is not None:
+        return evidence.look.detail.ref
+    return next(h.ref for h in evidence.headers if h.exists and h.storage is StorageStatus.ARCHIVED)
+
+
+def _restoring(evidence: Evidence) -> str:
+    found = [h for h in evidence.headers if h.storage is StorageStatus.ACTIVATING]
+    done = next((h.enforcement for h in [*found, *evidence.headers] if h.enforcement is not None), None)
+    ours = done is not None and done.kind is EffectKind.RELEASE and done.stage is not Stage.FAILED
+    asked = f": Lazaretto released it at {_time(done.at)} ({done.key})" if ours and done is not None else ""
+    return f"ECR is restoring it from the archive{asked}; until then it cannot be pulled."
+
+
+def _not_found(cause: Cause, evidence: Evidence) -> str:
+    pulled, header, look = evidence.failed.pulled, evidence.header, evidence.look
+    home, name = pulled.home, short_name(pulled)
+    if cause is Cause.NO_REPOSITORY:
+        return f"There is no repository {home.name} in the registry {home.registry} in {home.region}."
+    if evidence.lost_tag is not None:
+        return _lost(evidence.lost_tag, pulled.tag or "")
+    if header is not None and not header.exists:
+        since = f" at {_time(header.existence_at)}" if header.existence_at is not None else ""
+        return f"The image was deleted{since}; no quarantine of Lazaretto's is behind that."
+    if look is None:
+        return f"The registry did not find it. What is said names only {name}, so that it could not be looked up."
+    if look.failed is not None:
+        why = inert(look.failed, MAX_REASON)
+        return f"The registry did not find it. Whether it is there now could not be looked up: {why}."
+    if look.detail is not None:
+        is_index = header is not None and header.kind is Kind.INDEX
+        then = "whether the images of this index are was not asked" if is_index else "it can be pulled"
+        return f"The registry did not find it then. It is there now{_since(evidence)}: {then}."
+    if header is not None:
+        return f"The registry does not have {name} any more, although no event has told that it was deleted."
+    return f"The registry does not have {name}, and it was never heard of here: are name, tag and Region right?"
+
+
+def _not_found_advice(evidence: Evidence) -> str:
+    if evidence.look is not None and evidence.look.detail is not None:
+        return "Start it again; a service of ECS does so by itself."
+    return "Push it again, or deploy an image that is there."
+
+
+def _lost(tag: LostTag, name: str) -> str:
+    pointed = f"; before, it pointed at {tag.former.digest[:19]}" if tag.former is not None else ""
+    return f"The tag {name} was deleted at {_time(tag.at)}, and no quarantine of Lazaretto's is behind that{pointed}."
+
+
+def _since(evidence: Evidence) -> str:
+    """The last thing that made it pullable, where that was after the failure."""
+    detail = evidence.look.detail if evidence.look is not None else None
+    times = (("pushed", detail.pushed_at), ("restored", detail.activated_at)) if detail is not None else ()
+    after = [(at, word) for word, at in times if at is not None and at > evidence.failed.at]
+    return f", {max(after)[1]} at {_time(max(after)[0])}" if after else ""
+
+
+# ---- besides
+
+
+def _besides(cause: Cause, evidence: Evidence) -> Iterator[str]:
+    header, look = evidence.header, evidence.look
+    held = next((h for h in evidence.headers if h.hold is not None), None)
+    if held is not None and held.hold is not None and not cause.ours and cause is not Cause.RESTORING:
+        release = f"{_command('release', str(held.ref))} --reason WHY"
+        yield f"Besides, Lazaretto has {_which(held, evidence)} in quarantine (by {held.hold.method}): {release}"
+    if evidence.past is not None and not cause.ours:
+        yield ended_words(evidence.past, _which_of(evidence.past.ref, evidence))
+    if cause is not Cause.DENY and evidence.denied:
+        yield f"Besides, Lazaretto denies all pulls from {evidence.failed.pulled.home.name} by the repository's policy."
+    if cause is Cause.ARCHIVED and header is not None and header.decision is Decision.QUARANTINE:
+        yield "Its verdict is QUARANTINE: restored, it would be taken away again."
+    if header is not None and header.kind is Kind.ARTIFACT:
+        yield "It is no image: a signature, an attestation or another artifact."
+    if cause is Cause.UNKNOWN and look is not None:
+        yield (
+            f"Whether it is there could not be looked up: {inert(look.failed, MAX_REASON)}." if look.failed else _THERE
+        )
+
+
+def _command(*words: str) -> str:
+    return shlex.join(("lazaretto", *words))
+
+
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,154 @@
+"""Where the table and the registry differ, and where what was promised has not come: found by cheap listings. Pure.
+
+An act that is begun ends in a reading of its own, and what is younger than `settle` is left to its event. What is known
+of scans and findings is `scan_comparison.py`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+
+from chalicelib.domain.enforcement.enforcement import MOVE
+from chalicelib.domain.events.event import Action
+from chalicelib.domain.events.sweep_message import SETTLE_TAG
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.images.image import ImageDetail, Kind, StorageStatus
+from chalicelib.domain.reconcile.difference import Difference
+from chalicelib.domain.reconcile.difference import DifferenceKind as K
+from chalicelib.domain.reconcile.repository_view import View, is_half_known, is_stored_elsewhere
+from chalicelib.domain.reconcile.scan_comparison import compare_scan
+from chalicelib.domain.waivers.change import concerns
+
+CLOCK_LOST_AFTER = timedelta(hours=2)
+"""The clock comes every five minutes, and waits an hour for Inspector's answer."""
+
+
+def compare(view: View) -> list[Difference]:
+    """All that the listings tell, by digest; an image may differ in more than one thing."""
+    found: list[Difference] = []
+    holders = {tag: digest for digest, detail in view.listed.images.items() for tag in detail.tags}
+    lost = _lost_tags(view, holders)
+    for digest in sorted({*view.listed.images, *view.headers}):
+        detail, header = view.listed.images.get(digest), view.headers.get(digest)
+        found += lost.get(digest, ())
+        if detail is not None:
+            found += _of_listed(view, detail, header, holders)
+        elif header is not None:
+            found += _of_absent(view, header)
+        if header is not None:
+            found += _of_clock(header, view.listed.listed_at)
+    return found
+
+
+def behind(header: Header, document_revision: int, rules: Rules) -> Difference | None:
+    """Whether it was decided by less than is stored. A waiver that is not about the image leaves it as it is."""
+    if header.kind is not Kind.ARTIFACT and header.revision != document_revision:
+        return Difference(K.BEHIND, header.ref, detail="its document")
+    if not header.present or header.kind is Kind.ARTIFACT:
+        return None
+    if header.policy_version < rules.policy_version:
+        return Difference(K.BEHIND, header.ref, detail="the policy")
+    tells = not any(rule.sees_resolved for rule in rules.policy.rulebook)
+    if header.waivers_version < rules.waivers_version and any(
+        concerns(waiver, header.ref.repository, header.sketch, sketch_tells=tells) for waiver in rules.waivers
+    ):
+        return Difference(K.BEHIND, header.ref, detail="the waivers")
+    return None
+
+
+def _of_listed(
+    view: View, detail: ImageDetail, header: Header | None, holders: Mapping[str, str]
+) -> Iterator[Difference]:
+    if view.is_recent(detail.pushed_at):
+        return
+    if header is not None and (header.begun is not None or (not header.exists and view.is_recent(header.existence_at))):
+        return
+    known = header or Header(ref=detail.ref)
+    if not known.exists or is_half_known(known, detail):
+        yield from _unheard(view, detail, known)
+    else:
+        yield from _heard(view, detail, known)
+    yield from _tags_gone(view, detail, known, holders)
+    yield from compare_scan(view, detail, header)
+
+
+def _unheard(view: View, detail: ImageDetail, known: Header) -> Iterator[Difference]:
+    """One for each push that was not heard: there was one for each tag."""
+    moved_away = known.hold is not None and known.hold.method == MOVE and not known.exists
+    kind = K.CAME_BACK if moved_away else K.MISSING
+    tags = _new_tags(view, detail, known)
+    yield from (Difference(kind, detail.ref, Action.PUSH, tag) for tag in tags)
+    if not tags:
+        yield Difference(kind, detail.ref, Action.PUSH)
+
+
+def _heard(view: View, detail: ImageDetail, header: Header) -> Iterator[Difference]:
+    if is_stored_elsewhere(header, detail) and not (
+        view.is_recent(detail.archived_at) or view.is_recent(detail.activated_at)
+    ):
+        yield Difference(_moved(header, detail), detail.ref, Action.UPDATE_STORAGE_CLASS)
+    yield from (Difference(K.TAG_MOVED, detail.ref, Action.PUSH, tag) for tag in _new_tags(view, detail, header))
+    if header.kind is Kind.INDEX and detail.storage is StorageStatus.ACTIVE and _lacks_children(view, header):
+        yield Difference(K.CHILDREN_UNKNOWN, detail.ref, Action.PUSH)
+
+
+def _moved(header: Header, detail: ImageDetail) -> K:
+    if detail.storage is StorageStatus.ARCHIVED:
+        return K.ARCHIVED
+    held = header.hold is not None and header.storage is StorageStatus.ARCHIVED
+    return K.CAME_BACK if held else K.RESTORED
+
+
+def _new_tags(view: View, detail: ImageDetail, header: Header) -> list[str]:
+    """Those that the header or the tag's own item knows nothing of: a look tells the header alone."""
+    known = {tag for tag in header.tags if header.exists and view.tags.get(tag) == detail.ref.digest}
+    return sorted({*detail.tags} - known)
+
+
+def _tags_gone(view: View, detail: ImageDetail, header: Header, holders: Mapping[str, str]) -> Iterator[Difference]:
+    """A tag that went to another image is that one's to tell, unless its item knows that already."""
+    for tag in sorted({*header.tags} - {*detail.tags}) if header.exists else ():
+        holder = holders.get(tag)
+        if holder is None and view.tags.get(tag) != detail.ref.digest:
+            yield Difference(K.TAG_DELETED, detail.ref, Action.DELETE, tag)
+        elif holder is not None and view.tags.get(tag) == holder:
+            yield Difference(K.TAG_UNSETTLED, detail.ref, SETTLE_TAG, tag)
+
+
+def _lost_tags(view: View, holders: Mapping[str, str]) -> dict[str, list[Difference]]:
+    """Tags whose item points at an image that has them no more, and neither has another; by that image. Those of one
+    that is found to be deleted go with it."""
+    lost: dict[str, list[Difference]] = {}
+    for tag, digest in sorted(view.tags.items()):
+        header = view.headers.get(digest) if digest is not None else None
+        if digest is None or header is None or tag in holders or header.begun is not None:
+            continue
+        detail = view.listed.images.get(digest)
+        if detail is not None and view.is_recent(detail.pushed_at):
+            continue
+        if detail is not None or not (header.exists and tag in header.tags):
+            lost.setdefault(digest, []).append(Difference(K.TAG_DELETED, header.ref, Action.DELETE, tag))
+    return lost
+
+
+def _lacks_children(view: View, index: Header) -> bool:
+    children = [view.headers.get(child.digest) for child in index.children]
+    return not children or any(child is None or index.ref.digest not in child.parents for child in children)
+
+
+def _of_absent(view: View, header: Header) -> Iterator[Difference]:
+    """Listed whole and not there. What no push told of was heard of by a look, or by its index."""
+    heard_at = header.existence_at or header.known_at
+    if not header.exists or header.begun is not None or heard_at is None:
+        return
+    if not view.is_recent(heard_at) and not view.is_recent(header.pushed_at):
+        yield Difference(K.DELETED, header.ref, Action.DELETE)
+
+
+def _of_clock(header: Header, now: datetime) -> Iterator[Difference]:
+    for effect in header.todo:
+        if effect.due_at is not None and effect.due_at <= now:
+            yield Difference(K.EFFECT_LOST, header.ref, effect=effect.key)
+    if header.present and header.decide_at is not None and header.decide_at <= now - CLOCK_LOST_AFTER:
+        yield Difference(K.DECISION_LOST, header.ref)

@@ -1,0 +1,70 @@
+"""What the cheap listings say of a registry or of one repository, each with the time it was true. Pure.
+
+Times are the `Date` of a listing's first page: whatever a listing shows or lacks was so then, or later, never before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from itertools import starmap
+
+import msgspec
+
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import ImageDetail, Repository, RepositoryDetail, Scan
+
+
+class RepositoriesListed(msgspec.Struct, frozen=True):
+    """One page. `after` gets the next one; None: it was the last."""
+
+    repositories: tuple[RepositoryDetail, ...]
+    after: str | None = None
+
+
+class ImagesListed(msgspec.Struct, frozen=True):
+    """All images of a repository, whatever their storage class, by digest. `absent`: there is no such repository."""
+
+    listed_at: datetime
+    images: Mapping[str, ImageDetail] = {}
+    absent: bool = False
+
+
+class CoverageListed(msgspec.Struct, frozen=True):
+    """How far Inspector's scan of each image got, by repository and digest. `whole` False: there were more pages than
+    were asked for, so that an image that is absent may be covered all the same."""
+
+    covered_at: datetime
+    scans: Mapping[Repository, Mapping[str, Scan]]
+    whole: bool = True
+
+
+class ChangesListed(msgspec.Struct, frozen=True):
+    """When findings of an image were last updated, by repository and digest, of those updated at or after `since`.
+    `whole`: as of coverage."""
+
+    since: datetime
+    changed_at: datetime
+    updated: Mapping[Repository, Mapping[str, datetime]]
+    whole: bool = True
+
+
+class OpenCounts(msgspec.Struct, frozen=True, array_like=True):
+    """How many findings Inspector counts: `total`, and by severity in the order of `Severity`, each None where it did
+    not say. Whether suppressed ones are among them is not documented."""
+
+    total: int | None = 0
+    by_severity: tuple[int | None, ...] = (0,) * len(Severity)
+
+    def agree_with(self, counts: Iterable[int], suppressed: int) -> bool:
+        """Whether they may be these: open ones by severity, and suppressed ones. What was not said contradicts
+        nothing."""
+        ours = tuple(counts)
+        if suppressed and self.total == sum(ours) + suppressed:
+            return True
+        alike = starmap(_alike, zip(self.by_severity, ours, strict=True))
+        return _alike(self.total, sum(ours)) and all(alike)
+
+
+def _alike(theirs: int | None, ours: int) -> bool:
+    return theirs is None or theirs == ours

@@ -1,0 +1,219 @@
+"""What is stored of an image's scan and findings, beside what cheap listings say of them. Pure.
+
+Nothing is taken over from here: whatever differs is looked at, by the write protocol. So a listing that is wrong, or
+means something else than is thought (how Inspector counts is not documented well), costs a look and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+
+import msgspec
+
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import ImageDetail, ImageRef, Kind, Scan, ScanState, Source, StorageStatus
+from chalicelib.domain.reconcile.difference import Difference
+from chalicelib.domain.reconcile.difference import DifferenceKind as K
+from chalicelib.domain.reconcile.registry_listing import OpenCounts
+from chalicelib.domain.reconcile.repository_view import View, is_half_known, is_stored_elsewhere, kind_of
+
+LOOK_LOST_AFTER = timedelta(minutes=15)
+"""SQS delays no message longer: a look that was promised for then is not on its way any more."""
+ASKED_AGAIN = 2
+"""So many times `settle` before the end of a listing of changes the next one begins."""
+SHARES = 7
+TURN = timedelta(hours=6)
+NOT_SINCE = "not scanned since its push or restore"
+_ACTIVE, _COMPLETE, _ENHANCED = StorageStatus.ACTIVE, ScanState.COMPLETE, Source.ENHANCED
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """`seen`: what differs in each image, in words that are the same as long as neither side changes: what a look did
+    not mend need not be looked at again."""
+
+    vanished: tuple[Difference, ...] = ()
+    seen: tuple[str, ...] = ()
+
+
+def compare_scan(view: View, detail: ImageDetail, header: Header | None) -> Iterator[Difference]:
+    """One at most: a look mends whatever it is. None where a look is on its way already."""
+    known = header or Header(ref=detail.ref)
+    if not _is_scanned(detail, header) or comes_to_be_looked_at(view, detail, known):
+        return
+    if known.look_due_at is not None:
+        yield Difference(K.LOOK_LOST, detail.ref)
+        return
+    found = _of_coverage(view, detail, known) or _of_changes(view, detail, known)
+    if found is not None:
+        yield found
+
+
+def comes_to_be_looked_at(view: View, detail: ImageDetail, header: Header) -> bool:
+    """An image that is heard to have come back, or to have left or entered its archive, is looked at for that."""
+    if not header.exists and header.existence_at is not None:
+        return True
+    if header.exists and not is_half_known(header, detail) and is_stored_elsewhere(header, detail):
+        return True
+    return header.look_due_at is not None and header.look_due_at > view.listed.listed_at - LOOK_LOST_AFTER
+
+
+def _is_scanned(detail: ImageDetail, header: Header | None) -> bool:
+    return kind_of(detail) is Kind.IMAGE and (header is None or header.kind is Kind.IMAGE)
+
+
+def _of_coverage(view: View, detail: ImageDetail, header: Header) -> Difference | None:
+    covered = view.inspected.covered
+    if covered is None or (header.scan_seen_at is not None and header.scan_seen_at >= covered.at):
+        return None
+    told, known = covered.scans.get(detail.ref.digest), header.scan
+    if told is None:
+        covers_no_more = known.source is _ENHANCED and known.state is not ScanState.UNAVAILABLE
+        gone = covers_no_more and detail.storage is _ACTIVE
+        return Difference(K.SCAN_STALE, detail.ref, detail="Inspector covers it no more") if gone else None
+    if told.scanned_at is not None and told.scanned_at > covered.at - view.settle:
+        return None  # its event is on its way; the state differs at the next sweep too
+    scan = scan_since(told, max(filter(None, (detail.pushed_at, detail.activated_at)), default=None))
+    return None if _is_as_known(header, scan) else _differs(detail.ref, header, scan)
+
+
+def _is_as_known(header: Header, scan: Scan) -> bool:
+    """`scan` is Inspector's. When it was is asked by the clock: Inspector scans again and again without news."""
+    known = header.scan
+    if known.source is not _ENHANCED or known.state is not scan.state:
+        return False
+    return header.looked_at is not None if scan.state is _COMPLETE else known.reason == scan.reason
+
+
+def _differs(ref: ImageRef, header: Header, scan: Scan) -> Difference:
+    waited = header.looked_at is None or header.scan.state in (ScanState.PENDING, ScanState.IN_PROGRESS)
+    kind = K.SCAN_UNHEARD if waited and scan.state is _COMPLETE else K.SCAN_STALE
+    stored = header.scan.state if header.version else "nothing"
+    return Difference(kind, ref, detail=f"{stored} is stored, {scan.state} it is")
+
+
+def scan_since(scan: Scan, since: datetime | None) -> Scan:
+    """A scan of before the image was pushed or restored saw something else."""
+    if scan.state is not _COMPLETE:
+        return scan
+    at = scan.scanned_at
+    too_old = at is None or (since is not None and int(at.timestamp()) < int(since.timestamp()))
+    return Scan(ScanState.PENDING, NOT_SINCE, scan.source, at) if too_old else scan
+
+
+def _of_changes(view: View, detail: ImageDetail, header: Header) -> Difference | None:
+    """Findings that changed after the last look, or too shortly before it. What an archive closes is not believed, and
+    a change of the last moments, whose event a queue may hold for a minute, is the next sweep's: it asks from there."""
+    changed = view.inspected.changed
+    if changed is None or header.scan.source is Source.BASIC or detail.storage is not _ACTIVE:
+        return None
+    at = changed.updated.get(detail.ref.digest)
+    if at is not None and at > changed.at - ASKED_AGAIN * view.settle:
+        return None
+    if at is None and not changed.whole and header.scan.source is _ENHANCED:
+        at = changed.at - ASKED_AGAIN * view.settle
+    if at is None or (header.scan_seen_at is not None and header.scan_seen_at > at + view.settle):
+        return None
+    return Difference(K.FINDINGS_CHANGED, detail.ref)
+
+
+# ---- ECR's own scanner tells of one image at a time
+
+
+def to_peek(view: View, turn: int) -> list[ImageRef]:
+    """Images whose scan only ECR itself can tell of, each by a call of its own: those without a finished scan, and of
+    the others the seventh whose turn it is. None where Inspector scans the registry and has told what it covers."""
+    covered = view.inspected.covered
+    if view.inspected.scanner is _ENHANCED and covered is not None:
+        return []
+    return [
+        detail.ref
+        for digest, detail in sorted(view.listed.images.items())
+        if not (covered is not None and digest in covered.scans)
+        and _may_be_peeked(view, detail, view.headers.get(digest))
+        and (share(digest) == turn or not is_finished(view.headers.get(digest)))
+    ]
+
+
+def _may_be_peeked(view: View, detail: ImageDetail, header: Header | None) -> bool:
+    if view.is_recent(detail.pushed_at) or detail.storage is not _ACTIVE or not _is_scanned(detail, header):
+        return False
+    if header is None:
+        return True
+    return header.look_due_at is None and not comes_to_be_looked_at(view, detail, header)
+
+
+def is_finished(header: Header | None) -> bool:
+    """Whether it reads as scanned."""
+    return header is not None and header.looked_at is not None and header.scan.state is _COMPLETE
+
+
+def compare_peeked(header: Header | None, ref: ImageRef, scan: Scan) -> Difference | None:
+    """`scan`: what the one call said. Of an image that nobody has ever scanned there is nothing to be looked at."""
+    known = header or Header(ref=ref)
+    if scan.source is None and known.scan.source is not _ENHANCED and scan.state is known.scan.state:
+        return None
+    if scan.state is _COMPLETE and scan.source is not _ENHANCED:
+        same = known.scan.source is Source.BASIC and known.scan.scanned_at == scan.scanned_at
+    else:
+        same = known.scan.state is scan.state and known.scan.source is (scan.source or Source.BASIC)
+    return None if same else _differs(ref, known, scan)
+
+
+def turn_of(at: datetime) -> int:
+    """Which seventh's turn it is in a sweep of that time."""
+    return int(at.timestamp() // TURN.total_seconds()) % SHARES
+
+
+def share(digest: str) -> int:
+    """Which seventh of all images it belongs to."""
+    return int(digest[-4:], 16) % SHARES
+
+
+# ---- what only counts can tell
+
+
+def words_of_counts(view: View) -> str | None:
+    """What Inspector counts for the repository beside what is stored, as words that stay the same as long as neither
+    changes; None where they agree, or nobody could ask, or there is nothing to compare."""
+    counts, headers = view.inspected.counts, _counted(view).values()
+    if counts is None or not headers:
+        return None
+    ours = [sum(h.counts[digit] for h in headers) for digit in range(len(Severity))]
+    suppressed = sum(h.suppressed for h in headers)
+    return None if counts.agree_with(ours, suppressed) else _words(counts, ours, suppressed)
+
+
+def compare_counts(
+    view: View, counts: Mapping[ImageRef, OpenCounts], seen: Collection[str], but: Collection[ImageRef]
+) -> Counted:
+    """Images of which Inspector counts other findings than are stored: some vanished, weeks after they were closed or
+    without that. `seen` is of the last sweep; `but`: those that are looked at anyway."""
+    vanished, differing = [], []
+    for header in _counted(view).values():
+        theirs = counts.get(header.ref, OpenCounts())
+        if header.ref in but or theirs.agree_with(header.counts, header.suppressed):
+            continue
+        words = f"{header.ref.digest[7:19]} {_words(theirs, header.counts, header.suppressed)}"
+        differing.append(words)
+        if words not in seen:
+            detail = f"Inspector counts {theirs.total}, {sum(header.counts)} are stored as open"
+            vanished.append(Difference(K.VANISHED, header.ref, detail=detail))
+    return Counted(tuple(vanished), tuple(differing))
+
+
+def _words(theirs: OpenCounts, ours: Iterable[int], suppressed: int) -> str:
+    said = ".".join("-" if n is None else str(n) for n in (theirs.total, *theirs.by_severity))
+    return f"{said} {'.'.join(map(str, ours))}+{suppressed}"
+
+
+def _counted(view: View) -> dict[str, Header]:
+    """Those whose findings Inspector keeps as we do: what an archive or a lapse closed there is open here."""
+    found = {}
+    for digest, header in view.headers.items():
+        detail = view.listed.images.get(digest)
+        scanned = header.scan.source is _ENHANCED and header.scan.state is _COMPLETE and header.looked_at is not None
+        if detail is not None and header.exists and scanned and not header.archive and detail.storage is _ACTIVE:
+            found[digest] = header
+    return found

@@ -1,0 +1,176 @@
+"""What people read of copies that are not as they should be. Nothing is looked at or sent here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.images.image import Repository, ScanState
+from chalicelib.domain.images.inert import inert
+from chalicelib.domain.replication.replica import Note, Replica, Status
+from chalicelib.domain.replication.replication import Destination
+
+REPLICATION = "replication"
+NAMED = 10
+_SHOWN = 300
+
+
+def compose_replication_alert(
+    home: Repository,
+    replicas: Sequence[Replica],
+    blind: Mapping[Destination, str],
+    done: Sequence[str],
+    now: datetime,
+    api_url: str | None = None,
+) -> Alert:
+    """One alert for what a look at one repository has found. `blind`: destinations that nobody can look at any more,
+    and why. `done`: what was done about copies that people could still have."""
+    ordered = sorted(replicas, key=lambda r: (Note.PASSES not in r.notes, r.status, r.ref.digest, r.destination))
+    lines = [f"{inert(_name(r), 100)} at {r.destination}: {words(r)}" for r in ordered]
+    unseen = [f"{place} cannot be looked at: {inert(why, _SHOWN)}" for place, why in blind.items()]
+    rest = len(lines) - NAMED
+    return Alert(
+        event=REPLICATION,
+        title=_title(home, ordered, blind),
+        at=now,
+        repository=home.name,
+        notes=(*unseen, *lines[:NAMED], *([f"and {rest} more"] if rest > 0 else []), *done),
+        what_to_do=(*remedies(home, ordered), f"All copies of it: lazaretto replication {home.name}"),
+        api_url=api_url,
+    )
+
+
+def words(replica: Replica) -> str:
+    """How the copy stands, in a sentence."""
+    said = {**_NOTES, Note.NOT_SCANNED: _scan_words(replica.scan)}
+    return "; ".join([_status_words(replica), *(said[n] for n in replica.notes if n in said)])
+
+
+def remedies(home: Repository, replicas: Sequence[Replica]) -> tuple[str, ...]:
+    """Commands for people, each once."""
+    found: dict[str, None] = {}
+    for replica in replicas:
+        place, allowed = replica.destination, replica.allowance
+        if allowed is not None and False in (allowed.replicate, allowed.create):
+            let_in = f"allow account {home.registry} ecr:ReplicateImage and ecr:CreateRepository"
+            found[f"To let it in: {let_in} in the registry policy of {place}"] = None
+        uncopied = {Note.OLDER_THAN_RULE, Note.NEVER_TAKEN_UP} & {*replica.notes}
+        if replica.status in (Status.MISSING, Status.FAILED) or uncopied:
+            found[f"To copy it: {backfill_command(home, place)}"] = None
+        if Note.ARCHIVED in replica.notes:
+            image = f"--repository-name {home.name} --image-id imageDigest={replica.ref.digest}"
+            restore = f"aws ecr update-image-storage-class --target-storage-class STANDARD {image}"
+            found[f"To restore it: {restore} --registry-id {place.registry} --region {place.region}"] = None
+        if replica.status is Status.EXTRA and Note.LATE in replica.notes:
+            image = f"--repository-name {home.name} --image-ids imageDigest={replica.ref.digest}"
+            delete = f"aws ecr batch-delete-image {image}"
+            found[f"To delete it: {delete} --registry-id {place.registry} --region {place.region}"] = None
+        if replica.holder is not None:
+            found[f"To free the tag at {place}: make tags mutable there, or delete {replica.holder}"] = None
+    return tuple(found)[:NAMED]
+
+
+def backfill_command(home: Repository, place: Destination) -> str:
+    """Copies what the registry has and the destination lacks: everything its rules cover, not one image alone."""
+    target = f"region={place.region},registryId={place.registry}"
+    return f"aws ecr start-replication-backfill --destination {target} --region {home.region}"
+
+
+def _allowance_words(replica: Replica) -> str:
+    allowance = replica.allowance
+    if replica.destination.registry == replica.ref.registry:
+        return "within one account no registry policy is needed"
+    if allowance is None:
+        return "what the registry policy there allows cannot be told"
+    told = {True: "allows", False: "does not allow", None: "may or may not allow"}
+    replicate, create = told[allowance.replicate], told[allowance.create]
+    if replicate == create:
+        return f"the registry policy there {replicate} ecr:ReplicateImage and ecr:CreateRepository"
+    return f"the registry policy there {replicate} ecr:ReplicateImage and {create} ecr:CreateRepository"
+
+
+def _title(home: Repository, replicas: Sequence[Replica], blind: Mapping[Destination, str]) -> str:
+    passing = sum(Note.PASSES in r.notes for r in replicas)
+    if passing:
+        return inert(f"Replication: {passing} of {home.name} kept from people here, and open elsewhere", 150)
+    if not replicas:
+        return inert(f"Replication: copies at {', '.join(map(str, blind))} cannot be looked at", 150)
+    kinds = {r.status for r in replicas}
+    said = next(iter(kinds)).value if len(kinds) == 1 else "not as the source"
+    return inert(f"Replication: {len(replicas)} cop{'y' if len(replicas) == 1 else 'ies'} of {home.name} {said}", 150)
+
+
+def _name(replica: Replica) -> str:
+    return f"{replica.ref.repository}@{replica.ref.digest[:19]}"
+
+
+def _status_words(replica: Replica) -> str:
+    match replica.status:
+        case Status.COMPLETE:
+            return "as the source"
+        case Status.IN_PROGRESS:
+            return "on its way, and late" if Note.LATE in replica.notes else "on its way"
+        case Status.FAILED:
+            return f"ECR has not copied it ({replica.failure_code or 'no code'}); {_allowance_words(replica)}"
+        case Status.MISSING:
+            return _missing_words(replica)
+        case Status.EXTRA:
+            return "there, and at the source no more"
+        case Status.TAGS_DIFFER:
+            return _tag_words(replica)
+        case Status.NOT_CONFIGURED if Note.NO_RULE in replica.notes:
+            return "no rule copies it there any more"
+        case Status.NOT_CONFIGURED:
+            return "pushed before there was a rule; a backfill copies it"
+    return f"nobody can look there; {_unseen_words(replica)}"
+
+
+def _unseen_words(replica: Replica) -> str:
+    if Note.NEVER_TAKEN_UP in replica.notes:
+        return _NEVER_TAKEN_UP
+    if Note.UNREPORTED in replica.notes:
+        return "and ECR would not say whether it was copied"
+    return "ECR's word alone says that it was copied"
+
+
+def _missing_words(replica: Replica) -> str:
+    if Note.CHILDREN in replica.notes:
+        return f"{len(replica.lacking)} of the images it is made of are not there"
+    if Note.SOURCE_ARCHIVED in replica.notes:
+        return "not there: the source is archived, and nothing is copied from the archive"
+    if Note.EXPIRED in replica.notes:
+        return "not there: ECR has copied it, and it was taken away since"
+    if Note.NEVER_TAKEN_UP in replica.notes:
+        return f"not there: {_NEVER_TAKEN_UP}"
+    return "not there" + (", and ECR would not say why" if Note.UNREPORTED in replica.notes else "")
+
+
+def _scan_words(scan: ScanState | None) -> str:
+    """What a scanner could not do is not that nobody has asked it."""
+    match scan:
+        case ScanState.UNAVAILABLE:
+            return "whether it is scanned there cannot be told"
+        case ScanState.FAILED | ScanState.UNSUPPORTED | ScanState.EXPIRED:
+            return f"not scanned there ({scan})"
+    return "not scanned there"
+
+
+def _tag_words(replica: Replica) -> str:
+    lacks = ", ".join(inert(tag, 60) for tag in replica.tags[:NAMED])
+    if replica.holder is not None:
+        kept = f"tags are immutable there, and {replica.holder[:19]} has it"
+        return f"without {'tag' if len(replica.tags) == 1 else 'tags'} {lacks}: {kept}"
+    more = ", ".join(inert(tag, 60) for tag in replica.more_tags[:NAMED])
+    said = [f"without tags {lacks}"] if lacks else []
+    return " and ".join([*said, *([f"with tags {more} that the source has no more"] if more else [])])
+
+
+_NEVER_TAKEN_UP = "ECR never took it up (what came here by replication itself is not copied on)"
+_NOTES = {
+    Note.ARCHIVED: "archived there: it cannot be pulled",
+    Note.VERDICT_DIFFERS: "another verdict there",
+    Note.PASSES: "kept from people at the source, and to be had there",
+    Note.REFERRERS: "signatures or SBOMs of it are not there",
+    Note.UNDELETED: "what is deleted at the source is to be deleted there, and was not",
+}

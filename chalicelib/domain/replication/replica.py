@@ -1,0 +1,154 @@
+"""The copy of one image at one destination, as it was found: what is stored of it and what people are told. Pure.
+
+How it is found is `replica_case.py`'s business, what is said of it `replication_alert.py`'s.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import msgspec
+
+from chalicelib.domain.images.image import ImageRef, ScanState
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.replication.replication import Destination
+from chalicelib.domain.replication.replication_policy import Allowance
+
+
+class Status(StrEnum):
+    """How a copy stands. EXTRA: it is there and at the source no more. NOT_CONFIGURED: no rule that is in force takes
+    the image there. UNREADABLE: ECR says it was copied, and nobody can look."""
+
+    COMPLETE = "COMPLETE"
+    IN_PROGRESS = "IN_PROGRESS"
+    FAILED = "FAILED"
+    MISSING = "MISSING"
+    EXTRA = "EXTRA"
+    TAGS_DIFFER = "TAGS_DIFFER"
+    NOT_CONFIGURED = "NOT_CONFIGURED"
+    UNREADABLE = "UNREADABLE"
+
+    @property
+    def there(self) -> bool:
+        """Whether the image itself was seen at the destination, with all it is made of."""
+        return self in (Status.COMPLETE, Status.TAGS_DIFFER, Status.EXTRA)
+
+
+class Note(StrEnum):
+    """What more there is to say of a copy.
+
+    LATE: not there (EXTRA: still there) after the time the policy gives it. OLDER_THAN_RULE: pushed before there was a
+    rule: a backfill copies it. NO_RULE: the rule was taken away. IMMUTABLE_TAG: another image has the tag there, and
+    keeps it. EXTRA_TAGS: tags that the source has no more. CHILDREN, REFERRERS: some of its own are not there. EXPIRED:
+    ECR has copied it, and it is gone since. SOURCE_ARCHIVED: nothing is copied from the archive. ARCHIVED: it cannot be
+    pulled there. NOT_SCANNED: no complete scan is known there. VERDICT_DIFFERS; PASSES: it can be had there, and not at
+    the source. UNDELETED: what is deleted at the source is to be deleted there, and was not: the image (EXTRA), or a
+    tag of it. UNREPORTED: ECR would not say how far it got. NEVER_TAKEN_UP: ECR knows nothing of it, although there was
+    a rule: what came here by replication itself is not copied on.
+    """
+
+    LATE = "late"
+    OLDER_THAN_RULE = "older-than-rule"
+    NO_RULE = "no-rule"
+    IMMUTABLE_TAG = "immutable-tag"
+    EXTRA_TAGS = "extra-tags"
+    CHILDREN = "children-missing"
+    REFERRERS = "referrers-missing"
+    EXPIRED = "gone-since"
+    SOURCE_ARCHIVED = "source-archived"
+    ARCHIVED = "archived"
+    NOT_SCANNED = "not-scanned"
+    VERDICT_DIFFERS = "verdict-differs"
+    PASSES = "passes"
+    UNREPORTED = "unreported"
+    NEVER_TAKEN_UP = "never-taken-up"
+    UNDELETED = "not-deleted"
+
+
+class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The copy of the image `ref` (the source's) at a destination, `since` when it was first found so, as of the
+    listing `at`.
+
+    `tags`: those it lacks; of IMMUTABLE_TAG `holder` is the image that has the first of them. `more_tags`: those it
+    has too many. `lacking`: digests of children or referrers that are not there. `scan` and `decision` are those of
+    the copy, None: not known. `allowance`: of FAILED, what the registry policy there allows, None: it cannot be told.
+    `told`: the alarm that people were last told of, by the channels `heard`.
+    """
+
+    ref: ImageRef
+    destination: Destination
+    status: Status
+    since: datetime
+    at: datetime
+    notes: tuple[Note, ...] = ()
+    failure_code: str | None = None
+    tags: tuple[str, ...] = ()
+    holder: str | None = None
+    more_tags: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
+    scan: ScanState | None = None
+    decision: Decision | None = None
+    told: str = ""
+    heard: tuple[str, ...] = ()
+    allowance: Allowance | None = None
+
+    @property
+    def copy(self) -> ImageRef:
+        return self.destination.repository(self.ref.home).image(self.ref.digest)
+
+    @property
+    def alarm(self) -> str:
+        """What people are told of, once: empty where there is nothing to tell. A verdict that the copy lets through is
+        an alarm whatever the status."""
+        words = [note.value for note in (Note.ARCHIVED, Note.PASSES) if note in self.notes]
+        lacking = self.status in (Status.FAILED, Status.MISSING) and Note.SOURCE_ARCHIVED not in self.notes
+        unsent = self.status is Status.UNREADABLE and Note.NEVER_TAKEN_UP in self.notes
+        untagged = self.status is Status.TAGS_DIFFER and (bool(self.tags) or Note.UNDELETED in self.notes)
+        late = self.status in (Status.IN_PROGRESS, Status.EXTRA) and Note.LATE in self.notes
+        return " ".join([*([self.status.value] if lacking or unsent or untagged or late else []), *words])
+
+    @property
+    def settled(self) -> bool:
+        """Nothing about it is still to be waited for."""
+        return self.status is Status.COMPLETE and Note.NOT_SCANNED not in self.notes
+
+    def like(self, former: Replica | None) -> bool:
+        """Whether it says the same, whenever each of them was found and told."""
+        return former is not None and _bare(self) == _bare(former)
+
+    def after(self, former: Replica | None) -> Replica:
+        """With what stays of the one that was found before."""
+        if former is None:
+            return self
+        same = (self.status, self.notes) == (former.status, former.notes)
+        told = former.told == self.alarm
+        return msgspec.structs.replace(
+            self,
+            since=former.since if same else self.since,
+            told=former.told if told else "",
+            heard=former.heard if told else (),
+        )
+
+    def known_to(self, channel: str) -> bool:
+        """Whether there is nothing about it that the channel was not told."""
+        return not self.alarm or (self.told == self.alarm and channel in self.heard)
+
+    def heard_by(self, channel: str) -> Replica:
+        former = self.heard if self.told == self.alarm else ()
+        return msgspec.structs.replace(self, told=self.alarm, heard=tuple(sorted({*former, channel})))
+
+
+def _bare(replica: Replica) -> Replica:
+    return msgspec.structs.replace(replica, since=_NEVER, at=_NEVER, told="", heard=())
+
+
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def with_notes(replica: Replica, *notes: Note) -> Replica:
+    return msgspec.structs.replace(replica, notes=tuple(sorted({*replica.notes, *notes})))
+
+
+def without_note(replica: Replica, note: Note) -> Replica:
+    return msgspec.structs.replace(replica, notes=tuple(n for n in replica.notes if n is not note))

@@ -1,0 +1,287 @@
+"""How the copy of one image stands at one destination, by what both registries list and ECR reports. Pure.
+
+What a copy has to be is what the source is: digest, tags, for an index its children. Whether it is there is told by
+the destination's own listing alone; what ECR reports of the way there tells why it is not. What the copy's verdict must
+be is `replica_verdict.py`'s business, what a destination's policy allows `replication_policy.py`'s.
+
+Sources: Amazon ECR user guide (private image replication), DescribeImageReplicationStatus, DescribeImages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+
+import msgspec
+
+from chalicelib.domain.enforcement.enforcement import marker
+from chalicelib.domain.images.glob import Globs
+from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, StorageStatus
+from chalicelib.domain.replication.replica import Note, Replica, Status
+from chalicelib.domain.replication.replication import Destination, Sight
+
+
+class Mutability(msgspec.Struct, frozen=True):
+    """Whether a repository's tags may be moved, and the globs of the tags that are excepted from that."""
+
+    word: str = "MUTABLE"
+    exceptions: tuple[str, ...] = ()
+
+    def fixes(self, tag: str) -> bool:
+        """Whether `tag`, once given, stays where it is."""
+        return self.word.startswith("IMMUTABLE") is not Globs(self.exceptions).match(tag)
+
+
+class Reported(msgspec.Struct, frozen=True):
+    """A row of DescribeImageReplicationStatus: IN_PROGRESS, COMPLETE or FAILED."""
+
+    status: str
+    failure_code: str | None = None
+
+
+Reports = Mapping[Destination, Reported]
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """What a registry has of one repository, or what of it was asked for, by digest. `at`: by AWS's clock."""
+
+    images: Mapping[str, ImageDetail]
+    at: datetime
+
+
+class Copies(msgspec.Struct, frozen=True):
+    """What a destination has of one repository, by digest. `unread`: why nobody could look; then `images` says nothing.
+
+    `down`: it is AWS that does not answer, for now: what was found there before stands. `mutability` None: not known,
+    as where there is no such repository.
+    """
+
+    home: Repository
+    images: Mapping[str, ImageDetail] = {}
+    unread: str | None = None
+    mutability: Mutability | None = None
+    down: bool = False
+
+    def holder(self, tag: str) -> str | None:
+        """The digest that has the tag there."""
+        return next((digest for digest, image in self.images.items() if tag in image.tags), None)
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of one image and one destination. `source` None: it is not at the source (any more).
+
+    `reports` None: ECR was not asked, or would not say. `children` of an index, `referrers` of any image: digests that
+    the source has. `changed_at`: when image or tags last changed, where that is known. `former`: as it was found last.
+    `tagged` False: tags are not compared. `source_tags`: those of all images of the source, None: not all are known.
+    """
+
+    ref: ImageRef
+    sight: Sight
+    source: ImageDetail | None
+    copies: Copies
+    now: datetime
+    within: timedelta
+    reports: Reports | None = None
+    children: tuple[str, ...] = ()
+    referrers: tuple[str, ...] = ()
+    changed_at: datetime | None = None
+    former: Replica | None = None
+    tagged: bool = True
+    source_tags: Collection[str] | None = None
+
+    @property
+    def copy(self) -> ImageDetail | None:
+        return self.copies.images.get(self.ref.digest)
+
+    @property
+    def reported(self) -> Reported | None:
+        return (self.reports or {}).get(self.sight.destination)
+
+    @property
+    def needs_report(self) -> bool:
+        """Whether what ECR reports would tell anything: it is not where it is to be, and it is not known why."""
+        if self.source is None or self.sight.gone_at is not None:
+            return False
+        return self.copies.unread is not None or self.copy is None
+
+    @property
+    def stands(self) -> bool:
+        """Whether what was found before needs no new report: it is still not there, and nothing happened to it."""
+        former, source = self.former, self.source
+        if former is None or source is None or self.changed_at is not None:
+            return False
+        if {Note.NO_RULE, Note.UNREPORTED} & {*former.notes}:
+            return False
+        if source.activated_at is not None and source.activated_at > former.at:
+            return False
+        if self.copies.unread is not None:
+            return former.status in (Status.UNREADABLE, Status.FAILED, Status.NOT_CONFIGURED)
+        archived = source.storage is not StorageStatus.ACTIVE
+        same = archived is (Note.SOURCE_ARCHIVED in former.notes)
+        settled = former.status in (Status.MISSING, Status.FAILED, Status.NOT_CONFIGURED)
+        return same and settled and Note.CHILDREN not in former.notes
+
+
+def judge(case: Case) -> Replica:
+    """How the copy stands, verdict and scan apart."""
+    if case.sight.gone_at is not None:
+        return _replica(case, Status.NOT_CONFIGURED, Note.NO_RULE, *_kept_away(case))
+    if case.copies.unread is not None:
+        return _by_word(case)
+    if case.source is None:
+        return _left_over(case)
+    return _absent(case, case.source) if case.copy is None else _compared(case, case.source, case.copy)
+
+
+def _by_word(case: Case) -> Replica:
+    """Nobody can look: a failure is believed, a success is not."""
+    reported = case.reported
+    if reported is not None and reported.status == "FAILED":
+        return _replica(case, Status.FAILED, code=reported.failure_code)
+    if reported is not None and reported.status == "IN_PROGRESS":
+        return _on_its_way(case)
+    if reported is not None or case.source is None:
+        return _replica(case, Status.UNREADABLE)
+    if case.reports is None:
+        return _replica(case, Status.UNREADABLE, Note.UNREPORTED)
+    if _is_older(case, case.source):
+        return _replica(case, Status.NOT_CONFIGURED, Note.OLDER_THAN_RULE)
+    if _is_fresh(case, case.source.pushed_at):
+        return _replica(case, Status.IN_PROGRESS)
+    return _replica(case, Status.UNREADABLE, Note.NEVER_TAKEN_UP)
+
+
+def _absent(case: Case, source: ImageDetail) -> Replica:
+    reported = case.reported
+    if reported is not None and reported.status == "FAILED":
+        return _replica(case, Status.FAILED, code=reported.failure_code)
+    if reported is not None and reported.status == "IN_PROGRESS":
+        return _on_its_way(case)
+    if reported is None and case.reports is not None and _is_older(case, source):
+        return _replica(case, Status.NOT_CONFIGURED, Note.OLDER_THAN_RULE)
+    if source.storage is not StorageStatus.ACTIVE:
+        return _replica(case, Status.MISSING, Note.SOURCE_ARCHIVED)
+    if _is_fresh(case, source.pushed_at):
+        return _replica(case, Status.IN_PROGRESS)
+    if reported is not None:
+        return _replica(case, Status.MISSING, Note.EXPIRED)
+    return _replica(case, Status.MISSING, Note.UNREPORTED if case.reports is None else Note.NEVER_TAKEN_UP)
+
+
+def _left_over(case: Case) -> Replica:
+    former = case.former
+    undeleted = _undeleted(case, seen=former is not None and former.status is Status.EXTRA)
+    if not undeleted or former is None or former.status is not Status.EXTRA:
+        return _replica(case, Status.EXTRA, *undeleted)
+    late = Note.LATE in former.notes or case.now >= former.since + case.within
+    return _replica(case, Status.EXTRA, *undeleted, *((Note.LATE,) if late else ()))
+
+
+def _undeleted(case: Case, *, seen: bool) -> tuple[Note, ...]:
+    """What was deleted at the source between two looks that found a rule which copies deletions is to go there as well.
+    `seen`: it was found deleted before; when it was first, tells."""
+    former, deletes_at = case.former, case.sight.deletes_at
+    if former is None or deletes_at is None or Note.NO_RULE in former.notes:
+        return ()
+    due = Note.UNDELETED in former.notes if seen else deletes_at < case.now
+    return (Note.UNDELETED,) if due else ()
+
+
+def _untagged(case: Case, more: tuple[str, ...]) -> tuple[Note, ...]:
+    """A tag that another image of the source has now was moved, not deleted."""
+    moved = more if case.source_tags is None else case.source_tags
+    if case.former is None or not more or (case.source_tags is not None and set(more) <= set(moved)):
+        return ()
+    return _undeleted(case, seen=not set(more) - set(moved) - set(case.former.more_tags))
+
+
+def _is_older(case: Case, source: ImageDetail) -> bool:
+    """ECR reports nothing of an image that it never took up, and it takes up what is pushed, or restored, while there
+    is a rule."""
+    newest = max((at for at in (source.pushed_at, source.activated_at) if at is not None), default=None)
+    return newest is None or newest < case.sight.seen_at
+
+
+def _on_its_way(case: Case) -> Replica:
+    begun = case.source.pushed_at if case.source is not None else None
+    return _replica(case, Status.IN_PROGRESS, *(() if _is_fresh(case, begun) else (Note.LATE,)))
+
+
+def _compared(case: Case, source: ImageDetail, copy: ImageDetail) -> Replica:
+    lacks, more = (_tags(source, copy), _tags(copy, source)) if case.tagged else ((), ())
+    children = tuple(d for d in case.children if d not in case.copies.images)
+    referrers = tuple(d for d in case.referrers if d not in case.copies.images)
+    notes = [*_kept_away(case), *([Note.REFERRERS] if referrers else [])]
+    if children:
+        waits = _is_fresh(case, source.pushed_at)
+        status = Status.IN_PROGRESS if waits else Status.MISSING
+        return _replica(case, status, Note.CHILDREN, *notes, lacking=children)
+    holder = next((h for t in lacks if (h := _holder(case, t)) is not None), None)
+    if holder is not None:
+        return _replica(case, Status.TAGS_DIFFER, Note.IMMUTABLE_TAG, *notes, tags=lacks, more=more, holder=holder)
+    if lacks or more:
+        notes += _untagged(case, more)
+        if _tags_may_come(case, lacks, notes):
+            return _replica(case, Status.IN_PROGRESS, *notes, tags=lacks, more=more, lacking=referrers)
+        notes += [Note.EXTRA_TAGS] if more else []
+        return _replica(case, Status.TAGS_DIFFER, *notes, tags=lacks, more=more, lacking=referrers)
+    return _replica(case, Status.COMPLETE, *notes, lacking=referrers)
+
+
+def _tags(of: ImageDetail, other: ImageDetail) -> tuple[str, ...]:
+    """Those of one that the other lacks; what a quarantine of ours has put beside them is no difference."""
+    return tuple(sorted(set(of.tags) - set(other.tags) - {marker(of.ref.digest)}))
+
+
+def _holder(case: Case, tag: str) -> str | None:
+    """The other image that keeps the tag there for good."""
+    mutability = case.copies.mutability
+    return case.copies.holder(tag) if mutability is not None and mutability.fixes(tag) else None
+
+
+def _tags_may_come(case: Case, lacks: Collection[str], notes: Collection[Note]) -> bool:
+    """A tag moves while it is looked at, and nobody says when it moved: the first sight of a difference is waited
+    with, as long as a copy may take, also where there was another one before."""
+    former = case.former
+    if former is None or former.status not in (Status.IN_PROGRESS, Status.TAGS_DIFFER):
+        return True
+    if former.status is Status.TAGS_DIFFER:
+        return bool({*lacks} - {*former.tags}) or Note.UNDELETED in {*notes} - {*former.notes}
+    return case.now < former.since + case.within
+
+
+def _kept_away(case: Case) -> tuple[Note, ...]:
+    """It is there, and cannot be pulled, where it can be at the source."""
+    copy, source = case.copy, case.source
+    pulled = source is None or source.storage is StorageStatus.ACTIVE
+    return (Note.ARCHIVED,) if copy is not None and pulled and copy.storage is not StorageStatus.ACTIVE else ()
+
+
+def _is_fresh(case: Case, pushed_at: datetime | None) -> bool:
+    begun = max((at for at in (pushed_at, case.changed_at) if at is not None), default=None)
+    return begun is not None and case.now < begun + case.within
+
+
+def _replica(
+    case: Case,
+    status: Status,
+    *notes: Note,
+    code: str | None = None,
+    tags: tuple[str, ...] = (),
+    more: tuple[str, ...] = (),
+    holder: str | None = None,
+    lacking: tuple[str, ...] = (),
+) -> Replica:
+    return Replica(
+        ref=case.ref,
+        destination=case.sight.destination,
+        status=status,
+        since=case.now,
+        at=case.now,
+        notes=tuple(sorted(set(notes))),
+        failure_code=code,
+        tags=tags,
+        more_tags=more,
+        holder=holder,
+        lacking=lacking,
+    )

@@ -1,0 +1,81 @@
+"""What people read of retention: a repository that was stopped, images that failed, what ECR took by itself. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.images.inert import inert
+from chalicelib.domain.retention.retention_plan import RetentionPlan
+
+RETENTION = "retention"
+NAMED = 10
+_LONGEST = 300
+
+
+def compose_stopped_alert(plan: RetentionPlan, now: datetime, api_url: str | None = None) -> Alert:
+    """Nothing was taken, because more would have gone than the policy allows at once."""
+    name = plan.repository.name
+    named = [f"{_short(f.image.digest)} {_tags(f.image.tags)}: {inert(f.why, _LONGEST)}" for f in plan.wanted[:NAMED]]
+    rest = len(plan.wanted) - len(named)
+    return Alert(
+        event=RETENTION,
+        title=f"Retention stopped: {inert(name, 80)}",
+        at=now,
+        repository=name,
+        notes=(f"{inert(plan.stopped, _LONGEST)}. Nothing was taken.", *named, *([f"and {rest} more"] if rest else [])),
+        what_to_do=(
+            f"See what would go, and why: lazaretto retention plan {name}",
+            "If it is meant, raise `max_share` or `max_images` of the rule for one run.",
+        ),
+        api_url=api_url,
+    )
+
+
+def compose_failed_alert(
+    plan: RetentionPlan, failed: Mapping[str, str], now: datetime, api_url: str | None = None
+) -> Alert:
+    """Some images were not taken although the plan says so: `failed` by digest, why."""
+    name = plan.repository.name
+    lines = [f"{_short(digest)}: {inert(why, _LONGEST)}" for digest, why in sorted(failed.items())[:NAMED]]
+    rest = len(failed) - len(lines)
+    count = "1 image" if len(failed) == 1 else f"{len(failed)} images"
+    return Alert(
+        event=RETENTION,
+        title=f"Retention: {count} could not be taken from {inert(name, 80)}",
+        at=now,
+        repository=name,
+        notes=(*lines, *([f"and {rest} more"] if rest else [])),
+        what_to_do=("The next run tries again.", f"lazaretto retention plan {name}"),
+        api_url=api_url,
+    )
+
+
+def compose_lifecycle_alert(
+    repository: Repository, lines: Sequence[str], now: datetime, api_url: str | None = None
+) -> Alert:
+    """ECR's own lifecycle policy expired what runs or is evidence; one line an image."""
+    name = repository.name
+    rest = len(lines) - NAMED
+    return Alert(
+        event=RETENTION,
+        title=f"ECR expired images that run or are quarantined: {inert(name, 80)}",
+        at=now,
+        repository=name,
+        notes=(*(inert(line, _LONGEST) for line in lines[:NAMED]), *([f"and {rest} more"] if rest > 0 else [])),
+        what_to_do=(
+            f"See what the native policy takes next: lazaretto retention native {name}",
+            "What runs goes on running, and cannot be pulled any more: push the image again under the same digest.",
+        ),
+        api_url=api_url,
+    )
+
+
+def _tags(tags: Sequence[str]) -> str:
+    return inert(", ".join(tags[:3]), 100) if tags else "untagged"
+
+
+def _short(digest: str) -> str:
+    return digest[:19]

@@ -1,0 +1,181 @@
+"""An image as retention sees it: what the registry lists of it, what it holds, and what must never be taken. Pure.
+
+What is not known is None, never "nothing": an index whose manifest could not be read may need any image.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.images.image import (
+    CONTAINER_CONFIG_TYPES,
+    INDEX_MEDIA_TYPES,
+    ImageDetail,
+    Kind,
+    ScanState,
+    StorageStatus,
+)
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.reconcile.reconciliation import behind
+
+QUARANTINED, WAIVED, UNKNOWN_HERE, UNDECIDED = "quarantined", "waived", "not known here", "not decided yet"
+_REFERRER_TAG = re.compile(r"(sha256)-([0-9a-f]{64})(?:\.[a-z0-9]+)?")
+_SIGNING = (".sig", ".att", ".sbom")
+
+
+class Layer(msgspec.Struct, frozen=True):
+    """A blob that an image needs: a layer, or its config."""
+
+    digest: str
+    size_bytes: int
+
+
+class Inside(msgspec.Struct, frozen=True):
+    """What a manifest says: the digests an index holds, the subject of a referrer, and its blobs (None: of a kind whose
+    blobs are not known here)."""
+
+    contains: tuple[str, ...] = ()
+    subject: str | None = None
+    layers: tuple[Layer, ...] | None = ()
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """What became of images that were to be deleted: gone now, or still there and why. `at`: AWS's clock."""
+
+    gone: tuple[str, ...]
+    failed: Mapping[str, str]
+    at: datetime
+
+
+class Guard(msgspec.Struct, frozen=True):
+    """What keeps an image whatever the rules say: by which rule, and why in words."""
+
+    by: str
+    why: str
+
+
+class RetainedImage(msgspec.Struct, frozen=True, kw_only=True):
+    """`contains`: the digests an index needs, None where they are not known, () of everything else. `subject`: what it
+    refers to. `parents`: the indexes that are known to hold it or to have held it. `guard`: None: only rules keep it.
+    `attached`: a signature, an SBOM or an attestation of something else: nothing starts it, so that it is used where
+    that is.
+    """
+
+    digest: str
+    tags: tuple[str, ...] = ()
+    pushed_at: datetime | None = None
+    pulled_at: datetime | None = None
+    activated_at: datetime | None = None
+    archived_at: datetime | None = None
+    storage: StorageStatus = StorageStatus.ACTIVE
+    size_bytes: int | None = None
+    contains: tuple[str, ...] | None = ()
+    subject: str | None = None
+    parents: tuple[str, ...] = ()
+    guard: Guard | None = None
+    attached: bool = False
+
+    @property
+    def used_at(self) -> datetime | None:
+        """The last pull; one that was never pulled counts from its push, one restored since from its restore. ECR
+        counts `sinceImagePulled` so, and the pull time may be a day old."""
+        last = self.pulled_at or self.pushed_at
+        return _later(last, self.activated_at)
+
+    @property
+    def arrived_at(self) -> datetime | None:
+        """The push, or the last restore: ECR counts `sinceImagePushed` so."""
+        return _later(self.pushed_at, self.activated_at)
+
+
+def retained_image(
+    detail: ImageDetail, inside: Inside | None, header: Header | None, rules: Rules, now: datetime
+) -> RetainedImage:
+    """`inside` None: nobody has read its manifest; then the header's word counts, which was read from it once.
+    `rules`: those in force."""
+    index = detail.media_type in INDEX_MEDIA_TYPES
+    digest, contains = detail.ref.digest, inside.contains if inside is not None else None
+    if contains is None and header is not None and header.children:
+        contains = tuple(child.digest for child in header.children)
+    told = detail.subject_digest or (inside.subject if inside else None) or (header.subject if header else None)
+    return RetainedImage(
+        digest=digest,
+        tags=tuple(sorted(detail.tags)),
+        pushed_at=detail.pushed_at,
+        pulled_at=detail.last_pulled_at,
+        activated_at=detail.activated_at,
+        archived_at=detail.archived_at,
+        storage=detail.storage,
+        size_bytes=detail.size_bytes,
+        contains=(None if contains is None else tuple(sorted(set(contains)))) if index else (),
+        subject=told or _told_by_tags(detail.tags, digest),
+        parents=tuple(sorted(header.parents)) if header else (),
+        guard=guard_of(header, rules, now),
+        attached=_is_attached(detail, header, told is not None),
+    )
+
+
+def guard_of(header: Header | None, rules: Rules, now: datetime) -> Guard | None:
+    """What keeps an image whatever the rule says; None: nothing that the table knows of."""
+    if header is None:
+        return Guard(UNKNOWN_HERE, "no event has told of it yet: lazaretto reconcile")
+    if header.hold is not None or header.denied or header.decision is Decision.QUARANTINE:
+        return Guard(QUARANTINED, "it is quarantined, or to be: evidence stays")
+    if header.begun is not None or header.order is not None:
+        return Guard(QUARANTINED, "a person's order or an act under way is about it")
+    if header.verdict is not None:
+        excused = sorted(header.verdict.waived & {waiver.id for waiver in rules.waivers if waiver.in_force(now)})
+        if excused:
+            return Guard(WAIVED, f"somebody needs it: waived by {', '.join(excused[:3])}")
+    if (difference := behind(header, header.revision, rules)) is not None:
+        return Guard(UNDECIDED, f"it is not decided yet by {difference.detail} in force")
+    return None
+
+
+def within(digest: str, images: Mapping[str, RetainedImage]) -> frozenset[str]:
+    """What an index holds, on whatever level, as far as it is among `images`."""
+    found: set[str] = set()
+    waiting = [digest]
+    while waiting:
+        inner = [d for d in images[waiting.pop()].contains or () if d in images and d not in found]
+        found.update(inner)
+        waiting += inner
+    return frozenset(found - {digest})
+
+
+def names_subject(tag: str) -> bool:
+    """Signatures and SBOMs of tools that know no referrers carry their subject in their tags alone."""
+    return _REFERRER_TAG.fullmatch(tag) is not None
+
+
+def _is_attached(detail: ImageDetail, header: Header | None, refers: bool) -> bool:
+    """`refers`: its manifest names a subject. What may be a container image all the same is none: it may be started by
+    itself, as WebAssembly in an index may."""
+    kind = detail.artifact_media_type or (header.artifact_media_type if header else None)
+    if refers:
+        return kind is not None and kind not in CONTAINER_CONFIG_TYPES
+    if _told_by_tags(detail.tags, detail.ref.digest) is not None and all(tag.endswith(_SIGNING) for tag in detail.tags):
+        return True
+    if header is None or header.kind is not Kind.ARTIFACT or not header.parents:
+        return False
+    # An attestation in an index says that it is a container image; its index knows better. But whoever pushes an index
+    # may say so of any image: one that has a tag, or that a scanner could scan, is asked about.
+    scanned = header.scan.state is ScanState.COMPLETE
+    return not detail.tags and not scanned and (kind is None or kind in CONTAINER_CONFIG_TYPES)
+
+
+def _told_by_tags(tags: Collection[str], own: str) -> str | None:
+    """Tools that copy by digest tag an image by its `own`: that one signs nothing."""
+    told = {f"{m[1]}:{m[2]}" for tag in tags if (m := _REFERRER_TAG.fullmatch(tag))}
+    return told.pop() if all(map(names_subject, tags)) and len(told) == 1 and own not in told else None
+
+
+def _later(first: datetime | None, second: datetime | None) -> datetime | None:
+    if first is None or second is None:
+        return first or second
+    return max(first, second)

@@ -1,0 +1,316 @@
+"""Which images of a repository stay and which go, by the policy's `retention`. Pure: it neither asks nor does anything.
+
+An image stays while any part of `keep` holds. Whatever the rule says, nothing goes that runs or may run, that is
+quarantined, waived, archived or being restored, that an index which stays needs, or whose replica is not proven to be
+there. What could not be looked up keeps. A signature, an SBOM or an attestation goes with its subject.
+
+The answer has two steps, because looking up who runs an image is dear: `judge` says what the rules would take, and
+`settle` what of it may go, given what was looked up for exactly those.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+from msgspec import UNSET
+
+from chalicelib.domain.images.glob import Globs
+from chalicelib.domain.images.image import InUse, InUseState, Repository, StorageStatus
+from chalicelib.domain.images.quarantine_place import is_place
+from chalicelib.domain.policy.section import Retention
+from chalicelib.domain.retention.image import QUARANTINED, WAIVED, RetainedImage, names_subject, within
+from chalicelib.domain.retention.retention_plan import Fate, RetentionPlan, by_digest, conclude
+
+NO_RULE, STORED, NO_TIME, UNTAGGED = "no rule", "archived", "no push time", "untagged"
+INDEX, SUBJECT, RUNNING, REPLICA = "index", "subject", "running", "replica"
+NEW = "new since"
+_VERSION = re.compile(r"v?(\d{1,9})\.(\d{1,9})(?:\.\d+)?(?:[-+.].*)?")
+_SHOWN = 19
+_NEW = "the plan that was read does not name it"
+
+Fates = dict[str, Fate]
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """`number` and `rule`: the first of the policy's `retention` that names the repository; None: none does."""
+
+    repository: Repository
+    number: int | None
+    rule: Retention | None
+    fates: tuple[Fate, ...]
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The digests to be looked up: those that would go."""
+        return tuple(sorted(fate.image.digest for fate in self.fates if fate.taken))
+
+    @property
+    def groups(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The candidates by what they go with, an index or a subject, in the order of its digest: whoever looks up some
+        at a time must not part them."""
+        images = {fate.image.digest: fate.image for fate in self.fates}
+        above = _above(images)
+        found: dict[str, list[str]] = {}
+        for digest in self.candidates:
+            found.setdefault(_leader(digest, above), []).append(digest)
+        return tuple((leader, tuple(found[leader])) for leader in sorted(found))
+
+
+def rule_for(repository: Repository, rules: Sequence[Retention]) -> tuple[int, Retention] | None:
+    """The first that names the repository. Public repositories and those that hold what was moved have none."""
+    if repository.public or is_place(repository.name):
+        return None
+    return next(((n, r) for n, r in enumerate(rules) if Globs(r.repository).match(repository.name)), None)
+
+
+def judge(
+    repository: Repository, images: Collection[RetainedImage], rules: Sequence[Retention], now: datetime
+) -> Judged:
+    """What the rules would take, in whatever order the images come. `images`: all that the repository has, archived
+    ones too; a listing that is not whole must not come here."""
+    known = by_digest(images)
+    found = rule_for(repository, rules)
+    if found is None:
+        kept = (Fate(image, False, NO_RULE, "no rule of `retention` names this repository") for image in known.values())
+        return Judged(repository, None, None, tuple(kept))
+    number, rule = found
+    book = _Book(number, rule, known, now)
+    fates = {digest: book.fate(image) for digest, image in known.items()}
+    return Judged(repository, number, rule, tuple(_closed(fates, rule).values()))
+
+
+def settle(
+    judged: Judged,
+    uses: Mapping[str, InUse],
+    missing: Mapping[str, str] | None,
+    passed: Collection[str] = (),
+    gone: int = 0,
+    among: Collection[str] | None = None,
+) -> RetentionPlan:
+    """What may go of what `judge` would take. `uses`: by digest, as looked up now; whoever is not in it was not looked
+    up. `missing`: why the replica of a digest is not proven to be there; None: nobody could tell of any. `passed`: what
+    was looked up earlier in this run, and stayed; `gone`: how many went earlier in it, which count for its limits.
+    `among`: what a person has agreed to; the rest stays. None: everything may go."""
+    earlier = frozenset(passed)
+    agreed = (_kept(f, NEW, _NEW) if among is not None and f.image.digest not in among else f for f in judged.fates)
+    fates = {fate.image.digest: _asked(fate, uses, missing, earlier) for fate in agreed}
+    return conclude(judged.repository, judged.number, judged.rule, tuple(_closed(fates, judged.rule).values()), gone)
+
+
+def _asked(fate: Fate, uses: Mapping[str, InUse], missing: Mapping[str, str] | None, earlier: frozenset[str]) -> Fate:
+    if not fate.taken:
+        return fate
+    if fate.image.digest in earlier:
+        return _kept(fate, RUNNING, "it was looked up earlier in this run, and stayed")
+    use = uses.get(fate.image.digest)
+    if use is None:
+        return _kept(fate, RUNNING, "nobody looked whether it runs: too many to look up at once", open_=True)
+    fate = msgspec.structs.replace(fate, asked=use.state)
+    if use.state is not InUseState.NO:
+        return _kept(fate, RUNNING, running_words(use))
+    if missing is None:
+        return _kept(fate, REPLICA, "whether its replicas are there could not be looked up")
+    if (why := missing.get(fate.image.digest)) is not None:
+        return _kept(fate, REPLICA, why)
+    return fate
+
+
+class _Book:
+    """One rule, and what it must know of the whole repository to speak of one image."""
+
+    def __init__(self, number: int, rule: Retention, images: Mapping[str, RetainedImage], now: datetime) -> None:
+        self._name, self._rule, self._images, self._now = f"retention[{number}]", rule, images, now
+        keep = rule.keep
+        self._globs = None if keep.tag is UNSET else Globs(keep.tag)
+        counted = [i for i in images.values() if i.tags and i.storage is StorageStatus.ACTIVE and not i.subject]
+        counted.sort(key=_age_order, reverse=True)
+        self._newest = set() if keep.newest is UNSET else {i.digest for i in counted[: keep.newest]}
+        self._minor = {} if keep.newest_per_minor is UNSET else _newest_per_minor(counted, keep.newest_per_minor)
+        self._held = {digest for image in images.values() for digest in image.contains or ()}
+
+    def fate(self, image: RetainedImage) -> Fate:
+        """As if no index and no subject kept it; what keeps those is told from one to the next by `_closed`."""
+        if image.guard is not None:
+            return Fate(image, False, image.guard.by, image.guard.why)
+        if (kept := self._kept_by_inner(image)) is not None:
+            return kept
+        if image.storage is not StorageStatus.ACTIVE and not self._follows(image):
+            what = "being restored" if image.storage is StorageStatus.ACTIVATING else "archived already"
+            return Fate(image, False, STORED, what)
+        if image.pushed_at is None:
+            return Fate(image, False, NO_TIME, "ECR does not say when it was pushed")
+        if image.subject in self._images:
+            return Fate(image, True, self._name, f"goes with its subject {_short(image.subject)}")
+        if image.tags and not image.subject:
+            return self._tagged(image)
+        return self._kept_by_tag(image) or self._untagged(image)
+
+    def _kept_by_inner(self, index: RetainedImage) -> Fate | None:
+        """Whoever needs an image, or was harmed by it, has pulled it by the indexes that hold it, on whatever level."""
+        for digest in sorted(within(index.digest, self._images)):
+            guard = self._images[digest].guard
+            if guard is not None and guard.by in (QUARANTINED, WAIVED):
+                return Fate(index, False, guard.by, f"it holds {_short(digest)}: {guard.why}")
+        return None
+
+    def _follows(self, image: RetainedImage) -> bool:
+        """An archived signature goes when what it signs is deleted."""
+        archived = image.storage is StorageStatus.ARCHIVED and self._rule.action == "expire"
+        return archived and image.subject in self._images
+
+    def _tagged(self, image: RetainedImage) -> Fate:
+        keep = self._rule.keep
+        if (kept := self._kept_by_tag(image)) is not None:
+            return kept
+        if image.digest in self._newest:
+            return self._kept_by(image, "newest", f"one of the newest {keep.newest}")
+        if image.digest in self._minor:
+            said = f"one of the newest {keep.newest_per_minor} of {self._minor[image.digest]}"
+            return self._kept_by(image, "newest_per_minor", said)
+        if self._within(image.arrived_at, keep.pushed_within_days):
+            return self._kept_by(image, "pushed_within_days", f"pushed or restored {self._ago(image.arrived_at)}")
+        if self._within(image.used_at, keep.pulled_within_days):
+            return self._kept_by(image, "pulled_within_days", f"last pulled, or pushed, {self._ago(image.used_at)}")
+        return Fate(image, True, self._name, f"nothing of `keep` holds: pushed {self._ago(image.arrived_at)}")
+
+    def _kept_by_tag(self, image: RetainedImage) -> Fate | None:
+        """What signs an image that is gone is not kept by the tag that only names that image."""
+        tags = [tag for tag in image.tags if not (image.subject and names_subject(tag))]
+        tag = None if self._globs is None else next(filter(self._globs.match, tags), None)
+        return None if tag is None else self._kept_by(image, "tag", f"its tag {tag} is to be kept")
+
+    def _untagged(self, image: RetainedImage) -> Fate:
+        """`newest`, `newest_per_minor` and `pushed_within_days` speak of tagged images alone: `untagged_after_days` is
+        the untagged ones' own. A pull by digest counts for both."""
+        rule, keep = self._rule, self._rule.keep
+        if image.pulled_at is not None and self._within(image.used_at, keep.pulled_within_days):
+            return self._kept_by(image, "pulled_within_days", f"last pulled {self._ago(image.used_at)}")
+        if rule.untagged_after_days is UNSET:
+            return self._orphan(image)
+        if self._within(image.arrived_at, rule.untagged_after_days):
+            said = f"untagged, and pushed only {self._ago(image.arrived_at)}"
+            return Fate(image, False, f"{self._name}.untagged_after_days", said)
+        said = f"untagged, and pushed {self._ago(image.arrived_at)}"
+        return Fate(image, True, f"{self._name}.untagged_after_days", said)
+
+    def _orphan(self, image: RetainedImage) -> Fate:
+        """The images of an index go with it, also when it went before them."""
+        if image.digest in self._held:
+            return Fate(image, True, self._name, "goes with the index that holds it")
+        if image.parents and not any(parent in self._images for parent in image.parents):
+            return Fate(image, True, self._name, f"its index {_short(image.parents[0])} is gone")
+        return Fate(image, False, UNTAGGED, "untagged, and the rule has no `untagged_after_days`")
+
+    def _within(self, at: datetime | None, days: object) -> bool:
+        return isinstance(days, int) and at is not None and self._now - at <= timedelta(days=days)
+
+    def _kept_by(self, image: RetainedImage, key: str, why: str) -> Fate:
+        return Fate(image, False, f"{self._name}.keep.{key}", why)
+
+    def _ago(self, at: datetime | None) -> str:
+        assert at is not None
+        days = (self._now - at).days
+        return "today" if days < 1 else f"{days} day{'s' if days != 1 else ''} ago"
+
+
+def _closed(fates: Mapping[str, Fate], rule: Retention | None) -> Fates:
+    """What stays makes others stay: an index its images, a subject what refers to it, an index that nobody could read
+    everything. What is archived already holds back nothing that is to be archived as well."""
+    closed = dict(fates)
+    archiving = rule is not None and rule.action == "archive"
+    blind = next((d for d, f in closed.items() if f.image.contains is None), None)
+    if blind is not None:
+        return {d: _kept(f, INDEX, _needed(blind, closed[blind], "may be needed by")) for d, f in closed.items()}
+    referrers = _referrers(closed)
+    waiting = sorted(d for d, f in closed.items() if not f.taken and not (archiving and _lies_archived(f)))
+    while waiting:
+        holder = waiting.pop()
+        fate = closed[holder]
+        news = {d: _kept(closed[d], INDEX, _needed(holder, fate, "needed by")) for d in _inside(fate) if d in closed}
+        for digest in referrers.get(holder, ()):
+            news.setdefault(digest, _kept(closed[digest], SUBJECT, f"stays with its subject {_short(holder)}"))
+        for digest in sorted(d for d in news if closed[d].taken):
+            closed[digest] = news[digest]
+            waiting.append(digest)
+    return closed
+
+
+def _above(images: Mapping[str, RetainedImage]) -> Mapping[str, str]:
+    """What each image goes with: its subject, else the first of the indexes that hold it, also one that went before it:
+    a run that was stopped between them finds them where they were."""
+    found: dict[str, str] = {}
+    for holder in sorted(images):
+        for digest in images[holder].contains or ():
+            found.setdefault(digest, holder)
+    for digest, image in images.items():
+        if image.parents:
+            found.setdefault(digest, image.parents[0])
+    told = {digest: image.subject for digest, image in images.items() if image.subject in images}
+    return {**found, **{digest: subject for digest, subject in told.items() if subject is not None}}
+
+
+def _leader(digest: str, above: Mapping[str, str]) -> str:
+    """At the end of the way up; where that goes round, the first of those it goes round by."""
+    way = [digest]
+    while (following := above.get(way[-1])) is not None:
+        if following in way:
+            return min(way[way.index(following) :])
+        way.append(following)
+    return way[-1]
+
+
+def _lies_archived(fate: Fate) -> bool:
+    return fate.by == STORED and fate.image.storage is StorageStatus.ARCHIVED
+
+
+def _referrers(fates: Mapping[str, Fate]) -> Mapping[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for digest, fate in sorted(fates.items()):
+        if fate.image.subject is not None and fate.image.subject in fates:
+            found.setdefault(fate.image.subject, []).append(digest)
+    return found
+
+
+def _inside(fate: Fate) -> Iterable[str]:
+    return fate.image.contains or ()
+
+
+def _kept(fate: Fate, by: str, why: str, *, open_: bool = False) -> Fate:
+    return msgspec.structs.replace(fate, taken=False, by=by, why=why, open=open_) if fate.taken else fate
+
+
+def _needed(digest: str, index: Fate, how: str) -> str:
+    tags = f" ({', '.join(index.image.tags[:3])})" if index.image.tags else ""
+    unread = ", whose images could not be read" if index.image.contains is None else ""
+    return f"{how} the index {_short(digest)}{tags}{unread}"
+
+
+def running_words(use: InUse) -> str:
+    """Why an image counts as running, which is not known to be idle."""
+    if use.state is InUseState.YES:
+        return f"runs, or may be started: {'; '.join(use.by[:3]) or 'Inspector says so'}"
+    return f"whether it runs cannot be told: {'; '.join(use.blind[:3]) or 'no place was looked at'}"
+
+
+def _newest_per_minor(counted: Sequence[RetainedImage], most: int) -> dict[str, str]:
+    """By digest, the minor version it is kept for. `counted` newest first; an image may be of several."""
+    seen: dict[tuple[int, int], int] = {}
+    found: dict[str, str] = {}
+    for image in counted:
+        for minor in sorted({(int(m[1]), int(m[2])) for m in map(_VERSION.fullmatch, image.tags) if m}):
+            seen[minor] = seen.get(minor, 0) + 1
+            if seen[minor] <= most:
+                found.setdefault(image.digest, f"{minor[0]}.{minor[1]}")
+    return found
+
+
+def _age_order(image: RetainedImage) -> tuple[float, str]:
+    """By push alone, as ECR counts `imageCountMoreThan`; one without a push time is oldest, and kept all the same."""
+    return (image.pushed_at.timestamp() if image.pushed_at else 0.0), image.digest
+
+
+def _short(digest: str | None) -> str:
+    return (digest or "")[:_SHOWN]

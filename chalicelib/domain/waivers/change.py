@@ -1,0 +1,121 @@
+"""A change of the waivers on its way to the images: which images it may touch, and the words and commands for people.
+
+Found by what the index shows of an image, so a wrong yes is possible and costs one decision; a wrong no is not.
+"""
+
+from __future__ import annotations
+
+import shlex
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.domain.headers.sketch import in_sketch
+from chalicelib.domain.images.inert import inert
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.waiver import Waiver
+
+GIVEN, CHANGED, ENDED = "given", "changed", "ended"
+_SHOWN = 300
+
+
+class Carried(msgspec.Struct, frozen=True):
+    """The images a sweep came to, by decision: before the change, and when all were decided again."""
+
+    before: dict[Decision, int]
+    after: dict[Decision, int]
+
+
+class WaiverChange(msgspec.Struct, frozen=True, kw_only=True):
+    """`former` None: it was given; `waiver` None: it was ended. Both name the same, or it would be another waiver.
+
+    `version` is the waivers' that it made (0: not put yet), `by` who did it, `why` the reason of an end, or of giving
+    one back. `seen_at`: when a sweep last worked on it; None: none has begun. `carried`: every image was decided again,
+    and people are to be told, but for the channels that have `heard` it, although another one failed.
+    """
+
+    former: Waiver | None
+    waiver: Waiver | None
+    by: str
+    at: datetime
+    why: str = ""
+    policy_version: int = 0
+    version: int = 0
+    seen_at: datetime | None = None
+    carried: Carried | None = None
+    heard: tuple[str, ...] = ()
+
+    @property
+    def subject(self) -> Waiver:
+        """The waiver as it stands, or stood at its end."""
+        subject = self.waiver or self.former
+        if subject is None:
+            raise ValueError("a change of no waiver")
+        return subject
+
+    @property
+    def what(self) -> str:
+        if self.waiver is None:
+            return ENDED
+        return GIVEN if self.former is None else CHANGED
+
+    def may_change(self, decision: Decision) -> bool:
+        """Whether the verdict of an image that it `concerns` may hang on it. A new waiver for a rule changes nothing
+        where nothing is punished; one that was there before may be why nothing is."""
+        return self.former is not None or self.subject.vulnerability_id is not None or decision is not Decision.ALLOW
+
+
+def concerns(waiver: Waiver, repository: str, sketch: bytes, *, sketch_tells: bool = True) -> bool:
+    """Whether the image is one of those it is about. `sketch_tells` False: some rule looks at resolved findings, which
+    no sketch holds."""
+    if not waiver.covers(repository):
+        return False
+    return not sketch_tells or waiver.vulnerability_id is None or in_sketch(sketch, waiver.vulnerability_id)
+
+
+def named(waiver: Waiver) -> str:
+    """What it excuses, in one line: `CVE-2026-0001 (package openssl) in team/*`."""
+    what = waiver.vulnerability_id or f"rule {waiver.rule}"
+    narrowed = [f"package {waiver.package}"] if waiver.package else []
+    narrowed += [f"from rule {waiver.rule}"] if waiver.vulnerability_id and waiver.rule else []
+    words = [what, *([f"({', '.join(narrowed)})"] if narrowed else []), "in", waiver.repository]
+    return inert(" ".join(words), _SHOWN)
+
+
+def said(waiver: Waiver) -> str:
+    """What somebody vouches for: reason, approver, end, and the words of VEX where there are any."""
+    vex = " ".join(word for word in (waiver.status, waiver.justification) if word)
+    return (
+        f"{named(waiver)}: {inert(waiver.reason, _SHOWN)}{f' [{vex}]' if vex else ''}; "
+        f"approved by {inert(waiver.approved_by, 100)}, until {moment(waiver.expires_at)}"
+    )
+
+
+def moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def waive_command(waiver: Waiver) -> str:
+    """The command that gives it as it stands; every word quoted for a POSIX shell."""
+    options = {
+        "repository": waiver.repository,
+        "vulnerability": waiver.vulnerability_id,
+        "package": waiver.package,
+        "rule": waiver.rule,
+        "reason": waiver.reason,
+        "approved-by": waiver.approved_by,
+        "expires": waiver.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "status": waiver.status,
+        "justification": waiver.justification,
+    }
+    words = [word for name, value in options.items() if value for word in (f"--{name}", str(value))]
+    return shlex.join(("lazaretto", "waive", *words))
+
+
+def unwaive_command(waiver_id: str, why: str) -> str:
+    return shlex.join(("lazaretto", "unwaive", waiver_id, "--reason", why))
+
+
+def renew_command(waiver_id: str, days: int) -> str:
+    """It asks for the approver anew: whoever renews vouches anew."""
+    return shlex.join(("lazaretto", "waive", "--renew", waiver_id, "--expires", f"{days}d"))

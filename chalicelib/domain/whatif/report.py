@@ -1,0 +1,269 @@
+"""What a candidate policy would change, added up over many images: exact counts, and the worst images by name. Pure.
+
+A report is put together of parts, one for each shard of the images, in whatever order they come. How one image is
+judged is `what_if.py`'s business.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime
+from enum import StrEnum
+from itertools import groupby
+from typing import Any
+
+import msgspec
+
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.whatif.past import PastNote
+from chalicelib.domain.whatif.what_if import Day, Ruling, Weighed
+
+ROWS_OF_PART = 200
+ROWS_OF_REPORT = 500
+RUNS_KEPT = 12
+UNREADABLE_NAMED = 10
+
+
+class Impact(StrEnum):
+    """What applying the candidate would do to an image, the gravest first. "Closed" is BLOCK or QUARANTINE.
+
+    PAST: nothing now, but on a past day one policy would have closed it and the other not. STAYS: closed now or in
+    the past, by both alike.
+    """
+
+    CLOSES = "CLOSES"
+    OPENS = "OPENS"
+    CHANGES = "CHANGES"
+    PAST = "PAST"
+    STAYS = "STAYS"
+
+
+class Run(msgspec.Struct, frozen=True):
+    """Past days one after the other on which both policies said the same, with the reasons of the first of them, by
+    rule and ids."""
+
+    first: date
+    last: date
+    today: Ruling
+    candidate: Ruling
+    notes: tuple[PastNote, ...]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One image that the candidate closes or changes, now or in the past.
+
+    `first_closed`: the first past day on which the candidate would have closed it; `closed_since`: the first day of
+    those without a break until now. `days_closed`, `days_closed_today`: on how many past days the candidate, and
+    today's policy, would have closed it. `runs`: the newest first, without days on which both let it pass and agree;
+    `runs_left_out` are older. `in_use` is as of now.
+    """
+
+    ref: ImageRef
+    kind: Kind
+    tags: tuple[str, ...]
+    impact: Impact
+    today: Ruling
+    candidate: Ruling
+    in_use: InUse
+    days_closed: int = 0
+    days_closed_today: int = 0
+    first_closed: date | None = None
+    closed_since: date | None = None
+    runs: tuple[Run, ...] = ()
+    runs_left_out: int = 0
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """Exact counts of images. `today`, `candidate`: by decision as of now; `moves`: `WARN>BLOCK`, where they differ.
+
+    `closes_running`: of those it newly closes, how many run; `closes_maybe_running`: nobody can tell, treat as
+    running. `past_closed`, `past_closed_today`: closed on some past day by the candidate, by today's policy.
+    `kev_open`: see `Weighed`. `unreadable`: could not be judged, and are in no other count.
+    """
+
+    images: int = 0
+    today: dict[Decision, int] = {}
+    candidate: dict[Decision, int] = {}
+    moves: dict[str, int] = {}
+    closes: int = 0
+    closes_running: int = 0
+    closes_maybe_running: int = 0
+    opens: int = 0
+    past_closed: int = 0
+    past_closed_today: int = 0
+    kev_open: int = 0
+    unreadable: int = 0
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One shard as far as it was judged: all images up to the path `after`, of `size` in the shard when last counted.
+
+    `revision` counts its puts. `rows` are the worst, `rows_left_out` how many more there were. `unreadable` names the
+    first images that could not be judged.
+    """
+
+    shard: int
+    revision: int = 0
+    after: str | None = None
+    done: bool = False
+    size: int | None = None
+    tally: Tally = Tally()
+    rows: tuple[Row, ...] = ()
+    rows_left_out: int = 0
+    unreadable: tuple[ImageRef, ...] = ()
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A what-if that was asked for. `today` and `candidate` are policies as documents; `today_version` is the number
+    of the one in force when it was asked. Everything is judged as of `at`. `known_since`: before it, some of the past
+    may be forgotten; None: of none that is asked for."""
+
+    id: str
+    by: str
+    at: datetime
+    since_days: int
+    today_version: int
+    today: dict[str, Any]
+    candidate: dict[str, Any]
+    known_since: datetime | None = None
+
+
+class Report(msgspec.Struct, frozen=True):
+    """`shards` of `of_shards` are done; `size` images are known to be in those that were begun (None: none was)."""
+
+    job: Job
+    done: bool
+    shards: int
+    of_shards: int
+    size: int | None
+    tally: Tally
+    rows: tuple[Row, ...]
+    rows_left_out: int
+    unreadable: tuple[ImageRef, ...]
+
+
+def row_of(header: Header, weighed: Weighed) -> Row | None:
+    """None where neither policy closes it at any time and both say the same now."""
+    impact = _impact(weighed)
+    closed = [day for day in weighed.past if day.candidate.closes]
+    runs = [run for run in _runs(weighed.past) if run.today.closes or run.candidate.closes or _differ(run)]
+    if impact is Impact.STAYS and not weighed.candidate.closes and not closed:
+        return None
+    return Row(
+        ref=header.ref,
+        kind=header.kind,
+        tags=header.tags,
+        impact=impact,
+        today=weighed.today,
+        candidate=weighed.candidate,
+        in_use=header.in_use,
+        days_closed=len(closed),
+        days_closed_today=sum(day.today.closes for day in weighed.past),
+        first_closed=closed[0].day if closed else None,
+        closed_since=_closed_since(weighed),
+        runs=tuple(reversed(runs[-RUNS_KEPT:])),
+        runs_left_out=max(0, len(runs) - RUNS_KEPT),
+    )
+
+
+def tally_of(header: Header, weighed: Weighed) -> Tally:
+    """Of one image."""
+    today, candidate = weighed.today, weighed.candidate
+    closes = candidate.closes and not today.closes
+    state = header.in_use.state
+    return Tally(
+        images=1,
+        today={today.decision: 1},
+        candidate={candidate.decision: 1},
+        moves={} if today.decision is candidate.decision else {f"{today.decision}>{candidate.decision}": 1},
+        closes=int(closes),
+        closes_running=int(closes and state is InUseState.YES),
+        closes_maybe_running=int(closes and state is InUseState.UNKNOWN),
+        opens=int(today.closes and not candidate.closes),
+        past_closed=int(any(day.candidate.closes for day in weighed.past)),
+        past_closed_today=int(any(day.today.closes for day in weighed.past)),
+        kev_open=int(weighed.kev_open),
+    )
+
+
+def added(tallies: Iterable[Tally]) -> Tally:
+    total: dict[str, Any] = msgspec.structs.asdict(Tally())
+    total |= {name: {} for name, value in total.items() if isinstance(value, dict)}
+    for tally in tallies:
+        for name, value in msgspec.structs.asdict(tally).items():
+            if isinstance(value, dict):
+                for key, count in value.items():
+                    total[name][key] = total[name].get(key, 0) + count
+            else:
+                total[name] += value
+    return Tally(**total)
+
+
+def worst_rows(rows: Iterable[Row], most: int) -> tuple[Row, ...]:
+    return tuple(heapq.nsmallest(most, rows, key=_gravity))
+
+
+def report_of(job: Job, parts: Sequence[Part], of_shards: int) -> Report:
+    """`parts`: those that were begun."""
+    sizes = [part.size for part in parts if part.size is not None]
+    rows = worst_rows((row for part in parts for row in part.rows), ROWS_OF_REPORT)
+    left_out = sum(len(part.rows) + part.rows_left_out for part in parts) - len(rows)
+    shards = sum(part.done for part in parts)
+    unreadable = tuple(ref for part in parts for ref in part.unreadable)[:UNREADABLE_NAMED]
+    tally = added(part.tally for part in parts)
+    size = sum(sizes) if sizes else None
+    return Report(job, shards == of_shards, shards, of_shards, size, tally, rows, left_out, unreadable)
+
+
+def _impact(weighed: Weighed) -> Impact:
+    today, candidate = weighed.today, weighed.candidate
+    if candidate.closes is not today.closes:
+        return Impact.CLOSES if candidate.closes else Impact.OPENS
+    if candidate.decision is not today.decision:
+        return Impact.CHANGES
+    differed = any(day.candidate.closes is not day.today.closes for day in weighed.past)
+    return Impact.PAST if differed else Impact.STAYS
+
+
+def _differ(run: Run) -> bool:
+    return run.today.decision is not run.candidate.decision
+
+
+def _runs(past: Sequence[Day]) -> Iterator[Run]:
+    """Oldest first."""
+    for _, group in groupby(past, key=lambda d: (d.today.decision, d.candidate.decision, d.candidate.rule, d.notes)):
+        days = list(group)
+        first = days[0]
+        today, candidate = (msgspec.structs.replace(r, detail="") for r in (first.today, first.candidate))
+        yield Run(first.day, days[-1].day, today, candidate, first.notes)
+
+
+def _closed_since(weighed: Weighed) -> date | None:
+    """None where the candidate does not close it now, or only began to today."""
+    if not weighed.candidate.closes:
+        return None
+    since = None
+    for day in reversed(weighed.past):
+        if not day.candidate.closes:
+            break
+        since = day.day
+    return since
+
+
+_IMPACTS = {impact: n for n, impact in enumerate(Impact)}
+_RUNNING = {InUseState.YES: 0, InUseState.UNKNOWN: 1, InUseState.NO: 2}
+
+
+def _gravity(row: Row) -> tuple[object, ...]:
+    """Worst first: what it newly closes and runs; then the stronger decision, the more findings, the longer."""
+    return (
+        _IMPACTS[row.impact],
+        -row.candidate.decision.rank,
+        _RUNNING[row.in_use.state],
+        -row.candidate.count,
+        -row.days_closed,
+        row.ref,
+    )

@@ -1,0 +1,210 @@
+"""What a candidate policy would say of one image, now and on each past day, beside what today's policy says. Pure.
+
+Now is decided as `conclusion.py` decides it, so that applying the candidate gives just that. A past day is decided as
+of its last second (UTC), by the findings of then (`past.py`); what began and ended within one day is not seen. What the
+answers of many images add up to is `what_if_report.py`'s business.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from datetime import UTC, date, datetime, time, timedelta
+from typing import NamedTuple
+
+import msgspec
+
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.twin import as_twin
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import Finding
+from chalicelib.domain.images.image import Kind, Source
+from chalicelib.domain.images.verdict import WORST_KEPT, Decision, Standing, Verdict
+from chalicelib.domain.policy.decision import Outcome, decide
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.policy.waiver import Waiver
+from chalicelib.domain.whatif.past import Past, PastNote, began, notes_at, state_at
+
+_END_OF_DAY = time(23, 59, 59, tzinfo=UTC)
+
+
+class Case(msgspec.Struct, frozen=True):
+    """An image with all that its decision hangs on. `index_tags`: the tags of the indexes that hold it.
+
+    `children`: of an index, its images; None is one that was never heard of. Of a public image, its twins.
+    """
+
+    header: Header
+    document: FindingsDocument
+    index_tags: tuple[str, ...] = ()
+    children: tuple[Case | None, ...] = ()
+
+
+class Question(msgspec.Struct, frozen=True):
+    """`today` is the policy in force. `moments`: the ends of the past days, oldest first, and last of all now.
+    `known_since`: before it, some of the past may be forgotten; None: of none that is asked for."""
+
+    today: Policy
+    candidate: Policy
+    waivers: tuple[Waiver, ...]
+    moments: tuple[datetime, ...]
+    known_since: datetime | None = None
+
+
+class Ruling(msgspec.Struct, frozen=True):
+    """What one policy says at one moment, and by its strongest reason why: how many findings it is about, and the
+    worst of them."""
+
+    decision: Decision
+    rule: str | None = None
+    detail: str = ""
+    count: int = 0
+    vulnerability_ids: tuple[str, ...] = ()
+
+    @property
+    def closes(self) -> bool:
+        return self.decision.closes_doors
+
+
+class Day(msgspec.Struct, frozen=True):
+    """What both policies say of one past day. `notes`: what of it is not of that day."""
+
+    day: date
+    today: Ruling
+    candidate: Ruling
+    notes: tuple[PastNote, ...]
+
+
+class Weighed(msgspec.Struct, frozen=True):
+    """`past`: oldest day first; none before the image was pushed. `kev_open`: its answer under the candidate hangs on
+    KEV that nobody has asked for yet: applying the candidate asks, and may decide otherwise."""
+
+    today: Ruling
+    candidate: Ruling
+    past: tuple[Day, ...] = ()
+    kev_open: bool = False
+
+
+def moments_of(now: datetime, since_days: int) -> tuple[datetime, ...]:
+    """The last second of each of the `since_days` days before today, and now."""
+    first = now.astimezone(UTC).date() - timedelta(days=since_days)
+    ends = (datetime.combine(first + timedelta(days=n), _END_OF_DAY) for n in range(since_days))
+    return (*ends, now)
+
+
+def weigh(case: Case, question: Question) -> Weighed:
+    """The case must be one that is decided about: present, and no artifact."""
+    film = _Film(case, question)
+    today, candidate = film.verdicts(question.today), film.verdicts(question.candidate)
+    asks_kev = question.today.asks_kev or question.candidate.asks_kev
+    known = question.known_since
+    past = tuple(
+        Day(at.date(), _ruling(former), _ruling(new), notes_at(case.header, at, asks_kev=asks_kev, known_since=known))
+        for at, former, new in zip(question.moments[:-1], today.past, candidate.past, strict=True)
+        if former is not None and new is not None
+    )
+    kev_open = _hangs_on_kev(case, question.candidate)
+    return Weighed(_ruling(today.now), _ruling(candidate.now), past, kev_open)
+
+
+class _Verdicts(NamedTuple):
+    """`past`: one for each past moment, None before the image's past begins."""
+
+    past: list[Verdict | None]
+    now: Verdict
+
+
+class _Stand(NamedTuple):
+    """What a past decision hangs on beside the policy: while it is the same, and until `decide_at`, it stands."""
+
+    turns: int
+    children: tuple[Standing, ...]
+    decide_at: datetime | None = None
+
+
+class _Film:
+    """One image through all moments: what is read of its past is read once, for both policies."""
+
+    def __init__(self, case: Case, question: Question) -> None:
+        self.case, self.moments, self.all_waivers = case, question.moments, question.waivers
+        self.start = began(case.header)
+        self.waivers = tuple(w for w in question.waivers if w.covers(case.header.ref.repository))
+        self.children = [None if c is None else _Film(c, question) for c in case.children if c is None or _counts(c)]
+        self._past = Past(case.document)
+        self._turns = self._count_turns()
+        self._findings: dict[int, tuple[Finding, ...]] = {}
+
+    def verdicts(self, policy: Policy) -> _Verdicts:
+        """Decided anew only where something has changed."""
+        standings = [self._standings(child, policy) for child in self.children]
+        found: list[Verdict | None] = []
+        last: _Stand | None = None
+        for n, at in enumerate(self.moments[:-1]):
+            if self.start is None or at < self.start:
+                found.append(None)
+                continue
+            stand = _Stand(self._turns[n], tuple(of_child[n] for of_child in standings))
+            if last is not None and last[:2] == stand[:2] and (last.decide_at is None or at < last.decide_at):
+                found.append(found[-1])
+                continue
+            outcome = self._decide_then(n, stand.children, policy)
+            found.append(outcome.verdict)
+            last = stand._replace(decide_at=outcome.decide_at)
+        return _Verdicts(found, self._decide_now(tuple(of_child[-1] for of_child in standings), policy))
+
+    def _decide_then(self, n: int, children: tuple[Standing, ...], policy: Policy) -> Outcome:
+        at = self.moments[n]
+        if n not in self._findings:
+            self._findings[n] = self._past.findings(at)
+        waivers = [w for w in self.waivers if w.created_at <= at]
+        state = state_at(self.case.header.state(children, self.case.index_tags), at)
+        return decide(state, self._findings[n], policy, waivers, at)
+
+    def _decide_now(self, children: tuple[Standing, ...], policy: Policy) -> Verdict:
+        state = self.case.header.state(children, self.case.index_tags)
+        return decide(state, self.case.document.findings, policy, self.waivers, self.moments[-1]).verdict
+
+    def _standings(self, child: _Film | None, policy: Policy) -> list[Standing]:
+        """What it hears of one of its images, or of its twins, at each moment. One that is gone is not decided any
+        more: its last decision stays."""
+        if child is None:
+            return [Standing(Decision.PENDING)] * len(self.moments)
+        header = child.case.header
+        if not header.present:
+            verdicts: list[Verdict | None] = [header.verdict] * len(self.moments)
+        else:
+            past, now = child.verdicts(policy)
+            verdicts = [*past, now]
+        if not self.case.header.ref.home.public:
+            return [Standing(Decision.PENDING if v is None else v.decision) for v in verdicts]
+        name, given = self.case.header.ref.repository, self.all_waivers
+        told = zip(verdicts, self.moments, strict=True)
+        return [as_twin(header, v, name, policy, [w for w in given if w.created_at <= at], at) for v, at in told]
+
+    def _count_turns(self) -> list[int]:
+        """How many changes there had been by each moment: of findings, of waivers, of what is known of scans."""
+        scanned_at = self.case.header.scan.scanned_at
+        known = () if scanned_at is None else (scanned_at,)
+        turns = sorted((*self._past.turns, *(w.created_at for w in self.waivers), *known))
+        return [bisect_right(turns, at) for at in self.moments]
+
+
+def _counts(child: Case) -> bool:
+    """Attestations and whatever else turned out to be no image do not count."""
+    return child.header.kind is not Kind.ARTIFACT
+
+
+def _ruling(verdict: Verdict) -> Ruling:
+    if not verdict.reasons:
+        return Ruling(verdict.decision)
+    first = verdict.reasons[0]
+    return Ruling(verdict.decision, first.rule, first.detail, first.count, first.vulnerability_ids[:WORST_KEPT])
+
+
+def _hangs_on_kev(case: Case, policy: Policy) -> bool:
+    """Only Inspector is ever asked for KEV."""
+    if not policy.asks_kev:
+        return False
+    state = case.header.state(index_tags=case.index_tags)
+    open_ones = (f for f in case.document.findings if f.open and f.kev is None and f.source is Source.ENHANCED)
+    below = (child for child in case.children if child is not None)
+    return any(policy.asks(f, state) for f in open_ones) or any(_hangs_on_kev(child, policy) for child in below)

@@ -1,0 +1,95 @@
+"""Stacks: what their status allows, when an operation has ended, and which resource failed by itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib.domain.doctor.stack import Change, ChangeSet, Stack, StackEvent, Standing, ended, root_cause, standing
+
+
+@pytest.mark.parametrize(
+    ("status", "means"),
+    [
+        ("CREATE_COMPLETE", Standing.READY),
+        ("UPDATE_COMPLETE", Standing.READY),
+        ("UPDATE_ROLLBACK_COMPLETE", Standing.READY),
+        ("IMPORT_COMPLETE", Standing.READY),
+        ("IMPORT_ROLLBACK_COMPLETE", Standing.READY),
+        ("REVIEW_IN_PROGRESS", Standing.LEFTOVER),
+        ("ROLLBACK_COMPLETE", Standing.DEAD),
+        ("DELETE_COMPLETE", Standing.ABSENT),
+        ("DELETE_IN_PROGRESS", Standing.BUSY),
+        ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", Standing.BUSY),
+        ("UPDATE_ROLLBACK_FAILED", Standing.STUCK),
+        ("ROLLBACK_FAILED", Standing.STUCK),
+        ("CREATE_FAILED", Standing.STUCK),
+        ("DELETE_FAILED", Standing.STUCK),
+        ("A_STATUS_AWS_HAS_YET_TO_INVENT", Standing.STUCK),
+    ],
+)
+def test_what_a_status_allows(status: str, means: Standing) -> None:
+    assert standing(Stack("id", "lazaretto-dev", status)) is means
+
+
+def test_no_stack_is_absent() -> None:
+    assert standing(None) is Standing.ABSENT
+
+
+def event(status: str, name: str = "OnScans", reason: str = "") -> StackEvent:
+    return StackEvent(f"{name}{status}", name, "AWS::X", status, reason, of_stack=name == "stack")
+
+
+def test_an_operation_has_ended_when_its_stack_says_so_and_no_resource() -> None:
+    begun = [event("UPDATE_IN_PROGRESS", "stack"), event("UPDATE_COMPLETE")]
+    assert ended([]) is None
+    assert ended(begun) is None
+    assert ended([*begun, event("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "stack")]) is None
+    assert ended([*begun, event("UPDATE_COMPLETE", "stack")]) == "UPDATE_COMPLETE"
+
+
+def test_the_cause_is_the_first_that_failed_by_itself() -> None:
+    events = [
+        event("CREATE_FAILED", "A", "Resource creation cancelled"),
+        event("CREATE_FAILED", "B", "Role not authorized"),
+        event("CREATE_FAILED", "C", "Quota exceeded"),
+        event("ROLLBACK_FAILED", "stack", "The following resource(s) failed to create: [A, B, C]."),
+    ]
+    found = root_cause(events)
+    assert found is not None
+    assert found.name == "B"
+
+
+def test_where_only_the_stack_says_why_it_is_the_cause() -> None:
+    found = root_cause([event("DELETE_FAILED", "stack", "Role x is invalid or cannot be assumed")])
+    assert found is not None
+    assert found.of_stack
+    assert root_cause([event("CREATE_COMPLETE")]) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "loses", "may"),
+    [
+        (Change("Modify", "AWS::DynamoDB::Table", "Table", "True"), True, False),
+        (Change("Remove", "AWS::DynamoDB::Table", "Table"), True, False),
+        (Change("Modify", "AWS::DynamoDB::Table", "Table", "Conditional"), False, True),
+        (Change("Modify", "AWS::DynamoDB::Table", "Table"), False, False),
+        (Change("Import", "AWS::DynamoDB::Table", "Table"), False, False),
+        (Change("Remove", "AWS::SQS::Queue", "Queue"), False, False),
+        (Change("Modify", "AWS::Lambda::Function", "OnScans", "True"), False, False),
+    ],
+)
+def test_only_what_takes_the_table_away_loses_it(change: Change, loses: bool, may: bool) -> None:
+    assert (change.loses_table, change.may_lose_table) == (loses, may)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "empty"),
+    [
+        ("FAILED", "The submitted information didn't contain changes. Submit different information.", True),
+        ("FAILED", "No updates are to be performed.", True),
+        ("FAILED", "Requires capabilities : [CAPABILITY_IAM]", False),
+        ("CREATE_COMPLETE", "", False),
+    ],
+)
+def test_a_change_set_without_a_change_fails_in_words_of_its_own(status: str, reason: str, empty: bool) -> None:
+    assert ChangeSet("id", "stack", status, reason).is_empty is empty

@@ -1,0 +1,339 @@
+"""What is to be done to an image, as a level: for every state of image, policy and order, the one next act."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.domain.enforcement.enforcement import (
+    UNNEEDED,
+    Needing,
+    archive_wanted,
+    is_freed,
+    marker,
+    next_acts,
+    standing_order,
+    wanted,
+    with_next_act,
+)
+from chalicelib.domain.headers.effect import Effect, EffectKind, Enforcement, Held, Hold, Holding, Order, Stage
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
+from chalicelib.domain.images.verdict import Decision, Reason, Standing, Verdict
+from chalicelib.domain.policy.policy import Policy, parse_policy
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+REF = ImageRef("111122223333", "eu-west-1", "team/api", "sha256:" + "a" * 64)
+INDEX, MOVES = "sha256:" + "b" * 64, {"quarantine": {"method": "move", "allow_delete": True}}
+QUARANTINE, RELEASE, BLOCK, UNBLOCK = EffectKind.QUARANTINE, EffectKind.RELEASE, EffectKind.BLOCK, EffectKind.UNBLOCK
+HELD = Held(Holding.RUNNING, "it runs", NOW, NOW + timedelta(minutes=15))
+
+
+def policy(**changes: Any) -> Policy:
+    return parse_policy({"version": 1, "mode": "enforce", **changes})
+
+
+def verdict(decision: Decision, *, enforce: str | None = None, critical: int = 1, kev: int = 0) -> Verdict:
+    reason = Reason("rule-1", decision, "because", 1, critical, kev, ("CVE-1",), enforce=enforce)
+    return Verdict(decision, (reason,), 1, NOW)
+
+
+def image(decision: Decision = Decision.QUARANTINE, **changes: Any) -> Header:
+    fields = {"ref": REF, "exists": True, "tags": ("v1",), "verdict": verdict(decision)}
+    return Header(**{**fields, **changes})
+
+
+def act(header: Header, **changes: Any) -> tuple[str, str | None, str | None] | None:
+    needed_by = changes.pop("needed_by", UNNEEDED)
+    found = next_acts(header, policy(**changes), needed_by, NOW)
+    return (found[0].kind, found[0].method, found[0].held and found[0].held.why) if found else None
+
+
+def hold(method: str = "archive", **changes: Any) -> Hold:
+    return Hold(method, 1, NOW, **changes)
+
+
+def order(kind: EffectKind, **changes: Any) -> Order:
+    return Order(kind, "oncall", "to be sure", NOW, **changes)
+
+
+# ---- what a verdict asks for
+
+
+@pytest.mark.parametrize("decision", [d for d in Decision if d is not Decision.QUARANTINE])
+def test_only_quarantine_touches_the_registry(decision: Decision) -> None:
+    assert act(image(decision)) is None
+
+
+def test_a_verdict_of_quarantine_archives_what_is_active() -> None:
+    assert act(image()) == (QUARANTINE, "archive", None)
+    assert act(image(storage=StorageStatus.ARCHIVED)) is None
+    assert act(image(exists=False)) is None
+
+
+def test_what_is_being_restored_can_be_archived_only_when_that_is_over() -> None:
+    assert act(image(storage=StorageStatus.ACTIVATING)) == (QUARANTINE, "archive", Holding.RESTORING)
+
+
+def test_what_was_pushed_again_is_quarantined_again() -> None:
+    assert act(image(hold=hold(), storage=StorageStatus.ACTIVE)) == (QUARANTINE, "archive", None)
+
+
+def test_a_new_tag_on_an_untagged_image_is_taken_again() -> None:
+    untagged = image(hold=hold("untag", tags=("v1",)), tags=(marker(REF.digest),))
+    assert act(untagged, quarantine={"method": "untag"}) is None
+    tagged = msgspec.structs.replace(untagged, tags=(marker(REF.digest), "v2"))
+    assert act(tagged, quarantine={"method": "untag"}) == (QUARANTINE, "untag", None)
+
+
+def test_a_rule_that_asks_for_the_repositorys_policy_denies_pulls_and_no_other_does() -> None:
+    denied = image(verdict=verdict(Decision.BLOCK, enforce="repository-policy"))
+    assert act(denied) == (BLOCK, None, None)
+    assert act(msgspec.structs.replace(denied, denied=True)) is None
+    assert act(image(Decision.BLOCK)) is None
+
+
+def test_an_artifact_and_a_public_image_are_never_touched() -> None:
+    assert act(image(kind=Kind.ARTIFACT)) is None
+    assert act(image(ref=ImageRef("public/alias", "us-east-1", "team/api", REF.digest))) is None
+
+
+# ---- what keeps it from being wanted
+
+
+def test_observing_holds_every_act_and_forgets_none() -> None:
+    assert act(image(), mode="observe") == (QUARANTINE, "archive", Holding.OBSERVE)
+    archived = image(Decision.ALLOW, hold=hold(), storage=StorageStatus.ARCHIVED)
+    assert act(archived, mode="observe") == (RELEASE, "archive", Holding.OBSERVE)
+
+
+def test_an_exempt_repository_is_not_acted_on_and_what_was_taken_there_is_given_back() -> None:
+    exempt = {"exempt": {"repository": ["team/*"]}}
+    assert act(image(), **exempt) is None
+    assert act(image(hold=hold(), storage=StorageStatus.ARCHIVED), **exempt) == (RELEASE, "archive", None)
+
+
+def test_an_index_that_may_be_pulled_keeps_its_images() -> None:
+    assert act(image(), needed_by=Needing(pulled=(INDEX,))) is None
+    assert act(image(), needed_by=Needing(pulled=(INDEX,), archived=(REF.digest,)), **MOVES) is None
+
+
+def test_an_archived_index_keeps_its_images_from_being_moved_and_they_are_archived_with_it() -> None:
+    beside = Needing(archived=(INDEX,))
+    assert act(image(), needed_by=beside, **MOVES) == (QUARANTINE, "archive", None)
+    assert act(image(storage=StorageStatus.ARCHIVED), needed_by=beside, **MOVES) is None
+    assert act(image(), **MOVES) == (QUARANTINE, "move", None)
+    assert act(image(), needed_by=beside, quarantine={"method": "untag"}) == (QUARANTINE, "untag", None)
+
+
+# ---- giving back
+
+
+def test_what_was_archived_by_us_and_is_wanted_no_more_is_restored_and_what_others_archived_is_not() -> None:
+    archived = image(Decision.ALLOW, storage=StorageStatus.ARCHIVED)
+    assert act(archived) is None
+    assert act(msgspec.structs.replace(archived, hold=hold())) == (RELEASE, "archive", None)
+
+
+def test_a_restore_under_way_stays_open_until_it_is_confirmed() -> None:
+    restoring = image(Decision.ALLOW, hold=hold(), storage=StorageStatus.ACTIVATING)
+    assert act(restoring) == (RELEASE, "archive", Holding.RESTORING)
+    done = with_next_act(msgspec.structs.replace(restoring, storage=StorageStatus.ACTIVE), policy(), UNNEEDED, NOW)
+    assert (done.act, done.hold) == (None, None)
+
+
+def test_giving_back_comes_before_taking_away() -> None:
+    assert act(image(denied=True)) == (UNBLOCK, None, None)
+
+
+def test_a_deleted_image_keeps_no_repository_denied() -> None:
+    gone = image(verdict=verdict(Decision.BLOCK, enforce="repository-policy"), exists=False, denied=True)
+    assert act(gone) == (UNBLOCK, None, None)
+
+
+def test_a_moved_image_is_brought_back_though_it_does_not_exist() -> None:
+    moved = image(Decision.ALLOW, hold=hold("move", tags=("v1",), place="q"), exists=False)
+    assert act(moved) == (RELEASE, "move", None)
+
+
+# ---- a person's word
+
+
+def test_an_order_quarantines_what_no_rule_does_and_names_the_person() -> None:
+    ordered = image(Decision.ALLOW, order=order(QUARANTINE))
+    assert act(ordered) == (QUARANTINE, "archive", None)
+    assert wanted(ordered, policy()).by == "person:oncall"
+
+
+def test_who_gives_back_is_the_waiver_where_one_excuses_and_not_what_else_the_verdict_says() -> None:
+    stale = Reason("stale", Decision.WARN, "nothing to rely on now")
+    excused = Reason("critical", Decision.ALLOW, "all that matched is waived", waived=("w-1", "w-2"))
+    waived = image(verdict=Verdict(Decision.WARN, (stale, excused), 1, NOW), hold=hold())
+    level = wanted(waived, policy())
+    assert (level.quarantine, level.by, level.why) == (None, "rule:critical", "all that matched is waived, by w-1, w-2")
+    fixed = image(verdict=Verdict(Decision.WARN, (stale,), 1, NOW), hold=hold())
+    assert wanted(fixed, policy()).why == "nothing to rely on now"
+
+
+def test_a_release_stands_against_the_same_verdict_and_is_over_with_a_worse_one() -> None:
+    released = image(order=order(RELEASE, standing=Standing(Decision.QUARANTINE, 1)))
+    assert act(released) is None
+    assert standing_order(released) is released.order
+    worse = msgspec.structs.replace(released, verdict=verdict(Decision.QUARANTINE, critical=2))
+    assert standing_order(worse) is None
+    better = msgspec.structs.replace(released, verdict=verdict(Decision.BLOCK))
+    assert standing_order(better) is released.order
+
+
+def test_a_person_may_release_while_the_policy_only_observes_and_may_not_quarantine() -> None:
+    archived = image(hold=hold(), storage=StorageStatus.ARCHIVED, order=order(RELEASE))
+    assert act(archived, mode="observe") == (RELEASE, "archive", None)
+    assert act(image(Decision.ALLOW, order=order(QUARANTINE)), mode="observe") == (
+        QUARANTINE,
+        "archive",
+        Holding.OBSERVE,
+    )
+
+
+# ---- the number, and what holds an act
+
+
+def planned(header: Header, **changes: Any) -> Header:
+    return with_next_act(header, policy(**changes), UNNEEDED, NOW)
+
+
+def test_an_act_wanted_as_before_keeps_its_number_and_one_wanted_anew_has_the_next() -> None:
+    first = planned(image())
+    assert first.act is not None
+    assert first.act.key == "QUARANTINE#1"
+    assert planned(first) == first
+    gone = planned(msgspec.structs.replace(first, verdict=verdict(Decision.ALLOW)))
+    assert gone.todo == ()
+    assert planned(msgspec.structs.replace(gone, verdict=verdict(Decision.QUARANTINE))).enforcement_number == 2
+
+
+def held(header: Header, by: Held) -> Header:
+    return msgspec.structs.replace(
+        header, todo=tuple(msgspec.structs.replace(e, held=by) if e.kind.acts else e for e in header.todo)
+    )
+
+
+def test_what_waits_for_a_workload_to_stop_is_free_when_the_policy_does_not_mind_any_more() -> None:
+    waiting = held(planned(image()), HELD)
+    assert planned(waiting) == waiting
+    free = planned(waiting, quarantine={"when_running": "proceed"})
+    assert free.act is not None
+    assert (free.act.held, free.act.number) == (None, 2)
+
+
+def test_what_was_only_observed_is_done_when_the_mode_is_enforce() -> None:
+    observed = planned(image(), mode="observe")
+    assert observed.act is not None
+    assert observed.act.held is not None
+    enforced = planned(observed)
+    assert enforced.act is not None
+    assert (enforced.act.held, enforced.act.number) == (None, 2)
+
+
+@pytest.mark.parametrize("why", [Holding.FUSE, Holding.FAILED])
+def test_what_the_fuse_or_a_failure_holds_goes_on_waiting(why: Holding) -> None:
+    waiting = held(planned(image()), Held(why, "", NOW, NOW))
+    assert planned(waiting) == waiting
+
+
+def test_what_is_begun_stays_until_its_end_was_read() -> None:
+    begun = msgspec.structs.replace(
+        planned(image()), enforcement=Enforcement(QUARANTINE, 1, Stage.BEGUN, NOW, "archive"), hold=hold()
+    )
+    unwanted = msgspec.structs.replace(begun, verdict=verdict(Decision.ALLOW))
+    assert planned(unwanted) == unwanted
+
+
+def test_closings_prove_nothing_while_an_archive_is_on_its_way_and_do_while_it_waits() -> None:
+    on_its_way = planned(image())
+    assert archive_wanted(on_its_way, policy())
+    assert not archive_wanted(held(on_its_way, HELD), policy())
+    assert not archive_wanted(on_its_way, policy(mode="observe"))
+    assert archive_wanted(image(Decision.ALLOW, hold=hold()), policy())
+
+
+@pytest.mark.parametrize("method", ["archive", "move"])
+def test_an_archive_begun_holds_whatever_is_wanted_now_and_one_that_failed_does_not(method: str) -> None:
+    begun = image(Decision.ALLOW, enforcement=Enforcement(QUARANTINE, 1, Stage.BEGUN, NOW, method))
+    assert archive_wanted(begun, policy())
+    failed = msgspec.structs.replace(begun, enforcement=Enforcement(QUARANTINE, 1, Stage.FAILED, NOW, method))
+    assert not archive_wanted(failed, policy())
+    assert archive_wanted(msgspec.structs.replace(failed, storage=StorageStatus.ACTIVATING), policy())
+
+
+def test_an_image_without_its_tags_is_scanned_on_so_that_its_closings_count() -> None:
+    untag = {"quarantine": {"method": "untag"}}
+    assert not archive_wanted(planned(image(), **untag), policy(**untag))
+    assert not archive_wanted(image(hold=hold("untag")), policy(**untag))
+
+
+def test_an_image_is_freed_when_no_archive_is_wanted_any_more() -> None:
+    bad, good = planned(image()), planned(image(Decision.ALLOW))
+    assert is_freed(bad, good, policy())
+    assert not is_freed(bad, bad, policy())
+    assert not is_freed(good, good, policy())
+    assert is_freed(bad, msgspec.structs.replace(bad, policy_version=4, todo=()), policy(mode="observe"))
+    assert not is_freed(bad, msgspec.structs.replace(good, kind=Kind.INDEX), policy())
+
+
+# ---- whatever the state, the acts come to an end
+
+HEADERS = st.builds(
+    image,
+    st.sampled_from(list(Decision)),
+    storage=st.sampled_from(list(StorageStatus)),
+    exists=st.booleans(),
+    denied=st.booleans(),
+    tags=st.sampled_from([(), ("v1",), ("v1", "v2"), (marker(REF.digest),)]),
+    hold=st.sampled_from([None, hold(), hold("untag", tags=("v1",)), hold("move", tags=("v1",), place="q")]),
+    order=st.sampled_from([None, order(QUARANTINE), order(RELEASE)]),
+    verdict=st.builds(verdict, st.sampled_from(list(Decision)), enforce=st.sampled_from([None, "repository-policy"])),
+)
+POLICIES = st.fixed_dictionaries(
+    {
+        "mode": st.sampled_from(["observe", "enforce"]),
+        "quarantine": st.fixed_dictionaries({"method": st.sampled_from(["archive", "untag", "move"])}).map(
+            lambda q: {**q, "allow_delete": True}
+        ),
+        "exempt": st.sampled_from([{}, {"repository": ["team/*"]}]),
+    }
+)
+
+
+def done(header: Header, effect: Effect) -> Header:
+    """The registry after the act, as the reading after it says."""
+    if effect.kind is BLOCK or effect.kind is UNBLOCK:
+        return msgspec.structs.replace(header, denied=effect.kind is BLOCK)
+    taken, method = effect.kind is QUARANTINE, effect.method or ""
+    if method == "archive" and taken:
+        return msgspec.structs.replace(header, storage=StorageStatus.ARCHIVED, hold=hold())
+    if method == "untag" and taken:
+        return msgspec.structs.replace(header, tags=(marker(REF.digest),), hold=hold("untag", tags=header.tags))
+    if taken:
+        return msgspec.structs.replace(header, exists=False, tags=(), hold=hold("move", tags=header.tags, place="q"))
+    return msgspec.structs.replace(header, exists=True, storage=StorageStatus.ACTIVE, hold=None)
+
+
+@given(HEADERS, POLICIES)
+def test_acts_lead_to_what_is_wanted_and_then_end(header: Header, changes: dict[str, Any]) -> None:
+    rules = policy(**changes)
+    for _ in range(6):
+        header = with_next_act(header, rules, UNNEEDED, NOW)
+        effect = header.act
+        if effect is None or effect.held is not None:
+            break
+        assert rules.enforcing or (not effect.kind.takes_away and header.order is not None)
+        header = done(msgspec.structs.replace(header, todo=()), effect)
+    else:
+        pytest.fail("acts without an end")
+    assert with_next_act(header, rules, UNNEEDED, NOW) == header

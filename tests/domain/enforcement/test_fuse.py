@@ -1,0 +1,122 @@
+"""The fuse: within any hour no more acts than it allows, whoever asks in whatever order, until a person resets it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chalicelib.domain.enforcement.fuse import MOST_WAITING, WINDOW, Fuse
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def taken(fuse: Fuse, keys: str, limit: int, at: datetime = NOW) -> tuple[Fuse, list[str]]:
+    """The fuse afterwards and the keys that passed, one letter each."""
+    passed = []
+    for key in keys:
+        fuse, passes = fuse.take(key, limit, at)
+        passed += [key] * passes
+    return fuse, passed
+
+
+def test_as_many_pass_as_are_allowed_and_the_next_one_blows_it() -> None:
+    fuse, passed = taken(Fuse(), "ab", 2)
+    assert (passed, fuse.blown_at) == (["a", "b"], None)
+    fuse, passed = taken(fuse, "cd", 2, NOW + MINUTE)
+    assert (passed, fuse.blown_at, fuse.waiting) == ([], NOW + MINUTE, ("c", "d"))
+
+
+def test_a_limit_of_zero_lets_nothing_pass() -> None:
+    assert taken(Fuse(), "a", 0)[1] == []
+
+
+def test_the_same_act_passes_again_without_being_counted_even_when_it_has_blown() -> None:
+    fuse, _ = taken(Fuse(), "aaab", 2)
+    assert [t.key for t in fuse.taken] == ["a", "b"]
+    fuse, passed = taken(fuse, "cab", 2)
+    assert passed == ["a", "b"]
+    assert fuse.waiting == ("c",)
+
+
+def test_what_passed_does_not_pass_again_where_the_limit_was_lowered() -> None:
+    fuse, _ = taken(Fuse(), "ab", 2)
+    fuse, passed = taken(fuse, "b", 1, NOW + MINUTE)
+    assert (passed, fuse.blown_at) == ([], NOW + MINUTE)
+    assert [t.key for t in fuse.taken] == ["a", "b"]
+
+
+def test_a_blown_fuse_lets_nothing_pass_though_acts_are_over_until_its_hour_is() -> None:
+    fuse, _ = taken(Fuse(), "a", 1)
+    fuse, _ = taken(fuse, "b", 1, NOW + 59 * MINUTE)
+    assert taken(fuse, "c", 1, NOW + WINDOW + MINUTE)[1] == []
+    assert fuse.until(NOW) == NOW + 59 * MINUTE + WINDOW
+    last = fuse.until(NOW)
+    assert taken(fuse, "c", 1, last - timedelta(microseconds=1))[1] == []
+    fuse, passed = taken(fuse, "c", 1, last)
+    assert (passed, fuse.blown_at, fuse.waiting, fuse.told) == (["c"], None, (), False)
+
+
+def test_a_reset_counts_from_nothing_and_says_who_did_it() -> None:
+    fuse, _ = taken(Fuse(), "abc", 2)
+    fuse, passed = taken(fuse.reset("oncall", NOW + MINUTE), "cde", 2, NOW + MINUTE)
+    assert passed == ["c", "d"]
+    assert (fuse.reset_by, fuse.reset_at) == ("oncall", NOW + MINUTE)
+
+
+def test_only_so_many_that_wait_are_remembered() -> None:
+    fuse = Fuse()
+    for number in range(MOST_WAITING + 5):
+        fuse, _ = fuse.take(str(number), 0, NOW)
+        fuse, _ = fuse.take(str(number), 0, NOW)
+    assert fuse.waiting == tuple(str(n) for n in range(MOST_WAITING))
+
+
+Asked = list[tuple[int, int]]
+ASKED = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 1500)), max_size=80)
+
+
+def passes(asked: Asked, limit: int) -> list[tuple[str, datetime]]:
+    """Every act that passed for the first time, when asked for in this order: (key, seconds since the one before)."""
+    fuse, at, seen = Fuse(), NOW, list[tuple[str, datetime]]()
+    for key, seconds in asked:
+        at += timedelta(seconds=seconds)
+        known = {t.key for t in fuse.as_of(at).taken}
+        fuse, passed = fuse.take(str(key), limit, at)
+        if passed and str(key) not in known:
+            seen.append((str(key), at))
+    return seen
+
+
+@settings(max_examples=400, deadline=None)
+@given(ASKED, st.integers(0, 6))
+def test_never_more_than_the_limit_within_any_hour(asked: Asked, limit: int) -> None:
+    times = [at for _, at in passes(asked, limit)]
+    for n, first in enumerate(times):
+        assert sum(first <= at < first + WINDOW for at in times[n:]) <= limit
+
+
+@settings(max_examples=200, deadline=None)
+@given(ASKED, st.integers(1, 6))
+def test_who_stays_below_the_limit_is_never_held_up(asked: Asked, limit: int) -> None:
+    spread = [(n, WINDOW.seconds // limit + 1) for n, _ in enumerate(asked)]
+    assert len(passes(spread, limit)) == len(spread)
+
+
+@settings(max_examples=200, deadline=None)
+@given(ASKED, st.integers(0, 6))
+def test_what_waits_is_what_was_refused_since_it_blew(asked: Asked, limit: int) -> None:
+    fuse, at, refused = Fuse(), NOW, dict[str, None]()
+    for key, seconds in asked:
+        at += timedelta(seconds=seconds)
+        fuse = fuse.as_of(at)
+        if fuse.blown_at is None:
+            refused.clear()
+        fuse, passed = fuse.take(str(key), limit, at)
+        if not passed:
+            refused[str(key)] = None
+            assert fuse.blown_at is not None
+            assert fuse.until(at) > at
+        assert fuse.waiting == tuple(refused)

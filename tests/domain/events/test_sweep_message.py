@@ -1,0 +1,32 @@
+"""A sweep begins with a message for each registry."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import PlanSweep, begin
+from chalicelib.domain.images.image import PUBLIC_REGION
+from chalicelib.domain.images.registry_place import RegistryPlace
+
+AT = datetime(2026, 3, 2, 6, tzinfo=UTC)
+PLACES = (RegistryPlace("eu-west-1"), RegistryPlace("us-east-1"), RegistryPlace("eu-west-1", "444455556666"))
+
+
+@pytest.mark.parametrize("sweep", [sweep for sweep in Sweep if sweep is not Sweep.PUBLIC])
+def test_each_registry_is_planned_by_itself_our_own_first(sweep: Sweep) -> None:
+    plans = list(begin(sweep, PLACES, AT))
+    assert [plan.place for plan in plans] == [*PLACES]
+    assert {(plan.sweep, plan.started_at, plan.after) for plan in plans} == {(sweep, AT, None)}
+
+
+def test_public_repositories_are_swept_once() -> None:
+    assert list(begin(Sweep.PUBLIC, PLACES, AT)) == [PlanSweep(Sweep.PUBLIC, PUBLIC_REGION, AT)]
+
+
+def test_a_message_without_an_account_is_about_our_own() -> None:
+    text = msgspec.json.encode({"type": "plan-sweep", "sweep": "reconcile", "region": "eu-west-1", "started_at": AT})
+    assert msgspec.json.decode(text, type=PlanSweep).place == RegistryPlace("eu-west-1")
