@@ -27,8 +27,8 @@ from chalicelib.domain.events.sweep import Sweep
 from chalicelib.domain.events.sweep_message import begin
 from chalicelib.intake import Answer, take_in
 from chalicelib.observability import journal, logger
-from chalicelib.services.re_decide import SHARDS
-from chalicelib.services.receive_batch import receive_batch
+from chalicelib.services.assessment.re_decide import SHARDS
+from chalicelib.services.handlers.receive_batch import receive_batch
 
 STAGE = os.environ.get("LAZARETTO_STAGE", "dev")
 CLOCK_MINUTES = 5
@@ -66,7 +66,7 @@ def on_findings(event: SQSEvent) -> Answer:
 def on_actions(event: SQSEvent) -> Answer:
     """What a verdict asks to be done: alerts, and acts on the image. One at a time: a look at all that runs, or a move,
     may take half a minute, and a function that dies in the middle keeps everybody waiting."""
-    from chalicelib.services.receive_acts import receive_acts
+    from chalicelib.services.handlers.receive_acts import receive_acts
 
     place = house()
     return take_in(
@@ -77,7 +77,7 @@ def on_actions(event: SQSEvent) -> Answer:
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-sweeps", batch_size=10)
 def on_sweeps(event: SQSEvent) -> Answer:
     """Parts of sweeps that a schedule has fanned out."""
-    from chalicelib.services.receive_sweeps import receive_sweeps
+    from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 
     place = house()
     return take_in(

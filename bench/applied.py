@@ -29,10 +29,10 @@ from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.whatif.report import Report
 from chalicelib.domain.whatif.what_if import Ruling
 from chalicelib.errors import ConflictError
-from chalicelib.services.apply_policy import apply_policy
-from chalicelib.services.ports import ActionRecord, FanOut, PolicyVersion, Stored
-from chalicelib.services.receive_batch import receive_batch
-from chalicelib.services.receive_sweeps import receive_sweeps
+from chalicelib.services.handlers.receive_batch import receive_batch
+from chalicelib.services.handlers.receive_sweeps import receive_sweeps
+from chalicelib.services.policy.apply_policy import apply_policy
+from chalicelib.services.ports.ports import ActionRecord, FanOut, PolicyVersion, Stored
 
 BATCH = 10
 ROUNDS = 10

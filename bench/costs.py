@@ -17,7 +17,7 @@ from typing import Any
 
 from chalicelib.domain.events.metric import Metric
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.services.re_decide import SHARDS
+from chalicelib.services.assessment.re_decide import SHARDS
 
 DAYS = 30
 SIZES = (50, 500, 5_000)

@@ -37,7 +37,7 @@ from chalicelib.adapters.sessions import Sessions
 from chalicelib.domain.whatif.report import Report
 from chalicelib.parsers.enhanced_scan import _PAGE, parse_list_findings
 from chalicelib.parsers.finding_resources import _kept
-from chalicelib.services.re_decide import SHARDS
+from chalicelib.services.assessment.re_decide import SHARDS
 
 MANY_IMAGES, FEW_FINDINGS, DOCUMENTS = 10_000, 10, 200
 SMALL = Plan(images=50, findings=200)

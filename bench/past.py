@@ -42,11 +42,11 @@ from chalicelib.domain.policy.waiver import Waiver, waiver_id
 from chalicelib.domain.whatif.report import Job, Part, Report
 from chalicelib.domain.whatif.what_if import Case, Question, Ruling, Weighed, weigh
 from chalicelib.parsers.enhanced_scan import parse_list_findings
-from chalicelib.services import weigh_shard
-from chalicelib.services.ports import Stored
-from chalicelib.services.read_what_if import read_what_if
-from chalicelib.services.receive_sweeps import receive_sweeps
-from chalicelib.services.start_what_if import start_what_if
+from chalicelib.services.handlers.receive_sweeps import receive_sweeps
+from chalicelib.services.policy import weigh_shard
+from chalicelib.services.policy.read_what_if import read_what_if
+from chalicelib.services.policy.start_what_if import start_what_if
+from chalicelib.services.ports.ports import Stored
 
 SCANNED_ON = (0, 3, 7, 12, 18, 25, 30)
 NOW = datetime.fromtimestamp(FIRST_DAY + (SCANNED_ON[-1] + 1) * DAY, UTC)

@@ -23,9 +23,9 @@ from bench.world import ALLOW_ALL, Place
 from chalicelib.bootstrap import House
 from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.domain.reconcile.reconciled import Reconciled
-from chalicelib.services import run_sweep
-from chalicelib.services.reconcile_registry import reconcile_registry
-from chalicelib.services.sweep_ports import SweepHouse
+from chalicelib.services.handlers import run_sweep
+from chalicelib.services.ports.sweep_ports import SweepHouse
+from chalicelib.services.reconcile.reconcile_registry import reconcile_registry
 
 COVERED_PER_PAGE, FINDINGS_PER_PAGE, COUNTED_PER_PAGE = 200, 25, 100
 _NAMES = {"CRITICAL": "critical", "HIGH": "high", "MEDIUM": "medium", "LOW": "low"}

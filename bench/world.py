@@ -31,10 +31,10 @@ from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState
 from chalicelib.parsers.messages import read_delivery
-from chalicelib.services.ports import Subject
-from chalicelib.services.receive_acts import receive_acts
-from chalicelib.services.receive_batch import receive_batch
-from chalicelib.services.receive_sweeps import receive_sweeps
+from chalicelib.services.handlers.receive_acts import receive_acts
+from chalicelib.services.handlers.receive_batch import receive_batch
+from chalicelib.services.handlers.receive_sweeps import receive_sweeps
+from chalicelib.services.ports.ports import Subject
 from chalicelib.settings import Settings
 
 TABLE = "bench"

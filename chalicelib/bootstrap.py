@@ -23,7 +23,7 @@ from chalicelib.adapters.write_units import count_write_units
 from chalicelib.domain.images.registry_place import RegistryPlace
 from chalicelib.errors import SettingsError
 from chalicelib.observability import journal
-from chalicelib.services.ports import Channel, Clock, Journal, Meter
+from chalicelib.services.ports.ports import Channel, Clock, Journal, Meter
 from chalicelib.settings import InspectorMode, Settings
 
 if TYPE_CHECKING:

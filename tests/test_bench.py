@@ -32,8 +32,8 @@ from chalicelib.adapters.table_schema import table_definition
 from chalicelib.parsers.basic_scan import parse_image_scan_findings
 from chalicelib.parsers.enhanced_scan import parse_list_findings
 from chalicelib.parsers.events import parse_event
-from chalicelib.services import weigh_shard
-from chalicelib.services.re_decide import SHARDS
+from chalicelib.services.assessment.re_decide import SHARDS
+from chalicelib.services.policy import weigh_shard
 
 OTHER_TOOLS = Path(__file__).parent.parent.parent / "shared/bench/capacity.py"
 DEFINITION = table_definition("t")

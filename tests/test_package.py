@@ -22,7 +22,7 @@ from chalicelib.adapters.sessions import Sessions
 from chalicelib.adapters.table_schema import table_definition
 from chalicelib.cli.bundle import REQUIRED, check_bundle, check_bytecode, check_template
 from chalicelib.cli.package import LEFT_OUT, stage_tree
-from chalicelib.services.notify import CLAIM
+from chalicelib.services.alerts.notify import CLAIM
 from chalicelib.settings import Settings
 
 ROOT = Path(__file__).parent.parent

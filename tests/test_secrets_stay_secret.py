@@ -34,7 +34,7 @@ from chalicelib.local.environment import aws_variables
 from chalicelib.local.push_image import Pusher
 from chalicelib.local.stack import REGION, Stack
 from chalicelib.observability import logger
-from chalicelib.services.apply_policy import apply_policy
+from chalicelib.services.policy.apply_policy import apply_policy
 from tests.local.every_act import POLICY
 from tests.local.every_function import HURRY_SECONDS, ROOT, SAMPLES_ACCOUNT, Played
 

@@ -14,7 +14,7 @@ from chalicelib.cli import client
 from chalicelib.domain.admission import admission_judgement
 from chalicelib.domain.policy import waiver
 from chalicelib.parsers import wire
-from chalicelib.services import give_order
+from chalicelib.services.enforcement import give_order
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/security.md").read_text()

@@ -30,7 +30,7 @@ from chalicelib.adapters.table_schema import (
 )
 from chalicelib.domain.audit.chain import START, Chain, Head, StoredRecord, next_link
 from chalicelib.errors import ConflictError, UpstreamError
-from chalicelib.services.ports import ActionRecord
+from chalicelib.services.ports.ports import ActionRecord
 
 SHOWN = 200  # characters of actor and reason in the index; the record has them whole
 _NAMES = {

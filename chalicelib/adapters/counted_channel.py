@@ -5,7 +5,7 @@ from __future__ import annotations
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.events.metric import Metric
 from chalicelib.errors import LazarettoError
-from chalicelib.services.ports import Channel, Meter
+from chalicelib.services.ports.ports import Channel, Meter
 
 
 class CountedChannel:

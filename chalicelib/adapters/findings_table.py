@@ -31,7 +31,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.images.image import ImageRef, Repository
-from chalicelib.services.ports import ActionRecord, Denied, FanOut, Stored, TagMove
+from chalicelib.services.ports.ports import ActionRecord, Denied, FanOut, Stored, TagMove
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

@@ -23,7 +23,7 @@ from chalicelib.adapters.table_schema import (
 )
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.images.image import Repository
-from chalicelib.services.ports import Denied
+from chalicelib.services.ports.ports import Denied
 
 T = TypeVar("T")
 

@@ -38,7 +38,7 @@ from chalicelib.adapters.table_schema import (
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports import Stored
+from chalicelib.services.ports.ports import Stored
 
 
 class Headers:

@@ -12,7 +12,7 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.adapters.table_schema import DIGEST, MOVED_AT, MOVES, Item, at_micros, micros_of, number_of
-from chalicelib.services.ports import TagMove
+from chalicelib.services.ports.ports import TagMove
 
 KEPT = 20
 _PREFIX = "sha256:"

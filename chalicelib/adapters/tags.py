@@ -11,7 +11,7 @@ from chalicelib.adapters.dynamo import Dynamo
 from chalicelib.adapters.table_schema import DIGEST, MOVES, PK, Item, tag_key
 from chalicelib.adapters.tag_moves import moves_item, points_at, read_moves, tag_move, with_move
 from chalicelib.domain.images.image import Repository
-from chalicelib.services.ports import TagMove
+from chalicelib.services.ports.ports import TagMove
 
 
 class Tags:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.domain.events.metric import Metric
-from chalicelib.services.ports import Meter
+from chalicelib.services.ports.ports import Meter
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

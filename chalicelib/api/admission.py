@@ -20,7 +20,7 @@ from chalicelib.domain.events.metric import Metric
 from chalicelib.domain.images.inert import inert
 from chalicelib.errors import NotFoundError, StoredPolicyError, UnauthorizedError, UpstreamError
 from chalicelib.observability import logger
-from chalicelib.services.ports import Meter
+from chalicelib.services.ports.ports import Meter
 
 MAX_REVIEW_BYTES = 6 * 1024 * 1024
 """What Lambda is handed at most. A review refused for its length would be a way in where `failurePolicy` is Ignore."""
@@ -76,7 +76,7 @@ def review_admission_by_token(call: Call[AdmissionReview]) -> AdmissionAnswer:
 
 
 def _reviewed(review: AdmissionReview) -> AdmissionAnswer:
-    from chalicelib.services.admit_images import admit_images
+    from chalicelib.services.admission.admit_images import admit_images
 
     place = door()
     try:

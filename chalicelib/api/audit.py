@@ -17,7 +17,7 @@ from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.images.glob import Globs
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import NotFoundError, ParameterError
-from chalicelib.services.verify_chain import verify_chain
+from chalicelib.services.audit.verify_chain import verify_chain
 
 SHOWN_BY_DEFAULT = timedelta(days=30)
 LONGEST = timedelta(days=92)

@@ -11,8 +11,8 @@ from chalicelib.api.image_answers import Moment
 from chalicelib.domain.audit.action_id import action_id
 from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.services.ports import AuditRow
-from chalicelib.services.verify_chain import Proven
+from chalicelib.services.audit.verify_chain import Proven
+from chalicelib.services.ports.ports import AuditRow
 
 
 class RecordedImage(msgspec.Struct, frozen=True):

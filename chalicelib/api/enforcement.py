@@ -19,7 +19,7 @@ from chalicelib.api.reads import acting_house, house
 from chalicelib.domain.images.image import ImageRef
 
 if TYPE_CHECKING:
-    from chalicelib.services.give_order import Given
+    from chalicelib.services.enforcement.give_order import Given
 
 area = Area(__name__)
 ACCEPTED = 202
@@ -35,7 +35,7 @@ def quarantine(call: Call[OrderBody]) -> Answered[GivenAnswer]:
     `dry_run` nothing is changed (200). 409 where nothing is ever quarantined: the policy observes, or exempts the
     repository.
     """
-    from chalicelib.services.quarantine_image import quarantine_image
+    from chalicelib.services.enforcement.quarantine_image import quarantine_image
 
     body = call.body
     return _given(quarantine_image(_meant(body), call.actor, body.reason, acting_house(), dry_run=body.dry_run))
@@ -48,7 +48,7 @@ def release(call: Call[OrderBody]) -> Answered[GivenAnswer]:
     A restore from the archive takes ECR up to 20 minutes; until then `GET /v1/image` shows `storage` ACTIVATING. With
     `dry_run` nothing is changed (200).
     """
-    from chalicelib.services.release_image import release_image
+    from chalicelib.services.enforcement.release_image import release_image
 
     body = call.body
     return _given(release_image(_meant(body), call.actor, body.reason, acting_house(), dry_run=body.dry_run))
@@ -62,7 +62,7 @@ def undo(call: Call[UndoBody]) -> Answered[UndoneAnswer]:
     of the policy in force the version before is put again. With `dry_run` nothing is changed (200). 409 with the reason
     for what changed nothing, or was changed since.
     """
-    from chalicelib.services.undo_action import undo_action
+    from chalicelib.services.enforcement.undo_action import undo_action
 
     body = call.body
     undone = undo_action(body.action_id, call.actor, body.reason, acting_house(), dry_run=body.dry_run)
@@ -80,7 +80,7 @@ def show_fuse(query: Query) -> FuseAnswer:
 @area.post("/v1/fuse/reset", ResetBody, FuseAnswer)
 def make_fuse_whole(call: Call[ResetBody]) -> FuseAnswer:
     """Make the fuse whole again: what waited for it is done now. Answers the fuse as it was."""
-    from chalicelib.services.reset_fuse import reset_fuse
+    from chalicelib.services.enforcement.reset_fuse import reset_fuse
 
     place = acting_house()
     before = reset_fuse(call.actor, call.body.reason, place)

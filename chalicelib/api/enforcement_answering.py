@@ -12,8 +12,8 @@ from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.usage.blast_radius import BlastRadius
 
 if TYPE_CHECKING:
-    from chalicelib.services.give_order import Given
-    from chalicelib.services.undo_action import Undone
+    from chalicelib.services.enforcement.give_order import Given
+    from chalicelib.services.enforcement.undo_action import Undone
 
 
 def answer_given(given: Given) -> e.GivenAnswer:

@@ -17,7 +17,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.reconcile.scan_proof import prove_scan
 from chalicelib.domain.reconcile.scan_rule import ScanRule
 from chalicelib.errors import NotFoundError
-from chalicelib.services.drop_excuses import drop_excuses
+from chalicelib.services.waivers.drop_excuses import drop_excuses
 
 area = Area(__name__)
 

@@ -17,8 +17,8 @@ from chalicelib.domain.events.pulled_image import named_image
 from chalicelib.domain.images.image_name import ImageName
 from chalicelib.domain.pulls.explanation import Explanation
 from chalicelib.errors import ParameterError
-from chalicelib.services.explain_pull_failure import explain_pull_failure
-from chalicelib.services.gather_evidence import gather_evidence
+from chalicelib.services.pulls.explain_pull_failure import explain_pull_failure
+from chalicelib.services.pulls.gather_evidence import gather_evidence
 
 MAX_TEXT = 2_000
 

@@ -17,8 +17,8 @@ from chalicelib.domain.images.image import ImageRef, Repository, ScanState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.domain.replication.replica import Replica
-from chalicelib.services.ports import Audit, AuditRow, Clock, Door, PolicyVersion
-from chalicelib.services.ports import House as ActingHouse
+from chalicelib.services.ports.ports import Audit, AuditRow, Clock, Door, PolicyVersion
+from chalicelib.services.ports.ports import House as ActingHouse
 
 T_co = TypeVar("T_co", covariant=True)
 

@@ -17,10 +17,10 @@ from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.retention_cost import PRICES, freed_by
 from chalicelib.domain.retention.retention_plan import Fate, RetentionPlan
 from chalicelib.errors import AbsentError, NotFoundError, ParameterError, TooLargeError
-from chalicelib.services.sweep_ports import RetentionHouse
+from chalicelib.services.ports.sweep_ports import RetentionHouse
 
 if TYPE_CHECKING:
-    from chalicelib.services.plan_retention import Planned
+    from chalicelib.services.retention.plan_retention import Planned
 
 area = Area(__name__)
 MOST_BYTES = 4_500_000
@@ -48,7 +48,7 @@ def show_retention_plan(query: Query) -> PlanAnswer:
     be looked up soon enough; `lazaretto retention plan --direct` has all the time it needs.
     """
     # Imported here: every function loads this module at its cold start.
-    from chalicelib.services.plan_retention import plan_retention
+    from chalicelib.services.retention.plan_retention import plan_retention
 
     repository = find_repository(house().queries, query)
     if repository.public:

@@ -14,7 +14,7 @@ from chalicelib.api.paging import Paging, read_position, write_position
 from chalicelib.api.query import Query
 from chalicelib.api.reads import acting_house, house
 from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver, WaiverState, canonical_id, waiver_id
-from chalicelib.services.manage_waivers import End, Give, manage_waivers
+from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
 
 area = Area(__name__)
 MADE = 201

@@ -18,9 +18,9 @@ from chalicelib.domain.whatif.past import NOTES
 from chalicelib.domain.whatif.report import Report, Row, Run
 from chalicelib.domain.whatif.what_if import Ruling
 from chalicelib.errors import ParameterError, PolicyError
-from chalicelib.services.ports import House
-from chalicelib.services.read_what_if import read_what_if
-from chalicelib.services.start_what_if import start_what_if
+from chalicelib.services.policy.read_what_if import read_what_if
+from chalicelib.services.policy.start_what_if import start_what_if
+from chalicelib.services.ports.ports import House
 
 area = Area(__name__)
 ACCEPTED = 202

@@ -12,7 +12,7 @@ from chalicelib.domain.images.image import Kind
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.whatif.past import PastNote
 from chalicelib.domain.whatif.report import Impact
-from chalicelib.services.start_what_if import DEFAULT_DAYS
+from chalicelib.services.policy.start_what_if import DEFAULT_DAYS
 
 MAX_DAYS = 36_500
 

@@ -33,7 +33,7 @@ from chalicelib.cli.options import (
 )
 from chalicelib.cli.reference import read_image
 from chalicelib.errors import InputError
-from chalicelib.services.verify_audit import Proof, verify_audit
+from chalicelib.services.audit.verify_audit import Proof, verify_audit
 
 ROUTE = "/v1/audit"
 SHOW = "show"

@@ -14,9 +14,9 @@ from chalicelib.cli.operator import operator, own_sessions
 from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option, yes_option
 from chalicelib.domain.events.dead_letter import DeadLetter
 from chalicelib.errors import InputError, NotFoundError
-from chalicelib.services.drop_letters import drop_letters
-from chalicelib.services.redrive_letters import redrive_letters
-from chalicelib.services.take_letters import see_letters
+from chalicelib.services.doctor.drop_letters import drop_letters
+from chalicelib.services.doctor.redrive_letters import redrive_letters
+from chalicelib.services.doctor.take_letters import see_letters
 
 if TYPE_CHECKING:
     from chalicelib.adapters.dead_letters import DeadQueue

@@ -35,17 +35,17 @@ from chalicelib.domain.doctor.installed import FUNCTION, SOURCES, Caller, Functi
 from chalicelib.domain.images.image import Repository, Source
 from chalicelib.domain.images.registry_place import RegistryPlace
 from chalicelib.errors import DeniedError, LazarettoError, SettingsError
-from chalicelib.services.examine_account import examine_account, examine_deploy_rights
-from chalicelib.services.examine_channels import Slack, examine_channels
-from chalicelib.services.examine_registries import Known, examine_pull_times, examine_registries
-from chalicelib.services.examine_rights import examine_rights
-from chalicelib.services.examine_spokes import examine_spokes, patterns_of
-from chalicelib.services.examine_stack import a_spoke, examine_stack, not_installed
-from chalicelib.services.examine_storage import examine_storage
-from chalicelib.services.examine_wiring import examine_wiring
-from chalicelib.services.examine_work import examine_work
-from chalicelib.services.exclude_pull_times import readers_of
-from chalicelib.services.settle_questions import settle_questions
+from chalicelib.services.doctor.examine_account import examine_account, examine_deploy_rights
+from chalicelib.services.doctor.examine_channels import Slack, examine_channels
+from chalicelib.services.doctor.examine_registries import Known, examine_pull_times, examine_registries
+from chalicelib.services.doctor.examine_rights import examine_rights
+from chalicelib.services.doctor.examine_spokes import examine_spokes, patterns_of
+from chalicelib.services.doctor.examine_stack import a_spoke, examine_stack, not_installed
+from chalicelib.services.doctor.examine_storage import examine_storage
+from chalicelib.services.doctor.examine_wiring import examine_wiring
+from chalicelib.services.doctor.examine_work import examine_work
+from chalicelib.services.doctor.settle_questions import settle_questions
+from chalicelib.services.retention.exclude_pull_times import readers_of
 from chalicelib.settings import Settings
 
 TELLS = "OnActions"

@@ -18,7 +18,7 @@ from chalicelib.cli.policy_text import Candidate, OptionalPolicyFile, read_candi
 from chalicelib.domain.policy.diff import Difference, policy_differences
 from chalicelib.domain.policy.doubt import policy_doubts
 from chalicelib.errors import ConflictError, InputError, StoredPolicyError, TransientError
-from chalicelib.services.apply_policy import Applied, apply_policy
+from chalicelib.services.policy.apply_policy import Applied, apply_policy
 
 if TYPE_CHECKING:
     from chalicelib.bootstrap import House

@@ -21,8 +21,8 @@ from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
 from chalicelib.domain.reconcile.reconciled import Reconciled
 from chalicelib.domain.reconcile.scan_proof import Cause
 from chalicelib.errors import NotFoundError, TransientError, UpstreamError
-from chalicelib.services.plan_sweep import announce, find_filling, find_homes, plan_sweep
-from chalicelib.services.reconcile_registry import reconcile_registry
+from chalicelib.services.reconcile.plan_sweep import announce, find_filling, find_homes, plan_sweep
+from chalicelib.services.reconcile.reconcile_registry import reconcile_registry
 
 if TYPE_CHECKING:
     from chalicelib.bootstrap import House

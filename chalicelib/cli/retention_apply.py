@@ -11,7 +11,7 @@ from chalicelib.cli.operator import operator, own_repository
 from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage
 from chalicelib.cli.retention_plan import Named
 from chalicelib.errors import AbsentError, NotFoundError
-from chalicelib.services.carry_out_plan import CarriedOut, carry_out_plan
+from chalicelib.services.retention.carry_out_plan import CarriedOut, carry_out_plan
 
 
 @output.speaking

@@ -17,8 +17,8 @@ from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option
 from chalicelib.cli.retention_plan import Named
 from chalicelib.domain.retention.lifecycle_difference import Difference
 from chalicelib.errors import AbsentError, InputError, NotFoundError
-from chalicelib.services.compare_lifecycle import Compared, compare_lifecycle
-from chalicelib.services.write_lifecycle import write_lifecycle
+from chalicelib.services.retention.compare_lifecycle import Compared, compare_lifecycle
+from chalicelib.services.retention.write_lifecycle import write_lifecycle
 
 
 @output.speaking

@@ -53,7 +53,7 @@ def _planned_here(text: str, stage: str) -> dict[str, Any]:
     """As the API would answer, with every image."""
     # Imported late: other commands must not wait for the API.
     from chalicelib.api.retention import answer_plan
-    from chalicelib.services.plan_retention import plan_retention
+    from chalicelib.services.retention.plan_retention import plan_retention
 
     who = operator(stage)
     home, rules = own_repository(text, who), who.house.rules.fresh()

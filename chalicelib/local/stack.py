@@ -35,7 +35,7 @@ from chalicelib.local.origin import HEADERS, body_of, refusal
 from chalicelib.local.queue_pump import RUNTIME_MS, QueuePump
 from chalicelib.local.template import Template
 from chalicelib.observability import logger
-from chalicelib.services.ports import Stored
+from chalicelib.services.ports.ports import Stored
 
 REGION = "eu-west-1"
 SETTLE_SECONDS = 1.0

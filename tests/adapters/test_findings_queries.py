@@ -26,7 +26,7 @@ from chalicelib.domain.images.finding import Finding, Severity
 from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ParameterError
-from chalicelib.services.ports import ActionRecord
+from chalicelib.services.ports.ports import ActionRecord
 from tests.fakes.images import digest, finding, home, image, ref
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

@@ -27,7 +27,7 @@ from chalicelib.domain.images.finding import Finding, Package
 from chalicelib.domain.images.image import Child, InUse, InUseState, Kind, Scan, ScanState, Source, StorageStatus
 from chalicelib.domain.images.verdict import Decision, Reason, Standing, Verdict
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
-from chalicelib.services.ports import ActionRecord, FanOut, Table
+from chalicelib.services.ports.ports import ActionRecord, FanOut, Table
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.images import digest, finding, home, image, ref
 from tests.fakes.table import FakeTable

@@ -17,7 +17,7 @@ from chalicelib.adapters.findings_table import FindingsTable
 from chalicelib.adapters.table_schema import DENIED, create_table, repository_key
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.errors import ConflictError, TransientError
-from chalicelib.services.ports import Denied, Table
+from chalicelib.services.ports.ports import Denied, Table
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.images import digest, home
 from tests.fakes.table import FakeTable

@@ -15,7 +15,7 @@ from chalicelib.adapters.scan_asks import ScanAsks
 from chalicelib.adapters.table_schema import create_table
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.reconcile.scan_budget import Asked, Refusal, ScanBudget
-from chalicelib.services import sweep_ports
+from chalicelib.services.ports import sweep_ports
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.images import home, ref
 from tests.fakes.scan_asks import FakeScanAsks

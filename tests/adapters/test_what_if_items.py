@@ -22,7 +22,7 @@ from chalicelib.domain.whatif.past import PastNote
 from chalicelib.domain.whatif.report import ROWS_OF_PART, RUNS_KEPT, Impact, Job, Part, Row, Run, Tally
 from chalicelib.domain.whatif.what_if import Ruling
 from chalicelib.errors import ConflictError, ParameterError
-from chalicelib.services.ports import WhatIfs
+from chalicelib.services.ports.ports import WhatIfs
 from tests.fakes.images import ref
 from tests.fakes.what_ifs import FakeWhatIfs
 

@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.domain.audit.action_id import action_id
 from chalicelib.domain.audit.chain import Chain, Head, next_link
-from chalicelib.services.ports import ActionRecord
+from chalicelib.services.ports.ports import ActionRecord
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, image, ref
 from tests.fakes.queries import NOW, FakeHouse

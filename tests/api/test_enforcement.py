@@ -17,7 +17,7 @@ from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import Kind, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import parse_policy
-from chalicelib.services.ports import ActionRecord
+from chalicelib.services.ports.ports import ActionRecord
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, finding, image, ref
 from tests.fakes.queries import NOW, FakeHouse

@@ -9,7 +9,7 @@ import pytest
 from chalicelib.domain.headers.header import EffectKind, Enforcement, Stage
 from chalicelib.domain.images.image import Child, InUse, InUseState, Kind, Scan, ScanState
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.services.ports import ActionRecord
+from chalicelib.services.ports.ports import ActionRecord
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, finding, home, image, ref
 from tests.fakes.queries import NOW, FakeHouse, Move, TagRow

@@ -19,7 +19,7 @@ from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.services.ports import ActionRecord
+from chalicelib.services.ports.ports import ActionRecord
 from tests.api.conftest import Ask
 from tests.fakes.api_server import move_in
 from tests.fakes.images import finding, image

@@ -10,7 +10,7 @@ from chalicelib.domain.audit.action_id import action_id
 from chalicelib.domain.headers.effect import Hold
 from chalicelib.domain.images.image import ImageDetail, StorageStatus
 from chalicelib.errors import DeniedError
-from chalicelib.services.ports import ActionRecord, Denied
+from chalicelib.services.ports.ports import ActionRecord, Denied
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, home, image, ref
 from tests.fakes.queries import NOW, FakeHouse, Move, TagRow

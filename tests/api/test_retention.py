@@ -15,7 +15,7 @@ from chalicelib.domain.images.image import Repository, StorageStatus
 from chalicelib.domain.policy.policy import parse_policy, policy_schema
 from chalicelib.domain.retention.image import QUARANTINED, Guard, Inside, Layer
 from chalicelib.errors import TransientError
-from chalicelib.services.plan_retention import Planned, plan_retention
+from chalicelib.services.retention.plan_retention import Planned, plan_retention
 from tests.api.conftest import Ask
 from tests.fakes.images import fill, home
 from tests.fakes.keeper import FakeKeeper
@@ -63,7 +63,7 @@ def test_a_bare_name_is_enough_where_it_is_the_only_one(house: FakeHouse, ask: A
 
 
 def test_what_nobody_looked_up_is_counted(house: FakeHouse, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.services.look_up_uses.MOST_LOOKED_UP", 1)
+    monkeypatch.setattr("chalicelib.services.usage.look_up_uses.MOST_LOOKED_UP", 1)
     body = ask(ROUTE, **WHERE)
     assert (body["wanted"], body["unlooked"]) == (1, 1)
 
@@ -174,7 +174,7 @@ def test_a_plan_that_whoever_applies_it_would_not_find_again_is_not_given(
     house: FakeHouse, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would have looked up fewer than an apply does."""
-    monkeypatch.setattr("chalicelib.services.plan_retention.plan_retention", out_of_time)
+    monkeypatch.setattr("chalicelib.services.retention.plan_retention.plan_retention", out_of_time)
     body = ask(ROUTE, 413, **WHERE)
     assert "lazaretto retention plan team/api --direct" in body["detail"]
 

@@ -20,8 +20,8 @@ from chalicelib.domain.events.message import WhatIf
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.domain.whatif.report import Job
-from chalicelib.services.re_decide import SHARDS
-from chalicelib.services.weigh_shard import weigh_shard
+from chalicelib.services.assessment.re_decide import SHARDS
+from chalicelib.services.policy.weigh_shard import weigh_shard
 from tests.api.conftest import Ask
 from tests.fakes.images import fill, home, image, ref
 from tests.fakes.queries import NOW, FakeHouse

@@ -18,7 +18,7 @@ from chalicelib.domain.images.image import InUse, InUseState
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.domain.whatif.past import NOTES
 from chalicelib.errors import StoredPolicyError
-from chalicelib.services.weigh_shard import weigh_shard
+from chalicelib.services.policy.weigh_shard import weigh_shard
 from tests.api.conftest import Ask
 from tests.fakes.images import fill, finding, image
 from tests.fakes.queries import NOW, FakeHouse

@@ -14,7 +14,7 @@ from chalicelib.adapters.ecr_acts import EcrActs
 from chalicelib.domain.events.message import Delivery
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.services import assess_image
+from chalicelib.services.assessment import assess_image
 from tests.chaos import world as worlds
 from tests.chaos.ending import Dead, Ending, ending_of
 from tests.chaos.faults import Faults, Rates

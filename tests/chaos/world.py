@@ -38,10 +38,10 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.intake import take_in
 from chalicelib.observability import logger
-from chalicelib.services.re_decide import SHARDS
-from chalicelib.services.receive_acts import receive_acts
-from chalicelib.services.receive_batch import receive_batch
-from chalicelib.services.receive_sweeps import receive_sweeps
+from chalicelib.services.assessment.re_decide import SHARDS
+from chalicelib.services.handlers.receive_acts import receive_acts
+from chalicelib.services.handlers.receive_batch import receive_batch
+from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from chalicelib.settings import Settings
 from tests.chaos.batches import BATCHES, half_of
 from tests.chaos.faults import Faults

@@ -17,11 +17,11 @@ from chalicelib.adapters.table_schema import PK, SK, create_table
 from chalicelib.cli import app
 from chalicelib.domain.audit.action_id import action_id
 from chalicelib.domain.audit.chain import Head
-from chalicelib.services.ports import ActionRecord
+from chalicelib.services.ports.ports import ActionRecord
 from tests.cli.conftest import Run
 from tests.fakes.images import image, ref
 from tests.fakes.queries import NOW, FakeHouse
-from tests.services.test_verify_audit import NAME, Log
+from tests.services.audit.test_verify_audit import NAME, Log
 
 REGION = "eu-west-1"
 QUARANTINE = ActionRecord(

@@ -24,8 +24,8 @@ from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.images.image import Repository
 from chalicelib.errors import UpstreamError
 from chalicelib.local.stack import Stack
-from chalicelib.services.examine_wiring import OLD
-from chalicelib.services.examine_work import HEARD
+from chalicelib.services.doctor.examine_wiring import OLD
+from chalicelib.services.doctor.examine_work import HEARD
 from chalicelib.settings import Settings
 from tests.fakes.patient import (
     ACCOUNT,

@@ -6,7 +6,7 @@ import json
 
 from chalicelib.domain.headers.header import EffectKind, Enforcement, Stage
 from chalicelib.domain.images.image import Scan, ScanState
-from chalicelib.services.ports import ActionRecord
+from chalicelib.services.ports.ports import ActionRecord
 from tests.cli.conftest import Run
 from tests.fakes.images import digest, finding, image, ref
 from tests.fakes.queries import NOW, FakeHouse

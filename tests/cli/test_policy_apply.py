@@ -21,8 +21,8 @@ from chalicelib.cli import app, policy_apply
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Scan, ScanState, Source
-from chalicelib.services.catch_up_policy import catch_up_policy
-from chalicelib.services.receive_batch import receive_batch
+from chalicelib.services.handlers.receive_batch import receive_batch
+from chalicelib.services.policy.catch_up_policy import catch_up_policy
 from chalicelib.settings import Settings
 from tests.fakes.images import ref
 from tests.fakes.queries import NOW

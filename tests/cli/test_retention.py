@@ -16,7 +16,7 @@ from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.domain.retention.image import RetainedImage
 from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
-from chalicelib.services.plan_retention import plan_retention
+from chalicelib.services.retention.plan_retention import plan_retention
 from tests.cli.conftest import Run
 from tests.fakes.keeper import FakeKeeper
 from tests.fakes.queries import NOW, FakeHouse
@@ -161,7 +161,7 @@ class TestApply:
     def test_it_goes_on_beyond_what_the_plan_had_looked_up(
         self, world: Retaining, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("chalicelib.services.look_up_uses.MOST_LOOKED_UP", 1)
+        monkeypatch.setattr("chalicelib.services.usage.look_up_uses.MOST_LOOKED_UP", 1)
         world.keeper.refused[digest(2)] = "KmsError: no"
         result = command("apply", HOME.name, "--plan", plan_id(world), "--json")
         assert result.exit_code == 1

@@ -17,8 +17,8 @@ from chalicelib.cli.output import WIDTH
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import InUse, InUseState
 from chalicelib.domain.whatif.past import NOTES, PastNote
-from chalicelib.services.start_what_if import start_what_if
-from chalicelib.services.weigh_shard import weigh_shard
+from chalicelib.services.policy.start_what_if import start_what_if
+from chalicelib.services.policy.weigh_shard import weigh_shard
 from tests.cli.conftest import Run
 from tests.fakes.images import finding, image, ref
 from tests.fakes.queries import NOW, FakeHouse

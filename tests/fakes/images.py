@@ -12,7 +12,7 @@ from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.replication.replica import Replica, Status
 from chalicelib.domain.replication.replication import Destination
 from chalicelib.domain.replication.replication_state import counted
-from chalicelib.services.ports import ActionRecord
+from chalicelib.services.ports.ports import ActionRecord
 from tests.fakes.queries import NOW, FakeHouse
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"

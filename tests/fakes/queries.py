@@ -24,7 +24,7 @@ from chalicelib.domain.images.image import ImageRef, Repository, ScanState
 from chalicelib.domain.images.registry_place import RegistryPlace
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
-from chalicelib.services.ports import ActionRecord, Denied, PolicyVersion, Stored, TagMove
+from chalicelib.services.ports.ports import ActionRecord, Denied, PolicyVersion, Stored, TagMove
 from tests.fakes.audit import FakeAudit
 from tests.fakes.journal import FakeJournal
 from tests.fakes.keeper import HeaderKeeper

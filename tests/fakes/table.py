@@ -22,7 +22,7 @@ from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports import ActionRecord, Denied, FanOut, Stored, TagMove
+from chalicelib.services.ports.ports import ActionRecord, Denied, FanOut, Stored, TagMove
 
 
 def stored_form(document: FindingsDocument) -> FindingsDocument:

@@ -29,8 +29,8 @@ from chalicelib.local.inspector import inspector_of
 from chalicelib.local.push_image import INDEX, MANIFEST, Pusher
 from chalicelib.local.seed import covered
 from chalicelib.local.stack import REGION
-from chalicelib.services import look_up_uses
-from chalicelib.services.apply_policy import apply_policy
+from chalicelib.services.policy.apply_policy import apply_policy
+from chalicelib.services.usage import look_up_uses
 from tests.fakes.iam import ACCOUNT_ROLES, REPLICA_ACCOUNT, REPLICA_REGION, arn
 from tests.local.every_function import Played
 from tests.local.every_place import fill_every_place

@@ -32,7 +32,7 @@ from chalicelib.local.demo_registry import CURL, EXPAT, enhanced_finding
 from chalicelib.local.inspector import inspector_of
 from chalicelib.local.queue_pump import QueuePump
 from chalicelib.local.stack import REGION, Stack
-from chalicelib.services.notify import CLAIM
+from chalicelib.services.alerts.notify import CLAIM
 from tests.fakes.iam import Recorder
 
 ROOT = Path(__file__).parents[2]

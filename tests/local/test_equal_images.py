@@ -21,7 +21,7 @@ from chalicelib.local.ecr import ecr_of
 from chalicelib.local.inspector import inspector_of
 from chalicelib.local.stack import REGION, Stack
 from chalicelib.local.story_world import HURRY_SECONDS
-from chalicelib.services.apply_policy import apply_policy
+from chalicelib.services.policy.apply_policy import apply_policy
 from tests.fakes.iam import REPLICA_ACCOUNT, REPLICA_REGION
 from tests.local.test_many_registries import DIGEST, NAME, Closed, Hub
 

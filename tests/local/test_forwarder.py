@@ -14,7 +14,7 @@ from chalicelib.local.aws import ACCOUNT
 from chalicelib.local.demo import Demo
 from chalicelib.local.run_stack import HURRY_SECONDS
 from chalicelib.local.stack import REGION, Stack
-from chalicelib.services.apply_policy import apply_policy
+from chalicelib.services.policy.apply_policy import apply_policy
 from tests.fakes.forwarder import Answer, Asked, Process, Upstream, forwarding
 
 HOST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"

@@ -24,7 +24,7 @@ from chalicelib.local.inspector import inspector_of
 from chalicelib.local.seed import covered
 from chalicelib.local.stack import REGION, Stack
 from chalicelib.local.story_world import HURRY_SECONDS, StoryWorld
-from chalicelib.services.apply_policy import apply_policy
+from chalicelib.services.policy.apply_policy import apply_policy
 from chalicelib.settings import InspectorMode
 from tests.fakes.iam import ACCOUNT_ROLES, REPLICA_ACCOUNT, REPLICA_REGION
 

@@ -11,8 +11,8 @@ from chalicelib.local.aws import ACCOUNT
 from chalicelib.local.push_image import Pusher
 from chalicelib.local.stack import REGION, Stack
 from chalicelib.local.story_world import HURRY_SECONDS, REPOSITORY, StoryWorld
-from chalicelib.services.apply_policy import apply_policy
-from chalicelib.services.release_image import release_image
+from chalicelib.services.enforcement.release_image import release_image
+from chalicelib.services.policy.apply_policy import apply_policy
 
 HOME = Repository(ACCOUNT, REGION, REPOSITORY)
 PLACE = place_of(HOME)

@@ -17,7 +17,7 @@ from chalicelib.local.ecr import MANIFEST
 from chalicelib.local.ecr_public import ALIAS
 from chalicelib.local.stack import Stack
 from chalicelib.local.story_world import HURRY_SECONDS, StoryWorld
-from chalicelib.services.apply_policy import apply_policy
+from chalicelib.services.policy.apply_policy import apply_policy
 
 POLICY = """
 version: 1

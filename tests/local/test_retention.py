@@ -13,8 +13,8 @@ from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.local.aws import ACCOUNT
 from chalicelib.local.push_image import Pusher
 from chalicelib.local.stack import REGION, Stack
-from chalicelib.services.apply_policy import apply_policy
-from chalicelib.services.plan_retention import plan_retention
+from chalicelib.services.policy.apply_policy import apply_policy
+from chalicelib.services.retention.plan_retention import plan_retention
 from tests.local.every_function import HURRY_SECONDS, Played
 
 HOME = Repository(ACCOUNT, REGION, "team/old")

@@ -37,8 +37,8 @@ from chalicelib.local.aws import ACCOUNT, LocalAws
 from chalicelib.local.clock import LocalClock
 from chalicelib.local.ecr import HeldImage, LocalEcr, ecr_of
 from chalicelib.local.ecr_replication import LocalReplication
-from chalicelib.services.check_replica import check_replica
-from chalicelib.services.check_replication import check_replication
+from chalicelib.services.replication.check_replica import check_replica
+from chalicelib.services.replication.check_replication import check_replication
 from tests.fakes.table import FakeTable
 from tests.local.running import local_aws
 from tests.services.world import World

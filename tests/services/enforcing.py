@@ -26,9 +26,9 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Kind, Repository, ScanState, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import UpstreamError
-from chalicelib.services.ports import ActionRecord
-from chalicelib.services.re_decide import re_decide
-from chalicelib.services.verify_chain import verify_chain
+from chalicelib.services.assessment.re_decide import re_decide
+from chalicelib.services.audit.verify_chain import verify_chain
+from chalicelib.services.ports.ports import ActionRecord
 from tests.fakes.audit import FakeAudit
 from tests.fakes.policies import statement
 from tests.fakes.table import FakeTable

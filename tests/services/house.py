@@ -10,8 +10,8 @@ from chalicelib.domain.events.message import Delivery, Look
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.image import Source
-from chalicelib.services.re_decide import re_decide
-from chalicelib.services.receive_batch import receive_batch
+from chalicelib.services.assessment.re_decide import re_decide
+from chalicelib.services.handlers.receive_batch import receive_batch
 from tests.fakes.table import FakeTable
 from tests.services.aws_model import Image
 from tests.services.world import START, World, new_ref

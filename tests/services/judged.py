@@ -40,10 +40,10 @@ from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver, waiver_id
 from chalicelib.domain.waivers.change import WaiverChange
 from chalicelib.errors import ConflictError, NotFoundError
-from chalicelib.services.catch_up_policy import catch_up_policy
-from chalicelib.services.ports import PolicyVersion
-from chalicelib.services.receive_batch import receive_batch
-from chalicelib.services.receive_sweeps import receive_sweeps
+from chalicelib.services.handlers.receive_batch import receive_batch
+from chalicelib.services.handlers.receive_sweeps import receive_sweeps
+from chalicelib.services.policy.catch_up_policy import catch_up_policy
+from chalicelib.services.ports.ports import PolicyVersion
 from tests.fakes.images import finding
 from tests.fakes.journal import FakeJournal
 from tests.fakes.table import FakeTable

@@ -21,9 +21,9 @@ from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.domain.reconcile.reconciled import Reconciled
 from chalicelib.domain.reconcile.registry_listing import ImagesListed, RepositoriesListed
 from chalicelib.errors import AbsentError
-from chalicelib.services.assess_image import assess_image
-from chalicelib.services.list_public import list_public
-from chalicelib.services.record_found import record_found
+from chalicelib.services.assessment.assess_image import assess_image
+from chalicelib.services.assessment.record_found import record_found
+from chalicelib.services.reconcile.list_public import list_public
 from tests.fakes.images import ACCOUNT
 from tests.fakes.journal import FakeJournal
 from tests.fakes.table import FakeTable

@@ -14,9 +14,9 @@ from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Child, Kind
 from chalicelib.domain.retention.image import RetainedImage
-from chalicelib.services.enforce_retention import enforce_retention
-from chalicelib.services.ports import ActionRecord
-from chalicelib.services.take_images import take_images
+from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.retention.enforce_retention import enforce_retention
+from chalicelib.services.retention.take_images import take_images
 from tests.fakes.keeper import FakeKeeper
 from tests.fakes.lifecycles import FakeLifecycles
 from tests.fakes.registries import HOME, NOW

@@ -29,10 +29,10 @@ from chalicelib.domain.images.image import ImageRef, Manifest, Repository, ScanS
 from chalicelib.domain.policy.decision import decide
 from chalicelib.domain.policy.policy import Policy, parse_policy
 from chalicelib.errors import AbsentError
-from chalicelib.services.re_decide import re_decide
-from chalicelib.services.receive_acts import receive_acts
-from chalicelib.services.receive_batch import receive_batch
-from chalicelib.services.receive_sweeps import receive_sweeps
+from chalicelib.services.assessment.re_decide import re_decide
+from chalicelib.services.handlers.receive_acts import receive_acts
+from chalicelib.services.handlers.receive_batch import receive_batch
+from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from tests.fakes.audit import FakeAudit
 from tests.fakes.index import FakeIndex
 from tests.fakes.journal import FakeJournal

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.services.test_enforcement_histories import STEPS, run, said
+from tests.services.enforcement.test_enforcement_histories import STEPS, run, said
 
 RUNS = 10_000
 pytestmark = [

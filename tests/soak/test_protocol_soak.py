@@ -10,7 +10,7 @@ import pytest
 from hypothesis import Phase
 
 from tests.fakes.table import FakeTable
-from tests.services.test_protocol_machine import MACHINES, Protocol, dynamo, run
+from tests.services.assessment.test_protocol_machine import MACHINES, Protocol, dynamo, run
 
 __all__ = ["dynamo"]
 

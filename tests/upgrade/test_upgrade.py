@@ -25,7 +25,7 @@ from chalicelib.local.inspector import inspector_of
 from chalicelib.local.seed import covered
 from chalicelib.local.stack import REGION, Stack
 from chalicelib.local.story_world import StoryWorld
-from chalicelib.services.apply_policy import apply_policy
+from chalicelib.services.policy.apply_policy import apply_policy
 from tests.upgrade import make_sample, whole
 from tests.upgrade.sample import SAMPLES, Sample, ask, images_of, read_sample, read_stored, stack_with, versions
 

@@ -40,7 +40,7 @@ from chalicelib.domain.reconcile.scan_comparison import (
     turn_of,
     words_of_counts,
 )
-from chalicelib.services.plan_sweep import margin
+from chalicelib.services.reconcile.plan_sweep import margin
 
 K = DifferenceKind
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)

@@ -1,0 +1,76 @@
+"""Whether the pods of an object may start: the verdict of each image that it names, as it stands now.
+
+A look-up that fails is an error, never an answer: whether pods then start is the cluster's word (`failurePolicy`).
+Nothing is written, sent or announced here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chalicelib.domain.admission.admission import AdmissionReview
+from chalicelib.domain.admission.admission_image import AskedImage, read_image
+from chalicelib.domain.admission.admission_judgement import (
+    MAX_IMAGES,
+    Admission,
+    Judged,
+    admit,
+    admit_too_many,
+    admit_unjudged,
+)
+from chalicelib.domain.admission.pod_images import named_images
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.services.ports.ports import Door
+from chalicelib.services.waivers.drop_excuses import drop_excuses
+
+
+def admit_images(review: AdmissionReview, house: Door) -> Admission:
+    """Read consistently: two batches for all tags and images, and what hangs on waivers. Raises ParameterError (an
+    object that is none of its kind), TransientError, UpstreamError, StoredPolicyError."""
+    named = named_images(review.request)
+    if not named.images:
+        return admit_unjudged(review.request, named.unread)
+    policy = house.rules.fresh().policy
+    images: list[AskedImage] = []
+    room = MAX_IMAGES
+    for text in named.images:
+        images.append(read_image(text))
+        room -= not images[-1].foreign
+        if room < 0:
+            return admit_too_many(review.request, policy)
+    return admit(review.request, _look_up(images, house), policy)
+
+
+def _look_up(images: Sequence[AskedImage], house: Door) -> list[Judged]:
+    names = [image.name for image in images if image.name is not None]
+    digests = house.queries.tagged({(name.home, name.tag) for name in names if name.digest is None and name.tag})
+    refs = [_ref(image, digests) for image in images]
+    stored = house.table.read_headers({ref for ref in refs if ref is not None})
+    headers = {ref: drop_excuses(found.header, house) for ref, found in stored.items()}
+    return [_judged(image, ref, headers, house) for image, ref in zip(images, refs, strict=True)]
+
+
+def _ref(image: AskedImage, digests: dict[tuple[Repository, str], str]) -> ImageRef | None:
+    if image.name is None:
+        return None
+    return image.ref(digests.get((image.name.home, image.name.tag or "")))
+
+
+def _judged(image: AskedImage, ref: ImageRef | None, headers: dict[ImageRef, Header], house: Door) -> Judged:
+    header = None if ref is None else headers.get(ref)
+    watched = header is not None or (not image.foreign and _is_watched(image, house))
+    return Judged(image, header, watched, None if ref is None else ref.digest)
+
+
+def _is_watched(image: AskedImage, house: Door) -> bool:
+    """Of a public registry only those repositories that a sweep has found are ours."""
+    if image.name is not None and image.name.home.public:
+        return house.queries.repository(image.name.home) is not None
+    registry = image.registry
+    if registry is None:
+        return False
+    if registry in house.registries:
+        return True
+    return RegistryPlace(registry.region) in house.registries and registry.account == house.own_account()

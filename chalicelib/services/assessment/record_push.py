@@ -1,0 +1,267 @@
+"""Record what happened to an image in its registry: pushed, tagged, deleted, archived, restored.
+
+Events come in any order and more than once. Existence follows the newest of push and deletion, each tag its own newest
+event, and where two claims are of one second DescribeImages settles it. No finding is read or decided from here but
+through the header that is put.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+
+import msgspec
+
+from chalicelib.domain.assessment.observation import come_back, observe, restored
+from chalicelib.domain.events.event import Action, ImageAction
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import (
+    CONTAINER_CONFIG_TYPES,
+    INDEX_MEDIA_TYPES,
+    Child,
+    ImageDetail,
+    ImageRef,
+    Kind,
+    Scan,
+    ScanState,
+)
+from chalicelib.errors import AbsentError, DeniedError
+from chalicelib.services.assessment.claim_tag import claim_tag
+from chalicelib.services.assessment.settle_tag import holds_tag, settle_tag, with_tag
+from chalicelib.services.assessment.update_header import update_header
+from chalicelib.services.ports.ports import House, TagMove
+
+NOT_FOUND = Scan(ScanState.UNAVAILABLE, "image not found")
+DENIED = Scan(ScanState.UNAVAILABLE, "access denied")
+SIGNATURE_TYPES = (
+    "application/vnd.cncf.notary.signature",
+    "application/vnd.dev.cosign",
+    "application/vnd.dev.sigstore",
+)
+
+
+def record_push(event: ImageAction, delivery: Delivery, house: House, kind: Kind | None = None) -> None:
+    """Handles one `ECR Image Action` (or what amounts to one). Raises TransientError: put it back with a delay.
+
+    `kind` where the event itself tells what the media types may not (a referrer is an artifact).
+    """
+    if not event.succeeded:
+        return
+    match event.action:
+        case Action.PUSH:
+            _pushed(event, delivery, house, kind)
+        case Action.DELETE:
+            _deleted(event, delivery, house)
+        case Action.UPDATE_STORAGE_CLASS:
+            _stored_elsewhere(event, delivery, house, kind)
+
+
+def _pushed(event: ImageAction, delivery: Delivery, house: House, kind: Kind | None) -> None:
+    detail, unseen = _seen(event.ref, house)
+    exists = _settled(event, house, detail is not None or unseen is DENIED, pushed=True)
+    children = _children(event, detail, house)
+    move = claim_tag(event.ref, event.tag, event.time, house) if event.tag else None
+
+    def change(header: Header) -> Header:
+        known = _facts(header, event, detail, kind, unseen)
+        if exists(known):
+            if not known.exists:
+                known = come_back(known, event.time)
+            known = msgspec.structs.replace(known, exists=True, existence_at=event.time)
+        if move is not None:
+            known = with_tag(known, move.tag, move.digest == event.ref.digest)
+        return known if children is None else msgspec.structs.replace(known, children=children)
+
+    header = update_header(event.ref, change, delivery, house)
+    if move is not None:
+        _tell_of_tag(event.ref, move, delivery, house)
+        gone_at = _gone_since(event, header, detail)
+        if gone_at is not None and move.at < gone_at and holds_tag(event.ref, move.tag, house):
+            house.table.move_tag(event.ref.home, move.tag, None, gone_at)
+        if holds_tag(event.ref, move.tag, house) is not (move.tag in header.tags):
+            settle_tag(event.ref, move.tag, delivery, house)
+    _adopt_all(header, delivery, house)
+    if header.subject is not None:
+        _sign(header, delivery, house)
+
+
+def _deleted(event: ImageAction, delivery: Delivery, house: House) -> None:
+    if event.tag is not None:
+        move = claim_tag(event.ref, event.tag, event.time, house, deleted=True)
+        _tell_of_tag(event.ref, move, delivery, house)
+        if _described(event.ref, house) is not None:
+            settle_tag(event.ref, event.tag, delivery, house)
+            return
+    exists = _settled(event, house, False, pushed=False)
+    gone: list[str] = []
+
+    def change(header: Header) -> Header:
+        gone[:] = header.tags
+        if not exists(header):
+            return header
+        return msgspec.structs.replace(header, exists=False, existence_at=event.time, tags=())
+
+    # The header is the only one to know them: who dies once it is put would leave them to nobody.
+    released: set[str] = set()
+    if (stored := house.table.read_headers([event.ref]).get(event.ref)) is not None:
+        after = change(stored.header)
+        for tag in stored.header.tags:
+            _release_tag(event, tag, after, delivery, house)
+            released.add(tag)
+    header = update_header(event.ref, change, delivery, house)
+    for tag in set(gone) - released:
+        _release_tag(event, tag, header, delivery, house)
+    if header.subject is not None:
+        _sign(header, delivery, house)
+
+
+def _release_tag(event: ImageAction, tag: str, header: Header, delivery: Delivery, house: House) -> None:
+    """A deletion takes the tags of before, even where the image was pushed again since."""
+    if not holds_tag(event.ref, tag, house):
+        return
+    move = house.table.move_tag(event.ref.home, tag, None, event.time, settles_tie=not header.exists)
+    if move.digest is None and header.exists:
+        settle_tag(event.ref, tag, delivery, house)
+
+
+def _stored_elsewhere(event: ImageAction, delivery: Delivery, house: House, kind: Kind | None) -> None:
+    """Archived or restored: what counts is the state the registry shows, not the order of the events."""
+    detail = _described(event.ref, house)
+
+    def change(header: Header) -> Header:
+        known = _facts(header, event, detail, kind)
+        return known if known.existence_at is not None else msgspec.structs.replace(known, exists=True)
+
+    update_header(event.ref, change, delivery, house)
+
+
+# ---- what the registry says
+
+
+def _described(ref: ImageRef, house: House) -> ImageDetail | None:
+    try:
+        return house.registry.describe_image(ref)
+    except AbsentError:
+        return None
+
+
+def _seen(ref: ImageRef, house: House) -> tuple[ImageDetail | None, Scan]:
+    """With it, why an image that was pushed is not seen: gone, or nobody lets us look. Its push and its tag are
+    recorded all the same, or who asks by the tag would be answered about the image that had it before."""
+    try:
+        return _described(ref, house), NOT_FOUND
+    except DeniedError:
+        return None, DENIED
+
+
+def _settled(event: ImageAction, house: House, seen: bool, *, pushed: bool) -> Callable[[Header], bool]:
+    """Whether the event decides the existence of a header: it is newer, or as old and the registry agrees."""
+
+    def decides(header: Header) -> bool:
+        at = header.existence_at
+        if at is None or event.time > at:
+            return True
+        if event.time < at or header.exists is pushed:
+            return event.time == at
+        there = seen if pushed else _described(event.ref, house) is not None
+        return there is pushed
+
+    return decides
+
+
+def _facts(
+    header: Header, event: ImageAction, detail: ImageDetail | None, kind: Kind | None, unseen: Scan = NOT_FOUND
+) -> Header:
+    media_type = (detail and detail.media_type) or event.media_type or header.media_type
+    artifact_type = (detail and detail.artifact_media_type) or event.artifact_media_type or header.artifact_media_type
+    subject = (detail and detail.subject_digest) or header.subject
+    header = msgspec.structs.replace(
+        header,
+        media_type=media_type,
+        artifact_media_type=artifact_type,
+        subject=subject,
+        kind=kind or _kind(media_type, artifact_type, subject, header.kind),
+        pushed_at=(detail and detail.pushed_at) or header.pushed_at or event.time,
+    )
+    if detail is None:
+        return observe(header, None, unseen) if header.looked_at is None else header
+    header = msgspec.structs.replace(header, size_bytes=detail.size_bytes or header.size_bytes, storage=detail.storage)
+    return restored(header, detail.activated_at)
+
+
+def _kind(media_type: str | None, artifact_type: str | None, subject: str | None, known: Kind) -> Kind:
+    """A referrer is an artifact even when its manifest is an index of its own."""
+    if subject is not None or (artifact_type is not None and artifact_type not in CONTAINER_CONFIG_TYPES):
+        return Kind.ARTIFACT
+    return Kind.INDEX if media_type in INDEX_MEDIA_TYPES else known
+
+
+# ---- tags, indexes, referrers
+
+
+def _tell_of_tag(ref: ImageRef, move: TagMove, delivery: Delivery, house: House) -> None:
+    """Takes the tag from the image that had it before, and decides that one again.
+
+    Who comes again takes it from all that still show it: since the one before him died the tag may have moved on, and
+    whoever moved it took it from the last one alone.
+    """
+    told = [move.former] if move.former is not None and (move.moved or not delivery.fresh) else []
+    if not delivery.fresh:
+        stored = house.table.read_headers(ref.home.image(digest) for digest in move.others)
+        told += [other.digest for other, one in stored.items() if move.tag in one.header.tags]
+    for digest in dict.fromkeys(told):
+        if digest != ref.digest:
+            settle_tag(ref.home.image(digest), move.tag, delivery, house)
+
+
+def _gone_since(event: ImageAction, header: Header, detail: ImageDetail | None) -> datetime | None:
+    """A late push of an image that was deleted, or lost the tag, and was pushed again since: the registry knows which
+    tags are left. That the image once had it stays known: by it a release gives tags back."""
+    at = header.existence_at
+    late = at is not None and event.time < at
+    return at if late and detail is not None and event.tag not in detail.tags else None
+
+
+def _children(event: ImageAction, detail: ImageDetail | None, house: House) -> tuple[Child, ...] | None:
+    """Of an index, from its manifest, which never changes and is read once; None where there is nothing new."""
+    if ((detail and detail.media_type) or event.media_type) not in INDEX_MEDIA_TYPES:
+        return None
+    stored = house.table.read_headers([event.ref]).get(event.ref)
+    if stored is not None and stored.header.children:
+        return None
+    try:
+        return house.registry.read_manifest(event.ref).children
+    except (AbsentError, DeniedError):
+        return None
+
+
+def _adopt_all(index: Header, delivery: Delivery, house: House) -> None:
+    """Tells the children about their index. One that was decided before it knew may have told nobody."""
+    if index.kind is not Kind.INDEX or not index.children:
+        return
+    for child in index.children:
+        update_header(index.ref.home.image(child.digest), partial(_adopted, child, index.ref.digest), delivery, house)
+    update_header(index.ref, lambda header: header, delivery, house)
+
+
+def _adopted(child: Child, index: str, header: Header) -> Header:
+    """Its own push says whether it exists; until then, that the index was pushed does."""
+    architecture = child.platform.split("/")[1] if child.platform and "/" in child.platform else None
+    return msgspec.structs.replace(
+        header,
+        parents=tuple(sorted({*header.parents, index})),
+        kind=Kind.ARTIFACT if child.artifact else header.kind,
+        architecture=header.architecture or architecture,
+        exists=header.exists or header.existence_at is None,
+    )
+
+
+def _sign(referrer: Header, delivery: Delivery, house: House) -> None:
+    """A signature that is gone leaves it open whether there is another."""
+    if referrer.subject is None or not (referrer.artifact_media_type or "").startswith(SIGNATURE_TYPES):
+        return
+    signed = True if referrer.exists else None
+    subject = referrer.ref.home.image(referrer.subject)
+    update_header(subject, lambda header: msgspec.structs.replace(header, signed=signed), delivery, house)

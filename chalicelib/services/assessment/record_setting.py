@@ -1,0 +1,79 @@
+"""Record what happened to a repository rather than to one image: made, deleted, other rules, other settings.
+
+What is recorded here is what sweeps and posture act on; a deleted repository takes its images with it at once. Whether
+what it denied still stands is checked where the registry's policies may be read.
+"""
+
+from __future__ import annotations
+
+from chalicelib.domain.doctor.sight import Question, Sight
+from chalicelib.domain.events.event import Action, ApiCall, ImageAction, PulledThrough, Replicated, ScanResourceChanged
+from chalicelib.domain.events.message import CheckDeny, Delivery
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.services.assessment.record_push import record_push
+from chalicelib.services.ports.ports import ActionRecord, House
+
+POLICY_CALLS = frozenset({"CreateRepository", "DeleteRepository", "SetRepositoryPolicy", "DeleteRepositoryPolicy"})
+"""After them the repository's policy may be another one, ours or anybody's."""
+
+Setting = ApiCall | ScanResourceChanged | PulledThrough | Replicated
+
+
+def record_setting(event: Setting, delivery: Delivery, house: House) -> None:
+    """Keeps what the event says with its repository. Raises TransientError: put it back with a delay."""
+    match event:
+        case ScanResourceChanged():
+            for rule in event.rules:
+                facts: dict[str, object] = {"scan_frequency_at": event.time}
+                if rule.frequency is not None:
+                    facts["scan_frequency"] = rule.frequency
+                if event.action:
+                    facts[Sight(Question.SCAN_CHANGE, event.action).fact] = True
+                house.table.keep_repository(rule.repository, facts)
+                # What covers it now is asked, and which of its images that leaves without a scan.
+                house.outbox.send("sweeps", SweepRepository(Sweep.RECONCILE, rule.repository, event.time))
+        case PulledThrough():
+            failure = f"{event.failure_code or event.status}: {event.failure_reason or ''}".strip(": ")
+            house.table.keep_repository(event.repository, {"pull_through_failure": failure, "failed_at": event.time})
+        case Replicated():
+            _replication_failed(event, house)
+        case ApiCall():
+            _called(event, delivery, house)
+
+
+def _called(event: ApiCall, delivery: Delivery, house: House) -> None:
+    """A call that failed changed nothing; a registry-wide one has no repository to be kept with.
+
+    Times only move later, so in whatever order the calls are heard: deleted is what was deleted after it was created.
+    """
+    if event.error_code is not None or event.repository is None:
+        return
+    facts: dict[str, object] = {"changed_by": event.actor, "changed_call": event.name, "changed_at": event.time}
+    if event.name == "CreateRepository":
+        facts |= {"created_at": event.time}
+    if event.name == "DeleteRepository":
+        facts |= {"deleted_at": event.time}
+    house.table.keep_repository(event.repository, facts)
+    if event.name in POLICY_CALLS:
+        for digest in house.table.read_denied(event.repository).digests:
+            house.outbox.send("actions", CheckDeny(event.repository.image(digest)))
+    if event.name == "DeleteRepository":
+        for header in house.table.headers_of(event.repository):
+            gone = ImageAction(header.ref, Action.DELETE, "SUCCESS", event.time, event.event_id)
+            record_push(gone, delivery, house)
+
+
+def _replication_failed(event: Replicated, house: House) -> None:
+    """The image named is not there: the record is all there is of it until the replication check looks."""
+    house.table.record_action(
+        ActionRecord(
+            ref=event.ref,
+            effect=f"REPLICATION#{event.source_registry}/{event.source_region}",
+            wanted_at=event.time,
+            kind="REPLICATION_FAILED",
+            actor="system",
+            reason=f"replication from {event.source_registry} in {event.source_region} ended {event.result}",
+            at=house.clock.now(),
+        )
+    )

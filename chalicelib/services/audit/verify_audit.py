@@ -1,0 +1,58 @@
+"""Prove the audit chains of a range of days: every chain that had a record then, from its first record to its last.
+
+A chain is found through the heads copied on those days, or through the index of the days: who wants to hide one must
+change both. One chain's records and a 256th part of the copies are held at a time, beside 16 bytes a chain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
+
+import msgspec
+
+from chalicelib.domain.audit.chain import SHARDS, Chain, Copy, Problem, chain_name
+from chalicelib.services.audit.verify_chain import verify_chain
+from chalicelib.services.ports.ports import Audit
+
+SHOWN = 100
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """`broken` of `chains` have problems; the first hundred of them are named, a chain's first broken record first."""
+
+    chains: int
+    records: int
+    broken: int
+    problems: tuple[tuple[Chain, Problem], ...]
+
+
+def verify_audit(audit: Audit, days: Sequence[date], progress: Callable[[int, int], None] | None = None) -> Proof:
+    """`progress` is given what is done and of how much: parts of the copies, then days."""
+    total, seen = SHARDS + len(days), set[bytes]()
+    chains = records = broken = 0
+    problems: list[tuple[Chain, Problem]] = []
+    for done, some in enumerate(_parts(audit, days), 1):
+        for chain, copies in some:
+            if (mark := _mark(chain)) in seen:
+                continue
+            seen.add(mark)
+            proven = verify_chain(chain, audit, copies)
+            chains, records, broken = chains + 1, records + proven.records, broken + bool(proven.problems)
+            problems += [(chain, p) for p in proven.problems[: SHOWN - len(problems)]]
+        if progress is not None:
+            progress(done, total)
+    return Proof(chains, records, broken, tuple(problems))
+
+
+def _parts(audit: Audit, days: Sequence[date]) -> Iterator[Iterator[tuple[Chain, Sequence[Copy]]]]:
+    """Whoever is not among the copies of any day is found through the index: its first copy is still to be made."""
+    for shard in range(SHARDS):
+        yield iter(audit.copies_of_shard(shard, days).items())
+    for day in days:
+        yield ((chain, ()) for chain in audit.chains_of_day(day))
+
+
+def _mark(chain: Chain) -> bytes:
+    return hashlib.sha256(chain_name(chain).encode()).digest()[:16]

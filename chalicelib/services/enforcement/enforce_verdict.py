@@ -1,0 +1,205 @@
+"""Do one act that a header's `todo` asks for: check that it is safe, begin, call, read what is so now, record, clear.
+
+`begun` is put before the first call and on condition of the header's version, so one act at a time is done to an image.
+Once begun, an act ends in a reading of the image's real state, whoever comes to it and whatever is wanted by then; what
+is wanted then follows as a new act. Every act has one record in the audit log, put on condition that it is absent.
+What keeps an act from being done (`Holding`) is kept with it: it stays open, is shown, and is tried again by the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import msgspec
+
+from chalicelib.domain.assessment.conclusion import with_due
+from chalicelib.domain.enforcement.enforcement import MOVE
+from chalicelib.domain.events.message import Act
+from chalicelib.domain.headers.effect import Effect, EffectKind, Enforcement, Held, Holding, Stage
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.errors import ConflictError, TransientError, UnfinishedError, UpstreamError
+from chalicelib.services.assessment.decide_image import decide_image, level_of
+from chalicelib.services.assessment.put_decided import put_decided, send_again
+from chalicelib.services.enforcement.ask_fuse import ask_fuse
+from chalicelib.services.enforcement.finish_act import fail_act, finish_act, is_reached, with_act
+from chalicelib.services.enforcement.hold_act import hold_act
+from chalicelib.services.enforcement.perform_act import hold_for, perform_act
+from chalicelib.services.enforcement.read_state import RegistryState, observed, read_state
+from chalicelib.services.enforcement.weigh_act import is_running, weigh_act
+from chalicelib.services.ports.ports import Channel, House
+from chalicelib.services.usage.find_use import find_use
+
+CLAIM = timedelta(seconds=90)
+"""Longer than a worker of the queue `actions` may live."""
+UNREAD_AGAIN = timedelta(minutes=15)
+PATIENCE = 5
+"""Attempts after which AWS that does not answer is a failure that people are told of."""
+BUSY_SECONDS = 3.0
+
+
+def enforce_verdict(
+    act: Act,
+    house: House,
+    channels: Mapping[str, Channel],
+    api_url: str | None = None,
+    *,
+    fresh: bool = True,
+    redelivered: bool = False,
+) -> None:
+    """Does nothing when the act is no longer in `todo`. `fresh`: the first receive of a message nobody put back.
+    `redelivered`: whoever had it before may have died between putting a header and sending what follows from it.
+
+    Raises TransientError: send `act` again later.
+    """
+    stored = house.table.read_headers([act.ref]).get(act.ref)
+    if stored is None:
+        return
+    effect = stored.header.act
+    if effect is None or effect.key != act.effect:
+        if not fresh:
+            send_again(stored.header, house)
+        return
+    if redelivered:
+        send_again(stored.header, house, but=effect.key)
+    doing = _Doing(act, house, channels, api_url)
+    try:
+        if stored.header.begun is None:
+            doing.start(stored.header, effect)
+        else:
+            doing.take_over(stored.header, effect)
+    except ConflictError as e:
+        raise TransientError(f"{act.ref} is being written by others", BUSY_SECONDS) from e
+
+
+class _Doing:
+    """One act on its way, by the rules of now."""
+
+    def __init__(self, act: Act, house: House, channels: Mapping[str, Channel], api_url: str | None) -> None:
+        self.act, self.house, self.channels, self.api_url = act, house, channels, api_url
+        self.rules: Rules = house.rules.fresh()
+
+    def start(self, before: Header, wished: Effect) -> None:
+        """Sees what is so now, decides by it, and goes on only with what is still to be done and is safe."""
+        try:
+            state = read_state(before, wished.kind, self.house)
+        except UpstreamError as e:
+            self._be_patient(e)
+            now = self.house.clock.now()
+            held = Held(Holding.FAILED, f"the registry cannot be read: {e}", now, now + UNREAD_AGAIN)
+            hold_act(before, before, wished, held, None, self.rules, self.house)
+            return
+        after = self._decided(before, wished, state)
+        effect = after.act
+        if effect is None or effect.key != wished.key:
+            put_decided(before, after, self.house)
+            return
+        now, policy = self.house.clock.now(), self.rules.policy
+        held_by = weigh_act(after, effect, state, policy, now, lambda: self._ask_fuse(effect))
+        if held_by is not None:
+            hold_act(before, after, effect, held_by, state, self.rules, self.house)
+            return
+        self._do(*self._begin(before, after, effect, state))
+
+    def take_over(self, header: Header, effect: Effect) -> None:
+        """Somebody has begun it. While that one may be alive it is left alone; then the act is done again where it is
+        still wanted and safe, and in any case read, recorded and cleared."""
+        now, begun = self.house.clock.now(), header.enforcement
+        assert begun is not None
+        if now < begun.at + CLAIM:
+            left = (begun.at + CLAIM - now).total_seconds()
+            raise TransientError(f"{effect.key} of {header.ref} may be being done by another worker", left)
+        state = self._read(header, effect)
+        if state is None:
+            return
+        reached = is_reached(header, effect, state, self.house)
+        if reached and effect.method != MOVE:
+            finish_act(header, effect, state, self.rules, self.house)
+        elif reached or self._still_to_be_done(header, effect, state):
+            # Of a move the image alone was seen: children, referrers and tags may be half done.
+            self._do(self._claimed(header, begun, effect, state), effect)
+        else:
+            finish_act(header, effect, state, self.rules, self.house, reached=False)
+
+    def _claimed(self, header: Header, begun: Enforcement, effect: Effect, state: RegistryState) -> Header:
+        """Two may come to it at once, by the clock and by the queue: one that is slow would take the image away after
+        the other has, and after somebody has given it back. Raises ConflictError to all but one.
+
+        Tags that the image got since the act was begun are taken away too, and so are remembered first."""
+        mine = msgspec.structs.replace(begun, at=self.house.clock.now())
+        hold = hold_for(header, effect, state, self.house) if effect.kind is EffectKind.QUARANTINE else header.hold
+        return self.house.table.put_header(msgspec.structs.replace(header, enforcement=mine, hold=hold))
+
+    def _decided(self, before: Header, wished: Effect, state: RegistryState) -> Header:
+        known = observed(before, state)
+        if wished.kind.takes_away:
+            in_use = find_use(known, self.house, whole=wished.kind is EffectKind.BLOCK)
+            known = msgspec.structs.replace(known, in_use=in_use)
+        document = self.house.table.read_document(known.ref)
+        return decide_image(known, document, self.rules, self.house.clock.now(), self.house)
+
+    def _still_to_be_done(self, header: Header, effect: Effect, state: RegistryState) -> bool:
+        """As if nobody had begun it: the next act would be the same, by the same method, nothing that runs would break,
+        and the fuse lets it pass. It is asked again: who had begun it may have been dead for hours."""
+        after = self._decided(msgspec.structs.replace(header, enforcement=None), effect, state)
+        act = after.act
+        if act is None or (act.kind, act.method) != (effect.kind, effect.method):
+            return False
+        if act.held is not None and act.held.why is Holding.OBSERVE:
+            return False
+        if not effect.kind.takes_away:
+            return True
+        return is_running(after.in_use, self.rules.policy) is None and self._ask_fuse(effect) is None
+
+    def _begin(self, before: Header, after: Header, effect: Effect, state: RegistryState) -> tuple[Header, Effect]:
+        now = self.house.clock.now()
+        level = level_of(after, self.rules, self.house)
+        mine = msgspec.structs.replace(effect, held=None, by=level.by, why=level.why, before=state.words)
+        begun = Enforcement(effect.kind, effect.number, Stage.BEGUN, now, effect.method)
+        hold = hold_for(after, effect, state, self.house) if effect.kind is EffectKind.QUARANTINE else after.hold
+        header = msgspec.structs.replace(with_act(after, mine), enforcement=begun, hold=hold)
+        return put_decided(before, with_due(header, now), self.house), mine
+
+    def _do(self, header: Header, effect: Effect) -> None:
+        """Looking up who runs the image takes seconds: what was put in force meanwhile is heard of before the first
+        call. The act stays begun; whoever takes it over decides by the new rules."""
+        if self.house.table.read_versions() != self.rules.versions:
+            raise TransientError(
+                f"policy or waivers were changed as {effect.key} of {header.ref} was begun", CLAIM.seconds
+            )
+        note, failed = None, None
+        try:
+            note = perform_act(header, effect, self.house)
+        except UpstreamError as e:
+            self._be_patient(e)
+            failed = e
+        state = self._read(header, effect)
+        if state is None:
+            return
+        if is_reached(header, effect, state, self.house):
+            half = str(failed) if failed is not None and effect.method == MOVE else None
+            finish_act(header, effect, state, self.rules, self.house, note or half)
+        elif failed is not None:
+            fail_act(header, effect, str(failed), state, self.rules, self.house)
+        elif self.act.attempt < PATIENCE:
+            raise TransientError(f"{effect.key} of {header.ref}: ECR does not show it yet", BUSY_SECONDS)
+        else:
+            fail_act(header, effect, "ECR took the call and does not show it", state, self.rules, self.house)
+
+    def _read(self, header: Header, effect: Effect) -> RegistryState | None:
+        """None: it cannot be read. The act stays begun then, and people are told."""
+        try:
+            return read_state(header, effect.kind, self.house)
+        except UpstreamError as e:
+            self._be_patient(e)
+            fail_act(header, effect, f"its end cannot be read: {e}", None, self.rules, self.house)
+            return None
+
+    def _be_patient(self, error: UpstreamError) -> None:
+        """What only needs time is raised, a few times; what got on, as often as it takes."""
+        if isinstance(error, UnfinishedError) or (isinstance(error, TransientError) and self.act.attempt < PATIENCE):
+            raise error
+
+    def _ask_fuse(self, effect: Effect) -> datetime | None:
+        key, limit = f"{self.act.ref} {effect.key}", self.rules.policy.quarantine.max_per_hour
+        return ask_fuse(key, limit, self.house, self.channels, self.api_url)

@@ -1,0 +1,200 @@
+"""Give a person's order about one image: have it quarantined, or released, whatever its verdict says.
+
+The order is kept with the image and the act follows as any other does: planned, checked, begun, recorded. A dry run
+says what would follow and changes nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.domain.enforcement.act_words import planned_words, registry_words
+from chalicelib.domain.enforcement.enforcement import with_next_act
+from chalicelib.domain.events.message import Decide, Delivery
+from chalicelib.domain.headers.effect import Effect, EffectKind, Held, Holding, Order
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
+from chalicelib.domain.images.inert import inert
+from chalicelib.domain.images.verdict import Decision, Standing
+from chalicelib.domain.usage.blast_radius import BlastRadius
+from chalicelib.errors import ConflictError, NotFoundError, ParameterError
+from chalicelib.services.assessment.decide_image import indexes_of, level_of, needing
+from chalicelib.services.assessment.update_header import update_header
+from chalicelib.services.enforcement.finish_act import with_act
+from chalicelib.services.enforcement.weigh_act import is_running
+from chalicelib.services.ports.ports import ActionRecord, House
+from chalicelib.services.usage.find_blast_radius import find_blast_radius
+
+MAX_REASON = 1_000
+
+
+class Given(msgspec.Struct, frozen=True):
+    """What follows from an order. `act`: what is to be done now (None: nothing, it is so already), `held` in it why not
+    yet. `lines`: the same in sentences. `header` is as it was put, or for a dry run as it would be."""
+
+    header: Header
+    act: Effect | None
+    radius: BlastRadius
+    lines: tuple[str, ...]
+    dry_run: bool
+
+
+def give_order(
+    kind: EffectKind,
+    ref: ImageRef,
+    by: str,
+    reason: str,
+    house: House,
+    *,
+    dry_run: bool = False,
+    undoes: str | None = None,
+) -> Given:
+    """`kind` is QUARANTINE or RELEASE, `undoes` the id of the action that is undone by it.
+
+    The order is recorded before it is given: cut off in between, it is asked for again. Raises NotFoundError,
+    ParameterError (no reason), ConflictError (it cannot be followed: mode, exemption, a public registry, no image).
+    """
+    checked(reason)
+    before = known(ref, house)
+    rules = house.rules.fresh()
+    if kind is EffectKind.QUARANTINE:
+        possible(before, rules)
+    now = house.clock.now()
+    order = Order(kind, by, reason.strip(), now, None, undoes)
+    return follow(before, order, f"ORDER_{kind}", rules, house, dry_run=dry_run)
+
+
+def follow(
+    before: Header,
+    order: Order | None,
+    kind: str,
+    rules: Rules,
+    house: House,
+    *,
+    dry_run: bool,
+    spoken: Order | None = None,
+) -> Given:
+    """Puts the order (None: the one that stood is taken back, by the word of `spoken`) and says what follows."""
+    radius = find_blast_radius(before, house)
+    if dry_run:
+        after = _planned(_ordered(before, order), rules, radius, house)
+        return _given(after, radius, _nothing(after, rules, house), dry_run=True)
+    after = put_order(before, order, kind, house, spoken=spoken)
+    return _given(_weighed(after, rules, radius, house), radius, _nothing(after, rules, house), dry_run=False)
+
+
+def put_order(before: Header, order: Order | None, kind: str, house: House, *, spoken: Order | None = None) -> Header:
+    """Records and puts it, without a look at what hangs on the image: the act that follows looks. See `follow`."""
+    if (word := spoken or order) is not None:
+        _record(before, word, order, kind, house)
+    said = Delivery("order", Decide(before.ref, "order"))
+    return update_header(before.ref, lambda header: _ordered(header, order), said, house)
+
+
+def checked(reason: str) -> str:
+    """Raises ParameterError."""
+    if not inert(reason, MAX_REASON):
+        raise ParameterError("reason", "must be given: it is what the audit log keeps")
+    if len(reason) > MAX_REASON:
+        raise ParameterError("reason", f"must not be longer than {MAX_REASON} characters")
+    return reason.strip()
+
+
+def known(ref: ImageRef, house: House) -> Header:
+    """Raises NotFoundError."""
+    stored = house.table.read_headers([ref]).get(ref)
+    if stored is None:
+        raise NotFoundError(f"the image {ref} is unknown here")
+    return stored.header
+
+
+def possible(header: Header, rules: Rules) -> None:
+    """Raises ConflictError where a quarantine could not be followed."""
+    policy, ref = rules.policy, header.ref
+    if not header.exists:
+        raise ConflictError(f"{ref} does not exist (any more)")
+    if header.kind is Kind.ARTIFACT:
+        raise ConflictError(f"{ref} is no image: it has no verdict and is not quarantined")
+    if ref.home.public:
+        raise ConflictError("Amazon ECR Public can neither archive an image nor keep it from being pulled")
+    if not policy.enforcing:
+        raise ConflictError("the policy's mode is observe: nothing is quarantined (mode: enforce acts)")
+    if policy.exempts(ref.repository):
+        raise ConflictError(f"the policy exempts {ref.repository}: nothing in it is quarantined")
+
+
+def _ordered(header: Header, order: Order | None) -> Header:
+    if order is not None and order.kind is EffectKind.RELEASE:
+        standing = header.verdict.standing if header.verdict else Standing(Decision.PENDING)
+        order = msgspec.structs.replace(order, standing=standing)
+    return msgspec.structs.replace(header, order=order)
+
+
+def _planned(header: Header, rules: Rules, radius: BlastRadius, house: House) -> Header:
+    needed_by = needing(indexes_of(header, house), rules)
+    return _weighed(with_next_act(header, rules.policy, needed_by, house.clock.now()), rules, radius, house)
+
+
+def _weighed(header: Header, rules: Rules, radius: BlastRadius, house: House) -> Header:
+    """With what would hold the act if it were done now; the fuse is read and not asked, so that it counts nothing."""
+    act, now = header.act, house.clock.now()
+    if act is None or act.held is not None or not act.kind.takes_away:
+        return header
+    held = _would_hold(radius, rules, now, house)
+    return with_act(header, msgspec.structs.replace(act, held=held))
+
+
+def _would_hold(radius: BlastRadius, rules: Rules, now: datetime, house: House) -> Held | None:
+    if (running := is_running(radius.in_use, rules.policy)) is not None:
+        return Held(Holding.RUNNING, running, now)
+    fuse = house.table.read_fuse().as_of(now)
+    if fuse.blown_at is not None or len(fuse.taken) >= rules.policy.quarantine.max_per_hour:
+        return Held(Holding.FUSE, "the fuse has blown", now, fuse.until(now))
+    return None
+
+
+def _nothing(header: Header, rules: Rules, house: House) -> str:
+    """Why nothing is to be done, where nothing is."""
+    level = level_of(header, rules, house)
+    if header.order is not None and header.order.kind is EffectKind.QUARANTINE and level.quarantine is None:
+        return f"Nothing is done in the registry for now: {level.why}."
+    if level.quarantine is None and header.storage is StorageStatus.ARCHIVED:
+        return (
+            "Nothing is done in the registry: the image is archived, and not by Lazaretto, which does not restore it."
+        )
+    return "Nothing is to be done in the registry: the image is as it is wanted."
+
+
+def _given(header: Header, radius: BlastRadius, nothing: str, *, dry_run: bool) -> Given:
+    act = header.act
+    lines = registry_words(header)
+    if act is None and not lines:
+        lines = (nothing,)
+    elif act is not None and dry_run:
+        lines = (*(line for line in lines if not line.startswith("To ")), planned_words(act))
+    return Given(header, act, radius, lines, dry_run)
+
+
+def _record(header: Header, word: Order, order: Order | None, kind: str, house: House) -> None:
+    now = house.clock.now()
+    house.table.record_action(
+        ActionRecord(
+            ref=header.ref,
+            effect=kind,
+            wanted_at=now,
+            kind=kind,
+            actor=word.actor,
+            reason=word.reason,
+            at=now,
+            before=order_words(header.order),
+            after=order_words(order),
+            policy_version=header.verdict.policy_version if header.verdict else 0,
+        )
+    )
+
+
+def order_words(order: Order | None) -> str:
+    """As the audit log has it: by this an order is known again."""
+    return "no order" if order is None else f"{order.kind} ordered by {order.by}: {order.reason}"

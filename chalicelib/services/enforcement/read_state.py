@@ -1,0 +1,69 @@
+"""Read what is so in the registry now about one image, before and after an act, and put it into the header."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.domain.assessment.observation import restored
+from chalicelib.domain.enforcement.repository_policy import has_statement
+from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageDetail
+from chalicelib.errors import AbsentError, UpstreamError
+from chalicelib.services.ports.ports import House
+
+NO_POLICY = "no repository policy"
+ABSENT = "not in the registry"
+POLICY_KINDS = (EffectKind.BLOCK, EffectKind.UNBLOCK)
+
+
+class RegistryState(msgspec.Struct, frozen=True):
+    """`detail` None: the image is not there. `policy`: the repository's, only where the act is about it. `at`: when the
+    reading began, so that what is so then may have changed since."""
+
+    at: datetime
+    detail: ImageDetail | None
+    policy: str | None = None
+    about_policy: bool = False
+
+    @property
+    def words(self) -> str:
+        """As the audit log has it, exact enough to see by it whether anything has changed."""
+        if self.about_policy:
+            return self.policy if self.policy is not None else NO_POLICY
+        if self.detail is None:
+            return ABSENT
+        return f"{self.detail.storage}; tags {', '.join(sorted(self.detail.tags)) or 'none'}"
+
+    @property
+    def denies(self) -> bool:
+        """Whether our statement stands. It is in no policy that cannot be read: such a one is never written."""
+        try:
+            return has_statement(self.policy)
+        except UpstreamError:
+            return False
+
+
+def read_state(header: Header, kind: EffectKind, house: House) -> RegistryState:
+    """Raises TransientError, DeniedError or UpstreamError: then nothing is known of the state."""
+    at, about_policy = house.clock.now(), kind in POLICY_KINDS
+    try:
+        policy = house.acts.read_policy(header.ref.home) if about_policy else None
+    except AbsentError:  # a repository that is gone has none: what it denied is over
+        policy = None
+    try:
+        detail = house.registry.describe_image(header.ref)
+    except AbsentError:
+        detail = None
+    return RegistryState(at, detail, policy, about_policy)
+
+
+def observed(header: Header, state: RegistryState) -> Header:
+    """The header with what the registry says. Whether the image exists is left to the events that tell of it."""
+    detail = state.detail
+    if detail is None:
+        return header
+    known = msgspec.structs.replace(header, storage=detail.storage, pulled_at=detail.last_pulled_at or header.pulled_at)
+    return restored(known, detail.activated_at)

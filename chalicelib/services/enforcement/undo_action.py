@@ -1,0 +1,135 @@
+"""Undo one action by its id: what was taken is given back, what was given back is taken again, as a person's word.
+
+Nothing is undone by turning a record back: a new order, waiver or policy is given, and what follows has a record of its
+own. Only what still stands is undone: who undoes an act that is long over means another image than the one there is.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from chalicelib.domain.headers.effect import EffectKind, Order
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.waivers.change import said
+from chalicelib.errors import ConflictError, NotFoundError
+from chalicelib.services.enforcement.give_order import Given, checked, follow, known, order_words
+from chalicelib.services.enforcement.quarantine_image import quarantine_image
+from chalicelib.services.enforcement.release_image import release_image
+from chalicelib.services.enforcement.undo_policy import undo_policy
+from chalicelib.services.enforcement.undo_waiver import undo_waiver
+from chalicelib.services.ports.ports import ActionRecord, House
+from chalicelib.services.waivers.manage_waivers import Managed
+
+TAKING = frozenset({EffectKind.QUARANTINE, EffectKind.BLOCK})
+GIVING = frozenset({EffectKind.RELEASE, EffectKind.UNBLOCK})
+ORDERS = frozenset({"ORDER_QUARANTINE", "ORDER_RELEASE"})
+
+
+WAIVERS = frozenset({"WAIVE", "UNWAIVE"})
+
+
+class Undone(msgspec.Struct, frozen=True):
+    """`given`: what follows for the image, where the action was about one. `lines`: the same in sentences."""
+
+    record: ActionRecord
+    given: Given | None
+    lines: tuple[str, ...]
+    dry_run: bool
+
+
+def undo_action(action_id: str, by: str, reason: str, house: House, *, dry_run: bool = False) -> Undone:
+    """Raises ParameterError (no such id can be), NotFoundError, ConflictError (an action nothing can undo)."""
+    checked(reason)
+    record = house.queries.find_action(action_id)
+    if record is None:
+        raise NotFoundError(f"there is no action {action_id}")
+    if record.kind in WAIVERS:
+        lines = _waiver_lines(record, undo_waiver(record, by, reason, house, dry_run=dry_run))
+        return Undone(record, None, lines, dry_run)
+    if record.kind == "POLICY":
+        applied = undo_policy(record, by, reason, house, dry_run=dry_run)
+        words = f"What policy {record.policy_version - 1} says is in force as policy {applied.version}."
+        return Undone(record, None, (f"{words} Every image is decided again.",), dry_run)
+    given = _undo_act(record, action_id, by, reason, house, dry_run=dry_run)
+    return Undone(record, given, given.lines, dry_run)
+
+
+def _undo_act(record: ActionRecord, action_id: str, by: str, reason: str, house: House, *, dry_run: bool) -> Given:
+    if record.ref is None or record.kind not in TAKING | GIVING | ORDERS:
+        raise ConflictError(f"{record.kind} is not undone: it has changed nothing that could be given back")
+    if record.kind in ORDERS:
+        return _take_back(record, by, reason, house, dry_run=dry_run)
+    header = known(record.ref, house)
+    if record.kind in TAKING:
+        _not_ordered_since(record, header, by)
+    _still_so(record, header, house)
+    if record.kind in TAKING:
+        return release_image(record.ref, by, reason, house, dry_run=dry_run, undoes=action_id)
+    if header.order is not None:
+        return _take_back(record, by, reason, house, dry_run=dry_run)
+    if record.kind == EffectKind.UNBLOCK:
+        raise ConflictError(f"the Deny ended with the verdict that asked for it: lazaretto quarantine {record.ref}")
+    return quarantine_image(record.ref, by, reason, house, dry_run=dry_run, undoes=action_id)
+
+
+def _still_so(record: ActionRecord, header: Header, house: House) -> None:
+    """Raises ConflictError where the act is over, or another has done the same or the contrary since."""
+    ref, act = header.ref, f"{record.effect} of {header.ref}"
+    since = _acts_since(record, header, house)
+    if record.kind == EffectKind.QUARANTINE:
+        now = f"{EffectKind.QUARANTINE}#{header.hold.number}" if header.hold else None
+    elif record.kind == EffectKind.BLOCK:
+        now = _last(since, EffectKind.BLOCK) or record.effect if header.denied else None
+    else:
+        taking = EffectKind.QUARANTINE if record.kind == EffectKind.RELEASE else EffectKind.BLOCK
+        if (taken := _last(since, taking)) is not None:
+            stands = header.hold is not None if taking is EffectKind.QUARANTINE else header.denied
+            now = f"and stands: lazaretto release {ref}" if stands else f"and is over too: lazaretto quarantine {ref}"
+            raise ConflictError(f"{act} is not the last word: {taken} came after it, {now}")
+        return
+    if now is None:
+        raise ConflictError(f"{act} is over: nothing of it stands; to take the image away: lazaretto quarantine {ref}")
+    if now != record.effect:
+        raise ConflictError(f"{act} is over: what stands now is {now}; to give the image back: lazaretto release {ref}")
+
+
+def _acts_since(record: ActionRecord, header: Header, house: House) -> list[str]:
+    """The keys of the acts on the image after this one, oldest first; one begun and not recorded yet is the last."""
+    chain = [row.record for row in house.queries.actions(header.ref)]
+    place = [(r.effect, r.wanted_at) for r in chain].index((record.effect, record.wanted_at))
+    begun = [header.enforcement.key] if header.enforcement and header.begun else []
+    return [*(r.effect for r in chain[place + 1 :] if r.kind in TAKING | GIVING), *begun]
+
+
+def _last(acts: list[str], kind: EffectKind) -> str | None:
+    return next((key for key in reversed(acts) if key.startswith(f"{kind}#")), None)
+
+
+def _not_ordered_since(record: ActionRecord, header: Header, by: str) -> None:
+    """A quarantine that somebody else has ordered after the act is not ended by whoever undoes the act."""
+    order = header.order
+    if order is not None and order.kind is EffectKind.QUARANTINE and order.at > record.at and order.by != by:
+        raise ConflictError(f"another order stands for {header.ref}: {order.kind} by {order.by}: undo that one")
+
+
+def _waiver_lines(record: ActionRecord, managed: Managed) -> tuple[str, ...]:
+    name = record.subject.removeprefix("waiver/")
+    if not managed.changed:
+        return (f"Nothing is to be done: the waiver {name} is as it was before.",)
+    former, _ = record.waivers or (None, None)
+    what = f"The waiver {name} is ended." if former is None else f"The waiver {name} is given again: {said(former)}."
+    return (f"{what} The images it touches are decided again.",)
+
+
+def _take_back(record: ActionRecord, by: str, reason: str, house: House, *, dry_run: bool) -> Given:
+    """The order that stands is taken back, and the verdict decides again."""
+    assert record.ref is not None
+    before = known(record.ref, house)
+    if before.order is None:
+        raise ConflictError(f"no order stands for {record.ref} any more")
+    gives_back = before.order.kind is EffectKind.RELEASE
+    same = record.after == order_words(before.order) if record.kind in ORDERS else gives_back
+    if not same:
+        raise ConflictError(f"another order stands for {record.ref}: {before.order.kind} by {before.order.by}")
+    taken = Order(before.order.kind, by, reason.strip(), house.clock.now(), before.order.standing)
+    return follow(before, None, "ORDER_TAKEN_BACK", house.rules.fresh(), house, dry_run=dry_run, spoken=taken)

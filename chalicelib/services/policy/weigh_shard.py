@@ -1,0 +1,162 @@
+"""Weigh one shard of the images for a what-if, page by page: what is found is kept with where to go on.
+
+The images of a shard are taken in the order of their paths, never in that of their verdicts, which may change while
+we read: so each is counted once. A page is kept on condition that nobody else kept one meanwhile; whoever lost leaves
+it to the other. So a message delivered twice, or again after a crash, does no harm.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+import msgspec
+
+from chalicelib.domain.events.message import WhatIf
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Kind
+from chalicelib.domain.policy.policy import parse_policy
+from chalicelib.domain.whatif.report import (
+    ROWS_OF_PART,
+    UNREADABLE_NAMED,
+    Job,
+    Part,
+    Row,
+    Tally,
+    added,
+    row_of,
+    tally_of,
+    worst_rows,
+)
+from chalicelib.domain.whatif.what_if import Question, moments_of, weigh
+from chalicelib.errors import ConflictError, LazarettoError, TransientError
+from chalicelib.services.assessment.put_back import put_back
+from chalicelib.services.policy.gather_case import gather_case
+from chalicelib.services.ports.ports import House
+
+PAGE_IMAGES = 500
+HEADERS_AT_ONCE = 50
+BUDGET = timedelta(seconds=20)
+"""Of one message: ten of them, one after the other, must end within the function's time-out."""
+
+
+def weigh_shard(message: WhatIf, house: House) -> None:
+    """Goes on where the stored part ends; nothing is done for a job that ended or was never asked.
+
+    What only needs time is put back; what cannot be judged is counted and named. Raises what else goes wrong.
+    """
+    job = house.what_ifs.read_job(message.job)
+    part = house.what_ifs.read_part(job, message.shard) if job is not None else None
+    if job is None or part is None or part.done:
+        return
+    page, why = _Page(job, part, house), None
+    try:
+        page.run()
+    except TransientError as error:
+        why = error
+    try:
+        kept = house.what_ifs.put_part(job, page.part()) if page.moved else part
+    except ConflictError:
+        return
+    if why is not None:
+        attempt = 1 if page.moved else message.attempt + 1
+        if not put_back("sweeps", WhatIf(job.id, part.shard, kept.after, attempt), why, house):
+            raise why
+    elif not kept.done:
+        house.outbox.send("sweeps", WhatIf(job.id, part.shard, kept.after))
+
+
+class _Page:
+    """The next images of a shard, and what is found of them. `moved`: there is something new to keep."""
+
+    def __init__(self, job: Job, former: Part, house: House) -> None:
+        self.former, self.house = former, house
+        self.after, self.size, self.done, self.moved = former.after, former.size, False, False
+        self.tally, self.rows, self.left_out = former.tally, list(former.rows), former.rows_left_out
+        self.unreadable = list(former.unreadable)
+        self.until = house.clock.now() + BUDGET
+        self.question = Question(
+            today=parse_policy(job.today, job.today_version),
+            candidate=parse_policy(job.candidate),
+            waivers=house.rules.fresh().waivers,
+            moments=moments_of(job.at, job.since_days),
+            known_since=job.known_since,
+        )
+
+    def run(self) -> None:
+        """As many images as time allows, at least one."""
+        refs = self._next_refs()
+        for ref, header in self._headers(refs):
+            self._weigh(ref, header)
+            self.after, self.moved = ref.path, True
+            if self.house.clock.now() >= self.until:
+                return
+        self.done = len(refs) < PAGE_IMAGES
+        self.moved = self.moved or self.done
+
+    def part(self) -> Part:
+        kept = worst_rows(self.rows, ROWS_OF_PART)
+        return msgspec.structs.replace(
+            self.former,
+            after=self.after,
+            done=self.done,
+            size=self.size,
+            tally=self.tally,
+            rows=kept,
+            rows_left_out=self.left_out + len(self.rows) - len(kept),
+            unreadable=tuple(self.unreadable),
+        )
+
+    def _next_refs(self) -> list[ImageRef]:
+        """The whole shard is walked for it, and only one page of it held."""
+        self.size = 0
+        return heapq.nsmallest(PAGE_IMAGES, self._left(), key=lambda ref: ref.path)
+
+    def _left(self) -> Iterator[ImageRef]:
+        for row in self.house.queries.rows_of(self.former.shard):
+            self.size = (self.size or 0) + 1
+            if self.after is None or row.ref.path > self.after:
+                yield row.ref
+
+    def _headers(self, refs: Sequence[ImageRef]) -> Iterator[tuple[ImageRef, Header | None]]:
+        for start in range(0, len(refs), HEADERS_AT_ONCE):
+            some = refs[start : start + HEADERS_AT_ONCE]
+            try:
+                found = self.house.table.read_headers(some)
+            except LazarettoError:
+                raise
+            except Exception:  # noqa: BLE001 - one header nobody can read: it is met again, alone, by its own image
+                yield from ((ref, None) for ref in some)
+                continue
+            yield from ((ref, found[ref].header if ref in found else None) for ref in some)
+
+    def _weigh(self, ref: ImageRef, header: Header | None) -> None:
+        try:
+            header = header or self._header(ref)
+            if header is None or not header.present or header.kind is Kind.ARTIFACT:
+                return
+            weighed = weigh(gather_case(header, self.question, self.house), self.question)
+        except LazarettoError:
+            raise
+        except Exception:  # noqa: BLE001 - one image that cannot be judged is counted and named; the others go on
+            self._count(Tally(unreadable=1))
+            self.unreadable = [*self.unreadable, ref][:UNREADABLE_NAMED]
+            return
+        self._count(tally_of(header, weighed))
+        self._keep(row_of(header, weighed))
+
+    def _header(self, ref: ImageRef) -> Header | None:
+        stored = self.house.table.read_headers([ref]).get(ref)
+        return None if stored is None else stored.header
+
+    def _count(self, tally: Tally) -> None:
+        self.tally = added((self.tally, tally))
+
+    def _keep(self, row: Row | None) -> None:
+        if row is not None:
+            self.rows.append(row)
+        if len(self.rows) > 2 * ROWS_OF_PART:
+            kept = worst_rows(self.rows, ROWS_OF_PART)
+            self.left_out += len(self.rows) - len(kept)
+            self.rows = list(kept)

@@ -1,0 +1,133 @@
+"""Explain why an image could not be pulled: our quarantine or Deny, or what the registry, IAM or the text says.
+
+The registry is asked only where what is stored does not explain it, and the role that pulls only where access was
+denied. A look-up that fails is said to have failed; nothing is concluded from it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.enforcement.past_quarantine import PastQuarantine, past_quarantine
+from chalicelib.domain.events.pull_failure import Cause, read_refusal
+from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.pulls.evidence import Evidence, Look
+from chalicelib.domain.pulls.explanation import MOST_NAMED, Explanation, explain
+from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
+from chalicelib.services.ports.ports import ActionRecord, House
+from chalicelib.services.pulls.gather_evidence import known_header
+
+
+def explain_pull_failure(evidence: Evidence, house: House) -> Explanation:
+    """`evidence`: what is stored (`gather_evidence`). Raises TransientError where the table does not answer."""
+    if evidence.is_open:
+        evidence = _looked(evidence, house)
+    if evidence.cause in (Cause.NOT_FOUND, Cause.UNKNOWN):
+        evidence = msgspec.structs.replace(evidence, past=_past(evidence, house))
+    cause = evidence.cause
+    if cause.refused and evidence.role is None and read_refusal(evidence.failed.said).role is None:
+        evidence = msgspec.structs.replace(evidence, role=_role(evidence.failed.task_arn, house))
+    if cause.ours:
+        evidence = msgspec.structs.replace(evidence, action_ids=_action_ids(cause, evidence, house))
+    return explain(evidence)
+
+
+def _looked(evidence: Evidence, house: House) -> Evidence:
+    look = _look(evidence, house)
+    evidence = msgspec.structs.replace(evidence, look=look)
+    if look is None or look.detail is None:
+        return evidence
+    header, detail = evidence.header, look.detail
+    if header is None or header.ref != detail.ref:
+        header = known_header(detail.ref, house)
+    if header is not None:
+        activated_at = detail.activated_at or header.activated_at
+        header = msgspec.structs.replace(header, exists=True, storage=detail.storage, activated_at=activated_at)
+    return msgspec.structs.replace(evidence, header=header)
+
+
+def _look(evidence: Evidence, house: House) -> Look | None:
+    """By what it was pulled by: a tag may have moved without our having heard of it. None: it has nothing to ask by."""
+    pulled, registry = evidence.failed.pulled, house.registry
+    if pulled.home.public and evidence.header is None:
+        return Look(failed="a public registry answers nobody but its owner")
+    try:
+        if pulled.digest is not None:
+            return Look(registry.describe_image(pulled.home.image(pulled.digest)))
+        return Look(registry.describe_tag(pulled.home, pulled.tag)) if pulled.tag is not None else None
+    except AbsentError as error:
+        return Look(absent=error.what)
+    except UpstreamError as error:
+        return Look(failed=_failed(error))
+
+
+def _failed(error: UpstreamError) -> str:
+    """What AWS says of our own role is for the log."""
+    if isinstance(error, DeniedError):
+        return "Lazaretto may not ask that registry"
+    return "ECR did not answer in time" if isinstance(error, TransientError) else "ECR did not answer as needed"
+
+
+def _role(task_arn: str | None, house: House) -> str | None:
+    if task_arn is None:
+        return None
+    try:
+        return house.runtime.pull_role(task_arn)
+    except UpstreamError:
+        return None
+
+
+def _action_ids(cause: Cause, evidence: Evidence, house: House) -> tuple[str, ...]:
+    """Of the acts that are behind it, as far as they are recorded by now."""
+    if evidence.stood is not None:
+        return (evidence.stood.id,)
+    if cause is Cause.DENY:
+        found = [_recorded(ref, EffectKind.BLOCK, house) for ref in evidence.denied[:MOST_NAMED]]
+    else:
+        header = evidence.quarantined
+        found = [_recorded(header.ref, _key(header), house)] if header is not None else []
+    return tuple(action_id(record) for record in found if record is not None)
+
+
+def _past(evidence: Evidence, house: House) -> PastQuarantine | None:
+    """Of what a pull needs; only what we ever acted on has one. What was gone before it failed, failed by that."""
+    failed, lost = evidence.failed, evidence.lost_tag
+    if lost is not None and lost.at <= failed.at:
+        return None
+    acted = [header for header in evidence.headers if header.enforcement is not None]
+    found = (
+        past_quarantine(
+            header.ref,
+            _records(header.ref, house),
+            failed.at,
+            header.activated_at,
+            by_digest=failed.pulled.digest is not None,
+        )
+        for header in acted
+    )
+    return max((past for past in found if past is not None), key=lambda past: past.until, default=None)
+
+
+def _key(header: Header) -> str:
+    if header.begun is EffectKind.QUARANTINE and header.enforcement is not None:
+        return header.enforcement.key
+    return f"{EffectKind.QUARANTINE}#{header.hold.number if header.hold is not None else 0}"
+
+
+def _recorded(ref: ImageRef, effect: str, house: House) -> ActionRecord | None:
+    """The last record of the effect: by its key, or of its kind."""
+    records = _records(ref, house)
+    return next((r for r in reversed(records) if effect in (r.effect, r.effect.partition("#")[0])), None)
+
+
+def _records(ref: ImageRef, house: House) -> list[ActionRecord]:
+    """Oldest first; none where one of them cannot be read."""
+    try:
+        return [row.record for row in house.queries.actions(ref)]
+    except TransientError:
+        raise
+    except UpstreamError:
+        return []

@@ -1,0 +1,66 @@
+"""Doubt a registry that cannot be listed: its repositories are handled as they are known, and people are told once.
+
+Each repository that can be listed all the same is compared as ever; of one that cannot, `doubt_images` looks at the
+images. So nothing of a registry out of reach reads as clean for ever, and nothing is taken for deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import PlanSweep, SweepRepository
+from chalicelib.domain.reconcile.registry_alert import compose_unreachable_alert
+from chalicelib.errors import UpstreamError
+from chalicelib.services.alerts.announce_alert import announce_alert
+from chalicelib.services.ports.ports import ActionRecord, Channel
+from chalicelib.services.ports.sweep_ports import SweepHouse
+from chalicelib.services.reconcile.plan_sweep import COMPARED_AT, known_homes
+
+KIND = "UNREACHABLE"
+
+
+def doubt_registry(
+    plan: PlanSweep,
+    why: UpstreamError,
+    house: SweepHouse,
+    channels: Mapping[str, Channel],
+    api_url: str | None = None,
+) -> None:
+    """After `why` was raised by its listing. Raises it again where nothing is known of the registry; other sweeps than
+    a reconcile wait for their next hour. Raises TransientError: put it back."""
+    known = known_homes(plan.place, (), house)
+    if not known:
+        raise why
+    if plan.sweep is not Sweep.RECONCILE:
+        return
+    house.outbox.send_all("sweeps", (SweepRepository(plan.sweep, home, plan.started_at) for home in sorted(known)))
+    times = [at for facts in known.values() if isinstance(at := facts.get(COMPARED_AT), datetime)]
+    compared_at = max(times, default=None)
+    (account,) = {home.registry for home in known}
+    subject, day = f"registry/{account}/{plan.region}", _day(compared_at or plan.started_at)
+    if house.table.action_at(subject, KIND, day) is not None:
+        return
+    alert = compose_unreachable_alert(plan.place, str(why), len(known), compared_at, house.clock.now(), api_url)
+    announce_alert(alert, house, channels)
+    house.table.record_action(_record(subject, day, str(why), house))
+
+
+def _day(at: datetime) -> datetime:
+    """Of the last comparison: as long as there is none, it is the same outage."""
+    return at.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _record(subject: str, day: datetime, why: str, house: SweepHouse) -> ActionRecord:
+    """Put when it was told: twice after a crash rather than never."""
+    return ActionRecord(
+        ref=None,
+        effect=KIND,
+        wanted_at=day,
+        kind=KIND,
+        actor="system",
+        reason=f"the registry cannot be listed: {why}"[:500],
+        at=house.clock.now(),
+        subject=subject,
+    )

@@ -1,0 +1,63 @@
+"""Gather the settings of one repository and keep them for posture to judge. Nothing is judged or changed here."""
+
+from __future__ import annotations
+
+import msgspec
+
+from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.reconcile.posture import GatheredSettings, changed
+from chalicelib.domain.reconcile.replica_settings import Settings
+from chalicelib.domain.reconcile.scan_rule import Applied, Frequency, ScanRule, rule_of
+from chalicelib.errors import AbsentError, TransientError, UpstreamError
+from chalicelib.services.ports.sweep_ports import PostureHouse
+
+AT, RESULT = "posture_at", "posture"
+
+
+class Gathered(msgspec.Struct, frozen=True):
+    """`unread`: the names of what could not be read; `changed`: of what differs from the last time. `error`: why
+    nothing could be read at all."""
+
+    unread: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def gather_posture(message: SweepRepository, house: PostureHouse) -> Gathered | None:
+    """None: the repository is public, or not there any more. Raises TransientError: put it back."""
+    home = message.repository
+    if home.public:
+        return None
+    now = house.clock.now()
+    try:
+        settings = house.replication.settings(home)
+        found = GatheredSettings(settings, _scanning(home, settings, house))
+    except AbsentError:
+        return None
+    except TransientError:
+        raise
+    except UpstreamError as error:
+        gathered = Gathered(error=str(error)[:500])
+        house.table.keep_repository(home, {RESULT: msgspec.to_builtins(gathered)})
+        return gathered
+    known = house.posture.read(home)
+    differing = changed(known[0] if known else None, found)
+    house.posture.keep(home, found, now)
+    gathered = Gathered(tuple(sorted(settings.unread)), differing)
+    house.table.keep_repository(home, {AT: now, RESULT: msgspec.to_builtins(gathered)})
+    return gathered
+
+
+def _scanning(home: Repository, settings: Settings, house: PostureHouse) -> ScanRule | None:
+    """None: how the registry scans could not be found out. Raises TransientError."""
+    try:
+        account, registry = house.scans.configuration(Repository(home.registry, home.region, ""))
+    except TransientError:
+        raise
+    except UpstreamError:
+        return None
+    if account != home.registry:
+        return None
+    frequency = Frequency.__members__.get(settings.scan_frequency or "")
+    return rule_of(home.name, registry, None if frequency is None else Applied(frequency))

@@ -1,0 +1,56 @@
+"""Inspect a repository: what Inspector says of it, as a planner has handed it on, or asked for it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import Repository, Source
+from chalicelib.domain.reconcile.inspected import Inspected, share_of, unpack
+from chalicelib.domain.reconcile.registry_listing import ChangesListed
+from chalicelib.services.ports.sweep_ports import SweepHouse
+from chalicelib.services.reconcile.find_rules import find_rules
+from chalicelib.services.reconcile.plan_sweep import FINDINGS_AT, Facts, margin
+from chalicelib.services.reconcile.survey_registry import COVERAGE_PAGES, told
+
+CHANGES_PAGES = 400
+"""10,000 findings of one repository: where more have changed, all its images are looked at."""
+
+
+def inspect_repository(
+    home: Repository, handed: str | None, facts: Facts, headers: Mapping[str, Header], house: SweepHouse
+) -> Inspected:
+    """Raises TransientError."""
+    inspected = _ask(home, house) if handed is None else unpack(handed)
+    since = _since(facts, headers, house)
+    if since is None or (inspected.changed is not None and inspected.changed.since <= since):
+        return inspected
+    changed = told(lambda: house.inspection.changes(home, since, CHANGES_PAGES))
+    return msgspec.structs.replace(inspected, changed=_share(home, changed).changed)
+
+
+def _ask(home: Repository, house: SweepHouse) -> Inspected:
+    """Its findings are counted image by image, where they are asked for: one call either way. That Inspector covers
+    nothing of that name proves nothing: on which rows the filter works is not documented."""
+    covered = told(lambda: house.inspection.coverage(home, COVERAGE_PAGES))
+    if covered is not None and not covered.scans:
+        covered = None
+    found = find_rules(home, [home.name], house)
+    return msgspec.structs.replace(share_of(home, covered, None, None, found.scanner), rule=found.rules.get(home.name))
+
+
+def _share(home: Repository, changed: ChangesListed | None) -> Inspected:
+    return share_of(home, None, changed, None, None)
+
+
+def _since(facts: Facts, headers: Mapping[str, Header], house: SweepHouse) -> datetime | None:
+    """Since when findings may have changed unheard: the last comparison; where there was none, the oldest look. None:
+    nothing was ever looked at."""
+    known = facts.get(FINDINGS_AT)
+    if isinstance(known, datetime):
+        return margin(known, house)
+    looks = [h.scan_seen_at for h in headers.values() if h.scan_seen_at and h.scan.source is Source.ENHANCED]
+    return margin(min(looks), house) if looks else None

@@ -1,0 +1,71 @@
+"""Mend one difference: send the message that was lost, or have the image looked at or decided again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from chalicelib.domain.events.event import Action
+from chalicelib.domain.events.message import Act, Decide, Look
+from chalicelib.domain.events.sweep_message import Found
+from chalicelib.domain.images.image import Source
+from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
+from chalicelib.domain.reconcile.repository_view import View
+from chalicelib.errors import AbsentError, TransientError, UpstreamError
+from chalicelib.services.ports.ports import House
+
+
+def is_confirmed(difference: Difference, view: View, house: House) -> bool:
+    """Whether it may be told. An image that a listing of many pages lacked is asked for by itself, so is an index for
+    its images, and a tag that moved a moment ago is its event's to tell. Raises TransientError."""
+    if difference.kind is DifferenceKind.DELETED and not view.listed.absent:
+        try:
+            house.registry.describe_image(difference.ref)
+        except AbsentError:
+            return True
+        return False
+    if difference.kind is DifferenceKind.CHILDREN_UNKNOWN and not view.headers[difference.ref.digest].children:
+        return _has_children(difference, house)
+    if difference.tag is None or difference.action not in (Action.PUSH, Action.DELETE):
+        return True
+    move = house.table.last_tag_move(difference.ref.home, difference.tag)
+    return move is None or not view.is_recent(move.at)
+
+
+def _has_children(difference: Difference, house: House) -> bool:
+    """Of an index of which none are known: it may truly have none. Where nobody can tell, its push is told again."""
+    try:
+        return bool(house.registry.read_manifest(difference.ref).children)
+    except TransientError:
+        raise
+    except UpstreamError:
+        return True
+
+
+def mend_difference(
+    difference: Difference, view: View, house: House, *, quiet: bool = False, looked_at: bool = False
+) -> None:
+    """`quiet`: part of a first fill, which is not told image by image. `looked_at`: the image is looked at anyway, so
+    that what it is before that is no news."""
+    ref = difference.ref
+    if difference.action is not None:
+        found = Found(ref, difference.action, _told_at(difference, view), difference.tag, quiet or looked_at)
+        house.outbox.send("scans", found)
+    elif difference.wants_look:
+        house.outbox.send("scans", Look(ref, house.clock.now(), _source(difference, view), quiet=quiet))
+    elif difference.effect is not None:
+        house.outbox.send("actions", Act(ref, difference.effect, attempt=1))
+    else:
+        house.outbox.send("scans", Decide(ref, "reconcile", quiet=difference.kind is DifferenceKind.BEHIND))
+
+
+def _told_at(difference: Difference, view: View) -> datetime:
+    """What is told again of an index that is known is its own push: one that truly has no images changes by it no
+    more."""
+    header = view.headers.get(difference.ref.digest)
+    own = header.existence_at if difference.kind is DifferenceKind.CHILDREN_UNKNOWN and header is not None else None
+    return own or view.believed_at
+
+
+def _source(difference: Difference, view: View) -> Source | None:
+    covered = view.inspected.covered
+    return Source.ENHANCED if covered is not None and difference.ref.digest in covered.scans else None

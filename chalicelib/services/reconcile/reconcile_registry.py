@@ -1,0 +1,210 @@
+"""Reconcile one repository of a registry with the table: list it cheaply, compare, and tell what no event has told.
+
+Whatever differs is mended by the message that was lost, or by a look, through the queues and use cases of events: so a
+sweep that dies anywhere is simply run again, one that is run twice tells the same twice, and an event that comes late
+after all meets what it would have met. In the end one item is written, the repository's own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import msgspec
+
+from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
+from chalicelib.domain.reconcile.reconciled import Memory, Place, Reconciled
+from chalicelib.domain.reconcile.reconciliation import behind, compare
+from chalicelib.domain.reconcile.repository_view import View, compared
+from chalicelib.domain.reconcile.scan_comparison import (
+    Counted,
+    compare_counts,
+    compare_peeked,
+    is_finished,
+    share,
+    to_peek,
+    turn_of,
+    words_of_counts,
+)
+from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
+from chalicelib.services.ports.sweep_ports import SweepHouse
+from chalicelib.services.reconcile.doubt_images import LASTING_ATTEMPTS, doubt_images
+from chalicelib.services.reconcile.inspect_repository import inspect_repository
+from chalicelib.services.reconcile.mend_difference import is_confirmed, mend_difference
+from chalicelib.services.reconcile.plan_sweep import COMPARED_AT, FINDINGS_AT, Facts
+from chalicelib.services.reconcile.prove_scans import prove_scans
+from chalicelib.services.reconcile.read_tags import read_tags
+from chalicelib.services.reconcile.survey_registry import COUNTS_PAGES, told
+
+RESULT = "reconcile"
+PATIENCE = timedelta(seconds=20)
+"""From when all is listed: a repository that takes longer than this to list would be listed again for each image."""
+READ_AT_ONCE = 50
+MOST_SEEN = 500
+
+
+def reconcile_registry(message: SweepRepository, house: SweepHouse, *, dry_run: bool = False) -> Reconciled:
+    """`dry_run`: nothing is sent or kept. Raises TransientError: put it back."""
+    row = house.queries.repository(message.repository)
+    facts: Facts = row.facts if row is not None else {}
+    try:
+        return _Reconcile(message, facts, house, dry_run=dry_run).run()
+    except TransientError:
+        # Not each time: whoever throttles us is not helped by looks at all images again.
+        if message.attempt and message.attempt % LASTING_ATTEMPTS == 0 and not dry_run:
+            _doubt(message, facts, house)
+        raise
+    except UpstreamError as error:
+        result = Reconciled(message.repository, filling=message.filling, error=str(error)[:500])
+        if not dry_run:
+            memory = msgspec.structs.replace(Memory.read(facts.get(RESULT)), error=result.error)
+            house.table.keep_repository(message.repository, {RESULT: msgspec.to_builtins(memory)})
+            _doubt(message, facts, house)
+        return result
+
+
+def _doubt(message: SweepRepository, facts: Facts, house: SweepHouse) -> None:
+    compared_at = facts.get(COMPARED_AT)
+    doubt_images(message.repository, compared_at if isinstance(compared_at, datetime) else None, house)
+
+
+class _Reconcile:
+    def __init__(self, message: SweepRepository, facts: Facts, house: SweepHouse, *, dry_run: bool) -> None:
+        self.message, self.facts, self.house, self.dry_run = message, facts, house, dry_run
+        self.home, self.memory = message.repository, Memory.read(facts.get(RESULT))
+        self.place, self.turn = Place.read(message.after), turn_of(message.started_at)
+        self.view = self._look()
+        self.began = house.clock.now()
+        self.counted = Counted()
+        self.counts = words_of_counts(self.view)
+
+    def run(self) -> Reconciled:
+        work = self._work()
+        found, mended = Counter(self.place.found), list[Difference]()
+        for n, digest in enumerate(digests := sorted(d for d in work if d > self.place.digest), 1):
+            for difference in self._settled(work[digest], self.home.image(digest)):
+                found[difference.kind] += 1
+                mended.append(difference)
+            if n < len(digests) and not self.dry_run and self.house.clock.now() - self.began > PATIENCE:
+                rest = msgspec.structs.replace(self.message, after=self.place.beyond(digest, found), attempt=0)
+                self.house.outbox.send("sweeps", rest)
+                return self._result(found, mended, more=True)
+        result = self._proven(self._result(found, mended), {d.ref for d in mended if d.wants_look})
+        if not self.dry_run:
+            self._keep(result)
+        return result
+
+    def _look(self) -> View:
+        """Headers and tags are read after the images are listed: what is not listed is never younger than that."""
+        listed = self.house.inventory.images(self.home)
+        images = listed.images
+        stored = (compared(h, images.get(h.ref.digest)) for h in self.house.table.headers_of(self.home))
+        headers = {header.ref.digest: header for header in stored}
+        inspected = inspect_repository(self.home, self.message.handed, self.facts, headers, self.house)
+        tags = read_tags(self.home, self.house.queries, images)
+        return View(self.home, listed, headers, self.house.settle, inspected, tags)
+
+    def _work(self) -> dict[str, list[Difference]]:
+        """What is to be done by digest; an image with nothing is one that only its own scanner can tell of."""
+        work: dict[str, list[Difference]] = defaultdict(list)
+        found = compare(self.view)
+        looked_at = {d.ref for d in found if d.wants_look}
+        self.counted = self._count(looked_at)
+        for difference in (*found, *self.counted.vanished, *self._behind()):
+            work[difference.ref.digest].append(difference)
+        self.peeks = {*to_peek(self.view, self.turn)} - looked_at
+        for ref in self.peeks:
+            work.setdefault(ref.digest, [])
+        return work
+
+    def _settled(self, differences: Iterable[Difference], ref: ImageRef) -> list[Difference]:
+        """Those of one image that are so, mended."""
+        peeked = self._peek(ref) if ref in self.peeks else None
+        wanted = [*differences, *([peeked] if peeked is not None else [])]
+        looked_at = any(d.wants_look for d in wanted)
+        settled = []
+        for difference in wanted:
+            if is_confirmed(difference, self.view, self.house):
+                settled.append(difference)
+                if not self.dry_run:
+                    mend_difference(difference, self.view, self.house, quiet=self.message.filling, looked_at=looked_at)
+        return settled
+
+    def _peek(self, ref: ImageRef) -> Difference | None:
+        """A scan that cannot be read holds up no other image; where it reads as scanned, it is looked at for that."""
+        header = self.view.headers.get(ref.digest)
+        try:
+            scan = self.house.inventory.peek(ref)
+        except TransientError:
+            raise
+        except (AbsentError, DeniedError):
+            return None
+        except UpstreamError as error:
+            return Difference(DifferenceKind.SCAN_STALE, ref, detail=str(error)) if is_finished(header) else None
+        if self.view.is_recent(scan.scanned_at):
+            return None
+        return compare_peeked(header, ref, scan)
+
+    def _count(self, looked_at: set[ImageRef]) -> Counted:
+        """Image by image only where the repository's count differs, and not as it did before. A planner that could not
+        hand it on asks for no more than one of both."""
+        if self.message.handed is not None and self.counts in (None, self.memory.counts):
+            return Counted(seen=self.memory.seen if self.counts else ())
+        if self.view.inspected.covered is None:
+            return Counted(seen=self.memory.seen)
+        counts = told(lambda: self.house.inspection.image_counts(self.home, COUNTS_PAGES))
+        return Counted() if counts is None else compare_counts(self.view, counts, self.memory.seen, looked_at)
+
+    def _behind(self) -> list[Difference]:
+        """Of the seventh whose turn it is: the document beside the header has to be read for it."""
+        rules = self.house.rules.current()
+        mine = [h.ref for digest, h in sorted(self.view.headers.items()) if share(digest) == self.turn]
+        found = []
+        for start in range(0, len(mine), READ_AT_ONCE):
+            stored = self.house.table.read_headers(mine[start : start + READ_AT_ONCE])
+            found += [behind(s.header, s.document_revision, rules) for s in stored.values()]
+        return [difference for difference in found if difference is not None]
+
+    def _result(self, found: Counter[DifferenceKind], mended: list[Difference], *, more: bool = False) -> Reconciled:
+        images = len(self.view.listed.images)
+        return Reconciled(self.home, images, dict(found), tuple(mended), self.message.filling, more)
+
+    def _proven(self, result: Reconciled, looked_at: set[ImageRef]) -> Reconciled:
+        rule, policy = self.view.inspected.rule, self.house.rules.current().policy
+        filling, dry_run = self.message.filling, self.dry_run
+        found = prove_scans(self.view, rule, policy, self.house, looked_at, filling=filling, dry_run=dry_run)
+        return msgspec.structs.replace(result, proofs=found.proofs, started=found.started)
+
+    def _keep(self, result: Reconciled) -> None:
+        """One write. How far findings are known moves on only where they were asked for, or none can be known."""
+        memory = Memory(
+            result.images,
+            dict(result.found),
+            result.lost_events,
+            self.counts,
+            self.counted.seen[:MOST_SEEN],
+            proofs=result.proofs,
+            started=result.started,
+        )
+        facts: dict[str, object] = {COMPARED_AT: self.view.listed.listed_at, RESULT: msgspec.to_builtins(memory)}
+        if (rule := self.view.inspected.rule) is not None:
+            facts["scanning"] = msgspec.json.decode(msgspec.json.encode(rule))
+        if (known_at := self._findings_at()) is not None:
+            facts[FINDINGS_AT] = known_at
+        if self.view.listed.absent and not self._is_told_gone():
+            facts["deleted_at"] = self.view.believed_at
+        self.house.table.keep_repository(self.home, facts)
+
+    def _findings_at(self) -> datetime | None:
+        if self.view.inspected.changed is not None:
+            return self.view.inspected.changed.at
+        looked = any(h.scan_seen_at is not None for h in self.view.headers.values())
+        return None if looked or FINDINGS_AT in self.facts else self.view.listed.listed_at
+
+    def _is_told_gone(self) -> bool:
+        deleted_at, created_at = self.facts.get("deleted_at"), self.facts.get("created_at")
+        again = isinstance(created_at, datetime) and isinstance(deleted_at, datetime) and created_at > deleted_at
+        return deleted_at is not None and not again

@@ -1,0 +1,171 @@
+"""Prove one repository's replication: every image at every destination, by listings of both ends.
+
+Two calls a page and end, whatever the number of images; see `judge_copies` for what is asked besides. It may be killed
+at any point and run again, and two may run at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.replication.replica import Replica
+from chalicelib.domain.replication.replica_case import Copies, Listed
+from chalicelib.domain.replication.replication import Configuration, Destination, Sight, sights_of
+from chalicelib.domain.replication.replication_state import ReplicationState, counted
+from chalicelib.errors import AbsentError, LazarettoError, TransientError, UpstreamError
+from chalicelib.services.ports.ports import Channel
+from chalicelib.services.ports.sweep_ports import Replicating
+from chalicelib.services.replication.compare_settings import compare_settings
+from chalicelib.services.replication.judge_copies import Ends
+from chalicelib.services.replication.keep_copies import Kept, keep_copies
+from chalicelib.services.replication.list_copies import PATIENT_TRIES, list_copies
+
+
+def check_replication(
+    message: SweepRepository,
+    house: Replicating,
+    channels: Mapping[str, Channel],
+    api_url: str | None = None,
+    *,
+    receives: int = 1,
+) -> None:
+    """`message.after`: the digest after which it goes on. Raises TransientError: put it back; DeniedError and
+    UpstreamError where the source itself cannot be read: then nothing is known, and nothing is changed."""
+    home = message.repository
+    rules = house.replication.configuration(home)
+    destinations = rules.destinations_of(home)
+    state = house.replicas.state(home)
+    if not destinations and (state is None or not state.sights):
+        _nothing_to_do(home, state, house)
+        return
+    known = house.replicas.of(home)
+    tries = message.attempt + receives - 1
+    ends = _ends(home, rules, state or ReplicationState(), known, tries, house)
+    after = message.after or ""
+    digests = [digest for digest in ends.digests if digest > after]
+    told = _still_blind(state, ends)
+    kept = keep_copies(digests, ends, house, channels, api_url, tries, _blind(ends), told)
+    if kept.after is not None:
+        _go_on(message, kept.after, kept.failure, tries, house)
+        return
+    gone = _drop_gone(ends, house)
+    _finish(home, ends, kept, gone, house)
+    if kept.failure is not None:
+        raise kept.failure
+    if message.failure is not None:
+        raise UpstreamError(f"an alert of an earlier part of this sweep was not sent: {message.failure}")
+
+
+def _go_on(
+    message: SweepRepository, after: str, failure: LazarettoError | None, tries: int, house: Replicating
+) -> None:
+    """A channel that fails for long, or for good, hides no copy: the sweep goes on, its last message says so, and what
+    was not told is told by the next sweep."""
+    if isinstance(failure, TransientError) and tries < PATIENT_TRIES:
+        raise failure
+    said = message.failure or (str(failure) if failure is not None else None)
+    house.outbox.send("sweeps", msgspec.structs.replace(message, after=after, attempt=0, failure=said))
+
+
+def _nothing_to_do(home: Repository, state: ReplicationState | None, house: Replicating) -> None:
+    now = house.clock.now()
+    if state is None:
+        house.replicas.keep_state(home, ReplicationState(looked_at=now))
+    house.table.keep_repository(home, {"replication_at": now, "replication": {}})
+
+
+def _ends(
+    home: Repository,
+    rules: Configuration,
+    state: ReplicationState,
+    known: Mapping[tuple[str, Destination], Replica],
+    tries: int,
+    house: Replicating,
+) -> Ends:
+    """The source is listed last: see `list_copies`."""
+    destinations = rules.destinations_of(home)
+    places = sorted({*destinations, *(sight.destination for sight in state.sights)})
+    copies = {place: list_copies(place.repository(home), house, tries) for place in places}
+    listed = _source(home, house)
+    source = listed or Listed({}, house.clock.now())
+    sights = [
+        msgspec.structs.replace(sight, unread=copies[sight.destination].unread)
+        for sight in sights_of(state.sights, destinations, source.at, rules.deleting(home))
+    ]
+    return Ends(
+        home=home,
+        source=source.images,
+        at=source.at,
+        sights=sights,
+        copies=copies,
+        here=_headers(home, house),
+        there={place: _headers(place.repository(home), house) for place in places},
+        known=known,
+        deleted=listed is None,
+    )
+
+
+def _source(home: Repository, house: Replicating) -> Listed | None:
+    """None: a repository that was deleted; it has no images, and may have left copies."""
+    try:
+        return house.replication.listing(home)
+    except AbsentError:
+        return None
+
+
+def _headers(home: Repository, house: Replicating) -> dict[str, Header]:
+    return {header.ref.digest: header for header in house.table.headers_of(home)}
+
+
+def _blind(ends: Ends) -> dict[Destination, str]:
+    return {s.destination: s.unread for s in ends.sights if s.unread is not None and s.gone_at is None}
+
+
+def _still_blind(state: ReplicationState | None, ends: Ends) -> Sequence[str]:
+    """A destination that can be looked at again, and then cannot, is told of anew."""
+    blind = {place.path for place in _blind(ends)}
+    return [told for told in (state.told if state else ()) if told.partition("#")[0] in blind]
+
+
+def _drop_gone(ends: Ends, house: Replicating) -> set[tuple[str, Destination]]:
+    """What is neither at the source nor, as far as can be seen, at the destination any more."""
+    gone = set()
+    for (digest, place), replica in ends.known.items():
+        copies = ends.copies.get(place, Copies(ends.home))
+        nowhere = digest not in copies.images and copies.unread is None
+        wanted = digest in ends.source and any(s.destination == place and s.gone_at is None for s in ends.sights)
+        if nowhere and not wanted:
+            house.replicas.drop(replica)
+            gone.add((digest, place))
+    return gone
+
+
+def _finish(home: Repository, ends: Ends, kept: Kept, gone: set[tuple[str, Destination]], house: Replicating) -> None:
+    now = ends.at
+    found = {(r.ref.digest, r.destination): r for r in kept.replicas}
+    standing = {key: r for key, r in {**ends.known, **found}.items() if key not in gone}
+    left = {place for _, place in standing}
+    sights = tuple(s for s in ends.sights if s.destination in left or (s.gone_at is None and not ends.deleted))
+    sights = compare_settings(home, sights, now, house)
+    house.replicas.keep_state(home, ReplicationState(sights, now, kept.told))
+    house.table.keep_repository(home, {"replication_at": now, "replication": _result(standing, sights)})
+
+
+def _result(
+    standing: Mapping[tuple[str, Destination], Replica], sights: Sequence[Sight]
+) -> dict[str, dict[str, object]]:
+    """By destination: how many copies stand how, and what is to be said of the destination itself."""
+    return {
+        sight.destination.path: {
+            **counted(r for (_, place), r in standing.items() if place == sight.destination),
+            "alarms": sum(bool(r.alarm) for (_, place), r in standing.items() if place == sight.destination),
+            **({"unread": sight.unread} if sight.unread is not None else {}),
+            **({"settings": list(sight.differences)} if sight.differences else {}),
+        }
+        for sight in sights
+    }

@@ -1,0 +1,228 @@
+"""Judge the copies of a repository's images by both ends' listings, and ask for more only where these leave it open.
+
+What ECR reports of an image is asked for where a copy is not there and nobody knows why, a scan where none is known to
+have ended: calls grow with what is wrong, not with images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, ScanState, StorageStatus
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.replication.replica import Replica, Status
+from chalicelib.domain.replication.replica_case import Case, Copies, Reports, judge
+from chalicelib.domain.replication.replica_verdict import is_scannable, weighed
+from chalicelib.domain.replication.replication import Destination, Sight
+from chalicelib.domain.replication.replication_policy import Allowance, allowance
+from chalicelib.errors import AbsentError, TransientError, UpstreamError
+from chalicelib.services.ports.sweep_ports import Replicating
+
+REPORTS_AT_MOST = 200
+SCANS_AT_MOST = 200
+"""Of one message: each is a call."""
+TURNS = 24
+"""Of copies that were not scanned when last asked, or failed where nobody can look, one in so many is asked about each
+hour."""
+
+
+class Ends(msgspec.Struct, frozen=True, kw_only=True):
+    """Both ends as they were listed; `at`: the source, last. `here` and `there` are headers by digest, `known` what was
+    found before. `changed_at`: when the one image that is looked at changed. `deleted`: its repository is gone.
+    """
+
+    home: Repository
+    source: Mapping[str, ImageDetail]
+    at: datetime
+    sights: Sequence[Sight]
+    copies: Mapping[Destination, Copies]
+    here: Mapping[str, Header]
+    there: Mapping[Destination, Mapping[str, Header]]
+    known: Mapping[tuple[str, Destination], Replica]
+    changed_at: datetime | None = None
+    deleted: bool = False
+
+    @property
+    def digests(self) -> set[str]:
+        return {*self.source, *(digest for copies in self.copies.values() for digest in copies.images)}
+
+
+def judge_copies(
+    digests: Iterable[str], ends: Ends, policy: Policy, house: Replicating
+) -> tuple[list[Replica], str | None]:
+    """The copies of these images, and the digest after which there were too many reports to be asked for: None, all
+    were judged. An image that is nowhere has none. Raises TransientError."""
+    judging = _Judging(ends, policy, house)
+    found: list[Replica] = []
+    last: str | None = None
+    for digest in sorted(digests):
+        if judging.reports >= REPORTS_AT_MOST:
+            return found, last
+        found += judging.copies_of(digest)
+        last = digest
+    return found, None
+
+
+class _Judging:
+    """One run: `copies` are completed as more becomes known, calls are counted."""
+
+    def __init__(self, ends: Ends, policy: Policy, house: Replicating) -> None:
+        self.ends, self.policy, self.house = ends, policy, house
+        self.within = timedelta(minutes=policy.replication.within_minutes)
+        self.copies = dict(ends.copies)
+        self.referrers: dict[str, tuple[str, ...]] = {}
+        self.reports = self.scans = 0
+        self.allowances: dict[Destination, Allowance | None] = {}
+        # Of one image alone it is not known which tags the others have.
+        tags = {tag for image in ends.source.values() for tag in image.tags}
+        self.source_tags = tags if ends.changed_at is None else None
+        for image in ends.source.values():
+            if image.subject_digest is not None:
+                former = self.referrers.get(image.subject_digest, ())
+                self.referrers[image.subject_digest] = (*former, image.ref.digest)
+
+    def copies_of(self, digest: str) -> list[Replica]:
+        ref, found, asked = self.ends.home.image(digest), list[Replica](), _Asked()
+        for sight in self.ends.sights:
+            case = self._case(ref, sight)
+            if case.copies.down:
+                continue
+            if case.copy is None and (case.former is None or case.copies.unread is None) and _is_nowhere(case):
+                continue
+            if case.needs_report and case.stands and case.former is not None and not _is_asked_again(case.former, case):
+                found.append(self._weighed(case.former, case))
+                continue
+            if case.needs_report:
+                if not asked.done:
+                    asked = self._asked(ref)
+                if asked.gone:
+                    return []
+                case = self._reported(case, asked.reports)
+            found.append(self._weighed(self._judged(case), case))
+        return found
+
+    def _case(self, ref: ImageRef, sight: Sight) -> Case:
+        header = self.ends.here.get(ref.digest)
+        return Case(
+            ref=ref,
+            sight=sight,
+            source=self.ends.source.get(ref.digest),
+            copies=self.copies[sight.destination],
+            now=self.ends.at,
+            within=self.within,
+            children=tuple(child.digest for child in header.children) if header is not None else (),
+            referrers=self.referrers.get(ref.digest, ()),
+            changed_at=self.ends.changed_at,
+            former=self.ends.known.get((ref.digest, sight.destination)),
+            tagged="tags" in self.policy.replication.check,
+            source_tags=self.source_tags,
+        )
+
+    def _asked(self, ref: ImageRef) -> _Asked:
+        self.reports += 1
+        try:
+            return _Asked(self.house.replication.reports(ref), done=True)
+        except AbsentError:
+            return _Asked(done=True, gone=True)
+        except TransientError:
+            raise
+        except UpstreamError:
+            return _Asked(done=True)
+
+    def _reported(self, case: Case, reports: Reports | None) -> Case:
+        """What ECR says it has copied may have arrived since the destination was listed."""
+        case = msgspec.structs.replace(case, reports=reports)
+        if case.reported is None or case.reported.status != "COMPLETE" or case.copies.unread is not None:
+            return case
+        arrived = self.house.replication.describe(case.copies.home.image(case.ref.digest)).images
+        return self._with_copies(case, images={**case.copies.images, **arrived})
+
+    def _judged(self, case: Case) -> Replica:
+        """Whether a tag may be moved there is asked for only where one is lacking."""
+        found = judge(case)
+        if not found.tags or case.copies.mutability is not None:
+            return found
+        try:
+            mutability = self.house.replication.mutability(case.copies.home)
+        except TransientError:
+            raise
+        except UpstreamError:
+            return found
+        return judge(self._with_copies(case, mutability=mutability))
+
+    def _with_copies(self, case: Case, **known: object) -> Case:
+        copies = self.copies[case.sight.destination] = msgspec.structs.replace(case.copies, **known)
+        return msgspec.structs.replace(case, copies=copies)
+
+    def _weighed(self, replica: Replica, case: Case) -> Replica:
+        there = self.ends.there.get(case.sight.destination, {}).get(case.ref.digest)
+        here = self.ends.here.get(case.ref.digest)
+        scan = self._scan(case, there) if case.copy is not None else None
+        found = weighed(replica, case.copy, here, there, scan, self.policy)
+        allowed = self._allowance(found.destination) if found.status is Status.FAILED else None
+        return msgspec.structs.replace(found, allowance=allowed).after(case.former)
+
+    def _allowance(self, place: Destination) -> Allowance | None:
+        """None: nobody lets us read the registry policy there."""
+        if place not in self.allowances:
+            self.allowances[place] = self._read_allowance(place)
+        return self.allowances[place]
+
+    def _read_allowance(self, place: Destination) -> Allowance | None:
+        home = self.ends.home
+        target = place.repository(home)
+        try:
+            text = self.house.replication.registry_policy(target) if place.registry != home.registry else None
+        except UpstreamError:
+            return None
+        return allowance(text, home.registry, target)
+
+    def _scan(self, case: Case, there: Header | None) -> ScanState | None:
+        """What was scanned once is not asked about again; its verdict sees to scans that lapse. One that nobody lets us
+        read is UNAVAILABLE: it may be scanned, and is not taken to be."""
+        copy, former = case.copy, case.former.scan if case.former is not None else None
+        if copy is None or not is_scannable(copy):
+            return None
+        if there is not None and there.scan.state is ScanState.COMPLETE:
+            return ScanState.COMPLETE
+        if former is ScanState.COMPLETE or copy.storage is not StorageStatus.ACTIVE:
+            return former
+        its_turn = former is None or case.changed_at is not None or _turn(case.ref.digest) == case.now.hour
+        if not its_turn or self.scans >= SCANS_AT_MOST:
+            return former
+        self.scans += 1
+        try:
+            return self.house.replication.scan_state(case.copies.home.image(case.ref.digest))
+        except TransientError:
+            raise
+        except AbsentError:
+            return former
+        except UpstreamError:
+            return ScanState.UNAVAILABLE
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """`reports` None: ECR would not say. `gone`: the image is at the source no more."""
+
+    reports: Reports | None = None
+    done: bool = False
+    gone: bool = False
+
+
+def _is_nowhere(case: Case) -> bool:
+    """Neither at the source nor to be copied."""
+    return case.source is None or case.sight.gone_at is not None
+
+
+def _is_asked_again(former: Replica, case: Case) -> bool:
+    """Once a day, of what is not as it should be where nobody can look: nothing else tells that it was mended."""
+    plain = former.status is Status.UNREADABLE and not former.notes
+    return case.copies.unread is not None and not plain and _turn(case.ref.digest) == case.now.hour
+
+
+def _turn(digest: str) -> int:
+    return int(digest.rpartition(":")[2][:4], 16) % TURNS

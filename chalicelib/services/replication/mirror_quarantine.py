@@ -1,0 +1,91 @@
+"""Have the copies of a quarantined image quarantined as well, by an order that stands as long as the source's.
+
+The copy is an image of its own, so it is taken away as any other is: planned, checked (what runs it, the fuse), begun,
+recorded. What a person has said about the copy itself is not overruled.
+"""
+
+from __future__ import annotations
+
+from chalicelib.domain.enforcement.enforcement import is_mirrored
+from chalicelib.domain.events.event import Action, ImageAction
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.headers.effect import SYSTEM, EffectKind, Order
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.images.image import ImageDetail, StorageStatus
+from chalicelib.domain.replication.replica import Replica
+from chalicelib.domain.replication.replica_verdict import quarantined_there
+from chalicelib.errors import ConflictError, NotFoundError, TransientError, UpstreamError
+from chalicelib.services.assessment.decide_image import level_of
+from chalicelib.services.assessment.record_push import record_push
+from chalicelib.services.enforcement.give_order import known, possible, put_order
+from chalicelib.services.ports.ports import House
+
+SEEN = "replication"
+
+
+def mirror_quarantine(
+    replica: Replica, copy: ImageDetail, here: Header | None, rules: Rules, house: House
+) -> str | None:
+    """What was done, or why nothing could be, in a sentence; None: nothing is to be done. Raises TransientError."""
+    if here is None:
+        return None
+    there, level = _header(replica, house), level_of(here, rules, house)
+    order, ours = (there.order, is_mirrored(there)) if there is not None else (None, False)
+    if there is not None and ours and level.quarantine is None:
+        return _take_back(there, house)
+    if not quarantined_there(level, rules.policy) or (order is not None and not ours):
+        return None
+    try:
+        if changed := _is_otherwise(there, copy):
+            _record(there, replica, copy, house)
+        if ours:
+            return _came_back(replica, house) if changed else None
+        _order(known(replica.copy, house), f"its source {here.ref} is quarantined", house)
+    except TransientError:
+        raise
+    except (ConflictError, NotFoundError, UpstreamError) as error:
+        return f"It cannot be quarantined at {replica.destination}: {error}"
+    return f"Its quarantine at {replica.destination} is ordered."
+
+
+def _order(there: Header, reason: str, house: House) -> None:
+    possible(there, house.rules.fresh())
+    put_order(there, Order(EffectKind.QUARANTINE, SYSTEM, reason, house.clock.now()), "ORDER_QUARANTINE", house)
+
+
+def _take_back(there: Header, house: House) -> str:
+    """The verdict of the copy itself decides again."""
+    assert there.order is not None
+    said = Order(there.order.kind, SYSTEM, "its source is quarantined no more", house.clock.now())
+    put_order(there, None, "ORDER_TAKEN_BACK", house, spoken=said)
+    return f"The order to quarantine {there.ref} is taken back: its source is quarantined no more."
+
+
+def _came_back(replica: Replica, house: House) -> str | None:
+    """ECR gives back, or copies again, what is taken up anew at the source; no event of another Region tells us."""
+    there = known(replica.copy, house)
+    if not there.exists or there.storage is not StorageStatus.ACTIVE:
+        return None
+    return f"It came back at {replica.destination}, where its quarantine stands: it is taken away again."
+
+
+def _header(replica: Replica, house: House) -> Header | None:
+    stored = house.table.read_headers([replica.copy]).get(replica.copy)
+    return stored.header if stored is not None else None
+
+
+def _is_otherwise(there: Header | None, copy: ImageDetail) -> bool:
+    """Whether the copy as it was listed is not known, or can be pulled, and is believed to be gone or archived."""
+    if there is None or not there.exists:
+        return True
+    return copy.storage is StorageStatus.ACTIVE and there.storage is StorageStatus.ARCHIVED
+
+
+def _record(there: Header | None, replica: Replica, copy: ImageDetail, house: House) -> None:
+    """As if its push, or that it was given back, had been heard of."""
+    if there is not None and there.exists:
+        seen = ImageAction(replica.copy, Action.UPDATE_STORAGE_CLASS, "SUCCESS", replica.at, SEEN)
+    else:
+        tag = next(iter(copy.tags), None)
+        seen = ImageAction(replica.copy, Action.PUSH, "SUCCESS", copy.pushed_at or replica.at, SEEN, tag)
+    record_push(seen, Delivery(SEEN, seen), house)

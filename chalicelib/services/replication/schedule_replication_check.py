@@ -1,0 +1,42 @@
+"""Have the copies of an image looked at: some time after a push, and at once when ECR says how copying it ended."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from chalicelib.domain.events.event import Action, ImageAction, ReferrerAction, Replicated
+from chalicelib.domain.events.replication_message import ReplicationCheck
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.replication.replication import Destination
+from chalicelib.errors import UpstreamError
+from chalicelib.services.ports.sweep_ports import Replicating
+
+
+def schedule_replication_check(event: ImageAction | ReferrerAction | Replicated, house: Replicating) -> None:
+    """Nothing where no rule copies the repository anywhere; where that cannot be told now, the check finds out. Never
+    raises what only the look-up did: the push itself was recorded."""
+    now = house.clock.now()
+    if isinstance(event, Replicated):
+        source = ImageRef(event.source_registry, event.source_region, event.ref.repository, event.ref.digest)
+        place = Destination(event.ref.registry, event.ref.region)
+        house.outbox.send("sweeps", ReplicationCheck(source, now, event.time, destination=place))
+        return
+    if not _is_copied(event) or event.ref.home.public or not _has_destinations(event.ref, house):
+        return
+    within = timedelta(minutes=house.rules.current().policy.replication.within_minutes)
+    due_at = event.time + within
+    message = ReplicationCheck(event.ref, due_at, event.time)
+    house.outbox.send("sweeps", message, max(0.0, (due_at - now).total_seconds()))
+
+
+def _is_copied(event: ImageAction | ReferrerAction) -> bool:
+    """ECR copies what is pushed, and what is given back from the archive."""
+    restored = event.action == Action.UPDATE_STORAGE_CLASS and event.target_storage_class == "STANDARD"
+    return event.result == "SUCCESS" and (event.action == Action.PUSH or restored)
+
+
+def _has_destinations(ref: ImageRef, house: Replicating) -> bool:
+    try:
+        return bool(house.replication.configuration(ref.home).destinations_of(ref.home))
+    except UpstreamError:
+        return True

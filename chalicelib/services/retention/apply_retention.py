@@ -1,0 +1,224 @@
+"""Do what a retention plan says: expire or archive, an index before its images, a signature before what it signs.
+
+Every image is recorded before it is taken, so that nothing is ever taken without a trace; one that could not be taken
+gets a second record. It is looked at once more just before, in the registry and in the table: one that was tagged,
+pushed, pulled, ordered or waived meanwhile stays, and is no failure.
+Whoever is stopped anywhere, or has no more time, plans anew and does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.domain.audit.retention_kind import ARCHIVE, EXPIRE
+from chalicelib.domain.events.event import Action, ImageAction
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.events.metric import Metric
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.images.image import ImageDetail, ImageRef, StorageStatus
+from chalicelib.domain.retention.image import RetainedImage, guard_of
+from chalicelib.domain.retention.retention_plan import Fate, RetentionPlan, stages
+from chalicelib.errors import AbsentError, TransientError, UpstreamError
+from chalicelib.services.assessment.record_push import record_push
+from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.sweep_ports import RetentionHouse
+
+IN_A_BATCH = 25
+"""Between two looks at the clock: each image is several writes, and archiving is a call for each."""
+TRIES = 2
+CHANGED = "it has changed since the plan was made"
+NEEDED = "what holds it has changed since the plan was made, and stays"
+HELD = "what holds it could not be taken"
+WORDS = {"expire": EXPIRE, "archive": ARCHIVE}
+
+
+class Run(msgspec.Struct, frozen=True):
+    """`at`: of the run, the same however often it is begun again. `actor`: `person:<name>`, or "" for the rule.
+    `attempt`: how often it was put back; what a former attempt recorded stands, and is not what this one does.
+    `taken`: how many went earlier in it. `until`: when it stops, wherever it is; not before it has taken some. None:
+    when all is done."""
+
+    at: datetime
+    rules: Rules
+    actor: str = ""
+    attempt: int = 0
+    taken: int = 0
+    until: datetime | None = None
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """By digest. `kept`: why it stays, because it has changed since the plan; `failed`: why it could not be taken.
+    `unfinished`: there was no time for the rest. `observed`: the policy only observes, or exempts the repository; then
+    what would go was recorded."""
+
+    gone: tuple[str, ...] = ()
+    failed: Mapping[str, str] = {}
+    kept: Mapping[str, str] = {}
+    unfinished: bool = False
+    observed: bool = False
+
+
+def apply_retention(plan: RetentionPlan, run: Run, house: RetentionHouse) -> Applied:
+    """Raises TransientError where AWS throttles before anything is gone; later on it is `unfinished`, so that nobody
+    forgets how many went."""
+    fates = {fate.image.digest: fate for fate in plan.takes}
+    if not run.rules.policy.may_take_from(plan.repository.name):
+        for fate in fates.values():
+            house.table.record_action(_record(plan, fate, run, house, "WOULD_"))
+        return Applied(observed=True)
+    taking = _Taking(plan, fates, run, house)
+    try:
+        for stage in stages([fate.image for fate in fates.values()]):
+            taking.take(stage)
+    except TransientError:
+        if not taking.gone:
+            raise
+        taking.unfinished = True
+    return Applied(tuple(sorted(taking.gone)), taking.failed, taking.kept, taking.unfinished)
+
+
+class _Taking:
+    """One run over one plan: what is gone, and why what is not. `unfinished`: the time was up."""
+
+    def __init__(self, plan: RetentionPlan, fates: Mapping[str, Fate], run: Run, house: RetentionHouse) -> None:
+        self._plan, self._fates, self._run, self._house = plan, fates, run, house
+        self.gone: set[str] = set()
+        self.failed: dict[str, str] = {}
+        self.kept: dict[str, str] = {}
+        self.unfinished = False
+
+    def take(self, stage: Sequence[str]) -> None:
+        needed = self._held_by_all(self.kept)
+        stuck = self._held_by_all(self.failed) - needed
+        for batch in _batches([digest for digest in stage if digest not in needed | stuck]):
+            if self.unfinished or self._is_late():
+                self.unfinished = True
+                return
+            self._take_batch(batch)
+        self.kept |= dict.fromkeys(needed.intersection(stage), NEEDED)
+        for digest in stuck.intersection(stage):
+            self._give_up(digest, HELD)
+
+    def _held_by_all(self, digests: Collection[str]) -> set[str]:
+        return {held for digest in digests for held in _held_by(self._fates[digest].image)}
+
+    def _is_late(self) -> bool:
+        until = self._run.until
+        return until is not None and bool(self.gone) and self._house.clock.now() >= until
+
+    def _take_batch(self, batch: Sequence[str]) -> None:
+        there = self._house.keeper.describe(self._plan.repository, batch)
+        stored = self._house.table.read_headers([self._plan.repository.image(digest) for digest in there])
+        headers = {ref.digest: one.header for ref, one in stored.items()}
+        left = []
+        for digest in batch:
+            if digest not in there:
+                self.gone.add(digest)
+            elif not _is_as_planned(there[digest], headers.get(digest), self._fates[digest].image):
+                self.kept[digest] = CHANGED
+            elif (guard := guard_of(headers.get(digest), self._run.rules, self._house.clock.now())) is not None:
+                self.kept[digest] = guard.why
+            else:
+                left.append(digest)
+        for digest in left:
+            self._house.table.record_action(_record(self._plan, self._fates[digest], self._run, self._house))
+        failed: Mapping[str, str] = dict.fromkeys(left, "")
+        for _ in range(TRIES):
+            failed = self._expire(sorted(failed)) if self._plan.action == "expire" else self._archive(sorted(failed))
+            if not failed:
+                return
+        for digest, why in failed.items():
+            self._give_up(digest, why)
+
+    def _expire(self, digests: Sequence[str]) -> Mapping[str, str]:
+        try:
+            done = self._house.keeper.delete(self._plan.repository, digests)
+        except TransientError:
+            raise
+        except UpstreamError as error:
+            return dict.fromkeys(digests, str(error))
+        for digest in done.gone:
+            self._took(digest, Action.DELETE, done.at)
+        return done.failed
+
+    def _archive(self, digests: Sequence[str]) -> Mapping[str, str]:
+        failed = {}
+        for digest in digests:
+            try:
+                self._house.acts.archive(self._plan.repository.image(digest))
+            except AbsentError:
+                self.gone.add(digest)
+                continue
+            except TransientError:
+                raise
+            except UpstreamError as error:
+                failed[digest] = str(error)
+                continue
+            self._took(digest, Action.UPDATE_STORAGE_CLASS, self._house.clock.now())
+        return failed
+
+    def _took(self, digest: str, action: Action, at: datetime) -> None:
+        """Told to the table as ECR's own event will tell it: that one may be lost."""
+        self.gone.add(digest)
+        self._house.journal.count(Metric.ACTIONS, by=WORDS[self._plan.action or "expire"])
+        ref = self._plan.repository.image(digest)
+        event = ImageAction(ref, action, "SUCCESS", at, f"retention-{self._plan.id}-{digest}")
+        record_push(event, Delivery(event.event_id, event), self._house)
+
+    def _give_up(self, digest: str, why: str) -> None:
+        self.failed[digest] = why
+        record = _record(self._plan, self._fates[digest], self._run, self._house)
+        failed = {"effect": f"FAILED#{record.effect}", "kind": f"{record.kind}_FAILED", "reason": why}
+        undone = {"after": record.before, "undo": None}
+        self._house.table.record_action(msgspec.structs.replace(record, **failed, **undone))
+
+
+def _record(plan: RetentionPlan, fate: Fate, run: Run, house: RetentionHouse, prefix: str = "") -> ActionRecord:
+    """What would go is recorded once for each push: a policy that observes for months fills no log. Expiring cannot be
+    undone; an archived image is restored by whoever may."""
+    kind, image = f"{prefix}{WORDS[plan.action or 'expire']}", fate.image
+    ref = plan.repository.image(image.digest)
+    would, there = bool(prefix), f"there ({', '.join(image.tags[:5]) or 'untagged'})"
+    wanted_at = image.arrived_at if would and image.arrived_at is not None else run.at
+    done = {"expire": "to be deleted", "archive": "to be archived"}[plan.action or "expire"]
+    return ActionRecord(
+        ref=ref,
+        effect=kind if would else "#".join((kind, *(str(n) for n in (run.attempt, run.taken) if n))),
+        wanted_at=wanted_at,
+        kind=kind,
+        actor=run.actor or f"rule:{fate.by.partition('.')[0]}",
+        reason=f"{fate.why} (plan {plan.id})",
+        at=house.clock.now(),
+        before=there,
+        after=there if would else done,
+        policy_version=run.rules.policy_version,
+        undo=None if would or plan.action == "expire" else _restore(ref),
+    )
+
+
+def _restore(ref: ImageRef) -> str:
+    """Nothing of ours holds it, so there is nothing of ours to undo."""
+    return (
+        f"aws ecr update-image-storage-class --registry-id {ref.registry} --region {ref.region}"
+        f" --repository-name {ref.repository} --image-id imageDigest={ref.digest} --target-storage-class STANDARD"
+    )
+
+
+def _is_as_planned(now: ImageDetail, header: Header | None, planned: RetainedImage) -> bool:
+    if header is not None and not set(header.parents) <= set(planned.parents):
+        return False  # an index was pushed since; ECR itself would delete it no more, but archive it
+    same = tuple(sorted(now.tags)) == planned.tags and now.pushed_at == planned.pushed_at
+    pulled = now.last_pulled_at == planned.pulled_at
+    return same and pulled and now.storage is planned.storage and now.storage is not StorageStatus.ACTIVATING
+
+
+def _held_by(image: RetainedImage) -> set[str]:
+    return {*(image.contains or ()), *([image.subject] if image.subject else [])}
+
+
+def _batches(digests: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(digests), IN_A_BATCH):
+        yield digests[start : start + IN_A_BATCH]

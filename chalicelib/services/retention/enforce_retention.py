@@ -1,0 +1,52 @@
+"""Enforce the policy's retention in one repository: plan, and have taken what may go. Nothing is taken here.
+
+Only who handles the queue `actions` may change the registry: what there is to take is handed over to it, and planned
+anew there. A repository that no rule names costs one read of the policy. It may be killed at any point and run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from chalicelib.domain.events.retention_message import TakeImages
+from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.errors import AbsentError
+from chalicelib.services.ports.ports import Channel
+from chalicelib.services.ports.sweep_ports import RetentionHouse
+from chalicelib.services.retention.apply_retention import Applied, Run, apply_retention
+from chalicelib.services.retention.plan_retention import has_rule, plan_retention
+from chalicelib.services.retention.report_retention import part_of, report_retention
+
+LOOK_FOR = timedelta(seconds=20)
+"""One of ten messages of a batch, which have five minutes."""
+
+
+def enforce_retention(
+    message: SweepRepository,
+    house: RetentionHouse,
+    channels: Mapping[str, Channel],
+    api_url: str | None = None,
+    *,
+    redelivered: bool = False,
+) -> None:
+    """What would go is recorded where the policy only observes. `redelivered`: the queue gave the message out before.
+    Raises TransientError: put it back with a delay."""
+    repository, rules = message.repository, house.rules.fresh()
+    if not has_rule(repository, rules):
+        return
+    until = house.clock.now() + LOOK_FOR
+    part = part_of(repository, message.started_at, message.after, again=message.attempt > 0 or redelivered)
+    try:
+        planned = plan_retention(repository, house, rules=rules, start=part.start, gone=part.taken, until=until)
+    except AbsentError as error:
+        if error.what != "repository":
+            raise
+        return
+    applied = Applied()
+    if planned.plan.takes and rules.policy.may_take_from(repository.name):
+        house.outbox.send("actions", TakeImages(repository, message.started_at, message.after))
+        return
+    if planned.plan.takes:
+        applied = apply_retention(planned.plan, Run(message.started_at, rules), house)
+    report_retention(part, planned, applied, house, channels, api_url)

@@ -1,0 +1,49 @@
+"""Hear that ECR's own lifecycle policy ran: each image it expired is recorded, and gone; people are told elsewhere.
+
+Only the queues `actions` and `sweeps` reach channels, and only where images run can be looked up is it known whom an
+expiry hurts: that is `tell_lifecycle_run`'s business.
+"""
+
+from __future__ import annotations
+
+from chalicelib.domain.audit.retention_kind import EXPIRED_BY_ECR
+from chalicelib.domain.events.event import Action, ImageAction, LifecycleExpiry, LifecycleRan
+from chalicelib.domain.events.lifecycle_run import MOST_IN_A_MESSAGE, TellExpired, expired_image, expiry_words
+from chalicelib.domain.events.message import Delivery
+from chalicelib.services.assessment.record_push import record_push
+from chalicelib.services.ports.ports import ActionRecord, House
+
+
+def hear_lifecycle_run(event: LifecycleRan, delivery: Delivery, house: House) -> None:
+    """A dry run has changed nothing. Raises TransientError: put it back with a delay."""
+    if event.dry_run or not event.expiries:
+        return
+    refs = [event.repository.image(expiry.digest) for expiry in event.expiries]
+    stored = house.table.read_headers(refs)
+    headers = {ref.digest: stored[ref].header for ref in refs if ref in stored}
+    expired = [expired_image(expiry, headers.get(expiry.digest)) for expiry in event.expiries]
+    news = [one for one, expiry in zip(expired, event.expiries, strict=True) if _record(expiry, event, house)]
+    told = news if delivery.fresh else expired
+    for start in range(0, len(told), MOST_IN_A_MESSAGE):
+        some = tuple(told[start : start + MOST_IN_A_MESSAGE])
+        house.outbox.send("sweeps", TellExpired(event.repository, event.time, event.event_id, some))
+    for ref in refs:
+        gone = ImageAction(ref, Action.DELETE, "SUCCESS", event.time, event.event_id)
+        record_push(gone, delivery, house)
+
+
+def _record(expiry: LifecycleExpiry, event: LifecycleRan, house: House) -> bool:
+    """False: this one was heard of before."""
+    return house.table.record_action(
+        ActionRecord(
+            ref=event.repository.image(expiry.digest),
+            effect=EXPIRED_BY_ECR,
+            wanted_at=event.time,
+            kind=EXPIRED_BY_ECR,
+            actor="system",
+            reason=expiry_words(expiry),
+            at=house.clock.now(),
+            before=f"there ({', '.join(expiry.tags[:5]) or 'untagged'})",
+            after="deleted",
+        )
+    )

@@ -1,0 +1,138 @@
+"""Plan retention for one repository: list it whole, judge it, look up what would go, and settle. Nothing is done here.
+
+What could not be looked up keeps: a listing that fails raises, a header that is not there, a manifest that cannot be
+read, a place that may run an image and a replica nobody has looked for each keep what hangs on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.images.image import INDEX_MEDIA_TYPES, ImageDetail, InUseState, Repository
+from chalicelib.domain.reconcile.registry_listing import ImagesListed
+from chalicelib.domain.retention.image import Inside, Layer, retained_image
+from chalicelib.domain.retention.retention import Judged, judge, rule_for, settle
+from chalicelib.domain.retention.retention_plan import RetentionPlan
+from chalicelib.errors import AbsentError, TransientError, UpstreamError
+from chalicelib.services.ports.sweep_ports import RetentionHouse
+from chalicelib.services.usage.look_up_uses import coming, look_up_uses
+
+READ_AT_ONCE = 500
+"""Manifests, between two looks at the clock."""
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """`listed_at`: AWS's clock, by which ages are counted. `layers` by the image's digest, where asked for. `next`:
+    where the next part of the run begins; None: there is no more to look up. `in_time`: no time was missing for the
+    part, so that whoever plans it again comes to the same id."""
+
+    plan: RetentionPlan
+    listed_at: datetime
+    policy_version: int
+    layers: Mapping[str, tuple[Layer, ...]] = {}
+    next: str | None = None
+    in_time: bool = True
+
+
+def plan_retention(
+    repository: Repository,
+    house: RetentionHouse,
+    *,
+    with_layers: bool = False,
+    rules: Rules | None = None,
+    start: str = "",
+    gone: int = 0,
+    until: datetime | None = None,
+    among: Collection[str] | None = None,
+    most: int | None = None,
+) -> Planned:
+    """`with_layers`: where something would go, manifests are read for what they weigh, a call for each hundred images;
+    the plan is the same without. `start`: the `next` of the plan before in this run, in which so many are `gone` by
+    now. `until`: what is not looked up by then is the next part's business, and what is not read weighs "at most".
+    `among`: only these may go. Raises AbsentError (`repository`), TooLargeError where there are more than `most`
+    images, and whatever keeps the repository from being listed."""
+    rules = rules or house.rules.fresh()
+    listed = house.keeper.images(repository, most)
+    if listed.absent:
+        raise AbsentError("repository", f"{repository.path} is not there")
+    headers = {header.ref.digest: header for header in house.table.headers_of(repository)}
+    insides = _insides(repository, _unread_indexes(listed, headers), house)
+    judged = _judged(repository, listed, insides, headers, rules)
+    if soon := coming(judged, start, house):
+        # What may go now is read once more, as it is: the pages were eventually consistent.
+        found = house.table.read_headers([repository.image(digest) for digest in soon])
+        headers |= {ref.digest: stored.header for ref, stored in found.items()}
+        judged = _judged(repository, listed, insides, headers, rules)
+    looked = look_up_uses(judged, start, house, until)
+    missing = _missing(repository, [d for d, use in looked.uses.items() if use.state is InUseState.NO], house)
+    passed = [digest for leader, digests in judged.groups if leader <= start for digest in digests]
+    plan = settle(judged, looked.uses, missing, passed, gone, among)
+    layers = _layers(plan, house, until) if with_layers and plan.wanted else {}
+    return Planned(plan, listed.listed_at, rules.policy_version, layers, looked.next, looked.in_time)
+
+
+def _judged(
+    repository: Repository,
+    listed: ImagesListed,
+    insides: Mapping[str, Inside],
+    headers: Mapping[str, Header],
+    rules: Rules,
+) -> Judged:
+    now = listed.listed_at
+    images = [retained_image(i, insides.get(d), headers.get(d), rules, now) for d, i in listed.images.items()]
+    return judge(repository, images, rules.policy.retention, now)
+
+
+def _layers(plan: RetentionPlan, house: RetentionHouse, until: datetime | None) -> Mapping[str, tuple[Layer, ...]]:
+    """Of what would go first, then of what stays, the newest first: that is what shares layers with it."""
+    found: dict[str, tuple[Layer, ...]] = {}
+    digests = [fate.image.digest for fate in sorted(plan.fates, key=lambda fate: not fate.taken)]
+    for start in range(0, len(digests), READ_AT_ONCE):
+        if start and until is not None and house.clock.now() >= until:
+            break
+        insides = _insides(plan.repository, digests[start : start + READ_AT_ONCE], house)
+        found |= {digest: inside.layers for digest, inside in insides.items() if inside.layers is not None}
+    return found
+
+
+def _unread_indexes(listed: ImagesListed, headers: Mapping[str, Header]) -> set[str]:
+    """A manifest never changes: what the table knows of an index is not read again."""
+    return {digest for digest, image in listed.images.items() if _is_unread_index(image, headers.get(digest))}
+
+
+def _insides(repository: Repository, digests: Collection[str], house: RetentionHouse) -> Mapping[str, Inside]:
+    if not digests:
+        return {}
+    try:
+        return house.keeper.insides(repository, digests)
+    except TransientError:
+        raise
+    except UpstreamError:
+        return {}
+
+
+def _is_unread_index(image: ImageDetail, header: Header | None) -> bool:
+    return image.media_type in INDEX_MEDIA_TYPES and (header is None or not header.children)
+
+
+def _missing(repository: Repository, digests: Sequence[str], house: RetentionHouse) -> dict[str, str] | None:
+    """Why the copies of an image are not proven to be there. None: nobody could tell of any."""
+    if not digests:
+        return {}
+    try:
+        answers = house.replicas.missing(repository, digests)
+    except TransientError:
+        raise
+    except UpstreamError:
+        return None
+    words = {True: "a copy that replication owes is not there", None: "nobody has looked yet for its replicas"}
+    return {digest: words[answer] for digest, answer in answers.items() if answer is not False}
+
+
+def has_rule(repository: Repository, rules: Rules) -> bool:
+    """Whether any rule names the repository: where none does, nothing need be listed."""
+    return rule_for(repository, rules.policy.retention) is not None

@@ -1,0 +1,112 @@
+"""Give, change and end waivers: checked, stored, recorded, and sent on their way to the images they touch.
+
+What dies between those steps is finished by the clock (`watch_waivers.py`): the change stays until it has arrived.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+import msgspec
+
+from chalicelib.domain.events.message import Touched
+from chalicelib.domain.policy.document import hint
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.policy.waiver import Waiver, check_text, check_waiver
+from chalicelib.domain.waivers.change import WaiverChange
+from chalicelib.errors import ConflictError, NotFoundError, ParameterError
+from chalicelib.services.ports.ports import House
+from chalicelib.services.waivers.record_waiver import record_waiver
+
+TRIES = 3
+"""Who changes just this waiver between our reading and our putting is rare: changes of others are waited for below."""
+
+
+class Give(msgspec.Struct, frozen=True):
+    """`waiver.id` is `waiver_id` of what it names: a waiver for the same that is stored is changed. `why`: what is to
+    be recorded beside its own reason. `instead_of`: only where this one is stored (None: none)."""
+
+    waiver: Waiver
+    why: str = ""
+    instead_of: Waiver | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class End(msgspec.Struct, frozen=True):
+    waiver_id: str
+    reason: str
+    instead_of: Waiver | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class Managed(msgspec.Struct, frozen=True):
+    """The waiver as it stands, or as it stood at its end. `new`: none was stored; `changed` False: it said the same."""
+
+    waiver: Waiver
+    new: bool
+    changed: bool
+
+
+def manage_waivers(wish: Give | End, actor: str, house: House, *, dry_run: bool = False) -> Managed:
+    """Done once, however often it is asked for. `actor` is the person's name. A dry run checks, and puts nothing.
+
+    Raises ParameterError for what must not be accepted, NotFoundError for a waiver that is not stored, ConflictError
+    when others change this waiver again and again, TransientError when they change too many at once.
+    """
+    for _ in range(TRIES):
+        try:
+            return _give(wish, actor, house, dry_run) if isinstance(wish, Give) else _end(wish, actor, house, dry_run)
+        except ConflictError:
+            continue
+    raise ConflictError("others change this waiver at the same moment; try again")
+
+
+def _give(wish: Give, actor: str, house: House, dry_run: bool) -> Managed:
+    policy, policy_version = house.rules.policy_in_force()
+    check_waiver(wish.waiver, policy.waivers.max_days, house.clock.now())
+    _check_rule(wish.waiver, policy)
+    waiver = msgspec.structs.replace(wish.waiver, expires_at=wish.waiver.expires_at.astimezone(UTC))
+    former = house.waivers.get(waiver.id)
+    _meant(wish, former)
+    if former is not None and waiver.says_as(former):
+        if not dry_run:
+            house.outbox.send("sweeps", Touched())
+        return Managed(former, new=False, changed=False)
+    if not dry_run:
+        _put(former, waiver, actor, wish.why, policy_version, house)
+    return Managed(waiver, new=former is None, changed=True)
+
+
+def _end(wish: End, actor: str, house: House, dry_run: bool) -> Managed:
+    if not wish.reason.strip():
+        raise ParameterError("reason", "must be given")
+    check_text("reason", wish.reason)
+    former = house.waivers.get(wish.waiver_id)
+    if former is None:
+        raise NotFoundError(f"the waiver {wish.waiver_id} is unknown here")
+    _meant(wish, former)
+    if not dry_run:
+        _put(former, None, actor, wish.reason, house.rules.policy_in_force()[1], house)
+    return Managed(former, new=False, changed=True)
+
+
+def _meant(wish: Give | End, stored: Waiver | None) -> None:
+    if wish.instead_of is not msgspec.UNSET and wish.instead_of != stored:
+        raise ConflictError("another waiver than the one that was looked at is stored by now")
+
+
+def _put(former: Waiver | None, waiver: Waiver | None, actor: str, why: str, policy_version: int, house: House) -> None:
+    change = WaiverChange(
+        former=former,
+        waiver=waiver,
+        by=f"person:{actor}",
+        at=house.clock.now(),
+        why=why,
+        policy_version=policy_version,
+    )
+    record_waiver(house.waivers.put(change), house)
+    house.outbox.send("sweeps", Touched())
+
+
+def _check_rule(waiver: Waiver, policy: Policy) -> None:
+    names = [rule.id for rule in policy.rules]
+    if waiver.rule is not None and waiver.rule not in names:
+        raise ParameterError("rule", f"the policy in force has no such rule{hint(waiver.rule, names)}")

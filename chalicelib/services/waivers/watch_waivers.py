@@ -1,0 +1,113 @@
+"""The clock for waivers: say that one is about to end, and that it has; go on with what a dead worker left of a sweep.
+
+That a waiver ends is not done here: each image it excuses comes due by its own `decide_at`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+
+import msgspec
+
+from chalicelib.domain.events.message import Touched
+from chalicelib.domain.policy.waiver import Waiver
+from chalicelib.domain.waivers.end import WaiverEnd
+from chalicelib.domain.waivers.waiver_alert import compose_waiver_notice
+from chalicelib.domain.waivers.waiver_notice import Notice, Stage, awaited, current_notice, due_stage, failed
+from chalicelib.errors import UpstreamError
+from chalicelib.services.alerts.send_alert import send_alert
+from chalicelib.services.ports.ports import Channel, House
+from chalicelib.services.waivers.clear_summed import clear_summed
+from chalicelib.services.waivers.find_reach import Reach, find_reach
+
+TOLD_AT_MOST = 50
+DROPPED_AT_MOST = 500
+"""Of one run, so that a file of waivers that all end at once outlasts no function; the next run goes on."""
+
+
+def watch_waivers(house: House, channels: Mapping[str, Channel], api_url: str | None = None) -> int:
+    """Tells of each end a week before, a day before and when it has come, and returns how many were to be told.
+
+    That it has come is told with the images whose verdict it turned, so it waits until they are decided again.
+
+    What was told is remembered after it was sent: cut off in between, it is told again. A channel that fails is tried
+    again after an hour and keeps nothing else from being told; what it raised is raised last. Of very many those that
+    have ended come first, then the next to end; the others are left to the next run. A waiver that ended
+    `history_days` ago is dropped; the audit log keeps it.
+    """
+    if house.waivers.changes():
+        house.outbox.send("sweeps", Touched())
+    now, told = house.clock.now(), house.waivers.notices()
+    stored = house.waivers.read()
+    found = [(w, stage) for w in stored if (stage := due_stage(w, told.get(w.id), now)) is not None]
+    due = sorted(found, key=lambda d: (-d[1], d[0].expires_at, d[0].id))[:TOLD_AT_MOST]
+    failures = _tell(due, told, house, channels, api_url) if due else []
+    _clear(stored, told, now, house)
+    if failures:
+        raise failures[0]
+    return len(due)
+
+
+def _tell(
+    due: Sequence[tuple[Waiver, Stage]],
+    told: Mapping[str, Notice],
+    house: House,
+    channels: Mapping[str, Channel],
+    api_url: str | None,
+) -> list[UpstreamError]:
+    """Those that go on where another run was cut off share a walk of their own."""
+    failures = list[UpstreamError]()
+    notices = {waiver.id: current_notice(waiver, told.get(waiver.id)) for waiver, _ in due}
+    for after in sorted({notice.after for notice in notices.values()}, key=str):
+        some = [(waiver, stage) for waiver, stage in due if notices[waiver.id].after == after]
+        reach = find_reach([waiver for waiver, _ in some], after, house)
+        for waiver, stage in some:
+            heard: list[str] = []
+            try:
+                kept = _tell_one(waiver, stage, notices[waiver.id], reach, heard, house, channels, api_url)
+            except UpstreamError as error:
+                failures.append(error)
+                kept = failed(notices[waiver.id], stage, heard, house.clock.now())
+            house.waivers.keep_notice(waiver.id, kept)
+    return failures
+
+
+def _tell_one(
+    waiver: Waiver,
+    stage: Stage,
+    notice: Notice,
+    reach: Reach,
+    heard: list[str],
+    house: House,
+    channels: Mapping[str, Channel],
+    api_url: str | None,
+) -> Notice:
+    """What is to be remembered of it. Raises UpstreamError, with the channels that have it in `heard`. The alerts of
+    its images are cleared when it was sent, and before that is remembered: cut off in between, the others are summed up
+    once more, or are sent by themselves."""
+    now, policy = house.clock.now(), house.rules.current().policy
+    end = reach.ends.get(waiver.id, WaiverEnd())
+    if not end.settled(now) and (waits := awaited(notice, now)) is not None:
+        return waits
+    number = (reach.concerned if stage is Stage.OVER else reach.excused)[waiver.id]
+    count = f"{'' if reach.after is None else 'at least '}{number} image{'' if number == 1 else 's'}"
+    images = f"It was about {count}." if stage is Stage.OVER else f"It excuses something in {count} now."
+    alert = compose_waiver_notice(waiver, stage, images, policy.waivers.max_days, now, api_url, end)
+    # As long as images wait for it all channels are told anew: more of them may have turned since.
+    before = notice.heard if notice.trying is stage and not end.turned else ()
+    told = send_alert(alert, policy.notify, channels, before, heard.extend)
+    for turned in end.turned:
+        clear_summed(turned, told, channels.keys(), house)
+    if stage is Stage.OVER and reach.after is not None:
+        return msgspec.structs.replace(notice, after=reach.after, tried_at=None, heard=())
+    return Notice(waiver.expires_at, stage)
+
+
+def _clear(stored: Sequence[Waiver], told: Mapping[str, Notice], now: datetime, house: House) -> None:
+    kept = timedelta(days=house.rules.current().policy.history_days)
+    for waiver in islice((w for w in stored if w.expires_at + kept <= now), DROPPED_AT_MOST):
+        house.waivers.drop(waiver)
+    for name in told.keys() - {w.id for w in stored}:
+        house.waivers.drop_notice(name)

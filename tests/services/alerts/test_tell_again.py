@@ -1,0 +1,133 @@
+"""An alert that a channel did not take goes on alone: it is told again to that channel only, and holds up nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.events.alert_message import TellAgain
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.policy.policy import parse_policy
+from chalicelib.errors import TransientError, UpstreamError
+from chalicelib.services.alerts.announce_alert import AGAIN_AFTER_SECONDS, announce_alert
+from chalicelib.services.alerts.tell_again import MOST_REFUSALS, tell_again
+from chalicelib.services.handlers.receive_sweeps import receive_sweeps
+from tests.fakes.journal import FakeJournal
+from tests.fakes.queries import NOW
+
+NAMES = ("slack", "sns")
+NOTIFY = [{"channel": name, "min_decision": "warn", "events": ["fuse"]} for name in NAMES]
+ALERT = Alert(event="fuse", title="blown", at=NOW)
+
+
+class House(SimpleNamespace):
+    """`fails`: what each channel raises; `told`: the channels that were told, in their order;
+    `sent`: messages, each with its delay."""
+
+    def __init__(self, **fails: UpstreamError) -> None:
+        super().__init__(fails=fails, told=[], sent=[], delays=[])
+        self.rules = SimpleNamespace(current=lambda: Rules(parse_policy({"version": 1, "notify": NOTIFY})))
+        self.clock = SimpleNamespace(now=lambda: NOW)
+        self.outbox = self
+        self.journal = FakeJournal()
+        self.channels: dict[str, Any] = {n: SimpleNamespace(name=n, send=self._sender(n)) for n in NAMES}
+
+    def send(self, queue: str, message: Any, delay: float) -> None:
+        assert (queue, delay >= 5) == ("sweeps", True)
+        self.delays.append(delay)
+        self.sent.append(msgspec.json.decode(msgspec.json.encode(message), type=TellAgain))
+
+    def _sender(self, name: str) -> Any:
+        def send(alert: Alert) -> None:
+            if name in self.fails:
+                raise self.fails[name]
+            self.told.append((name, alert))
+
+        return send
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.told]
+
+
+def announce(house: House) -> None:
+    announce_alert(ALERT, house, house.channels)  # type: ignore[arg-type]
+
+
+def again(house: House, message: TellAgain) -> None:
+    tell_again(message, house, house.channels)  # type: ignore[arg-type]
+
+
+def test_what_all_channels_take_is_told_once_and_nothing_is_sent() -> None:
+    house = House()
+    announce(house)
+    assert (house.names, house.sent) == (list(NAMES), [])
+
+
+@pytest.mark.parametrize("failure", [TransientError("429"), UpstreamError("404")])
+def test_one_that_fails_is_told_later_and_the_others_are_not_told_again(failure: UpstreamError) -> None:
+    house = House(sns=failure)
+    announce(house)
+    assert house.names == ["slack"]
+    (message,) = house.sent
+    with pytest.raises(TransientError, match=str(failure)):
+        again(house, message)
+    house.fails.clear()
+    again(house, message)
+    assert house.names == ["slack", "sns"]
+    assert all(alert == ALERT for _, alert in house.told)
+
+
+def test_one_that_has_it_meanwhile_is_not_told_again_while_another_still_fails() -> None:
+    house = House(slack=TransientError("429"), sns=UpstreamError("404"))
+    announce(house)
+    del house.fails["slack"]
+    again(house, house.sent.pop())
+    (message,) = house.sent
+    assert message.heard == ("slack",)
+    house.fails.clear()
+    again(house, message)
+    assert house.names == ["slack", "sns"]
+
+
+def receive(house: House, message: TellAgain) -> list[str]:
+    return list(receive_sweeps([Delivery("1", message)], house, house.channels))  # type: ignore[arg-type]
+
+
+def test_one_that_only_needs_time_is_put_back() -> None:
+    house = House(sns=TransientError("429"))
+    message = TellAgain(ALERT, ("slack",), attempt=MOST_REFUSALS)
+    assert receive(house, message) == []
+    assert house.sent == [msgspec.structs.replace(message, attempt=MOST_REFUSALS + 1)]
+
+
+def refused_to_the_end() -> House:
+    """Told again until the queue has it."""
+    house = House(slack=UpstreamError("404"))
+    announce(house)
+    while receive(house, house.sent[-1]) == []:
+        pass
+    return house
+
+
+def test_one_that_refuses_for_good_is_left_to_the_queue_in_the_end() -> None:
+    assert [message.attempt for message in refused_to_the_end().sent] == list(range(MOST_REFUSALS + 1))
+
+
+@pytest.mark.parametrize("begins", range(0, 300, 20))
+def test_one_that_refuses_for_good_rings_its_alarm_before_that(begins: int) -> None:
+    """Wherever in a period of the alarm it begins."""
+    template = json.loads((Path(__file__).parents[3] / ".chalice/resources.json").read_text())
+    alarm = template["Resources"]["SlackFailuresAlarm"]["Properties"]
+    delays = refused_to_the_end().delays
+    failed = {int(begins + sum(delays[:n])) // alarm["Period"] for n in range(len(delays) + 1)}
+    looked_at = range(alarm["EvaluationPeriods"])
+    assert any(sum(first + n in failed for n in looked_at) >= alarm["DatapointsToAlarm"] for first in failed)
+    assert delays[0] == AGAIN_AFTER_SECONDS

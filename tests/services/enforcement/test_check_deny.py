@@ -1,0 +1,381 @@
+"""The Deny and what others do to the repository's policy: what is gone is found gone, and put again where wanted."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from chalicelib.domain.enforcement.repository_policy import has_statement, with_statement
+from chalicelib.domain.events.event import ApiCall
+from chalicelib.domain.events.message import CheckDeny
+from chalicelib.domain.headers.effect import EffectKind, Holding
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import Repository
+from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
+from chalicelib.services.enforcement.release_image import release_image
+from chalicelib.services.handlers.receive_acts import receive_acts
+from tests.fakes.policies import statement
+from tests.services.enforcement.test_enforce_verdict import Acting
+from tests.services.world import new_ref
+from tests.services.world_acts import WorldActs
+
+RULES = [{"id": "critical", "match": {"severity": "CRITICAL"}, "decision": "block", "enforce": "repository-policy"}]
+THEIRS = json.dumps({"Version": "2012-10-17", "Statement": [statement("LetTeamPull")]})
+WE = "arn:aws:sts::111122223333:assumed-role/lazaretto-on-actions/lazaretto-dev-on_actions"
+
+
+class Heard(WorldActs):
+    """CloudTrail tells of our own writes as well. `gone`: repositories that are not there."""
+
+    def __init__(self, world: Any) -> None:
+        super().__init__(world)
+        self.gone: set[Repository] = set()
+
+    def read_policy(self, repository: Repository) -> str | None:
+        if repository in self.gone:
+            raise AbsentError("repository", f"{repository.path} is not there")
+        return super().read_policy(repository)
+
+    def write_policy(self, repository: Repository, text: str) -> None:
+        super().write_policy(repository, text)
+        self._told("SetRepositoryPolicy", repository)
+
+    def delete_policy(self, repository: Repository) -> None:
+        super().delete_policy(repository)
+        self._told("DeleteRepositoryPolicy", repository)
+
+    def _told(self, name: str, repository: Repository) -> None:
+        self.calls.append((name, repository.image("sha256:" + "0" * 64), ""))
+        self.world.deliver(call(self.world, name, repository, WE))
+
+
+def call(world: Any, name: str, repository: Repository, actor: str = "arn:aws:iam::111122223333:role/ci") -> ApiCall:
+    return ApiCall(
+        name, "111122223333", "eu-west-1", actor, world.moment.replace(microsecond=0), "event", repository=repository
+    )
+
+
+class Denying(Acting):
+    """The repository denies pulls because of the one image."""
+
+    def __init__(self, **policy: Any) -> None:
+        super().__init__(rules=RULES, **policy)
+        self.acts = Heard(self)
+        self.worsen().wait_for(minutes=30)
+        assert self.head.denied
+        assert self.stands
+
+    @property
+    def home(self) -> Repository:
+        return self.ref.home
+
+    @property
+    def stands(self) -> bool:
+        return has_statement(self.acts.policies.get(self.home))
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        return self.stored.read_denied(self.home).digests
+
+    @property
+    def writes_of_policy(self) -> list[str]:
+        return [name for name, _, _ in self.acts.calls if name.endswith("RepositoryPolicy")]
+
+    def replace(self, text: str | None) -> Denying:
+        """Somebody writes the repository's policy, or deletes it (None), and nobody tells of it."""
+        self.acts.policies.pop(self.home, None)
+        if text is not None:
+            self.acts.policies[self.home] = text
+        return self
+
+    def hear(self, name: str) -> Denying:
+        self.moment += timedelta(minutes=5)
+        self.receive(call(self, name, self.home))
+        self.drain()
+        return self
+
+    def observe(self) -> Denying:
+        self.change_policy(rules=RULES, mode="observe", quarantine={"when_running": "alert"})
+        self.drain()
+        return self
+
+    def add_another(self) -> Any:
+        """Another image of the same repository, as bad."""
+        other = self.add(self.home.image(new_ref().digest))
+        other.change(scanner=self.one.current.scanner)
+        self.receive(other.action("PUSH", tag="v2"))
+        other.scanned()
+        other.flaw(1, severity=Severity.CRITICAL)
+        self.receive(other.scanned())
+        self.drain()
+        return other
+
+
+@pytest.mark.parametrize(("left", "name"), [(None, "DeleteRepositoryPolicy"), (THEIRS, "SetRepositoryPolicy")])
+def test_a_deny_that_somebody_took_out_is_put_again_and_recorded(left: str | None, name: str) -> None:
+    story = Denying().replace(left)
+    assert story.head.denied, "nobody has heard of it"
+    story.hear(name)
+    assert (story.head.denied, story.stands, story.digests) == (True, True, (story.ref.digest,))
+    assert story.acts.policies[story.home] == with_statement(left, story.own_roles)
+    assert story.records == ["BLOCK", "BLOCK"]
+    record = story.stored.actions[story.ref][-2]
+    assert (record.kind, record.actor, record.before) == ("BLOCK", "rule:critical", left or "no repository policy")
+    assert "pulls" in story.titles[-1]
+
+
+def test_what_is_put_again_leaves_with_its_release_and_what_they_wrote_stays() -> None:
+    story = Denying().replace(THEIRS).hear("SetRepositoryPolicy")
+    release_image(story.ref, "oncall", "needed", story)
+    story.drain()
+    assert (story.head.denied, story.digests) == (False, ())
+    assert json.loads(story.acts.policies[story.home]) == json.loads(THEIRS)
+
+
+def test_our_own_writes_are_heard_and_lead_nowhere() -> None:
+    story = Denying()
+    assert story.writes_of_policy == ["SetRepositoryPolicy"]
+    before = story.head
+    story.forget()
+    story.hear("SetRepositoryPolicy").wait_for(minutes=30)
+    assert (story.head, story.records, story.writes_of_policy) == (before, ["BLOCK"], ["SetRepositoryPolicy"])
+    assert "put_header" not in story.writes
+    release_image(story.ref, "oncall", "needed", story)
+    story.drain()
+    assert story.writes_of_policy == ["SetRepositoryPolicy", "DeleteRepositoryPolicy"]
+    assert story.records == ["BLOCK", "ORDER_RELEASE", "UNBLOCK"]
+
+
+def test_a_policy_that_was_replaced_around_our_statement_is_left_alone() -> None:
+    story = Denying()
+    before, text = story.head, with_statement(THEIRS, story.own_roles)
+    story.replace(text).hear("SetRepositoryPolicy")
+    assert (story.head, story.records) == (before, ["BLOCK"])
+    assert story.acts.policies[story.home] == text
+
+
+def test_where_nothing_is_denied_nobody_reads_a_policy() -> None:
+    story = Acting()
+    for name in ("CreateRepository", "SetRepositoryPolicy", "DeleteRepositoryPolicy"):
+        story.receive(call(story, name, story.ref.home))
+    assert story.sent(CheckDeny) == []
+
+
+def test_a_call_that_does_not_touch_the_policy_or_failed_has_nothing_checked() -> None:
+    story = Denying()
+    failed = call(story, "DeleteRepositoryPolicy", story.home)
+    refused = ApiCall(failed.name, failed.account, failed.region, None, failed.time, "e", story.home, "AccessDenied")
+    story.receive(refused, call(story, "PutImageTagMutability", story.home))
+    assert story.sent(CheckDeny) == []
+
+
+def test_observing_puts_nothing_again_and_says_that_nothing_is_denied() -> None:
+    story = Denying().observe().replace(None).hear("DeleteRepositoryPolicy")
+    assert (story.head.denied, story.digests, story.acts.policies) == (False, (), {})
+    assert story.held == Holding.OBSERVE
+    assert story.records == ["BLOCK", "WOULD_BLOCK"]
+    story.change_policy(rules=RULES)
+    story.drain()
+    assert (story.head.denied, story.stands) == (True, True)
+
+
+def test_what_began_to_run_while_the_deny_was_out_is_not_broken() -> None:
+    story = Denying().replace(None)
+    story.runtime.run(story.ref, "ECS service web in cluster prod (2 tasks)")
+    story.hear("DeleteRepositoryPolicy")
+    assert (story.head.denied, story.stands, story.held) == (False, False, Holding.RUNNING)
+    story.runtime.stop(story.ref)
+    story.wait_for(minutes=20)
+    assert (story.head.denied, story.stands) == (True, True)
+
+
+def test_a_deny_put_again_counts_for_the_fuse() -> None:
+    story = Denying(quarantine={"max_per_hour": 1})
+    story.replace(None).hear("DeleteRepositoryPolicy")
+    assert (story.head.denied, story.stands, story.held) == (False, False, Holding.FUSE)
+    story.wait_for(minutes=65)
+    assert (story.head.denied, story.stands) == (True, True)
+
+
+def test_with_two_denied_images_both_count_again_and_the_deny_leaves_with_the_last() -> None:
+    story = Denying()
+    other = story.add_another()
+    assert set(story.digests) == {story.ref.digest, other.ref.digest}
+    story.replace(None).hear("DeleteRepositoryPolicy")
+    assert story.stands
+    assert set(story.digests) == {story.ref.digest, other.ref.digest}
+    assert story.head.denied
+    assert story.header(other.ref).denied
+    for ref, left in ((story.ref, True), (other.ref, False)):
+        release_image(ref, "oncall", "needed", story)
+        story.drain()
+        assert (story.header(ref).denied, story.stands) == (False, left)
+
+
+@pytest.mark.parametrize("mode", ["enforce", "observe"])
+def test_a_deleted_repository_denies_nothing_and_neither_does_one_made_anew(mode: str) -> None:
+    story = Denying()
+    other = story.add_another()
+    if mode == "observe":
+        story.observe()
+    story.replace(None).acts.gone.add(story.home)
+    for image in (story.one, other):
+        image.change(exists=False, tags=())
+    story.hear("DeleteRepository")
+    for ref in (story.ref, other.ref):
+        assert (story.header(ref).denied, story.header(ref).exists, story.header(ref).act) == (False, False, None)
+    assert story.digests == ()
+    story.acts.gone.clear()
+    story.hear("CreateRepository").wait_for(hours=2)
+    assert (story.acts.policies, story.digests) == ({}, ())
+
+
+def test_a_repository_made_anew_denies_nothing_though_nobody_heard_that_the_former_was_deleted() -> None:
+    story = Denying().replace(None)
+    story.one.change(exists=False, tags=())
+    story.hear("CreateRepository").wait_for(hours=2)
+    assert (story.head.denied, story.digests, story.acts.policies) == (False, (), {})
+
+
+def test_an_image_pushed_to_the_repository_made_anew_is_denied_anew() -> None:
+    story = Denying().replace(None)
+    story.one.change(exists=False, tags=())
+    story.hear("DeleteRepository").hear("CreateRepository")
+    assert story.acts.policies == {}
+    story.moment += timedelta(minutes=5)
+    story.one.change(exists=True, tags=("v1",))
+    story.receive(story.one.action("PUSH", tag="v1"))
+    story.drain()
+    assert (story.head.denied, story.stands) == (True, True)
+
+
+def test_the_clock_finds_what_no_event_told() -> None:
+    story = Denying().replace(None).wait_for(minutes=30)
+    assert story.head.denied, "nothing was due"
+    story.wait_for(days=31)
+    assert (story.head.denied, story.stands, story.records) == (True, True, ["BLOCK", "BLOCK"])
+
+
+@pytest.mark.parametrize("error", [DeniedError("AccessDenied"), UpstreamError("500")])
+def test_a_policy_that_cannot_be_read_changes_nothing(error: Exception) -> None:
+    story = Denying().replace(None)
+    before = story.head
+
+    def refuse(_: Any) -> None:
+        raise error
+
+    story.acts.read_policy = refuse
+    failures = receive_acts([story.delivery(CheckDeny(story.ref))], story, {})  # type: ignore[arg-type]
+    assert list(failures.values()) == [error]
+    assert (story.head, story.digests) == (before, (story.ref.digest,))
+
+
+def test_what_only_needs_time_is_put_back() -> None:
+    story = Denying().replace(None)
+    right = story.acts.read_policy
+
+    def throttled(_: Any) -> None:
+        raise TransientError("throttled")
+
+    story.acts.read_policy = throttled
+    assert not receive_acts([story.delivery(CheckDeny(story.ref))], story, {})  # type: ignore[arg-type]
+    assert story.sent(CheckDeny) == [CheckDeny(story.ref, attempt=1)]
+    story.acts.read_policy = right
+    story.drain()
+    assert story.stands
+
+
+def test_while_the_deny_is_being_put_nothing_is_concluded_from_a_policy_that_is_on_its_way() -> None:
+    """The digest counts before the statement is put: struck off in between, nobody would come for it."""
+    story = Acting(rules=RULES)
+    acts = story.acts = Heard(story)
+    seen: list[Any] = []
+    right = acts.write_policy
+
+    def write(repository: Repository, text: str) -> None:
+        if not seen:
+            header, before = story.head, story.stored.read_denied(repository)
+            assert header.begun is EffectKind.BLOCK
+            receive_acts([story.delivery(CheckDeny(story.ref))], story, {})  # type: ignore[arg-type]
+            seen.append((story.head == header, story.stored.read_denied(repository) == before))
+        right(repository, text)
+
+    acts.write_policy = write  # type: ignore[method-assign]
+    story.worsen()
+    assert seen == [(True, True)]
+    assert (story.head.denied, story.records) == (True, ["BLOCK"])
+
+
+def test_a_deny_that_is_taken_out_before_its_worker_has_said_that_it_stands_is_put_again() -> None:
+    story = Acting(rules=RULES)
+    story.acts = Heard(story)
+    right, taken = story.stored.record_action, []
+
+    def record(record: Any) -> bool:
+        if record.kind == "BLOCK" and not taken:
+            taken.append(story.acts.policies.pop(story.ref.home))
+            story.receive(call(story, "DeleteRepositoryPolicy", story.ref.home))
+            receive_acts([story.delivery(CheckDeny(story.ref))], story, {})  # type: ignore[arg-type]
+        return bool(right(record))
+
+    story.stored.record_action = record
+    story.worsen()
+    assert taken
+    assert (story.head.denied, story.records) == (True, ["BLOCK", "BLOCK"])
+    assert has_statement(story.acts.policies[story.ref.home])
+
+
+class Died(Exception):
+    """A worker on its way."""
+
+
+def test_one_that_was_struck_off_by_a_dead_worker_is_not_taken_for_denied_because_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The Deny of the other would leave with that one, and nobody would come for the first."""
+    story = Denying().replace(None)
+    right = story.stored.change_denied
+
+    def die(*arguments: Any) -> None:
+        right(*arguments)
+        raise Died
+
+    with monkeypatch.context() as patched:
+        patched.setattr(story.stored, "change_denied", die)
+        (died,) = receive_acts([story.delivery(CheckDeny(story.ref))], story, {}).values()  # type: ignore[arg-type]
+        assert isinstance(died, Died)
+    other = story.add_another()
+    assert (story.head.denied, story.stands, story.digests) == (True, True, (other.ref.digest,))
+    assert not receive_acts([story.delivery(CheckDeny(story.ref), receives=2)], story, {})  # type: ignore[arg-type]
+    story.wait_for(minutes=10)
+    assert (story.head.denied, set(story.digests)) == (True, {story.ref.digest, other.ref.digest})
+    release_image(other.ref, "oncall", "needed", story)
+    story.drain()
+    assert (story.head.denied, story.stands, story.digests) == (True, True, (story.ref.digest,))
+
+
+@pytest.mark.parametrize("step", ["change_denied", "put_header", "send"])
+def test_a_worker_that_dies_in_the_middle_is_followed_by_one_that_goes_on(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = Denying().replace(None)
+    place = story if step == "send" else story.stored
+    right = getattr(place, step)
+
+    def die(*arguments: Any, **named: Any) -> None:
+        if step != "send":
+            right(*arguments, **named)
+        raise Died(step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place, step, die)
+        (died,) = receive_acts([story.delivery(CheckDeny(story.ref))], story, {}).values()  # type: ignore[arg-type]
+        assert isinstance(died, Died)
+    assert (story.digests, story.stands) == ((), False)
+    assert not receive_acts([story.delivery(CheckDeny(story.ref), receives=2)], story, {})  # type: ignore[arg-type]
+    story.wait_for(minutes=10)
+    assert (story.head.denied, story.stands, story.digests) == (True, True, (story.ref.digest,))
+    assert story.records == ["BLOCK", "BLOCK"]

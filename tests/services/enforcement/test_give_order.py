@@ -1,0 +1,242 @@
+"""A person's order: what may be ordered, what is kept of it, what is said to follow, what a dry run leaves alone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from chalicelib.domain.enforcement.fuse import Fuse, Taken
+from chalicelib.domain.headers.effect import EffectKind, Holding, Order
+from chalicelib.domain.images.image import Kind, Repository, StorageStatus
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.errors import ConflictError, NotFoundError, ParameterError, TransientError
+from chalicelib.services.enforcement.give_order import MAX_REASON, Given, give_order
+from chalicelib.services.ports.ports import ActionRecord
+from tests.services.enforcement.test_enforce_verdict import ACTIVE, ARCHIVED, Acting
+
+QUARANTINE, RELEASE = EffectKind.QUARANTINE, EffectKind.RELEASE
+PUBLIC = Repository("public/demo", "us-east-1", "relay").image(f"sha256:{'7' * 64}")
+
+
+def order(story: Acting, kind: EffectKind, reason: str = "a leaked key", **named: Any) -> Given:
+    return give_order(kind, story.ref, "ann", reason, story, **named)  # type: ignore[arg-type]
+
+
+def orders(story: Acting) -> list[ActionRecord]:
+    return [record for record in story.stored.actions.get(story.ref, ()) if record.kind.startswith("ORDER_")]
+
+
+def put(story: Acting, **fields: Any) -> None:
+    story.stored.put_header(msgspec.structs.replace(story.head, **fields))
+
+
+# ---- what may be ordered
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"exists": False}, "does not exist (any more)"),
+        ({"kind": Kind.ARTIFACT}, "is no image"),
+    ],
+)
+def test_what_is_not_there_or_no_image_is_not_quarantined_and_no_order_is_kept(
+    fields: dict[str, Any], words: str
+) -> None:
+    story = Acting()
+    put(story, **fields)
+    before = story.head
+    with pytest.raises(ConflictError) as refused:
+        order(story, QUARANTINE)
+    assert words in str(refused.value)
+    assert (story.head, orders(story), story.envelopes) == (before, [], [])
+
+
+def test_a_public_image_cannot_be_quarantined() -> None:
+    story = Acting()
+    story.stored.put_header(msgspec.structs.replace(story.head, ref=PUBLIC, version=0))
+    with pytest.raises(ConflictError, match="ECR Public"):
+        give_order(QUARANTINE, PUBLIC, "ann", "why", story)  # type: ignore[arg-type]
+
+
+def test_an_exempt_image_is_not_quarantined_by_anyone() -> None:
+    story = Acting(exempt={"repository": ["*"]})
+    with pytest.raises(ConflictError, match=f"the policy exempts {story.ref.repository}"):
+        order(story, QUARANTINE)
+    assert orders(story) == []
+
+
+@pytest.mark.parametrize("policy", [{"mode": "observe"}, {"exempt": {"repository": ["*"]}}])
+def test_a_release_takes_nothing_from_anyone_and_is_followed_in_every_mode(policy: dict[str, Any]) -> None:
+    story = Acting().worsen()
+    assert story.storage is ARCHIVED
+    story.change_policy(quarantine={"when_running": "alert"}, **policy)
+    given = order(story, RELEASE)
+    assert given.header.order is not None
+    assert given.header.order.kind is RELEASE
+    story.wait_for(minutes=5)
+    assert story.storage is ACTIVE
+
+
+def test_an_unknown_image_has_nothing_to_be_ordered() -> None:
+    story, unknown = Acting(), f"sha256:{'9' * 64}"
+    with pytest.raises(NotFoundError):
+        give_order(RELEASE, story.ref.home.image(unknown), "ann", "why", story)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [QUARANTINE, RELEASE])
+def test_a_reason_is_as_long_as_the_audit_log_takes_and_no_longer(kind: EffectKind) -> None:
+    story = Acting()
+    with pytest.raises(ParameterError, match="longer than 1000"):
+        order(story, kind, "x" * (MAX_REASON + 1))
+    assert orders(story) == []
+    order(story, kind, "x" * MAX_REASON)
+    assert [len(record.reason) for record in orders(story)] == [MAX_REASON]
+
+
+# ---- what is kept
+
+
+def test_an_order_is_kept_with_who_gave_it_and_which_action_it_undoes() -> None:
+    story = Acting()
+    given = order(story, QUARANTINE, "  a leaked key\n", undoes="20260302T070000.000000Z-RELEASE-3-1f0c2ab9")
+    kept = story.head.order
+    assert kept is not None
+    assert (kept.kind, kept.by, kept.reason, kept.action) == (
+        QUARANTINE,
+        "ann",
+        "a leaked key",
+        "20260302T070000.000000Z-RELEASE-3-1f0c2ab9",
+    )
+    assert (given.dry_run, given.header) == (False, story.head)
+
+
+def test_a_release_remembers_the_verdict_that_it_was_given_against() -> None:
+    story = Acting().worsen()
+    order(story, RELEASE)
+    kept, verdict = story.head.order, story.head.verdict
+    assert kept is not None
+    assert verdict is not None
+    assert (kept.standing, verdict.decision) == (verdict.standing, Decision.QUARANTINE)
+    order(story, QUARANTINE)
+    assert story.head.order is not None
+    assert story.head.order.standing is None
+
+
+def test_each_order_has_a_record_that_names_the_one_it_replaces() -> None:
+    story = Acting().worsen()
+    order(story, RELEASE, "outage 4711")
+    story.wait_for(minutes=5)
+    order(story, QUARANTINE, "the outage is over")
+    first, second = orders(story)
+    assert (first.kind, first.actor, first.before) == ("ORDER_RELEASE", "person:ann", "no order")
+    assert first.after == second.before == "RELEASE ordered by ann: outage 4711"
+    assert (second.kind, second.after) == ("ORDER_QUARANTINE", "QUARANTINE ordered by ann: the outage is over")
+    assert second.policy_version == story.head.policy_version
+
+
+def test_an_order_that_was_cut_off_is_recorded_stands_not_and_is_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Acting()
+
+    def cut_off(*_: Any) -> None:
+        raise TransientError("throttled")
+
+    with monkeypatch.context() as cut:
+        cut.setattr("chalicelib.services.enforcement.give_order.update_header", cut_off)
+        with pytest.raises(TransientError):
+            order(story, QUARANTINE)
+    assert (len(orders(story)), story.head.order) == (1, None)
+    story.wait_for(minutes=1)
+    assert story.storage is ACTIVE
+    order(story, QUARANTINE)
+    story.drain()
+    assert (len(orders(story)), story.storage) == (2, ARCHIVED)
+
+
+# ---- what is said to follow
+
+
+def test_an_order_for_what_is_in_quarantine_already_leaves_nothing_to_do() -> None:
+    story = Acting().worsen()
+    given = order(story, QUARANTINE)
+    assert given.act is None
+    assert any("it cannot be pulled" in line for line in given.lines)
+    story.drain()
+    assert story.records.count("QUARANTINE") == 1
+
+
+def test_a_release_of_what_somebody_else_archived_says_that_it_is_left_so() -> None:
+    story = Acting()
+    put(story, storage=StorageStatus.ARCHIVED)
+    given = order(story, RELEASE)
+    assert given.act is None
+    assert "archived, and not by Lazaretto, which does not restore it" in " ".join(given.lines)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("blown", [True, False])
+def test_a_fuse_that_would_hold_it_is_named_with_its_time_and_counts_nothing(dry_run: bool, blown: bool) -> None:
+    story = Acting(quarantine={"max_per_hour": 1})
+    taken = (Taken("another image", story.moment),)
+    story.stored.fuse = before = Fuse(taken, blown_at=story.moment if blown else None)
+    given = order(story, QUARANTINE, dry_run=dry_run)
+    assert given.act is not None
+    held = given.act.held
+    assert held is not None
+    assert (held.why, held.until) == (Holding.FUSE, before.until(story.moment))
+    assert story.stored.fuse == before
+    assert "waits for the fuse" in " ".join(given.lines)
+
+
+def test_a_fuse_whose_hour_is_over_holds_nothing() -> None:
+    story = Acting(quarantine={"max_per_hour": 1})
+    long_ago = story.moment - timedelta(hours=2)
+    story.stored.fuse = Fuse((Taken("another image", long_ago),), blown_at=long_ago)
+    given = order(story, QUARANTINE, dry_run=True)
+    assert given.act is not None
+    assert given.act.held is None
+
+
+def test_a_release_asks_neither_the_fuse_nor_who_runs_it() -> None:
+    story = Acting(quarantine={"max_per_hour": 1}).worsen()
+    story.stored.fuse = Fuse(blown_at=story.moment)
+    story.runtime.run(story.ref, "Lambda function resize")
+    given = order(story, RELEASE, dry_run=True)
+    assert given.act is not None
+    assert (given.act.kind, given.act.held) == (RELEASE, None)
+
+
+# ---- a dry run
+
+
+@pytest.mark.parametrize("kind", [QUARANTINE, RELEASE])
+def test_a_dry_run_says_what_the_order_then_does(kind: EffectKind) -> None:
+    story = Acting()
+    if kind is RELEASE:
+        story.worsen()
+    before, records = story.head, len(story.stored.actions.get(story.ref, ()))
+    planned = order(story, kind, dry_run=True)
+    assert (story.head, len(story.stored.actions.get(story.ref, ())), story.envelopes) == (before, records, [])
+    assert planned.act is not None
+    assert planned.lines[-1].startswith(f"Would be {'released' if kind is RELEASE else 'quarantined'} (archive)")
+    given = order(story, kind)
+    assert given.act is not None
+    assert (given.act.kind, given.act.method) == (planned.act.kind, planned.act.method)
+    assert planned.header.order == msgspec.structs.replace(_order(given), at=_order(planned).at)
+
+
+def _order(given: Given) -> Order:
+    assert given.header.order is not None
+    return given.header.order
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_cannot_be_ordered_cannot_be_tried_either(dry_run: bool) -> None:
+    story = Acting(mode="observe")
+    with pytest.raises(ConflictError, match="observe"):
+        order(story, QUARANTINE, dry_run=dry_run)
+    with pytest.raises(ParameterError):
+        order(story, RELEASE, " ", dry_run=dry_run)

@@ -1,0 +1,342 @@
+"""Why an image could not be pulled, from what is stored and, where that does not tell, from what AWS says."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.events.failed_pull import FailedPull
+from chalicelib.domain.events.pull_failure import Cause
+from chalicelib.domain.headers.effect import EffectKind, Enforcement, Stage
+from chalicelib.domain.images.image import Child, ImageDetail, Kind, Repository, StorageStatus
+from chalicelib.domain.images.image_name import ImageName
+from chalicelib.domain.pulls.explanation import Explanation
+from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
+from chalicelib.services.ports.ports import ActionRecord, Denied
+from chalicelib.services.pulls.explain_pull_failure import explain_pull_failure
+from chalicelib.services.pulls.gather_evidence import gather_evidence
+from tests.services.pulls import AT, EARLIER, FORBIDDEN, HOME, HOST, PullHouse, failure, image
+
+ROLE = "arn:aws:iam::111122223333:role/api-execution"
+
+
+@pytest.fixture
+def house() -> PullHouse:
+    return PullHouse()
+
+
+def why(house: PullHouse, name: str = "team/api:v1", **changes: Any) -> Explanation:
+    return explained(failure(name, **changes), house)
+
+
+def explained(failed: FailedPull, house: PullHouse) -> Explanation:
+    return explain_pull_failure(gather_evidence(failed, house), house)
+
+
+def recorded(house: PullHouse, number: int, effect: str) -> str:
+    record = ActionRecord(image(number), effect, EARLIER, effect.partition("#")[0], "rule:critical", "why", EARLIER)
+    assert house.stored.record_action(record)
+    return action_id(record)
+
+
+# ---- ours
+
+
+@pytest.mark.parametrize("method", ["archive", "untag", "move"])
+def test_our_quarantine_is_found_by_the_tag_and_named_by_its_action(house: PullHouse, method: str) -> None:
+    house.quarantine(image(1), "v1", method=method)
+    named = recorded(house, 1, "QUARANTINE#3")
+    explanation = why(house)
+    assert (explanation.cause, explanation.action_ids) == (Cause.QUARANTINE, (named,))
+    assert named in explanation.text
+    assert f"lazaretto release {image(1)} --reason WHY" in explanation.what_to_do[1]
+    assert house.ecr.asked == []
+
+
+def test_our_quarantine_is_found_by_the_digest(house: PullHouse) -> None:
+    house.quarantine(image(1), "v1")
+    assert why(house, f"team/api@{image(1).digest}").cause is Cause.QUARANTINE
+    assert why(house, f"team/api:other@{image(1).digest}").cause is Cause.QUARANTINE
+
+
+def test_a_quarantine_that_is_not_recorded_yet_is_named_by_its_key(house: PullHouse) -> None:
+    begun = Enforcement(EffectKind.QUARANTINE, 4, Stage.BEGUN, EARLIER, "archive")
+    house.know(image(1), "v1", enforcement=begun)
+    explanation = why(house)
+    assert (explanation.cause, explanation.action_ids) == (Cause.QUARANTINE, ())
+    assert "QUARANTINE#4 was begun" in explanation.text
+
+
+def test_an_audit_log_that_cannot_be_read_costs_no_more_than_the_id(house: PullHouse) -> None:
+    house.quarantine(image(1), "v1")
+    house.queries = Broken(UpstreamError("the audit record was changed"))
+    assert (why(house).cause, why(house).action_ids) == (Cause.QUARANTINE, ())
+    house.queries = Broken(TransientError("throttled"))
+    with pytest.raises(TransientError):
+        why(house)
+
+
+class Broken:
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def actions(self, chain: object) -> None:
+        raise self.error
+
+
+def test_an_image_of_an_index_that_is_in_quarantine_explains_the_index(house: PullHouse) -> None:
+    children = (Child(image(2).digest, "linux/amd64"), Child(image(3).digest, "linux/arm64"))
+    house.know(image(1), "v1", kind=Kind.INDEX, children=children)
+    house.know(image(2))
+    house.quarantine(image(3))
+    named = recorded(house, 3, "QUARANTINE#3")
+    explanation = why(house)
+    assert (explanation.cause, explanation.action_ids, explanation.ref) == (Cause.QUARANTINE, (named,), image(1))
+    assert f"its image for linux/arm64 ({image(3).digest[:19]})" in explanation.text
+
+
+def test_of_an_index_the_image_that_the_text_names_is_the_one(house: PullHouse) -> None:
+    children = (Child(image(2).digest, "linux/amd64"), Child(image(3).digest, "linux/arm64"))
+    house.know(image(1), "v1", kind=Kind.INDEX, children=children)
+    house.know(image(2), storage=StorageStatus.ARCHIVED)
+    house.quarantine(image(3))
+    said = f"CannotPullContainerError: content at https://{HOST}/v2/team/api/manifests/{image(2).digest} not found"
+    explanation = why(house, said=said)
+    assert explanation.cause is Cause.ARCHIVED
+    assert image(2).digest in explanation.what_to_do[0]
+
+
+def test_our_deny_is_the_whole_repositorys_and_names_all_that_are_blocked(house: PullHouse) -> None:
+    house.know(image(1), "v1")
+    house.stored.change_denied(HOME, lambda _: Denied((image(2).digest, image(3).digest)))
+    recorded(house, 2, "BLOCK#1")
+    newest = recorded(house, 2, "BLOCK#4")
+    explanation = why(house, said=FORBIDDEN)
+    assert (explanation.cause, explanation.action_ids) == (Cause.DENY, (newest,))
+    for number in (2, 3):
+        assert any(f"lazaretto release {image(number)} --reason WHY" in line for line in explanation.what_to_do)
+    assert house.runtime.asked_roles == []
+
+
+def test_a_deny_that_is_begun_is_ours_before_it_is_confirmed(house: PullHouse) -> None:
+    house.know(image(1), "v1", enforcement=Enforcement(EffectKind.BLOCK, 1, Stage.BEGUN, EARLIER))
+    assert why(house, said=FORBIDDEN).cause is Cause.DENY
+
+
+# ---- the registry's
+
+
+def test_what_is_stored_is_believed_where_it_explains(house: PullHouse) -> None:
+    house.know(image(1), "v1", exists=False, existence_at=EARLIER)
+    house.know(image(2), "v2", storage=StorageStatus.ARCHIVED)
+    house.know(image(3), "v3", storage=StorageStatus.ACTIVATING)
+    causes = [why(house, f"team/api:v{n}").cause for n in (1, 2, 3)]
+    assert causes == [Cause.NOT_FOUND, Cause.ARCHIVED, Cause.RESTORING]
+    assert house.ecr.asked == []
+
+
+def test_a_tag_that_was_deleted_is_told_with_what_it_pointed_at(house: PullHouse) -> None:
+    house.know(image(1), "v1")
+    house.stored.move_tag(HOME, "v1", None, EARLIER + timedelta(minutes=5))
+    explanation = why(house)
+    assert explanation.cause is Cause.NOT_FOUND
+    assert explanation.text.startswith("The tag v1 was deleted at 2026-03-02 07:05:00 UTC")
+    assert image(1).digest[:19] in explanation.text
+    assert house.ecr.asked == []
+
+
+@pytest.mark.parametrize(
+    ("storage", "cause"),
+    [
+        (StorageStatus.ARCHIVED, Cause.ARCHIVED),
+        (StorageStatus.ACTIVATING, Cause.RESTORING),
+        (StorageStatus.ACTIVE, Cause.NOT_FOUND),
+    ],
+)
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("name", ["team/api:v1", f"team/api@{image(1).digest}"])
+def test_where_it_does_not_the_registry_is_asked(
+    house: PullHouse, storage: StorageStatus, cause: Cause, known: bool, name: str
+) -> None:
+    if known:
+        house.know(image(1), "v1")
+    house.ecr.hold(ImageDetail(image(1), ("v1",), storage=storage))
+    explanation = why(house, name)
+    assert explanation.cause is cause
+    assert explanation.ref == (image(1) if known else None)
+    assert len(house.ecr.asked) == 1
+
+
+def test_a_tag_that_has_moved_unheard_is_told_by_what_it_points_at_now(house: PullHouse) -> None:
+    house.know(image(1), "v1")
+    house.quarantine(image(2))
+    house.ecr.hold(ImageDetail(image(2), ("v1",), storage=StorageStatus.ARCHIVED))
+    explanation = why(house)
+    assert (explanation.cause, explanation.ref) == (Cause.QUARANTINE, image(2))
+
+
+def test_an_archive_of_ours_that_was_not_heard_of_yet_is_ours(house: PullHouse) -> None:
+    house.quarantine(image(1), "v1", storage=StorageStatus.ACTIVE)
+    house.ecr.hold(ImageDetail(image(1), ("v1",), storage=StorageStatus.ARCHIVED))
+    assert why(house).cause is Cause.QUARANTINE
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (AbsentError("image", "no"), "was never heard of here"),
+        (AbsentError("repository", "no"), "There is no repository team/api"),
+        (DeniedError("role/lazaretto may not"), "could not be looked up: Lazaretto may not ask that registry"),
+        (TransientError("throttled"), "could not be looked up: ECR did not answer in time"),
+        (UpstreamError("nonsense"), "could not be looked up: ECR did not answer as needed"),
+    ],
+)
+def test_a_look_up_that_fails_is_said_and_nothing_is_guessed(house: PullHouse, error: Exception, words: str) -> None:
+    house.ecr.failure = error
+    explanation = why(house)
+    assert words in explanation.text
+    assert "role/lazaretto" not in str(explanation)
+
+
+def test_a_public_registry_of_others_is_not_asked(house: PullHouse) -> None:
+    """`ecr-public` answers for our own registry whatever alias is meant: what it lacks says nothing about others'."""
+    failed = FailedPull(ImageName(Repository("public/demo", "us-east-1", "relay"), "1"), "not found", AT)
+    explanation = explained(failed, house)
+    assert "could not be looked up: a public registry answers nobody but its owner" in explanation.text
+    assert house.ecr.asked == []
+
+
+def test_a_text_that_names_the_repository_alone_asks_nothing(house: PullHouse) -> None:
+    explanation = explained(FailedPull(ImageName(HOME), "manifest unknown", AT), house)
+    assert (explanation.cause, house.ecr.asked) == (Cause.NOT_FOUND, [])
+
+
+# ---- a quarantine that is over
+
+
+def act(house: PullHouse, kind: str, number: int, at: Any, by: str, before: str, after: str) -> str:
+    record = ActionRecord(image(1), f"{kind}#{number}", at, kind, by, "1 finding matched", at, before, after)
+    assert house.stored.record_action(record)
+    return action_id(record)
+
+
+def released(house: PullHouse, at: Any, **fields: Any) -> str:
+    """As a quarantine from `EARLIER` to `at` leaves it. Returns the id of the quarantine."""
+    named = act(house, "QUARANTINE", 3, EARLIER, "rule:critical", "ACTIVE; tags v1", "ARCHIVED; tags v1")
+    act(house, "RELEASE", 4, at, "person:oncall", "ARCHIVED; tags v1", "ACTIVATING; tags v1")
+    done = Enforcement(EffectKind.RELEASE, 4, Stage.DONE, at, "archive")
+    house.know(image(1), "v1", enforcement=done, **fields)
+    house.ecr.hold(ImageDetail(image(1), ("v1",), activated_at=at + timedelta(minutes=9)))
+    return named
+
+
+@pytest.mark.parametrize("name", ["team/api:v1", f"team/api@{image(1).digest}"])
+def test_the_quarantine_that_stood_when_it_failed_is_named_though_it_is_over(house: PullHouse, name: str) -> None:
+    named = released(house, AT + timedelta(minutes=2))
+    explanation = why(house, name)
+    assert (explanation.cause, explanation.action_ids, explanation.ref) == (Cause.QUARANTINE, (named,), image(1))
+    assert f"QUARANTINE#3 (action {named}) took it away at 2026-03-02 07:00:00 UTC" in explanation.text
+    assert "by the rule critical: 1 finding matched" in explanation.text
+    assert explanation.text.endswith(
+        "released by oncall at 2026-03-02 08:07:30 UTC and restored at 2026-03-02 08:16:30 UTC."
+    )
+    assert explanation.what_to_do == ("Start it again; a service of ECS does so by itself.",)
+
+
+def test_what_failed_between_the_release_and_the_end_of_the_restore_failed_by_the_quarantine(house: PullHouse) -> None:
+    named = released(house, AT - timedelta(minutes=2))
+    assert (why(house).cause, why(house).action_ids) == (Cause.QUARANTINE, (named,))
+
+
+def test_what_failed_later_is_not_found_and_hears_of_the_quarantine_that_was(house: PullHouse) -> None:
+    released(house, AT - timedelta(minutes=30))
+    explanation = why(house)
+    assert (explanation.cause, explanation.action_ids) == (Cause.NOT_FOUND, ())
+    assert "It is there now" in explanation.text
+    (note,) = explanation.notes
+    assert note.startswith("Until 2026-03-02 07:44:30 UTC Lazaretto kept it from being pulled: QUARANTINE#3")
+
+
+def test_of_an_index_the_image_that_was_in_quarantine_is_named(house: PullHouse) -> None:
+    named = released(house, AT + timedelta(minutes=2), platform="linux/arm64", activated_at=AT + timedelta(minutes=11))
+    house.know(image(2), "v2", kind=Kind.INDEX, children=(Child(image(1).digest, "linux/arm64"),))
+    house.ecr.hold(ImageDetail(image(2), ("v2",)))
+    explanation = why(house, "team/api:v2")
+    assert (explanation.cause, explanation.action_ids, explanation.ref) == (Cause.QUARANTINE, (named,), image(2))
+    assert f"kept its image for linux/arm64 ({image(1).digest[:19]}) from being pulled then" in explanation.text
+
+
+def test_what_was_deleted_before_it_failed_was_not_kept_by_a_quarantine(house: PullHouse) -> None:
+    released(house, AT + timedelta(minutes=2))
+    house.stored.move_tag(HOME, "v1", None, EARLIER + timedelta(minutes=5))
+    assert why(house).text.startswith("The tag v1 was deleted at 2026-03-02 07:05:00 UTC")
+
+
+def test_what_is_archived_by_others_since_is_told_as_it_is_now(house: PullHouse) -> None:
+    released(house, AT + timedelta(minutes=2))
+    house.ecr.hold(ImageDetail(image(1), ("v1",), storage=StorageStatus.ARCHIVED))
+    assert why(house).cause is Cause.ARCHIVED
+
+
+def test_the_audit_log_is_read_only_of_what_we_ever_acted_on(house: PullHouse) -> None:
+    house.know(image(1), "v1")
+    house.ecr.hold(ImageDetail(image(1), ("v1",)))
+    house.queries = Broken(AssertionError("read"))
+    assert why(house).cause is Cause.NOT_FOUND
+
+
+def test_a_log_that_cannot_be_read_names_no_quarantine(house: PullHouse) -> None:
+    released(house, AT + timedelta(minutes=2))
+    house.queries = Broken(UpstreamError("the audit record was changed"))
+    assert why(house).cause is Cause.NOT_FOUND
+
+
+def test_what_says_plainly_why_is_not_put_down_to_a_quarantine_that_is_over(house: PullHouse) -> None:
+    released(house, AT + timedelta(minutes=2))
+    assert why(house, said="CannotPullContainerError: i/o timeout").cause is Cause.UNREACHABLE
+
+
+# ---- access
+
+
+def test_the_role_that_pulls_is_asked_for_where_access_was_denied(house: PullHouse) -> None:
+    failed = failure("team/api:v1", said=FORBIDDEN)
+    house.runtime.roles[failed.task_arn or ""] = ROLE
+    explanation = explained(failed, house)
+    assert explanation.cause is Cause.ACCESS_DENIED
+    assert f"{ROLE} may not pull from {HOME.arn}" in explanation.text
+    assert house.ecr.asked == []
+
+
+def test_the_role_that_the_text_names_is_not_asked_for(house: PullHouse) -> None:
+    said = "denied: User: arn:aws:sts::111122223333:assumed-role/api-execution/x is not authorized to perform: ecr:x"
+    assert ROLE in why(house, said=said).text
+    assert house.runtime.asked_roles == []
+
+
+@pytest.mark.parametrize("error", [DeniedError("no"), TransientError("later"), None])
+def test_a_role_that_cannot_be_told_is_said_to_be_so(house: PullHouse, error: Exception | None) -> None:
+    if error is not None:
+        house.runtime.pull_role = lambda _: (_ for _ in ()).throw(error)  # type: ignore[method-assign]
+    explanation = why(house, said=FORBIDDEN)
+    assert "which one could not be told" in explanation.text
+
+
+def test_a_role_that_the_caller_knows_is_taken(house: PullHouse) -> None:
+    failed = FailedPull(ImageName(HOME, "v1"), FORBIDDEN, AT)
+    explanation = explain_pull_failure(gather_evidence(failed, house, ROLE), house)
+    assert ROLE in explanation.text
+    assert house.runtime.asked_roles == []
+
+
+@pytest.mark.parametrize(
+    "said", ["i/o timeout", "toomanyrequests", "no space left on device", "no matching manifest for"]
+)
+def test_what_is_said_plainly_asks_nobody(house: PullHouse, said: str) -> None:
+    house.know(image(1), "v1")
+    explanation = why(house, said=f"CannotPullContainerError: {said}")
+    assert not explanation.cause.missing
+    assert (house.ecr.asked, house.runtime.asked_roles) == ([], [])

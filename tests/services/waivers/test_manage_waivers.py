@@ -1,0 +1,156 @@
+"""Giving and ending waivers: checked, done once, recorded once, and sent on its way; nothing is lost by a crash."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from chalicelib.domain.events.message import Touched
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.policy.policy import parse_policy
+from chalicelib.domain.policy.waiver import Waiver, waiver_id
+from chalicelib.errors import ConflictError, NotFoundError, ParameterError, TransientError
+from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
+from tests.fakes.queries import NOW, FakeHouse
+
+POLICY = parse_policy({"version": 1, "rules": [{"id": "all", "match": {"repository": "*"}, "decision": "block"}]})
+
+
+def waiver(**changes: Any) -> Waiver:
+    said: dict[str, Any] = {
+        "repository": "team/*",
+        "vulnerability_id": "CVE-2026-0001",
+        "package": None,
+        "rule": None,
+        "reason": "not reachable",
+        "approved_by": "platform security",
+        "expires_at": NOW + timedelta(days=30),
+        "created_at": NOW,
+        **changes,
+    }
+    return Waiver(id=waiver_id(*(said[n] for n in ("repository", "vulnerability_id", "package", "rule"))), **said)
+
+
+@pytest.fixture
+def house() -> Any:
+    built: Any = FakeHouse()
+    built.rules.rules = Rules(POLICY, policy_version=4)
+    return built
+
+
+def records(house: Any, one: Waiver) -> Any:
+    return house.queries.records.get(f"waiver/{one.id}", ())
+
+
+def test_a_waiver_is_given_recorded_and_sent_on_its_way(house: Any) -> None:
+    done = manage_waivers(Give(waiver()), "oncall", house)
+    assert (done.new, done.changed, done.waiver) == (True, True, waiver())
+    (record,) = records(house, waiver())
+    assert (record.kind, record.effect, record.actor, record.before) == ("WAIVE", "WAIVE#1", "person:oncall", None)
+    assert (record.reason, record.policy_version) == ("not reachable", 4)
+    assert record.vulnerability_ids == ("CVE-2026-0001",)
+    assert record.undo == f"lazaretto unwaive {waiver().id} --reason undone"
+    assert house.outbox.sent == [("sweeps", Touched())]
+
+
+def test_what_is_given_again_changes_nothing_and_is_still_sent_on_its_way(house: Any) -> None:
+    manage_waivers(Give(waiver()), "oncall", house)
+    later = msgspec.structs.replace(waiver(), created_at=NOW + timedelta(minutes=1))
+    done = manage_waivers(Give(later), "somebody", house)
+    assert (done.new, done.changed, done.waiver) == (False, False, waiver())
+    assert len(records(house, waiver())) == len(house.waivers.changes()) == 1
+    assert len(house.outbox.sent) == 2
+
+
+def test_a_change_says_what_stood_before_and_how_to_have_it_back(house: Any) -> None:
+    manage_waivers(Give(waiver()), "oncall", house)
+    manage_waivers(Give(waiver(reason="it's 'quoted' & $risky")), "oncall", house)
+    manage_waivers(Give(waiver(reason="fine")), "oncall", house)
+    *_, record = records(house, waiver())
+    assert "$risky" in record.before
+    assert record.after.startswith("CVE-2026-0001 in team/*: fine")
+    assert """--reason 'it'"'"'s '"'"'quoted'"'"' & $risky'""" in record.undo
+
+
+def test_who_ends_a_waiver_says_why(house: Any) -> None:
+    manage_waivers(Give(waiver()), "oncall", house)
+    with pytest.raises(ParameterError, match="reason"):
+        manage_waivers(End(waiver().id, " "), "oncall", house)
+    done = manage_waivers(End(waiver().id, "fixed"), "oncall", house)
+    assert (done.waiver, house.waivers.read()) == (waiver(), ())
+    *_, record = records(house, waiver())
+    assert (record.kind, record.reason, record.after) == ("UNWAIVE", "fixed", "ended")
+    with pytest.raises(NotFoundError):
+        manage_waivers(End(waiver().id, "again"), "oncall", house)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"expires_at": NOW}, "expires_at"),
+        ({"expires_at": NOW + timedelta(days=91)}, "expires_at"),
+        ({"vulnerability_id": None, "rule": "al"}, "rule"),
+    ],
+)
+def test_what_must_not_be_accepted_leaves_nothing(house: Any, changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        manage_waivers(Give(waiver(**changes)), "oncall", house)
+    assert caught.value.parameter == field
+    assert (house.waivers.read(), house.waivers.changes(), house.outbox.sent) == ((), (), [])
+
+
+def test_a_rule_that_is_not_there_is_answered_with_the_nearest(house: Any) -> None:
+    with pytest.raises(ParameterError, match="did you mean `all`"):
+        manage_waivers(Give(waiver(vulnerability_id=None, rule="al")), "oncall", house)
+
+
+def test_who_loses_a_race_reads_again(house: Any) -> None:
+    """Somebody gives the same with other words between our reading and our putting."""
+    put, faster = house.waivers.put, waiver(reason="faster")
+
+    def raced(change: Any) -> Any:
+        house.waivers.put = put
+        manage_waivers(Give(faster), "another", house)
+        return put(change)
+
+    house.waivers.put = raced
+    done = manage_waivers(Give(waiver()), "oncall", house)
+    assert (done.new, house.waivers.read()) == (False, (waiver(),))
+    assert [r.actor for r in records(house, waiver())] == ["person:another", "person:oncall"]
+
+
+def test_to_give_or_end_one_waiver_the_others_are_not_read(house: Any) -> None:
+    def costly() -> Any:
+        raise AssertionError("reads all waivers")
+
+    house.rules.fresh = house.rules.current = house.waivers.read = costly
+    assert manage_waivers(Give(waiver()), "oncall", house).new
+    manage_waivers(End(waiver().id, "fixed"), "oncall", house)
+
+
+def test_who_always_loses_says_so(house: Any) -> None:
+    def lost(change: Any) -> Any:
+        raise ConflictError("faster")
+
+    house.waivers.put = lost
+    with pytest.raises(ConflictError, match="try again"):
+        manage_waivers(Give(waiver()), "oncall", house)
+
+
+@pytest.mark.parametrize("dies_at", ["record", "send"])
+def test_what_dies_after_the_waiver_was_put_leaves_its_change_behind(house: Any, dies_at: str) -> None:
+    def dead(*_: Any) -> Any:
+        raise TransientError("cut off")
+
+    if dies_at == "record":
+        house.table = SimpleNamespace(record_action=dead)
+    else:
+        house.outbox = SimpleNamespace(send=dead)
+    with pytest.raises(TransientError):
+        manage_waivers(Give(waiver()), "oncall", house)
+    assert house.waivers.read() == (waiver(),)
+    assert [c.seen_at for c in house.waivers.changes()] == [None]
