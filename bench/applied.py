@@ -17,9 +17,9 @@ import msgspec
 
 from bench.journal import SilentJournal
 from bench.past import NOW, SETTLE, Registry
-from chalicelib.adapters.header_items import ImageRow, header_item, read_header_item, row_of
-from chalicelib.adapters.policy_file import read_policy
-from chalicelib.adapters.table_schema import Item, shard_of
+from chalicelib.adapters.dynamodb.schema import Item, shard_of
+from chalicelib.adapters.stores.policy_file import read_policy
+from chalicelib.adapters.table.header_items import ImageRow, header_item, read_header_item, row_of
 from chalicelib.domain.events.message import CatchUp, Delivery, Message
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.document import FindingsDocument

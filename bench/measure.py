@@ -33,7 +33,7 @@ from bench.generate import Plan, events, image
 from bench.inspector_shape import whole_page
 from bench.past import CANDIDATE, Registry
 from bench.world import ALLOW_ALL, BATCH, BLOCK_CRITICAL, CREDENTIALS, QUARANTINE_CRITICAL, World, world
-from chalicelib.adapters.sessions import Sessions
+from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.domain.whatif.report import Report
 from chalicelib.parsers.enhanced_scan import _PAGE, parse_list_findings
 from chalicelib.parsers.finding_resources import _kept

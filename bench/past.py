@@ -26,10 +26,10 @@ from bench import payloads
 from bench.generate import DAY, FIRST_DAY, Plan, image
 from bench.journal import SilentJournal
 from bench.vulnerabilities import base
-from chalicelib.adapters.header_items import ImageRow, row_of
-from chalicelib.adapters.packing import pack_document, unpack_document
-from chalicelib.adapters.policy_file import read_policy
-from chalicelib.adapters.table_schema import shard_of
+from chalicelib.adapters.dynamodb.schema import shard_of
+from chalicelib.adapters.packing.packing import pack_document, unpack_document
+from chalicelib.adapters.stores.policy_file import read_policy
+from chalicelib.adapters.table.header_items import ImageRow, row_of
 from chalicelib.domain.assessment.conclusion import count_open
 from chalicelib.domain.assessment.merge import merge_listing
 from chalicelib.domain.events.message import Delivery, Message

@@ -13,7 +13,7 @@ from bench.count import Count
 from bench.generate import FIRST_DAY, Plan
 from bench.swept import Listed, SweptPlace, shared
 from bench.world import CREDENTIALS, TABLE
-from chalicelib.adapters.table_schema import create_table
+from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.domain.events.sweep import Sweep
 from chalicelib.domain.events.sweep_message import PlanSweep
 

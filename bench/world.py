@@ -23,9 +23,9 @@ from bench.aws import Generated, PlayedAws, Sent, Shown
 from bench.count import Count
 from bench.generate import FIRST_DAY, ImageState, Plan, expected, images
 from bench.journal import SilentJournal
-from chalicelib.adapters.policy_file import read_policy
-from chalicelib.adapters.sessions import Sessions
-from chalicelib.adapters.table_schema import create_table
+from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.dynamodb.schema import create_table
+from chalicelib.adapters.stores.policy_file import read_policy
 from chalicelib.bootstrap import House
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.headers.header import Rules

@@ -11,15 +11,15 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.adapters.counted_channel import CountedChannel
-from chalicelib.adapters.findings_queries import FindingsQueries
-from chalicelib.adapters.findings_table import FindingsTable
-from chalicelib.adapters.policy_store import PolicyStore
-from chalicelib.adapters.queues import Queues
-from chalicelib.adapters.refused_calls import tell_refused_calls
-from chalicelib.adapters.sessions import Sessions
-from chalicelib.adapters.waiver_store import WaiverStore
-from chalicelib.adapters.write_units import count_write_units
+from chalicelib.adapters.aws.queues import Queues
+from chalicelib.adapters.aws.refused_calls import tell_refused_calls
+from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.channels.counted_channel import CountedChannel
+from chalicelib.adapters.dynamodb.write_units import count_write_units
+from chalicelib.adapters.stores.policy_store import PolicyStore
+from chalicelib.adapters.stores.waiver_store import WaiverStore
+from chalicelib.adapters.table.findings_queries import FindingsQueries
+from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.images.registry_place import RegistryPlace
 from chalicelib.errors import SettingsError
 from chalicelib.observability import journal
@@ -27,25 +27,25 @@ from chalicelib.services.ports.ports import Channel, Clock, Journal, Meter
 from chalicelib.settings import InspectorMode, Settings
 
 if TYPE_CHECKING:
-    from chalicelib.adapters.assumed_roles import AssumedRoles
-    from chalicelib.adapters.ecr_acts import EcrActs
-    from chalicelib.adapters.ecr_keeper import EcrKeeper
-    from chalicelib.adapters.ecr_lifecycle import EcrLifecycles
-    from chalicelib.adapters.ecr_listing import EcrListing
-    from chalicelib.adapters.ecr_mover import EcrMover
-    from chalicelib.adapters.ecr_public import EcrPublicListing
-    from chalicelib.adapters.ecr_registry import EcrRegistry
-    from chalicelib.adapters.ecr_replication import EcrReplication
-    from chalicelib.adapters.ecr_scanning import EcrScanning
-    from chalicelib.adapters.inspector_listing import InspectorListing
-    from chalicelib.adapters.pull_times import EcrPullTimes
-    from chalicelib.adapters.replica_items import ReplicaItems
-    from chalicelib.adapters.runtime import AwsRuntime
-    from chalicelib.adapters.scan_asks import ScanAsks
-    from chalicelib.adapters.scanner import Scanner
-    from chalicelib.adapters.secrets import Secret
-    from chalicelib.adapters.settings_items import SettingsItems
-    from chalicelib.adapters.what_if_items import WhatIfItems
+    from chalicelib.adapters.aws.assumed_roles import AssumedRoles
+    from chalicelib.adapters.channels.secrets import Secret
+    from chalicelib.adapters.ecr.acts import EcrActs
+    from chalicelib.adapters.ecr.keeper import EcrKeeper
+    from chalicelib.adapters.ecr.lifecycle import EcrLifecycles
+    from chalicelib.adapters.ecr.listing import EcrListing
+    from chalicelib.adapters.ecr.mover import EcrMover
+    from chalicelib.adapters.ecr.public import EcrPublicListing
+    from chalicelib.adapters.ecr.pull_times import EcrPullTimes
+    from chalicelib.adapters.ecr.registry import EcrRegistry
+    from chalicelib.adapters.ecr.replication import EcrReplication
+    from chalicelib.adapters.ecr.scanning import EcrScanning
+    from chalicelib.adapters.inspector.listing import InspectorListing
+    from chalicelib.adapters.inspector.scanner import Scanner
+    from chalicelib.adapters.stores.replica_items import ReplicaItems
+    from chalicelib.adapters.stores.scan_asks import ScanAsks
+    from chalicelib.adapters.stores.settings_items import SettingsItems
+    from chalicelib.adapters.stores.what_if_items import WhatIfItems
+    from chalicelib.adapters.usage.runtime import AwsRuntime
 
 COPY_SECONDS = 25.0
 """Of one call that moves an image. What surrounds it (does it run, is it all there) needs its share of the function's
@@ -114,7 +114,7 @@ class House:
 
     @cached_property
     def rules(self) -> PolicyStore:
-        from chalicelib.adapters.policy_file import default_policy, read_policy
+        from chalicelib.adapters.stores.policy_file import default_policy, read_policy
 
         return PolicyStore(self._dynamodb, self.settings.table, default_policy(), self.clock.now, read_policy)
 
@@ -124,32 +124,32 @@ class House:
 
     @cached_property
     def what_ifs(self) -> WhatIfItems:
-        from chalicelib.adapters.what_if_items import WhatIfItems
+        from chalicelib.adapters.stores.what_if_items import WhatIfItems
 
         return WhatIfItems(self._dynamodb, self.settings.table, self.clock.now)
 
     @cached_property
     def scanner(self) -> Scanner:
-        from chalicelib.adapters.inspector import Inspector
-        from chalicelib.adapters.scanner import Scanner
+        from chalicelib.adapters.inspector.inspector import Inspector
+        from chalicelib.adapters.inspector.scanner import Scanner
 
         return Scanner(Inspector(self._inspectors()), self.registry)
 
     @cached_property
     def registry(self) -> EcrRegistry:
-        from chalicelib.adapters.ecr_registry import EcrRegistry
+        from chalicelib.adapters.ecr.registry import EcrRegistry
 
         return EcrRegistry(self._clients("ecr"), lambda region: self.sessions.client("ecr-public", region))
 
     @cached_property
     def acts(self) -> EcrActs:
-        from chalicelib.adapters.ecr_acts import EcrActs
+        from chalicelib.adapters.ecr.acts import EcrActs
 
         return EcrActs(self._clients("ecr"))
 
     @cached_property
     def replication(self) -> EcrReplication:
-        from chalicelib.adapters.ecr_replication import EcrReplication
+        from chalicelib.adapters.ecr.replication import EcrReplication
 
         def swept(account: str | None, region: str) -> Any:
             return self._accounts.client(account or self._accounts.own_account(), "ecr", region, swept=True)
@@ -158,31 +158,31 @@ class House:
 
     @cached_property
     def replicas(self) -> ReplicaItems:
-        from chalicelib.adapters.replica_items import ReplicaItems
+        from chalicelib.adapters.stores.replica_items import ReplicaItems
 
         return ReplicaItems(self._dynamodb, self.settings.table)
 
     @cached_property
     def inventory(self) -> EcrListing:
-        from chalicelib.adapters.ecr_listing import EcrListing
+        from chalicelib.adapters.ecr.listing import EcrListing
 
         return EcrListing(self._clients("ecr", swept=True))
 
     @cached_property
     def inspection(self) -> InspectorListing:
-        from chalicelib.adapters.inspector_listing import InspectorListing
+        from chalicelib.adapters.inspector.listing import InspectorListing
 
         return InspectorListing(self._inspectors(swept=True))
 
     @cached_property
     def keeper(self) -> EcrKeeper:
-        from chalicelib.adapters.ecr_keeper import EcrKeeper
+        from chalicelib.adapters.ecr.keeper import EcrKeeper
 
         return EcrKeeper(self._clients("ecr"))
 
     @cached_property
     def pull_times(self) -> EcrPullTimes:
-        from chalicelib.adapters.pull_times import EcrPullTimes
+        from chalicelib.adapters.ecr.pull_times import EcrPullTimes
 
         def client_of(account: str | None, region: str) -> Any:
             """The calls name no registry: only whoever has a role in an account may ask about it."""
@@ -192,37 +192,37 @@ class House:
 
     @cached_property
     def lifecycles(self) -> EcrLifecycles:
-        from chalicelib.adapters.ecr_lifecycle import EcrLifecycles
+        from chalicelib.adapters.ecr.lifecycle import EcrLifecycles
 
         return EcrLifecycles(self._clients("ecr"))
 
     @cached_property
     def scans(self) -> EcrScanning:
-        from chalicelib.adapters.ecr_scanning import EcrScanning
+        from chalicelib.adapters.ecr.scanning import EcrScanning
 
         return EcrScanning(self._clients("ecr", swept=True))
 
     @cached_property
     def scan_asks(self) -> ScanAsks:
-        from chalicelib.adapters.scan_asks import ScanAsks
+        from chalicelib.adapters.stores.scan_asks import ScanAsks
 
         return ScanAsks(self._dynamodb, self.settings.table)
 
     @cached_property
     def public(self) -> EcrPublicListing:
-        from chalicelib.adapters.ecr_public import EcrPublicListing
+        from chalicelib.adapters.ecr.public import EcrPublicListing
 
         return EcrPublicListing(lambda region: self.sessions.swept_client("ecr-public", region))
 
     @cached_property
     def posture(self) -> SettingsItems:
-        from chalicelib.adapters.settings_items import SettingsItems
+        from chalicelib.adapters.stores.settings_items import SettingsItems
 
         return SettingsItems(self._dynamodb, self.settings.table)
 
     @cached_property
     def mover(self) -> EcrMover:
-        from chalicelib.adapters.ecr_mover import EcrMover
+        from chalicelib.adapters.ecr.mover import EcrMover
 
         return EcrMover(self._clients("ecr"), self.own_roles, COPY_SECONDS)
 
@@ -233,7 +233,7 @@ class House:
 
     @cached_property
     def runtime(self) -> AwsRuntime:
-        from chalicelib.adapters.runtime import AwsRuntime
+        from chalicelib.adapters.usage.runtime import AwsRuntime
 
         def quick(service: str, account: str, region: str) -> Any:
             return self._accounts.client(account, service, region, quick=True)
@@ -260,13 +260,13 @@ class House:
         return Channels(makers, self.journal)
 
     def _sns(self) -> Channel:
-        from chalicelib.adapters.sns import SnsTopic
+        from chalicelib.adapters.channels.sns import SnsTopic
 
         return SnsTopic(self.settings.topic_arn or "", self.sessions.client("sns"))
 
     def _slack(self) -> Channel:
-        from chalicelib.adapters.secrets import Secret
-        from chalicelib.adapters.slack import SlackBot, SlackWebhook
+        from chalicelib.adapters.channels.secrets import Secret
+        from chalicelib.adapters.channels.slack import SlackBot, SlackWebhook
 
         text, channel = Secret(self.settings.slack_secret or "", self.sessions), self.settings.slack_channel
         return SlackBot(text, channel) if channel else SlackWebhook(text, self.settings.slack_local)
@@ -283,7 +283,7 @@ class House:
 
     @cached_property
     def _cursor_secret(self) -> Secret:
-        from chalicelib.adapters.secrets import Secret
+        from chalicelib.adapters.channels.secrets import Secret
 
         return Secret(self.settings.cursor_secret or "", self.sessions)
 
@@ -312,7 +312,7 @@ class House:
 
     @cached_property
     def _accounts(self) -> AssumedRoles:
-        from chalicelib.adapters.assumed_roles import AssumedRoles
+        from chalicelib.adapters.aws.assumed_roles import AssumedRoles
 
         roles, name = self.settings.account_roles, self.settings.function
         return AssumedRoles(self.sessions, roles, lambda: self.clock.now(), name)

@@ -28,7 +28,7 @@ from bench.generate import Plan, events, expected, images
 from bench.inspector_shape import whole_page
 from bench.past import CANDIDATE, Registry
 from bench.units import Layout, attribute_bytes, item_bytes, query_units, read_units, write_units
-from chalicelib.adapters.table_schema import table_definition
+from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.parsers.basic_scan import parse_image_scan_findings
 from chalicelib.parsers.enhanced_scan import parse_list_findings
 from chalicelib.parsers.events import parse_event

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from moto import mock_aws
 
-from chalicelib.adapters.sessions import Sessions
+from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.bootstrap import Channels, House
 from chalicelib.domain.events.metric import Metric
 from chalicelib.domain.images.image import Repository

@@ -14,8 +14,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from bench.count import Count
-from chalicelib.adapters.findings_table import FindingsTable
-from chalicelib.adapters.table_schema import create_table
+from chalicelib.adapters.dynamodb.schema import create_table
+from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding, Severity

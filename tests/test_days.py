@@ -20,8 +20,8 @@ from moto import mock_aws
 
 from bench.aws import by_token
 from bench.world import CREDENTIALS, TABLE, Place
-from chalicelib.adapters.policy_file import read_policy
-from chalicelib.adapters.table_schema import create_table
+from chalicelib.adapters.dynamodb.schema import create_table
+from chalicelib.adapters.stores.policy_file import read_policy
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.policy.decision import decide

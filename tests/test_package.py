@@ -17,9 +17,9 @@ import pytest
 from botocore import xform_name
 from botocore.session import get_session
 
-from chalicelib.adapters.secrets import Secret
-from chalicelib.adapters.sessions import Sessions
-from chalicelib.adapters.table_schema import table_definition
+from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.channels.secrets import Secret
+from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.cli.bundle import REQUIRED, check_bundle, check_bytecode, check_template
 from chalicelib.cli.package import LEFT_OUT, stage_tree
 from chalicelib.services.alerts.notify import CLAIM

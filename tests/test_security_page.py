@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.adapters import policy_file, slack
+from chalicelib.adapters.channels import slack
+from chalicelib.adapters.stores import policy_file
 from chalicelib.api import admission, call, parameters, query, walk
 from chalicelib.cli import client
 from chalicelib.domain.admission import admission_judgement

@@ -106,9 +106,9 @@ def open_desk(
         raise InputError("nobody is there to be asked: --yes does it without asking")
     sessions = own_sessions(region, profile)
     # Imported late: other commands must not wait for boto3.
-    from chalicelib.adapters.cloudformation import Stacks
-    from chalicelib.adapters.deployment import caller_arn
-    from chalicelib.adapters.kept_table import KeptTables
+    from chalicelib.adapters.stack.cloudformation import Stacks
+    from chalicelib.adapters.stack.deployment import caller_arn
+    from chalicelib.adapters.stack.kept_table import KeptTables
 
     arn = caller_arn(sessions)
     place = str(sessions.session.region_name)
@@ -144,7 +144,7 @@ def _make(
     bucket: str | None,
 ) -> ChangeSet:
     """Uploads, and asks for the change set. Tags the stack has stay."""
-    from chalicelib.adapters.artefact_bucket import ArtefactBucket
+    from chalicelib.adapters.stack.artefact_bucket import ArtefactBucket
 
     place = ArtefactBucket(desk.sessions, desk.arn, desk.region, bucket)
     if place.ensure():

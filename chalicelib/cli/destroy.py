@@ -18,7 +18,7 @@ from chalicelib.domain.doctor.stack import TABLE, Resource, Stack, Standing, sta
 from chalicelib.errors import ConflictError, InputError, NotFoundError, UpstreamError
 
 if TYPE_CHECKING:
-    from chalicelib.adapters.kept_table import Kept
+    from chalicelib.adapters.stack.kept_table import Kept
 
 _ACTS = (
     "images in quarantine, repositories below lazaretto-quarantine/, Denies of pulls: release them before, or by hand"

@@ -10,24 +10,24 @@ from typing import Any
 import msgspec
 
 from chalicelib import __version__
-from chalicelib.adapters.account_facts import AccountFacts
-from chalicelib.adapters.api_probe import ApiProbe
-from chalicelib.adapters.deployment import find_deployment
-from chalicelib.adapters.ecr_scanning import EcrScanning
-from chalicelib.adapters.health_metrics import HealthMetrics
-from chalicelib.adapters.installed_functions import InstalledFunctions
-from chalicelib.adapters.installed_queues import InstalledQueues
-from chalicelib.adapters.installed_rules import InstalledRules
-from chalicelib.adapters.installed_spokes import InstalledSpokes
-from chalicelib.adapters.installed_stack import InstalledStack
-from chalicelib.adapters.installed_tables import InstalledTables
-from chalicelib.adapters.installed_topics import InstalledTopics
-from chalicelib.adapters.policy_simulator import PolicySimulator
-from chalicelib.adapters.scan_samples import ScanSamples
-from chalicelib.adapters.secrets import Secret
-from chalicelib.adapters.sessions import Sessions
-from chalicelib.adapters.table_schema import table_definition
-from chalicelib.adapters.use_counts import UseCounts
+from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.channels.secrets import Secret
+from chalicelib.adapters.dynamodb.schema import table_definition
+from chalicelib.adapters.ecr.scanning import EcrScanning
+from chalicelib.adapters.stack.account_facts import AccountFacts
+from chalicelib.adapters.stack.api_probe import ApiProbe
+from chalicelib.adapters.stack.deployment import find_deployment
+from chalicelib.adapters.stack.functions import InstalledFunctions
+from chalicelib.adapters.stack.health_metrics import HealthMetrics
+from chalicelib.adapters.stack.installed_queues import InstalledQueues
+from chalicelib.adapters.stack.installed_rules import InstalledRules
+from chalicelib.adapters.stack.installed_spokes import InstalledSpokes
+from chalicelib.adapters.stack.installed_stack import InstalledStack
+from chalicelib.adapters.stack.installed_tables import InstalledTables
+from chalicelib.adapters.stack.installed_topics import InstalledTopics
+from chalicelib.adapters.stack.policy_simulator import PolicySimulator
+from chalicelib.adapters.stores.scan_samples import ScanSamples
+from chalicelib.adapters.stores.use_counts import UseCounts
 from chalicelib.bootstrap import House
 from chalicelib.cli.spoke import spoke_template
 from chalicelib.domain.doctor.health import Check, Report, check_of, fail, in_order, skipped, unknown
@@ -223,7 +223,7 @@ class _Round:
     def _slack(self, settings: Settings) -> Slack | None:
         if not settings.slack_secret:
             return None
-        from chalicelib.adapters.slack_secret import SlackSecret
+        from chalicelib.adapters.channels.slack_secret import SlackSecret
 
         secret = Secret(settings.slack_secret, self._sessions)
         return SlackSecret(secret, bot=bool(settings.slack_channel), local=settings.slack_local)

@@ -14,7 +14,7 @@ from chalicelib.domain.images.registry_place import RegistryPlace
 from chalicelib.errors import InputError
 
 if TYPE_CHECKING:
-    from chalicelib.adapters.sessions import Sessions
+    from chalicelib.adapters.aws.sessions import Sessions
     from chalicelib.bootstrap import House
 
 Registries = Annotated[
@@ -34,7 +34,7 @@ def operator(stage: str) -> Operator:
     """Raises InputError without a Region, NotFoundError where nothing of that stage is deployed, DeniedError and
     UpstreamError."""
     # Imported late: other commands must not wait for boto3.
-    from chalicelib.adapters.deployment import caller_arn, find_deployment
+    from chalicelib.adapters.stack.deployment import caller_arn, find_deployment
     from chalicelib.bootstrap import House
 
     sessions = own_sessions()
@@ -46,7 +46,7 @@ def own_sessions(region: str | None = None, profile: str | None = None) -> Sessi
     (`aws_region`)."""
     import boto3
 
-    from chalicelib.adapters.sessions import Sessions
+    from chalicelib.adapters.aws.sessions import Sessions
 
     region = aws_region(region, profile)
     return Sessions(region, boto3.Session(profile_name=profile, region_name=region) if profile else None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chalicelib.adapters.policy_file import DEFAULT_POLICY, read_policy
+from chalicelib.adapters.stores.policy_file import DEFAULT_POLICY, read_policy
 from chalicelib.cli import output
 from chalicelib.cli.operator import Operator, operator
 from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option, yes_option

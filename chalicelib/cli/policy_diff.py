@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from chalicelib.adapters.policy_file import default_policy
+from chalicelib.adapters.stores.policy_file import default_policy
 from chalicelib.cli import output
 from chalicelib.cli.client import Client
 from chalicelib.cli.options import DEFAULT_URL, AsJson, Sign, Url

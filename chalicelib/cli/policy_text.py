@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from chalicelib.adapters.policy_file import MAX_BYTES, read_policy
+from chalicelib.adapters.stores.policy_file import MAX_BYTES, read_policy
 from chalicelib.cli import output
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import PolicyError

@@ -21,9 +21,9 @@ from chalicelib.domain.doctor.stack_parameters import STAGE
 from chalicelib.errors import ConflictError, InputError, UpstreamError
 
 if TYPE_CHECKING:
-    from chalicelib.adapters.cloudformation import Stacks
-    from chalicelib.adapters.kept_table import Kept, KeptTables
-    from chalicelib.adapters.sessions import Sessions
+    from chalicelib.adapters.aws.sessions import Sessions
+    from chalicelib.adapters.stack.cloudformation import Stacks
+    from chalicelib.adapters.stack.kept_table import Kept, KeptTables
 
 KEY_PARAMETER = "KmsKeyArn"
 _ANEW = "Delete what is left with `lazaretto destroy {options}`, which keeps the table; then deploy anew."

@@ -21,7 +21,7 @@ from chalicelib.domain.doctor.stack import StackEvent, ended, root_cause
 from chalicelib.errors import TransientError, UpstreamError
 
 if TYPE_CHECKING:
-    from chalicelib.adapters.cloudformation import Stacks
+    from chalicelib.adapters.stack.cloudformation import Stacks
 
 EVERY_SECONDS = 2.0
 PATIENCE = 30

@@ -19,7 +19,7 @@ from chalicelib.domain.events.pull_failure import Cause, read_refusal
 from chalicelib.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
-    from chalicelib.adapters.sessions import Sessions
+    from chalicelib.adapters.aws.sessions import Sessions
 
 MAX_TEXT = 2_000
 _NEEDS = ("cause", "explanation", "notes", "what_to_do", "pulled")
@@ -85,7 +85,7 @@ def _asked(
 
 def _of_task(task_arn: str, cluster: str | None) -> Iterator[dict[str, Any]]:
     # Imported late: other commands must not wait for boto3.
-    from chalicelib.adapters.stopped_task import read_stopped_task
+    from chalicelib.adapters.usage.stopped_task import read_stopped_task
 
     # arn:aws:ecs:REGION:… What is no ARN of a task is refused by who reads it.
     sessions = own_sessions("".join(task_arn.split(":")[3:4]) or None)
@@ -116,7 +116,7 @@ def _role(failed: FailedPull, sessions: Sessions) -> str | None:
     """By the person's own credentials, and only where access was denied and the text does not name who asked."""
     if not failed.cause.refused or read_refusal(failed.said).role is not None or failed.task_arn is None:
         return None
-    from chalicelib.adapters.runtime import AwsRuntime
+    from chalicelib.adapters.usage.runtime import AwsRuntime
 
     runtime = AwsRuntime(lambda service, _, region: sessions.client(service, region), lambda: datetime.now(UTC))
     return runtime.pull_role(failed.task_arn)

@@ -24,7 +24,7 @@ from chalice.app import Chalice, ScheduledEventConfig
 from chalice.config import Config
 from chalice.local import ChaliceRequestHandler, LambdaContext, LocalDevServer, create_local_server
 
-from chalicelib.adapters.table_schema import create_table
+from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.local.aws import ACCOUNT, HOST, LocalAws
 from chalicelib.local.aws_events import iso

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from chalicelib.adapters.runtime import AwsRuntime
+from chalicelib.adapters.usage.runtime import AwsRuntime
 from chalicelib.domain.images.image import InUse, Repository
 from chalicelib.services.ports.ports import Subject
 from tests.fakes.estate import ACCOUNT, HOME, REPOSITORY, Estate

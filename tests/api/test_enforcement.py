@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from chalice.test import Client
 
-from chalicelib.adapters.policy_file import default_policy
+from chalicelib.adapters.stores.policy_file import default_policy
 from chalicelib.domain.audit.action_id import action_id
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.events.message import Act

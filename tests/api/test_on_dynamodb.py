@@ -12,9 +12,9 @@ from chalice.app import Chalice
 from chalice.test import Client
 from moto import mock_aws
 
-from chalicelib.adapters.findings_queries import FindingsQueries
-from chalicelib.adapters.findings_table import FindingsTable
-from chalicelib.adapters.table_schema import create_table
+from chalicelib.adapters.dynamodb.schema import create_table
+from chalicelib.adapters.table.findings_queries import FindingsQueries
+from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef

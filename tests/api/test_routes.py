@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from chalicelib import __version__
-from chalicelib.adapters.policy_file import default_policy
+from chalicelib.adapters.stores.policy_file import default_policy
 from chalicelib.api import routes
 from chalicelib.domain.events.message import WhatIf
 from chalicelib.domain.headers.header import Rules

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from chalice.test import Client
 
-from chalicelib.adapters.policy_file import MAX_BYTES
+from chalicelib.adapters.stores.policy_file import MAX_BYTES
 from chalicelib.api.call import MAX_POLICY_BODY_BYTES
 from chalicelib.api.what_if import MOST_BYTES
 from chalicelib.domain.events.message import WhatIf

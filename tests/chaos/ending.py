@@ -14,7 +14,7 @@ from moto.dynamodb.models import dynamodb_backends
 
 from bench import payloads
 from bench.world import TABLE
-from chalicelib.adapters.dead_letters import DeadQueue
+from chalicelib.adapters.stack.dead_letters import DeadQueue
 from chalicelib.domain.enforcement.act_words import GIVEN_UP
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import FindingStatus

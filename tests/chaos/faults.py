@@ -19,7 +19,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from bench.aws import Raw
 from bench.generate import DAY, FIRST_DAY
-from chalicelib.adapters.sessions import READ_TIMEOUT_SECONDS
+from chalicelib.adapters.aws.sessions import READ_TIMEOUT_SECONDS
 from tests.chaos.scenario import DAYS
 
 KINDS = (

@@ -24,7 +24,7 @@ from bench.aws import Generated
 from bench.count import Count
 from bench.generate import ImageState, Plan
 from bench.world import ALLOW_ALL, CREDENTIALS, TABLE, World
-from chalicelib.adapters.table_schema import create_table
+from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.observability import logger
 from tests.chaos.quick_dynamo import quick_dynamo

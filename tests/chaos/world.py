@@ -28,9 +28,9 @@ from moto import mock_aws
 from bench import payloads
 from bench.generate import DAY, FIRST_DAY
 from bench.world import CREDENTIALS, TABLE, Clock
-from chalicelib.adapters.dynamo import Dynamo
-from chalicelib.adapters.sessions import Sessions
-from chalicelib.adapters.table_schema import create_table
+from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
+from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.bootstrap import House
 from chalicelib.domain.events.message import CatchUp, Due, WatchWaivers
 from chalicelib.domain.headers.effect import Effect, Holding

@@ -13,7 +13,7 @@ import pytest
 from moto import mock_aws
 from typer.testing import CliRunner
 
-from chalicelib.adapters.table_schema import PK, SK, create_table
+from chalicelib.adapters.dynamodb.schema import PK, SK, create_table
 from chalicelib.cli import app
 from chalicelib.domain.audit.action_id import action_id
 from chalicelib.domain.audit.chain import Head

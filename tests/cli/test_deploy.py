@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.artefact_bucket import ArtefactBucket
-from chalicelib.adapters.table_schema import table_definition
+from chalicelib.adapters.dynamodb.schema import table_definition
+from chalicelib.adapters.stack.artefact_bucket import ArtefactBucket
 from chalicelib.errors import UpstreamError
 from tests.fakes.installation import NAME, Installation, change, installation
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chalicelib.adapters.kept_table import Kept, KeptTables
+from chalicelib.adapters.stack.kept_table import Kept, KeptTables
 from chalicelib.errors import UpstreamError
 from tests.fakes.installation import NAME, Installation, installation
 

@@ -13,9 +13,9 @@ from click.testing import Result
 from moto import mock_aws
 from typer.testing import CliRunner
 
-from chalicelib.adapters import dead_letters
-from chalicelib.adapters.findings_queries import FindingsQueries
-from chalicelib.adapters.table_schema import create_table
+from chalicelib.adapters.dynamodb.schema import create_table
+from chalicelib.adapters.stack import dead_letters
+from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.cli import app
 from chalicelib.domain.events.dead_letter import MARK
 from chalicelib.errors import UpstreamError

@@ -15,7 +15,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from chalicelib import __version__
-from chalicelib.adapters.api_probe import ApiProbe
+from chalicelib.adapters.stack.api_probe import ApiProbe
 from chalicelib.bootstrap import House
 from chalicelib.cli import app, doctor
 from chalicelib.domain.doctor.deploy_rights import deploy_questions

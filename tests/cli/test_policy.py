@@ -12,7 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from chalicelib.adapters.policy_file import DEFAULT_POLICY, default_policy
+from chalicelib.adapters.stores.policy_file import DEFAULT_POLICY, default_policy
 from chalicelib.cli.policy import policy_app
 from chalicelib.domain.policy.policy import parse_policy
 

@@ -13,9 +13,9 @@ from click.testing import Result
 from moto import mock_aws
 from typer.testing import CliRunner
 
-from chalicelib.adapters.policy_file import DEFAULT_POLICY, default_policy, read_policy
-from chalicelib.adapters.sessions import Sessions
-from chalicelib.adapters.table_schema import create_table
+from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.dynamodb.schema import create_table
+from chalicelib.adapters.stores.policy_file import DEFAULT_POLICY, default_policy, read_policy
 from chalicelib.bootstrap import House
 from chalicelib.cli import app, policy_apply
 from chalicelib.domain.events.message import Decide, Delivery

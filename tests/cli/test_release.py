@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from chalicelib import __version__
-from chalicelib.adapters.sessions import Sessions
+from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.api.routes import document
 from chalicelib.cli import app
 from chalicelib.cli.client import Client

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.policy_file import read_policy
+from chalicelib.adapters.stores.policy_file import read_policy
 from chalicelib.cli import what_if
 from chalicelib.cli.output import WIDTH
 from chalicelib.domain.headers.header import Rules

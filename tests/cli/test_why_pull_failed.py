@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from chalicelib.adapters.runtime import AwsRuntime
+from chalicelib.adapters.usage.runtime import AwsRuntime
 from chalicelib.cli import app
 from chalicelib.domain.headers.effect import Hold
 from chalicelib.domain.images.image import ImageDetail, StorageStatus
-from tests.adapters.test_stopped_task import ANSWER, TASK, Ecs
+from tests.adapters.usage.test_stopped_task import ANSWER, TASK, Ecs
 from tests.cli.conftest import Run
 from tests.fakes.images import digest, image, ref
 from tests.fakes.queries import NOW, FakeHouse
@@ -30,7 +30,7 @@ def ecs(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     said = changes.get("stoppedReason", NOT_FOUND)
     containers = [{"name": "api", "image": f"{HOST}/team/api:v1", "reason": said}]
     task = {**ANSWER, "stoppedReason": said, "containers": containers, **changes}
-    monkeypatch.setattr("chalicelib.adapters.sessions.Sessions", lambda region, _: Ecs({"tasks": [task]}))
+    monkeypatch.setattr("chalicelib.adapters.aws.sessions.Sessions", lambda region, _: Ecs({"tasks": [task]}))
 
 
 def test_a_text_is_explained_with_the_command_that_releases(run: Run, house: FakeHouse) -> None:

@@ -1,7 +1,7 @@
 """The audit log in memory, over the records that a fake table or a test holds: chains, days, pages, copied heads.
 
 Keeps the contract of `services.ports.Audit` and of `api.reads.Audit`; the same tests run over it and over DynamoDB
-(`tests/adapters/test_audit_log.py`). What it is given may be tampered with at `altered`.
+(`tests/adapters/table/test_audit_log.py`). What it is given may be tampered with at `altered`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
-from chalicelib.adapters.audit_log import ActionRow, record_bytes
-from chalicelib.adapters.audit_queries import AuditEntry
-from chalicelib.adapters.index_walk import Page, position_of, token_of
+from chalicelib.adapters.table.audit_log import ActionRow, record_bytes
+from chalicelib.adapters.table.audit_queries import AuditEntry
+from chalicelib.adapters.table.index_walk import Page, position_of, token_of
 from chalicelib.domain.audit.action_id import action_id, recorded_at
 from chalicelib.domain.audit.chain import START, Chain, Copy, Head, StoredRecord, chain_name, next_link, shard_of_chain
 from chalicelib.services.ports.ports import ActionRecord

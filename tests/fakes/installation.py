@@ -15,7 +15,7 @@ from click.testing import Result
 from moto import mock_aws
 from typer.testing import CliRunner
 
-from chalicelib.adapters.sessions import Sessions
+from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.cli import app, deploy, stack_orders, stack_progress
 from chalicelib.cli.bundle import REQUIRED
 from tests.fakes.buckets import heed_no_policy

@@ -21,8 +21,8 @@ from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 from moto import mock_aws
 
-from chalicelib.adapters.sessions import Sessions
-from chalicelib.adapters.table_schema import create_table
+from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.cli.spoke import spoke_template
 from tests.fakes.iam import listed
 

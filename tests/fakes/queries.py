@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.adapters.audit_log import ActionRow
-from chalicelib.adapters.policy_file import default_policy, read_policy
-from chalicelib.adapters.table_schema import shard_of
+from chalicelib.adapters.dynamodb.schema import shard_of
+from chalicelib.adapters.stores.policy_file import default_policy, read_policy
+from chalicelib.adapters.table.audit_log import ActionRow
 from chalicelib.api.walk import place_of_row
 from chalicelib.domain.assessment.conclusion import count_open
 from chalicelib.domain.audit.action_id import action_id as action_id_of

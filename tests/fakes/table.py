@@ -1,7 +1,7 @@
 """The table in memory: keeps the contract of `services.ports.Table` as the adapter does on DynamoDB.
 
 Documents go through the adapter's packing, so that what comes back is what would come back from AWS. The same tests run
-over both (`tests/adapters/test_findings_table.py`).
+over both (`tests/adapters/table/test_findings_table.py`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from datetime import date, datetime
 
 import msgspec
 
-from chalicelib.adapters.packing import pack_document, unpack_document
-from chalicelib.adapters.table_schema import shard_of
-from chalicelib.adapters.tag_moves import Move, points_at, tag_move, with_move
+from chalicelib.adapters.dynamodb.schema import shard_of
+from chalicelib.adapters.packing.packing import pack_document, unpack_document
+from chalicelib.adapters.table.tag_moves import Move, points_at, tag_move, with_move
 from chalicelib.domain.audit.action_kind import ACTION_KINDS
 from chalicelib.domain.audit.chain import Chain, Head, chain_name
 from chalicelib.domain.enforcement.fuse import Fuse

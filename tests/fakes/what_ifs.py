@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.adapters.what_if_items import KEPT_FOR
+from chalicelib.adapters.stores.what_if_items import KEPT_FOR
 from chalicelib.domain.whatif.report import Job, Part
 from chalicelib.errors import ConflictError
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
-from chalicelib.adapters.ecr_registry import EcrRegistry
-from chalicelib.adapters.inspector import Inspector
-from chalicelib.adapters.scanner import Scanner
-from chalicelib.adapters.sessions import Sessions
+from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.ecr.registry import EcrRegistry
+from chalicelib.adapters.inspector.inspector import Inspector
+from chalicelib.adapters.inspector.scanner import Scanner
 from chalicelib.local.aws import LocalAws
 from chalicelib.local.environment import STAGE, aws_variables, replaced
 from chalicelib.local.template import Template

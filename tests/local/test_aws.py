@@ -348,7 +348,7 @@ def test_what_cannot_be_taken_is_refused(aws, path, body, status):
 
 
 def test_a_transaction_that_fails_changes_nothing(aws):
-    from chalicelib.adapters.table_schema import create_table
+    from chalicelib.adapters.dynamodb.schema import create_table
 
     client = boto3.client("dynamodb")
     create_table(client, "t")

@@ -11,7 +11,7 @@ import pytest
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.table import Table
 
-from chalicelib.adapters.table_schema import create_table
+from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.local.aws import LocalAws
 from chalicelib.local.dynamo import LocalDynamo
 from chalicelib.local.stack import REGION

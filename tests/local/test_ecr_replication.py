@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.adapters.ecr_replication import EcrReplication
+from chalicelib.adapters.ecr.replication import EcrReplication
 from chalicelib.domain.events.event import Replicated
 from chalicelib.domain.images.image import ScanState
 from chalicelib.domain.replication.replica_case import Mutability, Reported
@@ -124,7 +124,7 @@ def test_the_adapter_reads_both_ends(estate: Estate) -> None:
 
 
 def test_listings_follow_every_page(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.adapters.ecr_listing.IMAGES_ASKED", 2)
+    monkeypatch.setattr("chalicelib.adapters.ecr.listing.IMAGES_ASKED", 2)
     refs = {estate.push(n, f"v{n}").digest for n in range(1, 6)}
     assert set(estate.replication.listing(HOME).images) == refs
 

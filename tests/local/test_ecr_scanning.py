@@ -10,8 +10,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.adapters.ecr_scanning import EcrScanning
-from chalicelib.adapters.sessions import Sessions
+from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.ecr.scanning import EcrScanning
 from chalicelib.domain.images.image import ScanState
 from chalicelib.domain.reconcile.scan_budget import Refusal
 from chalicelib.local import demo_registry

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.runtime import AwsRuntime
-from chalicelib.adapters.sessions import Sessions
+from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.usage.runtime import AwsRuntime
 from chalicelib.domain.images.image import InUseState
 from chalicelib.services.ports.ports import Subject
 from tests.local import samples

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.adapters.assumed_roles import AssumedRoles
+from chalicelib.adapters.aws.assumed_roles import AssumedRoles
 from chalicelib.domain.events.sweep import Sweep
 from chalicelib.domain.events.sweep_message import begin
 from chalicelib.domain.headers.header import Header

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from chalicelib.adapters.sessions import Sessions
+from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.domain.images.image import ScanState, Source
 from chalicelib.local import demo_registry
 from chalicelib.local.demo_registry import Flaw

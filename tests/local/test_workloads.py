@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import boto3
 import pytest
 
-from chalicelib.adapters.runtime import AwsRuntime
-from chalicelib.adapters.sessions import Sessions
+from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.usage.runtime import AwsRuntime
 from chalicelib.domain.events.pull_failure import Cause, classify
 from chalicelib.domain.images.image import InUseState
 from chalicelib.local.ecr import ARCHIVED, LocalEcr, ecr_of

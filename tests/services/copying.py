@@ -18,12 +18,12 @@ import pytest
 from moto.dynamodb.models import dynamodb_backends
 from moto.ecr.models import ecr_backends
 
-from chalicelib.adapters.assumed_roles import AssumedRoles
-from chalicelib.adapters.ecr_registry import EcrRegistry
-from chalicelib.adapters.ecr_replication import EcrReplication
-from chalicelib.adapters.replica_items import ReplicaItems
-from chalicelib.adapters.sessions import Sessions
-from chalicelib.adapters.table_schema import create_table
+from chalicelib.adapters.aws.assumed_roles import AssumedRoles
+from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.dynamodb.schema import create_table
+from chalicelib.adapters.ecr.registry import EcrRegistry
+from chalicelib.adapters.ecr.replication import EcrReplication
+from chalicelib.adapters.stores.replica_items import ReplicaItems
 from chalicelib.domain.events.replication_message import ReplicationCheck
 from chalicelib.domain.events.sweep import Sweep
 from chalicelib.domain.events.sweep_message import SweepRepository

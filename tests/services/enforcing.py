@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.adapters.audit_queries import AuditQueries
-from chalicelib.adapters.table_schema import shard_of
+from chalicelib.adapters.dynamodb.schema import shard_of
+from chalicelib.adapters.table.audit_queries import AuditQueries
 from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.enforcement.enforcement import MOVE, UNTAG, Needing, marker, wanted
 from chalicelib.domain.enforcement.repository_policy import canonical, has_statement, with_statement

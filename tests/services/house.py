@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from chalicelib.adapters.table_schema import shard_of
+from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.domain.events.message import Delivery, Look
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.document import FindingsDocument

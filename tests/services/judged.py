@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.adapters.header_items import row_of
-from chalicelib.adapters.policy_file import read_policy
-from chalicelib.adapters.table_schema import shard_of
+from chalicelib.adapters.dynamodb.schema import shard_of
+from chalicelib.adapters.stores.policy_file import read_policy
+from chalicelib.adapters.table.header_items import row_of
 from chalicelib.domain.assessment.merge import merge_listing
 from chalicelib.domain.events.message import CatchUp, Decide, Delivery, Message, WhatIf
 from chalicelib.domain.headers.effect import Hold

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.adapters.header_items import ImageRow, row_of
-from chalicelib.adapters.table_schema import shard_of
-from chalicelib.adapters.tag_moves import points_at
+from chalicelib.adapters.dynamodb.schema import shard_of
+from chalicelib.adapters.table.header_items import ImageRow, row_of
+from chalicelib.adapters.table.tag_moves import points_at
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.events.sweep import Sweep
 from chalicelib.domain.events.sweep_message import Found, PlanSweep, SweepRepository

@@ -21,7 +21,7 @@ from bench import announcements, payloads
 from bench.generate import DAY, FIRST_DAY, ImageState, Plan, events, image
 from bench.swept import Listed, SweptPlace, shared
 from bench.world import CREDENTIALS, TABLE
-from chalicelib.adapters.table_schema import create_table
+from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.domain.events.sweep import Sweep
 from chalicelib.domain.events.sweep_message import PlanSweep
 from chalicelib.domain.images.image import Repository

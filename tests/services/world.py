@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.adapters.table_schema import shard_of
+from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.domain.assessment.conclusion import count_open
 from chalicelib.domain.assessment.merge import ABSENT, CLOSED
 from chalicelib.domain.audit.chain import Chain

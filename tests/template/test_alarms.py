@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.slack import SlackBot, SlackWebhook
-from chalicelib.adapters.sns import SnsTopic
+from chalicelib.adapters.channels.slack import SlackBot, SlackWebhook
+from chalicelib.adapters.channels.sns import SnsTopic
 from chalicelib.observability import NAMESPACE, SERVICE
 from tests.fakes.packaged import merged, of_type, rendered
 
@@ -80,7 +80,7 @@ def test_nothing_but_the_clock_is_expected_to_be_heard_of() -> None:
 
 
 def test_every_operation_on_the_table_is_watched() -> None:
-    code = (ROOT / "chalicelib/adapters/dynamo.py").read_text()
+    code = (ROOT / "chalicelib/adapters/dynamodb/dynamo.py").read_text()
     called = {name.title().replace("_", "") for name in re.findall(r"self\._client\.(\w+)\(", code)}
     queried = set(re.findall(r"get_paginator\(\"(\w+)\"\)", code))
     called = (called | {name.title().replace("_", "") for name in queried}) - {"GetPaginator"}

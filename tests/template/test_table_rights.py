@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters import table_schema as table
+from chalicelib.adapters.dynamodb import schema as table
 from tests.fakes.iam import Call, arn_of, listed, permitted, render
 from tests.fakes.packaged import ROOT
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from chalicelib import __version__
-from chalicelib.adapters.table_schema import AUDIT_HEAD, PK, SK, Item
+from chalicelib.adapters.dynamodb.schema import AUDIT_HEAD, PK, SK, Item
 from chalicelib.local.demo_registry import CURL
 from chalicelib.local.stack import Stack
 from tests.local.every_act import Acts, play_everything

@@ -21,7 +21,7 @@ import boto3
 import msgspec
 from chalice.test import Client
 
-from chalicelib.adapters.table_schema import DOCUMENT, PK, SK, Item
+from chalicelib.adapters.dynamodb.schema import DOCUMENT, PK, SK, Item
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.registry_place import RegistryPlace
 from chalicelib.local.stack import REGION, Stack

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from chalicelib import __version__
-from chalicelib.adapters import header_items
-from chalicelib.adapters.table_schema import FINDINGS, HEADER_REST, PK, SK, Item, document_key, header_key
+from chalicelib.adapters.dynamodb.schema import FINDINGS, HEADER_REST, PK, SK, Item, document_key, header_key
+from chalicelib.adapters.table import header_items
 from chalicelib.domain.events.message import Look
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import FindingStatus

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import boto3
 import msgspec
 
-from chalicelib.adapters.findings_table import FindingsTable
+from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding, Severity

@@ -1,6 +1,6 @@
 """A policy: what is asked of images, typed and whole or not at all. How rules are applied is `decision.py`'s business.
 
-Sections are in `policy_section.py`, conditions in `condition.py`. YAML and its lines are `adapters/policy_file.py`'s.
+Sections are in `policy_section.py`, conditions in `condition.py`. YAML and its lines are `adapters/stores/policy_file.py`'s.
 """
 
 from __future__ import annotations

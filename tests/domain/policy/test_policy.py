@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.adapters.policy_file import default_policy
+from chalicelib.adapters.stores.policy_file import default_policy
 from chalicelib.cli.policy import schema_text
 from chalicelib.domain.images.finding import Finding, FixAvailable, Severity
 from chalicelib.domain.images.glob import Globs

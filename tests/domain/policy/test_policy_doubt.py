@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.adapters.policy_file import default_policy
+from chalicelib.adapters.stores.policy_file import default_policy
 from chalicelib.domain.policy.comparison import holds
 from chalicelib.domain.policy.condition import ScoreTest
 from chalicelib.domain.policy.doubt import NEVER, policy_doubts

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from chalicelib.adapters.slack_blocks import payload
-from chalicelib.adapters.sns import attributes, message
+from chalicelib.adapters.channels.slack_blocks import payload
+from chalicelib.adapters.channels.sns import attributes, message
 from chalicelib.domain.alerts.alert import hears
 from chalicelib.domain.events.failed_pull import FailedPull
 from chalicelib.domain.events.pull_failure import Cause

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.adapters.header_items import header_item, read_header_item
+from chalicelib.adapters.table.header_items import header_item, read_header_item
 from chalicelib.domain.headers.effect import Enforcement, Stage
 from chalicelib.domain.headers.header import EffectKind, Header
 from chalicelib.domain.images.image import ImageDetail, InUse, InUseState, Scan, ScanState, Source

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from moto import mock_aws
 
-from chalicelib.adapters.findings_queries import FindingsQueries
-from chalicelib.adapters.findings_table import FindingsTable
-from chalicelib.adapters.table_schema import create_table
+from chalicelib.adapters.dynamodb.schema import create_table
+from chalicelib.adapters.table.findings_queries import FindingsQueries
+from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.admission.admission import read_review
 from chalicelib.domain.admission.admission_judgement import MAX_IMAGES, Admission, Outcome
 from chalicelib.domain.headers.header import Rules

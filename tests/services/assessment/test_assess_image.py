@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from chalicelib.adapters.table_schema import shard_of
+from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.domain.events.message import Act, Again, Age, Decide, Look
 from chalicelib.domain.headers.effect import EffectKind
 from chalicelib.domain.headers.header import Header

@@ -21,10 +21,10 @@ from botocore.awsrequest import AWSResponse
 from moto.core.botocore_stubber import MockRawResponse
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from chalicelib.adapters.ecr_acts import EcrActs
-from chalicelib.adapters.ecr_mover import EcrMover
-from chalicelib.adapters.ecr_registry import EcrRegistry
-from chalicelib.adapters.table_schema import shard_of
+from chalicelib.adapters.dynamodb.schema import shard_of
+from chalicelib.adapters.ecr.acts import EcrActs
+from chalicelib.adapters.ecr.mover import EcrMover
+from chalicelib.adapters.ecr.registry import EcrRegistry
 from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.domain.enforcement.repository_policy import canonical, with_statement
 from chalicelib.domain.events.message import Act

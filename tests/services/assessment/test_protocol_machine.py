@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from moto import mock_aws
 
-from chalicelib.adapters.findings_table import FindingsTable
-from chalicelib.adapters.table_schema import create_table, table_definition
+from chalicelib.adapters.dynamodb.schema import create_table, table_definition
+from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.headers.effect import EffectKind
 from chalicelib.domain.images.finding import FindingStatus, Severity
 from chalicelib.domain.images.image import ScanState, Source, StorageStatus

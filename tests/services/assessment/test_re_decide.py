@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from chalicelib.adapters.table_schema import shard_of
+from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.domain.events.message import Act, Look
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.verdict import Decision

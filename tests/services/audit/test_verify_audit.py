@@ -10,9 +10,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from chalicelib.adapters.findings_queries import FindingsQueries
-from chalicelib.adapters.findings_table import FindingsTable
-from chalicelib.adapters.table_schema import PK, SK, create_table
+from chalicelib.adapters.dynamodb.schema import PK, SK, create_table
+from chalicelib.adapters.table.findings_queries import FindingsQueries
+from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.audit.chain import SHARDS, START, Chain, chain_name, next_link, shard_of_chain
 from chalicelib.errors import UpstreamError
 from chalicelib.services.audit.verify_audit import Proof, verify_audit

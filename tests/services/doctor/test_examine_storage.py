@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.adapters.kept_table import Kept
-from chalicelib.adapters.table_schema import table_definition
+from chalicelib.adapters.dynamodb.schema import table_definition
+from chalicelib.adapters.stack.kept_table import Kept
 from chalicelib.domain.doctor.health import Check, Status
 from chalicelib.services.doctor.examine_storage import examine_storage
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.table_schema import shard_of
+from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.domain.events.event import PulledThrough
 from chalicelib.domain.headers.effect import Holding

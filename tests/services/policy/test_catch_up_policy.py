@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from chalicelib.adapters.header_items import header_item, row_of
-from chalicelib.adapters.table_schema import STATE_PK, shard_of
+from chalicelib.adapters.dynamodb.schema import STATE_PK, shard_of
+from chalicelib.adapters.table.header_items import header_item, row_of
 from chalicelib.domain.events.message import CatchUp, Decide, Delivery
 from chalicelib.domain.headers.effect import EffectKind, Hold
 from chalicelib.domain.headers.header import Header, Rules

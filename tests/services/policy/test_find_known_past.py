@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
-from chalicelib.adapters.policy_file import read_policy
+from chalicelib.adapters.stores.policy_file import read_policy
 from chalicelib.services.policy.find_known_past import POLICIES_READ, find_known_past
 from chalicelib.services.policy.start_what_if import start_what_if
 from tests.services.judged import DAY, NOW, STRICT, FakeHouse

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.adapters.policy_file import read_policy
+from chalicelib.adapters.stores.policy_file import read_policy
 from chalicelib.domain.events.message import WhatIf
 from chalicelib.errors import NotFoundError
 from chalicelib.services.assessment.re_decide import SHARDS

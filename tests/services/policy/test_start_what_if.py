@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.adapters.policy_file import read_policy
+from chalicelib.adapters.stores.policy_file import read_policy
 from chalicelib.domain.events.message import WhatIf
 from chalicelib.errors import ParameterError
 from chalicelib.services.assessment.re_decide import SHARDS

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.adapters.policy_file import read_policy
-from chalicelib.adapters.table_schema import shard_of
+from chalicelib.adapters.dynamodb.schema import shard_of
+from chalicelib.adapters.stores.policy_file import read_policy
 from chalicelib.domain.events.message import WhatIf
 from chalicelib.domain.whatif.past import PastNote
 from chalicelib.domain.whatif.report import Impact, Part, Report, Tally

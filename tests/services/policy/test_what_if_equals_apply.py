@@ -11,9 +11,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from chalicelib.adapters.policy_file import read_policy
-from chalicelib.adapters.sessions import Sessions
-from chalicelib.adapters.table_schema import create_table
+from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.dynamodb.schema import create_table
+from chalicelib.adapters.stores.policy_file import read_policy
 from chalicelib.bootstrap import House
 from chalicelib.domain.events.message import Act, Decide, WhatIf
 from chalicelib.domain.headers.effect import EffectKind

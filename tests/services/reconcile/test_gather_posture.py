@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from moto import mock_aws
 
-from chalicelib.adapters.settings_items import SettingsItems
-from chalicelib.adapters.table_schema import create_table
+from chalicelib.adapters.dynamodb.schema import create_table
+from chalicelib.adapters.stores.settings_items import SettingsItems
 from chalicelib.domain.events.sweep import Sweep
 from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.domain.images.image import Repository, Source

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.adapters.header_items import ImageRow
-from chalicelib.adapters.table_schema import shard_of
+from chalicelib.adapters.dynamodb.schema import shard_of
+from chalicelib.adapters.table.header_items import ImageRow
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.events.public_message import MatchTwins
 from chalicelib.domain.events.sweep_message import Filled

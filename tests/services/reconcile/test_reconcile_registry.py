@@ -16,7 +16,7 @@ from bench import announcements, payloads
 from bench import swept as played
 from bench.generate import Plan
 from bench.swept import Listed, Refusal, SweptPlace, shared
-from chalicelib.adapters.ecr_listing import EcrListing
+from chalicelib.adapters.ecr.listing import EcrListing
 from chalicelib.domain.events.message import Message
 from chalicelib.domain.events.sweep import Sweep
 from chalicelib.domain.events.sweep_message import Filled, Found, PlanSweep, SweepRepository

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.adapters.runtime import AwsRuntime
+from chalicelib.adapters.usage.runtime import AwsRuntime
 from chalicelib.domain.images.image import InUse, InUseState, Kind, Scan, ScanState
 from chalicelib.domain.retention.image import RetainedImage
 from chalicelib.services.ports.ports import Subject

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.adapters.table_schema import shard_of
+from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.domain.events.message import Decide, WatchWaivers
 from chalicelib.domain.headers.effect import SUMMED_WITHIN
 from chalicelib.domain.headers.header import Header

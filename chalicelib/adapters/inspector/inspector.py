@@ -1,0 +1,190 @@
+"""Amazon Inspector: all findings of one image, which images it scans, what CISA knows. Nobody else calls Inspector.
+
+ListFindings is the hot path: its pages are read from their bytes (`answers.py`).
+Calls for one image: one ListFindings a page (Inspector gives at most 25 findings a page), one ListCoverage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chalicelib.adapters.aws.answers import answered_at, body_of, readable, take_bodies
+from chalicelib.adapters.aws.errors import asked, aws_call, code_of
+from chalicelib.domain.images.document import Listing
+from chalicelib.domain.images.finding import FindingRow, ImageFacts
+from chalicelib.domain.images.image import Coverage, ImageRef, InUse, InUseState, Scan, ScanState, Source
+from chalicelib.errors import TransientError, UpstreamError
+from chalicelib.parsers.enhanced_scan import (
+    FindingsPage,
+    parse_finding_details,
+    parse_list_coverage,
+    parse_list_findings,
+)
+from chalicelib.parsers.finding_rows import newer
+
+if TYPE_CHECKING:
+    from types_boto3_inspector2 import Inspector2Client
+
+FINDINGS_ASKED = 100
+IMAGES_ASKED = 10
+DETAILS_ASKED = 10
+NOT_COVERED = "Inspector does not cover this image"
+NOT_SINCE = "not scanned since its push or restore"
+_T = TypeVar("_T")
+
+
+class Inspector:
+    """`client_of` gives the Inspector client by which an account is asked about in a Region. Safe to share between
+    threads as far as that is."""
+
+    def __init__(self, client_of: Callable[[str, str], Inspector2Client]) -> None:
+        self._client_of = client_of
+
+    def look(self, ref: ImageRef, since: datetime | None = None) -> Listing:
+        """All findings of the image, then its coverage. Raises TransientError, DeniedError, UpstreamError.
+
+        `since`: when the image was pushed or last restored, where the caller knows it; a scan older than that (or than
+        the push the findings speak of) saw something else, so the listing is not complete. An image that was never
+        scanned has an empty list: only coverage tells it from a clean one.
+        """
+        rows, look_at = self._findings(ref)
+        facts = _newest_facts(rows)
+        scan, coverage = self._scan(ref, _latest(since, facts.pushed_at if facts else None))
+        return Listing(
+            source=Source.ENHANCED,
+            findings=tuple(row.finding for row in rows),
+            look_at=look_at,
+            scan=scan,
+            complete=scan.state is ScanState.COMPLETE,
+            in_use=_in_use(facts, coverage, look_at),
+            architecture=facts.architecture if facts else None,
+            platform=facts.platform if facts else None,
+            tags=_tags(facts, coverage),
+        )
+
+    def coverage(self, refs: Iterable[ImageRef]) -> dict[ImageRef, Coverage]:
+        """Ten images a call. An image Inspector does not speak of is absent: not scanned, which is not clean."""
+        found: dict[ImageRef, Coverage] = {}
+        for _, images in groupby(sorted(set(refs)), key=lambda r: (r.registry, r.region)):
+            for ten in _batches(list(images), IMAGES_ASKED):
+                found |= {item.ref: item for item in self._covered(ten) if item.ref in ten}
+        return found
+
+    def known_exploited(self, finding_ids: Sequence[str]) -> dict[str, bool]:
+        """Whether CISA lists the vulnerability, by findingArn, ten a call. No answer is no entry, not False."""
+        known: dict[str, bool] = {}
+        arns = (i for i in set(finding_ids) if i.startswith("arn:") and i.count(":") > 4)
+        for (account, region), there in groupby(sorted(arns, key=_place_of), key=_place_of):
+            for ten in _batches(list(there), DETAILS_ASKED):
+                with aws_call("ask Inspector for details of findings"):
+                    answer = self._client_of(account, region).batch_get_finding_details(findingArns=ten)
+                with readable("ask Inspector for details of findings"):
+                    facts = parse_finding_details(dict(answer))
+                known |= {arn: fact.kev for arn, fact in facts.items() if fact.kev is not None}
+        return known
+
+    def _findings(self, ref: ImageRef) -> tuple[list[FindingRow], datetime]:
+        """A finding that moved between two pages while we read is kept once, in its newer form."""
+        rows: dict[str, FindingRow] = {}
+        look_at: datetime | None = None
+        for page, at in self._pages(ref):
+            look_at = look_at or at
+            for row in page.rows:
+                if row.image.ref == ref:
+                    arn = row.finding.source_finding_id
+                    rows[arn] = newer(rows[arn], row) if arn in rows else row
+        assert look_at is not None
+        return list(rows.values()), look_at
+
+    def _pages(self, ref: ImageRef) -> Iterator[tuple[FindingsPage, datetime]]:
+        client = self._client_of(ref.registry, ref.region)
+        take_bodies(client, "inspector2.ListFindings")
+        request: dict[str, Any] = {
+            "filterCriteria": {"resourceId": [{"comparison": "EQUALS", "value": ref.arn}]},
+            "maxResults": FINDINGS_ASKED,
+        }
+        while True:
+            with aws_call(f"list the findings of {ref}"):
+                answer: Any = client.list_findings(**request)
+            with readable(f"list the findings of {ref}"):
+                page = parse_list_findings(body_of(answer))
+            yield page, answered_at(answer)
+            if not page.next_token:
+                return
+            request["nextToken"] = page.next_token
+
+    def _scan(self, ref: ImageRef, since: datetime | None) -> tuple[Scan, Coverage | None]:
+        """A throttled look-up is tried again later; any other failed one says nothing about the image."""
+        try:
+            coverage = self.coverage([ref]).get(ref)
+        except TransientError:
+            raise
+        except UpstreamError as error:
+            reason = f"coverage look-up failed: {code_of(error) or error}"
+            return Scan(ScanState.UNAVAILABLE, reason[:200], Source.ENHANCED), None
+        if coverage is None:
+            return Scan(ScanState.UNAVAILABLE, NOT_COVERED, Source.ENHANCED), None
+        return _scan_since(coverage.scan, since), coverage
+
+    def _covered(self, refs: Sequence[ImageRef]) -> Iterator[Coverage]:
+        """Of one account and Region."""
+        client = self._client_of(refs[0].registry, refs[0].region)
+        request: dict[str, Any] = {
+            "filterCriteria": {"resourceId": [{"comparison": "EQUALS", "value": ref.arn} for ref in refs]}
+        }
+        while True:
+            answer = asked("ask Inspector which images it scans", client.list_coverage, **request)
+            with readable("ask Inspector which images it scans"):
+                page = parse_list_coverage(answer)
+            yield from page.items
+            if not page.next_token:
+                return
+            request["nextToken"] = page.next_token
+
+
+def _scan_since(scan: Scan, since: datetime | None) -> Scan:
+    if scan.state is not ScanState.COMPLETE:
+        return scan
+    at = scan.scanned_at
+    too_old = at is None or (since is not None and int(at.timestamp()) < int(since.timestamp()))
+    return Scan(ScanState.PENDING, NOT_SINCE, scan.source, at) if too_old else scan
+
+
+def _newest_facts(rows: Sequence[FindingRow]) -> ImageFacts | None:
+    """What the most recently updated finding says of the image: older ones repeat what was true then."""
+    newest = max(rows, key=lambda r: r.finding.updated_at.timestamp() if r.finding.updated_at else 0.0, default=None)
+    return newest.image if newest else None
+
+
+def _in_use(facts: ImageFacts | None, coverage: Coverage | None, seen_at: datetime) -> InUse | None:
+    """None where Inspector says nothing. A count of 0 is UNKNOWN: there are places Inspector does not look at."""
+    counts = (coverage.in_use_count if coverage else None, facts.in_use_count if facts else None)
+    count = next((c for c in counts if c is not None), None)
+    last_at = _latest(coverage.last_in_use_at if coverage else None, facts.last_in_use_at if facts else None)
+    if count is None and last_at is None:
+        return None
+    return InUse(InUseState.YES if count else InUseState.UNKNOWN, count, last_at, seen_at)
+
+
+def _tags(facts: ImageFacts | None, coverage: Coverage | None) -> tuple[str, ...]:
+    if coverage and coverage.tags:
+        return coverage.tags
+    return facts.tags if facts else ()
+
+
+def _latest(*times: datetime | None) -> datetime | None:
+    return max((t for t in times if t is not None), default=None)
+
+
+def _place_of(arn: str) -> tuple[str, str]:
+    """Account and Region."""
+    region, account = arn.split(":")[3:5]
+    return account, region
+
+
+def _batches(items: list[_T], size: int) -> Iterator[list[_T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

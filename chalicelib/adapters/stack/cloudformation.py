@@ -1,0 +1,182 @@
+"""Stacks of CloudFormation: read, change sets made and executed, events, deletion. Called by commands alone.
+
+A stack is changed through change sets only, because the template has a transform. Nothing here waits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from uuid import uuid4
+
+from chalicelib.adapters.aws.errors import asked, aws_call, code_of
+from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.domain.doctor.stack import Change, ChangeSet, Resource, Stack, StackEvent
+from chalicelib.domain.doctor.stack_parameters import Value
+from chalicelib.errors import UpstreamError
+
+CAPABILITIES = ("CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND")
+_KEEPING = ("Retain", "RetainExceptOnCreate")
+
+
+class Stacks:
+    """Names and ids both name a stack; a deleted one is found by its id alone. Raises as `aws_call` does."""
+
+    def __init__(self, sessions: Sessions, region: str | None = None) -> None:
+        self._client = sessions.client("cloudformation", region)
+
+    def find(self, name: str) -> Stack | None:
+        """None: there is no stack of that name."""
+        try:
+            answer = asked(f"read the stack {name}", self._client.describe_stacks, StackName=name)
+        except UpstreamError as error:
+            if code_of(error) == "ValidationError" and "does not exist" in str(error):
+                return None
+            raise
+        return _stack(answer["Stacks"][0])
+
+    def resources(self, name: str) -> tuple[Resource, ...]:
+        """Without those that are deleted."""
+        pages = self._pages("list_stack_resources", StackName=name)
+        found = [r for page in pages for r in page["StackResourceSummaries"]]
+        return tuple(
+            Resource(r["LogicalResourceId"], r["ResourceType"], r.get("PhysicalResourceId", ""), r["ResourceStatus"])
+            for r in found
+            if r["ResourceStatus"] != "DELETE_COMPLETE"
+        )
+
+    def template(self, name: str) -> Mapping[str, Any]:
+        """As it was given; empty where that was no JSON."""
+        call = self._client.get_template
+        body = asked(f"read the template of {name}", call, StackName=name, TemplateStage="Original")["TemplateBody"]
+        try:
+            found: Mapping[str, Any] = json.loads(body) if isinstance(body, str) else body
+        except ValueError:
+            return {}
+        return found
+
+    def kept_resources(self, name: str) -> frozenset[str]:
+        """Logical ids of what stays when the stack is deleted."""
+        call = self._client.get_template
+        body = asked(f"read the template of {name}", call, StackName=name, TemplateStage="Processed")["TemplateBody"]
+        template: Mapping[str, Any] = json.loads(body) if isinstance(body, str) else body
+        resources: Mapping[str, Mapping[str, Any]] = template["Resources"]
+        return frozenset(n for n, resource in resources.items() if resource.get("DeletionPolicy") in _KEEPING)
+
+    def make_change_set(
+        self,
+        name: str,
+        former: Stack | None,
+        template: str | Mapping[str, Any],
+        parameters: Iterable[Value] = (),
+        tags: Mapping[str, str] | None = None,
+    ) -> ChangeSet:
+        """`former`: the stack that is updated; its tags stay. `template`: the URL where it lies or, up to 51,200 bytes,
+        itself. The change set is not made yet when this returns."""
+        kept = {name: value for name, value in (former.tags if former else {}).items() if not name.startswith("aws:")}
+        source = {"TemplateURL": template} if isinstance(template, str) else {"TemplateBody": json.dumps(template)}
+        return self._make(
+            name,
+            ChangeSetType="UPDATE" if former else "CREATE",
+            **source,
+            Parameters=[_parameter(value) for value in parameters],
+            Tags=[{"Key": k, "Value": v} for k, v in {**kept, **(tags or {})}.items()],
+        )
+
+    def make_import(self, name: str, template: Mapping[str, Any], resource: Resource, key: str) -> ChangeSet:
+        """A new stack of what exists already, by the property `key`. `template` holds that alone, without transform
+        and outputs."""
+        imported = {
+            "ResourceType": resource.kind,
+            "LogicalResourceId": resource.name,
+            "ResourceIdentifier": {key: resource.physical},
+        }
+        body = json.dumps(template)
+        return self._make(name, ChangeSetType="IMPORT", TemplateBody=body, ResourcesToImport=[imported])
+
+    def read_change_set(self, made: ChangeSet) -> ChangeSet:
+        """With all its changes."""
+        pages = list(self._pages("describe_change_set", ChangeSetName=made.id))
+        changes = [c["ResourceChange"] for page in pages for c in page.get("Changes", ()) if "ResourceChange" in c]
+        first = pages[0]
+        reason = first.get("StatusReason", "")
+        return ChangeSet(made.id, made.stack_id, first["Status"], reason, tuple(_change(c) for c in changes))
+
+    def execute(self, change_set: ChangeSet) -> None:
+        asked("execute the change set", self._client.execute_change_set, ChangeSetName=change_set.id)
+
+    def drop_change_set(self, change_set: ChangeSet) -> None:
+        asked("delete the change set", self._client.delete_change_set, ChangeSetName=change_set.id)
+
+    def events(self, stack: str, after: str | None = None) -> list[StackEvent]:
+        """Oldest first; `after` is the id of the last one known: it and all before it are left out."""
+        fresh: list[StackEvent] = []
+        for page in self._pages("describe_stack_events", StackName=stack):
+            for event in page["StackEvents"]:
+                if event["EventId"] == after:
+                    return fresh[::-1]
+                fresh.append(_event(event))
+        return fresh[::-1]
+
+    def delete(self, stack: str) -> None:
+        """Asks for it; returns before it is gone."""
+        asked(f"delete the stack {stack}", self._client.delete_stack, StackName=stack)
+
+    def protect(self, name: str, on: bool) -> None:
+        """Termination protection."""
+        call = self._client.update_termination_protection
+        asked("set the termination protection", call, StackName=name, EnableTerminationProtection=on)
+
+    def _make(self, name: str, **wanted: Any) -> ChangeSet:
+        answer = asked(
+            f"make a change set of {name}",
+            self._client.create_change_set,
+            StackName=name,
+            ChangeSetName=f"lazaretto-{uuid4().hex}",
+            Capabilities=list(CAPABILITIES),
+            **wanted,
+        )
+        return ChangeSet(str(answer["Id"]), str(answer["StackId"]), "CREATE_PENDING")
+
+    def _pages(self, operation: str, **wanted: Any) -> Iterator[dict[str, Any]]:
+        with aws_call(operation.replace("_", " ")):
+            yield from self._client.get_paginator(operation).paginate(**wanted)
+
+
+def _stack(found: Mapping[str, Any]) -> Stack:
+    return Stack(
+        id=found["StackId"],
+        name=found["StackName"],
+        status=found["StackStatus"],
+        parameters=frozenset(p["ParameterKey"] for p in found.get("Parameters", ())),
+        tags={t["Key"]: t["Value"] for t in found.get("Tags", ())},
+        outputs={o["OutputKey"]: o["OutputValue"] for o in found.get("Outputs", ())},
+        protected=bool(found.get("EnableTerminationProtection")),
+    )
+
+
+def _parameter(value: Value) -> dict[str, Any]:
+    chosen = {"UsePreviousValue": True} if value.text is None else {"ParameterValue": value.text}
+    return {"ParameterKey": value.name, **chosen}
+
+
+def _change(change: Mapping[str, Any]) -> Change:
+    replacement = change.get("Replacement", "")
+    return Change(
+        action=change["Action"],
+        kind=change["ResourceType"],
+        name=change["LogicalResourceId"],
+        replacement="" if replacement == "False" else replacement,
+    )
+
+
+def _event(event: Mapping[str, Any]) -> StackEvent:
+    return StackEvent(
+        id=event["EventId"],
+        name=event["LogicalResourceId"],
+        kind=event["ResourceType"],
+        status=event["ResourceStatus"],
+        reason=event.get("ResourceStatusReason", ""),
+        of_stack=event.get("PhysicalResourceId") == event["StackId"],
+    )

@@ -1,0 +1,99 @@
+"""What-if jobs in the table: one item for the question, one for each shard's findings. They end by themselves.
+
+| item | pk | sk | attributes | a write costs |
+|---|---|---|---|---|
+| question | `WHATIF#<id>` | `JOB` | `bd` B job as JSON, deflated; `ttl` N | 1 for each started KB |
+| part | same | `PART#<shard>` | `bd` B part as JSON, deflated; `r` N revision; `x` B nonce; `ttl` N | the same |
+
+DynamoDB removes what is past its `ttl` some time later; until then it is read as absent. Both are outside the indexes.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
+from chalicelib.adapters.dynamodb.schema import BODY, EXPIRES, PK, REVISION, SK, Item, key, nonce, what_if_pk
+from chalicelib.domain.whatif.report import Job, Part
+from chalicelib.errors import ParameterError
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+T = TypeVar("T")
+KEPT_FOR = timedelta(days=7)
+MOST_BYTES = 380_000
+_JOB, _PART = "JOB", "PART#"
+_ABSENT = f"attribute_not_exists({PK})"
+
+
+class WhatIfItems:
+    """services.ports.WhatIfs on DynamoDB."""
+
+    def __init__(
+        self,
+        client: DynamoDBClient,
+        table_name: str,
+        now: Callable[[], datetime],
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._dynamo, self._now = Dynamo(client, table_name, sleep), now
+
+    def put_job(self, job: Job) -> None:
+        body = _packed(job)
+        if len(body["B"]) > MOST_BYTES:
+            raise ParameterError("policy", f"is too large for a what-if: over {MOST_BYTES:,} bytes when deflated")
+        self._dynamo.put(key(what_if_pk(job.id), _JOB) | {BODY: body, EXPIRES: _end(job)}, _ABSENT)
+
+    def read_job(self, job_id: str) -> Job | None:
+        return self._unpacked(self._dynamo.get(key(what_if_pk(job_id), _JOB)), Job)
+
+    def put_part(self, job: Job, part: Part) -> Part:
+        put, body = _fitted(msgspec.structs.replace(part, revision=part.revision + 1))
+        item = key(what_if_pk(job.id), f"{_PART}{part.shard}") | nonce()
+        item |= {BODY: body, REVISION: {"N": str(put.revision)}, EXPIRES: _end(job)}
+        if part.revision:
+            self._dynamo.put(item, f"{REVISION} = :former", {":former": {"N": str(part.revision)}})
+        else:
+            self._dynamo.put(item, _ABSENT)
+        return put
+
+    def read_part(self, job: Job, shard: int) -> Part:
+        item = self._dynamo.get(key(what_if_pk(job.id), f"{_PART}{shard}"))
+        return self._unpacked(item, Part) or Part(shard)
+
+    def read_parts(self, job: Job) -> Sequence[Part]:
+        values = {":pk": {"S": what_if_pk(job.id)}, ":parts": {"S": _PART}}
+        found = self._dynamo.query(f"{PK} = :pk AND begins_with({SK}, :parts)", values, ConsistentRead=True)
+        return [part for item in found if (part := self._unpacked(item, Part)) is not None]
+
+    def _unpacked(self, item: Item | None, kind: type[T]) -> T | None:
+        if item is None or int(item[EXPIRES]["N"]) <= self._now().timestamp():
+            return None
+        return msgspec.json.decode(zlib.decompress(item[BODY]["B"]), type=kind)
+
+
+def _fitted(part: Part) -> tuple[Part, Item]:
+    """With as many of its rows, the worst, as an item holds; those left out are counted."""
+    body = _packed(part)
+    while len(body["B"]) > MOST_BYTES and part.rows:
+        kept = part.rows[: len(part.rows) // 2]
+        left_out = part.rows_left_out + len(part.rows) - len(kept)
+        part = msgspec.structs.replace(part, rows=kept, rows_left_out=left_out)
+        body = _packed(part)
+    return part, body
+
+
+def _packed(value: Job | Part) -> Item:
+    return {"B": zlib.compress(msgspec.json.encode(value))}
+
+
+def _end(job: Job) -> Item:
+    return {"N": str(int((job.at + KEPT_FOR).timestamp()))}

@@ -1,0 +1,149 @@
+"""The audit log: append-only records, bound by one chain for each image and each subject. Part of FindingsTable.
+
+Each link hashes the one before and the record, so that who changes, drops or reorders a stored record breaks every
+later link. Record and head are put in one transaction: there is no record without its link. Nothing is read here for
+people (`audit_queries`) and nothing proved (`domain.audit_chain`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
+from chalicelib.adapters.dynamodb.schema import (
+    ACTOR,
+    CHAIN,
+    KIND,
+    NUMBER,
+    PK,
+    REASON,
+    RECORD,
+    SK,
+    STATE_PK,
+    STATE_SK,
+    Item,
+    action_key,
+    audit_day,
+    audit_head_key,
+)
+from chalicelib.domain.audit.chain import START, Chain, Head, StoredRecord, next_link
+from chalicelib.errors import ConflictError, UpstreamError
+from chalicelib.services.ports.ports import ActionRecord
+
+SHOWN = 200  # characters of actor and reason in the index; the record has them whole
+_NAMES = {
+    PK: "image or subject",
+    SK: "key",
+    KIND: "kind as listed",
+    ACTOR: "actor as listed",
+    REASON: "reason as listed",
+    STATE_PK: "day in the index",
+    STATE_SK: "time in the index",
+}
+
+
+class ActionRow(msgspec.Struct, frozen=True):
+    """A record with its place in its chain, and `body`, its bytes as they are stored: what `link` is made of."""
+
+    record: ActionRecord
+    number: int
+    link: bytes
+    body: bytes
+
+
+def record_bytes(record: ActionRecord) -> bytes:
+    """The form of a new record: JSON, its fields in the order of the type. Of a stored one its bytes are the truth: it
+    may have been written before a field was added."""
+    return msgspec.json.encode(record, order="deterministic")
+
+
+def read_stored(item: Item) -> StoredRecord:
+    """Whatever is left of it: a record that somebody has been at must not stop whoever looks for such."""
+    place = read_head(item)
+    return StoredRecord(
+        number=place.count,
+        link=place.link,
+        body=bytes(item.get(RECORD, {}).get("B", b"")),
+        wrong=_wrong(item),
+    )
+
+
+def _wrong(item: Item) -> str | None:
+    """What beside a record is not what the record says: its keys, what lists show of it, its place in the index."""
+    try:
+        record = read_action(item).record
+        beside = _beside(record)
+    except (UpstreamError, KeyError, ValueError):
+        return "it cannot be read"
+    unlike = [name for name, value in beside.items() if item.get(name) != value]
+    return f"it says otherwise than its {', '.join(_NAMES[n] for n in unlike)}" if unlike else None
+
+
+def read_head(item: Item) -> Head:
+    """Whatever is left of it, as of a record; a count that is none is 0."""
+    number = item.get(NUMBER, {}).get("N", "0")
+    return Head(int(number) if number.isdigit() else 0, bytes(item.get(CHAIN, {}).get("B", b"")))
+
+
+def read_action(item: Item) -> ActionRow:
+    """Raises UpstreamError for a record that is none any more."""
+    try:
+        body = bytes(item[RECORD]["B"])
+        record = msgspec.json.decode(body, type=ActionRecord)
+        return ActionRow(record, int(item[NUMBER]["N"]), bytes(item[CHAIN]["B"]), body)
+    except (msgspec.DecodeError, KeyError, ValueError) as error:
+        where = f"{item[PK]['S']} {item[SK]['S']}"
+        raise UpstreamError(f"the audit record {where} was changed, it cannot be read: {error}") from error
+
+
+class AuditLog:
+    def __init__(self, dynamo: Dynamo) -> None:
+        self._dynamo = dynamo
+
+    def append(self, record: ActionRecord) -> bool:
+        """False: this effect is in the log already. Raises ValueError where it names neither image nor subject."""
+
+        def attempt() -> bool:
+            item = self._dynamo.get(audit_head_key(record.chain))
+            try:
+                self._put(record, Head(0, START) if item is None else read_head(item))
+            except ConflictError:
+                if self.time_of(record.chain, record.effect, record.wanted_at) is not None:
+                    return False
+                raise
+            return True
+
+        return self._dynamo.insist(f"audit log of {record.chain}", attempt)
+
+    def time_of(self, chain: Chain, effect: str, wanted_at: datetime) -> datetime | None:
+        """When the effect was recorded; None: it was not."""
+        item = self._dynamo.get(action_key(chain, wanted_at, effect))
+        return read_action(item).record.at if item is not None else None
+
+    def _put(self, record: ActionRecord, head: Head) -> None:
+        body = record_bytes(record)
+        place: Item = {NUMBER: {"N": str(head.count + 1)}, CHAIN: {"B": next_link(head.link, body)}}
+        absent = {"ConditionExpression": f"attribute_not_exists({PK})"}
+        still = {
+            "ConditionExpression": f"{NUMBER} = :count",
+            "ExpressionAttributeValues": {":count": {"N": str(head.count)}},
+        }
+        self._dynamo.transact(
+            ("Put", {"Item": {**_beside(record), RECORD: {"B": body}, **place}, **absent}),
+            ("Put", {"Item": audit_head_key(record.chain) | place, **(still if head.count else absent)}),
+        )
+
+
+def _beside(record: ActionRecord) -> Item:
+    """All of an item that repeats what its record says."""
+    day, moment = audit_day(record.at)
+    return {
+        **action_key(record.chain, record.wanted_at, record.effect),
+        KIND: {"S": record.kind},
+        ACTOR: {"S": record.actor[:SHOWN]},
+        REASON: {"S": record.reason[:SHOWN]},
+        STATE_PK: {"S": day},
+        STATE_SK: {"S": f"{moment}#{record.effect}"},
+    }

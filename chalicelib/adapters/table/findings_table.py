@@ -1,0 +1,217 @@
+"""The one table's writer: every item but policy and waivers is put here, on the conditions the write protocol needs.
+
+The parts do the work: `headers`, `documents`, `catalogue`, `tags`, `repositories`, `audit_log`, `audit_heads`, `guards`
+and `snapshots`; what they hold is called by `table_schema`. Reads for people are `findings_queries`'.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
+from chalicelib.adapters.dynamodb.schema import BODY, REVISION, Item, fan_out_key, nonce
+from chalicelib.adapters.stores.policy_store import read_versions
+from chalicelib.adapters.table.audit_heads import AuditHeads
+from chalicelib.adapters.table.audit_log import AuditLog
+from chalicelib.adapters.table.catalogue import Catalogue
+from chalicelib.adapters.table.documents import PART_BYTES, Documents, read_document
+from chalicelib.adapters.table.guards import Guards
+from chalicelib.adapters.table.headers import Headers
+from chalicelib.adapters.table.repositories import Repositories
+from chalicelib.adapters.table.snapshots import put_snapshot
+from chalicelib.adapters.table.tags import Tags
+from chalicelib.domain.audit.chain import Chain, Head
+from chalicelib.domain.enforcement.fuse import Fuse
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import Finding
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.services.ports.ports import ActionRecord, Denied, FanOut, Stored, TagMove
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+KEV_REMEMBERED = timedelta(days=1)
+_NO_REVISION = f"attribute_not_exists({REVISION})"
+
+
+class FindingsTable:
+    """One table, two indexes. Units are DynamoDB write units (one for each started KB of the item).
+
+    | item | pk | sk | attributes | a write costs |
+    |---|---|---|---|---|
+    | header | `REPO#<registry>/<region>/<repository>` | `IMAGE#<digest>` | `v` N version; `s` S scan state; \
+`c` B counts of open findings by severity; `p` N policy version; `k` B sketch; `t` S up to three tags; \
+`e` B enforcement; `la` N looked at; `ld` N look due at; `b` B all else; `x` B nonce; `gsi_*`, `due_*` | \
+1 (200 findings); + 1 or 2 for each index entry that changes |
+    | findings | `IMAGE#<registry>/<region>/<repository>@<digest>` | `FINDINGS` | `r` N revision; `x` B nonce; \
+`f` B packed findings, or `o` B the parts' keys and SHA-256 | 8 (200 findings) |
+    | part of them | same | `FINDINGS#<revision>#<random>#<n>` | `f` B; `at` N put at | 350 |
+    | action | same, or `SUBJECT#<subject>` | `ACTION#<wanted at>#<effect>` | `rc` B record as JSON; `n` N number in \
+the chain; `ch` B its link; `ki` `ac` `re` S kind, actor, reason; `gsi_*` | 2 + 2 for the head + 1 index, in one \
+transaction |
+    | audit head | same | `AUDIT_HEAD` | `n` N count; `ch` B last link | (see action) |
+    | tag | `REPO#…` | `TAG#<tag>` | `d` S digest, absent when deleted; `m` N moved at; `h` B the last 20 events | 1 |
+    | repository | `REPO#…` | `REPOSITORY` | one attribute for each fact; `dn` B denied digests, former policy; \
+`gsi_*` | 1; + 1 when new |
+    | fuse | `FUSE` | `NOW` | `bd` B acts of the last hour, those that wait, the last reset | 1 |
+    | vulnerability | `VULN#<id>` | `<database>` | `z` B texts; `zh` B their hash; `ep` N EPSS; `ea` N its date | 1 |
+    | KEV fact | `VULN#<id>` | `#KEV` | `kv` BOOL, absent for no answer; `at` N asked at | 1 |
+    | summary | `SUMMARY` | `NOW`, `DAY#<date>` | `bd` B content, deflated; `at` N | 1 for each started KB |
+    | audit heads | `SUMMARY` | `HEADS#<date>#<first byte of the chain's hash>` | `bd` B name, count and link of \
+chains, deflated; `x` B nonce | 1 for each started KB |
+    | fan-out | `POLICY` | `FAN_OUT` | `bd` B how far the newest policy has been carried, as JSON; `r` N revision; \
+`x` B nonce | 1 for each started KB |
+    | versions | `VERSIONS` | `NOW` | `p` N policy; `w` N waivers (`policy_store` writes these) | 1 |
+
+    Times are numbers: seconds since 1970, six decimals at most.
+
+    Index `by_state` (`gsi_pk`, `gsi_sk`; projects `c s e t p k` of headers, `ki ac re` of actions):
+    `STATE#<digest's first byte mod 8>`, `<decision><severity>#<seconds down>`: images that exist, worst first, then
+    newest (decision 0 QUARANTINE to 4 ALLOW; severity 0 CRITICAL to 5 UNKNOWN, 6 none open);
+    `AUDIT#<yyyy-mm-dd>`, `<time>#<effect>`: what was done on a day;
+    `REPOSITORIES`, `<registry>/<region>/<repository>`: all repositories.
+
+    Index `by_due` (`due_pk`, `due_sk`; keys only): `DUE#<shard>`, seconds: what the clock must look at.
+
+    `part_bytes` is where a document is cut into parts. Safe to share between threads as far as `client` is.
+    """
+
+    def __init__(
+        self,
+        client: DynamoDBClient,
+        table_name: str,
+        now: Callable[[], datetime],
+        *,
+        part_bytes: int = PART_BYTES,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._dynamo = Dynamo(client, table_name, sleep)
+        self._now = now
+        self._repositories = Repositories(self._dynamo)
+        self._tags = Tags(self._dynamo)
+        self._headers = Headers(self._dynamo, self._repositories, now)
+        self._documents = Documents(self._dynamo, now, part_bytes)
+        self._catalogue = Catalogue(self._dynamo)
+        self._audit = AuditLog(self._dynamo)
+        self._heads = AuditHeads(self._dynamo)
+        self._guards = Guards(self._dynamo)
+
+    # --- headers
+
+    def read_headers(self, refs: Iterable[ImageRef]) -> dict[ImageRef, Stored]:
+        """Headers with the revisions of the documents beside them, in one consistent batch; findings stay behind."""
+        return self._headers.read(refs)
+
+    def put_header(self, header: Header) -> Header:
+        """As `version + 1` on condition of `version`. 1 unit, and none on an index whose entry stays the same.
+
+        The first header of a repository makes the repository known too (2 units, once).
+        """
+        return self._headers.put(header)
+
+    def mark_look(self, ref: ImageRef, version: int, due_at: datetime) -> None:
+        """Sets `look_due_at` on condition of `version`, and raises `version`: whoever read before must read again.
+        An unknown image gets a header outside the index `by_state`. 1 unit, no index write."""
+        self._headers.mark_look(ref, version, due_at)
+
+    def headers_of(self, repository: Repository) -> Iterator[Header]:
+        """All headers of a repository, page by page; eventually consistent."""
+        return self._headers.of_repository(repository)
+
+    def due(self, shard: int, before: datetime) -> Sequence[ImageRef]:
+        """Oldest first; eventually consistent."""
+        return self._headers.due(shard, before)
+
+    # --- findings
+
+    def read_document(self, ref: ImageRef) -> FindingsDocument:
+        return read_document(self._dynamo, ref)
+
+    def put_document(self, document: FindingsDocument, former: FindingsDocument) -> FindingsDocument:
+        """As revision `former.revision + 1` on condition of `former.revision`. 1 unit for each started KB."""
+        return self._documents.put(document, former.revision)
+
+    def keep_vulnerabilities(self, findings: Iterable[Finding]) -> None:
+        """1 unit for each vulnerability that is new or whose texts changed; nothing for those known to be stored."""
+        self._catalogue.keep(findings)
+
+    def read_kev(self, vulnerability_ids: Iterable[str]) -> dict[str, tuple[bool | None, datetime]]:
+        return self._catalogue.read_kev(vulnerability_ids, self._now() - KEV_REMEMBERED)
+
+    def keep_kev(self, facts: Mapping[str, bool | None], at: datetime) -> None:
+        self._catalogue.keep_kev(facts, at)
+
+    # --- tags and repositories
+
+    def move_tag(
+        self, repository: Repository, tag: str, digest: str | None, at: datetime, *, settles_tie: bool = False
+    ) -> TagMove:
+        """1 unit for an event not heard before, late ones included: they take their place in the history."""
+        return self._tags.move(repository, tag, digest, at, settles_tie=settles_tie)
+
+    def read_tag(self, repository: Repository, tag: str) -> str | None:
+        return self._tags.read(repository, tag)
+
+    def last_tag_move(self, repository: Repository, tag: str) -> TagMove | None:
+        return self._tags.last_move(repository, tag)
+
+    def keep_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
+        """Nothing is written when all of it is known. Times (`…_at`) only move later; None removes a fact."""
+        self._repositories.keep(repository, facts)
+
+    def keep_sights(self, repository: Repository, names: Iterable[str]) -> None:
+        """Nothing is written, nor asked a second time by this process, where all of it is known."""
+        self._repositories.show(repository, names)
+
+    # --- audit, guards, summary
+
+    def record_action(self, record: ActionRecord) -> bool:
+        """Action and head of the chain in one transaction: 4 units and 1 on the index. False: recorded before."""
+        return self._audit.append(record)
+
+    def action_at(self, chain: Chain, effect: str, wanted_at: datetime) -> datetime | None:
+        return self._audit.time_of(chain, effect, wanted_at)
+
+    def copy_heads(self, day: date, heads: Mapping[Chain, Head]) -> None:
+        """Adds to the copies of the day. 1 unit for each started KB of each of 256 items that change."""
+        self._heads.copy(day, heads)
+
+    def read_fuse(self) -> Fuse:
+        return self._guards.read_fuse()
+
+    def change_fuse(self, change: Callable[[Fuse], Fuse]) -> Fuse:
+        """1 unit for each started KB, none where nothing changes."""
+        return self._guards.change_fuse(change)
+
+    def read_denied(self, repository: Repository) -> Denied:
+        return self._guards.read_denied(repository)
+
+    def change_denied(self, repository: Repository, change: Callable[[Denied], Denied]) -> Denied:
+        """As `change_fuse`, of the repository's whole item; 1 more where it was not known."""
+        return self._guards.change_denied(repository, change)
+
+    def put_snapshot(self, content: bytes, at: datetime) -> None:
+        """The summary as of `at`, unless a newer one is stored; the first of a day stays as that day's."""
+        put_snapshot(self._dynamo, content, at)
+
+    def read_fan_out(self) -> FanOut | None:
+        item = self._dynamo.get(fan_out_key())
+        return msgspec.json.decode(item[BODY]["B"], type=FanOut) if item is not None else None
+
+    def put_fan_out(self, fan_out: FanOut) -> FanOut:
+        """1 unit for each started KB: the worst images are named in it."""
+        put = msgspec.structs.replace(fan_out, revision=fan_out.revision + 1)
+        item = fan_out_key() | nonce() | {REVISION: {"N": str(put.revision)}, BODY: {"B": msgspec.json.encode(put)}}
+        former: Item = {":former": {"N": str(fan_out.revision)}}
+        self._dynamo.put(item, *((f"{REVISION} = :former", former) if fan_out.revision else (_NO_REVISION, None)))
+        return put
+
+    def read_versions(self) -> tuple[int, int]:
+        """Policy, waivers."""
+        return read_versions(self._dynamo)

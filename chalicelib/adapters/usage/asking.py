@@ -1,0 +1,153 @@
+"""Asking AWS where images run: calls by name, page by page, many at once, within the time one look-up may take. Judges
+nothing.
+
+A look-up of a large account is many calls; one that would take longer than `patience` ends with what it has, as a
+failure of the place it was at. A method that the boto3 of the runtime does not know yet is such a failure too. AWS
+throttles by account and Region, so that many calls at once are bound to be throttled: such a call waits and is made
+again while there is time.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from concurrent.futures import Executor
+from datetime import datetime, timedelta
+from threading import Lock
+from time import sleep
+from typing import Any, Generic, TypeVar, cast
+
+from chalicelib.adapters.aws.answers import readable
+from chalicelib.adapters.aws.errors import asked, code_of
+from chalicelib.domain.images.image import NO_ANSWER, NO_TIME, THROTTLED
+from chalicelib.errors import DeniedError, LazarettoError, TransientError, UpstreamError
+from chalicelib.parsers.answer import read
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+PAGES = 1000
+"""Far more than any account has: an answer that names the same next page for ever must end."""
+PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds before a call that AWS throttled is made again."""
+
+
+class Asker:
+    """`until`: when the look-up must be over, by the clock `now`. `pool`: makes calls that need not wait for each other
+    at once; None: one after the other. `pause` waits for so many seconds."""
+
+    def __init__(
+        self,
+        now: Callable[[], datetime],
+        until: datetime,
+        pool: Executor | None = None,
+        pause: Callable[[float], None] = sleep,
+    ) -> None:
+        self.now, self._until, self._pool, self._pause = now, until, pool, pause
+
+    def each(self, work: Callable[[V], T], items: Iterable[V]) -> list[T]:
+        """What `work` makes of each item, in their order. `work` itself must not call `each`: it would wait for a
+        thread that waits for it."""
+        return each(self._pool, work, items)
+
+    def ask(self, client: Any, method: str, into: type[T], **params: Any) -> T:
+        """The answer to one call. Raises UpstreamError and what comes from it; each message starts with the call."""
+        return self._ask(client, method, into, params)[0]
+
+    def pages(
+        self,
+        client: Any,
+        method: str,
+        into: type[T],
+        next_is: str = "nextToken",
+        said: str | None = None,
+        **params: Any,
+    ) -> Iterator[T]:
+        """`next_is` is what the next page is asked for by, `said` what the answer calls it where that differs."""
+        for _ in range(PAGES):
+            answer, raw = self._ask(client, method, into, params)
+            yield answer
+            if not (following := raw.get(said or next_is)):
+                return
+            params = {**params, next_is: following}
+        raise UpstreamError(f"{method}: more than {PAGES} pages")
+
+    def _ask(self, client: Any, method: str, into: type[T], params: dict[str, Any]) -> tuple[T, dict[str, Any]]:
+        operation = client.meta.method_to_api_mapping.get(method, method)
+        what = f"{client.meta.service_model.service_name}:{operation}"
+        call = getattr(client, method, None)
+        if call is None:
+            raise UpstreamError(f"{what}: this boto3 does not know it")
+        raw = self._called(what, call, params)
+        with readable(what):
+            return read(into, raw), raw
+
+    def _called(self, what: str, call: Callable[..., Any], params: dict[str, Any]) -> dict[str, Any]:
+        pauses = iter(PAUSES)
+        while True:
+            if self.now() >= self._until:
+                raise TransientError(f"{what}: the time is up")
+            try:
+                return cast("dict[str, Any]", asked(what, call, **params))
+            except TransientError as error:
+                pause = next(pauses, None) if code_of(error) else None
+                if pause is None or self.now() + timedelta(seconds=pause) >= self._until:
+                    raise
+            self._pause(pause)
+
+
+class Remembered(Generic[K, T]):
+    """What cannot change any more, by key: at most `most`, the least recently used forgotten first. Threads may share
+    it."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._known, self._lock = most, OrderedDict[K, T](), Lock()
+        self._turns = dict[K, Lock]()
+
+    def __contains__(self, key: K) -> bool:
+        with self._lock:
+            return key in self._known
+
+    def get(self, key: K, ask: Callable[[], T], holds: Callable[[T], bool] = lambda _: True) -> T:
+        """What `ask` raises is raised, and nothing is remembered. What does not hold any more is asked again. Of
+        threads that want the same at once one asks, and the others wait for what it is told."""
+        with self._lock:
+            if key in self._known and holds(self._known[key]):
+                return self._recalled(key)
+            turn = self._turns.setdefault(key, Lock())
+        with turn:
+            with self._lock:
+                if key in self._known and holds(self._known[key]):
+                    return self._recalled(key)
+            try:
+                value = ask()
+                with self._lock:
+                    self._known[key] = value
+                    self._recalled(key)
+                    while len(self._known) > self._most:
+                        self._known.popitem(last=False)
+            finally:
+                with self._lock:
+                    self._turns.pop(key, None)
+            return value
+
+    def _recalled(self, key: K) -> T:
+        self._known.move_to_end(key)
+        return self._known[key]
+
+
+def each(pool: Executor | None, work: Callable[[V], T], items: Iterable[V]) -> list[T]:
+    """What `work` makes of each item, in their order."""
+    return [*map(work, items)] if pool is None else [*pool.map(work, items)]
+
+
+def why(error: LazarettoError) -> str:
+    """In plain words, without what AWS's own message may name."""
+    what, code = str(error).partition(": ")[0], code_of(error)
+    if isinstance(error, DeniedError):
+        return f"access denied ({what})"
+    if isinstance(error, TransientError) and code is None:
+        return f"{NO_TIME} ({what})" if error.__cause__ is None else f"{NO_ANSWER} ({what})"
+    if isinstance(error, TransientError):
+        return f"{THROTTLED}, or failing on AWS's side ({what}: {code})"
+    return f"AWS did not answer as needed ({what}{f': {code}' if code else ''})"

@@ -1,0 +1,102 @@
+"""AWS Lambda in one Region: functions made from images, in all their versions.
+
+Calls: ListFunctions (50 a page); per function made from an image ListVersionsByFunction, so that the versions of the
+others are not read; per version GetFunction, remembered until its code changes. A function keeps the digest its image
+had when it was made or updated: a tag means nothing to it.
+
+A version that is published is a copy of what is unpublished. So as long as that has not changed, the versions that are
+known and what is unpublished are all the images there can be, and the versions are listed again only for those that
+are deleted.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from chalicelib.adapters.usage.asking import Asker, Remembered
+from chalicelib.adapters.usage.places import Looked, Use
+from chalicelib.domain.images.image_name import ImageName, image_name
+from chalicelib.errors import TransientError, UpstreamError
+from chalicelib.parsers import use_answers as use
+
+MOST_REMEMBERED = 20_000
+VERSIONS_KEPT = timedelta(hours=1)
+UNPUBLISHED = "$LATEST"
+_GONE = frozenset({"ResourceNotFoundException"})
+
+Versions = tuple[datetime, list[use.Function]]
+"""Published ones, and when they began to be listed."""
+
+
+class LambdaUse:
+    """Safe to share between threads as far as its clients are."""
+
+    def __init__(self) -> None:
+        self._images = Remembered[tuple[object, ...], ImageName | None](MOST_REMEMBERED)
+        self._versions = Remembered[tuple[object, ...], Versions](MOST_REMEMBERED)
+
+    def look(self, client: Any, asker: Asker) -> Looked:
+        looked, functions = Looked(), list[use.Function]()
+        with looked.at("AWS Lambda"):
+            for page in asker.pages(client, "list_functions", use.Functions, "Marker", "NextMarker"):
+                functions += [one for one in page.functions if one.package_type != "Zip"]
+        looked.join(asker.each(lambda one: self._function(client, asker, one), functions))
+        return looked
+
+    def _function(self, client: Any, asker: Asker, function: use.Function) -> Looked:
+        part, who, versions = Looked(), f"Lambda function {function.function_name}", [function]
+        with part.at(who, _GONE):
+            versions += self._published(client, asker, function)
+        for version in versions:
+            with part.at(who, _GONE):
+                if (image := self._image(client, asker, version)) is not None:
+                    note = "unpublished" if version.version == UNPUBLISHED else f"version {version.version}"
+                    part.add(Use(image, who, None, note))
+        return part
+
+    def _image(self, client: Any, asker: Asker, version: use.Function) -> ImageName | None:
+        return self._images.get(_state(client, version), lambda: _image(client, asker, version))
+
+    def _published(self, client: Any, asker: Asker, function: use.Function) -> list[use.Function]:
+        """None of them made from an image that neither is among them nor unpublished; some may be deleted."""
+
+        def ask() -> Versions:
+            at, name = asker.now(), function.function_name
+            pages = asker.pages(
+                client, "list_versions_by_function", use.Versions, "Marker", "NextMarker", FunctionName=name
+            )
+            return at, [one for page in pages for one in page.versions if one.version != UNPUBLISHED]
+
+        def holds(known: Versions) -> bool:
+            return asker.now() - known[0] < VERSIONS_KEPT
+
+        state = _state(client, function)
+        try:
+            return self._versions.get(state, ask, holds)[1]
+        except TransientError:
+            if state not in self._versions:
+                raise
+            return self._versions.get(state, ask)[1]
+
+
+def _state(client: Any, function: use.Function) -> tuple[object, ...]:
+    """Another one as soon as its code changes. Its ARN names the account."""
+    where = (client.meta.region_name, function.function_arn, function.function_name)
+    return (*where, function.version, function.code_sha256, function.last_modified)
+
+
+def _image(client: Any, asker: Asker, function: use.Function) -> ImageName | None:
+    """None: it is made from no image of ECR. The tag alone would not say which one it was made from."""
+    code = asker.ask(
+        client,
+        "get_function",
+        use.FunctionAnswer,
+        FunctionName=function.function_name,
+        Qualifier=function.version,
+    ).code
+    uri = code.resolved_image_uri or code.image_uri
+    image = image_name(uri)
+    if (image is None and function.package_type == "Image") or (image is not None and image.digest is None):
+        raise UpstreamError("lambda:GetFunction: it does not say which image the function was made from")
+    return image
