@@ -41,7 +41,7 @@ from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Scan, Sc
 from chalicelib.domain.policy.waiver import Waiver, waiver_id
 from chalicelib.domain.whatif.report import Job, Part, Report
 from chalicelib.domain.whatif.what_if import Case, Question, Ruling, Weighed, weigh
-from chalicelib.parsers.enhanced_scan import parse_list_findings
+from chalicelib.parsers.findings.enhanced_scan import parse_list_findings
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from chalicelib.services.policy import weigh_shard
 from chalicelib.services.policy.read_what_if import read_what_if

@@ -30,7 +30,7 @@ from chalicelib.bootstrap import House
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState
-from chalicelib.parsers.messages import read_delivery
+from chalicelib.parsers.events.messages import read_delivery
 from chalicelib.services.handlers.receive_acts import receive_acts
 from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps

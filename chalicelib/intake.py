@@ -15,7 +15,7 @@ from chalicelib.domain.events.message import Delivery
 from chalicelib.domain.events.metric import Metric
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.observability import journal, tell_failure
-from chalicelib.parsers.messages import event_id_of, read_delivery
+from chalicelib.parsers.events.messages import event_id_of, read_delivery
 
 Handler = Callable[[Sequence[Delivery]], Mapping[str, BaseException]]
 Answer = dict[str, list[dict[str, str]]]

@@ -29,9 +29,9 @@ from bench.inspector_shape import whole_page
 from bench.past import CANDIDATE, Registry
 from bench.units import Layout, attribute_bytes, item_bytes, query_units, read_units, write_units
 from chalicelib.adapters.dynamodb.schema import table_definition
-from chalicelib.parsers.basic_scan import parse_image_scan_findings
-from chalicelib.parsers.enhanced_scan import parse_list_findings
-from chalicelib.parsers.events import parse_event
+from chalicelib.parsers.events.events import parse_event
+from chalicelib.parsers.findings.basic_scan import parse_image_scan_findings
+from chalicelib.parsers.findings.enhanced_scan import parse_list_findings
 from chalicelib.services.assessment.re_decide import SHARDS
 from chalicelib.services.policy import weigh_shard
 

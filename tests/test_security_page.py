@@ -14,7 +14,7 @@ from chalicelib.api import admission, call, parameters, query, walk
 from chalicelib.cli import client
 from chalicelib.domain.admission import admission_judgement
 from chalicelib.domain.policy import waiver
-from chalicelib.parsers import wire
+from chalicelib.parsers.wire import wire
 from chalicelib.services.enforcement import give_order
 
 ROOT = Path(__file__).parent.parent

@@ -30,10 +30,10 @@ from chalicelib.domain.images.finding import Finding, ImageFacts, Package, Sever
 from chalicelib.domain.images.image import Coverage, ImageDetail, ImageRef, Repository, RepositoryDetail, ScanState
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.exports.package_url import package_url
-from chalicelib.parsers.basic_scan import CvssScores, ScanPage
-from chalicelib.parsers.enhanced_scan import CoveragePage, FindingsPage
-from chalicelib.parsers.images import ImagesPage, RepositoriesPage
-from chalicelib.parsers.payload import Read, read_payload
+from chalicelib.parsers.events.payload import Read, read_payload
+from chalicelib.parsers.findings.basic_scan import CvssScores, ScanPage
+from chalicelib.parsers.findings.enhanced_scan import CoveragePage, FindingsPage
+from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage
 
 Line = dict[str, Any]
 _NOT_AN_IMAGE = "not about an ECR image"

@@ -12,7 +12,7 @@ import typer
 
 from chalicelib.cli.lines import parse_payload, refused_line
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.payload import read_payloads
+from chalicelib.parsers.events.payload import read_payloads
 
 _OK, _BAD_INPUT = 0, 2
 _STDIN = "-"

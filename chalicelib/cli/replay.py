@@ -17,7 +17,7 @@ from rich.progress import track
 
 from chalicelib.cli import output
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.payload import read_payloads
+from chalicelib.parsers.events.payload import read_payloads
 
 LOCAL = "http://127.0.0.1:8001/local/events"
 EVENTS_AT_ONCE = 500

@@ -26,7 +26,7 @@ from chalicelib.local import aws_events
 from chalicelib.local.clock import LocalClock
 from chalicelib.local.ecr import ACTIVE, HeldImage, ecr_of
 from chalicelib.local.ecr_blobs import blobs_of
-from chalicelib.parsers.replication_answers import read_configuration
+from chalicelib.parsers.images.replication_answers import read_configuration
 
 MOST_RULES = 10
 NOT_ALLOWED = "ReplicationNotAllowed"

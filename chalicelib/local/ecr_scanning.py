@@ -15,7 +15,7 @@ from chalicelib.domain.images.image import CONTAINER_CONFIG_TYPES, INDEX_MEDIA_T
 from chalicelib.local import aws_events
 from chalicelib.local.ecr import ACTIVE, HeldImage, LocalEcr
 from chalicelib.local.ecr_blobs import EcrRefusal
-from chalicelib.parsers.dates import instant
+from chalicelib.parsers.wire.dates import instant
 
 ONCE_IN = timedelta(hours=24)
 COMPLETE = {"status": "COMPLETE", "description": "The scan was completed successfully."}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
-from chalicelib.parsers.dates import instant
+from chalicelib.parsers.wire.dates import instant
 
 Row = dict[str, Any]
 _EQUALS, _PREFIX, _NOT_EQUALS = "EQUALS", "PREFIX", "NOT_EQUALS"

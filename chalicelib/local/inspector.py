@@ -20,7 +20,7 @@ from moto.inspector2.responses import Inspector2Response
 
 from chalicelib.local.finding_counts import count_findings
 from chalicelib.local.findings_filter import Row, UnknownFilterError, coverage_fits, finding_fits
-from chalicelib.parsers.dates import instant
+from chalicelib.parsers.wire.dates import instant
 
 FINDINGS_PER_PAGE = 25
 COVERED_PER_PAGE = 100

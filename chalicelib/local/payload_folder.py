@@ -27,9 +27,9 @@ from chalicelib.domain.events.event import (
 from chalicelib.domain.images.finding import ScanReport
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import InputError, RefusedPayloadError
-from chalicelib.parsers.enhanced_scan import CoveragePage, FindingsPage
-from chalicelib.parsers.images import ImagesPage, RepositoriesPage
-from chalicelib.parsers.payload import Response, read_payloads, read_response
+from chalicelib.parsers.events.payload import Response, read_payloads, read_response
+from chalicelib.parsers.findings.enhanced_scan import CoveragePage, FindingsPage
+from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage
 
 SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
 _RESPONSES = (FindingsPage, ScanReport, CoveragePage, ImagesPage, RepositoriesPage)

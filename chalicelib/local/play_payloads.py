@@ -10,7 +10,7 @@ from chalicelib.domain.images.image import ImageRef
 from chalicelib.local.payload_folder import PayloadFolder
 from chalicelib.local.seed import Regions, Seed, refs_of
 from chalicelib.local.stack import Stack
-from chalicelib.parsers.payload import Response
+from chalicelib.parsers.events.payload import Response
 
 EVENTS_AT_ONCE = 1_000
 PATIENCE_SECONDS = 180.0

@@ -22,10 +22,10 @@ from chalicelib.local.aws_events import Event
 from chalicelib.local.ecr import MANIFEST, HeldImage, ecr_of, manifest_of
 from chalicelib.local.ecr_shape import inspector_row, reason_of
 from chalicelib.local.inspector import inspector_of
-from chalicelib.parsers.dates import instant
-from chalicelib.parsers.enhanced_scan import CoveragePage, FindingsPage, parse_list_findings
-from chalicelib.parsers.images import ImagesPage, RepositoriesPage
-from chalicelib.parsers.payload import Response
+from chalicelib.parsers.events.payload import Response
+from chalicelib.parsers.findings.enhanced_scan import CoveragePage, FindingsPage, parse_list_findings
+from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage
+from chalicelib.parsers.wire.dates import instant
 
 Raw = dict[str, Any]
 ECR_IMAGE = "AWS_ECR_CONTAINER_IMAGE"

@@ -19,7 +19,7 @@ from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.cli import app
 from chalicelib.domain.events.dead_letter import MARK
 from chalicelib.errors import UpstreamError
-from chalicelib.parsers.messages import read_delivery
+from chalicelib.parsers.events.messages import read_delivery
 from tests.fakes.dead_letters import LongQueue
 
 PUSH = (Path(__file__).parents[2] / "events/ecr-image-action-push.json").read_text()

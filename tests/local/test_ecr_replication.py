@@ -16,7 +16,7 @@ from chalicelib.domain.replication.replication import Destination
 from chalicelib.errors import AbsentError, UpstreamError
 from chalicelib.local.ecr import ARCHIVE, ecr_of
 from chalicelib.local.ecr_replication import LocalReplication
-from chalicelib.parsers.events import parse_event
+from chalicelib.parsers.events.events import parse_event
 from tests.services import copying
 from tests.services.copying import FAR, HOME, NAME, NEAR, Estate, copied_to_both
 

@@ -12,8 +12,8 @@ from chalicelib.local import demo_registry
 from chalicelib.local.demo_registry import Flaw
 from chalicelib.local.ecr_shape import enhanced_row
 from chalicelib.local.seed import Regions, Seed, covered, refs_of
-from chalicelib.parsers.events import parse_event
-from chalicelib.parsers.payload import read_response
+from chalicelib.parsers.events.events import parse_event
+from chalicelib.parsers.events.payload import read_response
 from tests.local import samples
 from tests.local.running import local_aws, registry, scanner
 

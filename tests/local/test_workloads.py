@@ -14,7 +14,7 @@ from chalicelib.domain.images.image import InUseState
 from chalicelib.local.ecr import ARCHIVED, LocalEcr, ecr_of
 from chalicelib.local.inspector import inspector_of
 from chalicelib.local.workloads import CLUSTER, run_service, stop_service
-from chalicelib.parsers.events import parse_event
+from chalicelib.parsers.events.events import parse_event
 from chalicelib.services.ports.ports import Subject
 from tests.local import samples
 from tests.local.running import local_aws

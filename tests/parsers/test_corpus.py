@@ -11,7 +11,7 @@ import pytest
 
 from chalicelib.cli.lines import parse_payload
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.payload import read_payloads
+from chalicelib.parsers.events.payload import read_payloads
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 CORPUS = DATA / "corpus"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from chalicelib.cli.lines import parse_payload
 from chalicelib.domain.images.image import DIGEST, REPOSITORY
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.payload import read_payloads
+from chalicelib.parsers.events.payload import read_payloads
 from tests.parsers.composed import every_kind
 
 ROOT = Path(__file__).parents[2]

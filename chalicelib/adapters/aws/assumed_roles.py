@@ -19,8 +19,8 @@ from chalicelib.adapters.aws.answers import readable
 from chalicelib.adapters.aws.errors import asked
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.errors import DeniedError
-from chalicelib.parsers.answer import Upper, read
-from chalicelib.parsers.use_answers import Caller
+from chalicelib.parsers.usage.use_answers import Caller
+from chalicelib.parsers.wire.answer import Upper, read
 
 SETTING = "LAZARETTO_ACCOUNT_ROLES"
 LASTS_SECONDS = 900

@@ -14,7 +14,7 @@ from chalicelib.adapters.aws.errors import aws_call, code_of
 from chalicelib.adapters.ecr.registry import EcrRegistry
 from chalicelib.domain.images.image import ImageRef, Repository, StorageStatus
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
-from chalicelib.parsers.images import BatchImage, parse_describe_repositories
+from chalicelib.parsers.images.images import BatchImage, parse_describe_repositories
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient

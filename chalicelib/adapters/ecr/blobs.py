@@ -15,7 +15,7 @@ from chalicelib.adapters.aws.errors import aws_call, code_of
 from chalicelib.adapters.ecr.layer_download import LayerDownload
 from chalicelib.domain.images.image import Repository
 from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.parsers.manifest_blobs import Blob
+from chalicelib.parsers.images.manifest_blobs import Blob
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient

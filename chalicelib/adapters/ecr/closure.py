@@ -13,7 +13,7 @@ import msgspec
 from chalicelib.adapters.ecr.images import EcrImages, HeldManifest
 from chalicelib.domain.images.image import Repository, StorageStatus
 from chalicelib.errors import AbsentError, UpstreamError
-from chalicelib.parsers.manifest_blobs import Blob
+from chalicelib.parsers.images.manifest_blobs import Blob
 
 
 class Side(msgspec.Struct, frozen=True):

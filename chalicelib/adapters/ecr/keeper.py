@@ -16,8 +16,8 @@ from chalicelib.domain.images.image import IMAGE_MEDIA_TYPES, INDEX_MEDIA_TYPES,
 from chalicelib.domain.reconcile.registry_listing import ImagesListed
 from chalicelib.domain.retention.image import Deleted, Inside, Layer
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.images import BatchImage, parse_batch_get_image
-from chalicelib.parsers.manifest_blobs import parse_blobs
+from chalicelib.parsers.images.images import BatchImage, parse_batch_get_image
+from chalicelib.parsers.images.manifest_blobs import parse_blobs
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient

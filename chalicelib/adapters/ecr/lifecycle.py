@@ -16,8 +16,8 @@ from chalicelib.adapters.aws.errors import asked, code_of
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.parsers.answer import read
-from chalicelib.parsers.lifecycle_answers import LifecycleText, PreviewPage
+from chalicelib.parsers.images.lifecycle_answers import LifecycleText, PreviewPage
+from chalicelib.parsers.wire.answer import read
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient

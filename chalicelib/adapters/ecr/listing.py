@@ -17,8 +17,8 @@ from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, Sc
 from chalicelib.domain.images.registry_place import RegistryPlace
 from chalicelib.domain.reconcile.registry_listing import ImagesListed, RepositoriesListed
 from chalicelib.errors import AbsentError, TooLargeError, UpstreamError
-from chalicelib.parsers.basic_scan import parse_image_scan_findings
-from chalicelib.parsers.images import parse_describe_images, parse_describe_repositories
+from chalicelib.parsers.findings.basic_scan import parse_image_scan_findings
+from chalicelib.parsers.images.images import parse_describe_images, parse_describe_repositories
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient

@@ -18,7 +18,7 @@ from chalicelib.adapters.ecr.quarantine_lock import QuarantineLock
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.images.quarantine_place import bare_mark, given_tags, is_place, kept_tag
 from chalicelib.errors import AbsentError, TransientError, UnfinishedError, UpstreamError
-from chalicelib.parsers.manifest_blobs import Blob
+from chalicelib.parsers.images.manifest_blobs import Blob
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient

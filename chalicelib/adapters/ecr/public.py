@@ -16,7 +16,7 @@ from chalicelib.domain.images.image import PUBLIC_REGION, ImageDetail, Repositor
 from chalicelib.domain.images.public_registry import PublicRegistry
 from chalicelib.domain.reconcile.registry_listing import ImagesListed, RepositoriesListed
 from chalicelib.errors import AbsentError, UpstreamError
-from chalicelib.parsers.public_answers import read_public_images, read_public_repositories, read_registries
+from chalicelib.parsers.images.public_answers import read_public_images, read_public_repositories, read_registries
 
 ASKED = 1000
 PAGES = 1000

@@ -12,7 +12,7 @@ from chalicelib.adapters.aws.answers import readable
 from chalicelib.adapters.aws.errors import asked, code_of
 from chalicelib.domain.images.registry_place import RegistryPlace
 from chalicelib.errors import UpstreamError
-from chalicelib.parsers.answer import Lower, read
+from chalicelib.parsers.wire.answer import Lower, read
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient

@@ -14,7 +14,7 @@ from chalicelib.adapters.aws.errors import aws_call, code_of
 from chalicelib.domain.enforcement.repository_policy import with_statement
 from chalicelib.domain.images.image import Repository
 from chalicelib.errors import AbsentError, UpstreamError
-from chalicelib.parsers.images import parse_describe_repositories
+from chalicelib.parsers.images.images import parse_describe_repositories
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient

@@ -28,8 +28,8 @@ from chalicelib.domain.images.image import (
     Source,
 )
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
-from chalicelib.parsers.basic_scan import parse_image_scan_findings
-from chalicelib.parsers.images import BatchImage, ImageFailure, parse_batch_get_image, parse_describe_images
+from chalicelib.parsers.findings.basic_scan import parse_image_scan_findings
+from chalicelib.parsers.images.images import BatchImage, ImageFailure, parse_batch_get_image, parse_describe_images
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient

@@ -22,7 +22,7 @@ from chalicelib.domain.reconcile.replica_settings import Settings
 from chalicelib.domain.replication.replica_case import Listed, Mutability, Reported
 from chalicelib.domain.replication.replication import Configuration, Destination
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
-from chalicelib.parsers import replication_answers as said
+from chalicelib.parsers.images import replication_answers as said
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient

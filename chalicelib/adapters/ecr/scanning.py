@@ -16,7 +16,7 @@ from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.reconcile.scan_budget import Refusal
 from chalicelib.domain.reconcile.scan_rule import Applied, RegistryScanning
 from chalicelib.errors import AbsentError, LazarettoError, UpstreamError
-from chalicelib.parsers.scanning_answers import read_applied_scanning, read_registry_scanning
+from chalicelib.parsers.findings.scanning_answers import read_applied_scanning, read_registry_scanning
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient

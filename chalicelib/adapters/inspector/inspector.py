@@ -17,13 +17,13 @@ from chalicelib.domain.images.document import Listing
 from chalicelib.domain.images.finding import FindingRow, ImageFacts
 from chalicelib.domain.images.image import Coverage, ImageRef, InUse, InUseState, Scan, ScanState, Source
 from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.parsers.enhanced_scan import (
+from chalicelib.parsers.findings.enhanced_scan import (
     FindingsPage,
     parse_finding_details,
     parse_list_coverage,
     parse_list_findings,
 )
-from chalicelib.parsers.finding_rows import newer
+from chalicelib.parsers.findings.finding_rows import newer
 
 if TYPE_CHECKING:
     from types_boto3_inspector2 import Inspector2Client

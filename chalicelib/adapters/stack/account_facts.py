@@ -12,7 +12,7 @@ from chalicelib.adapters.aws.answers import answered_at, readable
 from chalicelib.adapters.aws.errors import asked, aws_call
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.domain.doctor.installed import Caller, Trail
-from chalicelib.parsers.answer import Lower, Upper, read
+from chalicelib.parsers.wire.answer import Lower, Upper, read
 
 ENGINE = "BASIC_SCAN_TYPE_VERSION"
 

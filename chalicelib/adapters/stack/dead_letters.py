@@ -19,7 +19,7 @@ from chalicelib.domain.events.handling import named
 from chalicelib.domain.images.inert import inert
 from chalicelib.domain.images.secret_text import without_secrets
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.messages import read_delivery
+from chalicelib.parsers.events.messages import read_delivery
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient

@@ -12,7 +12,7 @@ from chalicelib.adapters.aws.errors import asked, code_of
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.domain.doctor.installed import Function, Source
 from chalicelib.errors import UpstreamError
-from chalicelib.parsers.answer import Upper, read
+from chalicelib.parsers.wire.answer import Upper, read
 
 
 class _Environment(Upper):

@@ -15,7 +15,7 @@ from chalicelib.adapters.aws.errors import aws_call
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.domain.doctor.installed import Alarm, Fired
 from chalicelib.errors import DeniedError, TransientError
-from chalicelib.parsers.answer import Upper, read
+from chalicelib.parsers.wire.answer import Upper, read
 
 HOUR = timedelta(hours=1)
 LATELY = timedelta(minutes=30)

@@ -11,8 +11,8 @@ from chalicelib.adapters.aws.errors import asked, code_of
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.domain.doctor.installed import Rule, Target
 from chalicelib.errors import UpstreamError
-from chalicelib.parsers.answer import Upper, read
-from chalicelib.parsers.wire import decode
+from chalicelib.parsers.wire.answer import Upper, read
+from chalicelib.parsers.wire.wire import decode
 
 
 class _Dead(Upper):

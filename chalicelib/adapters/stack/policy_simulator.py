@@ -11,7 +11,7 @@ from chalicelib.adapters.aws.errors import asked
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.domain.pulls.role_rights import Answer, Question
 from chalicelib.errors import UpstreamError
-from chalicelib.parsers.answer import Upper, read
+from chalicelib.parsers.wire.answer import Upper, read
 
 PAGES = 100
 """Far more than the calls of one statement fill: an answer that names the same next page for ever must end."""

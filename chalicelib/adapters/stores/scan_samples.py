@@ -10,7 +10,7 @@ import msgspec
 from chalicelib.adapters.aws.answers import readable
 from chalicelib.adapters.aws.errors import asked
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.parsers.answer import Lower, read
+from chalicelib.parsers.wire.answer import Lower, read
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient

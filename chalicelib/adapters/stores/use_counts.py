@@ -12,9 +12,9 @@ from chalicelib.adapters.aws.errors import asked
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.domain.doctor.installed import UseCount
 from chalicelib.domain.images.image import Coverage
-from chalicelib.parsers.answer import read
-from chalicelib.parsers.enhanced_scan import parse_list_coverage
-from chalicelib.parsers.use_answers import ClusterUses
+from chalicelib.parsers.findings.enhanced_scan import parse_list_coverage
+from chalicelib.parsers.usage.use_answers import ClusterUses
+from chalicelib.parsers.wire.answer import read
 
 ASKED = 3
 PAGE = 100

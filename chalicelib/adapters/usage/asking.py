@@ -21,7 +21,7 @@ from chalicelib.adapters.aws.answers import readable
 from chalicelib.adapters.aws.errors import asked, code_of
 from chalicelib.domain.images.image import NO_ANSWER, NO_TIME, THROTTLED
 from chalicelib.errors import DeniedError, LazarettoError, TransientError, UpstreamError
-from chalicelib.parsers.answer import read
+from chalicelib.parsers.wire.answer import read
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)

@@ -14,7 +14,7 @@ from chalicelib.adapters.aws.errors import code_of
 from chalicelib.adapters.usage.asking import Asker, Remembered
 from chalicelib.domain.images.image_name import ImageName, image_name
 from chalicelib.errors import UpstreamError
-from chalicelib.parsers import ecs_answers as ecs
+from chalicelib.parsers.usage import ecs_answers as ecs
 
 T = TypeVar("T")
 PAGE = 100

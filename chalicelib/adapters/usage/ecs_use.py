@@ -19,7 +19,7 @@ from chalicelib.adapters.usage.ecs_history import EcsHistory, batches, ecr_image
 from chalicelib.adapters.usage.places import Looked, Use
 from chalicelib.domain.images.image_name import ImageName, image_name
 from chalicelib.errors import UpstreamError
-from chalicelib.parsers import ecs_answers as ecs
+from chalicelib.parsers.usage import ecs_answers as ecs
 
 PAGE = 100
 TASKS_ASKED = 100

@@ -19,7 +19,7 @@ from chalicelib.adapters.usage.places import Kept, Looked, Use
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.image_name import ImageName
 from chalicelib.errors import LazarettoError
-from chalicelib.parsers import use_answers as use
+from chalicelib.parsers.usage import use_answers as use
 from chalicelib.services.ports.ports import Subject
 
 PAGE = 100

@@ -18,7 +18,7 @@ from chalicelib.adapters.usage.asking import Asker, Remembered
 from chalicelib.adapters.usage.places import Looked, Use
 from chalicelib.domain.images.image_name import ImageName, image_name
 from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.parsers import use_answers as use
+from chalicelib.parsers.usage import use_answers as use
 
 MOST_REMEMBERED = 20_000
 VERSIONS_KEPT = timedelta(hours=1)

@@ -12,8 +12,8 @@ from typing import Any
 
 from chalicelib.adapters.usage.asking import Asker
 from chalicelib.errors import LazarettoError
-from chalicelib.parsers import ecs_answers as ecs
-from chalicelib.parsers import use_answers as use
+from chalicelib.parsers.usage import ecs_answers as ecs
+from chalicelib.parsers.usage import use_answers as use
 
 # With the cluster's name, or in the short form that some accounts still use for the cluster `default`.
 _TASK = re.compile(

@@ -15,7 +15,7 @@ from chalicelib.adapters.usage.places import Looked
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.usage.pull_reach import let_in
 from chalicelib.errors import UpstreamError
-from chalicelib.parsers import use_answers as use
+from chalicelib.parsers.usage import use_answers as use
 
 _NO_REGISTRY_POLICY = frozenset({"RegistryPolicyNotFoundException"})
 _NO_REPOSITORY_POLICY = frozenset({"RepositoryPolicyNotFoundException", "RepositoryNotFoundException"})

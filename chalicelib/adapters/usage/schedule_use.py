@@ -15,7 +15,7 @@ from chalicelib.adapters.usage.asking import Asker
 from chalicelib.adapters.usage.ecs_use import EcsUse, definition_name
 from chalicelib.adapters.usage.places import Looked, Use
 from chalicelib.errors import UpstreamError
-from chalicelib.parsers import use_answers as use
+from chalicelib.parsers.usage import use_answers as use
 
 PAGE = 100
 _GONE = frozenset({"ResourceNotFoundException"})

@@ -10,7 +10,7 @@ from chalicelib.adapters.aws.errors import aws_call, code_of
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.domain.events.event import TaskChanged
 from chalicelib.errors import InputError, NotFoundError, UpstreamError
-from chalicelib.parsers.ecs_events import parse_described_task
+from chalicelib.parsers.events.ecs_events import parse_described_task
 
 TASK_ARN = re.compile(
     r"arn:aws[a-z-]*:ecs:(?P<region>[a-z0-9-]+):[0-9]{12}:task/(?:(?P<cluster>[A-Za-z0-9_-]{1,255})/)?[A-Za-z0-9-]{1,64}"

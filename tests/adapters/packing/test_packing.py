@@ -20,7 +20,7 @@ from chalicelib.domain.assessment.merge import merge_listing
 from chalicelib.domain.images.document import Change, FindingsDocument, Listing
 from chalicelib.domain.images.finding import Ecosystem, Finding, FindingStatus, FixAvailable, Package, Severity
 from chalicelib.domain.images.image import ImageRef, Scan, ScanState, Source
-from chalicelib.parsers.enhanced_scan import parse_list_findings
+from chalicelib.parsers.findings.enhanced_scan import parse_list_findings
 from tests.fakes.images import finding, ref
 from tests.fakes.table import stored_form
 

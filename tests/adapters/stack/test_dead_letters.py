@@ -16,7 +16,7 @@ from chalicelib.adapters.stack import dead_letters
 from chalicelib.adapters.stack.dead_letters import DeadQueue
 from chalicelib.domain.events.dead_letter import MARK, Origin
 from chalicelib.errors import UpstreamError
-from chalicelib.parsers.messages import read_delivery
+from chalicelib.parsers.events.messages import read_delivery
 
 PUSH = (Path(__file__).parents[3] / "events/ecr-image-action-push.json").read_text()
 RUN = {

@@ -17,7 +17,7 @@ from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.reconcile.reconciliation import compare
 from chalicelib.domain.reconcile.registry_listing import ImagesListed
 from chalicelib.domain.reconcile.repository_view import View, compared
-from chalicelib.parsers.images import parse_describe_images
+from chalicelib.parsers.images.images import parse_describe_images
 from tests.fakes.images import ACCOUNT, digest, home, ref
 from tests.fakes.queries import NOW
 

@@ -22,7 +22,7 @@ from chalicelib.errors import DeniedError, TransientError
 from chalicelib.local.aws import ACCOUNT
 from chalicelib.local.ecr import ARCHIVE, ecr_of
 from chalicelib.local.ecr_replication import NOT_ALLOWED, LocalReplication
-from chalicelib.parsers.events import parse_event
+from chalicelib.parsers.events.events import parse_event
 from chalicelib.services.replication.schedule_replication_check import schedule_replication_check
 from tests.services import copying
 from tests.services.copying import BOTH, FAR, HOME, NAME, NEAR, OTHER, WITHIN, Channel, Estate, copied_to_both

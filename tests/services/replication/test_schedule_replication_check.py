@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.domain.events.event import ImageAction, Replicated
 from chalicelib.errors import DeniedError, TransientError
-from chalicelib.parsers.events import parse_event
+from chalicelib.parsers.events.events import parse_event
 from chalicelib.services.replication.schedule_replication_check import schedule_replication_check
 from tests.services import copying
 from tests.services.copying import FAR, HOME, NEAR, WITHIN, Estate

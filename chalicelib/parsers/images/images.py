@@ -1,0 +1,192 @@
+"""ECR's inventory: DescribeImages and DescribeRepositories here, manifests through their own module.
+
+Source: ECR API reference (ImageDetail, Repository). Private registries only: their answers name no Region but in ARNs.
+"""
+
+from __future__ import annotations
+
+from sys import intern
+from typing import Any
+
+import msgspec
+
+from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, RepositoryDetail, Scan, StorageStatus
+from chalicelib.errors import RefusedPayloadError
+from chalicelib.parsers.findings.scan_states import scan_of, severity_counts
+from chalicelib.parsers.images.manifests import (
+    BatchImage,
+    BatchImagesPage,
+    ImageFailure,
+    parse_batch_get_image,
+    parse_manifest,
+)
+from chalicelib.parsers.wire import identity
+from chalicelib.parsers.wire.dates import instant
+from chalicelib.parsers.wire.wire import Count, Wire, decode, json_bytes, under
+
+__all__ = [
+    "BatchImage",
+    "BatchImagesPage",
+    "ImageFailure",
+    "ImagesPage",
+    "RepositoriesPage",
+    "parse_batch_get_image",
+    "parse_describe_images",
+    "parse_describe_repositories",
+    "parse_manifest",
+]
+
+_STORAGE = {s.value: s for s in StorageStatus}
+
+
+class ImagesPage(msgspec.Struct, frozen=True):
+    images: tuple[ImageDetail, ...]
+    next_token: str | None = None
+
+
+class RepositoriesPage(msgspec.Struct, frozen=True):
+    repositories: tuple[RepositoryDetail, ...]
+    next_token: str | None = None
+
+
+class _Status(Wire):
+    status: str | None = None
+    description: str | None = None
+
+
+class _Summary(Wire):
+    image_scan_completed_at: Any = None
+    finding_severity_counts: dict[str, Count] | None = None
+
+
+class _Image(Wire):
+    registry_id: str | None = None
+    repository_name: str | None = None
+    image_digest: str | None = None
+    image_tags: tuple[str, ...] | None = None
+    image_size_in_bytes: Count | None = None
+    image_pushed_at: Any = None
+    image_scan_status: _Status | None = None
+    image_scan_findings_summary: _Summary | None = None
+    image_manifest_media_type: str | None = None
+    artifact_media_type: str | None = None
+    subject_manifest_digest: str | None = None
+    image_status: str | None = None
+    last_recorded_pull_time: Any = None
+    last_archived_at: Any = None
+    last_activated_at: Any = None
+
+
+class _ImagesResponse(Wire):
+    image_details: list[_Image]
+    next_token: str | None = None
+
+
+class _Scanning(Wire):
+    scan_on_push: bool | None = None
+
+
+class _Encryption(Wire):
+    encryption_type: str | None = None
+    kms_key: str | None = None
+
+
+class _Repository(Wire):
+    registry_id: str | None = None
+    repository_name: str | None = None
+    repository_arn: str | None = None
+    created_at: Any = None
+    image_tag_mutability: str | None = None
+    image_scanning_configuration: _Scanning | None = None
+    encryption_configuration: _Encryption | None = None
+
+
+class _RepositoriesResponse(Wire):
+    repositories: list[_Repository]
+    next_token: str | None = None
+
+
+_IMAGES = msgspec.json.Decoder(_ImagesResponse)
+_REPOSITORIES = msgspec.json.Decoder(_RepositoriesResponse)
+
+
+def parse_describe_images(payload: bytes | str | dict[str, Any], region: str = "") -> ImagesPage:
+    """One page of DescribeImages, asked in `region`. Raises RefusedPayloadError(path, reason)."""
+    page = decode(_IMAGES, json_bytes(payload))
+    images: list[ImageDetail] = []
+    for n, wire in enumerate(page.image_details):
+        try:
+            images.append(_image(wire, region))
+        except RefusedPayloadError as error:
+            raise under(f"$.imageDetails[{n}]", error) from None
+    return ImagesPage(tuple(images), page.next_token)
+
+
+def parse_describe_repositories(payload: bytes | str | dict[str, Any]) -> RepositoriesPage:
+    """One page of DescribeRepositories. Raises RefusedPayloadError(path, reason)."""
+    page = decode(_REPOSITORIES, json_bytes(payload))
+    repositories: list[RepositoryDetail] = []
+    for n, wire in enumerate(page.repositories):
+        try:
+            repositories.append(_repository(wire))
+        except RefusedPayloadError as error:
+            raise under(f"$.repositories[{n}]", error) from None
+    return RepositoriesPage(tuple(repositories), page.next_token)
+
+
+def _image(wire: _Image, region: str) -> ImageDetail:
+    ref = ImageRef(
+        intern(identity.account(wire.registry_id, "$.registryId")),
+        region,
+        intern(identity.repository_name(wire.repository_name, "$.repositoryName")),
+        identity.digest(wire.image_digest, "$.imageDigest"),
+    )
+    subject = wire.subject_manifest_digest
+    summary = wire.image_scan_findings_summary or _Summary()
+    counts = severity_counts(summary.finding_severity_counts)
+    return ImageDetail(
+        ref,
+        tags=wire.image_tags or (),
+        pushed_at=instant(wire.image_pushed_at, "$.imagePushedAt"),
+        size_bytes=wire.image_size_in_bytes,
+        media_type=_shared(wire.image_manifest_media_type),
+        artifact_media_type=_shared(wire.artifact_media_type),
+        subject_digest=identity.digest(subject, "$.subjectManifestDigest") if subject else None,
+        storage=_STORAGE.get(wire.image_status or "", StorageStatus.ACTIVE),
+        last_pulled_at=instant(wire.last_recorded_pull_time, "$.lastRecordedPullTime"),
+        archived_at=instant(wire.last_archived_at, "$.lastArchivedAt"),
+        activated_at=instant(wire.last_activated_at, "$.lastActivatedAt"),
+        scan=_scan(wire.image_scan_status, summary),
+        summary_counts=None if counts is None else {severity.value: n for severity, n in counts.items()},
+    )
+
+
+def _shared(word: str | None) -> str | None:
+    """A repository is held whole while it is compared, and all its images say the same few words."""
+    return None if word is None else intern(word)
+
+
+def _scan(status: _Status | None, summary: _Summary) -> Scan | None:
+    completed_at = instant(summary.image_scan_completed_at, "$.imageScanFindingsSummary.imageScanCompletedAt")
+    return None if status is None else scan_of(status.status, status.description, scanned_at=completed_at)
+
+
+def _repository(wire: _Repository) -> RepositoryDetail:
+    name = identity.repository_name(wire.repository_name, "$.repositoryName")
+    account = identity.account(wire.registry_id, "$.registryId")
+    home = Repository(account, "", name)
+    if wire.repository_arn:
+        home = identity.repository_arn(wire.repository_arn, "$.repositoryArn")
+        identity.agree("$.repositoryArn", home.name, name, "repository")
+        identity.agree("$.repositoryArn", home.registry, account, "registry")
+    scanning = wire.image_scanning_configuration or _Scanning()
+    encryption = wire.encryption_configuration or _Encryption()
+    return RepositoryDetail(
+        home,
+        wire.repository_arn,
+        instant(wire.created_at, "$.createdAt"),
+        wire.image_tag_mutability,
+        scanning.scan_on_push,
+        encryption.encryption_type,
+        encryption.kms_key,
+    )

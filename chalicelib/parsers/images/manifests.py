@@ -1,0 +1,177 @@
+"""Manifests: what BatchGetImage says of a digest, and whether it is an image, an index of images or something else.
+
+An image is what a container runtime can run: its config is a container config and its layers are file systems. All
+else (signatures, SBOMs, attestations, charts) is an ARTIFACT and gets no verdict, so a manifest is called an artifact
+only for what makes it impossible to run, never for a label. Sources: OCI image specification 1.1, Docker manifest v2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from chalicelib.domain.images.image import (
+    CONTAINER_CONFIG_TYPES,
+    IMAGE_MEDIA_TYPES,
+    INDEX_MEDIA_TYPES,
+    Child,
+    ImageRef,
+    Kind,
+    Manifest,
+)
+from chalicelib.errors import RefusedPayloadError
+from chalicelib.parsers.wire import identity
+from chalicelib.parsers.wire.wire import Wire, decode, json_bytes, refuse_deep, under
+
+_REFERENCE_TYPE = "vnd.docker.reference.type"
+_FILE_SYSTEM_MARKS = ("tar", "rootfs")
+
+
+class BatchImage(msgspec.Struct, frozen=True):
+    """One image of BatchGetImage. `body` is the manifest as stored: its bytes are what the digest is made of."""
+
+    ref: ImageRef
+    tag: str | None
+    manifest: Manifest
+    body: str
+
+
+class ImageFailure(msgspec.Struct, frozen=True):
+    """An image BatchGetImage did not give; `code` as `ImageNotFound`, `ImageInaccessible`, …"""
+
+    digest: str | None
+    tag: str | None
+    code: str
+    reason: str | None = None
+
+
+class BatchImagesPage(msgspec.Struct, frozen=True):
+    images: tuple[BatchImage, ...]
+    failures: tuple[ImageFailure, ...] = ()
+
+
+class _Platform(Wire):
+    os: str | None = None
+    architecture: str | None = None
+    variant: str | None = None
+
+
+class _Descriptor(Wire):
+    media_type: str | None = None
+    digest: str | None = None
+    platform: _Platform | None = None
+    annotations: dict[str, str] | None = None
+
+
+class _Manifest(Wire):
+    media_type: str | None = None
+    artifact_type: str | None = None
+    config: _Descriptor | None = None
+    layers: list[_Descriptor] | None = None
+    manifests: list[_Descriptor] | None = None
+    subject: _Descriptor | None = None
+
+
+class _ImageId(Wire):
+    image_digest: str | None = None
+    image_tag: str | None = None
+
+
+class _BatchImage(Wire):
+    image_manifest: str
+    registry_id: str | None = None
+    repository_name: str | None = None
+    image_id: _ImageId | None = None
+    image_manifest_media_type: str | None = None
+
+
+class _Failure(Wire):
+    image_id: _ImageId | None = None
+    failure_code: str | None = None
+    failure_reason: str | None = None
+
+
+class _BatchResponse(Wire):
+    images: list[_BatchImage] | None = None
+    failures: list[_Failure] | None = None
+
+
+_MANIFEST = msgspec.json.Decoder(_Manifest)
+_BATCH = msgspec.json.Decoder(_BatchResponse)
+
+
+def parse_manifest(body: str | bytes, media_type: str | None, artifact_media_type: str | None = None) -> Manifest:
+    """`media_type`, `artifact_media_type`: what ECR says beside the body. Raises RefusedPayloadError(path, reason)."""
+    text = json_bytes(body)
+    refuse_deep(text)
+    wire = decode(_MANIFEST, text)
+    subject = identity.digest(wire.subject.digest, "$.subject.digest") if wire.subject else None
+    # The body decides, as it does for a runtime: the media type beside it is only a claim about it.
+    if wire.manifests is not None or (media_type or wire.media_type) in INDEX_MEDIA_TYPES:
+        known = media_type or wire.media_type or "application/vnd.oci.image.index.v1+json"
+        return Manifest(Kind.INDEX, known, _children(wire.manifests or []), subject)
+    kind = Kind.IMAGE if _runnable(wire, artifact_media_type) else Kind.ARTIFACT
+    known = media_type or wire.media_type or "application/vnd.oci.image.manifest.v1+json"
+    if kind is Kind.IMAGE and known not in IMAGE_MEDIA_TYPES:
+        kind = Kind.ARTIFACT
+    return Manifest(kind, known, (), subject)
+
+
+def parse_batch_get_image(payload: bytes | str | dict[str, Any], region: str = "") -> BatchImagesPage:
+    """A BatchGetImage response, asked in `region`. Raises RefusedPayloadError(path, reason)."""
+    response = decode(_BATCH, json_bytes(payload))
+    images: list[BatchImage] = []
+    for n, wire in enumerate(response.images or ()):
+        try:
+            images.append(_batch_image(wire, region))
+        except RefusedPayloadError as error:
+            raise under(f"$.images[{n}]", error) from None
+    return BatchImagesPage(tuple(images), tuple(_failure(f) for f in response.failures or ()))
+
+
+def _batch_image(wire: _BatchImage, region: str) -> BatchImage:
+    named = wire.image_id or _ImageId()
+    ref = ImageRef(
+        identity.account(wire.registry_id, "$.registryId"),
+        region,
+        identity.repository_name(wire.repository_name, "$.repositoryName"),
+        identity.digest(named.image_digest, "$.imageId.imageDigest"),
+    )
+    try:
+        manifest = parse_manifest(wire.image_manifest, wire.image_manifest_media_type)
+    except RefusedPayloadError as error:
+        raise under("$.imageManifest", error) from None
+    return BatchImage(ref, named.image_tag, manifest, wire.image_manifest)
+
+
+def _failure(wire: _Failure) -> ImageFailure:
+    named = wire.image_id or _ImageId()
+    return ImageFailure(named.image_digest, named.image_tag, wire.failure_code or "", wire.failure_reason)
+
+
+def _children(descriptors: list[_Descriptor]) -> tuple[Child, ...]:
+    return tuple(
+        Child(identity.digest(d.digest, f"$.manifests[{n}].digest"), _platform(d.platform), _is_artifact(d))
+        for n, d in enumerate(descriptors)
+    )
+
+
+def _platform(platform: _Platform | None) -> str | None:
+    if platform is None or not platform.os or not platform.architecture:
+        return None
+    return "/".join(part for part in (platform.os, platform.architecture, platform.variant) if part)
+
+
+def _is_artifact(descriptor: _Descriptor) -> bool:
+    platform = descriptor.platform
+    unknown = platform is not None and platform.os == "unknown" and platform.architecture == "unknown"
+    return unknown or _REFERENCE_TYPE in (descriptor.annotations or {})
+
+
+def _runnable(wire: _Manifest, artifact_media_type: str | None) -> bool:
+    config = (wire.config.media_type if wire.config else None) or artifact_media_type
+    if config is not None and config not in CONTAINER_CONFIG_TYPES:
+        return False
+    kinds = [layer.media_type for layer in wire.layers or () if layer.media_type]
+    return not kinds or any(mark in kind for kind in kinds for mark in _FILE_SYSTEM_MARKS)

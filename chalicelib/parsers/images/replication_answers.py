@@ -1,0 +1,159 @@
+"""What ECR answers about replication, as far as it is asked for: rules, how far an image got, a repository's settings.
+
+What an answer is about has no default: one without it says nothing, and "nothing" would be read as "none". A rule that
+filters by anything but a prefix is refused: nobody here could tell what it covers.
+
+Sources: ECR API reference (DescribeRegistry, DescribeImageReplicationStatus, DescribeRepositories,
+BatchGetRepositoryScanningConfiguration).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chalicelib.domain.replication.replica_case import Mutability, Reported
+from chalicelib.domain.replication.replication import Configuration, Destination, Rule
+from chalicelib.errors import RefusedPayloadError
+from chalicelib.parsers.wire.answer import Lower, read
+
+PREFIX = "PREFIX_MATCH"
+
+
+class _Filter(Lower):
+    filter: str
+    filter_type: str = PREFIX
+
+
+class _Place(Lower):
+    region: str
+    registry_id: str
+
+
+class _Deletes(Lower):
+    enabled: bool
+
+
+class _Rule(Lower):
+    """`delete_replication` absent: deletions are not copied, or this boto3 is too old to know."""
+
+    destinations: list[_Place]
+    repository_filters: list[_Filter] = []
+    delete_replication: _Deletes | None = None
+
+
+class _Rules(Lower):
+    rules: list[_Rule]
+
+
+class _Registry(Lower):
+    registry_id: str
+    replication_configuration: _Rules
+
+
+class _Row(Lower):
+    region: str
+    registry_id: str
+    status: str
+    failure_code: str | None = None
+
+
+class _Rows(Lower):
+    replication_statuses: list[_Row]
+
+
+class _Exception(Lower):
+    filter: str
+
+
+class _Encryption(Lower):
+    encryption_type: str
+    kms_key: str | None = None
+
+
+class _Repository(Lower):
+    image_tag_mutability: str
+    image_tag_mutability_exclusion_filters: list[_Exception] = []
+    encryption_configuration: _Encryption | None = None
+
+
+class _Repositories(Lower):
+    repositories: list[_Repository]
+
+
+class _Scanning(Lower):
+    repository_name: str
+    scan_frequency: str
+
+
+class _Scannings(Lower):
+    scanning_configurations: list[_Scanning]
+
+
+class _Policy(Lower):
+    registry_id: str
+    policy_text: str
+
+
+class _Lifecycle(Lower):
+    lifecycle_policy_text: str
+
+
+def read_configuration(answer: Any) -> tuple[str, Configuration]:
+    """Of DescribeRegistry: the registry it is about, and its rules. Raises RefusedPayloadError."""
+    registry = read(_Registry, answer)
+    rules = registry.replication_configuration.rules
+    for n, rule in enumerate(rules):
+        for f in rule.repository_filters:
+            if f.filter_type != PREFIX:
+                at = f"$.replicationConfiguration.rules[{n}].repositoryFilters"
+                raise RefusedPayloadError(at, f"a filter by {f.filter_type[:50]}, which is not known here")
+    return registry.registry_id, Configuration(tuple(_rule(rule) for rule in rules))
+
+
+def _rule(rule: _Rule) -> Rule:
+    places = tuple(Destination(place.registry_id, place.region) for place in rule.destinations)
+    deletes = rule.delete_replication is not None and rule.delete_replication.enabled
+    return Rule(places, tuple(f.filter for f in rule.repository_filters), deletes)
+
+
+def read_reports(answer: Any) -> dict[Destination, Reported]:
+    """Of DescribeImageReplicationStatus; empty for an image that ECR never took up."""
+    rows = read(_Rows, answer).replication_statuses
+    return {Destination(r.registry_id, r.region): Reported(r.status, r.failure_code) for r in rows}
+
+
+def read_repository(answer: Any) -> tuple[Mutability, str | None]:
+    """Of DescribeRepositories for one: mutability, and what it is encrypted by. Raises RefusedPayloadError."""
+    found = read(_Repositories, answer).repositories
+    if not found:
+        raise RefusedPayloadError("$.repositories", "empty: the one asked for is not among them")
+    held = found[0]
+    exceptions = tuple(sorted(f.filter for f in held.image_tag_mutability_exclusion_filters))
+    encryption = held.encryption_configuration
+    return Mutability(held.image_tag_mutability, exceptions), _encryption(encryption)
+
+
+def _encryption(held: _Encryption | None) -> str | None:
+    """A key is a Region's own: which one it is says nothing about a difference, but whether there is one."""
+    if held is None:
+        return None
+    return f"{held.encryption_type} with a key of its own" if held.kms_key else held.encryption_type
+
+
+def read_scan_frequency(answer: Any, name: str) -> str:
+    """Of BatchGetRepositoryScanningConfiguration. Raises RefusedPayloadError where it says nothing of the repository:
+    that is not scanning turned off."""
+    found = read(_Scannings, answer).scanning_configurations
+    if (said := next((one.scan_frequency for one in found if one.repository_name == name), None)) is None:
+        raise RefusedPayloadError("$.scanningConfigurations", "the repository asked for is not among them")
+    return said
+
+
+def read_policy(answer: Any) -> tuple[str, str]:
+    """Of GetRegistryPolicy and GetRepositoryPolicy: the registry and the text."""
+    policy = read(_Policy, answer)
+    return policy.registry_id, policy.policy_text
+
+
+def read_lifecycle(answer: Any) -> str:
+    return read(_Lifecycle, answer).lifecycle_policy_text
