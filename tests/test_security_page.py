@@ -10,7 +10,9 @@ import pytest
 
 from chalicelib.adapters.channels import slack
 from chalicelib.adapters.stores import policy_file
-from chalicelib.api import admission, call, parameters, query, walk
+from chalicelib.api import admission
+from chalicelib.api.answers import walk
+from chalicelib.api.framework import call, parameters, query
 from chalicelib.cli import client
 from chalicelib.domain.admission import admission_judgement
 from chalicelib.domain.policy import waiver

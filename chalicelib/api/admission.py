@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from chalice.app import Request
 
-from chalicelib.api import parameters as p
-from chalicelib.api.call import Call
-from chalicelib.api.endpoint import Area
-from chalicelib.api.reads import door, house
+from chalicelib.api.framework import parameters as p
+from chalicelib.api.framework.call import Call
+from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.reads import door, house
 from chalicelib.domain.admission.admission import AdmissionAnswer, AdmissionReview, read_review
 from chalicelib.domain.events.metric import Metric
 from chalicelib.domain.images.inert import inert

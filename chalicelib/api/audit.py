@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
-from chalicelib.api import parameters as p
-from chalicelib.api.address import find_image, is_meant
 from chalicelib.api.audit_answers import AuditList, ProofAnswer, answer_proof, answer_record
-from chalicelib.api.endpoint import Area
-from chalicelib.api.paging import Paging
-from chalicelib.api.query import Parameter, Query, calendar_day, moment, text, word
-from chalicelib.api.reads import AuditEntry, Reads, house
+from chalicelib.api.framework import parameters as p
+from chalicelib.api.framework.address import find_image, is_meant
+from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.paging import Paging
+from chalicelib.api.framework.query import Parameter, Query, calendar_day, moment, text, word
+from chalicelib.api.framework.reads import AuditEntry, Reads, house
 from chalicelib.domain.audit.action_kind import ACTION_KINDS
 from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.images.glob import Globs

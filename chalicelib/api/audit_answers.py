@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.api.image_answers import Moment
+from chalicelib.api.answers.image_answers import Moment
 from chalicelib.domain.audit.action_id import action_id
 from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.images.image import ImageRef

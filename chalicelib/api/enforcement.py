@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chalicelib.api import parameters as p
-from chalicelib.api.address import find_image
-from chalicelib.api.call import Call
-from chalicelib.api.endpoint import OK, Answered, Area
 from chalicelib.api.enforcement_answering import answer_fuse, answer_given, answer_undone
 from chalicelib.api.enforcement_answers import FuseAnswer, GivenAnswer, OrderBody, ResetBody, UndoBody, UndoneAnswer
-from chalicelib.api.query import Query, read_query
-from chalicelib.api.reads import acting_house, house
+from chalicelib.api.framework import parameters as p
+from chalicelib.api.framework.address import find_image
+from chalicelib.api.framework.call import Call
+from chalicelib.api.framework.endpoint import OK, Answered, Area
+from chalicelib.api.framework.query import Query, read_query
+from chalicelib.api.framework.reads import acting_house, house
 from chalicelib.domain.images.image import ImageRef
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from chalicelib.api import enforcement_answers as e
-from chalicelib.api.answering import answer_act, answer_hold, answer_order, name_of
+from chalicelib.api.answers.answering import answer_act, answer_hold, answer_order, name_of
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.usage.blast_radius import BlastRadius

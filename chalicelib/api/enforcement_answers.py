@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.api.image_answers import ActAnswer, HoldAnswer, ImageName, Moment, OrderAnswer
+from chalicelib.api.answers.image_answers import ActAnswer, HoldAnswer, ImageName, Moment, OrderAnswer
 from chalicelib.domain.images.image import InUseState
 from chalicelib.domain.images.verdict import Decision
 

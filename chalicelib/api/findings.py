@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from functools import partial
 
-from chalicelib.api import parameters as p
-from chalicelib.api.address import find_header, find_image, is_meant
-from chalicelib.api.answering import answer_finding, answer_scan
-from chalicelib.api.answers import FindingList
-from chalicelib.api.endpoint import Area
-from chalicelib.api.image_answers import ScanAnswer
+from chalicelib.api.answers.answering import answer_finding, answer_scan
+from chalicelib.api.answers.answers import FindingList
+from chalicelib.api.answers.image_answers import ScanAnswer
+from chalicelib.api.answers.index_images import images_behind, weakest
+from chalicelib.api.answers.walk import Hit, Position, Walk, page_of
+from chalicelib.api.answers.wanted import Order, Place, Wanted, read_wanted
+from chalicelib.api.framework import parameters as p
+from chalicelib.api.framework.address import find_header, find_image, is_meant
+from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.paging import Paging, read_position, write_position
+from chalicelib.api.framework.query import Query
+from chalicelib.api.framework.reads import Reads, house
 from chalicelib.api.image_pages import images_of
-from chalicelib.api.index_images import images_behind, weakest
-from chalicelib.api.paging import Paging, read_position, write_position
-from chalicelib.api.query import Query
-from chalicelib.api.reads import Reads, house
-from chalicelib.api.walk import Hit, Position, Walk, page_of
-from chalicelib.api.wanted import Order, Place, Wanted, read_wanted
 from chalicelib.domain.headers.header import Header
 from chalicelib.errors import ParameterError
 

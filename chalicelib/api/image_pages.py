@@ -10,11 +10,11 @@ from bisect import bisect_right
 
 import msgspec
 
-from chalicelib.api.paging import read_position, write_position
-from chalicelib.api.parameters import PLACE
-from chalicelib.api.query import Query
-from chalicelib.api.reads import ImageRow, Page, Reads
-from chalicelib.api.walk import MAX_IMAGES, Pages, RowPlace, place_of_row
+from chalicelib.api.answers.walk import MAX_IMAGES, Pages, RowPlace, place_of_row
+from chalicelib.api.framework.paging import read_position, write_position
+from chalicelib.api.framework.parameters import PLACE
+from chalicelib.api.framework.query import Query
+from chalicelib.api.framework.reads import ImageRow, Page, Reads
 
 _CHUNK = 500
 

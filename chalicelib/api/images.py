@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from chalicelib.api import parameters as p
-from chalicelib.api.address import find_header, find_image, find_repository, is_meant
-from chalicelib.api.answering import answer_image, answer_proof, answer_row, answer_tag, answer_verdict
-from chalicelib.api.endpoint import Area
-from chalicelib.api.image_answers import ImageAnswer, ImageList, ScanProofAnswer, TagList, VerdictAnswer
+from chalicelib.api.answers.answering import answer_image, answer_proof, answer_row, answer_tag, answer_verdict
+from chalicelib.api.answers.image_answers import ImageAnswer, ImageList, ScanProofAnswer, TagList, VerdictAnswer
+from chalicelib.api.answers.index_images import images_behind, weakest
+from chalicelib.api.answers.walk import MAX_IMAGES, Position, steps
+from chalicelib.api.framework import parameters as p
+from chalicelib.api.framework.address import find_header, find_image, find_repository, is_meant
+from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.paging import Paging, read_position, write_position
+from chalicelib.api.framework.query import Query
+from chalicelib.api.framework.reads import ImageRow, acting_house, house
 from chalicelib.api.image_pages import images_of
-from chalicelib.api.index_images import images_behind, weakest
-from chalicelib.api.paging import Paging, read_position, write_position
-from chalicelib.api.query import Query
-from chalicelib.api.reads import ImageRow, acting_house, house
-from chalicelib.api.walk import MAX_IMAGES, Position, steps
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.reconcile.scan_proof import prove_scan
 from chalicelib.domain.reconcile.scan_rule import ScanRule

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from chalicelib.api.answers import PolicyAnswer
-from chalicelib.api.endpoint import Area
-from chalicelib.api.query import Query
-from chalicelib.api.reads import house
+from chalicelib.api.answers.answers import PolicyAnswer
+from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.query import Query
+from chalicelib.api.framework.reads import house
 
 area = Area(__name__)
 

@@ -6,11 +6,11 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.api import parameters as p
-from chalicelib.api.address import find_repository
-from chalicelib.api.endpoint import Area
-from chalicelib.api.query import Parameter, Query, moment, text
-from chalicelib.api.reads import acting_house, house
+from chalicelib.api.framework import parameters as p
+from chalicelib.api.framework.address import find_repository
+from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.query import Parameter, Query, moment, text
+from chalicelib.api.framework.reads import acting_house, house
 from chalicelib.domain.events.failed_pull import FailedPull
 from chalicelib.domain.events.pull_failure import Cause
 from chalicelib.domain.events.pulled_image import named_image

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from chalicelib.api import parameters as p
-from chalicelib.api.address import find_repository, is_meant
-from chalicelib.api.endpoint import Area
-from chalicelib.api.paging import Paging
-from chalicelib.api.query import Parameter, Query, flag, member
-from chalicelib.api.reads import House, house
+from chalicelib.api.framework import parameters as p
+from chalicelib.api.framework.address import find_repository, is_meant
+from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.paging import Paging
+from chalicelib.api.framework.query import Parameter, Query, flag, member
+from chalicelib.api.framework.reads import House, house
 from chalicelib.api.replication_answers import ReplicationAnswer, copy_answer, repository_answer
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.replication.replica import Replica, Status

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from chalicelib.api import parameters as p
-from chalicelib.api.address import is_meant
-from chalicelib.api.answers import RepositoryAnswer, RepositoryList
-from chalicelib.api.endpoint import Area
-from chalicelib.api.paging import Paging
-from chalicelib.api.query import Query
-from chalicelib.api.reads import house
+from chalicelib.api.answers.answers import RepositoryAnswer, RepositoryList
+from chalicelib.api.framework import parameters as p
+from chalicelib.api.framework.address import is_meant
+from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.paging import Paging
+from chalicelib.api.framework.query import Query
+from chalicelib.api.framework.reads import house
 
 area = Area(__name__)
 

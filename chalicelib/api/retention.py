@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from chalicelib.api import parameters as p
-from chalicelib.api.address import find_repository
-from chalicelib.api.endpoint import Area
-from chalicelib.api.query import Query
-from chalicelib.api.reads import house
+from chalicelib.api.framework import parameters as p
+from chalicelib.api.framework.address import find_repository
+from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.query import Query
+from chalicelib.api.framework.reads import house
 from chalicelib.api.retention_answers import FateAnswer, FreedAnswer, PlanAnswer
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.retention_cost import PRICES, freed_by

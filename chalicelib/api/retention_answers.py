@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from chalicelib.api.image_answers import Moment
+from chalicelib.api.answers.image_answers import Moment
 from chalicelib.domain.images.image import InUseState, StorageStatus
 
 

@@ -25,10 +25,10 @@ from chalicelib.api import (
     waivers,
     what_if,
 )
-from chalicelib.api.answers import Health
-from chalicelib.api.endpoint import Area
-from chalicelib.api.openapi import openapi_document
-from chalicelib.api.query import Query
+from chalicelib.api.answers.answers import Health
+from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.openapi import openapi_document
+from chalicelib.api.framework.query import Query
 
 area = Area(__name__)
 AREAS = (

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import msgspec
 
-from chalicelib.api.endpoint import Area
-from chalicelib.api.query import Query
-from chalicelib.api.reads import House, house
+from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.query import Query
+from chalicelib.api.framework.reads import House, house
 from chalicelib.domain.assessment.summary import Summary, summarize
 
 area = Area(__name__)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from chalicelib.api import answers as a
-from chalicelib.api import parameters as p
-from chalicelib.api.address import is_meant
-from chalicelib.api.answering import answer_affected, answer_database
-from chalicelib.api.endpoint import Area
-from chalicelib.api.paging import Paging, read_position, write_position
-from chalicelib.api.query import Query
-from chalicelib.api.reads import Reads, house
-from chalicelib.api.walk import MAX_DOCUMENTS, MAX_IMAGES, Position, steps
+from chalicelib.api.answers import answers as a
+from chalicelib.api.answers.answering import answer_affected, answer_database
+from chalicelib.api.answers.walk import MAX_DOCUMENTS, MAX_IMAGES, Position, steps
+from chalicelib.api.framework import parameters as p
+from chalicelib.api.framework.address import is_meant
+from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.paging import Paging, read_position, write_position
+from chalicelib.api.framework.query import Query
+from chalicelib.api.framework.reads import Reads, house
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Finding, FindingStatus
 from chalicelib.domain.images.image import InUseState

@@ -6,13 +6,13 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.api import parameters as p
-from chalicelib.api.call import Call
-from chalicelib.api.endpoint import Answered, Area
-from chalicelib.api.image_answers import Moment
-from chalicelib.api.paging import Paging, read_position, write_position
-from chalicelib.api.query import Query
-from chalicelib.api.reads import acting_house, house
+from chalicelib.api.answers.image_answers import Moment
+from chalicelib.api.framework import parameters as p
+from chalicelib.api.framework.call import Call
+from chalicelib.api.framework.endpoint import Answered, Area
+from chalicelib.api.framework.paging import Paging, read_position, write_position
+from chalicelib.api.framework.query import Query
+from chalicelib.api.framework.reads import acting_house, house
 from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver, WaiverState, canonical_id, waiver_id
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
 

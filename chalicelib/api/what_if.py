@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from chalicelib.api import what_if_answers as w
-from chalicelib.api.answering import name_of
-from chalicelib.api.call import MAX_POLICY_BODY_BYTES, Call
-from chalicelib.api.endpoint import Answered, Area
-from chalicelib.api.image_answers import RunningAnswer
-from chalicelib.api.parameters import JOB_ID
-from chalicelib.api.query import Query
-from chalicelib.api.reads import acting_house
+from chalicelib.api.answers.answering import name_of
+from chalicelib.api.answers.image_answers import RunningAnswer
+from chalicelib.api.framework.call import MAX_POLICY_BODY_BYTES, Call
+from chalicelib.api.framework.endpoint import Answered, Area
+from chalicelib.api.framework.parameters import JOB_ID
+from chalicelib.api.framework.query import Query
+from chalicelib.api.framework.reads import acting_house
 from chalicelib.domain.images.image import InUse
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.whatif.past import NOTES

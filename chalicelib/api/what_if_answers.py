@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from chalicelib.api.image_answers import ImageName, Moment, RunningAnswer
+from chalicelib.api.answers.image_answers import ImageName, Moment, RunningAnswer
 from chalicelib.domain.images.image import Kind
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.whatif.past import PastNote

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.api.cursor import write_cursor
-from chalicelib.api.parameters import SORTS
+from chalicelib.api.framework.cursor import write_cursor
+from chalicelib.api.framework.parameters import SORTS
 from chalicelib.domain.images.finding import Ecosystem, FindingStatus, FixAvailable, Package, Severity
 from chalicelib.domain.images.image import Child, Kind, Scan, ScanState, Source
 from chalicelib.domain.images.verdict import Decision

@@ -10,9 +10,9 @@ import pytest
 from chalice.app import Chalice
 from chalice.test import Client
 
-from chalicelib.api.call import MAX_BODY_BYTES
-from chalicelib.api.parameters import LIMIT_MAX
-from chalicelib.api.query import MAX_LISTED, MAX_TEXT
+from chalicelib.api.framework.call import MAX_BODY_BYTES
+from chalicelib.api.framework.parameters import LIMIT_MAX
+from chalicelib.api.framework.query import MAX_LISTED, MAX_TEXT
 from chalicelib.api.routes import AREAS
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.policy.policy import parse_policy

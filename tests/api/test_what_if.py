@@ -10,7 +10,7 @@ import pytest
 from chalice.test import Client
 
 from chalicelib.adapters.stores.policy_file import MAX_BYTES
-from chalicelib.api.call import MAX_POLICY_BODY_BYTES
+from chalicelib.api.framework.call import MAX_POLICY_BODY_BYTES
 from chalicelib.api.what_if import MOST_BYTES
 from chalicelib.domain.events.message import WhatIf
 from chalicelib.domain.headers.header import Rules

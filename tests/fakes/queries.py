@@ -1,4 +1,4 @@
-"""The reads of the API in memory, and a house around them. Keeps the contract of `chalicelib.api.reads`."""
+"""The reads of the API in memory, and a house around them. Keeps the contract of `chalicelib.api.framework.reads`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.stores.policy_file import default_policy, read_policy
 from chalicelib.adapters.table.audit_log import ActionRow
-from chalicelib.api.walk import place_of_row
+from chalicelib.api.answers.walk import place_of_row
 from chalicelib.domain.assessment.conclusion import count_open
 from chalicelib.domain.audit.action_id import action_id as action_id_of
 from chalicelib.domain.audit.action_id import recorded_at

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.api import parameters as p
-from chalicelib.api.query import Query
+from chalicelib.api.framework import parameters as p
+from chalicelib.api.framework.query import Query
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Ecosystem, Finding, FindingStatus, FixAvailable, Severity
 from chalicelib.domain.images.glob import Globs

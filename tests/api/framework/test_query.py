@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.api import parameters as p
-from chalicelib.api.query import read_query
+from chalicelib.api.framework import parameters as p
+from chalicelib.api.framework.query import read_query
 from chalicelib.domain.images.finding import Severity
 from chalicelib.errors import ParameterError
 

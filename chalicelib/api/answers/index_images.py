@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chalicelib.api.reads import Reads
+from chalicelib.api.framework.reads import Reads
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Kind, Scan, ScanState
 

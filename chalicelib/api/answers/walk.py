@@ -12,9 +12,9 @@ from operator import itemgetter
 
 import msgspec
 
-from chalicelib.api.parameters import DEFAULT_SORT
-from chalicelib.api.reads import ImageRow, Page, Reads
-from chalicelib.api.wanted import Order, Place, Rank, Wanted
+from chalicelib.api.answers.wanted import Order, Place, Rank, Wanted
+from chalicelib.api.framework.parameters import DEFAULT_SORT
+from chalicelib.api.framework.reads import ImageRow, Page, Reads
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Finding, Severity
 from chalicelib.domain.images.image import ImageRef

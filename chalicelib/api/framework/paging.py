@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.api.cursor import read_cursor, write_cursor
-from chalicelib.api.parameters import CURSOR, LIMIT, LIMIT_DEFAULT
-from chalicelib.api.query import Query
-from chalicelib.api.reads import House
+from chalicelib.api.framework.cursor import read_cursor, write_cursor
+from chalicelib.api.framework.parameters import CURSOR, LIMIT, LIMIT_DEFAULT
+from chalicelib.api.framework.query import Query
+from chalicelib.api.framework.reads import House
 from chalicelib.errors import ParameterError
 
 

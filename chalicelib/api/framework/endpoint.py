@@ -13,9 +13,9 @@ from urllib.parse import unquote
 import msgspec
 from chalice.app import Blueprint, IAMAuthorizer, Request, Response
 
-from chalicelib.api.call import MAX_BODY_BYTES, Call, actor_of, read_body, read_content
-from chalicelib.api.problem import GUARDED, as_problem
-from chalicelib.api.query import Parameter, Query, read_query
+from chalicelib.api.framework.call import MAX_BODY_BYTES, Call, actor_of, read_body, read_content
+from chalicelib.api.framework.problem import GUARDED, as_problem
+from chalicelib.api.framework.query import Parameter, Query, read_query
 
 A = TypeVar("A")
 B = TypeVar("B")

@@ -14,10 +14,10 @@ from chalice.local import LocalChalice
 from chalice.test import Client
 from openapi_spec_validator import validate
 
-from chalicelib.api.call import MAX_BODY_BYTES, Call
-from chalicelib.api.endpoint import Answered, Area
-from chalicelib.api.openapi import openapi_document
-from chalicelib.api.parameters import LIMIT
+from chalicelib.api.framework.call import MAX_BODY_BYTES, Call
+from chalicelib.api.framework.endpoint import Answered, Area
+from chalicelib.api.framework.openapi import openapi_document
+from chalicelib.api.framework.parameters import LIMIT
 
 area = Area(__name__)
 

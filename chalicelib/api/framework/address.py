@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from chalicelib.api.parameters import DIGEST_, PLACE, REGION_, REGISTRY_, REPOSITORY_, TAG
-from chalicelib.api.query import Query
-from chalicelib.api.reads import Reads, RepositoryRow
+from chalicelib.api.framework.parameters import DIGEST_, PLACE, REGION_, REGISTRY_, REPOSITORY_, TAG
+from chalicelib.api.framework.query import Query
+from chalicelib.api.framework.reads import Reads, RepositoryRow
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
 from chalicelib.errors import NotFoundError, ParameterError

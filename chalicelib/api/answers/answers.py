@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from chalicelib.api.image_answers import ImageName, Moment, RunningAnswer, ScanAnswer
+from chalicelib.api.answers.image_answers import ImageName, Moment, RunningAnswer, ScanAnswer
 from chalicelib.domain.images.finding import Ecosystem, FindingStatus, FixAvailable, Severity
 from chalicelib.domain.images.image import Source
 from chalicelib.domain.images.verdict import Decision

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 
-from chalicelib.api.query import Parameter, flag, member, moment, number, text, whole, word
+from chalicelib.api.framework.query import Parameter, flag, member, moment, number, text, whole, word
 from chalicelib.domain.images.finding import Ecosystem, FindingStatus, FixAvailable, Severity
 from chalicelib.domain.images.image import DIGEST, REGION, REGISTRY, REPOSITORY, ScanState, Source
 from chalicelib.domain.images.verdict import Decision

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from chalicelib import __version__
-from chalicelib.api.call import JSON
-from chalicelib.api.endpoint import Endpoint
-from chalicelib.api.problem import CONTENT_TYPE, Problem
+from chalicelib.api.framework.call import JSON
+from chalicelib.api.framework.endpoint import Endpoint
+from chalicelib.api.framework.problem import CONTENT_TYPE, Problem
 
 _REF = "#/components/schemas/{name}"
 _EVERYWHERE = (400, 403, 405, 500, 502, 503)

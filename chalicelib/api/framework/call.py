@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from chalice.app import Request
 
-from chalicelib.api.query import Query
+from chalicelib.api.framework.query import Query
 from chalicelib.domain.policy.document import read_document
 from chalicelib.errors import MediaTypeError, ParameterError, PolicyError, TooLargeError
 
