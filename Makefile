@@ -63,13 +63,13 @@ bench: setup
 	$(BIN)/python -m bench.measure
 
 package: setup $(PACKAGE_STAMP)
-	$(BIN)/python -m chalicelib.cli.package --python build/venv/bin/python --prove
+	$(BIN)/python -m chalicelib.build.package --python build/venv/bin/python --prove
 
 # The stage of a released template is prod, unless LAZARETTO_STAGE says otherwise.
 release: setup
-	$(BIN)/python -m chalicelib.cli.release --check
+	$(BIN)/python -m chalicelib.build.release --check
 	LAZARETTO_STAGE=$${LAZARETTO_STAGE:-prod} $(MAKE) package
-	$(BIN)/python -m chalicelib.cli.release
+	$(BIN)/python -m chalicelib.build.release
 
 # Chalice imports app.py: so it and what the bundle needs, in an interpreter of its own, from the same pins and hashes.
 $(PACKAGE_STAMP): $(STAMP) requirements.txt

@@ -20,8 +20,8 @@ from botocore.session import get_session
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.channels.secrets import Secret
 from chalicelib.adapters.dynamodb.schema import table_definition
-from chalicelib.cli.bundle import REQUIRED, check_bundle, check_bytecode, check_template
-from chalicelib.cli.package import LEFT_OUT, stage_tree
+from chalicelib.build.bundle import REQUIRED, check_bundle, check_bytecode, check_template
+from chalicelib.build.package import LEFT_OUT, stage_tree
 from chalicelib.services.alerts.notify import CLAIM
 from chalicelib.settings import Settings
 

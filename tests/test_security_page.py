@@ -13,7 +13,7 @@ from chalicelib.adapters.stores import policy_file
 from chalicelib.api import admission
 from chalicelib.api.answers import walk
 from chalicelib.api.framework import call, parameters, query
-from chalicelib.cli import client
+from chalicelib.cli.framework import client
 from chalicelib.domain.admission import admission_judgement
 from chalicelib.domain.policy import waiver
 from chalicelib.parsers.wire import wire

@@ -9,15 +9,15 @@ import typer
 from chalicelib import __version__
 from chalicelib.cli.audit import audit_app
 from chalicelib.cli.cve import cve_command
-from chalicelib.cli.deploy import deploy_command
-from chalicelib.cli.destroy import destroy_command
+from chalicelib.cli.deploy.deploy import deploy_command
+from chalicelib.cli.deploy.destroy import destroy_command
 from chalicelib.cli.dlq import dlq_app
-from chalicelib.cli.doctor import doctor_command
+from chalicelib.cli.doctor.doctor import doctor_command
 from chalicelib.cli.enforcement import fuse_app, quarantine_command, release_command, undo_command
 from chalicelib.cli.findings import findings_command
+from chalicelib.cli.framework.output import WIDTH
 from chalicelib.cli.gate import gate_command
 from chalicelib.cli.image import image_command
-from chalicelib.cli.output import WIDTH
 from chalicelib.cli.parse import parse_command
 from chalicelib.cli.policy import policy_app
 from chalicelib.cli.reconcile import reconcile_command

@@ -15,11 +15,11 @@ from rich.padding import Padding
 from rich.text import Text
 from typer.core import TyperGroup
 
-from chalicelib.cli import output
-from chalicelib.cli.client import Client
-from chalicelib.cli.listing import fetch_list
-from chalicelib.cli.operator import operator
-from chalicelib.cli.options import (
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.client import Client
+from chalicelib.cli.framework.listing import fetch_list
+from chalicelib.cli.framework.operator import operator
+from chalicelib.cli.framework.options import (
     DEFAULT_STAGE,
     DEFAULT_URL,
     AsJson,
@@ -31,7 +31,7 @@ from chalicelib.cli.options import (
     Stage,
     Url,
 )
-from chalicelib.cli.reference import read_image
+from chalicelib.cli.framework.reference import read_image
 from chalicelib.errors import InputError
 from chalicelib.services.audit.verify_audit import Proof, verify_audit
 

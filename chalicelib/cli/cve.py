@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 import typer
 
-from chalicelib.cli import output
-from chalicelib.cli.client import Client
-from chalicelib.cli.options import (
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.client import Client
+from chalicelib.cli.framework.options import (
     DEFAULT_URL,
     AsJson,
     Everything,
@@ -20,7 +20,7 @@ from chalicelib.cli.options import (
     Sign,
     Url,
 )
-from chalicelib.cli.reference import read_repository
+from chalicelib.cli.framework.reference import read_repository
 from chalicelib.errors import InputError
 
 _COLUMNS = ("decision", "severity", "in use", "fixed in", "image")

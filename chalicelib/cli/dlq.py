@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chalicelib.cli import output
-from chalicelib.cli.operator import operator, own_sessions
-from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option, yes_option
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.operator import operator, own_sessions
+from chalicelib.cli.framework.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option, yes_option
 from chalicelib.domain.events.dead_letter import DeadLetter
 from chalicelib.errors import InputError, NotFoundError
 from chalicelib.services.doctor.drop_letters import drop_letters

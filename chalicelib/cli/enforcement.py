@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from chalicelib.cli import output
-from chalicelib.cli.client import Client
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.client import Client
+from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, DryRun, Region, Registry, Sign, Url
+from chalicelib.cli.framework.reference import read_image
 from chalicelib.cli.image import Image
-from chalicelib.cli.options import DEFAULT_URL, AsJson, DryRun, Region, Registry, Sign, Url
-from chalicelib.cli.reference import read_image
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; the audit log keeps it.")]
 ActionId = Annotated[str, typer.Argument(help="The id of an action, as `lazaretto audit` shows it.")]

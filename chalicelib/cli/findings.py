@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from chalicelib.cli import output
-from chalicelib.cli.client import Client
-from chalicelib.cli.listing import fetch_list
-from chalicelib.cli.options import (
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.client import Client
+from chalicelib.cli.framework.listing import fetch_list
+from chalicelib.cli.framework.options import (
     DEFAULT_URL,
     AsJson,
     Everything,
@@ -21,7 +21,7 @@ from chalicelib.cli.options import (
     Sign,
     Url,
 )
-from chalicelib.cli.reference import read_repository
+from chalicelib.cli.framework.reference import read_repository
 
 _COLUMNS = ("severity", "vulnerability", "package", "installed", "fixed in", "image")
 

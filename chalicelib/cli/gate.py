@@ -6,11 +6,11 @@ from typing import Any
 
 import typer
 
-from chalicelib.cli import output
-from chalicelib.cli.client import Client
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.client import Client
+from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, Region, Registry, Sign, Url
+from chalicelib.cli.framework.reference import read_image
 from chalicelib.cli.image import Image, print_reasons
-from chalicelib.cli.options import DEFAULT_URL, AsJson, Region, Registry, Sign, Url
-from chalicelib.cli.reference import read_image
 from chalicelib.errors import NotFoundError
 
 OPEN = ("ALLOW", "WARN")

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from chalicelib.cli import output
-from chalicelib.cli.client import Client
-from chalicelib.cli.options import DEFAULT_URL, AsJson, Region, Registry, Sign, Url
-from chalicelib.cli.reference import read_image
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.client import Client
+from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, Region, Registry, Sign, Url
+from chalicelib.cli.framework.reference import read_image
 
 Image = Annotated[
     str, typer.Argument(help="REPO@DIGEST, or REPO:TAG (as last heard of by events); REPO with or without the host.")

@@ -10,11 +10,11 @@ import json
 import typer
 import yaml
 
-from chalicelib.cli import output
-from chalicelib.cli.options import DEFAULT_URL, AsJson, Sign, Url
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, Sign, Url
+from chalicelib.cli.framework.policy_text import PolicyFile, read_candidate
 from chalicelib.cli.policy_apply import apply_command
 from chalicelib.cli.policy_diff import BuiltIn, default_said, diff_command, policy_at, policy_words
-from chalicelib.cli.policy_text import PolicyFile, read_candidate
 from chalicelib.cli.what_if import what_if_command
 from chalicelib.domain.policy.doubt import policy_doubts
 from chalicelib.domain.policy.policy import policy_schema

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chalicelib.adapters.stores.policy_file import DEFAULT_POLICY, read_policy
-from chalicelib.cli import output
-from chalicelib.cli.operator import Operator, operator
-from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option, yes_option
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.operator import Operator, operator
+from chalicelib.cli.framework.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option, yes_option
+from chalicelib.cli.framework.policy_text import Candidate, OptionalPolicyFile, read_candidate
 from chalicelib.cli.policy_diff import as_plain, print_differences
-from chalicelib.cli.policy_text import Candidate, OptionalPolicyFile, read_candidate
 from chalicelib.domain.policy.diff import Difference, policy_differences
 from chalicelib.domain.policy.doubt import policy_doubts
 from chalicelib.errors import ConflictError, InputError, StoredPolicyError, TransientError

@@ -12,10 +12,10 @@ import msgspec
 import typer
 
 from chalicelib.adapters.stores.policy_file import default_policy
-from chalicelib.cli import output
-from chalicelib.cli.client import Client
-from chalicelib.cli.options import DEFAULT_URL, AsJson, Sign, Url
-from chalicelib.cli.policy_text import PolicyFile, read_candidate
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.client import Client
+from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, Sign, Url
+from chalicelib.cli.framework.policy_text import PolicyFile, read_candidate
 from chalicelib.domain.policy.diff import Difference, DifferenceKind, policy_differences
 
 _MARKS = {DifferenceKind.ADDED: "+", DifferenceKind.REMOVED: "-", DifferenceKind.CHANGED: "~"}

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chalicelib.cli import output
-from chalicelib.cli.operator import Registries, named_registries, operator
-from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.operator import Registries, named_registries, operator
+from chalicelib.cli.framework.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option
 from chalicelib.domain.events.sweep import Sweep
 from chalicelib.domain.events.sweep_message import PlanSweep, SweepRepository, begin
 from chalicelib.domain.images.registry_place import RegistryPlace

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from chalicelib.cli import output
+from chalicelib.cli.framework import output
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.events.payload import read_payloads
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from chalicelib.cli import output
-from chalicelib.cli.client import Client
-from chalicelib.cli.listing import fetch_list
-from chalicelib.cli.options import DEFAULT_URL, AsJson, Everything, Limit, Region, Registry, Sign, Url
-from chalicelib.cli.reference import read_repository
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.client import Client
+from chalicelib.cli.framework.listing import fetch_list
+from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, Everything, Limit, Region, Registry, Sign, Url
+from chalicelib.cli.framework.reference import read_repository
 from chalicelib.domain.replication.replica import Status
 
 ROUTE = "/v1/replication"

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from chalicelib.cli import output
-from chalicelib.cli.operator import operator, own_repository
-from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.operator import operator, own_repository
+from chalicelib.cli.framework.options import DEFAULT_STAGE, AsJson, Stage
 from chalicelib.cli.retention_plan import Named
 from chalicelib.errors import AbsentError, NotFoundError
 from chalicelib.services.retention.carry_out_plan import CarriedOut, carry_out_plan

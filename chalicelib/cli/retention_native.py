@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from chalicelib.cli import output
-from chalicelib.cli.operator import operator, own_repository
-from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.operator import operator, own_repository
+from chalicelib.cli.framework.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option
 from chalicelib.cli.retention_plan import Named
 from chalicelib.domain.retention.lifecycle_difference import Difference
 from chalicelib.errors import AbsentError, InputError, NotFoundError

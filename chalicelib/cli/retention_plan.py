@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from chalicelib.cli import output
-from chalicelib.cli.client import Client
-from chalicelib.cli.operator import operator, own_repository
-from chalicelib.cli.options import DEFAULT_STAGE, DEFAULT_URL, AsJson, Sign, Stage, Url
-from chalicelib.cli.reference import read_repository
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.client import Client
+from chalicelib.cli.framework.operator import operator, own_repository
+from chalicelib.cli.framework.options import DEFAULT_STAGE, DEFAULT_URL, AsJson, Sign, Stage, Url
+from chalicelib.cli.framework.reference import read_repository
 from chalicelib.errors import AbsentError, NotFoundError
 
 ROUTE = "/v1/retention/plan"

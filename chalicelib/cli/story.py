@@ -21,8 +21,8 @@ import msgspec
 import typer
 from rich.text import Text
 
-from chalicelib.cli import output
-from chalicelib.cli.options import AsJson
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.options import AsJson
 from chalicelib.errors import SettingsError
 
 if TYPE_CHECKING:

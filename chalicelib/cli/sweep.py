@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from chalicelib.cli import output
-from chalicelib.cli.operator import Registries, named_registries, operator
-from chalicelib.cli.options import DEFAULT_STAGE, AsJson, Stage
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.operator import Registries, named_registries, operator
+from chalicelib.cli.framework.options import DEFAULT_STAGE, AsJson, Stage
 from chalicelib.domain.events.sweep import Sweep
 from chalicelib.domain.events.sweep_message import begin
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from chalicelib.cli import output
-from chalicelib.cli.client import Client
-from chalicelib.cli.options import DEFAULT_URL, AsJson, PackageName, Sign, Url
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.client import Client
+from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, PackageName, Sign, Url
 from chalicelib.cli.waiver_file import Taken, take_in
 from chalicelib.cli.waiver_words import read_end, wishes_of
 from chalicelib.domain.policy.waiver import VexJustification, VexStatus

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from chalicelib.cli import output
-from chalicelib.cli.client import Client
-from chalicelib.cli.listing import fetch_list
-from chalicelib.cli.options import DEFAULT_URL, AsJson, Everything, Limit, Sign, Url
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.client import Client
+from chalicelib.cli.framework.listing import fetch_list
+from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, Everything, Limit, Sign, Url
 from chalicelib.cli.waive import ROUTE, what
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import InputError, UpstreamError

@@ -16,17 +16,17 @@ import typer
 import yaml
 
 from chalicelib import __version__
-from chalicelib.cli import output
-from chalicelib.cli.forwarder_objects import NAME, Forwarding, Object, forwarder_objects
-from chalicelib.cli.options import DEFAULT_URL, AsJson, Region, Url
-from chalicelib.cli.region import gateway_region
-from chalicelib.cli.webhook_configuration import (
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, Region, Url
+from chalicelib.cli.framework.region import gateway_region
+from chalicelib.errors import InputError
+from chalicelib.forwarder.forwarder_objects import NAME, Forwarding, Object, forwarder_objects
+from chalicelib.forwarder.webhook_configuration import (
     Asking,
     admission_configuration,
     through_forwarder,
     webhook_configuration,
 )
-from chalicelib.errors import InputError
 
 DEFAULT_IMAGE = "public.ecr.aws/lambda/python:3.13"
 TOKEN_BYTES = 32

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from chalicelib.cli import output
-from chalicelib.cli.client import Client
-from chalicelib.cli.options import DEFAULT_URL, AsJson, Limit, Sign, Url
-from chalicelib.cli.policy_text import OptionalPolicyFile, read_candidate
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.client import Client
+from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, Limit, Sign, Url
+from chalicelib.cli.framework.policy_text import OptionalPolicyFile, read_candidate
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import InputError, TransientError
 

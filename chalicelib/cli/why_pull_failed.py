@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chalicelib.cli import output
-from chalicelib.cli.client import Client
-from chalicelib.cli.operator import own_sessions
-from chalicelib.cli.options import DEFAULT_URL, AsJson, Region, Registry, Sign, Url
-from chalicelib.cli.reference import read_image
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.client import Client
+from chalicelib.cli.framework.operator import own_sessions
+from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, Region, Registry, Sign, Url
+from chalicelib.cli.framework.reference import read_image
 from chalicelib.domain.events.failed_pull import FailedPull, failed_pulls
 from chalicelib.domain.events.pull_failure import Cause, read_refusal
 from chalicelib.errors import InputError, NotFoundError

@@ -219,7 +219,7 @@ def test_a_queue_larger_than_memory_is_gone_through(
 ) -> None:
     queue = LongQueue(300)
     monkeypatch.setattr("chalicelib.cli.dlq._open", lambda *_: queue)
-    monkeypatch.setattr("chalicelib.cli.output.say_hanging", lambda text: None)
+    monkeypatch.setattr("chalicelib.cli.framework.output.say_hanging", lambda text: None)
     result = run(*options, *form)
     assert result.exit_code == 0, result.output
     assert (len(queue.sent), len(queue.gone)) == (sent, gone)

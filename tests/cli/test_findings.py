@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from chalicelib.cli import output
+from chalicelib.cli.framework import output
 from chalicelib.domain.images.finding import Package, Severity
 from chalicelib.domain.images.image import Scan, ScanState
 from tests.cli.conftest import Run

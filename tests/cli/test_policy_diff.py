@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from chalicelib.adapters.stores.policy_file import DEFAULT_POLICY, default_policy
 from chalicelib.cli import app
-from chalicelib.cli.output import WIDTH
+from chalicelib.cli.framework.output import WIDTH
 from chalicelib.domain.policy.policy import parse_policy
 from tests.cli.conftest import Run
 from tests.fakes.queries import FakeHouse

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.cli import package
-from chalicelib.cli.package import OUT, STAGED, prove
+from chalicelib.build import package
+from chalicelib.build.package import OUT, STAGED, prove
 
 PYTHON = Path("unused")
 

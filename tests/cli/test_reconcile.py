@@ -15,7 +15,7 @@ from bench.aws import Refusal
 from bench.generate import DAY, FIRST_DAY, Plan
 from bench.swept import Listed, SweptPlace, shared
 from chalicelib.cli import app, reconcile
-from chalicelib.cli.operator import Operator
+from chalicelib.cli.framework.operator import Operator
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.registry_place import RegistryPlace
 from chalicelib.domain.reconcile.difference import DifferenceKind

@@ -11,7 +11,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from chalicelib.cli import app, retention_apply, retention_native, retention_plan
-from chalicelib.cli.operator import Operator
+from chalicelib.cli.framework.operator import Operator
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.domain.retention.image import RetainedImage

@@ -14,11 +14,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from chalicelib.cli import app, forwarder
+from chalicelib.cli import app
 from chalicelib.cli.webhook import DEFAULT_IMAGE
 from chalicelib.domain.admission import pod_images
 from chalicelib.domain.doctor.stack_parameters import choose_parameters
 from chalicelib.errors import ParameterError
+from chalicelib.forwarder import forwarder
 from tests.fakes.packaged import merged
 
 URL = "https://abc123.execute-api.eu-west-1.amazonaws.com/api"

@@ -13,7 +13,7 @@ import pytest
 
 from chalicelib.adapters.stores.policy_file import read_policy
 from chalicelib.cli import what_if
-from chalicelib.cli.output import WIDTH
+from chalicelib.cli.framework.output import WIDTH
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import InUse, InUseState
 from chalicelib.domain.whatif.past import NOTES, PastNote

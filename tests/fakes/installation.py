@@ -16,8 +16,9 @@ from moto import mock_aws
 from typer.testing import CliRunner
 
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.cli import app, deploy, stack_orders, stack_progress
-from chalicelib.cli.bundle import REQUIRED
+from chalicelib.build.bundle import REQUIRED
+from chalicelib.cli import app
+from chalicelib.cli.deploy import deploy, stack_orders, stack_progress
 from tests.fakes.buckets import heed_no_policy
 from tests.fakes.cloudformation import FakeCloudFormation
 

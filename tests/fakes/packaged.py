@@ -21,7 +21,7 @@ from chalice.package import PackageOptions, ResourceBuilder, SAMTemplateGenerato
 from chalice.utils import OSUtils
 
 import app
-from chalicelib.cli.package import stage_tree
+from chalicelib.build.package import stage_tree
 
 ROOT = Path(__file__).parents[2]
 STAGE = "dev"

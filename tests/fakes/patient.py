@@ -23,7 +23,7 @@ from moto import mock_aws
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.dynamodb.schema import create_table
-from chalicelib.cli.spoke import spoke_template
+from chalicelib.cli.deploy.spoke import spoke_template
 from tests.fakes.iam import listed
 
 CHALICE = Path(__file__).parents[2] / ".chalice"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.cli.spoke import TEMPLATE, spoke_template
+from chalicelib.cli.deploy.spoke import TEMPLATE, spoke_template
 from tests.fakes.iam import listed
 from tests.fakes.packaged import ACCOUNT, REGION, ROOT, merged, of_type, rendered, rendered_of
 

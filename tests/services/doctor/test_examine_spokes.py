@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.cli.spoke import spoke_template
+from chalicelib.cli.deploy.spoke import spoke_template
 from chalicelib.domain.doctor.health import Check, Status
 from chalicelib.domain.doctor.installed import Installed, Queue, Rule, Spoke, Target
 from chalicelib.domain.images.image import Repository

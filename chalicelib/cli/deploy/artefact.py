@@ -1,0 +1,104 @@
+"""What is deployed: the bundle and its template, packaged from the source tree for one stage, or packaged before.
+
+A stage is fixed when packaging, because Chalice writes the queues' names then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from chalicelib.build.bundle import check_bundle, check_template
+from chalicelib.cli.framework.output import complain
+from chalicelib.errors import InputError, UpstreamError
+
+TREE = Path(__file__).parents[2]
+BUNDLE, TEMPLATE, SUMS = "deployment.zip", "sam.json", "SHA256SUMS"
+_OF_TREE = ("app.py", "Makefile", ".chalice/resources.json")
+_FUNCTION = "AWS::Serverless::Function"
+_LAST_LINES = 15
+
+
+class Artefact(msgspec.Struct, frozen=True):
+    """`template` is Chalice's SAM template with ours merged in; its functions' code is a path yet."""
+
+    template: Mapping[str, Any]
+    bundle: bytes
+
+    def placed(self, bucket: str, key: str) -> bytes:
+        """The template as text, with the code where S3 has it. The same content is the same text."""
+        place = {"Bucket": bucket, "Key": key}
+        resources = {name: _with_code(r, place) for name, r in self.template["Resources"].items()}
+        return json.dumps({**self.template, "Resources": resources}, indent=1, sort_keys=True).encode()
+
+
+def find_artefact(stage: str, directory: Path | None) -> Artefact:
+    """What lies in `directory`; without one the source tree is packaged, in some 30 s.
+
+    Raises InputError where there is neither, or for what is packaged for another stage or not fit to be deployed;
+    UpstreamError where packaging fails.
+    """
+    if directory is None:
+        directory = _package(stage)
+    return _read(directory, stage)
+
+
+def _package(stage: str) -> Path:
+    if not all((TREE / name).exists() for name in _OF_TREE):
+        raise InputError("this is an installed Lazaretto, without its sources: give --artifact DIR, a release's folder")
+    command = ["make", "package"]
+    env = {**os.environ, "LAZARETTO_STAGE": stage}
+    try:
+        done = subprocess.run(command, cwd=TREE, env=env, text=True, capture_output=True, check=False)  # noqa: S603
+    except OSError as error:
+        raise UpstreamError(f"make package cannot be run: {error}") from error
+    if done.returncode:
+        for line in (done.stdout + done.stderr).strip().splitlines()[-_LAST_LINES:]:
+            complain(line)
+        raise UpstreamError("make package fails: nothing was deployed")
+    return TREE / "build/package"
+
+
+def _read(directory: Path, stage: str) -> Artefact:
+    try:
+        content, text = (directory / BUNDLE).read_bytes(), (directory / TEMPLATE).read_bytes()
+        sums = (directory / SUMS).read_bytes() if (directory / SUMS).exists() else None
+    except OSError as error:
+        raise InputError(f"{directory} must hold {BUNDLE} and {TEMPLATE}: {error.strerror}") from error
+    promised = _promised(sums) if sums is not None else None
+    for name, held in ((BUNDLE, content), (TEMPLATE, text)):
+        if promised is not None and promised.get(name) != hashlib.sha256(held).hexdigest():
+            raise InputError(f"{name} is not the one of the release: {SUMS} does not name its hash")
+    try:
+        artefact = Artefact(json.loads(text), content)
+        packaged = artefact.template["Parameters"]["Stage"]["Default"]
+        with zipfile.ZipFile(io.BytesIO(content)) as bundle:
+            complaints = [*check_bundle(bundle), *check_template(artefact.template)]
+    except (ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{directory} holds no artefact of Lazaretto: {type(error).__name__}: {error}") from error
+    if packaged != stage:
+        raise InputError(f"{directory} is packaged for the stage {packaged}, not for {stage}")
+    if complaints:
+        raise InputError(f"{directory} is not fit to be deployed: {complaints[0]}")
+    return artefact
+
+
+def _promised(sums: bytes) -> dict[str, str]:
+    """Hash by name, as sha256sum writes it. A line that is none promises nothing."""
+    lines = (line.partition(" ") for line in sums.decode(errors="replace").splitlines())
+    return {name.strip().lstrip("*"): digest for digest, _, name in lines}
+
+
+def _with_code(resource: Mapping[str, Any], place: Mapping[str, str]) -> Mapping[str, Any]:
+    if resource["Type"] != _FUNCTION:
+        return resource
+    return {**resource, "Properties": {**resource["Properties"], "CodeUri": dict(place)}}

@@ -1,0 +1,243 @@
+"""The round of `lazaretto doctor`: which checks are made, and by which adapters. Nothing is printed here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from chalicelib import __version__
+from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.channels.secrets import Secret
+from chalicelib.adapters.dynamodb.schema import table_definition
+from chalicelib.adapters.ecr.scanning import EcrScanning
+from chalicelib.adapters.stack.account_facts import AccountFacts
+from chalicelib.adapters.stack.api_probe import ApiProbe
+from chalicelib.adapters.stack.deployment import find_deployment
+from chalicelib.adapters.stack.functions import InstalledFunctions
+from chalicelib.adapters.stack.health_metrics import HealthMetrics
+from chalicelib.adapters.stack.installed_queues import InstalledQueues
+from chalicelib.adapters.stack.installed_rules import InstalledRules
+from chalicelib.adapters.stack.installed_spokes import InstalledSpokes
+from chalicelib.adapters.stack.installed_stack import InstalledStack
+from chalicelib.adapters.stack.installed_tables import InstalledTables
+from chalicelib.adapters.stack.installed_topics import InstalledTopics
+from chalicelib.adapters.stack.policy_simulator import PolicySimulator
+from chalicelib.adapters.stores.scan_samples import ScanSamples
+from chalicelib.adapters.stores.use_counts import UseCounts
+from chalicelib.bootstrap import House
+from chalicelib.cli.deploy.spoke import spoke_template
+from chalicelib.domain.doctor.health import Check, Report, check_of, fail, in_order, skipped, unknown
+from chalicelib.domain.doctor.installed import FUNCTION, SOURCES, Caller, Function, Installed
+from chalicelib.domain.images.image import Repository, Source
+from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.errors import DeniedError, LazarettoError, SettingsError
+from chalicelib.services.doctor.examine_account import examine_account, examine_deploy_rights
+from chalicelib.services.doctor.examine_channels import Slack, examine_channels
+from chalicelib.services.doctor.examine_registries import Known, examine_pull_times, examine_registries
+from chalicelib.services.doctor.examine_rights import examine_rights
+from chalicelib.services.doctor.examine_spokes import examine_spokes, patterns_of
+from chalicelib.services.doctor.examine_stack import a_spoke, examine_stack, not_installed
+from chalicelib.services.doctor.examine_storage import examine_storage
+from chalicelib.services.doctor.examine_wiring import examine_wiring
+from chalicelib.services.doctor.examine_work import examine_work
+from chalicelib.services.doctor.settle_questions import settle_questions
+from chalicelib.services.retention.exclude_pull_times import readers_of
+from chalicelib.settings import Settings
+
+TELLS = "OnActions"
+"""The function whose settings are read: it has all of them."""
+ASKED = 100
+
+
+class Orders(msgspec.Struct, frozen=True):
+    """`quick`: IAM's simulator is not asked. `send_test`: an alert goes through each channel. `register`: our roles are
+    registered as such that leave no pull time."""
+
+    quick: bool = False
+    send_test: bool = False
+    register: bool = False
+
+
+def make_round(stage: str, sessions: Sessions, orders: Orders, tell: Callable[[], None] = lambda: None) -> Report:
+    """`tell` is called after each check. Raises nothing of what AWS refuses: that is in the report."""
+    region = str(sessions.session.region_name)
+    facts = AccountFacts(sessions)
+    try:
+        caller = facts.caller()
+    except LazarettoError as error:
+        refused = isinstance(error, DeniedError)
+        advice = "`aws sts get-caller-identity` must answer: set --profile, or the credentials of the environment"
+        found = (fail if refused else unknown)(str(error), advice)
+        return Report(stage, region, None, installed=False, checks=(check_of("credentials", found),))
+    round_ = _Round(stage, region, caller, sessions, facts, orders)
+    checks = list[Check]()
+    for check in round_.checks():
+        checks.append(check)
+        tell()
+    return Report(stage, region, caller.account, installed=round_.is_installed, checks=in_order(checks))
+
+
+class _Round:
+    def __init__(
+        self, stage: str, region: str, caller: Caller, sessions: Sessions, facts: AccountFacts, orders: Orders
+    ) -> None:
+        self._stage, self._region, self._caller, self._orders = stage, region, caller, orders
+        self._sessions, self._facts, self._now = sessions, facts, datetime.now(UTC)
+        self._here = Repository(caller.account, region, "")
+        self._stack, self._queues = InstalledStack(sessions), InstalledQueues(sessions)
+        self._functions, self._metrics = InstalledFunctions(sessions), HealthMetrics(sessions)
+        self._scanning = EcrScanning(lambda account, region: sessions.client("ecr", region))
+        self._simulator = None if orders.quick else PolicySimulator(sessions)
+        self._there = Installed(stage, region, caller.account)
+        self.is_installed = self._settings_told = False
+
+    def checks(self) -> Iterator[Check]:
+        """In any order."""
+        yield from examine_account(self._caller, self._here, self._now, self._facts, self._scanning, self._functions)
+        spokes, here = InstalledSpokes(lambda account: self._sessions), RegistryPlace(self._region)
+        try:
+            self._there = self._stack.find(self._stage, self._region, self._caller.account)
+            queues = any(self._queues.find(self._there.queue(source)) for source in SOURCES)
+            self.is_installed = bool(self._there.status) or queues
+            spoke = not self.is_installed and spokes.is_there(self._stage, here)
+        except LazarettoError as error:
+            yield check_of("stack", unknown(f"cannot be looked for: {error}", "nothing of an installation is checked"))
+            return
+        if self.is_installed:
+            yield from self._of_installation()
+        elif spoke:
+            yield a_spoke(self._there.name)
+            yield check_of("deploy-rights", skipped("a spoke is here, and no hub"))
+            yield from self._spokes(spokes, [here], None, lambda: {})
+        else:
+            yield not_installed(self._stage, self._there.name)
+            yield from examine_deploy_rights(self._caller, self._region, self._simulator)
+
+    def _spokes(
+        self, spokes: InstalledSpokes, places: Sequence[RegistryPlace], hub_bus: str | None, known: Callable[[], Known]
+    ) -> Iterator[Check]:
+        return examine_spokes(self._there, hub_bus, places, spoke_template(self._stage), spokes, known, self._now)
+
+    def _of_installation(self) -> Iterator[Check]:
+        there, now, house = self._there, self._now, self._house
+        url = there.outputs.get("EndpointURL")
+        yield from examine_stack(
+            there,
+            lambda: self._found_functions,
+            self._settings_of,
+            ApiProbe(self._sessions, url) if url else None,
+            __version__,
+        )
+        # A spoke hears what its hub hears.
+        hears = patterns_of(spoke_template(self._stage))
+        yield from examine_wiring(
+            there, now, self._queues, InstalledRules(self._sessions), hears, self._functions, self._metrics
+        )
+        yield from examine_storage(
+            there.name, table_definition(there.name), self._stage, InstalledTables(self._sessions)
+        )
+        yield from examine_channels(
+            self._stage,
+            house.settings.topic_arn,
+            there.names.get("AlarmTopic"),
+            InstalledTopics(self._sessions),
+            lambda: self._slack(house.settings),
+            house.channels if self._orders.send_test else None,
+            now,
+        )
+        documents = (lambda: self._stack.policies(there)) if there.names else None
+        yield from examine_rights(self._region, documents, self._simulator)
+        yield from examine_registries(there, house.registries, lambda: self._known, house.inventory, now)
+        partition = self._caller.arn.split(":")[1]
+        bus = f"arn:{partition}:events:{self._region}:{self._caller.account}:event-bus/default"
+        if there.names and not self._settings_told:
+            yield check_of("spokes", unknown("the functions' settings tell which there are, and were not read"))
+        else:
+            spokes = InstalledSpokes(house.sessions_in)
+            yield from self._spokes(spokes, house.registries[1:], bus, lambda: self._known)
+        readers = readers_of(house.registries, house.settings.role_arns, house.settings.account_roles)
+        yield from examine_pull_times(self._stage, readers, house.pull_times, register=self._orders.register)
+        yield from examine_work(
+            there,
+            now,
+            house.table,
+            house.rules,
+            house.queries,
+            self._metrics,
+            self._scanner,
+            house.registries,
+            lambda: self._known,
+        )
+        samples = ScanSamples(lambda account, region: self._sessions.client("ecr", region))
+        yield from settle_questions(
+            there,
+            now,
+            house.queries,
+            lambda: self._known,
+            samples,
+            self._metrics,
+            self._facts,
+            UseCounts(self._sessions),
+        )
+
+    @cached_property
+    def _found_functions(self) -> Mapping[str, Function | None]:
+        names = self._there.of_kind(FUNCTION)
+        return {logical: self._functions.find(name) for logical, name in names.items()}
+
+    @cached_property
+    def _told_settings(self) -> Settings:
+        """As the functions have them. Raises SettingsError."""
+        function = self._found_functions.get(TELLS)
+        if function is None:
+            raise SettingsError([f"{TELLS} is gone"])
+        return self._settings_of(function)
+
+    def _settings_of(self, function: Function) -> Settings:
+        return Settings.from_env({**function.environment, "AWS_REGION": self._region})
+
+    @cached_property
+    def _house(self) -> House:
+        """By the settings of the functions; where they do not tell, by what everything is named by."""
+        try:
+            settings = self._told_settings
+        except LazarettoError:
+            partition = self._caller.arn.split(":")[1]
+            arn = f"arn:{partition}:sns:{self._region}:{self._caller.account}:{self._there.name}-alerts"
+            named = msgspec.structs.replace(self._named_settings(), topic_arn=arn)
+            return House(named, self._sessions)
+        self._settings_told = True
+        return House(settings, self._sessions)
+
+    def _named_settings(self) -> Settings:
+        try:
+            return find_deployment(self._stage, self._sessions)
+        except LazarettoError:
+            none: dict[str, Any] = dict.fromkeys(("queue_scans", "queue_actions", "queue_sweeps"), "")
+            return Settings(table=self._there.name, stage=self._stage, **none)
+
+    def _slack(self, settings: Settings) -> Slack | None:
+        if not settings.slack_secret:
+            return None
+        from chalicelib.adapters.channels.slack_secret import SlackSecret
+
+        secret = Secret(settings.slack_secret, self._sessions)
+        return SlackSecret(secret, bot=bool(settings.slack_channel), local=settings.slack_local)
+
+    @cached_property
+    def _known(self) -> Known:
+        found: dict[Repository, Mapping[str, object]] = {}
+        after: str | None = None
+        while True:
+            page = self._house.queries.repositories(after, ASKED)
+            found |= {row.repository: row.facts for row in page.items}
+            if page.after is None:
+                return found
+            after = page.after
+
+    def _scanner(self) -> Source | None:
+        return self._scanning.configuration(self._here)[1].scanner

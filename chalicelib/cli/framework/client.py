@@ -1,0 +1,175 @@
+"""The REST API as the command line sees it: ask, sign where it must be signed, and turn failures into our errors.
+
+No table is drawn here and no exit code chosen.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from chalicelib import __version__
+from chalicelib.adapters.channels.no_redirect import NoRedirect
+from chalicelib.cli.framework.options import DEFAULT_URL
+from chalicelib.cli.framework.region import aws_region, gateway_region
+from chalicelib.errors import ConflictError, DeniedError, InputError, NotFoundError, TransientError, UpstreamError
+
+TIMEOUT_SECONDS = 35
+MAX_BYTES = 32 * 1024 * 1024
+RETRIES, LONGEST_WAIT_SECONDS = 2, 10.0
+PAGE = 1000
+_LOCAL_HINT = ". Is `lazaretto run` running? Else give --url or LAZARETTO_URL"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+Query = Mapping[str, object]
+
+
+class Client:
+    """`sign` None: only addresses of API Gateway are signed, with the credentials and Region of the AWS environment."""
+
+    def __init__(self, url: str, sign: bool | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise InputError(f"--url: {url} is no address of an API, such as http://127.0.0.1:8000")
+        self._base, self._sleep = url.rstrip("/"), sleep
+        self._region = gateway_region(parts.hostname)
+        self._sign = self._region is not None if sign is None else sign
+        self._hint = _LOCAL_HINT if self._base == DEFAULT_URL else ""
+        if self._sign and parts.scheme != "https":
+            raise InputError("--url: only an https address is signed")
+        proxies = urllib.request.ProxyHandler({} if parts.hostname in _LOOPBACK else None)
+        self._opener = urllib.request.build_opener(proxies, NoRedirect)
+
+    def get(self, path: str, query: Query | None = None, *, needs: Sequence[str] = ()) -> dict[str, Any]:
+        """The JSON of the answer; `path` is encoded already. Throttling is waited for twice.
+
+        Raises InputError (400), NotFoundError (404), ConflictError (409), DeniedError (401, 403), TransientError and
+        UpstreamError.
+        """
+        return self._ask("GET", path, query or {}, None, needs)
+
+    def post(
+        self, path: str, body: Mapping[str, Any], query: Query | None = None, *, needs: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """As `get`, with a body of JSON. What is None in it is left out. Throttled, it is sent again: every route that
+        changes something may be asked twice."""
+        said = {name: value for name, value in body.items() if value is not None}
+        return self._ask("POST", path, query or {}, json.dumps(said).encode(), needs)
+
+    def delete(self, path: str, query: Query, *, needs: Sequence[str] = ()) -> dict[str, Any]:
+        """As `get`."""
+        return self._ask("DELETE", path, query, None, needs)
+
+    def _ask(self, method: str, path: str, query: Query, body: bytes | None, needs: Sequence[str]) -> dict[str, Any]:
+        given = {name: value for name, value in query.items() if value is not None}
+        address = f"{self._base}{path}" + (f"?{urlencode(given, quote_via=quote)}" if given else "")
+        for attempt in range(RETRIES + 1):
+            try:
+                return _checked(self._once(method, address, body), needs, self._base)
+            except TransientError as error:
+                if attempt == RETRIES or error.retry_after_seconds is None:
+                    raise
+                self._sleep(min(error.retry_after_seconds, LONGEST_WAIT_SECONDS))
+        raise AssertionError("the last attempt returns or raises")
+
+    def pages(self, path: str, query: Query, name: str, limit: int | None) -> Iterator[dict[str, Any]]:
+        """Answers one after the other until `limit` rows of the list `name` have come, or all (None)."""
+        cursor, room = None, limit
+        while True:
+            size = PAGE if room is None else min(room, PAGE)
+            body = self.get(path, {**query, "limit": size, "cursor": cursor}, needs=(name, "next_cursor"))
+            yield body
+            cursor = body["next_cursor"]
+            room = None if room is None else room - len(body[name])
+            if cursor is None or room == 0:
+                return
+
+    def _once(self, method: str, address: str, said: bytes | None) -> Any:
+        headers = self._headers(address, method, said)
+        request = urllib.request.Request(address, said, headers, method=method)  # noqa: S310 - the scheme is checked
+        try:
+            with self._opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
+                body = answer.read(MAX_BYTES + 1)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise _refusal(error) from error
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, OSError) as error:
+            raise UpstreamError(f"{self._base} cannot be reached: {_why(error)}{self._hint}") from error
+        if len(body) > MAX_BYTES:
+            raise UpstreamError(f"{self._base} answers more than {MAX_BYTES:,} bytes")
+        return _json(body, self._base)
+
+    def _headers(self, address: str, method: str = "GET", body: bytes | None = None) -> dict[str, str]:
+        accepted = {"Accept": "application/json", "User-Agent": f"lazaretto/{__version__}"}
+        if body is not None:
+            accepted["Content-Type"] = "application/json"
+        return {**accepted, **_signature(address, self._region, method, body)} if self._sign else accepted
+
+
+def _signature(address: str, region: str | None, method: str = "GET", body: bytes | None = None) -> dict[str, str]:
+    """The headers of Signature Version 4, for `region`, else for the environment's. Raises DeniedError without
+    credentials, InputError without a Region (`aws_region`)."""
+    import botocore.session
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.exceptions import BotoCoreError
+
+    where = aws_region(region)
+    try:
+        credentials = botocore.session.get_session().get_credentials()
+        if credentials is None:
+            raise DeniedError("no AWS credentials to sign with")
+        request = AWSRequest(method, address, data=body)
+        SigV4Auth(credentials.get_frozen_credentials(), "execute-api", where).add_auth(request)
+    except BotoCoreError as error:
+        raise DeniedError(f"cannot sign: {error}") from error
+    return dict(request.headers.items())
+
+
+def _why(error: Exception) -> str:
+    """`Connection refused`, without the number that the system has for it."""
+    reason = getattr(error, "reason", None) or error
+    return getattr(reason, "strerror", None) or str(reason) or type(error).__name__
+
+
+def _refusal(error: urllib.error.HTTPError) -> Exception:
+    said = error.read(64 * 1024)
+    try:
+        body = json.loads(said)
+    except ValueError:
+        body = {}
+    detail = body.get("detail") or body.get("message") or error.reason if isinstance(body, dict) else error.reason
+    if error.code in (400, 413, 415):
+        return InputError(str(detail))
+    if error.code == 409:
+        return ConflictError(str(detail))
+    if error.code == 404 and isinstance(body, dict) and body.get("status") == 404:
+        return NotFoundError(str(detail))
+    if error.code in (401, 403):
+        return DeniedError(f"the API says no ({error.code}): {detail}")
+    if error.code == 503:
+        return TransientError(f"the API is busy: {detail}", _seconds(error.headers.get("Retry-After")))
+    return UpstreamError(f"the API answers {error.code}: {detail}")
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text and text.isascii() and text.isdigit() else None
+
+
+def _checked(body: Any, needs: Sequence[str], base: str) -> dict[str, Any]:
+    if not isinstance(body, dict) or not set(needs) <= body.keys():
+        raise UpstreamError(f"{base} does not answer as a Lazaretto does")
+    return body
+
+
+def _json(body: bytes, base: str) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise UpstreamError(f"{base} does not answer in JSON: is it a Lazaretto?") from error
