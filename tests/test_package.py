@@ -327,7 +327,7 @@ def test_a_bundle_without_a_dependency_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "stray", ["boto3/__init__.py", "chalicelib/local/ecr.py", "tests/test_x.py", "pip/__main__.py"]
+    "stray", ["boto3/__init__.py", "chalicelib/local/aws/ecr.py", "tests/test_x.py", "pip/__main__.py"]
 )
 def test_a_bundle_with_what_lambda_brings_or_nobody_needs_is_refused(stray: str) -> None:
     (complaint,) = check_bundle(bundle_of(*COMPLETE, stray))

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.local.stack import REGION
+from chalicelib.local.aws.stack import REGION
 from tests.fakes.iam import ANY, REPLICA_REGION, TEMPLATE, Call, arn, listed, refused, render
 from tests.local.play_once import Recorded
 

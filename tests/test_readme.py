@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.local.demo import Demo
-from chalicelib.local.run_stack import HURRY_SECONDS
-from chalicelib.local.stack import Stack
+from chalicelib.local.aws.stack import Stack
+from chalicelib.local.demo.demo import Demo
+from chalicelib.local.demo.run_stack import HURRY_SECONDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -28,11 +28,11 @@ from chalicelib.adapters.stack.dead_letters import DeadQueue
 from chalicelib.cli import app as commands
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import LazarettoError
-from chalicelib.local import stack
-from chalicelib.local.aws import ACCOUNT
-from chalicelib.local.environment import aws_variables
-from chalicelib.local.push_image import Pusher
-from chalicelib.local.stack import REGION, Stack
+from chalicelib.local.aws import stack
+from chalicelib.local.aws.environment import aws_variables
+from chalicelib.local.aws.push_image import Pusher
+from chalicelib.local.aws.server import ACCOUNT
+from chalicelib.local.aws.stack import REGION, Stack
 from chalicelib.observability import logger
 from chalicelib.services.policy.apply_policy import apply_policy
 from tests.local.every_act import POLICY
@@ -306,7 +306,7 @@ def logged() -> Iterator[tuple[io.StringIO, io.StringIO]]:
 def played() -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stack, "aws_variables", lambda url, region: {**aws_variables(url, region), **CREDENTIALS})
-        patch.setattr("chalicelib.local.queues.AGAIN_AFTER_SECONDS", 0)
+        patch.setattr("chalicelib.local.aws.queues.AGAIN_AFTER_SECONDS", 0)
         with Stack(api_port=0, hurry=HURRY_SECONDS) as local, logged() as (log, printed):
             made = World(local)
             print(HEARD)

@@ -31,7 +31,7 @@ def run_command(
     false), 2 for bad input (no such folder), 3 where a port is taken.
     """
     # Imported late: other commands must not wait for moto.
-    from chalicelib.local.run_stack import run, run_once
+    from chalicelib.local.demo.run_stack import run, run_once
 
     try:
         finished = True

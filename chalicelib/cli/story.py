@@ -1,6 +1,6 @@
 """`lazaretto story`: the story of one image, played on a local stack of its own for a person to watch.
 
-What happens in it and what is expected is `local/story.py`'s business; here it is typed, printed and paced.
+What happens in it and what is expected is `local/story/story.py`'s business; here it is typed, printed and paced.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from chalicelib.cli.framework.options import AsJson
 from chalicelib.errors import SettingsError
 
 if TYPE_CHECKING:
-    from chalicelib.local.catcher import Caught
-    from chalicelib.local.story import Story
-    from chalicelib.local.story_page import Beat, Step
-    from chalicelib.local.story_world import Seen, Typed
+    from chalicelib.local.aws.catcher import Caught
+    from chalicelib.local.story.page import Beat, Step
+    from chalicelib.local.story.story import Story
+    from chalicelib.local.story.world import Seen, Typed
 
 Program = Callable[..., Any]
 PACE_SECONDS = 6.0
@@ -89,9 +89,9 @@ def playing(program: Program) -> Iterator[Story]:
     Raises SettingsError (no template), OSError (no port).
     """
     # Imported late: other commands must not wait for moto.
-    from chalicelib.local.stack import Stack
-    from chalicelib.local.story import POLICY, POLICY_FILE, Story
-    from chalicelib.local.story_world import HURRY_SECONDS, RESTORE_TAKES, StoryWorld
+    from chalicelib.local.aws.stack import Stack
+    from chalicelib.local.story.story import POLICY, POLICY_FILE, Story
+    from chalicelib.local.story.world import HURRY_SECONDS, RESTORE_TAKES, StoryWorld
 
     with (
         TemporaryDirectory() as folder,
@@ -103,7 +103,7 @@ def playing(program: Program) -> Iterator[Story]:
 
 def type_command(words: Sequence[str], program: Program, url: str, folder: Path) -> Typed:
     """Runs the program with these words in this process, against the API at `url`. Files it names lie in `folder`."""
-    from chalicelib.local.story_world import Typed
+    from chalicelib.local.story.world import Typed
 
     given = [str(folder / word) if (folder / word).is_file() else word for word in words]
     where = [] if words[0] in _BY_AWS_CLIENTS else ["--url", url]

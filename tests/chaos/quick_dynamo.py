@@ -9,7 +9,7 @@ from unittest.mock import patch
 from moto.core import responses
 from moto.dynamodb.models import dynamodb_backends
 
-from chalicelib.local.dynamo import LocalDynamo, QuickPicker
+from chalicelib.local.aws.dynamo import LocalDynamo, QuickPicker
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from chalicelib.local.catcher import PATH
+from chalicelib.local.aws.catcher import PATH
 from tests.e2e.operations import operation, signer
 from tests.e2e.places import HOST, SLACK
 

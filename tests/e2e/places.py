@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from chalicelib.local.aws import ACCOUNT as LOCAL_ACCOUNT
-from chalicelib.local.stack import REGION as LOCAL_REGION
+from chalicelib.local.aws.server import ACCOUNT as LOCAL_ACCOUNT
+from chalicelib.local.aws.stack import REGION as LOCAL_REGION
 
 HOST = "127.0.0.1"
 ACCOUNT, REGION = LOCAL_ACCOUNT, LOCAL_REGION

@@ -98,7 +98,7 @@ def docker(command: str, *rest: str) -> object:
 
 def _manifest(repository: str, tag: str) -> str:
     # Imported late: it is half of the time these programs take.
-    from chalicelib.local.demo_registry import manifest
+    from chalicelib.local.demo.demo_registry import manifest
 
     return manifest(repository, tag, "linux/amd64")
 

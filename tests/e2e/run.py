@@ -22,8 +22,8 @@ from typer.main import get_command
 
 from chalicelib.cli import app
 from chalicelib.cli.story import type_command
-from chalicelib.local.environment import replaced
-from chalicelib.local.story_world import Typed
+from chalicelib.local.aws.environment import replaced
+from chalicelib.local.story.world import Typed
 from tests.e2e.account import QUEUES, VISIBILITY_SECONDS, Account, alter_package, eventually
 from tests.e2e.crossing import Call, Crossing, Held, make_certificate
 from tests.e2e.emulator import Emulator, way_out

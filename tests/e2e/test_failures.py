@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.local.demo_registry import EXPAT, ZLIB
+from chalicelib.local.demo.demo_registry import EXPAT, ZLIB
 from tests.e2e.account import STACK, VISIBILITY_SECONDS, eventually
 from tests.e2e.places import ACCOUNT
 from tests.e2e.run import Run

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.local.demo_registry import CURL
+from chalicelib.local.demo.demo_registry import CURL
 from tests.e2e import guide
 from tests.e2e.account import eventually
 from tests.e2e.places import ACCOUNT, REGION

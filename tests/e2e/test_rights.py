@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.local.demo_registry import EXPAT
+from chalicelib.local.demo.demo_registry import EXPAT
 from tests.e2e.account import STACK, VISIBILITY_SECONDS, eventually
 from tests.e2e.run import Run
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.local.story import ACTS, POLICY, POLICY_FILE
-from chalicelib.local.story_world import CLUSTER, FLAW, NAME, SERVICE
+from chalicelib.local.story.story import ACTS, POLICY, POLICY_FILE
+from chalicelib.local.story.world import CLUSTER, FLAW, NAME, SERVICE
 from tests.e2e.account import eventually
 from tests.e2e.run import Run
 from tests.e2e.world import World

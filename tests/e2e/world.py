@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import msgspec
 
 from chalicelib.domain.events.message import Act
-from chalicelib.local.story_world import NAME, StoryWorld
+from chalicelib.local.story.world import NAME, StoryWorld
 from tests.e2e.places import REGION
 from tests.e2e.run import Run
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.local.aws import ACCOUNT
-from chalicelib.local.stack import REGION
+from chalicelib.local.aws.server import ACCOUNT
+from chalicelib.local.aws.stack import REGION
 
 TEMPLATE = json.loads((Path(__file__).parents[2] / ".chalice/resources.json").read_text())
 REPLICA_ACCOUNT = "210987654321"

@@ -24,14 +24,14 @@ from chalicelib.domain.events.message import Act, Snapshot
 from chalicelib.domain.headers.effect import Effect, EffectKind
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.local import aws_events
-from chalicelib.local.aws import ACCOUNT
-from chalicelib.local.catcher import PATH
-from chalicelib.local.demo import Demo
-from chalicelib.local.demo_registry import CURL, EXPAT, enhanced_finding
-from chalicelib.local.inspector import inspector_of
-from chalicelib.local.queue_pump import QueuePump
-from chalicelib.local.stack import REGION, Stack
+from chalicelib.local.aws import events as aws_events
+from chalicelib.local.aws.catcher import PATH
+from chalicelib.local.aws.inspector import inspector_of
+from chalicelib.local.aws.queue_pump import QueuePump
+from chalicelib.local.aws.server import ACCOUNT
+from chalicelib.local.aws.stack import REGION, Stack
+from chalicelib.local.demo.demo import Demo
+from chalicelib.local.demo.demo_registry import CURL, EXPAT, enhanced_finding
 from chalicelib.services.alerts.notify import CLAIM
 from tests.fakes.iam import Recorder
 

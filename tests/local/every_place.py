@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.local.workloads import CLUSTER, run_service
+from chalicelib.local.aws.workloads import CLUSTER, run_service
 
 ROLE = "arn:aws:iam::123456789012:role/anything"
 

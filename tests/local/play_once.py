@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from botocore.loaders import create_loader
 
-from chalicelib.local.stack import Stack
+from chalicelib.local.aws.stack import Stack
 from tests.fakes.iam import Call
 from tests.local.every_act import play_everything
 from tests.local.every_function import HURRY_SECONDS, Played

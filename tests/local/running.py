@@ -8,9 +8,9 @@ from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.ecr.registry import EcrRegistry
 from chalicelib.adapters.inspector.inspector import Inspector
 from chalicelib.adapters.inspector.scanner import Scanner
-from chalicelib.local.aws import LocalAws
-from chalicelib.local.environment import STAGE, aws_variables, replaced
-from chalicelib.local.template import Template
+from chalicelib.local.aws.environment import STAGE, aws_variables, replaced
+from chalicelib.local.aws.server import LocalAws
+from chalicelib.local.aws.template import Template
 from tests.local.samples import REGION
 
 

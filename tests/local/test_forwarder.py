@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib.local.aws import ACCOUNT
-from chalicelib.local.demo import Demo
-from chalicelib.local.run_stack import HURRY_SECONDS
-from chalicelib.local.stack import REGION, Stack
+from chalicelib.local.aws.server import ACCOUNT
+from chalicelib.local.aws.stack import REGION, Stack
+from chalicelib.local.demo.demo import Demo
+from chalicelib.local.demo.run_stack import HURRY_SECONDS
 from chalicelib.services.policy.apply_policy import apply_policy
 from tests.fakes.forwarder import Answer, Asked, Process, Upstream, forwarding
 

@@ -13,10 +13,10 @@ import boto3
 import pytest
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf import cloudwatch
 
-from chalicelib.local.demo import Demo
-from chalicelib.local.demo_registry import CURL, EXPAT
-from chalicelib.local.environment import SLACK_SECRET, STAGE
-from chalicelib.local.stack import Stack
+from chalicelib.local.aws.environment import SLACK_SECRET, STAGE
+from chalicelib.local.aws.stack import Stack
+from chalicelib.local.demo.demo import Demo
+from chalicelib.local.demo.demo_registry import CURL, EXPAT
 from chalicelib.observability import SERVICE, logger
 
 ALWAYS = {"level", "message", "timestamp", "service", "message_id", "outcome", "function_name", "function_request_id"}

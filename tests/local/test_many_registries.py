@@ -17,13 +17,14 @@ from chalicelib.domain.images.image import ImageRef, Repository, ScanState
 from chalicelib.domain.images.registry_place import RegistryPlace
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
-from chalicelib.local import aws_events, demo_registry
-from chalicelib.local.aws import ACCOUNT
-from chalicelib.local.ecr import ecr_of
-from chalicelib.local.inspector import inspector_of
-from chalicelib.local.seed import covered
-from chalicelib.local.stack import REGION, Stack
-from chalicelib.local.story_world import HURRY_SECONDS, StoryWorld
+from chalicelib.local.aws import events as aws_events
+from chalicelib.local.aws.ecr import ecr_of
+from chalicelib.local.aws.inspector import inspector_of
+from chalicelib.local.aws.seed import covered
+from chalicelib.local.aws.server import ACCOUNT
+from chalicelib.local.aws.stack import REGION, Stack
+from chalicelib.local.demo import demo_registry
+from chalicelib.local.story.world import HURRY_SECONDS, StoryWorld
 from chalicelib.services.policy.apply_policy import apply_policy
 from chalicelib.settings import InspectorMode
 from tests.fakes.iam import ACCOUNT_ROLES, REPLICA_ACCOUNT, REPLICA_REGION

@@ -7,10 +7,10 @@ import pytest
 
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.quarantine_place import kept_tag, place_of
-from chalicelib.local.aws import ACCOUNT
-from chalicelib.local.push_image import Pusher
-from chalicelib.local.stack import REGION, Stack
-from chalicelib.local.story_world import HURRY_SECONDS, REPOSITORY, StoryWorld
+from chalicelib.local.aws.push_image import Pusher
+from chalicelib.local.aws.server import ACCOUNT
+from chalicelib.local.aws.stack import REGION, Stack
+from chalicelib.local.story.world import HURRY_SECONDS, REPOSITORY, StoryWorld
 from chalicelib.services.enforcement.release_image import release_image
 from chalicelib.services.policy.apply_policy import apply_policy
 

@@ -13,10 +13,10 @@ from chalicelib.domain.events.sweep_message import PlanSweep
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.local.ecr import MANIFEST
-from chalicelib.local.ecr_public import ALIAS
-from chalicelib.local.stack import Stack
-from chalicelib.local.story_world import HURRY_SECONDS, StoryWorld
+from chalicelib.local.aws.ecr import MANIFEST
+from chalicelib.local.aws.ecr_public import ALIAS
+from chalicelib.local.aws.stack import Stack
+from chalicelib.local.story.world import HURRY_SECONDS, StoryWorld
 from chalicelib.services.policy.apply_policy import apply_policy
 
 POLICY = """

@@ -10,9 +10,9 @@ import pytest
 from chalicelib.domain.events.sweep import Sweep
 from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.domain.images.image import ImageRef, Repository
-from chalicelib.local.aws import ACCOUNT
-from chalicelib.local.push_image import Pusher
-from chalicelib.local.stack import REGION, Stack
+from chalicelib.local.aws.push_image import Pusher
+from chalicelib.local.aws.server import ACCOUNT
+from chalicelib.local.aws.stack import REGION, Stack
 from chalicelib.services.policy.apply_policy import apply_policy
 from chalicelib.services.retention.plan_retention import plan_retention
 from tests.local.every_function import HURRY_SECONDS, Played

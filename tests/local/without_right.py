@@ -25,8 +25,8 @@ import msgspec
 from werkzeug.serving import make_server
 
 from chalicelib.domain.events.message import Act
-from chalicelib.local.aws import HOST, LocalAws, _QuietHandler
-from chalicelib.local.stack import Stack
+from chalicelib.local.aws.server import HOST, LocalAws, _QuietHandler
+from chalicelib.local.aws.stack import Stack
 from chalicelib.observability import journal, logger
 from chalicelib.parsers.events.messages import read_delivery
 from tests.fakes.iam import Recorder, needed

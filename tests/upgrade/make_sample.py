@@ -15,8 +15,8 @@ from datetime import timedelta
 
 from chalicelib import __version__
 from chalicelib.adapters.dynamodb.schema import AUDIT_HEAD, PK, SK, Item
-from chalicelib.local.demo_registry import CURL
-from chalicelib.local.stack import Stack
+from chalicelib.local.aws.stack import Stack
+from chalicelib.local.demo.demo_registry import CURL
 from tests.local.every_act import Acts, play_everything
 from tests.local.every_function import HURRY_SECONDS, Played
 from tests.upgrade.sample import Sample, ask, dump, images_of, read_stored, stack_with, versions, write_sample

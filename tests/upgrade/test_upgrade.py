@@ -19,12 +19,12 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import FindingStatus
 from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.local import demo_registry
-from chalicelib.local.ecr import ecr_of
-from chalicelib.local.inspector import inspector_of
-from chalicelib.local.seed import covered
-from chalicelib.local.stack import REGION, Stack
-from chalicelib.local.story_world import StoryWorld
+from chalicelib.local.aws.ecr import ecr_of
+from chalicelib.local.aws.inspector import inspector_of
+from chalicelib.local.aws.seed import covered
+from chalicelib.local.aws.stack import REGION, Stack
+from chalicelib.local.demo import demo_registry
+from chalicelib.local.story.world import StoryWorld
 from chalicelib.services.policy.apply_policy import apply_policy
 from tests.upgrade import make_sample, whole
 from tests.upgrade.sample import SAMPLES, Sample, ask, images_of, read_sample, read_stored, stack_with, versions

@@ -21,7 +21,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding, Severity
 from chalicelib.domain.images.image import ImageRef, Kind, Repository
-from chalicelib.local.stack import REGION, Stack
+from chalicelib.local.aws.stack import REGION, Stack
 
 T = TypeVar("T")
 

@@ -24,7 +24,7 @@ from chalicelib.domain.doctor.health import KINDS, Area
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.images.image import Repository
 from chalicelib.errors import UpstreamError
-from chalicelib.local.stack import Stack
+from chalicelib.local.aws.stack import Stack
 from chalicelib.services.doctor.examine_wiring import OLD
 from chalicelib.services.doctor.examine_work import HEARD
 from chalicelib.settings import Settings

@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.domain.events.pull_failure import Cause
 from chalicelib.domain.images.image_name import ImageName
-from chalicelib.local.event_bus import Pattern
+from chalicelib.local.aws.event_bus import Pattern
 from chalicelib.parsers.events.events import parse_event
 from chalicelib.services.pulls.hear_pull_failure import hear_pull_failure
 from tests.services.pulls import HOME, HOST, NOT_FOUND, PullHouse, task

@@ -19,9 +19,9 @@ from chalicelib.domain.replication.replica import Status
 from chalicelib.domain.replication.replication import Destination
 from chalicelib.domain.replication.replication_policy import Allowance
 from chalicelib.errors import DeniedError, TransientError
-from chalicelib.local.aws import ACCOUNT
-from chalicelib.local.ecr import ARCHIVE, ecr_of
-from chalicelib.local.ecr_replication import NOT_ALLOWED, LocalReplication
+from chalicelib.local.aws.ecr import ARCHIVE, ecr_of
+from chalicelib.local.aws.ecr_replication import NOT_ALLOWED, LocalReplication
+from chalicelib.local.aws.server import ACCOUNT
 from chalicelib.parsers.events.events import parse_event
 from chalicelib.services.replication.schedule_replication_check import schedule_replication_check
 from tests.services import copying

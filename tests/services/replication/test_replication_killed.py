@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.local.ecr import ecr_of
-from chalicelib.local.ecr_replication import LocalReplication
+from chalicelib.local.aws.ecr import ecr_of
+from chalicelib.local.aws.ecr_replication import LocalReplication
 from tests.fakes.watched_ecr import Died
 from tests.services import copying
 from tests.services.copying import FAR, HOME, NAME, NEAR, WITHIN, Estate

@@ -1,0 +1,208 @@
+"""ECR's requests and answers for images and scans, over `ecr.py`'s state. Everything else of ECR is moto's.
+
+Times are epoch seconds, pages as long as AWS makes them. moto finds `url_bases` and `url_paths` here.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from moto.core.responses import ActionResult
+from moto.ecr.exceptions import InvalidParameterException, ScanNotFoundException
+from moto.ecr.models import ecr_backends
+
+from chalicelib.local.aws.ecr import ACTIVE, HeldImage, LocalEcr
+from chalicelib.local.aws.ecr_blob_answers import BlobAnswers
+from chalicelib.local.aws.ecr_lifecycle import LifecycleAnswers
+from chalicelib.local.aws.ecr_pull_times import PullTimeAnswers
+from chalicelib.local.aws.ecr_replication import ReplicationAnswers
+from chalicelib.local.aws.ecr_scanning import start_scan
+from chalicelib.local.aws.ecr_shape import enhanced_row, enhanced_status
+from chalicelib.local.aws.inspector import inspector_of
+
+PAGE = 100
+LONGEST_PAGE = 1000
+
+
+class Answer(ActionResult):
+    """An answer in the words of the API already: moto has nothing to translate."""
+
+    def execute_result(self, context: Any) -> tuple[int, dict[str, str], str]:
+        return 200, {}, json.dumps(self.result)
+
+
+class LocalEcrResponse(LifecycleAnswers, PullTimeAnswers, ReplicationAnswers, BlobAnswers):
+    answer = Answer
+
+    @property
+    def ecr_backend(self) -> LocalEcr:
+        """The registry that is asked for, not the caller's."""
+        account = self._get_param("registryId") or self.current_account
+        backend = ecr_backends[account][self.region]
+        assert isinstance(backend, LocalEcr)
+        return backend
+
+    def describe_images(self) -> ActionResult:
+        ids = self._get_param("imageIds")
+        ecr, name = self.ecr_backend, self._get_param("repositoryName")
+        if ids and (self._get_param("nextToken") or self._get_param("maxResults")):
+            raise InvalidParameterException("imageIds cannot be combined with nextToken or maxResults")
+        if ids:
+            return Answer({"imageDetails": [describe(ecr.get(name, i)) for i in ids]})
+        images, token = self._page([i for i in ecr.home(name).images if self._wanted(i)])
+        return Answer(_with_token({"imageDetails": [describe(i) for i in images]}, token))
+
+    def list_images(self) -> ActionResult:
+        images = [i for i in self.ecr_backend.home(self._get_param("repositoryName")).images if self._wanted(i)]
+        ids = [
+            {"imageDigest": i.image_digest} | ({"imageTag": tag} if tag else {})
+            for i in images
+            for tag in i.image_tags or [""]
+        ]
+        page, token = self._page(ids)
+        return Answer(_with_token({"imageIds": page}, token))
+
+    def batch_get_image(self) -> ActionResult:
+        ecr, name = self.ecr_backend, self._get_param("repositoryName")
+        home, images, failures = ecr.home(name), [], []
+        for image_id in self._get_param("imageIds"):
+            image = ecr.find(home, image_id.get("imageDigest"), image_id.get("imageTag"))
+            if image is None or image.status != ACTIVE:
+                failures.append(_failure(image_id, "ImageNotFound", "Requested image not found"))
+                continue
+            images.append(_manifest(image, image_id.get("imageTag")))
+        return Answer({"images": images, "failures": failures})
+
+    def put_image(self) -> ActionResult:
+        tag = self._get_param("imageTag")
+        name, manifest = self._get_param("repositoryName"), self._get_param("imageManifest")
+        self.ecr_backend.refuse_incomplete(name, manifest, self._get_param("imageDigest"))
+        image = self.ecr_backend.put(
+            name,
+            manifest,
+            tag,
+            self._get_param("imageManifestMediaType"),
+        )
+        return Answer({"image": _manifest(image, tag)})
+
+    def batch_delete_image(self) -> ActionResult:
+        ecr, name = self.ecr_backend, self._get_param("repositoryName")
+        gone, failures = [], []
+        for image_id in self._get_param("imageIds"):
+            if ecr.is_needed(name, image_id.get("imageDigest")):
+                failures.append(_failure(image_id, "ImageReferencedByManifestList", "An index needs the image"))
+                continue
+            deleted = ecr.delete(name, image_id)
+            gone += deleted
+            if not deleted:
+                failures.append(_failure(image_id, "ImageNotFound", "Requested image not found"))
+        return Answer({"imageIds": gone, "failures": failures})
+
+    def update_image_storage_class(self) -> ActionResult:
+        image = self.ecr_backend.change_storage(
+            self._get_param("repositoryName"), self._get_param("imageId"), self._get_param("targetStorageClass")
+        )
+        return Answer({**_named(image), "imageStatus": image.status})
+
+    def describe_image_scan_findings(self) -> ActionResult:
+        image = self.ecr_backend.get(self._get_param("repositoryName"), self._get_param("imageId"))
+        if (covered := inspector_of(image.region).coverage.get(image.ref.arn)) is not None:
+            rows = [enhanced_row(r) for r in inspector_of(image.region).rows_of(image.ref.arn)]
+            return self._scan_page(image, enhanced_status(covered), "enhancedFindings", rows, {})
+        if (scan := image.basic_scan) is None:
+            raise ScanNotFoundException(image.image_digest, image.repository_name, image.registry_id)
+        if image.status != ACTIVE:
+            status = {"status": "IMAGE_ARCHIVED", "description": "The image is archived and cannot be scanned."}
+            return self._scan_page(image, status, "findings", None, {})
+        found = dict(scan.get("imageScanFindings") or {})
+        return self._scan_page(image, scan["imageScanStatus"], "findings", found.pop("findings", None), found)
+
+    def start_image_scan(self) -> ActionResult:
+        return Answer(start_scan(self.ecr_backend, self._get_param("repositoryName"), self._get_param("imageId")))
+
+    def _scan_page(
+        self, image: HeldImage, status: dict[str, str], key: str, rows: list[Any] | None, said: dict[str, Any]
+    ) -> ActionResult:
+        page, token = self._page(rows or [])
+        found = said if rows is None else {**said, key: page}
+        return Answer(_with_token({**_named(image), "imageScanStatus": status, "imageScanFindings": found}, token))
+
+    def _wanted(self, image: Any) -> bool:
+        asked = self._get_param("filter") or {}
+        status, tagged = asked.get("imageStatus", ACTIVE), asked.get("tagStatus", "ANY")
+        fits = tagged == "ANY" or (tagged == "TAGGED") == bool(image.image_tags)
+        return fits and status in ("ANY", image.status)
+
+    def _page(self, items: list[Any]) -> tuple[list[Any], str | None]:
+        size = min(LONGEST_PAGE, int(self._get_param("maxResults") or PAGE))
+        token = self._get_param("nextToken")
+        try:
+            start = int(base64.b64decode(token)) if token else 0
+        except ValueError:
+            raise InvalidParameterException("Invalid parameter at 'nextToken'") from None
+        end = start + size
+        return items[start:end], base64.b64encode(str(end).encode()).decode() if end < len(items) else None
+
+
+def describe(image: HeldImage) -> dict[str, Any]:
+    """One row of DescribeImages; what is not known is left out."""
+    said = {
+        **_named(image),
+        "imageTags": image.image_tags or None,
+        "imageSizeInBytes": image.size_bytes,
+        "imagePushedAt": _epoch(image.pushed_at),
+        "imageManifestMediaType": image.image_manifest_media_type,
+        "artifactMediaType": image.artifact_media_type,
+        "subjectManifestDigest": image.subject,
+        "imageStatus": image.status,
+        "lastRecordedPullTime": _epoch(image.pulled_at),
+        "lastArchivedAt": _epoch(image.archived_at),
+        "lastActivatedAt": _epoch(image.activated_at),
+    }
+    del said["imageId"]
+    return {"imageDigest": image.image_digest} | {key: value for key, value in said.items() if value is not None}
+
+
+def _named(image: HeldImage) -> dict[str, Any]:
+    return {
+        "registryId": image.registry_id,
+        "repositoryName": image.repository_name,
+        "imageId": {"imageDigest": image.image_digest},
+    }
+
+
+def _manifest(image: HeldImage, tag: str | None) -> dict[str, Any]:
+    named = _named(image)
+    if tag:
+        named["imageId"]["imageTag"] = tag
+    return {
+        **named,
+        "imageManifest": image.image_manifest,
+        "imageManifestMediaType": image.image_manifest_media_type,
+    }
+
+
+def _failure(image_id: dict[str, str], code: str, reason: str) -> dict[str, Any]:
+    return {"imageId": image_id, "failureCode": code, "failureReason": reason}
+
+
+def _with_token(answer: dict[str, Any], token: str | None) -> dict[str, Any]:
+    return answer | {"nextToken": token} if token else answer
+
+
+def _epoch(at: datetime | None) -> float | None:
+    return at.astimezone(UTC).timestamp() if at else None
+
+
+class ServedEcr(LocalEcr):
+    @property
+    def _url_module(self) -> Any:
+        return sys.modules[__name__]
+
+
+url_bases = [r"https?://ecr\.(.+)\.amazonaws\.com", r"https?://api\.ecr\.(.+)\.amazonaws\.com"]
+url_paths = {"{0}/$": LocalEcrResponse.dispatch}

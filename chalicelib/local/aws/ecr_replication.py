@@ -1,0 +1,247 @@
+"""ECR's replication as moto lacks it: what is pushed is copied after a while, by every rule, over accounts and Regions.
+
+moto stores one rule and copies nothing. Here a push is taken up by the rules that are there at that moment; its copy
+arrives when `takes` has passed, one hop far, settings not included. It fails where the destination's registry policy
+does not let the source account in, or where a test says so; ECR's failure codes are not published, these are made up.
+
+Source: Amazon ECR user guide (private image replication).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+from uuid import NAMESPACE_URL, uuid5
+
+from moto.core.responses import ActionResult
+from moto.ecr.exceptions import ValidationException
+from moto.ecr.responses import ECRResponse
+
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.replication.replica_case import Mutability, Reported
+from chalicelib.domain.replication.replication import Configuration, Destination
+from chalicelib.domain.replication.replication_policy import allowance
+from chalicelib.local.aws import events as aws_events
+from chalicelib.local.aws.clock import LocalClock
+from chalicelib.local.aws.ecr import ACTIVE, HeldImage, ecr_of
+from chalicelib.local.aws.ecr_blobs import blobs_of
+from chalicelib.parsers.images.replication_answers import read_configuration
+
+MOST_RULES = 10
+NOT_ALLOWED = "ReplicationNotAllowed"
+IN_PROGRESS, COMPLETE, FAILED = "IN_PROGRESS", "COMPLETE", "FAILED"
+
+
+class Copying:
+    """One image (with one of its tags, if any) on its way to a destination, where it arrives at `due_at`."""
+
+    def __init__(self, source: HeldImage, tag: str | None, destination: Destination, due_at: datetime) -> None:
+        self.source, self.tag, self.destination, self.due_at = source, tag, destination, due_at
+
+
+class LocalReplication:
+    """Of all ECRs of this process. `failing`: destinations at which every copy fails, by code.
+
+    `under_way` are copies that have not arrived; `reports` what DescribeImageReplicationStatus answers.
+    """
+
+    hear: ClassVar[Callable[[aws_events.Event], object]] = staticmethod(lambda event: None)
+    clock: ClassVar[LocalClock] = LocalClock()
+    takes: ClassVar[timedelta] = timedelta()
+    failing: ClassVar[dict[Destination, str]] = {}
+    under_way: ClassVar[list[Copying]] = []
+    reports: ClassVar[dict[ImageRef, dict[Destination, Reported]]] = {}
+
+    @staticmethod
+    def listen(hear: Callable[[aws_events.Event], object], clock: LocalClock, takes: timedelta = timedelta()) -> None:
+        """`hear` is told every event that replication sends; whatever was under way is forgotten."""
+        held = LocalReplication
+        held.hear, held.clock, held.takes = staticmethod(hear), clock, takes
+        held.failing.clear()
+        held.under_way.clear()
+        held.reports.clear()
+
+    @staticmethod
+    def take_up(event: aws_events.Event) -> None:
+        """What a push, a restore or a deletion (any event of an ECR of this process) starts."""
+        detail = event["detail"]
+        action = detail.get("action-type")
+        if event["detail-type"] == "ECR Image Action" and action == "DELETE":
+            _delete(Repository(event["account"], event["region"], detail["repository-name"]), detail)
+        restored = action == "UPDATE_STORAGE_CLASS" and detail.get("target-storage-class") == "STANDARD"
+        if event["detail-type"] != "ECR Image Action" or not (action == "PUSH" or restored):
+            return
+        home = Repository(event["account"], event["region"], detail["repository-name"])
+        image = ecr_of(home).get(home.name, {"imageDigest": detail["image-digest"]})
+        for destination in _configuration(home).destinations_of(home):
+            LocalReplication.begin(image, detail.get("image-tag"), destination)
+        LocalReplication.arrive()
+
+    @staticmethod
+    def begin(image: HeldImage, tag: str | None, destination: Destination) -> None:
+        due_at = LocalReplication.clock.now() + LocalReplication.takes
+        LocalReplication.under_way.append(Copying(image, tag, destination, due_at))
+        _report(image.ref, destination, Reported(IN_PROGRESS))
+
+    @staticmethod
+    def arrive() -> None:
+        """What time alone does: to be called when some has passed."""
+        now = LocalReplication.clock.now()
+        for copying in [one for one in LocalReplication.under_way if one.due_at <= now]:
+            LocalReplication.under_way.remove(copying)
+            _arrive(copying, now)
+
+    @staticmethod
+    def fill(home: Repository, destination: Destination) -> int:
+        """A backfill: what the rules cover and the destination lacks is copied. How many images that are."""
+        found = 0
+        for name, held in list(ecr_of(home).repositories.items()):
+            source = Repository(home.registry, home.region, name)
+            if destination not in _configuration(source).destinations_of(source):
+                continue
+            for image in held.images:
+                assert isinstance(image, HeldImage)
+                if image.status == ACTIVE and _copy_of(image, destination) is None:
+                    found += 1
+                    tags: list[str | None] = [*image.image_tags] or [None]
+                    for tag in tags:
+                        LocalReplication.begin(image, tag, destination)
+        LocalReplication.arrive()
+        return found
+
+
+class ReplicationAnswers(ECRResponse):
+    def put_replication_configuration(self) -> ActionResult:
+        """moto takes one rule alone."""
+        configuration = self._get_param("replicationConfiguration")
+        own = {"registryId": self.current_account, "region": self.region}
+        rules = configuration["rules"]
+        if len(rules) > MOST_RULES or any(own in rule["destinations"] for rule in rules):
+            raise ValidationException(f"Invalid replicationConfiguration: over {MOST_RULES} rules, or to itself")
+        self.ecr_backend.replication_config = configuration
+        return ActionResult({"replicationConfiguration": configuration})
+
+    def describe_image_replication_status(self) -> ActionResult:
+        ecr: Any = self.ecr_backend
+        image = ecr.get(self._get_param("repositoryName"), self._get_param("imageId"))
+        rows = [
+            {"region": place.region, "registryId": place.registry, "status": told.status}
+            | ({"failureCode": told.failure_code} if told.failure_code else {})
+            for place, told in sorted(LocalReplication.reports.get(image.ref, {}).items())
+        ]
+        image_id = {"imageDigest": image.image_digest}
+        named = {"repositoryName": image.repository_name, "imageId": image_id}
+        return ActionResult({**named, "replicationStatuses": rows})
+
+    def start_replication_backfill(self) -> ActionResult:
+        said = self._get_param("destination")
+        home = Repository(self.current_account, self.region, "")
+        LocalReplication.fill(home, Destination(said["registryId"], said["region"]))
+        now = LocalReplication.clock.now()
+        number = uuid5(NAMESPACE_URL, f"{home.path} {said} {now.isoformat()}")
+        named = {"registryId": home.registry, "destination": said, "replicationBackfillId": str(number)}
+        return ActionResult({**named, "status": IN_PROGRESS, "startedAt": now})
+
+
+def _configuration(home: Repository) -> Configuration:
+    answer = {"registryId": home.registry, "replicationConfiguration": ecr_of(home).replication_config}
+    return read_configuration(answer)[1]
+
+
+def _delete(home: Repository, detail: aws_events.Event) -> None:
+    """Where a rule copies deletions: the tag, or the image where it has gone with its last tag."""
+    digest, tag = detail["image-digest"], detail.get("image-tag")
+    origin = ecr_of(home).repositories.get(home.name)
+    untagged = origin is not None and ecr_of(home).find(origin, digest=digest) is not None
+    gone = {"imageDigest": digest, **({"imageTag": tag} if untagged and tag is not None else {})}
+    for place in _configuration(home).deleting(home):
+        target = place.repository(home)
+        if place not in LocalReplication.failing and target.name in ecr_of(target).repositories:
+            ecr_of(target).delete(target.name, gone)
+
+
+def _report(source: ImageRef, destination: Destination, told: Reported) -> None:
+    LocalReplication.reports.setdefault(source, {})[destination] = told
+
+
+def _copy_of(image: HeldImage, destination: Destination) -> HeldImage | None:
+    target = destination.repository(image.ref.home)
+    home = ecr_of(target).repositories.get(target.name)
+    return ecr_of(target).find(home, digest=image.image_digest) if home is not None else None
+
+
+def _arrive(copying: Copying, now: datetime) -> None:
+    source, place = copying.source, copying.destination
+    target = place.repository(source.ref.home)
+    origin = ecr_of(source.ref.home).repositories.get(source.repository_name)
+    if origin is None or source not in origin.images:
+        return
+    code = LocalReplication.failing.get(place) or _refused(source.ref, target)
+    if code is None:
+        _copy(source, copying.tag, target)
+    told = Reported(COMPLETE) if code is None else Reported(FAILED, code)
+    _report(source.ref, place, told)
+    result = "SUCCESS" if code is None else "FAILED"
+    copy = target.image(source.image_digest)
+    LocalReplication.hear(_event(copy, copying.tag, source.ref.home, result, now))
+
+
+def _refused(source: ImageRef, target: Repository) -> str | None:
+    allowed = allowance(ecr_of(target).registry_policy, source.registry, target)
+    exists = target.name in ecr_of(target).repositories
+    return None if allowed.replicate and (exists or allowed.create) else NOT_ALLOWED
+
+
+def _copy(source: HeldImage, tag: str | None, target: Repository) -> None:
+    """An immutable tag that is taken there stays where it is; what is archived there is restored."""
+    ecr, origin = ecr_of(target), ecr_of(source.ref.home)
+    home = ecr.hold_repository(target.name)
+    for digest in blobs_of(source.image_manifest):
+        content = origin.blob(source.repository_name, digest)
+        if content is not None:
+            ecr.hold_blob(target.name, content)
+    copy = ecr.hold_image(
+        target.name,
+        source.image_digest,
+        source.image_manifest,
+        source.image_manifest_media_type,
+        LocalReplication.clock.now(),
+    )
+    copy.artifact_media_type, copy.subject, copy.size_bytes = (
+        source.artifact_media_type,
+        source.subject,
+        source.size_bytes,
+    )
+    copy.status = ACTIVE
+    if tag is None or tag not in source.image_tags:
+        return
+    fixed = Mutability(home.image_tag_mutability).fixes(tag)
+    taken = any(tag in other.image_tags for other in home.images if other is not copy)
+    if not (fixed and taken):
+        ecr.tag_image(copy, tag)
+
+
+def _event(copy: ImageRef, tag: str | None, source: Repository, result: str, at: datetime) -> aws_events.Event:
+    """The destination's: `ECR Replication Action`."""
+    detail = {
+        "action-type": "REPLICATE",
+        "result": result,
+        "repository-name": copy.repository,
+        "image-digest": copy.digest,
+        **({"image-tag": tag} if tag is not None else {}),
+        "source-account": source.registry,
+        "source-region": source.region,
+    }
+    said = f"{copy} {tag} {source.path} {result} {aws_events.iso(at)}"
+    return {
+        "version": "0",
+        "id": str(uuid5(NAMESPACE_URL, said)),
+        "detail-type": "ECR Replication Action",
+        "source": "aws.ecr",
+        "account": copy.registry,
+        "time": aws_events.iso(at),
+        "region": copy.region,
+        "resources": [copy.home.arn],
+        "detail": detail,
+    }

@@ -1,0 +1,246 @@
+"""Amazon ECS as moto lacks it: services that run tasks, pulled from the local ECR, and their deployments and revisions.
+
+moto starts nothing for a service, knows no digests and lets a task end for being looked at. Clusters and task
+definitions stay moto's. A task whose image ECR does not give (gone, archived, being restored) fails to start, and ECS
+tells by an event, as AWS does.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+from moto.core.exceptions import JsonRESTError
+from moto.core.responses import ActionResult
+from moto.ecr.models import ecr_backends
+from moto.ecs import urls as moto_urls
+from moto.ecs.models import Container, EC2ContainerServiceBackend, Service, Task, TaskDefinition
+from moto.ecs.responses import EC2ContainerServiceResponse
+
+from chalicelib.domain.images.image_name import ImageName, image_name
+from chalicelib.local.aws import events as aws_events
+from chalicelib.local.aws.ecr import ACTIVE, HeldImage, LocalEcr
+
+Raw = dict[str, Any]
+RUNNING, STOPPED, SUCCESSFUL, IN_PROGRESS = "RUNNING", "STOPPED", "SUCCESSFUL", "IN_PROGRESS"
+_FAILED = "TaskFailedToStart"
+
+
+class LocalTask(Task):
+    """All its containers, each with the digest that was pulled. It runs until somebody stops it."""
+
+    def __init__(self, service: Service, definition: TaskDefinition, images: Sequence[Raw], ecs: LocalEcs) -> None:
+        cluster = ecs._get_cluster(service.cluster_name)
+        super().__init__(cluster, definition, None, None, ecs, f"service:{service.name}", service.launch_type or "")
+        self.created_at = LocalEcr.clock.now()
+        self.stop_code: str | None = None
+        self.containers = [_container(self, definition, number, image) for number, image in enumerate(images)]
+
+    def advance(self) -> None:
+        """moto's tasks come a step nearer to their end with every look."""
+
+    def end(self, reason: str, code: str | None = None) -> None:
+        self.last_status = self.desired_status = STOPPED
+        self.stopped_reason, self.stop_code = reason, code
+        for container in self.containers:
+            container.last_status = STOPPED
+
+
+class LocalEcs(EC2ContainerServiceBackend):
+    """The ECS of one account and Region. `deployed` and `revisions` by service ARN and by revision ARN."""
+
+    def __init__(self, region_name: str, account_id: str) -> None:
+        super().__init__(region_name, account_id)
+        self.deployed: dict[str, list[Raw]] = {}
+        self.revisions: dict[str, Raw] = {}
+
+    @property
+    def _url_module(self) -> Any:
+        return sys.modules[__name__]
+
+    def create_service(self, *args: Any, **named: Any) -> Service:
+        service = super().create_service(*args, **named)
+        self.deployed[service.arn] = []
+        self._deploy(service)
+        return service
+
+    def update_service(self, service_properties: Raw) -> Service:
+        """A new definition, or `forceNewDeployment`, deploys; another count starts or stops tasks."""
+        known = self._get_service(service_properties.get("cluster", "default"), service_properties["service"])
+        before, forced = known.task_definition, service_properties.get("force_new_deployment")
+        service = super().update_service(service_properties)
+        # moto keeps whatever was given, be it a family alone.
+        service.task_definition = self.describe_task_definition(str(service.task_definition)).arn
+        if forced or service.task_definition != before:
+            self._deploy(service)
+        else:
+            self._fill(service)
+        return service
+
+    def delete_service(self, cluster_name: str, service_name: str, force: bool) -> Service:
+        service = super().delete_service(cluster_name, service_name, force)
+        service.desired_count = 0
+        self._fill(service)
+        return service
+
+    def list_services(self, *args: Any, **named: Any) -> list[str]:
+        active = {service.arn for service in self.services.values() if service.status == "ACTIVE"}
+        return [arn for arn in super().list_services(*args, **named) if arn in active]
+
+    def _deploy(self, service: Service) -> None:
+        definition = self.describe_task_definition(str(service.task_definition))
+        path, now = f"{service.cluster_name}/{service.name}/{uuid4().hex[:19]}", LocalEcr.clock.now()
+        arn = service.arn.split(":service/", 1)[0]
+        revision: Raw = {
+            "serviceRevisionArn": f"{arn}:service-revision/{path}",
+            "serviceArn": service.arn,
+            "clusterArn": service.cluster_arn,
+            "taskDefinition": definition.arn,
+            "containerImages": [self._resolved(one) for one in definition.container_definitions],
+            "createdAt": now,
+        }
+        self.revisions[revision["serviceRevisionArn"]] = revision
+        deployment: Raw = {
+            "serviceDeploymentArn": f"{arn}:service-deployment/{path}",
+            "serviceArn": service.arn,
+            "clusterArn": service.cluster_arn,
+            "targetServiceRevisionArn": revision["serviceRevisionArn"],
+            "createdAt": now,
+            "startedAt": now,
+        }
+        self.deployed[service.arn].insert(0, deployment)
+        self._stop_all(service, "a new deployment")
+        started = self._fill(service)
+        deployment["status"] = SUCCESSFUL if started else IN_PROGRESS
+        vars(service).update(
+            current_service_deployment=None if started else deployment["serviceDeploymentArn"],
+            current_service_revisions=[{"arn": revision["serviceRevisionArn"]}],
+        )
+        for one in service.deployments:
+            one["taskDefinition"] = definition.arn
+            one["rolloutState"] = "COMPLETED" if started else IN_PROGRESS
+
+    def _fill(self, service: Service) -> bool:
+        """As many tasks as are wanted. False: their image could not be pulled."""
+        running = self._running(service)
+        for surplus in running[service.desired_count :]:
+            surplus.end("Scaling activity initiated by the service")
+        missing = service.desired_count - len(running)
+        started = [self._start(service) for _ in range(missing)]
+        service.running_count = len(self._running(service))
+        service.pending_count = service.desired_count - service.running_count
+        for one in service.deployments:
+            one |= {"desiredCount": service.desired_count, "runningCount": service.running_count}
+            one["pendingCount"] = service.pending_count
+        return all(started)
+
+    def _start(self, service: Service) -> bool:
+        definition = self.describe_task_definition(str(service.task_definition))
+        images = [self._resolved(one) for one in definition.container_definitions]
+        task = LocalTask(service, definition, images, self)
+        self.tasks.setdefault(service.cluster_name, {})[task.task_arn] = task
+        refused = next((one["image"] for one in images if _pulled(image_name(one["image"])) is None), None)
+        if refused is None:
+            return True
+        # As containerd words it, which asks the registry by name.
+        reason = f"CannotPullContainerError: failed to resolve reference {refused!r}: {refused}: not found"
+        task.end(reason, _FAILED)
+        LocalEcr.hear(aws_events.task_failed(_told(task), reason, LocalEcr.clock.now()))
+        return False
+
+    def _stop_all(self, service: Service, why: str) -> None:
+        for task in self._running(service):
+            task.end(why)
+
+    def _running(self, service: Service) -> list[LocalTask]:
+        """Moto's own tasks, started by RunTask, belong to no service."""
+        tasks = self.tasks.get(service.cluster_name, {}).values()
+        mine = [t for t in tasks if isinstance(t, LocalTask) and t.group == f"service:{service.name}"]
+        return [task for task in mine if task.desired_status == RUNNING]
+
+    def _resolved(self, container: Raw) -> Raw:
+        """A container's image with the digest it has now: ECS keeps a service on it."""
+        held = _pulled(image_name(container["image"]))
+        digest = {"imageDigest": held.image_digest} if held is not None else {}
+        return {"containerName": container["name"], "image": container["image"], **digest}
+
+
+class LocalEcsResponse(EC2ContainerServiceResponse):
+    """Revisions of a family are listed newest first where that is asked for, which moto does not do."""
+
+    @property
+    def _ecs(self) -> LocalEcs:
+        backend = self.ecs_backend
+        assert isinstance(backend, LocalEcs)
+        return backend
+
+    def list_task_definitions(self) -> ActionResult:
+        arns = self._ecs.list_task_definitions(self._get_param("familyPrefix"))
+        return ActionResult({"taskDefinitionArns": arns[::-1] if self._get_param("sort") == "DESC" else arns})
+
+    def list_service_deployments(self) -> ActionResult:
+        service = self._ecs._get_service(self._get_param("cluster", "default"), self._get_param("service"))
+        if service.status != "ACTIVE":
+            raise JsonRESTError("ServiceNotFoundException", "Service not found.")
+        return ActionResult({"serviceDeployments": self._ecs.deployed[service.arn]})
+
+    def describe_service_revisions(self) -> ActionResult:
+        asked = self._get_param("serviceRevisionArns", [])
+        known = self._ecs.revisions
+        failures = [{"arn": arn, "reason": "MISSING"} for arn in asked if arn not in known]
+        return ActionResult({"serviceRevisions": [known[a] for a in asked if a in known], "failures": failures})
+
+
+def _pulled(name: ImageName | None) -> HeldImage | None:
+    """What ECR gives for it. None: nothing, or nothing at the moment."""
+    if name is None:
+        return None
+    backend = ecr_backends[name.home.registry][name.home.region]
+    home = backend.repositories.get(name.home.name)
+    if not isinstance(backend, LocalEcr) or home is None:
+        return None
+    held = backend.find(home, name.digest, None if name.digest else name.tag)
+    return held if held is not None and held.status == ACTIVE else None
+
+
+def _container(task: LocalTask, definition: TaskDefinition, number: int, image: Raw) -> Container:
+    container = Container(definition)  # type: ignore[abstract] # moto never fills in what CloudFormation would need
+    container.container_arn = f"{task.task_arn.replace(':task/', ':container/')}/{uuid4()}"
+    container.task_arn, container.last_status = task.task_arn, RUNNING
+    container.name, container.image = image["containerName"], image["image"]
+    told = definition.container_definitions[number]
+    container.cpu, container.memory = told.get("cpu", 0), told.get("memory")
+    vars(container)["image_digest"] = image.get("imageDigest")
+    return container
+
+
+def _told(task: LocalTask) -> Raw:
+    """As an event tells of it."""
+    containers = [
+        {
+            "containerArn": one.container_arn,
+            "name": one.name,
+            "image": one.image,
+            "lastStatus": one.last_status,
+            "taskArn": task.task_arn,
+        }
+        for one in task.containers
+    ]
+    return {
+        "taskArn": task.task_arn,
+        "clusterArn": task.cluster_arn,
+        "taskDefinitionArn": task.task_definition_arn,
+        "createdAt": aws_events.iso(task.created_at),
+        "group": task.group,
+        "launchType": task.launch_type,
+        "containers": containers,
+        "lastStatus": task.last_status,
+        "desiredStatus": task.desired_status,
+        "stopCode": task.stop_code,
+    }
+
+
+url_bases = moto_urls.url_bases
+url_paths = {"{0}/$": LocalEcsResponse.dispatch}

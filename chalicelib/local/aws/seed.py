@@ -1,0 +1,251 @@
+"""API responses into the local AWS, and the events AWS would have sent about what they tell. Nothing is delivered here.
+
+What is held is what the payloads say; where they say nothing:
+
+* an image that Inspector lists findings of is scanned by it, and was just now (a ListCoverage answer or an enhanced
+  DescribeImageScanFindings says better);
+* an image that DescribeImages calls scanned, with findings nobody listed, has findings that are not available;
+* a response without a Region belongs where others place its repository, else its registry, else the stack.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from chalicelib.domain.images.finding import ScanReport
+from chalicelib.domain.images.image import Coverage, ImageDetail, ImageRef, Source
+from chalicelib.local.aws import events as aws_events
+from chalicelib.local.aws.ecr import MANIFEST, HeldImage, ecr_of, manifest_of
+from chalicelib.local.aws.ecr_shape import inspector_row, reason_of
+from chalicelib.local.aws.events import Event
+from chalicelib.local.aws.inspector import inspector_of
+from chalicelib.parsers.events.payload import Response
+from chalicelib.parsers.findings.enhanced_scan import CoveragePage, FindingsPage, parse_list_findings
+from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage
+from chalicelib.parsers.wire.dates import instant
+
+Raw = dict[str, Any]
+ECR_IMAGE = "AWS_ECR_CONTAINER_IMAGE"
+COMPLETE, ACTIVE = "COMPLETE", "ACTIVE"
+_RUNNING = ("IN_PROGRESS", "PENDING")
+_BY_FINDINGS, _BY_SCAN, _BY_COVERAGE = 1, 2, 3
+
+
+class Regions:
+    """Where images and repositories lie, learned from payloads that say it, events among them."""
+
+    def __init__(self, otherwise: str) -> None:
+        self._otherwise = otherwise
+        self._known: dict[tuple[str, str, str], str] = {}
+
+    def learn(self, ref: ImageRef) -> None:
+        """`ref` may be of a repository: then without a digest."""
+        if ref.region:
+            for key in _keys(ref):
+                self._known.setdefault(key, ref.region)
+
+    def place(self, ref: ImageRef) -> ImageRef:
+        """By the image itself, else its repository, else its registry, else the stack."""
+        if ref.region:
+            return ref
+        region = next((self._known[key] for key in _keys(ref) if key in self._known), self._otherwise)
+        return ImageRef(ref.registry, region, ref.repository, ref.digest)
+
+
+class Seed:
+    """`take` payloads in any order, then ask for the `events`."""
+
+    def __init__(self, regions: Regions) -> None:
+        self._regions = regions
+        self.images: dict[ImageRef, HeldImage] = {}
+        self._said_by: dict[ImageRef, int] = {}
+        self._described: dict[ImageRef, tuple[ImageDetail, Raw]] = {}
+
+    def take(self, response: Response, raw: Raw) -> None:
+        """`response` is what the reader made of `raw`; whatever is no API response is passed over."""
+        match response:
+            case FindingsPage():
+                self._take_findings(response, raw)
+            case ScanReport():
+                self._take_scan(response, raw)
+            case CoveragePage():
+                self._take_coverage(response, raw)
+            case ImagesPage():
+                for detail, row in zip(response.images, raw["imageDetails"], strict=True):
+                    self._take_image(detail, row)
+            case RepositoriesPage():
+                for repository in response.repositories:
+                    placed = self._regions.place(repository.repository.image(""))
+                    ecr_of(placed.home).hold_repository(placed.repository)
+
+    def scans(self) -> Iterator[Event]:
+        """Every scan of the images told of."""
+        for ref in self._described:
+            self._settle_described(ref)
+        for ref, image in self.images.items():
+            yield from scan_events(ref, image)
+
+    def pushes(self) -> Iterator[Event]:
+        """The pushes of what DescribeImages told of, oldest first.
+
+        To be handled after the scans, for they are old: told first, each is an image that nobody has scanned for long.
+        """
+        pushes = [event for ref in self._described for event in self._pushes(ref)]
+        yield from sorted(pushes, key=lambda event: str(event["time"]))
+
+    # ---- what each kind of response tells
+
+    def _take_findings(self, page: FindingsPage, raw: Raw) -> None:
+        image_of = {row.finding.source_finding_id: row.image.ref for row in page.rows}
+        for row in raw["findings"]:
+            if (ref := image_of.get(row.get("findingArn"))) is not None:
+                inspector_of(ref.region).hold(ref.arn, row)
+        for facts in {row.image.ref: row.image for row in page.rows}.values():
+            self._hold(facts.ref, facts.tags, facts.pushed_at)
+            self._cover(facts.ref, ACTIVE, "SUCCESSFUL", None, _BY_FINDINGS)
+
+    def _take_scan(self, report: ScanReport, raw: Raw) -> None:
+        ref = self._regions.place(report.image.ref)
+        image = self._hold(ref, report.image.tags, report.image.pushed_at)
+        status, listed = raw.get("imageScanStatus") or {}, raw.get("imageScanFindings") or {}
+        if report.scan.source is Source.ENHANCED:
+            rows = {"findings": [inspector_row(row) for row in listed.get("enhancedFindings") or ()]}
+            self._take_findings(parse_list_findings(rows), rows)
+            word = status.get("status", "")
+            reason = "SUCCESSFUL" if word == ACTIVE else reason_of(word)
+            self._cover(ref, ACTIVE if word == ACTIVE else "INACTIVE", reason, report.scan.scanned_at, _BY_SCAN)
+            return
+        image.basic_scan = _joined(image.basic_scan, {"imageScanStatus": status, "imageScanFindings": dict(listed)})
+
+    def _take_coverage(self, page: CoveragePage, raw: Raw) -> None:
+        rows = {row.get("resourceId"): row for row in raw["coveredResources"] if isinstance(row, dict)}
+        for item in page.items:
+            self._hold(item.ref, item.tags, None)
+            inspector_of(item.ref.region).coverage[item.ref.arn] = _resource(item, rows[item.ref.arn])
+            self._said_by[item.ref] = _BY_COVERAGE
+
+    def _take_image(self, detail: ImageDetail, row: Raw) -> None:
+        ref = self._regions.place(detail.ref)
+        image = self._hold(ref, detail.tags, detail.pushed_at)
+        image.image_manifest_media_type = detail.media_type or image.image_manifest_media_type
+        image.artifact_media_type, image.subject = detail.artifact_media_type, detail.subject_digest
+        image.size_bytes, image.status = detail.size_bytes, detail.storage.value
+        image.archived_at, image.activated_at = detail.archived_at, detail.activated_at
+        media_type = image.image_manifest_media_type or MANIFEST
+        image.image_manifest = manifest_of(ref.digest, media_type, detail.artifact_media_type)
+        self._described[ref] = detail, row
+
+    # ---- what is held
+
+    def _hold(self, ref: ImageRef, tags: Iterable[str], pushed_at: datetime | None) -> HeldImage:
+        ecr = ecr_of(ref.home)
+        image = ecr.hold_image(ref.repository, ref.digest, pushed_at=pushed_at)
+        image.pushed_at = pushed_at or image.pushed_at
+        for tag in tags:
+            ecr.tag_image(image, tag)
+        self.images[ref] = image
+        return image
+
+    def _cover(self, ref: ImageRef, code: str, reason: str, scanned_at: datetime | None, by: int) -> None:
+        """What says more of the coverage outweighs what was said before."""
+        if self._said_by.get(ref, 0) > by:
+            return
+        self._said_by[ref] = by
+        inspector_of(ref.region).coverage[ref.arn] = covered(ref, code, reason, scanned_at or datetime.now(UTC))
+
+    def _settle_described(self, ref: ImageRef) -> None:
+        """Gives an image that only DescribeImages calls scanned the scan it may have."""
+        image, (detail, row) = self.images[ref], self._described[ref]
+        if detail.scan is None or image.basic_scan is not None or ref in self._said_by:
+            return
+        status = dict(row["imageScanStatus"])
+        none_found = detail.summary_counts is not None and not any(detail.summary_counts.values())
+        if status.get("status") == ACTIVE and none_found:
+            self._cover(ref, ACTIVE, "SUCCESSFUL", detail.scan.scanned_at, _BY_SCAN)
+            return
+        summary = dict(row.get("imageScanFindingsSummary") or {})
+        if status.get("status") == COMPLETE and none_found:
+            summary["findings"] = []
+        elif status.get("status") in (COMPLETE, ACTIVE):
+            status = {"status": "FINDINGS_UNAVAILABLE", "description": "no response lists its findings"}
+        image.basic_scan = {"imageScanStatus": status, "imageScanFindings": summary}
+
+    def _pushes(self, ref: ImageRef) -> Iterator[Event]:
+        image = self.images[ref]
+        for tag in image.image_tags or [""]:
+            media_type = image.image_manifest_media_type
+            yield aws_events.pushed(ref, tag or None, media_type, image.pushed_at, image.artifact_media_type)
+
+
+def scan_events(ref: ImageRef, image: HeldImage) -> Iterator[Event]:
+    """What AWS sends when the scan of the image has got as far as it has; nothing while it runs."""
+    inspector = inspector_of(ref.region)
+    if (resource := inspector.coverage.get(ref.arn)) is not None:
+        active, reason = resource["scanStatus"]["statusCode"] == ACTIVE, resource["scanStatus"]["reason"]
+        at = _time(resource.get("lastScannedAt"))
+        if active and resource.get("lastScannedAt") is not None:
+            counts = Counter(row.get("severity", "") for row in inspector.rows_of(ref.arn) if row["status"] == ACTIVE)
+            yield aws_events.inspector_scan_finished(ref, image.image_tags, counts, at)
+        elif not reason.startswith("PENDING"):
+            yield aws_events.coverage_changed(ref, active, reason, at)
+    elif image.basic_scan is not None:
+        status, found = image.basic_scan["imageScanStatus"], image.basic_scan["imageScanFindings"]
+        if status.get("status") not in _RUNNING:
+            counts_said, at = found.get("findingSeverityCounts"), _time(found.get("imageScanCompletedAt"))
+            yield aws_events.basic_scan_finished(ref, image.image_tags, status.get("status", ""), counts_said, at)
+
+
+def covered(ref: ImageRef, code: str, reason: str, scanned_at: datetime | None) -> Raw:
+    """One row of ListCoverage."""
+    row = {
+        "resourceType": ECR_IMAGE,
+        "resourceId": ref.arn,
+        "accountId": ref.registry,
+        "scanType": "PACKAGE",
+        "scanStatus": {"statusCode": code, "reason": reason},
+        "resourceMetadata": {"ecrRepository": {"name": ref.repository}},
+    }
+    return row if scanned_at is None else row | {"lastScannedAt": scanned_at.timestamp()}
+
+
+def _resource(item: Coverage, row: Raw) -> Raw:
+    status = {"statusCode": ACTIVE if item.active else "INACTIVE", "reason": item.reason}
+    return {**covered(item.ref, status["statusCode"], item.reason, None), **row, "scanStatus": status}
+
+
+def _joined(before: Raw | None, page: Raw) -> Raw:
+    """Pages of one scan are put together; of two scans the later counts."""
+    if before is None:
+        return page
+    old, new = before["imageScanFindings"], page["imageScanFindings"]
+    if old.get("imageScanCompletedAt") != new.get("imageScanCompletedAt"):
+        return max(before, page, key=lambda scan: _time(scan["imageScanFindings"].get("imageScanCompletedAt")))
+    rows = {str(row): row for row in (old.get("findings") or []) + (new.get("findings") or [])}
+    found = {**old, **new} | ({"findings": list(rows.values())} if "findings" in old or "findings" in new else {})
+    return {**page, "imageScanFindings": found}
+
+
+def _time(value: Any) -> datetime:
+    return instant(value, "$") or datetime.now(UTC)
+
+
+def _keys(ref: ImageRef) -> list[tuple[str, str, str]]:
+    return [(ref.registry, ref.repository, ref.digest), (ref.registry, ref.repository, ""), (ref.registry, "", "")]
+
+
+def refs_of(response: Response) -> Iterator[ImageRef]:
+    """Whatever images and repositories (without a digest) an API response names."""
+    match response:
+        case FindingsPage():
+            yield from (row.image.ref for row in response.rows)
+        case ScanReport():
+            yield response.image.ref
+        case CoveragePage():
+            yield from (item.ref for item in response.items)
+        case ImagesPage():
+            yield from (detail.ref for detail in response.images)
+        case RepositoriesPage():
+            yield from (detail.repository.image("") for detail in response.repositories)

@@ -1,0 +1,211 @@
+"""The local AWS: moto with what it lacks, served on 127.0.0.1 to this process and others. No demo data, no app.
+
+Every request passes one lock, because moto's backends are not safe to use from two threads. Beside AWS's own paths
+`/local/…` is served: `POST /local/events` takes events as EventBridge would deliver them, one or an array; and the
+layers that ECR gives URLs of.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from threading import RLock, Thread
+from typing import Any
+
+from moto.core import responses as moto_responses
+from moto.core.base_backend import BackendDict
+from moto.core.serialize import XFormedAttributePicker
+from moto.dynamodb.models import dynamodb_backends
+from moto.ecr.models import ecr_backends
+from moto.ecs.models import ecs_backends
+from moto.inspector2.models import inspector2_backends
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler
+from moto.sqs.models import sqs_backends
+from werkzeug.serving import BaseWSGIServer, make_server
+from werkzeug.wrappers import Request, Response
+
+from chalicelib.local.aws.clock import LocalClock
+from chalicelib.local.aws.dynamo import LocalDynamo, QuickPicker
+from chalicelib.local.aws.ecr import LocalEcr
+from chalicelib.local.aws.ecr_answers import ServedEcr
+from chalicelib.local.aws.ecr_blob_answers import LAYERS, download_layer
+from chalicelib.local.aws.ecr_public import TARGET, EcrPublic
+from chalicelib.local.aws.ecr_replication import LocalReplication
+from chalicelib.local.aws.ecs import LocalEcs
+from chalicelib.local.aws.event_bus import EventBus
+from chalicelib.local.aws.events import Event
+from chalicelib.local.aws.inspector import LocalInspector
+from chalicelib.local.aws.origin import HEADERS, body_of, refusal
+from chalicelib.local.aws.queues import LocalQueues
+from chalicelib.local.aws.template import RulePlan
+from chalicelib.local.aws.unknown_calls import make_backend
+
+HOST = "127.0.0.1"
+ACCOUNT = "123456789012"
+_EXTENDED: dict[Any, type] = {
+    dynamodb_backends: LocalDynamo,
+    ecr_backends: ServedEcr,
+    ecs_backends: LocalEcs,
+    inspector2_backends: LocalInspector,
+}
+_ORIGINALS = {backends: backends.backend for backends in _EXTENDED}
+Environ = dict[str, Any]
+Post = Callable[[bytes], Any]
+
+
+class _QuietHandler(MotoRequestHandler):
+    protocol_version = "HTTP/1.1"  # keeps connections: a client of AWS makes hundreds of calls
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The `Date` of every answer: whoever looks at AWS takes it for the time of the look."""
+        aws: Any = self.server.app
+        return super().date_time_string(aws.clock.now().timestamp() if timestamp is None else timestamp)
+
+    def log_request(self, *_: Any) -> None:
+        """A line for every call of AWS would drown what the demo has to say."""
+
+
+class _Dispatcher(DomainDispatcherApplication):
+    """moto lists its own directory for every request."""
+
+    def __init__(self) -> None:
+        super().__init__(make_backend)
+        self._known: dict[str | None, Any] = {}
+
+    def get_backend_for_host(self, host: str | None) -> Any:
+        if host not in self._known:
+            self._known[host] = super().get_backend_for_host(host)
+        return self._known[host]
+
+
+class LocalAws:
+    """One at a time in a process: moto's state is the process's. `port` 0 takes a free one.
+
+    `hurry`: no delay of a queue lasts longer than that (seconds of the real time). By `clock` ECR and the date of every
+    answer go, a restore from ECR's archive takes `restore_takes`, and a copy to another registry `replication_takes`.
+    """
+
+    def __init__(
+        self,
+        region: str,
+        rules: list[RulePlan],
+        port: int = 0,
+        hurry: float | None = None,
+        clock: LocalClock | None = None,
+        restore_takes: timedelta = timedelta(),
+        replication_takes: timedelta = timedelta(),
+    ) -> None:
+        self.region, self.lock = region, RLock()
+        self.clock, self._restore_takes = clock or LocalClock(), restore_takes
+        self._replication_takes = replication_takes
+        self.public = EcrPublic(ACCOUNT)
+        self.bus = EventBus(rules, lambda queue, text: self.queues.put(queue, text))
+        self._posts: dict[str, Post] = {"/local/events": self._take_events}
+        self._moto = _Dispatcher()
+        self._port, self._hurry = port, hurry
+        self._server: BaseWSGIServer | None = None
+        self._thread: Thread | None = None
+
+    @property
+    def url(self) -> str:
+        assert self._server is not None, "not started"
+        return f"http://{HOST}:{self._server.server_address[1]}"
+
+    @property
+    def queues(self) -> LocalQueues:
+        return LocalQueues(sqs_backends[ACCOUNT][self.region], self.lock, self._hurry)
+
+    def start(self) -> None:
+        """Raises OSError where the port is taken. Forgets whatever moto held in this process."""
+        # Bound here, because werkzeug ends the process where a port is taken.
+        listening = socket.create_server((HOST, self._port))
+        self._server = make_server(
+            HOST, self._port, self, threaded=True, request_handler=_QuietHandler, fd=listening.detach()
+        )
+        BackendDict.reset()
+        for backends, extended in _EXTENDED.items():
+            backends.clear()
+            backends.backend = extended
+        LocalEcr.listen(self._hear, self.clock, self._restore_takes)
+        LocalReplication.listen(self.put_event, self.clock, self._replication_takes)
+        vars(moto_responses)["XFormedAttributePicker"] = QuickPicker
+        self._thread = Thread(target=self._server.serve_forever, name="local-aws", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._thread.join()
+            self._server.server_close()
+        BackendDict.reset()
+        vars(moto_responses)["XFormedAttributePicker"] = XFormedAttributePicker
+        for backends, original in _ORIGINALS.items():
+            backends.clear()
+            backends.backend = original
+        LocalEcr.listen(lambda event: None, LocalClock())
+        LocalReplication.listen(lambda event: None, LocalClock())
+
+    def let_time_pass(self) -> None:
+        """What happens by itself at the time it is now."""
+        with self.lock:
+            LocalEcr.finish_restores()
+            LocalReplication.arrive()
+
+    def _hear(self, event: Event) -> None:
+        self.put_event(event)
+        LocalReplication.take_up(event)
+
+    def put_event(self, event: Event) -> list[str]:
+        """The queues it went to."""
+        with self.lock:
+            return self.bus.put(event)
+
+    def serve(self, path: str, post: Post) -> None:
+        """Adds a `POST /local/…` of the stack's own; `post` may return something to answer as JSON."""
+        self._posts[path] = post
+
+    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        assert self._server is not None, "not started"
+        asked = environ["REQUEST_METHOD"], environ.get("HTTP_HOST"), environ.get("HTTP_ORIGIN")
+        if (problem := refusal(*asked, int(self._server.server_address[1]))) is not None:
+            return Response(body_of(problem), problem.status, HEADERS)(environ, start_response)
+        path = environ.get("PATH_INFO", "")
+        target = environ.get("HTTP_X_AMZ_TARGET", "")
+        if path.startswith(LAYERS):
+            with self.lock:
+                layer = download_layer(Request(environ))
+            return layer(environ, start_response)
+        if path.startswith("/local/"):
+            return self._local(Request(environ))(environ, start_response)
+        if target.startswith(TARGET):
+            return self._ecr_public(Request(environ), target)(environ, start_response)
+        with self.lock:
+            return list(self._moto(environ, start_response))
+
+    def _local(self, request: Request) -> Response:
+        post = self._posts.get(request.path)
+        if post is None or request.method != "POST":
+            return _json({"error": f"served here: POST {', POST '.join(sorted(self._posts))}"}, 404)
+        try:
+            return _json(post(request.get_data()) or {"ok": True})
+        except (ValueError, RecursionError) as error:
+            return _json({"error": str(error)[:500]}, 400)
+
+    def _ecr_public(self, request: Request, target: str) -> Response:
+        with self.lock:
+            status, body = self.public.answer(target.removeprefix(TARGET), json.loads(request.get_data() or b"{}"))
+        return Response(body, status, content_type="application/x-amz-json-1.1")
+
+    def _take_events(self, body: bytes) -> dict[str, Any]:
+        events = json.loads(body)
+        events = events if isinstance(events, list) else [events]
+        if not all(isinstance(event, dict) for event in events):
+            raise ValueError("an event is a JSON object")
+        delivered = [self.put_event(event) for event in events]
+        return {"received": len(events), "delivered": sum(map(bool, delivered)), "unmatched": delivered.count([])}
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(json.dumps(value), status, content_type="application/json")

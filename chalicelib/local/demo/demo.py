@@ -1,0 +1,165 @@
+"""The demo: a registry of several repositories is pushed to, scanned, and surprised by news. What it shows, in order:
+
+a multi-arch index that takes the worst of its two images (one with a flaw that is being exploited) beside an
+attestation; basic and enhanced scanning; a clean image; a failed and an unsupported scan; a private and a public
+repository of one name; an advisory that tries to shout at everybody; then a tag that moves to a better image, and a
+flaw found in an image that was clean until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import boto3
+
+from chalicelib.domain.events.message import Look
+from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef
+from chalicelib.local.aws import events as aws_events
+from chalicelib.local.aws.ecr import MANIFEST, ecr_of
+from chalicelib.local.aws.inspector import inspector_of
+from chalicelib.local.aws.seed import covered, scan_events
+from chalicelib.local.aws.server import ACCOUNT
+from chalicelib.local.aws.stack import Stack
+from chalicelib.local.demo import demo_registry as registry
+from chalicelib.local.demo.demo_registry import Flaw
+
+ALIAS = "public/demo"
+ACTOR = f"arn:aws:sts::{ACCOUNT}:assumed-role/platform/demo"
+Tell = Callable[[str], None]
+
+
+class Demo:
+    """`refs` are the images in order of appearance. Both acts deliver only: whoever pumps the queues handles."""
+
+    def __init__(self, stack: Stack, tell: Tell = lambda line: None) -> None:
+        self._stack, self._tell = stack, tell
+        self._ecr = boto3.Session(region_name=stack.region).client("ecr")
+        self.refs: list[ImageRef] = []
+
+    def open(self) -> None:
+        """A registry is filled and scanned."""
+        for flaw in registry.FLAWS:
+            cisa = {"dateAdded": _midnight(flaw.cisa).timestamp()} if flaw.cisa else None
+            inspector_of(self._stack.region).kev[flaw.id] = cisa
+        for step in (
+            self._multi_arch,
+            self._basic_scan,
+            self._clean,
+            self._unscannable,
+            self._public,
+            self._hostile,
+        ):
+            step()
+
+    def go_on(self) -> None:
+        """What happens afterwards. To be called once everything before is handled and a second has passed."""
+        self._moved_tag()
+        self._news()
+
+    def _multi_arch(self) -> None:
+        self._tell("team/checkout:2.3.1 is pushed for two platforms, with an attestation; Inspector scans both")
+        home = "team/checkout"
+        self._create(home)
+        amd64 = self._push(home, registry.manifest(home, "2.3.1", "linux/amd64"))
+        arm64 = self._push(home, registry.manifest(home, "2.3.1", "linux/arm64"))
+        attested = self._push(home, registry.attestation(amd64.digest))
+        platforms = {"linux/amd64": amd64.digest, "linux/arm64": arm64.digest}
+        self._push(home, registry.index(platforms, {amd64.digest: attested.digest}), "2.3.1")
+        self._enhanced(amd64, registry.LOG4SHELL, registry.OPENSSL)
+        self._enhanced(arm64, registry.OPENSSL)
+
+    def _basic_scan(self) -> None:
+        self._tell("team/web:1.0.0, also called `stable`, is scanned by ECR itself")
+        self._create("team/web")
+        ref = self._push("team/web", registry.manifest("team/web", "1.0.0", "linux/amd64"), "1.0.0", "stable")
+        self._basic(ref, registry.basic_scan((registry.CURL, registry.EXPAT, registry.ZLIB), _now()))
+
+    def _moved_tag(self) -> None:
+        self._tell("team/web:1.1.0 is pushed; the tag `stable` moves to it, and nothing is found in it")
+        ref = self._push("team/web", registry.manifest("team/web", "1.1.0", "linux/amd64"), "1.1.0", "stable")
+        self._basic(ref, registry.basic_scan((), _now()))
+
+    def _clean(self) -> None:
+        self._tell("base/python:3.13 is scanned by Inspector: nothing found")
+        self._create("base/python")
+        self._enhanced(self._push("base/python", registry.manifest("base/python", "3.13", "linux/amd64"), "3.13"))
+
+    def _unscannable(self) -> None:
+        self._tell("team/batch fails to be scanned, team/legacy runs on something Inspector does not know")
+        self._create("team/batch")
+        failed = self._push("team/batch", registry.manifest("team/batch", "0.9.0", "linux/amd64"), "0.9.0")
+        self._basic(failed, registry.basic_scan((), _now(), "FAILED", "The image could not be unpacked."))
+        self._create("team/legacy")
+        legacy = self._push("team/legacy", registry.manifest("team/legacy", "4.2", "linux/amd64"), "4.2")
+        self._enhanced(legacy, reason="UNSUPPORTED_OS")
+
+    def _public(self) -> None:
+        self._tell("public.ecr.aws/demo/team/web has the name of a private repository; nobody scans it")
+        digest = "sha256:" + "c0ffee" * 10 + "c0de"
+        ref = ImageRef(ALIAS, PUBLIC_REGION, "team/web", digest)
+        self._stack.aws.public.hold(ref, ("1.1.0",), MANIFEST, _now())
+        self.refs.append(ref)
+        self._stack.house.outbox.send("scans", Look(ref, _now()))
+
+    def _hostile(self) -> None:
+        self._tell("team/widgets has a package and an advisory that try to shout at everybody")
+        self._create("team/widgets")
+        ref = self._push("team/widgets", registry.manifest("team/widgets", "5.0.0", "linux/amd64"), "5.0.0")
+        self._enhanced(ref, registry.HOSTILE)
+
+    def _news(self) -> None:
+        self._tell("a flaw becomes known in base/python:3.13, clean until now")
+        ref = next(ref for ref in self.refs if ref.repository == "base/python")
+        row = self._hold(ref, registry.CURL)
+        self._stack.aws.put_event(aws_events.finding_changed(ref, row, _now()))
+
+    # ---- what people and scanners do
+
+    def _create(self, name: str) -> None:
+        self._ecr.create_repository(repositoryName=name)
+        home = ImageRef(ACCOUNT, self._stack.region, name, "").home
+        self._stack.aws.put_event(aws_events.repository_created(home, ACTOR, _now()))
+
+    def _push(self, repository: str, manifest: str, *tags: str) -> ImageRef:
+        """ECR itself announces the push, tag by tag."""
+        digest = ""
+        for tag in tags or ("",):
+            named = {"imageTag": tag} if tag else {}
+            answer = self._ecr.put_image(repositoryName=repository, imageManifest=manifest, **named)
+            digest = answer["image"]["imageId"]["imageDigest"]
+        ref = ImageRef(ACCOUNT, self._stack.region, repository, digest)
+        self.refs.append(ref)
+        return ref
+
+    def _enhanced(self, ref: ImageRef, *flaws: Flaw, reason: str = "SUCCESSFUL") -> None:
+        inspector, code = inspector_of(ref.region), "ACTIVE" if reason == "SUCCESSFUL" else "INACTIVE"
+        with self._stack.aws.lock:
+            for flaw in flaws:
+                self._hold(ref, flaw)
+            inspector.coverage[ref.arn] = covered(ref, code, reason, _now())
+        self._announce(ref)
+
+    def _basic(self, ref: ImageRef, scan: registry.Raw) -> None:
+        ecr_of(ref.home).get(ref.repository, {"imageDigest": ref.digest}).basic_scan = scan
+        self._announce(ref)
+
+    def _hold(self, ref: ImageRef, flaw: Flaw) -> registry.Raw:
+        image = ecr_of(ref.home).get(ref.repository, {"imageDigest": ref.digest})
+        row = registry.enhanced_finding(ref, flaw, tuple(image.image_tags), image.pushed_at, _now())
+        with self._stack.aws.lock:
+            inspector_of(ref.region).hold(ref.arn, row)
+        return row
+
+    def _announce(self, ref: ImageRef) -> None:
+        image = ecr_of(ref.home).get(ref.repository, {"imageDigest": ref.digest})
+        for event in scan_events(ref, image):
+            self._stack.aws.put_event(event)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _midnight(day: str) -> datetime:
+    return datetime.fromisoformat(day).replace(tzinfo=UTC)

@@ -1,0 +1,189 @@
+"""The world of the story: what AWS and people do there, and what can be seen of it from outside.
+
+Everything goes through what anybody could use: AWS's API and events, commands of `lazaretto`, and what Slack and SNS
+are sent. Nobody looks into the table. Time is the stack's clock, moved instead of waited for.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import boto3
+import msgspec
+
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.errors import UpstreamError
+from chalicelib.local.aws import events as aws_events
+from chalicelib.local.aws.catcher import Caught
+from chalicelib.local.aws.ecr import ecr_of
+from chalicelib.local.aws.inspector import inspector_of
+from chalicelib.local.aws.seed import covered, scan_events
+from chalicelib.local.aws.server import ACCOUNT
+from chalicelib.local.aws.stack import Stack
+from chalicelib.local.aws.workloads import run_service, stop_service
+from chalicelib.local.demo import demo_registry
+from chalicelib.local.demo.demo_registry import Flaw, Raw
+
+REPOSITORY, TAG = "team/payments", "1.4.0"
+NAME = f"{REPOSITORY}:{TAG}"
+SERVICE, CLUSTER = "payments", "prod"
+FLAW = Flaw("CVE-2026-31010", "HIGH", "libssl3", "3.0.11-1", "3.0.13-1", 7.5, 0.11, days=0)
+HURRY_SECONDS = 0.05
+RESTORE_TAKES = timedelta(minutes=9)
+PATIENCE_SECONDS = 60.0
+_IDLE = timedelta(seconds=1)
+
+Words = Sequence[str]
+
+
+class Typed(msgspec.Struct, frozen=True):
+    """A command of `lazaretto` as it was typed, its exit code, and the JSON it answered (None: none)."""
+
+    words: tuple[str, ...]
+    exit_code: int
+    answer: Any = None
+
+    @property
+    def command(self) -> str:
+        return f"lazaretto {shlex.join(self.words)}"
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What stands about the image: as `lazaretto image` and `lazaretto gate` say it, and as ECR does.
+
+    `held`: what keeps an act from being done; `reasons` in sentences; `pulled`: whether ECR gives its manifest.
+    """
+
+    decision: str
+    gate_exit_code: int
+    storage: str
+    pulled: bool
+    reasons: tuple[str, ...]
+    waived: tuple[str, ...]
+    held: str | None
+    order: str | None
+    verdict_number: int
+    scan_state: str
+    scanned_at: str | None
+
+
+class StoryWorld:
+    """`type_command` runs a command of `lazaretto` against the stack's API, with `--json`."""
+
+    def __init__(self, stack: Stack, type_command: Callable[[Words], Typed]) -> None:
+        self.stack, self._type_command = stack, type_command
+        session = boto3.Session(region_name=stack.region)
+        self.ecr, self._ecs = session.client("ecr"), session.client("ecs")
+        self._inspector = inspector_of(stack.region)
+        self._ref: ImageRef | None = None
+        self._row: Raw = {}
+
+    @property
+    def ref(self) -> ImageRef:
+        assert self._ref is not None, "not pushed yet"
+        return self._ref
+
+    @property
+    def now(self) -> datetime:
+        return self.stack.clock.now()
+
+    # ---- time
+
+    def settle(self) -> bool:
+        """Until nothing is on its way any more; delayed messages have their time. False: not within a minute."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while self.stack.pump.waiting() and time.monotonic() < end:
+            if not self.stack.pump.turn():
+                self.stack.clock.move(_IDLE)
+                time.sleep(HURRY_SECONDS / 2)
+        return not self.stack.pump.waiting()
+
+    def wait(self, passing: timedelta) -> None:
+        """The time passes, and the clock of the app runs when it has."""
+        self.settle()
+        self.stack.clock.move(passing)
+        self.stack.run_clock()
+
+    # ---- what people and pipelines do
+
+    def push(self) -> None:
+        """The same image each time: it is made of its name."""
+        if self._ref is None:
+            self.ecr.create_repository(repositoryName=REPOSITORY)
+        manifest = demo_registry.manifest(REPOSITORY, TAG, "linux/amd64")
+        answer = self.ecr.put_image(repositoryName=REPOSITORY, imageManifest=manifest, imageTag=TAG)
+        self._ref = ImageRef(ACCOUNT, self.stack.region, REPOSITORY, answer["image"]["imageId"]["imageDigest"])
+
+    def deploy(self) -> None:
+        run_service(self._ecs, self.ref, SERVICE, CLUSTER)
+
+    def undeploy(self) -> None:
+        stop_service(self._ecs, SERVICE, CLUSTER)
+
+    def type(self, *words: str) -> Typed:
+        """Raises UpstreamError where the command answers nothing: it has said why on standard error."""
+        typed = self._type_command(words)
+        if typed.answer is None:
+            raise UpstreamError(f"the story cannot go on: {typed.command} ended with exit code {typed.exit_code}")
+        return typed
+
+    # ---- what Inspector does
+
+    def scan(self) -> None:
+        image = ecr_of(self.ref.home).get(REPOSITORY, {"imageDigest": self.ref.digest})
+        self._row = demo_registry.enhanced_finding(self.ref, FLAW, (TAG,), image.pushed_at, self.now)
+        with self.stack.aws.lock:
+            self._inspector.hold(self.ref.arn, self._row)
+            self._inspector.coverage[self.ref.arn] = covered(self.ref, "ACTIVE", "SUCCESSFUL", self.now)
+        for event in scan_events(self.ref, image):
+            self.stack.aws.put_event(event)
+
+    def rate(self, severity: str, score: float) -> None:
+        """It rates its one finding, anew or as before: it tells either way."""
+        at = self.now.timestamp()
+        self._row |= {"severity": severity, "inspectorScore": score, "updatedAt": at, "lastObservedAt": at}
+        with self.stack.aws.lock:
+            self._inspector.hold(self.ref.arn, dict(self._row))
+        self.stack.aws.put_event(aws_events.finding_changed(self.ref, self._row, self.now))
+
+    def findings(self) -> tuple[str, ...]:
+        """The status of each of its findings, as Inspector lists them now."""
+        with self.stack.aws.lock:
+            return tuple(row["status"] for row in self._inspector.rows_of(self.ref.arn))
+
+    # ---- what can be seen from outside
+
+    def look(self) -> Seen:
+        image = self.type("image", NAME).answer
+        gate, verdict, act, order = self.type("gate", NAME), image["verdict"], image["act"], image["order"]
+        held = act["held"] if act else None
+        return Seen(
+            decision=verdict["decision"],
+            gate_exit_code=gate.exit_code,
+            storage=self.storage(),
+            pulled=self.pull(),
+            reasons=tuple(f"{r['decision']} by {r['rule']}: {r['detail']}" for r in verdict["reasons"]),
+            waived=tuple(dict.fromkeys(w for r in verdict["reasons"] for w in r["waived"])),
+            held=f"{held['why']}: {held['detail']}" if held else None,
+            order=f"{order['kind']}: {order['reason']}" if order else None,
+            verdict_number=verdict["number"],
+            scan_state=image["scan"]["state"],
+            scanned_at=image["scan"]["scanned_at"],
+        )
+
+    def storage(self) -> str:
+        ids: Any = [{"imageDigest": self.ref.digest}]
+        return str(self.ecr.describe_images(repositoryName=REPOSITORY, imageIds=ids)["imageDetails"][0]["imageStatus"])
+
+    def pull(self) -> bool:
+        """Whether ECR gives the manifest, as it would to docker."""
+        answer = self.ecr.batch_get_image(repositoryName=REPOSITORY, imageIds=[{"imageTag": TAG}])
+        return bool(answer["images"])
+
+    def told(self) -> dict[str, list[Caught]]:
+        """Everything people were sent so far, by channel, oldest first."""
+        return {"slack": list(self.stack.catcher.slack), "sns": self.stack.catcher.sns()}
