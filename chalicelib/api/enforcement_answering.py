@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from chalicelib.api import enforcement_answers as e
+from chalicelib.api.enforcement_answers import FuseAnswer, GivenAnswer, NewerAnswer, RadiusAnswer, UndoneAnswer
 from chalicelib.api.answers.answering import answer_act, answer_hold, answer_order, name_of
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.policy.policy import Policy
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from chalicelib.services.enforcement.undo_action import Undone
 
 
-def answer_given(given: Given) -> e.GivenAnswer:
+def answer_given(given: Given) -> GivenAnswer:
     header = given.header
-    return e.GivenAnswer(
+    return GivenAnswer(
         image=name_of(header.ref, header.tags),
         decision=header.decision,
         order=answer_order(header.order),
@@ -31,8 +31,8 @@ def answer_given(given: Given) -> e.GivenAnswer:
     )
 
 
-def answer_undone(action_id: str, undone: Undone) -> e.UndoneAnswer:
-    return e.UndoneAnswer(
+def answer_undone(action_id: str, undone: Undone) -> UndoneAnswer:
+    return UndoneAnswer(
         action_id=action_id,
         kind=undone.record.kind,
         subject=undone.record.subject or None,
@@ -42,10 +42,10 @@ def answer_undone(action_id: str, undone: Undone) -> e.UndoneAnswer:
     )
 
 
-def answer_radius(radius: BlastRadius) -> e.RadiusAnswer:
+def answer_radius(radius: BlastRadius) -> RadiusAnswer:
     found = radius.newer
-    newer = None if found is None else e.NewerAnswer(found.tag, found.digest, found.decision)
-    return e.RadiusAnswer(
+    newer = None if found is None else NewerAnswer(found.tag, found.digest, found.decision)
+    return RadiusAnswer(
         in_use=radius.in_use.state,
         running=radius.in_use.by,
         blind=radius.in_use.blind,
@@ -57,8 +57,8 @@ def answer_radius(radius: BlastRadius) -> e.RadiusAnswer:
     )
 
 
-def answer_fuse(fuse: Fuse, policy: Policy, now: datetime) -> e.FuseAnswer:
-    return e.FuseAnswer(
+def answer_fuse(fuse: Fuse, policy: Policy, now: datetime) -> FuseAnswer:
+    return FuseAnswer(
         limit=policy.quarantine.max_per_hour,
         taken=len(fuse.taken),
         blown_at=fuse.blown_at,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.api import what_if_answers as w
+from chalicelib.api.what_if_answers import RowAnswer, RulingAnswer, RunAnswer, StartedAnswer, TotalsAnswer, WhatIfAnswer, WhatIfBody
 from chalicelib.api.answers.answering import name_of
 from chalicelib.api.answers.image_answers import RunningAnswer
 from chalicelib.api.framework.call import MAX_POLICY_BODY_BYTES, Call
@@ -28,8 +28,8 @@ MOST_BYTES = 4_500_000
 """Lambda hands on 6 MB, in which every quotation mark of the answer counts twice."""
 
 
-@area.post("/v1/policy/what-if", w.WhatIfBody, w.StartedAnswer, status=ACCEPTED, most_bytes=MAX_POLICY_BODY_BYTES)
-def ask_what_if(call: Call[w.WhatIfBody]) -> Answered[w.StartedAnswer]:
+@area.post("/v1/policy/what-if", WhatIfBody, StartedAnswer, status=ACCEPTED, most_bytes=MAX_POLICY_BODY_BYTES)
+def ask_what_if(call: Call[WhatIfBody]) -> Answered[StartedAnswer]:
     """Ask what a candidate policy would change: on every image now, and day by day in the past.
 
     Nothing is changed. `Location` says where the answer grows. A policy that would not load is refused with its line
@@ -37,11 +37,11 @@ def ask_what_if(call: Call[w.WhatIfBody]) -> Answered[w.StartedAnswer]:
     """
     house = acting_house()
     job = start_what_if(_candidate(call.body.policy, house), call.body.since_days, call.actor, house)
-    return Answered(w.StartedAnswer(job.id), ACCEPTED, f"what-if?id={job.id}")
+    return Answered(StartedAnswer(job.id), ACCEPTED, f"what-if?id={job.id}")
 
 
-@area.get("/v1/policy/what-if", w.WhatIfAnswer, (JOB_ID.needed(),), statuses=(404,))
-def show_what_if(query: Query) -> w.WhatIfAnswer:
+@area.get("/v1/policy/what-if", WhatIfAnswer, (JOB_ID.needed(),), statuses=(404,))
+def show_what_if(query: Query) -> WhatIfAnswer:
     """What a what-if has found so far; it is complete when `state` is done. Kept for a week."""
     return _fitted(_answer(read_what_if(query.need(JOB_ID), acting_house())))
 
@@ -54,9 +54,9 @@ def _candidate(text: str, house: House) -> Policy:
         raise ParameterError("policy", f"{line}{error.path}: {error.reason}") from error
 
 
-def _answer(report: Report) -> w.WhatIfAnswer:
+def _answer(report: Report) -> WhatIfAnswer:
     job = report.job
-    return w.WhatIfAnswer(
+    return WhatIfAnswer(
         id=job.id,
         state="done" if report.done else "running",
         by=job.by,
@@ -66,7 +66,7 @@ def _answer(report: Report) -> w.WhatIfAnswer:
         shards_done=report.shards,
         shards=report.of_shards,
         images_known=report.size,
-        totals=w.TotalsAnswer(**msgspec.structs.asdict(report.tally)),
+        totals=TotalsAnswer(**msgspec.structs.asdict(report.tally)),
         rows=tuple(map(_row, report.rows)),
         rows_left_out=report.rows_left_out,
         unreadable=tuple(map(str, report.unreadable)),
@@ -74,7 +74,7 @@ def _answer(report: Report) -> w.WhatIfAnswer:
     )
 
 
-def _fitted(answer: w.WhatIfAnswer) -> w.WhatIfAnswer:
+def _fitted(answer: WhatIfAnswer) -> WhatIfAnswer:
     """With as many of its rows, the worst, as an answer holds; those left out are counted."""
     while answer.rows and len(msgspec.json.encode(answer)) > MOST_BYTES:
         kept = answer.rows[: len(answer.rows) // 2]
@@ -83,8 +83,8 @@ def _fitted(answer: w.WhatIfAnswer) -> w.WhatIfAnswer:
     return answer
 
 
-def _row(row: Row) -> w.RowAnswer:
-    return w.RowAnswer(
+def _row(row: Row) -> RowAnswer:
+    return RowAnswer(
         image=name_of(row.ref, row.tags),
         kind=row.kind,
         impact=row.impact,
@@ -100,12 +100,12 @@ def _row(row: Row) -> w.RowAnswer:
     )
 
 
-def _run(run: Run) -> w.RunAnswer:
-    return w.RunAnswer(run.first, run.last, _ruling(run.today), _ruling(run.candidate), run.notes)
+def _run(run: Run) -> RunAnswer:
+    return RunAnswer(run.first, run.last, _ruling(run.today), _ruling(run.candidate), run.notes)
 
 
-def _ruling(ruling: Ruling) -> w.RulingAnswer:
-    return w.RulingAnswer(ruling.decision, ruling.rule, ruling.detail, ruling.count, ruling.vulnerability_ids)
+def _ruling(ruling: Ruling) -> RulingAnswer:
+    return RulingAnswer(ruling.decision, ruling.rule, ruling.detail, ruling.count, ruling.vulnerability_ids)
 
 
 def _running(use: InUse) -> RunningAnswer:

@@ -28,7 +28,9 @@ REQUIRED = (
 FORBIDDEN = (
     "boto3",
     "botocore",
+    "chalicelib/build",
     "chalicelib/cli",
+    "chalicelib/forwarder",
     "chalicelib/local",
     "moto",
     "pip",

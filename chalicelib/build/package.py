@@ -33,9 +33,9 @@ from chalicelib.build.bundle import (
 from chalicelib.build.seal import seal
 
 BUILD = Path("build")
-SPOKE = Path(__file__).with_name("spoke.json")
+SPOKE = Path(__file__).parents[1] / "cli/deploy/spoke.json"
 STAGED, OUT, UNPACKED, RUNTIME = BUILD / "stage", BUILD / "package", BUILD / "unpacked", BUILD / "runtime"
-LEFT_OUT = ("cli", "local")
+LEFT_OUT = ("build", "cli", "forwarder", "local")
 LAMBDA_BRINGS = ("boto3", "botocore", "s3transfer", "urllib3", "dateutil", "six.py")
 NOT_INSTALLED = "Could not install dependencies"
 RUNS = 9

@@ -74,7 +74,7 @@ def forwarder_objects(given: Forwarding) -> list[Object]:
 
 
 def forwarder_script() -> str:
-    return resources.files("chalicelib.cli").joinpath("forwarder.py").read_text(encoding="utf-8")
+    return resources.files("chalicelib.forwarder").joinpath("forwarder.py").read_text(encoding="utf-8")
 
 
 def _service_account(space: str, role_arn: str | None) -> Object:

@@ -18,7 +18,7 @@ from chalicelib.errors import PolicyError
 MAX_BYTES = 256 * 1024
 MAX_NODES = 20_000
 MAX_DEPTH = 60
-DEFAULT_POLICY = Path(__file__).parent.parent / "default_policy.yaml"
+DEFAULT_POLICY = Path(__file__).parents[2] / "default_policy.yaml"
 
 
 class _Loader(yaml.SafeLoader):

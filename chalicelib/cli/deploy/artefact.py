@@ -21,7 +21,7 @@ from chalicelib.build.bundle import check_bundle, check_template
 from chalicelib.cli.framework.output import complain
 from chalicelib.errors import InputError, UpstreamError
 
-TREE = Path(__file__).parents[2]
+TREE = Path(__file__).parents[3]
 BUNDLE, TEMPLATE, SUMS = "deployment.zip", "sam.json", "SHA256SUMS"
 _OF_TREE = ("app.py", "Makefile", ".chalice/resources.json")
 _FUNCTION = "AWS::Serverless::Function"

@@ -15,7 +15,7 @@ import msgspec
 from chalicelib.errors import SettingsError
 
 QUEUE = "AWS::SQS::Queue"
-TEMPLATE = Path(__file__).parents[2] / ".chalice" / "resources.json"
+TEMPLATE = Path(__file__).parents[3] / ".chalice" / "resources.json"
 
 
 class QueuePlan(msgspec.Struct, frozen=True):

@@ -29,7 +29,7 @@ from tests.fakes.watched_ecr import Died, Failing, Fault, WatchedEcr
 from tests.local import samples
 from tests.local.running import local_aws
 
-ADAPTERS = Path(ecr_mover.__file__).parent
+ADAPTERS = Path(ecr_mover.__file__).parents[1]
 HOME = samples.ref().home
 PLACE = place_of(HOME)
 ROLES = ("arn:aws:iam::111122223333:role/lazaretto-dev-on_actions",)
