@@ -23,8 +23,7 @@ from chalice.app import Chalice, CloudWatchEvent, ConvertToMiddleware, Rate, SQS
 from chalicelib.api.routes import register
 from chalicelib.bootstrap import house
 from chalicelib.domain.events.message import CatchUp, Due, Heads, Snapshot, WatchWaivers
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import begin
+from chalicelib.domain.events.sweep_message import Sweep, begin
 from chalicelib.intake import Answer, take_in
 from chalicelib.observability import journal, logger
 from chalicelib.services.assessment.re_decide import SHARDS

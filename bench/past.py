@@ -33,8 +33,7 @@ from chalicelib.adapters.table.header_items import ImageRow, row_of
 from chalicelib.domain.assessment.conclusion import count_open
 from chalicelib.domain.assessment.merge import merge_listing
 from chalicelib.domain.events.message import Delivery, Message
-from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.sketch import sketch_of
+from chalicelib.domain.headers.header import Header, Rules, sketch_of
 from chalicelib.domain.images.document import FindingsDocument, Listing
 from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Scan, ScanState, Source
@@ -44,8 +43,7 @@ from chalicelib.domain.whatif.what_if import Case, Question, Ruling, Weighed, we
 from chalicelib.parsers.findings.enhanced_scan import parse_list_findings
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from chalicelib.services.policy import weigh_shard
-from chalicelib.services.policy.read_what_if import read_what_if
-from chalicelib.services.policy.start_what_if import start_what_if
+from chalicelib.services.policy.start_what_if import read_what_if, start_what_if
 from chalicelib.services.ports.ports import Stored
 
 SCANNED_ON = (0, 3, 7, 12, 18, 25, 30)

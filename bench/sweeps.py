@@ -14,8 +14,7 @@ from bench.generate import FIRST_DAY, Plan
 from bench.swept import Listed, SweptPlace, shared
 from bench.world import CREDENTIALS, TABLE
 from chalicelib.adapters.dynamodb.schema import create_table
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import PlanSweep
+from chalicelib.domain.events.sweep_message import PlanSweep, Sweep
 
 REPOSITORIES, IMAGES = 20, 400
 LATER = 6 * 3_600

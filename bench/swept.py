@@ -22,8 +22,8 @@ from bench.generate import ImageState, Plan, images
 from bench.world import ALLOW_ALL, Place
 from chalicelib.bootstrap import House
 from chalicelib.domain.events.sweep_message import SweepRepository
-from chalicelib.domain.reconcile.reconciled import Reconciled
-from chalicelib.services.handlers import run_sweep
+from chalicelib.domain.reconcile.reconciliation import Reconciled
+from chalicelib.services.handlers import receive_sweeps
 from chalicelib.services.ports.sweep_ports import SweepHouse
 from chalicelib.services.reconcile.reconcile_registry import reconcile_registry
 
@@ -188,7 +188,7 @@ class SweptPlace(Place):
         return super().new_house()
 
     def _receive(self, queue: str, records: Sequence[Mapping[str, Any]], house: House) -> None:
-        with patch.object(run_sweep, "reconcile_registry", self._reconcile):
+        with patch.object(receive_sweeps, "reconcile_registry", self._reconcile):
             super()._receive(queue, records, house)
 
     def _reconcile(self, message: SweepRepository, house: SweepHouse) -> Reconciled:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from chalicelib.adapters.aws.queues import Queues
 from chalicelib.adapters.aws.refused_calls import tell_refused_calls
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.adapters.channels.counted_channel import CountedChannel
-from chalicelib.adapters.dynamodb.write_units import count_write_units
+from chalicelib.adapters.channels.sns import CountedChannel
+from chalicelib.adapters.dynamodb.dynamo import count_write_units
 from chalicelib.adapters.stores.policy_store import PolicyStore
 from chalicelib.adapters.stores.waiver_store import WaiverStore
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import SettingsError
 from chalicelib.observability import journal
 from chalicelib.services.ports.ports import Channel, Clock, Journal, Meter

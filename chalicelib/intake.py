@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from chalicelib.domain.events.event import Ignored
-from chalicelib.domain.events.handling import Outcome
+from chalicelib.domain.events.handling import Metric, Outcome
 from chalicelib.domain.events.message import Delivery
-from chalicelib.domain.events.metric import Metric
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.observability import journal, tell_failure
 from chalicelib.parsers.events.messages import event_id_of, read_delivery

@@ -8,9 +8,9 @@ from moto import mock_aws
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.bootstrap import Channels, House
-from chalicelib.domain.events.metric import Metric
+from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import AbsentError, SettingsError, TransientError
 from tests.fakes.journal import FakeJournal
 from tests.test_settings import ENOUGH, Settings

@@ -13,11 +13,9 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.events.event import ImageAction
-from chalicelib.domain.events.handling import Outcome
+from chalicelib.domain.events.handling import Metric, Outcome
 from chalicelib.domain.events.message import Act, Delivery, Look
-from chalicelib.domain.events.metric import Metric
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.observability import NAMESPACE, SERVICE, Journal, logger, tell_failure

@@ -14,7 +14,7 @@ from chalicelib.api import admission
 from chalicelib.api.answers import walk
 from chalicelib.api.framework import call, parameters, query
 from chalicelib.cli.framework import client
-from chalicelib.domain.admission import admission_judgement
+from chalicelib.domain.admission import judgement
 from chalicelib.domain.policy import waiver
 from chalicelib.parsers.wire import wire
 from chalicelib.services.enforcement import give_order
@@ -29,7 +29,7 @@ LIMITS = {
         call.MAX_POLICY_BODY_BYTES // KIB,
         admission.MAX_REVIEW_BYTES // KIB,
     ),
-    "images of Amazon ECR in one object of a cluster": (admission_judgement.MAX_IMAGES,),
+    "images of Amazon ECR in one object of a cluster": (judgement.MAX_IMAGES,),
     "an admission token": (admission.LONGEST_TOKEN,),
     "a parameter's text": (query.MAX_TEXT,),
     "values of a list": (query.MAX_LISTED,),

@@ -16,8 +16,8 @@ from chalicelib.api.framework.call import Call
 from chalicelib.api.framework.endpoint import Area
 from chalicelib.api.framework.reads import door, house
 from chalicelib.domain.admission.admission import AdmissionAnswer, AdmissionReview, read_review
-from chalicelib.domain.events.metric import Metric
-from chalicelib.domain.images.inert import inert
+from chalicelib.domain.events.handling import Metric
+from chalicelib.domain.images.sanitize import inert
 from chalicelib.errors import NotFoundError, StoredPolicyError, UnauthorizedError, UpstreamError
 from chalicelib.observability import logger
 from chalicelib.services.ports.ports import Meter

@@ -2,24 +2,170 @@
 
 Every function loads this module at its cold start, and a person orders seldom: the use cases are imported where they
 are called.
+
+What the routes about acts take and answer. How it is made is `enforcement.py`'s business.
+
+Headers, orders and the fuse as the answers about acts. Nothing is read here.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from chalicelib.api.enforcement_answering import answer_fuse, answer_given, answer_undone
-from chalicelib.api.enforcement_answers import FuseAnswer, GivenAnswer, OrderBody, ResetBody, UndoBody, UndoneAnswer
+import msgspec
+
+from chalicelib.api.answers.answering import answer_act, answer_hold, answer_order, name_of
+from chalicelib.api.answers.image_answers import ActAnswer, HoldAnswer, ImageName, Moment, OrderAnswer
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.address import find_image
-from chalicelib.api.framework.call import Call
+from chalicelib.api.framework.call import Call, find_image
 from chalicelib.api.framework.endpoint import OK, Answered, Area
 from chalicelib.api.framework.query import Query, read_query
 from chalicelib.api.framework.reads import acting_house, house
-from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.enforcement.fuse import Fuse
+from chalicelib.domain.images.image import ImageRef, InUseState
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.usage.blast_radius import BlastRadius
 
 if TYPE_CHECKING:
     from chalicelib.services.enforcement.give_order import Given
+    from chalicelib.services.enforcement.undo_action import Undone
+
+
+class OrderBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which image, and why. `registry` and `region` are needed where the repository's name alone does not tell."""
+
+    repository: str
+    reason: str
+    registry: str | None = None
+    region: str | None = None
+    digest: str | None = None
+    tag: str | None = None
+    dry_run: bool = False
+
+
+class UndoBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`action_id` as the audit log shows it."""
+
+    action_id: str
+    reason: str
+    dry_run: bool = False
+
+
+class ResetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    reason: str
+
+
+class NewerAnswer(msgspec.Struct, frozen=True):
+    tag: str
+    digest: str
+    decision: Decision
+
+
+class RadiusAnswer(msgspec.Struct, frozen=True):
+    """What hangs on the image. `blind` and `unknown`: what could not be looked up; then nothing runs is not known."""
+
+    in_use: InUseState
+    running: tuple[str, ...]
+    blind: tuple[str, ...]
+    last_pulled_at: Moment | None
+    tags: tuple[str, ...]
+    indexes: tuple[str, ...]
+    newer: NewerAnswer | None
+    unknown: tuple[str, ...]
+
+
+class GivenAnswer(msgspec.Struct, frozen=True):
+    """What follows from an order. `act` null: nothing is to be done, the image is so already. `lines`: in sentences."""
+
+    image: ImageName
+    decision: Decision
+    order: OrderAnswer | None
+    act: ActAnswer | None
+    hold: HoldAnswer | None
+    denied: bool
+    radius: RadiusAnswer
+    lines: tuple[str, ...]
+    dry_run: bool
+
+
+class UndoneAnswer(msgspec.Struct, frozen=True):
+    """`given`: what follows for the image; null where the action was about a waiver or the policy. `lines`: in
+    sentences, whatever it was about."""
+
+    action_id: str
+    kind: str
+    subject: str | None
+    given: GivenAnswer | None
+    lines: tuple[str, ...]
+    dry_run: bool
+
+
+class FuseAnswer(msgspec.Struct, frozen=True):
+    """`taken` of `limit` images were blocked or quarantined within the last hour. `blown_at` null: it is whole."""
+
+    limit: int
+    taken: int
+    blown_at: Moment | None
+    whole_at: Moment | None
+    waiting: int
+    reset_at: Moment | None
+    reset_by: str | None
+
+
+def answer_given(given: Given) -> GivenAnswer:
+    header = given.header
+    return GivenAnswer(
+        image=name_of(header.ref, header.tags),
+        decision=header.decision,
+        order=answer_order(header.order),
+        act=answer_act(given.act),
+        hold=answer_hold(header.hold),
+        denied=header.denied,
+        radius=answer_radius(given.radius),
+        lines=given.lines,
+        dry_run=given.dry_run,
+    )
+
+
+def answer_undone(action_id: str, undone: Undone) -> UndoneAnswer:
+    return UndoneAnswer(
+        action_id=action_id,
+        kind=undone.record.kind,
+        subject=undone.record.subject or None,
+        given=None if undone.given is None else answer_given(undone.given),
+        lines=undone.lines,
+        dry_run=undone.dry_run,
+    )
+
+
+def answer_radius(radius: BlastRadius) -> RadiusAnswer:
+    found = radius.newer
+    newer = None if found is None else NewerAnswer(found.tag, found.digest, found.decision)
+    return RadiusAnswer(
+        in_use=radius.in_use.state,
+        running=radius.in_use.by,
+        blind=radius.in_use.blind,
+        last_pulled_at=radius.last_pulled_at,
+        tags=radius.tags,
+        indexes=tuple(index.digest for index in radius.indexes),
+        newer=newer,
+        unknown=radius.unknown,
+    )
+
+
+def answer_fuse(fuse: Fuse, policy: Policy, now: datetime) -> FuseAnswer:
+    return FuseAnswer(
+        limit=policy.quarantine.max_per_hour,
+        taken=len(fuse.taken),
+        blown_at=fuse.blown_at,
+        whole_at=fuse.until(now) if fuse.blown_at is not None else None,
+        waiting=len(fuse.waiting),
+        reset_at=fuse.reset_at,
+        reset_by=fuse.reset_by,
+    )
+
 
 area = Area(__name__)
 ACCEPTED = 202
@@ -35,7 +181,7 @@ def quarantine(call: Call[OrderBody]) -> Answered[GivenAnswer]:
     `dry_run` nothing is changed (200). 409 where nothing is ever quarantined: the policy observes, or exempts the
     repository.
     """
-    from chalicelib.services.enforcement.quarantine_image import quarantine_image
+    from chalicelib.services.enforcement.give_order import quarantine_image
 
     body = call.body
     return _given(quarantine_image(_meant(body), call.actor, body.reason, acting_house(), dry_run=body.dry_run))
@@ -48,7 +194,7 @@ def release(call: Call[OrderBody]) -> Answered[GivenAnswer]:
     A restore from the archive takes ECR up to 20 minutes; until then `GET /v1/image` shows `storage` ACTIVATING. With
     `dry_run` nothing is changed (200).
     """
-    from chalicelib.services.enforcement.release_image import release_image
+    from chalicelib.services.enforcement.give_order import release_image
 
     body = call.body
     return _given(release_image(_meant(body), call.actor, body.reason, acting_house(), dry_run=body.dry_run))
@@ -80,7 +226,7 @@ def show_fuse(query: Query) -> FuseAnswer:
 @area.post("/v1/fuse/reset", ResetBody, FuseAnswer)
 def make_fuse_whole(call: Call[ResetBody]) -> FuseAnswer:
     """Make the fuse whole again: what waited for it is done now. Answers the fuse as it was."""
-    from chalicelib.services.enforcement.reset_fuse import reset_fuse
+    from chalicelib.services.enforcement.ask_fuse import reset_fuse
 
     place = acting_house()
     before = reset_fuse(call.actor, call.body.reason, place)

@@ -1,24 +1,73 @@
-"""`GET /v1/findings`: of one image in any order, or across images, worst first."""
+"""`GET /v1/findings`: of one image in any order, or across images, worst first.
+
+Pages of images, always worst first, of the registry, Region and repository that are named.
+
+A repository that is fully named has a partition of its own, but by digest: it is read whole and sorted, while it is
+small; a larger one is picked out of the index of all images.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from functools import partial
+
+import msgspec
 
 from chalicelib.api.answers.answering import answer_finding, answer_scan
 from chalicelib.api.answers.answers import FindingList
 from chalicelib.api.answers.image_answers import ScanAnswer
 from chalicelib.api.answers.index_images import images_behind, weakest
-from chalicelib.api.answers.walk import Hit, Position, Walk, page_of
+from chalicelib.api.answers.walk import MAX_IMAGES, Hit, Pages, Position, RowPlace, Walk, page_of, place_of_row
 from chalicelib.api.answers.wanted import Order, Place, Wanted, read_wanted
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.address import find_header, find_image, is_meant
+from chalicelib.api.framework.call import find_header, find_image, is_meant
 from chalicelib.api.framework.endpoint import Area
 from chalicelib.api.framework.paging import Paging, read_position, write_position
+from chalicelib.api.framework.parameters import PLACE
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import Reads, house
-from chalicelib.api.image_pages import images_of
+from chalicelib.api.framework.reads import ImageRow, Page, Reads, house
 from chalicelib.domain.headers.header import Header
 from chalicelib.errors import ParameterError
+
+_CHUNK = 500
+
+
+class _Page(msgspec.Struct, frozen=True):
+    items: list[ImageRow]
+    after: str | None
+
+
+def images_of(reads: Reads, query: Query) -> Pages:
+    """Rows of other Regions may be among them: the caller keeps what is meant."""
+    registry, region, repository = (query.get(x) for x in PLACE)
+    if registry and region and repository:
+        rows = _whole(reads, registry, region, repository)
+        if rows is not None:
+            return lambda after, limit: _slice(rows, after, limit)
+        region = None
+    return lambda after, limit: reads.images(
+        registry=registry, region=region, repository=repository, after=after, limit=limit
+    )
+
+
+def _whole(reads: Reads, registry: str, region: str, repository: str) -> list[ImageRow] | None:
+    """All images of the repository, worst first; None when there are too many to sort."""
+    rows: list[ImageRow] = []
+    after: str | None = None
+    while len(rows) <= MAX_IMAGES:
+        page = reads.images(registry=registry, region=region, repository=repository, after=after, limit=_CHUNK)
+        rows += page.items
+        if (after := page.after) is None:
+            return sorted(rows, key=place_of_row)
+    return None
+
+
+def _slice(rows: list[ImageRow], after: str | None, limit: int) -> Page[ImageRow]:
+    start = 0 if after is None else bisect_right(rows, read_position(after, RowPlace), key=place_of_row)
+    items = rows[start : start + limit]
+    more = start + limit < len(rows)
+    return _Page(items, write_position(place_of_row(items[-1])) if more else None)
+
 
 ROUTE = "/v1/findings"
 area = Area(__name__)

@@ -6,13 +6,13 @@ from chalicelib.api.answers.answering import answer_image, answer_proof, answer_
 from chalicelib.api.answers.image_answers import ImageAnswer, ImageList, ScanProofAnswer, TagList, VerdictAnswer
 from chalicelib.api.answers.index_images import images_behind, weakest
 from chalicelib.api.answers.walk import MAX_IMAGES, Position, steps
+from chalicelib.api.findings import images_of
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.address import find_header, find_image, find_repository, is_meant
+from chalicelib.api.framework.call import find_header, find_image, find_repository, is_meant
 from chalicelib.api.framework.endpoint import Area
 from chalicelib.api.framework.paging import Paging, read_position, write_position
 from chalicelib.api.framework.query import Query
 from chalicelib.api.framework.reads import ImageRow, acting_house, house
-from chalicelib.api.image_pages import images_of
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.reconcile.scan_proof import prove_scan
 from chalicelib.domain.reconcile.scan_rule import ScanRule

@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.address import find_repository
+from chalicelib.api.framework.call import find_repository
 from chalicelib.api.framework.endpoint import Area
 from chalicelib.api.framework.query import Parameter, Query, moment, text
 from chalicelib.api.framework.reads import acting_house, house
@@ -17,8 +17,7 @@ from chalicelib.domain.events.pulled_image import named_image
 from chalicelib.domain.images.image_name import ImageName
 from chalicelib.domain.pulls.explanation import Explanation
 from chalicelib.errors import ParameterError
-from chalicelib.services.pulls.explain_pull_failure import explain_pull_failure
-from chalicelib.services.pulls.gather_evidence import gather_evidence
+from chalicelib.services.pulls.explain_pull_failure import explain_pull_failure, gather_evidence
 
 MAX_TEXT = 2_000
 

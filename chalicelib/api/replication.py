@@ -1,16 +1,135 @@
-"""`GET /v1/replication`: whether every image is where the replication rules say, as the last look found it."""
+"""`GET /v1/replication`: whether every image is where the replication rules say, as the last look found it.
+
+What `GET /v1/replication` answers, and how it is made of what is stored.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.address import find_repository, is_meant
+from chalicelib.api.framework.call import find_repository, is_meant
 from chalicelib.api.framework.endpoint import Area
 from chalicelib.api.framework.paging import Paging
 from chalicelib.api.framework.query import Parameter, Query, flag, member
 from chalicelib.api.framework.reads import House, house
-from chalicelib.api.replication_answers import ReplicationAnswer, copy_answer, repository_answer
-from chalicelib.domain.images.image import Repository
-from chalicelib.domain.replication.replica import Replica, Status
+from chalicelib.domain.images.image import Repository, ScanState
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.replication.alert import remedies, words
+from chalicelib.domain.replication.replica import Note, Replica, Status
+from chalicelib.domain.replication.rules import Allowance
+
+
+class DestinationAnswer(msgspec.Struct, frozen=True):
+    """One place that a repository's images are copied to. `counts`: how many copies stand how, and how many have which
+    note; `alarms`: those that are told of. `settings`: in what its repository is not set up as the source's.
+    `unreadable`: why nobody can look there, null: it can be looked at."""
+
+    registry: str
+    region: str
+    counts: dict[str, int]
+    alarms: int
+    settings: tuple[str, ...]
+    unreadable: str | None
+
+
+class ReplicatedRepository(msgspec.Struct, frozen=True):
+    """`looked_at`: when all its images were last looked at."""
+
+    registry: str
+    region: str
+    repository: str
+    looked_at: datetime | None
+    destinations: tuple[DestinationAnswer, ...]
+
+
+class CopyAnswer(msgspec.Struct, frozen=True):
+    """One image's copy at one destination. `text` says it in a sentence; `what_to_do` are commands for people.
+
+    `lacking_tags`: the source has them, and the copy has not; `holder` is the image that keeps the first of them there.
+    `extra_tags`: the other way round. `lacking`: digests of what belongs to it and is not there. `scan_state` and
+    `decision` are those of the copy, null where they are not known. `alarm`: it is told of to the channels.
+    `allowance`: of FAILED, whether the registry policy there allows ecr:ReplicateImage and ecr:CreateRepository; null:
+    it cannot be told.
+    """
+
+    uri: str
+    digest: str
+    registry: str
+    region: str
+    status: Status
+    notes: tuple[Note, ...]
+    text: str
+    since: datetime
+    failure_code: str | None
+    lacking_tags: tuple[str, ...]
+    holder: str | None
+    extra_tags: tuple[str, ...]
+    lacking: tuple[str, ...]
+    scan_state: ScanState | None
+    decision: Decision | None
+    alarm: bool
+    what_to_do: tuple[str, ...]
+    allowance: Allowance | None
+
+
+class ReplicationAnswer(msgspec.Struct, frozen=True):
+    """`copies`: of the one repository that was asked for, else empty; `next_cursor` goes on with them, else with the
+    repositories."""
+
+    repositories: tuple[ReplicatedRepository, ...]
+    copies: tuple[CopyAnswer, ...]
+    next_cursor: str | None
+
+
+def repository_answer(home: Repository, facts: Mapping[str, object]) -> ReplicatedRepository:
+    """`facts` as the sweep left them with the repository."""
+    held, at = facts.get("replication"), facts.get("replication_at")
+    found = held if isinstance(held, dict) else {}
+    places = tuple(_destination(path, said) for path, said in sorted(found.items()))
+    return ReplicatedRepository(home.registry, home.region, home.name, at if isinstance(at, datetime) else None, places)
+
+
+def _destination(path: str, said: Mapping[str, object]) -> DestinationAnswer:
+    registry, _, region = path.partition("/")
+    settings, unread = said.get("settings"), said.get("unread")
+    counts = {name: n for name, n in said.items() if isinstance(n, int)}
+    return DestinationAnswer(
+        registry=registry,
+        region=region,
+        alarms=counts.pop("alarms", 0),
+        counts=counts,
+        settings=tuple(settings) if isinstance(settings, list) else (),
+        unreadable=unread if isinstance(unread, str) else None,
+    )
+
+
+def copy_answer(replica: Replica) -> CopyAnswer:
+    place = replica.destination
+    return CopyAnswer(
+        uri=str(replica.copy),
+        digest=replica.ref.digest,
+        registry=place.registry,
+        region=place.region,
+        status=replica.status,
+        notes=replica.notes,
+        text=words(replica),
+        since=replica.since,
+        failure_code=replica.failure_code,
+        lacking_tags=replica.tags,
+        holder=replica.holder,
+        extra_tags=replica.more_tags,
+        lacking=replica.lacking,
+        scan_state=replica.scan,
+        decision=replica.decision,
+        alarm=bool(replica.alarm),
+        what_to_do=remedies(replica.ref.home, [replica]),
+        allowance=replica.allowance,
+    )
+
 
 ROUTE = "/v1/replication"
 

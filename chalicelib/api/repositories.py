@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chalicelib.api.answers.answers import RepositoryAnswer, RepositoryList
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.address import is_meant
+from chalicelib.api.framework.call import is_meant
 from chalicelib.api.framework.endpoint import Area
 from chalicelib.api.framework.paging import Paging
 from chalicelib.api.framework.query import Query

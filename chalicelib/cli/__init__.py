@@ -20,13 +20,12 @@ from chalicelib.cli.gate import gate_command
 from chalicelib.cli.image import image_command
 from chalicelib.cli.parse import parse_command
 from chalicelib.cli.policy import policy_app
-from chalicelib.cli.reconcile import reconcile_command
+from chalicelib.cli.reconcile import reconcile_command, sweep_command
 from chalicelib.cli.replay import replay_command
 from chalicelib.cli.replication import replication_command
 from chalicelib.cli.retention import retention_app
 from chalicelib.cli.run import run_command
 from chalicelib.cli.story import story_command
-from chalicelib.cli.sweep import sweep_command
 from chalicelib.cli.waive import unwaive_command, waive_command
 from chalicelib.cli.waivers import waivers_command
 from chalicelib.cli.webhook import webhook_app

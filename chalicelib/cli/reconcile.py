@@ -1,6 +1,8 @@
 """`lazaretto reconcile`: compare registries with what is stored, with the caller's own AWS credentials.
 
 The use case finds the differences here; what mends them goes through the deployment's queues, as events would have.
+
+`lazaretto sweep NAME`: begin a sweep now instead of at its hour. The deployment does the rest.
 """
 
 from __future__ import annotations
@@ -14,11 +16,10 @@ import typer
 from chalicelib.cli.framework import output
 from chalicelib.cli.framework.operator import Registries, named_registries, operator
 from chalicelib.cli.framework.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import PlanSweep, SweepRepository, begin
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository, begin
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
-from chalicelib.domain.reconcile.reconciled import Reconciled
+from chalicelib.domain.reconcile.reconciliation import Reconciled
 from chalicelib.domain.reconcile.scan_proof import Cause
 from chalicelib.errors import NotFoundError, TransientError, UpstreamError
 from chalicelib.services.reconcile.plan_sweep import announce, find_filling, find_homes, plan_sweep
@@ -26,6 +27,29 @@ from chalicelib.services.reconcile.reconcile_registry import reconcile_registry
 
 if TYPE_CHECKING:
     from chalicelib.bootstrap import House
+
+
+@output.speaking
+def sweep_command(
+    name: Annotated[Sweep, typer.Argument(metavar="NAME", help=f"{', '.join(Sweep)}.", show_default=False)],
+    registry: Registries = None,
+    stage: Stage = DEFAULT_STAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Begin a sweep now, as the clock does at its hour.
+
+    It runs in the deployment, repository by repository; one that runs at the same time does it no harm. What it found
+    stands with each repository: `<sweep>` and `<sweep>_at` of GET /v1/repositories.
+    """
+    house = operator(stage).house
+    plans = list(begin(name, named_registries(registry, house), house.clock.now()))
+    house.outbox.send_all("sweeps", plans)
+    places = [str(plan.place) for plan in plans]
+    if as_json:
+        output.print_json({"sweep": name, "registries": places})
+    else:
+        output.say(f"The sweep {name} begins in {', '.join(places)}.")
+
 
 SHOWN = 50
 MEANING = {

@@ -20,10 +20,13 @@ from chalicelib.cli.framework import output
 from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, Region, Url
 from chalicelib.cli.framework.region import gateway_region
 from chalicelib.errors import InputError
-from chalicelib.forwarder.forwarder_objects import NAME, Forwarding, Object, forwarder_objects
-from chalicelib.forwarder.webhook_configuration import (
+from chalicelib.forwarder.objects import (
+    NAME,
     Asking,
+    Forwarding,
+    Object,
     admission_configuration,
+    forwarder_objects,
     through_forwarder,
     webhook_configuration,
 )

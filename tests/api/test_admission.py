@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from chalicelib.api import admission
 from chalicelib.api.admission import FAILED, LONGEST_TOKEN, MAX_REVIEW_BYTES
-from chalicelib.domain.admission.admission_judgement import Outcome
-from chalicelib.domain.events.metric import Metric
+from chalicelib.domain.admission.judgement import Outcome
+from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import parse_policy

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.audit.chain import Chain, Head, next_link
 from chalicelib.services.ports.ports import ActionRecord
 from tests.api.conftest import Ask

@@ -9,7 +9,7 @@ import pytest
 from chalice.test import Client
 
 from chalicelib.adapters.stores.policy_file import default_policy
-from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.effect import Hold

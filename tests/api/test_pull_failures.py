@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.headers.effect import Hold
 from chalicelib.domain.images.image import ImageDetail, StorageStatus
 from chalicelib.errors import DeniedError

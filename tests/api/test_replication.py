@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.replication.replica import Note, Replica, Status
-from chalicelib.domain.replication.replication import Destination
+from chalicelib.domain.replication.rules import Destination
 from tests.api.conftest import Ask
 from tests.fakes.images import home, ref
 from tests.fakes.queries import NOW, FakeHouse

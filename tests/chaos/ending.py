@@ -19,7 +19,7 @@ from chalicelib.domain.enforcement.act_words import GIVEN_UP
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import FindingStatus
 from chalicelib.domain.images.image import ImageRef, Kind, Repository
-from chalicelib.services.audit.verify_chain import verify_chain
+from chalicelib.services.audit.verify_audit import verify_chain
 from chalicelib.services.ports.ports import ActionRecord, Stored
 from tests.chaos.people import Told
 from tests.chaos.queues import Message

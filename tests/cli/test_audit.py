@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from chalicelib.adapters.dynamodb.schema import PK, SK, create_table
 from chalicelib.cli import app
-from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.audit.chain import Head
 from chalicelib.services.ports.ports import ActionRecord
 from tests.cli.conftest import Run

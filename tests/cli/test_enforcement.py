@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.verdict import Decision

@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.replication.replica import Replica, Status
-from chalicelib.domain.replication.replication import Destination
+from chalicelib.domain.replication.rules import Destination
 from tests.cli.conftest import Run
 from tests.fakes.images import home, ref
 from tests.fakes.queries import NOW, FakeHouse

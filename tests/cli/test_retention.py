@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from chalicelib.cli import app, retention_apply, retention_native, retention_plan
+from chalicelib.cli import app, retention
 from chalicelib.cli.framework.operator import Operator
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.policy.policy import parse_policy
@@ -42,8 +42,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Retaining:
 
 def enter(world: Retaining, monkeypatch: pytest.MonkeyPatch) -> None:
     house: Any = world
-    for command in (retention_plan, retention_apply, retention_native):
-        monkeypatch.setattr(command, "operator", lambda stage: Operator(house, ARN))
+    monkeypatch.setattr(retention, "operator", lambda stage: Operator(house, ARN))
     monkeypatch.setenv("AWS_REGION", HOME.region)
 
 

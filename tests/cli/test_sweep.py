@@ -11,10 +11,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from chalicelib.cli import app, sweep
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import PlanSweep
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.cli import app
+from chalicelib.domain.events.sweep_message import PlanSweep, Sweep
+from chalicelib.domain.images.registry import RegistryPlace
 from tests.fakes.queries import FakeClock, FakeOutbox
 
 WATCHED = (RegistryPlace("eu-west-1"), RegistryPlace("eu-west-1", "444455556666"))
@@ -28,7 +27,7 @@ def house() -> Any:
 
 @pytest.fixture
 def run(house: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    monkeypatch.setattr(sweep, "operator", lambda stage: SimpleNamespace(house=house))
+    monkeypatch.setattr(reconcile, "operator", lambda stage: SimpleNamespace(house=house))
     return lambda *options: CliRunner().invoke(app, ["sweep", *options])
 
 

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from chalicelib.cli import app
 from chalicelib.cli.webhook import DEFAULT_IMAGE
-from chalicelib.domain.admission import pod_images
-from chalicelib.domain.doctor.stack_parameters import choose_parameters
+from chalicelib.domain.admission import judgement
+from chalicelib.domain.doctor.parameters import choose_parameters
 from chalicelib.errors import ParameterError
 from chalicelib.forwarder import forwarder
 from tests.fakes.packaged import merged
@@ -238,7 +238,7 @@ def test_no_private_key_and_no_secret_is_printed() -> None:
 def test_every_pod_and_every_workload_is_asked_about_and_nothing_else() -> None:
     pods, workloads = only("ValidatingWebhookConfiguration")["webhooks"]
     assert resources(pods) == {("", "pods"), ("", "pods/ephemeralcontainers")}
-    kinds = {(group, f"{kind.lower()}s") for group, kind in pod_images._POD_SPECS}
+    kinds = {(group, f"{kind.lower()}s") for group, kind in judgement._POD_SPECS}
     assert resources(pods) | resources(workloads) == (kinds - {("", "podtemplates")}) | {
         ("", "pods/ephemeralcontainers")
     }, "nothing runs by a PodTemplate alone"

@@ -22,7 +22,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from chalicelib.forwarder.forwarder_objects import forwarder_script
+from chalicelib.forwarder.objects import forwarder_script
 from tests.fakes.tls import Authority
 
 REGION = "eu-west-1"

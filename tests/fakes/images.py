@@ -9,9 +9,8 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Ecosystem, Finding, FixAvailable, Package, Severity
 from chalicelib.domain.images.image import ImageRef, Repository, Scan, ScanState, Source
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
-from chalicelib.domain.replication.replica import Replica, Status
-from chalicelib.domain.replication.replication import Destination
-from chalicelib.domain.replication.replication_state import counted
+from chalicelib.domain.replication.replica import Replica, Status, counted
+from chalicelib.domain.replication.rules import Destination
 from chalicelib.services.ports.ports import ActionRecord
 from tests.fakes.queries import NOW, FakeHouse
 

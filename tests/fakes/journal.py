@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from chalicelib.domain.events.handling import Outcome
+from chalicelib.domain.events.handling import Metric, Outcome
 from chalicelib.domain.events.message import Delivery
-from chalicelib.domain.events.metric import Metric
 from chalicelib.domain.images.image import ImageRef
 
 

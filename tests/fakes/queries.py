@@ -13,15 +13,15 @@ from chalicelib.adapters.stores.policy_file import default_policy, read_policy
 from chalicelib.adapters.table.audit_log import ActionRow
 from chalicelib.api.answers.walk import place_of_row
 from chalicelib.domain.assessment.conclusion import count_open
-from chalicelib.domain.audit.action_id import action_id as action_id_of
-from chalicelib.domain.audit.action_id import recorded_at
+from chalicelib.domain.audit.action import action_id as action_id_of
+from chalicelib.domain.audit.action import recorded_at
 from chalicelib.domain.audit.chain import Chain, Head
 from chalicelib.domain.events.message import Message
 from chalicelib.domain.headers.header import Enforcement, Header, Rules, in_sketch, sketch_of
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding, Severity
 from chalicelib.domain.images.image import ImageRef, Repository, ScanState
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.services.ports.ports import ActionRecord, Denied, PolicyVersion, Stored, TagMove

@@ -9,9 +9,8 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.images.image import ImageRef, Repository
-from chalicelib.domain.replication.replica import Replica
-from chalicelib.domain.replication.replication import Configuration, Destination
-from chalicelib.domain.replication.replication_state import ReplicationState, is_missing
+from chalicelib.domain.replication.replica import Replica, ReplicationState, is_missing
+from chalicelib.domain.replication.rules import Configuration, Destination
 
 
 class Page(msgspec.Struct, frozen=True):

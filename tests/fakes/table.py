@@ -13,8 +13,8 @@ import msgspec
 
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.packing.packing import pack_document, unpack_document
-from chalicelib.adapters.table.tag_moves import Move, points_at, tag_move, with_move
-from chalicelib.domain.audit.action_kind import ACTION_KINDS
+from chalicelib.adapters.table.tags import Move, points_at, tag_move, with_move
+from chalicelib.domain.audit.action import ACTION_KINDS
 from chalicelib.domain.audit.chain import Chain, Head, chain_name
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.headers.header import Header

@@ -11,8 +11,8 @@ from itertools import count
 import msgspec
 
 from chalicelib.domain.policy.waiver import Waiver
+from chalicelib.domain.waivers.alert import Notice
 from chalicelib.domain.waivers.change import WaiverChange
-from chalicelib.domain.waivers.waiver_notice import Notice
 from chalicelib.errors import ConflictError
 
 

@@ -21,10 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.admission.admission import read_review
-from chalicelib.domain.admission.pod_images import named_images
+from chalicelib.domain.admission.judgement import named_images
 from chalicelib.errors import ParameterError
 from chalicelib.forwarder import forwarder
-from chalicelib.forwarder.webhook_configuration import WEBHOOK_SECONDS
+from chalicelib.forwarder.objects import WEBHOOK_SECONDS
 from tests.fakes.forwarder import BROKEN, KEYS, Asked, Process, Upstream, forwarding
 from tests.fakes.tls import Authority
 

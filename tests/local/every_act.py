@@ -13,14 +13,12 @@ import boto3
 import msgspec
 
 from chalicelib.domain.events.message import Heads, Look
-from chalicelib.domain.events.retention_message import TakeImages
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import PlanSweep, SweepRepository, begin
+from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository, TakeImages, begin
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Repository, ScanState, Source
 from chalicelib.domain.images.quarantine_place import place_of
-from chalicelib.domain.images.registry_place import RegistryPlace
-from chalicelib.domain.replication.replication import Destination
+from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.replication.rules import Destination
 from chalicelib.local.aws import events as aws_events
 from chalicelib.local.aws.ecr import ecr_of
 from chalicelib.local.aws.ecr_replication import LocalReplication

@@ -10,11 +10,10 @@ import msgspec
 import pytest
 
 from chalicelib.adapters.aws.assumed_roles import AssumedRoles
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import begin
+from chalicelib.domain.events.sweep_message import Sweep, begin
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Repository, ScanState
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.local.aws import events as aws_events

@@ -11,7 +11,7 @@ from chalicelib.local.aws.push_image import Pusher
 from chalicelib.local.aws.server import ACCOUNT
 from chalicelib.local.aws.stack import REGION, Stack
 from chalicelib.local.story.world import HURRY_SECONDS, REPOSITORY, StoryWorld
-from chalicelib.services.enforcement.release_image import release_image
+from chalicelib.services.enforcement.give_order import release_image
 from chalicelib.services.policy.apply_policy import apply_policy
 
 HOME = Repository(ACCOUNT, REGION, REPOSITORY)

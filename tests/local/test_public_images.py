@@ -8,8 +8,7 @@ from datetime import timedelta
 import boto3
 import pytest
 
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import PlanSweep
+from chalicelib.domain.events.sweep_message import PlanSweep, Sweep
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
 from chalicelib.domain.images.verdict import Decision

@@ -7,8 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.local.aws.push_image import Pusher
 from chalicelib.local.aws.server import ACCOUNT

@@ -24,15 +24,13 @@ from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.ecr.registry import EcrRegistry
 from chalicelib.adapters.ecr.replication import EcrReplication
 from chalicelib.adapters.stores.replica_items import ReplicaItems
-from chalicelib.domain.events.replication_message import ReplicationCheck
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.events.sweep_message import ReplicationCheck, Sweep, SweepRepository
 from chalicelib.domain.headers.effect import Order
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Repository, Scan, ScanState
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.replication.replica import Replica
-from chalicelib.domain.replication.replication import Destination
+from chalicelib.domain.replication.rules import Destination
 from chalicelib.local.aws.clock import LocalClock
 from chalicelib.local.aws.ecr import HeldImage, LocalEcr, ecr_of
 from chalicelib.local.aws.ecr_replication import LocalReplication

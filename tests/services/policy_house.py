@@ -11,9 +11,7 @@ from typing import Any
 from chalicelib.domain.enforcement.repository_policy import canonical, has_statement, with_statement, without_statement
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import AbsentError
-from chalicelib.services.enforcement.agree_policy import PolicyChange
-from chalicelib.services.enforcement.allow_pulls import allow_pulls
-from chalicelib.services.enforcement.deny_pulls import deny_pulls
+from chalicelib.services.enforcement.deny_pulls import PolicyChange, allow_pulls, deny_pulls
 from tests.fakes.images import home, ref
 from tests.fakes.policies import ROLE, statement
 from tests.fakes.table import FakeTable

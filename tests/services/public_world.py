@@ -10,19 +10,18 @@ import msgspec
 
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.table.header_items import ImageRow, row_of
-from chalicelib.adapters.table.tag_moves import points_at
+from chalicelib.adapters.table.tags import points_at
 from chalicelib.domain.events.message import Decide, Delivery
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import Found, PlanSweep, SweepRepository
+from chalicelib.domain.events.sweep_message import Found, PlanSweep, Sweep, SweepRepository
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Kind, Manifest, Repository, RepositoryDetail
-from chalicelib.domain.images.public_registry import PublicRegistry
+from chalicelib.domain.images.registry import PublicRegistry
 from chalicelib.domain.policy.waiver import Waiver
-from chalicelib.domain.reconcile.reconciled import Reconciled
+from chalicelib.domain.reconcile.reconciliation import Reconciled
 from chalicelib.domain.reconcile.registry_listing import ImagesListed, RepositoriesListed
 from chalicelib.errors import AbsentError
 from chalicelib.services.assessment.assess_image import assess_image
-from chalicelib.services.assessment.record_found import record_found
+from chalicelib.services.assessment.record_setting import record_found
 from chalicelib.services.reconcile.list_public import list_public
 from tests.fakes.images import ACCOUNT
 from tests.fakes.journal import FakeJournal

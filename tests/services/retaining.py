@@ -8,15 +8,12 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert
-from chalicelib.domain.events.retention_message import TakeImages
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.events.sweep_message import Sweep, SweepRepository, TakeImages
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Child, Kind
 from chalicelib.domain.retention.image import RetainedImage
 from chalicelib.services.ports.ports import ActionRecord
-from chalicelib.services.retention.enforce_retention import enforce_retention
-from chalicelib.services.retention.take_images import take_images
+from chalicelib.services.retention.enforce_retention import enforce_retention, take_images
 from tests.fakes.keeper import FakeKeeper
 from tests.fakes.lifecycles import FakeLifecycles
 from tests.fakes.registries import HOME, NOW

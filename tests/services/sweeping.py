@@ -22,8 +22,7 @@ from bench.generate import DAY, FIRST_DAY, ImageState, Plan, events, image
 from bench.swept import Listed, SweptPlace, shared
 from bench.world import CREDENTIALS, TABLE
 from chalicelib.adapters.dynamodb.schema import create_table
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import PlanSweep
+from chalicelib.domain.events.sweep_message import PlanSweep, Sweep
 from chalicelib.domain.images.image import Repository
 
 POLICY = (

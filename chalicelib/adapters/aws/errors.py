@@ -33,8 +33,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from chalicelib.domain.images.inert import cut
-from chalicelib.domain.images.secret_text import without_secrets
+from chalicelib.domain.images.sanitize import cut, without_secrets
 from chalicelib.errors import AbsentError, ConflictError, DeniedError, TransientError, UpstreamError
 
 LONGEST = 500

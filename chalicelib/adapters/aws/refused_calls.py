@@ -12,7 +12,7 @@ from typing import Any
 
 import boto3
 
-from chalicelib.domain.events.metric import Metric
+from chalicelib.domain.events.handling import Metric
 from chalicelib.observability import logger
 from chalicelib.services.ports.ports import Meter
 

@@ -2,6 +2,9 @@
 
 A secret's value is in no message, log line or `repr`; neither is a reference that is not one: somebody may have put
 the secret itself there.
+
+An opener's handler that follows no redirect: whatever a request carries (a token, a signature) is for one address,
+and urllib would take it along to wherever the answer leads. The redirect is the answer then, an HTTPError.
 """
 
 from __future__ import annotations
@@ -10,11 +13,18 @@ import re
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
+from urllib.request import HTTPRedirectHandler
 
 import msgspec
 
 from chalicelib.adapters.aws.errors import aws_call
 from chalicelib.errors import SettingsError, UpstreamError
+
+
+class NoRedirect(HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
 
 KEPT_SECONDS = 300.0
 _REFERENCE = re.compile(

@@ -2,6 +2,8 @@
 
 Limits (SNS API reference, Publish): subject under 100 characters of printable ASCII that begins with a letter, number
 or punctuation; message 256 KiB. Data from images and advisories is made inert line by line.
+
+A channel whose failures are counted, whoever tells what by it.
 """
 
 from __future__ import annotations
@@ -13,12 +15,31 @@ from typing import TYPE_CHECKING
 
 from chalicelib.adapters.aws.errors import aws_call
 from chalicelib.domain.alerts.alert import Alert
-from chalicelib.domain.images.inert import ELLIPSIS, inert
-from chalicelib.errors import SettingsError
+from chalicelib.domain.events.handling import Metric
+from chalicelib.domain.images.sanitize import ELLIPSIS, inert
+from chalicelib.errors import LazarettoError, SettingsError
+from chalicelib.services.ports.ports import Channel, Meter
 
 if TYPE_CHECKING:
     from types_boto3_sns.client import SNSClient
     from types_boto3_sns.type_defs import MessageAttributeValueTypeDef
+
+
+class CountedChannel:
+    def __init__(self, channel: Channel, meter: Meter) -> None:
+        self._channel, self._meter = channel, meter
+
+    @property
+    def name(self) -> str:
+        return self._channel.name
+
+    def send(self, alert: Alert) -> None:
+        try:
+            self._channel.send(alert)
+        except LazarettoError:
+            self._meter.count(Metric.CHANNEL_FAILURES, by=self.name)
+            raise
+
 
 SUBJECT_CHARACTERS = 99
 MESSAGE_BYTES = 256 * 1024 - 8 * 1024

@@ -18,7 +18,7 @@ from chalicelib.domain.images.image import IMAGE_MEDIA_TYPES, INDEX_MEDIA_TYPES,
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.parsers.images.images import BatchImage, ImageFailure, parse_batch_get_image, parse_describe_images
 from chalicelib.parsers.images.manifest_blobs import Blob, parse_blobs
-from chalicelib.parsers.images.referrers import read_referrers
+from chalicelib.parsers.images.manifests import read_referrers
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient

@@ -14,7 +14,7 @@ from chalicelib.adapters.aws.answers import answered_at, body_of, readable, told
 from chalicelib.adapters.aws.errors import asked, aws_call
 from chalicelib.adapters.ecr.registry import NEVER_SCANNED
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, Scan, ScanState
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.reconcile.registry_listing import ImagesListed, RepositoriesListed
 from chalicelib.errors import AbsentError, TooLargeError, UpstreamError
 from chalicelib.parsers.findings.basic_scan import parse_image_scan_findings

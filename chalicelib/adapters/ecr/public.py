@@ -13,7 +13,7 @@ from typing import Any
 from chalicelib.adapters.aws.answers import answered_at, readable, told
 from chalicelib.adapters.aws.errors import asked
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageDetail, Repository
-from chalicelib.domain.images.public_registry import PublicRegistry
+from chalicelib.domain.images.registry import PublicRegistry
 from chalicelib.domain.reconcile.registry_listing import ImagesListed, RepositoriesListed
 from chalicelib.errors import AbsentError, UpstreamError
 from chalicelib.parsers.images.public_answers import read_public_images, read_public_repositories, read_registries

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.adapters.aws.answers import readable
 from chalicelib.adapters.aws.errors import asked, code_of
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers.wire.answer import Lower, read
 

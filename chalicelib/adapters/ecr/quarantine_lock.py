@@ -1,7 +1,8 @@
 """The repository that moved images lie in: made where it is not there, locked before anything is put into it.
 
 Locked means: its policy denies pulls to everyone but Lazaretto's own roles and those that scan, and no lifecycle policy
-expires what lies there. The statement is the one that blocks any repository (`domain/enforcement/repository_policy.py`).
+expires what lies there. The statement is the one that blocks any repository
+(`domain/enforcement/repository_policy.py`).
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ from chalicelib.adapters.aws.errors import asked, code_of
 from chalicelib.adapters.ecr.images import EcrImages
 from chalicelib.adapters.ecr.listing import EcrListing
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, ScanState
-from chalicelib.domain.reconcile.replica_settings import Settings
+from chalicelib.domain.reconcile.posture import Settings
 from chalicelib.domain.replication.replica_case import Listed, Mutability, Reported
-from chalicelib.domain.replication.replication import Configuration, Destination
+from chalicelib.domain.replication.rules import Configuration, Destination
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.parsers.images import replication_answers as said
 

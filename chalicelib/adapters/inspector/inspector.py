@@ -23,7 +23,7 @@ from chalicelib.parsers.findings.enhanced_scan import (
     parse_list_coverage,
     parse_list_findings,
 )
-from chalicelib.parsers.findings.finding_rows import newer
+from chalicelib.parsers.findings.rows import newer
 
 if TYPE_CHECKING:
     from types_boto3_inspector2 import Inspector2Client

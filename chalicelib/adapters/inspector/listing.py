@@ -14,9 +14,13 @@ from chalicelib.adapters.aws.answers import answered_at, body_of, readable, take
 from chalicelib.adapters.aws.errors import asked
 from chalicelib.domain.images.image import ImageRef, Repository, Scan
 from chalicelib.domain.reconcile.registry_listing import ChangesListed, CoverageListed, OpenCounts
+from chalicelib.parsers.findings.counts import (
+    ChangesPage,
+    parse_finding_changes,
+    parse_image_counts,
+    parse_repository_counts,
+)
 from chalicelib.parsers.findings.coverage import CoveragePage, parse_list_coverage
-from chalicelib.parsers.findings.finding_changes import ChangesPage, parse_finding_changes
-from chalicelib.parsers.findings.finding_counts import parse_image_counts, parse_repository_counts
 from chalicelib.parsers.findings.resources import ECR_IMAGE
 
 if TYPE_CHECKING:

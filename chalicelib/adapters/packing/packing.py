@@ -39,11 +39,12 @@ from chalicelib.adapters.packing.finding_columns import (
     SOURCES,
     get_findings,
     get_ids,
+    get_packages,
     put_figures,
     put_ids,
+    put_packages,
     put_words_of,
 )
-from chalicelib.adapters.packing.package_columns import get_packages, put_packages
 from chalicelib.domain.images.document import Change, FindingsDocument
 from chalicelib.domain.images.finding import Ecosystem, Finding, FindingStatus, FixAvailable, Package, Severity
 from chalicelib.domain.images.image import ImageRef, Source

@@ -17,7 +17,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 
 from chalicelib.adapters.aws.sessions import USER_AGENT, Sessions
-from chalicelib.adapters.channels.no_redirect import NoRedirect
+from chalicelib.adapters.channels.secrets import NoRedirect
 from chalicelib.errors import DeniedError, UpstreamError
 
 TIMEOUT_SECONDS = 20

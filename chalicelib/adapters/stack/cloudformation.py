@@ -12,8 +12,8 @@ from uuid import uuid4
 
 from chalicelib.adapters.aws.errors import asked, aws_call, code_of
 from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.domain.doctor.parameters import Value
 from chalicelib.domain.doctor.stack import Change, ChangeSet, Resource, Stack, StackEvent
-from chalicelib.domain.doctor.stack_parameters import Value
 from chalicelib.errors import UpstreamError
 
 CAPABILITIES = ("CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND")

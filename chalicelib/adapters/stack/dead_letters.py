@@ -16,8 +16,7 @@ import msgspec
 from chalicelib.adapters.aws.errors import aws_call
 from chalicelib.domain.events.dead_letter import MARK, DeadLetter, Origin
 from chalicelib.domain.events.handling import named
-from chalicelib.domain.images.inert import inert
-from chalicelib.domain.images.secret_text import without_secrets
+from chalicelib.domain.images.sanitize import inert, without_secrets
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.events.messages import read_delivery
 

@@ -21,9 +21,8 @@ import msgspec
 from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import BODY, PK, PUT_AT, SK, Item, key, number_of, repository_pk
 from chalicelib.domain.images.image import ImageRef, Repository
-from chalicelib.domain.replication.replica import Replica
-from chalicelib.domain.replication.replication import Destination
-from chalicelib.domain.replication.replication_state import ReplicationState, is_missing
+from chalicelib.domain.replication.replica import Replica, ReplicationState, is_missing
+from chalicelib.domain.replication.rules import Destination
 from chalicelib.errors import ConflictError
 
 if TYPE_CHECKING:

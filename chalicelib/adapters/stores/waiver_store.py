@@ -32,8 +32,8 @@ from chalicelib.adapters.dynamodb.schema import (
 )
 from chalicelib.adapters.stores.policy_store import raised_version, read_versions, read_waivers
 from chalicelib.domain.policy.waiver import Waiver
+from chalicelib.domain.waivers.alert import Notice
 from chalicelib.domain.waivers.change import WaiverChange
-from chalicelib.domain.waivers.waiver_notice import Notice
 from chalicelib.errors import ConflictError, TransientError
 
 if TYPE_CHECKING:

@@ -27,10 +27,9 @@ from chalicelib.adapters.dynamodb.schema import (
     audit_head_key,
     key,
 )
-from chalicelib.adapters.table.audit_heads import AuditHeads
-from chalicelib.adapters.table.audit_log import ActionRow, read_action, read_head, read_stored
+from chalicelib.adapters.table.audit_log import ActionRow, AuditHeads, read_action, read_head, read_stored
 from chalicelib.adapters.table.index_walk import Page, position_of, token_of
-from chalicelib.domain.audit.action_id import action_id, recorded_at
+from chalicelib.domain.audit.action import action_id, recorded_at
 from chalicelib.domain.audit.chain import Chain, Copy, Head, StoredRecord, chain_name, named_chain
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import UpstreamError

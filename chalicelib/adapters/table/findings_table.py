@@ -2,28 +2,41 @@
 
 The parts do the work: `headers`, `documents`, `catalogue`, `tags`, `repositories`, `audit_log`, `audit_heads`, `guards`
 and `snapshots`; what they hold is called by `table_schema`. Reads for people are `findings_queries`'.
+
+The summary of all images as the table keeps it: the newest, and the first of each day. Part of FindingsTable.
+
+What is in it is `domain/assessment/summary.py`'s business; reading it for people is `findings_queries`'.
 """
 
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from chalicelib.adapters.dynamodb.dynamo import Dynamo
-from chalicelib.adapters.dynamodb.schema import BODY, REVISION, Item, fan_out_key, nonce
+from chalicelib.adapters.dynamodb.schema import (
+    BODY,
+    PK,
+    PUT_AT,
+    REVISION,
+    Item,
+    fan_out_key,
+    nonce,
+    number_of,
+    read_number,
+    summary_key,
+)
 from chalicelib.adapters.stores.policy_store import read_versions
-from chalicelib.adapters.table.audit_heads import AuditHeads
-from chalicelib.adapters.table.audit_log import AuditLog
+from chalicelib.adapters.table.audit_log import AuditHeads, AuditLog
 from chalicelib.adapters.table.catalogue import Catalogue
 from chalicelib.adapters.table.documents import PART_BYTES, Documents, read_document
-from chalicelib.adapters.table.guards import Guards
-from chalicelib.adapters.table.headers import Headers
+from chalicelib.adapters.table.headers import Guards, Headers
 from chalicelib.adapters.table.repositories import Repositories
-from chalicelib.adapters.table.snapshots import put_snapshot
 from chalicelib.adapters.table.tags import Tags
 from chalicelib.domain.audit.chain import Chain, Head
 from chalicelib.domain.enforcement.fuse import Fuse
@@ -31,10 +44,29 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.errors import ConflictError
 from chalicelib.services.ports.ports import ActionRecord, Denied, FanOut, Stored, TagMove
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
+
+
+def put_snapshot(dynamo: Dynamo, content: bytes, at: datetime) -> None:
+    """As of `at`, unless a newer one is stored; the first of a day stays as that day's."""
+    body: Item = {BODY: {"B": zlib.compress(content)}, PUT_AT: {"N": number_of(at)}}
+    try:
+        old = dynamo.put(
+            summary_key() | body,
+            f"attribute_not_exists({PK}) OR #at < :at",
+            {":at": body[PUT_AT]},
+            ExpressionAttributeNames={"#at": PUT_AT},
+            ReturnValues="ALL_OLD",
+        )
+    except ConflictError:
+        return
+    if not old or read_number(old[PUT_AT]["N"]).date() != at.astimezone(UTC).date():
+        dynamo.put(summary_key(at) | body)
+
 
 KEV_REMEMBERED = timedelta(days=1)
 _NO_REVISION = f"attribute_not_exists({REVISION})"

@@ -30,8 +30,8 @@ from chalicelib.adapters.dynamodb.schema import (
 )
 from chalicelib.adapters.table.header_items import ImageRow, read_header_item, row_of
 from chalicelib.adapters.table.index_walk import Page, page_of, position_of
-from chalicelib.adapters.table.repository_facts import read_facts
-from chalicelib.adapters.table.tag_moves import Move, read_moves, real_moves
+from chalicelib.adapters.table.repositories import read_facts
+from chalicelib.adapters.table.tags import Move, read_moves, real_moves
 from chalicelib.domain.images.image import Repository
 
 

@@ -8,7 +8,7 @@ from chalicelib.api.answers import answers as a
 from chalicelib.api.answers import image_answers as i
 from chalicelib.api.answers.index_images import weakest
 from chalicelib.api.framework.reads import ImageRow, TagRow, VulnerabilityFacts
-from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.headers.effect import Effect, Enforcement, Held, Hold, Order
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Finding, Package

@@ -15,8 +15,8 @@ from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.query import Query
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Ecosystem, Finding, FindingStatus, FixAvailable, Severity
-from chalicelib.domain.images.glob import Globs
 from chalicelib.domain.images.image import Source
+from chalicelib.domain.images.patterns import Globs
 
 
 class Wanted(msgspec.Struct, frozen=True):

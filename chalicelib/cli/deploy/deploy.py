@@ -28,8 +28,8 @@ from chalicelib.cli.framework.options import (
     dry_run_option,
     yes_option,
 )
+from chalicelib.domain.doctor.parameters import choose_parameters
 from chalicelib.domain.doctor.stack import TABLE, Change, ChangeSet, Stack
-from chalicelib.domain.doctor.stack_parameters import choose_parameters
 from chalicelib.errors import InputError
 
 STAGE_TAG = "lazaretto:stage"

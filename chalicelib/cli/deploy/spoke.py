@@ -14,9 +14,9 @@ from typing import Any
 from chalicelib.cli.deploy.stack_changes import DONE, apply_changes, plain_change
 from chalicelib.cli.deploy.stack_orders import Desk, out_of_the_way
 from chalicelib.cli.framework import output
+from chalicelib.domain.doctor.parameters import STAGE, choose_parameters
 from chalicelib.domain.doctor.stack import Change
-from chalicelib.domain.doctor.stack_parameters import STAGE, choose_parameters
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import InputError
 
 TEMPLATE = Path(__file__).with_name("spoke.json")

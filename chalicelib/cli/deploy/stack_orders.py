@@ -16,8 +16,8 @@ import typer
 
 from chalicelib.cli.deploy.stack_progress import EVERY_SECONDS, Ended, follow, last_event
 from chalicelib.cli.framework.output import complain, count
+from chalicelib.domain.doctor.parameters import STAGE
 from chalicelib.domain.doctor.stack import SUCCESSES, TABLE, ChangeSet, Resource, Stack, Standing, standing
-from chalicelib.domain.doctor.stack_parameters import STAGE
 from chalicelib.errors import ConflictError, InputError, UpstreamError
 
 if TYPE_CHECKING:

@@ -19,13 +19,9 @@ from chalicelib.adapters.stack.api_probe import ApiProbe
 from chalicelib.adapters.stack.deployment import find_deployment
 from chalicelib.adapters.stack.functions import InstalledFunctions
 from chalicelib.adapters.stack.health_metrics import HealthMetrics
-from chalicelib.adapters.stack.installed_queues import InstalledQueues
-from chalicelib.adapters.stack.installed_rules import InstalledRules
-from chalicelib.adapters.stack.installed_spokes import InstalledSpokes
-from chalicelib.adapters.stack.installed_stack import InstalledStack
-from chalicelib.adapters.stack.installed_tables import InstalledTables
-from chalicelib.adapters.stack.installed_topics import InstalledTopics
 from chalicelib.adapters.stack.policy_simulator import PolicySimulator
+from chalicelib.adapters.stack.queues import InstalledQueues, InstalledRules
+from chalicelib.adapters.stack.spokes import InstalledSpokes, InstalledStack, InstalledTables, InstalledTopics
 from chalicelib.adapters.stores.scan_samples import ScanSamples
 from chalicelib.adapters.stores.use_counts import UseCounts
 from chalicelib.bootstrap import House
@@ -33,7 +29,7 @@ from chalicelib.cli.deploy.spoke import spoke_template
 from chalicelib.domain.doctor.health import Check, Report, check_of, fail, in_order, skipped, unknown
 from chalicelib.domain.doctor.installed import FUNCTION, SOURCES, Caller, Function, Installed
 from chalicelib.domain.images.image import Repository, Source
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import DeniedError, LazarettoError, SettingsError
 from chalicelib.services.doctor.examine_account import examine_account, examine_deploy_rights
 from chalicelib.services.doctor.examine_channels import Slack, examine_channels
@@ -223,7 +219,7 @@ class _Round:
     def _slack(self, settings: Settings) -> Slack | None:
         if not settings.slack_secret:
             return None
-        from chalicelib.adapters.channels.slack_secret import SlackSecret
+        from chalicelib.adapters.channels.slack import SlackSecret
 
         secret = Secret(settings.slack_secret, self._sessions)
         return SlackSecret(secret, bot=bool(settings.slack_channel), local=settings.slack_local)

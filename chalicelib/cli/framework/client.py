@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from chalicelib import __version__
-from chalicelib.adapters.channels.no_redirect import NoRedirect
+from chalicelib.adapters.channels.secrets import NoRedirect
 from chalicelib.cli.framework.options import DEFAULT_URL
 from chalicelib.cli.framework.region import aws_region, gateway_region
 from chalicelib.errors import ConflictError, DeniedError, InputError, NotFoundError, TransientError, UpstreamError

@@ -10,7 +10,7 @@ import typer
 from chalicelib.cli.framework.reference import read_repository
 from chalicelib.cli.framework.region import aws_region
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import InputError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from datetime import date, datetime
 
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.audit.chain import Chain, Head
-from chalicelib.domain.images.inert import inert
+from chalicelib.domain.images.sanitize import inert
 
 TAMPERING = "tampering"
 NAMED = 10

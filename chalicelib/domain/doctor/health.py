@@ -2,14 +2,25 @@
 
 Every check says what was seen, and what to do where that is not as it must be. A check that could not be made is
 UNKNOWN with the reason, never OK; where it is essential, nobody may call the installation sound.
+
+How long ago something was, in words. Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from enum import StrEnum
 
 import msgspec
+
+
+def ago(age: timedelta) -> str:
+    """`3 min ago`, `5 h ago`, `4 days ago`; what is in the future is now."""
+    minutes = max(0, int(age.total_seconds() // 60))
+    if minutes < 120:
+        return f"{minutes} min ago"
+    return f"{minutes // 60} h ago" if minutes < 48 * 60 else f"{minutes // 1440} days ago"
 
 
 class Status(StrEnum):

@@ -10,9 +10,9 @@ import msgspec
 from chalicelib.domain.alerts.alert import NEVER_SEEN, VERDICT, Alert, alert_reasons, hears, titled
 from chalicelib.domain.headers.effect import Effect, EffectKind
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.console import console_url
 from chalicelib.domain.images.image import ImageRef, InUse
-from chalicelib.domain.images.inert import inert
+from chalicelib.domain.images.image_name import console_url
+from chalicelib.domain.images.sanitize import inert
 from chalicelib.domain.images.verdict import Decision, Verdict
 from chalicelib.domain.policy.section import Route
 

@@ -9,7 +9,7 @@ from chalicelib.domain.enforcement.enforcement import Wanted, is_quarantined
 from chalicelib.domain.headers.effect import Effect, EffectKind, Held, Holding, Order
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import InUse, InUseState, StorageStatus
-from chalicelib.domain.images.inert import inert
+from chalicelib.domain.images.sanitize import inert
 from chalicelib.domain.images.verdict import Decision
 
 LONGEST = 300

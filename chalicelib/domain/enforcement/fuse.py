@@ -1,6 +1,8 @@
 """The fuse: how many images may be made impossible to pull within an hour, by all workers together. Pure.
 
 Once one act too many was asked for it is blown: nothing more passes until an hour is over or a person resets it.
+
+What people read when the fuse has blown. Nothing is sent here.
 """
 
 from __future__ import annotations
@@ -8,6 +10,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import msgspec
+
+from chalicelib.domain.alerts.alert import Alert
 
 WINDOW = timedelta(hours=1, seconds=90)
 """An hour, and the time an act that may pass has to be done: so that within no hour more are done."""
@@ -60,3 +64,26 @@ class Fuse(msgspec.Struct, frozen=True):
     def until(self, now: datetime) -> datetime:
         """When a blown fuse lets acts pass again by itself."""
         return (self.blown_at or now) + WINDOW
+
+
+FUSE = "fuse"
+
+
+def compose_fuse_alert(fuse: Fuse, limit: int, now: datetime, api_url: str | None = None) -> Alert:
+    until = fuse.until(now)
+    return Alert(
+        event=FUSE,
+        title=f"Fuse blown: more than {limit} images in an hour",
+        at=now,
+        notes=(
+            f"{len(fuse.taken)} images were blocked or quarantined within an hour, and more were to follow.",
+            f"Nothing more is blocked or quarantined before {until:%Y-%m-%d %H:%M:%S} UTC. Verdicts, gates, alerts and "
+            "releases go on; what waits is done by itself then.",
+        ),
+        what_to_do=(
+            "See whether the verdicts are right: lazaretto findings --min-severity HIGH",
+            "If they are: lazaretto fuse reset --reason 'checked'",
+            "If they are not: correct the policy first (lazaretto policy what-if, lazaretto policy apply).",
+        ),
+        api_url=api_url,
+    )

@@ -11,10 +11,10 @@ from typing import Protocol
 
 import msgspec
 
-from chalicelib.domain.audit.action_id import Recorded, action_id
+from chalicelib.domain.audit.action import Recorded, action_id
 from chalicelib.domain.headers.effect import EffectKind
 from chalicelib.domain.images.image import ImageRef, StorageStatus
-from chalicelib.domain.images.inert import inert
+from chalicelib.domain.images.sanitize import inert
 
 LATELY = timedelta(days=1)
 """A text that is asked about without its time may be that old."""

@@ -9,8 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-from chalicelib.domain.images.inert import inert
-from chalicelib.domain.images.secret_text import without_secrets
+from chalicelib.domain.images.sanitize import inert, without_secrets
 
 MARK = "lazaretto-redriven"
 """The message attribute of one that was sent again: when, and how often by then."""

@@ -13,14 +13,19 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.events.alert_message import TellAgain
 from chalicelib.domain.events.event import Event
 from chalicelib.domain.events.failed_pull import FailedPull
 from chalicelib.domain.events.lifecycle_run import TellExpired
-from chalicelib.domain.events.public_message import MatchTwins
-from chalicelib.domain.events.replication_message import ReplicationCheck
-from chalicelib.domain.events.retention_message import TakeImages
-from chalicelib.domain.events.sweep_message import Filled, Found, PlanSweep, SweepRepository
+from chalicelib.domain.events.sweep_message import (
+    Filled,
+    Found,
+    MatchTwins,
+    PlanSweep,
+    ReplicationCheck,
+    SweepRepository,
+    TakeImages,
+    TellAgain,
+)
 from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.domain.images.verdict import Decision
 

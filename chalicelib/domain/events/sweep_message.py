@@ -1,19 +1,55 @@
 """What travels in our queues for the sweeps of registries: who plans one, who handles a repository, what was found.
 
 All may be delivered twice, in any order and late; none depends on another one's having been handled.
+
+The sweeps: what no event tells is looked for on a schedule, repository by repository. Pure.
+
+What travels in the queue `sweeps` for public images beside the sweep of their repositories.
+
+What travels in the queue `sweeps` for an alert that a channel did not take.
+
+What travels in the queue `sweeps` to have one image's copies looked at.
+
+What retention sends to the queue `actions`: only there is anything taken from the registry. Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from enum import StrEnum
 
 import msgspec
 
-from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.replication.rules import Destination
+
+
+class Sweep(StrEnum):
+    """Each leaves its last result on the repository's item, `<sweep>`, with the time of it, `<sweep>_at`."""
+
+    RECONCILE = "reconcile"
+    RETENTION = "retention"
+    REPLICATION = "replication"
+    POSTURE = "posture"
+    PUBLIC = "public"
+
+    def is_run_at(self, hour: int) -> bool:
+        """Whether it is begun in this hour of the day (UTC). What costs a registry's listing takes turns."""
+        every, first = _HOURS[self]
+        return hour % every == first
+
+
+_HOURS = {
+    Sweep.RECONCILE: (6, 0),
+    Sweep.PUBLIC: (6, 1),
+    Sweep.REPLICATION: (1, 0),
+    Sweep.RETENTION: (24, 3),
+    Sweep.POSTURE: (24, 4),
+}
 
 
 class PlanSweep(msgspec.Struct, frozen=True, tag="plan-sweep"):
@@ -85,4 +121,52 @@ class Found(msgspec.Struct, frozen=True, tag="found"):
     at: datetime
     tag: str | None = None
     quiet: bool = False
+    attempt: int = 0
+
+
+class MatchTwins(msgspec.Struct, frozen=True, tag="match-twins"):
+    """Find, in one shard of the index, public images whose digest lies in a private repository as well: all images of a
+    digest are in one shard.
+
+    `after`: the digest behind which it goes on. `failure`: what could not be done before it, and did not stop the
+    others: to be raised by the last. `filling`: when the sweep began that is the first to list public images; people
+    are told by a summary of those that it finds to be bad.
+    """
+
+    shard: int
+    attempt: int = 0
+    after: str | None = None
+    failure: str | None = None
+    filling: datetime | None = None
+
+
+class TellAgain(msgspec.Struct, frozen=True, tag="tell-again"):
+    """Give the alert to the channels that hear it, but for those that have `heard` it."""
+
+    alert: Alert
+    heard: tuple[str, ...] = ()
+    attempt: int = 0
+
+
+class ReplicationCheck(msgspec.Struct, frozen=True, tag="replication-check"):
+    """Look at the copies of the image `ref` (the source's) at or after `due_at`: image or tags changed at `changed_at`.
+    `destination`: the one that ECR has said something of; None: all of them.
+
+    A queue keeps no message back for longer than a quarter of an hour: one that comes too early is sent again.
+    """
+
+    ref: ImageRef
+    due_at: datetime
+    changed_at: datetime
+    attempt: int = 0
+    destination: Destination | None = None
+
+
+class TakeImages(msgspec.Struct, frozen=True, tag="take-images"):
+    """Plan a repository once more and take what may go. `started_at` and `after` as of the `SweepRepository` behind
+    it."""
+
+    repository: Repository
+    started_at: datetime
+    after: str | None = None
     attempt: int = 0

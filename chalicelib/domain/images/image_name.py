@@ -1,16 +1,28 @@
 """An image as a workload names it (`host/repository:tag@digest`), where the host is an Amazon ECR registry. Pure.
 
 What is stored and decided about goes by `ImageRef`; a name may hold a tag alone, and may mean another image tomorrow.
+
+Links into the AWS console, of every partition. The console's URLs are no API: nothing but people follows them.
 """
 
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
 import msgspec
 
-from chalicelib.domain.images.image import DIGEST, PUBLIC_REGION, REGION, REPOSITORY, Repository
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.image import (
+    DIGEST,
+    PUBLIC_REGION,
+    REGION,
+    REPOSITORY,
+    ImageRef,
+    Repository,
+    Source,
+    partition,
+)
+from chalicelib.domain.images.registry import RegistryPlace
 
 # Also the hosts of FIPS and dual-stack endpoints, and those of other partitions. A port does not make another registry,
 # and may begin with any number of zeros (Go, net.Dial).
@@ -74,3 +86,20 @@ def _home(host: str, path: str) -> Repository | None:
     if not (m := _PRIVATE.fullmatch(host)) or not REPOSITORY.fullmatch(path):
         return None
     return Repository(m["account"], m["region"], path)
+
+
+_CONSOLES = {"aws": "console.aws.amazon.com", "aws-cn": "console.amazonaws.cn"} | {
+    "aws-us-gov": "console.amazonaws-us-gov.com"
+}
+
+
+def console_url(ref: ImageRef, source: Source | None) -> str:
+    """The finding list in the AWS console: Inspector's page of the image, else ECR's; a public image's gallery page."""
+    if ref.home.public:
+        return f"https://gallery.ecr.aws/{quote(ref.registry.removeprefix('public/'))}/{quote(ref.repository)}"
+    console, region = f"https://{_CONSOLES[partition(ref.region)]}", quote(ref.region, safe="")
+    if source is Source.ENHANCED:
+        image = quote(f"{ref.repository}/{ref.digest}", safe="")
+        return f"{console}/inspector/v2/home?region={region}#/findings/container-image/{image}"
+    place = f"{quote(ref.registry, safe='')}/{quote(ref.repository)}/_/image/{quote(ref.digest, safe=':')}"
+    return f"{console}/ecr/repositories/private/{place}/scan-results?region={region}"

@@ -15,9 +15,9 @@ import msgspec
 from msgspec import UNSET
 
 from chalicelib.domain.images.finding import Finding, FixAvailable, Severity
-from chalicelib.domain.images.glob import Globs
 from chalicelib.domain.images.image import InUseState
 from chalicelib.domain.images.image_state import ImageState
+from chalicelib.domain.images.patterns import Globs
 from chalicelib.domain.policy.condition import SeverityTest, Test
 
 FALSE, UNKNOWN, TRUE = 0, 1, 2

@@ -1,6 +1,6 @@
 """A policy: what is asked of images, typed and whole or not at all. How rules are applied is `decision.py`'s business.
 
-Sections are in `policy_section.py`, conditions in `condition.py`. YAML and its lines are `adapters/stores/policy_file.py`'s.
+Sections are in `section.py`, conditions in `condition.py`; YAML and its lines in `adapters/stores/policy_file.py`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Meta
 
 from chalicelib.domain.images.finding import Finding, Severity
-from chalicelib.domain.images.glob import Globs
 from chalicelib.domain.images.image_state import ImageState
+from chalicelib.domain.images.patterns import Globs
 from chalicelib.domain.policy.comparison import Ratings
 from chalicelib.domain.policy.condition import Part
 from chalicelib.domain.policy.document import hint, read_document

@@ -15,16 +15,16 @@ from chalicelib.domain.events.pulled_image import short_name
 from chalicelib.domain.headers.effect import EffectKind, Stage
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
-from chalicelib.domain.images.inert import inert
+from chalicelib.domain.images.sanitize import inert
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.domain.pulls.evidence import Evidence, LostTag
-from chalicelib.domain.pulls.pull_advice import (
+from chalicelib.domain.pulls.advice import (
     PLAIN,
     PLATFORM_ADVICE,
     access_advice,
     access_words,
     platform_words,
 )
+from chalicelib.domain.pulls.evidence import Evidence, LostTag
 
 MOST_NAMED = 5
 MAX_REASON = 300

@@ -1,11 +1,91 @@
-"""What is gathered of a repository's own settings, for posture to judge. Nothing is judged here. Pure."""
+"""What is gathered of a repository's own settings, for posture to judge. Nothing is judged here. Pure.
+
+In what a destination's repository is set up otherwise than its source: ECR copies images, and no settings. Pure.
+
+Source: Amazon ECR user guide (private image replication: what is not replicated; repository creation templates).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
-from chalicelib.domain.reconcile.replica_settings import Settings
+from chalicelib.domain.enforcement.repository_policy import canonical, without_statement
 from chalicelib.domain.reconcile.scan_rule import ScanRule
+from chalicelib.domain.replication.replica_case import Mutability
+from chalicelib.errors import UpstreamError
+
+MANUAL = "MANUAL"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one repository. `scan_frequency`: MANUAL scans nothing of its own accord. `policy`, `lifecycle` None: it has
+    none. `unread`: what could not be read, by the name of the attribute, and why; then the attribute says nothing.
+    """
+
+    scan_frequency: str | None = None
+    mutability: Mutability | None = None
+    lifecycle: str | None = None
+    encryption: str | None = None
+    policy: str | None = None
+    unread: dict[str, str] = {}
+
+    def knows(self, name: str) -> bool:
+        return name not in self.unread
+
+
+def differences(source: Settings, there: Settings) -> tuple[str, ...]:
+    """Each a sentence; what cannot be told is said so."""
+    return tuple(_differences(source, there))
+
+
+def _differences(source: Settings, there: Settings) -> Iterator[str]:
+    for where, settings in (("there", there), ("at the source", source)):
+        for name, why in sorted(settings.unread.items()):
+            yield f"{_WORDS[name]} {where} cannot be told: {why}"
+    if _both(source, there, "scan_frequency") and _scans(source) and not _scans(there):
+        yield f"scanning is off there ({there.scan_frequency or MANUAL}), and {source.scan_frequency} at the source"
+    if _both(source, there, "mutability") and there.mutability != source.mutability:
+        yield f"tags are {_mutability(there)} there, and {_mutability(source)} at the source"
+    if _both(source, there, "lifecycle") and source.lifecycle is not None and there.lifecycle is None:
+        yield "no lifecycle policy there: nothing is ever expired"
+    if _both(source, there, "encryption") and there.encryption != source.encryption:
+        yield f"encryption is {there.encryption or 'unknown'} there, and {source.encryption or 'unknown'} at the source"
+    if _both(source, there, "policy") and _policy(there) != _policy(source):
+        yield f"{'no' if there.policy is None else 'another'} repository policy there"
+
+
+_WORDS = {
+    "scan_frequency": "whether images are scanned",
+    "mutability": "whether tags can be moved",
+    "lifecycle": "the lifecycle policy",
+    "encryption": "the encryption",
+    "policy": "the repository policy",
+}
+
+
+def _both(source: Settings, there: Settings, name: str) -> bool:
+    return source.knows(name) and there.knows(name)
+
+
+def _scans(settings: Settings) -> bool:
+    return settings.scan_frequency not in (None, MANUAL)
+
+
+def _mutability(settings: Settings) -> str:
+    held = settings.mutability
+    if held is None:
+        return "of unknown mutability"
+    return f"{held.word} (but {', '.join(held.exceptions)})" if held.exceptions else held.word
+
+
+def _policy(settings: Settings) -> str:
+    """Our own statement comes and goes with the images it is about. A text that cannot be read is compared as it is."""
+    try:
+        return canonical(without_statement(settings.policy))
+    except UpstreamError:
+        return settings.policy or ""
 
 
 class GatheredSettings(msgspec.Struct, frozen=True, omit_defaults=True):

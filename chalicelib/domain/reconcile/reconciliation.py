@@ -2,23 +2,88 @@
 
 An act that is begun ends in a reading of its own, and what is younger than `settle` is left to its event. What is known
 of scans and findings is `scan_comparison.py`'s business.
+
+What one reconcile of a repository found: counted by kind, and kept with the repository for the next one. Pure.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+
+import msgspec
 
 from chalicelib.domain.enforcement.enforcement import MOVE
 from chalicelib.domain.events.event import Action
 from chalicelib.domain.events.sweep_message import SETTLE_TAG
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.images.image import ImageDetail, Kind, StorageStatus
-from chalicelib.domain.reconcile.difference import Difference
+from chalicelib.domain.images.image import ImageDetail, Kind, Repository, StorageStatus
+from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
 from chalicelib.domain.reconcile.difference import DifferenceKind as K
 from chalicelib.domain.reconcile.repository_view import View, is_half_known, is_stored_elsewhere
+from chalicelib.domain.reconcile.scan_budget import StartedScans
 from chalicelib.domain.reconcile.scan_comparison import compare_scan
+from chalicelib.domain.reconcile.scan_proof import ScanProofs
 from chalicelib.domain.waivers.change import concerns
+
+
+class Reconciled(msgspec.Struct, frozen=True):
+    """`images`: as listed. `found` by kind: what was mended, or with a dry run would be; `differences` each of them.
+    `filling`: nothing was ever compared before, so that nothing was lost. `more`: the rest is another
+    message's. `error`: why it could not be listed; then nothing was compared. `proofs`: how many of its images have a
+    usable, recent scan, and why the others have none; `started`: the scans that were asked for."""
+
+    repository: Repository
+    images: int = 0
+    found: Mapping[DifferenceKind, int] = {}
+    differences: tuple[Difference, ...] = ()
+    filling: bool = False
+    more: bool = False
+    error: str | None = None
+    proofs: ScanProofs = ScanProofs()
+    started: StartedScans = StartedScans()
+
+    @property
+    def lost_events(self) -> int:
+        return 0 if self.filling else sum(n for kind, n in self.found.items() if kind.is_lost_event)
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """What is kept as the fact `reconcile`. `counts` and `seen`: where Inspector counted otherwise than we do, in words
+    (`scan_comparison`): what a look did not mend is not looked at again before it changes."""
+
+    images: int = 0
+    found: dict[DifferenceKind, int] = {}
+    lost_events: int = 0
+    counts: str | None = None
+    seen: tuple[str, ...] = ()
+    error: str | None = None
+    proofs: ScanProofs = ScanProofs()
+    started: StartedScans = StartedScans()
+
+    @classmethod
+    def read(cls, fact: object) -> Memory:
+        """Of a fact that another version wrote nothing is remembered."""
+        try:
+            return msgspec.convert(fact, cls)
+        except msgspec.ValidationError:
+            return cls()
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a reconcile goes on: behind `digest`, with what was found before."""
+
+    digest: str = ""
+    found: dict[DifferenceKind, int] = {}
+
+    @classmethod
+    def read(cls, after: str | None) -> Place:
+        return cls() if after is None else msgspec.json.decode(after, type=cls)
+
+    def beyond(self, digest: str, found: Counter[DifferenceKind]) -> str:
+        return msgspec.json.encode(Place(digest, dict(found))).decode()
+
 
 CLOCK_LOST_AFTER = timedelta(hours=2)
 """The clock comes every five minutes, and waits an hour for Inspector's answer."""

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.images.image import Repository, ScanState
-from chalicelib.domain.images.inert import inert
+from chalicelib.domain.images.sanitize import inert
 from chalicelib.domain.replication.replica import Note, Replica, Status
-from chalicelib.domain.replication.replication import Destination
+from chalicelib.domain.replication.rules import Destination
 
 REPLICATION = "replication"
 NAMED = 10

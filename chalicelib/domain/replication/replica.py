@@ -1,10 +1,13 @@
 """The copy of one image at one destination, as it was found: what is stored of it and what people are told. Pure.
 
 How it is found is `replica_case.py`'s business, what is said of it `replication_alert.py`'s.
+
+What is kept of one repository's replication beside the copies of its images. Pure.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -12,8 +15,7 @@ import msgspec
 
 from chalicelib.domain.images.image import ImageRef, ScanState
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.domain.replication.replication import Destination
-from chalicelib.domain.replication.replication_policy import Allowance
+from chalicelib.domain.replication.rules import Allowance, Destination, Sight
 
 
 class Status(StrEnum):
@@ -152,3 +154,32 @@ def with_notes(replica: Replica, *notes: Note) -> Replica:
 
 def without_note(replica: Replica, note: Note) -> Replica:
     return msgspec.structs.replace(replica, notes=tuple(n for n in replica.notes if n is not note))
+
+
+class ReplicationState(msgspec.Struct, frozen=True):
+    """`sights`: its destinations, also those that no rule names any more. `looked_at`: when all its images were last
+    looked at, None: never. `told`: `<path>#<channel>` for each destination that nobody can look at, as far as the
+    channel was told of it."""
+
+    sights: tuple[Sight, ...] = ()
+    looked_at: datetime | None = None
+    told: tuple[str, ...] = ()
+
+
+def counted(replicas: Iterable[Replica]) -> Mapping[str, int]:
+    """How many copies stand how, and how many there is a note about, in alphabetical order."""
+    found: dict[str, int] = {}
+    for replica in replicas:
+        for word in (replica.status.value, *(note.value for note in replica.notes)):
+            found[word] = found.get(word, 0) + 1
+    return dict(sorted(found.items()))
+
+
+def is_missing(state: ReplicationState | None, replicas: Iterable[Replica], digest: str) -> bool | None:
+    """Whether a copy that a rule asks for is not (known to be) there, so that the source is to be kept for it. None:
+    nobody has looked yet."""
+    if state is None:
+        return None
+    places = {sight.destination for sight in state.sights if sight.gone_at is None}
+    there = {r.destination for r in replicas if r.ref.digest == digest and r.status.there}
+    return None if places and state.looked_at is None else bool(places - there)

@@ -15,10 +15,10 @@ from datetime import datetime, timedelta
 import msgspec
 
 from chalicelib.domain.enforcement.enforcement import marker
-from chalicelib.domain.images.glob import Globs
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, StorageStatus
+from chalicelib.domain.images.patterns import Globs
 from chalicelib.domain.replication.replica import Note, Replica, Status
-from chalicelib.domain.replication.replication import Destination, Sight
+from chalicelib.domain.replication.rules import Destination, Sight
 
 
 class Mutability(msgspec.Struct, frozen=True):

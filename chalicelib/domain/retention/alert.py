@@ -7,8 +7,8 @@ from datetime import datetime
 
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.inert import inert
-from chalicelib.domain.retention.retention_plan import RetentionPlan
+from chalicelib.domain.images.sanitize import inert
+from chalicelib.domain.retention.plan import RetentionPlan
 
 RETENTION = "retention"
 NAMED = 10

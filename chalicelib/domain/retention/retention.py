@@ -17,12 +17,12 @@ from datetime import datetime, timedelta
 import msgspec
 from msgspec import UNSET
 
-from chalicelib.domain.images.glob import Globs
 from chalicelib.domain.images.image import InUse, InUseState, Repository, StorageStatus
+from chalicelib.domain.images.patterns import Globs
 from chalicelib.domain.images.quarantine_place import is_place
 from chalicelib.domain.policy.section import Retention
 from chalicelib.domain.retention.image import QUARANTINED, WAIVED, RetainedImage, names_subject, within
-from chalicelib.domain.retention.retention_plan import Fate, RetentionPlan, by_digest, conclude
+from chalicelib.domain.retention.plan import Fate, RetentionPlan, by_digest, conclude
 
 NO_RULE, STORED, NO_TIME, UNTAGGED = "no rule", "archived", "no push time", "untagged"
 INDEX, SUBJECT, RUNNING, REPLICA = "index", "subject", "running", "replica"

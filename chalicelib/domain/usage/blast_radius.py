@@ -13,7 +13,7 @@ import msgspec
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.line import line_name
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind, ScanState, StorageStatus
-from chalicelib.domain.images.inert import inert
+from chalicelib.domain.images.sanitize import inert
 from chalicelib.domain.images.verdict import Decision
 
 LAST_PULL = "the last pull"

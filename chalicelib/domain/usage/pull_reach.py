@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.images.inert import inert
+from chalicelib.domain.images.sanitize import inert
 
 PULL = "ecr:BatchGetImage"
 EVERYBODY = "every account"

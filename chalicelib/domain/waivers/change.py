@@ -10,8 +10,8 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.headers.sketch import in_sketch
-from chalicelib.domain.images.inert import inert
+from chalicelib.domain.headers.header import in_sketch
+from chalicelib.domain.images.sanitize import inert
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.waiver import Waiver
 

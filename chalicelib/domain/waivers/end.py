@@ -8,12 +8,11 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.alerts.alert import titled
-from chalicelib.domain.alerts.open_findings import summary_words
+from chalicelib.domain.alerts.alert import summary_words, titled
 from chalicelib.domain.enforcement.act_words import outcome_words
 from chalicelib.domain.headers.effect import Effect
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.console import console_url
+from chalicelib.domain.images.image_name import console_url
 from chalicelib.domain.images.verdict import Decision
 
 NAMED = 5

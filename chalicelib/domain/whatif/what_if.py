@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.twin import as_twin
+from chalicelib.domain.headers.line import as_twin
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.images.image import Kind, Source

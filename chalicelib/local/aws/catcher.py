@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from moto.sns.models import sns_backends
 
-from chalicelib.domain.images.inert import inert
+from chalicelib.domain.images.sanitize import inert
 
 PATH = "/local/webhook"
 LINE = 300

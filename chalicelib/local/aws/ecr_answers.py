@@ -16,7 +16,7 @@ from moto.ecr.exceptions import InvalidParameterException, ScanNotFoundException
 from moto.ecr.models import ecr_backends
 
 from chalicelib.local.aws.ecr import ACTIVE, HeldImage, LocalEcr
-from chalicelib.local.aws.ecr_blob_answers import BlobAnswers
+from chalicelib.local.aws.ecr_blobs import BlobAnswers
 from chalicelib.local.aws.ecr_lifecycle import LifecycleAnswers
 from chalicelib.local.aws.ecr_pull_times import PullTimeAnswers
 from chalicelib.local.aws.ecr_replication import ReplicationAnswers

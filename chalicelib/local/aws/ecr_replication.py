@@ -20,8 +20,7 @@ from moto.ecr.responses import ECRResponse
 
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.replication.replica_case import Mutability, Reported
-from chalicelib.domain.replication.replication import Configuration, Destination
-from chalicelib.domain.replication.replication_policy import allowance
+from chalicelib.domain.replication.rules import Configuration, Destination, allowance
 from chalicelib.local.aws import events as aws_events
 from chalicelib.local.aws.clock import LocalClock
 from chalicelib.local.aws.ecr import ACTIVE, HeldImage, ecr_of

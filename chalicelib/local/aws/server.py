@@ -30,7 +30,7 @@ from chalicelib.local.aws.clock import LocalClock
 from chalicelib.local.aws.dynamo import LocalDynamo, QuickPicker
 from chalicelib.local.aws.ecr import LocalEcr
 from chalicelib.local.aws.ecr_answers import ServedEcr
-from chalicelib.local.aws.ecr_blob_answers import LAYERS, download_layer
+from chalicelib.local.aws.ecr_blobs import LAYERS, download_layer
 from chalicelib.local.aws.ecr_public import TARGET, EcrPublic
 from chalicelib.local.aws.ecr_replication import LocalReplication
 from chalicelib.local.aws.ecs import LocalEcs

@@ -13,8 +13,8 @@ from chalicelib.domain.events.event import ApiCall, Ignored, LifecycleExpiry, Li
 from chalicelib.domain.images.image import Repository
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.wire import identity
+from chalicelib.parsers.wire.answer import Envelope
 from chalicelib.parsers.wire.dates import instant, instant_of_ms
-from chalicelib.parsers.wire.envelope import Envelope
 from chalicelib.parsers.wire.wire import Count, Wire, decode
 
 _ECR = "ecr.amazonaws.com"

@@ -20,10 +20,10 @@ from chalicelib.domain.events.event import (
 )
 from chalicelib.domain.images.image import Repository, Source
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.findings.scan_states import scan_of, severity_counts
+from chalicelib.parsers.findings.coverage import scan_of, severity_counts
 from chalicelib.parsers.wire import identity
+from chalicelib.parsers.wire.answer import Envelope, KebabWire
 from chalicelib.parsers.wire.dates import instant
-from chalicelib.parsers.wire.envelope import Envelope, KebabWire
 from chalicelib.parsers.wire.wire import Count
 
 

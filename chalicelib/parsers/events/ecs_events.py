@@ -12,8 +12,8 @@ import msgspec
 
 from chalicelib.domain.events.event import Container, TaskChanged
 from chalicelib.errors import RefusedPayloadError
+from chalicelib.parsers.wire.answer import Envelope
 from chalicelib.parsers.wire.dates import required_instant
-from chalicelib.parsers.wire.envelope import Envelope
 from chalicelib.parsers.wire.wire import Count, Wire, decode, json_bytes
 
 _FAILED_TO_START = "TaskFailedToStart"

@@ -13,7 +13,7 @@ import msgspec
 from chalicelib.domain.events.event import Event
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.events import cloudtrail_events, ecr_events, ecs_events, inspector_events
-from chalicelib.parsers.wire.envelope import Envelope
+from chalicelib.parsers.wire.answer import Envelope
 from chalicelib.parsers.wire.wire import decode, json_bytes, refuse_deep
 
 _READERS: dict[tuple[str, str], Callable[[Envelope], Event]] = {

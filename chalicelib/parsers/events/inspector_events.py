@@ -12,11 +12,11 @@ from chalicelib.domain.events.event import CoverageChanged, FindingChanged, Igno
 from chalicelib.domain.images.finding import FindingRow
 from chalicelib.domain.images.image import Coverage, ImageRef, Scan, Source
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.findings.finding_rows import FindingWire, finding_of
+from chalicelib.parsers.findings.coverage import TOTAL, coverage_state, scan_of, severity_counts
 from chalicelib.parsers.findings.resources import Foreign, about_of
-from chalicelib.parsers.findings.scan_states import TOTAL, coverage_state, scan_of, severity_counts
+from chalicelib.parsers.findings.rows import FindingWire, finding_of
 from chalicelib.parsers.wire import identity
-from chalicelib.parsers.wire.envelope import Envelope, KebabWire
+from chalicelib.parsers.wire.answer import Envelope, KebabWire
 from chalicelib.parsers.wire.wire import Count, Wire, decode, under
 
 

@@ -1,23 +1,56 @@
 """Inspector's answers: ListFindings here, ListCoverage and BatchGetFindingDetails through their own modules.
 
 Only ECR images are read; everything else is left out one by one and counted. Source: Inspector API reference.
+
+Inspector's BatchGetFindingDetails: is the vulnerability in CISA's catalogue of exploited ones, and its EPSS.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from chalicelib.domain.images.finding import FindingRow
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.findings.coverage import CoveragePage, parse_list_coverage
-from chalicelib.parsers.findings.finding_details import FindingFacts, parse_finding_details
-from chalicelib.parsers.findings.finding_rows import FindingWire, RowReader, newer
 from chalicelib.parsers.findings.resources import Foreign
+from chalicelib.parsers.findings.rows import FindingWire, RowReader, newer
 from chalicelib.parsers.wire.wire import Wire, decode, json_bytes, under
+
+
+class FindingFacts(msgspec.Struct, frozen=True):
+    """`kev`: CISA lists it (True) or Inspector answered and named no CISA entry (False). `epss` is 0..1 or None."""
+
+    kev: bool | None = None
+    epss: float | None = None
+
+
+class _Detail(Wire):
+    finding_arn: str
+    cisa_data: dict[str, Any] | None = None
+    epss_score: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+
+
+class _Answer(Wire):
+    finding_details: list[_Detail] | None = None
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+
+
+def parse_finding_details(payload: bytes | str | dict[str, Any]) -> dict[str, FindingFacts]:
+    """By findingArn. An ARN that failed or was not answered is not in it: unknown, which is not "no"."""
+    facts: dict[str, FindingFacts] = {}
+    for n, detail in enumerate(decode(_ANSWER, json_bytes(payload)).finding_details or ()):
+        if not detail.finding_arn:
+            raise RefusedPayloadError(f"$.findingDetails[{n}].findingArn", "missing")
+        # boto3 leaves an absent structure out; an empty one names no date of listing and is none.
+        facts[detail.finding_arn] = FindingFacts(bool(detail.cisa_data), detail.epss_score)
+    return facts
+
 
 __all__ = [
     "CoveragePage",

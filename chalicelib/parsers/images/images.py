@@ -12,7 +12,7 @@ import msgspec
 
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, RepositoryDetail, Scan, StorageStatus
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.findings.scan_states import scan_of, severity_counts
+from chalicelib.parsers.findings.coverage import scan_of, severity_counts
 from chalicelib.parsers.images.manifests import (
     BatchImage,
     BatchImagesPage,

@@ -3,6 +3,10 @@
 An image is what a container runtime can run: its config is a container config and its layers are file systems. All
 else (signatures, SBOMs, attestations, charts) is an ARTIFACT and gets no verdict, so a manifest is called an artifact
 only for what makes it impossible to run, never for a label. Sources: OCI image specification 1.1, Docker manifest v2.
+
+What refers to an image: signatures, SBOMs and the like that name it as their subject.
+
+Source: ECR API reference (ListImageReferrers). An answer without a list says nothing: that is not "none".
 """
 
 from __future__ import annotations
@@ -22,7 +26,24 @@ from chalicelib.domain.images.image import (
 )
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.wire import identity
+from chalicelib.parsers.wire.answer import Lower, read
 from chalicelib.parsers.wire.wire import Wire, decode, json_bytes, refuse_deep, under
+
+
+class _Referrer(Lower):
+    digest: str
+
+
+class _Referrers(Lower):
+    referrers: list[_Referrer]
+    next_token: str | None = None
+
+
+def read_referrers(answer: Any) -> tuple[tuple[str, ...], str | None]:
+    """One page: digests, and the token of the next one. Raises RefusedPayloadError."""
+    page = read(_Referrers, answer)
+    return tuple(one.digest for one in page.referrers), page.next_token
+
 
 _REFERENCE_TYPE = "vnd.docker.reference.type"
 _FILE_SYSTEM_MARKS = ("tar", "rootfs")

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageDetail, Repository, RepositoryDetail
-from chalicelib.domain.images.public_registry import PublicRegistry
+from chalicelib.domain.images.registry import PublicRegistry
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage, parse_describe_images
 from chalicelib.parsers.wire import identity

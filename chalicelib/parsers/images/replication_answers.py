@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from chalicelib.domain.replication.replica_case import Mutability, Reported
-from chalicelib.domain.replication.replication import Configuration, Destination, Rule
+from chalicelib.domain.replication.rules import Configuration, Destination, Rule
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.wire.answer import Lower, read
 

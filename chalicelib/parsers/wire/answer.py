@@ -1,16 +1,23 @@
 """A boto3 answer as typed values: how it is read, and how AWS's services write the names of what they say.
 
 What may be absent has a default, so that an answer is refused only for what cannot be understood.
+
+The envelope EventBridge puts around every event. What is inside is read by the module of its source.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from threading import Lock
 from typing import Any, TypeVar
 
 import msgspec
 
+from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import RefusedPayloadError
+from chalicelib.parsers.wire import identity
+from chalicelib.parsers.wire.dates import required_instant
+from chalicelib.parsers.wire.wire import Wire, decode
 
 T = TypeVar("T")
 _learning = Lock()
@@ -41,3 +48,47 @@ class Lower(msgspec.Struct, rename="camel"):
 
 class Upper(msgspec.Struct, rename="pascal"):
     """Of a service that writes its names in PascalCase."""
+
+
+_T = TypeVar("_T")
+
+
+class Envelope(Wire):
+    """`resources` are ARNs and may be empty; `id` is opaque."""
+
+    source: str
+    detail: msgspec.Raw
+    detail_type: str = msgspec.field(name="detail-type")
+    id: str | None = None
+    account: str | None = None
+    region: str | None = None
+    time: Any = None
+    resources: tuple[str, ...] | None = None
+
+    @property
+    def event_id(self) -> str:
+        return self.id or ""
+
+    def read_detail(self, decoder: msgspec.json.Decoder[_T]) -> _T:
+        return decode(decoder, self.detail, "$.detail")
+
+    def happened_at(self) -> datetime:
+        return required_instant(self.time, "$.time")
+
+    def home(self, name: str | None, at: str = "$.detail.repository-name") -> Repository:
+        """A repository of the account and Region the event comes from."""
+        return Repository(
+            identity.account(self.account, "$.account"),
+            identity.region(self.region, "$.region"),
+            identity.repository_name(name, at),
+        )
+
+    def image(self, name: str | None, digest: str | None) -> ImageRef:
+        """As `home`, an image; the event's own `resources` must agree."""
+        ref = self.home(name).image(identity.digest(digest, "$.detail.image-digest"))
+        identity.resources_agree(self.resources, ref)
+        return ref
+
+
+class KebabWire(Wire, rename="kebab"):
+    """Base of the details of ECR's own events and of `Inspector2 Scan`."""

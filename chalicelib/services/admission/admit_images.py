@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chalicelib.domain.admission.admission import AdmissionReview
-from chalicelib.domain.admission.admission_image import AskedImage, read_image
-from chalicelib.domain.admission.admission_judgement import (
+from chalicelib.domain.admission.admission import AdmissionReview, AskedImage, read_image
+from chalicelib.domain.admission.judgement import (
     MAX_IMAGES,
     Admission,
     Judged,
     admit,
     admit_too_many,
     admit_unjudged,
+    named_images,
 )
-from chalicelib.domain.admission.pod_images import named_images
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Repository
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.services.ports.ports import Door
 from chalicelib.services.waivers.drop_excuses import drop_excuses
 

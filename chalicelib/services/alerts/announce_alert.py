@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from chalicelib.domain.alerts.alert import Alert
-from chalicelib.domain.events.alert_message import TellAgain
+from chalicelib.domain.events.sweep_message import TellAgain
 from chalicelib.errors import UpstreamError
 from chalicelib.services.alerts.send_alert import send_alert
 from chalicelib.services.ports.ports import Channel, House

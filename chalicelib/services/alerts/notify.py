@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from chalicelib.domain.alerts.alert import VERDICT, Alert, channels_hearing
+from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.events.message import Act
-from chalicelib.domain.events.metric import Metric
 from chalicelib.domain.headers.header import Effect, EffectKind, Header, Rules
 from chalicelib.errors import ConflictError, LazarettoError, TransientError
 from chalicelib.services.alerts.compose_alert import compose_alert

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from chalicelib.domain.events.alert_message import TellAgain
+from chalicelib.domain.events.sweep_message import TellAgain
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.alerts.announce_alert import AGAIN_AFTER_SECONDS
 from chalicelib.services.alerts.send_alert import send_alert

@@ -18,22 +18,25 @@ from chalicelib.domain.assessment.merge import Merged, learn, merge_listing, mer
 from chalicelib.domain.assessment.observation import is_outdated, observe
 from chalicelib.domain.enforcement.enforcement import archive_wanted, is_freed
 from chalicelib.domain.events.event import CoverageChanged, FindingChanged, ScanFinished
-from chalicelib.domain.events.handling import Outcome
+from chalicelib.domain.events.handling import Metric, Outcome
 from chalicelib.domain.events.message import Age, Decide, Delivery, Look
-from chalicelib.domain.events.metric import Metric
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.document import FindingsDocument, Listing, prune
 from chalicelib.domain.images.finding import Finding, FindingStatus
 from chalicelib.domain.images.image import ImageRef, Kind, Scan, Source
 from chalicelib.errors import ConflictError, TransientError
-from chalicelib.services.assessment.ask_exploited import ask_exploited
 from chalicelib.services.assessment.decide_image import decide_image
-from chalicelib.services.assessment.drop_covered import drop_covered, is_covered, is_inspectors, time_of
-from chalicelib.services.assessment.meet_line import meet_line
-from chalicelib.services.assessment.plan_look import Looked, plan_look, promised
-from chalicelib.services.assessment.pull_listing import pull_listing
-from chalicelib.services.assessment.send_effects import send_effects
-from chalicelib.services.assessment.send_look import send_look
+from chalicelib.services.assessment.pull_listing import (
+    ask_exploited,
+    drop_covered,
+    is_covered,
+    is_inspectors,
+    meet_line,
+    pull_listing,
+    time_of,
+)
+from chalicelib.services.assessment.put_header import send_effects
+from chalicelib.services.assessment.send_look import Looked, plan_look, promised, send_look
 from chalicelib.services.ports.ports import House, Stored
 
 CONFLICTS = 10

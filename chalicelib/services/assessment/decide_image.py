@@ -9,7 +9,7 @@ from chalicelib.domain.assessment.conclusion import conclude
 from chalicelib.domain.enforcement.enforcement import MOVE, Needing, Wanted, wanted, wants_quarantine
 from chalicelib.domain.headers.effect import Ended
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.twin import as_twin, has_last_word
+from chalicelib.domain.headers.line import as_twin, has_last_word
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.image import Kind, StorageStatus
 from chalicelib.domain.images.verdict import Decision, Standing

@@ -1,17 +1,156 @@
-"""Pull what the scanner in force lists for one image. Nothing is stored here."""
+"""Pull what the scanner in force lists for one image. Nothing is stored here.
+
+Drop what needs nothing more: messages a complete listing has seen, and those about an image deleted since.
+
+Ask which open vulnerabilities are known to be exploited, where a rule asks and the catalogue's fact is old.
+
+First sight in the image line: a rebuild does not make a finding young again. Nothing is put here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from chalicelib.domain.events.event import CoverageChanged, ScanFinished
-from chalicelib.domain.events.message import Delivery, Look
+import msgspec
+
+from chalicelib.domain.assessment.merge import age
+from chalicelib.domain.events.event import CoverageChanged, FindingChanged, ScanFinished
+from chalicelib.domain.events.message import Age, Decide, Delivery, Look
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.document import Listing
+from chalicelib.domain.headers.line import neighbours
+from chalicelib.domain.images.document import FindingsDocument, Listing
 from chalicelib.domain.images.image import ImageRef, Scan, ScanState, Source
+from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
-from chalicelib.services.ports.ports import House
+from chalicelib.services.ports.ports import House, Stored
+
+
+def drop_covered(deliveries: Sequence[Delivery], stored: Stored | None, settle: timedelta) -> list[Delivery]:
+    """Those that are left to be handled."""
+    return [d for d in deliveries if not is_covered(d, stored, settle) and not _is_past(d, stored)]
+
+
+def is_covered(delivery: Delivery, stored: Stored | None, settle: timedelta) -> bool:
+    """Whether a complete listing has seen what the message announces. Only a first receive can be covered."""
+    if stored is None or not delivery.fresh or not stored.agrees or stored.header.todo:
+        return False
+    header, event = stored.header, delivery.body
+    if header.looked_at is None or not isinstance(event, FindingChanged | ScanFinished):
+        return False
+    if isinstance(event, ScanFinished) and event.scan.state is not ScanState.COMPLETE:
+        return False
+    source = event.source if isinstance(event, ScanFinished) else Source.ENHANCED
+    if header.scan.source is not source:
+        return False
+    if source is Source.ENHANCED:
+        return header.looked_at > event.time + settle
+    scan = header.scan
+    return scan.state is ScanState.COMPLETE and scan.scanned_at is not None and scan.scanned_at >= event.time - settle
+
+
+def _is_past(delivery: Delivery, stored: Stored | None) -> bool:
+    """Whether the message speaks of an image that has been deleted since. One that we moved is still decided about."""
+    if stored is None or stored.header.exists or stored.header.existence_at is None:
+        return False
+    if isinstance(delivery.body, Decide) and stored.header.present:
+        return False
+    at = time_of(delivery)
+    return at is None or at <= stored.header.existence_at
+
+
+def time_of(delivery: Delivery) -> datetime | None:
+    """When AWS says it happened; None for messages of our own."""
+    body = delivery.body
+    return body.time if isinstance(body, FindingChanged | ScanFinished | CoverageChanged) else None
+
+
+def is_inspectors(delivery: Delivery) -> bool:
+    """Whether Amazon Inspector sent it."""
+    body = delivery.body
+    return isinstance(body, FindingChanged | CoverageChanged) or (
+        isinstance(body, ScanFinished) and body.source is Source.ENHANCED
+    )
+
+
+FRESH_FOR = timedelta(days=1)
+
+
+class Exploited(msgspec.Struct, frozen=True):
+    """`facts`: KEV by finding id; an id without an answer is absent. `again`: Inspector had no time: ask soon."""
+
+    facts: dict[str, bool] = {}
+    again: bool = False
+
+
+def ask_exploited(document: FindingsDocument, policy: Policy, now: datetime, house: House) -> Exploited:
+    """What is known, asked for where it is old. No answer is null, not false, and never takes back what was known.
+
+    Where Inspector may not be asked at all nothing is kept, so that it is asked again as soon as it may. A throttled
+    question does not hold back what a scan has found: that is stored, and the question asked again.
+    """
+    if not policy.asks_kev:
+        return Exploited()
+    asked = [f for f in document.findings if f.source is Source.ENHANCED and f.open and policy.asks(f)]
+    known = house.table.read_kev({f.vulnerability_id for f in asked})
+    stale: dict[str, str] = {}
+    for finding in asked:
+        _, at = known.get(finding.vulnerability_id, (None, None))
+        if at is None or at <= now - FRESH_FOR:
+            stale.setdefault(finding.vulnerability_id, finding.source_finding_id)
+    facts = {vulnerability: fact for vulnerability, (fact, _) in known.items()}
+    answers, again = _answers(list(stale.values()), house) if stale else (None, False)
+    if answers is not None:
+        news = {v: answers.get(arn) for v, arn in stale.items()}
+        kept = {v: fact for v, fact in news.items() if fact is not None or facts.get(v) is None}
+        house.table.keep_kev(kept, now)
+        facts |= kept
+    by_id = {f.source_finding_id: fact for f in asked if (fact := facts.get(f.vulnerability_id)) is not None}
+    return Exploited(by_id, again)
+
+
+def _answers(finding_ids: list[str], house: House) -> tuple[dict[str, bool] | None, bool]:
+    """The answers, None where there are none, and whether to ask again soon."""
+    try:
+        return house.scanner.known_exploited(finding_ids), False
+    except TransientError:
+        return None, True
+    except UpstreamError:
+        return None, False
+
+
+AGE_ATTEMPTS = 3
+
+
+def meet_line(
+    document: FindingsDocument, before: Header, after: Header, deliveries: Sequence[Delivery], house: House
+) -> tuple[FindingsDocument, Header | None]:
+    """The document with earlier first sights taken over, and the next newer image of the line, which may take them.
+
+    A first listing asks the next older image of its line; an `Age` message names the older image. Raises
+    TransientError while there is no listing yet that could take over what an `Age` brings.
+    """
+    ages = [d for d in deliveries if isinstance(d.body, Age)]
+    again = not all(d.fresh for d in deliveries)
+    listed_now = after.looked_at is not None and (before.looked_at is None or (again and after != before))
+    if not (listed_now and after.pushed_at and document.findings) and not ages:
+        return document, None
+    elder, younger = neighbours(after, house.table.headers_of(after.ref.home))
+    aged = document
+    if listed_now and elder is not None and elder.revision:
+        aged = age(aged, house.table.read_document(elder.ref).findings).document
+    for delivery in ages:
+        aged = _take_over(aged, after, delivery, house)
+    return aged, younger if listed_now or aged is not document else None
+
+
+def _take_over(document: FindingsDocument, header: Header, delivery: Delivery, house: House) -> FindingsDocument:
+    if not isinstance(delivery.body, Age):
+        return document
+    if header.looked_at is None and delivery.attempt < AGE_ATTEMPTS:
+        raise TransientError(f"{header.ref} has no listing yet that could take over first sights")
+    return age(document, house.table.read_document(delivery.body.elder).findings).document
+
 
 STALE_ANSWERS = 10
 UNANSWERED = 10

@@ -28,9 +28,8 @@ from chalicelib.domain.images.image import (
     ScanState,
 )
 from chalicelib.errors import AbsentError, DeniedError
-from chalicelib.services.assessment.claim_tag import claim_tag
-from chalicelib.services.assessment.settle_tag import holds_tag, settle_tag, with_tag
-from chalicelib.services.assessment.update_header import update_header
+from chalicelib.services.assessment.claim_tag import claim_tag, holds_tag, settle_tag, with_tag
+from chalicelib.services.assessment.put_header import update_header
 from chalicelib.services.ports.ports import House, TagMove
 
 NOT_FOUND = Scan(ScanState.UNAVAILABLE, "image not found")

@@ -2,6 +2,8 @@
 
 What is recorded here is what sweeps and posture act on; a deleted repository takes its images with it at once. Whether
 what it denied still stands is checked where the registry's policies may be read.
+
+Record what a listing of the registry shows and no event has told, as if the event had come.
 """
 
 from __future__ import annotations
@@ -9,10 +11,20 @@ from __future__ import annotations
 from chalicelib.domain.doctor.sight import Question, Sight
 from chalicelib.domain.events.event import Action, ApiCall, ImageAction, PulledThrough, Replicated, ScanResourceChanged
 from chalicelib.domain.events.message import CheckDeny, Delivery
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.events.sweep_message import SETTLE_TAG, Found, Sweep, SweepRepository
+from chalicelib.services.assessment.claim_tag import settle_tag
 from chalicelib.services.assessment.record_push import record_push
 from chalicelib.services.ports.ports import ActionRecord, House
+
+
+def record_found(found: Found, delivery: Delivery, house: House) -> None:
+    """Raises TransientError: put it back with a delay."""
+    if found.action == SETTLE_TAG:
+        if found.tag is not None:
+            settle_tag(found.ref, found.tag, delivery, house)
+        return
+    record_push(ImageAction(found.ref, found.action, "SUCCESS", found.at, "found", found.tag), delivery, house)
+
 
 POLICY_CALLS = frozenset({"CreateRepository", "DeleteRepository", "SetRepositoryPolicy", "DeleteRepositoryPolicy"})
 """After them the repository's policy may be another one, ours or anybody's."""

@@ -1,12 +1,59 @@
-"""Send the message that has an image looked at, at or after a time."""
+"""Send the message that has an image looked at, at or after a time.
+
+When an image must be looked at once more: the bookkeeping of "write now, look later". Nothing is sent here.
+
+What is promised: while a header holds `look_due_at`, a look message that is due then or later is on its way, or will
+be when the queue delivers a message again whose worker died. Findings events rely on it and are not written.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 
+import msgspec
+
 from chalicelib.domain.events.message import Look
+from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.services.ports.ports import House
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """What one worker has done with its messages. `seen_at`: its look by AWS's clock, or `now` where there was none.
+
+    `looked`: it has asked the scanner, whatever the answer was. `promised`: when the looks it was sent for were due.
+    `again`: it wrote, spared, came too early for what was announced, or may repeat what a dead worker did.
+    """
+
+    now: datetime
+    seen_at: datetime
+    looked: bool
+    promised: tuple[datetime, ...] = ()
+    again: bool = False
+
+
+def plan_look(due_at: datetime | None, looked: Looked, later: datetime) -> tuple[datetime | None, datetime | None]:
+    """`due_at` as it is stored -> as it must be put, and when the look to be sent is due (None: none is).
+
+    `later`: now + settle. A look that came before its time by AWS's clock is sent again. Whether the answer was
+    complete does not matter: what an incomplete one lacks, the event that ends the gap brings.
+    """
+    if looked.looked and due_at is not None and looked.seen_at >= due_at:
+        due_at = None
+    early = [at for at in looked.promised if at > looked.seen_at]
+    send = max([*early, *([later] if looked.again else [])], default=None)
+    return _latest(due_at, send), send
+
+
+def promised(header: Header, look_at: datetime | None) -> Header:
+    """The header with a look due at `look_at` (None: none), or later where one is promised already."""
+    if look_at is None:
+        return header
+    return msgspec.structs.replace(header, look_due_at=_latest(header.look_due_at, look_at))
+
+
+def _latest(*times: datetime | None) -> datetime | None:
+    return max(filter(None, times), default=None)
 
 
 def send_look(ref: ImageRef, due_at: datetime | None, source: Source | None, house: House) -> None:

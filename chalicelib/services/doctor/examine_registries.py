@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from chalicelib.domain.doctor.age import ago
-from chalicelib.domain.doctor.health import Check, Seen, fail, ok, unknown, warn
+from chalicelib.domain.doctor.health import Check, Seen, ago, fail, ok, unknown, warn
 from chalicelib.domain.doctor.installed import Installed
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.reconcile.registry_listing import RepositoriesListed
 from chalicelib.errors import UpstreamError
 from chalicelib.services.doctor.examine import examine

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from chalicelib.domain.doctor.age import ago
-from chalicelib.domain.doctor.health import Check, Seen, fail, ok, skipped, unknown, warn
+from chalicelib.domain.doctor.health import Check, Seen, ago, fail, ok, skipped, unknown, warn
 from chalicelib.domain.doctor.installed import RULE, Installed, Rule, Spoke
 from chalicelib.domain.doctor.stack import Stack, Standing, standing
-from chalicelib.domain.images.registry_place import RegistryPlace
-from chalicelib.domain.reconcile.reconciled import Memory
+from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.reconcile.reconciliation import Memory
 from chalicelib.errors import UpstreamError
 from chalicelib.services.doctor.examine import examine
 from chalicelib.services.doctor.examine_registries import Known, compared_at, known_in

@@ -6,15 +6,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from chalicelib.domain.doctor.age import ago
-from chalicelib.domain.doctor.health import Check, Seen, fail, ok, unknown, warn
+from chalicelib.domain.doctor.health import Check, Seen, ago, fail, ok, unknown, warn
 from chalicelib.domain.doctor.installed import RULE, Fired, Installed
 from chalicelib.domain.enforcement.fuse import Fuse
-from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import Sweep
 from chalicelib.domain.images.image import ImageRef, Repository, Source
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.policy.policy import Policy
-from chalicelib.domain.reconcile.reconciled import Memory
+from chalicelib.domain.reconcile.reconciliation import Memory
 from chalicelib.errors import StoredPolicyError
 from chalicelib.services.doctor.examine import examine
 from chalicelib.services.doctor.examine_registries import is_in

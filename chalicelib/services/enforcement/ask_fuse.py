@@ -1,4 +1,7 @@
-"""Ask the fuse whether one more image may be made impossible to pull; tell people, once, when it has blown."""
+"""Ask the fuse whether one more image may be made impossible to pull; tell people, once, when it has blown.
+
+Make the blown fuse whole again by a person's word, and have what waited for it done now.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,14 @@ from functools import partial
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert
-from chalicelib.domain.enforcement.fuse import Fuse
-from chalicelib.domain.enforcement.fuse_alert import compose_fuse_alert
-from chalicelib.domain.events.metric import Metric
+from chalicelib.domain.enforcement.fuse import Fuse, compose_fuse_alert
+from chalicelib.domain.events.handling import Metric
+from chalicelib.domain.events.message import Act
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.alerts.send_alert import send_alert
-from chalicelib.services.ports.ports import Channel, House
+from chalicelib.services.enforcement.give_order import checked
+from chalicelib.services.ports.ports import ActionRecord, Channel, House
 
 
 def ask_fuse(
@@ -69,3 +74,45 @@ def _heard(fuse: Fuse, blown_at: datetime | None, name: str) -> Fuse:
 def _told(fuse: Fuse, blown_at: datetime | None) -> Fuse:
     """Not of one that has blown anew meanwhile."""
     return msgspec.structs.replace(fuse, told=True) if fuse.blown_at == blown_at else fuse
+
+
+def reset_fuse(by: str, reason: str, house: House) -> Fuse:
+    """Returns the fuse as it was. What waited and was not noted (beyond a thousand) is done when its hour is over.
+
+    Raises ParameterError (no reason).
+    """
+    reason, now = checked(reason), house.clock.now()
+    before = house.table.read_fuse().as_of(now)
+    house.table.record_action(
+        ActionRecord(
+            ref=None,
+            subject="fuse",
+            effect="FUSE_RESET",
+            wanted_at=now,
+            kind="FUSE_RESET",
+            actor=f"person:{by}",
+            reason=reason,
+            at=now,
+            before=_words(before),
+            after="whole",
+        )
+    )
+
+    def reset(fuse: Fuse) -> Fuse:
+        nonlocal before
+        before = fuse.as_of(now)
+        return fuse.reset(by, now)
+
+    house.table.change_fuse(reset)
+    house.outbox.send_all("actions", map(_act, before.waiting))
+    return before
+
+
+def _act(waiting: str) -> Act:
+    ref, _, effect = waiting.partition(" ")
+    return Act(ImageRef.parse(ref), effect, attempt=1)
+
+
+def _words(fuse: Fuse) -> str:
+    blown = f"blown at {fuse.blown_at:%Y-%m-%d %H:%M:%S} UTC" if fuse.blown_at else "whole"
+    return f"{blown}; acts within the hour: {len(fuse.taken)}, waiting: {len(fuse.waiting)}"

@@ -1,14 +1,121 @@
-"""Deny all pulls from an image's repository because of that image: its digest joins those that keep the Deny there."""
+"""Deny all pulls from an image's repository because of that image: its digest joins those that keep the Deny there.
+
+Make a repository's policy agree with the digests whose pulls it is to deny: our statement stays while one is left.
+
+ECR puts a policy whatever it was before, on no condition. So it is read immediately before each write and read back
+after it, together with the set of digests; whoever has written looks once more, so that of two workers the last one to
+write leaves it right. Called again at any point it goes on from what it finds. What somebody else writes between our
+write and our reading back is kept, and said; what falls between our reading and our write is lost to ECR, and only
+CloudTrail tells of it.
+
+Let an image's repository be pulled from again, as far as that image goes: the Deny leaves with its last digest.
+
+Check that an image's repository still denies pulls because of it, and say so in its header where it does not.
+
+Somebody may have deleted or replaced the repository's policy, or the repository itself. Nothing is put here: the header
+no longer says `denied`, and what then is wanted follows as an act like any other, with all that may hold one.
+"""
 
 from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.enforcement.repository_policy import has_statement, with_statement
-from chalicelib.domain.images.image import ImageRef
-from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.services.enforcement.agree_policy import PolicyChange, agree_policy
+from chalicelib.domain.enforcement.repository_policy import (
+    SID,
+    canonical,
+    has_statement,
+    is_changed,
+    with_statement,
+    without_statement,
+)
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.errors import AbsentError, TransientError, UpstreamError
+from chalicelib.services.assessment.put_header import update_header
+from chalicelib.services.enforcement.read_state import read_state
 from chalicelib.services.ports.ports import Denied, House
+
+WRITES = 3
+CHANGED = f"the statement {SID} was not as Lazaretto writes it, and was put right"
+COLLIDED = "somebody else changed the repository's policy at the same time; what they wrote is kept"
+UNDONE = f"the statement {SID} was undone as soon as it was written, and was put right"
+
+
+class PolicyChange(msgspec.Struct, frozen=True):
+    """The repository's policy as it was first and last read; None: it has none. `collided`: a sentence for people
+    when somebody else was at it too."""
+
+    before: str | None
+    after: str | None
+    collided: str | None = None
+
+
+class _Written(msgspec.Struct, frozen=True):
+    """A write of ours, and what was read before it."""
+
+    text: str | None
+    former: str | None
+    denied: Denied
+
+
+def agree_policy(repository: Repository, house: House, *, adds: bool) -> PolicyChange:
+    """`adds` False: a statement that is gone is not put back, unless this very call took it out, and sees only now that
+    a digest was added before: what was asked for that one, who runs it and the fuse, was asked a moment ago.
+
+    Raises TransientError when others keep changing it: call it again. Raises UpstreamError (DeniedError,
+    AbsentError) where the policy cannot or must not be written."""
+    written: list[_Written] = []
+    said: list[str] = []
+    before: str | None = None
+    while True:
+        denied = house.table.read_denied(repository)
+        text = house.acts.read_policy(repository)
+        if written:
+            said += _surprises(written, text, denied)
+        else:
+            before = text
+            said += [CHANGED] if denied.digests and is_changed(text, house.own_roles) else []
+        wanted = _wanted(text, denied, house) if adds or written or has_statement(text) else text
+        if canonical(wanted) == canonical(text):
+            return PolicyChange(before, text, "; ".join(dict.fromkeys(said)) or None)
+        if len(written) == WRITES:
+            raise TransientError(f"the policy of {repository.path} was written {WRITES} times and is not as written")
+        _put(repository, wanted, house)
+        written.append(_Written(wanted, text, denied))
+
+
+def _wanted(text: str | None, denied: Denied, house: House) -> str | None:
+    """The former text comes back just as it was, unless somebody has changed the policy since."""
+    if denied.digests:
+        return with_statement(text, house.own_roles)
+    rest = without_statement(text)
+    if not has_statement(text):
+        return text
+    same = denied.former is not None and canonical(without_statement(denied.former)) == canonical(rest)
+    return denied.former if same else rest
+
+
+def _put(repository: Repository, text: str | None, house: House) -> None:
+    if text is None:
+        house.acts.delete_policy(repository)
+    else:
+        house.acts.write_policy(repository, text)
+
+
+def _surprises(written: list[_Written], text: str | None, denied: Denied) -> list[str]:
+    """What is otherwise than our last write left it, unless another worker of ours did it: then the digests differ.
+
+    Once it may still read as before our write: ECR does not promise that a write is seen at once.
+    """
+    last = written[-1]
+    if canonical(text) == canonical(last.text):
+        return []
+    if canonical(without_statement(text)) != canonical(without_statement(last.text)):
+        return [COLLIDED]
+    late = len(written) == 1 and canonical(text) == canonical(last.former)
+    return [] if late or denied.digests != last.denied.digests else [UNDONE]
 
 
 def deny_pulls(ref: ImageRef, house: House) -> PolicyChange:
@@ -38,3 +145,53 @@ def _added(denied: Denied, digest: str, text: str | None, in_force: bool) -> Den
         return denied
     known = denied if in_force else msgspec.structs.replace(denied, former=text)
     return known.with_digest(digest)
+
+
+def allow_pulls(ref: ImageRef, house: House) -> PolicyChange:
+    """The digest is struck off before the policy is touched: cut off in between, the next call goes on. A Deny that
+    other images still need and somebody took out is not put back here: what takes away asks first who runs them. A
+    repository that is gone denies nothing, because of no image: one of its name that is made later begins with nothing.
+
+    Raises TransientError: call it again. Raises UpstreamError (DeniedError) where the statement cannot be taken out;
+    then the digest counts as before, so that it is not taken for released.
+    """
+    house.table.change_denied(ref.home, lambda denied: denied.without_digest(ref.digest))
+    try:
+        return agree_policy(ref.home, house, adds=False)
+    except TransientError:
+        raise
+    except UpstreamError as error:
+        if isinstance(error, AbsentError) and error.what == "repository":
+            house.table.change_denied(ref.home, lambda denied: Denied())
+            return PolicyChange(None, None)
+        house.table.change_denied(ref.home, lambda denied: denied.with_digest(ref.digest))
+        raise
+
+
+def check_deny(ref: ImageRef, delivery: Delivery, house: House) -> None:
+    """Where our statement stands nothing is done: so our own writes of the policy, of which we hear too, lead nowhere.
+
+    The digest is struck off before the header is put: cut off in between, the next call goes on, also where the
+    statement was put for other images meanwhile: it would leave with those. An act that is taking it out reads the
+    policy in its end. Raises TransientError also while a worker is putting the statement, which counts the digest
+    before and says `denied` after: check again later. Raises DeniedError, UpstreamError: nothing is known, and nothing
+    was changed.
+    """
+    stored = house.table.read_headers([ref]).get(ref)
+    if stored is None or stored.header.begun is EffectKind.UNBLOCK:
+        return
+    if stored.header.begun is EffectKind.BLOCK:
+        raise TransientError(f"pulls of {ref} are being denied by another worker")
+    if read_state(stored.header, EffectKind.BLOCK, house).denies and _counts(stored.header, house):
+        return
+    house.table.change_denied(ref.home, lambda denied: denied.without_digest(ref.digest))
+    update_header(ref, _not_denied, delivery, house)
+
+
+def _counts(header: Header, house: House) -> bool:
+    """Whether the statement is its own as well, where the header says that it is denied."""
+    return not header.denied or header.ref.digest in house.table.read_denied(header.ref.home).digests
+
+
+def _not_denied(header: Header) -> Header:
+    return msgspec.structs.replace(header, denied=False)

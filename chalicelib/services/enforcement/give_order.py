@@ -2,6 +2,10 @@
 
 The order is kept with the image and the act follows as any other does: planned, checked, begun, recorded. A dry run
 says what would follow and changes nothing.
+
+Quarantine one image by a person's word, whatever its verdict, until a person releases it.
+
+Release one image by a person's word: it can be pulled again, whatever its verdict, until that gets worse.
 """
 
 from __future__ import annotations
@@ -16,12 +20,12 @@ from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.headers.effect import Effect, EffectKind, Held, Holding, Order
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
-from chalicelib.domain.images.inert import inert
+from chalicelib.domain.images.sanitize import inert
 from chalicelib.domain.images.verdict import Decision, Standing
 from chalicelib.domain.usage.blast_radius import BlastRadius
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError
 from chalicelib.services.assessment.decide_image import indexes_of, level_of, needing
-from chalicelib.services.assessment.update_header import update_header
+from chalicelib.services.assessment.put_header import update_header
 from chalicelib.services.enforcement.finish_act import with_act
 from chalicelib.services.enforcement.weigh_act import is_running
 from chalicelib.services.ports.ports import ActionRecord, House
@@ -198,3 +202,18 @@ def _record(header: Header, word: Order, order: Order | None, kind: str, house: 
 def order_words(order: Order | None) -> str:
     """As the audit log has it: by this an order is known again."""
     return "no order" if order is None else f"{order.kind} ordered by {order.by}: {order.reason}"
+
+
+def quarantine_image(
+    ref: ImageRef, by: str, reason: str, house: House, *, dry_run: bool = False, undoes: str | None = None
+) -> Given:
+    """It is checked as any quarantine is: what runs it, and the fuse. Raises NotFoundError, ParameterError,
+    ConflictError where nothing is ever quarantined (observe, exempt, public, gone)."""
+    return give_order(EffectKind.QUARANTINE, ref, by, reason, house, dry_run=dry_run, undoes=undoes)
+
+
+def release_image(
+    ref: ImageRef, by: str, reason: str, house: House, *, dry_run: bool = False, undoes: str | None = None
+) -> Given:
+    """In every mode, exempt or not: it takes nothing from anyone. Raises NotFoundError, ParameterError."""
+    return give_order(EffectKind.RELEASE, ref, by, reason, house, dry_run=dry_run, undoes=undoes)

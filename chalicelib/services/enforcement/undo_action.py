@@ -2,6 +2,14 @@
 
 Nothing is undone by turning a record back: a new order, waiver or policy is given, and what follows has a record of its
 own. Only what still stands is undone: who undoes an act that is long over means another image than the one there is.
+
+Undo one change of the policy: the version before it is put again, as a version of its own.
+
+Only the policy in force is undone; nothing is taken out of the middle of its history.
+
+Undo one change of a waiver: what was given is ended, what was ended or changed is given again as it was.
+
+Only what still stands is undone: a waiver that somebody else has changed since is left to its own undo.
 """
 
 from __future__ import annotations
@@ -10,15 +18,65 @@ import msgspec
 
 from chalicelib.domain.headers.effect import EffectKind, Order
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.domain.waivers.change import said
-from chalicelib.errors import ConflictError, NotFoundError
-from chalicelib.services.enforcement.give_order import Given, checked, follow, known, order_words
-from chalicelib.services.enforcement.quarantine_image import quarantine_image
-from chalicelib.services.enforcement.release_image import release_image
-from chalicelib.services.enforcement.undo_policy import undo_policy
-from chalicelib.services.enforcement.undo_waiver import undo_waiver
+from chalicelib.errors import ConflictError, NotFoundError, ParameterError, PolicyError
+from chalicelib.services.enforcement.give_order import (
+    Given,
+    checked,
+    follow,
+    known,
+    order_words,
+    quarantine_image,
+    release_image,
+)
+from chalicelib.services.policy.apply_policy import Applied, apply_policy
 from chalicelib.services.ports.ports import ActionRecord, House
-from chalicelib.services.waivers.manage_waivers import Managed
+from chalicelib.services.waivers.manage_waivers import End, Give, Managed, manage_waivers
+
+
+def undo_policy(record: ActionRecord, by: str, reason: str, house: House, *, dry_run: bool = False) -> Applied:
+    """`version` of the answer is in force then. Raises ConflictError with the reason why it cannot be undone."""
+    undone, current = record.policy_version, house.table.read_versions()[0]
+    if undone != current:
+        raise ConflictError(f"policy {undone} is not in force any more, policy {current} is: undo that one")
+    former = undone - 1
+    if not former:
+        raise ConflictError(f"before policy {undone} the policy of the bundle was in force: {record.undo}")
+    text = house.rules.read_policy(former).text
+    try:
+        if dry_run:
+            house.rules.policy_of(text)
+            return Applied(undone + 1, undone)
+        return apply_policy(text, by, house, after=undone, reason=reason)
+    except PolicyError as error:
+        raise ConflictError(f"policy {former} would not load any more: {error}") from error
+
+
+def undo_waiver(record: ActionRecord, by: str, reason: str, house: House, *, dry_run: bool = False) -> Managed:
+    """Undone already, it changes nothing. Raises ConflictError with the reason why it cannot be undone."""
+    former, put = record.waivers or (None, None)
+    subject = put or former
+    if subject is None:
+        raise ConflictError(f"the record does not hold the waiver as it was; this undoes it: {record.undo}")
+    stored = house.waivers.get(subject.id)
+    if _same(stored, former):
+        return Managed(subject, new=False, changed=False)
+    if stored != put:
+        was = "is over" if stored is None else "was given again" if put is None else "was changed since"
+        raise ConflictError(f"the waiver {subject.id} {was}: lazaretto audit --subject waiver/{subject.id}")
+    if former is None:
+        return manage_waivers(End(subject.id, reason, put), by, house, dry_run=dry_run)
+    again = msgspec.structs.replace(former, created_at=house.clock.now())
+    try:
+        return manage_waivers(Give(again, reason, put), by, house, dry_run=dry_run)
+    except ParameterError as error:
+        raise ConflictError(f"the waiver {subject.id} cannot be given again: {error}") from error
+
+
+def _same(one: Waiver | None, other: Waiver | None) -> bool:
+    return one is other if one is None or other is None else one.says_as(other)
+
 
 TAKING = frozenset({EffectKind.QUARANTINE, EffectKind.BLOCK})
 GIVING = frozenset({EffectKind.RELEASE, EffectKind.UNBLOCK})

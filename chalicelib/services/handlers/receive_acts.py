@@ -9,17 +9,17 @@ import msgspec
 
 from chalicelib.domain.events.handling import Outcome
 from chalicelib.domain.events.message import Act, CheckDeny, Delivery, PullFailed
-from chalicelib.domain.events.retention_message import TakeImages
+from chalicelib.domain.events.sweep_message import TakeImages
 from chalicelib.domain.headers.effect import acts
 from chalicelib.errors import TransientError
 from chalicelib.services.alerts.notify import notify
 from chalicelib.services.assessment.put_back import put_back
-from chalicelib.services.enforcement.check_deny import check_deny
+from chalicelib.services.enforcement.deny_pulls import check_deny
 from chalicelib.services.enforcement.enforce_verdict import enforce_verdict
 from chalicelib.services.ports.ports import Channel
 from chalicelib.services.ports.sweep_ports import RetentionHouse
 from chalicelib.services.pulls.tell_pull_failure import tell_pull_failure
-from chalicelib.services.retention.take_images import take_images
+from chalicelib.services.retention.enforce_retention import take_images
 
 
 def receive_acts(

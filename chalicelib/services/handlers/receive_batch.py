@@ -33,12 +33,11 @@ from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.assessment.assess_image import assess_image
 from chalicelib.services.assessment.keep_sights import keep_sights
 from chalicelib.services.assessment.put_back import put_back
-from chalicelib.services.assessment.record_found import record_found
 from chalicelib.services.assessment.record_push import record_push
-from chalicelib.services.assessment.record_setting import record_setting
+from chalicelib.services.assessment.record_setting import record_found, record_setting
 from chalicelib.services.ports.ports import Stored
 from chalicelib.services.ports.sweep_ports import Replicating
-from chalicelib.services.pulls.hear_pull_failure import hear_pull_failure
+from chalicelib.services.pulls.tell_pull_failure import hear_pull_failure
 from chalicelib.services.replication.schedule_replication_check import schedule_replication_check
 from chalicelib.services.retention.hear_lifecycle_run import hear_lifecycle_run
 

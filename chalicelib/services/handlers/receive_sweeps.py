@@ -1,4 +1,7 @@
-"""Receive messages of the queue `sweeps`: each is one part of a sweep that a schedule has fanned out."""
+"""Receive messages of the queue `sweeps`: each is one part of a sweep that a schedule has fanned out.
+
+Run one part of a sweep: plan it, or do with one repository what it is for. Each sweep has its entry here.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +11,78 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.events.alert_message import TellAgain
-from chalicelib.domain.events.handling import Outcome
+from chalicelib.domain.events.handling import Metric, Outcome
 from chalicelib.domain.events.lifecycle_run import TellExpired
 from chalicelib.domain.events.message import CatchUp, Delivery, Due, Heads, Snapshot, Touched, WatchWaivers, WhatIf
-from chalicelib.domain.events.public_message import MatchTwins
-from chalicelib.domain.events.replication_message import ReplicationCheck
-from chalicelib.domain.events.sweep_message import Filled, PlanSweep, SweepRepository
-from chalicelib.errors import TransientError
+from chalicelib.domain.events.sweep_message import (
+    Filled,
+    MatchTwins,
+    PlanSweep,
+    ReplicationCheck,
+    Sweep,
+    SweepRepository,
+    TellAgain,
+)
+from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.alerts.tell_again import tell_again
 from chalicelib.services.assessment.put_back import put_back
 from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.assessment.take_snapshot import take_snapshot
 from chalicelib.services.audit.copy_audit_heads import copy_audit_heads
-from chalicelib.services.handlers.run_sweep import run_sweep
 from chalicelib.services.policy.catch_up_policy import catch_up_policy
 from chalicelib.services.policy.weigh_shard import weigh_shard
 from chalicelib.services.ports.ports import Channel, House
 from chalicelib.services.ports.sweep_ports import SweepHouse
+from chalicelib.services.reconcile.doubt_registry import LASTING_ATTEMPTS, doubt_registry
+from chalicelib.services.reconcile.gather_posture import gather_posture
+from chalicelib.services.reconcile.list_public import list_public, plan_public
 from chalicelib.services.reconcile.match_twins import match_twins
+from chalicelib.services.reconcile.plan_sweep import plan_sweep, send_plan
+from chalicelib.services.reconcile.reconcile_registry import reconcile_registry
 from chalicelib.services.reconcile.tell_first_fill import tell_first_fill
 from chalicelib.services.replication.check_replica import check_replica
-from chalicelib.services.retention.tell_lifecycle_run import tell_lifecycle_run
+from chalicelib.services.replication.check_replication import check_replication
+from chalicelib.services.retention.enforce_retention import enforce_retention
+from chalicelib.services.retention.hear_lifecycle_run import tell_lifecycle_run
 from chalicelib.services.waivers.spread_waivers import spread_waivers
 from chalicelib.services.waivers.watch_waivers import watch_waivers
+
+
+def run_sweep(
+    message: PlanSweep | SweepRepository,
+    house: SweepHouse,
+    channels: Mapping[str, Channel],
+    api_url: str | None = None,
+    *,
+    receives: int = 1,
+) -> None:
+    """Raises TransientError: put it back."""
+    match message:
+        case PlanSweep(sweep=Sweep.PUBLIC):
+            plan_public(message, house)
+        case PlanSweep():
+            try:
+                found = plan_sweep(message, house)
+            except UpstreamError as error:
+                if isinstance(error, TransientError) and message.attempt < LASTING_ATTEMPTS:
+                    raise
+                doubt_registry(message, error, house, channels, api_url)
+            else:
+                send_plan(message, found, house)
+        case SweepRepository(sweep=Sweep.RECONCILE):
+            if lost := reconcile_registry(message, house).lost_events:
+                house.journal.count(Metric.LOST_EVENTS, lost)
+        case SweepRepository(sweep=Sweep.REPLICATION):
+            check_replication(message, house, channels, api_url, receives=receives)
+        case SweepRepository(sweep=Sweep.PUBLIC):
+            list_public(message, house)
+        case SweepRepository(sweep=Sweep.POSTURE):
+            gather_posture(message, house)
+        case SweepRepository(sweep=Sweep.RETENTION):
+            enforce_retention(message, house, channels, api_url, redelivered=receives > 1)
+        case _:
+            raise TypeError(f"nobody handles the sweep {message.sweep}")
+
 
 PUT_BACK = (
     Snapshot

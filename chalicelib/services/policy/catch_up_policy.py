@@ -23,7 +23,7 @@ from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import ConflictError
 from chalicelib.services.alerts.send_alert import send_alert
 from chalicelib.services.assessment.re_decide import SHARDS
-from chalicelib.services.policy.record_policy import record_policy
+from chalicelib.services.policy.apply_policy import record_policy
 from chalicelib.services.ports.ports import Channel, FanOut, House, IndexRow
 
 MOST_AT_ONCE = 5000

@@ -1,17 +1,53 @@
-"""Ask what a candidate policy would change: the question is kept, and its answer is worked out shard by shard."""
+"""Ask what a candidate policy would change: the question is kept, and its answer is worked out shard by shard.
+
+Find how far back the past of images is known: each policy that was in force let go what had ended too long ago.
+
+Read what a what-if has found so far: its shards put together.
+"""
 
 from __future__ import annotations
 
 import secrets
+from datetime import datetime, timedelta
 
 from chalicelib.domain.events.message import WhatIf
 from chalicelib.domain.policy.policy import Policy
-from chalicelib.domain.whatif.report import Job
+from chalicelib.domain.whatif.report import Job, Report, report_of
 from chalicelib.domain.whatif.what_if import moments_of
-from chalicelib.errors import ParameterError
+from chalicelib.errors import NotFoundError, ParameterError
 from chalicelib.services.assessment.re_decide import SHARDS
-from chalicelib.services.policy.find_known_past import find_known_past
+from chalicelib.services.policy.apply_policy import document_of
 from chalicelib.services.ports.ports import House
+
+POLICIES_READ = 50
+
+
+def find_known_past(since: datetime, version: int, house: House) -> datetime | None:
+    """None: all of it since `since`. `version`: of the policy in force, whose own `history_days` go back further.
+
+    A policy that was in force until some moment may have dropped whatever had ended its `history_days` before then; one
+    that does not load any more, everything. Where policies were changed very often, it is known since the oldest that
+    was looked at.
+    """
+    reach = since
+    for number in range(version, 0, -1):
+        put_at = house.rules.read_policy(number).put_at
+        if put_at <= since:
+            break
+        if version - number == POLICIES_READ:
+            reach = max(reach, put_at)
+            break
+        reach = max(reach, put_at - timedelta(days=_history_days(number - 1, house)))
+    return None if reach == since else reach
+
+
+def _history_days(number: int, house: House) -> int:
+    """Of the policy of the bundle, which has no number, as when nothing is said."""
+    if not number:
+        return Policy(version=1).history_days
+    document = document_of(house.rules.read_policy(number), house)
+    return 0 if document is None else int(document["history_days"])
+
 
 DEFAULT_DAYS = 30
 
@@ -40,3 +76,11 @@ def start_what_if(candidate: Policy, since_days: int, by: str, house: House) -> 
     for shard in range(SHARDS):
         house.outbox.send("sweeps", WhatIf(job.id, shard))
     return job
+
+
+def read_what_if(job_id: str, house: House) -> Report:
+    """Raises NotFoundError for a job that was never started, or a week ago."""
+    job = house.what_ifs.read_job(job_id)
+    if job is None:
+        raise NotFoundError(f"there is no what-if {job_id}; they are kept for a week")
+    return report_of(job, house.what_ifs.read_parts(job), SHARDS)

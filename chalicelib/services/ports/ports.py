@@ -17,19 +17,18 @@ from chalicelib.domain.assessment.summary import Row
 from chalicelib.domain.audit.chain import Chain, Copy, Head, StoredRecord
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.events.dead_letter import DeadLetter
-from chalicelib.domain.events.handling import Outcome
+from chalicelib.domain.events.handling import Metric, Outcome
 from chalicelib.domain.events.message import Delivery, Message
-from chalicelib.domain.events.metric import Metric
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.document import FindingsDocument, Listing
 from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.images.image import ImageDetail, ImageRef, InUse, Manifest, Repository
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver
+from chalicelib.domain.waivers.alert import Notice
 from chalicelib.domain.waivers.change import WaiverChange
-from chalicelib.domain.waivers.waiver_notice import Notice
 from chalicelib.domain.whatif.report import Job, Part
 
 

@@ -10,9 +10,8 @@ from datetime import datetime
 from typing import Protocol
 
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, Scan, ScanState
-from chalicelib.domain.images.public_registry import PublicRegistry
-from chalicelib.domain.images.registry_place import RegistryPlace
-from chalicelib.domain.reconcile.posture import GatheredSettings
+from chalicelib.domain.images.registry import PublicRegistry, RegistryPlace
+from chalicelib.domain.reconcile.posture import GatheredSettings, Settings
 from chalicelib.domain.reconcile.registry_listing import (
     ChangesListed,
     CoverageListed,
@@ -20,13 +19,11 @@ from chalicelib.domain.reconcile.registry_listing import (
     OpenCounts,
     RepositoriesListed,
 )
-from chalicelib.domain.reconcile.replica_settings import Settings
 from chalicelib.domain.reconcile.scan_budget import Asked, Refusal, ScanBudget
 from chalicelib.domain.reconcile.scan_rule import Applied, RegistryScanning
-from chalicelib.domain.replication.replica import Replica
+from chalicelib.domain.replication.replica import Replica, ReplicationState
 from chalicelib.domain.replication.replica_case import Listed, Mutability, Reported
-from chalicelib.domain.replication.replication import Configuration, Destination
-from chalicelib.domain.replication.replication_state import ReplicationState
+from chalicelib.domain.replication.rules import Configuration, Destination
 from chalicelib.domain.retention.image import Deleted, Inside
 from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 from chalicelib.services.ports.ports import House, Index

@@ -5,6 +5,11 @@ finds it is done, but for a message that comes again: its worker may have died w
 by one more record for each time. So people are told at least once, and once unless a worker died, or the table did not
 say whether it took the claim. A channel that fails is tried again by a message that holds the claim, without the others
 being told twice.
+
+Hear of a task that failed to start: each image of ECR that it could not pull is to be explained to people.
+
+Only the queue `actions` sends alerts, so that is where it goes: what is behind it is found out there, once an hour for
+each service and image, however many of its tasks fail.
 """
 
 from __future__ import annotations
@@ -14,18 +19,26 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.events.event import TaskChanged
+from chalicelib.domain.events.failed_pull import failed_pulls
 from chalicelib.domain.events.message import PullFailed
-from chalicelib.domain.images.inert import inert
+from chalicelib.domain.images.sanitize import inert
 from chalicelib.domain.policy.section import Route
+from chalicelib.domain.pulls.advice import compose_pull_failure_alert
 from chalicelib.domain.pulls.evidence import Evidence
 from chalicelib.domain.pulls.explanation import Explanation
-from chalicelib.domain.pulls.pull_failure_alert import compose_pull_failure_alert
 from chalicelib.errors import ConflictError, LazarettoError, TransientError
 from chalicelib.services.alerts.send_alert import send_alert
 from chalicelib.services.assessment.put_back import put_back
 from chalicelib.services.ports.ports import ActionRecord, Channel, House
-from chalicelib.services.pulls.explain_pull_failure import explain_pull_failure
-from chalicelib.services.pulls.gather_evidence import gather_evidence, known_header
+from chalicelib.services.pulls.explain_pull_failure import explain_pull_failure, gather_evidence, known_header
+
+
+def hear_pull_failure(event: TaskChanged, house: House) -> None:
+    """Other tasks, and images that do not lie in ECR, are none of ours."""
+    for failed in failed_pulls(event):
+        house.outbox.send("actions", PullFailed(failed))
+
 
 KIND = "PULL_FAILED"
 MOST_CLAIMS = 5

@@ -6,8 +6,7 @@ import msgspec
 
 from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.reconcile.posture import GatheredSettings, changed
-from chalicelib.domain.reconcile.replica_settings import Settings
+from chalicelib.domain.reconcile.posture import GatheredSettings, Settings, changed
 from chalicelib.domain.reconcile.scan_rule import Applied, Frequency, ScanRule, rule_of
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.ports.sweep_ports import PostureHouse

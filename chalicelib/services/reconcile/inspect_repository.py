@@ -9,12 +9,11 @@ import msgspec
 
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Repository, Source
-from chalicelib.domain.reconcile.inspected import Inspected, share_of, unpack
 from chalicelib.domain.reconcile.registry_listing import ChangesListed
+from chalicelib.domain.reconcile.repository_view import Inspected, share_of, unpack
 from chalicelib.services.ports.sweep_ports import SweepHouse
-from chalicelib.services.reconcile.find_rules import find_rules
 from chalicelib.services.reconcile.plan_sweep import FINDINGS_AT, Facts, margin
-from chalicelib.services.reconcile.survey_registry import COVERAGE_PAGES, told
+from chalicelib.services.reconcile.survey_registry import COVERAGE_PAGES, find_rules, told
 
 CHANGES_PAGES = 400
 """10,000 findings of one repository: where more have changed, all its images are looked at."""

@@ -16,13 +16,13 @@ from functools import partial
 import msgspec
 
 from chalicelib.domain.events.message import Decide, Delivery
-from chalicelib.domain.events.public_message import MatchTwins
+from chalicelib.domain.events.sweep_message import MatchTwins
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.twin import has_last_word
+from chalicelib.domain.headers.line import has_last_word
 from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.domain.images.quarantine_place import is_place
 from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.services.assessment.update_header import update_header
+from chalicelib.services.assessment.put_header import update_header
 from chalicelib.services.ports.ports import House
 from chalicelib.services.reconcile.plan_sweep import announce
 

@@ -12,10 +12,9 @@ from datetime import date, datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import Filled, PlanSweep, SweepRepository
+from chalicelib.domain.events.sweep_message import Filled, PlanSweep, Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.reconcile.scan_comparison import ASKED_AGAIN
 from chalicelib.services.ports.ports import House
 from chalicelib.services.ports.sweep_ports import SweepHouse

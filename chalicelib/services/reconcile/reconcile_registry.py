@@ -16,8 +16,7 @@ import msgspec
 from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
-from chalicelib.domain.reconcile.reconciled import Memory, Place, Reconciled
-from chalicelib.domain.reconcile.reconciliation import behind, compare
+from chalicelib.domain.reconcile.reconciliation import Memory, Place, Reconciled, behind, compare
 from chalicelib.domain.reconcile.repository_view import View, compared
 from chalicelib.domain.reconcile.scan_comparison import (
     Counted,
@@ -31,12 +30,11 @@ from chalicelib.domain.reconcile.scan_comparison import (
 )
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.ports.sweep_ports import SweepHouse
-from chalicelib.services.reconcile.doubt_images import LASTING_ATTEMPTS, doubt_images
+from chalicelib.services.reconcile.doubt_registry import LASTING_ATTEMPTS, doubt_images
 from chalicelib.services.reconcile.inspect_repository import inspect_repository
-from chalicelib.services.reconcile.mend_difference import is_confirmed, mend_difference
+from chalicelib.services.reconcile.mend_difference import is_confirmed, mend_difference, read_tags
 from chalicelib.services.reconcile.plan_sweep import COMPARED_AT, FINDINGS_AT, Facts
 from chalicelib.services.reconcile.prove_scans import prove_scans
-from chalicelib.services.reconcile.read_tags import read_tags
 from chalicelib.services.reconcile.survey_registry import COUNTS_PAGES, told
 
 RESULT = "reconcile"

@@ -1,4 +1,7 @@
-"""Survey a registry: ask Inspector once what it has to say of all repositories. Nothing is compared or stored here."""
+"""Survey a registry: ask Inspector once what it has to say of all repositories. Nothing is compared or stored here.
+
+Find out how the repositories of a registry are scanned: which scanner is in force, and which rule covers each.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,43 @@ from typing import TypeVar
 import msgspec
 
 from chalicelib.domain.images.image import Repository, Source
-from chalicelib.domain.reconcile.inspected import Inspected, pack, share_of
 from chalicelib.domain.reconcile.registry_listing import ChangesListed, CoverageListed, OpenCounts
-from chalicelib.domain.reconcile.scan_rule import ScanRule
+from chalicelib.domain.reconcile.repository_view import Inspected, pack, share_of
+from chalicelib.domain.reconcile.scan_rule import Applied, ScanRule, rule_of
 from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.services.ports.sweep_ports import SweepHouse
-from chalicelib.services.reconcile.find_rules import find_rules
+from chalicelib.services.ports.sweep_ports import ScanHouse, SweepHouse
+
+
+class FoundRules(msgspec.Struct, frozen=True):
+    """`scanner` None, a repository without a rule: nobody could find out."""
+
+    scanner: Source | None = None
+    rules: Mapping[str, ScanRule] = {}
+
+
+def find_rules(registry: Repository, names: Collection[str], house: ScanHouse) -> FoundRules:
+    """Of the registry and Region of `registry`, by name of a repository. Where ECR does not say what is applied, the
+    rules alone tell. Raises TransientError."""
+    try:
+        account, configuration = house.scans.configuration(registry)
+    except TransientError:
+        raise
+    except UpstreamError:
+        return FoundRules()
+    if account != registry.registry:
+        return FoundRules()
+    applied = _applied(registry, names, house)
+    return FoundRules(configuration.scanner, {n: rule_of(n, configuration, applied.get(n)) for n in names})
+
+
+def _applied(registry: Repository, names: Collection[str], house: ScanHouse) -> Mapping[str, Applied]:
+    try:
+        return house.scans.applied(registry, names)
+    except TransientError:
+        raise
+    except UpstreamError:
+        return {}
+
 
 COVERAGE_PAGES, CHANGES_PAGES, COUNTS_PAGES = 100, 200, 100
 """20,000 images, 5,000 findings that changed, 10,000 repositories: of more, each repository asks for itself."""

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from chalicelib.domain.events.replication_message import ReplicationCheck
+from chalicelib.domain.events.sweep_message import ReplicationCheck
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository
-from chalicelib.domain.replication.replica import Replica
+from chalicelib.domain.replication.replica import Replica, ReplicationState
 from chalicelib.domain.replication.replica_case import Copies
-from chalicelib.domain.replication.replication import Destination, Sight, sights_of
-from chalicelib.domain.replication.replication_state import ReplicationState
+from chalicelib.domain.replication.rules import Destination, Sight, sights_of
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.services.ports.ports import Channel
 from chalicelib.services.ports.sweep_ports import Replicating

@@ -17,8 +17,7 @@ from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.replication.replica import Replica, Status
 from chalicelib.domain.replication.replica_case import Case, Copies, Reports, judge
 from chalicelib.domain.replication.replica_verdict import is_scannable, weighed
-from chalicelib.domain.replication.replication import Destination, Sight
-from chalicelib.domain.replication.replication_policy import Allowance, allowance
+from chalicelib.domain.replication.rules import Allowance, Destination, Sight, allowance
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.ports.sweep_ports import Replicating
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from chalicelib.domain.events.event import Action, ImageAction, ReferrerAction, Replicated
-from chalicelib.domain.events.replication_message import ReplicationCheck
+from chalicelib.domain.events.sweep_message import ReplicationCheck
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.domain.replication.replication import Destination
+from chalicelib.domain.replication.rules import Destination
 from chalicelib.errors import UpstreamError
 from chalicelib.services.ports.sweep_ports import Replicating
 

@@ -13,14 +13,14 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.audit.retention_kind import ARCHIVE, EXPIRE
+from chalicelib.domain.audit.action import ARCHIVE, EXPIRE
 from chalicelib.domain.events.event import Action, ImageAction
+from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.events.message import Delivery
-from chalicelib.domain.events.metric import Metric
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.image import ImageDetail, ImageRef, StorageStatus
 from chalicelib.domain.retention.image import RetainedImage, guard_of
-from chalicelib.domain.retention.retention_plan import Fate, RetentionPlan, stages
+from chalicelib.domain.retention.plan import Fate, RetentionPlan, stages
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.assessment.record_push import record_push
 from chalicelib.services.ports.ports import ActionRecord

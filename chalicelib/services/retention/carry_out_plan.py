@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.retention.retention_plan import Action
+from chalicelib.domain.retention.plan import Action
 from chalicelib.errors import ConflictError
 from chalicelib.services.ports.sweep_ports import RetentionHouse
 from chalicelib.services.retention.apply_retention import Run, apply_retention

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.services.ports.sweep_ports import PullTimes
 
 Roles = Mapping[RegistryPlace, tuple[str, ...]]

@@ -2,16 +2,48 @@
 
 Only the queues `actions` and `sweeps` reach channels, and only where images run can be looked up is it known whom an
 expiry hurts: that is `tell_lifecycle_run`'s business.
+
+Tell people of images that ECR's own lifecycle policy expired although they run or were evidence.
 """
 
 from __future__ import annotations
 
-from chalicelib.domain.audit.retention_kind import EXPIRED_BY_ECR
+from collections.abc import Mapping
+
+from chalicelib.domain.audit.action import EXPIRED_BY_ECR
 from chalicelib.domain.events.event import Action, ImageAction, LifecycleExpiry, LifecycleRan
-from chalicelib.domain.events.lifecycle_run import MOST_IN_A_MESSAGE, TellExpired, expired_image, expiry_words
+from chalicelib.domain.events.lifecycle_run import (
+    MOST_IN_A_MESSAGE,
+    Expired,
+    TellExpired,
+    expired_image,
+    expiry_words,
+    lines_of,
+)
 from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.images.image import InUse, Repository
+from chalicelib.domain.retention.alert import compose_lifecycle_alert
+from chalicelib.services.alerts.announce_alert import announce_alert
 from chalicelib.services.assessment.record_push import record_push
-from chalicelib.services.ports.ports import ActionRecord, House
+from chalicelib.services.ports.ports import ActionRecord, Channel, House, Subject
+
+
+def tell_lifecycle_run(
+    message: TellExpired, house: House, channels: Mapping[str, Channel], api_url: str | None = None
+) -> None:
+    """One alert a message, none where nobody is hurt. Raises TransientError: put it back with a delay."""
+    uses = [_use(message.repository, one, house) for one in message.expired]
+    lines = lines_of(message.expired, uses)
+    if not lines:
+        return
+    announce_alert(compose_lifecycle_alert(message.repository, lines, house.clock.now(), api_url), house, channels)
+
+
+def _use(repository: Repository, one: Expired, house: House) -> InUse:
+    """By the tags it had: whoever runs a tag will miss it at the next start."""
+    digests = frozenset({one.digest, *one.relatives})
+    subject = Subject(repository.image(one.digest), digests, frozenset(one.tags), indexes=frozenset(one.relatives))
+    return house.runtime.in_use(subject)
 
 
 def hear_lifecycle_run(event: LifecycleRan, delivery: Delivery, house: House) -> None:

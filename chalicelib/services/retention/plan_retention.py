@@ -15,8 +15,8 @@ from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.image import INDEX_MEDIA_TYPES, ImageDetail, InUseState, Repository
 from chalicelib.domain.reconcile.registry_listing import ImagesListed
 from chalicelib.domain.retention.image import Inside, Layer, retained_image
+from chalicelib.domain.retention.plan import RetentionPlan
 from chalicelib.domain.retention.retention import Judged, judge, rule_for, settle
-from chalicelib.domain.retention.retention_plan import RetentionPlan
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.ports.sweep_ports import RetentionHouse
 from chalicelib.services.usage.look_up_uses import coming, look_up_uses

@@ -8,9 +8,8 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert
-from chalicelib.domain.audit.retention_kind import FAILED, STOPPED
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.audit.action import FAILED, STOPPED
+from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.alert import compose_failed_alert, compose_stopped_alert
 from chalicelib.services.alerts.announce_alert import announce_alert

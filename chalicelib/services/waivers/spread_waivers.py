@@ -18,11 +18,11 @@ import msgspec
 
 from chalicelib.domain.events.message import Decide, Touched
 from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.waivers.alert import compose_waiver_summary
 from chalicelib.domain.waivers.change import Carried, WaiverChange, concerns
-from chalicelib.domain.waivers.waiver_alert import compose_waiver_summary
 from chalicelib.services.alerts.send_alert import send_alert
 from chalicelib.services.ports.ports import Channel, House, IndexRow
-from chalicelib.services.waivers.record_waiver import record_waiver
+from chalicelib.services.waivers.manage_waivers import record_waiver
 
 MOST_AT_ONCE = 1000
 MOST_TOGETHER = 200

@@ -1,26 +1,117 @@
 """The clock for waivers: say that one is about to end, and that it has; go on with what a dead worker left of a sweep.
 
 That a waiver ends is not done here: each image it excuses comes due by its own `decide_at`.
+
+Find the images that waivers excuse, or excused until they ended: one walk of the index for all of them.
+
+Clear an image's alert that a summary has told, so that it is not sent by itself as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 
 import msgspec
 
+from chalicelib.domain.alerts.alert import VERDICT, channels_hearing
+from chalicelib.domain.assessment.conclusion import corrected
 from chalicelib.domain.events.message import Touched
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.policy.waiver import Waiver
-from chalicelib.domain.waivers.end import WaiverEnd
-from chalicelib.domain.waivers.waiver_alert import compose_waiver_notice
-from chalicelib.domain.waivers.waiver_notice import Notice, Stage, awaited, current_notice, due_stage, failed
-from chalicelib.errors import UpstreamError
+from chalicelib.domain.waivers.alert import (
+    Notice,
+    Stage,
+    awaited,
+    compose_waiver_notice,
+    current_notice,
+    due_stage,
+    failed,
+)
+from chalicelib.domain.waivers.change import concerns
+from chalicelib.domain.waivers.end import Turned, WaiverEnd
+from chalicelib.errors import ConflictError, UpstreamError
 from chalicelib.services.alerts.send_alert import send_alert
-from chalicelib.services.ports.ports import Channel, House
-from chalicelib.services.waivers.clear_summed import clear_summed
-from chalicelib.services.waivers.find_reach import Reach, find_reach
+from chalicelib.services.ports.ports import Channel, House, IndexRow
+
+PAGE, PAGES_AT_MOST = 500, 40
+LOOKED_AT_MOST = 5000
+"""Of one walk, so that it and what is written after it outlasts no function."""
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """Images by waiver: those whose verdict names it, those it may be about, and what its end came to. `after`: the
+    walk was cut off there."""
+
+    excused: Counter[str]
+    concerned: Counter[str]
+    ends: Mapping[str, WaiverEnd]
+    after: str | None
+
+
+def find_reach(waivers: Sequence[Waiver], after: str | None, house: House) -> Reach:
+    """What the index shows is confirmed by the headers, read consistently; an index whose own verdict was turned is
+    found by its images."""
+    policy, now = house.rules.current().policy, house.clock.now()
+    sketch_tells = not any(rule.sees_resolved for rule in policy.rulebook)
+
+    def concerning(row: IndexRow) -> list[str]:
+        return [w.id for w in waivers if concerns(w, row.ref.repository, row.sketch, sketch_tells=sketch_tells)]
+
+    concerned: Counter[str] = Counter()
+    headers: dict[ImageRef, Header] = {}
+    for _ in range(PAGES_AT_MOST):
+        page = house.queries.rows_where(lambda row: bool(concerning(row)), after, PAGE)
+        concerned.update(name for row in page.items for name in concerning(row))
+        headers |= _read([row.ref for row in page.items], house)
+        after = page.after
+        if after is None or len(headers) >= LOOKED_AT_MOST:
+            break
+    excused = Counter(name for h in headers.values() if h.verdict and h.present for name in h.verdict.waived)
+    parents = {h.ref.home.image(p) for h in headers.values() if h.left_to_summary for p in h.parents}
+    headers |= _read(sorted(parents - headers.keys()), house)
+    turned = [Turned(h, alert) for h in headers.values() if (alert := h.left_to_summary) is not None]
+    ends = {w.id: _end(w, turned, excused, whole=after is None) for w in waivers if not w.in_force(now)}
+    return Reach(excused, concerned, ends, after)
+
+
+def _read(refs: Sequence[ImageRef], house: House) -> dict[ImageRef, Header]:
+    return {ref: stored.header for ref, stored in house.table.read_headers(refs).items()} if refs else {}
+
+
+def _end(waiver: Waiver, turned: Sequence[Turned], excused: Counter[str], *, whole: bool) -> WaiverEnd:
+    own = tuple(t for t in turned if t.alert.ended is not None and waiver.id in t.alert.ended.waivers)
+    return WaiverEnd(own, excused[waiver.id], whole)
+
+
+TRIES = 5
+
+
+def clear_summed(turned: Turned, told: Collection[str], channels: Collection[str], house: House) -> None:
+    """`told`: the channels that have the summary, `channels`: those that are set up. Left as it is, to be sent by
+    itself: where a channel that hears of the verdict has no summary of it, where somebody has begun to send it, where
+    it is another alert by now, and where others write the header again and again."""
+    header, alert, notify = turned.header, turned.alert, house.rules.current().policy.notify
+    hearing = channels_hearing(notify, VERDICT, header.ref.repository, alert.decision, alert.former)
+    if not {name for name in hearing if name in channels} <= set(told):
+        return
+    for _ in range(TRIES):
+        if alert not in header.todo:
+            return
+        rest = tuple(e for e in header.todo if e != alert)
+        try:
+            house.table.put_header(corrected(msgspec.structs.replace(header, todo=rest)))
+        except ConflictError:
+            stored = house.table.read_headers([header.ref]).get(header.ref)
+            if stored is None:
+                return
+            header = stored.header
+        else:
+            return
+
 
 TOLD_AT_MOST = 50
 DROPPED_AT_MOST = 500

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib.adapters.aws.refused_calls import REFUSED, tell_refused_calls
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.domain.events.metric import Metric
+from chalicelib.domain.events.handling import Metric
 from chalicelib.observability import logger
 
 WHO = (

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from chalicelib.adapters.aws.token_bucket import Quotas, Rate, TokenBucket
+from chalicelib.adapters.aws.sessions import Quotas, Rate, TokenBucket
 
 
 class Time:

@@ -17,8 +17,7 @@ from slack_sdk.webhook import WebhookResponse
 
 from chalicelib.adapters.channels.slack import SlackBot, SlackWebhook
 from chalicelib.adapters.channels.slack_blocks import MAX_LINES, payload
-from chalicelib.domain.alerts.alert import Alert, AlertReason
-from chalicelib.domain.alerts.top_finding import TopFinding
+from chalicelib.domain.alerts.alert import Alert, AlertReason, TopFinding
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, InUseState
 from chalicelib.domain.images.verdict import Decision

@@ -11,8 +11,8 @@ import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 
-from chalicelib.adapters.dynamodb.write_units import WRITES, count_write_units
-from chalicelib.domain.events.metric import Metric
+from chalicelib.adapters.dynamodb.dynamo import WRITES, count_write_units
+from chalicelib.domain.events.handling import Metric
 from tests.fakes.journal import FakeJournal
 
 ITEM = {"pk": {"S": "a"}, "sk": {"S": "b"}}

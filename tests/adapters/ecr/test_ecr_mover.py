@@ -21,7 +21,7 @@ from chalicelib.domain.enforcement.repository_policy import has_statement
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.quarantine_place import bare_mark, kept_tag, place_of
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
-from chalicelib.local.aws import ecr_blob_answers
+from chalicelib.local.aws import ecr_blobs
 from chalicelib.local.aws.ecr import LocalEcr, ecr_of
 from chalicelib.local.aws.ecr_blobs import blobs_of
 from chalicelib.local.aws.push_image import Pusher
@@ -226,7 +226,7 @@ def test_moving_and_bringing_back_what_is_so_already_is_success(registry):
 
 
 def test_all_pages_of_referrers_are_moved(registry, monkeypatch):
-    monkeypatch.setattr(ecr_blob_answers, "LONGEST_PAGE", 2)
+    monkeypatch.setattr(ecr_blobs, "LONGEST_PAGE", 2)
     image = registry.push.image([layer("app")])
     for n in range(5):
         registry.push.referrer(image, SIGNATURE, f"signature {n}".encode())

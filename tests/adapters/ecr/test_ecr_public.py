@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.ecr.public import EcrPublicListing
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
-from chalicelib.domain.images.public_registry import PublicRegistry
+from chalicelib.domain.images.registry import PublicRegistry
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.local.aws import ecr_public
 from chalicelib.local.aws.ecr import MANIFEST

@@ -17,10 +17,9 @@ from bench.world import CREDENTIALS
 from chalicelib.adapters.ecr.listing import EcrListing
 from chalicelib.adapters.inspector.listing import InspectorListing
 from chalicelib.domain.images.image import Repository, ScanState, Source, StorageStatus
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import AbsentError, DeniedError, RefusedPayloadError, TransientError, UpstreamError
-from chalicelib.parsers.findings.finding_changes import parse_finding_changes
-from chalicelib.parsers.findings.finding_counts import parse_image_counts, parse_repository_counts
+from chalicelib.parsers.findings.counts import parse_finding_changes, parse_image_counts, parse_repository_counts
 
 NOW = datetime.fromtimestamp(FIRST_DAY + 7_200, UTC)
 ALL = Repository(payloads.ACCOUNT, payloads.REGION, "")

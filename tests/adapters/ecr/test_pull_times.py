@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib.adapters.ecr.pull_times import EcrPullTimes
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.local.aws.ecr import LocalEcr
 from tests.adapters.local_ecr import EcrClient, refused

@@ -10,8 +10,8 @@ from botocore.stub import Stubber
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.stack.cloudformation import Stacks
+from chalicelib.domain.doctor.parameters import Value
 from chalicelib.domain.doctor.stack import Change, ChangeSet, Stack
-from chalicelib.domain.doctor.stack_parameters import Value
 from chalicelib.errors import DeniedError, UpstreamError
 
 ID = "arn:aws:cloudformation:eu-west-1:1:stack/lazaretto-dev/1"

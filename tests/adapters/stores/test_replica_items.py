@@ -14,9 +14,8 @@ from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.stores.replica_items import ReplicaItems
 from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.replication.replica import Note, Replica, Status
-from chalicelib.domain.replication.replication import Destination, Sight
-from chalicelib.domain.replication.replication_state import ReplicationState
+from chalicelib.domain.replication.replica import Note, Replica, ReplicationState, Status
+from chalicelib.domain.replication.rules import Destination, Sight
 from tests.fakes.replicas import FakeReplicas
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

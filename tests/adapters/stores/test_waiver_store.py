@@ -17,8 +17,8 @@ from chalicelib.adapters.stores.policy_file import default_policy, read_policy
 from chalicelib.adapters.stores.policy_store import PolicyStore
 from chalicelib.adapters.stores.waiver_store import WaiverStore
 from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver
+from chalicelib.domain.waivers.alert import Notice, Stage
 from chalicelib.domain.waivers.change import Carried, WaiverChange
-from chalicelib.domain.waivers.waiver_notice import Notice, Stage
 from chalicelib.errors import ConflictError, TransientError
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.waivers import FakeWaivers

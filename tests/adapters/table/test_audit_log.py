@@ -18,13 +18,12 @@ from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import PK, SK, create_table
-from chalicelib.adapters.table.audit_heads import AuditHeads
-from chalicelib.adapters.table.audit_log import ActionRow, read_action, read_stored
+from chalicelib.adapters.table.audit_log import ActionRow, AuditHeads, read_action, read_stored
 from chalicelib.adapters.table.audit_queries import BROKEN, AuditEntry, AuditQueries
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.adapters.table.index_walk import Page
-from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.audit.chain import (
     SHARDS,
     START,

@@ -11,22 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.admission.admission import AdmissionReview, read_review
-from chalicelib.domain.admission.admission_image import AskedImage, read_image
-from chalicelib.domain.admission.admission_judgement import (
+from chalicelib.domain.admission.admission import AdmissionReview, AskedImage, read_image, read_review
+from chalicelib.domain.admission.judgement import (
     LONGEST_WARNING,
     MAX_WARNINGS,
     Judged,
+    Named,
     Outcome,
     admit,
     admit_too_many,
     admit_unjudged,
+    named_images,
 )
-from chalicelib.domain.admission.pod_images import Named, named_images
 from chalicelib.domain.headers.effect import EffectKind, Order
 from chalicelib.domain.images.image import Kind
 from chalicelib.domain.images.image_name import private_registry
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.images.verdict import Decision, Reason, Standing, Verdict
 from chalicelib.domain.policy.policy import Policy, parse_policy
 from chalicelib.errors import ParameterError

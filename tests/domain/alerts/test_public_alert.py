@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.alerts.advice import Situation, advise
-from chalicelib.domain.alerts.verdict_alert import compose_verdict_alert, should_announce
+from chalicelib.domain.alerts.verdict_alert import Situation, advise, compose_verdict_alert, should_announce
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.policy import parse_policy

@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.alerts.alert import hears
-from chalicelib.domain.alerts.top_finding import top_findings
+from chalicelib.domain.alerts.alert import hears, top_findings
 from chalicelib.domain.alerts.verdict_alert import compose_summary, compose_verdict_alert, should_announce
-from chalicelib.domain.images.console import console_url
 from chalicelib.domain.images.finding import Finding, FindingStatus, Package, Severity
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind, Source
-from chalicelib.domain.images.inert import inert
+from chalicelib.domain.images.image_name import console_url
 from chalicelib.domain.images.quarantine_place import place_of
+from chalicelib.domain.images.sanitize import inert
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.section import Route
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.audit.action_id import ACTION_ID, action_id, recorded_at
+from chalicelib.domain.audit.action import ACTION_ID, action_id, recorded_at
 from chalicelib.errors import ParameterError
 from chalicelib.services.ports.ports import ActionRecord
 from tests.fakes.images import ref

@@ -6,8 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.doctor.age import ago
-from chalicelib.domain.doctor.health import KINDS, Report, Seen, Status, check_of, in_order, judged
+from chalicelib.domain.doctor.health import KINDS, Report, Seen, Status, ago, check_of, in_order, judged
 
 ESSENTIAL = next(kind.id for kind in KINDS if kind.essential)
 OTHER = next(kind.id for kind in KINDS if not kind.essential)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.doctor.stack_parameters import Value, choose_parameters
+from chalicelib.domain.doctor.parameters import Value, choose_parameters
 from chalicelib.errors import ParameterError
 
 DECLARED: dict[str, Any] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.doctor.template_values import TemplateValues
+from chalicelib.domain.doctor.parameters import TemplateValues
 
 STACK = "arn:aws-us-gov:cloudformation:us-gov-west-1:111122223333:stack/lazaretto-prod/9"
 GOV = "arn:aws-us-gov"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.domain.events.sweep import Sweep
+from chalicelib.domain.events.sweep_message import Sweep
 
 
 @pytest.mark.parametrize(

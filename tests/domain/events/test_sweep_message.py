@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import PlanSweep, begin
+from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, begin
 from chalicelib.domain.images.image import PUBLIC_REGION
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 
 AT = datetime(2026, 3, 2, 6, tzinfo=UTC)
 PLACES = (RegistryPlace("eu-west-1"), RegistryPlace("us-east-1"), RegistryPlace("eu-west-1", "444455556666"))

@@ -1,6 +1,6 @@
 import pytest
 
-from chalicelib.domain.images.nearest import nearest
+from chalicelib.domain.images.patterns import nearest
 
 NAMES = ["severity", "packageManager", "HIGH", "CRITICAL"]
 

@@ -13,8 +13,8 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Repository, Scan, ScanState, Source
 from chalicelib.domain.images.image_name import ImageName
 from chalicelib.domain.policy.section import Route
+from chalicelib.domain.pulls.advice import PULL_FAILED, compose_pull_failure_alert
 from chalicelib.domain.pulls.explanation import Explanation
-from chalicelib.domain.pulls.pull_failure_alert import PULL_FAILED, compose_pull_failure_alert
 
 HOME = Repository("111122223333", "eu-west-1", "team/api")
 AT = datetime(2026, 3, 2, 8, 5, 30, tzinfo=UTC)

@@ -27,10 +27,9 @@ from chalicelib.domain.images.image import (
 )
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
-from chalicelib.domain.reconcile.inspected import Changed, Covered, Inspected, pack, unpack
 from chalicelib.domain.reconcile.reconciliation import behind, compare
 from chalicelib.domain.reconcile.registry_listing import ImagesListed, OpenCounts
-from chalicelib.domain.reconcile.repository_view import View
+from chalicelib.domain.reconcile.repository_view import Changed, Covered, Inspected, View, pack, unpack
 from chalicelib.domain.reconcile.scan_comparison import (
     SHARES,
     compare_counts,

@@ -15,7 +15,7 @@ from chalicelib.domain.images.image import Kind, Scan, ScanState, Source, Storag
 from chalicelib.domain.policy.policy import Policy, parse_policy
 from chalicelib.domain.reconcile.scan_proof import Cause, ScanProof, ScanProofs, count_proofs, prove_scan
 from chalicelib.domain.reconcile.scan_rule import Frequency, ScanRule, Uncovered
-from chalicelib.parsers.findings.scan_states import coverage_state, scan_of
+from chalicelib.parsers.findings.coverage import coverage_state, scan_of
 from tests.fakes.images import ref
 from tests.fakes.queries import NOW
 

@@ -13,13 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.images.image import ImageDetail, Repository, ScanState, StorageStatus
-from chalicelib.domain.reconcile.replica_settings import Settings, differences
+from chalicelib.domain.reconcile.posture import Settings, differences
 from chalicelib.domain.replication.alert import compose_replication_alert, words
-from chalicelib.domain.replication.replica import Note, Replica, Status
+from chalicelib.domain.replication.replica import Note, Replica, ReplicationState, Status, counted, is_missing
 from chalicelib.domain.replication.replica_case import Case, Copies, Mutability, Reported, judge
-from chalicelib.domain.replication.replication import Configuration, Destination, Rule, Sight, sights_of
-from chalicelib.domain.replication.replication_policy import Allowance, allowance
-from chalicelib.domain.replication.replication_state import ReplicationState, counted, is_missing
+from chalicelib.domain.replication.rules import Allowance, Configuration, Destination, Rule, Sight, allowance, sights_of
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 HOME = Repository("111122223333", "eu-west-1", "team/api")

@@ -15,8 +15,8 @@ from chalicelib.domain.images.image import ImageDetail, InUse, InUseState, Repos
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.section import Retention
 from chalicelib.domain.retention.image import QUARANTINED, WAIVED, Guard, RetainedImage, retained_image, within
+from chalicelib.domain.retention.plan import RetentionPlan, stages
 from chalicelib.domain.retention.retention import Judged, judge, rule_for, settle
-from chalicelib.domain.retention.retention_plan import RetentionPlan, stages
 from tests.fakes.registries import HOME, NOW, digest, idle, repositories, retained, retention, rules, uses
 
 FEW = settings(max_examples=300, deadline=None)

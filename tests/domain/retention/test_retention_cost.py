@@ -6,9 +6,8 @@ import pytest
 
 from chalicelib.domain.policy.section import Retention
 from chalicelib.domain.retention.image import Layer, RetainedImage
+from chalicelib.domain.retention.plan import GB, RetentionPlan, freed_by
 from chalicelib.domain.retention.retention import judge, settle
-from chalicelib.domain.retention.retention_cost import GB, freed_by
-from chalicelib.domain.retention.retention_plan import RetentionPlan
 from tests.fakes.registries import HOME, NOW, digest, idle, retained, retention
 
 BASE, OLD, NEW = (Layer(f"sha256:{c * 64}", size) for c, size in (("a", GB), ("b", 2 * GB), ("c", 4 * GB)))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.headers.sketch import sketch_of
+from chalicelib.domain.headers.header import sketch_of
 from chalicelib.domain.images.finding import Finding, Severity
 from chalicelib.domain.images.image import Source
 from chalicelib.domain.images.verdict import Decision

@@ -12,7 +12,7 @@ from chalicelib.adapters.ecr.replication import EcrReplication
 from chalicelib.domain.events.event import Replicated
 from chalicelib.domain.images.image import ScanState
 from chalicelib.domain.replication.replica_case import Mutability, Reported
-from chalicelib.domain.replication.replication import Destination
+from chalicelib.domain.replication.rules import Destination
 from chalicelib.errors import AbsentError, UpstreamError
 from chalicelib.local.aws.ecr import ARCHIVE, ecr_of
 from chalicelib.local.aws.ecr_replication import LocalReplication

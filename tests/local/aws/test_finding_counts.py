@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.local.aws.finding_counts import count_findings
 from chalicelib.local.aws.findings_filter import UnknownFilterError
-from chalicelib.parsers.findings.finding_counts import parse_image_counts, parse_repository_counts
+from chalicelib.parsers.findings.counts import parse_image_counts, parse_repository_counts
 
 
 def arn(name: str, number: int) -> str:

@@ -16,10 +16,10 @@ from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.admission.admission import read_review
-from chalicelib.domain.admission.admission_judgement import MAX_IMAGES, Admission, Outcome
+from chalicelib.domain.admission.judgement import MAX_IMAGES, Admission, Outcome
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import Child, ImageRef, Kind
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.domain.policy.waiver import Waiver

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from chalicelib.domain.alerts.alert import Alert
-from chalicelib.domain.events.alert_message import TellAgain
 from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.events.sweep_message import TellAgain
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.errors import TransientError, UpstreamError

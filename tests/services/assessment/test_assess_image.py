@@ -16,7 +16,7 @@ from chalicelib.domain.images.finding import FindingStatus, Severity
 from chalicelib.domain.images.image import Scan, ScanState, Source, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import AbsentError, ConflictError, DeniedError, TransientError, UpstreamError
-from chalicelib.services.assessment.drop_covered import is_covered
+from chalicelib.services.assessment.pull_listing import is_covered
 from chalicelib.services.assessment.re_decide import re_decide
 from tests.services.aws_model import seconds
 from tests.services.house import Story

@@ -39,7 +39,7 @@ from chalicelib.local.aws.ecr_blobs import blobs_of
 from chalicelib.local.aws.push_image import Pusher
 from chalicelib.local.aws.server import LocalAws
 from chalicelib.services.assessment.re_decide import re_decide
-from chalicelib.services.enforcement.release_image import release_image
+from chalicelib.services.enforcement.give_order import release_image
 from chalicelib.services.handlers.receive_acts import receive_acts
 from tests.fakes.policies import statement
 from tests.fakes.table import FakeTable

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.events.handling import Outcome
+from chalicelib.domain.events.handling import Metric, Outcome
 from chalicelib.domain.events.message import Delivery
-from chalicelib.domain.events.metric import Metric
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import TransientError

@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.services.assessment.plan_look import Looked, plan_look
+from chalicelib.services.assessment.send_look import Looked, plan_look
 from tests.services.world import START
 
 LATER = START + timedelta(seconds=60)

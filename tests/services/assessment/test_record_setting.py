@@ -7,8 +7,7 @@ from datetime import timedelta
 import pytest
 
 from chalicelib.domain.events.event import ApiCall, PulledThrough, ScanningRule, ScanResourceChanged
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.verdict import Decision
 from tests.services.house import Story
 from tests.services.world import START

@@ -11,7 +11,7 @@ from chalicelib.domain.events.message import Decide
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import Child, ImageRef, Kind, Manifest, StorageStatus
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.services.enforcement.release_image import release_image
+from chalicelib.services.enforcement.give_order import release_image
 from tests.services.assessment.test_record_push import INDEX, Registry, platforms, ref, scan
 
 CRITICAL, HIGH = Severity.CRITICAL, Severity.HIGH

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.audit.chain import Chain, Copy, Head, Problem, StoredRecord
-from chalicelib.services.audit.verify_chain import Proven, verify_chain
+from chalicelib.services.audit.verify_audit import Proven, verify_chain
 from chalicelib.services.ports.ports import ActionRecord
 from tests.fakes.audit import FakeAudit
 

@@ -9,7 +9,7 @@ import pytest
 from chalicelib.domain.doctor.health import Check, Status
 from chalicelib.domain.doctor.installed import Installed
 from chalicelib.domain.images.image import Repository, RepositoryDetail
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.reconcile.registry_listing import RepositoriesListed
 from chalicelib.errors import DeniedError
 from chalicelib.services.doctor.examine_registries import Known, examine_pull_times, examine_registries

@@ -13,7 +13,7 @@ from chalicelib.cli.deploy.spoke import spoke_template
 from chalicelib.domain.doctor.health import Check, Status
 from chalicelib.domain.doctor.installed import Installed, Queue, Rule, Spoke, Target
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.registry_place import RegistryPlace
+from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import DeniedError
 from chalicelib.services.doctor.examine_registries import Known
 from chalicelib.services.doctor.examine_spokes import examine_spokes, patterns_of

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.enforcement.repository_policy import SID, with_statement, without_statement
 from chalicelib.errors import TransientError
-from chalicelib.services.enforcement.agree_policy import COLLIDED, UNDONE, WRITES, PolicyChange, agree_policy
-from chalicelib.services.enforcement.deny_pulls import deny_pulls
+from chalicelib.services.enforcement.deny_pulls import COLLIDED, UNDONE, WRITES, PolicyChange, agree_policy, deny_pulls
 from tests.fakes.images import ref
 from tests.fakes.policies import statement
 from tests.services.lockstep import Crash, Worker

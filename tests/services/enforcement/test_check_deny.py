@@ -15,7 +15,7 @@ from chalicelib.domain.headers.effect import EffectKind, Holding
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import Repository
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
-from chalicelib.services.enforcement.release_image import release_image
+from chalicelib.services.enforcement.give_order import release_image
 from chalicelib.services.handlers.receive_acts import receive_acts
 from tests.fakes.policies import statement
 from tests.services.enforcement.test_enforce_verdict import Acting

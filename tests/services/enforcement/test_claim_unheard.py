@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from chalicelib.domain.enforcement.enforcement import marker
-from chalicelib.services.enforcement.release_image import release_image
+from chalicelib.services.enforcement.give_order import release_image
 from tests.services.aws_model import Image
 from tests.services.enforcement.test_enforce_verdict import CRITICAL, Acting
 from tests.services.world import new_ref

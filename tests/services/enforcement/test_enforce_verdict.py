@@ -15,10 +15,9 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import Kind, ScanState, StorageStatus
 from chalicelib.errors import ConflictError, DeniedError, TransientError
+from chalicelib.services.enforcement.ask_fuse import reset_fuse
 from chalicelib.services.enforcement.enforce_verdict import CLAIM, enforce_verdict
-from chalicelib.services.enforcement.quarantine_image import quarantine_image
-from chalicelib.services.enforcement.release_image import release_image
-from chalicelib.services.enforcement.reset_fuse import reset_fuse
+from chalicelib.services.enforcement.give_order import quarantine_image, release_image
 from tests.services.house import Story
 from tests.services.world import new_ref
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.enforcement.enforcement import MOVE, marker
 from chalicelib.domain.events.event import ImageAction
 from chalicelib.domain.headers.effect import EffectKind
@@ -24,8 +24,8 @@ from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, ScanState
 from chalicelib.domain.policy.waiver import Waiver, waiver_id
 from chalicelib.errors import ConflictError, NotFoundError, TransientError
+from chalicelib.services.enforcement.ask_fuse import reset_fuse
 from chalicelib.services.enforcement.give_order import give_order
-from chalicelib.services.enforcement.reset_fuse import reset_fuse
 from chalicelib.services.enforcement.undo_action import undo_action
 from chalicelib.services.ports.ports import ActionRecord
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers

@@ -12,7 +12,7 @@ from chalicelib.domain.events.message import Act, Look
 from chalicelib.domain.headers.effect import EffectKind, Stage
 from chalicelib.domain.images.finding import FindingStatus
 from chalicelib.errors import DeniedError
-from chalicelib.services.enforcement.release_image import release_image
+from chalicelib.services.enforcement.give_order import release_image
 from tests.services.enforcement.test_enforce_verdict import ACTIVE, ARCHIVED, CRITICAL, Acting
 from tests.services.world import new_ref
 

@@ -13,7 +13,7 @@ from chalicelib.domain.headers.effect import Effect, EffectKind, Held, Holding
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Severity
 from chalicelib.errors import ConflictError
-from chalicelib.services.enforcement.hold_act import SLOW_RESTORE, hold_act
+from chalicelib.services.enforcement.enforce_verdict import SLOW_RESTORE, hold_act
 from chalicelib.services.enforcement.read_state import RegistryState
 from tests.services.house import Story
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.domain.enforcement.repository_policy import has_statement
 from chalicelib.domain.events.message import Act, Decide
@@ -30,8 +30,7 @@ from chalicelib.errors import (
 )
 from chalicelib.services.alerts.notify import notify
 from chalicelib.services.enforcement.enforce_verdict import CLAIM, enforce_verdict
-from chalicelib.services.enforcement.quarantine_image import quarantine_image
-from chalicelib.services.enforcement.release_image import release_image
+from chalicelib.services.enforcement.give_order import quarantine_image, release_image
 from chalicelib.services.enforcement.undo_action import undo_action
 from tests.services.enforcement.test_enforce_verdict import CRITICAL, Acting
 from tests.services.lockstep import Worker

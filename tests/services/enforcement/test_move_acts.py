@@ -14,7 +14,7 @@ from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.images.quarantine_place import place_of
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import AbsentError, TransientError, UnfinishedError
-from chalicelib.services.enforcement.release_image import release_image
+from chalicelib.services.enforcement.give_order import release_image
 from tests.services.enforcement.test_enforce_verdict import Acting
 from tests.services.world import new_ref
 

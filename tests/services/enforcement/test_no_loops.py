@@ -12,8 +12,8 @@ from chalicelib.domain.events.event import PulledThrough
 from chalicelib.domain.headers.effect import Holding
 from chalicelib.domain.images.image import StorageStatus
 from chalicelib.services.assessment.re_decide import re_decide
-from chalicelib.services.enforcement.release_image import release_image
-from chalicelib.services.enforcement.reset_fuse import reset_fuse
+from chalicelib.services.enforcement.ask_fuse import reset_fuse
+from chalicelib.services.enforcement.give_order import release_image
 from tests.services.aws_model import Image
 from tests.services.enforcement.test_enforce_verdict import ACTIVE, ARCHIVED, CRITICAL, Acting
 from tests.services.world import new_ref

@@ -12,8 +12,7 @@ from chalicelib.domain.enforcement.fuse import Fuse, Taken
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import ParameterError, TransientError
-from chalicelib.services.enforcement.ask_fuse import ask_fuse
-from chalicelib.services.enforcement.reset_fuse import reset_fuse
+from chalicelib.services.enforcement.ask_fuse import ask_fuse, reset_fuse
 from tests.services.fused import NOW, FusedHouse, key
 
 BLOWN = Fuse((Taken(key(1), NOW),), blown_at=NOW, told=True, waiting=(key(2), key(3)), heard=("slack",))

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.events.message import CatchUp, Touched
 from chalicelib.domain.policy.waiver import Waiver, waiver_id
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError, StoredPolicyError

@@ -5,6 +5,7 @@ import msgspec
 import pytest
 
 from chalicelib.domain.assessment.summary import Summary
+from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.events.message import (
     CatchUp,
     Decide,
@@ -16,16 +17,13 @@ from chalicelib.domain.events.message import (
     WatchWaivers,
     WhatIf,
 )
-from chalicelib.domain.events.metric import Metric
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import Filled, PlanSweep, SweepRepository
+from chalicelib.domain.events.sweep_message import Filled, PlanSweep, Sweep, SweepRepository
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.services.assessment.put_back import MOST_ATTEMPTS
 from chalicelib.services.handlers import receive_sweeps as receiving
-from chalicelib.services.handlers import run_sweep
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from chalicelib.services.reconcile.plan_sweep import Plan
 from tests.fakes.journal import FakeJournal
@@ -95,9 +93,9 @@ def test_each_part_of_a_sweep_is_run_and_the_hour_leaves_a_snapshot():
 
 def test_a_sweep_is_planned_and_what_it_finds_lost_is_told(monkeypatch):
     planned, house = [], place()
-    monkeypatch.setattr(run_sweep, "plan_sweep", lambda message, house: Plan((HOME,)))
-    monkeypatch.setattr(run_sweep, "send_plan", lambda message, found, house: planned.append((message, found)))
-    monkeypatch.setattr(run_sweep, "reconcile_registry", lambda *_: SimpleNamespace(lost_events=3))
+    monkeypatch.setattr(receiving, "plan_sweep", lambda message, house: Plan((HOME,)))
+    monkeypatch.setattr(receiving, "send_plan", lambda message, found, house: planned.append((message, found)))
+    monkeypatch.setattr(receiving, "reconcile_registry", lambda *_: SimpleNamespace(lost_events=3))
     plan, one = PlanSweep(Sweep.RETENTION, "eu-west-1", NOW), SweepRepository(Sweep.RECONCILE, HOME, NOW)
     assert receive_sweeps([Delivery("p", plan), Delivery("r", one)], house, {}) == {}
     assert (planned, house.journal.counted) == ([(plan, Plan((HOME,)))], {(Metric.LOST_EVENTS, None): 3})
@@ -105,8 +103,8 @@ def test_a_sweep_is_planned_and_what_it_finds_lost_is_told(monkeypatch):
 
 def test_a_plan_that_cannot_be_sent_fails_and_raises_no_doubt_about_its_registry(monkeypatch):
     house, doubted = place(), []
-    monkeypatch.setattr(run_sweep, "plan_sweep", lambda message, house: Plan((HOME,)))
-    monkeypatch.setattr(run_sweep, "doubt_registry", lambda *_: doubted.append(1))
+    monkeypatch.setattr(receiving, "plan_sweep", lambda message, house: Plan((HOME,)))
+    monkeypatch.setattr(receiving, "doubt_registry", lambda *_: doubted.append(1))
     monkeypatch.setattr(house.outbox, "send", _refused)
     failures = receive_sweeps([Delivery("p", PlanSweep(Sweep.POSTURE, "eu-west-1", NOW))], house, {})
     assert (type(failures["p"]), doubted) == (DeniedError, [])

@@ -8,8 +8,7 @@ import msgspec
 import pytest
 
 from chalicelib.adapters.stores.policy_file import read_policy
-from chalicelib.services.policy.find_known_past import POLICIES_READ, find_known_past
-from chalicelib.services.policy.start_what_if import start_what_if
+from chalicelib.services.policy.start_what_if import POLICIES_READ, find_known_past, start_what_if
 from tests.services.judged import DAY, NOW, STRICT, FakeHouse
 
 SINCE = NOW - 80 * DAY

@@ -10,8 +10,7 @@ from chalicelib.adapters.stores.policy_file import read_policy
 from chalicelib.domain.events.message import WhatIf
 from chalicelib.errors import NotFoundError
 from chalicelib.services.assessment.re_decide import SHARDS
-from chalicelib.services.policy.read_what_if import read_what_if
-from chalicelib.services.policy.start_what_if import start_what_if
+from chalicelib.services.policy.start_what_if import read_what_if, start_what_if
 from tests.services.judged import STRICT, FakeHouse, Judged
 
 

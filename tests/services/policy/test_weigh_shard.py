@@ -17,8 +17,7 @@ from chalicelib.domain.whatif.report import Impact, Part, Report, Tally
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.services.assessment.re_decide import SHARDS
 from chalicelib.services.policy import weigh_shard as module
-from chalicelib.services.policy.read_what_if import read_what_if
-from chalicelib.services.policy.start_what_if import start_what_if
+from chalicelib.services.policy.start_what_if import read_what_if, start_what_if
 from chalicelib.services.policy.weigh_shard import BUDGET, weigh_shard
 from tests.services.judged import DAY, FIRST, NOW, STRICT, FakeHouse, Judged
 

@@ -22,8 +22,7 @@ from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.whatif.report import Report
 from chalicelib.services.policy import weigh_shard
 from chalicelib.services.policy.apply_policy import apply_policy
-from chalicelib.services.policy.read_what_if import read_what_if
-from chalicelib.services.policy.start_what_if import start_what_if
+from chalicelib.services.policy.start_what_if import read_what_if, start_what_if
 from chalicelib.settings import Settings
 from tests.services.judged import FIRST, NOW, STRICT, FakeHouse, Judged, Queues
 

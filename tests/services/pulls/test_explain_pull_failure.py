@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.audit.action_id import action_id
+from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.events.failed_pull import FailedPull
 from chalicelib.domain.events.pull_failure import Cause
 from chalicelib.domain.headers.effect import EffectKind, Enforcement, Stage
@@ -16,8 +16,7 @@ from chalicelib.domain.images.image_name import ImageName
 from chalicelib.domain.pulls.explanation import Explanation
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.ports.ports import ActionRecord, Denied
-from chalicelib.services.pulls.explain_pull_failure import explain_pull_failure
-from chalicelib.services.pulls.gather_evidence import gather_evidence
+from chalicelib.services.pulls.explain_pull_failure import explain_pull_failure, gather_evidence
 from tests.services.pulls import AT, EARLIER, FORBIDDEN, HOME, HOST, PullHouse, failure, image
 
 ROLE = "arn:aws:iam::111122223333:role/api-execution"

@@ -12,7 +12,7 @@ from chalicelib.domain.events.pull_failure import Cause
 from chalicelib.domain.images.image_name import ImageName
 from chalicelib.local.aws.event_bus import Pattern
 from chalicelib.parsers.events.events import parse_event
-from chalicelib.services.pulls.hear_pull_failure import hear_pull_failure
+from chalicelib.services.pulls.tell_pull_failure import hear_pull_failure
 from tests.services.pulls import HOME, HOST, NOT_FOUND, PullHouse, task
 
 ROOT = Path(__file__).parents[3]

@@ -10,7 +10,7 @@ import pytest
 from chalicelib.domain.images.image import Repository, Source
 from chalicelib.domain.reconcile.scan_rule import Applied, Frequency, FrequencyRule, RegistryScanning, Uncovered
 from chalicelib.errors import DeniedError, TransientError
-from chalicelib.services.reconcile.find_rules import FoundRules, find_rules
+from chalicelib.services.reconcile.survey_registry import FoundRules, find_rules
 from tests.fakes.images import ACCOUNT, home
 
 ON_PUSH = RegistryScanning(Source.BASIC, (FrequencyRule(Frequency.SCAN_ON_PUSH, ("prod",)),))

@@ -13,11 +13,9 @@ from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.stores.settings_items import SettingsItems
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository, Source
-from chalicelib.domain.reconcile.posture import GatheredSettings, changed
-from chalicelib.domain.reconcile.replica_settings import Settings
+from chalicelib.domain.reconcile.posture import GatheredSettings, Settings, changed
 from chalicelib.domain.reconcile.scan_rule import Frequency, FrequencyRule, RegistryScanning, Uncovered
 from chalicelib.domain.replication.replica_case import Mutability
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.table.header_items import ImageRow
 from chalicelib.domain.events.message import Decide, Delivery
-from chalicelib.domain.events.public_message import MatchTwins
-from chalicelib.domain.events.sweep_message import Filled
+from chalicelib.domain.events.sweep_message import Filled, MatchTwins
 from chalicelib.domain.headers.effect import EffectKind
 from chalicelib.domain.headers.header import Header, Hold
 from chalicelib.domain.images.image import ImageRef, Kind, Repository, Scan, ScanState, Source
@@ -26,8 +25,8 @@ from chalicelib.domain.policy.decision import decide
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.domain.whatif.what_if import Question, weigh
 from chalicelib.errors import UpstreamError
-from chalicelib.services.assessment.update_header import update_header
-from chalicelib.services.policy.gather_case import gather_case
+from chalicelib.services.assessment.put_header import update_header
+from chalicelib.services.policy.weigh_shard import gather_case
 from chalicelib.services.ports.ports import Stored
 from chalicelib.services.reconcile import match_twins as match_twins_module
 from chalicelib.services.reconcile.match_twins import match_twins

@@ -7,12 +7,11 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from chalicelib.domain.events.public_message import MatchTwins
-from chalicelib.domain.events.sweep_message import PlanSweep, SweepRepository
+from chalicelib.domain.events.sweep_message import MatchTwins, PlanSweep, SweepRepository
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.public_registry import PublicRegistry
-from chalicelib.services.reconcile import plan_public as module
-from chalicelib.services.reconcile.plan_public import plan_public
+from chalicelib.domain.images.registry import PublicRegistry
+from chalicelib.services.reconcile import list_public as module
+from chalicelib.services.reconcile.list_public import plan_public
 from tests.fakes.images import digest
 from tests.services.public_world import HOME, PLAN, REGISTRY, PublicWorld
 

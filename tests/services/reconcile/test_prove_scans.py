@@ -10,9 +10,8 @@ import msgspec
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageDetail, Scan, ScanState, Source
 from chalicelib.domain.policy.policy import parse_policy
-from chalicelib.domain.reconcile.inspected import Covered, Inspected
 from chalicelib.domain.reconcile.registry_listing import ImagesListed
-from chalicelib.domain.reconcile.repository_view import View
+from chalicelib.domain.reconcile.repository_view import Covered, Inspected, View
 from chalicelib.domain.reconcile.scan_budget import StartedScans
 from chalicelib.domain.reconcile.scan_proof import Cause, ScanProofs
 from chalicelib.domain.reconcile.scan_rule import Frequency, ScanRule, Uncovered

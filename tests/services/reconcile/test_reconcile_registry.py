@@ -18,18 +18,17 @@ from bench.generate import Plan
 from bench.swept import Listed, Refusal, SweptPlace, shared
 from chalicelib.adapters.ecr.listing import EcrListing
 from chalicelib.domain.events.message import Message
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import Filled, Found, PlanSweep, SweepRepository
+from chalicelib.domain.events.sweep_message import Filled, Found, PlanSweep, Sweep, SweepRepository
 from chalicelib.domain.headers.effect import Effect, EffectKind
 from chalicelib.domain.images.image import Child, ImageRef, Kind, Manifest, Repository, Scan
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.reconcile.difference import DifferenceKind
-from chalicelib.domain.reconcile.reconciled import Memory, Place
+from chalicelib.domain.reconcile.reconciliation import Memory, Place
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.assessment.put_back import MOST_ATTEMPTS
 from chalicelib.services.reconcile import plan_sweep as planning
 from chalicelib.services.reconcile import reconcile_registry as reconciling
-from chalicelib.services.reconcile.doubt_images import LASTING_ATTEMPTS
+from chalicelib.services.reconcile.doubt_registry import LASTING_ATTEMPTS
 from chalicelib.services.reconcile.plan_sweep import plan_sweep, send_plan
 from chalicelib.services.reconcile.reconcile_registry import reconcile_registry
 from chalicelib.services.reconcile.tell_first_fill import tell_first_fill

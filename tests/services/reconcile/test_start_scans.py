@@ -16,7 +16,7 @@ from chalicelib.domain.policy.section import Scanning
 from chalicelib.domain.reconcile.scan_budget import Asked, Refusal, StartedScans
 from chalicelib.domain.reconcile.scan_rule import Frequency, ScanRule, Uncovered
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
-from chalicelib.services.reconcile.start_scans import LIMITS_IN_A_ROW, PATIENCE, start_scans
+from chalicelib.services.reconcile.prove_scans import LIMITS_IN_A_ROW, PATIENCE, start_scans
 from tests.fakes.images import home, ref
 from tests.fakes.queries import NOW
 from tests.fakes.scan_asks import FakeScanAsks, FakeScans

@@ -16,8 +16,7 @@ from chalicelib.domain.images.image import Child, ImageRef, Repository, ScanStat
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.replication.alert import words
 from chalicelib.domain.replication.replica import Status
-from chalicelib.domain.replication.replication import Destination
-from chalicelib.domain.replication.replication_policy import Allowance
+from chalicelib.domain.replication.rules import Allowance, Destination
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.local.aws.ecr import ARCHIVE, ecr_of
 from chalicelib.local.aws.ecr_replication import NOT_ALLOWED, LocalReplication

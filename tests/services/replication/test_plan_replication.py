@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
-from chalicelib.domain.events.sweep import Sweep
-from chalicelib.domain.events.sweep_message import PlanSweep
+from chalicelib.domain.events.sweep_message import PlanSweep, Sweep
 from chalicelib.domain.images.image import Repository
 from chalicelib.services.reconcile.plan_sweep import plan_sweep
 

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from chalicelib.domain.retention.image import RetainedImage
-from chalicelib.domain.retention.lifecycle_difference import Danger
+from chalicelib.domain.retention.lifecycle_compiler import Danger
 from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
-from chalicelib.services.retention.compare_lifecycle import Compared, compare_lifecycle
+from chalicelib.services.retention.write_lifecycle import Compared, compare_lifecycle
 from tests.fakes.registries import HOME, digest, retained
 from tests.services.retaining import Retaining
 

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.events.alert_message import TellAgain
 from chalicelib.domain.events.event import Action, ImageAction
 from chalicelib.domain.events.message import Delivery
-from chalicelib.domain.events.retention_message import TakeImages
+from chalicelib.domain.events.sweep_message import TakeImages, TellAgain
 from chalicelib.domain.images.image import InUseState, Repository, StorageStatus
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.section import Retention
@@ -24,9 +23,9 @@ from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.services.alerts.tell_again import tell_again
 from chalicelib.services.assessment.record_push import record_push
 from chalicelib.services.handlers.receive_acts import receive_acts
-from chalicelib.services.handlers.run_sweep import run_sweep
+from chalicelib.services.handlers.receive_sweeps import run_sweep
+from chalicelib.services.retention.enforce_retention import take_images
 from chalicelib.services.retention.plan_retention import plan_retention
-from chalicelib.services.retention.take_images import take_images
 from tests.fakes.registries import HOME, NOW, digest, repositories, retained, rules
 from tests.services.retaining import MESSAGE, Retaining, replaced
 

@@ -7,18 +7,17 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.events.alert_message import TellAgain
 from chalicelib.domain.events.event import Action, ImageAction, LifecycleExpiry, LifecycleRan
 from chalicelib.domain.events.lifecycle_run import TellExpired
 from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.events.sweep_message import TellAgain
 from chalicelib.domain.headers.effect import EffectKind, Order
 from chalicelib.domain.headers.header import Hold
 from chalicelib.domain.images.image import StorageStatus
 from chalicelib.errors import TransientError
 from chalicelib.services.alerts.tell_again import tell_again
 from chalicelib.services.assessment.record_push import record_push
-from chalicelib.services.retention.hear_lifecycle_run import hear_lifecycle_run
-from chalicelib.services.retention.tell_lifecycle_run import tell_lifecycle_run
+from chalicelib.services.retention.hear_lifecycle_run import hear_lifecycle_run, tell_lifecycle_run
 from tests.fakes.registries import HOME, NOW, digest, retained
 from tests.services.retaining import Retaining
 

@@ -10,7 +10,7 @@ import pytest
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Child, InUseState, Kind
 from chalicelib.errors import TransientError
-from chalicelib.services.usage.find_use import find_use
+from chalicelib.services.usage.find_blast_radius import find_use
 from tests.fakes.images import digest, image
 from tests.fakes.queries import NOW
 from tests.fakes.runtime import FakeRuntime

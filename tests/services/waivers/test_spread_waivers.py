@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.events.message import Decide, Delivery, Touched, WatchWaivers
-from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.sketch import sketch_of
+from chalicelib.domain.headers.header import Header, Rules, sketch_of
 from chalicelib.domain.images.finding import Finding, FindingStatus, Package, Severity
 from chalicelib.domain.images.image import ImageRef, Scan, ScanState, Source
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict

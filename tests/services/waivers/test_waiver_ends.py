@@ -18,8 +18,8 @@ from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import Child, ImageRef, Kind
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.waiver import Waiver
+from chalicelib.domain.waivers.alert import PATIENCE, RETRY_AFTER, Stage
 from chalicelib.domain.waivers.end import SETTLED_AFTER
-from chalicelib.domain.waivers.waiver_notice import PATIENCE, RETRY_AFTER, Stage
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.handlers.receive_batch import receive_batch
@@ -462,8 +462,8 @@ def test_a_policy_that_came_meanwhile_is_no_end_of_a_waiver() -> None:
 def test_a_waiver_over_more_images_than_one_walk_looks_at_is_summed_up_in_parts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chalicelib.services.waivers.find_reach.PAGE", 2)
-    monkeypatch.setattr("chalicelib.services.waivers.find_reach.LOOKED_AT_MOST", 2)
+    monkeypatch.setattr("chalicelib.services.waivers.watch_waivers.PAGE", 2)
+    monkeypatch.setattr("chalicelib.services.waivers.watch_waivers.LOOKED_AT_MOST", 2)
     place = Ends(*[H] * 5)
     place.tick(timedelta(0))
     for _ in range(4):

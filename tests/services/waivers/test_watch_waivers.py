@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.domain.events.message import Touched
 from chalicelib.domain.images.verdict import Decision, Reason
-from chalicelib.domain.waivers.waiver_notice import RETRY_AFTER, Notice, Stage
+from chalicelib.domain.waivers.alert import RETRY_AFTER, Notice, Stage
 from chalicelib.errors import TransientError
 from chalicelib.services.ports.ports import Stored
 from chalicelib.services.waivers.watch_waivers import TOLD_AT_MOST, watch_waivers

@@ -1,0 +1,258 @@
+"""Whether the pods of an object may start, and in one line why not. Pure.
+
+Source: Kubernetes, "Dynamic Admission Control", Response: a warning over 256 characters may be cut, all beyond 4,096
+are left out, 120 are recommended. kubectl prints the message of a refusal on one line.
+
+Which images a Kubernetes object names, by its kind. Pure. What the images are, `admission_image.py` says.
+
+Source: Kubernetes API reference, workload resources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from functools import reduce
+
+import msgspec
+
+from chalicelib.domain.admission.admission import (
+    AdmissionAnswer,
+    AdmissionRequest,
+    AdmissionResponse,
+    AdmissionStatus,
+    AskedImage,
+    Operation,
+    decode,
+)
+from chalicelib.domain.enforcement.enforcement import standing_order
+from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import Kind
+from chalicelib.domain.images.sanitize import cut, inert
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.errors import ParameterError
+
+
+class _Image(msgspec.Struct, frozen=True):
+    reference: str | None = None
+
+
+class _Volume(msgspec.Struct, frozen=True):
+    name: str | None = None
+    image: _Image | None = None
+
+
+class _Container(msgspec.Struct, frozen=True):
+    name: str | None = None
+    image: str | None = None
+
+
+class _Node(msgspec.Struct, frozen=True, rename="camel"):
+    """A workload, or a part of it on the way to the specification of its pods, or that."""
+
+    spec: _Node | None = None
+    template: _Node | None = None
+    job_template: _Node | None = None
+    containers: tuple[_Container, ...] | None = None
+    init_containers: tuple[_Container, ...] | None = None
+    ephemeral_containers: tuple[_Container, ...] | None = None
+    volumes: tuple[_Volume, ...] | None = None
+
+
+_OF_TEMPLATE = ("spec", "template", "spec")
+_POD_SPECS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("", "Pod"): ("spec",),
+    ("", "PodTemplate"): ("template", "spec"),
+    ("", "ReplicationController"): _OF_TEMPLATE,
+    ("apps", "DaemonSet"): _OF_TEMPLATE,
+    ("apps", "Deployment"): _OF_TEMPLATE,
+    ("apps", "ReplicaSet"): _OF_TEMPLATE,
+    ("apps", "StatefulSet"): _OF_TEMPLATE,
+    ("batch", "CronJob"): ("spec", "job_template", *_OF_TEMPLATE),
+    ("batch", "Job"): _OF_TEMPLATE,
+}
+"""Where the specification of its pods lies in an object of a kind, whatever its version."""
+
+
+class Named(msgspec.Struct, frozen=True):
+    """The `images` that an object names and that are to be judged, as it names them, each once. `unread`: it is of a
+    kind whose images are not known here."""
+
+    images: tuple[str, ...] = ()
+    unread: bool = False
+
+
+def named_images(request: AdmissionRequest) -> Named:
+    """Of containers, init and ephemeral containers and image volumes. An update is asked about what it brings: what
+    stood under the same name before runs already, and is not stopped from being labelled or scaled. Raises
+    ParameterError."""
+    if request.operation not in (Operation.CREATE, Operation.UPDATE):
+        return Named()
+    way = _POD_SPECS.get((request.kind.group, request.kind.kind))
+    if way is None:
+        return Named(unread=True)
+    wanted = decode(request.object, _Node | None, "request.object")
+    if wanted is None:
+        raise ParameterError("request.object", "must be given")
+    before = decode(request.old_object, _Node | None, "request.oldObject")
+    stood = set(_images_at(before, way)) if request.operation is Operation.UPDATE else set()
+    return Named(tuple(dict.fromkeys(image for name, image in _images_at(wanted, way) if (name, image) not in stood)))
+
+
+def _images_at(node: _Node | None, way: tuple[str, ...]) -> Iterator[tuple[tuple[str, str | None], str]]:
+    """Each with the name it stands under; containers of all sorts share their names, volumes have their own."""
+    spec = reduce(lambda at, step: None if at is None else getattr(at, step), way, node)
+    if spec is None:
+        return
+    for containers in (spec.containers, spec.init_containers, spec.ephemeral_containers):
+        for container in containers or ():
+            if container.image:
+                yield ("container", container.name), container.image
+    for volume in spec.volumes or ():
+        if volume.image is not None and volume.image.reference:
+            yield ("volume", volume.name), volume.image.reference
+
+
+MAX_IMAGES = 100
+"""Of Amazon ECR in one object, each counted once. The API server waits for ten seconds by default."""
+LONGEST_WARNING, MAX_WARNINGS = 120, 20
+_LONGEST_REASON, _LONGEST_SENTENCE, _SENTENCES = 120, 420, 3
+_OPEN = (Decision.ALLOW, Decision.WARN)
+_FORBIDDEN = 403
+
+
+class Outcome(StrEnum):
+    """OBSERVED: let in although the verdict says no, because nothing is to be done about it here."""
+
+    ALLOWED = "allowed"
+    DENIED = "denied"
+    OBSERVED = "observed"
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """One image that was looked up. `header` None: nobody has heard of it here. `watched`: it would be known, if it
+    were there. `digest`: what its name means now, as far as is known."""
+
+    asked: AskedImage
+    header: Header | None = None
+    watched: bool = True
+    digest: str | None = None
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """`digests`: of the images that were judged."""
+
+    answer: AdmissionAnswer
+    outcome: Outcome
+    digests: tuple[str, ...] = ()
+
+
+class _Said(msgspec.Struct, frozen=True):
+    """Of one image: `no` is what keeps it out, `but` why it is let in all the same, `remedy` what to do, `warning` what
+    else is to be told."""
+
+    no: str | None = None
+    but: str | None = None
+    warning: str | None = None
+    remedy: str = ""
+
+
+def admit(request: AdmissionRequest, judged: Sequence[Judged], policy: Policy) -> Admission:
+    said = [_said(one, policy) for one in judged]
+    warnings = [one.warning for one in said if one.warning]
+    return _admission(request, said, warnings, tuple(one.digest for one in judged if one.digest))
+
+
+def admit_unjudged(request: AdmissionRequest, unread: bool) -> Admission:
+    """An object that brings no image. `unread`: as far as is known, as it is of a kind that is not known here."""
+    kind = inert(request.kind.kind, _LONGEST_REASON // 2)
+    warning = f"Lazaretto does not know where {kind} names images: its pods are judged when they are made"
+    return _admission(request, [], [warning] if unread else [], ())
+
+
+def admit_too_many(request: AdmissionRequest, policy: Policy) -> Admission:
+    """Padding a pod with images is no way in."""
+    no = f"more than {MAX_IMAGES} images of Amazon ECR in one object: not judged"
+    return _admission(request, [_Said(no, None if policy.enforcing else _OBSERVES)], [], ())
+
+
+_OBSERVES = "policy observes"
+
+
+def _admission(
+    request: AdmissionRequest, said: Sequence[_Said], warnings: list[str], digests: tuple[str, ...]
+) -> Admission:
+    excused = [f"would be denied ({one.but}): {one.no}" for one in said if one.no and one.but]
+    refused = [one for one in said if one.no and not one.but]
+    outcome = Outcome.DENIED if refused else Outcome.OBSERVED if excused else Outcome.ALLOWED
+    response = AdmissionResponse(
+        uid=request.uid,
+        allowed=not refused,
+        status=AdmissionStatus(_FORBIDDEN, _message(refused)) if refused else msgspec.UNSET,
+        warnings=_bounded([*excused, *warnings]),
+    )
+    return Admission(AdmissionAnswer(response), outcome, digests)
+
+
+def _message(refused: Sequence[_Said]) -> str:
+    told = [cut(f"{one.no}{one.remedy}", _LONGEST_SENTENCE) for one in refused[:_SENTENCES]]
+    more = len(refused) - len(told)
+    return " | ".join([*told, *([f"and {more} more"] if more else [])])
+
+
+def _bounded(warnings: Sequence[str]) -> tuple[str, ...]:
+    shown = [cut(warning, LONGEST_WARNING) for warning in warnings[:MAX_WARNINGS]]
+    more = len(warnings) - len(shown)
+    return (*shown, *([f"and {more} more warnings of Lazaretto"] if more else []))
+
+
+def _said(judged: Judged, policy: Policy) -> _Said:
+    asked, header = judged.asked, judged.header
+    if asked.foreign or (header is None and not judged.watched):
+        return _Said(warning=f"{inert(asked.text, 60)} is of no registry that Lazaretto watches: not judged")
+    if asked.name is None:
+        return _Said(f"{asked.shown} is no name of an image in Amazon ECR", _excuse(judged, policy))
+    if header is None or not header.exists:
+        return _unknown(judged, policy)
+    what = f"{asked.shown} is {header.decision}: {_why(header)}"
+    if header.decision is Decision.ALLOW:
+        return _Said()
+    if header.decision in _OPEN:
+        return _Said(warning=what)
+    return _Said(what, _excuse(judged, policy), remedy=f"; see: lazaretto image {asked.uri}")
+
+
+def _unknown(judged: Judged, policy: Policy) -> _Said:
+    if judged.header is not None:
+        return _Said(f"{judged.asked.shown} was deleted from ECR, as far as is known", _excuse(judged, policy))
+    name = judged.asked.name
+    remedy = "" if name is None else f"; if it is in ECR: lazaretto reconcile --repository {name.home.name}"
+    return _Said(f"{judged.asked.shown} is unknown: nobody has judged it", _excuse(judged, policy), remedy=remedy)
+
+
+def _excuse(judged: Judged, policy: Policy) -> str | None:
+    """Why nothing is done about it: to keep a pod from starting is an act as much as a quarantine is."""
+    if not policy.enforcing:
+        return _OBSERVES
+    name, header = judged.asked.name, judged.header
+    if name is not None and policy.exempts(name.home.name):
+        return "exempt"
+    order = None if header is None or not header.exists else standing_order(header)
+    return "released by a person" if order is not None and order.kind is EffectKind.RELEASE else None
+
+
+def _why(header: Header) -> str:
+    """The first of the strongest reasons: the rule, and what it found, worst first."""
+    verdict = header.verdict
+    if verdict is None:
+        return "it is no image, and nothing scans it" if header.kind is Kind.ARTIFACT else "it is not judged yet"
+    strongest = next((r for r in verdict.reasons if r.decision is verdict.decision), None)
+    if strongest is None:
+        return "no reason is stored"
+    ids = strongest.vulnerability_ids
+    if not ids:
+        return inert(f"{strongest.rule} ({strongest.detail})" if strongest.detail else strongest.rule, _LONGEST_REASON)
+    more = f" and {strongest.count - 1} more" if strongest.count > 1 else ""
+    return inert(f"{strongest.rule} ({ids[0]}{more})", _LONGEST_REASON)

@@ -1,0 +1,199 @@
+"""What a CloudFormation template's values are in a stack: Ref, Fn::GetAtt, Fn::Sub, Fn::If and the like. Pure.
+
+As far as the policies in our template use them. What cannot be told raises: a right that is guessed proves nothing.
+Source: AWS CloudFormation user guide (intrinsic function reference).
+
+Values of a template's parameters: what was given, what the stack has, what the template says. Pure.
+
+CloudFormation checks them again; checked here first, because it says neither which name was meant nor in our words
+what is wrong, and because it shows every value to whoever may describe the stack.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import msgspec
+
+from chalicelib.domain.images.patterns import nearest
+from chalicelib.errors import ParameterError
+
+STAGE = "Stage"
+_SECRET = re.compile(r"hooks\.slack\.com/|xox[a-z]-|xapp-|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|-----BEGIN ")
+
+
+class Value(msgspec.Struct, frozen=True):
+    """`text` None: the value the stack has already."""
+
+    name: str
+    text: str | None
+
+
+def choose_parameters(
+    declared: Mapping[str, Mapping[str, Any]], previous: Collection[str], given: Mapping[str, str]
+) -> tuple[Value, ...]:
+    """One value for each parameter of the template that does not keep its default.
+
+    `declared` is the template's `Parameters`, `previous` the names the stack has values for. What is not given keeps
+    its value, also where the template's default has changed. Raises ParameterError for a name the template does not
+    know, for a secret, for what the template does not allow, and for what has neither value nor default.
+    """
+    for name, text in given.items():
+        _check_name(name, declared)
+        check_value(name, text, declared[name])
+    if missing := [n for n, p in declared.items() if "Default" not in p and n not in {*previous, *given}]:
+        raise ParameterError(missing[0], "has no default: give it with --parameter")
+    return tuple(Value(name, given.get(name)) for name in declared if name in given or name in previous)
+
+
+def check_value(name: str, text: str, declared: Mapping[str, Any]) -> None:
+    """Raises ParameterError; its text never repeats the value."""
+    if _SECRET.search(text):
+        raise ParameterError(name, "this is a secret, and CloudFormation shows it: store it, and give its ARN")
+    kind = str(declared.get("Type", "String"))
+    parts = [part.strip() for part in text.split(",")] if kind == "CommaDelimitedList" else [text]
+    if (allowed := declared.get("AllowedValues")) and not all(part in map(str, allowed) for part in parts):
+        raise ParameterError(name, f"must be one of {', '.join(map(str, allowed))}")
+    pattern = declared.get("AllowedPattern")
+    if pattern and not all(re.fullmatch(pattern, part) for part in parts):
+        raise ParameterError(name, f"must be {declared.get('ConstraintDescription', f'as {pattern}')}")
+    if kind == "Number":
+        _check_number(name, text, declared)
+
+
+def _check_name(name: str, declared: Mapping[str, Any]) -> None:
+    if name == STAGE:
+        raise ParameterError(name, "is fixed when packaged: give --stage")
+    if name not in declared:
+        meant = nearest(name, declared)
+        hint = f"did you mean {meant}?" if meant is not None else f"it knows {', '.join(sorted(declared))}"
+        raise ParameterError(name, f"the template has no such parameter: {hint}")
+
+
+def _check_number(name: str, text: str, declared: Mapping[str, Any]) -> None:
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise ParameterError(name, "must be a number") from error
+    low, high = declared.get("MinValue", "-inf"), declared.get("MaxValue", "inf")
+    if not float(low) <= number <= float(high):
+        raise ParameterError(name, f"must be from {low} to {high}")
+
+
+NOTHING = object()
+"""What `AWS::NoValue` leaves: the value is not there."""
+_NAME = re.compile(r"\$\{([A-Za-z0-9:.]+)\}")
+_ARNS = {
+    "AWS::DynamoDB::Table": "arn:{partition}:dynamodb:{region}:{account}:table/{name}",
+    "AWS::IAM::Role": "arn:{partition}:iam::{account}:role/{name}",
+    "AWS::Lambda::Function": "arn:{partition}:lambda:{region}:{account}:function:{name}",
+    "AWS::Logs::LogGroup": "arn:{partition}:logs:{region}:{account}:log-group:{name}:*",
+    "AWS::SQS::Queue": "arn:{partition}:sqs:{region}:{account}:{queue}",
+}
+"""Of resources whose name is no ARN. A queue's name is its URL."""
+
+
+class TemplateValues:
+    """`names` by logical id, as the stack lists them; `parameters` as the stack has them. Every method raises
+    ValueError for what it does not know."""
+
+    def __init__(
+        self, template: Mapping[str, Any], names: Mapping[str, str], parameters: Mapping[str, str], stack_id: str
+    ) -> None:
+        _, partition, _, region, account, rest = stack_id.split(":", 5)
+        self._resources: Mapping[str, Any] = template["Resources"]
+        self._declared: Mapping[str, Any] = template.get("Parameters", {})
+        self._conditions: Mapping[str, Any] = template.get("Conditions", {})
+        self._names, self._parameters = names, parameters
+        self._pseudo = {
+            "AWS::Partition": partition,
+            "AWS::Region": region,
+            "AWS::AccountId": account,
+            "AWS::StackName": rest.split("/")[1],
+            "AWS::URLSuffix": "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com",
+        }
+        self._functions: Mapping[str, Callable[[Any], Any]] = {
+            "Ref": self._ref,
+            "Fn::GetAtt": self._attribute,
+            "Fn::Sub": self._sub,
+            "Fn::If": lambda said: self.of(said[1 if self._holds(said[0]) else 2]),
+            "Fn::Join": lambda said: said[0].join(self.of(said[1])),
+            "Fn::Split": lambda said: self.of(said[1]).split(said[0]),
+            "Fn::Select": lambda said: self.of(said[1])[int(said[0])],
+            "Fn::Equals": lambda said: self.of(said[0]) == self.of(said[1]),
+            "Fn::Not": lambda said: not self._true(said[0]),
+            "Fn::Or": lambda said: any(map(self._true, said)),
+            "Fn::And": lambda said: all(map(self._true, said)),
+        }
+
+    def of(self, value: Any) -> Any:
+        """With every function in it done; parts that are not there left out."""
+        if isinstance(value, list):
+            return [made for part in value if (made := self.of(part)) is not NOTHING]
+        if not isinstance(value, dict):
+            return value
+        if len(value) == 1 and ((name := next(iter(value))) == "Ref" or name.startswith("Fn::")):
+            if name not in self._functions:
+                raise ValueError(f"{name} is not known here")
+            return self._functions[name](value[name])
+        return {name: made for name, part in value.items() if (made := self.of(part)) is not NOTHING}
+
+    def _true(self, condition: Any) -> bool:
+        if isinstance(condition, dict) and list(condition) == ["Condition"]:
+            return self._holds(condition["Condition"])
+        return bool(self.of(condition))
+
+    def _holds(self, name: str) -> bool:
+        if name not in self._conditions:
+            raise ValueError(f"there is no condition {name}")
+        return self._true(self._conditions[name])
+
+    def _ref(self, name: str) -> Any:
+        if name == "AWS::NoValue":
+            return NOTHING
+        if name in self._pseudo:
+            return self._pseudo[name]
+        if name in self._parameters:
+            value = self._parameters[name]
+            lists = self._declared.get(name, {}).get("Type") in ("CommaDelimitedList", "List<String>")
+            return [part.strip() for part in value.split(",")] if lists else value
+        return self._name(name)
+
+    def _name(self, logical: str) -> str:
+        if logical not in self._names:
+            raise ValueError(f"the stack has no {logical}")
+        return self._names[logical]
+
+    def _attribute(self, said: Any) -> str:
+        logical, attribute = said.split(".", 1) if isinstance(said, str) else said
+        kind, name = self._resources.get(logical, {}).get("Type", ""), self._name(logical)
+        if attribute == "QueueName" and kind == "AWS::SQS::Queue":
+            return name.rpartition("/")[2]
+        if attribute != "Arn":
+            raise ValueError(f"{logical}.{attribute} is not known here")
+        if name.startswith("arn:"):
+            return name
+        if kind not in _ARNS:
+            raise ValueError(f"the ARN of {logical} ({kind}) is not known here")
+        of = self._pseudo
+        return _ARNS[kind].format(
+            partition=of["AWS::Partition"],
+            region=of["AWS::Region"],
+            account=of["AWS::AccountId"],
+            name=name,
+            queue=name.rpartition("/")[2],
+        )
+
+    def _sub(self, said: Any) -> str:
+        text, own = (said, {}) if isinstance(said, str) else said
+
+        def made(match: re.Match[str]) -> str:
+            name = match[1]
+            if name in own:
+                return str(self.of(own[name]))
+            value = self._attribute(name) if "." in name else self._ref(name)
+            return ",".join(value) if isinstance(value, list) else str(value)
+
+        return _NAME.sub(made, text)
