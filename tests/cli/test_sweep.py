@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from chalicelib.cli import app
+from chalicelib.cli import app, reconcile
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep
 from chalicelib.domain.images.registry import RegistryPlace
 from tests.fakes.queries import FakeClock, FakeOutbox
