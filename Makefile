@@ -16,13 +16,16 @@ AUDIT_STAMP := build/audit-venv/.set-up
 E2E_STAMP := build/e2e-venv/.set-up
 
 export UV_PYTHON_DOWNLOADS := never
+# Empty is unset: without bytecode every worker, and every program that a test starts, compiles all it imports anew.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup run test lint types bench package release e2e denied audit chaos soak pins clean
+.PHONY: help setup run test full lint types bench package release e2e denied audit chaos soak pins clean
 
 help:
 	@echo "make setup    install everything into .venv"
 	@echo "make run      set up, start the local stack on 127.0.0.1:8000, play the demo, keep serving"
-	@echo "make test     set up, lint, check types, run every test"
+	@echo "make test     set up, lint, check types, run every test: of random runs a tenth, of calls to die at every fifth; SEED="
+	@echo "make full     the tests of which make test does a part, with all their runs; SEED="
 	@echo "make lint     ruff and mypy"
 	@echo "make bench    measure what is claimed: units, calls, ratios"
 	@echo "make package  build and check the bundle and its CloudFormation template in build/package, twice: they must be equal"
@@ -41,7 +44,7 @@ $(STAMP): requirements-dev.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@awk '/^[a-z]/ { wanted = /^uv==/ } wanted && !/^ *#/' requirements-dev.txt > .venv/uv.txt
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --no-deps --require-hashes -r .venv/uv.txt
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.txt
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements-dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -50,6 +53,9 @@ run: setup
 
 test: lint
 	$(BIN)/python -m pytest -m "not soak and not e2e and not chaos and not denied" -n $(WORKERS) --dist worksteal
+
+full: setup
+	timeout --foreground 900 $(BIN)/python -m pytest -m "sampled and not soak" --hypothesis-profile=ci -n $(WORKERS) --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .
@@ -106,7 +112,7 @@ chaos: setup
 	timeout --foreground 300 $(BIN)/python -m pytest -m chaos -n 2 --dist worksteal tests/chaos
 
 soak: setup
-	LAZARETTO_SOAK=1 $(BIN)/python -m pytest -m soak -n $(WORKERS) --dist worksteal
+	LAZARETTO_SOAK=1 $(BIN)/python -m pytest -m soak --hypothesis-profile=ci -n $(WORKERS) --dist worksteal
 
 pins: setup
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --custom-compile-command "make pins" -o requirements.txt

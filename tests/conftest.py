@@ -7,15 +7,43 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.extent import EXTENT, SEED, Extent, sample, told
+
 if TYPE_CHECKING:
     from tests.local.play_once import Recorded
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--hypothesis-seed") is None:
+        config.option.hypothesis_seed = str(SEED)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    # Not by pytest_report_header, which is silent under -q. A worker of xdist has no terminal.
+    terminal = session.config.pluginmanager.getplugin("terminalreporter")
+    if terminal is not None and not hasattr(session.config, "workerinput"):
+        terminal.write_line(told())
+
+
+# First, so that `-m sampled` finds the marks.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    sample(items)
+
+
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int) -> None:
     for report in terminalreporter.getreports("passed"):
         for name, text in report.user_properties:
             if name == "counted":
                 terminalreporter.write_line(str(text))
+    if exitstatus == pytest.ExitCode.TESTS_FAILED:
+        terminalreporter.write_line(told())
+
+
+@pytest.fixture
+def extent() -> Extent:
+    return EXTENT
 
 
 @pytest.fixture(scope="session")

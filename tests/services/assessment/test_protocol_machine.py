@@ -28,6 +28,7 @@ from chalicelib.domain.images.finding import FindingStatus, Severity
 from chalicelib.domain.images.image import ScanState, Source, StorageStatus
 from chalicelib.errors import ConflictError
 from chalicelib.services.enforcement.give_order import give_order
+from tests.extent import Extent
 from tests.fakes.table import FakeTable
 from tests.services.aws_model import Image
 from tests.services.lockstep import Worker
@@ -207,7 +208,7 @@ class Switching(Protocol):
 def run(machine: type[Protocol], make_table: Callable[..., Any], runs: int, steps: int, **more: Any) -> Counter[str]:
     """`steps` scripts a run. Returns what the runs have come by, so that a test can see that it tested something."""
     machine.make_table, machine.met = staticmethod(make_table), Counter()
-    quick = {"derandomize": True, "phases": (Phase.generate,)}
+    quick = {"phases": (Phase.generate,)}
     checks = list(HealthCheck)
     how = {"deadline": None, "database": None, "suppress_health_check": checks, **quick, **more}
     run_state_machine_as_test(machine, settings=settings(max_examples=runs, stateful_step_count=steps, **how))
@@ -236,9 +237,9 @@ MACHINES = [Protocol, Basic, Switching]
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_whatever_happens_the_end_equals_the_source(machine: type[Protocol]) -> None:
-    met = run(machine, FakeTable, 120, 4)
-    assert_worth_it(met, 120)
+def test_whatever_happens_the_end_equals_the_source(machine: type[Protocol], extent: Extent) -> None:
+    runs = extent.runs(120)
+    assert_worth_it(run(machine, FakeTable, runs, 4), runs, extent)
 
 
 def test_a_run_in_which_the_worker_of_an_archive_died_before_its_look_and_nothing_was_ever_listed(
@@ -255,16 +256,23 @@ def test_a_run_in_which_the_worker_of_an_archive_died_before_its_look_and_nothin
 
 @pytest.mark.parametrize(("machine", "runs"), [(Protocol, 200), (Basic, 150), (Switching, 150)])
 def test_whatever_happens_the_end_equals_the_source_on_dynamodb(
-    machine: type[Protocol], runs: int, dynamo: Callable[..., Any], record_property: Callable[[str, object], None]
+    machine: type[Protocol],
+    runs: int,
+    dynamo: Callable[..., Any],
+    extent: Extent,
+    record_property: Callable[[str, object], None],
 ) -> None:
+    runs = extent.runs(runs)
     met = run(machine, dynamo, runs, 2)
     record_property("counted", f"protocol on DynamoDB, {machine.__name__}: {runs} runs, {met['crash']} crashes")
-    assert_worth_it(met, runs)
+    assert_worth_it(met, runs, extent)
 
 
-def assert_worth_it(met: Counter[str], runs: int) -> None:
-    """Nothing is proved by runs in which nothing happens."""
+def assert_worth_it(met: Counter[str], runs: int, extent: Extent) -> None:
+    """Nothing is proved by runs in which nothing happens. A tenth of them is too few for a share of what is seldom."""
     assert met["look"] > 3 * runs
+    if not extent.is_full:
+        return
     assert met["put_document"] > runs / 2
     assert met["alert"] > runs / 4
     assert met["compared"] + met["compared while archived"] > runs / 3

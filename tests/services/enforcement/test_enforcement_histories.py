@@ -29,6 +29,7 @@ from chalicelib.services.enforcement.give_order import give_order
 from chalicelib.services.enforcement.undo_action import undo_action
 from chalicelib.services.ports.ports import ActionRecord
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
+from tests.extent import Extent
 from tests.fakes.table import FakeTable
 from tests.services.assessment.test_protocol_machine import dynamo
 from tests.services.aws_model import Image
@@ -38,7 +39,7 @@ from tests.services.multi_arch import Index
 __all__ = ["dynamo"]
 
 HISTORIES, PARTS, STEPS = 2_000, 4, 15
-ON_DYNAMODB = range(2_007, 2_011)
+ON_DYNAMODB = 10
 MULTI_ARCH = 0.5
 """The share of histories with indexes."""
 CRITICAL, HIGH, MEDIUM = Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM
@@ -340,13 +341,15 @@ def said(met: Counter[str]) -> str:
     )
 
 
-def assert_worth_it(met: Counter[str]) -> None:
-    """Nothing is proved by histories in which nothing happens."""
+def assert_worth_it(met: Counter[str], extent: Extent) -> None:
+    """Nothing is proved by histories in which nothing happens. A tenth of them is too few for what is seldom."""
     histories = met["histories"]
     assert met["taken"] > histories
     assert met["given back"] > histories
     assert met["undone"] > histories
     assert met["crash"] > histories / 4
+    if not extent.is_full:
+        return
     assert met["held: OBSERVE"] > histories / 20
     assert met["held: RUNNING"] > histories / 20
     assert met["indexes compared"] > histories / 3
@@ -356,16 +359,16 @@ def assert_worth_it(met: Counter[str]) -> None:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_whatever_happens_acts_are_safe_recorded_and_undone(
-    part: int, record_property: Callable[[str, object], None]
+    part: int, extent: Extent, record_property: Callable[[str, object], None]
 ) -> None:
-    met = run(range(part, HISTORIES, PARTS))
+    met = run(extent.seeds(HISTORIES)[part::PARTS])
     record_property("counted", f"enforcement, part {part + 1} of {PARTS}: {said(met)}")
-    assert_worth_it(met)
+    assert_worth_it(met, extent)
 
 
 def test_whatever_happens_the_audit_chains_verify_on_dynamodb(
-    dynamo: Callable[..., Any], record_property: Callable[[str, object], None]
+    dynamo: Callable[..., Any], extent: Extent, record_property: Callable[[str, object], None]
 ) -> None:
-    met = run(ON_DYNAMODB, dynamo)
-    assert met["indexes compared"]
+    met = run(extent.seeds(ON_DYNAMODB), dynamo)
+    assert met["indexes compared"] or not extent.is_full
     record_property("counted", f"enforcement on DynamoDB: {said(met)}")

@@ -15,6 +15,7 @@ from chalicelib.domain.reconcile.difference import DifferenceKind as K
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.services.reconcile import list_public as module
 from chalicelib.services.reconcile.list_public import list_public
+from tests.extent import killed_at
 from tests.fakes.images import digest
 from tests.services.public_world import HOME, Killed, PublicWorld
 
@@ -147,7 +148,7 @@ def calls() -> range:
     return range(1, world.calls + 1)
 
 
-@pytest.mark.parametrize("dies_at", calls())
+@killed_at(calls())
 def test_killed_at_any_call_and_run_again_it_ends_in_the_same_state(world: PublicWorld, dies_at: int) -> None:
     expected = swept(PublicWorld())
     expected.sweep()

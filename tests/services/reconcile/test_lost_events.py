@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from random import Random
 
-import pytest
-
 from bench.generate import DAY, FIRST_DAY
+from tests.extent import with_seeds
 from tests.services.sweeping import History, live, reconcile, state, swept
 
 
-@pytest.mark.parametrize("seed", range(10))
+@with_seeds(range(10))
 def test_one_reconcile_makes_up_for_all_events_that_were_lost(seed: int) -> None:
     history, random = History(seed), Random(seed)
     kept = [[e for e in told if random.random() > 0.3] for told in history.told]

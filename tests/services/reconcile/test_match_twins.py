@@ -31,6 +31,7 @@ from chalicelib.services.ports.ports import Stored
 from chalicelib.services.reconcile import match_twins as match_twins_module
 from chalicelib.services.reconcile.match_twins import match_twins
 from chalicelib.services.waivers.drop_excuses import drop_excuses
+from tests.extent import killed_at
 from tests.fakes.images import digest, ref
 from tests.services.public_world import HOME, Killed, PublicWorld
 from tests.services.world import START, policy
@@ -540,7 +541,7 @@ def calls() -> range:
     return range(1, world.calls + 1)
 
 
-@pytest.mark.parametrize("dies_at", calls())
+@killed_at(calls())
 def test_killed_at_any_call_and_run_again_it_ends_in_the_same_state(world: PublicWorld, dies_at: int) -> None:
     scanned(world, PRIVATE)
     public(world)

@@ -32,6 +32,7 @@ from chalicelib.services.reconcile.doubt_registry import LASTING_ATTEMPTS
 from chalicelib.services.reconcile.plan_sweep import plan_sweep, send_plan
 from chalicelib.services.reconcile.reconcile_registry import reconcile_registry
 from chalicelib.services.reconcile.tell_first_fill import tell_first_fill
+from tests.extent import Extent
 from tests.services.lockstep import Crash
 from tests.services.sweeping import History, live, reconcile, state, swept
 
@@ -663,7 +664,7 @@ class _Part:
         return call
 
 
-def test_a_sweep_that_dies_anywhere_and_is_run_again_ends_in_the_same_state() -> None:
+def test_a_sweep_that_dies_anywhere_and_is_run_again_ends_in_the_same_state(extent: Extent) -> None:
     history = History(5, images=4, news=1, findings=3)
     kept = [[e for e in told if Random(str(e)).random() > 0.5] for told in history.told]
 
@@ -686,7 +687,7 @@ def test_a_sweep_that_dies_anywhere_and_is_run_again_ends_in_the_same_state() ->
         place.settle()
         whole, calls = state(place), counting.calls
     assert calls > 25
-    for dies_at in range(1, calls + 1, 3):
+    for dies_at in extent.calls(range(1, calls + 1)):
         with swept(history.first) as place:
             lived(place)
             with pytest.raises(Crash):

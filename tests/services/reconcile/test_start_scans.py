@@ -17,6 +17,7 @@ from chalicelib.domain.reconcile.scan_budget import Asked, Refusal, StartedScans
 from chalicelib.domain.reconcile.scan_rule import Frequency, ScanRule, Uncovered
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.services.reconcile.prove_scans import LIMITS_IN_A_ROW, PATIENCE, start_scans
+from tests.extent import killed_at
 from tests.fakes.images import home, ref
 from tests.fakes.queries import NOW
 from tests.fakes.scan_asks import FakeScanAsks, FakeScans
@@ -247,7 +248,7 @@ def kills() -> range:
     return range(1, house.calls + 1)
 
 
-@pytest.mark.parametrize("dies_at", kills())
+@killed_at(kills())
 def test_killed_at_any_call_no_image_is_scanned_twice_and_at_most_one_waits_for_the_next_day(dies_at: int) -> None:
     house = House(dies_at)
     with pytest.raises(Killed):
