@@ -21,8 +21,8 @@ from typing import Any
 from chalice.app import Chalice, CloudWatchEvent, ConvertToMiddleware, Rate, SQSEvent
 
 from chalicelib.api.routes import register
-from chalicelib.bootstrap import house
-from chalicelib.domain.events.message import CatchUp, Due, Heads, Snapshot, WatchWaivers
+from chalicelib.bootstrap import context
+from chalicelib.domain.events.message import Due, PolicyRollout, StoreCheckpoints, TakeSnapshot, WatchWaivers
 from chalicelib.domain.events.sweep_message import Sweep, begin
 from chalicelib.intake import Answer, take_in
 from chalicelib.observability import journal, logger
@@ -52,13 +52,13 @@ def counted(event: Any, get_response: Callable[[Any], Any]) -> Any:
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-scans", batch_size=10, maximum_batching_window_in_seconds=5)
 def on_scans(event: SQSEvent) -> Answer:
     """Scans, looks, pushes, coverage, settings: whatever is about one image or repository."""
-    return take_in(_records(event), lambda deliveries: receive_batch(deliveries, house()))
+    return take_in(_records(event), lambda deliveries: receive_batch(deliveries, context()))
 
 
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-findings", batch_size=1000, maximum_batching_window_in_seconds=60)
 def on_findings(event: SQSEvent) -> Answer:
     """Inspector's finding events: one image's hundreds become one merge."""
-    return take_in(_records(event), lambda deliveries: receive_batch(deliveries, house()))
+    return take_in(_records(event), lambda deliveries: receive_batch(deliveries, context()))
 
 
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-actions", batch_size=1)
@@ -67,7 +67,7 @@ def on_actions(event: SQSEvent) -> Answer:
     may take half a minute, and a function that dies in the middle keeps everybody waiting."""
     from chalicelib.services.handlers.receive_acts import receive_acts
 
-    place = house()
+    place = context()
     return take_in(
         _records(event), lambda deliveries: receive_acts(deliveries, place, place.channels, place.settings.api_url)
     )
@@ -78,7 +78,7 @@ def on_sweeps(event: SQSEvent) -> Answer:
     """Parts of sweeps that a schedule has fanned out."""
     from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 
-    place = house()
+    place = context()
     return take_in(
         _records(event),
         lambda deliveries: receive_sweeps(deliveries, place, place.channels, place.settings.api_url),
@@ -89,17 +89,17 @@ def on_sweeps(event: SQSEvent) -> Answer:
 def clock(event: CloudWatchEvent) -> None:
     """Every five minutes: what is due, shard by shard, what a new policy has not decided, waivers that end; each hour a
     snapshot, copies of the heads of the audit log, and the sweeps whose hour it is."""
-    place = house()
+    place = context()
     for shard in range(SHARDS):
         place.outbox.send("sweeps", Due(shard))
-    place.outbox.send("sweeps", CatchUp())
+    place.outbox.send("sweeps", PolicyRollout())
     place.outbox.send("sweeps", WatchWaivers())
     # When it was to run, not when it does: a second try after a failure does the hour's work too.
     now = datetime.fromisoformat(event.time)
     if now.minute < CLOCK_MINUTES:
-        place.outbox.send("sweeps", Snapshot())
+        place.outbox.send("sweeps", TakeSnapshot())
         for day in (now - timedelta(days=1), now):
-            place.outbox.send("sweeps", Heads(f"{day:%Y-%m-%d}"))
+            place.outbox.send("sweeps", StoreCheckpoints(f"{day:%Y-%m-%d}"))
         for sweep in Sweep:
             if sweep.is_run_at(now.hour):
                 for plan in begin(sweep, place.registries, now):

@@ -20,19 +20,19 @@ from bench.past import NOW, SETTLE, Registry
 from chalicelib.adapters.dynamodb.schema import Item, shard_of
 from chalicelib.adapters.stores.policy_file import read_policy
 from chalicelib.adapters.table.header_items import ImageRow, header_item, read_header_item, row_of
-from chalicelib.domain.events.message import CatchUp, Delivery, Message
+from chalicelib.domain.events.message import Delivery, Message, PolicyRollout
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
-from chalicelib.domain.whatif.report import Report
+from chalicelib.domain.whatif.report import WhatIfReport
 from chalicelib.domain.whatif.what_if import Ruling
 from chalicelib.errors import ConflictError
 from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from chalicelib.services.policy.apply_policy import apply_policy
-from chalicelib.services.ports.ports import ActionRecord, FanOut, PolicyVersion, Stored
+from chalicelib.services.ports.ports import ActionRecord, PolicyVersion, RolloutProgress, Stored
 
 BATCH = 10
 ROUNDS = 10
@@ -75,7 +75,7 @@ class Applied:
     """`policy` applied to the images of `registry`, until none lags. Table and index of services.ports.House in one."""
 
     def __init__(self, registry: Registry, policy: str) -> None:
-        self.registry, self.clock, self.settle = registry, registry.clock, SETTLE
+        self.registry, self.clock, self.consistency_delay = registry, registry.clock, SETTLE
         self.rules = PutPolicies(registry.rules.fresh())
         self.outbox = SimpleNamespace(send=self._send, send_all=self._send_all)
         self.journal = SilentJournal()
@@ -83,18 +83,18 @@ class Applied:
         self._sent: dict[str, deque[Message]] = {"sweeps": deque(), "scans": deque()}
         self._numbers = count()
         self._items: dict[ImageRef, Item] = {}
-        self._fan_out: FanOut | None = None
+        self._fan_out: RolloutProgress | None = None
         self._actions = dict[tuple[str, datetime], ActionRecord]()
-        house: Any = self
-        apply_policy(policy, "bench", house)
+        context: Any = self
+        apply_policy(policy, "bench", context)
         for _ in range(ROUNDS):
-            self._deliver(house)
+            self._deliver(context)
             if self._fan_out is not None and self._fan_out.told:
                 return
-            self.outbox.send("sweeps", CatchUp())  # the clock comes round
+            self.outbox.send("sweeps", PolicyRollout())  # the clock comes round
         raise AssertionError(f"some image lags after {ROUNDS} rounds")
 
-    def otherwise(self, report: Report) -> list[ImageRef]:
+    def otherwise(self, report: WhatIfReport) -> list[ImageRef]:
         """The images whose verdict is not what the what-if said of now: its decision, or its first reason.
 
         Raises AssertionError where the comparison would prove nothing: an image one of them has not judged, or judged
@@ -131,13 +131,13 @@ class Applied:
         for message in messages:
             self._send(queue, message)
 
-    def _deliver(self, house: Any) -> None:
+    def _deliver(self, context: Any) -> None:
         """In batches as large as the queues', until nothing is left."""
         while any(self._sent.values()):
             for queue, messages in self._sent.items():
                 some = [messages.popleft() for _ in range(min(BATCH, len(messages)))]
                 batch = [Delivery(str(next(self._numbers)), message) for message in some]
-                failures = receive_batch(batch, house) if queue == "scans" else receive_sweeps(batch, house, {})
+                failures = receive_batch(batch, context) if queue == "scans" else receive_sweeps(batch, context, {})
                 for error in failures.values():
                     raise error
 
@@ -157,11 +157,11 @@ class Applied:
     def read_versions(self) -> tuple[int, int]:
         return self.rules.versions
 
-    def read_fan_out(self) -> FanOut | None:
+    def read_rollout(self) -> RolloutProgress | None:
         return self._fan_out
 
-    def put_fan_out(self, fan_out: FanOut) -> FanOut:
-        self._fan_out = msgspec.structs.replace(fan_out, revision=fan_out.revision + 1)
+    def put_rollout(self, rollout: RolloutProgress) -> RolloutProgress:
+        self._fan_out = msgspec.structs.replace(rollout, revision=rollout.revision + 1)
         return self._fan_out
 
     def action_at(self, chain: object, effect: str, wanted_at: datetime) -> datetime | None:

@@ -34,7 +34,7 @@ from bench.inspector_shape import whole_page
 from bench.past import CANDIDATE, Registry
 from bench.world import ALLOW_ALL, BATCH, BLOCK_CRITICAL, CREDENTIALS, QUARANTINE_CRITICAL, World, world
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.domain.whatif.report import Report
+from chalicelib.domain.whatif.report import WhatIfReport
 from chalicelib.parsers.findings.enhanced_scan import _PAGE, parse_list_findings
 from chalicelib.parsers.findings.resources import _kept
 from chalicelib.services.assessment.re_decide import SHARDS
@@ -90,28 +90,28 @@ def later_scans() -> Iterator[Figure]:
         _fill(place)
         _next_day(place)
         place.deliver("scans", map(announcements.rescan_event, place.states))
-        place.settle()
+        place.consistency_delay()
         yield Figure("write units an image, enhanced scan without news", _per_image(place), most=costs.RESCAN)
     with world(busy) as place:
         _fill(place)
         _next_day(place)
         place.deliver("scans", map(announcements.rescan_event, place.states))
-        place.settle()
+        place.consistency_delay()
         name = "write units an image that changed, seen by a look (catalogue apart)"
         yield Figure(name, _per_image(place), most=costs.CHANGED)
     with world(busy) as place:
         _fill(place)
         _next_day(place)
         place.deliver("findings", events(place.plan))
-        place.settle()
+        place.consistency_delay()
         yield Figure("write units an image that changed, told by events (catalogue apart)", _per_image(place))
     with world(quiet) as place:
         place.scan_basically()
         place.deliver("scans", map(announcements.basic_scan_event, place.states))
-        place.settle()
+        place.consistency_delay()
         _next_day(place)
         place.deliver("scans", map(announcements.basic_scan_event, place.states))
-        place.settle()
+        place.consistency_delay()
         yield Figure("write units an image, basic scan without news", place.count.wru / SMALL.images, most=1)
 
 
@@ -119,7 +119,7 @@ def burst_in_order() -> Iterator[Figure]:
     """100,000 finding events of 500 new images."""
     with world(BURST) as place:
         place.deliver("findings", events(BURST))
-        place.settle()
+        place.consistency_delay()
         findings = BURST.images * BURST.findings
         yield Figure("write units, burst of 100,000 events, in order", _stored(place), most=8_000)
         spent = place.count.wru / findings
@@ -139,7 +139,7 @@ def burst_shuffled() -> Iterator[Figure]:
         marks = [{event["resources"][0] for event in batch} for batch in firsts]
         races = sum(map(len, marks)) - len(set().union(*marks))
         place.deliver("findings", told, workers=WORKERS)
-        place.settle()
+        place.consistency_delay()
         spent, lost = _stored(place), place.count.refused
         yield Figure(
             "write units, burst shuffled with duplicates, five workers",
@@ -160,7 +160,7 @@ def one_alert() -> Iterator[Figure]:
             place.count.reset()
             place.clock.forward(300)
             place.deliver("sweeps", [{"type": "due", "shard": shard} for shard in range(SHARDS)])
-            place.settle()
+            place.consistency_delay()
             later[policy] = _stored(place)
             if bool(alerts) is (policy is ALLOW_ALL) or len(place.channel.alerts) != alerts:
                 raise AssertionError(f"{alerts} alerts, then {len(place.channel.alerts)}, of {policy}")
@@ -178,7 +178,7 @@ def one_alert() -> Iterator[Figure]:
 def calls() -> Iterator[Figure]:
     """From an image's scan event to its acknowledgement; the catalogue and the later look are others' calls."""
     with world(replace(SMALL, images=10)) as place:
-        place.house.table.keep_vulnerabilities = lambda findings: None  # type: ignore[method-assign]
+        place.context.table.store_vulnerabilities = lambda findings: None  # type: ignore[method-assign]
         for state in place.states:
             place.deliver("scans", [announcements.scan_event(state)])
         images, pages = len(place.states), -(-SMALL.findings // payloads.PAGE)
@@ -320,14 +320,14 @@ def _figures(name: str) -> list[Figure]:
     return list(FIGURES[name]())
 
 
-def _asked(place: Registry) -> Report:
+def _asked(place: Registry) -> WhatIfReport:
     report = place.what_if()
     if not report.done or report.tally.images != place.images or report.tally.unreadable:
         raise AssertionError(f"of {place.images} images: {report.tally}")
     return report
 
 
-def _otherwise(place: Registry, report: Report) -> Figure:
+def _otherwise(place: Registry, report: WhatIfReport) -> Figure:
     applied = Applied(place, CANDIDATE)
     otherwise = applied.otherwise(report)
     if otherwise:
@@ -340,7 +340,7 @@ def _otherwise(place: Registry, report: Report) -> Figure:
 def _fill(place: World) -> None:
     place.deliver("findings", events(place.plan))
     place.deliver("scans", map(announcements.scan_event, place.states))
-    place.settle()
+    place.consistency_delay()
 
 
 def _next_day(place: World) -> None:

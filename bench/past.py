@@ -38,11 +38,11 @@ from chalicelib.domain.images.document import FindingsDocument, Listing
 from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Scan, ScanState, Source
 from chalicelib.domain.policy.waiver import Waiver, waiver_id
-from chalicelib.domain.whatif.report import Job, Part, Report
-from chalicelib.domain.whatif.what_if import Case, Question, Ruling, Weighed, weigh
+from chalicelib.domain.whatif.report import Job, ShardPart, WhatIfReport
+from chalicelib.domain.whatif.what_if import Question, Ruling, Weighed, WhatIfCase, weigh
 from chalicelib.parsers.findings.enhanced_scan import parse_list_findings
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
-from chalicelib.services.policy import weigh_shard
+from chalicelib.services.policy import evaluate_shard
 from chalicelib.services.policy.start_what_if import read_what_if, start_what_if
 from chalicelib.services.ports.ports import Stored
 
@@ -105,28 +105,28 @@ class Registry:
         self._jobs: dict[str, Job] = {}
         self._parts: dict[tuple[str, int], bytes] = {}
 
-    def what_if(self, since_days: int = 30) -> Report:
+    def what_if(self, since_days: int = 30) -> WhatIfReport:
         """Asked, and worked out message by message as the queue would bring them."""
-        house: Any = self
+        context: Any = self
         # What was there before need not be looked through again at the end of every page.
         gc.collect()
         gc.freeze()
         self._said.clear()
         self._before = sys.getallocatedblocks()
-        job = start_what_if(read_policy(CANDIDATE), since_days, "bench", house)
-        with patch.object(weigh_shard, "weigh", self._weigh):
+        job = start_what_if(read_policy(CANDIDATE), since_days, "bench", context)
+        with patch.object(evaluate_shard, "weigh", self._weigh):
             while self.sent:
-                failures = receive_sweeps([Delivery("1", self.sent.popleft())], house, {})
+                failures = receive_sweeps([Delivery("1", self.sent.popleft())], context, {})
                 for error in failures.values():
                     raise error
         gc.unfreeze()
-        return read_what_if(job.id, house)
+        return read_what_if(job.id, context)
 
     def said(self) -> list[tuple[ImageRef, Ruling]]:
         """What the what-if said of the images as of now, by the candidate: of all of them, not of the worst alone."""
         return msgspec.json.Decoder(tuple[ImageRef, Ruling]).decode_lines(self._said)
 
-    def _weigh(self, case: Case, question: Question) -> Weighed:
+    def _weigh(self, case: WhatIfCase, question: Question) -> Weighed:
         weighed = weigh(case, question)
         self._said += msgspec.json.encode((case.header.ref, weighed.candidate)) + b"\n"  # one object, however long
         return weighed
@@ -153,17 +153,17 @@ class Registry:
     def read_job(self, job_id: str) -> Job | None:
         return self._jobs.get(job_id)
 
-    def put_part(self, job: Job, part: Part) -> Part:
+    def put_part(self, job: Job, part: ShardPart) -> ShardPart:
         gc.collect()
         self.held = max(self.held, sys.getallocatedblocks() - self._before)
         self._parts[job.id, part.shard] = zlib.compress(msgspec.json.encode(part))
         return part
 
-    def read_part(self, job: Job, shard: int) -> Part:
+    def read_part(self, job: Job, shard: int) -> ShardPart:
         body = self._parts.get((job.id, shard))
-        return Part(shard) if body is None else msgspec.json.decode(zlib.decompress(body), type=Part)
+        return ShardPart(shard) if body is None else msgspec.json.decode(zlib.decompress(body), type=ShardPart)
 
-    def read_parts(self, job: Job) -> Sequence[Part]:
+    def read_parts(self, job: Job) -> Sequence[ShardPart]:
         return [self.read_part(job, shard) for of_job, shard in sorted(self._parts) if of_job == job.id]
 
     def header(self, ref: ImageRef) -> Header:
@@ -176,7 +176,7 @@ class Registry:
             pushed_at=shape.pushed_at,
             tags=TAGS[spread % 4],
             scan=SCANS[spread // 32 % 16],
-            looked_at=NOW,
+            refreshed_at=NOW,
             revision=1,
             counts=shape.counts,
             sketch=shape.sketch,
@@ -212,7 +212,9 @@ def _shape(plan: Plan, number: int) -> Shape:
         scan = Scan(ScanState.COMPLETE, None, Source.ENHANCED, at)
         pages = payloads.finding_pages(plan, state, 100)
         listing = Listing(Source.ENHANCED, tuple(_findings(pages)), at, scan, complete=True)
-        document = merge_listing(document or FindingsDocument(ref), listing, settle=SETTLE, archive=False).document
+        document = merge_listing(
+            document or FindingsDocument(ref), listing, consistency_delay=SETTLE, archive=False
+        ).document
     assert document is not None
     return Shape(pack_document(document), count_open(document.findings), sketch_of(document.findings), pushed_at)
 

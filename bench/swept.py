@@ -187,12 +187,12 @@ class SweptPlace(Place):
             self.aws = ListingAws(self.aws.shown, self.clock.now)
         return super().new_house()
 
-    def _receive(self, queue: str, records: Sequence[Mapping[str, Any]], house: House) -> None:
+    def _receive(self, queue: str, records: Sequence[Mapping[str, Any]], context: House) -> None:
         with patch.object(receive_sweeps, "reconcile_registry", self._reconcile):
-            super()._receive(queue, records, house)
+            super()._receive(queue, records, context)
 
-    def _reconcile(self, message: SweepRepository, house: SweepHouse) -> Reconciled:
-        self.results.append(reconcile_registry(message, house))
+    def _reconcile(self, message: SweepRepository, context: SweepHouse) -> Reconciled:
+        self.results.append(reconcile_registry(message, context))
         return self.results[-1]
 
 

@@ -102,7 +102,7 @@ class Place:
         self.aws = PlayedAws(shown, self.clock.now)
         self._rules, self._region, self._blank = GivenRules(policy), region, blank
         self._numbers = itertools.count()
-        self.house = self.new_house()
+        self.context = self.new_house()
 
     def new_house(self) -> House:
         """As another Lambda instance would build it: clients and caches of its own."""
@@ -110,12 +110,12 @@ class Place:
         self.aws.answer_for(session, blank=self._blank)
         scans, actions, sweeps = (f"https://sqs.invalid/{name}" for name in ("scans", "actions", "sweeps"))
         settings = Settings(table=TABLE, queue_scans=scans, queue_actions=actions, queue_sweeps=sweeps)
-        house = House(settings, Sessions(session=session))
-        house.clock = self.clock  # type: ignore[assignment]
-        house.rules = self._rules  # type: ignore[assignment]
-        house.runtime = Nowhere()  # type: ignore[assignment]
-        house.journal = SilentJournal()
-        return house
+        context = House(settings, Sessions(session=session))
+        context.clock = self.clock  # type: ignore[assignment]
+        context.rules = self._rules  # type: ignore[assignment]
+        context.runtime = Nowhere()  # type: ignore[assignment]
+        context.journal = SilentJournal()
+        return context
 
     def deliver(self, queue: str, bodies: Iterable[Any], *, workers: int = 1, batch: int | None = None) -> None:
         """In batches as large as the queue's, one after the other or by so many workers at once."""
@@ -123,7 +123,7 @@ class Place:
         batches = _chunks(records, batch or BATCH[queue])
         if workers == 1:
             for records_of_batch in batches:
-                self._receive(queue, records_of_batch, self.house)
+                self._receive(queue, records_of_batch, self.context)
             return
         houses = [self.new_house() for _ in range(workers)]
         with ThreadPoolExecutor(workers) as pool:
@@ -144,21 +144,21 @@ class Place:
         self.deliver(first.queue, [sent.body for sent in taken])
         return True
 
-    def settle(self) -> None:
+    def consistency_delay(self) -> None:
         """Delivers what was sent, when it is due, until nothing is left."""
         while self.aws.sent:
             due_at = min(sent.due_at for sent in self.aws.sent)
             self.clock.forward(max(0.0, due_at - self.clock.now().timestamp()))
             self.deliver_due()
 
-    def _receive(self, queue: str, records: Sequence[Mapping[str, Any]], house: House) -> None:
+    def _receive(self, queue: str, records: Sequence[Mapping[str, Any]], context: House) -> None:
         deliveries = [read_delivery(record) for record in records]
         if queue == "actions":
-            failures = receive_acts(deliveries, house, {self.channel.name: self.channel})
+            failures = receive_acts(deliveries, context, {self.channel.name: self.channel})
         elif queue == "sweeps":
-            failures = receive_sweeps(deliveries, house, {self.channel.name: self.channel})
+            failures = receive_sweeps(deliveries, context, {self.channel.name: self.channel})
         else:
-            failures = receive_batch(deliveries, house)
+            failures = receive_batch(deliveries, context)
         for error in failures.values():
             raise error
 
@@ -197,7 +197,7 @@ class World(Place):
                 "epss": None if f.epss is None else round(f.epss, 2),
                 "fix_available": f.fix_available,
             }
-            for f in self.house.table.read_document(ref).findings
+            for f in self.context.table.read_document(ref).findings
         }
 
 

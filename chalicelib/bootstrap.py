@@ -12,7 +12,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.adapters.aws.queues import Queues
-from chalicelib.adapters.aws.refused_calls import tell_refused_calls
+from chalicelib.adapters.aws.refused_calls import count_refused_calls
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.channels.sns import CountedChannel
 from chalicelib.adapters.dynamodb.dynamo import count_write_units
@@ -101,8 +101,8 @@ class House:
         return self.settings.admission_token_hashes
 
     @property
-    def settle(self) -> timedelta:
-        return self.settings.settle
+    def consistency_delay(self) -> timedelta:
+        return self.settings.consistency_delay
 
     @cached_property
     def table(self) -> FindingsTable:
@@ -325,6 +325,6 @@ class House:
 
 
 @cache
-def house() -> House:
+def context() -> House:
     """The one of this process, from its environment. Raises SettingsError."""
-    return House(Settings.from_env(os.environ), Sessions(watch=lambda session: tell_refused_calls(session, journal)))
+    return House(Settings.from_env(os.environ), Sessions(watch=lambda session: count_refused_calls(session, journal)))

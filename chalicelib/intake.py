@@ -13,7 +13,7 @@ from chalicelib.domain.events.event import Ignored
 from chalicelib.domain.events.handling import Metric, Outcome
 from chalicelib.domain.events.message import Delivery
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.observability import journal, tell_failure
+from chalicelib.observability import journal, log_failure
 from chalicelib.parsers.events.messages import event_id_of, read_delivery
 
 Handler = Callable[[Sequence[Delivery]], Mapping[str, BaseException]]
@@ -63,4 +63,4 @@ def _measure_events(deliveries: Sequence[Delivery]) -> None:
 def _tell_refusal(record: Mapping[str, Any], error: RefusedPayloadError) -> None:
     """What cannot be read is named by its ids alone, and by the place that is wrong."""
     names = {"message_id": record["messageId"], "event_id": event_id_of(record["body"]), "path": error.path}
-    tell_failure("message refused", error, {**names, "outcome": Outcome.REFUSED})
+    log_failure("message refused", error, {**names, "outcome": Outcome.REFUSED})

@@ -92,7 +92,7 @@ class Handling:
                 "ms": ms,
             }
             if outcome is Outcome.FAILED:
-                tell_failure("message failed", why, facts)
+                log_failure("message failed", why, facts)
             else:
                 facts["reason"] = None if why is None else _reason(why)
                 logger.info("message", extra={name: value for name, value in facts.items() if value is not None})
@@ -146,7 +146,7 @@ class Journal:
             metrics.flush_metrics()
 
 
-def tell_failure(what: str, why: object, facts: dict[str, Any]) -> None:
+def log_failure(what: str, why: object, facts: dict[str, Any]) -> None:
     """At ERROR, with the reason."""
     error = why if isinstance(why, BaseException) else None
     reason = {"error": type(why).__name__, "reason": _reason(why)}

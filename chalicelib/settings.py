@@ -51,7 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     queue_actions: str
     queue_sweeps: str
     stage: str = "dev"
-    settle: timedelta = timedelta(seconds=60)
+    consistency_delay: timedelta = timedelta(seconds=60)
     topic_arn: str | None = None
     slack_secret: str | None = None
     slack_channel: str | None = None

@@ -109,7 +109,7 @@ def _imported(tree: ast.AST, module: Module) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            module.relative |= node.level > 0
+            module.relative |= node.desired > 0
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 

@@ -33,7 +33,7 @@ from chalicelib.parsers.events.events import parse_event
 from chalicelib.parsers.findings.basic_scan import parse_image_scan_findings
 from chalicelib.parsers.findings.enhanced_scan import parse_list_findings
 from chalicelib.services.assessment.re_decide import SHARDS
-from chalicelib.services.policy import weigh_shard
+from chalicelib.services.policy import evaluate_shard
 
 OTHER_TOOLS = Path(__file__).parent.parent.parent / "shared/bench/capacity.py"
 DEFINITION = table_definition("t")
@@ -360,7 +360,7 @@ def test_a_what_if_in_the_bench_reads_each_image_once_and_holds_none_of_them() -
     places = [Registry(images, findings=5) for images in (20 * SHARDS, 60 * SHARDS)]
     with pytest.MonkeyPatch.context() as patch:
         for name, most in (("PAGE_IMAGES", 10), ("HEADERS_AT_ONCE", 5), ("ROWS_OF_PART", 4)):
-            patch.setattr(weigh_shard, name, most)
+            patch.setattr(evaluate_shard, name, most)
         reports = [place.what_if(since_days=5) for place in places]
     for place, report in zip(places, reports, strict=True):
         assert (report.done, report.tally.images, report.tally.unreadable) == (True, place.images, 0)

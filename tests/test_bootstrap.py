@@ -47,10 +47,10 @@ def test_what_a_channel_does_not_take_is_counted_for_it_and_raised_all_the_same(
 
 def test_a_topic_that_is_set_up_wrongly_stops_its_own_alerts_and_nothing_else():
     settings = Settings.from_env(ENOUGH | {"LAZARETTO_TOPIC_ARN": "no arn at all"})
-    house = House(settings, Sessions("us-east-1"))
-    assert "sns" in house.channels
+    context = House(settings, Sessions("us-east-1"))
+    assert "sns" in context.channels
     with pytest.raises(SettingsError):
-        house.channels["sns"]
+        context.channels["sns"]
 
 
 def test_only_channels_that_are_set_up_are_there():
@@ -67,22 +67,22 @@ def asking(settings):
     return House(Settings.from_env(ENOUGH | settings), sessions), calls
 
 
-def ask_of(house, account):
+def ask_of(context, account):
     home = Repository(account, "us-east-1", "team/api")
-    house.inventory.repositories(RegistryPlace("us-east-1"))
-    house.scans.configuration(home)
-    for adapter in (house.keeper, house.inventory):
+    context.inventory.repositories(RegistryPlace("us-east-1"))
+    context.scans.configuration(home)
+    for adapter in (context.keeper, context.inventory):
         assert adapter.images(home).absent
     with pytest.raises(AbsentError):
-        house.registry.describe_image(home.image(f"sha256:{1:064x}"))
+        context.registry.describe_image(home.image(f"sha256:{1:064x}"))
     with pytest.raises(AbsentError):
-        house.acts.tags_are_immutable(home)
+        context.acts.tags_are_immutable(home)
 
 
 def test_an_installation_in_one_account_never_asks_who_it_is():
     with mock_aws():
-        house, calls = asking({})
-        ask_of(house, "123456789012")
+        context, calls = asking({})
+        ask_of(context, "123456789012")
         assert not {"GetCallerIdentity", "AssumeRole"} & {*calls}
         watching, calls = asking({"LAZARETTO_ACCOUNT_ROLES": ROLE, "LAZARETTO_REGISTRIES": f"{OTHER}/us-east-1"})
         ask_of(watching, "123456789012")
@@ -97,21 +97,21 @@ def test_the_clients_of_another_account_have_its_credentials_in_every_adapter():
         return client._request_signer._credentials.access_key
 
     with mock_aws():
-        house, _ = asking({"LAZARETTO_ACCOUNT_ROLES": ROLE})
+        context, _ = asking({"LAZARETTO_ACCOUNT_ROLES": ROLE})
         for service in ("ecr", "inspector2"):
-            client_of = house._clients(service, swept=True)
-            own = key(house.sessions.client(service))
+            client_of = context._clients(service, swept=True)
+            own = key(context.sessions.client(service))
             assert key(client_of(None, "eu-west-1")) == key(client_of("777788889999", "eu-west-1")) == own
             assert key(client_of(OTHER, "eu-west-1")) != own
-        assert key(house._inspectors()(OTHER, "eu-west-1")) != own
+        assert key(context._inspectors()(OTHER, "eu-west-1")) != own
         delegated, calls = asking({"LAZARETTO_ACCOUNT_ROLES": ROLE, "LAZARETTO_INSPECTOR": "delegated"})
         assert key(delegated._inspectors()(OTHER, "eu-west-1")) == own
         assert calls == []
 
 
 def test_our_own_registry_is_the_first_of_those_that_are_watched():
-    house, _ = asking({"LAZARETTO_ACCOUNT_ROLES": ROLE, "LAZARETTO_REGISTRIES": f"eu-west-1,{OTHER}/us-east-1"})
-    assert list(map(str, house.registries)) == ["us-east-1", "eu-west-1", f"{OTHER}/us-east-1"]
+    context, _ = asking({"LAZARETTO_ACCOUNT_ROLES": ROLE, "LAZARETTO_REGISTRIES": f"eu-west-1,{OTHER}/us-east-1"})
+    assert list(map(str, context.registries)) == ["us-east-1", "eu-west-1", f"{OTHER}/us-east-1"]
 
 
 def test_a_cold_start_loads_nothing_that_only_some_functions_use():
@@ -144,8 +144,8 @@ def fresh(program):
 
 def test_a_deny_of_ours_leaves_out_the_roles_by_which_we_act_elsewhere():
     ours = "arn:aws:iam::111122223333:role/on-actions"
-    house, _ = asking({"LAZARETTO_ROLE_ARNS": ours, "LAZARETTO_ACCOUNT_ROLES": ROLE})
-    assert house.own_roles == (ours, ROLE)
+    context, _ = asking({"LAZARETTO_ROLE_ARNS": ours, "LAZARETTO_ACCOUNT_ROLES": ROLE})
+    assert context.own_roles == (ours, ROLE)
 
 
 def test_a_cursor_secret_that_was_rotated_is_known_after_five_minutes(monkeypatch):
@@ -154,13 +154,13 @@ def test_a_cursor_secret_that_was_rotated_is_known_after_five_minutes(monkeypatc
         secrets = sessions.client("secretsmanager")
         arn = secrets.create_secret(Name="cursor", SecretString="old")["ARN"]
         named = {"LAZARETTO_CURSOR_SECRETS": "", "LAZARETTO_CURSOR_SECRET": arn}
-        house = House(Settings.from_env(ENOUGH | named), sessions)
-        assert house.cursor_secrets == ("old",)
+        context = House(Settings.from_env(ENOUGH | named), sessions)
+        assert context.cursor_secrets == ("old",)
         secrets.put_secret_value(SecretId=arn, SecretString="new,old")
-        assert house.cursor_secrets == ("old",)
-        house._cursor_secret._clock = lambda: float("inf")
-        assert house.cursor_secrets == ("new", "old")
+        assert context.cursor_secrets == ("old",)
+        context._cursor_secret._clock = lambda: float("inf")
+        assert context.cursor_secrets == ("new", "old")
         secrets.put_secret_value(SecretId=arn, SecretString=",")
-        house._cursor_secret.forget()
+        context._cursor_secret.forget()
         with pytest.raises(SettingsError):
-            _ = house.cursor_secrets
+            _ = context.cursor_secrets

@@ -9,7 +9,7 @@ import pytest
 from chalice.local import LambdaContext
 
 import app
-from chalicelib.domain.events.message import Heads, Snapshot
+from chalicelib.domain.events.message import StoreCheckpoints, TakeSnapshot
 from chalicelib.domain.events.sweep_message import PlanSweep
 from chalicelib.domain.images.registry import RegistryPlace
 from tests.fakes.queries import FakeOutbox
@@ -35,7 +35,7 @@ class Place:
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Place:
     place = Place()
-    monkeypatch.setattr(app, "house", lambda: place)
+    monkeypatch.setattr(app, "context", lambda: place)
     return place
 
 
@@ -46,10 +46,12 @@ def sent(place: Place, time: str) -> list[Any]:
 
 def test_a_late_second_try_of_the_full_hour_still_takes_the_snapshot_and_begins_the_sweeps(place: Place) -> None:
     messages = sent(place, "2020-03-01T00:04:00Z")
-    assert Snapshot() in messages
-    assert [m.day for m in messages if isinstance(m, Heads)] == ["2020-02-29", "2020-03-01"]
+    assert TakeSnapshot() in messages
+    assert [m.day for m in messages if isinstance(m, StoreCheckpoints)] == ["2020-02-29", "2020-03-01"]
     assert {m.started_at for m in messages if isinstance(m, PlanSweep)} == {datetime(2020, 3, 1, 0, 4, tzinfo=UTC)}
 
 
 def test_within_the_hour_nothing_of_the_hour_is_sent(place: Place) -> None:
-    assert not [m for m in sent(place, "2020-03-01T00:05:00Z") if isinstance(m, Snapshot | Heads | PlanSweep)]
+    assert not [
+        m for m in sent(place, "2020-03-01T00:05:00Z") if isinstance(m, TakeSnapshot | StoreCheckpoints | PlanSweep)
+    ]

@@ -66,22 +66,22 @@ def finding(number):
 
 def work(table):
     """Each kind of write the table knows, what a lost condition costs, and the reads between them."""
-    table.mark_look(REF, 0, NOW)
+    table.mark_refresh(REF, 0, NOW)
     with pytest.raises(ConflictError):
         table.put_header(Header(ref=REF))
     header = table.read_headers([REF])[REF].header
     header = table.put_header(Header(ref=REF, version=header.version, exists=True, pushed_at=NOW, due_at=NOW))
     found = tuple(finding(n) for n in range(1, 120))
-    table.keep_vulnerabilities(found)
+    table.store_vulnerabilities(found)
     document = table.put_document(FindingsDocument(REF, findings=found), FindingsDocument(REF))
     table.put_document(document, table.read_document(REF))
-    table.put_header(Header(ref=REF, version=header.version, exists=True, counts=(0, 9, 0, 0, 0, 0), looked_at=NOW))
+    table.put_header(Header(ref=REF, version=header.version, exists=True, counts=(0, 9, 0, 0, 0, 0), refreshed_at=NOW))
     for n in range(3):
         table.move_tag(REF.home, "latest", f"sha256:{n:064x}", NOW + timedelta(seconds=n))
         table.record_action(ActionRecord(REF, f"ALERT#{n}/slack", NOW, "ALERT", "system", "announced", NOW))
     table.record_action(ActionRecord(REF, "ALERT#0/slack", NOW, "ALERT", "system", "announced", NOW))
-    table.keep_kev({"CVE-2026-0001": True}, NOW)
-    table.keep_repository(REF.home, {"scan_frequency": "CONTINUOUS_SCAN"})
+    table.store_kev({"CVE-2026-0001": True}, NOW)
+    table.store_repository(REF.home, {"scan_frequency": "CONTINUOUS_SCAN"})
     assert list(table.due(0xAA % 8, NOW)) == []
     assert len(list(table.headers_of(REF.home))) == 1
 

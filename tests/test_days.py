@@ -123,7 +123,7 @@ def test_after_each_day_the_stored_state_is_the_generated_one(
             while place.deliver_due():
                 pass
         place.deliver("scans", day.scans[1::2])
-        place.settle()
+        place.consistency_delay()
         for ref, wanted in day.expected.items():
             compare(place, day, ref, wanted, compared)
     told = ", ".join(f"{n} {word}" for word, n in sorted(compared.items()) if word != "findings")
@@ -134,17 +134,17 @@ def test_after_each_day_the_stored_state_is_the_generated_one(
 def test_a_day_that_is_told_once_more_changes_nothing(place: Place, days: list[Day]) -> None:
     turn_to(place, 0, days[0])
     place.deliver("findings", days[0].events)
-    place.settle()
-    before = {ref: place.house.table.read_headers([ref])[ref] for ref in days[0].expected}
+    place.consistency_delay()
+    before = {ref: place.context.table.read_headers([ref])[ref] for ref in days[0].expected}
     place.deliver("findings", reversed(days[0].events))
     place.deliver("scans", days[0].scans)
-    place.settle()
-    assert {ref: place.house.table.read_headers([ref])[ref] for ref in days[0].expected} == before
+    place.consistency_delay()
+    assert {ref: place.context.table.read_headers([ref])[ref] for ref in days[0].expected} == before
 
 
 def compare(place: Place, day: Day, ref: ImageRef, wanted: dict[str, Any], compared: Counter[str]) -> None:
-    stored = place.house.table.read_headers([ref])[ref]
-    header, document = stored.header, place.house.table.read_document(ref)
+    stored = place.context.table.read_headers([ref])[ref]
+    header, document = stored.header, place.context.table.read_document(ref)
     assert stored.agrees
     truth = {f["findingArn"]: _said(f) for f in day.listed[ref.arn]}
     assert {f.source_finding_id: _kept(f) for f in document.findings} == truth

@@ -1,6 +1,6 @@
 import json
 
-from chalicelib.domain.events.message import Look
+from chalicelib.domain.events.message import Refresh
 from chalicelib.intake import take_in
 
 DIGEST = "sha256:" + "a" * 64
@@ -48,7 +48,7 @@ def test_events_and_messages_of_our_own_are_read_with_their_receives_and_attempt
     assert answer == {"batchItemFailures": []}
     assert [(d.message_id, d.receives, d.attempt) for d in seen] == [("a", 2, 0), ("b", 1, 3)]
     assert seen[0].raw == PUSH
-    assert isinstance(seen[1].body, Look)
+    assert isinstance(seen[1].body, Refresh)
     assert not seen[0].fresh
     assert not seen[1].fresh
 

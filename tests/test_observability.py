@@ -14,11 +14,11 @@ import pytest
 
 from chalicelib.domain.events.event import ImageAction
 from chalicelib.domain.events.handling import Metric, Outcome
-from chalicelib.domain.events.message import Act, Delivery, Look
+from chalicelib.domain.events.message import Act, Delivery, Refresh
 from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.observability import NAMESPACE, SERVICE, Journal, logger, tell_failure
+from chalicelib.observability import NAMESPACE, SERVICE, Journal, log_failure, logger
 
 ROOT = Path(__file__).parent.parent
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -31,11 +31,11 @@ PUSHED = Delivery("m1", ImageAction(REF, "PUSH", "SUCCESS", NOW, "event-1"), raw
 def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Call it for the lines of the log so far."""
     handler: Any = logger.registered_handler
-    written, level = io.StringIO(), logger.log_level
+    written, desired = io.StringIO(), logger.log_level
     monkeypatch.setattr(handler, "stream", written)
     logger.setLevel("INFO")
     yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
-    logger.setLevel(level)
+    logger.setLevel(desired)
 
 
 def flushed(journal: Journal, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
@@ -77,7 +77,7 @@ def test_messages_of_ours_are_told_by_their_effect_or_their_sweep(lines: Any) ->
 
 def test_a_line_written_meanwhile_is_told_by_what_the_messages_have_in_common(lines: Any) -> None:
     journal = Journal()
-    with journal.handling(PUSHED, Delivery("m2", Look(REF, NOW))):
+    with journal.handling(PUSHED, Delivery("m2", Refresh(REF, NOW))):
         logger.error("call refused")
     logger.error("call refused")
     meanwhile, *_, after = lines()
@@ -90,14 +90,14 @@ def test_keys_of_one_message_are_not_on_the_next_ones_line(lines: Any) -> None:
     journal = Journal()
     with journal.handling(PUSHED):
         journal.decided(REF, 7)
-    with journal.handling(Delivery("m2", Look(REF, NOW))):
+    with journal.handling(Delivery("m2", Refresh(REF, NOW))):
         pass
     assert "verdict" not in lines()[1]
     assert "event_id" not in lines()[1]
 
 
 def test_a_failure_is_an_error_with_its_reason_and_nothing_else_is(lines: Any) -> None:
-    journal, again = Journal(), Delivery("m2", Look(REF, NOW))
+    journal, again = Journal(), Delivery("m2", Refresh(REF, NOW))
     with journal.handling(PUSHED, again):
         journal.note(PUSHED, Outcome.FAILED, RuntimeError("not so " * 2_000))
         journal.note(again, Outcome.PUT_BACK, RuntimeError("throttled"))
@@ -194,7 +194,7 @@ def test_the_log_says_whence_an_error_came(lines: Any) -> None:
     try:
         _ = {}["digest"]
     except KeyError as error:
-        tell_failure("request failed", error, {})
+        log_failure("request failed", error, {})
     (line,) = lines()
     assert 'File "' in line["exception"]
     assert line["exception"].endswith("KeyError: 'digest'\n")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.local.aws.stack import Stack
+from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo.demo import Demo
 from chalicelib.local.demo.run_stack import HURRY_SECONDS
 
@@ -41,7 +41,7 @@ COMMANDS = list(transcripts())
 
 @pytest.fixture(scope="module")
 def url():
-    with Stack(api_port=0, hurry=HURRY_SECONDS) as stack:
+    with LocalStack(api_port=0, hurry=HURRY_SECONDS) as stack:
         demo = Demo(stack)
         demo.open()
         assert stack.pump.drain(60)

@@ -32,7 +32,7 @@ from chalicelib.local.aws import stack
 from chalicelib.local.aws.environment import aws_variables
 from chalicelib.local.aws.push_image import Pusher
 from chalicelib.local.aws.server import ACCOUNT
-from chalicelib.local.aws.stack import REGION, Stack
+from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.observability import logger
 from chalicelib.services.policy.apply_policy import apply_policy
 from tests.local.every_act import POLICY
@@ -102,7 +102,7 @@ class Answered:
 class World:
     """The local stack, and by place whatever was told there."""
 
-    def __init__(self, local: Stack) -> None:
+    def __init__(self, local: LocalStack) -> None:
         self.local, self.poison, self.told = local, Poison(), dict[str, list[str]]()
         local.aws.serve(WEBHOOK, local.catcher.take)
         self.scenes = Played(local)
@@ -113,7 +113,7 @@ class World:
         cursor = secrets.create_secret(Name="hush-cursor", SecretString=f"{MARK}-new,{MARK}-old")["ARN"]
         self.scenes.cursor_secret = cursor
         self.scenes.tell_by(f"{slack}#hook")
-        heard = self.scenes.house.sessions.session.events
+        heard = self.scenes.context.sessions.session.events
         heard.register("before-call", self.poison.answer)
         heard.register("before-parameter-build.sqs", self.hear_message)
         heard.register("after-call.ecr.GetDownloadUrlForLayer", self.poison.sign)
@@ -151,10 +151,10 @@ class World:
 
     def act(self) -> None:
         """Quarantines by each method, and their release; much of it fails somewhere."""
-        house = self.scenes.house
+        context = self.scenes.context
         for method in ("archive", "move"):
             text = POLICY.format(method=method, fuse=50, shut='"team/*"')
-            insist(lambda text=text: apply_policy(text, "oncall", house))
+            insist(lambda text=text: apply_policy(text, "oncall", context))
             self.rest()
             refs = self.scenes.demo.refs[:4] if method == "archive" else [self.with_layers(n) for n in range(3)]
             for order in ("quarantine", "release"):
@@ -286,7 +286,7 @@ def logged() -> Iterator[tuple[io.StringIO, io.StringIO]]:
     """What our own logger says, down to DEBUG; and what a function leaves in its log beside: lines that are printed,
     metrics, and warnings of libraries."""
     handler: Any = logger.registered_handler
-    before, level, log, printed = handler.stream, logger.log_level, io.StringIO(), io.StringIO()
+    before, desired, log, printed = handler.stream, logger.log_level, io.StringIO(), io.StringIO()
     handler.stream = log
     logger.setLevel("DEBUG")
     others = logging.StreamHandler(printed)
@@ -299,7 +299,7 @@ def logged() -> Iterator[tuple[io.StringIO, io.StringIO]]:
     finally:
         logging.getLogger().removeHandler(others)
         handler.stream = before
-        logger.setLevel(level)
+        logger.setLevel(desired)
 
 
 @contextmanager
@@ -307,7 +307,7 @@ def played() -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stack, "aws_variables", lambda url, region: {**aws_variables(url, region), **CREDENTIALS})
         patch.setattr("chalicelib.local.aws.queues.AGAIN_AFTER_SECONDS", 0)
-        with Stack(api_port=0, hurry=HURRY_SECONDS) as local, logged() as (log, printed):
+        with LocalStack(api_port=0, hurry=HURRY_SECONDS) as local, logged() as (log, printed):
             made = World(local)
             print(HEARD)
             logging.getLogger("a.library").warning(HEARD)

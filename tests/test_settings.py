@@ -18,7 +18,7 @@ ENOUGH = {
 def test_what_is_required_is_enough_and_the_rest_has_defaults():
     settings = Settings.from_env(ENOUGH)
     assert settings.table == "lazaretto"
-    assert settings.settle == timedelta(seconds=60)
+    assert settings.consistency_delay == timedelta(seconds=60)
     assert settings.cursor_secrets == ("new", "old")
     assert settings.slack_secret is None
 

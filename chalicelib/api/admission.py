@@ -13,11 +13,11 @@ from chalice.app import Request
 
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Call
-from chalicelib.api.framework.endpoint import Area
-from chalicelib.api.framework.reads import door, house
+from chalicelib.api.framework.endpoint import RouteGroup
+from chalicelib.api.framework.reads import context, door
 from chalicelib.domain.admission.admission import AdmissionAnswer, AdmissionReview, read_review
 from chalicelib.domain.events.handling import Metric
-from chalicelib.domain.images.sanitize import inert
+from chalicelib.domain.images.sanitize import sanitize
 from chalicelib.errors import NotFoundError, StoredPolicyError, UnauthorizedError, UpstreamError
 from chalicelib.observability import logger
 from chalicelib.services.ports.ports import Meter
@@ -27,7 +27,7 @@ MAX_REVIEW_BYTES = 6 * 1024 * 1024
 LONGEST_TOKEN = 512
 FAILED = "failed"
 _LOGGED_IMAGES, _LOGGED_TEXT = 20, 128
-area = Area(__name__)
+area = RouteGroup(__name__)
 
 
 @area.post(
@@ -46,7 +46,7 @@ def review_admission(call: Call[AdmissionReview]) -> AdmissionAnswer:
 
 def check_token(request: Request) -> None:
     """Raises UnauthorizedError; NotFoundError where no token is taken at all. It takes as long for every token."""
-    hashes = house().admission_token_hashes
+    hashes = context().admission_token_hashes
     if not hashes:
         raise NotFoundError("no admission token is set up here: sign, or set AdmissionTokenHashes")
     scheme, _, token = (request.headers.get("authorization") or "").partition(" ")
@@ -93,10 +93,10 @@ def _tell(review: AdmissionReview, decision: str, digests: Sequence[str], meter:
     meter.count(Metric.ADMISSIONS, by=decision)
     asked = review.request
     facts = {
-        "uid": inert(asked.uid, _LOGGED_TEXT),
+        "uid": sanitize(asked.uid, _LOGGED_TEXT),
         "operation": asked.operation.value,
-        "object_kind": inert(asked.kind.kind, _LOGGED_TEXT),
-        "namespace": inert(asked.namespace, _LOGGED_TEXT),
+        "object_kind": sanitize(asked.kind.kind, _LOGGED_TEXT),
+        "namespace": sanitize(asked.namespace, _LOGGED_TEXT),
         "decision": decision,
         "digests": digests[:_LOGGED_IMAGES],
         "images": len(digests),

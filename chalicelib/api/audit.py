@@ -15,10 +15,10 @@ import msgspec
 from chalicelib.api.answers.image_answers import Moment
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import find_image, is_meant
-from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.paging import Paging
 from chalicelib.api.framework.query import Parameter, Query, calendar_day, moment, text, word
-from chalicelib.api.framework.reads import AuditEntry, Reads, house
+from chalicelib.api.framework.reads import AuditEntry, Reads, context
 from chalicelib.domain.audit.action import ACTION_KINDS, action_id
 from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.images.image import ImageRef
@@ -134,7 +134,7 @@ SKEW = timedelta(minutes=5)  # by which the clock of who records may be ahead of
 _BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
 _OF_A_REPOSITORY = "repository/"
 
-area = Area(__name__)
+area = RouteGroup(__name__)
 
 SUBJECT = Parameter[str](
     "subject",
@@ -168,7 +168,7 @@ def list_audit(query: Query) -> AuditList:
     and `until`; a page then ends at `limit` records or after 5,000 looked through, and what was recorded in the last
     second may not be there yet.
     """
-    place = house()
+    place = context()
     paging = Paging("/v1/audit", query, place)
     since, until = _range(query, place.clock.now())
     wanted = _wanted(query, since, until)
@@ -191,7 +191,7 @@ def verify_audit(query: Query) -> ProofAnswer:
     Each record's hash is made of the one before; the last one's is compared with the head, and with what was copied of
     the head on each of the last 400 days. `lazaretto audit verify` proves all of them.
     """
-    place = house()
+    place = context()
     chain = _chain(place.queries, query)
     if chain is None:
         raise ParameterError("digest", "give repository and digest or tag, or a subject")

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from chalicelib.api.answers.answering import answer_act, answer_hold, answer_order, name_of
-from chalicelib.api.answers.image_answers import ActAnswer, HoldAnswer, ImageName, Moment, OrderAnswer
+from chalicelib.api.answers.image_answers import ActAnswer, HoldAnswer, ImageNameAnswer, Moment, OrderAnswer
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Call, find_image
-from chalicelib.api.framework.endpoint import OK, Answered, Area
+from chalicelib.api.framework.endpoint import OK, Answered, RouteGroup
 from chalicelib.api.framework.query import Query, read_query
-from chalicelib.api.framework.reads import acting_house, house
+from chalicelib.api.framework.reads import acting_context, context
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.images.image import ImageRef, InUseState
 from chalicelib.domain.images.verdict import Decision
@@ -79,7 +79,7 @@ class RadiusAnswer(msgspec.Struct, frozen=True):
 class GivenAnswer(msgspec.Struct, frozen=True):
     """What follows from an order. `act` null: nothing is to be done, the image is so already. `lines`: in sentences."""
 
-    image: ImageName
+    image: ImageNameAnswer
     decision: Decision
     order: OrderAnswer | None
     act: ActAnswer | None
@@ -167,7 +167,7 @@ def answer_fuse(fuse: Fuse, policy: Policy, now: datetime) -> FuseAnswer:
     )
 
 
-area = Area(__name__)
+area = RouteGroup(__name__)
 ACCEPTED = 202
 STATUSES = ACCEPTED, OK
 """Of a dry run nothing is left to be done later: 200 with the plan."""
@@ -184,7 +184,7 @@ def quarantine(call: Call[OrderBody]) -> Answered[GivenAnswer]:
     from chalicelib.services.enforcement.give_order import quarantine_image
 
     body = call.body
-    return _given(quarantine_image(_meant(body), call.actor, body.reason, acting_house(), dry_run=body.dry_run))
+    return _given(quarantine_image(_meant(body), call.actor, body.reason, acting_context(), dry_run=body.dry_run))
 
 
 @area.post("/v1/release", OrderBody, GivenAnswer, statuses=(404,), status=STATUSES)
@@ -197,7 +197,7 @@ def release(call: Call[OrderBody]) -> Answered[GivenAnswer]:
     from chalicelib.services.enforcement.give_order import release_image
 
     body = call.body
-    return _given(release_image(_meant(body), call.actor, body.reason, acting_house(), dry_run=body.dry_run))
+    return _given(release_image(_meant(body), call.actor, body.reason, acting_context(), dry_run=body.dry_run))
 
 
 @area.post("/v1/undo", UndoBody, UndoneAnswer, statuses=(404, 409), status=STATUSES)
@@ -211,14 +211,14 @@ def undo(call: Call[UndoBody]) -> Answered[UndoneAnswer]:
     from chalicelib.services.enforcement.undo_action import undo_action
 
     body = call.body
-    undone = undo_action(body.action_id, call.actor, body.reason, acting_house(), dry_run=body.dry_run)
+    undone = undo_action(body.action_id, call.actor, body.reason, acting_context(), dry_run=body.dry_run)
     return Answered(answer_undone(body.action_id, undone), _status(undone.dry_run))
 
 
 @area.get("/v1/fuse", FuseAnswer)
 def show_fuse(query: Query) -> FuseAnswer:
     """How many images were blocked or quarantined within the last hour, and whether any more may be."""
-    place = acting_house()
+    place = acting_context()
     now = place.clock.now()
     return answer_fuse(place.table.read_fuse().as_of(now), place.rules.current().policy, now)
 
@@ -226,9 +226,9 @@ def show_fuse(query: Query) -> FuseAnswer:
 @area.post("/v1/fuse/reset", ResetBody, FuseAnswer)
 def make_fuse_whole(call: Call[ResetBody]) -> FuseAnswer:
     """Make the fuse whole again: what waited for it is done now. Answers the fuse as it was."""
-    from chalicelib.services.enforcement.ask_fuse import reset_fuse
+    from chalicelib.services.enforcement.acquire_quota import reset_fuse
 
-    place = acting_house()
+    place = acting_context()
     before = reset_fuse(call.actor, call.body.reason, place)
     return answer_fuse(before, place.rules.current().policy, place.clock.now())
 
@@ -245,4 +245,4 @@ def _meant(body: OrderBody) -> ImageRef:
     """Raises as the same words in a query string would."""
     said = {name: getattr(body, name) for name in ("registry", "region", "repository", "digest", "tag")}
     given = {name: [value] for name, value in said.items() if value is not None}
-    return find_image(house().queries, read_query(p.IMAGE_NEEDED, given, {}))
+    return find_image(context().queries, read_query(p.IMAGE_NEEDED, given, {}))

@@ -18,14 +18,14 @@ from chalicelib.api.answers.answers import FindingList
 from chalicelib.api.answers.image_answers import ScanAnswer
 from chalicelib.api.answers.index_images import images_behind, weakest
 from chalicelib.api.answers.walk import MAX_IMAGES, Hit, Pages, Position, RowPlace, Walk, page_of, place_of_row
-from chalicelib.api.answers.wanted import Order, Place, Wanted, read_wanted
+from chalicelib.api.answers.wanted import FindingsFilter, Place, SortOrder, read_wanted
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import find_header, find_image, is_meant
-from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.paging import Paging, read_position, write_position
 from chalicelib.api.framework.parameters import PLACE
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import ImageRow, Page, Reads, house
+from chalicelib.api.framework.reads import ImageRow, Page, Reads, context
 from chalicelib.domain.headers.header import Header
 from chalicelib.errors import ParameterError
 
@@ -70,7 +70,7 @@ def _slice(rows: list[ImageRow], after: str | None, limit: int) -> Page[ImageRow
 
 
 ROUTE = "/v1/findings"
-area = Area(__name__)
+area = RouteGroup(__name__)
 
 
 @area.get(ROUTE, FindingList, (*p.IMAGE, *p.FINDING, p.SORT, *p.PAGE), (404,))
@@ -82,7 +82,7 @@ def list_findings(query: Query) -> FindingList:
     `next_cursor`. Open and suppressed findings are listed unless `status` says otherwise. An index (an image of several
     platforms) has the findings of its images.
     """
-    place = house()
+    place = context()
     paging = Paging(ROUTE, query, place)
     wanted = read_wanted(query, place.rules.current().policy.unknown_severity)
     sort = query.get(p.SORT, p.DEFAULT_SORT)
@@ -90,7 +90,7 @@ def list_findings(query: Query) -> FindingList:
     if query.get(p.DIGEST_) is not None or query.get(p.TAG) is not None:
         image = find_header(place.queries, find_image(place.queries, query))
         headers = images_behind(place.queries, image)
-        hits, position = _of_images(place.queries, headers, wanted, Order(sort), paging)
+        hits, position = _of_images(place.queries, headers, wanted, SortOrder(sort), paging)
         scan = answer_scan(weakest(headers) or image)
     else:
         hits, position = _of_many(place.queries, query, wanted, sort, paging)
@@ -100,7 +100,7 @@ def list_findings(query: Query) -> FindingList:
 
 
 def _of_images(
-    reads: Reads, headers: list[Header], wanted: Wanted, order: Order, paging: Paging
+    reads: Reads, headers: list[Header], wanted: FindingsFilter, order: SortOrder, paging: Paging
 ) -> tuple[list[Hit], str | None]:
     passed = _passed(paging)
     if passed is not None and passed[2] not in {h.ref.path for h in headers}:
@@ -109,7 +109,9 @@ def _of_images(
     return hits, None if place is None else write_position(place)
 
 
-def _of_many(reads: Reads, query: Query, wanted: Wanted, sort: str, paging: Paging) -> tuple[list[Hit], str | None]:
+def _of_many(
+    reads: Reads, query: Query, wanted: FindingsFilter, sort: str, paging: Paging
+) -> tuple[list[Hit], str | None]:
     vulnerability_id = query.get(p.VULNERABILITY_ID)
     pages = images_of(reads, query) if vulnerability_id is None else partial(reads.affected, vulnerability_id)
     walk = Walk(reads, pages, partial(is_meant, query), wanted)
@@ -120,7 +122,7 @@ def _of_many(reads: Reads, query: Query, wanted: Wanted, sort: str, paging: Pagi
         reason = f"without repository, digest, tag or vulnerability_id only {p.DEFAULT_SORT} is possible"
         raise ParameterError("sort", reason)
     passed = _passed(paging)
-    hits, place = page_of(reads, walk.few(), wanted, Order(sort), passed, paging.limit)
+    hits, place = page_of(reads, walk.few(), wanted, SortOrder(sort), passed, paging.limit)
     return hits, None if place is None else write_position(place)
 
 

@@ -9,17 +9,17 @@ from chalicelib.api.answers.walk import MAX_IMAGES, Position, steps
 from chalicelib.api.findings import images_of
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import find_header, find_image, find_repository, is_meant
-from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.paging import Paging, read_position, write_position
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import ImageRow, acting_house, house
+from chalicelib.api.framework.reads import ImageRow, acting_context, context
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.reconcile.scan_proof import prove_scan
 from chalicelib.domain.reconcile.scan_rule import ScanRule
 from chalicelib.errors import NotFoundError
-from chalicelib.services.waivers.drop_excuses import drop_excuses
+from chalicelib.services.waivers.revoke_expired_waivers import revoke_expired_waivers
 
-area = Area(__name__)
+area = RouteGroup(__name__)
 
 
 @area.get("/v1/images", ImageList, (*p.PLACE, p.DECISION, p.SCAN_STATE, *p.PAGE))
@@ -29,7 +29,7 @@ def list_images(query: Query) -> ImageList:
     A page ends at `limit` images or after 2,000 have been looked through; it may be short and still have a
     `next_cursor`. The list is read from an index that may be a second old.
     """
-    place = house()
+    place = context()
     paging = Paging("/v1/images", query, place)
     rows: list[ImageRow] = []
     position: Position | None = None
@@ -47,9 +47,9 @@ def list_images(query: Query) -> ImageList:
 @area.get("/v1/image", ImageAnswer, p.IMAGE_NEEDED, (404,))
 def show_image(query: Query) -> ImageAnswer:
     """Everything known of one image but its findings: verdict, counts, scan, actions, where it runs."""
-    reads, place = house().queries, acting_house()
-    header = drop_excuses(find_header(reads, find_image(reads, query)), place)
-    behind = [drop_excuses(image, place) for image in images_behind(reads, header)]
+    reads, place = context().queries, acting_context()
+    header = revoke_expired_waivers(find_header(reads, find_image(reads, query)), place)
+    behind = [revoke_expired_waivers(image, place) for image in images_behind(reads, header)]
     return answer_image(header, behind, reads.actions(header.ref), _proof(header))
 
 
@@ -62,17 +62,17 @@ def show_verdict(query: Query) -> VerdictAnswer:
     404 for an image that was never heard of or no longer exists: no door opens for it. A tag may have moved in the
     registry without our having heard of it yet: a gate asks by digest, with registry and region.
     """
-    reads = house().queries
+    reads = context().queries
     header = find_header(reads, find_image(reads, query))
     if not header.exists:
         raise NotFoundError(f"the image {header.ref} does not exist, as far as is known here")
-    return answer_verdict(drop_excuses(header, acting_house()), weakest(images_behind(reads, header)))
+    return answer_verdict(revoke_expired_waivers(header, acting_context()), weakest(images_behind(reads, header)))
 
 
 @area.get("/v1/tags", TagList, (*p.PLACE_NEEDED, *p.PAGE), (404,))
 def list_tags(query: Query) -> TagList:
     """A repository's tags with their moves, by name."""
-    place = house()
+    place = context()
     paging = Paging("/v1/tags", query, place)
     home = find_repository(place.queries, query)
     page = place.queries.tags(home, paging.start, paging.limit)
@@ -83,7 +83,7 @@ def list_tags(query: Query) -> TagList:
 
 
 def _proof(header: Header) -> ScanProofAnswer | None:
-    place = house()
+    place = context()
     known = place.queries.repository(header.ref.home)
     rule = ScanRule.read(known.facts.get("scanning")) if known is not None else None
     return answer_proof(prove_scan(header, rule, place.rules.current().policy, place.clock.now()), rule)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from chalicelib.api.answers.answers import PolicyAnswer
-from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import house
+from chalicelib.api.framework.reads import context
 
-area = Area(__name__)
+area = RouteGroup(__name__)
 
 
 @area.get("/v1/policy", PolicyAnswer)
@@ -16,7 +16,7 @@ def show_policy(query: Query) -> PolicyAnswer:
 
     Version 0 is the policy that came with the bundle: nobody has put it.
     """
-    book = house().rules
+    book = context().rules
     rules = book.current()
     put = book.read_policy(rules.policy_version) if rules.policy_version else None
     return PolicyAnswer(

@@ -8,11 +8,11 @@ import msgspec
 
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import find_repository
-from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.query import Parameter, Query, moment, text
-from chalicelib.api.framework.reads import acting_house, house
+from chalicelib.api.framework.reads import acting_context, context
 from chalicelib.domain.events.failed_pull import FailedPull
-from chalicelib.domain.events.pull_failure import Cause
+from chalicelib.domain.events.pull_failure import PullFailureCause
 from chalicelib.domain.events.pulled_image import named_image
 from chalicelib.domain.images.image_name import ImageName
 from chalicelib.domain.pulls.explanation import Explanation
@@ -21,7 +21,7 @@ from chalicelib.services.pulls.explain_pull_failure import explain_pull_failure,
 
 MAX_TEXT = 2_000
 
-area = Area(__name__)
+area = RouteGroup(__name__)
 
 TEXT = Parameter[str](
     "text",
@@ -54,7 +54,7 @@ class PullFailureAnswer(msgspec.Struct, frozen=True):
     """`ours`: our quarantine or Deny is the cause, and `action_ids` the actions behind it. `uri`: the image by digest,
     where it is known here. UNKNOWN: nothing explains it."""
 
-    cause: Cause
+    cause: PullFailureCause
     ours: bool
     explanation: str
     notes: tuple[str, ...]
@@ -71,7 +71,7 @@ def show_pull_failure(query: Query) -> PullFailureAnswer:
     The image is read from the text, or given by `repository` with `tag` or `digest` where the text does not name it.
     The registry is asked for it only where what is stored does not explain the failure. Nothing is recorded or sent.
     """
-    place = acting_house()
+    place = acting_context()
     failed = FailedPull(_pulled(query), query.need(TEXT), query.get(FAILED_AT) or place.clock.now())
     evidence = gather_evidence(failed, place, query.get(ROLE))
     return _answer(failed.pulled, explain_pull_failure(evidence, place))
@@ -87,7 +87,7 @@ def _pulled(query: Query) -> ImageName:
             reason = "names no image of Amazon ECR: give repository and tag or digest besides"
             raise ParameterError(TEXT.name, reason)
         return named
-    home = find_repository(house().queries, query)
+    home = find_repository(context().queries, query)
     if named is None or named.home != home:
         named = ImageName(home)
     return ImageName(home, query.get(p.TAG) or named.tag, query.get(p.DIGEST_) or named.digest)

@@ -12,14 +12,14 @@ import msgspec
 
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import find_repository, is_meant
-from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.paging import Paging
 from chalicelib.api.framework.query import Parameter, Query, flag, member
-from chalicelib.api.framework.reads import House, house
+from chalicelib.api.framework.reads import House, context
 from chalicelib.domain.images.image import Repository, ScanState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.replication.alert import remedies, words
-from chalicelib.domain.replication.replica import Note, Replica, Status
+from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus
 from chalicelib.domain.replication.rules import Allowance
 
 
@@ -37,7 +37,7 @@ class DestinationAnswer(msgspec.Struct, frozen=True):
 
 
 class ReplicatedRepository(msgspec.Struct, frozen=True):
-    """`looked_at`: when all its images were last looked at."""
+    """`refreshed_at`: when all its images were last looked at."""
 
     registry: str
     region: str
@@ -60,7 +60,7 @@ class CopyAnswer(msgspec.Struct, frozen=True):
     digest: str
     registry: str
     region: str
-    status: Status
+    status: ReplicaStatus
     notes: tuple[Note, ...]
     text: str
     since: datetime
@@ -133,10 +133,10 @@ def copy_answer(replica: Replica) -> CopyAnswer:
 
 ROUTE = "/v1/replication"
 
-area = Area(__name__)
+area = RouteGroup(__name__)
 
-STATUS = Parameter[tuple[Status, ...]](
-    "status", "One or more states of a copy; needs `repository`", *member(tuple(Status)), many=True
+STATUS = Parameter[tuple[ReplicaStatus, ...]](
+    "status", "One or more states of a copy; needs `repository`", *member(tuple(ReplicaStatus)), many=True
 )
 ALARM = Parameter[bool]("alarm", "`true`: only copies that are told of; needs `repository`", *flag())
 
@@ -148,7 +148,7 @@ def show_replication(query: Query) -> ReplicationAnswer:
     Without `repository`: every repository with a destination, and how many of its copies stand how; a page may be short
     or empty and still have a `next_cursor`. With it: also its copies, one by one. Nothing is looked up now.
     """
-    place = house()
+    place = context()
     paging = Paging(ROUTE, query, place)
     if query.get(p.REPOSITORY_) is None:
         return _repositories(query, paging, place)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from chalicelib.api.answers.answers import RepositoryAnswer, RepositoryList
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import is_meant
-from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.paging import Paging
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import house
+from chalicelib.api.framework.reads import context
 
-area = Area(__name__)
+area = RouteGroup(__name__)
 
 
 @area.get("/v1/repositories", RepositoryList, (*p.PLACE, *p.PAGE))
@@ -19,7 +19,7 @@ def list_repositories(query: Query) -> RepositoryList:
 
     A page holds at most `limit` of them; with a filter it may be short or empty and still have a `next_cursor`.
     """
-    place = house()
+    place = context()
     paging = Paging("/v1/repositories", query, place)
     page = place.queries.repositories(paging.start, paging.limit)
     meant = [row for row in page.items if is_meant(query, row.repository)]

@@ -13,11 +13,11 @@ import msgspec
 from chalicelib.api.answers.image_answers import Moment
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import find_repository
-from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import house
+from chalicelib.api.framework.reads import context
 from chalicelib.domain.images.image import InUseState, Repository, StorageStatus
-from chalicelib.domain.retention.plan import PRICES, Fate, RetentionPlan, freed_by
+from chalicelib.domain.retention.plan import PRICES, RetentionDecision, RetentionPlan, freed_by
 from chalicelib.errors import AbsentError, NotFoundError, ParameterError, TooLargeError
 from chalicelib.services.ports.sweep_ports import RetentionHouse
 
@@ -79,7 +79,7 @@ class PlanAnswer(msgspec.Struct, frozen=True):
     fates_left_out: int = 0
 
 
-area = Area(__name__)
+area = RouteGroup(__name__)
 MOST_BYTES = 4_500_000
 """Lambda hands on 6 MB, in which every quotation mark of the answer counts twice."""
 MOST_IMAGES = 20_000
@@ -88,11 +88,11 @@ LOOK_UNTIL = timedelta(seconds=12)
 twelve."""
 
 
-def retaining_house() -> RetentionHouse:
+def retaining_context() -> RetentionHouse:
     """The house, for what retention asks of it."""
     from chalicelib import bootstrap
 
-    return bootstrap.house()
+    return bootstrap.context()
 
 
 @area.get("/v1/retention/plan", PlanAnswer, p.PLACE_NEEDED, statuses=(404, 413))
@@ -107,12 +107,12 @@ def show_retention_plan(query: Query) -> PlanAnswer:
     # Imported here: every function loads this module at its cold start.
     from chalicelib.services.retention.plan_retention import plan_retention
 
-    repository = find_repository(house().queries, query)
+    repository = find_repository(context().queries, query)
     if repository.public:
         raise ParameterError(
             "registry", "retention is for private repositories: ECR Public has no archive and no rules"
         )
-    place = retaining_house()
+    place = retaining_context()
     until, rules = place.clock.now() + LOOK_UNTIL, place.rules.fresh()
     try:
         planned = plan_retention(repository, place, with_layers=True, rules=rules, until=until, most=MOST_IMAGES)
@@ -154,7 +154,7 @@ def answer_plan(planned: Planned, acts: bool) -> PlanAnswer:
     )
 
 
-def _fate(fate: Fate, plan: RetentionPlan) -> FateAnswer:
+def _fate(fate: RetentionDecision, plan: RetentionPlan) -> FateAnswer:
     image = fate.image
     said: Literal["keep", "expire", "archive"] = plan.action or "keep" if fate.taken else "keep"
     return FateAnswer(

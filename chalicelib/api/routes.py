@@ -26,11 +26,11 @@ from chalicelib.api import (
     what_if,
 )
 from chalicelib.api.answers.answers import Health
-from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.openapi import openapi_document
 from chalicelib.api.framework.query import Query
 
-area = Area(__name__)
+area = RouteGroup(__name__)
 AREAS = (
     admission.area,
     findings.area,

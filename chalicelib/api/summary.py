@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import msgspec
 
-from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import House, house
+from chalicelib.api.framework.reads import House, context
 from chalicelib.domain.assessment.summary import Summary, summarize
 
-area = Area(__name__)
+area = RouteGroup(__name__)
 
 FRESH_FOR = timedelta(seconds=60)
 SMALL_IMAGES = 20_000
@@ -23,7 +23,7 @@ def show_summary(query: Query) -> Summary:
 
     A snapshot of at most 60 seconds; of more than 20,000 images the one the last sweep took. `taken_at` says when.
     """
-    place = house()
+    place = context()
     now = place.clock.now()
     stored = _stored(place)
     if stored is not None and (now - stored.taken_at < FRESH_FOR or stored.images > SMALL_IMAGES):

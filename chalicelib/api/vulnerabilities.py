@@ -10,16 +10,16 @@ from chalicelib.api.answers.answering import answer_affected, answer_database
 from chalicelib.api.answers.walk import MAX_DOCUMENTS, MAX_IMAGES, Position, steps
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import is_meant
-from chalicelib.api.framework.endpoint import Area
+from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.paging import Paging, read_position, write_position
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import Reads, house
+from chalicelib.api.framework.reads import Reads, context
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Finding, FindingStatus
 from chalicelib.domain.images.image import InUseState
 from chalicelib.errors import NotFoundError
 
-area = Area(__name__)
+area = RouteGroup(__name__)
 
 
 @area.get("/v1/vulnerabilities/{id}", a.VulnerabilityAnswer, (p.VULNERABILITY_PATH, *p.PLACE, *p.PAGE), (404,))
@@ -28,7 +28,7 @@ def show_vulnerability(query: Query) -> a.VulnerabilityAnswer:
 
     A page ends at `limit` images or after 200 documents; `blast_radius` sums up the page.
     """
-    place = house()
+    place = context()
     asked = query.need(p.VULNERABILITY_PATH)
     paging = Paging("/v1/vulnerabilities", query, place)
     affected, position = _affected(place.queries, asked, query, paging)
@@ -76,8 +76,8 @@ def _ids(finding: Finding) -> tuple[str, ...]:
     return (finding.vulnerability_id, *finding.related_ids)
 
 
-def _blast_radius(headers: Sequence[Header]) -> a.BlastRadius:
-    return a.BlastRadius(
+def _blast_radius(headers: Sequence[Header]) -> a.BlastRadiusAnswer:
+    return a.BlastRadiusAnswer(
         images=len(headers),
         repositories=len({h.ref.home for h in headers}),
         running=sum(h.in_use.state is InUseState.YES for h in headers),

@@ -9,14 +9,14 @@ import msgspec
 from chalicelib.api.answers.image_answers import Moment
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Call
-from chalicelib.api.framework.endpoint import Answered, Area
+from chalicelib.api.framework.endpoint import Answered, RouteGroup
 from chalicelib.api.framework.paging import Paging, read_position, write_position
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import acting_house, house
+from chalicelib.api.framework.reads import acting_context, context
 from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver, WaiverState, canonical_id, waiver_id
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
 
-area = Area(__name__)
+area = RouteGroup(__name__)
 MADE = 201
 
 
@@ -72,7 +72,7 @@ def list_waivers(query: Query) -> WaiverList:
     `repository` asks for those whose glob covers it. A waiver holds in every registry and Region, so that `registry`
     and `region` leave none out. One that has ended stays in the list for the policy's `history_days`.
     """
-    place = house()
+    place = context()
     paging = Paging("/v1/waivers", query, place)
     now = place.clock.now()
     start = None if paging.start is None else read_position(paging.start, _Place)
@@ -92,7 +92,7 @@ def give_waiver(call: Call[WaiverWish]) -> WaiverAnswer | Answered[WaiverAnswer]
     201 where there was none; 200 where it was changed, or said the same already. Every image it may touch is decided
     again; until then the verdicts stand.
     """
-    place, wish = acting_house(), _canonical(call.body)
+    place, wish = acting_context(), _canonical(call.body)
     named = (wish.repository, wish.vulnerability_id, wish.package, wish.rule)
     now = place.clock.now()
     waiver = Waiver(
@@ -108,7 +108,7 @@ def give_waiver(call: Call[WaiverWish]) -> WaiverAnswer | Answered[WaiverAnswer]
 @area.delete("/v1/waivers", WaiverAnswer, (p.WAIVER_ID.needed(), p.REASON.needed()), (404, 409))
 def end_waiver(call: Call[None]) -> WaiverAnswer:
     """Ends a waiver now, and answers with what it was. Every image it excused is decided again."""
-    place = acting_house()
+    place = acting_context()
     done = manage_waivers(End(call.query.need(p.WAIVER_ID), call.query.need(p.REASON)), call.actor, place)
     return _answer(done.waiver, place.clock.now())
 

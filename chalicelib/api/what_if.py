@@ -11,17 +11,17 @@ from typing import Annotated, Literal
 import msgspec
 
 from chalicelib.api.answers.answering import name_of
-from chalicelib.api.answers.image_answers import ImageName, Moment, RunningAnswer
+from chalicelib.api.answers.image_answers import ImageNameAnswer, Moment, RunningAnswer
 from chalicelib.api.framework.call import MAX_POLICY_BODY_BYTES, Call
-from chalicelib.api.framework.endpoint import Answered, Area
+from chalicelib.api.framework.endpoint import Answered, RouteGroup
 from chalicelib.api.framework.parameters import JOB_ID
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import acting_house
+from chalicelib.api.framework.reads import acting_context
 from chalicelib.domain.images.image import InUse, Kind
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.whatif.past import NOTES, PastNote
-from chalicelib.domain.whatif.report import Impact, Report, Row, Run
+from chalicelib.domain.whatif.report import Impact, RunningImage, WhatIfReport, WhatIfRow
 from chalicelib.domain.whatif.what_if import Ruling
 from chalicelib.errors import ParameterError, PolicyError
 from chalicelib.services.policy.start_what_if import DEFAULT_DAYS, read_what_if, start_what_if
@@ -73,7 +73,7 @@ class RowAnswer(msgspec.Struct, frozen=True):
     it pass and agree; `runs_left_out` are older. `running` is as of now.
     """
 
-    image: ImageName
+    image: ImageNameAnswer
     kind: Kind
     impact: Impact
     today: RulingAnswer
@@ -129,7 +129,7 @@ class WhatIfAnswer(msgspec.Struct, frozen=True):
     note_texts: dict[PastNote, str]
 
 
-area = Area(__name__)
+area = RouteGroup(__name__)
 ACCEPTED = 202
 MOST_BYTES = 4_500_000
 """Lambda hands on 6 MB, in which every quotation mark of the answer counts twice."""
@@ -142,26 +142,26 @@ def ask_what_if(call: Call[WhatIfBody]) -> Answered[StartedAnswer]:
     Nothing is changed. `Location` says where the answer grows. A policy that would not load is refused with its line
     and key. No more past days can be asked for than the `history_days` of the policy in force.
     """
-    house = acting_house()
-    job = start_what_if(_candidate(call.body.policy, house), call.body.since_days, call.actor, house)
+    context = acting_context()
+    job = start_what_if(_candidate(call.body.policy, context), call.body.since_days, call.actor, context)
     return Answered(StartedAnswer(job.id), ACCEPTED, f"what-if?id={job.id}")
 
 
 @area.get("/v1/policy/what-if", WhatIfAnswer, (JOB_ID.needed(),), statuses=(404,))
 def show_what_if(query: Query) -> WhatIfAnswer:
     """What a what-if has found so far; it is complete when `state` is done. Kept for a week."""
-    return _fitted(_answer(read_what_if(query.need(JOB_ID), acting_house())))
+    return _fitted(_answer(read_what_if(query.need(JOB_ID), acting_context())))
 
 
-def _candidate(text: str, house: House) -> Policy:
+def _candidate(text: str, context: House) -> Policy:
     try:
-        return house.rules.policy_of(text)
+        return context.rules.policy_of(text)
     except PolicyError as error:
         line = f"line {error.line}: " if error.line is not None else ""
         raise ParameterError("policy", f"{line}{error.path}: {error.reason}") from error
 
 
-def _answer(report: Report) -> WhatIfAnswer:
+def _answer(report: WhatIfReport) -> WhatIfAnswer:
     job = report.job
     return WhatIfAnswer(
         id=job.id,
@@ -190,7 +190,7 @@ def _fitted(answer: WhatIfAnswer) -> WhatIfAnswer:
     return answer
 
 
-def _row(row: Row) -> RowAnswer:
+def _row(row: WhatIfRow) -> RowAnswer:
     return RowAnswer(
         image=name_of(row.ref, row.tags),
         kind=row.kind,
@@ -207,7 +207,7 @@ def _row(row: Row) -> RowAnswer:
     )
 
 
-def _run(run: Run) -> RunAnswer:
+def _run(run: RunningImage) -> RunAnswer:
     return RunAnswer(run.first, run.last, _ruling(run.today), _ruling(run.candidate), run.notes)
 
 

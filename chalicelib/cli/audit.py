@@ -188,7 +188,7 @@ def _day(option: str, text: str) -> date:
 
 
 def _prove_all(days: list[date], stage: str, as_json: bool) -> bool:
-    audit = operator(stage).house.queries.audit
+    audit = operator(stage).context.queries.audit
     with output.measuring("parts of the audit log proved") as show:
         proof = verify_audit(audit, days, show)
     if as_json:

@@ -14,9 +14,9 @@ from chalicelib.cli.framework.operator import operator, own_sessions
 from chalicelib.cli.framework.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option, yes_option
 from chalicelib.domain.events.dead_letter import DeadLetter
 from chalicelib.errors import InputError, NotFoundError
-from chalicelib.services.doctor.drop_letters import drop_letters
-from chalicelib.services.doctor.redrive_letters import redrive_letters
-from chalicelib.services.doctor.take_letters import see_letters
+from chalicelib.services.doctor.drop_dead_letters import drop_dead_letters
+from chalicelib.services.doctor.read_dead_letters import show_dead_letters
+from chalicelib.services.doctor.redrive_dead_letters import redrive_dead_letters
 
 if TYPE_CHECKING:
     from chalicelib.adapters.aws.sessions import Sessions
@@ -94,7 +94,7 @@ def redrive_command(
         else:
             from chalicelib.bootstrap import SystemClock
 
-            _counted(redrive_letters(wanted, letters, SystemClock()), "messages sent again", done)
+            _counted(redrive_dead_letters(wanted, letters, SystemClock()), "messages sent again", done)
     finally:
         _tell(queue, "redriven", done, dry_run)
     _check_found(message, done.ids)
@@ -119,7 +119,7 @@ def drop_command(
     wanted = _wanted(message, everything)
     _known(queue)
     who = operator(stage)
-    letters = _open(queue, stage, who.house.sessions)
+    letters = _open(queue, stage, who.context.sessions)
     seen = _see(letters, wanted)
     if as_json:
         ids = {letter.message_id for letter in seen}
@@ -133,7 +133,7 @@ def drop_command(
     done = _Done(as_json)
     try:
         if ids:
-            dropped = drop_letters(_name(queue, stage), ids, letters, who.arn, reason, who.house)
+            dropped = drop_dead_letters(_name(queue, stage), ids, letters, who.arn, reason, who.context)
             _counted(dropped, "messages dropped", done)
     finally:
         _tell(queue, "dropped", done, False)
@@ -173,7 +173,7 @@ def _open(queue: str, stage: str, sessions: Sessions) -> DeadQueue:
 
 
 def _see(letters: DeadQueue, wanted: Container[str] | None = None, limit: int | None = None) -> Iterator[DeadLetter]:
-    return see_letters(lambda one: wanted is None or one.message_id in wanted, letters, limit)
+    return show_dead_letters(lambda one: wanted is None or one.message_id in wanted, letters, limit)
 
 
 class _Done:

@@ -16,8 +16,8 @@ from chalicelib.cli.framework.policy_text import PolicyFile, read_candidate
 from chalicelib.cli.policy_apply import apply_command
 from chalicelib.cli.policy_diff import BuiltIn, default_said, diff_command, policy_at, policy_words
 from chalicelib.cli.what_if import what_if_command
-from chalicelib.domain.policy.doubt import policy_doubts
 from chalicelib.domain.policy.policy import policy_schema
+from chalicelib.domain.policy.warnings import policy_warnings
 
 policy_app = typer.Typer(help="Check, show, compare, try and apply policies.", no_args_is_help=True)
 policy_app.command("diff")(diff_command)
@@ -38,13 +38,13 @@ def check_policy(file: PolicyFile, as_json: AsJson = False) -> None:
         "rules": len(policy.rules),
         "retention": len(policy.retention),
         "notify": len(policy.notify),
-        "warnings": [{"path": doubt.path, "reason": doubt.reason} for doubt in policy_doubts(policy)],
+        "warnings": [{"path": doubt.path, "reason": doubt.reason} for doubt in policy_warnings(policy)],
     }
     if as_json:
         typer.echo(json.dumps(summary))
     else:
         typer.echo(f"{file}: good: mode {policy.mode}, {output.count(len(policy.rules), 'rule', 'rules')}")
-        for doubt in policy_doubts(policy):
+        for doubt in policy_warnings(policy):
             output.complain(f"{file}: warning: {doubt}")
 
 

@@ -15,10 +15,10 @@ from chalicelib.cli.framework.operator import Operator, operator
 from chalicelib.cli.framework.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option, yes_option
 from chalicelib.cli.framework.policy_text import Candidate, OptionalPolicyFile, read_candidate
 from chalicelib.cli.policy_diff import as_plain, print_differences
-from chalicelib.domain.policy.diff import Difference, policy_differences
-from chalicelib.domain.policy.doubt import policy_doubts
+from chalicelib.domain.policy.diff import PolicyDifference, policy_differences
+from chalicelib.domain.policy.warnings import policy_warnings
 from chalicelib.errors import ConflictError, InputError, StoredPolicyError, TransientError
-from chalicelib.services.policy.apply_policy import Applied, apply_policy
+from chalicelib.services.policy.apply_policy import AppliedPolicy, apply_policy
 
 if TYPE_CHECKING:
     from chalicelib.bootstrap import House
@@ -54,39 +54,39 @@ def apply_command(
         raise InputError("give either FILE or --version")
     given = read_candidate(file, as_json) if file is not None else None
     who = operator(stage)
-    candidate = given or _former(version or 0, who.house)
-    in_force, differences = _compared(candidate, who.house)
+    candidate = given or _former(version or 0, who.context)
+    in_force, differences = _compared(candidate, who.context)
     if after not in (None, in_force):
         raise ConflictError(f"{_named(in_force)} is in force, not number {after}")
     if not as_json:
         _show(candidate, in_force, differences)
     if dry_run:
-        applied = Applied(in_force, in_force)
+        applied = AppliedPolicy(in_force, in_force)
     else:
         if not (yes or as_json or not sys.stdin.isatty()):
             typer.confirm("Put it in force?", abort=True, err=True)
-        applied = apply_policy(candidate.text, who.arn, who.house, after=in_force, reason=reason)
+        applied = apply_policy(candidate.text, who.arn, who.context, after=in_force, reason=reason)
     _tell(applied, in_force, differences, dry_run, as_json)
     if wait and not dry_run:
         _wait(applied.version, who)
 
 
-def _former(version: int, house: House) -> Candidate:
-    text = house.rules.read_policy(version).text if version else DEFAULT_POLICY.read_text()
+def _former(version: int, context: House) -> Candidate:
+    text = context.rules.read_policy(version).text if version else DEFAULT_POLICY.read_text()
     return Candidate(text, read_policy(text, f"policy {version}"))
 
 
-def _compared(candidate: Candidate, house: House) -> tuple[int, tuple[Difference, ...] | None]:
+def _compared(candidate: Candidate, context: House) -> tuple[int, tuple[PolicyDifference, ...] | None]:
     """The number in force, and the difference to it; None: what is stored does not load any more."""
     try:
-        rules = house.rules.fresh()
+        rules = context.rules.fresh()
     except StoredPolicyError:
-        return house.table.read_versions()[0], None
+        return context.table.read_versions()[0], None
     return rules.policy_version, policy_differences(rules.policy.document, candidate.policy.document)
 
 
-def _show(candidate: Candidate, in_force: int, differences: tuple[Difference, ...] | None) -> None:
-    for doubt in policy_doubts(candidate.policy):
+def _show(candidate: Candidate, in_force: int, differences: tuple[PolicyDifference, ...] | None) -> None:
+    for doubt in policy_warnings(candidate.policy):
         output.complain(f"warning: {doubt}")
     output.say(f"Against {_named(in_force)}, which is in force:")
     if differences is None:
@@ -96,7 +96,11 @@ def _show(candidate: Candidate, in_force: int, differences: tuple[Difference, ..
 
 
 def _tell(
-    applied: Applied, in_force: int, differences: tuple[Difference, ...] | None, dry_run: bool, as_json: bool
+    applied: AppliedPolicy,
+    in_force: int,
+    differences: tuple[PolicyDifference, ...] | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     if as_json:
         said = None if differences is None else as_plain(differences)
@@ -118,10 +122,10 @@ def _named(version: int) -> str:
 def _wait(version: int, who: Operator) -> None:
     """Raises TransientError where no image gets decided for a while."""
     with output.measuring("images decided") as show:
-        fewest, since = _lagging(version, who.house, show), time.monotonic()
+        fewest, since = _lagging(version, who.context, show), time.monotonic()
         while fewest:
             time.sleep(LOOK_EVERY_SECONDS)
-            left = _lagging(version, who.house, show)
+            left = _lagging(version, who.context, show)
             if left < fewest:
                 fewest, since = left, time.monotonic()
             elif time.monotonic() - since > PATIENCE_SECONDS:
@@ -131,8 +135,8 @@ def _wait(version: int, who: Operator) -> None:
     output.complain("every image is decided by it")
 
 
-def _lagging(version: int, house: House, show: Callable[[int, int], None]) -> int:
+def _lagging(version: int, context: House, show: Callable[[int, int], None]) -> int:
     """How many images an older policy decided. A later one than ours does as well."""
-    behind = [row.policy_version < version for row in house.queries.all_rows()]
+    behind = [row.policy_version < version for row in context.queries.all_rows()]
     show(len(behind) - sum(behind), len(behind))
     return sum(behind)

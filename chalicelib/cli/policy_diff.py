@@ -16,9 +16,9 @@ from chalicelib.cli.framework import output
 from chalicelib.cli.framework.client import Client
 from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, Sign, Url
 from chalicelib.cli.framework.policy_text import PolicyFile, read_candidate
-from chalicelib.domain.policy.diff import Difference, DifferenceKind, policy_differences
+from chalicelib.domain.policy.diff import PolicyDifference, PolicyDifferenceKind, policy_differences
 
-_MARKS = {DifferenceKind.ADDED: "+", DifferenceKind.REMOVED: "-", DifferenceKind.CHANGED: "~"}
+_MARKS = {PolicyDifferenceKind.ADDED: "+", PolicyDifferenceKind.REMOVED: "-", PolicyDifferenceKind.CHANGED: "~"}
 
 BuiltIn = Annotated[
     bool, typer.Option("--default", help="Mean the built-in default instead; no API is asked, whatever --url says.")
@@ -62,12 +62,12 @@ def policy_words(said: Mapping[str, Any]) -> str:
     return f"policy {version}" + (f", put {output.when(put_at)} by {said.get('put_by')}" if put_at else "")
 
 
-def print_differences(differences: Sequence[Difference]) -> None:
+def print_differences(differences: Sequence[PolicyDifference]) -> None:
     for difference in differences:
         output.say_hanging(f"{_MARKS[difference.kind]} {difference}")
     if not differences:
         output.say("  no difference")
 
 
-def as_plain(differences: Sequence[Difference]) -> list[dict[str, Any]]:
+def as_plain(differences: Sequence[PolicyDifference]) -> list[dict[str, Any]]:
     return [msgspec.structs.asdict(difference) for difference in differences]

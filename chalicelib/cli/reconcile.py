@@ -20,7 +20,7 @@ from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepReposi
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
 from chalicelib.domain.reconcile.reconciliation import Reconciled
-from chalicelib.domain.reconcile.scan_proof import Cause
+from chalicelib.domain.reconcile.scan_proof import ScanProofCause
 from chalicelib.errors import NotFoundError, TransientError, UpstreamError
 from chalicelib.services.reconcile.plan_sweep import announce, find_filling, find_homes, plan_sweep
 from chalicelib.services.reconcile.reconcile_registry import reconcile_registry
@@ -41,9 +41,9 @@ def sweep_command(
     It runs in the deployment, repository by repository; one that runs at the same time does it no harm. What it found
     stands with each repository: `<sweep>` and `<sweep>_at` of GET /v1/repositories.
     """
-    house = operator(stage).house
-    plans = list(begin(name, named_registries(registry, house), house.clock.now()))
-    house.outbox.send_all("sweeps", plans)
+    context = operator(stage).context
+    plans = list(begin(name, named_registries(registry, context), context.clock.now()))
+    context.outbox.send_all("sweeps", plans)
     places = [str(plan.place) for plan in plans]
     if as_json:
         output.print_json({"sweep": name, "registries": places})
@@ -88,17 +88,17 @@ def reconcile_command(
     registries are watched beside the one of this account and Region is read from LAZARETTO_REGISTRIES and
     LAZARETTO_ACCOUNT_ROLES, as the deployment reads it.
     """
-    house = operator(stage).house
-    places = named_registries(registry, house)
+    context = operator(stage).context
+    places = named_registries(registry, context)
     results: list[Reconciled] = []
     with output.measuring("repositories compared") as show:
-        messages, unlisted = _messages(house, places, repository, dry_run)
+        messages, unlisted = _messages(context, places, repository, dry_run)
         for done, message in enumerate(messages, 1):
-            results.append(_compared(message, house, dry_run))
+            results.append(_compared(message, context, dry_run))
             show(done, len(messages))
     results.sort(key=lambda result: result.repository.path)
     if not dry_run and any(result.filling for result in results):
-        announce(messages[0].started_at, house)
+        announce(messages[0].started_at, context)
     found: Counter[DifferenceKind] = Counter()
     for result in results:
         found.update(result.found)
@@ -112,41 +112,41 @@ def reconcile_command(
         raise typer.Exit(output.UPSTREAM)
 
 
-def _compared(message: SweepRepository, house: House, dry_run: bool) -> Reconciled:
+def _compared(message: SweepRepository, context: House, dry_run: bool) -> Reconciled:
     """One that AWS has no time for now is left to the deployment; the others are compared all the same."""
     try:
-        return reconcile_registry(message, house, dry_run=dry_run)
+        return reconcile_registry(message, context, dry_run=dry_run)
     except TransientError as error:
         if dry_run:
             return Reconciled(message.repository, filling=message.filling, error=str(error))
-        house.outbox.send("sweeps", message)
+        context.outbox.send("sweeps", message)
         return Reconciled(message.repository, filling=message.filling, more=True)
 
 
 def _messages(
-    house: House, places: Sequence[RegistryPlace], repository: str | None, dry_run: bool
+    context: House, places: Sequence[RegistryPlace], repository: str | None, dry_run: bool
 ) -> tuple[Sequence[SweepRepository], Mapping[str, str]]:
     """What is to be compared, and why some registries cannot be: the others are compared all the same. With whole
     registries that of ECR Public is compared too, by the deployment."""
-    messages, unlisted, now = list[SweepRepository](), dict[str, str](), house.clock.now()
+    messages, unlisted, now = list[SweepRepository](), dict[str, str](), context.clock.now()
     for plan in begin(Sweep.RECONCILE, places, now):
         try:
-            messages += _messages_of(plan, repository, house)
+            messages += _messages_of(plan, repository, context)
         except UpstreamError as error:
             unlisted[str(plan.place)] = str(error)
     if repository is not None and not messages and not unlisted:
         where = ", ".join(map(str, places))
         raise NotFoundError(f"no repository {repository} in {where}, neither in the registry nor stored")
-    if repository is None and not dry_run and places[0] == house.registries[0]:
+    if repository is None and not dry_run and places[0] == context.registries[0]:
         for public in begin(Sweep.PUBLIC, places, now):
-            house.outbox.send("sweeps", public)
+            context.outbox.send("sweeps", public)
     return messages, unlisted
 
 
-def _messages_of(plan: PlanSweep, repository: str | None, house: House) -> Iterator[SweepRepository]:
+def _messages_of(plan: PlanSweep, repository: str | None, context: House) -> Iterator[SweepRepository]:
     if repository is None:
-        return plan_sweep(plan, house).messages(plan)
-    found = find_homes(plan, house)
+        return plan_sweep(plan, context).messages(plan)
+    found = find_homes(plan, context)
     filling, homes = find_filling(found, plan.started_at), [home for home in found.homes if home.name == repository]
     return (SweepRepository(plan.sweep, home, plan.started_at, filling=home in filling) for home in homes)
 
@@ -217,8 +217,8 @@ def _tell_proofs(results: Sequence[Reconciled]) -> None:
             output.complain(f"{result.repository.name}: no more scans asked for: {result.started.error}")
 
 
-def _unproven(results: Sequence[Reconciled]) -> Counter[Cause]:
-    found: Counter[Cause] = Counter()
+def _unproven(results: Sequence[Reconciled]) -> Counter[ScanProofCause]:
+    found: Counter[ScanProofCause] = Counter()
     for result in results:
         found.update(result.proofs.unproven)
     return found

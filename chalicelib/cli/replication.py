@@ -13,7 +13,7 @@ from chalicelib.cli.framework.client import Client
 from chalicelib.cli.framework.listing import fetch_list
 from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, Everything, Limit, Region, Registry, Sign, Url
 from chalicelib.cli.framework.reference import read_repository
-from chalicelib.domain.replication.replica import Status
+from chalicelib.domain.replication.replica import ReplicaStatus
 
 ROUTE = "/v1/replication"
 _BLANK = Text()
@@ -84,8 +84,8 @@ def _rows(repositories: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
 
 def _counts(counts: dict[str, int]) -> str | None:
     """How many copies stand how, and of how many of them there is more to say."""
-    statuses = [f"{n} {word}" for word, n in counts.items() if word in Status.__members__]
-    notes = [f"{n} {word}" for word, n in counts.items() if word not in Status.__members__]
+    statuses = [f"{n} {word}" for word, n in counts.items() if word in ReplicaStatus.__members__]
+    notes = [f"{n} {word}" for word, n in counts.items() if word not in ReplicaStatus.__members__]
     return ", ".join(statuses) + (f" ({', '.join(notes)})" if notes else "") or None
 
 

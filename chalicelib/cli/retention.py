@@ -27,7 +27,7 @@ from chalicelib.cli.framework.client import Client
 from chalicelib.cli.framework.operator import operator, own_repository
 from chalicelib.cli.framework.options import DEFAULT_STAGE, DEFAULT_URL, AsJson, Sign, Stage, Url, dry_run_option
 from chalicelib.cli.framework.reference import read_repository
-from chalicelib.domain.retention.lifecycle_compiler import Difference
+from chalicelib.domain.retention.lifecycle_compiler import LifecycleDifference
 from chalicelib.errors import AbsentError, InputError, NotFoundError
 from chalicelib.services.retention.carry_out_plan import CarriedOut, carry_out_plan
 from chalicelib.services.retention.write_lifecycle import Compared, compare_lifecycle, write_lifecycle
@@ -69,10 +69,10 @@ def _planned_here(text: str, stage: str) -> dict[str, Any]:
     from chalicelib.services.retention.plan_retention import plan_retention
 
     who = operator(stage)
-    home, rules = own_repository(text, who), who.house.rules.fresh()
+    home, rules = own_repository(text, who), who.context.rules.fresh()
     with output.counting("images looked up"):
         try:
-            planned = plan_retention(home, who.house, with_layers=True, rules=rules)
+            planned = plan_retention(home, who.context, with_layers=True, rules=rules)
         except AbsentError as error:
             raise NotFoundError(f"there is no repository {home.path}") from error
     answer = answer_plan(planned, rules.policy.may_take_from(home.name))
@@ -175,7 +175,7 @@ def apply_command(
             told = gone
 
         try:
-            done = carry_out_plan(home, plan, f"person:{who.arn}", who.house, tell)
+            done = carry_out_plan(home, plan, f"person:{who.arn}", who.context, tell)
         except AbsentError as error:
             raise NotFoundError(f"there is no repository {home.path}") from error
     if as_json:
@@ -225,8 +225,8 @@ def native_command(
     home = own_repository(repository, who)
     with output.counting("asking ECR for a preview"):
         try:
-            done = write_lifecycle(home, who.arn, who.house, dry_run=dry_run) if write else None
-            compared = done.compared if done else compare_lifecycle(home, who.house)
+            done = write_lifecycle(home, who.arn, who.context, dry_run=dry_run) if write else None
+            compared = done.compared if done else compare_lifecycle(home, who.context)
         except AbsentError as error:
             raise NotFoundError(f"there is no repository {home.path}") from error
     if as_json:
@@ -260,7 +260,7 @@ def _print_native(compared: Compared, unsaid: Sequence[str], written: bool) -> N
         output.say("Written: ECR acts by it within 24 hours.")
 
 
-def _row(one: Difference) -> tuple[object, ...]:
+def _row(one: LifecycleDifference) -> tuple[object, ...]:
     native = "keep" if one.native is None else f"{one.native.action} (rule {one.native.priority})"
     ours = "take" if one.ours.taken else "keep"
     return (

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from chalicelib.local.aws.catcher import Caught
     from chalicelib.local.story.page import Beat, Step
     from chalicelib.local.story.story import Story
-    from chalicelib.local.story.world import Seen, Typed
+    from chalicelib.local.story.world import Observed, Typed
 
 Program = Callable[..., Any]
 PACE_SECONDS = 6.0
@@ -59,7 +59,7 @@ def story_command(
     --json one object a step, without rests. Exit code 1 where a step did not come out as told.
     """
     began: datetime | None = None
-    before: Seen | None = None
+    before: Observed | None = None
     told, rest = True, 0.0 if fast or as_json else pace
     if not as_json:
         show_beginning()
@@ -89,13 +89,13 @@ def playing(program: Program) -> Iterator[Story]:
     Raises SettingsError (no template), OSError (no port).
     """
     # Imported late: other commands must not wait for moto.
-    from chalicelib.local.aws.stack import Stack
+    from chalicelib.local.aws.stack import LocalStack
     from chalicelib.local.story.story import POLICY, POLICY_FILE, Story
     from chalicelib.local.story.world import HURRY_SECONDS, RESTORE_TAKES, StoryWorld
 
     with (
         TemporaryDirectory() as folder,
-        Stack(api_port=0, hurry=HURRY_SECONDS, restore_takes=RESTORE_TAKES) as stack,
+        LocalStack(api_port=0, hurry=HURRY_SECONDS, restore_takes=RESTORE_TAKES) as stack,
     ):
         Path(folder, POLICY_FILE).write_text(POLICY)
         yield Story(StoryWorld(stack, lambda words: type_command(words, program, stack.api_url, Path(folder))))
@@ -129,7 +129,7 @@ def show_beginning() -> None:
     output.say("The story of one image in Amazon ECR, played on a local AWS. Hours and days are skipped.")
 
 
-def show(step: Step, steps: int, began: datetime, before: Seen | None = None) -> None:
+def show(step: Step, steps: int, began: datetime, before: Observed | None = None) -> None:
     """One heading; then beat by beat: what happens, what is typed, who is told what, what stands, what was expected.
 
     `before` is what stood before this step: only what has changed since is said.
@@ -151,7 +151,7 @@ def show_end(told: bool) -> None:
         output.say(output.cell("A step did not come out as told: it is marked ✗.", "bold red"))
 
 
-def _show_beat(beat: Beat, before: Seen | None) -> None:
+def _show_beat(beat: Beat, before: Observed | None) -> None:
     output.console().print()
     _say("", beat.happened)
     for line in beat.shown.splitlines():
@@ -181,7 +181,7 @@ def _show_alert(caught: Caught) -> None:
             _say("", f"… and {output.count(more, 'more line', 'more lines')}", "dim")
 
 
-def _show_seen(seen: Seen, before: Seen | None) -> None:
+def _show_seen(seen: Observed, before: Observed | None) -> None:
     """As far as it is not as it was before."""
     if before is None or (seen.decision, seen.reasons) != (before.decision, before.reasons):
         _say("verdict", seen.reasons[0] if seen.reasons else seen.decision)

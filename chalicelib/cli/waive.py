@@ -13,7 +13,7 @@ import typer
 from chalicelib.cli.framework import output
 from chalicelib.cli.framework.client import Client
 from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, PackageName, Sign, Url
-from chalicelib.cli.waiver_file import Taken, take_in
+from chalicelib.cli.waiver_file import ImportedWaivers, take_in
 from chalicelib.cli.waiver_words import read_end, wishes_of
 from chalicelib.domain.policy.waiver import VexJustification, VexStatus
 from chalicelib.errors import InputError, NotFoundError
@@ -162,7 +162,7 @@ def _take_in(file: str, said: Wish, any_package: bool, client: Client, as_json: 
         raise typer.Exit(output.BAD_INPUT)
 
 
-def _say_taken(taken: Taken) -> None:
+def _say_taken(taken: ImportedWaivers) -> None:
     given = output.count(len(taken.waivers), "waiver", "waivers")
     output.say(f"{given} given, {taken.refused} refused, {taken.left_out} left out.")
     if taken.left_out:

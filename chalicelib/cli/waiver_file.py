@@ -18,7 +18,7 @@ FAILURES_IN_A_ROW = 3
 Wish = dict[str, Any]
 
 
-class Taken(msgspec.Struct):
+class ImportedWaivers(msgspec.Struct):
     """`waivers`: those that were given, as they stand. `refused`: what must not be given as it is; `failed`: the places
     in the file of what may be given when it is tried again."""
 
@@ -33,9 +33,9 @@ def take_in(
     asks: Callable[[VexStatement], list[Wish]],
     give: Callable[[Wish], Wish],
     complain: Callable[[str], None],
-) -> Taken:
+) -> ImportedWaivers:
     """`asks` says which waivers a statement asks for, none where it is left out; `give` gives one."""
-    taken, in_a_row = Taken(), 0
+    taken, in_a_row = ImportedWaivers(), 0
     for statement in statements:
         if in_a_row >= FAILURES_IN_A_ROW:
             taken.failed.append(statement.place)
@@ -56,7 +56,9 @@ def take_in(
     return taken
 
 
-def _take(wish: Wish, place: str, give: Callable[[Wish], Wish], complain: Callable[[str], None], taken: Taken) -> bool:
+def _take(
+    wish: Wish, place: str, give: Callable[[Wish], Wish], complain: Callable[[str], None], taken: ImportedWaivers
+) -> bool:
     """Whether it was given or refused; False: it failed."""
     try:
         taken.waivers.append(give(wish))

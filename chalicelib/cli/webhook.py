@@ -42,7 +42,7 @@ _IMAGE = re.compile(r"[a-z0-9][\w.:/@-]{0,400}", re.ASCII)
 webhook_app = typer.Typer(no_args_is_help=True, help="Have a Kubernetes cluster ask before it starts a Pod.")
 
 
-class Manifest(NamedTuple):
+class WebhookManifest(NamedTuple):
     """`words`: lines of the comment on top."""
 
     words: Sequence[str]
@@ -148,7 +148,7 @@ def _matching(option: str, form: re.Pattern[str], text: str) -> str:
     return text
 
 
-def _by_forwarder(given: Forwarding, exempt: tuple[str, ...], fail_closed: bool) -> Manifest:
+def _by_forwarder(given: Forwarding, exempt: tuple[str, ...], fail_closed: bool) -> WebhookManifest:
     space = given.namespace
     role = [
         "2. The role, with the managed policy lazaretto-STAGE-admit-REGION (docs/admission.md), for the",
@@ -169,10 +169,10 @@ def _by_forwarder(given: Forwarding, exempt: tuple[str, ...], fail_closed: bool)
         "   kubectl create deployment trial --image IMAGE --dry-run=server",
         *(_CLOSED if fail_closed else _OPEN),
     ]
-    return Manifest(words, [*forwarder_objects(given), through_forwarder(space, exempt, fail_closed)])
+    return WebhookManifest(words, [*forwarder_objects(given), through_forwarder(space, exempt, fail_closed)])
 
 
-def _by_token(host: str, address: str, name: str, exempt: tuple[str, ...], fail_closed: bool) -> Manifest:
+def _by_token(host: str, address: str, name: str, exempt: tuple[str, ...], fail_closed: bool) -> WebhookManifest:
     configuration, kubeconfig = admission_configuration(host)
     words = [
         "On every control plane node, before: kube-apiserver with",
@@ -189,7 +189,7 @@ def _by_token(host: str, address: str, name: str, exempt: tuple[str, ...], fail_
         *(_CLOSED if fail_closed else _OPEN),
     ]
     client = {"url": f"{address}/v1/admission/token"}
-    return Manifest(words, [webhook_configuration(Asking(name, client, exempt, fail_closed, {}))])
+    return WebhookManifest(words, [webhook_configuration(Asking(name, client, exempt, fail_closed, {}))])
 
 
 _OPEN = ["Where Lazaretto does not answer, Pods start unasked (failurePolicy: Ignore)."]
@@ -203,7 +203,7 @@ def _indented(plain: Object) -> list[str]:
     return [f"  {line}" for line in _yaml(plain).splitlines()]
 
 
-def _text(manifest: Manifest) -> str:
+def _text(manifest: WebhookManifest) -> str:
     head = [f"Lazaretto {__version__}: admission webhook. Apply with `kubectl apply -f -`.", *manifest.words]
     comment = "".join(f"# {line}".rstrip() + "\n" for line in head)
     return comment + "".join(f"---\n{_yaml(plain)}" for plain in manifest.objects)

@@ -15,7 +15,7 @@ from chalicelib.cli.framework.operator import own_sessions
 from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, Region, Registry, Sign, Url
 from chalicelib.cli.framework.reference import read_image
 from chalicelib.domain.events.failed_pull import FailedPull, failed_pulls
-from chalicelib.domain.events.pull_failure import Cause, read_refusal
+from chalicelib.domain.events.pull_failure import PullFailureCause, read_refusal
 from chalicelib.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def why_pull_failed_command(
     explained = True
     for query in _asked(failure, image, cluster, registry, region):
         body = client.get("/v1/pull-failure", query, needs=_NEEDS)
-        explained = explained and body["cause"] != Cause.UNKNOWN
+        explained = explained and body["cause"] != PullFailureCause.UNKNOWN
         if as_json:
             output.print_json(body)
         else:

@@ -23,14 +23,14 @@ def app() -> Chalice:
 
 
 @pytest.fixture
-def house(monkeypatch: pytest.MonkeyPatch) -> FakeHouse:
+def context(monkeypatch: pytest.MonkeyPatch) -> FakeHouse:
     built = FakeHouse()
     move_in(monkeypatch, built)
     return built
 
 
 @pytest.fixture
-def client(app: Chalice, house: FakeHouse) -> Iterator[Client]:
+def client(app: Chalice, context: FakeHouse) -> Iterator[Client]:
     with Client(app) as client:
         yield client
 

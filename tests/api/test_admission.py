@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from chalicelib.api import admission
 from chalicelib.api.admission import FAILED, LONGEST_TOKEN, MAX_REVIEW_BYTES
-from chalicelib.domain.admission.judgement import Outcome
+from chalicelib.domain.admission.judgement import AdmissionOutcome
 from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.verdict import Decision
@@ -58,15 +58,15 @@ GOOD = review(f"{HOST}/team/api:v1")
 
 
 @pytest.fixture
-def house(house: FakeHouse) -> FakeHouse:
-    house.rules.rules = Rules(parse_policy({"version": 1, "mode": "enforce"}, number=3), (), 3, 1)
-    house.queries.add(image(1, Decision.ALLOW))
-    house.queries.add(image(2, Decision.BLOCK))
-    return house
+def context(context: FakeHouse) -> FakeHouse:
+    context.rules.rules = Rules(parse_policy({"version": 1, "mode": "enforce"}, number=3), (), 3, 1)
+    context.queries.add(image(1, Decision.ALLOW))
+    context.queries.add(image(2, Decision.BLOCK))
+    return context
 
 
 @pytest.fixture
-def send(client: Client, house: FakeHouse) -> Send:
+def send(client: Client, context: FakeHouse) -> Send:
     def sent(body: Any, path: str = SIGNED, authorization: str | None = None) -> HTTPResponse:
         headers = {"Content-Type": "application/json"}
         headers |= {} if authorization is None else {"Authorization": authorization}
@@ -78,11 +78,11 @@ def send(client: Client, house: FakeHouse) -> Send:
 
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    written, level = io.StringIO(), logger.log_level
+    written, desired = io.StringIO(), logger.log_level
     monkeypatch.setattr(logger.registered_handler, "stream", written)
     logger.setLevel("DEBUG")
     yield written
-    logger.setLevel(level)
+    logger.setLevel(desired)
 
 
 def test_a_pod_is_let_in_by_the_verdict_of_its_images(send: Send) -> None:
@@ -141,7 +141,7 @@ def test_what_is_no_review_is_a_problem_that_names_the_field(send: Send, body: A
 )
 def test_a_look_up_that_fails_is_left_to_the_cluster_and_counted(
     send: Send,
-    house: FakeHouse,
+    context: FakeHouse,
     monkeypatch: pytest.MonkeyPatch,
     logged: io.StringIO,
     error: Exception,
@@ -150,28 +150,28 @@ def test_a_look_up_that_fails_is_left_to_the_cluster_and_counted(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(house.table, "read_headers", fail)
+    monkeypatch.setattr(context.table, "read_headers", fail)
     answer = send(GOOD)
     assert answer.status_code == status
     assert b"allowed" not in answer.body
-    assert house.journal.counted == {(Metric.ADMISSIONS, FAILED): 1}
+    assert context.journal.counted == {(Metric.ADMISSIONS, FAILED): 1}
     lines = [json.loads(line) for line in logged.getvalue().splitlines()]
     (line,) = [line for line in lines if line["message"] == "admission"]
     assert (line["uid"], line["decision"], line["images"]) == (UID, FAILED, 0)
 
 
-def test_reviews_are_counted_by_what_came_of_them(send: Send, house: FakeHouse) -> None:
+def test_reviews_are_counted_by_what_came_of_them(send: Send, context: FakeHouse) -> None:
     bad = review(f"{HOST}/team/api:v2")
     for body in (GOOD, bad, bad):
         send(body)
-    house.rules.rules = Rules(parse_policy({"version": 1, "mode": "observe"}, number=3), (), 3, 1)
+    context.rules.rules = Rules(parse_policy({"version": 1, "mode": "observe"}, number=3), (), 3, 1)
     assert send(bad).json_body["response"]["warnings"] == [
         "would be denied (policy observes): team/api:v2 is BLOCK: critical (CVE-2026-0001)"
     ]
-    assert house.journal.counted == {
-        (Metric.ADMISSIONS, Outcome.ALLOWED): 1,
-        (Metric.ADMISSIONS, Outcome.DENIED): 2,
-        (Metric.ADMISSIONS, Outcome.OBSERVED): 1,
+    assert context.journal.counted == {
+        (Metric.ADMISSIONS, AdmissionOutcome.ALLOWED): 1,
+        (Metric.ADMISSIONS, AdmissionOutcome.DENIED): 2,
+        (Metric.ADMISSIONS, AdmissionOutcome.OBSERVED): 1,
     }
 
 
@@ -215,42 +215,42 @@ def test_without_a_hash_there_is_no_door_for_tokens(send: Send) -> None:
         "AWS4-HMAC-SHA256 Credential=AKIA, SignedHeaders=host, Signature=0",
     ],
 )
-def test_without_the_token_nobody_is_answered(send: Send, house: FakeHouse, authorization: str | None) -> None:
-    house.admission_token_hashes = (hash_of(OLD),)
+def test_without_the_token_nobody_is_answered(send: Send, context: FakeHouse, authorization: str | None) -> None:
+    context.admission_token_hashes = (hash_of(OLD),)
     for body in (GOOD, b"no review at all", b"[" * 100_000):
         answer = send(body, BY_TOKEN, authorization)
         assert answer.status_code == 401, "who asks comes before what is asked"
         assert answer.headers["WWW-Authenticate"] == "Bearer"
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert json.loads(answer.body)["parameter"] is None
-    assert house.journal.counted == {}
+    assert context.journal.counted == {}
 
 
-def test_with_the_token_the_answer_is_the_same(send: Send, house: FakeHouse) -> None:
-    house.admission_token_hashes = (hash_of(OLD),)
+def test_with_the_token_the_answer_is_the_same(send: Send, context: FakeHouse) -> None:
+    context.admission_token_hashes = (hash_of(OLD),)
     for body in (GOOD, review(f"{HOST}/team/api:v2"), b"{}"):
         signed, by_token = send(body), send(body, f"{BY_TOKEN}?timeout=30s", f"bearer {OLD}")
         assert (by_token.status_code, by_token.body) == (signed.status_code, signed.body)
 
 
-def test_a_token_is_rotated_without_a_review_that_is_refused(send: Send, house: FakeHouse) -> None:
+def test_a_token_is_rotated_without_a_review_that_is_refused(send: Send, context: FakeHouse) -> None:
     """As docs/security.md tells it: deploy with both, change the clusters, deploy with the new one."""
 
     def taken() -> dict[str, bool]:
         return {token: send(GOOD, BY_TOKEN, f"Bearer {token}").status_code == 200 for token in (OLD, NEW, WRONG)}
 
-    house.admission_token_hashes = (hash_of(OLD),)
+    context.admission_token_hashes = (hash_of(OLD),)
     assert taken() == {OLD: True, NEW: False, WRONG: False}
-    house.admission_token_hashes = (hash_of(NEW), hash_of(OLD))
+    context.admission_token_hashes = (hash_of(NEW), hash_of(OLD))
     assert taken() == {OLD: True, NEW: True, WRONG: False}
-    house.admission_token_hashes = (hash_of(NEW),)
+    context.admission_token_hashes = (hash_of(NEW),)
     assert taken() == {OLD: False, NEW: True, WRONG: False}
-    house.admission_token_hashes = ()
+    context.admission_token_hashes = ()
     assert taken() == {OLD: False, NEW: False, WRONG: False}
 
 
 def test_every_hash_is_compared_whole_whichever_it_is(
-    send: Send, house: FakeHouse, monkeypatch: pytest.MonkeyPatch
+    send: Send, context: FakeHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared: list[tuple[int, str]] = []
 
@@ -259,7 +259,7 @@ def test_every_hash_is_compared_whole_whichever_it_is(
         return hmac.compare_digest(said, known)
 
     monkeypatch.setattr(admission, "hmac", SimpleNamespace(compare_digest=compare))
-    hashes = house.admission_token_hashes = (hash_of(NEW), hash_of(OLD))
+    hashes = context.admission_token_hashes = (hash_of(NEW), hash_of(OLD))
     for authorization in (
         f"Bearer {NEW}",
         f"Bearer {OLD}",
@@ -287,14 +287,14 @@ def gateway_event(path: str, body: str, headers: dict[str, str], **more: Any) ->
 
 
 def test_no_token_is_written_to_a_log_or_an_answer_even_where_events_are_to_be_logged(
-    house: FakeHouse, monkeypatch: pytest.MonkeyPatch, logged: io.StringIO, capsys: pytest.CaptureFixture[str]
+    context: FakeHouse, monkeypatch: pytest.MonkeyPatch, logged: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The whole app, with its middleware, as Lambda calls it; Powertools would log events for this variable."""
     import app
 
     monkeypatch.setenv("POWERTOOLS_LOGGER_LOG_EVENT", "true")
-    move_in(monkeypatch, house)
-    house.admission_token_hashes = (hash_of(OLD),)
+    move_in(monkeypatch, context)
+    context.admission_token_hashes = (hash_of(OLD),)
     context = SimpleNamespace(
         function_name="api", memory_limit_in_mb=512, invoked_function_arn="arn", aws_request_id="r-1"
     )
@@ -302,7 +302,7 @@ def test_no_token_is_written_to_a_log_or_an_answer_even_where_events_are_to_be_l
     for token, body in ((OLD, json.dumps(GOOD)), (WRONG, json.dumps(GOOD)), (OLD, "{"), (OLD, "")):
         for scheme in ("Bearer", "Basic"):
             said.append(app.app(gateway_event(BY_TOKEN, body, {"authorization": f"{scheme} {token}"}), context))
-    monkeypatch.setattr(house.table, "read_headers", lambda *_: 1 / 0)
+    monkeypatch.setattr(context.table, "read_headers", lambda *_: 1 / 0)
     said.append(app.app(gateway_event(BY_TOKEN, json.dumps(GOOD), {"authorization": f"Bearer {OLD}"}), context))
     assert [answer["statusCode"] for answer in said] == [200, 401, 401, 401, 400, 401, 400, 401, 500]
     captured = capsys.readouterr()
@@ -327,7 +327,7 @@ def test_a_pod_padded_to_the_most_that_lambda_takes_is_read_and_more_is_refused(
     assert send(body).status_code == 413
 
 
-def test_a_body_in_base64_is_the_same_body(app: Chalice, house: FakeHouse) -> None:
+def test_a_body_in_base64_is_the_same_body(app: Chalice, context: FakeHouse) -> None:
     body = base64.b64encode(json.dumps(GOOD).encode()).decode()
     answer = app(gateway_event(SIGNED, body, {}, isBase64Encoded=True), None)
     assert (answer["statusCode"], json.loads(answer["body"])["response"]["allowed"]) == (200, True)
@@ -375,11 +375,11 @@ def test_a_name_says_nothing_that_a_terminal_or_a_log_would_obey(
 
 
 def test_thousands_of_containers_cost_no_more_look_ups_than_a_hundred(
-    send: Send, house: FakeHouse, monkeypatch: pytest.MonkeyPatch
+    send: Send, context: FakeHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    real = house.table.read_headers
-    monkeypatch.setattr(house.table, "read_headers", lambda refs: (asked.append(len(refs)), real(refs))[1])
+    real = context.table.read_headers
+    monkeypatch.setattr(context.table, "read_headers", lambda refs: (asked.append(len(refs)), real(refs))[1])
     answer = send(review(*(f"{HOST}/team/api:t{n}" for n in range(20_000)))).json_body["response"]
     assert not answer["allowed"]
     assert "more than 100 images of Amazon ECR" in answer["status"]["message"]

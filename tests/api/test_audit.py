@@ -55,9 +55,9 @@ RECORDS: dict[Chain, tuple[ActionRecord, ...]] = {
 
 
 @pytest.fixture(autouse=True)
-def filled(house: FakeHouse) -> None:
-    house.queries.add(image(1))
-    house.queries.records.update(RECORDS)
+def filled(context: FakeHouse) -> None:
+    context.queries.add(image(1))
+    context.queries.records.update(RECORDS)
 
 
 def effects(body: Any) -> list[str]:
@@ -68,9 +68,9 @@ def subjects(body: Any) -> list[str | None]:
     return [r["subject"] for r in body["records"]]
 
 
-def test_all_of_a_record_is_told(ask: Ask, house: FakeHouse) -> None:
+def test_all_of_a_record_is_told(ask: Ask, context: FakeHouse) -> None:
     record = ask("/v1/audit", repository="team/api", digest=REF.digest)["records"][0]
-    (row,) = (r for r in house.queries.audit.of_chain(REF) if r.number == 2)
+    (row,) = (r for r in context.queries.audit.of_chain(REF) if r.number == 2)
     assert record == {
         "action_id": action_id(QUARANTINE),
         "image": {
@@ -192,8 +192,8 @@ class TestVerify:
         body = ask("/v1/audit/verify", subject="policy")
         assert (body["whole"], body["records"], body["subject"], body["image"]) == (True, 1, "policy", None)
 
-    def test_a_changed_record_is_named(self, ask: Ask, house: FakeHouse) -> None:
-        audit = house.queries.audit
+    def test_a_changed_record_is_named(self, ask: Ask, context: FakeHouse) -> None:
+        audit = context.queries.audit
         records = list(audit.stored(REF))
         audit.altered[REF] = [records[0], msgspec.structs.replace(records[1], body=b"{}")]
         body = ask("/v1/audit/verify", repository="team/api", tag="v1")
@@ -201,14 +201,14 @@ class TestVerify:
         assert [p["number"] for p in body["problems"]] == [2]
         assert body["problems"][0]["problem"].startswith(f"record 2 of {REF} was changed")
 
-    def test_what_was_copied_of_it_is_compared(self, ask: Ask, house: FakeHouse) -> None:
-        house.queries.heads[NOW.date()] = {REF: Head(2, next_link(b"", b""))}
-        house.queries.heads[(NOW - timedelta(days=399)).date()] = {REF: house.queries.audit.heads([REF])[REF]}
+    def test_what_was_copied_of_it_is_compared(self, ask: Ask, context: FakeHouse) -> None:
+        context.queries.heads[NOW.date()] = {REF: Head(2, next_link(b"", b""))}
+        context.queries.heads[(NOW - timedelta(days=399)).date()] = {REF: context.queries.audit.heads([REF])[REF]}
         body = ask("/v1/audit/verify", repository="team/api", tag="v1")
         assert (body["copies"], body["whole"], len(body["problems"])) == (2, False, 1)
 
-    def test_a_chain_that_is_gone_shows_by_its_copy(self, ask: Ask, house: FakeHouse) -> None:
-        house.queries.heads[datetime(2026, 3, 1, tzinfo=UTC).date()] = {"fuse": Head(3, b"x")}
+    def test_a_chain_that_is_gone_shows_by_its_copy(self, ask: Ask, context: FakeHouse) -> None:
+        context.queries.heads[datetime(2026, 3, 1, tzinfo=UTC).date()] = {"fuse": Head(3, b"x")}
         assert ask("/v1/audit/verify", subject="fuse")["whole"] is False
 
     def test_nothing_to_prove_is_unknown(self, ask: Ask) -> None:

@@ -12,8 +12,8 @@ from chalicelib.adapters.stores.policy_file import default_policy
 from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.events.message import Act
-from chalicelib.domain.headers.effect import Hold
 from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.headers.pending_action import Hold
 from chalicelib.domain.images.image import Kind, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import parse_policy
@@ -27,9 +27,9 @@ ENFORCING = Rules(parse_policy({"version": 1, "mode": "enforce"}, number=3), pol
 
 
 @pytest.fixture(autouse=True)
-def enforcing(house: FakeHouse) -> None:
-    house.rules.rules = ENFORCING
-    house.table.versions = ENFORCING.versions
+def enforcing(context: FakeHouse) -> None:
+    context.rules.rules = ENFORCING
+    context.table.versions = ENFORCING.versions
 
 
 def post(client: Client, path: str, expected: int, **body: Any) -> Any:
@@ -39,14 +39,14 @@ def post(client: Client, path: str, expected: int, **body: Any) -> Any:
     return json.loads(answer.body)
 
 
-def archived(house: FakeHouse, **changes: Any) -> None:
+def archived(context: FakeHouse, **changes: Any) -> None:
     held = Hold("archive", 1, NOW)
     fields = {"hold": held, "storage": StorageStatus.ARCHIVED, **changes}
-    house.queries.add(image(1, Decision.QUARANTINE, **fields), [finding(1)])
+    context.queries.add(image(1, Decision.QUARANTINE, **fields), [finding(1)])
 
 
-def test_an_order_is_kept_recorded_and_sent_with_what_hangs_on_the_image(client: Client, house: FakeHouse) -> None:
-    house.queries.add(image(1, Decision.ALLOW))
+def test_an_order_is_kept_recorded_and_sent_with_what_hangs_on_the_image(client: Client, context: FakeHouse) -> None:
+    context.queries.add(image(1, Decision.ALLOW))
     said = post(client, "/v1/quarantine", 202, **MEANT)
     assert (said["act"]["kind"], said["act"]["method"], said["act"]["held"]) == ("QUARANTINE", "archive", None)
     assert said["order"] == {
@@ -56,53 +56,53 @@ def test_an_order_is_kept_recorded_and_sent_with_what_hangs_on_the_image(client:
         "at": "2026-03-10T12:00:00Z",
     }
     assert (said["radius"]["in_use"], said["radius"]["tags"]) == ("NO", ["v1"])
-    assert house.outbox.sent == [("actions", Act(ref(1), "QUARANTINE#1"))]
-    (record,) = house.queries.records[ref(1)]
+    assert context.outbox.sent == [("actions", Act(ref(1), "QUARANTINE#1"))]
+    (record,) = context.queries.records[ref(1)]
     assert (record.kind, record.actor, record.reason) == ("ORDER_QUARANTINE", "person:local", MEANT["reason"])
 
 
-def test_all_that_hangs_on_the_image_is_answered(client: Client, house: FakeHouse) -> None:
-    house.queries.add(image(1, tags=("v1.0.0",), parents=(digest(3),), pulled_at=NOW))
-    house.queries.add(image(2, Decision.ALLOW, tags=("v1.1.0",), pushed_at=NOW))
-    house.queries.add(image(3, kind=Kind.INDEX, tags=("v1.0.0-all",)))
+def test_all_that_hangs_on_the_image_is_answered(client: Client, context: FakeHouse) -> None:
+    context.queries.add(image(1, tags=("v1.0.0",), parents=(digest(3),), pulled_at=NOW))
+    context.queries.add(image(2, Decision.ALLOW, tags=("v1.1.0",), pushed_at=NOW))
+    context.queries.add(image(3, kind=Kind.INDEX, tags=("v1.0.0-all",)))
     radius = post(client, "/v1/quarantine", 200, **MEANT, dry_run=True)["radius"]
     assert (radius["last_pulled_at"], radius["tags"]) == ("2026-03-10T12:00:00Z", ["v1.0.0"])
     assert [digest(3) in index for index in radius["indexes"]] == [True]
     assert radius["newer"] == {"tag": "v1.1.0", "digest": digest(2), "decision": "ALLOW"}
 
 
-def test_what_runs_is_named_and_holds_the_act(client: Client, house: FakeHouse) -> None:
-    house.queries.add(image(1, Decision.ALLOW))
-    house.runtime.run(ref(1), "ECS service web in cluster prod (2 tasks)")
+def test_what_runs_is_named_and_holds_the_act(client: Client, context: FakeHouse) -> None:
+    context.queries.add(image(1, Decision.ALLOW))
+    context.runtime.run(ref(1), "ECS service web in cluster prod (2 tasks)")
     said = post(client, "/v1/quarantine", 200, **MEANT, dry_run=True)
     assert said["act"]["held"]["why"] == "RUNNING"
     assert said["radius"]["running"] == ["ECS service web in cluster prod (2 tasks)"]
     assert any("ECS service web" in line for line in said["lines"])
 
 
-def test_a_dry_run_changes_nothing(client: Client, house: FakeHouse) -> None:
-    house.queries.add(image(1, Decision.ALLOW))
-    before = house.queries.stored[ref(1)]
+def test_a_dry_run_changes_nothing(client: Client, context: FakeHouse) -> None:
+    context.queries.add(image(1, Decision.ALLOW))
+    before = context.queries.stored[ref(1)]
     assert post(client, "/v1/quarantine", 200, **MEANT, dry_run=True)["dry_run"] is True
-    assert (house.queries.stored[ref(1)], house.outbox.sent, house.queries.records) == (before, [], {})
+    assert (context.queries.stored[ref(1)], context.outbox.sent, context.queries.records) == (before, [], {})
 
 
-def test_a_dry_run_of_a_release_leaves_nothing_for_later_either(client: Client, house: FakeHouse) -> None:
-    archived(house)
-    before = house.queries.stored[ref(1)]
+def test_a_dry_run_of_a_release_leaves_nothing_for_later_either(client: Client, context: FakeHouse) -> None:
+    archived(context)
+    before = context.queries.stored[ref(1)]
     assert post(client, "/v1/release", 200, **MEANT, dry_run=True)["act"]["kind"] == "RELEASE"
-    assert (house.queries.stored[ref(1)], house.outbox.sent, house.queries.records) == (before, [], {})
+    assert (context.queries.stored[ref(1)], context.outbox.sent, context.queries.records) == (before, [], {})
 
 
-def test_a_release_gives_back_and_a_tag_says_which_image_is_meant(client: Client, house: FakeHouse) -> None:
-    archived(house)
+def test_a_release_gives_back_and_a_tag_says_which_image_is_meant(client: Client, context: FakeHouse) -> None:
+    archived(context)
     said = post(client, "/v1/release", 202, repository="team/api", tag="v1", reason="needed for the audit")
     assert (said["act"]["kind"], said["order"]["kind"], said["hold"]["method"]) == ("RELEASE", "RELEASE", "archive")
 
 
-def test_nothing_is_quarantined_while_the_policy_only_observes(client: Client, house: FakeHouse) -> None:
-    house.queries.add(image(1))
-    house.rules.rules = Rules(default_policy())
+def test_nothing_is_quarantined_while_the_policy_only_observes(client: Client, context: FakeHouse) -> None:
+    context.queries.add(image(1))
+    context.rules.rules = Rules(default_policy())
     problem = post(client, "/v1/quarantine", 409, **MEANT)
     assert "observe" in problem["detail"]
 
@@ -119,32 +119,32 @@ def test_nothing_is_quarantined_while_the_policy_only_observes(client: Client, h
     ],
 )
 def test_what_is_wrong_is_named(
-    client: Client, house: FakeHouse, changes: dict[str, Any], status: int, named: str
+    client: Client, context: FakeHouse, changes: dict[str, Any], status: int, named: str
 ) -> None:
-    house.queries.add(image(1))
+    context.queries.add(image(1))
     body = {k: v for k, v in {**MEANT, **changes}.items() if v is not None}
     assert named in json.dumps(post(client, "/v1/release", status, **body))
 
 
-def test_an_action_is_undone_by_its_id(client: Client, house: FakeHouse) -> None:
+def test_an_action_is_undone_by_its_id(client: Client, context: FakeHouse) -> None:
     """The verdict stays QUARANTINE: once the order to release is taken back, the image is as it is wanted."""
     rule = {"id": "high", "match": {"severity": {"gte": "HIGH"}}, "decision": "quarantine"}
-    house.rules.rules = Rules(
+    context.rules.rules = Rules(
         parse_policy({"version": 1, "mode": "enforce", "rules": [rule]}, number=3), policy_version=3
     )
-    archived(house)
+    archived(context)
     record = ActionRecord(ref(1), "QUARANTINE#1", NOW, "QUARANTINE", "rule:critical", "because", NOW)
-    house.queries.records[ref(1)] = (record,)
+    context.queries.records[ref(1)] = (record,)
     said = post(client, "/v1/undo", 202, action_id=action_id(record), reason="a mistake")
     assert (said["action_id"], said["kind"], said["subject"]) == (action_id(record), "QUARANTINE", None)
     assert said["given"]["act"]["kind"] == "RELEASE"
     assert said["lines"] == said["given"]["lines"]
-    order = action_id(house.queries.records[ref(1)][-1])
+    order = action_id(context.queries.records[ref(1)][-1])
     undone = post(client, "/v1/undo", 202, action_id=order, reason="no mistake after all")["given"]
     assert (undone["act"], undone["order"], undone["decision"]) == (None, None, "QUARANTINE")
 
 
-def test_a_waiver_is_undone_by_its_action_id(client: Client, house: FakeHouse) -> None:
+def test_a_waiver_is_undone_by_its_action_id(client: Client, context: FakeHouse) -> None:
     wish = {
         "repository": "team/*",
         "vulnerability_id": "CVE-2026-0001",
@@ -153,24 +153,24 @@ def test_a_waiver_is_undone_by_its_action_id(client: Client, house: FakeHouse) -
         "expires_at": "2026-03-20T00:00:00Z",
     }
     made = post(client, "/v1/waivers", 201, **wish)
-    (record,) = house.queries.records[f"waiver/{made['id']}"]
+    (record,) = context.queries.records[f"waiver/{made['id']}"]
     planned = post(client, "/v1/undo", 200, action_id=action_id(record), reason="a mistake", dry_run=True)
-    assert (planned["given"], planned["dry_run"], len(house.waivers.read())) == (None, True, 1)
+    assert (planned["given"], planned["dry_run"], len(context.waivers.read())) == (None, True, 1)
     said = post(client, "/v1/undo", 202, action_id=action_id(record), reason="a mistake")
-    assert (said["kind"], said["subject"], house.waivers.read()) == ("WAIVE", f"waiver/{made['id']}", ())
+    assert (said["kind"], said["subject"], context.waivers.read()) == ("WAIVE", f"waiver/{made['id']}", ())
     assert said["lines"] == planned["lines"]
 
 
-def test_what_changed_nothing_cannot_be_undone(client: Client, house: FakeHouse) -> None:
+def test_what_changed_nothing_cannot_be_undone(client: Client, context: FakeHouse) -> None:
     record = ActionRecord(ref(1), "ALERT#1", NOW, "ALERT", "system", "announced", NOW)
-    house.queries.records[ref(1)] = (record,)
+    context.queries.records[ref(1)] = (record,)
     assert "has changed nothing" in post(client, "/v1/undo", 409, action_id=action_id(record), reason="x")["detail"]
     unknown = "20261125T093012.123456Z-QUARANTINE-3-1f0c2ab9"
     assert post(client, "/v1/undo", 404, action_id=unknown, reason="x")["status"] == 404
     assert "action_id" in json.dumps(post(client, "/v1/undo", 400, action_id="7", reason="x"))
 
 
-def test_the_fuse_is_shown_and_reset(client: Client, house: FakeHouse, ask: Ask) -> None:
+def test_the_fuse_is_shown_and_reset(client: Client, context: FakeHouse, ask: Ask) -> None:
     assert ask("/v1/fuse") == {
         "limit": 20,
         "taken": 0,
@@ -180,17 +180,19 @@ def test_the_fuse_is_shown_and_reset(client: Client, house: FakeHouse, ask: Ask)
         "reset_at": None,
         "reset_by": None,
     }
-    house.table.fuse = Fuse(blown_at=NOW, waiting=(f"{ref(1)} QUARANTINE#4",))
+    context.table.fuse = Fuse(blown_at=NOW, waiting=(f"{ref(1)} QUARANTINE#4",))
     assert ask("/v1/fuse")["whole_at"] == "2026-03-10T13:01:30Z"
     assert post(client, "/v1/fuse/reset", 200, reason="checked")["waiting"] == 1
-    assert house.outbox.sent == [("actions", Act(ref(1), "QUARANTINE#4", attempt=1))]
+    assert context.outbox.sent == [("actions", Act(ref(1), "QUARANTINE#4", attempt=1))]
     assert ask("/v1/fuse")["reset_by"] == "local"
-    (record,) = house.queries.records["fuse"]
+    (record,) = context.queries.records["fuse"]
     assert (record.kind, record.reason) == ("FUSE_RESET", "checked")
 
 
-def test_an_image_shows_what_is_done_to_it_and_what_is_still_to_be(client: Client, house: FakeHouse, ask: Ask) -> None:
-    archived(house)
+def test_an_image_shows_what_is_done_to_it_and_what_is_still_to_be(
+    client: Client, context: FakeHouse, ask: Ask
+) -> None:
+    archived(context)
     post(client, "/v1/release", 202, **MEANT)
     body = ask("/v1/image", repository="team/api", tag="v1")
     assert body["hold"] == {"method": "archive", "at": "2026-03-10T12:00:00Z", "tags": [], "place": None}

@@ -46,15 +46,15 @@ def walk(ask: Ask, **query: Any) -> tuple[list[dict[str, Any]], int]:
     raise AssertionError("the list never ends")
 
 
-def test_findings_of_a_tag_are_open_and_suppressed_ones_worst_first(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1), VARIED)
+def test_findings_of_a_tag_are_open_and_suppressed_ones_worst_first(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1), VARIED)
     body = ask(FINDINGS, repository="team/api", tag="v1")
     assert ids(body) == ["1", "5", "3", "6", "2"]
     assert body["next_cursor"] is None
 
 
-def test_a_finding_says_where_it_is_and_absent_is_null(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1), [finding(2, Severity.UNKNOWN, epss=None, score=None, kev=None)])
+def test_a_finding_says_where_it_is_and_absent_is_null(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1), [finding(2, Severity.UNKNOWN, epss=None, score=None, kev=None)])
     found = ask(FINDINGS, repository="team/api", digest=digest(1))["findings"][0]
     assert found["image"] == {
         "registry": "111122223333",
@@ -96,8 +96,10 @@ def test_a_finding_says_where_it_is_and_absent_is_null(ask: Ask, house: FakeHous
         ({"vulnerability_id": "GHSA-aaaa-bbbb-cccc"}, ["1"]),
     ],
 )
-def test_each_filter_keeps_what_it_says(ask: Ask, house: FakeHouse, query: dict[str, str], expected: list[str]) -> None:
-    house.queries.add(image(1), VARIED)
+def test_each_filter_keeps_what_it_says(
+    ask: Ask, context: FakeHouse, query: dict[str, str], expected: list[str]
+) -> None:
+    context.queries.add(image(1), VARIED)
     assert ids(ask(FINDINGS, repository="team/api", tag="v1", **query)) == expected
     assert ids(ask(FINDINGS, **query)) == expected
 
@@ -117,16 +119,16 @@ def test_each_filter_keeps_what_it_says(ask: Ask, house: FakeHouse, query: dict[
     ],
 )
 def test_one_image_sorts_by_anything_and_what_has_no_value_comes_last(
-    ask: Ask, house: FakeHouse, sort: str, expected: list[str]
+    ask: Ask, context: FakeHouse, sort: str, expected: list[str]
 ) -> None:
-    house.queries.add(image(1), VARIED)
+    context.queries.add(image(1), VARIED)
     assert ids(ask(FINDINGS, repository="team/api", tag="v1", sort=sort)) == expected
 
 
 @pytest.mark.parametrize("sort", SORTS)
 @pytest.mark.parametrize("limit", [1, 2, 5])
-def test_pages_of_one_image_hold_each_finding_once(ask: Ask, house: FakeHouse, sort: str, limit: int) -> None:
-    house.queries.add(image(1), VARIED)
+def test_pages_of_one_image_hold_each_finding_once(ask: Ask, context: FakeHouse, sort: str, limit: int) -> None:
+    context.queries.add(image(1), VARIED)
     whole = ids(ask(FINDINGS, repository="team/api", tag="v1", sort=sort))
     paged, _ = walk(ask, repository="team/api", tag="v1", sort=sort, limit=limit)
     assert ids({"findings": paged}) == whole
@@ -134,173 +136,173 @@ def test_pages_of_one_image_hold_each_finding_once(ask: Ask, house: FakeHouse, s
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 1000])
 def test_a_walk_over_everything_holds_each_finding_once_worst_image_first(
-    ask: Ask, house: FakeHouse, limit: int
+    ask: Ask, context: FakeHouse, limit: int
 ) -> None:
     for number in range(1, 121):
         findings = [finding(n, Severity.HIGH) for n in range(number % 4)]
-        house.queries.add(image(number, list(Decision)[number % 5]), findings)
+        context.queries.add(image(number, list(Decision)[number % 5]), findings)
     found, _ = walk(ask, limit=limit)
     places = [(f["image"]["digest"], f["vulnerability_id"]) for f in found]
     assert len(places) == len(set(places)) == sum(n % 4 for n in range(1, 121))
-    decisions = [house.queries.stored[ref(int(d.removeprefix("sha256:"), 16))].decision.rank for d, _ in places]
+    decisions = [context.queries.stored[ref(int(d.removeprefix("sha256:"), 16))].decision.rank for d, _ in places]
     assert decisions == sorted(decisions, reverse=True)
 
 
-def test_a_walk_ends_after_200_documents_and_goes_on_from_there(ask: Ask, house: FakeHouse) -> None:
+def test_a_walk_ends_after_200_documents_and_goes_on_from_there(ask: Ask, context: FakeHouse) -> None:
     for number in range(1, 251):
-        house.queries.add(image(number), [finding(1, Severity.LOW, kev=number == 250)])
+        context.queries.add(image(number), [finding(1, Severity.LOW, kev=number == 250)])
     first = ask(FINDINGS, kev="true")
     assert first["findings"] == []
-    assert len(house.queries.read) == 200
+    assert len(context.queries.read) == 200
     rest = ask(FINDINGS, kev="true", cursor=first["next_cursor"])
     assert len(rest["findings"]) == 1
     assert rest["next_cursor"] is None
 
 
-def test_documents_that_cannot_match_are_not_read(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1), [finding(1, Severity.LOW)])
-    house.queries.add(image(2), [finding(1, Severity.CRITICAL)])
+def test_documents_that_cannot_match_are_not_read(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1), [finding(1, Severity.LOW)])
+    context.queries.add(image(2), [finding(1, Severity.CRITICAL)])
     assert len(ask(FINDINGS, severity="CRITICAL")["findings"]) == 1
-    assert house.queries.read == [ref(2)]
+    assert context.queries.read == [ref(2)]
 
 
-def test_another_order_over_everything_is_refused_by_name(ask: Ask, house: FakeHouse) -> None:
+def test_another_order_over_everything_is_refused_by_name(ask: Ask, context: FakeHouse) -> None:
     body = ask(FINDINGS, 400, sort="-epss")
     assert body["parameter"] == "sort"
 
 
-def test_a_small_repository_sorts_as_one(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1), [finding(1, epss=0.2), finding(2, epss=0.8)])
-    house.queries.add(image(2), [finding(3, epss=0.5)])
+def test_a_small_repository_sorts_as_one(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1), [finding(1, epss=0.2), finding(2, epss=0.8)])
+    context.queries.add(image(2), [finding(3, epss=0.5)])
     found, pages = walk(ask, repository="team/api", sort="-epss", limit=1)
     assert ids({"findings": found}) == ["2", "3", "1"]
     assert pages == 3
 
 
-def test_a_large_repository_is_refused_another_order(ask: Ask, house: FakeHouse) -> None:
+def test_a_large_repository_is_refused_another_order(ask: Ask, context: FakeHouse) -> None:
     for number in range(1, 202):
-        house.queries.add(image(number), [finding(1)])
+        context.queries.add(image(number), [finding(1)])
     assert ask(FINDINGS, 400, repository="team/api", sort="score")["parameter"] == "sort"
 
 
-def test_every_list_is_narrowed_by_registry_region_and_repository(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1), [finding(1)])
-    house.queries.add(image(2, where=ref(2, "team/web")), [finding(2)])
-    house.queries.add(image(3, where=ref(3, registry="public/acme", region="us-east-1")), [finding(3)])
-    house.queries.add(image(4, where=ref(4, region="us-east-1")), [finding(4)])
+def test_every_list_is_narrowed_by_registry_region_and_repository(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1), [finding(1)])
+    context.queries.add(image(2, where=ref(2, "team/web")), [finding(2)])
+    context.queries.add(image(3, where=ref(3, registry="public/acme", region="us-east-1")), [finding(3)])
+    context.queries.add(image(4, where=ref(4, region="us-east-1")), [finding(4)])
     assert ids(ask(FINDINGS, registry="public/acme")) == ["3"]
     assert ids(ask(FINDINGS, region="us-east-1", registry="111122223333")) == ["4"]
     assert ids(ask(FINDINGS, repository="team/web")) == ["2"]
     assert ids(ask(FINDINGS, vulnerability_id="CVE-2026-0002", repository="team/api")) == []
 
 
-def test_an_index_has_the_findings_of_its_images(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1, tags=()), [finding(1)])
-    house.queries.add(image(2, tags=()), [finding(2, Severity.CRITICAL)])
+def test_an_index_has_the_findings_of_its_images(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1, tags=()), [finding(1)])
+    context.queries.add(image(2, tags=()), [finding(2, Severity.CRITICAL)])
     children = (Child(digest(1), "linux/amd64"), Child(digest(2), "linux/arm64"), Child(digest(3), artifact=True))
-    house.queries.add(image(9, kind=Kind.INDEX, children=children))
+    context.queries.add(image(9, kind=Kind.INDEX, children=children))
     body = ask(FINDINGS, repository="team/api", tag="v9")
     assert ids(body) == ["2", "1"]
     assert body["scan"]["state"] == "COMPLETE"
 
 
-def test_an_index_with_an_image_that_is_not_known_is_not_clean(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1, tags=()))
+def test_an_index_with_an_image_that_is_not_known_is_not_clean(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1, tags=()))
     children = (Child(digest(1), "linux/amd64"), Child(digest(2), "linux/arm64"))
-    house.queries.add(image(9, kind=Kind.INDEX, children=children))
+    context.queries.add(image(9, kind=Kind.INDEX, children=children))
     assert ask(FINDINGS, repository="team/api", tag="v9")["scan"]["state"] == "PENDING"
 
 
-def test_a_tag_that_moves_between_two_pages_ends_the_list(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1, tags=("v",)), VARIED)
+def test_a_tag_that_moves_between_two_pages_ends_the_list(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1, tags=("v",)), VARIED)
     cursor = ask(FINDINGS, repository="team/api", tag="v", limit=1)["next_cursor"]
-    house.queries.add(image(2, tags=("v",)), VARIED)
+    context.queries.add(image(2, tags=("v",)), VARIED)
     assert ask(FINDINGS, 400, repository="team/api", tag="v", limit=1, cursor=cursor)["parameter"] == "cursor"
 
 
-def test_an_empty_list_of_an_image_that_was_not_scanned_says_so(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1, scan=Scan(ScanState.FAILED, "no layers"), looked_at=None))
+def test_an_empty_list_of_an_image_that_was_not_scanned_says_so(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1, scan=Scan(ScanState.FAILED, "no layers"), refreshed_at=None))
     body = ask(FINDINGS, repository="team/api", tag="v1")
     assert body["findings"] == []
     assert body["scan"]["state"] == "FAILED"
     assert body["scan"]["looked_at"] is None
 
 
-def test_a_name_in_two_registries_must_be_told_apart(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1), [finding(1)])
-    house.queries.add(image(1, where=ref(1, registry="public/acme", region="us-east-1")), [finding(2)])
+def test_a_name_in_two_registries_must_be_told_apart(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1), [finding(1)])
+    context.queries.add(image(1, where=ref(1, registry="public/acme", region="us-east-1")), [finding(2)])
     assert ask(FINDINGS, 400, repository="team/api", tag="v1")["parameter"] == "registry"
     assert ids(ask(FINDINGS, repository="team/api", tag="v1", registry="public/acme")) == ["2"]
 
 
-def test_a_name_in_two_regions_must_be_told_apart(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1), [finding(1)])
-    house.queries.add(image(1, where=ref(1, region="us-east-1")), [finding(2)])
+def test_a_name_in_two_regions_must_be_told_apart(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1), [finding(1)])
+    context.queries.add(image(1, where=ref(1, region="us-east-1")), [finding(2)])
     assert ask(FINDINGS, 400, repository="team/api", tag="v1")["parameter"] == "region"
 
 
-def test_a_digest_alone_is_no_address(ask: Ask, house: FakeHouse) -> None:
+def test_a_digest_alone_is_no_address(ask: Ask, context: FakeHouse) -> None:
     assert ask(FINDINGS, 400, digest=digest(1))["parameter"] == "repository"
 
 
-def test_digest_and_tag_together_are_refused(ask: Ask, house: FakeHouse) -> None:
+def test_digest_and_tag_together_are_refused(ask: Ask, context: FakeHouse) -> None:
     assert ask(FINDINGS, 400, repository="team/api", digest=digest(1), tag="v1")["parameter"] == "digest"
 
 
 @pytest.mark.parametrize("named", [{"tag": "v2"}, {"digest": digest(5)}])
-def test_an_unknown_image_is_not_found(ask: Ask, house: FakeHouse, named: dict[str, str]) -> None:
-    house.queries.add(image(1))
+def test_an_unknown_image_is_not_found(ask: Ask, context: FakeHouse, named: dict[str, str]) -> None:
+    context.queries.add(image(1))
     body = ask(FINDINGS, 404, repository="team/api", **named)
     assert body["status"] == 404
     assert body["title"] == "Not Found"
 
 
-def test_a_cursor_of_other_filters_is_refused_by_name(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1), VARIED)
+def test_a_cursor_of_other_filters_is_refused_by_name(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1), VARIED)
     cursor = ask(FINDINGS, limit=1)["next_cursor"]
     assert ask(FINDINGS, 400, limit=1, cursor=cursor, severity="LOW")["parameter"] == "cursor"
     assert ask("/v1/images", 400, cursor=cursor)["parameter"] == "cursor"
     assert ask(FINDINGS, limit=2, cursor=cursor)["findings"]
 
 
-def test_a_cursor_expires(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1), VARIED)
+def test_a_cursor_expires(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1), VARIED)
     cursor = ask(FINDINGS, limit=1)["next_cursor"]
-    house.clock.at = NOW + timedelta(days=1)
+    context.clock.at = NOW + timedelta(days=1)
     assert "expired" in ask(FINDINGS, 400, limit=1, cursor=cursor)["detail"]
 
 
-def test_an_image_that_moved_between_two_pages_hides_nothing(ask: Ask, house: FakeHouse) -> None:
+def test_an_image_that_moved_between_two_pages_hides_nothing(ask: Ask, context: FakeHouse) -> None:
     for number in (1, 2, 3):
-        house.queries.add(image(number), [finding(number)])
+        context.queries.add(image(number), [finding(number)])
     body = ask(FINDINGS, limit=1)
     assert ids(body) == ["1"]
-    house.queries.add(image(1, Decision.ALLOW), [finding(1)])
+    context.queries.add(image(1, Decision.ALLOW), [finding(1)])
     assert ids(ask(FINDINGS, cursor=body["next_cursor"])) == ["2", "3", "1"]
 
 
-def test_throttling_is_told_with_a_time_to_wait(client: Any, ask: Ask, house: FakeHouse) -> None:
+def test_throttling_is_told_with_a_time_to_wait(client: Any, ask: Ask, context: FakeHouse) -> None:
     def throttled(*args: object, **kwargs: object) -> None:
         raise TransientError("ProvisionedThroughputExceeded in table secret-name", 2.2)
 
-    house.queries.images = throttled
+    context.queries.images = throttled
     body = ask(FINDINGS, 503)
     assert "secret-name" not in msgspec.json.encode(body).decode()
     assert client.http.get(FINDINGS).headers["Retry-After"] == "3"
 
 
-def test_what_nobody_foresaw_says_nothing_of_the_inside(ask: Ask, house: FakeHouse) -> None:
+def test_what_nobody_foresaw_says_nothing_of_the_inside(ask: Ask, context: FakeHouse) -> None:
     def broken(*args: object, **kwargs: object) -> None:
         raise KeyError("password")
 
-    house.queries.images = broken
+    context.queries.images = broken
     assert "password" not in str(ask(FINDINGS, 500))
 
 
-def test_a_page_ends_before_it_outgrows_what_a_function_may_answer(ask: Ask, house: FakeHouse) -> None:
+def test_a_page_ends_before_it_outgrows_what_a_function_may_answer(ask: Ask, context: FakeHouse) -> None:
     packages = tuple(Package(f"p{n}", "1", "JAR", path="x" * 500) for n in range(200))
     for number in (1, 2):
-        house.queries.add(image(number), [finding(n, packages=packages) for n in range(1, 41)])
+        context.queries.add(image(number), [finding(n, packages=packages) for n in range(1, 41)])
     for place in ({}, {"repository": "team/api", "tag": "v1"}, {"repository": "team/api", "sort": "score"}):
         found, pages = walk(ask, limit=1000, **place)
         assert len({(f["image"]["digest"], f["vulnerability_id"]) for f in found}) == len(found)
@@ -308,7 +310,7 @@ def test_a_page_ends_before_it_outgrows_what_a_function_may_answer(ask: Ask, hou
         assert pages > 1
 
 
-def test_a_cursor_of_another_version_is_refused_by_name(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1), VARIED)
-    old = write_cursor('{"v":0}', f"{FINDINGS} []", house.cursor_secrets, NOW)
+def test_a_cursor_of_another_version_is_refused_by_name(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1), VARIED)
+    old = write_cursor('{"v":0}', f"{FINDINGS} []", context.cursor_secrets, NOW)
     assert "another version" in ask(FINDINGS, 400, cursor=old)["detail"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.headers.header import EffectKind, Enforcement, Stage
+from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Stage
 from chalicelib.domain.images.image import Child, InUse, InUseState, Kind, Scan, ScanState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.services.ports.ports import ActionRecord
@@ -19,9 +19,9 @@ def digests(body: dict[str, Any]) -> list[int]:
     return [int(i["image"]["digest"].removeprefix("sha256:"), 16) for i in body["images"]]
 
 
-def test_images_are_listed_worst_first(ask: Ask, house: FakeHouse) -> None:
+def test_images_are_listed_worst_first(ask: Ask, context: FakeHouse) -> None:
     for number, decision in enumerate(Decision, 1):
-        house.queries.add(image(number, decision), [finding(1)])
+        context.queries.add(image(number, decision), [finding(1)])
     body = ask("/v1/images")
     assert [i["decision"] for i in body["images"]] == ["QUARANTINE", "BLOCK", "PENDING", "WARN", "ALLOW"]
     assert body["images"][0]["counts"] == {
@@ -36,9 +36,11 @@ def test_images_are_listed_worst_first(ask: Ask, house: FakeHouse) -> None:
 
 @pytest.mark.parametrize("limit", [1, 7, 50, 1000])
 @pytest.mark.parametrize("place", [{}, {"repository": "team/api", "registry": "111122223333", "region": "eu-west-1"}])
-def test_pages_hold_each_image_once_worst_first(ask: Ask, house: FakeHouse, limit: int, place: dict[str, str]) -> None:
+def test_pages_hold_each_image_once_worst_first(
+    ask: Ask, context: FakeHouse, limit: int, place: dict[str, str]
+) -> None:
     for number in range(1, 131):
-        house.queries.add(image(number, list(Decision)[number * 7 % 5]))
+        context.queries.add(image(number, list(Decision)[number * 7 % 5]))
     found: list[dict[str, Any]] = []
     cursor = None
     while True:
@@ -51,10 +53,10 @@ def test_pages_hold_each_image_once_worst_first(ask: Ask, house: FakeHouse, limi
     assert ranks == sorted(ranks, reverse=True)
 
 
-def test_images_are_narrowed_by_place_decision_and_scan_state(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1))
-    house.queries.add(image(2, Decision.ALLOW, scan=Scan(ScanState.FAILED)))
-    house.queries.add(image(3, where=ref(3, "team/web", region="us-east-1")))
+def test_images_are_narrowed_by_place_decision_and_scan_state(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1))
+    context.queries.add(image(2, Decision.ALLOW, scan=Scan(ScanState.FAILED)))
+    context.queries.add(image(3, where=ref(3, "team/web", region="us-east-1")))
     assert digests(ask("/v1/images", decision="ALLOW,WARN")) == [2]
     assert digests(ask("/v1/images", scan_state="FAILED")) == [2]
     assert digests(ask("/v1/images", repository="team/web")) == [3]
@@ -62,30 +64,30 @@ def test_images_are_narrowed_by_place_decision_and_scan_state(ask: Ask, house: F
     assert digests(ask("/v1/images", registry="111122223333", region="us-east-1", repository="team/api")) == []
 
 
-def test_a_sparse_filter_ends_a_page_and_goes_on(ask: Ask, house: FakeHouse) -> None:
+def test_a_sparse_filter_ends_a_page_and_goes_on(ask: Ask, context: FakeHouse) -> None:
     for number in range(1, 2102):
-        house.queries.add(image(number, Decision.ALLOW if number == 2101 else Decision.BLOCK))
+        context.queries.add(image(number, Decision.ALLOW if number == 2101 else Decision.BLOCK))
     first = ask("/v1/images", decision="ALLOW")
     assert (first["images"], first["next_cursor"] is None) == ([], False)
     assert digests(ask("/v1/images", decision="ALLOW", cursor=first["next_cursor"])) == [2101]
 
 
-def test_a_repository_too_large_to_sort_is_still_worst_first(ask: Ask, house: FakeHouse) -> None:
+def test_a_repository_too_large_to_sort_is_still_worst_first(ask: Ask, context: FakeHouse) -> None:
     for number in range(1, 2102):
-        house.queries.add(image(number, Decision.QUARANTINE if number == 2101 else Decision.BLOCK))
-    house.queries.add(image(1, Decision.QUARANTINE, where=ref(1, region="us-east-1")))
+        context.queries.add(image(number, Decision.QUARANTINE if number == 2101 else Decision.BLOCK))
+    context.queries.add(image(1, Decision.QUARANTINE, where=ref(1, region="us-east-1")))
     place = {"registry": "111122223333", "region": "eu-west-1", "repository": "team/api"}
     assert digests(ask("/v1/images", limit=1, **place)) == [2101]
 
 
-def test_an_image_tells_its_verdict_scan_actions_and_use(ask: Ask, house: FakeHouse) -> None:
-    done = Enforcement(EffectKind.QUARANTINE, 2, Stage.DONE, NOW, "archive")
+def test_an_image_tells_its_verdict_scan_actions_and_use(ask: Ask, context: FakeHouse) -> None:
+    done = Enforcement(ActionType.QUARANTINE, 2, Stage.DONE, NOW, "archive")
     use = InUse(InUseState.YES, 4, NOW, NOW)
     children = (Child(digest(5), "linux/amd64"),)
-    house.queries.add(
+    context.queries.add(
         image(1, Decision.QUARANTINE, enforcement=done, in_use=use, children=children, kind=Kind.INDEX), [finding(1)]
     )
-    house.queries.records[ref(1)] = (
+    context.queries.records[ref(1)] = (
         ActionRecord(ref(1), "QUARANTINE#2", NOW, "QUARANTINE", "lazaretto", "because", NOW, undo="release"),
     )
     body = ask("/v1/image", repository="team/api", tag="v1")
@@ -113,23 +115,23 @@ def test_an_image_tells_its_verdict_scan_actions_and_use(ask: Ask, house: FakeHo
     assert (body["worst"], body["counts"]) == ("HIGH", None)
 
 
-def test_a_deleted_image_is_shown_but_has_no_verdict_to_go_by(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1))
-    house.queries.stored[ref(1)] = image(1, exists=False)
+def test_a_deleted_image_is_shown_but_has_no_verdict_to_go_by(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1))
+    context.queries.stored[ref(1)] = image(1, exists=False)
     assert ask("/v1/image", repository="team/api", digest=digest(1))["exists"] is False
     assert ask("/v1/verdict", 404, repository="team/api", digest=digest(1))["title"] == "Not Found"
 
 
-def test_a_verdict_says_who_decided_what_and_when(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1, Decision.BLOCK))
+def test_a_verdict_says_who_decided_what_and_when(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1, Decision.BLOCK))
     body = ask("/v1/verdict", repository="team/api", tag="v1")
     assert (body["decision"], body["policy_version"], body["number"]) == ("BLOCK", 3, 1)
     assert body["decided_at"] == "2026-03-10T12:00:00Z"
     assert body["scan"]["state"] == "COMPLETE"
 
 
-def test_an_image_without_a_verdict_is_pending(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1, verdict=None, scan=Scan(), looked_at=None))
+def test_an_image_without_a_verdict_is_pending(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1, verdict=None, scan=Scan(), refreshed_at=None))
     body = ask("/v1/verdict", repository="team/api", tag="v1")
     assert (body["decision"], body["policy_version"], body["number"], body["decided_at"]) == (
         "PENDING",
@@ -140,24 +142,24 @@ def test_an_image_without_a_verdict_is_pending(ask: Ask, house: FakeHouse) -> No
 
 
 @pytest.mark.parametrize("path", ["/v1/verdict", "/v1/image", "/v1/tags"])
-def test_the_repository_must_be_given(ask: Ask, house: FakeHouse, path: str) -> None:
+def test_the_repository_must_be_given(ask: Ask, context: FakeHouse, path: str) -> None:
     assert ask(path, 400)["parameter"] == "repository"
 
 
-def test_neither_digest_nor_tag_is_no_image(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1))
+def test_neither_digest_nor_tag_is_no_image(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1))
     assert ask("/v1/verdict", 400, repository="team/api")["parameter"] == "digest"
 
 
-def test_an_unknown_repository_is_not_found(ask: Ask, house: FakeHouse) -> None:
+def test_an_unknown_repository_is_not_found(ask: Ask, context: FakeHouse) -> None:
     assert "unknown here" in ask("/v1/tags", 404, repository="team/none")["detail"]
 
 
-def test_tags_come_with_their_moves_newest_first(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1))
+def test_tags_come_with_their_moves_newest_first(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1))
     later = NOW.replace(hour=13)
     moves = (Move(NOW, digest(1)), Move(later, None))
-    house.queries.tag_rows[home()] = {t: TagRow(t, None, later, moves) for t in ("a", "b", "c")}
+    context.queries.tag_rows[home()] = {t: TagRow(t, None, later, moves) for t in ("a", "b", "c")}
     first = ask("/v1/tags", repository="team/api", limit=2)
     assert [t["tag"] for t in first["tags"]] == ["a", "b"]
     assert first["tags"][0]["moves"] == [
@@ -168,23 +170,23 @@ def test_tags_come_with_their_moves_newest_first(ask: Ask, house: FakeHouse) -> 
     assert ([t["tag"] for t in rest["tags"]], rest["next_cursor"]) == (["c"], None)
 
 
-def test_an_unknown_repository_is_not_found_when_fully_named(ask: Ask, house: FakeHouse) -> None:
+def test_an_unknown_repository_is_not_found_when_fully_named(ask: Ask, context: FakeHouse) -> None:
     ask("/v1/tags", 404, repository="team/none", registry="111122223333", region="eu-west-1")
 
 
-def test_only_the_last_hundred_actions_are_shown_newest_first(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1))
+def test_only_the_last_hundred_actions_are_shown_newest_first(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1))
     record = ActionRecord(ref(1), "BLOCK#1", NOW, "BLOCK", "lazaretto", "because", NOW)
-    house.queries.records[ref(1)] = (record,) * 150
+    context.queries.records[ref(1)] = (record,) * 150
     numbers = [a["number"] for a in ask("/v1/image", repository="team/api", tag="v1")["actions"]]
     assert numbers == list(range(150, 50, -1))
 
 
-def test_an_index_has_the_weakest_scan_of_its_images(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1, Decision.ALLOW, tags=()))
-    house.queries.add(image(2, Decision.WARN, tags=(), scan=Scan(ScanState.FAILED)))
+def test_an_index_has_the_weakest_scan_of_its_images(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1, Decision.ALLOW, tags=()))
+    context.queries.add(image(2, Decision.WARN, tags=(), scan=Scan(ScanState.FAILED)))
     children = (Child(digest(1), "linux/amd64"), Child(digest(2), "linux/arm64"))
-    house.queries.add(image(9, kind=Kind.INDEX, children=children, scan=Scan()))
+    context.queries.add(image(9, kind=Kind.INDEX, children=children, scan=Scan()))
     shown = ask("/v1/image", repository="team/api", tag="v9")
     assert [(c["decision"], c["scan_state"]) for c in shown["children"]] == [("ALLOW", "COMPLETE"), ("WARN", "FAILED")]
     assert shown["scan"]["state"] == shown["verdict"]["scan"]["state"] == "FAILED"
@@ -193,9 +195,9 @@ def test_an_index_has_the_weakest_scan_of_its_images(ask: Ask, house: FakeHouse)
 
 @pytest.mark.parametrize("unlisted", [{"looked_at": None}, {"kind": Kind.INDEX}])
 def test_an_image_that_was_never_listed_and_an_index_have_no_counts(
-    ask: Ask, house: FakeHouse, unlisted: dict[str, Any]
+    ask: Ask, context: FakeHouse, unlisted: dict[str, Any]
 ) -> None:
-    header = house.queries.add(image(1, Decision.PENDING, **unlisted))
+    header = context.queries.add(image(1, Decision.PENDING, **unlisted))
     (row,) = ask("/v1/images")["images"]
     assert row["counts"] is None
     assert ask("/v1/image", repository="team/api", digest=header.ref.digest)["counts"] is None

@@ -48,21 +48,23 @@ FORGED = {
 }
 
 
-def test_who_ordered_is_who_signed_whatever_the_headers_say(app: Chalice, house: FakeHouse) -> None:
-    house.rules.rules = Rules(parse_policy({"version": 1, "mode": "enforce"}, number=3), policy_version=3)
-    house.table.versions = house.rules.rules.versions
-    house.queries.add(image(1))
+def test_who_ordered_is_who_signed_whatever_the_headers_say(app: Chalice, context: FakeHouse) -> None:
+    context.rules.rules = Rules(parse_policy({"version": 1, "mode": "enforce"}, number=3), policy_version=3)
+    context.table.versions = context.rules.rules.versions
+    context.queries.add(image(1))
     wish = {"repository": "team/api", "digest": digest(1), "reason": "it leaks"}
     status, said = sent(app, "POST", "/v1/quarantine", wish, FORGED)
     assert status in (200, 202)
     assert said["order"]["by"] == SIGNER
-    recorded = [record for records in house.queries.records.values() for record in records]
+    recorded = [record for records in context.queries.records.values() for record in records]
     assert {record.actor for record in recorded} == {f"person:{SIGNER}"}
 
 
 @pytest.mark.parametrize("field", ["actor", "by", "user", "userArn", "approver"])
 @pytest.mark.parametrize("path", sorted({e.path for e in ENDPOINTS if e.method == "POST" and e.signed}))
-def test_nobody_says_in_the_body_or_the_query_who_he_is(app: Chalice, house: FakeHouse, path: str, field: str) -> None:
+def test_nobody_says_in_the_body_or_the_query_who_he_is(
+    app: Chalice, context: FakeHouse, path: str, field: str
+) -> None:
     wish = {"repository": "team/api", "digest": digest(1), "reason": "it leaks", field: "somebody"}
     assert sent(app, "POST", path, wish, {})[0] == 400
     status, said = sent(app, "POST", path, {}, {}, {field: ["somebody"]})
@@ -71,7 +73,9 @@ def test_nobody_says_in_the_body_or_the_query_who_he_is(app: Chalice, house: Fak
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 @pytest.mark.parametrize("where", ["name", "value"])
-def test_what_is_wrong_comes_back_short_and_as_data(client: Client, house: FakeHouse, hostile: str, where: str) -> None:
+def test_what_is_wrong_comes_back_short_and_as_data(
+    client: Client, context: FakeHouse, hostile: str, where: str
+) -> None:
     asked = f"{quote(hostile)}=1" if where == "name" else f"repository={quote(hostile)}"
     answer = client.http.get(f"/v1/findings?{asked}")
     assert answer.status_code == 400
@@ -95,7 +99,7 @@ def test_every_parameter_is_bounded(endpoint: Any) -> None:
 
 
 @pytest.mark.parametrize("depth", [1_000, 100_000])
-def test_a_body_that_nests_is_refused(client: Client, house: FakeHouse, depth: int) -> None:
+def test_a_body_that_nests_is_refused(client: Client, context: FakeHouse, depth: int) -> None:
     body = b'{"repository":' + b"[" * depth + b"]" * depth + b"}"
     answer = client.http.request("POST", "/v1/quarantine", {"Content-Type": "application/json"}, body)
     assert answer.status_code == 400

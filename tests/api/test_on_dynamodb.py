@@ -83,9 +83,9 @@ def _store(fake: FakeHouse, table: FindingsTable, number: int) -> None:
     fake.queries.records[ref] = (record,)
     document = table.put_document(FindingsDocument(ref, 0, found), FindingsDocument(ref))
     table.put_header(msgspec.structs.replace(header, version=0, revision=document.revision))
-    table.keep_vulnerabilities(found)
+    table.store_vulnerabilities(found)
     table.move_tag(ref.home, f"t{number}", ref.digest, NOW)
-    table.keep_repository(ref.home, {"scan_frequency": "MANUAL"})
+    table.store_repository(ref.home, {"scan_frequency": "MANUAL"})
     table.record_action(record)
     fake.queries.homes[ref.home] = {"scan_frequency": "MANUAL"}
 

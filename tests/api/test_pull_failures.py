@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.audit.action import action_id
-from chalicelib.domain.headers.effect import Hold
+from chalicelib.domain.headers.pending_action import Hold
 from chalicelib.domain.images.image import ImageDetail, StorageStatus
 from chalicelib.errors import DeniedError
-from chalicelib.services.ports.ports import ActionRecord, Denied
+from chalicelib.services.ports.ports import ActionRecord, DeniedDigests
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, home, image, ref
 from tests.fakes.queries import NOW, FakeHouse, Move, TagRow
@@ -27,15 +27,15 @@ def why(ask: Ask) -> Ask:
     return lambda text, expected=200, **query: ask(PATH, expected, text=text, **query)
 
 
-def quarantined(house: FakeHouse) -> ActionRecord:
-    house.queries.add(image(1, hold=Hold("archive", 3, NOW), storage=StorageStatus.ARCHIVED))
+def quarantined(context: FakeHouse) -> ActionRecord:
+    context.queries.add(image(1, hold=Hold("archive", 3, NOW), storage=StorageStatus.ARCHIVED))
     record = ActionRecord(ref(1), "QUARANTINE#3", NOW, "QUARANTINE", "rule:critical", "a reason", NOW)
-    house.queries.records[ref(1)] = (record,)
+    context.queries.records[ref(1)] = (record,)
     return record
 
 
-def test_our_quarantine_is_told_with_its_action_and_the_release(why: Ask, house: FakeHouse) -> None:
-    record = quarantined(house)
+def test_our_quarantine_is_told_with_its_action_and_the_release(why: Ask, context: FakeHouse) -> None:
+    record = quarantined(context)
     body = why(NOT_FOUND)
     assert (body["cause"], body["ours"], body["action_ids"]) == ("QUARANTINE", True, [action_id(record)])
     assert action_id(record) in body["explanation"]
@@ -48,13 +48,13 @@ def test_our_quarantine_is_told_with_its_action_and_the_release(why: Ask, house:
         "tag": "v1",
         "digest": None,
     }
-    assert house.registry.asked == []
+    assert context.registry.asked == []
 
 
-def test_our_deny_is_told_with_every_blocked_image(why: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1))
-    house.queries.denied[home()] = Denied((digest(2), digest(3)))
-    house.queries.records[ref(2)] = (ActionRecord(ref(2), "BLOCK#1", NOW, "BLOCK", "rule:critical", "why", NOW),)
+def test_our_deny_is_told_with_every_blocked_image(why: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1))
+    context.queries.denied[home()] = DeniedDigests((digest(2), digest(3)))
+    context.queries.records[ref(2)] = (ActionRecord(ref(2), "BLOCK#1", NOW, "BLOCK", "rule:critical", "why", NOW),)
     body = why(FORBIDDEN)
     assert (body["cause"], len(body["action_ids"])) == ("DENY", 1)
     assert [f"lazaretto release {ref(n)}" in line for n, line in zip((2, 3), body["what_to_do"], strict=False)] == [
@@ -63,37 +63,39 @@ def test_our_deny_is_told_with_every_blocked_image(why: Ask, house: FakeHouse) -
     ]
 
 
-def test_the_registry_is_asked_where_nothing_stored_explains_it(why: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1))
-    house.registry.hold(ImageDetail(ref(1), ("v1",), storage=StorageStatus.ARCHIVED))
+def test_the_registry_is_asked_where_nothing_stored_explains_it(why: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1))
+    context.registry.hold(ImageDetail(ref(1), ("v1",), storage=StorageStatus.ARCHIVED))
     assert why(NOT_FOUND)["cause"] == "ARCHIVED"
-    assert house.registry.asked == ["111122223333/eu-west-1/team/api:v1"]
+    assert context.registry.asked == ["111122223333/eu-west-1/team/api:v1"]
 
 
-def test_a_look_up_that_fails_says_so_and_nothing_of_our_insides(why: Ask, house: FakeHouse) -> None:
-    house.registry.failure = DeniedError("User: arn:aws:sts::111122223333:assumed-role/lazaretto-api is not authorized")
+def test_a_look_up_that_fails_says_so_and_nothing_of_our_insides(why: Ask, context: FakeHouse) -> None:
+    context.registry.failure = DeniedError(
+        "User: arn:aws:sts::111122223333:assumed-role/lazaretto-api is not authorized"
+    )
     body = why(NOT_FOUND)
     assert body["cause"] == "NOT_FOUND"
     assert "could not be looked up: Lazaretto may not ask that registry" in body["explanation"]
     assert "lazaretto-api" not in str(body)
 
 
-def test_a_tag_that_was_deleted_is_told(why: Ask, house: FakeHouse) -> None:
+def test_a_tag_that_was_deleted_is_told(why: Ask, context: FakeHouse) -> None:
     moves = (Move(NOW, digest(1)), Move(NOW, None))
-    house.queries.tag_rows[home()] = {"v1": TagRow("v1", None, NOW, moves)}
+    context.queries.tag_rows[home()] = {"v1": TagRow("v1", None, NOW, moves)}
     body = why(NOT_FOUND)
     assert body["explanation"].startswith("The tag v1 was deleted at 2026-03-10 12:00:00 UTC")
     assert digest(1)[:19] in body["explanation"]
 
 
-def test_a_role_that_is_given_is_named(why: Ask, house: FakeHouse) -> None:
+def test_a_role_that_is_given_is_named(why: Ask, context: FakeHouse) -> None:
     body = why(FORBIDDEN, role=ROLE)
     assert body["cause"] == "ACCESS_DENIED"
     assert ROLE in body["explanation"]
 
 
-def test_an_image_that_the_text_does_not_name_may_be_given(why: Ask, house: FakeHouse) -> None:
-    quarantined(house)
+def test_an_image_that_the_text_does_not_name_may_be_given(why: Ask, context: FakeHouse) -> None:
+    quarantined(context)
     text = "CannotPullImageManifestError: manifest unknown"
     assert why(text, repository="team/api", tag="v1")["cause"] == "QUARANTINE"
     assert why(text, repository="team/api", digest=digest(1))["cause"] == "QUARANTINE"
@@ -120,7 +122,7 @@ def test_a_repository_that_is_unknown_here_is_404(why: Ask) -> None:
     why("manifest unknown", 404, repository="team/unknown", tag="v1")
 
 
-def test_when_it_failed_tells_what_has_changed_since(why: Ask, house: FakeHouse) -> None:
-    house.registry.hold(ImageDetail(ref(1), ("v1",), pushed_at=NOW))
+def test_when_it_failed_tells_what_has_changed_since(why: Ask, context: FakeHouse) -> None:
+    context.registry.hold(ImageDetail(ref(1), ("v1",), pushed_at=NOW))
     assert "pushed at 2026-03-10 12:00:00 UTC" in why(NOT_FOUND, failed_at="2026-03-10T11:59:00Z")["explanation"]
     assert "pushed at" not in why(NOT_FOUND)["explanation"]

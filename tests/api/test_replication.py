@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.replication.replica import Note, Replica, Status
+from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus
 from chalicelib.domain.replication.rules import Destination
 from tests.api.conftest import Ask
 from tests.fakes.images import home, ref
@@ -16,12 +16,12 @@ NEAR, FAR = Destination("111122223333", "eu-central-1"), Destination("4444555566
 PATH = "/v1/replication"
 
 
-def replica(number: int, place: Destination, status: Status = Status.COMPLETE, **facts: Any) -> Replica:
+def replica(number: int, place: Destination, status: ReplicaStatus = ReplicaStatus.COMPLETE, **facts: Any) -> Replica:
     return Replica(ref=ref(number), destination=place, status=status, since=NOW, at=NOW, **facts)
 
 
 @pytest.fixture
-def replicated(house: FakeHouse) -> FakeHouse:
+def replicated(context: FakeHouse) -> FakeHouse:
     said = {
         NEAR.path: {"COMPLETE": 2, "alarms": 0},
         FAR.path: {
@@ -32,13 +32,13 @@ def replicated(house: FakeHouse) -> FakeHouse:
             "unread": "denied",
         },
     }
-    house.queries.homes[home()] = {"replication": said, "replication_at": NOW}
-    house.queries.homes[home("team/web")] = {"replication": {}, "replication_at": NOW}
+    context.queries.homes[home()] = {"replication": said, "replication_at": NOW}
+    context.queries.homes[home("team/web")] = {"replication": {}, "replication_at": NOW}
     for number in (1, 2):
-        house.replicas.add(replica(number, NEAR))
-    house.replicas.add(replica(1, FAR))
-    house.replicas.add(replica(2, FAR, Status.MISSING, notes=(Note.EXPIRED,)))
-    return house
+        context.replicas.add(replica(number, NEAR))
+    context.replicas.add(replica(1, FAR))
+    context.replicas.add(replica(2, FAR, ReplicaStatus.MISSING, notes=(Note.EXPIRED,)))
+    return context
 
 
 def test_repositories_with_destinations_are_listed_with_counts(ask: Ask, replicated: FakeHouse) -> None:

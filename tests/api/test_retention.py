@@ -30,20 +30,20 @@ WHERE = {"repository": HOME.name, "registry": HOME.registry, "region": HOME.regi
 
 
 @pytest.fixture
-def house(house: FakeHouse) -> FakeHouse:
+def context(context: FakeHouse) -> FakeHouse:
     for image in IMAGES:
-        house.queries.add(known(image))
-    house.keeper = house.replicas = FakeKeeper(HOME, IMAGES, lambda: NOW)
-    house.keeper.inside = {digest(n): Inside((), None, (Layer(f"sha256:{n:064x}", 1024**3),)) for n in (1, 2, 3)}
-    return policy(house, mode="enforce", retention=[{"repository": "*", "keep": {"newest": 1}, "max_share": 1}])
+        context.queries.add(known(image))
+    context.keeper = context.replicas = FakeKeeper(HOME, IMAGES, lambda: NOW)
+    context.keeper.inside = {digest(n): Inside((), None, (Layer(f"sha256:{n:064x}", 1024**3),)) for n in (1, 2, 3)}
+    return policy(context, mode="enforce", retention=[{"repository": "*", "keep": {"newest": 1}, "max_share": 1}])
 
 
-def policy(house: FakeHouse, **said: object) -> FakeHouse:
-    house.rules.rules = Rules(parse_policy({"version": 1, **said}, 7), (), 7, 1)
-    return house
+def policy(context: FakeHouse, **said: object) -> FakeHouse:
+    context.rules.rules = Rules(parse_policy({"version": 1, **said}, 7), (), 7, 1)
+    return context
 
 
-def test_every_image_is_named_with_what_keeps_or_takes_it(house: FakeHouse, ask: Ask) -> None:
+def test_every_image_is_named_with_what_keeps_or_takes_it(context: FakeHouse, ask: Ask) -> None:
     body = ask(ROUTE, **WHERE)
     assert [(f["fate"], f["by"]) for f in body["fates"]] == [
         ("keep", "retention[0].keep.newest"),
@@ -58,55 +58,57 @@ def test_every_image_is_named_with_what_keeps_or_takes_it(house: FakeHouse, ask:
     assert len(body["id"]) == 16
 
 
-def test_a_bare_name_is_enough_where_it_is_the_only_one(house: FakeHouse, ask: Ask) -> None:
+def test_a_bare_name_is_enough_where_it_is_the_only_one(context: FakeHouse, ask: Ask) -> None:
     assert ask(ROUTE, repository=HOME.name)["images"] == 3
 
 
-def test_what_nobody_looked_up_is_counted(house: FakeHouse, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.services.usage.look_up_uses.MOST_LOOKED_UP", 1)
+def test_what_nobody_looked_up_is_counted(context: FakeHouse, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chalicelib.services.usage.find_image_uses.MOST_LOOKED_UP", 1)
     body = ask(ROUTE, **WHERE)
     assert (body["wanted"], body["unlooked"]) == (1, 1)
 
 
-def test_a_stopped_plan_says_why(house: FakeHouse, ask: Ask) -> None:
-    policy(house, retention=[{"repository": "*", "keep": {"newest": 1}}])
+def test_a_stopped_plan_says_why(context: FakeHouse, ask: Ask) -> None:
+    policy(context, retention=[{"repository": "*", "keep": {"newest": 1}}])
     body = ask(ROUTE, **WHERE)
     assert body["stopped"].startswith("2 of 3 images would go")
     assert body["acts"] is False, "the default policy only observes"
 
 
-def test_without_a_rule_everything_is_kept(house: FakeHouse, ask: Ask) -> None:
-    policy(house)
+def test_without_a_rule_everything_is_kept(context: FakeHouse, ask: Ask) -> None:
+    policy(context)
     body = ask(ROUTE, **WHERE)
     assert (body["rule"], body["action"], {f["by"] for f in body["fates"]}) == (None, None, {"no rule"})
 
 
-def test_an_answer_too_long_names_what_goes_first(house: FakeHouse, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_too_long_names_what_goes_first(
+    context: FakeHouse, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(view, "MOST_BYTES", 1000)
     body = ask(ROUTE, **WHERE)
     assert body["fates_left_out"] > 0
     assert all(f["fate"] == "expire" for f in body["fates"])
 
 
-def test_a_repository_that_ecr_does_not_have_is_not_found(house: FakeHouse, ask: Ask) -> None:
+def test_a_repository_that_ecr_does_not_have_is_not_found(context: FakeHouse, ask: Ask) -> None:
     ask(ROUTE, 404, repository="team/none", registry=HOME.registry, region=HOME.region)
     ask(ROUTE, 404, repository="team/never-heard-of")
 
 
-def test_a_public_repository_is_refused(house: FakeHouse, ask: Ask) -> None:
+def test_a_public_repository_is_refused(context: FakeHouse, ask: Ask) -> None:
     ask(ROUTE, 400, repository="api", registry="public/alias")
 
 
-def test_a_listing_that_fails_is_no_plan(house: FakeHouse, ask: Ask) -> None:
+def test_a_listing_that_fails_is_no_plan(context: FakeHouse, ask: Ask) -> None:
     def fails(call: str) -> None:
         raise TransientError("throttled")
 
-    house.keeper.before = fails
+    context.keeper.before = fails
     ask(ROUTE, 503, **WHERE)
 
 
 def test_every_part_of_the_policy_that_keeps_is_in_its_schema_and_named_where_it_keeps(
-    house: FakeHouse, ask: Ask
+    context: FakeHouse, ask: Ask
 ) -> None:
     keep = {"newest": 1, "tag": ["v1*"], "newest_per_minor": 1, "pushed_within_days": 3, "pulled_within_days": 9}
     images = [
@@ -130,13 +132,13 @@ def test_every_part_of_the_policy_that_keeps_is_in_its_schema_and_named_where_it
     ]
     for image in images:
         header = known(image, [digest(13)] if image.digest == digest(12) else [])
-        house.queries.add(header if image.tags != ("behind",) else msgspec.structs.replace(header, policy_version=6))
-    del house.queries.stored[HOME.image(digest(16))]
-    house.keeper = house.replicas = FakeKeeper(HOME, images, lambda: LISTED)
-    house.keeper.absent = {digest(11)}
-    house.runtime.run(HOME.image(digest(10)))
+        context.queries.add(header if image.tags != ("behind",) else msgspec.structs.replace(header, policy_version=6))
+    del context.queries.stored[HOME.image(digest(16))]
+    context.keeper = context.replicas = FakeKeeper(HOME, images, lambda: LISTED)
+    context.keeper.absent = {digest(11)}
+    context.runtime.run(HOME.image(digest(10)))
     rule = {"repository": "*", "keep": keep, "untagged_after_days": 7, "max_share": 1}
-    policy(house, mode="enforce", retention=[rule])
+    policy(context, mode="enforce", retention=[rule])
     fates = {int(f["digest"][7:], 16): (f["fate"], f["by"].rpartition(".")[2]) for f in ask(ROUTE, **WHERE)["fates"]}
     assert {number: by for number, (fate, by) in fates.items() if fate == "keep"} == {
         1: "newest",
@@ -161,7 +163,7 @@ def test_every_part_of_the_policy_that_keeps_is_in_its_schema_and_named_where_it
 
 
 def test_a_repository_too_large_for_one_call_says_what_to_do(
-    house: FakeHouse, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    context: FakeHouse, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(view, "MOST_IMAGES", 2)
     body = ask(ROUTE, 413, **WHERE)
@@ -171,7 +173,7 @@ def test_a_repository_too_large_for_one_call_says_what_to_do(
 
 
 def test_a_plan_that_whoever_applies_it_would_not_find_again_is_not_given(
-    house: FakeHouse, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    context: FakeHouse, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would have looked up fewer than an apply does."""
     monkeypatch.setattr("chalicelib.services.retention.plan_retention.plan_retention", out_of_time)
@@ -179,13 +181,13 @@ def test_a_plan_that_whoever_applies_it_would_not_find_again_is_not_given(
     assert "lazaretto retention plan team/api --direct" in body["detail"]
 
 
-def out_of_time(repository: Repository, house: Any, **said: Any) -> Planned:
+def out_of_time(repository: Repository, context: Any, **said: Any) -> Planned:
     """Every look-up takes longer than there is."""
-    assert said["until"] - house.clock.now() <= timedelta(seconds=12)
-    return msgspec.structs.replace(plan_retention(repository, house, rules=said["rules"]), in_time=False)
+    assert said["until"] - context.clock.now() <= timedelta(seconds=12)
+    return msgspec.structs.replace(plan_retention(repository, context, rules=said["rules"]), in_time=False)
 
 
-def test_the_house_of_every_test_can_be_asked(house: FakeHouse, ask: Ask) -> None:
+def test_the_house_of_every_test_can_be_asked(context: FakeHouse, ask: Ask) -> None:
     fresh = FakeHouse()
     fill(fresh)
     assert fresh.keeper.images(home()).images

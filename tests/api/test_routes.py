@@ -21,7 +21,7 @@ from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.domain.whatif.report import Job
 from chalicelib.services.assessment.re_decide import SHARDS
-from chalicelib.services.policy.weigh_shard import weigh_shard
+from chalicelib.services.policy.evaluate_shard import evaluate_shard
 from tests.api.conftest import Ask
 from tests.fakes.images import fill, home, image, ref
 from tests.fakes.queries import NOW, FakeHouse
@@ -31,10 +31,10 @@ EVERY = [e for area in routes.AREAS for e in area.endpoints]
 WITH_BODY = [e for e in EVERY if e.body]
 
 
-def test_repositories_private_and_public_are_listed(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1))
-    house.queries.add(image(2, where=ref(2, registry="public/acme", region="us-east-1")))
-    house.queries.homes[home()] = {"scan_frequency": "CONTINUOUS_SCAN", "created_at": NOW}
+def test_repositories_private_and_public_are_listed(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1))
+    context.queries.add(image(2, where=ref(2, registry="public/acme", region="us-east-1")))
+    context.queries.homes[home()] = {"scan_frequency": "CONTINUOUS_SCAN", "created_at": NOW}
     body = ask("/v1/repositories")
     assert [r["registry"] for r in body["repositories"]] == ["111122223333", "public/acme"]
     assert body["repositories"][0]["facts"] == {
@@ -44,33 +44,33 @@ def test_repositories_private_and_public_are_listed(ask: Ask, house: FakeHouse) 
     assert [r["registry"] for r in ask("/v1/repositories", registry="public/acme")["repositories"]] == ["public/acme"]
 
 
-def test_repositories_are_paged(ask: Ask, house: FakeHouse) -> None:
+def test_repositories_are_paged(ask: Ask, context: FakeHouse) -> None:
     for name in "abc":
-        house.queries.homes[home(name)] = {}
+        context.queries.homes[home(name)] = {}
     first = ask("/v1/repositories", limit=2)
     rest = ask("/v1/repositories", limit=2, cursor=first["next_cursor"])
     assert [r["repository"] for r in first["repositories"] + rest["repositories"]] == ["a", "b", "c"]
 
 
-def test_the_policy_is_told_as_a_file_would_say_it(ask: Ask, house: FakeHouse) -> None:
+def test_the_policy_is_told_as_a_file_would_say_it(ask: Ask, context: FakeHouse) -> None:
     body = ask("/v1/policy")
     assert (body["version"], body["waivers_version"]) == (3, 1)
     assert (body["put_at"], body["put_by"]) == ("2026-03-10T12:00:00Z", "arn:aws:iam::111122223333:user/oncall")
     assert msgspec.structs.replace(parse_policy(body["policy"]), number=0) == default_policy()
 
 
-def test_the_policy_of_the_bundle_was_put_by_nobody(ask: Ask, house: FakeHouse) -> None:
-    house.rules.rules = Rules(default_policy())
+def test_the_policy_of_the_bundle_was_put_by_nobody(ask: Ask, context: FakeHouse) -> None:
+    context.rules.rules = Rules(default_policy())
     body = ask("/v1/policy")
     assert (body["version"], body["put_at"], body["put_by"]) == (0, None, None)
 
 
-def test_health_asks_nothing_of_aws(ask: Ask, house: FakeHouse) -> None:
-    house.queries = None
+def test_health_asks_nothing_of_aws(ask: Ask, context: FakeHouse) -> None:
+    context.queries = None
     assert ask("/healthz") == {"status": "ok", "version": __version__}
 
 
-def test_the_document_is_valid_and_served(ask: Ask, house: FakeHouse) -> None:
+def test_the_document_is_valid_and_served(ask: Ask, context: FakeHouse) -> None:
     document = ask("/v1/openapi.json")
     validate(document)
     assert document == json.loads(json.dumps(routes.document()))
@@ -106,9 +106,9 @@ def test_every_route_wants_a_signature_or_guards_itself_and_refuses_what_it_does
 @pytest.mark.skipif(not WITH_BODY, reason="no route takes a body")
 @pytest.mark.parametrize("endpoint", WITH_BODY, ids=lambda e: f"{e.method} {e.path}")
 def test_every_body_must_be_json_of_the_right_kind_and_length(
-    endpoint: routes.Endpoint, client: Client, house: FakeHouse
+    endpoint: routes.Endpoint, client: Client, context: FakeHouse
 ) -> None:
-    house.admission_token_hashes = (hashlib.sha256(b"token").hexdigest(),)
+    context.admission_token_hashes = (hashlib.sha256(b"token").hexdigest(),)
 
     def sent(kind: str, body: bytes) -> tuple[int, str | None]:
         headers = {"Content-Type": kind, "Authorization": "Bearer token"}
@@ -155,12 +155,12 @@ def test_every_route_that_reads_has_a_good_question() -> None:
 
 @pytest.mark.parametrize(("route", "path", "query"), GOOD)
 def test_a_good_answer_is_as_documented(
-    ask: Ask, house: FakeHouse, route: str, path: str, query: dict[str, object]
+    ask: Ask, context: FakeHouse, route: str, path: str, query: dict[str, object]
 ) -> None:
-    fill(house)
-    house.what_ifs.put_job(ASKED)
+    fill(context)
+    context.what_ifs.put_job(ASKED)
     for shard in range(SHARDS):
-        weigh_shard(WhatIf(ASKED.id, shard), house)  # type: ignore[arg-type]
+        evaluate_shard(WhatIf(ASKED.id, shard), context)  # type: ignore[arg-type]
     document = routes.document()
     answer = document["paths"][route]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
     schema = {**answer, "components": document["components"]}

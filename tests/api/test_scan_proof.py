@@ -21,21 +21,21 @@ def proof(ask: Ask, number: int = 1) -> Any:
 
 
 def unscanned(number: int, **more: Any) -> Any:
-    return image(number, scan=Scan(), looked_at=None, pushed_at=NOW - timedelta(days=1), **more)
+    return image(number, scan=Scan(), refreshed_at=None, pushed_at=NOW - timedelta(days=1), **more)
 
 
-def ruled(house: FakeHouse, fact: object) -> None:
-    house.queries.homes[home()] = {"scanning": fact}
+def ruled(context: FakeHouse, fact: object) -> None:
+    context.queries.homes[home()] = {"scanning": fact}
 
 
-def test_a_scanned_image_is_proven(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1))
+def test_a_scanned_image_is_proven(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1))
     assert proof(ask) == {"proven": True, "cause": None, "detail": "scanned", "rule": None}
 
 
-def test_an_image_that_no_rule_covers_names_the_rule_that_is_missing(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(unscanned(1))
-    ruled(house, msgspec.to_builtins(UNCOVERED))
+def test_an_image_that_no_rule_covers_names_the_rule_that_is_missing(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(unscanned(1))
+    ruled(context, msgspec.to_builtins(UNCOVERED))
     assert proof(ask) == {
         "proven": False,
         "cause": "NO_FILTER_MATCHES",
@@ -44,21 +44,21 @@ def test_an_image_that_no_rule_covers_names_the_rule_that_is_missing(ask: Ask, h
     }
 
 
-def test_a_rule_that_cannot_be_read_is_not_known(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(unscanned(1))
+def test_a_rule_that_cannot_be_read_is_not_known(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(unscanned(1))
     for fact in ({"scanner": "NEWEST"}, "odd", 1):
-        ruled(house, fact)
+        ruled(context, fact)
         assert proof(ask)["cause"] == "UNKNOWN"
 
 
-def test_what_is_not_scanned_itself_has_no_proof(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(unscanned(1, kind=Kind.INDEX))
+def test_what_is_not_scanned_itself_has_no_proof(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(unscanned(1, kind=Kind.INDEX))
     assert proof(ask) is None
 
 
-def test_the_same_digest_elsewhere_is_named(ask: Ask, house: FakeHouse) -> None:
+def test_the_same_digest_elsewhere_is_named(ask: Ask, context: FakeHouse) -> None:
     public = Repository("public/acme", "us-east-1", "team/web").image(digest(1))
-    house.queries.add(image(1, twins=(public.path,)))
-    house.queries.add(image(1, where=public, twins=(ref(1).path,)))
+    context.queries.add(image(1, twins=(public.path,)))
+    context.queries.add(image(1, where=public, twins=(ref(1).path,)))
     assert ask("/v1/image", repository="team/api", digest=digest(1))["twins"] == [str(public)]
     assert ask("/v1/image", registry="public/acme", repository="team/web", digest=digest(1))["twins"] == [str(ref(1))]

@@ -41,8 +41,8 @@ schema = schemathesis.openapi.from_dict(DOCUMENT)
 
 
 @pytest.fixture
-def base_url(app: Chalice, house: FakeHouse) -> Iterator[str]:
-    fill(house)
+def base_url(app: Chalice, context: FakeHouse) -> Iterator[str]:
+    fill(context)
     with served(app) as url:
         yield url
 

@@ -12,32 +12,32 @@ from tests.fakes.images import finding, image
 from tests.fakes.queries import NOW, FakeHouse, Snapshot
 
 
-def test_the_first_question_takes_the_snapshot(ask: Ask, house: FakeHouse) -> None:
-    house.queries.add(image(1), [finding(1)])
+def test_the_first_question_takes_the_snapshot(ask: Ask, context: FakeHouse) -> None:
+    context.queries.add(image(1), [finding(1)])
     body = ask("/v1/summary")
     assert (body["images"], body["decisions"]["BLOCK"], body["findings"]["HIGH"]) == (1, 1, 1)
     assert body["taken_at"] == "2026-03-10T12:00:00Z"
-    assert house.queries.snapshot is not None
+    assert context.queries.snapshot is not None
 
 
-def test_a_snapshot_serves_for_a_minute(ask: Ask, house: FakeHouse) -> None:
+def test_a_snapshot_serves_for_a_minute(ask: Ask, context: FakeHouse) -> None:
     assert ask("/v1/summary")["images"] == 0
-    house.queries.add(image(1))
-    house.clock.at = NOW + timedelta(seconds=59)
+    context.queries.add(image(1))
+    context.clock.at = NOW + timedelta(seconds=59)
     assert ask("/v1/summary")["images"] == 0
-    house.clock.at = NOW + timedelta(seconds=60)
+    context.clock.at = NOW + timedelta(seconds=60)
     assert ask("/v1/summary")["images"] == 1
 
 
-def test_a_large_registry_is_left_to_the_sweep(ask: Ask, house: FakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    house.queries.add(image(1))
+def test_a_large_registry_is_left_to_the_sweep(ask: Ask, context: FakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    context.queries.add(image(1))
     ask("/v1/summary")
     monkeypatch.setattr(summary, "SMALL_IMAGES", 0)
-    house.queries.add(image(2))
-    house.clock.at = NOW + timedelta(hours=1)
+    context.queries.add(image(2))
+    context.clock.at = NOW + timedelta(hours=1)
     assert ask("/v1/summary")["images"] == 1
 
 
-def test_a_snapshot_of_another_version_is_taken_again(ask: Ask, house: FakeHouse) -> None:
-    house.queries.snapshot = Snapshot(NOW, b'{"images":"many"}')
+def test_a_snapshot_of_another_version_is_taken_again(ask: Ask, context: FakeHouse) -> None:
+    context.queries.snapshot = Snapshot(NOW, b'{"images":"many"}')
     assert ask("/v1/summary")["images"] == 0

@@ -18,7 +18,7 @@ from chalicelib.domain.images.image import InUse, InUseState
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.domain.whatif.past import NOTES
 from chalicelib.errors import StoredPolicyError
-from chalicelib.services.policy.weigh_shard import weigh_shard
+from chalicelib.services.policy.evaluate_shard import evaluate_shard
 from tests.api.conftest import Ask
 from tests.fakes.images import fill, finding, image
 from tests.fakes.queries import NOW, FakeHouse
@@ -28,9 +28,9 @@ STRICT = "version: 1\nrules:\n  - {id: high, match: {severity: {gte: HIGH}}, dec
 
 
 @pytest.fixture
-def house(house: FakeHouse) -> FakeHouse:
-    house.rules.rules = Rules(parse_policy({"version": 1}, 3), (), 3, 1)
-    return house
+def context(context: FakeHouse) -> FakeHouse:
+    context.rules.rules = Rules(parse_policy({"version": 1}, 3), (), 3, 1)
+    return context
 
 
 def post(client: Client, expected: int = 202, **body: Any) -> Any:
@@ -39,21 +39,21 @@ def post(client: Client, expected: int = 202, **body: Any) -> Any:
     return answer
 
 
-def work(house: FakeHouse) -> None:
-    sent, house.outbox.sent = house.outbox.sent, []
+def work(context: FakeHouse) -> None:
+    sent, context.outbox.sent = context.outbox.sent, []
     for queue, message in sent:
         assert (queue, type(message)) == ("sweeps", WhatIf)
-        weigh_shard(message, house)  # type: ignore[arg-type]
+        evaluate_shard(message, context)  # type: ignore[arg-type]
 
 
-def test_a_job_is_accepted_runs_and_is_done(client: Client, ask: Ask, house: FakeHouse) -> None:
-    fill(house)
+def test_a_job_is_accepted_runs_and_is_done(client: Client, ask: Ask, context: FakeHouse) -> None:
+    fill(context)
     answer = post(client, policy=STRICT, since_days=5)
     job = answer.json_body["id"]
     assert answer.headers["Location"] == f"what-if?id={job}"
     running = ask(ROUTE, id=job)
     assert (running["state"], running["shards_done"], running["images_known"]) == ("running", 0, None)
-    work(house)
+    work(context)
     done = ask(ROUTE, id=job)
     assert (done["state"], done["shards_done"], done["shards"]) == ("done", 8, 8)
     assert (done["totals"]["images"], done["images_known"], done["today_version"]) == (4, 4, 3)
@@ -61,12 +61,12 @@ def test_a_job_is_accepted_runs_and_is_done(client: Client, ask: Ask, house: Fak
     assert done["totals"]["closes"] == len([r for r in done["rows"] if r["impact"] == "CLOSES"]) > 0
 
 
-def test_a_row_says_which_image_since_when_why_and_who_runs_it(client: Client, ask: Ask, house: FakeHouse) -> None:
+def test_a_row_says_which_image_since_when_why_and_who_runs_it(client: Client, ask: Ask, context: FakeHouse) -> None:
     use = InUse(InUseState.YES, 2, NOW, NOW, ("the service web of the cluster main",))
     header = image(1, in_use=use, pushed_at=NOW - timedelta(days=9), known_at=NOW - timedelta(days=9))
-    house.queries.add(header, [finding(3)])
+    context.queries.add(header, [finding(3)])
     job = post(client, policy=STRICT).json_body["id"]
-    work(house)
+    work(context)
     (row,) = ask(ROUTE, id=job)["rows"]
     assert row["image"]["tags"] == ["v1"]
     assert (row["today"]["decision"], row["candidate"]["decision"]) == ("ALLOW", "QUARANTINE")
@@ -78,7 +78,7 @@ def test_a_row_says_which_image_since_when_why_and_who_runs_it(client: Client, a
     assert {"tags", "in_use"} <= set(run["notes"])
 
 
-def test_the_notes_of_past_days_are_explained(client: Client, ask: Ask, house: FakeHouse) -> None:
+def test_the_notes_of_past_days_are_explained(client: Client, ask: Ask, context: FakeHouse) -> None:
     body = ask(ROUTE, id=post(client, policy=STRICT).json_body["id"])
     assert body["note_texts"] == {str(note): text for note, text in NOTES.items()}
 
@@ -95,28 +95,28 @@ def test_the_notes_of_past_days_are_explained(client: Client, ask: Ask, house: F
     ],
 )
 def test_a_question_that_cannot_be_asked_is_refused_by_name(
-    client: Client, house: FakeHouse, body: dict[str, Any], parameter: str, why: str
+    client: Client, context: FakeHouse, body: dict[str, Any], parameter: str, why: str
 ) -> None:
     problem = json.loads(post(client, 400, **body).body)
     assert problem["parameter"] == parameter
     assert why in problem["detail"]
-    assert not house.outbox.sent
+    assert not context.outbox.sent
 
 
-def test_a_job_nobody_started_is_unknown_and_one_that_can_be_none_is_refused(ask: Ask, house: FakeHouse) -> None:
+def test_a_job_nobody_started_is_unknown_and_one_that_can_be_none_is_refused(ask: Ask, context: FakeHouse) -> None:
     assert ask(ROUTE, 404, id="0" * 16)["status"] == 404
     assert ask(ROUTE, 400, id="../x")["parameter"] == "id"
     assert ask(ROUTE, 400)["parameter"] == "id"
 
 
 def test_an_answer_of_too_many_large_rows_holds_the_worst_and_counts_the_others(
-    client: Client, ask: Ask, house: FakeHouse
+    client: Client, ask: Ask, context: FakeHouse
 ) -> None:
     tags = tuple(f"build-{n:04d}-{'x' * 100}" for n in range(1_000))
     for number in range(60):
-        house.queries.add(image(number, tags=tags, pushed_at=NOW, known_at=NOW), [finding(3)])
+        context.queries.add(image(number, tags=tags, pushed_at=NOW, known_at=NOW), [finding(3)])
     job = post(client, policy=STRICT, since_days=0).json_body["id"]
-    work(house)
+    work(context)
     answer = ask(ROUTE, id=job)
     assert (len(answer["rows"]), answer["rows_left_out"], answer["totals"]["closes"]) == (30, 30, 60)
     assert len(json.dumps(answer)) < MOST_BYTES
@@ -131,11 +131,13 @@ def test_a_policy_as_large_as_may_be_can_be_asked_about(client: Client) -> None:
     post(client, 413, policy="#" * MAX_POLICY_BODY_BYTES)
 
 
-def test_a_stored_policy_that_does_not_load_is_our_fault_and_says_what_to_do(client: Client, house: FakeHouse) -> None:
+def test_a_stored_policy_that_does_not_load_is_our_fault_and_says_what_to_do(
+    client: Client, context: FakeHouse
+) -> None:
     def fresh() -> Rules:
         raise StoredPolicyError(7, "4: rules[0].match: unknown key `colour`")
 
-    house.rules.fresh = fresh  # type: ignore[method-assign]
+    context.rules.fresh = fresh  # type: ignore[method-assign]
     problem = json.loads(post(client, 500, policy=STRICT).body)
     assert problem["detail"] == (
         "policy 7, which is in force, does not load any more (4: rules[0].match: unknown key `colour`): "

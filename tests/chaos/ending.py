@@ -135,7 +135,7 @@ def _subjects() -> set[str]:
 def _half_done(ref: ImageRef, stored: Stored) -> Iterator[str]:
     """While a look is promised, events are not written: it must have come."""
     header = stored.header
-    if header.look_due_at is not None and header.exists:
+    if header.refresh_due_at is not None and header.exists:
         yield f"{ref.path}: a look was promised that never came"
     if header.exists and not stored.agrees:
         yield f"{ref.path}: the header is of document {header.revision}, and {stored.document_revision} is stored"

@@ -89,9 +89,9 @@ def runs(ref: ImageRef) -> bool:
     return int(ref.digest[-4:], 16) % RUNS_ONE_IN == 0
 
 
-def waive(house: House, repositories: Sequence[str]) -> None:
+def waive(context: House, repositories: Sequence[str]) -> None:
     """Somebody vouches for what images there are quarantined for."""
-    now = house.clock.now()
+    now = context.clock.now()
     for repository in repositories:
         waiver = Waiver(
             id=waiver_id(repository, None, None, WAIVED),
@@ -102,4 +102,4 @@ def waive(house: House, repositories: Sequence[str]) -> None:
             expires_at=now + timedelta(days=30),
             created_at=now,
         )
-        manage_waivers(Give(waiver), "the team", house)
+        manage_waivers(Give(waiver), "the team", context)

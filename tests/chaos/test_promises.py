@@ -72,8 +72,8 @@ def test_an_image_whose_messages_are_acknowledged_unread_is_found(
     path = min(reference.images)
     receive = worlds.receive_batch
 
-    def forgetful(deliveries: list[Delivery], house: Any) -> Any:
-        return receive([d for d in deliveries if path.rpartition("@")[2] not in str(d)], house)
+    def forgetful(deliveries: list[Delivery], context: Any) -> Any:
+        return receive([d for d in deliveries if path.rpartition("@")[2] not in str(d)], context)
 
     monkeypatch.setattr(worlds, "receive_batch", forgetful)
     _, ending = lived(CALM)
@@ -152,7 +152,7 @@ def test_an_alert_that_no_record_tells_of_is_found(reference: Ending, stormy: tu
 def test_a_look_that_was_promised_and_never_came_is_found(reference: Ending, monkeypatch: pytest.MonkeyPatch) -> None:
     def forgetful(self: Any, ref: ImageRef, *_: Any) -> None: ...
 
-    monkeypatch.setattr(assess_image, "send_look", forgetful)
+    monkeypatch.setattr(assess_image, "send_refresh", forgetful)
     _, ending = lived(CALM)
     assert "nothing half done" in promises(reference, ending)
 

@@ -21,12 +21,12 @@ def missed(request: Any, living: Living, moment: float) -> str | None:
     if not item["sk"]["S"].startswith("IMAGE#"):
         return None
     header = read_header_item({name: _value(said) for name, said in item.items()})
-    if header.looked_at is None or not header.exists:
+    if header.refreshed_at is None or not header.exists:
         return None
-    looked_at = header.looked_at.timestamp()
-    open_ = min(_open(header.ref.digest, at, living) for at in (looked_at - LONGEST_LAG, looked_at, moment))
+    refreshed_at = header.refreshed_at.timestamp()
+    open_ = min(_open(header.ref.digest, at, living) for at in (refreshed_at - LONGEST_LAG, refreshed_at, moment))
     counted = sum(header.counts)
-    return f"{header.ref.path}: {counted} of {open_} by a look at {looked_at:.0f}" if counted < open_ else None
+    return f"{header.ref.path}: {counted} of {open_} by a look at {refreshed_at:.0f}" if counted < open_ else None
 
 
 def _open(digest: str, at: float, living: Living) -> int:

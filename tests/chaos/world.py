@@ -32,9 +32,9 @@ from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.bootstrap import House
-from chalicelib.domain.events.message import CatchUp, Due, WatchWaivers
-from chalicelib.domain.headers.effect import Effect, Holding
+from chalicelib.domain.events.message import Due, PolicyRollout, WatchWaivers
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import Holding, PendingAction
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.intake import take_in
 from chalicelib.observability import logger
@@ -69,7 +69,7 @@ class Job:
     source: Source
     taken: list[Message]
     deadline: float
-    house: House
+    context: House
     worker: lockstep.Worker
     spared: bool
     failed: frozenset[str] = frozenset()
@@ -121,10 +121,10 @@ class World:
         self.aws.answer_for(session)
         scans, actions, sweeps = (f"https://sqs.invalid/{name}" for name in ("scans", "actions", "sweeps"))
         settings = Settings(table=TABLE, queue_scans=scans, queue_actions=actions, queue_sweeps=sweeps)
-        house = House(settings, Sessions(session=session))
-        house.clock = self.clock  # type: ignore[assignment]
-        house.runtime = SomeRun(self)  # type: ignore[assignment]
-        return house
+        context = House(settings, Sessions(session=session))
+        context.clock = self.clock  # type: ignore[assignment]
+        context.runtime = SomeRun(self)  # type: ignore[assignment]
+        return context
 
     def _reach(self, respond: Callable[..., Any]) -> Callable[..., Any]:
         """Around every request of every client: a turn, and what may befall it."""
@@ -178,24 +178,24 @@ class World:
         taken = queue.take()
         if not taken:
             return
-        house = self.free.pop() if self.free else self.new_house()
+        context = self.free.pop() if self.free else self.new_house()
         last = any(m.receives >= MOST_RECEIVES - 1 and m.id not in self.poisoned for m in taken)
         records = [message.record(queue.source.name) for message in taken]
 
         def run() -> None:
-            answer = take_in(records, lambda deliveries: self._handle(queue.source.name, deliveries, house))
+            answer = take_in(records, lambda deliveries: self._handle(queue.source.name, deliveries, context))
             job.failed = frozenset(one["itemIdentifier"] for one in answer["batchItemFailures"])
 
-        job = Job(queue.source, taken, self.moment + queue.source.timeout, house, lockstep.Worker(run), last)
+        job = Job(queue.source, taken, self.moment + queue.source.timeout, context, lockstep.Worker(run), last)
         self.jobs.append(job)
         self.met["invocations"] += 1
 
-    def _handle(self, queue: str, deliveries: Any, house: House) -> Any:
+    def _handle(self, queue: str, deliveries: Any, context: House) -> Any:
         if queue == "actions":
-            return receive_acts(deliveries, house, self.channels)
+            return receive_acts(deliveries, context, self.channels)
         if queue == "sweeps":
-            return receive_sweeps(deliveries, house, self.channels)
-        return receive_batch(deliveries, house)
+            return receive_sweeps(deliveries, context, self.channels)
+        return receive_batch(deliveries, context)
 
     def _step(self, job: Job) -> None:
         if self.moment >= job.deadline:
@@ -209,8 +209,8 @@ class World:
             job.worker.step()
             if job.worker.done:
                 job.end = "done"
-                self.queues[job.source.name].settle(job.taken, job.failed)
-                self.free.append(job.house)
+                self.queues[job.source.name].consistency_delay(job.taken, job.failed)
+                self.free.append(job.context)
         if job.worker.done:
             self.jobs.remove(job)
 
@@ -311,7 +311,7 @@ class World:
                 self.poisoned[message.id] = name
 
     def _tick(self) -> None:
-        for message in (*(Due(shard) for shard in range(SHARDS)), CatchUp(), WatchWaivers()):
+        for message in (*(Due(shard) for shard in range(SHARDS)), PolicyRollout(), WatchWaivers()):
             self.people.outbox.send("sweeps", message)
 
     # ---- what stands
@@ -331,15 +331,15 @@ class World:
         left = [f"{queue.source.name}: {m.body[:80]}" for queue in self.queues.values() for m in queue.messages]
         if left:
             return left
-        open_ = [h for h in self.headers() if h.begun is not None or any(not _waits_for_good(h, e) for e in h.todo)]
-        left = [f"{h.ref.path}: {', '.join(e.key for e in h.todo)} still to be done" for h in open_]
+        open_ = [h for h in self.headers() if h.begun is not None or any(not _waits_for_good(h, e) for e in h.pending)]
+        left = [f"{h.ref.path}: {', '.join(e.key for e in h.pending)} still to be done" for h in open_]
         left += [f"waivers: change {change.version} has not reached all" for change in self.people.waivers.changes()]
-        fan_out, version = self.people.table.read_fan_out(), self.people.rules.fresh().policy_version
-        carried = fan_out is not None and fan_out.told and fan_out.policy_version == version
+        rollout, version = self.people.table.read_rollout(), self.people.rules.fresh().policy_version
+        carried = rollout is not None and rollout.told and rollout.policy_version == version
         return left if carried else [*left, "the policy has not reached all"]
 
 
-def _waits_for_good(header: Header, effect: Effect) -> bool:
+def _waits_for_good(header: Header, effect: PendingAction) -> bool:
     """Until a workload stops, which none does here. Whatever else keeps an act from being done passes."""
     return effect.held is not None and effect.held.why is Holding.RUNNING and runs(header.ref)
 
@@ -353,13 +353,13 @@ def _digest(event: Event) -> str:
 def world(scenario: Scenario, faults: Faults | None, processes: int = PROCESSES) -> Iterator[World]:
     """With an empty table and the policy in force, for as long as the block lasts."""
     global_random.seed(scenario.seed)
-    level = logger.level
+    desired = logger.desired
     with ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, CREDENTIALS))
         stack.enter_context(mock_aws())
         stack.enter_context(quick_dynamo())
         logger.setLevel("CRITICAL")
-        stack.callback(logger.setLevel, level)
+        stack.callback(logger.setLevel, desired)
         create_table(boto3.client("dynamodb", payloads.REGION), TABLE)
         place = World(scenario, faults, processes)
         stack.enter_context(_time_of(place))

@@ -16,14 +16,14 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def house(monkeypatch: pytest.MonkeyPatch) -> FakeHouse:
+def context(monkeypatch: pytest.MonkeyPatch) -> FakeHouse:
     built = FakeHouse()
     move_in(monkeypatch, built)
     return built
 
 
 @pytest.fixture
-def url(house: FakeHouse) -> Iterator[str]:
+def url(context: FakeHouse) -> Iterator[str]:
     with served(api_app()) as address:
         yield address
 

@@ -40,9 +40,9 @@ WAIVE = ActionRecord(None, "WAIVE#1", NOW, "WAIVE", "person:oncall", "not\x1b[31
 
 
 @pytest.fixture
-def records(house: FakeHouse) -> None:
-    house.queries.add(image(1))
-    house.queries.records.update({ref(1): (QUARANTINE,), "waiver/w-1": (WAIVE,)})
+def records(context: FakeHouse) -> None:
+    context.queries.add(image(1))
+    context.queries.records.update({ref(1): (QUARANTINE,), "waiver/w-1": (WAIVE,)})
 
 
 @pytest.mark.usefixtures("records")
@@ -86,15 +86,15 @@ class TestShow:
 
 @pytest.mark.usefixtures("records")
 class TestVerifyOne:
-    def test_a_whole_log_is_a_good_answer(self, run: Run, house: FakeHouse) -> None:
-        house.queries.heads[NOW.date()] = {ref(1): house.queries.audit.heads([ref(1)])[ref(1)]}
+    def test_a_whole_log_is_a_good_answer(self, run: Run, context: FakeHouse) -> None:
+        context.queries.heads[NOW.date()] = {ref(1): context.queries.audit.heads([ref(1)])[ref(1)]}
         result = run("audit", "verify", "team/api:v1")
         assert result.exit_code == 0
         assert result.stdout.strip() == "The log is whole: 1 record, 1 copy of its head compared."
         assert json.loads(run("audit", "verify", "--subject", "waiver/w-1", "--json").stdout)["whole"] is True
 
-    def test_a_broken_one_is_a_negative_answer_that_names_the_record(self, run: Run, house: FakeHouse) -> None:
-        audit = house.queries.audit
+    def test_a_broken_one_is_a_negative_answer_that_names_the_record(self, run: Run, context: FakeHouse) -> None:
+        audit = context.queries.audit
         (record,) = audit.stored(ref(1))
         audit.altered[ref(1)] = [msgspec.structs.replace(record, body=b"{}")]
         result = run("audit", "verify", "team/api:v1")
@@ -103,8 +103,8 @@ class TestVerifyOne:
         said = run("audit", "verify", "team/api:v1", "--json")
         assert (said.exit_code, json.loads(said.stdout)["problems"][0]["number"]) == (1, 1)
 
-    def test_a_copy_of_its_head_gives_a_chain_away_that_is_gone(self, run: Run, house: FakeHouse) -> None:
-        house.queries.heads[NOW.date()] = {"fuse": Head(2, b"x")}
+    def test_a_copy_of_its_head_gives_a_chain_away_that_is_gone(self, run: Run, context: FakeHouse) -> None:
+        context.queries.heads[NOW.date()] = {"fuse": Head(2, b"x")}
         assert run("audit", "verify", "--subject", "fuse").exit_code == 1
 
     def test_days_are_for_the_whole_log_and_places_for_an_image(self, run: Run) -> None:

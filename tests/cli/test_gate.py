@@ -21,58 +21,58 @@ HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
     ("decision", "code"),
     [("ALLOW", 0), ("WARN", 0), ("PENDING", 1), ("BLOCK", 1), ("QUARANTINE", 1)],
 )
-def test_the_exit_code_is_the_answer(run: Run, house: FakeHouse, decision: str, code: int) -> None:
-    house.queries.add(image(1, Decision(decision)))
+def test_the_exit_code_is_the_answer(run: Run, context: FakeHouse, decision: str, code: int) -> None:
+    context.queries.add(image(1, Decision(decision)))
     result = run("gate", "team/api:v1")
     assert result.exit_code == code
     assert decision in result.stdout
     assert json.loads(run("gate", "--json", f"team/api@{digest(1)}").stdout)["decision"] == decision
 
 
-def test_an_image_without_a_verdict_is_pending(run: Run, house: FakeHouse) -> None:
-    house.queries.add(image(1, verdict=None))
+def test_an_image_without_a_verdict_is_pending(run: Run, context: FakeHouse) -> None:
+    context.queries.add(image(1, verdict=None))
     result = run("gate", f"{HOST}/team/api:v1")
     assert (result.exit_code, "PENDING" in result.stdout) == (1, True)
 
 
 @pytest.mark.parametrize("named", ["team/api:v9", f"team/api@{digest(9)}", "team/web:v1"])
-def test_an_unknown_image_stays_outside(run: Run, house: FakeHouse, named: str) -> None:
-    house.queries.add(image(1, Decision.ALLOW))
+def test_an_unknown_image_stays_outside(run: Run, context: FakeHouse, named: str) -> None:
+    context.queries.add(image(1, Decision.ALLOW))
     assert run("gate", named).exit_code == 1
     assert json.loads(run("gate", "--json", named).stdout)["decision"] is None
 
 
-def test_a_deleted_image_stays_outside(run: Run, house: FakeHouse) -> None:
+def test_a_deleted_image_stays_outside(run: Run, context: FakeHouse) -> None:
     header = image(1, Decision.ALLOW)
-    house.queries.add(header)
-    house.queries.stored[ref(1)] = image(1, Decision.ALLOW, exists=False)
+    context.queries.add(header)
+    context.queries.stored[ref(1)] = image(1, Decision.ALLOW, exists=False)
     assert run("gate", f"team/api@{digest(1)}").exit_code == 1
 
 
-def test_the_digest_counts_where_both_are_written(run: Run, house: FakeHouse) -> None:
-    house.queries.add(image(1, Decision.ALLOW))
-    house.queries.add(image(2, Decision.BLOCK))
+def test_the_digest_counts_where_both_are_written(run: Run, context: FakeHouse) -> None:
+    context.queries.add(image(1, Decision.ALLOW))
+    context.queries.add(image(2, Decision.BLOCK))
     assert run("gate", f"team/api:v1@{digest(2)}").exit_code == 1
 
 
 @pytest.mark.parametrize(
     "named", ["team/api", "quay.io/team/api:v1", "TEAM/API:v1", "team/api@sha256:12", "", "public.ecr.aws/x:1"]
 )
-def test_what_names_no_image_is_bad_input(run: Run, house: FakeHouse, named: str) -> None:
+def test_what_names_no_image_is_bad_input(run: Run, context: FakeHouse, named: str) -> None:
     assert run("gate", named).exit_code == 2
 
 
-def test_no_answer_does_not_open_the_gate(house: FakeHouse) -> None:
+def test_no_answer_does_not_open_the_gate(context: FakeHouse) -> None:
     result = CliRunner().invoke(app, ["gate", "team/api:v1", "--url", "http://127.0.0.1:9"])
     assert result.exit_code == 3
     assert "cannot be reached" in result.stderr
 
 
-def test_a_busy_api_does_not_open_the_gate(run: Run, house: FakeHouse) -> None:
+def test_a_busy_api_does_not_open_the_gate(run: Run, context: FakeHouse) -> None:
     def busy(*args: object) -> None:
         raise TransientError("throttled", 0.001)
 
-    house.queries.repositories = busy
+    context.queries.repositories = busy
     assert run("gate", "team/api:v1").exit_code == 3
 
 

@@ -22,7 +22,7 @@ from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Scan, ScanState, Source
 from chalicelib.services.handlers.receive_batch import receive_batch
-from chalicelib.services.policy.catch_up_policy import catch_up_policy
+from chalicelib.services.policy.roll_out_policy import roll_out_policy
 from chalicelib.settings import Settings
 from tests.fakes.images import ref
 from tests.fakes.queries import NOW
@@ -49,7 +49,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture
-def house(aws: Any) -> House:
+def context(aws: Any) -> House:
     sqs = aws.client("sqs")
     urls = {
         f"queue_{n}": sqs.get_queue_url(QueueName=f"lazaretto-dev-{n}")["QueueUrl"]
@@ -69,71 +69,71 @@ def apply(aws: Any, tmp_path: Path) -> Apply:
     return run
 
 
-def sent(house: House) -> list[Any]:
+def sent(context: House) -> list[Any]:
     """What lies in `sweeps`, which is emptied."""
-    answer = house.sessions.client("sqs").receive_message(
-        QueueUrl=house.settings.queue_sweeps, MaxNumberOfMessages=10, VisibilityTimeout=600
+    answer = context.sessions.client("sqs").receive_message(
+        QueueUrl=context.settings.queue_sweeps, MaxNumberOfMessages=10, VisibilityTimeout=600
     )
     return [json.loads(message["Body"]) for message in answer.get("Messages", [])]
 
 
-def records(house: House) -> list[Any]:
-    return [row.record for row in house.queries.actions("policy")]
+def records(context: House) -> list[Any]:
+    return [row.record for row in context.queries.actions("policy")]
 
 
-def test_the_difference_is_shown_and_the_policy_put_recorded_and_on_its_way(apply: Apply, house: House) -> None:
+def test_the_difference_is_shown_and_the_policy_put_recorded_and_on_its_way(apply: Apply, context: House) -> None:
     assert apply(FIRST).exit_code == 0
     result = apply(SECOND, "--reason", "as agreed")
     assert result.exit_code == 0
     assert "Against policy 1, which is in force:\n~ rules.all.decision: block -> warn\n" in result.stdout
     assert "policy 2 is in force" in result.stdout
     assert "lazaretto policy apply --version 1" in result.stdout
-    assert house.rules.fresh().policy.number == 2
-    assert [message["type"] for message in sent(house)] == ["catch-up", "catch-up"]
-    _, second = records(house)
+    assert context.rules.fresh().policy.number == 2
+    assert [message["type"] for message in sent(context)] == ["catch-up", "catch-up"]
+    _, second = records(context)
     assert second.actor.startswith("person:arn:aws:sts::")
     assert second.reason == "as agreed; rules.all.decision: block -> warn"
 
 
-def test_a_dry_run_shows_the_same_and_changes_nothing(apply: Apply, house: House) -> None:
+def test_a_dry_run_shows_the_same_and_changes_nothing(apply: Apply, context: House) -> None:
     result = apply(FIRST, "--dry-run")
     assert result.exit_code == 0
     assert "Against the policy of the bundle" in result.stdout
     assert "Dry run: nothing was changed." in result.stdout
-    assert (house.rules.fresh().policy_version, sent(house), records(house)) == (0, [], [])
+    assert (context.rules.fresh().policy_version, sent(context), records(context)) == (0, [], [])
 
 
 def test_a_file_that_does_not_load_is_refused_before_anybody_is_asked(
-    apply: Apply, house: House, monkeypatch: pytest.MonkeyPatch
+    apply: Apply, context: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(policy_apply, "operator", lambda stage: pytest.fail("AWS was asked"))
     result = apply(BAD)
     assert (result.exit_code, "policy.yaml:2: mod: unknown key `mod`" in result.stderr) == (2, True)
-    assert house.rules.fresh().policy_version == 0
+    assert context.rules.fresh().policy_version == 0
 
 
-def test_what_says_the_same_is_not_put_again(apply: Apply, house: House) -> None:
+def test_what_says_the_same_is_not_put_again(apply: Apply, context: House) -> None:
     apply(FIRST)
     result = apply(f"# in other words\n{FIRST}")
     assert (result.exit_code, "Nothing to do: policy 1 says that already." in result.stdout) == (0, True)
-    assert house.rules.fresh().policy_version == 1
+    assert context.rules.fresh().policy_version == 1
 
 
-def test_after_another_number_it_is_a_conflict(apply: Apply, house: House) -> None:
+def test_after_another_number_it_is_a_conflict(apply: Apply, context: House) -> None:
     apply(FIRST)
     result = apply(SECOND, "--after", 0)
     assert (result.exit_code, result.stderr) == (1, "policy 1 is in force, not number 0\n")
     assert apply(SECOND, "--after", 1).exit_code == 0
-    assert house.rules.fresh().policy_version == 2
+    assert context.rules.fresh().policy_version == 2
 
 
 def test_what_somebody_else_puts_while_the_difference_is_read_is_not_overwritten(
-    apply: Apply, house: House, monkeypatch: pytest.MonkeyPatch
+    apply: Apply, context: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The person who was asked says yes to a difference that is none any more."""
 
     def asked(*_: object, **__: object) -> None:
-        house.rules.put_policy(FIRST, "another")
+        context.rules.put_policy(FIRST, "another")
 
     monkeypatch.setattr(policy_apply.sys, "stdin", type("Terminal", (), {"isatty": lambda self: True})())
     monkeypatch.setattr(policy_apply.typer, "confirm", asked)
@@ -142,31 +142,31 @@ def test_what_somebody_else_puts_while_the_difference_is_read_is_not_overwritten
     )
     with pytest.raises(Exception, match="policy 1 is in force, not 0"):
         policy_apply.apply_command.__wrapped__("policy.yaml", stage="dev")  # type: ignore[attr-defined]
-    assert house.rules.fresh().policy_version == 1
+    assert context.rules.fresh().policy_version == 1
 
 
-def test_a_former_policy_and_that_of_the_bundle_are_put_again_by_number(apply: Apply, house: House) -> None:
+def test_a_former_policy_and_that_of_the_bundle_are_put_again_by_number(apply: Apply, context: House) -> None:
     apply(FIRST)
     apply(SECOND)
     assert apply(None, "--version", 1).exit_code == 0
-    assert house.rules.read_policy(3).text == FIRST
+    assert context.rules.read_policy(3).text == FIRST
     assert apply(None, "--version", 0).exit_code == 0
-    assert house.rules.read_policy(4).text == DEFAULT_POLICY.read_text()
+    assert context.rules.read_policy(4).text == DEFAULT_POLICY.read_text()
     assert apply(None, "--version", 9).exit_code == 1
     assert apply(None).exit_code == 2
     assert apply(FIRST, "--version", 1).exit_code == 2
 
 
-def test_a_stored_policy_that_does_not_load_any_more_is_said_and_replaced(apply: Apply, house: House) -> None:
+def test_a_stored_policy_that_does_not_load_any_more_is_said_and_replaced(apply: Apply, context: House) -> None:
     apply(FIRST)
-    house.rules._read = lambda text, *, number=0: default_policy()  # type: ignore[attr-defined]
-    house.rules.put_policy(BAD, "who knew fewer mistakes")
+    context.rules._read = lambda text, *, number=0: default_policy()  # type: ignore[attr-defined]
+    context.rules.put_policy(BAD, "who knew fewer mistakes")
     result = apply(SECOND)
     assert (result.exit_code, "what is in force does not load any more" in result.stdout) == (0, True)
-    assert house.rules.read_policy(3).text == SECOND
+    assert context.rules.read_policy(3).text == SECOND
 
 
-def test_doubts_are_told_and_json_is_one_line(apply: Apply, house: House) -> None:
+def test_doubts_are_told_and_json_is_one_line(apply: Apply, context: House) -> None:
     doubtful = "version: 1\nstale: {decision: allow}\n"
     assert apply(doubtful, "--dry-run").stderr == "warning: stale.decision: a lapsed scan will pass as clean\n"
     said = json.loads(apply(FIRST, "--json").stdout)
@@ -180,30 +180,32 @@ def test_a_stage_that_is_not_there_is_named(apply: Apply) -> None:
     assert (result.exit_code, "lazaretto-prod-scans" in result.stderr) == (1, True)
 
 
-def image(house: House, number: int) -> None:
+def image(context: House, number: int) -> None:
     scan = Scan(ScanState.COMPLETE, None, Source.BASIC, NOW)
-    house.table.put_header(Header(ref=ref(number), exists=True, known_at=NOW, pushed_at=NOW, scan=scan, looked_at=NOW))
+    context.table.put_header(
+        Header(ref=ref(number), exists=True, known_at=NOW, pushed_at=NOW, scan=scan, refreshed_at=NOW)
+    )
 
 
-def test_it_waits_until_no_image_lags(apply: Apply, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_waits_until_no_image_lags(apply: Apply, context: House, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
-        image(house, number)
+        image(context, number)
     left = list(range(3))
 
     def work(_: float) -> None:
         """The functions decide one image while we wait."""
-        assert receive_batch([Delivery("1", Decide(ref(left.pop()), "policy", quiet=True))], house) == {}
+        assert receive_batch([Delivery("1", Decide(ref(left.pop()), "policy", quiet=True))], context) == {}
 
     monkeypatch.setattr(policy_apply.time, "sleep", work)
     result = apply(FIRST, "--wait")
     assert (result.exit_code, left) == (0, [])
     assert "every image is decided by it" in result.stderr
-    assert {row.policy_version for row in house.queries.all_rows()} == {1}
-    assert catch_up_policy(house, {}) == 0
+    assert {row.policy_version for row in context.queries.all_rows()} == {1}
+    assert roll_out_policy(context, {}) == 0
 
 
-def test_it_does_not_wait_for_ever(apply: Apply, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    image(house, 1)
+def test_it_does_not_wait_for_ever(apply: Apply, context: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    image(context, 1)
     minutes = iter(range(100))
     monkeypatch.setattr(policy_apply.time, "sleep", lambda _: None)
     monkeypatch.setattr(policy_apply.time, "monotonic", lambda: 60.0 * next(minutes))

@@ -35,12 +35,12 @@ def place() -> Iterator[SweptPlace]:
 
 @pytest.fixture
 def run(place: SweptPlace, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr(reconcile, "operator", lambda stage: Operator(place.house, "arn:aws:iam::1:user/me"))
+    monkeypatch.setattr(reconcile, "operator", lambda stage: Operator(place.context, "arn:aws:iam::1:user/me"))
     return lambda *options: CliRunner().invoke(app, ["reconcile", *options])
 
 
 def exists(place: SweptPlace) -> int:
-    return sum(1 for _ in place.house.queries.all_rows())
+    return sum(1 for _ in place.context.queries.all_rows())
 
 
 def test_an_empty_table_is_filled_by_the_command_alone(place: SweptPlace, run: Run) -> None:
@@ -50,7 +50,7 @@ def test_an_empty_table_is_filled_by_the_command_alone(place: SweptPlace, run: R
     assert (said["repositories"], said["images"], said["lost_events"]) == (2, 4, 0)
     assert said["found"] == {"MISSING": 4, "SCAN_UNHEARD": 4}
     assert exists(place) == 0, "what mends it is the deployment's"
-    place.settle()
+    place.consistency_delay()
     assert exists(place) == 4
     assert [alert.title for alert in place.channel.alerts] == ["Summary: the first fill"]
 
@@ -73,22 +73,22 @@ def test_a_dry_run_shows_each_difference_and_mends_none(place: SweptPlace, run: 
 def test_one_repository_is_compared_alone(place: SweptPlace, run: Run) -> None:
     said = json.loads(run("--repository", "team/service-1", "--json").stdout)
     assert (said["repositories"], said["images"], said["found"]["MISSING"]) == (1, 2, 2)
-    place.settle()
-    assert {row.ref.repository for row in place.house.queries.all_rows()} == {"team/service-1"}
+    place.consistency_delay()
+    assert {row.ref.repository for row in place.context.queries.all_rows()} == {"team/service-1"}
     assert said["lost_events"] == 0
     assert [alert.title for alert in place.channel.alerts] == ["Summary: the first fill"], "not one for each image"
 
 
 def test_one_repository_that_was_compared_before_is_told_image_by_image(place: SweptPlace, run: Run) -> None:
     run("--repository", "team/service-1")
-    place.settle()
+    place.consistency_delay()
     place.channel.alerts.clear()
     later = Listed(Plan(images=6, findings=12), shared(Plan(images=6, findings=12), 2))
     place.aws.shown = later
     place.clock.forward(6 * 3_600)
     said = json.loads(run("--repository", "team/service-1", "--json").stdout)
     assert said["lost_events"] > 0
-    place.settle()
+    place.consistency_delay()
     assert "Summary: the first fill" not in [alert.title for alert in place.channel.alerts]
 
 
@@ -113,15 +113,15 @@ def test_a_registry_can_be_named(place: SweptPlace, run: Run, monkeypatch: pytes
 def test_a_registry_that_cannot_be_listed_does_not_stop_the_others(
     place: SweptPlace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other, listed = RegistryPlace("us-east-1"), place.house.inventory.repositories
-    monkeypatch.setattr(place.house, "settings", msgspec.structs.replace(place.house.settings, registries=(other,)))
+    other, listed = RegistryPlace("us-east-1"), place.context.inventory.repositories
+    monkeypatch.setattr(place.context, "settings", msgspec.structs.replace(place.context.settings, registries=(other,)))
 
     def closed(asked: RegistryPlace, after: str | None = None) -> Any:
         if asked == other:
             raise DeniedError("list the repositories: access denied")
         return listed(asked, after)
 
-    monkeypatch.setattr(place.house.inventory, "repositories", closed)
+    monkeypatch.setattr(place.context.inventory, "repositories", closed)
     result = run("--dry-run", "--json")
     assert result.exit_code == 3
     said = json.loads(result.stdout)
@@ -162,19 +162,19 @@ def test_what_could_not_be_listed_is_said_and_is_a_failure(
 def test_a_repository_that_is_throttled_is_left_to_the_deployment_and_the_others_are_compared(
     place: SweptPlace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images, refused = place.house.inventory.images, iter([TransientError("slow down")])
+    images, refused = place.context.inventory.images, iter([TransientError("slow down")])
 
     def throttled(home: Repository) -> Any:
         if home.name == "team/service-0" and (error := next(refused, None)) is not None:
             raise error
         return images(home)
 
-    monkeypatch.setattr(place.house.inventory, "images", throttled)
+    monkeypatch.setattr(place.context.inventory, "images", throttled)
     result = run()
     assert result.exit_code == 0
     assert "team/service-0: the deployment goes on with the rest of it" in result.stderr
     assert "2 images in 2 repositories compared: 4 differences" in result.stdout
-    place.settle()
+    place.consistency_delay()
     assert exists(place) == 4
     assert [alert.title for alert in place.channel.alerts] == ["Summary: the first fill"]
 
@@ -185,7 +185,7 @@ def test_a_dry_run_leaves_nothing_to_the_deployment(
     def throttled(_: Repository) -> Any:
         raise TransientError("slow down")
 
-    monkeypatch.setattr(place.house.inventory, "images", throttled)
+    monkeypatch.setattr(place.context.inventory, "images", throttled)
     result = run("--dry-run")
     assert result.exit_code == 3
     assert "team/service-1: not compared: slow down" in result.stderr
@@ -201,7 +201,7 @@ def test_how_many_images_are_proven_to_be_scanned_is_said_with_the_causes(place:
     assert "mends what differs within minutes. A summary is sent when all is decided." in first.stdout
     assert "0 images are proven to be scanned, 4 not: NEW 4." in first.stdout
     assert "0 events were lost" in first.stdout
-    place.settle()
+    place.consistency_delay()
     assert "4 images are proven to be scanned." in run().stdout
     said = json.loads(run("--json").stdout)
     assert (said["proven"], said["unproven"], said["scans_asked_for"]) == (4, {}, 0)
@@ -211,6 +211,6 @@ def test_scans_that_were_asked_for_are_counted(monkeypatch: pytest.MonkeyPatch) 
     policy = "version: 1\nscanning: {rescan_after_days: 7}\n"
     with swept(Listed(SMALL, shared(SMALL, 2), basic=True), at=FIRST_DAY + 8 * DAY, policy=policy) as place:
         swept_once(place)
-        monkeypatch.setattr(reconcile, "operator", lambda stage: Operator(place.house, "arn:aws:iam::1:user/me"))
+        monkeypatch.setattr(reconcile, "operator", lambda stage: Operator(place.context, "arn:aws:iam::1:user/me"))
         assert "4 scans were asked for." in CliRunner().invoke(app, ["reconcile"]).stdout
         assert "asked for" not in CliRunner().invoke(app, ["reconcile"]).stdout

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.replication.replica import Replica, Status
+from chalicelib.domain.replication.replica import Replica, ReplicaStatus
 from chalicelib.domain.replication.rules import Destination
 from tests.cli.conftest import Run
 from tests.fakes.images import home, ref
@@ -17,11 +17,11 @@ FAR = Destination("444455556666", "us-east-1")
 
 
 @pytest.fixture
-def replicated(house: FakeHouse) -> FakeHouse:
+def replicated(context: FakeHouse) -> FakeHouse:
     said = {FAR.path: {"COMPLETE": 1, "alarms": 0, "settings": ["no lifecycle policy there"]}}
-    house.queries.homes[home()] = {"replication": said, "replication_at": NOW}
-    house.replicas.add(Replica(ref=ref(1), destination=FAR, status=Status.COMPLETE, since=NOW, at=NOW))
-    return house
+    context.queries.homes[home()] = {"replication": said, "replication_at": NOW}
+    context.replicas.add(Replica(ref=ref(1), destination=FAR, status=ReplicaStatus.COMPLETE, since=NOW, at=NOW))
+    return context
 
 
 def test_destinations_are_shown_with_what_differs(run: Run, replicated: FakeHouse) -> None:
@@ -32,7 +32,7 @@ def test_destinations_are_shown_with_what_differs(run: Run, replicated: FakeHous
 
 
 def test_a_copy_that_is_missing_is_a_negative_answer_with_its_remedy(run: Run, replicated: FakeHouse) -> None:
-    missing = Replica(ref=ref(2), destination=FAR, status=Status.MISSING, since=NOW, at=NOW)
+    missing = Replica(ref=ref(2), destination=FAR, status=ReplicaStatus.MISSING, since=NOW, at=NOW)
     replicated.replicas.add(missing)
     result = run("replication", "team/api")
     assert result.exit_code == 1
@@ -42,12 +42,12 @@ def test_a_copy_that_is_missing_is_a_negative_answer_with_its_remedy(run: Run, r
     assert [copy["status"] for copy in body["copies"]] == ["COMPLETE", "MISSING"]
 
 
-def test_what_many_repositories_have_in_common_is_said_once(run: Run, house: FakeHouse) -> None:
+def test_what_many_repositories_have_in_common_is_said_once(run: Run, context: FakeHouse) -> None:
     near = Destination(home().registry, "eu-central-1")
     said = {place.path: {"COMPLETE": 1, "alarms": 0, "unread": "no role is set"} for place in (near, FAR)}
     for number in range(3):
         one = Repository(home().registry, home().region, f"team/a-rather-long-name-of-a-service-{number}")
-        house.queries.homes[one] = {"replication": said, "replication_at": NOW}
+        context.queries.homes[one] = {"replication": said, "replication_at": NOW}
     lines = [line.rstrip() for line in run("replication").stdout.splitlines()]
     assert sum("no role is set" in line for line in lines) == 2
     assert f"- 3 repositories at {FAR}: no role is set" in lines
@@ -56,11 +56,11 @@ def test_what_many_repositories_have_in_common_is_said_once(run: Run, house: Fak
 
 
 def test_a_repository_is_named_once_and_its_copies_are_counted_apart_from_what_is_said_of_them(
-    run: Run, house: FakeHouse
+    run: Run, context: FakeHouse
 ) -> None:
     counts = {"COMPLETE": 2, "EXTRA": 1, "alarms": 0, "not-scanned": 2}
     near = Destination(home().registry, "eu-central-1")
-    house.queries.homes[home()] = {"replication": {near.path: counts, FAR.path: counts}, "replication_at": NOW}
+    context.queries.homes[home()] = {"replication": {near.path: counts, FAR.path: counts}, "replication_at": NOW}
     result = run("replication")
     rows = [line.strip() for line in result.stdout.splitlines() if "COMPLETE" in line]
     assert len(rows) == 2
@@ -77,7 +77,7 @@ def test_of_a_name_that_its_copies_share_the_source_is_meant(run: Run, replicate
     assert "COMPLETE" in result.stdout
 
 
-def test_nothing_replicated_says_so(run: Run, house: FakeHouse) -> None:
+def test_nothing_replicated_says_so(run: Run, context: FakeHouse) -> None:
     result = run("replication")
     assert result.exit_code == 0
     assert "No repository is known to be replicated" in result.stdout

@@ -41,8 +41,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Retaining:
 
 
 def enter(world: Retaining, monkeypatch: pytest.MonkeyPatch) -> None:
-    house: Any = world
-    monkeypatch.setattr(retention, "operator", lambda stage: Operator(house, ARN))
+    context: Any = world
+    monkeypatch.setattr(retention, "operator", lambda stage: Operator(context, ARN))
     monkeypatch.setenv("AWS_REGION", HOME.region)
 
 
@@ -56,12 +56,12 @@ def plan_id(world: Retaining) -> str:
 
 class TestPlan:
     @pytest.fixture(autouse=True)
-    def _filled(self, house: FakeHouse) -> None:
+    def _filled(self, context: FakeHouse) -> None:
         for image in images():
-            house.queries.add(known(image))
-        house.keeper = house.replicas = FakeKeeper(HOME, images(), lambda: NOW)
+            context.queries.add(known(image))
+        context.keeper = context.replicas = FakeKeeper(HOME, images(), lambda: NOW)
         said = {"version": 1, "mode": "enforce", "retention": [{"repository": "*", **SAID}]}
-        house.rules.rules = Rules(parse_policy(said, 1), (), 1, 1)
+        context.rules.rules = Rules(parse_policy(said, 1), (), 1, 1)
 
     def test_it_shows_what_would_go_why_and_how_to_have_it_done(self, run: Run) -> None:
         result = run("retention", "plan", URI)
@@ -160,7 +160,7 @@ class TestApply:
     def test_it_goes_on_beyond_what_the_plan_had_looked_up(
         self, world: Retaining, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("chalicelib.services.usage.look_up_uses.MOST_LOOKED_UP", 1)
+        monkeypatch.setattr("chalicelib.services.usage.find_image_uses.MOST_LOOKED_UP", 1)
         world.keeper.refused[digest(2)] = "KmsError: no"
         result = command("apply", HOME.name, "--plan", plan_id(world), "--json")
         assert result.exit_code == 1

@@ -17,8 +17,8 @@ from chalicelib.cli.framework.output import WIDTH
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import InUse, InUseState
 from chalicelib.domain.whatif.past import NOTES, PastNote
+from chalicelib.services.policy.evaluate_shard import evaluate_shard
 from chalicelib.services.policy.start_what_if import start_what_if
-from chalicelib.services.policy.weigh_shard import weigh_shard
 from tests.cli.conftest import Run
 from tests.fakes.images import finding, image, ref
 from tests.fakes.queries import NOW, FakeHouse
@@ -35,32 +35,32 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def house(house: FakeHouse) -> FakeHouse:
+def context(context: FakeHouse) -> FakeHouse:
     """Two images that the candidate closes since their push, one that it leaves alone."""
-    house.rules.rules = Rules(read_policy("version: 1\n", number=3), (), 3, 1)
+    context.rules.rules = Rules(read_policy("version: 1\n", number=3), (), 3, 1)
     pushed = {"pushed_at": NOW - timedelta(days=9), "known_at": NOW - timedelta(days=9)}
-    house.queries.add(image(1, in_use=USE, **pushed), [finding(3)])
-    house.queries.add(image(2, in_use=InUse(InUseState.UNKNOWN), tags=("v2",), **pushed), [finding(3), finding(4)])
-    house.queries.add(image(5, tags=("v5",), **pushed))
-    return house
+    context.queries.add(image(1, in_use=USE, **pushed), [finding(3)])
+    context.queries.add(image(2, in_use=InUse(InUseState.UNKNOWN), tags=("v2",), **pushed), [finding(3), finding(4)])
+    context.queries.add(image(5, tags=("v5",), **pushed))
+    return context
 
 
 @pytest.fixture
-def workers(house: FakeHouse, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def workers(context: FakeHouse, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """They do one message whenever the command waits."""
 
     def work(_: float = 0) -> None:
-        if house.outbox.sent:
-            _, message = house.outbox.sent.pop(0)
-            weigh_shard(message, house)  # type: ignore[arg-type]
+        if context.outbox.sent:
+            _, message = context.outbox.sent.pop(0)
+            evaluate_shard(message, context)  # type: ignore[arg-type]
 
     monkeypatch.setattr(what_if.time, "sleep", work)
     return work
 
 
 @pytest.mark.usefixtures("workers")
-def test_it_waits_for_the_answer_and_shows_what_would_change(run: Run, house: FakeHouse, file: Path) -> None:
-    headers = dict(house.queries.stored)
+def test_it_waits_for_the_answer_and_shows_what_would_change(run: Run, context: FakeHouse, file: Path) -> None:
+    headers = dict(context.queries.stored)
     result = run("policy", "what-if", file)
     assert result.exit_code == 0, result.stderr
     said = result.stdout
@@ -75,12 +75,14 @@ def test_it_waits_for_the_answer_and_shows_what_would_change(run: Run, house: Fa
     assert "CVE-2026-0003" in said
     assert "service web" in " ".join(said.split())
     assert "2026-03-07" in said
-    assert house.queries.stored == headers
+    assert context.queries.stored == headers
     assert "--job" in result.stderr
 
 
 @pytest.mark.usefixtures("workers")
-def test_each_past_row_says_that_tags_and_use_of_the_past_are_not_kept(run: Run, house: FakeHouse, file: Path) -> None:
+def test_each_past_row_says_that_tags_and_use_of_the_past_are_not_kept(
+    run: Run, context: FakeHouse, file: Path
+) -> None:
     past = run("policy", "what-if", file).stdout.partition("the past")[2]
     rows = [line for line in past.splitlines() if re.match(r" 2026-03-\d\d to ", line)]
     words = " ".join(past.split())
@@ -91,30 +93,30 @@ def test_each_past_row_says_that_tags_and_use_of_the_past_are_not_kept(run: Run,
 
 
 @pytest.mark.usefixtures("workers")
-def test_no_line_is_longer_than_a_hundred_columns(run: Run, house: FakeHouse, file: Path) -> None:
+def test_no_line_is_longer_than_a_hundred_columns(run: Run, context: FakeHouse, file: Path) -> None:
     long = ref(9, "a-team-with-a-long-name/of-a-platform/and-a-service-with-a-longer-name-still/api")
-    house.queries.add(image(9, where=long, tags=("2026.11.27-build-4711-nightly",), in_use=USE), [finding(3)])
+    context.queries.add(image(9, where=long, tags=("2026.11.27-build-4711-nightly",), in_use=USE), [finding(3)])
     lines = run("policy", "what-if", file, "--since", "0d").stdout.splitlines()
     assert max(map(len, lines)) <= WIDTH
     assert any("CLOSES" in line for line in lines)
 
 
 @pytest.mark.usefixtures("workers")
-def test_only_now_is_judged_when_no_past_is_asked_for(run: Run, house: FakeHouse, file: Path) -> None:
+def test_only_now_is_judged_when_no_past_is_asked_for(run: Run, context: FakeHouse, file: Path) -> None:
     said = run("policy", "what-if", file, "--since", "0d").stdout
     assert "the past" not in said
     assert "days before" not in said
 
 
 @pytest.mark.usefixtures("workers")
-def test_rows_beyond_the_limit_are_counted(run: Run, house: FakeHouse, file: Path) -> None:
+def test_rows_beyond_the_limit_are_counted(run: Run, context: FakeHouse, file: Path) -> None:
     said = run("policy", "what-if", file, "--limit", 1, "--since", "0d").stdout
     assert sum(line.strip().startswith("CLOSES") for line in said.splitlines()) == 1
     assert "More: 1 rows with --limit, 0 images beyond the worst that are kept." in said
 
 
 @pytest.mark.usefixtures("workers")
-def test_json_is_the_answer_of_the_api_in_one_line(run: Run, house: FakeHouse, file: Path) -> None:
+def test_json_is_the_answer_of_the_api_in_one_line(run: Run, context: FakeHouse, file: Path) -> None:
     result = run("policy", "what-if", file, "--json", "--since", "5")
     said = json.loads(result.stdout)
     assert (said["state"], said["since_days"], said["totals"]["closes"]) == ("done", 5, 2)
@@ -122,7 +124,9 @@ def test_json_is_the_answer_of_the_api_in_one_line(run: Run, house: FakeHouse, f
 
 
 @pytest.mark.usefixtures("workers")
-def test_a_terminal_sees_how_far_it_is(run: Run, house: FakeHouse, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_sees_how_far_it_is(
+    run: Run, context: FakeHouse, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     shown = run("policy", "what-if", file, "--json").stderr
     assert "images judged" in shown
@@ -131,17 +135,17 @@ def test_a_terminal_sees_how_far_it_is(run: Run, house: FakeHouse, file: Path, m
     assert "images judged" not in run("policy", "what-if", file, "--json").stderr
 
 
-def test_one_that_was_asked_before_is_shown_again(run: Run, house: FakeHouse, workers: Callable[[], None]) -> None:
-    job = start_what_if(read_policy(STRICT), 2, "local", house)  # type: ignore[arg-type]
-    while house.outbox.sent:
+def test_one_that_was_asked_before_is_shown_again(run: Run, context: FakeHouse, workers: Callable[[], None]) -> None:
+    job = start_what_if(read_policy(STRICT), 2, "local", context)  # type: ignore[arg-type]
+    while context.outbox.sent:
         workers()
     assert "It closes 2 images" in run("policy", "what-if", "--job", job.id).stdout
-    assert not house.outbox.sent
+    assert not context.outbox.sent
     assert run("policy", "what-if", "--job", "0" * 16).exit_code == 1
 
 
 def test_it_does_not_wait_for_workers_that_are_not_there(
-    run: Run, house: FakeHouse, file: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, context: FakeHouse, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     minutes = iter(range(100))
     monkeypatch.setattr(what_if.time, "sleep", lambda _: None)
@@ -158,15 +162,17 @@ def test_it_does_not_wait_for_workers_that_are_not_there(
         (["--job", "0" * 16], "give either FILE or --job"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(run: Run, house: FakeHouse, file: Path, options: list[Any], why: str) -> None:
+def test_what_cannot_be_asked_is_refused(
+    run: Run, context: FakeHouse, file: Path, options: list[Any], why: str
+) -> None:
     result = run("policy", "what-if", file, *options)
     assert (result.exit_code, why in result.stderr) == (2, True), result.stderr
-    assert not house.outbox.sent
+    assert not context.outbox.sent
 
 
-def test_a_file_that_does_not_load_is_refused_here(run: Run, house: FakeHouse, tmp_path: Path) -> None:
+def test_a_file_that_does_not_load_is_refused_here(run: Run, context: FakeHouse, tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("version: 1\nmod: enforce\n")
     result = run("policy", "what-if", bad)
     assert (result.exit_code, f"{bad}:2: mod: unknown key" in result.stderr) == (2, True)
-    assert not house.outbox.sent
+    assert not context.outbox.sent

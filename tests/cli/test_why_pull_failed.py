@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from chalicelib.adapters.usage.runtime import AwsRuntime
 from chalicelib.cli import app
-from chalicelib.domain.headers.effect import Hold
+from chalicelib.domain.headers.pending_action import Hold
 from chalicelib.domain.images.image import ImageDetail, StorageStatus
 from tests.adapters.usage.test_stopped_task import ANSWER, TASK, Ecs
 from tests.cli.conftest import Run
@@ -22,8 +22,8 @@ NOT_FOUND = f"CannotPullContainerError: {HOST}/team/api:v1: not found"
 COMMAND = "why-pull-failed"
 
 
-def quarantine(house: FakeHouse) -> None:
-    house.queries.add(image(1, hold=Hold("archive", 3, NOW), storage=StorageStatus.ARCHIVED))
+def quarantine(context: FakeHouse) -> None:
+    context.queries.add(image(1, hold=Hold("archive", 3, NOW), storage=StorageStatus.ARCHIVED))
 
 
 def ecs(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
@@ -33,8 +33,8 @@ def ecs(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     monkeypatch.setattr("chalicelib.adapters.aws.sessions.Sessions", lambda region, _: Ecs({"tasks": [task]}))
 
 
-def test_a_text_is_explained_with_the_command_that_releases(run: Run, house: FakeHouse) -> None:
-    quarantine(house)
+def test_a_text_is_explained_with_the_command_that_releases(run: Run, context: FakeHouse) -> None:
+    quarantine(context)
     result = run(COMMAND, NOT_FOUND)
     assert result.exit_code == 0
     assert "QUARANTINE 111122223333/eu-west-1/team/api:v1" in result.stdout
@@ -42,35 +42,35 @@ def test_a_text_is_explained_with_the_command_that_releases(run: Run, house: Fak
     assert f"lazaretto release {ref(1)} --reason WHY" in line
 
 
-def test_a_text_of_several_lines_is_taken_as_it_is_copied(run: Run, house: FakeHouse) -> None:
-    quarantine(house)
+def test_a_text_of_several_lines_is_taken_as_it_is_copied(run: Run, context: FakeHouse) -> None:
+    quarantine(context)
     result = run(COMMAND, f"Warning  Failed\t2m  kubelet\n  {NOT_FOUND}\x1b[0m\n", "--json")
     assert json.loads(result.stdout)["cause"] == "QUARANTINE"
 
 
-def test_a_text_may_come_from_standard_input(url: str, house: FakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    quarantine(house)
+def test_a_text_may_come_from_standard_input(url: str, context: FakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    quarantine(context)
     result = CliRunner().invoke(app, [COMMAND, "-", "--url", url], input=NOT_FOUND)
     assert (result.exit_code, "QUARANTINE" in result.stdout) == (0, True)
 
 
-def test_an_image_that_the_text_does_not_name_is_given(run: Run, house: FakeHouse) -> None:
-    quarantine(house)
+def test_an_image_that_the_text_does_not_name_is_given(run: Run, context: FakeHouse) -> None:
+    quarantine(context)
     assert run(COMMAND, "manifest unknown", "--image", "team/api:v1").exit_code == 0
     refused = run(COMMAND, "manifest unknown")
     assert (refused.exit_code, "names no image of Amazon ECR" in refused.stderr) == (2, True)
 
 
-def test_an_unknown_cause_is_a_negative_answer(run: Run, house: FakeHouse) -> None:
-    house.queries.add(image(1))
-    house.registry.hold(ImageDetail(ref(1), ("v1",)))
+def test_an_unknown_cause_is_a_negative_answer(run: Run, context: FakeHouse) -> None:
+    context.queries.add(image(1))
+    context.registry.hold(ImageDetail(ref(1), ("v1",)))
     result = run(COMMAND, f'Back-off pulling image "{HOST}/team/api:v1"')
     assert (result.exit_code, "UNKNOWN" in result.stdout) == (1, True)
 
 
 @pytest.mark.parametrize("rest", ["", "Warning  Failed  Error: ErrImagePull\n" * 20])
-def test_of_a_long_text_the_failure_is_what_counts(run: Run, house: FakeHouse, rest: str) -> None:
-    quarantine(house)
+def test_of_a_long_text_the_failure_is_what_counts(run: Run, context: FakeHouse, rest: str) -> None:
+    quarantine(context)
     text = f'{"Node-Selectors: <none>" * 200}\n  Failed to pull image "{HOST}/team/api:v1": not found\n{rest}'
     assert json.loads(run(COMMAND, text, "--json").stdout)["cause"] == "QUARANTINE"
     assert run(COMMAND, "x" * 3_000 + NOT_FOUND[11:]).exit_code == 0
@@ -81,8 +81,10 @@ def test_nothing_said_is_bad_input(run: Run, text: str) -> None:
     assert run(COMMAND, text).exit_code == 2
 
 
-def test_a_task_is_asked_of_ecs_and_then_explained(run: Run, house: FakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    quarantine(house)
+def test_a_task_is_asked_of_ecs_and_then_explained(
+    run: Run, context: FakeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quarantine(context)
     ecs(monkeypatch)
     result = run(COMMAND, TASK, "--json")
     body = json.loads(result.stdout)
@@ -106,9 +108,9 @@ def test_a_task_that_was_denied_is_told_with_the_role_that_pulled(run: Run, monk
 
 
 def test_each_image_that_a_task_could_not_pull_is_explained(
-    run: Run, house: FakeHouse, monkeypatch: pytest.MonkeyPatch
+    run: Run, context: FakeHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quarantine(house)
+    quarantine(context)
     names = [f"{HOST}/team/api:v1", f"{HOST}/team/api@{digest(2)}"]
     ecs(
         monkeypatch,

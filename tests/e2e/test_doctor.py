@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.doctor.health import KINDS, Area
+from chalicelib.domain.doctor.health import KINDS, CheckArea
 from tests.e2e.run import SCHEDULED, Run
 from tests.e2e.shell import Said
 
@@ -43,7 +43,7 @@ def doctor(run: Run) -> Said:
     """After the hour has struck once."""
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     run.account.invoke("clock", {**SCHEDULED, "time": f"{now:%Y-%m-%dT%H:%M:%SZ}"})
-    run.settle()
+    run.consistency_delay()
     return run.shell.type("lazaretto doctor --json")
 
 
@@ -81,7 +81,7 @@ def test_what_cannot_be_answered_here_is_told_with_what_was_seen(doctor: Said) -
 
 
 def test_every_other_check_has_the_answer_it_must_have(doctor: Said) -> None:
-    questions = {kind.id for kind in KINDS if kind.area is Area.AWS}
+    questions = {kind.id for kind in KINDS if kind.area is CheckArea.AWS}
     wrong = {
         id_: check
         for id_, check in checks(doctor).items()
@@ -91,7 +91,7 @@ def test_every_other_check_has_the_answer_it_must_have(doctor: Said) -> None:
 
 
 def test_open_questions_about_aws_are_answered_or_left_open_in_words(doctor: Said) -> None:
-    open_ = {check["id"]: check for check in doctor.answer["checks"] if check["area"] == Area.AWS.name.lower()}
+    open_ = {check["id"]: check for check in doctor.answer["checks"] if check["area"] == CheckArea.AWS.name.lower()}
     assert {check["status"] for check in open_.values()} <= {"OK", "UNKNOWN"}
     assert all(check["seen"].startswith("not seen") for check in open_.values() if check["status"] == "UNKNOWN")
 

@@ -33,9 +33,9 @@ def api_app() -> Chalice:
     return app
 
 
-def move_in(monkeypatch: pytest.MonkeyPatch, house: FakeHouse) -> None:
+def move_in(monkeypatch: pytest.MonkeyPatch, context: FakeHouse) -> None:
     """Lets the views find this house instead of building one."""
-    monkeypatch.setattr(chalicelib, "bootstrap", SimpleNamespace(house=lambda: house), raising=False)
+    monkeypatch.setattr(chalicelib, "bootstrap", SimpleNamespace(context=lambda: context), raising=False)
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class Scanner:
         self.now += 2 * SETTLE
         scan = msgspec.structs.replace(COMPLETE, source=self.kind, scanned_at=self.now)
         listed = Listing(self.kind, tuple(self.findings.values()), self.now, scan, complete=True)
-        self._take(merge_listing(self.document, listed, settle=SETTLE, archive=False).document)
+        self._take(merge_listing(self.document, listed, consistency_delay=SETTLE, archive=False).document)
 
     def tell(self) -> None:
         """Events of what has changed in this step."""

@@ -9,7 +9,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Ecosystem, Finding, FixAvailable, Package, Severity
 from chalicelib.domain.images.image import ImageRef, Repository, Scan, ScanState, Source
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
-from chalicelib.domain.replication.replica import Replica, Status, counted
+from chalicelib.domain.replication.replica import Replica, ReplicaStatus, counted
 from chalicelib.domain.replication.rules import Destination
 from chalicelib.services.ports.ports import ActionRecord
 from tests.fakes.queries import NOW, FakeHouse
@@ -64,20 +64,20 @@ def image(number: int, decision: Decision = Decision.BLOCK, where: ImageRef | No
     return Header(**{**fields, **changes})
 
 
-def fill(house: FakeHouse) -> None:
+def fill(context: FakeHouse) -> None:
     """A few images with findings in two repositories of one name, one private and one public."""
     for number in range(1, 4):
         findings = [finding(n, list(Severity)[n % 6]) for n in range(1, 4 + number)]
-        house.queries.add(image(number, list(Decision)[number]), findings)
+        context.queries.add(image(number, list(Decision)[number]), findings)
     public = ref(9, registry="public/acme", region="us-east-1")
-    house.queries.add(image(9, Decision.ALLOW, public), [finding(1, Severity.LOW, kev=True, score=None, epss=None)])
+    context.queries.add(image(9, Decision.ALLOW, public), [finding(1, Severity.LOW, kev=True, score=None, epss=None)])
     abroad = Destination("444455556666", "us-east-1")
-    missing = Replica(ref=ref(1), destination=abroad, status=Status.MISSING, since=NOW, at=NOW)
-    house.replicas.add(missing)
+    missing = Replica(ref=ref(1), destination=abroad, status=ReplicaStatus.MISSING, since=NOW, at=NOW)
+    context.replicas.add(missing)
     said = {abroad.path: {**counted([missing]), "alarms": 1, "settings": ["no lifecycle policy there"]}}
-    house.queries.homes[home()] = {"replication": said, "replication_at": NOW}
-    house.queries.record_action(
+    context.queries.homes[home()] = {"replication": said, "replication_at": NOW}
+    context.queries.record_action(
         ActionRecord(ref(3), "ALERT#1", NOW, "ALERT", "system", "worse", NOW - timedelta(hours=1))
     )
     changed = ActionRecord(None, "POLICY#2", NOW, "POLICY", "person:oncall", "stricter", NOW, subject="policy")
-    house.queries.record_action(changed)
+    context.queries.record_action(changed)

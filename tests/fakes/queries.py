@@ -17,14 +17,15 @@ from chalicelib.domain.audit.action import action_id as action_id_of
 from chalicelib.domain.audit.action import recorded_at
 from chalicelib.domain.audit.chain import Chain, Head
 from chalicelib.domain.events.message import Message
-from chalicelib.domain.headers.header import Enforcement, Header, Rules, in_sketch, sketch_of
+from chalicelib.domain.headers.header import Header, Rules, in_sketch, sketch_of
+from chalicelib.domain.headers.pending_action import Enforcement
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding, Severity
 from chalicelib.domain.images.image import ImageRef, Repository, ScanState
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
-from chalicelib.services.ports.ports import ActionRecord, Denied, PolicyVersion, Stored, TagMove
+from chalicelib.services.ports.ports import ActionRecord, DeniedDigests, PolicyVersion, Stored, TagMove
 from tests.fakes.audit import FakeAudit
 from tests.fakes.journal import FakeJournal
 from tests.fakes.keeper import HeaderKeeper
@@ -107,7 +108,7 @@ class FakeQueries:
         self.audit = FakeAudit(self.records, self.heads)
         self.snapshot: Snapshot | None = None
         self.read: list[ImageRef] = []
-        self.denied: dict[Repository, Denied] = {}
+        self.denied: dict[Repository, DeniedDigests] = {}
 
     def add(self, header: Header, findings: Sequence[Finding] = ()) -> Header:
         """Stores an image with its findings; its tags and its repository are known with it."""
@@ -217,8 +218,8 @@ class FakeQueries:
         former = row.moves[-2].digest if row and len(row.moves) > 1 else None
         return TagMove(tag, row.digest, row.moved_at, former, moved=False) if row else None
 
-    def read_denied(self, repository: Repository) -> Denied:
-        return self.denied.get(repository, Denied())
+    def read_denied(self, repository: Repository) -> DeniedDigests:
+        return self.denied.get(repository, DeniedDigests())
 
     def read_snapshot(self) -> Snapshot | None:
         return self.snapshot
@@ -279,7 +280,7 @@ class HouseTable(FakeTable):
     def record_action(self, record: ActionRecord) -> bool:
         return self.queries.record_action(record)
 
-    def read_denied(self, repository: Repository) -> Denied:
+    def read_denied(self, repository: Repository) -> DeniedDigests:
         return self.queries.read_denied(repository)
 
     def put_snapshot(self, content: bytes, at: datetime) -> None:
@@ -293,7 +294,7 @@ class FakeHouse:
     def __init__(self, queries: Any = None) -> None:
         self.queries = queries or FakeQueries()
         self.clock = FakeClock()
-        self.settle = timedelta(seconds=60)
+        self.consistency_delay = timedelta(seconds=60)
         self.table: Any = self.queries if queries else HouseTable(self.queries, self.clock.now)
         self.runtime = FakeRuntime(self.clock.now)
         self.registry = FakeRegistry()

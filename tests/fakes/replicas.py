@@ -19,11 +19,11 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class FakeReplicas:
-    """`looked_at`: every repository was looked at then, and nothing copies it but where a test says so."""
+    """`refreshed_at`: every repository was looked at then, and nothing copies it but where a test says so."""
 
-    def __init__(self, looked_at: datetime | None = None) -> None:
+    def __init__(self, refreshed_at: datetime | None = None) -> None:
         self.states: dict[Repository, ReplicationState] = {}
-        self._else = ReplicationState(looked_at=looked_at) if looked_at is not None else None
+        self._else = ReplicationState(refreshed_at=refreshed_at) if refreshed_at is not None else None
         self.kept: dict[tuple[ImageRef, Destination], Replica] = {}
 
     def add(self, replica: Replica) -> Replica:
@@ -33,7 +33,7 @@ class FakeReplicas:
     def state(self, home: Repository) -> ReplicationState | None:
         return self.states.get(home, self._else)
 
-    def keep_state(self, home: Repository, state: ReplicationState) -> None:
+    def store_state(self, home: Repository, state: ReplicationState) -> None:
         self.states[home] = state
 
     def of(self, home: Repository) -> dict[tuple[str, Destination], Replica]:
@@ -49,7 +49,7 @@ class FakeReplicas:
         self.add(replica)
         return True
 
-    def keep_told(self, replica: Replica) -> None:
+    def store_delivered(self, replica: Replica) -> None:
         former = self.kept.get((replica.ref, replica.destination))
         if former is not None and former.at == replica.at:
             self.add(replica)

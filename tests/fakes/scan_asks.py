@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 
 from chalicelib.domain.images.image import ImageRef, Repository
-from chalicelib.domain.reconcile.scan_budget import Asked, Refusal, ScanBudget
-from chalicelib.domain.reconcile.scan_rule import Applied, RegistryScanning
+from chalicelib.domain.reconcile.scan_budget import Asked, ScanBudget, ScanRefusal
+from chalicelib.domain.reconcile.scan_rule import AppliedScanRule, RegistryScanning
 
 
 class FakeScanAsks:
@@ -38,17 +38,17 @@ class FakeScanAsks:
 class FakeScans:
     """`started` keeps what was scanned, in order. `answer` decides what an ask is answered with; it may raise."""
 
-    def __init__(self, answer: Callable[[ImageRef], Refusal | None] = lambda ref: None) -> None:
+    def __init__(self, answer: Callable[[ImageRef], ScanRefusal | None] = lambda ref: None) -> None:
         self.answer = answer
         self.started: list[ImageRef] = []
 
     def configuration(self, registry: Repository) -> tuple[str, RegistryScanning]:
         raise NotImplementedError
 
-    def applied(self, registry: Repository, names: Collection[str]) -> Mapping[str, Applied]:
+    def applied(self, registry: Repository, names: Collection[str]) -> Mapping[str, AppliedScanRule]:
         raise NotImplementedError
 
-    def start(self, ref: ImageRef) -> Refusal | None:
+    def start(self, ref: ImageRef) -> ScanRefusal | None:
         if (refusal := self.answer(ref)) is None:
             self.started.append(ref)
         return refusal

@@ -95,7 +95,7 @@ class FakeScanner:
         return Listing(
             source=scanned.source,
             findings=tuple(scanned.findings.values()),
-            look_at=self.now().replace(microsecond=0),
+            listed_at=self.now().replace(microsecond=0),
             scan=scan,
             complete=scanned.covered and scan.state is ScanState.COMPLETE,
             in_use=scanned.in_use,

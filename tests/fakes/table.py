@@ -22,7 +22,7 @@ from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.ports import ActionRecord, Denied, FanOut, Stored, TagMove
+from chalicelib.services.ports.ports import ActionRecord, DeniedDigests, RolloutProgress, Stored, TagMove
 
 
 def stored_form(document: FindingsDocument) -> FindingsDocument:
@@ -44,9 +44,9 @@ class FakeTable:
         self.actions: dict[Chain, list[ActionRecord]] = {}
         self.heads: dict[date, dict[Chain, Head]] = {}
         self.fuse = Fuse()
-        self.denied: dict[Repository, Denied] = {}
+        self.denied: dict[Repository, DeniedDigests] = {}
         self.versions = (0, 0)
-        self.fan_out: FanOut | None = None
+        self.rollout: RolloutProgress | None = None
         self.snapshot: tuple[datetime, bytes] | None = None
         self.writes: dict[str, int] = {}
 
@@ -65,13 +65,13 @@ class FakeTable:
         self.headers[header.ref] = msgspec.structs.replace(header, version=header.version + 1)
         return self.headers[header.ref]
 
-    def mark_look(self, ref: ImageRef, version: int, due_at: datetime) -> None:
+    def mark_refresh(self, ref: ImageRef, version: int, due_at: datetime) -> None:
         former = self.headers.get(ref)
         if version != (former.version if former else 0):
             raise ConflictError(f"{ref}: version {version} is not what is stored")
         self._count("mark_look")
         former = former or Header(ref=ref, known_at=self._now())
-        self.headers[ref] = msgspec.structs.replace(former, version=version + 1, look_due_at=due_at)
+        self.headers[ref] = msgspec.structs.replace(former, version=version + 1, refresh_due_at=due_at)
 
     def headers_of(self, repository: Repository) -> Iterator[Header]:
         yield from sorted((h for h in self.headers.values() if h.ref.home == repository), key=lambda h: h.ref.digest)
@@ -91,13 +91,13 @@ class FakeTable:
         self.documents[document.ref] = stored_form(put)
         return put
 
-    def keep_vulnerabilities(self, findings: Iterable[Finding]) -> None:
+    def store_vulnerabilities(self, findings: Iterable[Finding]) -> None:
         self.vulnerabilities.update({(f.vulnerability_id, f.vulnerability_source): f for f in findings})
 
     def read_kev(self, vulnerability_ids: Iterable[str]) -> dict[str, tuple[bool | None, datetime]]:
         return {i: self.kev[i] for i in vulnerability_ids if i in self.kev}
 
-    def keep_kev(self, facts: Mapping[str, bool | None], at: datetime) -> None:
+    def store_kev(self, facts: Mapping[str, bool | None], at: datetime) -> None:
         self.kev.update({i: (kev, at) for i, kev in facts.items()})
 
     def move_tag(
@@ -118,7 +118,7 @@ class FakeTable:
         moves = self.moves.get((repository, tag), ())
         return tag_move(tag, moves, moved=False) if moves else None
 
-    def keep_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
+    def store_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
         stored = self.repositories.setdefault(repository, {})
         for name, value in facts.items():
             former = stored.get(name)
@@ -128,7 +128,7 @@ class FakeTable:
                 stored[name] = value
 
     def keep_sights(self, repository: Repository, names: Iterable[str]) -> None:
-        self.keep_repository(repository, dict.fromkeys(names, True))
+        self.store_repository(repository, dict.fromkeys(names, True))
 
     def record_action(self, record: ActionRecord) -> bool:
         chain_name(record.chain)
@@ -143,7 +143,7 @@ class FakeTable:
         found = (r.at for r in self.actions.get(chain, ()) if (r.effect, r.wanted_at) == (effect, wanted_at))
         return next(found, None)
 
-    def copy_heads(self, day: date, heads: Mapping[Chain, Head]) -> None:
+    def put_checkpoints(self, day: date, heads: Mapping[Chain, Head]) -> None:
         kept = self.heads.setdefault(day, {})
         risen = {c: h for c, h in heads.items() if c not in kept or h.count > kept[c].count}
         if risen:
@@ -160,10 +160,10 @@ class FakeTable:
         self.fuse = after
         return after
 
-    def read_denied(self, repository: Repository) -> Denied:
-        return self.denied.get(repository, Denied())
+    def read_denied(self, repository: Repository) -> DeniedDigests:
+        return self.denied.get(repository, DeniedDigests())
 
-    def change_denied(self, repository: Repository, change: Callable[[Denied], Denied]) -> Denied:
+    def change_denied(self, repository: Repository, change: Callable[[DeniedDigests], DeniedDigests]) -> DeniedDigests:
         before = self.read_denied(repository)
         after = change(before)
         if after != before:
@@ -182,12 +182,12 @@ class FakeTable:
     def _count(self, method: str) -> None:
         self.writes[method] = self.writes.get(method, 0) + 1
 
-    def read_fan_out(self) -> FanOut | None:
-        return self.fan_out
+    def read_rollout(self) -> RolloutProgress | None:
+        return self.rollout
 
-    def put_fan_out(self, fan_out: FanOut) -> FanOut:
-        if fan_out.revision != (self.fan_out.revision if self.fan_out else 0):
+    def put_rollout(self, rollout: RolloutProgress) -> RolloutProgress:
+        if rollout.revision != (self.rollout.revision if self.rollout else 0):
             raise ConflictError("another run has put it")
         self._count("put_fan_out")
-        self.fan_out = msgspec.structs.replace(fan_out, revision=fan_out.revision + 1)
-        return self.fan_out
+        self.rollout = msgspec.structs.replace(rollout, revision=rollout.revision + 1)
+        return self.rollout

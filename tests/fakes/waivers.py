@@ -47,7 +47,7 @@ class FakeWaivers:
     def changes(self) -> tuple[WaiverChange, ...]:
         return tuple(self.moving[version] for version in sorted(self.moving))
 
-    def keep_change(self, change: WaiverChange) -> None:
+    def store_change(self, change: WaiverChange) -> None:
         if change.version in self.moving:
             self.moving[change.version] = change
 
@@ -57,7 +57,7 @@ class FakeWaivers:
     def notices(self) -> dict[str, Notice]:
         return dict(self.told)
 
-    def keep_notice(self, waiver_id: str, notice: Notice) -> None:
+    def store_notice(self, waiver_id: str, notice: Notice) -> None:
         self.told[waiver_id] = notice
 
     def drop_notice(self, waiver_id: str) -> None:

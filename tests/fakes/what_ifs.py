@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.adapters.stores.what_if_items import KEPT_FOR
-from chalicelib.domain.whatif.report import Job, Part
+from chalicelib.domain.whatif.report import Job, ShardPart
 from chalicelib.errors import ConflictError
 
 
@@ -32,7 +32,7 @@ class FakeWhatIfs:
         job = msgspec.json.decode(self._jobs[job_id], type=Job)
         return job if self._now() < job.at + KEPT_FOR else None
 
-    def put_part(self, job: Job, part: Part) -> Part:
+    def put_part(self, job: Job, part: ShardPart) -> ShardPart:
         if part.revision != self.read_part(job, part.shard).revision:
             raise ConflictError(f"{job.id}: revision {part.revision} is not what is stored")
         put = msgspec.structs.replace(part, revision=part.revision + 1)
@@ -40,9 +40,9 @@ class FakeWhatIfs:
         self.puts += 1
         return put
 
-    def read_part(self, job: Job, shard: int) -> Part:
+    def read_part(self, job: Job, shard: int) -> ShardPart:
         stored = self._parts.get((job.id, shard))
-        return Part(shard) if stored is None else msgspec.json.decode(stored, type=Part)
+        return ShardPart(shard) if stored is None else msgspec.json.decode(stored, type=ShardPart)
 
-    def read_parts(self, job: Job) -> Sequence[Part]:
+    def read_parts(self, job: Job) -> Sequence[ShardPart]:
         return [self.read_part(job, shard) for j, shard in sorted(self._parts) if j == job.id]

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import boto3
 import msgspec
 
-from chalicelib.domain.events.message import Heads, Look
+from chalicelib.domain.events.message import Refresh, StoreCheckpoints
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository, TakeImages, begin
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Repository, ScanState, Source
@@ -29,7 +29,7 @@ from chalicelib.local.aws.server import ACCOUNT
 from chalicelib.local.aws.stack import REGION
 from chalicelib.local.demo import demo_registry
 from chalicelib.services.policy.apply_policy import apply_policy
-from chalicelib.services.usage import look_up_uses
+from chalicelib.services.usage import find_image_uses
 from tests.fakes.iam import ACCOUNT_ROLES, REPLICA_ACCOUNT, REPLICA_REGION, arn
 from tests.local.every_function import Played
 from tests.local.every_place import fill_every_place
@@ -72,7 +72,7 @@ class Acts:
         ecr_of(copy.home).hold_image(copy.repository, copy.digest)
         for ref in (image, copy):
             fill_every_place(ref, ref.region)
-        self.played.settle()
+        self.played.consistency_delay()
 
     def push(self, repository: str, tag: str, *more: str) -> ImageRef:
         self.played.ecr.create_repository(repositoryName=repository)
@@ -80,12 +80,12 @@ class Acts:
         for each in (tag, *more):
             answer = self.played.ecr.put_image(repositoryName=repository, imageManifest=text, imageTag=each)
             digest = answer["image"]["imageId"]["imageDigest"]
-        self.played.settle()
+        self.played.consistency_delay()
         return ImageRef(ACCOUNT, REGION, repository, digest)
 
     def apply(self, method: str = "archive", fuse: int = 20, shut: str = "nothing") -> None:
-        apply_policy(POLICY.format(method=method, fuse=fuse, shut=shut), "oncall", self.played.house)
-        self.played.settle()
+        apply_policy(POLICY.format(method=method, fuse=fuse, shut=shut), "oncall", self.played.context)
+        self.played.consistency_delay()
 
     # ---- what is done
 
@@ -108,7 +108,7 @@ class Acts:
         child = pusher.image([b"base", b"application"])
         index = pusher.index({"linux/amd64": child}, ["1.0.0"])
         pusher.referrer(index, SIGNATURE, b"signed")
-        self.played.settle()
+        self.played.consistency_delay()
         self.take_and_give_back(index, "move")
         assert self.played.ecr.list_images(repositoryName=place_of(home).name)["imageIds"]
 
@@ -141,14 +141,14 @@ class Acts:
             self.order("quarantine", ref)
         assert sum(self.header(ref).hold is None for ref in refs) == 1
         self.played.ask("POST", "/v1/fuse/reset", {"reason": "they are meant"})
-        self.played.settle()
+        self.played.consistency_delay()
         assert all(self.header(ref).hold for ref in refs)
 
     def replicate(self) -> None:
         """To another Region and another account: what is quarantined here is taken away there as well."""
         places = [Destination(ACCOUNT, OTHER_REGION), Destination(REPLICA_ACCOUNT, OTHER_REGION)]
-        house = self.played.house
-        house.settings = msgspec.structs.replace(house.settings, account_roles=ACCOUNT_ROLES)
+        context = self.played.context
+        context.settings = msgspec.structs.replace(context.settings, account_roles=ACCOUNT_ROLES)
         self.apply()
         self.let_replicate_to(places[1])
         said: Any = [{"region": place.region, "registryId": place.registry} for place in places]
@@ -156,8 +156,8 @@ class Acts:
         self.push_what_is_not_copied(places[0])
         ref = self.push("team/copied", "1.0.0")
         self.order("quarantine", ref)
-        house.outbox.send("sweeps", SweepRepository(Sweep.REPLICATION, ref.home, self.played.clock.now()))
-        self.played.settle()
+        context.outbox.send("sweeps", SweepRepository(Sweep.REPLICATION, ref.home, self.played.clock.now()))
+        self.played.consistency_delay()
         for place in places:
             assert self.header(place.repository(ref.home).image(ref.digest)).hold is not None
 
@@ -176,15 +176,15 @@ class Acts:
     def watch_other_registries(self) -> None:
         """One in another Region of our account, one in another account: swept, looked at, quarantined, asked about."""
         there = [Repository(account, OTHER_REGION, "team/watched") for account in (ACCOUNT, REPLICA_ACCOUNT)]
-        house, now = self.played.house, self.played.clock.now
+        context, now = self.played.context, self.played.clock.now
         places = (RegistryPlace(OTHER_REGION), RegistryPlace(OTHER_REGION, REPLICA_ACCOUNT))
-        house.settings = msgspec.structs.replace(house.settings, account_roles=ACCOUNT_ROLES, registries=places)
+        context.settings = msgspec.structs.replace(context.settings, account_roles=ACCOUNT_ROLES, registries=places)
         retained = "[{repository: team/watched, keep: {newest: 9}}]"
         text = POLICY.format(method="move", fuse=20, shut="nothing").replace("rules:", f"rules:\n  - {EXPLOITED}")
-        apply_policy(f"{text}retention: {retained}\n", "oncall", house)
-        self.played.settle()
+        apply_policy(f"{text}retention: {retained}\n", "oncall", context)
+        self.played.consistency_delay()
         ours = boto3.client("ecr", region_name=OTHER_REGION)
-        theirs = house._accounts.client(REPLICA_ACCOUNT, "ecr", OTHER_REGION)
+        theirs = context._accounts.client(REPLICA_ACCOUNT, "ecr", OTHER_REGION)
         back = Destination(ACCOUNT, REGION)
         rules: Any = [{"destinations": [{"region": back.region, "registryId": back.registry}]}]
         ours.put_replication_configuration(replicationConfiguration={"rules": rules})
@@ -193,13 +193,13 @@ class Acts:
         for client, home in ((ours, there[0]), (theirs, there[1])):
             client.create_repository(repositoryName=home.name)
             refs.append(Pusher(client, home).image([b"base", b"watched"], ["1.0.0"]))
-        self.played.settle()
+        self.played.consistency_delay()
         LocalReplication.failing.clear()
         self.played.clock.move(timedelta(hours=2))
         for sweep in (Sweep.RECONCILE, Sweep.REPLICATION, Sweep.POSTURE, Sweep.RETENTION):
-            for plan in begin(sweep, house.registries, now()):
-                house.outbox.send("sweeps", plan)
-                self.played.settle()
+            for plan in begin(sweep, context.registries, now()):
+                context.outbox.send("sweeps", plan)
+                self.played.consistency_delay()
         self.find_in(Pusher(theirs, there[1]).image([b"base", b"inspected"], ["2.0.0"]))
         for ref in refs:
             assert self.header(ref).scan.state is ScanState.COMPLETE
@@ -210,13 +210,13 @@ class Acts:
         """Inspector scans it, and finds something that nobody knows to be exploited or not."""
         inspector, now = inspector_of(ref.region), self.played.clock.now()
         inspector.coverage[ref.arn] = covered(ref, "ACTIVE", "SUCCESSFUL", now)
-        self.played.house.outbox.send("scans", Look(ref, now, Source.ENHANCED))
-        self.played.settle()
+        self.played.context.outbox.send("scans", Refresh(ref, now, Source.ENHANCED))
+        self.played.consistency_delay()
         row = demo_registry.enhanced_finding(ref, demo_registry.CURL, ("2.0.0",), now, now)
         inspector.hold(ref.arn, row)
         self.played.clock.move(timedelta(days=8))
         self.played.stack.aws.put_event(aws_events.finding_changed(ref, row, self.played.clock.now()))
-        self.played.settle()
+        self.played.consistency_delay()
 
     # ---- what people ask for
 
@@ -224,7 +224,7 @@ class Acts:
         named = {"repository": ref.repository, "registry": ref.registry, "region": ref.region, "digest": ref.digest}
         named["reason"] = "it is to be so"
         self.played.ask("POST", f"/v1/{what}", named)
-        self.played.settle()
+        self.played.consistency_delay()
 
     def undo(self, ref: ImageRef) -> None:
         """An act that was ordered; then the waiver and the policy that were put last."""
@@ -239,7 +239,7 @@ class Acts:
             records = self.played.ask("GET", f"/v1/audit?{query}")["records"]
             newest = next(record for record in records if record["kind"] == kind)
             self.played.ask("POST", "/v1/undo", {"action_id": newest["action_id"], "reason": "it was wrong"})
-            self.played.settle()
+            self.played.consistency_delay()
         assert self.header(ref).hold is None
 
     def waive(self, days: int) -> str:
@@ -253,13 +253,13 @@ class Acts:
             "expires_at": ends.isoformat(),
         }
         identity: str = self.played.ask("POST", "/v1/waivers", wish)["id"]
-        self.played.settle()
+        self.played.consistency_delay()
         return identity
 
     def end_waivers(self) -> None:
         """One by a person. One by itself: people are warned, told, and after a quarter of a year it is forgotten."""
         self.played.ask("DELETE", f"/v1/waivers?id={self.waive(days=10)}&reason=it+is+fixed")
-        self.played.settle()
+        self.played.consistency_delay()
         self.waive(days=10)
         for days in (8, 3, 91):
             self.played.clock.move(timedelta(days=days))
@@ -270,7 +270,7 @@ class Acts:
         """The id of the question; it is answered."""
         text = POLICY.format(method="archive", fuse=20, shut='"team/*"')
         identity: str = self.played.ask("POST", "/v1/policy/what-if", {"policy": text, "since_days": 2})["id"]
-        self.played.settle()
+        self.played.consistency_delay()
         assert self.played.ask("GET", f"/v1/policy/what-if?id={identity}")["state"] == "done"
         return identity
 
@@ -292,7 +292,7 @@ class Acts:
 
     def tell_of(self, task: dict[str, Any], reason: str) -> None:
         self.played.stack.aws.put_event(aws_events.task_failed(task, reason, self.played.clock.now()))
-        self.played.settle()
+        self.played.consistency_delay()
 
     def task_on_a_machine(self, ref: ImageRef) -> dict[str, Any]:
         """As ECS describes it."""
@@ -327,27 +327,27 @@ class Acts:
         read."""
         said = "[{repository: team/old, keep: {newest: 0}, max_share: 1}]"
         text = f"{POLICY.format(method='archive', fuse=20, shut='nothing')}retention: {said}\n"
-        apply_policy(text, "oncall", self.played.house)
+        apply_policy(text, "oncall", self.played.context)
         home = Repository(ACCOUNT, REGION, "team/old")
         self.played.ecr.create_repository(repositoryName=home.name)
         pusher = Pusher(self.played.ecr, home)
         children = [
             pusher.image([b"base", layer], [tag]) for layer, tag in ((b"a", "1.0.0"), (b"b", "1.1.0"), (b"c", "2.0"))
         ]
-        self.played.settle()
+        self.played.consistency_delay()
         rows = [{"mediaType": MANIFEST, "digest": child.digest, "size": 1} for child in children[:1]]
         index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": rows})
         ecr_of(home).hold_image(home.name, f"sha256:{hashlib.sha256(index.encode()).hexdigest()}", index, INDEX)
         named = urllib.parse.urlencode({"repository": home.name, "region": REGION})
         self.played.ask("GET", f"/v1/retention/plan?{named}")
         now = self.played.clock.now()
-        with patch.object(look_up_uses, "MOST_LOOKED_UP", 1):
+        with patch.object(find_image_uses, "MOST_LOOKED_UP", 1):
             for queue, message in (
                 ("sweeps", SweepRepository(Sweep.RETENTION, home, now)),
                 ("actions", TakeImages(home, now)),
             ):
-                self.played.house.outbox.send(queue, message)
-                self.played.settle()
+                self.played.context.outbox.send(queue, message)
+                self.played.consistency_delay()
 
     def prove(self) -> None:
         """An image that nobody has scanned is sent to ECR's own scanner; public images are listed and matched; the
@@ -359,8 +359,8 @@ class Acts:
             SweepRepository(Sweep.POSTURE, ref.home, self.played.clock.now()),
             PlanSweep(Sweep.PUBLIC, REGION, self.played.clock.now()),
         ):
-            self.played.house.outbox.send("sweeps", message)
-            self.played.settle()
+            self.played.context.outbox.send("sweeps", message)
+            self.played.consistency_delay()
         assert self.header(ref).scan.state is ScanState.COMPLETE
 
     def reconcile(self) -> None:
@@ -372,13 +372,13 @@ class Acts:
         for _ in range(2):
             self.played.clock.move(timedelta(hours=6))
             message = PlanSweep(Sweep.RECONCILE, REGION, self.played.clock.now())
-            self.played.house.outbox.send("sweeps", message)
-            self.played.settle()
+            self.played.context.outbox.send("sweeps", message)
+            self.played.consistency_delay()
         assert not self.header(lost).exists
 
-    def copy_heads(self) -> None:
-        self.played.house.outbox.send("sweeps", Heads(f"{self.played.clock.now():%Y-%m-%d}"))
-        self.played.settle()
+    def put_checkpoints(self) -> None:
+        self.played.context.outbox.send("sweeps", StoreCheckpoints(f"{self.played.clock.now():%Y-%m-%d}"))
+        self.played.consistency_delay()
 
     def header(self, ref: ImageRef) -> Header:
         return self.played.stack.headers([ref])[ref].header
@@ -404,7 +404,7 @@ def play_everything(scenes: Played) -> None:
     acts.undo(archived)
     acts.end_waivers()
     acts.retain()
-    acts.copy_heads()
+    acts.put_checkpoints()
     acts.replicate()
     acts.prove()
     acts.reconcile()

@@ -20,8 +20,8 @@ from chalice.test import Client
 from chalicelib.api.routes import document
 from chalicelib.api.summary import FRESH_FOR
 from chalicelib.bootstrap import House
-from chalicelib.domain.events.message import Act, Snapshot
-from chalicelib.domain.headers.effect import Effect, EffectKind
+from chalicelib.domain.events.message import Act, TakeSnapshot
+from chalicelib.domain.headers.pending_action import ActionType, PendingAction
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.local.aws import events as aws_events
@@ -29,7 +29,7 @@ from chalicelib.local.aws.catcher import PATH
 from chalicelib.local.aws.inspector import inspector_of
 from chalicelib.local.aws.queue_pump import QueuePump
 from chalicelib.local.aws.server import ACCOUNT
-from chalicelib.local.aws.stack import REGION, Stack
+from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.local.demo.demo import Demo
 from chalicelib.local.demo.demo_registry import CURL, EXPAT, enhanced_finding
 from chalicelib.services.alerts.notify import CLAIM
@@ -50,8 +50,8 @@ class Played:
     """One local stack on which every function does all it can. Each public step ends with empty queues. What it does to
     images, and people may ask for, is `every_act.py`'s business."""
 
-    def __init__(self, stack: Stack, recorder: Callable[[Callable[[], None]], Recorder] = Recorder) -> None:
-        self.stack, self.house, self.clock = stack, stack.house, stack.clock
+    def __init__(self, stack: LocalStack, recorder: Callable[[Callable[[], None]], Recorder] = Recorder) -> None:
+        self.stack, self.context, self.clock = stack, stack.context, stack.clock
         self.recorder = recorder(self.forget)
         self.asked: set[tuple[str, str]] = set()
         session = boto3.Session(region_name=REGION)
@@ -63,23 +63,23 @@ class Played:
         self.ecr = session.client("ecr")
         self.demo = Demo(stack)
         self.tell_by(f"{self.json_secret}#hook")
-        self.house.sessions.session.events.register("before-parameter-build", self.recorder.hear)
+        self.context.sessions.session.events.register("before-parameter-build", self.recorder.hear)
         handlers = {name: self.recorder.under(name, handler) for name, handler in stack.app.handler_map.items()}
         app: Any = SimpleNamespace(event_sources=stack.app.event_sources, handler_map=handlers)
         self.pump = QueuePump(app, stack.aws.queues, before=stack.aws.let_time_pass)
 
     def tell_by(self, reference: str) -> None:
         self.recorder.slack = reference
-        self.house.settings = msgspec.structs.replace(
-            self.house.settings, slack_secret=reference, cursor_secret=self.cursor_secret, cursor_secrets=()
+        self.context.settings = msgspec.structs.replace(
+            self.context.settings, slack_secret=reference, cursor_secret=self.cursor_secret, cursor_secrets=()
         )
 
     def forget(self) -> None:
         for name, value in vars(House).items():
             if isinstance(value, cached_property):
-                vars(self.house).pop(name, None)
+                vars(self.context).pop(name, None)
 
-    def settle(self) -> None:
+    def consistency_delay(self) -> None:
         """Until nothing is on its way any more; what is to be done later is not waited for in real time."""
         end = time.monotonic() + PATIENCE_SECONDS
         while self.pump.waiting():
@@ -90,18 +90,18 @@ class Played:
 
     def run_clock(self) -> None:
         self.recorder.under("clock", self.stack.run_clock)()
-        self.settle()
+        self.consistency_delay()
 
     def fill_the_registry(self) -> None:
         """Pushes, an index, both scanners, failures, a moved tag, news; then one sample of every trigger."""
         self.demo.open()
-        self.settle()
+        self.consistency_delay()
         self.demo.go_on()
-        self.settle()
+        self.consistency_delay()
         for sample in sorted((ROOT / "events").glob("*.json")):
             text = sample.read_text().replace(SAMPLES_ACCOUNT, ACCOUNT)
             self.stack.aws.put_event(json.loads(text.replace(json.loads(text)["region"], REGION)))
-        self.settle()
+        self.consistency_delay()
 
     def change_what_is_there(self) -> None:
         """News of an image that was looked at and of one nobody ever looked at; an image is deleted."""
@@ -118,17 +118,17 @@ class Played:
         ):
             self.stack.aws.put_event(aws_events.finding_changed(ref, found, at))
             assert self.pump.turn()
-        self.settle()
+        self.consistency_delay()
         old = self.image("team/web")
         self.ecr.batch_delete_image(repositoryName=old.repository, imageIds=[{"imageDigest": old.digest}])
-        self.settle()
+        self.consistency_delay()
 
     def change_the_policy(self, what: str) -> None:
         """Every image is decided again, then people get a summary; and a snapshot is taken."""
         text = (ROOT / "chalicelib/default_policy.yaml").read_text()
-        self.house.rules.put_policy(text.replace("min_decision: block", f"min_decision: {what}"), "a person")
-        self.house.rules.fresh()
-        self.house.outbox.send("sweeps", Snapshot())
+        self.context.rules.put_policy(text.replace("min_decision: block", f"min_decision: {what}"), "a person")
+        self.context.rules.fresh()
+        self.context.outbox.send("sweeps", TakeSnapshot())
         for _ in range(2):
             self.run_clock()
 
@@ -136,19 +136,19 @@ class Played:
         """Its worker died: another takes over, too early at first."""
         (stored,) = self.stack.headers([self.image("team/checkout")]).values()
         now = self.clock.now()
-        lost = Effect(EffectKind.ALERT, 99, now, Decision.BLOCK, None, begun_at=now)
-        self.house.table.put_header(msgspec.structs.replace(stored.header, todo=(lost,)))
-        self.house.outbox.send("actions", Act(stored.header.ref, lost.key, attempt=1))
+        lost = PendingAction(ActionType.ALERT, 99, now, Decision.BLOCK, None, begun_at=now)
+        self.context.table.put_header(msgspec.structs.replace(stored.header, pending=(lost,)))
+        self.context.outbox.send("actions", Act(stored.header.ref, lost.key, attempt=1))
         assert self.pump.turn()
         self.clock.move(2 * CLAIM)
-        self.settle()
+        self.consistency_delay()
 
     def let_days_pass(self) -> None:
         """What is due comes due, an alert that never was sent among it; what was known of KEV is too old."""
         (stored,) = self.stack.headers([self.image("team/checkout")]).values()
-        unsent = Effect(EffectKind.ALERT, 100, self.clock.now(), Decision.BLOCK, None)
+        unsent = PendingAction(ActionType.ALERT, 100, self.clock.now(), Decision.BLOCK, None)
         due = self.clock.now() + timedelta(hours=1)
-        self.house.table.put_header(msgspec.structs.replace(stored.header, todo=(unsent,), due_at=due))
+        self.context.table.put_header(msgspec.structs.replace(stored.header, pending=(unsent,), due_at=due))
         self.clock.move(timedelta(days=2))
         self.run_clock()
 
@@ -179,7 +179,7 @@ class Played:
         """A cluster does, by a signature and by a token: of an image by tag and by digest, of ones nobody knows."""
         token = "a-token"
         hashes = (hashlib.sha256(token.encode()).hexdigest(),)
-        self.house.settings = msgspec.structs.replace(self.house.settings, admission_token_hashes=hashes)
+        self.context.settings = msgspec.structs.replace(self.context.settings, admission_token_hashes=hashes)
         repository = str(image).partition("@")[0]
         names = (str(image), f"{repository}:none", "public.ecr.aws/acme/none", "nginx")
         request = {

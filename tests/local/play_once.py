@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from botocore.loaders import create_loader
 
-from chalicelib.local.aws.stack import Stack
+from chalicelib.local.aws.stack import LocalStack
 from tests.fakes.iam import Call
 from tests.local.every_act import play_everything
 from tests.local.every_function import HURRY_SECONDS, Played
@@ -33,14 +33,14 @@ class Recorded(msgspec.Struct, frozen=True):
 
 def play_once(folder: Path) -> Recorded:
     """About two minutes. `folder`: where copies of the process leave what they saw."""
-    with pytest.MonkeyPatch.context() as patch, Stack(hurry=HURRY_SECONDS) as stack:
+    with pytest.MonkeyPatch.context() as patch, LocalStack(hurry=HURRY_SECONDS) as stack:
         patch.setattr("tests.local.every_function.PATIENCE_SECONDS", PATIENCE_SECONDS)
         # Each function begins cold, and takes a role in other accounts: boto3's sessions would read AWS's models anew
         # each time, for a third of the whole play.
         patch.setattr("botocore.session.create_loader", functools.cache(create_loader))
         scenes = Played(stack, lambda forget: RightTaker(forget, stack, folder))
         taker: Any = scenes.recorder
-        scenes.house.sessions.session.events.register("before-call", taker.refuse)
+        scenes.context.sessions.session.events.register("before-call", taker.refuse)
         play_everything(scenes)
         dead = tuple(stack.dead_letters())
         return Recorded(tuple(sorted(taker.calls)), scenes.cursor_secret, dead, tuple(taker.results()))

@@ -169,7 +169,7 @@ def test_referrers_are_listed_by_their_subject_archived_ones_when_asked_for(ecr,
 
 def test_the_house_moves_an_image_of_real_size_and_brings_it_back(ecr, push):
     """With parts as ECR wants them and clients as the functions have them."""
-    house = House(
+    context = House(
         Settings(
             table="t", queue_scans="s", queue_actions="a", queue_sweeps="w", cursor_secrets=("x",), role_arns=ROLES
         )
@@ -179,10 +179,10 @@ def test_the_house_moves_an_image_of_real_size_and_brings_it_back(ecr, push):
     push.referrer(image, SIGNATURE, b"signed")
     place = place_of(HOME)
     before = sorted(i["imageDigest"] for i in ecr.list_images(repositoryName=HOME.name)["imageIds"])
-    house.mover.move(image, place, [], ["1.0", "latest"])
+    context.mover.move(image, place, [], ["1.0", "latest"])
     assert ecr.list_images(repositoryName=HOME.name)["imageIds"] == []
     assert refusal(lambda: url_of(ecr, content)) == "LayersNotFoundException"
-    house.mover.bring_back(image, place, ["1.0", "latest"], lambda *_: True)
+    context.mover.bring_back(image, place, ["1.0", "latest"], lambda *_: True)
     assert sorted(i["imageDigest"] for i in ecr.list_images(repositoryName=HOME.name)["imageIds"]) == before
     with urllib.request.urlopen(url_of(ecr, content)) as answer:
         assert digest_of(answer.read()) == digest_of(content)

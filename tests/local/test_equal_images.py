@@ -12,14 +12,14 @@ import pytest
 from chalice.test import Client
 
 from chalicelib.adapters.ecr.acts import EcrActs
-from chalicelib.domain.headers.effect import Stage
+from chalicelib.domain.headers.pending_action import Stage
 from chalicelib.domain.images.image import ImageRef, Repository, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.local.aws import events as aws_events
 from chalicelib.local.aws.ecr import ecr_of
 from chalicelib.local.aws.inspector import inspector_of
 from chalicelib.local.aws.server import ACCOUNT
-from chalicelib.local.aws.stack import REGION, Stack
+from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.story.world import HURRY_SECONDS
 from chalicelib.services.policy.apply_policy import apply_policy
@@ -45,14 +45,14 @@ notify:
 class Estate(Hub):
     """The same image in four registries, each pushed and scanned. What people do goes through the API."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: LocalStack) -> None:
         super().__init__(stack)
         self.images = {home: self.hold(home) for home in HOMES}
         for home, ref in self.images.items():
             with stack.aws.lock:
                 ecr_of(home).tag_image(ecr_of(home).get(NAME, {"imageDigest": DIGEST}), TAG)
             stack.aws.put_event(aws_events.inspector_scan_finished(ref, (TAG,), {}, self.now))
-        assert self.settle()
+        assert self.consistency_delay()
         assert decisions(self) == dict.fromkeys(HOMES, Decision.ALLOW)
 
     def break_out(self, ref: ImageRef) -> None:
@@ -61,11 +61,11 @@ class Estate(Hub):
         with self.stack.aws.lock:
             inspector_of(ref.region).hold(ref.arn, {**row, "severity": "CRITICAL"})
         self.stack.aws.put_event(aws_events.finding_changed(ref, {**row, "severity": "CRITICAL"}, self.now))
-        self.settle()
+        self.consistency_delay()
 
     def pass_time(self, passing: timedelta) -> None:
         self.wait(passing)
-        self.settle()
+        self.consistency_delay()
 
     def archived(self) -> set[Repository]:
         return {
@@ -84,14 +84,14 @@ class Estate(Hub):
                 path, headers={"Content-Type": "application/json"}, body=json.dumps({"reason": "a drill", **body})
             )
         assert response.status_code == expected, response.body
-        self.settle()
+        self.consistency_delay()
         return response.json_body
 
 
 @pytest.fixture
 def estate() -> Iterator[Estate]:
-    with Stack(hurry=HURRY_SECONDS) as stack:
-        apply_policy(POLICY, "oncall", stack.house)
+    with LocalStack(hurry=HURRY_SECONDS) as stack:
+        apply_policy(POLICY, "oncall", stack.context)
         yield Estate(stack)
 
 
@@ -164,11 +164,11 @@ def test_a_waiver_excuses_that_name_in_every_registry(estate: Estate) -> None:
 
 
 def test_the_fuse_counts_equal_images_one_by_one_and_is_one_for_all_registries(estate: Estate) -> None:
-    apply_policy(POLICY.replace("max_per_hour: 20", "max_per_hour: 3"), "oncall", estate.house)
+    apply_policy(POLICY.replace("max_per_hour: 20", "max_per_hour: 3"), "oncall", estate.context)
     for ref in estate.images.values():
         estate.break_out(ref)
     assert len(estate.archived()) == 3
-    assert len(estate.house.table.read_fuse().taken) == 3
+    assert len(estate.context.table.read_fuse().taken) == 3
     assert decisions(estate) == dict.fromkeys(HOMES, Decision.QUARANTINE), "the doors are shut"
     for path, rows in (("/v1/images", "images"), ("/v1/findings", "findings"), ("/v1/repositories", "repositories")):
         assert sorted(read_page_by_page(estate, path, rows)) == sorted(HOMES), "each of them once"
@@ -188,13 +188,13 @@ def test_a_role_taken_away_within_a_quarantine_is_told_and_the_quarantine_ends_w
     theirs = HOMES[2]
     door, acts = Closed(monkeypatch), EcrActs.archive
     door.shut = False
-    vars(estate.house).pop("_accounts", None)
+    vars(estate.context).pop("_accounts", None)
 
     def shut_behind(self: EcrActs, ref: ImageRef) -> None:
         """ECR takes the call, and then nobody is let in any more."""
         acts(self, ref)
         door.shut = True
-        vars(estate.house).pop("_accounts", None)
+        vars(estate.context).pop("_accounts", None)
 
     monkeypatch.setattr(EcrActs, "archive", shut_behind)
     estate.fails = True

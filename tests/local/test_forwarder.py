@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chalicelib.local.aws.server import ACCOUNT
-from chalicelib.local.aws.stack import REGION, Stack
+from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.local.demo.demo import Demo
 from chalicelib.local.demo.run_stack import HURRY_SECONDS
 from chalicelib.services.policy.apply_policy import apply_policy
@@ -30,15 +30,15 @@ POD, DEPLOYMENT = {"group": "", "kind": "Pod"}, {"group": "apps", "kind": "Deplo
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    with Stack(api_port=0, hurry=HURRY_SECONDS) as played:
+def stack() -> Iterator[LocalStack]:
+    with LocalStack(api_port=0, hurry=HURRY_SECONDS) as played:
         Demo(played).open()
         assert played.pump.drain(60)
         yield played
 
 
 @pytest.fixture(scope="module")
-def cluster(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Upstream]]:
+def cluster(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Upstream]]:
     with forwarding(tmp_path_factory.mktemp("pod")) as (process, upstream):
         upstream.answer = behind(stack.api_url)
         yield process, upstream
@@ -90,9 +90,9 @@ def test_while_the_policy_observes_a_bad_image_starts_with_a_warning(cluster: tu
 
 
 def test_once_it_enforces_a_bad_image_is_kept_out_and_a_good_one_starts(
-    cluster: tuple[Process, Upstream], stack: Stack
+    cluster: tuple[Process, Upstream], stack: LocalStack
 ) -> None:
-    apply_policy(ENFORCING, "oncall", stack.house)
+    apply_policy(ENFORCING, "oncall", stack.context)
     assert stack.pump.drain(60)
     process = cluster[0]
     assert ask(process, POD, {"spec": spec(GOOD)})["allowed"] is True

@@ -14,7 +14,7 @@ import pytest
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf import cloudwatch
 
 from chalicelib.local.aws.environment import SLACK_SECRET, STAGE
-from chalicelib.local.aws.stack import Stack
+from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo.demo import Demo
 from chalicelib.local.demo.demo_registry import CURL, EXPAT
 from chalicelib.observability import SERVICE, logger
@@ -30,9 +30,9 @@ BAD_EVENT = {"id": "11111111-2222-3333-4444-555555555555", "detail-type": "ECR I
 def told() -> Iterator[tuple[list[dict[str, Any]], str, list[dict[str, Any]]]]:
     """The lines of the log, as they are and as text; and the metrics."""
     handler: Any = logger.registered_handler
-    written, printed, level = io.StringIO(), io.StringIO(), logger.log_level
+    written, printed, desired = io.StringIO(), io.StringIO(), logger.log_level
     patch = pytest.MonkeyPatch()
-    with Stack(hurry=0.05) as stack:
+    with LocalStack(hurry=0.05) as stack:
         patch.setattr(handler, "stream", written)
         patch.setenv("POWERTOOLS_METRICS_DISABLED", "false")
         patch.setattr(cloudwatch, "print", lambda line: printed.write(f"{line}\n"), raising=False)
@@ -40,7 +40,7 @@ def told() -> Iterator[tuple[list[dict[str, Any]], str, list[dict[str, Any]]]]:
         try:
             play(stack)
         finally:
-            logger.setLevel(level)
+            logger.setLevel(desired)
             patch.undo()
         text = written.getvalue()
         yield read(text), text, read(printed.getvalue())
@@ -50,7 +50,7 @@ def read(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def play(stack: Stack) -> None:
+def play(stack: LocalStack) -> None:
     outage = f"http://127.0.0.1:9/services/{SECRET}"
     boto3.client("secretsmanager").put_secret_value(SecretId=SLACK_SECRET, SecretString=outage)
     scans = f"lazaretto-{STAGE}-scans"

@@ -21,7 +21,7 @@ from chalicelib.local.aws.ecr import ecr_of
 from chalicelib.local.aws.inspector import inspector_of
 from chalicelib.local.aws.seed import covered
 from chalicelib.local.aws.server import ACCOUNT
-from chalicelib.local.aws.stack import REGION, Stack
+from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.story.world import HURRY_SECONDS, StoryWorld
 from chalicelib.services.policy.apply_policy import apply_policy
@@ -44,15 +44,15 @@ notify:
 
 
 class Hub(StoryWorld):
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: LocalStack) -> None:
         super().__init__(stack, lambda words: pytest.fail(f"nobody types {words}"))
-        self.house, self.dead, self.fails = stack.house, list[str](), False
+        self.context, self.dead, self.fails = stack.context, list[str](), False
         self.set(registries=REGISTRIES, account_roles=ACCOUNT_ROLES)
 
     def set(self, **settings: Any) -> None:
-        self.house.settings = msgspec.structs.replace(self.house.settings, **settings)
+        self.context.settings = msgspec.structs.replace(self.context.settings, **settings)
         for name in ("scanner", "inspection"):
-            vars(self.house).pop(name, None)
+            vars(self.context).pop(name, None)
 
     def hold(self, home: Repository) -> ImageRef:
         """Pushed and scanned by Inspector, and no event told of it."""
@@ -65,9 +65,9 @@ class Hub(StoryWorld):
 
     def sweep(self, hours: float = 6) -> None:
         self.stack.clock.move(timedelta(hours=hours))
-        for plan in begin(Sweep.RECONCILE, self.house.registries, self.now):
-            self.house.outbox.send("sweeps", plan)
-        assert self.settle()
+        for plan in begin(Sweep.RECONCILE, self.context.registries, self.now):
+            self.context.outbox.send("sweeps", plan)
+        assert self.consistency_delay()
         self.dead = self.stack.dead_letters()
         assert self.fails or not self.dead
 
@@ -85,8 +85,8 @@ def tag_of(home: Repository) -> str:
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    with Stack(hurry=HURRY_SECONDS) as stack:
-        apply_policy(POLICY, "oncall", stack.house)
+    with LocalStack(hurry=HURRY_SECONDS) as stack:
+        apply_policy(POLICY, "oncall", stack.context)
         made = Hub(stack)
         for home in HOMES:
             made.hold(home)
@@ -118,7 +118,7 @@ def test_a_sweep_fills_the_table_from_all_registries_and_takes_none_for_another(
     assert {home: header.tags for home, header in found.items()} == {home: (tag_of(home),) for home in HOMES}
     assert {home: header.scan.state for home, header in found.items()} == dict.fromkeys(HOMES, ScanState.COMPLETE)
     assert {home for home, header in found.items() if header.decision is Decision.BLOCK} == {worse.home}
-    rows = hub.house.queries.repositories(limit=100).items
+    rows = hub.context.queries.repositories(limit=100).items
     assert {row.repository for row in rows} == set(HOMES)
     hub.sweep()
     versions = {home: header.version for home, header in hub.headers().items()}
@@ -130,7 +130,7 @@ def test_the_clock_begins_the_sweeps_of_all_registries(hub: Hub) -> None:
     tomorrow = (hub.now + timedelta(days=1)).replace(hour=6, minute=1, second=0)
     hub.stack.clock.move_to(tomorrow)
     hub.stack.run_clock()
-    assert hub.settle()
+    assert hub.consistency_delay()
     assert set(hub.headers()) == set(HOMES)
 
 
@@ -144,7 +144,7 @@ def test_an_image_that_goes_in_one_registry_goes_in_no_other(hub: Hub) -> None:
     with hub.stack.aws.lock:
         del ecr_of(gone).repositories[NAME]
     hub.sweep()
-    rows = hub.house.queries.repositories(limit=100).items
+    rows = hub.context.queries.repositories(limit=100).items
     assert {row.repository for row in rows if "deleted_at" in row.facts} == {gone}
 
 
@@ -154,9 +154,9 @@ def test_an_account_out_of_reach_stops_no_other_and_its_images_do_not_stay_clean
     hub.sweep()
     theirs = {home for home in HOMES if home.registry == OTHER}
     door = Closed(monkeypatch)
-    vars(hub.house).pop("_accounts", None)
+    vars(hub.context).pop("_accounts", None)
     hub.sweep()
-    compared = {row.repository: row.facts["reconcile_at"] for row in hub.house.queries.repositories(limit=100).items}
+    compared = {row.repository: row.facts["reconcile_at"] for row in hub.context.queries.repositories(limit=100).items}
     assert {home for home, at in compared.items() if at > hub.now - timedelta(hours=1)} == set(HOMES) - theirs
     assert all(header.decision is Decision.ALLOW for header in hub.headers().values()), "it may be back by tonight"
     told = [text for text in hub.alerts() if "cannot be listed" in text]
@@ -187,7 +187,7 @@ def test_the_images_of_an_account_that_does_not_answer_do_not_stay_clean_either(
     hub.sweep()
     theirs = {home for home in HOMES if home.registry == OTHER}
     door = Closed(monkeypatch, TransientError)
-    vars(hub.house).pop("_accounts", None)
+    vars(hub.context).pop("_accounts", None)
     hub.fails = True
     hub.sweep()
     assert all(header.decision is Decision.ALLOW for header in hub.headers().values()), "it may answer by tonight"
@@ -240,9 +240,9 @@ def test_what_a_spoke_forwards_is_heard_as_an_event_of_its_own_registry(hub: Hub
     theirs = Repository(OTHER, AWAY, NAME)
     event = aws_events.inspector_scan_finished(theirs.image(DIGEST), (tag_of(theirs),), {}, hub.now)
     assert hub.stack.aws.put_event(event) == ["lazaretto-dev-scans"]
-    assert hub.settle()
+    assert hub.consistency_delay()
     hub.stack.clock.move(timedelta(minutes=2))
-    assert hub.settle()
+    assert hub.consistency_delay()
     found = hub.headers()
     assert set(found) == {theirs}, "the same image of no other registry"
     assert found[theirs].scan.state is ScanState.COMPLETE
@@ -251,7 +251,7 @@ def test_what_a_spoke_forwards_is_heard_as_an_event_of_its_own_registry(hub: Hub
 def test_an_image_of_an_account_that_nobody_named_is_heard_and_is_not_clean(hub: Hub) -> None:
     stranger = Repository("999900001111", REGION, NAME).image(DIGEST)
     hub.stack.aws.put_event(aws_events.inspector_scan_finished(stranger, (), {}, hub.now))
-    assert hub.settle()
+    assert hub.consistency_delay()
     header = hub.stack.headers([stranger])[stranger].header
     assert header.scan.state is ScanState.UNAVAILABLE
     assert header.decision is not Decision.ALLOW
@@ -264,10 +264,10 @@ def test_an_event_of_one_account_says_nothing_of_another_ones_repositories(hub: 
     event = aws_events.deleted(ours.image(DIGEST), tag_of(ours), None, hub.now)
     forged = {**event, "account": OTHER, "resources": [ours.arn]}
     hub.stack.aws.put_event(forged)
-    assert hub.settle()
+    assert hub.consistency_delay()
     assert hub.headers() == {}
     (dead,) = hub.stack.dead_letters()
     assert ours.arn in dead
     hub.stack.aws.put_event({**forged, "resources": []})
-    assert hub.settle()
+    assert hub.consistency_delay()
     assert set(hub.headers()) <= {theirs}

@@ -9,7 +9,7 @@ from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.quarantine_place import kept_tag, place_of
 from chalicelib.local.aws.push_image import Pusher
 from chalicelib.local.aws.server import ACCOUNT
-from chalicelib.local.aws.stack import REGION, Stack
+from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.local.story.world import HURRY_SECONDS, REPOSITORY, StoryWorld
 from chalicelib.services.enforcement.give_order import release_image
 from chalicelib.services.policy.apply_policy import apply_policy
@@ -29,7 +29,7 @@ rules:
 class MovingWorld(StoryWorld):
     """`push` pushes an image that has layers, and its signature."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: LocalStack) -> None:
         super().__init__(stack, lambda words: pytest.fail(f"nobody types {words}"))
         self.ecr.create_repository(repositoryName=REPOSITORY)
         self._pusher = Pusher(boto3.client("ecr"), HOME)
@@ -48,8 +48,8 @@ class MovingWorld(StoryWorld):
 
 @pytest.fixture
 def world():
-    with Stack(hurry=HURRY_SECONDS) as stack:
-        apply_policy(POLICY, "oncall", stack.house)
+    with LocalStack(hurry=HURRY_SECONDS) as stack:
+        apply_policy(POLICY, "oncall", stack.context)
         yield MovingWorld(stack)
         assert stack.dead_letters() == []
 
@@ -58,12 +58,12 @@ def test_a_critical_image_is_moved_moved_again_when_it_is_pushed_again_and_comes
     world.push()
     world.sign()
     world.scan()
-    assert world.settle()
+    assert world.consistency_delay()
     before = world.held(HOME)
     assert (len(before), before[world.ref.digest]) == (2, {"1.4.0", "latest"})
 
     world.rate("CRITICAL", 9.8)
-    assert world.settle()
+    assert world.consistency_delay()
     assert world.held(HOME) == {}
     kept = world.held(PLACE)
     assert kept.keys() == before.keys()
@@ -71,10 +71,10 @@ def test_a_critical_image_is_moved_moved_again_when_it_is_pushed_again_and_comes
     assert "LazarettoPullBlock" in world.ecr.get_repository_policy(repositoryName=PLACE.name)["policyText"]
 
     world.push()
-    assert world.settle()
+    assert world.consistency_delay()
     assert world.held(HOME) == {}
 
-    release_image(world.ref, "oncall", "needed for the rollback", world.stack.house)
-    assert world.settle()
+    release_image(world.ref, "oncall", "needed for the rollback", world.stack.context)
+    assert world.consistency_delay()
     assert world.held(HOME) == before
     assert world.held(PLACE) == kept

@@ -14,7 +14,7 @@ from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.local.aws.ecr import MANIFEST
 from chalicelib.local.aws.ecr_public import ALIAS
-from chalicelib.local.aws.stack import Stack
+from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.story.world import HURRY_SECONDS, StoryWorld
 from chalicelib.services.policy.apply_policy import apply_policy
 
@@ -30,7 +30,7 @@ GALLERY = f"gallery.ecr.aws/{ALIAS}/given/away"
 
 
 class PublicWorld(StoryWorld):
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: LocalStack) -> None:
         super().__init__(stack, lambda words: pytest.fail(f"nobody types {words}"))
 
     @property
@@ -42,8 +42,8 @@ class PublicWorld(StoryWorld):
 
     def sweep(self) -> None:
         self.stack.clock.move(timedelta(hours=6))
-        self.stack.house.outbox.send("sweeps", PlanSweep(Sweep.PUBLIC, self.stack.region, self.now))
-        assert self.settle()
+        self.stack.context.outbox.send("sweeps", PlanSweep(Sweep.PUBLIC, self.stack.region, self.now))
+        assert self.consistency_delay()
 
     def header(self, ref: ImageRef) -> Header:
         return self.stack.headers([ref])[ref].header
@@ -54,19 +54,19 @@ class PublicWorld(StoryWorld):
 
 @pytest.fixture
 def world() -> Iterator[PublicWorld]:
-    with Stack(hurry=HURRY_SECONDS) as stack:
-        apply_policy(POLICY, "oncall", stack.house)
+    with LocalStack(hurry=HURRY_SECONDS) as stack:
+        apply_policy(POLICY, "oncall", stack.context)
         made = PublicWorld(stack)
         made.push()
         made.scan()
-        assert made.settle()
+        assert made.consistency_delay()
         yield made
         assert stack.dead_letters() == []
 
 
 def test_a_public_copy_of_a_blocked_image_is_blocked_and_alerted_with_its_gallery_address(world: PublicWorld) -> None:
     world.rate("CRITICAL", 9.8)
-    assert world.settle()
+    assert world.consistency_delay()
     world.stack.clock.move(timedelta(days=2))
     world.give_away()
     world.sweep()
@@ -81,10 +81,10 @@ def test_what_turns_bad_later_is_bad_in_public_at_once_and_good_again(world: Pub
     world.sweep()
     assert world.header(world.public).decision is Decision.ALLOW
     world.rate("CRITICAL", 9.8)
-    assert world.settle()
+    assert world.consistency_delay()
     assert world.header(world.public).decision is Decision.BLOCK
     world.rate("LOW", 1.0)
-    assert world.settle()
+    assert world.consistency_delay()
     assert world.header(world.public).decision is Decision.ALLOW
 
 
@@ -98,6 +98,6 @@ def test_what_is_deleted_in_public_is_gone_after_the_next_sweep(world: PublicWor
     assert world.header(world.ref).twins == ()
     client.delete_repository(repositoryName="given/away")
     world.sweep()
-    row = world.stack.house.queries.repository(world.public.home)
+    row = world.stack.context.queries.repository(world.public.home)
     assert row is not None
     assert "deleted_at" in row.facts

@@ -11,7 +11,7 @@ from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.local.aws.push_image import Pusher
 from chalicelib.local.aws.server import ACCOUNT
-from chalicelib.local.aws.stack import REGION, Stack
+from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.services.policy.apply_policy import apply_policy
 from chalicelib.services.retention.plan_retention import plan_retention
 from tests.local.every_function import HURRY_SECONDS, Played
@@ -29,39 +29,39 @@ notify: [{channel: slack}]
 
 @pytest.fixture(scope="module")
 def played() -> Iterator[Played]:
-    with Stack(hurry=HURRY_SECONDS) as stack:
+    with LocalStack(hurry=HURRY_SECONDS) as stack:
         yield Played(stack)
 
 
 def test_an_index_goes_with_its_images_and_signature_and_the_newest_stays(played: Played) -> None:
-    apply_policy(POLICY, "oncall", played.house)
+    apply_policy(POLICY, "oncall", played.context)
     played.ecr.create_repository(repositoryName=HOME.name)
     pusher = Pusher(played.ecr, HOME)
     child = pusher.image([b"base", b"old"])
     index = pusher.index({"linux/amd64": child}, ["1.0.0"])
     signature = pusher.referrer(index, SIGNATURE, b"signed")
-    played.settle()
+    played.consistency_delay()
     played.clock.move(HOUR)
     newest = pusher.image([b"base", b"new"], ["1.1.0"])
-    played.settle()
+    played.consistency_delay()
     sweep(played, Sweep.RETENTION)
     assert left(played) == {child, index, signature, newest}, "nobody has looked for replicas yet"
     sweep(played, Sweep.REPLICATION)
-    plan = plan_retention(HOME, played.house, with_layers=True)
+    plan = plan_retention(HOME, played.context, with_layers=True)
     assert {HOME.image(f.image.digest) for f in plan.plan.takes} == {child, index, signature}
     sweep(played, Sweep.RETENTION)
     assert left(played) == {newest}
     headers = played.stack.headers([child, index, signature, newest])
     assert {ref for ref, stored in headers.items() if stored.header.exists} == {newest}
-    kinds = [row.record.kind for row in played.house.queries.actions(index)]
+    kinds = [row.record.kind for row in played.context.queries.actions(index)]
     assert "EXPIRE" in kinds
     assert "EXPIRE_FAILED" not in kinds
     assert played.stack.dead_letters() == []
 
 
 def sweep(played: Played, which: Sweep) -> None:
-    played.house.outbox.send("sweeps", SweepRepository(which, HOME, played.clock.now()))
-    played.settle()
+    played.context.outbox.send("sweeps", SweepRepository(which, HOME, played.clock.now()))
+    played.consistency_delay()
 
 
 def left(played: Played) -> set[ImageRef]:

@@ -26,7 +26,7 @@ from werkzeug.serving import make_server
 
 from chalicelib.domain.events.message import Act
 from chalicelib.local.aws.server import HOST, LocalAws, _QuietHandler
-from chalicelib.local.aws.stack import Stack
+from chalicelib.local.aws.stack import LocalStack
 from chalicelib.observability import journal, logger
 from chalicelib.parsers.events.messages import read_delivery
 from tests.fakes.iam import Recorder, needed
@@ -65,7 +65,7 @@ class RightTaker(Recorder):
     """A recorder that tries every action a second time without the right to it: once for each function and each kind
     of message, or route."""
 
-    def __init__(self, forget: Callable[[], None], stack: Stack, folder: Path) -> None:
+    def __init__(self, forget: Callable[[], None], stack: LocalStack, folder: Path) -> None:
         super().__init__(forget)
         self._stack, self._folder = stack, folder
         self._now: set[tuple[str, str]] = set()
@@ -166,7 +166,7 @@ class RightTaker(Recorder):
 
     def _do_without(self, asked: Refused, call: Callable[[str], Any]) -> NoReturn:
         try:
-            for client in self._stack.house.sessions._clients.values():
+            for client in self._stack.context.sessions._clients.values():
                 client._endpoint.http_session.close()  # its connections are the original's
             with world_apart(self._stack.aws):
                 found = self._observed(asked, call)

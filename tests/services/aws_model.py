@@ -169,7 +169,7 @@ class Image:
 
 
 def inspector_listing(
-    rows: Moment | None, covered: Moment | None, look_at: datetime, since: datetime | None
+    rows: Moment | None, covered: Moment | None, listed_at: datetime, since: datetime | None
 ) -> Listing:
     """`rows`: as of the first page; `covered`: as of the question for coverage, asked after the last page.
 
@@ -183,15 +183,15 @@ def inspector_listing(
     too_old = since is not None and (scan.scanned_at is None or scan.scanned_at < since)
     if scan.state is COMPLETE and too_old:
         scan = Scan(ScanState.PENDING, "not scanned since its push or restore", Source.ENHANCED, scan.scanned_at)
-    return Listing(Source.ENHANCED, findings, look_at, scan, scan.state is COMPLETE)
+    return Listing(Source.ENHANCED, findings, listed_at, scan, scan.state is COMPLETE)
 
 
-def basic_listing(moment: Moment, look_at: datetime) -> Listing:
+def basic_listing(moment: Moment, listed_at: datetime) -> Listing:
     scan = moment.finished
     if moment.storage is not StorageStatus.ACTIVE:
         scan = Scan(ScanState.ARCHIVED, "IMAGE_ARCHIVED", Source.BASIC)
     complete = scan.state is COMPLETE
-    return Listing(Source.BASIC, tuple(moment.basic.values()) if complete else (), look_at, scan, complete)
+    return Listing(Source.BASIC, tuple(moment.basic.values()) if complete else (), listed_at, scan, complete)
 
 
 def described(ref: ImageRef, moment: Moment | None, pushed_at: datetime) -> ImageDetail:

@@ -25,8 +25,8 @@ from chalicelib.adapters.ecr.registry import EcrRegistry
 from chalicelib.adapters.ecr.replication import EcrReplication
 from chalicelib.adapters.stores.replica_items import ReplicaItems
 from chalicelib.domain.events.sweep_message import ReplicationCheck, Sweep, SweepRepository
-from chalicelib.domain.headers.effect import Order
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import Order
 from chalicelib.domain.images.image import ImageRef, Repository, Scan, ScanState
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.replication.replica import Replica

@@ -21,8 +21,8 @@ from chalicelib.domain.enforcement.enforcement import MOVE, UNTAG, Needing, mark
 from chalicelib.domain.enforcement.repository_policy import canonical, has_statement, with_statement
 from chalicelib.domain.events.event import ApiCall
 from chalicelib.domain.events.message import Act, WatchWaivers
-from chalicelib.domain.headers.effect import Effect, EffectKind, Holding, Stage
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType, Holding, PendingAction, Stage
 from chalicelib.domain.images.image import ImageRef, Kind, Repository, ScanState, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import UpstreamError
@@ -43,7 +43,7 @@ HOUR = timedelta(hours=1)
 CLOCK = timedelta(minutes=5)
 A_CALL = timedelta(seconds=1)
 """What a change of the registry takes: ECR tells of them by the second."""
-ACTS = frozenset({EffectKind.QUARANTINE, EffectKind.RELEASE, EffectKind.BLOCK, EffectKind.UNBLOCK})
+ACTS = frozenset({ActionType.QUARANTINE, ActionType.RELEASE, ActionType.BLOCK, ActionType.UNBLOCK})
 
 
 class Former(msgspec.Struct):
@@ -270,9 +270,9 @@ class Enforcing(World):
     def gives_back(self, ref: ImageRef) -> None:
         self.moment += A_CALL
         header = self.header(self._acting().ref)
-        ordered = header.order is not None and header.order.kind is EffectKind.RELEASE
+        ordered = header.order is not None and header.order.kind is ActionType.RELEASE
         assert self.policies[-1].enforcing or ordered, "gave back in observe mode what no person has released"
-        if self._acting() == Act(ref, f"{EffectKind.RELEASE}#{header.enforcement_number}"):
+        if self._acting() == Act(ref, f"{ActionType.RELEASE}#{header.enforcement_number}"):
             needed = self.needed_by(ref, self.policies[-1].quarantine.method)
             assert needed or not self._is_condemned(header), "gave back what is to stay quarantined"
         self.met["given back"] += 1
@@ -286,7 +286,7 @@ class Enforcing(World):
 
     def _is_released(self, ref: ImageRef) -> bool:
         order = self.header(ref).order
-        return order is not None and order.kind is EffectKind.RELEASE
+        return order is not None and order.kind is ActionType.RELEASE
 
     def _runs(self, ref: ImageRef, *, whole: bool) -> bool:
         """An image runs where one of its indexes does that is known, an index where one of its images does."""
@@ -323,7 +323,7 @@ class Enforcing(World):
         super()._watch(name, arguments, answer)
         if name == "put_header" and answer.enforcement is not None and answer.enforcement.stage is Stage.DONE:
             self.done.add((answer.ref, answer.enforcement.key))
-            if answer.enforcement.kind is EffectKind.RELEASE and answer.tags == (marker(answer.ref.digest),):
+            if answer.enforcement.kind is ActionType.RELEASE and answer.tags == (marker(answer.ref.digest),):
                 self.marked.add(answer.ref)
         if name == "change_fuse" and answer.reset_at == self.moment:
             self.taken.clear()
@@ -340,11 +340,11 @@ class Enforcing(World):
             needed_by = self.needed_by(ref, policy.quarantine.method)
             self.met["needed by an index"] += bool(needed_by and self._is_condemned(header))
             archived = [i.ref.digest for i in self.indexes_of(ref) if i.current.storage is ARCHIVED]
-            act, level = header.act, wanted(header, policy, Needing(tuple(needed_by), tuple(archived)))
+            act, desired = header.act, wanted(header, policy, Needing(tuple(needed_by), tuple(archived)))
             if act is not None:
                 self._check_held(header, act)
                 continue
-            if level.quarantine is not None:
+            if desired.quarantine is not None:
                 assert self.is_away(header), f"to be quarantined, and is {found.storage} with {found.tags}"
             else:
                 assert header.hold is None, "to be released, and still held"
@@ -352,7 +352,7 @@ class Enforcing(World):
                 self.met["went along"] += self.went_along(ref)
                 assert not found.exists or found.storage is ACTIVE
                 assert marker(ref.digest) not in found.tags or ref in self.marked
-            assert header.denied is level.denied
+            assert header.denied is desired.denied
             self.met["as wanted"] += 1
         for home in {ref.home for ref in self.images}:
             for_these = [h for h in map(self.header, self.images) if h.ref.home == home and h.denied]
@@ -371,7 +371,7 @@ class Enforcing(World):
         assert isinstance(index, Index)
         assert header.kind is Kind.INDEX
         assert tuple(c.digest for c in header.children) == tuple(c.digest for c in index.children)
-        assert not [e for e in header.todo if e.held is None], "left undone"
+        assert not [e for e in header.pending if e.held is None], "left undone"
         images = [self.header(child) for child in index.children]
         assert all(ref.digest in image.parents for image in images)
         assert header.decision is max((image.decision for image in images), key=lambda d: d.rank)
@@ -389,7 +389,7 @@ class Enforcing(World):
             and not set(found.tags) - {marker(header.ref.digest)}
         )
 
-    def _check_held(self, header: Header, act: Effect) -> None:
+    def _check_held(self, header: Header, act: PendingAction) -> None:
         assert act.held is not None, f"{act.key} is neither done nor held"
         assert act.held.detail, "held without a reason"
         self.met[f"held: {act.held.why}"] += 1
@@ -399,7 +399,7 @@ class Enforcing(World):
                 assert not policy.enforcing
             case Holding.RUNNING:
                 assert policy.quarantine.when_running == "alert"
-                assert self.runtime.blind or self._runs(ref, whole=act.kind is EffectKind.BLOCK)
+                assert self.runtime.blind or self._runs(ref, whole=act.kind is ActionType.BLOCK)
             case Holding.FUSE:
                 assert self.stored.read_fuse().blown_at is not None or act.held.until <= self.moment
             case Holding.RESTORING:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from chalicelib.adapters.dynamodb.schema import shard_of
-from chalicelib.domain.events.message import Delivery, Look
+from chalicelib.domain.events.message import Delivery, Refresh
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.image import Source
@@ -85,7 +85,7 @@ class Story(World):
     @property
     def looks_sent(self) -> list[int]:
         """When the looks that are under way are due, in seconds from now."""
-        looks = [e.body for e in self.envelopes if isinstance(e.body, Look)]
+        looks = [e.body for e in self.envelopes if isinstance(e.body, Refresh)]
         return [int((look.due_at - self.moment).total_seconds()) for look in looks]
 
     def sent(self, kind: type) -> list[Any]:

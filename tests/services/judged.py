@@ -19,9 +19,9 @@ from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.stores.policy_file import read_policy
 from chalicelib.adapters.table.header_items import row_of
 from chalicelib.domain.assessment.merge import merge_listing
-from chalicelib.domain.events.message import CatchUp, Decide, Delivery, Message, WhatIf
-from chalicelib.domain.headers.effect import Hold
+from chalicelib.domain.events.message import Decide, Delivery, Message, PolicyRollout, WhatIf
 from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.headers.pending_action import Hold
 from chalicelib.domain.images.document import FindingsDocument, Listing
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import (
@@ -42,7 +42,7 @@ from chalicelib.domain.waivers.change import WaiverChange
 from chalicelib.errors import ConflictError, NotFoundError
 from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
-from chalicelib.services.policy.catch_up_policy import catch_up_policy
+from chalicelib.services.policy.roll_out_policy import roll_out_policy
 from chalicelib.services.ports.ports import PolicyVersion
 from tests.fakes.images import finding
 from tests.fakes.journal import FakeJournal
@@ -138,7 +138,7 @@ class Queues:
 
 class FakeHouse:
     def __init__(self) -> None:
-        self.at, self.settle = NOW, SETTLE
+        self.at, self.consistency_delay = NOW, SETTLE
         self.clock: Any = SimpleNamespace(now=lambda: self.at)
         self.table: Any = FakeTable(self.clock.now)
         self.waivers: Any = FakeWaivers(self._raise_waivers)
@@ -164,10 +164,10 @@ class FakeHouse:
 
 
 class Judged:
-    """`house`: a `FakeHouse`, or one of `bootstrap` whose outbox is a `Queues` and whose scanner knows nothing."""
+    """`context`: a `FakeHouse`, or one of `bootstrap` whose outbox is a `Queues` and whose scanner knows nothing."""
 
-    def __init__(self, house: Any) -> None:
-        self.house, self.told, self.number = house, Told(), 0
+    def __init__(self, context: Any) -> None:
+        self.context, self.told, self.number = context, Told(), 0
 
     # ---- what there is
 
@@ -181,9 +181,9 @@ class Judged:
             if len(made) % 9 == 0:
                 made.append(self._index(random, len(made), made[-12:]))
         for header in made:
-            self.house.outbox.send("scans", Decide(header.ref, "first", quiet=True))
+            self.context.outbox.send("scans", Decide(header.ref, "first", quiet=True))
         self.pump()
-        self.house.outbox.sent.clear()
+        self.context.outbox.sent.clear()
         return [header.ref for header in made]
 
     def _image(self, random: Random, number: int) -> Header:
@@ -195,7 +195,7 @@ class Judged:
         storage = random.choices([StorageStatus.ACTIVE, StorageStatus.ARCHIVED], (9, 1))[0]
         document = _past(ref, random, pushed_at) if listed else FindingsDocument(ref)
         if document.findings:
-            document = self.house.table.put_document(document, FindingsDocument(ref))
+            document = self.context.table.put_document(document, FindingsDocument(ref))
         header = Header(
             ref=ref,
             kind=Kind.ARTIFACT if random.random() < 0.03 else Kind.IMAGE,
@@ -205,7 +205,7 @@ class Judged:
             pushed_at=pushed_at,
             tags=tuple(random.sample(["v1.0", "v2.0", "latest", "dev"], random.randrange(3))),
             scan=Scan(state[0], None, Source.ENHANCED, NOW - random.randrange(40) * DAY if listed else None),
-            looked_at=NOW - DAY if listed else None,
+            refreshed_at=NOW - DAY if listed else None,
             in_use=InUse(random.choice(list(InUseState))),
             storage=storage,
             revision=document.revision,
@@ -213,7 +213,7 @@ class Judged:
         if random.random() < 0.03:
             hold = Hold("move", 1, NOW - DAY, place="lazaretto/quarantine")
             header = msgspec.structs.replace(header, exists=False, hold=hold)
-        return self.house.table.put_header(header)
+        return self.context.table.put_header(header)
 
     def _index(self, random: Random, number: int, near: list[Header]) -> Header:
         """Over images of its repository; now and then over one never heard of, and one deleted since."""
@@ -222,16 +222,16 @@ class Judged:
         children = [Child(h.ref.digest) for h in below]
         ref = home.image(_ref(random, number).digest)
         for header in below:
-            (stored,) = self.house.table.read_headers([header.ref]).values()
+            (stored,) = self.context.table.read_headers([header.ref]).values()
             parents = (*stored.header.parents, ref.digest)
-            self.house.table.put_header(msgspec.structs.replace(stored.header, parents=parents))
+            self.context.table.put_header(msgspec.structs.replace(stored.header, parents=parents))
         if random.random() < 0.5:
             children.append(Child(f"sha256:{random.getrandbits(256):064x}"))
         if random.random() < 0.5:
             gone = Header(ref=home.image(f"sha256:{random.getrandbits(256):064x}"), known_at=NOW)
-            children.append(Child(self.house.table.put_header(gone).ref.digest))
+            children.append(Child(self.context.table.put_header(gone).ref.digest))
         pushed_at = NOW - timedelta(hours=random.randrange(1, 24 * 20))
-        return self.house.table.put_header(
+        return self.context.table.put_header(
             Header(
                 ref=ref,
                 kind=Kind.INDEX,
@@ -256,18 +256,18 @@ class Judged:
             created_at=NOW - DAY,
             expires_at=NOW - DAY + days * DAY,
         )
-        self.house.waivers.put(WaiverChange(former=None, waiver=waiver, by="oncall", at=NOW))
+        self.context.waivers.put(WaiverChange(former=None, waiver=waiver, by="oncall", at=NOW))
 
     # ---- what happens
 
     def pump(self, *kinds: type, most: int = 100_000) -> int:
         """Handles what was sent, and what follows, until nothing is left; returns how much. `kinds`: only these."""
-        handled, wanted = 0, kinds or (Decide, WhatIf, CatchUp)
+        handled, wanted = 0, kinds or (Decide, WhatIf, PolicyRollout)
         left: list[Any] = []
-        while self.house.outbox.sent and handled < most:
+        while self.context.outbox.sent and handled < most:
             batch: list[tuple[str, Message]] = []
-            while self.house.outbox.sent and len(batch) < min(BATCH, most - handled):
-                queue, message, delay = self.house.outbox.sent.popleft()
+            while self.context.outbox.sent and len(batch) < min(BATCH, most - handled):
+                queue, message, delay = self.context.outbox.sent.popleft()
                 if isinstance(message, wanted):
                     batch.append((queue, message))
                 else:
@@ -275,20 +275,20 @@ class Judged:
             for queue in dict.fromkeys(queue for queue, _ in batch):
                 assert self.receive(queue, *[message for q, message in batch if q == queue]) == {}
             handled += len(batch)
-        self.house.outbox.sent.extendleft(reversed(left))
+        self.context.outbox.sent.extendleft(reversed(left))
         return handled
 
     def receive(self, queue: str, *messages: Message) -> dict[str, BaseException]:
         self.number += 1
         deliveries = [Delivery(f"{self.number}/{n}", message) for n, message in enumerate(messages)]
         if queue == "sweeps":
-            return receive_sweeps(deliveries, self.house, {"sns": self.told})
-        return receive_batch(deliveries, self.house)
+            return receive_sweeps(deliveries, self.context, {"sns": self.told})
+        return receive_batch(deliveries, self.context)
 
     def carry_policy(self) -> int:
         """The clock, until no header lags; returns how often it came round."""
         for rounds in range(1, 50):
-            lagging = catch_up_policy(self.house, {"sns": self.told})
+            lagging = roll_out_policy(self.context, {"sns": self.told})
             self.pump(Decide)
             if not lagging:
                 return rounds
@@ -299,7 +299,7 @@ class Judged:
     def headers(self, refs: list[ImageRef]) -> dict[ImageRef, Header]:
         found: dict[ImageRef, Header] = {}
         for start in range(0, len(refs), 50):
-            stored = self.house.table.read_headers(refs[start : start + 50])
+            stored = self.context.table.read_headers(refs[start : start + 50])
             found |= {ref: s.header for ref, s in stored.items()}
         return found
 
@@ -330,6 +330,6 @@ def _past(ref: ImageRef, random: Random, pushed_at: datetime) -> FindingsDocumen
             )
         scan = Scan(ScanState.COMPLETE, None, Source.ENHANCED, at)
         listing = Listing(Source.ENHANCED, tuple(rows.values()), at + 2 * SETTLE, scan, complete=True)
-        document = merge_listing(document, listing, settle=SETTLE, archive=False).document
+        document = merge_listing(document, listing, consistency_delay=SETTLE, archive=False).document
         at += timedelta(hours=random.randrange(6, 24 * 9))
     return document

@@ -78,43 +78,43 @@ class PolicyHouse:
 
 
 class _Policies:
-    def __init__(self, house: PolicyHouse) -> None:
-        self._house = house
+    def __init__(self, context: PolicyHouse) -> None:
+        self._context = context
 
     def read_policy(self, repository: Repository) -> str | None:
         self._there(repository)
-        return self._house.text
+        return self._context.text
 
     def write_policy(self, repository: Repository, text: str) -> None:
         self._there(repository)
         json.loads(text)
-        self._house.text = text
+        self._context.text = text
 
     def delete_policy(self, repository: Repository) -> None:
         self._there(repository)
-        self._house.text = None
+        self._context.text = None
 
     def _there(self, repository: Repository) -> None:
         assert repository == HOME
-        if self._house.gone:
+        if self._context.gone:
             raise AbsentError("repository", f"{repository.path} is not there")
 
 
 class _Watched:
-    def __init__(self, house: PolicyHouse, inner: Any) -> None:
-        self._house, self._inner = house, inner
+    def __init__(self, context: PolicyHouse, inner: Any) -> None:
+        self._context, self._inner = context, inner
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._inner, name)
 
         def call(*arguments: Any) -> Any:
-            house = self._house
-            number = len(house.calls)
-            house.calls.append(name)
+            context = self._context
+            number = len(context.calls)
+            context.calls.append(name)
             turn(name)
-            house.meet(number, name, "before")
+            context.meet(number, name, "before")
             answer = method(*arguments)
-            house.meet(number, name, "after")
+            context.meet(number, name, "after")
             return answer
 
         return call

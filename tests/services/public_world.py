@@ -12,7 +12,7 @@ from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.table.header_items import ImageRow, row_of
 from chalicelib.adapters.table.tags import points_at
 from chalicelib.domain.events.message import Decide, Delivery
-from chalicelib.domain.events.sweep_message import Found, PlanSweep, Sweep, SweepRepository
+from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository, SyntheticEvent
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Kind, Manifest, Repository, RepositoryDetail
 from chalicelib.domain.images.registry import PublicRegistry
@@ -58,7 +58,7 @@ class PublicWorld:
     or outbox that kills the worker. `ticks`: how long it takes to ask what time it is."""
 
     def __init__(self) -> None:
-        self.moment, self.settle = START, timedelta(seconds=60)
+        self.moment, self.consistency_delay = START, timedelta(seconds=60)
         self.stored = FakeTable(self.now)
         self.table: Any = _Mortal(self.stored, self)
         self.images_: dict[Repository, dict[str, ImageDetail]] = {}
@@ -149,7 +149,7 @@ class PublicWorld:
             if queue != "scans":
                 continue
             delivery = Delivery("1", message)
-            if isinstance(message, Found):
+            if isinstance(message, SyntheticEvent):
                 record_found(message, delivery, self)  # type: ignore[arg-type]
             elif isinstance(message, Decide):
                 stored = self.stored.read_headers([message.ref]).get(message.ref)

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert
-from chalicelib.domain.events.event import Container, TaskChanged
+from chalicelib.domain.events.event import TaskChanged, TaskContainer
 from chalicelib.domain.events.failed_pull import FailedPull, failed_pulls
 from chalicelib.domain.events.message import Message, PullFailed
-from chalicelib.domain.headers.effect import Hold
 from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.headers.pending_action import Hold
 from chalicelib.domain.images.image import ImageRef, Repository, StorageStatus
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.policy import Policy
@@ -40,7 +40,7 @@ def image(number: int) -> ImageRef:
 
 def task(*images: str, said: str = NOT_FOUND, group: str = "service:api", at: datetime = AT, number: int = 1):
     """One that stopped because it could not pull any of these images."""
-    containers = tuple(Container(f"c{n}", name, None, said) for n, name in enumerate(images))
+    containers = tuple(TaskContainer(f"c{n}", name, None, said) for n, name in enumerate(images))
     arn = f"arn:aws:ecs:eu-west-1:111122223333:task/prod/{number:032x}"
     definition = "arn:aws:ecs:eu-west-1:111122223333:task-definition/api:7"
     return TaskChanged(

@@ -46,7 +46,7 @@ def reconcile(place: SweptPlace) -> Counter[str]:
     """One sweep of the whole registry, and all that follows from it; what was found, by kind."""
     place.results.clear()
     place.deliver("sweeps", [PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now())])
-    place.settle()
+    place.consistency_delay()
     assert not [r.error for r in place.results if r.error]
     found: Counter[str] = Counter()
     for result in place.results:
@@ -60,10 +60,10 @@ def state(place: SweptPlace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for repository in {s.repository for s in place.aws.registry.states.values()} | {"team/service-0"}:
         home = Repository(payloads.ACCOUNT, payloads.REGION, repository)
-        for header in place.house.table.headers_of(home):
+        for header in place.context.table.headers_of(home):
             if not header.exists:
                 continue
-            findings = [f for f in place.house.table.read_document(header.ref).findings if f.open]
+            findings = [f for f in place.context.table.read_document(header.ref).findings if f.open]
             reasons = header.verdict.reasons if header.verdict else ()
             found[header.ref.path] = {
                 "findings": sorted(
@@ -79,7 +79,7 @@ def state(place: SweptPlace) -> dict[str, Any]:
                 "decision": header.decision,
                 "reasons": [(r.rule, r.decision, r.detail, r.count, r.vulnerability_ids) for r in reasons],
             }
-        tags = place.house.queries.tags(home, limit=100).items
+        tags = place.context.queries.tags(home, limit=100).items
         found |= {f"{home.path}:{row.tag}": row.digest for row in tags if row.digest is not None}
     return found
 
@@ -151,4 +151,4 @@ def live(place: SweptPlace, history: History, kept: Sequence[Sequence[dict[str, 
         place.aws.shown = shown
         place.clock.forward(max(0.0, FIRST_DAY + day * DAY + 2 * 3_600 - place.clock.now().timestamp()))
         place.deliver("scans", told)
-        place.settle()
+        place.consistency_delay()

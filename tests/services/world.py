@@ -20,9 +20,9 @@ from chalicelib.domain.assessment.conclusion import count_open
 from chalicelib.domain.assessment.merge import ABSENT, CLOSED
 from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.enforcement.enforcement import archive_wanted
-from chalicelib.domain.events.message import Act, Again, Decide, Delivery, Message
-from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.events.message import Act, Decide, Delivery, Message, RetriedEvent
 from chalicelib.domain.headers.header import Header, Rules, sketch_of
+from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding, FindingStatus
 from chalicelib.domain.images.image import ImageRef, Manifest, Repository, ScanState, Source, StorageStatus
@@ -111,7 +111,7 @@ class World:
     def __init__(
         self, make_table: Callable[[Callable[[], datetime]], Any], seed: int = 0, lags: Sequence[int] = (0,)
     ) -> None:
-        self.moment, self.random, self.lags, self.settle = START, Random(seed), tuple(lags), SETTLE
+        self.moment, self.random, self.lags, self.consistency_delay = START, Random(seed), tuple(lags), SETTLE
         self.stored = make_table(self.now)
         self.table: Any = Turned(self.stored, self._watch)
         self.outbox: Any = self
@@ -182,13 +182,13 @@ class World:
         turn("look")
         self.met["look"] += 1
         self.looked.add((current(), ref))
-        image, look_at = self.image(ref), self.moment
-        first = image.as_of(look_at - self.lag())
+        image, listed_at = self.image(ref), self.moment
+        first = image.as_of(listed_at - self.lag())
         if source != Source.ENHANCED and first is not None and first.scanner is Source.BASIC:
-            return basic_listing(first, look_at)
-        rows = image.as_of(look_at - self.lag())
+            return basic_listing(first, listed_at)
+        rows = image.as_of(listed_at - self.lag())
         turn("coverage")
-        return inspector_listing(rows, image.as_of(self.moment - self.lag()), look_at, since)
+        return inspector_listing(rows, image.as_of(self.moment - self.lag()), listed_at, since)
 
     def known_exploited(self, finding_ids: Sequence[str]) -> dict[str, bool]:
         turn("known_exploited")
@@ -320,8 +320,8 @@ class World:
 
     def _delivery(self, envelope: Envelope) -> Delivery:
         body, attempt = envelope.body, getattr(envelope.body, "attempt", 0)
-        raw = body.event if isinstance(body, Again) else self.raw(body)
-        body = self.events[raw["number"]] if isinstance(body, Again) else body
+        raw = body.event if isinstance(body, RetriedEvent) else self.raw(body)
+        body = self.events[raw["number"]] if isinstance(body, RetriedEvent) else body
         return Delivery(str(envelope.number), body, envelope.receives, attempt, raw=raw)
 
     def raw(self, body: Any) -> dict[str, int]:
@@ -366,7 +366,7 @@ class World:
             self._nothing_released(*arguments)
             self._no_event_wins_a_tie(*arguments)
         if name == "put_header":
-            number = [e.number for e in answer.todo if e.kind is EffectKind.ALERT and not e.left_to_summary]
+            number = [e.number for e in answer.pending if e.kind is ActionType.ALERT and not e.left_to_summary]
             self.wanted_alerts |= {(answer.ref, n) for n in number}
 
     def _nothing_released(self, document: FindingsDocument, former: FindingsDocument) -> None:
@@ -402,8 +402,8 @@ class World:
         assert stored.agrees
         assert header.counts == count_open(document.findings)
         assert header.sketch == sketch_of(document.findings)
-        assert header.look_due_at is None, "a look was promised that never came"
-        assert not [e for e in header.todo if e.held is None], "left undone"
+        assert header.refresh_due_at is None, "a look was promised that never came"
+        assert not [e for e in header.pending if e.held is None], "left undone"
         assert header.begun is None
         scan = moment.coverage if moment.scanner is Source.ENHANCED else moment.finished
         if moment.storage is StorageStatus.ACTIVE and header.scan_seen_at is not None:

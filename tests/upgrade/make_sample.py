@@ -15,7 +15,7 @@ from datetime import timedelta
 
 from chalicelib import __version__
 from chalicelib.adapters.dynamodb.schema import AUDIT_HEAD, PK, SK, Item
-from chalicelib.local.aws.stack import Stack
+from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo.demo_registry import CURL
 from tests.local.every_act import Acts, play_everything
 from tests.local.every_function import HURRY_SECONDS, Played
@@ -42,7 +42,7 @@ def main() -> int:
     if __version__ in versions():
         print(f"there is a sample of {__version__}: the past is not made again", file=sys.stderr)
         return 1
-    with Stack(hurry=HURRY_SECONDS) as stack:
+    with LocalStack(hurry=HURRY_SECONDS) as stack:
         played = Played(stack)
         play_everything(played)
         Acts(played).waive(days=60)
@@ -56,7 +56,7 @@ def main() -> int:
     return 0
 
 
-def on_its_way(stack: Stack) -> dict[str, str]:
+def on_its_way(stack: LocalStack) -> dict[str, str]:
     """A waiver that is just being given: nobody has carried it to the images yet."""
     return {
         "repository": HOME.name,

@@ -24,7 +24,7 @@ from chalice.test import Client
 from chalicelib.adapters.dynamodb.schema import DOCUMENT, PK, SK, Item
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.registry import RegistryPlace
-from chalicelib.local.aws.stack import REGION, Stack
+from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.local.story.world import HURRY_SECONDS
 from tests.fakes.iam import ACCOUNT_ROLES, REPLICA_ACCOUNT, REPLICA_REGION
 
@@ -72,12 +72,12 @@ def write_sample(sample: Sample) -> None:
 
 
 @contextmanager
-def stack_with(items: Iterable[Item], at: datetime) -> Iterator[Stack]:
+def stack_with(items: Iterable[Item], at: datetime) -> Iterator[LocalStack]:
     """The code of today over that table at that time. The same registries are watched; ECR and Inspector are empty."""
-    with Stack(hurry=HURRY_SECONDS) as stack:
+    with LocalStack(hurry=HURRY_SECONDS) as stack:
         stack.clock.move_to(at)
-        stack.house.settings = msgspec.structs.replace(
-            stack.house.settings, registries=ELSEWHERE, account_roles=ACCOUNT_ROLES
+        stack.context.settings = msgspec.structs.replace(
+            stack.context.settings, registries=ELSEWHERE, account_roles=ACCOUNT_ROLES
         )
         client = boto3.client("dynamodb", region_name=REGION)
         for item in items:
@@ -85,26 +85,26 @@ def stack_with(items: Iterable[Item], at: datetime) -> Iterator[Stack]:
         yield stack
 
 
-def dump(stack: Stack) -> tuple[Item, ...]:
+def dump(stack: LocalStack) -> tuple[Item, ...]:
     client = boto3.client("dynamodb", region_name=REGION)
     pages = client.get_paginator("scan").paginate(TableName=stack.template.table, ConsistentRead=True)
     return tuple(item for page in pages for item in page["Items"])
 
 
-def ask(stack: Stack, url: str) -> Answer:
+def ask(stack: LocalStack, url: str) -> Answer:
     with Client(stack.app) as client:
         answer = client.http.request("GET", url)
     return Answer(answer.status_code, answer.json_body)
 
 
-def read_stored(stack: Stack, items: Iterable[Item]) -> dict[str, Any]:
+def read_stored(stack: LocalStack, items: Iterable[Item]) -> dict[str, Any]:
     """As services see them."""
-    table, kept = stack.house.table, list(items)
+    table, kept = stack.context.table, list(items)
     headers = stack.headers(images_of(kept))
     found: dict[str, Any] = {f"header {ref.path}": stored.header for ref, stored in headers.items()}
     for ref in documents_of(kept):
         found[f"document {ref.path}"] = table.read_document(ref)
-    for change in stack.house.waivers.changes():
+    for change in stack.context.waivers.changes():
         found[f"change {change.version} of the waivers"] = change
     plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(found))
     return plain

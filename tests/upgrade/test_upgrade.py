@@ -14,7 +14,7 @@ import pytest
 from chalicelib import __version__
 from chalicelib.adapters.dynamodb.schema import FINDINGS, HEADER_REST, PK, SK, Item, document_key, header_key
 from chalicelib.adapters.table import header_items
-from chalicelib.domain.events.message import Look
+from chalicelib.domain.events.message import Refresh
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import FindingStatus
 from chalicelib.domain.images.image import ImageRef, Kind
@@ -22,7 +22,7 @@ from chalicelib.domain.images.verdict import Decision
 from chalicelib.local.aws.ecr import ecr_of
 from chalicelib.local.aws.inspector import inspector_of
 from chalicelib.local.aws.seed import covered
-from chalicelib.local.aws.stack import REGION, Stack
+from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.story.world import StoryWorld
 from chalicelib.services.policy.apply_policy import apply_policy
@@ -76,7 +76,7 @@ rules:
 class Upgraded(StoryWorld):
     """The code of today over the table of a sample."""
 
-    def __init__(self, stack: Stack, sample: Sample) -> None:
+    def __init__(self, stack: LocalStack, sample: Sample) -> None:
         super().__init__(stack, lambda words: pytest.fail(f"nobody types {words}"))
         self.sample = sample
         self.table = stack.template.table
@@ -87,7 +87,7 @@ class Upgraded(StoryWorld):
         return {ref: stored.header for ref, stored in found.items()}
 
     def has_open_beside(self, ref: ImageRef, vulnerability_id: str) -> bool:
-        found = self.stack.house.table.read_document(ref).findings
+        found = self.stack.context.table.read_document(ref).findings
         return any(f.status is FindingStatus.OPEN and f.vulnerability_id != vulnerability_id for f in found)
 
     def item(self, key: Item) -> Item:
@@ -164,18 +164,18 @@ def test_every_field_of_what_was_stored_reads_as_it_did(world: Upgraded) -> None
 
 
 def test_a_change_of_waivers_that_was_on_its_way_is_carried_on(world: Upgraded) -> None:
-    (change,) = world.stack.house.waivers.changes()
+    (change,) = world.stack.context.waivers.changes()
     for _ in range(3):
         world.wait(timedelta(minutes=5))
-    assert world.stack.house.waivers.changes() == ()
-    assert change.subject in world.stack.house.waivers.read()
+    assert world.stack.context.waivers.changes() == ()
+    assert change.subject in world.stack.context.waivers.read()
     assert world.stack.dead_letters() == []
 
 
 def test_a_header_that_is_put_again_reads_as_it_did(world: Upgraded) -> None:
     before = world.headers()
     assert len(before) == len(images_of(world.sample.items)) > 20
-    put = {ref: world.stack.house.table.put_header(header) for ref, header in before.items()}
+    put = {ref: world.stack.context.table.put_header(header) for ref, header in before.items()}
     assert world.headers() == put
     assert {ref: msgspec.structs.replace(header, version=0) for ref, header in put.items()} == {
         ref: msgspec.structs.replace(header, version=0) for ref, header in before.items()
@@ -183,18 +183,20 @@ def test_a_header_that_is_put_again_reads_as_it_did(world: Upgraded) -> None:
 
 
 def test_a_new_policy_decides_every_image_anew(world: Upgraded) -> None:
-    applied = apply_policy(POLICY, "oncall", world.stack.house)
+    applied = apply_policy(POLICY, "oncall", world.stack.context)
     for _ in range(3):
         world.wait(timedelta(minutes=5))
     headers = {ref: h for ref, h in world.headers().items() if h.present and h.kind is Kind.IMAGE}
     assert len(headers) > 10
     assert {header.policy_version for header in headers.values()} == {applied.version}
-    looked_at = {ref: header for ref, header in headers.items() if header.looked_at}
-    matched = {ref: header for ref, header in looked_at.items() if world.has_open_beside(ref, demo_registry.OPENSSL.id)}
+    refreshed_at = {ref: header for ref, header in headers.items() if header.refreshed_at}
+    matched = {
+        ref: header for ref, header in refreshed_at.items() if world.has_open_beside(ref, demo_registry.OPENSSL.id)
+    }
     assert len(matched) > 2
     assert {header.decision for header in matched.values()} == {Decision.BLOCK}
     waived = [
-        h for ref, h in looked_at.items() if any(h.counts) and ref not in matched and ref.repository[:5] == "team/"
+        h for ref, h in refreshed_at.items() if any(h.counts) and ref not in matched and ref.repository[:5] == "team/"
     ]
     assert Decision.BLOCK not in {header.decision for header in waived}, "the waiver still excuses"
     assert world.stack.dead_letters() == []
@@ -204,7 +206,7 @@ def test_a_new_policy_decides_every_image_anew(world: Upgraded) -> None:
 
 def test_a_new_scan_writes_every_document_anew_and_keeps_what_was_known(world: Upgraded) -> None:
     """Inspector lists what it did and one finding more; the documents are those of today's format then."""
-    table, now = world.stack.house.table, world.now
+    table, now = world.stack.context.table, world.now
     held = [item for item in world.sample.items if item[SK]["S"] == "FINDINGS"]
     refs = [ImageRef.from_path(item[PK]["S"].removeprefix("IMAGE#")) for item in held]
     refs = [ref for ref in refs if ref.region == REGION and not ref.registry.startswith("public/")]
@@ -217,9 +219,9 @@ def test_a_new_scan_writes_every_document_anew_and_keeps_what_was_known(world: U
             ecr_of(ref.home).hold_image(ref.repository, ref.digest, pushed_at=now - timedelta(days=1))
             inspector_of(ref.region).coverage[ref.arn] = covered(ref, "ACTIVE", "SUCCESSFUL", now)
             inspector_of(ref.region).hold(ref.arn, unheard_of(ref, now))
-        world.stack.house.outbox.send("scans", Look(ref, now))
+        world.stack.context.outbox.send("scans", Refresh(ref, now))
     world.stack.clock.move(timedelta(minutes=5))
-    assert world.settle()
+    assert world.consistency_delay()
     after = world.headers()
     for ref in looked:
         document = table.read_document(ref)
@@ -256,9 +258,9 @@ def test_what_a_newer_version_has_written_is_refused_and_left_as_it_is(world: Up
     ref = next(r for r, h in world.headers().items() if h.present and h.revision and r.region == REGION)
     item = newer(world, ref)
     world.put(item)
-    world.stack.house.outbox.send("scans", Look(ref, world.now))
+    world.stack.context.outbox.send("scans", Refresh(ref, world.now))
     world.stack.clock.move(timedelta(minutes=5))
-    world.settle()
+    world.consistency_delay()
     assert any(ref.digest in letter for letter in world.stack.dead_letters())
     assert world.item({PK: item[PK], SK: item[SK]}) == item
     named = f"registry={ref.registry}&region={ref.region}&repository={ref.repository}&digest={ref.digest}"
@@ -272,7 +274,7 @@ def test_fields_of_a_newer_version_outlive_the_writes_of_this_one(world: Upgrade
     header = header_items.read_header_item(item)
     later = msgspec.structs.replace(header, newer=("of a later version", 7))
     world.put({**item, HEADER_REST: header_items.header_item(later)[HEADER_REST]})
-    apply_policy(POLICY, "oncall", world.stack.house)
+    apply_policy(POLICY, "oncall", world.stack.context)
     for _ in range(3):
         world.wait(timedelta(minutes=5))
     kept = world.headers()[ref]

@@ -21,7 +21,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding, Severity
 from chalicelib.domain.images.image import ImageRef, Kind, Repository
-from chalicelib.local.aws.stack import REGION, Stack
+from chalicelib.local.aws.stack import REGION, LocalStack
 
 T = TypeVar("T")
 
@@ -98,14 +98,14 @@ def _arn(number: int) -> str:
     return f"arn:aws:inspector2:{HOME.region}:{HOME.registry}:finding/{number:032x}"
 
 
-def put_whole(stack: Stack) -> None:
+def put_whole(stack: LocalStack) -> None:
     """A header; a document in one item; one that is cut into parts; and what the catalogue keeps of a finding."""
     client, name = boto3.client("dynamodb", region_name=REGION), stack.template.table
     table = FindingsTable(client, name, stack.clock.now, part_bytes=PART_BYTES)
     table.put_header(whole_header())
     table.put_document(whole_document(DOCUMENT, 1), FindingsDocument(DOCUMENT))
     table.put_document(whole_document(LARGE, FINDINGS), FindingsDocument(LARGE))
-    table.keep_vulnerabilities([whole(Finding)])
+    table.store_vulnerabilities([whole(Finding)])
 
 
 def unset(told: Any, at: str = "$") -> Sequence[str]:

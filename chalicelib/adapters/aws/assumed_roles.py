@@ -19,7 +19,7 @@ from chalicelib.adapters.aws.answers import readable
 from chalicelib.adapters.aws.errors import asked
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.errors import DeniedError
-from chalicelib.parsers.usage.use_answers import Caller
+from chalicelib.parsers.usage.use_answers import CallerIdentityAnswer
 from chalicelib.parsers.wire.answer import Upper, read
 
 SETTING = "LAZARETTO_ACCOUNT_ROLES"
@@ -78,7 +78,7 @@ class AssumedRoles:
     def _caller(self) -> str:
         answer = asked("sts:GetCallerIdentity", self._sessions.quick_client("sts").get_caller_identity)
         with readable("sts:GetCallerIdentity"):
-            return read(Caller, answer).account
+            return read(CallerIdentityAnswer, answer).account
 
     def _assumed(self, account: str, role: str) -> Sessions:
         """Who waits for STS holds up those alone who must ask it as well."""

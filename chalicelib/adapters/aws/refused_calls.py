@@ -33,7 +33,7 @@ _OURS = re.compile(r"arn:[^:\s]*:(?:sts|iam)::(\d{12}):")
 _THEIRS = re.compile(r" on resource: arn:[^:\s]*:[^:\s]*:[^:\s]*:(\d{12}):")
 
 
-def tell_refused_calls(session: boto3.Session, meter: Meter) -> None:
+def count_refused_calls(session: boto3.Session, meter: Meter) -> None:
     """To be called before the session makes its clients."""
 
     def look(parsed: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from chalicelib.domain.alerts.alert import Alert
-from chalicelib.domain.images.sanitize import ELLIPSIS, inert
+from chalicelib.domain.images.sanitize import ELLIPSIS, sanitize
 
 MAX_HEADER = 150
 MAX_SECTION = 3_000
@@ -54,7 +54,7 @@ def payload(alert: Alert) -> dict[str, Any]:
 
 def bare_payload(alert: Alert) -> dict[str, Any]:
     """The text alone, as notifications show it; what looks like markup is replaced by what only looks like it."""
-    text = inert(alert.title, MAX_HEADER).translate(_LOOKALIKES)
+    text = sanitize(alert.title, MAX_HEADER).translate(_LOOKALIKES)
     return {"text": _fitted(text, 500), "mrkdwn": False, "unfurl_links": False, "unfurl_media": False}
 
 
@@ -80,7 +80,7 @@ def _part(heading: str | None, lines: Sequence[str], width: int, limit: int = MA
         return
     if heading:
         yield {"type": "section", "text": {"type": "mrkdwn", "text": _HEADINGS[heading]}}
-    shown = [f"• {_fitted(inert(line, width), width)}" for line in lines[:limit]]
+    shown = [f"• {_fitted(sanitize(line, width), width)}" for line in lines[:limit]]
     if len(lines) > limit:
         shown.append(f"and {len(lines) - limit} more")
     for text in _packed(shown):
@@ -95,7 +95,7 @@ def _to_do(lines: Sequence[str], width: int) -> Iterator[Block]:
     yield {"type": "section", "text": {"type": "mrkdwn", "text": _HEADINGS["do"]}}
     elements: list[Block] = []
     for words, command in parted:
-        if shown := inert(words, width):
+        if shown := sanitize(words, width):
             elements.append(_rich("rich_text_section", f"• {shown}\n"))
         if command:
             elements.append(_rich("rich_text_preformatted", command))
@@ -107,7 +107,7 @@ def _to_do(lines: Sequence[str], width: int) -> Iterator[Block]:
 def _parted(line: str) -> tuple[str, str]:
     """Words and a command; "" where there is none that may be pasted as it stands."""
     found = _COMMAND.fullmatch(line)
-    if found is None or inert(found[2], MAX_COMMAND + 99) != found[2]:
+    if found is None or sanitize(found[2], MAX_COMMAND + 99) != found[2]:
         return line, ""
     return found[1], found[2]
 
@@ -128,7 +128,7 @@ def _packed(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _plain(text: str, width: int, limit: int) -> dict[str, Any]:
-    return {"type": "plain_text", "text": _fitted(inert(text, width), limit) or "-", "emoji": False}
+    return {"type": "plain_text", "text": _fitted(sanitize(text, width), limit) or "-", "emoji": False}
 
 
 def _button(label: str, url: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from chalicelib.adapters.aws.errors import aws_call
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.events.handling import Metric
-from chalicelib.domain.images.sanitize import ELLIPSIS, inert
+from chalicelib.domain.images.sanitize import ELLIPSIS, sanitize
 from chalicelib.errors import LazarettoError, SettingsError
 from chalicelib.services.ports.ports import Channel, Meter
 
@@ -71,13 +71,13 @@ class SnsTopic:
 
 
 def subject(alert: Alert) -> str:
-    plain = unicodedata.normalize("NFKD", inert(alert.title, 4 * SUBJECT_CHARACTERS)).replace(ELLIPSIS, "...")
+    plain = unicodedata.normalize("NFKD", sanitize(alert.title, 4 * SUBJECT_CHARACTERS)).replace(ELLIPSIS, "...")
     ascii_only = "".join(c if " " <= c <= "~" else "?" for c in f"Lazaretto: {plain}" if not unicodedata.combining(c))
     return ascii_only if len(ascii_only) <= SUBJECT_CHARACTERS else ascii_only[: SUBJECT_CHARACTERS - 3] + "..."
 
 
 def message(alert: Alert) -> str:
-    lines = [inert(alert.title, LINE_CHARACTERS), "", *_body(alert)]
+    lines = [sanitize(alert.title, LINE_CHARACTERS), "", *_body(alert)]
     text = "\n".join(lines).strip("\n") + "\n"
     raw = text.encode()
     if len(raw) <= MESSAGE_BYTES:
@@ -99,13 +99,13 @@ def attributes(alert: Alert) -> dict[str, MessageAttributeValueTypeDef]:
         "kev": None if ref is None or alert.decision is None else "true" if alert.kev else "false",
         "running": alert.running,
     }
-    values = {name: inert(str(value), VALUE_CHARACTERS) for name, value in said.items() if value is not None}
+    values = {name: sanitize(str(value), VALUE_CHARACTERS) for name, value in said.items() if value is not None}
     return {name: {"DataType": "String", "StringValue": value} for name, value in values.items() if value}
 
 
 def _body(alert: Alert) -> Iterator[str]:
     for label, text in alert.facts:
-        yield f"{label + ':':<15}{inert(text, LINE_CHARACTERS)}"
+        yield f"{label + ':':<15}{sanitize(text, LINE_CHARACTERS)}"
     more = (f"and {alert.more_findings} more",) if alert.more_findings else ()
     yield from _part("", alert.notes)
     yield from _part("In the registry", alert.registry)
@@ -114,11 +114,11 @@ def _body(alert: Alert) -> Iterator[str]:
     yield from _part("What hangs on it", alert.radius)
     yield from _part("What to do", alert.what_to_do)
     links = [url for url in (alert.console_url, alert.api_url) if url]
-    links += [f"{inert(label, LINE_CHARACTERS)}: {url}" for label, url in alert.links]
+    links += [f"{sanitize(label, LINE_CHARACTERS)}: {url}" for label, url in alert.links]
     yield from ("", *links)
 
 
 def _part(heading: str, lines: tuple[str, ...]) -> Iterator[str]:
     if lines:
         yield from ("", heading) if heading else ("",)
-        yield from (f"- {inert(line, LINE_CHARACTERS)}" for line in lines)
+        yield from (f"- {sanitize(line, LINE_CHARACTERS)}" for line in lines)

@@ -40,7 +40,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 
-def squeeze(value: object) -> bytes:
+def encode(value: object) -> bytes:
     """Any struct, tuple, enum, time or plain value made of these."""
     data = _encode(flat(value))
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, zdict=_WORDS)
@@ -49,7 +49,7 @@ def squeeze(value: object) -> bytes:
 
 
 def expand(kind: type[T], blob: bytes) -> T:
-    """The inverse of `squeeze`. Raises ValueError for a form this code does not know."""
+    """The inverse of `encode`. Raises ValueError for a form this code does not know."""
     form, data = blob[:1], blob[1:]
     if form == DEFLATED:
         unpacker = zlib.decompressobj(-zlib.MAX_WBITS, zdict=_WORDS)
@@ -60,12 +60,12 @@ def expand(kind: type[T], blob: bytes) -> T:
     return restored
 
 
-def squeeze_fields(struct: msgspec.Struct, names: tuple[str, ...], newer: tuple[object, ...] = ()) -> bytes:
+def encode_fields(struct: msgspec.Struct, names: tuple[str, ...], newer: tuple[object, ...] = ()) -> bytes:
     """Some fields of a struct, in an order that belongs to the stored form: append names, never move one. `newer`: what
     `expand_fields` has found behind them."""
     defaults = dict(zip(struct.__struct_fields__, _defaults(type(struct)), strict=True))
     values = [flat(getattr(struct, n)) for n in names]
-    return squeeze([*values, *newer] if newer else _cut(values, tuple(defaults[n] for n in names)))
+    return encode([*values, *newer] if newer else _cut(values, tuple(defaults[n] for n in names)))
 
 
 def expand_fields(

@@ -114,7 +114,7 @@ def what_if_pk(job_id: str) -> str:
     return f"WHATIF#{job_id}"
 
 
-def fan_out_key() -> Item:
+def rollout_key() -> Item:
     """How far the newest policy has been carried."""
     return key(POLICY, "FAN_OUT")
 

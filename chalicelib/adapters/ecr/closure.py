@@ -23,7 +23,7 @@ class Side(msgspec.Struct, frozen=True):
     tags: tuple[str, ...]
 
 
-class Part(msgspec.Struct, frozen=True):
+class ImagePart(msgspec.Struct, frozen=True):
     """One manifest of the closure; None: that side does not have it (the target: or has it archived)."""
 
     origin: Side | None
@@ -40,7 +40,7 @@ class Closure(msgspec.Struct, frozen=True):
     """`parts` by digest, each after all that it needs: an index after its children, a referrer after its subject."""
 
     root: str
-    parts: dict[str, Part]
+    parts: dict[str, ImagePart]
 
     @property
     def blobs(self) -> dict[str, Blob]:
@@ -60,16 +60,16 @@ class Closure(msgspec.Struct, frozen=True):
 def find_closure(images: EcrImages, root: str, origin: Repository, target: Repository) -> Closure:
     """Raises AbsentError where the image itself is on neither side, UpstreamError where a part of it is not, or is
     archived at `origin`."""
-    parts: dict[str, Part] = {}
-    todo = [root]
-    while todo:
-        here, there = _look(images, origin, todo, refuses_archived=True), _look(images, target, todo)
-        for digest in todo:
+    parts: dict[str, ImagePart] = {}
+    pending = [root]
+    while pending:
+        here, there = _look(images, origin, pending, refuses_archived=True), _look(images, target, pending)
+        for digest in pending:
             if digest not in here and digest not in there:
                 raise _missing(digest, root, origin, target)
-            parts[digest] = Part(here.get(digest), there.get(digest))
-        needed = {d for digest in todo for d in _beside(images, parts[digest], origin, target)}
-        todo = sorted(needed - parts.keys())
+            parts[digest] = ImagePart(here.get(digest), there.get(digest))
+        needed = {d for digest in pending for d in _beside(images, parts[digest], origin, target)}
+        pending = sorted(needed - parts.keys())
     return Closure(root, _ordered(parts))
 
 
@@ -85,14 +85,14 @@ def _look(
     return {digest: Side(manifest, details[digest].tags) for digest, manifest in manifests.items()}
 
 
-def _beside(images: EcrImages, part: Part, origin: Repository, target: Repository) -> Iterator[str]:
+def _beside(images: EcrImages, part: ImagePart, origin: Repository, target: Repository) -> Iterator[str]:
     yield from part.manifest.children
     for home, side in ((origin, part.origin), (target, part.target)):
         if side is not None:
             yield from images.referrers(home, side.manifest.digest)
 
 
-def _ordered(parts: dict[str, Part]) -> dict[str, Part]:
+def _ordered(parts: dict[str, ImagePart]) -> dict[str, ImagePart]:
     needs: dict[str, set[str]] = {}
     for digest, part in sorted(parts.items()):
         before = {*part.manifest.children, part.manifest.subject or ""}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Container, Iterator, Mapping, 
 from typing import TYPE_CHECKING
 
 from chalicelib.adapters.ecr.blobs import PART_BYTES, EcrBlobs
-from chalicelib.adapters.ecr.closure import Closure, Part, find_closure
+from chalicelib.adapters.ecr.closure import Closure, ImagePart, find_closure
 from chalicelib.adapters.ecr.copy_time import CopyTime
 from chalicelib.adapters.ecr.images import EcrImages
 from chalicelib.adapters.ecr.quarantine_lock import QuarantineLock
@@ -188,7 +188,7 @@ def _tags_to_keep(closure: Closure, members: Collection[str]) -> dict[str, list[
     return wanted
 
 
-def _tags_kept(part: Part, home: Repository, is_its: Callable[[ImageRef, str], bool]) -> Iterator[str]:
+def _tags_kept(part: ImagePart, home: Repository, is_its: Callable[[ImageRef, str], bool]) -> Iterator[str]:
     if part.origin is None or part.manifest.subject is None:
         return
     image = home.image(part.manifest.digest)

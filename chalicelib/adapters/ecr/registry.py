@@ -118,10 +118,10 @@ class EcrRegistry:
         if ref.home.public:
             return Listing(Source.BASIC, (), self._describe_public(ref)[1], Scan(ScanState.UNSUPPORTED, PUBLIC), False)
         reports: list[ScanReport] = []
-        look_at: datetime | None = None
+        listed_at: datetime | None = None
         try:
             for report, at in self._reports(ref):
-                look_at = look_at or at
+                listed_at = listed_at or at
                 reports.append(report)
                 if report.scan.source is Source.ENHANCED:
                     break
@@ -130,8 +130,8 @@ class EcrRegistry:
                 raise
             at = answered_at(getattr(error.__cause__, "response", {}))
             return Listing(Source.BASIC, (), at, Scan(ScanState.PENDING, NEVER_SCANNED), False)
-        assert look_at is not None
-        return _listing(reports, look_at)
+        assert listed_at is not None
+        return _listing(reports, listed_at)
 
     def _reports(self, ref: ImageRef) -> Iterator[tuple[ScanReport, datetime]]:
         request: dict[str, Any] = {
@@ -187,7 +187,7 @@ def _failure(failures: tuple[ImageFailure, ...], ref: ImageRef) -> UpstreamError
     return AbsentError("image", text) if code in _ABSENT else UpstreamError(text)
 
 
-def _listing(reports: list[ScanReport], look_at: datetime) -> Listing:
+def _listing(reports: list[ScanReport], listed_at: datetime) -> Listing:
     """One listing of all pages. A page may repeat what another listed: the more severe rating counts."""
     first = reports[0]
     source = first.scan.source or Source.BASIC
@@ -202,7 +202,7 @@ def _listing(reports: list[ScanReport], look_at: datetime) -> Listing:
     return Listing(
         source=source,
         findings=tuple(found.values()) if source is Source.BASIC else (),
-        look_at=look_at,
+        listed_at=listed_at,
         scan=scan,
         complete=source is Source.BASIC and scan.state is ScanState.COMPLETE,
         tags=first.image.tags,

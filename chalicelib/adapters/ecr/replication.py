@@ -18,7 +18,7 @@ from chalicelib.adapters.aws.errors import asked, code_of
 from chalicelib.adapters.ecr.images import EcrImages
 from chalicelib.adapters.ecr.listing import EcrListing
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, ScanState
-from chalicelib.domain.reconcile.posture import Settings
+from chalicelib.domain.reconcile.posture import RepositorySettings
 from chalicelib.domain.replication.replica_case import Listed, Mutability, Reported
 from chalicelib.domain.replication.rules import Configuration, Destination
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
@@ -105,7 +105,7 @@ class EcrReplication:
         _is_meant("ecr:GetRegistryPolicy", registry, home)
         return text
 
-    def settings(self, home: Repository) -> Settings:
+    def settings(self, home: Repository) -> RepositorySettings:
         """What of it cannot be read is in `unread`. Raises AbsentError (`repository`), TransientError."""
         unread: dict[str, str] = {}
 
@@ -120,7 +120,7 @@ class EcrReplication:
 
         unknown: tuple[Mutability | None, str | None] = (None, None)
         held = part(("mutability", "encryption"), lambda: self._described(home), unknown)
-        return Settings(
+        return RepositorySettings(
             mutability=held[0],
             encryption=held[1],
             scan_frequency=part(("scan_frequency",), lambda: self._scan_frequency(home), None),

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from chalicelib.adapters.aws.answers import readable, told
 from chalicelib.adapters.aws.errors import asked, code_of
 from chalicelib.domain.images.image import ImageRef, Repository
-from chalicelib.domain.reconcile.scan_budget import Refusal
-from chalicelib.domain.reconcile.scan_rule import Applied, RegistryScanning
+from chalicelib.domain.reconcile.scan_budget import ScanRefusal
+from chalicelib.domain.reconcile.scan_rule import AppliedScanRule, RegistryScanning
 from chalicelib.errors import AbsentError, LazarettoError, UpstreamError
 from chalicelib.parsers.findings.scanning_answers import read_applied_scanning, read_registry_scanning
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 NAMES_ASKED = 25
 _REFUSALS = {
-    "LimitExceededException": Refusal.LIMIT,
-    "UnsupportedImageTypeException": Refusal.UNSUPPORTED,
-    "ImageArchivedException": Refusal.ARCHIVED,
+    "LimitExceededException": ScanRefusal.LIMIT,
+    "UnsupportedImageTypeException": ScanRefusal.UNSUPPORTED,
+    "ImageArchivedException": ScanRefusal.ARCHIVED,
 }
 _QUOTA = "scan quota"
 """In the message of an image that was scanned within 24 hours, whose code may be that of a throttle."""
@@ -49,9 +49,9 @@ class EcrScanning:
         with readable(what):
             return read_registry_scanning(told(answer))
 
-    def applied(self, registry: Repository, names: Collection[str]) -> dict[str, Applied]:
+    def applied(self, registry: Repository, names: Collection[str]) -> dict[str, AppliedScanRule]:
         """What is applied to repositories of that registry, by name; those that are not there are absent."""
-        found: dict[str, Applied] = {}
+        found: dict[str, AppliedScanRule] = {}
         ordered = sorted(names)
         what = f"read how repositories of {registry.registry} in {registry.region} are scanned"
         for start in range(0, len(ordered), NAMES_ASKED):
@@ -62,14 +62,14 @@ class EcrScanning:
                 found |= read_applied_scanning(told(answer))
         return found
 
-    def start(self, ref: ImageRef) -> Refusal | None:
+    def start(self, ref: ImageRef) -> ScanRefusal | None:
         """Has ECR's own scanner scan the image. None: it is at it."""
         named: dict[str, Any] = {"registryId": ref.registry, "repositoryName": ref.repository}
         call = self._client_of(ref.registry, ref.region).start_image_scan
         try:
             asked(f"have {ref} scanned", call, **named, imageId={"imageDigest": ref.digest})
         except AbsentError:
-            return Refusal.ABSENT
+            return ScanRefusal.ABSENT
         except UpstreamError as error:
             if (refusal := _refusal(error)) is None:
                 raise
@@ -77,5 +77,5 @@ class EcrScanning:
         return None
 
 
-def _refusal(error: LazarettoError) -> Refusal | None:
-    return Refusal.LIMIT if _QUOTA in str(error).lower() else _REFUSALS.get(code_of(error) or "")
+def _refusal(error: LazarettoError) -> ScanRefusal | None:
+    return ScanRefusal.LIMIT if _QUOTA in str(error).lower() else _REFUSALS.get(code_of(error) or "")

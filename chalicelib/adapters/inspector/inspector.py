@@ -50,16 +50,16 @@ class Inspector:
         the push the findings speak of) saw something else, so the listing is not complete. An image that was never
         scanned has an empty list: only coverage tells it from a clean one.
         """
-        rows, look_at = self._findings(ref)
+        rows, listed_at = self._findings(ref)
         facts = _newest_facts(rows)
         scan, coverage = self._scan(ref, _latest(since, facts.pushed_at if facts else None))
         return Listing(
             source=Source.ENHANCED,
             findings=tuple(row.finding for row in rows),
-            look_at=look_at,
+            listed_at=listed_at,
             scan=scan,
             complete=scan.state is ScanState.COMPLETE,
-            in_use=_in_use(facts, coverage, look_at),
+            in_use=_in_use(facts, coverage, listed_at),
             architecture=facts.architecture if facts else None,
             platform=facts.platform if facts else None,
             tags=_tags(facts, coverage),
@@ -89,15 +89,15 @@ class Inspector:
     def _findings(self, ref: ImageRef) -> tuple[list[FindingRow], datetime]:
         """A finding that moved between two pages while we read is kept once, in its newer form."""
         rows: dict[str, FindingRow] = {}
-        look_at: datetime | None = None
+        listed_at: datetime | None = None
         for page, at in self._pages(ref):
-            look_at = look_at or at
+            listed_at = listed_at or at
             for row in page.rows:
                 if row.image.ref == ref:
                     arn = row.finding.source_finding_id
                     rows[arn] = newer(rows[arn], row) if arn in rows else row
-        assert look_at is not None
-        return list(rows.values()), look_at
+        assert listed_at is not None
+        return list(rows.values()), listed_at
 
     def _pages(self, ref: ImageRef) -> Iterator[tuple[FindingsPage, datetime]]:
         client = self._client_of(ref.registry, ref.region)

@@ -45,7 +45,7 @@ from chalicelib.adapters.packing.finding_columns import (
     put_packages,
     put_words_of,
 )
-from chalicelib.domain.images.document import Change, FindingsDocument
+from chalicelib.domain.images.document import FindingChange, FindingsDocument
 from chalicelib.domain.images.finding import Ecosystem, Finding, FindingStatus, FixAvailable, Package, Severity
 from chalicelib.domain.images.image import ImageRef, Source
 
@@ -112,7 +112,7 @@ def _read_columns(ref: ImageRef, blob: bytes) -> FindingsDocument:
     )
 
 
-def _put_log(log: Sequence[Change], rank: dict[str, int], base: int) -> Packed:
+def _put_log(log: Sequence[FindingChange], rank: dict[str, int], base: int) -> Packed:
     """A change of a finding that is no longer kept names it in full."""
     return [
         len(log),
@@ -124,7 +124,7 @@ def _put_log(log: Sequence[Change], rank: dict[str, int], base: int) -> Packed:
     ]
 
 
-def _get_log(packed: Packed, ids: Sequence[str], base: int) -> tuple[Change, ...]:
+def _get_log(packed: Packed, ids: Sequence[str], base: int) -> tuple[FindingChange, ...]:
     count, times, ranks, strangers, fields, formers = as_list(packed)
     size = as_int(count)
     rows = zip(
@@ -136,7 +136,7 @@ def _get_log(packed: Packed, ids: Sequence[str], base: int) -> tuple[Change, ...
         strict=True,
     )
     return tuple(
-        Change(at or moment(0), (stranger or "") if rank is None else ids[rank], field or "", _former(former))
+        FindingChange(at or moment(0), (stranger or "") if rank is None else ids[rank], field or "", _former(former))
         for at, rank, stranger, field, former in rows
     )
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 from chalicelib.adapters.aws.errors import asked, aws_call, code_of
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.domain.doctor.parameters import Value
-from chalicelib.domain.doctor.stack import Change, ChangeSet, Resource, Stack, StackEvent
+from chalicelib.domain.doctor.stack import ChangeSet, Resource, Stack, StackChange, StackEvent
 from chalicelib.errors import UpstreamError
 
 CAPABILITIES = ("CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND")
@@ -161,9 +161,9 @@ def _parameter(value: Value) -> dict[str, Any]:
     return {"ParameterKey": value.name, **chosen}
 
 
-def _change(change: Mapping[str, Any]) -> Change:
+def _change(change: Mapping[str, Any]) -> StackChange:
     replacement = change.get("Replacement", "")
-    return Change(
+    return StackChange(
         action=change["Action"],
         kind=change["ResourceType"],
         name=change["LogicalResourceId"],

@@ -16,7 +16,7 @@ import msgspec
 from chalicelib.adapters.aws.errors import aws_call
 from chalicelib.domain.events.dead_letter import MARK, DeadLetter, Origin
 from chalicelib.domain.events.handling import named
-from chalicelib.domain.images.sanitize import inert, without_secrets
+from chalicelib.domain.images.sanitize import sanitize, without_secrets
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.events.messages import read_delivery
 
@@ -132,4 +132,4 @@ def _failed_run(body: str) -> str | None:
 
 def _said(*texts: str | None) -> str:
     """What others say, for people: it may repeat what is in the message."""
-    return inert(without_secrets(": ".join(filter(None, texts))), LONGEST)
+    return sanitize(without_secrets(": ".join(filter(None, texts))), LONGEST)

@@ -10,7 +10,7 @@ import msgspec
 from chalicelib.adapters.aws.answers import readable
 from chalicelib.adapters.aws.errors import asked, code_of
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.domain.doctor.installed import Function, Source
+from chalicelib.domain.doctor.installed import DeployedFunction, EventSource
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers.wire.answer import Upper, read
 
@@ -67,7 +67,7 @@ class InstalledFunctions:
     def __init__(self, sessions: Sessions) -> None:
         self._client = sessions.client("lambda")
 
-    def find(self, name: str) -> Function | None:
+    def find(self, name: str) -> DeployedFunction | None:
         """None: there is no function of that name."""
         what = f"read the function {name}"
         try:
@@ -80,7 +80,7 @@ class InstalledFunctions:
         with readable(what):
             said = read(_Function, answer)
             reserved = read(_Concurrency, concurrency).reserved_concurrent_executions
-        return Function(
+        return DeployedFunction(
             said.function_name,
             said.function_arn,
             said.role,
@@ -93,16 +93,16 @@ class InstalledFunctions:
             reserved,
         )
 
-    def sources(self, name: str) -> tuple[Source, ...]:
+    def sources(self, name: str) -> tuple[EventSource, ...]:
         what = f"read what wakes the function {name}"
-        found: list[Source] = []
+        found: list[EventSource] = []
         more: dict[str, str] = {}
         while True:
             answer = asked(what, self._client.list_event_source_mappings, FunctionName=name, **more)
             with readable(what):
                 page = read(_Mappings, answer)
             found += [
-                Source(
+                EventSource(
                     one.event_source_arn,
                     one.state,
                     "ReportBatchItemFailures" in one.function_response_types,

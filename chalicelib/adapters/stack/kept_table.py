@@ -17,7 +17,7 @@ from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.errors import UpstreamError
 
 
-class Kept(msgspec.Struct, frozen=True):
+class KeptTable(msgspec.Struct, frozen=True):
     """`items` and `size_bytes` are counted by DynamoDB every six hours or so. `key` is the ARN of the customer's KMS
     key; empty: the table lies under one of AWS. `unready`: indexes that are being made, or taken away."""
 
@@ -37,7 +37,7 @@ class KeptTables:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions, self._client = sessions, sessions.client("dynamodb")
 
-    def find(self, name: str) -> Kept | None:
+    def find(self, name: str) -> KeptTable | None:
         """With its properties in CloudFormation's words. None: there is no table of that name."""
         table = self._describe(name)
         if table is None:
@@ -49,7 +49,7 @@ class KeptTables:
         indexes = table.get("GlobalSecondaryIndexes", ())
         unready = tuple(index["IndexName"] for index in indexes if index.get("IndexStatus") != "ACTIVE")
         items, size_bytes = table.get("ItemCount", 0), table.get("TableSizeBytes", 0)
-        return Kept(name, status, items, size_bytes, protected, key, properties, unready)
+        return KeptTable(name, status, items, size_bytes, protected, key, properties, unready)
 
     def unprotect(self, name: str) -> None:
         call = self._client.update_table

@@ -9,7 +9,7 @@ import msgspec
 from chalicelib.adapters.aws.answers import readable
 from chalicelib.adapters.aws.errors import asked
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.domain.pulls.role_rights import Answer, Question
+from chalicelib.domain.pulls.role_rights import SimulatedAction, SimulationRequest
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers.wire.answer import Upper, read
 
@@ -74,7 +74,7 @@ class PolicySimulator:
             return self.role_arn(match["role"])
         return None if arn.endswith(":root") else arn
 
-    def ask(self, principal: str, question: Question) -> tuple[Answer, ...]:
+    def ask(self, principal: str, question: SimulationRequest) -> tuple[SimulatedAction, ...]:
         what = f"simulate the policies of {principal}"
         wanted = {
             "PolicySourceArn": principal,
@@ -89,7 +89,7 @@ class PolicySimulator:
                 for key in question.keys
             ],
         }
-        found: list[Answer] = []
+        found: list[SimulatedAction] = []
         more: dict[str, str] = {}
         for _ in range(PAGES):
             answer = asked(what, self._client.simulate_principal_policy, **wanted, **more)
@@ -103,10 +103,10 @@ class PolicySimulator:
         raise UpstreamError(f"{what}: more than {PAGES} pages")
 
 
-def _answers(result: _Result) -> list[Answer]:
+def _answers(result: _Result) -> list[SimulatedAction]:
     """With several resources, what holds for each stands beneath the action's own line."""
     organisation = result.organizations_decision_detail.allowed_by_organizations
-    whole = Answer(
+    whole = SimulatedAction(
         result.eval_action_name,
         result.eval_resource_name,
         result.eval_decision,

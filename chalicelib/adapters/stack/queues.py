@@ -14,7 +14,7 @@ import msgspec
 from chalicelib.adapters.aws.answers import readable
 from chalicelib.adapters.aws.errors import asked, code_of
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.domain.doctor.installed import Queue, Rule, Target
+from chalicelib.domain.doctor.installed import EventRule, Queue, RuleTarget
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers.wire.answer import Upper, read
 from chalicelib.parsers.wire.wire import decode
@@ -86,7 +86,7 @@ class InstalledRules:
     def __init__(self, sessions: Sessions, region: str | None = None) -> None:
         self._client = sessions.client("events", region)
 
-    def find(self, name: str) -> Rule | None:
+    def find(self, name: str) -> EventRule | None:
         """None: there is no rule of that name on the default bus."""
         what = f"read the rule {name}"
         try:
@@ -98,17 +98,17 @@ class InstalledRules:
         with readable(what):
             said = read(_Rule, answer)
             pattern = decode(_PATTERN, said.event_pattern.encode(), "$.EventPattern") if said.event_pattern else None
-        return Rule(name, said.state, self._targets(name), pattern)
+        return EventRule(name, said.state, self._targets(name), pattern)
 
-    def _targets(self, name: str) -> tuple[Target, ...]:
+    def _targets(self, name: str) -> tuple[RuleTarget, ...]:
         what = f"read where the rule {name} sends to"
-        found: list[Target] = []
+        found: list[RuleTarget] = []
         more: dict[str, str] = {}
         while True:
-            answer = asked(what, self._client.list_targets_by_rule, Rule=name, **more)
+            answer = asked(what, self._client.list_targets_by_rule, EventRule=name, **more)
             with readable(what):
                 page = read(_Targets, answer)
-            found += [Target(target.arn, target.dead_letter_config.arn) for target in page.targets]
+            found += [RuleTarget(target.arn, target.dead_letter_config.arn) for target in page.targets]
             if not page.next_token:
                 return tuple(found)
             more = {"NextToken": page.next_token}

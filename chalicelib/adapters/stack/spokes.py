@@ -22,11 +22,11 @@ from typing import Any
 from chalicelib.adapters.aws.errors import asked, code_of
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.stack.cloudformation import Stacks
-from chalicelib.adapters.stack.kept_table import Kept, KeptTables
+from chalicelib.adapters.stack.kept_table import KeptTable, KeptTables
 from chalicelib.adapters.stack.queues import InstalledQueues, InstalledRules
 from chalicelib.domain.doctor.installed import QUEUE, RULE, Installed, Spoke, Topic
 from chalicelib.domain.doctor.parameters import TemplateValues
-from chalicelib.domain.doctor.stack import Stack, Standing, standing
+from chalicelib.domain.doctor.stack import Stack, StackState, standing
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import UpstreamError
 
@@ -37,7 +37,7 @@ class InstalledTables:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions, self._kept = sessions, KeptTables(sessions)
 
-    def find(self, name: str) -> Kept | None:
+    def find(self, name: str) -> KeptTable | None:
         return self._kept.find(name)
 
     def key_state(self, arn: str) -> str:
@@ -77,7 +77,7 @@ class InstalledStack:
         """Without a stack it has no `status` and no `names`."""
         there = Installed(stage, region, account)
         stack: Stack | None = self._stacks.find(there.name)
-        if stack is None or standing(stack) is Standing.ABSENT:
+        if stack is None or standing(stack) is StackState.ABSENT:
             return there
         resources = [resource for resource in self._stacks.resources(stack.id) if resource.physical]
         return Installed(
@@ -149,4 +149,4 @@ class InstalledSpokes:
 
     def _stack(self, stage: str, stacks: Stacks) -> Stack | None:
         stack = stacks.find(f"lazaretto-{stage}-spoke")
-        return None if stack is None or standing(stack) is Standing.ABSENT else stack
+        return None if stack is None or standing(stack) is StackState.ABSENT else stack

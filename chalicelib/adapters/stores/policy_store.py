@@ -112,7 +112,7 @@ class PolicyStore:
             version = former + 1
             self._read(text, number=version)
             item = key(POLICY, _policy_sk(version)) | {
-                BODY: {"B": plain.squeeze(text)},
+                BODY: {"B": plain.encode(text)},
                 PUT_AT: {"N": number_of(self._now())},
                 ACTOR: {"S": put_by},
             }

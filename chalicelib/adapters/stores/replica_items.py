@@ -49,7 +49,7 @@ class ReplicaItems:
         item = self._dynamo.get(_state_key(home))
         return None if item is None else msgspec.json.decode(item[BODY]["B"], type=ReplicationState)
 
-    def keep_state(self, home: Repository, state: ReplicationState) -> None:
+    def store_state(self, home: Repository, state: ReplicationState) -> None:
         """The last word stands: whoever writes it has just asked both registries."""
         self._dynamo.put(_state_key(home) | {BODY: {"B": msgspec.json.encode(state)}})
 
@@ -88,7 +88,7 @@ class ReplicaItems:
             return False
         return True
 
-    def keep_told(self, replica: Replica) -> None:
+    def store_delivered(self, replica: Replica) -> None:
         values: Item = {":at": {"N": number_of(replica.at)}}
         try:
             self._dynamo.put(_item(replica), "#at = :at", values, ExpressionAttributeNames={"#at": PUT_AT})

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from chalicelib.adapters.dynamodb.dynamo import Dynamo
-from chalicelib.adapters.dynamodb.plain import expand, squeeze
+from chalicelib.adapters.dynamodb.plain import encode, expand
 from chalicelib.adapters.dynamodb.schema import (
     BODY,
     EXPIRES,
@@ -29,7 +29,7 @@ from chalicelib.adapters.dynamodb.schema import (
     read_number,
 )
 from chalicelib.domain.images.image import ImageRef, Repository
-from chalicelib.domain.reconcile.scan_budget import Asked, Refusal, ScanBudget
+from chalicelib.domain.reconcile.scan_budget import Asked, ScanBudget, ScanRefusal
 from chalicelib.errors import ConflictError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class ScanAsks:
             if budget != former:
                 condition = f"attribute_not_exists({BODY})" if stored is None else f"{BODY} = :former"
                 values = None if stored is None else {":former": stored}
-                self._dynamo.put(where | nonce() | {BODY: {"B": squeeze(budget)}}, condition, values)
+                self._dynamo.put(where | nonce() | {BODY: {"B": encode(budget)}}, condition, values)
             return budget
 
         return self._dynamo.insist(f"the scans of {registry.registry} in {registry.region}", attempt)
@@ -95,7 +95,7 @@ def _key(ref: ImageRef) -> Item:
 
 def _read(item: Item) -> Asked:
     refused = item[REASON]["S"] if REASON in item else None
-    return Asked(read_number(item[_ASKED_AT]["N"]), None if refused is None else Refusal(refused))
+    return Asked(read_number(item[_ASKED_AT]["N"]), None if refused is None else ScanRefusal(refused))
 
 
 def _end(at: datetime) -> Item:

@@ -85,7 +85,7 @@ class WaiverStore:
         found = self._dynamo.query(f"{PK} = :pk", {":pk": {"S": WAIVER_CHANGE}}, ConsistentRead=True)
         return tuple(msgspec.json.decode(item[BODY]["B"], type=WaiverChange) for item in found)
 
-    def keep_change(self, change: WaiverChange) -> None:
+    def store_change(self, change: WaiverChange) -> None:
         """Nothing where it was ended in between: it has reached every image."""
         try:
             self._dynamo.put(_change_item(change), f"attribute_exists({PK})")
@@ -100,7 +100,7 @@ class WaiverStore:
         found = self._dynamo.query(f"{PK} = :pk", {":pk": {"S": WAIVER_NOTICE}}, ConsistentRead=True)
         return {item[SK]["S"]: msgspec.json.decode(item[BODY]["B"], type=Notice) for item in found}
 
-    def keep_notice(self, waiver_id: str, notice: Notice) -> None:
+    def store_notice(self, waiver_id: str, notice: Notice) -> None:
         self._dynamo.put(key(WAIVER_NOTICE, waiver_id) | {BODY: {"B": msgspec.json.encode(notice)}})
 
     def drop_notice(self, waiver_id: str) -> None:

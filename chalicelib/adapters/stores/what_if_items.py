@@ -20,7 +20,7 @@ import msgspec
 
 from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import BODY, EXPIRES, PK, REVISION, SK, Item, key, nonce, what_if_pk
-from chalicelib.domain.whatif.report import Job, Part
+from chalicelib.domain.whatif.report import Job, ShardPart
 from chalicelib.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class WhatIfItems:
     def read_job(self, job_id: str) -> Job | None:
         return self._unpacked(self._dynamo.get(key(what_if_pk(job_id), _JOB)), Job)
 
-    def put_part(self, job: Job, part: Part) -> Part:
+    def put_part(self, job: Job, part: ShardPart) -> ShardPart:
         put, body = _fitted(msgspec.structs.replace(part, revision=part.revision + 1))
         item = key(what_if_pk(job.id), f"{_PART}{part.shard}") | nonce()
         item |= {BODY: body, REVISION: {"N": str(put.revision)}, EXPIRES: _end(job)}
@@ -65,14 +65,14 @@ class WhatIfItems:
             self._dynamo.put(item, _ABSENT)
         return put
 
-    def read_part(self, job: Job, shard: int) -> Part:
+    def read_part(self, job: Job, shard: int) -> ShardPart:
         item = self._dynamo.get(key(what_if_pk(job.id), f"{_PART}{shard}"))
-        return self._unpacked(item, Part) or Part(shard)
+        return self._unpacked(item, ShardPart) or ShardPart(shard)
 
-    def read_parts(self, job: Job) -> Sequence[Part]:
+    def read_parts(self, job: Job) -> Sequence[ShardPart]:
         values = {":pk": {"S": what_if_pk(job.id)}, ":parts": {"S": _PART}}
         found = self._dynamo.query(f"{PK} = :pk AND begins_with({SK}, :parts)", values, ConsistentRead=True)
-        return [part for item in found if (part := self._unpacked(item, Part)) is not None]
+        return [part for item in found if (part := self._unpacked(item, ShardPart)) is not None]
 
     def _unpacked(self, item: Item | None, kind: type[T]) -> T | None:
         if item is None or int(item[EXPIRES]["N"]) <= self._now().timestamp():
@@ -80,7 +80,7 @@ class WhatIfItems:
         return msgspec.json.decode(zlib.decompress(item[BODY]["B"]), type=kind)
 
 
-def _fitted(part: Part) -> tuple[Part, Item]:
+def _fitted(part: ShardPart) -> tuple[ShardPart, Item]:
     """With as many of its rows, the worst, as an item holds; those left out are counted."""
     body = _packed(part)
     while len(body["B"]) > MOST_BYTES and part.rows:
@@ -91,7 +91,7 @@ def _fitted(part: Part) -> tuple[Part, Item]:
     return part, body
 
 
-def _packed(value: Job | Part) -> Item:
+def _packed(value: Job | ShardPart) -> Item:
     return {"B": zlib.compress(msgspec.json.encode(value))}
 
 

@@ -62,7 +62,7 @@ _ABSENT = f"attribute_not_exists({PK})"
 _Heads = dict[str, tuple[int, bytes]]
 
 
-class AuditHeads:
+class AuditCheckpoints:
     def __init__(self, dynamo: Dynamo) -> None:
         self._dynamo = dynamo
 

@@ -27,7 +27,7 @@ from chalicelib.adapters.dynamodb.schema import (
     audit_head_key,
     key,
 )
-from chalicelib.adapters.table.audit_log import ActionRow, AuditHeads, read_action, read_head, read_stored
+from chalicelib.adapters.table.audit_log import ActionRow, AuditCheckpoints, read_action, read_head, read_stored
 from chalicelib.adapters.table.index_walk import Page, position_of, token_of
 from chalicelib.domain.audit.action import action_id, recorded_at
 from chalicelib.domain.audit.chain import Chain, Copy, Head, StoredRecord, chain_name, named_chain
@@ -59,7 +59,7 @@ class AuditQueries:
 
     def __init__(self, dynamo: Dynamo, walked_records: int = WALKED_RECORDS) -> None:
         self._dynamo, self._walked_records = dynamo, walked_records
-        self._heads = AuditHeads(dynamo)
+        self._heads = AuditCheckpoints(dynamo)
 
     # --- for people
 

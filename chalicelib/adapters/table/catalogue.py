@@ -140,7 +140,7 @@ class Catalogue:
         for mark, place in marks:
             self._remember(mark, stored[place])
 
-    def keep_kev(self, facts: Mapping[str, bool | None], at: datetime) -> None:
+    def store_kev(self, facts: Mapping[str, bool | None], at: datetime) -> None:
         """An answer asked for at `at`; None: there was none, which is not "no"."""
         items = {vulnerability_pk(i): _kev_item(vulnerability_pk(i), kev, at) for i, kev in facts.items()}
         self._dynamo.put_many(list(items.values()))

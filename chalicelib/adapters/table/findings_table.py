@@ -25,14 +25,14 @@ from chalicelib.adapters.dynamodb.schema import (
     PUT_AT,
     REVISION,
     Item,
-    fan_out_key,
     nonce,
     number_of,
     read_number,
+    rollout_key,
     summary_key,
 )
 from chalicelib.adapters.stores.policy_store import read_versions
-from chalicelib.adapters.table.audit_log import AuditHeads, AuditLog
+from chalicelib.adapters.table.audit_log import AuditCheckpoints, AuditLog
 from chalicelib.adapters.table.catalogue import Catalogue
 from chalicelib.adapters.table.documents import PART_BYTES, Documents, read_document
 from chalicelib.adapters.table.headers import Guards, Headers
@@ -45,7 +45,7 @@ from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.ports import ActionRecord, Denied, FanOut, Stored, TagMove
+from chalicelib.services.ports.ports import ActionRecord, DeniedDigests, RolloutProgress, Stored, TagMove
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -131,7 +131,7 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         self._documents = Documents(self._dynamo, now, part_bytes)
         self._catalogue = Catalogue(self._dynamo)
         self._audit = AuditLog(self._dynamo)
-        self._heads = AuditHeads(self._dynamo)
+        self._heads = AuditCheckpoints(self._dynamo)
         self._guards = Guards(self._dynamo)
 
     # --- headers
@@ -147,10 +147,10 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         """
         return self._headers.put(header)
 
-    def mark_look(self, ref: ImageRef, version: int, due_at: datetime) -> None:
-        """Sets `look_due_at` on condition of `version`, and raises `version`: whoever read before must read again.
+    def mark_refresh(self, ref: ImageRef, version: int, due_at: datetime) -> None:
+        """Sets `refresh_due_at` on condition of `version`, and raises `version`: whoever read before must read again.
         An unknown image gets a header outside the index `by_state`. 1 unit, no index write."""
-        self._headers.mark_look(ref, version, due_at)
+        self._headers.mark_refresh(ref, version, due_at)
 
     def headers_of(self, repository: Repository) -> Iterator[Header]:
         """All headers of a repository, page by page; eventually consistent."""
@@ -169,15 +169,15 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         """As revision `former.revision + 1` on condition of `former.revision`. 1 unit for each started KB."""
         return self._documents.put(document, former.revision)
 
-    def keep_vulnerabilities(self, findings: Iterable[Finding]) -> None:
+    def store_vulnerabilities(self, findings: Iterable[Finding]) -> None:
         """1 unit for each vulnerability that is new or whose texts changed; nothing for those known to be stored."""
         self._catalogue.keep(findings)
 
     def read_kev(self, vulnerability_ids: Iterable[str]) -> dict[str, tuple[bool | None, datetime]]:
         return self._catalogue.read_kev(vulnerability_ids, self._now() - KEV_REMEMBERED)
 
-    def keep_kev(self, facts: Mapping[str, bool | None], at: datetime) -> None:
-        self._catalogue.keep_kev(facts, at)
+    def store_kev(self, facts: Mapping[str, bool | None], at: datetime) -> None:
+        self._catalogue.store_kev(facts, at)
 
     # --- tags and repositories
 
@@ -193,7 +193,7 @@ chains, deflated; `x` B nonce | 1 for each started KB |
     def last_tag_move(self, repository: Repository, tag: str) -> TagMove | None:
         return self._tags.last_move(repository, tag)
 
-    def keep_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
+    def store_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
         """Nothing is written when all of it is known. Times (`…_at`) only move later; None removes a fact."""
         self._repositories.keep(repository, facts)
 
@@ -210,7 +210,7 @@ chains, deflated; `x` B nonce | 1 for each started KB |
     def action_at(self, chain: Chain, effect: str, wanted_at: datetime) -> datetime | None:
         return self._audit.time_of(chain, effect, wanted_at)
 
-    def copy_heads(self, day: date, heads: Mapping[Chain, Head]) -> None:
+    def put_checkpoints(self, day: date, heads: Mapping[Chain, Head]) -> None:
         """Adds to the copies of the day. 1 unit for each started KB of each of 256 items that change."""
         self._heads.copy(day, heads)
 
@@ -221,10 +221,10 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         """1 unit for each started KB, none where nothing changes."""
         return self._guards.change_fuse(change)
 
-    def read_denied(self, repository: Repository) -> Denied:
+    def read_denied(self, repository: Repository) -> DeniedDigests:
         return self._guards.read_denied(repository)
 
-    def change_denied(self, repository: Repository, change: Callable[[Denied], Denied]) -> Denied:
+    def change_denied(self, repository: Repository, change: Callable[[DeniedDigests], DeniedDigests]) -> DeniedDigests:
         """As `change_fuse`, of the repository's whole item; 1 more where it was not known."""
         return self._guards.change_denied(repository, change)
 
@@ -232,16 +232,16 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         """The summary as of `at`, unless a newer one is stored; the first of a day stays as that day's."""
         put_snapshot(self._dynamo, content, at)
 
-    def read_fan_out(self) -> FanOut | None:
-        item = self._dynamo.get(fan_out_key())
-        return msgspec.json.decode(item[BODY]["B"], type=FanOut) if item is not None else None
+    def read_rollout(self) -> RolloutProgress | None:
+        item = self._dynamo.get(rollout_key())
+        return msgspec.json.decode(item[BODY]["B"], type=RolloutProgress) if item is not None else None
 
-    def put_fan_out(self, fan_out: FanOut) -> FanOut:
+    def put_rollout(self, rollout: RolloutProgress) -> RolloutProgress:
         """1 unit for each started KB: the worst images are named in it."""
-        put = msgspec.structs.replace(fan_out, revision=fan_out.revision + 1)
-        item = fan_out_key() | nonce() | {REVISION: {"N": str(put.revision)}, BODY: {"B": msgspec.json.encode(put)}}
-        former: Item = {":former": {"N": str(fan_out.revision)}}
-        self._dynamo.put(item, *((f"{REVISION} = :former", former) if fan_out.revision else (_NO_REVISION, None)))
+        put = msgspec.structs.replace(rollout, revision=rollout.revision + 1)
+        item = rollout_key() | nonce() | {REVISION: {"N": str(put.revision)}, BODY: {"B": msgspec.json.encode(put)}}
+        former: Item = {":former": {"N": str(rollout.revision)}}
+        self._dynamo.put(item, *((f"{REVISION} = :former", former) if rollout.revision else (_NO_REVISION, None)))
         return put
 
     def read_versions(self) -> tuple[int, int]:

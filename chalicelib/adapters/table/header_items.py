@@ -39,7 +39,8 @@ from chalicelib.adapters.dynamodb.schema import (
     state_pk,
     state_sk,
 )
-from chalicelib.domain.headers.header import Enforcement, Header
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import Enforcement
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, Kind, ScanState
 from chalicelib.domain.images.verdict import Decision
@@ -115,7 +116,7 @@ def header_item(header: Header) -> Item:
     item: Item = {
         **header_key(header.ref),
         VERSION: {"N": str(header.version)},
-        HEADER_REST: {"B": plain.squeeze_fields(rest, _REST, header.newer)},
+        HEADER_REST: {"B": plain.encode_fields(rest, _REST, header.newer)},
         SCAN_STATE: {"S": header.scan.state.value},
     }
     if counts is not None:
@@ -127,11 +128,11 @@ def header_item(header: Header) -> Item:
     if header.tags:
         item[TAGS] = {"S": " ".join(header.tags[:TAGS_SHOWN])}
     if header.enforcement is not None:
-        item[ENFORCEMENT] = {"B": plain.squeeze(header.enforcement)}
-    if header.looked_at is not None:
-        item[LOOKED_AT] = {"N": number_of(header.looked_at)}
-    if header.look_due_at is not None:
-        item[LOOK_DUE_AT] = {"N": number_of(header.look_due_at)}
+        item[ENFORCEMENT] = {"B": plain.encode(header.enforcement)}
+    if header.refreshed_at is not None:
+        item[LOOKED_AT] = {"N": number_of(header.refreshed_at)}
+    if header.refresh_due_at is not None:
+        item[LOOK_DUE_AT] = {"N": number_of(header.refresh_due_at)}
     return item | _index_keys(header)
 
 

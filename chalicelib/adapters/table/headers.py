@@ -17,7 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from chalicelib.adapters.dynamodb.dynamo import Dynamo
-from chalicelib.adapters.dynamodb.plain import expand, squeeze
+from chalicelib.adapters.dynamodb.plain import encode, expand
 from chalicelib.adapters.dynamodb.schema import (
     BODY,
     BY_DUE,
@@ -52,7 +52,7 @@ from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.ports import Denied, Stored
+from chalicelib.services.ports.ports import DeniedDigests, Stored
 
 T = TypeVar("T")
 
@@ -67,13 +67,13 @@ class Guards:
     def change_fuse(self, change: Callable[[Fuse], Fuse]) -> Fuse:
         return self._change(fuse_key(), BODY, Fuse, change)
 
-    def read_denied(self, repository: Repository) -> Denied:
-        return self._read(repository_key(repository), DENIED, Denied)[0]
+    def read_denied(self, repository: Repository) -> DeniedDigests:
+        return self._read(repository_key(repository), DENIED, DeniedDigests)[0]
 
-    def change_denied(self, repository: Repository, change: Callable[[Denied], Denied]) -> Denied:
+    def change_denied(self, repository: Repository, change: Callable[[DeniedDigests], DeniedDigests]) -> DeniedDigests:
         """A repository that was not known is listed from now on."""
         listed = {STATE_PK: {"S": REPOSITORIES}, STATE_SK: {"S": repository.path}}
-        return self._change(repository_key(repository), DENIED, Denied, change, listed)
+        return self._change(repository_key(repository), DENIED, DeniedDigests, change, listed)
 
     def _read(self, key: Item, name: str, kind: type[T]) -> tuple[T, Item | None]:
         stored = (self._dynamo.get(key) or {}).get(name)
@@ -89,7 +89,7 @@ class Guards:
             former, stored = self._read(key, name, kind)
             value = change(former)
             if value != former:
-                self._put(key, name, stored, {name: {"B": squeeze(value)}} | (more or {}))
+                self._put(key, name, stored, {name: {"B": encode(value)}} | (more or {}))
             return value
 
         return self._dynamo.insist(f"{key[PK]['S']} {name}", attempt)
@@ -131,11 +131,11 @@ class Headers:
         self._dynamo.put(header_item(put) | nonce(), *_version_is(header.version))
         return put
 
-    def mark_look(self, ref: ImageRef, version: int, due_at: datetime) -> None:
+    def mark_refresh(self, ref: ImageRef, version: int, due_at: datetime) -> None:
         """Raises `version`, so that whoever read before must read again. An unknown image gets a header outside the
         index `by_state`."""
         if not version:
-            self.put(Header(ref=ref, known_at=self._now(), look_due_at=due_at))
+            self.put(Header(ref=ref, known_at=self._now(), refresh_due_at=due_at))
             return
         mine = nonce()
         values = {

@@ -120,7 +120,7 @@ def _kept_revisions(deployments: Sequence[ecs.ServiceDeployment]) -> Iterator[st
             return
 
 
-def ecr_images(containers: Sequence[ecs.Container]) -> Iterator[ImageName]:
+def ecr_images(containers: Sequence[ecs.EcsContainer]) -> Iterator[ImageName]:
     """Those of any registry of ECR; what comes from elsewhere is none of ours."""
     for container in containers:
         if (image := image_name(container.image)) is not None:

@@ -16,7 +16,7 @@ from typing import Any
 from chalicelib.adapters.aws.errors import code_of
 from chalicelib.adapters.usage.asking import Asker, Remembered
 from chalicelib.adapters.usage.ecs_history import EcsHistory, batches, ecr_images, is_exact, name_of, refuse_gaps
-from chalicelib.adapters.usage.places import Looked, Use
+from chalicelib.adapters.usage.places import PlaceAnswer, Use
 from chalicelib.domain.images.image_name import ImageName, image_name
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers.usage import ecs_answers as ecs
@@ -33,7 +33,7 @@ _DEFINITION_GONE = "Unable to describe task definition"
 Images = tuple[ImageName, ...]
 
 
-class _Listed(Looked):
+class _Listed(PlaceAnswer):
     """ARNs of one cluster, as many together as can be asked about at once."""
 
     cluster: str = ""
@@ -47,8 +47,8 @@ class EcsUse:
         self._definitions = Remembered[str, Images](MOST_REMEMBERED)
         self._history = EcsHistory(self.images, MOST_REMEMBERED)
 
-    def look(self, client: Any, asker: Asker) -> Looked:
-        looked = Looked()
+    def look(self, client: Any, asker: Asker) -> PlaceAnswer:
+        looked = PlaceAnswer()
         with looked.at("ECS"):
             clusters = self.clusters(client, asker)
             tasks = asker.each(partial(_list_tasks, client, asker), clusters)
@@ -80,8 +80,8 @@ class EcsUse:
 
         return self._definitions.get(definition, ask) if is_exact(definition) else ask()
 
-    def _tasks(self, client: Any, asker: Asker, cluster: str, arns: Sequence[str]) -> Looked:
-        part, found = Looked(), Counter[tuple[ImageName, str]]()
+    def _tasks(self, client: Any, asker: Asker, cluster: str, arns: Sequence[str]) -> PlaceAnswer:
+        part, found = PlaceAnswer(), Counter[tuple[ImageName, str]]()
         with part.at(_tasks_of(cluster), _CLUSTER_GONE):
             answer = asker.ask(client, "describe_tasks", ecs.Tasks, cluster=cluster, tasks=list(arns))
             refuse_gaps("ecs:DescribeTasks", arns, answer.tasks, answer.failures)
@@ -100,8 +100,8 @@ class EcsUse:
                 raise UpstreamError("ecs:DescribeTasks: a task that names neither its images nor its definition")
             yield from self.images(client, asker, task.task_definition_arn)
 
-    def _services(self, client: Any, asker: Asker, cluster: str, arns: Sequence[str]) -> Looked:
-        part, services = Looked(), list[ecs.Service]()
+    def _services(self, client: Any, asker: Asker, cluster: str, arns: Sequence[str]) -> PlaceAnswer:
+        part, services = PlaceAnswer(), list[ecs.Service]()
         with part.at(_services_of(cluster), _CLUSTER_GONE):
             answer = asker.ask(client, "describe_services", ecs.Services, cluster=cluster, services=list(arns))
             services = answer.services
@@ -110,7 +110,7 @@ class EcsUse:
             self._service(client, asker, cluster, service, part)
         return part
 
-    def _service(self, client: Any, asker: Asker, cluster: str, service: ecs.Service, part: Looked) -> None:
+    def _service(self, client: Any, asker: Asker, cluster: str, service: ecs.Service, part: PlaceAnswer) -> None:
         who = _service(service.service_name, cluster)
         with part.at(who, _GONE):
             under_way = (*service.deployments, *service.task_sets)
@@ -147,13 +147,13 @@ def _batches(listed: Sequence[_Listed]) -> list[tuple[str, Sequence[str]]]:
     return [(one.cluster, batch) for one in listed for batch in one.batches]
 
 
-def _summed(parts: Sequence[Looked]) -> list[Looked]:
+def _summed(parts: Sequence[PlaceAnswer]) -> list[PlaceAnswer]:
     """One use for each image and who, however many calls its tasks were told of by."""
     found: Counter[tuple[ImageName, str]] = Counter()
     for part in parts:
         found.update({(use.image, use.who): use.running or 0 for use in part.uses})
-    uses = Looked(uses=[Use(image, who, running) for (image, who), running in found.items()])
-    return [*(Looked(blind=part.blind, failed=part.failed) for part in parts), uses]
+    uses = PlaceAnswer(uses=[Use(image, who, running) for (image, who), running in found.items()])
+    return [*(PlaceAnswer(blind=part.blind, failed=part.failed) for part in parts), uses]
 
 
 def _who_runs(task: ecs.Task, cluster: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from chalicelib.adapters.aws.errors import code_of
 from chalicelib.adapters.inspector.inspector import Inspector
 from chalicelib.adapters.usage.asking import Asker, why
-from chalicelib.adapters.usage.places import Kept, Looked, Use
+from chalicelib.adapters.usage.places import CachedPlace, PlaceAnswer, Use
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.image_name import ImageName
 from chalicelib.errors import LazarettoError
@@ -31,7 +31,7 @@ WHOLE = "Inspector answers for single images, not for a whole repository"
 _SAYS = "as Inspector says"
 
 
-class EksClusters(Looked):
+class EksClusters(PlaceAnswer):
     """`names` of a Region's clusters: what they run is asked image by image."""
 
     names: list[str] = []
@@ -40,7 +40,7 @@ class EksClusters(Looked):
 class EksUse:
     def __init__(self, inspector: Inspector, now: Callable[[], datetime]) -> None:
         self._inspector, self._now = inspector, now
-        self._kept = Kept(now, DIGESTS_KEPT)
+        self._kept = CachedPlace(now, DIGESTS_KEPT)
 
     def clusters(self, client: Any, asker: Asker) -> EksClusters:
         looked = EksClusters()
@@ -49,10 +49,10 @@ class EksUse:
                 looked.names += page.clusters
         return looked
 
-    def ask(self, client: Any, asker: Asker, subject: Subject, clusters: Sequence[str]) -> Looked:
+    def ask(self, client: Any, asker: Asker, subject: Subject, clusters: Sequence[str]) -> PlaceAnswer:
         """`client` of Inspector in the image's Region. Whatever it cannot say makes each of the clusters blind. What is
         only attached to an image that is gone is nothing that a cluster runs."""
-        looked = Looked()
+        looked = PlaceAnswer()
         if not subject.digests and not subject.whole:
             return looked
         home = subject.ref.home
@@ -63,7 +63,7 @@ class EksUse:
             looked.fail(_blind(clusters, why(error)))
             return looked
 
-        def one(digest: str) -> Looked:
+        def one(digest: str) -> PlaceAnswer:
             ref, index = home.image(digest), digest in subject.indexes
             return self._kept.get(ref, lambda: self._workloads(client, asker, ref, clusters, index=index))
 
@@ -74,7 +74,7 @@ class EksUse:
             looked.blind.append(_blind(clusters, WHOLE if subject.whole else NOT_COVERED))
         return looked
 
-    def _covered(self, refs: Sequence[ImageRef], looked: Looked) -> bool:
+    def _covered(self, refs: Sequence[ImageRef], looked: PlaceAnswer) -> bool:
         """Whether Inspector scans every one, and there is one: an index whose images nobody knows is scanned by nobody.
         Its own count may know of a workload that it does not name."""
         coverage = self._inspector.coverage(refs)
@@ -83,9 +83,11 @@ class EksUse:
                 looked.add(Use(_pinned(ref), "something in a cluster", one.in_use_count, _SAYS))
         return bool(refs) and all(ref in coverage and coverage[ref].active for ref in refs)
 
-    def _workloads(self, client: Any, asker: Asker, ref: ImageRef, clusters: Sequence[str], *, index: bool) -> Looked:
+    def _workloads(
+        self, client: Any, asker: Asker, ref: ImageRef, clusters: Sequence[str], *, index: bool
+    ) -> PlaceAnswer:
         """Inspector scans no index, and may refuse to be asked about one."""
-        looked, now = Looked(), self._now()
+        looked, now = PlaceAnswer(), self._now()
         pages = asker.pages(
             client, "get_clusters_for_image", use.ClusterUses, filter={"resourceId": ref.arn}, maxResults=PAGE
         )
@@ -121,7 +123,7 @@ def _use(ref: ImageRef, cluster_arn: str, detail: use.ClusterDetail) -> Use:
     return Use(_pinned(ref), f"EKS {who} in cluster {where}", running, "" if running else "ran within the last day")
 
 
-def _workloads(eks: use.EksUse) -> str:
+def _workloads(eks: use.EksUseAnswer) -> str:
     names = [f"{one.type.lower()} {one.name}" for one in eks.workload_info_list]
     rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     named = ", ".join(names[:NAMED]) + rest if names else "workload"

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.adapters.usage.asking import Asker, Remembered
-from chalicelib.adapters.usage.places import Looked, Use
+from chalicelib.adapters.usage.places import PlaceAnswer, Use
 from chalicelib.domain.images.image_name import ImageName, image_name
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.parsers.usage import use_answers as use
@@ -25,7 +25,7 @@ VERSIONS_KEPT = timedelta(hours=1)
 UNPUBLISHED = "$LATEST"
 _GONE = frozenset({"ResourceNotFoundException"})
 
-Versions = tuple[datetime, list[use.Function]]
+Versions = tuple[datetime, list[use.FunctionConfiguration]]
 """Published ones, and when they began to be listed."""
 
 
@@ -36,16 +36,16 @@ class LambdaUse:
         self._images = Remembered[tuple[object, ...], ImageName | None](MOST_REMEMBERED)
         self._versions = Remembered[tuple[object, ...], Versions](MOST_REMEMBERED)
 
-    def look(self, client: Any, asker: Asker) -> Looked:
-        looked, functions = Looked(), list[use.Function]()
+    def look(self, client: Any, asker: Asker) -> PlaceAnswer:
+        looked, functions = PlaceAnswer(), list[use.FunctionConfiguration]()
         with looked.at("AWS Lambda"):
-            for page in asker.pages(client, "list_functions", use.Functions, "Marker", "NextMarker"):
+            for page in asker.pages(client, "list_functions", use.FunctionsPage, "Marker", "NextMarker"):
                 functions += [one for one in page.functions if one.package_type != "Zip"]
         looked.join(asker.each(lambda one: self._function(client, asker, one), functions))
         return looked
 
-    def _function(self, client: Any, asker: Asker, function: use.Function) -> Looked:
-        part, who, versions = Looked(), f"Lambda function {function.function_name}", [function]
+    def _function(self, client: Any, asker: Asker, function: use.FunctionConfiguration) -> PlaceAnswer:
+        part, who, versions = PlaceAnswer(), f"Lambda function {function.function_name}", [function]
         with part.at(who, _GONE):
             versions += self._published(client, asker, function)
         for version in versions:
@@ -55,10 +55,12 @@ class LambdaUse:
                     part.add(Use(image, who, None, note))
         return part
 
-    def _image(self, client: Any, asker: Asker, version: use.Function) -> ImageName | None:
+    def _image(self, client: Any, asker: Asker, version: use.FunctionConfiguration) -> ImageName | None:
         return self._images.get(_state(client, version), lambda: _image(client, asker, version))
 
-    def _published(self, client: Any, asker: Asker, function: use.Function) -> list[use.Function]:
+    def _published(
+        self, client: Any, asker: Asker, function: use.FunctionConfiguration
+    ) -> list[use.FunctionConfiguration]:
         """None of them made from an image that neither is among them nor unpublished; some may be deleted."""
 
         def ask() -> Versions:
@@ -80,13 +82,13 @@ class LambdaUse:
             return self._versions.get(state, ask)[1]
 
 
-def _state(client: Any, function: use.Function) -> tuple[object, ...]:
+def _state(client: Any, function: use.FunctionConfiguration) -> tuple[object, ...]:
     """Another one as soon as its code changes. Its ARN names the account."""
     where = (client.meta.region_name, function.function_arn, function.function_name)
     return (*where, function.version, function.code_sha256, function.last_modified)
 
 
-def _image(client: Any, asker: Asker, function: use.Function) -> ImageName | None:
+def _image(client: Any, asker: Asker, function: use.FunctionConfiguration) -> ImageName | None:
     """None: it is made from no image of ECR. The tag alone would not say which one it was made from."""
     code = asker.ask(
         client,

@@ -34,7 +34,7 @@ class Use(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-class Looked(msgspec.Struct):
+class PlaceAnswer(msgspec.Struct):
     """What one place was found to hold. `blind`: sentences; `failed`: some of it could not be looked at this time;
     `seen_at`: when the look began."""
 
@@ -50,7 +50,7 @@ class Looked(msgspec.Struct):
         elif (full := f"not all workloads could be kept in memory: there are more than {MOST_USES}") not in self.blind:
             self.fail(full)
 
-    def join(self, parts: Iterable[Looked]) -> None:
+    def join(self, parts: Iterable[PlaceAnswer]) -> None:
         for part in parts:
             self.blind += part.blind
             self.failed |= part.failed
@@ -72,16 +72,16 @@ class Looked(msgspec.Struct):
                 self.fail(f"{place} cannot be looked at: {why(error)}")
 
 
-L = TypeVar("L", bound=Looked)
+L = TypeVar("L", bound=PlaceAnswer)
 
 
-class Kept:
+class CachedPlace:
     """What was looked at within the last minute, by place, so that one look serves many images. Failed looks serve for
     ten seconds after their end, long as they took: a service that throttles is not asked again at once, but soon."""
 
     def __init__(self, now: Callable[[], datetime], most: int = MOST_KEPT) -> None:
         self._now, self._most, self._lock = now, most, Lock()
-        self._kept: OrderedDict[Hashable, tuple[datetime, Looked]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[datetime, PlaceAnswer]] = OrderedDict()
 
     def get(self, place: Hashable, look: Callable[[], L]) -> L:
         """`look` is not called again for the same place while its last result is kept."""

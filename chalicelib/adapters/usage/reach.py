@@ -11,7 +11,7 @@ from typing import Any
 
 from chalicelib.adapters.aws.errors import code_of
 from chalicelib.adapters.usage.asking import Asker
-from chalicelib.adapters.usage.places import Looked
+from chalicelib.adapters.usage.places import PlaceAnswer
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.usage.pull_reach import let_in
 from chalicelib.errors import UpstreamError
@@ -21,7 +21,7 @@ _NO_REGISTRY_POLICY = frozenset({"RegistryPolicyNotFoundException"})
 _NO_REPOSITORY_POLICY = frozenset({"RepositoryPolicyNotFoundException", "RepositoryNotFoundException"})
 
 
-class RegistryReach(Looked):
+class RegistryReach(PlaceAnswer):
     """What holds for all repositories of a registry in one Region. `policy` None: there is none."""
 
     rules: list[use.ReplicationRule] = []
@@ -38,7 +38,7 @@ class RegistryReach(Looked):
         copied = [f"account {a} in {r} gets copies by replication, and cannot be looked at" for a, r in others]
         return copied + (_let_in(self.policy, home, "registry") if self.policy else [])
 
-    def _destinations(self, home: Repository) -> list[use.Destination]:
+    def _destinations(self, home: Repository) -> list[use.DestinationAnswer]:
         """A rule without filters is about every repository."""
         return [
             destination
@@ -53,18 +53,18 @@ def look_at_registry(ecr: Any, asker: Asker) -> RegistryReach:
     with looked.at("the replication rules of the registry"):
         looked.rules = asker.ask(ecr, "describe_registry", use.RegistryAnswer).replication_configuration.rules
     with looked.at("the policy of the registry", _NO_REGISTRY_POLICY):
-        looked.policy = asker.ask(ecr, "get_registry_policy", use.PolicyAnswer).policy_text
+        looked.policy = asker.ask(ecr, "get_registry_policy", use.PolicyTextAnswer).policy_text
     return looked
 
 
-def look_at_repository(ecr: Any, asker: Asker, home: Repository) -> Looked:
-    looked = Looked()
+def look_at_repository(ecr: Any, asker: Asker, home: Repository) -> PlaceAnswer:
+    looked = PlaceAnswer()
     with looked.at("the policy of the repository"):
         try:
             answer = asker.ask(
                 ecr,
                 "get_repository_policy",
-                use.PolicyAnswer,
+                use.PolicyTextAnswer,
                 registryId=home.registry,
                 repositoryName=home.name,
             )

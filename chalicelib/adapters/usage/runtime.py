@@ -22,7 +22,7 @@ from chalicelib.adapters.usage.asking import Asker, each, why
 from chalicelib.adapters.usage.ecs_use import EcsUse
 from chalicelib.adapters.usage.eks_use import EksUse
 from chalicelib.adapters.usage.lambda_use import LambdaUse
-from chalicelib.adapters.usage.places import Kept, Looked, Use
+from chalicelib.adapters.usage.places import CachedPlace, PlaceAnswer, Use
 from chalicelib.adapters.usage.pull_role import find_pull_role
 from chalicelib.adapters.usage.reach import RegistryReach, look_at_registry, look_at_repository
 from chalicelib.adapters.usage.schedule_use import ScheduleUse
@@ -62,7 +62,7 @@ class AwsRuntime:
         alone = calls_at_once == 1
         self._calls = None if alone else ThreadPoolExecutor(calls_at_once, "calls")
         self._places = None if alone else ThreadPoolExecutor(PLACES_AT_ONCE, "places")
-        self._kept = Kept(now)
+        self._kept = CachedPlace(now)
         self._ecs, self._lambda = EcsUse(), LambdaUse()
         self._schedules = ScheduleUse(self._ecs)
         self._eks = EksUse(Inspector(lambda account, region: self._client_of("inspector2", account, region)), now)
@@ -106,19 +106,19 @@ class AwsRuntime:
         except LazarettoError as error:
             return RegistryReach(blind=[_unreachable("the registry", error)], failed=True)
 
-    def _repository(self, home: Repository, asker: Asker) -> Looked:
+    def _repository(self, home: Repository, asker: Asker) -> PlaceAnswer:
         try:
             return look_at_repository(self._client_of("ecr", home.registry, home.region), asker, home)
         except LazarettoError as error:
-            return Looked(blind=[_unreachable("the repository", error)], failed=True)
+            return PlaceAnswer(blind=[_unreachable("the repository", error)], failed=True)
 
-    def _looks(self, home: Repository, subject: Subject, asker: Asker) -> list[Callable[[], Looked]]:
+    def _looks(self, home: Repository, subject: Subject, asker: Asker) -> list[Callable[[], PlaceAnswer]]:
         """One for each kind of place."""
         place = (home.registry, home.region)
         try:
             clients = {service: self._client_of(service, *place) for service in SERVICES}
         except LazarettoError as error:
-            nowhere = Looked(blind=[_unreachable("what runs there", error)], failed=True)
+            nowhere = PlaceAnswer(blind=[_unreachable("what runs there", error)], failed=True)
             return [lambda: nowhere]
         keep, ecs = self._kept.get, clients["ecs"]
         rules, schedules = self._schedules.look_at_rules, self._schedules.look_at_schedules
@@ -130,12 +130,12 @@ class AwsRuntime:
             lambda: self._look_at_eks(clients, home, subject, asker),
         ]
 
-    def _look_at_eks(self, clients: Mapping[str, Any], home: Repository, subject: Subject, asker: Asker) -> Looked:
+    def _look_at_eks(self, clients: Mapping[str, Any], home: Repository, subject: Subject, asker: Asker) -> PlaceAnswer:
         """A copy is asked about where it lies: Inspector speaks of the images and clusters of its own Region."""
         clusters = self._kept.get(
             ("eks", home.registry, home.region), lambda: self._eks.clusters(clients["eks"], asker)
         )
-        looked = Looked(seen_at=clusters.seen_at)
+        looked = PlaceAnswer(seen_at=clusters.seen_at)
         looked.join([clusters])
         if clusters.names:
             there = msgspec.structs.replace(subject, ref=home.image(subject.ref.digest))

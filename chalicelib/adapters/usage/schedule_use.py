@@ -13,7 +13,7 @@ import msgspec
 
 from chalicelib.adapters.usage.asking import Asker
 from chalicelib.adapters.usage.ecs_use import EcsUse, definition_name
-from chalicelib.adapters.usage.places import Looked, Use
+from chalicelib.adapters.usage.places import PlaceAnswer, Use
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers.usage import use_answers as use
 
@@ -33,7 +33,7 @@ _RUN_TASK = msgspec.json.Decoder(_RunTask)
 """Made here: no two threads may be the first to use a type (`parsers.answer`)."""
 
 
-class _Named(Looked):
+class _Named(PlaceAnswer):
     """Rules of one bus that start tasks in one cluster."""
 
     bus: str = ""
@@ -46,8 +46,8 @@ class ScheduleUse:
     def __init__(self, ecs: EcsUse) -> None:
         self._ecs = ecs
 
-    def look_at_rules(self, events: Any, ecs_client: Any, asker: Asker) -> Looked:
-        looked = Looked()
+    def look_at_rules(self, events: Any, ecs_client: Any, asker: Asker) -> PlaceAnswer:
+        looked = PlaceAnswer()
         with looked.at("the rules of EventBridge"):
             clusters = self._ecs.clusters(ecs_client, asker)
             buses = _buses(events, asker, looked) if clusters else []
@@ -59,8 +59,8 @@ class ScheduleUse:
             looked.join(asker.each(lambda one: self._rule(events, ecs_client, asker, *one), rules))
         return looked
 
-    def _rule(self, events: Any, ecs_client: Any, asker: Asker, bus: str, rule: str) -> Looked:
-        part, who = Looked(), f"EventBridge rule {rule}" + ("" if bus == "default" else f" of bus {bus}")
+    def _rule(self, events: Any, ecs_client: Any, asker: Asker, bus: str, rule: str) -> PlaceAnswer:
+        part, who = PlaceAnswer(), f"EventBridge rule {rule}" + ("" if bus == "default" else f" of bus {bus}")
         with part.at(who, _GONE):
             for page in asker.pages(
                 events, "list_targets_by_rule", use.Targets, "NextToken", Rule=rule, EventBusName=bus, Limit=PAGE
@@ -70,27 +70,27 @@ class ScheduleUse:
                         self._starts(ecs_client, asker, target.ecs_parameters.task_definition_arn, who, part)
         return part
 
-    def look_at_schedules(self, scheduler: Any, ecs_client: Any, asker: Asker) -> Looked:
-        looked, schedules = Looked(), list[use.ScheduleSummary]()
+    def look_at_schedules(self, scheduler: Any, ecs_client: Any, asker: Asker) -> PlaceAnswer:
+        looked, schedules = PlaceAnswer(), list[use.ScheduleSummary]()
         with looked.at("EventBridge Scheduler"):
             for page in asker.pages(scheduler, "list_schedules", use.Schedules, "NextToken", MaxResults=PAGE):
                 schedules += [one for one in page.schedules if _starts_tasks(one.target.arn)]
         looked.join(asker.each(lambda one: self._schedule(scheduler, ecs_client, asker, one), schedules))
         return looked
 
-    def _schedule(self, scheduler: Any, ecs_client: Any, asker: Asker, one: use.ScheduleSummary) -> Looked:
-        part, who = Looked(), f"EventBridge schedule {one.group_name}/{one.name}"
+    def _schedule(self, scheduler: Any, ecs_client: Any, asker: Asker, one: use.ScheduleSummary) -> PlaceAnswer:
+        part, who = PlaceAnswer(), f"EventBridge schedule {one.group_name}/{one.name}"
         with part.at(who, _GONE):
             answer = asker.ask(scheduler, "get_schedule", use.Schedule, Name=one.name, GroupName=one.group_name)
             self._starts(ecs_client, asker, _definition(answer.target), who, part)
         return part
 
-    def _starts(self, ecs_client: Any, asker: Asker, definition: str, who: str, part: Looked) -> None:
+    def _starts(self, ecs_client: Any, asker: Asker, definition: str, who: str, part: PlaceAnswer) -> None:
         for image in self._ecs.images(ecs_client, asker, definition):
             part.add(Use(image, who, None, f"starts ECS task {definition_name(definition)}"))
 
 
-def _buses(events: Any, asker: Asker, looked: Looked) -> list[str]:
+def _buses(events: Any, asker: Asker, looked: PlaceAnswer) -> list[str]:
     """Those of the pages that were answered; a page that was not makes `looked` blind."""
     buses: list[str] = []
     with looked.at("the rules of EventBridge"):
@@ -119,7 +119,7 @@ def _starts_tasks(target: str) -> bool:
     return _CLUSTER in target or target.endswith(_BY_CALL)
 
 
-def _definition(target: use.Target) -> str:
+def _definition(target: use.TargetAnswer) -> str:
     if target.ecs_parameters is not None:
         return target.ecs_parameters.task_definition_arn
     try:

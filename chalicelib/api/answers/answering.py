@@ -9,8 +9,8 @@ from chalicelib.api.answers import image_answers as i
 from chalicelib.api.answers.index_images import weakest
 from chalicelib.api.framework.reads import ImageRow, TagRow, VulnerabilityFacts
 from chalicelib.domain.audit.action import action_id
-from chalicelib.domain.headers.effect import Effect, Enforcement, Held, Hold, Order
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import Deferred, Enforcement, Hold, Order, PendingAction
 from chalicelib.domain.images.finding import Finding, Package
 from chalicelib.domain.images.image import Child, ImageRef
 from chalicelib.domain.images.verdict import Reason
@@ -22,8 +22,8 @@ from chalicelib.services.ports.ports import AuditRow
 ACTIONS_SHOWN = 100
 
 
-def name_of(ref: ImageRef, tags: Sequence[str]) -> i.ImageName:
-    return i.ImageName(ref.registry, ref.region, ref.repository, ref.digest, str(ref), tuple(tags))
+def name_of(ref: ImageRef, tags: Sequence[str]) -> i.ImageNameAnswer:
+    return i.ImageNameAnswer(ref.registry, ref.region, ref.repository, ref.digest, str(ref), tuple(tags))
 
 
 def answer_finding(header: Header, finding: Finding) -> a.FindingAnswer:
@@ -84,7 +84,7 @@ def answer_row(row: ImageRow) -> i.ImageRowAnswer:
 
 def answer_scan(header: Header) -> i.ScanAnswer:
     scan = header.scan
-    return i.ScanAnswer(scan.state, scan.reason, scan.source, scan.scanned_at, header.looked_at)
+    return i.ScanAnswer(scan.state, scan.reason, scan.source, scan.scanned_at, header.refreshed_at)
 
 
 def answer_verdict(header: Header, scanned: Header | None = None) -> i.VerdictAnswer:
@@ -135,7 +135,7 @@ def answer_image(
         hold=answer_hold(header.hold),
         denied=header.denied,
         act=answer_act(header.act),
-        aside=tuple(_answer_open(act) for act in header.aside),
+        aside=tuple(_answer_open(act) for act in header.queued),
         order=answer_order(header.order),
         running=answer_running(header),
         last_pulled_at=header.pulled_at,
@@ -151,11 +151,11 @@ def answer_proof(proof: ScanProof | None, rule: ScanRule | None) -> i.ScanProofA
     return i.ScanProofAnswer(proof.proven, proof.cause, proof.detail, rule.words if rule is not None else None)
 
 
-def answer_act(act: Effect | None) -> i.ActAnswer | None:
+def answer_act(act: PendingAction | None) -> i.ActAnswer | None:
     return None if act is None else _answer_open(act)
 
 
-def _answer_open(act: Effect) -> i.ActAnswer:
+def _answer_open(act: PendingAction) -> i.ActAnswer:
     return i.ActAnswer(act.kind, act.method, act.number, act.wanted_at, _answer_held(act.held))
 
 
@@ -167,7 +167,7 @@ def answer_hold(hold: Hold | None) -> i.HoldAnswer | None:
     return None if hold is None else i.HoldAnswer(hold.method, hold.at, hold.tags, hold.place)
 
 
-def _answer_held(held: Held | None) -> i.HeldAnswer | None:
+def _answer_held(held: Deferred | None) -> i.HeldAnswer | None:
     return None if held is None else i.HeldAnswer(held.why, held.detail, held.since, held.until)
 
 

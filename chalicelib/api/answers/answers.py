@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from chalicelib.api.answers.image_answers import ImageName, Moment, RunningAnswer, ScanAnswer
+from chalicelib.api.answers.image_answers import ImageNameAnswer, Moment, RunningAnswer, ScanAnswer
 from chalicelib.domain.images.finding import Ecosystem, FindingStatus, FixAvailable, Severity
 from chalicelib.domain.images.image import Source
 from chalicelib.domain.images.verdict import Decision
@@ -29,7 +29,7 @@ class PackageAnswer(msgspec.Struct, frozen=True):
 class FindingAnswer(msgspec.Struct, frozen=True):
     """One vulnerability in one image, with every package its source lists."""
 
-    image: ImageName
+    image: ImageNameAnswer
     vulnerability_id: str
     related_ids: tuple[str, ...]
     title: str | None
@@ -67,7 +67,7 @@ class FindingList(msgspec.Struct, frozen=True):
 class AffectedAnswer(msgspec.Struct, frozen=True):
     """An image that has the vulnerability, with the findings that say so."""
 
-    image: ImageName
+    image: ImageNameAnswer
     decision: Decision
     running: RunningAnswer
     severity: Severity
@@ -76,7 +76,7 @@ class AffectedAnswer(msgspec.Struct, frozen=True):
     packages: tuple[PackageAnswer, ...]
 
 
-class BlastRadius(msgspec.Struct, frozen=True):
+class BlastRadiusAnswer(msgspec.Struct, frozen=True):
     """What this page of affected images adds up to; with `next_cursor` there are more."""
 
     images: int
@@ -107,7 +107,7 @@ class VulnerabilityAnswer(msgspec.Struct, frozen=True):
     kev: bool | None
     kev_at: Moment | None
     databases: tuple[DatabaseAnswer, ...]
-    blast_radius: BlastRadius
+    blast_radius: BlastRadiusAnswer
     affected: tuple[AffectedAnswer, ...]
     next_cursor: str | None
 

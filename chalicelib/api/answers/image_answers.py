@@ -13,7 +13,7 @@ import msgspec
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import InUseState, Kind, ScanState, Source, StorageStatus
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.domain.reconcile.scan_proof import Cause
+from chalicelib.domain.reconcile.scan_proof import ScanProofCause
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -29,7 +29,7 @@ class Counts(msgspec.Struct, frozen=True, rename="upper"):
     unknown: int = 0
 
 
-class ImageName(msgspec.Struct, frozen=True):
+class ImageNameAnswer(msgspec.Struct, frozen=True):
     """`uri` is the image as docker would pull it, by digest."""
 
     registry: str
@@ -41,7 +41,7 @@ class ImageName(msgspec.Struct, frozen=True):
 
 
 class ScanAnswer(msgspec.Struct, frozen=True):
-    """`looked_at`: the newest complete listing of findings; null: there has been none, and clean means nothing."""
+    """`refreshed_at`: the newest complete listing of findings; null: there has been none, and clean means nothing."""
 
     state: ScanState
     reason: str | None
@@ -64,7 +64,7 @@ class ReasonAnswer(msgspec.Struct, frozen=True):
 class VerdictAnswer(msgspec.Struct, frozen=True):
     """`number` counts the image's verdicts; null while there is none, and the decision is PENDING."""
 
-    image: ImageName
+    image: ImageNameAnswer
     decision: Decision
     reasons: tuple[ReasonAnswer, ...]
     policy_version: int | None
@@ -88,7 +88,7 @@ class ImageRowAnswer(msgspec.Struct, frozen=True):
     `counts` null: no complete scan yet, or an index; `worst` is the worst heard of, even so.
     """
 
-    image: ImageName
+    image: ImageNameAnswer
     decision: Decision
     worst: Severity | None
     counts: Counts | None
@@ -108,7 +108,7 @@ class ScanProofAnswer(msgspec.Struct, frozen=True):
     repository, in words; null: nobody has asked yet."""
 
     proven: bool
-    cause: Cause | None
+    cause: ScanProofCause | None
     detail: str
     rule: str | None
 
@@ -195,12 +195,12 @@ class ImageAnswer(msgspec.Struct, frozen=True):
     `counts` null: no complete scan yet, or an index, which has no findings of its own (its `scan` is the weakest of its
     images' scans). `worst` is the worst heard of, even so. `actions`: the last 100, newest first. `enforcement` is
     what was last done to it, `hold` our quarantine in force, `denied` that its repository denies all pulls because of
-    it, `act` what is to be done next and `aside` what lets it go first, `order` a person's word. `scan_proof` null: it
+    it, `act` what is to be done next and `queued` what lets it go first, `order` a person's word. `scan_proof` null: it
     is not scanned itself, or is gone. `twins`: the same digest in public repositories, or of a public image in private
     ones.
     """
 
-    image: ImageName
+    image: ImageNameAnswer
     kind: Kind
     exists: bool
     pushed_at: Moment | None

@@ -12,7 +12,7 @@ from operator import itemgetter
 
 import msgspec
 
-from chalicelib.api.answers.wanted import Order, Place, Rank, Wanted
+from chalicelib.api.answers.wanted import FindingsFilter, Place, Rank, SortOrder
 from chalicelib.api.framework.parameters import DEFAULT_SORT
 from chalicelib.api.framework.reads import ImageRow, Page, Reads
 from chalicelib.domain.headers.header import Header
@@ -31,7 +31,7 @@ Pages = Callable[[str | None, int], Page[ImageRow]]
 Meant = Callable[[ImageRef], bool]
 
 
-class Room:
+class PageRoom:
     """How much a page still holds: `limit` findings, and no more bytes than a function may answer (6 MB)."""
 
     def __init__(self, limit: int) -> None:
@@ -70,15 +70,15 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
 class Walk:
     """One page of findings across images. `pages` gives images worst first, `meant` says which of them count."""
 
-    def __init__(self, reads: Reads, pages: Pages, meant: Meant, wanted: Wanted) -> None:
+    def __init__(self, reads: Reads, pages: Pages, meant: Meant, wanted: FindingsFilter) -> None:
         self._reads, self._pages, self._meant, self._wanted = reads, pages, meant, wanted
         self._documents = self._images = 0
 
     def page(self, limit: int, start: Position) -> tuple[list[Hit], Position | None]:
         """At most `limit` findings, and where to go on; None: that was all."""
-        order = Order(DEFAULT_SORT)
+        order = SortOrder(DEFAULT_SORT)
         hits: list[Hit] = []
-        room, at = Room(limit), start
+        room, at = PageRoom(limit), start
         while True:
             chunk = self._pages(at.after, CHUNK)
             images = self._read(_behind(chunk.items, at))
@@ -122,7 +122,7 @@ class Walk:
         headers = ((place_of_row(row), found.get(row.ref)) for row in meant)
         return [(place, h) for place, h in headers if h is not None and h.exists]
 
-    def _found(self, header: Header, order: Order, passed: Place | None) -> list[Finding]:
+    def _found(self, header: Header, order: SortOrder, passed: Place | None) -> list[Finding]:
         if not self._wanted.may_be_in(header):
             return []
         self._documents += 1
@@ -130,18 +130,18 @@ class Walk:
 
 
 def page_of(
-    reads: Reads, headers: Iterable[Header], wanted: Wanted, order: Order, passed: Place | None, limit: int
+    reads: Reads, headers: Iterable[Header], wanted: FindingsFilter, order: SortOrder, passed: Place | None, limit: int
 ) -> tuple[list[Hit], Place | None]:
     """The wanted findings of some images together, in order, those up to `passed` left out; and where the page ends."""
     found = [(rank, place, (h, f)) for h in headers for rank, place, f in _ranked(reads, h, wanted, order, passed)]
     found.sort(key=itemgetter(0))
-    room = Room(limit)
+    room = PageRoom(limit)
     page = list(takewhile(lambda x: room.fits(x[2][1]), found))
     return [hit for _, _, hit in page], page[-1][1] if len(found) > len(page) else None
 
 
 def _ranked(
-    reads: Reads, header: Header, wanted: Wanted, order: Order, passed: Place | None
+    reads: Reads, header: Header, wanted: FindingsFilter, order: SortOrder, passed: Place | None
 ) -> list[tuple[Rank, Place, Finding]]:
     after = None if passed is None else order.rank(passed)
     image, ranked = header.ref.path, []

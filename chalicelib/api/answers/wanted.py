@@ -19,7 +19,7 @@ from chalicelib.domain.images.image import Source
 from chalicelib.domain.images.patterns import Globs
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class FindingsFilter(msgspec.Struct, frozen=True):
     """The filters about findings; None does not filter. `package` holds globs."""
 
     statuses: tuple[FindingStatus, ...]
@@ -56,13 +56,13 @@ class Wanted(msgspec.Struct, frozen=True):
         return FindingStatus.OPEN in self.statuses and any(header.counts[s.digit] for s in self.severities)
 
 
-def read_wanted(query: Query, unknown_counts_as: Severity) -> Wanted:
+def read_wanted(query: Query, unknown_counts_as: Severity) -> FindingsFilter:
     """`unknown_counts_as` is the policy's `unknown_severity`: what UNKNOWN is worth to `min_severity`."""
     severities = frozenset(query.get(p.SEVERITY) or Severity)
     if (least := query.get(p.MIN_SEVERITY)) is not None:
         severities &= {s for s in Severity if _worth(s, unknown_counts_as) <= least.digit}
     package, fixes = query.get(p.PACKAGE), query.get(p.FIX_AVAILABLE)
-    return Wanted(
+    return FindingsFilter(
         statuses=query.get(p.STATUS, p.DEFAULT_STATUS),
         severities=severities,
         vulnerability_id=query.get(p.VULNERABILITY_ID),
@@ -105,7 +105,7 @@ class Falling:
     __hash__ = None  # type: ignore[assignment]
 
 
-class Order:
+class SortOrder:
     """`place_of` is JSON-like and goes into cursors; its `rank` compares. Ties: image, vulnerability id, finding id."""
 
     def __init__(self, sort: str) -> None:

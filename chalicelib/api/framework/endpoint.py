@@ -51,7 +51,7 @@ class Answered(msgspec.Struct, Generic[A], frozen=True):
     location: str | None = None
 
 
-class Area:
+class RouteGroup:
     """The routes of one blueprint, with what was declared of each."""
 
     def __init__(self, import_name: str) -> None:

@@ -34,7 +34,7 @@ Absent is `null`, never 0 and never "no". Times are UTC, ISO 8601 with `Z`. List
 `cursor`, with the same filters, until it is `null`. Errors are RFC 9457 problem documents."""
 
 
-class Denied(msgspec.Struct, frozen=True):
+class DeniedResponse(msgspec.Struct, frozen=True):
     """What API Gateway says before we are asked."""
 
     message: str
@@ -47,7 +47,7 @@ class WrongMethod(msgspec.Struct, frozen=True, rename="pascal"):
 
 def openapi_document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     routes = sorted(endpoints, key=lambda e: (e.path, e.method))
-    kinds = [Problem, Denied, WrongMethod, *(k for e in routes for k in (e.answer, e.body))]
+    kinds = [Problem, DeniedResponse, WrongMethod, *(k for e in routes for k in (e.answer, e.body))]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     problem, denied, wrong_method, *said = schemas
     shared = {str(status): _response(meaning, CONTENT_TYPE, problem) for status, meaning in _MEANING.items()}

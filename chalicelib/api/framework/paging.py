@@ -67,9 +67,9 @@ class Paging:
     """`start`: the position the cursor names, None at the beginning. Raises ParameterError for a cursor not of this
     question; `limit` may change from page to page."""
 
-    def __init__(self, route: str, query: Query, house: House) -> None:
+    def __init__(self, route: str, query: Query, context: House) -> None:
         self._question = f"{route} {query.without(LIMIT.name, CURSOR.name)}"
-        self._secrets, self._now = house.cursor_secrets, house.clock.now()
+        self._secrets, self._now = context.cursor_secrets, context.clock.now()
         self.limit = query.get(LIMIT, LIMIT_DEFAULT)
         cursor = query.get(CURSOR)
         self.start = None if cursor is None else read_cursor(cursor, self._question, self._secrets, self._now)

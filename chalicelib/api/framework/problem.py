@@ -21,7 +21,7 @@ from chalicelib.errors import (
     UnauthorizedError,
     UpstreamError,
 )
-from chalicelib.observability import logger, tell_failure
+from chalicelib.observability import log_failure, logger
 
 CONTENT_TYPE = "application/problem+json"
 GUARDED = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
@@ -61,7 +61,7 @@ def respond(problem: Problem, headers: dict[str, str] | None = None) -> Response
 
 def _answer_to(error: LazarettoError) -> Response:
     if error.status >= 500:
-        tell_failure("request failed", error, {"status": error.status})
+        log_failure("request failed", error, {"status": error.status})
     parameter = getattr(error, "parameter", None)
     problem = _problem(error.status, _detail(error), parameter)
     if isinstance(error, UnauthorizedError):

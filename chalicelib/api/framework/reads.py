@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from chalicelib.domain.audit.chain import Chain
-from chalicelib.domain.headers.header import Enforcement, Header, Rules
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.headers.pending_action import Enforcement
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding, Severity
 from chalicelib.domain.images.image import ImageRef, Repository, ScanState
@@ -250,23 +251,23 @@ class House(Protocol):
         """SHA-256 in hex of the tokens that ask about admissions without a signature; all of them are accepted."""
 
 
-def house() -> House:
+def context() -> House:
     """Built once by bootstrap, not when the routes are imported: `openapi.json` and the tests need no AWS."""
     from chalicelib import bootstrap
 
-    built: House = bootstrap.house()
+    built: House = bootstrap.context()
     return built
 
 
-def acting_house() -> ActingHouse:
+def acting_context() -> ActingHouse:
     """The same one, for views that change something: they ask the use cases."""
     from chalicelib import bootstrap
 
-    return bootstrap.house()
+    return bootstrap.context()
 
 
 def door() -> Door:
     """The same one, for the views that ask before an image may run."""
     from chalicelib import bootstrap
 
-    return bootstrap.house()
+    return bootstrap.context()

@@ -16,7 +16,7 @@ import typer
 from chalicelib.cli.deploy.artefact import Artefact, find_artefact
 from chalicelib.cli.deploy.spoke import deploy_spoke
 from chalicelib.cli.deploy.stack_changes import DONE, apply_changes, plain_change, show_changes
-from chalicelib.cli.deploy.stack_orders import Desk, find_left_table, out_of_the_way, take_up
+from chalicelib.cli.deploy.stack_orders import DeployContext, find_left_table, out_of_the_way, take_up
 from chalicelib.cli.framework import output
 from chalicelib.cli.framework.operator import own_sessions
 from chalicelib.cli.framework.options import (
@@ -29,7 +29,7 @@ from chalicelib.cli.framework.options import (
     yes_option,
 )
 from chalicelib.domain.doctor.parameters import choose_parameters
-from chalicelib.domain.doctor.stack import TABLE, Change, ChangeSet, Stack
+from chalicelib.domain.doctor.stack import TABLE, ChangeSet, Stack, StackChange
 from chalicelib.errors import InputError
 
 STAGE_TAG = "lazaretto:stage"
@@ -79,32 +79,32 @@ def deploy_command(
         raise InputError("a spoke has no bundle: leave out --artifact and --bucket")
     if hub and not spoke:
         raise InputError("--hub goes with --spoke")
-    desk = open_desk(stage, profile, region, asks=not (yes or dry_run), quiet=as_json, spoke=spoke)
+    deploy_context = open_deploy_context(stage, profile, region, asks=not (yes or dry_run), quiet=as_json, spoke=spoke)
     if spoke:
-        deploy_spoke(desk, hub, given, {STAGE_TAG: stage, **tags}, protect=protect, dry_run=dry_run)
+        deploy_spoke(deploy_context, hub, given, {STAGE_TAG: stage, **tags}, protect=protect, dry_run=dry_run)
         return
-    former = stack = out_of_the_way(desk, dry_run)
+    former = stack = out_of_the_way(deploy_context, dry_run)
     artefact = _packaged(stage, artifact)
     declared = artefact.template["Parameters"]
     # What is wrong with them is said before anything is made.
     choose_parameters(declared, stack.parameters if stack else (), given)
-    left = find_left_table(desk, stack, declared, given)
+    left = find_left_table(deploy_context, stack, declared, given)
     if left and dry_run:
         changes, done = _foreseen(artefact), "dry-run"
-        show_changes(desk, changes)
+        show_changes(deploy_context, changes)
     else:
         if left:
-            stack = take_up(desk, left, artefact.template)
-        made = _make(desk, artefact, stack, given, {STAGE_TAG: stage, **tags}, bucket)
-        changes, done = apply_changes(desk, made, former, new=stack is None, dry_run=dry_run)
+            stack = take_up(deploy_context, left, artefact.template)
+        made = _make(deploy_context, artefact, stack, given, {STAGE_TAG: stage, **tags}, bucket)
+        changes, done = apply_changes(deploy_context, made, former, new=stack is None, dry_run=dry_run)
     if protect is not None and not dry_run:
-        desk.stacks.protect(desk.name, protect)
-    _tell(desk, changes, done)
+        deploy_context.stacks.protect(deploy_context.name, protect)
+    _tell(deploy_context, changes, done)
 
 
-def open_desk(
+def open_deploy_context(
     stage: str, profile: str | None, region: str | None, *, asks: bool, quiet: bool, spoke: bool = False
-) -> Desk:
+) -> DeployContext:
     """Raises InputError for what is no stage, and where somebody must be asked and nobody is there."""
     if not STAGE.fullmatch(stage):
         raise InputError(f"{stage!r} is no stage: up to 20 of a-z, 0-9 and -, a letter first")
@@ -120,7 +120,7 @@ def open_desk(
 
     arn = caller_arn(sessions)
     place = str(sessions.session.region_name)
-    return Desk(stage, place, arn, sessions, Stacks(sessions), KeptTables(sessions), asks, quiet, spoke)
+    return DeployContext(stage, place, arn, sessions, Stacks(sessions), KeptTables(sessions), asks, quiet, spoke)
 
 
 def is_somebody_there() -> bool:
@@ -144,7 +144,7 @@ def _packaged(stage: str, directory: Path | None) -> Artefact:
 
 
 def _make(
-    desk: Desk,
+    deploy_context: DeployContext,
     artefact: Artefact,
     stack: Stack | None,
     given: Mapping[str, str],
@@ -154,43 +154,49 @@ def _make(
     """Uploads, and asks for the change set. Tags the stack has stay."""
     from chalicelib.adapters.stack.artefact_bucket import ArtefactBucket
 
-    place = ArtefactBucket(desk.sessions, desk.arn, desk.region, bucket)
+    place = ArtefactBucket(deploy_context.sessions, deploy_context.arn, deploy_context.region, bucket)
     if place.ensure():
         output.complain(f"made the bucket {place.name} for bundles and templates")
     url = place.url(place.put(artefact.placed(place.name, place.put(artefact.bundle, "zip")), "json"))
     parameters = choose_parameters(artefact.template["Parameters"], stack.parameters if stack else (), given)
-    return desk.stacks.make_change_set(desk.name, stack, url, parameters, tags)
+    return deploy_context.stacks.make_change_set(deploy_context.name, stack, url, parameters, tags)
 
 
-def _foreseen(artefact: Artefact) -> tuple[Change, ...]:
+def _foreseen(artefact: Artefact) -> tuple[StackChange, ...]:
     """Where a table must be taken up first, CloudFormation can say what else changes only then."""
     resources = artefact.template["Resources"]
-    return tuple(Change("Import" if r["Type"] == TABLE else "Add", r["Type"], name) for name, r in resources.items())
+    return tuple(
+        StackChange("Import" if r["Type"] == TABLE else "Add", r["Type"], name) for name, r in resources.items()
+    )
 
 
-def _tell(desk: Desk, changes: Sequence[Change], done: str) -> None:
-    stack = desk.stacks.find(desk.name)
+def _tell(deploy_context: DeployContext, changes: Sequence[StackChange], done: str) -> None:
+    stack = deploy_context.stacks.find(deploy_context.name)
     outputs = dict(stack.outputs) if stack else {}
-    if desk.quiet:
-        said: dict[str, Any] = {"stack": desk.name, "region": desk.region, "done": done}
+    if deploy_context.quiet:
+        said: dict[str, Any] = {"stack": deploy_context.name, "region": deploy_context.region, "done": done}
         said["changes"] = [plain_change(change) for change in changes]
         output.print_json({**said, "outputs": outputs, "protected": bool(stack and stack.protected)})
         return
-    output.say(DONE.get(done, f"{desk.name} is {done}."))
+    output.say(DONE.get(done, f"{deploy_context.name} is {done}."))
     if done == "dry-run":
         return
     for name, words in FIRST_OUTPUTS.items():
         if name in outputs:
             output.say_unbroken(f"  {words:<10} {outputs[name]}")
     if done == "created":
-        _tell_next(desk, bool(stack and stack.protected))
+        _tell_next(deploy_context, bool(stack and stack.protected))
 
 
-def _tell_next(desk: Desk, protected: bool) -> None:
+def _tell_next(deploy_context: DeployContext, protected: bool) -> None:
     output.say("Next:")
     for command, why in (
-        (f"lazaretto doctor --stage {desk.stage}", "is all of it as it must be?"),
-        (f"lazaretto reconcile --stage {desk.stage}", "fill it with what the registry holds"),
-        *(() if protected else ((f"lazaretto deploy --stage {desk.stage} --protect", "guard it against deletion"),)),
+        (f"lazaretto doctor --stage {deploy_context.stage}", "is all of it as it must be?"),
+        (f"lazaretto reconcile --stage {deploy_context.stage}", "fill it with what the registry holds"),
+        *(
+            ()
+            if protected
+            else ((f"lazaretto deploy --stage {deploy_context.stage} --protect", "guard it against deletion"),)
+        ),
     ):
         output.say_unbroken(f"  {command:<44} {why}")

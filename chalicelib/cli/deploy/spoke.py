@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from chalicelib.cli.deploy.stack_changes import DONE, apply_changes, plain_change
-from chalicelib.cli.deploy.stack_orders import Desk, out_of_the_way
+from chalicelib.cli.deploy.stack_orders import DeployContext, out_of_the_way
 from chalicelib.cli.framework import output
 from chalicelib.domain.doctor.parameters import STAGE, choose_parameters
-from chalicelib.domain.doctor.stack import Change
+from chalicelib.domain.doctor.stack import StackChange
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import InputError
 
@@ -24,7 +24,7 @@ BUS, ACCESS, NO_ROLE = "HubBusArn", "Access", "none"
 
 
 def deploy_spoke(
-    desk: Desk,
+    deploy_context: DeployContext,
     hub: str | None,
     given: Mapping[str, str],
     tags: Mapping[str, str],
@@ -33,17 +33,17 @@ def deploy_spoke(
     dry_run: bool,
 ) -> None:
     """`hub` as ACCOUNT/REGION; None: the one the spoke has. Raises InputError, UpstreamError, typer.Abort."""
-    stack = out_of_the_way(desk, dry_run)
+    stack = out_of_the_way(deploy_context, dry_run)
     place = _read_hub(hub) if hub else _hub_of(stack.outputs if stack else {})
-    _check(desk, place, given)
-    template = spoke_template(desk.stage)
-    bus = f"arn:{desk.arn.split(':')[1]}:events:{place.region}:{place.account}:event-bus/default"
+    _check(deploy_context, place, given)
+    template = spoke_template(deploy_context.stage)
+    bus = f"arn:{deploy_context.arn.split(':')[1]}:events:{place.region}:{place.account}:event-bus/default"
     values = choose_parameters(template["Parameters"], stack.parameters if stack else (), {**given, BUS: bus})
-    made = desk.stacks.make_change_set(desk.name, stack, template, values, tags)
-    changes, done = apply_changes(desk, made, stack, new=stack is None, dry_run=dry_run)
+    made = deploy_context.stacks.make_change_set(deploy_context.name, stack, template, values, tags)
+    changes, done = apply_changes(deploy_context, made, stack, new=stack is None, dry_run=dry_run)
     if protect is not None and not dry_run:
-        desk.stacks.protect(desk.name, protect)
-    _tell(desk, place, changes, done)
+        deploy_context.stacks.protect(deploy_context.name, protect)
+    _tell(deploy_context, place, changes, done)
 
 
 def spoke_template(stage: str) -> dict[str, Any]:
@@ -70,42 +70,46 @@ def _hub_of(outputs: Mapping[str, str]) -> RegistryPlace:
     return RegistryPlace(region, account)
 
 
-def _check(desk: Desk, hub: RegistryPlace, given: Mapping[str, str]) -> None:
+def _check(deploy_context: DeployContext, hub: RegistryPlace, given: Mapping[str, str]) -> None:
     if BUS in given:
         raise InputError(f"{BUS} is given by --hub")
-    if desk.account != hub.account:
+    if deploy_context.account != hub.account:
         return
-    if desk.region == hub.region:
+    if deploy_context.region == hub.region:
         raise InputError(f"{hub} is the hub itself: it hears its own events")
     if given.get(ACCESS, NO_ROLE) != NO_ROLE:
         raise InputError(f"{ACCESS}: in its own account the hub needs no role, only this Region in its Registries")
 
 
-def _tell(desk: Desk, hub: RegistryPlace, changes: Sequence[Change], done: str) -> None:
-    stack = desk.stacks.find(desk.name)
+def _tell(deploy_context: DeployContext, hub: RegistryPlace, changes: Sequence[StackChange], done: str) -> None:
+    stack = deploy_context.stacks.find(deploy_context.name)
     outputs = dict(stack.outputs) if stack else {}
-    parameters = _of_hub(desk, hub, outputs.get("RoleArn"))
-    if desk.quiet:
-        said: dict[str, Any] = {"stack": desk.name, "region": desk.region, "done": done}
+    parameters = _of_hub(deploy_context, hub, outputs.get("RoleArn"))
+    if deploy_context.quiet:
+        said: dict[str, Any] = {"stack": deploy_context.name, "region": deploy_context.region, "done": done}
         said["changes"] = [plain_change(change) for change in changes]
         said |= {"outputs": outputs, "protected": bool(stack and stack.protected), "hub": parameters}
         output.print_json(said)
         return
-    output.say(DONE.get(done, f"{desk.name} is {done}."))
+    output.say(DONE.get(done, f"{deploy_context.name} is {done}."))
     if done in DONE:
         return
     output.say(
         f"Next, with credentials of the hub's account {hub.account}. Each names beside this what it names already:"
     )
     words = " ".join(f"--parameter {name}={value}" for name, value in parameters.items())
-    output.say_unbroken(f"  lazaretto deploy --stage {desk.stage} --region {hub.region} {words}")
-    if desk.account != hub.account and "AccountRoleArns" not in parameters:
+    output.say_unbroken(f"  lazaretto deploy --stage {deploy_context.stage} --region {hub.region} {words}")
+    if deploy_context.account != hub.account and "AccountRoleArns" not in parameters:
         output.say(f"No role was made here ({ACCESS}={NO_ROLE}): the hub can look only by one made in another Region.")
 
 
-def _of_hub(desk: Desk, hub: RegistryPlace, role: str | None) -> dict[str, str]:
+def _of_hub(deploy_context: DeployContext, hub: RegistryPlace, role: str | None) -> dict[str, str]:
     """What the hub's parameters must name for this spoke."""
-    if desk.account == hub.account:
-        return {"Registries": desk.region}
+    if deploy_context.account == hub.account:
+        return {"Registries": deploy_context.region}
     roles = {"AccountRoleArns": role} if role else {}
-    return {"Registries": str(RegistryPlace(desk.region, desk.account)), **roles, "SpokeAccountIds": desk.account}
+    return {
+        "Registries": str(RegistryPlace(deploy_context.region, deploy_context.account)),
+        **roles,
+        "SpokeAccountIds": deploy_context.account,
+    }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from chalicelib.cli.deploy.stack_orders import Desk, carry_out, reviewed
+from chalicelib.cli.deploy.stack_orders import DeployContext, carry_out, reviewed
 from chalicelib.cli.framework import output
-from chalicelib.domain.doctor.stack import Change, ChangeSet, Stack
+from chalicelib.domain.doctor.stack import ChangeSet, Stack, StackChange
 
 DONE = {"dry-run": "Dry run: the stack was not changed.", "unchanged": "No changes: it is deployed as it is."}
 _ACTIONS = {"Remove": 0, "Import": 2, "Add": 3}
@@ -14,28 +14,28 @@ _REPLACED = {"True": "yes", "Conditional": "perhaps"}
 
 
 def apply_changes(
-    desk: Desk, made: ChangeSet, former: Stack | None, *, new: bool, dry_run: bool
-) -> tuple[tuple[Change, ...], str]:
+    deploy_context: DeployContext, made: ChangeSet, former: Stack | None, *, new: bool, dry_run: bool
+) -> tuple[tuple[StackChange, ...], str]:
     """What would change or has changed, and a word for what was done."""
-    with reviewed(desk, made, new=new) as review:
+    with reviewed(deploy_context, made, new=new) as review:
         changes = review.change_set.changes
         if review.change_set.is_empty:
             return (), "unchanged"
-        show_changes(desk, changes)
+        show_changes(deploy_context, changes)
         if dry_run:
             return changes, "dry-run"
         if any(change.loses_table for change in changes):
-            desk.ask_for_name("This loses the table.")
+            deploy_context.ask_for_name("This loses the table.")
         else:
-            desk.ask("Deploy it?")
-        carry_out(desk, review)
+            deploy_context.ask("Deploy it?")
+        carry_out(deploy_context, review)
     return changes, "updated" if former else "created"
 
 
-def show_changes(desk: Desk, changes: Sequence[Change]) -> None:
-    if not desk.quiet:
+def show_changes(deploy_context: DeployContext, changes: Sequence[StackChange]) -> None:
+    if not deploy_context.quiet:
         columns = ("action", "type", "name", "replaced")
-        output.print_table(f"Changes of the stack {desk.name}:", columns, _grouped(changes))
+        output.print_table(f"Changes of the stack {deploy_context.name}:", columns, _grouped(changes))
         if not changes:
             output.say("Only outputs, tags or descriptions change.")
     for change in changes:
@@ -47,7 +47,7 @@ def show_changes(desk: Desk, changes: Sequence[Change]) -> None:
             )
 
 
-def _grouped(changes: Sequence[Change]) -> Iterator[tuple[str, ...]]:
+def _grouped(changes: Sequence[StackChange]) -> Iterator[tuple[str, ...]]:
     """What goes or is replaced first, what is new last."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for change in sorted(
@@ -59,7 +59,7 @@ def _grouped(changes: Sequence[Change]) -> Iterator[tuple[str, ...]]:
         yield action, kind, ", ".join(sorted(names)), replaced
 
 
-def plain_change(change: Change) -> dict[str, str | None]:
+def plain_change(change: StackChange) -> dict[str, str | None]:
     return {
         "action": change.action,
         "type": change.kind,

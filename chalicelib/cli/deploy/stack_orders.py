@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import typer
 
-from chalicelib.cli.deploy.stack_progress import EVERY_SECONDS, Ended, follow, last_event
+from chalicelib.cli.deploy.stack_progress import EVERY_SECONDS, StackResult, follow, last_event
 from chalicelib.cli.framework.output import complain, count
 from chalicelib.domain.doctor.parameters import STAGE
-from chalicelib.domain.doctor.stack import SUCCESSES, TABLE, ChangeSet, Resource, Stack, Standing, standing
+from chalicelib.domain.doctor.stack import SUCCESSES, TABLE, ChangeSet, Resource, Stack, StackState, standing
 from chalicelib.errors import ConflictError, InputError, UpstreamError
 
 if TYPE_CHECKING:
     from chalicelib.adapters.aws.sessions import Sessions
     from chalicelib.adapters.stack.cloudformation import Stacks
-    from chalicelib.adapters.stack.kept_table import Kept, KeptTables
+    from chalicelib.adapters.stack.kept_table import KeptTable, KeptTables
 
 KEY_PARAMETER = "KmsKeyArn"
 _ANEW = "Delete what is left with `lazaretto destroy {options}`, which keeps the table; then deploy anew."
@@ -40,7 +40,7 @@ _WAYS_OUT = {
 }
 
 
-class Desk(msgspec.Struct, frozen=True):
+class DeployContext(msgspec.Struct, frozen=True):
     """One stack in one account and Region: the hub's, or that of a spoke. `arn` is the caller's; `asks`: somebody is
     there to be asked; `quiet`: what is shown on standard output is JSON alone."""
 
@@ -86,51 +86,56 @@ class Review(msgspec.Struct):
     executed: bool = False
 
 
-def out_of_the_way(desk: Desk, dry_run: bool) -> Stack | None:
+def out_of_the_way(deploy_context: DeployContext, dry_run: bool) -> Stack | None:
     """The stack if it can be updated; None: there is none, or none any more.
 
     Raises UpstreamError where an operation is under way or ended halfway, ConflictError where a dry run would have to
     delete what a first deployment left.
     """
-    stack = desk.stacks.find(desk.name)
+    stack = deploy_context.stacks.find(deploy_context.name)
     if stack is None:
         return None
     match standing(stack):
-        case Standing.BUSY:
-            raise UpstreamError(f"{desk.name} is {stack.status}: another deployment is under way. Wait for its end.")
-        case Standing.STUCK:
-            raise UpstreamError(f"{desk.name} is {stack.status}. {_way_out(desk, stack.status)}")
-        case Standing.LEFTOVER:
+        case StackState.BUSY:
+            raise UpstreamError(
+                f"{deploy_context.name} is {stack.status}: another deployment is under way. Wait for its end."
+            )
+        case StackState.STUCK:
+            raise UpstreamError(f"{deploy_context.name} is {stack.status}. {_way_out(deploy_context, stack.status)}")
+        case StackState.LEFTOVER:
             complain("a review of the stack that was never ended is removed")
-            desk.stacks.delete(stack.id)
-            wait_until_gone(desk, stack.id)
+            deploy_context.stacks.delete(stack.id)
+            wait_until_gone(deploy_context, stack.id)
             return None
-        case Standing.DEAD:
-            told = f"{desk.name} is {stack.status}: its first deployment failed, and what is left can only be deleted"
+        case StackState.DEAD:
+            told = (
+                f"{deploy_context.name} is {stack.status}: its first deployment failed, "
+                "and what is left can only be deleted"
+            )
             if dry_run:
                 raise ConflictError(f"{told}. A dry run does not do that.")
-            complain(f"{told}." if desk.spoke else f"{told}; the table stays.")
-            desk.ask("Delete it?")
-            delete_stack(desk, stack)
+            complain(f"{told}." if deploy_context.spoke else f"{told}; the table stays.")
+            deploy_context.ask("Delete it?")
+            delete_stack(deploy_context, stack)
             return None
     return stack
 
 
-def delete_stack(desk: Desk, stack: Stack) -> None:
+def delete_stack(deploy_context: DeployContext, stack: Stack) -> None:
     """Until it is gone. Raises UpstreamError where it ends otherwise."""
-    after = last_event(desk.stacks, stack.id)
-    desk.stacks.delete(stack.id)
-    _check_end(desk, follow(desk.stacks, stack.id, after, desk.region))
+    after = last_event(deploy_context.stacks, stack.id)
+    deploy_context.stacks.delete(stack.id)
+    _check_end(deploy_context, follow(deploy_context.stacks, stack.id, after, deploy_context.region))
 
 
-def wait_until_gone(desk: Desk, stack: str) -> None:
+def wait_until_gone(deploy_context: DeployContext, stack: str) -> None:
     """Of a stack without resources: it has no events worth showing."""
-    while standing(desk.stacks.find(stack)) is not Standing.ABSENT:
+    while standing(deploy_context.stacks.find(stack)) is not StackState.ABSENT:
         time.sleep(EVERY_SECONDS)
 
 
 @contextmanager
-def reviewed(desk: Desk, made: ChangeSet, *, new: bool) -> Iterator[Review]:
+def reviewed(deploy_context: DeployContext, made: ChangeSet, *, new: bool) -> Iterator[Review]:
     """A change set, ready to be looked at; dropped at the end unless it was executed, and so is the empty stack it was
     made in, where that is `new`.
 
@@ -140,51 +145,54 @@ def reviewed(desk: Desk, made: ChangeSet, *, new: bool) -> Iterator[Review]:
     try:
         while review.change_set.is_pending:
             time.sleep(EVERY_SECONDS / 4)
-            review.change_set = desk.stacks.read_change_set(made)
+            review.change_set = deploy_context.stacks.read_change_set(made)
         if not (review.change_set.is_made or review.change_set.is_empty):
             raise UpstreamError(f"CloudFormation refuses the change: {review.change_set.reason}")
         yield review
     finally:
         if not review.executed:
-            _drop(desk, made, new)
+            _drop(deploy_context, made, new)
 
 
-def carry_out(desk: Desk, review: Review) -> None:
+def carry_out(deploy_context: DeployContext, review: Review) -> None:
     """Executes what was reviewed and watches it. Raises UpstreamError where it fails, the cause said before."""
     stack = review.change_set.stack_id
-    after = last_event(desk.stacks, stack)
-    desk.stacks.execute(review.change_set)
+    after = last_event(deploy_context.stacks, stack)
+    deploy_context.stacks.execute(review.change_set)
     review.executed = True
-    _check_end(desk, follow(desk.stacks, stack, after, desk.region))
+    _check_end(deploy_context, follow(deploy_context.stacks, stack, after, deploy_context.region))
 
 
 def find_left_table(
-    desk: Desk, stack: Stack | None, declared: Mapping[str, Any], given: Mapping[str, str]
-) -> Kept | None:
+    deploy_context: DeployContext, stack: Stack | None, declared: Mapping[str, Any], given: Mapping[str, str]
+) -> KeptTable | None:
     """The table that a deleted stack has left; None: there is none, or it is the stack's. One that was taken up, and
     no more, has its key still to be named.
 
     Raises ConflictError where it cannot be taken up, InputError where that would change its key unsaid.
     """
-    holds_it = stack is not None and any(resource.kind == TABLE for resource in desk.stacks.resources(stack.id))
+    holds_it = stack is not None and any(
+        resource.kind == TABLE for resource in deploy_context.stacks.resources(stack.id)
+    )
     if stack and holds_it and KEY_PARAMETER in stack.parameters:
         return None
-    table = desk.tables.find(desk.name)
+    table = deploy_context.tables.find(deploy_context.name)
     if table is None:
         return None
     if stack and not holds_it:
-        told = f"the table {desk.name} exists, and the stack {desk.name} does not hold it"
-        raise ConflictError(f"{told}: {_ANEW.format(options=desk.options)}")
+        told = f"the table {deploy_context.name} exists, and the stack {deploy_context.name} does not hold it"
+        raise ConflictError(f"{told}: {_ANEW.format(options=deploy_context.options)}")
     if table.status != "ACTIVE" and not holds_it:
-        raise ConflictError(f"the table {desk.name} is {table.status}: try again when it is gone, or ACTIVE")
+        raise ConflictError(f"the table {deploy_context.name} is {table.status}: try again when it is gone, or ACTIVE")
     if table.key and KEY_PARAMETER in declared and KEY_PARAMETER not in given:
         raise InputError(
-            f"the table {desk.name} is encrypted by {table.key}: --parameter {KEY_PARAMETER}=…, this key or another"
+            f"the table {deploy_context.name} is encrypted by {table.key}: "
+            f"--parameter {KEY_PARAMETER}=…, this key or another"
         )
     return None if holds_it else table
 
 
-def take_up(desk: Desk, table: Kept, template: Mapping[str, Any]) -> Stack:
+def take_up(deploy_context: DeployContext, table: KeptTable, template: Mapping[str, Any]) -> Stack:
     """A new stack that holds the table alone, as it is.
 
     The name is said as `template` says it, with the same parameter: a parameter that comes new with the next update,
@@ -193,7 +201,7 @@ def take_up(desk: Desk, table: Kept, template: Mapping[str, Any]) -> Stack:
     logical_id, declared = next((n, r) for n, r in template["Resources"].items() if r["Type"] == TABLE)
     told = f"{count(table.items, 'item', 'items')}, {table.size_bytes / 1e6:,.1f} MB"
     complain(f"the table {table.name} of a former installation is there ({told}): the stack is begun with it")
-    desk.ask("Take it up?")
+    deploy_context.ask("Take it up?")
     properties = {**table.properties, "TableName": declared["Properties"]["TableName"]}
     kept = {"Type": TABLE, "DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain", "Properties": properties}
     alone = {
@@ -202,30 +210,30 @@ def take_up(desk: Desk, table: Kept, template: Mapping[str, Any]) -> Stack:
         "Resources": {logical_id: kept},
     }
     imported = Resource(logical_id, TABLE, table.name, "")
-    made = desk.stacks.make_import(desk.name, alone, imported, "TableName")
-    with reviewed(desk, made, new=True) as review:
-        carry_out(desk, review)
-    stack = desk.stacks.find(made.stack_id)
+    made = deploy_context.stacks.make_import(deploy_context.name, alone, imported, "TableName")
+    with reviewed(deploy_context, made, new=True) as review:
+        carry_out(deploy_context, review)
+    stack = deploy_context.stacks.find(made.stack_id)
     if stack is None:
-        raise UpstreamError(f"{desk.name} is gone: somebody has deleted it meanwhile")
+        raise UpstreamError(f"{deploy_context.name} is gone: somebody has deleted it meanwhile")
     return stack
 
 
-def _drop(desk: Desk, made: ChangeSet, new: bool) -> None:
-    desk.stacks.drop_change_set(made)
+def _drop(deploy_context: DeployContext, made: ChangeSet, new: bool) -> None:
+    deploy_context.stacks.drop_change_set(made)
     if new:
-        desk.stacks.delete(made.stack_id)
-        wait_until_gone(desk, made.stack_id)
+        deploy_context.stacks.delete(made.stack_id)
+        wait_until_gone(deploy_context, made.stack_id)
 
 
-def _check_end(desk: Desk, end: Ended) -> None:
+def _check_end(deploy_context: DeployContext, end: StackResult) -> None:
     if end.status in SUCCESSES:
         return
     if end.cause:
         complain(f"{end.cause.name} ({end.cause.kind}): {end.cause.reason or end.cause.status}")
-    raise UpstreamError(f"{desk.name} is {end.status}. {_way_out(desk, end.status)}")
+    raise UpstreamError(f"{deploy_context.name} is {end.status}. {_way_out(deploy_context, end.status)}")
 
 
-def _way_out(desk: Desk, status: str) -> str:
+def _way_out(deploy_context: DeployContext, status: str) -> str:
     way = _WAYS_OUT.get(status, "See its events in CloudFormation.")
-    return way.format(options=desk.options, region=desk.region, name=desk.name)
+    return way.format(options=deploy_context.options, region=deploy_context.region, name=deploy_context.name)

@@ -29,7 +29,7 @@ SHOWN_AT_WORK = 3
 _GOOD = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE", "IMPORT_COMPLETE", "DELETE_SKIPPED")
 
 
-class Ended(msgspec.Struct, frozen=True):
+class StackResult(msgspec.Struct, frozen=True):
     """`cause`: the first resource that failed by itself."""
 
     status: str
@@ -42,7 +42,7 @@ def last_event(stacks: Stacks, stack: str) -> str | None:
     return events[-1].id if events else None
 
 
-def follow(stacks: Stacks, stack: str, after: str | None, region: str) -> Ended:
+def follow(stacks: Stacks, stack: str, after: str | None, region: str) -> StackResult:
     """Watches until the operation has ended. `stack` is an id: a deleted stack has no name any more.
 
     Raises UpstreamError when interrupted, or no longer let in: the stack goes on without us then.
@@ -61,7 +61,7 @@ def follow(stacks: Stacks, stack: str, after: str | None, region: str) -> Ended:
         complain("The stack goes on without being watched. What becomes of it:")
         complain(f"  aws cloudformation describe-stack-events --region {region} --stack-name {stack}")
         raise UpstreamError(f"no longer watched: {reason}") from error
-    return Ended(status, root_cause(events))
+    return StackResult(status, root_cause(events))
 
 
 def _fresh(stacks: Stacks, stack: str, after: str | None) -> list[StackEvent]:

@@ -16,7 +16,7 @@ from chalicelib.cli.deploy.deploy import STAGE
 from chalicelib.cli.framework import output
 from chalicelib.cli.framework.operator import own_sessions
 from chalicelib.cli.framework.options import DEFAULT_STAGE, AsJson, Profile, Region, StackStage
-from chalicelib.domain.doctor.health import Area, Check, Report, Status
+from chalicelib.domain.doctor.health import Check, CheckArea, CheckStatus, HealthReport
 from chalicelib.errors import InputError
 
 TITLE_COLUMNS = 27
@@ -25,11 +25,11 @@ MARGIN = INDENT + " " * (TITLE_COLUMNS + 2)
 _HELD = "\0"
 """A blank within a command, while lines are broken."""
 _STYLES = {
-    Status.OK: "green",
-    Status.WARN: "yellow",
-    Status.FAIL: "bold red",
-    Status.SKIPPED: "dim",
-    Status.UNKNOWN: "magenta",
+    CheckStatus.OK: "green",
+    CheckStatus.WARN: "yellow",
+    CheckStatus.FAIL: "bold red",
+    CheckStatus.SKIPPED: "dim",
+    CheckStatus.UNKNOWN: "magenta",
 }
 
 
@@ -69,7 +69,7 @@ def doctor_command(
     raise typer.Exit(output.OK if report.sound else output.NEGATIVE)
 
 
-def _plain(report: Report) -> dict[str, Any]:
+def _plain(report: HealthReport) -> dict[str, Any]:
     said = {"stage": report.stage, "region": report.region, "account": report.account}
     return {
         **said,
@@ -91,7 +91,7 @@ def _plain_check(check: Check) -> dict[str, Any]:
     }
 
 
-def _show(report: Report) -> None:
+def _show(report: HealthReport) -> None:
     for area, checks in groupby(report.checks, key=lambda check: check.kind.area):
         _line("", Text(f"{INDENT}{area.value}", "bold"))
         for check in checks:
@@ -109,7 +109,7 @@ def _show_check(check: Check) -> None:
     for problem in found.problems:
         for n, line in enumerate(_broken(problem, 2)):
             _line(MARGIN, "- " if n == 0 else "  ", line)
-    if found.advice and found.status is not Status.OK:
+    if found.advice and found.status is not CheckStatus.OK:
         for n, line in enumerate(_broken(found.advice, 4)):
             _line(MARGIN, "Do: " if n == 0 else "    ", Text(line, "italic"))
 
@@ -135,17 +135,17 @@ def _line(*parts: str | Text) -> None:
 
 def _is_open(check: Check) -> bool:
     """A question about AWS that this account does not answer: nothing is wrong."""
-    return check.kind.area is Area.AWS and check.found.status is Status.UNKNOWN
+    return check.kind.area is CheckArea.AWS and check.found.status is CheckStatus.UNKNOWN
 
 
-def _tell(report: Report) -> None:
+def _tell(report: HealthReport) -> None:
     counts = Counter(check.found.status for check in report.checks if not _is_open(check))
     words = {
-        Status.FAIL: "failed",
-        Status.UNKNOWN: "could not be made",
-        Status.WARN: "with a warning",
-        Status.OK: "ok",
-        Status.SKIPPED: "skipped",
+        CheckStatus.FAIL: "failed",
+        CheckStatus.UNKNOWN: "could not be made",
+        CheckStatus.WARN: "with a warning",
+        CheckStatus.OK: "ok",
+        CheckStatus.SKIPPED: "skipped",
     }
     counted = ", ".join(f"{counts[status]} {word}" for status, word in words.items() if counts[status])
     what = f"lazaretto-{report.stage}" if report.installed else f"the account {report.account or ''}".strip()

@@ -26,20 +26,20 @@ from chalicelib.adapters.stores.scan_samples import ScanSamples
 from chalicelib.adapters.stores.use_counts import UseCounts
 from chalicelib.bootstrap import House
 from chalicelib.cli.deploy.spoke import spoke_template
-from chalicelib.domain.doctor.health import Check, Report, check_of, fail, in_order, skipped, unknown
-from chalicelib.domain.doctor.installed import FUNCTION, SOURCES, Caller, Function, Installed
+from chalicelib.domain.doctor.health import Check, HealthReport, check_of, fail, in_order, skipped, unknown
+from chalicelib.domain.doctor.installed import FUNCTION, SOURCES, Caller, DeployedFunction, Installed
 from chalicelib.domain.images.image import Repository, Source
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import DeniedError, LazarettoError, SettingsError
-from chalicelib.services.doctor.examine_account import examine_account, examine_deploy_rights
-from chalicelib.services.doctor.examine_channels import Slack, examine_channels
-from chalicelib.services.doctor.examine_registries import Known, examine_pull_times, examine_registries
-from chalicelib.services.doctor.examine_rights import examine_rights
-from chalicelib.services.doctor.examine_spokes import examine_spokes, patterns_of
-from chalicelib.services.doctor.examine_stack import a_spoke, examine_stack, not_installed
-from chalicelib.services.doctor.examine_storage import examine_storage
-from chalicelib.services.doctor.examine_wiring import examine_wiring
-from chalicelib.services.doctor.examine_work import examine_work
+from chalicelib.services.doctor.check_account import check_account, check_deploy_rights
+from chalicelib.services.doctor.check_channels import Slack, check_channels
+from chalicelib.services.doctor.check_registries import Known, check_pull_times, check_registries
+from chalicelib.services.doctor.check_rights import check_rights
+from chalicelib.services.doctor.check_spokes import check_spokes, patterns_of
+from chalicelib.services.doctor.check_stack import a_spoke, check_stack, not_installed
+from chalicelib.services.doctor.check_storage import check_storage
+from chalicelib.services.doctor.check_wiring import check_wiring
+from chalicelib.services.doctor.check_work import check_work
 from chalicelib.services.doctor.settle_questions import settle_questions
 from chalicelib.services.retention.exclude_pull_times import readers_of
 from chalicelib.settings import Settings
@@ -58,7 +58,7 @@ class Orders(msgspec.Struct, frozen=True):
     register: bool = False
 
 
-def make_round(stage: str, sessions: Sessions, orders: Orders, tell: Callable[[], None] = lambda: None) -> Report:
+def make_round(stage: str, sessions: Sessions, orders: Orders, tell: Callable[[], None] = lambda: None) -> HealthReport:
     """`tell` is called after each check. Raises nothing of what AWS refuses: that is in the report."""
     region = str(sessions.session.region_name)
     facts = AccountFacts(sessions)
@@ -68,13 +68,13 @@ def make_round(stage: str, sessions: Sessions, orders: Orders, tell: Callable[[]
         refused = isinstance(error, DeniedError)
         advice = "`aws sts get-caller-identity` must answer: set --profile, or the credentials of the environment"
         found = (fail if refused else unknown)(str(error), advice)
-        return Report(stage, region, None, installed=False, checks=(check_of("credentials", found),))
+        return HealthReport(stage, region, None, installed=False, checks=(check_of("credentials", found),))
     round_ = _Round(stage, region, caller, sessions, facts, orders)
     checks = list[Check]()
     for check in round_.checks():
         checks.append(check)
         tell()
-    return Report(stage, region, caller.account, installed=round_.is_installed, checks=in_order(checks))
+    return HealthReport(stage, region, caller.account, installed=round_.is_installed, checks=in_order(checks))
 
 
 class _Round:
@@ -93,7 +93,7 @@ class _Round:
 
     def checks(self) -> Iterator[Check]:
         """In any order."""
-        yield from examine_account(self._caller, self._here, self._now, self._facts, self._scanning, self._functions)
+        yield from check_account(self._caller, self._here, self._now, self._facts, self._scanning, self._functions)
         spokes, here = InstalledSpokes(lambda account: self._sessions), RegistryPlace(self._region)
         try:
             self._there = self._stack.find(self._stage, self._region, self._caller.account)
@@ -111,17 +111,17 @@ class _Round:
             yield from self._spokes(spokes, [here], None, lambda: {})
         else:
             yield not_installed(self._stage, self._there.name)
-            yield from examine_deploy_rights(self._caller, self._region, self._simulator)
+            yield from check_deploy_rights(self._caller, self._region, self._simulator)
 
     def _spokes(
         self, spokes: InstalledSpokes, places: Sequence[RegistryPlace], hub_bus: str | None, known: Callable[[], Known]
     ) -> Iterator[Check]:
-        return examine_spokes(self._there, hub_bus, places, spoke_template(self._stage), spokes, known, self._now)
+        return check_spokes(self._there, hub_bus, places, spoke_template(self._stage), spokes, known, self._now)
 
     def _of_installation(self) -> Iterator[Check]:
-        there, now, house = self._there, self._now, self._house
+        there, now, context = self._there, self._now, self._context
         url = there.outputs.get("EndpointURL")
-        yield from examine_stack(
+        yield from check_stack(
             there,
             lambda: self._found_functions,
             self._settings_of,
@@ -130,49 +130,47 @@ class _Round:
         )
         # A spoke hears what its hub hears.
         hears = patterns_of(spoke_template(self._stage))
-        yield from examine_wiring(
+        yield from check_wiring(
             there, now, self._queues, InstalledRules(self._sessions), hears, self._functions, self._metrics
         )
-        yield from examine_storage(
-            there.name, table_definition(there.name), self._stage, InstalledTables(self._sessions)
-        )
-        yield from examine_channels(
+        yield from check_storage(there.name, table_definition(there.name), self._stage, InstalledTables(self._sessions))
+        yield from check_channels(
             self._stage,
-            house.settings.topic_arn,
+            context.settings.topic_arn,
             there.names.get("AlarmTopic"),
             InstalledTopics(self._sessions),
-            lambda: self._slack(house.settings),
-            house.channels if self._orders.send_test else None,
+            lambda: self._slack(context.settings),
+            context.channels if self._orders.send_test else None,
             now,
         )
         documents = (lambda: self._stack.policies(there)) if there.names else None
-        yield from examine_rights(self._region, documents, self._simulator)
-        yield from examine_registries(there, house.registries, lambda: self._known, house.inventory, now)
+        yield from check_rights(self._region, documents, self._simulator)
+        yield from check_registries(there, context.registries, lambda: self._known, context.inventory, now)
         partition = self._caller.arn.split(":")[1]
         bus = f"arn:{partition}:events:{self._region}:{self._caller.account}:event-bus/default"
         if there.names and not self._settings_told:
             yield check_of("spokes", unknown("the functions' settings tell which there are, and were not read"))
         else:
-            spokes = InstalledSpokes(house.sessions_in)
-            yield from self._spokes(spokes, house.registries[1:], bus, lambda: self._known)
-        readers = readers_of(house.registries, house.settings.role_arns, house.settings.account_roles)
-        yield from examine_pull_times(self._stage, readers, house.pull_times, register=self._orders.register)
-        yield from examine_work(
+            spokes = InstalledSpokes(context.sessions_in)
+            yield from self._spokes(spokes, context.registries[1:], bus, lambda: self._known)
+        readers = readers_of(context.registries, context.settings.role_arns, context.settings.account_roles)
+        yield from check_pull_times(self._stage, readers, context.pull_times, register=self._orders.register)
+        yield from check_work(
             there,
             now,
-            house.table,
-            house.rules,
-            house.queries,
+            context.table,
+            context.rules,
+            context.queries,
             self._metrics,
             self._scanner,
-            house.registries,
+            context.registries,
             lambda: self._known,
         )
         samples = ScanSamples(lambda account, region: self._sessions.client("ecr", region))
         yield from settle_questions(
             there,
             now,
-            house.queries,
+            context.queries,
             lambda: self._known,
             samples,
             self._metrics,
@@ -181,7 +179,7 @@ class _Round:
         )
 
     @cached_property
-    def _found_functions(self) -> Mapping[str, Function | None]:
+    def _found_functions(self) -> Mapping[str, DeployedFunction | None]:
         names = self._there.of_kind(FUNCTION)
         return {logical: self._functions.find(name) for logical, name in names.items()}
 
@@ -193,11 +191,11 @@ class _Round:
             raise SettingsError([f"{TELLS} is gone"])
         return self._settings_of(function)
 
-    def _settings_of(self, function: Function) -> Settings:
+    def _settings_of(self, function: DeployedFunction) -> Settings:
         return Settings.from_env({**function.environment, "AWS_REGION": self._region})
 
     @cached_property
-    def _house(self) -> House:
+    def _context(self) -> House:
         """By the settings of the functions; where they do not tell, by what everything is named by."""
         try:
             settings = self._told_settings
@@ -229,7 +227,7 @@ class _Round:
         found: dict[Repository, Mapping[str, object]] = {}
         after: str | None = None
         while True:
-            page = self._house.queries.repositories(after, ASKED)
+            page = self._context.queries.repositories(after, ASKED)
             found |= {row.repository: row.facts for row in page.items}
             if page.after is None:
                 return found

@@ -26,7 +26,7 @@ Registries = Annotated[
 class Operator(NamedTuple):
     """`arn`: who acts."""
 
-    house: House
+    context: House
     arn: str
 
 
@@ -62,13 +62,13 @@ def own_repository(text: str, who: Operator) -> Repository:
     return Repository(registry, region, said["repository"])
 
 
-def named_registries(named: Sequence[str] | None, house: House) -> Sequence[RegistryPlace]:
+def named_registries(named: Sequence[str] | None, context: House) -> Sequence[RegistryPlace]:
     """All that are watched, or those that were named. Raises InputError."""
     try:
-        places = tuple(dict.fromkeys(map(RegistryPlace.parse, named or ()))) or house.registries
+        places = tuple(dict.fromkeys(map(RegistryPlace.parse, named or ()))) or context.registries
     except ValueError as error:
         raise InputError(f"--registry: {error}") from error
     for place in places:
-        if place.account is not None and place.account not in house.settings.account_roles:
+        if place.account is not None and place.account not in context.settings.account_roles:
             raise InputError(f"--registry {place}: LAZARETTO_ACCOUNT_ROLES names no role in that account")
     return places

@@ -18,7 +18,7 @@ import msgspec
 from chalicelib.domain.images.image import REGISTRY, ImageRef
 from chalicelib.domain.images.image_name import ImageName, image_name, private_registry
 from chalicelib.domain.images.registry import RegistryPlace
-from chalicelib.domain.images.sanitize import cut, inert
+from chalicelib.domain.images.sanitize import cut, sanitize
 from chalicelib.domain.policy.document import explained
 from chalicelib.errors import ParameterError
 
@@ -131,7 +131,7 @@ def _shallow(content: bytes) -> bytes:
 
 
 def _refusal(path: str, reason: str) -> ParameterError:
-    return ParameterError(inert(path, _LONGEST_PATH), inert(reason, _LONGEST_REASON))
+    return ParameterError(sanitize(path, _LONGEST_PATH), sanitize(reason, _LONGEST_REASON))
 
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -158,7 +158,7 @@ class AskedImage(msgspec.Struct, frozen=True):
     def shown(self) -> str:
         """For a line that people read, at most 60 characters: without the host where ECR is meant."""
         if self.name is None:
-            return inert(self.text, _SHOWN)
+            return sanitize(self.text, _SHOWN)
         digest = (self.name.digest or "")[:19]
         mark = f":{self.name.tag}" if self.name.tag else f"@{digest}"
         repository = self.name.home.name

@@ -26,10 +26,10 @@ from chalicelib.domain.admission.admission import (
     decode,
 )
 from chalicelib.domain.enforcement.enforcement import standing_order
-from chalicelib.domain.headers.effect import EffectKind
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import Kind
-from chalicelib.domain.images.sanitize import cut, inert
+from chalicelib.domain.images.sanitize import cut, sanitize
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import ParameterError
@@ -123,7 +123,7 @@ _OPEN = (Decision.ALLOW, Decision.WARN)
 _FORBIDDEN = 403
 
 
-class Outcome(StrEnum):
+class AdmissionOutcome(StrEnum):
     """OBSERVED: let in although the verdict says no, because nothing is to be done about it here."""
 
     ALLOWED = "allowed"
@@ -131,7 +131,7 @@ class Outcome(StrEnum):
     OBSERVED = "observed"
 
 
-class Judged(msgspec.Struct, frozen=True):
+class AdmissionJudgement(msgspec.Struct, frozen=True):
     """One image that was looked up. `header` None: nobody has heard of it here. `watched`: it would be known, if it
     were there. `digest`: what its name means now, as far as is known."""
 
@@ -145,7 +145,7 @@ class Admission(msgspec.Struct, frozen=True):
     """`digests`: of the images that were judged."""
 
     answer: AdmissionAnswer
-    outcome: Outcome
+    outcome: AdmissionOutcome
     digests: tuple[str, ...] = ()
 
 
@@ -159,7 +159,7 @@ class _Said(msgspec.Struct, frozen=True):
     remedy: str = ""
 
 
-def admit(request: AdmissionRequest, judged: Sequence[Judged], policy: Policy) -> Admission:
+def admit(request: AdmissionRequest, judged: Sequence[AdmissionJudgement], policy: Policy) -> Admission:
     said = [_said(one, policy) for one in judged]
     warnings = [one.warning for one in said if one.warning]
     return _admission(request, said, warnings, tuple(one.digest for one in judged if one.digest))
@@ -167,7 +167,7 @@ def admit(request: AdmissionRequest, judged: Sequence[Judged], policy: Policy) -
 
 def admit_unjudged(request: AdmissionRequest, unread: bool) -> Admission:
     """An object that brings no image. `unread`: as far as is known, as it is of a kind that is not known here."""
-    kind = inert(request.kind.kind, _LONGEST_REASON // 2)
+    kind = sanitize(request.kind.kind, _LONGEST_REASON // 2)
     warning = f"Lazaretto does not know where {kind} names images: its pods are judged when they are made"
     return _admission(request, [], [warning] if unread else [], ())
 
@@ -186,7 +186,7 @@ def _admission(
 ) -> Admission:
     excused = [f"would be denied ({one.but}): {one.no}" for one in said if one.no and one.but]
     refused = [one for one in said if one.no and not one.but]
-    outcome = Outcome.DENIED if refused else Outcome.OBSERVED if excused else Outcome.ALLOWED
+    outcome = AdmissionOutcome.DENIED if refused else AdmissionOutcome.OBSERVED if excused else AdmissionOutcome.ALLOWED
     response = AdmissionResponse(
         uid=request.uid,
         allowed=not refused,
@@ -208,10 +208,10 @@ def _bounded(warnings: Sequence[str]) -> tuple[str, ...]:
     return (*shown, *([f"and {more} more warnings of Lazaretto"] if more else []))
 
 
-def _said(judged: Judged, policy: Policy) -> _Said:
+def _said(judged: AdmissionJudgement, policy: Policy) -> _Said:
     asked, header = judged.asked, judged.header
     if asked.foreign or (header is None and not judged.watched):
-        return _Said(warning=f"{inert(asked.text, 60)} is of no registry that Lazaretto watches: not judged")
+        return _Said(warning=f"{sanitize(asked.text, 60)} is of no registry that Lazaretto watches: not judged")
     if asked.name is None:
         return _Said(f"{asked.shown} is no name of an image in Amazon ECR", _excuse(judged, policy))
     if header is None or not header.exists:
@@ -224,7 +224,7 @@ def _said(judged: Judged, policy: Policy) -> _Said:
     return _Said(what, _excuse(judged, policy), remedy=f"; see: lazaretto image {asked.uri}")
 
 
-def _unknown(judged: Judged, policy: Policy) -> _Said:
+def _unknown(judged: AdmissionJudgement, policy: Policy) -> _Said:
     if judged.header is not None:
         return _Said(f"{judged.asked.shown} was deleted from ECR, as far as is known", _excuse(judged, policy))
     name = judged.asked.name
@@ -232,7 +232,7 @@ def _unknown(judged: Judged, policy: Policy) -> _Said:
     return _Said(f"{judged.asked.shown} is unknown: nobody has judged it", _excuse(judged, policy), remedy=remedy)
 
 
-def _excuse(judged: Judged, policy: Policy) -> str | None:
+def _excuse(judged: AdmissionJudgement, policy: Policy) -> str | None:
     """Why nothing is done about it: to keep a pod from starting is an act as much as a quarantine is."""
     if not policy.enforcing:
         return _OBSERVES
@@ -240,7 +240,7 @@ def _excuse(judged: Judged, policy: Policy) -> str | None:
     if name is not None and policy.exempts(name.home.name):
         return "exempt"
     order = None if header is None or not header.exists else standing_order(header)
-    return "released by a person" if order is not None and order.kind is EffectKind.RELEASE else None
+    return "released by a person" if order is not None and order.kind is ActionType.RELEASE else None
 
 
 def _why(header: Header) -> str:
@@ -253,6 +253,8 @@ def _why(header: Header) -> str:
         return "no reason is stored"
     ids = strongest.vulnerability_ids
     if not ids:
-        return inert(f"{strongest.rule} ({strongest.detail})" if strongest.detail else strongest.rule, _LONGEST_REASON)
+        return sanitize(
+            f"{strongest.rule} ({strongest.detail})" if strongest.detail else strongest.rule, _LONGEST_REASON
+        )
     more = f" and {strongest.count - 1} more" if strongest.count > 1 else ""
-    return inert(f"{strongest.rule} ({ids[0]}{more})", _LONGEST_REASON)
+    return sanitize(f"{strongest.rule} ({ids[0]}{more})", _LONGEST_REASON)

@@ -17,7 +17,7 @@ import msgspec
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind
 from chalicelib.domain.images.patterns import Globs
-from chalicelib.domain.images.sanitize import inert
+from chalicelib.domain.images.sanitize import sanitize
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.section import Route
 
@@ -107,7 +107,7 @@ def _top(finding: Finding) -> TopFinding:
 
 
 def _word(text: str | None) -> str | None:
-    return (inert(text, _WORD_CHARACTERS) or None) if text else None
+    return (sanitize(text, _WORD_CHARACTERS) or None) if text else None
 
 
 VERDICT = "verdict"
@@ -231,12 +231,12 @@ def titled(ref: ImageRef, tags: Sequence[str]) -> str:
 
 
 def shortened(text: str) -> str:
-    return inert(text, 100)
+    return sanitize(text, 100)
 
 
 def _said(reason: Reason) -> str:
     waived = f"; waived by {', '.join(reason.waived)}" if reason.waived else ""
-    return inert(f"{reason.detail}{waived}", 500)
+    return sanitize(f"{reason.detail}{waived}", 500)
 
 
 def _tag_words(tags: Sequence[str]) -> str:

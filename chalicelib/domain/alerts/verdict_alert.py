@@ -31,7 +31,7 @@ from chalicelib.domain.images.finding import Finding, Severity
 from chalicelib.domain.images.image import ImageRef, InUse, Kind, Source
 from chalicelib.domain.images.image_name import console_url
 from chalicelib.domain.images.quarantine_place import is_place
-from chalicelib.domain.images.sanitize import inert
+from chalicelib.domain.images.sanitize import sanitize
 from chalicelib.domain.images.verdict import Decision, Verdict
 from chalicelib.domain.policy.section import Route
 from chalicelib.domain.policy.waiver import BUILT_IN_RULES
@@ -220,7 +220,7 @@ def compose_summary(
     rest = sum(after.get(d, 0) for d in Decision if d.closes_doors) - len(named)
     return Alert(
         event=SUMMARY,
-        title=f"Summary: {inert(why, 80)}",
+        title=f"Summary: {sanitize(why, 80)}",
         at=now,
         decision=next((d for d in kinds if after.get(d, 0)), None),
         former=next((d for d in kinds if before.get(d, 0)), None),

@@ -6,8 +6,8 @@ alerts are edges, keyed by the verdict's number and carried over until the consu
 Whether a new verdict is told, by an alert of its own or by the summary of a waiver's end. Pure.
 
 A waiver that ends over many images turns many verdicts within minutes: one summary tells of them (`watch_waivers.py`).
-Nothing is given away for it: the alert stays in `todo` until the summary has told it, and is sent by itself where none
-did in time.
+Nothing is given away for it: the alert stays in `pending` until the summary has told it, and is sent by itself where
+none did in time.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import msgspec
 from chalicelib.domain.alerts.alert import VERDICT, channels_hearing
 from chalicelib.domain.alerts.verdict_alert import got_worse, should_announce
 from chalicelib.domain.enforcement.enforcement import UNNEEDED, Needing, standing_order, with_next_act
-from chalicelib.domain.headers.effect import Effect, EffectKind, Ended
 from chalicelib.domain.headers.header import Header, Rules, sketch_of
+from chalicelib.domain.headers.pending_action import ActionType, EndedWaivers, PendingAction
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import Kind
 from chalicelib.domain.images.quarantine_place import is_place
-from chalicelib.domain.images.verdict import Decision, Standing, Verdict
+from chalicelib.domain.images.verdict import Decision, Verdict, VerdictSummary
 from chalicelib.domain.policy.decision import decide
 from chalicelib.domain.policy.section import Route
 from chalicelib.domain.waivers.alert import WAIVER
@@ -35,7 +35,7 @@ _MOMENT = timedelta(seconds=1)
 
 
 def announce(
-    header: Header, verdict: Verdict, ended: Ended | None, notify: Sequence[Route], now: datetime, *, quiet: bool
+    header: Header, verdict: Verdict, ended: EndedWaivers | None, notify: Sequence[Route], now: datetime, *, quiet: bool
 ) -> Header:
     """The header with the verdict (numbered, another one than it has), what people are to be told, and what they know.
 
@@ -45,20 +45,20 @@ def announce(
     # What an index is worse by, its images have told already: to the same routes, as they share its repository.
     compared = None if header.kind is Kind.INDEX else former
     waiting = header.left_to_summary
-    known, todo = header.announced, header.todo
+    known, pending = header.announced, header.pending
     if waiting is not None and (
         ended is not None or decision is not waiting.decision or got_worse(verdict, compared)
     ):  # what waits is outdated, and people have not been told of it
-        known, todo = waiting.former, tuple(e for e in header.todo if e is not waiting)
+        known, pending = waiting.former, tuple(e for e in header.pending if e is not waiting)
     loud = should_announce(header.ref, verdict, compared, known, notify)
-    alert = Effect(EffectKind.ALERT, verdict.number, now, decision, known)
+    alert = PendingAction(ActionType.ALERT, verdict.number, now, decision, known)
     if ended is not None and _is_summed(header, decision, known, notify, loud=loud):
-        todo = (*todo, msgspec.structs.replace(alert, ended=ended))
+        pending = (*pending, msgspec.structs.replace(alert, ended=ended))
     elif loud and not quiet:
-        todo = (*todo, alert)
+        pending = (*pending, alert)
     elif loud or decision.closes_doors:
-        todo = header.todo
-    return msgspec.structs.replace(header, verdict=verdict, announced=decision if loud else known, todo=todo)
+        pending = header.pending
+    return msgspec.structs.replace(header, verdict=verdict, announced=decision if loud else known, pending=pending)
 
 
 def _is_summed(
@@ -78,10 +78,10 @@ def ended_alone(
     findings: Sequence[Finding],
     rules: Rules,
     now: datetime,
-    children: Sequence[Standing],
-    below: Sequence[Ended | None],
+    children: Sequence[VerdictSummary],
+    below: Sequence[EndedWaivers | None],
     index_tags: Sequence[str],
-) -> Ended | None:
+) -> EndedWaivers | None:
     """The waivers by whose end alone the verdict will be another one: with them it would be the one that the header
     has. None: something else has changed besides, or no waiver ended.
 
@@ -100,10 +100,10 @@ def ended_alone(
     if not (as_before or with_them.same_as(former)):
         return None
     names |= set(earlier.waivers) if earlier else set()
-    return Ended(tuple(sorted(names)), earlier.standing if earlier else header.standing)
+    return EndedWaivers(tuple(sorted(names)), earlier.standing if earlier else header.standing)
 
 
-def _standing(header: Header, verdict: Verdict) -> Standing:
+def _standing(header: Header, verdict: Verdict) -> VerdictSummary:
     return msgspec.structs.replace(header, verdict=verdict).standing
 
 
@@ -116,10 +116,10 @@ def conclude(
     rules: Rules,
     now: datetime,
     *,
-    children: Sequence[Standing] = (),
+    children: Sequence[VerdictSummary] = (),
     index_tags: Sequence[str] = (),
     needed_by: Needing = UNNEEDED,
-    ended: Sequence[Ended | None] = (),
+    ended: Sequence[EndedWaivers | None] = (),
     quiet: bool = False,
 ) -> Header:
     """The header as it must be put: counts, sketch, verdict, when to decide again, what is still to be done.
@@ -139,7 +139,7 @@ def conclude(
         waivers_version=rules.waivers_version,
     )
     if header.kind is Kind.ARTIFACT:
-        header = msgspec.structs.replace(header, verdict=None, todo=tuple(e for e in header.todo if e.kind.acts))
+        header = msgspec.structs.replace(header, verdict=None, pending=tuple(e for e in header.pending if e.kind.acts))
     if header.kind is Kind.ARTIFACT or not header.present:
         header = msgspec.structs.replace(header, decide_at=None)
         return corrected(with_next_act(header, rules.policy, needed_by, now, quiet=quiet))
@@ -174,7 +174,7 @@ def with_due(header: Header, now: datetime | None = None) -> Header:
     One that is past has done its work, or the clock would come again and again.
     """
     kept = header.due_at if header.due_at is not None and now is not None and header.due_at > now else None
-    moments = [at for at in (*(e.due_at for e in header.todo), header.decide_at, kept) if at is not None]
+    moments = [at for at in (*(e.due_at for e in header.pending), header.decide_at, kept) if at is not None]
     due = min(moments, default=None)
     return msgspec.structs.replace(header, due_at=due)
 

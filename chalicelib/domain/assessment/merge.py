@@ -4,7 +4,8 @@ The rules (each has broken a simpler draft):
 
 * Inspector: per finding the newer `updatedAt` (whole seconds) wins; at a tie a listing wins over what is stored, an
   event row never does. An open finding that a complete listing lacks is resolved.
-* Closing is believed only when it is older than `settle`, the image is being scanned, and no archive is wanted, begun
+* Closing is believed only when it is older than `consistency_delay`, the image is being scanned, and no archive is
+wanted, begun
   or done: archiving an image closes its findings, and that must never release it. A closing that is too young is
   `spared`: the caller looks again. So is every closing of an image that has only just come back from an archive or a
   lapse: for a while the list still shows what the archive closed beside a coverage that is complete again.
@@ -19,7 +20,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.images.document import Change, FindingsDocument, Listing
+from chalicelib.domain.images.document import FindingChange, FindingsDocument, Listing
 from chalicelib.domain.images.finding import Finding, FindingStatus
 from chalicelib.domain.images.image import Source
 
@@ -40,7 +41,7 @@ def merge_listing(
     document: FindingsDocument,
     listing: Listing,
     *,
-    settle: timedelta,
+    consistency_delay: timedelta,
     archive: bool,
     scanned_at: datetime | None = None,
     revived_at: datetime | None = None,
@@ -53,8 +54,10 @@ def merge_listing(
         return _merge_basic(document, listing, archive, scanned_at)
     if document.source is Source.BASIC and not _supersedes(document, listing):
         return Merged(document, False)
-    revived = revived_at is not None and listing.look_at < revived_at + settle
-    return _EnhancedMerge(document, listing, settle, believe=listing.complete and not archive, revived=revived).run()
+    revived = revived_at is not None and listing.listed_at < revived_at + consistency_delay
+    return _EnhancedMerge(
+        document, listing, consistency_delay, believe=listing.complete and not archive, revived=revived
+    ).run()
 
 
 def merge_rows(document: FindingsDocument, rows: Iterable[Finding]) -> Merged:
@@ -107,11 +110,17 @@ class _EnhancedMerge:
     """One listing of Inspector's on its way into the document."""
 
     def __init__(
-        self, document: FindingsDocument, listing: Listing, settle: timedelta, *, believe: bool, revived: bool
+        self,
+        document: FindingsDocument,
+        listing: Listing,
+        consistency_delay: timedelta,
+        *,
+        believe: bool,
+        revived: bool,
     ) -> None:
         self.listing, self.believe, self.revived = listing, believe, revived
-        self.young = (listing.look_at - settle).timestamp()
-        self.work, self.spared = _Work(document, listing.look_at), False
+        self.young = (listing.listed_at - consistency_delay).timestamp()
+        self.work, self.spared = _Work(document, listing.listed_at), False
 
     def run(self) -> Merged:
         for row in self.listing.findings:
@@ -133,13 +142,13 @@ class _EnhancedMerge:
         if _second(row) > self.young or (stored is not None and self.revived):
             self.spared = True
             return
-        at = row.updated_at or self.listing.look_at
+        at = row.updated_at or self.listing.listed_at
         closed = msgspec.structs.replace(row, resolved_at=at, resolved_reason=CLOSED)
         self.work.put(closed, stored, row.updated_at)
 
 
 def _merge_basic(document: FindingsDocument, listing: Listing, archive: bool, known: datetime | None) -> Merged:
-    scanned_at = listing.scan.scanned_at or listing.look_at
+    scanned_at = listing.scan.scanned_at or listing.listed_at
     newest = max(filter(None, (document.scanned_at, known)), default=None)
     if not listing.complete or (newest is not None and _whole(scanned_at) < _whole(newest)):
         return Merged(document, False)
@@ -158,7 +167,7 @@ def _supersedes(document: FindingsDocument, listing: Listing) -> bool:
     """Whether a complete listing of another source is newer than the source in force. Of two in one second either may
     be; the later look that a write brings about finds out."""
     since = document.source_since
-    return listing.complete and (since is None or listing.look_at >= since)
+    return listing.complete and (since is None or listing.listed_at >= since)
 
 
 class _Work:
@@ -167,7 +176,7 @@ class _Work:
     def __init__(self, document: FindingsDocument, at: datetime | None) -> None:
         self.document, self.at = document, at
         self.found = {f.source_finding_id: f for f in document.findings}
-        self.log: list[Change] = []
+        self.log: list[FindingChange] = []
         self.changed = False
 
     def put(self, new: Finding, stored: Finding | None, at: datetime | None) -> None:
@@ -187,7 +196,9 @@ class _Work:
             return
         at = at.replace(microsecond=0)
         self.log += [
-            Change(at, new.source_finding_id, name, _plain(getattr(stored, name))) for name in changes if name in LOGGED
+            FindingChange(at, new.source_finding_id, name, _plain(getattr(stored, name)))
+            for name in changes
+            if name in LOGGED
         ]
 
     def resolve_absent(self, listing: Listing, young: float) -> bool:
@@ -216,7 +227,7 @@ class _Work:
         if not self.changed and not switched:
             return Merged(document, False, spared)
         if listing is not None and switched:
-            document = msgspec.structs.replace(document, source=listing.source, source_since=_floor(listing.look_at))
+            document = msgspec.structs.replace(document, source=listing.source, source_since=_floor(listing.listed_at))
         if listing is not None and listing.source is Source.BASIC:
             document = msgspec.structs.replace(document, scanned_at=_floor(listing.scan.scanned_at))
         findings, log = tuple(self.found.values()), document.log + tuple(self.log)

@@ -21,7 +21,7 @@ def observe(
     header: Header,
     listing: Listing | None,
     unavailable: Scan | None,
-    settle: timedelta = timedelta(0),
+    consistency_delay: timedelta = timedelta(0),
     *,
     holds_open: bool = False,
 ) -> Header:
@@ -38,18 +38,18 @@ def observe(
     if unavailable is not None:
         scan = msgspec.structs.replace(header.scan, state=unavailable.state, reason=unavailable.reason)
         return msgspec.structs.replace(header, scan=scan, exists=exists)
-    if listing is None or is_outdated(header, listing, settle):
+    if listing is None or is_outdated(header, listing, consistency_delay):
         return header
     scan = listing.scan
     if scan.scanned_at is None and (not listing.complete or header.scan.source is listing.source):
         scan = msgspec.structs.replace(scan, scanned_at=header.scan.scanned_at)
-    revived = listing.complete and holds_open and _comes_back(header, listing, settle)
+    revived = listing.complete and holds_open and _comes_back(header, listing, consistency_delay)
     return msgspec.structs.replace(
         header,
         scan=msgspec.structs.replace(scan, source=listing.source),
-        scan_seen_at=_latest(listing.look_at, header.scan_seen_at),
-        looked_at=_latest(listing.look_at, header.looked_at) if listing.complete else header.looked_at,
-        revived_at=listing.look_at if revived else header.revived_at,
+        scan_seen_at=_latest(listing.listed_at, header.scan_seen_at),
+        refreshed_at=_latest(listing.listed_at, header.refreshed_at) if listing.complete else header.refreshed_at,
+        revived_at=listing.listed_at if revived else header.revived_at,
         exists=exists,
         in_use=header.in_use.beside(listing.in_use),
         architecture=header.architecture or listing.architecture,
@@ -63,41 +63,42 @@ def _latest(*times: datetime | None) -> datetime | None:
     return max(filter(None, times), default=None)
 
 
-def _comes_back(header: Header, listing: Listing, settle: timedelta) -> bool:
+def _comes_back(header: Header, listing: Listing, consistency_delay: timedelta) -> bool:
     """Whether this may be the first complete look after an archive or a lapse.
 
-    Where no message told us of it, its trace does: a scan younger than `settle` beside a list in which all is closed.
+    Where no message told us of it, its trace does: a scan younger than `consistency_delay` beside a list in which all
+    is closed.
     """
     if header.scan.state is not ScanState.COMPLETE:
         return True
     scanned_at = listing.scan.scanned_at
-    if listing.source is Source.BASIC or _is_known(header, listing, settle):
+    if listing.source is Source.BASIC or _is_known(header, listing, consistency_delay):
         return False
     if any(f.status is not FindingStatus.RESOLVED for f in listing.findings):
         return False
-    return scanned_at is not None and scanned_at > listing.look_at - settle
+    return scanned_at is not None and scanned_at > listing.listed_at - consistency_delay
 
 
-def _is_known(header: Header, listing: Listing, settle: timedelta) -> bool:
+def _is_known(header: Header, listing: Listing, consistency_delay: timedelta) -> bool:
     """Whether it came back to our knowledge just before: or a scanner always at it would keep all open for ever."""
-    since, last = header.revived_at, header.looked_at
+    since, last = header.revived_at, header.refreshed_at
     if since is None or last is None:
         return False
-    return last < since + settle and listing.look_at < since + 5 * settle
+    return last < since + consistency_delay and listing.listed_at < since + 5 * consistency_delay
 
 
-def is_outdated(header: Header, listing: Listing, settle: timedelta) -> bool:
+def is_outdated(header: Header, listing: Listing, consistency_delay: timedelta) -> bool:
     """Whether more is known than the listing could see: its closings prove nothing, and the header stays as it is.
 
     Of Inspector's the newer look stands; of ECR's own scanner, whose answers may lag behind, the newer finished scan.
     """
     known, new = header.scan, listing.scan
-    older = header.scan_seen_at is not None and listing.look_at < header.scan_seen_at
+    older = header.scan_seen_at is not None and listing.listed_at < header.scan_seen_at
     if not (listing.source is known.source is Source.BASIC and known.state is ScanState.COMPLETE and known.scanned_at):
         return older
     if new.scanned_at is None:
         running = new.state in (ScanState.PENDING, ScanState.IN_PROGRESS)
-        return older or (running and listing.look_at <= known.scanned_at + settle)
+        return older or (running and listing.listed_at <= known.scanned_at + consistency_delay)
     return older if new.scanned_at == known.scanned_at else new.scanned_at < known.scanned_at
 
 

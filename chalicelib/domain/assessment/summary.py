@@ -21,7 +21,7 @@ REPOSITORIES_SHOWN = 100
 NONE, NOT_SCANNED = "NONE", "NOT_SCANNED"
 
 
-class Row(Protocol):
+class SummaryRow(Protocol):
     """One image that exists. `counts`: open findings in the order of `Severity`; None: not known, or an index."""
 
     @property
@@ -79,10 +79,10 @@ class Summary(msgspec.Struct, frozen=True):
     repositories: tuple[RepositorySummary, ...]
 
 
-def summarize(rows: Iterable[Row], now: datetime) -> Summary:
+def summarize(rows: Iterable[SummaryRow], now: datetime) -> Summary:
     """One pass; keeps a few numbers a repository and the worst images, whatever the number of rows."""
     tally = _Tally()
-    worst: list[Row] = []
+    worst: list[SummaryRow] = []
     for row in rows:
         tally.add(row)
         worst.append(row)
@@ -111,7 +111,7 @@ class _Tally:
         self.by_worst = {**dict.fromkeys((s.value for s in Severity), 0), NONE: 0, NOT_SCANNED: 0}
         self.homes: dict[tuple[str, str, str], RepositorySummary] = {}
 
-    def add(self, row: Row) -> None:
+    def add(self, row: SummaryRow) -> None:
         self.images += 1
         self.decisions[row.decision] += 1
         self.scan_states[row.scan_state] += 1
@@ -130,18 +130,18 @@ class _Tally:
         self.homes[place] = msgspec.structs.replace(former, images=former.images + 1)
 
 
-def _bucket(row: Row) -> str:
+def _bucket(row: SummaryRow) -> str:
     if row.counts is None:
         return NOT_SCANNED
     return NONE if row.worst is None else row.worst.value
 
 
-def _badness(row: Row) -> tuple[object, ...]:
+def _badness(row: SummaryRow) -> tuple[object, ...]:
     """Among the same decisions, those whose findings are not known come last: there is nothing to compare."""
     return (-row.decision.rank, row.counts is None, tuple(-c for c in row.counts or ()), row.ref)
 
 
-def _is_bad(row: Row) -> bool:
+def _is_bad(row: SummaryRow) -> bool:
     return row.decision is not Decision.ALLOW or row.worst is not None
 
 
@@ -150,7 +150,7 @@ def _repository_badness(home: RepositorySummary) -> tuple[object, ...]:
     return (decisions, tuple(-home.findings[s] for s in Severity), home.registry, home.region, home.repository)
 
 
-def _bad_image(row: Row) -> BadImage:
+def _bad_image(row: SummaryRow) -> BadImage:
     return BadImage(
         str(row.ref), row.tags, row.decision, row.worst, None if row.counts is None else _by_severity(row.counts)
     )

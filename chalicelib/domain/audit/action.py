@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from chalicelib.domain.audit.chain import Chain, chain_name
-from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.errors import ParameterError
 
 ACTION_ID = re.compile(r"(?P<at>[0-9]{8}T[0-9]{6}\.[0-9]{6})Z(?:-[A-Za-z0-9]+)*-[0-9a-f]{8}")
@@ -75,13 +75,13 @@ RETENTION_KINDS = (
 """`EXPIRE` is put before an image is deleted: `EXPIRE_FAILED` after it says that it was not. `EXPIRED_BY_ECR`: its own
 lifecycle policy did it."""
 
-_ACTS = tuple(kind.value for kind in EffectKind if kind.acts)
+_ACTS = tuple(kind.value for kind in ActionType if kind.acts)
 _ORDERS = ("ORDER_QUARANTINE", "ORDER_RELEASE", "ORDER_TAKEN_BACK")
 _OTHERS = ("WAIVE", "UNWAIVE", "POLICY", "FUSE_RESET", "PULL_FAILED", "REPLICATION_FAILED", "TAMPERING", "DROP_MESSAGE")
 
 ACTION_KINDS = (
-    EffectKind.ALERT.value,
-    EffectKind.REPORT.value,
+    ActionType.ALERT.value,
+    ActionType.REPORT.value,
     *_ACTS,
     *(f"{act}_FAILED" for act in _ACTS),
     *(f"WOULD_{act}" for act in _ACTS),

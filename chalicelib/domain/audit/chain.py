@@ -48,7 +48,7 @@ class StoredRecord(msgspec.Struct, frozen=True):
     wrong: str | None = None
 
 
-class Problem(msgspec.Struct, frozen=True, order=True):
+class ChainProblem(msgspec.Struct, frozen=True, order=True):
     """`number`: the first record it is about; `what`: a sentence that names the chain."""
 
     number: int
@@ -95,7 +95,7 @@ def check_chain(
     head: Head | None,
     copies: Sequence[Copy] = (),
     later: Head | None = None,
-) -> tuple[Problem, ...]:
+) -> tuple[ChainProblem, ...]:
     """What is wrong with a chain, the first broken record first; empty: nothing is.
 
     `copies` are read first, then `head`, then the records, and then `later`, the head once more (None: as before): what
@@ -117,29 +117,31 @@ def check_chain(
     return tuple(sorted(problems))
 
 
-def _without_head(name: str, ordered: Sequence[StoredRecord], head: Head | None) -> Iterator[Problem]:
+def _without_head(name: str, ordered: Sequence[StoredRecord], head: Head | None) -> Iterator[ChainProblem]:
     if ordered and head is None:
-        yield Problem(0, f"the head of {name} is missing, {_records(len(ordered))} are there")
+        yield ChainProblem(0, f"the head of {name} is missing, {_records(len(ordered))} are there")
 
 
-def _out_of_number(name: str, ordered: Sequence[StoredRecord], last: int) -> Iterator[Problem]:
+def _out_of_number(name: str, ordered: Sequence[StoredRecord], last: int) -> Iterator[ChainProblem]:
     """What was put in without the head."""
     for number, group in groupby(ordered, key=lambda r: r.number):
         times = len(list(group))
         if number < 1:
-            yield Problem(number, f"{_records(times)} of {name} without a number: put in by somebody else")
+            yield ChainProblem(number, f"{_records(times)} of {name} without a number: put in by somebody else")
         elif number > last:
-            yield Problem(number, f"record {number} of {name} is beyond its head, which says {last}: it was put in")
+            yield ChainProblem(
+                number, f"record {number} of {name} is beyond its head, which says {last}: it was put in"
+            )
         elif times > 1:
-            yield Problem(number, f"record {number} of {name} is there {times} times: one was put in")
+            yield ChainProblem(number, f"record {number} of {name} is there {times} times: one was put in")
 
 
-def _missing(name: str, known: dict[int, StoredRecord], count: int, head: Head | None) -> Iterator[Problem]:
+def _missing(name: str, known: dict[int, StoredRecord], count: int, head: Head | None) -> Iterator[ChainProblem]:
     there = sum(1 <= n <= count for n in known)
     for first, last in _gaps(sorted(n for n in known if 1 <= n <= count), count):
         said = f"record {first} of {name} is" if first == last else f"records {first} to {last} of {name} are"
         tail = f": its head says {count}, {there} are there" if head and last == count else ""
-        yield Problem(first, f"{said} missing{tail}")
+        yield ChainProblem(first, f"{said} missing{tail}")
 
 
 def _gaps(numbers: Sequence[int], count: int) -> Iterator[tuple[int, int]]:
@@ -153,7 +155,7 @@ def _gaps(numbers: Sequence[int], count: int) -> Iterator[tuple[int, int]]:
 
 def _changed(
     name: str, ordered: Sequence[StoredRecord], known: dict[int, StoredRecord], count: int
-) -> Iterator[Problem]:
+) -> Iterator[ChainProblem]:
     broken = 0
     for record in ordered:
         number = record.number
@@ -161,13 +163,13 @@ def _changed(
             continue
         said = f"record {number} of {name}"
         if record.wrong is not None:
-            yield Problem(number, f"{said} was changed: {record.wrong}")
+            yield ChainProblem(number, f"{said} was changed: {record.wrong}")
         elif number == 1:
-            yield Problem(1, f"{said} was changed")
+            yield ChainProblem(1, f"{said} was changed")
         elif broken == number - 1:
-            yield Problem(number, f"{said} does not follow record {broken}")
+            yield ChainProblem(number, f"{said} does not follow record {broken}")
         else:
-            yield Problem(number, f"{said} was changed, or record {number - 1} together with its link")
+            yield ChainProblem(number, f"{said} was changed, or record {number - 1} together with its link")
         broken = number
 
 
@@ -178,24 +180,26 @@ def _follows(record: StoredRecord, known: dict[int, StoredRecord]) -> bool:
     return link is None or record.link == next_link(link, record.body)
 
 
-def _ends_elsewhere(name: str, known: dict[int, StoredRecord], head: Head | None) -> Iterator[Problem]:
+def _ends_elsewhere(name: str, known: dict[int, StoredRecord], head: Head | None) -> Iterator[ChainProblem]:
     if head is not None and head.count in known and known[head.count].link != head.link:
-        yield Problem(head.count, f"record {head.count} of {name} is not the one its head was made of")
+        yield ChainProblem(head.count, f"record {head.count} of {name} is not the one its head was made of")
 
 
-def _unlike_copies(name: str, known: dict[int, StoredRecord], copies: Sequence[Copy], count: int) -> Iterator[Problem]:
+def _unlike_copies(
+    name: str, known: dict[int, StoredRecord], copies: Sequence[Copy], count: int
+) -> Iterator[ChainProblem]:
     """The first copy that the chain does not bear out says between which records it was written anew."""
     good = 0
     for copy in sorted(copies, key=lambda c: (c.head.count, c.day)):
         copied, record = copy.head.count, known.get(copy.head.count)
         if copied > count:
             what = f"{name} ends with record {count}, and had {copied} when its head was copied on {copy.day}"
-            yield Problem(count + 1, what)
+            yield ChainProblem(count + 1, what)
             return
         if record is not None and record.link != copy.head.link:
             what = f"record {copied} of {name} is not the one whose link was copied on {copy.day}"
             since = f"; something from record {good + 1} on was written anew" if copied > good + 1 else ""
-            yield Problem(good + 1, what + since)
+            yield ChainProblem(good + 1, what + since)
             return
         good = copied if record is not None else good
 

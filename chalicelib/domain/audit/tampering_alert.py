@@ -7,7 +7,7 @@ from datetime import date, datetime
 
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.audit.chain import Chain, Head
-from chalicelib.domain.images.sanitize import inert
+from chalicelib.domain.images.sanitize import sanitize
 
 TAMPERING = "tampering"
 NAMED = 10
@@ -36,7 +36,7 @@ def compose_audit_alert(
 def _line(chain: Chain, copied: Head, head: Head | None) -> str:
     had = f"had {copied.count} record{'s' if copied.count != 1 else ''} when its head was copied"
     if head is None:
-        return f"{inert(str(chain), 300)} {had}, and has no head now."
+        return f"{sanitize(str(chain), 300)} {had}, and has no head now."
     if head.count < copied.count:
-        return f"{inert(str(chain), 300)} {had}, and has {head.count} now."
-    return f"{inert(str(chain), 300)} {had}; the last of them is another one now."
+        return f"{sanitize(str(chain), 300)} {had}, and has {head.count} now."
+    return f"{sanitize(str(chain), 300)} {had}; the last of them is another one now."

@@ -6,7 +6,7 @@ deployer's name: of each kind of resource in the template the calls that make it
 
 from __future__ import annotations
 
-from chalicelib.domain.pulls.role_rights import SAMPLE, Question
+from chalicelib.domain.pulls.role_rights import SAMPLE, SimulationRequest
 
 _CALLS: dict[str, tuple[str, ...]] = {
     "arn:{partition}:cloudformation:{region}:{account}:stack/lazaretto-{sample}/{sample}": (
@@ -43,11 +43,11 @@ _CALLS: dict[str, tuple[str, ...]] = {
 }
 
 
-def deploy_questions(partition: str, region: str, account: str) -> tuple[Question, ...]:
+def deploy_questions(partition: str, region: str, account: str) -> tuple[SimulationRequest, ...]:
     """One for each kind of resource."""
-    found: list[Question] = []
+    found: list[SimulationRequest] = []
     for resource, calls in _CALLS.items():
         named = resource.format(partition=partition, region=region, account=account, sample=SAMPLE)
         service = named.split(":")[2]
-        found.append(Question(tuple(f"{service}:{call}" for call in calls), (named,)))
+        found.append(SimulationRequest(tuple(f"{service}:{call}" for call in calls), (named,)))
     return tuple(found)

@@ -23,7 +23,7 @@ def ago(age: timedelta) -> str:
     return f"{minutes // 60} h ago" if minutes < 48 * 60 else f"{minutes // 1440} days ago"
 
 
-class Status(StrEnum):
+class CheckStatus(StrEnum):
     """WARN: it works, and somebody should know. SKIPPED: there is nothing to be checked, or it was not asked for."""
 
     OK = "OK"
@@ -33,7 +33,7 @@ class Status(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
-class Area(StrEnum):
+class CheckArea(StrEnum):
     IDENTITY = "Who asks"
     ACCOUNT = "The account"
     STACK = "The stack"
@@ -45,12 +45,12 @@ class Area(StrEnum):
     AWS = "What AWS does here"
 
 
-class Kind(msgspec.Struct, frozen=True):
+class CheckKind(msgspec.Struct, frozen=True):
     """One check. `essential`: where it could not be made, the answer is no. `before`: made before there is an
     installation, `after`: of one."""
 
     id: str
-    area: Area
+    area: CheckArea
     title: str
     essential: bool = True
     before: bool = False
@@ -58,77 +58,77 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 KINDS = (
-    Kind("credentials", Area.IDENTITY, "credentials", before=True),
-    Kind("time", Area.IDENTITY, "this machine's clock", before=True),
-    Kind("scanning", Area.ACCOUNT, "scanning mode", before=True),
-    Kind("inspector", Area.ACCOUNT, "Amazon Inspector", before=True),
-    Kind("scan-engine", Area.ACCOUNT, "engine of basic scans", essential=False, before=True),
-    Kind("cloudtrail", Area.ACCOUNT, "CloudTrail", essential=False, before=True),
-    Kind("concurrency", Area.ACCOUNT, "room for functions", essential=False, before=True),
-    Kind("deploy-rights", Area.ACCOUNT, "your rights to deploy", before=True, after=False),
-    Kind("stack", Area.STACK, "stack", before=True),
-    Kind("version", Area.STACK, "version"),
-    Kind("functions", Area.STACK, "functions"),
-    Kind("settings", Area.STACK, "settings"),
-    Kind("api", Area.STACK, "API"),
-    Kind("rules", Area.WIRING, "rules"),
-    Kind("queues", Area.WIRING, "queues"),
-    Kind("sources", Area.WIRING, "functions at their queues"),
-    Kind("dead-letters", Area.WIRING, "dead letters"),
-    Kind("backlog", Area.WIRING, "age of the oldest message"),
-    Kind("alarms", Area.WIRING, "alarms"),
-    Kind("table", Area.STORAGE, "table"),
-    Kind("key", Area.STORAGE, "KMS key"),
-    Kind("topic", Area.CHANNELS, "SNS topic of alerts"),
-    Kind("alarm-topic", Area.CHANNELS, "SNS topic of alarms", essential=False),
-    Kind("slack", Area.CHANNELS, "Slack secret"),
-    Kind("test-alert", Area.CHANNELS, "test alert"),
-    Kind("roles", Area.RIGHTS, "rights of the functions"),
-    Kind("registries", Area.RIGHTS, "registries that are watched"),
-    Kind("spokes", Area.RIGHTS, "spokes of other registries", essential=False),
-    Kind("pull-times", Area.RIGHTS, "pulls of our own", essential=False),
-    Kind("policy", Area.WORK, "policy"),
-    Kind("fuse", Area.WORK, "fuse"),
-    Kind("events", Area.WORK, "last events", essential=False),
-    Kind("clock", Area.WORK, "last run of the clock"),
-    Kind("sweeps", Area.WORK, "sweeps"),
-    Kind("failed-scan-event", Area.AWS, "events of failed scans", essential=False),
-    Kind("image-action-results", Area.AWS, "results of image actions", essential=False),
-    Kind("push-events", Area.AWS, "events of one push", essential=False),
-    Kind("scan-resource-actions", Area.AWS, "scan resource changes", essential=False),
-    Kind("coverage-event", Area.AWS, "coverage events", essential=False),
-    Kind("suppression-event", Area.AWS, "events of suppressions", essential=False),
-    Kind("basic-attributes", Area.AWS, "basic findings' attributes", essential=False),
-    Kind("event-size", Area.AWS, "largest event", essential=False),
-    Kind("image-size", Area.AWS, "largest image scanned", essential=False),
-    Kind("use-count-scope", Area.AWS, "whose use Inspector counts", essential=False),
-    Kind("scan-under-deny", Area.AWS, "scans under a Deny of pulls", essential=False),
-    Kind("call-rates", Area.AWS, "rates of ECR's calls", essential=False),
+    CheckKind("credentials", CheckArea.IDENTITY, "credentials", before=True),
+    CheckKind("time", CheckArea.IDENTITY, "this machine's clock", before=True),
+    CheckKind("scanning", CheckArea.ACCOUNT, "scanning mode", before=True),
+    CheckKind("inspector", CheckArea.ACCOUNT, "Amazon Inspector", before=True),
+    CheckKind("scan-engine", CheckArea.ACCOUNT, "engine of basic scans", essential=False, before=True),
+    CheckKind("cloudtrail", CheckArea.ACCOUNT, "CloudTrail", essential=False, before=True),
+    CheckKind("concurrency", CheckArea.ACCOUNT, "room for functions", essential=False, before=True),
+    CheckKind("deploy-rights", CheckArea.ACCOUNT, "your rights to deploy", before=True, after=False),
+    CheckKind("stack", CheckArea.STACK, "stack", before=True),
+    CheckKind("version", CheckArea.STACK, "version"),
+    CheckKind("functions", CheckArea.STACK, "functions"),
+    CheckKind("settings", CheckArea.STACK, "settings"),
+    CheckKind("api", CheckArea.STACK, "API"),
+    CheckKind("rules", CheckArea.WIRING, "rules"),
+    CheckKind("queues", CheckArea.WIRING, "queues"),
+    CheckKind("sources", CheckArea.WIRING, "functions at their queues"),
+    CheckKind("dead-letters", CheckArea.WIRING, "dead letters"),
+    CheckKind("backlog", CheckArea.WIRING, "age of the oldest message"),
+    CheckKind("alarms", CheckArea.WIRING, "alarms"),
+    CheckKind("table", CheckArea.STORAGE, "table"),
+    CheckKind("key", CheckArea.STORAGE, "KMS key"),
+    CheckKind("topic", CheckArea.CHANNELS, "SNS topic of alerts"),
+    CheckKind("alarm-topic", CheckArea.CHANNELS, "SNS topic of alarms", essential=False),
+    CheckKind("slack", CheckArea.CHANNELS, "Slack secret"),
+    CheckKind("test-alert", CheckArea.CHANNELS, "test alert"),
+    CheckKind("roles", CheckArea.RIGHTS, "rights of the functions"),
+    CheckKind("registries", CheckArea.RIGHTS, "registries that are watched"),
+    CheckKind("spokes", CheckArea.RIGHTS, "spokes of other registries", essential=False),
+    CheckKind("pull-times", CheckArea.RIGHTS, "pulls of our own", essential=False),
+    CheckKind("policy", CheckArea.WORK, "policy"),
+    CheckKind("fuse", CheckArea.WORK, "fuse"),
+    CheckKind("events", CheckArea.WORK, "last events", essential=False),
+    CheckKind("clock", CheckArea.WORK, "last run of the clock"),
+    CheckKind("sweeps", CheckArea.WORK, "sweeps"),
+    CheckKind("failed-scan-event", CheckArea.AWS, "events of failed scans", essential=False),
+    CheckKind("image-action-results", CheckArea.AWS, "results of image actions", essential=False),
+    CheckKind("push-events", CheckArea.AWS, "events of one push", essential=False),
+    CheckKind("scan-resource-actions", CheckArea.AWS, "scan resource changes", essential=False),
+    CheckKind("coverage-event", CheckArea.AWS, "coverage events", essential=False),
+    CheckKind("suppression-event", CheckArea.AWS, "events of suppressions", essential=False),
+    CheckKind("basic-attributes", CheckArea.AWS, "basic findings' attributes", essential=False),
+    CheckKind("event-size", CheckArea.AWS, "largest event", essential=False),
+    CheckKind("image-size", CheckArea.AWS, "largest image scanned", essential=False),
+    CheckKind("use-count-scope", CheckArea.AWS, "whose use Inspector counts", essential=False),
+    CheckKind("scan-under-deny", CheckArea.AWS, "scans under a Deny of pulls", essential=False),
+    CheckKind("call-rates", CheckArea.AWS, "rates of ECR's calls", essential=False),
 )
 _BY_ID = {kind.id: kind for kind in KINDS}
 
 
-class Seen(msgspec.Struct, frozen=True):
+class CheckResult(msgspec.Struct, frozen=True):
     """What a look has found. `advice`: what to do; `problems`: one line for each thing that is not as it must be."""
 
-    status: Status
+    status: CheckStatus
     seen: str
     advice: str = ""
     problems: tuple[str, ...] = ()
 
 
 class Check(msgspec.Struct, frozen=True):
-    kind: Kind
-    found: Seen
+    kind: CheckKind
+    found: CheckResult
 
     @property
     def denies(self) -> bool:
         """Whether nobody may call the installation sound because of it."""
         status = self.found.status
-        return status is Status.FAIL or (status is Status.UNKNOWN and self.kind.essential)
+        return status is CheckStatus.FAIL or (status is CheckStatus.UNKNOWN and self.kind.essential)
 
 
-class Report(msgspec.Struct, frozen=True):
+class HealthReport(msgspec.Struct, frozen=True):
     """`installed` False: only the account was looked at. `account` None: nobody let us in."""
 
     stage: str
@@ -142,32 +142,32 @@ class Report(msgspec.Struct, frozen=True):
         return not any(check.denies for check in self.checks)
 
 
-def check_of(kind: str, found: Seen) -> Check:
+def check_of(kind: str, found: CheckResult) -> Check:
     """Raises KeyError for what is no check."""
     return Check(_BY_ID[kind], found)
 
 
-def ok(seen: str) -> Seen:
-    return Seen(Status.OK, seen)
+def ok(seen: str) -> CheckResult:
+    return CheckResult(CheckStatus.OK, seen)
 
 
-def warn(seen: str, advice: str, problems: Iterable[str] = ()) -> Seen:
-    return Seen(Status.WARN, seen, advice, tuple(problems))
+def warn(seen: str, advice: str, problems: Iterable[str] = ()) -> CheckResult:
+    return CheckResult(CheckStatus.WARN, seen, advice, tuple(problems))
 
 
-def fail(seen: str, advice: str, problems: Iterable[str] = ()) -> Seen:
-    return Seen(Status.FAIL, seen, advice, tuple(problems))
+def fail(seen: str, advice: str, problems: Iterable[str] = ()) -> CheckResult:
+    return CheckResult(CheckStatus.FAIL, seen, advice, tuple(problems))
 
 
-def skipped(why: str, advice: str = "") -> Seen:
-    return Seen(Status.SKIPPED, why, advice)
+def skipped(why: str, advice: str = "") -> CheckResult:
+    return CheckResult(CheckStatus.SKIPPED, why, advice)
 
 
-def unknown(why: str, advice: str = "", problems: Iterable[str] = ()) -> Seen:
-    return Seen(Status.UNKNOWN, why, advice, tuple(problems))
+def unknown(why: str, advice: str = "", problems: Iterable[str] = ()) -> CheckResult:
+    return CheckResult(CheckStatus.UNKNOWN, why, advice, tuple(problems))
 
 
-def judged(problems: Iterable[str], sound: str, wrong: str, advice: str, unseen: Iterable[str] = ()) -> Seen:
+def judged(problems: Iterable[str], sound: str, wrong: str, advice: str, unseen: Iterable[str] = ()) -> CheckResult:
     """OK where there is no problem, else FAIL; UNKNOWN where there is none, but not all was seen."""
     found, blind = tuple(problems), tuple(unseen)
     if found:

@@ -69,19 +69,19 @@ class Queue(msgspec.Struct, frozen=True):
     lets_rules_send: bool = False
 
 
-class Target(msgspec.Struct, frozen=True):
+class RuleTarget(msgspec.Struct, frozen=True):
     """`dead_arn`: the queue for what could not be delivered; None: it is dropped."""
 
     arn: str
     dead_arn: str | None = None
 
 
-class Rule(msgspec.Struct, frozen=True):
+class EventRule(msgspec.Struct, frozen=True):
     """`pattern`: the events it hears; None: it hears none, but goes by the clock."""
 
     name: str
     state: str
-    targets: tuple[Target, ...] = ()
+    targets: tuple[RuleTarget, ...] = ()
     pattern: Mapping[str, Any] | None = None
 
     @property
@@ -97,11 +97,11 @@ class Spoke(msgspec.Struct, frozen=True):
     status: str
     hub_bus: str | None
     template: Mapping[str, Any]
-    rules: Mapping[str, Rule | None]
+    rules: Mapping[str, EventRule | None]
     dead: Queue | None
 
 
-class Function(msgspec.Struct, frozen=True):
+class DeployedFunction(msgspec.Struct, frozen=True):
     """`name` is AWS's. `code`: the hash of its bundle. `reserved`: executions kept for it, and the most it gets; None:
     it takes what the account has."""
 
@@ -117,7 +117,7 @@ class Function(msgspec.Struct, frozen=True):
     reserved: int | None = None
 
 
-class Source(msgspec.Struct, frozen=True):
+class EventSource(msgspec.Struct, frozen=True):
     """An event source mapping of a function. `reports`: it reports single messages that failed."""
 
     queue_arn: str

@@ -17,7 +17,7 @@ _UPDATABLE = SUCCESSES - {"DELETE_COMPLETE"} | {"UPDATE_ROLLBACK_COMPLETE", "IMP
 _CASCADES = ("cancelled", "the following resource(s) failed")
 
 
-class Standing(StrEnum):
+class StackState(StrEnum):
     """`ABSENT`: there is none. `LEFTOVER`: a review that nobody ended, without a resource. `DEAD`: what is left of a
     first creation that failed; CloudFormation lets it be deleted only. `BUSY`: an operation is under way. `STUCK`: one
     ended halfway, and a person must help. `READY`: it can be updated."""
@@ -51,7 +51,7 @@ class Resource(msgspec.Struct, frozen=True):
     status: str
 
 
-class Change(msgspec.Struct, frozen=True):
+class StackChange(msgspec.Struct, frozen=True):
     """`action`: Add, Modify, Remove, Import or Dynamic. `replacement`: True, Conditional (known only when it
     is done), or empty."""
 
@@ -78,7 +78,7 @@ class ChangeSet(msgspec.Struct, frozen=True):
     stack_id: str
     status: str
     reason: str = ""
-    changes: tuple[Change, ...] = ()
+    changes: tuple[StackChange, ...] = ()
 
     @property
     def is_made(self) -> bool:
@@ -115,16 +115,16 @@ class StackEvent(msgspec.Struct, frozen=True):
         return self.status.endswith("_FAILED")
 
 
-def standing(stack: Stack | None) -> Standing:
+def standing(stack: Stack | None) -> StackState:
     if stack is None or stack.status == "DELETE_COMPLETE":
-        return Standing.ABSENT
+        return StackState.ABSENT
     if stack.status == "REVIEW_IN_PROGRESS":
-        return Standing.LEFTOVER
+        return StackState.LEFTOVER
     if stack.status == "ROLLBACK_COMPLETE":
-        return Standing.DEAD
+        return StackState.DEAD
     if stack.status.endswith("_IN_PROGRESS"):
-        return Standing.BUSY
-    return Standing.READY if stack.status in _UPDATABLE else Standing.STUCK
+        return StackState.BUSY
+    return StackState.READY if stack.status in _UPDATABLE else StackState.STUCK
 
 
 def ended(events: Iterable[StackEvent]) -> str | None:

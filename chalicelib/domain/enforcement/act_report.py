@@ -8,11 +8,11 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.alerts.alert import NEVER_SEEN, VERDICT, Alert, alert_reasons, hears, titled
-from chalicelib.domain.headers.effect import Effect, EffectKind
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType, PendingAction
 from chalicelib.domain.images.image import ImageRef, InUse
 from chalicelib.domain.images.image_name import console_url
-from chalicelib.domain.images.sanitize import inert
+from chalicelib.domain.images.sanitize import sanitize
 from chalicelib.domain.images.verdict import Decision, Verdict
 from chalicelib.domain.policy.section import Route
 
@@ -22,7 +22,7 @@ _IN_TITLE = 80
 
 def with_report(
     header: Header,
-    act: Effect,
+    act: PendingAction,
     said: str,
     notify: Sequence[Route],
     now: datetime,
@@ -30,20 +30,20 @@ def with_report(
     event: str = VERDICT,
     always: bool = False,
 ) -> Header:
-    """The header with a report in its `todo`, where some route hears it and no alert is on its way that will say it
+    """The header with a report in its `pending`, where some route hears it and no alert is on its way that will say it
     (one that is being sent may have been composed already).
 
     One of many (`act.quiet`) is left to their summary, unless `always`: what needs a person is always told.
     """
     told = act.quiet and not always
-    waiting = any(_is_on_its_way(e) for e in header.todo)
+    waiting = any(_is_on_its_way(e) for e in header.pending)
     if told or (event == VERDICT and waiting):
         return header
     decision, former = _loud(header, act)
     if not any(hears(route, event, header.ref.repository, decision, former) for route in notify):
         return header
-    report = Effect(EffectKind.REPORT, act.number, now, decision, former, said=said, event=event)
-    return msgspec.structs.replace(header, todo=(*(e for e in header.todo if e.key != report.key), report))
+    report = PendingAction(ActionType.REPORT, act.number, now, decision, former, said=said, event=event)
+    return msgspec.structs.replace(header, pending=(*(e for e in header.pending if e.key != report.key), report))
 
 
 def compose_act_report(
@@ -65,14 +65,14 @@ def compose_act_report(
     """What became of an act, where no alert of a verdict is on its way that tells it."""
     return Alert(
         event=event,
-        title=f"{titled(ref, tags)}: {inert(_headline(said), _IN_TITLE)}",
+        title=f"{titled(ref, tags)}: {sanitize(_headline(said), _IN_TITLE)}",
         at=now,
         ref=ref,
         repository=ref.repository,
         tags=tuple(tags),
         decision=decision,
         former=former,
-        notes=(inert(said, 500),) if len(said) > _IN_TITLE and not any(said in line for line in registry) else (),
+        notes=(sanitize(said, 500),) if len(said) > _IN_TITLE and not any(said in line for line in registry) else (),
         reasons=alert_reasons(verdict),
         running=in_use.state,
         registry=tuple(registry),
@@ -91,19 +91,19 @@ def _headline(said: str) -> str:
     return said if len(said) <= _IN_TITLE else said.partition(", ")[0]
 
 
-def _is_on_its_way(effect: Effect) -> bool:
+def _is_on_its_way(effect: PendingAction) -> bool:
     """Not what a summary is to tell: that may take half an hour."""
-    alert = effect.kind is EffectKind.ALERT and not effect.left_to_summary
+    alert = effect.kind is ActionType.ALERT and not effect.left_to_summary
     return alert and effect.begun_at is None and effect.tried_at is None
 
 
-def _loud(header: Header, act: Effect) -> tuple[Decision, Decision | None]:
+def _loud(header: Header, act: PendingAction) -> tuple[Decision, Decision | None]:
     """Decision and former one by which routes are chosen: whoever was to hear of taking hears of giving back."""
     match act.kind:
-        case EffectKind.QUARANTINE:
+        case ActionType.QUARANTINE:
             return Decision.QUARANTINE, None
-        case EffectKind.BLOCK:
+        case ActionType.BLOCK:
             return Decision.BLOCK, None
-        case EffectKind.UNBLOCK:
+        case ActionType.UNBLOCK:
             return header.decision, Decision.BLOCK
     return header.decision, Decision.QUARANTINE

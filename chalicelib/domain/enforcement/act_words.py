@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from chalicelib.domain.enforcement.enforcement import Wanted, is_quarantined
-from chalicelib.domain.headers.effect import Effect, EffectKind, Held, Holding, Order
+from chalicelib.domain.enforcement.enforcement import DesiredState, is_quarantined
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, Order, PendingAction
 from chalicelib.domain.images.image import InUse, InUseState, StorageStatus
-from chalicelib.domain.images.sanitize import inert
+from chalicelib.domain.images.sanitize import sanitize
 from chalicelib.domain.images.verdict import Decision
 
 LONGEST = 300
 GIVEN_UP = "begun, and given up: by its end it was no longer to be done"
 _DONE = {
-    EffectKind.QUARANTINE: "quarantined",
-    EffectKind.RELEASE: "released",
-    EffectKind.BLOCK: "blocked: the repository's policy denies pulls now, of all its images",
-    EffectKind.UNBLOCK: "no longer blocked by the repository's policy",
+    ActionType.QUARANTINE: "quarantined",
+    ActionType.RELEASE: "released",
+    ActionType.BLOCK: "blocked: the repository's policy denies pulls now, of all its images",
+    ActionType.UNBLOCK: "no longer blocked by the repository's policy",
 }
 _WISHED = {
-    EffectKind.QUARANTINE: "be quarantined",
-    EffectKind.RELEASE: "be released",
-    EffectKind.BLOCK: "be blocked by the repository's policy",
-    EffectKind.UNBLOCK: "be taken out of the repository's policy",
+    ActionType.QUARANTINE: "be quarantined",
+    ActionType.RELEASE: "be released",
+    ActionType.BLOCK: "be blocked by the repository's policy",
+    ActionType.UNBLOCK: "be taken out of the repository's policy",
 }
 _HELD = {
     Holding.OBSERVE: "not done: the policy only observes",
@@ -35,27 +35,27 @@ _HELD = {
 }
 
 
-def done_words(effect: Effect, restoring: bool = False) -> str:
+def done_words(effect: PendingAction, restoring: bool = False) -> str:
     """`restoring`: ECR has taken the call and is not through with it."""
     how = f" ({effect.method})" if effect.method else ""
-    if effect.kind is EffectKind.RELEASE and restoring:
+    if effect.kind is ActionType.RELEASE and restoring:
         return "to be released: ECR is restoring it, which takes up to 20 minutes"
     return f"{_DONE[effect.kind]}{how}"
 
 
-def given_up_words(effect: Effect) -> str:
+def given_up_words(effect: PendingAction) -> str:
     how = f" ({effect.method})" if effect.method else ""
     return f"To {_WISHED[effect.kind]}{how}: {GIVEN_UP}"
 
 
-def held_words(effect: Effect, held: Held) -> str:
+def held_words(effect: PendingAction, held: Deferred) -> str:
     """`To be quarantined (archive): not done, …: it runs: ECS service web in cluster prod`."""
     how = f" ({effect.method})" if effect.method else ""
-    detail = "" if held.why is Holding.OBSERVE else f": {inert(held.detail, LONGEST)}"
+    detail = "" if held.why is Holding.OBSERVE else f": {sanitize(held.detail, LONGEST)}"
     return f"To {_WISHED[effect.kind]}{how}: {_HELD[held.why]}{detail}"
 
 
-def planned_words(effect: Effect) -> str:
+def planned_words(effect: PendingAction) -> str:
     """Of a dry run, which sets nothing on its way."""
     if effect.held is not None:
         return f"{held_words(effect, effect.held)}."
@@ -63,11 +63,11 @@ def planned_words(effect: Effect) -> str:
 
 
 def ordered_words(order: Order) -> str:
-    by, reason = inert(order.by, LONGEST), inert(order.reason, LONGEST)
+    by, reason = sanitize(order.by, LONGEST), sanitize(order.reason, LONGEST)
     return f"Ordered by {by} at {order.at:%Y-%m-%d %H:%M} UTC, to {_WISHED[order.kind]}: {reason}"
 
 
-def would_words(effect: Effect, why: str, use: InUse) -> str:
+def would_words(effect: PendingAction, why: str, use: InUse) -> str:
     """For the audit log of a policy that only observes."""
     said = {InUseState.YES: f"it runs: {'; '.join(use.by[:3])}", InUseState.NO: "nothing runs it"}
     running = said.get(use.state, f"whether it runs cannot be told: {'; '.join(use.blind[:3])}")
@@ -81,13 +81,13 @@ def is_left_alone(header: Header) -> bool:
     return wished and header.hold is None and not header.acts
 
 
-def left_alone_words(header: Header, level: Wanted) -> tuple[str, ...]:
+def left_alone_words(header: Header, desired: DesiredState) -> tuple[str, ...]:
     """Why it is left alone; nothing where that is not so."""
     if not is_left_alone(header):
         return ()
     if header.storage is StorageStatus.ARCHIVED:
         return ("It is archived, and not by Lazaretto: it cannot be pulled.",)
-    return () if level.quarantine is not None else (f"Not quarantined: {inert(level.why, LONGEST)}.",)
+    return () if desired.quarantine is not None else (f"Not quarantined: {sanitize(desired.why, LONGEST)}.",)
 
 
 def registry_words(header: Header) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ def registry_words(header: Header) -> tuple[str, ...]:
     for act in header.acts:
         if act.held is None:
             lines.append(f"To {_WISHED[act.kind]}{f' ({act.method})' if act.method else ''}: on its way.")
-        elif not (restoring and act.kind is EffectKind.RELEASE and hold is not None):
+        elif not (restoring and act.kind is ActionType.RELEASE and hold is not None):
             lines.append(f"{held_words(act, act.held)}.")
     return tuple(lines)
 

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from chalicelib.domain.enforcement.act_report import RESTORE, with_report
-from chalicelib.domain.headers.effect import SYSTEM, Effect, EffectKind, Held, Hold, Holding, Order
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import SYSTEM, ActionType, Deferred, Hold, Holding, Order, PendingAction
 from chalicelib.domain.images.image import Kind, StorageStatus
 from chalicelib.domain.images.quarantine_place import is_place
 from chalicelib.domain.images.verdict import Decision
@@ -25,7 +25,7 @@ ARCHIVE, UNTAG, MOVE = "archive", "untag", "move"
 RESTORE_ASKED_EVERY = timedelta(minutes=5)
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class DesiredState(msgspec.Struct, frozen=True):
     """The level: `quarantine` by which method (None: not at all), and whether pulls are `denied` by the repository.
 
     `by` is who wants it (`rule:<id>`, `person:<name>`, `system`), `why` one sentence; also when nothing is wanted.
@@ -51,9 +51,9 @@ UNNEEDED = Needing()
 class NextAct(msgspec.Struct, frozen=True):
     """An act to be done; `held` where it is known already that it has to wait."""
 
-    kind: EffectKind
+    kind: ActionType
     method: str | None = None
-    held: Held | None = None
+    held: Deferred | None = None
 
 
 def marker(digest: str) -> str:
@@ -66,63 +66,63 @@ def wants_quarantine(header: Header, policy: Policy) -> bool:
     return wanted(header, policy).quarantine is not None
 
 
-def wanted(header: Header, policy: Policy, needed_by: Needing = UNNEEDED) -> Wanted:
+def wanted(header: Header, policy: Policy, needed_by: Needing = UNNEEDED) -> DesiredState:
     """What is to be moved and cannot be, as an archived index holds it, goes the way of that index. The copy of an
     image is archived as well: what is moved away at a destination, a backfill or the next tag copies there again."""
     order = header.order
     if header.kind is Kind.ARTIFACT:
-        return Wanted(why="no image: it has no verdict")
+        return DesiredState(why="no image: it has no verdict")
     if header.ref.home.public:
-        return Wanted(why="Amazon ECR Public can neither archive an image nor be told not to give it away")
+        return DesiredState(why="Amazon ECR Public can neither archive an image nor be told not to give it away")
     if is_place(header.ref.repository):
-        return Wanted(why="it lies in a quarantine repository: nothing is done to what was moved there")
-    if order is not None and order.kind is EffectKind.RELEASE:
-        return Wanted(by=order.actor, why=order.reason)
+        return DesiredState(why="it lies in a quarantine repository: nothing is done to what was moved there")
+    if order is not None and order.kind is ActionType.RELEASE:
+        return DesiredState(by=order.actor, why=order.reason)
     if policy.exempts(header.ref.repository):
-        return Wanted(why=f"the policy exempts {header.ref.repository}")
+        return DesiredState(why=f"the policy exempts {header.ref.repository}")
     denied = header.exists and header.verdict is not None and header.verdict.denies_pulls
     by, why = _author(header)
     if order is None and header.decision is not Decision.QUARANTINE:
         by, why = (by, why) if denied else _excuse(header)
-        return Wanted(denied=denied, by=by, why=why)
+        return DesiredState(denied=denied, by=by, why=why)
     if needed_by.pulled:
         why = f"an index that may be pulled needs it: {', '.join(d[:19] for d in needed_by.pulled)}"
-        return Wanted(denied=denied, by=by, why=why)
+        return DesiredState(denied=denied, by=by, why=why)
     method = policy.quarantine.method
     stays = bool(needed_by.archived) or is_mirrored(header)
-    return Wanted(ARCHIVE if method == MOVE and stays else method, denied, by, why)
+    return DesiredState(ARCHIVE if method == MOVE and stays else method, denied, by, why)
 
 
 def is_mirrored(header: Header) -> bool:
     """Whether it is quarantined because it is the copy of an image that is: by an order of ours."""
-    return header.order is not None and header.order.kind is EffectKind.QUARANTINE and header.order.by == SYSTEM
+    return header.order is not None and header.order.kind is ActionType.QUARANTINE and header.order.by == SYSTEM
 
 
 def next_acts(header: Header, policy: Policy, needed_by: Needing, now: datetime) -> list[NextAct]:
     """In the order they are to be done, one after the other: what gives back comes before what takes away. None: the
     image is as it is wanted."""
-    level = wanted(header, policy, needed_by)
-    observed = Held(Holding.OBSERVE, "the policy only observes", now)
+    desired = wanted(header, policy, needed_by)
+    observed = Deferred(Holding.OBSERVE, "the policy only observes", now)
     return [
         act if policy.enforcing or _is_ordered_back(header, act) else msgspec.structs.replace(act, held=observed)
-        for act in (*_gives_back(header, level, now), *_takes_away(header, level, now))
+        for act in (*_gives_back(header, desired, now), *_takes_away(header, desired, now))
     ]
 
 
-def _gives_back(header: Header, level: Wanted, now: datetime) -> Iterator[NextAct]:
+def _gives_back(header: Header, desired: DesiredState, now: datetime) -> Iterator[NextAct]:
     hold = header.hold
-    if header.denied and not level.denied:
-        yield NextAct(EffectKind.UNBLOCK)
-    if hold is not None and level.quarantine is None and not _is_over(header, hold):
+    if header.denied and not desired.denied:
+        yield NextAct(ActionType.UNBLOCK)
+    if hold is not None and desired.quarantine is None and not _is_over(header, hold):
         held = _restoring(header, now) if hold.method == ARCHIVE else None
-        yield NextAct(EffectKind.RELEASE, hold.method, held)
+        yield NextAct(ActionType.RELEASE, hold.method, held)
 
 
-def _takes_away(header: Header, level: Wanted, now: datetime) -> Iterator[NextAct]:
-    if level.quarantine is not None and not is_quarantined(header, level.quarantine):
-        yield NextAct(EffectKind.QUARANTINE, level.quarantine, _restoring(header, now))
-    if level.denied and not header.denied:
-        yield NextAct(EffectKind.BLOCK)
+def _takes_away(header: Header, desired: DesiredState, now: datetime) -> Iterator[NextAct]:
+    if desired.quarantine is not None and not is_quarantined(header, desired.quarantine):
+        yield NextAct(ActionType.QUARANTINE, desired.quarantine, _restoring(header, now))
+    if desired.denied and not header.denied:
+        yield NextAct(ActionType.BLOCK)
 
 
 def is_quarantined(header: Header, method: str) -> bool:
@@ -134,13 +134,13 @@ def is_quarantined(header: Header, method: str) -> bool:
     return untagged and method == UNTAG
 
 
-def settled_hold(header: Header, level: Wanted) -> Hold | None:
+def settled_hold(header: Header, desired: DesiredState) -> Hold | None:
     """The hold as it stands: one that is wanted no more and found undone is over, and so is that of an image somebody
     has deleted. What is pushed under its digest then is to have none of the tags it had before."""
     hold = header.hold
     if hold is not None and not header.exists and hold.method != MOVE:
         return None
-    return None if hold is not None and level.quarantine is None and _is_over(header, hold) else hold
+    return None if hold is not None and desired.quarantine is None and _is_over(header, hold) else hold
 
 
 def _is_over(header: Header, hold: Hold) -> bool:
@@ -152,44 +152,44 @@ def _is_over(header: Header, hold: Hold) -> bool:
     return hold.method == ARCHIVE and header.storage is StorageStatus.ACTIVE and not hold.tags and not marked
 
 
-def _restoring(header: Header, now: datetime) -> Held | None:
+def _restoring(header: Header, now: datetime) -> Deferred | None:
     """An image that is being restored can be neither pulled nor archived."""
     if header.storage is not StorageStatus.ACTIVATING:
         return None
-    return Held(Holding.RESTORING, "ECR is restoring it", now, now + RESTORE_ASKED_EVERY)
+    return Deferred(Holding.RESTORING, "ECR is restoring it", now, now + RESTORE_ASKED_EVERY)
 
 
 def _is_ordered_back(header: Header, act: NextAct) -> bool:
     """What a person has ordered to be given back is given back in every mode: it takes nothing from anyone."""
-    return not act.kind.takes_away and header.order is not None and header.order.kind is EffectKind.RELEASE
+    return not act.kind.takes_away and header.order is not None and header.order.kind is ActionType.RELEASE
 
 
 def with_next_act(header: Header, policy: Policy, needed_by: Needing, now: datetime, *, quiet: bool = False) -> Header:
-    """The header with its `todo` holding the act to be done next, and `hold` as it stands.
+    """The header with its `pending` holding the act to be done next, and `hold` as it stands.
 
     An act that is begun stays until its end was read, whatever is wanted by then. One that is wanted as before keeps
-    its number, and what holds it, also while another one goes first (`aside`); else the number rises.
+    its number, and what holds it, also while another one goes first (`queued`); else the number rises.
     """
     if header.begun is not None:
         return header
     header = msgspec.structs.replace(header, hold=settled_hold(header, wanted(header, policy, needed_by)))
-    told = tuple(e for e in header.todo if not e.kind.acts)
+    told = tuple(e for e in header.pending if not e.kind.acts)
     former, acts = header.act, next_acts(header, policy, needed_by, now)
-    opened = [e for e in (former, *header.aside) if e is not None]
+    opened = [e for e in (former, *header.queued) if e is not None]
     going_on = [next((e for e in opened if _goes_on(e, act, policy)), None) for act in acts]
     if not acts:
-        header = msgspec.structs.replace(header, todo=told, aside=())
+        header = msgspec.structs.replace(header, pending=told, queued=())
         return header if former is None else _told_restored(header, former, policy, now)
     first = min(range(len(acts)), key=lambda n: _rests_until(going_on[n], now))
     act, effect, number = acts[first], going_on[first], header.enforcement_number
     if effect is None:
         number += 1
-        effect = Effect(act.kind, number, now, method=act.method, held=act.held, quiet=quiet)
-    aside = tuple(e for n, e in enumerate(going_on) if e is not None and n != first)
-    return msgspec.structs.replace(header, todo=(effect, *told), aside=aside, enforcement_number=number)
+        effect = PendingAction(act.kind, number, now, method=act.method, held=act.held, quiet=quiet)
+    queued = tuple(e for n, e in enumerate(going_on) if e is not None and n != first)
+    return msgspec.structs.replace(header, pending=(effect, *told), queued=queued, enforcement_number=number)
 
 
-def _rests_until(effect: Effect | None, now: datetime) -> datetime:
+def _rests_until(effect: PendingAction | None, now: datetime) -> datetime:
     """One that failed lets the others pass until it is tried again: a policy that may not be written keeps no image
     from being released."""
     held = effect.held if effect is not None else None
@@ -197,15 +197,15 @@ def _rests_until(effect: Effect | None, now: datetime) -> datetime:
     return now if until is None else max(until, now)
 
 
-def _told_restored(header: Header, former: Effect, policy: Policy, now: datetime) -> Header:
+def _told_restored(header: Header, former: PendingAction, policy: Policy, now: datetime) -> Header:
     """`former` waited for ECR to restore the image. Whoever needs it waits as well."""
-    waited = former.kind is EffectKind.RELEASE and former.held is not None and former.held.why is Holding.RESTORING
+    waited = former.kind is ActionType.RELEASE and former.held is not None and former.held.why is Holding.RESTORING
     if not waited or not header.exists or header.storage is not StorageStatus.ACTIVE:
         return header
     return with_report(header, former, "restored: it can be pulled again", policy.notify, now, event=RESTORE)
 
 
-def _goes_on(former: Effect, act: NextAct, policy: Policy) -> bool:
+def _goes_on(former: PendingAction, act: NextAct, policy: Policy) -> bool:
     """Whether the act waits, or is on its way, as before. What held it may be over by now."""
     if (former.kind, former.method) != (act.kind, act.method):
         return False
@@ -225,7 +225,7 @@ def archive_wanted(header: Header, policy: Policy) -> bool:
     if header.archive:
         return True
     act = header.act
-    wished = act is not None and act.kind is EffectKind.QUARANTINE and act.method != UNTAG and act.held is None
+    wished = act is not None and act.kind is ActionType.QUARANTINE and act.method != UNTAG and act.held is None
     return policy.enforcing and wished
 
 
@@ -241,7 +241,7 @@ def is_freed(before: Header, after: Header, policy: Policy) -> bool:
 def standing_order(header: Header) -> Order | None:
     """The order without one whose time is over: a release is, when the verdict got worse than the one released."""
     order = header.order
-    if order is None or order.kind is not EffectKind.RELEASE or header.verdict is None:
+    if order is None or order.kind is not ActionType.RELEASE or header.verdict is None:
         return order
     released = order.standing
     return None if released is not None and header.verdict.standing.worse_than(released) else order

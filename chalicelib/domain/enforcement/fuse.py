@@ -18,7 +18,7 @@ WINDOW = timedelta(hours=1, seconds=90)
 MOST_WAITING = 1_000
 
 
-class Taken(msgspec.Struct, frozen=True):
+class FuseSlot(msgspec.Struct, frozen=True):
     """One act that passed; `key` is image and effect."""
 
     key: str
@@ -30,7 +30,7 @@ class Fuse(msgspec.Struct, frozen=True):
     know it. `waiting`: what was refused since, the first thousand; `reset_at`, `reset_by`: the last reset. `heard`:
     the channels that know it already, although another one failed."""
 
-    taken: tuple[Taken, ...] = ()
+    taken: tuple[FuseSlot, ...] = ()
     blown_at: datetime | None = None
     told: bool = False
     waiting: tuple[str, ...] = ()
@@ -51,9 +51,9 @@ class Fuse(msgspec.Struct, frozen=True):
         fuse = self.as_of(now)
         others = tuple(t for t in fuse.taken if t.key != key)
         if len(others) < min(limit, len(fuse.taken)):
-            return msgspec.structs.replace(fuse, taken=(*others, Taken(key, now))), True
+            return msgspec.structs.replace(fuse, taken=(*others, FuseSlot(key, now))), True
         if fuse.blown_at is None and len(fuse.taken) < limit:
-            return msgspec.structs.replace(fuse, taken=(*fuse.taken, Taken(key, now))), True
+            return msgspec.structs.replace(fuse, taken=(*fuse.taken, FuseSlot(key, now))), True
         waiting = fuse.waiting if key in fuse.waiting or len(fuse.waiting) >= MOST_WAITING else (*fuse.waiting, key)
         return msgspec.structs.replace(fuse, blown_at=fuse.blown_at or now, waiting=waiting), False
 

@@ -12,16 +12,16 @@ from typing import Protocol
 import msgspec
 
 from chalicelib.domain.audit.action import Recorded, action_id
-from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import ImageRef, StorageStatus
-from chalicelib.domain.images.sanitize import inert
+from chalicelib.domain.images.sanitize import sanitize
 
 LATELY = timedelta(days=1)
 """A text that is asked about without its time may be that old."""
 MAX_REASON = 300
 
 
-class Act(Recorded, Protocol):
+class PastAct(Recorded, Protocol):
     """What of an audit record is read here: `services.ports.ActionRecord` has it."""
 
     @property
@@ -52,19 +52,19 @@ class PastQuarantine(msgspec.Struct, frozen=True):
 
 
 def past_quarantine(
-    ref: ImageRef, acts: Sequence[Act], failed_at: datetime, activated_at: datetime | None, *, by_digest: bool
+    ref: ImageRef, acts: Sequence[PastAct], failed_at: datetime, activated_at: datetime | None, *, by_digest: bool
 ) -> PastQuarantine | None:
     """The last one before `failed_at` that was ended since, or lately before it. `acts`: the image's audit log, oldest
     first; `activated_at`: ECR's last restore; `by_digest`: tags that were taken away hindered nobody."""
     changed = [act for act in acts if act.before != act.after]
-    taken = [n for n, act in enumerate(changed) if act.kind == EffectKind.QUARANTINE and act.at <= failed_at]
+    taken = [n for n, act in enumerate(changed) if act.kind == ActionType.QUARANTINE and act.at <= failed_at]
     if not taken or (by_digest and (changed[taken[-1]].after or "").startswith(f"{StorageStatus.ACTIVE};")):
         return None
     act, since = changed[taken[-1]], changed[taken[-1] + 1 :]
-    release = next((later for later in since if later.kind == EffectKind.RELEASE), None)
+    release = next((later for later in since if later.kind == ActionType.RELEASE), None)
     if release is None:
         return None
-    again = any(later.kind == EffectKind.QUARANTINE and later.at > release.at for later in since)
+    again = any(later.kind == ActionType.QUARANTINE and later.at > release.at for later in since)
     until = release.at if again or activated_at is None else max(release.at, activated_at)
     if until < failed_at - LATELY:
         return None
@@ -95,13 +95,15 @@ def _act(past: PastQuarantine) -> str:
 
 def _why(past: PastQuarantine) -> str:
     kind, _, name = past.by.partition(":")
-    whose = {"person": f"ordered by {inert(name, 100)}", "rule": f"by the rule {inert(name, 100)}"}.get(kind, "because")
-    return f"{whose}: {inert(past.why, MAX_REASON)}"
+    whose = {"person": f"ordered by {sanitize(name, 100)}", "rule": f"by the rule {sanitize(name, 100)}"}.get(
+        kind, "because"
+    )
+    return f"{whose}: {sanitize(past.why, MAX_REASON)}"
 
 
 def _person(by: str) -> str:
     kind, _, name = by.partition(":")
-    return f" by {inert(name, 100)}" if kind == "person" else ""
+    return f" by {sanitize(name, 100)}" if kind == "person" else ""
 
 
 def _time(at: datetime) -> str:

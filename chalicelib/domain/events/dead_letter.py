@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-from chalicelib.domain.images.sanitize import inert, without_secrets
+from chalicelib.domain.images.sanitize import sanitize, without_secrets
 
 MARK = "lazaretto-redriven"
 """The message attribute of one that was sent again: when, and how often by then."""
@@ -64,7 +64,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     @property
     def head(self) -> str:
         """Its beginning, for people: one line without what may be a secret."""
-        return inert(without_secrets(self.body), HEAD_LENGTH)
+        return sanitize(without_secrets(self.body), HEAD_LENGTH)
 
     @property
     def about(self) -> str:

@@ -159,7 +159,7 @@ class LifecycleRan(msgspec.Struct, frozen=True, tag=True):
     event_id: str
 
 
-class Container(msgspec.Struct, frozen=True):
+class TaskContainer(msgspec.Struct, frozen=True):
     name: str
     image: str | None = None
     digest: str | None = None
@@ -178,7 +178,7 @@ class TaskChanged(msgspec.Struct, frozen=True, tag=True):
     group: str | None
     stop_code: str | None
     stopped_reason: str | None
-    containers: tuple[Container, ...]
+    containers: tuple[TaskContainer, ...]
     pull_failed: bool
     time: datetime
     event_id: str

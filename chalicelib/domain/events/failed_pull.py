@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from chalicelib.domain.events.event import Container, TaskChanged
-from chalicelib.domain.events.pull_failure import MAX_SAID, Cause, classify
+from chalicelib.domain.events.event import TaskChanged, TaskContainer
+from chalicelib.domain.events.pull_failure import MAX_SAID, PullFailureCause, classify
 from chalicelib.domain.events.pulled_image import named_image, written_digest
 from chalicelib.domain.images.image_name import ImageName, image_name
 
@@ -32,7 +32,7 @@ class FailedPull(msgspec.Struct, frozen=True):
     group: str | None = None
 
     @property
-    def cause(self) -> Cause:
+    def cause(self) -> PullFailureCause:
         """As far as the text says."""
         return classify(self.said, self.pulled.digest)
 
@@ -63,14 +63,14 @@ def failed_pulls(event: TaskChanged) -> tuple[FailedPull, ...]:
     for container, said in _failed(event):
         pulled = image_name(container.image)
         pulled = pulled.pinned(container.digest or written_digest(said, pulled.home)) if pulled else None
-        if pulled is None or classify(said, pulled.digest) is Cause.NO_SECRET:
+        if pulled is None or classify(said, pulled.digest) is PullFailureCause.NO_SECRET:
             continue
         failure = FailedPull(pulled, said[:MAX_SAID], event.time, event.task_arn, event.cluster_arn, _group(event))
         found.setdefault(pulled, failure)
     return tuple(found.values())
 
 
-def _failed(event: TaskChanged) -> Iterator[tuple[Container, str]]:
+def _failed(event: TaskChanged) -> Iterator[tuple[TaskContainer, str]]:
     """Containers that say so themselves; else the one that the task's reason names; else all that have no digest yet:
     ECS fills it in after the pull."""
     own = [(c, c.reason) for c in event.containers if c.reason and _CANNOT_PULL in c.reason]
@@ -84,7 +84,7 @@ def _failed(event: TaskChanged) -> Iterator[tuple[Container, str]]:
         yield container, said
 
 
-def _means(container: Container, named: ImageName) -> bool:
+def _means(container: TaskContainer, named: ImageName) -> bool:
     pulled = image_name(container.image)
     if pulled is None or pulled.home != named.home or named.tag not in (None, pulled.tag):
         return False

@@ -9,8 +9,8 @@ import msgspec
 
 from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.domain.events.event import LifecycleExpiry
-from chalicelib.domain.headers.effect import EffectKind
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import InUse, InUseState, Repository
 from chalicelib.domain.images.verdict import Decision
 
@@ -27,7 +27,7 @@ class Expired(msgspec.Struct, frozen=True):
     relatives: tuple[str, ...] = ()
 
 
-class TellExpired(msgspec.Struct, frozen=True, tag="tell-expired"):
+class NotifyExpired(msgspec.Struct, frozen=True, tag="tell-expired"):
     """Tell people which of these images run, or were evidence: in the queue `sweeps`, where channels can be reached."""
 
     repository: Repository
@@ -41,7 +41,7 @@ def expired_image(expiry: LifecycleExpiry, header: Header | None) -> Expired:
     """`header`: as it was before this was recorded, perhaps after the deletion itself was heard, which ends a hold."""
     if header is None:
         return Expired(expiry.digest, expiry.tags, expiry.rule_priority)
-    ordered = header.order is not None and header.order.kind is EffectKind.QUARANTINE
+    ordered = header.order is not None and header.order.kind is ActionType.QUARANTINE
     evidence = header.hold is not None or header.denied or ordered or header.decision is Decision.QUARANTINE
     tags = (*expiry.tags, *(tag for tag in header.named if tag != marker(expiry.digest)))
     relatives = (*header.parents, *(child.digest for child in header.children if not child.artifact))

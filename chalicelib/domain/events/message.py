@@ -1,9 +1,9 @@
 """What travels in our queues beside AWS's own events, and how one delivery of a message is described.
 
-The queue `scans` carries EventBridge events as they come, and `Look`, `Decide`, `Age`, `Found` and `Again` of our own;
-`actions` carries `Act`, `CheckDeny`, `PullFailed` and `TakeImages`; `sweeps` carries what the clock and people start:
-`Due`, `CatchUp`, `Snapshot`, `Touched`, `WatchWaivers`, `WhatIf`, `Heads`, `TellAgain`, and the parts of sweeps
-(`sweep_message`).
+The queue `scans` carries EventBridge events as they come, and `Refresh`, `Decide`, `InheritFirstSeen`,
+`SyntheticEvent` and `RetriedEvent` of our own; `actions` carries `Act`, `CheckDeny`, `PullFailed` and `TakeImages`;
+`sweeps` carries what the clock and people start: `Due`, `PolicyRollout`, `TakeSnapshot`, `WaiversChanged`,
+`WatchWaivers`, `WhatIf`, `StoreCheckpoints`, `TellAgain`, and the parts of sweeps (`sweep_message`).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import msgspec
 
 from chalicelib.domain.events.event import Event
 from chalicelib.domain.events.failed_pull import FailedPull
-from chalicelib.domain.events.lifecycle_run import TellExpired
+from chalicelib.domain.events.lifecycle_run import NotifyExpired
 from chalicelib.domain.events.sweep_message import (
-    Filled,
-    Found,
-    MatchTwins,
+    InitialBackfill,
+    MatchSameDigest,
     PlanSweep,
     ReplicationCheck,
     SweepRepository,
+    SyntheticEvent,
     TakeImages,
     TellAgain,
 )
@@ -30,7 +30,7 @@ from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.domain.images.verdict import Decision
 
 
-class Look(msgspec.Struct, frozen=True, tag="look"):
+class Refresh(msgspec.Struct, frozen=True, tag="look"):
     """Pull the image's findings at or after `due_at`. `source` None: ask ECR which scanner it is.
 
     `quiet`: part of a first fill, announced by its summary. `doubted`: of a repository that could not be compared for
@@ -54,7 +54,7 @@ class Decide(msgspec.Struct, frozen=True, tag="decide"):
     quiet: bool = False
 
 
-class Age(msgspec.Struct, frozen=True, tag="age"):
+class InheritFirstSeen(msgspec.Struct, frozen=True, tag="age"):
     """Take over earlier first sights from `elder`, the next older image of the line."""
 
     ref: ImageRef
@@ -62,7 +62,7 @@ class Age(msgspec.Struct, frozen=True, tag="age"):
     attempt: int = 0
 
 
-class Again(msgspec.Struct, frozen=True, tag="again"):
+class RetriedEvent(msgspec.Struct, frozen=True, tag="again"):
     """An AWS event put back by us, as it came, for the `attempt`-th time. `redriven`: from the dead-letter queue."""
 
     event: dict[str, Any]
@@ -96,7 +96,7 @@ class PullFailed(msgspec.Struct, frozen=True, tag="pull-failed"):
     attempt: int = 0
 
 
-class Touched(msgspec.Struct, frozen=True, tag="touched"):
+class WaiversChanged(msgspec.Struct, frozen=True, tag="touched"):
     """Waivers were given, changed or ended: decide again, quietly, the images they may excuse or may have excused.
 
     `changes`: the versions of the changes that one sweep carries together; none: begin one with all that wait. `after`
@@ -127,7 +127,7 @@ class WhatIf(msgspec.Struct, frozen=True, tag="what-if"):
     attempt: int = 0
 
 
-class Heads(msgspec.Struct, frozen=True, tag="heads"):
+class StoreCheckpoints(msgspec.Struct, frozen=True, tag="heads"):
     """Copy the audit heads of the day `day` (`yyyy-mm-dd`), so that a chain that is cut later shows."""
 
     day: str
@@ -141,44 +141,44 @@ class Due(msgspec.Struct, frozen=True, tag="due"):
     attempt: int = 0
 
 
-class CatchUp(msgspec.Struct, frozen=True, tag="catch-up"):
+class PolicyRollout(msgspec.Struct, frozen=True, tag="catch-up"):
     """The clock for the policy: images that a new one has not decided yet, and then its summary."""
 
     attempt: int = 0
 
 
-class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
+class TakeSnapshot(msgspec.Struct, frozen=True, tag="snapshot"):
     """The clock for the summary of all images."""
 
     attempt: int = 0
 
 
 Ours = (
-    Look
+    Refresh
     | Decide
-    | Age
+    | InheritFirstSeen
     | Act
     | CheckDeny
     | PullFailed
     | Due
-    | CatchUp
-    | Snapshot
-    | Touched
+    | PolicyRollout
+    | TakeSnapshot
+    | WaiversChanged
     | WatchWaivers
     | WhatIf
-    | Heads
+    | StoreCheckpoints
     | PlanSweep
     | SweepRepository
-    | Filled
-    | Found
-    | MatchTwins
+    | InitialBackfill
+    | SyntheticEvent
+    | MatchSameDigest
     | TellAgain
     | TakeImages
-    | TellExpired
+    | NotifyExpired
     | ReplicationCheck
 )
-"""What is handled as it is; `Again` is opened first."""
-Message = Ours | Again
+"""What is handled as it is; `RetriedEvent` is opened first."""
+Message = Ours | RetriedEvent
 
 
 class Delivery(msgspec.Struct, frozen=True):

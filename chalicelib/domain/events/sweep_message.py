@@ -94,7 +94,7 @@ class SweepRepository(msgspec.Struct, frozen=True, tag="sweep-repository"):
     failure: str | None = None
 
 
-class Filled(msgspec.Struct, frozen=True, tag="filled"):
+class InitialBackfill(msgspec.Struct, frozen=True, tag="filled"):
     """Tell people of a first fill, when no more decisions follow from it. `found` counts images by decision, as of the
     last time somebody looked; `waits`: how often that was another number than before. `started_at`: of the sweep, which
     is told of once."""
@@ -108,7 +108,7 @@ class Filled(msgspec.Struct, frozen=True, tag="filled"):
 SETTLE_TAG = "SETTLE_TAG"
 
 
-class Found(msgspec.Struct, frozen=True, tag="found"):
+class SyntheticEvent(msgspec.Struct, frozen=True, tag="found"):
     """What a listing of the registry shows of an image and no event has told, in the queue `scans`.
 
     `action` is the one of the event that was lost (`domain.event.Action`), or SETTLE_TAG: the image's header says of
@@ -124,7 +124,7 @@ class Found(msgspec.Struct, frozen=True, tag="found"):
     attempt: int = 0
 
 
-class MatchTwins(msgspec.Struct, frozen=True, tag="match-twins"):
+class MatchSameDigest(msgspec.Struct, frozen=True, tag="match-twins"):
     """Find, in one shard of the index, public images whose digest lies in a private repository as well: all images of a
     digest are in one shard.
 

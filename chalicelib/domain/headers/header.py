@@ -16,11 +16,11 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.headers.effect import Effect, EffectKind, Enforcement, Hold, Order, Stage
+from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Hold, Order, PendingAction, Stage
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import Child, ImageRef, InUse, Kind, Scan, StorageStatus
 from chalicelib.domain.images.image_state import ImageState
-from chalicelib.domain.images.verdict import Decision, Standing, Verdict
+from chalicelib.domain.images.verdict import Decision, Verdict, VerdictSummary
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver
 
@@ -41,19 +41,6 @@ def in_sketch(sketch: bytes, vulnerability_id: str) -> bool:
     return any(sketch[i : i + 2] == wanted for i in range(0, len(sketch), 2))
 
 
-__all__ = [
-    "Effect",
-    "EffectKind",
-    "Enforcement",
-    "Header",
-    "Rules",
-    "Stage",
-    "in_sketch",
-    "sketch_hash",
-    "sketch_of",
-]
-
-
 class Rules(msgspec.Struct, frozen=True):
     """Policy and waivers as of their versions."""
 
@@ -70,17 +57,17 @@ class Rules(msgspec.Struct, frozen=True):
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """`version` 0: not stored yet. `exists` is decided by `existence_at` alone: the newest push or deletion.
 
-    `known_at`: when we first heard of it. `looked_at`: the newest complete listing, by AWS's clock; None: never, and
-    then the decision is PENDING. `scan_seen_at`: the look that gave `scan`. `look_due_at`: a look comes at or after it.
-    `revision`: the document it was computed from. `counts`: open findings by severity, in the order of `Severity`.
-    `due_at`: what the index holds, at or before the earliest of `decide_at` and the oldest effect in `todo`.
+    `known_at`: when we first heard of it. `refreshed_at`: the newest complete listing, by AWS's clock; None: never, and
+    then the decision is PENDING. `scan_seen_at`: the look that gave `scan`. `refresh_due_at`: a look comes at or after
+    it. `revision`: the document it was computed from. `counts`: open findings by severity, in the order of `Severity`.
+    `due_at`: what the index holds, at or before the earliest of `decide_at` and the oldest effect in `pending`.
     `announced`: the decision people were last told. `children` of an index; `parents` are the digests of the indexes
     that hold this image. `revived_at`: the first complete look after the image had not been scanned for a while.
     `hold`: our quarantine in force; `denied`: in the set of digests for which its repository denies pulls; `order`: a
-    person's word that stands. `pulled_at`: the last pull, as far as it was asked for. `aside`: acts that are wanted
-    too, and let the one in `todo` go first. `twins`: where else the digest lies, as paths: of a public image in private
-    repositories, of a private one in public ones. `newer`: fields of a later version, which wrote the header while both
-    were at work; they are put back as they came.
+    person's word that stands. `pulled_at`: the last pull, as far as it was asked for. `queued`: acts that are wanted
+    too, and let the one in `pending` go first. `twins`: where else the digest lies, as paths: of a public image in
+    private repositories, of a private one in public ones. `newer`: fields of a later version, which wrote the header
+    while both were at work; they are put back as they came.
     """
 
     ref: ImageRef
@@ -103,8 +90,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     activated_at: datetime | None = None
     scan: Scan = Scan()
     scan_seen_at: datetime | None = None
-    looked_at: datetime | None = None
-    look_due_at: datetime | None = None
+    refreshed_at: datetime | None = None
+    refresh_due_at: datetime | None = None
     revision: int = 0
     counts: tuple[int, ...] = (0, 0, 0, 0, 0, 0)
     suppressed: int = 0
@@ -115,7 +102,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     announced: Decision | None = None
     decide_at: datetime | None = None
     due_at: datetime | None = None
-    todo: tuple[Effect, ...] = ()
+    pending: tuple[PendingAction, ...] = ()
     enforcement: Enforcement | None = None
     enforcement_number: int = 0
     policy_version: int = 0
@@ -125,7 +112,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     denied: bool = False
     order: Order | None = None
     pulled_at: datetime | None = None
-    aside: tuple[Effect, ...] = ()
+    queued: tuple[PendingAction, ...] = ()
     twins: tuple[str, ...] = ()
     newer: tuple[object, ...] = ()
 
@@ -153,11 +140,11 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         return self.verdict.decision if self.verdict else Decision.PENDING
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> VerdictSummary:
         """As its indexes take it. How bad it is tells them something where its doors are closed: who lets people pull
         an index all the same must be asked again when that gets worse."""
         if self.verdict is None or not self.decision.closes_doors:
-            return Standing(self.decision)
+            return VerdictSummary(self.decision)
         return self.verdict.standing
 
     @property
@@ -168,35 +155,35 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def known_counts(self) -> tuple[int, ...] | None:
         """`counts` where they tell how many there are; None: never listed whole, or an index, which has none."""
-        return None if self.looked_at is None or self.kind is Kind.INDEX else self.counts
+        return None if self.refreshed_at is None or self.kind is Kind.INDEX else self.counts
 
     @property
     def archive(self) -> bool:
         """An archive (or a removal) is begun or done, by us or by anyone: closings prove nothing. Who untags an image
         leaves it to the scanner."""
-        begun = self.begun is EffectKind.QUARANTINE and self.enforcement and self.enforcement.method
+        begun = self.begun is ActionType.QUARANTINE and self.enforcement and self.enforcement.method
         methods = {begun, self.hold.method if self.hold else None}
         return bool(methods - {None, False, "untag"}) or self.storage is not StorageStatus.ACTIVE
 
     @property
-    def begun(self) -> EffectKind | None:
+    def begun(self) -> ActionType | None:
         """The kind of the act that a worker has begun and not recorded yet."""
         return self.enforcement.kind if self.enforcement and self.enforcement.stage is Stage.BEGUN else None
 
     @property
-    def act(self) -> Effect | None:
+    def act(self) -> PendingAction | None:
         """The act that is to be done next; there is one at a time."""
-        return next((e for e in self.todo if e.kind.acts), None)
+        return next((e for e in self.pending if e.kind.acts), None)
 
     @property
-    def left_to_summary(self) -> Effect | None:
+    def left_to_summary(self) -> PendingAction | None:
         """The alert that the summary of a waiver's end is to tell; there is one at most."""
-        return next((e for e in self.todo if e.left_to_summary), None)
+        return next((e for e in self.pending if e.left_to_summary), None)
 
     @property
-    def acts(self) -> tuple[Effect, ...]:
+    def acts(self) -> tuple[PendingAction, ...]:
         """All that are still to be done, the next one first."""
-        return (*(() if self.act is None else (self.act,)), *self.aside)
+        return (*(() if self.act is None else (self.act,)), *self.queued)
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -204,7 +191,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         mean it any more, release it, mean it again and take them once more, for ever."""
         return tuple(dict.fromkeys((*self.tags, *(self.hold.tags if self.hold else ()))))
 
-    def state(self, children: Sequence[Standing] = (), index_tags: Sequence[str] = ()) -> ImageState:
+    def state(self, children: Sequence[VerdictSummary] = (), index_tags: Sequence[str] = ()) -> ImageState:
         return ImageState(
             ref=self.ref,
             tags=tuple(dict.fromkeys((*self.named, *index_tags))),
@@ -214,7 +201,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
             architecture=self.architecture,
             platform=self.platform,
             scan=self.scan,
-            listed=self.looked_at is not None,
+            listed=self.refreshed_at is not None,
             in_use=self.in_use,
             signed=self.signed,
             children=tuple(children),

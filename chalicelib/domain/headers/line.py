@@ -17,7 +17,7 @@ from datetime import datetime
 
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Kind
-from chalicelib.domain.images.verdict import Decision, Reason, Standing, Twin, Verdict
+from chalicelib.domain.images.verdict import Decision, Reason, SameDigestVerdict, Verdict, VerdictSummary
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver
 
@@ -60,13 +60,13 @@ def has_last_word(twin: Header) -> bool:
     return not twin.present and (twin.decision.closes_doors or excused)
 
 
-def as_twin(
+def as_same_digest(
     twin: Header, verdict: Verdict | None, repository: str, policy: Policy, waivers: Sequence[Waiver], now: datetime
-) -> Standing:
+) -> VerdictSummary:
     """`verdict`: the twin's own, by this policy; `repository`: the name of the public one."""
     if verdict is None:
-        return Standing(Decision.PENDING)
-    last = max(at for at in (verdict.decided_at, twin.looked_at) if at is not None)
+        return VerdictSummary(Decision.PENDING)
+    last = max(at for at in (verdict.decided_at, twin.refreshed_at) if at is not None)
     decision, waived, uncovered = verdict.decision, set[str](), set[str]()
     punished = {rule.id: rule.decision for rule in policy.rules}
     for reason in verdict.reasons:
@@ -79,9 +79,9 @@ def as_twin(
             uncovered |= lacking
         else:
             waived |= excusing
-    told = verdict.standing if verdict.decision.closes_doors else Standing(decision)
+    told = verdict.standing if verdict.decision.closes_doors else VerdictSummary(decision)
     names = tuple(sorted(waived)), tuple(sorted(uncovered))
-    return Twin(decision, told.critical, told.kev, *names, judged_at=None if twin.present else last)
+    return SameDigestVerdict(decision, told.critical, told.kev, *names, judged_at=None if twin.present else last)
 
 
 def _excusing(reason: Reason, repository: str, waivers: Iterable[Waiver], now: datetime) -> tuple[set[str], set[str]]:

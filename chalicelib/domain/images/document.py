@@ -13,7 +13,7 @@ from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.images.image import ImageRef, InUse, Scan, Source
 
 
-class Change(msgspec.Struct, frozen=True):
+class FindingChange(msgspec.Struct, frozen=True):
     """A material change: at `at` the finding's `field` left the value `former` (as JSON would write it)."""
 
     at: datetime
@@ -35,19 +35,19 @@ class FindingsDocument(msgspec.Struct, frozen=True):
     source: Source | None = None
     source_since: datetime | None = None
     scanned_at: datetime | None = None
-    log: tuple[Change, ...] = ()
+    log: tuple[FindingChange, ...] = ()
 
 
 class Listing(msgspec.Struct, frozen=True):
     """All findings of the image, every status, as one look found them.
 
-    `look_at` is the `Date` of the first page's answer. `complete`: basic COMPLETE, or Inspector's coverage (asked after
-    the last page) says the image is being scanned and was since its push or restore.
+    `listed_at` is the `Date` of the first page's answer. `complete`: basic COMPLETE, or Inspector's coverage (asked
+    after the last page) says the image is being scanned and was since its push or restore.
     """
 
     source: Source
     findings: tuple[Finding, ...]
-    look_at: datetime
+    listed_at: datetime
     scan: Scan
     complete: bool
     in_use: InUse | None = None

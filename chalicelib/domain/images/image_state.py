@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.images.image import ImageRef, InUse, Kind, Scan
-from chalicelib.domain.images.verdict import Standing
+from chalicelib.domain.images.verdict import VerdictSummary
 
 
 class ImageState(msgspec.Struct, frozen=True):
@@ -30,5 +30,5 @@ class ImageState(msgspec.Struct, frozen=True):
     listed: bool = False
     in_use: InUse = InUse()
     signed: bool | None = None
-    children: tuple[Standing, ...] = ()
+    children: tuple[VerdictSummary, ...] = ()
     held: bool = False

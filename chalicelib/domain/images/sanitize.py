@@ -21,7 +21,7 @@ _SCHEME = re.compile(r":(?=[/\\]{2})")
 _WWW = re.compile(r"\bwww\.(?=\S)", re.IGNORECASE)
 
 
-def inert(text: str, limit: int) -> str:
+def sanitize(text: str, limit: int) -> str:
     """One line of at most `limit` characters (>= 1). What is cut ends in an ellipsis; inert text stays as it is."""
     sample = text[: 4 * limit + _SLACK]
     shown = " ".join("".join(_shown(c) for c in sample).split())

@@ -55,21 +55,21 @@ class Reason(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, vulnerability_ids=self.vulnerability_ids[:WORST_KEPT])
 
 
-class Standing(msgspec.Struct, frozen=True):
+class VerdictSummary(msgspec.Struct, frozen=True):
     """How bad a verdict is: `critical` and `kev` count the CRITICAL and the known exploited findings it is about."""
 
     decision: Decision
     critical: int = 0
     kev: int = 0
 
-    def worse_than(self, former: Standing) -> bool:
+    def worse_than(self, former: VerdictSummary) -> bool:
         """Stronger, or as strong with a newly known exploited flaw or more matching CRITICALs."""
         if self.decision is not former.decision:
             return self.decision.rank > former.decision.rank
         return self.kev > former.kev or self.critical > former.critical
 
 
-class Twin(Standing, frozen=True):
+class SameDigestVerdict(VerdictSummary, frozen=True):
     """How a private image stands for the same digest in a public repository. `waived`: waivers that excuse it there and
     here; `uncovered`: those that excuse it only there. `judged_at`: when it was judged last before it was deleted;
     None: it is there."""
@@ -107,9 +107,9 @@ class Verdict(msgspec.Struct, frozen=True):
         return other is not None and self.decision is other.decision and _gist(self) == _gist(other)
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> VerdictSummary:
         reasons = self.reasons
-        return Standing(self.decision, sum(r.critical for r in reasons), sum(r.kev for r in reasons))
+        return VerdictSummary(self.decision, sum(r.critical for r in reasons), sum(r.kev for r in reasons))
 
     @property
     def waived(self) -> frozenset[str]:

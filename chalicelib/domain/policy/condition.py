@@ -26,7 +26,7 @@ Fix = bool | Literal["partial"]
 Running = bool | Literal["unknown"]
 
 
-class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ConditionPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Whatever a policy is made of: an unknown key is refused everywhere."""
 
     @property
@@ -36,7 +36,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         return {name: value for field, name in pairs if (value := getattr(self, field)) is not UNSET}
 
 
-class Test(Part, frozen=True):
+class Test(ConditionPart, frozen=True):
     """One or more comparisons, all of which must hold."""
 
     def __post_init__(self) -> None:
@@ -102,7 +102,7 @@ class CountTest(Test, frozen=True):
             raise ValueError("can never hold: a rule about findings needs at least one that matches")
 
 
-class Match(Part, frozen=True):
+class Match(ConditionPart, frozen=True):
     """Conditions, all of which must hold. One about findings anywhere inside makes the rule one about findings."""
 
     severity: Annotated[

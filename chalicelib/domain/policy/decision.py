@@ -14,7 +14,7 @@ from msgspec import UNSET
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import Kind, ScanState
 from chalicelib.domain.images.image_state import ImageState
-from chalicelib.domain.images.verdict import Decision, Reason, Standing, Twin, Verdict
+from chalicelib.domain.images.verdict import Decision, Reason, SameDigestVerdict, Verdict, VerdictSummary
 from chalicelib.domain.policy.comparison import Ratings
 from chalicelib.domain.policy.matcher import later
 from chalicelib.domain.policy.policy import Policy
@@ -22,10 +22,10 @@ from chalicelib.domain.policy.rulebook import NO_FINDING, CompiledRule, candidat
 from chalicelib.domain.policy.section import Rule
 from chalicelib.domain.policy.waiver import Waiver, WaiverBook
 
-__all__ = ["ImageState", "Outcome", "decide"]
+__all__ = ["ImageState", "RuleOutcome", "decide"]
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class RuleOutcome(msgspec.Struct, frozen=True):
     """`decide_at`: until then only news can change decision or reasons, not the clock; None: the clock never does."""
 
     verdict: Verdict
@@ -52,7 +52,7 @@ class _Ticker:
 
 def decide(
     state: ImageState, findings: Sequence[Finding], policy: Policy, waivers: Sequence[Waiver], now: datetime
-) -> Outcome:
+) -> RuleOutcome:
     """The verdict (numbered 1: the caller numbers) with every reason, strongest first.
 
     An index takes the worst of its children, and `findings` are not looked at; an artifact has no verdict: do not ask.
@@ -77,7 +77,7 @@ def decide(
         decided_at=now,
         suppressed=sum(f.status is FindingStatus.SUPPRESSED for f in own),
     )
-    return Outcome(verdict, ticker.next)
+    return RuleOutcome(verdict, ticker.next)
 
 
 def _standing(state: ImageState, policy: Policy, waivers: Sequence[Waiver], ticker: _Ticker) -> list[Reason]:
@@ -101,8 +101,11 @@ def _children(state: ImageState) -> list[Reason]:
     return [_child(those, len(state.children)) for decision, those in found if those and decision is not Decision.ALLOW]
 
 
-def _twins_of(state: ImageState, waivers: Sequence[Waiver], ticker: _Ticker) -> list[Twin]:
-    twins = [t if isinstance(t, Twin) else Twin(t.decision, t.critical, t.kev) for t in state.children]
+def _twins_of(state: ImageState, waivers: Sequence[Waiver], ticker: _Ticker) -> list[SameDigestVerdict]:
+    twins = [
+        t if isinstance(t, SameDigestVerdict) else SameDigestVerdict(t.decision, t.critical, t.kev)
+        for t in state.children
+    ]
     waived = {name for twin in twins for name in twin.waived}
     for waiver in waivers:
         if waiver.id in waived:
@@ -110,7 +113,7 @@ def _twins_of(state: ImageState, waivers: Sequence[Waiver], ticker: _Ticker) -> 
     return twins
 
 
-def _twin(twins: Sequence[Twin]) -> Reason:
+def _twin(twins: Sequence[SameDigestVerdict]) -> Reason:
     """A public image is what the same digest is where it is scanned: one that is known tells more than one that is
     not, and of those that are known the worst counts."""
     known = [t for t in twins if t.decision is not Decision.PENDING] or twins
@@ -128,7 +131,7 @@ def _twin(twins: Sequence[Twin]) -> Reason:
     )
 
 
-def _twin_words(those: Sequence[Twin], of: int) -> str:
+def _twin_words(those: Sequence[SameDigestVerdict], of: int) -> str:
     where = "a private repository" if of == 1 else f"{len(those)} of {of} private repositories"
     judged = [twin.judged_at for twin in those if twin.judged_at is not None]
     uncovered = sorted({name for twin in those for name in twin.uncovered})
@@ -139,7 +142,7 @@ def _twin_words(those: Sequence[Twin], of: int) -> str:
     return f"so is the same digest in {where}; ECR Public itself scans nothing{only_there}"
 
 
-def _child(those: Sequence[Standing], of: int) -> Reason:
+def _child(those: Sequence[VerdictSummary], of: int) -> Reason:
     """Of images with one decision. What they get worse by makes their index worse."""
     return Reason(
         "child",
@@ -193,9 +196,9 @@ def _about_findings(
     ticker: _Ticker,
 ) -> Reason | None:
     rule = compiled.rule
-    looked_at = candidates(compiled, findings, policy.suppressed == "count")
-    ticker.at(compiled.next_change(looked_at, state, ticker.now))
-    matched = compiled.matching(looked_at, state, ticker.now)
+    refreshed_at = candidates(compiled, findings, policy.suppressed == "count")
+    ticker.at(compiled.next_change(refreshed_at, state, ticker.now))
+    matched = compiled.matching(refreshed_at, state, ticker.now)
     excuses = [book.excusing(f, rule.id) for f in matched]
     excusing = [w for found in excuses for w in found]
     for waiver in excusing:

@@ -18,33 +18,33 @@ _LISTS = ("retention", "notify")
 """Sections that are lists of entries without an id."""
 
 
-class DifferenceKind(StrEnum):
+class PolicyDifferenceKind(StrEnum):
     ADDED = "ADDED"
     REMOVED = "REMOVED"
     CHANGED = "CHANGED"
 
 
-class Difference(msgspec.Struct, frozen=True):
+class PolicyDifference(msgspec.Struct, frozen=True):
     """`path` is such as `quarantine.method`, `rules.critical-overdue.match.overdue`, `notify`. `before` of what is
     added and `after` of what is removed are None; so may be those of a key that was or is left out."""
 
     path: str
-    kind: DifferenceKind
+    kind: PolicyDifferenceKind
     before: Any
     after: Any
 
     def __str__(self) -> str:
         match self.kind:
-            case DifferenceKind.ADDED:
+            case PolicyDifferenceKind.ADDED:
                 return f"{self.path}: added: {_entry_words(self.after)}"
-            case DifferenceKind.REMOVED:
+            case PolicyDifferenceKind.REMOVED:
                 return f"{self.path}: removed: {_entry_words(self.before)}"
         return f"{self.path}: {_words(self.before)} -> {_words(self.after)}"
 
 
-def policy_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Difference, ...]:
+def policy_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[PolicyDifference, ...]:
     """Of two documents as `Policy.document` gives them, in the order of their sections; empty: they say the same."""
-    found: list[Difference] = []
+    found: list[PolicyDifference] = []
     for section in dict.fromkeys((*before, *after)):
         former, new = before.get(section), after.get(section)
         if section == "rules":
@@ -56,33 +56,33 @@ def policy_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> t
     return tuple(found)
 
 
-def difference_words(differences: Sequence[Difference], limit: int = 300) -> str:
+def difference_words(differences: Sequence[PolicyDifference], limit: int = 300) -> str:
     """All of them in one line of at most `limit` characters; `no difference` where there is none."""
     line = "; ".join(map(str, differences)) or "no difference"
     return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
 
 
-def _of_rules(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> Iterator[Difference]:
+def _of_rules(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> Iterator[PolicyDifference]:
     former, new = ({rule["id"]: rule for rule in rules} for rules in (before, after))
     for name in dict.fromkeys((*former, *new)):
         path = f"rules.{name}"
         if name not in former:
-            yield Difference(path, DifferenceKind.ADDED, None, _without_id(new[name]))
+            yield PolicyDifference(path, PolicyDifferenceKind.ADDED, None, _without_id(new[name]))
         elif name not in new:
-            yield Difference(path, DifferenceKind.REMOVED, _without_id(former[name]), None)
+            yield PolicyDifference(path, PolicyDifferenceKind.REMOVED, _without_id(former[name]), None)
         else:
             yield from _of_values(path, former[name], new[name])
 
 
-def _of_lists(section: str, before: Sequence[Any], after: Sequence[Any]) -> Iterator[Difference]:
+def _of_lists(section: str, before: Sequence[Any], after: Sequence[Any]) -> Iterator[PolicyDifference]:
     """Entries that are in both are passed over, as often as they are; of the others each is gone, or new."""
     gone, come = _less(before, after), _less(after, before)
     for entry in gone:
-        yield Difference(section, DifferenceKind.REMOVED, entry, None)
+        yield PolicyDifference(section, PolicyDifferenceKind.REMOVED, entry, None)
     for entry in come:
-        yield Difference(section, DifferenceKind.ADDED, None, entry)
+        yield PolicyDifference(section, PolicyDifferenceKind.ADDED, None, entry)
     if section == "retention" and not gone and not come and _plain(before, ordered=True) != _plain(after, ordered=True):
-        yield Difference(section, DifferenceKind.CHANGED, before, after)
+        yield PolicyDifference(section, PolicyDifferenceKind.CHANGED, before, after)
 
 
 def _less(entries: Sequence[Any], others: Sequence[Any]) -> list[Any]:
@@ -96,7 +96,7 @@ def _less(entries: Sequence[Any], others: Sequence[Any]) -> list[Any]:
     return kept
 
 
-def _of_values(path: str, before: Any, after: Any) -> Iterator[Difference]:
+def _of_values(path: str, before: Any, after: Any) -> Iterator[PolicyDifference]:
     """Down to the key that differs. A key that is left out is None."""
     if _plain(before) == _plain(after):
         return
@@ -104,7 +104,7 @@ def _of_values(path: str, before: Any, after: Any) -> Iterator[Difference]:
         for key in dict.fromkeys((*before, *after)):
             yield from _of_values(f"{path}.{key}", before.get(key), after.get(key))
     else:
-        yield Difference(path, DifferenceKind.CHANGED, before, after)
+        yield PolicyDifference(path, PolicyDifferenceKind.CHANGED, before, after)
 
 
 def _plain(value: Any, *, ordered: bool = False) -> str:

@@ -24,7 +24,7 @@ IMAGE_WORDS = frozenset(
 TIME_WORDS = frozenset({"age_days", "overdue", "pushed_days", "scan_age_days"})
 
 
-class View(NamedTuple):
+class MatchView(NamedTuple):
     """Which words are left open, and whether they are taken as favourably to a match as possible, or as unfavourably.
 
     A rule that differs between both views depends on the open words; one that does not, does not.
@@ -34,7 +34,7 @@ class View(NamedTuple):
     favourable: bool = True
 
 
-ACTUAL = View()
+ACTUAL = MatchView()
 
 
 class Ticking(NamedTuple):
@@ -59,7 +59,9 @@ def later(moment: datetime, delta: timedelta) -> datetime | None:
         return None
 
 
-def compile_match(match: Match, ratings: Ratings, view: View = ACTUAL, depth: int = 0) -> list[tuple[bool, Predicate]]:
+def compile_match(
+    match: Match, ratings: Ratings, view: MatchView = ACTUAL, depth: int = 0
+) -> list[tuple[bool, Predicate]]:
     """The conditions of one block, each with whether it is about the image alone.
 
     `depth` counts the `not`s around the block.
@@ -94,7 +96,7 @@ def _about_image(blocks: Iterable[Match]) -> bool:
     return all(m.words <= IMAGE_WORDS for m in blocks)
 
 
-def _block(match: Match, ratings: Ratings, view: View, depth: int) -> Predicate:
+def _block(match: Match, ratings: Ratings, view: MatchView, depth: int) -> Predicate:
     predicates = [p for _, p in compile_match(match, ratings, view, depth)]
     return predicates[0] if len(predicates) == 1 else _every(predicates)
 

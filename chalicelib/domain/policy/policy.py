@@ -17,7 +17,7 @@ from chalicelib.domain.images.finding import Finding, Severity
 from chalicelib.domain.images.image_state import ImageState
 from chalicelib.domain.images.patterns import Globs
 from chalicelib.domain.policy.comparison import Ratings
-from chalicelib.domain.policy.condition import Part
+from chalicelib.domain.policy.condition import ConditionPart
 from chalicelib.domain.policy.document import hint, read_document
 from chalicelib.domain.policy.rulebook import CompiledRule
 from chalicelib.domain.policy.section import (
@@ -40,7 +40,7 @@ from chalicelib.errors import PolicyError
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-class PolicyDocument(Part, frozen=True):
+class PolicyDocument(ConditionPart, frozen=True):
     """What a policy file says. All but `version` has a default; without rules nothing is ever blocked."""
 
     version: Literal[1]

@@ -14,7 +14,7 @@ from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.domain.images.image_state import ImageState
 from chalicelib.domain.policy.comparison import TRUE, Predicate, Ratings, holds
-from chalicelib.domain.policy.matcher import ACTUAL, IMAGE_WORDS, TIME_WORDS, View, compile_match, tickings
+from chalicelib.domain.policy.matcher import ACTUAL, IMAGE_WORDS, TIME_WORDS, MatchView, compile_match, tickings
 from chalicelib.domain.policy.section import Rule
 
 NO_FINDING = Finding("", Severity.UNKNOWN, "", Source.BASIC, "")
@@ -28,7 +28,7 @@ class Conjunction:
 
     __slots__ = ("_finding", "_image")
 
-    def __init__(self, rule: Rule, ratings: Ratings, view: View) -> None:
+    def __init__(self, rule: Rule, ratings: Ratings, view: MatchView) -> None:
         parts = compile_match(rule.match, ratings, view)
         self._image = [p for about_image, p in parts if about_image]
         self._finding = [p for about_image, p in parts if not about_image]
@@ -117,8 +117,8 @@ def _listed(status: object) -> tuple[object, ...]:
 
 def _bounds(rule: Rule, ratings: Ratings, open_words: frozenset[str]) -> tuple[Conjunction, Conjunction]:
     return (
-        Conjunction(rule, ratings, View(open_words, favourable=True)),
-        Conjunction(rule, ratings, View(open_words, favourable=False)),
+        Conjunction(rule, ratings, MatchView(open_words, favourable=True)),
+        Conjunction(rule, ratings, MatchView(open_words, favourable=False)),
     )
 
 

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.domain.policy.condition import CountTest, Days, Glob, GlobList, Match, Part
+from chalicelib.domain.policy.condition import ConditionPart, CountTest, Days, Glob, GlobList, Match
 from chalicelib.domain.policy.waiver import BUILT_IN_RULES
 
 Minutes = Annotated[int, Meta(ge=1, le=525_600)]
@@ -36,7 +36,7 @@ EventWord = Literal[
 EVENT_WORDS: tuple[EventWord, ...] = EventWord.__args__  # type: ignore[attr-defined]
 
 
-class Unscanned(Part, frozen=True):
+class Unscanned(ConditionPart, frozen=True):
     """An image without a complete scan is PENDING; `after_minutes` after its push it is what `then` says."""
 
     after_minutes: Minutes = 60
@@ -47,7 +47,7 @@ class Unscanned(Part, frozen=True):
         return Decision(self.then.upper())
 
 
-class Stale(Part, frozen=True):
+class Stale(ConditionPart, frozen=True):
     """What ALLOW becomes when the scan lapsed, failed, or is `after_days` old. BLOCK and QUARANTINE stay."""
 
     word: Literal["allow", "warn", "pending", "block"] = msgspec.field(name="decision", default="warn")
@@ -58,19 +58,19 @@ class Stale(Part, frozen=True):
         return Decision(self.word.upper())
 
 
-class Exempt(Part, frozen=True):
+class Exempt(ConditionPart, frozen=True):
     """Repositories that are decided, recorded and alerted, and never acted on."""
 
     repository: Glob | Annotated[tuple[Glob, ...], Meta(max_length=200)] = ()
 
 
-class WaiverLimits(Part, frozen=True):
+class WaiverLimits(ConditionPart, frozen=True):
     """How far in the future a waiver may end."""
 
     max_days: PositiveDays = 90
 
 
-class SlaDays(Part, frozen=True):
+class SlaDays(ConditionPart, frozen=True):
     """Days a finding of a severity may stay open; a severity that is not given has no limit."""
 
     critical: PositiveDays | UnsetType = msgspec.field(name="CRITICAL", default=UNSET)
@@ -84,7 +84,7 @@ class SlaDays(Part, frozen=True):
         return {Severity(name): days for name, days in self.given.items()}
 
 
-class Quarantine(Part, frozen=True):
+class Quarantine(ConditionPart, frozen=True):
     """How an image is made impossible to pull. Only `move` deletes, and only with `allow_delete`."""
 
     method: Literal["archive", "untag", "move"] = "archive"
@@ -97,7 +97,7 @@ class Quarantine(Part, frozen=True):
             raise ValueError("method move deletes at the source: it needs `allow_delete: true`")
 
 
-class Rule(Part, frozen=True):
+class Rule(ConditionPart, frozen=True):
     """A sentence: images, or findings in images, that match get this decision. The strongest of all rules wins."""
 
     id: RuleId
@@ -120,7 +120,7 @@ class Rule(Part, frozen=True):
         return Decision(self.word.upper())
 
 
-class Keep(Part, frozen=True):
+class Keep(ConditionPart, frozen=True):
     """An image is kept while any of these holds."""
 
     newest: Annotated[int, Meta(ge=0, le=100_000)] | UnsetType = UNSET
@@ -134,7 +134,7 @@ class Keep(Part, frozen=True):
             raise ValueError("keeps nothing; say at least `newest: 1`")
 
 
-class Retention(Part, frozen=True):
+class Retention(ConditionPart, frozen=True):
     """What is expired (or archived) in some repositories; never more than `max_share` of a repository's images, nor
     more than `max_images`, at once."""
 
@@ -146,7 +146,7 @@ class Retention(Part, frozen=True):
     max_images: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
 
 
-class Scanning(Part, frozen=True):
+class Scanning(ConditionPart, frozen=True):
     """Under basic scanning: when an image is sent to be scanned again, and how many are within 24 hours (0: none).
 
     ECR takes 100,000 a day of a registry and Region, those on push included.
@@ -156,7 +156,7 @@ class Scanning(Part, frozen=True):
     daily_budget: Annotated[int, Meta(ge=0, le=100_000)] = 1_000
 
 
-class Replication(Part, frozen=True):
+class Replication(ConditionPart, frozen=True):
     """How soon a copy must be there, and what of it is compared."""
 
     within_minutes: Minutes = 30
@@ -167,7 +167,7 @@ class Replication(Part, frozen=True):
     )
 
 
-class Route(Part, frozen=True):
+class Route(ConditionPart, frozen=True):
     """Who is told of what: verdicts from `min_decision` on, in these repositories, and these events."""
 
     channel: Literal["slack", "sns"]

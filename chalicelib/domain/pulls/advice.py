@@ -13,12 +13,12 @@ from datetime import datetime
 
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.events.failed_pull import FailedPull
-from chalicelib.domain.events.pull_failure import Cause, read_refusal, wanted_platform
+from chalicelib.domain.events.pull_failure import PullFailureCause, read_refusal, wanted_platform
 from chalicelib.domain.events.pulled_image import full_name, short_name
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Repository, partition
 from chalicelib.domain.images.image_name import console_url
-from chalicelib.domain.images.sanitize import inert
+from chalicelib.domain.images.sanitize import sanitize
 from chalicelib.domain.pulls.evidence import BY_REPOSITORY, Evidence
 from chalicelib.domain.pulls.explanation import Explanation
 
@@ -30,40 +30,40 @@ _WHICH = (
     "ECS pulls with the task's execution role, else with the role of the container instance; EKS with the node's role, "
     "on Fargate with the pod execution role."
 )
-PLAIN: dict[Cause, tuple[str, str]] = {
-    Cause.THROTTLED: (
+PLAIN: dict[PullFailureCause, tuple[str, str]] = {
+    PullFailureCause.THROTTLED: (
         "The registry asked for patience: there were too many pulls at once.",
         "Nothing, if it ends by itself; else start fewer tasks at a time, or have the quota raised.",
     ),
-    Cause.UNREACHABLE: (
+    PullFailureCause.UNREACHABLE: (
         "The registry could not be reached from where it was pulled.",
         "Look at the network there: route, NAT gateway or VPC endpoints (ecr.api, ecr.dkr, s3), security groups, DNS.",
     ),
-    Cause.NO_SPACE: (
+    PullFailureCause.NO_SPACE: (
         "There was no room left on the disk it was pulled to.",
         "Free some, or give the task (ephemeralStorage) or its instance more.",
     ),
-    Cause.DAMAGED: (
+    PullFailureCause.DAMAGED: (
         "What arrived was not what the image's manifest promises.",
         "Pull it elsewhere: if it fails there too, build and push it again.",
     ),
-    Cause.BAD_NAME: (
+    PullFailureCause.BAD_NAME: (
         "The image's name is none that can be pulled.",
         "Correct it in the task definition or the manifest: HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:DIGEST.",
     ),
-    Cause.UPSTREAM: (
+    PullFailureCause.UPSTREAM: (
         "The pull-through cache of ECR could not get it from its upstream registry.",
         "Look at the cache rule's credentials in Secrets Manager, and at the upstream registry.",
     ),
-    Cause.REGISTRY_ERROR: (
+    PullFailureCause.REGISTRY_ERROR: (
         "The registry itself failed.",
         "Nothing, if it ends by itself; else see the AWS Health Dashboard.",
     ),
-    Cause.NO_SECRET: (
+    PullFailureCause.NO_SECRET: (
         "The task's secrets could not be fetched; its image was not asked for yet.",
         "Let the task's execution role read them, and see that Secrets Manager and Systems Manager can be reached.",
     ),
-    Cause.UNKNOWN: ("Why it could not be pulled is not known here.", "See what was said, below."),
+    PullFailureCause.UNKNOWN: ("Why it could not be pulled is not known here.", "See what was said, below."),
 }
 
 
@@ -73,7 +73,7 @@ def access_words(evidence: Evidence) -> str:
     who = refusal.role or evidence.role or _NO_ROLE
     if refusal.layers:
         return f"Amazon S3 refused {who} a layer of the image; ECR itself did not refuse the pull."
-    if evidence.failed.cause is Cause.NOT_SIGNED_IN:
+    if evidence.failed.cause is PullFailureCause.NOT_SIGNED_IN:
         return f"The registry was asked without valid credentials: {who} got none, or they had expired."
     words = [f"Access was denied: {who} may not {_done(refusal.action)} {home.arn}."]
     if refusal.deny:
@@ -135,12 +135,17 @@ def compose_pull_failure_alert(
     ref = header.ref if header is not None else None
     return Alert(
         event=PULL_FAILED,
-        title=f"Pull failed ({said}): {inert(short_name(pulled), 100)}",
+        title=f"Pull failed ({said}): {sanitize(short_name(pulled), 100)}",
         at=now,
         ref=ref,
         repository=pulled.home.name,
         tags=header.tags if header is not None else (),
-        notes=(_who(failed), explanation.text, *explanation.notes, f"What was said: {inert(failed.said, MAX_SHOWN)}"),
+        notes=(
+            _who(failed),
+            explanation.text,
+            *explanation.notes,
+            f"What was said: {sanitize(failed.said, MAX_SHOWN)}",
+        ),
         what_to_do=explanation.what_to_do,
         console_url=console_url(ref, header.scan.source) if ref is not None and header is not None else None,
         api_url=api_url,
@@ -148,5 +153,5 @@ def compose_pull_failure_alert(
 
 
 def _who(failed: FailedPull) -> str:
-    who = inert(failed.where, 200) or "A task"
+    who = sanitize(failed.where, 200) or "A task"
     return f"{who[0].upper()}{who[1:]} could not pull {full_name(failed.pulled)} at {failed.at:%Y-%m-%d %H:%M:%S} UTC."

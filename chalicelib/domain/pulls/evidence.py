@@ -13,9 +13,9 @@ import msgspec
 from chalicelib.domain.enforcement.enforcement import ARCHIVE, UNTAG
 from chalicelib.domain.enforcement.past_quarantine import PastQuarantine
 from chalicelib.domain.events.failed_pull import FailedPull
-from chalicelib.domain.events.pull_failure import Cause, read_refusal
-from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.events.pull_failure import PullFailureCause, read_refusal
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import ImageDetail, ImageRef, StorageStatus
 
 BY_REPOSITORY = "resource-based policy"
@@ -28,7 +28,7 @@ class LostTag(msgspec.Struct, frozen=True):
     at: datetime
 
 
-class Look(msgspec.Struct, frozen=True):
+class EvidenceLookup(msgspec.Struct, frozen=True):
     """What the registry says now: the image; or what is `absent` (`image`, `repository`); or why it was not told."""
 
     detail: ImageDetail | None = None
@@ -49,7 +49,7 @@ class Evidence(msgspec.Struct, frozen=True):
     members: tuple[Header, ...] = ()
     lost_tag: LostTag | None = None
     denied: tuple[ImageRef, ...] = ()
-    look: Look | None = None
+    look: EvidenceLookup | None = None
     role: str | None = None
     action_ids: tuple[str, ...] = ()
     past: PastQuarantine | None = None
@@ -61,23 +61,23 @@ class Evidence(msgspec.Struct, frozen=True):
         yield from self.members
 
     @property
-    def cause(self) -> Cause:
+    def cause(self) -> PullFailureCause:
         """As far as it is known: ours where what is stored agrees with what was said."""
         said = self.failed.cause
         if self.quarantined is not None:
-            return Cause.QUARANTINE
+            return PullFailureCause.QUARANTINE
         if self.denies:
-            return Cause.DENY
+            return PullFailureCause.DENY
         if self.stood is not None:
-            return Cause.QUARANTINE
-        if said in (Cause.NOT_FOUND, Cause.UNKNOWN):
+            return PullFailureCause.QUARANTINE
+        if said in (PullFailureCause.NOT_FOUND, PullFailureCause.UNKNOWN):
             return self._missing(said)
         return said
 
     @property
     def quarantined(self) -> Header | None:
         """The image that we keep from being pulled, where that is the reason."""
-        if self.failed.cause not in (Cause.NOT_FOUND, Cause.UNKNOWN):
+        if self.failed.cause not in (PullFailureCause.NOT_FOUND, PullFailureCause.UNKNOWN):
             return None
         return next((header for header in self.headers if self._is_held(header)), None)
 
@@ -89,7 +89,7 @@ class Evidence(msgspec.Struct, frozen=True):
     @property
     def denies(self) -> bool:
         """Whether our Deny is the reason: not where IAM says that it is something else."""
-        if self.failed.cause not in (Cause.ACCESS_DENIED, Cause.UNKNOWN) or not self.denied:
+        if self.failed.cause not in (PullFailureCause.ACCESS_DENIED, PullFailureCause.UNKNOWN) or not self.denied:
             return False
         refusal = read_refusal(self.failed.said)
         return refusal.wanting is None and not refusal.layers and refusal.deny in (None, BY_REPOSITORY)
@@ -107,23 +107,23 @@ class Evidence(msgspec.Struct, frozen=True):
     @property
     def is_open(self) -> bool:
         """Whether the registry is still to be asked: what is stored does not explain why it was not found."""
-        said = self.failed.cause in (Cause.NOT_FOUND, Cause.UNKNOWN)
+        said = self.failed.cause in (PullFailureCause.NOT_FOUND, PullFailureCause.UNKNOWN)
         if not said or self.look is not None or self.cause.ours or self.lost_tag is not None:
             return False
         if self.header is not None and not self.header.exists:
             return False
         return self.storage in (None, StorageStatus.ACTIVE)
 
-    def _missing(self, said: Cause) -> Cause:
+    def _missing(self, said: PullFailureCause) -> PullFailureCause:
         match self.storage:
             case StorageStatus.ARCHIVED:
-                return Cause.ARCHIVED
+                return PullFailureCause.ARCHIVED
             case StorageStatus.ACTIVATING:
-                return Cause.RESTORING
+                return PullFailureCause.RESTORING
         if self.look is not None and self.look.absent is not None:
-            return Cause.NO_REPOSITORY if self.look.absent == "repository" else Cause.NOT_FOUND
+            return PullFailureCause.NO_REPOSITORY if self.look.absent == "repository" else PullFailureCause.NOT_FOUND
         gone = self.lost_tag is not None or (self.header is not None and not self.header.exists)
-        return Cause.NOT_FOUND if gone else said
+        return PullFailureCause.NOT_FOUND if gone else said
 
     def _is_held(self, header: Header) -> bool:
         """An archive that somebody has undone, and tags that were not asked for, keep nobody from pulling."""
@@ -132,7 +132,7 @@ class Evidence(msgspec.Struct, frozen=True):
         hold, pulled = header.hold, self.failed.pulled
         if self.lost_tag is not None:
             return hold is not None and pulled.tag in hold.tags
-        if header.begun is EffectKind.QUARANTINE:
+        if header.begun is ActionType.QUARANTINE:
             return True
         if hold is None:
             return False

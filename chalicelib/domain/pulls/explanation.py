@@ -10,12 +10,12 @@ import msgspec
 
 from chalicelib.domain.enforcement.enforcement import ARCHIVE, MOVE
 from chalicelib.domain.enforcement.past_quarantine import ended_words, stood_words
-from chalicelib.domain.events.pull_failure import Cause
+from chalicelib.domain.events.pull_failure import PullFailureCause
 from chalicelib.domain.events.pulled_image import short_name
-from chalicelib.domain.headers.effect import EffectKind, Stage
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType, Stage
 from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
-from chalicelib.domain.images.sanitize import inert
+from chalicelib.domain.images.sanitize import sanitize
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.pulls.advice import (
     PLAIN,
@@ -36,7 +36,7 @@ class Explanation(msgspec.Struct, frozen=True):
     """`ref`: the image it is about, where one is known. `notes` are further sentences, `what_to_do` lines for people;
     the commands in them can be pasted into a shell. `action_ids`: of our acts that are behind it."""
 
-    cause: Cause
+    cause: PullFailureCause
     text: str
     notes: tuple[str, ...] = ()
     what_to_do: tuple[str, ...] = ()
@@ -52,21 +52,21 @@ def explain(evidence: Evidence) -> Explanation:
     return Explanation(cause, text, tuple(_besides(cause, evidence)), tuple(what_to_do), ids, ref)
 
 
-def _words(cause: Cause, evidence: Evidence) -> tuple[str, Iterator[str] | tuple[str, ...]]:
+def _words(cause: PullFailureCause, evidence: Evidence) -> tuple[str, Iterator[str] | tuple[str, ...]]:
     match cause:
-        case Cause.QUARANTINE:
+        case PullFailureCause.QUARANTINE:
             return _quarantine(evidence)
-        case Cause.DENY:
+        case PullFailureCause.DENY:
             return _deny(evidence), _deny_advice(evidence)
-        case Cause.ARCHIVED:
+        case PullFailureCause.ARCHIVED:
             return _archived(evidence)
-        case Cause.RESTORING:
+        case PullFailureCause.RESTORING:
             return _restoring(evidence), (f"Wait: {RESTORED_WITHIN}; the service then starts by itself.",)
-        case Cause.NOT_FOUND | Cause.NO_REPOSITORY:
+        case PullFailureCause.NOT_FOUND | PullFailureCause.NO_REPOSITORY:
             return _not_found(cause, evidence), (_not_found_advice(evidence),)
-        case Cause.ACCESS_DENIED | Cause.NOT_SIGNED_IN:
+        case PullFailureCause.ACCESS_DENIED | PullFailureCause.NOT_SIGNED_IN:
             return access_words(evidence), access_advice(evidence)
-        case Cause.WRONG_PLATFORM:
+        case PullFailureCause.WRONG_PLATFORM:
             return platform_words(evidence), (PLATFORM_ADVICE,)
     text, advice = PLAIN[cause]
     return text, (advice,)
@@ -108,13 +108,13 @@ def _act(header: Header, evidence: Evidence) -> str:
     """The act by its key, and by its id in the audit log where it is recorded already."""
     named = f" (action {evidence.action_ids[0]})" if evidence.action_ids else ""
     hold, done = header.hold, header.enforcement
-    if header.begun is EffectKind.QUARANTINE and done is not None:
+    if header.begun is ActionType.QUARANTINE and done is not None:
         return f"{done.key}{named} was begun at {_time(done.at)} and is not confirmed yet"
     assert hold is not None
     how = {ARCHIVE: "archived it", MOVE: f"moved it to {hold.place}"}.get(
         hold.method, f"took its tags away ({', '.join(hold.tags[:MOST_NAMED])})"
     )
-    return f"{EffectKind.QUARANTINE}#{hold.number}{named} {how} at {_time(hold.at)}"
+    return f"{ActionType.QUARANTINE}#{hold.number}{named} {how} at {_time(hold.at)}"
 
 
 def _method(header: Header) -> str | None:
@@ -122,12 +122,12 @@ def _method(header: Header) -> str | None:
 
 
 def _why(header: Header) -> str:
-    if header.order is not None and header.order.kind is EffectKind.QUARANTINE:
-        return f"ordered by {inert(header.order.by, 100)}: {inert(header.order.reason, MAX_REASON)}"
+    if header.order is not None and header.order.kind is ActionType.QUARANTINE:
+        return f"ordered by {sanitize(header.order.by, 100)}: {sanitize(header.order.reason, MAX_REASON)}"
     if header.verdict is None or not header.verdict.reasons:
         return "for a reason that is in its audit log"
     first = header.verdict.reasons[0]
-    return f"by the rule {inert(first.rule, 100)}: {inert(first.detail, MAX_REASON)}"
+    return f"by the rule {sanitize(first.rule, 100)}: {sanitize(first.detail, MAX_REASON)}"
 
 
 def _deny(evidence: Evidence) -> str:
@@ -175,15 +175,15 @@ def _archived_ref(evidence: Evidence) -> ImageRef:
 def _restoring(evidence: Evidence) -> str:
     found = [h for h in evidence.headers if h.storage is StorageStatus.ACTIVATING]
     done = next((h.enforcement for h in [*found, *evidence.headers] if h.enforcement is not None), None)
-    ours = done is not None and done.kind is EffectKind.RELEASE and done.stage is not Stage.FAILED
+    ours = done is not None and done.kind is ActionType.RELEASE and done.stage is not Stage.FAILED
     asked = f": Lazaretto released it at {_time(done.at)} ({done.key})" if ours and done is not None else ""
     return f"ECR is restoring it from the archive{asked}; until then it cannot be pulled."
 
 
-def _not_found(cause: Cause, evidence: Evidence) -> str:
+def _not_found(cause: PullFailureCause, evidence: Evidence) -> str:
     pulled, header, look = evidence.failed.pulled, evidence.header, evidence.look
     home, name = pulled.home, short_name(pulled)
-    if cause is Cause.NO_REPOSITORY:
+    if cause is PullFailureCause.NO_REPOSITORY:
         return f"There is no repository {home.name} in the registry {home.registry} in {home.region}."
     if evidence.lost_tag is not None:
         return _lost(evidence.lost_tag, pulled.tag or "")
@@ -193,7 +193,7 @@ def _not_found(cause: Cause, evidence: Evidence) -> str:
     if look is None:
         return f"The registry did not find it. What is said names only {name}, so that it could not be looked up."
     if look.failed is not None:
-        why = inert(look.failed, MAX_REASON)
+        why = sanitize(look.failed, MAX_REASON)
         return f"The registry did not find it. Whether it is there now could not be looked up: {why}."
     if look.detail is not None:
         is_index = header is not None and header.kind is Kind.INDEX
@@ -226,23 +226,25 @@ def _since(evidence: Evidence) -> str:
 # ---- besides
 
 
-def _besides(cause: Cause, evidence: Evidence) -> Iterator[str]:
+def _besides(cause: PullFailureCause, evidence: Evidence) -> Iterator[str]:
     header, look = evidence.header, evidence.look
     held = next((h for h in evidence.headers if h.hold is not None), None)
-    if held is not None and held.hold is not None and not cause.ours and cause is not Cause.RESTORING:
+    if held is not None and held.hold is not None and not cause.ours and cause is not PullFailureCause.RESTORING:
         release = f"{_command('release', str(held.ref))} --reason WHY"
         yield f"Besides, Lazaretto has {_which(held, evidence)} in quarantine (by {held.hold.method}): {release}"
     if evidence.past is not None and not cause.ours:
         yield ended_words(evidence.past, _which_of(evidence.past.ref, evidence))
-    if cause is not Cause.DENY and evidence.denied:
+    if cause is not PullFailureCause.DENY and evidence.denied:
         yield f"Besides, Lazaretto denies all pulls from {evidence.failed.pulled.home.name} by the repository's policy."
-    if cause is Cause.ARCHIVED and header is not None and header.decision is Decision.QUARANTINE:
+    if cause is PullFailureCause.ARCHIVED and header is not None and header.decision is Decision.QUARANTINE:
         yield "Its verdict is QUARANTINE: restored, it would be taken away again."
     if header is not None and header.kind is Kind.ARTIFACT:
         yield "It is no image: a signature, an attestation or another artifact."
-    if cause is Cause.UNKNOWN and look is not None:
+    if cause is PullFailureCause.UNKNOWN and look is not None:
         yield (
-            f"Whether it is there could not be looked up: {inert(look.failed, MAX_REASON)}." if look.failed else _THERE
+            f"Whether it is there could not be looked up: {sanitize(look.failed, MAX_REASON)}."
+            if look.failed
+            else _THERE
         )
 
 

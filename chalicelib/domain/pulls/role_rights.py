@@ -28,7 +28,7 @@ class Key(msgspec.Struct, frozen=True):
     many: bool = False
 
 
-class Question(msgspec.Struct, frozen=True):
+class SimulationRequest(msgspec.Struct, frozen=True):
     """Whether these actions are allowed on each of these resources, where the keys of the call have these values.
     `allowed` False: they must be denied."""
 
@@ -38,7 +38,7 @@ class Question(msgspec.Struct, frozen=True):
     allowed: bool = True
 
 
-class Answer(msgspec.Struct, frozen=True):
+class SimulatedAction(msgspec.Struct, frozen=True):
     """`decision`: allowed, explicitDeny or implicitDeny. `by_organisation`, `by_boundary` False: there it ends."""
 
     action: str
@@ -61,7 +61,7 @@ class Answer(msgspec.Struct, frozen=True):
         return f"{self.action} on {self.resource}: {how}"
 
 
-def questions_of(document: Mapping[str, Any], region: str) -> Iterator[Question]:
+def questions_of(document: Mapping[str, Any], region: str) -> Iterator[SimulationRequest]:
     """One for each statement and each service in it. `document` holds no function of CloudFormation any more. Raises
     ValueError for a condition whose fulfilment cannot be told."""
     for statement in _listed(document["Statement"]):
@@ -72,10 +72,10 @@ def questions_of(document: Mapping[str, Any], region: str) -> Iterator[Question]
             by_service.setdefault(action.partition(":")[0], []).append(action)
         for service, actions in by_service.items():
             if own := tuple(r for r in resources if _is_of(r, service)):
-                yield Question(tuple(actions), own, keys, statement["Effect"] == "Allow")
+                yield SimulationRequest(tuple(actions), own, keys, statement["Effect"] == "Allow")
 
 
-def wrong_answers(question: Question, answers: Iterable[Answer]) -> Iterator[str]:
+def wrong_answers(question: SimulationRequest, answers: Iterable[SimulatedAction]) -> Iterator[str]:
     """A line for each answer that is another one than it must be."""
     told = _told(answers)
     for call in _calls(question):
@@ -88,7 +88,7 @@ def wrong_answers(question: Question, answers: Iterable[Answer]) -> Iterator[str
             yield f"{answer.action} on {answer.resource}: allowed, and must not be"
 
 
-def unanswered(question: Question, answers: Iterable[Answer]) -> Iterator[str]:
+def unanswered(question: SimulationRequest, answers: Iterable[SimulatedAction]) -> Iterator[str]:
     """A line for each call that no answer is about: that is no denial, and no permission either."""
     told = _told(answers)
     for action, resource in _calls(question):
@@ -96,11 +96,11 @@ def unanswered(question: Question, answers: Iterable[Answer]) -> Iterator[str]:
             yield f"{action} on {resource}: IAM did not answer"
 
 
-def _calls(question: Question) -> Iterator[tuple[str, str]]:
+def _calls(question: SimulationRequest) -> Iterator[tuple[str, str]]:
     return product(question.actions, question.resources)
 
 
-def _told(answers: Iterable[Answer]) -> dict[tuple[str, str], Answer]:
+def _told(answers: Iterable[SimulatedAction]) -> dict[tuple[str, str], SimulatedAction]:
     return {(answer.action, answer.resource): answer for answer in answers}
 
 

@@ -68,7 +68,7 @@ class Difference(msgspec.Struct, frozen=True):
     detail: str = ""
 
     @property
-    def wants_look(self) -> bool:
+    def wants_refresh(self) -> bool:
         return self.kind in _LOOKED_AT
 
 

@@ -19,7 +19,7 @@ from chalicelib.errors import UpstreamError
 MANUAL = "MANUAL"
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Of one repository. `scan_frequency`: MANUAL scans nothing of its own accord. `policy`, `lifecycle` None: it has
     none. `unread`: what could not be read, by the name of the attribute, and why; then the attribute says nothing.
     """
@@ -35,12 +35,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return name not in self.unread
 
 
-def differences(source: Settings, there: Settings) -> tuple[str, ...]:
+def differences(source: RepositorySettings, there: RepositorySettings) -> tuple[str, ...]:
     """Each a sentence; what cannot be told is said so."""
     return tuple(_differences(source, there))
 
 
-def _differences(source: Settings, there: Settings) -> Iterator[str]:
+def _differences(source: RepositorySettings, there: RepositorySettings) -> Iterator[str]:
     for where, settings in (("there", there), ("at the source", source)):
         for name, why in sorted(settings.unread.items()):
             yield f"{_WORDS[name]} {where} cannot be told: {why}"
@@ -65,22 +65,22 @@ _WORDS = {
 }
 
 
-def _both(source: Settings, there: Settings, name: str) -> bool:
+def _both(source: RepositorySettings, there: RepositorySettings, name: str) -> bool:
     return source.knows(name) and there.knows(name)
 
 
-def _scans(settings: Settings) -> bool:
+def _scans(settings: RepositorySettings) -> bool:
     return settings.scan_frequency not in (None, MANUAL)
 
 
-def _mutability(settings: Settings) -> str:
+def _mutability(settings: RepositorySettings) -> str:
     held = settings.mutability
     if held is None:
         return "of unknown mutability"
     return f"{held.word} (but {', '.join(held.exceptions)})" if held.exceptions else held.word
 
 
-def _policy(settings: Settings) -> str:
+def _policy(settings: RepositorySettings) -> str:
     """Our own statement comes and goes with the images it is about. A text that cannot be read is compared as it is."""
     try:
         return canonical(without_statement(settings.policy))
@@ -92,7 +92,7 @@ class GatheredSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     """`settings`: scanning frequency, mutability, lifecycle policy, encryption, repository policy, and what of it could
     not be read. `scanning` None: how the registry scans it could not be found out."""
 
-    settings: Settings
+    settings: RepositorySettings
     scanning: ScanRule | None = None
 
 
@@ -100,7 +100,7 @@ def changed(before: GatheredSettings | None, after: GatheredSettings) -> tuple[s
     """The names of what differs; what could not be read, then or now, differs from nothing."""
     if before is None:
         return ()
-    names = [name for name in Settings.__struct_fields__ if name != "unread"]
+    names = [name for name in RepositorySettings.__struct_fields__ if name != "unread"]
     differing = [
         name
         for name in names

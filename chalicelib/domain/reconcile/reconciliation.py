@@ -1,7 +1,7 @@
 """Where the table and the registry differ, and where what was promised has not come: found by cheap listings. Pure.
 
-An act that is begun ends in a reading of its own, and what is younger than `settle` is left to its event. What is known
-of scans and findings is `scan_comparison.py`'s business.
+An act that is begun ends in a reading of its own, and what is younger than `consistency_delay` is left to its event.
+What is known of scans and findings is `scan_comparison.py`'s business.
 
 What one reconcile of a repository found: counted by kind, and kept with the repository for the next one. Pure.
 """
@@ -21,7 +21,7 @@ from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.image import ImageDetail, Kind, Repository, StorageStatus
 from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
 from chalicelib.domain.reconcile.difference import DifferenceKind as K
-from chalicelib.domain.reconcile.repository_view import View, is_half_known, is_stored_elsewhere
+from chalicelib.domain.reconcile.repository_view import RepositoryView, is_half_known, is_stored_elsewhere
 from chalicelib.domain.reconcile.scan_budget import StartedScans
 from chalicelib.domain.reconcile.scan_comparison import compare_scan
 from chalicelib.domain.reconcile.scan_proof import ScanProofs
@@ -89,7 +89,7 @@ CLOCK_LOST_AFTER = timedelta(hours=2)
 """The clock comes every five minutes, and waits an hour for Inspector's answer."""
 
 
-def compare(view: View) -> list[Difference]:
+def compare(view: RepositoryView) -> list[Difference]:
     """All that the listings tell, by digest; an image may differ in more than one thing."""
     found: list[Difference] = []
     holders = {tag: digest for digest, detail in view.listed.images.items() for tag in detail.tags}
@@ -123,7 +123,7 @@ def behind(header: Header, document_revision: int, rules: Rules) -> Difference |
 
 
 def _of_listed(
-    view: View, detail: ImageDetail, header: Header | None, holders: Mapping[str, str]
+    view: RepositoryView, detail: ImageDetail, header: Header | None, holders: Mapping[str, str]
 ) -> Iterator[Difference]:
     if view.is_recent(detail.pushed_at):
         return
@@ -138,7 +138,7 @@ def _of_listed(
     yield from compare_scan(view, detail, header)
 
 
-def _unheard(view: View, detail: ImageDetail, known: Header) -> Iterator[Difference]:
+def _unheard(view: RepositoryView, detail: ImageDetail, known: Header) -> Iterator[Difference]:
     """One for each push that was not heard: there was one for each tag."""
     moved_away = known.hold is not None and known.hold.method == MOVE and not known.exists
     kind = K.CAME_BACK if moved_away else K.MISSING
@@ -148,7 +148,7 @@ def _unheard(view: View, detail: ImageDetail, known: Header) -> Iterator[Differe
         yield Difference(kind, detail.ref, Action.PUSH)
 
 
-def _heard(view: View, detail: ImageDetail, header: Header) -> Iterator[Difference]:
+def _heard(view: RepositoryView, detail: ImageDetail, header: Header) -> Iterator[Difference]:
     if is_stored_elsewhere(header, detail) and not (
         view.is_recent(detail.archived_at) or view.is_recent(detail.activated_at)
     ):
@@ -165,13 +165,15 @@ def _moved(header: Header, detail: ImageDetail) -> K:
     return K.CAME_BACK if held else K.RESTORED
 
 
-def _new_tags(view: View, detail: ImageDetail, header: Header) -> list[str]:
+def _new_tags(view: RepositoryView, detail: ImageDetail, header: Header) -> list[str]:
     """Those that the header or the tag's own item knows nothing of: a look tells the header alone."""
     known = {tag for tag in header.tags if header.exists and view.tags.get(tag) == detail.ref.digest}
     return sorted({*detail.tags} - known)
 
 
-def _tags_gone(view: View, detail: ImageDetail, header: Header, holders: Mapping[str, str]) -> Iterator[Difference]:
+def _tags_gone(
+    view: RepositoryView, detail: ImageDetail, header: Header, holders: Mapping[str, str]
+) -> Iterator[Difference]:
     """A tag that went to another image is that one's to tell, unless its item knows that already."""
     for tag in sorted({*header.tags} - {*detail.tags}) if header.exists else ():
         holder = holders.get(tag)
@@ -181,7 +183,7 @@ def _tags_gone(view: View, detail: ImageDetail, header: Header, holders: Mapping
             yield Difference(K.TAG_UNSETTLED, detail.ref, SETTLE_TAG, tag)
 
 
-def _lost_tags(view: View, holders: Mapping[str, str]) -> dict[str, list[Difference]]:
+def _lost_tags(view: RepositoryView, holders: Mapping[str, str]) -> dict[str, list[Difference]]:
     """Tags whose item points at an image that has them no more, and neither has another; by that image. Those of one
     that is found to be deleted go with it."""
     lost: dict[str, list[Difference]] = {}
@@ -197,12 +199,12 @@ def _lost_tags(view: View, holders: Mapping[str, str]) -> dict[str, list[Differe
     return lost
 
 
-def _lacks_children(view: View, index: Header) -> bool:
+def _lacks_children(view: RepositoryView, index: Header) -> bool:
     children = [view.headers.get(child.digest) for child in index.children]
     return not children or any(child is None or index.ref.digest not in child.parents for child in children)
 
 
-def _of_absent(view: View, header: Header) -> Iterator[Difference]:
+def _of_absent(view: RepositoryView, header: Header) -> Iterator[Difference]:
     """Listed whole and not there. What no push told of was heard of by a look, or by its index."""
     heard_at = header.existence_at or header.known_at
     if not header.exists or header.begun is not None or heard_at is None:
@@ -212,7 +214,7 @@ def _of_absent(view: View, header: Header) -> Iterator[Difference]:
 
 
 def _of_clock(header: Header, now: datetime) -> Iterator[Difference]:
-    for effect in header.todo:
+    for effect in header.pending:
         if effect.due_at is not None and effect.due_at <= now:
             yield Difference(K.EFFECT_LOST, header.ref, effect=effect.key)
     if header.present and header.decide_at is not None and header.decide_at <= now - CLOCK_LOST_AFTER:

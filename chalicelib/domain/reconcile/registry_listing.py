@@ -17,7 +17,7 @@ from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageDetail, Repository, RepositoryDetail, Scan
 from chalicelib.domain.images.registry import RegistryPlace
-from chalicelib.domain.images.sanitize import inert
+from chalicelib.domain.images.sanitize import sanitize
 
 
 class RepositoriesListed(msgspec.Struct, frozen=True):
@@ -98,7 +98,7 @@ def compose_unreachable_alert(
         title=f"The registry {place} cannot be listed",
         at=now,
         notes=(
-            inert(why, _SHOWN),
+            sanitize(why, _SHOWN),
             f"{repositories} of its repositories {'is' if repositories == 1 else 'are'} known, {last}",
             f"Images that cannot be looked at either count as stale {hours} hours after that",
         ),

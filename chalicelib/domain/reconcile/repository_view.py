@@ -1,6 +1,6 @@
 """One repository as it is listed and as it is stored, side by side. Pure.
 
-Nothing here is believed of the last moments: what is younger than `settle` is some event's to tell.
+Nothing here is believed of the last moments: what is younger than `consistency_delay` is some event's to tell.
 
 What Inspector says of one repository, as a planner found it out once for a whole registry and hands it on. Pure.
 
@@ -96,21 +96,21 @@ def unpack(text: str) -> Inspected:
         raise ValueError(f"not what a planner has handed on: {error}") from error
 
 
-class View(msgspec.Struct, frozen=True):
+class RepositoryView(msgspec.Struct, frozen=True):
     """`headers`, by digest and as `compared` leaves them, and `tags` are read after the images are listed. `tags`: the
-    digest that each tag's own item points at; None: deleted. `settle`: how long an event may need."""
+    digest that each tag's own item points at; None: deleted. `consistency_delay`: how long an event may need."""
 
     repository: Repository
     listed: ImagesListed
     headers: Mapping[str, Header]
-    settle: timedelta
+    consistency_delay: timedelta
     inspected: Inspected = Inspected()
     tags: Mapping[str, str | None] = {}
 
     @property
     def believed_at(self) -> datetime:
         """What the listing shows was so by then; what happened since is not believed."""
-        return self.listed.listed_at - self.settle
+        return self.listed.listed_at - self.consistency_delay
 
     def is_recent(self, at: datetime | None) -> bool:
         return at is not None and at > self.believed_at

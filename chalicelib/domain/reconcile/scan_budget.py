@@ -23,7 +23,7 @@ FOR_RUNNING = 0.25
 """The share of a day's budget that is kept for images that run: whose repository comes last shall find some left."""
 
 
-class Refusal(StrEnum):
+class ScanRefusal(StrEnum):
     """What ECR may answer instead of scanning an image. LIMIT: it was scanned within 24 hours, or too many were."""
 
     LIMIT = "LIMIT"
@@ -36,11 +36,11 @@ class Asked(msgspec.Struct, frozen=True):
     """When the scan of an image was asked for last. `refused`: what ECR answered, where it would not scan it."""
 
     at: datetime
-    refused: Refusal | None = None
+    refused: ScanRefusal | None = None
 
     def bars(self, now: datetime) -> bool:
         """Whether it may not be asked for again yet. What ECR cannot scan it never can: a digest is one image."""
-        return self.refused is Refusal.UNSUPPORTED or now < self.at + AGAIN_AFTER
+        return self.refused is ScanRefusal.UNSUPPORTED or now < self.at + AGAIN_AFTER
 
 
 class Hour(msgspec.Struct, frozen=True):
@@ -91,7 +91,7 @@ class StartedScans(msgspec.Struct, frozen=True):
     `error`: why no more were asked for."""
 
     started: int = 0
-    refused: Mapping[Refusal, int] = {}
+    refused: Mapping[ScanRefusal, int] = {}
     left: int = 0
     error: str | None = None
 
@@ -129,6 +129,6 @@ def _is_due(header: Header, scanning: Scanning, unscanned: timedelta, now: datet
         return False
     if pushed_at is not None and pushed_at + unscanned > now:
         return False
-    if scan.state is ScanState.COMPLETE and header.looked_at is not None and scan.source is not Source.ENHANCED:
+    if scan.state is ScanState.COMPLETE and header.refreshed_at is not None and scan.source is not Source.ENHANCED:
         return scan.scanned_at is None or scan.scanned_at + timedelta(days=scanning.rescan_after_days) <= now
     return True

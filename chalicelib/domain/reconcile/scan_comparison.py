@@ -17,12 +17,12 @@ from chalicelib.domain.images.image import ImageDetail, ImageRef, Kind, Scan, Sc
 from chalicelib.domain.reconcile.difference import Difference
 from chalicelib.domain.reconcile.difference import DifferenceKind as K
 from chalicelib.domain.reconcile.registry_listing import OpenCounts
-from chalicelib.domain.reconcile.repository_view import View, is_half_known, is_stored_elsewhere, kind_of
+from chalicelib.domain.reconcile.repository_view import RepositoryView, is_half_known, is_stored_elsewhere, kind_of
 
 LOOK_LOST_AFTER = timedelta(minutes=15)
 """SQS delays no message longer: a look that was promised for then is not on its way any more."""
 ASKED_AGAIN = 2
-"""So many times `settle` before the end of a listing of changes the next one begins."""
+"""So many times `consistency_delay` before the end of a listing of changes the next one begins."""
 SHARES = 7
 TURN = timedelta(hours=6)
 NOT_SINCE = "not scanned since its push or restore"
@@ -37,12 +37,12 @@ class Counted(msgspec.Struct, frozen=True):
     seen: tuple[str, ...] = ()
 
 
-def compare_scan(view: View, detail: ImageDetail, header: Header | None) -> Iterator[Difference]:
+def compare_scan(view: RepositoryView, detail: ImageDetail, header: Header | None) -> Iterator[Difference]:
     """One at most: a look mends whatever it is. None where a look is on its way already."""
     known = header or Header(ref=detail.ref)
-    if not _is_scanned(detail, header) or comes_to_be_looked_at(view, detail, known):
+    if not _is_scanned(detail, header) or is_refreshed_later(view, detail, known):
         return
-    if known.look_due_at is not None:
+    if known.refresh_due_at is not None:
         yield Difference(K.LOOK_LOST, detail.ref)
         return
     found = _of_coverage(view, detail, known) or _of_changes(view, detail, known)
@@ -50,20 +50,20 @@ def compare_scan(view: View, detail: ImageDetail, header: Header | None) -> Iter
         yield found
 
 
-def comes_to_be_looked_at(view: View, detail: ImageDetail, header: Header) -> bool:
+def is_refreshed_later(view: RepositoryView, detail: ImageDetail, header: Header) -> bool:
     """An image that is heard to have come back, or to have left or entered its archive, is looked at for that."""
     if not header.exists and header.existence_at is not None:
         return True
     if header.exists and not is_half_known(header, detail) and is_stored_elsewhere(header, detail):
         return True
-    return header.look_due_at is not None and header.look_due_at > view.listed.listed_at - LOOK_LOST_AFTER
+    return header.refresh_due_at is not None and header.refresh_due_at > view.listed.listed_at - LOOK_LOST_AFTER
 
 
 def _is_scanned(detail: ImageDetail, header: Header | None) -> bool:
     return kind_of(detail) is Kind.IMAGE and (header is None or header.kind is Kind.IMAGE)
 
 
-def _of_coverage(view: View, detail: ImageDetail, header: Header) -> Difference | None:
+def _of_coverage(view: RepositoryView, detail: ImageDetail, header: Header) -> Difference | None:
     covered = view.inspected.covered
     if covered is None or (header.scan_seen_at is not None and header.scan_seen_at >= covered.at):
         return None
@@ -72,7 +72,7 @@ def _of_coverage(view: View, detail: ImageDetail, header: Header) -> Difference 
         covers_no_more = known.source is _ENHANCED and known.state is not ScanState.UNAVAILABLE
         gone = covers_no_more and detail.storage is _ACTIVE
         return Difference(K.SCAN_STALE, detail.ref, detail="Inspector covers it no more") if gone else None
-    if told.scanned_at is not None and told.scanned_at > covered.at - view.settle:
+    if told.scanned_at is not None and told.scanned_at > covered.at - view.consistency_delay:
         return None  # its event is on its way; the state differs at the next sweep too
     scan = scan_since(told, max(filter(None, (detail.pushed_at, detail.activated_at)), default=None))
     return None if _is_as_known(header, scan) else _differs(detail.ref, header, scan)
@@ -83,11 +83,11 @@ def _is_as_known(header: Header, scan: Scan) -> bool:
     known = header.scan
     if known.source is not _ENHANCED or known.state is not scan.state:
         return False
-    return header.looked_at is not None if scan.state is _COMPLETE else known.reason == scan.reason
+    return header.refreshed_at is not None if scan.state is _COMPLETE else known.reason == scan.reason
 
 
 def _differs(ref: ImageRef, header: Header, scan: Scan) -> Difference:
-    waited = header.looked_at is None or header.scan.state in (ScanState.PENDING, ScanState.IN_PROGRESS)
+    waited = header.refreshed_at is None or header.scan.state in (ScanState.PENDING, ScanState.IN_PROGRESS)
     kind = K.SCAN_UNHEARD if waited and scan.state is _COMPLETE else K.SCAN_STALE
     stored = header.scan.state if header.version else "nothing"
     return Difference(kind, ref, detail=f"{stored} is stored, {scan.state} it is")
@@ -102,18 +102,18 @@ def scan_since(scan: Scan, since: datetime | None) -> Scan:
     return Scan(ScanState.PENDING, NOT_SINCE, scan.source, at) if too_old else scan
 
 
-def _of_changes(view: View, detail: ImageDetail, header: Header) -> Difference | None:
+def _of_changes(view: RepositoryView, detail: ImageDetail, header: Header) -> Difference | None:
     """Findings that changed after the last look, or too shortly before it. What an archive closes is not believed, and
     a change of the last moments, whose event a queue may hold for a minute, is the next sweep's: it asks from there."""
     changed = view.inspected.changed
     if changed is None or header.scan.source is Source.BASIC or detail.storage is not _ACTIVE:
         return None
     at = changed.updated.get(detail.ref.digest)
-    if at is not None and at > changed.at - ASKED_AGAIN * view.settle:
+    if at is not None and at > changed.at - ASKED_AGAIN * view.consistency_delay:
         return None
     if at is None and not changed.whole and header.scan.source is _ENHANCED:
-        at = changed.at - ASKED_AGAIN * view.settle
-    if at is None or (header.scan_seen_at is not None and header.scan_seen_at > at + view.settle):
+        at = changed.at - ASKED_AGAIN * view.consistency_delay
+    if at is None or (header.scan_seen_at is not None and header.scan_seen_at > at + view.consistency_delay):
         return None
     return Difference(K.FINDINGS_CHANGED, detail.ref)
 
@@ -121,7 +121,7 @@ def _of_changes(view: View, detail: ImageDetail, header: Header) -> Difference |
 # ---- ECR's own scanner tells of one image at a time
 
 
-def to_peek(view: View, turn: int) -> list[ImageRef]:
+def to_peek(view: RepositoryView, turn: int) -> list[ImageRef]:
     """Images whose scan only ECR itself can tell of, each by a call of its own: those without a finished scan, and of
     the others the seventh whose turn it is. None where Inspector scans the registry and has told what it covers."""
     covered = view.inspected.covered
@@ -136,17 +136,17 @@ def to_peek(view: View, turn: int) -> list[ImageRef]:
     ]
 
 
-def _may_be_peeked(view: View, detail: ImageDetail, header: Header | None) -> bool:
+def _may_be_peeked(view: RepositoryView, detail: ImageDetail, header: Header | None) -> bool:
     if view.is_recent(detail.pushed_at) or detail.storage is not _ACTIVE or not _is_scanned(detail, header):
         return False
     if header is None:
         return True
-    return header.look_due_at is None and not comes_to_be_looked_at(view, detail, header)
+    return header.refresh_due_at is None and not is_refreshed_later(view, detail, header)
 
 
 def is_finished(header: Header | None) -> bool:
     """Whether it reads as scanned."""
-    return header is not None and header.looked_at is not None and header.scan.state is _COMPLETE
+    return header is not None and header.refreshed_at is not None and header.scan.state is _COMPLETE
 
 
 def compare_peeked(header: Header | None, ref: ImageRef, scan: Scan) -> Difference | None:
@@ -174,7 +174,7 @@ def share(digest: str) -> int:
 # ---- what only counts can tell
 
 
-def words_of_counts(view: View) -> str | None:
+def words_of_counts(view: RepositoryView) -> str | None:
     """What Inspector counts for the repository beside what is stored, as words that stay the same as long as neither
     changes; None where they agree, or nobody could ask, or there is nothing to compare."""
     counts, headers = view.inspected.counts, _counted(view).values()
@@ -186,7 +186,7 @@ def words_of_counts(view: View) -> str | None:
 
 
 def compare_counts(
-    view: View, counts: Mapping[ImageRef, OpenCounts], seen: Collection[str], but: Collection[ImageRef]
+    view: RepositoryView, counts: Mapping[ImageRef, OpenCounts], seen: Collection[str], but: Collection[ImageRef]
 ) -> Counted:
     """Images of which Inspector counts other findings than are stored: some vanished, weeks after they were closed or
     without that. `seen` is of the last sweep; `but`: those that are looked at anyway."""
@@ -208,12 +208,12 @@ def _words(theirs: OpenCounts, ours: Iterable[int], suppressed: int) -> str:
     return f"{said} {'.'.join(map(str, ours))}+{suppressed}"
 
 
-def _counted(view: View) -> dict[str, Header]:
+def _counted(view: RepositoryView) -> dict[str, Header]:
     """Those whose findings Inspector keeps as we do: what an archive or a lapse closed there is open here."""
     found = {}
     for digest, header in view.headers.items():
         detail = view.listed.images.get(digest)
-        scanned = header.scan.source is _ENHANCED and header.scan.state is _COMPLETE and header.looked_at is not None
+        scanned = header.scan.source is _ENHANCED and header.scan.state is _COMPLETE and header.refreshed_at is not None
         if detail is not None and header.exists and scanned and not header.archive and detail.storage is _ACTIVE:
             found[digest] = header
     return found

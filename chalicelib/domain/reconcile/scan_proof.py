@@ -19,7 +19,7 @@ from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.reconcile.scan_rule import Frequency, ScanRule, Uncovered
 
 
-class Cause(StrEnum):
+class ScanProofCause(StrEnum):
     """Why there is no usable, recent scan.
 
     UNDERWAY: it may still come. SCAN_ON_PUSH_OFF: the registry has no rule; NO_FILTER_MATCHES, MANUAL: as its rules
@@ -51,7 +51,7 @@ class Cause(StrEnum):
 class ScanProof(msgspec.Struct, frozen=True):
     """`cause` None: proven. `detail` for people. `scanned_at`: of the last scan, usable or not."""
 
-    cause: Cause | None
+    cause: ScanProofCause | None
     detail: str
     scanned_at: datetime | None = None
 
@@ -64,7 +64,7 @@ class ScanProofs(msgspec.Struct, frozen=True):
     """Of one repository: how many images are proven to be scanned, and how many are not, by cause."""
 
     proven: int = 0
-    unproven: Mapping[Cause, int] = {}
+    unproven: Mapping[ScanProofCause, int] = {}
 
 
 def prove_scan(
@@ -84,40 +84,43 @@ def prove_scan(
 def count_proofs(proofs: Iterable[ScanProof | None]) -> ScanProofs:
     """Those that are not asked about (None) are left out."""
     counted = Counter(proof.cause for proof in proofs if proof is not None)
-    return ScanProofs(counted[None], {cause: n for cause in Cause if (n := counted[cause])})
+    return ScanProofs(counted[None], {cause: n for cause in ScanProofCause if (n := counted[cause])})
 
 
 def _judged(
     header: Header, rule: ScanRule | None, policy: Policy, now: datetime, told: Scan | None
-) -> tuple[Cause | None, str]:
+) -> tuple[ScanProofCause | None, str]:
     state = ScanState
-    scan, usable = header.scan, header.looked_at is not None and header.scan.state is state.COMPLETE
+    scan, usable = header.scan, header.refreshed_at is not None and header.scan.state is state.COMPLETE
     if header.storage is not StorageStatus.ACTIVE or scan.state is state.ARCHIVED:
-        return Cause.ARCHIVED, "in ECR's archive, where nothing is scanned"
+        return ScanProofCause.ARCHIVED, "in ECR's archive, where nothing is scanned"
     if usable:
         return _aged(header, policy, now)
     if told is not None and told.state is state.COMPLETE:
-        return Cause.EVENT_LOST, "it was scanned, and nobody told of it; it is looked at"
+        return ScanProofCause.EVENT_LOST, "it was scanned, and nobody told of it; it is looked at"
     if scan.state is state.IN_PROGRESS or _may_still_come(header, rule, policy, now):
-        return Cause.UNDERWAY, "its scan is under way"
+        return ScanProofCause.UNDERWAY, "its scan is under way"
     if (said := _said(scan)) is not None:
         return said
     if rule is not None and rule.uncovered is not None:
         return _UNCOVERED[rule.uncovered], rule.words
     if scan.state is state.UNAVAILABLE or rule is None:
-        return Cause.UNKNOWN, f"nobody could tell{f': {scan.reason}' if scan.reason else ''}"
+        return ScanProofCause.UNKNOWN, f"nobody could tell{f': {scan.reason}' if scan.reason else ''}"
     if scan.state is state.COMPLETE:
-        return Cause.EVENT_LOST, "it was scanned, and what was found has not been listed whole yet"
-    return Cause.NOT_STARTED, f"no scan has come; {rule.words}: pushed before the rule, or the scanner is behind"
+        return ScanProofCause.EVENT_LOST, "it was scanned, and what was found has not been listed whole yet"
+    return (
+        ScanProofCause.NOT_STARTED,
+        f"no scan has come; {rule.words}: pushed before the rule, or the scanner is behind",
+    )
 
 
-def _aged(header: Header, policy: Policy, now: datetime) -> tuple[Cause | None, str]:
+def _aged(header: Header, policy: Policy, now: datetime) -> tuple[ScanProofCause | None, str]:
     at, days = header.scan.scanned_at, policy.stale.after_days
     if at is None or at + timedelta(days=days) <= now:
-        return Cause.TOO_OLD, f"the last scan is {days} or more days old"
+        return ScanProofCause.TOO_OLD, f"the last scan is {days} or more days old"
     since = max(filter(None, (header.pushed_at, header.activated_at)), default=None)
     if header.scan.source is Source.ENHANCED and since is not None and int(at.timestamp()) < int(since.timestamp()):
-        return Cause.NOT_STARTED, "the last scan is older than its push or restore"
+        return ScanProofCause.NOT_STARTED, "the last scan is older than its push or restore"
     return None, "scanned"
 
 
@@ -128,7 +131,7 @@ def _may_still_come(header: Header, rule: ScanRule | None, policy: Policy, now: 
     return waits and pushed_at is not None and now < pushed_at + timedelta(minutes=policy.unscanned.after_minutes)
 
 
-def _said(scan: Scan) -> tuple[Cause, str] | None:
+def _said(scan: Scan) -> tuple[ScanProofCause, str] | None:
     """What the scanner itself gave as the reason; a state it names no reason for tells by itself."""
     words = scan.reason or scan.state.value
     named = next((cause for word, cause in _REASONS.items() if word in words.upper()), None)
@@ -139,20 +142,20 @@ def _said(scan: Scan) -> tuple[Cause, str] | None:
 
 
 _UNCOVERED = {
-    Uncovered.NO_RULES: Cause.SCAN_ON_PUSH_OFF,
-    Uncovered.NO_FILTER_MATCHES: Cause.NO_FILTER_MATCHES,
-    Uncovered.MANUAL: Cause.MANUAL,
+    Uncovered.NO_RULES: ScanProofCause.SCAN_ON_PUSH_OFF,
+    Uncovered.NO_FILTER_MATCHES: ScanProofCause.NO_FILTER_MATCHES,
+    Uncovered.MANUAL: ScanProofCause.MANUAL,
 }
 _REASONS = {
-    "ACCESS_DENIED_TO_ENCRYPTION_KEY": Cause.KEY_DENIED,
-    "ACCESS_DENIED": Cause.DENIED,
-    "SIZE_EXCEEDED": Cause.TOO_LARGE,
-    "LIMIT_EXCEEDED": Cause.LIMIT,
-    "SCAN_FREQUENCY_MANUAL": Cause.MANUAL,
-    "STORAGE_LIMIT": Cause.LIMIT,
+    "ACCESS_DENIED_TO_ENCRYPTION_KEY": ScanProofCause.KEY_DENIED,
+    "ACCESS_DENIED": ScanProofCause.DENIED,
+    "SIZE_EXCEEDED": ScanProofCause.TOO_LARGE,
+    "LIMIT_EXCEEDED": ScanProofCause.LIMIT,
+    "SCAN_FREQUENCY_MANUAL": ScanProofCause.MANUAL,
+    "STORAGE_LIMIT": ScanProofCause.LIMIT,
 }
 _STATES = {
-    ScanState.UNSUPPORTED: Cause.UNSUPPORTED,
-    ScanState.EXPIRED: Cause.LAPSED,
-    ScanState.FAILED: Cause.FAILED,
+    ScanState.UNSUPPORTED: ScanProofCause.UNSUPPORTED,
+    ScanState.EXPIRED: ScanProofCause.LAPSED,
+    ScanState.FAILED: ScanProofCause.FAILED,
 }

@@ -42,7 +42,7 @@ class RegistryScanning(msgspec.Struct, frozen=True):
     rules: tuple[FrequencyRule, ...] = ()
 
 
-class Applied(msgspec.Struct, frozen=True):
+class AppliedScanRule(msgspec.Struct, frozen=True):
     """What ECR says is applied to one repository. `scan_on_push`: also by its own, older setting."""
 
     frequency: Frequency
@@ -95,7 +95,7 @@ _THEN = {
 }
 
 
-def rule_of(name: str, registry: RegistryScanning, applied: Applied | None) -> ScanRule:
+def rule_of(name: str, registry: RegistryScanning, applied: AppliedScanRule | None) -> ScanRule:
     """Of the repository `name`. `applied` None: ECR did not say, so the rules alone tell."""
     matching = [rule for rule in registry.rules if any(matches(f, name) for f in rule.filters)]
     by_rules = max(matching, key=lambda rule: rule.frequency.strength, default=None)
@@ -118,14 +118,14 @@ def matches(pattern: str, name: str) -> bool:
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name) is not None
 
 
-def _stronger(applied: Applied, scanner: Source | None) -> Frequency:
+def _stronger(applied: AppliedScanRule, scanner: Source | None) -> Frequency:
     """Inspector does not heed a repository's own setting."""
     own = applied.scan_on_push and scanner is not Source.ENHANCED
     on_push = Frequency.SCAN_ON_PUSH if own else Frequency.MANUAL
     return max(applied.frequency, on_push, key=lambda frequency: frequency.strength)
 
 
-def _agrees(rule: FrequencyRule | None, applied: Applied) -> bool:
+def _agrees(rule: FrequencyRule | None, applied: AppliedScanRule) -> bool:
     return rule is not None and rule.frequency is applied.frequency
 
 

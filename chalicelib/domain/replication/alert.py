@@ -7,8 +7,8 @@ from datetime import datetime
 
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.images.image import Repository, ScanState
-from chalicelib.domain.images.sanitize import inert
-from chalicelib.domain.replication.replica import Note, Replica, Status
+from chalicelib.domain.images.sanitize import sanitize
+from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus
 from chalicelib.domain.replication.rules import Destination
 
 REPLICATION = "replication"
@@ -27,8 +27,8 @@ def compose_replication_alert(
     """One alert for what a look at one repository has found. `blind`: destinations that nobody can look at any more,
     and why. `done`: what was done about copies that people could still have."""
     ordered = sorted(replicas, key=lambda r: (Note.PASSES not in r.notes, r.status, r.ref.digest, r.destination))
-    lines = [f"{inert(_name(r), 100)} at {r.destination}: {words(r)}" for r in ordered]
-    unseen = [f"{place} cannot be looked at: {inert(why, _SHOWN)}" for place, why in blind.items()]
+    lines = [f"{sanitize(_name(r), 100)} at {r.destination}: {words(r)}" for r in ordered]
+    unseen = [f"{place} cannot be looked at: {sanitize(why, _SHOWN)}" for place, why in blind.items()]
     rest = len(lines) - NAMED
     return Alert(
         event=REPLICATION,
@@ -56,13 +56,13 @@ def remedies(home: Repository, replicas: Sequence[Replica]) -> tuple[str, ...]:
             let_in = f"allow account {home.registry} ecr:ReplicateImage and ecr:CreateRepository"
             found[f"To let it in: {let_in} in the registry policy of {place}"] = None
         uncopied = {Note.OLDER_THAN_RULE, Note.NEVER_TAKEN_UP} & {*replica.notes}
-        if replica.status in (Status.MISSING, Status.FAILED) or uncopied:
+        if replica.status in (ReplicaStatus.MISSING, ReplicaStatus.FAILED) or uncopied:
             found[f"To copy it: {backfill_command(home, place)}"] = None
         if Note.ARCHIVED in replica.notes:
             image = f"--repository-name {home.name} --image-id imageDigest={replica.ref.digest}"
             restore = f"aws ecr update-image-storage-class --target-storage-class STANDARD {image}"
             found[f"To restore it: {restore} --registry-id {place.registry} --region {place.region}"] = None
-        if replica.status is Status.EXTRA and Note.LATE in replica.notes:
+        if replica.status is ReplicaStatus.EXTRA and Note.LATE in replica.notes:
             image = f"--repository-name {home.name} --image-ids imageDigest={replica.ref.digest}"
             delete = f"aws ecr batch-delete-image {image}"
             found[f"To delete it: {delete} --registry-id {place.registry} --region {place.region}"] = None
@@ -93,12 +93,14 @@ def _allowance_words(replica: Replica) -> str:
 def _title(home: Repository, replicas: Sequence[Replica], blind: Mapping[Destination, str]) -> str:
     passing = sum(Note.PASSES in r.notes for r in replicas)
     if passing:
-        return inert(f"Replication: {passing} of {home.name} kept from people here, and open elsewhere", 150)
+        return sanitize(f"Replication: {passing} of {home.name} kept from people here, and open elsewhere", 150)
     if not replicas:
-        return inert(f"Replication: copies at {', '.join(map(str, blind))} cannot be looked at", 150)
+        return sanitize(f"Replication: copies at {', '.join(map(str, blind))} cannot be looked at", 150)
     kinds = {r.status for r in replicas}
     said = next(iter(kinds)).value if len(kinds) == 1 else "not as the source"
-    return inert(f"Replication: {len(replicas)} cop{'y' if len(replicas) == 1 else 'ies'} of {home.name} {said}", 150)
+    return sanitize(
+        f"Replication: {len(replicas)} cop{'y' if len(replicas) == 1 else 'ies'} of {home.name} {said}", 150
+    )
 
 
 def _name(replica: Replica) -> str:
@@ -107,21 +109,21 @@ def _name(replica: Replica) -> str:
 
 def _status_words(replica: Replica) -> str:
     match replica.status:
-        case Status.COMPLETE:
+        case ReplicaStatus.COMPLETE:
             return "as the source"
-        case Status.IN_PROGRESS:
+        case ReplicaStatus.IN_PROGRESS:
             return "on its way, and late" if Note.LATE in replica.notes else "on its way"
-        case Status.FAILED:
+        case ReplicaStatus.FAILED:
             return f"ECR has not copied it ({replica.failure_code or 'no code'}); {_allowance_words(replica)}"
-        case Status.MISSING:
+        case ReplicaStatus.MISSING:
             return _missing_words(replica)
-        case Status.EXTRA:
+        case ReplicaStatus.EXTRA:
             return "there, and at the source no more"
-        case Status.TAGS_DIFFER:
+        case ReplicaStatus.TAGS_DIFFER:
             return _tag_words(replica)
-        case Status.NOT_CONFIGURED if Note.NO_RULE in replica.notes:
+        case ReplicaStatus.NOT_CONFIGURED if Note.NO_RULE in replica.notes:
             return "no rule copies it there any more"
-        case Status.NOT_CONFIGURED:
+        case ReplicaStatus.NOT_CONFIGURED:
             return "pushed before there was a rule; a backfill copies it"
     return f"nobody can look there; {_unseen_words(replica)}"
 
@@ -157,11 +159,11 @@ def _scan_words(scan: ScanState | None) -> str:
 
 
 def _tag_words(replica: Replica) -> str:
-    lacks = ", ".join(inert(tag, 60) for tag in replica.tags[:NAMED])
+    lacks = ", ".join(sanitize(tag, 60) for tag in replica.tags[:NAMED])
     if replica.holder is not None:
         kept = f"tags are immutable there, and {replica.holder[:19]} has it"
         return f"without {'tag' if len(replica.tags) == 1 else 'tags'} {lacks}: {kept}"
-    more = ", ".join(inert(tag, 60) for tag in replica.more_tags[:NAMED])
+    more = ", ".join(sanitize(tag, 60) for tag in replica.more_tags[:NAMED])
     said = [f"without tags {lacks}"] if lacks else []
     return " and ".join([*said, *([f"with tags {more} that the source has no more"] if more else [])])
 

@@ -15,10 +15,10 @@ import msgspec
 
 from chalicelib.domain.images.image import ImageRef, ScanState
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.domain.replication.rules import Allowance, Destination, Sight
+from chalicelib.domain.replication.rules import Allowance, Destination, DestinationAccess
 
 
-class Status(StrEnum):
+class ReplicaStatus(StrEnum):
     """How a copy stands. EXTRA: it is there and at the source no more. NOT_CONFIGURED: no rule that is in force takes
     the image there. UNREADABLE: ECR says it was copied, and nobody can look."""
 
@@ -34,7 +34,7 @@ class Status(StrEnum):
     @property
     def there(self) -> bool:
         """Whether the image itself was seen at the destination, with all it is made of."""
-        return self in (Status.COMPLETE, Status.TAGS_DIFFER, Status.EXTRA)
+        return self in (ReplicaStatus.COMPLETE, ReplicaStatus.TAGS_DIFFER, ReplicaStatus.EXTRA)
 
 
 class Note(StrEnum):
@@ -80,7 +80,7 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ref: ImageRef
     destination: Destination
-    status: Status
+    status: ReplicaStatus
     since: datetime
     at: datetime
     notes: tuple[Note, ...] = ()
@@ -104,16 +104,18 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """What people are told of, once: empty where there is nothing to tell. A verdict that the copy lets through is
         an alarm whatever the status."""
         words = [note.value for note in (Note.ARCHIVED, Note.PASSES) if note in self.notes]
-        lacking = self.status in (Status.FAILED, Status.MISSING) and Note.SOURCE_ARCHIVED not in self.notes
-        unsent = self.status is Status.UNREADABLE and Note.NEVER_TAKEN_UP in self.notes
-        untagged = self.status is Status.TAGS_DIFFER and (bool(self.tags) or Note.UNDELETED in self.notes)
-        late = self.status in (Status.IN_PROGRESS, Status.EXTRA) and Note.LATE in self.notes
+        lacking = (
+            self.status in (ReplicaStatus.FAILED, ReplicaStatus.MISSING) and Note.SOURCE_ARCHIVED not in self.notes
+        )
+        unsent = self.status is ReplicaStatus.UNREADABLE and Note.NEVER_TAKEN_UP in self.notes
+        untagged = self.status is ReplicaStatus.TAGS_DIFFER and (bool(self.tags) or Note.UNDELETED in self.notes)
+        late = self.status in (ReplicaStatus.IN_PROGRESS, ReplicaStatus.EXTRA) and Note.LATE in self.notes
         return " ".join([*([self.status.value] if lacking or unsent or untagged or late else []), *words])
 
     @property
     def settled(self) -> bool:
         """Nothing about it is still to be waited for."""
-        return self.status is Status.COMPLETE and Note.NOT_SCANNED not in self.notes
+        return self.status is ReplicaStatus.COMPLETE and Note.NOT_SCANNED not in self.notes
 
     def like(self, former: Replica | None) -> bool:
         """Whether it says the same, whenever each of them was found and told."""
@@ -157,12 +159,12 @@ def without_note(replica: Replica, note: Note) -> Replica:
 
 
 class ReplicationState(msgspec.Struct, frozen=True):
-    """`sights`: its destinations, also those that no rule names any more. `looked_at`: when all its images were last
+    """`sights`: its destinations, also those that no rule names any more. `refreshed_at`: when all its images were last
     looked at, None: never. `told`: `<path>#<channel>` for each destination that nobody can look at, as far as the
     channel was told of it."""
 
-    sights: tuple[Sight, ...] = ()
-    looked_at: datetime | None = None
+    sights: tuple[DestinationAccess, ...] = ()
+    refreshed_at: datetime | None = None
     told: tuple[str, ...] = ()
 
 
@@ -182,4 +184,4 @@ def is_missing(state: ReplicationState | None, replicas: Iterable[Replica], dige
         return None
     places = {sight.destination for sight in state.sights if sight.gone_at is None}
     there = {r.destination for r in replicas if r.ref.digest == digest and r.status.there}
-    return None if places and state.looked_at is None else bool(places - there)
+    return None if places and state.refreshed_at is None else bool(places - there)

@@ -17,8 +17,8 @@ import msgspec
 from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, StorageStatus
 from chalicelib.domain.images.patterns import Globs
-from chalicelib.domain.replication.replica import Note, Replica, Status
-from chalicelib.domain.replication.rules import Destination, Sight
+from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus
+from chalicelib.domain.replication.rules import Destination, DestinationAccess
 
 
 class Mutability(msgspec.Struct, frozen=True):
@@ -67,7 +67,7 @@ class Copies(msgspec.Struct, frozen=True):
         return next((digest for digest, image in self.images.items() if tag in image.tags), None)
 
 
-class Case(msgspec.Struct, frozen=True, kw_only=True):
+class ReplicaCase(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one image and one destination. `source` None: it is not at the source (any more).
 
     `reports` None: ECR was not asked, or would not say. `children` of an index, `referrers` of any image: digests that
@@ -76,7 +76,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     ref: ImageRef
-    sight: Sight
+    sight: DestinationAccess
     source: ImageDetail | None
     copies: Copies
     now: datetime
@@ -115,17 +115,17 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         if source.activated_at is not None and source.activated_at > former.at:
             return False
         if self.copies.unread is not None:
-            return former.status in (Status.UNREADABLE, Status.FAILED, Status.NOT_CONFIGURED)
+            return former.status in (ReplicaStatus.UNREADABLE, ReplicaStatus.FAILED, ReplicaStatus.NOT_CONFIGURED)
         archived = source.storage is not StorageStatus.ACTIVE
         same = archived is (Note.SOURCE_ARCHIVED in former.notes)
-        settled = former.status in (Status.MISSING, Status.FAILED, Status.NOT_CONFIGURED)
+        settled = former.status in (ReplicaStatus.MISSING, ReplicaStatus.FAILED, ReplicaStatus.NOT_CONFIGURED)
         return same and settled and Note.CHILDREN not in former.notes
 
 
-def judge(case: Case) -> Replica:
+def judge(case: ReplicaCase) -> Replica:
     """How the copy stands, verdict and scan apart."""
     if case.sight.gone_at is not None:
-        return _replica(case, Status.NOT_CONFIGURED, Note.NO_RULE, *_kept_away(case))
+        return _replica(case, ReplicaStatus.NOT_CONFIGURED, Note.NO_RULE, *_kept_away(case))
     if case.copies.unread is not None:
         return _by_word(case)
     if case.source is None:
@@ -133,51 +133,51 @@ def judge(case: Case) -> Replica:
     return _absent(case, case.source) if case.copy is None else _compared(case, case.source, case.copy)
 
 
-def _by_word(case: Case) -> Replica:
+def _by_word(case: ReplicaCase) -> Replica:
     """Nobody can look: a failure is believed, a success is not."""
     reported = case.reported
     if reported is not None and reported.status == "FAILED":
-        return _replica(case, Status.FAILED, code=reported.failure_code)
+        return _replica(case, ReplicaStatus.FAILED, code=reported.failure_code)
     if reported is not None and reported.status == "IN_PROGRESS":
         return _on_its_way(case)
     if reported is not None or case.source is None:
-        return _replica(case, Status.UNREADABLE)
+        return _replica(case, ReplicaStatus.UNREADABLE)
     if case.reports is None:
-        return _replica(case, Status.UNREADABLE, Note.UNREPORTED)
+        return _replica(case, ReplicaStatus.UNREADABLE, Note.UNREPORTED)
     if _is_older(case, case.source):
-        return _replica(case, Status.NOT_CONFIGURED, Note.OLDER_THAN_RULE)
+        return _replica(case, ReplicaStatus.NOT_CONFIGURED, Note.OLDER_THAN_RULE)
     if _is_fresh(case, case.source.pushed_at):
-        return _replica(case, Status.IN_PROGRESS)
-    return _replica(case, Status.UNREADABLE, Note.NEVER_TAKEN_UP)
+        return _replica(case, ReplicaStatus.IN_PROGRESS)
+    return _replica(case, ReplicaStatus.UNREADABLE, Note.NEVER_TAKEN_UP)
 
 
-def _absent(case: Case, source: ImageDetail) -> Replica:
+def _absent(case: ReplicaCase, source: ImageDetail) -> Replica:
     reported = case.reported
     if reported is not None and reported.status == "FAILED":
-        return _replica(case, Status.FAILED, code=reported.failure_code)
+        return _replica(case, ReplicaStatus.FAILED, code=reported.failure_code)
     if reported is not None and reported.status == "IN_PROGRESS":
         return _on_its_way(case)
     if reported is None and case.reports is not None and _is_older(case, source):
-        return _replica(case, Status.NOT_CONFIGURED, Note.OLDER_THAN_RULE)
+        return _replica(case, ReplicaStatus.NOT_CONFIGURED, Note.OLDER_THAN_RULE)
     if source.storage is not StorageStatus.ACTIVE:
-        return _replica(case, Status.MISSING, Note.SOURCE_ARCHIVED)
+        return _replica(case, ReplicaStatus.MISSING, Note.SOURCE_ARCHIVED)
     if _is_fresh(case, source.pushed_at):
-        return _replica(case, Status.IN_PROGRESS)
+        return _replica(case, ReplicaStatus.IN_PROGRESS)
     if reported is not None:
-        return _replica(case, Status.MISSING, Note.EXPIRED)
-    return _replica(case, Status.MISSING, Note.UNREPORTED if case.reports is None else Note.NEVER_TAKEN_UP)
+        return _replica(case, ReplicaStatus.MISSING, Note.EXPIRED)
+    return _replica(case, ReplicaStatus.MISSING, Note.UNREPORTED if case.reports is None else Note.NEVER_TAKEN_UP)
 
 
-def _left_over(case: Case) -> Replica:
+def _left_over(case: ReplicaCase) -> Replica:
     former = case.former
-    undeleted = _undeleted(case, seen=former is not None and former.status is Status.EXTRA)
-    if not undeleted or former is None or former.status is not Status.EXTRA:
-        return _replica(case, Status.EXTRA, *undeleted)
+    undeleted = _undeleted(case, seen=former is not None and former.status is ReplicaStatus.EXTRA)
+    if not undeleted or former is None or former.status is not ReplicaStatus.EXTRA:
+        return _replica(case, ReplicaStatus.EXTRA, *undeleted)
     late = Note.LATE in former.notes or case.now >= former.since + case.within
-    return _replica(case, Status.EXTRA, *undeleted, *((Note.LATE,) if late else ()))
+    return _replica(case, ReplicaStatus.EXTRA, *undeleted, *((Note.LATE,) if late else ()))
 
 
-def _undeleted(case: Case, *, seen: bool) -> tuple[Note, ...]:
+def _undeleted(case: ReplicaCase, *, seen: bool) -> tuple[Note, ...]:
     """What was deleted at the source between two looks that found a rule which copies deletions is to go there as well.
     `seen`: it was found deleted before; when it was first, tells."""
     former, deletes_at = case.former, case.sight.deletes_at
@@ -187,7 +187,7 @@ def _undeleted(case: Case, *, seen: bool) -> tuple[Note, ...]:
     return (Note.UNDELETED,) if due else ()
 
 
-def _untagged(case: Case, more: tuple[str, ...]) -> tuple[Note, ...]:
+def _untagged(case: ReplicaCase, more: tuple[str, ...]) -> tuple[Note, ...]:
     """A tag that another image of the source has now was moved, not deleted."""
     moved = more if case.source_tags is None else case.source_tags
     if case.former is None or not more or (case.source_tags is not None and set(more) <= set(moved)):
@@ -195,37 +195,39 @@ def _untagged(case: Case, more: tuple[str, ...]) -> tuple[Note, ...]:
     return _undeleted(case, seen=not set(more) - set(moved) - set(case.former.more_tags))
 
 
-def _is_older(case: Case, source: ImageDetail) -> bool:
+def _is_older(case: ReplicaCase, source: ImageDetail) -> bool:
     """ECR reports nothing of an image that it never took up, and it takes up what is pushed, or restored, while there
     is a rule."""
     newest = max((at for at in (source.pushed_at, source.activated_at) if at is not None), default=None)
     return newest is None or newest < case.sight.seen_at
 
 
-def _on_its_way(case: Case) -> Replica:
+def _on_its_way(case: ReplicaCase) -> Replica:
     begun = case.source.pushed_at if case.source is not None else None
-    return _replica(case, Status.IN_PROGRESS, *(() if _is_fresh(case, begun) else (Note.LATE,)))
+    return _replica(case, ReplicaStatus.IN_PROGRESS, *(() if _is_fresh(case, begun) else (Note.LATE,)))
 
 
-def _compared(case: Case, source: ImageDetail, copy: ImageDetail) -> Replica:
+def _compared(case: ReplicaCase, source: ImageDetail, copy: ImageDetail) -> Replica:
     lacks, more = (_tags(source, copy), _tags(copy, source)) if case.tagged else ((), ())
     children = tuple(d for d in case.children if d not in case.copies.images)
     referrers = tuple(d for d in case.referrers if d not in case.copies.images)
     notes = [*_kept_away(case), *([Note.REFERRERS] if referrers else [])]
     if children:
         waits = _is_fresh(case, source.pushed_at)
-        status = Status.IN_PROGRESS if waits else Status.MISSING
+        status = ReplicaStatus.IN_PROGRESS if waits else ReplicaStatus.MISSING
         return _replica(case, status, Note.CHILDREN, *notes, lacking=children)
     holder = next((h for t in lacks if (h := _holder(case, t)) is not None), None)
     if holder is not None:
-        return _replica(case, Status.TAGS_DIFFER, Note.IMMUTABLE_TAG, *notes, tags=lacks, more=more, holder=holder)
+        return _replica(
+            case, ReplicaStatus.TAGS_DIFFER, Note.IMMUTABLE_TAG, *notes, tags=lacks, more=more, holder=holder
+        )
     if lacks or more:
         notes += _untagged(case, more)
         if _tags_may_come(case, lacks, notes):
-            return _replica(case, Status.IN_PROGRESS, *notes, tags=lacks, more=more, lacking=referrers)
+            return _replica(case, ReplicaStatus.IN_PROGRESS, *notes, tags=lacks, more=more, lacking=referrers)
         notes += [Note.EXTRA_TAGS] if more else []
-        return _replica(case, Status.TAGS_DIFFER, *notes, tags=lacks, more=more, lacking=referrers)
-    return _replica(case, Status.COMPLETE, *notes, lacking=referrers)
+        return _replica(case, ReplicaStatus.TAGS_DIFFER, *notes, tags=lacks, more=more, lacking=referrers)
+    return _replica(case, ReplicaStatus.COMPLETE, *notes, lacking=referrers)
 
 
 def _tags(of: ImageDetail, other: ImageDetail) -> tuple[str, ...]:
@@ -233,38 +235,38 @@ def _tags(of: ImageDetail, other: ImageDetail) -> tuple[str, ...]:
     return tuple(sorted(set(of.tags) - set(other.tags) - {marker(of.ref.digest)}))
 
 
-def _holder(case: Case, tag: str) -> str | None:
+def _holder(case: ReplicaCase, tag: str) -> str | None:
     """The other image that keeps the tag there for good."""
     mutability = case.copies.mutability
     return case.copies.holder(tag) if mutability is not None and mutability.fixes(tag) else None
 
 
-def _tags_may_come(case: Case, lacks: Collection[str], notes: Collection[Note]) -> bool:
+def _tags_may_come(case: ReplicaCase, lacks: Collection[str], notes: Collection[Note]) -> bool:
     """A tag moves while it is looked at, and nobody says when it moved: the first sight of a difference is waited
     with, as long as a copy may take, also where there was another one before."""
     former = case.former
-    if former is None or former.status not in (Status.IN_PROGRESS, Status.TAGS_DIFFER):
+    if former is None or former.status not in (ReplicaStatus.IN_PROGRESS, ReplicaStatus.TAGS_DIFFER):
         return True
-    if former.status is Status.TAGS_DIFFER:
+    if former.status is ReplicaStatus.TAGS_DIFFER:
         return bool({*lacks} - {*former.tags}) or Note.UNDELETED in {*notes} - {*former.notes}
     return case.now < former.since + case.within
 
 
-def _kept_away(case: Case) -> tuple[Note, ...]:
+def _kept_away(case: ReplicaCase) -> tuple[Note, ...]:
     """It is there, and cannot be pulled, where it can be at the source."""
     copy, source = case.copy, case.source
     pulled = source is None or source.storage is StorageStatus.ACTIVE
     return (Note.ARCHIVED,) if copy is not None and pulled and copy.storage is not StorageStatus.ACTIVE else ()
 
 
-def _is_fresh(case: Case, pushed_at: datetime | None) -> bool:
+def _is_fresh(case: ReplicaCase, pushed_at: datetime | None) -> bool:
     begun = max((at for at in (pushed_at, case.changed_at) if at is not None), default=None)
     return begun is not None and case.now < begun + case.within
 
 
 def _replica(
-    case: Case,
-    status: Status,
+    case: ReplicaCase,
+    status: ReplicaStatus,
     *notes: Note,
     code: str | None = None,
     tags: tuple[str, ...] = (),

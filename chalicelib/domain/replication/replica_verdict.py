@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.enforcement.enforcement import UNTAG, Wanted, marker, wants_quarantine
-from chalicelib.domain.headers.effect import SYSTEM, EffectKind
+from chalicelib.domain.enforcement.enforcement import UNTAG, DesiredState, marker, wants_quarantine
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import SYSTEM, ActionType
 from chalicelib.domain.images.image import (
     CONTAINER_CONFIG_TYPES,
     INDEX_MEDIA_TYPES,
@@ -25,7 +25,7 @@ from chalicelib.domain.replication.replica import Note, Replica, with_notes, wit
 
 def is_blocked(header: Header | None, policy: Policy) -> bool:
     """Whether its verdict, or a person, says that it is not to be had. What a person has released is."""
-    if header is None or (header.order is not None and header.order.kind is EffectKind.RELEASE):
+    if header is None or (header.order is not None and header.order.kind is ActionType.RELEASE):
         return False
     return header.decision.closes_doors or wants_quarantine(header, policy)
 
@@ -86,7 +86,7 @@ def _differ(one: Decision | None, other: Decision | None) -> bool:
     return one is not other and not {one, other} & {None, Decision.PENDING}
 
 
-def quarantined_there(level: Wanted, policy: Policy) -> bool:
-    """Whether a copy is to be quarantined because its source is (to be). `level`: what is wanted of the source, also by
-    what hangs on it: a child that stays for its index stays for the index there."""
-    return level.quarantine is not None and policy.enforcing and "verdict" in policy.replication.check
+def quarantined_there(desired: DesiredState, policy: Policy) -> bool:
+    """Whether a copy is to be quarantined because its source is (to be). `desired`: what is wanted of the source, also
+    by what hangs on it: a child that stays for its index stays for the index there."""
+    return desired.quarantine is not None and policy.enforcing and "verdict" in policy.replication.check

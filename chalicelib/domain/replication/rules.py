@@ -47,7 +47,7 @@ class Destination(msgspec.Struct, frozen=True, order=True):
         return f"{self.registry} in {self.region}"
 
 
-class Rule(msgspec.Struct, frozen=True):
+class ReplicationRule(msgspec.Struct, frozen=True):
     """`prefixes` (PREFIX_MATCH): of the repositories it is about; none: all. `deletes`: what is deleted at the source,
     image or tag, is deleted at the destinations as well."""
 
@@ -62,7 +62,7 @@ class Rule(msgspec.Struct, frozen=True):
 class Configuration(msgspec.Struct, frozen=True):
     """The replication rules of one registry in one Region."""
 
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[ReplicationRule, ...] = ()
 
     def destinations_of(self, home: Repository) -> tuple[Destination, ...]:
         """Where images of the repository are copied to, each once."""
@@ -72,12 +72,12 @@ class Configuration(msgspec.Struct, frozen=True):
         """Those of them where what is deleted here is deleted as well."""
         return self._places(home, tuple(rule for rule in self.rules if rule.deletes))
 
-    def _places(self, home: Repository, rules: Sequence[Rule]) -> tuple[Destination, ...]:
+    def _places(self, home: Repository, rules: Sequence[ReplicationRule]) -> tuple[Destination, ...]:
         places = {place for rule in rules if rule.covers(home.name) for place in rule.destinations}
         return tuple(sorted(place for place in places if place.repository(home) != home))
 
 
-class Sight(msgspec.Struct, frozen=True):
+class DestinationAccess(msgspec.Struct, frozen=True):
     """A destination of one repository as it was met. `seen_at`: the first look that found a rule for it: what was
     pushed before may be older than the rule. `gone_at`: the first look that found none any more.
 
@@ -96,15 +96,18 @@ class Sight(msgspec.Struct, frozen=True):
 
 
 def sights_of(
-    known: Sequence[Sight], destinations: Sequence[Destination], now: datetime, deleting: Collection[Destination] = ()
-) -> tuple[Sight, ...]:
+    known: Sequence[DestinationAccess],
+    destinations: Sequence[Destination],
+    now: datetime,
+    deleting: Collection[Destination] = (),
+) -> tuple[DestinationAccess, ...]:
     """A destination that no rule names any more is remembered: what was copied there is still there. A rule that is
     given again is a new one. `deleting`: where deletions are copied as well."""
     before = {sight.destination: sight for sight in known}
     found = {}
     for place in destinations:
         former = before.get(place)
-        sight = former if former is not None and former.gone_at is None else Sight(place, now)
+        sight = former if former is not None and former.gone_at is None else DestinationAccess(place, now)
         deletes_at = (sight.deletes_at or now) if place in deleting else None
         found[place] = msgspec.structs.replace(sight, deletes_at=deletes_at)
     for place, former in before.items():

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.sanitize import inert
+from chalicelib.domain.images.sanitize import sanitize
 from chalicelib.domain.retention.plan import RetentionPlan
 
 RETENTION = "retention"
@@ -18,14 +18,20 @@ _LONGEST = 300
 def compose_stopped_alert(plan: RetentionPlan, now: datetime, api_url: str | None = None) -> Alert:
     """Nothing was taken, because more would have gone than the policy allows at once."""
     name = plan.repository.name
-    named = [f"{_short(f.image.digest)} {_tags(f.image.tags)}: {inert(f.why, _LONGEST)}" for f in plan.wanted[:NAMED]]
+    named = [
+        f"{_short(f.image.digest)} {_tags(f.image.tags)}: {sanitize(f.why, _LONGEST)}" for f in plan.wanted[:NAMED]
+    ]
     rest = len(plan.wanted) - len(named)
     return Alert(
         event=RETENTION,
-        title=f"Retention stopped: {inert(name, 80)}",
+        title=f"Retention stopped: {sanitize(name, 80)}",
         at=now,
         repository=name,
-        notes=(f"{inert(plan.stopped, _LONGEST)}. Nothing was taken.", *named, *([f"and {rest} more"] if rest else [])),
+        notes=(
+            f"{sanitize(plan.stopped, _LONGEST)}. Nothing was taken.",
+            *named,
+            *([f"and {rest} more"] if rest else []),
+        ),
         what_to_do=(
             f"See what would go, and why: lazaretto retention plan {name}",
             "If it is meant, raise `max_share` or `max_images` of the rule for one run.",
@@ -39,12 +45,12 @@ def compose_failed_alert(
 ) -> Alert:
     """Some images were not taken although the plan says so: `failed` by digest, why."""
     name = plan.repository.name
-    lines = [f"{_short(digest)}: {inert(why, _LONGEST)}" for digest, why in sorted(failed.items())[:NAMED]]
+    lines = [f"{_short(digest)}: {sanitize(why, _LONGEST)}" for digest, why in sorted(failed.items())[:NAMED]]
     rest = len(failed) - len(lines)
     count = "1 image" if len(failed) == 1 else f"{len(failed)} images"
     return Alert(
         event=RETENTION,
-        title=f"Retention: {count} could not be taken from {inert(name, 80)}",
+        title=f"Retention: {count} could not be taken from {sanitize(name, 80)}",
         at=now,
         repository=name,
         notes=(*lines, *([f"and {rest} more"] if rest else [])),
@@ -61,10 +67,10 @@ def compose_lifecycle_alert(
     rest = len(lines) - NAMED
     return Alert(
         event=RETENTION,
-        title=f"ECR expired images that run or are quarantined: {inert(name, 80)}",
+        title=f"ECR expired images that run or are quarantined: {sanitize(name, 80)}",
         at=now,
         repository=name,
-        notes=(*(inert(line, _LONGEST) for line in lines[:NAMED]), *([f"and {rest} more"] if rest > 0 else [])),
+        notes=(*(sanitize(line, _LONGEST) for line in lines[:NAMED]), *([f"and {rest} more"] if rest > 0 else [])),
         what_to_do=(
             f"See what the native policy takes next: lazaretto retention native {name}",
             "What runs goes on running, and cannot be pulled any more: push the image again under the same digest.",
@@ -74,7 +80,7 @@ def compose_lifecycle_alert(
 
 
 def _tags(tags: Sequence[str]) -> str:
-    return inert(", ".join(tags[:3]), 100) if tags else "untagged"
+    return sanitize(", ".join(tags[:3]), 100) if tags else "untagged"
 
 
 def _short(digest: str) -> str:

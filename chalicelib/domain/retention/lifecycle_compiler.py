@@ -32,7 +32,7 @@ from chalicelib.domain.retention.lifecycle_policy import (
     LifecycleRule,
     Selection,
 )
-from chalicelib.domain.retention.plan import Fate, RetentionPlan
+from chalicelib.domain.retention.plan import RetentionDecision, RetentionPlan
 from chalicelib.domain.retention.retention import running_words
 
 
@@ -47,13 +47,13 @@ class Danger(IntEnum):
     OTHERWISE = 5
 
 
-class Difference(msgspec.Struct, frozen=True):
+class LifecycleDifference(msgspec.Struct, frozen=True):
     """`native`: what ECR would do, None: nothing. `use`: as looked up, None: it was not."""
 
     image: RetainedImage
     danger: Danger
     native: NativeAct | None
-    ours: Fate
+    ours: RetentionDecision
     use: InUse | None = None
 
     @property
@@ -66,7 +66,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 def differences(
     plan: RetentionPlan, native: Mapping[str, NativeAct], uses: Mapping[str, InUse]
-) -> tuple[Difference, ...]:
+) -> tuple[LifecycleDifference, ...]:
     """`uses`: of what ECR would take, as looked up; whoever is absent may run. What both do is no difference, unless it
     runs: both would be wrong then."""
     found = [
@@ -76,19 +76,19 @@ def differences(
 
 
 def _difference(
-    fate: Fate, native: NativeAct | None, plan: RetentionPlan, uses: Mapping[str, InUse]
-) -> Difference | None:
+    fate: RetentionDecision, native: NativeAct | None, plan: RetentionPlan, uses: Mapping[str, InUse]
+) -> LifecycleDifference | None:
     image = fate.image
     if native is None:
-        return Difference(image, Danger.LEFT, None, fate) if fate.taken else None
+        return LifecycleDifference(image, Danger.LEFT, None, fate) if fate.taken else None
     use = uses.get(image.digest)
     if use is None or use.state is not InUseState.NO:
-        return Difference(image, Danger.RUNNING, native, fate, use)
+        return LifecycleDifference(image, Danger.RUNNING, native, fate, use)
     if image.guard is not None and image.guard.by == QUARANTINED:
-        return Difference(image, Danger.EVIDENCE, native, fate)
+        return LifecycleDifference(image, Danger.EVIDENCE, native, fate)
     if not fate.taken:
-        return Difference(image, Danger.KEPT, native, fate)
-    return None if native.action == plan.action else Difference(image, Danger.OTHERWISE, native, fate)
+        return LifecycleDifference(image, Danger.KEPT, native, fate)
+    return None if native.action == plan.action else LifecycleDifference(image, Danger.OTHERWISE, native, fate)
 
 
 NEVER_REACHED = 10 * MOST_IMAGES

@@ -76,7 +76,7 @@ Action = Literal["expire", "archive"]
 MAX_IMAGES = 1_000
 
 
-class Fate(msgspec.Struct, frozen=True):
+class RetentionDecision(msgspec.Struct, frozen=True):
     """`by`: the part of the policy that keeps or takes it (`retention[0].keep.newest`, `retention[0]`), or one of the
     words of `retention.py` (`running`, `index`, …). `why`: one sentence's worth for people. `asked`: whether it runs,
     where that was looked up. `open`: it is kept only because nobody looked whether it runs."""
@@ -97,22 +97,26 @@ class RetentionPlan(msgspec.Struct, frozen=True):
     repository: Repository
     rule: int | None
     action: Action | None
-    fates: tuple[Fate, ...]
+    fates: tuple[RetentionDecision, ...]
     stopped: str = ""
     id: str = ""
 
     @property
-    def wanted(self) -> tuple[Fate, ...]:
+    def wanted(self) -> tuple[RetentionDecision, ...]:
         return tuple(fate for fate in self.fates if fate.taken)
 
     @property
-    def takes(self) -> tuple[Fate, ...]:
+    def takes(self) -> tuple[RetentionDecision, ...]:
         """What an apply does; nothing while it is stopped."""
         return () if self.stopped else self.wanted
 
 
 def conclude(
-    repository: Repository, number: int | None, rule: Retention | None, fates: Sequence[Fate], gone: int = 0
+    repository: Repository,
+    number: int | None,
+    rule: Retention | None,
+    fates: Sequence[RetentionDecision],
+    gone: int = 0,
 ) -> RetentionPlan:
     """The plan of these fates, in whatever order they come. `gone`: how many went earlier in the same run."""
     ordered = sorted(fates, key=_newest_first)
@@ -153,7 +157,7 @@ def _over_the_limit(plan: RetentionPlan, rule: Retention, gone: int) -> str:
     return ""
 
 
-def _newest_first(fate: Fate) -> tuple[float, str]:
+def _newest_first(fate: RetentionDecision) -> tuple[float, str]:
     pushed_at = fate.image.pushed_at
     return -(pushed_at.timestamp() if pushed_at else 0.0), fate.image.digest
 

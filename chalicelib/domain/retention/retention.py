@@ -5,7 +5,7 @@ quarantined, waived, archived or being restored, that an index which stays needs
 there. What could not be looked up keeps. A signature, an SBOM or an attestation goes with its subject.
 
 The answer has two steps, because looking up who runs an image is dear: `judge` says what the rules would take, and
-`settle` what of it may go, given what was looked up for exactly those.
+`consistency_delay` what of it may go, given what was looked up for exactly those.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from chalicelib.domain.images.patterns import Globs
 from chalicelib.domain.images.quarantine_place import is_place
 from chalicelib.domain.policy.section import Retention
 from chalicelib.domain.retention.image import QUARANTINED, WAIVED, RetainedImage, names_subject, within
-from chalicelib.domain.retention.plan import Fate, RetentionPlan, by_digest, conclude
+from chalicelib.domain.retention.plan import RetentionDecision, RetentionPlan, by_digest, conclude
 
 NO_RULE, STORED, NO_TIME, UNTAGGED = "no rule", "archived", "no push time", "untagged"
 INDEX, SUBJECT, RUNNING, REPLICA = "index", "subject", "running", "replica"
@@ -31,16 +31,16 @@ _VERSION = re.compile(r"v?(\d{1,9})\.(\d{1,9})(?:\.\d+)?(?:[-+.].*)?")
 _SHOWN = 19
 _NEW = "the plan that was read does not name it"
 
-Fates = dict[str, Fate]
+Fates = dict[str, RetentionDecision]
 
 
-class Judged(msgspec.Struct, frozen=True):
+class JudgedImage(msgspec.Struct, frozen=True):
     """`number` and `rule`: the first of the policy's `retention` that names the repository; None: none does."""
 
     repository: Repository
     number: int | None
     rule: Retention | None
-    fates: tuple[Fate, ...]
+    fates: tuple[RetentionDecision, ...]
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -68,22 +68,25 @@ def rule_for(repository: Repository, rules: Sequence[Retention]) -> tuple[int, R
 
 def judge(
     repository: Repository, images: Collection[RetainedImage], rules: Sequence[Retention], now: datetime
-) -> Judged:
+) -> JudgedImage:
     """What the rules would take, in whatever order the images come. `images`: all that the repository has, archived
     ones too; a listing that is not whole must not come here."""
     known = by_digest(images)
     found = rule_for(repository, rules)
     if found is None:
-        kept = (Fate(image, False, NO_RULE, "no rule of `retention` names this repository") for image in known.values())
-        return Judged(repository, None, None, tuple(kept))
+        kept = (
+            RetentionDecision(image, False, NO_RULE, "no rule of `retention` names this repository")
+            for image in known.values()
+        )
+        return JudgedImage(repository, None, None, tuple(kept))
     number, rule = found
     book = _Book(number, rule, known, now)
     fates = {digest: book.fate(image) for digest, image in known.items()}
-    return Judged(repository, number, rule, tuple(_closed(fates, rule).values()))
+    return JudgedImage(repository, number, rule, tuple(_closed(fates, rule).values()))
 
 
-def settle(
-    judged: Judged,
+def consistency_delay(
+    judged: JudgedImage,
     uses: Mapping[str, InUse],
     missing: Mapping[str, str] | None,
     passed: Collection[str] = (),
@@ -100,7 +103,9 @@ def settle(
     return conclude(judged.repository, judged.number, judged.rule, tuple(_closed(fates, judged.rule).values()), gone)
 
 
-def _asked(fate: Fate, uses: Mapping[str, InUse], missing: Mapping[str, str] | None, earlier: frozenset[str]) -> Fate:
+def _asked(
+    fate: RetentionDecision, uses: Mapping[str, InUse], missing: Mapping[str, str] | None, earlier: frozenset[str]
+) -> RetentionDecision:
     if not fate.taken:
         return fate
     if fate.image.digest in earlier:
@@ -131,29 +136,29 @@ class _Book:
         self._minor = {} if keep.newest_per_minor is UNSET else _newest_per_minor(counted, keep.newest_per_minor)
         self._held = {digest for image in images.values() for digest in image.contains or ()}
 
-    def fate(self, image: RetainedImage) -> Fate:
+    def fate(self, image: RetainedImage) -> RetentionDecision:
         """As if no index and no subject kept it; what keeps those is told from one to the next by `_closed`."""
         if image.guard is not None:
-            return Fate(image, False, image.guard.by, image.guard.why)
+            return RetentionDecision(image, False, image.guard.by, image.guard.why)
         if (kept := self._kept_by_inner(image)) is not None:
             return kept
         if image.storage is not StorageStatus.ACTIVE and not self._follows(image):
             what = "being restored" if image.storage is StorageStatus.ACTIVATING else "archived already"
-            return Fate(image, False, STORED, what)
+            return RetentionDecision(image, False, STORED, what)
         if image.pushed_at is None:
-            return Fate(image, False, NO_TIME, "ECR does not say when it was pushed")
+            return RetentionDecision(image, False, NO_TIME, "ECR does not say when it was pushed")
         if image.subject in self._images:
-            return Fate(image, True, self._name, f"goes with its subject {_short(image.subject)}")
+            return RetentionDecision(image, True, self._name, f"goes with its subject {_short(image.subject)}")
         if image.tags and not image.subject:
             return self._tagged(image)
         return self._kept_by_tag(image) or self._untagged(image)
 
-    def _kept_by_inner(self, index: RetainedImage) -> Fate | None:
+    def _kept_by_inner(self, index: RetainedImage) -> RetentionDecision | None:
         """Whoever needs an image, or was harmed by it, has pulled it by the indexes that hold it, on whatever level."""
         for digest in sorted(within(index.digest, self._images)):
             guard = self._images[digest].guard
             if guard is not None and guard.by in (QUARANTINED, WAIVED):
-                return Fate(index, False, guard.by, f"it holds {_short(digest)}: {guard.why}")
+                return RetentionDecision(index, False, guard.by, f"it holds {_short(digest)}: {guard.why}")
         return None
 
     def _follows(self, image: RetainedImage) -> bool:
@@ -161,7 +166,7 @@ class _Book:
         archived = image.storage is StorageStatus.ARCHIVED and self._rule.action == "expire"
         return archived and image.subject in self._images
 
-    def _tagged(self, image: RetainedImage) -> Fate:
+    def _tagged(self, image: RetainedImage) -> RetentionDecision:
         keep = self._rule.keep
         if (kept := self._kept_by_tag(image)) is not None:
             return kept
@@ -174,15 +179,17 @@ class _Book:
             return self._kept_by(image, "pushed_within_days", f"pushed or restored {self._ago(image.arrived_at)}")
         if self._within(image.used_at, keep.pulled_within_days):
             return self._kept_by(image, "pulled_within_days", f"last pulled, or pushed, {self._ago(image.used_at)}")
-        return Fate(image, True, self._name, f"nothing of `keep` holds: pushed {self._ago(image.arrived_at)}")
+        return RetentionDecision(
+            image, True, self._name, f"nothing of `keep` holds: pushed {self._ago(image.arrived_at)}"
+        )
 
-    def _kept_by_tag(self, image: RetainedImage) -> Fate | None:
+    def _kept_by_tag(self, image: RetainedImage) -> RetentionDecision | None:
         """What signs an image that is gone is not kept by the tag that only names that image."""
         tags = [tag for tag in image.tags if not (image.subject and names_subject(tag))]
         tag = None if self._globs is None else next(filter(self._globs.match, tags), None)
         return None if tag is None else self._kept_by(image, "tag", f"its tag {tag} is to be kept")
 
-    def _untagged(self, image: RetainedImage) -> Fate:
+    def _untagged(self, image: RetainedImage) -> RetentionDecision:
         """`newest`, `newest_per_minor` and `pushed_within_days` speak of tagged images alone: `untagged_after_days` is
         the untagged ones' own. A pull by digest counts for both."""
         rule, keep = self._rule, self._rule.keep
@@ -192,23 +199,23 @@ class _Book:
             return self._orphan(image)
         if self._within(image.arrived_at, rule.untagged_after_days):
             said = f"untagged, and pushed only {self._ago(image.arrived_at)}"
-            return Fate(image, False, f"{self._name}.untagged_after_days", said)
+            return RetentionDecision(image, False, f"{self._name}.untagged_after_days", said)
         said = f"untagged, and pushed {self._ago(image.arrived_at)}"
-        return Fate(image, True, f"{self._name}.untagged_after_days", said)
+        return RetentionDecision(image, True, f"{self._name}.untagged_after_days", said)
 
-    def _orphan(self, image: RetainedImage) -> Fate:
+    def _orphan(self, image: RetainedImage) -> RetentionDecision:
         """The images of an index go with it, also when it went before them."""
         if image.digest in self._held:
-            return Fate(image, True, self._name, "goes with the index that holds it")
+            return RetentionDecision(image, True, self._name, "goes with the index that holds it")
         if image.parents and not any(parent in self._images for parent in image.parents):
-            return Fate(image, True, self._name, f"its index {_short(image.parents[0])} is gone")
-        return Fate(image, False, UNTAGGED, "untagged, and the rule has no `untagged_after_days`")
+            return RetentionDecision(image, True, self._name, f"its index {_short(image.parents[0])} is gone")
+        return RetentionDecision(image, False, UNTAGGED, "untagged, and the rule has no `untagged_after_days`")
 
     def _within(self, at: datetime | None, days: object) -> bool:
         return isinstance(days, int) and at is not None and self._now - at <= timedelta(days=days)
 
-    def _kept_by(self, image: RetainedImage, key: str, why: str) -> Fate:
-        return Fate(image, False, f"{self._name}.keep.{key}", why)
+    def _kept_by(self, image: RetainedImage, key: str, why: str) -> RetentionDecision:
+        return RetentionDecision(image, False, f"{self._name}.keep.{key}", why)
 
     def _ago(self, at: datetime | None) -> str:
         assert at is not None
@@ -216,7 +223,7 @@ class _Book:
         return "today" if days < 1 else f"{days} day{'s' if days != 1 else ''} ago"
 
 
-def _closed(fates: Mapping[str, Fate], rule: Retention | None) -> Fates:
+def _closed(fates: Mapping[str, RetentionDecision], rule: Retention | None) -> Fates:
     """What stays makes others stay: an index its images, a subject what refers to it, an index that nobody could read
     everything. What is archived already holds back nothing that is to be archived as well."""
     closed = dict(fates)
@@ -262,11 +269,11 @@ def _leader(digest: str, above: Mapping[str, str]) -> str:
     return way[-1]
 
 
-def _lies_archived(fate: Fate) -> bool:
+def _lies_archived(fate: RetentionDecision) -> bool:
     return fate.by == STORED and fate.image.storage is StorageStatus.ARCHIVED
 
 
-def _referrers(fates: Mapping[str, Fate]) -> Mapping[str, list[str]]:
+def _referrers(fates: Mapping[str, RetentionDecision]) -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = {}
     for digest, fate in sorted(fates.items()):
         if fate.image.subject is not None and fate.image.subject in fates:
@@ -274,15 +281,15 @@ def _referrers(fates: Mapping[str, Fate]) -> Mapping[str, list[str]]:
     return found
 
 
-def _inside(fate: Fate) -> Iterable[str]:
+def _inside(fate: RetentionDecision) -> Iterable[str]:
     return fate.image.contains or ()
 
 
-def _kept(fate: Fate, by: str, why: str, *, open_: bool = False) -> Fate:
+def _kept(fate: RetentionDecision, by: str, why: str, *, open_: bool = False) -> RetentionDecision:
     return msgspec.structs.replace(fate, taken=False, by=by, why=why, open=open_) if fate.taken else fate
 
 
-def _needed(digest: str, index: Fate, how: str) -> str:
+def _needed(digest: str, index: RetentionDecision, how: str) -> str:
     tags = f" ({', '.join(index.image.tags[:3])})" if index.image.tags else ""
     unread = ", whose images could not be read" if index.image.contains is None else ""
     return f"{how} the index {_short(digest)}{tags}{unread}"

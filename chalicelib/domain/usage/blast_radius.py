@@ -13,7 +13,7 @@ import msgspec
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.line import line_name
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind, ScanState, StorageStatus
-from chalicelib.domain.images.sanitize import inert
+from chalicelib.domain.images.sanitize import sanitize
 from chalicelib.domain.images.verdict import Decision
 
 LAST_PULL = "the last pull"
@@ -58,7 +58,7 @@ class BlastRadius(msgspec.Struct, frozen=True):
             lines.append(f"In indexes: {_some(_index_words(one) for one in self.indexes)}")
         lines.append(f"Clean and newer: {self.newer.tag}" if self.newer else self.why_none)
         lines += [f"Could not be looked up: {what}" for what in self.unknown]
-        return tuple(inert(line, _LONGEST_LINE) for line in lines if line)
+        return tuple(sanitize(line, _LONGEST_LINE) for line in lines if line)
 
     @property
     def _pulled(self) -> str:
@@ -103,7 +103,7 @@ class Line:
         if self._newest is None:
             return NONE_NEWER
         newest = self._named(self._newest)
-        return f"No newer tag of this line is clean: the newest, {inert(newest.tag, LONGEST)}, is {newest.decision}"
+        return f"No newer tag of this line is clean: the newest, {sanitize(newest.tag, LONGEST)}, is {newest.decision}"
 
     def _is_newer(self, other: Header) -> bool:
         mine = self._header
@@ -148,6 +148,6 @@ def _index_words(index: IndexTags) -> str:
 def _some(texts: Iterable[str], between: str = ", ") -> str:
     """Each cut and made harmless by itself, so that a long one hides no other."""
     every = list(texts)
-    shown = [inert(text, LONGEST) for text in every[:SHOWN]]
+    shown = [sanitize(text, LONGEST) for text in every[:SHOWN]]
     rest = len(every) - len(shown)
     return between.join([*shown, f"and {rest} more"] if rest else shown) or "none"

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.images.sanitize import inert
+from chalicelib.domain.images.sanitize import sanitize
 
 PULL = "ecr:BatchGetImage"
 EVERYBODY = "every account"
@@ -103,7 +103,7 @@ def _spoken_to(statement: Statement, account: str) -> Iterator[str]:
             elif kind == "AWS":
                 yield from _principal(name, accounts, organisations, account)
             else:
-                yield f"identities of {inert(name, _SHOWN)}"
+                yield f"identities of {sanitize(name, _SHOWN)}"
 
 
 def _principal(name: str, accounts: set[str] | None, organisations: set[str], own: str) -> Iterator[str]:
@@ -113,7 +113,7 @@ def _principal(name: str, accounts: set[str] | None, organisations: set[str], ow
         if theirs != own and (accounts is None or theirs in accounts):
             yield f"account {theirs}"
     elif not _DELETED.fullmatch(name):
-        yield f"principal {inert(name, _SHOWN)}"
+        yield f"principal {sanitize(name, _SHOWN)}"
 
 
 def _anybody(accounts: set[str] | None, organisations: set[str], own: str) -> Iterator[str]:
@@ -131,7 +131,7 @@ def _service(name: str, accounts: set[str] | None, own: str) -> Iterator[str]:
     if name == LAMBDA:
         yield from (f"AWS Lambda of account {theirs}" for theirs in sorted((accounts or set()) - {own}))
     elif not _RUN_NOTHING.fullmatch(name):
-        yield f"service {inert(name, _SHOWN)}"
+        yield f"service {sanitize(name, _SHOWN)}"
 
 
 def _conditions(statement: Statement) -> tuple[set[str] | None, set[str]]:

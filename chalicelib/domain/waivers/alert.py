@@ -14,7 +14,7 @@ from enum import IntEnum
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert
-from chalicelib.domain.images.sanitize import inert
+from chalicelib.domain.images.sanitize import sanitize
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.waiver import EXPIRING_WITHIN, Waiver
 from chalicelib.domain.waivers.change import (
@@ -34,7 +34,7 @@ PATIENCE = timedelta(minutes=30)
 RETRY_AFTER = timedelta(hours=1)
 
 
-class Stage(IntEnum):
+class NoticeStage(IntEnum):
     NONE = 0
     WEEK = 1
     DAY = 2
@@ -49,15 +49,15 @@ class Notice(msgspec.Struct, frozen=True):
     """
 
     expires_at: datetime
-    stage: Stage = Stage.NONE
+    stage: NoticeStage = NoticeStage.NONE
     tried_at: datetime | None = None
     awaited_since: datetime | None = None
     after: str | None = None
     heard: tuple[str, ...] = ()
-    trying: Stage = Stage.NONE
+    trying: NoticeStage = NoticeStage.NONE
 
 
-def due_stage(waiver: Waiver, told: Notice | None, now: datetime) -> Stage | None:
+def due_stage(waiver: Waiver, told: Notice | None, now: datetime) -> NoticeStage | None:
     """What is to be told now; None: nothing. What was missed is not made up for: only the latest counts."""
     current = current_notice(waiver, told)
     if current.tried_at is not None and now < current.tried_at + RETRY_AFTER:
@@ -66,7 +66,7 @@ def due_stage(waiver: Waiver, told: Notice | None, now: datetime) -> Stage | Non
     return stage if stage > current.stage else None
 
 
-def failed(notice: Notice, stage: Stage, heard: Sequence[str], now: datetime) -> Notice:
+def failed(notice: Notice, stage: NoticeStage, heard: Sequence[str], now: datetime) -> Notice:
     """What is remembered when it could not be told to all."""
     return msgspec.structs.replace(notice, tried_at=now, heard=tuple(heard), trying=stage)
 
@@ -82,14 +82,14 @@ def awaited(notice: Notice, now: datetime) -> Notice | None:
     return None if now >= since + PATIENCE else msgspec.structs.replace(notice, awaited_since=since)
 
 
-def _stage(waiver: Waiver, now: datetime) -> Stage:
+def _stage(waiver: Waiver, now: datetime) -> NoticeStage:
     """Who gave a waiver for three days needs no telling that it ends within a week."""
     if not waiver.in_force(now):
-        return Stage.OVER
+        return NoticeStage.OVER
     left, span = waiver.expires_at - now, waiver.expires_at - waiver.created_at
     if left <= LAST_DAY < span:
-        return Stage.DAY
-    return Stage.WEEK if left <= EXPIRING_WITHIN < span else Stage.NONE
+        return NoticeStage.DAY
+    return NoticeStage.WEEK if left <= EXPIRING_WITHIN < span else NoticeStage.NONE
 
 
 WAIVER = "waiver"
@@ -109,7 +109,7 @@ def compose_waiver_summary(
     standing = [c.subject for c in changes if c.what != ENDED]
     return Alert(
         event=WAIVER,
-        title=inert(title, 150),
+        title=sanitize(title, 150),
         at=now,
         repository=_one_repository(subjects),
         notes=(
@@ -124,7 +124,7 @@ def compose_waiver_summary(
 
 def compose_waiver_notice(
     waiver: Waiver,
-    stage: Stage,
+    stage: NoticeStage,
     images: str,
     days: int,
     now: datetime,
@@ -133,7 +133,7 @@ def compose_waiver_notice(
 ) -> Alert:
     """`images`: how many it touches, in words. `days`: for how long it may be renewed. `end`: what its end came to."""
     end = end or WaiverEnd()
-    over = stage is Stage.OVER
+    over = stage is NoticeStage.OVER
     when = "has ended" if over else f"ends on {moment(waiver.expires_at)}"
     follows = (
         "Since then it excuses nothing: the images it covered are decided without it."
@@ -143,7 +143,7 @@ def compose_waiver_notice(
     )
     return Alert(
         event=WAIVER,
-        title=inert(f"Waiver {when}: {named(waiver)}", 150),
+        title=sanitize(f"Waiver {when}: {named(waiver)}", 150),
         at=now,
         repository=_one_repository([waiver]),
         notes=(f"{waiver.id}: {said(waiver)}.", images, follows, *end.lines),
@@ -160,9 +160,9 @@ def compose_waiver_notice(
 
 def _line(change: WaiverChange) -> str:
     waiver = change.subject
-    who = inert(change.by, 100)
+    who = sanitize(change.by, 100)
     if change.what == ENDED:
-        return f"{waiver.id} ended by {who} ({inert(change.why, 300)}): {named(waiver)}"
+        return f"{waiver.id} ended by {who} ({sanitize(change.why, 300)}): {named(waiver)}"
     return f"{waiver.id} {change.what} by {who}: {said(waiver)}"
 
 

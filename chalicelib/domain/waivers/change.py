@@ -11,7 +11,7 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.headers.header import in_sketch
-from chalicelib.domain.images.sanitize import inert
+from chalicelib.domain.images.sanitize import sanitize
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.waiver import Waiver
 
@@ -79,15 +79,15 @@ def named(waiver: Waiver) -> str:
     narrowed = [f"package {waiver.package}"] if waiver.package else []
     narrowed += [f"from rule {waiver.rule}"] if waiver.vulnerability_id and waiver.rule else []
     words = [what, *([f"({', '.join(narrowed)})"] if narrowed else []), "in", waiver.repository]
-    return inert(" ".join(words), _SHOWN)
+    return sanitize(" ".join(words), _SHOWN)
 
 
 def said(waiver: Waiver) -> str:
     """What somebody vouches for: reason, approver, end, and the words of VEX where there are any."""
     vex = " ".join(word for word in (waiver.status, waiver.justification) if word)
     return (
-        f"{named(waiver)}: {inert(waiver.reason, _SHOWN)}{f' [{vex}]' if vex else ''}; "
-        f"approved by {inert(waiver.approved_by, 100)}, until {moment(waiver.expires_at)}"
+        f"{named(waiver)}: {sanitize(waiver.reason, _SHOWN)}{f' [{vex}]' if vex else ''}; "
+        f"approved by {sanitize(waiver.approved_by, 100)}, until {moment(waiver.expires_at)}"
     )
 
 

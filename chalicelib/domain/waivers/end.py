@@ -10,8 +10,8 @@ import msgspec
 
 from chalicelib.domain.alerts.alert import summary_words, titled
 from chalicelib.domain.enforcement.act_words import outcome_words
-from chalicelib.domain.headers.effect import Effect
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import PendingAction
 from chalicelib.domain.images.image_name import console_url
 from chalicelib.domain.images.verdict import Decision
 
@@ -24,7 +24,7 @@ class Turned(msgspec.Struct, frozen=True):
     """An image whose verdict the end of waivers turned, and the alert that their summary is to tell."""
 
     header: Header
-    alert: Effect
+    alert: PendingAction
 
     @property
     def line(self) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.document import Change, FindingsDocument
+from chalicelib.domain.images.document import FindingChange, FindingsDocument
 from chalicelib.domain.images.finding import Finding, FindingStatus, FixAvailable, Severity
 from chalicelib.domain.images.image import Scan, ScanState
 from chalicelib.domain.images.image_state import ImageState
@@ -60,7 +60,7 @@ class Past:
 
     def __init__(self, document: FindingsDocument) -> None:
         self._findings = document.findings
-        self._changes: dict[str, list[Change]] = {}
+        self._changes: dict[str, list[FindingChange]] = {}
         for change in reversed(document.log):
             self._changes.setdefault(change.finding_id, []).append(change)
 

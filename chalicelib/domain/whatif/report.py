@@ -41,7 +41,7 @@ class Impact(StrEnum):
     STAYS = "STAYS"
 
 
-class Run(msgspec.Struct, frozen=True):
+class RunningImage(msgspec.Struct, frozen=True):
     """Past days one after the other on which both policies said the same, with the reasons of the first of them, by
     rule and ids."""
 
@@ -52,7 +52,7 @@ class Run(msgspec.Struct, frozen=True):
     notes: tuple[PastNote, ...]
 
 
-class Row(msgspec.Struct, frozen=True):
+class WhatIfRow(msgspec.Struct, frozen=True):
     """One image that the candidate closes or changes, now or in the past.
 
     `first_closed`: the first past day on which the candidate would have closed it; `closed_since`: the first day of
@@ -72,7 +72,7 @@ class Row(msgspec.Struct, frozen=True):
     days_closed_today: int = 0
     first_closed: date | None = None
     closed_since: date | None = None
-    runs: tuple[Run, ...] = ()
+    runs: tuple[RunningImage, ...] = ()
     runs_left_out: int = 0
 
 
@@ -98,7 +98,7 @@ class Tally(msgspec.Struct, frozen=True):
     unreadable: int = 0
 
 
-class Part(msgspec.Struct, frozen=True):
+class ShardPart(msgspec.Struct, frozen=True):
     """One shard as far as it was judged: all images up to the path `after`, of `size` in the shard when last counted.
 
     `revision` counts its puts. `rows` are the worst, `rows_left_out` how many more there were. `unreadable` names the
@@ -111,7 +111,7 @@ class Part(msgspec.Struct, frozen=True):
     done: bool = False
     size: int | None = None
     tally: Tally = Tally()
-    rows: tuple[Row, ...] = ()
+    rows: tuple[WhatIfRow, ...] = ()
     rows_left_out: int = 0
     unreadable: tuple[ImageRef, ...] = ()
 
@@ -131,7 +131,7 @@ class Job(msgspec.Struct, frozen=True):
     known_since: datetime | None = None
 
 
-class Report(msgspec.Struct, frozen=True):
+class WhatIfReport(msgspec.Struct, frozen=True):
     """`shards` of `of_shards` are done; `size` images are known to be in those that were begun (None: none was)."""
 
     job: Job
@@ -140,19 +140,19 @@ class Report(msgspec.Struct, frozen=True):
     of_shards: int
     size: int | None
     tally: Tally
-    rows: tuple[Row, ...]
+    rows: tuple[WhatIfRow, ...]
     rows_left_out: int
     unreadable: tuple[ImageRef, ...]
 
 
-def row_of(header: Header, weighed: Weighed) -> Row | None:
+def row_of(header: Header, weighed: Weighed) -> WhatIfRow | None:
     """None where neither policy closes it at any time and both say the same now."""
     impact = _impact(weighed)
     closed = [day for day in weighed.past if day.candidate.closes]
     runs = [run for run in _runs(weighed.past) if run.today.closes or run.candidate.closes or _differ(run)]
     if impact is Impact.STAYS and not weighed.candidate.closes and not closed:
         return None
-    return Row(
+    return WhatIfRow(
         ref=header.ref,
         kind=header.kind,
         tags=header.tags,
@@ -202,11 +202,11 @@ def added(tallies: Iterable[Tally]) -> Tally:
     return Tally(**total)
 
 
-def worst_rows(rows: Iterable[Row], most: int) -> tuple[Row, ...]:
+def worst_rows(rows: Iterable[WhatIfRow], most: int) -> tuple[WhatIfRow, ...]:
     return tuple(heapq.nsmallest(most, rows, key=_gravity))
 
 
-def report_of(job: Job, parts: Sequence[Part], of_shards: int) -> Report:
+def report_of(job: Job, parts: Sequence[ShardPart], of_shards: int) -> WhatIfReport:
     """`parts`: those that were begun."""
     sizes = [part.size for part in parts if part.size is not None]
     rows = worst_rows((row for part in parts for row in part.rows), ROWS_OF_REPORT)
@@ -215,7 +215,7 @@ def report_of(job: Job, parts: Sequence[Part], of_shards: int) -> Report:
     unreadable = tuple(ref for part in parts for ref in part.unreadable)[:UNREADABLE_NAMED]
     tally = added(part.tally for part in parts)
     size = sum(sizes) if sizes else None
-    return Report(job, shards == of_shards, shards, of_shards, size, tally, rows, left_out, unreadable)
+    return WhatIfReport(job, shards == of_shards, shards, of_shards, size, tally, rows, left_out, unreadable)
 
 
 def _impact(weighed: Weighed) -> Impact:
@@ -228,17 +228,17 @@ def _impact(weighed: Weighed) -> Impact:
     return Impact.PAST if differed else Impact.STAYS
 
 
-def _differ(run: Run) -> bool:
+def _differ(run: RunningImage) -> bool:
     return run.today.decision is not run.candidate.decision
 
 
-def _runs(past: Sequence[Day]) -> Iterator[Run]:
+def _runs(past: Sequence[Day]) -> Iterator[RunningImage]:
     """Oldest first."""
     for _, group in groupby(past, key=lambda d: (d.today.decision, d.candidate.decision, d.candidate.rule, d.notes)):
         days = list(group)
         first = days[0]
         today, candidate = (msgspec.structs.replace(r, detail="") for r in (first.today, first.candidate))
-        yield Run(first.day, days[-1].day, today, candidate, first.notes)
+        yield RunningImage(first.day, days[-1].day, today, candidate, first.notes)
 
 
 def _closed_since(weighed: Weighed) -> date | None:
@@ -257,7 +257,7 @@ _IMPACTS = {impact: n for n, impact in enumerate(Impact)}
 _RUNNING = {InUseState.YES: 0, InUseState.UNKNOWN: 1, InUseState.NO: 2}
 
 
-def _gravity(row: Row) -> tuple[object, ...]:
+def _gravity(row: WhatIfRow) -> tuple[object, ...]:
     """Worst first: what it newly closes and runs; then the stronger decision, the more findings, the longer."""
     return (
         _IMPACTS[row.impact],

@@ -14,12 +14,12 @@ from typing import NamedTuple
 import msgspec
 
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.line import as_twin
+from chalicelib.domain.headers.line import as_same_digest
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.images.image import Kind, Source
-from chalicelib.domain.images.verdict import WORST_KEPT, Decision, Standing, Verdict
-from chalicelib.domain.policy.decision import Outcome, decide
+from chalicelib.domain.images.verdict import WORST_KEPT, Decision, Verdict, VerdictSummary
+from chalicelib.domain.policy.decision import RuleOutcome, decide
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.domain.whatif.past import Past, PastNote, began, notes_at, state_at
@@ -27,7 +27,7 @@ from chalicelib.domain.whatif.past import Past, PastNote, began, notes_at, state
 _END_OF_DAY = time(23, 59, 59, tzinfo=UTC)
 
 
-class Case(msgspec.Struct, frozen=True):
+class WhatIfCase(msgspec.Struct, frozen=True):
     """An image with all that its decision hangs on. `index_tags`: the tags of the indexes that hold it.
 
     `children`: of an index, its images; None is one that was never heard of. Of a public image, its twins.
@@ -36,7 +36,7 @@ class Case(msgspec.Struct, frozen=True):
     header: Header
     document: FindingsDocument
     index_tags: tuple[str, ...] = ()
-    children: tuple[Case | None, ...] = ()
+    children: tuple[WhatIfCase | None, ...] = ()
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -91,7 +91,7 @@ def moments_of(now: datetime, since_days: int) -> tuple[datetime, ...]:
     return (*ends, now)
 
 
-def weigh(case: Case, question: Question) -> Weighed:
+def weigh(case: WhatIfCase, question: Question) -> Weighed:
     """The case must be one that is decided about: present, and no artifact."""
     film = _Film(case, question)
     today, candidate = film.verdicts(question.today), film.verdicts(question.candidate)
@@ -117,14 +117,14 @@ class _Stand(NamedTuple):
     """What a past decision hangs on beside the policy: while it is the same, and until `decide_at`, it stands."""
 
     turns: int
-    children: tuple[Standing, ...]
+    children: tuple[VerdictSummary, ...]
     decide_at: datetime | None = None
 
 
 class _Film:
     """One image through all moments: what is read of its past is read once, for both policies."""
 
-    def __init__(self, case: Case, question: Question) -> None:
+    def __init__(self, case: WhatIfCase, question: Question) -> None:
         self.case, self.moments, self.all_waivers = case, question.moments, question.waivers
         self.start = began(case.header)
         self.waivers = tuple(w for w in question.waivers if w.covers(case.header.ref.repository))
@@ -151,7 +151,7 @@ class _Film:
             last = stand._replace(decide_at=outcome.decide_at)
         return _Verdicts(found, self._decide_now(tuple(of_child[-1] for of_child in standings), policy))
 
-    def _decide_then(self, n: int, children: tuple[Standing, ...], policy: Policy) -> Outcome:
+    def _decide_then(self, n: int, children: tuple[VerdictSummary, ...], policy: Policy) -> RuleOutcome:
         at = self.moments[n]
         if n not in self._findings:
             self._findings[n] = self._past.findings(at)
@@ -159,15 +159,15 @@ class _Film:
         state = state_at(self.case.header.state(children, self.case.index_tags), at)
         return decide(state, self._findings[n], policy, waivers, at)
 
-    def _decide_now(self, children: tuple[Standing, ...], policy: Policy) -> Verdict:
+    def _decide_now(self, children: tuple[VerdictSummary, ...], policy: Policy) -> Verdict:
         state = self.case.header.state(children, self.case.index_tags)
         return decide(state, self.case.document.findings, policy, self.waivers, self.moments[-1]).verdict
 
-    def _standings(self, child: _Film | None, policy: Policy) -> list[Standing]:
+    def _standings(self, child: _Film | None, policy: Policy) -> list[VerdictSummary]:
         """What it hears of one of its images, or of its twins, at each moment. One that is gone is not decided any
         more: its last decision stays."""
         if child is None:
-            return [Standing(Decision.PENDING)] * len(self.moments)
+            return [VerdictSummary(Decision.PENDING)] * len(self.moments)
         header = child.case.header
         if not header.present:
             verdicts: list[Verdict | None] = [header.verdict] * len(self.moments)
@@ -175,10 +175,10 @@ class _Film:
             past, now = child.verdicts(policy)
             verdicts = [*past, now]
         if not self.case.header.ref.home.public:
-            return [Standing(Decision.PENDING if v is None else v.decision) for v in verdicts]
+            return [VerdictSummary(Decision.PENDING if v is None else v.decision) for v in verdicts]
         name, given = self.case.header.ref.repository, self.all_waivers
         told = zip(verdicts, self.moments, strict=True)
-        return [as_twin(header, v, name, policy, [w for w in given if w.created_at <= at], at) for v, at in told]
+        return [as_same_digest(header, v, name, policy, [w for w in given if w.created_at <= at], at) for v, at in told]
 
     def _count_turns(self) -> list[int]:
         """How many changes there had been by each moment: of findings, of waivers, of what is known of scans."""
@@ -188,7 +188,7 @@ class _Film:
         return [bisect_right(turns, at) for at in self.moments]
 
 
-def _counts(child: Case) -> bool:
+def _counts(child: WhatIfCase) -> bool:
     """Attestations and whatever else turned out to be no image do not count."""
     return child.header.kind is not Kind.ARTIFACT
 
@@ -200,7 +200,7 @@ def _ruling(verdict: Verdict) -> Ruling:
     return Ruling(verdict.decision, first.rule, first.detail, first.count, first.vulnerability_ids[:WORST_KEPT])
 
 
-def _hangs_on_kev(case: Case, policy: Policy) -> bool:
+def _hangs_on_kev(case: WhatIfCase, policy: Policy) -> bool:
     """Only Inspector is ever asked for KEV."""
     if not policy.asks_kev:
         return False

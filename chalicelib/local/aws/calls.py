@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Kind
-from chalicelib.local.aws.stack import Stack
+from chalicelib.local.aws.stack import LocalStack
 
 ALWAYS = ("/v1/summary", "/v1/images?limit=5")
 OF_THE_DEMO = (
@@ -19,7 +19,7 @@ OF_THE_DEMO = (
 )
 
 
-def calls_about(stack: Stack, refs: list[ImageRef]) -> tuple[str, ...]:
+def calls_about(stack: LocalStack, refs: list[ImageRef]) -> tuple[str, ...]:
     """About the worst image that has findings among `refs`, by digest: not every one has a tag to ask by."""
     headers = [stored.header for stored in stack.headers(refs).values()]
     images = [h for h in headers if h.exists and h.kind is Kind.IMAGE]
@@ -31,7 +31,7 @@ def calls_about(stack: Stack, refs: list[ImageRef]) -> tuple[str, ...]:
     image = urlencode({**named, "digest": ref.digest}, safe="/:")
     calls = [*ALWAYS, f"/v1/verdict?{image}", f"/v1/findings?{image}"]
     ranked = sorted(
-        (f for f in stack.house.table.read_document(ref).findings if f.open), key=lambda f: f.severity.digit
+        (f for f in stack.context.table.read_document(ref).findings if f.open), key=lambda f: f.severity.digit
     )
     calls += [f"/v1/vulnerabilities/{quote(f.vulnerability_id, safe='')}" for f in ranked[:1]]
     return tuple(calls)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from moto.sns.models import sns_backends
 
-from chalicelib.domain.images.sanitize import inert
+from chalicelib.domain.images.sanitize import sanitize
 
 PATH = "/local/webhook"
 LINE = 300
@@ -54,8 +54,8 @@ class Catcher:
 
 def _published(sent: tuple[Any, ...]) -> Caught:
     """moto keeps (id, message, subject, attributes, group)."""
-    subject = [inert(str(sent[2]), LINE)] if sent[2] else []
-    return Caught("sns", (*subject, *(inert(line, LINE) for line in str(sent[1]).splitlines())))
+    subject = [sanitize(str(sent[2]), LINE)] if sent[2] else []
+    return Caught("sns", (*subject, *(sanitize(line, LINE) for line in str(sent[1]).splitlines())))
 
 
 def _lines(message: Any) -> list[str]:
@@ -65,7 +65,7 @@ def _lines(message: Any) -> list[str]:
     blocks = message.get("blocks") or [block for a in message.get("attachments") or [] for block in a.get("blocks", [])]
     texts = [text for block in blocks for text in _texts(block)]
     return [
-        inert(unescape(line), LINE) for text in texts or [str(message.get("text", ""))] for line in text.splitlines()
+        sanitize(unescape(line), LINE) for text in texts or [str(message.get("text", ""))] for line in text.splitlines()
     ]
 
 

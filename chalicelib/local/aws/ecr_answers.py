@@ -28,7 +28,7 @@ PAGE = 100
 LONGEST_PAGE = 1000
 
 
-class Answer(ActionResult):
+class EcrAnswer(ActionResult):
     """An answer in the words of the API already: moto has nothing to translate."""
 
     def execute_result(self, context: Any) -> tuple[int, dict[str, str], str]:
@@ -36,7 +36,7 @@ class Answer(ActionResult):
 
 
 class LocalEcrResponse(LifecycleAnswers, PullTimeAnswers, ReplicationAnswers, BlobAnswers):
-    answer = Answer
+    answer = EcrAnswer
 
     @property
     def ecr_backend(self) -> LocalEcr:
@@ -52,9 +52,9 @@ class LocalEcrResponse(LifecycleAnswers, PullTimeAnswers, ReplicationAnswers, Bl
         if ids and (self._get_param("nextToken") or self._get_param("maxResults")):
             raise InvalidParameterException("imageIds cannot be combined with nextToken or maxResults")
         if ids:
-            return Answer({"imageDetails": [describe(ecr.get(name, i)) for i in ids]})
+            return EcrAnswer({"imageDetails": [describe(ecr.get(name, i)) for i in ids]})
         images, token = self._page([i for i in ecr.home(name).images if self._wanted(i)])
-        return Answer(_with_token({"imageDetails": [describe(i) for i in images]}, token))
+        return EcrAnswer(_with_token({"imageDetails": [describe(i) for i in images]}, token))
 
     def list_images(self) -> ActionResult:
         images = [i for i in self.ecr_backend.home(self._get_param("repositoryName")).images if self._wanted(i)]
@@ -64,7 +64,7 @@ class LocalEcrResponse(LifecycleAnswers, PullTimeAnswers, ReplicationAnswers, Bl
             for tag in i.image_tags or [""]
         ]
         page, token = self._page(ids)
-        return Answer(_with_token({"imageIds": page}, token))
+        return EcrAnswer(_with_token({"imageIds": page}, token))
 
     def batch_get_image(self) -> ActionResult:
         ecr, name = self.ecr_backend, self._get_param("repositoryName")
@@ -75,7 +75,7 @@ class LocalEcrResponse(LifecycleAnswers, PullTimeAnswers, ReplicationAnswers, Bl
                 failures.append(_failure(image_id, "ImageNotFound", "Requested image not found"))
                 continue
             images.append(_manifest(image, image_id.get("imageTag")))
-        return Answer({"images": images, "failures": failures})
+        return EcrAnswer({"images": images, "failures": failures})
 
     def put_image(self) -> ActionResult:
         tag = self._get_param("imageTag")
@@ -87,7 +87,7 @@ class LocalEcrResponse(LifecycleAnswers, PullTimeAnswers, ReplicationAnswers, Bl
             tag,
             self._get_param("imageManifestMediaType"),
         )
-        return Answer({"image": _manifest(image, tag)})
+        return EcrAnswer({"image": _manifest(image, tag)})
 
     def batch_delete_image(self) -> ActionResult:
         ecr, name = self.ecr_backend, self._get_param("repositoryName")
@@ -100,13 +100,13 @@ class LocalEcrResponse(LifecycleAnswers, PullTimeAnswers, ReplicationAnswers, Bl
             gone += deleted
             if not deleted:
                 failures.append(_failure(image_id, "ImageNotFound", "Requested image not found"))
-        return Answer({"imageIds": gone, "failures": failures})
+        return EcrAnswer({"imageIds": gone, "failures": failures})
 
     def update_image_storage_class(self) -> ActionResult:
         image = self.ecr_backend.change_storage(
             self._get_param("repositoryName"), self._get_param("imageId"), self._get_param("targetStorageClass")
         )
-        return Answer({**_named(image), "imageStatus": image.status})
+        return EcrAnswer({**_named(image), "imageStatus": image.status})
 
     def describe_image_scan_findings(self) -> ActionResult:
         image = self.ecr_backend.get(self._get_param("repositoryName"), self._get_param("imageId"))
@@ -122,14 +122,14 @@ class LocalEcrResponse(LifecycleAnswers, PullTimeAnswers, ReplicationAnswers, Bl
         return self._scan_page(image, scan["imageScanStatus"], "findings", found.pop("findings", None), found)
 
     def start_image_scan(self) -> ActionResult:
-        return Answer(start_scan(self.ecr_backend, self._get_param("repositoryName"), self._get_param("imageId")))
+        return EcrAnswer(start_scan(self.ecr_backend, self._get_param("repositoryName"), self._get_param("imageId")))
 
     def _scan_page(
         self, image: HeldImage, status: dict[str, str], key: str, rows: list[Any] | None, said: dict[str, Any]
     ) -> ActionResult:
         page, token = self._page(rows or [])
         found = said if rows is None else {**said, key: page}
-        return Answer(_with_token({**_named(image), "imageScanStatus": status, "imageScanFindings": found}, token))
+        return EcrAnswer(_with_token({**_named(image), "imageScanStatus": status, "imageScanFindings": found}, token))
 
     def _wanted(self, image: Any) -> bool:
         asked = self._get_param("filter") or {}

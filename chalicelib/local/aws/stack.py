@@ -60,7 +60,7 @@ class _LocalRequests(ChaliceRequestHandler):
         """A line for every request would drown what the stack has to say."""
 
 
-class Stack:
+class LocalStack:
     """`aws_port`, `api_port`: 0 takes a free one, None for the API serves none. `hurry`, `clock` and `restore_takes`:
     see `LocalAws`; the app goes by the same clock.
 
@@ -88,7 +88,7 @@ class Stack:
         self.pump: QueuePump
         self.app: Chalice
 
-    def __enter__(self) -> Stack:
+    def __enter__(self) -> LocalStack:
         try:
             self._start()
         except BaseException:
@@ -111,7 +111,7 @@ class Stack:
         """What is stored of these images; unknown ones are absent."""
         found: dict[ImageRef, Stored] = {}
         for start in range(0, len(refs), _READ_AT_ONCE):
-            found |= self.house.table.read_headers(refs[start : start + _READ_AT_ONCE])
+            found |= self.context.table.read_headers(refs[start : start + _READ_AT_ONCE])
         return found
 
     def run_clock(self) -> None:
@@ -168,12 +168,12 @@ class Stack:
     def _load_app(self) -> None:
         from chalicelib import bootstrap
 
-        bootstrap.house.cache_clear()
-        self._closing.callback(bootstrap.house.cache_clear)
+        bootstrap.context.cache_clear()
+        self._closing.callback(bootstrap.context.cache_clear)
         self._log_to_stderr()
         self.app = importlib.import_module("app").app
-        self.house: Any = bootstrap.house()
-        self.house.clock = self.clock
+        self.context: Any = bootstrap.context()
+        self.context.clock = self.clock
 
     def _log_to_stderr(self) -> None:
         """Standard output is the summary's. Not by `setStream`: that flushes a stream that may be closed."""

@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 
 import boto3
 
-from chalicelib.domain.events.message import Look
+from chalicelib.domain.events.message import Refresh
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef
 from chalicelib.local.aws import events as aws_events
 from chalicelib.local.aws.ecr import MANIFEST, ecr_of
 from chalicelib.local.aws.inspector import inspector_of
 from chalicelib.local.aws.seed import covered, scan_events
 from chalicelib.local.aws.server import ACCOUNT
-from chalicelib.local.aws.stack import Stack
+from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo import demo_registry as registry
 from chalicelib.local.demo.demo_registry import Flaw
 
@@ -32,7 +32,7 @@ Tell = Callable[[str], None]
 class Demo:
     """`refs` are the images in order of appearance. Both acts deliver only: whoever pumps the queues handles."""
 
-    def __init__(self, stack: Stack, tell: Tell = lambda line: None) -> None:
+    def __init__(self, stack: LocalStack, tell: Tell = lambda line: None) -> None:
         self._stack, self._tell = stack, tell
         self._ecr = boto3.Session(region_name=stack.region).client("ecr")
         self.refs: list[ImageRef] = []
@@ -100,7 +100,7 @@ class Demo:
         ref = ImageRef(ALIAS, PUBLIC_REGION, "team/web", digest)
         self._stack.aws.public.hold(ref, ("1.1.0",), MANIFEST, _now())
         self.refs.append(ref)
-        self._stack.house.outbox.send("scans", Look(ref, _now()))
+        self._stack.context.outbox.send("scans", Refresh(ref, _now()))
 
     def _hostile(self) -> None:
         self._tell("team/widgets has a package and an advisory that try to shout at everybody")

@@ -8,7 +8,7 @@ from typing import Any
 
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.local.aws.seed import Regions, Seed, refs_of
-from chalicelib.local.aws.stack import Stack
+from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo.payload_folder import PayloadFolder
 from chalicelib.parsers.events.payload import Response
 
@@ -24,7 +24,9 @@ class Played:
         self.refs, self.finished = refs, finished
 
 
-def play_payloads(stack: Stack, folder: PayloadFolder, advance: Advance = lambda what, done, total: None) -> Played:
+def play_payloads(
+    stack: LocalStack, folder: PayloadFolder, advance: Advance = lambda what, done, total: None
+) -> Played:
     """`advance` hears what is done, how far and of how much.
 
     The scans told by API responses are handled before the first event comes, as they were in life.
@@ -47,7 +49,7 @@ def play_payloads(stack: Stack, folder: PayloadFolder, advance: Advance = lambda
     return Played(list({**seed.images, **folder.refs}), finished)
 
 
-def _seeded(stack: Stack, folder: PayloadFolder, advance: Advance) -> Seed:
+def _seeded(stack: LocalStack, folder: PayloadFolder, advance: Advance) -> Seed:
     """Regions first: a response that names none may come before the one that does."""
     regions = Regions(stack.region)
     waiting: list[tuple[Response, dict[str, Any]]] = []
@@ -73,7 +75,7 @@ def _seeded(stack: Stack, folder: PayloadFolder, advance: Advance) -> Seed:
     return seed
 
 
-def _drain(stack: Stack, advance: Advance) -> bool:
+def _drain(stack: LocalStack, advance: Advance) -> bool:
     most = stack.pump.waiting()
 
     def tell(left: int) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from chalicelib.local.aws.calls import OF_THE_DEMO, calls_about
-from chalicelib.local.aws.stack import Stack
+from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo.demo import Demo
 from chalicelib.local.demo.payload_folder import PayloadFolder
 from chalicelib.local.demo.play_payloads import Played, play_payloads
@@ -32,7 +32,7 @@ def run_once(source: Path | None, as_json: bool) -> bool:
     False: not everything was handled in time. Raises InputError, SettingsError, OSError (no port).
     """
     folder = PayloadFolder(source) if source else None
-    with Stack(hurry=HURRY_SECONDS) as stack:
+    with LocalStack(hurry=HURRY_SECONDS) as stack:
         played = _play(stack, folder, console(error=True))
         if as_json:
             for line in image_lines(stack, played.refs):
@@ -48,7 +48,7 @@ def run(source: Path | None, port: int, aws_port: int) -> None:
     former = {ending: signal.signal(ending, signal.default_int_handler) for ending in (signal.SIGINT, signal.SIGTERM)}
     try:
         show = functools.partial(show_alert, screen)
-        with Stack(aws_port, port, show=show, restore_takes=RESTORE_TAKES) as stack:
+        with LocalStack(aws_port, port, show=show, restore_takes=RESTORE_TAKES) as stack:
             played = _play(stack, folder, screen)
             stack.keep_working()
             show_what_next(screen, stack, calls_about(stack, played.refs) if folder else OF_THE_DEMO)
@@ -62,14 +62,14 @@ def run(source: Path | None, port: int, aws_port: int) -> None:
             signal.signal(ending, handler)
 
 
-def _play(stack: Stack, folder: PayloadFolder | None, screen: Console) -> Played:
+def _play(stack: LocalStack, folder: PayloadFolder | None, screen: Console) -> Played:
     if folder is None:
         return _play_demo(stack, screen)
     with progress_bars(screen) as advance:
         return play_payloads(stack, folder, advance)
 
 
-def _play_demo(stack: Stack, screen: Console) -> Played:
+def _play_demo(stack: LocalStack, screen: Console) -> Played:
     demo = Demo(stack, lambda line: show_step(screen, line))
     demo.open()
     finished = stack.pump.drain(PATIENCE_SECONDS)

@@ -12,13 +12,13 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import FindingStatus, Severity
 from chalicelib.domain.images.image import ImageRef, Kind, ScanState
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.local.aws.stack import Stack
+from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo.payload_folder import PayloadFolder
 
 Json = dict[str, Any]
 
 
-def summarize(stack: Stack, refs: Iterable[ImageRef], finished: bool, folder: PayloadFolder | None = None) -> Json:
+def summarize(stack: LocalStack, refs: Iterable[ImageRef], finished: bool, folder: PayloadFolder | None = None) -> Json:
     """`finished`: every queue was emptied. Without `folder` there were no payloads to speak of."""
     headers = [stored.header for _, stored in sorted(stack.headers(list(refs)).items())]
     images = [header for header in headers if header.kind is not Kind.ARTIFACT]
@@ -38,7 +38,7 @@ def summarize(stack: Stack, refs: Iterable[ImageRef], finished: bool, folder: Pa
     }
 
 
-def image_lines(stack: Stack, refs: Iterable[ImageRef]) -> list[Json]:
+def image_lines(stack: LocalStack, refs: Iterable[ImageRef]) -> list[Json]:
     """One object an image: what the summary counts."""
     return [_line(stored.header) for _, stored in sorted(stack.headers(list(refs)).items())]
 
@@ -60,11 +60,11 @@ def _payloads(folder: PayloadFolder) -> Json:
     }
 
 
-def _findings(stack: Stack, images: Iterable[Header]) -> Json:
+def _findings(stack: LocalStack, images: Iterable[Header]) -> Json:
     by_severity: Counter[str] = Counter()
     by_status: Counter[str] = Counter()
     for header in images:
-        document = stack.house.table.read_document(header.ref)
+        document = stack.context.table.read_document(header.ref)
         by_status.update(finding.status.value for finding in document.findings)
         by_severity.update(finding.severity.value for finding in document.findings if finding.open)
     return {

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from chalicelib.local.aws.catcher import Caught
 from chalicelib.local.aws.environment import STAGE
-from chalicelib.local.aws.stack import Stack
+from chalicelib.local.aws.stack import LocalStack
 
 WIDTH = 100
 LINES_OF_AN_ALERT = 14
@@ -55,7 +55,7 @@ def show_alert(screen: Console, caught: Caught) -> None:
     screen.print(Panel(body, title=escape(f"{caught.channel}: {title}"[: WIDTH - 12]), title_align="left"))
 
 
-def show_what_next(screen: Console, stack: Stack, calls: Sequence[str]) -> None:
+def show_what_next(screen: Console, stack: LocalStack, calls: Sequence[str]) -> None:
     """`calls`: paths of the API that have an answer."""
     # Both Regions: boto3 reads AWS_DEFAULT_REGION alone, other SDKs and the command line AWS_REGION first. The API and
     # the stage, because a shell may have those of a real installation.

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from chalicelib.local.aws.catcher import Caught
-from chalicelib.local.story.world import Seen, StoryWorld, Typed
+from chalicelib.local.story.world import Observed, StoryWorld, Typed
 
 
-class Check(msgspec.Struct, frozen=True):
+class StoryCheck(msgspec.Struct, frozen=True):
     """`expected` in words, and whether it was so."""
 
     expected: str
@@ -29,8 +29,8 @@ class Beat(msgspec.Struct, frozen=True):
     shown: str = ""
     commands: tuple[Typed, ...] = ()
     told: tuple[Caught, ...] = ()
-    seen: Seen | None = None
-    checks: tuple[Check, ...] = ()
+    seen: Observed | None = None
+    checks: tuple[StoryCheck, ...] = ()
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ class Step(msgspec.Struct, frozen=True):
     beats: tuple[Beat, ...]
 
     @property
-    def checks(self) -> tuple[Check, ...]:
+    def checks(self) -> tuple[StoryCheck, ...]:
         return tuple(check for beat in self.beats for check in beat.checks)
 
     @property
@@ -50,7 +50,7 @@ class Step(msgspec.Struct, frozen=True):
         return all(check.ok for check in self.checks)
 
 
-class Page:
+class StoryPage:
     """What a scene writes down while it is played: each thing that happens begins a new beat."""
 
     def __init__(self, world: StoryWorld) -> None:
@@ -70,9 +70,9 @@ class Page:
         self._write(commands=(*self.beats[-1].commands, typed))
         return typed.answer
 
-    def looks(self) -> Seen:
+    def looks(self) -> Observed:
         """Once all that was on its way is done."""
-        if not self.world.settle():
+        if not self.world.consistency_delay():
             self.expects("all that was on its way is handled within a minute", False)
         seen = self.world.look()
         self._write(seen=seen)
@@ -80,7 +80,7 @@ class Page:
         return seen
 
     def expects(self, expected: str, ok: bool) -> None:
-        self._write(checks=(*self.beats[-1].checks, Check(expected, ok)))
+        self._write(checks=(*self.beats[-1].checks, StoryCheck(expected, ok)))
 
     def hears(self, words: str, *channels: str) -> bool:
         """Whether each of these channels was sent a message with the words in it, in this beat."""

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from chalicelib.local.story.page import Page, Step
-from chalicelib.local.story.world import CLUSTER, FLAW, NAME, RESTORE_TAKES, SERVICE, Seen, StoryWorld
+from chalicelib.local.story.page import Step, StoryPage
+from chalicelib.local.story.world import CLUSTER, FLAW, NAME, RESTORE_TAKES, SERVICE, Observed, StoryWorld
 
 POLICY_FILE = "policy.yaml"
 POLICY = """\
@@ -39,7 +39,7 @@ ACTS = ["QUARANTINE", "QUARANTINE", "RELEASE", "QUARANTINE", "RELEASE", "QUARANT
 _CRITICAL = ("CRITICAL", 9.8)
 
 
-Scene = Callable[[Page], None]
+Scene = Callable[[StoryPage], None]
 
 
 class Story:
@@ -73,18 +73,18 @@ class Story:
     def play(self) -> Iterator[Step]:
         """One step after the other, each when it was played. Goes on after one that did not come out as told."""
         for number, (title, scene) in enumerate(self.scenes, 1):
-            page = Page(self.world)
+            page = StoryPage(self.world)
             scene(page)
             yield Step(number, title, self.world.now, tuple(page.beats))
 
-    def _policy(self, page: Page) -> None:
+    def _policy(self, page: StoryPage) -> None:
         page.happens("A policy is put in force that acts: what is critical and can be fixed is quarantined.")
         page.shows(POLICY)
         applied = page.types("policy", "apply", POLICY_FILE)
-        self.world.settle()
+        self.world.consistency_delay()
         page.expects("the policy is in force", applied["changed"] and applied["version"] == 1)
 
-    def _push(self, page: Page) -> None:
+    def _push(self, page: StoryPage) -> None:
         page.happens(f"A pipeline pushes {NAME} to ECR. Nobody has scanned it yet.")
         self.world.push()
         seen = page.looks()
@@ -92,7 +92,7 @@ class Story:
         page.expects("the gate says no", seen.gate_exit_code == 1)
         page.expects("in ECR nothing is touched: it can be pulled", seen.pulled)
 
-    def _scan(self, page: Page) -> None:
+    def _scan(self, page: StoryPage) -> None:
         page.happens(f"Amazon Inspector scans it: {FLAW.id} in {FLAW.package}, HIGH; a fixed version is known.")
         self.world.scan()
         seen = page.looks()
@@ -100,7 +100,7 @@ class Story:
         page.expects("the gate lets it pass", seen.gate_exit_code == 0)
         page.expects("Slack is told what to upgrade", page.hears(f"Upgrade {FLAW.package} to {FLAW.fixed}", "slack"))
 
-    def _rate(self, page: Page) -> None:
+    def _rate(self, page: StoryPage) -> None:
         page.happens(f"ECS service {SERVICE} of cluster {CLUSTER} runs it. Inspector rates {FLAW.id} anew: CRITICAL.")
         self.world.deploy()
         self.world.rate(*_CRITICAL)
@@ -115,7 +115,7 @@ class Story:
         again = page.looks()
         page.expects("still nothing is done, and nobody is told twice", again.pulled and not page.beats[-1].told)
 
-    def _stop(self, page: Page) -> None:
+    def _stop(self, page: StoryPage) -> None:
         scanned_at = self.world.look().scanned_at
         page.happens("The service is deleted. At the next look-up nothing runs the image any more.")
         self.world.undeploy()
@@ -130,7 +130,7 @@ class Story:
         later = page.looks()
         page.expects("that releases nothing", (later.decision, later.storage) == ("QUARANTINE", "ARCHIVED"))
 
-    def _deploy(self, page: Page) -> None:
+    def _deploy(self, page: StoryPage) -> None:
         page.happens("Somebody deploys it all the same, and gives up: ECR says that there is no such image.")
         self.world.deploy()
         page.looks()
@@ -139,7 +139,7 @@ class Story:
         self.world.undeploy()
         self.world.wait(2 * A_MINUTE)
 
-    def _push_again(self, page: Page) -> None:
+    def _push_again(self, page: StoryPage) -> None:
         page.happens("The pipeline pushes the very same image again. ECR takes it out of the archive by that.")
         self.world.push()
         page.expects("ECR gives it away for a moment", self.world.pull())
@@ -147,7 +147,7 @@ class Story:
         page.expects("it is archived again", seen.storage == "ARCHIVED" and not seen.pulled)
         page.expects("Slack and SNS are told", page.hears("quarantined (archive)", "slack", "sns"))
 
-    def _waive(self, page: Page) -> None:
+    def _waive(self, page: StoryPage) -> None:
         page.happens("The security team looks into it and accepts the flaw for two days.")
         waiver = page.types(
             *("waive", "--repository", "team/*", "--cve", FLAW.id, "--expires", WAIVED_FOR),
@@ -161,7 +161,7 @@ class Story:
         page.expects("until then it cannot be pulled, and it says so", not seen.pulled and _holds(seen, "RESTORING"))
         page.expects("Slack is told who waived what, and until when", page.hears("security@example.com", "slack"))
 
-    def _restored(self, page: Page) -> None:
+    def _restored(self, page: StoryPage) -> None:
         page.happens("Ten minutes later ECR has restored it, and Inspector has scanned it anew.")
         self.world.wait(RESTORE_TAKES + A_MINUTE)
         seen = page.looks()
@@ -170,7 +170,7 @@ class Story:
         named = seen.waived == (self._waiver["id"],)
         page.expects("ALLOW, and the verdict names the waiver", seen.decision == "ALLOW" and named)
 
-    def _expire(self, page: Page) -> None:
+    def _expire(self, page: StoryPage) -> None:
         page.happens("Two days pass. The waiver ends by itself.")
         ends_at = datetime.fromisoformat(self._waiver["expires_at"])
         self.world.wait(ends_at - self.world.now)
@@ -183,7 +183,7 @@ class Story:
         page.expects("Slack and SNS are told that the waiver has ended", page.hears("Waiver has ended", "slack", "sns"))
         page.expects("and what was done because of it", page.hears("1 quarantined (archive)", "slack", "sns"))
 
-    def _release(self, page: Page) -> None:
+    def _release(self, page: StoryPage) -> None:
         page.happens("An outage needs the image now. A person takes the responsibility.")
         page.types("release", NAME, "--reason", "outage 4711: roll back to 1.4.0")
         seen = page.looks()
@@ -199,7 +199,7 @@ class Story:
         )
         page.expects("it shows who ordered it, and why", "outage 4711" in (seen.order or ""))
 
-    def _undo(self, page: Page) -> None:
+    def _undo(self, page: StoryPage) -> None:
         page.happens("The outage is over. What the person did is undone, by the id the audit log gives it.")
         done = next((r for r in self._records() if r["kind"] == "RELEASE" and r["actor"].startswith("person:")), None)
         page.expects("the audit log knows the release, and how to undo it", bool(done and done["undo"]))
@@ -209,7 +209,7 @@ class Story:
         page.expects("archived again", seen.storage == "ARCHIVED" and not seen.pulled)
         page.expects("no order stands any more", seen.order is None)
 
-    def _prove(self, page: Page) -> None:
+    def _prove(self, page: StoryPage) -> None:
         page.happens("Every act has one record, bound by hashes to the one before.")
         page.looks()
         proof = page.types("audit", "verify", NAME)
@@ -224,5 +224,5 @@ class Story:
         return records
 
 
-def _holds(seen: Seen, why: str) -> bool:
+def _holds(seen: Observed, why: str) -> bool:
     return (seen.held or "").startswith(why)

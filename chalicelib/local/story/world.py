@@ -23,7 +23,7 @@ from chalicelib.local.aws.ecr import ecr_of
 from chalicelib.local.aws.inspector import inspector_of
 from chalicelib.local.aws.seed import covered, scan_events
 from chalicelib.local.aws.server import ACCOUNT
-from chalicelib.local.aws.stack import Stack
+from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.aws.workloads import run_service, stop_service
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.demo.demo_registry import Flaw, Raw
@@ -52,7 +52,7 @@ class Typed(msgspec.Struct, frozen=True):
         return f"lazaretto {shlex.join(self.words)}"
 
 
-class Seen(msgspec.Struct, frozen=True):
+class Observed(msgspec.Struct, frozen=True):
     """What stands about the image: as `lazaretto image` and `lazaretto gate` say it, and as ECR does.
 
     `held`: what keeps an act from being done; `reasons` in sentences; `pulled`: whether ECR gives its manifest.
@@ -74,7 +74,7 @@ class Seen(msgspec.Struct, frozen=True):
 class StoryWorld:
     """`type_command` runs a command of `lazaretto` against the stack's API, with `--json`."""
 
-    def __init__(self, stack: Stack, type_command: Callable[[Words], Typed]) -> None:
+    def __init__(self, stack: LocalStack, type_command: Callable[[Words], Typed]) -> None:
         self.stack, self._type_command = stack, type_command
         session = boto3.Session(region_name=stack.region)
         self.ecr, self._ecs = session.client("ecr"), session.client("ecs")
@@ -93,7 +93,7 @@ class StoryWorld:
 
     # ---- time
 
-    def settle(self) -> bool:
+    def consistency_delay(self) -> bool:
         """Until nothing is on its way any more; delayed messages have their time. False: not within a minute."""
         end = time.monotonic() + PATIENCE_SECONDS
         while self.stack.pump.waiting() and time.monotonic() < end:
@@ -104,7 +104,7 @@ class StoryWorld:
 
     def wait(self, passing: timedelta) -> None:
         """The time passes, and the clock of the app runs when it has."""
-        self.settle()
+        self.consistency_delay()
         self.stack.clock.move(passing)
         self.stack.run_clock()
 
@@ -157,11 +157,11 @@ class StoryWorld:
 
     # ---- what can be seen from outside
 
-    def look(self) -> Seen:
+    def look(self) -> Observed:
         image = self.type("image", NAME).answer
         gate, verdict, act, order = self.type("gate", NAME), image["verdict"], image["act"], image["order"]
         held = act["held"] if act else None
-        return Seen(
+        return Observed(
             decision=verdict["decision"],
             gate_exit_code=gate.exit_code,
             storage=self.storage(),

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.events.event import Container, TaskChanged
+from chalicelib.domain.events.event import TaskChanged, TaskContainer
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.wire.answer import Envelope
 from chalicelib.parsers.wire.dates import required_instant
@@ -63,7 +63,7 @@ def _changed(wire: _Task, at: datetime, event_id: str, path: str) -> TaskChanged
     for key, arn in (("taskArn", wire.task_arn), ("clusterArn", wire.cluster_arn)):
         if not arn.startswith("arn:"):
             raise RefusedPayloadError(f"{path}.{key}", f"not an ARN: {arn[:100]!r}")
-    containers = tuple(Container(c.name, c.image, c.image_digest, c.reason) for c in wire.containers or ())
+    containers = tuple(TaskContainer(c.name, c.image, c.image_digest, c.reason) for c in wire.containers or ())
     return TaskChanged(
         wire.task_arn,
         wire.cluster_arn,
@@ -81,7 +81,7 @@ def _changed(wire: _Task, at: datetime, event_id: str, path: str) -> TaskChanged
     )
 
 
-def _pull_failed(wire: _Task, containers: tuple[Container, ...]) -> bool:
+def _pull_failed(wire: _Task, containers: tuple[TaskContainer, ...]) -> bool:
     """A task fails to start for many reasons: only the text tells that an image could not be had."""
     reasons = [wire.stopped_reason or "", *(c.reason or "" for c in containers)]
     if any(_CANNOT_PULL in reason for reason in reasons):

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.events.dead_letter import MARK
-from chalicelib.domain.events.message import Again, Delivery, Message
+from chalicelib.domain.events.message import Delivery, Message, RetriedEvent
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.events.events import parse_event
 
@@ -39,7 +39,7 @@ def read_delivery(record: Mapping[str, Any]) -> Delivery:
         own = _OWN.decode(body)
     except msgspec.ValidationError as e:
         raise RefusedPayloadError("$", f"neither an event nor a message of ours: {e}") from e
-    if isinstance(own, Again):
+    if isinstance(own, RetriedEvent):
         event = parse_event(own.event)
         return Delivery(message_id, event, receives, own.attempt, own.redriven or redriven, raw=own.event)
     return Delivery(message_id, own, receives, getattr(own, "attempt", 0), redriven)

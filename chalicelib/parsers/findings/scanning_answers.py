@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from chalicelib.domain.images.image import Source
-from chalicelib.domain.reconcile.scan_rule import Applied, Frequency, FrequencyRule, RegistryScanning
+from chalicelib.domain.reconcile.scan_rule import AppliedScanRule, Frequency, FrequencyRule, RegistryScanning
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.wire.answer import Lower, read
 
@@ -66,14 +66,14 @@ def read_registry_scanning(answer: dict[str, Any]) -> tuple[str, RegistryScannin
     return registry.registry_id, RegistryScanning(Source.__members__.get(said.scan_type), rules)
 
 
-def read_applied_scanning(answer: dict[str, Any]) -> dict[str, Applied]:
+def read_applied_scanning(answer: dict[str, Any]) -> dict[str, AppliedScanRule]:
     """By repository; those that are not there are absent. Raises RefusedPayloadError."""
     said = read(_Repositories, answer)
     for n, failure in enumerate(said.failures):
         if failure.failure_code != NOT_FOUND:
             raise RefusedPayloadError(f"$.failures[{n}]", failure.failure_code[:50])
     return {
-        one.repository_name: Applied(
+        one.repository_name: AppliedScanRule(
             one.scan_frequency,
             one.scan_on_push,
             _filters(one.applied_scan_filters, f"$.scanningConfigurations[{n}]"),

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from chalicelib.domain.replication.replica_case import Mutability, Reported
-from chalicelib.domain.replication.rules import Configuration, Destination, Rule
+from chalicelib.domain.replication.rules import Configuration, Destination, ReplicationRule
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.wire.answer import Lower, read
 
@@ -110,10 +110,10 @@ def read_configuration(answer: Any) -> tuple[str, Configuration]:
     return registry.registry_id, Configuration(tuple(_rule(rule) for rule in rules))
 
 
-def _rule(rule: _Rule) -> Rule:
+def _rule(rule: _Rule) -> ReplicationRule:
     places = tuple(Destination(place.registry_id, place.region) for place in rule.destinations)
     deletes = rule.delete_replication is not None and rule.delete_replication.enabled
-    return Rule(places, tuple(f.filter for f in rule.repository_filters), deletes)
+    return ReplicationRule(places, tuple(f.filter for f in rule.repository_filters), deletes)
 
 
 def read_reports(answer: Any) -> dict[Destination, Reported]:

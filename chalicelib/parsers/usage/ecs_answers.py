@@ -33,7 +33,7 @@ class Failure(Lower):
     reason: str | None = None
 
 
-class Container(Lower):
+class EcsContainer(Lower):
     """Of a task. What AWS itself puts beside its containers may name no image."""
 
     image: str | None = None
@@ -45,7 +45,7 @@ class Task(Lower, kw_only=True):
     last_status: str | None = None
     group: str | None = None
     task_definition_arn: str | None = None
-    containers: list[Container]
+    containers: list[EcsContainer]
 
 
 class Tasks(Lower):
@@ -101,7 +101,7 @@ class Revision(Lower):
     """Without `container_images` while ECS has not resolved them."""
 
     task_definition: str | None = None
-    container_images: list[Container] = []
+    container_images: list[EcsContainer] = []
 
 
 class Revisions(Lower):

@@ -32,20 +32,20 @@ class EcsParameters(Upper):
     task_definition_arn: str
 
 
-class Target(Upper):
+class TargetAnswer(Upper):
     arn: str
     ecs_parameters: EcsParameters | None = None
     input: str | None = None
 
 
 class Targets(Upper):
-    targets: list[Target]
+    targets: list[TargetAnswer]
 
 
 class ScheduleSummary(Upper):
     name: str
     group_name: str
-    target: Target
+    target: TargetAnswer
 
 
 class Schedules(Upper):
@@ -53,13 +53,13 @@ class Schedules(Upper):
 
 
 class Schedule(Upper):
-    target: Target
+    target: TargetAnswer
 
 
 # ---- AWS Lambda
 
 
-class Function(Upper):
+class FunctionConfiguration(Upper):
     function_name: str
     version: str
     function_arn: str | None = None
@@ -68,12 +68,12 @@ class Function(Upper):
     last_modified: str | None = None
 
 
-class Functions(Upper):
-    functions: list[Function]
+class FunctionsPage(Upper):
+    functions: list[FunctionConfiguration]
 
 
 class Versions(Upper):
-    versions: list[Function]
+    versions: list[FunctionConfiguration]
 
 
 class Code(Upper):
@@ -92,7 +92,7 @@ class ClusterNames(Lower):
     clusters: list[str]
 
 
-class EcsUse(Lower):
+class EcsUseAnswer(Lower):
     details_group: str | None = None
     task_definition_arn: str | None = None
 
@@ -102,14 +102,14 @@ class Workload(Lower):
     type: str
 
 
-class EksUse(Lower):
+class EksUseAnswer(Lower):
     namespace: str | None = None
     workload_info_list: list[Workload] = []
 
 
 class ClusterMetadata(Lower):
-    aws_ecs_metadata_details: EcsUse | None = None
-    aws_eks_metadata_details: EksUse | None = None
+    aws_ecs_metadata_details: EcsUseAnswer | None = None
+    aws_eks_metadata_details: EksUseAnswer | None = None
 
 
 class ClusterDetail(Lower):
@@ -133,7 +133,7 @@ class ClusterUses(Lower):
 # ---- AWS STS: who we are
 
 
-class Caller(Upper):
+class CallerIdentityAnswer(Upper):
     account: str
 
 
@@ -176,23 +176,23 @@ class Filter(Lower):
     filter_type: str | None = None
 
 
-class Destination(Lower):
+class DestinationAnswer(Lower):
     region: str
     registry_id: str
 
 
 class ReplicationRule(Lower):
-    destinations: list[Destination]
+    destinations: list[DestinationAnswer]
     repository_filters: list[Filter] = []
 
 
-class Replication(Lower):
+class ReplicationAnswer(Lower):
     rules: list[ReplicationRule]
 
 
 class RegistryAnswer(Lower):
-    replication_configuration: Replication
+    replication_configuration: ReplicationAnswer
 
 
-class PolicyAnswer(Lower):
+class PolicyTextAnswer(Lower):
     policy_text: str

@@ -12,7 +12,7 @@ from chalicelib.domain.admission.admission import AdmissionReview, AskedImage, r
 from chalicelib.domain.admission.judgement import (
     MAX_IMAGES,
     Admission,
-    Judged,
+    AdmissionJudgement,
     admit,
     admit_too_many,
     admit_unjudged,
@@ -22,16 +22,16 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.services.ports.ports import Door
-from chalicelib.services.waivers.drop_excuses import drop_excuses
+from chalicelib.services.waivers.revoke_expired_waivers import revoke_expired_waivers
 
 
-def admit_images(review: AdmissionReview, house: Door) -> Admission:
+def admit_images(review: AdmissionReview, context: Door) -> Admission:
     """Read consistently: two batches for all tags and images, and what hangs on waivers. Raises ParameterError (an
     object that is none of its kind), TransientError, UpstreamError, StoredPolicyError."""
     named = named_images(review.request)
     if not named.images:
         return admit_unjudged(review.request, named.unread)
-    policy = house.rules.fresh().policy
+    policy = context.rules.fresh().policy
     images: list[AskedImage] = []
     room = MAX_IMAGES
     for text in named.images:
@@ -39,16 +39,16 @@ def admit_images(review: AdmissionReview, house: Door) -> Admission:
         room -= not images[-1].foreign
         if room < 0:
             return admit_too_many(review.request, policy)
-    return admit(review.request, _look_up(images, house), policy)
+    return admit(review.request, _look_up(images, context), policy)
 
 
-def _look_up(images: Sequence[AskedImage], house: Door) -> list[Judged]:
+def _look_up(images: Sequence[AskedImage], context: Door) -> list[AdmissionJudgement]:
     names = [image.name for image in images if image.name is not None]
-    digests = house.queries.tagged({(name.home, name.tag) for name in names if name.digest is None and name.tag})
+    digests = context.queries.tagged({(name.home, name.tag) for name in names if name.digest is None and name.tag})
     refs = [_ref(image, digests) for image in images]
-    stored = house.table.read_headers({ref for ref in refs if ref is not None})
-    headers = {ref: drop_excuses(found.header, house) for ref, found in stored.items()}
-    return [_judged(image, ref, headers, house) for image, ref in zip(images, refs, strict=True)]
+    stored = context.table.read_headers({ref for ref in refs if ref is not None})
+    headers = {ref: revoke_expired_waivers(found.header, context) for ref, found in stored.items()}
+    return [_judged(image, ref, headers, context) for image, ref in zip(images, refs, strict=True)]
 
 
 def _ref(image: AskedImage, digests: dict[tuple[Repository, str], str]) -> ImageRef | None:
@@ -57,19 +57,21 @@ def _ref(image: AskedImage, digests: dict[tuple[Repository, str], str]) -> Image
     return image.ref(digests.get((image.name.home, image.name.tag or "")))
 
 
-def _judged(image: AskedImage, ref: ImageRef | None, headers: dict[ImageRef, Header], house: Door) -> Judged:
+def _judged(
+    image: AskedImage, ref: ImageRef | None, headers: dict[ImageRef, Header], context: Door
+) -> AdmissionJudgement:
     header = None if ref is None else headers.get(ref)
-    watched = header is not None or (not image.foreign and _is_watched(image, house))
-    return Judged(image, header, watched, None if ref is None else ref.digest)
+    watched = header is not None or (not image.foreign and _is_watched(image, context))
+    return AdmissionJudgement(image, header, watched, None if ref is None else ref.digest)
 
 
-def _is_watched(image: AskedImage, house: Door) -> bool:
+def _is_watched(image: AskedImage, context: Door) -> bool:
     """Of a public registry only those repositories that a sweep has found are ours."""
     if image.name is not None and image.name.home.public:
-        return house.queries.repository(image.name.home) is not None
+        return context.queries.repository(image.name.home) is not None
     registry = image.registry
     if registry is None:
         return False
-    if registry in house.registries:
+    if registry in context.registries:
         return True
-    return RegistryPlace(registry.region) in house.registries and registry.account == house.own_account()
+    return RegistryPlace(registry.region) in context.registries and registry.account == context.own_account()

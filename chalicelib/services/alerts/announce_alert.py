@@ -17,7 +17,7 @@ from chalicelib.services.ports.ports import Channel, House
 AGAIN_AFTER_SECONDS = 60.0
 
 
-def announce_alert(alert: Alert, house: House, channels: Mapping[str, Channel]) -> None:
+def announce_alert(alert: Alert, context: House, channels: Mapping[str, Channel]) -> None:
     """Raises what the queue raises where even that does not take it."""
     heard: tuple[str, ...] = ()
 
@@ -26,6 +26,6 @@ def announce_alert(alert: Alert, house: House, channels: Mapping[str, Channel]) 
         heard = told
 
     try:
-        send_alert(alert, house.rules.current().policy.notify, channels, keep=keep)
+        send_alert(alert, context.rules.current().policy.notify, channels, keep=keep)
     except UpstreamError:
-        house.outbox.send("sweeps", TellAgain(alert, heard), AGAIN_AFTER_SECONDS)
+        context.outbox.send("sweeps", TellAgain(alert, heard), AGAIN_AFTER_SECONDS)

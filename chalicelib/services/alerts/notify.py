@@ -1,4 +1,4 @@
-"""Send one alert or report that a header's `todo` asks for: record it, send it to each channel, clear it.
+"""Send one alert or report that a header's `pending` asks for: record it, send it to each channel, clear it.
 
 At least once, and once unless a worker died in between. The record (`ALERT#7`) is put first and is the claim: a first
 receive that finds it is a duplicate and done with. Only who comes again (a retry, a redelivery, the clock) may take
@@ -15,7 +15,8 @@ import msgspec
 from chalicelib.domain.alerts.alert import VERDICT, Alert, channels_hearing
 from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.events.message import Act
-from chalicelib.domain.headers.header import Effect, EffectKind, Header, Rules
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.headers.pending_action import ActionType, PendingAction
 from chalicelib.errors import ConflictError, LazarettoError, TransientError
 from chalicelib.services.alerts.compose_alert import compose_alert
 from chalicelib.services.ports.ports import ActionRecord, Channel, House
@@ -31,60 +32,62 @@ BUSY_SECONDS = 5.0
 
 
 def notify(
-    act: Act, house: House, channels: Mapping[str, Channel], api_url: str | None = None, *, fresh: bool = True
+    act: Act, context: House, channels: Mapping[str, Channel], api_url: str | None = None, *, fresh: bool = True
 ) -> None:
-    """Does nothing when the effect is no longer in `todo`. A channel that fails keeps no other from being told.
+    """Does nothing when the effect is no longer in `pending`. A channel that fails keeps no other from being told.
 
     `fresh`: the first receive of a message that nobody put back. Raises TransientError (send `act` again later), or
-    what the channel raised; the effect then stays in `todo`.
+    what the channel raised; the effect then stays in `pending`.
     """
-    stored = house.table.read_headers([act.ref]).get(act.ref)
+    stored = context.table.read_headers([act.ref]).get(act.ref)
     effect = _wanted(stored.header, act.effect) if stored else None
     if stored is None or effect is None:
         return
-    if _waits(stored.header, effect, house.clock.now()):
-        house.outbox.send("actions", act, WAIT_SECONDS)
+    if _waits(stored.header, effect, context.clock.now()):
+        context.outbox.send("actions", act, WAIT_SECONDS)
         return
-    header, rules = stored.header, house.rules.current()
+    header, rules = stored.header, context.rules.current()
     names = [n for n in _heard(header, effect, rules) if n not in effect.told]
-    ours = house.table.record_action(_record(header, effect, names, channels, house))
+    ours = context.table.record_action(_record(header, effect, names, channels, context))
     if fresh and not ours:
         return
     if not fresh:
-        header, effect = _take_over(header, effect, house, ours)
-    told, failures = _tell(compose_alert(header, effect, rules, house, api_url), names, channels) if names else ([], [])
+        header, effect = _take_over(header, effect, context, ours)
+    told, failures = (
+        _tell(compose_alert(header, effect, rules, context, api_url), names, channels) if names else ([], [])
+    )
     if failures:
-        tried = {"told": (*effect.told, *told), "begun_at": None, "tried_at": house.clock.now()}
-        _change(header, house, effect, msgspec.structs.replace(effect, **tried))
+        tried = {"told": (*effect.told, *told), "begun_at": None, "tried_at": context.clock.now()}
+        _change(header, context, effect, msgspec.structs.replace(effect, **tried))
         raise next((f for f in failures if isinstance(f, TransientError)), failures[0])
     if told:
-        house.journal.count(Metric.ACTIONS, by=effect.kind)
-    _change(header, house, effect, None)
+        context.journal.count(Metric.ACTIONS, by=effect.kind)
+    _change(header, context, effect, None)
 
 
-def _take_over(header: Header, effect: Effect, house: House, ours: bool) -> tuple[Header, Effect]:
+def _take_over(header: Header, effect: PendingAction, context: House, ours: bool) -> tuple[Header, PendingAction]:
     """Raises TransientError while another worker may be at it, or was faster. `ours`: nobody had recorded it before."""
-    now = house.clock.now()
+    now = context.clock.now()
     if effect.begun_at is not None or (effect.tried_at is None and not ours):
-        recorded = house.table.action_at(header.ref, effect.key, effect.wanted_at)
+        recorded = context.table.action_at(header.ref, effect.key, effect.wanted_at)
         last = max(at for at in (recorded, effect.begun_at, effect.wanted_at) if at is not None)
         if now < last + CLAIM:
             left = (last + CLAIM - now).total_seconds()
             raise TransientError(f"{effect.key} of {header.ref} may be being sent by another worker", left)
     mine = msgspec.structs.replace(effect, begun_at=now)
     try:
-        return house.table.put_header(_with(header, effect, mine)), mine
+        return context.table.put_header(_with(header, effect, mine)), mine
     except ConflictError as e:
         raise TransientError(f"{header.ref} is being written by others", BUSY_SECONDS) from e
 
 
-def _waits(header: Header, effect: Effect, now: datetime) -> bool:
+def _waits(header: Header, effect: PendingAction, now: datetime) -> bool:
     act = header.act
     wished = act is not None and act.held is None and now < act.wanted_at + PATIENCE
-    return wished and effect.kind is EffectKind.ALERT and effect.begun_at is None
+    return wished and effect.kind is ActionType.ALERT and effect.begun_at is None
 
 
-def _heard(header: Header, effect: Effect, rules: Rules) -> list[str]:
+def _heard(header: Header, effect: PendingAction, rules: Rules) -> list[str]:
     """The channels whose routes hear this alert, each once."""
     repository, routes, event = header.ref.repository, rules.policy.notify, effect.event or VERDICT
     return list(channels_hearing(routes, event, repository, effect.decision, effect.former))
@@ -104,14 +107,14 @@ def _tell(alert: Alert, names: Sequence[str], channels: Mapping[str, Channel]) -
     return told, failures
 
 
-def _change(header: Header, house: House, former: Effect, effect: Effect | None) -> None:
+def _change(header: Header, context: House, former: PendingAction, effect: PendingAction | None) -> None:
     """Puts another effect, or none, in the place of `former`; all others stay as whoever wrote last left them."""
     for _ in range(TRIES):
         try:
-            house.table.put_header(_with(header, former, effect))
+            context.table.put_header(_with(header, former, effect))
         except ConflictError:
-            stored = house.table.read_headers([header.ref]).get(header.ref)
-            if stored is None or not any(_is(former, e) for e in stored.header.todo):
+            stored = context.table.read_headers([header.ref]).get(header.ref)
+            if stored is None or not any(_is(former, e) for e in stored.header.pending):
                 return
             header = stored.header
         else:
@@ -119,25 +122,25 @@ def _change(header: Header, house: House, former: Effect, effect: Effect | None)
     raise TransientError(f"{header.ref} is being written by others", BUSY_SECONDS)
 
 
-def _with(header: Header, former: Effect, effect: Effect | None) -> Header:
+def _with(header: Header, former: PendingAction, effect: PendingAction | None) -> Header:
     """`due_at` stays as stored: the clock corrects it when it comes to it."""
-    todo = tuple(e for old in header.todo if (e := effect if _is(former, old) else old) is not None)
-    return msgspec.structs.replace(header, todo=todo)
+    pending = tuple(e for old in header.pending if (e := effect if _is(former, old) else old) is not None)
+    return msgspec.structs.replace(header, pending=pending)
 
 
-def _is(effect: Effect, other: Effect) -> bool:
+def _is(effect: PendingAction, other: PendingAction) -> bool:
     """A later report of the same act has the same key, and is not told by the one before it."""
     return (effect.key, effect.wanted_at) == (other.key, other.wanted_at)
 
 
-def _wanted(header: Header, key: str) -> Effect | None:
-    return next((e for e in header.todo if e.key == key and not e.kind.acts), None)
+def _wanted(header: Header, key: str) -> PendingAction | None:
+    return next((e for e in header.pending if e.key == key and not e.kind.acts), None)
 
 
 def _record(
-    header: Header, effect: Effect, names: Sequence[str], channels: Mapping[str, Channel], house: House
+    header: Header, effect: PendingAction, names: Sequence[str], channels: Mapping[str, Channel], context: House
 ) -> ActionRecord:
-    """Put before sending: it says what is about to be done, and `todo` says whether it was."""
+    """Put before sending: it says what is about to be done, and `pending` says whether it was."""
     said = [name if name in channels else f"{name} (not set up)" for name in names]
     return ActionRecord(
         ref=header.ref,
@@ -146,7 +149,7 @@ def _record(
         kind=effect.kind,
         actor="system",
         reason=f"to be announced to {', '.join(said)}" if said else "no route hears it",
-        at=house.clock.now(),
+        at=context.clock.now(),
         before=effect.former,
         after=effect.decision,
         policy_version=header.verdict.policy_version if header.verdict else 0,

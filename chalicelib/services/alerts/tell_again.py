@@ -18,7 +18,7 @@ MOST_REFUSALS = 5
 """Before it is left to the queue, which gives it out every half hour: too seldom for that alarm."""
 
 
-def tell_again(message: TellAgain, house: House, channels: Mapping[str, Channel]) -> None:
+def tell_again(message: TellAgain, context: House, channels: Mapping[str, Channel]) -> None:
     """One that has it by now is not told again while another fails. Raises what that one raised, if none more has it:
     put it back, or leave it to the queue. A refusal is raised as a TransientError at first, so that it is put back."""
     heard = message.heard
@@ -28,10 +28,10 @@ def tell_again(message: TellAgain, house: House, channels: Mapping[str, Channel]
         heard = told
 
     try:
-        send_alert(message.alert, house.rules.current().policy.notify, channels, message.heard, keep)
+        send_alert(message.alert, context.rules.current().policy.notify, channels, message.heard, keep)
     except UpstreamError as error:
         if heard != message.heard:
-            house.outbox.send("sweeps", msgspec.structs.replace(message, heard=heard), AGAIN_AFTER_SECONDS)
+            context.outbox.send("sweeps", msgspec.structs.replace(message, heard=heard), AGAIN_AFTER_SECONDS)
         elif isinstance(error, TransientError) or message.attempt >= MOST_REFUSALS:
             raise
         else:

@@ -1,9 +1,9 @@
 """Assess one image: pull what was announced, merge, decide, store, say what must follow. The write protocol itself.
 
 "Write now, look later": every observation is merged on condition of the document's revision, every header put on
-condition of its version, and whatever was written, spared or redelivered is looked at once more after `settle`. No step
-may be left out or moved: each closes a way in which duplicates, reordering, crashes or a second worker made a simpler
-draft wrong (docs/architecture.md tells which).
+condition of its version, and whatever was written, spared or redelivered is looked at once more after
+`consistency_delay`. No step may be left out or moved: each closes a way in which duplicates, reordering, crashes or a
+second worker made a simpler draft wrong (docs/architecture.md tells which).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from chalicelib.domain.assessment.observation import is_outdated, observe
 from chalicelib.domain.enforcement.enforcement import archive_wanted, is_freed
 from chalicelib.domain.events.event import CoverageChanged, FindingChanged, ScanFinished
 from chalicelib.domain.events.handling import Metric, Outcome
-from chalicelib.domain.events.message import Age, Decide, Delivery, Look
+from chalicelib.domain.events.message import Decide, Delivery, InheritFirstSeen, Refresh
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.document import FindingsDocument, Listing, prune
 from chalicelib.domain.images.finding import Finding, FindingStatus
@@ -29,14 +29,14 @@ from chalicelib.services.assessment.decide_image import decide_image
 from chalicelib.services.assessment.pull_listing import (
     ask_exploited,
     drop_covered,
+    inherit_first_seen,
     is_covered,
     is_inspectors,
-    meet_line,
     pull_listing,
     time_of,
 )
 from chalicelib.services.assessment.put_header import send_effects
-from chalicelib.services.assessment.send_look import Looked, plan_look, promised, send_look
+from chalicelib.services.assessment.send_refresh import Refreshed, plan_refresh, promised, send_refresh
 from chalicelib.services.ports.ports import House, Stored
 
 CONFLICTS = 10
@@ -45,31 +45,31 @@ ASK_AGAIN = timedelta(minutes=5)
 """When Inspector had no time to say what is exploited. The clock comes every five minutes: asked within ten."""
 
 
-def assess_image(ref: ImageRef, deliveries: Sequence[Delivery], stored: Stored | None, house: House) -> None:
+def assess_image(ref: ImageRef, deliveries: Sequence[Delivery], stored: Stored | None, context: House) -> None:
     """Handles all messages of one batch about one image: one pull, one merge, one write.
 
     `stored` is the header as read for the whole batch (consistent), None for an unknown image. Raises TransientError
     (put the messages back with a delay); any other error is a defect and fails these messages alone.
     """
-    left = drop_covered(deliveries, stored, house.settle)
+    left = drop_covered(deliveries, stored, context.consistency_delay)
     for delivery in deliveries:
-        if is_covered(delivery, stored, house.settle):
-            house.journal.note(delivery, Outcome.COVERED)
-            house.journal.count(Metric.MESSAGES_COVERED)
+        if is_covered(delivery, stored, context.consistency_delay):
+            context.journal.note(delivery, Outcome.COVERED)
+            context.journal.count(Metric.MESSAGES_COVERED)
     if left:
-        _Assessment(ref, left, house).run(stored)
+        _Assessment(ref, left, context).run(stored)
 
 
 class _Assessment:
     """One image's messages on their way through the protocol. What it has learnt outlives a lost race."""
 
-    def __init__(self, ref: ImageRef, deliveries: Sequence[Delivery], house: House) -> None:
-        self.ref, self.house, self.deliveries = ref, house, deliveries
+    def __init__(self, ref: ImageRef, deliveries: Sequence[Delivery], context: House) -> None:
+        self.ref, self.context, self.deliveries = ref, context, deliveries
         self.rows = [d for d in deliveries if isinstance(d.body, FindingChanged)]
-        self.pulls = [d for d in deliveries if isinstance(d.body, ScanFinished | CoverageChanged | Look)]
+        self.pulls = [d for d in deliveries if isinstance(d.body, ScanFinished | CoverageChanged | Refresh)]
         self.again = not all(d.fresh for d in deliveries)
-        self.quiet = all(isinstance(d.body, Look | Decide) and d.body.quiet for d in deliveries)
-        self.rules: Rules = house.rules.current()
+        self.quiet = all(isinstance(d.body, Refresh | Decide) and d.body.quiet for d in deliveries)
+        self.rules: Rules = context.rules.current()
         self.listing: Listing | None = None
         self.unavailable: Scan | None = None
         self.look_again = self.retried = self.ask_again = False
@@ -77,20 +77,20 @@ class _Assessment:
 
     def run(self, stored: Stored | None) -> None:
         if self.pulls:
-            self.house.journal.count(Metric.LOOKS)
-            pulled = pull_listing(self.ref, self.pulls, stored.header if stored else None, self.house)
+            self.context.journal.count(Metric.LOOKS)
+            pulled = pull_listing(self.ref, self.pulls, stored.header if stored else None, self.context)
             self.listing = pulled if isinstance(pulled, Listing) else None
             self.unavailable = pulled if isinstance(pulled, Scan) else None
             if stored is not None and stored.header.act is not None:
                 # What waited may have been begun meanwhile: what an archive closed must not be taken for closed.
-                stored = self.house.table.read_headers([self.ref]).get(self.ref)
+                stored = self.context.table.read_headers([self.ref]).get(self.ref)
         for _ in range(CONFLICTS):
             try:
                 self._handle(stored)
             except ConflictError:
                 self.retried = True
-                stored = self.house.table.read_headers([self.ref]).get(self.ref)
-                self.rules = self.house.rules.fresh()
+                stored = self.context.table.read_headers([self.ref]).get(self.ref)
+                self.rules = self.context.rules.fresh()
             else:
                 return
         raise TransientError(f"{self.ref}: {CONFLICTS} times another writer was faster")
@@ -113,69 +113,73 @@ class _Assessment:
         """Whether rows may be merged: Inspector has listed the image completely before, or just now."""
         if self.listing is not None and self.listing.complete and self.listing.source is Source.ENHANCED:
             return True
-        return header is not None and header.looked_at is not None and header.scan.source is Source.ENHANCED
+        return header is not None and header.refreshed_at is not None and header.scan.source is Source.ENHANCED
 
     def _rows_left(self, header: Header | None) -> list[Delivery]:
         """The rows that no listing to come will see; beside a pull, all of them. While an archive is wanted what is
         open is among them: the listing may find it closed by that, which proves nothing."""
-        due = header.look_due_at if header else None
+        due = header.refresh_due_at if header else None
         if self.pulls or header is None or due is None:
             return self.rows
-        settle, archive = self.house.settle, archive_wanted(header, self.rules.policy)
+        consistency_delay, archive = self.context.consistency_delay, archive_wanted(header, self.rules.policy)
         return [
-            d for d in self.rows if not d.fresh or due < (time_of(d) or due) + settle or (archive and not _closes(d))
+            d
+            for d in self.rows
+            if not d.fresh or due < (time_of(d) or due) + consistency_delay or (archive and not _closes(d))
         ]
 
     def _mark(self, header: Header | None) -> None:
-        due_at = self.house.clock.now() + self.house.settle
-        if header is not None and header.look_due_at is not None:
-            due_at = max(due_at, header.look_due_at)
-        self.house.table.mark_look(self.ref, header.version if header else 0, due_at)
-        send_look(self.ref, due_at, Source.ENHANCED, self.house)
+        due_at = self.context.clock.now() + self.context.consistency_delay
+        if header is not None and header.refresh_due_at is not None:
+            due_at = max(due_at, header.refresh_due_at)
+        self.context.table.mark_refresh(self.ref, header.version if header else 0, due_at)
+        send_refresh(self.ref, due_at, Source.ENHANCED, self.context)
 
     def _write(self, stored: Stored | None, rows: list[Delivery]) -> None:
-        now = self.house.clock.now()
+        now = self.context.clock.now()
         before = stored.header if stored else Header(ref=self.ref, known_at=now)
         if before.versions > self.rules.versions:
-            self.rules = self.house.rules.fresh()
+            self.rules = self.context.rules.fresh()
         document = self._stored_document(stored)
         holds_open = any(f.status is not FindingStatus.RESOLVED for f in document.findings)
-        after = observe(before, self.listing, self.unavailable, self.house.settle, holds_open=holds_open)
+        after = observe(before, self.listing, self.unavailable, self.context.consistency_delay, holds_open=holds_open)
         document = self._merge(document, before, after, rows, now)
-        after = decide_image(after, document, self.rules, now, self.house, quiet=self.quiet)
+        after = decide_image(after, document, self.rules, now, self.context, quiet=self.quiet)
         if self.ask_again:
             after = _decided_by(after, now + ASK_AGAIN)
         if all(isinstance(d.body, Decide) and d.body.why == CLOCK for d in self.deliveries):
             after = corrected(after)
-        due_at, look_at = plan_look(after.look_due_at, self._looked(before, after, now), now + self.house.settle)
-        put = self._put(before, msgspec.structs.replace(after, look_due_at=due_at))
-        send_effects(before, put, self.house, again=self.again, quiet=self.quiet)
-        send_look(self.ref, look_at, put.scan.source, self.house)
+        due_at, listed_at = plan_refresh(
+            after.refresh_due_at, self._looked(before, after, now), now + self.context.consistency_delay
+        )
+        put = self._put(before, msgspec.structs.replace(after, refresh_due_at=due_at))
+        send_effects(before, put, self.context, again=self.again, quiet=self.quiet)
+        send_refresh(self.ref, listed_at, put.scan.source, self.context)
         if self.younger is not None:
-            self.house.outbox.send("scans", Age(self.younger.ref, self.ref))
+            self.context.outbox.send("scans", InheritFirstSeen(self.younger.ref, self.ref))
         self._keep_up(put, document)
 
     def _put(self, before: Header, after: Header) -> Header:
-        return before if after == before else self.house.table.put_header(after)
+        return before if after == before else self.context.table.put_header(after)
 
     def _keep_up(self, put: Header, document: FindingsDocument) -> None:
         """Policy or waivers may have changed while we decided by the former ones: then decide again."""
-        while self.house.table.read_versions() > self.rules.versions:
-            former, self.rules = self.rules, self.house.rules.fresh()
+        while self.context.table.read_versions() > self.rules.versions:
+            former, self.rules = self.rules, self.context.rules.fresh()
             if self.rules == former:
                 return
-            now = self.house.clock.now()
-            after = decide_image(put, document, self.rules, now, self.house, quiet=self.quiet)
-            look_at = now + self.house.settle if is_freed(put, after, self.rules.policy) else None
-            before, put = put, self._put(put, promised(after, look_at))
-            send_effects(before, put, self.house, again=False, quiet=self.quiet)
-            send_look(self.ref, look_at, put.scan.source, self.house)
+            now = self.context.clock.now()
+            after = decide_image(put, document, self.rules, now, self.context, quiet=self.quiet)
+            listed_at = now + self.context.consistency_delay if is_freed(put, after, self.rules.policy) else None
+            before, put = put, self._put(put, promised(after, listed_at))
+            send_effects(before, put, self.context, again=False, quiet=self.quiet)
+            send_refresh(self.ref, listed_at, put.scan.source, self.context)
 
     def _stored_document(self, stored: Stored | None) -> FindingsDocument:
         """Not read where there can be none. Whoever died before us may have put it without its header."""
         known = stored is not None and max(stored.document_revision, stored.header.revision) > 0
         if known or self.again or self.retried:
-            return self.house.table.read_document(self.ref)
+            return self.context.table.read_document(self.ref)
         return FindingsDocument(self.ref)
 
     def _merge(
@@ -183,10 +187,10 @@ class _Assessment:
     ) -> FindingsDocument:
         """Merges what was observed and puts the document if that changed it materially."""
         merged = self._merged_listing(document, before, after).document
-        merged, self.younger = meet_line(merged, before, after, self.deliveries, self.house)
+        merged, self.younger = inherit_first_seen(merged, before, after, self.deliveries, self.context)
         told = [d.body.row.finding for d in rows if isinstance(d.body, FindingChanged)]
         merged = self._merged_rows(merged, told).document
-        exploited = ask_exploited(merged, self.rules.policy, now, self.house)
+        exploited = ask_exploited(merged, self.rules.policy, now, self.context)
         self.ask_again = exploited.again
         merged = learn(merged, exploited.facts, now).document
         if merged is document:
@@ -196,22 +200,22 @@ class _Assessment:
         if merged == prune(document, kept_since):
             return document
         self.look_again = True
-        self.house.table.keep_vulnerabilities([*(self.listing.findings if self.listing else ()), *told])
-        put = self.house.table.put_document(merged, document)
-        self.house.journal.count(Metric.DOCUMENTS_WRITTEN)
-        self.house.journal.count(Metric.FINDINGS_WRITTEN, len(put.findings))
+        self.context.table.store_vulnerabilities([*(self.listing.findings if self.listing else ()), *told])
+        put = self.context.table.put_document(merged, document)
+        self.context.journal.count(Metric.DOCUMENTS_WRITTEN)
+        self.context.journal.count(Metric.FINDINGS_WRITTEN, len(put.findings))
         return put
 
     def _merged_listing(self, document: FindingsDocument, before: Header, after: Header) -> Merged:
         if self.listing is None:
             return Merged(document, False)
-        settle = self.house.settle
+        consistency_delay = self.context.consistency_delay
         basic = before.scan.source is Source.BASIC and document.source is not Source.ENHANCED
         result = merge_listing(
             document,
             self.listing,
-            settle=settle,
-            archive=archive_wanted(before, self.rules.policy) or is_outdated(before, self.listing, settle),
+            consistency_delay=consistency_delay,
+            archive=archive_wanted(before, self.rules.policy) or is_outdated(before, self.listing, consistency_delay),
             scanned_at=before.scan.scanned_at if basic else None,
             revived_at=after.revived_at,
         )
@@ -227,14 +231,14 @@ class _Assessment:
         self.look_again = self.look_again or result.spared
         return result
 
-    def _looked(self, before: Header, after: Header, now: datetime) -> Looked:
-        seen_at = self.listing.look_at if self.listing else now
+    def _looked(self, before: Header, after: Header, now: datetime) -> Refreshed:
+        seen_at = self.listing.listed_at if self.listing else now
         again = self.look_again or self.again or self._too_early(seen_at) or is_freed(before, after, self.rules.policy)
-        return Looked(
+        return Refreshed(
             now=now,
             seen_at=seen_at,
             looked=bool(self.pulls),
-            promised=tuple(d.body.due_at for d in self.pulls if isinstance(d.body, Look)),
+            promised=tuple(d.body.due_at for d in self.pulls if isinstance(d.body, Refresh)),
             again=again and after.kind is Kind.IMAGE,
         )
 
@@ -244,7 +248,7 @@ class _Assessment:
             return False
         basic = self.listing is not None and self.listing.source is Source.BASIC
         times = [at for d in self.deliveries if (at := time_of(d)) is not None and (is_inspectors(d) or not basic)]
-        return bool(times) and seen_at <= max(times) + self.house.settle
+        return bool(times) and seen_at <= max(times) + self.context.consistency_delay
 
 
 def _closes(delivery: Delivery) -> bool:

@@ -19,15 +19,15 @@ from chalicelib.services.assessment.put_header import update_header
 from chalicelib.services.ports.ports import House, TagMove
 
 
-def settle_tag(ref: ImageRef, tag: str, delivery: Delivery, house: House) -> None:
+def resolve_tag(ref: ImageRef, tag: str, delivery: Delivery, context: House) -> None:
     """The item is read once more after the header was put: of two workers with two moves of one tag, the one that
     comes last leaves both images right. An image that does not exist holds no tag."""
-    has = holds_tag(ref, tag, house)
+    has = holds_tag(ref, tag, context)
     while True:
-        header = update_header(ref, partial(with_tag, tag=tag, has=has), delivery, house)
+        header = update_header(ref, partial(with_tag, tag=tag, has=has), delivery, context)
         if has and not header.exists and (gone_at := _gone_at(header)) is not None:
-            house.table.move_tag(ref.home, tag, None, gone_at, settles_tie=True)
-        still = holds_tag(ref, tag, house)
+            context.table.move_tag(ref.home, tag, None, gone_at, settles_tie=True)
+        still = holds_tag(ref, tag, context)
         if still is has or not header.exists:
             return
         has = still
@@ -39,8 +39,8 @@ def _gone_at(header: Header) -> datetime | None:
     return max(told_at, hold.at) if told_at is not None and hold is not None and hold.method == MOVE else told_at
 
 
-def holds_tag(ref: ImageRef, tag: str, house: House) -> bool:
-    return house.table.read_tag(ref.home, tag) == ref.digest
+def holds_tag(ref: ImageRef, tag: str, context: House) -> bool:
+    return context.table.read_tag(ref.home, tag) == ref.digest
 
 
 def with_tag(header: Header, tag: str, has: bool) -> Header:
@@ -48,27 +48,27 @@ def with_tag(header: Header, tag: str, has: bool) -> Header:
     return msgspec.structs.replace(header, tags=tuple(sorted(tags)))
 
 
-def claim_tag(ref: ImageRef, tag: str, at: datetime, house: House, *, deleted: bool = False) -> TagMove:
+def claim_tag(ref: ImageRef, tag: str, at: datetime, context: House, *, deleted: bool = False) -> TagMove:
     """Moves the tag's item unless a newer event did; headers stay as they are. Of two claims of one second the
     registry decides: a push counts when the image has the tag, a deletion when whoever is said to have it has not.
 
     A deletion that came with its image may have been of a tag that had moved on before: there, too, it decides.
     """
     wanted = None if deleted else ref.digest
-    move = house.table.move_tag(ref.home, tag, wanted, at)
-    if move.digest is None and not deleted and _is_tagged(ref, tag, house):
-        return house.table.move_tag(ref.home, tag, wanted, move.at, settles_tie=True)
+    move = context.table.move_tag(ref.home, tag, wanted, at)
+    if move.digest is None and not deleted and _is_tagged(ref, tag, context):
+        return context.table.move_tag(ref.home, tag, wanted, move.at, settles_tie=True)
     if move.at != at or move.digest == wanted:
         return move
     rival = ref.home.image(move.digest) if deleted and move.digest is not None else ref
-    if _is_tagged(rival, tag, house) is not deleted:
-        settled = house.table.move_tag(ref.home, tag, wanted, at, settles_tie=True)
+    if _is_tagged(rival, tag, context) is not deleted:
+        settled = context.table.move_tag(ref.home, tag, wanted, at, settles_tie=True)
         return msgspec.structs.replace(settled, former=move.digest)
     return move
 
 
-def _is_tagged(ref: ImageRef, tag: str, house: House) -> bool:
+def _is_tagged(ref: ImageRef, tag: str, context: House) -> bool:
     try:
-        return tag in house.registry.describe_image(ref).tags
+        return tag in context.registry.describe_image(ref).tags
     except AbsentError:
         return False

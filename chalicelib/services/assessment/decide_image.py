@@ -6,23 +6,23 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from chalicelib.domain.assessment.conclusion import conclude
-from chalicelib.domain.enforcement.enforcement import MOVE, Needing, Wanted, wanted, wants_quarantine
-from chalicelib.domain.headers.effect import Ended
+from chalicelib.domain.enforcement.enforcement import MOVE, DesiredState, Needing, wanted, wants_quarantine
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.line import as_twin, has_last_word
+from chalicelib.domain.headers.line import as_same_digest, has_last_word
+from chalicelib.domain.headers.pending_action import EndedWaivers
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.image import Kind, StorageStatus
-from chalicelib.domain.images.verdict import Decision, Standing
+from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.services.ports.ports import House
 
 
 def decide_image(
-    header: Header, document: FindingsDocument, rules: Rules, now: datetime, house: House, *, quiet: bool = False
+    header: Header, document: FindingsDocument, rules: Rules, now: datetime, context: House, *, quiet: bool = False
 ) -> Header:
     """The header as it must be put. An index is decided by its children as they stand now (their change re-decides)."""
-    indexes = indexes_of(header, house)
-    children = members_of(header, house)
+    indexes = indexes_of(header, context)
+    children = members_of(header, context)
     return conclude(
         header,
         document,
@@ -36,9 +36,9 @@ def decide_image(
     )
 
 
-def level_of(header: Header, rules: Rules, house: House) -> Wanted:
+def desired_state(header: Header, rules: Rules, context: House) -> DesiredState:
     """What is wanted of the image as it stands, with the indexes that need it looked at now."""
-    return wanted(header, rules.policy, needing(indexes_of(header, house), rules))
+    return wanted(header, rules.policy, needing(indexes_of(header, context), rules))
 
 
 def needing(indexes: Sequence[Header], rules: Rules) -> Needing:
@@ -56,19 +56,19 @@ def _may_be_pulled(index: Header, policy: Policy) -> bool:
     return policy.quarantine.method == MOVE and index.storage is not StorageStatus.ARCHIVED
 
 
-def indexes_of(header: Header, house: House) -> Sequence[Header]:
+def indexes_of(header: Header, context: House) -> Sequence[Header]:
     """The indexes that hold the image. A rule about tags means it by theirs: it has no tag of its own."""
     if header.kind is not Kind.IMAGE or not header.parents:
         return ()
-    found = house.table.read_headers([header.ref.home.image(parent) for parent in header.parents])
+    found = context.table.read_headers([header.ref.home.image(parent) for parent in header.parents])
     return [stored.header for stored in found.values()]
 
 
-def members_of(header: Header, house: House) -> Sequence[Header | None]:
+def members_of(header: Header, context: House) -> Sequence[Header | None]:
     """Whose verdicts it takes. A child not known yet is None; attestations and whatever else turned out to be no image
     do not count, nor does a twin that is gone and had closed no doors."""
     refs = header.members
-    found = house.table.read_headers(refs) if refs else {}
+    found = context.table.read_headers(refs) if refs else {}
     known = [found[r].header if r in found else None for r in refs]
     if header.ref.home.public:
         told = [h for h in known if h is not None and (h.present or has_last_word(h))]
@@ -76,14 +76,16 @@ def members_of(header: Header, house: House) -> Sequence[Header | None]:
     return [h for h in known if h is None or h.kind is not Kind.ARTIFACT]
 
 
-def standings_of(header: Header, members: Sequence[Header | None], rules: Rules, now: datetime) -> tuple[Standing, ...]:
+def standings_of(
+    header: Header, members: Sequence[Header | None], rules: Rules, now: datetime
+) -> tuple[VerdictSummary, ...]:
     """How they stand for it."""
     if not header.ref.home.public:
-        return tuple(Standing(Decision.PENDING) if member is None else member.standing for member in members)
+        return tuple(VerdictSummary(Decision.PENDING) if member is None else member.standing for member in members)
     name, policy, waivers = header.ref.repository, rules.policy, rules.waivers
-    return tuple(as_twin(m, m.verdict, name, policy, waivers, now) for m in members if m is not None)
+    return tuple(as_same_digest(m, m.verdict, name, policy, waivers, now) for m in members if m is not None)
 
 
-def _ended(child: Header | None) -> Ended | None:
+def _ended(child: Header | None) -> EndedWaivers | None:
     waiting = child.left_to_summary if child else None
     return waiting.ended if waiting else None

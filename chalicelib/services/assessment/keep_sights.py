@@ -11,7 +11,7 @@ from chalicelib.errors import LazarettoError
 from chalicelib.services.ports.ports import House
 
 
-def keep_sights(deliveries: Sequence[Delivery], house: House) -> None:
+def keep_sights(deliveries: Sequence[Delivery], context: House) -> None:
     """No message fails, nor comes again, for want of it: the next event of its kind shows the same."""
     names: dict[Repository, set[str]] = {}
     for delivery in deliveries:
@@ -19,6 +19,6 @@ def keep_sights(deliveries: Sequence[Delivery], house: House) -> None:
             names.setdefault(home, set()).add(sight.fact)
     for home, seen in names.items():
         try:
-            house.table.keep_sights(home, sorted(seen))
+            context.table.keep_sights(home, sorted(seen))
         except LazarettoError:
             continue

@@ -16,7 +16,7 @@ import msgspec
 
 from chalicelib.domain.assessment.merge import age
 from chalicelib.domain.events.event import CoverageChanged, FindingChanged, ScanFinished
-from chalicelib.domain.events.message import Age, Decide, Delivery, Look
+from chalicelib.domain.events.message import Decide, Delivery, InheritFirstSeen, Refresh
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.line import neighbours
 from chalicelib.domain.images.document import FindingsDocument, Listing
@@ -26,17 +26,17 @@ from chalicelib.errors import AbsentError, DeniedError, TransientError, Upstream
 from chalicelib.services.ports.ports import House, Stored
 
 
-def drop_covered(deliveries: Sequence[Delivery], stored: Stored | None, settle: timedelta) -> list[Delivery]:
+def drop_covered(deliveries: Sequence[Delivery], stored: Stored | None, consistency_delay: timedelta) -> list[Delivery]:
     """Those that are left to be handled."""
-    return [d for d in deliveries if not is_covered(d, stored, settle) and not _is_past(d, stored)]
+    return [d for d in deliveries if not is_covered(d, stored, consistency_delay) and not _is_past(d, stored)]
 
 
-def is_covered(delivery: Delivery, stored: Stored | None, settle: timedelta) -> bool:
+def is_covered(delivery: Delivery, stored: Stored | None, consistency_delay: timedelta) -> bool:
     """Whether a complete listing has seen what the message announces. Only a first receive can be covered."""
-    if stored is None or not delivery.fresh or not stored.agrees or stored.header.todo:
+    if stored is None or not delivery.fresh or not stored.agrees or stored.header.pending:
         return False
     header, event = stored.header, delivery.body
-    if header.looked_at is None or not isinstance(event, FindingChanged | ScanFinished):
+    if header.refreshed_at is None or not isinstance(event, FindingChanged | ScanFinished):
         return False
     if isinstance(event, ScanFinished) and event.scan.state is not ScanState.COMPLETE:
         return False
@@ -44,9 +44,13 @@ def is_covered(delivery: Delivery, stored: Stored | None, settle: timedelta) -> 
     if header.scan.source is not source:
         return False
     if source is Source.ENHANCED:
-        return header.looked_at > event.time + settle
+        return header.refreshed_at > event.time + consistency_delay
     scan = header.scan
-    return scan.state is ScanState.COMPLETE and scan.scanned_at is not None and scan.scanned_at >= event.time - settle
+    return (
+        scan.state is ScanState.COMPLETE
+        and scan.scanned_at is not None
+        and scan.scanned_at >= event.time - consistency_delay
+    )
 
 
 def _is_past(delivery: Delivery, stored: Stored | None) -> bool:
@@ -83,7 +87,7 @@ class Exploited(msgspec.Struct, frozen=True):
     again: bool = False
 
 
-def ask_exploited(document: FindingsDocument, policy: Policy, now: datetime, house: House) -> Exploited:
+def ask_exploited(document: FindingsDocument, policy: Policy, now: datetime, context: House) -> Exploited:
     """What is known, asked for where it is old. No answer is null, not false, and never takes back what was known.
 
     Where Inspector may not be asked at all nothing is kept, so that it is asked again as soon as it may. A throttled
@@ -92,27 +96,27 @@ def ask_exploited(document: FindingsDocument, policy: Policy, now: datetime, hou
     if not policy.asks_kev:
         return Exploited()
     asked = [f for f in document.findings if f.source is Source.ENHANCED and f.open and policy.asks(f)]
-    known = house.table.read_kev({f.vulnerability_id for f in asked})
+    known = context.table.read_kev({f.vulnerability_id for f in asked})
     stale: dict[str, str] = {}
     for finding in asked:
         _, at = known.get(finding.vulnerability_id, (None, None))
         if at is None or at <= now - FRESH_FOR:
             stale.setdefault(finding.vulnerability_id, finding.source_finding_id)
     facts = {vulnerability: fact for vulnerability, (fact, _) in known.items()}
-    answers, again = _answers(list(stale.values()), house) if stale else (None, False)
+    answers, again = _answers(list(stale.values()), context) if stale else (None, False)
     if answers is not None:
         news = {v: answers.get(arn) for v, arn in stale.items()}
         kept = {v: fact for v, fact in news.items() if fact is not None or facts.get(v) is None}
-        house.table.keep_kev(kept, now)
+        context.table.store_kev(kept, now)
         facts |= kept
     by_id = {f.source_finding_id: fact for f in asked if (fact := facts.get(f.vulnerability_id)) is not None}
     return Exploited(by_id, again)
 
 
-def _answers(finding_ids: list[str], house: House) -> tuple[dict[str, bool] | None, bool]:
+def _answers(finding_ids: list[str], context: House) -> tuple[dict[str, bool] | None, bool]:
     """The answers, None where there are none, and whether to ask again soon."""
     try:
-        return house.scanner.known_exploited(finding_ids), False
+        return context.scanner.known_exploited(finding_ids), False
     except TransientError:
         return None, True
     except UpstreamError:
@@ -122,34 +126,34 @@ def _answers(finding_ids: list[str], house: House) -> tuple[dict[str, bool] | No
 AGE_ATTEMPTS = 3
 
 
-def meet_line(
-    document: FindingsDocument, before: Header, after: Header, deliveries: Sequence[Delivery], house: House
+def inherit_first_seen(
+    document: FindingsDocument, before: Header, after: Header, deliveries: Sequence[Delivery], context: House
 ) -> tuple[FindingsDocument, Header | None]:
     """The document with earlier first sights taken over, and the next newer image of the line, which may take them.
 
-    A first listing asks the next older image of its line; an `Age` message names the older image. Raises
-    TransientError while there is no listing yet that could take over what an `Age` brings.
+    A first listing asks the next older image of its line; an `InheritFirstSeen` message names the older image. Raises
+    TransientError while there is no listing yet that could take over what an `InheritFirstSeen` brings.
     """
-    ages = [d for d in deliveries if isinstance(d.body, Age)]
+    ages = [d for d in deliveries if isinstance(d.body, InheritFirstSeen)]
     again = not all(d.fresh for d in deliveries)
-    listed_now = after.looked_at is not None and (before.looked_at is None or (again and after != before))
+    listed_now = after.refreshed_at is not None and (before.refreshed_at is None or (again and after != before))
     if not (listed_now and after.pushed_at and document.findings) and not ages:
         return document, None
-    elder, younger = neighbours(after, house.table.headers_of(after.ref.home))
+    elder, younger = neighbours(after, context.table.headers_of(after.ref.home))
     aged = document
     if listed_now and elder is not None and elder.revision:
-        aged = age(aged, house.table.read_document(elder.ref).findings).document
+        aged = age(aged, context.table.read_document(elder.ref).findings).document
     for delivery in ages:
-        aged = _take_over(aged, after, delivery, house)
+        aged = _take_over(aged, after, delivery, context)
     return aged, younger if listed_now or aged is not document else None
 
 
-def _take_over(document: FindingsDocument, header: Header, delivery: Delivery, house: House) -> FindingsDocument:
-    if not isinstance(delivery.body, Age):
+def _take_over(document: FindingsDocument, header: Header, delivery: Delivery, context: House) -> FindingsDocument:
+    if not isinstance(delivery.body, InheritFirstSeen):
         return document
-    if header.looked_at is None and delivery.attempt < AGE_ATTEMPTS:
+    if header.refreshed_at is None and delivery.attempt < AGE_ATTEMPTS:
         raise TransientError(f"{header.ref} has no listing yet that could take over first sights")
-    return age(document, house.table.read_document(delivery.body.elder).findings).document
+    return age(document, context.table.read_document(delivery.body.elder).findings).document
 
 
 STALE_ANSWERS = 10
@@ -162,7 +166,7 @@ class NotYetError(TransientError):
     """The scanner's answer is older than the scan that was announced: ask again a little later."""
 
 
-def pull_listing(ref: ImageRef, pulls: Sequence[Delivery], header: Header | None, house: House) -> Listing | Scan:
+def pull_listing(ref: ImageRef, pulls: Sequence[Delivery], header: Header | None, context: House) -> Listing | Scan:
     """The listing, or the scan state that says why there is none (absent, denied, refused).
 
     Raises NotYetError while ECR lists a scan older than the one announced, at most ten times a message; then the
@@ -170,7 +174,7 @@ def pull_listing(ref: ImageRef, pulls: Sequence[Delivery], header: Header | None
     is in doubt already.
     """
     try:
-        listing = _look(ref, _source(pulls, header), _since(header), house)
+        listing = _look(ref, _source(pulls, header), _since(header), context)
     except TransientError as e:
         if not all(_is_given_up(d) for d in pulls):
             raise
@@ -182,21 +186,21 @@ def pull_listing(ref: ImageRef, pulls: Sequence[Delivery], header: Header | None
     except UpstreamError as e:
         return Scan(ScanState.UNAVAILABLE, str(e)[:_LONGEST_REASON])
     for delivery in pulls:
-        if delivery.attempt < STALE_ANSWERS and _is_stale(listing, delivery, house.settle):
+        if delivery.attempt < STALE_ANSWERS and _is_stale(listing, delivery, context.consistency_delay):
             raise NotYetError(f"{ref}: the announced scan is not listed yet")
     return listing
 
 
 def _is_given_up(pull: Delivery) -> bool:
-    return isinstance(pull.body, Look) and pull.body.doubted and pull.attempt >= UNANSWERED
+    return isinstance(pull.body, Refresh) and pull.body.doubted and pull.attempt >= UNANSWERED
 
 
-def _look(ref: ImageRef, source: Source | None, since: datetime | None, house: House) -> Listing:
+def _look(ref: ImageRef, source: Source | None, since: datetime | None, context: House) -> Listing:
     """An image that Inspector does not cover may have been switched to ECR's own scanner meanwhile."""
-    listing = house.scanner.look(ref, source, since=since)
+    listing = context.scanner.look(ref, source, since=since)
     if source is None or listing.scan.state is not ScanState.UNAVAILABLE:
         return listing
-    return house.scanner.look(ref, None, since=since)
+    return context.scanner.look(ref, None, since=since)
 
 
 def _source(pulls: Sequence[Delivery], header: Header | None) -> Source | None:
@@ -210,7 +214,7 @@ def _source(pulls: Sequence[Delivery], header: Header | None) -> Source | None:
     if known is Source.BASIC or any(isinstance(b, ScanFinished) and b.source is Source.BASIC for b in bodies):
         return None
     inspectors = any(isinstance(b, ScanFinished | CoverageChanged) for b in bodies)
-    asked = any(isinstance(b, Look) and b.source is Source.ENHANCED for b in bodies)
+    asked = any(isinstance(b, Refresh) and b.source is Source.ENHANCED for b in bodies)
     return Source.ENHANCED if inspectors or asked or known is Source.ENHANCED else None
 
 
@@ -221,10 +225,10 @@ def _since(header: Header | None) -> datetime | None:
     return max(filter(None, (header.pushed_at, header.activated_at)), default=None)
 
 
-def _is_stale(listing: Listing, delivery: Delivery, settle: timedelta) -> bool:
+def _is_stale(listing: Listing, delivery: Delivery, consistency_delay: timedelta) -> bool:
     event = delivery.body
     if not isinstance(event, ScanFinished) or not (event.source is listing.source is Source.BASIC):
         return False
     if listing.scan.state in (ScanState.IN_PROGRESS, ScanState.PENDING):
         return True
-    return listing.scan.scanned_at is not None and listing.scan.scanned_at < event.time - settle
+    return listing.scan.scanned_at is not None and listing.scan.scanned_at < event.time - consistency_delay

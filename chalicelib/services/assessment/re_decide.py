@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from chalicelib.domain.assessment.conclusion import corrected
-from chalicelib.domain.events.message import Act, CheckDeny, Decide, Delivery, Look
+from chalicelib.domain.events.message import Act, CheckDeny, Decide, Delivery, Refresh
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Kind, ScanState, Source
 from chalicelib.errors import ConflictError, UpstreamError
@@ -19,7 +19,7 @@ ANSWER_WITHIN = timedelta(hours=1)
 """Inspector is asked when it scanned last; what it has not said by then is decided by what is stored."""
 
 
-def re_decide(shard: int, house: House) -> int:
+def re_decide(shard: int, context: House) -> int:
     """Handles what is due in one shard of the index, oldest first and as long as there is time, and returns how many
     images that were.
 
@@ -27,18 +27,18 @@ def re_decide(shard: int, house: House) -> int:
     does not reach the next one finds. One that cannot be dealt with stays due and does not hold up the others; if it is
     a defect, it is raised when all others are done.
     """
-    now = house.clock.now()
-    refs = house.table.due(shard, now)
+    now = context.clock.now()
+    refs = context.table.due(shard, now)
     defects: list[Exception] = []
     done = 0
     for ref in refs:
-        if done and house.clock.now() - now > BUDGET:
+        if done and context.clock.now() - now > BUDGET:
             break
         done += 1
         try:
-            stored = house.table.read_headers([ref]).get(ref)
+            stored = context.table.read_headers([ref]).get(ref)
             if stored is not None:
-                _catch_up(stored, now, house)
+                _catch_up(stored, now, context)
         except (UpstreamError, ConflictError):
             continue
         except Exception as e:  # noqa: BLE001 - one image nobody can read must not stop the clock for its whole shard
@@ -48,32 +48,32 @@ def re_decide(shard: int, house: House) -> int:
     return done
 
 
-def _catch_up(stored: Stored, now: datetime, house: House) -> None:
+def _catch_up(stored: Stored, now: datetime, context: House) -> None:
     header = stored.header
-    for effect in header.todo:
+    for effect in header.pending:
         if effect.due_at is not None and effect.due_at <= now:
-            house.outbox.send("actions", Act(header.ref, effect.key, attempt=1))
+            context.outbox.send("actions", Act(header.ref, effect.key, attempt=1))
     if header.denied:  # whoever changed the policy may have done so unheard
-        house.outbox.send("actions", CheckDeny(header.ref))
+        context.outbox.send("actions", CheckDeny(header.ref))
     if not header.present or header.kind is Kind.ARTIFACT:
         if corrected(header) != header:
-            house.table.put_header(corrected(header))
+            context.table.put_header(corrected(header))
         return
-    if _is_to_be_asked(header, now, house):
-        if header.look_due_at is None:
+    if _is_to_be_asked(header, now, context):
+        if header.refresh_due_at is None:
             # Sent before it is marked: a look too many is harmless, one that is promised and never comes is not.
-            house.outbox.send("scans", Look(header.ref, now, Source.ENHANCED))
-            house.table.mark_look(header.ref, header.version, now)
+            context.outbox.send("scans", Refresh(header.ref, now, Source.ENHANCED))
+            context.table.mark_refresh(header.ref, header.version, now)
             return
-        if now < header.look_due_at + ANSWER_WITHIN:
+        if now < header.refresh_due_at + ANSWER_WITHIN:
             return
     clock = Delivery(message_id=f"{CLOCK}:{header.ref.path}", body=Decide(header.ref, CLOCK))
-    assess_image(header.ref, [clock], stored, house)
+    assess_image(header.ref, [clock], stored, context)
 
 
-def _is_to_be_asked(header: Header, now: datetime, house: House) -> bool:
+def _is_to_be_asked(header: Header, now: datetime, context: House) -> bool:
     """Whether the age of the scan may decide now: Inspector rescans without an event as long as nothing is new."""
-    scan, policy = header.scan, house.rules.current().policy
+    scan, policy = header.scan, context.rules.current().policy
     if header.kind is not Kind.IMAGE or scan.source is not Source.ENHANCED or scan.state is not ScanState.COMPLETE:
         return False
     if not header.exists:  # moved away: nobody scans it, and the look would be dropped

@@ -28,7 +28,7 @@ from chalicelib.domain.images.image import (
     ScanState,
 )
 from chalicelib.errors import AbsentError, DeniedError
-from chalicelib.services.assessment.claim_tag import claim_tag, holds_tag, settle_tag, with_tag
+from chalicelib.services.assessment.claim_tag import claim_tag, holds_tag, resolve_tag, with_tag
 from chalicelib.services.assessment.put_header import update_header
 from chalicelib.services.ports.ports import House, TagMove
 
@@ -41,7 +41,7 @@ SIGNATURE_TYPES = (
 )
 
 
-def record_push(event: ImageAction, delivery: Delivery, house: House, kind: Kind | None = None) -> None:
+def record_push(event: ImageAction, delivery: Delivery, context: House, kind: Kind | None = None) -> None:
     """Handles one `ECR Image Action` (or what amounts to one). Raises TransientError: put it back with a delay.
 
     `kind` where the event itself tells what the media types may not (a referrer is an artifact).
@@ -50,18 +50,18 @@ def record_push(event: ImageAction, delivery: Delivery, house: House, kind: Kind
         return
     match event.action:
         case Action.PUSH:
-            _pushed(event, delivery, house, kind)
+            _pushed(event, delivery, context, kind)
         case Action.DELETE:
-            _deleted(event, delivery, house)
+            _deleted(event, delivery, context)
         case Action.UPDATE_STORAGE_CLASS:
-            _stored_elsewhere(event, delivery, house, kind)
+            _stored_elsewhere(event, delivery, context, kind)
 
 
-def _pushed(event: ImageAction, delivery: Delivery, house: House, kind: Kind | None) -> None:
-    detail, unseen = _seen(event.ref, house)
-    exists = _settled(event, house, detail is not None or unseen is DENIED, pushed=True)
-    children = _children(event, detail, house)
-    move = claim_tag(event.ref, event.tag, event.time, house) if event.tag else None
+def _pushed(event: ImageAction, delivery: Delivery, context: House, kind: Kind | None) -> None:
+    detail, unseen = _seen(event.ref, context)
+    exists = _settled(event, context, detail is not None or unseen is DENIED, pushed=True)
+    children = _children(event, detail, context)
+    move = claim_tag(event.ref, event.tag, event.time, context) if event.tag else None
 
     def change(header: Header) -> Header:
         known = _facts(header, event, detail, kind, unseen)
@@ -73,27 +73,27 @@ def _pushed(event: ImageAction, delivery: Delivery, house: House, kind: Kind | N
             known = with_tag(known, move.tag, move.digest == event.ref.digest)
         return known if children is None else msgspec.structs.replace(known, children=children)
 
-    header = update_header(event.ref, change, delivery, house)
+    header = update_header(event.ref, change, delivery, context)
     if move is not None:
-        _tell_of_tag(event.ref, move, delivery, house)
+        _tell_of_tag(event.ref, move, delivery, context)
         gone_at = _gone_since(event, header, detail)
-        if gone_at is not None and move.at < gone_at and holds_tag(event.ref, move.tag, house):
-            house.table.move_tag(event.ref.home, move.tag, None, gone_at)
-        if holds_tag(event.ref, move.tag, house) is not (move.tag in header.tags):
-            settle_tag(event.ref, move.tag, delivery, house)
-    _adopt_all(header, delivery, house)
+        if gone_at is not None and move.at < gone_at and holds_tag(event.ref, move.tag, context):
+            context.table.move_tag(event.ref.home, move.tag, None, gone_at)
+        if holds_tag(event.ref, move.tag, context) is not (move.tag in header.tags):
+            resolve_tag(event.ref, move.tag, delivery, context)
+    _adopt_all(header, delivery, context)
     if header.subject is not None:
-        _sign(header, delivery, house)
+        _sign(header, delivery, context)
 
 
-def _deleted(event: ImageAction, delivery: Delivery, house: House) -> None:
+def _deleted(event: ImageAction, delivery: Delivery, context: House) -> None:
     if event.tag is not None:
-        move = claim_tag(event.ref, event.tag, event.time, house, deleted=True)
-        _tell_of_tag(event.ref, move, delivery, house)
-        if _described(event.ref, house) is not None:
-            settle_tag(event.ref, event.tag, delivery, house)
+        move = claim_tag(event.ref, event.tag, event.time, context, deleted=True)
+        _tell_of_tag(event.ref, move, delivery, context)
+        if _described(event.ref, context) is not None:
+            resolve_tag(event.ref, event.tag, delivery, context)
             return
-    exists = _settled(event, house, False, pushed=False)
+    exists = _settled(event, context, False, pushed=False)
     gone: list[str] = []
 
     def change(header: Header) -> Header:
@@ -104,58 +104,58 @@ def _deleted(event: ImageAction, delivery: Delivery, house: House) -> None:
 
     # The header is the only one to know them: who dies once it is put would leave them to nobody.
     released: set[str] = set()
-    if (stored := house.table.read_headers([event.ref]).get(event.ref)) is not None:
+    if (stored := context.table.read_headers([event.ref]).get(event.ref)) is not None:
         after = change(stored.header)
         for tag in stored.header.tags:
-            _release_tag(event, tag, after, delivery, house)
+            _release_tag(event, tag, after, delivery, context)
             released.add(tag)
-    header = update_header(event.ref, change, delivery, house)
+    header = update_header(event.ref, change, delivery, context)
     for tag in set(gone) - released:
-        _release_tag(event, tag, header, delivery, house)
+        _release_tag(event, tag, header, delivery, context)
     if header.subject is not None:
-        _sign(header, delivery, house)
+        _sign(header, delivery, context)
 
 
-def _release_tag(event: ImageAction, tag: str, header: Header, delivery: Delivery, house: House) -> None:
+def _release_tag(event: ImageAction, tag: str, header: Header, delivery: Delivery, context: House) -> None:
     """A deletion takes the tags of before, even where the image was pushed again since."""
-    if not holds_tag(event.ref, tag, house):
+    if not holds_tag(event.ref, tag, context):
         return
-    move = house.table.move_tag(event.ref.home, tag, None, event.time, settles_tie=not header.exists)
+    move = context.table.move_tag(event.ref.home, tag, None, event.time, settles_tie=not header.exists)
     if move.digest is None and header.exists:
-        settle_tag(event.ref, tag, delivery, house)
+        resolve_tag(event.ref, tag, delivery, context)
 
 
-def _stored_elsewhere(event: ImageAction, delivery: Delivery, house: House, kind: Kind | None) -> None:
+def _stored_elsewhere(event: ImageAction, delivery: Delivery, context: House, kind: Kind | None) -> None:
     """Archived or restored: what counts is the state the registry shows, not the order of the events."""
-    detail = _described(event.ref, house)
+    detail = _described(event.ref, context)
 
     def change(header: Header) -> Header:
         known = _facts(header, event, detail, kind)
         return known if known.existence_at is not None else msgspec.structs.replace(known, exists=True)
 
-    update_header(event.ref, change, delivery, house)
+    update_header(event.ref, change, delivery, context)
 
 
 # ---- what the registry says
 
 
-def _described(ref: ImageRef, house: House) -> ImageDetail | None:
+def _described(ref: ImageRef, context: House) -> ImageDetail | None:
     try:
-        return house.registry.describe_image(ref)
+        return context.registry.describe_image(ref)
     except AbsentError:
         return None
 
 
-def _seen(ref: ImageRef, house: House) -> tuple[ImageDetail | None, Scan]:
+def _seen(ref: ImageRef, context: House) -> tuple[ImageDetail | None, Scan]:
     """With it, why an image that was pushed is not seen: gone, or nobody lets us look. Its push and its tag are
     recorded all the same, or who asks by the tag would be answered about the image that had it before."""
     try:
-        return _described(ref, house), NOT_FOUND
+        return _described(ref, context), NOT_FOUND
     except DeniedError:
         return None, DENIED
 
 
-def _settled(event: ImageAction, house: House, seen: bool, *, pushed: bool) -> Callable[[Header], bool]:
+def _settled(event: ImageAction, context: House, seen: bool, *, pushed: bool) -> Callable[[Header], bool]:
     """Whether the event decides the existence of a header: it is newer, or as old and the registry agrees."""
 
     def decides(header: Header) -> bool:
@@ -164,7 +164,7 @@ def _settled(event: ImageAction, house: House, seen: bool, *, pushed: bool) -> C
             return True
         if event.time < at or header.exists is pushed:
             return event.time == at
-        there = seen if pushed else _described(event.ref, house) is not None
+        there = seen if pushed else _described(event.ref, context) is not None
         return there is pushed
 
     return decides
@@ -185,7 +185,7 @@ def _facts(
         pushed_at=(detail and detail.pushed_at) or header.pushed_at or event.time,
     )
     if detail is None:
-        return observe(header, None, unseen) if header.looked_at is None else header
+        return observe(header, None, unseen) if header.refreshed_at is None else header
     header = msgspec.structs.replace(header, size_bytes=detail.size_bytes or header.size_bytes, storage=detail.storage)
     return restored(header, detail.activated_at)
 
@@ -200,7 +200,7 @@ def _kind(media_type: str | None, artifact_type: str | None, subject: str | None
 # ---- tags, indexes, referrers
 
 
-def _tell_of_tag(ref: ImageRef, move: TagMove, delivery: Delivery, house: House) -> None:
+def _tell_of_tag(ref: ImageRef, move: TagMove, delivery: Delivery, context: House) -> None:
     """Takes the tag from the image that had it before, and decides that one again.
 
     Who comes again takes it from all that still show it: since the one before him died the tag may have moved on, and
@@ -208,11 +208,11 @@ def _tell_of_tag(ref: ImageRef, move: TagMove, delivery: Delivery, house: House)
     """
     told = [move.former] if move.former is not None and (move.moved or not delivery.fresh) else []
     if not delivery.fresh:
-        stored = house.table.read_headers(ref.home.image(digest) for digest in move.others)
+        stored = context.table.read_headers(ref.home.image(digest) for digest in move.others)
         told += [other.digest for other, one in stored.items() if move.tag in one.header.tags]
     for digest in dict.fromkeys(told):
         if digest != ref.digest:
-            settle_tag(ref.home.image(digest), move.tag, delivery, house)
+            resolve_tag(ref.home.image(digest), move.tag, delivery, context)
 
 
 def _gone_since(event: ImageAction, header: Header, detail: ImageDetail | None) -> datetime | None:
@@ -223,26 +223,26 @@ def _gone_since(event: ImageAction, header: Header, detail: ImageDetail | None) 
     return at if late and detail is not None and event.tag not in detail.tags else None
 
 
-def _children(event: ImageAction, detail: ImageDetail | None, house: House) -> tuple[Child, ...] | None:
+def _children(event: ImageAction, detail: ImageDetail | None, context: House) -> tuple[Child, ...] | None:
     """Of an index, from its manifest, which never changes and is read once; None where there is nothing new."""
     if ((detail and detail.media_type) or event.media_type) not in INDEX_MEDIA_TYPES:
         return None
-    stored = house.table.read_headers([event.ref]).get(event.ref)
+    stored = context.table.read_headers([event.ref]).get(event.ref)
     if stored is not None and stored.header.children:
         return None
     try:
-        return house.registry.read_manifest(event.ref).children
+        return context.registry.read_manifest(event.ref).children
     except (AbsentError, DeniedError):
         return None
 
 
-def _adopt_all(index: Header, delivery: Delivery, house: House) -> None:
+def _adopt_all(index: Header, delivery: Delivery, context: House) -> None:
     """Tells the children about their index. One that was decided before it knew may have told nobody."""
     if index.kind is not Kind.INDEX or not index.children:
         return
     for child in index.children:
-        update_header(index.ref.home.image(child.digest), partial(_adopted, child, index.ref.digest), delivery, house)
-    update_header(index.ref, lambda header: header, delivery, house)
+        update_header(index.ref.home.image(child.digest), partial(_adopted, child, index.ref.digest), delivery, context)
+    update_header(index.ref, lambda header: header, delivery, context)
 
 
 def _adopted(child: Child, index: str, header: Header) -> Header:
@@ -257,10 +257,10 @@ def _adopted(child: Child, index: str, header: Header) -> Header:
     )
 
 
-def _sign(referrer: Header, delivery: Delivery, house: House) -> None:
+def _sign(referrer: Header, delivery: Delivery, context: House) -> None:
     """A signature that is gone leaves it open whether there is another."""
     if referrer.subject is None or not (referrer.artifact_media_type or "").startswith(SIGNATURE_TYPES):
         return
     signed = True if referrer.exists else None
     subject = referrer.ref.home.image(referrer.subject)
-    update_header(subject, lambda header: msgspec.structs.replace(header, signed=signed), delivery, house)
+    update_header(subject, lambda header: msgspec.structs.replace(header, signed=signed), delivery, context)

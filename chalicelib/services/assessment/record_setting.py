@@ -11,19 +11,19 @@ from __future__ import annotations
 from chalicelib.domain.doctor.sight import Question, Sight
 from chalicelib.domain.events.event import Action, ApiCall, ImageAction, PulledThrough, Replicated, ScanResourceChanged
 from chalicelib.domain.events.message import CheckDeny, Delivery
-from chalicelib.domain.events.sweep_message import SETTLE_TAG, Found, Sweep, SweepRepository
-from chalicelib.services.assessment.claim_tag import settle_tag
+from chalicelib.domain.events.sweep_message import SETTLE_TAG, Sweep, SweepRepository, SyntheticEvent
+from chalicelib.services.assessment.claim_tag import resolve_tag
 from chalicelib.services.assessment.record_push import record_push
 from chalicelib.services.ports.ports import ActionRecord, House
 
 
-def record_found(found: Found, delivery: Delivery, house: House) -> None:
+def record_found(found: SyntheticEvent, delivery: Delivery, context: House) -> None:
     """Raises TransientError: put it back with a delay."""
     if found.action == SETTLE_TAG:
         if found.tag is not None:
-            settle_tag(found.ref, found.tag, delivery, house)
+            resolve_tag(found.ref, found.tag, delivery, context)
         return
-    record_push(ImageAction(found.ref, found.action, "SUCCESS", found.at, "found", found.tag), delivery, house)
+    record_push(ImageAction(found.ref, found.action, "SUCCESS", found.at, "found", found.tag), delivery, context)
 
 
 POLICY_CALLS = frozenset({"CreateRepository", "DeleteRepository", "SetRepositoryPolicy", "DeleteRepositoryPolicy"})
@@ -32,7 +32,7 @@ POLICY_CALLS = frozenset({"CreateRepository", "DeleteRepository", "SetRepository
 Setting = ApiCall | ScanResourceChanged | PulledThrough | Replicated
 
 
-def record_setting(event: Setting, delivery: Delivery, house: House) -> None:
+def record_setting(event: Setting, delivery: Delivery, context: House) -> None:
     """Keeps what the event says with its repository. Raises TransientError: put it back with a delay."""
     match event:
         case ScanResourceChanged():
@@ -42,19 +42,19 @@ def record_setting(event: Setting, delivery: Delivery, house: House) -> None:
                     facts["scan_frequency"] = rule.frequency
                 if event.action:
                     facts[Sight(Question.SCAN_CHANGE, event.action).fact] = True
-                house.table.keep_repository(rule.repository, facts)
+                context.table.store_repository(rule.repository, facts)
                 # What covers it now is asked, and which of its images that leaves without a scan.
-                house.outbox.send("sweeps", SweepRepository(Sweep.RECONCILE, rule.repository, event.time))
+                context.outbox.send("sweeps", SweepRepository(Sweep.RECONCILE, rule.repository, event.time))
         case PulledThrough():
             failure = f"{event.failure_code or event.status}: {event.failure_reason or ''}".strip(": ")
-            house.table.keep_repository(event.repository, {"pull_through_failure": failure, "failed_at": event.time})
+            context.table.store_repository(event.repository, {"pull_through_failure": failure, "failed_at": event.time})
         case Replicated():
-            _replication_failed(event, house)
+            _replication_failed(event, context)
         case ApiCall():
-            _called(event, delivery, house)
+            _called(event, delivery, context)
 
 
-def _called(event: ApiCall, delivery: Delivery, house: House) -> None:
+def _called(event: ApiCall, delivery: Delivery, context: House) -> None:
     """A call that failed changed nothing; a registry-wide one has no repository to be kept with.
 
     Times only move later, so in whatever order the calls are heard: deleted is what was deleted after it was created.
@@ -66,19 +66,19 @@ def _called(event: ApiCall, delivery: Delivery, house: House) -> None:
         facts |= {"created_at": event.time}
     if event.name == "DeleteRepository":
         facts |= {"deleted_at": event.time}
-    house.table.keep_repository(event.repository, facts)
+    context.table.store_repository(event.repository, facts)
     if event.name in POLICY_CALLS:
-        for digest in house.table.read_denied(event.repository).digests:
-            house.outbox.send("actions", CheckDeny(event.repository.image(digest)))
+        for digest in context.table.read_denied(event.repository).digests:
+            context.outbox.send("actions", CheckDeny(event.repository.image(digest)))
     if event.name == "DeleteRepository":
-        for header in house.table.headers_of(event.repository):
+        for header in context.table.headers_of(event.repository):
             gone = ImageAction(header.ref, Action.DELETE, "SUCCESS", event.time, event.event_id)
-            record_push(gone, delivery, house)
+            record_push(gone, delivery, context)
 
 
-def _replication_failed(event: Replicated, house: House) -> None:
+def _replication_failed(event: Replicated, context: House) -> None:
     """The image named is not there: the record is all there is of it until the replication check looks."""
-    house.table.record_action(
+    context.table.record_action(
         ActionRecord(
             ref=event.ref,
             effect=f"REPLICATION#{event.source_registry}/{event.source_region}",
@@ -86,6 +86,6 @@ def _replication_failed(event: Replicated, house: House) -> None:
             kind="REPLICATION_FAILED",
             actor="system",
             reason=f"replication from {event.source_registry} in {event.source_region} ended {event.result}",
-            at=house.clock.now(),
+            at=context.clock.now(),
         )
     )

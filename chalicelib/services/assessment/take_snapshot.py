@@ -8,7 +8,7 @@ from chalicelib.domain.assessment.summary import summarize
 from chalicelib.services.ports.ports import House
 
 
-def take_snapshot(house: House) -> None:
+def take_snapshot(context: House) -> None:
     """Reads the whole index: some 0.6 KB an image, so once an hour is enough."""
-    now = house.clock.now()
-    house.table.put_snapshot(msgspec.json.encode(summarize(house.queries.all_rows(), now)), now)
+    now = context.clock.now()
+    context.table.put_snapshot(msgspec.json.encode(summarize(context.queries.all_rows(), now)), now)

@@ -14,7 +14,7 @@ from datetime import date
 
 import msgspec
 
-from chalicelib.domain.audit.chain import SHARDS, Chain, Copy, Problem, chain_name, check_chain
+from chalicelib.domain.audit.chain import SHARDS, Chain, ChainProblem, Copy, chain_name, check_chain
 from chalicelib.services.ports.ports import Audit
 
 
@@ -22,7 +22,7 @@ class Proven(msgspec.Struct, frozen=True):
     """`records`: how many were read. Without `problems` the chain is whole."""
 
     records: int
-    problems: tuple[Problem, ...]
+    problems: tuple[ChainProblem, ...]
 
 
 def verify_chain(chain: Chain, audit: Audit, copies: Sequence[Copy]) -> Proven:
@@ -50,14 +50,14 @@ class Proof(msgspec.Struct, frozen=True):
     chains: int
     records: int
     broken: int
-    problems: tuple[tuple[Chain, Problem], ...]
+    problems: tuple[tuple[Chain, ChainProblem], ...]
 
 
 def verify_audit(audit: Audit, days: Sequence[date], progress: Callable[[int, int], None] | None = None) -> Proof:
     """`progress` is given what is done and of how much: parts of the copies, then days."""
     total, seen = SHARDS + len(days), set[bytes]()
     chains = records = broken = 0
-    problems: list[tuple[Chain, Problem]] = []
+    problems: list[tuple[Chain, ChainProblem]] = []
     for done, some in enumerate(_parts(audit, days), 1):
         for chain, copies in some:
             if (mark := _mark(chain)) in seen:

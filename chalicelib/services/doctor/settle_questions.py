@@ -10,13 +10,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import datetime
 from typing import Protocol
 
-from chalicelib.domain.doctor.health import Check, Seen, check_of, ok, unknown
+from chalicelib.domain.doctor.health import Check, CheckResult, check_of, ok, unknown
 from chalicelib.domain.doctor.installed import Fired, Installed, UseCount
 from chalicelib.domain.doctor.sight import LARGE_KIB, Question, Sight
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Repository, ScanState, Source
-from chalicelib.services.doctor.examine import examine
-from chalicelib.services.doctor.examine_work import SINCE
+from chalicelib.services.doctor.check_work import SINCE
+from chalicelib.services.doctor.run_check import run_check
 
 SAMPLE = 500
 """Images that are looked through, the worst first."""
@@ -77,18 +77,18 @@ def settle_questions(
 ) -> Iterator[Check]:
     """`known`: what is stored of repositories, and with it what events have shown (`domain.sight`)."""
     sample, shown = _Sample(queries), _Shown(known)
-    yield examine("failed-scan-event", lambda: _failed_scan(sample, samples, shown))
-    yield examine("image-action-results", lambda: _results(shown))
+    yield run_check("failed-scan-event", lambda: _failed_scan(sample, samples, shown))
+    yield run_check("image-action-results", lambda: _results(shown))
     yield check_of("push-events", unknown(f"{NOT_YET}: an event does not say which push it is of"))
-    yield examine("scan-resource-actions", lambda: _scan_changes(there, now, metrics, shown))
-    yield examine("coverage-event", lambda: _coverage(there, now, metrics, shown))
-    yield examine("suppression-event", lambda: _suppressions(shown))
-    yield examine("basic-attributes", lambda: _attributes(sample, samples))
-    yield examine("event-size", lambda: _sizes(shown))
-    yield examine("image-size", lambda: _image_sizes(sample))
-    yield examine("use-count-scope", lambda: _use_counts(uses.sample()))
-    yield examine("scan-under-deny", lambda: _under_deny(sample))
-    yield examine("call-rates", lambda: _rates(quotas.call_rates()))
+    yield run_check("scan-resource-actions", lambda: _scan_changes(there, now, metrics, shown))
+    yield run_check("coverage-event", lambda: _coverage(there, now, metrics, shown))
+    yield run_check("suppression-event", lambda: _suppressions(shown))
+    yield run_check("basic-attributes", lambda: _attributes(sample, samples))
+    yield run_check("event-size", lambda: _sizes(shown))
+    yield run_check("image-size", lambda: _image_sizes(sample))
+    yield run_check("use-count-scope", lambda: _use_counts(uses.sample()))
+    yield run_check("scan-under-deny", lambda: _under_deny(sample))
+    yield run_check("call-rates", lambda: _rates(quotas.call_rates()))
 
 
 class _Shown:
@@ -127,7 +127,7 @@ class _Sample:
         return [h for h in self.headers() if h.scan.state is state and h.scan.source is Source.BASIC]
 
 
-def _failed_scan(sample: _Sample, samples: Samples, shown: _Shown) -> Seen:
+def _failed_scan(sample: _Sample, samples: Samples, shown: _Shown) -> CheckResult:
     if heard := shown.words(Question.FAILED_SCAN):
         return ok(f"ECR tells of them: {heard.replace('_', ' ')}")
     failed = sample.scanned(ScanState.FAILED)
@@ -139,13 +139,13 @@ def _failed_scan(sample: _Sample, samples: Samples, shown: _Shown) -> Seen:
     return unknown(f"{NOT_YET}: {said}; the API has counts for {counted} of {len(asked)}")
 
 
-def _results(shown: _Shown) -> Seen:
+def _results(shown: _Shown) -> CheckResult:
     if heard := shown.words(Question.IMAGE_RESULT):
         return ok(f"beside SUCCESS: {heard}")
     return unknown(f"{NOT_YET}: every image action that was heard says SUCCESS, or none was heard")
 
 
-def _scan_changes(there: Installed, now: datetime, metrics: Metrics, shown: _Shown) -> Seen:
+def _scan_changes(there: Installed, now: datetime, metrics: Metrics, shown: _Shown) -> CheckResult:
     if heard := shown.words(Question.SCAN_CHANGE):
         return ok(heard)
     times = _heard(there, now, metrics, "ScanResourceRule")
@@ -153,7 +153,7 @@ def _scan_changes(there: Installed, now: datetime, metrics: Metrics, shown: _Sho
     return unknown(f"{NOT_YET}: {what}")
 
 
-def _coverage(there: Installed, now: datetime, metrics: Metrics, shown: _Shown) -> Seen:
+def _coverage(there: Installed, now: datetime, metrics: Metrics, shown: _Shown) -> CheckResult:
     times = _heard(there, now, metrics, "CoverageRule")
     fields = ", ".join(shown.answers(Question.COVERAGE))
     if fields:
@@ -164,14 +164,14 @@ def _coverage(there: Installed, now: datetime, metrics: Metrics, shown: _Shown) 
     return unknown(f"{NOT_YET}: no such event in {SINCE.days} days is known of")
 
 
-def _suppressions(shown: _Shown) -> Seen:
+def _suppressions(shown: _Shown) -> CheckResult:
     if heard := shown.answers(Question.SUPPRESSED):
         seen = _repositories(sum(heard.values()))
         return ok(f"Inspector tells of them by findings ({seen}); whether always, is open")
     return unknown(f"{NOT_YET}: no event has told of a finding that is suppressed")
 
 
-def _sizes(shown: _Shown) -> Seen:
+def _sizes(shown: _Shown) -> CheckResult:
     largest: dict[str, int] = {}
     for answer in shown.answers(Question.EVENT_SIZE):
         kind, _, size_kib = answer.rpartition("_")
@@ -183,7 +183,7 @@ def _sizes(shown: _Shown) -> Seen:
     return ok(", ".join(f"{kind} {size} to {2 * size} KiB" for kind, size in ordered))
 
 
-def _image_sizes(sample: _Sample) -> Seen:
+def _image_sizes(sample: _Sample) -> CheckResult:
     """Of images that Inspector was to scan."""
     sized = [(h.size_bytes, h.scan) for h in sample.headers() if h.size_bytes and h.scan.source is Source.ENHANCED]
     refused = [size for size, scan in sized if scan.reason == TOO_LARGE]
@@ -196,7 +196,7 @@ def _image_sizes(sample: _Sample) -> Seen:
     return ok(f"the smallest that was refused for its size has {_gb(min(refused))}; {most}")
 
 
-def _use_counts(found: Sequence[UseCount]) -> Seen:
+def _use_counts(found: Sequence[UseCount]) -> CheckResult:
     """One that is counted the same both ways tells nothing."""
     telling = [one for one in found if one.clusters != one.units]
     clusters = sum(one.said == one.clusters for one in telling)
@@ -214,7 +214,7 @@ def _heard(there: Installed, now: datetime, metrics: Metrics, rule: str) -> int:
     return 0 if name is None else metrics.fired([name], now - SINCE, now).get(name, Fired()).times
 
 
-def _attributes(sample: _Sample, samples: Samples) -> Seen:
+def _attributes(sample: _Sample, samples: Samples) -> CheckResult:
     scanned = sample.scanned(ScanState.COMPLETE)
     with_findings = [header for header in scanned if any(header.counts)]
     if not with_findings:
@@ -226,7 +226,7 @@ def _attributes(sample: _Sample, samples: Samples) -> Seen:
     return ok(f"{', '.join(keys)}" + (f" ({len(more)} beyond what is documented)" if more else ""))
 
 
-def _under_deny(sample: _Sample) -> Seen:
+def _under_deny(sample: _Sample) -> CheckResult:
     """An image that its repository denies to all, and that was scanned after that."""
     denied = [h for h in sample.headers() if h.denied and h.enforcement is not None]
     if not denied:
@@ -237,7 +237,7 @@ def _under_deny(sample: _Sample) -> Seen:
     return ok(f"{len(after)} of {len(denied)} images under a Deny were scanned since: it does not stop the scanner")
 
 
-def _rates(names: Sequence[str]) -> Seen:
+def _rates(names: Sequence[str]) -> CheckResult:
     if not names:
         return unknown(f"{NOT_YET}: Service Quotas names no rate of ECR")
     reading = [name for name in names if any(word in name for word in ("Describe", "List"))]

@@ -29,13 +29,13 @@ from chalicelib.domain.enforcement.repository_policy import (
     without_statement,
 )
 from chalicelib.domain.events.message import Delivery
-from chalicelib.domain.headers.effect import EffectKind
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.assessment.put_header import update_header
 from chalicelib.services.enforcement.read_state import read_state
-from chalicelib.services.ports.ports import Denied, House
+from chalicelib.services.ports.ports import DeniedDigests, House
 
 WRITES = 3
 CHANGED = f"the statement {SID} was not as Lazaretto writes it, and was put right"
@@ -57,10 +57,10 @@ class _Written(msgspec.Struct, frozen=True):
 
     text: str | None
     former: str | None
-    denied: Denied
+    denied: DeniedDigests
 
 
-def agree_policy(repository: Repository, house: House, *, adds: bool) -> PolicyChange:
+def agree_policy(repository: Repository, context: House, *, adds: bool) -> PolicyChange:
     """`adds` False: a statement that is gone is not put back, unless this very call took it out, and sees only now that
     a digest was added before: what was asked for that one, who runs it and the fuse, was asked a moment ago.
 
@@ -70,26 +70,26 @@ def agree_policy(repository: Repository, house: House, *, adds: bool) -> PolicyC
     said: list[str] = []
     before: str | None = None
     while True:
-        denied = house.table.read_denied(repository)
-        text = house.acts.read_policy(repository)
+        denied = context.table.read_denied(repository)
+        text = context.acts.read_policy(repository)
         if written:
             said += _surprises(written, text, denied)
         else:
             before = text
-            said += [CHANGED] if denied.digests and is_changed(text, house.own_roles) else []
-        wanted = _wanted(text, denied, house) if adds or written or has_statement(text) else text
+            said += [CHANGED] if denied.digests and is_changed(text, context.own_roles) else []
+        wanted = _wanted(text, denied, context) if adds or written or has_statement(text) else text
         if canonical(wanted) == canonical(text):
             return PolicyChange(before, text, "; ".join(dict.fromkeys(said)) or None)
         if len(written) == WRITES:
             raise TransientError(f"the policy of {repository.path} was written {WRITES} times and is not as written")
-        _put(repository, wanted, house)
+        _put(repository, wanted, context)
         written.append(_Written(wanted, text, denied))
 
 
-def _wanted(text: str | None, denied: Denied, house: House) -> str | None:
+def _wanted(text: str | None, denied: DeniedDigests, context: House) -> str | None:
     """The former text comes back just as it was, unless somebody has changed the policy since."""
     if denied.digests:
-        return with_statement(text, house.own_roles)
+        return with_statement(text, context.own_roles)
     rest = without_statement(text)
     if not has_statement(text):
         return text
@@ -97,14 +97,14 @@ def _wanted(text: str | None, denied: Denied, house: House) -> str | None:
     return denied.former if same else rest
 
 
-def _put(repository: Repository, text: str | None, house: House) -> None:
+def _put(repository: Repository, text: str | None, context: House) -> None:
     if text is None:
-        house.acts.delete_policy(repository)
+        context.acts.delete_policy(repository)
     else:
-        house.acts.write_policy(repository, text)
+        context.acts.write_policy(repository, text)
 
 
-def _surprises(written: list[_Written], text: str | None, denied: Denied) -> list[str]:
+def _surprises(written: list[_Written], text: str | None, denied: DeniedDigests) -> list[str]:
     """What is otherwise than our last write left it, unless another worker of ours did it: then the digests differ.
 
     Once it may still read as before our write: ECR does not promise that a write is seen at once.
@@ -118,28 +118,28 @@ def _surprises(written: list[_Written], text: str | None, denied: Denied) -> lis
     return [] if late or denied.digests != last.denied.digests else [UNDONE]
 
 
-def deny_pulls(ref: ImageRef, house: House) -> PolicyChange:
+def deny_pulls(ref: ImageRef, context: House) -> PolicyChange:
     """The digest is written down before the policy is touched: cut off in between, the next call goes on.
 
     Raises TransientError: call it again. Raises UpstreamError (DeniedError, AbsentError) where the statement cannot be
     put; then the digest is not counted either, so that nothing waits for its release.
     """
-    text = house.acts.read_policy(ref.home)
+    text = context.acts.read_policy(ref.home)
     in_force = False
     try:
         in_force = has_statement(text)
-        with_statement(text, house.own_roles)  # what must not be touched, or grows too long, fails before all else
-        house.table.change_denied(ref.home, lambda denied: _added(denied, ref.digest, text, in_force))
-        return agree_policy(ref.home, house, adds=True)
+        with_statement(text, context.own_roles)  # what must not be touched, or grows too long, fails before all else
+        context.table.change_denied(ref.home, lambda denied: _added(denied, ref.digest, text, in_force))
+        return agree_policy(ref.home, context, adds=True)
     except TransientError:
         raise
     except UpstreamError:
         if not in_force:
-            house.table.change_denied(ref.home, lambda denied: denied.without_digest(ref.digest))
+            context.table.change_denied(ref.home, lambda denied: denied.without_digest(ref.digest))
         raise
 
 
-def _added(denied: Denied, digest: str, text: str | None, in_force: bool) -> Denied:
+def _added(denied: DeniedDigests, digest: str, text: str | None, in_force: bool) -> DeniedDigests:
     """What the policy was without our statement is remembered when it was last read so."""
     if digest in denied.digests:
         return denied
@@ -147,7 +147,7 @@ def _added(denied: Denied, digest: str, text: str | None, in_force: bool) -> Den
     return known.with_digest(digest)
 
 
-def allow_pulls(ref: ImageRef, house: House) -> PolicyChange:
+def allow_pulls(ref: ImageRef, context: House) -> PolicyChange:
     """The digest is struck off before the policy is touched: cut off in between, the next call goes on. A Deny that
     other images still need and somebody took out is not put back here: what takes away asks first who runs them. A
     repository that is gone denies nothing, because of no image: one of its name that is made later begins with nothing.
@@ -155,20 +155,20 @@ def allow_pulls(ref: ImageRef, house: House) -> PolicyChange:
     Raises TransientError: call it again. Raises UpstreamError (DeniedError) where the statement cannot be taken out;
     then the digest counts as before, so that it is not taken for released.
     """
-    house.table.change_denied(ref.home, lambda denied: denied.without_digest(ref.digest))
+    context.table.change_denied(ref.home, lambda denied: denied.without_digest(ref.digest))
     try:
-        return agree_policy(ref.home, house, adds=False)
+        return agree_policy(ref.home, context, adds=False)
     except TransientError:
         raise
     except UpstreamError as error:
         if isinstance(error, AbsentError) and error.what == "repository":
-            house.table.change_denied(ref.home, lambda denied: Denied())
+            context.table.change_denied(ref.home, lambda denied: DeniedDigests())
             return PolicyChange(None, None)
-        house.table.change_denied(ref.home, lambda denied: denied.with_digest(ref.digest))
+        context.table.change_denied(ref.home, lambda denied: denied.with_digest(ref.digest))
         raise
 
 
-def check_deny(ref: ImageRef, delivery: Delivery, house: House) -> None:
+def check_deny(ref: ImageRef, delivery: Delivery, context: House) -> None:
     """Where our statement stands nothing is done: so our own writes of the policy, of which we hear too, lead nowhere.
 
     The digest is struck off before the header is put: cut off in between, the next call goes on, also where the
@@ -177,20 +177,20 @@ def check_deny(ref: ImageRef, delivery: Delivery, house: House) -> None:
     before and says `denied` after: check again later. Raises DeniedError, UpstreamError: nothing is known, and nothing
     was changed.
     """
-    stored = house.table.read_headers([ref]).get(ref)
-    if stored is None or stored.header.begun is EffectKind.UNBLOCK:
+    stored = context.table.read_headers([ref]).get(ref)
+    if stored is None or stored.header.begun is ActionType.UNBLOCK:
         return
-    if stored.header.begun is EffectKind.BLOCK:
+    if stored.header.begun is ActionType.BLOCK:
         raise TransientError(f"pulls of {ref} are being denied by another worker")
-    if read_state(stored.header, EffectKind.BLOCK, house).denies and _counts(stored.header, house):
+    if read_state(stored.header, ActionType.BLOCK, context).denies and _counts(stored.header, context):
         return
-    house.table.change_denied(ref.home, lambda denied: denied.without_digest(ref.digest))
-    update_header(ref, _not_denied, delivery, house)
+    context.table.change_denied(ref.home, lambda denied: denied.without_digest(ref.digest))
+    update_header(ref, _not_denied, delivery, context)
 
 
-def _counts(header: Header, house: House) -> bool:
+def _counts(header: Header, context: House) -> bool:
     """Whether the statement is its own as well, where the header says that it is denied."""
-    return not header.denied or header.ref.digest in house.table.read_denied(header.ref.home).digests
+    return not header.denied or header.ref.digest in context.table.read_denied(header.ref.home).digests
 
 
 def _not_denied(header: Header) -> Header:

@@ -1,4 +1,5 @@
-"""Do one act that a header's `todo` asks for: check that it is safe, begin, call, read what is so now, record, clear.
+"""Do one act that a header's `pending` asks for: check that it is safe, begin, call, read what is so now, record,
+clear.
 
 `begun` is put before the first call and on condition of the header's version, so one act at a time is done to an image.
 Once begun, an act ends in a reading of the image's real state, whoever comes to it and whatever is wanted by then; what
@@ -20,12 +21,13 @@ from chalicelib.domain.enforcement.act_report import RESTORE, with_report
 from chalicelib.domain.enforcement.act_words import held_words, would_words
 from chalicelib.domain.enforcement.enforcement import MOVE
 from chalicelib.domain.events.message import Act
-from chalicelib.domain.headers.effect import Effect, EffectKind, Enforcement, Held, Holding, Stage
 from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.headers.pending_action import ActionType, Deferred, Enforcement, Holding, PendingAction, Stage
 from chalicelib.errors import ConflictError, TransientError, UnfinishedError, UpstreamError
-from chalicelib.services.assessment.decide_image import decide_image, level_of
+from chalicelib.services.assessment.decide_image import decide_image, desired_state
 from chalicelib.services.assessment.put_header import put_decided, send_again
-from chalicelib.services.enforcement.ask_fuse import ask_fuse
+from chalicelib.services.enforcement.acquire_quota import acquire_quota
+from chalicelib.services.enforcement.check_preconditions import check_preconditions, is_running
 from chalicelib.services.enforcement.finish_act import (
     fail_act,
     finish_act,
@@ -36,7 +38,6 @@ from chalicelib.services.enforcement.finish_act import (
 )
 from chalicelib.services.enforcement.perform_act import hold_for, perform_act
 from chalicelib.services.enforcement.read_state import RegistryState, observed, read_state
-from chalicelib.services.enforcement.weigh_act import is_running, weigh_act
 from chalicelib.services.ports.ports import Channel, House
 from chalicelib.services.usage.find_blast_radius import find_use
 
@@ -46,30 +47,30 @@ SLOW_RESTORE = timedelta(minutes=30)
 def hold_act(
     before: Header,
     after: Header,
-    effect: Effect,
-    held: Held,
+    effect: PendingAction,
+    held: Deferred,
     state: RegistryState | None,
     rules: Rules,
-    house: House,
+    context: House,
 ) -> None:
     """`state` None: the registry could not be read. Raises ConflictError.
 
     One of many that waits for a workload to stop is done when nobody expects it: that it waits is left to their
     summary, that it is done is not.
     """
-    level = level_of(after, rules, house)
-    known = msgspec.structs.replace(effect, by=level.by, why=level.why)
+    desired = desired_state(after, rules, context)
+    known = msgspec.structs.replace(effect, by=desired.by, why=desired.why)
     if held.why is Holding.OBSERVE:
-        words = would_words(effect, level.why, after.in_use)
-        record_would(after, msgspec.structs.replace(known, why=words), state.words if state else "", house)
-        put_decided(before, after, house)
+        words = would_words(effect, desired.why, after.in_use)
+        record_would(after, msgspec.structs.replace(known, why=words), state.words if state else "", context)
+        put_decided(before, after, context)
         return
-    former, now = effect.held, house.clock.now()
+    former, now = effect.held, context.clock.now()
     news = former is None or former.why is not held.why
     if former is not None and not news:
         held = msgspec.structs.replace(held, since=former.since)
     if held.why is Holding.FAILED and news and state is None:
-        record_failure(after, known, held.detail, house)
+        record_failure(after, known, held.detail, context)
     slow = held.why is Holding.RESTORING and now - held.since > SLOW_RESTORE and RESTORE not in effect.told
     kept = msgspec.structs.replace(effect, held=held, told=(*effect.told, RESTORE) if slow else effect.told)
     loud = msgspec.structs.replace(kept, quiet=kept.quiet and held.why is not Holding.RUNNING)
@@ -81,7 +82,7 @@ def hold_act(
     elif news and (held.why is Holding.RUNNING or state is None):
         failed = held.why is Holding.FAILED
         after = with_report(after, kept, held_words(kept, held), rules.policy.notify, now, always=failed)
-    put_decided(before, with_due(after, now), house)
+    put_decided(before, with_due(after, now), context)
 
 
 CLAIM = timedelta(seconds=90)
@@ -94,29 +95,29 @@ BUSY_SECONDS = 3.0
 
 def enforce_verdict(
     act: Act,
-    house: House,
+    context: House,
     channels: Mapping[str, Channel],
     api_url: str | None = None,
     *,
     fresh: bool = True,
     redelivered: bool = False,
 ) -> None:
-    """Does nothing when the act is no longer in `todo`. `fresh`: the first receive of a message nobody put back.
+    """Does nothing when the act is no longer in `pending`. `fresh`: the first receive of a message nobody put back.
     `redelivered`: whoever had it before may have died between putting a header and sending what follows from it.
 
     Raises TransientError: send `act` again later.
     """
-    stored = house.table.read_headers([act.ref]).get(act.ref)
+    stored = context.table.read_headers([act.ref]).get(act.ref)
     if stored is None:
         return
     effect = stored.header.act
     if effect is None or effect.key != act.effect:
         if not fresh:
-            send_again(stored.header, house)
+            send_again(stored.header, context)
         return
     if redelivered:
-        send_again(stored.header, house, but=effect.key)
-    doing = _Doing(act, house, channels, api_url)
+        send_again(stored.header, context, but=effect.key)
+    doing = _Doing(act, context, channels, api_url)
     try:
         if stored.header.begun is None:
             doing.start(stored.header, effect)
@@ -129,36 +130,36 @@ def enforce_verdict(
 class _Doing:
     """One act on its way, by the rules of now."""
 
-    def __init__(self, act: Act, house: House, channels: Mapping[str, Channel], api_url: str | None) -> None:
-        self.act, self.house, self.channels, self.api_url = act, house, channels, api_url
-        self.rules: Rules = house.rules.fresh()
+    def __init__(self, act: Act, context: House, channels: Mapping[str, Channel], api_url: str | None) -> None:
+        self.act, self.context, self.channels, self.api_url = act, context, channels, api_url
+        self.rules: Rules = context.rules.fresh()
 
-    def start(self, before: Header, wished: Effect) -> None:
+    def start(self, before: Header, wished: PendingAction) -> None:
         """Sees what is so now, decides by it, and goes on only with what is still to be done and is safe."""
         try:
-            state = read_state(before, wished.kind, self.house)
+            state = read_state(before, wished.kind, self.context)
         except UpstreamError as e:
             self._be_patient(e)
-            now = self.house.clock.now()
-            held = Held(Holding.FAILED, f"the registry cannot be read: {e}", now, now + UNREAD_AGAIN)
-            hold_act(before, before, wished, held, None, self.rules, self.house)
+            now = self.context.clock.now()
+            held = Deferred(Holding.FAILED, f"the registry cannot be read: {e}", now, now + UNREAD_AGAIN)
+            hold_act(before, before, wished, held, None, self.rules, self.context)
             return
         after = self._decided(before, wished, state)
         effect = after.act
         if effect is None or effect.key != wished.key:
-            put_decided(before, after, self.house)
+            put_decided(before, after, self.context)
             return
-        now, policy = self.house.clock.now(), self.rules.policy
-        held_by = weigh_act(after, effect, state, policy, now, lambda: self._ask_fuse(effect))
+        now, policy = self.context.clock.now(), self.rules.policy
+        held_by = check_preconditions(after, effect, state, policy, now, lambda: self._ask_fuse(effect))
         if held_by is not None:
-            hold_act(before, after, effect, held_by, state, self.rules, self.house)
+            hold_act(before, after, effect, held_by, state, self.rules, self.context)
             return
         self._do(*self._begin(before, after, effect, state))
 
-    def take_over(self, header: Header, effect: Effect) -> None:
+    def take_over(self, header: Header, effect: PendingAction) -> None:
         """Somebody has begun it. While that one may be alive it is left alone; then the act is done again where it is
         still wanted and safe, and in any case read, recorded and cleared."""
-        now, begun = self.house.clock.now(), header.enforcement
+        now, begun = self.context.clock.now(), header.enforcement
         assert begun is not None
         if now < begun.at + CLAIM:
             left = (begun.at + CLAIM - now).total_seconds()
@@ -166,33 +167,33 @@ class _Doing:
         state = self._read(header, effect)
         if state is None:
             return
-        reached = is_reached(header, effect, state, self.house)
+        reached = is_reached(header, effect, state, self.context)
         if reached and effect.method != MOVE:
-            finish_act(header, effect, state, self.rules, self.house)
+            finish_act(header, effect, state, self.rules, self.context)
         elif reached or self._still_to_be_done(header, effect, state):
             # Of a move the image alone was seen: children, referrers and tags may be half done.
             self._do(self._claimed(header, begun, effect, state), effect)
         else:
-            finish_act(header, effect, state, self.rules, self.house, reached=False)
+            finish_act(header, effect, state, self.rules, self.context, reached=False)
 
-    def _claimed(self, header: Header, begun: Enforcement, effect: Effect, state: RegistryState) -> Header:
+    def _claimed(self, header: Header, begun: Enforcement, effect: PendingAction, state: RegistryState) -> Header:
         """Two may come to it at once, by the clock and by the queue: one that is slow would take the image away after
         the other has, and after somebody has given it back. Raises ConflictError to all but one.
 
         Tags that the image got since the act was begun are taken away too, and so are remembered first."""
-        mine = msgspec.structs.replace(begun, at=self.house.clock.now())
-        hold = hold_for(header, effect, state, self.house) if effect.kind is EffectKind.QUARANTINE else header.hold
-        return self.house.table.put_header(msgspec.structs.replace(header, enforcement=mine, hold=hold))
+        mine = msgspec.structs.replace(begun, at=self.context.clock.now())
+        hold = hold_for(header, effect, state, self.context) if effect.kind is ActionType.QUARANTINE else header.hold
+        return self.context.table.put_header(msgspec.structs.replace(header, enforcement=mine, hold=hold))
 
-    def _decided(self, before: Header, wished: Effect, state: RegistryState) -> Header:
+    def _decided(self, before: Header, wished: PendingAction, state: RegistryState) -> Header:
         known = observed(before, state)
         if wished.kind.takes_away:
-            in_use = find_use(known, self.house, whole=wished.kind is EffectKind.BLOCK)
+            in_use = find_use(known, self.context, whole=wished.kind is ActionType.BLOCK)
             known = msgspec.structs.replace(known, in_use=in_use)
-        document = self.house.table.read_document(known.ref)
-        return decide_image(known, document, self.rules, self.house.clock.now(), self.house)
+        document = self.context.table.read_document(known.ref)
+        return decide_image(known, document, self.rules, self.context.clock.now(), self.context)
 
-    def _still_to_be_done(self, header: Header, effect: Effect, state: RegistryState) -> bool:
+    def _still_to_be_done(self, header: Header, effect: PendingAction, state: RegistryState) -> bool:
         """As if nobody had begun it: the next act would be the same, by the same method, nothing that runs would break,
         and the fuse lets it pass. It is asked again: who had begun it may have been dead for hours."""
         after = self._decided(msgspec.structs.replace(header, enforcement=None), effect, state)
@@ -205,48 +206,50 @@ class _Doing:
             return True
         return is_running(after.in_use, self.rules.policy) is None and self._ask_fuse(effect) is None
 
-    def _begin(self, before: Header, after: Header, effect: Effect, state: RegistryState) -> tuple[Header, Effect]:
-        now = self.house.clock.now()
-        level = level_of(after, self.rules, self.house)
-        mine = msgspec.structs.replace(effect, held=None, by=level.by, why=level.why, before=state.words)
+    def _begin(
+        self, before: Header, after: Header, effect: PendingAction, state: RegistryState
+    ) -> tuple[Header, PendingAction]:
+        now = self.context.clock.now()
+        desired = desired_state(after, self.rules, self.context)
+        mine = msgspec.structs.replace(effect, held=None, by=desired.by, why=desired.why, before=state.words)
         begun = Enforcement(effect.kind, effect.number, Stage.BEGUN, now, effect.method)
-        hold = hold_for(after, effect, state, self.house) if effect.kind is EffectKind.QUARANTINE else after.hold
+        hold = hold_for(after, effect, state, self.context) if effect.kind is ActionType.QUARANTINE else after.hold
         header = msgspec.structs.replace(with_act(after, mine), enforcement=begun, hold=hold)
-        return put_decided(before, with_due(header, now), self.house), mine
+        return put_decided(before, with_due(header, now), self.context), mine
 
-    def _do(self, header: Header, effect: Effect) -> None:
+    def _do(self, header: Header, effect: PendingAction) -> None:
         """Looking up who runs the image takes seconds: what was put in force meanwhile is heard of before the first
         call. The act stays begun; whoever takes it over decides by the new rules."""
-        if self.house.table.read_versions() != self.rules.versions:
+        if self.context.table.read_versions() != self.rules.versions:
             raise TransientError(
                 f"policy or waivers were changed as {effect.key} of {header.ref} was begun", CLAIM.seconds
             )
         note, failed = None, None
         try:
-            note = perform_act(header, effect, self.house)
+            note = perform_act(header, effect, self.context)
         except UpstreamError as e:
             self._be_patient(e)
             failed = e
         state = self._read(header, effect)
         if state is None:
             return
-        if is_reached(header, effect, state, self.house):
+        if is_reached(header, effect, state, self.context):
             half = str(failed) if failed is not None and effect.method == MOVE else None
-            finish_act(header, effect, state, self.rules, self.house, note or half)
+            finish_act(header, effect, state, self.rules, self.context, note or half)
         elif failed is not None:
-            fail_act(header, effect, str(failed), state, self.rules, self.house)
+            fail_act(header, effect, str(failed), state, self.rules, self.context)
         elif self.act.attempt < PATIENCE:
             raise TransientError(f"{effect.key} of {header.ref}: ECR does not show it yet", BUSY_SECONDS)
         else:
-            fail_act(header, effect, "ECR took the call and does not show it", state, self.rules, self.house)
+            fail_act(header, effect, "ECR took the call and does not show it", state, self.rules, self.context)
 
-    def _read(self, header: Header, effect: Effect) -> RegistryState | None:
+    def _read(self, header: Header, effect: PendingAction) -> RegistryState | None:
         """None: it cannot be read. The act stays begun then, and people are told."""
         try:
-            return read_state(header, effect.kind, self.house)
+            return read_state(header, effect.kind, self.context)
         except UpstreamError as e:
             self._be_patient(e)
-            fail_act(header, effect, f"its end cannot be read: {e}", None, self.rules, self.house)
+            fail_act(header, effect, f"its end cannot be read: {e}", None, self.rules, self.context)
             return None
 
     def _be_patient(self, error: UpstreamError) -> None:
@@ -254,6 +257,6 @@ class _Doing:
         if isinstance(error, UnfinishedError) or (isinstance(error, TransientError) and self.act.attempt < PATIENCE):
             raise error
 
-    def _ask_fuse(self, effect: Effect) -> datetime | None:
+    def _ask_fuse(self, effect: PendingAction) -> datetime | None:
         key, limit = f"{self.act.ref} {effect.key}", self.rules.policy.quarantine.max_per_hour
-        return ask_fuse(key, limit, self.house, self.channels, self.api_url)
+        return acquire_quota(key, limit, self.context, self.channels, self.api_url)

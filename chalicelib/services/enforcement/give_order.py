@@ -17,17 +17,17 @@ import msgspec
 from chalicelib.domain.enforcement.act_words import planned_words, registry_words
 from chalicelib.domain.enforcement.enforcement import with_next_act
 from chalicelib.domain.events.message import Decide, Delivery
-from chalicelib.domain.headers.effect import Effect, EffectKind, Held, Holding, Order
 from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, Order, PendingAction
 from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
-from chalicelib.domain.images.sanitize import inert
-from chalicelib.domain.images.verdict import Decision, Standing
+from chalicelib.domain.images.sanitize import sanitize
+from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.domain.usage.blast_radius import BlastRadius
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError
-from chalicelib.services.assessment.decide_image import indexes_of, level_of, needing
+from chalicelib.services.assessment.decide_image import desired_state, indexes_of, needing
 from chalicelib.services.assessment.put_header import update_header
+from chalicelib.services.enforcement.check_preconditions import is_running
 from chalicelib.services.enforcement.finish_act import with_act
-from chalicelib.services.enforcement.weigh_act import is_running
 from chalicelib.services.ports.ports import ActionRecord, House
 from chalicelib.services.usage.find_blast_radius import find_blast_radius
 
@@ -39,18 +39,18 @@ class Given(msgspec.Struct, frozen=True):
     yet. `lines`: the same in sentences. `header` is as it was put, or for a dry run as it would be."""
 
     header: Header
-    act: Effect | None
+    act: PendingAction | None
     radius: BlastRadius
     lines: tuple[str, ...]
     dry_run: bool
 
 
 def give_order(
-    kind: EffectKind,
+    kind: ActionType,
     ref: ImageRef,
     by: str,
     reason: str,
-    house: House,
+    context: House,
     *,
     dry_run: bool = False,
     undoes: str | None = None,
@@ -61,13 +61,13 @@ def give_order(
     ParameterError (no reason), ConflictError (it cannot be followed: mode, exemption, a public registry, no image).
     """
     checked(reason)
-    before = known(ref, house)
-    rules = house.rules.fresh()
-    if kind is EffectKind.QUARANTINE:
+    before = known(ref, context)
+    rules = context.rules.fresh()
+    if kind is ActionType.QUARANTINE:
         possible(before, rules)
-    now = house.clock.now()
+    now = context.clock.now()
     order = Order(kind, by, reason.strip(), now, None, undoes)
-    return follow(before, order, f"ORDER_{kind}", rules, house, dry_run=dry_run)
+    return follow(before, order, f"ORDER_{kind}", rules, context, dry_run=dry_run)
 
 
 def follow(
@@ -75,40 +75,40 @@ def follow(
     order: Order | None,
     kind: str,
     rules: Rules,
-    house: House,
+    context: House,
     *,
     dry_run: bool,
     spoken: Order | None = None,
 ) -> Given:
     """Puts the order (None: the one that stood is taken back, by the word of `spoken`) and says what follows."""
-    radius = find_blast_radius(before, house)
+    radius = find_blast_radius(before, context)
     if dry_run:
-        after = _planned(_ordered(before, order), rules, radius, house)
-        return _given(after, radius, _nothing(after, rules, house), dry_run=True)
-    after = put_order(before, order, kind, house, spoken=spoken)
-    return _given(_weighed(after, rules, radius, house), radius, _nothing(after, rules, house), dry_run=False)
+        after = _planned(_ordered(before, order), rules, radius, context)
+        return _given(after, radius, _nothing(after, rules, context), dry_run=True)
+    after = put_order(before, order, kind, context, spoken=spoken)
+    return _given(_weighed(after, rules, radius, context), radius, _nothing(after, rules, context), dry_run=False)
 
 
-def put_order(before: Header, order: Order | None, kind: str, house: House, *, spoken: Order | None = None) -> Header:
+def put_order(before: Header, order: Order | None, kind: str, context: House, *, spoken: Order | None = None) -> Header:
     """Records and puts it, without a look at what hangs on the image: the act that follows looks. See `follow`."""
     if (word := spoken or order) is not None:
-        _record(before, word, order, kind, house)
+        _record(before, word, order, kind, context)
     said = Delivery("order", Decide(before.ref, "order"))
-    return update_header(before.ref, lambda header: _ordered(header, order), said, house)
+    return update_header(before.ref, lambda header: _ordered(header, order), said, context)
 
 
 def checked(reason: str) -> str:
     """Raises ParameterError."""
-    if not inert(reason, MAX_REASON):
+    if not sanitize(reason, MAX_REASON):
         raise ParameterError("reason", "must be given: it is what the audit log keeps")
     if len(reason) > MAX_REASON:
         raise ParameterError("reason", f"must not be longer than {MAX_REASON} characters")
     return reason.strip()
 
 
-def known(ref: ImageRef, house: House) -> Header:
+def known(ref: ImageRef, context: House) -> Header:
     """Raises NotFoundError."""
-    stored = house.table.read_headers([ref]).get(ref)
+    stored = context.table.read_headers([ref]).get(ref)
     if stored is None:
         raise NotFoundError(f"the image {ref} is unknown here")
     return stored.header
@@ -130,41 +130,41 @@ def possible(header: Header, rules: Rules) -> None:
 
 
 def _ordered(header: Header, order: Order | None) -> Header:
-    if order is not None and order.kind is EffectKind.RELEASE:
-        standing = header.verdict.standing if header.verdict else Standing(Decision.PENDING)
+    if order is not None and order.kind is ActionType.RELEASE:
+        standing = header.verdict.standing if header.verdict else VerdictSummary(Decision.PENDING)
         order = msgspec.structs.replace(order, standing=standing)
     return msgspec.structs.replace(header, order=order)
 
 
-def _planned(header: Header, rules: Rules, radius: BlastRadius, house: House) -> Header:
-    needed_by = needing(indexes_of(header, house), rules)
-    return _weighed(with_next_act(header, rules.policy, needed_by, house.clock.now()), rules, radius, house)
+def _planned(header: Header, rules: Rules, radius: BlastRadius, context: House) -> Header:
+    needed_by = needing(indexes_of(header, context), rules)
+    return _weighed(with_next_act(header, rules.policy, needed_by, context.clock.now()), rules, radius, context)
 
 
-def _weighed(header: Header, rules: Rules, radius: BlastRadius, house: House) -> Header:
+def _weighed(header: Header, rules: Rules, radius: BlastRadius, context: House) -> Header:
     """With what would hold the act if it were done now; the fuse is read and not asked, so that it counts nothing."""
-    act, now = header.act, house.clock.now()
+    act, now = header.act, context.clock.now()
     if act is None or act.held is not None or not act.kind.takes_away:
         return header
-    held = _would_hold(radius, rules, now, house)
+    held = _would_hold(radius, rules, now, context)
     return with_act(header, msgspec.structs.replace(act, held=held))
 
 
-def _would_hold(radius: BlastRadius, rules: Rules, now: datetime, house: House) -> Held | None:
+def _would_hold(radius: BlastRadius, rules: Rules, now: datetime, context: House) -> Deferred | None:
     if (running := is_running(radius.in_use, rules.policy)) is not None:
-        return Held(Holding.RUNNING, running, now)
-    fuse = house.table.read_fuse().as_of(now)
+        return Deferred(Holding.RUNNING, running, now)
+    fuse = context.table.read_fuse().as_of(now)
     if fuse.blown_at is not None or len(fuse.taken) >= rules.policy.quarantine.max_per_hour:
-        return Held(Holding.FUSE, "the fuse has blown", now, fuse.until(now))
+        return Deferred(Holding.FUSE, "the fuse has blown", now, fuse.until(now))
     return None
 
 
-def _nothing(header: Header, rules: Rules, house: House) -> str:
+def _nothing(header: Header, rules: Rules, context: House) -> str:
     """Why nothing is to be done, where nothing is."""
-    level = level_of(header, rules, house)
-    if header.order is not None and header.order.kind is EffectKind.QUARANTINE and level.quarantine is None:
-        return f"Nothing is done in the registry for now: {level.why}."
-    if level.quarantine is None and header.storage is StorageStatus.ARCHIVED:
+    desired = desired_state(header, rules, context)
+    if header.order is not None and header.order.kind is ActionType.QUARANTINE and desired.quarantine is None:
+        return f"Nothing is done in the registry for now: {desired.why}."
+    if desired.quarantine is None and header.storage is StorageStatus.ARCHIVED:
         return (
             "Nothing is done in the registry: the image is archived, and not by Lazaretto, which does not restore it."
         )
@@ -181,9 +181,9 @@ def _given(header: Header, radius: BlastRadius, nothing: str, *, dry_run: bool) 
     return Given(header, act, radius, lines, dry_run)
 
 
-def _record(header: Header, word: Order, order: Order | None, kind: str, house: House) -> None:
-    now = house.clock.now()
-    house.table.record_action(
+def _record(header: Header, word: Order, order: Order | None, kind: str, context: House) -> None:
+    now = context.clock.now()
+    context.table.record_action(
         ActionRecord(
             ref=header.ref,
             effect=kind,
@@ -205,15 +205,15 @@ def order_words(order: Order | None) -> str:
 
 
 def quarantine_image(
-    ref: ImageRef, by: str, reason: str, house: House, *, dry_run: bool = False, undoes: str | None = None
+    ref: ImageRef, by: str, reason: str, context: House, *, dry_run: bool = False, undoes: str | None = None
 ) -> Given:
     """It is checked as any quarantine is: what runs it, and the fuse. Raises NotFoundError, ParameterError,
     ConflictError where nothing is ever quarantined (observe, exempt, public, gone)."""
-    return give_order(EffectKind.QUARANTINE, ref, by, reason, house, dry_run=dry_run, undoes=undoes)
+    return give_order(ActionType.QUARANTINE, ref, by, reason, context, dry_run=dry_run, undoes=undoes)
 
 
 def release_image(
-    ref: ImageRef, by: str, reason: str, house: House, *, dry_run: bool = False, undoes: str | None = None
+    ref: ImageRef, by: str, reason: str, context: House, *, dry_run: bool = False, undoes: str | None = None
 ) -> Given:
     """In every mode, exempt or not: it takes nothing from anyone. Raises NotFoundError, ParameterError."""
-    return give_order(EffectKind.RELEASE, ref, by, reason, house, dry_run=dry_run, undoes=undoes)
+    return give_order(ActionType.RELEASE, ref, by, reason, context, dry_run=dry_run, undoes=undoes)

@@ -8,15 +8,15 @@ import msgspec
 
 from chalicelib.domain.assessment.observation import restored
 from chalicelib.domain.enforcement.repository_policy import has_statement
-from chalicelib.domain.headers.effect import EffectKind
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import ImageDetail
 from chalicelib.errors import AbsentError, UpstreamError
 from chalicelib.services.ports.ports import House
 
 NO_POLICY = "no repository policy"
 ABSENT = "not in the registry"
-POLICY_KINDS = (EffectKind.BLOCK, EffectKind.UNBLOCK)
+POLICY_KINDS = (ActionType.BLOCK, ActionType.UNBLOCK)
 
 
 class RegistryState(msgspec.Struct, frozen=True):
@@ -46,15 +46,15 @@ class RegistryState(msgspec.Struct, frozen=True):
             return False
 
 
-def read_state(header: Header, kind: EffectKind, house: House) -> RegistryState:
+def read_state(header: Header, kind: ActionType, context: House) -> RegistryState:
     """Raises TransientError, DeniedError or UpstreamError: then nothing is known of the state."""
-    at, about_policy = house.clock.now(), kind in POLICY_KINDS
+    at, about_policy = context.clock.now(), kind in POLICY_KINDS
     try:
-        policy = house.acts.read_policy(header.ref.home) if about_policy else None
+        policy = context.acts.read_policy(header.ref.home) if about_policy else None
     except AbsentError:  # a repository that is gone has none: what it denied is over
         policy = None
     try:
-        detail = house.registry.describe_image(header.ref)
+        detail = context.registry.describe_image(header.ref)
     except AbsentError:
         detail = None
     return RegistryState(at, detail, policy, about_policy)

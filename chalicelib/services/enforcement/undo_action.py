@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.headers.effect import EffectKind, Order
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType, Order
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.domain.waivers.change import said
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError, PolicyError
@@ -30,46 +30,46 @@ from chalicelib.services.enforcement.give_order import (
     quarantine_image,
     release_image,
 )
-from chalicelib.services.policy.apply_policy import Applied, apply_policy
+from chalicelib.services.policy.apply_policy import AppliedPolicy, apply_policy
 from chalicelib.services.ports.ports import ActionRecord, House
 from chalicelib.services.waivers.manage_waivers import End, Give, Managed, manage_waivers
 
 
-def undo_policy(record: ActionRecord, by: str, reason: str, house: House, *, dry_run: bool = False) -> Applied:
+def undo_policy(record: ActionRecord, by: str, reason: str, context: House, *, dry_run: bool = False) -> AppliedPolicy:
     """`version` of the answer is in force then. Raises ConflictError with the reason why it cannot be undone."""
-    undone, current = record.policy_version, house.table.read_versions()[0]
+    undone, current = record.policy_version, context.table.read_versions()[0]
     if undone != current:
         raise ConflictError(f"policy {undone} is not in force any more, policy {current} is: undo that one")
     former = undone - 1
     if not former:
         raise ConflictError(f"before policy {undone} the policy of the bundle was in force: {record.undo}")
-    text = house.rules.read_policy(former).text
+    text = context.rules.read_policy(former).text
     try:
         if dry_run:
-            house.rules.policy_of(text)
-            return Applied(undone + 1, undone)
-        return apply_policy(text, by, house, after=undone, reason=reason)
+            context.rules.policy_of(text)
+            return AppliedPolicy(undone + 1, undone)
+        return apply_policy(text, by, context, after=undone, reason=reason)
     except PolicyError as error:
         raise ConflictError(f"policy {former} would not load any more: {error}") from error
 
 
-def undo_waiver(record: ActionRecord, by: str, reason: str, house: House, *, dry_run: bool = False) -> Managed:
+def undo_waiver(record: ActionRecord, by: str, reason: str, context: House, *, dry_run: bool = False) -> Managed:
     """Undone already, it changes nothing. Raises ConflictError with the reason why it cannot be undone."""
     former, put = record.waivers or (None, None)
     subject = put or former
     if subject is None:
         raise ConflictError(f"the record does not hold the waiver as it was; this undoes it: {record.undo}")
-    stored = house.waivers.get(subject.id)
+    stored = context.waivers.get(subject.id)
     if _same(stored, former):
         return Managed(subject, new=False, changed=False)
     if stored != put:
         was = "is over" if stored is None else "was given again" if put is None else "was changed since"
         raise ConflictError(f"the waiver {subject.id} {was}: lazaretto audit --subject waiver/{subject.id}")
     if former is None:
-        return manage_waivers(End(subject.id, reason, put), by, house, dry_run=dry_run)
-    again = msgspec.structs.replace(former, created_at=house.clock.now())
+        return manage_waivers(End(subject.id, reason, put), by, context, dry_run=dry_run)
+    again = msgspec.structs.replace(former, created_at=context.clock.now())
     try:
-        return manage_waivers(Give(again, reason, put), by, house, dry_run=dry_run)
+        return manage_waivers(Give(again, reason, put), by, context, dry_run=dry_run)
     except ParameterError as error:
         raise ConflictError(f"the waiver {subject.id} cannot be given again: {error}") from error
 
@@ -78,8 +78,8 @@ def _same(one: Waiver | None, other: Waiver | None) -> bool:
     return one is other if one is None or other is None else one.says_as(other)
 
 
-TAKING = frozenset({EffectKind.QUARANTINE, EffectKind.BLOCK})
-GIVING = frozenset({EffectKind.RELEASE, EffectKind.UNBLOCK})
+TAKING = frozenset({ActionType.QUARANTINE, ActionType.BLOCK})
+GIVING = frozenset({ActionType.RELEASE, ActionType.UNBLOCK})
 ORDERS = frozenset({"ORDER_QUARANTINE", "ORDER_RELEASE"})
 
 
@@ -95,53 +95,53 @@ class Undone(msgspec.Struct, frozen=True):
     dry_run: bool
 
 
-def undo_action(action_id: str, by: str, reason: str, house: House, *, dry_run: bool = False) -> Undone:
+def undo_action(action_id: str, by: str, reason: str, context: House, *, dry_run: bool = False) -> Undone:
     """Raises ParameterError (no such id can be), NotFoundError, ConflictError (an action nothing can undo)."""
     checked(reason)
-    record = house.queries.find_action(action_id)
+    record = context.queries.find_action(action_id)
     if record is None:
         raise NotFoundError(f"there is no action {action_id}")
     if record.kind in WAIVERS:
-        lines = _waiver_lines(record, undo_waiver(record, by, reason, house, dry_run=dry_run))
+        lines = _waiver_lines(record, undo_waiver(record, by, reason, context, dry_run=dry_run))
         return Undone(record, None, lines, dry_run)
     if record.kind == "POLICY":
-        applied = undo_policy(record, by, reason, house, dry_run=dry_run)
+        applied = undo_policy(record, by, reason, context, dry_run=dry_run)
         words = f"What policy {record.policy_version - 1} says is in force as policy {applied.version}."
         return Undone(record, None, (f"{words} Every image is decided again.",), dry_run)
-    given = _undo_act(record, action_id, by, reason, house, dry_run=dry_run)
+    given = _undo_act(record, action_id, by, reason, context, dry_run=dry_run)
     return Undone(record, given, given.lines, dry_run)
 
 
-def _undo_act(record: ActionRecord, action_id: str, by: str, reason: str, house: House, *, dry_run: bool) -> Given:
+def _undo_act(record: ActionRecord, action_id: str, by: str, reason: str, context: House, *, dry_run: bool) -> Given:
     if record.ref is None or record.kind not in TAKING | GIVING | ORDERS:
         raise ConflictError(f"{record.kind} is not undone: it has changed nothing that could be given back")
     if record.kind in ORDERS:
-        return _take_back(record, by, reason, house, dry_run=dry_run)
-    header = known(record.ref, house)
+        return _take_back(record, by, reason, context, dry_run=dry_run)
+    header = known(record.ref, context)
     if record.kind in TAKING:
         _not_ordered_since(record, header, by)
-    _still_so(record, header, house)
+    _still_so(record, header, context)
     if record.kind in TAKING:
-        return release_image(record.ref, by, reason, house, dry_run=dry_run, undoes=action_id)
+        return release_image(record.ref, by, reason, context, dry_run=dry_run, undoes=action_id)
     if header.order is not None:
-        return _take_back(record, by, reason, house, dry_run=dry_run)
-    if record.kind == EffectKind.UNBLOCK:
+        return _take_back(record, by, reason, context, dry_run=dry_run)
+    if record.kind == ActionType.UNBLOCK:
         raise ConflictError(f"the Deny ended with the verdict that asked for it: lazaretto quarantine {record.ref}")
-    return quarantine_image(record.ref, by, reason, house, dry_run=dry_run, undoes=action_id)
+    return quarantine_image(record.ref, by, reason, context, dry_run=dry_run, undoes=action_id)
 
 
-def _still_so(record: ActionRecord, header: Header, house: House) -> None:
+def _still_so(record: ActionRecord, header: Header, context: House) -> None:
     """Raises ConflictError where the act is over, or another has done the same or the contrary since."""
     ref, act = header.ref, f"{record.effect} of {header.ref}"
-    since = _acts_since(record, header, house)
-    if record.kind == EffectKind.QUARANTINE:
-        now = f"{EffectKind.QUARANTINE}#{header.hold.number}" if header.hold else None
-    elif record.kind == EffectKind.BLOCK:
-        now = _last(since, EffectKind.BLOCK) or record.effect if header.denied else None
+    since = _acts_since(record, header, context)
+    if record.kind == ActionType.QUARANTINE:
+        now = f"{ActionType.QUARANTINE}#{header.hold.number}" if header.hold else None
+    elif record.kind == ActionType.BLOCK:
+        now = _last(since, ActionType.BLOCK) or record.effect if header.denied else None
     else:
-        taking = EffectKind.QUARANTINE if record.kind == EffectKind.RELEASE else EffectKind.BLOCK
+        taking = ActionType.QUARANTINE if record.kind == ActionType.RELEASE else ActionType.BLOCK
         if (taken := _last(since, taking)) is not None:
-            stands = header.hold is not None if taking is EffectKind.QUARANTINE else header.denied
+            stands = header.hold is not None if taking is ActionType.QUARANTINE else header.denied
             now = f"and stands: lazaretto release {ref}" if stands else f"and is over too: lazaretto quarantine {ref}"
             raise ConflictError(f"{act} is not the last word: {taken} came after it, {now}")
         return
@@ -151,22 +151,22 @@ def _still_so(record: ActionRecord, header: Header, house: House) -> None:
         raise ConflictError(f"{act} is over: what stands now is {now}; to give the image back: lazaretto release {ref}")
 
 
-def _acts_since(record: ActionRecord, header: Header, house: House) -> list[str]:
+def _acts_since(record: ActionRecord, header: Header, context: House) -> list[str]:
     """The keys of the acts on the image after this one, oldest first; one begun and not recorded yet is the last."""
-    chain = [row.record for row in house.queries.actions(header.ref)]
+    chain = [row.record for row in context.queries.actions(header.ref)]
     place = [(r.effect, r.wanted_at) for r in chain].index((record.effect, record.wanted_at))
     begun = [header.enforcement.key] if header.enforcement and header.begun else []
     return [*(r.effect for r in chain[place + 1 :] if r.kind in TAKING | GIVING), *begun]
 
 
-def _last(acts: list[str], kind: EffectKind) -> str | None:
+def _last(acts: list[str], kind: ActionType) -> str | None:
     return next((key for key in reversed(acts) if key.startswith(f"{kind}#")), None)
 
 
 def _not_ordered_since(record: ActionRecord, header: Header, by: str) -> None:
     """A quarantine that somebody else has ordered after the act is not ended by whoever undoes the act."""
     order = header.order
-    if order is not None and order.kind is EffectKind.QUARANTINE and order.at > record.at and order.by != by:
+    if order is not None and order.kind is ActionType.QUARANTINE and order.at > record.at and order.by != by:
         raise ConflictError(f"another order stands for {header.ref}: {order.kind} by {order.by}: undo that one")
 
 
@@ -179,15 +179,15 @@ def _waiver_lines(record: ActionRecord, managed: Managed) -> tuple[str, ...]:
     return (f"{what} The images it touches are decided again.",)
 
 
-def _take_back(record: ActionRecord, by: str, reason: str, house: House, *, dry_run: bool) -> Given:
+def _take_back(record: ActionRecord, by: str, reason: str, context: House, *, dry_run: bool) -> Given:
     """The order that stands is taken back, and the verdict decides again."""
     assert record.ref is not None
-    before = known(record.ref, house)
+    before = known(record.ref, context)
     if before.order is None:
         raise ConflictError(f"no order stands for {record.ref} any more")
-    gives_back = before.order.kind is EffectKind.RELEASE
+    gives_back = before.order.kind is ActionType.RELEASE
     same = record.after == order_words(before.order) if record.kind in ORDERS else gives_back
     if not same:
         raise ConflictError(f"another order stands for {record.ref}: {before.order.kind} by {before.order.by}")
-    taken = Order(before.order.kind, by, reason.strip(), house.clock.now(), before.order.standing)
-    return follow(before, None, "ORDER_TAKEN_BACK", house.rules.fresh(), house, dry_run=dry_run, spoken=taken)
+    taken = Order(before.order.kind, by, reason.strip(), context.clock.now(), before.order.standing)
+    return follow(before, None, "ORDER_TAKEN_BACK", context.rules.fresh(), context, dry_run=dry_run, spoken=taken)

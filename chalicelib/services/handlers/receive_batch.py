@@ -26,74 +26,74 @@ from chalicelib.domain.events.event import (
     TaskChanged,
 )
 from chalicelib.domain.events.handling import Outcome
-from chalicelib.domain.events.message import Again, Age, Decide, Delivery, Look, Message
-from chalicelib.domain.events.sweep_message import Found
+from chalicelib.domain.events.message import Decide, Delivery, InheritFirstSeen, Message, Refresh, RetriedEvent
+from chalicelib.domain.events.sweep_message import SyntheticEvent
 from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.assessment.assess_image import assess_image
 from chalicelib.services.assessment.keep_sights import keep_sights
-from chalicelib.services.assessment.put_back import put_back
 from chalicelib.services.assessment.record_push import record_push
 from chalicelib.services.assessment.record_setting import record_found, record_setting
+from chalicelib.services.assessment.requeue import requeue
 from chalicelib.services.ports.ports import Stored
 from chalicelib.services.ports.sweep_ports import Replicating
-from chalicelib.services.pulls.tell_pull_failure import hear_pull_failure
+from chalicelib.services.pulls.notify_pull_failure import handle_pull_failure
 from chalicelib.services.replication.schedule_replication_check import schedule_replication_check
-from chalicelib.services.retention.hear_lifecycle_run import hear_lifecycle_run
+from chalicelib.services.retention.handle_lifecycle_run import handle_lifecycle_run
 
 Failures = dict[str, BaseException]
 
 
-def receive_batch(deliveries: Sequence[Delivery], house: Replicating) -> Failures:
+def receive_batch(deliveries: Sequence[Delivery], context: Replicating) -> Failures:
     """Handles all messages and returns those that failed, by message id, with what went wrong."""
-    keep_sights(deliveries, house)
+    keep_sights(deliveries, context)
     failures: Failures = {}
     groups: dict[ImageRef, list[Delivery]] = {}
     for delivery in deliveries:
         ref = _assessed(delivery)
         if ref is None:
-            _guarded([delivery], partial(_record, delivery, house), house, failures)
+            _guarded([delivery], partial(_record, delivery, context), context, failures)
         else:
             groups.setdefault(ref, []).append(delivery)
     stored: dict[ImageRef, Stored] = {}
     try:
-        stored.update(house.table.read_headers(groups))
+        stored.update(context.table.read_headers(groups))
     except Exception:  # noqa: BLE001 - one that cannot be read must not take the others with it: each alone, then
         for ref, group in groups.items():
-            _guarded(group, partial(_assess_alone, ref, group, house), house, failures)
+            _guarded(group, partial(_assess_alone, ref, group, context), context, failures)
         return failures
     for ref, group in groups.items():
-        _guarded(group, partial(assess_image, ref, group, stored.get(ref), house), house, failures)
+        _guarded(group, partial(assess_image, ref, group, stored.get(ref), context), context, failures)
     return failures
 
 
-def _assess_alone(ref: ImageRef, group: Sequence[Delivery], house: Replicating) -> None:
-    assess_image(ref, group, house.table.read_headers([ref]).get(ref), house)
+def _assess_alone(ref: ImageRef, group: Sequence[Delivery], context: Replicating) -> None:
+    assess_image(ref, group, context.table.read_headers([ref]).get(ref), context)
 
 
-def _guarded(group: Sequence[Delivery], handle: Callable[[], None], house: Replicating, failures: Failures) -> None:
+def _guarded(group: Sequence[Delivery], handle: Callable[[], None], context: Replicating, failures: Failures) -> None:
     """Runs `handle` for the group. Puts it back when it only needs time; whatever else goes wrong fails it alone."""
-    with house.journal.handling(*group):
+    with context.journal.handling(*group):
         try:
             handle()
         except (TransientError, ConflictError) as e:
             for delivery in group:
-                back = put_back("scans", _again(delivery), e, house)
-                house.journal.note(delivery, Outcome.PUT_BACK if back else Outcome.FAILED, e)
+                back = requeue("scans", _again(delivery), e, context)
+                context.journal.note(delivery, Outcome.PUT_BACK if back else Outcome.FAILED, e)
                 if not back:
                     failures[delivery.message_id] = e
         except Exception as e:  # noqa: BLE001 - the edge of a batch: one bad message must never take the others with it
             for delivery in group:
-                house.journal.note(delivery, Outcome.FAILED, e)
+                context.journal.note(delivery, Outcome.FAILED, e)
                 failures[delivery.message_id] = e
 
 
 def _again(delivery: Delivery) -> Message:
     """The message for its next attempt: our own with its number raised, AWS's event as it came."""
     attempt = delivery.attempt + 1
-    if isinstance(delivery.body, Look | Decide | Age | Found):
+    if isinstance(delivery.body, Refresh | Decide | InheritFirstSeen | SyntheticEvent):
         return msgspec.structs.replace(delivery.body, attempt=attempt)
-    return Again(delivery.raw or {}, attempt, delivery.redriven)
+    return RetriedEvent(delivery.raw or {}, attempt, delivery.redriven)
 
 
 def _assessed(delivery: Delivery) -> ImageRef | None:
@@ -101,38 +101,38 @@ def _assessed(delivery: Delivery) -> ImageRef | None:
     match delivery.body:
         case FindingChanged(row=row):
             return row.image.ref
-        case ScanFinished(ref=ref) | Look(ref=ref) | Decide(ref=ref) | Age(ref=ref):
+        case ScanFinished(ref=ref) | Refresh(ref=ref) | Decide(ref=ref) | InheritFirstSeen(ref=ref):
             return ref
         case CoverageChanged(coverage=coverage):
             return coverage.ref
     return None
 
 
-def _record(delivery: Delivery, house: Replicating) -> None:
+def _record(delivery: Delivery, context: Replicating) -> None:
     """What changes the registry rather than the findings of an image."""
     match delivery.body:
         case ImageAction() as event:
-            record_push(event, delivery, house)
-            schedule_replication_check(event, house)
-        case Found() as found:
-            record_found(found, delivery, house)
+            record_push(event, delivery, context)
+            schedule_replication_check(event, context)
+        case SyntheticEvent() as found:
+            record_found(found, delivery, context)
         case ReferrerAction() as event:
-            record_push(_as_push(event.ref, event.action, event), delivery, house, Kind.ARTIFACT)
-            schedule_replication_check(event, house)
+            record_push(_as_push(event.ref, event.action, event), delivery, context, Kind.ARTIFACT)
+            schedule_replication_check(event, context)
         case PulledThrough(ref=ImageRef() as ref) as event if event.status == "SUCCESS":
-            record_push(_as_push(ref, Action.PUSH, event), delivery, house)
+            record_push(_as_push(ref, Action.PUSH, event), delivery, context)
         case Replicated() as event:
             if event.result == "SUCCESS":
-                record_push(_as_push(event.ref, Action.PUSH, event), delivery, house)
+                record_push(_as_push(event.ref, Action.PUSH, event), delivery, context)
             else:
-                record_setting(event, delivery, house)
-            schedule_replication_check(event, house)
+                record_setting(event, delivery, context)
+            schedule_replication_check(event, context)
         case LifecycleRan(dry_run=False) as event:
-            hear_lifecycle_run(event, delivery, house)
+            handle_lifecycle_run(event, delivery, context)
         case ScanResourceChanged() | ApiCall() | PulledThrough() as event:
-            record_setting(event, delivery, house)
+            record_setting(event, delivery, context)
         case TaskChanged() as event:
-            hear_pull_failure(event, house)
+            handle_pull_failure(event, context)
 
 
 def _as_push(ref: ImageRef, action: str, event: ReferrerAction | PulledThrough | Replicated) -> ImageAction:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.events.message import CatchUp
+from chalicelib.domain.events.message import PolicyRollout
 from chalicelib.domain.policy.diff import difference_words, policy_differences
 from chalicelib.errors import ConflictError, PolicyError
 from chalicelib.services.ports.ports import ActionRecord, House, PolicyVersion
@@ -22,10 +22,10 @@ from chalicelib.services.ports.ports import ActionRecord, House, PolicyVersion
 KIND, SUBJECT = "POLICY", "policy"
 
 
-def record_policy(put: PolicyVersion, house: House, reason: str = "") -> bool:
+def record_policy(put: PolicyVersion, context: House, reason: str = "") -> bool:
     """False: it was recorded before."""
     former, effect = put.number - 1, f"{KIND}#{put.number}"
-    if house.table.action_at(SUBJECT, effect, put.put_at) is not None:
+    if context.table.action_at(SUBJECT, effect, put.put_at) is not None:
         return False
     record = ActionRecord(
         ref=None,
@@ -34,29 +34,29 @@ def record_policy(put: PolicyVersion, house: House, reason: str = "") -> bool:
         wanted_at=put.put_at,
         kind=KIND,
         actor=f"person:{put.put_by}",
-        reason="; ".join(filter(None, (reason, _difference(put, house)))),
-        at=house.clock.now(),
+        reason="; ".join(filter(None, (reason, _difference(put, context)))),
+        at=context.clock.now(),
         before=_name(former),
         after=_name(put.number),
         policy_version=put.number,
         undo=f"lazaretto policy apply --version {former}",
     )
-    return house.table.record_action(record)
+    return context.table.record_action(record)
 
 
-def document_of(put: PolicyVersion, house: House) -> dict[str, Any] | None:
+def document_of(put: PolicyVersion, context: House) -> dict[str, Any] | None:
     """None: its text does not load any more; it was put when fewer mistakes were known."""
     try:
-        return house.rules.policy_of(put.text).document
+        return context.rules.policy_of(put.text).document
     except PolicyError:
         return None
 
 
-def _difference(put: PolicyVersion, house: House) -> str:
+def _difference(put: PolicyVersion, context: House) -> str:
     """What it changed; for the first one that was put only what it is: what came with the bundle may be another now."""
     if put.number == 1:
         return "the first policy that was put"
-    former, document = document_of(house.rules.read_policy(put.number - 1), house), document_of(put, house)
+    former, document = document_of(context.rules.read_policy(put.number - 1), context), document_of(put, context)
     if former is None or document is None:
         return f"policy {put.number - 1 if former is None else put.number} does not load any more"
     return difference_words(policy_differences(former, document))
@@ -66,7 +66,7 @@ def _name(version: int) -> str:
     return f"policy {version}" if version else "the policy of the bundle"
 
 
-class Applied(msgspec.Struct, frozen=True):
+class AppliedPolicy(msgspec.Struct, frozen=True):
     """`version` is in force now, `former` was before; equal where there was nothing to do."""
 
     version: int
@@ -77,23 +77,23 @@ class Applied(msgspec.Struct, frozen=True):
         return self.version != self.former
 
 
-def apply_policy(text: str, by: str, house: House, *, after: int | None = None, reason: str = "") -> Applied:
+def apply_policy(text: str, by: str, context: House, *, after: int | None = None, reason: str = "") -> AppliedPolicy:
     """`by`: who applies it. `after`: only on top of the policy of this number, which is the one that was looked at.
 
     A policy that says what the stored one says is not put again; the one that came with the bundle is no stored one.
     One that is stored and does not load any more is replaced like any other. Raises PolicyError for a text that does
     not load (nothing is put), ConflictError when another was put meanwhile.
     """
-    candidate, former = house.rules.policy_of(text), house.table.read_versions()[0]
-    stored = house.rules.read_policy(former) if former else None
-    if stored is not None and candidate.document == document_of(stored, house):
-        record_policy(stored, house, reason)
-        return Applied(former, former)
+    candidate, former = context.rules.policy_of(text), context.table.read_versions()[0]
+    stored = context.rules.read_policy(former) if former else None
+    if stored is not None and candidate.document == document_of(stored, context):
+        record_policy(stored, context, reason)
+        return AppliedPolicy(former, former)
     if after not in (None, former):
         raise ConflictError(f"policy {former} is in force, not {after}: see what it says with `lazaretto policy diff`")
     if stored is not None:
-        record_policy(stored, house)
-    version = house.rules.put_policy(text, by, after=after)
-    record_policy(house.rules.read_policy(version), house, reason)
-    house.outbox.send("sweeps", CatchUp())
-    return Applied(version, former)
+        record_policy(stored, context)
+    version = context.rules.put_policy(text, by, after=after)
+    record_policy(context.rules.read_policy(version), context, reason)
+    context.outbox.send("sweeps", PolicyRollout())
+    return AppliedPolicy(version, former)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from chalicelib.domain.events.message import WhatIf
 from chalicelib.domain.policy.policy import Policy
-from chalicelib.domain.whatif.report import Job, Report, report_of
+from chalicelib.domain.whatif.report import Job, WhatIfReport, report_of
 from chalicelib.domain.whatif.what_if import moments_of
 from chalicelib.errors import NotFoundError, ParameterError
 from chalicelib.services.assessment.re_decide import SHARDS
@@ -22,7 +22,7 @@ from chalicelib.services.ports.ports import House
 POLICIES_READ = 50
 
 
-def find_known_past(since: datetime, version: int, house: House) -> datetime | None:
+def find_known_past(since: datetime, version: int, context: House) -> datetime | None:
     """None: all of it since `since`. `version`: of the policy in force, whose own `history_days` go back further.
 
     A policy that was in force until some moment may have dropped whatever had ended its `history_days` before then; one
@@ -31,37 +31,37 @@ def find_known_past(since: datetime, version: int, house: House) -> datetime | N
     """
     reach = since
     for number in range(version, 0, -1):
-        put_at = house.rules.read_policy(number).put_at
+        put_at = context.rules.read_policy(number).put_at
         if put_at <= since:
             break
         if version - number == POLICIES_READ:
             reach = max(reach, put_at)
             break
-        reach = max(reach, put_at - timedelta(days=_history_days(number - 1, house)))
+        reach = max(reach, put_at - timedelta(days=_history_days(number - 1, context)))
     return None if reach == since else reach
 
 
-def _history_days(number: int, house: House) -> int:
+def _history_days(number: int, context: House) -> int:
     """Of the policy of the bundle, which has no number, as when nothing is said."""
     if not number:
         return Policy(version=1).history_days
-    document = document_of(house.rules.read_policy(number), house)
+    document = document_of(context.rules.read_policy(number), context)
     return 0 if document is None else int(document["history_days"])
 
 
 DEFAULT_DAYS = 30
 
 
-def start_what_if(candidate: Policy, since_days: int, by: str, house: House) -> Job:
+def start_what_if(candidate: Policy, since_days: int, by: str, context: House) -> Job:
     """The job; `read_what_if` tells how far it is. Nothing but the job itself is written, now and later.
 
     `since_days`: how many past days are judged (0: only now). Raises ParameterError for more than the policy keeps.
     """
-    rules = house.rules.fresh()
+    rules = context.rules.fresh()
     kept = rules.policy.history_days
     if since_days > kept:
         raise ParameterError("since_days", f"must be at most {kept}: the policy keeps that many days (history_days)")
-    now = house.clock.now()
+    now = context.clock.now()
     job = Job(
         id=secrets.token_hex(8),
         by=by,
@@ -70,17 +70,17 @@ def start_what_if(candidate: Policy, since_days: int, by: str, house: House) -> 
         today_version=rules.policy_version,
         today=rules.policy.document,
         candidate=candidate.document,
-        known_since=find_known_past(moments_of(now, since_days)[0], rules.policy_version, house),
+        known_since=find_known_past(moments_of(now, since_days)[0], rules.policy_version, context),
     )
-    house.what_ifs.put_job(job)
+    context.what_ifs.put_job(job)
     for shard in range(SHARDS):
-        house.outbox.send("sweeps", WhatIf(job.id, shard))
+        context.outbox.send("sweeps", WhatIf(job.id, shard))
     return job
 
 
-def read_what_if(job_id: str, house: House) -> Report:
+def read_what_if(job_id: str, context: House) -> WhatIfReport:
     """Raises NotFoundError for a job that was never started, or a week ago."""
-    job = house.what_ifs.read_job(job_id)
+    job = context.what_ifs.read_job(job_id)
     if job is None:
         raise NotFoundError(f"there is no what-if {job_id}; they are kept for a week")
-    return report_of(job, house.what_ifs.read_parts(job), SHARDS)
+    return report_of(job, context.what_ifs.read_parts(job), SHARDS)

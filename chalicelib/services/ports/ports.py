@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert
-from chalicelib.domain.assessment.summary import Row
+from chalicelib.domain.assessment.summary import SummaryRow
 from chalicelib.domain.audit.chain import Chain, Copy, Head, StoredRecord
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.events.dead_letter import DeadLetter
@@ -29,7 +29,7 @@ from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.domain.waivers.alert import Notice
 from chalicelib.domain.waivers.change import WaiverChange
-from chalicelib.domain.whatif.report import Job, Part
+from chalicelib.domain.whatif.report import Job, ShardPart
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -86,21 +86,21 @@ class ActionRecord(msgspec.Struct, frozen=True):
         return self.subject if self.ref is None else self.ref
 
 
-class Denied(msgspec.Struct, frozen=True):
+class DeniedDigests(msgspec.Struct, frozen=True):
     """The digests of one repository for which its policy denies all pulls. `former`: the repository's policy before our
     statement was first put into it, as its text (None: there was none); it is given back with the last digest."""
 
     digests: tuple[str, ...] = ()
     former: str | None = None
 
-    def with_digest(self, digest: str) -> Denied:
+    def with_digest(self, digest: str) -> DeniedDigests:
         return msgspec.structs.replace(self, digests=tuple(sorted({*self.digests, digest})))
 
-    def without_digest(self, digest: str) -> Denied:
+    def without_digest(self, digest: str) -> DeniedDigests:
         return msgspec.structs.replace(self, digests=tuple(d for d in self.digests if d != digest))
 
 
-class FanOut(msgspec.Struct, frozen=True):
+class RolloutProgress(msgspec.Struct, frozen=True):
     """A policy on its way to all images, round by round, shard by shard. `told`: none lags, its summary was sent.
 
     `before` it images by decision; None: this round counts them. `content`: a hash of the policy, by which one that
@@ -153,19 +153,19 @@ class Table(Protocol):
     def put_header(self, header: Header) -> Header:
         """Puts it as `version + 1` on condition of `version` (0: absent) and returns it so. Raises ConflictError."""
 
-    def mark_look(self, ref: ImageRef, version: int, due_at: datetime) -> None:
-        """Sets `look_due_at` alone, on condition of `version`. Raises ConflictError."""
+    def mark_refresh(self, ref: ImageRef, version: int, due_at: datetime) -> None:
+        """Sets `refresh_due_at` alone, on condition of `version`. Raises ConflictError."""
 
     def read_versions(self) -> tuple[int, int]:
         """Versions of policy and waivers."""
 
-    def keep_vulnerabilities(self, findings: Iterable[Finding]) -> None:
+    def store_vulnerabilities(self, findings: Iterable[Finding]) -> None:
         """Texts, URLs, vectors, EPSS and KEV into the catalogue; writes only what is new or changed."""
 
     def read_kev(self, vulnerability_ids: Iterable[str]) -> dict[str, tuple[bool | None, datetime]]:
         """KEV facts with the time they were asked for; unknown ids are absent."""
 
-    def keep_kev(self, facts: Mapping[str, bool | None], at: datetime) -> None: ...
+    def store_kev(self, facts: Mapping[str, bool | None], at: datetime) -> None: ...
 
     def move_tag(
         self, repository: Repository, tag: str, digest: str | None, at: datetime, *, settles_tie: bool = False
@@ -180,7 +180,7 @@ class Table(Protocol):
     def last_tag_move(self, repository: Repository, tag: str) -> TagMove | None:
         """Where the tag points since when, and where it pointed before. None: it was never heard of."""
 
-    def keep_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
+    def store_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
         """Merges facts into the repository item (`created_at`, `deleted_at`, `scan_frequency`, …)."""
 
     def keep_sights(self, repository: Repository, names: Iterable[str]) -> None:
@@ -196,7 +196,7 @@ class Table(Protocol):
     def action_at(self, chain: Chain, effect: str, wanted_at: datetime) -> datetime | None:
         """The time of the record of this effect; None: it was never recorded."""
 
-    def copy_heads(self, day: date, heads: Mapping[Chain, Head]) -> None:
+    def put_checkpoints(self, day: date, heads: Mapping[Chain, Head]) -> None:
         """Keeps the heads of audit chains with the day; one kept already is only replaced by one of more records."""
 
     def read_fuse(self) -> Fuse: ...
@@ -204,25 +204,25 @@ class Table(Protocol):
     def change_fuse(self, change: Callable[[Fuse], Fuse]) -> Fuse:
         """Puts what `change` makes of it, on condition that nobody else did; `change` may be called more than once."""
 
-    def read_denied(self, repository: Repository) -> Denied: ...
+    def read_denied(self, repository: Repository) -> DeniedDigests: ...
 
-    def change_denied(self, repository: Repository, change: Callable[[Denied], Denied]) -> Denied:
+    def change_denied(self, repository: Repository, change: Callable[[DeniedDigests], DeniedDigests]) -> DeniedDigests:
         """As `change_fuse`."""
 
     def put_snapshot(self, content: bytes, at: datetime) -> None:
         """The summary of all images as of `at`, as JSON; the first of a day stays as that day's."""
 
-    def read_fan_out(self) -> FanOut | None:
+    def read_rollout(self) -> RolloutProgress | None:
         """How far the newest policy has been carried to all images."""
 
-    def put_fan_out(self, fan_out: FanOut) -> FanOut:
+    def put_rollout(self, rollout: RolloutProgress) -> RolloutProgress:
         """As `revision + 1` on condition of `revision` (0: absent), and returns it so. Raises ConflictError."""
 
     def due(self, shard: int, before: datetime) -> Sequence[ImageRef]:
         """Images of the shard whose `due_at` is at or before `before`, oldest first (index: eventually consistent)."""
 
 
-class IndexRow(Row, Protocol):
+class IndexRow(SummaryRow, Protocol):
     """One image that exists, as the index has it."""
 
     @property
@@ -272,7 +272,7 @@ class Audit(Protocol):
         """Of the 256th part of all chains that `shard` (0 to 255) names; each chain's oldest first."""
 
 
-class Recorded(Protocol):
+class RecordedAction(Protocol):
     """A record of the audit log in its place."""
 
     @property
@@ -283,7 +283,7 @@ class Index(Protocol):
     @property
     def audit(self) -> Audit: ...
 
-    def actions(self, chain: Chain) -> Sequence[Recorded]:
+    def actions(self, chain: Chain) -> Sequence[RecordedAction]:
         """The audit log of an image or a subject, in the order of its chain."""
 
     def find_action(self, action_id: str) -> ActionRecord | None:
@@ -330,14 +330,14 @@ class WhatIfs(Protocol):
 
     def read_job(self, job_id: str) -> Job | None: ...
 
-    def put_part(self, job: Job, part: Part) -> Part:
+    def put_part(self, job: Job, part: ShardPart) -> ShardPart:
         """As `revision + 1` on condition of `revision` (0: absent), and returns it as it was put: with fewer rows, the
         others counted, where they do not fit. Raises ConflictError."""
 
-    def read_part(self, job: Job, shard: int) -> Part:
+    def read_part(self, job: Job, shard: int) -> ShardPart:
         """Revision 0 where there is none."""
 
-    def read_parts(self, job: Job) -> Sequence[Part]:
+    def read_parts(self, job: Job) -> Sequence[ShardPart]:
         """Those that were begun, by shard."""
 
 
@@ -357,7 +357,7 @@ class Waivers(Protocol):
     def changes(self) -> Sequence[WaiverChange]:
         """Those that have not reached every image, oldest first."""
 
-    def keep_change(self, change: WaiverChange) -> None:
+    def store_change(self, change: WaiverChange) -> None:
         """Nothing where it was ended in between."""
 
     def end_change(self, version: int) -> None:
@@ -366,7 +366,7 @@ class Waivers(Protocol):
     def notices(self) -> Mapping[str, Notice]:
         """By the waiver's id."""
 
-    def keep_notice(self, waiver_id: str, notice: Notice) -> None: ...
+    def store_notice(self, waiver_id: str, notice: Notice) -> None: ...
 
     def drop_notice(self, waiver_id: str) -> None: ...
 
@@ -517,7 +517,8 @@ class Journal(Meter, Protocol):
 
 
 class House(Protocol):
-    """Everything a use case may ask for. `settle`: how long a source may need to list what it has announced."""
+    """Everything a use case may ask for. `consistency_delay`: how long a source may need to list what it has
+    announced."""
 
     @property
     def table(self) -> Table: ...
@@ -550,7 +551,7 @@ class House(Protocol):
         """ARNs of the roles we run under (patterns allowed): a Deny of ours leaves them out."""
 
     @property
-    def settle(self) -> timedelta: ...
+    def consistency_delay(self) -> timedelta: ...
 
 
 class Names(Index, Protocol):

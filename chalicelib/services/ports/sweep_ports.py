@@ -11,7 +11,7 @@ from typing import Protocol
 
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, Scan, ScanState
 from chalicelib.domain.images.registry import PublicRegistry, RegistryPlace
-from chalicelib.domain.reconcile.posture import GatheredSettings, Settings
+from chalicelib.domain.reconcile.posture import GatheredSettings, RepositorySettings
 from chalicelib.domain.reconcile.registry_listing import (
     ChangesListed,
     CoverageListed,
@@ -19,8 +19,8 @@ from chalicelib.domain.reconcile.registry_listing import (
     OpenCounts,
     RepositoriesListed,
 )
-from chalicelib.domain.reconcile.scan_budget import Asked, Refusal, ScanBudget
-from chalicelib.domain.reconcile.scan_rule import Applied, RegistryScanning
+from chalicelib.domain.reconcile.scan_budget import Asked, ScanBudget, ScanRefusal
+from chalicelib.domain.reconcile.scan_rule import AppliedScanRule, RegistryScanning
 from chalicelib.domain.replication.replica import Replica, ReplicationState
 from chalicelib.domain.replication.replica_case import Listed, Mutability, Reported
 from chalicelib.domain.replication.rules import Configuration, Destination
@@ -29,7 +29,7 @@ from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 from chalicelib.services.ports.ports import House, Index
 
 
-class Replication(Protocol):
+class ReplicationReader(Protocol):
     """Both ends of replication, read. Every method raises DeniedError where nothing lets us look."""
 
     def configuration(self, home: Repository) -> Configuration:
@@ -59,7 +59,7 @@ class Replication(Protocol):
     def registry_policy(self, home: Repository) -> str | None:
         """Of the registry and Region of `home`; None: it has none."""
 
-    def settings(self, home: Repository) -> Settings:
+    def settings(self, home: Repository) -> RepositorySettings:
         """What of it cannot be read is in its `unread`. Raises AbsentError (`repository`)."""
 
     def scan_state(self, ref: ImageRef) -> ScanState:
@@ -72,7 +72,7 @@ class Replicas(Protocol):
     def state(self, home: Repository) -> ReplicationState | None:
         """None: nobody has looked yet."""
 
-    def keep_state(self, home: Repository, state: ReplicationState) -> None: ...
+    def store_state(self, home: Repository, state: ReplicationState) -> None: ...
 
     def of(self, home: Repository) -> Mapping[tuple[str, Destination], Replica]:
         """All of a repository, by digest and destination."""
@@ -82,7 +82,7 @@ class Replicas(Protocol):
     def keep(self, replica: Replica) -> bool:
         """False: somebody has looked later, and what that one found stands."""
 
-    def keep_told(self, replica: Replica) -> None:
+    def store_delivered(self, replica: Replica) -> None:
         """What people were told of it; nothing where it was found otherwise in between."""
 
     def drop(self, replica: Replica) -> None: ...
@@ -96,7 +96,7 @@ class Replicating(House, Protocol):
     """A house that knows of replication."""
 
     @property
-    def replication(self) -> Replication: ...
+    def replication(self) -> ReplicationReader: ...
     @property
     def replicas(self) -> Replicas: ...
 
@@ -241,7 +241,7 @@ class SweepHouse(Replicating, RetentionHouse, Protocol):
     @property
     def public(self) -> PublicInventory: ...
     @property
-    def replication(self) -> Replication: ...
+    def replication(self) -> ReplicationReader: ...
     @property
     def posture(self) -> GatheredPosture: ...
 
@@ -253,10 +253,10 @@ class Scans(Protocol):
         """How it scans, with the account id of the registry that is spoken of: another one than was meant where
         nothing lets us look there."""
 
-    def applied(self, registry: Repository, names: Collection[str]) -> Mapping[str, Applied]:
+    def applied(self, registry: Repository, names: Collection[str]) -> Mapping[str, AppliedScanRule]:
         """By name of a repository; those that are not there are absent."""
 
-    def start(self, ref: ImageRef) -> Refusal | None:
+    def start(self, ref: ImageRef) -> ScanRefusal | None:
         """Has ECR's own scanner scan the image. None: it is at it."""
 
 
@@ -321,7 +321,7 @@ class PostureHouse(House, Protocol):
     """What is asked for beside the house's other ports to gather settings."""
 
     @property
-    def replication(self) -> Replication: ...
+    def replication(self) -> ReplicationReader: ...
     @property
     def scans(self) -> Scans: ...
     @property

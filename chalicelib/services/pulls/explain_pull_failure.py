@@ -13,99 +13,99 @@ import msgspec
 from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.enforcement.past_quarantine import PastQuarantine, past_quarantine
 from chalicelib.domain.events.failed_pull import FailedPull
-from chalicelib.domain.events.pull_failure import Cause, read_refusal
+from chalicelib.domain.events.pull_failure import PullFailureCause, read_refusal
 from chalicelib.domain.events.pulled_image import manifest_digests
-from chalicelib.domain.headers.effect import EffectKind
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import ImageRef, Repository
-from chalicelib.domain.pulls.evidence import Evidence, Look, LostTag
+from chalicelib.domain.pulls.evidence import Evidence, EvidenceLookup, LostTag
 from chalicelib.domain.pulls.explanation import MOST_NAMED, Explanation, explain
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.ports.ports import ActionRecord, House
 
 
-def gather_evidence(failed: FailedPull, house: House, role: str | None = None) -> Evidence:
+def gather_evidence(failed: FailedPull, context: House, role: str | None = None) -> Evidence:
     """`role`: by which it was pulled, where the caller knows. AWS is not asked. Raises TransientError."""
     home, tag = failed.pulled.home, failed.pulled.tag
     digest, lost = failed.pulled.digest, None
     if digest is None and tag is not None:
-        digest, lost = _pointed(home, tag, house)
-    header = known_header(home.image(digest), house) if digest is not None else None
-    members = _members(header, failed.said, house) if header is not None and lost is None else ()
-    return Evidence(failed, header, members, lost, _denied(home, header, house), role=role)
+        digest, lost = _pointed(home, tag, context)
+    header = known_header(home.image(digest), context) if digest is not None else None
+    members = _members(header, failed.said, context) if header is not None and lost is None else ()
+    return Evidence(failed, header, members, lost, _denied(home, header, context), role=role)
 
 
-def known_header(ref: ImageRef, house: House) -> Header | None:
-    stored = house.table.read_headers([ref]).get(ref)
+def known_header(ref: ImageRef, context: House) -> Header | None:
+    stored = context.table.read_headers([ref]).get(ref)
     return stored.header if stored is not None else None
 
 
-def _pointed(home: Repository, tag: str, house: House) -> tuple[str | None, LostTag | None]:
+def _pointed(home: Repository, tag: str, context: House) -> tuple[str | None, LostTag | None]:
     """The digest that the tag points at; of one that points nowhere, the digest it pointed at before."""
-    move = house.table.last_tag_move(home, tag)
+    move = context.table.last_tag_move(home, tag)
     if move is None or move.digest is not None:
         return (move.digest if move is not None else None), None
     return move.former, LostTag(home.image(move.former) if move.former is not None else None, move.at)
 
 
-def _members(index: Header, said: str, house: House) -> tuple[Header, ...]:
+def _members(index: Header, said: str, context: House) -> tuple[Header, ...]:
     """The images of an index: those that the text names, else all of them."""
     children = [child.digest for child in index.children if not child.artifact]
     named = set(manifest_digests(said)) & set(children)
     refs = [index.ref.home.image(digest) for digest in children if not named or digest in named]
-    found = house.table.read_headers(refs) if refs else {}
+    found = context.table.read_headers(refs) if refs else {}
     return tuple(found[ref].header for ref in refs if ref in found)
 
 
-def _denied(home: Repository, header: Header | None, house: House) -> tuple[ImageRef, ...]:
+def _denied(home: Repository, header: Header | None, context: House) -> tuple[ImageRef, ...]:
     """The images because of which we deny all pulls; one whose Deny was begun may be the reason already."""
-    digests = house.table.read_denied(home).digests
-    if header is not None and header.begun is EffectKind.BLOCK and header.ref.digest not in digests:
+    digests = context.table.read_denied(home).digests
+    if header is not None and header.begun is ActionType.BLOCK and header.ref.digest not in digests:
         digests = (*digests, header.ref.digest)
     return tuple(home.image(digest) for digest in digests)
 
 
-def explain_pull_failure(evidence: Evidence, house: House) -> Explanation:
+def explain_pull_failure(evidence: Evidence, context: House) -> Explanation:
     """`evidence`: what is stored (`gather_evidence`). Raises TransientError where the table does not answer."""
     if evidence.is_open:
-        evidence = _looked(evidence, house)
-    if evidence.cause in (Cause.NOT_FOUND, Cause.UNKNOWN):
-        evidence = msgspec.structs.replace(evidence, past=_past(evidence, house))
+        evidence = _looked(evidence, context)
+    if evidence.cause in (PullFailureCause.NOT_FOUND, PullFailureCause.UNKNOWN):
+        evidence = msgspec.structs.replace(evidence, past=_past(evidence, context))
     cause = evidence.cause
     if cause.refused and evidence.role is None and read_refusal(evidence.failed.said).role is None:
-        evidence = msgspec.structs.replace(evidence, role=_role(evidence.failed.task_arn, house))
+        evidence = msgspec.structs.replace(evidence, role=_role(evidence.failed.task_arn, context))
     if cause.ours:
-        evidence = msgspec.structs.replace(evidence, action_ids=_action_ids(cause, evidence, house))
+        evidence = msgspec.structs.replace(evidence, action_ids=_action_ids(cause, evidence, context))
     return explain(evidence)
 
 
-def _looked(evidence: Evidence, house: House) -> Evidence:
-    look = _look(evidence, house)
+def _looked(evidence: Evidence, context: House) -> Evidence:
+    look = _look(evidence, context)
     evidence = msgspec.structs.replace(evidence, look=look)
     if look is None or look.detail is None:
         return evidence
     header, detail = evidence.header, look.detail
     if header is None or header.ref != detail.ref:
-        header = known_header(detail.ref, house)
+        header = known_header(detail.ref, context)
     if header is not None:
         activated_at = detail.activated_at or header.activated_at
         header = msgspec.structs.replace(header, exists=True, storage=detail.storage, activated_at=activated_at)
     return msgspec.structs.replace(evidence, header=header)
 
 
-def _look(evidence: Evidence, house: House) -> Look | None:
+def _look(evidence: Evidence, context: House) -> EvidenceLookup | None:
     """By what it was pulled by: a tag may have moved without our having heard of it. None: it has nothing to ask by."""
-    pulled, registry = evidence.failed.pulled, house.registry
+    pulled, registry = evidence.failed.pulled, context.registry
     if pulled.home.public and evidence.header is None:
-        return Look(failed="a public registry answers nobody but its owner")
+        return EvidenceLookup(failed="a public registry answers nobody but its owner")
     try:
         if pulled.digest is not None:
-            return Look(registry.describe_image(pulled.home.image(pulled.digest)))
-        return Look(registry.describe_tag(pulled.home, pulled.tag)) if pulled.tag is not None else None
+            return EvidenceLookup(registry.describe_image(pulled.home.image(pulled.digest)))
+        return EvidenceLookup(registry.describe_tag(pulled.home, pulled.tag)) if pulled.tag is not None else None
     except AbsentError as error:
-        return Look(absent=error.what)
+        return EvidenceLookup(absent=error.what)
     except UpstreamError as error:
-        return Look(failed=_failed(error))
+        return EvidenceLookup(failed=_failed(error))
 
 
 def _failed(error: UpstreamError) -> str:
@@ -115,28 +115,28 @@ def _failed(error: UpstreamError) -> str:
     return "ECR did not answer in time" if isinstance(error, TransientError) else "ECR did not answer as needed"
 
 
-def _role(task_arn: str | None, house: House) -> str | None:
+def _role(task_arn: str | None, context: House) -> str | None:
     if task_arn is None:
         return None
     try:
-        return house.runtime.pull_role(task_arn)
+        return context.runtime.pull_role(task_arn)
     except UpstreamError:
         return None
 
 
-def _action_ids(cause: Cause, evidence: Evidence, house: House) -> tuple[str, ...]:
+def _action_ids(cause: PullFailureCause, evidence: Evidence, context: House) -> tuple[str, ...]:
     """Of the acts that are behind it, as far as they are recorded by now."""
     if evidence.stood is not None:
         return (evidence.stood.id,)
-    if cause is Cause.DENY:
-        found = [_recorded(ref, EffectKind.BLOCK, house) for ref in evidence.denied[:MOST_NAMED]]
+    if cause is PullFailureCause.DENY:
+        found = [_recorded(ref, ActionType.BLOCK, context) for ref in evidence.denied[:MOST_NAMED]]
     else:
         header = evidence.quarantined
-        found = [_recorded(header.ref, _key(header), house)] if header is not None else []
+        found = [_recorded(header.ref, _key(header), context)] if header is not None else []
     return tuple(action_id(record) for record in found if record is not None)
 
 
-def _past(evidence: Evidence, house: House) -> PastQuarantine | None:
+def _past(evidence: Evidence, context: House) -> PastQuarantine | None:
     """Of what a pull needs; only what we ever acted on has one. What was gone before it failed, failed by that."""
     failed, lost = evidence.failed, evidence.lost_tag
     if lost is not None and lost.at <= failed.at:
@@ -145,7 +145,7 @@ def _past(evidence: Evidence, house: House) -> PastQuarantine | None:
     found = (
         past_quarantine(
             header.ref,
-            _records(header.ref, house),
+            _records(header.ref, context),
             failed.at,
             header.activated_at,
             by_digest=failed.pulled.digest is not None,
@@ -156,21 +156,21 @@ def _past(evidence: Evidence, house: House) -> PastQuarantine | None:
 
 
 def _key(header: Header) -> str:
-    if header.begun is EffectKind.QUARANTINE and header.enforcement is not None:
+    if header.begun is ActionType.QUARANTINE and header.enforcement is not None:
         return header.enforcement.key
-    return f"{EffectKind.QUARANTINE}#{header.hold.number if header.hold is not None else 0}"
+    return f"{ActionType.QUARANTINE}#{header.hold.number if header.hold is not None else 0}"
 
 
-def _recorded(ref: ImageRef, effect: str, house: House) -> ActionRecord | None:
+def _recorded(ref: ImageRef, effect: str, context: House) -> ActionRecord | None:
     """The last record of the effect: by its key, or of its kind."""
-    records = _records(ref, house)
+    records = _records(ref, context)
     return next((r for r in reversed(records) if effect in (r.effect, r.effect.partition("#")[0])), None)
 
 
-def _records(ref: ImageRef, house: House) -> list[ActionRecord]:
+def _records(ref: ImageRef, context: House) -> list[ActionRecord]:
     """Oldest first; none where one of them cannot be read."""
     try:
-        return [row.record for row in house.queries.actions(ref)]
+        return [row.record for row in context.queries.actions(ref)]
     except TransientError:
         raise
     except UpstreamError:

@@ -6,8 +6,8 @@ import msgspec
 
 from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.reconcile.posture import GatheredSettings, Settings, changed
-from chalicelib.domain.reconcile.scan_rule import Applied, Frequency, ScanRule, rule_of
+from chalicelib.domain.reconcile.posture import GatheredSettings, RepositorySettings, changed
+from chalicelib.domain.reconcile.scan_rule import AppliedScanRule, Frequency, ScanRule, rule_of
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.ports.sweep_ports import PostureHouse
 
@@ -23,35 +23,35 @@ class Gathered(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
-def gather_posture(message: SweepRepository, house: PostureHouse) -> Gathered | None:
+def gather_posture(message: SweepRepository, context: PostureHouse) -> Gathered | None:
     """None: the repository is public, or not there any more. Raises TransientError: put it back."""
     home = message.repository
     if home.public:
         return None
-    now = house.clock.now()
+    now = context.clock.now()
     try:
-        settings = house.replication.settings(home)
-        found = GatheredSettings(settings, _scanning(home, settings, house))
+        settings = context.replication.settings(home)
+        found = GatheredSettings(settings, _scanning(home, settings, context))
     except AbsentError:
         return None
     except TransientError:
         raise
     except UpstreamError as error:
         gathered = Gathered(error=str(error)[:500])
-        house.table.keep_repository(home, {RESULT: msgspec.to_builtins(gathered)})
+        context.table.store_repository(home, {RESULT: msgspec.to_builtins(gathered)})
         return gathered
-    known = house.posture.read(home)
+    known = context.posture.read(home)
     differing = changed(known[0] if known else None, found)
-    house.posture.keep(home, found, now)
+    context.posture.keep(home, found, now)
     gathered = Gathered(tuple(sorted(settings.unread)), differing)
-    house.table.keep_repository(home, {AT: now, RESULT: msgspec.to_builtins(gathered)})
+    context.table.store_repository(home, {AT: now, RESULT: msgspec.to_builtins(gathered)})
     return gathered
 
 
-def _scanning(home: Repository, settings: Settings, house: PostureHouse) -> ScanRule | None:
+def _scanning(home: Repository, settings: RepositorySettings, context: PostureHouse) -> ScanRule | None:
     """None: how the registry scans could not be found out. Raises TransientError."""
     try:
-        account, registry = house.scans.configuration(Repository(home.registry, home.region, ""))
+        account, registry = context.scans.configuration(Repository(home.registry, home.region, ""))
     except TransientError:
         raise
     except UpstreamError:
@@ -59,4 +59,4 @@ def _scanning(home: Repository, settings: Settings, house: PostureHouse) -> Scan
     if account != home.registry:
         return None
     frequency = Frequency.__members__.get(settings.scan_frequency or "")
-    return rule_of(home.name, registry, None if frequency is None else Applied(frequency))
+    return rule_of(home.name, registry, None if frequency is None else AppliedScanRule(frequency))

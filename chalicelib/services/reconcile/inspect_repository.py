@@ -20,24 +20,24 @@ CHANGES_PAGES = 400
 
 
 def inspect_repository(
-    home: Repository, handed: str | None, facts: Facts, headers: Mapping[str, Header], house: SweepHouse
+    home: Repository, handed: str | None, facts: Facts, headers: Mapping[str, Header], context: SweepHouse
 ) -> Inspected:
     """Raises TransientError."""
-    inspected = _ask(home, house) if handed is None else unpack(handed)
-    since = _since(facts, headers, house)
+    inspected = _ask(home, context) if handed is None else unpack(handed)
+    since = _since(facts, headers, context)
     if since is None or (inspected.changed is not None and inspected.changed.since <= since):
         return inspected
-    changed = told(lambda: house.inspection.changes(home, since, CHANGES_PAGES))
+    changed = told(lambda: context.inspection.changes(home, since, CHANGES_PAGES))
     return msgspec.structs.replace(inspected, changed=_share(home, changed).changed)
 
 
-def _ask(home: Repository, house: SweepHouse) -> Inspected:
+def _ask(home: Repository, context: SweepHouse) -> Inspected:
     """Its findings are counted image by image, where they are asked for: one call either way. That Inspector covers
     nothing of that name proves nothing: on which rows the filter works is not documented."""
-    covered = told(lambda: house.inspection.coverage(home, COVERAGE_PAGES))
+    covered = told(lambda: context.inspection.coverage(home, COVERAGE_PAGES))
     if covered is not None and not covered.scans:
         covered = None
-    found = find_rules(home, [home.name], house)
+    found = find_rules(home, [home.name], context)
     return msgspec.structs.replace(share_of(home, covered, None, None, found.scanner), rule=found.rules.get(home.name))
 
 
@@ -45,11 +45,11 @@ def _share(home: Repository, changed: ChangesListed | None) -> Inspected:
     return share_of(home, None, changed, None, None)
 
 
-def _since(facts: Facts, headers: Mapping[str, Header], house: SweepHouse) -> datetime | None:
+def _since(facts: Facts, headers: Mapping[str, Header], context: SweepHouse) -> datetime | None:
     """Since when findings may have changed unheard: the last comparison; where there was none, the oldest look. None:
     nothing was ever looked at."""
     known = facts.get(FINDINGS_AT)
     if isinstance(known, datetime):
-        return margin(known, house)
+        return margin(known, context)
     looks = [h.scan_seen_at for h in headers.values() if h.scan_seen_at and h.scan.source is Source.ENHANCED]
-    return margin(min(looks), house) if looks else None
+    return margin(min(looks), context) if looks else None

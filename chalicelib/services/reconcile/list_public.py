@@ -15,16 +15,16 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.events.sweep_message import MatchTwins, PlanSweep, SweepRepository
+from chalicelib.domain.events.sweep_message import MatchSameDigest, PlanSweep, SweepRepository
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.registry import PublicRegistry
 from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
 from chalicelib.domain.reconcile.reconciliation import Memory, Place, Reconciled, compare
-from chalicelib.domain.reconcile.repository_view import View
+from chalicelib.domain.reconcile.repository_view import RepositoryView
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.ports.sweep_ports import PublicHouse
-from chalicelib.services.reconcile.match_twins import part_twins
-from chalicelib.services.reconcile.mend_difference import is_confirmed, mend_difference, read_tags
+from chalicelib.services.reconcile.match_same_digest import part_same_digest
+from chalicelib.services.reconcile.repair_difference import is_confirmed, read_tags, repair_difference
 
 PATIENCE = timedelta(seconds=20)
 MATCHED_AFTER = timedelta(minutes=10)
@@ -34,30 +34,30 @@ KNOWN_ASKED = 500
 Known = Mapping[Repository, dict[str, object]]
 
 
-def plan_public(plan: PlanSweep, house: PublicHouse) -> int:
+def plan_public(plan: PlanSweep, context: PublicHouse) -> int:
     """Returns how many repositories were sent. Raises TransientError: put it back."""
-    registry = house.public.registry()
-    known = dict(_known(registry, house)) if registry is not None else {}
-    homes = _homes(registry, known, house) if registry is not None else ()
+    registry = context.public.registry()
+    known = dict(_known(registry, context)) if registry is not None else {}
+    homes = _homes(registry, known, context) if registry is not None else ()
     left = [home for home in homes if plan.after is None or home.path > plan.after]
-    began = house.clock.now()
+    began = context.clock.now()
     for sent, home in enumerate(left, 1):
-        house.outbox.send("sweeps", _message(plan, home, registry))
-        if sent < len(left) and house.clock.now() - began > PATIENCE:
+        context.outbox.send("sweeps", _message(plan, home, registry))
+        if sent < len(left) and context.clock.now() - began > PATIENCE:
             rest = msgspec.structs.replace(plan, after=home.path, attempt=0)
-            house.outbox.send("sweeps", rest)
+            context.outbox.send("sweeps", rest)
             return sent
     if homes:
         filling = plan.started_at if _is_first(plan, known) else None
         for shard in range(SHARDS):
-            house.outbox.send("sweeps", MatchTwins(shard, filling=filling), MATCHED_AFTER.total_seconds())
+            context.outbox.send("sweeps", MatchSameDigest(shard, filling=filling), MATCHED_AFTER.total_seconds())
     return len(left)
 
 
-def _homes(registry: PublicRegistry, known: Known, house: PublicHouse) -> tuple[Repository, ...]:
+def _homes(registry: PublicRegistry, known: Known, context: PublicHouse) -> tuple[Repository, ...]:
     """Our public repositories by path: those that are there, and those that were and are not known to be gone."""
     left = (home for home, facts in known.items() if not is_told_gone(facts))
-    return tuple(sorted({*_listed(registry, house), *left}, key=lambda home: home.path))
+    return tuple(sorted({*_listed(registry, context), *left}, key=lambda home: home.path))
 
 
 def _is_first(plan: PlanSweep, known: Known) -> bool:
@@ -70,20 +70,20 @@ def _message(plan: PlanSweep, home: Repository, registry: PublicRegistry | None)
     return SweepRepository(plan.sweep, home, plan.started_at, msgspec.json.encode(registry).decode())
 
 
-def _listed(registry: PublicRegistry, house: PublicHouse) -> Iterator[Repository]:
+def _listed(registry: PublicRegistry, context: PublicHouse) -> Iterator[Repository]:
     after: str | None = None
     while True:
-        page = house.public.repositories(registry, after)
+        page = context.public.repositories(registry, after)
         yield from (detail.repository for detail in page.repositories)
         if page.after is None:
             return
         after = page.after
 
 
-def _known(registry: PublicRegistry, house: PublicHouse) -> Iterator[tuple[Repository, dict[str, object]]]:
+def _known(registry: PublicRegistry, context: PublicHouse) -> Iterator[tuple[Repository, dict[str, object]]]:
     after: str | None = None
     while True:
-        page = house.queries.repositories(after, KNOWN_ASKED)
+        page = context.queries.repositories(after, KNOWN_ASKED)
         for row in page.items:
             if registry.owns(row.repository):
                 yield row.repository, row.facts
@@ -105,78 +105,80 @@ NOT_TO_BE_KNOWN = frozenset({DifferenceKind.CHILDREN_UNKNOWN})
 """ECR Public gives no manifests."""
 
 
-def list_public(message: SweepRepository, house: PublicHouse, *, dry_run: bool = False) -> Reconciled:
+def list_public(message: SweepRepository, context: PublicHouse, *, dry_run: bool = False) -> Reconciled:
     """`dry_run`: nothing is sent or kept. Raises TransientError: put it back."""
-    home, row = message.repository, house.queries.repository(message.repository)
+    home, row = message.repository, context.queries.repository(message.repository)
     first = row is None or AT not in row.facts
     try:
-        view = _look(home, message.handed, house)
+        view = _look(home, message.handed, context)
     except TransientError:
         raise
     except UpstreamError as error:
         result = Reconciled(home, filling=first, error=str(error)[:500])
         if not dry_run:
-            house.table.keep_repository(home, {RESULT: msgspec.to_builtins(Memory(error=result.error))})
+            context.table.store_repository(home, {RESULT: msgspec.to_builtins(Memory(error=result.error))})
         return result
-    return _mend(view, message, house, first=first, dry_run=dry_run)
+    return _mend(view, message, context, first=first, dry_run=dry_run)
 
 
-def _look(home: Repository, handed: str | None, house: PublicHouse) -> View:
+def _look(home: Repository, handed: str | None, context: PublicHouse) -> RepositoryView:
     """Headers are read last: what is listed is never younger than what is stored."""
-    registry = msgspec.json.decode(handed, type=PublicRegistry) if handed is not None else house.public.registry()
+    registry = msgspec.json.decode(handed, type=PublicRegistry) if handed is not None else context.public.registry()
     if registry is None:
         raise UpstreamError(f"{home.path}: our account has no public registry")
-    listed = house.public.images(registry, home)
-    headers = {header.ref.digest: header for header in house.table.headers_of(home)}
-    return View(home, listed, headers, house.settle, tags=read_tags(home, house.queries))
+    listed = context.public.images(registry, home)
+    headers = {header.ref.digest: header for header in context.table.headers_of(home)}
+    return RepositoryView(home, listed, headers, context.consistency_delay, tags=read_tags(home, context.queries))
 
 
-def _mend(view: View, message: SweepRepository, house: PublicHouse, *, first: bool, dry_run: bool) -> Reconciled:
-    began, place = house.clock.now(), Place.read(message.after)
+def _mend(
+    view: RepositoryView, message: SweepRepository, context: PublicHouse, *, first: bool, dry_run: bool
+) -> Reconciled:
+    began, place = context.clock.now(), Place.read(message.after)
     if message.after is None and not dry_run:
-        _part_gone(view, house)
+        _part_gone(view, context)
     found, mended = Counter(place.found), list[Difference]()
     differences = [d for d in compare(view) if d.kind not in NOT_TO_BE_KNOWN and d.ref.digest > place.digest]
     for n, difference in enumerate(differences):
-        if n and not dry_run and house.clock.now() - began > PATIENCE:
+        if n and not dry_run and context.clock.now() - began > PATIENCE:
             former = differences[n - 1].ref.digest
             if former != difference.ref.digest:
                 rest = msgspec.structs.replace(message, after=place.beyond(former, found), attempt=0)
-                house.outbox.send("sweeps", rest)
+                context.outbox.send("sweeps", rest)
                 return _result(view, found, mended, first=first, more=True)
-        if is_confirmed(difference, view, house):
+        if is_confirmed(difference, view, context):
             found[difference.kind] += 1
             mended.append(difference)
             if not dry_run:
-                _part(difference, view, house)
-                mend_difference(difference, view, house, quiet=first)
+                _part(difference, view, context)
+                repair_difference(difference, view, context, quiet=first)
     result = _result(view, found, mended, first=first)
     if not dry_run:
-        _keep(view, result, house)
+        _keep(view, result, context)
     return result
 
 
-def _part_gone(view: View, house: PublicHouse) -> None:
+def _part_gone(view: RepositoryView, context: PublicHouse) -> None:
     """Once more: twins may have been looked for while it was found that the image is gone."""
     for header in view.headers.values():
         lately = header.existence_at is not None and header.existence_at > view.listed.listed_at - PARTED_FOR
         if header.twins and not header.present and lately:
-            part_twins(header, house)
+            part_same_digest(header, context)
 
 
-def _part(difference: Difference, view: View, house: PublicHouse) -> None:
+def _part(difference: Difference, view: RepositoryView, context: PublicHouse) -> None:
     header = view.headers.get(difference.ref.digest)
     if difference.kind is DifferenceKind.DELETED and header is not None:
-        part_twins(header, house)
+        part_same_digest(header, context)
 
 
 def _result(
-    view: View, found: Counter[DifferenceKind], mended: list[Difference], *, first: bool, more: bool = False
+    view: RepositoryView, found: Counter[DifferenceKind], mended: list[Difference], *, first: bool, more: bool = False
 ) -> Reconciled:
     return Reconciled(view.repository, len(view.listed.images), dict(found), tuple(mended), first, more)
 
 
-def _keep(view: View, result: Reconciled, house: PublicHouse) -> None:
+def _keep(view: RepositoryView, result: Reconciled, context: PublicHouse) -> None:
     """One write. No event was lost: there are none."""
     memory = Memory(result.images, dict(result.found))
     pushes = [image.pushed_at for image in view.listed.images.values() if image.pushed_at is not None]
@@ -187,4 +189,4 @@ def _keep(view: View, result: Reconciled, house: PublicHouse) -> None:
         facts[AT] = view.listed.listed_at
     if pushes:
         facts["last_push_at"] = max(pushes)
-    house.table.keep_repository(view.repository, facts)
+    context.table.store_repository(view.repository, facts)

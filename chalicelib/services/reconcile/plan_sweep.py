@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.events.sweep_message import Filled, PlanSweep, Sweep, SweepRepository
+from chalicelib.domain.events.sweep_message import InitialBackfill, PlanSweep, Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.reconcile.scan_comparison import ASKED_AGAIN
@@ -40,7 +40,7 @@ class Homes(msgspec.Struct, frozen=True):
     created: Mapping[Repository, datetime | None]
 
 
-class Plan(msgspec.Struct, frozen=True):
+class SweepPlan(msgspec.Struct, frozen=True):
     """`homes` in the order of the day. `survey` None: this sweep asks Inspector nothing, or there is nothing to ask
     about. `filling`: those of all the registry of which nothing can have been lost yet."""
 
@@ -54,43 +54,43 @@ class Plan(msgspec.Struct, frozen=True):
             yield SweepRepository(plan.sweep, home, plan.started_at, handed, filling=home in self.filling)
 
 
-def plan_sweep(plan: PlanSweep, house: SweepHouse) -> Plan:
+def plan_sweep(plan: PlanSweep, context: SweepHouse) -> SweepPlan:
     """What is left of the sweep: all of it, or what comes after `plan.after`. Raises TransientError, UpstreamError."""
-    found = find_homes(plan, house)
+    found = find_homes(plan, context)
     day = plan.started_at.date()
     left = tuple(h for h in found.homes if plan.after is None or turn(h.path, day) > turn(plan.after, day))
     if plan.sweep is not Sweep.RECONCILE or not left:
-        return Plan(left)
-    since = _since([found.known.get(home, {}) for home in left], plan.started_at, house)
-    survey = survey_registry(left[0], [home.name for home in left], since, house)
-    return Plan(left, survey, find_filling(found, plan.started_at))
+        return SweepPlan(left)
+    since = _since([found.known.get(home, {}) for home in left], plan.started_at, context)
+    survey = survey_registry(left[0], [home.name for home in left], since, context)
+    return SweepPlan(left, survey, find_filling(found, plan.started_at))
 
 
-def send_plan(plan: PlanSweep, found: Plan, house: SweepHouse) -> int:
+def send_plan(plan: PlanSweep, found: SweepPlan, context: SweepHouse) -> int:
     """Returns how many messages were sent: all, or as many as there was time for, and one that goes on behind them."""
-    began = house.clock.now()
+    began = context.clock.now()
     for sent, message in enumerate(found.messages(plan), 1):
-        house.outbox.send("sweeps", message)
-        if sent < len(found.homes) and house.clock.now() - began > PATIENCE:
+        context.outbox.send("sweeps", message)
+        if sent < len(found.homes) and context.clock.now() - began > PATIENCE:
             rest = msgspec.structs.replace(plan, after=message.repository.path, attempt=0)
-            house.outbox.send("sweeps", rest)
+            context.outbox.send("sweeps", rest)
             return sent
     if found.filling:
-        announce(plan.started_at, house)
+        announce(plan.started_at, context)
     return len(found.homes)
 
 
-def announce(started_at: datetime, house: House) -> None:
+def announce(started_at: datetime, context: House) -> None:
     """People are to be told of the first fill of that sweep in a while, by a summary: once, so after all else is
     sent. A planner that dies afterwards sends it again, and the sweep tells one from the other."""
-    house.outbox.send("sweeps", Filled(started_at=started_at), TOLD_AFTER_SECONDS)
+    context.outbox.send("sweeps", InitialBackfill(started_at=started_at), TOLD_AFTER_SECONDS)
 
 
-def find_homes(plan: PlanSweep, house: SweepHouse) -> Homes:
-    listed = _listed(plan.place, house)
+def find_homes(plan: PlanSweep, context: SweepHouse) -> Homes:
+    listed = _listed(plan.place, context)
     if plan.sweep not in (Sweep.RECONCILE, Sweep.REPLICATION):
         return Homes(_in_turn(listed, plan), {}, listed)
-    known = known_homes(plan.place, listed, house)
+    known = known_homes(plan.place, listed, context)
     left = _gone(listed, known) if plan.sweep is Sweep.RECONCILE else _copied(listed, known)
     return Homes(_in_turn([*listed, *left], plan), known, listed)
 
@@ -104,24 +104,24 @@ def _in_turn(homes: Collection[Repository], plan: PlanSweep) -> tuple[Repository
     return tuple(sorted(homes, key=lambda home: turn(home.path, plan.started_at.date())))
 
 
-def _listed(place: RegistryPlace, house: SweepHouse) -> dict[Repository, datetime | None]:
+def _listed(place: RegistryPlace, context: SweepHouse) -> dict[Repository, datetime | None]:
     found: dict[Repository, datetime | None] = {}
     after: str | None = None
     while True:
-        page = house.inventory.repositories(place, after)
+        page = context.inventory.repositories(place, after)
         found |= {msgspec.structs.replace(d.repository, region=place.region): d.created_at for d in page.repositories}
         if page.after is None:
             return found
         after = page.after
 
 
-def known_homes(place: RegistryPlace, listed: Collection[Repository], house: SweepHouse) -> dict[Repository, Facts]:
+def known_homes(place: RegistryPlace, listed: Collection[Repository], context: SweepHouse) -> dict[Repository, Facts]:
     """What is stored of the private repositories of a registry. Our own account's id is what its listing says; where
     that is empty, and images of several accounts are known, nobody can tell which are ours."""
     found: dict[Repository, Facts] = {}
     after: str | None = None
     while True:
-        page = house.queries.repositories(after, KNOWN_ASKED)
+        page = context.queries.repositories(after, KNOWN_ASKED)
         rows = [row for row in page.items if row.repository.region == place.region and not row.repository.public]
         found |= {row.repository: row.facts for row in rows}
         if page.after is None:
@@ -156,13 +156,13 @@ def find_filling(found: Homes, started_at: datetime) -> frozenset[Repository]:
     return frozenset(compared.keys() - formerly.keys() - new)
 
 
-def _since(facts: list[Facts], started_at: datetime, house: SweepHouse) -> datetime | None:
+def _since(facts: list[Facts], started_at: datetime, context: SweepHouse) -> datetime | None:
     """How far all are known whose findings were compared lately."""
     times = [f.get(FINDINGS_AT) for f in facts]
     lately = [at for at in times if isinstance(at, datetime) and at > started_at - CHANGES_KEPT]
-    return margin(min(lately), house) if lately else None
+    return margin(min(lately), context) if lately else None
 
 
-def margin(at: datetime, house: SweepHouse) -> datetime:
+def margin(at: datetime, context: SweepHouse) -> datetime:
     """A finding may be listed that much later than it was updated."""
-    return at - ASKED_AGAIN * house.settle
+    return at - ASKED_AGAIN * context.consistency_delay

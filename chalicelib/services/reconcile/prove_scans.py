@@ -19,9 +19,9 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, InUseState, Kind, Repository, Source
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.section import Scanning
-from chalicelib.domain.reconcile.repository_view import View, kind_of
-from chalicelib.domain.reconcile.scan_budget import Asked, Refusal, ScanBudget, StartedScans, in_turn, to_rescan
-from chalicelib.domain.reconcile.scan_proof import Cause, ScanProof, ScanProofs, count_proofs, prove_scan
+from chalicelib.domain.reconcile.repository_view import RepositoryView, kind_of
+from chalicelib.domain.reconcile.scan_budget import Asked, ScanBudget, ScanRefusal, StartedScans, in_turn, to_rescan
+from chalicelib.domain.reconcile.scan_proof import ScanProof, ScanProofCause, ScanProofs, count_proofs, prove_scan
 from chalicelib.domain.reconcile.scan_rule import ScanRule
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.services.ports.sweep_ports import ScanHouse
@@ -37,30 +37,30 @@ def start_scans(
     headers: Sequence[Header],
     scanning: Scanning,
     unscanned: timedelta,
-    house: ScanHouse,
+    context: ScanHouse,
     but: Collection[ImageRef] = (),
 ) -> StartedScans:
     """Of one repository; nothing where it is not known that ECR's own scanner is in force. `but`: images that are
     looked at anyway. Raises TransientError: put it back."""
     if rule is None or rule.scanner is not Source.BASIC:
         return StartedScans()
-    began = house.clock.now()
+    began = context.clock.now()
     due = to_rescan(headers, scanning, unscanned, began, but)
-    asked = house.scan_asks.asked([header.ref for header in due]) if due else {}
+    asked = context.scan_asks.asked([header.ref for header in due]) if due else {}
     due = in_turn((h for h in due if (known := asked.get(h.ref)) is None or not known.bars(began)), asked)
-    granted = _granted(home, due, scanning.daily_budget, began, house) if due else []
+    granted = _granted(home, due, scanning.daily_budget, began, context) if due else []
     if not granted:
         return StartedScans(left=len(due))
-    asking = _Asking(asked, house)
+    asking = _Asking(asked, context)
     try:
         asking.run([header.ref for header in granted], began)
     finally:
         if unused := len(granted) - asking.asked_for:
-            house.scan_asks.change_budget(home, lambda budget: budget.give_back(unused, began))
+            context.scan_asks.change_budget(home, lambda budget: budget.give_back(unused, began))
     return StartedScans(asking.started, dict(asking.refused), len(due) - asking.asked_for, asking.error)
 
 
-def _granted(home: Repository, due: list[Header], daily: int, now: datetime, house: ScanHouse) -> list[Header]:
+def _granted(home: Repository, due: list[Header], daily: int, now: datetime, context: ScanHouse) -> list[Header]:
     running = [h for h in due if h.in_use.state is InUseState.YES]
     others = [h for h in due if h.in_use.state is not InUseState.YES]
     first = more = 0
@@ -70,23 +70,23 @@ def _granted(home: Repository, due: list[Header], daily: int, now: datetime, hou
         after, first, more = budget.grant(len(running), len(others), daily, now)
         return after
 
-    house.scan_asks.change_budget(home, grant)
+    context.scan_asks.change_budget(home, grant)
     return [*running[:first], *others[:more]]
 
 
 class _Asking:
     """`asked_for`: of how many something became of: they were scanned, refused, or asked for by somebody else."""
 
-    def __init__(self, asked: Mapping[ImageRef, Asked], house: ScanHouse) -> None:
-        self.known, self.house = asked, house
+    def __init__(self, asked: Mapping[ImageRef, Asked], context: ScanHouse) -> None:
+        self.known, self.context = asked, context
         self.started = self.asked_for = self.limits = 0
-        self.refused = Counter[Refusal]()
+        self.refused = Counter[ScanRefusal]()
         self.error: str | None = None
 
     def run(self, refs: Sequence[ImageRef], began: datetime) -> None:
         for ref in refs:
             self._ask(ref)
-            late = self.house.clock.now() - began > PATIENCE
+            late = self.context.clock.now() - began > PATIENCE
             if self.error is not None or late:
                 return
             if self.limits >= LIMITS_IN_A_ROW:
@@ -94,16 +94,16 @@ class _Asking:
                 return
 
     def _ask(self, ref: ImageRef) -> None:
-        now, former = self.house.clock.now(), self.known.get(ref)
-        if not self.house.scan_asks.claim(ref, now, former):
+        now, former = self.context.clock.now(), self.known.get(ref)
+        if not self.context.scan_asks.claim(ref, now, former):
             return
         try:
-            refusal = self.house.scans.start(ref)
+            refusal = self.context.scans.start(ref)
         except TransientError:
-            self.house.scan_asks.end_claim(ref, now, former)
+            self.context.scan_asks.end_claim(ref, now, former)
             raise
         except DeniedError as error:
-            self.house.scan_asks.end_claim(ref, now, former)
+            self.context.scan_asks.end_claim(ref, now, former)
             self.error = str(error)[:500]
             return
         except UpstreamError as error:
@@ -116,12 +116,12 @@ class _Asking:
             self.started, self.limits = self.started + 1, 0
             return
         self.refused[refusal] += 1
-        self.limits = self.limits + 1 if refusal is Refusal.LIMIT else 0
-        self.house.scan_asks.end_claim(ref, now, Asked(now, refusal))
+        self.limits = self.limits + 1 if refusal is ScanRefusal.LIMIT else 0
+        self.context.scan_asks.end_claim(ref, now, Asked(now, refusal))
 
 
-UNHEARD = ScanProof(Cause.EVENT_LOST, "its push was not heard of")
-NEW = ScanProof(Cause.NEW, "nobody has looked yet: this sweep is the first, and has it looked at")
+UNHEARD = ScanProof(ScanProofCause.EVENT_LOST, "its push was not heard of")
+NEW = ScanProof(ScanProofCause.NEW, "nobody has looked yet: this sweep is the first, and has it looked at")
 
 
 class ProvenScans(msgspec.Struct, frozen=True):
@@ -132,28 +132,30 @@ class ProvenScans(msgspec.Struct, frozen=True):
 
 
 def prove_scans(
-    view: View,
+    view: RepositoryView,
     rule: ScanRule | None,
     policy: Policy,
-    house: ScanHouse,
-    looked_at: Collection[ImageRef] = (),
+    context: ScanHouse,
+    refreshed_at: Collection[ImageRef] = (),
     *,
     filling: bool = False,
     dry_run: bool = False,
 ) -> ProvenScans:
-    """`looked_at`: images that a message was sent for. `filling`: nothing was ever compared, so no event was lost.
+    """`refreshed_at`: images that a message was sent for. `filling`: nothing was ever compared, so no event was lost.
     `dry_run`: nothing is asked for. Raises TransientError: put it back."""
     found = _proofs(view, rule, policy)
-    proofs = count_proofs(NEW if filling and p is not None and p.cause is Cause.EVENT_LOST else p for p in found)
+    proofs = count_proofs(
+        NEW if filling and p is not None and p.cause is ScanProofCause.EVENT_LOST else p for p in found
+    )
     if dry_run:
         return ProvenScans(proofs)
     unscanned = timedelta(minutes=policy.unscanned.after_minutes)
     there = [h for digest, h in view.headers.items() if digest in view.listed.images]
-    started = start_scans(view.repository, rule, there, policy.scanning, unscanned, house, looked_at)
+    started = start_scans(view.repository, rule, there, policy.scanning, unscanned, context, refreshed_at)
     return ProvenScans(proofs, started)
 
 
-def _proofs(view: View, rule: ScanRule | None, policy: Policy) -> Iterator[ScanProof | None]:
+def _proofs(view: RepositoryView, rule: ScanRule | None, policy: Policy) -> Iterator[ScanProof | None]:
     """Of what is listed: what is gone needs no scan."""
     covered = view.inspected.covered
     told = covered.scans if covered is not None else {}

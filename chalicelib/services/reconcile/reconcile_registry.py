@@ -17,7 +17,7 @@ from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
 from chalicelib.domain.reconcile.reconciliation import Memory, Place, Reconciled, behind, compare
-from chalicelib.domain.reconcile.repository_view import View, compared
+from chalicelib.domain.reconcile.repository_view import RepositoryView, compared
 from chalicelib.domain.reconcile.scan_comparison import (
     Counted,
     compare_counts,
@@ -30,11 +30,11 @@ from chalicelib.domain.reconcile.scan_comparison import (
 )
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.ports.sweep_ports import SweepHouse
-from chalicelib.services.reconcile.doubt_registry import LASTING_ATTEMPTS, doubt_images
 from chalicelib.services.reconcile.inspect_repository import inspect_repository
-from chalicelib.services.reconcile.mend_difference import is_confirmed, mend_difference, read_tags
+from chalicelib.services.reconcile.mark_registry_stale import LASTING_ATTEMPTS, mark_images_stale
 from chalicelib.services.reconcile.plan_sweep import COMPARED_AT, FINDINGS_AT, Facts
 from chalicelib.services.reconcile.prove_scans import prove_scans
+from chalicelib.services.reconcile.repair_difference import is_confirmed, read_tags, repair_difference
 from chalicelib.services.reconcile.survey_registry import COUNTS_PAGES, told
 
 RESULT = "reconcile"
@@ -44,38 +44,38 @@ READ_AT_ONCE = 50
 MOST_SEEN = 500
 
 
-def reconcile_registry(message: SweepRepository, house: SweepHouse, *, dry_run: bool = False) -> Reconciled:
+def reconcile_registry(message: SweepRepository, context: SweepHouse, *, dry_run: bool = False) -> Reconciled:
     """`dry_run`: nothing is sent or kept. Raises TransientError: put it back."""
-    row = house.queries.repository(message.repository)
+    row = context.queries.repository(message.repository)
     facts: Facts = row.facts if row is not None else {}
     try:
-        return _Reconcile(message, facts, house, dry_run=dry_run).run()
+        return _Reconcile(message, facts, context, dry_run=dry_run).run()
     except TransientError:
         # Not each time: whoever throttles us is not helped by looks at all images again.
         if message.attempt and message.attempt % LASTING_ATTEMPTS == 0 and not dry_run:
-            _doubt(message, facts, house)
+            _doubt(message, facts, context)
         raise
     except UpstreamError as error:
         result = Reconciled(message.repository, filling=message.filling, error=str(error)[:500])
         if not dry_run:
             memory = msgspec.structs.replace(Memory.read(facts.get(RESULT)), error=result.error)
-            house.table.keep_repository(message.repository, {RESULT: msgspec.to_builtins(memory)})
-            _doubt(message, facts, house)
+            context.table.store_repository(message.repository, {RESULT: msgspec.to_builtins(memory)})
+            _doubt(message, facts, context)
         return result
 
 
-def _doubt(message: SweepRepository, facts: Facts, house: SweepHouse) -> None:
+def _doubt(message: SweepRepository, facts: Facts, context: SweepHouse) -> None:
     compared_at = facts.get(COMPARED_AT)
-    doubt_images(message.repository, compared_at if isinstance(compared_at, datetime) else None, house)
+    mark_images_stale(message.repository, compared_at if isinstance(compared_at, datetime) else None, context)
 
 
 class _Reconcile:
-    def __init__(self, message: SweepRepository, facts: Facts, house: SweepHouse, *, dry_run: bool) -> None:
-        self.message, self.facts, self.house, self.dry_run = message, facts, house, dry_run
+    def __init__(self, message: SweepRepository, facts: Facts, context: SweepHouse, *, dry_run: bool) -> None:
+        self.message, self.facts, self.context, self.dry_run = message, facts, context, dry_run
         self.home, self.memory = message.repository, Memory.read(facts.get(RESULT))
         self.place, self.turn = Place.read(message.after), turn_of(message.started_at)
         self.view = self._look()
-        self.began = house.clock.now()
+        self.began = context.clock.now()
         self.counted = Counted()
         self.counts = words_of_counts(self.view)
 
@@ -86,34 +86,34 @@ class _Reconcile:
             for difference in self._settled(work[digest], self.home.image(digest)):
                 found[difference.kind] += 1
                 mended.append(difference)
-            if n < len(digests) and not self.dry_run and self.house.clock.now() - self.began > PATIENCE:
+            if n < len(digests) and not self.dry_run and self.context.clock.now() - self.began > PATIENCE:
                 rest = msgspec.structs.replace(self.message, after=self.place.beyond(digest, found), attempt=0)
-                self.house.outbox.send("sweeps", rest)
+                self.context.outbox.send("sweeps", rest)
                 return self._result(found, mended, more=True)
-        result = self._proven(self._result(found, mended), {d.ref for d in mended if d.wants_look})
+        result = self._proven(self._result(found, mended), {d.ref for d in mended if d.wants_refresh})
         if not self.dry_run:
             self._keep(result)
         return result
 
-    def _look(self) -> View:
+    def _look(self) -> RepositoryView:
         """Headers and tags are read after the images are listed: what is not listed is never younger than that."""
-        listed = self.house.inventory.images(self.home)
+        listed = self.context.inventory.images(self.home)
         images = listed.images
-        stored = (compared(h, images.get(h.ref.digest)) for h in self.house.table.headers_of(self.home))
+        stored = (compared(h, images.get(h.ref.digest)) for h in self.context.table.headers_of(self.home))
         headers = {header.ref.digest: header for header in stored}
-        inspected = inspect_repository(self.home, self.message.handed, self.facts, headers, self.house)
-        tags = read_tags(self.home, self.house.queries, images)
-        return View(self.home, listed, headers, self.house.settle, inspected, tags)
+        inspected = inspect_repository(self.home, self.message.handed, self.facts, headers, self.context)
+        tags = read_tags(self.home, self.context.queries, images)
+        return RepositoryView(self.home, listed, headers, self.context.consistency_delay, inspected, tags)
 
     def _work(self) -> dict[str, list[Difference]]:
         """What is to be done by digest; an image with nothing is one that only its own scanner can tell of."""
         work: dict[str, list[Difference]] = defaultdict(list)
         found = compare(self.view)
-        looked_at = {d.ref for d in found if d.wants_look}
-        self.counted = self._count(looked_at)
+        refreshed_at = {d.ref for d in found if d.wants_refresh}
+        self.counted = self._count(refreshed_at)
         for difference in (*found, *self.counted.vanished, *self._behind()):
             work[difference.ref.digest].append(difference)
-        self.peeks = {*to_peek(self.view, self.turn)} - looked_at
+        self.peeks = {*to_peek(self.view, self.turn)} - refreshed_at
         for ref in self.peeks:
             work.setdefault(ref.digest, [])
         return work
@@ -122,20 +122,22 @@ class _Reconcile:
         """Those of one image that are so, mended."""
         peeked = self._peek(ref) if ref in self.peeks else None
         wanted = [*differences, *([peeked] if peeked is not None else [])]
-        looked_at = any(d.wants_look for d in wanted)
+        refreshed_at = any(d.wants_refresh for d in wanted)
         settled = []
         for difference in wanted:
-            if is_confirmed(difference, self.view, self.house):
+            if is_confirmed(difference, self.view, self.context):
                 settled.append(difference)
                 if not self.dry_run:
-                    mend_difference(difference, self.view, self.house, quiet=self.message.filling, looked_at=looked_at)
+                    repair_difference(
+                        difference, self.view, self.context, quiet=self.message.filling, refreshed_at=refreshed_at
+                    )
         return settled
 
     def _peek(self, ref: ImageRef) -> Difference | None:
         """A scan that cannot be read holds up no other image; where it reads as scanned, it is looked at for that."""
         header = self.view.headers.get(ref.digest)
         try:
-            scan = self.house.inventory.peek(ref)
+            scan = self.context.inventory.peek(ref)
         except TransientError:
             raise
         except (AbsentError, DeniedError):
@@ -146,23 +148,23 @@ class _Reconcile:
             return None
         return compare_peeked(header, ref, scan)
 
-    def _count(self, looked_at: set[ImageRef]) -> Counted:
+    def _count(self, refreshed_at: set[ImageRef]) -> Counted:
         """Image by image only where the repository's count differs, and not as it did before. A planner that could not
         hand it on asks for no more than one of both."""
         if self.message.handed is not None and self.counts in (None, self.memory.counts):
             return Counted(seen=self.memory.seen if self.counts else ())
         if self.view.inspected.covered is None:
             return Counted(seen=self.memory.seen)
-        counts = told(lambda: self.house.inspection.image_counts(self.home, COUNTS_PAGES))
-        return Counted() if counts is None else compare_counts(self.view, counts, self.memory.seen, looked_at)
+        counts = told(lambda: self.context.inspection.image_counts(self.home, COUNTS_PAGES))
+        return Counted() if counts is None else compare_counts(self.view, counts, self.memory.seen, refreshed_at)
 
     def _behind(self) -> list[Difference]:
         """Of the seventh whose turn it is: the document beside the header has to be read for it."""
-        rules = self.house.rules.current()
+        rules = self.context.rules.current()
         mine = [h.ref for digest, h in sorted(self.view.headers.items()) if share(digest) == self.turn]
         found = []
         for start in range(0, len(mine), READ_AT_ONCE):
-            stored = self.house.table.read_headers(mine[start : start + READ_AT_ONCE])
+            stored = self.context.table.read_headers(mine[start : start + READ_AT_ONCE])
             found += [behind(s.header, s.document_revision, rules) for s in stored.values()]
         return [difference for difference in found if difference is not None]
 
@@ -170,10 +172,10 @@ class _Reconcile:
         images = len(self.view.listed.images)
         return Reconciled(self.home, images, dict(found), tuple(mended), self.message.filling, more)
 
-    def _proven(self, result: Reconciled, looked_at: set[ImageRef]) -> Reconciled:
-        rule, policy = self.view.inspected.rule, self.house.rules.current().policy
+    def _proven(self, result: Reconciled, refreshed_at: set[ImageRef]) -> Reconciled:
+        rule, policy = self.view.inspected.rule, self.context.rules.current().policy
         filling, dry_run = self.message.filling, self.dry_run
-        found = prove_scans(self.view, rule, policy, self.house, looked_at, filling=filling, dry_run=dry_run)
+        found = prove_scans(self.view, rule, policy, self.context, refreshed_at, filling=filling, dry_run=dry_run)
         return msgspec.structs.replace(result, proofs=found.proofs, started=found.started)
 
     def _keep(self, result: Reconciled) -> None:
@@ -194,7 +196,7 @@ class _Reconcile:
             facts[FINDINGS_AT] = known_at
         if self.view.listed.absent and not self._is_told_gone():
             facts["deleted_at"] = self.view.believed_at
-        self.house.table.keep_repository(self.home, facts)
+        self.context.table.store_repository(self.home, facts)
 
     def _findings_at(self) -> datetime | None:
         if self.view.inspected.changed is not None:

@@ -14,7 +14,7 @@ import msgspec
 from chalicelib.domain.images.image import Repository, Source
 from chalicelib.domain.reconcile.registry_listing import ChangesListed, CoverageListed, OpenCounts
 from chalicelib.domain.reconcile.repository_view import Inspected, pack, share_of
-from chalicelib.domain.reconcile.scan_rule import Applied, ScanRule, rule_of
+from chalicelib.domain.reconcile.scan_rule import AppliedScanRule, ScanRule, rule_of
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.ports.sweep_ports import ScanHouse, SweepHouse
 
@@ -26,24 +26,24 @@ class FoundRules(msgspec.Struct, frozen=True):
     rules: Mapping[str, ScanRule] = {}
 
 
-def find_rules(registry: Repository, names: Collection[str], house: ScanHouse) -> FoundRules:
+def find_rules(registry: Repository, names: Collection[str], context: ScanHouse) -> FoundRules:
     """Of the registry and Region of `registry`, by name of a repository. Where ECR does not say what is applied, the
     rules alone tell. Raises TransientError."""
     try:
-        account, configuration = house.scans.configuration(registry)
+        account, configuration = context.scans.configuration(registry)
     except TransientError:
         raise
     except UpstreamError:
         return FoundRules()
     if account != registry.registry:
         return FoundRules()
-    applied = _applied(registry, names, house)
+    applied = _applied(registry, names, context)
     return FoundRules(configuration.scanner, {n: rule_of(n, configuration, applied.get(n)) for n in names})
 
 
-def _applied(registry: Repository, names: Collection[str], house: ScanHouse) -> Mapping[str, Applied]:
+def _applied(registry: Repository, names: Collection[str], context: ScanHouse) -> Mapping[str, AppliedScanRule]:
     try:
-        return house.scans.applied(registry, names)
+        return context.scans.applied(registry, names)
     except TransientError:
         raise
     except UpstreamError:
@@ -75,18 +75,18 @@ class Survey(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(share, rule=self.rules.get(home.name))
 
 
-def survey_registry(home: Repository, names: Collection[str], since: datetime | None, house: SweepHouse) -> Survey:
+def survey_registry(home: Repository, names: Collection[str], since: datetime | None, context: SweepHouse) -> Survey:
     """Of the registry and Region of `home`. `since`: how far findings are known; None: there is nothing to go on from.
     Raises TransientError."""
     registry = Repository(home.registry, home.region, "")
-    found = find_rules(registry, names, house)
+    found = find_rules(registry, names, context)
     changed = None
     if since is not None:
-        changed = told(lambda: house.inspection.changes(registry, since, CHANGES_PAGES))
+        changed = told(lambda: context.inspection.changes(registry, since, CHANGES_PAGES))
     return Survey(
-        told(lambda: house.inspection.coverage(registry, COVERAGE_PAGES)),
+        told(lambda: context.inspection.coverage(registry, COVERAGE_PAGES)),
         changed,
-        told(lambda: house.inspection.repository_counts(registry, COUNTS_PAGES)),
+        told(lambda: context.inspection.repository_counts(registry, COUNTS_PAGES)),
         found.scanner,
         found.rules,
     )

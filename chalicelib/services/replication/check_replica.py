@@ -11,18 +11,18 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository
 from chalicelib.domain.replication.replica import Replica, ReplicationState
 from chalicelib.domain.replication.replica_case import Copies
-from chalicelib.domain.replication.rules import Destination, Sight, sights_of
+from chalicelib.domain.replication.rules import Destination, DestinationAccess, sights_of
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.services.ports.ports import Channel
 from chalicelib.services.ports.sweep_ports import Replicating
 from chalicelib.services.replication.judge_copies import Ends
-from chalicelib.services.replication.keep_copies import keep_copies
 from chalicelib.services.replication.list_copies import find_copies
+from chalicelib.services.replication.store_copies import store_copies
 
 
 def check_replica(
     message: ReplicationCheck,
-    house: Replicating,
+    context: Replicating,
     channels: Mapping[str, Channel],
     api_url: str | None = None,
     *,
@@ -31,20 +31,20 @@ def check_replica(
     """Sends itself again while it comes too early. Copies that were found as the source is after the change are not
     looked at again. What is on its way or late then is left to the next sweep. Raises TransientError: put it back.
     """
-    early = (message.due_at - house.clock.now()).total_seconds()
+    early = (message.due_at - context.clock.now()).total_seconds()
     if early > 0:
-        house.outbox.send("sweeps", message, early)
+        context.outbox.send("sweeps", message, early)
         return
     ref = message.ref
     try:
-        destinations = house.replication.configuration(ref.home).destinations_of(ref.home)
+        destinations = context.replication.configuration(ref.home).destinations_of(ref.home)
     except DeniedError:
         # The event of a copy names its source, which may be a registry that is not ours to look at.
         return
-    known = house.replicas.of_image(ref)
+    known = context.replicas.of_image(ref)
     if not (left_open := _left_open(destinations, known, message)):
         return
-    _check(message, left_open, known, house, channels, api_url, message.attempt + receives - 1)
+    _check(message, left_open, known, context, channels, api_url, message.attempt + receives - 1)
 
 
 def _left_open(
@@ -58,41 +58,43 @@ def _check(
     message: ReplicationCheck,
     destinations: Sequence[Destination],
     known: Sequence[Replica],
-    house: Replicating,
+    context: Replicating,
     channels: Mapping[str, Channel],
     api_url: str | None,
     tries: int,
 ) -> None:
     ref = message.ref
-    here = _header(ref, house)
+    here = _header(ref, context)
     members = [child.digest for child in here.children] if here is not None else []
-    referrers = _referrers(ref, house)
+    referrers = _referrers(ref, context)
     family = [ref.digest, *members, *referrers]
-    copies = {place: find_copies(place.repository(ref.home), family, house, tries) for place in destinations}
-    source = house.replication.describe(ref)
+    copies = {place: find_copies(place.repository(ref.home), family, context, tries) for place in destinations}
+    source = context.replication.describe(ref)
     if ref.digest not in source.images:
         return
     image = source.images[ref.digest]
-    seen = _sights(message, destinations, house)
+    seen = _sights(message, destinations, context)
     ends = Ends(
         home=ref.home,
         source={**source.images} | {digest: _referrer(ref.home, digest, ref.digest) for digest in referrers},
         at=source.at,
         sights=[msgspec.structs.replace(sight, unread=copies[sight.destination].unread) for sight in seen],
-        copies={place: _with_holders(found, image, house) for place, found in copies.items()},
+        copies={place: _with_holders(found, image, context) for place, found in copies.items()},
         here={} if here is None else {ref.digest: here},
-        there=_there(ref, destinations, house),
+        there=_there(ref, destinations, context),
         known={(r.ref.digest, r.destination): r for r in known},
         changed_at=message.changed_at,
     )
-    kept = keep_copies([ref.digest], ends, house, channels, api_url, tries)
+    kept = store_copies([ref.digest], ends, context, channels, api_url, tries)
     if kept.failure is not None:
         raise kept.failure
 
 
-def _sights(message: ReplicationCheck, destinations: Sequence[Destination], house: Replicating) -> list[Sight]:
+def _sights(
+    message: ReplicationCheck, destinations: Sequence[Destination], context: Replicating
+) -> list[DestinationAccess]:
     """The check was asked for because there was a rule when the image changed, whenever a sweep first saw it."""
-    known = (house.replicas.state(message.ref.home) or ReplicationState()).sights
+    known = (context.replicas.state(message.ref.home) or ReplicationState()).sights
     return [
         msgspec.structs.replace(sight, seen_at=min(sight.seen_at, message.changed_at))
         for sight in sights_of(known, destinations, message.changed_at, [s.destination for s in known if s.deletes_at])
@@ -100,23 +102,23 @@ def _sights(message: ReplicationCheck, destinations: Sequence[Destination], hous
     ]
 
 
-def _header(ref: ImageRef, house: Replicating) -> Header | None:
-    stored = house.table.read_headers([ref]).get(ref)
+def _header(ref: ImageRef, context: Replicating) -> Header | None:
+    stored = context.table.read_headers([ref]).get(ref)
     return stored.header if stored is not None else None
 
 
 def _there(
-    ref: ImageRef, destinations: Sequence[Destination], house: Replicating
+    ref: ImageRef, destinations: Sequence[Destination], context: Replicating
 ) -> dict[Destination, dict[str, Header]]:
     copies = {place.repository(ref.home).image(ref.digest): place for place in destinations}
-    found = house.table.read_headers(copies)
+    found = context.table.read_headers(copies)
     return {copies[copy]: {ref.digest: stored.header} for copy, stored in found.items()}
 
 
-def _referrers(ref: ImageRef, house: Replicating) -> Sequence[str]:
+def _referrers(ref: ImageRef, context: Replicating) -> Sequence[str]:
     """What cannot be listed is left to the sweep, which finds referrers among the images."""
     try:
-        return house.replication.referrers(ref)
+        return context.replication.referrers(ref)
     except TransientError:
         raise
     except UpstreamError:
@@ -127,12 +129,12 @@ def _referrer(home: Repository, digest: str, subject: str) -> ImageDetail:
     return ImageDetail(home.image(digest), subject_digest=subject)
 
 
-def _with_holders(copies: Copies, image: ImageDetail, house: Replicating) -> Copies:
+def _with_holders(copies: Copies, image: ImageDetail, context: Replicating) -> Copies:
     """With the images that have the tags which the copy lacks."""
     copy = copies.images.get(image.ref.digest)
     if copy is None:
         return copies
     found: dict[str, ImageDetail] = {}
     for tag in sorted(set(image.tags) - set(copy.tags)):
-        found |= house.replication.describe_tag(copies.home, tag).images
+        found |= context.replication.describe_tag(copies.home, tag).images
     return msgspec.structs.replace(copies, images={**found, **copies.images})

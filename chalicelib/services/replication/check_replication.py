@@ -16,54 +16,56 @@ import msgspec
 from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.reconcile.posture import Settings, differences
+from chalicelib.domain.reconcile.posture import RepositorySettings, differences
 from chalicelib.domain.replication.replica import Replica, ReplicationState, counted
 from chalicelib.domain.replication.replica_case import Copies, Listed
-from chalicelib.domain.replication.rules import Configuration, Destination, Sight, sights_of
+from chalicelib.domain.replication.rules import Configuration, Destination, DestinationAccess, sights_of
 from chalicelib.errors import AbsentError, LazarettoError, TransientError, UpstreamError
 from chalicelib.services.ports.ports import Channel
 from chalicelib.services.ports.sweep_ports import Replicating
 from chalicelib.services.replication.judge_copies import Ends
-from chalicelib.services.replication.keep_copies import Kept, keep_copies
 from chalicelib.services.replication.list_copies import PATIENT_TRIES, list_copies
+from chalicelib.services.replication.store_copies import StoredCopies, store_copies
 
 COMPARED_EVERY = timedelta(days=1)
 
 
 def compare_settings(
-    home: Repository, sights: tuple[Sight, ...], now: datetime, house: Replicating
-) -> tuple[Sight, ...]:
+    home: Repository, sights: tuple[DestinationAccess, ...], now: datetime, context: Replicating
+) -> tuple[DestinationAccess, ...]:
     """Once a day for each destination that a rule names; a few calls each. What AWS does not answer for now is compared
     by the next sweep: nothing else waits for it."""
     due = [s for s in sights if s.gone_at is None and s.unread is None and _is_due(s, now)]
-    if not due or (source := _settings(home, house)) is None:
+    if not due or (source := _settings(home, context)) is None:
         return sights
-    compared = {s.destination: _compared(s, source, home, now, house) for s in due}
+    compared = {s.destination: _compared(s, source, home, now, context) for s in due}
     return tuple(compared.get(s.destination, s) for s in sights)
 
 
-def _is_due(sight: Sight, now: datetime) -> bool:
+def _is_due(sight: DestinationAccess, now: datetime) -> bool:
     return sight.compared_at is None or now >= sight.compared_at + COMPARED_EVERY
 
 
-def _compared(sight: Sight, source: Settings, home: Repository, now: datetime, house: Replicating) -> Sight:
+def _compared(
+    sight: DestinationAccess, source: RepositorySettings, home: Repository, now: datetime, context: Replicating
+) -> DestinationAccess:
     """A repository that is not there (yet) has no settings: it is looked at again."""
-    there = _settings(sight.destination.repository(home), house)
+    there = _settings(sight.destination.repository(home), context)
     if there is None:
         return sight
     return msgspec.structs.replace(sight, differences=differences(source, there), compared_at=now)
 
 
-def _settings(home: Repository, house: Replicating) -> Settings | None:
+def _settings(home: Repository, context: Replicating) -> RepositorySettings | None:
     try:
-        return house.replication.settings(home)
+        return context.replication.settings(home)
     except UpstreamError:
         return None
 
 
 def check_replication(
     message: SweepRepository,
-    house: Replicating,
+    context: Replicating,
     channels: Mapping[str, Channel],
     api_url: str | None = None,
     *,
@@ -72,24 +74,24 @@ def check_replication(
     """`message.after`: the digest after which it goes on. Raises TransientError: put it back; DeniedError and
     UpstreamError where the source itself cannot be read: then nothing is known, and nothing is changed."""
     home = message.repository
-    rules = house.replication.configuration(home)
+    rules = context.replication.configuration(home)
     destinations = rules.destinations_of(home)
-    state = house.replicas.state(home)
+    state = context.replicas.state(home)
     if not destinations and (state is None or not state.sights):
-        _nothing_to_do(home, state, house)
+        _nothing_to_do(home, state, context)
         return
-    known = house.replicas.of(home)
+    known = context.replicas.of(home)
     tries = message.attempt + receives - 1
-    ends = _ends(home, rules, state or ReplicationState(), known, tries, house)
+    ends = _ends(home, rules, state or ReplicationState(), known, tries, context)
     after = message.after or ""
     digests = [digest for digest in ends.digests if digest > after]
     told = _still_blind(state, ends)
-    kept = keep_copies(digests, ends, house, channels, api_url, tries, _blind(ends), told)
+    kept = store_copies(digests, ends, context, channels, api_url, tries, _blind(ends), told)
     if kept.after is not None:
-        _go_on(message, kept.after, kept.failure, tries, house)
+        _go_on(message, kept.after, kept.failure, tries, context)
         return
-    gone = _drop_gone(ends, house)
-    _finish(home, ends, kept, gone, house)
+    gone = _drop_gone(ends, context)
+    _finish(home, ends, kept, gone, context)
     if kept.failure is not None:
         raise kept.failure
     if message.failure is not None:
@@ -97,21 +99,21 @@ def check_replication(
 
 
 def _go_on(
-    message: SweepRepository, after: str, failure: LazarettoError | None, tries: int, house: Replicating
+    message: SweepRepository, after: str, failure: LazarettoError | None, tries: int, context: Replicating
 ) -> None:
     """A channel that fails for long, or for good, hides no copy: the sweep goes on, its last message says so, and what
     was not told is told by the next sweep."""
     if isinstance(failure, TransientError) and tries < PATIENT_TRIES:
         raise failure
     said = message.failure or (str(failure) if failure is not None else None)
-    house.outbox.send("sweeps", msgspec.structs.replace(message, after=after, attempt=0, failure=said))
+    context.outbox.send("sweeps", msgspec.structs.replace(message, after=after, attempt=0, failure=said))
 
 
-def _nothing_to_do(home: Repository, state: ReplicationState | None, house: Replicating) -> None:
-    now = house.clock.now()
+def _nothing_to_do(home: Repository, state: ReplicationState | None, context: Replicating) -> None:
+    now = context.clock.now()
     if state is None:
-        house.replicas.keep_state(home, ReplicationState(looked_at=now))
-    house.table.keep_repository(home, {"replication_at": now, "replication": {}})
+        context.replicas.store_state(home, ReplicationState(refreshed_at=now))
+    context.table.store_repository(home, {"replication_at": now, "replication": {}})
 
 
 def _ends(
@@ -120,14 +122,14 @@ def _ends(
     state: ReplicationState,
     known: Mapping[tuple[str, Destination], Replica],
     tries: int,
-    house: Replicating,
+    context: Replicating,
 ) -> Ends:
     """The source is listed last: see `list_copies`."""
     destinations = rules.destinations_of(home)
     places = sorted({*destinations, *(sight.destination for sight in state.sights)})
-    copies = {place: list_copies(place.repository(home), house, tries) for place in places}
-    listed = _source(home, house)
-    source = listed or Listed({}, house.clock.now())
+    copies = {place: list_copies(place.repository(home), context, tries) for place in places}
+    listed = _source(home, context)
+    source = listed or Listed({}, context.clock.now())
     sights = [
         msgspec.structs.replace(sight, unread=copies[sight.destination].unread)
         for sight in sights_of(state.sights, destinations, source.at, rules.deleting(home))
@@ -138,23 +140,23 @@ def _ends(
         at=source.at,
         sights=sights,
         copies=copies,
-        here=_headers(home, house),
-        there={place: _headers(place.repository(home), house) for place in places},
+        here=_headers(home, context),
+        there={place: _headers(place.repository(home), context) for place in places},
         known=known,
         deleted=listed is None,
     )
 
 
-def _source(home: Repository, house: Replicating) -> Listed | None:
+def _source(home: Repository, context: Replicating) -> Listed | None:
     """None: a repository that was deleted; it has no images, and may have left copies."""
     try:
-        return house.replication.listing(home)
+        return context.replication.listing(home)
     except AbsentError:
         return None
 
 
-def _headers(home: Repository, house: Replicating) -> dict[str, Header]:
-    return {header.ref.digest: header for header in house.table.headers_of(home)}
+def _headers(home: Repository, context: Replicating) -> dict[str, Header]:
+    return {header.ref.digest: header for header in context.table.headers_of(home)}
 
 
 def _blind(ends: Ends) -> dict[Destination, str]:
@@ -167,7 +169,7 @@ def _still_blind(state: ReplicationState | None, ends: Ends) -> Sequence[str]:
     return [told for told in (state.told if state else ()) if told.partition("#")[0] in blind]
 
 
-def _drop_gone(ends: Ends, house: Replicating) -> set[tuple[str, Destination]]:
+def _drop_gone(ends: Ends, context: Replicating) -> set[tuple[str, Destination]]:
     """What is neither at the source nor, as far as can be seen, at the destination any more."""
     gone = set()
     for (digest, place), replica in ends.known.items():
@@ -175,24 +177,26 @@ def _drop_gone(ends: Ends, house: Replicating) -> set[tuple[str, Destination]]:
         nowhere = digest not in copies.images and copies.unread is None
         wanted = digest in ends.source and any(s.destination == place and s.gone_at is None for s in ends.sights)
         if nowhere and not wanted:
-            house.replicas.drop(replica)
+            context.replicas.drop(replica)
             gone.add((digest, place))
     return gone
 
 
-def _finish(home: Repository, ends: Ends, kept: Kept, gone: set[tuple[str, Destination]], house: Replicating) -> None:
+def _finish(
+    home: Repository, ends: Ends, kept: StoredCopies, gone: set[tuple[str, Destination]], context: Replicating
+) -> None:
     now = ends.at
     found = {(r.ref.digest, r.destination): r for r in kept.replicas}
     standing = {key: r for key, r in {**ends.known, **found}.items() if key not in gone}
     left = {place for _, place in standing}
     sights = tuple(s for s in ends.sights if s.destination in left or (s.gone_at is None and not ends.deleted))
-    sights = compare_settings(home, sights, now, house)
-    house.replicas.keep_state(home, ReplicationState(sights, now, kept.told))
-    house.table.keep_repository(home, {"replication_at": now, "replication": _result(standing, sights)})
+    sights = compare_settings(home, sights, now, context)
+    context.replicas.store_state(home, ReplicationState(sights, now, kept.told))
+    context.table.store_repository(home, {"replication_at": now, "replication": _result(standing, sights)})
 
 
 def _result(
-    standing: Mapping[tuple[str, Destination], Replica], sights: Sequence[Sight]
+    standing: Mapping[tuple[str, Destination], Replica], sights: Sequence[DestinationAccess]
 ) -> dict[str, dict[str, object]]:
     """By destination: how many copies stand how, and what is to be said of the destination itself."""
     return {

@@ -14,10 +14,10 @@ import msgspec
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, ScanState, StorageStatus
 from chalicelib.domain.policy.policy import Policy
-from chalicelib.domain.replication.replica import Replica, Status
-from chalicelib.domain.replication.replica_case import Case, Copies, Reports, judge
+from chalicelib.domain.replication.replica import Replica, ReplicaStatus
+from chalicelib.domain.replication.replica_case import Copies, ReplicaCase, Reports, judge
 from chalicelib.domain.replication.replica_verdict import is_scannable, weighed
-from chalicelib.domain.replication.rules import Allowance, Destination, Sight, allowance
+from chalicelib.domain.replication.rules import Allowance, Destination, DestinationAccess, allowance
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.ports.sweep_ports import Replicating
 
@@ -37,7 +37,7 @@ class Ends(msgspec.Struct, frozen=True, kw_only=True):
     home: Repository
     source: Mapping[str, ImageDetail]
     at: datetime
-    sights: Sequence[Sight]
+    sights: Sequence[DestinationAccess]
     copies: Mapping[Destination, Copies]
     here: Mapping[str, Header]
     there: Mapping[Destination, Mapping[str, Header]]
@@ -51,11 +51,11 @@ class Ends(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge_copies(
-    digests: Iterable[str], ends: Ends, policy: Policy, house: Replicating
+    digests: Iterable[str], ends: Ends, policy: Policy, context: Replicating
 ) -> tuple[list[Replica], str | None]:
     """The copies of these images, and the digest after which there were too many reports to be asked for: None, all
     were judged. An image that is nowhere has none. Raises TransientError."""
-    judging = _Judging(ends, policy, house)
+    judging = _Judging(ends, policy, context)
     found: list[Replica] = []
     last: str | None = None
     for digest in sorted(digests):
@@ -69,8 +69,8 @@ def judge_copies(
 class _Judging:
     """One run: `copies` are completed as more becomes known, calls are counted."""
 
-    def __init__(self, ends: Ends, policy: Policy, house: Replicating) -> None:
-        self.ends, self.policy, self.house = ends, policy, house
+    def __init__(self, ends: Ends, policy: Policy, context: Replicating) -> None:
+        self.ends, self.policy, self.context = ends, policy, context
         self.within = timedelta(minutes=policy.replication.within_minutes)
         self.copies = dict(ends.copies)
         self.referrers: dict[str, tuple[str, ...]] = {}
@@ -104,9 +104,9 @@ class _Judging:
             found.append(self._weighed(self._judged(case), case))
         return found
 
-    def _case(self, ref: ImageRef, sight: Sight) -> Case:
+    def _case(self, ref: ImageRef, sight: DestinationAccess) -> ReplicaCase:
         header = self.ends.here.get(ref.digest)
-        return Case(
+        return ReplicaCase(
             ref=ref,
             sight=sight,
             source=self.ends.source.get(ref.digest),
@@ -124,7 +124,7 @@ class _Judging:
     def _asked(self, ref: ImageRef) -> _Asked:
         self.reports += 1
         try:
-            return _Asked(self.house.replication.reports(ref), done=True)
+            return _Asked(self.context.replication.reports(ref), done=True)
         except AbsentError:
             return _Asked(done=True, gone=True)
         except TransientError:
@@ -132,37 +132,37 @@ class _Judging:
         except UpstreamError:
             return _Asked(done=True)
 
-    def _reported(self, case: Case, reports: Reports | None) -> Case:
+    def _reported(self, case: ReplicaCase, reports: Reports | None) -> ReplicaCase:
         """What ECR says it has copied may have arrived since the destination was listed."""
         case = msgspec.structs.replace(case, reports=reports)
         if case.reported is None or case.reported.status != "COMPLETE" or case.copies.unread is not None:
             return case
-        arrived = self.house.replication.describe(case.copies.home.image(case.ref.digest)).images
+        arrived = self.context.replication.describe(case.copies.home.image(case.ref.digest)).images
         return self._with_copies(case, images={**case.copies.images, **arrived})
 
-    def _judged(self, case: Case) -> Replica:
+    def _judged(self, case: ReplicaCase) -> Replica:
         """Whether a tag may be moved there is asked for only where one is lacking."""
         found = judge(case)
         if not found.tags or case.copies.mutability is not None:
             return found
         try:
-            mutability = self.house.replication.mutability(case.copies.home)
+            mutability = self.context.replication.mutability(case.copies.home)
         except TransientError:
             raise
         except UpstreamError:
             return found
         return judge(self._with_copies(case, mutability=mutability))
 
-    def _with_copies(self, case: Case, **known: object) -> Case:
+    def _with_copies(self, case: ReplicaCase, **known: object) -> ReplicaCase:
         copies = self.copies[case.sight.destination] = msgspec.structs.replace(case.copies, **known)
         return msgspec.structs.replace(case, copies=copies)
 
-    def _weighed(self, replica: Replica, case: Case) -> Replica:
+    def _weighed(self, replica: Replica, case: ReplicaCase) -> Replica:
         there = self.ends.there.get(case.sight.destination, {}).get(case.ref.digest)
         here = self.ends.here.get(case.ref.digest)
         scan = self._scan(case, there) if case.copy is not None else None
         found = weighed(replica, case.copy, here, there, scan, self.policy)
-        allowed = self._allowance(found.destination) if found.status is Status.FAILED else None
+        allowed = self._allowance(found.destination) if found.status is ReplicaStatus.FAILED else None
         return msgspec.structs.replace(found, allowance=allowed).after(case.former)
 
     def _allowance(self, place: Destination) -> Allowance | None:
@@ -175,12 +175,12 @@ class _Judging:
         home = self.ends.home
         target = place.repository(home)
         try:
-            text = self.house.replication.registry_policy(target) if place.registry != home.registry else None
+            text = self.context.replication.registry_policy(target) if place.registry != home.registry else None
         except UpstreamError:
             return None
         return allowance(text, home.registry, target)
 
-    def _scan(self, case: Case, there: Header | None) -> ScanState | None:
+    def _scan(self, case: ReplicaCase, there: Header | None) -> ScanState | None:
         """What was scanned once is not asked about again; its verdict sees to scans that lapse. One that nobody lets us
         read is UNAVAILABLE: it may be scanned, and is not taken to be."""
         copy, former = case.copy, case.former.scan if case.former is not None else None
@@ -195,7 +195,7 @@ class _Judging:
             return former
         self.scans += 1
         try:
-            return self.house.replication.scan_state(case.copies.home.image(case.ref.digest))
+            return self.context.replication.scan_state(case.copies.home.image(case.ref.digest))
         except TransientError:
             raise
         except AbsentError:
@@ -212,14 +212,14 @@ class _Asked(msgspec.Struct, frozen=True):
     gone: bool = False
 
 
-def _is_nowhere(case: Case) -> bool:
+def _is_nowhere(case: ReplicaCase) -> bool:
     """Neither at the source nor to be copied."""
     return case.source is None or case.sight.gone_at is not None
 
 
-def _is_asked_again(former: Replica, case: Case) -> bool:
+def _is_asked_again(former: Replica, case: ReplicaCase) -> bool:
     """Once a day, of what is not as it should be where nobody can look: nothing else tells that it was mended."""
-    plain = former.status is Status.UNREADABLE and not former.notes
+    plain = former.status is ReplicaStatus.UNREADABLE and not former.notes
     return case.copies.unread is not None and not plain and _turn(case.ref.digest) == case.now.hour
 
 

@@ -17,14 +17,14 @@ PATIENT_TRIES = 6
 """Some minutes: so long a destination that does not answer is waited for, and then left out."""
 
 
-def list_copies(home: Repository, house: Replicating, tries: int) -> Copies:
+def list_copies(home: Repository, context: Replicating, tries: int) -> Copies:
     """Of the whole repository `home` at the destination. Raises TransientError, unless it was tried often."""
-    return _seen(home, lambda: house.replication.listing(home).images, tries)
+    return _seen(home, lambda: context.replication.listing(home).images, tries)
 
 
-def find_copies(home: Repository, digests: Iterable[str], house: Replicating, tries: int) -> Copies:
+def find_copies(home: Repository, digests: Iterable[str], context: Replicating, tries: int) -> Copies:
     """The same of these images alone."""
-    return _seen(home, lambda: house.replication.describe_all(home, {*digests}), tries)
+    return _seen(home, lambda: context.replication.describe_all(home, {*digests}), tries)
 
 
 def _seen(home: Repository, look: Callable[[], Mapping[str, ImageDetail]], tries: int) -> Copies:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from chalicelib.domain.enforcement.enforcement import is_mirrored
 from chalicelib.domain.events.event import Action, ImageAction
 from chalicelib.domain.events.message import Delivery
-from chalicelib.domain.headers.effect import SYSTEM, EffectKind, Order
 from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.headers.pending_action import SYSTEM, ActionType, Order
 from chalicelib.domain.images.image import ImageDetail, StorageStatus
 from chalicelib.domain.replication.replica import Replica
 from chalicelib.domain.replication.replica_verdict import quarantined_there
 from chalicelib.errors import ConflictError, NotFoundError, TransientError, UpstreamError
-from chalicelib.services.assessment.decide_image import level_of
+from chalicelib.services.assessment.decide_image import desired_state
 from chalicelib.services.assessment.record_push import record_push
 from chalicelib.services.enforcement.give_order import known, possible, put_order
 from chalicelib.services.ports.ports import House
@@ -24,23 +24,23 @@ SEEN = "replication"
 
 
 def mirror_quarantine(
-    replica: Replica, copy: ImageDetail, here: Header | None, rules: Rules, house: House
+    replica: Replica, copy: ImageDetail, here: Header | None, rules: Rules, context: House
 ) -> str | None:
     """What was done, or why nothing could be, in a sentence; None: nothing is to be done. Raises TransientError."""
     if here is None:
         return None
-    there, level = _header(replica, house), level_of(here, rules, house)
+    there, desired = _header(replica, context), desired_state(here, rules, context)
     order, ours = (there.order, is_mirrored(there)) if there is not None else (None, False)
-    if there is not None and ours and level.quarantine is None:
-        return _take_back(there, house)
-    if not quarantined_there(level, rules.policy) or (order is not None and not ours):
+    if there is not None and ours and desired.quarantine is None:
+        return _take_back(there, context)
+    if not quarantined_there(desired, rules.policy) or (order is not None and not ours):
         return None
     try:
         if changed := _is_otherwise(there, copy):
-            _record(there, replica, copy, house)
+            _record(there, replica, copy, context)
         if ours:
-            return _came_back(replica, house) if changed else None
-        _order(known(replica.copy, house), f"its source {here.ref} is quarantined", house)
+            return _came_back(replica, context) if changed else None
+        _order(known(replica.copy, context), f"its source {here.ref} is quarantined", context)
     except TransientError:
         raise
     except (ConflictError, NotFoundError, UpstreamError) as error:
@@ -48,29 +48,29 @@ def mirror_quarantine(
     return f"Its quarantine at {replica.destination} is ordered."
 
 
-def _order(there: Header, reason: str, house: House) -> None:
-    possible(there, house.rules.fresh())
-    put_order(there, Order(EffectKind.QUARANTINE, SYSTEM, reason, house.clock.now()), "ORDER_QUARANTINE", house)
+def _order(there: Header, reason: str, context: House) -> None:
+    possible(there, context.rules.fresh())
+    put_order(there, Order(ActionType.QUARANTINE, SYSTEM, reason, context.clock.now()), "ORDER_QUARANTINE", context)
 
 
-def _take_back(there: Header, house: House) -> str:
+def _take_back(there: Header, context: House) -> str:
     """The verdict of the copy itself decides again."""
     assert there.order is not None
-    said = Order(there.order.kind, SYSTEM, "its source is quarantined no more", house.clock.now())
-    put_order(there, None, "ORDER_TAKEN_BACK", house, spoken=said)
+    said = Order(there.order.kind, SYSTEM, "its source is quarantined no more", context.clock.now())
+    put_order(there, None, "ORDER_TAKEN_BACK", context, spoken=said)
     return f"The order to quarantine {there.ref} is taken back: its source is quarantined no more."
 
 
-def _came_back(replica: Replica, house: House) -> str | None:
+def _came_back(replica: Replica, context: House) -> str | None:
     """ECR gives back, or copies again, what is taken up anew at the source; no event of another Region tells us."""
-    there = known(replica.copy, house)
+    there = known(replica.copy, context)
     if not there.exists or there.storage is not StorageStatus.ACTIVE:
         return None
     return f"It came back at {replica.destination}, where its quarantine stands: it is taken away again."
 
 
-def _header(replica: Replica, house: House) -> Header | None:
-    stored = house.table.read_headers([replica.copy]).get(replica.copy)
+def _header(replica: Replica, context: House) -> Header | None:
+    stored = context.table.read_headers([replica.copy]).get(replica.copy)
     return stored.header if stored is not None else None
 
 
@@ -81,11 +81,11 @@ def _is_otherwise(there: Header | None, copy: ImageDetail) -> bool:
     return copy.storage is StorageStatus.ACTIVE and there.storage is StorageStatus.ARCHIVED
 
 
-def _record(there: Header | None, replica: Replica, copy: ImageDetail, house: House) -> None:
+def _record(there: Header | None, replica: Replica, copy: ImageDetail, context: House) -> None:
     """As if its push, or that it was given back, had been heard of."""
     if there is not None and there.exists:
         seen = ImageAction(replica.copy, Action.UPDATE_STORAGE_CLASS, "SUCCESS", replica.at, SEEN)
     else:
         tag = next(iter(copy.tags), None)
         seen = ImageAction(replica.copy, Action.PUSH, "SUCCESS", copy.pushed_at or replica.at, SEEN, tag)
-    record_push(seen, Delivery(SEEN, seen), house)
+    record_push(seen, Delivery(SEEN, seen), context)

@@ -12,21 +12,21 @@ from chalicelib.errors import UpstreamError
 from chalicelib.services.ports.sweep_ports import Replicating
 
 
-def schedule_replication_check(event: ImageAction | ReferrerAction | Replicated, house: Replicating) -> None:
+def schedule_replication_check(event: ImageAction | ReferrerAction | Replicated, context: Replicating) -> None:
     """Nothing where no rule copies the repository anywhere; where that cannot be told now, the check finds out. Never
     raises what only the look-up did: the push itself was recorded."""
-    now = house.clock.now()
+    now = context.clock.now()
     if isinstance(event, Replicated):
         source = ImageRef(event.source_registry, event.source_region, event.ref.repository, event.ref.digest)
         place = Destination(event.ref.registry, event.ref.region)
-        house.outbox.send("sweeps", ReplicationCheck(source, now, event.time, destination=place))
+        context.outbox.send("sweeps", ReplicationCheck(source, now, event.time, destination=place))
         return
-    if not _is_copied(event) or event.ref.home.public or not _has_destinations(event.ref, house):
+    if not _is_copied(event) or event.ref.home.public or not _has_destinations(event.ref, context):
         return
-    within = timedelta(minutes=house.rules.current().policy.replication.within_minutes)
+    within = timedelta(minutes=context.rules.current().policy.replication.within_minutes)
     due_at = event.time + within
     message = ReplicationCheck(event.ref, due_at, event.time)
-    house.outbox.send("sweeps", message, max(0.0, (due_at - now).total_seconds()))
+    context.outbox.send("sweeps", message, max(0.0, (due_at - now).total_seconds()))
 
 
 def _is_copied(event: ImageAction | ReferrerAction) -> bool:
@@ -35,8 +35,8 @@ def _is_copied(event: ImageAction | ReferrerAction) -> bool:
     return event.result == "SUCCESS" and (event.action == Action.PUSH or restored)
 
 
-def _has_destinations(ref: ImageRef, house: Replicating) -> bool:
+def _has_destinations(ref: ImageRef, context: Replicating) -> bool:
     try:
-        return bool(house.replication.configuration(ref.home).destinations_of(ref.home))
+        return bool(context.replication.configuration(ref.home).destinations_of(ref.home))
     except UpstreamError:
         return True

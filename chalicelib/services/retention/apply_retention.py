@@ -20,7 +20,7 @@ from chalicelib.domain.events.message import Delivery
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.image import ImageDetail, ImageRef, StorageStatus
 from chalicelib.domain.retention.image import RetainedImage, guard_of
-from chalicelib.domain.retention.plan import Fate, RetentionPlan, stages
+from chalicelib.domain.retention.plan import RetentionDecision, RetentionPlan, stages
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.assessment.record_push import record_push
 from chalicelib.services.ports.ports import ActionRecord
@@ -35,7 +35,7 @@ HELD = "what holds it could not be taken"
 WORDS = {"expire": EXPIRE, "archive": ARCHIVE}
 
 
-class Run(msgspec.Struct, frozen=True):
+class RetentionRun(msgspec.Struct, frozen=True):
     """`at`: of the run, the same however often it is begun again. `actor`: `person:<name>`, or "" for the rule.
     `attempt`: how often it was put back; what a former attempt recorded stands, and is not what this one does.
     `taken`: how many went earlier in it. `until`: when it stops, wherever it is; not before it has taken some. None:
@@ -49,7 +49,7 @@ class Run(msgspec.Struct, frozen=True):
     until: datetime | None = None
 
 
-class Applied(msgspec.Struct, frozen=True):
+class AppliedPlan(msgspec.Struct, frozen=True):
     """By digest. `kept`: why it stays, because it has changed since the plan; `failed`: why it could not be taken.
     `unfinished`: there was no time for the rest. `observed`: the policy only observes, or exempts the repository; then
     what would go was recorded."""
@@ -61,15 +61,15 @@ class Applied(msgspec.Struct, frozen=True):
     observed: bool = False
 
 
-def apply_retention(plan: RetentionPlan, run: Run, house: RetentionHouse) -> Applied:
+def apply_retention(plan: RetentionPlan, run: RetentionRun, context: RetentionHouse) -> AppliedPlan:
     """Raises TransientError where AWS throttles before anything is gone; later on it is `unfinished`, so that nobody
     forgets how many went."""
     fates = {fate.image.digest: fate for fate in plan.takes}
     if not run.rules.policy.may_take_from(plan.repository.name):
         for fate in fates.values():
-            house.table.record_action(_record(plan, fate, run, house, "WOULD_"))
-        return Applied(observed=True)
-    taking = _Taking(plan, fates, run, house)
+            context.table.record_action(_record(plan, fate, run, context, "WOULD_"))
+        return AppliedPlan(observed=True)
+    taking = _Taking(plan, fates, run, context)
     try:
         for stage in stages([fate.image for fate in fates.values()]):
             taking.take(stage)
@@ -77,14 +77,16 @@ def apply_retention(plan: RetentionPlan, run: Run, house: RetentionHouse) -> App
         if not taking.gone:
             raise
         taking.unfinished = True
-    return Applied(tuple(sorted(taking.gone)), taking.failed, taking.kept, taking.unfinished)
+    return AppliedPlan(tuple(sorted(taking.gone)), taking.failed, taking.kept, taking.unfinished)
 
 
 class _Taking:
     """One run over one plan: what is gone, and why what is not. `unfinished`: the time was up."""
 
-    def __init__(self, plan: RetentionPlan, fates: Mapping[str, Fate], run: Run, house: RetentionHouse) -> None:
-        self._plan, self._fates, self._run, self._house = plan, fates, run, house
+    def __init__(
+        self, plan: RetentionPlan, fates: Mapping[str, RetentionDecision], run: RetentionRun, context: RetentionHouse
+    ) -> None:
+        self._plan, self._fates, self._run, self._context = plan, fates, run, context
         self.gone: set[str] = set()
         self.failed: dict[str, str] = {}
         self.kept: dict[str, str] = {}
@@ -107,11 +109,11 @@ class _Taking:
 
     def _is_late(self) -> bool:
         until = self._run.until
-        return until is not None and bool(self.gone) and self._house.clock.now() >= until
+        return until is not None and bool(self.gone) and self._context.clock.now() >= until
 
     def _take_batch(self, batch: Sequence[str]) -> None:
-        there = self._house.keeper.describe(self._plan.repository, batch)
-        stored = self._house.table.read_headers([self._plan.repository.image(digest) for digest in there])
+        there = self._context.keeper.describe(self._plan.repository, batch)
+        stored = self._context.table.read_headers([self._plan.repository.image(digest) for digest in there])
         headers = {ref.digest: one.header for ref, one in stored.items()}
         left = []
         for digest in batch:
@@ -119,12 +121,12 @@ class _Taking:
                 self.gone.add(digest)
             elif not _is_as_planned(there[digest], headers.get(digest), self._fates[digest].image):
                 self.kept[digest] = CHANGED
-            elif (guard := guard_of(headers.get(digest), self._run.rules, self._house.clock.now())) is not None:
+            elif (guard := guard_of(headers.get(digest), self._run.rules, self._context.clock.now())) is not None:
                 self.kept[digest] = guard.why
             else:
                 left.append(digest)
         for digest in left:
-            self._house.table.record_action(_record(self._plan, self._fates[digest], self._run, self._house))
+            self._context.table.record_action(_record(self._plan, self._fates[digest], self._run, self._context))
         failed: Mapping[str, str] = dict.fromkeys(left, "")
         for _ in range(TRIES):
             failed = self._expire(sorted(failed)) if self._plan.action == "expire" else self._archive(sorted(failed))
@@ -135,7 +137,7 @@ class _Taking:
 
     def _expire(self, digests: Sequence[str]) -> Mapping[str, str]:
         try:
-            done = self._house.keeper.delete(self._plan.repository, digests)
+            done = self._context.keeper.delete(self._plan.repository, digests)
         except TransientError:
             raise
         except UpstreamError as error:
@@ -148,7 +150,7 @@ class _Taking:
         failed = {}
         for digest in digests:
             try:
-                self._house.acts.archive(self._plan.repository.image(digest))
+                self._context.acts.archive(self._plan.repository.image(digest))
             except AbsentError:
                 self.gone.add(digest)
                 continue
@@ -157,26 +159,28 @@ class _Taking:
             except UpstreamError as error:
                 failed[digest] = str(error)
                 continue
-            self._took(digest, Action.UPDATE_STORAGE_CLASS, self._house.clock.now())
+            self._took(digest, Action.UPDATE_STORAGE_CLASS, self._context.clock.now())
         return failed
 
     def _took(self, digest: str, action: Action, at: datetime) -> None:
         """Told to the table as ECR's own event will tell it: that one may be lost."""
         self.gone.add(digest)
-        self._house.journal.count(Metric.ACTIONS, by=WORDS[self._plan.action or "expire"])
+        self._context.journal.count(Metric.ACTIONS, by=WORDS[self._plan.action or "expire"])
         ref = self._plan.repository.image(digest)
         event = ImageAction(ref, action, "SUCCESS", at, f"retention-{self._plan.id}-{digest}")
-        record_push(event, Delivery(event.event_id, event), self._house)
+        record_push(event, Delivery(event.event_id, event), self._context)
 
     def _give_up(self, digest: str, why: str) -> None:
         self.failed[digest] = why
-        record = _record(self._plan, self._fates[digest], self._run, self._house)
+        record = _record(self._plan, self._fates[digest], self._run, self._context)
         failed = {"effect": f"FAILED#{record.effect}", "kind": f"{record.kind}_FAILED", "reason": why}
         undone = {"after": record.before, "undo": None}
-        self._house.table.record_action(msgspec.structs.replace(record, **failed, **undone))
+        self._context.table.record_action(msgspec.structs.replace(record, **failed, **undone))
 
 
-def _record(plan: RetentionPlan, fate: Fate, run: Run, house: RetentionHouse, prefix: str = "") -> ActionRecord:
+def _record(
+    plan: RetentionPlan, fate: RetentionDecision, run: RetentionRun, context: RetentionHouse, prefix: str = ""
+) -> ActionRecord:
     """What would go is recorded once for each push: a policy that observes for months fills no log. Expiring cannot be
     undone; an archived image is restored by whoever may."""
     kind, image = f"{prefix}{WORDS[plan.action or 'expire']}", fate.image
@@ -191,7 +195,7 @@ def _record(plan: RetentionPlan, fate: Fate, run: Run, house: RetentionHouse, pr
         kind=kind,
         actor=run.actor or f"rule:{fate.by.partition('.')[0]}",
         reason=f"{fate.why} (plan {plan.id})",
-        at=house.clock.now(),
+        at=context.clock.now(),
         before=there,
         after=there if would else done,
         policy_version=run.rules.policy_version,

@@ -14,7 +14,7 @@ from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.plan import Action
 from chalicelib.errors import ConflictError
 from chalicelib.services.ports.sweep_ports import RetentionHouse
-from chalicelib.services.retention.apply_retention import Run, apply_retention
+from chalicelib.services.retention.apply_retention import RetentionRun, apply_retention
 from chalicelib.services.retention.plan_retention import plan_retention
 from chalicelib.services.retention.report_retention import progress
 
@@ -33,14 +33,14 @@ def carry_out_plan(
     repository: Repository,
     plan_id: str,
     actor: str,
-    house: RetentionHouse,
+    context: RetentionHouse,
     tell: Callable[[int], None] = lambda gone: None,
 ) -> CarriedOut:
     """`tell` is told after each part how many images are gone. Raises ConflictError where the plan is another one by
     now, is stopped, or may not be carried out, AbsentError (`repository`), and TransientError where AWS throttles."""
-    rules = house.rules.fresh()
-    planned = plan_retention(repository, house, rules=rules)
-    plan, at = planned.plan, house.clock.now()
+    rules = context.rules.fresh()
+    planned = plan_retention(repository, context, rules=rules)
+    plan, at = planned.plan, context.clock.now()
     if plan.id != plan_id:
         raise ConflictError(f"{repository.name} has changed since plan {plan_id[:40]}: it is plan {plan.id} now")
     if plan.stopped:
@@ -51,21 +51,21 @@ def carry_out_plan(
     gone, failed, kept = set[str](), dict[str, str](), dict[str, str]()
     start, stopped = "", ""
     while not stopped:
-        applied = apply_retention(planned.plan, Run(at, rules, actor, taken=len(gone)), house)
+        applied = apply_retention(planned.plan, RetentionRun(at, rules, actor, taken=len(gone)), context)
         gone |= {*applied.gone}
         failed, kept = {**failed, **applied.failed}, {**kept, **applied.kept}
-        house.table.keep_repository(repository, progress(planned, applied, len(gone)))
+        context.table.store_repository(repository, progress(planned, applied, len(gone)))
         tell(len(gone))
         following = start if applied.unfinished else planned.next
         if following is None:
             break
         # Waivers may have been given meanwhile, and count.
-        start, former, rules = following, rules.policy_version, house.rules.fresh()
+        start, former, rules = following, rules.policy_version, context.rules.fresh()
         if rules.policy_version != former:
             stopped = "the policy has changed meanwhile"
             break
         left = named - kept.keys()
-        planned = plan_retention(repository, house, rules=rules, start=start, gone=len(gone), among=left)
+        planned = plan_retention(repository, context, rules=rules, start=start, gone=len(gone), among=left)
         stopped = planned.plan.stopped
     failed, kept = ({d: why for d, why in told.items() if d not in gone} for told in (failed, kept))
     return CarriedOut(plan.action, tuple(sorted(gone)), failed, kept, stopped)

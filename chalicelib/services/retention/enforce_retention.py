@@ -18,7 +18,7 @@ from chalicelib.domain.events.sweep_message import SweepRepository, TakeImages
 from chalicelib.errors import AbsentError
 from chalicelib.services.ports.ports import Channel
 from chalicelib.services.ports.sweep_ports import RetentionHouse
-from chalicelib.services.retention.apply_retention import Applied, Run, apply_retention
+from chalicelib.services.retention.apply_retention import AppliedPlan, RetentionRun, apply_retention
 from chalicelib.services.retention.plan_retention import has_rule, plan_retention
 from chalicelib.services.retention.report_retention import part_of, report_retention
 
@@ -28,7 +28,7 @@ LOOK_FOR = timedelta(seconds=20)
 
 def enforce_retention(
     message: SweepRepository,
-    house: RetentionHouse,
+    context: RetentionHouse,
     channels: Mapping[str, Channel],
     api_url: str | None = None,
     *,
@@ -36,24 +36,24 @@ def enforce_retention(
 ) -> None:
     """What would go is recorded where the policy only observes. `redelivered`: the queue gave the message out before.
     Raises TransientError: put it back with a delay."""
-    repository, rules = message.repository, house.rules.fresh()
+    repository, rules = message.repository, context.rules.fresh()
     if not has_rule(repository, rules):
         return
-    until = house.clock.now() + LOOK_FOR
+    until = context.clock.now() + LOOK_FOR
     part = part_of(repository, message.started_at, message.after, again=message.attempt > 0 or redelivered)
     try:
-        planned = plan_retention(repository, house, rules=rules, start=part.start, gone=part.taken, until=until)
+        planned = plan_retention(repository, context, rules=rules, start=part.start, gone=part.taken, until=until)
     except AbsentError as error:
         if error.what != "repository":
             raise
         return
-    applied = Applied()
+    applied = AppliedPlan()
     if planned.plan.takes and rules.policy.may_take_from(repository.name):
-        house.outbox.send("actions", TakeImages(repository, message.started_at, message.after))
+        context.outbox.send("actions", TakeImages(repository, message.started_at, message.after))
         return
     if planned.plan.takes:
-        applied = apply_retention(planned.plan, Run(message.started_at, rules), house)
-    report_retention(part, planned, applied, house, channels, api_url)
+        applied = apply_retention(planned.plan, RetentionRun(message.started_at, rules), context)
+    report_retention(part, planned, applied, context, channels, api_url)
 
 
 LOOK_UNTIL, TAKE_UNTIL = timedelta(seconds=25), timedelta(seconds=45)
@@ -62,7 +62,7 @@ LOOK_UNTIL, TAKE_UNTIL = timedelta(seconds=25), timedelta(seconds=45)
 
 def take_images(
     message: TakeImages,
-    house: RetentionHouse,
+    context: RetentionHouse,
     channels: Mapping[str, Channel],
     api_url: str | None = None,
     *,
@@ -70,17 +70,17 @@ def take_images(
 ) -> None:
     """`redelivered`: the queue gave it out before. Raises TransientError: put it back with a delay; what was done
     stays done."""
-    begun_at, rules = house.clock.now(), house.rules.fresh()
+    begun_at, rules = context.clock.now(), context.rules.fresh()
     part = part_of(message.repository, message.started_at, message.after, again=message.attempt > 0 or redelivered)
     try:
         planned = plan_retention(
-            message.repository, house, rules=rules, start=part.start, gone=part.taken, until=begun_at + LOOK_UNTIL
+            message.repository, context, rules=rules, start=part.start, gone=part.taken, until=begun_at + LOOK_UNTIL
         )
     except AbsentError as error:
         if error.what != "repository":
             raise
         return
     until = begun_at + TAKE_UNTIL
-    run = Run(message.started_at, rules, attempt=message.attempt, taken=part.taken, until=until)
-    applied = apply_retention(planned.plan, run, house)
-    report_retention(part, planned, applied, house, channels, api_url)
+    run = RetentionRun(message.started_at, rules, attempt=message.attempt, taken=part.taken, until=until)
+    applied = apply_retention(planned.plan, run, context)
+    report_retention(part, planned, applied, context, channels, api_url)

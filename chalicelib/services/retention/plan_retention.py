@@ -16,10 +16,10 @@ from chalicelib.domain.images.image import INDEX_MEDIA_TYPES, ImageDetail, InUse
 from chalicelib.domain.reconcile.registry_listing import ImagesListed
 from chalicelib.domain.retention.image import Inside, Layer, retained_image
 from chalicelib.domain.retention.plan import RetentionPlan
-from chalicelib.domain.retention.retention import Judged, judge, rule_for, settle
+from chalicelib.domain.retention.retention import JudgedImage, consistency_delay, judge, rule_for
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.ports.sweep_ports import RetentionHouse
-from chalicelib.services.usage.look_up_uses import coming, look_up_uses
+from chalicelib.services.usage.find_image_uses import coming, find_image_uses
 
 READ_AT_ONCE = 500
 """Manifests, between two looks at the clock."""
@@ -40,7 +40,7 @@ class Planned(msgspec.Struct, frozen=True):
 
 def plan_retention(
     repository: Repository,
-    house: RetentionHouse,
+    context: RetentionHouse,
     *,
     with_layers: bool = False,
     rules: Rules | None = None,
@@ -55,23 +55,23 @@ def plan_retention(
     now. `until`: what is not looked up by then is the next part's business, and what is not read weighs "at most".
     `among`: only these may go. Raises AbsentError (`repository`), TooLargeError where there are more than `most`
     images, and whatever keeps the repository from being listed."""
-    rules = rules or house.rules.fresh()
-    listed = house.keeper.images(repository, most)
+    rules = rules or context.rules.fresh()
+    listed = context.keeper.images(repository, most)
     if listed.absent:
         raise AbsentError("repository", f"{repository.path} is not there")
-    headers = {header.ref.digest: header for header in house.table.headers_of(repository)}
-    insides = _insides(repository, _unread_indexes(listed, headers), house)
+    headers = {header.ref.digest: header for header in context.table.headers_of(repository)}
+    insides = _insides(repository, _unread_indexes(listed, headers), context)
     judged = _judged(repository, listed, insides, headers, rules)
-    if soon := coming(judged, start, house):
+    if soon := coming(judged, start, context):
         # What may go now is read once more, as it is: the pages were eventually consistent.
-        found = house.table.read_headers([repository.image(digest) for digest in soon])
+        found = context.table.read_headers([repository.image(digest) for digest in soon])
         headers |= {ref.digest: stored.header for ref, stored in found.items()}
         judged = _judged(repository, listed, insides, headers, rules)
-    looked = look_up_uses(judged, start, house, until)
-    missing = _missing(repository, [d for d, use in looked.uses.items() if use.state is InUseState.NO], house)
+    looked = find_image_uses(judged, start, context, until)
+    missing = _missing(repository, [d for d, use in looked.uses.items() if use.state is InUseState.NO], context)
     passed = [digest for leader, digests in judged.groups if leader <= start for digest in digests]
-    plan = settle(judged, looked.uses, missing, passed, gone, among)
-    layers = _layers(plan, house, until) if with_layers and plan.wanted else {}
+    plan = consistency_delay(judged, looked.uses, missing, passed, gone, among)
+    layers = _layers(plan, context, until) if with_layers and plan.wanted else {}
     return Planned(plan, listed.listed_at, rules.policy_version, layers, looked.next, looked.in_time)
 
 
@@ -81,20 +81,20 @@ def _judged(
     insides: Mapping[str, Inside],
     headers: Mapping[str, Header],
     rules: Rules,
-) -> Judged:
+) -> JudgedImage:
     now = listed.listed_at
     images = [retained_image(i, insides.get(d), headers.get(d), rules, now) for d, i in listed.images.items()]
     return judge(repository, images, rules.policy.retention, now)
 
 
-def _layers(plan: RetentionPlan, house: RetentionHouse, until: datetime | None) -> Mapping[str, tuple[Layer, ...]]:
+def _layers(plan: RetentionPlan, context: RetentionHouse, until: datetime | None) -> Mapping[str, tuple[Layer, ...]]:
     """Of what would go first, then of what stays, the newest first: that is what shares layers with it."""
     found: dict[str, tuple[Layer, ...]] = {}
     digests = [fate.image.digest for fate in sorted(plan.fates, key=lambda fate: not fate.taken)]
     for start in range(0, len(digests), READ_AT_ONCE):
-        if start and until is not None and house.clock.now() >= until:
+        if start and until is not None and context.clock.now() >= until:
             break
-        insides = _insides(plan.repository, digests[start : start + READ_AT_ONCE], house)
+        insides = _insides(plan.repository, digests[start : start + READ_AT_ONCE], context)
         found |= {digest: inside.layers for digest, inside in insides.items() if inside.layers is not None}
     return found
 
@@ -104,11 +104,11 @@ def _unread_indexes(listed: ImagesListed, headers: Mapping[str, Header]) -> set[
     return {digest for digest, image in listed.images.items() if _is_unread_index(image, headers.get(digest))}
 
 
-def _insides(repository: Repository, digests: Collection[str], house: RetentionHouse) -> Mapping[str, Inside]:
+def _insides(repository: Repository, digests: Collection[str], context: RetentionHouse) -> Mapping[str, Inside]:
     if not digests:
         return {}
     try:
-        return house.keeper.insides(repository, digests)
+        return context.keeper.insides(repository, digests)
     except TransientError:
         raise
     except UpstreamError:
@@ -119,12 +119,12 @@ def _is_unread_index(image: ImageDetail, header: Header | None) -> bool:
     return image.media_type in INDEX_MEDIA_TYPES and (header is None or not header.children)
 
 
-def _missing(repository: Repository, digests: Sequence[str], house: RetentionHouse) -> dict[str, str] | None:
+def _missing(repository: Repository, digests: Sequence[str], context: RetentionHouse) -> dict[str, str] | None:
     """Why the copies of an image are not proven to be there. None: nobody could tell of any."""
     if not digests:
         return {}
     try:
-        answers = house.replicas.missing(repository, digests)
+        answers = context.replicas.missing(repository, digests)
     except TransientError:
         raise
     except UpstreamError:

@@ -15,14 +15,14 @@ from chalicelib.domain.retention.alert import compose_failed_alert, compose_stop
 from chalicelib.services.alerts.announce_alert import announce_alert
 from chalicelib.services.ports.ports import ActionRecord, Channel
 from chalicelib.services.ports.sweep_ports import RetentionHouse
-from chalicelib.services.retention.apply_retention import Applied
+from chalicelib.services.retention.apply_retention import AppliedPlan
 from chalicelib.services.retention.plan_retention import Planned
 
 NAMED = 20
 BETWEEN = "#"
 
 
-class Part(msgspec.Struct, frozen=True):
+class ReportPart(msgspec.Struct, frozen=True):
     """One message of a run over one repository. `start`: where the part before it ended; `taken`: how
     many images went before it. `again`: it was put back or given out again, so that its alerts may not have got
     through."""
@@ -34,22 +34,22 @@ class Part(msgspec.Struct, frozen=True):
     again: bool = False
 
 
-def part_of(repository: Repository, started_at: datetime, after: str | None, *, again: bool) -> Part:
+def part_of(repository: Repository, started_at: datetime, after: str | None, *, again: bool) -> ReportPart:
     """`after` as `report_retention` sends it."""
     start, _, taken = (after or "").partition(BETWEEN)
-    return Part(repository, started_at, start, int(taken or 0), again)
+    return ReportPart(repository, started_at, start, int(taken or 0), again)
 
 
 def report_retention(
-    part: Part,
+    part: ReportPart,
     planned: Planned,
-    applied: Applied,
-    house: RetentionHouse,
+    applied: AppliedPlan,
+    context: RetentionHouse,
     channels: Mapping[str, Channel],
     api_url: str | None = None,
 ) -> None:
     """A channel that does not take an alert holds up nothing. Raises TransientError: handle the part again."""
-    plan, now, alerts = planned.plan, house.clock.now(), list[tuple[str, str, Alert]]()
+    plan, now, alerts = planned.plan, context.clock.now(), list[tuple[str, str, Alert]]()
     if plan.stopped:
         alerts.append((STOPPED, plan.stopped, compose_stopped_alert(plan, now, api_url)))
     if applied.failed and not applied.unfinished:
@@ -58,18 +58,18 @@ def report_retention(
         alerts.append((FAILED, said, compose_failed_alert(plan, applied.failed, now, api_url)))
     for kind, why, alert in alerts:
         # The record is the claim: it is told once for each part, but where the one before may have died.
-        if house.table.record_action(_record(part, plan.rule, kind, why, now)) or part.again:
-            announce_alert(alert, house, channels)
+        if context.table.record_action(_record(part, plan.rule, kind, why, now)) or part.again:
+            announce_alert(alert, context, channels)
     taken = part.taken + len(applied.gone)
-    house.table.keep_repository(part.repository, progress(planned, applied, taken))
+    context.table.store_repository(part.repository, progress(planned, applied, taken))
     following = part.start if applied.unfinished else planned.next
     if following is not None and not plan.stopped:
         after = f"{following}{BETWEEN}{taken}"
         message = SweepRepository(Sweep.RETENTION, part.repository, part.started_at, after=after)
-        house.outbox.send("sweeps", message)
+        context.outbox.send("sweeps", message)
 
 
-def progress(planned: Planned, applied: Applied, taken: int) -> dict[str, object]:
+def progress(planned: Planned, applied: AppliedPlan, taken: int) -> dict[str, object]:
     """What the repository's item keeps of the last run, in which so many were `taken` by now."""
     plan = planned.plan
     return {
@@ -87,7 +87,7 @@ def progress(planned: Planned, applied: Applied, taken: int) -> dict[str, object
     }
 
 
-def _record(part: Part, rule: int | None, kind: str, why: str, now: datetime) -> ActionRecord:
+def _record(part: ReportPart, rule: int | None, kind: str, why: str, now: datetime) -> ActionRecord:
     return ActionRecord(
         ref=None,
         effect=BETWEEN.join((kind, *(str(mark) for mark in (part.start, part.taken) if mark))),

@@ -14,7 +14,13 @@ import msgspec
 from chalicelib.domain.audit.action import LIFECYCLE_WRITTEN
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.retention.lifecycle_compiler import Compiled, Danger, Difference, compile_retention, differences
+from chalicelib.domain.retention.lifecycle_compiler import (
+    Compiled,
+    Danger,
+    LifecycleDifference,
+    compile_retention,
+    differences,
+)
 from chalicelib.domain.retention.lifecycle_evaluation import NativeAct, evaluate_lifecycle_policy
 from chalicelib.domain.retention.lifecycle_policy import (
     LifecyclePolicy,
@@ -26,7 +32,7 @@ from chalicelib.errors import AbsentError, ConflictError, RefusedPayloadError, T
 from chalicelib.services.ports.ports import ActionRecord
 from chalicelib.services.ports.sweep_ports import RetentionHouse
 from chalicelib.services.retention.plan_retention import Planned, plan_retention
-from chalicelib.services.usage.look_up_uses import MOST_LOOKED_UP, uses_of
+from chalicelib.services.usage.find_image_uses import MOST_LOOKED_UP, uses_of
 
 
 class Compared(msgspec.Struct, frozen=True):
@@ -37,30 +43,30 @@ class Compared(msgspec.Struct, frozen=True):
     text: str | None
     explained: tuple[str, ...] = ()
     acts: Mapping[str, NativeAct] = {}
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[LifecycleDifference, ...] = ()
     previewed: bool = False
     doubt: str = ""
     unread: str = ""
 
     @property
-    def dangers(self) -> tuple[Difference, ...]:
+    def dangers(self) -> tuple[LifecycleDifference, ...]:
         """Where ECR would take what must stay."""
         return tuple(d for d in self.differences if d.danger <= Danger.KEPT)
 
 
 def compare_lifecycle(
-    repository: Repository, house: RetentionHouse, *, text: str | None = None, rules: Rules | None = None
+    repository: Repository, context: RetentionHouse, *, text: str | None = None, rules: Rules | None = None
 ) -> Compared:
     """`text`: the policy to compare, None: the one that is in force. Raises AbsentError (`repository`), UpstreamError
     where ECR gives no preview and its policy cannot be read here either."""
-    planned = plan_retention(repository, house, rules=rules)
-    text = house.lifecycles.read(repository) if text is None else text
+    planned = plan_retention(repository, context, rules=rules)
+    text = context.lifecycles.read(repository) if text is None else text
     if text is None:
         return Compared(planned, None)
     policy, unread = _read(text)
     doubt = ""
     try:
-        acts, previewed = house.lifecycles.preview(repository, text), True
+        acts, previewed = context.lifecycles.preview(repository, text), True
     except (AbsentError, TransientError):
         raise
     except UpstreamError as error:
@@ -71,7 +77,7 @@ def compare_lifecycle(
     fates = [fate.image for fate in planned.plan.fates]
     there = {image.digest for image in fates}
     asked = sorted(acts.keys() & there)[:MOST_LOOKED_UP]
-    uses = uses_of(repository, fates, asked, house)
+    uses = uses_of(repository, fates, asked, context)
     found = differences(planned.plan, acts, uses)
     explained = explain_lifecycle_policy(policy) if policy is not None else ()
     return Compared(planned, text, explained, acts, found, previewed, doubt, unread)
@@ -94,11 +100,11 @@ class Written(msgspec.Struct, frozen=True):
     dry_run: bool
 
 
-def write_lifecycle(repository: Repository, by: str, house: RetentionHouse, *, dry_run: bool = False) -> Written:
+def write_lifecycle(repository: Repository, by: str, context: RetentionHouse, *, dry_run: bool = False) -> Written:
     """Raises ConflictError, with the reason, where no rule names the repository, the grammar cannot say the rule, the
     policy only observes or exempts it, a limit of the rule stops our own plan, or ECR would take what runs, may run, is
     evidence, or is kept by us."""
-    rules = house.rules.fresh()
+    rules = context.rules.fresh()
     found = rule_for(repository, rules.policy.retention)
     if found is None:
         raise ConflictError(f"no rule of `retention` names {repository.name}")
@@ -109,25 +115,25 @@ def write_lifecycle(repository: Repository, by: str, house: RetentionHouse, *, d
     if not rules.policy.may_take_from(repository.name):
         raise ConflictError(f"the policy only observes, or exempts {repository.name}: ECR's own would take images")
     text = compiled.policy.text
-    compared = compare_lifecycle(repository, house, text=text, rules=rules)
+    compared = compare_lifecycle(repository, context, text=text, rules=rules)
     if stopped := compared.planned.plan.stopped:
         raise ConflictError(f"{stopped}, and ECR knows no limit")
     if compared.dangers:
         first = compared.dangers[0]
         said = f"{first.image.digest[:19]}, {first.danger.name.lower()}: {first.why}"
         raise ConflictError(f"ECR would take {len(compared.dangers)} images that are to stay, such as {said}")
-    former = house.lifecycles.read(repository)
+    former = context.lifecycles.read(repository)
     if not dry_run and former != text:
-        house.table.record_action(_record(repository, number, by, former, text, rules.policy_version, house))
-        house.lifecycles.write(repository, text)
+        context.table.record_action(_record(repository, number, by, former, text, rules.policy_version, context))
+        context.lifecycles.write(repository, text)
     return Written(compared, compiled, former, dry_run)
 
 
 def _record(
-    repository: Repository, number: int, by: str, former: str | None, text: str, version: int, house: RetentionHouse
+    repository: Repository, number: int, by: str, former: str | None, text: str, version: int, context: RetentionHouse
 ) -> ActionRecord:
     """Before it is written, so that no policy is ever written without a trace."""
-    now = house.clock.now()
+    now = context.clock.now()
     named = f"--registry-id {repository.registry} --region {repository.region} --repository-name {repository.name}"
     return ActionRecord(
         ref=None,

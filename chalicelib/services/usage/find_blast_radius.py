@@ -16,18 +16,18 @@ from chalicelib.errors import AbsentError, DeniedError, LazarettoError, Transien
 from chalicelib.services.ports.ports import House, Subject
 
 
-def find_use(header: Header, house: House, *, whole: bool = False) -> InUse:
+def find_use(header: Header, context: House, *, whole: bool = False) -> InUse:
     """Looked up now. A platform's image runs where its index does, an index where any of its images does; `whole`:
     whatever runs any image of the repository counts. Raises what the table raises; places that fail are `blind`."""
-    return house.runtime.in_use(subject_of(header, relatives_of(header, house), whole=whole))
+    return context.runtime.in_use(subject_of(header, relatives_of(header, context), whole=whole))
 
 
-def relatives_of(header: Header, house: House) -> Sequence[Header]:
+def relatives_of(header: Header, context: House) -> Sequence[Header]:
     """The headers of its indexes and of its images, as far as they are known: one read for all, none where it has
     none."""
     digests = dict.fromkeys((*header.parents, *_images(header)))
     refs = [header.ref.home.image(digest) for digest in digests]
-    return [stored.header for stored in house.table.read_headers(refs).values()] if refs else ()
+    return [stored.header for stored in context.table.read_headers(refs).values()] if refs else ()
 
 
 def subject_of(header: Header, relatives: Sequence[Header], *, whole: bool = False) -> Subject:
@@ -54,7 +54,7 @@ WALKED_FOR = timedelta(seconds=5)
 T = TypeVar("T")
 
 
-def find_blast_radius(header: Header, house: House) -> BlastRadius:
+def find_blast_radius(header: Header, context: House) -> BlastRadius:
     """Never raises for a look-up that fails: that part stays empty and is named in `unknown`.
 
     Costs one look at what runs (kept for a minute), one DescribeImages, one read of the headers of its indexes and
@@ -62,17 +62,17 @@ def find_blast_radius(header: Header, house: House) -> BlastRadius:
     seconds. (No index has a repository's images by their push; that of all images has other repositories' between.)
     """
     unknown: list[str] = []
-    relatives = _tried("its indexes and images", lambda: relatives_of(header, house), unknown)
+    relatives = _tried("its indexes and images", lambda: relatives_of(header, context), unknown)
     known = relatives or ()
     indexes = tuple(
         IndexTags(one.ref.digest, one.tags) for one in known if one.ref.digest in header.parents and one.exists
     )
     newer, why_none = _tried(
-        "newer tags of its line", lambda: _walked(header, known, indexes, house, unknown), unknown
+        "newer tags of its line", lambda: _walked(header, known, indexes, context, unknown), unknown
     ) or (None, "")
     return BlastRadius(
-        in_use=InUse() if relatives is None else house.runtime.in_use(subject_of(header, known)),
-        last_pulled_at=_last_pull(header, house, unknown),
+        in_use=InUse() if relatives is None else context.runtime.in_use(subject_of(header, known)),
+        last_pulled_at=_last_pull(header, context, unknown),
         tags=header.tags,
         indexes=indexes,
         newer=newer,
@@ -81,10 +81,10 @@ def find_blast_radius(header: Header, house: House) -> BlastRadius:
     )
 
 
-def _last_pull(header: Header, house: House, unknown: list[str]) -> datetime | None:
+def _last_pull(header: Header, context: House, unknown: list[str]) -> datetime | None:
     """The newest that is known; a registry that does not have the image (any more) knows no later one."""
     try:
-        told = house.registry.describe_image(header.ref).last_pulled_at
+        told = context.registry.describe_image(header.ref).last_pulled_at
     except AbsentError:
         told = None
     except LazarettoError as error:
@@ -94,15 +94,15 @@ def _last_pull(header: Header, house: House, unknown: list[str]) -> datetime | N
 
 
 def _walked(
-    header: Header, relatives: Sequence[Header], indexes: Sequence[IndexTags], house: House, unknown: list[str]
+    header: Header, relatives: Sequence[Header], indexes: Sequence[IndexTags], context: House, unknown: list[str]
 ) -> tuple[NewerTag | None, str]:
     """The newest clean one, or why there is none. Of a repository that is not read to its end the newest of those that
     were, and no reason: "no newer tag" would not be known."""
     tags = [*header.tags, *(tag for index in indexes for tag in index.tags)]
     line = Line(header, tags, frozenset({header.ref.digest, *(one.ref.digest for one in relatives)}))
-    until = house.clock.now() + WALKED_FOR
-    for number, other in enumerate(house.table.headers_of(header.ref.home)):
-        if number >= HEADERS_READ or house.clock.now() >= until:
+    until = context.clock.now() + WALKED_FOR
+    for number, other in enumerate(context.table.headers_of(header.ref.home)):
+        if number >= HEADERS_READ or context.clock.now() >= until:
             unknown.append(f"newer tags of its line: the repository holds more images than the {number} looked at")
             return line.newer, ""
         line.see(other)

@@ -11,7 +11,7 @@ from datetime import UTC
 
 import msgspec
 
-from chalicelib.domain.events.message import Touched
+from chalicelib.domain.events.message import WaiversChanged
 from chalicelib.domain.policy.document import hint
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver, check_text, check_waiver
@@ -22,12 +22,12 @@ from chalicelib.services.ports.ports import ActionRecord, House
 WAIVE, UNWAIVE = "WAIVE", "UNWAIVE"
 
 
-def record_waiver(change: WaiverChange, house: House) -> bool:
+def record_waiver(change: WaiverChange, context: House) -> bool:
     """False: it was recorded before."""
     waiver = change.subject
     kind = UNWAIVE if change.what == ENDED else WAIVE
     undo = unwaive_command(waiver.id, "undone") if change.former is None else waive_command(change.former)
-    return house.table.record_action(
+    return context.table.record_action(
         ActionRecord(
             ref=None,
             subject=f"waiver/{waiver.id}",
@@ -74,7 +74,7 @@ class Managed(msgspec.Struct, frozen=True):
     changed: bool
 
 
-def manage_waivers(wish: Give | End, actor: str, house: House, *, dry_run: bool = False) -> Managed:
+def manage_waivers(wish: Give | End, actor: str, context: House, *, dry_run: bool = False) -> Managed:
     """Done once, however often it is asked for. `actor` is the person's name. A dry run checks, and puts nothing.
 
     Raises ParameterError for what must not be accepted, NotFoundError for a waiver that is not stored, ConflictError
@@ -82,38 +82,40 @@ def manage_waivers(wish: Give | End, actor: str, house: House, *, dry_run: bool 
     """
     for _ in range(TRIES):
         try:
-            return _give(wish, actor, house, dry_run) if isinstance(wish, Give) else _end(wish, actor, house, dry_run)
+            return (
+                _give(wish, actor, context, dry_run) if isinstance(wish, Give) else _end(wish, actor, context, dry_run)
+            )
         except ConflictError:
             continue
     raise ConflictError("others change this waiver at the same moment; try again")
 
 
-def _give(wish: Give, actor: str, house: House, dry_run: bool) -> Managed:
-    policy, policy_version = house.rules.policy_in_force()
-    check_waiver(wish.waiver, policy.waivers.max_days, house.clock.now())
+def _give(wish: Give, actor: str, context: House, dry_run: bool) -> Managed:
+    policy, policy_version = context.rules.policy_in_force()
+    check_waiver(wish.waiver, policy.waivers.max_days, context.clock.now())
     _check_rule(wish.waiver, policy)
     waiver = msgspec.structs.replace(wish.waiver, expires_at=wish.waiver.expires_at.astimezone(UTC))
-    former = house.waivers.get(waiver.id)
+    former = context.waivers.get(waiver.id)
     _meant(wish, former)
     if former is not None and waiver.says_as(former):
         if not dry_run:
-            house.outbox.send("sweeps", Touched())
+            context.outbox.send("sweeps", WaiversChanged())
         return Managed(former, new=False, changed=False)
     if not dry_run:
-        _put(former, waiver, actor, wish.why, policy_version, house)
+        _put(former, waiver, actor, wish.why, policy_version, context)
     return Managed(waiver, new=former is None, changed=True)
 
 
-def _end(wish: End, actor: str, house: House, dry_run: bool) -> Managed:
+def _end(wish: End, actor: str, context: House, dry_run: bool) -> Managed:
     if not wish.reason.strip():
         raise ParameterError("reason", "must be given")
     check_text("reason", wish.reason)
-    former = house.waivers.get(wish.waiver_id)
+    former = context.waivers.get(wish.waiver_id)
     if former is None:
         raise NotFoundError(f"the waiver {wish.waiver_id} is unknown here")
     _meant(wish, former)
     if not dry_run:
-        _put(former, None, actor, wish.reason, house.rules.policy_in_force()[1], house)
+        _put(former, None, actor, wish.reason, context.rules.policy_in_force()[1], context)
     return Managed(former, new=False, changed=True)
 
 
@@ -122,17 +124,19 @@ def _meant(wish: Give | End, stored: Waiver | None) -> None:
         raise ConflictError("another waiver than the one that was looked at is stored by now")
 
 
-def _put(former: Waiver | None, waiver: Waiver | None, actor: str, why: str, policy_version: int, house: House) -> None:
+def _put(
+    former: Waiver | None, waiver: Waiver | None, actor: str, why: str, policy_version: int, context: House
+) -> None:
     change = WaiverChange(
         former=former,
         waiver=waiver,
         by=f"person:{actor}",
-        at=house.clock.now(),
+        at=context.clock.now(),
         why=why,
         policy_version=policy_version,
     )
-    record_waiver(house.waivers.put(change), house)
-    house.outbox.send("sweeps", Touched())
+    record_waiver(context.waivers.put(change), context)
+    context.outbox.send("sweeps", WaiversChanged())
 
 
 def _check_rule(waiver: Waiver, policy: Policy) -> None:

@@ -18,13 +18,13 @@ import msgspec
 
 from chalicelib.domain.alerts.alert import VERDICT, channels_hearing
 from chalicelib.domain.assessment.conclusion import corrected
-from chalicelib.domain.events.message import Touched
+from chalicelib.domain.events.message import WaiversChanged
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.domain.waivers.alert import (
     Notice,
-    Stage,
+    NoticeStage,
     awaited,
     compose_waiver_notice,
     current_notice,
@@ -52,10 +52,10 @@ class Reach(msgspec.Struct, frozen=True):
     after: str | None
 
 
-def find_reach(waivers: Sequence[Waiver], after: str | None, house: House) -> Reach:
+def find_reach(waivers: Sequence[Waiver], after: str | None, context: House) -> Reach:
     """What the index shows is confirmed by the headers, read consistently; an index whose own verdict was turned is
     found by its images."""
-    policy, now = house.rules.current().policy, house.clock.now()
+    policy, now = context.rules.current().policy, context.clock.now()
     sketch_tells = not any(rule.sees_resolved for rule in policy.rulebook)
 
     def concerning(row: IndexRow) -> list[str]:
@@ -64,22 +64,22 @@ def find_reach(waivers: Sequence[Waiver], after: str | None, house: House) -> Re
     concerned: Counter[str] = Counter()
     headers: dict[ImageRef, Header] = {}
     for _ in range(PAGES_AT_MOST):
-        page = house.queries.rows_where(lambda row: bool(concerning(row)), after, PAGE)
+        page = context.queries.rows_where(lambda row: bool(concerning(row)), after, PAGE)
         concerned.update(name for row in page.items for name in concerning(row))
-        headers |= _read([row.ref for row in page.items], house)
+        headers |= _read([row.ref for row in page.items], context)
         after = page.after
         if after is None or len(headers) >= LOOKED_AT_MOST:
             break
     excused = Counter(name for h in headers.values() if h.verdict and h.present for name in h.verdict.waived)
     parents = {h.ref.home.image(p) for h in headers.values() if h.left_to_summary for p in h.parents}
-    headers |= _read(sorted(parents - headers.keys()), house)
+    headers |= _read(sorted(parents - headers.keys()), context)
     turned = [Turned(h, alert) for h in headers.values() if (alert := h.left_to_summary) is not None]
     ends = {w.id: _end(w, turned, excused, whole=after is None) for w in waivers if not w.in_force(now)}
     return Reach(excused, concerned, ends, after)
 
 
-def _read(refs: Sequence[ImageRef], house: House) -> dict[ImageRef, Header]:
-    return {ref: stored.header for ref, stored in house.table.read_headers(refs).items()} if refs else {}
+def _read(refs: Sequence[ImageRef], context: House) -> dict[ImageRef, Header]:
+    return {ref: stored.header for ref, stored in context.table.read_headers(refs).items()} if refs else {}
 
 
 def _end(waiver: Waiver, turned: Sequence[Turned], excused: Counter[str], *, whole: bool) -> WaiverEnd:
@@ -90,22 +90,22 @@ def _end(waiver: Waiver, turned: Sequence[Turned], excused: Counter[str], *, who
 TRIES = 5
 
 
-def clear_summed(turned: Turned, told: Collection[str], channels: Collection[str], house: House) -> None:
+def clear_summed(turned: Turned, told: Collection[str], channels: Collection[str], context: House) -> None:
     """`told`: the channels that have the summary, `channels`: those that are set up. Left as it is, to be sent by
     itself: where a channel that hears of the verdict has no summary of it, where somebody has begun to send it, where
     it is another alert by now, and where others write the header again and again."""
-    header, alert, notify = turned.header, turned.alert, house.rules.current().policy.notify
+    header, alert, notify = turned.header, turned.alert, context.rules.current().policy.notify
     hearing = channels_hearing(notify, VERDICT, header.ref.repository, alert.decision, alert.former)
     if not {name for name in hearing if name in channels} <= set(told):
         return
     for _ in range(TRIES):
-        if alert not in header.todo:
+        if alert not in header.pending:
             return
-        rest = tuple(e for e in header.todo if e != alert)
+        rest = tuple(e for e in header.pending if e != alert)
         try:
-            house.table.put_header(corrected(msgspec.structs.replace(header, todo=rest)))
+            context.table.put_header(corrected(msgspec.structs.replace(header, pending=rest)))
         except ConflictError:
-            stored = house.table.read_headers([header.ref]).get(header.ref)
+            stored = context.table.read_headers([header.ref]).get(header.ref)
             if stored is None:
                 return
             header = stored.header
@@ -118,7 +118,7 @@ DROPPED_AT_MOST = 500
 """Of one run, so that a file of waivers that all end at once outlasts no function; the next run goes on."""
 
 
-def watch_waivers(house: House, channels: Mapping[str, Channel], api_url: str | None = None) -> int:
+def watch_waivers(context: House, channels: Mapping[str, Channel], api_url: str | None = None) -> int:
     """Tells of each end a week before, a day before and when it has come, and returns how many were to be told.
 
     That it has come is told with the images whose verdict it turned, so it waits until they are decided again.
@@ -128,23 +128,23 @@ def watch_waivers(house: House, channels: Mapping[str, Channel], api_url: str | 
     have ended come first, then the next to end; the others are left to the next run. A waiver that ended
     `history_days` ago is dropped; the audit log keeps it.
     """
-    if house.waivers.changes():
-        house.outbox.send("sweeps", Touched())
-    now, told = house.clock.now(), house.waivers.notices()
-    stored = house.waivers.read()
+    if context.waivers.changes():
+        context.outbox.send("sweeps", WaiversChanged())
+    now, told = context.clock.now(), context.waivers.notices()
+    stored = context.waivers.read()
     found = [(w, stage) for w in stored if (stage := due_stage(w, told.get(w.id), now)) is not None]
     due = sorted(found, key=lambda d: (-d[1], d[0].expires_at, d[0].id))[:TOLD_AT_MOST]
-    failures = _tell(due, told, house, channels, api_url) if due else []
-    _clear(stored, told, now, house)
+    failures = _tell(due, told, context, channels, api_url) if due else []
+    _clear(stored, told, now, context)
     if failures:
         raise failures[0]
     return len(due)
 
 
 def _tell(
-    due: Sequence[tuple[Waiver, Stage]],
+    due: Sequence[tuple[Waiver, NoticeStage]],
     told: Mapping[str, Notice],
-    house: House,
+    context: House,
     channels: Mapping[str, Channel],
     api_url: str | None,
 ) -> list[UpstreamError]:
@@ -153,52 +153,52 @@ def _tell(
     notices = {waiver.id: current_notice(waiver, told.get(waiver.id)) for waiver, _ in due}
     for after in sorted({notice.after for notice in notices.values()}, key=str):
         some = [(waiver, stage) for waiver, stage in due if notices[waiver.id].after == after]
-        reach = find_reach([waiver for waiver, _ in some], after, house)
+        reach = find_reach([waiver for waiver, _ in some], after, context)
         for waiver, stage in some:
             heard: list[str] = []
             try:
-                kept = _tell_one(waiver, stage, notices[waiver.id], reach, heard, house, channels, api_url)
+                kept = _tell_one(waiver, stage, notices[waiver.id], reach, heard, context, channels, api_url)
             except UpstreamError as error:
                 failures.append(error)
-                kept = failed(notices[waiver.id], stage, heard, house.clock.now())
-            house.waivers.keep_notice(waiver.id, kept)
+                kept = failed(notices[waiver.id], stage, heard, context.clock.now())
+            context.waivers.store_notice(waiver.id, kept)
     return failures
 
 
 def _tell_one(
     waiver: Waiver,
-    stage: Stage,
+    stage: NoticeStage,
     notice: Notice,
     reach: Reach,
     heard: list[str],
-    house: House,
+    context: House,
     channels: Mapping[str, Channel],
     api_url: str | None,
 ) -> Notice:
     """What is to be remembered of it. Raises UpstreamError, with the channels that have it in `heard`. The alerts of
     its images are cleared when it was sent, and before that is remembered: cut off in between, the others are summed up
     once more, or are sent by themselves."""
-    now, policy = house.clock.now(), house.rules.current().policy
+    now, policy = context.clock.now(), context.rules.current().policy
     end = reach.ends.get(waiver.id, WaiverEnd())
     if not end.settled(now) and (waits := awaited(notice, now)) is not None:
         return waits
-    number = (reach.concerned if stage is Stage.OVER else reach.excused)[waiver.id]
+    number = (reach.concerned if stage is NoticeStage.OVER else reach.excused)[waiver.id]
     count = f"{'' if reach.after is None else 'at least '}{number} image{'' if number == 1 else 's'}"
-    images = f"It was about {count}." if stage is Stage.OVER else f"It excuses something in {count} now."
+    images = f"It was about {count}." if stage is NoticeStage.OVER else f"It excuses something in {count} now."
     alert = compose_waiver_notice(waiver, stage, images, policy.waivers.max_days, now, api_url, end)
     # As long as images wait for it all channels are told anew: more of them may have turned since.
     before = notice.heard if notice.trying is stage and not end.turned else ()
     told = send_alert(alert, policy.notify, channels, before, heard.extend)
     for turned in end.turned:
-        clear_summed(turned, told, channels.keys(), house)
-    if stage is Stage.OVER and reach.after is not None:
+        clear_summed(turned, told, channels.keys(), context)
+    if stage is NoticeStage.OVER and reach.after is not None:
         return msgspec.structs.replace(notice, after=reach.after, tried_at=None, heard=())
     return Notice(waiver.expires_at, stage)
 
 
-def _clear(stored: Sequence[Waiver], told: Mapping[str, Notice], now: datetime, house: House) -> None:
-    kept = timedelta(days=house.rules.current().policy.history_days)
+def _clear(stored: Sequence[Waiver], told: Mapping[str, Notice], now: datetime, context: House) -> None:
+    kept = timedelta(days=context.rules.current().policy.history_days)
     for waiver in islice((w for w in stored if w.expires_at + kept <= now), DROPPED_AT_MOST):
-        house.waivers.drop(waiver)
+        context.waivers.drop(waiver)
     for name in told.keys() - {w.id for w in stored}:
-        house.waivers.drop_notice(name)
+        context.waivers.drop_notice(name)

@@ -11,13 +11,13 @@ from moto import mock_aws
 
 from chalicelib.adapters.aws.queues import LONGEST_DELAY_SECONDS, Queues
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.domain.events.message import Act, Again, Due, Look
+from chalicelib.domain.events.message import Act, Due, Refresh, RetriedEvent
 from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.parsers.events.messages import read_delivery
 
 IMAGE = ImageRef("123456789012", "eu-west-1", "team/api", f"sha256:{'a' * 64}")
-LOOK = Look(IMAGE, datetime(2026, 3, 1, 10, 0, tzinfo=UTC), Source.BASIC, 3)
+LOOK = Refresh(IMAGE, datetime(2026, 3, 1, 10, 0, tzinfo=UTC), Source.BASIC, 3)
 
 
 class Client:
@@ -48,7 +48,7 @@ def test_what_is_sent_can_be_read_again(message):
 
 def test_an_event_put_back_keeps_its_form():
     client, event = Client(), {"detail-type": "ECR Image Scan", "detail": {"image-tags": []}}
-    Queues(client, {"scans": "url"}).send("scans", Again(event, 2), 5)
+    Queues(client, {"scans": "url"}).send("scans", RetriedEvent(event, 2), 5)
     assert '"ECR Image Scan"' in client.sent[0]["MessageBody"]
 
 

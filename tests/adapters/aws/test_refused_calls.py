@@ -10,7 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.adapters.aws.refused_calls import REFUSED, tell_refused_calls
+from chalicelib.adapters.aws.refused_calls import REFUSED, count_refused_calls
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.domain.events.handling import Metric
 from chalicelib.observability import logger
@@ -43,7 +43,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 def asked(meter: Meter, code: str, message: str) -> None:
     """One call that is answered by this error."""
     session = boto3.Session("local", "local", region_name="eu-west-1")
-    sessions = Sessions(session=session, watch=lambda made: tell_refused_calls(made, meter))
+    sessions = Sessions(session=session, watch=lambda made: count_refused_calls(made, meter))
     answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 403}}
     session.events.register("before-call", lambda **_: (Forbidden(), answer))
     with pytest.raises(ClientError):

@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.ecr.scanning import NAMES_ASKED, EcrScanning
 from chalicelib.domain.images.image import Source
-from chalicelib.domain.reconcile.scan_budget import Refusal
-from chalicelib.domain.reconcile.scan_rule import Applied, Frequency, FrequencyRule, RegistryScanning
+from chalicelib.domain.reconcile.scan_budget import ScanRefusal
+from chalicelib.domain.reconcile.scan_rule import AppliedScanRule, Frequency, FrequencyRule, RegistryScanning
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.local.aws.ecr import LocalEcr, ecr_of
 from chalicelib.local.aws.server import ACCOUNT
@@ -87,8 +87,8 @@ def test_rules_come_with_their_frequency_and_filters(ecr: LocalEcr, scanning: Ec
     rule = FrequencyRule(Frequency.CONTINUOUS_SCAN, ("team/*",))
     assert scanning.configuration(IMAGE.home)[1] == RegistryScanning(Source.ENHANCED, (rule,))
     assert scanning.applied(IMAGE.home, [IMAGE.repository, "other", "absent"]) == {
-        IMAGE.repository: Applied(Frequency.CONTINUOUS_SCAN, filters=("team/*",)),
-        "other": Applied(Frequency.MANUAL),
+        IMAGE.repository: AppliedScanRule(Frequency.CONTINUOUS_SCAN, filters=("team/*",)),
+        "other": AppliedScanRule(Frequency.MANUAL),
     }
 
 
@@ -122,18 +122,18 @@ def test_a_scanner_with_another_name_is_not_known() -> None:
 @pytest.mark.parametrize(
     ("error", "refusal"),
     [
-        (refused("LimitExceededException"), Refusal.LIMIT),
+        (refused("LimitExceededException"), ScanRefusal.LIMIT),
         (
             refused("ThrottlingException", "The scan quota per image has been exceeded. Wait and try again."),
-            Refusal.LIMIT,
+            ScanRefusal.LIMIT,
         ),
-        (refused("UnsupportedImageTypeException"), Refusal.UNSUPPORTED),
-        (refused("ImageArchivedException"), Refusal.ARCHIVED),
-        (refused("ImageNotFoundException"), Refusal.ABSENT),
-        (refused("RepositoryNotFoundException"), Refusal.ABSENT),
+        (refused("UnsupportedImageTypeException"), ScanRefusal.UNSUPPORTED),
+        (refused("ImageArchivedException"), ScanRefusal.ARCHIVED),
+        (refused("ImageNotFoundException"), ScanRefusal.ABSENT),
+        (refused("RepositoryNotFoundException"), ScanRefusal.ABSENT),
     ],
 )
-def test_each_refusal_of_a_scan_is_told_apart(error: ClientError, refusal: Refusal) -> None:
+def test_each_refusal_of_a_scan_is_told_apart(error: ClientError, refusal: ScanRefusal) -> None:
     assert answering(error).start(IMAGE) is refusal
 
 

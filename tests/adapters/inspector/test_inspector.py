@@ -78,7 +78,7 @@ def test_all_pages_of_an_image_are_one_listing(inspect):
 
 def test_the_time_of_a_look_is_the_date_of_the_first_answer():
     client = Client([page(token="2"), page(at="Sun, 01 Mar 2026 10:07:00 GMT")])
-    assert Inspector(lambda *_: client).look(IMAGE).look_at == datetime(2026, 3, 1, 10, 6, tzinfo=UTC)
+    assert Inspector(lambda *_: client).look(IMAGE).listed_at == datetime(2026, 3, 1, 10, 6, tzinfo=UTC)
     assert client.asked[1]["nextToken"] == "2"
     assert client.asked[0]["filterCriteria"] == {"resourceId": [{"comparison": "EQUALS", "value": IMAGE.arn}]}
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from chalicelib.adapters.packing.finding_columns import ANSWERS, ECOSYSTEMS, FIXES, SEVERITIES, SOURCES, STATUSES
 from chalicelib.adapters.packing.packing import FORMAT, pack_document, unpack_document
 from chalicelib.domain.assessment.merge import merge_listing
-from chalicelib.domain.images.document import Change, FindingsDocument, Listing
+from chalicelib.domain.images.document import FindingChange, FindingsDocument, Listing
 from chalicelib.domain.images.finding import Ecosystem, Finding, FindingStatus, FixAvailable, Package, Severity
 from chalicelib.domain.images.image import ImageRef, Scan, ScanState, Source
 from chalicelib.parsers.findings.enhanced_scan import parse_list_findings
@@ -77,7 +77,7 @@ FINDINGS = st.builds(
     vulnerability_source=MAYBE,
 )
 CHANGES = st.builds(
-    Change,
+    FindingChange,
     at=TIMES.filter(bool),
     finding_id=IDS,
     field=st.sampled_from(["status", "severity", "score", "epss", "kev"]),
@@ -131,9 +131,9 @@ def test_a_merge_with_what_was_stored_finds_nothing_new() -> None:
         finding(n, epss=0.123456, score=7.25, first_seen=NOW - timedelta(seconds=1.5), updated_at=NOW) for n in range(9)
     )
     listing = Listing(findings=findings, **listing_of)  # type: ignore[arg-type]
-    settle = timedelta(seconds=60)
-    first = merge_listing(FindingsDocument(ref(1)), listing, settle=settle, archive=False)
-    again = merge_listing(stored_form(first.document), listing, settle=settle, archive=False)
+    consistency_delay = timedelta(seconds=60)
+    first = merge_listing(FindingsDocument(ref(1)), listing, consistency_delay=consistency_delay, archive=False)
+    again = merge_listing(stored_form(first.document), listing, consistency_delay=consistency_delay, archive=False)
     assert first.changed
     assert not again.changed
 
@@ -182,7 +182,7 @@ def test_a_document_of_format_2_stays_readable() -> None:
     document = unpack_document(ref(1), 4, base64.b64decode(FORMAT_2))
     seen_in_line = NOW - timedelta(days=9)
     kept = msgspec.structs.replace(OLD, related_ids=("GHSA-9f46-5r25-5wfm",), first_seen_in_line=seen_in_line)
-    log = (Change(NOW, OLD.source_finding_id, "epss", 0.2),)
+    log = (FindingChange(NOW, OLD.source_finding_id, "epss", 0.2),)
     assert document == FindingsDocument(ref(1), 4, (kept,), Source.ENHANCED, NOW, None, log)
 
 

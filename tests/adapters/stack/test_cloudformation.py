@@ -11,7 +11,7 @@ from botocore.stub import Stubber
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.stack.cloudformation import Stacks
 from chalicelib.domain.doctor.parameters import Value
-from chalicelib.domain.doctor.stack import Change, ChangeSet, Stack
+from chalicelib.domain.doctor.stack import ChangeSet, Stack, StackChange
 from chalicelib.errors import DeniedError, UpstreamError
 
 ID = "arn:aws:cloudformation:eu-west-1:1:stack/lazaretto-dev/1"
@@ -71,7 +71,7 @@ def test_all_pages_of_a_change_set_are_read(sessions: Sessions, stub: Stubber) -
     stub.add_response("describe_change_set", page("B", "Conditional", None))
     found = Stacks(sessions).read_change_set(made)
     assert found.is_made
-    assert found.changes == (Change("Modify", "AWS::X", "A"), Change("Modify", "AWS::X", "B", "Conditional"))
+    assert found.changes == (StackChange("Modify", "AWS::X", "A"), StackChange("Modify", "AWS::X", "B", "Conditional"))
 
 
 def test_events_end_at_the_last_known_one(sessions: Sessions, stub: Stubber) -> None:

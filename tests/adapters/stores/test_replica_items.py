@@ -14,8 +14,8 @@ from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.stores.replica_items import ReplicaItems
 from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.replication.replica import Note, Replica, ReplicationState, Status
-from chalicelib.domain.replication.rules import Destination, Sight
+from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus, ReplicationState
+from chalicelib.domain.replication.rules import Destination, DestinationAccess
 from tests.fakes.replicas import FakeReplicas
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -45,12 +45,14 @@ def real(client: Any) -> ReplicaItems:
 
 
 def replica(number: int = 1, place: Destination = NEAR, **facts: Any) -> Replica:
-    given: dict[str, Any] = {"status": Status.COMPLETE, "since": NOW, "at": NOW, **facts}
+    given: dict[str, Any] = {"status": ReplicaStatus.COMPLETE, "since": NOW, "at": NOW, **facts}
     return Replica(ref=HOME.image(f"sha256:{number:064x}"), destination=place, **given)
 
 
 def test_what_is_kept_comes_back(items: ReplicaItems) -> None:
-    found = replica(status=Status.TAGS_DIFFER, notes=(Note.ARCHIVED, Note.IMMUTABLE_TAG), tags=("v1",), holder="x")
+    found = replica(
+        status=ReplicaStatus.TAGS_DIFFER, notes=(Note.ARCHIVED, Note.IMMUTABLE_TAG), tags=("v1",), holder="x"
+    )
     assert items.keep(found)
     assert items.keep(replica(2, FAR))
     assert items.of(HOME) == {(r.ref.digest, r.destination): r for r in (found, replica(2, FAR))}
@@ -61,18 +63,18 @@ def test_what_is_kept_comes_back(items: ReplicaItems) -> None:
 def test_the_later_look_stands(items: ReplicaItems) -> None:
     late = replica(at=NOW + timedelta(minutes=1))
     assert items.keep(late)
-    assert not items.keep(replica(status=Status.MISSING))
+    assert not items.keep(replica(status=ReplicaStatus.MISSING))
     assert items.of_image(late.ref) == (late,)
-    assert items.keep(replica(status=Status.MISSING, at=NOW + timedelta(minutes=2)))
+    assert items.keep(replica(status=ReplicaStatus.MISSING, at=NOW + timedelta(minutes=2)))
 
 
 def test_what_was_told_of_another_finding_is_not_kept(items: ReplicaItems) -> None:
-    missing = replica(status=Status.MISSING)
+    missing = replica(status=ReplicaStatus.MISSING)
     items.keep(missing)
-    items.keep_told(missing.heard_by("slack"))
+    items.store_delivered(missing.heard_by("slack"))
     assert items.of_image(missing.ref)[0].heard == ("slack",)
     items.keep(replica(at=NOW + timedelta(minutes=1)))
-    items.keep_told(missing.heard_by("sns"))
+    items.store_delivered(missing.heard_by("sns"))
     assert items.of_image(missing.ref)[0].heard == ()
 
 
@@ -85,14 +87,14 @@ def test_what_is_dropped_is_gone(items: ReplicaItems) -> None:
 
 def test_the_state_of_a_repository_comes_back(items: ReplicaItems) -> None:
     assert items.state(HOME) is None
-    state = ReplicationState((Sight(NEAR, NOW, None, "no", ("a", "b"), NOW),), NOW, ("x#slack",))
-    items.keep_state(HOME, state)
+    state = ReplicationState((DestinationAccess(NEAR, NOW, None, "no", ("a", "b"), NOW),), NOW, ("x#slack",))
+    items.store_state(HOME, state)
     assert items.state(HOME) == state
 
 
 def test_copies_are_outside_the_indexes_and_no_images(real: ReplicaItems, client: Any) -> None:
     real.keep(replica())
-    real.keep_state(HOME, ReplicationState())
+    real.store_state(HOME, ReplicationState())
     assert list(FindingsTable(client, NAME, lambda: NOW).headers_of(HOME)) == []
     for index in ("by_state", "by_due"):
         assert client.scan(TableName=NAME, IndexName=index)["Count"] == 0
@@ -101,21 +103,23 @@ def test_copies_are_outside_the_indexes_and_no_images(real: ReplicaItems, client
 def test_retention_is_told_whether_a_copy_is_missing(items: ReplicaItems) -> None:
     one, other = replica().ref.digest, replica(2).ref.digest
     assert items.missing(HOME, [one]) == {one: None}
-    items.keep_state(HOME, ReplicationState((Sight(NEAR, NOW),), NOW))
+    items.store_state(HOME, ReplicationState((DestinationAccess(NEAR, NOW),), NOW))
     assert items.missing(HOME, [one, other]) == {one: True, other: True}
     items.keep(replica())
     assert items.missing(HOME, [one, other]) == {one: False, other: True}
-    items.keep_state(HOME, ReplicationState((Sight(NEAR, NOW), Sight(FAR, NOW)), NOW))
+    items.store_state(HOME, ReplicationState((DestinationAccess(NEAR, NOW), DestinationAccess(FAR, NOW)), NOW))
     assert items.missing(HOME, [one]) == {one: True}, "each place that a rule names"
-    items.keep_state(HOME, ReplicationState((Sight(NEAR, NOW), Sight(FAR, NOW, gone_at=NOW)), NOW))
+    items.store_state(
+        HOME, ReplicationState((DestinationAccess(NEAR, NOW), DestinationAccess(FAR, NOW, gone_at=NOW)), NOW)
+    )
     assert items.missing(HOME, [one, other]) == {one: False, other: True}
-    items.keep_state(HOME, ReplicationState((), NOW))
+    items.store_state(HOME, ReplicationState((), NOW))
     assert items.missing(HOME, [other]) == {other: False}
 
 
 def test_pages_go_on_where_they_end(items: ReplicaItems) -> None:
     kept = [
-        replica(n, place, status=Status.MISSING if n % 2 else Status.COMPLETE)
+        replica(n, place, status=ReplicaStatus.MISSING if n % 2 else ReplicaStatus.COMPLETE)
         for n in range(9)
         for place in (NEAR, FAR)
     ]
@@ -123,7 +127,7 @@ def test_pages_go_on_where_they_end(items: ReplicaItems) -> None:
         items.keep(one)
     found, after, pages = list[Replica](), None, 0
     while pages == 0 or after is not None:
-        page = items.page(HOME, lambda r: r.status is Status.MISSING, after, 3)
+        page = items.page(HOME, lambda r: r.status is ReplicaStatus.MISSING, after, 3)
         found, after, pages = [*found, *page.items], page.after, pages + 1
         assert len(page.items) <= 3
-    assert found == [r for r in kept if r.status is Status.MISSING]
+    assert found == [r for r in kept if r.status is ReplicaStatus.MISSING]

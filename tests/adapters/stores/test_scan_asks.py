@@ -14,7 +14,7 @@ from moto import mock_aws
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.stores.scan_asks import ScanAsks
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.reconcile.scan_budget import Asked, Refusal, ScanBudget
+from chalicelib.domain.reconcile.scan_budget import Asked, ScanBudget, ScanRefusal
 from chalicelib.services.ports import sweep_ports
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.images import home, ref
@@ -55,8 +55,8 @@ def test_of_two_claims_after_the_same_ask_one_is_given(asks: sweep_ports.ScanAsk
 
 def test_what_ecr_refused_is_kept_with_its_reason(asks: sweep_ports.ScanAsks) -> None:
     asks.claim(ref(1), NOW, None)
-    asks.end_claim(ref(1), NOW, Asked(NOW, Refusal.UNSUPPORTED))
-    assert asks.asked([ref(1), ref(2)]) == {ref(1): Asked(NOW, Refusal.UNSUPPORTED)}
+    asks.end_claim(ref(1), NOW, Asked(NOW, ScanRefusal.UNSUPPORTED))
+    assert asks.asked([ref(1), ref(2)]) == {ref(1): Asked(NOW, ScanRefusal.UNSUPPORTED)}
 
 
 def test_what_was_not_asked_after_all_may_be_asked_at_once(asks: sweep_ports.ScanAsks) -> None:

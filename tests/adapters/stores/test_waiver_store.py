@@ -17,7 +17,7 @@ from chalicelib.adapters.stores.policy_file import default_policy, read_policy
 from chalicelib.adapters.stores.policy_store import PolicyStore
 from chalicelib.adapters.stores.waiver_store import WaiverStore
 from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver
-from chalicelib.domain.waivers.alert import Notice, Stage
+from chalicelib.domain.waivers.alert import Notice, NoticeStage
 from chalicelib.domain.waivers.change import Carried, WaiverChange
 from chalicelib.errors import ConflictError, TransientError
 from tests.fakes.atomic import AtomicClient
@@ -97,19 +97,19 @@ def test_a_waiver_is_changed_and_ended_only_as_it_stands(store: Any) -> None:
 def test_a_change_stays_until_it_is_ended_and_does_not_come_back(store: Any) -> None:
     put = store.put(given(ONE))
     worked_on = msgspec.structs.replace(put, seen_at=NOW, carried=Carried({}, {}))
-    store.keep_change(worked_on)
+    store.store_change(worked_on)
     assert store.changes() == (worked_on,)
     store.end_change(put.version)
-    store.keep_change(worked_on)
+    store.store_change(worked_on)
     store.end_change(put.version)
     assert store.changes() == ()
 
 
 def test_what_was_told_is_beside_the_waiver(store: Any) -> None:
     store.put(given(ONE))
-    notice = Notice(ONE.expires_at, Stage.WEEK, NOW)
-    store.keep_notice(ONE.id, Notice(ONE.expires_at))
-    store.keep_notice(ONE.id, notice)
+    notice = Notice(ONE.expires_at, NoticeStage.WEEK, NOW)
+    store.store_notice(ONE.id, Notice(ONE.expires_at))
+    store.store_notice(ONE.id, notice)
     assert store.notices() == {ONE.id: notice}
     store.drop_notice(ONE.id)
     store.drop_notice(ONE.id)
@@ -134,7 +134,7 @@ def test_the_rule_book_has_them_under_their_version(client: Any) -> None:
     store.put(given(ONE))
     known = rules(client).fresh()
     assert (known.waivers, known.waivers_version) == ((ONE,), 1)
-    store.keep_notice(ONE.id, Notice(ONE.expires_at, Stage.DAY))
+    store.store_notice(ONE.id, Notice(ONE.expires_at, NoticeStage.DAY))
     store.put(ended(ONE))
     assert (rules(client).fresh().waivers, rules(client).fresh().waivers_version) == ((), 2)
 

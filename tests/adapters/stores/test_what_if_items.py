@@ -19,7 +19,16 @@ from chalicelib.adapters.stores.what_if_items import KEPT_FOR, WhatIfItems
 from chalicelib.domain.images.image import InUse, InUseState, Kind
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.whatif.past import PastNote
-from chalicelib.domain.whatif.report import ROWS_OF_PART, RUNS_KEPT, Impact, Job, Part, Row, Run, Tally
+from chalicelib.domain.whatif.report import (
+    ROWS_OF_PART,
+    RUNS_KEPT,
+    Impact,
+    Job,
+    RunningImage,
+    ShardPart,
+    Tally,
+    WhatIfRow,
+)
 from chalicelib.domain.whatif.what_if import Ruling
 from chalicelib.errors import ConflictError, ParameterError
 from chalicelib.services.ports.ports import WhatIfs
@@ -65,12 +74,12 @@ def ruling(random: Random) -> Ruling:
     return Ruling(Decision.BLOCK, f"rule-{random.random()}", text, random.randrange(500), ids)
 
 
-def row(number: int) -> Row:
+def row(number: int) -> WhatIfRow:
     """As large as one can be: every run is kept, every text as long as a policy may say it."""
     random = Random(number)
-    run = Run(date(2026, 3, 1), date(2026, 3, 2), ruling(random), ruling(random), tuple(PastNote))
+    run = RunningImage(date(2026, 3, 1), date(2026, 3, 2), ruling(random), ruling(random), tuple(PastNote))
     by = tuple(f"service {random.random()} of cluster {random.random()}" for _ in range(10))
-    return Row(
+    return WhatIfRow(
         ref(random.randrange(2**250), f"team-{number}/a-rather-long-name-of-a-repository"),
         Kind.IMAGE,
         tuple(f"v1.{random.random()}" for _ in range(20)),
@@ -93,8 +102,8 @@ def test_a_job_comes_back_as_it_was_put_and_an_unknown_one_is_none(store: WhatIf
 
 
 def test_a_part_that_was_never_put_is_empty_and_one_that_was_comes_back(store: WhatIfs) -> None:
-    assert store.read_part(JOB, 3) == Part(3)
-    put = store.put_part(JOB, Part(3, after="a/path", size=9, tally=Tally(images=4), rows=(row(1),)))
+    assert store.read_part(JOB, 3) == ShardPart(3)
+    put = store.put_part(JOB, ShardPart(3, after="a/path", size=9, tally=Tally(images=4), rows=(row(1),)))
     assert put.revision == 1
     assert store.read_part(JOB, 3) == put
     again = store.put_part(JOB, msgspec.structs.replace(put, done=True))
@@ -103,16 +112,16 @@ def test_a_part_that_was_never_put_is_empty_and_one_that_was_comes_back(store: W
 
 @pytest.mark.parametrize("revision", [0, 2])
 def test_of_two_who_keep_a_part_the_slower_one_is_told(store: WhatIfs, revision: int) -> None:
-    store.put_part(JOB, Part(3))
+    store.put_part(JOB, ShardPart(3))
     with pytest.raises(ConflictError):
-        store.put_part(JOB, Part(3, revision))
+        store.put_part(JOB, ShardPart(3, revision))
     assert store.read_part(JOB, 3).revision == 1
 
 
 def test_the_parts_of_a_job_are_those_that_were_begun(store: WhatIfs) -> None:
     for shard in (7, 0, 3):
-        store.put_part(JOB, Part(shard))
-    store.put_part(msgspec.structs.replace(JOB, id="another"), Part(1))
+        store.put_part(JOB, ShardPart(shard))
+    store.put_part(msgspec.structs.replace(JOB, id="another"), ShardPart(1))
     assert sorted(part.shard for part in store.read_parts(JOB)) == [0, 3, 7]
 
 
@@ -127,7 +136,7 @@ def test_a_job_ends_after_a_week_whether_it_is_removed_or_not(store: WhatIfs, cl
 def test_every_item_says_when_it_may_be_removed(client: Any, clock: Clock) -> None:
     store = WhatIfItems(client, NAME, clock.now)
     store.put_job(JOB)
-    store.put_part(JOB, Part(0))
+    store.put_part(JOB, ShardPart(0))
     ends = {item[EXPIRES]["N"] for item in client.scan(TableName=NAME)["Items"]}
     assert ends == {str(int((NOW + KEPT_FOR).timestamp()))}
 
@@ -140,7 +149,7 @@ def test_the_template_has_what_is_past_its_end_removed() -> None:
 
 def test_rows_that_do_not_fit_an_item_are_counted_and_the_worst_are_kept(client: Any, clock: Clock) -> None:
     store = WhatIfItems(client, NAME, clock.now)
-    full = Part(0, rows=tuple(row(n) for n in range(ROWS_OF_PART)), rows_left_out=7)
+    full = ShardPart(0, rows=tuple(row(n) for n in range(ROWS_OF_PART)), rows_left_out=7)
     put = store.put_part(JOB, full)
     assert store.read_part(JOB, 0) == put
     assert put.rows == full.rows[: len(put.rows)]

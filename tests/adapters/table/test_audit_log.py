@@ -18,7 +18,7 @@ from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import PK, SK, create_table
-from chalicelib.adapters.table.audit_log import ActionRow, AuditHeads, read_action, read_stored
+from chalicelib.adapters.table.audit_log import ActionRow, AuditCheckpoints, read_action, read_stored
 from chalicelib.adapters.table.audit_queries import BROKEN, AuditEntry, AuditQueries
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
@@ -231,23 +231,23 @@ class TestIds:
 class TestCopies:
     def test_a_copy_is_raised_and_never_lowered(self, place: Place) -> None:
         for count in (3, 5, 4):
-            place.table.copy_heads(TODAY, {ref(1): Head(count, b"%d" % count), "policy": Head(1, b"p")})
-        place.table.copy_heads(TODAY, {ref(1): Head(5, b"another")})
-        place.table.copy_heads(TODAY, {})
+            place.table.put_checkpoints(TODAY, {ref(1): Head(count, b"%d" % count), "policy": Head(1, b"p")})
+        place.table.put_checkpoints(TODAY, {ref(1): Head(5, b"another")})
+        place.table.put_checkpoints(TODAY, {})
         assert dict(place.audit.copies_of_day(TODAY)) == {ref(1): Head(5, b"5"), "policy": Head(1, b"p")}
         assert list(place.audit.copies_of_day(YESTERDAY)) == []
 
     def test_the_copies_of_one_chain_come_oldest_first(self, place: Place) -> None:
         days = [TODAY - timedelta(days=n) for n in range(150)]
         for day in (days[0], days[140], days[20]):
-            place.table.copy_heads(day, {ref(1): Head(day.day, b"x"), ref(2): Head(1, b"y")})
+            place.table.put_checkpoints(day, {ref(1): Head(day.day, b"x"), ref(2): Head(1, b"y")})
         assert [c.day for c in place.audit.copies(ref(1), days)] == [days[140], days[20], days[0]]
         assert place.audit.copies(ref(1), days[1:20]) in ([], ())
         assert place.audit.copies(ref(3), days) in ([], ())
 
     def test_the_shards_hold_all_copies(self, place: Place) -> None:
         heads: dict[Chain, Head] = {ref(n): Head(n, bytes(32)) for n in range(1, 50)}
-        place.table.copy_heads(TODAY, heads)
+        place.table.put_checkpoints(TODAY, heads)
         found: dict[Chain, Any] = {}
         for shard in range(SHARDS):
             some = place.audit.copies_of_shard(shard, [TODAY, YESTERDAY])
@@ -446,7 +446,7 @@ def test_two_workers_never_fork_a_chain_in_whatever_order_their_calls_come(clien
 
 
 def test_two_workers_that_copy_heads_at_once_lose_none(client: Any) -> None:
-    heads = AuditHeads(Dynamo(AtomicClient(client), NAME, no_sleep))  # type: ignore[arg-type]
+    heads = AuditCheckpoints(Dynamo(AtomicClient(client), NAME, no_sleep))  # type: ignore[arg-type]
     shard = [c for c in (ref(n) for n in range(3000)) if shard_of_chain(c) == 0][:8]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda c: heads.copy(TODAY, {c: Head(1, b"x")}), shard))
@@ -473,7 +473,7 @@ def test_a_day_of_half_a_million_chains_stays_below_300_kb_an_item(client: Any) 
         def get_item(self, **_: Any) -> Any:
             return {}
 
-    watched = AuditHeads(Dynamo(Watched(), NAME, no_sleep))  # type: ignore[arg-type]
+    watched = AuditCheckpoints(Dynamo(Watched(), NAME, no_sleep))  # type: ignore[arg-type]
     watched._add(TODAY, 0, {chain_name(chain): head for chain, head in heads.items()})
     assert 32 * len(heads) < sized[0] < 300_000, "all of them are in it"
 

@@ -50,7 +50,7 @@ class House:
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
+def context() -> Iterator[House]:
     with mock_aws():
         client = boto3.client("dynamodb", "eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
         create_table(client, NAME)
@@ -73,25 +73,25 @@ def pages(ask: Callable[[str | None], Page[Any]]) -> Iterator[Page[Any]]:
     raise AssertionError("the pages do not end")
 
 
-def test_images_come_worst_first_over_all_shards_without_loss_or_repeat(house: House) -> None:
+def test_images_come_worst_first_over_all_shards_without_loss_or_repeat(context: House) -> None:
     decisions = list(Decision)
     for n in range(40):
         counts = tuple(1 if n % 7 == d else 0 for d in range(6))
         pushed = NOW - timedelta(minutes=n % 3)
-        house.add(image(n, decisions[n % 5], where=spread(n), counts=counts, pushed_at=pushed))
+        context.add(image(n, decisions[n % 5], where=spread(n), counts=counts, pushed_at=pushed))
     assert len({shard_of(spread(n)) for n in range(40)}) == 8
-    rows = [row for page in pages(lambda after: house.queries.images(after=after, limit=7)) for row in page.items]
+    rows = [row for page in pages(lambda after: context.queries.images(after=after, limit=7)) for row in page.items]
     assert len(rows) == 40 == len({row.ref for row in rows})
     order = [(-r.decision.rank, r.worst.digit if r.worst else 6, -r.pushed_at.timestamp()) for r in rows if r.pushed_at]
     assert order == sorted(order)
-    assert {r.ref for r in house.queries.all_rows()} == {r.ref for r in rows}
-    assert "Scan" not in house.calls
+    assert {r.ref for r in context.queries.all_rows()} == {r.ref for r in rows}
+    assert "Scan" not in context.calls
 
 
-def test_images_with_one_place_in_the_order_are_all_shown_once(house: House) -> None:
+def test_images_with_one_place_in_the_order_are_all_shown_once(context: House) -> None:
     for n in range(20):
-        house.add(image(n, where=spread(n * 8), pushed_at=NOW))
-    rows = [row for page in pages(lambda after: house.queries.images(after=after, limit=3)) for row in page.items]
+        context.add(image(n, where=spread(n * 8), pushed_at=NOW))
+    rows = [row for page in pages(lambda after: context.queries.images(after=after, limit=3)) for row in page.items]
     assert len(rows) == 20 == len({row.ref for row in rows})
 
 
@@ -101,25 +101,27 @@ def test_pages_of_any_size_show_the_same(kinds: list[tuple[Decision, int]], limi
     with mock_aws():
         client = boto3.client("dynamodb", "eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
         create_table(client, NAME)
-        house = House(client)
+        context = House(client)
         for n, (decision, minutes) in enumerate(kinds):
-            house.add(image(n, decision, where=spread(n), pushed_at=NOW + timedelta(minutes=minutes)))
-        whole = house.queries.images(limit=100)
-        walked = [r for page in pages(lambda after: house.queries.images(after=after, limit=limit)) for r in page.items]
+            context.add(image(n, decision, where=spread(n), pushed_at=NOW + timedelta(minutes=minutes)))
+        whole = context.queries.images(limit=100)
+        walked = [
+            r for page in pages(lambda after: context.queries.images(after=after, limit=limit)) for r in page.items
+        ]
         assert tuple(walked) == whole.items
         assert whole.after is None
 
 
-def test_images_are_filtered_by_registry_region_and_repository(house: House) -> None:
-    house.add(image(1, where=ref(1)))
-    house.add(image(2, where=ref(2, region="us-east-1")))
-    house.add(image(3, where=ref(3, registry="999900001111")))
-    house.add(image(4, where=ref(4, repository="team/web")))
-    house.add(image(5, where=ref(5), exists=False))
-    house.add(image(6, where=ref(6), kind=Kind.ARTIFACT))
+def test_images_are_filtered_by_registry_region_and_repository(context: House) -> None:
+    context.add(image(1, where=ref(1)))
+    context.add(image(2, where=ref(2, region="us-east-1")))
+    context.add(image(3, where=ref(3, registry="999900001111")))
+    context.add(image(4, where=ref(4, repository="team/web")))
+    context.add(image(5, where=ref(5), exists=False))
+    context.add(image(6, where=ref(6), kind=Kind.ARTIFACT))
 
     def shown(**filters: Any) -> set[str]:
-        return {row.ref.digest for row in house.queries.images(limit=10, **filters).items}
+        return {row.ref.digest for row in context.queries.images(limit=10, **filters).items}
 
     assert shown() == {digest(n) for n in (1, 2, 3, 4)}
     assert shown(registry="999900001111") == {digest(3)}
@@ -128,45 +130,45 @@ def test_images_are_filtered_by_registry_region_and_repository(house: House) -> 
     assert shown(registry="111122223333", region="eu-west-1", repository="team/api") == {digest(1)}
 
 
-def test_one_repository_is_paged_by_digest(house: House) -> None:
+def test_one_repository_is_paged_by_digest(context: House) -> None:
     for n in range(9):
-        house.add(image(n, exists=n != 4))
+        context.add(image(n, exists=n != 4))
     one = {"registry": home().registry, "region": home().region, "repository": home().name}
-    found = list(pages(lambda after: house.queries.images(after=after, limit=3, **one)))
+    found = list(pages(lambda after: context.queries.images(after=after, limit=3, **one)))
     assert [[r.ref for r in page.items] for page in found] == [
         [ref(0), ref(1), ref(2)], [ref(3), ref(5), ref(6)], [ref(7), ref(8)],
     ]  # fmt: skip
     assert found[0].items[0] == row_of(msgspec.structs.replace(image(0), version=1))
 
 
-def test_a_filtered_walk_ends_early_with_a_position_to_go_on_from(house: House) -> None:
+def test_a_filtered_walk_ends_early_with_a_position_to_go_on_from(context: House) -> None:
     for n in range(12):
-        house.add(image(n, where=spread(n)))
-    house.add(image(99, Decision.ALLOW, where=ref(99, repository="team/web")))
-    short = FindingsQueries(house.client, NAME, walked_rows=5, sleep=lambda _: None)
+        context.add(image(n, where=spread(n)))
+    context.add(image(99, Decision.ALLOW, where=ref(99, repository="team/web")))
+    short = FindingsQueries(context.client, NAME, walked_rows=5, sleep=lambda _: None)
     found = list(pages(lambda after: short.images(repository="team/web", after=after, limit=10)))
     assert [len(page.items) for page in found] == [0, 0, 1]
 
 
 @pytest.mark.parametrize("after", ["!", "AAAA", "kaF4", "\u00e9", "x" * 5000, ""])
-def test_a_position_nobody_gave_out_is_refused(house: House, after: str) -> None:
+def test_a_position_nobody_gave_out_is_refused(context: House, after: str) -> None:
     with pytest.raises(ParameterError, match="cursor"):
-        house.queries.images(after=after, limit=5)
+        context.queries.images(after=after, limit=5)
     with pytest.raises(ParameterError, match="cursor"):
-        house.queries.tags(home(), after=f"{after}!!", limit=5)
+        context.queries.tags(home(), after=f"{after}!!", limit=5)
 
 
-def test_who_has_a_vulnerability_is_found_by_sketch_and_confirmed_in_the_document(house: House) -> None:
+def test_who_has_a_vulnerability_is_found_by_sketch_and_confirmed_in_the_document(context: House) -> None:
     related = finding(3, related_ids=("GHSA-9f46-5r25-5wfm",))
-    house.add(image(1), (finding(1), finding(2)))
-    house.add(image(2), (finding(2), related))
-    house.add(image(3), (finding(4),))
-    assert {r.ref for r in house.queries.affected("CVE-2026-0002", limit=10).items} == {ref(1), ref(2)}
-    assert [r.ref for r in house.queries.affected("GHSA-9f46-5r25-5wfm", limit=10).items] == [ref(2)]
-    (found,) = house.queries.confirm(ref(2), "GHSA-9f46-5r25-5wfm")
+    context.add(image(1), (finding(1), finding(2)))
+    context.add(image(2), (finding(2), related))
+    context.add(image(3), (finding(4),))
+    assert {r.ref for r in context.queries.affected("CVE-2026-0002", limit=10).items} == {ref(1), ref(2)}
+    assert [r.ref for r in context.queries.affected("GHSA-9f46-5r25-5wfm", limit=10).items] == [ref(2)]
+    (found,) = context.queries.confirm(ref(2), "GHSA-9f46-5r25-5wfm")
     assert found.vulnerability_id == "CVE-2026-0003"
-    assert house.queries.confirm(ref(3), "GHSA-9f46-5r25-5wfm") == ()
-    assert "Scan" not in house.calls
+    assert context.queries.confirm(ref(3), "GHSA-9f46-5r25-5wfm") == ()
+    assert "Scan" not in context.calls
 
 
 TOLD = finding(
@@ -182,71 +184,71 @@ TOLD = finding(
 )
 
 
-def test_findings_are_shown_with_the_texts_of_the_catalogue(house: House) -> None:
-    house.add(image(1), (TOLD, finding(2)))
-    house.table.keep_vulnerabilities([TOLD])
-    shown = {f.vulnerability_id: f for f in house.queries.findings(ref(1))}
+def test_findings_are_shown_with_the_texts_of_the_catalogue(context: House) -> None:
+    context.add(image(1), (TOLD, finding(2)))
+    context.table.store_vulnerabilities([TOLD])
+    shown = {f.vulnerability_id: f for f in context.queries.findings(ref(1))}
     assert shown["CVE-2026-0001"] == TOLD
     assert shown["CVE-2026-0002"].description is None
-    assert house.queries.findings(ref(9)) == ()
+    assert context.queries.findings(ref(9)) == ()
 
 
-def test_a_vulnerability_is_told_by_each_database_with_its_epss_and_kev(house: House) -> None:
+def test_a_vulnerability_is_told_by_each_database_with_its_epss_and_kev(context: House) -> None:
     later = NOW + timedelta(hours=1)
-    house.table.keep_vulnerabilities(
+    context.table.store_vulnerabilities(
         [TOLD, msgspec.structs.replace(TOLD, vulnerability_source="DEBIAN_CVE", epss=None)]
     )
-    nvd, debian = sorted(house.queries.vulnerability("CVE-2026-0001"), key=lambda f: f.source != "NVD")
+    nvd, debian = sorted(context.queries.vulnerability("CVE-2026-0001"), key=lambda f: f.source != "NVD")
     assert (nvd.source, nvd.description, nvd.epss, nvd.epss_at) == ("NVD", "A flaw.", 0.12, TOLD.updated_at)
     assert (nvd.kev, nvd.kev_at) == (None, None)
     assert (debian.source, debian.epss) == ("DEBIAN_CVE", None)
-    house.table.keep_kev({"CVE-2026-0001": True}, later)
-    assert {(f.kev, f.kev_at) for f in house.queries.vulnerability("CVE-2026-0001")} == {(True, later)}
-    assert house.queries.vulnerability("CVE-2026-9999") == ()
+    context.table.store_kev({"CVE-2026-0001": True}, later)
+    assert {(f.kev, f.kev_at) for f in context.queries.vulnerability("CVE-2026-0001")} == {(True, later)}
+    assert context.queries.vulnerability("CVE-2026-9999") == ()
 
 
-def test_headers_are_read_one_or_many(house: House) -> None:
-    put = house.add(image(1))
-    assert house.queries.header(ref(1)) == put
-    assert house.queries.header(ref(2)) is None
-    assert house.queries.headers([ref(1), ref(2)]) == {ref(1): put}
-    assert house.queries.document(ref(2)).revision == 0
+def test_headers_are_read_one_or_many(context: House) -> None:
+    put = context.add(image(1))
+    assert context.queries.header(ref(1)) == put
+    assert context.queries.header(ref(2)) is None
+    assert context.queries.headers([ref(1), ref(2)]) == {ref(1): put}
+    assert context.queries.document(ref(2)).revision == 0
 
 
-def test_tags_are_listed_by_name_with_their_moves(house: House) -> None:
+def test_tags_are_listed_by_name_with_their_moves(context: House) -> None:
     for n, tag in enumerate(("latest", "v1", "v2")):
-        house.table.move_tag(home(), tag, digest(n), NOW)
-    house.table.move_tag(home(), "latest", digest(7), NOW + timedelta(seconds=5))
-    house.table.move_tag(home(), "v2", None, NOW + timedelta(seconds=5))
-    house.add(image(1))
-    found = list(pages(lambda after: house.queries.tags(home(), after=after, limit=2)))
+        context.table.move_tag(home(), tag, digest(n), NOW)
+    context.table.move_tag(home(), "latest", digest(7), NOW + timedelta(seconds=5))
+    context.table.move_tag(home(), "v2", None, NOW + timedelta(seconds=5))
+    context.add(image(1))
+    found = list(pages(lambda after: context.queries.tags(home(), after=after, limit=2)))
     assert [[row.tag for row in page.items] for page in found] == [["latest", "v1"], ["v2"]]
     latest, gone = found[0].items[0], found[1].items[0]
     assert [(m.at, m.digest) for m in latest.moves] == [(NOW, digest(0)), (NOW + timedelta(seconds=5), digest(7))]
     assert (gone.digest, gone.moved_at) == (None, NOW + timedelta(seconds=5))
-    assert house.queries.tag(home(), "latest") == digest(7)
-    assert house.queries.tag(home(), "v2") is None
+    assert context.queries.tag(home(), "latest") == digest(7)
+    assert context.queries.tag(home(), "v2") is None
 
 
-def test_repositories_are_listed_with_their_facts(house: House) -> None:
+def test_repositories_are_listed_with_their_facts(context: House) -> None:
     homes = sorted([home("team/api"), home("team/web"), home("team/api", registry="public/alias", region="us-east-1")])
     for place in homes:
-        house.table.keep_repository(place, {"created_at": NOW, "scan_on_push": True})
-    found = list(pages(lambda after: house.queries.repositories(after=after, limit=2)))
+        context.table.store_repository(place, {"created_at": NOW, "scan_on_push": True})
+    found = list(pages(lambda after: context.queries.repositories(after=after, limit=2)))
     assert [row.repository for page in found for row in page.items] == homes
     assert found[0].items[0].facts == {"created_at": NOW, "scan_on_push": True}
-    row = house.queries.repository(homes[0])
+    row = context.queries.repository(homes[0])
     assert row is not None
     assert row.facts["scan_on_push"] is True
-    assert house.queries.repository(home("none")) is None
-    assert "Scan" not in house.calls
+    assert context.queries.repository(home("none")) is None
+    assert "Scan" not in context.calls
 
 
-def test_actions_come_in_the_order_of_their_chain_and_the_chain_can_be_checked(house: House) -> None:
+def test_actions_come_in_the_order_of_their_chain_and_the_chain_can_be_checked(context: House) -> None:
     for n in (3, 1, 2):
         record = ActionRecord(ref(1), f"ALERT#{n}", NOW - timedelta(minutes=n), "ALERT", "lazaretto", "worse", NOW)
-        house.table.record_action(record)
-    rows = house.queries.actions(ref(1))
+        context.table.record_action(record)
+    rows = context.queries.actions(ref(1))
     assert [(row.number, row.record.effect) for row in rows] == [(1, "ALERT#3"), (2, "ALERT#1"), (3, "ALERT#2")]
     link = START
     for row in rows:
@@ -254,21 +256,21 @@ def test_actions_come_in_the_order_of_their_chain_and_the_chain_can_be_checked(h
         assert row.link == link
 
 
-def test_the_newest_summary_is_read_and_the_first_of_a_day_stays(house: House) -> None:
-    assert house.queries.read_snapshot() is None
+def test_the_newest_summary_is_read_and_the_first_of_a_day_stays(context: House) -> None:
+    assert context.queries.read_snapshot() is None
     tomorrow = NOW + timedelta(days=1)
     for at, content in ((NOW, b"one"), (NOW + timedelta(hours=1), b"two"), (NOW, b"late"), (tomorrow, b"three")):
-        house.table.put_snapshot(content, at)
-    newest, first = house.queries.read_snapshot(), house.queries.read_snapshot(NOW)
+        context.table.put_snapshot(content, at)
+    newest, first = context.queries.read_snapshot(), context.queries.read_snapshot(NOW)
     assert newest is not None
     assert (newest.at, newest.content) == (tomorrow, b"three")
     assert first is not None
     assert (first.at, first.content) == (NOW, b"one")
 
 
-def test_severity_unknown_is_the_worst_only_where_nothing_else_is_open(house: House) -> None:
-    house.add(image(1, counts=(0, 0, 0, 0, 1, 5)))
-    house.add(image(2, counts=(0, 0, 0, 0, 0, 5)))
-    house.add(image(3, counts=(0, 0, 0, 0, 0, 0)))
-    worst = {row.ref: row.worst for row in house.queries.images(limit=5).items}
+def test_severity_unknown_is_the_worst_only_where_nothing_else_is_open(context: House) -> None:
+    context.add(image(1, counts=(0, 0, 0, 0, 1, 5)))
+    context.add(image(2, counts=(0, 0, 0, 0, 0, 5)))
+    context.add(image(3, counts=(0, 0, 0, 0, 0, 0)))
+    worst = {row.ref: row.worst for row in context.queries.images(limit=5).items}
     assert worst == {ref(1): Severity.INFORMATIONAL, ref(2): Severity.UNKNOWN, ref(3): None}

@@ -21,14 +21,23 @@ from chalicelib.adapters.dynamodb.schema import SK, create_table, document_key, 
 from chalicelib.adapters.table import header_items
 from chalicelib.adapters.table.catalogue import ITEM_BYTES
 from chalicelib.adapters.table.findings_table import FindingsTable
-from chalicelib.domain.headers.effect import Effect, EffectKind, Enforcement, Held, Hold, Holding, Order, Stage
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.document import Change, FindingsDocument
+from chalicelib.domain.headers.pending_action import (
+    ActionType,
+    Deferred,
+    Enforcement,
+    Hold,
+    Holding,
+    Order,
+    PendingAction,
+    Stage,
+)
+from chalicelib.domain.images.document import FindingChange, FindingsDocument
 from chalicelib.domain.images.finding import Finding, Package
 from chalicelib.domain.images.image import Child, InUse, InUseState, Kind, Scan, ScanState, Source, StorageStatus
-from chalicelib.domain.images.verdict import Decision, Reason, Standing, Verdict
+from chalicelib.domain.images.verdict import Decision, Reason, Verdict, VerdictSummary
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
-from chalicelib.services.ports.ports import ActionRecord, FanOut, Table
+from chalicelib.services.ports.ports import ActionRecord, RolloutProgress, Table
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.images import digest, finding, home, image, ref
 from tests.fakes.table import FakeTable
@@ -99,8 +108,8 @@ def full_header() -> Header:
         revived_at=next(at),
         scan=Scan(ScanState.EXPIRED, "SCAN_ELIGIBILITY_EXPIRED", Source.ENHANCED, next(at)),
         scan_seen_at=next(at),
-        looked_at=next(at),
-        look_due_at=next(at),
+        refreshed_at=next(at),
+        refresh_due_at=next(at),
         revision=9,
         counts=(1, 0, 300, 0, 5, 70000),
         suppressed=3,
@@ -111,16 +120,16 @@ def full_header() -> Header:
         announced=Decision.WARN,
         decide_at=next(at),
         due_at=next(at),
-        todo=(Effect(EffectKind.ALERT, 7, next(at), Decision.QUARANTINE, Decision.WARN),),
-        enforcement=Enforcement(EffectKind.QUARANTINE, 2, Stage.BEGUN, next(at), "archive"),
+        pending=(PendingAction(ActionType.ALERT, 7, next(at), Decision.QUARANTINE, Decision.WARN),),
+        enforcement=Enforcement(ActionType.QUARANTINE, 2, Stage.BEGUN, next(at), "archive"),
         enforcement_number=2,
         policy_version=4,
         waivers_version=5,
         hold=Hold("move", 2, next(at), ("v1", "v1.2"), "lazaretto-quarantine/team/api"),
         denied=True,
-        order=Order(EffectKind.RELEASE, "person:ada", "why", next(at), Standing(Decision.QUARANTINE, 2, 1), "a1"),
+        order=Order(ActionType.RELEASE, "person:ada", "why", next(at), VerdictSummary(Decision.QUARANTINE, 2, 1), "a1"),
         pulled_at=next(at),
-        aside=(Effect(EffectKind.BLOCK, 2, NOW),),
+        queued=(PendingAction(ActionType.BLOCK, 2, NOW),),
         twins=(f"public/team/us-east-1/api@{digest(9)}",),
         newer=("of a later version", 7),
     )
@@ -128,14 +137,14 @@ def full_header() -> Header:
 
 def acting_header() -> Header:
     """With an act that waits, its report, and our own look-up of what runs the image: every field of theirs is set."""
-    act = Effect(
-        EffectKind.QUARANTINE, 3, NOW, told=("sns",), begun_at=NOW, tried_at=NOW, method="untag",
-        held=Held(Holding.RUNNING, "a task runs it", NOW, NOW + timedelta(minutes=15)),
+    act = PendingAction(
+        ActionType.QUARANTINE, 3, NOW, told=("sns",), begun_at=NOW, tried_at=NOW, method="untag",
+        held=Deferred(Holding.RUNNING, "a task runs it", NOW, NOW + timedelta(minutes=15)),
         by="rule:exploited", why="QUARANTINE by exploited", before="active, tags v1", quiet=True,
     )  # fmt: skip
-    report = Effect(EffectKind.REPORT, 3, NOW, said="It was archived.", event="verdict")
+    report = PendingAction(ActionType.REPORT, 3, NOW, said="It was archived.", event="verdict")
     found = InUse(InUseState.UNKNOWN, None, None, NOW, ("service web",), ("ECS in eu-west-1: denied",), looked=True)
-    return msgspec.structs.replace(full_header(), todo=(act, report), in_use=found)
+    return msgspec.structs.replace(full_header(), pending=(act, report), in_use=found)
 
 
 # As a header was packed once: what is stored must stay readable, so fields of what it holds are only ever appended.
@@ -192,7 +201,7 @@ class TestHeaders:
         header = acting_header()
         stored = put(table, header)
         assert table.read_headers([header.ref])[header.ref].header == stored
-        assert (stored.todo, stored.in_use) == (header.todo, header.in_use)
+        assert (stored.pending, stored.in_use) == (header.pending, header.in_use)
 
     def test_a_header_with_nothing_known_comes_back(self, table: Table) -> None:
         stored = put(table, Header(ref=ref(1)))
@@ -241,28 +250,28 @@ class TestHeaders:
         assert [h.ref for h in table.headers_of(home())] == [ref(0), ref(1), ref(2)]
 
     def test_a_mark_on_an_unknown_image_makes_a_header_that_does_not_exist(self, table: Table) -> None:
-        table.mark_look(ref(1), 0, NOW + timedelta(minutes=1))
+        table.mark_refresh(ref(1), 0, NOW + timedelta(minutes=1))
         header = table.read_headers([ref(1)])[ref(1)].header
-        assert (header.version, header.exists, header.look_due_at) == (1, False, NOW + timedelta(minutes=1))
+        assert (header.version, header.exists, header.refresh_due_at) == (1, False, NOW + timedelta(minutes=1))
         assert header.known_at == NOW
 
     def test_a_mark_changes_nothing_else_and_makes_others_read_again(self, table: Table) -> None:
         before = put(table, full_header())
-        table.mark_look(before.ref, before.version, NOW)
+        table.mark_refresh(before.ref, before.version, NOW)
         after = table.read_headers([before.ref])[before.ref].header
-        assert after == msgspec.structs.replace(before, version=before.version + 1, look_due_at=NOW)
+        assert after == msgspec.structs.replace(before, version=before.version + 1, refresh_due_at=NOW)
         with pytest.raises(ConflictError):
             table.put_header(before)
 
     def test_a_mark_on_another_version_is_a_conflict(self, table: Table) -> None:
         with pytest.raises(ConflictError):
-            table.mark_look(ref(1), 3, NOW)
-        table.mark_look(ref(1), 0, NOW)
+            table.mark_refresh(ref(1), 3, NOW)
+        table.mark_refresh(ref(1), 0, NOW)
         with pytest.raises(ConflictError):
-            table.mark_look(ref(1), 0, NOW)
-        table.mark_look(ref(1), 1, NOW)
+            table.mark_refresh(ref(1), 0, NOW)
+        table.mark_refresh(ref(1), 1, NOW)
         with pytest.raises(ConflictError):
-            table.mark_look(ref(1), 1, NOW)
+            table.mark_refresh(ref(1), 1, NOW)
 
     def test_two_writers_of_the_same_are_still_two(self, table: Table) -> None:
         """Who begins an effect puts what its rival puts too; only one may go on."""
@@ -291,7 +300,7 @@ class TestDocuments:
 
     def test_a_document_comes_back_with_its_revision_beside_the_header(self, table: Table) -> None:
         empty = table.read_document(ref(1))
-        changes = (Change(NOW, finding(1).source_finding_id, "status", "OPEN"),)
+        changes = (FindingChange(NOW, finding(1).source_finding_id, "status", "OPEN"),)
         document = FindingsDocument(ref(1), 0, (finding(1), finding(2)), Source.ENHANCED, NOW, None, changes)
         put_one = table.put_document(document, empty)
         assert put_one.revision == 1
@@ -312,13 +321,13 @@ class TestDocuments:
             table.put_document(first, first)
 
     def test_kev_facts_come_back_with_their_time_and_no_answer_is_not_no(self, table: Table) -> None:
-        table.keep_kev({"CVE-2026-0001": True, "CVE-2026-0002": False, "CVE-2026-0003": None}, NOW)
+        table.store_kev({"CVE-2026-0001": True, "CVE-2026-0002": False, "CVE-2026-0003": None}, NOW)
         assert table.read_kev(["CVE-2026-0001", "CVE-2026-0002", "CVE-2026-0003", "CVE-2026-0004"]) == {
             "CVE-2026-0001": (True, NOW),
             "CVE-2026-0002": (False, NOW),
             "CVE-2026-0003": (None, NOW),
         }
-        table.keep_kev({}, NOW)
+        table.store_kev({}, NOW)
 
 
 class TestTags:
@@ -399,9 +408,9 @@ class TestActions:
 
 class TestRepositories:
     def test_facts_can_be_kept_again_and_again(self, table: Table) -> None:
-        table.keep_repository(home(), {"created_at": NOW, "scan_frequency": "CONTINUOUS_SCAN"})
-        table.keep_repository(home(), {"created_at": NOW, "scan_frequency": "CONTINUOUS_SCAN"})
-        table.keep_repository(home(), {})
+        table.store_repository(home(), {"created_at": NOW, "scan_frequency": "CONTINUOUS_SCAN"})
+        table.store_repository(home(), {"created_at": NOW, "scan_frequency": "CONTINUOUS_SCAN"})
+        table.store_repository(home(), {})
 
     def test_versions_are_0_until_something_is_stored(self, table: Table) -> None:
         assert table.read_versions() == (0, 0)
@@ -432,7 +441,7 @@ def test_the_first_image_makes_its_repository_known_and_the_next_ones_cost_nothi
 
 
 def test_a_mark_on_an_unknown_image_stays_out_of_both_indexes(client: Any, real: FindingsTable) -> None:
-    real.mark_look(ref(1), 0, NOW)
+    real.mark_refresh(ref(1), 0, NOW)
     (item,) = headers(client)
     assert not [name for name in item if name.startswith(("gsi_", "due_"))]
 
@@ -477,9 +486,9 @@ def test_a_transaction_that_fails_leaves_no_trace(client: Any, real: FindingsTab
 
 
 def test_repository_facts_of_time_only_move_later(client: Any, real: FindingsTable) -> None:
-    real.keep_repository(home(), {"created_at": NOW, "scan_frequency": "MANUAL"})
-    real.keep_repository(home(), {"created_at": NOW - timedelta(days=1), "scan_frequency": "CONTINUOUS_SCAN"})
-    real.keep_repository(home(), {"deleted_at": NOW + timedelta(seconds=1), "scan_frequency": None})
+    real.store_repository(home(), {"created_at": NOW, "scan_frequency": "MANUAL"})
+    real.store_repository(home(), {"created_at": NOW - timedelta(days=1), "scan_frequency": "CONTINUOUS_SCAN"})
+    real.store_repository(home(), {"deleted_at": NOW + timedelta(seconds=1), "scan_frequency": None})
     (item,) = all_items(client)
     assert item["created_at"]["N"] == str(int(NOW.timestamp()))
     assert item["deleted_at"]["N"] == str(int(NOW.timestamp()) + 1)
@@ -506,9 +515,9 @@ def test_what_was_shown_once_is_neither_written_nor_asked_again(client: Any, rea
 
 def test_a_fact_cannot_overwrite_a_key(real: FindingsTable) -> None:
     with pytest.raises(ValueError, match="pk"):
-        real.keep_repository(home(), {"pk": "REPO#other"})
+        real.store_repository(home(), {"pk": "REPO#other"})
     with pytest.raises(ValueError, match="_at"):
-        real.keep_repository(home(), {"created_at": "yesterday"})
+        real.store_repository(home(), {"created_at": "yesterday"})
 
 
 # --- the catalogue
@@ -544,40 +553,40 @@ def told(number: int, **changes: Any) -> Finding:
 
 def test_a_known_vulnerability_costs_neither_read_nor_write(client: Any, real: FindingsTable) -> None:
     findings = [told(n) for n in range(60)]
-    assert len(writes_of(client, lambda: real.keep_vulnerabilities(findings))) == 60
+    assert len(writes_of(client, lambda: real.store_vulnerabilities(findings))) == 60
     calls: list[str] = []
     client.meta.events.register("before-call.dynamodb", lambda model, **_: calls.append(model.name))
-    real.keep_vulnerabilities(reversed(findings))
+    real.store_vulnerabilities(reversed(findings))
     assert calls == []
 
 
 def test_another_process_reads_and_writes_nothing(client: Any, real: FindingsTable) -> None:
     findings = [told(n) for n in range(30)]
-    real.keep_vulnerabilities(findings)
+    real.store_vulnerabilities(findings)
     other = FindingsTable(client, NAME, lambda: NOW, sleep=no_sleep)
-    assert writes_of(client, lambda: other.keep_vulnerabilities(findings)) == []
+    assert writes_of(client, lambda: other.store_vulnerabilities(findings)) == []
 
 
 def test_epss_is_written_again_only_when_it_moved_by_a_hundredth_and_not_back(client: Any, real: FindingsTable) -> None:
-    real.keep_vulnerabilities([told(1, epss=0.5)])
+    real.store_vulnerabilities([told(1, epss=0.5)])
     later = NOW + timedelta(days=1)
-    assert writes_of(client, lambda: real.keep_vulnerabilities([told(1, epss=0.5099, updated_at=later)])) == []
-    (item,) = writes_of(client, lambda: real.keep_vulnerabilities([told(1, epss=0.51, updated_at=later)]))
+    assert writes_of(client, lambda: real.store_vulnerabilities([told(1, epss=0.5099, updated_at=later)])) == []
+    (item,) = writes_of(client, lambda: real.store_vulnerabilities([told(1, epss=0.51, updated_at=later)]))
     assert item["ep"]["N"] == "0.51"
-    assert writes_of(client, lambda: real.keep_vulnerabilities([told(1, epss=0.2, updated_at=NOW)])) == [], "older"
+    assert writes_of(client, lambda: real.store_vulnerabilities([told(1, epss=0.2, updated_at=NOW)])) == [], "older"
 
 
 def test_a_changed_text_is_written_and_a_missing_one_is_not_lost(client: Any, real: FindingsTable) -> None:
-    real.keep_vulnerabilities([told(1)])
+    real.store_vulnerabilities([told(1)])
     bare = told(1, description=None, cvss_vector=None, references=())
-    assert writes_of(client, lambda: real.keep_vulnerabilities([bare])) == []
-    assert len(writes_of(client, lambda: real.keep_vulnerabilities([told(1, description="Rewritten.")]))) == 1
+    assert writes_of(client, lambda: real.store_vulnerabilities([bare])) == []
+    assert len(writes_of(client, lambda: real.store_vulnerabilities([told(1, description="Rewritten.")]))) == 1
 
 
 def test_titles_that_only_name_the_packages_are_one_text(client: Any, real: FindingsTable) -> None:
-    real.keep_vulnerabilities([told(1)])
+    real.store_vulnerabilities([told(1)])
     other = told(1, title="CVE-2026-0001 - openssl, openssl-dev")
-    assert writes_of(client, lambda: real.keep_vulnerabilities([other])) == []
+    assert writes_of(client, lambda: real.store_vulnerabilities([other])) == []
 
 
 def test_hostile_texts_are_cut_and_long_ids_still_find_their_place(client: Any, real: FindingsTable) -> None:
@@ -585,17 +594,17 @@ def test_hostile_texts_are_cut_and_long_ids_still_find_their_place(client: Any, 
         1, description="\u2603x" * 100_000, references=tuple(f"https://example.org/{n}" for n in range(500)),
         title="t" * 100_000, url="u" * 100_000, vulnerability_id="C" * 10_000,
     )  # fmt: skip
-    real.keep_vulnerabilities([hostile])
-    real.keep_kev({"C" * 10_000: True}, NOW)
+    real.store_vulnerabilities([hostile])
+    real.store_kev({"C" * 10_000: True}, NOW)
     assert real.read_kev(["C" * 10_000]) == {"C" * 10_000: (True, NOW)}
 
 
 def test_ordinary_vulnerabilities_fit_one_unit_even_with_many_references(client: Any, real: FindingsTable) -> None:
     many = told(1, references=tuple(f"https://example.org/{n:x}/{n * 7919:x}" for n in range(10**6, 10**6 + 20)))
-    (item,) = writes_of(client, lambda: real.keep_vulnerabilities([many]))
+    (item,) = writes_of(client, lambda: real.store_vulnerabilities([many]))
     assert size_of(item) <= ITEM_BYTES
     other = FindingsTable(client, NAME, lambda: NOW, sleep=no_sleep)
-    assert writes_of(client, lambda: other.keep_vulnerabilities([many])) == [], "cut references are no change"
+    assert writes_of(client, lambda: other.store_vulnerabilities([many])) == [], "cut references are no change"
 
 
 # --- large documents
@@ -709,14 +718,14 @@ def test_what_a_batch_leaves_undone_is_asked_for_again(client: Any) -> None:
     assert len(table.read_headers(ref(n) for n in range(5))) == 5
     assert len(pauses) == 3
     unready = Unready(client, 2)
-    FindingsTable(unready, NAME, lambda: NOW, sleep=no_sleep).keep_kev({"CVE-1": True}, NOW)  # type: ignore[arg-type]
+    FindingsTable(unready, NAME, lambda: NOW, sleep=no_sleep).store_kev({"CVE-1": True}, NOW)  # type: ignore[arg-type]
     assert table.read_kev(["CVE-1"]) == {"CVE-1": (True, NOW)}
 
 
 def test_a_batch_that_is_never_done_is_transient(client: Any) -> None:
     table = FindingsTable(Unready(client, 10**6), NAME, lambda: NOW, sleep=no_sleep)  # type: ignore[arg-type]
     with pytest.raises(TransientError):
-        table.keep_kev({"CVE-1": True}, NOW)
+        table.store_kev({"CVE-1": True}, NOW)
 
 
 class Forgetful:
@@ -741,16 +750,18 @@ class Forgetful:
 def test_a_write_whose_answer_was_lost_is_no_conflict(client: Any, part_bytes: int) -> None:
     """Else a worker would take its own mark for somebody else's and never send the look it has announced."""
     table = FindingsTable(Forgetful(client), NAME, lambda: NOW, part_bytes=part_bytes, sleep=no_sleep)  # type: ignore[arg-type]
-    table.mark_look(ref(1), 0, NOW)
-    table.mark_look(ref(1), 1, NOW + timedelta(milliseconds=500))
-    header = table.put_header(msgspec.structs.replace(image(1), version=2, looked_at=NOW + timedelta(milliseconds=250)))
+    table.mark_refresh(ref(1), 0, NOW)
+    table.mark_refresh(ref(1), 1, NOW + timedelta(milliseconds=500))
+    header = table.put_header(
+        msgspec.structs.replace(image(1), version=2, refreshed_at=NOW + timedelta(milliseconds=250))
+    )
     assert table.read_headers([ref(1)])[ref(1)].header == header
     table.put_document(FindingsDocument(ref(1), 0, many_findings(200)), FindingsDocument(ref(1)))
     assert len(table.read_document(ref(1)).findings) == 200
     assert table.move_tag(home(), "v1", digest(1), NOW).moved
-    table.keep_repository(home(), {"created_at": NOW})
+    table.store_repository(home(), {"created_at": NOW})
     with pytest.raises(ConflictError):
-        table.mark_look(ref(1), 1, NOW)
+        table.mark_refresh(ref(1), 1, NOW)
 
 
 def test_a_missing_table_is_an_upstream_error(client: Any) -> None:
@@ -767,12 +778,12 @@ def size_of(item: dict[str, Any]) -> int:
 
 
 def test_of_two_runs_that_carry_a_policy_one_is_told_that_the_other_went_on(table: Table) -> None:
-    assert table.read_fan_out() is None
-    first = table.put_fan_out(FanOut(1, None, content="x"))
-    assert table.read_fan_out() == first
-    second = table.put_fan_out(
+    assert table.read_rollout() is None
+    first = table.put_rollout(RolloutProgress(1, None, content="x"))
+    assert table.read_rollout() == first
+    second = table.put_rollout(
         msgspec.structs.replace(first, before={Decision.ALLOW: 2}, worst=((ref(1), Decision.BLOCK, None),), shard=3)
     )
     with pytest.raises(ConflictError):
-        table.put_fan_out(first)
-    assert table.read_fan_out() == second
+        table.put_rollout(first)
+    assert table.read_rollout() == second

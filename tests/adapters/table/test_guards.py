@@ -17,7 +17,7 @@ from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.errors import ConflictError, TransientError
-from chalicelib.services.ports.ports import Denied, Table
+from chalicelib.services.ports.ports import DeniedDigests, Table
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.images import digest, home
 from tests.fakes.table import FakeTable
@@ -70,18 +70,18 @@ def test_every_field_of_the_fuse_comes_back(table: Table) -> None:
 
 
 def test_a_repository_nobody_denied_anything_has_nothing_denied(table: Table) -> None:
-    assert table.read_denied(HOME) == Denied()
-    table.keep_repository(HOME, {"changed_by": "ci"})
-    assert table.read_denied(HOME) == Denied()
+    assert table.read_denied(HOME) == DeniedDigests()
+    table.store_repository(HOME, {"changed_by": "ci"})
+    assert table.read_denied(HOME) == DeniedDigests()
 
 
 def test_digests_and_the_former_policy_come_back_just_as_they_were(table: Table) -> None:
-    denied = Denied((digest(1), digest(2)), POLICY)
+    denied = DeniedDigests((digest(1), digest(2)), POLICY)
     assert table.change_denied(HOME, lambda _: denied) == denied
     assert table.read_denied(HOME) == denied
     assert table.change_denied(HOME, lambda d: d.without_digest(digest(1))).digests == (digest(2),)
-    assert table.read_denied(HOME) == Denied((digest(2),), POLICY)
-    assert table.read_denied(home("team/other")) == Denied()
+    assert table.read_denied(HOME) == DeniedDigests((digest(2),), POLICY)
+    assert table.read_denied(home("team/other")) == DeniedDigests()
 
 
 def test_a_change_that_changes_nothing_writes_nothing() -> None:
@@ -102,10 +102,10 @@ def test_a_change_that_changes_nothing_writes_nothing_to_dynamodb(client: Any) -
 
 
 def test_the_facts_of_a_repository_and_its_denied_digests_leave_each_other_alone(real: FindingsTable) -> None:
-    real.keep_repository(HOME, {"changed_by": "ci", "created_at": NOW})
+    real.store_repository(HOME, {"changed_by": "ci", "created_at": NOW})
     real.change_denied(HOME, lambda d: d.with_digest(digest(1)))
-    real.keep_repository(HOME, {"changed_by": "release"})
-    real.keep_repository(HOME, {"changed_by": None})
+    real.store_repository(HOME, {"changed_by": "release"})
+    real.store_repository(HOME, {"changed_by": None})
     assert real.read_denied(HOME).digests == (digest(1),)
 
 
@@ -113,7 +113,7 @@ def test_a_repository_that_was_first_denied_is_listed_with_its_facts(client: Any
     queries = FindingsQueries(client, NAME)
     real.change_denied(HOME, lambda d: d.with_digest(digest(1)))
     assert [r.repository for r in queries.repositories().items] == [HOME]
-    real.keep_repository(HOME, {"changed_by": "ci"})
+    real.store_repository(HOME, {"changed_by": "ci"})
     (row,) = queries.repositories().items
     assert (row, row.facts) == (queries.repository(HOME), {"changed_by": "ci"})
 
@@ -121,7 +121,7 @@ def test_a_repository_that_was_first_denied_is_listed_with_its_facts(client: Any
 @pytest.mark.parametrize("name", [DENIED])
 def test_no_fact_may_take_the_place_of_the_denied_digests(real: FindingsTable, name: str) -> None:
     with pytest.raises(ValueError, match=name):
-        real.keep_repository(HOME, {name: "x"})
+        real.store_repository(HOME, {name: "x"})
 
 
 def test_of_many_workers_at_once_nobodys_change_is_lost(client: Any) -> None:

@@ -71,8 +71,8 @@ def ordinary_header(sketch_bytes: int = 400) -> Header:
         platform="DEBIAN_12",
         scan=Scan(ScanState.COMPLETE, "SUCCESSFUL", Source.ENHANCED, NOW - timedelta(hours=3)),
         scan_seen_at=SECOND,
-        looked_at=SECOND,
-        look_due_at=NOW + timedelta(seconds=60),
+        refreshed_at=SECOND,
+        refresh_due_at=NOW + timedelta(seconds=60),
         revision=17,
         counts=(4, 37, 74, 48, 15, 22),
         suppressed=2,
@@ -128,8 +128,8 @@ def test_looks_versions_and_verdict_numbers_leave_the_index_alone(capacity: Modu
     after = msgspec.structs.replace(
         before,
         version=before.version + 1,
-        looked_at=SECOND + timedelta(hours=1),
-        look_due_at=None,
+        refreshed_at=SECOND + timedelta(hours=1),
+        refresh_due_at=None,
         revision=99,
         waivers_version=7,
         in_use=InUse(),
@@ -158,8 +158,8 @@ def test_whatever_number_of_fields_a_version_knows_it_loses_none_of_another(
     with monkeypatch.context() as older:
         older.setattr(header_items, "_REST", header_items._REST[:written])
         changed = msgspec.structs.replace(read_header_item(item), version=7, tags=("moved",))
-        put_back = header_item(changed)
-    assert read_header_item(put_back) == msgspec.structs.replace(full, version=7, tags=("moved",))
+        requeue = header_item(changed)
+    assert read_header_item(requeue) == msgspec.structs.replace(full, version=7, tags=("moved",))
 
 
 def test_a_row_of_the_index_shows_what_the_header_says() -> None:
@@ -184,7 +184,7 @@ def test_a_row_has_no_counts_where_nothing_was_listed_and_the_header_keeps_what_
 
 
 def test_an_entry_written_with_zeros_before_they_were_told_apart_stays_readable() -> None:
-    header = image(1, looked_at=None)
+    header = image(1, refreshed_at=None)
     item = header_item(header) | {header_items.COUNTS: {"B": msgspec.msgpack.encode((0,) * 6)}}
     assert read_index_entry(item).counts == (0,) * 6
     assert read_header_item(item) == header
@@ -242,8 +242,8 @@ HEADERS = st.builds(
     scan=st.builds(
         Scan, st.sampled_from(ScanState), st.none() | WORDS, st.none() | st.sampled_from(Source), MAYBE_TIMES
     ),
-    looked_at=MAYBE_TIMES,
-    look_due_at=MAYBE_TIMES,
+    refreshed_at=MAYBE_TIMES,
+    refresh_due_at=MAYBE_TIMES,
     counts=st.tuples(*[st.integers(0, 10**5)] * 6),
     sketch=st.binary(max_size=20),
     signed=st.sampled_from([None, True, False]),

@@ -10,7 +10,7 @@ from moto import mock_aws
 
 from chalicelib.adapters.usage.asking import Asker
 from chalicelib.adapters.usage.lambda_use import LambdaUse
-from chalicelib.adapters.usage.places import Looked
+from chalicelib.adapters.usage.places import PlaceAnswer
 from chalicelib.domain.images.image import InUseState
 from tests.adapters.looking import IMAGE, NOW, OTHER, use_of
 from tests.fakes.estate import ACCOUNT, HOME, Estate
@@ -88,7 +88,7 @@ class Looking:
     def __init__(self, estate: Estate) -> None:
         self.estate, self.at, self.use = estate, NOW, LambdaUse()
 
-    def look(self, **later: float) -> Looked:
+    def look(self, **later: float) -> PlaceAnswer:
         self.at += timedelta(**later)
         asker = Asker(lambda: self.at, self.at + timedelta(seconds=12), pause=lambda _: None)
         return self.use.look(self.estate.client("lambda", ACCOUNT, HOME), asker)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chalicelib.adapters.usage import places
-from chalicelib.adapters.usage.places import Kept, Looked, Use
+from chalicelib.adapters.usage.places import CachedPlace, PlaceAnswer, Use
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.image_name import ImageName
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
@@ -25,11 +25,11 @@ class Clock:
 
 def test_a_minute_is_counted_from_the_beginning_of_the_look():
     clock = Clock()
-    kept = Kept(clock)
+    kept = CachedPlace(clock)
 
-    def slow() -> Looked:
+    def slow() -> PlaceAnswer:
         clock.at += timedelta(seconds=40)
-        return Looked()
+        return PlaceAnswer()
 
     first = kept.get("ecs", slow)
     assert first.seen_at == START
@@ -41,11 +41,11 @@ def test_a_minute_is_counted_from_the_beginning_of_the_look():
 
 def test_a_failure_is_kept_for_ten_seconds_from_its_end():
     clock = Clock()
-    kept = Kept(clock)
+    kept = CachedPlace(clock)
 
-    def failing() -> Looked:
+    def failing() -> PlaceAnswer:
         clock.at += timedelta(seconds=15)
-        return Looked(failed=True)
+        return PlaceAnswer(failed=True)
 
     first = kept.get("ecs", failing)
     clock.at += timedelta(seconds=9)
@@ -55,28 +55,34 @@ def test_a_failure_is_kept_for_ten_seconds_from_its_end():
 
 
 def test_a_look_that_raises_is_not_kept():
-    kept = Kept(Clock())
+    kept = CachedPlace(Clock())
 
-    def raising() -> Looked:
+    def raising() -> PlaceAnswer:
         raise UpstreamError("no")
 
     with pytest.raises(UpstreamError):
         kept.get("ecs", raising)
-    assert kept.get("ecs", Looked).failed is False
+    assert kept.get("ecs", PlaceAnswer).failed is False
 
 
 def test_places_of_long_ago_are_forgotten():
-    kept = Kept(Clock())
-    first = kept.get(0, Looked)
+    kept = CachedPlace(Clock())
+    first = kept.get(0, PlaceAnswer)
     for number in range(1, 250):
-        kept.get(number, Looked)
-    assert kept.get(0, Looked) is not first
+        kept.get(number, PlaceAnswer)
+    assert kept.get(0, PlaceAnswer) is not first
 
 
 def test_parts_are_put_together_with_what_they_could_not_see():
     image = ImageName(Repository("111122223333", "eu-west-1", "team/api"), "v1", None)
-    looked = Looked(uses=[Use(image, "a")])
-    looked.join([Looked(uses=[Use(image, "b")]), Looked(blind=["c"], failed=True), Looked(uses=[Use(image, "d")])])
+    looked = PlaceAnswer(uses=[Use(image, "a")])
+    looked.join(
+        [
+            PlaceAnswer(uses=[Use(image, "b")]),
+            PlaceAnswer(blind=["c"], failed=True),
+            PlaceAnswer(uses=[Use(image, "d")]),
+        ]
+    )
     assert ([use.who for use in looked.uses], looked.blind, looked.failed) == (["a", "b", "d"], ["c"], True)
 
 
@@ -84,8 +90,8 @@ def test_parts_are_put_together_with_what_they_could_not_see():
 def test_what_is_not_kept_is_said_whatever_else_failed(monkeypatch: pytest.MonkeyPatch, failed: bool):
     monkeypatch.setattr(places, "MOST_USES", 1)
     image = ImageName(Repository("111122223333", "eu-west-1", "team/api"), "v1", None)
-    looked = Looked(failed=failed)
-    looked.join([Looked(uses=[Use(image, who)]) for who in "abc"])
+    looked = PlaceAnswer(failed=failed)
+    looked.join([PlaceAnswer(uses=[Use(image, who)]) for who in "abc"])
     assert looked.blind == ["not all workloads could be kept in memory: there are more than 1"]
 
 
@@ -101,7 +107,7 @@ def test_what_is_not_kept_is_said_whatever_else_failed(monkeypatch: pytest.Monke
     ],
 )
 def test_a_place_that_fails_is_named_with_the_call_and_the_kind_of_failure(error: Exception, sentence: str):
-    looked = Looked()
+    looked = PlaceAnswer()
     with looked.at("ECS"):
         raise error
     assert (looked.blind, looked.failed) == ([sentence], True)

@@ -12,7 +12,7 @@ from moto import mock_aws
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.usage.stopped_task import read_stopped_task
-from chalicelib.domain.events.event import Container
+from chalicelib.domain.events.event import TaskContainer
 from chalicelib.errors import DeniedError, InputError, NotFoundError, TransientError, UpstreamError
 
 REGION = "eu-west-1"
@@ -61,7 +61,7 @@ def test_a_task_is_read_as_its_event_would_tell_it() -> None:
     ecs = Ecs({"tasks": [ANSWER]})
     task = read_stopped_task(TASK, None, ecs)
     assert (task.pull_failed, task.time, task.group, task.stopped_reason) == (True, STOPPED, "service:api", SAID)
-    assert task.containers == (Container("api", IMAGE, None, SAID),)
+    assert task.containers == (TaskContainer("api", IMAGE, None, SAID),)
     assert ecs.asked == [("ecs", REGION), {"tasks": [TASK], "cluster": "prod"}]
 
 

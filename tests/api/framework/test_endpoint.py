@@ -15,11 +15,11 @@ from chalice.test import Client
 from openapi_spec_validator import validate
 
 from chalicelib.api.framework.call import MAX_BODY_BYTES, Call
-from chalicelib.api.framework.endpoint import Answered, Area
+from chalicelib.api.framework.endpoint import Answered, RouteGroup
 from chalicelib.api.framework.openapi import openapi_document
 from chalicelib.api.framework.parameters import LIMIT
 
-area = Area(__name__)
+area = RouteGroup(__name__)
 
 
 class Colour(StrEnum):

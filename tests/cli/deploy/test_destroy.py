@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chalicelib.adapters.stack.kept_table import Kept, KeptTables
+from chalicelib.adapters.stack.kept_table import KeptTable, KeptTables
 from chalicelib.errors import UpstreamError
 from tests.fakes.installation import NAME, Installation, installation
 
@@ -76,7 +76,7 @@ def test_a_table_is_deleted_when_dynamodb_has_done_with_its_protection(
     find, unprotect, delete = KeptTables.find, KeptTables.unprotect, KeptTables.delete
     busy: list[str] = []
 
-    def found(tables: KeptTables, name: str) -> Kept | None:
+    def found(tables: KeptTables, name: str) -> KeptTable | None:
         table = find(tables, name)
         return msgspec.structs.replace(table, status=busy.pop()) if table and busy else table
 

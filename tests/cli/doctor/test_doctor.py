@@ -20,13 +20,13 @@ from chalicelib.bootstrap import House
 from chalicelib.cli import app
 from chalicelib.cli.doctor import doctor
 from chalicelib.domain.doctor.deploy_rights import deploy_questions
-from chalicelib.domain.doctor.health import KINDS, Area
+from chalicelib.domain.doctor.health import KINDS, CheckArea
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.images.image import Repository
 from chalicelib.errors import UpstreamError
-from chalicelib.local.aws.stack import Stack
-from chalicelib.services.doctor.examine_wiring import OLD
-from chalicelib.services.doctor.examine_work import HEARD
+from chalicelib.local.aws.stack import LocalStack
+from chalicelib.services.doctor.check_wiring import OLD
+from chalicelib.services.doctor.check_work import HEARD
 from chalicelib.settings import Settings
 from tests.fakes.patient import (
     ACCOUNT,
@@ -55,19 +55,19 @@ def ill(monkeypatch: pytest.MonkeyPatch) -> Iterator[Patient]:
         monkeypatch.setattr(doctor, "own_sessions", lambda region, profile: made.sessions)
         monkeypatch.setattr(ApiProbe, "unsigned", lambda probe: 403)
         monkeypatch.setattr(ApiProbe, "signed", lambda probe: (200, __version__))
-        settle(made)
+        consistency_delay(made)
         yield made
 
 
-def house(ill: Patient) -> House:
+def context(ill: Patient) -> House:
     return House(Settings.from_env(ill.environment), ill.sessions)
 
 
-def settle(ill: Patient, ago: timedelta = timedelta(minutes=5)) -> None:
+def consistency_delay(ill: Patient, ago: timedelta = timedelta(minutes=5)) -> None:
     """The clock and the sweeps have run."""
-    place, at = house(ill), ill.now - ago
+    place, at = context(ill), ill.now - ago
     place.table.put_snapshot(b"{}", at)
-    place.table.keep_repository(HOME, {"reconcile_at": at, "reconcile": {"lost_events": 2}, "posture_at": at})
+    place.table.store_repository(HOME, {"reconcile_at": at, "reconcile": {"lost_events": 2}, "posture_at": at})
 
 
 def run(*options: str) -> Result:
@@ -105,7 +105,7 @@ def test_what_was_seen_is_a_table_by_area(ill: Patient) -> None:
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 100
     shown = [line.strip() for line in lines]
-    assert [a for a in shown if a in list(Area)] == list(Area)
+    assert [a for a in shown if a in list(CheckArea)] == list(CheckArea)
     assert any(re.match(r"OK +rules +13 are enabled", line) for line in lines)
     assert f"Sound: {NAME} in {REGION}:" in result.stdout
 
@@ -355,7 +355,7 @@ def break_settings(ill: Patient) -> None:
 
 
 def blow_fuse(ill: Patient) -> None:
-    house(ill).table.change_fuse(lambda fuse: Fuse(blown_at=ill.now, waiting=("a", "b")))
+    context(ill).table.change_fuse(lambda fuse: Fuse(blown_at=ill.now, waiting=("a", "b")))
 
 
 def silence(*rules: str) -> Make:
@@ -370,23 +370,23 @@ def stop_clock(ill: Patient) -> None:
     for item in client.scan(TableName=NAME)["Items"]:
         if item["pk"]["S"] == "SUMMARY":
             client.delete_item(TableName=NAME, Key={k: item[k] for k in ("pk", "sk")})
-    house(ill).table.put_snapshot(b"{}", ill.now - timedelta(hours=3))
+    context(ill).table.put_snapshot(b"{}", ill.now - timedelta(hours=3))
 
 
 def forget_repository(ill: Patient) -> None:
     client = ill.sessions.client("dynamodb")
     for item in client.scan(TableName=NAME)["Items"]:
         client.delete_item(TableName=NAME, Key={k: item[k] for k in ("pk", "sk")})
-    house(ill).table.put_snapshot(b"{}", ill.now)
+    context(ill).table.put_snapshot(b"{}", ill.now)
 
 
 def stop_sweeps(ill: Patient) -> None:
     forget_repository(ill)
-    house(ill).table.keep_repository(HOME, {"reconcile_at": ill.now - timedelta(days=2), "posture_at": ill.now})
+    context(ill).table.store_repository(HOME, {"reconcile_at": ill.now - timedelta(days=2), "posture_at": ill.now})
 
 
 def fail_a_sweep(ill: Patient) -> None:
-    house(ill).table.keep_repository(HOME, {"reconcile": {"error": "access denied"}})
+    context(ill).table.store_repository(HOME, {"reconcile": {"error": "access denied"}})
 
 
 def unprotect(ill: Patient) -> None:
@@ -469,7 +469,7 @@ def leave_one_behind(ill: Patient) -> None:
     other = Repository(ACCOUNT, REGION, "team/old")
     unwatched = Repository("9" * 12, REGION, "team/theirs")
     for home in (other, unwatched):
-        house(ill).table.keep_repository(home, {"reconcile_at": at, "posture_at": ill.now})
+        context(ill).table.store_repository(home, {"reconcile_at": at, "posture_at": ill.now})
 
 
 def clock_of_aws(minutes: int) -> Make:
@@ -692,7 +692,7 @@ def test_a_command_to_be_pasted_is_not_broken(ill: Patient) -> None:
 
 
 def test_over_the_local_stack_it_is_honest_about_what_is_not_there() -> None:
-    with Stack(hurry=1.0):
+    with LocalStack(hurry=1.0):
         result = CliRunner().invoke(app, ["doctor", "--stage", "dev", "--json"])
     found = {check["id"]: check for check in json.loads(result.stdout)["checks"]}
     assert result.exit_code == 1

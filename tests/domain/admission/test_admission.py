@@ -15,19 +15,19 @@ from chalicelib.domain.admission.admission import AdmissionReview, AskedImage, r
 from chalicelib.domain.admission.judgement import (
     LONGEST_WARNING,
     MAX_WARNINGS,
-    Judged,
+    AdmissionJudgement,
+    AdmissionOutcome,
     Named,
-    Outcome,
     admit,
     admit_too_many,
     admit_unjudged,
     named_images,
 )
-from chalicelib.domain.headers.effect import EffectKind, Order
+from chalicelib.domain.headers.pending_action import ActionType, Order
 from chalicelib.domain.images.image import Kind
 from chalicelib.domain.images.image_name import private_registry
 from chalicelib.domain.images.registry import RegistryPlace
-from chalicelib.domain.images.verdict import Decision, Reason, Standing, Verdict
+from chalicelib.domain.images.verdict import Decision, Reason, Verdict, VerdictSummary
 from chalicelib.domain.policy.policy import Policy, parse_policy
 from chalicelib.errors import ParameterError
 from tests.fakes.images import digest, image
@@ -245,7 +245,7 @@ def test_a_name_that_ecr_cannot_have_is_not_let_in_where_its_registry_is_watched
     """Whatever a runtime makes of it, nobody has judged that."""
     asked = read_image(ECR + rest)
     assert (asked.name, asked.foreign) == (None, False)
-    answer = admit(request(), [Judged(asked)], ENFORCING).answer.response
+    answer = admit(request(), [AdmissionJudgement(asked)], ENFORCING).answer.response
     assert not answer.allowed
     assert "is no name of an image in Amazon ECR" in message(answer)
 
@@ -265,17 +265,17 @@ def message(response: Any) -> str:
 
 def judged(
     decision: Decision | None, *, repository: str = "team/api", reasons: tuple[Reason, ...] = (), **changes: Any
-) -> Judged:
+) -> AdmissionJudgement:
     where = msgspec.structs.replace(image(1).ref, repository=repository)
     header = image(1, decision or Decision.ALLOW, where, **changes)
     if decision is None:
         header = msgspec.structs.replace(header, verdict=None)
     if reasons and decision:
         header = msgspec.structs.replace(header, verdict=Verdict(decision, reasons, 3, NOW))
-    return Judged(read_image(f"{ECR}/{repository}:1.4.2"), header, digest=digest(1))
+    return AdmissionJudgement(read_image(f"{ECR}/{repository}:1.4.2"), header, digest=digest(1))
 
 
-def told(one: Judged, policy: Policy = ENFORCING) -> tuple[bool, str | None, tuple[str, ...]]:
+def told(one: AdmissionJudgement, policy: Policy = ENFORCING) -> tuple[bool, str | None, tuple[str, ...]]:
     response = admit(request(), [one], policy).answer.response
     return response.allowed, None if response.status is msgspec.UNSET else response.status.message, response.warnings
 
@@ -313,14 +313,14 @@ def test_what_has_no_verdict_says_why_and_a_person_can_let_it_in() -> None:
 
 def test_an_image_nobody_has_heard_of_is_let_in_where_its_registry_is_not_watched_alone() -> None:
     asked = read_image(f"{ECR}/team/new:1")
-    assert told(Judged(asked))[:2] == (
+    assert told(AdmissionJudgement(asked))[:2] == (
         False,
         "team/new:1 is unknown: nobody has judged it; if it is in ECR: lazaretto reconcile --repository team/new",
     )
-    allowed, _, warnings = told(Judged(asked, watched=False))
+    allowed, _, warnings = told(AdmissionJudgement(asked, watched=False))
     assert allowed
     assert warnings[0].endswith("is of no registry that Lazaretto watches: not judged")
-    assert told(Judged(read_image("nginx:1.25"), watched=False))[2] == (
+    assert told(AdmissionJudgement(read_image("nginx:1.25"), watched=False))[2] == (
         "nginx:1.25 is of no registry that Lazaretto watches: not judged",
     )
 
@@ -332,7 +332,7 @@ def test_an_image_that_was_deleted_is_not_let_in() -> None:
     )
 
 
-RELEASE = Order(EffectKind.RELEASE, "person:oncall", "must run today", NOW, Standing(Decision.BLOCK, 1, 0))
+RELEASE = Order(ActionType.RELEASE, "person:oncall", "must run today", NOW, VerdictSummary(Decision.BLOCK, 1, 0))
 
 
 def test_where_nothing_is_to_be_done_pods_start_with_a_warning_that_says_what_would_be() -> None:
@@ -342,7 +342,7 @@ def test_where_nothing_is_to_be_done_pods_start_with_a_warning_that_says_what_wo
     assert told(exempt)[::2] == (True, (f"would be denied (exempt): {text.replace('team', 'mirror')}",))
     released = judged(Decision.BLOCK, order=RELEASE)
     assert told(released)[::2] == (True, (f"would be denied (released by a person): {text}",))
-    assert admit(request(), [released], ENFORCING).outcome is Outcome.OBSERVED
+    assert admit(request(), [released], ENFORCING).outcome is AdmissionOutcome.OBSERVED
 
 
 def test_a_release_ends_when_the_verdict_gets_worse_than_the_one_released() -> None:
@@ -354,7 +354,7 @@ def test_a_release_ends_when_the_verdict_gets_worse_than_the_one_released() -> N
 def test_one_bad_image_keeps_out_what_good_and_excused_ones_would_not() -> None:
     several = [judged(Decision.ALLOW), judged(Decision.BLOCK, repository="mirror/x"), judged(Decision.BLOCK)]
     admission = admit(request(), several, ENFORCING)
-    assert (admission.outcome, admission.answer.response.allowed) == (Outcome.DENIED, False)
+    assert (admission.outcome, admission.answer.response.allowed) == (AdmissionOutcome.DENIED, False)
     assert "mirror/x" not in message(admission.answer.response)
     assert len(admission.answer.response.warnings) == 1
 
@@ -372,7 +372,7 @@ def test_many_refusals_are_counted_and_warnings_end_in_time() -> None:
 def test_more_images_than_are_judged_are_no_way_in() -> None:
     assert not admit_too_many(request(), ENFORCING).answer.response.allowed
     observed = admit_too_many(request(), OBSERVING)
-    assert (observed.answer.response.allowed, observed.outcome) == (True, Outcome.OBSERVED)
+    assert (observed.answer.response.allowed, observed.outcome) == (True, AdmissionOutcome.OBSERVED)
 
 
 def test_the_answer_is_the_review_that_the_api_server_waits_for() -> None:
@@ -419,7 +419,9 @@ def test_any_specification_of_pods_is_answered_in_short_printable_lines(
     content = review(wanted={"spec": spec}, before=before and {"spec": before}, operation=operation)
     asked = read_review(content).request
     images = [read_image(text) for text in named_images(asked).images]
-    several = [Judged(one, image(1, decision) if one.name else None, watched=not one.foreign) for one in images]
+    several = [
+        AdmissionJudgement(one, image(1, decision) if one.name else None, watched=not one.foreign) for one in images
+    ]
     response = admit(asked, several, ENFORCING).answer.response
     assert all(is_printable(warning) and len(warning) <= LONGEST_WARNING for warning in response.warnings)
     if not response.allowed:

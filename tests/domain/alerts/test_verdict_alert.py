@@ -15,7 +15,7 @@ from chalicelib.domain.images.finding import Finding, FindingStatus, Package, Se
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind, Source
 from chalicelib.domain.images.image_name import console_url
 from chalicelib.domain.images.quarantine_place import place_of
-from chalicelib.domain.images.sanitize import inert
+from chalicelib.domain.images.sanitize import sanitize
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.section import Route
 
@@ -308,17 +308,18 @@ def test_running_is_said_in_words():
 
 @given(st.text(max_size=400), st.integers(1, 80))
 def test_inert_text_is_one_short_line_that_stays_as_it_is(text, limit):
-    shown = inert(text, limit)
+    shown = sanitize(text, limit)
     assert len(shown) <= limit
-    assert inert(shown, limit) == shown
+    assert sanitize(shown, limit) == shown
     assert "://" not in shown
     assert not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or c in "\u202e\u2066\u200b\u2028\ufeff" for c in shown)
     shown.encode()
 
 
 def test_inert_text_cuts_a_hundred_kilobytes_and_says_so():
-    assert inert("x" * 100_000, 10) == "x" * 9 + "…"
-    assert inert("\u202e" * 100_000 + "x", 10) == "…"
+    assert sanitize("x" * 100_000, 10) == "x" * 9 + "…"
+    assert sanitize("\u202e" * 100_000 + "x", 10) == "…"
     assert (
-        inert("see http://evil.example and www.evil.example", 80) == "see http[:]//evil.example and www[.]evil.example"
+        sanitize("see http://evil.example and www.evil.example", 80)
+        == "see http[:]//evil.example and www[.]evil.example"
     )

@@ -37,12 +37,12 @@ def seen(*looks, header=None, **more):
 
 def test_the_newest_look_stands_whoever_comes_last_to_write():
     header = seen(look(20), look(10, ARCHIVED))
-    assert (header.scan.state, header.looked_at, header.scan_seen_at) == (COMPLETE, at(20), at(20))
+    assert (header.scan.state, header.refreshed_at, header.scan_seen_at) == (COMPLETE, at(20), at(20))
 
 
 def test_an_incomplete_look_gives_the_scan_state_and_no_listing():
     header = seen(look(10), look(90, ARCHIVED))
-    assert (header.scan.state, header.looked_at, header.scan_seen_at) == (ARCHIVED, at(10), at(90))
+    assert (header.scan.state, header.refreshed_at, header.scan_seen_at) == (ARCHIVED, at(10), at(90))
 
 
 def test_the_time_of_the_last_scan_outlives_an_answer_that_does_not_say_it():
@@ -64,7 +64,7 @@ def test_a_first_look_makes_an_image_known_unless_a_push_or_a_deletion_told_of_i
 def test_a_look_that_failed_is_shown_with_its_reason_and_keeps_what_was_known():
     failed = observe(seen(look(10)), None, Scan(ScanState.UNAVAILABLE, "access denied"))
     assert (failed.scan.state, failed.scan.reason) == (ScanState.UNAVAILABLE, "access denied")
-    assert (failed.scan.source, failed.scan.scanned_at, failed.looked_at) == (Source.ENHANCED, at(0), at(10))
+    assert (failed.scan.source, failed.scan.scanned_at, failed.refreshed_at) == (Source.ENHANCED, at(0), at(10))
     assert observe(Header(ref=ref(1)), None, Scan(ScanState.UNAVAILABLE, "image not found")).exists
 
 

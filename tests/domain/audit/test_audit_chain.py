@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from chalicelib.domain.audit.chain import (
     START,
     Chain,
+    ChainProblem,
     Copy,
     Head,
-    Problem,
     StoredRecord,
     chain_name,
     check_chain,
@@ -171,7 +171,7 @@ def test_what_is_said_names_chain_record_and_day() -> None:
     image = ref(1)
     changed = [*records[:3], msgspec.structs.replace(records[3], body=b"other"), *records[4:]]
     assert check_chain(image, changed, head) == (
-        Problem(4, f"record 4 of {image} was changed, or record 3 together with its link"),
+        ChainProblem(4, f"record 4 of {image} was changed, or record 3 together with its link"),
     )
     assert check([*records[:6], *records[9:]], head) == ["records 7 to 9 of policy are missing"]
     assert check(records[:10], head) == [

@@ -6,29 +6,38 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.doctor.health import KINDS, Report, Seen, Status, ago, check_of, in_order, judged
+from chalicelib.domain.doctor.health import (
+    KINDS,
+    CheckResult,
+    CheckStatus,
+    HealthReport,
+    ago,
+    check_of,
+    in_order,
+    judged,
+)
 
 ESSENTIAL = next(kind.id for kind in KINDS if kind.essential)
 OTHER = next(kind.id for kind in KINDS if not kind.essential)
 
 
-def report(kind: str, status: Status) -> Report:
-    return Report("prod", "eu-west-1", "1", installed=True, checks=(check_of(kind, Seen(status, "seen")),))
+def report(kind: str, status: CheckStatus) -> HealthReport:
+    return HealthReport("prod", "eu-west-1", "1", installed=True, checks=(check_of(kind, CheckResult(status, "seen")),))
 
 
 @pytest.mark.parametrize(
     ("kind", "status", "sound"),
     [
-        (ESSENTIAL, Status.OK, True),
-        (ESSENTIAL, Status.WARN, True),
-        (ESSENTIAL, Status.SKIPPED, True),
-        (ESSENTIAL, Status.UNKNOWN, False),
-        (ESSENTIAL, Status.FAIL, False),
-        (OTHER, Status.UNKNOWN, True),
-        (OTHER, Status.FAIL, False),
+        (ESSENTIAL, CheckStatus.OK, True),
+        (ESSENTIAL, CheckStatus.WARN, True),
+        (ESSENTIAL, CheckStatus.SKIPPED, True),
+        (ESSENTIAL, CheckStatus.UNKNOWN, False),
+        (ESSENTIAL, CheckStatus.FAIL, False),
+        (OTHER, CheckStatus.UNKNOWN, True),
+        (OTHER, CheckStatus.FAIL, False),
     ],
 )
-def test_what_is_not_known_of_something_essential_is_not_sound(kind: str, status: Status, sound: bool) -> None:
+def test_what_is_not_known_of_something_essential_is_not_sound(kind: str, status: CheckStatus, sound: bool) -> None:
     assert report(kind, status).sound is sound
 
 
@@ -39,13 +48,13 @@ def test_each_check_has_a_name_of_its_own_and_areas_are_not_mixed() -> None:
 
 
 def test_checks_are_shown_in_the_order_of_the_list() -> None:
-    made = [check_of(kind.id, Seen(Status.OK, "")) for kind in reversed(KINDS)]
+    made = [check_of(kind.id, CheckResult(CheckStatus.OK, "")) for kind in reversed(KINDS)]
     assert [check.kind for check in in_order(made)] == list(KINDS)
 
 
 def test_one_problem_is_a_failure_with_what_to_do() -> None:
-    assert judged([], "fine", "bad", "do") == Seen(Status.OK, "fine")
-    assert judged(["a"], "fine", "bad", "do") == Seen(Status.FAIL, "bad", "do", ("a",))
+    assert judged([], "fine", "bad", "do") == CheckResult(CheckStatus.OK, "fine")
+    assert judged(["a"], "fine", "bad", "do") == CheckResult(CheckStatus.FAIL, "bad", "do", ("a",))
 
 
 @pytest.mark.parametrize(

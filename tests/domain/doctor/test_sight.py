@@ -21,7 +21,7 @@ from chalicelib.domain.events.event import (
     ScanResourceChanged,
     TaskChanged,
 )
-from chalicelib.domain.events.message import Delivery, Look
+from chalicelib.domain.events.message import Delivery, Refresh
 from chalicelib.domain.images.finding import Finding, FindingRow, FindingStatus, ImageFacts, Severity
 from chalicelib.domain.images.image import Coverage, Repository, Scan, ScanState, Source
 
@@ -44,7 +44,7 @@ def scanned(state: ScanState, counts: dict[Severity, int] | None, source: Source
 
 def test_what_goes_as_it_is_documented_shows_nothing() -> None:
     assert shown(PUSH) == shown(scanned(ScanState.COMPLETE, {})) == []
-    assert shown(Look(REF, AT)) == []
+    assert shown(Refresh(REF, AT)) == []
 
 
 @pytest.mark.parametrize(

@@ -4,35 +4,44 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.domain.doctor.stack import Change, ChangeSet, Stack, StackEvent, Standing, ended, root_cause, standing
+from chalicelib.domain.doctor.stack import (
+    ChangeSet,
+    Stack,
+    StackChange,
+    StackEvent,
+    StackState,
+    ended,
+    root_cause,
+    standing,
+)
 
 
 @pytest.mark.parametrize(
     ("status", "means"),
     [
-        ("CREATE_COMPLETE", Standing.READY),
-        ("UPDATE_COMPLETE", Standing.READY),
-        ("UPDATE_ROLLBACK_COMPLETE", Standing.READY),
-        ("IMPORT_COMPLETE", Standing.READY),
-        ("IMPORT_ROLLBACK_COMPLETE", Standing.READY),
-        ("REVIEW_IN_PROGRESS", Standing.LEFTOVER),
-        ("ROLLBACK_COMPLETE", Standing.DEAD),
-        ("DELETE_COMPLETE", Standing.ABSENT),
-        ("DELETE_IN_PROGRESS", Standing.BUSY),
-        ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", Standing.BUSY),
-        ("UPDATE_ROLLBACK_FAILED", Standing.STUCK),
-        ("ROLLBACK_FAILED", Standing.STUCK),
-        ("CREATE_FAILED", Standing.STUCK),
-        ("DELETE_FAILED", Standing.STUCK),
-        ("A_STATUS_AWS_HAS_YET_TO_INVENT", Standing.STUCK),
+        ("CREATE_COMPLETE", StackState.READY),
+        ("UPDATE_COMPLETE", StackState.READY),
+        ("UPDATE_ROLLBACK_COMPLETE", StackState.READY),
+        ("IMPORT_COMPLETE", StackState.READY),
+        ("IMPORT_ROLLBACK_COMPLETE", StackState.READY),
+        ("REVIEW_IN_PROGRESS", StackState.LEFTOVER),
+        ("ROLLBACK_COMPLETE", StackState.DEAD),
+        ("DELETE_COMPLETE", StackState.ABSENT),
+        ("DELETE_IN_PROGRESS", StackState.BUSY),
+        ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", StackState.BUSY),
+        ("UPDATE_ROLLBACK_FAILED", StackState.STUCK),
+        ("ROLLBACK_FAILED", StackState.STUCK),
+        ("CREATE_FAILED", StackState.STUCK),
+        ("DELETE_FAILED", StackState.STUCK),
+        ("A_STATUS_AWS_HAS_YET_TO_INVENT", StackState.STUCK),
     ],
 )
-def test_what_a_status_allows(status: str, means: Standing) -> None:
+def test_what_a_status_allows(status: str, means: StackState) -> None:
     assert standing(Stack("id", "lazaretto-dev", status)) is means
 
 
 def test_no_stack_is_absent() -> None:
-    assert standing(None) is Standing.ABSENT
+    assert standing(None) is StackState.ABSENT
 
 
 def event(status: str, name: str = "OnScans", reason: str = "") -> StackEvent:
@@ -69,16 +78,16 @@ def test_where_only_the_stack_says_why_it_is_the_cause() -> None:
 @pytest.mark.parametrize(
     ("change", "loses", "may"),
     [
-        (Change("Modify", "AWS::DynamoDB::Table", "Table", "True"), True, False),
-        (Change("Remove", "AWS::DynamoDB::Table", "Table"), True, False),
-        (Change("Modify", "AWS::DynamoDB::Table", "Table", "Conditional"), False, True),
-        (Change("Modify", "AWS::DynamoDB::Table", "Table"), False, False),
-        (Change("Import", "AWS::DynamoDB::Table", "Table"), False, False),
-        (Change("Remove", "AWS::SQS::Queue", "Queue"), False, False),
-        (Change("Modify", "AWS::Lambda::Function", "OnScans", "True"), False, False),
+        (StackChange("Modify", "AWS::DynamoDB::Table", "Table", "True"), True, False),
+        (StackChange("Remove", "AWS::DynamoDB::Table", "Table"), True, False),
+        (StackChange("Modify", "AWS::DynamoDB::Table", "Table", "Conditional"), False, True),
+        (StackChange("Modify", "AWS::DynamoDB::Table", "Table"), False, False),
+        (StackChange("Import", "AWS::DynamoDB::Table", "Table"), False, False),
+        (StackChange("Remove", "AWS::SQS::Queue", "Queue"), False, False),
+        (StackChange("Modify", "AWS::Lambda::Function", "OnScans", "True"), False, False),
     ],
 )
-def test_only_what_takes_the_table_away_loses_it(change: Change, loses: bool, may: bool) -> None:
+def test_only_what_takes_the_table_away_loses_it(change: StackChange, loses: bool, may: bool) -> None:
     assert (change.loses_table, change.may_lose_table) == (loses, may)
 
 

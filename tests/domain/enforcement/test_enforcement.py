@@ -21,17 +21,26 @@ from chalicelib.domain.enforcement.enforcement import (
     wanted,
     with_next_act,
 )
-from chalicelib.domain.headers.effect import Effect, EffectKind, Enforcement, Held, Hold, Holding, Order, Stage
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import (
+    ActionType,
+    Deferred,
+    Enforcement,
+    Hold,
+    Holding,
+    Order,
+    PendingAction,
+    Stage,
+)
 from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
-from chalicelib.domain.images.verdict import Decision, Reason, Standing, Verdict
+from chalicelib.domain.images.verdict import Decision, Reason, Verdict, VerdictSummary
 from chalicelib.domain.policy.policy import Policy, parse_policy
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REF = ImageRef("111122223333", "eu-west-1", "team/api", "sha256:" + "a" * 64)
 INDEX, MOVES = "sha256:" + "b" * 64, {"quarantine": {"method": "move", "allow_delete": True}}
-QUARANTINE, RELEASE, BLOCK, UNBLOCK = EffectKind.QUARANTINE, EffectKind.RELEASE, EffectKind.BLOCK, EffectKind.UNBLOCK
-HELD = Held(Holding.RUNNING, "it runs", NOW, NOW + timedelta(minutes=15))
+QUARANTINE, RELEASE, BLOCK, UNBLOCK = ActionType.QUARANTINE, ActionType.RELEASE, ActionType.BLOCK, ActionType.UNBLOCK
+HELD = Deferred(Holding.RUNNING, "it runs", NOW, NOW + timedelta(minutes=15))
 
 
 def policy(**changes: Any) -> Policy:
@@ -58,7 +67,7 @@ def hold(method: str = "archive", **changes: Any) -> Hold:
     return Hold(method, 1, NOW, **changes)
 
 
-def order(kind: EffectKind, **changes: Any) -> Order:
+def order(kind: ActionType, **changes: Any) -> Order:
     return Order(kind, "oncall", "to be sure", NOW, **changes)
 
 
@@ -174,14 +183,18 @@ def test_who_gives_back_is_the_waiver_where_one_excuses_and_not_what_else_the_ve
     stale = Reason("stale", Decision.WARN, "nothing to rely on now")
     excused = Reason("critical", Decision.ALLOW, "all that matched is waived", waived=("w-1", "w-2"))
     waived = image(verdict=Verdict(Decision.WARN, (stale, excused), 1, NOW), hold=hold())
-    level = wanted(waived, policy())
-    assert (level.quarantine, level.by, level.why) == (None, "rule:critical", "all that matched is waived, by w-1, w-2")
+    desired = wanted(waived, policy())
+    assert (desired.quarantine, desired.by, desired.why) == (
+        None,
+        "rule:critical",
+        "all that matched is waived, by w-1, w-2",
+    )
     fixed = image(verdict=Verdict(Decision.WARN, (stale,), 1, NOW), hold=hold())
     assert wanted(fixed, policy()).why == "nothing to rely on now"
 
 
 def test_a_release_stands_against_the_same_verdict_and_is_over_with_a_worse_one() -> None:
-    released = image(order=order(RELEASE, standing=Standing(Decision.QUARANTINE, 1)))
+    released = image(order=order(RELEASE, standing=VerdictSummary(Decision.QUARANTINE, 1)))
     assert act(released) is None
     assert standing_order(released) is released.order
     worse = msgspec.structs.replace(released, verdict=verdict(Decision.QUARANTINE, critical=2))
@@ -213,13 +226,13 @@ def test_an_act_wanted_as_before_keeps_its_number_and_one_wanted_anew_has_the_ne
     assert first.act.key == "QUARANTINE#1"
     assert planned(first) == first
     gone = planned(msgspec.structs.replace(first, verdict=verdict(Decision.ALLOW)))
-    assert gone.todo == ()
+    assert gone.pending == ()
     assert planned(msgspec.structs.replace(gone, verdict=verdict(Decision.QUARANTINE))).enforcement_number == 2
 
 
-def held(header: Header, by: Held) -> Header:
+def held(header: Header, by: Deferred) -> Header:
     return msgspec.structs.replace(
-        header, todo=tuple(msgspec.structs.replace(e, held=by) if e.kind.acts else e for e in header.todo)
+        header, pending=tuple(msgspec.structs.replace(e, held=by) if e.kind.acts else e for e in header.pending)
     )
 
 
@@ -242,7 +255,7 @@ def test_what_was_only_observed_is_done_when_the_mode_is_enforce() -> None:
 
 @pytest.mark.parametrize("why", [Holding.FUSE, Holding.FAILED])
 def test_what_the_fuse_or_a_failure_holds_goes_on_waiting(why: Holding) -> None:
-    waiting = held(planned(image()), Held(why, "", NOW, NOW))
+    waiting = held(planned(image()), Deferred(why, "", NOW, NOW))
     assert planned(waiting) == waiting
 
 
@@ -282,7 +295,7 @@ def test_an_image_is_freed_when_no_archive_is_wanted_any_more() -> None:
     assert is_freed(bad, good, policy())
     assert not is_freed(bad, bad, policy())
     assert not is_freed(good, good, policy())
-    assert is_freed(bad, msgspec.structs.replace(bad, policy_version=4, todo=()), policy(mode="observe"))
+    assert is_freed(bad, msgspec.structs.replace(bad, policy_version=4, pending=()), policy(mode="observe"))
     assert not is_freed(bad, msgspec.structs.replace(good, kind=Kind.INDEX), policy())
 
 
@@ -310,7 +323,7 @@ POLICIES = st.fixed_dictionaries(
 )
 
 
-def done(header: Header, effect: Effect) -> Header:
+def done(header: Header, effect: PendingAction) -> Header:
     """The registry after the act, as the reading after it says."""
     if effect.kind is BLOCK or effect.kind is UNBLOCK:
         return msgspec.structs.replace(header, denied=effect.kind is BLOCK)
@@ -333,7 +346,7 @@ def test_acts_lead_to_what_is_wanted_and_then_end(header: Header, changes: dict[
         if effect is None or effect.held is not None:
             break
         assert rules.enforcing or (not effect.kind.takes_away and header.order is not None)
-        header = done(msgspec.structs.replace(header, todo=()), effect)
+        header = done(msgspec.structs.replace(header, pending=()), effect)
     else:
         pytest.fail("acts without an end")
     assert with_next_act(header, rules, UNNEEDED, NOW) == header

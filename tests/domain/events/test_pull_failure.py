@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.events.pull_failure import MAX_SAID, Cause, Refusal, classify, read_refusal, wanted_platform
+from chalicelib.domain.events.pull_failure import (
+    MAX_SAID,
+    PullFailureCause,
+    PullRefusal,
+    classify,
+    read_refusal,
+    wanted_platform,
+)
 from chalicelib.domain.events.pulled_image import full_name, manifest_digests, named_image, short_name, without_names
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.image_name import ImageName
@@ -26,9 +33,9 @@ REFUSED = f"{DAEMON} pull access denied for {HOST}/team/api, repository does not
 AUTH = "ResourceInitializationError: unable to pull secrets or registry auth:"
 HEAD = f"https://{HOST}/v2/team/api"
 
-SAID: dict[Cause, list[str]] = {
+SAID: dict[PullFailureCause, list[str]] = {
     # The image or its tag is not there, or is archived: ECR answers 404 to both.
-    Cause.NOT_FOUND: [
+    PullFailureCause.NOT_FOUND: [
         f"CannotPullContainerError: {IMAGE}: not found",
         f"{PULL} 5 time(s): failed to resolve ref {IMAGE}: {IMAGE}: not found",
         f"CannotPullContainerError: inspect image has been retried 1 time(s): failed to resolve ref {IMAGE}: not found",
@@ -44,12 +51,12 @@ SAID: dict[Cause, list[str]] = {
         f"{PULL} 1 time(s): failed to resolve ref {HOST}/team/api:latest@{D}: "
         f"unexpected status from HEAD request to {HEAD}/blobs/{D}: 403 Forbidden",
     ],
-    Cause.NO_REPOSITORY: [
+    PullFailureCause.NO_REPOSITORY: [
         f"{DAEMON} repository {HOST}/team/api not found: name unknown: "
         "The repository with name 'team/api' does not exist in the registry with id '111122223333'",
         "RepositoryNotFoundException: no",
     ],
-    Cause.ACCESS_DENIED: [
+    PullFailureCause.ACCESS_DENIED: [
         f"{PULL} 1 time(s): failed to resolve ref {IMAGE}: pulling from host {HOST} failed with "
         "status code [manifests 1.4.2]: 403 Forbidden",
         f"{PULL} 1 time(s): failed to resolve ref {HOST}/team/api@{D}: "
@@ -67,14 +74,14 @@ SAID: dict[Cause, list[str]] = {
         "response body: invalid character '<': \"<Error><Code>AccessDenied</Code>\"",
         "errors: denied: requested access to the resource is denied",
     ],
-    Cause.NOT_SIGNED_IN: [
+    PullFailureCause.NOT_SIGNED_IN: [
         f'{DAEMON} Head "{HEAD}/manifests/1.4.2": no basic auth credentials',
         f"{KUBELET}: pull access denied, repository does not exist or may require authorization: "
         "authorization failed: no basic auth credentials",
         f"{KUBELET}: unexpected status from HEAD request to {HEAD}/manifests/1.4.2: 401 Unauthorized",
         "denied: Your authorization token has expired. Reauthenticate and try again.",
     ],
-    Cause.UNREACHABLE: [
+    PullFailureCause.UNREACHABLE: [
         f"{PULL} 5 time(s): failed to resolve ref {IMAGE}: failed to do request: "
         f'Head "{HEAD}/manifests/1.4.2": dial tcp 10.0.3.17:443: i/o timeout',
         f"CannotPullContainerError: API error (500): Get https://{HOST}/v2/: net/http: "
@@ -87,7 +94,7 @@ SAID: dict[Cause, list[str]] = {
         "failed to verify certificate: x509: certificate signed by unknown authority",
         "CannotPullContainerError: context canceled",
     ],
-    Cause.WRONG_PLATFORM: [
+    PullFailureCause.WRONG_PLATFORM: [
         f"{DAEMON} no matching manifest for linux/arm64/v8 in the manifest list entries: "
         "no match for platform in manifest: not found",
         "CannotPullContainerError: pull image manifest has been retried 1 time(s): "
@@ -95,33 +102,35 @@ SAID: dict[Cause, list[str]] = {
         "no match for current platform linux/arm/v7 in manifest sha256:32ef: not found",
         "choosing image instance: no image found in image index for architecture arm64",
     ],
-    Cause.THROTTLED: [
+    PullFailureCause.THROTTLED: [
         f"{DAEMON} toomanyrequests: Rate exceeded",
         "toomanyrequests: Too Many Requests (HAP429)",
         f"{KUBELET}: unexpected status from HEAD request to {HEAD}/manifests/1.4.2: 429 Too Many Requests",
         "ThrottlingException: slow down",
     ],
-    Cause.NO_SPACE: ["CannotPullContainerError: write /var/lib/docker/tmp/GetImageBlob111: no space left on device"],
-    Cause.DAMAGED: [
+    PullFailureCause.NO_SPACE: [
+        "CannotPullContainerError: write /var/lib/docker/tmp/GetImageBlob111: no space left on device"
+    ],
+    PullFailureCause.DAMAGED: [
         "ref pull has been retried 1 time(s): number of layers and diffIDs don't match: 3 != 15",
         f"failed commit on ref: unexpected commit digest {D}, expected {E}: failed precondition",
     ],
-    Cause.BAD_NAME: [
+    PullFailureCause.BAD_NAME: [
         "Error response from daemon: invalid reference format",
         "Failed to apply default image tag: couldn't parse image name: InvalidImageName",
     ],
-    Cause.UPSTREAM: ["UnableToGetUpstreamImageException: unable to pull through"],
-    Cause.REGISTRY_ERROR: [
+    PullFailureCause.UPSTREAM: ["UnableToGetUpstreamImageException: unable to pull through"],
+    PullFailureCause.REGISTRY_ERROR: [
         f"{KUBELET}: unexpected status from HEAD request: 500 Internal Server Error",
         f"{KUBELET}: unexpected status from HEAD request to {HEAD}/manifests/1.4.2: 503",
     ],
     # Secrets come before the image, and are not about it.
-    Cause.NO_SECRET: [
+    PullFailureCause.NO_SECRET: [
         f"{AUTH} execution resource retrieval failed: unable to retrieve secret from asm: service call has been "
         "retried 5 time(s): AccessDeniedException",
         f"{AUTH} unable to retrieve secrets from ssm: service call has been retried 1 time(s)",
     ],
-    Cause.UNKNOWN: [
+    PullFailureCause.UNKNOWN: [
         f'Back-off pulling image "{IMAGE}"',
         "pull command failed: panic: runtime error: invalid memory address or nil pointer dereference",
         "",
@@ -131,34 +140,39 @@ TEXTS = [(cause, text) for cause, texts in SAID.items() for text in texts]
 
 
 @pytest.mark.parametrize(("cause", "text"), TEXTS)
-def test_a_text_says_what_went_wrong(cause: Cause, text: str) -> None:
+def test_a_text_says_what_went_wrong(cause: PullFailureCause, text: str) -> None:
     assert classify(text) is cause
     assert classify(text.replace(" ", "\n ")) is cause or "resolve ref" in text
 
 
 def test_every_cause_that_a_text_can_say_is_met() -> None:
-    told_by_the_registry = {Cause.QUARANTINE, Cause.DENY, Cause.ARCHIVED, Cause.RESTORING}
-    assert set(SAID) == set(Cause) - told_by_the_registry
+    told_by_the_registry = {
+        PullFailureCause.QUARANTINE,
+        PullFailureCause.DENY,
+        PullFailureCause.ARCHIVED,
+        PullFailureCause.RESTORING,
+    }
+    assert set(SAID) == set(PullFailureCause) - told_by_the_registry
 
 
 @pytest.mark.parametrize("name", ["team/not-found", "denied/throttled", "x509/no-space-left-on-device", "http/403"])
 def test_what_an_image_is_called_is_no_part_of_the_reason(name: str) -> None:
     image = f"{HOST}/{name}:429-toomanyrequests"
-    assert classify(f'Back-off pulling image "{image}"') is Cause.UNKNOWN
-    assert classify(f"{PULL} 1 time(s): failed to resolve ref {image}: i/o timeout") is Cause.UNREACHABLE
+    assert classify(f'Back-off pulling image "{image}"') is PullFailureCause.UNKNOWN
+    assert classify(f"{PULL} 1 time(s): failed to resolve ref {image}: i/o timeout") is PullFailureCause.UNREACHABLE
 
 
 def test_a_layer_that_is_refused_is_not_an_unknown_digest() -> None:
     """Only the digest that was asked for is looked for as a blob while it is resolved."""
     text = f"failed to resolve ref {HOST}/team/api@{D}: unexpected status: {HEAD}/blobs/{E}: 403 Forbidden"
-    assert classify(text, D) is Cause.ACCESS_DENIED
-    assert classify(text.replace(E, D), D) is Cause.NOT_FOUND
+    assert classify(text, D) is PullFailureCause.ACCESS_DENIED
+    assert classify(text.replace(E, D), D) is PullFailureCause.NOT_FOUND
 
 
 @given(st.text(max_size=300), st.sampled_from([text for _, text in TEXTS]), st.integers(0, 200))
 def test_any_text_is_read_to_its_end(noise: str, text: str, at: int) -> None:
     for said in (noise, text[:at] + noise + text[at:]):
-        assert classify(said) in set(Cause)
+        assert classify(said) in set(PullFailureCause)
         named = named_image(said)
         assert named is None or short_name(named)
         read_refusal(said)
@@ -241,12 +255,12 @@ def test_names_are_taken_out_and_the_rest_stays() -> None:
 def test_a_refusal_names_role_action_and_policy(because: str, expected: dict[str, str]) -> None:
     text = f"denied: {USER} is not authorized to perform: ecr:BatchGetImage on resource: {ARN} {because}"
     role = "arn:aws:iam::111122223333:role/api-execution"
-    assert read_refusal(text) == Refusal(role, "ecr:BatchGetImage", **expected)
+    assert read_refusal(text) == PullRefusal(role, "ecr:BatchGetImage", **expected)
 
 
 def test_a_layer_that_s3_refuses_is_told_from_a_pull() -> None:
     assert read_refusal("https://prod-eu-west-1-starport-layer-bucket.s3.amazonaws.com/x: 403 Forbidden").layers
-    assert read_refusal("403 Forbidden") == Refusal()
+    assert read_refusal("403 Forbidden") == PullRefusal()
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 
 from chalicelib.domain.assessment.conclusion import conclude, corrected
-from chalicelib.domain.headers.effect import LOST_AFTER, Effect, EffectKind, Order
 from chalicelib.domain.headers.header import Rules, in_sketch
+from chalicelib.domain.headers.pending_action import LOST_AFTER, ActionType, Order, PendingAction
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import FindingStatus, Severity
 from chalicelib.domain.images.image import Kind, Scan, ScanState
-from chalicelib.domain.images.verdict import Decision, Standing
+from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.domain.policy.policy import parse_policy
 from tests.fakes.images import finding, image, ref
 from tests.fakes.queries import NOW
@@ -63,16 +63,16 @@ def test_a_verdict_is_numbered_and_keeps_the_policy_that_made_it():
 
 def test_one_alert_for_one_change_of_verdict_carried_over_by_every_later_write():
     first = conclude(new(), document(finding(1, CRITICAL)), rules(), NOW)
-    assert [(e.key, e.decision, e.former) for e in first.todo] == [("ALERT#1", Decision.BLOCK, None)]
-    assert conclude(first, document(finding(1, CRITICAL)), rules(), NOW + DAY).todo == first.todo
+    assert [(e.key, e.decision, e.former) for e in first.pending] == [("ALERT#1", Decision.BLOCK, None)]
+    assert conclude(first, document(finding(1, CRITICAL)), rules(), NOW + DAY).pending == first.pending
     fallen = conclude(first, document(), rules(), NOW + DAY)
-    assert [(e.key, e.decision, e.former) for e in fallen.todo[1:]] == [("ALERT#2", Decision.ALLOW, Decision.BLOCK)]
+    assert [(e.key, e.decision, e.former) for e in fallen.pending[1:]] == [("ALERT#2", Decision.ALLOW, Decision.BLOCK)]
 
 
 def test_one_of_many_is_announced_by_the_summary_and_counts_as_told():
     quiet = conclude(new(), document(finding(1, CRITICAL)), rules(), NOW, quiet=True)
-    assert (quiet.todo, quiet.announced) == ((), Decision.BLOCK)
-    assert conclude(quiet, document(finding(1, CRITICAL)), rules(), NOW).todo == ()
+    assert (quiet.pending, quiet.announced) == ((), Decision.BLOCK)
+    assert conclude(quiet, document(finding(1, CRITICAL)), rules(), NOW).pending == ()
 
 
 def test_the_clock_comes_when_an_effect_must_have_been_lost_and_else_when_the_decision_may_change():
@@ -94,8 +94,8 @@ def test_a_deleted_image_keeps_its_verdict_and_is_not_due_any_more():
 
 
 def test_an_alert_about_a_deleted_image_is_still_due():
-    alert = Effect(EffectKind.ALERT, 1, NOW, Decision.BLOCK)
-    assert conclude(image(1, exists=False, todo=(alert,)), document(), rules(), NOW + DAY).due_at == NOW + LOST_AFTER
+    alert = PendingAction(ActionType.ALERT, 1, NOW, Decision.BLOCK)
+    assert conclude(image(1, exists=False, pending=(alert,)), document(), rules(), NOW + DAY).due_at == NOW + LOST_AFTER
 
 
 def test_an_artifact_has_no_verdict_even_if_it_was_taken_for_an_image():
@@ -105,7 +105,11 @@ def test_an_artifact_has_no_verdict_even_if_it_was_taken_for_an_image():
 
 def test_an_index_takes_the_worst_of_its_children():
     header = conclude(
-        new(kind=Kind.INDEX), document(), rules(), NOW, children=[Standing(Decision.ALLOW), Standing(Decision.BLOCK)]
+        new(kind=Kind.INDEX),
+        document(),
+        rules(),
+        NOW,
+        children=[VerdictSummary(Decision.ALLOW), VerdictSummary(Decision.BLOCK)],
     )
     assert header.decision is Decision.BLOCK
 
@@ -114,26 +118,26 @@ def test_what_its_images_get_worse_by_makes_another_verdict_of_an_index_and_no_a
     def judged(header, *children):
         return conclude(header, document(), rules(), NOW, children=children)
 
-    first = judged(new(kind=Kind.INDEX), Standing(Decision.BLOCK, 1))
-    assert [e.key for e in first.todo] == ["ALERT#1"]
-    worse = judged(first, Standing(Decision.BLOCK, 3))
+    first = judged(new(kind=Kind.INDEX), VerdictSummary(Decision.BLOCK, 1))
+    assert [e.key for e in first.pending] == ["ALERT#1"]
+    worse = judged(first, VerdictSummary(Decision.BLOCK, 3))
     assert worse.verdict.worse_than(first.verdict)
-    assert (worse.verdict.number, worse.todo) == (2, first.todo)
-    stronger = judged(worse, Standing(Decision.QUARANTINE, 3))
-    assert [e.key for e in stronger.todo if e.kind is EffectKind.ALERT] == ["ALERT#1", "ALERT#3"]
+    assert (worse.verdict.number, worse.pending) == (2, first.pending)
+    stronger = judged(worse, VerdictSummary(Decision.QUARANTINE, 3))
+    assert [e.key for e in stronger.pending if e.kind is ActionType.ALERT] == ["ALERT#1", "ALERT#3"]
 
 
 def test_a_release_of_an_index_ends_when_its_images_get_worse_than_they_were_when_it_was_released():
-    released = Order(EffectKind.RELEASE, "oncall", "needed", NOW, Standing(Decision.QUARANTINE, 2))
+    released = Order(ActionType.RELEASE, "oncall", "needed", NOW, VerdictSummary(Decision.QUARANTINE, 2))
     header = new(kind=Kind.INDEX, order=released)
 
     def order(*children):
         return conclude(header, document(), rules(), NOW, children=children).order
 
-    assert order(Standing(Decision.QUARANTINE, 2)) == released
-    assert order(Standing(Decision.QUARANTINE, 1), Standing(Decision.BLOCK, 1)) == released
-    assert order(Standing(Decision.QUARANTINE, 2), Standing(Decision.QUARANTINE, 1)) is None
-    assert order(Standing(Decision.QUARANTINE, 1, 1)) is None
+    assert order(VerdictSummary(Decision.QUARANTINE, 2)) == released
+    assert order(VerdictSummary(Decision.QUARANTINE, 1), VerdictSummary(Decision.BLOCK, 1)) == released
+    assert order(VerdictSummary(Decision.QUARANTINE, 2), VerdictSummary(Decision.QUARANTINE, 1)) is None
+    assert order(VerdictSummary(Decision.QUARANTINE, 1, 1)) is None
 
 
 @pytest.mark.parametrize(
@@ -143,8 +147,8 @@ def test_a_release_of_an_index_ends_when_its_images_get_worse_than_they_were_whe
 def test_its_indexes_hear_how_bad_an_image_is_where_its_doors_are_closed(decision, standing):
     policy = rules(rules=[{**BLOCK_CRITICAL, "decision": decision}])
     header = conclude(new(), document(finding(1, CRITICAL, kev=True), finding(2, CRITICAL)), policy, NOW)
-    assert header.standing == Standing(Decision(decision.upper()), *standing)
-    assert new().standing == Standing(Decision.PENDING)
+    assert header.standing == VerdictSummary(Decision(decision.upper()), *standing)
+    assert new().standing == VerdictSummary(Decision.PENDING)
 
 
 def test_kev_that_a_rule_asks_for_is_refreshed_daily_and_a_write_in_between_does_not_put_it_off():

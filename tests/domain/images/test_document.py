@@ -40,7 +40,7 @@ def document(*rows, source=Source.ENHANCED, **fields):
 
 
 def merge(stored, seen, *, archive=False, **more):
-    return merge_listing(stored, seen, settle=SETTLE, archive=archive, **more)
+    return merge_listing(stored, seen, consistency_delay=SETTLE, archive=archive, **more)
 
 
 def states(result):

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.images.finding import Ecosystem, Finding, FindingStatus, FixAvailable, Package, Severity
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind, Scan, ScanState, Source
-from chalicelib.domain.images.verdict import Decision, Reason, Standing
-from chalicelib.domain.policy.decision import ImageState, Outcome, decide
+from chalicelib.domain.images.verdict import Decision, Reason, VerdictSummary
+from chalicelib.domain.policy.decision import ImageState, RuleOutcome, decide
 from chalicelib.domain.policy.policy import Policy, parse_policy
 from chalicelib.domain.policy.waiver import Waiver
 
@@ -55,11 +55,11 @@ def judged(
     return any(r.rule == "r" for r in outcome.verdict.reasons)
 
 
-def index_of(*children: Standing, **changes: Any) -> ImageState:
+def index_of(*children: VerdictSummary, **changes: Any) -> ImageState:
     return image(kind=Kind.INDEX, children=children, listed=False, **changes)
 
 
-def gist(outcome: Outcome) -> tuple[Decision, tuple[Reason, ...]]:
+def gist(outcome: RuleOutcome) -> tuple[Decision, tuple[Reason, ...]]:
     return outcome.verdict.decision, outcome.verdict.reasons
 
 
@@ -140,21 +140,21 @@ def test_a_scan_grows_stale_at_the_second_and_warn_becomes_the_stronger_of_both(
 
 
 def test_an_index_takes_the_worst_of_its_children_and_has_no_findings_of_its_own() -> None:
-    index = index_of(Standing(Decision.ALLOW), Standing(Decision.BLOCK), Standing(Decision.PENDING))
+    index = index_of(VerdictSummary(Decision.ALLOW), VerdictSummary(Decision.BLOCK), VerdictSummary(Decision.PENDING))
     verdict = decide(index, [finding()], policy({"severity": "HIGH"}, "quarantine"), (), NOW).verdict
     assert verdict.decision is Decision.BLOCK
     assert [(r.rule, r.decision) for r in verdict.reasons] == [("child", Decision.BLOCK), ("child", Decision.PENDING)]
 
 
 def test_an_index_of_good_children_is_allowed_and_one_of_unknown_children_is_pending() -> None:
-    index = index_of(Standing(Decision.ALLOW), Standing(Decision.ALLOW))
+    index = index_of(VerdictSummary(Decision.ALLOW), VerdictSummary(Decision.ALLOW))
     assert decide(index, [], policy(), (), NOW).verdict.decision is Decision.ALLOW
     assert decide(image(kind=Kind.INDEX), [], policy(), (), NOW).verdict.decision is Decision.PENDING
 
 
 def test_rules_about_the_image_also_speak_of_an_index_and_of_an_unscanned_image() -> None:
     rules = policy({"tag": "latest"}, "quarantine")
-    index = index_of(Standing(Decision.ALLOW), tags=("latest",))
+    index = index_of(VerdictSummary(Decision.ALLOW), tags=("latest",))
     assert decide(index, [], rules, (), NOW).verdict.decision is Decision.QUARANTINE
     unscanned = decide(image(listed=False, tags=("latest",)), [], rules, (), NOW - DAY).verdict
     assert [r.rule for r in unscanned.reasons] == ["r", "pending"]
@@ -162,28 +162,30 @@ def test_rules_about_the_image_also_speak_of_an_index_and_of_an_unscanned_image(
 
 def test_an_index_is_as_bad_as_its_images_of_each_decision_together() -> None:
     """Two images are quarantined for 3 CRITICALs, one of them known exploited, and one is blocked for 2."""
-    bad, worse = Standing(Decision.QUARANTINE, 1), Standing(Decision.QUARANTINE, 2, 1)
-    verdict = decide(index_of(bad, worse, Standing(Decision.BLOCK, 2)), [], policy(), (), NOW).verdict
+    bad, worse = VerdictSummary(Decision.QUARANTINE, 1), VerdictSummary(Decision.QUARANTINE, 2, 1)
+    verdict = decide(index_of(bad, worse, VerdictSummary(Decision.BLOCK, 2)), [], policy(), (), NOW).verdict
     assert [(r.decision, r.count, r.critical, r.kev) for r in verdict.reasons] == [
         (Decision.QUARANTINE, 0, 3, 1),
         (Decision.BLOCK, 0, 2, 0),
     ]
-    assert verdict.standing == Standing(Decision.QUARANTINE, 5, 1)
+    assert verdict.standing == VerdictSummary(Decision.QUARANTINE, 5, 1)
 
 
 @pytest.mark.parametrize(
     ("former", "now", "worse"),
     [
-        (Standing(Decision.QUARANTINE, 1), Standing(Decision.QUARANTINE, 2), True),
-        (Standing(Decision.QUARANTINE, 1), Standing(Decision.QUARANTINE, 1, 1), True),
-        (Standing(Decision.BLOCK, 1), Standing(Decision.QUARANTINE, 1), True),
-        (Standing(Decision.WARN), Standing(Decision.QUARANTINE, 1), True),
-        (Standing(Decision.QUARANTINE, 2), Standing(Decision.QUARANTINE, 1), False),
-        (Standing(Decision.QUARANTINE, 1), Standing(Decision.QUARANTINE, 1), False),
+        (VerdictSummary(Decision.QUARANTINE, 1), VerdictSummary(Decision.QUARANTINE, 2), True),
+        (VerdictSummary(Decision.QUARANTINE, 1), VerdictSummary(Decision.QUARANTINE, 1, 1), True),
+        (VerdictSummary(Decision.BLOCK, 1), VerdictSummary(Decision.QUARANTINE, 1), True),
+        (VerdictSummary(Decision.WARN), VerdictSummary(Decision.QUARANTINE, 1), True),
+        (VerdictSummary(Decision.QUARANTINE, 2), VerdictSummary(Decision.QUARANTINE, 1), False),
+        (VerdictSummary(Decision.QUARANTINE, 1), VerdictSummary(Decision.QUARANTINE, 1), False),
     ],
 )
-def test_an_index_gets_worse_when_one_of_its_images_does(former: Standing, now: Standing, worse: bool) -> None:
-    other = Standing(Decision.BLOCK, 7)
+def test_an_index_gets_worse_when_one_of_its_images_does(
+    former: VerdictSummary, now: VerdictSummary, worse: bool
+) -> None:
+    other = VerdictSummary(Decision.BLOCK, 7)
     before = decide(index_of(former, other), [], policy(), (), NOW).verdict
     after = decide(index_of(now, other), [], policy(), (), NOW).verdict
     assert after.worse_than(before) is worse
@@ -620,7 +622,9 @@ states = st.builds(
     listed=st.sampled_from([True, True, True, False]),
     in_use=st.builds(InUse, st.sampled_from(list(InUseState))),
     signed=st.none() | st.booleans(),
-    children=st.lists(st.builds(Standing, st.sampled_from(list(Decision)), st.integers(0, 2)), max_size=3).map(tuple),
+    children=st.lists(st.builds(VerdictSummary, st.sampled_from(list(Decision)), st.integers(0, 2)), max_size=3).map(
+        tuple
+    ),
 )
 waivers_ = st.builds(
     Waiver,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.policy.diff import Difference, DifferenceKind, difference_words, policy_differences
+from chalicelib.domain.policy.diff import PolicyDifference, PolicyDifferenceKind, difference_words, policy_differences
 from chalicelib.domain.policy.policy import parse_policy
 
 RULE = {"id": "r", "match": {"severity": "HIGH", "repository": ["a", "b"]}, "decision": "block"}
@@ -84,7 +84,10 @@ def test_an_entry_of_a_list_that_changed_is_gone_and_a_new_one_is_there() -> Non
         parse_policy(BASE).document,
         parse_policy(changed(notify=[ROUTES[0], {"channel": "sns", "min_decision": "block"}])).document,
     )
-    assert [(d.path, d.kind) for d in found] == [("notify", DifferenceKind.REMOVED), ("notify", DifferenceKind.ADDED)]
+    assert [(d.path, d.kind) for d in found] == [
+        ("notify", PolicyDifferenceKind.REMOVED),
+        ("notify", PolicyDifferenceKind.ADDED),
+    ]
     assert found[1].after["min_decision"] == "block"
 
 
@@ -109,7 +112,7 @@ def test_the_order_of_retentions_may_mean_something() -> None:
 
 
 def test_many_differences_are_cut_to_one_line() -> None:
-    found = tuple(Difference(f"rules.r{n}", DifferenceKind.CHANGED, "a", "b") for n in range(99))
+    found = tuple(PolicyDifference(f"rules.r{n}", PolicyDifferenceKind.CHANGED, "a", "b") for n in range(99))
     line = difference_words(found, 80)
     assert (len(line), line[-1]) == (80, "…")
     assert difference_words(found[:2]) == "rules.r0: a -> b; rules.r1: a -> b"

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from chalicelib.adapters.stores.policy_file import default_policy
 from chalicelib.domain.policy.comparison import holds
 from chalicelib.domain.policy.condition import ScoreTest
-from chalicelib.domain.policy.doubt import NEVER, policy_doubts
 from chalicelib.domain.policy.policy import parse_policy
+from chalicelib.domain.policy.warnings import NEVER, policy_warnings
 
 
 def doubts(**said: Any) -> dict[str, str]:
-    return {d.path: d.reason for d in policy_doubts(parse_policy({"version": 1, **said}))}
+    return {d.path: d.reason for d in policy_warnings(parse_policy({"version": 1, **said}))}
 
 
 def about(match: dict[str, Any], **more: Any) -> dict[str, str]:
@@ -24,7 +24,7 @@ def about(match: dict[str, Any], **more: Any) -> dict[str, str]:
 
 
 def test_the_built_in_policy_leaves_no_doubt() -> None:
-    assert policy_doubts(default_policy()) == ()
+    assert policy_warnings(default_policy()) == ()
 
 
 @pytest.mark.parametrize(

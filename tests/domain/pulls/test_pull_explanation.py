@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from chalicelib.domain.events.failed_pull import FailedPull
-from chalicelib.domain.events.pull_failure import Cause
-from chalicelib.domain.headers.effect import EffectKind, Enforcement, Hold, Order, Stage
+from chalicelib.domain.events.pull_failure import PullFailureCause
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Hold, Order, Stage
 from chalicelib.domain.images.image import Child, ImageDetail, ImageRef, Kind, Repository, StorageStatus
 from chalicelib.domain.images.image_name import ImageName
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
-from chalicelib.domain.pulls.evidence import Evidence, Look, LostTag
+from chalicelib.domain.pulls.evidence import Evidence, EvidenceLookup, LostTag
 from chalicelib.domain.pulls.explanation import Explanation, explain
 
 HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
@@ -64,7 +64,7 @@ def commands(explanation: Explanation) -> list[str]:
 )
 def test_our_quarantine_is_named_with_its_act_its_rule_and_the_release(fields: dict[str, Any], words: str) -> None:
     explanation = said(header=header(**fields))
-    assert explanation.cause is Cause.QUARANTINE
+    assert explanation.cause is PullFailureCause.QUARANTINE
     assert words in explanation.text
     assert explanation.text.endswith(", by the rule critical: 1 finding matched.")
     assert f"lazaretto release {REF} --reason WHY" in explanation.what_to_do[1]
@@ -79,14 +79,14 @@ def test_the_action_is_named_by_its_id_where_it_is_recorded() -> None:
 
 
 def test_a_quarantine_that_is_begun_is_ours_before_it_is_confirmed() -> None:
-    begun = Enforcement(EffectKind.QUARANTINE, 4, Stage.BEGUN, EARLIER, "archive")
+    begun = Enforcement(ActionType.QUARANTINE, 4, Stage.BEGUN, EARLIER, "archive")
     explanation = said(header=header(enforcement=begun))
-    assert explanation.cause is Cause.QUARANTINE
+    assert explanation.cause is PullFailureCause.QUARANTINE
     assert "QUARANTINE#4 was begun at 2026-03-02 07:00:00 UTC and is not confirmed yet" in explanation.text
 
 
 def test_a_persons_order_is_named_as_such() -> None:
-    order = Order(EffectKind.QUARANTINE, "oncall", "suspicious\nlayer", EARLIER)
+    order = Order(ActionType.QUARANTINE, "oncall", "suspicious\nlayer", EARLIER)
     explanation = said(header=header(hold=hold(), storage=StorageStatus.ARCHIVED, order=order))
     assert explanation.text.endswith("ordered by oncall: suspicious layer.")
 
@@ -95,7 +95,7 @@ def test_an_image_of_an_index_is_told_by_its_platform() -> None:
     index = header(kind=Kind.INDEX, children=(Child(OTHER.digest, "linux/arm64"),))
     child = header(OTHER, hold=hold(), storage=StorageStatus.ARCHIVED)
     explanation = said(header=index, members=(child,))
-    assert explanation.cause is Cause.QUARANTINE
+    assert explanation.cause is PullFailureCause.QUARANTINE
     assert f"keeps its image for linux/arm64 ({OTHER.digest[:19]}) from being pulled" in explanation.text
     assert f"lazaretto release {OTHER}" in explanation.what_to_do[1]
     assert explanation.ref == REF
@@ -110,7 +110,7 @@ def test_an_image_of_an_index_is_told_by_its_platform() -> None:
 )
 def test_a_quarantine_that_keeps_nobody_from_pulling_is_not_the_reason(fields: Any, pull: FailedPull) -> None:
     explanation = said(pull, header=header(**fields))
-    assert explanation.cause is Cause.NOT_FOUND
+    assert explanation.cause is PullFailureCause.NOT_FOUND
     assert any("Besides, Lazaretto has it in quarantine" in note for note in explanation.notes)
 
 
@@ -126,7 +126,7 @@ def test_what_is_said_is_not_outdone_by_a_quarantine_that_stands_besides(text: s
 
 def test_our_deny_names_each_blocked_image_and_its_release() -> None:
     explanation = said(failed(FORBIDDEN), header=header(), denied=(REF, OTHER), action_ids=("a-1", "b-2"))
-    assert explanation.cause is Cause.DENY
+    assert explanation.cause is PullFailureCause.DENY
     assert "denies all pulls from team/api by the repository's policy" in explanation.text
     assert f"because of {REF.digest[:19]}, {OTHER.digest[:19]} (action a-1, b-2)" in explanation.text
     assert [line.partition(": ")[2] for line in explanation.what_to_do[:2]] == [
@@ -159,12 +159,12 @@ def test_many_blocked_images_are_counted() -> None:
 )
 def test_what_iam_says_decides_whether_the_deny_is_ours(because: str, ours: bool) -> None:
     explanation = said(failed(f"denied: {USER} on resource: x {because}"), denied=(OTHER,))
-    assert explanation.cause is (Cause.DENY if ours else Cause.ACCESS_DENIED)
+    assert explanation.cause is (PullFailureCause.DENY if ours else PullFailureCause.ACCESS_DENIED)
     assert ours or any("Besides, Lazaretto denies all pulls from team/api" in note for note in explanation.notes)
 
 
 def test_a_deny_does_not_explain_what_is_not_found() -> None:
-    assert said(failed(NOT_FOUND), header=header(), denied=(OTHER,)).cause is Cause.NOT_FOUND
+    assert said(failed(NOT_FOUND), header=header(), denied=(OTHER,)).cause is PullFailureCause.NOT_FOUND
 
 
 # ---- missing, archived, restoring
@@ -172,7 +172,7 @@ def test_a_deny_does_not_explain_what_is_not_found() -> None:
 
 def test_an_archive_of_others_is_told_with_the_command_that_restores_it() -> None:
     explanation = said(header=header(storage=StorageStatus.ARCHIVED))
-    assert explanation.cause is Cause.ARCHIVED
+    assert explanation.cause is PullFailureCause.ARCHIVED
     assert "no quarantine of Lazaretto's" in explanation.text
     command = shlex.split(commands(explanation)[0].partition(" (")[0])
     assert command[:3] == ["aws", "ecr", "update-image-storage-class"]
@@ -182,9 +182,9 @@ def test_an_archive_of_others_is_told_with_the_command_that_restores_it() -> Non
 
 @pytest.mark.parametrize("ours", [True, False])
 def test_a_restore_under_way_is_told_with_who_asked_for_it(ours: bool) -> None:
-    done = Enforcement(EffectKind.RELEASE, 5, Stage.BEGUN, EARLIER, "archive") if ours else None
+    done = Enforcement(ActionType.RELEASE, 5, Stage.BEGUN, EARLIER, "archive") if ours else None
     explanation = said(header=header(storage=StorageStatus.ACTIVATING, hold=hold(), enforcement=done))
-    assert explanation.cause is Cause.RESTORING
+    assert explanation.cause is PullFailureCause.RESTORING
     assert ("Lazaretto released it at 2026-03-02 07:00:00 UTC (RELEASE#5)" in explanation.text) is ours
     assert "20 minutes" in explanation.what_to_do[0]
     assert not explanation.notes
@@ -192,13 +192,13 @@ def test_a_restore_under_way_is_told_with_who_asked_for_it(ours: bool) -> None:
 
 def test_a_deleted_image_is_told_with_the_time() -> None:
     explanation = said(header=header(exists=False, existence_at=EARLIER))
-    assert explanation.cause is Cause.NOT_FOUND
+    assert explanation.cause is PullFailureCause.NOT_FOUND
     assert explanation.text.startswith("The image was deleted at 2026-03-02 07:00:00 UTC")
 
 
 def test_a_tag_that_was_deleted_is_told_with_what_it_pointed_at() -> None:
     explanation = said(header=header(), lost_tag=LostTag(REF, EARLIER))
-    assert explanation.cause is Cause.NOT_FOUND
+    assert explanation.cause is PullFailureCause.NOT_FOUND
     assert explanation.text.startswith("The tag v1 was deleted at 2026-03-02 07:00:00 UTC")
     assert f"it pointed at {REF.digest[:19]}" in explanation.text
     assert "pointed" not in said(lost_tag=LostTag(None, EARLIER)).text
@@ -206,58 +206,75 @@ def test_a_tag_that_was_deleted_is_told_with_what_it_pointed_at() -> None:
 
 def test_a_tag_that_our_quarantine_took_is_ours() -> None:
     known = header(hold=hold("untag", tags=("v1",)))
-    assert said(header=known, lost_tag=LostTag(REF, EARLIER)).cause is Cause.QUARANTINE
+    assert said(header=known, lost_tag=LostTag(REF, EARLIER)).cause is PullFailureCause.QUARANTINE
     other = said(failed(tag="v2"), header=known, lost_tag=LostTag(REF, EARLIER))
-    assert other.cause is Cause.NOT_FOUND
+    assert other.cause is PullFailureCause.NOT_FOUND
 
 
 @pytest.mark.parametrize(
     ("look", "known", "cause", "words"),
     [
-        (Look(absent="image"), None, Cause.NOT_FOUND, "was never heard of here"),
-        (Look(absent="image"), header(), Cause.NOT_FOUND, "no event has told that it was deleted"),
-        (Look(absent="repository"), None, Cause.NO_REPOSITORY, "There is no repository team/api"),
+        (EvidenceLookup(absent="image"), None, PullFailureCause.NOT_FOUND, "was never heard of here"),
+        (EvidenceLookup(absent="image"), header(), PullFailureCause.NOT_FOUND, "no event has told that it was deleted"),
+        (EvidenceLookup(absent="repository"), None, PullFailureCause.NO_REPOSITORY, "There is no repository team/api"),
         (
-            Look(failed="ECR did not answer in time"),
+            EvidenceLookup(failed="ECR did not answer in time"),
             None,
-            Cause.NOT_FOUND,
+            PullFailureCause.NOT_FOUND,
             "could not be looked up: ECR did not answer",
         ),
-        (Look(ImageDetail(REF, storage=StorageStatus.ARCHIVED)), None, Cause.ARCHIVED, "is archived in ECR"),
-        (Look(ImageDetail(REF, storage=StorageStatus.ACTIVATING)), None, Cause.RESTORING, "is restoring it"),
-        (Look(ImageDetail(REF)), header(), Cause.NOT_FOUND, "It is there now: it can be pulled"),
-        (Look(ImageDetail(REF)), header(kind=Kind.INDEX), Cause.NOT_FOUND, "whether the images of this index are was"),
         (
-            Look(ImageDetail(REF, pushed_at=EARLIER, activated_at=AT + timedelta(minutes=1))),
+            EvidenceLookup(ImageDetail(REF, storage=StorageStatus.ARCHIVED)),
+            None,
+            PullFailureCause.ARCHIVED,
+            "is archived in ECR",
+        ),
+        (
+            EvidenceLookup(ImageDetail(REF, storage=StorageStatus.ACTIVATING)),
+            None,
+            PullFailureCause.RESTORING,
+            "is restoring it",
+        ),
+        (EvidenceLookup(ImageDetail(REF)), header(), PullFailureCause.NOT_FOUND, "It is there now: it can be pulled"),
+        (
+            EvidenceLookup(ImageDetail(REF)),
+            header(kind=Kind.INDEX),
+            PullFailureCause.NOT_FOUND,
+            "whether the images of this index are was",
+        ),
+        (
+            EvidenceLookup(ImageDetail(REF, pushed_at=EARLIER, activated_at=AT + timedelta(minutes=1))),
             header(),
-            Cause.NOT_FOUND,
+            PullFailureCause.NOT_FOUND,
             "It is there now, restored at 2026-03-02 08:06:30 UTC",
         ),
-        (None, None, Cause.NOT_FOUND, "so that it could not be looked up"),
+        (None, None, PullFailureCause.NOT_FOUND, "so that it could not be looked up"),
     ],
 )
-def test_what_the_registry_says_now_is_told(look: Look | None, known: Header | None, cause: Cause, words: str) -> None:
+def test_what_the_registry_says_now_is_told(
+    look: EvidenceLookup | None, known: Header | None, cause: PullFailureCause, words: str
+) -> None:
     explanation = said(header=known, look=look)
     assert explanation.cause is cause
     assert words in explanation.text
 
 
 def test_what_is_there_again_need_not_be_pushed() -> None:
-    assert said(header=header(), look=Look(ImageDetail(REF))).what_to_do == (
+    assert said(header=header(), look=EvidenceLookup(ImageDetail(REF))).what_to_do == (
         "Start it again; a service of ECS does so by itself.",
     )
-    assert "Push it again" in said(look=Look(absent="image")).what_to_do[0]
+    assert "Push it again" in said(look=EvidenceLookup(absent="image")).what_to_do[0]
 
 
 def test_a_failed_look_is_said_and_nothing_is_guessed() -> None:
-    explanation = said(failed("something new"), look=Look(failed="Lazaretto may not ask that registry"))
-    assert explanation.cause is Cause.UNKNOWN
+    explanation = said(failed("something new"), look=EvidenceLookup(failed="Lazaretto may not ask that registry"))
+    assert explanation.cause is PullFailureCause.UNKNOWN
     assert explanation.notes == ("Whether it is there could not be looked up: Lazaretto may not ask that registry.",)
 
 
 def test_an_unknown_text_stays_unknown_even_where_the_image_is_there() -> None:
-    explanation = said(failed("something new"), header=header(), look=Look(ImageDetail(REF)))
-    assert explanation.cause is Cause.UNKNOWN
+    explanation = said(failed("something new"), header=header(), look=EvidenceLookup(ImageDetail(REF)))
+    assert explanation.cause is PullFailureCause.UNKNOWN
     assert explanation.notes == ("The image is in the registry, and not archived.",)
 
 
@@ -270,7 +287,7 @@ def test_an_unknown_text_stays_unknown_even_where_the_image_is_there() -> None:
         ({"header": header(storage=StorageStatus.ARCHIVED)}, False),
         ({"header": header(hold=hold("move"))}, False),
         ({"lost_tag": LostTag(REF, EARLIER)}, False),
-        ({"look": Look(absent="image")}, False),
+        ({"look": EvidenceLookup(absent="image")}, False),
     ],
 )
 def test_the_registry_is_asked_only_where_nothing_stored_explains_it(known: dict[str, Any], is_open: bool) -> None:
@@ -284,7 +301,7 @@ def test_the_registry_is_asked_only_where_nothing_stored_explains_it(known: dict
 
 def test_denied_access_names_the_role_and_what_a_pull_needs() -> None:
     explanation = said(failed(FORBIDDEN), role=ROLE)
-    assert explanation.cause is Cause.ACCESS_DENIED
+    assert explanation.cause is PullFailureCause.ACCESS_DENIED
     assert f"{ROLE} may not pull from {HOME.arn}" in explanation.text
     (line,) = explanation.what_to_do
     for needed in (ROLE, "ecr:GetAuthorizationToken on *", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", HOME.arn):
@@ -307,7 +324,7 @@ def test_the_text_itself_knows_best_who_was_refused_what() -> None:
 
 def test_a_deny_of_others_is_told_from_ours() -> None:
     explanation = said(failed(f"denied: {USER} on resource: x with an explicit deny in a resource-based policy"))
-    assert explanation.cause is Cause.ACCESS_DENIED
+    assert explanation.cause is PullFailureCause.ACCESS_DENIED
     assert "A Deny in a resource-based policy says so; it is none of ours." in explanation.text
     assert "Take the Deny out of the resource-based policy: no Allow outweighs it." in explanation.what_to_do
 
@@ -322,14 +339,14 @@ def test_a_role_of_another_account_needs_the_repositorys_policy_too() -> None:
 def test_a_layer_that_s3_refused_is_not_ecrs_doing() -> None:
     text = "failed to copy: https://prod-eu-west-1-starport-layer-bucket.s3.eu-west-1.amazonaws.com/x: 403 Forbidden"
     explanation = said(failed(text), denied=(OTHER,))
-    assert explanation.cause is Cause.ACCESS_DENIED
+    assert explanation.cause is PullFailureCause.ACCESS_DENIED
     assert "Amazon S3 refused" in explanation.text
     assert "arn:aws:s3:::prod-eu-west-1-starport-layer-bucket/*" in explanation.what_to_do[0]
 
 
 def test_who_is_not_signed_in_needs_a_token() -> None:
     explanation = said(failed("no basic auth credentials"), role=ROLE)
-    assert explanation.cause is Cause.NOT_SIGNED_IN
+    assert explanation.cause is PullFailureCause.NOT_SIGNED_IN
     assert "ecr:GetAuthorizationToken on *" in explanation.what_to_do[0]
 
 
@@ -348,18 +365,18 @@ def test_the_platforms_that_an_index_has_are_named() -> None:
 @pytest.mark.parametrize(
     ("text", "cause", "words"),
     [
-        ("toomanyrequests: Rate exceeded", Cause.THROTTLED, "too many pulls at once"),
-        ("dial tcp: i/o timeout", Cause.UNREACHABLE, "could not be reached"),
-        ("no space left on device", Cause.NO_SPACE, "no room left"),
-        ("unexpected commit digest", Cause.DAMAGED, "not what the image's manifest promises"),
-        ("invalid reference format", Cause.BAD_NAME, "none that can be pulled"),
-        ("UnableToGetUpstreamImageException", Cause.UPSTREAM, "pull-through cache"),
-        ("500 Internal Server Error", Cause.REGISTRY_ERROR, "The registry itself failed"),
-        ("unable to retrieve secret from asm", Cause.NO_SECRET, "secrets could not be fetched"),
-        ("something new", Cause.UNKNOWN, "not known here"),
+        ("toomanyrequests: Rate exceeded", PullFailureCause.THROTTLED, "too many pulls at once"),
+        ("dial tcp: i/o timeout", PullFailureCause.UNREACHABLE, "could not be reached"),
+        ("no space left on device", PullFailureCause.NO_SPACE, "no room left"),
+        ("unexpected commit digest", PullFailureCause.DAMAGED, "not what the image's manifest promises"),
+        ("invalid reference format", PullFailureCause.BAD_NAME, "none that can be pulled"),
+        ("UnableToGetUpstreamImageException", PullFailureCause.UPSTREAM, "pull-through cache"),
+        ("500 Internal Server Error", PullFailureCause.REGISTRY_ERROR, "The registry itself failed"),
+        ("unable to retrieve secret from asm", PullFailureCause.NO_SECRET, "secrets could not be fetched"),
+        ("something new", PullFailureCause.UNKNOWN, "not known here"),
     ],
 )
-def test_what_is_none_of_ours_is_told_with_what_can_be_done(text: str, cause: Cause, words: str) -> None:
+def test_what_is_none_of_ours_is_told_with_what_can_be_done(text: str, cause: PullFailureCause, words: str) -> None:
     explanation = said(failed(text), header=header())
     assert explanation.cause is cause
     assert words in explanation.text

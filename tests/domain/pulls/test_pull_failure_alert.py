@@ -8,7 +8,7 @@ from chalicelib.adapters.channels.slack_blocks import payload
 from chalicelib.adapters.channels.sns import attributes, message
 from chalicelib.domain.alerts.alert import hears
 from chalicelib.domain.events.failed_pull import FailedPull
-from chalicelib.domain.events.pull_failure import Cause
+from chalicelib.domain.events.pull_failure import PullFailureCause
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Repository, Scan, ScanState, Source
 from chalicelib.domain.images.image_name import ImageName
@@ -26,7 +26,9 @@ FAILED = FailedPull(
     "arn:aws:ecs:eu-west-1:111122223333:cluster/prod",
     "service:api",
 )
-OURS = Explanation(Cause.QUARANTINE, "We keep it from being pulled.", ("And more.",), ("Release it.",), ("a-1",))
+OURS = Explanation(
+    PullFailureCause.QUARANTINE, "We keep it from being pulled.", ("And more.",), ("Release it.",), ("a-1",)
+)
 HEADER = Header(
     ref=HOME.image(f"sha256:{'a' * 64}"), tags=("v1",), scan=Scan(ScanState.COMPLETE, source=Source.ENHANCED)
 )
@@ -46,7 +48,7 @@ def test_the_alert_says_who_could_not_pull_what_and_why() -> None:
 
 
 def test_an_image_that_is_not_known_is_told_by_its_repository() -> None:
-    alert = compose_pull_failure_alert(FAILED, Explanation(Cause.NOT_FOUND, "It is not there."), None, AT)
+    alert = compose_pull_failure_alert(FAILED, Explanation(PullFailureCause.NOT_FOUND, "It is not there."), None, AT)
     assert alert.title == "Pull failed (not found): team/api:v1"
     assert ("Repository", "team/api") in alert.facts
     assert (alert.ref, alert.console_url) == (None, None)

@@ -6,10 +6,18 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.pulls.role_rights import SAMPLE, Answer, Key, Question, questions_of, unanswered, wrong_answers
+from chalicelib.domain.pulls.role_rights import (
+    SAMPLE,
+    Key,
+    SimulatedAction,
+    SimulationRequest,
+    questions_of,
+    unanswered,
+    wrong_answers,
+)
 
 
-def asked(**statement: Any) -> list[Question]:
+def asked(**statement: Any) -> list[SimulationRequest]:
     said = {"Effect": "Allow", "Action": "ecr:PutImage", "Resource": "*", **statement}
     return list(questions_of({"Statement": said}, "eu-west-1"))
 
@@ -17,7 +25,7 @@ def asked(**statement: Any) -> list[Question]:
 def test_a_pattern_is_asked_about_by_a_name_that_it_matches() -> None:
     (question,) = asked(Resource=["arn:aws:ecr:*:1:repository/*", "arn:aws:ecr:*:1:repository/q/*"])
     wanted = tuple(f"arn:aws:ecr:eu-west-1:1:repository/{name}" for name in (SAMPLE, f"q/{SAMPLE}"))
-    assert question == Question(("ecr:PutImage",), wanted)
+    assert question == SimulationRequest(("ecr:PutImage",), wanted)
 
 
 def test_actions_of_two_stores_are_asked_about_the_one_the_secret_lies_in() -> None:
@@ -43,34 +51,34 @@ def test_a_condition_nobody_here_can_fulfil_is_not_guessed() -> None:
         asked(Condition={"NumericLessThan": {"x": "1"}})
 
 
-QUESTION = Question(("ecr:PutImage",), ("arn:r",))
+QUESTION = SimulationRequest(("ecr:PutImage",), ("arn:r",))
 
 
 @pytest.mark.parametrize(
     ("answers", "words"),
     [
-        ((Answer("ecr:PutImage", "arn:r", "allowed"),), None),
-        ((Answer("ecr:PutImage", "arn:r", "implicitDeny"),), "allowed by nothing"),
-        ((Answer("ecr:PutImage", "arn:r", "explicitDeny"),), "denied by a Deny"),
-        ((Answer("ecr:PutImage", "arn:r", "implicitDeny", by_organisation=False),), "service control policy"),
-        ((Answer("ecr:PutImage", "arn:r", "implicitDeny", by_boundary=False),), "permissions boundary"),
+        ((SimulatedAction("ecr:PutImage", "arn:r", "allowed"),), None),
+        ((SimulatedAction("ecr:PutImage", "arn:r", "implicitDeny"),), "allowed by nothing"),
+        ((SimulatedAction("ecr:PutImage", "arn:r", "explicitDeny"),), "denied by a Deny"),
+        ((SimulatedAction("ecr:PutImage", "arn:r", "implicitDeny", by_organisation=False),), "service control policy"),
+        ((SimulatedAction("ecr:PutImage", "arn:r", "implicitDeny", by_boundary=False),), "permissions boundary"),
     ],
 )
-def test_only_a_plain_yes_is_a_yes(answers: tuple[Answer, ...], words: str | None) -> None:
+def test_only_a_plain_yes_is_a_yes(answers: tuple[SimulatedAction, ...], words: str | None) -> None:
     said = list(wrong_answers(QUESTION, answers))
     assert said == [] if words is None else words in said[0]
 
 
-@pytest.mark.parametrize("answers", [(), (Answer("ecr:PutImage", "arn:other", "allowed"),)])
-def test_no_answer_is_neither_a_yes_nor_a_no(answers: tuple[Answer, ...]) -> None:
+@pytest.mark.parametrize("answers", [(), (SimulatedAction("ecr:PutImage", "arn:other", "allowed"),)])
+def test_no_answer_is_neither_a_yes_nor_a_no(answers: tuple[SimulatedAction, ...]) -> None:
     assert list(wrong_answers(QUESTION, answers)) == []
     assert list(unanswered(QUESTION, answers)) == ["ecr:PutImage on arn:r: IAM did not answer"]
-    assert list(unanswered(QUESTION, [Answer("ecr:PutImage", "arn:r", "implicitDeny")])) == []
+    assert list(unanswered(QUESTION, [SimulatedAction("ecr:PutImage", "arn:r", "implicitDeny")])) == []
 
 
 def test_a_deny_of_the_policy_must_deny() -> None:
     (question,) = asked(Effect="Deny", Resource="arn:aws:ecr:*:1:repository/q/*")
     (resource,) = question.resources
-    assert list(wrong_answers(question, [Answer("ecr:PutImage", resource, "explicitDeny")])) == []
-    (line,) = wrong_answers(question, [Answer("ecr:PutImage", resource, "allowed")])
+    assert list(wrong_answers(question, [SimulatedAction("ecr:PutImage", resource, "explicitDeny")])) == []
+    (line,) = wrong_answers(question, [SimulatedAction("ecr:PutImage", resource, "allowed")])
     assert "allowed, and must not be" in line

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.headers.effect import Effect, EffectKind, Enforcement, Hold, Stage
 from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Hold, PendingAction, Stage
 from chalicelib.domain.images.image import (
     Child,
     ImageDetail,
@@ -29,7 +29,7 @@ from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
 from chalicelib.domain.reconcile.reconciliation import behind, compare
 from chalicelib.domain.reconcile.registry_listing import ImagesListed, OpenCounts
-from chalicelib.domain.reconcile.repository_view import Changed, Covered, Inspected, View, pack, unpack
+from chalicelib.domain.reconcile.repository_view import Changed, Covered, Inspected, RepositoryView, pack, unpack
 from chalicelib.domain.reconcile.scan_comparison import (
     SHARES,
     compare_counts,
@@ -82,7 +82,7 @@ def view(
     headers: Iterable[Header] = (),
     tags: dict[str, str | None] | None = None,
     **inspected: Any,
-) -> View:
+) -> RepositoryView:
     """`tags`: as the headers say, where nothing else is said."""
     listed, stored = {d.ref.digest: d for d in details}, {h.ref.digest: h for h in headers}
     covered = Covered(NOW, dict.fromkeys(listed, SUCCESSFUL))
@@ -90,10 +90,10 @@ def view(
     told = Inspected(**({"covered": covered, "changed": changed} | inspected))
     if tags is None:
         tags = {t: h.ref.digest for h in stored.values() if h.exists and h.existence_at is not None for t in h.tags}
-    return View(HOME, ImagesListed(NOW, listed), stored, SETTLE, told, tags)
+    return RepositoryView(HOME, ImagesListed(NOW, listed), stored, SETTLE, told, tags)
 
 
-def kinds(seen: View) -> list[DifferenceKind]:
+def kinds(seen: RepositoryView) -> list[DifferenceKind]:
     return [d.kind for d in compare(seen)]
 
 
@@ -118,8 +118,8 @@ def test_an_untagged_image_is_missing_without_a_tag() -> None:
 
 
 def test_tags_that_only_a_look_has_told_of_are_told_again_as_pushes() -> None:
-    looked_at = header(existence_at=None, media_type=None)
-    assert [(d.kind, d.tag) for d in compare(view([detail()], [looked_at]))] == [(K.MISSING, "v1")]
+    refreshed_at = header(existence_at=None, media_type=None)
+    assert [(d.kind, d.tag) for d in compare(view([detail()], [refreshed_at]))] == [(K.MISSING, "v1")]
 
 
 def test_an_image_that_was_pushed_again_is_missing_its_push() -> None:
@@ -210,7 +210,7 @@ def test_what_we_moved_away_and_is_there_again_came_back() -> None:
 
 
 def test_an_image_that_an_act_is_at_is_left_alone() -> None:
-    begun = header(enforcement=Enforcement(EffectKind.QUARANTINE, 1, Stage.BEGUN, LONG_AGO, "archive"))
+    begun = header(enforcement=Enforcement(ActionType.QUARANTINE, 1, Stage.BEGUN, LONG_AGO, "archive"))
     assert not compare(view([detail(storage=StorageStatus.ARCHIVED)], [begun]))
     assert not compare(view([], [begun]))
 
@@ -229,7 +229,7 @@ def test_an_index_whose_images_are_not_known_is_read_again() -> None:
 
 
 def test_a_scan_that_has_finished_is_looked_at() -> None:
-    waiting = header(scan=Scan(ScanState.PENDING, "PENDING_INITIAL_SCAN", Source.ENHANCED), looked_at=None)
+    waiting = header(scan=Scan(ScanState.PENDING, "PENDING_INITIAL_SCAN", Source.ENHANCED), refreshed_at=None)
     assert kinds(view([detail()], [waiting])) == [K.SCAN_UNHEARD]
 
 
@@ -249,8 +249,8 @@ def test_coverage_that_nobody_could_ask_for_proves_nothing() -> None:
 
 
 def test_coverage_older_than_the_last_look_proves_nothing() -> None:
-    looked_at = header(scan_seen_at=NOW)
-    assert not compare(view([detail()], [looked_at], covered=Covered(NOW)))
+    refreshed_at = header(scan_seen_at=NOW)
+    assert not compare(view([detail()], [refreshed_at], covered=Covered(NOW)))
 
 
 def test_a_scan_of_before_a_restore_is_no_scan() -> None:
@@ -269,13 +269,13 @@ def test_findings_that_changed_after_the_last_look_are_looked_at() -> None:
 def test_a_change_of_the_last_moments_is_no_lost_event_and_the_next_sweep_asks_for_it_again() -> None:
     at = NOW - 2 * SETTLE + timedelta(seconds=1)
     assert not compare(view([detail()], [header()], changed=Changed(LONG_AGO, NOW, {digest(1): at})))
-    house = SimpleNamespace(settle=SETTLE)
-    assert margin(NOW, house) <= at  # type: ignore[arg-type]
+    context = SimpleNamespace(consistency_delay=SETTLE)
+    assert margin(NOW, context) <= at  # type: ignore[arg-type]
 
 
 def test_a_scan_that_ended_this_moment_is_left_to_its_event() -> None:
     ended = Scan(ScanState.COMPLETE, "SUCCESSFUL", Source.ENHANCED, NOW - timedelta(seconds=30))
-    waiting = header(scan=Scan(ScanState.PENDING), looked_at=None)
+    waiting = header(scan=Scan(ScanState.PENDING), refreshed_at=None)
     assert not compare(view([detail()], [waiting], covered=Covered(NOW, {digest(1): ended})))
     assert kinds(view([detail()], [waiting], covered=Covered(NOW + SETTLE, {digest(1): ended}))) == [K.SCAN_UNHEARD]
 
@@ -302,12 +302,14 @@ def test_what_an_archive_closes_is_not_looked_at() -> None:
 
 def test_a_look_that_is_on_its_way_is_waited_for_and_one_that_never_came_is_sent_again() -> None:
     lapsed = Covered(NOW, {digest(1): Scan(ScanState.EXPIRED, "SCAN_ELIGIBILITY_EXPIRED", Source.ENHANCED)})
-    assert not compare(view([detail()], [header(look_due_at=NOW - timedelta(minutes=10))], covered=lapsed))
-    assert kinds(view([detail()], [header(look_due_at=NOW - timedelta(minutes=16))], covered=lapsed)) == [K.LOOK_LOST]
+    assert not compare(view([detail()], [header(refresh_due_at=NOW - timedelta(minutes=10))], covered=lapsed))
+    assert kinds(view([detail()], [header(refresh_due_at=NOW - timedelta(minutes=16))], covered=lapsed)) == [
+        K.LOOK_LOST
+    ]
 
 
 def test_attestations_and_indexes_are_not_scanned() -> None:
-    attestation = header(kind=Kind.ARTIFACT, scan=Scan(), looked_at=None)
+    attestation = header(kind=Kind.ARTIFACT, scan=Scan(), refreshed_at=None)
     assert not compare(view([detail(artifact_media_type="application/vnd.in-toto+json")], [attestation]))
 
 
@@ -316,7 +318,7 @@ def test_attestations_and_indexes_are_not_scanned() -> None:
 
 def test_ecr_is_asked_about_images_without_a_finished_scan_and_a_seventh_of_the_others() -> None:
     done = [header(n, scan=basic(LONG_AGO)) for n in range(1, 71)]
-    waiting = [header(n, scan=Scan(), looked_at=None) for n in range(71, 76)]
+    waiting = [header(n, scan=Scan(), refreshed_at=None) for n in range(71, 76)]
     seen = view([detail(n) for n in range(1, 80)], [*done, *waiting], covered=None, changed=None)
     asked = [to_peek(seen, turn) for turn in range(SHARES)]
     unfinished = {HOME.image(digest(n)) for n in range(71, 80)}
@@ -327,7 +329,7 @@ def test_ecr_is_asked_about_images_without_a_finished_scan_and_a_seventh_of_the_
 
 
 def test_ecr_is_asked_about_no_image_where_inspector_scans() -> None:
-    seen = view([detail()], [header(scan=Scan(), looked_at=None)], scanner=Source.ENHANCED, covered=Covered(NOW))
+    seen = view([detail()], [header(scan=Scan(), refreshed_at=None)], scanner=Source.ENHANCED, covered=Covered(NOW))
     assert not to_peek(seen, 0)
 
 
@@ -392,9 +394,9 @@ def test_images_whose_findings_an_archive_closed_are_not_counted() -> None:
 
 
 def test_an_effect_that_should_have_been_done_by_now_is_sent_again() -> None:
-    lost = Effect(EffectKind.ALERT, 3, NOW - timedelta(minutes=6))
-    fresh = Effect(EffectKind.ALERT, 4, NOW - timedelta(minutes=4))
-    (found,) = compare(view([detail()], [header(todo=(lost, fresh))]))
+    lost = PendingAction(ActionType.ALERT, 3, NOW - timedelta(minutes=6))
+    fresh = PendingAction(ActionType.ALERT, 4, NOW - timedelta(minutes=4))
+    (found,) = compare(view([detail()], [header(pending=(lost, fresh))]))
     assert (found.kind, found.effect) == (K.EFFECT_LOST, "ALERT#3")
 
 
@@ -425,7 +427,7 @@ TAGS = st.lists(st.integers(0, 5), max_size=3, unique=True)
 
 
 @st.composite
-def registries(draw: st.DrawFn) -> View:
+def registries(draw: st.DrawFn) -> RepositoryView:
     """Images with tags of their own, and headers that know some of it and are wrong about the rest."""
     numbers = draw(st.lists(st.integers(1, 9), unique=True, max_size=6))
     free = {0, 1, 2, 3, 4, 5}
@@ -446,7 +448,7 @@ def registries(draw: st.DrawFn) -> View:
             existence_at=draw(st.sampled_from([None, LONG_AGO, NOW])),
             storage=draw(STORAGE),
             scan=draw(SCANS),
-            look_due_at=draw(st.sampled_from([None, NOW, LONG_AGO])),
+            refresh_due_at=draw(st.sampled_from([None, NOW, LONG_AGO])),
         )
         for number in draw(st.lists(st.integers(1, 9), unique=True, max_size=6))
     ]
@@ -456,7 +458,7 @@ def registries(draw: st.DrawFn) -> View:
     return view(details, headers, tags, covered=Covered(NOW, scans), changed=Changed(LONG_AGO, NOW, updated))
 
 
-def mended(seen: View) -> View:
+def mended(seen: RepositoryView) -> RepositoryView:
     """As the use cases leave the headers behind when all messages are handled."""
     headers, tags = dict(seen.headers), dict(seen.tags)
     for found in compare(seen):
@@ -478,7 +480,7 @@ def mended(seen: View) -> View:
             scan = seen.inspected.covered.scans.get(name) if seen.inspected.covered else None
             scan = scan or Scan(ScanState.UNAVAILABLE, "Inspector does not cover this image", Source.ENHANCED)
             headers[name] = msgspec.structs.replace(
-                known, scan=scan, scan_seen_at=NOW + timedelta(minutes=5), looked_at=NOW, look_due_at=None
+                known, scan=scan, scan_seen_at=NOW + timedelta(minutes=5), refreshed_at=NOW, refresh_due_at=None
             )
             continue
         back = not known.exists and known.existence_at is not None
@@ -504,7 +506,7 @@ def mended(seen: View) -> View:
 
 @settings(max_examples=300, deadline=None)
 @given(registries())
-def test_what_was_mended_differs_no_more(seen: View) -> None:
+def test_what_was_mended_differs_no_more(seen: RepositoryView) -> None:
     for _ in range(2):
         seen = mended(seen)
     assert not compare(seen)
@@ -512,7 +514,7 @@ def test_what_was_mended_differs_no_more(seen: View) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(registries())
-def test_differences_do_not_hang_on_the_order_of_listings(seen: View) -> None:
+def test_differences_do_not_hang_on_the_order_of_listings(seen: RepositoryView) -> None:
     turned = msgspec.structs.replace(
         seen,
         headers=dict(reversed(list(seen.headers.items()))),
@@ -523,14 +525,14 @@ def test_differences_do_not_hang_on_the_order_of_listings(seen: View) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(registries())
-def test_an_image_is_looked_at_once_at_most(seen: View) -> None:
-    looked_at = [d.ref for d in compare(seen) if d.wants_look]
-    assert len(looked_at) == len({*looked_at})
+def test_an_image_is_looked_at_once_at_most(seen: RepositoryView) -> None:
+    refreshed_at = [d.ref for d in compare(seen) if d.wants_refresh]
+    assert len(refreshed_at) == len({*refreshed_at})
 
 
 @settings(max_examples=200, deadline=None)
 @given(registries())
-def test_nothing_is_said_of_images_of_this_moment(seen: View) -> None:
+def test_nothing_is_said_of_images_of_this_moment(seen: RepositoryView) -> None:
     young = {name: msgspec.structs.replace(d, pushed_at=NOW) for name, d in seen.listed.images.items()}
     found = compare(msgspec.structs.replace(seen, listed=ImagesListed(NOW, young)))
     assert not [d for d in found if d.ref.digest in young]
@@ -538,7 +540,7 @@ def test_nothing_is_said_of_images_of_this_moment(seen: View) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(registries())
-def test_what_a_planner_hands_on_comes_as_it_was(seen: View) -> None:
+def test_what_a_planner_hands_on_comes_as_it_was(seen: RepositoryView) -> None:
     packed = pack(seen.inspected)
     assert packed is not None
     assert unpack(packed) == seen.inspected

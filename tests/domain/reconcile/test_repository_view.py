@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from chalicelib.adapters.table.header_items import header_item, read_header_item
-from chalicelib.domain.headers.effect import Enforcement, Stage
-from chalicelib.domain.headers.header import EffectKind, Header
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Stage
 from chalicelib.domain.images.image import ImageDetail, InUse, InUseState, Scan, ScanState, Source
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.reconcile.reconciliation import compare
 from chalicelib.domain.reconcile.registry_listing import ImagesListed
-from chalicelib.domain.reconcile.repository_view import View, compared
+from chalicelib.domain.reconcile.repository_view import RepositoryView, compared
 from chalicelib.parsers.images.images import parse_describe_images
 from tests.fakes.images import ACCOUNT, digest, home, ref
 from tests.fakes.queries import NOW
@@ -47,7 +47,7 @@ def stored(n: int, **changes: Any) -> Header:
     header = Header(
         ref=ref(n), version=1, exists=True, existence_at=pushed_at, pushed_at=pushed_at, known_at=pushed_at,
         tags=(f"v1.{n}", f"build-{n}"), media_type=TYPE, platform="linux/amd64", sketch=bytes(range(120)),
-        scan=Scan(ScanState.COMPLETE, None, Source.ENHANCED, pushed_at), scan_seen_at=NOW, looked_at=NOW,
+        scan=Scan(ScanState.COMPLETE, None, Source.ENHANCED, pushed_at), scan_seen_at=NOW, refreshed_at=NOW,
         in_use=InUse(InUseState.YES, 3, NOW, NOW, ("service a in cluster b",)),
         verdict=Verdict(Decision.BLOCK, reasons, 3, pushed_at),
     )  # fmt: skip
@@ -74,8 +74,8 @@ def test_an_image_is_held_in_less_than_two_kilobytes() -> None:
         {"pushed_at": NOW - timedelta(days=30)},
         {"exists": False},
         {"look_due_at": NOW - timedelta(days=1)},
-        {"enforcement": Enforcement(EffectKind.QUARANTINE, 1, Stage.BEGUN, NOW)},
-        {"enforcement": Enforcement(EffectKind.QUARANTINE, 1, Stage.DONE, NOW)},
+        {"enforcement": Enforcement(ActionType.QUARANTINE, 1, Stage.BEGUN, NOW)},
+        {"enforcement": Enforcement(ActionType.QUARANTINE, 1, Stage.DONE, NOW)},
     ],
 )
 def test_what_is_left_out_changes_no_difference(changes: dict[str, Any]) -> None:
@@ -83,5 +83,8 @@ def test_what_is_left_out_changes_no_difference(changes: dict[str, Any]) -> None
     for detail in (images.get(digest(1)), None):
         there = images if detail is not None else {}
         whole, bare = stored(1, **changes), compared(stored(1, **changes), detail)
-        views = [View(home(), ImagesListed(NOW, there), {h.ref.digest: h}, timedelta(minutes=1)) for h in (whole, bare)]
+        views = [
+            RepositoryView(home(), ImagesListed(NOW, there), {h.ref.digest: h}, timedelta(minutes=1))
+            for h in (whole, bare)
+        ]
         assert compare(views[0]) == compare(views[1])

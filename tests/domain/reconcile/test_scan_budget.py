@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import InUse, InUseState, Kind, Scan, ScanState, Source, StorageStatus
 from chalicelib.domain.policy.section import Scanning
-from chalicelib.domain.reconcile.scan_budget import Asked, Refusal, ScanBudget, to_rescan
+from chalicelib.domain.reconcile.scan_budget import Asked, ScanBudget, ScanRefusal, to_rescan
 from tests.fakes.images import ref
 from tests.fakes.queries import NOW
 
@@ -41,12 +41,12 @@ def test_what_was_never_scanned_failed_or_was_scanned_too_long_ago_is_asked_for(
 
 def test_a_scan_of_which_nobody_knows_when_it_was_is_none() -> None:
     scan = Scan(ScanState.COMPLETE, None, Source.BASIC, None)
-    assert due(image(1, scan=scan, looked_at=NOW)) == [1]
+    assert due(image(1, scan=scan, refreshed_at=NOW)) == [1]
 
 
 def test_a_scan_of_inspectors_is_none_for_ecrs_own_scanner() -> None:
     scan = Scan(ScanState.COMPLETE, None, Source.ENHANCED, NOW)
-    assert due(image(1, scan=scan, looked_at=NOW)) == [1]
+    assert due(image(1, scan=scan, refreshed_at=NOW)) == [1]
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_what_runs_comes_first_then_what_may_run_whatever_order_they_come_in(ord
 
 def test_an_image_may_be_asked_for_again_after_a_day_and_never_where_ecr_cannot_scan_it() -> None:
     assert Asked(NOW).bars(NOW + DAY - timedelta(seconds=1))
-    assert not Asked(NOW, Refusal.LIMIT).bars(NOW + DAY)
-    assert Asked(NOW, Refusal.UNSUPPORTED).bars(NOW + 80 * DAY)
+    assert not Asked(NOW, ScanRefusal.LIMIT).bars(NOW + DAY)
+    assert Asked(NOW, ScanRefusal.UNSUPPORTED).bars(NOW + 80 * DAY)
 
 
 TAKES = st.lists(st.tuples(st.integers(0, 7_200), st.integers(0, 40), st.integers(0, 40)), max_size=60)

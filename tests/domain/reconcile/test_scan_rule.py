@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.images.image import Source
 from chalicelib.domain.reconcile.scan_rule import (
-    Applied,
+    AppliedScanRule,
     Frequency,
     FrequencyRule,
     RegistryScanning,
@@ -75,20 +75,20 @@ def test_a_rule_that_says_manual_is_named_as_the_reason() -> None:
 
 
 def test_what_ecr_says_is_applied_counts_more_than_the_rules() -> None:
-    rule = rule_of("team/api", basic("team"), Applied(MANUAL))
+    rule = rule_of("team/api", basic("team"), AppliedScanRule(MANUAL))
     assert (rule.frequency, rule.uncovered) == (MANUAL, Uncovered.NO_FILTER_MATCHES)
-    rule = rule_of("team/api", basic("prod/*"), Applied(ON_PUSH, filters=("team*",)))
+    rule = rule_of("team/api", basic("prod/*"), AppliedScanRule(ON_PUSH, filters=("team*",)))
     assert (rule.frequency, rule.filters, rule.uncovered) == (ON_PUSH, ("team*",), None)
 
 
 def test_the_older_setting_of_a_repository_scans_on_push_without_a_filter() -> None:
-    rule = rule_of("team/api", RegistryScanning(Source.BASIC), Applied(MANUAL, scan_on_push=True))
+    rule = rule_of("team/api", RegistryScanning(Source.BASIC), AppliedScanRule(MANUAL, scan_on_push=True))
     assert (rule.frequency, rule.filters, rule.uncovered) == (ON_PUSH, (), None)
     assert rule.words == "basic scanning, SCAN_ON_PUSH by the repository's own setting"
 
 
 def test_a_repositorys_own_scan_on_push_scans_nothing_under_enhanced_scanning() -> None:
-    own = Applied(MANUAL, scan_on_push=True)
+    own = AppliedScanRule(MANUAL, scan_on_push=True)
     assert rule_of("team/api", RegistryScanning(Source.BASIC), own).frequency is ON_PUSH
     rule = rule_of("team/api", RegistryScanning(Source.ENHANCED), own)
     assert (rule.frequency, rule.uncovered) == (MANUAL, Uncovered.NO_RULES)

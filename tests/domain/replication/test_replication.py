@@ -13,11 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.images.image import ImageDetail, Repository, ScanState, StorageStatus
-from chalicelib.domain.reconcile.posture import Settings, differences
+from chalicelib.domain.reconcile.posture import RepositorySettings, differences
 from chalicelib.domain.replication.alert import compose_replication_alert, words
-from chalicelib.domain.replication.replica import Note, Replica, ReplicationState, Status, counted, is_missing
-from chalicelib.domain.replication.replica_case import Case, Copies, Mutability, Reported, judge
-from chalicelib.domain.replication.rules import Allowance, Configuration, Destination, Rule, Sight, allowance, sights_of
+from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus, ReplicationState, counted, is_missing
+from chalicelib.domain.replication.replica_case import Copies, Mutability, ReplicaCase, Reported, judge
+from chalicelib.domain.replication.rules import (
+    Allowance,
+    Configuration,
+    Destination,
+    DestinationAccess,
+    ReplicationRule,
+    allowance,
+    sights_of,
+)
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 HOME = Repository("111122223333", "eu-west-1", "team/api")
@@ -30,24 +38,26 @@ def detail(number: int = 1, *tags: str, home: Repository = HOME, **facts: Any) -
     return ImageDetail(home.image(f"sha256:{number:064x}"), tags, **{"pushed_at": OLD, **facts})
 
 
-def case(**facts: Any) -> Case:
+def case(**facts: Any) -> ReplicaCase:
     there = FAR.repository(HOME)
     given: dict[str, Any] = {
         "ref": REF,
-        "sight": Sight(FAR, OLD - timedelta(days=1)),
+        "sight": DestinationAccess(FAR, OLD - timedelta(days=1)),
         "source": detail(1, "v1"),
         "copies": Copies(there, {REF.digest: detail(1, "v1", home=there)}),
         "now": NOW,
         "within": timedelta(minutes=30),
     }
-    return Case(**{**given, **facts})
+    return ReplicaCase(**{**given, **facts})
 
 
 # ---- rules
 
 
 def test_a_rule_without_a_filter_covers_everything_and_a_prefix_is_no_path() -> None:
-    rules = Configuration((Rule((NEAR,)), Rule((FAR,), ("team/", "prod")), Rule((FAR,), ("te",))))
+    rules = Configuration(
+        (ReplicationRule((NEAR,)), ReplicationRule((FAR,), ("team/", "prod")), ReplicationRule((FAR,), ("te",)))
+    )
     assert rules.destinations_of(HOME) == (NEAR, FAR)
     assert rules.destinations_of(Repository(HOME.registry, HOME.region, "production/x")) == (NEAR, FAR)
     assert rules.destinations_of(Repository(HOME.registry, HOME.region, "steam/api")) == (NEAR,)
@@ -55,7 +65,7 @@ def test_a_rule_without_a_filter_covers_everything_and_a_prefix_is_no_path() -> 
 
 def test_nothing_is_copied_to_itself() -> None:
     own = Destination(HOME.registry, HOME.region)
-    assert Configuration((Rule((own, NEAR)),)).destinations_of(HOME) == (NEAR,)
+    assert Configuration((ReplicationRule((own, NEAR)),)).destinations_of(HOME) == (NEAR,)
 
 
 def test_a_rule_that_is_given_again_is_a_new_one() -> None:
@@ -83,7 +93,7 @@ def test_where_nobody_can_look_it_is_not_said_that_ecr_copied_what_it_did_not_sa
     reports: Any, stands: tuple[Note, ...], said: str
 ) -> None:
     found = judge(case(copies=Copies(FAR.repository(HOME), unread="denied"), reports=reports))
-    assert (found.status, found.notes) == (Status.UNREADABLE, stands)
+    assert (found.status, found.notes) == (ReplicaStatus.UNREADABLE, stands)
     assert said in words(found)
     assert bool(found.alarm) == (stands == (Note.NEVER_TAKEN_UP,))
 
@@ -91,7 +101,7 @@ def test_where_nobody_can_look_it_is_not_said_that_ecr_copied_what_it_did_not_sa
 def test_what_was_just_pushed_is_on_its_way_also_where_nobody_can_look() -> None:
     fresh = detail(1, "v1", pushed_at=NOW - timedelta(minutes=1))
     unseen = Copies(FAR.repository(HOME), unread="denied")
-    assert judge(case(copies=unseen, reports={}, source=fresh)).status is Status.IN_PROGRESS
+    assert judge(case(copies=unseen, reports={}, source=fresh)).status is ReplicaStatus.IN_PROGRESS
 
 
 def absent(**facts: Any) -> Replica:
@@ -99,43 +109,46 @@ def absent(**facts: Any) -> Replica:
 
 
 def test_what_ecr_never_took_up_is_older_than_the_rule_only_where_it_was_pushed_before() -> None:
-    older = absent(reports={}, sight=Sight(FAR, NOW))
-    assert (older.status, older.notes) == (Status.NOT_CONFIGURED, (Note.OLDER_THAN_RULE,))
+    older = absent(reports={}, sight=DestinationAccess(FAR, NOW))
+    assert (older.status, older.notes) == (ReplicaStatus.NOT_CONFIGURED, (Note.OLDER_THAN_RULE,))
     newer = absent(reports={})
-    assert (newer.status, newer.notes) == (Status.MISSING, (Note.NEVER_TAKEN_UP,))
+    assert (newer.status, newer.notes) == (ReplicaStatus.MISSING, (Note.NEVER_TAKEN_UP,))
 
 
 def test_an_image_restored_since_is_not_older_than_the_rule() -> None:
     restored = detail(1, "v1", activated_at=NOW - timedelta(hours=1))
-    assert absent(reports={}, sight=Sight(FAR, NOW - timedelta(hours=2)), source=restored).status is Status.MISSING
+    assert (
+        absent(reports={}, sight=DestinationAccess(FAR, NOW - timedelta(hours=2)), source=restored).status
+        is ReplicaStatus.MISSING
+    )
 
 
 def test_what_ecr_would_not_say_is_not_taken_for_older_than_the_rule() -> None:
-    found = absent(reports=None, sight=Sight(FAR, NOW))
-    assert (found.status, found.notes) == (Status.MISSING, (Note.UNREPORTED,))
+    found = absent(reports=None, sight=DestinationAccess(FAR, NOW))
+    assert (found.status, found.notes) == (ReplicaStatus.MISSING, (Note.UNREPORTED,))
 
 
 def test_an_unknown_time_of_push_is_older_and_never_fresh() -> None:
-    assert absent(reports={}, source=detail(1, "v1", pushed_at=None)).status is Status.NOT_CONFIGURED
+    assert absent(reports={}, source=detail(1, "v1", pushed_at=None)).status is ReplicaStatus.NOT_CONFIGURED
 
 
 def test_a_failure_that_was_mended_is_no_failure() -> None:
-    assert judge(case(reports={FAR: Reported("FAILED", "X")})).status is Status.COMPLETE
+    assert judge(case(reports={FAR: Reported("FAILED", "X")})).status is ReplicaStatus.COMPLETE
 
 
 @pytest.mark.parametrize("word", ["IN_PROGRESS", "COMPLETE"])
 def test_what_was_pushed_a_moment_ago_is_on_its_way(word: str) -> None:
     fresh = detail(1, "v1", pushed_at=NOW - timedelta(minutes=29))
-    assert absent(reports={FAR: Reported(word)}, source=fresh).status is Status.IN_PROGRESS
+    assert absent(reports={FAR: Reported(word)}, source=fresh).status is ReplicaStatus.IN_PROGRESS
 
 
 def test_a_marker_of_ours_is_no_difference_of_tags() -> None:
     marked = detail(1, "v1", f"lazaretto-quarantine-{REF.digest.partition(':')[2][:12]}")
-    assert judge(case(source=marked)).status is Status.COMPLETE
+    assert judge(case(source=marked)).status is ReplicaStatus.COMPLETE
 
 
 def test_tags_are_not_compared_where_the_policy_does_not_ask_for_it() -> None:
-    assert judge(case(source=detail(1, "v2"), tagged=False)).status is Status.COMPLETE
+    assert judge(case(source=detail(1, "v2"), tagged=False)).status is ReplicaStatus.COMPLETE
 
 
 def test_a_tag_excepted_from_immutability_may_still_come() -> None:
@@ -144,7 +157,7 @@ def test_a_tag_excepted_from_immutability_may_still_come() -> None:
     fixed = Copies(there, images, mutability=Mutability("IMMUTABLE"))
     assert judge(case(copies=fixed)).notes == (Note.IMMUTABLE_TAG,)
     excepted = Copies(there, images, mutability=Mutability("IMMUTABLE_WITH_EXCLUSION", ("v*",)))
-    assert judge(case(copies=excepted)).status is Status.IN_PROGRESS
+    assert judge(case(copies=excepted)).status is ReplicaStatus.IN_PROGRESS
     excluded = Copies(there, images, mutability=Mutability("MUTABLE_WITH_EXCLUSION", ("v*",)))
     assert judge(case(copies=excluded)).notes == (Note.IMMUTABLE_TAG,)
 
@@ -153,14 +166,14 @@ def test_a_tag_that_is_on_nothing_else_there_is_not_blamed_on_immutability() -> 
     there = FAR.repository(HOME)
     bare = Copies(there, {REF.digest: detail(1, home=there)}, mutability=Mutability("IMMUTABLE"))
     found = judge(case(copies=bare, former=judge(case(copies=bare, now=OLD))))
-    assert (found.status, found.notes, found.tags) == (Status.TAGS_DIFFER, (), ("v1",))
+    assert (found.status, found.notes, found.tags) == (ReplicaStatus.TAGS_DIFFER, (), ("v1",))
 
 
 def test_tags_the_source_has_no_more_are_no_alarm() -> None:
     there = FAR.repository(HOME)
     copies = Copies(there, {REF.digest: detail(1, "v1", "old", home=there)})
     found = judge(case(copies=copies, former=judge(case(copies=copies, now=OLD))))
-    assert (found.status, found.notes, found.more_tags) == (Status.TAGS_DIFFER, (Note.EXTRA_TAGS,), ("old",))
+    assert (found.status, found.notes, found.more_tags) == (ReplicaStatus.TAGS_DIFFER, (Note.EXTRA_TAGS,), ("old",))
     assert found.alarm == ""
 
 
@@ -168,20 +181,20 @@ def test_a_new_tag_has_its_time_also_where_the_copy_differs_otherwise_for_long()
     copies = Copies(FAR.repository(HOME), {REF.digest: detail(1, "v1", "old", home=FAR.repository(HOME))})
     found = judge(case(copies=copies, now=OLD))
     found = judge(case(copies=copies, former=found)).after(found)
-    assert (found.status, found.alarm) == (Status.TAGS_DIFFER, "")
+    assert (found.status, found.alarm) == (ReplicaStatus.TAGS_DIFFER, "")
     tagged = case(copies=copies, source=detail(1, "v1", "prod"), former=found)
     waits = judge(tagged).after(found)
-    assert (waits.status, waits.alarm) == (Status.IN_PROGRESS, "")
+    assert (waits.status, waits.alarm) == (ReplicaStatus.IN_PROGRESS, "")
     late = judge(msgspec.structs.replace(tagged, former=waits, now=NOW + timedelta(minutes=30)))
-    assert (late.status, late.tags, late.alarm) == (Status.TAGS_DIFFER, ("prod",), "TAGS_DIFFER")
-    assert judge(msgspec.structs.replace(tagged, former=late)).status is Status.TAGS_DIFFER
+    assert (late.status, late.tags, late.alarm) == (ReplicaStatus.TAGS_DIFFER, ("prod",), "TAGS_DIFFER")
+    assert judge(msgspec.structs.replace(tagged, former=late)).status is ReplicaStatus.TAGS_DIFFER
 
 
 def test_a_deletion_that_was_not_copied_shows_beside_what_was_left_there_before() -> None:
     there = FAR.repository(HOME)
     copies = Copies(there, {REF.digest: detail(1, "v1", "v2", "moved", "old", home=there)})
-    sight = Sight(FAR, OLD - timedelta(days=1), deletes_at=NOW - timedelta(days=1))
-    former = Replica(ref=REF, destination=FAR, status=Status.TAGS_DIFFER, since=OLD, at=OLD, more_tags=("old",))
+    sight = DestinationAccess(FAR, OLD - timedelta(days=1), deletes_at=NOW - timedelta(days=1))
+    former = Replica(ref=REF, destination=FAR, status=ReplicaStatus.TAGS_DIFFER, since=OLD, at=OLD, more_tags=("old",))
     both = case(copies=copies, source=detail(1, "v1", "v2"), sight=sight, former=former, source_tags={"v1", "moved"})
     assert judge(both).notes == (Note.EXTRA_TAGS,)
     deleted = msgspec.structs.replace(both, source=detail(1, "v1"))
@@ -209,11 +222,11 @@ CHOICES: dict[str, list[Any]] = {
     "gone": [None, NOW],
     "reports": [None, {}, *({FAR: Reported(w)} for w in ("IN_PROGRESS", "COMPLETE", "FAILED"))],
     "changed_at": [None, OLD, NOW],
-    "former": [None, Status.IN_PROGRESS, Status.TAGS_DIFFER],
+    "former": [None, ReplicaStatus.IN_PROGRESS, ReplicaStatus.TAGS_DIFFER],
 }
 
 
-def chosen(picked: dict[str, Any]) -> Case:
+def chosen(picked: dict[str, Any]) -> ReplicaCase:
     there = FAR.repository(HOME)
     source = picked["source"]
     source = source and msgspec.structs.replace(source, pushed_at=picked["pushed"])
@@ -228,7 +241,7 @@ def chosen(picked: dict[str, Any]) -> Case:
     return case(
         source=source,
         copies=Copies(there, images, unread=picked["unread"]),
-        sight=Sight(FAR, OLD + timedelta(days=1), picked["gone"]),
+        sight=DestinationAccess(FAR, OLD + timedelta(days=1), picked["gone"]),
         reports=picked["reports"],
         changed_at=picked["changed_at"],
         former=former,
@@ -243,21 +256,26 @@ def test_of_every_case_no_copy_is_called_complete_that_was_not_seen_whole() -> N
             continue
         found = judge(one)
         met.add(found.status)
-        if found.status is Status.COMPLETE:
+        if found.status is ReplicaStatus.COMPLETE:
             assert one.copy is not None
             assert one.source is not None
             assert set(one.copy.tags) == set(one.source.tags)
-        if found.status is Status.MISSING:
+        if found.status is ReplicaStatus.MISSING:
             assert one.copy is None
             assert one.copies.unread is None
-        if found.status is Status.UNREADABLE:
+        if found.status is ReplicaStatus.UNREADABLE:
             assert one.copies.unread is not None
-        if found.status is Status.EXTRA:
+        if found.status is ReplicaStatus.EXTRA:
             assert one.source is None
         if one.copies.unread is not None:
-            assert found.status not in (Status.COMPLETE, Status.MISSING, Status.TAGS_DIFFER, Status.EXTRA)
+            assert found.status not in (
+                ReplicaStatus.COMPLETE,
+                ReplicaStatus.MISSING,
+                ReplicaStatus.TAGS_DIFFER,
+                ReplicaStatus.EXTRA,
+            )
         assert words(found)
-    assert met == set(Status)
+    assert met == set(ReplicaStatus)
 
 
 # ---- what policies allow
@@ -308,7 +326,7 @@ def test_within_an_account_no_policy_is_needed() -> None:
 # ---- settings
 
 
-SET = Settings(
+SET = RepositorySettings(
     scan_frequency="SCAN_ON_PUSH",
     mutability=Mutability("IMMUTABLE"),
     lifecycle="{}",
@@ -340,7 +358,9 @@ def test_each_setting_that_differs_is_named(changes: dict[str, Any], word: str) 
 
 
 def test_what_could_not_be_read_at_the_source_is_not_compared_and_said_so() -> None:
-    blind = Settings(unread=dict.fromkeys(("scan_frequency", "mutability", "lifecycle", "encryption", "policy"), "no"))
+    blind = RepositorySettings(
+        unread=dict.fromkeys(("scan_frequency", "mutability", "lifecycle", "encryption", "policy"), "no")
+    )
     said = differences(blind, SET)
     assert len(said) == 5
     assert all(line.endswith("at the source cannot be told: no") for line in said)
@@ -361,20 +381,20 @@ def test_the_worst_is_named_first_and_the_rest_is_counted() -> None:
 
 
 def test_retention_keeps_a_source_until_every_copy_was_seen() -> None:
-    state = ReplicationState((Sight(NEAR, OLD), Sight(FAR, OLD)), NOW)
+    state = ReplicationState((DestinationAccess(NEAR, OLD), DestinationAccess(FAR, OLD)), NOW)
     far = judge(case())
     near = msgspec.structs.replace(far, destination=NEAR)
     assert is_missing(None, [], REF.digest) is None
-    assert is_missing(msgspec.structs.replace(state, looked_at=None), [near, far], REF.digest) is None
-    assert is_missing(ReplicationState(looked_at=NOW), [], REF.digest) is False
+    assert is_missing(msgspec.structs.replace(state, refreshed_at=None), [near, far], REF.digest) is None
+    assert is_missing(ReplicationState(refreshed_at=NOW), [], REF.digest) is False
     assert is_missing(state, [far], REF.digest) is True
     assert is_missing(state, [near, far], REF.digest) is False
-    for status in set(Status) - {Status.COMPLETE, Status.TAGS_DIFFER, Status.EXTRA}:
+    for status in set(ReplicaStatus) - {ReplicaStatus.COMPLETE, ReplicaStatus.TAGS_DIFFER, ReplicaStatus.EXTRA}:
         assert is_missing(state, [near, msgspec.structs.replace(far, status=status)], REF.digest) is True
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.sampled_from(sorted(Status)), max_size=20))
-def test_counts_add_up(statuses: list[Status]) -> None:
+@given(st.lists(st.sampled_from(sorted(ReplicaStatus)), max_size=20))
+def test_counts_add_up(statuses: list[ReplicaStatus]) -> None:
     found = [msgspec.structs.replace(judge(case()), status=s, scan=ScanState.COMPLETE) for s in statuses]
     assert sum(counted(found).values()) == len(statuses)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.assessment.merge import LOGGED, merge_listing, merge_rows
-from chalicelib.domain.images.document import Change, FindingsDocument, Listing, prune
+from chalicelib.domain.images.document import FindingChange, FindingsDocument, Listing, prune
 from chalicelib.domain.images.finding import Finding, Package, Severity
 from chalicelib.domain.images.image import Scan, ScanState, Source
 from chalicelib.domain.images.image_state import ImageState
@@ -102,7 +102,7 @@ def test_a_change_that_was_told_late_stands_where_it_belongs() -> None:
     opened = finding(1, first_seen=NOW, updated_at=NOW)
     look = Listing(Source.ENHANCED, (), NOW + 3 * HOUR, COMPLETE, complete=True)
     document = FindingsDocument(ref(1), 1, (opened,), Source.ENHANCED, NOW)
-    document = merge_listing(document, look, settle=SETTLE, archive=False).document
+    document = merge_listing(document, look, consistency_delay=SETTLE, archive=False).document
     assert document.findings[0].status is RESOLVED
     row = finding(1, first_seen=NOW, updated_at=NOW + 2 * HOUR, severity=Severity.LOW)
     past = Past(merge_rows(document, [row]).document)
@@ -111,7 +111,7 @@ def test_a_change_that_was_told_late_stands_where_it_belongs() -> None:
 
 
 def test_a_log_of_findings_that_are_no_longer_kept_is_harmless() -> None:
-    log = (Change(NOW, "gone", "severity", "LOW"), Change(NOW, "gone", "a field of tomorrow", None))
+    log = (FindingChange(NOW, "gone", "severity", "LOW"), FindingChange(NOW, "gone", "a field of tomorrow", None))
     past = Past(FindingsDocument(ref(1), 1, (), log=log))
     assert (past.findings(NOW - HOUR), past.turns) == ((), [])
 

@@ -16,13 +16,13 @@ from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import Child, InUse, InUseState, Kind, Scan, ScanState, Source
-from chalicelib.domain.images.verdict import Decision, Standing
+from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.domain.policy.decision import decide
 from chalicelib.domain.policy.policy import Policy, parse_policy
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.domain.whatif import what_if
 from chalicelib.domain.whatif.past import Past, PastNote, state_at
-from chalicelib.domain.whatif.what_if import Case, Question, Weighed, moments_of, weigh
+from chalicelib.domain.whatif.what_if import Question, Weighed, WhatIfCase, moments_of, weigh
 from tests.fakes.history import COMPLETE, RESOLVED, STEPS, play
 from tests.fakes.images import digest, finding, image, ref
 from tests.fakes.queries import NOW
@@ -72,13 +72,13 @@ def question(candidate: Policy, now: datetime, days: int = 12, *, today: Policy 
     return Question(today, candidate, tuple(waivers), moments_of(now, days))
 
 
-def asked(case: Case, candidate: Policy, now: datetime = NOW, days: int = 12, **more: Any) -> Weighed:
+def asked(case: WhatIfCase, candidate: Policy, now: datetime = NOW, days: int = 12, **more: Any) -> Weighed:
     return weigh(case, question(candidate, now, days, **more))
 
 
-def case(*findings: Any, pushed_days: int = 30, **changes: Any) -> Case:
+def case(*findings: Any, pushed_days: int = 30, **changes: Any) -> WhatIfCase:
     header = image(1, pushed_at=NOW - pushed_days * DAY, known_at=NOW - pushed_days * DAY, **changes)
-    return Case(header, FindingsDocument(header.ref, 1, findings, Source.ENHANCED))
+    return WhatIfCase(header, FindingsDocument(header.ref, 1, findings, Source.ENHANCED))
 
 
 # ---- now: what applying the candidate would decide
@@ -95,7 +95,7 @@ HEADERS = st.builds(
     lambda scan, listed, pushed, use, number: image(
         number,
         scan=scan,
-        looked_at=NOW if listed else None,
+        refreshed_at=NOW if listed else None,
         pushed_at=None if pushed is None else NOW + pushed * HOUR,
         known_at=NOW - 3 * DAY,
         in_use=InUse(use),
@@ -109,34 +109,34 @@ HEADERS = st.builds(
 
 
 @st.composite
-def cases(draw: Any) -> tuple[Case, datetime]:
+def cases(draw: Any) -> tuple[WhatIfCase, datetime]:
     """An image with a past, or an index of such images, one of them perhaps not known, gone, or no image."""
     source = play(Source.ENHANCED, draw(STEPS))
     now = source.now + draw(st.integers(1, 300)) * HOUR
     header = draw(HEADERS)
-    one = Case(header, msgspec.structs.replace(source.document, ref=header.ref), ("v9",))
+    one = WhatIfCase(header, msgspec.structs.replace(source.document, ref=header.ref), ("v9",))
     if draw(st.booleans()):
         return one, now
-    gone = Case(msgspec.structs.replace(header, exists=False, verdict=None), one.document)
-    artifact = Case(msgspec.structs.replace(header, kind=Kind.ARTIFACT), one.document)
+    gone = WhatIfCase(msgspec.structs.replace(header, exists=False, verdict=None), one.document)
+    artifact = WhatIfCase(msgspec.structs.replace(header, kind=Kind.ARTIFACT), one.document)
     below = draw(st.lists(st.sampled_from([one, None, gone, artifact]), max_size=3))
     index = msgspec.structs.replace(
         draw(HEADERS), kind=Kind.INDEX, children=tuple(Child(digest(n)) for n in range(len(below)))
     )
-    return Case(index, FindingsDocument(index.ref), (), tuple(below)), now
+    return WhatIfCase(index, FindingsDocument(index.ref), (), tuple(below)), now
 
 
-def applied(case: Case, rules: Rules, now: datetime) -> Header:
+def applied(case: WhatIfCase, rules: Rules, now: datetime) -> Header:
     """What the real conclusion makes of it, children first."""
     below = [c for c in case.children if c is None or c.header.kind is not Kind.ARTIFACT]
-    children = [Standing(Decision.PENDING) if c is None else applied(c, rules, now).standing for c in below]
+    children = [VerdictSummary(Decision.PENDING) if c is None else applied(c, rules, now).standing for c in below]
     return conclude(case.header, case.document, rules, now, children=children, index_tags=case.index_tags)
 
 
 @settings(max_examples=300, deadline=None)
 @given(cases(), st.sampled_from(POLICIES), st.sampled_from(POLICIES))
 def test_as_of_now_it_says_what_applying_the_candidate_would_decide(
-    made: tuple[Case, datetime], today: Policy, candidate: Policy
+    made: tuple[WhatIfCase, datetime], today: Policy, candidate: Policy
 ) -> None:
     case, now = made
     weighed = asked(case, candidate, now, today=today, waivers=WAIVERS)
@@ -156,7 +156,7 @@ def test_as_of_now_it_says_what_applying_the_candidate_would_decide(
 @settings(max_examples=200, deadline=None)
 @given(cases(), st.sampled_from(POLICIES))
 def test_a_day_on_which_nothing_changed_is_not_decided_again_and_is_still_right(
-    made: tuple[Case, datetime], candidate: Policy
+    made: tuple[WhatIfCase, datetime], candidate: Policy
 ) -> None:
     case, now = made
     weighed = asked(case, candidate, now, days=20, waivers=WAIVERS)
@@ -168,18 +168,18 @@ def test_a_day_on_which_nothing_changed_is_not_decided_again_and_is_still_right(
             assert by_day[at.date()] is alone(case, candidate, at), at
 
 
-def alone(case: Case, candidate: Policy, at: datetime) -> Decision:
+def alone(case: WhatIfCase, candidate: Policy, at: datetime) -> Decision:
     """One day decided with nothing in mind."""
     children = []
     for child in case.children:
         if child is None:
-            children.append(Standing(Decision.PENDING))
+            children.append(VerdictSummary(Decision.PENDING))
         elif child.header.kind is not Kind.ARTIFACT:
             begun = (child.header.pushed_at or child.header.known_at) <= at
             if not child.header.present:
                 children.append(child.header.standing)
             else:
-                children.append(Standing(alone(child, candidate, at) if begun else Decision.PENDING))
+                children.append(VerdictSummary(alone(child, candidate, at) if begun else Decision.PENDING))
     state = state_at(case.header.state(children, case.index_tags), at)
     waivers = [w for w in WAIVERS if w.created_at <= at]
     return decide(state, Past(case.document).findings(at), candidate, waivers, at).verdict.decision
@@ -234,7 +234,7 @@ def test_there_is_no_day_before_the_push() -> None:
 
 
 def test_an_image_that_was_never_listed_was_pending_all_along() -> None:
-    weighed = asked(case(finding(1), looked_at=None, scan=Scan()), policy(unscanned={"then": "block"}), days=3)
+    weighed = asked(case(finding(1), refreshed_at=None, scan=Scan()), policy(unscanned={"then": "block"}), days=3)
     assert [day.candidate.decision for day in weighed.past] == [Decision.BLOCK] * 3
     assert {day.candidate.rule for day in weighed.past} == {"unscanned"}
     assert {day.today.decision for day in weighed.past} == {Decision.PENDING}
@@ -265,7 +265,7 @@ def test_a_waiver_excuses_from_the_day_it_was_given_until_its_end() -> None:
 def test_an_index_was_as_bad_as_the_worst_of_its_images_and_its_own_rules() -> None:
     child = case(finding(1, first_seen=NOW - 3 * DAY))
     clean = case()
-    index = Case(
+    index = WhatIfCase(
         image(7, kind=Kind.INDEX, pushed_at=NOW - 9 * DAY, children=(Child(digest(1)), Child(digest(2)))),
         FindingsDocument(ref(7)),
         (),

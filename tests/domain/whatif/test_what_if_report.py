@@ -19,7 +19,7 @@ from chalicelib.domain.whatif.report import (
     UNREADABLE_NAMED,
     Impact,
     Job,
-    Part,
+    ShardPart,
     Tally,
     added,
     report_of,
@@ -164,23 +164,23 @@ def test_the_worst_come_first_and_what_runs_before_what_does_not() -> None:
 
 
 def test_a_report_says_how_far_it_is_and_what_it_left_out() -> None:
-    done = Part(0, done=True, size=500, tally=Tally(images=500), rows=rows(400), rows_left_out=100)
-    begun = Part(1, after="x", size=300, tally=Tally(images=200), rows=rows(150, 1000))
+    done = ShardPart(0, done=True, size=500, tally=Tally(images=500), rows=rows(400), rows_left_out=100)
+    begun = ShardPart(1, after="x", size=300, tally=Tally(images=200), rows=rows(150, 1000))
     report = report_of(JOB, [done, begun], 8)
     assert (report.done, report.shards, report.of_shards, report.size) == (False, 1, 8, 800)
     assert report.tally.images == 700
     assert (len(report.rows), report.rows_left_out) == (ROWS_OF_REPORT, 150)
     assert report_of(JOB, [], 8).size is None
-    assert report_of(JOB, [Part(n, done=True) for n in range(8)], 8).done
+    assert report_of(JOB, [ShardPart(n, done=True) for n in range(8)], 8).done
 
 
 def test_only_the_first_unreadable_images_are_named() -> None:
-    parts = [Part(n, unreadable=tuple(ref(10 * n + m) for m in range(7))) for n in range(2)]
+    parts = [ShardPart(n, unreadable=tuple(ref(10 * n + m) for m in range(7))) for n in range(2)]
     assert len(report_of(JOB, parts, 2).unreadable) == UNREADABLE_NAMED
 
 
 def test_a_part_comes_back_from_json_as_it_was() -> None:
     row = row_of(image(1), Weighed(A, B, past((A, B))))
     assert row is not None
-    part = Part(3, 2, "path", True, 9, tally_of(image(1), Weighed(A, B)), (row,), 4, (ref(2),))
-    assert msgspec.json.decode(msgspec.json.encode(part), type=Part) == part
+    part = ShardPart(3, 2, "path", True, 9, tally_of(image(1), Weighed(A, B)), (row,), 4, (ref(2),))
+    assert msgspec.json.decode(msgspec.json.encode(part), type=ShardPart) == part

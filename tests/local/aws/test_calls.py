@@ -8,7 +8,7 @@ from pathlib import Path
 
 from chalicelib.local.aws import events as aws_events
 from chalicelib.local.aws.calls import ALWAYS, calls_about
-from chalicelib.local.aws.stack import Stack
+from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo.payload_folder import PayloadFolder
 from chalicelib.local.demo.play_payloads import play_payloads
 from chalicelib.local.demo.run_stack import HURRY_SECONDS
@@ -22,7 +22,7 @@ def test_every_call_about_a_played_folder_is_answered(tmp_path: Path) -> None:
     gone = samples.ref("team/gone", "f")
     event = aws_events.basic_scan_finished(gone, [], "COMPLETE", {"HIGH": 1}, samples.SCANNED)
     (tmp_path / "event.json").write_text(json.dumps(event))
-    with Stack(api_port=0, hurry=HURRY_SECONDS) as stack:
+    with LocalStack(api_port=0, hurry=HURRY_SECONDS) as stack:
         assert calls_about(stack, []) == ALWAYS
         played = play_payloads(stack, PayloadFolder(tmp_path))
         calls = calls_about(stack, played.refs)

@@ -70,13 +70,13 @@ def test_a_query_is_answered_as_moto_does(dynamo: Any, monkeypatch: pytest.Monke
 
 
 def test_a_query_leaves_out_all_other_items(dynamo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked_at: list[int] = []
+    refreshed_at: list[int] = []
     query = Table.query
 
     def watched(table: Table, *arguments: Any, **named: Any) -> Any:
-        looked_at.append(len(table.all_items()))
+        refreshed_at.append(len(table.all_items()))
         return query(table, *arguments, **named)
 
     monkeypatch.setattr(Table, "query", watched)
     dynamo.query(TableName="t", KeyConditionExpression="pk = :p", ExpressionAttributeValues={":p": {"S": "1"}})
-    assert looked_at == [60 // PARTITIONS]
+    assert refreshed_at == [60 // PARTITIONS]

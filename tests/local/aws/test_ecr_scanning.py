@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.ecr.scanning import EcrScanning
 from chalicelib.domain.images.image import ScanState
-from chalicelib.domain.reconcile.scan_budget import Refusal
+from chalicelib.domain.reconcile.scan_budget import ScanRefusal
 from chalicelib.local.aws.ecr import LocalEcr, ecr_of
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.demo.demo_registry import Flaw
@@ -69,7 +69,7 @@ def test_a_second_scan_finds_what_the_first_one_found(scanning: EcrScanning, tol
 
 def test_an_image_is_scanned_once_in_24_hours(scanning: EcrScanning, told: list[Any]) -> None:
     samples.hold(IMAGE)
-    assert [scanning.start(IMAGE), scanning.start(IMAGE)] == [None, Refusal.LIMIT]
+    assert [scanning.start(IMAGE), scanning.start(IMAGE)] == [None, ScanRefusal.LIMIT]
     assert len(told) == 1
 
 
@@ -78,7 +78,7 @@ def test_what_cannot_be_scanned_is_refused_with_its_reason(scanning: EcrScanning
     index = samples.ref(digit="b")
     ecr_of(index.home).hold_image(index.repository, index.digest, media_type=demo_registry.INDEX)
     refusals = [scanning.start(ref) for ref in (IMAGE, index, samples.ref(digit="c"), samples.ref("absent"))]
-    assert refusals == [Refusal.ARCHIVED, Refusal.UNSUPPORTED, Refusal.ABSENT, Refusal.ABSENT]
+    assert refusals == [ScanRefusal.ARCHIVED, ScanRefusal.UNSUPPORTED, ScanRefusal.ABSENT, ScanRefusal.ABSENT]
     assert told == []
 
 

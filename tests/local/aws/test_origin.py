@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from chalicelib.local.aws.origin import refusal
-from chalicelib.local.aws.stack import Stack
+from chalicelib.local.aws.stack import LocalStack
 
 EVENT = b'{"source":"aws.ecr","detail-type":"ECR Image Action","detail":{}}'
 ORDER = json.dumps({"repository": "team/api", "tag": "v1", "reason": "x"}).encode()
@@ -83,8 +83,8 @@ def test_the_refusal_says_what_is_wrong_and_what_is_served() -> None:
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    with Stack(api_port=0) as running:
+def stack() -> Iterator[LocalStack]:
+    with LocalStack(api_port=0) as running:
         yield running
 
 
@@ -101,7 +101,7 @@ def ask(url: str, path: str, body: bytes | None = None, **headers: str) -> tuple
         connection.close()
 
 
-def test_the_api_and_the_local_aws_answer_by_that_and_nothing_is_done(stack: Stack) -> None:
+def test_the_api_and_the_local_aws_answer_by_that_and_nothing_is_done(stack: LocalStack) -> None:
     for url, path, body in (
         (stack.api_url, "/v1/quarantine", ORDER),
         (stack.aws.url, "/local/events", EVENT),
@@ -115,7 +115,7 @@ def test_the_api_and_the_local_aws_answer_by_that_and_nothing_is_done(stack: Sta
     assert stack.aws.queues.bodies("lazaretto-dev-scans") == []
 
 
-def test_who_is_on_this_machine_is_answered_as_before(stack: Stack) -> None:
+def test_who_is_on_this_machine_is_answered_as_before(stack: LocalStack) -> None:
     assert ask(stack.api_url, "/healthz")[0] == 200
     assert ask(stack.api_url, "/v1/quarantine", ORDER)[0] == 404
     here = urlsplit(stack.api_url).port
@@ -123,7 +123,7 @@ def test_who_is_on_this_machine_is_answered_as_before(stack: Stack) -> None:
     assert ask(stack.aws.url, "/local/events", EVENT)[0] == 200
 
 
-def test_the_body_of_what_is_refused_is_not_taken_for_a_request(stack: Stack) -> None:
+def test_the_body_of_what_is_refused_is_not_taken_for_a_request(stack: LocalStack) -> None:
     here = urlsplit(stack.api_url).netloc
     hidden = f"GET /healthz HTTP/1.1\r\nHost: {here}\r\n\r\n"
     head = f"POST /v1/quarantine HTTP/1.1\r\nHost: rebound.example\r\nContent-Length: {len(hidden)}\r\n\r\n"

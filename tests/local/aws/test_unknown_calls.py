@@ -8,7 +8,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.local.aws.stack import Stack
+from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.aws.template import TEMPLATE
 from tests.local.running import local_aws
 
@@ -52,7 +52,7 @@ def test_every_queue_of_the_template_is_there_with_its_redrive():
         n: said and (name[said["deadLetterTargetArn"]["Fn::GetAtt"][0]], said["maxReceiveCount"])
         for n, said in redrives.items()
     }
-    with Stack(hurry=1.0):
+    with LocalStack(hurry=1.0):
         sqs = boto3.client("sqs")
         found = {}
         for url in sqs.list_queues()["QueueUrls"]:

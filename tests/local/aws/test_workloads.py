@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.usage.runtime import AwsRuntime
-from chalicelib.domain.events.pull_failure import Cause, classify
+from chalicelib.domain.events.pull_failure import PullFailureCause, classify
 from chalicelib.domain.images.image import InUseState
 from chalicelib.local.aws.ecr import ARCHIVED, LocalEcr, ecr_of
 from chalicelib.local.aws.inspector import inspector_of
@@ -110,7 +110,7 @@ def test_an_image_that_is_away_cannot_be_pulled_and_ecs_tells(ecs, away):
     assert use().count != 1
     (told,) = events
     failed = parse_event(told)
-    assert classify(failed.stopped_reason) is Cause.NOT_FOUND
+    assert classify(failed.stopped_reason) is PullFailureCause.NOT_FOUND
     (stopped,) = ecs.list_tasks(cluster="main", desiredStatus="STOPPED")["taskArns"]
     (task,) = ecs.describe_tasks(cluster="main", tasks=[stopped])["tasks"]
     assert (task["taskArn"], task["stopCode"]) == (failed.task_arn, "TaskFailedToStart")

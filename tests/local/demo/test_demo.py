@@ -10,7 +10,7 @@ import pytest
 from chalicelib.domain.images.image import Kind
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.local.aws.calls import OF_THE_DEMO
-from chalicelib.local.aws.stack import Stack
+from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo.demo import ALIAS, Demo
 from chalicelib.local.demo.run_stack import HURRY_SECONDS
 from chalicelib.local.demo.summary import summarize
@@ -18,7 +18,7 @@ from chalicelib.local.demo.summary import summarize
 
 @pytest.fixture(scope="module")
 def played():
-    with Stack(api_port=0, hurry=HURRY_SECONDS) as stack:
+    with LocalStack(api_port=0, hurry=HURRY_SECONDS) as stack:
         demo = Demo(stack)
         demo.open()
         assert stack.pump.drain(60)
@@ -43,7 +43,7 @@ def test_a_tag_that_moved_names_the_better_image(played):
     stack, headers = played
     home = headers[0].ref.home
     (new,) = of(headers, "team/web", "1.1.0")
-    digest = stack.house.table.read_tag(type(home)(new.ref.registry, new.ref.region, "team/web"), "stable")
+    digest = stack.context.table.read_tag(type(home)(new.ref.registry, new.ref.region, "team/web"), "stable")
     assert (digest, new.decision) == (new.ref.digest, Decision.ALLOW)
 
 

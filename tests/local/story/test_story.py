@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from chalicelib.cli import app
 from chalicelib.cli import story as story_cli
 from chalicelib.local.aws.stack import REGION
-from chalicelib.local.story.page import Beat, Check, Step
+from chalicelib.local.story.page import Beat, Step, StoryCheck
 from chalicelib.local.story.story import ACTS
 from chalicelib.local.story.world import CLUSTER, FLAW, NAME, REPOSITORY, SERVICE, StoryWorld, Typed
 from tests.local.running import local_aws
@@ -191,7 +191,7 @@ def test_it_is_told_step_by_step_in_a_hundred_columns(played, monkeypatch):
 
 
 def test_a_step_that_came_out_otherwise_is_marked_and_makes_the_exit_code_1(played, monkeypatch):
-    wrong = Check("it is archived", False)
+    wrong = StoryCheck("it is archived", False)
     steps = [*played.steps[:2], Step(3, "Otherwise", played.steps[0].at, (Beat("Nothing.", checks=(wrong,)),))]
     result = told(monkeypatch, steps, "--fast")
     assert result.exit_code == 1

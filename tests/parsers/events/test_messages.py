@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from chalicelib.domain.events.event import ScanFinished
-from chalicelib.domain.events.message import Act, Again, Age, Decide, Due, Look
+from chalicelib.domain.events.message import Act, Decide, Due, InheritFirstSeen, Refresh, RetriedEvent
 from chalicelib.domain.images.image import Source
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.events.messages import read_delivery
@@ -41,9 +41,9 @@ def test_an_event_comes_with_what_it_was_read_from():
 @pytest.mark.parametrize(
     "message",
     [
-        Look(ref(1), datetime(2026, 3, 1, tzinfo=UTC), Source.BASIC, 2, True),
+        Refresh(ref(1), datetime(2026, 3, 1, tzinfo=UTC), Source.BASIC, 2, True),
         Decide(ref(1), "clock"),
-        Age(ref(1), ref(2), 1),
+        InheritFirstSeen(ref(1), ref(2), 1),
         Act(ref(1), "ALERT#7"),
         Due(3),
     ],
@@ -55,7 +55,7 @@ def test_our_own_messages_come_back_as_they_were_sent(message):
 
 
 def test_an_event_that_was_put_back_keeps_its_attempts_and_is_never_fresh():
-    delivery = read_delivery(record(Again(SCAN, 3, True)))
+    delivery = read_delivery(record(RetriedEvent(SCAN, 3, True)))
     assert isinstance(delivery.body, ScanFinished)
     assert (delivery.attempt, delivery.redriven, delivery.raw, delivery.fresh) == (3, True, SCAN, False)
 

@@ -16,7 +16,7 @@ from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.admission.admission import read_review
-from chalicelib.domain.admission.judgement import MAX_IMAGES, Admission, Outcome
+from chalicelib.domain.admission.judgement import MAX_IMAGES, Admission, AdmissionOutcome
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import Child, ImageRef, Kind
 from chalicelib.domain.images.registry import RegistryPlace
@@ -37,13 +37,13 @@ POLICY = {
 
 
 @pytest.fixture
-def house() -> FakeHouse:
+def context() -> FakeHouse:
     built = FakeHouse()
     built.rules.rules = Rules(parse_policy(POLICY, number=3), (), 3, 1)
     return built
 
 
-def ask(house: Any, *images: str, before: Iterable[str] = (), operation: str = "CREATE") -> Admission:
+def ask(context: Any, *images: str, before: Iterable[str] = (), operation: str = "CREATE") -> Admission:
     def pod(names: Iterable[str]) -> dict[str, Any]:
         return {"spec": {"containers": [{"name": f"c{n}", "image": name} for n, name in enumerate(names)]}}
 
@@ -55,7 +55,7 @@ def ask(house: Any, *images: str, before: Iterable[str] = (), operation: str = "
         "oldObject": pod(before),
     }
     document = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
-    return admit_images(read_review(json.dumps(document).encode()), house)
+    return admit_images(read_review(json.dumps(document).encode()), context)
 
 
 def why(admission: Admission) -> str:
@@ -63,105 +63,107 @@ def why(admission: Admission) -> str:
     return "" if status is msgspec.UNSET else status.message
 
 
-def test_an_image_is_judged_by_its_tag_its_digest_or_both(house: FakeHouse) -> None:
-    house.queries.add(image(1, Decision.ALLOW))
-    house.queries.add(image(2, Decision.BLOCK))
+def test_an_image_is_judged_by_its_tag_its_digest_or_both(context: FakeHouse) -> None:
+    context.queries.add(image(1, Decision.ALLOW))
+    context.queries.add(image(2, Decision.BLOCK))
     for name in ("team/api:v1", f"team/api@{digest(1)}", f"team/api:v2@{digest(1)}"):
-        admission = ask(house, f"{HOST}/{name}")
-        assert (admission.outcome, admission.digests) == (Outcome.ALLOWED, (digest(1),))
+        admission = ask(context, f"{HOST}/{name}")
+        assert (admission.outcome, admission.digests) == (AdmissionOutcome.ALLOWED, (digest(1),))
     for name in ("team/api:v2", f"team/api@{digest(2)}", f"team/api:v1@{digest(2)}"):
-        assert ask(house, f"{HOST}/{name}").outcome is Outcome.DENIED
+        assert ask(context, f"{HOST}/{name}").outcome is AdmissionOutcome.DENIED
 
 
-def test_images_of_all_sorts_are_looked_up_in_two_batches(house: FakeHouse) -> None:
+def test_images_of_all_sorts_are_looked_up_in_two_batches(context: FakeHouse) -> None:
     for number in range(1, 40):
-        house.queries.add(image(number, Decision.ALLOW))
+        context.queries.add(image(number, Decision.ALLOW))
     asked: list[str] = []
-    for owner, name in ((house.queries, "tagged"), (house.table, "read_headers")):
+    for owner, name in ((context.queries, "tagged"), (context.table, "read_headers")):
         real = getattr(owner, name)
         setattr(owner, name, lambda given, real=real, name=name: (asked.append(name), real(given))[1])
     names = [f"{HOST}/team/api:v{n}" for n in range(1, 20)] + [f"{HOST}/team/api@{digest(n)}" for n in range(20, 40)]
-    assert ask(house, *names, "nginx").outcome is Outcome.ALLOWED
+    assert ask(context, *names, "nginx").outcome is AdmissionOutcome.ALLOWED
     assert asked == ["tagged", "read_headers"]
 
 
-def test_what_is_unknown_is_kept_out_where_its_registry_is_watched(house: FakeHouse) -> None:
-    house.registries = (RegistryPlace(REGION), RegistryPlace("us-east-1", "444455556666"))
+def test_what_is_unknown_is_kept_out_where_its_registry_is_watched(context: FakeHouse) -> None:
+    context.registries = (RegistryPlace(REGION), RegistryPlace("us-east-1", "444455556666"))
     for host in (HOST, "444455556666.dkr.ecr.us-east-1.amazonaws.com"):
         for name in ("team/new:1", f"team/new@{digest(7)}", "team/new"):
-            assert "is unknown" in why(ask(house, f"{host}/{name}"))
+            assert "is unknown" in why(ask(context, f"{host}/{name}"))
     for host in (
         f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com",
         f"444455556666.dkr.ecr.{REGION}.amazonaws.com",
         "777788889999.dkr.ecr.us-east-1.amazonaws.com",
         f"{ACCOUNT}.dkr.ecr.{REGION}.evil.example",
     ):
-        admission = ask(house, f"{host}/team/new:1")
-        assert admission.outcome is Outcome.ALLOWED
+        admission = ask(context, f"{host}/team/new:1")
+        assert admission.outcome is AdmissionOutcome.ALLOWED
         assert "not judged" in admission.answer.response.warnings[0]
 
 
-def test_a_verdict_that_is_known_counts_wherever_the_image_lies(house: FakeHouse) -> None:
-    house.queries.add(image(1, Decision.BLOCK, ref(1, registry="777788889999")))
-    assert ask(house, f"777788889999.dkr.ecr.{REGION}.amazonaws.com/team/api:v1").outcome is Outcome.DENIED
+def test_a_verdict_that_is_known_counts_wherever_the_image_lies(context: FakeHouse) -> None:
+    context.queries.add(image(1, Decision.BLOCK, ref(1, registry="777788889999")))
+    assert ask(context, f"777788889999.dkr.ecr.{REGION}.amazonaws.com/team/api:v1").outcome is AdmissionOutcome.DENIED
 
 
-def test_of_ecr_public_only_repositories_that_are_ours_are_judged(house: FakeHouse) -> None:
+def test_of_ecr_public_only_repositories_that_are_ours_are_judged(context: FakeHouse) -> None:
     ours = ref(1, registry="public/acme", region="us-east-1")
-    house.queries.add(image(1, Decision.BLOCK, ours))
-    assert ask(house, "public.ecr.aws/acme/team/api:v1").outcome is Outcome.DENIED
-    assert "is unknown" in why(ask(house, "public.ecr.aws/acme/team/api:v9"))
-    assert ask(house, "public.ecr.aws/docker/library/nginx:1").outcome is Outcome.ALLOWED
+    context.queries.add(image(1, Decision.BLOCK, ours))
+    assert ask(context, "public.ecr.aws/acme/team/api:v1").outcome is AdmissionOutcome.DENIED
+    assert "is unknown" in why(ask(context, "public.ecr.aws/acme/team/api:v9"))
+    assert ask(context, "public.ecr.aws/docker/library/nginx:1").outcome is AdmissionOutcome.ALLOWED
 
 
-def test_who_we_are_is_asked_only_where_an_image_is_unknown(house: FakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_we_are_is_asked_only_where_an_image_is_unknown(
+    context: FakeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no() -> str:
         raise TransientError("STS is busy")
 
-    monkeypatch.setattr(house, "own_account", no)
-    house.queries.add(image(1, Decision.ALLOW))
-    assert ask(house, f"{HOST}/team/api:v1", "nginx").outcome is Outcome.ALLOWED
+    monkeypatch.setattr(context, "own_account", no)
+    context.queries.add(image(1, Decision.ALLOW))
+    assert ask(context, f"{HOST}/team/api:v1", "nginx").outcome is AdmissionOutcome.ALLOWED
     with pytest.raises(TransientError):
-        ask(house, f"{HOST}/team/new:1")
+        ask(context, f"{HOST}/team/new:1")
 
 
 @pytest.mark.parametrize("broken", ["tagged", "read_headers", "fresh"])
-def test_a_look_up_that_fails_lets_nobody_in(house: FakeHouse, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
-    house.queries.add(image(1, Decision.ALLOW))
+def test_a_look_up_that_fails_lets_nobody_in(context: FakeHouse, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    context.queries.add(image(1, Decision.ALLOW))
 
     def fail(*_: Any) -> None:
         raise TransientError("throttled")
 
-    owner: Any = {"tagged": house.queries, "read_headers": house.table, "fresh": house.rules}[broken]
+    owner: Any = {"tagged": context.queries, "read_headers": context.table, "fresh": context.rules}[broken]
     monkeypatch.setattr(owner, broken, fail)
     with pytest.raises(TransientError):
-        ask(house, f"{HOST}/team/api:v1")
+        ask(context, f"{HOST}/team/api:v1")
 
 
-def test_what_brings_no_image_waits_for_no_look_up(house: FakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_brings_no_image_waits_for_no_look_up(context: FakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or a table out of reach would keep pods from being deleted."""
 
     def fail(*_: Any) -> None:
         raise TransientError("throttled")
 
-    monkeypatch.setattr(house.rules, "fresh", fail)
+    monkeypatch.setattr(context.rules, "fresh", fail)
     for ran in ([f"{HOST}/team/api:v1"], []):
         for operation in ("DELETE", "CONNECT", "UPDATE"):
-            assert ask(house, *ran, before=ran, operation=operation).outcome is Outcome.ALLOWED
+            assert ask(context, *ran, before=ran, operation=operation).outcome is AdmissionOutcome.ALLOWED
 
 
 def test_a_policy_that_does_not_load_is_no_policy_that_observes(
-    house: FakeHouse, monkeypatch: pytest.MonkeyPatch
+    context: FakeHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
         raise StoredPolicyError(4, "no such key")
 
-    monkeypatch.setattr(house.rules, "fresh", fail)
+    monkeypatch.setattr(context.rules, "fresh", fail)
     with pytest.raises(StoredPolicyError):
-        ask(house, f"{HOST}/team/api:v1")
+        ask(context, f"{HOST}/team/api:v1")
 
 
-def test_a_waiver_that_has_ended_excuses_nothing_at_the_door(house: FakeHouse) -> None:
+def test_a_waiver_that_has_ended_excuses_nothing_at_the_door(context: FakeHouse) -> None:
     waiver = Waiver(
         id="w1",
         repository="team/*",
@@ -171,49 +173,51 @@ def test_a_waiver_that_has_ended_excuses_nothing_at_the_door(house: FakeHouse) -
         expires_at=NOW + timedelta(hours=1),
         created_at=NOW - timedelta(days=1),
     )
-    house.rules.rules = Rules(parse_policy(POLICY, number=3), (waiver,), 3, 1)
+    context.rules.rules = Rules(parse_policy(POLICY, number=3), (waiver,), 3, 1)
     excused = Reason("critical", Decision.ALLOW, "all that matched is waived", waived=("w1",))
-    house.queries.add(image(1, verdict=Verdict(Decision.ALLOW, (excused,), 3, NOW)), [finding(1)])
-    assert ask(house, f"{HOST}/team/api:v1").outcome is Outcome.ALLOWED
-    house.clock.at = NOW + timedelta(hours=2)
-    assert "is BLOCK: critical (CVE-2026-0001)" in why(ask(house, f"{HOST}/team/api:v1"))
+    context.queries.add(image(1, verdict=Verdict(Decision.ALLOW, (excused,), 3, NOW)), [finding(1)])
+    assert ask(context, f"{HOST}/team/api:v1").outcome is AdmissionOutcome.ALLOWED
+    context.clock.at = NOW + timedelta(hours=2)
+    assert "is BLOCK: critical (CVE-2026-0001)" in why(ask(context, f"{HOST}/team/api:v1"))
 
 
-def test_an_index_is_judged_by_its_own_verdict(house: FakeHouse) -> None:
+def test_an_index_is_judged_by_its_own_verdict(context: FakeHouse) -> None:
     children = tuple(Child(digest(n), "linux/amd64") for n in (2, 3))
     reason = Reason("child", Decision.BLOCK, "1 of 2 images of this index")
-    house.queries.add(image(2, Decision.BLOCK, tags=()))
-    house.queries.add(image(3, Decision.ALLOW, tags=()))
+    context.queries.add(image(2, Decision.BLOCK, tags=()))
+    context.queries.add(image(3, Decision.ALLOW, tags=()))
     verdict = Verdict(Decision.BLOCK, (reason,), 3, NOW)
-    house.queries.add(image(1, kind=Kind.INDEX, children=children, verdict=verdict))
-    assert "is BLOCK: child (1 of 2 images of this index)" in why(ask(house, f"{HOST}/team/api:v1"))
+    context.queries.add(image(1, kind=Kind.INDEX, children=children, verdict=verdict))
+    assert "is BLOCK: child (1 of 2 images of this index)" in why(ask(context, f"{HOST}/team/api:v1"))
 
 
-def test_what_ran_before_an_update_is_not_judged_again(house: FakeHouse) -> None:
-    house.queries.add(image(1, Decision.BLOCK))
-    house.queries.add(image(2, Decision.BLOCK))
+def test_what_ran_before_an_update_is_not_judged_again(context: FakeHouse) -> None:
+    context.queries.add(image(1, Decision.BLOCK))
+    context.queries.add(image(2, Decision.BLOCK))
     ran = f"{HOST}/team/api:v1"
-    assert ask(house, ran, before=[ran], operation="UPDATE").outcome is Outcome.ALLOWED
-    assert ask(house, f"{HOST}/team/api:v2", before=[ran], operation="UPDATE").outcome is Outcome.DENIED
-    assert ask(house, ran, before=[ran]).outcome is Outcome.DENIED, "a new pod is a new pod"
+    assert ask(context, ran, before=[ran], operation="UPDATE").outcome is AdmissionOutcome.ALLOWED
+    assert ask(context, f"{HOST}/team/api:v2", before=[ran], operation="UPDATE").outcome is AdmissionOutcome.DENIED
+    assert ask(context, ran, before=[ran]).outcome is AdmissionOutcome.DENIED, "a new pod is a new pod"
 
 
-def test_a_hundred_images_are_judged_and_no_more(house: FakeHouse) -> None:
+def test_a_hundred_images_are_judged_and_no_more(context: FakeHouse) -> None:
     for number in range(1, MAX_IMAGES + 2):
-        house.queries.add(image(number, Decision.ALLOW))
+        context.queries.add(image(number, Decision.ALLOW))
     names = [f"{HOST}/team/api:v{n}" for n in range(1, MAX_IMAGES + 2)]
-    assert ask(house, *names[:MAX_IMAGES], *(f"docker.io/n:{n}" for n in range(300))).outcome is Outcome.ALLOWED
-    too_many = ask(house, *names)
-    assert too_many.outcome is Outcome.DENIED
+    assert (
+        ask(context, *names[:MAX_IMAGES], *(f"docker.io/n:{n}" for n in range(300))).outcome is AdmissionOutcome.ALLOWED
+    )
+    too_many = ask(context, *names)
+    assert too_many.outcome is AdmissionOutcome.DENIED
     assert "more than 100 images" in why(too_many)
 
 
-def test_an_image_that_is_named_twice_is_told_of_once(house: FakeHouse) -> None:
-    house.queries.add(image(1, Decision.BLOCK))
-    assert why(ask(house, *[f"{HOST}/team/api:v1"] * 5)).count("is BLOCK") == 1
+def test_an_image_that_is_named_twice_is_told_of_once(context: FakeHouse) -> None:
+    context.queries.add(image(1, Decision.BLOCK))
+    assert why(ask(context, *[f"{HOST}/team/api:v1"] * 5)).count("is BLOCK") == 1
 
 
-def test_the_table_is_read_as_the_fake_is(house: FakeHouse) -> None:
+def test_the_table_is_read_as_the_fake_is(context: FakeHouse) -> None:
     """Tags in one batch and consistently; a deleted one points nowhere."""
     with mock_aws():
         client = boto3.client("dynamodb", REGION, aws_access_key_id="x", aws_secret_access_key="x")
@@ -235,10 +239,10 @@ def test_the_table_is_read_as_the_fake_is(house: FakeHouse) -> None:
         assert queries.tagged([]) == {}
 
 
-def test_nothing_is_written_or_sent(house: FakeHouse) -> None:
-    house.queries.add(image(1, Decision.BLOCK))
-    before = dict(house.queries.stored)
-    ask(house, f"{HOST}/team/api:v1", f"{HOST}/team/new:1", "nginx")
-    assert house.queries.stored == before
-    assert house.outbox.sent == []
-    assert ImageRef(ACCOUNT, REGION, "team/new", digest(1)) not in house.queries.stored
+def test_nothing_is_written_or_sent(context: FakeHouse) -> None:
+    context.queries.add(image(1, Decision.BLOCK))
+    before = dict(context.queries.stored)
+    ask(context, f"{HOST}/team/api:v1", f"{HOST}/team/new:1", "nginx")
+    assert context.queries.stored == before
+    assert context.outbox.sent == []
+    assert ImageRef(ACCOUNT, REGION, "team/new", digest(1)) not in context.queries.stored

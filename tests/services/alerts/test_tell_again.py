@@ -57,64 +57,64 @@ class House(SimpleNamespace):
         return [name for name, _ in self.told]
 
 
-def announce(house: House) -> None:
-    announce_alert(ALERT, house, house.channels)  # type: ignore[arg-type]
+def announce(context: House) -> None:
+    announce_alert(ALERT, context, context.channels)  # type: ignore[arg-type]
 
 
-def again(house: House, message: TellAgain) -> None:
-    tell_again(message, house, house.channels)  # type: ignore[arg-type]
+def again(context: House, message: TellAgain) -> None:
+    tell_again(message, context, context.channels)  # type: ignore[arg-type]
 
 
 def test_what_all_channels_take_is_told_once_and_nothing_is_sent() -> None:
-    house = House()
-    announce(house)
-    assert (house.names, house.sent) == (list(NAMES), [])
+    context = House()
+    announce(context)
+    assert (context.names, context.sent) == (list(NAMES), [])
 
 
 @pytest.mark.parametrize("failure", [TransientError("429"), UpstreamError("404")])
 def test_one_that_fails_is_told_later_and_the_others_are_not_told_again(failure: UpstreamError) -> None:
-    house = House(sns=failure)
-    announce(house)
-    assert house.names == ["slack"]
-    (message,) = house.sent
+    context = House(sns=failure)
+    announce(context)
+    assert context.names == ["slack"]
+    (message,) = context.sent
     with pytest.raises(TransientError, match=str(failure)):
-        again(house, message)
-    house.fails.clear()
-    again(house, message)
-    assert house.names == ["slack", "sns"]
-    assert all(alert == ALERT for _, alert in house.told)
+        again(context, message)
+    context.fails.clear()
+    again(context, message)
+    assert context.names == ["slack", "sns"]
+    assert all(alert == ALERT for _, alert in context.told)
 
 
 def test_one_that_has_it_meanwhile_is_not_told_again_while_another_still_fails() -> None:
-    house = House(slack=TransientError("429"), sns=UpstreamError("404"))
-    announce(house)
-    del house.fails["slack"]
-    again(house, house.sent.pop())
-    (message,) = house.sent
+    context = House(slack=TransientError("429"), sns=UpstreamError("404"))
+    announce(context)
+    del context.fails["slack"]
+    again(context, context.sent.pop())
+    (message,) = context.sent
     assert message.heard == ("slack",)
-    house.fails.clear()
-    again(house, message)
-    assert house.names == ["slack", "sns"]
+    context.fails.clear()
+    again(context, message)
+    assert context.names == ["slack", "sns"]
 
 
-def receive(house: House, message: TellAgain) -> list[str]:
-    return list(receive_sweeps([Delivery("1", message)], house, house.channels))  # type: ignore[arg-type]
+def receive(context: House, message: TellAgain) -> list[str]:
+    return list(receive_sweeps([Delivery("1", message)], context, context.channels))  # type: ignore[arg-type]
 
 
 def test_one_that_only_needs_time_is_put_back() -> None:
-    house = House(sns=TransientError("429"))
+    context = House(sns=TransientError("429"))
     message = TellAgain(ALERT, ("slack",), attempt=MOST_REFUSALS)
-    assert receive(house, message) == []
-    assert house.sent == [msgspec.structs.replace(message, attempt=MOST_REFUSALS + 1)]
+    assert receive(context, message) == []
+    assert context.sent == [msgspec.structs.replace(message, attempt=MOST_REFUSALS + 1)]
 
 
 def refused_to_the_end() -> House:
     """Told again until the queue has it."""
-    house = House(slack=UpstreamError("404"))
-    announce(house)
-    while receive(house, house.sent[-1]) == []:
+    context = House(slack=UpstreamError("404"))
+    announce(context)
+    while receive(context, context.sent[-1]) == []:
         pass
-    return house
+    return context
 
 
 def test_one_that_refuses_for_good_is_left_to_the_queue_in_the_end() -> None:
@@ -128,6 +128,6 @@ def test_one_that_refuses_for_good_rings_its_alarm_before_that(begins: int) -> N
     alarm = template["Resources"]["SlackFailuresAlarm"]["Properties"]
     delays = refused_to_the_end().delays
     failed = {int(begins + sum(delays[:n])) // alarm["Period"] for n in range(len(delays) + 1)}
-    looked_at = range(alarm["EvaluationPeriods"])
-    assert any(sum(first + n in failed for n in looked_at) >= alarm["DatapointsToAlarm"] for first in failed)
+    refreshed_at = range(alarm["EvaluationPeriods"])
+    assert any(sum(first + n in failed for n in refreshed_at) >= alarm["DatapointsToAlarm"] for first in failed)
     assert delays[0] == AGAIN_AFTER_SECONDS

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from chalicelib.adapters.dynamodb.schema import shard_of
-from chalicelib.domain.events.message import Act, Again, Age, Decide, Look
-from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.events.message import Act, Decide, InheritFirstSeen, Refresh, RetriedEvent
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import FindingStatus, Severity
 from chalicelib.domain.images.image import Scan, ScanState, Source, StorageStatus
@@ -19,7 +19,7 @@ from chalicelib.errors import AbsentError, ConflictError, DeniedError, Transient
 from chalicelib.services.assessment.pull_listing import is_covered
 from chalicelib.services.assessment.re_decide import re_decide
 from tests.services.aws_model import seconds
-from tests.services.house import Story
+from tests.services.context import Story
 from tests.services.lockstep import Crash
 from tests.services.world import SETTLE, START, policy
 
@@ -122,7 +122,7 @@ def test_a_duplicate_is_not_covered_by_a_header_that_does_not_agree_with_its_doc
 def test_a_crash_between_write_and_look():
     story = Story()
     crash_at(story, "send Look", story.one.flaw(2, severity=CRITICAL))
-    assert story.head.look_due_at is not None
+    assert story.head.refresh_due_at is not None
     assert story.looks_sent == []
     story.drain()
     story.check()
@@ -132,10 +132,10 @@ def test_a_crash_between_an_archive_and_its_look_of_an_image_never_listed():
     story = Story(known=False)
     story.receive(story.one.action("PUSH", tag="v1"))
     crash_at(story, "send Look", story.one.archive()[-1])
-    assert (story.head.looked_at, story.looks_sent) == (None, [])
-    assert story.head.look_due_at is not None
+    assert (story.head.refreshed_at, story.looks_sent) == (None, [])
+    assert story.head.refresh_due_at is not None
     story.drain()
-    assert story.head.look_due_at is None
+    assert story.head.refresh_due_at is None
 
 
 def test_events_that_relied_on_a_look_whose_sender_died_are_not_lost():
@@ -278,7 +278,7 @@ def test_a_listing_has_seen_only_what_was_announced_longer_ago_than_inspector_ma
     story.drain()
     event = story.one.flaw(2)
     (stored,) = story.stored.read_headers([story.ref]).values()
-    head = msgspec.structs.replace(stored.header, looked_at=event.time + timedelta(seconds=later))
+    head = msgspec.structs.replace(stored.header, refreshed_at=event.time + timedelta(seconds=later))
     beside = msgspec.structs.replace(stored, header=head)
     assert is_covered(story.delivery(event), beside, timedelta(seconds=60)) is is_seen
 
@@ -302,9 +302,9 @@ def test_nothing_is_covered_while_something_is_still_to_be_done():
     event = story.one.flaw(1, severity=CRITICAL)
     story.receive(event)
     story.after(600)
-    story.receive(Look(story.ref, story.moment))
+    story.receive(Refresh(story.ref, story.moment))
     stored = story.stored.read_headers([story.ref])[story.ref]
-    done = msgspec.structs.replace(stored, header=msgspec.structs.replace(stored.header, todo=()))
+    done = msgspec.structs.replace(stored, header=msgspec.structs.replace(stored.header, pending=()))
     covered = [is_covered(story.delivery(event), s, SETTLE) for s in (stored, done)]
     assert covered == [False, True]
 
@@ -333,7 +333,7 @@ def test_a_scan_event_of_the_other_scanner_is_not_covered():
 def test_the_first_event_of_an_unknown_image_marks_it_outside_the_index_and_sends_a_look():
     story = Story(known=False)
     story.receive(story.one.flaw(1))
-    assert (story.head.exists, story.head.look_due_at) == (False, story.moment + SETTLE)
+    assert (story.head.exists, story.head.refresh_due_at) == (False, story.moment + SETTLE)
     assert (story.writes, story.looks_sent) == ({"mark_look": 1}, [60])
 
 
@@ -379,7 +379,7 @@ def test_a_redelivered_event_marks_and_looks_again():
     story.after(30)
     story.receive(event, receives=2)
     assert story.looks_sent == [30, 60]
-    assert story.head.look_due_at == story.moment + SETTLE
+    assert story.head.refresh_due_at == story.moment + SETTLE
 
 
 def test_an_event_of_a_listed_image_is_merged_at_once_unless_a_look_is_due():
@@ -400,7 +400,7 @@ def test_what_opens_while_an_archive_is_wanted_is_not_left_to_a_look_that_finds_
     story = Story()
     first, later = story.one.flaw(2, severity=Severity.CRITICAL), story.one.flaw(3)
     story.receive(first)
-    assert story.head.look_due_at == story.moment + SETTLE
+    assert story.head.refresh_due_at == story.moment + SETTLE
     assert story.head.act is not None
     story.after(1).receive(later)
     story.drain()
@@ -411,19 +411,19 @@ def test_what_opens_while_an_archive_is_wanted_is_not_left_to_a_look_that_finds_
 def test_a_look_that_comes_before_its_time_by_the_clock_of_aws_looks_again():
     story = Story()
     due = story.moment + timedelta(seconds=30)
-    story.receive(Look(story.ref, due))
+    story.receive(Refresh(story.ref, due))
     assert story.looks_sent == [30]
-    assert story.head.look_due_at == due
+    assert story.head.refresh_due_at == due
     story.drain()
-    assert (story.head.look_due_at, story.looks_sent) == (None, [])
+    assert (story.head.refresh_due_at, story.looks_sent) == (None, [])
 
 
 def test_a_look_fulfils_only_what_was_due_when_it_looked():
     story = Story()
     story.receive(story.one.flaw(2))
     story.after(30)
-    story.receive(Look(story.ref, story.moment))
-    assert story.head.look_due_at == story.moment + timedelta(seconds=30)
+    story.receive(Refresh(story.ref, story.moment))
+    assert story.head.refresh_due_at == story.moment + timedelta(seconds=30)
 
 
 @pytest.mark.parametrize("state", [ScanState.PENDING, ScanState.EXPIRED, ScanState.ARCHIVED, ScanState.UNAVAILABLE])
@@ -431,7 +431,7 @@ def test_an_incomplete_listing_releases_nothing_and_ends_the_chain(state):
     story = Story()
     story.one.lapse(state, "a reason of AWS")
     story.after(61)
-    story.receive(Look(story.ref, story.moment))
+    story.receive(Refresh(story.ref, story.moment))
     assert (story.status, story.head.scan.state, story.looks_sent) == ({1: "OPEN"}, state, [])
     assert story.head.scan.reason == "a reason of AWS"
     assert story.head.decision is Decision.BLOCK
@@ -439,8 +439,8 @@ def test_an_incomplete_listing_releases_nothing_and_ends_the_chain(state):
 
 def test_a_look_that_finds_nothing_new_writes_the_header_only_and_ends_the_chain():
     story = Story()
-    story.receive(Look(story.ref, story.moment, Source.ENHANCED))
-    assert (story.writes, story.envelopes, story.head.looked_at) == ({"put_header": 1}, [], story.moment)
+    story.receive(Refresh(story.ref, story.moment, Source.ENHANCED))
+    assert (story.writes, story.envelopes, story.head.refreshed_at) == ({"put_header": 1}, [], story.moment)
 
 
 def test_a_look_at_a_deleted_image_is_dropped():
@@ -448,7 +448,7 @@ def test_a_look_at_a_deleted_image_is_dropped():
     story.one.change(exists=False)
     story.receive(story.one.action("DELETE"))
     story.forget()
-    story.receive(Look(story.ref, story.moment))
+    story.receive(Refresh(story.ref, story.moment))
     assert (story.writes, story.met["look"]) == ({}, 0)
 
 
@@ -459,10 +459,10 @@ def test_closed_findings_older_than_the_history_are_not_written_again_with_every
     story.one.close(1)
     story.after(3 * 86400)
     for _ in range(3):
-        story.receive(Look(story.ref, story.moment))
+        story.receive(Refresh(story.ref, story.moment))
         story.drain()
     revision = story.doc.revision
-    story.receive(Look(story.ref, story.moment))
+    story.receive(Refresh(story.ref, story.moment))
     assert (story.doc.revision, story.envelopes) == (revision, [])
 
 
@@ -481,9 +481,9 @@ def test_a_failed_look_up_gives_the_scan_state_its_reason_and_releases_nothing(e
     story = Story()
     monkeypatch.setattr(story, "look", raising(error))
     story.after(61)
-    story.receive(Look(story.ref, story.moment))
+    story.receive(Refresh(story.ref, story.moment))
     assert (story.head.scan.state, story.head.scan.reason) == (ScanState.UNAVAILABLE, reason)
-    assert (story.status, story.head.decision, story.head.look_due_at) == ({1: "OPEN"}, Decision.BLOCK, None)
+    assert (story.status, story.head.decision, story.head.refresh_due_at) == ({1: "OPEN"}, Decision.BLOCK, None)
 
 
 def test_an_unknown_image_that_cannot_be_looked_up_is_listed_as_unavailable(monkeypatch):
@@ -506,10 +506,10 @@ def test_a_transient_failure_puts_the_message_back_with_a_delay_and_one_attempt_
     story = Story()
     with monkeypatch.context() as patch:
         patch.setattr(story, "look", raising(TransientError("throttled", 17)))
-        story.receive(story.one.covered() if body == "event" else Look(story.ref, story.moment))
+        story.receive(story.one.covered() if body == "event" else Refresh(story.ref, story.moment))
     (envelope,) = story.envelopes
     assert envelope.at == story.moment + seconds(17)
-    assert isinstance(envelope.body, Again if body == "event" else Look)
+    assert isinstance(envelope.body, RetriedEvent if body == "event" else Refresh)
     assert envelope.body.attempt == 1
     assert story.writes == {}
     story.drain()
@@ -564,16 +564,16 @@ def test_whoever_loses_every_race_puts_its_message_back(monkeypatch):
     monkeypatch.setattr(story.stored, "put_header", raising(ConflictError("somebody else")))
     event = story.one.flaw(2)
     story.receive(event)
-    again = story.sent(Again)
+    again = story.sent(RetriedEvent)
     assert [a.attempt for a in again] == [1]
 
 
 def test_effects_still_to_be_done_are_carried_over_by_every_write():
     story = Story()
     story.receive(story.one.flaw(2, severity=CRITICAL))
-    quarantine, alert = todo = story.head.todo
-    story.receive(Look(story.ref, story.moment), story.one.action("PUSH", tag="v9"), Decide(story.ref, "tag"))
-    assert story.head.todo == todo
+    quarantine, alert = pending = story.head.pending
+    story.receive(Refresh(story.ref, story.moment), story.one.action("PUSH", tag="v9"), Decide(story.ref, "tag"))
+    assert story.head.pending == pending
     assert [act.effect for act in story.sent(Act)] == [quarantine.key, alert.key]
 
 
@@ -654,7 +654,7 @@ def test_a_stale_basic_answer_is_put_back_at_most_ten_times_then_it_stands():
     story.after(600)
     story.receive(story.one.basic_scanned(1, 2))
     attempts = []
-    while story.sent(Again):
+    while story.sent(RetriedEvent):
         (envelope,) = story.envelopes
         story.envelopes.remove(envelope)
         story.moment = envelope.at
@@ -670,7 +670,7 @@ def test_a_basic_scan_that_still_runs_is_put_back():
     event = story.one.basic_scanned(1, 2)
     story.one.basic_starts()
     story.receive(event)
-    assert len(story.sent(Again)) == 1
+    assert len(story.sent(RetriedEvent)) == 1
 
 
 def test_a_failed_basic_scan_is_never_clean():
@@ -712,7 +712,7 @@ def test_an_image_that_its_new_scanner_never_scans_becomes_stale_by_the_clock(sc
     story.policies = [policy(stale={"decision": "block", "after_days": 30}, rules=[])]
     story.versions = (1, 0)
     story.one.switch(scanner)
-    story.receive(Look(story.ref, story.moment))
+    story.receive(Refresh(story.ref, story.moment))
     assert (story.head.scan.state, story.head.scan.source) == (ScanState.PENDING, scanner)
     story.drain()
     assert story.head.decision is Decision.ALLOW
@@ -725,7 +725,7 @@ def test_an_image_that_its_new_scanner_never_scans_becomes_stale_by_the_clock(sc
 def test_a_scan_of_the_new_scanner_is_merged_whenever_the_former_one_scanned_last():
     story = Story()
     story.one.switch(Source.BASIC)
-    story.receive(Look(story.ref, story.moment))
+    story.receive(Refresh(story.ref, story.moment))
     story.after(200)
     story.receive(story.one.basic_scanned(2))
     story.drain()
@@ -750,7 +750,7 @@ def test_a_look_for_inspector_at_an_image_it_does_not_cover_any_more_asks_ecr():
     story.one.switch(Source.BASIC)
     story.one.basic_scanned(2)
     story.after(120)
-    story.receive(Look(story.ref, story.moment, Source.ENHANCED))
+    story.receive(Refresh(story.ref, story.moment, Source.ENHANCED))
     assert story.head.scan.source is Source.BASIC
 
 
@@ -762,20 +762,20 @@ def test_a_first_fill_tells_nobody_of_single_images_and_what_comes_later_is_news
     story.one.scanned()
     story.one.flaw(1, severity=CRITICAL)
     story.after(300)
-    story.receive(Look(story.ref, story.moment, quiet=True))
-    (quarantine,) = story.head.todo
-    assert (quarantine.kind, quarantine.quiet) == (EffectKind.QUARANTINE, True)
+    story.receive(Refresh(story.ref, story.moment, quiet=True))
+    (quarantine,) = story.head.pending
+    assert (quarantine.kind, quarantine.quiet) == (ActionType.QUARANTINE, True)
     assert story.head.announced is Decision.QUARANTINE
-    assert [look.quiet for look in story.sent(Look)] == [False]
+    assert [look.quiet for look in story.sent(Refresh)] == [False]
 
 
 def test_a_quiet_look_in_one_batch_with_an_event_is_not_quiet():
     story = Story(known=False)
     story.one.scanned()
     story.one.flaw(1, severity=CRITICAL)
-    story.receive(Look(story.ref, story.moment, quiet=True), story.one.scanned())
-    assert [effect.kind for effect in story.head.todo] == [EffectKind.QUARANTINE, EffectKind.ALERT]
-    assert not any(effect.quiet for effect in story.head.todo)
+    story.receive(Refresh(story.ref, story.moment, quiet=True), story.one.scanned())
+    assert [effect.kind for effect in story.head.pending] == [ActionType.QUARANTINE, ActionType.ALERT]
+    assert not any(effect.quiet for effect in story.head.pending)
 
 
 # ---- messages about nothing known
@@ -784,7 +784,7 @@ def test_a_quiet_look_in_one_batch_with_an_event_is_not_quiet():
 @pytest.mark.parametrize("kind", ["decide", "age"])
 def test_a_message_of_ours_about_an_unknown_image_makes_none(kind):
     story = Story(known=False)
-    story.receive(Decide(story.ref, "child") if kind == "decide" else Age(story.ref, story.ref))
+    story.receive(Decide(story.ref, "child") if kind == "decide" else InheritFirstSeen(story.ref, story.ref))
     assert story.stored.headers == {}
 
 

@@ -28,8 +28,8 @@ from chalicelib.adapters.ecr.registry import EcrRegistry
 from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.domain.enforcement.repository_policy import canonical, with_statement
 from chalicelib.domain.events.message import Act
-from chalicelib.domain.headers.effect import EffectKind, Holding
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType, Holding
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, StorageStatus
 from chalicelib.domain.images.quarantine_place import place_of
@@ -250,7 +250,7 @@ class Case(msgspec.Struct, frozen=True):
     """An act: how it comes to be wanted, and what ECR is when it is done. `prepare` runs without failures."""
 
     name: str
-    kind: EffectKind
+    kind: ActionType
     policy: dict[str, Any]
     prepare: Callable[[Bench], None]
     want: Callable[[Bench], None]
@@ -302,8 +302,8 @@ def cases() -> Iterator[Case]:
             return is_away(bench, method)
 
         rules = quarantine_by(method)
-        yield Case(f"QUARANTINE by {method}", EffectKind.QUARANTINE, rules, nothing, worse, away)
-        yield Case(f"RELEASE of {method}", EffectKind.RELEASE, rules, worse_and_done, release, is_back)
+        yield Case(f"QUARANTINE by {method}", ActionType.QUARANTINE, rules, nothing, worse, away)
+        yield Case(f"RELEASE of {method}", ActionType.RELEASE, rules, worse_and_done, release, is_back)
 
     def denied(bench: Bench) -> bool:
         return canonical(bench.policy) == canonical(with_statement(FORMER, bench.own_roles)) and bench.head.denied
@@ -311,8 +311,8 @@ def cases() -> Iterator[Case]:
     def allowed(bench: Bench) -> bool:
         return bench.policy == FORMER and not bench.head.denied
 
-    yield Case("BLOCK by repository-policy", EffectKind.BLOCK, BLOCKING, nothing, worse, denied)
-    yield Case("UNBLOCK", EffectKind.UNBLOCK, BLOCKING, worse_and_done, release, allowed)
+    yield Case("BLOCK by repository-policy", ActionType.BLOCK, BLOCKING, nothing, worse, denied)
+    yield Case("UNBLOCK", ActionType.UNBLOCK, BLOCKING, worse_and_done, release, allowed)
 
 
 CASES = list(cases())

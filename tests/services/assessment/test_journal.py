@@ -10,7 +10,7 @@ from chalicelib.errors import TransientError
 from chalicelib.services.handlers.receive_acts import receive_acts
 from chalicelib.services.handlers.receive_batch import receive_batch
 from tests.fakes.journal import FakeJournal
-from tests.services.house import Story
+from tests.services.context import Story
 
 
 def story(**options: bool) -> Story:

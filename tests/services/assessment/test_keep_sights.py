@@ -8,7 +8,7 @@ import pytest
 from chalicelib.domain.events.event import Action, ImageAction
 from chalicelib.errors import TransientError
 from chalicelib.services.handlers.receive_batch import receive_batch
-from tests.services.house import Story
+from tests.services.context import Story
 from tests.services.world import START
 
 

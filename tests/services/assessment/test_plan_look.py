@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.services.assessment.send_look import Looked, plan_look
+from chalicelib.services.assessment.send_refresh import Refreshed, plan_refresh
 from tests.services.world import START
 
 LATER = START + timedelta(seconds=60)
@@ -18,7 +18,7 @@ def at(seconds):
 
 
 def plan(due, seen=0, **did):
-    return plan_look(due, Looked(START, at(seen), **{"looked": True, **did}), LATER)
+    return plan_refresh(due, Refreshed(START, at(seen), **{"looked": True, **did}), LATER)
 
 
 def test_a_look_at_or_after_its_time_fulfils_the_promise_and_ends_the_chain():

@@ -23,7 +23,7 @@ from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.schema import create_table, table_definition
 from chalicelib.adapters.table.findings_table import FindingsTable
-from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.finding import FindingStatus, Severity
 from chalicelib.domain.images.image import ScanState, Source, StorageStatus
 from chalicelib.errors import ConflictError
@@ -119,7 +119,7 @@ class Protocol(RuleBasedStateMachine):
 
     def order(self, image: Image) -> None:
         """A person's word, now this, now that."""
-        kind = self.world.random.choice((EffectKind.QUARANTINE, EffectKind.RELEASE))
+        kind = self.world.random.choice((ActionType.QUARANTINE, ActionType.RELEASE))
         if self.world.header_or_none(image.ref) is not None:
             with suppress(ConflictError):
                 give_order(kind, image.ref, "oncall", "to be sure", self.world)

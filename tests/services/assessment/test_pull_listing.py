@@ -7,13 +7,13 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from chalicelib.domain.events.message import Look
+from chalicelib.domain.events.message import Refresh
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.document import Listing
 from chalicelib.domain.images.image import Scan, ScanState, Source
 from chalicelib.errors import AbsentError, DeniedError, TransientError
 from chalicelib.services.assessment.pull_listing import NotYetError, pull_listing
-from tests.services.house import Story
+from tests.services.context import Story
 from tests.services.world import START
 
 BASIC, ENHANCED = Source.BASIC, Source.ENHANCED
@@ -46,7 +46,7 @@ def pull(*bodies, header=None, answers=(), attempt=0):
 
 
 def look(source=None):
-    return lambda story: Look(story.ref, START, source)
+    return lambda story: Refresh(story.ref, START, source)
 
 
 def inspectors_scan(story):
@@ -119,7 +119,7 @@ def test_a_scan_that_failed_is_an_answer():
 
 
 def doubted(story):
-    return Look(story.ref, START, doubted=True)
+    return Refresh(story.ref, START, doubted=True)
 
 
 @pytest.mark.parametrize(

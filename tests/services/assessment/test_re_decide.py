@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from chalicelib.adapters.dynamodb.schema import shard_of
-from chalicelib.domain.events.message import Act, Look
+from chalicelib.domain.events.message import Act, Refresh
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.services.assessment.re_decide import re_decide
-from tests.services.house import Story
+from tests.services.context import Story
 from tests.services.world import new_ref, policy
 
 CRITICAL = Severity.CRITICAL
@@ -59,7 +59,7 @@ def test_an_alert_older_than_five_minutes_is_sent_again_and_a_younger_one_is_not
     assert story.sent(Act) == []
     story.after(1)
     clock(story)
-    assert [a.effect for a in story.sent(Act)] == [e.key for e in story.head.todo]
+    assert [a.effect for a in story.sent(Act)] == [e.key for e in story.head.pending]
 
 
 def test_the_clock_does_not_come_to_a_deleted_image():
@@ -107,7 +107,7 @@ def test_no_answer_about_kev_takes_back_nothing_that_was_known(answer, monkeypat
     story.receive(story.one.covered())
     story.drain()
     (finding,) = story.doc.findings
-    story.stored.keep_kev({finding.vulnerability_id: True}, story.moment - timedelta(hours=25))
+    story.stored.store_kev({finding.vulnerability_id: True}, story.moment - timedelta(hours=25))
 
     def known_exploited(finding_ids):
         if isinstance(answer, Exception):
@@ -130,7 +130,7 @@ def test_inspector_is_asked_when_it_scanned_last_before_an_image_is_called_stale
     story.after(31 * 86400)
     story.one.scanned()
     clock(story)
-    assert [look.ref for look in story.sent(Look)] == [story.ref]
+    assert [look.ref for look in story.sent(Refresh)] == [story.ref]
     story.drain()
     assert story.head.scan.scanned_at > before.scan.scanned_at
     assert story.head.decision is before.decision
@@ -148,7 +148,7 @@ def test_an_image_that_is_scanned_no_more_is_stale_after_one_look_and_not_looked
     story.drain()
     assert [r.rule for r in story.head.verdict.reasons if r.rule == "stale"] == ["stale"]
     clock(story)
-    assert story.sent(Look) == []
+    assert story.sent(Refresh) == []
 
 
 def test_an_image_whose_look_ups_fail_stays_due_and_does_not_hold_up_the_others(monkeypatch):
@@ -180,11 +180,11 @@ def test_a_scanner_that_does_not_answer_leaves_the_stored_age_to_decide_and_is_a
     for _ in range(12):
         clock(story)
         story.after(300)
-    assert len(story.sent(Look)) == 1
+    assert len(story.sent(Refresh)) == 1
     clock(story)
     assert story.head.decision is Decision.BLOCK
     assert [r.rule for r in story.head.verdict.reasons if r.rule == "stale"] == ["stale"]
-    assert len(story.sent(Look)) == 1
+    assert len(story.sent(Refresh)) == 1
 
 
 def test_inspector_is_asked_before_a_rule_about_the_age_of_a_scan_decides():
@@ -209,7 +209,7 @@ def test_an_alert_about_a_deleted_image_is_sent_and_then_the_clock_comes_no_more
     story.after(3600)
     clock(story)
     story.drain()
-    assert story.head.todo == ()
+    assert story.head.pending == ()
     assert clock(story) == 0
 
 

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.events.event import ImageAction, PulledThrough, ReferrerAction, Replicated
-from chalicelib.domain.events.message import Decide, Look
+from chalicelib.domain.events.message import Decide, Refresh
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import Child, ImageRef, Kind, Manifest, ScanState, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import DeniedError
-from tests.services.house import Story
+from tests.services.context import Story
 from tests.services.world import START, policy
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -412,7 +412,7 @@ def test_an_archive_and_a_restore_are_recorded_as_the_registry_shows_them_and_lo
     image.change(storage=StorageStatus.ARCHIVED)
     story.receive(archived)
     assert story.header(ref(1)).storage is StorageStatus.ARCHIVED
-    assert len(story.sent(Look)) == 1
+    assert len(story.sent(Refresh)) == 1
     image.change(storage=StorageStatus.ACTIVE, activated_at=START + timedelta(seconds=900))
     story.receive(archived, action(ref(1), "UPDATE_STORAGE_CLASS", 900, target_storage_class="STANDARD"))
     assert story.header(ref(1)).storage is StorageStatus.ACTIVE
@@ -426,7 +426,7 @@ def test_a_restored_image_is_pending_until_it_was_scanned_again_and_keeps_its_ve
     story.receive(story.one.action("UPDATE_STORAGE_CLASS", target_storage_class="STANDARD"))
     assert (story.head.scan.state, story.head.decision) == (ScanState.PENDING, Decision.BLOCK)
     story.after(61)
-    story.receive(Look(story.ref, story.moment))
+    story.receive(Refresh(story.ref, story.moment))
     assert (story.head.scan.state, story.head.scan.scanned_at) == (ScanState.PENDING, scanned)
 
 
@@ -466,7 +466,7 @@ def test_an_image_pushed_again_after_its_deletion_is_looked_at():
     story.after(60).one.change(exists=True)
     story.receive(story.one.action("PUSH", tag="v1"))
     assert (story.head.exists, story.looks_sent) == (True, [60])
-    assert story.head.look_due_at == story.moment + timedelta(seconds=60)
+    assert story.head.refresh_due_at == story.moment + timedelta(seconds=60)
     assert story.head.scan.state is ScanState.PENDING
 
 

@@ -9,7 +9,7 @@ import pytest
 from chalicelib.domain.events.event import ApiCall, PulledThrough, ScanningRule, ScanResourceChanged
 from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.verdict import Decision
-from tests.services.house import Story
+from tests.services.context import Story
 from tests.services.world import START
 
 

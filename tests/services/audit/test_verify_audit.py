@@ -54,7 +54,7 @@ class Log:
         )
 
     def copy(self) -> None:
-        self.table.copy_heads(TODAY, self.audit.heads(CHAINS))
+        self.table.put_checkpoints(TODAY, self.audit.heads(CHAINS))
 
     def verify(self) -> Proof:
         return verify_audit(self.audit, DAYS)

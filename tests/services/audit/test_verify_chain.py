@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.audit.chain import Chain, Copy, Head, Problem, StoredRecord
+from chalicelib.domain.audit.chain import Chain, ChainProblem, Copy, Head, StoredRecord
 from chalicelib.services.audit.verify_audit import Proven, verify_chain
 from chalicelib.services.ports.ports import ActionRecord
 from tests.fakes.audit import FakeAudit
@@ -30,7 +30,7 @@ def test_a_whole_chain_is_read_once() -> None:
 def test_its_copies_are_compared() -> None:
     copy = Copy(NOW.date(), Head(4, b"x"))
     (problem,) = verify_chain("policy", FakeAudit(log(3)), [copy]).problems
-    assert problem == Problem(4, "policy ends with record 3, and had 4 when its head was copied on 2026-03-10")
+    assert problem == ChainProblem(4, "policy ends with record 3, and had 4 when its head was copied on 2026-03-10")
 
 
 class Appending(FakeAudit):

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.doctor.health import KINDS, Area, Check, Status
+from chalicelib.domain.doctor.health import KINDS, Check, CheckArea, CheckStatus
 from chalicelib.domain.doctor.installed import Fired, Installed, UseCount
 from chalicelib.domain.doctor.sight import Question, Sight
-from chalicelib.domain.headers.effect import EffectKind, Enforcement, Stage
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Stage
 from chalicelib.domain.images.image import ImageRef, Repository, Scan, ScanState, Source
 from chalicelib.errors import DeniedError
 from chalicelib.services.doctor.settle_questions import settle_questions
@@ -73,15 +73,15 @@ def settled(world: Any) -> dict[str, Check]:
 
 def test_where_nothing_is_to_be_seen_every_question_says_so() -> None:
     found = settled(World())
-    assert set(found) == {kind.id for kind in KINDS if kind.area is Area.AWS}
-    assert {check.found.status for check in found.values()} == {Status.UNKNOWN}
+    assert set(found) == {kind.id for kind in KINDS if kind.area is CheckArea.AWS}
+    assert {check.found.status for check in found.values()} == {CheckStatus.UNKNOWN}
     assert all(check.found.seen.startswith("not seen yet") for check in found.values())
     assert not any(check.denies for check in found.values())
 
 
 def test_attributes_beyond_the_documented_ones_are_named() -> None:
     found = settled(World(header(ScanState.COMPLETE), ("CVSS3_SCORE", "package_name")))["basic-attributes"]
-    assert found.found.status is Status.OK
+    assert found.found.status is CheckStatus.OK
     assert found.found.seen == "CVSS3_SCORE, package_name (1 beyond what is documented)"
 
 
@@ -89,12 +89,12 @@ def test_attributes_beyond_the_documented_ones_are_named() -> None:
 def test_a_failed_scan_tells_whether_it_has_counts(counted: bool, words: str) -> None:
     found = settled(World(header(ScanState.FAILED), counted=counted))["failed-scan-event"].found
     assert words in found.seen
-    assert found.status is Status.UNKNOWN, "of the event nothing is known"
+    assert found.status is CheckStatus.UNKNOWN, "of the event nothing is known"
 
 
-@pytest.mark.parametrize(("hours", "status"), [(-1, Status.OK), (1, Status.UNKNOWN)])
-def test_a_scan_after_a_deny_shows_that_it_does_not_stop_the_scanner(hours: int, status: Status) -> None:
-    done = Enforcement(EffectKind.BLOCK, 1, Stage.DONE, NOW + timedelta(hours=hours))
+@pytest.mark.parametrize(("hours", "status"), [(-1, CheckStatus.OK), (1, CheckStatus.UNKNOWN)])
+def test_a_scan_after_a_deny_shows_that_it_does_not_stop_the_scanner(hours: int, status: CheckStatus) -> None:
+    done = Enforcement(ActionType.BLOCK, 1, Stage.DONE, NOW + timedelta(hours=hours))
     denied = header(ScanState.COMPLETE, denied=True, enforcement=done)
     assert settled(World(denied))["scan-under-deny"].found.status is status
 
@@ -103,7 +103,7 @@ def test_an_event_that_was_heard_is_told_with_how_often() -> None:
     world = World()
     world.fires = {"c": Fired(4, NOW)}
     found = settled(world)["coverage-event"].found
-    assert (found.status, "4 in 14 days" in found.seen) == (Status.OK, True)
+    assert (found.status, "4 in 14 days" in found.seen) == (CheckStatus.OK, True)
 
 
 def test_rates_of_reading_calls_are_named_where_there_are_any() -> None:
@@ -117,7 +117,7 @@ def test_a_question_that_must_not_be_asked_stops_no_other() -> None:
     world.refused = True
     found = settled(world)
     assert "access denied" in found["basic-attributes"].found.seen
-    assert len(found) == len([kind for kind in KINDS if kind.area is Area.AWS])
+    assert len(found) == len([kind for kind in KINDS if kind.area is CheckArea.AWS])
 
 
 @pytest.mark.parametrize(
@@ -135,9 +135,9 @@ def test_what_an_event_has_shown_settles_its_question(kind: str, question: Quest
     world = World()
     world.sights = [Sight(question, answer)]
     found = settled(world)
-    assert (found[kind].found.status, words in found[kind].found.seen) == (Status.OK, True), found[kind].found
+    assert (found[kind].found.status, words in found[kind].found.seen) == (CheckStatus.OK, True), found[kind].found
     others = [check.found.status for check in found.values() if check.kind.id != kind]
-    assert set(others) == {Status.UNKNOWN}
+    assert set(others) == {CheckStatus.UNKNOWN}
 
 
 def test_of_the_sizes_of_a_kind_the_largest_is_told_and_the_largest_kind_first() -> None:
@@ -154,14 +154,24 @@ def inspected(state: ScanState, reason: str | None, size_bytes: int | None) -> H
 @pytest.mark.parametrize(
     ("stored", "status", "words"),
     [
-        (inspected(ScanState.UNSUPPORTED, "IMAGE_SIZE_EXCEEDED", 9 * 10**9), Status.OK, "has 9.00 GB"),
-        (inspected(ScanState.UNSUPPORTED, "IMAGE_SIZE_EXCEEDED", None), Status.UNKNOWN, "to scan no image"),
-        (inspected(ScanState.FAILED, "INTERNAL_ERROR", 3), Status.UNKNOWN, "none of 1 image was refused for its size"),
-        (inspected(ScanState.COMPLETE, None, 3 * 10**9), Status.UNKNOWN, "the largest that was scanned has 3.00 GB"),
-        (header(ScanState.COMPLETE, size_bytes=3), Status.UNKNOWN, "to scan no image"),
+        (inspected(ScanState.UNSUPPORTED, "IMAGE_SIZE_EXCEEDED", 9 * 10**9), CheckStatus.OK, "has 9.00 GB"),
+        (inspected(ScanState.UNSUPPORTED, "IMAGE_SIZE_EXCEEDED", None), CheckStatus.UNKNOWN, "to scan no image"),
+        (
+            inspected(ScanState.FAILED, "INTERNAL_ERROR", 3),
+            CheckStatus.UNKNOWN,
+            "none of 1 image was refused for its size",
+        ),
+        (
+            inspected(ScanState.COMPLETE, None, 3 * 10**9),
+            CheckStatus.UNKNOWN,
+            "the largest that was scanned has 3.00 GB",
+        ),
+        (header(ScanState.COMPLETE, size_bytes=3), CheckStatus.UNKNOWN, "to scan no image"),
     ],
 )
-def test_an_image_that_was_refused_for_its_size_tells_the_limit(stored: Header, status: Status, words: str) -> None:
+def test_an_image_that_was_refused_for_its_size_tells_the_limit(
+    stored: Header, status: CheckStatus, words: str
+) -> None:
     found = settled(World(stored))["image-size"].found
     assert (found.status, words in found.seen) == (status, True), found
 
@@ -169,16 +179,16 @@ def test_an_image_that_was_refused_for_its_size_tells_the_limit(stored: Header, 
 @pytest.mark.parametrize(
     ("uses", "status", "words"),
     [
-        ([UseCount(2, 2, 9)], Status.OK, "clusters, by 1 image"),
-        ([UseCount(9, 2, 9), UseCount(3, 3, 3)], Status.OK, "tasks and pods, by 1 image"),
-        ([UseCount(2, 2, 9), UseCount(9, 2, 9)], Status.OK, "now clusters"),
-        ([UseCount(3, 3, 3)], Status.UNKNOWN, "of 1 images in use none"),
-        ([UseCount(5, 2, 9)], Status.UNKNOWN, "none tells"),
-        ([], Status.UNKNOWN, "of 0 images"),
+        ([UseCount(2, 2, 9)], CheckStatus.OK, "clusters, by 1 image"),
+        ([UseCount(9, 2, 9), UseCount(3, 3, 3)], CheckStatus.OK, "tasks and pods, by 1 image"),
+        ([UseCount(2, 2, 9), UseCount(9, 2, 9)], CheckStatus.OK, "now clusters"),
+        ([UseCount(3, 3, 3)], CheckStatus.UNKNOWN, "of 1 images in use none"),
+        ([UseCount(5, 2, 9)], CheckStatus.UNKNOWN, "none tells"),
+        ([], CheckStatus.UNKNOWN, "of 0 images"),
     ],
 )
 def test_what_inspector_counts_is_told_by_images_where_it_makes_a_difference(
-    uses: list[UseCount], status: Status, words: str
+    uses: list[UseCount], status: CheckStatus, words: str
 ) -> None:
     world = World()
     world.uses = tuple(uses)

@@ -19,8 +19,8 @@ from tests.services.lockstep import Crash, Worker
 from tests.services.policy_house import FOREIGN, FORMER, HOME, PolicyHouse
 
 
-def agree(house: PolicyHouse) -> PolicyChange:
-    return agree_policy(HOME, house, adds=True)  # type: ignore[arg-type]
+def agree(context: PolicyHouse) -> PolicyChange:
+    return agree_policy(HOME, context, adds=True)  # type: ignore[arg-type]
 
 
 def with_foreign(text: str | None) -> str:
@@ -33,117 +33,117 @@ def with_foreign(text: str | None) -> str:
 class TestWithOthersAtTheSameTime:
     @pytest.mark.parametrize("former", [None, FORMER])
     def test_what_is_written_over_our_statement_is_kept_and_said(self, former: str | None) -> None:
-        house = PolicyHouse(former)
-        house.at("write_policy", "after", house.put(FOREIGN))
-        change = house.deny()
-        house.check(FOREIGN, 1)
-        assert (change.before, change.after, change.collided) == (former, house.text, COLLIDED)
+        context = PolicyHouse(former)
+        context.at("write_policy", "after", context.put(FOREIGN))
+        change = context.deny()
+        context.check(FOREIGN, 1)
+        assert (change.before, change.after, change.collided) == (former, context.text, COLLIDED)
 
     def test_what_is_added_beside_our_statement_is_kept_and_said_and_nothing_written(self) -> None:
-        house = PolicyHouse()
-        house.at("write_policy", "after", lambda: setattr(house, "text", with_foreign(house.text)))
-        change = house.deny()
-        house.check(with_foreign(FORMER), 1)
-        assert (change.collided, house.calls.count("write_policy")) == (COLLIDED, 1)
+        context = PolicyHouse()
+        context.at("write_policy", "after", lambda: setattr(context, "text", with_foreign(context.text)))
+        change = context.deny()
+        context.check(with_foreign(FORMER), 1)
+        assert (change.collided, context.calls.count("write_policy")) == (COLLIDED, 1)
 
     def test_a_policy_deleted_over_us_is_said(self) -> None:
-        house = PolicyHouse()
-        house.at("write_policy", "after", house.put(None))
-        assert house.deny().collided == COLLIDED
-        house.check(None, 1)
+        context = PolicyHouse()
+        context.at("write_policy", "after", context.put(None))
+        assert context.deny().collided == COLLIDED
+        context.check(None, 1)
 
     @pytest.mark.parametrize("with_ours", [False, True])
     def test_what_is_written_while_ours_is_taken_out_is_kept_and_said(self, with_ours: bool) -> None:
-        house = PolicyHouse()
-        house.deny()
-        put = with_statement(FOREIGN, house.own_roles) if with_ours else FOREIGN
-        house.at("write_policy", "after", house.put(put))
-        assert house.allow().collided == COLLIDED
-        house.check(FOREIGN)
+        context = PolicyHouse()
+        context.deny()
+        put = with_statement(FOREIGN, context.own_roles) if with_ours else FOREIGN
+        context.at("write_policy", "after", context.put(put))
+        assert context.allow().collided == COLLIDED
+        context.check(FOREIGN)
 
     def test_a_policy_made_while_the_last_of_it_is_deleted_is_kept_and_said(self) -> None:
-        house = PolicyHouse(None)
-        house.deny()
-        house.at("delete_policy", "after", house.put(FOREIGN))
-        assert house.allow().collided == COLLIDED
-        house.check(FOREIGN)
+        context = PolicyHouse(None)
+        context.deny()
+        context.at("delete_policy", "after", context.put(FOREIGN))
+        assert context.allow().collided == COLLIDED
+        context.check(FOREIGN)
 
     def test_a_write_that_is_not_seen_at_once_alarms_nobody(self) -> None:
-        house = PolicyHouse()
-        house.at("write_policy", "after", house.put(FORMER))
-        change = house.deny()
-        house.check(FORMER, 1)
-        assert (change.collided, house.calls.count("write_policy")) == (None, 2)
+        context = PolicyHouse()
+        context.at("write_policy", "after", context.put(FORMER))
+        change = context.deny()
+        context.check(FORMER, 1)
+        assert (change.collided, context.calls.count("write_policy")) == (None, 2)
 
     def test_our_statement_taken_out_again_and_again_is_said(self) -> None:
-        house = PolicyHouse()
-        house.meet = undo(house, FORMER, 2)
-        assert house.deny().collided == UNDONE
-        house.check(FORMER, 1)
+        context = PolicyHouse()
+        context.meet = undo(context, FORMER, 2)
+        assert context.deny().collided == UNDONE
+        context.check(FORMER, 1)
 
     def test_one_who_never_stops_is_left_for_a_later_try(self) -> None:
-        house = PolicyHouse()
-        house.meet = undo(house, FOREIGN, WRITES)
+        context = PolicyHouse()
+        context.meet = undo(context, FOREIGN, WRITES)
         with pytest.raises(TransientError, match=rf"written {WRITES} times"):
-            house.deny()
-        assert (house.digests, house.calls.count("write_policy")) == ({ref(1)}, WRITES)
-        house.deny()
-        house.check(FOREIGN, 1)
+            context.deny()
+        assert (context.digests, context.calls.count("write_policy")) == ({ref(1)}, WRITES)
+        context.deny()
+        context.check(FOREIGN, 1)
 
 
-def undo(house: PolicyHouse, text: str, times: int) -> Callable[[int, str, str], None]:
+def undo(context: PolicyHouse, text: str, times: int) -> Callable[[int, str, str], None]:
     """Somebody puts `text` after each of our first writes."""
     left = [text] * times
 
     def meet(number: int, name: str, moment: str) -> None:
         if (name, moment) == ("write_policy", "after") and left:
-            house.text = left.pop()
+            context.text = left.pop()
 
     return meet
 
 
 class TestAfterOthers:
     def test_a_statement_that_somebody_took_out_is_put_back(self) -> None:
-        house = PolicyHouse()
-        house.deny()
-        house.text = FOREIGN
-        change = agree(house)
-        house.check(FOREIGN, 1)
-        assert (change.before, change.after) == (FOREIGN, house.text)
+        context = PolicyHouse()
+        context.deny()
+        context.text = FOREIGN
+        change = agree(context)
+        context.check(FOREIGN, 1)
+        assert (change.before, change.after) == (FOREIGN, context.text)
 
     def test_a_statement_that_nobody_needs_is_taken_out(self) -> None:
-        house = PolicyHouse(with_statement(FOREIGN, []))
-        agree(house)
-        house.check(FOREIGN)
+        context = PolicyHouse(with_statement(FOREIGN, []))
+        agree(context)
+        context.check(FOREIGN)
 
     @pytest.mark.parametrize("text", [None, FOREIGN, '{"Statement":[]}', '{"Statement": [{"Sid": "a"}, {"Sid": "a"}]}'])
     def test_where_nothing_is_denied_nothing_is_written(self, text: str | None) -> None:
-        house = PolicyHouse(text)
-        assert agree(house) == PolicyChange(text, text)
-        assert (house.text, house.calls) == (text, ["read_denied", "read_policy"])
+        context = PolicyHouse(text)
+        assert agree(context) == PolicyChange(text, text)
+        assert (context.text, context.calls) == (text, ["read_denied", "read_policy"])
 
 
 START: dict[str, Callable[[PolicyHouse], object]] = {
-    "deny the first": lambda house: None,
-    "deny the second": lambda house: house.deny(2),
-    "allow the last": lambda house: house.deny(1),
-    "allow one of two": lambda house: (house.deny(1), house.deny(2)),
+    "deny the first": lambda context: None,
+    "deny the second": lambda context: context.deny(2),
+    "allow the last": lambda context: context.deny(1),
+    "allow one of two": lambda context: (context.deny(1), context.deny(2)),
 }
 
 
-def cut_off(house: PolicyHouse, number: int, moment: str, act: Callable[[], object]) -> bool:
+def cut_off(context: PolicyHouse, number: int, moment: str, act: Callable[[], object]) -> bool:
     """Whether the worker died before it was done."""
 
     def die() -> None:
         raise Crash(str(number))
 
-    house.at(number, moment, die)
+    context.at(number, moment, die)
     try:
         act()
     except Crash:
         return True
     finally:
-        house.undisturbed()
+        context.undisturbed()
     return False
 
 
@@ -152,16 +152,16 @@ def cut_off(house: PolicyHouse, number: int, moment: str, act: Callable[[], obje
 @pytest.mark.parametrize("number", range(8))
 @pytest.mark.parametrize("story", START)
 def test_cut_off_at_any_call_the_next_try_ends_it(story: str, number: int, moment: str, former: str | None) -> None:
-    house = PolicyHouse(former)
-    START[story](house)
+    context = PolicyHouse(former)
+    START[story](context)
     others = {2} if story in ("deny the second", "allow one of two") else set()
-    act, wanted = (house.deny, {1, *others}) if story.startswith("deny") else (house.allow, others)
-    died = cut_off(house, number, moment, act)
+    act, wanted = (context.deny, {1, *others}) if story.startswith("deny") else (context.allow, others)
+    died = cut_off(context, number, moment, act)
     assert died == (number < CALLS[story]), "every call is cut off once, and there is no other"
     act()
-    house.check(former, *wanted)
+    context.check(former, *wanted)
     if not wanted:
-        assert house.text == former, "to the byte"
+        assert context.text == former, "to the byte"
 
 
 CALLS = {"deny the first": 7, "deny the second": 4, "allow the last": 6, "allow one of two": 3}
@@ -172,12 +172,12 @@ CALLS = {"deny the first": 7, "deny the second": 4, "allow the last": 6, "allow 
 @pytest.mark.parametrize("second", range(7))
 def test_cut_off_twice_and_given_up_it_still_comes_back_as_it_was(first: int, second: int, moment: str) -> None:
     """Denied, died, allowed instead, died: the level that is wanted last is what is reached."""
-    house = PolicyHouse()
-    cut_off(house, first, moment, house.deny)
-    cut_off(house, second, moment, house.allow)
-    house.allow()
-    house.check(FORMER)
-    assert house.text == FORMER
+    context = PolicyHouse()
+    cut_off(context, first, moment, context.deny)
+    cut_off(context, second, moment, context.allow)
+    context.allow()
+    context.check(FORMER)
+    assert context.text == FORMER
 
 
 WRITE_AT = {"deny": 4, "allow": 3}
@@ -193,20 +193,20 @@ SEEN = [
 
 @pytest.mark.parametrize(("act", "number", "moment"), SEEN)
 def test_a_change_by_somebody_else_at_any_other_moment_survives(act: str, number: int, moment: str) -> None:
-    house = PolicyHouse()
+    context = PolicyHouse()
     if act == "allow":
-        house.deny()
-    house.at(number, moment, lambda: setattr(house, "text", with_foreign(house.text)))
-    change = getattr(house, act)()
-    house.check(with_foreign(FORMER), *([1] if act == "deny" else []))
-    found = number >= WRITE_AT[act] and change.after == house.text
+        context.deny()
+    context.at(number, moment, lambda: setattr(context, "text", with_foreign(context.text)))
+    change = getattr(context, act)()
+    context.check(with_foreign(FORMER), *([1] if act == "deny" else []))
+    found = number >= WRITE_AT[act] and change.after == context.text
     assert change.collided == (COLLIDED if found else None)
 
 
 Schedule = st.lists(st.integers(0, 2), max_size=60)
 
 
-def played(house: PolicyHouse, jobs: list[Callable[[], object]], schedule: list[int], deaths: list[int]) -> None:
+def played(context: PolicyHouse, jobs: list[Callable[[], object]], schedule: list[int], deaths: list[int]) -> None:
     """Each job by a worker of its own, a call at a time in this order; `deaths` are turns at which the one whose turn
     it is dies, and its message comes back."""
     workers = {n: Worker(job) for n, job in enumerate(jobs)}
@@ -230,15 +230,15 @@ def played(house: PolicyHouse, jobs: list[Callable[[], object]], schedule: list[
 def test_one_worker_denies_while_another_allows_the_last(
     schedule: list[int], deaths: set[int], former: str | None
 ) -> None:
-    house, said = PolicyHouse(former), list[PolicyChange]()
-    house.deny(2)
-    jobs = [lambda: said.append(house.deny(1)), lambda: said.append(house.allow(2))]
-    played(house, jobs, schedule, sorted(deaths))
-    check_denies(house, deaths)
-    house.check(former, 1)
+    context, said = PolicyHouse(former), list[PolicyChange]()
+    context.deny(2)
+    jobs = [lambda: said.append(context.deny(1)), lambda: said.append(context.allow(2))]
+    played(context, jobs, schedule, sorted(deaths))
+    check_denies(context, deaths)
+    context.check(former, 1)
     assert [change.collided for change in said] == [None, None], "we do not alarm people because of ourselves"
-    house.allow(1)
-    assert house.text == former
+    context.allow(1)
+    assert context.text == former
 
 
 Ops = st.lists(st.tuples(st.sampled_from(["deny", "allow"]), st.integers(1, 3)), min_size=2, max_size=3)
@@ -249,40 +249,40 @@ Ops = st.lists(st.tuples(st.sampled_from(["deny", "allow"]), st.integers(1, 3)),
 def test_whatever_workers_do_at_the_same_time_policy_and_digests_agree(
     denied: set[int], ops: list[tuple[str, int]], schedule: list[int], deaths: set[int]
 ) -> None:
-    house = PolicyHouse()
+    context = PolicyHouse()
     for number in denied:
-        house.deny(number)
+        context.deny(number)
     ops = list({number: (what, number) for what, number in ops}.values())
-    jobs: list[Callable[[], Any]] = [lambda op=op: retried(house, *op) for op in ops]
-    played(house, jobs, schedule, sorted(deaths))
+    jobs: list[Callable[[], Any]] = [lambda op=op: retried(context, *op) for op in ops]
+    played(context, jobs, schedule, sorted(deaths))
     wanted = (denied - {n for what, n in ops if what == "allow"}) | {n for what, n in ops if what == "deny"}
-    check_denies(house, deaths)
-    house.check(FORMER, *wanted)
+    check_denies(context, deaths)
+    context.check(FORMER, *wanted)
     for number in wanted:
-        house.allow(number)
-    assert house.text == FORMER
+        context.allow(number)
+    assert context.text == FORMER
 
 
-def check_denies(house: PolicyHouse, deaths: set[int]) -> None:
+def check_denies(context: PolicyHouse, deaths: set[int]) -> None:
     """As it is done for each digest: a Deny that one took out who died, before he saw that another had been added, is
     put again by an act of that one."""
-    for image in house.digests if not house.denies else ():
+    for image in context.digests if not context.denies else ():
         assert deaths, "who lives leaves it right"
-        deny_pulls(image, house)  # type: ignore[arg-type]
+        deny_pulls(image, context)  # type: ignore[arg-type]
 
 
-def retried(house: PolicyHouse, what: str, number: int) -> None:
+def retried(context: PolicyHouse, what: str, number: int) -> None:
     """As its message is, when the others were faster three times."""
     while True:
         try:
-            getattr(house, what)(number)
+            getattr(context, what)(number)
         except TransientError:
             continue
         return
 
 
 def test_our_statement_is_known_by_its_sid() -> None:
-    house = PolicyHouse()
-    house.deny()
-    assert SID in (house.text or "")
-    assert SID not in (without_statement(house.text) or "")
+    context = PolicyHouse()
+    context.deny()
+    assert SID in (context.text or "")
+    assert SID not in (without_statement(context.text) or "")

@@ -11,7 +11,7 @@ import pytest
 from chalicelib.domain.enforcement.repository_policy import has_statement, with_statement
 from chalicelib.domain.events.event import ApiCall
 from chalicelib.domain.events.message import CheckDeny
-from chalicelib.domain.headers.effect import EffectKind, Holding
+from chalicelib.domain.headers.pending_action import ActionType, Holding
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import Repository
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
@@ -298,7 +298,7 @@ def test_while_the_deny_is_being_put_nothing_is_concluded_from_a_policy_that_is_
     def write(repository: Repository, text: str) -> None:
         if not seen:
             header, before = story.head, story.stored.read_denied(repository)
-            assert header.begun is EffectKind.BLOCK
+            assert header.begun is ActionType.BLOCK
             receive_acts([story.delivery(CheckDeny(story.ref))], story, {})  # type: ignore[arg-type]
             seen.append((story.head == header, story.stored.read_denied(repository) == before))
         right(repository, text)

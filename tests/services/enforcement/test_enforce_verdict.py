@@ -10,15 +10,15 @@ import pytest
 
 from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.domain.events.message import Act
-from chalicelib.domain.headers.effect import EffectKind, Enforcement, Hold, Holding, Stage
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Hold, Holding, Stage
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import Kind, ScanState, StorageStatus
 from chalicelib.errors import ConflictError, DeniedError, TransientError
-from chalicelib.services.enforcement.ask_fuse import reset_fuse
+from chalicelib.services.enforcement.acquire_quota import reset_fuse
 from chalicelib.services.enforcement.enforce_verdict import CLAIM, enforce_verdict
 from chalicelib.services.enforcement.give_order import quarantine_image, release_image
-from tests.services.house import Story
+from tests.services.context import Story
 from tests.services.world import new_ref
 
 CRITICAL = Severity.CRITICAL
@@ -417,7 +417,7 @@ def test_any_running_image_of_the_repository_keeps_it_from_being_denied() -> Non
     story.worsen()
     assert (story.held, story.acts.policies) == (Holding.RUNNING, {})
     assert story.head.act is not None
-    assert story.head.act.kind is EffectKind.BLOCK
+    assert story.head.act.kind is ActionType.BLOCK
 
 
 def test_an_alert_says_why_a_quarantine_is_not_done_at_all() -> None:

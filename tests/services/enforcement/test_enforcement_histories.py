@@ -19,12 +19,12 @@ import pytest
 from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.enforcement.enforcement import MOVE, marker
 from chalicelib.domain.events.event import ImageAction
-from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, ScanState
 from chalicelib.domain.policy.waiver import Waiver, waiver_id
 from chalicelib.errors import ConflictError, NotFoundError, TransientError
-from chalicelib.services.enforcement.ask_fuse import reset_fuse
+from chalicelib.services.enforcement.acquire_quota import reset_fuse
 from chalicelib.services.enforcement.give_order import give_order
 from chalicelib.services.enforcement.undo_action import undo_action
 from chalicelib.services.ports.ports import ActionRecord
@@ -115,7 +115,7 @@ class History:
         self.world.push(self._image().ref, self.random.choice(TAGS))
 
     def order(self) -> None:
-        kind = self.random.choice((EffectKind.QUARANTINE, EffectKind.RELEASE))
+        kind = self.random.choice((ActionType.QUARANTINE, ActionType.RELEASE))
         self._ask(lambda: give_order(kind, self._image().ref, "oncall", "to be sure", self.world))
 
     def undo(self) -> None:
@@ -258,10 +258,10 @@ class History:
     def still_taken(self) -> list[ActionRecord]:
         """The act that stands on each image that was taken away again: its release was undone before, or more was found
         in it once it could be scanned, and a release stands until the verdict gets worse. The last one first."""
-        last = {(r.ref, r.kind if r.kind == EffectKind.BLOCK else r.effect): r for r in self.world.records()}
+        last = {(r.ref, r.kind if r.kind == ActionType.BLOCK else r.effect): r for r in self.world.records()}
         headers = [self.world.header(ref) for ref in self.world.images]
-        held = [last[h.ref, f"{EffectKind.QUARANTINE}#{h.hold.number}"] for h in headers if h.hold is not None]
-        denied = [last[h.ref, EffectKind.BLOCK] for h in headers if h.hold is None and h.denied]
+        held = [last[h.ref, f"{ActionType.QUARANTINE}#{h.hold.number}"] for h in headers if h.hold is not None]
+        denied = [last[h.ref, ActionType.BLOCK] for h in headers if h.hold is None and h.denied]
         return sorted((*held, *denied), key=lambda r: r.at, reverse=True)
 
     def _undo(self, record: ActionRecord) -> None:

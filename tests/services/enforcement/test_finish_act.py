@@ -8,8 +8,8 @@ import pytest
 
 from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.domain.enforcement.repository_policy import has_statement
-from chalicelib.domain.events.message import Act, Look
-from chalicelib.domain.headers.effect import EffectKind, Stage
+from chalicelib.domain.events.message import Act, Refresh
+from chalicelib.domain.headers.pending_action import ActionType, Stage
 from chalicelib.domain.images.finding import FindingStatus
 from chalicelib.errors import DeniedError
 from chalicelib.services.enforcement.give_order import release_image
@@ -218,10 +218,10 @@ def test_a_look_that_a_dead_worker_had_promised_is_sent_by_the_next_one() -> Non
     worker = story.work_on([act])
     while worker.last != "send Look":
         story.step(worker)
-    assert story.head.look_due_at is not None
+    assert story.head.refresh_due_at is not None
     story.kill(worker)
-    story.envelopes = [e for e in story.envelopes if not isinstance(e.body, Look)]
+    story.envelopes = [e for e in story.envelopes if not isinstance(e.body, Refresh)]
     story.wait_for(minutes=30)
-    assert story.head.look_due_at is None
+    assert story.head.refresh_due_at is None
     assert story.head.act is not None
-    assert story.head.act.kind is EffectKind.QUARANTINE
+    assert story.head.act.kind is ActionType.QUARANTINE

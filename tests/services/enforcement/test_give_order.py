@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.enforcement.fuse import Fuse, Taken
-from chalicelib.domain.headers.effect import EffectKind, Holding, Order
+from chalicelib.domain.enforcement.fuse import Fuse, FuseSlot
+from chalicelib.domain.headers.pending_action import ActionType, Holding, Order
 from chalicelib.domain.images.image import Kind, Repository, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError, TransientError
@@ -17,11 +17,11 @@ from chalicelib.services.enforcement.give_order import MAX_REASON, Given, give_o
 from chalicelib.services.ports.ports import ActionRecord
 from tests.services.enforcement.test_enforce_verdict import ACTIVE, ARCHIVED, Acting
 
-QUARANTINE, RELEASE = EffectKind.QUARANTINE, EffectKind.RELEASE
+QUARANTINE, RELEASE = ActionType.QUARANTINE, ActionType.RELEASE
 PUBLIC = Repository("public/demo", "us-east-1", "relay").image(f"sha256:{'7' * 64}")
 
 
-def order(story: Acting, kind: EffectKind, reason: str = "a leaked key", **named: Any) -> Given:
+def order(story: Acting, kind: ActionType, reason: str = "a leaked key", **named: Any) -> Given:
     return give_order(kind, story.ref, "ann", reason, story, **named)  # type: ignore[arg-type]
 
 
@@ -88,7 +88,7 @@ def test_an_unknown_image_has_nothing_to_be_ordered() -> None:
 
 
 @pytest.mark.parametrize("kind", [QUARANTINE, RELEASE])
-def test_a_reason_is_as_long_as_the_audit_log_takes_and_no_longer(kind: EffectKind) -> None:
+def test_a_reason_is_as_long_as_the_audit_log_takes_and_no_longer(kind: ActionType) -> None:
     story = Acting()
     with pytest.raises(ParameterError, match="longer than 1000"):
         order(story, kind, "x" * (MAX_REASON + 1))
@@ -180,7 +180,7 @@ def test_a_release_of_what_somebody_else_archived_says_that_it_is_left_so() -> N
 @pytest.mark.parametrize("blown", [True, False])
 def test_a_fuse_that_would_hold_it_is_named_with_its_time_and_counts_nothing(dry_run: bool, blown: bool) -> None:
     story = Acting(quarantine={"max_per_hour": 1})
-    taken = (Taken("another image", story.moment),)
+    taken = (FuseSlot("another image", story.moment),)
     story.stored.fuse = before = Fuse(taken, blown_at=story.moment if blown else None)
     given = order(story, QUARANTINE, dry_run=dry_run)
     assert given.act is not None
@@ -194,7 +194,7 @@ def test_a_fuse_that_would_hold_it_is_named_with_its_time_and_counts_nothing(dry
 def test_a_fuse_whose_hour_is_over_holds_nothing() -> None:
     story = Acting(quarantine={"max_per_hour": 1})
     long_ago = story.moment - timedelta(hours=2)
-    story.stored.fuse = Fuse((Taken("another image", long_ago),), blown_at=long_ago)
+    story.stored.fuse = Fuse((FuseSlot("another image", long_ago),), blown_at=long_ago)
     given = order(story, QUARANTINE, dry_run=True)
     assert given.act is not None
     assert given.act.held is None
@@ -213,7 +213,7 @@ def test_a_release_asks_neither_the_fuse_nor_who_runs_it() -> None:
 
 
 @pytest.mark.parametrize("kind", [QUARANTINE, RELEASE])
-def test_a_dry_run_says_what_the_order_then_does(kind: EffectKind) -> None:
+def test_a_dry_run_says_what_the_order_then_does(kind: ActionType) -> None:
     story = Acting()
     if kind is RELEASE:
         story.worsen()

@@ -9,15 +9,15 @@ import msgspec
 import pytest
 
 from chalicelib.domain.enforcement.act_report import RESTORE
-from chalicelib.domain.headers.effect import Effect, EffectKind, Held, Holding
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, PendingAction
 from chalicelib.domain.images.finding import Severity
 from chalicelib.errors import ConflictError
 from chalicelib.services.enforcement.enforce_verdict import SLOW_RESTORE, hold_act
 from chalicelib.services.enforcement.read_state import RegistryState
-from tests.services.house import Story
+from tests.services.context import Story
 
-REPORT = EffectKind.REPORT
+REPORT = ActionType.REPORT
 MINUTE = timedelta(minutes=1)
 
 
@@ -28,19 +28,19 @@ class Waiting(Story):
         super().__init__()
         self.receive(self.one.flaw(1, severity=Severity.CRITICAL))
         self.envelopes.clear()
-        alone = tuple(msgspec.structs.replace(e, **act) for e in self.head.todo if e.kind.acts)
-        self.stored.put_header(msgspec.structs.replace(self.head, todo=alone))
+        alone = tuple(msgspec.structs.replace(e, **act) for e in self.head.pending if e.kind.acts)
+        self.stored.put_header(msgspec.structs.replace(self.head, pending=alone))
         self.forget()
 
     @property
-    def act(self) -> Effect:
+    def act(self) -> PendingAction:
         act = self.head.act
         assert act is not None
         return act
 
     @property
-    def reports(self) -> list[Effect]:
-        return [e for e in self.head.todo if e.kind is REPORT]
+    def reports(self) -> list[PendingAction]:
+        return [e for e in self.head.pending if e.kind is REPORT]
 
     @property
     def records(self) -> list[str]:
@@ -48,7 +48,7 @@ class Waiting(Story):
 
     def hold(self, why: Holding, detail: str = "so", *, until: datetime | None = None, read: bool = True) -> None:
         before, state = self.head, RegistryState(self.moment, None) if read else None
-        held = Held(why, detail, self.moment, until or self.moment + 15 * MINUTE)
+        held = Deferred(why, detail, self.moment, until or self.moment + 15 * MINUTE)
         hold_act(before, before, self.act, held, state, self.fresh(), self)  # type: ignore[arg-type]
 
 
@@ -56,7 +56,7 @@ def test_what_holds_it_and_until_when_is_in_the_header_and_the_clock_comes_then(
     story = Waiting()
     until = story.moment + 7 * MINUTE
     story.hold(Holding.FUSE, "the fuse has blown", until=until)
-    assert story.act.held == Held(Holding.FUSE, "the fuse has blown", story.moment, until)
+    assert story.act.held == Deferred(Holding.FUSE, "the fuse has blown", story.moment, until)
     assert story.head.due_at is not None
     assert story.head.due_at <= until
     assert story.act.number == 1
@@ -141,7 +141,7 @@ def test_a_restore_is_told_of_once_and_only_when_it_takes_too_long() -> None:
 
 
 def test_what_is_only_observed_is_recorded_as_what_would_be_done_and_told_to_nobody() -> None:
-    story = Waiting(held=Held(Holding.OBSERVE, "the policy only observes", datetime.min))
+    story = Waiting(held=Deferred(Holding.OBSERVE, "the policy only observes", datetime.min))
     story.runtime.run(story.ref, "ECS service web")
     before = story.act
     story.hold(Holding.OBSERVE)
@@ -154,8 +154,8 @@ def test_what_is_only_observed_is_recorded_as_what_would_be_done_and_told_to_nob
 def test_an_alert_that_is_on_its_way_tells_it_and_no_report_is_needed() -> None:
     story = Waiting()
     verdict = story.head.verdict
-    alert = Effect(EffectKind.ALERT, verdict.number, story.moment, verdict.decision)
-    story.stored.put_header(msgspec.structs.replace(story.head, todo=(*story.head.todo, alert)))
+    alert = PendingAction(ActionType.ALERT, verdict.number, story.moment, verdict.decision)
+    story.stored.put_header(msgspec.structs.replace(story.head, pending=(*story.head.pending, alert)))
     story.hold(Holding.RUNNING)
     assert story.reports == []
 
@@ -164,7 +164,7 @@ def test_a_header_that_another_worker_wrote_meanwhile_is_not_overwritten() -> No
     story = Waiting()
     before: Header = story.head
     story.stored.put_header(before)
-    held = Held(Holding.FUSE, "so", story.moment, story.moment + MINUTE)
+    held = Deferred(Holding.FUSE, "so", story.moment, story.moment + MINUTE)
     with pytest.raises(ConflictError):
         hold_act(before, before, before.act, held, None, story.fresh(), story)  # type: ignore[arg-type]
     assert story.act.held is None

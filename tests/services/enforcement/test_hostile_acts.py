@@ -16,8 +16,8 @@ from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.domain.enforcement.repository_policy import has_statement
 from chalicelib.domain.events.message import Act, Decide
-from chalicelib.domain.headers.effect import Effect, EffectKind, Holding
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType, Holding, PendingAction
 from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import (
@@ -96,7 +96,7 @@ def test_of_two_that_take_an_act_over_one_goes_on_so_that_no_late_call_undoes_a_
     story.finish(taken(story, act))
     story.moment += timedelta(seconds=5)
     release_image(story.ref, "oncall", "needed", story)
-    assert story.head.begun is EffectKind.QUARANTINE
+    assert story.head.begun is ActionType.QUARANTINE
     story.finish(slow)
     story.drain()
     assert (story.storage, story.head.hold, story.head.act) == (ACTIVE, None, None)
@@ -162,7 +162,7 @@ def test_the_deny_of_a_deleted_image_ends_when_the_policy_enforces_again() -> No
     assert (story.head.denied, story.held, story.head.present) == (True, Holding.OBSERVE, True)
     story.moment += timedelta(days=40)
     story.drain()
-    assert story.head.look_due_at is None, "a look was promised at what is gone"
+    assert story.head.refresh_due_at is None, "a look was promised at what is gone"
     story.change_policy(rules=DENY)
     story.drain()
     assert not story.head.present
@@ -260,7 +260,7 @@ def test_what_began_to_run_while_a_dead_worker_had_the_deny_out_is_not_broken() 
     act = story.header(other).act
     assert act is not None
     assert act.held is not None
-    assert (act.kind, act.held.why) == (EffectKind.BLOCK, Holding.RUNNING)
+    assert (act.kind, act.held.why) == (ActionType.BLOCK, Holding.RUNNING)
     assert (story.header(other).denied, story.stored.read_denied(story.ref.home).digests) == (False, ())
     story.runtime.stop(story.ref)
     story.wait_for(minutes=20)
@@ -293,8 +293,8 @@ def test_the_clock_knows_of_a_report_whose_message_is_lost() -> None:
     act = story.head.act
     assert act is not None
     story.finish(taken(story, Act(story.ref, act.key, attempt=1)))
-    (report,) = story.head.todo
-    assert report.kind is EffectKind.REPORT
+    (report,) = story.head.pending
+    assert report.kind is ActionType.REPORT
     assert story.head.due_at is not None
     assert report.due_at is not None
     assert story.head.due_at <= report.due_at
@@ -306,18 +306,20 @@ def test_a_later_report_of_an_act_is_not_ended_by_the_one_before_it() -> None:
     story.worsen()
     act, later = story.head.act, story.moment + timedelta(minutes=20)
     assert act is not None
-    report = Effect(EffectKind.REPORT, act.number, story.moment, Decision.QUARANTINE, said="it runs", event="verdict")
-    story.stored.put_header(msgspec.structs.replace(story.head, todo=(*story.head.todo, report)))
+    report = PendingAction(
+        ActionType.REPORT, act.number, story.moment, Decision.QUARANTINE, said="it runs", event="verdict"
+    )
+    story.stored.put_header(msgspec.structs.replace(story.head, pending=(*story.head.pending, report)))
     newer = msgspec.structs.replace(report, wanted_at=later, said="quarantined")
 
     class Slow:
         name = "slack"
 
         def send(self, alert: Any) -> None:
-            story.stored.put_header(msgspec.structs.replace(story.head, todo=(act, newer)))
+            story.stored.put_header(msgspec.structs.replace(story.head, pending=(act, newer)))
 
     notify(Act(story.ref, report.key), story, {"slack": Slow()})  # type: ignore[arg-type]
-    assert story.head.todo == (act, newer)
+    assert story.head.pending == (act, newer)
 
 
 @pytest.mark.parametrize("error", [TransientError("throttled"), UpstreamError("token revoked")])
@@ -365,7 +367,7 @@ def test_a_policy_that_may_not_be_written_keeps_no_image_from_being_released() -
     release_image(story.ref, "oncall", "needed", story)
     story.drain()
     assert (story.storage, story.head.denied) == (ACTIVE, True)
-    assert (story.held, story.head.aside) == (Holding.FAILED, ())
+    assert (story.held, story.head.queued) == (Holding.FAILED, ())
     failures = [alert.title for alert in story.told if "failed" in alert.title]
     for _ in range(4):
         story.wait_for(minutes=61)
@@ -391,7 +393,7 @@ def test_two_acts_that_fail_take_turns_and_each_is_told_once() -> None:
     story.acts.archive, story.acts.write_policy = counted("archive"), counted("write policy")
     story.worsen()
     assert calls == ["archive", "write policy"]
-    assert [act.kind for act in story.head.acts] == [EffectKind.QUARANTINE, EffectKind.BLOCK]
+    assert [act.kind for act in story.head.acts] == [ActionType.QUARANTINE, ActionType.BLOCK]
     for _ in range(3):
         story.wait_for(minutes=61)
     assert 6 <= len(calls) <= 8

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from chalicelib.domain.events.message import Act
-from chalicelib.domain.headers.effect import EffectKind, Hold, Holding, Order
+from chalicelib.domain.headers.pending_action import ActionType, Hold, Holding, Order
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import UpstreamError
 from tests.services.assessment.test_record_push import action, ref, scan
@@ -71,7 +71,7 @@ def test_an_index_takes_its_images_along() -> None:
     [
         {"parents": (INDEX_OF_BOTH.digest, OTHER_INDEX.digest)},
         {"hold": Hold("untag", 1, START, ("1.0-arm64",))},
-        {"order": Order(EffectKind.RELEASE, "ann", "needed", START)},
+        {"order": Order(ActionType.RELEASE, "ann", "needed", START)},
     ],
     ids=lambda said: next(iter(said)),
 )

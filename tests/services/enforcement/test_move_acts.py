@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from chalicelib.domain.enforcement.enforcement import marker, wanted
-from chalicelib.domain.headers.effect import Holding
+from chalicelib.domain.headers.pending_action import Holding
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.images.quarantine_place import place_of
 from chalicelib.domain.images.verdict import Decision

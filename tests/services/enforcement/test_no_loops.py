@@ -9,10 +9,10 @@ import pytest
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.domain.events.event import PulledThrough
-from chalicelib.domain.headers.effect import Holding
+from chalicelib.domain.headers.pending_action import Holding
 from chalicelib.domain.images.image import StorageStatus
 from chalicelib.services.assessment.re_decide import re_decide
-from chalicelib.services.enforcement.ask_fuse import reset_fuse
+from chalicelib.services.enforcement.acquire_quota import reset_fuse
 from chalicelib.services.enforcement.give_order import release_image
 from tests.services.aws_model import Image
 from tests.services.enforcement.test_enforce_verdict import ACTIVE, ARCHIVED, CRITICAL, Acting

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from chalicelib.domain.events.event import Ignored, LifecycleExpiry, LifecycleRan
-from chalicelib.domain.events.message import Again, Age, Decide, Delivery, Look
+from chalicelib.domain.events.message import Decide, Delivery, InheritFirstSeen, Refresh, RetriedEvent
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
-from chalicelib.services.assessment.put_back import LONGEST_DELAY_SECONDS, MOST_ATTEMPTS
+from chalicelib.services.assessment.requeue import LONGEST_DELAY_SECONDS, MOST_ATTEMPTS
 from chalicelib.services.handlers.receive_batch import receive_batch
-from tests.services.house import Story
+from tests.services.context import Story
 from tests.services.world import START, new_ref
 
 
@@ -40,7 +40,7 @@ def test_a_message_that_cannot_be_handled_fails_alone(monkeypatch):
     good, bad = story.delivery(other.flaw(1)), story.delivery(story.one.covered())
     failures = receive_batch([bad, good], story)
     assert list(failures) == [bad.message_id]
-    assert story.header(other.ref).look_due_at is not None
+    assert story.header(other.ref).refresh_due_at is not None
     assert story.envelopes[0].body.ref == other.ref
 
 
@@ -48,10 +48,10 @@ def test_a_message_that_cannot_be_handled_fails_alone(monkeypatch):
 def test_what_only_needs_time_is_put_back_and_does_not_fail(error, monkeypatch):
     story = Story()
     monkeypatch.setattr(story, "look", failing(error))
-    story.receive(story.one.covered(), Look(story.ref, story.moment), Decide(story.ref, "child", quiet=True))
+    story.receive(story.one.covered(), Refresh(story.ref, story.moment), Decide(story.ref, "child", quiet=True))
     again, look, decide = (e.body for e in story.envelopes)
-    assert isinstance(again, Again)
-    assert look == Look(story.ref, look.due_at, attempt=1)
+    assert isinstance(again, RetriedEvent)
+    assert look == Refresh(story.ref, look.due_at, attempt=1)
     assert decide == Decide(story.ref, "child", 1, True)
 
 
@@ -60,7 +60,7 @@ def test_the_delay_grows_with_the_attempts_and_has_an_end(monkeypatch):
     monkeypatch.setattr(story, "look", failing(TransientError("throttled")))
     delays = []
     for attempt in range(12):
-        story.receive(Look(story.ref, story.moment, attempt=attempt))
+        story.receive(Refresh(story.ref, story.moment, attempt=attempt))
         delays.append((story.envelopes.pop().at - story.moment).total_seconds())
     assert delays[:4] == [5, 10, 20, 40]
     assert delays[-1] == LONGEST_DELAY_SECONDS
@@ -69,7 +69,7 @@ def test_the_delay_grows_with_the_attempts_and_has_an_end(monkeypatch):
 def test_after_too_many_attempts_a_message_fails_and_goes_the_way_to_the_dead_letter_queue(monkeypatch):
     story = Story()
     monkeypatch.setattr(story, "look", failing(TransientError("throttled")))
-    last = story.delivery(Look(story.ref, story.moment, attempt=MOST_ATTEMPTS))
+    last = story.delivery(Refresh(story.ref, story.moment, attempt=MOST_ATTEMPTS))
     assert list(receive_batch([last], story)) == [last.message_id]
     assert story.envelopes == []
 
@@ -120,11 +120,11 @@ def test_an_age_waits_for_the_first_listing_and_not_for_ever():
     young = story.add(new_ref())
     story.receive(young.action("PUSH"))
     story.forget()
-    story.receive(Age(young.ref, elder))
-    assert [a.attempt for a in story.sent(Age)] == [1]
+    story.receive(InheritFirstSeen(young.ref, elder))
+    assert [a.attempt for a in story.sent(InheritFirstSeen)] == [1]
     story.envelopes.clear()
-    story.receive(Age(young.ref, elder, attempt=3))
-    assert story.sent(Age) == []
+    story.receive(InheritFirstSeen(young.ref, elder, attempt=3))
+    assert story.sent(InheritFirstSeen) == []
 
 
 def test_an_older_image_of_the_line_that_is_listed_later_gives_its_first_sights_on():

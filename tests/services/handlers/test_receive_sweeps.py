@@ -7,25 +7,25 @@ import pytest
 from chalicelib.domain.assessment.summary import Summary
 from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.events.message import (
-    CatchUp,
     Decide,
     Delivery,
     Due,
-    Heads,
-    Snapshot,
-    Touched,
+    PolicyRollout,
+    StoreCheckpoints,
+    TakeSnapshot,
+    WaiversChanged,
     WatchWaivers,
     WhatIf,
 )
-from chalicelib.domain.events.sweep_message import Filled, PlanSweep, Sweep, SweepRepository
+from chalicelib.domain.events.sweep_message import InitialBackfill, PlanSweep, Sweep, SweepRepository
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
-from chalicelib.services.assessment.put_back import MOST_ATTEMPTS
+from chalicelib.services.assessment.requeue import MOST_ATTEMPTS
 from chalicelib.services.handlers import receive_sweeps as receiving
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
-from chalicelib.services.reconcile.plan_sweep import Plan
+from chalicelib.services.reconcile.plan_sweep import SweepPlan
 from tests.fakes.journal import FakeJournal
 from tests.fakes.table import FakeTable
 
@@ -53,23 +53,23 @@ class Throttled:
 
 
 def throttled():
-    house = place()
-    house.table = house.queries = house.waivers = house.what_ifs = house.rules = Throttled()
-    house.inventory = house.queries
-    house.queries.__dict__["audit"] = Throttled()
-    return house
+    context = place()
+    context.table = context.queries = context.waivers = context.what_ifs = context.rules = Throttled()
+    context.inventory = context.queries
+    context.queries.__dict__["audit"] = Throttled()
+    return context
 
 
 HOME = Repository("111122223333", "eu-west-1", "team/api")
 PUT_BACK = [
-    Touched((1, 2), after="x"),
-    Heads("2026-03-01"),
+    WaiversChanged((1, 2), after="x"),
+    StoreCheckpoints("2026-03-01"),
     WhatIf("job", 3),
-    Snapshot(),
+    TakeSnapshot(),
     PlanSweep(Sweep.RECONCILE, "eu-west-1", NOW),
-    Filled(),
+    InitialBackfill(),
 ]
-LEFT_TO_THE_CLOCK = [Due(1), CatchUp(), WatchWaivers()]
+LEFT_TO_THE_CLOCK = [Due(1), PolicyRollout(), WatchWaivers()]
 
 
 def place():
@@ -84,29 +84,34 @@ def place():
 
 
 def test_each_part_of_a_sweep_is_run_and_the_hour_leaves_a_snapshot():
-    house = place()
-    assert receive_sweeps([Delivery(str(n), b) for n, b in enumerate([Due(3), CatchUp(), Snapshot()])], house, {}) == {}
-    at, content = house.table.snapshot
+    context = place()
+    assert (
+        receive_sweeps(
+            [Delivery(str(n), b) for n, b in enumerate([Due(3), PolicyRollout(), TakeSnapshot()])], context, {}
+        )
+        == {}
+    )
+    at, content = context.table.snapshot
     assert at == NOW
     assert msgspec.json.decode(content, type=Summary).images == 0
 
 
 def test_a_sweep_is_planned_and_what_it_finds_lost_is_told(monkeypatch):
-    planned, house = [], place()
-    monkeypatch.setattr(receiving, "plan_sweep", lambda message, house: Plan((HOME,)))
-    monkeypatch.setattr(receiving, "send_plan", lambda message, found, house: planned.append((message, found)))
+    planned, context = [], place()
+    monkeypatch.setattr(receiving, "plan_sweep", lambda message, context: SweepPlan((HOME,)))
+    monkeypatch.setattr(receiving, "send_plan", lambda message, found, context: planned.append((message, found)))
     monkeypatch.setattr(receiving, "reconcile_registry", lambda *_: SimpleNamespace(lost_events=3))
     plan, one = PlanSweep(Sweep.RETENTION, "eu-west-1", NOW), SweepRepository(Sweep.RECONCILE, HOME, NOW)
-    assert receive_sweeps([Delivery("p", plan), Delivery("r", one)], house, {}) == {}
-    assert (planned, house.journal.counted) == ([(plan, Plan((HOME,)))], {(Metric.LOST_EVENTS, None): 3})
+    assert receive_sweeps([Delivery("p", plan), Delivery("r", one)], context, {}) == {}
+    assert (planned, context.journal.counted) == ([(plan, SweepPlan((HOME,)))], {(Metric.LOST_EVENTS, None): 3})
 
 
 def test_a_plan_that_cannot_be_sent_fails_and_raises_no_doubt_about_its_registry(monkeypatch):
-    house, doubted = place(), []
-    monkeypatch.setattr(receiving, "plan_sweep", lambda message, house: Plan((HOME,)))
-    monkeypatch.setattr(receiving, "doubt_registry", lambda *_: doubted.append(1))
-    monkeypatch.setattr(house.outbox, "send", _refused)
-    failures = receive_sweeps([Delivery("p", PlanSweep(Sweep.POSTURE, "eu-west-1", NOW))], house, {})
+    context, doubted = place(), []
+    monkeypatch.setattr(receiving, "plan_sweep", lambda message, context: SweepPlan((HOME,)))
+    monkeypatch.setattr(receiving, "mark_registry_stale", lambda *_: doubted.append(1))
+    monkeypatch.setattr(context.outbox, "send", _refused)
+    failures = receive_sweeps([Delivery("p", PlanSweep(Sweep.POSTURE, "eu-west-1", NOW))], context, {})
     assert (type(failures["p"]), doubted) == (DeniedError, [])
 
 
@@ -121,74 +126,74 @@ def test_what_the_clock_begins_somebody_handles(sweep):
 
 
 def test_repositories_that_were_throttled_together_do_not_come_back_together():
-    house = throttled()
+    context = throttled()
     homes = [msgspec.structs.replace(HOME, name=f"team/{n}") for n in range(20)]
     deliveries = [Delivery(h.name, SweepRepository(Sweep.RECONCILE, h, NOW)) for h in homes]
-    assert receive_sweeps(deliveries, house, {}) == {}
-    delays = [delay for _, _, delay in house.outbox.sent]
+    assert receive_sweeps(deliveries, context, {}) == {}
+    delays = [delay for _, _, delay in context.outbox.sent]
     assert all(7 <= delay <= 14 for delay in delays)
     assert len({round(delay, 2) for delay in delays}) > 15
 
 
 def test_what_is_no_part_of_a_sweep_fails_alone():
-    house = place()
+    context = place()
     ref = ImageRef("111122223333", "eu-west-1", "team/api", "sha256:" + "a" * 64)
-    failures = receive_sweeps([Delivery("bad", Decide(ref, "x")), Delivery("good", Snapshot())], house, {})
+    failures = receive_sweeps([Delivery("bad", Decide(ref, "x")), Delivery("good", TakeSnapshot())], context, {})
     assert list(failures) == ["bad"]
-    assert house.table.snapshot is not None
+    assert context.table.snapshot is not None
 
 
 def test_what_there_is_no_time_for_is_put_back_unharmed_and_the_clocks_own_comes_first(monkeypatch):
     moments = iter(NOW + timedelta(seconds=100 * n) for n in range(20))
-    house = place()
-    house.clock = SimpleNamespace(now=lambda: next(moments))
+    context = place()
+    context.clock = SimpleNamespace(now=lambda: next(moments))
     run = []
     monkeypatch.setattr(receiving, "run_sweep", lambda message, *_, **__: run.append(message))
     monkeypatch.setattr(receiving, "re_decide", lambda shard, _: run.append(Due(shard)))
     homes = [msgspec.structs.replace(HOME, name=f"team/{n}") for n in range(3)]
     parts = [SweepRepository(Sweep.RECONCILE, home, NOW, attempt=3) for home in homes]
     deliveries = [Delivery(p.repository.name, p, receives=2) for p in parts] + [Delivery("due", Due(1))]
-    assert receive_sweeps(deliveries, house, {}) == {}
+    assert receive_sweeps(deliveries, context, {}) == {}
     assert run == [Due(1)]
     # That the queue gave it out before is kept: whoever had it then may have died on the way.
-    assert house.outbox.sent == [("sweeps", msgspec.structs.replace(part, attempt=4)) for part in parts]
+    assert context.outbox.sent == [("sweeps", msgspec.structs.replace(part, attempt=4)) for part in parts]
 
 
 def test_what_there_is_no_time_for_and_cannot_be_put_back_is_left_to_the_queue(monkeypatch):
     moments = iter(NOW + timedelta(seconds=100 * n) for n in range(20))
-    house = place()
-    house.clock, house.outbox.sent = SimpleNamespace(now=lambda: next(moments)), None
+    context = place()
+    context.clock, context.outbox.sent = SimpleNamespace(now=lambda: next(moments)), None
     monkeypatch.setattr(receiving, "run_sweep", lambda *_, **__: None)
     parts = [Delivery(str(n), SweepRepository(Sweep.RECONCILE, HOME, NOW)) for n in range(3)]
-    assert list(receive_sweeps(parts, house, {})) == ["1", "2"]
+    assert list(receive_sweeps(parts, context, {})) == ["1", "2"]
 
 
 def test_a_defect_in_one_part_does_not_stop_the_next():
-    house = place()
-    house.table.due = None
-    failures = receive_sweeps([Delivery("bad", Due(1)), Delivery("good", Snapshot())], house, {})
+    context = place()
+    context.table.due = None
+    failures = receive_sweeps([Delivery("bad", Due(1)), Delivery("good", TakeSnapshot())], context, {})
     assert list(failures) == ["bad"]
-    assert house.table.snapshot is not None
+    assert context.table.snapshot is not None
 
 
 @pytest.mark.parametrize("part", PUT_BACK, ids=lambda p: type(p).__name__)
 def test_what_only_needs_time_is_put_back_and_spends_no_receive(part):
-    house = throttled()
-    assert receive_sweeps([Delivery("slow", part)], house, {}) == {}
-    assert house.outbox.sent == [("sweeps", msgspec.structs.replace(part, attempt=1), 7.0)]
+    context = throttled()
+    assert receive_sweeps([Delivery("slow", part)], context, {}) == {}
+    assert context.outbox.sent == [("sweeps", msgspec.structs.replace(part, attempt=1), 7.0)]
 
 
 @pytest.mark.parametrize("part", LEFT_TO_THE_CLOCK, ids=lambda p: type(p).__name__)
 def test_what_the_clock_asks_for_anew_is_left_to_it(part):
-    house = throttled()
-    assert receive_sweeps([Delivery("slow", part)], house, {}) == {}
-    assert house.outbox.sent == []
+    context = throttled()
+    assert receive_sweeps([Delivery("slow", part)], context, {}) == {}
+    assert context.outbox.sent == []
 
 
 @pytest.mark.parametrize("part", PUT_BACK, ids=lambda p: type(p).__name__)
 def test_what_was_put_back_too_often_or_cannot_be_is_left_to_the_queue(part):
-    house = throttled()
+    context = throttled()
     often = msgspec.structs.replace(part, attempt=MOST_ATTEMPTS)
-    assert list(receive_sweeps([Delivery("slow", often)], house, {})) == ["slow"]
-    house.outbox.sent = None
-    assert list(receive_sweeps([Delivery("slow", part)], house, {})) == ["slow"]
+    assert list(receive_sweeps([Delivery("slow", often)], context, {})) == ["slow"]
+    context.outbox.sent = None
+    assert list(receive_sweeps([Delivery("slow", part)], context, {})) == ["slow"]

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.events.message import CatchUp
+from chalicelib.domain.events.message import PolicyRollout
 from chalicelib.domain.headers.header import Header
 from chalicelib.errors import ConflictError, PolicyError, TransientError
-from chalicelib.services.policy.apply_policy import Applied, apply_policy
+from chalicelib.services.policy.apply_policy import AppliedPolicy, apply_policy
 from tests.services.judged import FIRST, NOW, STRICT, FakeHouse, Judged
 
 BY = "arn:aws:sts::111122223333:assumed-role/Ops/oncall"
@@ -18,20 +18,20 @@ SECOND = FIRST.replace("CRITICAL", "HIGH")
 
 
 @pytest.fixture
-def house() -> FakeHouse:
+def context() -> FakeHouse:
     return FakeHouse()
 
 
-def records(house: Any) -> list[Any]:
-    return house.table.actions.get("policy", [])
+def records(context: Any) -> list[Any]:
+    return context.table.actions.get("policy", [])
 
 
-def test_a_policy_is_put_recorded_and_sent_on_its_way(house: FakeHouse) -> None:
-    assert apply_policy(FIRST, BY, house) == Applied(1, 0)
-    assert apply_policy(SECOND, BY, house, reason="as agreed") == Applied(2, 1)
-    assert house.rules.fresh().policy.number == 2
-    assert house.outbox.of(CatchUp) == [CatchUp(), CatchUp()]
-    first, second = records(house)
+def test_a_policy_is_put_recorded_and_sent_on_its_way(context: FakeHouse) -> None:
+    assert apply_policy(FIRST, BY, context) == AppliedPolicy(1, 0)
+    assert apply_policy(SECOND, BY, context, reason="as agreed") == AppliedPolicy(2, 1)
+    assert context.rules.fresh().policy.number == 2
+    assert context.outbox.of(PolicyRollout) == [PolicyRollout(), PolicyRollout()]
+    first, second = records(context)
     assert (first.actor, first.kind, first.at, first.ref) == (f"person:{BY}", "POLICY", NOW, None)
     assert (first.before, first.after) == ("the policy of the bundle", "policy 1")
     assert (first.reason, first.undo) == ("the first policy that was put", "lazaretto policy apply --version 0")
@@ -41,61 +41,61 @@ def test_a_policy_is_put_recorded_and_sent_on_its_way(house: FakeHouse) -> None:
 
 
 @pytest.mark.parametrize("again", [SECOND, SECOND + "# in other words\n", f"{SECOND}mode: observe\n"])
-def test_what_says_the_same_is_not_put_again(house: FakeHouse, again: str) -> None:
-    apply_policy(SECOND, BY, house)
-    house.outbox.sent.clear()
-    assert apply_policy(again, "another", house) == Applied(1, 1)
-    assert not house.outbox.sent
-    assert len(records(house)) == 1
+def test_what_says_the_same_is_not_put_again(context: FakeHouse, again: str) -> None:
+    apply_policy(SECOND, BY, context)
+    context.outbox.sent.clear()
+    assert apply_policy(again, "another", context) == AppliedPolicy(1, 1)
+    assert not context.outbox.sent
+    assert len(records(context)) == 1
 
 
-def test_the_policy_of_the_bundle_can_be_put_as_it_is(house: FakeHouse) -> None:
-    assert apply_policy(FIRST, BY, house).changed
+def test_the_policy_of_the_bundle_can_be_put_as_it_is(context: FakeHouse) -> None:
+    assert apply_policy(FIRST, BY, context).changed
 
 
-def test_a_policy_that_does_not_load_is_not_put(house: FakeHouse) -> None:
+def test_a_policy_that_does_not_load_is_not_put(context: FakeHouse) -> None:
     with pytest.raises(PolicyError, match="did you mean `mode`"):
-        apply_policy("version: 1\nmod: enforce\n", BY, house)
-    assert (house.rules.stored, records(house), list(house.outbox.sent)) == ([], [], [])
+        apply_policy("version: 1\nmod: enforce\n", BY, context)
+    assert (context.rules.stored, records(context), list(context.outbox.sent)) == ([], [], [])
 
 
-def test_what_was_put_since_the_difference_was_shown_is_not_overwritten(house: FakeHouse) -> None:
-    apply_policy(FIRST, BY, house)
+def test_what_was_put_since_the_difference_was_shown_is_not_overwritten(context: FakeHouse) -> None:
+    apply_policy(FIRST, BY, context)
     with pytest.raises(ConflictError):
-        apply_policy(STRICT, BY, house, after=0)
-    assert apply_policy(STRICT, BY, house, after=1) == Applied(2, 1)
+        apply_policy(STRICT, BY, context, after=0)
+    assert apply_policy(STRICT, BY, context, after=1) == AppliedPolicy(2, 1)
 
 
-def test_a_stored_policy_that_does_not_load_any_more_is_replaced(house: FakeHouse) -> None:
-    apply_policy(FIRST, BY, house)
-    house.rules.stored[0] = msgspec.structs.replace(house.rules.stored[0], text="version: 1\nformer_key: 1\n")
-    assert apply_policy(SECOND, BY, house) == Applied(2, 1)
-    assert records(house)[-1].reason == "policy 1 does not load any more"
+def test_a_stored_policy_that_does_not_load_any_more_is_replaced(context: FakeHouse) -> None:
+    apply_policy(FIRST, BY, context)
+    context.rules.stored[0] = msgspec.structs.replace(context.rules.stored[0], text="version: 1\nformer_key: 1\n")
+    assert apply_policy(SECOND, BY, context) == AppliedPolicy(2, 1)
+    assert records(context)[-1].reason == "policy 1 does not load any more"
 
 
-def test_who_died_before_recording_is_recorded_by_the_next(house: FakeHouse) -> None:
-    record = house.table.record_action
-    house.table.record_action = lambda _: (_ for _ in ()).throw(TransientError("cut off"))
+def test_who_died_before_recording_is_recorded_by_the_next(context: FakeHouse) -> None:
+    record = context.table.record_action
+    context.table.record_action = lambda _: (_ for _ in ()).throw(TransientError("cut off"))
     with pytest.raises(TransientError):
-        apply_policy(FIRST, BY, house)
-    house.table.record_action = record
-    assert not apply_policy(FIRST, "another", house).changed
-    assert [r.actor for r in records(house)] == [f"person:{BY}"]
+        apply_policy(FIRST, BY, context)
+    context.table.record_action = record
+    assert not apply_policy(FIRST, "another", context).changed
+    assert [r.actor for r in records(context)] == [f"person:{BY}"]
 
 
-def cut_off(house: FakeHouse, text: str) -> None:
+def cut_off(context: FakeHouse, text: str) -> None:
     """Whoever applies it dies after putting it."""
-    record = house.table.record_action
-    house.table.record_action = lambda _: (_ for _ in ()).throw(TransientError("cut off"))
+    record = context.table.record_action
+    context.table.record_action = lambda _: (_ for _ in ()).throw(TransientError("cut off"))
     with pytest.raises(TransientError):
-        apply_policy(text, BY, house)
-    house.table.record_action = record
+        apply_policy(text, BY, context)
+    context.table.record_action = record
 
 
-def test_who_died_before_recording_is_recorded_by_who_puts_another(house: FakeHouse) -> None:
-    cut_off(house, FIRST)
-    apply_policy(STRICT, "another", house)
-    assert [(r.actor, r.after) for r in records(house)] == [
+def test_who_died_before_recording_is_recorded_by_who_puts_another(context: FakeHouse) -> None:
+    cut_off(context, FIRST)
+    apply_policy(STRICT, "another", context)
+    assert [(r.actor, r.after) for r in records(context)] == [
         (f"person:{BY}", "policy 1"),
         ("person:another", "policy 2"),
     ]
@@ -104,21 +104,21 @@ def test_who_died_before_recording_is_recorded_by_who_puts_another(house: FakeHo
 def test_who_died_before_recording_is_recorded_by_the_clock() -> None:
     judged = Judged(FakeHouse())
     judged.fill(3)
-    cut_off(judged.house, STRICT)
-    assert records(judged.house) == []
+    cut_off(judged.context, STRICT)
+    assert records(judged.context) == []
     judged.carry_policy()
-    assert [(r.actor, r.after) for r in records(judged.house)] == [(f"person:{BY}", "policy 1")]
+    assert [(r.actor, r.after) for r in records(judged.context)] == [(f"person:{BY}", "policy 1")]
 
 
 def test_an_applied_policy_decides_every_image_and_can_be_taken_back() -> None:
     judged = Judged(FakeHouse())
     refs = judged.fill(40)
     before = judged.decisions(refs)
-    apply_policy(STRICT, BY, judged.house)
+    apply_policy(STRICT, BY, judged.context)
     judged.carry_policy()
     assert judged.decisions(refs) != before
     assert {h.policy_version for h in decided(judged, refs)} == {1}
-    apply_policy(FIRST, BY, judged.house)
+    apply_policy(FIRST, BY, judged.context)
     judged.carry_policy()
     assert judged.decisions(refs) == before
 

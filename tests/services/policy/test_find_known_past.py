@@ -16,15 +16,15 @@ SINCE = NOW - 80 * DAY
 
 def house_of(*policies: tuple[int, timedelta]) -> FakeHouse:
     """`history_days` of each, and how long ago it was put."""
-    house = FakeHouse()
+    context = FakeHouse()
     for days, ago in policies:
-        house.rules.put_policy(f"version: 1\nhistory_days: {days}\n", "oncall")
-        house.rules.stored[-1] = msgspec.structs.replace(house.rules.stored[-1], put_at=NOW - ago)
-    return house
+        context.rules.put_policy(f"version: 1\nhistory_days: {days}\n", "oncall")
+        context.rules.stored[-1] = msgspec.structs.replace(context.rules.stored[-1], put_at=NOW - ago)
+    return context
 
 
-def known(house: FakeHouse) -> datetime | None:
-    return find_known_past(SINCE, len(house.rules.stored), house)
+def known(context: FakeHouse) -> datetime | None:
+    return find_known_past(SINCE, len(context.rules.stored), context)
 
 
 def test_all_of_it_is_known_while_nothing_but_the_policy_of_the_bundle_was_in_force() -> None:
@@ -46,19 +46,19 @@ def test_of_several_the_one_that_let_go_most_counts() -> None:
 
 
 def test_of_one_that_does_not_load_any_more_nothing_before_its_end_is_known() -> None:
-    house = house_of((90, 60 * DAY), (90, 5 * DAY))
-    house.rules.stored[0] = msgspec.structs.replace(house.rules.stored[0], text="version: 1\nformer_key: 1\n")
-    assert known(house) == NOW - 5 * DAY
+    context = house_of((90, 60 * DAY), (90, 5 * DAY))
+    context.rules.stored[0] = msgspec.structs.replace(context.rules.stored[0], text="version: 1\nformer_key: 1\n")
+    assert known(context) == NOW - 5 * DAY
 
 
 def test_of_very_many_policies_only_the_last_are_read() -> None:
-    house = house_of(*((90, (79 * DAY) - n * timedelta(hours=1)) for n in range(POLICIES_READ + 5)))
-    assert known(house) == NOW - 79 * DAY + timedelta(hours=4)
+    context = house_of(*((90, (79 * DAY) - n * timedelta(hours=1)) for n in range(POLICIES_READ + 5)))
+    assert known(context) == NOW - 79 * DAY + timedelta(hours=4)
 
 
 @pytest.mark.parametrize(("days", "since"), [(30, NOW - 25 * DAY), (20, None), (0, None)])
 def test_a_what_if_keeps_it_where_it_asks_for_more(days: int, since: datetime | None) -> None:
-    house = house_of((20, 70 * DAY), (90, 5 * DAY))
-    job = start_what_if(read_policy(STRICT), days, "oncall", house)
-    assert house.what_ifs.read_job(job.id) == job
+    context = house_of((20, 70 * DAY), (90, 5 * DAY))
+    job = start_what_if(read_policy(STRICT), days, "oncall", context)
+    assert context.what_ifs.read_job(job.id) == job
     assert job.known_since == since

@@ -17,11 +17,11 @@ from tests.services.judged import STRICT, FakeHouse, Judged
 def test_progress_rises_shard_by_shard_until_it_is_done() -> None:
     judged = Judged(FakeHouse())
     judged.fill(40)
-    job = start_what_if(read_policy(STRICT), 0, "oncall", judged.house)
+    job = start_what_if(read_policy(STRICT), 0, "oncall", judged.context)
     seen = []
     for _ in range(SHARDS):
         judged.pump(WhatIf, most=1)
-        report = read_what_if(job.id, judged.house)
+        report = read_what_if(job.id, judged.context)
         seen.append((report.shards, report.tally.images))
     assert [shards for shards, _ in seen] == list(range(1, SHARDS + 1))
     assert [images for _, images in seen] == sorted(images for _, images in seen)
@@ -29,10 +29,10 @@ def test_progress_rises_shard_by_shard_until_it_is_done() -> None:
 
 
 def test_a_job_that_is_not_known_or_over_is_not_found() -> None:
-    house = FakeHouse()
-    job = start_what_if(read_policy(STRICT), 0, "oncall", house)
+    context = FakeHouse()
+    job = start_what_if(read_policy(STRICT), 0, "oncall", context)
     with pytest.raises(NotFoundError, match="kept for a week"):
-        read_what_if("another", house)
-    house.at += timedelta(days=7)
+        read_what_if("another", context)
+    context.at += timedelta(days=7)
     with pytest.raises(NotFoundError):
-        read_what_if(job.id, house)
+        read_what_if(job.id, context)

@@ -13,23 +13,23 @@ from tests.services.judged import FIRST, NOW, STRICT, FakeHouse
 
 
 def test_the_question_is_kept_with_both_policies_and_sent_to_every_shard() -> None:
-    house = FakeHouse()
-    house.rules.put_policy(FIRST, "oncall")
-    job = start_what_if(read_policy(STRICT), 30, "arn:aws:iam::111122223333:user/oncall", house)
-    assert house.what_ifs.read_job(job.id) == job
+    context = FakeHouse()
+    context.rules.put_policy(FIRST, "oncall")
+    job = start_what_if(read_policy(STRICT), 30, "arn:aws:iam::111122223333:user/oncall", context)
+    assert context.what_ifs.read_job(job.id) == job
     assert (job.at, job.since_days, job.today_version) == (NOW, 30, 1)
     assert (job.today, job.candidate) == (read_policy(FIRST).document, read_policy(STRICT).document)
-    assert house.outbox.of(WhatIf) == [WhatIf(job.id, shard) for shard in range(SHARDS)]
+    assert context.outbox.of(WhatIf) == [WhatIf(job.id, shard) for shard in range(SHARDS)]
 
 
 def test_two_questions_are_two_jobs() -> None:
-    house = FakeHouse()
-    assert len({start_what_if(read_policy(STRICT), 0, "oncall", house).id for _ in range(3)}) == 3
+    context = FakeHouse()
+    assert len({start_what_if(read_policy(STRICT), 0, "oncall", context).id for _ in range(3)}) == 3
 
 
 def test_no_more_days_are_asked_for_than_the_policy_in_force_keeps() -> None:
-    house = FakeHouse()
-    house.rules.put_policy("version: 1\nhistory_days: 20\n", "oncall")
-    assert start_what_if(read_policy(STRICT), 20, "oncall", house)
+    context = FakeHouse()
+    context.rules.put_policy("version: 1\nhistory_days: 20\n", "oncall")
+    assert start_what_if(read_policy(STRICT), 20, "oncall", context)
     with pytest.raises(ParameterError, match=r"since_days: must be at most 20.*history_days"):
-        start_what_if(read_policy(STRICT), 21, "oncall", house)
+        start_what_if(read_policy(STRICT), 21, "oncall", context)

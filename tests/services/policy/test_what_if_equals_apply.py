@@ -16,11 +16,11 @@ from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.stores.policy_file import read_policy
 from chalicelib.bootstrap import House
 from chalicelib.domain.events.message import Act, Decide, WhatIf
-from chalicelib.domain.headers.effect import EffectKind
+from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.domain.whatif.report import Report
-from chalicelib.services.policy import weigh_shard
+from chalicelib.domain.whatif.report import WhatIfReport
+from chalicelib.services.policy import evaluate_shard
 from chalicelib.services.policy.apply_policy import apply_policy
 from chalicelib.services.policy.start_what_if import read_what_if, start_what_if
 from chalicelib.settings import Settings
@@ -69,10 +69,10 @@ def fake() -> Judged:
     return Judged(FakeHouse())
 
 
-def asked(judged: Judged, text: str) -> Report:
-    job = start_what_if(read_policy(text), 30, "oncall", judged.house)
+def asked(judged: Judged, text: str) -> WhatIfReport:
+    job = start_what_if(read_policy(text), 30, "oncall", judged.context)
     judged.pump(WhatIf)
-    report = read_what_if(job.id, judged.house)
+    report = read_what_if(job.id, judged.context)
     assert report.done
     return report
 
@@ -104,17 +104,17 @@ def test_so_it_does_where_tags_and_use_and_the_clock_decide(
 
 
 def compare(judged: Judged, candidate: str, monkeypatch: pytest.MonkeyPatch, seed: int = 1) -> list[ImageRef]:
-    monkeypatch.setattr(weigh_shard, "PAGE_IMAGES", 11)
-    monkeypatch.setattr(weigh_shard, "ROWS_OF_PART", IMAGES)
-    apply_policy(FIRST, "oncall", judged.house)
-    refs = judged.fill(IMAGES if isinstance(judged.house, FakeHouse) else ON_DYNAMODB, seed)
+    monkeypatch.setattr(evaluate_shard, "PAGE_IMAGES", 11)
+    monkeypatch.setattr(evaluate_shard, "ROWS_OF_PART", IMAGES)
+    apply_policy(FIRST, "oncall", judged.context)
+    refs = judged.fill(IMAGES if isinstance(judged.context, FakeHouse) else ON_DYNAMODB, seed)
     judged.carry_policy()
     before, headers = judged.decisions(refs), judged.headers(refs)
 
     report = asked(judged, candidate)
 
     assert judged.headers(refs) == headers, "a what-if changed a header"
-    apply_policy(candidate, "oncall", judged.house)
+    apply_policy(candidate, "oncall", judged.context)
     judged.carry_policy()
     after = judged.decisions(refs)
     assert report.tally.images == len(before) == len(after) > len(refs) * 0.85
@@ -137,7 +137,7 @@ def compare(judged: Judged, candidate: str, monkeypatch: pytest.MonkeyPatch, see
 def test_the_reason_given_is_the_one_the_verdict_then_has(fake: Judged) -> None:
     refs = fake.fill(60)
     report = asked(fake, STRICT)
-    apply_policy(STRICT, "oncall", fake.house)
+    apply_policy(STRICT, "oncall", fake.context)
     fake.carry_policy()
     headers = fake.headers(refs)
     assert report.rows
@@ -153,10 +153,10 @@ def test_the_reason_given_is_the_one_the_verdict_then_has(fake: Judged) -> None:
 def test_messages_of_the_fan_out_that_were_lost_are_sent_again_until_no_image_lags(fake: Judged) -> None:
     refs = fake.fill(40)
     report = asked(fake, STRICT)
-    apply_policy(STRICT, "oncall", fake.house)
+    apply_policy(STRICT, "oncall", fake.context)
     lost = iter(range(10_000))
-    sent = fake.house.outbox.send
-    fake.house.outbox.send = lambda queue, message, delay_seconds=0: (
+    sent = fake.context.outbox.send
+    fake.context.outbox.send = lambda queue, message, delay_seconds=0: (
         None if isinstance(message, Decide) and next(lost) % 3 == 0 else sent(queue, message, delay_seconds)
     )
     assert fake.carry_policy() > 2
@@ -171,10 +171,10 @@ class Mortal:
     """What is called through it dies at the `at`-th call of all, before or after the call had its effect."""
 
     def __init__(self, judged: Judged, at: int, *, done: bool) -> None:
-        self.left, self.done, self.house = at, done, judged.house
-        self.parts = {name: getattr(judged.house, name) for name in ("table", "rules", "outbox", "queries")}
+        self.left, self.done, self.context = at, done, judged.context
+        self.parts = {name: getattr(judged.context, name) for name in ("table", "rules", "outbox", "queries")}
         for name, part in self.parts.items():
-            setattr(judged.house, name, _Watched(part, self))
+            setattr(judged.context, name, _Watched(part, self))
 
     def call(self, method: Any, args: Any, options: Any) -> Any:
         self.left -= 1
@@ -188,7 +188,7 @@ class Mortal:
     def heal(self) -> bool:
         """Nobody dies any more. Whether somebody did."""
         for name, part in self.parts.items():
-            setattr(self.house, name, part)
+            setattr(self.context, name, part)
         return self.left <= 0
 
 
@@ -212,17 +212,17 @@ def test_whoever_dies_at_whatever_step_the_clock_carries_the_policy_to_every_ima
         expected = Counter(asked(judged, SUMMED).tally.candidate)
         mortal = Mortal(judged, at, done=done)
         try:
-            apply_policy(SUMMED, "oncall", judged.house)
+            apply_policy(SUMMED, "oncall", judged.context)
             judged.carry_policy()
         except (Cut, AssertionError):
             pass
         died = mortal.heal()
-        apply_policy(SUMMED, "oncall", judged.house)
+        apply_policy(SUMMED, "oncall", judged.context)
         judged.carry_policy()
         shown = judged.decisions(refs)
         assert Counter(shown.values()) == expected, at
         assert {h.policy_version for ref, h in judged.headers(refs).items() if ref in shown} == {1}, at
-        assert [record.after for record in judged.house.table.actions["policy"]] == ["policy 1"], at
+        assert [record.after for record in judged.context.table.actions["policy"]] == ["policy 1"], at
         told = [alert.event for alert in judged.told.alerts]
         assert told == ["summary"] or (died and told == ["summary", "summary"]), at
         assert not alerts(judged), at
@@ -231,12 +231,12 @@ def test_whoever_dies_at_whatever_step_the_clock_carries_the_policy_to_every_ima
 
 def test_a_verdict_that_stays_keeps_the_policy_that_made_it_and_is_not_told_again(fake: Judged) -> None:
     refs = fake.fill(60)
-    apply_policy(STRICT, "oncall", fake.house)
+    apply_policy(STRICT, "oncall", fake.context)
     fake.carry_policy()
     first = fake.headers(refs)
     again = STRICT.replace("count: {gte: 3}", "count: {gte: 4}")
-    apply_policy(again, "oncall", fake.house)
-    fake.house.at += timedelta(seconds=1)
+    apply_policy(again, "oncall", fake.context)
+    fake.context.at += timedelta(seconds=1)
     fake.carry_policy()
     stayed = changed = 0
     for ref, header in fake.headers(refs).items():
@@ -258,4 +258,4 @@ def test_a_verdict_that_stays_keeps_the_policy_that_made_it_and_is_not_told_agai
 
 def alerts(judged: Judged) -> list[Act]:
     """Those on their way to people, one for each verdict. Acts are another thing: they are held and wait."""
-    return [act for act in judged.house.outbox.of(Act) if act.effect.startswith(EffectKind.ALERT)]
+    return [act for act in judged.context.outbox.of(Act) if act.effect.startswith(ActionType.ALERT)]

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.events.pull_failure import Cause
+from chalicelib.domain.events.pull_failure import PullFailureCause
 from chalicelib.domain.images.image_name import ImageName
 from chalicelib.local.aws.event_bus import Pattern
 from chalicelib.parsers.events.events import parse_event
-from chalicelib.services.pulls.tell_pull_failure import hear_pull_failure
+from chalicelib.services.pulls.notify_pull_failure import handle_pull_failure
 from tests.services.pulls import HOME, HOST, NOT_FOUND, PullHouse, task
 
 ROOT = Path(__file__).parents[3]
@@ -24,9 +24,9 @@ AUTH = "ResourceInitializationError: unable to pull secrets or registry auth: Ac
 
 
 def heard(event: Any) -> list[ImageName]:
-    house = PullHouse()
-    hear_pull_failure(event, house)
-    return [message.failed.pulled for message in house.taken()]
+    context = PullHouse()
+    handle_pull_failure(event, context)
+    return [message.failed.pulled for message in context.taken()]
 
 
 def test_each_image_of_a_task_is_handed_on_once() -> None:
@@ -35,13 +35,13 @@ def test_each_image_of_a_task_is_handed_on_once() -> None:
 
 
 def test_the_sample_of_a_failed_pull_is_handed_on_with_what_was_said() -> None:
-    house = PullHouse()
-    hear_pull_failure(parse_event(SAMPLE), house)
-    (message,) = house.taken()
+    context = PullHouse()
+    handle_pull_failure(parse_event(SAMPLE), context)
+    (message,) = context.taken()
     assert message.failed.pulled == ImageName(HOME, "1.4.2")
-    assert message.failed.cause is Cause.NOT_FOUND
+    assert message.failed.cause is PullFailureCause.NOT_FOUND
     assert message.failed.where == "service api in cluster prod"
-    assert house.records() == []
+    assert context.records() == []
 
 
 def test_a_task_that_runs_is_none_of_ours() -> None:

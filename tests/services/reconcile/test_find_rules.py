@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.images.image import Repository, Source
-from chalicelib.domain.reconcile.scan_rule import Applied, Frequency, FrequencyRule, RegistryScanning, Uncovered
+from chalicelib.domain.reconcile.scan_rule import AppliedScanRule, Frequency, FrequencyRule, RegistryScanning, Uncovered
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.services.reconcile.survey_registry import FoundRules, find_rules
 from tests.fakes.images import ACCOUNT, home
@@ -35,14 +35,14 @@ class House:
         return self.answers[name]
 
 
-def find(house: House) -> FoundRules:
-    return find_rules(home(""), ["prod", "team"], house)  # type: ignore[arg-type]
+def find(context: House) -> FoundRules:
+    return find_rules(home(""), ["prod", "team"], context)  # type: ignore[arg-type]
 
 
 def test_all_repositories_are_asked_about_in_two_calls() -> None:
-    house = House(applied={"team": Applied(Frequency.SCAN_ON_PUSH, filters=("*",))})
-    found = find(house)
-    assert (found.scanner, house.calls) == (Source.BASIC, ["configuration", "applied"])
+    context = House(applied={"team": AppliedScanRule(Frequency.SCAN_ON_PUSH, filters=("*",))})
+    found = find(context)
+    assert (found.scanner, context.calls) == (Source.BASIC, ["configuration", "applied"])
     assert {name: rule.filters for name, rule in found.rules.items()} == {"prod": ("prod",), "team": ("*",)}
 
 
@@ -58,6 +58,6 @@ def test_what_nobody_may_ask_or_is_about_another_registry_is_not_known(configura
 
 
 def test_a_call_that_only_needs_time_is_made_again() -> None:
-    for house in (House(TransientError("throttled")), House(applied=TransientError("throttled"))):
+    for context in (House(TransientError("throttled")), House(applied=TransientError("throttled"))):
         with pytest.raises(TransientError):
-            find(house)
+            find(context)

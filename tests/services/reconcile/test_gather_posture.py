@@ -15,7 +15,7 @@ from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.stores.settings_items import SettingsItems
 from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository, Source
-from chalicelib.domain.reconcile.posture import GatheredSettings, Settings, changed
+from chalicelib.domain.reconcile.posture import GatheredSettings, RepositorySettings, changed
 from chalicelib.domain.reconcile.scan_rule import Frequency, FrequencyRule, RegistryScanning, Uncovered
 from chalicelib.domain.replication.replica_case import Mutability
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
@@ -26,7 +26,7 @@ from tests.fakes.table import FakeTable
 
 HOME = home()
 NAME = "lazaretto-test"
-SETTINGS = Settings(
+SETTINGS = RepositorySettings(
     scan_frequency="SCAN_ON_PUSH",
     mutability=Mutability("IMMUTABLE"),
     lifecycle='{"rules": []}',
@@ -49,10 +49,10 @@ class House:
     def now(self) -> datetime:
         return self.moment
 
-    def settings(self, repository: Repository) -> Settings:
+    def settings(self, repository: Repository) -> RepositorySettings:
         if isinstance(self.settings_, Exception):
             raise self.settings_
-        found: Settings = self.settings_
+        found: RepositorySettings = self.settings_
         return found
 
     def configuration(self, registry: Repository) -> Any:
@@ -73,86 +73,89 @@ class House:
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
+def context() -> Iterator[House]:
     with mock_aws():
         client = boto3.client("dynamodb", "eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
         create_table(client, NAME)
         yield House(SettingsItems(client, NAME, sleep=lambda _: None))
 
 
-def test_all_settings_are_kept_with_the_rule_that_scans_the_repository(house: House) -> None:
-    assert house.gather() == Gathered()
-    gathered, since = house.kept()
+def test_all_settings_are_kept_with_the_rule_that_scans_the_repository(context: House) -> None:
+    assert context.gather() == Gathered()
+    gathered, since = context.kept()
     assert (gathered.settings, since) == (SETTINGS, NOW)
     assert gathered.scanning is not None
     assert (gathered.scanning.frequency, gathered.scanning.filters) == (Frequency.SCAN_ON_PUSH, ("team/*",))
-    assert house.facts()["posture_at"] == NOW
+    assert context.facts()["posture_at"] == NOW
 
 
-def test_a_second_run_that_finds_the_same_writes_nothing_but_its_time(house: House) -> None:
-    house.gather()
-    house.moment += timedelta(days=1)
-    assert house.gather() == Gathered()
-    assert house.kept()[1] == NOW
-    assert house.facts()["posture_at"] == house.moment
+def test_a_second_run_that_finds_the_same_writes_nothing_but_its_time(context: House) -> None:
+    context.gather()
+    context.moment += timedelta(days=1)
+    assert context.gather() == Gathered()
+    assert context.kept()[1] == NOW
+    assert context.facts()["posture_at"] == context.moment
 
 
-def test_what_differs_from_the_last_time_is_named(house: House) -> None:
-    house.gather()
-    house.settings_ = msgspec.structs.replace(SETTINGS, mutability=Mutability("MUTABLE"), lifecycle=None)
-    house.registry = (ACCOUNT, RegistryScanning(Source.BASIC))
-    house.moment += timedelta(days=1)
-    assert house.gather() == Gathered(changed=("lifecycle", "mutability", "scanning"))
-    assert house.kept()[1] == house.moment
+def test_what_differs_from_the_last_time_is_named(context: House) -> None:
+    context.gather()
+    context.settings_ = msgspec.structs.replace(SETTINGS, mutability=Mutability("MUTABLE"), lifecycle=None)
+    context.registry = (ACCOUNT, RegistryScanning(Source.BASIC))
+    context.moment += timedelta(days=1)
+    assert context.gather() == Gathered(changed=("lifecycle", "mutability", "scanning"))
+    assert context.kept()[1] == context.moment
 
 
-def test_what_could_not_be_read_is_named_and_is_no_change(house: House) -> None:
-    house.gather()
-    house.settings_ = msgspec.structs.replace(SETTINGS, policy=None, unread={"policy": "ecr:GetRepositoryPolicy"})
-    house.registry = DeniedError("not permitted")
-    assert house.gather() == Gathered(unread=("policy",))
-    assert house.kept()[0].scanning is None
-    house.settings_ = SETTINGS
-    assert house.gather() == Gathered()
+def test_what_could_not_be_read_is_named_and_is_no_change(context: House) -> None:
+    context.gather()
+    context.settings_ = msgspec.structs.replace(SETTINGS, policy=None, unread={"policy": "ecr:GetRepositoryPolicy"})
+    context.registry = DeniedError("not permitted")
+    assert context.gather() == Gathered(unread=("policy",))
+    assert context.kept()[0].scanning is None
+    context.settings_ = SETTINGS
+    assert context.gather() == Gathered()
 
 
-def test_whoever_looked_later_stands(house: House) -> None:
-    house.gather()
+def test_whoever_looked_later_stands(context: House) -> None:
+    context.gather()
     early = GatheredSettings(msgspec.structs.replace(SETTINGS, encryption="KMS"))
-    assert not house.posture.keep(HOME, early, NOW - timedelta(seconds=1))
-    assert house.kept()[0].settings == SETTINGS
+    assert not context.posture.keep(HOME, early, NOW - timedelta(seconds=1))
+    assert context.kept()[0].settings == SETTINGS
 
 
-def test_a_repository_that_is_gone_or_public_keeps_nothing(house: House) -> None:
-    assert house.gather(Repository("public/acme", "us-east-1", "team/api")) is None
-    house.settings_ = AbsentError("repository", "gone")
-    assert house.gather() is None
-    assert house.posture.read(HOME) is None
-    assert house.facts() == {}
+def test_a_repository_that_is_gone_or_public_keeps_nothing(context: House) -> None:
+    assert context.gather(Repository("public/acme", "us-east-1", "team/api")) is None
+    context.settings_ = AbsentError("repository", "gone")
+    assert context.gather() is None
+    assert context.posture.read(HOME) is None
+    assert context.facts() == {}
 
 
-def test_a_look_up_that_failed_is_kept_as_failed_and_changes_nothing(house: House) -> None:
-    house.gather()
-    house.settings_ = UpstreamError("odd")
-    assert house.gather() == Gathered(error="odd")
-    assert house.kept() == (house.kept()[0], NOW)
-    assert house.facts()["posture_at"] == NOW
-    house.settings_ = TransientError("throttled")
+def test_a_look_up_that_failed_is_kept_as_failed_and_changes_nothing(context: House) -> None:
+    context.gather()
+    context.settings_ = UpstreamError("odd")
+    assert context.gather() == Gathered(error="odd")
+    assert context.kept() == (context.kept()[0], NOW)
+    assert context.facts()["posture_at"] == NOW
+    context.settings_ = TransientError("throttled")
     with pytest.raises(TransientError):
-        house.gather()
+        context.gather()
 
 
-def test_of_a_registry_that_is_not_ours_the_scanning_rules_are_not_known(house: House) -> None:
-    house.registry = ("999999999999", ON_PUSH)
-    house.gather()
-    assert house.kept()[0].scanning is None
+def test_of_a_registry_that_is_not_ours_the_scanning_rules_are_not_known(context: House) -> None:
+    context.registry = ("999999999999", ON_PUSH)
+    context.gather()
+    assert context.kept()[0].scanning is None
 
 
-def test_an_uncovered_repository_says_why(house: House) -> None:
-    house.settings_ = msgspec.structs.replace(SETTINGS, scan_frequency="MANUAL")
-    house.registry = (ACCOUNT, RegistryScanning(Source.ENHANCED, (FrequencyRule(Frequency.SCAN_ON_PUSH, ("prod/*",)),)))
-    house.gather()
-    scanning = house.kept()[0].scanning
+def test_an_uncovered_repository_says_why(context: House) -> None:
+    context.settings_ = msgspec.structs.replace(SETTINGS, scan_frequency="MANUAL")
+    context.registry = (
+        ACCOUNT,
+        RegistryScanning(Source.ENHANCED, (FrequencyRule(Frequency.SCAN_ON_PUSH, ("prod/*",)),)),
+    )
+    context.gather()
+    scanning = context.kept()[0].scanning
     assert scanning is not None
     assert scanning.uncovered is Uncovered.NO_FILTER_MATCHES
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.events.sweep_message import Found
+from chalicelib.domain.events.sweep_message import SyntheticEvent
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.reconcile.difference import DifferenceKind as K
@@ -49,7 +49,7 @@ def test_a_public_image_that_nobody_knows_is_never_clean(world: PublicWorld) -> 
     world.hold(image(1), "1.0")
     world.sweep()
     header = world.stored.headers[image(1)]
-    assert (header.decision, header.looked_at) == (Decision.PENDING, None)
+    assert (header.decision, header.refreshed_at) == (Decision.PENDING, None)
 
 
 def test_a_second_sweep_that_finds_the_same_writes_its_time_and_nothing_else(world: PublicWorld) -> None:
@@ -84,7 +84,7 @@ def test_a_repository_that_is_gone_takes_its_images_with_it_and_is_not_swept_aga
     world.sweep()
     assert not world.stored.headers[image(1)].exists
     assert module.AT in world.stored.repositories[HOME]
-    assert world.stored.repositories[HOME]["deleted_at"] == world.moment - world.settle
+    assert world.stored.repositories[HOME]["deleted_at"] == world.moment - world.consistency_delay
 
 
 @pytest.mark.parametrize("error", [DeniedError("not permitted"), TransientError("throttled")])
@@ -122,7 +122,7 @@ def test_who_is_out_of_time_goes_on_where_it_was(world: PublicWorld, monkeypatch
     message, told = world.message(), []
     while True:
         result = list_public(message, world)  # type: ignore[arg-type]
-        told += [(found.ref, found.tag) for found in world.messages(Found)]
+        told += [(found.ref, found.tag) for found in world.messages(SyntheticEvent)]
         if not result.more:
             break
         message = world.sent[-1][1]

@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from chalicelib.domain.events.sweep_message import MatchTwins, PlanSweep, SweepRepository
+from chalicelib.domain.events.sweep_message import MatchSameDigest, PlanSweep, SweepRepository
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.registry import PublicRegistry
 from chalicelib.services.reconcile import list_public as module
@@ -44,22 +44,22 @@ def test_each_repository_gets_one_message_that_names_the_registry(world: PublicW
 
 def test_twins_are_looked_for_in_every_shard_after_the_listings(world: PublicWorld) -> None:
     plan(world)
-    matches = [(m.shard, delay) for _, m, delay in world.sent if isinstance(m, MatchTwins)]
+    matches = [(m.shard, delay) for _, m, delay in world.sent if isinstance(m, MatchSameDigest)]
     assert matches == [(shard, module.MATCHED_AFTER.total_seconds()) for shard in range(8)]
     assert isinstance(world.sent[-9][1], SweepRepository)
 
 
 def test_only_the_first_sweep_of_public_repositories_is_a_fill_also_where_it_goes_on(world: PublicWorld) -> None:
     plan(world)
-    assert {m.filling for m in world.messages(MatchTwins)} == {PLAN.started_at}
+    assert {m.filling for m in world.messages(MatchSameDigest)} == {PLAN.started_at}
     later = {"public_at": PLAN.started_at + timedelta(minutes=1)}
-    world.table.keep_repository(home(NAMES[0]), later)
+    world.table.store_repository(home(NAMES[0]), later)
     plan(world)
-    assert {m.filling for m in world.messages(MatchTwins)} == {PLAN.started_at}
+    assert {m.filling for m in world.messages(MatchSameDigest)} == {PLAN.started_at}
     world.sent.clear()
     next_one = msgspec.structs.replace(PLAN, started_at=PLAN.started_at + timedelta(hours=6))
     plan_public(next_one, world)  # type: ignore[arg-type]
-    assert {m.filling for m in world.messages(MatchTwins)} == {None}
+    assert {m.filling for m in world.messages(MatchSameDigest)} == {None}
 
 
 def test_a_repository_that_was_known_and_is_not_listed_is_asked_about_until_it_is_known_to_be_gone(
@@ -81,7 +81,7 @@ def test_a_repository_that_was_known_and_is_not_listed_is_asked_about_until_it_i
 def test_what_is_known_by_a_former_alias_of_ours_is_swept_and_what_is_anothers_is_not(world: PublicWorld) -> None:
     former, foreign, private = home("a", "public/x1y2"), home("a", "public/other"), home("a", "111122223333")
     for one in (former, foreign, private):
-        world.stored.keep_repository(one, {})
+        world.stored.store_repository(one, {})
     assert {*plan(world)} - {home(name) for name in NAMES} == {former}
 
 
@@ -102,4 +102,4 @@ def test_who_is_out_of_time_goes_on_behind_the_last_repository(
         after = rest[0].after if rest else None
     assert found == [home(name) for name in NAMES]
     assert after is None
-    assert len(world.messages(MatchTwins)) == 8
+    assert len(world.messages(MatchSameDigest)) == 8

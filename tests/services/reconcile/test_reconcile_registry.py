@@ -18,20 +18,20 @@ from bench.generate import Plan
 from bench.swept import Listed, Refusal, SweptPlace, shared
 from chalicelib.adapters.ecr.listing import EcrListing
 from chalicelib.domain.events.message import Message
-from chalicelib.domain.events.sweep_message import Filled, Found, PlanSweep, Sweep, SweepRepository
-from chalicelib.domain.headers.effect import Effect, EffectKind
+from chalicelib.domain.events.sweep_message import InitialBackfill, PlanSweep, Sweep, SweepRepository, SyntheticEvent
+from chalicelib.domain.headers.pending_action import ActionType, PendingAction
 from chalicelib.domain.images.image import Child, ImageRef, Kind, Manifest, Repository, Scan
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.reconcile.difference import DifferenceKind
 from chalicelib.domain.reconcile.reconciliation import Memory, Place
 from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.services.assessment.put_back import MOST_ATTEMPTS
+from chalicelib.services.assessment.requeue import MOST_ATTEMPTS
 from chalicelib.services.reconcile import plan_sweep as planning
 from chalicelib.services.reconcile import reconcile_registry as reconciling
-from chalicelib.services.reconcile.doubt_registry import LASTING_ATTEMPTS
+from chalicelib.services.reconcile.mark_registry_stale import LASTING_ATTEMPTS
+from chalicelib.services.reconcile.notify_initial_backfill import notify_initial_backfill
 from chalicelib.services.reconcile.plan_sweep import plan_sweep, send_plan
 from chalicelib.services.reconcile.reconcile_registry import reconcile_registry
-from chalicelib.services.reconcile.tell_first_fill import tell_first_fill
 from tests.extent import Extent
 from tests.services.lockstep import Crash
 from tests.services.sweeping import History, live, reconcile, state, swept
@@ -68,7 +68,7 @@ def listings(place: SweptPlace) -> dict[str, int]:
 
 
 def facts(place: SweptPlace, home: Repository = HOME) -> dict[str, Any]:
-    row = place.house.queries.repository(home)
+    row = place.context.queries.repository(home)
     assert row is not None
     return row.facts
 
@@ -85,7 +85,7 @@ def test_a_finding_that_vanished_without_a_word_is_found_by_counts(place: SweptP
     open_at_first = [f for f in state_of.findings if f.status == "ACTIVE"]
     place.aws.shown = registry(place).changed(replace(state_of, findings=state_of.findings[1:]))
     assert reconcile(place) == {K.VANISHED: 1}
-    header = place.house.table.read_headers([HOME.image(state_of.digest)])[HOME.image(state_of.digest)].header
+    header = place.context.table.read_headers([HOME.image(state_of.digest)])[HOME.image(state_of.digest)].header
     assert sum(header.counts) == len(open_at_first) - 1
     place.clock.forward(3_600)
     assert not reconcile(place)
@@ -112,7 +112,7 @@ def test_a_scan_that_lapsed_unheard_is_looked_at_and_known(place: SweptPlace, mo
     )
     assert reconcile(place) == {K.SCAN_STALE: 1}
     ref = HOME.image(first(place).digest)
-    assert place.house.table.read_headers([ref])[ref].header.scan.state == "EXPIRED"
+    assert place.context.table.read_headers([ref])[ref].header.scan.state == "EXPIRED"
     place.clock.forward(3_600)
     assert not reconcile(place)
 
@@ -121,18 +121,18 @@ def test_an_image_that_was_archived_unheard_is_known_as_archived(place: SweptPla
     ref = HOME.image(first(place).digest)
     place.aws.archived.add(ref.digest)
     assert reconcile(place) == {K.ARCHIVED: 1}
-    assert place.house.table.read_headers([ref])[ref].header.storage == "ARCHIVED"
+    assert place.context.table.read_headers([ref])[ref].header.storage == "ARCHIVED"
     place.aws.archived.clear()
     place.clock.forward(3_600)
     assert reconcile(place) == {K.RESTORED: 1}
-    assert place.house.table.read_headers([ref])[ref].header.storage == "ACTIVE"
+    assert place.context.table.read_headers([ref])[ref].header.storage == "ACTIVE"
 
 
 def test_a_repository_that_was_deleted_unheard_takes_its_images_with_it(place: SweptPlace) -> None:
     gone = [s for s in registry(place).states.values() if s.repository == HOME.name]
     place.aws.shown = registry(place).without(*(s.digest for s in gone))
     assert reconcile(place) == {K.DELETED: len(gone)}
-    assert not any(h.exists for h in place.house.table.headers_of(HOME))
+    assert not any(h.exists for h in place.context.table.headers_of(HOME))
     assert "deleted_at" in facts(place)
     place.clock.forward(3_600)
     place.aws.listings.clear()  # type: ignore[attr-defined]
@@ -152,21 +152,21 @@ def test_an_image_that_only_the_listing_lacked_is_not_deleted(
         return {**answer, "imageDetails": rows}
 
     monkeypatch.setattr(place.aws, "_images", lacking)
-    place.house = place.new_house()
+    place.context = place.new_house()
     assert not reconcile(place)
     ref = HOME.image(digest)
-    assert place.house.table.read_headers([ref])[ref].header.exists
+    assert place.context.table.read_headers([ref])[ref].header.exists
 
 
 def test_a_tag_that_moved_a_moment_ago_is_left_to_its_event(place: SweptPlace) -> None:
     one, other = registry(place).of(HOME.name)
     tag = one.tags[0]
     place.aws.shown = registry(place).changed(replace(one, tags=()), replace(other, tags=(*other.tags, tag)))
-    place.house.table.move_tag(HOME, tag, one.digest, place.clock.now() - timedelta(seconds=5))
+    place.context.table.move_tag(HOME, tag, one.digest, place.clock.now() - timedelta(seconds=5))
     assert not reconcile(place)
     place.clock.forward(120)
     assert reconcile(place) == {K.TAG_MOVED: 1}
-    assert place.house.table.read_tag(HOME, tag) == other.digest
+    assert place.context.table.read_tag(HOME, tag) == other.digest
 
 
 def test_an_event_that_comes_after_all_changes_nothing_any_more(place: SweptPlace) -> None:
@@ -178,7 +178,7 @@ def test_an_event_that_comes_after_all_changes_nothing_any_more(place: SweptPlac
     assert reconcile(place) == {K.DELETED: 1}
     known = state(place)
     place.deliver("scans", [*late, deleted])
-    place.settle()
+    place.consistency_delay()
     assert state(place) == known
     assert other.digest in str(known)
 
@@ -266,39 +266,41 @@ def test_that_inspector_names_no_image_of_a_repository_proves_nothing(
         return {"coveredResources": []} if "ecrRepositoryName" in asked["filterCriteria"] else coverage(asked)
 
     monkeypatch.setattr(place.aws, "_coverage", nameless)
-    place.house = place.new_house()
-    assert not reconcile_registry(message(place), place.house).found  # type: ignore[arg-type]
+    place.context = place.new_house()
+    assert not reconcile_registry(message(place), place.context).found  # type: ignore[arg-type]
 
 
 def test_a_document_that_a_dead_worker_put_without_its_header_is_taken_over(place: SweptPlace) -> None:
     ref = HOME.image(first(place).digest)
-    document = place.house.table.read_document(ref)
+    document = place.context.table.read_document(ref)
     fewer = msgspec.structs.replace(document, findings=document.findings[:1])
-    place.house.table.put_document(fewer, document)
+    place.context.table.put_document(fewer, document)
     found: Counter[str] = Counter()
     for _ in range(7):
         found += reconcile(place)
         place.clock.forward(6 * 3_600)
     assert found[K.BEHIND] == 1
-    assert place.house.table.read_headers([ref])[ref].agrees
+    assert place.context.table.read_headers([ref])[ref].agrees
 
 
 def test_a_look_that_was_promised_and_never_came_is_sent_again(place: SweptPlace) -> None:
     ref = HOME.image(first(place).digest)
-    header = place.house.table.read_headers([ref])[ref].header
-    place.house.table.mark_look(ref, header.version, place.clock.now() - timedelta(minutes=20))
+    header = place.context.table.read_headers([ref])[ref].header
+    place.context.table.mark_refresh(ref, header.version, place.clock.now() - timedelta(minutes=20))
     assert reconcile(place) == {K.LOOK_LOST: 1}
-    assert place.house.table.read_headers([ref])[ref].header.look_due_at is None
+    assert place.context.table.read_headers([ref])[ref].header.refresh_due_at is None
 
 
 def test_an_alert_that_was_never_sent_is_sent(place: SweptPlace) -> None:
     ref = HOME.image(first(place).digest)
-    header = place.house.table.read_headers([ref])[ref].header
+    header = place.context.table.read_headers([ref])[ref].header
     assert header.verdict is not None
-    alert = Effect(EffectKind.ALERT, header.verdict.number, place.clock.now() - timedelta(minutes=10), Decision.BLOCK)
-    place.house.table.put_header(msgspec.structs.replace(header, todo=(alert,)))
+    alert = PendingAction(
+        ActionType.ALERT, header.verdict.number, place.clock.now() - timedelta(minutes=10), Decision.BLOCK
+    )
+    place.context.table.put_header(msgspec.structs.replace(header, pending=(alert,)))
     assert reconcile(place) == {K.EFFECT_LOST: 1}
-    assert not place.house.table.read_headers([ref])[ref].header.todo
+    assert not place.context.table.read_headers([ref])[ref].header.pending
     assert [a.ref for a in place.channel.alerts] == [ref]
 
 
@@ -307,9 +309,9 @@ def test_an_alert_that_was_never_sent_is_sent(place: SweptPlace) -> None:
 
 def test_a_second_reconcile_writes_progress_and_nothing_else(place: SweptPlace) -> None:
     before = {home: facts(place, home) for home in (HOME, msgspec.structs.replace(HOME, name="team/service-1"))}
-    headers = [h for home in before for h in place.house.table.headers_of(home)]
+    headers = [h for home in before for h in place.context.table.headers_of(home)]
     assert not reconcile(place)
-    assert [h for home in before for h in place.house.table.headers_of(home)] == headers
+    assert [h for home in before for h in place.context.table.headers_of(home)] == headers
     for home, was in before.items():
         now = facts(place, home)
         moved = {name for name in now if now[name] != was.get(name)}
@@ -320,7 +322,7 @@ def test_a_second_reconcile_writes_progress_and_nothing_else(place: SweptPlace) 
 def test_a_dry_run_finds_the_same_and_leaves_everything_as_it_is(place: SweptPlace) -> None:
     place.aws.shown = registry(place).without(first(place).digest)
     known = facts(place)
-    found = reconcile_registry(message(place), place.house, dry_run=True)  # type: ignore[arg-type]
+    found = reconcile_registry(message(place), place.context, dry_run=True)  # type: ignore[arg-type]
     assert found.found == {K.DELETED: 1}
     assert not place.aws.sent
     assert facts(place) == known
@@ -343,14 +345,14 @@ def test_a_registry_that_may_not_be_listed_is_said_and_nothing_is_taken_for_gone
         raise Refusal("AccessDeniedException")
 
     monkeypatch.setattr(place.aws, "_images", refuse)
-    place.house = place.new_house()
+    place.context = place.new_house()
     at = facts(place)["reconcile_at"]
-    result = reconcile_registry(message(place), place.house)  # type: ignore[arg-type]
+    result = reconcile_registry(message(place), place.context)  # type: ignore[arg-type]
     assert result.error is not None
     assert "AccessDenied" in result.error
     assert facts(place)["reconcile"]["error"] == result.error
     assert facts(place)["reconcile_at"] == at, "nothing was compared"
-    assert all(h.exists for h in place.house.table.headers_of(HOME))
+    assert all(h.exists for h in place.context.table.headers_of(HOME))
 
 
 @pytest.mark.parametrize("what", ["_coverage", "_findings", "_counts", "_configuration"])
@@ -361,7 +363,7 @@ def test_what_inspector_does_not_tell_is_unknown_and_no_difference(
         raise Refusal("AccessDeniedException")
 
     monkeypatch.setattr(place.aws, what, refuse)
-    place.house = place.new_house()
+    place.context = place.new_house()
     known = facts(place)["reconcile_findings_at"]
     assert not reconcile(place)
     moved = facts(place)["reconcile_findings_at"] > known
@@ -372,10 +374,10 @@ def test_throttling_puts_the_repository_back_untouched(place: SweptPlace, monkey
     def throttle(*_: Any) -> Any:
         raise TransientError("slow down")
 
-    monkeypatch.setattr(place.house.inventory, "images", throttle)
+    monkeypatch.setattr(place.context.inventory, "images", throttle)
     known = facts(place)
     with pytest.raises(TransientError):
-        reconcile_registry(message(place), place.house)  # type: ignore[arg-type]
+        reconcile_registry(message(place), place.context)  # type: ignore[arg-type]
     assert facts(place) == known
 
 
@@ -385,13 +387,13 @@ def test_images_of_a_repository_that_is_throttled_for_hours_are_doubted_now_and_
     def throttle(*_: Any) -> Any:
         raise TransientError("slow down")
 
-    monkeypatch.setattr(place.house.inventory, "images", throttle)
+    monkeypatch.setattr(place.context.inventory, "images", throttle)
     place.clock.forward(13 * 3_600)
     doubting = []
     for attempt in range(MOST_ATTEMPTS + 1):
         place.aws.sent.clear()
         with pytest.raises(TransientError):
-            reconcile_registry(message(place, attempt=attempt), place.house)  # type: ignore[arg-type]
+            reconcile_registry(message(place, attempt=attempt), place.context)  # type: ignore[arg-type]
         if any('"doubted":true' in sent.body for sent in place.aws.sent):
             doubting.append(attempt)
     assert doubting == [LASTING_ATTEMPTS, 2 * LASTING_ATTEMPTS, 3 * LASTING_ATTEMPTS]
@@ -402,10 +404,10 @@ def test_who_is_out_of_time_goes_on_behind_the_image_it_came_to(monkeypatch: pyt
     with swept(Listed(plan, shared(plan, 1))) as place:
         monkeypatch.setattr(reconciling, "PATIENCE", timedelta(seconds=-1))
         place.deliver("sweeps", [PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now())])
-        place.settle()
+        place.consistency_delay()
         assert [r.more for r in place.results] == [True] * 5 + [False]
         assert place.results[-1].found == {K.MISSING: 6, K.SCAN_UNHEARD: 6}, "told of all, in the end"
-        assert sum(h.exists for h in place.house.table.headers_of(HOME)) == 6
+        assert sum(h.exists for h in place.context.table.headers_of(HOME)) == 6
         assert facts(place)["reconcile"]["found"] == {"MISSING": 6, "SCAN_UNHEARD": 6}
 
 
@@ -414,22 +416,22 @@ def test_a_repository_that_takes_long_to_list_is_not_listed_again_for_each_image
 ) -> None:
     plan = Plan(images=6, findings=2)
     with swept(Listed(plan, shared(plan, 1))) as place:
-        images = place.house.inventory.images
+        images = place.context.inventory.images
 
         def slowly(home: Repository) -> Any:
             listed = images(home)
             place.clock.forward(90)
             return listed
 
-        monkeypatch.setattr(place.house.inventory, "images", slowly)
+        monkeypatch.setattr(place.context.inventory, "images", slowly)
         place.deliver("sweeps", [message(place)])
         assert [(r.more, r.found) for r in place.results] == [(False, {K.MISSING: 6, K.SCAN_UNHEARD: 6})]
 
 
 def test_an_index_that_truly_has_no_images_is_no_difference_and_nothing_is_written(place: SweptPlace) -> None:
     ref = HOME.image(first(place).digest)
-    stored = place.house.table.read_headers([ref])[ref].header
-    place.house.table.put_header(msgspec.structs.replace(stored, kind=Kind.INDEX, children=()))
+    stored = place.context.table.read_headers([ref])[ref].header
+    place.context.table.put_header(msgspec.structs.replace(stored, kind=Kind.INDEX, children=()))
     index_type = "application/vnd.oci.image.index.v1+json"
     page = payloads.image_page
 
@@ -441,10 +443,10 @@ def test_an_index_that_truly_has_no_images_is_no_difference_and_nothing_is_writt
     read = Manifest(Kind.INDEX, index_type)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(payloads, "image_page", lambda s: of_index(s) if s.digest == ref.digest else page(s))
-        patched.setattr(place.house.registry, "read_manifest", lambda _: read)
-        settled = list(place.house.table.headers_of(HOME))
+        patched.setattr(place.context.registry, "read_manifest", lambda _: read)
+        settled = list(place.context.table.headers_of(HOME))
         assert reconcile(place) == {}
-        assert list(place.house.table.headers_of(HOME)) == settled
+        assert list(place.context.table.headers_of(HOME)) == settled
         read = Manifest(Kind.INDEX, index_type, (Child("sha256:" + "c" * 64),))
         assert reconcile(place)[K.CHILDREN_UNKNOWN] == 1
 
@@ -458,35 +460,35 @@ def test_a_place_to_go_on_from_is_read_as_it_was_written() -> None:
 # ---- the planner
 
 
-def planned(plan: PlanSweep, house: Any) -> int:
+def planned(plan: PlanSweep, context: Any) -> int:
     """How many messages were sent."""
-    return send_plan(plan, plan_sweep(plan, house), house)
+    return send_plan(plan, plan_sweep(plan, context), context)
 
 
 def test_a_planner_that_is_out_of_time_goes_on_behind_the_repository_it_sent_last(
     place: SweptPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planning, "PATIENCE", timedelta(seconds=-1))
-    assert planned(PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now()), place.house) == 1
+    assert planned(PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now()), place.context) == 1
     sent = [msgspec.json.decode(s.body, type=PlanSweep | SweepRepository) for s in place.aws.sent]
     (one,) = [m.repository for m in sent if isinstance(m, SweepRepository)]
     assert [m.after for m in sent if isinstance(m, PlanSweep)] == [one.path]
-    place.settle()
+    place.consistency_delay()
     assert {r.repository.name for r in place.results} == {"team/service-0", "team/service-1"}
 
 
 def test_a_registry_that_takes_long_to_survey_is_not_surveyed_again_for_each_repository(
     place: SweptPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    coverage = place.house.inspection.coverage
+    coverage = place.context.inspection.coverage
 
     def slowly(*asked: Any) -> Any:
         covered = coverage(*asked)
         place.clock.forward(90)
         return covered
 
-    monkeypatch.setattr(place.house.inspection, "coverage", slowly)
-    assert planned(PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now()), place.house) == 2
+    monkeypatch.setattr(place.context.inspection, "coverage", slowly)
+    assert planned(PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now()), place.context) == 2
 
 
 def test_each_day_another_repository_comes_first_and_each_comes_once(
@@ -499,7 +501,7 @@ def test_each_day_another_repository_comes_first_and_each_comes_once(
         order = []
         while plan is not None:
             place.aws.sent.clear()
-            planned(plan, place.house)
+            planned(plan, place.context)
             sent = [msgspec.json.decode(s.body, type=Message) for s in place.aws.sent]
             order += [m.repository.name for m in sent if isinstance(m, SweepRepository)]
             plan = next((m for m in sent if isinstance(m, PlanSweep)), None)
@@ -523,18 +525,18 @@ def test_a_repository_that_is_new_is_no_first_fill(place: SweptPlace) -> None:
 def test_a_first_fill_that_is_run_again_when_half_of_it_is_done_is_one_still() -> None:
     with swept(Listed(SMALL, shared(SMALL, 2))) as place:
         plan = PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now())
-        reconcile_registry(message(place, filling=True), place.house)  # type: ignore[arg-type]
+        reconcile_registry(message(place, filling=True), place.context)  # type: ignore[arg-type]
         assert "reconcile_at" in facts(place)
         other = msgspec.structs.replace(HOME, name="team/service-1")
-        assert plan_sweep(plan, place.house).filling == {HOME, other}  # type: ignore[arg-type]
+        assert plan_sweep(plan, place.context).filling == {HOME, other}  # type: ignore[arg-type]
 
 
 def test_what_is_left_of_a_first_fill_that_was_broken_off_is_one_still() -> None:
     """Each of its images would be an alert, and a lost event."""
     blocking = QUARANTINE.replace("enforce", "observe").replace("[]", "[{channel: sns, min_decision: block}]")
     with swept(Listed(SMALL, shared(SMALL, 2)), policy=blocking) as place:
-        reconcile_registry(message(place, filling=True), place.house)  # type: ignore[arg-type]
-        place.settle()
+        reconcile_registry(message(place, filling=True), place.context)  # type: ignore[arg-type]
+        place.consistency_delay()
         place.clock.forward(6 * 3_600)
         reconcile(place)
         assert {r.repository.name: r.filling for r in place.results} == {
@@ -550,7 +552,7 @@ def test_what_is_left_of_a_first_fill_that_was_broken_off_is_one_still() -> None
 
 def test_a_planner_that_is_put_back_on_its_way_announces_one_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     with swept(Listed(SMALL, shared(SMALL, 2))) as place:
-        plan, send = PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now()), place.house.outbox.send
+        plan, send = PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now()), place.context.outbox.send
         refused = iter([TransientError("slow down")])
 
         def throttled(queue: str, message: Any, delay_seconds: float = 0.0) -> None:
@@ -558,18 +560,18 @@ def test_a_planner_that_is_put_back_on_its_way_announces_one_summary(monkeypatch
                 raise error
             send(queue, message, delay_seconds)
 
-        monkeypatch.setattr(place.house.outbox, "send", throttled)
+        monkeypatch.setattr(place.context.outbox, "send", throttled)
         with pytest.raises(TransientError):
-            planned(plan, place.house)
-        planned(plan, place.house)
+            planned(plan, place.context)
+        planned(plan, place.context)
         assert sum('"filled"' in sent.body for sent in place.aws.sent) == 1
 
 
 def test_a_registry_in_which_something_is_always_new_is_told_of_all_the_same(place: SweptPlace) -> None:
     channels = {place.channel.name: place.channel}
-    assert not tell_first_fill(Filled({}), place.house, channels)
+    assert not notify_initial_backfill(InitialBackfill({}), place.context, channels)
     assert '"waits":1' in place.aws.sent[-1].body
-    assert tell_first_fill(Filled({}, waits=16), place.house, channels)
+    assert notify_initial_backfill(InitialBackfill({}, waits=16), place.context, channels)
 
 
 def test_a_planner_that_died_after_its_summary_and_was_run_again_is_told_of_once() -> None:
@@ -577,19 +579,19 @@ def test_a_planner_that_died_after_its_summary_and_was_run_again_is_told_of_once
         channels = {"slack": place.channel, "sns": place.channel}
         plan = PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now())
         for _ in range(2):
-            planned(plan, place.house)
+            planned(plan, place.context)
         sent = [msgspec.json.decode(s.body, type=Message) for s in place.aws.sent]
-        filled = [msgspec.structs.replace(m, waits=16) for m in sent if isinstance(m, Filled)]
+        filled = [msgspec.structs.replace(m, waits=16) for m in sent if isinstance(m, InitialBackfill)]
         assert [f.started_at for f in filled] == [plan.started_at] * 2
-        assert [tell_first_fill(f, place.house, channels) for f in filled] == [True, False]
-        other = Filled(waits=16, started_at=plan.started_at + timedelta(days=1))
-        assert tell_first_fill(other, place.house, channels), "another sweep's own"
+        assert [notify_initial_backfill(f, place.context, channels) for f in filled] == [True, False]
+        other = InitialBackfill(waits=16, started_at=plan.started_at + timedelta(days=1))
+        assert notify_initial_backfill(other, place.context, channels), "another sweep's own"
 
 
 @pytest.mark.parametrize("sweep", [Sweep.RETENTION, Sweep.REPLICATION, Sweep.POSTURE])
 def test_other_sweeps_ask_inspector_nothing(place: SweptPlace, sweep: Sweep) -> None:
     place.aws.listings.clear()  # type: ignore[attr-defined]
-    assert planned(PlanSweep(sweep, payloads.REGION, place.clock.now()), place.house) == 2
+    assert planned(PlanSweep(sweep, payloads.REGION, place.clock.now()), place.context) == 2
     assert listings(place) == {"ecr.DescribeRepositories": 1}
     assert all(msgspec.json.decode(s.body, type=SweepRepository).handed is None for s in place.aws.sent)
 
@@ -609,7 +611,7 @@ def test_a_registry_too_large_to_be_handed_on_is_asked_for_repository_by_reposit
 
 def test_a_sweep_of_one_repository_asks_for_itself(place: SweptPlace) -> None:
     place.aws.listings.clear()  # type: ignore[attr-defined]
-    assert not reconcile_registry(message(place), place.house).found  # type: ignore[arg-type]
+    assert not reconcile_registry(message(place), place.context).found  # type: ignore[arg-type]
     assert listings(place) == {
         "ecr.DescribeImages": 1,
         "inspector2.ListCoverage": 1,
@@ -625,10 +627,10 @@ def test_messages_come_out_of_json_as_they_went_in() -> None:
     messages = [
         PlanSweep(Sweep.RECONCILE, "eu-west-1", at, "somewhere", 2),
         SweepRepository(Sweep.PUBLIC, HOME, at, "handed", "after", 1),
-        Found(HOME.image("sha256:1"), "PUSH", at, "v1", True, 3),
+        SyntheticEvent(HOME.image("sha256:1"), "PUSH", at, "v1", True, 3),
     ]
     for sent in messages:
-        assert msgspec.json.decode(msgspec.json.encode(sent), type=PlanSweep | SweepRepository | Found) == sent
+        assert msgspec.json.decode(msgspec.json.encode(sent), type=PlanSweep | SweepRepository | SyntheticEvent) == sent
 
 
 # ---- dying
@@ -653,12 +655,12 @@ class Mortal:
 
 
 class _Part:
-    def __init__(self, inner: Any, house: Mortal) -> None:
-        self._inner, self._house = inner, house
+    def __init__(self, inner: Any, context: Mortal) -> None:
+        self._inner, self._context = inner, context
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
-            self._house.call()
+            self._context.call()
             return getattr(self._inner, name)(*arguments, **named)
 
         return call
@@ -672,28 +674,28 @@ def test_a_sweep_that_dies_anywhere_and_is_run_again_ends_in_the_same_state(exte
         live(place, history, kept)
         place.clock.forward(3_600)
 
-    def swept_by(place: SweptPlace, house: Any) -> None:
+    def swept_by(place: SweptPlace, context: Any) -> None:
         began = place.clock.now()
         bodies: list[Any] = [PlanSweep(Sweep.RECONCILE, payloads.REGION, began)]
-        planned(bodies[0], house)
+        planned(bodies[0], context)
         for sent in list(place.aws.sent):
             if '"sweep-repository"' in sent.body:
-                reconcile_registry(msgspec.json.decode(sent.body, type=SweepRepository), house)
+                reconcile_registry(msgspec.json.decode(sent.body, type=SweepRepository), context)
 
     with swept(history.first) as place:
         lived(place)
-        counting = Mortal(place.house, 0)
+        counting = Mortal(place.context, 0)
         swept_by(place, counting)
-        place.settle()
+        place.consistency_delay()
         whole, calls = state(place), counting.calls
     assert calls > 25
     for dies_at in extent.calls(range(1, calls + 1)):
         with swept(history.first) as place:
             lived(place)
             with pytest.raises(Crash):
-                swept_by(place, Mortal(place.house, dies_at))
+                swept_by(place, Mortal(place.context, dies_at))
             if dies_at % 2:
-                place.settle()
+                place.consistency_delay()
             reconcile(place)
             assert state(place) == whole, f"it died at call {dies_at} of {calls}"
             place.clock.forward(600)

@@ -22,7 +22,7 @@ def listed(*, basic: bool) -> Listed:
 
 
 def facts(place: SweptPlace) -> list[dict[str, Any]]:
-    rows = [place.house.queries.repository(home) for home in HOMES]
+    rows = [place.context.queries.repository(home) for home in HOMES]
     return [row.facts for row in rows if row is not None]
 
 

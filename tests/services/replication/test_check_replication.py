@@ -11,11 +11,11 @@ import pytest
 from bench.count import Count
 from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.domain.events.event import Replicated
-from chalicelib.domain.headers.effect import EffectKind, Hold, Order
+from chalicelib.domain.headers.pending_action import ActionType, Hold, Order
 from chalicelib.domain.images.image import Child, ImageRef, Repository, ScanState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.replication.alert import words
-from chalicelib.domain.replication.replica import Status
+from chalicelib.domain.replication.replica import ReplicaStatus
 from chalicelib.domain.replication.rules import Allowance, Destination
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.local.aws.ecr import ARCHIVE, ecr_of
@@ -371,7 +371,7 @@ def test_a_replica_of_a_quarantined_image_is_quarantined_too_and_given_back_with
     estate.later(60).sweep()
     order = estate.order_on(copy)
     assert order is not None
-    assert (order.kind, order.by) == (EffectKind.QUARANTINE, "system")
+    assert (order.kind, order.by) == (ActionType.QUARANTINE, "system")
     (record,) = [r for r in estate.stored.actions[copy] if r.kind == "ORDER_QUARANTINE"]
     assert record.actor == "system"
     (alert,) = estate.slack.alerts
@@ -394,7 +394,7 @@ def test_a_copy_is_archived_where_the_policy_moves_its_source_away(estate: Estat
     estate.later(60).sweep()
     act = estate.header(copy).act
     assert act is not None
-    assert (act.kind, act.method) == (EffectKind.QUARANTINE, "archive")
+    assert (act.kind, act.method) == (ActionType.QUARANTINE, "archive")
 
 
 def test_a_copy_whose_tags_were_taken_as_the_sources_were_passes_no_more(estate: Estate) -> None:
@@ -433,7 +433,7 @@ def test_a_person_who_released_the_copy_is_not_overruled(estate: Estate) -> None
     copy = NEAR.repository(HOME).image(ref.digest)
     estate.scan_copies(ref)
     estate.judged(ref, Decision.QUARANTINE)
-    estate.judged(copy, Decision.QUARANTINE, order=Order(EffectKind.RELEASE, "oncall", "needed", estate.moment))
+    estate.judged(copy, Decision.QUARANTINE, order=Order(ActionType.RELEASE, "oncall", "needed", estate.moment))
     estate.later(60).sweep()
     order = estate.order_on(copy)
     assert order is not None
@@ -589,7 +589,7 @@ def test_the_events_of_a_push_to_four_destinations_cost_three_calls_each_and_the
             estate.sent_on.clear()
     images, copies = 5, 5 * len(places)
     assert {key: r.status for key, r in estate.replicas.of(HOME).items()} == {
-        (ref.digest, place): Status.COMPLETE for ref in (*children, index) for place in places
+        (ref.digest, place): ReplicaStatus.COMPLETE for ref in (*children, index) for place in places
     }
     told = {operation: n for (service, operation), n in count.calls.items() if service == "ecr"}
     assert told.pop("DescribeRegistry") <= len(places) + 1
@@ -681,12 +681,12 @@ def test_two_that_find_the_same_at_once_tell_it_once(estate: Estate) -> None:
     estate.scan_copies(ref)
     estate.judged(ref, Decision.BLOCK)
     estate.later(60)
-    keep_told = estate.replicas.keep_told
-    estate.replicas.keep_told = lambda replica: None
+    store_delivered = estate.replicas.store_delivered
+    estate.replicas.store_delivered = lambda replica: None
     estate.sweep()
     estate.sweep()
     assert len(estate.slack.alerts) == 1
-    estate.replicas.keep_told = keep_told
+    estate.replicas.store_delivered = store_delivered
     estate.later(60).sweep()
     assert len(estate.slack.alerts) == 2
     estate.later(60).sweep()

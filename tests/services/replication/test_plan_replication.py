@@ -34,8 +34,8 @@ class House:
 
 
 def planned(sweep: Sweep) -> tuple[Repository, ...]:
-    house: Any = House()
-    return plan_sweep(PlanSweep(sweep, HOME.region, NOW), house).homes
+    context: Any = House()
+    return plan_sweep(PlanSweep(sweep, HOME.region, NOW), context).homes
 
 
 def test_a_repository_that_was_deleted_and_left_copies_is_looked_at() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.headers.effect import EffectKind, Order
+from chalicelib.domain.headers.pending_action import ActionType, Order
 from chalicelib.domain.images.image import Child, ImageRef, Kind, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
@@ -253,7 +253,7 @@ def test_a_copy_in_quarantine_that_replication_gave_back_is_quarantined_again(es
     assert estate.header(copy).storage is StorageStatus.ACTIVE
     act = estate.header(copy).act
     assert act is not None
-    assert act.kind is EffectKind.QUARANTINE
+    assert act.kind is ActionType.QUARANTINE
     assert any("came back" in note for note in estate.slack.alerts[-1].notes)
 
 
@@ -275,7 +275,7 @@ def test_a_child_that_the_source_keeps_for_its_index_is_not_taken_from_the_index
     child = estate.push(2)
     index = estate.push(1, "v1", mediaType="application/vnd.oci.image.index.v1+json")
     estate.scan_copies(child)
-    released = Order(EffectKind.RELEASE, "oncall", "needed", estate.moment)
+    released = Order(ActionType.RELEASE, "oncall", "needed", estate.moment)
     members = (Child(child.digest, "linux/arm64"),)
     estate.judged(index, Decision.QUARANTINE, children=members, order=released, kind=Kind.INDEX)
     estate.judged(child, Decision.QUARANTINE, parents=(index.digest,))

@@ -24,7 +24,7 @@ NEWEST = {"keep": {"newest": 1}, "max_share": 1.0}
 
 @pytest.fixture(autouse=True)
 def _three_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.services.usage.look_up_uses.MOST_LOOKED_UP", 3)
+    monkeypatch.setattr("chalicelib.services.usage.find_image_uses.MOST_LOOKED_UP", 3)
 
 
 def ten(said: dict[str, Any] = NEWEST, **policy: Any) -> Retaining:
@@ -32,8 +32,8 @@ def ten(said: dict[str, Any] = NEWEST, **policy: Any) -> Retaining:
 
 
 def carried_out(world: Retaining, tell: Callable[[int], None] = lambda gone: None, plan: str = "") -> CarriedOut:
-    house: Any = world
-    return carry_out_plan(HOME, plan or plan_retention(HOME, house).plan.id, "person:alice", house, tell)
+    context: Any = world
+    return carry_out_plan(HOME, plan or plan_retention(HOME, context).plan.id, "person:alice", context, tell)
 
 
 def test_all_of_it_is_taken_beyond_what_the_plan_had_looked_up() -> None:
@@ -122,9 +122,9 @@ def test_nothing_is_done_by_a_plan_that_may_not_be_carried_out(world: Retaining,
 
 
 def test_a_repository_that_is_gone_is_absent() -> None:
-    house: Any = ten()
+    context: Any = ten()
     with pytest.raises(AbsentError):
-        carry_out_plan(msgspec.structs.replace(HOME, name="team/gone"), "0", "person:alice", house)
+        carry_out_plan(msgspec.structs.replace(HOME, name="team/gone"), "0", "person:alice", context)
 
 
 def test_throttling_before_anything_went_is_said_and_later_gone_on_with() -> None:

@@ -208,7 +208,7 @@ def test_only_what_would_go_is_looked_up() -> None:
 
 
 def test_many_are_looked_up_a_message_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.services.usage.look_up_uses.MOST_LOOKED_UP", 3)
+    monkeypatch.setattr("chalicelib.services.usage.find_image_uses.MOST_LOOKED_UP", 3)
     world = Retaining([retained(n, f"t{n}", days=n) for n in range(1, 10)], NEWEST)
     world.runtime.run(HOME.image(digest(2)))
     world.sweep()
@@ -218,7 +218,7 @@ def test_many_are_looked_up_a_message_at_a_time(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_signature_is_not_parted_from_what_it_signs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.services.usage.look_up_uses.MOST_LOOKED_UP", 2)
+    monkeypatch.setattr("chalicelib.services.usage.find_image_uses.MOST_LOOKED_UP", 2)
     signed = [
         retained(9, "old", days=30),
         retained(1, days=30, subject=digest(9)),
@@ -232,7 +232,7 @@ def test_a_signature_is_not_parted_from_what_it_signs(monkeypatch: pytest.Monkey
 
 
 def test_what_stayed_in_an_earlier_part_does_not_count_for_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.services.usage.look_up_uses.MOST_LOOKED_UP", 2)
+    monkeypatch.setattr("chalicelib.services.usage.find_image_uses.MOST_LOOKED_UP", 2)
     world = Retaining([retained(n, f"t{n}", days=n) for n in range(1, 11)], {"keep": {"newest": 4}, "max_share": 0.6})
     for n in (5, 6, 7, 8):
         world.runtime.run(HOME.image(digest(n)))
@@ -242,7 +242,7 @@ def test_what_stayed_in_an_earlier_part_does_not_count_for_the_limit(monkeypatch
 
 
 def test_a_stopped_repository_sends_no_further_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.services.usage.look_up_uses.MOST_LOOKED_UP", 1)
+    monkeypatch.setattr("chalicelib.services.usage.find_image_uses.MOST_LOOKED_UP", 1)
     world = Retaining(three(), {**NEWEST, "max_share": 0.5})
     world.sweep()
     assert len(world.left) == 3
@@ -511,17 +511,17 @@ def test_an_alert_is_told_although_the_worker_died_before_it_was_sent() -> None:
         with pytest.raises(Died):
             world.sweep()
         world.heard.fails = None
-    house: Any = stopped
-    run_sweep(MESSAGE, house, {"slack": stopped.heard}, receives=2)
+    context: Any = stopped
+    run_sweep(MESSAGE, context, {"slack": stopped.heard}, receives=2)
     assert [a.title for a in stopped.heard.alerts] == ["Retention stopped: team/api"]
-    house = refused
+    context = refused
     delivery = Delivery("m-1", TakeImages(HOME, NOW), receives=2)
-    assert not receive_acts([delivery], house, {"slack": refused.heard})
+    assert not receive_acts([delivery], context, {"slack": refused.heard})
     assert [a.title for a in refused.heard.alerts] == ["Retention: 1 image could not be taken from team/api"]
 
 
 def test_what_fails_in_a_later_part_of_the_run_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.services.usage.look_up_uses.MOST_LOOKED_UP", 1)
+    monkeypatch.setattr("chalicelib.services.usage.find_image_uses.MOST_LOOKED_UP", 1)
     world = Retaining(three(), NEWEST)
     world.keeper.refused |= {digest(2): "KmsError: no", digest(3): "KmsError: no"}
     world.sweep()
@@ -550,7 +550,7 @@ def test_a_deletion_that_is_refused_as_a_whole_is_recorded_and_told() -> None:
 
 
 def test_new_candidates_between_two_parts_do_not_stretch_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.services.usage.look_up_uses.MOST_LOOKED_UP", 2)
+    monkeypatch.setattr("chalicelib.services.usage.find_image_uses.MOST_LOOKED_UP", 2)
     images = [retained(n, f"t{n}", days=n) for n in range(1, 21)]
     world = Retaining(images, {"keep": {"tag": "t*"}, "max_share": 0.2})
     for n in (1, 2, 3):

@@ -42,7 +42,7 @@ def in_parts(world: Retaining, most: int, batch: int, *, slow: bool) -> None:
 
     world.keeper.after = spend
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("chalicelib.services.usage.look_up_uses.MOST_LOOKED_UP", most)
+        patched.setattr("chalicelib.services.usage.find_image_uses.MOST_LOOKED_UP", most)
         patched.setattr("chalicelib.services.retention.apply_retention.IN_A_BATCH", batch)
         world.sweep()
 

@@ -18,96 +18,96 @@ from tests.fakes.table import FakeTable
 
 
 @pytest.fixture
-def house() -> Any:
+def context() -> Any:
     return SimpleNamespace(table=FakeTable(lambda: NOW), runtime=FakeRuntime())
 
 
-def held(house: Any, number: int, *tags: str, **changes: Any) -> Header:
-    return house.table.put_header(image(number, version=0, tags=tags, **changes))
+def held(context: Any, number: int, *tags: str, **changes: Any) -> Header:
+    return context.table.put_header(image(number, version=0, tags=tags, **changes))
 
 
-def index(house: Any, number: int, *children: int, tags: tuple[str, ...] = ()) -> Header:
+def index(context: Any, number: int, *children: int, tags: tuple[str, ...] = ()) -> Header:
     rows = tuple(Child(digest(n), "linux/amd64") for n in children)
-    return held(house, number, *tags, kind=Kind.INDEX, children=rows)
+    return held(context, number, *tags, kind=Kind.INDEX, children=rows)
 
 
-def test_an_image_is_asked_about_by_its_digest_and_tags(house: Any):
-    one = held(house, 1, "v1", "latest")
-    assert find_use(one, house).state is InUseState.NO
-    (asked,) = house.runtime.asked
+def test_an_image_is_asked_about_by_its_digest_and_tags(context: Any):
+    one = held(context, 1, "v1", "latest")
+    assert find_use(one, context).state is InUseState.NO
+    (asked,) = context.runtime.asked
     assert (asked.ref, asked.whole) == (one.ref, False)
     assert (asked.digests, asked.tags, asked.indexes) == ({digest(1)}, {"v1", "latest"}, set())
 
 
-def test_a_platforms_image_runs_where_its_index_does(house: Any):
-    child = held(house, 1, parents=(digest(9),))
-    parent = index(house, 9, 1, 2, tags=("v1",))
-    house.runtime.run(parent.ref)
-    assert find_use(child, house).state is InUseState.YES
-    (asked,) = house.runtime.asked
+def test_a_platforms_image_runs_where_its_index_does(context: Any):
+    child = held(context, 1, parents=(digest(9),))
+    parent = index(context, 9, 1, 2, tags=("v1",))
+    context.runtime.run(parent.ref)
+    assert find_use(child, context).state is InUseState.YES
+    (asked,) = context.runtime.asked
     assert (asked.digests, asked.tags, asked.indexes) == ({digest(1), digest(9)}, {"v1"}, {digest(9)})
 
 
-def test_a_platforms_image_does_not_run_where_another_platforms_does(house: Any):
-    child, other = held(house, 1, parents=(digest(9),)), held(house, 2, parents=(digest(9),))
-    index(house, 9, 1, 2, tags=("v1",))
-    house.runtime.run(other.ref)
-    assert find_use(child, house).state is InUseState.NO
+def test_a_platforms_image_does_not_run_where_another_platforms_does(context: Any):
+    child, other = held(context, 1, parents=(digest(9),)), held(context, 2, parents=(digest(9),))
+    index(context, 9, 1, 2, tags=("v1",))
+    context.runtime.run(other.ref)
+    assert find_use(child, context).state is InUseState.NO
 
 
-def test_an_index_runs_where_any_of_its_images_does(house: Any):
-    child = held(house, 2, "v1-arm64", parents=(digest(9),))
-    parent = index(house, 9, 1, 2, tags=("v1",))
-    house.runtime.run(child.ref)
-    assert find_use(parent, house).state is InUseState.YES
-    (asked,) = house.runtime.asked
+def test_an_index_runs_where_any_of_its_images_does(context: Any):
+    child = held(context, 2, "v1-arm64", parents=(digest(9),))
+    parent = index(context, 9, 1, 2, tags=("v1",))
+    context.runtime.run(child.ref)
+    assert find_use(parent, context).state is InUseState.YES
+    (asked,) = context.runtime.asked
     assert (asked.digests, asked.tags) == ({digest(1), digest(2), digest(9)}, {"v1", "v1-arm64"})
     assert asked.indexes == {digest(9)}
 
 
-def test_an_attestation_beside_the_images_of_an_index_is_no_image_of_it(house: Any):
+def test_an_attestation_beside_the_images_of_an_index_is_no_image_of_it(context: Any):
     rows = (Child(digest(1), "linux/amd64"), Child(digest(3), None, artifact=True))
-    find_use(held(house, 9, kind=Kind.INDEX, children=rows), house)
-    assert house.runtime.asked[0].digests == {digest(1), digest(9)}
+    find_use(held(context, 9, kind=Kind.INDEX, children=rows), context)
+    assert context.runtime.asked[0].digests == {digest(1), digest(9)}
 
 
-def test_an_index_that_was_deleted_has_no_tags_and_may_run_by_its_digest(house: Any):
-    child = held(house, 1, parents=(digest(9),))
-    held(house, 9, "v1", kind=Kind.INDEX, exists=False)
-    find_use(child, house)
-    (asked,) = house.runtime.asked
+def test_an_index_that_was_deleted_has_no_tags_and_may_run_by_its_digest(context: Any):
+    child = held(context, 1, parents=(digest(9),))
+    held(context, 9, "v1", kind=Kind.INDEX, exists=False)
+    find_use(child, context)
+    (asked,) = context.runtime.asked
     assert (asked.digests, asked.tags) == ({digest(1), digest(9)}, set())
 
 
-def test_an_index_that_nobody_knows_is_asked_about_by_its_digest(house: Any):
-    find_use(held(house, 1, parents=(digest(9),)), house)
-    assert house.runtime.asked[0].indexes == {digest(9)}
+def test_an_index_that_nobody_knows_is_asked_about_by_its_digest(context: Any):
+    find_use(held(context, 1, parents=(digest(9),)), context)
+    assert context.runtime.asked[0].indexes == {digest(9)}
 
 
-def test_an_image_that_was_moved_away_keeps_the_tags_it_may_be_pulled_by(house: Any):
-    find_use(held(house, 1, "v1", exists=False), house)
-    assert house.runtime.asked[0].tags == {"v1"}
+def test_an_image_that_was_moved_away_keeps_the_tags_it_may_be_pulled_by(context: Any):
+    find_use(held(context, 1, "v1", exists=False), context)
+    assert context.runtime.asked[0].tags == {"v1"}
 
 
-def test_a_whole_repository_may_be_asked_about(house: Any):
-    house.runtime.run(image(7).ref)
-    one = held(house, 1, "v1")
-    states = [find_use(one, house, whole=whole).state for whole in (False, True)]
+def test_a_whole_repository_may_be_asked_about(context: Any):
+    context.runtime.run(image(7).ref)
+    one = held(context, 1, "v1")
+    states = [find_use(one, context, whole=whole).state for whole in (False, True)]
     assert states == [InUseState.NO, InUseState.YES]
 
 
-def test_a_place_that_cannot_be_looked_at_makes_it_unknown(house: Any):
-    house.runtime.blind = ("EKS cannot be looked at",)
-    assert find_use(held(house, 1), house).state is InUseState.UNKNOWN
+def test_a_place_that_cannot_be_looked_at_makes_it_unknown(context: Any):
+    context.runtime.blind = ("EKS cannot be looked at",)
+    assert find_use(held(context, 1), context).state is InUseState.UNKNOWN
 
 
-def test_without_the_table_nothing_is_said_of_its_use(house: Any, monkeypatch: pytest.MonkeyPatch):
-    one = held(house, 1, parents=(digest(9),))
+def test_without_the_table_nothing_is_said_of_its_use(context: Any, monkeypatch: pytest.MonkeyPatch):
+    one = held(context, 1, parents=(digest(9),))
 
     def failing(_: object) -> object:
         raise TransientError("throttled")
 
-    monkeypatch.setattr(house.table, "read_headers", failing)
+    monkeypatch.setattr(context.table, "read_headers", failing)
     with pytest.raises(TransientError):
-        find_use(one, house)
-    assert house.runtime.asked == []
+        find_use(one, context)
+    assert context.runtime.asked == []

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.events.message import Touched
+from chalicelib.domain.events.message import WaiversChanged
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.domain.policy.waiver import Waiver, waiver_id
@@ -36,56 +36,56 @@ def waiver(**changes: Any) -> Waiver:
 
 
 @pytest.fixture
-def house() -> Any:
+def context() -> Any:
     built: Any = FakeHouse()
     built.rules.rules = Rules(POLICY, policy_version=4)
     return built
 
 
-def records(house: Any, one: Waiver) -> Any:
-    return house.queries.records.get(f"waiver/{one.id}", ())
+def records(context: Any, one: Waiver) -> Any:
+    return context.queries.records.get(f"waiver/{one.id}", ())
 
 
-def test_a_waiver_is_given_recorded_and_sent_on_its_way(house: Any) -> None:
-    done = manage_waivers(Give(waiver()), "oncall", house)
+def test_a_waiver_is_given_recorded_and_sent_on_its_way(context: Any) -> None:
+    done = manage_waivers(Give(waiver()), "oncall", context)
     assert (done.new, done.changed, done.waiver) == (True, True, waiver())
-    (record,) = records(house, waiver())
+    (record,) = records(context, waiver())
     assert (record.kind, record.effect, record.actor, record.before) == ("WAIVE", "WAIVE#1", "person:oncall", None)
     assert (record.reason, record.policy_version) == ("not reachable", 4)
     assert record.vulnerability_ids == ("CVE-2026-0001",)
     assert record.undo == f"lazaretto unwaive {waiver().id} --reason undone"
-    assert house.outbox.sent == [("sweeps", Touched())]
+    assert context.outbox.sent == [("sweeps", WaiversChanged())]
 
 
-def test_what_is_given_again_changes_nothing_and_is_still_sent_on_its_way(house: Any) -> None:
-    manage_waivers(Give(waiver()), "oncall", house)
+def test_what_is_given_again_changes_nothing_and_is_still_sent_on_its_way(context: Any) -> None:
+    manage_waivers(Give(waiver()), "oncall", context)
     later = msgspec.structs.replace(waiver(), created_at=NOW + timedelta(minutes=1))
-    done = manage_waivers(Give(later), "somebody", house)
+    done = manage_waivers(Give(later), "somebody", context)
     assert (done.new, done.changed, done.waiver) == (False, False, waiver())
-    assert len(records(house, waiver())) == len(house.waivers.changes()) == 1
-    assert len(house.outbox.sent) == 2
+    assert len(records(context, waiver())) == len(context.waivers.changes()) == 1
+    assert len(context.outbox.sent) == 2
 
 
-def test_a_change_says_what_stood_before_and_how_to_have_it_back(house: Any) -> None:
-    manage_waivers(Give(waiver()), "oncall", house)
-    manage_waivers(Give(waiver(reason="it's 'quoted' & $risky")), "oncall", house)
-    manage_waivers(Give(waiver(reason="fine")), "oncall", house)
-    *_, record = records(house, waiver())
+def test_a_change_says_what_stood_before_and_how_to_have_it_back(context: Any) -> None:
+    manage_waivers(Give(waiver()), "oncall", context)
+    manage_waivers(Give(waiver(reason="it's 'quoted' & $risky")), "oncall", context)
+    manage_waivers(Give(waiver(reason="fine")), "oncall", context)
+    *_, record = records(context, waiver())
     assert "$risky" in record.before
     assert record.after.startswith("CVE-2026-0001 in team/*: fine")
     assert """--reason 'it'"'"'s '"'"'quoted'"'"' & $risky'""" in record.undo
 
 
-def test_who_ends_a_waiver_says_why(house: Any) -> None:
-    manage_waivers(Give(waiver()), "oncall", house)
+def test_who_ends_a_waiver_says_why(context: Any) -> None:
+    manage_waivers(Give(waiver()), "oncall", context)
     with pytest.raises(ParameterError, match="reason"):
-        manage_waivers(End(waiver().id, " "), "oncall", house)
-    done = manage_waivers(End(waiver().id, "fixed"), "oncall", house)
-    assert (done.waiver, house.waivers.read()) == (waiver(), ())
-    *_, record = records(house, waiver())
+        manage_waivers(End(waiver().id, " "), "oncall", context)
+    done = manage_waivers(End(waiver().id, "fixed"), "oncall", context)
+    assert (done.waiver, context.waivers.read()) == (waiver(), ())
+    *_, record = records(context, waiver())
     assert (record.kind, record.reason, record.after) == ("UNWAIVE", "fixed", "ended")
     with pytest.raises(NotFoundError):
-        manage_waivers(End(waiver().id, "again"), "oncall", house)
+        manage_waivers(End(waiver().id, "again"), "oncall", context)
 
 
 @pytest.mark.parametrize(
@@ -96,61 +96,61 @@ def test_who_ends_a_waiver_says_why(house: Any) -> None:
         ({"vulnerability_id": None, "rule": "al"}, "rule"),
     ],
 )
-def test_what_must_not_be_accepted_leaves_nothing(house: Any, changes: dict[str, Any], field: str) -> None:
+def test_what_must_not_be_accepted_leaves_nothing(context: Any, changes: dict[str, Any], field: str) -> None:
     with pytest.raises(ParameterError) as caught:
-        manage_waivers(Give(waiver(**changes)), "oncall", house)
+        manage_waivers(Give(waiver(**changes)), "oncall", context)
     assert caught.value.parameter == field
-    assert (house.waivers.read(), house.waivers.changes(), house.outbox.sent) == ((), (), [])
+    assert (context.waivers.read(), context.waivers.changes(), context.outbox.sent) == ((), (), [])
 
 
-def test_a_rule_that_is_not_there_is_answered_with_the_nearest(house: Any) -> None:
+def test_a_rule_that_is_not_there_is_answered_with_the_nearest(context: Any) -> None:
     with pytest.raises(ParameterError, match="did you mean `all`"):
-        manage_waivers(Give(waiver(vulnerability_id=None, rule="al")), "oncall", house)
+        manage_waivers(Give(waiver(vulnerability_id=None, rule="al")), "oncall", context)
 
 
-def test_who_loses_a_race_reads_again(house: Any) -> None:
+def test_who_loses_a_race_reads_again(context: Any) -> None:
     """Somebody gives the same with other words between our reading and our putting."""
-    put, faster = house.waivers.put, waiver(reason="faster")
+    put, faster = context.waivers.put, waiver(reason="faster")
 
     def raced(change: Any) -> Any:
-        house.waivers.put = put
-        manage_waivers(Give(faster), "another", house)
+        context.waivers.put = put
+        manage_waivers(Give(faster), "another", context)
         return put(change)
 
-    house.waivers.put = raced
-    done = manage_waivers(Give(waiver()), "oncall", house)
-    assert (done.new, house.waivers.read()) == (False, (waiver(),))
-    assert [r.actor for r in records(house, waiver())] == ["person:another", "person:oncall"]
+    context.waivers.put = raced
+    done = manage_waivers(Give(waiver()), "oncall", context)
+    assert (done.new, context.waivers.read()) == (False, (waiver(),))
+    assert [r.actor for r in records(context, waiver())] == ["person:another", "person:oncall"]
 
 
-def test_to_give_or_end_one_waiver_the_others_are_not_read(house: Any) -> None:
+def test_to_give_or_end_one_waiver_the_others_are_not_read(context: Any) -> None:
     def costly() -> Any:
         raise AssertionError("reads all waivers")
 
-    house.rules.fresh = house.rules.current = house.waivers.read = costly
-    assert manage_waivers(Give(waiver()), "oncall", house).new
-    manage_waivers(End(waiver().id, "fixed"), "oncall", house)
+    context.rules.fresh = context.rules.current = context.waivers.read = costly
+    assert manage_waivers(Give(waiver()), "oncall", context).new
+    manage_waivers(End(waiver().id, "fixed"), "oncall", context)
 
 
-def test_who_always_loses_says_so(house: Any) -> None:
+def test_who_always_loses_says_so(context: Any) -> None:
     def lost(change: Any) -> Any:
         raise ConflictError("faster")
 
-    house.waivers.put = lost
+    context.waivers.put = lost
     with pytest.raises(ConflictError, match="try again"):
-        manage_waivers(Give(waiver()), "oncall", house)
+        manage_waivers(Give(waiver()), "oncall", context)
 
 
 @pytest.mark.parametrize("dies_at", ["record", "send"])
-def test_what_dies_after_the_waiver_was_put_leaves_its_change_behind(house: Any, dies_at: str) -> None:
+def test_what_dies_after_the_waiver_was_put_leaves_its_change_behind(context: Any, dies_at: str) -> None:
     def dead(*_: Any) -> Any:
         raise TransientError("cut off")
 
     if dies_at == "record":
-        house.table = SimpleNamespace(record_action=dead)
+        context.table = SimpleNamespace(record_action=dead)
     else:
-        house.outbox = SimpleNamespace(send=dead)
+        context.outbox = SimpleNamespace(send=dead)
     with pytest.raises(TransientError):
-        manage_waivers(Give(waiver()), "oncall", house)
-    assert house.waivers.read() == (waiver(),)
-    assert [c.seen_at for c in house.waivers.changes()] == [None]
+        manage_waivers(Give(waiver()), "oncall", context)
+    assert context.waivers.read() == (waiver(),)
+    assert [c.seen_at for c in context.waivers.changes()] == [None]

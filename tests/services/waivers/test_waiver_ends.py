@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.domain.events.message import Decide, WatchWaivers
-from chalicelib.domain.headers.effect import SUMMED_WITHIN
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import SUMMED_WITHIN
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import Child, ImageRef, Kind
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.waiver import Waiver
-from chalicelib.domain.waivers.alert import PATIENCE, RETRY_AFTER, Stage
+from chalicelib.domain.waivers.alert import PATIENCE, RETRY_AFTER, NoticeStage
 from chalicelib.domain.waivers.end import SETTLED_AFTER
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.services.assessment.re_decide import re_decide
@@ -27,7 +27,7 @@ from chalicelib.services.waivers.manage_waivers import Give, manage_waivers
 from chalicelib.services.waivers.watch_waivers import watch_waivers
 from tests.fakes.table import FakeTable
 from tests.services.lockstep import turn
-from tests.services.waivers.test_spread_waivers import waiver
+from tests.services.waivers.test_apply_waiver_changes import waiver
 from tests.services.world import World, new_ref
 
 BLOCK, WARN, ALLOW, QUARANTINE = Decision.BLOCK, Decision.WARN, Decision.ALLOW, Decision.QUARANTINE
@@ -494,7 +494,7 @@ def test_whatever_happens_each_image_is_told_by_a_summary_or_by_itself(
     named = {ref for ref in place.refs for s in place.summaries for note in s.notes if str(ref) in note}
     assert told | named == set(place.refs)
     assert place.left == []
-    assert place.waivers.told[place.one.id].stage is Stage.OVER
+    assert place.waivers.told[place.one.id].stage is NoticeStage.OVER
     assert {place.header(ref).decision for ref in place.refs} <= {BLOCK, WARN, QUARANTINE}
 
 

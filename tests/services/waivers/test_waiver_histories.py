@@ -16,7 +16,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.events.message import Decide, Touched, WatchWaivers
+from chalicelib.domain.events.message import Decide, WaiversChanged, WatchWaivers
 from chalicelib.domain.headers.header import Header, Rules, sketch_of
 from chalicelib.domain.images.finding import Finding, Package, Severity
 from chalicelib.domain.images.image import ImageRef, Scan, ScanState, Source
@@ -26,14 +26,14 @@ from chalicelib.domain.policy.policy import Policy, parse_policy
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError, TransientError
 from chalicelib.services.ports.ports import Stored
+from chalicelib.services.waivers.apply_waiver_changes import LOST_AFTER, TELL_AGAIN_AFTER, apply_waiver_changes
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
-from chalicelib.services.waivers.spread_waivers import LOST_AFTER, TELL_AGAIN_AFTER, spread_waivers
 from chalicelib.services.waivers.watch_waivers import watch_waivers
 from tests.fakes.index import FakeIndex
 from tests.fakes.waivers import FakeWaivers
 from tests.services.lockstep import Worker, turn
 from tests.services.pulls import Turned
-from tests.services.waivers.test_spread_waivers import NOW, RULES, images, waiver
+from tests.services.waivers.test_apply_waiver_changes import NOW, RULES, images, waiver
 
 
 def flaw(number: int, **changes: Any) -> Finding:
@@ -57,7 +57,7 @@ WATCH_EVERY = timedelta(minutes=5)
 
 class Town:
     """Images, waivers, two queues, and workers that advance one call at a time. `shown` is what the index shows of the
-    images: it lags, but for less than `settle`, by which a delayed message is late."""
+    images: it lags, but for less than `consistency_delay`, by which a delayed message is late."""
 
     def __init__(self, some: Any, slack_fails: int) -> None:
         self.moment = NOW
@@ -75,7 +75,7 @@ class Town:
         self.clock = SimpleNamespace(now=lambda: self.moment)
         self.outbox = self
         self.table: Any = self
-        self.settle = timedelta(seconds=60)
+        self.consistency_delay = timedelta(seconds=60)
         self.waiting: list[Any] = []
         self.late: list[Any] = []
         self.working: list[tuple[Worker, Any]] = []
@@ -88,7 +88,7 @@ class Town:
         ref = ImageRef("111122223333", "eu-west-1", repository, f"sha256:{number:064x}")
         scan = Scan(ScanState.COMPLETE, None, Source.ENHANCED, NOW)
         sketch = sketch_of(found)
-        header = Header(ref=ref, version=1, exists=True, pushed_at=NOW, looked_at=NOW, scan=scan, sketch=sketch)
+        header = Header(ref=ref, version=1, exists=True, pushed_at=NOW, refreshed_at=NOW, scan=scan, sketch=sketch)
         self.findings[ref], self.headers[ref] = found, header
         self._decide(ref)
         self.shown[ref] = self.headers[ref]
@@ -142,8 +142,8 @@ class Town:
     def work(self, message: Any) -> Callable[[], None]:
         channels: Any = {"slack": self}
         match message:
-            case Touched():
-                return lambda: spread_waivers(message, self, channels) and None  # type: ignore[arg-type]
+            case WaiversChanged():
+                return lambda: apply_waiver_changes(message, self, channels) and None  # type: ignore[arg-type]
             case WatchWaivers():
                 return lambda: watch_waivers(self, channels) and None  # type: ignore[arg-type]
             case Decide(ref=ref):
@@ -257,7 +257,7 @@ def test_whatever_happens_every_image_ends_decided_by_the_waivers_that_stand(som
             while what == "all" and town.working:
                 town.step(len(town.working) - 1)
         elif what == "lose" and lost < 3:
-            found = [n for n, message in enumerate(town.waiting) if isinstance(message, Touched)]
+            found = [n for n, message in enumerate(town.waiting) if isinstance(message, WaiversChanged)]
             lost += bool(found)
             if found:
                 town.waiting.pop(data.draw(st.sampled_from(found)))

@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.events.message import Touched
+from chalicelib.domain.events.message import WaiversChanged
 from chalicelib.domain.images.verdict import Decision, Reason
-from chalicelib.domain.waivers.alert import RETRY_AFTER, Notice, Stage
+from chalicelib.domain.waivers.alert import RETRY_AFTER, Notice, NoticeStage
 from chalicelib.errors import TransientError
 from chalicelib.services.ports.ports import Stored
 from chalicelib.services.waivers.watch_waivers import TOLD_AT_MOST, watch_waivers
-from tests.services.waivers.test_spread_waivers import NOW, Place, waiver
+from tests.services.waivers.test_apply_waiver_changes import NOW, Place, waiver
 
 
 class Watched(Place):
@@ -159,7 +159,9 @@ def test_what_was_not_remembered_is_told_again_and_what_could_not_be_told_after_
     place.slack.broken = True
     with pytest.raises(TransientError):
         place.watch(days(10))
-    assert place.waivers.told[waiver().id] == Notice(NOW + days(10), Stage.DAY, NOW + days(10), trying=Stage.OVER)
+    assert place.waivers.told[waiver().id] == Notice(
+        NOW + days(10), NoticeStage.DAY, NOW + days(10), trying=NoticeStage.OVER
+    )
     assert place.watch(days(10) + RETRY_AFTER / 2) == []
     place.slack.broken = False
     assert len(place.watch(days(10) + RETRY_AFTER)) == 1
@@ -202,7 +204,7 @@ def test_one_alert_that_fails_keeps_no_other_from_being_told():
     with pytest.raises(TransientError):
         place.watch(days(9))
     assert len(place.slack.alerts) == 1
-    assert sorted(n.stage for n in place.waivers.told.values()) == [Stage.NONE, Stage.DAY]
+    assert sorted(n.stage for n in place.waivers.told.values()) == [NoticeStage.NONE, NoticeStage.DAY]
 
 
 def test_what_ended_long_ago_is_dropped_with_what_was_told_of_it():
@@ -223,4 +225,4 @@ def test_changes_that_have_not_arrived_are_sent_on():
     assert place.sent == []
     place.put(waiver())
     place.watch(days(0))
-    assert [(queue, message) for queue, message, _ in place.sent] == [("sweeps", Touched())]
+    assert [(queue, message) for queue, message, _ in place.sent] == [("sweeps", WaiversChanged())]

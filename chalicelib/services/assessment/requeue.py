@@ -1,0 +1,35 @@
+"""Put a message back that only needs time: with a delay, so that the queue's receives are spent by refusals only."""
+
+from __future__ import annotations
+
+import zlib
+
+from chalicelib.domain.events.message import Message
+from chalicelib.domain.events.sweep_message import SweepRepository
+from chalicelib.errors import ConflictError, TransientError, UpstreamError
+from chalicelib.services.ports.ports import House
+
+FIRST_DELAY_SECONDS = 5.0
+LONGEST_DELAY_SECONDS = 600.0
+MOST_ATTEMPTS = 60
+
+
+def requeue(queue: str, message: Message, why: TransientError | ConflictError, context: House) -> bool:
+    """`message` carries its next `attempt` already. False: too often by now, or the queue does not take it."""
+    former = message.attempt - 1
+    if former >= MOST_ATTEMPTS:
+        return False
+    asked = why.retry_after_seconds if isinstance(why, TransientError) else None
+    delay = asked or min(FIRST_DELAY_SECONDS * 2 ** min(former, 8), LONGEST_DELAY_SECONDS)
+    if isinstance(message, SweepRepository):
+        delay *= _spread(message)
+    try:
+        context.outbox.send(queue, message, delay)
+    except UpstreamError:
+        return False
+    return True
+
+
+def _spread(message: SweepRepository) -> float:
+    """1 to 2, another for each repository and attempt: those that were throttled together are not to come together."""
+    return 1 + zlib.crc32(f"{message.repository.path} {message.attempt}".encode()) / 2**32

@@ -1,0 +1,75 @@
+"""Copy the heads of the audit chains that had a record on a day, so that one that is cut later shows.
+
+A chain that has gone on since that day is left to the copies of the later ones: the day's own stay as they are. A chain
+that is not what was copied of it is not copied again, and people are told, once a day for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice
+
+from chalicelib.domain.audit.chain import Chain, Head, chain_name, contradicts
+from chalicelib.domain.audit.tampering_alert import compose_audit_alert
+from chalicelib.services.alerts.announce_alert import announce_alert
+from chalicelib.services.ports.ports import ActionRecord, Channel, House
+
+AT_ONCE = 1_000
+SUBJECT = "audit"
+_Broken = dict[Chain, tuple[Head, Head | None]]
+
+
+def store_checkpoints(day: date, context: House, channels: Mapping[str, Channel], api_url: str | None = None) -> None:
+    """Can be run again: a copy is only ever replaced by one of more records."""
+    audit, today = context.queries.audit, context.clock.now().astimezone(UTC).date()
+    copied = dict(audit.copies_of_day(day))
+    broken: _Broken = {}
+    for chains in _at_once(copied):
+        heads = audit.heads(chains)
+        broken |= {c: (copied[c], heads.get(c)) for c in chains if contradicts(copied[c], heads.get(c))}
+    gone_on = {c for later in _days(day + timedelta(days=1), today) for c in audit.chains_of_day(later)}
+    for chains in _at_once(c for c in audit.chains_of_day(day) if c not in gone_on and c not in broken):
+        context.table.put_checkpoints(day, audit.heads(chains))
+    _tell(broken, day, context, channels, api_url)
+
+
+def _tell(broken: _Broken, day: date, context: House, channels: Mapping[str, Channel], api_url: str | None) -> None:
+    """Sent before it is recorded: twice after a crash rather than never."""
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    new = {c: heads for c, heads in broken.items() if context.table.action_at(SUBJECT, _effect(c), midnight) is None}
+    if not new:
+        return
+    now = context.clock.now()
+    announce_alert(compose_audit_alert(new, day, now, api_url), context, channels)
+    for chain, (was, head) in new.items():
+        context.table.record_action(
+            ActionRecord(
+                ref=None,
+                subject=SUBJECT,
+                effect=_effect(chain),
+                wanted_at=midnight,
+                kind="TAMPERING",
+                actor="system",
+                reason=f"the audit log of {chain} is not what was copied of it on {day}",
+                at=now,
+                before=f"{was.count} records, the last {was.link.hex()[:16]}",
+                after=f"{head.count} records, the last {head.link.hex()[:16]}" if head else "no head",
+            )
+        )
+
+
+def _effect(chain: Chain) -> str:
+    return f"TAMPERING#{chain_name(chain)}"
+
+
+def _at_once(chains: Iterable[Chain]) -> Iterator[list[Chain]]:
+    left = iter(chains)
+    while some := list(islice(left, AT_ONCE)):
+        yield some
+
+
+def _days(first: date, last: date) -> Iterator[date]:
+    while first <= last:
+        yield first
+        first += timedelta(days=1)

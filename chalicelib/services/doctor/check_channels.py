@@ -1,0 +1,91 @@
+"""Look at where people are told: the topic, the Slack secret, and, where it is asked for, an alert through each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Protocol
+
+from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.doctor.health import Check, CheckResult, fail, judged, ok, skipped, unknown, warn
+from chalicelib.domain.doctor.installed import Topic
+from chalicelib.errors import LazarettoError
+from chalicelib.services.doctor.run_check import run_check
+from chalicelib.services.ports.ports import Channel
+
+TEST = "test"
+
+
+class Topics(Protocol):
+    def find(self, arn: str) -> Topic | None: ...
+
+
+class Slack(Protocol):
+    """`form`: what is wrong with the secret's form; None: nothing. Never tells the secret."""
+
+    def form(self) -> str | None: ...
+
+
+def check_channels(
+    stage: str,
+    topic_arn: str | None,
+    alarm_topic_arn: str | None,
+    topics: Topics,
+    slack: Callable[[], Slack | None],
+    channels: Mapping[str, Channel] | None,
+    now: datetime,
+) -> Iterator[Check]:
+    """`slack` gives None where it is not set up. `channels` None: no test alert was asked for."""
+    yield run_check("topic", lambda: _topic(stage, topic_arn, topics, "alerts by SNS", "AlertEmail"))
+    yield run_check("alarm-topic", lambda: _topic(stage, alarm_topic_arn, topics, "alarms", "AlarmEmail"))
+    yield run_check("slack", lambda: _slack(stage, slack()))
+    yield run_check("test-alert", lambda: _test_alert(channels, stage, now))
+
+
+def _topic(stage: str, arn: str | None, topics: Topics, what: str, parameter: str) -> CheckResult:
+    if not arn:
+        return unknown("nothing tells which it is")
+    topic = topics.find(arn)
+    if topic is None:
+        return fail(f"there is no topic {arn}", f"`lazaretto deploy --stage {stage}`")
+    waiting = f", {topic.pending} not confirmed yet" if topic.pending else ""
+    if topic.confirmed:
+        return ok(f"{topic.confirmed} subscribed{waiting}")
+    advice = f"confirm the mail, or `lazaretto deploy --stage {stage} --parameter {parameter}=YOU@EXAMPLE.COM`"
+    return warn(f"nobody has subscribed{waiting}: {what} reach nobody", advice)
+
+
+def _slack(stage: str, slack: Slack | None) -> CheckResult:
+    if slack is None:
+        return skipped("not set up")
+    wrong = slack.form()
+    if wrong is None:
+        return ok("can be read, and has the form it must have")
+    deploy = f"`lazaretto deploy --stage {stage} --parameter SlackSecretArn=ARN`"
+    advice = f"store another one; where its ARN changes {deploy}"
+    return fail(f"can be read: {wrong}", advice)
+
+
+def _test_alert(channels: Mapping[str, Channel] | None, stage: str, now: datetime) -> CheckResult:
+    if channels is None:
+        return skipped("not sent", "--send-test sends one through each channel")
+    if not channels:
+        return fail("no channel is set up: nobody would be told anything", "subscribe to the topic, or set up Slack")
+    alert = test_alert(stage, now)
+    failures = list[str]()
+    for name in channels:
+        try:
+            channels[name].send(alert)
+        except LazarettoError as error:
+            failures.append(f"{name}: {error}")
+    return judged(
+        failures,
+        f"{' and '.join(channels)} took it: look whether it arrived",
+        f"{len(failures)} of {len(channels)} channels did not take it",
+        "docs/operations.md#alarm-channel-failures",
+    )
+
+
+def test_alert(stage: str, now: datetime) -> Alert:
+    note = f"Somebody asked for it with `lazaretto doctor --send-test --stage {stage}`. Nothing has to be done."
+    return Alert(event=TEST, title=f"Test: alerts of {stage} arrive here", at=now, notes=(note,))

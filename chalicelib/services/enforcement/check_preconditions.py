@@ -1,0 +1,71 @@
+"""Weigh one act against everything that may keep it from being done now, in the order in which safety is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from chalicelib.domain.enforcement.enforcement import MOVE, RESTORE_ASKED_EVERY
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, PendingAction
+from chalicelib.domain.images.image import PASSING, InUse, InUseState
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.services.enforcement.read_state import RegistryState
+
+ASKED_AGAIN = timedelta(minutes=15)
+"""What runs is looked up again: a workload that stops lets the act be done without a new scan."""
+ASKED_SOON = timedelta(minutes=1)
+SOON_FOR = timedelta(hours=6)
+"""A look-up that had no time for all of a large account gets further the next time; one that never ends is no reason to
+ask every minute for ever."""
+GONE_AGAIN = timedelta(minutes=5)
+SHOWN = 3
+
+
+def check_preconditions(
+    header: Header,
+    effect: PendingAction,
+    state: RegistryState,
+    policy: Policy,
+    now: datetime,
+    acquire_quota: Callable[[], datetime | None],
+) -> Deferred | None:
+    """None: it is to be done. `header.in_use` was looked up just now. The fuse is asked last: it counts who asks."""
+    former = effect.held
+    if former is not None and former.why is Holding.OBSERVE:
+        return former
+    if former is not None and former.why is Holding.RESTORING:
+        return Deferred(former.why, former.detail, former.since, now + RESTORE_ASKED_EVERY)
+    if state.detail is None and not _needs_no_image(effect):
+        return Deferred(Holding.FAILED, "the registry does not have the image (any more)", now, now + GONE_AGAIN)
+    if not effect.kind.takes_away:
+        return None
+    if (running := is_running(header.in_use, policy)) is not None:
+        return Deferred(Holding.RUNNING, running, now, now + _asked_again(header.in_use, former, now))
+    until = acquire_quota()
+    return None if until is None else Deferred(Holding.FUSE, "the fuse has blown", now, until)
+
+
+def _needs_no_image(effect: PendingAction) -> bool:
+    """To be moved it must be there: what somebody has deleted would be taken for moved, and is in no other place."""
+    return effect.kind is ActionType.UNBLOCK or (effect.kind is ActionType.RELEASE and effect.method == MOVE)
+
+
+def is_running(use: InUse, policy: Policy) -> str | None:
+    """What keeps it from being taken away, in words; None: nothing runs it, or the policy does not mind."""
+    if use.state is InUseState.NO or policy.quarantine.when_running == "proceed":
+        return None
+    if use.state is InUseState.YES:
+        return f"it runs: {_first(use.by) or 'Inspector saw it running'}"
+    return f"whether it runs cannot be told: {_first(use.blind) or 'it was not looked up'}"
+
+
+def _asked_again(use: InUse, former: Deferred | None, now: datetime) -> timedelta:
+    since = former.since if former is not None and former.why is Holding.RUNNING else now
+    unfinished = use.state is InUseState.UNKNOWN and any(word in one for word in PASSING for one in use.blind)
+    return ASKED_SOON if unfinished and now - since < SOON_FOR else ASKED_AGAIN
+
+
+def _first(sentences: tuple[str, ...]) -> str:
+    rest = len(sentences) - SHOWN
+    return "; ".join(sentences[:SHOWN]) + (f"; and {rest} more" if rest > 0 else "")

@@ -1,0 +1,204 @@
+"""Weigh one shard of the images for a what-if, page by page: what is found is kept with where to go on.
+
+The images of a shard are taken in the order of their paths, never in that of their verdicts, which may change while
+we read: so each is counted once. A page is kept on condition that nobody else kept one meanwhile; whoever lost leaves
+it to the other. So a message delivered twice, or again after a crash, does no harm.
+
+Gather for a what-if all that the decision about one image hangs on, as stored. Nothing is written or looked up.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from chalicelib.domain.assessment.merge import learn
+from chalicelib.domain.events.message import WhatIf
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.image import ImageRef, Kind, Source
+from chalicelib.domain.policy.policy import parse_policy
+from chalicelib.domain.whatif.report import (
+    ROWS_OF_PART,
+    UNREADABLE_NAMED,
+    Job,
+    ShardPart,
+    Tally,
+    WhatIfRow,
+    added,
+    row_of,
+    tally_of,
+    worst_rows,
+)
+from chalicelib.domain.whatif.what_if import Question, WhatIfCase, moments_of, weigh
+from chalicelib.errors import ConflictError, LazarettoError, TransientError
+from chalicelib.services.assessment.decide_image import indexes_of, members_of
+from chalicelib.services.assessment.requeue import requeue
+from chalicelib.services.ports.ports import House
+
+
+def gather_case(header: Header, question: Question, context: House) -> WhatIfCase:
+    """The image with its findings, the tags of its indexes and, of an index, its images."""
+    return _gathered(header, question, context, frozenset())
+
+
+def _gathered(header: Header, question: Question, context: House, above: frozenset[ImageRef]) -> WhatIfCase:
+    """`above`: the indexes it was reached by; one that holds itself is followed once."""
+    document = FindingsDocument(header.ref)
+    if header.kind is Kind.IMAGE and header.revision:
+        document = _with_known_kev(context.table.read_document(header.ref), question, context)
+    tags = tuple(tag for index in indexes_of(header, context) for tag in index.named)
+    return WhatIfCase(header, document, tags, _children(header, question, context, above | {header.ref}))
+
+
+def _children(
+    header: Header, question: Question, context: House, above: frozenset[ImageRef]
+) -> tuple[WhatIfCase | None, ...]:
+    members = members_of(header, context)
+    return tuple(None if h is None or h.ref in above else _gathered(h, question, context, above) for h in members)
+
+
+def _with_known_kev(document: FindingsDocument, question: Question, context: House) -> FindingsDocument:
+    """With what other images' findings have taught of the same flaws: applying a policy would take it over too."""
+    policies = [p for p in (question.today, question.candidate) if p.asks_kev]
+    if not policies:
+        return document
+    enhanced = (f for f in document.findings if f.open and f.source is Source.ENHANCED)
+    asked = [f for f in enhanced if any(policy.asks(f) for policy in policies)]
+    known = context.table.read_kev({f.vulnerability_id for f in asked}) if asked else {}
+    facts = {f.source_finding_id: _fact(known, f.vulnerability_id) for f in asked}
+    return learn(document, {i: fact for i, fact in facts.items() if fact is not None}, question.moments[-1]).document
+
+
+def _fact(known: dict[str, tuple[bool | None, datetime]], vulnerability_id: str) -> bool | None:
+    return known[vulnerability_id][0] if vulnerability_id in known else None
+
+
+PAGE_IMAGES = 500
+HEADERS_AT_ONCE = 50
+BUDGET = timedelta(seconds=20)
+"""Of one message: ten of them, one after the other, must end within the function's time-out."""
+
+
+def evaluate_shard(message: WhatIf, context: House) -> None:
+    """Goes on where the stored part ends; nothing is done for a job that ended or was never asked.
+
+    What only needs time is put back; what cannot be judged is counted and named. Raises what else goes wrong.
+    """
+    job = context.what_ifs.read_job(message.job)
+    part = context.what_ifs.read_part(job, message.shard) if job is not None else None
+    if job is None or part is None or part.done:
+        return
+    page, why = _Page(job, part, context), None
+    try:
+        page.run()
+    except TransientError as error:
+        why = error
+    try:
+        kept = context.what_ifs.put_part(job, page.part()) if page.moved else part
+    except ConflictError:
+        return
+    if why is not None:
+        attempt = 1 if page.moved else message.attempt + 1
+        if not requeue("sweeps", WhatIf(job.id, part.shard, kept.after, attempt), why, context):
+            raise why
+    elif not kept.done:
+        context.outbox.send("sweeps", WhatIf(job.id, part.shard, kept.after))
+
+
+class _Page:
+    """The next images of a shard, and what is found of them. `moved`: there is something new to keep."""
+
+    def __init__(self, job: Job, former: ShardPart, context: House) -> None:
+        self.former, self.context = former, context
+        self.after, self.size, self.done, self.moved = former.after, former.size, False, False
+        self.tally, self.rows, self.left_out = former.tally, list(former.rows), former.rows_left_out
+        self.unreadable = list(former.unreadable)
+        self.until = context.clock.now() + BUDGET
+        self.question = Question(
+            today=parse_policy(job.today, job.today_version),
+            candidate=parse_policy(job.candidate),
+            waivers=context.rules.fresh().waivers,
+            moments=moments_of(job.at, job.since_days),
+            known_since=job.known_since,
+        )
+
+    def run(self) -> None:
+        """As many images as time allows, at least one."""
+        refs = self._next_refs()
+        for ref, header in self._headers(refs):
+            self._weigh(ref, header)
+            self.after, self.moved = ref.path, True
+            if self.context.clock.now() >= self.until:
+                return
+        self.done = len(refs) < PAGE_IMAGES
+        self.moved = self.moved or self.done
+
+    def part(self) -> ShardPart:
+        kept = worst_rows(self.rows, ROWS_OF_PART)
+        return msgspec.structs.replace(
+            self.former,
+            after=self.after,
+            done=self.done,
+            size=self.size,
+            tally=self.tally,
+            rows=kept,
+            rows_left_out=self.left_out + len(self.rows) - len(kept),
+            unreadable=tuple(self.unreadable),
+        )
+
+    def _next_refs(self) -> list[ImageRef]:
+        """The whole shard is walked for it, and only one page of it held."""
+        self.size = 0
+        return heapq.nsmallest(PAGE_IMAGES, self._left(), key=lambda ref: ref.path)
+
+    def _left(self) -> Iterator[ImageRef]:
+        for row in self.context.queries.rows_of(self.former.shard):
+            self.size = (self.size or 0) + 1
+            if self.after is None or row.ref.path > self.after:
+                yield row.ref
+
+    def _headers(self, refs: Sequence[ImageRef]) -> Iterator[tuple[ImageRef, Header | None]]:
+        for start in range(0, len(refs), HEADERS_AT_ONCE):
+            some = refs[start : start + HEADERS_AT_ONCE]
+            try:
+                found = self.context.table.read_headers(some)
+            except LazarettoError:
+                raise
+            except Exception:  # noqa: BLE001 - one header nobody can read: it is met again, alone, by its own image
+                yield from ((ref, None) for ref in some)
+                continue
+            yield from ((ref, found[ref].header if ref in found else None) for ref in some)
+
+    def _weigh(self, ref: ImageRef, header: Header | None) -> None:
+        try:
+            header = header or self._header(ref)
+            if header is None or not header.present or header.kind is Kind.ARTIFACT:
+                return
+            weighed = weigh(gather_case(header, self.question, self.context), self.question)
+        except LazarettoError:
+            raise
+        except Exception:  # noqa: BLE001 - one image that cannot be judged is counted and named; the others go on
+            self._count(Tally(unreadable=1))
+            self.unreadable = [*self.unreadable, ref][:UNREADABLE_NAMED]
+            return
+        self._count(tally_of(header, weighed))
+        self._keep(row_of(header, weighed))
+
+    def _header(self, ref: ImageRef) -> Header | None:
+        stored = self.context.table.read_headers([ref]).get(ref)
+        return None if stored is None else stored.header
+
+    def _count(self, tally: Tally) -> None:
+        self.tally = added((self.tally, tally))
+
+    def _keep(self, row: WhatIfRow | None) -> None:
+        if row is not None:
+            self.rows.append(row)
+        if len(self.rows) > 2 * ROWS_OF_PART:
+            kept = worst_rows(self.rows, ROWS_OF_PART)
+            self.left_out += len(self.rows) - len(kept)
+            self.rows = list(kept)

@@ -1,0 +1,62 @@
+"""Tell people of a first fill once, by a summary: not one alert for each image that was there all along."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.domain.alerts.verdict_alert import compose_summary
+from chalicelib.domain.events.sweep_message import InitialBackfill
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.services.alerts.announce_alert import announce_alert
+from chalicelib.services.ports.ports import ActionRecord, Channel, House, IndexRow
+from chalicelib.services.reconcile.plan_sweep import TOLD_AFTER_SECONDS
+
+SUBJECT, EFFECT = "sweep", "FILLED"
+WORST_NAMED = 10
+MOST_WAITS = 16
+"""Four hours: in a registry where images are pushed all the time something is always new."""
+
+
+def notify_initial_backfill(
+    filled: InitialBackfill, context: House, channels: Mapping[str, Channel], api_url: str | None = None
+) -> bool:
+    """False: images are decided still, so this sends itself for a quarter of an hour later; or another one has told of
+    this sweep, whose planner had died and was run again."""
+    if filled.started_at is not None and context.table.action_at(SUBJECT, EFFECT, filled.started_at) is not None:
+        return False
+    found: Counter[Decision] = Counter(row.decision for row in context.queries.all_rows())
+    if found != filled.found and filled.waits < MOST_WAITS:
+        again = msgspec.structs.replace(filled, found=dict(found), waits=filled.waits + 1, attempt=0)
+        context.outbox.send("sweeps", again, TOLD_AFTER_SECONDS)
+        return False
+    bad = (row for row in context.queries.all_rows() if row.decision is not Decision.ALLOW)
+    worst = [(r.ref, r.decision, r.counts) for r in heapq.nsmallest(WORST_NAMED, bad, key=_badness)]
+    summary = compose_summary("the first fill", {}, dict(found), worst, context.clock.now(), api_url)
+    announce_alert(summary, context, channels)
+    if filled.started_at is not None:
+        context.table.record_action(_record(filled.started_at, found, context))
+    return True
+
+
+def _record(started_at: datetime, found: Counter[Decision], context: House) -> ActionRecord:
+    """Put when it is told: twice after a crash rather than never."""
+    counts = ", ".join(f"{found[decision]} {decision}" for decision in Decision if found[decision])
+    return ActionRecord(
+        ref=None,
+        subject=SUBJECT,
+        effect=EFFECT,
+        wanted_at=started_at,
+        kind=EFFECT,
+        actor="system",
+        reason=f"the first fill was told by its summary: {counts or 'no image'}",
+        at=context.clock.now(),
+    )
+
+
+def _badness(row: IndexRow) -> tuple[object, ...]:
+    return (-row.decision.rank, tuple(-n for n in row.counts or ()), row.ref)

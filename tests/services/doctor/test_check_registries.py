@@ -1,0 +1,127 @@
+"""Whether the registries that are watched can be looked at, by whom, and when they were."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from chalicelib.domain.doctor.health import Check, CheckStatus
+from chalicelib.domain.doctor.installed import Installed
+from chalicelib.domain.images.image import Repository, RepositoryDetail
+from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.reconcile.registry_listing import RepositoriesListed
+from chalicelib.errors import DeniedError
+from chalicelib.services.doctor.check_registries import Known, check_pull_times, check_registries
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+OWN, SPOKE = RegistryPlace("eu-west-1"), RegistryPlace("eu-west-1", "444455556666")
+THERE = Installed("prod", "eu-west-1", "111122223333")
+ROLE = "arn:aws:iam::111122223333:role/on-scans"
+
+
+class Inventory:
+    listed: tuple[RepositoryDetail, ...] = ()
+
+    def __init__(self, *closed: RegistryPlace) -> None:
+        self.closed = closed
+
+    def repositories(self, place: RegistryPlace, after: str | None = None) -> RepositoriesListed:
+        if place in self.closed:
+            raise DeniedError("sts:AssumeRole: access denied")
+        return RepositoriesListed(self.listed, None)
+
+
+def compared(account: str, ago: timedelta) -> Known:
+    return {Repository(account, "eu-west-1", "team/web"): {"reconcile_at": NOW - ago}}
+
+
+def look(known: Known, *closed: RegistryPlace) -> Check:
+    (check,) = check_registries(THERE, (OWN, SPOKE), lambda: known, Inventory(*closed), NOW)
+    return check
+
+
+def test_registries_that_can_be_listed_are_told_with_their_last_comparison() -> None:
+    found = look(compared("444455556666", timedelta(hours=3))).found
+    assert found.status is CheckStatus.OK
+    assert "444455556666/eu-west-1 (0 repositories, compared 3 h ago)" in found.seen
+
+
+def test_a_spoke_the_functions_have_compared_lately_is_no_failure_of_theirs() -> None:
+    found = look(compared("444455556666", timedelta(hours=3)), SPOKE).found
+    assert found.status is CheckStatus.WARN
+    assert "though you may not look" in found.problems[0]
+
+
+def test_a_spoke_that_nobody_has_compared_for_a_day_is_a_failure() -> None:
+    check = look(compared("444455556666", timedelta(days=1)), SPOKE)
+    assert (check.found.status, check.denies) == (CheckStatus.FAIL, True)
+    assert "sts:AssumeRole" in check.found.problems[0]
+
+
+def test_what_was_compared_in_another_account_says_nothing_of_a_spoke() -> None:
+    assert "never compared" in look(compared("777788889999", timedelta(hours=1)), SPOKE).found.problems[0]
+
+
+class PullTimes:
+    def __init__(self, *excluded: str) -> None:
+        self.listed = set(excluded)
+
+    def excluded(self, place: RegistryPlace) -> frozenset[str]:
+        return frozenset(self.listed)
+
+    def exclude(self, place: RegistryPlace, role_arn: str) -> None:
+        self.listed.add(role_arn)
+
+
+def pulls(pull_times: PullTimes, role: str = ROLE, *, register: bool = False) -> Check:
+    (check,) = check_pull_times("prod", {OWN: (role,)}, pull_times, register=register)
+    return check
+
+
+def test_a_role_that_leaves_pull_times_is_named_and_left_alone() -> None:
+    pull_times = PullTimes()
+    found = pulls(pull_times).found
+    assert (found.status, found.problems, pull_times.listed) == (CheckStatus.WARN, (f"eu-west-1: {ROLE}",), set())
+
+
+def test_a_role_is_registered_when_that_is_asked_for() -> None:
+    pull_times = PullTimes()
+    assert pulls(pull_times, register=True).found.status is CheckStatus.OK
+    assert pull_times.listed == {ROLE}
+    assert pulls(pull_times).found.status is CheckStatus.OK
+
+
+def test_a_pattern_of_roles_is_not_registered() -> None:
+    pull_times = PullTimes()
+    assert pulls(pull_times, f"{ROLE}-*", register=True).found.status is CheckStatus.UNKNOWN
+    assert pull_times.listed == set()
+
+
+def test_a_spoke_that_was_never_compared_is_neither_sound_nor_wrong() -> None:
+    check = look({}, SPOKE)
+    assert (check.found.status, check.denies) == (CheckStatus.UNKNOWN, True)
+    assert "lazaretto sweep reconcile --stage prod" in check.found.advice
+
+
+def test_a_registry_that_you_may_list_and_no_function_has_compared_is_not_sound_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Inventory, "listed", (RepositoryDetail(Repository("444455556666", "eu-west-1", "team/web")),))
+    found = look(compared("111122223333", timedelta(hours=1))).found
+    assert found.status is CheckStatus.WARN
+    assert found.problems == (
+        "444455556666/eu-west-1: 1 repositories, and the functions have compared none of them yet",
+    )
+    assert "lazaretto sweep reconcile --stage prod" in found.advice
+
+
+def test_another_account_in_our_region_says_nothing_of_our_own_registry() -> None:
+    found = look(compared("444455556666", timedelta(hours=1)), OWN).found
+    assert found.status is CheckStatus.UNKNOWN
+    assert found.problems[0].startswith("eu-west-1: never compared")
+
+
+def test_a_registry_the_functions_have_left_alone_for_a_day_is_wrong_even_where_you_may_look() -> None:
+    found = look(compared("444455556666", timedelta(days=1))).found
+    assert (found.status, "but the functions looked last 24 h ago" in found.problems[0]) == (CheckStatus.FAIL, True)

@@ -1,0 +1,143 @@
+"""A spoke is sound by what was seen of it alone: its rules, their events and targets, and what did not arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from chalicelib.cli.deploy.spoke import spoke_template
+from chalicelib.domain.doctor.health import Check, CheckStatus
+from chalicelib.domain.doctor.installed import EventRule, Installed, Queue, RuleTarget, Spoke
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.errors import DeniedError
+from chalicelib.services.doctor.check_registries import Known
+from chalicelib.services.doctor.check_spokes import check_spokes, patterns_of
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+SHOP, NEAR = RegistryPlace("eu-central-1", "444455556666"), RegistryPlace("eu-north-1")
+THERE = Installed("prod", "eu-west-1", "111122223333")
+BUS = "arn:aws:events:eu-west-1:111122223333:event-bus/default"
+TEMPLATE = spoke_template("prod")
+DEAD = Queue("lazaretto-prod-spoke-dead", "arn:dead", 0, 0, 0)
+KEPT = RuleTarget(BUS, "arn:dead")
+RULES: dict[str, EventRule | None] = {n: EventRule(n, "ENABLED", (KEPT,), p) for n, p in patterns_of(TEMPLATE).items()}
+SOUND = Spoke("CREATE_COMPLETE", BUS, TEMPLATE, RULES, DEAD)
+Change = Callable[[Spoke], Spoke | None]
+
+
+class Spokes:
+    """By place; one that is left out must not be looked at."""
+
+    def __init__(self, spokes: dict[RegistryPlace, Spoke | None]) -> None:
+        self._spokes = spokes
+
+    def find(self, stage: str, place: RegistryPlace) -> Spoke | None:
+        assert stage == "prod"
+        if place not in self._spokes:
+            raise DeniedError("sts:AssumeRole: AssumeRole: not authorized (AccessDenied)")
+        return self._spokes[place]
+
+
+def look(
+    spokes: dict[RegistryPlace, Spoke | None],
+    places: tuple[RegistryPlace, ...] = (SHOP,),
+    hub_bus: str | None = BUS,
+    known: Known | None = None,
+) -> Check:
+    (check,) = check_spokes(THERE, hub_bus, places, TEMPLATE, Spokes(spokes), lambda: known or {}, NOW)
+    return check
+
+
+def changed(**fields: Any) -> Change:
+    return lambda spoke: msgspec.structs.replace(spoke, **fields)
+
+
+def with_rule(**fields: Any) -> Change:
+    def change(spoke: Spoke) -> Spoke:
+        rule = spoke.rules["FindingRule"]
+        assert rule is not None
+        rules = {**spoke.rules, "FindingRule": msgspec.structs.replace(rule, **fields)}
+        return msgspec.structs.replace(spoke, rules=rules)
+
+    return change
+
+
+def without_rule(spoke: Spoke) -> Spoke:
+    return msgspec.structs.replace(spoke, rules={n: r for n, r in spoke.rules.items() if n != "FindingRule"})
+
+
+def test_a_spoke_whose_every_part_was_seen_is_sound() -> None:
+    found = look({SHOP: SOUND}).found
+    assert (found.status, found.problems) == (CheckStatus.OK, ())
+    assert found.seen == f"444455556666/eu-central-1: 12 rules send to {BUS}, nothing undelivered"
+
+
+def test_a_rule_that_hears_reading_calls_as_well_is_enabled_too() -> None:
+    state = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+    assert look({SHOP: with_rule(state=state)(SOUND)}).found.status is CheckStatus.OK
+
+
+def test_where_no_other_registry_is_watched_there_is_nothing_to_be_seen() -> None:
+    assert look({}, ()).found.status is CheckStatus.SKIPPED
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        (lambda spoke: None, CheckStatus.WARN, "there is none"),
+        (changed(template={}), CheckStatus.WARN, "another version"),
+        (changed(status="ROLLBACK_COMPLETE"), CheckStatus.FAIL, "its stack is ROLLBACK_COMPLETE"),
+        (changed(hub_bus=BUS.replace("1111", "9999")), CheckStatus.FAIL, "forward to arn:aws:events:eu-west-1:9999"),
+        (changed(hub_bus=None), CheckStatus.FAIL, "nothing that it tells"),
+        (changed(rules={}), CheckStatus.FAIL, "ImageActionRule: it is not there"),
+        (without_rule, CheckStatus.FAIL, "FindingRule: it is not there"),
+        (changed(rules={**RULES, "FindingRule": None}), CheckStatus.FAIL, "FindingRule: it is not there"),
+        (with_rule(state="DISABLED"), CheckStatus.FAIL, "FindingRule: it is DISABLED"),
+        (with_rule(pattern={"source": ["aws.ecr"]}), CheckStatus.FAIL, "FindingRule: it hears other events"),
+        (with_rule(pattern=None), CheckStatus.FAIL, "FindingRule: it hears other events"),
+        (with_rule(targets=()), CheckStatus.FAIL, "FindingRule: it does not send to the hub's bus"),
+        (
+            with_rule(targets=(RuleTarget("arn:other", "arn:dead"),)),
+            CheckStatus.FAIL,
+            "it does not send to the hub's bus",
+        ),
+        (with_rule(targets=(RuleTarget(BUS),)), CheckStatus.FAIL, "what cannot be delivered is dropped"),
+        (changed(dead=None), CheckStatus.FAIL, "the queue of what could not be delivered is gone"),
+        (changed(dead=msgspec.structs.replace(DEAD, hidden=3)), CheckStatus.FAIL, "3 events did not reach the hub"),
+    ],
+)
+def test_what_is_wrong_with_a_spoke_is_told(change: Change, status: CheckStatus, words: str) -> None:
+    found = look({SHOP: change(SOUND)}).found
+    assert found.status is status, found
+    assert words in " ".join(found.problems)
+    assert "--hub 111122223333/eu-west-1 --region eu-central-1`" in found.advice
+    assert found.seen == "0 of 1 are as they must be"
+
+
+def test_a_spoke_nobody_may_look_at_is_not_known_and_what_sweeps_found_is_told() -> None:
+    facts = {"reconcile_at": NOW - timedelta(hours=3), "reconcile": {"lost_events": 7}}
+    known = {Repository("444455556666", "eu-central-1", "team/web"): facts}
+    check = look({NEAR: SOUND}, (SHOP, NEAR), known=known)
+    assert (check.found.status, check.denies) == (CheckStatus.UNKNOWN, False)
+    assert "compared 3 h ago, 7 events were lost by then; its rules were not seen" in check.found.problems[0]
+    assert check.found.advice == (
+        "with credentials of 444455556666: `lazaretto doctor --stage prod --region eu-central-1`"
+    )
+    assert "never compared" in look({}, (SHOP,)).found.problems[0]
+
+
+def test_one_that_is_wrong_outweighs_one_that_must_not_be_looked_at() -> None:
+    check = look({NEAR: without_rule(SOUND)}, (SHOP, NEAR))
+    assert (check.found.status, check.denies) == (CheckStatus.FAIL, True)
+    assert len(check.found.problems) == 2
+
+
+def test_seen_from_its_own_account_a_spoke_tells_where_it_sends() -> None:
+    assert look({NEAR: SOUND}, (NEAR,), None).found.seen.startswith(f"eu-north-1: 12 rules send to {BUS}")
+    found = look({NEAR: without_rule(SOUND)}, (NEAR,), None).found
+    assert found.advice.startswith("`lazaretto deploy --spoke --stage prod --region eu-north-1`")
