@@ -90,28 +90,28 @@ def later_scans() -> Iterator[Figure]:
         _fill(place)
         _next_day(place)
         place.deliver("scans", map(announcements.rescan_event, place.states))
-        place.consistency_delay()
+        place.settle()
         yield Figure("write units an image, enhanced scan without news", _per_image(place), most=costs.RESCAN)
     with world(busy) as place:
         _fill(place)
         _next_day(place)
         place.deliver("scans", map(announcements.rescan_event, place.states))
-        place.consistency_delay()
+        place.settle()
         name = "write units an image that changed, seen by a look (catalogue apart)"
         yield Figure(name, _per_image(place), most=costs.CHANGED)
     with world(busy) as place:
         _fill(place)
         _next_day(place)
         place.deliver("findings", events(place.plan))
-        place.consistency_delay()
+        place.settle()
         yield Figure("write units an image that changed, told by events (catalogue apart)", _per_image(place))
     with world(quiet) as place:
         place.scan_basically()
         place.deliver("scans", map(announcements.basic_scan_event, place.states))
-        place.consistency_delay()
+        place.settle()
         _next_day(place)
         place.deliver("scans", map(announcements.basic_scan_event, place.states))
-        place.consistency_delay()
+        place.settle()
         yield Figure("write units an image, basic scan without news", place.count.wru / SMALL.images, most=1)
 
 
@@ -119,7 +119,7 @@ def burst_in_order() -> Iterator[Figure]:
     """100,000 finding events of 500 new images."""
     with world(BURST) as place:
         place.deliver("findings", events(BURST))
-        place.consistency_delay()
+        place.settle()
         findings = BURST.images * BURST.findings
         yield Figure("write units, burst of 100,000 events, in order", _stored(place), most=8_000)
         spent = place.count.wru / findings
@@ -139,7 +139,7 @@ def burst_shuffled() -> Iterator[Figure]:
         marks = [{event["resources"][0] for event in batch} for batch in firsts]
         races = sum(map(len, marks)) - len(set().union(*marks))
         place.deliver("findings", told, workers=WORKERS)
-        place.consistency_delay()
+        place.settle()
         spent, lost = _stored(place), place.count.refused
         yield Figure(
             "write units, burst shuffled with duplicates, five workers",
@@ -160,7 +160,7 @@ def one_alert() -> Iterator[Figure]:
             place.count.reset()
             place.clock.forward(300)
             place.deliver("sweeps", [{"type": "due", "shard": shard} for shard in range(SHARDS)])
-            place.consistency_delay()
+            place.settle()
             later[policy] = _stored(place)
             if bool(alerts) is (policy is ALLOW_ALL) or len(place.channel.alerts) != alerts:
                 raise AssertionError(f"{alerts} alerts, then {len(place.channel.alerts)}, of {policy}")
@@ -340,7 +340,7 @@ def _otherwise(place: Registry, report: WhatIfReport) -> Figure:
 def _fill(place: World) -> None:
     place.deliver("findings", events(place.plan))
     place.deliver("scans", map(announcements.scan_event, place.states))
-    place.consistency_delay()
+    place.settle()
 
 
 def _next_day(place: World) -> None:

@@ -50,5 +50,5 @@ def _sweep(place: SweptPlace) -> int:
     place.results.clear()
     place.deliver("sweeps", [PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now())])
     place.aws.sent = [sent for sent in place.aws.sent if '"filled"' not in sent.body]  # nobody reads the summary
-    place.consistency_delay()
+    place.settle()
     return sum(sum(result.found.values()) for result in place.results)

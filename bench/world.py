@@ -144,7 +144,7 @@ class Place:
         self.deliver(first.queue, [sent.body for sent in taken])
         return True
 
-    def consistency_delay(self) -> None:
+    def settle(self) -> None:
         """Delivers what was sent, when it is due, until nothing is left."""
         while self.aws.sent:
             due_at = min(sent.due_at for sent in self.aws.sent)

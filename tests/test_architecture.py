@@ -30,7 +30,9 @@ MAY_IMPORT = {
     "api": {*CORE, "api", "bootstrap", "adapters", "services", "settings", "observability", "exports"},
     "app": {*CORE, "api", "bootstrap", "intake", "services", "settings", "observability"},
     "local": {*INNER, "local", "api", "bootstrap", "intake"},
-    "cli": {*INNER, "cli", "local", "api", "bootstrap", "intake"},
+    "forwarder": {*CORE, "forwarder"},
+    "build": {*CORE, "build"},
+    "cli": {*INNER, "cli", "local", "api", "bootstrap", "intake", "build", "forwarder"},
 }
 OUTSIDE = {
     "domain": {"msgspec"},
@@ -42,10 +44,10 @@ OUTSIDE = {
 }
 """What these may import beyond the standard library; whoever is not named may import anything but the I/O below."""
 TALKS_TO_THE_WORLD = {"boto3", "botocore", "slack_sdk", "urllib", "urllib3", "http", "requests", "socket"}
-MAY_TALK = {"adapters", "local", "cli"}
+MAY_TALK = {"adapters", "local", "cli", "forwarder"}
 PURE_PARTS = {"urllib.parse", "http.HTTPStatus"}
-NOT_DEPLOYED = {"cli", "local"}
-STRANGERS = {"chalicelib.local", "chalicelib.cli", "moto", "typer", "rich", "tests", "bench"}
+NOT_DEPLOYED = {"build", "cli", "forwarder", "local"}
+STRANGERS = {*(f"chalicelib.{layer}" for layer in NOT_DEPLOYED), "moto", "typer", "rich", "tests", "bench"}
 """What a deployed module must not import."""
 NO_CLOCK_NOR_ENVIRONMENT = {"os", "time", "random", "secrets", "pathlib", "subprocess", "logging"}
 READS_THE_CLOCK = {"now", "utcnow", "today"}
@@ -109,7 +111,7 @@ def _imported(tree: ast.AST, module: Module) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            module.relative |= node.desired > 0
+            module.relative |= node.level > 0
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 

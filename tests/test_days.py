@@ -123,7 +123,7 @@ def test_after_each_day_the_stored_state_is_the_generated_one(
             while place.deliver_due():
                 pass
         place.deliver("scans", day.scans[1::2])
-        place.consistency_delay()
+        place.settle()
         for ref, wanted in day.expected.items():
             compare(place, day, ref, wanted, compared)
     told = ", ".join(f"{n} {word}" for word, n in sorted(compared.items()) if word != "findings")
@@ -134,11 +134,11 @@ def test_after_each_day_the_stored_state_is_the_generated_one(
 def test_a_day_that_is_told_once_more_changes_nothing(place: Place, days: list[Day]) -> None:
     turn_to(place, 0, days[0])
     place.deliver("findings", days[0].events)
-    place.consistency_delay()
+    place.settle()
     before = {ref: place.context.table.read_headers([ref])[ref] for ref in days[0].expected}
     place.deliver("findings", reversed(days[0].events))
     place.deliver("scans", days[0].scans)
-    place.consistency_delay()
+    place.settle()
     assert {ref: place.context.table.read_headers([ref])[ref] for ref in days[0].expected} == before
 
 

@@ -31,11 +31,11 @@ PUSHED = Delivery("m1", ImageAction(REF, "PUSH", "SUCCESS", NOW, "event-1"), raw
 def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Call it for the lines of the log so far."""
     handler: Any = logger.registered_handler
-    written, desired = io.StringIO(), logger.log_level
+    written, level = io.StringIO(), logger.log_level
     monkeypatch.setattr(handler, "stream", written)
     logger.setLevel("INFO")
     yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
-    logger.setLevel(desired)
+    logger.setLevel(level)
 
 
 def flushed(journal: Journal, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

@@ -281,7 +281,7 @@ def calls_of_adapters() -> set[str]:
     DescribeImages)."""
     models = (get_session().get_service_model(service) for service in SERVICES)
     operations = {xform_name(name): name for model in models for name in model.operation_names}
-    trees = [ast.parse(path.read_text()) for path in (ROOT / "chalicelib/adapters").glob("*.py")]
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "chalicelib/adapters").rglob("*.py")]
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
     asked = [part for call in calls if name_of(call.func) in ASKING for part in call.args]
     assigned = [node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Assign)]
@@ -327,7 +327,7 @@ def test_a_bundle_without_a_dependency_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "stray", ["boto3/__init__.py", "chalicelib/local/aws/ecr.py", "tests/test_x.py", "pip/__main__.py"]
+    "stray", ["boto3/__init__.py", "chalicelib/local/ecr.py", "tests/test_x.py", "pip/__main__.py"]
 )
 def test_a_bundle_with_what_lambda_brings_or_nobody_needs_is_refused(stray: str) -> None:
     (complaint,) = check_bundle(bundle_of(*COMPLETE, stray))

@@ -286,7 +286,7 @@ def logged() -> Iterator[tuple[io.StringIO, io.StringIO]]:
     """What our own logger says, down to DEBUG; and what a function leaves in its log beside: lines that are printed,
     metrics, and warnings of libraries."""
     handler: Any = logger.registered_handler
-    before, desired, log, printed = handler.stream, logger.log_level, io.StringIO(), io.StringIO()
+    before, level, log, printed = handler.stream, logger.log_level, io.StringIO(), io.StringIO()
     handler.stream = log
     logger.setLevel("DEBUG")
     others = logging.StreamHandler(printed)
@@ -299,7 +299,7 @@ def logged() -> Iterator[tuple[io.StringIO, io.StringIO]]:
     finally:
         logging.getLogger().removeHandler(others)
         handler.stream = before
-        logger.setLevel(desired)
+        logger.setLevel(level)
 
 
 @contextmanager

@@ -78,11 +78,11 @@ def send(client: Client, context: FakeHouse) -> Send:
 
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    written, desired = io.StringIO(), logger.log_level
+    written, level = io.StringIO(), logger.log_level
     monkeypatch.setattr(logger.registered_handler, "stream", written)
     logger.setLevel("DEBUG")
     yield written
-    logger.setLevel(desired)
+    logger.setLevel(level)
 
 
 def test_a_pod_is_let_in_by_the_verdict_of_its_images(send: Send) -> None:

@@ -193,7 +193,7 @@ def test_an_index_has_the_weakest_scan_of_its_images(ask: Ask, context: FakeHous
     assert ask("/v1/verdict", repository="team/api", tag="v9")["scan"]["state"] == "FAILED"
 
 
-@pytest.mark.parametrize("unlisted", [{"looked_at": None}, {"kind": Kind.INDEX}])
+@pytest.mark.parametrize("unlisted", [{"refreshed_at": None}, {"kind": Kind.INDEX}])
 def test_an_image_that_was_never_listed_and_an_index_have_no_counts(
     ask: Ask, context: FakeHouse, unlisted: dict[str, Any]
 ) -> None:

@@ -55,7 +55,7 @@ class Load:
 
 def measure_load(sizes: Sequence[int] = SIZES) -> list[Load]:
     plan = Plan(images=IMAGES, findings=FINDINGS)
-    desired = logger.desired
+    level = logger.level
     with patch.dict(os.environ, CREDENTIALS), mock_aws(), quick_dynamo():
         logger.setLevel("CRITICAL")
         try:
@@ -63,7 +63,7 @@ def measure_load(sizes: Sequence[int] = SIZES) -> list[Load]:
             place = World(plan, ALLOW_ALL, Count(payloads.REGION, payloads.ACCOUNT), blank=False)
             return list(_measured(place, sizes))
         finally:
-            logger.setLevel(desired)
+            logger.setLevel(level)
 
 
 def _measured(place: World, sizes: Sequence[int]) -> Iterator[Load]:
@@ -98,7 +98,7 @@ def _deliver(place: World, states: Sequence[ImageState]) -> None:
     rows = (announcements.finding_event(place.plan, s, row, row.arn[-32:]) for s in states for row in s.findings)
     place.deliver("findings", rows)
     place.deliver("scans", map(announcements.scan_event, states))
-    place.consistency_delay()
+    place.settle()
 
 
 def _like(template: Sequence[ImageState], first: int, round_: int) -> list[ImageState]:

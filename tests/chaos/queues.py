@@ -119,7 +119,7 @@ class Queue:
     def _is_kept(self, message: Message) -> bool:
         return self._random is not None and message.receives < 3 and self._random.random() < DELETED_IN_VAIN
 
-    def consistency_delay(self, taken: Sequence[Message], failed: frozenset[str]) -> None:
+    def settle(self, taken: Sequence[Message], failed: frozenset[str]) -> None:
         """What did not fail is deleted; what failed is shown again when it is not hidden any more."""
         for message in taken:
             if message.id not in failed and not self._is_kept(message):

@@ -209,7 +209,7 @@ class World:
             job.worker.step()
             if job.worker.done:
                 job.end = "done"
-                self.queues[job.source.name].consistency_delay(job.taken, job.failed)
+                self.queues[job.source.name].settle(job.taken, job.failed)
                 self.free.append(job.context)
         if job.worker.done:
             self.jobs.remove(job)
@@ -353,13 +353,13 @@ def _digest(event: Event) -> str:
 def world(scenario: Scenario, faults: Faults | None, processes: int = PROCESSES) -> Iterator[World]:
     """With an empty table and the policy in force, for as long as the block lasts."""
     global_random.seed(scenario.seed)
-    desired = logger.desired
+    level = logger.level
     with ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, CREDENTIALS))
         stack.enter_context(mock_aws())
         stack.enter_context(quick_dynamo())
         logger.setLevel("CRITICAL")
-        stack.callback(logger.setLevel, desired)
+        stack.callback(logger.setLevel, level)
         create_table(boto3.client("dynamodb", payloads.REGION), TABLE)
         place = World(scenario, faults, processes)
         stack.enter_context(_time_of(place))

@@ -50,7 +50,7 @@ def test_an_empty_table_is_filled_by_the_command_alone(place: SweptPlace, run: R
     assert (said["repositories"], said["images"], said["lost_events"]) == (2, 4, 0)
     assert said["found"] == {"MISSING": 4, "SCAN_UNHEARD": 4}
     assert exists(place) == 0, "what mends it is the deployment's"
-    place.consistency_delay()
+    place.settle()
     assert exists(place) == 4
     assert [alert.title for alert in place.channel.alerts] == ["Summary: the first fill"]
 
@@ -73,7 +73,7 @@ def test_a_dry_run_shows_each_difference_and_mends_none(place: SweptPlace, run: 
 def test_one_repository_is_compared_alone(place: SweptPlace, run: Run) -> None:
     said = json.loads(run("--repository", "team/service-1", "--json").stdout)
     assert (said["repositories"], said["images"], said["found"]["MISSING"]) == (1, 2, 2)
-    place.consistency_delay()
+    place.settle()
     assert {row.ref.repository for row in place.context.queries.all_rows()} == {"team/service-1"}
     assert said["lost_events"] == 0
     assert [alert.title for alert in place.channel.alerts] == ["Summary: the first fill"], "not one for each image"
@@ -81,14 +81,14 @@ def test_one_repository_is_compared_alone(place: SweptPlace, run: Run) -> None:
 
 def test_one_repository_that_was_compared_before_is_told_image_by_image(place: SweptPlace, run: Run) -> None:
     run("--repository", "team/service-1")
-    place.consistency_delay()
+    place.settle()
     place.channel.alerts.clear()
     later = Listed(Plan(images=6, findings=12), shared(Plan(images=6, findings=12), 2))
     place.aws.shown = later
     place.clock.forward(6 * 3_600)
     said = json.loads(run("--repository", "team/service-1", "--json").stdout)
     assert said["lost_events"] > 0
-    place.consistency_delay()
+    place.settle()
     assert "Summary: the first fill" not in [alert.title for alert in place.channel.alerts]
 
 
@@ -174,7 +174,7 @@ def test_a_repository_that_is_throttled_is_left_to_the_deployment_and_the_others
     assert result.exit_code == 0
     assert "team/service-0: the deployment goes on with the rest of it" in result.stderr
     assert "2 images in 2 repositories compared: 4 differences" in result.stdout
-    place.consistency_delay()
+    place.settle()
     assert exists(place) == 4
     assert [alert.title for alert in place.channel.alerts] == ["Summary: the first fill"]
 
@@ -201,7 +201,7 @@ def test_how_many_images_are_proven_to_be_scanned_is_said_with_the_causes(place:
     assert "mends what differs within minutes. A summary is sent when all is decided." in first.stdout
     assert "0 images are proven to be scanned, 4 not: NEW 4." in first.stdout
     assert "0 events were lost" in first.stdout
-    place.consistency_delay()
+    place.settle()
     assert "4 images are proven to be scanned." in run().stdout
     said = json.loads(run("--json").stdout)
     assert (said["proven"], said["unproven"], said["scans_asked_for"]) == (4, {}, 0)

@@ -179,7 +179,7 @@ class Run:
             self._letters.append(f"{letter.get('Subject', '')}\n{letter['Message']}")
         return self._letters
 
-    def consistency_delay(self, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def settle(self, patience_seconds: float = PATIENCE_SECONDS) -> None:
         """Until nothing is on its way: no queue has a message, and none is delayed that is due within `SOON_SECONDS`.
         Raises AssertionError where something still is in the end."""
         end, quiet = time.monotonic() + patience_seconds, 0
@@ -201,7 +201,7 @@ class Run:
     def tick(self) -> None:
         """The clock, as its schedule would call it, and all that follows."""
         self.account.invoke("clock", SCHEDULED)
-        self.consistency_delay()
+        self.settle()
 
     def recycle(self, function: str) -> int:
         """Ends the processes of the function, as Lambda does now and then; how many there were."""

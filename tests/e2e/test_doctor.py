@@ -43,7 +43,7 @@ def doctor(run: Run) -> Said:
     """After the hour has struck once."""
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     run.account.invoke("clock", {**SCHEDULED, "time": f"{now:%Y-%m-%dT%H:%M:%SZ}"})
-    run.consistency_delay()
+    run.settle()
     return run.shell.type("lazaretto doctor --json")
 
 

@@ -31,7 +31,7 @@ def test_a_changed_parameter_reaches_the_functions_and_they_go_on(run: Run) -> N
 
 def test_what_the_guide_takes_away_is_gone_but_for_the_table(run: Run) -> None:
     table = run.account.outputs()["TableName"]
-    run.consistency_delay()
+    run.settle()
     run.keep_calls()
     before = items(run, table)
     *_, destroyed, _, _ = run.guide.follow(guide.LAST)

@@ -61,7 +61,7 @@ def test_an_act_whose_worker_dies_is_done_once_all_the_same(run: Run) -> None:
         assert held.arrived.wait(60)
         assert run.recycle("on_actions") > 0
     eventually(lambda: run.type("image", image).answer["storage"], lambda storage: storage == "ARCHIVED")
-    run.consistency_delay(GIVEN_UP_SECONDS)
+    run.settle(GIVEN_UP_SECONDS)
     records = run.type("audit", image).answer["records"]
     assert [r["kind"] for r in records if r["kind"] == "QUARANTINE"] == ["QUARANTINE"]
 

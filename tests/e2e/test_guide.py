@@ -39,7 +39,7 @@ def test_the_first_alert_comes(run: Run) -> None:
             run.registry.scan(trial(run), "old", CURL)
             eventually(run.slack, lambda told: any(TRIAL in text for text in told))
             eventually(run.letters, lambda told: any(TRIAL in letter for letter in told))
-            run.consistency_delay()
+            run.settle()
     assert CURL.id in said_of(run, "lazaretto findings --repository lazaretto-trial")
 
 

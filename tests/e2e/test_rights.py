@@ -88,13 +88,13 @@ def test_once_the_right_is_back_redriven_letters_are_handled_and_never_taken_for
     run: Run, missed: Missed
 ) -> None:
     run.registry.scan(missed.scanned, "1.0.0", EXPAT)
-    run.consistency_delay()
+    run.settle()
     assert decision_of(run, missed.scanned) == "WARN"
     assert decision_of(run, missed.lost) is None
     redriven = run.shell.type("lazaretto dlq redrive scans --all --json")
     assert (redriven.exit_code, redriven.answer["redriven"]) == (0, 2)
     assert eventually(lambda: decision_of(run, missed.lost), bool) == "PENDING"
-    run.consistency_delay()
+    run.settle()
     handled = [line for line in lines(run, missed, "message") if line.get("redriven")]
     assert {line["image"]: line["outcome"] for line in handled} == {
         str(missed.lost): "handled",

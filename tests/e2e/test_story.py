@@ -66,7 +66,7 @@ def all_is_handled(world: World, told: Told) -> Iterator[None]:
     """Nothing of one scene is on its way any more when the next begins."""
     told.reads_all()
     yield
-    world.consistency_delay()
+    world.settle()
 
 
 def test_a_policy_that_acts_is_put_in_force(run: Run, world: World) -> None:
@@ -78,14 +78,14 @@ def test_a_policy_that_acts_is_put_in_force(run: Run, world: World) -> None:
 
 def test_an_image_that_nobody_has_scanned_is_pending(world: World) -> None:
     world.push()
-    world.consistency_delay()
+    world.settle()
     seen = world.look()
     assert (seen.decision, seen.gate_exit_code, seen.pulled) == ("PENDING", 1, True)
 
 
 def test_a_scan_with_a_high_flaw_is_a_warning_and_slack_is_told_what_to_upgrade(world: World, told: Told) -> None:
     world.scan()
-    world.consistency_delay()
+    world.settle()
     seen = world.look()
     assert (seen.decision, seen.gate_exit_code) == ("WARN", 0)
     told.hears(f"Upgrade {FLAW.package} to {FLAW.fixed}", "slack")
@@ -94,7 +94,7 @@ def test_a_scan_with_a_high_flaw_is_a_warning_and_slack_is_told_what_to_upgrade(
 def test_what_runs_is_not_taken_away_though_its_flaw_became_critical(world: World, told: Told) -> None:
     world.deploy()
     world.rate(*CRITICAL)
-    world.consistency_delay()
+    world.settle()
     seen = world.look()
     assert (seen.decision, seen.gate_exit_code, seen.pulled) == ("QUARANTINE", 1, True)
     assert (seen.held or "").startswith("RUNNING")
@@ -117,7 +117,7 @@ def test_findings_that_are_closed_by_the_archive_release_nothing(world: World) -
 
 def test_a_pull_that_fails_is_explained_with_the_command_that_would_release(world: World, told: Told) -> None:
     world.deploy()
-    world.consistency_delay()
+    world.settle()
     told.hears("quarantine by Lazaretto", "slack")
     told.hears("lazaretto release", "slack")
     world.undeploy()
@@ -127,7 +127,7 @@ def test_a_second_push_of_the_same_image_is_quarantined_again(run: Run, world: W
     run.recycle("on_actions")
     world.push()
     assert world.pull()
-    world.consistency_delay()
+    world.settle()
     seen = world.look()
     assert (seen.storage, seen.pulled) == ("ARCHIVED", False)
     told.hears("quarantined (archive)", "slack", "sns")
@@ -140,7 +140,7 @@ def test_a_waiver_opens_the_gate_and_restores_the_image(world: World, told: Told
         *("--reason", "the vulnerable function is not called", "--approved-by", "security@example.com"),
     ).answer
     seen = eventually(world.look, lambda seen: seen.storage == "ACTIVE")
-    world.consistency_delay()
+    world.settle()
     seen = world.look()
     assert (seen.decision, seen.gate_exit_code, seen.pulled) == ("ALLOW", 0, True)
     assert seen.waived == (waiver["id"],)
@@ -159,9 +159,9 @@ def test_a_waiver_that_ends_excuses_no_longer(run: Run, world: World, waiver: di
 def test_a_person_releases_it_against_the_verdict(world: World) -> None:
     world.type("release", NAME, "--reason", "outage 4711: roll back to 1.4.0")
     eventually(world.storage, lambda storage: storage == "ACTIVE")
-    world.consistency_delay()
+    world.settle()
     world.rate(*CRITICAL)
-    world.consistency_delay()
+    world.settle()
     seen = world.look()
     assert (seen.storage, seen.pulled) == ("ACTIVE", True)
     assert (seen.decision, seen.gate_exit_code) == ("QUARANTINE", 1)
@@ -173,7 +173,7 @@ def test_the_release_is_undone_by_its_id_in_the_audit_log(run: Run, world: World
     released = next(r for r in records if r["kind"] == "RELEASE" and r["actor"].startswith("person:"))
     run.recycle("on_actions")
     world.type("undo", released["action_id"], "--reason", "outage 4711 is over")
-    world.consistency_delay()
+    world.settle()
     seen = world.look()
     assert (seen.storage, seen.pulled, seen.order) == ("ARCHIVED", False, None)
 

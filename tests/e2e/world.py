@@ -28,8 +28,8 @@ class World(StoryWorld):
         again = Act(self.ref, f"{act['kind']}#{act['number']}", attempt=1)
         queue = self.run.account.queue_url("actions")
         self.run.account.client("sqs").send_message(QueueUrl=queue, MessageBody=msgspec.json.encode(again).decode())
-        self.consistency_delay()
+        self.settle()
 
-    def consistency_delay(self) -> bool:
-        self.run.consistency_delay()
+    def settle(self) -> bool:
+        self.run.settle()
         return True

@@ -57,7 +57,7 @@ def image(number: int, decision: Decision = Decision.BLOCK, where: ImageRef | No
         "pushed_at": NOW - timedelta(days=1),
         "platform": "DEBIAN_12",
         "scan": Scan(ScanState.COMPLETE, None, Source.ENHANCED, NOW),
-        "looked_at": NOW,
+        "refreshed_at": NOW,
         "verdict": verdict,
         "policy_version": 3,
     }

@@ -72,7 +72,7 @@ class Acts:
         ecr_of(copy.home).hold_image(copy.repository, copy.digest)
         for ref in (image, copy):
             fill_every_place(ref, ref.region)
-        self.played.consistency_delay()
+        self.played.settle()
 
     def push(self, repository: str, tag: str, *more: str) -> ImageRef:
         self.played.ecr.create_repository(repositoryName=repository)
@@ -80,12 +80,12 @@ class Acts:
         for each in (tag, *more):
             answer = self.played.ecr.put_image(repositoryName=repository, imageManifest=text, imageTag=each)
             digest = answer["image"]["imageId"]["imageDigest"]
-        self.played.consistency_delay()
+        self.played.settle()
         return ImageRef(ACCOUNT, REGION, repository, digest)
 
     def apply(self, method: str = "archive", fuse: int = 20, shut: str = "nothing") -> None:
         apply_policy(POLICY.format(method=method, fuse=fuse, shut=shut), "oncall", self.played.context)
-        self.played.consistency_delay()
+        self.played.settle()
 
     # ---- what is done
 
@@ -108,7 +108,7 @@ class Acts:
         child = pusher.image([b"base", b"application"])
         index = pusher.index({"linux/amd64": child}, ["1.0.0"])
         pusher.referrer(index, SIGNATURE, b"signed")
-        self.played.consistency_delay()
+        self.played.settle()
         self.take_and_give_back(index, "move")
         assert self.played.ecr.list_images(repositoryName=place_of(home).name)["imageIds"]
 
@@ -141,7 +141,7 @@ class Acts:
             self.order("quarantine", ref)
         assert sum(self.header(ref).hold is None for ref in refs) == 1
         self.played.ask("POST", "/v1/fuse/reset", {"reason": "they are meant"})
-        self.played.consistency_delay()
+        self.played.settle()
         assert all(self.header(ref).hold for ref in refs)
 
     def replicate(self) -> None:
@@ -157,7 +157,7 @@ class Acts:
         ref = self.push("team/copied", "1.0.0")
         self.order("quarantine", ref)
         context.outbox.send("sweeps", SweepRepository(Sweep.REPLICATION, ref.home, self.played.clock.now()))
-        self.played.consistency_delay()
+        self.played.settle()
         for place in places:
             assert self.header(place.repository(ref.home).image(ref.digest)).hold is not None
 
@@ -182,7 +182,7 @@ class Acts:
         retained = "[{repository: team/watched, keep: {newest: 9}}]"
         text = POLICY.format(method="move", fuse=20, shut="nothing").replace("rules:", f"rules:\n  - {EXPLOITED}")
         apply_policy(f"{text}retention: {retained}\n", "oncall", context)
-        self.played.consistency_delay()
+        self.played.settle()
         ours = boto3.client("ecr", region_name=OTHER_REGION)
         theirs = context._accounts.client(REPLICA_ACCOUNT, "ecr", OTHER_REGION)
         back = Destination(ACCOUNT, REGION)
@@ -193,13 +193,13 @@ class Acts:
         for client, home in ((ours, there[0]), (theirs, there[1])):
             client.create_repository(repositoryName=home.name)
             refs.append(Pusher(client, home).image([b"base", b"watched"], ["1.0.0"]))
-        self.played.consistency_delay()
+        self.played.settle()
         LocalReplication.failing.clear()
         self.played.clock.move(timedelta(hours=2))
         for sweep in (Sweep.RECONCILE, Sweep.REPLICATION, Sweep.POSTURE, Sweep.RETENTION):
             for plan in begin(sweep, context.registries, now()):
                 context.outbox.send("sweeps", plan)
-                self.played.consistency_delay()
+                self.played.settle()
         self.find_in(Pusher(theirs, there[1]).image([b"base", b"inspected"], ["2.0.0"]))
         for ref in refs:
             assert self.header(ref).scan.state is ScanState.COMPLETE
@@ -211,12 +211,12 @@ class Acts:
         inspector, now = inspector_of(ref.region), self.played.clock.now()
         inspector.coverage[ref.arn] = covered(ref, "ACTIVE", "SUCCESSFUL", now)
         self.played.context.outbox.send("scans", Refresh(ref, now, Source.ENHANCED))
-        self.played.consistency_delay()
+        self.played.settle()
         row = demo_registry.enhanced_finding(ref, demo_registry.CURL, ("2.0.0",), now, now)
         inspector.hold(ref.arn, row)
         self.played.clock.move(timedelta(days=8))
         self.played.stack.aws.put_event(aws_events.finding_changed(ref, row, self.played.clock.now()))
-        self.played.consistency_delay()
+        self.played.settle()
 
     # ---- what people ask for
 
@@ -224,7 +224,7 @@ class Acts:
         named = {"repository": ref.repository, "registry": ref.registry, "region": ref.region, "digest": ref.digest}
         named["reason"] = "it is to be so"
         self.played.ask("POST", f"/v1/{what}", named)
-        self.played.consistency_delay()
+        self.played.settle()
 
     def undo(self, ref: ImageRef) -> None:
         """An act that was ordered; then the waiver and the policy that were put last."""
@@ -239,7 +239,7 @@ class Acts:
             records = self.played.ask("GET", f"/v1/audit?{query}")["records"]
             newest = next(record for record in records if record["kind"] == kind)
             self.played.ask("POST", "/v1/undo", {"action_id": newest["action_id"], "reason": "it was wrong"})
-            self.played.consistency_delay()
+            self.played.settle()
         assert self.header(ref).hold is None
 
     def waive(self, days: int) -> str:
@@ -253,13 +253,13 @@ class Acts:
             "expires_at": ends.isoformat(),
         }
         identity: str = self.played.ask("POST", "/v1/waivers", wish)["id"]
-        self.played.consistency_delay()
+        self.played.settle()
         return identity
 
     def end_waivers(self) -> None:
         """One by a person. One by itself: people are warned, told, and after a quarter of a year it is forgotten."""
         self.played.ask("DELETE", f"/v1/waivers?id={self.waive(days=10)}&reason=it+is+fixed")
-        self.played.consistency_delay()
+        self.played.settle()
         self.waive(days=10)
         for days in (8, 3, 91):
             self.played.clock.move(timedelta(days=days))
@@ -270,7 +270,7 @@ class Acts:
         """The id of the question; it is answered."""
         text = POLICY.format(method="archive", fuse=20, shut='"team/*"')
         identity: str = self.played.ask("POST", "/v1/policy/what-if", {"policy": text, "since_days": 2})["id"]
-        self.played.consistency_delay()
+        self.played.settle()
         assert self.played.ask("GET", f"/v1/policy/what-if?id={identity}")["state"] == "done"
         return identity
 
@@ -292,7 +292,7 @@ class Acts:
 
     def tell_of(self, task: dict[str, Any], reason: str) -> None:
         self.played.stack.aws.put_event(aws_events.task_failed(task, reason, self.played.clock.now()))
-        self.played.consistency_delay()
+        self.played.settle()
 
     def task_on_a_machine(self, ref: ImageRef) -> dict[str, Any]:
         """As ECS describes it."""
@@ -334,7 +334,7 @@ class Acts:
         children = [
             pusher.image([b"base", layer], [tag]) for layer, tag in ((b"a", "1.0.0"), (b"b", "1.1.0"), (b"c", "2.0"))
         ]
-        self.played.consistency_delay()
+        self.played.settle()
         rows = [{"mediaType": MANIFEST, "digest": child.digest, "size": 1} for child in children[:1]]
         index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": rows})
         ecr_of(home).hold_image(home.name, f"sha256:{hashlib.sha256(index.encode()).hexdigest()}", index, INDEX)
@@ -347,7 +347,7 @@ class Acts:
                 ("actions", TakeImages(home, now)),
             ):
                 self.played.context.outbox.send(queue, message)
-                self.played.consistency_delay()
+                self.played.settle()
 
     def prove(self) -> None:
         """An image that nobody has scanned is sent to ECR's own scanner; public images are listed and matched; the
@@ -360,7 +360,7 @@ class Acts:
             PlanSweep(Sweep.PUBLIC, REGION, self.played.clock.now()),
         ):
             self.played.context.outbox.send("sweeps", message)
-            self.played.consistency_delay()
+            self.played.settle()
         assert self.header(ref).scan.state is ScanState.COMPLETE
 
     def reconcile(self) -> None:
@@ -373,12 +373,12 @@ class Acts:
             self.played.clock.move(timedelta(hours=6))
             message = PlanSweep(Sweep.RECONCILE, REGION, self.played.clock.now())
             self.played.context.outbox.send("sweeps", message)
-            self.played.consistency_delay()
+            self.played.settle()
         assert not self.header(lost).exists
 
     def put_checkpoints(self) -> None:
         self.played.context.outbox.send("sweeps", StoreCheckpoints(f"{self.played.clock.now():%Y-%m-%d}"))
-        self.played.consistency_delay()
+        self.played.settle()
 
     def header(self, ref: ImageRef) -> Header:
         return self.played.stack.headers([ref])[ref].header

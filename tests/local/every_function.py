@@ -79,7 +79,7 @@ class Played:
             if isinstance(value, cached_property):
                 vars(self.context).pop(name, None)
 
-    def consistency_delay(self) -> None:
+    def settle(self) -> None:
         """Until nothing is on its way any more; what is to be done later is not waited for in real time."""
         end = time.monotonic() + PATIENCE_SECONDS
         while self.pump.waiting():
@@ -90,18 +90,18 @@ class Played:
 
     def run_clock(self) -> None:
         self.recorder.under("clock", self.stack.run_clock)()
-        self.consistency_delay()
+        self.settle()
 
     def fill_the_registry(self) -> None:
         """Pushes, an index, both scanners, failures, a moved tag, news; then one sample of every trigger."""
         self.demo.open()
-        self.consistency_delay()
+        self.settle()
         self.demo.go_on()
-        self.consistency_delay()
+        self.settle()
         for sample in sorted((ROOT / "events").glob("*.json")):
             text = sample.read_text().replace(SAMPLES_ACCOUNT, ACCOUNT)
             self.stack.aws.put_event(json.loads(text.replace(json.loads(text)["region"], REGION)))
-        self.consistency_delay()
+        self.settle()
 
     def change_what_is_there(self) -> None:
         """News of an image that was looked at and of one nobody ever looked at; an image is deleted."""
@@ -118,10 +118,10 @@ class Played:
         ):
             self.stack.aws.put_event(aws_events.finding_changed(ref, found, at))
             assert self.pump.turn()
-        self.consistency_delay()
+        self.settle()
         old = self.image("team/web")
         self.ecr.batch_delete_image(repositoryName=old.repository, imageIds=[{"imageDigest": old.digest}])
-        self.consistency_delay()
+        self.settle()
 
     def change_the_policy(self, what: str) -> None:
         """Every image is decided again, then people get a summary; and a snapshot is taken."""
@@ -141,7 +141,7 @@ class Played:
         self.context.outbox.send("actions", Act(stored.header.ref, lost.key, attempt=1))
         assert self.pump.turn()
         self.clock.move(2 * CLAIM)
-        self.consistency_delay()
+        self.settle()
 
     def let_days_pass(self) -> None:
         """What is due comes due, an alert that never was sent among it; what was known of KEV is too old."""

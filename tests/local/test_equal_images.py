@@ -52,7 +52,7 @@ class Estate(Hub):
             with stack.aws.lock:
                 ecr_of(home).tag_image(ecr_of(home).get(NAME, {"imageDigest": DIGEST}), TAG)
             stack.aws.put_event(aws_events.inspector_scan_finished(ref, (TAG,), {}, self.now))
-        assert self.consistency_delay()
+        assert self.settle()
         assert decisions(self) == dict.fromkeys(HOMES, Decision.ALLOW)
 
     def break_out(self, ref: ImageRef) -> None:
@@ -61,11 +61,11 @@ class Estate(Hub):
         with self.stack.aws.lock:
             inspector_of(ref.region).hold(ref.arn, {**row, "severity": "CRITICAL"})
         self.stack.aws.put_event(aws_events.finding_changed(ref, {**row, "severity": "CRITICAL"}, self.now))
-        self.consistency_delay()
+        self.settle()
 
     def pass_time(self, passing: timedelta) -> None:
         self.wait(passing)
-        self.consistency_delay()
+        self.settle()
 
     def archived(self) -> set[Repository]:
         return {
@@ -84,7 +84,7 @@ class Estate(Hub):
                 path, headers={"Content-Type": "application/json"}, body=json.dumps({"reason": "a drill", **body})
             )
         assert response.status_code == expected, response.body
-        self.consistency_delay()
+        self.settle()
         return response.json_body
 
 

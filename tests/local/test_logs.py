@@ -30,7 +30,7 @@ BAD_EVENT = {"id": "11111111-2222-3333-4444-555555555555", "detail-type": "ECR I
 def told() -> Iterator[tuple[list[dict[str, Any]], str, list[dict[str, Any]]]]:
     """The lines of the log, as they are and as text; and the metrics."""
     handler: Any = logger.registered_handler
-    written, printed, desired = io.StringIO(), io.StringIO(), logger.log_level
+    written, printed, level = io.StringIO(), io.StringIO(), logger.log_level
     patch = pytest.MonkeyPatch()
     with LocalStack(hurry=0.05) as stack:
         patch.setattr(handler, "stream", written)
@@ -40,7 +40,7 @@ def told() -> Iterator[tuple[list[dict[str, Any]], str, list[dict[str, Any]]]]:
         try:
             play(stack)
         finally:
-            logger.setLevel(desired)
+            logger.setLevel(level)
             patch.undo()
         text = written.getvalue()
         yield read(text), text, read(printed.getvalue())

@@ -67,7 +67,7 @@ class Hub(StoryWorld):
         self.stack.clock.move(timedelta(hours=hours))
         for plan in begin(Sweep.RECONCILE, self.context.registries, self.now):
             self.context.outbox.send("sweeps", plan)
-        assert self.consistency_delay()
+        assert self.settle()
         self.dead = self.stack.dead_letters()
         assert self.fails or not self.dead
 
@@ -130,7 +130,7 @@ def test_the_clock_begins_the_sweeps_of_all_registries(hub: Hub) -> None:
     tomorrow = (hub.now + timedelta(days=1)).replace(hour=6, minute=1, second=0)
     hub.stack.clock.move_to(tomorrow)
     hub.stack.run_clock()
-    assert hub.consistency_delay()
+    assert hub.settle()
     assert set(hub.headers()) == set(HOMES)
 
 
@@ -240,9 +240,9 @@ def test_what_a_spoke_forwards_is_heard_as_an_event_of_its_own_registry(hub: Hub
     theirs = Repository(OTHER, AWAY, NAME)
     event = aws_events.inspector_scan_finished(theirs.image(DIGEST), (tag_of(theirs),), {}, hub.now)
     assert hub.stack.aws.put_event(event) == ["lazaretto-dev-scans"]
-    assert hub.consistency_delay()
+    assert hub.settle()
     hub.stack.clock.move(timedelta(minutes=2))
-    assert hub.consistency_delay()
+    assert hub.settle()
     found = hub.headers()
     assert set(found) == {theirs}, "the same image of no other registry"
     assert found[theirs].scan.state is ScanState.COMPLETE
@@ -251,7 +251,7 @@ def test_what_a_spoke_forwards_is_heard_as_an_event_of_its_own_registry(hub: Hub
 def test_an_image_of_an_account_that_nobody_named_is_heard_and_is_not_clean(hub: Hub) -> None:
     stranger = Repository("999900001111", REGION, NAME).image(DIGEST)
     hub.stack.aws.put_event(aws_events.inspector_scan_finished(stranger, (), {}, hub.now))
-    assert hub.consistency_delay()
+    assert hub.settle()
     header = hub.stack.headers([stranger])[stranger].header
     assert header.scan.state is ScanState.UNAVAILABLE
     assert header.decision is not Decision.ALLOW
@@ -264,10 +264,10 @@ def test_an_event_of_one_account_says_nothing_of_another_ones_repositories(hub: 
     event = aws_events.deleted(ours.image(DIGEST), tag_of(ours), None, hub.now)
     forged = {**event, "account": OTHER, "resources": [ours.arn]}
     hub.stack.aws.put_event(forged)
-    assert hub.consistency_delay()
+    assert hub.settle()
     assert hub.headers() == {}
     (dead,) = hub.stack.dead_letters()
     assert ours.arn in dead
     hub.stack.aws.put_event({**forged, "resources": []})
-    assert hub.consistency_delay()
+    assert hub.settle()
     assert set(hub.headers()) <= {theirs}

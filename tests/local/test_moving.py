@@ -58,12 +58,12 @@ def test_a_critical_image_is_moved_moved_again_when_it_is_pushed_again_and_comes
     world.push()
     world.sign()
     world.scan()
-    assert world.consistency_delay()
+    assert world.settle()
     before = world.held(HOME)
     assert (len(before), before[world.ref.digest]) == (2, {"1.4.0", "latest"})
 
     world.rate("CRITICAL", 9.8)
-    assert world.consistency_delay()
+    assert world.settle()
     assert world.held(HOME) == {}
     kept = world.held(PLACE)
     assert kept.keys() == before.keys()
@@ -71,10 +71,10 @@ def test_a_critical_image_is_moved_moved_again_when_it_is_pushed_again_and_comes
     assert "LazarettoPullBlock" in world.ecr.get_repository_policy(repositoryName=PLACE.name)["policyText"]
 
     world.push()
-    assert world.consistency_delay()
+    assert world.settle()
     assert world.held(HOME) == {}
 
     release_image(world.ref, "oncall", "needed for the rollback", world.stack.context)
-    assert world.consistency_delay()
+    assert world.settle()
     assert world.held(HOME) == before
     assert world.held(PLACE) == kept

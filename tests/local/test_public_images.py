@@ -43,7 +43,7 @@ class PublicWorld(StoryWorld):
     def sweep(self) -> None:
         self.stack.clock.move(timedelta(hours=6))
         self.stack.context.outbox.send("sweeps", PlanSweep(Sweep.PUBLIC, self.stack.region, self.now))
-        assert self.consistency_delay()
+        assert self.settle()
 
     def header(self, ref: ImageRef) -> Header:
         return self.stack.headers([ref])[ref].header
@@ -59,14 +59,14 @@ def world() -> Iterator[PublicWorld]:
         made = PublicWorld(stack)
         made.push()
         made.scan()
-        assert made.consistency_delay()
+        assert made.settle()
         yield made
         assert stack.dead_letters() == []
 
 
 def test_a_public_copy_of_a_blocked_image_is_blocked_and_alerted_with_its_gallery_address(world: PublicWorld) -> None:
     world.rate("CRITICAL", 9.8)
-    assert world.consistency_delay()
+    assert world.settle()
     world.stack.clock.move(timedelta(days=2))
     world.give_away()
     world.sweep()
@@ -81,10 +81,10 @@ def test_what_turns_bad_later_is_bad_in_public_at_once_and_good_again(world: Pub
     world.sweep()
     assert world.header(world.public).decision is Decision.ALLOW
     world.rate("CRITICAL", 9.8)
-    assert world.consistency_delay()
+    assert world.settle()
     assert world.header(world.public).decision is Decision.BLOCK
     world.rate("LOW", 1.0)
-    assert world.consistency_delay()
+    assert world.settle()
     assert world.header(world.public).decision is Decision.ALLOW
 
 

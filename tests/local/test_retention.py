@@ -40,10 +40,10 @@ def test_an_index_goes_with_its_images_and_signature_and_the_newest_stays(played
     child = pusher.image([b"base", b"old"])
     index = pusher.index({"linux/amd64": child}, ["1.0.0"])
     signature = pusher.referrer(index, SIGNATURE, b"signed")
-    played.consistency_delay()
+    played.settle()
     played.clock.move(HOUR)
     newest = pusher.image([b"base", b"new"], ["1.1.0"])
-    played.consistency_delay()
+    played.settle()
     sweep(played, Sweep.RETENTION)
     assert left(played) == {child, index, signature, newest}, "nobody has looked for replicas yet"
     sweep(played, Sweep.REPLICATION)
@@ -61,7 +61,7 @@ def test_an_index_goes_with_its_images_and_signature_and_the_newest_stays(played
 
 def sweep(played: Played, which: Sweep) -> None:
     played.context.outbox.send("sweeps", SweepRepository(which, HOME, played.clock.now()))
-    played.consistency_delay()
+    played.settle()
 
 
 def left(played: Played) -> set[ImageRef]:

@@ -180,7 +180,7 @@ class Estate(World):
         stored = self.stored.read_headers([ref]).get(ref)
         header = stored.header if stored is not None else Header(ref=ref, known_at=self.moment)
         verdict = Verdict(decision, (Reason("critical", decision, "bad"),), 1, self.moment, 1)
-        known = {"exists": True, "existence_at": self.moment, "looked_at": self.moment, **facts}
+        known = {"exists": True, "existence_at": self.moment, "refreshed_at": self.moment, **facts}
         scan = Scan(ScanState.COMPLETE, scanned_at=self.moment)
         return self.stored.put_header(msgspec.structs.replace(header, verdict=verdict, scan=scan, **known))
 

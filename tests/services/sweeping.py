@@ -46,7 +46,7 @@ def reconcile(place: SweptPlace) -> Counter[str]:
     """One sweep of the whole registry, and all that follows from it; what was found, by kind."""
     place.results.clear()
     place.deliver("sweeps", [PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now())])
-    place.consistency_delay()
+    place.settle()
     assert not [r.error for r in place.results if r.error]
     found: Counter[str] = Counter()
     for result in place.results:
@@ -151,4 +151,4 @@ def live(place: SweptPlace, history: History, kept: Sequence[Sequence[dict[str, 
         place.aws.shown = shown
         place.clock.forward(max(0.0, FIRST_DAY + day * DAY + 2 * 3_600 - place.clock.now().timestamp()))
         place.deliver("scans", told)
-        place.consistency_delay()
+        place.settle()

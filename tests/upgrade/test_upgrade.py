@@ -221,7 +221,7 @@ def test_a_new_scan_writes_every_document_anew_and_keeps_what_was_known(world: U
             inspector_of(ref.region).hold(ref.arn, unheard_of(ref, now))
         world.stack.context.outbox.send("scans", Refresh(ref, now))
     world.stack.clock.move(timedelta(minutes=5))
-    assert world.consistency_delay()
+    assert world.settle()
     after = world.headers()
     for ref in looked:
         document = table.read_document(ref)
@@ -260,7 +260,7 @@ def test_what_a_newer_version_has_written_is_refused_and_left_as_it_is(world: Up
     world.put(item)
     world.stack.context.outbox.send("scans", Refresh(ref, world.now))
     world.stack.clock.move(timedelta(minutes=5))
-    world.consistency_delay()
+    world.settle()
     assert any(ref.digest in letter for letter in world.stack.dead_letters())
     assert world.item({PK: item[PK], SK: item[SK]}) == item
     named = f"registry={ref.registry}&region={ref.region}&repository={ref.repository}&digest={ref.digest}"

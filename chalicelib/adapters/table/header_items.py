@@ -75,7 +75,7 @@ _REST = (
     "subject",
     "children",
     "parents",
-    "todo",
+    "pending",
     "enforcement_number",
     "tags",
     "revived_at",
@@ -84,7 +84,7 @@ _REST = (
     "denied",
     "order",
     "pulled_at",
-    "aside",
+    "queued",
     "twins",
 )
 
@@ -162,8 +162,8 @@ def read_header_item(item: Item) -> Header:
             "policy_version": _policy_version(item),
             "sketch": _sketch(item),
             "enforcement": _enforcement(item),
-            "looked_at": read_number(item[LOOKED_AT]["N"]) if LOOKED_AT in item else None,
-            "look_due_at": read_number(item[LOOK_DUE_AT]["N"]) if LOOK_DUE_AT in item else None,
+            "refreshed_at": read_number(item[LOOKED_AT]["N"]) if LOOKED_AT in item else None,
+            "refresh_due_at": read_number(item[LOOK_DUE_AT]["N"]) if LOOK_DUE_AT in item else None,
             "due_at": read_due_sk(item[DUE_SK]["S"]) if DUE_SK in item else None,
         }
     )

@@ -5,7 +5,7 @@ quarantined, waived, archived or being restored, that an index which stays needs
 there. What could not be looked up keeps. A signature, an SBOM or an attestation goes with its subject.
 
 The answer has two steps, because looking up who runs an image is dear: `judge` says what the rules would take, and
-`consistency_delay` what of it may go, given what was looked up for exactly those.
+`resolve` what of it may go, given what was looked up for exactly those.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def judge(
     return JudgedImage(repository, number, rule, tuple(_closed(fates, rule).values()))
 
 
-def consistency_delay(
+def resolve(
     judged: JudgedImage,
     uses: Mapping[str, InUse],
     missing: Mapping[str, str] | None,

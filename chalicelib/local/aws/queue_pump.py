@@ -80,7 +80,7 @@ class QueuePump:
         if not messages:
             return False
         failed = self._call(source, messages)
-        self._queues.consistency_delay(source.queue, {m.id for m in messages} - failed, failed)
+        self._queues.settle(source.queue, {m.id for m in messages} - failed, failed)
         return True
 
     def _call(self, source: _Source, messages: Sequence[Message]) -> set[str]:

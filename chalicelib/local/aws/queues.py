@@ -48,7 +48,7 @@ class LocalQueues:
             self._bury(queue, dead)
             return taken
 
-    def consistency_delay(self, name: str, done: set[str], failed: set[str]) -> None:
+    def settle(self, name: str, done: set[str], failed: set[str]) -> None:
         """By message id: deletes what is done, shows again soon what failed."""
         with self._lock:
             queue = self._queue(name)

@@ -72,7 +72,7 @@ class StoryPage:
 
     def looks(self) -> Observed:
         """Once all that was on its way is done."""
-        if not self.world.consistency_delay():
+        if not self.world.settle():
             self.expects("all that was on its way is handled within a minute", False)
         seen = self.world.look()
         self._write(seen=seen)

@@ -81,7 +81,7 @@ class Story:
         page.happens("A policy is put in force that acts: what is critical and can be fixed is quarantined.")
         page.shows(POLICY)
         applied = page.types("policy", "apply", POLICY_FILE)
-        self.world.consistency_delay()
+        self.world.settle()
         page.expects("the policy is in force", applied["changed"] and applied["version"] == 1)
 
     def _push(self, page: StoryPage) -> None:

@@ -93,7 +93,7 @@ class StoryWorld:
 
     # ---- time
 
-    def consistency_delay(self) -> bool:
+    def settle(self) -> bool:
         """Until nothing is on its way any more; delayed messages have their time. False: not within a minute."""
         end = time.monotonic() + PATIENCE_SECONDS
         while self.stack.pump.waiting() and time.monotonic() < end:
@@ -104,7 +104,7 @@ class StoryWorld:
 
     def wait(self, passing: timedelta) -> None:
         """The time passes, and the clock of the app runs when it has."""
-        self.consistency_delay()
+        self.settle()
         self.stack.clock.move(passing)
         self.stack.run_clock()
 

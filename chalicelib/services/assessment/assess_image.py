@@ -35,8 +35,8 @@ from chalicelib.services.assessment.pull_listing import (
     pull_listing,
     time_of,
 )
-from chalicelib.services.assessment.put_header import send_effects
 from chalicelib.services.assessment.send_refresh import Refreshed, plan_refresh, promised, send_refresh
+from chalicelib.services.assessment.update_header import send_effects
 from chalicelib.services.ports.ports import House, Stored
 
 CONFLICTS = 10

@@ -15,7 +15,7 @@ from chalicelib.domain.events.message import Delivery
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import AbsentError
-from chalicelib.services.assessment.put_header import update_header
+from chalicelib.services.assessment.update_header import update_header
 from chalicelib.services.ports.ports import House, TagMove
 
 

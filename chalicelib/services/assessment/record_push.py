@@ -29,7 +29,7 @@ from chalicelib.domain.images.image import (
 )
 from chalicelib.errors import AbsentError, DeniedError
 from chalicelib.services.assessment.claim_tag import claim_tag, holds_tag, resolve_tag, with_tag
-from chalicelib.services.assessment.put_header import update_header
+from chalicelib.services.assessment.update_header import update_header
 from chalicelib.services.ports.ports import House, TagMove
 
 NOT_FOUND = Scan(ScanState.UNAVAILABLE, "image not found")

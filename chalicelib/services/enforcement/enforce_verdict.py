@@ -25,7 +25,7 @@ from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import ActionType, Deferred, Enforcement, Holding, PendingAction, Stage
 from chalicelib.errors import ConflictError, TransientError, UnfinishedError, UpstreamError
 from chalicelib.services.assessment.decide_image import decide_image, desired_state
-from chalicelib.services.assessment.put_header import put_decided, send_again
+from chalicelib.services.assessment.update_header import put_decided, send_again
 from chalicelib.services.enforcement.acquire_quota import acquire_quota
 from chalicelib.services.enforcement.check_preconditions import check_preconditions, is_running
 from chalicelib.services.enforcement.finish_act import (

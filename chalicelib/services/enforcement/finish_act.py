@@ -29,7 +29,7 @@ from chalicelib.domain.headers.pending_action import (
 from chalicelib.domain.images.image import StorageStatus
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.assessment.decide_image import decide_image
-from chalicelib.services.assessment.put_header import put_decided
+from chalicelib.services.assessment.update_header import put_decided
 from chalicelib.services.enforcement.perform_act import missing_tags
 from chalicelib.services.enforcement.read_state import POLICY_KINDS, RegistryState, observed
 from chalicelib.services.ports.ports import ActionRecord, House

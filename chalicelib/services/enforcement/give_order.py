@@ -25,7 +25,7 @@ from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.domain.usage.blast_radius import BlastRadius
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError
 from chalicelib.services.assessment.decide_image import desired_state, indexes_of, needing
-from chalicelib.services.assessment.put_header import update_header
+from chalicelib.services.assessment.update_header import update_header
 from chalicelib.services.enforcement.check_preconditions import is_running
 from chalicelib.services.enforcement.finish_act import with_act
 from chalicelib.services.ports.ports import ActionRecord, House

@@ -24,7 +24,7 @@ from chalicelib.domain.events.failed_pull import failed_pulls
 from chalicelib.domain.events.message import PullFailed
 from chalicelib.domain.images.sanitize import sanitize
 from chalicelib.domain.policy.section import Route
-from chalicelib.domain.pulls.advice import compose_pull_failure_alert
+from chalicelib.domain.pulls.alert import compose_pull_failure_alert
 from chalicelib.domain.pulls.evidence import Evidence
 from chalicelib.domain.pulls.explanation import Explanation
 from chalicelib.errors import ConflictError, LazarettoError, TransientError

@@ -22,7 +22,7 @@ from chalicelib.domain.headers.line import has_last_word
 from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.domain.images.quarantine_place import is_place
 from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.services.assessment.put_header import update_header
+from chalicelib.services.assessment.update_header import update_header
 from chalicelib.services.ports.ports import House
 from chalicelib.services.reconcile.plan_sweep import announce
 

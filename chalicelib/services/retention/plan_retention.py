@@ -16,7 +16,7 @@ from chalicelib.domain.images.image import INDEX_MEDIA_TYPES, ImageDetail, InUse
 from chalicelib.domain.reconcile.registry_listing import ImagesListed
 from chalicelib.domain.retention.image import Inside, Layer, retained_image
 from chalicelib.domain.retention.plan import RetentionPlan
-from chalicelib.domain.retention.retention import JudgedImage, consistency_delay, judge, rule_for
+from chalicelib.domain.retention.retention import JudgedImage, judge, resolve, rule_for
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.ports.sweep_ports import RetentionHouse
 from chalicelib.services.usage.find_image_uses import coming, find_image_uses
@@ -70,7 +70,7 @@ def plan_retention(
     looked = find_image_uses(judged, start, context, until)
     missing = _missing(repository, [d for d, use in looked.uses.items() if use.state is InUseState.NO], context)
     passed = [digest for leader, digests in judged.groups if leader <= start for digest in digests]
-    plan = consistency_delay(judged, looked.uses, missing, passed, gone, among)
+    plan = resolve(judged, looked.uses, missing, passed, gone, among)
     layers = _layers(plan, context, until) if with_layers and plan.wanted else {}
     return Planned(plan, listed.listed_at, rules.policy_version, layers, looked.next, looked.in_time)
 

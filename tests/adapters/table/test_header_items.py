@@ -144,7 +144,7 @@ def test_looks_versions_and_verdict_numbers_leave_the_index_alone(capacity: Modu
 
 def test_every_field_is_kept_somewhere() -> None:
     top = {"ref", "version", "tags", "counts", "policy_version", "sketch", "enforcement"}
-    top |= {"looked_at", "look_due_at", "due_at", "newer"}
+    top |= {"refreshed_at", "refresh_due_at", "due_at", "newer"}
     assert top | set(header_items._REST) == set(Header.__struct_fields__)
 
 
@@ -172,7 +172,7 @@ def test_a_row_of_the_index_shows_what_the_header_says() -> None:
     assert (row.tags, row.worst, row.counts) == (("a", "b", "c"), Severity.HIGH, (0, 2, 0, 0, 0, 1))
 
 
-@pytest.mark.parametrize("unlisted", [{"looked_at": None}, {"kind": Kind.INDEX}])
+@pytest.mark.parametrize("unlisted", [{"refreshed_at": None}, {"kind": Kind.INDEX}])
 def test_a_row_has_no_counts_where_nothing_was_listed_and_the_header_keeps_what_was_heard(
     unlisted: dict[str, Any],
 ) -> None:

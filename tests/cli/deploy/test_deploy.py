@@ -23,7 +23,7 @@ def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Installat
         yield made
 
 
-def consistency_delay(seconds: int) -> tuple[str, str]:
+def settle(seconds: int) -> tuple[str, str]:
     return "--parameter", f"SettleSeconds={seconds}"
 
 
@@ -66,7 +66,7 @@ def test_a_second_deploy_without_a_change_does_nothing(place: Installation) -> N
 
 def test_a_change_is_shown_asked_for_and_done(place: Installation) -> None:
     place.deploy("--yes")
-    result = place.deploy(*consistency_delay(5), answers="y\n")
+    result = place.deploy(*settle(5), answers="y\n")
     assert result.exit_code == 0, result.stderr
     assert "Modify   Serverless::Function   OnScans" in result.stdout
     assert "ScansQueue" not in result.stdout
@@ -76,7 +76,7 @@ def test_a_change_is_shown_asked_for_and_done(place: Installation) -> None:
 
 
 def test_what_is_not_given_again_stays(place: Installation) -> None:
-    place.deploy("--yes", *consistency_delay(5), "--tag", "team=security", "--tag", "cost=7")
+    place.deploy("--yes", *settle(5), "--tag", "team=security", "--tag", "cost=7")
     result = place.deploy("--yes", "--parameter", "SlackChannel=C0123", "--tag", "cost=8")
     assert result.exit_code == 0, result.stderr
     assert (parameters(place)["SettleSeconds"], parameters(place)["SlackChannel"]) == ("5", "C0123")
@@ -90,7 +90,7 @@ def test_a_no_leaves_nothing_behind(place: Installation) -> None:
     assert place.living() == []
     assert not place.cloudformation.change_sets
     place.deploy("--yes")
-    assert place.deploy(*consistency_delay(5), answers="n\n").exit_code == 1
+    assert place.deploy(*settle(5), answers="n\n").exit_code == 1
     assert (place.status, parameters(place)["SettleSeconds"]) == ("CREATE_COMPLETE", "60")
     assert not place.cloudformation.change_sets
 
@@ -104,7 +104,7 @@ def test_a_dry_run_shows_and_changes_nothing(place: Installation) -> None:
     said = json.loads(place.deploy("--dry-run", "--json").stdout)
     assert (said["done"], {c["action"] for c in said["changes"]}) == ("dry-run", {"Add"})
     place.deploy("--yes")
-    assert place.deploy("--dry-run", "--protect", *consistency_delay(5)).exit_code == 0
+    assert place.deploy("--dry-run", "--protect", *settle(5)).exit_code == 0
     assert parameters(place)["SettleSeconds"] == "60"
     assert not place.cloudformation.stack(NAME)["EnableTerminationProtection"]
 
@@ -165,12 +165,12 @@ def test_what_a_failed_first_deployment_left_is_deleted_by_the_next(place: Insta
 def test_a_failed_update_leaves_what_ran(place: Installation) -> None:
     place.deploy("--yes")
     place.cloudformation.failing = {"OnScans": "no"}
-    result = place.deploy("--yes", *consistency_delay(5))
+    result = place.deploy("--yes", *settle(5))
     assert result.exit_code == 3
     assert "UPDATE_ROLLBACK_COMPLETE. What ran before runs on." in result.stderr
     assert parameters(place)["SettleSeconds"] == "60"
     place.cloudformation.failing = {}
-    assert place.deploy("--yes", *consistency_delay(5)).exit_code == 0
+    assert place.deploy("--yes", *settle(5)).exit_code == 0
 
 
 def test_a_stack_that_can_go_neither_forth_nor_back_needs_a_person(place: Installation) -> None:
@@ -178,7 +178,7 @@ def test_a_stack_that_can_go_neither_forth_nor_back_needs_a_person(place: Instal
     place.cloudformation.failing, place.cloudformation.ends_in = {"OnScans": "no"}, "UPDATE_ROLLBACK_FAILED"
     way_out = "aws cloudformation continue-update-rollback --region eu-west-1 --stack-name lazaretto-dev"
     for _ in range(2):
-        result = place.deploy("--yes", *consistency_delay(5))
+        result = place.deploy("--yes", *settle(5))
         assert result.exit_code == 3
         assert way_out in result.stderr
     assert place.cloudformation.calls == ["create_change_set CREATE", "create_change_set UPDATE"]
@@ -187,7 +187,7 @@ def test_a_stack_that_can_go_neither_forth_nor_back_needs_a_person(place: Instal
 def test_another_deployment_that_is_under_way_is_not_disturbed(place: Installation) -> None:
     place.deploy("--yes")
     place.cloudformation.stack(NAME)["StackStatus"] = "UPDATE_IN_PROGRESS"
-    result = place.deploy("--yes", *consistency_delay(5))
+    result = place.deploy("--yes", *settle(5))
     assert result.exit_code == 3
     assert "lazaretto-dev is UPDATE_IN_PROGRESS: another deployment is under way" in result.stderr
     assert place.cloudformation.calls == ["create_change_set CREATE"]
@@ -339,7 +339,7 @@ def test_a_table_under_a_key_of_the_customer_is_not_put_under_another_unsaid(pla
 def test_a_table_that_the_stack_does_not_hold_is_not_touched(place: Installation) -> None:
     place.deploy("--yes")
     place.cloudformation.stack(NAME)["_resources"].remove("Table")
-    result = place.deploy("--yes", *consistency_delay(5))
+    result = place.deploy("--yes", *settle(5))
     assert result.exit_code == 1
     assert "exists, and the stack lazaretto-dev does not hold it" in result.stderr
 

@@ -55,7 +55,7 @@ def ill(monkeypatch: pytest.MonkeyPatch) -> Iterator[Patient]:
         monkeypatch.setattr(doctor, "own_sessions", lambda region, profile: made.sessions)
         monkeypatch.setattr(ApiProbe, "unsigned", lambda probe: 403)
         monkeypatch.setattr(ApiProbe, "signed", lambda probe: (200, __version__))
-        consistency_delay(made)
+        settle(made)
         yield made
 
 
@@ -63,7 +63,7 @@ def context(ill: Patient) -> House:
     return House(Settings.from_env(ill.environment), ill.sessions)
 
 
-def consistency_delay(ill: Patient, ago: timedelta = timedelta(minutes=5)) -> None:
+def settle(ill: Patient, ago: timedelta = timedelta(minutes=5)) -> None:
     """The clock and the sweeps have run."""
     place, at = context(ill), ill.now - ago
     place.table.put_snapshot(b"{}", at)

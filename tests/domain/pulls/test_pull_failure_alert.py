@@ -13,7 +13,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Repository, Scan, ScanState, Source
 from chalicelib.domain.images.image_name import ImageName
 from chalicelib.domain.policy.section import Route
-from chalicelib.domain.pulls.advice import PULL_FAILED, compose_pull_failure_alert
+from chalicelib.domain.pulls.alert import PULL_FAILED, compose_pull_failure_alert
 from chalicelib.domain.pulls.explanation import Explanation
 
 HOME = Repository("111122223333", "eu-west-1", "team/api")

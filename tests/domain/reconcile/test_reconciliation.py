@@ -72,7 +72,7 @@ def header(number: int = 1, **changes: Any) -> Header:
         "media_type": MANIFEST,
         "scan": SUCCESSFUL,
         "scan_seen_at": LONG_AGO + timedelta(minutes=5),
-        "looked_at": LONG_AGO + timedelta(minutes=5),
+        "refreshed_at": LONG_AGO + timedelta(minutes=5),
     }
     return Header(ref=HOME.image(digest(number)), **(fields | changes))
 
@@ -492,7 +492,7 @@ def mended(seen: RepositoryView) -> RepositoryView:
             "pushed_at": listed.pushed_at,
         }
         if back or known.storage is not listed.storage:
-            changes["look_due_at"] = NOW + SETTLE
+            changes["refresh_due_at"] = NOW + SETTLE
         if found.tag is not None:
             changes["tags"] = tuple(sorted({*known.tags, found.tag}))
             former, tags[found.tag] = tags.get(found.tag), name

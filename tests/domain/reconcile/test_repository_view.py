@@ -73,7 +73,7 @@ def test_an_image_is_held_in_less_than_two_kilobytes() -> None:
         {"tags": ("v0",)},
         {"pushed_at": NOW - timedelta(days=30)},
         {"exists": False},
-        {"look_due_at": NOW - timedelta(days=1)},
+        {"refresh_due_at": NOW - timedelta(days=1)},
         {"enforcement": Enforcement(ActionType.QUARANTINE, 1, Stage.BEGUN, NOW)},
         {"enforcement": Enforcement(ActionType.QUARANTINE, 1, Stage.DONE, NOW)},
     ],

@@ -26,7 +26,7 @@ def image(number: int, state: ScanState = ScanState.PENDING, days: float | None 
     scan = Scan(state, None, Source.BASIC if at else None, at)
     fields: dict[str, Any] = {"ref": ref(number), "exists": True, "pushed_at": NOW - 90 * DAY, "scan": scan}
     if state is ScanState.COMPLETE:
-        fields["looked_at"] = NOW
+        fields["refreshed_at"] = NOW
     return Header(**{**fields, **changes})
 
 

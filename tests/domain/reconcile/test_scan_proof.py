@@ -36,7 +36,7 @@ def pushed(scan: Scan | None = None, **changes: Any) -> Header:
 
 def scanned(days: float = 0, source: Source = Source.BASIC, **changes: Any) -> Header:
     scan = Scan(ScanState.COMPLETE, None, source, NOW - days * DAY)
-    return pushed(scan, **{"looked_at": NOW, "pushed_at": NOW - (days + 1) * DAY, **changes})
+    return pushed(scan, **{"refreshed_at": NOW, "pushed_at": NOW - (days + 1) * DAY, **changes})
 
 
 def cause(header: Header, rule: ScanRule | None = COVERED, told: Scan | None = None) -> ScanProofCause | None:

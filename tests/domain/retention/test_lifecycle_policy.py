@@ -17,7 +17,7 @@ from chalicelib.domain.retention.image import RetainedImage
 from chalicelib.domain.retention.lifecycle_compiler import UNSAID, compile_retention
 from chalicelib.domain.retention.lifecycle_evaluation import NativeAct, evaluate_lifecycle_policy
 from chalicelib.domain.retention.lifecycle_policy import explain_lifecycle_policy, parse_lifecycle_policy
-from chalicelib.domain.retention.retention import consistency_delay, judge
+from chalicelib.domain.retention.retention import judge, resolve
 from chalicelib.errors import RefusedPayloadError
 from tests.fakes.registries import HOME, NOW, digest, idle, repositories, retained, retention, sayable
 
@@ -322,7 +322,7 @@ def test_a_compiled_policy_takes_what_our_planner_takes(images: list[RetainedIma
     policy = compile_retention(said).policy
     assert policy is not None
     judged = judge(HOME, images, [said], NOW)
-    plan = consistency_delay(judged, idle(*judged.candidates), {})
+    plan = resolve(judged, idle(*judged.candidates), {})
     native = evaluate_lifecycle_policy(policy, images, NOW)
     assert {f.image.digest: plan.action for f in plan.wanted} == {d: act.action for d, act in native.items()}
 

@@ -16,7 +16,7 @@ from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.section import Retention
 from chalicelib.domain.retention.image import QUARANTINED, WAIVED, Guard, RetainedImage, retained_image, within
 from chalicelib.domain.retention.plan import RetentionPlan, stages
-from chalicelib.domain.retention.retention import JudgedImage, consistency_delay, judge, rule_for
+from chalicelib.domain.retention.retention import JudgedImage, judge, resolve, rule_for
 from tests.fakes.registries import HOME, NOW, digest, idle, repositories, retained, retention, rules, uses
 
 FEW = settings(max_examples=300, deadline=None)
@@ -25,7 +25,7 @@ FEW = settings(max_examples=300, deadline=None)
 def planned(images: list[RetainedImage], *policy: Retention) -> RetentionPlan:
     """Nothing runs, and all replicas are there."""
     judged = judge(HOME, images, policy, NOW)
-    return consistency_delay(judged, idle(*judged.candidates), {})
+    return resolve(judged, idle(*judged.candidates), {})
 
 
 def taken(plan: RetentionPlan) -> set[int]:
@@ -216,7 +216,7 @@ def test_an_image_without_a_push_time_stays() -> None:
 @pytest.mark.parametrize("state", [InUseState.YES, InUseState.UNKNOWN])
 def test_what_runs_or_may_run_stays(state: InUseState) -> None:
     judged = judge(HOME, [retained(1, "a", days=9)], [retention(keep={"newest": 0}, max_share=1)], NOW)
-    plan = consistency_delay(judged, {digest(1): InUse(state, looked=True)}, {})
+    plan = resolve(judged, {digest(1): InUse(state, looked=True)}, {})
     assert not plan.wanted
     assert plan.fates[0].by == "running"
 
@@ -224,7 +224,7 @@ def test_what_runs_or_may_run_stays(state: InUseState) -> None:
 def test_what_nobody_looked_up_stays_and_counts_for_the_limit() -> None:
     images = [retained(n, f"t{n}", days=9) for n in range(1, 5)]
     judged = judge(HOME, images, [retention(keep={"newest": 0}, max_share=0.25)], NOW)
-    plan = consistency_delay(judged, idle(digest(1)), {})
+    plan = resolve(judged, idle(digest(1)), {})
     assert taken(plan) == {1}
     assert plan.stopped.startswith("4 of 4 images would go")
 
@@ -234,10 +234,10 @@ def test_an_image_whose_replica_is_not_there_stays() -> None:
         HOME, [retained(1, "a", days=9), retained(2, "b", days=9)], [retention(keep={"newest": 0}, max_share=1)], NOW
     )
     found = idle(digest(1), digest(2))
-    plan = consistency_delay(judged, found, {digest(1): "not in eu-central-1 yet"})
+    plan = resolve(judged, found, {digest(1): "not in eu-central-1 yet"})
     assert taken(plan) == {2}
     assert why(plan, 1) == "replica: not in eu-central-1 yet"
-    assert not consistency_delay(judged, found, None).wanted, "what could not be looked up keeps"
+    assert not resolve(judged, found, None).wanted, "what could not be looked up keeps"
 
 
 def test_more_than_the_share_stops_the_whole_repository() -> None:
@@ -275,8 +275,8 @@ def test_the_id_changes_with_digests_tags_and_in_use_and_not_with_pulls() -> Non
         planned([images[0], retagged], rule).id,
         planned([*images, retained(3, "d", days=2)], rule).id,
         planned(images, retention(keep={"newest": 1}, max_share=0.9)).id,
-        consistency_delay(judged, {digest(1): InUse(InUseState.YES)}, {}).id,
-        consistency_delay(judged, {digest(1): InUse(InUseState.UNKNOWN)}, {}).id,
+        resolve(judged, {digest(1): InUse(InUseState.YES)}, {}).id,
+        resolve(judged, {digest(1): InUse(InUseState.UNKNOWN)}, {}).id,
     }
     assert len(others | {plan.id}) == 6
 
@@ -308,7 +308,7 @@ def test_nothing_running_quarantined_waived_or_needed_is_ever_taken(
     case: tuple[list[RetainedImage], JudgedImage, dict[str, InUse], dict[str, str]],
 ) -> None:
     images, judged, found, missing = case
-    plan = consistency_delay(judged, found, missing)
+    plan = resolve(judged, found, missing)
     gone = {fate.image.digest for fate in plan.wanted}
     kept = [image for image in images if image.digest not in gone]
     known = {image.digest: image for image in images}
@@ -333,7 +333,7 @@ def test_the_limits_are_never_exceeded(
     case: tuple[list[RetainedImage], JudgedImage, dict[str, InUse], dict[str, str]],
 ) -> None:
     _, judged, found, missing = case
-    plan = consistency_delay(judged, found, missing)
+    plan = resolve(judged, found, missing)
     assert judged.rule is not None
     served = [f for f in plan.fates if f.taken or f.image.storage is not StorageStatus.ARCHIVED]
     assert len(plan.takes) <= min(judged.rule.max_share * len(served), judged.rule.max_images)
@@ -349,7 +349,7 @@ def test_the_plan_is_the_same_in_whatever_order_the_images_come(
     mixed = [*images, *images[:2]]
     Random(seed).shuffle(mixed)
     again = judge(HOME, mixed, [judged.rule], NOW)
-    assert consistency_delay(again, found, missing) == consistency_delay(judged, found, missing)
+    assert resolve(again, found, missing) == resolve(judged, found, missing)
 
 
 @FEW
@@ -362,12 +362,12 @@ def test_whoever_is_stopped_anywhere_on_the_way_ends_the_same(
     assert judged.rule is not None
     if set(judged.candidates) - found.keys():
         return
-    plan = consistency_delay(judged, found, missing)
+    plan = resolve(judged, found, missing)
     order = [d for stage in stages([f.image for f in plan.takes]) for d in stage]
     done = set(order[:stop])
     left = [left_of(image, judged.rule.action) if image.digest in done else image for image in images]
     known = [told_of_its_indexes(image, images) for image in left if image is not None]
-    again = consistency_delay(judge(HOME, known, [judged.rule], NOW), found, missing)
+    again = resolve(judge(HOME, known, [judged.rule], NOW), found, missing)
     assert done | {f.image.digest for f in again.takes} == set(order)
 
 
@@ -435,12 +435,9 @@ def test_what_went_earlier_in_the_run_counts_for_both_limits() -> None:
     images = [retained(n, f"t{n}", days=n) for n in range(1, 11)]
     judged = judge(HOME, images, [retention(keep={"newest": 8}, max_share=0.3, max_images=5)], NOW)
     look = idle(*judged.candidates)
-    assert consistency_delay(judged, look, {}, gone=1).stopped == ""
-    assert consistency_delay(judged, look, {}, gone=3).stopped == (
+    assert resolve(judged, look, {}, gone=1).stopped == ""
+    assert resolve(judged, look, {}, gone=3).stopped == (
         "5 of 13 images would go, more than max_share (0.3) allows at once"
     )
     judged = judge(HOME, images, [retention(keep={"newest": 8}, max_share=1, max_images=5)], NOW)
-    assert (
-        consistency_delay(judged, look, {}, gone=4).stopped
-        == "6 images would go, more than max_images (5) allows at once"
-    )
+    assert resolve(judged, look, {}, gone=4).stopped == "6 images would go, more than max_images (5) allows at once"

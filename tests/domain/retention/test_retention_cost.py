@@ -7,7 +7,7 @@ import pytest
 from chalicelib.domain.policy.section import Retention
 from chalicelib.domain.retention.image import Layer, RetainedImage
 from chalicelib.domain.retention.plan import GB, RetentionPlan, freed_by
-from chalicelib.domain.retention.retention import consistency_delay, judge
+from chalicelib.domain.retention.retention import judge, resolve
 from tests.fakes.registries import HOME, NOW, digest, idle, retained, retention
 
 BASE, OLD, NEW = (Layer(f"sha256:{c * 64}", size) for c, size in (("a", GB), ("b", 2 * GB), ("c", 4 * GB)))
@@ -15,7 +15,7 @@ BASE, OLD, NEW = (Layer(f"sha256:{c * 64}", size) for c, size in (("a", GB), ("b
 
 def planned(images: list[RetainedImage], rule: Retention) -> RetentionPlan:
     judged = judge(HOME, images, [rule], NOW)
-    return consistency_delay(judged, idle(*judged.candidates), {})
+    return resolve(judged, idle(*judged.candidates), {})
 
 
 EXPIRE = retention(keep={"newest": 1}, max_share=1)

@@ -25,7 +25,7 @@ from chalicelib.domain.policy.decision import decide
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.domain.whatif.what_if import Question, weigh
 from chalicelib.errors import UpstreamError
-from chalicelib.services.assessment.put_header import update_header
+from chalicelib.services.assessment.update_header import update_header
 from chalicelib.services.policy.evaluate_shard import gather_case
 from chalicelib.services.ports.ports import Stored
 from chalicelib.services.reconcile import match_same_digest as match_twins_module

@@ -178,7 +178,7 @@ def test_an_event_that_comes_after_all_changes_nothing_any_more(place: SweptPlac
     assert reconcile(place) == {K.DELETED: 1}
     known = state(place)
     place.deliver("scans", [*late, deleted])
-    place.consistency_delay()
+    place.settle()
     assert state(place) == known
     assert other.digest in str(known)
 
@@ -404,7 +404,7 @@ def test_who_is_out_of_time_goes_on_behind_the_image_it_came_to(monkeypatch: pyt
     with swept(Listed(plan, shared(plan, 1))) as place:
         monkeypatch.setattr(reconciling, "PATIENCE", timedelta(seconds=-1))
         place.deliver("sweeps", [PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now())])
-        place.consistency_delay()
+        place.settle()
         assert [r.more for r in place.results] == [True] * 5 + [False]
         assert place.results[-1].found == {K.MISSING: 6, K.SCAN_UNHEARD: 6}, "told of all, in the end"
         assert sum(h.exists for h in place.context.table.headers_of(HOME)) == 6
@@ -473,7 +473,7 @@ def test_a_planner_that_is_out_of_time_goes_on_behind_the_repository_it_sent_las
     sent = [msgspec.json.decode(s.body, type=PlanSweep | SweepRepository) for s in place.aws.sent]
     (one,) = [m.repository for m in sent if isinstance(m, SweepRepository)]
     assert [m.after for m in sent if isinstance(m, PlanSweep)] == [one.path]
-    place.consistency_delay()
+    place.settle()
     assert {r.repository.name for r in place.results} == {"team/service-0", "team/service-1"}
 
 
@@ -536,7 +536,7 @@ def test_what_is_left_of_a_first_fill_that_was_broken_off_is_one_still() -> None
     blocking = QUARANTINE.replace("enforce", "observe").replace("[]", "[{channel: sns, min_decision: block}]")
     with swept(Listed(SMALL, shared(SMALL, 2)), policy=blocking) as place:
         reconcile_registry(message(place, filling=True), place.context)  # type: ignore[arg-type]
-        place.consistency_delay()
+        place.settle()
         place.clock.forward(6 * 3_600)
         reconcile(place)
         assert {r.repository.name: r.filling for r in place.results} == {
@@ -686,7 +686,7 @@ def test_a_sweep_that_dies_anywhere_and_is_run_again_ends_in_the_same_state(exte
         lived(place)
         counting = Mortal(place.context, 0)
         swept_by(place, counting)
-        place.consistency_delay()
+        place.settle()
         whole, calls = state(place), counting.calls
     assert calls > 25
     for dies_at in extent.calls(range(1, calls + 1)):
@@ -695,7 +695,7 @@ def test_a_sweep_that_dies_anywhere_and_is_run_again_ends_in_the_same_state(exte
             with pytest.raises(Crash):
                 swept_by(place, Mortal(place.context, dies_at))
             if dies_at % 2:
-                place.consistency_delay()
+                place.settle()
             reconcile(place)
             assert state(place) == whole, f"it died at call {dies_at} of {calls}"
             place.clock.forward(600)
