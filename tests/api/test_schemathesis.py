@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
-import schemathesis
 from chalice.app import Chalice
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    negative_data_rejection,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-    unsupported_method,
-)
 
 from chalicelib.api import routes
+from tests.extent import SEED, Extent
 from tests.fakes.api_server import served
 from tests.fakes.images import fill
 from tests.fakes.queries import FakeHouse
 
-# `positive_data_acceptance` is left out: only a signed cursor is right, and of digest and tag only one may be given.
+if TYPE_CHECKING:
+    import schemathesis
+
 # The local stack is open on purpose: signatures are API Gateway's to check, before we are asked.
 DOCUMENT = {**routes.document(), "security": []}
-CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-    negative_data_rejection,
-    unsupported_method,
-]
-
-
-schema = schemathesis.openapi.from_dict(DOCUMENT)
+OPERATIONS = [f"{method.upper()} {path}" for path, methods in DOCUMENT["paths"].items() for method in methods]
+RUNS = 60
 
 
 @pytest.fixture
@@ -47,13 +31,56 @@ def base_url(app: Chalice, context: FakeHouse) -> Iterator[str]:
         yield url
 
 
-@schema.parametrize()
-@hypothesis.settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(hypothesis.HealthCheck),
-)
-def test_every_answer_is_as_documented(case: schemathesis.Case, base_url: str) -> None:
-    case.call_and_validate(base_url=base_url, checks=CHECKS)
+@pytest.fixture(scope="module")
+def operations() -> dict[str, Any]:
+    """By method and path. Imported and read here: the requests of all 28 take seconds to make up, each for its test."""
+    import schemathesis
+
+    schema = schemathesis.openapi.from_dict(DOCUMENT)
+    return {operation.label: operation for operation in (result.ok() for result in schema.get_all_operations())}
+
+
+def checks() -> list[Any]:
+    """`positive_data_acceptance` is left out: only a signed cursor is right, and of digest and tag only one may be
+    given."""
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi.checks import (
+        content_type_conformance,
+        negative_data_rejection,
+        response_headers_conformance,
+        response_schema_conformance,
+        status_code_conformance,
+        unsupported_method,
+    )
+
+    return [
+        not_a_server_error,
+        status_code_conformance,
+        content_type_conformance,
+        response_headers_conformance,
+        response_schema_conformance,
+        negative_data_rejection,
+        unsupported_method,
+    ]
+
+
+def test_every_operation_is_asked(operations: dict[str, Any]) -> None:
+    assert sorted(operations) == sorted(OPERATIONS)
+
+
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_every_answer_is_as_documented(label: str, operations: dict[str, Any], base_url: str, extent: Extent) -> None:
+    """The examples and the border cases of the document, all of them; random requests beside them."""
+    from schemathesis.checks import load_all_checks
+    from schemathesis.generation.hypothesis.builder import HypothesisTestConfig, HypothesisTestMode, create_test
+
+    load_all_checks()
+    asked = checks()
+
+    @hypothesis.settings(max_examples=extent.runs(RUNS), suppress_health_check=list(hypothesis.HealthCheck))
+    def ask(case: schemathesis.Case) -> None:
+        case.call_and_validate(base_url=base_url, checks=asked)
+
+    operation = operations[label]
+    config = HypothesisTestConfig(project=operation.schema.config, modes=list(HypothesisTestMode), seed=SEED)
+    create_test(operation=operation, test_func=ask, config=config)()
