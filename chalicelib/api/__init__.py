@@ -1,4 +1,5 @@
-"""The REST API: Chalice blueprints over the stored state. Reads only what `bootstrap.house()` offers; decides nothing.
+"""The REST API: one file a group of routes, and the static page.
 
-`routes.register(app)` is all `app.py` needs. No event handler lives here: Lambda would not find its middleware.
+A route reads its parameters, asks a query or a service, and answers. No rule is decided here. Begin with `routes.py`
+(all routes), then `findings.py`; `framework` has parameters, errors and paging, `answers` the JSON shapes.
 """

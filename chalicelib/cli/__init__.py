@@ -1,4 +1,8 @@
-"""The command `lazaretto`. Each command has a module of its own; nothing is done here. Never imported by app.py."""
+"""The command `lazaretto`: one file a command.
+
+A command reads its options, asks the REST API (`framework/client.py`) or AWS as an operator (`framework/operator.py`),
+and prints. Never in the bundle; no rule is decided here. Begin with `image.py`, a short one.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""Findings in the forms of other tools. Everything here reads domain values; nothing reads AWS or writes anywhere."""
+"""Findings in other formats: CycloneDX VEX, package URLs.
+
+No I/O: values in, text out. Begin with `cyclonedx_vex.py`.
+"""

@@ -1,1 +1,4 @@
-"""The local stack: AWS, its events and the app in one process. Never imported by app.py, never packaged."""
+"""The local stack: AWS on one machine, the demo, the story. Never in the bundle and never imported by the application.
+
+Whatever moto lacks or does wrong is added here and nowhere else. Begin with `aws/stack.py`.
+"""

@@ -1,1 +1,5 @@
-"""TODO."""
+"""DynamoDB itself: the schema of the one table, calls with their errors, and packing of small structs.
+
+What a header, a document or a policy is belongs to `table` and `stores`. Begin with `schema.py`: keys, attributes,
+indexes, and the access pattern each serves.
+"""

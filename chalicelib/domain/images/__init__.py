@@ -1,1 +1,4 @@
-"""TODO."""
+"""The words everything else is said in: image, repository, finding, document, verdict.
+
+Imports no other package of the domain. Nothing about policy or enforcement. Begin with `image.py` and `finding.py`.
+"""

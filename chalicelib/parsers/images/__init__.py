@@ -1,1 +1,4 @@
-"""TODO."""
+"""Images, manifests, lifecycle and replication as ECR answers them.
+
+Begin with `images.py`; scans are in `parsers/findings`.
+"""

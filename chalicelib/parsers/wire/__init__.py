@@ -1,1 +1,4 @@
-"""TODO."""
+"""How AWS JSON is decoded: base structs, dates, identities, errors with paths.
+
+No message or answer of one service is known here. Begin with `wire.py`.
+"""

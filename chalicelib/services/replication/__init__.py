@@ -1,1 +1,4 @@
-"""TODO."""
+"""Looks at copies of images, records what is missing, mirrors quarantine.
+
+Only the destination says that a copy is there. Begin with `check_replication.py`.
+"""

@@ -1,1 +1,4 @@
-"""TODO."""
+"""Giving, changing and ending waivers, and deciding the images they touch anew.
+
+Begin with `manage_waivers.py`.
+"""
