@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from chalicelib.adapters.ecr.replication import EcrReplication
     from chalicelib.adapters.ecr.scanning import EcrScanning
     from chalicelib.adapters.inspector.listing import InspectorListing
-    from chalicelib.adapters.inspector.scanner import Scanner
+    from chalicelib.adapters.inspector.scanner import EitherScanner
     from chalicelib.adapters.stores.replica_items import ReplicaItems
-    from chalicelib.adapters.stores.scan_asks import ScanAsks
+    from chalicelib.adapters.stores.scan_asks import ScanAskItems
     from chalicelib.adapters.stores.settings_items import SettingsItems
     from chalicelib.adapters.stores.what_if_items import WhatIfItems
     from chalicelib.adapters.usage.runtime import AwsRuntime
@@ -130,11 +130,11 @@ class AppContext:
         return WhatIfItems(self._dynamodb, self.settings.table, self.clock.now)
 
     @cached_property
-    def scanner(self) -> Scanner:
+    def scanner(self) -> EitherScanner:
         from chalicelib.adapters.inspector.inspector import Inspector
-        from chalicelib.adapters.inspector.scanner import Scanner
+        from chalicelib.adapters.inspector.scanner import EitherScanner
 
-        return Scanner(Inspector(self._inspectors()), self.registry)
+        return EitherScanner(Inspector(self._inspectors()), self.registry)
 
     @cached_property
     def registry(self) -> EcrRegistry:
@@ -204,10 +204,10 @@ class AppContext:
         return EcrScanning(self._clients("ecr", swept=True))
 
     @cached_property
-    def scan_asks(self) -> ScanAsks:
-        from chalicelib.adapters.stores.scan_asks import ScanAsks
+    def scan_asks(self) -> ScanAskItems:
+        from chalicelib.adapters.stores.scan_asks import ScanAskItems
 
-        return ScanAsks(self._dynamodb, self.settings.table)
+        return ScanAskItems(self._dynamodb, self.settings.table)
 
     @cached_property
     def public(self) -> EcrPublicListing:
