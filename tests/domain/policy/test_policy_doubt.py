@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chalicelib.adapters.stores.policy_file import default_policy
 from chalicelib.domain.policy.comparison import holds
-from chalicelib.domain.policy.condition import ScoreTest
+from chalicelib.domain.policy.operand import ScoreTest
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.domain.policy.warnings import NEVER, policy_warnings
 
