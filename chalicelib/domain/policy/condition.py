@@ -196,6 +196,14 @@ CONDITIONS = {
             "repository", ImageState, ("ref.repository",), operand.GLOBS, compare.glob, "The name of its repository"
         ),
         Condition(
+            "region",
+            ImageState,
+            ("ref.region",),
+            operand.GLOBS,
+            compare.glob,
+            "The AWS Region of its repository, as `eu-central-1`; of a public repository `us-east-1`",
+        ),
+        Condition(
             "tag",
             ImageState,
             ("tags",),

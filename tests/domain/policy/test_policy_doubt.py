@@ -40,6 +40,7 @@ def test_the_built_in_policy_leaves_no_doubt() -> None:
         ("overdue", True),
         ("repository", ["!*"]),
         ("tag", ["v1", "!v1"]),
+        ("region", ["eu-*", "!*"]),
     ],
 )
 def test_a_condition_that_can_never_hold_is_named(word: str, value: Any) -> None:
