@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from contextlib import closing
 
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.dead_letter import DeadLetter
 from chalicelib.services.doctor.read_dead_letters import read_dead_letters
 from chalicelib.services.ports.ports import ActionRecord, DeadLetters, House
-
-KIND = "DROP_MESSAGE"
 
 
 def drop_dead_letters(
@@ -31,9 +30,9 @@ def _record(queue: str, letter: DeadLetter, by: str, reason: str, context: House
     return ActionRecord(
         ref=None,
         subject=f"queue/{queue}",
-        effect=f"{KIND}#{letter.message_id}",
+        effect=f"{ActionKind.DROP_MESSAGE}#{letter.message_id}",
         wanted_at=letter.sent_at,
-        kind=KIND,
+        kind=ActionKind.DROP_MESSAGE,
         actor=f"person:{by}",
         reason=f"{reason}: {what}" if reason else what,
         at=context.clock.now(),

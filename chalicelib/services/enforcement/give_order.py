@@ -14,6 +14,7 @@ from datetime import datetime
 
 import msgspec
 
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.enforcement.act_words import planned_words, registry_words
 from chalicelib.domain.enforcement.enforcement import with_next_act
 from chalicelib.domain.events.message import Decide, Delivery
@@ -67,13 +68,13 @@ def give_order(
         possible(before, rules)
     now = context.clock.now()
     order = Order(kind, by, reason.strip(), now, None, undoes)
-    return follow(before, order, f"ORDER_{kind}", rules, context, dry_run=dry_run)
+    return follow(before, order, ActionKind(f"ORDER_{kind}"), rules, context, dry_run=dry_run)
 
 
 def follow(
     before: Header,
     order: Order | None,
-    kind: str,
+    kind: ActionKind,
     rules: Rules,
     context: House,
     *,
@@ -89,7 +90,9 @@ def follow(
     return _given(_weighed(after, rules, radius, context), radius, _nothing(after, rules, context), dry_run=False)
 
 
-def put_order(before: Header, order: Order | None, kind: str, context: House, *, spoken: Order | None = None) -> Header:
+def put_order(
+    before: Header, order: Order | None, kind: ActionKind, context: House, *, spoken: Order | None = None
+) -> Header:
     """Records and puts it, without a look at what hangs on the image: the act that follows looks. See `follow`."""
     if (word := spoken or order) is not None:
         _record(before, word, order, kind, context)
@@ -181,7 +184,7 @@ def _given(header: Header, radius: BlastRadius, nothing: str, *, dry_run: bool) 
     return Given(header, act, radius, lines, dry_run)
 
 
-def _record(header: Header, word: Order, order: Order | None, kind: str, context: House) -> None:
+def _record(header: Header, word: Order, order: Order | None, kind: ActionKind, context: House) -> None:
     now = context.clock.now()
     context.table.record_action(
         ActionRecord(
