@@ -19,7 +19,7 @@ from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.paging import Paging
 from chalicelib.api.framework.query import Parameter, Query, calendar_day, moment, text, word
 from chalicelib.api.framework.reads import AuditEntry, Reads, context
-from chalicelib.domain.audit.action import ACTION_KINDS, action_id
+from chalicelib.domain.audit.action import ActionKind, action_id
 from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.patterns import Globs
@@ -157,7 +157,7 @@ ACTOR = Parameter[str](
     *text(max_length=200),
     example="person:*",
 )
-KIND = Parameter[tuple[str, ...]]("kind", "One or more kinds of record", *word(ACTION_KINDS), many=True)
+KIND = Parameter[tuple[str, ...]]("kind", "One or more kinds of record", *word(ActionKind), many=True)
 
 
 @area.get("/v1/audit", AuditList, (*p.IMAGE, SUBJECT, DAY, SINCE, UNTIL, ACTOR, KIND, *p.PAGE), (404,))

@@ -10,7 +10,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.domain.policy.condition import ConditionPart, CountTest, Days, Glob, GlobList, Match
+from chalicelib.domain.policy.condition import Match
+from chalicelib.domain.policy.operand import ConditionPart, CountTest, Days, Glob, GlobList
 from chalicelib.domain.policy.waiver import BUILT_IN_RULES
 
 Minutes = Annotated[int, Meta(ge=1, le=525_600)]

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.message import Refresh
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository, ScanState
@@ -41,9 +42,6 @@ def mark_images_stale(home: Repository, compared_at: datetime | None, context: C
     return len(looks)
 
 
-KIND = "UNREACHABLE"
-
-
 def mark_registry_stale(
     plan: PlanSweep,
     why: UpstreamError,
@@ -63,7 +61,7 @@ def mark_registry_stale(
     compared_at = max(times, default=None)
     (account,) = {home.registry for home in known}
     subject, day = f"registry/{account}/{plan.region}", _day(compared_at or plan.started_at)
-    if context.table.action_at(subject, KIND, day) is not None:
+    if context.table.action_at(subject, ActionKind.UNREACHABLE, day) is not None:
         return
     alert = compose_unreachable_alert(plan.place, str(why), len(known), compared_at, context.clock.now(), api_url)
     announce_alert(alert, context, channels)
@@ -79,9 +77,9 @@ def _record(subject: str, day: datetime, why: str, context: Context) -> ActionRe
     """Put when it was told: twice after a crash rather than never."""
     return ActionRecord(
         ref=None,
-        effect=KIND,
+        effect=ActionKind.UNREACHABLE,
         wanted_at=day,
-        kind=KIND,
+        kind=ActionKind.UNREACHABLE,
         actor="system",
         reason=f"the registry cannot be listed: {why}"[:500],
         at=context.clock.now(),

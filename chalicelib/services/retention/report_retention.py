@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert
-from chalicelib.domain.audit.action import FAILED, STOPPED
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.alert import compose_failed_alert, compose_stopped_alert
@@ -50,13 +50,13 @@ def report_retention(
     api_url: str | None = None,
 ) -> None:
     """A channel that does not take an alert holds up nothing. Raises TransientError: handle the part again."""
-    plan, now, alerts = planned.plan, context.clock.now(), list[tuple[str, str, Alert]]()
+    plan, now, alerts = planned.plan, context.clock.now(), list[tuple[ActionKind, str, Alert]]()
     if plan.stopped:
-        alerts.append((STOPPED, plan.stopped, compose_stopped_alert(plan, now, api_url)))
+        alerts.append((ActionKind.RETENTION_STOPPED, plan.stopped, compose_stopped_alert(plan, now, api_url)))
     if applied.failed and not applied.unfinished:
         # What there was no time for is planned anew, and what failed with it: the last word is told.
         said = f"{len(applied.failed)} of {len(plan.takes)} images could not be taken"
-        alerts.append((FAILED, said, compose_failed_alert(plan, applied.failed, now, api_url)))
+        alerts.append((ActionKind.RETENTION_FAILED, said, compose_failed_alert(plan, applied.failed, now, api_url)))
     for kind, why, alert in alerts:
         # The record is the claim: it is told once for each part, but where the one before may have died.
         if context.table.record_action(_record(part, plan.rule, kind, why, now)) or part.again:
@@ -88,7 +88,7 @@ def progress(planned: Planned, applied: AppliedPlan, taken: int) -> dict[str, ob
     }
 
 
-def _record(part: ReportPart, rule: int | None, kind: str, why: str, now: datetime) -> ActionRecord:
+def _record(part: ReportPart, rule: int | None, kind: ActionKind, why: str, now: datetime) -> ActionRecord:
     return ActionRecord(
         ref=None,
         effect=BETWEEN.join((kind, *(str(mark) for mark in (part.start, part.taken) if mark))),
