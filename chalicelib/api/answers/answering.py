@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from chalicelib.adapters.table.catalogue_queries import VulnerabilityFacts
+from chalicelib.adapters.table.header_items import ImageRow
+from chalicelib.adapters.table.repository_queries import TagRow
 from chalicelib.api.answers import answers as a
 from chalicelib.api.answers import image_answers as i
 from chalicelib.api.answers.index_images import weakest
-from chalicelib.api.framework.reads import ImageRow, TagRow, VulnerabilityFacts
 from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import Deferred, Enforcement, Hold, Order, PendingAction
