@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
+from chalicelib.adapters.table.audit_log import ActionRow
 from chalicelib.adapters.table.audit_queries import AuditEntry
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.api.answers.image_answers import Moment
@@ -27,7 +28,6 @@ from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.patterns import Globs
 from chalicelib.errors import NotFoundError, ParameterError
 from chalicelib.services.audit.verify_audit import Proven, verify_chain
-from chalicelib.services.ports.audit import AuditRow
 
 
 class RecordedImage(msgspec.Struct, frozen=True):
@@ -92,7 +92,7 @@ class ProofAnswer(msgspec.Struct, frozen=True):
     problems: tuple[BrokenAnswer, ...]
 
 
-def answer_record(row: AuditRow) -> RecordAnswer:
+def answer_record(row: ActionRow) -> RecordAnswer:
     record = row.record
     return RecordAnswer(
         action_id=action_id(record),
