@@ -24,7 +24,7 @@ from chalicelib.services.alerts.announce_alert import announce_alert
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.messages import Channel
-from chalicelib.services.reconcile.plan_sweep import COMPARED_AT, known_homes
+from chalicelib.services.reconcile.plan_sweep import known_homes
 
 LASTING_ATTEMPTS = 20
 """Time-outs and throttles are tried again. So often, which takes two hours and more, they are no matter of waiting."""
@@ -57,7 +57,7 @@ def mark_registry_stale(
     if plan.sweep is not Sweep.RECONCILE:
         return
     context.outbox.send_all("sweeps", (SweepRepository(plan.sweep, home, plan.started_at) for home in sorted(known)))
-    times = [at for facts in known.values() if isinstance(at := facts.get(COMPARED_AT), datetime)]
+    times = [facts.reconcile_at for facts in known.values() if facts.reconcile_at is not None]
     compared_at = max(times, default=None)
     (account,) = {home.registry for home in known}
     subject, day = f"registry/{account}/{plan.region}", _day(compared_at or plan.started_at)
