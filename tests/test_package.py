@@ -22,6 +22,7 @@ from chalicelib.adapters.channels.secrets import Secret
 from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.build.bundle import REQUIRED, check_bundle, check_bytecode, check_template
 from chalicelib.build.package import LEFT_OUT, stage_tree
+from chalicelib.domain.channels.channel import CHANNELS
 from chalicelib.services.alerts.notify import CLAIM
 from chalicelib.settings import Settings
 
@@ -302,7 +303,7 @@ def test_the_environment_of_the_functions_is_a_complete_set_of_settings() -> Non
     roles = dict.fromkeys(("LAZARETTO_ROLE_ARNS", "LAZARETTO_ACCOUNT_ROLES"), "arn:aws:iam::111122223333:role/any")
     of_their_own = {"LAZARETTO_REGISTRIES": "us-east-1", "LAZARETTO_INSPECTOR": "delegated"}
     Settings.from_env(dict.fromkeys(variables, "1") | roles | of_their_own)
-    known = (ROOT / "chalicelib/settings.py").read_text()
+    known = (ROOT / "chalicelib/settings.py").read_text() + "".join(f'"{kind.setting}"' for kind in CHANNELS)
     assert {n for n in variables if f'"{n.removeprefix("LAZARETTO_")}"' not in known} == {"AWS_DEFAULTS_MODE"}
 
 

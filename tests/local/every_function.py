@@ -71,7 +71,10 @@ class Played:
     def tell_by(self, reference: str) -> None:
         self.recorder.slack = reference
         self.context.settings = msgspec.structs.replace(
-            self.context.settings, slack_secret=reference, cursor_secret=self.cursor_secret, cursor_secrets=()
+            self.context.settings,
+            channels={**self.context.settings.channels, "slack": reference},
+            cursor_secret=self.cursor_secret,
+            cursor_secrets=(),
         )
 
     def forget(self) -> None:
