@@ -57,4 +57,16 @@ def _wrong_slack(text: str, settings: Settings) -> str | None:
     return wrong_form(text, bot=bool(settings.slack_channel), local="slack" in settings.local_channels)
 
 
-MAKERS = {"sns": Maker(_sns), "slack": Maker(_slack, _wrong_slack)}
+def _webhook(settings: Settings, clients: Clients) -> Channel:
+    from chalicelib.adapters.channels.webhook import Webhook
+
+    return Webhook(Secret(settings.channels["webhook"], clients), "webhook" in settings.local_channels)
+
+
+def _wrong_webhook(text: str, settings: Settings) -> str | None:
+    from chalicelib.adapters.channels.webhook import wrong_form
+
+    return wrong_form(text, local="webhook" in settings.local_channels)
+
+
+MAKERS = {"sns": Maker(_sns), "slack": Maker(_slack, _wrong_slack), "webhook": Maker(_webhook, _wrong_webhook)}

@@ -42,6 +42,14 @@ CHANNELS = (
             r"()\b(?:xox[a-z]|xapp)-[A-Za-z0-9-]+",
         ),
     ),
+    ChannelKind(
+        name="webhook",
+        title="Webhook",
+        setting="WEBHOOK_SECRET",
+        secret_parameter="WebhookSecretArn",  # noqa: S106 - a name
+        secret_patterns=(r"()\bwhsec_[A-Za-z0-9+/=_-]+",),
+        local_secret='{"url": "{url}", "key": "whsec_bG9jYWwgc3RhY2sgb25seSwgb3BlbnMgbm90aGluZw=="}',  # noqa: S106
+    ),
 )
 WITH_SECRET = tuple(kind for kind in CHANNELS if kind.secret_parameter)
 SECRET_PATTERNS = tuple(pattern for kind in CHANNELS for pattern in kind.secret_patterns)

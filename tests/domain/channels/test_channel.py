@@ -9,6 +9,7 @@ from chalicelib.domain.policy.policy import policy_schema
 
 SECRETS = {
     "slack": ("https://hooks.slack.com/services/T0/B0/hushhushhush1", "xoxb-123-hushhush", "xapp-1-hushhush"),
+    "webhook": ("whsec_" + "hush" * 8,),
 }
 
 
