@@ -17,7 +17,7 @@ from chalicelib.domain.pulls.explanation import Explanation
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.ports.ports import ActionRecord, DeniedDigests
 from chalicelib.services.pulls.explain_pull_failure import explain_pull_failure, gather_evidence
-from tests.services.pulls import AT, EARLIER, FORBIDDEN, HOME, HOST, PullHouse, failure, image
+from tests.services.pull_context import AT, EARLIER, FORBIDDEN, HOME, HOST, PullHouse, failure, image
 
 ROLE = "arn:aws:iam::111122223333:role/api-execution"
 
@@ -44,9 +44,8 @@ def recorded(context: PullHouse, number: int, effect: str) -> str:
 # ---- ours
 
 
-@pytest.mark.parametrize("method", ["archive", "untag", "move"])
-def test_our_quarantine_is_found_by_the_tag_and_named_by_its_action(context: PullHouse, method: str) -> None:
-    context.quarantine(image(1), "v1", method=method)
+def test_our_quarantine_is_found_by_the_tag_and_named_by_its_action(context: PullHouse) -> None:
+    context.quarantine(image(1), "v1")
     named = recorded(context, 1, "QUARANTINE#3")
     explanation = why(context)
     assert (explanation.cause, explanation.action_ids) == (PullFailureCause.QUARANTINE, (named,))

@@ -13,7 +13,7 @@ from chalicelib.domain.images.image_name import ImageName
 from chalicelib.local.aws.event_bus import Pattern
 from chalicelib.parsers.events.events import parse_event
 from chalicelib.services.pulls.notify_pull_failure import handle_pull_failure
-from tests.services.pulls import HOME, HOST, NOT_FOUND, PullHouse, task
+from tests.services.pull_context import HOME, HOST, NOT_FOUND, PullHouse, task
 
 ROOT = Path(__file__).parents[3]
 RESOURCES = json.loads((ROOT / ".chalice/resources.json").read_text())["Resources"]

@@ -18,7 +18,7 @@ from chalicelib.errors import ConflictError, SettingsError, TransientError, Upst
 from chalicelib.services.assessment.requeue import MOST_ATTEMPTS
 from chalicelib.services.pulls.notify_pull_failure import notify_pull_failure
 from tests.services.lockstep import Worker
-from tests.services.pulls import AT, FORBIDDEN, HOST, PullHouse, Told, failure, image, task
+from tests.services.pull_context import AT, FORBIDDEN, HOST, PullHouse, Told, failure, image, task
 
 BOTH = (Route(channel="slack"), Route(channel="sns", word="quarantine"))
 

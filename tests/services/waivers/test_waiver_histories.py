@@ -32,7 +32,7 @@ from chalicelib.services.waivers.watch_waivers import watch_waivers
 from tests.fakes.index import FakeIndex
 from tests.fakes.waivers import FakeWaivers
 from tests.services.lockstep import Worker, turn
-from tests.services.pulls import Turned
+from tests.services.pull_context import Turned
 from tests.services.waivers.test_apply_waiver_changes import NOW, RULES, images, waiver
 
 
