@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from chalicelib.adapters.ecr.keeper import EcrKeeper
     from chalicelib.adapters.ecr.lifecycle import EcrLifecycles
     from chalicelib.adapters.ecr.listing import EcrListing
-    from chalicelib.adapters.ecr.mover import EcrMover
     from chalicelib.adapters.ecr.public import EcrPublicListing
     from chalicelib.adapters.ecr.pull_times import EcrPullTimes
     from chalicelib.adapters.ecr.registry import EcrRegistry
@@ -48,10 +47,6 @@ if TYPE_CHECKING:
     from chalicelib.adapters.stores.settings_items import SettingsItems
     from chalicelib.adapters.stores.what_if_items import WhatIfItems
     from chalicelib.adapters.usage.runtime import AwsRuntime
-
-COPY_SECONDS = 25.0
-"""Of one call that moves an image. What surrounds it (does it run, is it all there) needs its share of the function's
-time as well."""
 
 
 class SystemClock:
@@ -221,12 +216,6 @@ class AppContext:
         from chalicelib.adapters.stores.settings_items import SettingsItems
 
         return SettingsItems(self._dynamodb, self.settings.table)
-
-    @cached_property
-    def mover(self) -> EcrMover:
-        from chalicelib.adapters.ecr.mover import EcrMover
-
-        return EcrMover(self._clients("ecr"), self.own_roles, COPY_SECONDS)
 
     @property
     def own_roles(self) -> tuple[str, ...]:

@@ -60,8 +60,6 @@ ONLY_PEOPLE = {
 ONLY_IN_TRANSACTIONS = {"DeleteItem"}
 ASKING = {"ask", "asked", "pages", "_ask", "_pages"}
 """Functions that are given the call to make, or its name."""
-BY_THE_REGISTRY = {"CreateGrant", "DescribeKey", "RetireGrant"}
-"""Called by ECR on our behalf."""
 BY_WHAT_KEEPS = {"Decrypt", "GenerateDataKey"}
 """Called by DynamoDB, SQS, SNS and Secrets Manager on our behalf."""
 
@@ -274,7 +272,7 @@ def test_the_functions_may_call_what_the_adapters_call_and_nothing_else() -> Non
     allowed = {a.split(":")[1] for function in FUNCTIONS for a in actions(function) - RUNTIME_OWN}
     called = calls_of_adapters()
     assert called - BY_OTHER_NAMES - OUR_OWN - FREE - ONLY_PEOPLE - allowed == set(), "called, but allowed to nobody"
-    others = BY_THE_REGISTRY | BY_WHAT_KEEPS | ONLY_IN_TRANSACTIONS
+    others = BY_WHAT_KEEPS | ONLY_IN_TRANSACTIONS
     assert allowed - called == others, "allowed, but never called"
 
 

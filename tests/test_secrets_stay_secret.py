@@ -154,17 +154,15 @@ class World:
         self.rest()
 
     def act(self) -> None:
-        """Quarantines by each method, and their release; much of it fails somewhere."""
-        context = self.scenes.context
-        for method in ("archive", "move"):
-            text = POLICY.format(method=method, fuse=50, shut='"team/*"')
-            insist(lambda text=text: apply_policy(text, "oncall", context))
+        """Quarantines and their release; much of it fails somewhere."""
+        text = POLICY.format(fuse=50, shut='"team/*"')
+        insist(lambda: apply_policy(text, "oncall", self.scenes.context))
+        self.rest()
+        refs = [*self.scenes.demo.refs[:4], *(self.with_layers(n) for n in range(3))]
+        for order in ("quarantine", "release"):
+            for ref in refs:
+                self.order(order, ref)
             self.rest()
-            refs = self.scenes.demo.refs[:4] if method == "archive" else [self.with_layers(n) for n in range(3)]
-            for order in ("quarantine", "release"):
-                for ref in refs:
-                    self.order(order, ref)
-                self.rest()
         for _ in range(3):
             self.scenes.clock.move(timedelta(hours=1))
             insist(self.local.run_clock)

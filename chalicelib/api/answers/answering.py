@@ -166,7 +166,7 @@ def answer_order(order: Order | None) -> i.OrderAnswer | None:
 
 
 def answer_hold(hold: Hold | None) -> i.HoldAnswer | None:
-    return None if hold is None else i.HoldAnswer(hold.method, hold.at, hold.tags, hold.place)
+    return None if hold is None else i.HoldAnswer(hold.method, hold.at)
 
 
 def _answer_held(held: Deferred | None) -> i.HeldAnswer | None:

@@ -87,16 +87,10 @@ class SlaDays(ConditionPart, frozen=True):
 
 
 class Quarantine(ConditionPart, frozen=True):
-    """How an image is made impossible to pull. Only `move` deletes, and only with `allow_delete`."""
+    """When an image is archived, which makes it impossible to pull: whether it may run, and how many in an hour."""
 
-    method: Literal["archive", "untag", "move"] = "archive"
     when_running: Literal["alert", "proceed"] = "alert"
     max_per_hour: Annotated[int, Meta(ge=1, le=1_000)] = 20
-    allow_delete: bool = False
-
-    def __post_init__(self) -> None:
-        if self.method == "move" and not self.allow_delete:
-            raise ValueError("method move deletes at the source: it needs `allow_delete: true`")
 
 
 class Rule(ConditionPart, frozen=True):

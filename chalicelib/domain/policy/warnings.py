@@ -41,8 +41,6 @@ def policy_warnings(policy: Policy) -> tuple[PolicyWarning, ...]:
 def _settings(policy: Policy) -> Iterator[PolicyWarning]:
     if policy.enforcing and policy.quarantine.when_running == "proceed":
         yield PolicyWarning("quarantine.when_running", "what runs loses its image, and fails when it is started anew")
-    if policy.quarantine.method == "untag":
-        yield PolicyWarning("quarantine.method", "an untagged image can still be pulled by its digest")
     if policy.unscanned.then == "warn":
         yield PolicyWarning("unscanned.then", "an image that nobody has scanned will pass the gate")
     if policy.stale.word == "allow":

@@ -157,4 +157,4 @@ def _is_to_be_sent(header: Header, effect: PendingAction) -> bool:
 def _needs(index: Header) -> tuple[object, ...]:
     """What of an index its images are decided by: its tags, and whether it can, and is to be pulled."""
     archived = index.storage is StorageStatus.ARCHIVED
-    return index.named, index.exists, archived, index.decision is Decision.QUARANTINE, index.order
+    return index.tags, index.exists, archived, index.decision is Decision.QUARANTINE, index.order

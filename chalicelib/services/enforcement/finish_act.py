@@ -13,7 +13,6 @@ from chalicelib.domain.assessment.conclusion import with_due
 from chalicelib.domain.audit.action import ActionKind, action_id
 from chalicelib.domain.enforcement.act_report import with_report
 from chalicelib.domain.enforcement.act_words import GIVEN_UP, done_words, given_up_words
-from chalicelib.domain.enforcement.enforcement import MOVE, UNTAG, marker
 from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.events.message import CheckDeny
 from chalicelib.domain.headers.header import Header, Rules
@@ -21,7 +20,6 @@ from chalicelib.domain.headers.pending_action import (
     ActionType,
     Deferred,
     Enforcement,
-    Hold,
     Holding,
     PendingAction,
     Stage,
@@ -30,7 +28,6 @@ from chalicelib.domain.images.image import StorageStatus
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.assessment.decide_image import decide_image
 from chalicelib.services.assessment.update_header import put_decided
-from chalicelib.services.enforcement.perform_act import missing_tags
 from chalicelib.services.enforcement.read_state import POLICY_KINDS, RegistryState, observed
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
@@ -171,33 +168,18 @@ def is_reached(header: Header, effect: PendingAction, state: RegistryState, cont
             return state.denies and header.ref.digest in denied
         # Whether it stands for those that are left is not this act's to say: it gives back, and never takes away.
         return header.ref.digest not in denied and (bool(denied) or not state.denies)
-    ref, detail, hold = header.ref, state.detail, header.hold
-    taken = effect.kind is ActionType.QUARANTINE
-    if effect.method == MOVE and taken:
-        return detail is None
-    if detail is None:
+    if state.detail is None:
         return False
-    archived, others = detail.storage is StorageStatus.ARCHIVED, set(detail.tags) - {marker(ref.digest)}
-    if taken:
-        return not others if effect.method == UNTAG else archived
-    if archived or detail.storage is not StorageStatus.ACTIVE or hold is None:
-        return not archived
-    marked = marker(ref.digest) in detail.tags and bool(others)
-    return not marked and not missing_tags(hold, ref, detail, context)
+    return (state.detail.storage is StorageStatus.ARCHIVED) is (effect.kind is ActionType.QUARANTINE)
 
 
 def _applied(header: Header, effect: PendingAction, state: RegistryState, context: Context, *, reached: bool) -> Header:
-    """What the act and the reading after it say of the image. Tags that `untag` took are gone before events say so."""
+    """What the act and the reading after it say of the image."""
     known, detail = observed(header, state), state.detail
     if effect.kind in POLICY_KINDS:
         return msgspec.structs.replace(known, denied=_is_denied(header, effect, state, context))
     if not reached:
-        left = _hold_left(header, state) if effect.kind is ActionType.QUARANTINE else header.hold
-        return msgspec.structs.replace(known, hold=left)
-    if effect.method == MOVE:
-        known = msgspec.structs.replace(known, exists=detail is not None, tags=detail.tags if detail else ())
-    elif detail is not None and (effect.method == UNTAG or (known.hold and known.hold.tags)):
-        known = msgspec.structs.replace(known, tags=tuple(sorted(detail.tags)))
+        return msgspec.structs.replace(known, hold=None) if effect.kind is ActionType.QUARANTINE else known
     released = effect.kind is ActionType.RELEASE and detail is not None and detail.storage is StorageStatus.ACTIVE
     return msgspec.structs.replace(known, hold=None) if released else known
 
@@ -212,15 +194,3 @@ def _is_denied(header: Header, effect: PendingAction, state: RegistryState, cont
     elif effect.kind is ActionType.UNBLOCK and stands and not denied.digests:
         denied = context.table.change_denied(ref.home, lambda stored: stored.with_digest(ref.digest))
     return ref.digest in denied.digests
-
-
-def _hold_left(header: Header, state: RegistryState) -> Hold | None:
-    """Of a quarantine that came to no end. Of tags some may be gone, so that what is to be given back stays known. An
-    image with our marker is untagged, by this act or an earlier one: although all its tags may have gone elsewhere
-    since, the marker is to go when it gets another."""
-    hold, there = header.hold, set(state.detail.tags if state.detail else ())
-    if hold is None:
-        return None
-    if marker(header.ref.digest) in there:
-        return msgspec.structs.replace(hold, method=UNTAG, place=None)
-    return hold if set(hold.tags) - there else None

@@ -166,9 +166,9 @@ def _would_hold(radius: BlastRadius, rules: Rules, now: datetime, context: Conte
 def _nothing(header: Header, rules: Rules, context: Context) -> str:
     """Why nothing is to be done, where nothing is."""
     desired = desired_state(header, rules, context)
-    if header.order is not None and header.order.kind is ActionType.QUARANTINE and desired.quarantine is None:
+    if header.order is not None and header.order.kind is ActionType.QUARANTINE and not desired.quarantine:
         return f"Nothing is done in the registry for now: {desired.why}."
-    if desired.quarantine is None and header.storage is StorageStatus.ARCHIVED:
+    if not desired.quarantine and header.storage is StorageStatus.ARCHIVED:
         return (
             "Nothing is done in the registry: the image is archived, and not by Lazaretto, which does not restore it."
         )

@@ -32,7 +32,7 @@ def mirror_quarantine(
         return None
     there, desired = _header(replica, context), desired_state(here, rules, context)
     order, ours = (there.order, is_mirrored(there)) if there is not None else (None, False)
-    if there is not None and ours and desired.quarantine is None:
+    if there is not None and ours and not desired.quarantine:
         return _take_back(there, context)
     if not quarantined_there(desired, rules.policy) or (order is not None and not ours):
         return None

@@ -93,7 +93,6 @@ def test_a_score_is_doubted_exactly_when_no_score_passes(test: dict[str, float])
 def test_what_enforcement_may_surprise_with_is_named() -> None:
     assert set(doubts(mode="enforce", quarantine={"when_running": "proceed"})) == {"quarantine.when_running"}
     assert doubts(mode="observe", quarantine={"when_running": "proceed"}) == {}
-    assert set(doubts(quarantine={"method": "untag"})) == {"quarantine.method"}
     rule = {"id": "r", "match": {"repository": ["*"]}, "decision": "block", "enforce": "repository-policy"}
     assert set(doubts(mode="enforce", rules=[rule])) == {"rules[0].enforce"}
     assert doubts(mode="enforce") == {}
