@@ -14,7 +14,8 @@ LazarettoError
 ├── StoredPolicyError               500  the policy in force does not load any more: its number, why, and the remedy
 └── UpstreamError                   502  AWS or Slack did not answer as needed
     ├── TransientError              503  throttled, timed out: try again later (`retry_after_seconds`)
-    │   └── UnfinishedError         503  got on, and needs more time than one call has: call again
+    │   ├── UnfinishedError         503  got on, and needs more time than one call has: call again
+    │   └── ContendedError          503  other writers of the same image were faster, as often as was tried
     ├── AbsentError                 502  AWS says the image, repository or scan does not exist
     └── DeniedError                 502  AWS says our role may not
 """
@@ -104,6 +105,10 @@ class TransientError(UpstreamError):
 
 
 class UnfinishedError(TransientError):
+    pass
+
+
+class ContendedError(TransientError):
     pass
 
 

@@ -216,7 +216,7 @@ def test_a_look_that_a_dead_worker_had_promised_is_sent_by_the_next_one() -> Non
     story.receive(story.one.flaw(1, severity=CRITICAL))
     (act,) = [e for e in story.envelopes if isinstance(e.body, Act) and not e.body.effect.startswith("ALERT")]
     worker = story.work_on([act])
-    while worker.last != "send Look":
+    while worker.last != "send Refresh":
         story.step(worker)
     assert story.head.refresh_due_at is not None
     story.kill(worker)
