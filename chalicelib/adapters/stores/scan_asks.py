@@ -40,8 +40,8 @@ _ASKED, _SCANS = "SCAN_ASKED", "SCANS"
 _ASKED_AT = "aa"
 
 
-class ScanAsks:
-    """services.sweep_ports.ScanAsks on DynamoDB."""
+class ScanAskItems:
+    """services.ports.scanning.ScanAsks on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._dynamo = Dynamo(client, table_name, sleep)

@@ -20,7 +20,10 @@ from chalicelib.domain.headers.pending_action import ActionType, PendingAction
 from chalicelib.errors import LazarettoError, TransientError
 from chalicelib.services.alerts.compose_alert import compose_alert
 from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
-from chalicelib.services.ports.ports import ActionRecord, Channel, House, Stored
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.table import Stored
 
 CLAIM = timedelta(seconds=90)
 """Longer than a worker of the queue `actions` may live."""
@@ -33,7 +36,7 @@ BUSY_SECONDS = 5.0
 
 
 def notify(
-    act: Act, context: House, channels: Mapping[str, Channel], api_url: str | None = None, *, fresh: bool = True
+    act: Act, context: Context, channels: Mapping[str, Channel], api_url: str | None = None, *, fresh: bool = True
 ) -> None:
     """Does nothing when the effect is no longer in `pending`. A channel that fails keeps no other from being told.
 
@@ -66,7 +69,7 @@ def notify(
     _change(header, context, effect, None)
 
 
-def _take_over(header: Header, effect: PendingAction, context: House, ours: bool) -> tuple[Header, PendingAction]:
+def _take_over(header: Header, effect: PendingAction, context: Context, ours: bool) -> tuple[Header, PendingAction]:
     """Raises TransientError while another worker may be at it, or was faster. `ours`: nobody had recorded it before."""
     now = context.clock.now()
     if effect.begun_at is not None or (effect.tried_at is None and not ours):
@@ -106,7 +109,7 @@ def _tell(alert: Alert, names: Sequence[str], channels: Mapping[str, Channel]) -
 
 
 def _change(
-    header: Header, context: House, former: PendingAction, effect: PendingAction | None, *, tries: int = TRIES
+    header: Header, context: Context, former: PendingAction, effect: PendingAction | None, *, tries: int = TRIES
 ) -> Header:
     """Puts another effect, or none, in the place of `former`; all others stay as the last writer left them."""
 
@@ -135,7 +138,7 @@ def _wanted(header: Header, key: str) -> PendingAction | None:
 
 
 def _record(
-    header: Header, effect: PendingAction, names: Sequence[str], channels: Mapping[str, Channel], context: House
+    header: Header, effect: PendingAction, names: Sequence[str], channels: Mapping[str, Channel], context: Context
 ) -> ActionRecord:
     """Put before sending: it says what is about to be done, and `pending` says whether it was."""
     said = [name if name in channels else f"{name} (not set up)" for name in names]

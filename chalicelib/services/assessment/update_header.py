@@ -12,10 +12,11 @@ from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.services.assessment.decide_image import decide_image
 from chalicelib.services.assessment.write_header import Attempt, HeaderChange, still_due, write_header
-from chalicelib.services.ports.ports import House, Stored
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.table import Stored
 
 
-def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: Delivery, context: House) -> Header:
+def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: Delivery, context: Context) -> Header:
     """`change` may be called more than once. Where it changes nothing, nothing is written; returns what then is stored.
 
     An image that came back (pushed again, restored) or left its archive is refreshed after `consistency_delay`. Raises
@@ -38,7 +39,7 @@ def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: D
     return write_header(ref, decide, context, stored=context.table.read_headers([ref]).get(ref), rules=rules)
 
 
-def _document(ref: ImageRef, stored: Stored | None, context: House) -> FindingsDocument:
+def _document(ref: ImageRef, stored: Stored | None, context: Context) -> FindingsDocument:
     if stored is None or not max(stored.document_revision, stored.header.revision):
         return FindingsDocument(ref)
     return context.table.read_document(ref)

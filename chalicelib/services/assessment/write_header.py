@@ -23,7 +23,8 @@ from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ConflictError, ContendedError
 from chalicelib.services.assessment.decide_image import decide_image
 from chalicelib.services.assessment.send_refresh import promised, send_refresh
-from chalicelib.services.ports.ports import House, Stored
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.table import Stored
 
 CONFLICTS = 10
 
@@ -35,7 +36,7 @@ class Attempt:
     """
 
     def __init__(
-        self, ref: ImageRef, stored: Stored | None, rules: Rules | None, context: House, *, retried: bool = False
+        self, ref: ImageRef, stored: Stored | None, rules: Rules | None, context: Context, *, retried: bool = False
     ) -> None:
         self.stored, self.retried = stored, retried
         self.header = stored.header if stored else Header(ref=ref, known_at=context.clock.now())
@@ -83,7 +84,7 @@ class HeaderChange(msgspec.Struct, frozen=True):
 def write_header(
     ref: ImageRef,
     change: Callable[[Attempt], HeaderChange | None],
-    context: House,
+    context: Context,
     *,
     stored: Stored | None,
     rules: Rules | None = None,
@@ -107,7 +108,7 @@ def write_header(
         attempt = Attempt(ref, context.table.read_headers([ref]).get(ref), None, context, retried=True)
 
 
-def _put(attempt: Attempt, changed: HeaderChange, context: House) -> Header:
+def _put(attempt: Attempt, changed: HeaderChange, context: Context) -> Header:
     """Puts, sends, and then asks whether policy or waivers changed meanwhile: then decides again by the new ones."""
     before = attempt.header
     while True:
@@ -121,7 +122,7 @@ def _put(attempt: Attempt, changed: HeaderChange, context: House) -> Header:
 
 
 def _decide_again(
-    put: Header, document: FindingsDocument, rules: Rules, context: House, *, quiet: bool
+    put: Header, document: FindingsDocument, rules: Rules, context: Context, *, quiet: bool
 ) -> HeaderChange:
     now = context.clock.now()
     after = still_due(put, decide_image(put, document, rules, now, context, quiet=quiet))
@@ -136,13 +137,13 @@ def still_due(before: Header, after: Header) -> Header:
     return msgspec.structs.replace(after, due_at=min(before.due_at, after.due_at))
 
 
-def send_again(header: Header, context: House, but: str | None = None) -> None:
+def send_again(header: Header, context: Context, but: str | None = None) -> None:
     """The worker that put this header may have died before it sent what follows. `but`: the effect being done now."""
     rest = msgspec.structs.replace(header, pending=tuple(e for e in header.pending if e.key != but))
     _send(rest, rest, HeaderChange(rest, refresh_at=header.refresh_due_at, again=True), context)
 
 
-def _send(before: Header, put: Header, changed: HeaderChange, context: House) -> None:
+def _send(before: Header, put: Header, changed: HeaderChange, context: Context) -> None:
     _count_verdict(before, put, context)
     _send_effects(before, put, changed, context)
     _send_relatives(before, put, changed, context)
@@ -151,7 +152,7 @@ def _send(before: Header, put: Header, changed: HeaderChange, context: House) ->
         context.outbox.send("scans", message)
 
 
-def _count_verdict(before: Header, put: Header, context: House) -> None:
+def _count_verdict(before: Header, put: Header, context: Context) -> None:
     if put.verdict is None:
         return
     context.journal.decided(put.ref, put.verdict.number)
@@ -159,7 +160,7 @@ def _count_verdict(before: Header, put: Header, context: House) -> None:
         context.journal.count(Metric.VERDICTS, by=put.verdict.decision)
 
 
-def _send_effects(before: Header, put: Header, changed: HeaderChange, context: House) -> None:
+def _send_effects(before: Header, put: Header, changed: HeaderChange, context: Context) -> None:
     """The clock sends an act that waits and an alert that is left to a summary; a worker has an act that is begun."""
     for effect in put.pending:
         if effect.left_to_summary:
@@ -175,7 +176,7 @@ def _is_to_be_sent(header: Header, effect: PendingAction) -> bool:
     return effect.held is None or effect.held.why is Holding.OBSERVE
 
 
-def _send_relatives(before: Header, put: Header, changed: HeaderChange, context: House) -> None:
+def _send_relatives(before: Header, put: Header, changed: HeaderChange, context: Context) -> None:
     """Has the images decided again whose verdict hangs on this one.
 
     Indexes hear of a child that blocks or is quarantined when it gets worse or less bad, of any other when its decision

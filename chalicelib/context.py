@@ -23,7 +23,8 @@ from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import SettingsError
 from chalicelib.observability import journal
-from chalicelib.services.ports.ports import Channel, Clock, Journal, Meter
+from chalicelib.services.ports.context import Clock
+from chalicelib.services.ports.messages import Channel, Journal, Meter
 from chalicelib.settings import InspectorMode, Settings
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
     from chalicelib.adapters.ecr.replication import EcrReplication
     from chalicelib.adapters.ecr.scanning import EcrScanning
     from chalicelib.adapters.inspector.listing import InspectorListing
-    from chalicelib.adapters.inspector.scanner import Scanner
+    from chalicelib.adapters.inspector.scanner import EitherScanner
     from chalicelib.adapters.stores.replica_items import ReplicaItems
-    from chalicelib.adapters.stores.scan_asks import ScanAsks
+    from chalicelib.adapters.stores.scan_asks import ScanAskItems
     from chalicelib.adapters.stores.settings_items import SettingsItems
     from chalicelib.adapters.stores.what_if_items import WhatIfItems
     from chalicelib.adapters.usage.runtime import AwsRuntime
@@ -78,8 +79,8 @@ class Channels(Mapping[str, Channel]):
         return len(self._makers)
 
 
-class House:
-    """Everything the use cases and the API may ask for (services.ports.House)."""
+class AppContext:
+    """Everything the use cases and the API may ask for (services.ports.context.Context)."""
 
     def __init__(self, settings: Settings, sessions: Sessions | None = None) -> None:
         self.settings = settings
@@ -129,11 +130,11 @@ class House:
         return WhatIfItems(self._dynamodb, self.settings.table, self.clock.now)
 
     @cached_property
-    def scanner(self) -> Scanner:
+    def scanner(self) -> EitherScanner:
         from chalicelib.adapters.inspector.inspector import Inspector
-        from chalicelib.adapters.inspector.scanner import Scanner
+        from chalicelib.adapters.inspector.scanner import EitherScanner
 
-        return Scanner(Inspector(self._inspectors()), self.registry)
+        return EitherScanner(Inspector(self._inspectors()), self.registry)
 
     @cached_property
     def registry(self) -> EcrRegistry:
@@ -203,10 +204,10 @@ class House:
         return EcrScanning(self._clients("ecr", swept=True))
 
     @cached_property
-    def scan_asks(self) -> ScanAsks:
-        from chalicelib.adapters.stores.scan_asks import ScanAsks
+    def scan_asks(self) -> ScanAskItems:
+        from chalicelib.adapters.stores.scan_asks import ScanAskItems
 
-        return ScanAsks(self._dynamodb, self.settings.table)
+        return ScanAskItems(self._dynamodb, self.settings.table)
 
     @cached_property
     def public(self) -> EcrPublicListing:
@@ -325,6 +326,7 @@ class House:
 
 
 @cache
-def context() -> House:
+def app_context() -> AppContext:
     """The one of this process, from its environment. Raises SettingsError."""
-    return House(Settings.from_env(os.environ), Sessions(watch=lambda session: count_refused_calls(session, journal)))
+    watched = Sessions(watch=lambda session: count_refused_calls(session, journal))
+    return AppContext(Settings.from_env(os.environ), watched)
