@@ -133,6 +133,12 @@ def test_a_use_case_has_the_name_of_its_file() -> None:
     none_of([f"{m.path} has no public function {m.stem}" for m in cases if m.stem not in m.public_functions])
 
 
+def test_one_module_puts_headers() -> None:
+    """A second writer would have a retry loop of its own, and its own order of what follows."""
+    writers = sorted(module.path for module in modules() if "put_header" in module.methods_called)
+    assert writers == [f"{PACKAGE}/services/assessment/write_header.py"]
+
+
 def test_imports_make_no_circle() -> None:
     none_of(circles(arrows()))
 

@@ -70,7 +70,7 @@ class FakeTable:
         former = self.headers.get(ref)
         if version != (former.version if former else 0):
             raise ConflictError(f"{ref}: version {version} is not what is stored")
-        self._count("mark_look")
+        self._count("mark_refresh")
         former = former or Header(ref=ref, known_at=self._now())
         self.headers[ref] = msgspec.structs.replace(former, version=version + 1, refresh_due_at=due_at)
 

@@ -18,11 +18,13 @@ from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import ActionType, PendingAction
-from chalicelib.errors import ConflictError, LazarettoError, TransientError
+from chalicelib.errors import LazarettoError, TransientError
 from chalicelib.services.alerts.compose_alert import compose_alert
+from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.table import Stored
 
 CLAIM = timedelta(seconds=90)
 """Longer than a worker of the queue `actions` may live."""
@@ -78,10 +80,7 @@ def _take_over(header: Header, effect: PendingAction, context: Context, ours: bo
             left = (last + CLAIM - now).total_seconds()
             raise TransientError(f"{effect.key} of {header.ref} may be being sent by another worker", left)
     mine = msgspec.structs.replace(effect, begun_at=now)
-    try:
-        return context.table.put_header(_with(header, effect, mine)), mine
-    except ConflictError as e:
-        raise TransientError(f"{header.ref} is being written by others", BUSY_SECONDS) from e
+    return _change(header, context, effect, mine, tries=1), mine
 
 
 def _waits(header: Header, effect: PendingAction, now: datetime) -> bool:
@@ -110,19 +109,18 @@ def _tell(alert: Alert, names: Sequence[str], channels: Mapping[str, Channel]) -
     return told, failures
 
 
-def _change(header: Header, context: Context, former: PendingAction, effect: PendingAction | None) -> None:
-    """Puts another effect, or none, in the place of `former`; all others stay as whoever wrote last left them."""
-    for _ in range(TRIES):
-        try:
-            context.table.put_header(_with(header, former, effect))
-        except ConflictError:
-            stored = context.table.read_headers([header.ref]).get(header.ref)
-            if stored is None or not any(_is(former, e) for e in stored.header.pending):
-                return
-            header = stored.header
-        else:
-            return
-    raise TransientError(f"{header.ref} is being written by others", BUSY_SECONDS)
+def _change(
+    header: Header, context: Context, former: PendingAction, effect: PendingAction | None, *, tries: int = TRIES
+) -> Header:
+    """Puts another effect, or none, in the place of `former`; all others stay as the last writer left them."""
+
+    def change(attempt: Attempt) -> HeaderChange | None:
+        if not any(_is(former, e) for e in attempt.header.pending):
+            return None
+        return HeaderChange(_with(attempt.header, former, effect), sends=False)
+
+    stored = Stored(header, header.revision)
+    return write_header(header.ref, change, context, stored=stored, tries=tries, busy_seconds=BUSY_SECONDS)
 
 
 def _with(header: Header, former: PendingAction, effect: PendingAction | None) -> Header:

@@ -24,7 +24,6 @@ from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.document import FindingsDocument, Listing, prune
 from chalicelib.domain.images.finding import Finding, FindingStatus
 from chalicelib.domain.images.image import ImageRef, Kind, Scan, Source
-from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.assessment.decide_image import decide_image
 from chalicelib.services.assessment.pull_listing import (
     ask_exploited,
@@ -35,12 +34,11 @@ from chalicelib.services.assessment.pull_listing import (
     pull_listing,
     time_of,
 )
-from chalicelib.services.assessment.send_refresh import Refreshed, plan_refresh, promised, send_refresh
-from chalicelib.services.assessment.update_header import send_effects
+from chalicelib.services.assessment.send_refresh import Refreshed, plan_refresh, send_refresh
+from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import Stored
 
-CONFLICTS = 10
 CLOCK = "clock"
 ASK_AGAIN = timedelta(minutes=5)
 """When Inspector had no time to say what is exploited. The clock comes every five minutes: asked within ten."""
@@ -73,7 +71,7 @@ class _Assessment:
         self.rules: Rules = context.rules.current()
         self.listing: Listing | None = None
         self.unavailable: Scan | None = None
-        self.look_again = self.retried = self.ask_again = False
+        self.look_again = self.ask_again = False
         self.younger: Header | None = None
 
     def run(self, stored: Stored | None) -> None:
@@ -85,30 +83,22 @@ class _Assessment:
             if stored is not None and stored.header.act is not None:
                 # What waited may have been begun meanwhile: what an archive closed must not be taken for closed.
                 stored = self.context.table.read_headers([self.ref]).get(self.ref)
-        for _ in range(CONFLICTS):
-            try:
-                self._handle(stored)
-            except ConflictError:
-                self.retried = True
-                stored = self.context.table.read_headers([self.ref]).get(self.ref)
-                self.rules = self.context.rules.fresh()
-            else:
-                return
-        raise TransientError(f"{self.ref}: {CONFLICTS} times another writer was faster")
+        write_header(self.ref, self._handle, self.context, stored=stored, rules=self.rules)
 
-    def _handle(self, stored: Stored | None) -> None:
-        header = stored.header if stored else None
+    def _handle(self, attempt: Attempt) -> HeaderChange | None:
+        header = attempt.stored.header if attempt.stored else None
+        self.rules = attempt.rules
         rows = self._rows_left(header)
         unlisted = bool(rows) and not self._listed(header) and not self.pulls
         if len(self.rows) == len(self.deliveries):
             if unlisted:
                 self._mark(header)
             if unlisted or not rows:
-                return
+                return None
         if header is None and not self.pulls and not rows:
-            return
+            return None
         self.look_again = self.look_again or unlisted
-        self._write(stored, rows if self._listed(header) else [])
+        return self._change(attempt, rows if self._listed(header) else [])
 
     def _listed(self, header: Header | None) -> bool:
         """Whether rows may be merged: Inspector has listed the image completely before, or just now."""
@@ -136,12 +126,10 @@ class _Assessment:
         self.context.table.mark_refresh(self.ref, header.version if header else 0, due_at)
         send_refresh(self.ref, due_at, Source.ENHANCED, self.context)
 
-    def _write(self, stored: Stored | None, rows: list[Delivery]) -> None:
-        now = self.context.clock.now()
-        before = stored.header if stored else Header(ref=self.ref, known_at=now)
-        if before.versions > self.rules.versions:
-            self.rules = self.context.rules.fresh()
-        document = self._stored_document(stored)
+    def _change(self, attempt: Attempt, rows: list[Delivery]) -> HeaderChange:
+        now, before = self.context.clock.now(), attempt.header
+        self.rules = attempt.rules_as_new_as_header()
+        document = self._stored_document(attempt)
         holds_open = any(f.status is not FindingStatus.RESOLVED for f in document.findings)
         after = observe(before, self.listing, self.unavailable, self.context.consistency_delay, holds_open=holds_open)
         document = self._merge(document, before, after, rows, now)
@@ -153,33 +141,21 @@ class _Assessment:
         due_at, listed_at = plan_refresh(
             after.refresh_due_at, self._looked(before, after, now), now + self.context.consistency_delay
         )
-        put = self._put(before, msgspec.structs.replace(after, refresh_due_at=due_at))
-        send_effects(before, put, self.context, again=self.again, quiet=self.quiet)
-        send_refresh(self.ref, listed_at, put.scan.source, self.context)
-        if self.younger is not None:
-            self.context.outbox.send("scans", InheritFirstSeen(self.younger.ref, self.ref))
-        self._keep_up(put, document)
+        younger = () if self.younger is None else (InheritFirstSeen(self.younger.ref, self.ref),)
+        return HeaderChange(
+            msgspec.structs.replace(after, refresh_due_at=due_at),
+            document,
+            listed_at,
+            again=self.again,
+            quiet=self.quiet,
+            messages=younger,
+        )
 
-    def _put(self, before: Header, after: Header) -> Header:
-        return before if after == before else self.context.table.put_header(after)
-
-    def _keep_up(self, put: Header, document: FindingsDocument) -> None:
-        """Policy or waivers may have changed while we decided by the former ones: then decide again."""
-        while self.context.table.read_versions() > self.rules.versions:
-            former, self.rules = self.rules, self.context.rules.fresh()
-            if self.rules == former:
-                return
-            now = self.context.clock.now()
-            after = decide_image(put, document, self.rules, now, self.context, quiet=self.quiet)
-            listed_at = now + self.context.consistency_delay if is_freed(put, after, self.rules.policy) else None
-            before, put = put, self._put(put, promised(after, listed_at))
-            send_effects(before, put, self.context, again=False, quiet=self.quiet)
-            send_refresh(self.ref, listed_at, put.scan.source, self.context)
-
-    def _stored_document(self, stored: Stored | None) -> FindingsDocument:
-        """Not read where there can be none. Whoever died before us may have put it without its header."""
+    def _stored_document(self, attempt: Attempt) -> FindingsDocument:
+        """Not read where there can be none. A worker that died may have put it without its header."""
+        stored = attempt.stored
         known = stored is not None and max(stored.document_revision, stored.header.revision) > 0
-        if known or self.again or self.retried:
+        if known or self.again or attempt.retried:
             return self.context.table.read_document(self.ref)
         return FindingsDocument(self.ref)
 

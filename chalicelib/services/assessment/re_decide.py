@@ -10,6 +10,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Kind, ScanState, Source
 from chalicelib.errors import ConflictError, UpstreamError
 from chalicelib.services.assessment.assess_image import CLOCK, assess_image
+from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import Stored
 
@@ -57,8 +58,7 @@ def _catch_up(stored: Stored, now: datetime, context: Context) -> None:
     if header.denied:  # whoever changed the policy may have done so unheard
         context.outbox.send("actions", CheckDeny(header.ref))
     if not header.present or header.kind is Kind.ARTIFACT:
-        if corrected(header) != header:
-            context.table.put_header(corrected(header))
+        write_header(header.ref, _with_next_due, context, stored=stored, tries=1)
         return
     if _is_to_be_asked(header, now, context):
         if header.refresh_due_at is None:
@@ -70,6 +70,10 @@ def _catch_up(stored: Stored, now: datetime, context: Context) -> None:
             return
     clock = Delivery(message_id=f"{CLOCK}:{header.ref.path}", body=Decide(header.ref, CLOCK))
     assess_image(header.ref, [clock], stored, context)
+
+
+def _with_next_due(attempt: Attempt) -> HeaderChange:
+    return HeaderChange(corrected(attempt.header), sends=False)
 
 
 def _is_to_be_asked(header: Header, now: datetime, context: Context) -> bool:

@@ -33,13 +33,14 @@ from chalicelib.domain.headers.pending_action import (
 )
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
 from chalicelib.services.assessment.decide_image import decide_image, desired_state
-from chalicelib.services.assessment.update_header import put_decided, send_again
+from chalicelib.services.assessment.write_header import send_again
 from chalicelib.services.enforcement.acquire_quota import acquire_quota
 from chalicelib.services.enforcement.check_preconditions import check_preconditions, is_running
 from chalicelib.services.enforcement.finish_act import (
     fail_act,
     finish_act,
     is_reached,
+    put_act,
     record_failure,
     record_would,
     with_act,
@@ -62,7 +63,7 @@ def hold_act(
     rules: Rules,
     context: Context,
 ) -> None:
-    """`state` None: the registry could not be read. Raises ConflictError.
+    """`state` None: the registry could not be read. Raises TransientError.
 
     One of many that waits for a workload to stop is done when nobody expects it: that it waits is left to their
     summary, that it is done is not.
@@ -72,7 +73,7 @@ def hold_act(
     if held.why is Holding.OBSERVE:
         words = would_words(effect, desired.why, after.in_use)
         record_would(after, msgspec.structs.replace(known, why=words), state.words if state else "", context)
-        put_decided(before, after, context)
+        put_act(before, after, rules, context)
         return
     former, now = effect.held, context.clock.now()
     news = former is None or former.why is not held.why
@@ -91,7 +92,7 @@ def hold_act(
     elif news and (held.why is Holding.RUNNING or state is None):
         failed = held.why is Holding.FAILED
         after = with_report(after, kept, held_words(kept, held), rules.policy.notify, now, always=failed)
-    put_decided(before, with_due(after, now), context)
+    put_act(before, with_due(after, now), rules, context)
 
 
 CLAIM = timedelta(seconds=90)
@@ -156,7 +157,7 @@ class _Doing:
         after = self._decided(before, wished, state)
         effect = after.act
         if effect is None or effect.key != wished.key:
-            put_decided(before, after, self.context)
+            put_act(before, after, self.rules, self.context)
             return
         now, policy = self.context.clock.now(), self.rules.policy
         held_by = check_preconditions(after, effect, state, policy, now, lambda: self._ask_fuse(effect))
@@ -185,10 +186,11 @@ class _Doing:
 
     def _claimed(self, header: Header, begun: Enforcement, effect: PendingAction, state: RegistryState) -> Header:
         """Two may come to it at once, by the clock and by the queue: one that is slow would take the image away after
-        the other has, and after somebody has given it back. Raises ConflictError to all but one."""
+        the other has, and after somebody has given it back. Raises TransientError to all but one."""
         mine = msgspec.structs.replace(begun, at=self.context.clock.now())
         hold = _hold(effect, state) if effect.kind is ActionType.QUARANTINE else header.hold
-        return self.context.table.put_header(msgspec.structs.replace(header, enforcement=mine, hold=hold))
+        claimed = msgspec.structs.replace(header, enforcement=mine, hold=hold)
+        return put_act(header, claimed, self.rules, self.context, sends=False)
 
     def _decided(self, before: Header, wished: PendingAction, state: RegistryState) -> Header:
         known = observed(before, state)
@@ -220,7 +222,7 @@ class _Doing:
         begun = Enforcement(effect.kind, effect.number, Stage.BEGUN, now, effect.method)
         hold = _hold(effect, state) if effect.kind is ActionType.QUARANTINE else after.hold
         header = msgspec.structs.replace(with_act(after, mine), enforcement=begun, hold=hold)
-        return put_decided(before, with_due(header, now), self.context), mine
+        return put_act(before, with_due(header, now), self.rules, self.context), mine
 
     def _do(self, header: Header, effect: PendingAction) -> None:
         """Looking up who runs the image takes seconds: what was put in force meanwhile is heard of before the first

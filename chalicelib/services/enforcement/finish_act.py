@@ -13,6 +13,7 @@ from chalicelib.domain.assessment.conclusion import with_due
 from chalicelib.domain.audit.action import ActionKind, action_id
 from chalicelib.domain.enforcement.act_report import with_report
 from chalicelib.domain.enforcement.act_words import GIVEN_UP, done_words, given_up_words
+from chalicelib.domain.enforcement.enforcement import is_freed
 from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.events.message import CheckDeny
 from chalicelib.domain.headers.header import Header, Rules
@@ -24,13 +25,13 @@ from chalicelib.domain.headers.pending_action import (
     PendingAction,
     Stage,
 )
-from chalicelib.domain.images.image import StorageStatus
-from chalicelib.errors import ConflictError, TransientError
+from chalicelib.domain.images.image import Kind, StorageStatus
 from chalicelib.services.assessment.decide_image import decide_image
-from chalicelib.services.assessment.update_header import put_decided
+from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
 from chalicelib.services.enforcement.read_state import POLICY_KINDS, RegistryState, observed
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.table import Stored
 
 
 def record_act(header: Header, effect: PendingAction, after: str, context: Context, note: str | None = None) -> None:
@@ -75,7 +76,6 @@ def _record(
 
 FAILED_AGAIN = timedelta(hours=1)
 BUSY_SECONDS = 3.0
-TRIES = 10
 
 
 def finish_act(
@@ -97,33 +97,50 @@ def finish_act(
     record_act(header, effect, state.words, context, note)
     if effect.kind is ActionType.UNBLOCK and not state.denies:
         _have_others_checked(header, context)
-    for _ in range(TRIES):
-        now = context.clock.now()
+
+    def finished(attempt: Attempt) -> HeaderChange | None:
+        header, now = attempt.header, context.clock.now()
+        if header.begun is None or header.act != effect:
+            return None
         stage = Enforcement(effect.kind, effect.number, Stage.DONE, now, effect.method)
         known = msgspec.structs.replace(_applied(header, effect, state, context, reached=reached), enforcement=stage)
         known = msgspec.structs.replace(known, pending=tuple(e for e in known.pending if e.key != effect.key))
         document = context.table.read_document(header.ref)
-        after = _as_quiet(decide_image(known, document, rules, now, context), effect)
+        after = _as_quiet(decide_image(known, document, attempt.rules, now, context), effect)
         restoring = after.storage is StorageStatus.ACTIVATING
         said = done_words(effect, restoring) + (f"; {note}" if note else "") if reached else given_up_words(effect)
-        after = with_report(after, effect, said, rules.policy.notify, now, always=note is not None)
-        try:
-            put_decided(header, with_due(after, now), context)
-        except ConflictError:
-            stored = context.table.read_headers([header.ref]).get(header.ref)
-            if stored is None or stored.header.begun is None or stored.header.act != effect:
-                return
-            header, rules = stored.header, context.rules.fresh()
-        else:
-            return
-    raise TransientError(f"{header.ref} is being written by others", BUSY_SECONDS)
+        after = with_report(after, effect, said, attempt.rules.policy.notify, now, always=note is not None)
+        return _changed(header, with_due(after, now), attempt.rules, context)
+
+    stored = Stored(header, header.revision)
+    write_header(header.ref, finished, context, stored=stored, rules=rules, busy_seconds=BUSY_SECONDS)
+
+
+def put_act(before: Header, after: Header, rules: Rules, context: Context, *, sends: bool = True) -> Header:
+    """Puts the header of an act on its way, once: it hangs on what the registry was like a moment ago. `sends` False: a
+    claim. Raises TransientError where another writer was faster; the caller reads the registry again."""
+    changed = _changed(before, after, rules, context) if sends else HeaderChange(after, sends=False)
+    stored = Stored(before, before.revision)
+    return write_header(
+        before.ref, lambda _: changed, context, stored=stored, rules=rules, tries=1, busy_seconds=BUSY_SECONDS
+    )
+
+
+def _changed(before: Header, after: Header, rules: Rules, context: Context) -> HeaderChange | None:
+    """An image that left its archive is refreshed: what the archive closed was not believed."""
+    if after == before:
+        return None
+    moved = after.kind is Kind.IMAGE and (before.storage, before.activated_at) != (after.storage, after.activated_at)
+    freed = is_freed(before, after, rules.policy)
+    refresh_at = context.clock.now() + context.consistency_delay if after.exists and (moved or freed) else None
+    return HeaderChange(after, refresh_at=refresh_at)
 
 
 def fail_act(
     header: Header, effect: PendingAction, why: str, state: RegistryState | None, rules: Rules, context: Context
 ) -> None:
     """Keeps it open, to be tried again, and has people told, once. `state` None: it could not even be read, so that it
-    stays begun: whoever comes next reads it first. Raises ConflictError."""
+    stays begun: whoever comes next reads it first. Raises TransientError."""
     record_failure(header, effect, why, context)
     now = context.clock.now()
     held = Deferred(Holding.FAILED, why, now, now + FAILED_AGAIN)
@@ -137,7 +154,7 @@ def fail_act(
         after = decide_image(after, context.table.read_document(header.ref), rules, now, context)
     if news:
         after = with_report(after, kept, f"failed: {why}", rules.policy.notify, now, always=True)
-    put_decided(header, with_due(after, now), context)
+    put_act(header, with_due(after, now), rules, context)
 
 
 def _have_others_checked(header: Header, context: Context) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -33,11 +34,13 @@ from chalicelib.domain.waivers.alert import (
 )
 from chalicelib.domain.waivers.change import concerns
 from chalicelib.domain.waivers.end import Turned, WaiverEnd
-from chalicelib.errors import ConflictError, UpstreamError
+from chalicelib.errors import ContendedError, UpstreamError
 from chalicelib.services.alerts.send_alert import send_alert
+from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.index import IndexRow
 from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.table import Stored
 
 PAGE, PAGES_AT_MOST = 500, 40
 LOOKED_AT_MOST = 5000
@@ -100,19 +103,15 @@ def clear_summed(turned: Turned, told: Collection[str], channels: Collection[str
     hearing = channels_hearing(notify, VERDICT, header.ref.repository, alert.decision, alert.former)
     if not {name for name in hearing if name in channels} <= set(told):
         return
-    for _ in range(TRIES):
-        if alert not in header.pending:
-            return
-        rest = tuple(e for e in header.pending if e != alert)
-        try:
-            context.table.put_header(corrected(msgspec.structs.replace(header, pending=rest)))
-        except ConflictError:
-            stored = context.table.read_headers([header.ref]).get(header.ref)
-            if stored is None:
-                return
-            header = stored.header
-        else:
-            return
+
+    def cleared(attempt: Attempt) -> HeaderChange | None:
+        rest = tuple(e for e in attempt.header.pending if e != alert)
+        if rest == attempt.header.pending:
+            return None
+        return HeaderChange(corrected(msgspec.structs.replace(attempt.header, pending=rest)), sends=False)
+
+    with suppress(ContendedError):
+        write_header(header.ref, cleared, context, stored=Stored(header, header.revision), tries=TRIES)
 
 
 TOLD_AT_MOST = 50

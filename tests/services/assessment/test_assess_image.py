@@ -121,7 +121,7 @@ def test_a_duplicate_is_not_covered_by_a_header_that_does_not_agree_with_its_doc
 
 def test_a_crash_between_write_and_look():
     story = Story()
-    crash_at(story, "send Look", story.one.flaw(2, severity=CRITICAL))
+    crash_at(story, "send Refresh", story.one.flaw(2, severity=CRITICAL))
     assert story.head.refresh_due_at is not None
     assert story.looks_sent == []
     story.drain()
@@ -131,7 +131,7 @@ def test_a_crash_between_write_and_look():
 def test_a_crash_between_an_archive_and_its_look_of_an_image_never_listed():
     story = Story(known=False)
     story.receive(story.one.action("PUSH", tag="v1"))
-    crash_at(story, "send Look", story.one.archive()[-1])
+    crash_at(story, "send Refresh", story.one.archive()[-1])
     assert (story.head.refreshed_at, story.looks_sent) == (None, [])
     assert story.head.refresh_due_at is not None
     story.drain()
@@ -141,7 +141,7 @@ def test_a_crash_between_an_archive_and_its_look_of_an_image_never_listed():
 def test_events_that_relied_on_a_look_whose_sender_died_are_not_lost():
     story = Story(known=False)
     story.one.scanned()
-    crash_at(story, "send Look", story.one.flaw(1))
+    crash_at(story, "send Refresh", story.one.flaw(1))
     story.receive(story.one.flaw(2))
     story.drain()
     assert story.status == {1: "OPEN", 2: "OPEN"}
@@ -334,7 +334,7 @@ def test_the_first_event_of_an_unknown_image_marks_it_outside_the_index_and_send
     story = Story(known=False)
     story.receive(story.one.flaw(1))
     assert (story.head.exists, story.head.refresh_due_at) == (False, story.moment + SETTLE)
-    assert (story.writes, story.looks_sent) == ({"mark_look": 1}, [60])
+    assert (story.writes, story.looks_sent) == ({"mark_refresh": 1}, [60])
 
 
 def test_events_that_a_look_to_come_will_see_are_not_written():
@@ -358,18 +358,18 @@ def test_an_event_too_young_for_the_look_to_come_marks_again():
 def test_two_hundred_events_of_one_image_cost_one_mark():
     story = Story(known=False)
     story.receive(*[story.one.flaw(n) for n in range(200)])
-    assert story.writes == {"mark_look": 1}
+    assert story.writes == {"mark_refresh": 1}
 
 
 def test_a_lost_race_for_the_mark_leaves_it_to_the_winner():
     story = Story(known=False)
     story.deliver(story.one.flaw(1))
     slow = story.start("scans")
-    while slow.last != "mark_look":
+    while slow.last != "mark_refresh":
         story.step(slow)
     story.receive(story.one.flaw(2))
     story.finish(slow)
-    assert (story.writes, story.looks_sent) == ({"mark_look": 1}, [60])
+    assert (story.writes, story.looks_sent) == ({"mark_refresh": 1}, [60])
 
 
 def test_a_redelivered_event_marks_and_looks_again():

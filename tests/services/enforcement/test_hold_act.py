@@ -12,7 +12,7 @@ from chalicelib.domain.enforcement.act_report import RESTORE
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, PendingAction
 from chalicelib.domain.images.finding import Severity
-from chalicelib.errors import ConflictError
+from chalicelib.errors import ContendedError
 from chalicelib.services.enforcement.enforce_verdict import SLOW_RESTORE, hold_act
 from chalicelib.services.enforcement.read_state import RegistryState
 from tests.services.context import Story
@@ -165,6 +165,6 @@ def test_a_header_that_another_worker_wrote_meanwhile_is_not_overwritten() -> No
     before: Header = story.head
     story.stored.put_header(before)
     held = Deferred(Holding.FUSE, "so", story.moment, story.moment + MINUTE)
-    with pytest.raises(ConflictError):
+    with pytest.raises(ContendedError):
         hold_act(before, before, before.act, held, None, story.fresh(), story)  # type: ignore[arg-type]
     assert story.act.held is None
