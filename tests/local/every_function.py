@@ -19,7 +19,7 @@ from chalice.test import Client
 
 from chalicelib.api.routes import document
 from chalicelib.api.summary import FRESH_FOR
-from chalicelib.bootstrap import House
+from chalicelib.context import AppContext
 from chalicelib.domain.events.message import Act, TakeSnapshot
 from chalicelib.domain.headers.pending_action import ActionType, PendingAction
 from chalicelib.domain.images.image import ImageRef
@@ -75,7 +75,7 @@ class Played:
         )
 
     def forget(self) -> None:
-        for name, value in vars(House).items():
+        for name, value in vars(AppContext).items():
             if isinstance(value, cached_property):
                 vars(self.context).pop(name, None)
 

@@ -8,10 +8,10 @@ from chalicelib.domain.doctor.sight import sights_of
 from chalicelib.domain.events.message import Delivery
 from chalicelib.domain.images.image import Repository
 from chalicelib.errors import LazarettoError
-from chalicelib.services.ports.ports import House
+from chalicelib.services.ports.context import Context
 
 
-def keep_sights(deliveries: Sequence[Delivery], context: House) -> None:
+def keep_sights(deliveries: Sequence[Delivery], context: Context) -> None:
     """No message fails, nor comes again, for want of it: the next event of its kind shows the same."""
     names: dict[Repository, set[str]] = {}
     for delivery in deliveries:

@@ -13,7 +13,7 @@ from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.reconcile.registry_listing import RepositoriesListed
 from chalicelib.errors import UpstreamError
 from chalicelib.services.doctor.run_check import run_check
-from chalicelib.services.ports.sweep_ports import PullTimes
+from chalicelib.services.ports.registry import PullTimes
 from chalicelib.services.reconcile.plan_sweep import COMPARED_AT
 from chalicelib.services.retention.exclude_pull_times import Roles, exclude_pull_times, missing_exclusions
 

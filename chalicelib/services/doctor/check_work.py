@@ -18,7 +18,7 @@ from chalicelib.errors import StoredPolicyError
 from chalicelib.services.doctor.check_registries import is_in
 from chalicelib.services.doctor.check_stack import NO_STACK
 from chalicelib.services.doctor.run_check import run_check
-from chalicelib.services.ports.ports import RolloutProgress
+from chalicelib.services.ports.table import RolloutProgress
 from chalicelib.services.reconcile.reconcile_registry import RESULT
 
 Known = Mapping[Repository, Mapping[str, object]]

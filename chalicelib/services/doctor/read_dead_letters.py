@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 
 from chalicelib.domain.events.dead_letter import DeadLetter
-from chalicelib.services.ports.ports import DeadLetters
+from chalicelib.services.ports.messages import DeadLetters
 
 
 def read_dead_letters(

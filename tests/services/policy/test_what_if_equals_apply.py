@@ -14,7 +14,7 @@ from moto import mock_aws
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.stores.policy_file import read_policy
-from chalicelib.bootstrap import House
+from chalicelib.context import AppContext
 from chalicelib.domain.events.message import Act, Decide, WhatIf
 from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import ImageRef
@@ -26,7 +26,7 @@ from chalicelib.services.policy.start_what_if import read_what_if, start_what_if
 from chalicelib.settings import Settings
 from tests.chaos.quick_dynamo import quick_dynamo
 from tests.extent import Extent, with_seeds
-from tests.services.judged import FIRST, NOW, STRICT, FakeHouse, Judged, Queues
+from tests.services.judged import FIRST, NOW, STRICT, Judged, JudgedContext, Queues
 
 REGION = "eu-west-1"
 IMAGES, ON_DYNAMODB = 200, 60
@@ -45,7 +45,7 @@ class KnowsNothing:
         return {}
 
 
-class MotoHouse(House):
+class MotoContext(AppContext):
     """As deployed, but for its clock, its queues and Inspector."""
 
     def __init__(self) -> None:
@@ -60,15 +60,15 @@ class MotoHouse(House):
 @pytest.fixture(params=["fake", "dynamodb"])
 def judged(request: pytest.FixtureRequest) -> Iterator[Judged]:
     if request.param == "fake":
-        yield Judged(FakeHouse())
+        yield Judged(JudgedContext())
         return
     with mock_aws(), quick_dynamo():
-        yield Judged(MotoHouse())
+        yield Judged(MotoContext())
 
 
 @pytest.fixture
 def fake() -> Judged:
-    return Judged(FakeHouse())
+    return Judged(JudgedContext())
 
 
 def asked(judged: Judged, text: str) -> WhatIfReport:
@@ -109,7 +109,7 @@ def compare(judged: Judged, candidate: str, monkeypatch: pytest.MonkeyPatch, see
     monkeypatch.setattr(evaluate_shard, "PAGE_IMAGES", 11)
     monkeypatch.setattr(evaluate_shard, "ROWS_OF_PART", IMAGES)
     apply_policy(FIRST, "oncall", judged.context)
-    refs = judged.fill(IMAGES if isinstance(judged.context, FakeHouse) else ON_DYNAMODB, seed)
+    refs = judged.fill(IMAGES if isinstance(judged.context, JudgedContext) else ON_DYNAMODB, seed)
     judged.carry_policy()
     before, headers = judged.decisions(refs), judged.headers(refs)
 
@@ -207,7 +207,7 @@ class _Watched:
 def test_whoever_dies_at_whatever_step_the_clock_carries_the_policy_to_every_image(done: bool, extent: Extent) -> None:
     """Applying, each run of the clock and each decision, cut off at every call in turn, then run again."""
     for at in extent.calls(range(1, 1_000)):
-        judged = Judged(FakeHouse())
+        judged = Judged(JudgedContext())
         refs = judged.fill(6)
         expected = Counter(asked(judged, SUMMED).tally.candidate)
         mortal = Mortal(judged, at, done=done)
