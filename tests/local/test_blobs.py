@@ -13,8 +13,8 @@ from botocore.exceptions import ClientError
 
 from chalicelib.context import AppContext
 from chalicelib.domain.images.quarantine_place import place_of
-from chalicelib.local.aws.ecr import ecr_of
-from chalicelib.local.aws.push_image import INDEX, MANIFEST, Pusher
+from chalicelib.local.ecr.ecr import ecr_of
+from chalicelib.local.ecr.push_image import INDEX, MANIFEST, Pusher
 from chalicelib.settings import Settings
 from tests.local import samples
 from tests.local.running import local_aws

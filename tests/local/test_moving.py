@@ -7,9 +7,9 @@ import pytest
 
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.quarantine_place import kept_tag, place_of
-from chalicelib.local.aws.push_image import Pusher
 from chalicelib.local.aws.server import ACCOUNT
 from chalicelib.local.aws.stack import REGION, LocalStack
+from chalicelib.local.ecr.push_image import Pusher
 from chalicelib.local.story.world import HURRY_SECONDS, REPOSITORY, StoryWorld
 from chalicelib.services.enforcement.give_order import release_image
 from chalicelib.services.policy.apply_policy import apply_policy

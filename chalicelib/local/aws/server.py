@@ -26,21 +26,21 @@ from moto.sqs.models import sqs_backends
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
-from chalicelib.local.aws.clock import LocalClock
 from chalicelib.local.aws.dynamo import LocalDynamo, QuickPicker
-from chalicelib.local.aws.ecr import LocalEcr
-from chalicelib.local.aws.ecr_answers import ServedEcr
-from chalicelib.local.aws.ecr_blobs import LAYERS, download_layer
-from chalicelib.local.aws.ecr_public import TARGET, EcrPublic
-from chalicelib.local.aws.ecr_replication import LocalReplication
 from chalicelib.local.aws.ecs import LocalEcs
 from chalicelib.local.aws.event_bus import EventBus
-from chalicelib.local.aws.events import Event
-from chalicelib.local.aws.inspector import LocalInspector
 from chalicelib.local.aws.origin import HEADERS, body_of, refusal
 from chalicelib.local.aws.queues import LocalQueues
 from chalicelib.local.aws.template import RulePlan
 from chalicelib.local.aws.unknown_calls import make_backend
+from chalicelib.local.ecr.answers import ServedEcr
+from chalicelib.local.ecr.blobs import LAYERS, download_layer
+from chalicelib.local.ecr.ecr import LocalEcr
+from chalicelib.local.ecr.public import TARGET, EcrPublic
+from chalicelib.local.ecr.replication import LocalReplication
+from chalicelib.local.events.clock import LocalClock
+from chalicelib.local.events.events import Event
+from chalicelib.local.inspector.inspector import LocalInspector
 
 HOST = "127.0.0.1"
 ACCOUNT = "123456789012"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from chalicelib.local.aws.findings_filter import Row, UnknownFilterError
+from chalicelib.local.inspector.findings_filter import Row, UnknownFilterError
 from chalicelib.parsers.wire import identity
 
 _SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFORMATIONAL", "UNTRIAGED")

@@ -1,9 +1,7 @@
 """ECR's blobs as moto lacks them: their bytes, as long as an image needs them; what an image must find when it is put.
 
-moto keeps no bytes, takes any digest and any part, gives no download, and deletes children of an index. How requests
-are read and answers written is `ecr_blob_answers.py`'s business.
-
-ECR's requests and answers for layer downloads and referrers, over `ecr_blobs.py`'s state.
+moto keeps no bytes, takes any digest and any part, gives no download, and deletes children of an index. Here are
+the layers, and ECR's requests and answers for layer downloads and referrers.
 
 A download URL leads back to the server that gave it: `GET /local/layers/<account>/<region>/<repository>/<digest>`.
 """
