@@ -154,3 +154,23 @@ def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
         if "://" not in target and not target.startswith("mailto:"):
             assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", ["docs/architecture.md", "docs/glossary.md"])
+def test_every_file_that_a_guide_to_the_code_names_exists(name: str) -> None:
+    named = set(re.findall(r"`((?:[\w.]+/)+[\w.]+|app\.py)/?`", page(name)))
+    assert len(named) > 10, "no file is named any more: are they written in another form?"
+    bases = [ROOT, ROOT / "chalicelib"]
+    assert not {path for path in named if not any((base / path).exists() for base in bases)}
+
+
+def test_architecture_names_every_package() -> None:
+    packages = [path.parent for path in (ROOT / "chalicelib").glob("*/*/__init__.py")]
+    table = page("docs/architecture.md").partition("## Layers and packages")[2].partition("\n## ")[0]
+    rows = {name: row for row in table.splitlines() for name in re.findall(r"^\| `chalicelib/(\w+)` \|", row)}
+    assert not {f"{p.parent.name}/{p.name}" for p in packages if f"`{p.name}`" not in rows.get(p.parent.name, "")}
+
+
+def test_the_glossary_is_found_from_the_readme_and_the_architecture() -> None:
+    assert "docs/glossary.md" in page("README.md")
+    assert "(glossary.md)" in page("docs/architecture.md")

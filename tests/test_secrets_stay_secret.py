@@ -31,9 +31,9 @@ from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import LazarettoError
 from chalicelib.local.aws import stack
 from chalicelib.local.aws.environment import aws_variables
-from chalicelib.local.aws.push_image import Pusher
 from chalicelib.local.aws.server import ACCOUNT
 from chalicelib.local.aws.stack import REGION, LocalStack
+from chalicelib.local.ecr.push_image import Pusher
 from chalicelib.observability import logger
 from chalicelib.services.policy.apply_policy import apply_policy
 from tests.local.every_act import POLICY

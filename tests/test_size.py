@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -101,3 +102,26 @@ def test_each_walk_begins_at_the_app_and_ends_with_what_was_asked_for(played: Ma
 def test_no_walk_runs_into_another(played: Mapping[str, walks.Walk]) -> None:
     assert ASSESS not in {*played["request"], *played["retention_sweep"]}
     assert not any(file.startswith("chalicelib/local/") for files in played.values() for file in files)
+
+
+SECTIONS = {
+    "scan_event": "A scan event becomes a verdict",
+    "request": "A request is answered",
+    "quarantine": "A quarantine",
+    "retention_sweep": "A retention sweep",
+}
+LARGEST_WALK = 10
+
+
+def described(section: str) -> list[str]:
+    """The first file of each row below a heading of docs/architecture.md."""
+    page = (ROOT / "docs/architecture.md").read_text()
+    rows = page.partition(f"### {section}\n")[2].partition("\n#")[0]
+    return re.findall(r"^\| `([\w/]+\.py)` \|", rows, re.M)
+
+
+@pytest.mark.parametrize("walk", SECTIONS)
+def test_the_files_of_a_described_walk_run_in_it(walk: str, played: Mapping[str, walks.Walk]) -> None:
+    files = described(SECTIONS[walk])
+    assert 1 < len(files) <= LARGEST_WALK
+    assert set(files) <= set(played[walk])

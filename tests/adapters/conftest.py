@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.local.aws.ecr import LocalEcr, ecr_of
+from chalicelib.local.ecr.ecr import LocalEcr, ecr_of
 from tests.local import samples
 from tests.local.running import local_aws
 

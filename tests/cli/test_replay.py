@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from chalicelib.cli import app
-from chalicelib.local.aws import events as aws_events
+from chalicelib.local.events import events as aws_events
 from tests.local import samples
 from tests.local.running import local_aws
 

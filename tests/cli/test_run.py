@@ -14,9 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from chalicelib.cli import app
-from chalicelib.local.aws import events as aws_events
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.demo.demo_registry import Flaw
+from chalicelib.local.events import events as aws_events
 from tests.local import samples
 
 SHARED = Path(__file__).parents[3] / "shared"

@@ -13,11 +13,11 @@ from typing import Any
 
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.local.aws.catcher import PATH, Catcher
-from chalicelib.local.aws.ecr import ecr_of
-from chalicelib.local.aws.inspector import inspector_of
 from chalicelib.local.aws.seed import covered, scan_events
 from chalicelib.local.aws.server import LocalAws
 from chalicelib.local.demo.demo_registry import Flaw, enhanced_finding, manifest
+from chalicelib.local.ecr.ecr import ecr_of
+from chalicelib.local.inspector.inspector import inspector_of
 from tests.e2e.places import ACCOUNT, REGION, SLACK
 
 RESTORE_TAKES = timedelta(seconds=3)

@@ -9,8 +9,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.local.aws.ecr import ecr_of
-from chalicelib.local.aws.push_image import INDEX, MANIFEST, Pusher
+from chalicelib.local.ecr.ecr import ecr_of
+from chalicelib.local.ecr.push_image import INDEX, MANIFEST, Pusher
 from tests.local import samples
 from tests.local.running import local_aws
 

@@ -12,9 +12,9 @@ from chalicelib.domain.events.sweep_message import PlanSweep, Sweep
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.local.aws.ecr import MANIFEST
-from chalicelib.local.aws.ecr_public import ALIAS
 from chalicelib.local.aws.stack import LocalStack
+from chalicelib.local.ecr.ecr import MANIFEST
+from chalicelib.local.ecr.public import ALIAS
 from chalicelib.local.story.world import HURRY_SECONDS, StoryWorld
 from chalicelib.services.policy.apply_policy import apply_policy
 

@@ -20,8 +20,8 @@ from moto.ecs.models import Container, EC2ContainerServiceBackend, Service, Task
 from moto.ecs.responses import EC2ContainerServiceResponse
 
 from chalicelib.domain.images.image_name import ImageName, image_name
-from chalicelib.local.aws import events as aws_events
-from chalicelib.local.aws.ecr import ACTIVE, HeldImage, LocalEcr
+from chalicelib.local.ecr.ecr import ACTIVE, HeldImage, LocalEcr
+from chalicelib.local.events import events as aws_events
 
 Raw = dict[str, Any]
 RUNNING, STOPPED, SUCCESSFUL, IN_PROGRESS = "RUNNING", "STOPPED", "SUCCESSFUL", "IN_PROGRESS"

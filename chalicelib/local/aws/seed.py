@@ -17,11 +17,11 @@ from typing import Any
 
 from chalicelib.domain.images.finding import ScanReport
 from chalicelib.domain.images.image import Coverage, ImageDetail, ImageRef, Source
-from chalicelib.local.aws import events as aws_events
-from chalicelib.local.aws.ecr import MANIFEST, HeldImage, ecr_of, manifest_of
-from chalicelib.local.aws.ecr_shape import inspector_row, reason_of
-from chalicelib.local.aws.events import Event
-from chalicelib.local.aws.inspector import inspector_of
+from chalicelib.local.ecr.ecr import MANIFEST, HeldImage, ecr_of, manifest_of
+from chalicelib.local.ecr.shape import inspector_row, reason_of
+from chalicelib.local.events import events as aws_events
+from chalicelib.local.events.events import Event
+from chalicelib.local.inspector.inspector import inspector_of
 from chalicelib.parsers.events.payload import Response
 from chalicelib.parsers.findings.enhanced_scan import CoveragePage, FindingsPage, parse_list_findings
 from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage

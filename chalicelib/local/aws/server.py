@@ -1,7 +1,8 @@
 """The local AWS: moto with what it lacks, served on 127.0.0.1 to this process and others. No demo data, no app.
 
 Every request passes one lock, because moto's backends are not safe to use from two threads. Beside AWS's own paths
-`/local/…` is served: `POST /local/events` takes events as EventBridge would deliver them, one or an array.
+`/local/…` is served: `POST /local/events` takes events as EventBridge would deliver them, one or an array. A call that
+moto does not know is answered by an error of AWS's form: clients retry moto's own page, a 500, for seconds.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from datetime import timedelta
 from threading import RLock, Thread
 from typing import Any
 
+from flask import Flask, request
+from moto.backends import SERVICE_NAMES
 from moto.core import responses as moto_responses
 from moto.core.base_backend import BackendDict
 from moto.core.serialize import XFormedAttributePicker
@@ -20,25 +23,25 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.ecr.models import ecr_backends
 from moto.ecs.models import ecs_backends
 from moto.inspector2.models import inspector2_backends
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.sqs.models import sqs_backends
+from werkzeug.exceptions import NotFound
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
-from chalicelib.local.aws.clock import LocalClock
 from chalicelib.local.aws.dynamo import LocalDynamo, QuickPicker
-from chalicelib.local.aws.ecr import LocalEcr
-from chalicelib.local.aws.ecr_answers import ServedEcr
-from chalicelib.local.aws.ecr_public import TARGET, EcrPublic
-from chalicelib.local.aws.ecr_replication import LocalReplication
 from chalicelib.local.aws.ecs import LocalEcs
 from chalicelib.local.aws.event_bus import EventBus
-from chalicelib.local.aws.events import Event
-from chalicelib.local.aws.inspector import LocalInspector
 from chalicelib.local.aws.origin import HEADERS, body_of, refusal
 from chalicelib.local.aws.queues import LocalQueues
 from chalicelib.local.aws.template import RulePlan
-from chalicelib.local.aws.unknown_calls import make_backend
+from chalicelib.local.ecr.answers import ServedEcr
+from chalicelib.local.ecr.ecr import LocalEcr
+from chalicelib.local.ecr.public import TARGET, EcrPublic
+from chalicelib.local.ecr.replication import LocalReplication
+from chalicelib.local.events.clock import LocalClock
+from chalicelib.local.events.events import Event
+from chalicelib.local.inspector.inspector import LocalInspector
 
 HOST = "127.0.0.1"
 ACCOUNT = "123456789012"
@@ -49,6 +52,9 @@ _EXTENDED: dict[Any, type] = {
     inspector2_backends: LocalInspector,
 }
 _ORIGINALS = {backends: backends.backend for backends in _EXTENDED}
+UNKNOWN = "UnknownOperationException"
+SAID = "the local stack does not know this call"
+FORM = "application/x-www-form-urlencoded"
 Environ = dict[str, Any]
 Post = Callable[[bytes], Any]
 
@@ -203,3 +209,20 @@ class LocalAws:
 
 def _json(value: Any, status: int = 200) -> Response:
     return Response(json.dumps(value), status, content_type="application/json")
+
+
+def make_backend(service: SERVICE_NAMES) -> Flask:
+    """moto's own app of one service."""
+    app = create_backend_app(service)
+    app.register_error_handler(NotImplementedError, _unknown)
+    app.register_error_handler(NotFound, _unknown)
+    return app
+
+
+def _unknown(_: Exception) -> Response:
+    """In the protocol it was asked in: what sends forms reads XML."""
+    if request.mimetype == FORM:
+        error = f"<Error><Type>Sender</Type><Code>{UNKNOWN}</Code><Message>{SAID}</Message></Error>"
+        return Response(f"<ErrorResponse>{error}</ErrorResponse>", 400, mimetype="text/xml")
+    body = f'{{"__type": "{UNKNOWN}", "message": "{SAID}"}}'
+    return Response(body, 400, {"x-amzn-errortype": UNKNOWN}, mimetype="application/json")

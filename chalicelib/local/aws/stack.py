@@ -28,13 +28,13 @@ from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.domain.channels.channel import WITH_SECRET
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.local.aws.catcher import Catcher, Caught, path_of
-from chalicelib.local.aws.clock import LocalClock
 from chalicelib.local.aws.environment import STAGE, app_variables, aws_variables, replaced, secret_name
-from chalicelib.local.aws.events import iso
 from chalicelib.local.aws.origin import HEADERS, body_of, refusal
 from chalicelib.local.aws.queue_pump import RUNTIME_MS, QueuePump
 from chalicelib.local.aws.server import ACCOUNT, HOST, LocalAws
 from chalicelib.local.aws.template import Template
+from chalicelib.local.events.clock import LocalClock
+from chalicelib.local.events.events import iso
 from chalicelib.observability import logger
 from chalicelib.services.ports.table import Stored
 

@@ -15,14 +15,14 @@ import boto3
 
 from chalicelib.domain.events.message import Refresh
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef
-from chalicelib.local.aws import events as aws_events
-from chalicelib.local.aws.ecr import MANIFEST, ecr_of
-from chalicelib.local.aws.inspector import inspector_of
 from chalicelib.local.aws.seed import covered, scan_events
 from chalicelib.local.aws.server import ACCOUNT
 from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo import demo_registry as registry
 from chalicelib.local.demo.demo_registry import Flaw
+from chalicelib.local.ecr.ecr import MANIFEST, ecr_of
+from chalicelib.local.events import events as aws_events
+from chalicelib.local.inspector.inspector import inspector_of
 
 ALIAS = "public/demo"
 ACTOR = f"arn:aws:sts::{ACCOUNT}:assumed-role/platform/demo"

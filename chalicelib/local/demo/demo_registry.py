@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.local.aws.ecr import CONFIG, MANIFEST
+from chalicelib.local.ecr.ecr import CONFIG, MANIFEST
 
 Raw = dict[str, Any]
 INDEX = "application/vnd.oci.image.index.v1+json"

@@ -17,16 +17,16 @@ import msgspec
 
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import UpstreamError
-from chalicelib.local.aws import events as aws_events
 from chalicelib.local.aws.catcher import Caught
-from chalicelib.local.aws.ecr import ecr_of
-from chalicelib.local.aws.inspector import inspector_of
 from chalicelib.local.aws.seed import covered, scan_events
 from chalicelib.local.aws.server import ACCOUNT
 from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.aws.workloads import run_service, stop_service
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.demo.demo_registry import Flaw, Raw
+from chalicelib.local.ecr.ecr import ecr_of
+from chalicelib.local.events import events as aws_events
+from chalicelib.local.inspector.inspector import inspector_of
 
 REPOSITORY, TAG = "team/payments", "1.4.0"
 NAME = f"{REPOSITORY}:{TAG}"

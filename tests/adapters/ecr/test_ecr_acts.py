@@ -12,7 +12,7 @@ from chalicelib.adapters.ecr.acts import EcrActs
 from chalicelib.domain.enforcement.repository_policy import has_statement, with_statement
 from chalicelib.domain.images.image import PUBLIC_REGION, Repository
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
-from chalicelib.local.aws.ecr import LocalEcr
+from chalicelib.local.ecr.ecr import LocalEcr
 from tests.adapters.local_ecr import EcrClient, refused
 from tests.fakes.policies import ROLE, statement
 from tests.local import samples

@@ -11,7 +11,7 @@ import pytest
 from chalicelib.adapters.ecr.keeper import EcrKeeper
 from chalicelib.domain.retention.image import Inside, Layer
 from chalicelib.errors import AbsentError, DeniedError, TooLargeError, TransientError, UpstreamError
-from chalicelib.local.aws.ecr import MANIFEST, LocalEcr, ecr_of
+from chalicelib.local.ecr.ecr import MANIFEST, LocalEcr, ecr_of
 from tests.adapters.local_ecr import EcrClient, refused
 from tests.fakes.keeper import INDEX
 from tests.local import samples

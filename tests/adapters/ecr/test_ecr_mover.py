@@ -21,10 +21,10 @@ from chalicelib.domain.enforcement.repository_policy import has_statement
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.quarantine_place import bare_mark, kept_tag, place_of
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
-from chalicelib.local.aws import ecr_blobs
-from chalicelib.local.aws.ecr import LocalEcr, ecr_of
-from chalicelib.local.aws.ecr_blobs import blobs_of
-from chalicelib.local.aws.push_image import Pusher
+from chalicelib.local.ecr import blobs as ecr_blobs
+from chalicelib.local.ecr.blobs import blobs_of
+from chalicelib.local.ecr.ecr import LocalEcr, ecr_of
+from chalicelib.local.ecr.push_image import Pusher
 from tests.fakes.watched_ecr import Died, Failing, Fault, WatchedEcr
 from tests.local import samples
 from tests.local.running import local_aws

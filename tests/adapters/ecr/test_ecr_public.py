@@ -15,10 +15,10 @@ from chalicelib.adapters.ecr.public import EcrPublicListing
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
 from chalicelib.domain.images.registry import PublicRegistry
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
-from chalicelib.local.aws import ecr_public
-from chalicelib.local.aws.ecr import MANIFEST
-from chalicelib.local.aws.ecr_public import EcrPublic
 from chalicelib.local.aws.server import ACCOUNT
+from chalicelib.local.ecr import public as ecr_public
+from chalicelib.local.ecr.ecr import MANIFEST
+from chalicelib.local.ecr.public import EcrPublic
 from tests.local import samples
 from tests.local.running import local_aws
 

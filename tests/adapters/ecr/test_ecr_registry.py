@@ -11,10 +11,10 @@ from chalicelib.adapters.ecr.registry import NEVER_SCANNED, NOT_LISTED, EcrRegis
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Kind, ScanState, Source, StorageStatus
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
-from chalicelib.local.aws.ecr import MANIFEST, ecr_of
-from chalicelib.local.aws.inspector import inspector_of
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.demo.demo_registry import Flaw
+from chalicelib.local.ecr.ecr import MANIFEST, ecr_of
+from chalicelib.local.inspector.inspector import inspector_of
 from tests.local import samples
 from tests.local.running import local_aws, registry, scanner
 

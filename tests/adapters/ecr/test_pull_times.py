@@ -9,7 +9,7 @@ import pytest
 from chalicelib.adapters.ecr.pull_times import EcrPullTimes
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
-from chalicelib.local.aws.ecr import LocalEcr
+from chalicelib.local.ecr.ecr import LocalEcr
 from tests.adapters.local_ecr import EcrClient, refused
 from tests.local import samples
 

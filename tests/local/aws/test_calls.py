@@ -6,12 +6,12 @@ import json
 import urllib.request
 from pathlib import Path
 
-from chalicelib.local.aws import events as aws_events
 from chalicelib.local.aws.calls import ALWAYS, calls_about
 from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo.payload_folder import PayloadFolder
 from chalicelib.local.demo.play_payloads import play_payloads
 from chalicelib.local.demo.run_stack import HURRY_SECONDS
+from chalicelib.local.events import events as aws_events
 from tests.local import samples
 
 IMAGE = samples.ref()

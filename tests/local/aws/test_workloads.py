@@ -11,9 +11,9 @@ from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.usage.runtime import AwsRuntime
 from chalicelib.domain.events.pull_failure import PullFailureCause, classify
 from chalicelib.domain.images.image import InUseState
-from chalicelib.local.aws.ecr import ARCHIVED, LocalEcr, ecr_of
-from chalicelib.local.aws.inspector import inspector_of
 from chalicelib.local.aws.workloads import CLUSTER, run_service, stop_service
+from chalicelib.local.ecr.ecr import ARCHIVED, LocalEcr, ecr_of
+from chalicelib.local.inspector.inspector import inspector_of
 from chalicelib.parsers.events.events import parse_event
 from chalicelib.services.ports.usage import Subject
 from tests.local import samples

@@ -31,10 +31,10 @@ from chalicelib.domain.headers.pending_action import ActionType, Holding
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, StorageStatus
 from chalicelib.errors import DeniedError, TransientError
-from chalicelib.local.aws.ecr import LocalEcr, ecr_of
-from chalicelib.local.aws.ecr_blobs import blobs_of
-from chalicelib.local.aws.push_image import Pusher
 from chalicelib.local.aws.server import LocalAws
+from chalicelib.local.ecr.blobs import blobs_of
+from chalicelib.local.ecr.ecr import LocalEcr, ecr_of
+from chalicelib.local.ecr.push_image import Pusher
 from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.enforcement.give_order import release_image
 from chalicelib.services.handlers.receive_acts import receive_acts
@@ -342,7 +342,7 @@ class Registry:
             def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
                 return now()
 
-        self.monkeypatch.setattr("chalicelib.local.aws.ecr.datetime", Clock)
+        self.monkeypatch.setattr("chalicelib.local.ecr.ecr.datetime", Clock)
 
     def _copy(self) -> Any:
         return copy.deepcopy(self.ecr.repositories)

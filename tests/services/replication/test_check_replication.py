@@ -17,9 +17,9 @@ from chalicelib.domain.replication.alert import words
 from chalicelib.domain.replication.replica import ReplicaStatus
 from chalicelib.domain.replication.rules import Allowance, Destination
 from chalicelib.errors import DeniedError, TransientError
-from chalicelib.local.aws.ecr import ARCHIVE, ecr_of
-from chalicelib.local.aws.ecr_replication import NOT_ALLOWED, LocalReplication
 from chalicelib.local.aws.server import ACCOUNT
+from chalicelib.local.ecr.ecr import ARCHIVE, ecr_of
+from chalicelib.local.ecr.replication import NOT_ALLOWED, LocalReplication
 from chalicelib.parsers.events.events import parse_event
 from chalicelib.services.replication.schedule_replication_check import schedule_replication_check
 from tests.services import copying

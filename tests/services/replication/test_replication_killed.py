@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.local.aws.ecr import ecr_of
-from chalicelib.local.aws.ecr_replication import LocalReplication
+from chalicelib.local.ecr.ecr import ecr_of
+from chalicelib.local.ecr.replication import LocalReplication
 from tests.extent import Extent
 from tests.fakes.watched_ecr import Died
 from tests.services import copying

@@ -10,8 +10,8 @@ from chalicelib.domain.headers.pending_action import ActionType, Order
 from chalicelib.domain.images.image import Child, ImageRef, Kind, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
-from chalicelib.local.aws.ecr import ACTIVE, ARCHIVE, ecr_of
-from chalicelib.local.aws.ecr_replication import LocalReplication
+from chalicelib.local.ecr.ecr import ACTIVE, ARCHIVE, ecr_of
+from chalicelib.local.ecr.replication import LocalReplication
 from chalicelib.services.replication import judge_copies
 from chalicelib.services.replication.list_copies import PATIENT_TRIES
 from tests.services import copying

@@ -21,10 +21,10 @@ from moto.ecr.responses import ECRResponse
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.replication.replica_case import Mutability, Reported
 from chalicelib.domain.replication.rules import Configuration, Destination, allowance
-from chalicelib.local.aws import events as aws_events
-from chalicelib.local.aws.clock import LocalClock
-from chalicelib.local.aws.ecr import ACTIVE, HeldImage, ecr_of
-from chalicelib.local.aws.ecr_blobs import blobs_of
+from chalicelib.local.ecr.blobs import blobs_of
+from chalicelib.local.ecr.ecr import ACTIVE, HeldImage, ecr_of
+from chalicelib.local.events import events as aws_events
+from chalicelib.local.events.clock import LocalClock
 from chalicelib.parsers.images.replication_answers import read_configuration
 
 MOST_RULES = 10

@@ -12,9 +12,9 @@ from typing import Any
 from moto.ecr.exceptions import LimitExceededException, ValidationException
 
 from chalicelib.domain.images.image import CONTAINER_CONFIG_TYPES, INDEX_MEDIA_TYPES
-from chalicelib.local.aws import events as aws_events
-from chalicelib.local.aws.ecr import ACTIVE, HeldImage, LocalEcr
-from chalicelib.local.aws.ecr_blobs import EcrRefusal
+from chalicelib.local.ecr.blobs import EcrRefusal
+from chalicelib.local.ecr.ecr import ACTIVE, HeldImage, LocalEcr
+from chalicelib.local.events import events as aws_events
 from chalicelib.parsers.wire.dates import instant
 
 ONCE_IN = timedelta(hours=24)

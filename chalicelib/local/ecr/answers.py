@@ -15,14 +15,14 @@ from moto.core.responses import ActionResult
 from moto.ecr.exceptions import InvalidParameterException, ScanNotFoundException
 from moto.ecr.models import ecr_backends
 
-from chalicelib.local.aws.ecr import ACTIVE, HeldImage, LocalEcr
-from chalicelib.local.aws.ecr_blobs import BlobAnswers
-from chalicelib.local.aws.ecr_lifecycle import LifecycleAnswers
-from chalicelib.local.aws.ecr_pull_times import PullTimeAnswers
-from chalicelib.local.aws.ecr_replication import ReplicationAnswers
-from chalicelib.local.aws.ecr_scanning import start_scan
-from chalicelib.local.aws.ecr_shape import enhanced_row, enhanced_status
-from chalicelib.local.aws.inspector import inspector_of
+from chalicelib.local.ecr.blobs import BlobAnswers
+from chalicelib.local.ecr.ecr import ACTIVE, HeldImage, LocalEcr
+from chalicelib.local.ecr.lifecycle import LifecycleAnswers
+from chalicelib.local.ecr.pull_times import PullTimeAnswers
+from chalicelib.local.ecr.replication import ReplicationAnswers
+from chalicelib.local.ecr.scanning import start_scan
+from chalicelib.local.ecr.shape import enhanced_row, enhanced_status
+from chalicelib.local.inspector.inspector import inspector_of
 
 PAGE = 100
 LONGEST_PAGE = 1000

@@ -18,10 +18,10 @@ from moto.ecr.exceptions import InvalidParameterException, LifecyclePolicyNotFou
 
 from chalicelib.domain.retention.lifecycle_policy import parse_lifecycle_policy
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.local.aws.ecr_blobs import EcrRefusal
+from chalicelib.local.ecr.blobs import EcrRefusal
 
 if TYPE_CHECKING:
-    from chalicelib.local.aws.ecr import HeldImage, LocalEcr
+    from chalicelib.local.ecr.ecr import HeldImage, LocalEcr
 
 ROWS = 100
 NO_PREVIEW = "LifecyclePolicyPreviewNotFoundException"

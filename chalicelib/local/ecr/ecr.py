@@ -2,7 +2,7 @@
 
 moto makes digests from layers (images without layers collide), answers every scan alike, knows no `imageStatus`, and
 emits no event. Repositories, policies, lifecycle and scanning settings stay moto's. How requests are read and answers
-written is `ecr_answers.py`'s business.
+written is `answers.py`'s business.
 
 AWS decides by registry which scanner scans; here each image does, so that one local registry shows both.
 """
@@ -25,10 +25,10 @@ from moto.ecr.models import Image, Repository, ecr_backends
 
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.image import Repository as Home
-from chalicelib.local.aws import events as aws_events
-from chalicelib.local.aws.archived_scans import scans_begin, scans_end
-from chalicelib.local.aws.clock import LocalClock
-from chalicelib.local.aws.ecr_blobs import BlobEcr, EcrRefusal
+from chalicelib.local.ecr.archived_scans import scans_begin, scans_end
+from chalicelib.local.ecr.blobs import BlobEcr, EcrRefusal
+from chalicelib.local.events import events as aws_events
+from chalicelib.local.events.clock import LocalClock
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"

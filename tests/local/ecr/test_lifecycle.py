@@ -17,8 +17,8 @@ from chalicelib.domain.policy.section import Retention
 from chalicelib.domain.retention.image import RetainedImage
 from chalicelib.domain.retention.lifecycle_compiler import compile_retention
 from chalicelib.domain.retention.lifecycle_evaluation import NativeAct, evaluate_lifecycle_policy
-from chalicelib.local.aws.ecr import HeldImage, LocalEcr, ecr_of
-from chalicelib.local.aws.ecr_lifecycle import preview
+from chalicelib.local.ecr.ecr import HeldImage, LocalEcr, ecr_of
+from chalicelib.local.ecr.lifecycle import preview
 from tests.fakes.keeper import INDEX
 from tests.fakes.registries import NOW, digest, repositories, sayable
 from tests.local import samples

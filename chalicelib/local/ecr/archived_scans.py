@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.local.aws import events as aws_events
-from chalicelib.local.aws.events import Event
-from chalicelib.local.aws.inspector import inspector_of
+from chalicelib.local.events import events as aws_events
+from chalicelib.local.events.events import Event
+from chalicelib.local.inspector.inspector import inspector_of
 
 ARCHIVED = "IMAGE_ARCHIVED"
 

@@ -14,8 +14,8 @@ from chalicelib.domain.images.image import ScanState
 from chalicelib.domain.replication.replica_case import Mutability, Reported
 from chalicelib.domain.replication.rules import Destination
 from chalicelib.errors import AbsentError, UpstreamError
-from chalicelib.local.aws.ecr import ARCHIVE, ecr_of
-from chalicelib.local.aws.ecr_replication import LocalReplication
+from chalicelib.local.ecr.ecr import ARCHIVE, ecr_of
+from chalicelib.local.ecr.replication import LocalReplication
 from chalicelib.parsers.events.events import parse_event
 from tests.services import copying
 from tests.services.copying import FAR, HOME, NAME, NEAR, Estate, copied_to_both

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from moto.core.responses import ActionResult
 from moto.ecr.exceptions import InvalidParameterException
 
-from chalicelib.local.aws.ecr_blobs import EcrRefusal
+from chalicelib.local.ecr.blobs import EcrRefusal
 
 if TYPE_CHECKING:
-    from chalicelib.local.aws.ecr import LocalEcr
+    from chalicelib.local.ecr.ecr import LocalEcr
 
 PAGE = 100
 LONGEST_ARN = 200

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef
-from chalicelib.local.aws.ecr import CONFIG, MANIFEST, LocalEcr
+from chalicelib.local.ecr.ecr import CONFIG, MANIFEST, LocalEcr
 
 TARGET = "SpencerFrontendService."
 ALIAS = "demo"

@@ -14,9 +14,9 @@ from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.ecr.scanning import EcrScanning
 from chalicelib.domain.images.image import ScanState
 from chalicelib.domain.reconcile.scan_budget import ScanRefusal
-from chalicelib.local.aws.ecr import LocalEcr, ecr_of
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.demo.demo_registry import Flaw
+from chalicelib.local.ecr.ecr import LocalEcr, ecr_of
 from tests.local import samples
 from tests.local.running import local_aws, registry
 
