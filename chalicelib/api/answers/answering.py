@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from chalicelib.adapters.table.audit_log import ActionRow
 from chalicelib.adapters.table.catalogue_queries import VulnerabilityFacts
 from chalicelib.adapters.table.header_items import ImageRow
@@ -179,16 +181,7 @@ def answer_tag(row: TagRow) -> i.TagAnswer:
 
 
 def answer_database(facts: VulnerabilityFacts) -> a.DatabaseAnswer:
-    return a.DatabaseAnswer(
-        source=facts.source,
-        title=facts.title,
-        description=facts.description,
-        url=facts.url,
-        references=tuple(facts.references),
-        cvss_vector=facts.cvss_vector,
-        epss=facts.epss,
-        epss_at=facts.epss_at,
-    )
+    return msgspec.convert(facts, a.DatabaseAnswer, from_attributes=True)
 
 
 def answer_affected(header: Header, found: Sequence[Finding]) -> a.AffectedAnswer:
