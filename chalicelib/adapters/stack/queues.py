@@ -105,7 +105,7 @@ class InstalledRules:
         found: list[RuleTarget] = []
         more: dict[str, str] = {}
         while True:
-            answer = asked(what, self._client.list_targets_by_rule, EventRule=name, **more)
+            answer = asked(what, self._client.list_targets_by_rule, Rule=name, **more)
             with readable(what):
                 page = read(_Targets, answer)
             found += [RuleTarget(target.arn, target.dead_letter_config.arn) for target in page.targets]
