@@ -22,8 +22,6 @@ from chalicelib.adapters.stack.health_metrics import HealthMetrics
 from chalicelib.adapters.stack.policy_simulator import PolicySimulator
 from chalicelib.adapters.stack.queues import InstalledQueues, InstalledRules
 from chalicelib.adapters.stack.spokes import InstalledSpokes, InstalledStack, InstalledTables, InstalledTopics
-from chalicelib.adapters.stores.scan_samples import ScanSamples
-from chalicelib.adapters.stores.use_counts import UseCounts
 from chalicelib.bootstrap import House
 from chalicelib.cli.deploy.spoke import spoke_template
 from chalicelib.domain.doctor.health import Check, HealthReport, check_of, fail, in_order, skipped, unknown
@@ -40,7 +38,6 @@ from chalicelib.services.doctor.check_stack import a_spoke, check_stack, not_ins
 from chalicelib.services.doctor.check_storage import check_storage
 from chalicelib.services.doctor.check_wiring import check_wiring
 from chalicelib.services.doctor.check_work import check_work
-from chalicelib.services.doctor.settle_questions import settle_questions
 from chalicelib.services.retention.exclude_pull_times import readers_of
 from chalicelib.settings import Settings
 
@@ -165,17 +162,6 @@ class _Round:
             self._scanner,
             context.registries,
             lambda: self._known,
-        )
-        samples = ScanSamples(lambda account, region: self._sessions.client("ecr", region))
-        yield from settle_questions(
-            there,
-            now,
-            context.queries,
-            lambda: self._known,
-            samples,
-            self._metrics,
-            self._facts,
-            UseCounts(self._sessions),
         )
 
     @cached_property

@@ -160,14 +160,6 @@ class Trail(msgspec.Struct, frozen=True):
     management: bool
 
 
-class UseCount(msgspec.Struct, frozen=True):
-    """How often Inspector says that an image is used, in how many clusters, and by how many tasks and pods in them."""
-
-    said: int
-    clusters: int
-    units: int
-
-
 class Caller(msgspec.Struct, frozen=True):
     """Whose credentials these are. `at`: what time AWS says it is."""
 

@@ -95,8 +95,6 @@ def test_a_sound_installation_passes_every_check(ill: Patient) -> None:
     assert "1 repositories; reconcile 5 min ago" in found["sweeps"]["seen"]
     assert "2 lost events found" in found["sweeps"]["seen"]
     assert "mode observe" in found["policy"]["seen"]
-    assert "none of a Describe or List call" in found["call-rates"]["seen"]
-    assert found["use-count-scope"]["seen"] == "tasks and pods, by 1 image"
 
 
 def test_what_was_seen_is_a_table_by_area(ill: Patient) -> None:
@@ -500,7 +498,6 @@ ORGANISATION = {"OrganizationsDecisionDetail": {"AllowedByOrganizations": False}
 READS_ONLY = {"EventSelectors": [{"IncludeManagementEvents": True, "ReadWriteType": "ReadOnly"}]}
 RESERVED = {"ReservedConcurrentExecutions": 0}
 NONE_EXCLUDED = {"pullTimeUpdateExclusions": list[str]()}
-MORE_CLUSTERS = {"cluster": list[dict[str, Any]](), "nextToken": "more"}
 TEN = {"AccountLimit": {"ConcurrentExecutions": 10, "UnreservedConcurrentExecutions": 10}}
 OF_ECR = (
     *("ImageActionRule", "BasicScanRule", "ReplicationRule", "ScanResourceRule", "PullThroughRule"),
@@ -584,9 +581,6 @@ ILLNESSES = [
     ("sweeps", "FAIL", "reconcile: 2 days ago", stop_sweeps),
     ("sweeps", "WARN", "access denied", fail_a_sweep),
     ("sweeps", "WARN", "reconcile: 1 of 2 repositories last 2 days ago", leave_one_behind),
-    ("use-count-scope", "UNKNOWN", "of 0 images", answering("inspector2.GetClustersForImage", MORE_CLUSTERS)),
-    ("use-count-scope", "UNKNOWN", "not seen: ", refusing("inspector2.ListCoverage")),
-    ("coverage-event", "UNKNOWN", "not seen yet", silence("CoverageRule")),
 ]  # fmt: skip
 
 
@@ -704,7 +698,6 @@ def test_over_the_local_stack_it_is_honest_about_what_is_not_there() -> None:
     for kind, what in (
         ("scan-engine", "read the engine of basic scans"),
         ("concurrency", "read the account's limits of Lambda"),
-        ("call-rates", "list the quotas of ECR"),
     ):
         assert (found[kind]["seen"], found[kind]["advice"]) == (f"not seen: {what}: not known there", None)
     assert "<" not in result.stdout
