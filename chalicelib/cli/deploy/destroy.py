@@ -18,7 +18,7 @@ from chalicelib.domain.doctor.stack import TABLE, Resource, Stack, StackState, s
 from chalicelib.errors import ConflictError, InputError, NotFoundError, UpstreamError
 
 if TYPE_CHECKING:
-    from chalicelib.adapters.stack.kept_table import KeptTable
+    from chalicelib.domain.doctor.installed import KeptTable
 
 _ACTS = (
     "images in quarantine, repositories below lazaretto-quarantine/, Denies of pulls: release them before, or by hand"

@@ -23,6 +23,9 @@ def ago(age: timedelta) -> str:
     return f"{minutes // 60} h ago" if minutes < 48 * 60 else f"{minutes // 1440} days ago"
 
 
+NO_STACK = "no stack tells what was made"
+
+
 class CheckStatus(StrEnum):
     """WARN: it works, and somebody should know. SKIPPED: there is nothing to be checked, or it was not asked for."""
 
@@ -74,7 +77,6 @@ KINDS = (
     CheckKind("queues", CheckArea.WIRING, "queues"),
     CheckKind("sources", CheckArea.WIRING, "functions at their queues"),
     CheckKind("dead-letters", CheckArea.WIRING, "dead letters"),
-    CheckKind("backlog", CheckArea.WIRING, "age of the oldest message"),
     CheckKind("alarms", CheckArea.WIRING, "alarms"),
     CheckKind("table", CheckArea.STORAGE, "table"),
     CheckKind("key", CheckArea.STORAGE, "KMS key"),
