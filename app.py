@@ -21,7 +21,7 @@ from typing import Any
 from chalice.app import Chalice, CloudWatchEvent, ConvertToMiddleware, Rate, SQSEvent
 
 from chalicelib.api.routes import register
-from chalicelib.bootstrap import context
+from chalicelib.context import app_context
 from chalicelib.domain.events.message import Due, PolicyRollout, StoreCheckpoints, TakeSnapshot, WatchWaivers
 from chalicelib.domain.events.sweep_message import Sweep, begin
 from chalicelib.intake import Answer, take_in
@@ -52,13 +52,13 @@ def counted(event: Any, get_response: Callable[[Any], Any]) -> Any:
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-scans", batch_size=10, maximum_batching_window_in_seconds=5)
 def on_scans(event: SQSEvent) -> Answer:
     """Scans, looks, pushes, coverage, settings: whatever is about one image or repository."""
-    return take_in(_records(event), lambda deliveries: receive_batch(deliveries, context()))
+    return take_in(_records(event), lambda deliveries: receive_batch(deliveries, app_context()))
 
 
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-findings", batch_size=1000, maximum_batching_window_in_seconds=60)
 def on_findings(event: SQSEvent) -> Answer:
     """Inspector's finding events: one image's hundreds become one merge."""
-    return take_in(_records(event), lambda deliveries: receive_batch(deliveries, context()))
+    return take_in(_records(event), lambda deliveries: receive_batch(deliveries, app_context()))
 
 
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-actions", batch_size=1)
@@ -67,7 +67,7 @@ def on_actions(event: SQSEvent) -> Answer:
     may take half a minute, and a function that dies in the middle keeps everybody waiting."""
     from chalicelib.services.handlers.receive_acts import receive_acts
 
-    place = context()
+    place = app_context()
     return take_in(
         _records(event), lambda deliveries: receive_acts(deliveries, place, place.channels, place.settings.api_url)
     )
@@ -78,7 +78,7 @@ def on_sweeps(event: SQSEvent) -> Answer:
     """Parts of sweeps that a schedule has fanned out."""
     from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 
-    place = context()
+    place = app_context()
     return take_in(
         _records(event),
         lambda deliveries: receive_sweeps(deliveries, place, place.channels, place.settings.api_url),
@@ -89,7 +89,7 @@ def on_sweeps(event: SQSEvent) -> Answer:
 def clock(event: CloudWatchEvent) -> None:
     """Every five minutes: what is due, shard by shard, what a new policy has not decided, waivers that end; each hour a
     snapshot, copies of the heads of the audit log, and the sweeps whose hour it is."""
-    place = context()
+    place = app_context()
     for shard in range(SHARDS):
         place.outbox.send("sweeps", Due(shard))
     place.outbox.send("sweeps", PolicyRollout())

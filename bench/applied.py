@@ -32,7 +32,9 @@ from chalicelib.errors import ConflictError
 from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from chalicelib.services.policy.apply_policy import apply_policy
-from chalicelib.services.ports.ports import ActionRecord, PolicyVersion, RolloutProgress, Stored
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.rules import PolicyVersion
+from chalicelib.services.ports.table import RolloutProgress, Stored
 
 BATCH = 10
 ROUNDS = 10
@@ -72,7 +74,7 @@ class PutPolicies:
 
 
 class Applied:
-    """`policy` applied to the images of `registry`, until none lags. Table and index of services.ports.House in one."""
+    """`policy` applied to the images of `registry`, until none lags. Table and index of a Context in one."""
 
     def __init__(self, registry: Registry, policy: str) -> None:
         self.registry, self.clock, self.consistency_delay = registry, registry.clock, SETTLE

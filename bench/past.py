@@ -44,7 +44,7 @@ from chalicelib.parsers.findings.enhanced_scan import parse_list_findings
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from chalicelib.services.policy import evaluate_shard
 from chalicelib.services.policy.start_what_if import read_what_if, start_what_if
-from chalicelib.services.ports.ports import Stored
+from chalicelib.services.ports.table import Stored
 
 SCANNED_ON = (0, 3, 7, 12, 18, 25, 30)
 NOW = datetime.fromtimestamp(FIRST_DAY + (SCANNED_ON[-1] + 1) * DAY, UTC)
@@ -84,7 +84,7 @@ class Shape(NamedTuple):
 
 
 class Registry:
-    """So many `images` of about so many `findings`. Table, index, rules and jobs of services.ports.House in one.
+    """So many `images` of about so many `findings`. Table, index, rules and jobs of a Context in one.
 
     `documents` and `entries` count what was read of each; `held`: the most objects there were at the end of a page,
     beside those of before. `shapes`: how many documents there are that differ.

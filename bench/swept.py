@@ -20,11 +20,11 @@ from bench import payloads
 from bench.aws import Generated, PlayedAws, Refusal, Shown
 from bench.generate import ImageState, Plan, images
 from bench.world import ALLOW_ALL, Place
-from chalicelib.bootstrap import House
+from chalicelib.context import AppContext
 from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.domain.reconcile.reconciliation import Reconciled
 from chalicelib.services.handlers import receive_sweeps
-from chalicelib.services.ports.sweep_ports import SweepHouse
+from chalicelib.services.ports.context import Context
 from chalicelib.services.reconcile.reconcile_registry import reconcile_registry
 
 COVERED_PER_PAGE, FINDINGS_PER_PAGE, COUNTED_PER_PAGE = 200, 25, 100
@@ -182,16 +182,16 @@ class SweptPlace(Place):
         self.results: list[Reconciled] = []
         super().__init__(shown, at, policy)
 
-    def new_house(self) -> House:
+    def new_house(self) -> AppContext:
         if not isinstance(self.aws, ListingAws):
             self.aws = ListingAws(self.aws.shown, self.clock.now)
         return super().new_house()
 
-    def _receive(self, queue: str, records: Sequence[Mapping[str, Any]], context: House) -> None:
+    def _receive(self, queue: str, records: Sequence[Mapping[str, Any]], context: AppContext) -> None:
         with patch.object(receive_sweeps, "reconcile_registry", self._reconcile):
             super()._receive(queue, records, context)
 
-    def _reconcile(self, message: SweepRepository, context: SweepHouse) -> Reconciled:
+    def _reconcile(self, message: SweepRepository, context: Context) -> Reconciled:
         self.results.append(reconcile_registry(message, context))
         return self.results[-1]
 

@@ -1,6 +1,6 @@
 """The real services over a played AWS: messages come in batches as from queues, the clock goes as it is told.
 
-Findings table, scanner, registry and outbox are those that are deployed, built by `bootstrap.House`; only the rules,
+Findings table, scanner, registry and outbox are those that are deployed, built by `AppContext`; only the rules,
 which otherwise come from the table once a minute, are given.
 """
 
@@ -26,7 +26,7 @@ from bench.journal import SilentJournal
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.stores.policy_file import read_policy
-from chalicelib.bootstrap import House
+from chalicelib.context import AppContext
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState
@@ -34,7 +34,7 @@ from chalicelib.parsers.events.messages import read_delivery
 from chalicelib.services.handlers.receive_acts import receive_acts
 from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
-from chalicelib.services.ports.ports import Subject
+from chalicelib.services.ports.usage import Subject
 from chalicelib.settings import Settings
 
 TABLE = "bench"
@@ -104,13 +104,13 @@ class Place:
         self._numbers = itertools.count()
         self.context = self.new_house()
 
-    def new_house(self) -> House:
+    def new_house(self) -> AppContext:
         """As another Lambda instance would build it: clients and caches of its own."""
         session = boto3.Session(region_name=self._region)
         self.aws.answer_for(session, blank=self._blank)
         scans, actions, sweeps = (f"https://sqs.invalid/{name}" for name in ("scans", "actions", "sweeps"))
         settings = Settings(table=TABLE, queue_scans=scans, queue_actions=actions, queue_sweeps=sweeps)
-        context = House(settings, Sessions(session=session))
+        context = AppContext(settings, Sessions(session=session))
         context.clock = self.clock  # type: ignore[assignment]
         context.rules = self._rules  # type: ignore[assignment]
         context.runtime = Nowhere()  # type: ignore[assignment]
@@ -151,7 +151,7 @@ class Place:
             self.clock.forward(max(0.0, due_at - self.clock.now().timestamp()))
             self.deliver_due()
 
-    def _receive(self, queue: str, records: Sequence[Mapping[str, Any]], context: House) -> None:
+    def _receive(self, queue: str, records: Sequence[Mapping[str, Any]], context: AppContext) -> None:
         deliveries = [read_delivery(record) for record in records]
         if queue == "actions":
             failures = receive_acts(deliveries, context, {self.channel.name: self.channel})

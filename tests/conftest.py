@@ -3,6 +3,9 @@ What takes minutes is done once for all tests that look at it."""
 
 from __future__ import annotations
 
+import functools
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -39,6 +42,18 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int) -> None:
                 terminalreporter.write_line(str(text))
     if exitstatus == pytest.ExitCode.TESTS_FAILED:
         terminalreporter.write_line(told())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def descriptions_of_aws() -> Iterator[None]:
+    """Read once in a process, and not by each session of botocore that a test makes: most of what a client costs."""
+    session = sys.modules.get("botocore.session")
+    if session is None:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "create_loader", functools.cache(session.create_loader))
+        yield
 
 
 @pytest.fixture

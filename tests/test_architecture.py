@@ -1,6 +1,6 @@
 """The arrows of the house, read from the imports of every module:
 
-app, api, cli -> bootstrap -> adapters -> parsers -> domain; services -> domain; only the command line knows local/.
+app, api, cli -> context -> adapters -> parsers -> domain; services -> domain; only the command line knows local/.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ MAY_IMPORT = {
     "services": {*CORE, "services"},
     "settings": {"domain", "errors"},
     "observability": {*CORE, "settings"},
-    "adapters": {*CORE, "adapters", "parsers", "settings", "services.ports", "services.sweep_ports", "observability"},
-    "bootstrap": INNER,
+    "adapters": {*CORE, "adapters", "parsers", "settings", "services.ports", "observability"},
+    "context": INNER,
     "intake": {*CORE, "parsers", "observability"},
-    "api": {*CORE, "api", "bootstrap", "adapters", "services", "settings", "observability", "exports"},
-    "app": {*CORE, "api", "bootstrap", "intake", "services", "settings", "observability"},
-    "local": {*INNER, "local", "api", "bootstrap", "intake"},
+    "api": {*CORE, "api", "context", "adapters", "services", "settings", "observability", "exports"},
+    "app": {*CORE, "api", "context", "intake", "services", "settings", "observability"},
+    "local": {*INNER, "local", "api", "context", "intake"},
     "forwarder": {*CORE, "forwarder"},
     "build": {*CORE, "build"},
-    "cli": {*INNER, "cli", "local", "api", "bootstrap", "intake", "build", "forwarder"},
+    "cli": {*INNER, "cli", "local", "api", "context", "intake", "build", "forwarder"},
 }
 OUTSIDE = {
     "domain": {"msgspec"},
@@ -52,8 +52,8 @@ STRANGERS = {*(f"chalicelib.{layer}" for layer in NOT_DEPLOYED), "moto", "typer"
 NO_CLOCK_NOR_ENVIRONMENT = {"os", "time", "random", "secrets", "pathlib", "subprocess", "logging"}
 READS_THE_CLOCK = {"now", "utcnow", "today"}
 
-PORTS = {f"{PACKAGE}.services.ports", f"{PACKAGE}.services.sweep_ports"}
-"""Modules or packages of Protocols: no use cases."""
+PORTS = {f"{PACKAGE}.services.ports"}
+"""Packages of Protocols: no use cases."""
 DRAWERS = {"utils", "util", "helpers", "common", "manager", "models", "misc"}
 
 

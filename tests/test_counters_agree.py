@@ -21,7 +21,7 @@ from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding, Severity
 from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 
 PROXY = Path(__file__).parents[2] / "shared/bench/count_proxy.py"
 pytestmark = pytest.mark.skipif(not PROXY.is_file(), reason="bench tools absent: ../shared/bench")

@@ -14,13 +14,13 @@ from chalice.app import Request
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Call
 from chalicelib.api.framework.endpoint import RouteGroup
-from chalicelib.api.framework.reads import context, door
+from chalicelib.api.framework.reads import context
 from chalicelib.domain.admission.admission import AdmissionAnswer, AdmissionReview, read_review
 from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.images.sanitize import sanitize
 from chalicelib.errors import NotFoundError, StoredPolicyError, UnauthorizedError, UpstreamError
 from chalicelib.observability import logger
-from chalicelib.services.ports.ports import Meter
+from chalicelib.services.ports.messages import Meter
 
 MAX_REVIEW_BYTES = 6 * 1024 * 1024
 """What Lambda is handed at most. A review refused for its length would be a way in where `failurePolicy` is Ignore."""
@@ -78,7 +78,7 @@ def review_admission_by_token(call: Call[AdmissionReview]) -> AdmissionAnswer:
 def _reviewed(review: AdmissionReview) -> AdmissionAnswer:
     from chalicelib.services.admission.admit_images import admit_images
 
-    place = door()
+    place = context()
     try:
         admission = admit_images(review, place)
     except (StoredPolicyError, UpstreamError):

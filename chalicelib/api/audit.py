@@ -25,7 +25,7 @@ from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.patterns import Globs
 from chalicelib.errors import NotFoundError, ParameterError
 from chalicelib.services.audit.verify_audit import Proven, verify_chain
-from chalicelib.services.ports.ports import AuditRow
+from chalicelib.services.ports.audit import AuditRow
 
 
 class RecordedImage(msgspec.Struct, frozen=True):

@@ -21,7 +21,7 @@ from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Call, find_image
 from chalicelib.api.framework.endpoint import OK, Answered, RouteGroup
 from chalicelib.api.framework.query import Query, read_query
-from chalicelib.api.framework.reads import acting_context, context
+from chalicelib.api.framework.reads import context
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.images.image import ImageRef, InUseState
 from chalicelib.domain.images.verdict import Decision
@@ -184,7 +184,7 @@ def quarantine(call: Call[OrderBody]) -> Answered[GivenAnswer]:
     from chalicelib.services.enforcement.give_order import quarantine_image
 
     body = call.body
-    return _given(quarantine_image(_meant(body), call.actor, body.reason, acting_context(), dry_run=body.dry_run))
+    return _given(quarantine_image(_meant(body), call.actor, body.reason, context(), dry_run=body.dry_run))
 
 
 @area.post("/v1/release", OrderBody, GivenAnswer, statuses=(404,), status=STATUSES)
@@ -197,7 +197,7 @@ def release(call: Call[OrderBody]) -> Answered[GivenAnswer]:
     from chalicelib.services.enforcement.give_order import release_image
 
     body = call.body
-    return _given(release_image(_meant(body), call.actor, body.reason, acting_context(), dry_run=body.dry_run))
+    return _given(release_image(_meant(body), call.actor, body.reason, context(), dry_run=body.dry_run))
 
 
 @area.post("/v1/undo", UndoBody, UndoneAnswer, statuses=(404, 409), status=STATUSES)
@@ -211,14 +211,14 @@ def undo(call: Call[UndoBody]) -> Answered[UndoneAnswer]:
     from chalicelib.services.enforcement.undo_action import undo_action
 
     body = call.body
-    undone = undo_action(body.action_id, call.actor, body.reason, acting_context(), dry_run=body.dry_run)
+    undone = undo_action(body.action_id, call.actor, body.reason, context(), dry_run=body.dry_run)
     return Answered(answer_undone(body.action_id, undone), _status(undone.dry_run))
 
 
 @area.get("/v1/fuse", FuseAnswer)
 def show_fuse(query: Query) -> FuseAnswer:
     """How many images were blocked or quarantined within the last hour, and whether any more may be."""
-    place = acting_context()
+    place = context()
     now = place.clock.now()
     return answer_fuse(place.table.read_fuse().as_of(now), place.rules.current().policy, now)
 
@@ -228,7 +228,7 @@ def make_fuse_whole(call: Call[ResetBody]) -> FuseAnswer:
     """Make the fuse whole again: what waited for it is done now. Answers the fuse as it was."""
     from chalicelib.services.enforcement.acquire_quota import reset_fuse
 
-    place = acting_context()
+    place = context()
     before = reset_fuse(call.actor, call.body.reason, place)
     return answer_fuse(before, place.rules.current().policy, place.clock.now())
 

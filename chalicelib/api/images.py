@@ -12,7 +12,7 @@ from chalicelib.api.framework.call import find_header, find_image, find_reposito
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.paging import Paging, read_position, write_position
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import ImageRow, acting_context, context
+from chalicelib.api.framework.reads import ImageRow, context
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.reconcile.scan_proof import prove_scan
 from chalicelib.domain.reconcile.scan_rule import ScanRule
@@ -47,7 +47,7 @@ def list_images(query: Query) -> ImageList:
 @area.get("/v1/image", ImageAnswer, p.IMAGE_NEEDED, (404,))
 def show_image(query: Query) -> ImageAnswer:
     """Everything known of one image but its findings: verdict, counts, scan, actions, where it runs."""
-    reads, place = context().queries, acting_context()
+    reads, place = context().queries, context()
     header = revoke_expired_waivers(find_header(reads, find_image(reads, query)), place)
     behind = [revoke_expired_waivers(image, place) for image in images_behind(reads, header)]
     return answer_image(header, behind, reads.actions(header.ref), _proof(header))
@@ -66,7 +66,7 @@ def show_verdict(query: Query) -> VerdictAnswer:
     header = find_header(reads, find_image(reads, query))
     if not header.exists:
         raise NotFoundError(f"the image {header.ref} does not exist, as far as is known here")
-    return answer_verdict(revoke_expired_waivers(header, acting_context()), weakest(images_behind(reads, header)))
+    return answer_verdict(revoke_expired_waivers(header, context()), weakest(images_behind(reads, header)))
 
 
 @area.get("/v1/tags", TagList, (*p.PLACE_NEEDED, *p.PAGE), (404,))

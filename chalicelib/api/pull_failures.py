@@ -10,7 +10,7 @@ from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import find_repository
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.query import Parameter, Query, moment, text
-from chalicelib.api.framework.reads import acting_context, context
+from chalicelib.api.framework.reads import context
 from chalicelib.domain.events.failed_pull import FailedPull
 from chalicelib.domain.events.pull_failure import PullFailureCause
 from chalicelib.domain.events.pulled_image import named_image
@@ -71,7 +71,7 @@ def show_pull_failure(query: Query) -> PullFailureAnswer:
     The image is read from the text, or given by `repository` with `tag` or `digest` where the text does not name it.
     The registry is asked for it only where what is stored does not explain the failure. Nothing is recorded or sent.
     """
-    place = acting_context()
+    place = context()
     failed = FailedPull(_pulled(query), query.need(TEXT), query.get(FAILED_AT) or place.clock.now())
     evidence = gather_evidence(failed, place, query.get(ROLE))
     return _answer(failed.pulled, explain_pull_failure(evidence, place))

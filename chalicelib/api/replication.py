@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,12 +16,15 @@ from chalicelib.api.framework.call import find_repository, is_meant
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.paging import Paging
 from chalicelib.api.framework.query import Parameter, Query, flag, member
-from chalicelib.api.framework.reads import House, context
+from chalicelib.api.framework.reads import context
 from chalicelib.domain.images.image import Repository, ScanState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.replication.alert import remedies, words
 from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus
 from chalicelib.domain.replication.rules import Allowance
+
+if TYPE_CHECKING:
+    from chalicelib.context import AppContext
 
 
 class DestinationAnswer(msgspec.Struct, frozen=True):
@@ -155,14 +159,14 @@ def show_replication(query: Query) -> ReplicationAnswer:
     return _copies(find_repository(place.queries, query, "replication"), query, paging, place)
 
 
-def _repositories(query: Query, paging: Paging, place: House) -> ReplicationAnswer:
+def _repositories(query: Query, paging: Paging, place: AppContext) -> ReplicationAnswer:
     page = place.queries.repositories(paging.start, paging.limit)
     meant = [row for row in page.items if is_meant(query, row.repository) and row.facts.get("replication")]
     listed = tuple(repository_answer(row.repository, row.facts) for row in meant)
     return ReplicationAnswer(listed, (), paging.next_cursor(page.after))
 
 
-def _copies(home: Repository, query: Query, paging: Paging, place: House) -> ReplicationAnswer:
+def _copies(home: Repository, query: Query, paging: Paging, place: AppContext) -> ReplicationAnswer:
     digest, statuses, alarm = query.get(p.DIGEST_), query.get(STATUS), query.get(ALARM)
 
     def wanted(replica: Replica) -> bool:

@@ -19,7 +19,6 @@ from chalicelib.api.framework.reads import context
 from chalicelib.domain.images.image import InUseState, Repository, StorageStatus
 from chalicelib.domain.retention.plan import PRICES, RetentionDecision, RetentionPlan, freed_by
 from chalicelib.errors import AbsentError, NotFoundError, ParameterError, TooLargeError
-from chalicelib.services.ports.sweep_ports import RetentionHouse
 
 if TYPE_CHECKING:
     from chalicelib.services.retention.plan_retention import Planned
@@ -88,13 +87,6 @@ LOOK_UNTIL = timedelta(seconds=12)
 twelve."""
 
 
-def retaining_context() -> RetentionHouse:
-    """The house, for what retention asks of it."""
-    from chalicelib import bootstrap
-
-    return bootstrap.context()
-
-
 @area.get("/v1/retention/plan", PlanAnswer, p.PLACE_NEEDED, statuses=(404, 413))
 def show_retention_plan(query: Query) -> PlanAnswer:
     """What retention would do to one private repository now, image by image, with the rule that keeps or takes it.
@@ -112,7 +104,7 @@ def show_retention_plan(query: Query) -> PlanAnswer:
         raise ParameterError(
             "registry", "retention is for private repositories: ECR Public has no archive and no rules"
         )
-    place = retaining_context()
+    place = context()
     until, rules = place.clock.now() + LOOK_UNTIL, place.rules.fresh()
     try:
         planned = plan_retention(repository, place, with_layers=True, rules=rules, until=until, most=MOST_IMAGES)

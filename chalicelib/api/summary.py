@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import House, context
+from chalicelib.api.framework.reads import context
 from chalicelib.domain.assessment.summary import Summary, summarize
 
 area = RouteGroup(__name__)
 
 FRESH_FOR = timedelta(seconds=60)
 SMALL_IMAGES = 20_000
+
+if TYPE_CHECKING:
+    from chalicelib.context import AppContext
 
 
 @area.get("/v1/summary", Summary)
@@ -33,7 +37,7 @@ def show_summary(query: Query) -> Summary:
     return taken
 
 
-def _stored(place: House) -> Summary | None:
+def _stored(place: AppContext) -> Summary | None:
     """None where there is none, or one that another version of this code wrote."""
     snapshot = place.queries.read_snapshot()
     if snapshot is None:

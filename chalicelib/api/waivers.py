@@ -12,7 +12,7 @@ from chalicelib.api.framework.call import Call
 from chalicelib.api.framework.endpoint import Answered, RouteGroup
 from chalicelib.api.framework.paging import Paging, read_position, write_position
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import acting_context, context
+from chalicelib.api.framework.reads import context
 from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver, WaiverState, canonical_id, waiver_id
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
 
@@ -92,7 +92,7 @@ def give_waiver(call: Call[WaiverWish]) -> WaiverAnswer | Answered[WaiverAnswer]
     201 where there was none; 200 where it was changed, or said the same already. Every image it may touch is decided
     again; until then the verdicts stand.
     """
-    place, wish = acting_context(), _canonical(call.body)
+    place, wish = context(), _canonical(call.body)
     named = (wish.repository, wish.vulnerability_id, wish.package, wish.rule)
     now = place.clock.now()
     waiver = Waiver(
@@ -108,7 +108,7 @@ def give_waiver(call: Call[WaiverWish]) -> WaiverAnswer | Answered[WaiverAnswer]
 @area.delete("/v1/waivers", WaiverAnswer, (p.WAIVER_ID.needed(), p.REASON.needed()), (404, 409))
 def end_waiver(call: Call[None]) -> WaiverAnswer:
     """Ends a waiver now, and answers with what it was. Every image it excused is decided again."""
-    place = acting_context()
+    place = context()
     done = manage_waivers(End(call.query.need(p.WAIVER_ID), call.query.need(p.REASON)), call.actor, place)
     return _answer(done.waiver, place.clock.now())
 

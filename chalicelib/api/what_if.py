@@ -16,7 +16,7 @@ from chalicelib.api.framework.call import MAX_POLICY_BODY_BYTES, Call
 from chalicelib.api.framework.endpoint import Answered, RouteGroup
 from chalicelib.api.framework.parameters import JOB_ID
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import acting_context
+from chalicelib.api.framework.reads import context
 from chalicelib.domain.images.image import InUse, Kind
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
@@ -25,7 +25,7 @@ from chalicelib.domain.whatif.report import Impact, RunningImage, WhatIfReport, 
 from chalicelib.domain.whatif.what_if import Ruling
 from chalicelib.errors import ParameterError, PolicyError
 from chalicelib.services.policy.start_what_if import DEFAULT_DAYS, read_what_if, start_what_if
-from chalicelib.services.ports.ports import House
+from chalicelib.services.ports.context import Context
 
 MAX_DAYS = 36_500
 
@@ -142,18 +142,18 @@ def ask_what_if(call: Call[WhatIfBody]) -> Answered[StartedAnswer]:
     Nothing is changed. `Location` says where the answer grows. A policy that would not load is refused with its line
     and key. No more past days can be asked for than the `history_days` of the policy in force.
     """
-    context = acting_context()
-    job = start_what_if(_candidate(call.body.policy, context), call.body.since_days, call.actor, context)
+    place = context()
+    job = start_what_if(_candidate(call.body.policy, place), call.body.since_days, call.actor, place)
     return Answered(StartedAnswer(job.id), ACCEPTED, f"what-if?id={job.id}")
 
 
 @area.get("/v1/policy/what-if", WhatIfAnswer, (JOB_ID.needed(),), statuses=(404,))
 def show_what_if(query: Query) -> WhatIfAnswer:
     """What a what-if has found so far; it is complete when `state` is done. Kept for a week."""
-    return _fitted(_answer(read_what_if(query.need(JOB_ID), acting_context())))
+    return _fitted(_answer(read_what_if(query.need(JOB_ID), context())))
 
 
-def _candidate(text: str, context: House) -> Policy:
+def _candidate(text: str, context: Context) -> Policy:
     try:
         return context.rules.policy_of(text)
     except PolicyError as error:

@@ -92,7 +92,7 @@ def redrive_command(
                 if not as_json:
                     output.say_hanging(f"- {letter.message_id} {letter.about}")
         else:
-            from chalicelib.bootstrap import SystemClock
+            from chalicelib.context import SystemClock
 
             _counted(redrive_dead_letters(wanted, letters, SystemClock()), "messages sent again", done)
     finally:

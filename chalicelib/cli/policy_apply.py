@@ -21,7 +21,7 @@ from chalicelib.errors import ConflictError, InputError, StoredPolicyError, Tran
 from chalicelib.services.policy.apply_policy import AppliedPolicy, apply_policy
 
 if TYPE_CHECKING:
-    from chalicelib.bootstrap import House
+    from chalicelib.context import AppContext
 
 LOOK_EVERY_SECONDS = 5.0
 PATIENCE_SECONDS = 15 * 60.0
@@ -71,12 +71,12 @@ def apply_command(
         _wait(applied.version, who)
 
 
-def _former(version: int, context: House) -> Candidate:
+def _former(version: int, context: AppContext) -> Candidate:
     text = context.rules.read_policy(version).text if version else DEFAULT_POLICY.read_text()
     return Candidate(text, read_policy(text, f"policy {version}"))
 
 
-def _compared(candidate: Candidate, context: House) -> tuple[int, tuple[PolicyDifference, ...] | None]:
+def _compared(candidate: Candidate, context: AppContext) -> tuple[int, tuple[PolicyDifference, ...] | None]:
     """The number in force, and the difference to it; None: what is stored does not load any more."""
     try:
         rules = context.rules.fresh()
@@ -135,7 +135,7 @@ def _wait(version: int, who: Operator) -> None:
     output.complain("every image is decided by it")
 
 
-def _lagging(version: int, context: House, show: Callable[[int, int], None]) -> int:
+def _lagging(version: int, context: AppContext, show: Callable[[int, int], None]) -> int:
     """How many images an older policy decided. A later one than ours does as well."""
     behind = [row.policy_version < version for row in context.queries.all_rows()]
     show(len(behind) - sum(behind), len(behind))

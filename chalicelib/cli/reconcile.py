@@ -26,7 +26,7 @@ from chalicelib.services.reconcile.plan_sweep import announce, find_filling, fin
 from chalicelib.services.reconcile.reconcile_registry import reconcile_registry
 
 if TYPE_CHECKING:
-    from chalicelib.bootstrap import House
+    from chalicelib.context import AppContext
 
 
 @output.speaking
@@ -112,7 +112,7 @@ def reconcile_command(
         raise typer.Exit(output.UPSTREAM)
 
 
-def _compared(message: SweepRepository, context: House, dry_run: bool) -> Reconciled:
+def _compared(message: SweepRepository, context: AppContext, dry_run: bool) -> Reconciled:
     """One that AWS has no time for now is left to the deployment; the others are compared all the same."""
     try:
         return reconcile_registry(message, context, dry_run=dry_run)
@@ -124,7 +124,7 @@ def _compared(message: SweepRepository, context: House, dry_run: bool) -> Reconc
 
 
 def _messages(
-    context: House, places: Sequence[RegistryPlace], repository: str | None, dry_run: bool
+    context: AppContext, places: Sequence[RegistryPlace], repository: str | None, dry_run: bool
 ) -> tuple[Sequence[SweepRepository], Mapping[str, str]]:
     """What is to be compared, and why some registries cannot be: the others are compared all the same. With whole
     registries that of ECR Public is compared too, by the deployment."""
@@ -143,7 +143,7 @@ def _messages(
     return messages, unlisted
 
 
-def _messages_of(plan: PlanSweep, repository: str | None, context: House) -> Iterator[SweepRepository]:
+def _messages_of(plan: PlanSweep, repository: str | None, context: AppContext) -> Iterator[SweepRepository]:
     if repository is None:
         return plan_sweep(plan, context).messages(plan)
     found = find_homes(plan, context)

@@ -12,7 +12,7 @@ from chalice.app import Chalice
 from chalice.test import Client
 
 from tests.fakes.api_server import api_app, move_in
-from tests.fakes.queries import FakeHouse
+from tests.fakes.queries import FakeContext
 
 Ask = Callable[..., Any]
 
@@ -23,14 +23,14 @@ def app() -> Chalice:
 
 
 @pytest.fixture
-def context(monkeypatch: pytest.MonkeyPatch) -> FakeHouse:
-    built = FakeHouse()
+def context(monkeypatch: pytest.MonkeyPatch) -> FakeContext:
+    built = FakeContext()
     move_in(monkeypatch, built)
     return built
 
 
 @pytest.fixture
-def client(app: Chalice, context: FakeHouse) -> Iterator[Client]:
+def client(app: Chalice, context: FakeContext) -> Iterator[Client]:
     with Client(app) as client:
         yield client
 

@@ -28,7 +28,7 @@ from chalicelib.errors import DeniedError, StoredPolicyError, TransientError
 from chalicelib.observability import logger
 from tests.fakes.api_server import move_in
 from tests.fakes.images import ACCOUNT, REGION, digest, image
-from tests.fakes.queries import FakeHouse
+from tests.fakes.queries import FakeContext
 
 HOST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
 SIGNED, BY_TOKEN = "/v1/admission", "/v1/admission/token"
@@ -58,7 +58,7 @@ GOOD = review(f"{HOST}/team/api:v1")
 
 
 @pytest.fixture
-def context(context: FakeHouse) -> FakeHouse:
+def context(context: FakeContext) -> FakeContext:
     context.rules.rules = Rules(parse_policy({"version": 1, "mode": "enforce"}, number=3), (), 3, 1)
     context.queries.add(image(1, Decision.ALLOW))
     context.queries.add(image(2, Decision.BLOCK))
@@ -66,7 +66,7 @@ def context(context: FakeHouse) -> FakeHouse:
 
 
 @pytest.fixture
-def send(client: Client, context: FakeHouse) -> Send:
+def send(client: Client, context: FakeContext) -> Send:
     def sent(body: Any, path: str = SIGNED, authorization: str | None = None) -> HTTPResponse:
         headers = {"Content-Type": "application/json"}
         headers |= {} if authorization is None else {"Authorization": authorization}
@@ -141,7 +141,7 @@ def test_what_is_no_review_is_a_problem_that_names_the_field(send: Send, body: A
 )
 def test_a_look_up_that_fails_is_left_to_the_cluster_and_counted(
     send: Send,
-    context: FakeHouse,
+    context: FakeContext,
     monkeypatch: pytest.MonkeyPatch,
     logged: io.StringIO,
     error: Exception,
@@ -160,7 +160,7 @@ def test_a_look_up_that_fails_is_left_to_the_cluster_and_counted(
     assert (line["uid"], line["decision"], line["images"]) == (UID, FAILED, 0)
 
 
-def test_reviews_are_counted_by_what_came_of_them(send: Send, context: FakeHouse) -> None:
+def test_reviews_are_counted_by_what_came_of_them(send: Send, context: FakeContext) -> None:
     bad = review(f"{HOST}/team/api:v2")
     for body in (GOOD, bad, bad):
         send(body)
@@ -215,7 +215,7 @@ def test_without_a_hash_there_is_no_door_for_tokens(send: Send) -> None:
         "AWS4-HMAC-SHA256 Credential=AKIA, SignedHeaders=host, Signature=0",
     ],
 )
-def test_without_the_token_nobody_is_answered(send: Send, context: FakeHouse, authorization: str | None) -> None:
+def test_without_the_token_nobody_is_answered(send: Send, context: FakeContext, authorization: str | None) -> None:
     context.admission_token_hashes = (hash_of(OLD),)
     for body in (GOOD, b"no review at all", b"[" * 100_000):
         answer = send(body, BY_TOKEN, authorization)
@@ -226,14 +226,14 @@ def test_without_the_token_nobody_is_answered(send: Send, context: FakeHouse, au
     assert context.journal.counted == {}
 
 
-def test_with_the_token_the_answer_is_the_same(send: Send, context: FakeHouse) -> None:
+def test_with_the_token_the_answer_is_the_same(send: Send, context: FakeContext) -> None:
     context.admission_token_hashes = (hash_of(OLD),)
     for body in (GOOD, review(f"{HOST}/team/api:v2"), b"{}"):
         signed, by_token = send(body), send(body, f"{BY_TOKEN}?timeout=30s", f"bearer {OLD}")
         assert (by_token.status_code, by_token.body) == (signed.status_code, signed.body)
 
 
-def test_a_token_is_rotated_without_a_review_that_is_refused(send: Send, context: FakeHouse) -> None:
+def test_a_token_is_rotated_without_a_review_that_is_refused(send: Send, context: FakeContext) -> None:
     """As docs/security.md tells it: deploy with both, change the clusters, deploy with the new one."""
 
     def taken() -> dict[str, bool]:
@@ -250,7 +250,7 @@ def test_a_token_is_rotated_without_a_review_that_is_refused(send: Send, context
 
 
 def test_every_hash_is_compared_whole_whichever_it_is(
-    send: Send, context: FakeHouse, monkeypatch: pytest.MonkeyPatch
+    send: Send, context: FakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared: list[tuple[int, str]] = []
 
@@ -287,7 +287,7 @@ def gateway_event(path: str, body: str, headers: dict[str, str], **more: Any) ->
 
 
 def test_no_token_is_written_to_a_log_or_an_answer_even_where_events_are_to_be_logged(
-    context: FakeHouse, monkeypatch: pytest.MonkeyPatch, logged: io.StringIO, capsys: pytest.CaptureFixture[str]
+    context: FakeContext, monkeypatch: pytest.MonkeyPatch, logged: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The whole app, with its middleware, as Lambda calls it; Powertools would log events for this variable."""
     import app
@@ -327,7 +327,7 @@ def test_a_pod_padded_to_the_most_that_lambda_takes_is_read_and_more_is_refused(
     assert send(body).status_code == 413
 
 
-def test_a_body_in_base64_is_the_same_body(app: Chalice, context: FakeHouse) -> None:
+def test_a_body_in_base64_is_the_same_body(app: Chalice, context: FakeContext) -> None:
     body = base64.b64encode(json.dumps(GOOD).encode()).decode()
     answer = app(gateway_event(SIGNED, body, {}, isBase64Encoded=True), None)
     assert (answer["statusCode"], json.loads(answer["body"])["response"]["allowed"]) == (200, True)
@@ -375,7 +375,7 @@ def test_a_name_says_nothing_that_a_terminal_or_a_log_would_obey(
 
 
 def test_thousands_of_containers_cost_no_more_look_ups_than_a_hundred(
-    send: Send, context: FakeHouse, monkeypatch: pytest.MonkeyPatch
+    send: Send, context: FakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
     real = context.table.read_headers

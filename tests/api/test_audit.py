@@ -10,10 +10,10 @@ import pytest
 
 from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.audit.chain import Chain, Head, next_link
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, image, ref
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, FakeContext
 
 REF = ref(1)
 OTHER = ref(2, "team/web")
@@ -55,7 +55,7 @@ RECORDS: dict[Chain, tuple[ActionRecord, ...]] = {
 
 
 @pytest.fixture(autouse=True)
-def filled(context: FakeHouse) -> None:
+def filled(context: FakeContext) -> None:
     context.queries.add(image(1))
     context.queries.records.update(RECORDS)
 
@@ -68,7 +68,7 @@ def subjects(body: Any) -> list[str | None]:
     return [r["subject"] for r in body["records"]]
 
 
-def test_all_of_a_record_is_told(ask: Ask, context: FakeHouse) -> None:
+def test_all_of_a_record_is_told(ask: Ask, context: FakeContext) -> None:
     record = ask("/v1/audit", repository="team/api", digest=REF.digest)["records"][0]
     (row,) = (r for r in context.queries.audit.of_chain(REF) if r.number == 2)
     assert record == {
@@ -192,7 +192,7 @@ class TestVerify:
         body = ask("/v1/audit/verify", subject="policy")
         assert (body["whole"], body["records"], body["subject"], body["image"]) == (True, 1, "policy", None)
 
-    def test_a_changed_record_is_named(self, ask: Ask, context: FakeHouse) -> None:
+    def test_a_changed_record_is_named(self, ask: Ask, context: FakeContext) -> None:
         audit = context.queries.audit
         records = list(audit.stored(REF))
         audit.altered[REF] = [records[0], msgspec.structs.replace(records[1], body=b"{}")]
@@ -201,13 +201,13 @@ class TestVerify:
         assert [p["number"] for p in body["problems"]] == [2]
         assert body["problems"][0]["problem"].startswith(f"record 2 of {REF} was changed")
 
-    def test_what_was_copied_of_it_is_compared(self, ask: Ask, context: FakeHouse) -> None:
+    def test_what_was_copied_of_it_is_compared(self, ask: Ask, context: FakeContext) -> None:
         context.queries.heads[NOW.date()] = {REF: Head(2, next_link(b"", b""))}
         context.queries.heads[(NOW - timedelta(days=399)).date()] = {REF: context.queries.audit.heads([REF])[REF]}
         body = ask("/v1/audit/verify", repository="team/api", tag="v1")
         assert (body["copies"], body["whole"], len(body["problems"])) == (2, False, 1)
 
-    def test_a_chain_that_is_gone_shows_by_its_copy(self, ask: Ask, context: FakeHouse) -> None:
+    def test_a_chain_that_is_gone_shows_by_its_copy(self, ask: Ask, context: FakeContext) -> None:
         context.queries.heads[datetime(2026, 3, 1, tzinfo=UTC).date()] = {"fuse": Head(3, b"x")}
         assert ask("/v1/audit/verify", subject="fuse")["whole"] is False
 

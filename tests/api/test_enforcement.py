@@ -17,17 +17,17 @@ from chalicelib.domain.headers.pending_action import Hold
 from chalicelib.domain.images.image import Kind, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import parse_policy
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, finding, image, ref
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, FakeContext
 
 MEANT = {"repository": "team/api", "digest": digest(1), "reason": "looks like a leaked key"}
 ENFORCING = Rules(parse_policy({"version": 1, "mode": "enforce"}, number=3), policy_version=3)
 
 
 @pytest.fixture(autouse=True)
-def enforcing(context: FakeHouse) -> None:
+def enforcing(context: FakeContext) -> None:
     context.rules.rules = ENFORCING
     context.table.versions = ENFORCING.versions
 
@@ -39,13 +39,13 @@ def post(client: Client, path: str, expected: int, **body: Any) -> Any:
     return json.loads(answer.body)
 
 
-def archived(context: FakeHouse, **changes: Any) -> None:
+def archived(context: FakeContext, **changes: Any) -> None:
     held = Hold("archive", 1, NOW)
     fields = {"hold": held, "storage": StorageStatus.ARCHIVED, **changes}
     context.queries.add(image(1, Decision.QUARANTINE, **fields), [finding(1)])
 
 
-def test_an_order_is_kept_recorded_and_sent_with_what_hangs_on_the_image(client: Client, context: FakeHouse) -> None:
+def test_an_order_is_kept_recorded_and_sent_with_what_hangs_on_the_image(client: Client, context: FakeContext) -> None:
     context.queries.add(image(1, Decision.ALLOW))
     said = post(client, "/v1/quarantine", 202, **MEANT)
     assert (said["act"]["kind"], said["act"]["method"], said["act"]["held"]) == ("QUARANTINE", "archive", None)
@@ -61,7 +61,7 @@ def test_an_order_is_kept_recorded_and_sent_with_what_hangs_on_the_image(client:
     assert (record.kind, record.actor, record.reason) == ("ORDER_QUARANTINE", "person:local", MEANT["reason"])
 
 
-def test_all_that_hangs_on_the_image_is_answered(client: Client, context: FakeHouse) -> None:
+def test_all_that_hangs_on_the_image_is_answered(client: Client, context: FakeContext) -> None:
     context.queries.add(image(1, tags=("v1.0.0",), parents=(digest(3),), pulled_at=NOW))
     context.queries.add(image(2, Decision.ALLOW, tags=("v1.1.0",), pushed_at=NOW))
     context.queries.add(image(3, kind=Kind.INDEX, tags=("v1.0.0-all",)))
@@ -71,7 +71,7 @@ def test_all_that_hangs_on_the_image_is_answered(client: Client, context: FakeHo
     assert radius["newer"] == {"tag": "v1.1.0", "digest": digest(2), "decision": "ALLOW"}
 
 
-def test_what_runs_is_named_and_holds_the_act(client: Client, context: FakeHouse) -> None:
+def test_what_runs_is_named_and_holds_the_act(client: Client, context: FakeContext) -> None:
     context.queries.add(image(1, Decision.ALLOW))
     context.runtime.run(ref(1), "ECS service web in cluster prod (2 tasks)")
     said = post(client, "/v1/quarantine", 200, **MEANT, dry_run=True)
@@ -80,27 +80,27 @@ def test_what_runs_is_named_and_holds_the_act(client: Client, context: FakeHouse
     assert any("ECS service web" in line for line in said["lines"])
 
 
-def test_a_dry_run_changes_nothing(client: Client, context: FakeHouse) -> None:
+def test_a_dry_run_changes_nothing(client: Client, context: FakeContext) -> None:
     context.queries.add(image(1, Decision.ALLOW))
     before = context.queries.stored[ref(1)]
     assert post(client, "/v1/quarantine", 200, **MEANT, dry_run=True)["dry_run"] is True
     assert (context.queries.stored[ref(1)], context.outbox.sent, context.queries.records) == (before, [], {})
 
 
-def test_a_dry_run_of_a_release_leaves_nothing_for_later_either(client: Client, context: FakeHouse) -> None:
+def test_a_dry_run_of_a_release_leaves_nothing_for_later_either(client: Client, context: FakeContext) -> None:
     archived(context)
     before = context.queries.stored[ref(1)]
     assert post(client, "/v1/release", 200, **MEANT, dry_run=True)["act"]["kind"] == "RELEASE"
     assert (context.queries.stored[ref(1)], context.outbox.sent, context.queries.records) == (before, [], {})
 
 
-def test_a_release_gives_back_and_a_tag_says_which_image_is_meant(client: Client, context: FakeHouse) -> None:
+def test_a_release_gives_back_and_a_tag_says_which_image_is_meant(client: Client, context: FakeContext) -> None:
     archived(context)
     said = post(client, "/v1/release", 202, repository="team/api", tag="v1", reason="needed for the audit")
     assert (said["act"]["kind"], said["order"]["kind"], said["hold"]["method"]) == ("RELEASE", "RELEASE", "archive")
 
 
-def test_nothing_is_quarantined_while_the_policy_only_observes(client: Client, context: FakeHouse) -> None:
+def test_nothing_is_quarantined_while_the_policy_only_observes(client: Client, context: FakeContext) -> None:
     context.queries.add(image(1))
     context.rules.rules = Rules(default_policy())
     problem = post(client, "/v1/quarantine", 409, **MEANT)
@@ -119,14 +119,14 @@ def test_nothing_is_quarantined_while_the_policy_only_observes(client: Client, c
     ],
 )
 def test_what_is_wrong_is_named(
-    client: Client, context: FakeHouse, changes: dict[str, Any], status: int, named: str
+    client: Client, context: FakeContext, changes: dict[str, Any], status: int, named: str
 ) -> None:
     context.queries.add(image(1))
     body = {k: v for k, v in {**MEANT, **changes}.items() if v is not None}
     assert named in json.dumps(post(client, "/v1/release", status, **body))
 
 
-def test_an_action_is_undone_by_its_id(client: Client, context: FakeHouse) -> None:
+def test_an_action_is_undone_by_its_id(client: Client, context: FakeContext) -> None:
     """The verdict stays QUARANTINE: once the order to release is taken back, the image is as it is wanted."""
     rule = {"id": "high", "match": {"severity": {"gte": "HIGH"}}, "decision": "quarantine"}
     context.rules.rules = Rules(
@@ -144,7 +144,7 @@ def test_an_action_is_undone_by_its_id(client: Client, context: FakeHouse) -> No
     assert (undone["act"], undone["order"], undone["decision"]) == (None, None, "QUARANTINE")
 
 
-def test_a_waiver_is_undone_by_its_action_id(client: Client, context: FakeHouse) -> None:
+def test_a_waiver_is_undone_by_its_action_id(client: Client, context: FakeContext) -> None:
     wish = {
         "repository": "team/*",
         "vulnerability_id": "CVE-2026-0001",
@@ -161,7 +161,7 @@ def test_a_waiver_is_undone_by_its_action_id(client: Client, context: FakeHouse)
     assert said["lines"] == planned["lines"]
 
 
-def test_what_changed_nothing_cannot_be_undone(client: Client, context: FakeHouse) -> None:
+def test_what_changed_nothing_cannot_be_undone(client: Client, context: FakeContext) -> None:
     record = ActionRecord(ref(1), "ALERT#1", NOW, "ALERT", "system", "announced", NOW)
     context.queries.records[ref(1)] = (record,)
     assert "has changed nothing" in post(client, "/v1/undo", 409, action_id=action_id(record), reason="x")["detail"]
@@ -170,7 +170,7 @@ def test_what_changed_nothing_cannot_be_undone(client: Client, context: FakeHous
     assert "action_id" in json.dumps(post(client, "/v1/undo", 400, action_id="7", reason="x"))
 
 
-def test_the_fuse_is_shown_and_reset(client: Client, context: FakeHouse, ask: Ask) -> None:
+def test_the_fuse_is_shown_and_reset(client: Client, context: FakeContext, ask: Ask) -> None:
     assert ask("/v1/fuse") == {
         "limit": 20,
         "taken": 0,
@@ -190,7 +190,7 @@ def test_the_fuse_is_shown_and_reset(client: Client, context: FakeHouse, ask: As
 
 
 def test_an_image_shows_what_is_done_to_it_and_what_is_still_to_be(
-    client: Client, context: FakeHouse, ask: Ask
+    client: Client, context: FakeContext, ask: Ask
 ) -> None:
     archived(context)
     post(client, "/v1/release", 202, **MEANT)

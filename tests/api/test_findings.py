@@ -16,7 +16,7 @@ from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import TransientError
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, finding, image, ref
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, FakeContext
 
 FINDINGS = "/v1/findings"
 VARIED = [
@@ -46,14 +46,14 @@ def walk(ask: Ask, **query: Any) -> tuple[list[dict[str, Any]], int]:
     raise AssertionError("the list never ends")
 
 
-def test_findings_of_a_tag_are_open_and_suppressed_ones_worst_first(ask: Ask, context: FakeHouse) -> None:
+def test_findings_of_a_tag_are_open_and_suppressed_ones_worst_first(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1), VARIED)
     body = ask(FINDINGS, repository="team/api", tag="v1")
     assert ids(body) == ["1", "5", "3", "6", "2"]
     assert body["next_cursor"] is None
 
 
-def test_a_finding_says_where_it_is_and_absent_is_null(ask: Ask, context: FakeHouse) -> None:
+def test_a_finding_says_where_it_is_and_absent_is_null(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1), [finding(2, Severity.UNKNOWN, epss=None, score=None, kev=None)])
     found = ask(FINDINGS, repository="team/api", digest=digest(1))["findings"][0]
     assert found["image"] == {
@@ -97,7 +97,7 @@ def test_a_finding_says_where_it_is_and_absent_is_null(ask: Ask, context: FakeHo
     ],
 )
 def test_each_filter_keeps_what_it_says(
-    ask: Ask, context: FakeHouse, query: dict[str, str], expected: list[str]
+    ask: Ask, context: FakeContext, query: dict[str, str], expected: list[str]
 ) -> None:
     context.queries.add(image(1), VARIED)
     assert ids(ask(FINDINGS, repository="team/api", tag="v1", **query)) == expected
@@ -119,7 +119,7 @@ def test_each_filter_keeps_what_it_says(
     ],
 )
 def test_one_image_sorts_by_anything_and_what_has_no_value_comes_last(
-    ask: Ask, context: FakeHouse, sort: str, expected: list[str]
+    ask: Ask, context: FakeContext, sort: str, expected: list[str]
 ) -> None:
     context.queries.add(image(1), VARIED)
     assert ids(ask(FINDINGS, repository="team/api", tag="v1", sort=sort)) == expected
@@ -127,7 +127,7 @@ def test_one_image_sorts_by_anything_and_what_has_no_value_comes_last(
 
 @pytest.mark.parametrize("sort", SORTS)
 @pytest.mark.parametrize("limit", [1, 2, 5])
-def test_pages_of_one_image_hold_each_finding_once(ask: Ask, context: FakeHouse, sort: str, limit: int) -> None:
+def test_pages_of_one_image_hold_each_finding_once(ask: Ask, context: FakeContext, sort: str, limit: int) -> None:
     context.queries.add(image(1), VARIED)
     whole = ids(ask(FINDINGS, repository="team/api", tag="v1", sort=sort))
     paged, _ = walk(ask, repository="team/api", tag="v1", sort=sort, limit=limit)
@@ -136,7 +136,7 @@ def test_pages_of_one_image_hold_each_finding_once(ask: Ask, context: FakeHouse,
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 1000])
 def test_a_walk_over_everything_holds_each_finding_once_worst_image_first(
-    ask: Ask, context: FakeHouse, limit: int
+    ask: Ask, context: FakeContext, limit: int
 ) -> None:
     for number in range(1, 121):
         findings = [finding(n, Severity.HIGH) for n in range(number % 4)]
@@ -148,7 +148,7 @@ def test_a_walk_over_everything_holds_each_finding_once_worst_image_first(
     assert decisions == sorted(decisions, reverse=True)
 
 
-def test_a_walk_ends_after_200_documents_and_goes_on_from_there(ask: Ask, context: FakeHouse) -> None:
+def test_a_walk_ends_after_200_documents_and_goes_on_from_there(ask: Ask, context: FakeContext) -> None:
     for number in range(1, 251):
         context.queries.add(image(number), [finding(1, Severity.LOW, kev=number == 250)])
     first = ask(FINDINGS, kev="true")
@@ -159,19 +159,19 @@ def test_a_walk_ends_after_200_documents_and_goes_on_from_there(ask: Ask, contex
     assert rest["next_cursor"] is None
 
 
-def test_documents_that_cannot_match_are_not_read(ask: Ask, context: FakeHouse) -> None:
+def test_documents_that_cannot_match_are_not_read(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1), [finding(1, Severity.LOW)])
     context.queries.add(image(2), [finding(1, Severity.CRITICAL)])
     assert len(ask(FINDINGS, severity="CRITICAL")["findings"]) == 1
     assert context.queries.read == [ref(2)]
 
 
-def test_another_order_over_everything_is_refused_by_name(ask: Ask, context: FakeHouse) -> None:
+def test_another_order_over_everything_is_refused_by_name(ask: Ask, context: FakeContext) -> None:
     body = ask(FINDINGS, 400, sort="-epss")
     assert body["parameter"] == "sort"
 
 
-def test_a_small_repository_sorts_as_one(ask: Ask, context: FakeHouse) -> None:
+def test_a_small_repository_sorts_as_one(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1), [finding(1, epss=0.2), finding(2, epss=0.8)])
     context.queries.add(image(2), [finding(3, epss=0.5)])
     found, pages = walk(ask, repository="team/api", sort="-epss", limit=1)
@@ -179,13 +179,13 @@ def test_a_small_repository_sorts_as_one(ask: Ask, context: FakeHouse) -> None:
     assert pages == 3
 
 
-def test_a_large_repository_is_refused_another_order(ask: Ask, context: FakeHouse) -> None:
+def test_a_large_repository_is_refused_another_order(ask: Ask, context: FakeContext) -> None:
     for number in range(1, 202):
         context.queries.add(image(number), [finding(1)])
     assert ask(FINDINGS, 400, repository="team/api", sort="score")["parameter"] == "sort"
 
 
-def test_every_list_is_narrowed_by_registry_region_and_repository(ask: Ask, context: FakeHouse) -> None:
+def test_every_list_is_narrowed_by_registry_region_and_repository(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1), [finding(1)])
     context.queries.add(image(2, where=ref(2, "team/web")), [finding(2)])
     context.queries.add(image(3, where=ref(3, registry="public/acme", region="us-east-1")), [finding(3)])
@@ -196,7 +196,7 @@ def test_every_list_is_narrowed_by_registry_region_and_repository(ask: Ask, cont
     assert ids(ask(FINDINGS, vulnerability_id="CVE-2026-0002", repository="team/api")) == []
 
 
-def test_an_index_has_the_findings_of_its_images(ask: Ask, context: FakeHouse) -> None:
+def test_an_index_has_the_findings_of_its_images(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1, tags=()), [finding(1)])
     context.queries.add(image(2, tags=()), [finding(2, Severity.CRITICAL)])
     children = (Child(digest(1), "linux/amd64"), Child(digest(2), "linux/arm64"), Child(digest(3), artifact=True))
@@ -206,21 +206,21 @@ def test_an_index_has_the_findings_of_its_images(ask: Ask, context: FakeHouse) -
     assert body["scan"]["state"] == "COMPLETE"
 
 
-def test_an_index_with_an_image_that_is_not_known_is_not_clean(ask: Ask, context: FakeHouse) -> None:
+def test_an_index_with_an_image_that_is_not_known_is_not_clean(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1, tags=()))
     children = (Child(digest(1), "linux/amd64"), Child(digest(2), "linux/arm64"))
     context.queries.add(image(9, kind=Kind.INDEX, children=children))
     assert ask(FINDINGS, repository="team/api", tag="v9")["scan"]["state"] == "PENDING"
 
 
-def test_a_tag_that_moves_between_two_pages_ends_the_list(ask: Ask, context: FakeHouse) -> None:
+def test_a_tag_that_moves_between_two_pages_ends_the_list(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1, tags=("v",)), VARIED)
     cursor = ask(FINDINGS, repository="team/api", tag="v", limit=1)["next_cursor"]
     context.queries.add(image(2, tags=("v",)), VARIED)
     assert ask(FINDINGS, 400, repository="team/api", tag="v", limit=1, cursor=cursor)["parameter"] == "cursor"
 
 
-def test_an_empty_list_of_an_image_that_was_not_scanned_says_so(ask: Ask, context: FakeHouse) -> None:
+def test_an_empty_list_of_an_image_that_was_not_scanned_says_so(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1, scan=Scan(ScanState.FAILED, "no layers"), refreshed_at=None))
     body = ask(FINDINGS, repository="team/api", tag="v1")
     assert body["findings"] == []
@@ -228,36 +228,36 @@ def test_an_empty_list_of_an_image_that_was_not_scanned_says_so(ask: Ask, contex
     assert body["scan"]["looked_at"] is None
 
 
-def test_a_name_in_two_registries_must_be_told_apart(ask: Ask, context: FakeHouse) -> None:
+def test_a_name_in_two_registries_must_be_told_apart(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1), [finding(1)])
     context.queries.add(image(1, where=ref(1, registry="public/acme", region="us-east-1")), [finding(2)])
     assert ask(FINDINGS, 400, repository="team/api", tag="v1")["parameter"] == "registry"
     assert ids(ask(FINDINGS, repository="team/api", tag="v1", registry="public/acme")) == ["2"]
 
 
-def test_a_name_in_two_regions_must_be_told_apart(ask: Ask, context: FakeHouse) -> None:
+def test_a_name_in_two_regions_must_be_told_apart(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1), [finding(1)])
     context.queries.add(image(1, where=ref(1, region="us-east-1")), [finding(2)])
     assert ask(FINDINGS, 400, repository="team/api", tag="v1")["parameter"] == "region"
 
 
-def test_a_digest_alone_is_no_address(ask: Ask, context: FakeHouse) -> None:
+def test_a_digest_alone_is_no_address(ask: Ask, context: FakeContext) -> None:
     assert ask(FINDINGS, 400, digest=digest(1))["parameter"] == "repository"
 
 
-def test_digest_and_tag_together_are_refused(ask: Ask, context: FakeHouse) -> None:
+def test_digest_and_tag_together_are_refused(ask: Ask, context: FakeContext) -> None:
     assert ask(FINDINGS, 400, repository="team/api", digest=digest(1), tag="v1")["parameter"] == "digest"
 
 
 @pytest.mark.parametrize("named", [{"tag": "v2"}, {"digest": digest(5)}])
-def test_an_unknown_image_is_not_found(ask: Ask, context: FakeHouse, named: dict[str, str]) -> None:
+def test_an_unknown_image_is_not_found(ask: Ask, context: FakeContext, named: dict[str, str]) -> None:
     context.queries.add(image(1))
     body = ask(FINDINGS, 404, repository="team/api", **named)
     assert body["status"] == 404
     assert body["title"] == "Not Found"
 
 
-def test_a_cursor_of_other_filters_is_refused_by_name(ask: Ask, context: FakeHouse) -> None:
+def test_a_cursor_of_other_filters_is_refused_by_name(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1), VARIED)
     cursor = ask(FINDINGS, limit=1)["next_cursor"]
     assert ask(FINDINGS, 400, limit=1, cursor=cursor, severity="LOW")["parameter"] == "cursor"
@@ -265,14 +265,14 @@ def test_a_cursor_of_other_filters_is_refused_by_name(ask: Ask, context: FakeHou
     assert ask(FINDINGS, limit=2, cursor=cursor)["findings"]
 
 
-def test_a_cursor_expires(ask: Ask, context: FakeHouse) -> None:
+def test_a_cursor_expires(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1), VARIED)
     cursor = ask(FINDINGS, limit=1)["next_cursor"]
     context.clock.at = NOW + timedelta(days=1)
     assert "expired" in ask(FINDINGS, 400, limit=1, cursor=cursor)["detail"]
 
 
-def test_an_image_that_moved_between_two_pages_hides_nothing(ask: Ask, context: FakeHouse) -> None:
+def test_an_image_that_moved_between_two_pages_hides_nothing(ask: Ask, context: FakeContext) -> None:
     for number in (1, 2, 3):
         context.queries.add(image(number), [finding(number)])
     body = ask(FINDINGS, limit=1)
@@ -281,7 +281,7 @@ def test_an_image_that_moved_between_two_pages_hides_nothing(ask: Ask, context: 
     assert ids(ask(FINDINGS, cursor=body["next_cursor"])) == ["2", "3", "1"]
 
 
-def test_throttling_is_told_with_a_time_to_wait(client: Any, ask: Ask, context: FakeHouse) -> None:
+def test_throttling_is_told_with_a_time_to_wait(client: Any, ask: Ask, context: FakeContext) -> None:
     def throttled(*args: object, **kwargs: object) -> None:
         raise TransientError("ProvisionedThroughputExceeded in table secret-name", 2.2)
 
@@ -291,7 +291,7 @@ def test_throttling_is_told_with_a_time_to_wait(client: Any, ask: Ask, context: 
     assert client.http.get(FINDINGS).headers["Retry-After"] == "3"
 
 
-def test_what_nobody_foresaw_says_nothing_of_the_inside(ask: Ask, context: FakeHouse) -> None:
+def test_what_nobody_foresaw_says_nothing_of_the_inside(ask: Ask, context: FakeContext) -> None:
     def broken(*args: object, **kwargs: object) -> None:
         raise KeyError("password")
 
@@ -299,7 +299,7 @@ def test_what_nobody_foresaw_says_nothing_of_the_inside(ask: Ask, context: FakeH
     assert "password" not in str(ask(FINDINGS, 500))
 
 
-def test_a_page_ends_before_it_outgrows_what_a_function_may_answer(ask: Ask, context: FakeHouse) -> None:
+def test_a_page_ends_before_it_outgrows_what_a_function_may_answer(ask: Ask, context: FakeContext) -> None:
     packages = tuple(Package(f"p{n}", "1", "JAR", path="x" * 500) for n in range(200))
     for number in (1, 2):
         context.queries.add(image(number), [finding(n, packages=packages) for n in range(1, 41)])
@@ -310,7 +310,7 @@ def test_a_page_ends_before_it_outgrows_what_a_function_may_answer(ask: Ask, con
         assert pages > 1
 
 
-def test_a_cursor_of_another_version_is_refused_by_name(ask: Ask, context: FakeHouse) -> None:
+def test_a_cursor_of_another_version_is_refused_by_name(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1), VARIED)
     old = write_cursor('{"v":0}', f"{FINDINGS} []", context.cursor_secrets, NOW)
     assert "another version" in ask(FINDINGS, 400, cursor=old)["detail"]

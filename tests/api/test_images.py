@@ -9,17 +9,17 @@ import pytest
 from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Stage
 from chalicelib.domain.images.image import Child, InUse, InUseState, Kind, Scan, ScanState
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, finding, home, image, ref
-from tests.fakes.queries import NOW, FakeHouse, Move, TagRow
+from tests.fakes.queries import NOW, FakeContext, Move, TagRow
 
 
 def digests(body: dict[str, Any]) -> list[int]:
     return [int(i["image"]["digest"].removeprefix("sha256:"), 16) for i in body["images"]]
 
 
-def test_images_are_listed_worst_first(ask: Ask, context: FakeHouse) -> None:
+def test_images_are_listed_worst_first(ask: Ask, context: FakeContext) -> None:
     for number, decision in enumerate(Decision, 1):
         context.queries.add(image(number, decision), [finding(1)])
     body = ask("/v1/images")
@@ -37,7 +37,7 @@ def test_images_are_listed_worst_first(ask: Ask, context: FakeHouse) -> None:
 @pytest.mark.parametrize("limit", [1, 7, 50, 1000])
 @pytest.mark.parametrize("place", [{}, {"repository": "team/api", "registry": "111122223333", "region": "eu-west-1"}])
 def test_pages_hold_each_image_once_worst_first(
-    ask: Ask, context: FakeHouse, limit: int, place: dict[str, str]
+    ask: Ask, context: FakeContext, limit: int, place: dict[str, str]
 ) -> None:
     for number in range(1, 131):
         context.queries.add(image(number, list(Decision)[number * 7 % 5]))
@@ -53,7 +53,7 @@ def test_pages_hold_each_image_once_worst_first(
     assert ranks == sorted(ranks, reverse=True)
 
 
-def test_images_are_narrowed_by_place_decision_and_scan_state(ask: Ask, context: FakeHouse) -> None:
+def test_images_are_narrowed_by_place_decision_and_scan_state(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1))
     context.queries.add(image(2, Decision.ALLOW, scan=Scan(ScanState.FAILED)))
     context.queries.add(image(3, where=ref(3, "team/web", region="us-east-1")))
@@ -64,7 +64,7 @@ def test_images_are_narrowed_by_place_decision_and_scan_state(ask: Ask, context:
     assert digests(ask("/v1/images", registry="111122223333", region="us-east-1", repository="team/api")) == []
 
 
-def test_a_sparse_filter_ends_a_page_and_goes_on(ask: Ask, context: FakeHouse) -> None:
+def test_a_sparse_filter_ends_a_page_and_goes_on(ask: Ask, context: FakeContext) -> None:
     for number in range(1, 2102):
         context.queries.add(image(number, Decision.ALLOW if number == 2101 else Decision.BLOCK))
     first = ask("/v1/images", decision="ALLOW")
@@ -72,7 +72,7 @@ def test_a_sparse_filter_ends_a_page_and_goes_on(ask: Ask, context: FakeHouse) -
     assert digests(ask("/v1/images", decision="ALLOW", cursor=first["next_cursor"])) == [2101]
 
 
-def test_a_repository_too_large_to_sort_is_still_worst_first(ask: Ask, context: FakeHouse) -> None:
+def test_a_repository_too_large_to_sort_is_still_worst_first(ask: Ask, context: FakeContext) -> None:
     for number in range(1, 2102):
         context.queries.add(image(number, Decision.QUARANTINE if number == 2101 else Decision.BLOCK))
     context.queries.add(image(1, Decision.QUARANTINE, where=ref(1, region="us-east-1")))
@@ -80,7 +80,7 @@ def test_a_repository_too_large_to_sort_is_still_worst_first(ask: Ask, context: 
     assert digests(ask("/v1/images", limit=1, **place)) == [2101]
 
 
-def test_an_image_tells_its_verdict_scan_actions_and_use(ask: Ask, context: FakeHouse) -> None:
+def test_an_image_tells_its_verdict_scan_actions_and_use(ask: Ask, context: FakeContext) -> None:
     done = Enforcement(ActionType.QUARANTINE, 2, Stage.DONE, NOW, "archive")
     use = InUse(InUseState.YES, 4, NOW, NOW)
     children = (Child(digest(5), "linux/amd64"),)
@@ -115,14 +115,14 @@ def test_an_image_tells_its_verdict_scan_actions_and_use(ask: Ask, context: Fake
     assert (body["worst"], body["counts"]) == ("HIGH", None)
 
 
-def test_a_deleted_image_is_shown_but_has_no_verdict_to_go_by(ask: Ask, context: FakeHouse) -> None:
+def test_a_deleted_image_is_shown_but_has_no_verdict_to_go_by(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1))
     context.queries.stored[ref(1)] = image(1, exists=False)
     assert ask("/v1/image", repository="team/api", digest=digest(1))["exists"] is False
     assert ask("/v1/verdict", 404, repository="team/api", digest=digest(1))["title"] == "Not Found"
 
 
-def test_a_verdict_says_who_decided_what_and_when(ask: Ask, context: FakeHouse) -> None:
+def test_a_verdict_says_who_decided_what_and_when(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1, Decision.BLOCK))
     body = ask("/v1/verdict", repository="team/api", tag="v1")
     assert (body["decision"], body["policy_version"], body["number"]) == ("BLOCK", 3, 1)
@@ -130,7 +130,7 @@ def test_a_verdict_says_who_decided_what_and_when(ask: Ask, context: FakeHouse) 
     assert body["scan"]["state"] == "COMPLETE"
 
 
-def test_an_image_without_a_verdict_is_pending(ask: Ask, context: FakeHouse) -> None:
+def test_an_image_without_a_verdict_is_pending(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1, verdict=None, scan=Scan(), refreshed_at=None))
     body = ask("/v1/verdict", repository="team/api", tag="v1")
     assert (body["decision"], body["policy_version"], body["number"], body["decided_at"]) == (
@@ -142,20 +142,20 @@ def test_an_image_without_a_verdict_is_pending(ask: Ask, context: FakeHouse) -> 
 
 
 @pytest.mark.parametrize("path", ["/v1/verdict", "/v1/image", "/v1/tags"])
-def test_the_repository_must_be_given(ask: Ask, context: FakeHouse, path: str) -> None:
+def test_the_repository_must_be_given(ask: Ask, context: FakeContext, path: str) -> None:
     assert ask(path, 400)["parameter"] == "repository"
 
 
-def test_neither_digest_nor_tag_is_no_image(ask: Ask, context: FakeHouse) -> None:
+def test_neither_digest_nor_tag_is_no_image(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1))
     assert ask("/v1/verdict", 400, repository="team/api")["parameter"] == "digest"
 
 
-def test_an_unknown_repository_is_not_found(ask: Ask, context: FakeHouse) -> None:
+def test_an_unknown_repository_is_not_found(ask: Ask, context: FakeContext) -> None:
     assert "unknown here" in ask("/v1/tags", 404, repository="team/none")["detail"]
 
 
-def test_tags_come_with_their_moves_newest_first(ask: Ask, context: FakeHouse) -> None:
+def test_tags_come_with_their_moves_newest_first(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1))
     later = NOW.replace(hour=13)
     moves = (Move(NOW, digest(1)), Move(later, None))
@@ -170,11 +170,11 @@ def test_tags_come_with_their_moves_newest_first(ask: Ask, context: FakeHouse) -
     assert ([t["tag"] for t in rest["tags"]], rest["next_cursor"]) == (["c"], None)
 
 
-def test_an_unknown_repository_is_not_found_when_fully_named(ask: Ask, context: FakeHouse) -> None:
+def test_an_unknown_repository_is_not_found_when_fully_named(ask: Ask, context: FakeContext) -> None:
     ask("/v1/tags", 404, repository="team/none", registry="111122223333", region="eu-west-1")
 
 
-def test_only_the_last_hundred_actions_are_shown_newest_first(ask: Ask, context: FakeHouse) -> None:
+def test_only_the_last_hundred_actions_are_shown_newest_first(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1))
     record = ActionRecord(ref(1), "BLOCK#1", NOW, "BLOCK", "lazaretto", "because", NOW)
     context.queries.records[ref(1)] = (record,) * 150
@@ -182,7 +182,7 @@ def test_only_the_last_hundred_actions_are_shown_newest_first(ask: Ask, context:
     assert numbers == list(range(150, 50, -1))
 
 
-def test_an_index_has_the_weakest_scan_of_its_images(ask: Ask, context: FakeHouse) -> None:
+def test_an_index_has_the_weakest_scan_of_its_images(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1, Decision.ALLOW, tags=()))
     context.queries.add(image(2, Decision.WARN, tags=(), scan=Scan(ScanState.FAILED)))
     children = (Child(digest(1), "linux/amd64"), Child(digest(2), "linux/arm64"))
@@ -195,7 +195,7 @@ def test_an_index_has_the_weakest_scan_of_its_images(ask: Ask, context: FakeHous
 
 @pytest.mark.parametrize("unlisted", [{"refreshed_at": None}, {"kind": Kind.INDEX}])
 def test_an_image_that_was_never_listed_and_an_index_have_no_counts(
-    ask: Ask, context: FakeHouse, unlisted: dict[str, Any]
+    ask: Ask, context: FakeContext, unlisted: dict[str, Any]
 ) -> None:
     header = context.queries.add(image(1, Decision.PENDING, **unlisted))
     (row,) = ask("/v1/images")["images"]

@@ -17,7 +17,7 @@ from chalicelib.api.routes import AREAS
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.policy.policy import parse_policy
 from tests.fakes.images import digest, image
-from tests.fakes.queries import FakeHouse
+from tests.fakes.queries import FakeContext
 
 ENDPOINTS = [endpoint for area in AREAS for endpoint in area.endpoints]
 SIGNER = "arn:aws:sts::111122223333:assumed-role/Ops/oncall"
@@ -48,7 +48,7 @@ FORGED = {
 }
 
 
-def test_who_ordered_is_who_signed_whatever_the_headers_say(app: Chalice, context: FakeHouse) -> None:
+def test_who_ordered_is_who_signed_whatever_the_headers_say(app: Chalice, context: FakeContext) -> None:
     context.rules.rules = Rules(parse_policy({"version": 1, "mode": "enforce"}, number=3), policy_version=3)
     context.table.versions = context.rules.rules.versions
     context.queries.add(image(1))
@@ -63,7 +63,7 @@ def test_who_ordered_is_who_signed_whatever_the_headers_say(app: Chalice, contex
 @pytest.mark.parametrize("field", ["actor", "by", "user", "userArn", "approver"])
 @pytest.mark.parametrize("path", sorted({e.path for e in ENDPOINTS if e.method == "POST" and e.signed}))
 def test_nobody_says_in_the_body_or_the_query_who_he_is(
-    app: Chalice, context: FakeHouse, path: str, field: str
+    app: Chalice, context: FakeContext, path: str, field: str
 ) -> None:
     wish = {"repository": "team/api", "digest": digest(1), "reason": "it leaks", field: "somebody"}
     assert sent(app, "POST", path, wish, {})[0] == 400
@@ -74,7 +74,7 @@ def test_nobody_says_in_the_body_or_the_query_who_he_is(
 @pytest.mark.parametrize("hostile", HOSTILE)
 @pytest.mark.parametrize("where", ["name", "value"])
 def test_what_is_wrong_comes_back_short_and_as_data(
-    client: Client, context: FakeHouse, hostile: str, where: str
+    client: Client, context: FakeContext, hostile: str, where: str
 ) -> None:
     asked = f"{quote(hostile)}=1" if where == "name" else f"repository={quote(hostile)}"
     answer = client.http.get(f"/v1/findings?{asked}")
@@ -99,7 +99,7 @@ def test_every_parameter_is_bounded(endpoint: Any) -> None:
 
 
 @pytest.mark.parametrize("depth", [1_000, 100_000])
-def test_a_body_that_nests_is_refused(client: Client, context: FakeHouse, depth: int) -> None:
+def test_a_body_that_nests_is_refused(client: Client, context: FakeContext, depth: int) -> None:
     body = b'{"repository":' + b"[" * depth + b"]" * depth + b"}"
     answer = client.http.request("POST", "/v1/quarantine", {"Content-Type": "application/json"}, body)
     assert answer.status_code == 400

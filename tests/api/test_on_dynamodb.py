@@ -19,11 +19,11 @@ from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 from tests.api.conftest import Ask
 from tests.fakes.api_server import move_in
 from tests.fakes.images import finding, image
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, FakeContext
 
 TABLE = "lazaretto-api-test"
 PRIVATE, PUBLIC = ("111122223333", "eu-west-1", "team/api"), ("public/acme", "us-east-1", "team/api")
@@ -54,19 +54,19 @@ QUESTIONS: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.fixture(scope="module")
-def stored() -> Iterator[tuple[FakeHouse, FindingsTable, FindingsQueries]]:
+def stored() -> Iterator[tuple[FakeContext, FindingsTable, FindingsQueries]]:
     """One set of images in both, over all shards and three repositories, two of them of one name."""
     with mock_aws():
         client = boto3.client("dynamodb", "eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
         create_table(client, TABLE)
         table = FindingsTable(client, TABLE, lambda: NOW, sleep=lambda _: None)
-        fake = FakeHouse()
+        fake = FakeContext()
         for number in range(48):
             _store(fake, table, number)
         yield fake, table, FindingsQueries(client, TABLE, sleep=lambda _: None)
 
 
-def _store(fake: FakeHouse, table: FindingsTable, number: int) -> None:
+def _store(fake: FakeContext, table: FindingsTable, number: int) -> None:
     registry, region, name = (PRIVATE, PUBLIC, WEB)[number % 3]
     ref = ImageRef(registry, region, name, f"sha256:{number * 5 % 256:02x}{number:062x}")
     found = tuple(
@@ -112,7 +112,7 @@ def _plain(value: Any) -> Any:
 
 @pytest.mark.parametrize(("path", "query"), QUESTIONS, ids=str)
 def test_the_answers_are_alike(
-    stored: tuple[FakeHouse, FindingsTable, FindingsQueries],
+    stored: tuple[FakeContext, FindingsTable, FindingsQueries],
     app: Chalice,
     ask: Ask,
     monkeypatch: pytest.MonkeyPatch,
@@ -122,7 +122,7 @@ def test_the_answers_are_alike(
     fake, table, queries = stored
     move_in(monkeypatch, fake)
     expected = _walk(ask, path, query)
-    real = FakeHouse(queries)
+    real = FakeContext(queries)
     real.table = table
     move_in(monkeypatch, real)
     assert expected
@@ -130,12 +130,12 @@ def test_the_answers_are_alike(
 
 
 def test_the_summary_is_alike_and_kept(
-    stored: tuple[FakeHouse, FindingsTable, FindingsQueries], ask: Ask, monkeypatch: pytest.MonkeyPatch
+    stored: tuple[FakeContext, FindingsTable, FindingsQueries], ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake, table, queries = stored
     move_in(monkeypatch, fake)
     expected = ask("/v1/summary")
-    real = FakeHouse(queries)
+    real = FakeContext(queries)
     real.table = table
     move_in(monkeypatch, real)
     assert ask("/v1/summary") == expected
@@ -145,13 +145,13 @@ def test_the_summary_is_alike_and_kept(
 
 
 def test_no_question_scans_the_table(
-    stored: tuple[FakeHouse, FindingsTable, FindingsQueries], client: Client, monkeypatch: pytest.MonkeyPatch
+    stored: tuple[FakeContext, FindingsTable, FindingsQueries], client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, table, queries = stored
     called: list[str] = []
     events = queries._dynamo._client.meta.events
     events.register("before-call.dynamodb", lambda model, **_: called.append(model.name), unique_id="watch")
-    real = FakeHouse(queries)
+    real = FakeContext(queries)
     real.table = table
     move_in(monkeypatch, real)
     for path, query in QUESTIONS:

@@ -10,10 +10,11 @@ from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.headers.pending_action import Hold
 from chalicelib.domain.images.image import ImageDetail, StorageStatus
 from chalicelib.errors import DeniedError
-from chalicelib.services.ports.ports import ActionRecord, DeniedDigests
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.table import DeniedDigests
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, home, image, ref
-from tests.fakes.queries import NOW, FakeHouse, Move, TagRow
+from tests.fakes.queries import NOW, FakeContext, Move, TagRow
 
 HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 NOT_FOUND = f"CannotPullContainerError: {HOST}/team/api:v1: not found"
@@ -27,14 +28,14 @@ def why(ask: Ask) -> Ask:
     return lambda text, expected=200, **query: ask(PATH, expected, text=text, **query)
 
 
-def quarantined(context: FakeHouse) -> ActionRecord:
+def quarantined(context: FakeContext) -> ActionRecord:
     context.queries.add(image(1, hold=Hold("archive", 3, NOW), storage=StorageStatus.ARCHIVED))
     record = ActionRecord(ref(1), "QUARANTINE#3", NOW, "QUARANTINE", "rule:critical", "a reason", NOW)
     context.queries.records[ref(1)] = (record,)
     return record
 
 
-def test_our_quarantine_is_told_with_its_action_and_the_release(why: Ask, context: FakeHouse) -> None:
+def test_our_quarantine_is_told_with_its_action_and_the_release(why: Ask, context: FakeContext) -> None:
     record = quarantined(context)
     body = why(NOT_FOUND)
     assert (body["cause"], body["ours"], body["action_ids"]) == ("QUARANTINE", True, [action_id(record)])
@@ -51,7 +52,7 @@ def test_our_quarantine_is_told_with_its_action_and_the_release(why: Ask, contex
     assert context.registry.asked == []
 
 
-def test_our_deny_is_told_with_every_blocked_image(why: Ask, context: FakeHouse) -> None:
+def test_our_deny_is_told_with_every_blocked_image(why: Ask, context: FakeContext) -> None:
     context.queries.add(image(1))
     context.queries.denied[home()] = DeniedDigests((digest(2), digest(3)))
     context.queries.records[ref(2)] = (ActionRecord(ref(2), "BLOCK#1", NOW, "BLOCK", "rule:critical", "why", NOW),)
@@ -63,14 +64,14 @@ def test_our_deny_is_told_with_every_blocked_image(why: Ask, context: FakeHouse)
     ]
 
 
-def test_the_registry_is_asked_where_nothing_stored_explains_it(why: Ask, context: FakeHouse) -> None:
+def test_the_registry_is_asked_where_nothing_stored_explains_it(why: Ask, context: FakeContext) -> None:
     context.queries.add(image(1))
     context.registry.hold(ImageDetail(ref(1), ("v1",), storage=StorageStatus.ARCHIVED))
     assert why(NOT_FOUND)["cause"] == "ARCHIVED"
     assert context.registry.asked == ["111122223333/eu-west-1/team/api:v1"]
 
 
-def test_a_look_up_that_fails_says_so_and_nothing_of_our_insides(why: Ask, context: FakeHouse) -> None:
+def test_a_look_up_that_fails_says_so_and_nothing_of_our_insides(why: Ask, context: FakeContext) -> None:
     context.registry.failure = DeniedError(
         "User: arn:aws:sts::111122223333:assumed-role/lazaretto-api is not authorized"
     )
@@ -80,7 +81,7 @@ def test_a_look_up_that_fails_says_so_and_nothing_of_our_insides(why: Ask, conte
     assert "lazaretto-api" not in str(body)
 
 
-def test_a_tag_that_was_deleted_is_told(why: Ask, context: FakeHouse) -> None:
+def test_a_tag_that_was_deleted_is_told(why: Ask, context: FakeContext) -> None:
     moves = (Move(NOW, digest(1)), Move(NOW, None))
     context.queries.tag_rows[home()] = {"v1": TagRow("v1", None, NOW, moves)}
     body = why(NOT_FOUND)
@@ -88,13 +89,13 @@ def test_a_tag_that_was_deleted_is_told(why: Ask, context: FakeHouse) -> None:
     assert digest(1)[:19] in body["explanation"]
 
 
-def test_a_role_that_is_given_is_named(why: Ask, context: FakeHouse) -> None:
+def test_a_role_that_is_given_is_named(why: Ask, context: FakeContext) -> None:
     body = why(FORBIDDEN, role=ROLE)
     assert body["cause"] == "ACCESS_DENIED"
     assert ROLE in body["explanation"]
 
 
-def test_an_image_that_the_text_does_not_name_may_be_given(why: Ask, context: FakeHouse) -> None:
+def test_an_image_that_the_text_does_not_name_may_be_given(why: Ask, context: FakeContext) -> None:
     quarantined(context)
     text = "CannotPullImageManifestError: manifest unknown"
     assert why(text, repository="team/api", tag="v1")["cause"] == "QUARANTINE"
@@ -122,7 +123,7 @@ def test_a_repository_that_is_unknown_here_is_404(why: Ask) -> None:
     why("manifest unknown", 404, repository="team/unknown", tag="v1")
 
 
-def test_when_it_failed_tells_what_has_changed_since(why: Ask, context: FakeHouse) -> None:
+def test_when_it_failed_tells_what_has_changed_since(why: Ask, context: FakeContext) -> None:
     context.registry.hold(ImageDetail(ref(1), ("v1",), pushed_at=NOW))
     assert "pushed at 2026-03-10 12:00:00 UTC" in why(NOT_FOUND, failed_at="2026-03-10T11:59:00Z")["explanation"]
     assert "pushed at" not in why(NOT_FOUND)["explanation"]

@@ -10,7 +10,7 @@ from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus
 from chalicelib.domain.replication.rules import Destination
 from tests.api.conftest import Ask
 from tests.fakes.images import home, ref
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, FakeContext
 
 NEAR, FAR = Destination("111122223333", "eu-central-1"), Destination("444455556666", "us-east-1")
 PATH = "/v1/replication"
@@ -21,7 +21,7 @@ def replica(number: int, place: Destination, status: ReplicaStatus = ReplicaStat
 
 
 @pytest.fixture
-def replicated(context: FakeHouse) -> FakeHouse:
+def replicated(context: FakeContext) -> FakeContext:
     said = {
         NEAR.path: {"COMPLETE": 2, "alarms": 0},
         FAR.path: {
@@ -41,7 +41,7 @@ def replicated(context: FakeHouse) -> FakeHouse:
     return context
 
 
-def test_repositories_with_destinations_are_listed_with_counts(ask: Ask, replicated: FakeHouse) -> None:
+def test_repositories_with_destinations_are_listed_with_counts(ask: Ask, replicated: FakeContext) -> None:
     body = ask(PATH)
     (repository,) = body["repositories"]
     assert (repository["repository"], repository["looked_at"]) == ("team/api", "2026-03-10T12:00:00Z")
@@ -57,7 +57,7 @@ def test_repositories_with_destinations_are_listed_with_counts(ask: Ask, replica
     assert body["copies"] == []
 
 
-def test_copies_of_one_repository_are_listed_one_by_one(ask: Ask, replicated: FakeHouse) -> None:
+def test_copies_of_one_repository_are_listed_one_by_one(ask: Ask, replicated: FakeContext) -> None:
     body = ask(PATH, repository="team/api")
     assert len(body["copies"]) == 4
     (missing,) = [copy for copy in body["copies"] if copy["alarm"]]
@@ -67,7 +67,7 @@ def test_copies_of_one_repository_are_listed_one_by_one(ask: Ask, replicated: Fa
     assert missing["uri"] == str(FAR.repository(home()).image(ref(2).digest))
 
 
-def test_copies_are_filtered_and_paged(ask: Ask, replicated: FakeHouse) -> None:
+def test_copies_are_filtered_and_paged(ask: Ask, replicated: FakeContext) -> None:
     assert len(ask(PATH, repository="team/api", digest=ref(1).digest)["copies"]) == 2
     assert len(ask(PATH, repository="team/api", status="MISSING,FAILED")["copies"]) == 1
     assert len(ask(PATH, repository="team/api", alarm="false")["copies"]) == 3
@@ -78,9 +78,9 @@ def test_copies_are_filtered_and_paged(ask: Ask, replicated: FakeHouse) -> None:
     assert second["next_cursor"] is None
 
 
-def test_a_repository_that_is_not_known_is_not_found(ask: Ask, replicated: FakeHouse) -> None:
+def test_a_repository_that_is_not_known_is_not_found(ask: Ask, replicated: FakeContext) -> None:
     assert ask(PATH, 404, repository="no/such")["status"] == 404
 
 
-def test_a_status_that_does_not_exist_is_named(ask: Ask, replicated: FakeHouse) -> None:
+def test_a_status_that_does_not_exist_is_named(ask: Ask, replicated: FakeContext) -> None:
     assert ask(PATH, 400, repository="team/api", status="LOST")["parameter"] == "status"

@@ -19,7 +19,7 @@ from chalicelib.services.retention.plan_retention import Planned, plan_retention
 from tests.api.conftest import Ask
 from tests.fakes.images import fill, home
 from tests.fakes.keeper import FakeKeeper
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, FakeContext
 from tests.fakes.registries import HOME, digest, retained
 from tests.fakes.registries import NOW as LISTED
 from tests.services.retaining import known
@@ -30,7 +30,7 @@ WHERE = {"repository": HOME.name, "registry": HOME.registry, "region": HOME.regi
 
 
 @pytest.fixture
-def context(context: FakeHouse) -> FakeHouse:
+def context(context: FakeContext) -> FakeContext:
     for image in IMAGES:
         context.queries.add(known(image))
     context.keeper = context.replicas = FakeKeeper(HOME, IMAGES, lambda: NOW)
@@ -38,12 +38,12 @@ def context(context: FakeHouse) -> FakeHouse:
     return policy(context, mode="enforce", retention=[{"repository": "*", "keep": {"newest": 1}, "max_share": 1}])
 
 
-def policy(context: FakeHouse, **said: object) -> FakeHouse:
+def policy(context: FakeContext, **said: object) -> FakeContext:
     context.rules.rules = Rules(parse_policy({"version": 1, **said}, 7), (), 7, 1)
     return context
 
 
-def test_every_image_is_named_with_what_keeps_or_takes_it(context: FakeHouse, ask: Ask) -> None:
+def test_every_image_is_named_with_what_keeps_or_takes_it(context: FakeContext, ask: Ask) -> None:
     body = ask(ROUTE, **WHERE)
     assert [(f["fate"], f["by"]) for f in body["fates"]] == [
         ("keep", "retention[0].keep.newest"),
@@ -58,31 +58,31 @@ def test_every_image_is_named_with_what_keeps_or_takes_it(context: FakeHouse, as
     assert len(body["id"]) == 16
 
 
-def test_a_bare_name_is_enough_where_it_is_the_only_one(context: FakeHouse, ask: Ask) -> None:
+def test_a_bare_name_is_enough_where_it_is_the_only_one(context: FakeContext, ask: Ask) -> None:
     assert ask(ROUTE, repository=HOME.name)["images"] == 3
 
 
-def test_what_nobody_looked_up_is_counted(context: FakeHouse, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nobody_looked_up_is_counted(context: FakeContext, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chalicelib.services.usage.find_image_uses.MOST_LOOKED_UP", 1)
     body = ask(ROUTE, **WHERE)
     assert (body["wanted"], body["unlooked"]) == (1, 1)
 
 
-def test_a_stopped_plan_says_why(context: FakeHouse, ask: Ask) -> None:
+def test_a_stopped_plan_says_why(context: FakeContext, ask: Ask) -> None:
     policy(context, retention=[{"repository": "*", "keep": {"newest": 1}}])
     body = ask(ROUTE, **WHERE)
     assert body["stopped"].startswith("2 of 3 images would go")
     assert body["acts"] is False, "the default policy only observes"
 
 
-def test_without_a_rule_everything_is_kept(context: FakeHouse, ask: Ask) -> None:
+def test_without_a_rule_everything_is_kept(context: FakeContext, ask: Ask) -> None:
     policy(context)
     body = ask(ROUTE, **WHERE)
     assert (body["rule"], body["action"], {f["by"] for f in body["fates"]}) == (None, None, {"no rule"})
 
 
 def test_an_answer_too_long_names_what_goes_first(
-    context: FakeHouse, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    context: FakeContext, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(view, "MOST_BYTES", 1000)
     body = ask(ROUTE, **WHERE)
@@ -90,16 +90,16 @@ def test_an_answer_too_long_names_what_goes_first(
     assert all(f["fate"] == "expire" for f in body["fates"])
 
 
-def test_a_repository_that_ecr_does_not_have_is_not_found(context: FakeHouse, ask: Ask) -> None:
+def test_a_repository_that_ecr_does_not_have_is_not_found(context: FakeContext, ask: Ask) -> None:
     ask(ROUTE, 404, repository="team/none", registry=HOME.registry, region=HOME.region)
     ask(ROUTE, 404, repository="team/never-heard-of")
 
 
-def test_a_public_repository_is_refused(context: FakeHouse, ask: Ask) -> None:
+def test_a_public_repository_is_refused(context: FakeContext, ask: Ask) -> None:
     ask(ROUTE, 400, repository="api", registry="public/alias")
 
 
-def test_a_listing_that_fails_is_no_plan(context: FakeHouse, ask: Ask) -> None:
+def test_a_listing_that_fails_is_no_plan(context: FakeContext, ask: Ask) -> None:
     def fails(call: str) -> None:
         raise TransientError("throttled")
 
@@ -108,7 +108,7 @@ def test_a_listing_that_fails_is_no_plan(context: FakeHouse, ask: Ask) -> None:
 
 
 def test_every_part_of_the_policy_that_keeps_is_in_its_schema_and_named_where_it_keeps(
-    context: FakeHouse, ask: Ask
+    context: FakeContext, ask: Ask
 ) -> None:
     keep = {"newest": 1, "tag": ["v1*"], "newest_per_minor": 1, "pushed_within_days": 3, "pulled_within_days": 9}
     images = [
@@ -163,7 +163,7 @@ def test_every_part_of_the_policy_that_keeps_is_in_its_schema_and_named_where_it
 
 
 def test_a_repository_too_large_for_one_call_says_what_to_do(
-    context: FakeHouse, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    context: FakeContext, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(view, "MOST_IMAGES", 2)
     body = ask(ROUTE, 413, **WHERE)
@@ -173,7 +173,7 @@ def test_a_repository_too_large_for_one_call_says_what_to_do(
 
 
 def test_a_plan_that_whoever_applies_it_would_not_find_again_is_not_given(
-    context: FakeHouse, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    context: FakeContext, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would have looked up fewer than an apply does."""
     monkeypatch.setattr("chalicelib.services.retention.plan_retention.plan_retention", out_of_time)
@@ -187,7 +187,7 @@ def out_of_time(repository: Repository, context: Any, **said: Any) -> Planned:
     return msgspec.structs.replace(plan_retention(repository, context, rules=said["rules"]), in_time=False)
 
 
-def test_the_house_of_every_test_can_be_asked(context: FakeHouse, ask: Ask) -> None:
-    fresh = FakeHouse()
+def test_the_house_of_every_test_can_be_asked(context: FakeContext, ask: Ask) -> None:
+    fresh = FakeContext()
     fill(fresh)
     assert fresh.keeper.images(home()).images

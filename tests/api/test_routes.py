@@ -24,14 +24,14 @@ from chalicelib.services.assessment.re_decide import SHARDS
 from chalicelib.services.policy.evaluate_shard import evaluate_shard
 from tests.api.conftest import Ask
 from tests.fakes.images import fill, home, image, ref
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, FakeContext
 
 DOCS = Path(__file__).parents[2] / "docs"
 EVERY = [e for area in routes.AREAS for e in area.endpoints]
 WITH_BODY = [e for e in EVERY if e.body]
 
 
-def test_repositories_private_and_public_are_listed(ask: Ask, context: FakeHouse) -> None:
+def test_repositories_private_and_public_are_listed(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1))
     context.queries.add(image(2, where=ref(2, registry="public/acme", region="us-east-1")))
     context.queries.homes[home()] = {"scan_frequency": "CONTINUOUS_SCAN", "created_at": NOW}
@@ -44,7 +44,7 @@ def test_repositories_private_and_public_are_listed(ask: Ask, context: FakeHouse
     assert [r["registry"] for r in ask("/v1/repositories", registry="public/acme")["repositories"]] == ["public/acme"]
 
 
-def test_repositories_are_paged(ask: Ask, context: FakeHouse) -> None:
+def test_repositories_are_paged(ask: Ask, context: FakeContext) -> None:
     for name in "abc":
         context.queries.homes[home(name)] = {}
     first = ask("/v1/repositories", limit=2)
@@ -52,25 +52,25 @@ def test_repositories_are_paged(ask: Ask, context: FakeHouse) -> None:
     assert [r["repository"] for r in first["repositories"] + rest["repositories"]] == ["a", "b", "c"]
 
 
-def test_the_policy_is_told_as_a_file_would_say_it(ask: Ask, context: FakeHouse) -> None:
+def test_the_policy_is_told_as_a_file_would_say_it(ask: Ask, context: FakeContext) -> None:
     body = ask("/v1/policy")
     assert (body["version"], body["waivers_version"]) == (3, 1)
     assert (body["put_at"], body["put_by"]) == ("2026-03-10T12:00:00Z", "arn:aws:iam::111122223333:user/oncall")
     assert msgspec.structs.replace(parse_policy(body["policy"]), number=0) == default_policy()
 
 
-def test_the_policy_of_the_bundle_was_put_by_nobody(ask: Ask, context: FakeHouse) -> None:
+def test_the_policy_of_the_bundle_was_put_by_nobody(ask: Ask, context: FakeContext) -> None:
     context.rules.rules = Rules(default_policy())
     body = ask("/v1/policy")
     assert (body["version"], body["put_at"], body["put_by"]) == (0, None, None)
 
 
-def test_health_asks_nothing_of_aws(ask: Ask, context: FakeHouse) -> None:
+def test_health_asks_nothing_of_aws(ask: Ask, context: FakeContext) -> None:
     context.queries = None
     assert ask("/healthz") == {"status": "ok", "version": __version__}
 
 
-def test_the_document_is_valid_and_served(ask: Ask, context: FakeHouse) -> None:
+def test_the_document_is_valid_and_served(ask: Ask, context: FakeContext) -> None:
     document = ask("/v1/openapi.json")
     validate(document)
     assert document == json.loads(json.dumps(routes.document()))
@@ -106,7 +106,7 @@ def test_every_route_wants_a_signature_or_guards_itself_and_refuses_what_it_does
 @pytest.mark.skipif(not WITH_BODY, reason="no route takes a body")
 @pytest.mark.parametrize("endpoint", WITH_BODY, ids=lambda e: f"{e.method} {e.path}")
 def test_every_body_must_be_json_of_the_right_kind_and_length(
-    endpoint: routes.Endpoint, client: Client, context: FakeHouse
+    endpoint: routes.Endpoint, client: Client, context: FakeContext
 ) -> None:
     context.admission_token_hashes = (hashlib.sha256(b"token").hexdigest(),)
 
@@ -155,7 +155,7 @@ def test_every_route_that_reads_has_a_good_question() -> None:
 
 @pytest.mark.parametrize(("route", "path", "query"), GOOD)
 def test_a_good_answer_is_as_documented(
-    ask: Ask, context: FakeHouse, route: str, path: str, query: dict[str, object]
+    ask: Ask, context: FakeContext, route: str, path: str, query: dict[str, object]
 ) -> None:
     fill(context)
     context.what_ifs.put_job(ASKED)

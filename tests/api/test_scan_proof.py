@@ -11,7 +11,7 @@ from chalicelib.domain.images.image import Kind, Repository, Scan, Source
 from chalicelib.domain.reconcile.scan_rule import Frequency, ScanRule, Uncovered
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, home, image, ref
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, FakeContext
 
 UNCOVERED = ScanRule(Source.BASIC, Frequency.MANUAL, (), Uncovered.NO_FILTER_MATCHES)
 
@@ -24,16 +24,16 @@ def unscanned(number: int, **more: Any) -> Any:
     return image(number, scan=Scan(), refreshed_at=None, pushed_at=NOW - timedelta(days=1), **more)
 
 
-def ruled(context: FakeHouse, fact: object) -> None:
+def ruled(context: FakeContext, fact: object) -> None:
     context.queries.homes[home()] = {"scanning": fact}
 
 
-def test_a_scanned_image_is_proven(ask: Ask, context: FakeHouse) -> None:
+def test_a_scanned_image_is_proven(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1))
     assert proof(ask) == {"proven": True, "cause": None, "detail": "scanned", "rule": None}
 
 
-def test_an_image_that_no_rule_covers_names_the_rule_that_is_missing(ask: Ask, context: FakeHouse) -> None:
+def test_an_image_that_no_rule_covers_names_the_rule_that_is_missing(ask: Ask, context: FakeContext) -> None:
     context.queries.add(unscanned(1))
     ruled(context, msgspec.to_builtins(UNCOVERED))
     assert proof(ask) == {
@@ -44,19 +44,19 @@ def test_an_image_that_no_rule_covers_names_the_rule_that_is_missing(ask: Ask, c
     }
 
 
-def test_a_rule_that_cannot_be_read_is_not_known(ask: Ask, context: FakeHouse) -> None:
+def test_a_rule_that_cannot_be_read_is_not_known(ask: Ask, context: FakeContext) -> None:
     context.queries.add(unscanned(1))
     for fact in ({"scanner": "NEWEST"}, "odd", 1):
         ruled(context, fact)
         assert proof(ask)["cause"] == "UNKNOWN"
 
 
-def test_what_is_not_scanned_itself_has_no_proof(ask: Ask, context: FakeHouse) -> None:
+def test_what_is_not_scanned_itself_has_no_proof(ask: Ask, context: FakeContext) -> None:
     context.queries.add(unscanned(1, kind=Kind.INDEX))
     assert proof(ask) is None
 
 
-def test_the_same_digest_elsewhere_is_named(ask: Ask, context: FakeHouse) -> None:
+def test_the_same_digest_elsewhere_is_named(ask: Ask, context: FakeContext) -> None:
     public = Repository("public/acme", "us-east-1", "team/web").image(digest(1))
     context.queries.add(image(1, twins=(public.path,)))
     context.queries.add(image(1, where=public, twins=(ref(1).path,)))

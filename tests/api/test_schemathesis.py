@@ -13,7 +13,7 @@ from chalicelib.api import routes
 from tests.extent import SEED, Extent
 from tests.fakes.api_server import served
 from tests.fakes.images import fill
-from tests.fakes.queries import FakeHouse
+from tests.fakes.queries import FakeContext
 
 if TYPE_CHECKING:
     import schemathesis
@@ -25,7 +25,7 @@ RUNS = 60
 
 
 @pytest.fixture
-def base_url(app: Chalice, context: FakeHouse) -> Iterator[str]:
+def base_url(app: Chalice, context: FakeContext) -> Iterator[str]:
     fill(context)
     with served(app) as url:
         yield url

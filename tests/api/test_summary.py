@@ -9,10 +9,10 @@ import pytest
 from chalicelib.api import summary
 from tests.api.conftest import Ask
 from tests.fakes.images import finding, image
-from tests.fakes.queries import NOW, FakeHouse, Snapshot
+from tests.fakes.queries import NOW, FakeContext, Snapshot
 
 
-def test_the_first_question_takes_the_snapshot(ask: Ask, context: FakeHouse) -> None:
+def test_the_first_question_takes_the_snapshot(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1), [finding(1)])
     body = ask("/v1/summary")
     assert (body["images"], body["decisions"]["BLOCK"], body["findings"]["HIGH"]) == (1, 1, 1)
@@ -20,7 +20,7 @@ def test_the_first_question_takes_the_snapshot(ask: Ask, context: FakeHouse) -> 
     assert context.queries.snapshot is not None
 
 
-def test_a_snapshot_serves_for_a_minute(ask: Ask, context: FakeHouse) -> None:
+def test_a_snapshot_serves_for_a_minute(ask: Ask, context: FakeContext) -> None:
     assert ask("/v1/summary")["images"] == 0
     context.queries.add(image(1))
     context.clock.at = NOW + timedelta(seconds=59)
@@ -29,7 +29,7 @@ def test_a_snapshot_serves_for_a_minute(ask: Ask, context: FakeHouse) -> None:
     assert ask("/v1/summary")["images"] == 1
 
 
-def test_a_large_registry_is_left_to_the_sweep(ask: Ask, context: FakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_registry_is_left_to_the_sweep(ask: Ask, context: FakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
     context.queries.add(image(1))
     ask("/v1/summary")
     monkeypatch.setattr(summary, "SMALL_IMAGES", 0)
@@ -38,6 +38,6 @@ def test_a_large_registry_is_left_to_the_sweep(ask: Ask, context: FakeHouse, mon
     assert ask("/v1/summary")["images"] == 1
 
 
-def test_a_snapshot_of_another_version_is_taken_again(ask: Ask, context: FakeHouse) -> None:
+def test_a_snapshot_of_another_version_is_taken_again(ask: Ask, context: FakeContext) -> None:
     context.queries.snapshot = Snapshot(NOW, b'{"images":"many"}')
     assert ask("/v1/summary")["images"] == 0

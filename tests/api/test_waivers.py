@@ -12,7 +12,7 @@ from chalice.test import Client
 
 from chalicelib.domain.events.message import WaiversChanged
 from tests.api.conftest import Ask
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, FakeContext
 
 WISH: dict[str, Any] = {
     "repository": "team/*",
@@ -34,7 +34,7 @@ def delete(client: Client, **query: str) -> tuple[int, Any]:
     return answer.status_code, json.loads(answer.body)
 
 
-def test_a_waiver_is_given_and_told_as_it_stands(client: Client, context: FakeHouse, ask: Ask) -> None:
+def test_a_waiver_is_given_and_told_as_it_stands(client: Client, context: FakeContext, ask: Ask) -> None:
     status, waiver = post(client)
     assert status == 201
     assert waiver["id"].startswith("w-")
@@ -45,7 +45,7 @@ def test_a_waiver_is_given_and_told_as_it_stands(client: Client, context: FakeHo
     assert (record.kind, record.actor, record.policy_version) == ("WAIVE", "person:local", 3)
 
 
-def test_the_same_waiver_twice_is_one(client: Client, context: FakeHouse, ask: Ask) -> None:
+def test_the_same_waiver_twice_is_one(client: Client, context: FakeContext, ask: Ask) -> None:
     _, first = post(client)
     context.clock.at += timedelta(hours=1)
     status, second = post(client)
@@ -54,14 +54,14 @@ def test_the_same_waiver_twice_is_one(client: Client, context: FakeHouse, ask: A
     assert len(context.queries.records[f"waiver/{first['id']}"]) == 1
 
 
-def test_an_id_in_small_letters_is_the_same_vulnerability(client: Client, context: FakeHouse, ask: Ask) -> None:
+def test_an_id_in_small_letters_is_the_same_vulnerability(client: Client, context: FakeContext, ask: Ask) -> None:
     _, first = post(client)
     status, second = post(client, vulnerability_id="cve-2026-0001")
     assert (status, second) == (200, first)
     assert ask("/v1/waivers", vulnerability_id="Cve-2026-0001")["waivers"] == [first]
 
 
-def test_giving_it_with_another_reason_or_end_changes_it(client: Client, context: FakeHouse, ask: Ask) -> None:
+def test_giving_it_with_another_reason_or_end_changes_it(client: Client, context: FakeContext, ask: Ask) -> None:
     _, first = post(client)
     context.clock.at += timedelta(hours=1)
     status, changed = post(client, reason="still not reachable", expires_at="2026-04-02T00:00:00+00:00")
@@ -73,14 +73,14 @@ def test_giving_it_with_another_reason_or_end_changes_it(client: Client, context
     assert "still not reachable" in record.after
 
 
-def test_an_end_with_an_offset_is_kept_in_utc(client: Client, context: FakeHouse) -> None:
+def test_an_end_with_an_offset_is_kept_in_utc(client: Client, context: FakeContext) -> None:
     _, waiver = post(client, expires_at="2026-04-01T02:00:00+02:00")
     assert waiver["expires_at"] == "2026-04-01T00:00:00Z"
     assert post(client)[0] == 200
     assert post(client, expires_at="9999-12-31T23:59:59-01:00")[1]["parameter"] == "expires_at"
 
 
-def test_one_for_another_package_or_rule_is_another_waiver(client: Client, context: FakeHouse) -> None:
+def test_one_for_another_package_or_rule_is_another_waiver(client: Client, context: FakeContext) -> None:
     ids = {post(client, **more)[1]["id"] for more in ({}, {"package": "openssl"}, {"rule": "exploited-and-fixable"})}
     assert len(ids) == 3
 
@@ -108,18 +108,18 @@ def test_one_for_another_package_or_rule_is_another_waiver(client: Client, conte
         ({"expires": "2026-04-01T00:00:00Z"}, "expires"),
     ],
 )
-def test_what_is_wrong_is_named(client: Client, context: FakeHouse, changes: dict[str, Any], field: str) -> None:
+def test_what_is_wrong_is_named(client: Client, context: FakeContext, changes: dict[str, Any], field: str) -> None:
     status, problem = post(client, **changes)
     assert (status, problem["parameter"]) == (400, field), problem
     assert context.waivers.read() == ()
     assert context.outbox.sent == []
 
 
-def test_the_longest_waiver_the_policy_allows_is_given(client: Client, context: FakeHouse) -> None:
+def test_the_longest_waiver_the_policy_allows_is_given(client: Client, context: FakeContext) -> None:
     assert post(client, expires_at="2026-06-08T12:00:00Z")[0] == 201
 
 
-def test_a_waiver_is_ended_with_a_reason(client: Client, context: FakeHouse, ask: Ask) -> None:
+def test_a_waiver_is_ended_with_a_reason(client: Client, context: FakeContext, ask: Ask) -> None:
     _, waiver = post(client)
     assert delete(client, id=waiver["id"])[1]["parameter"] == "reason"
     assert delete(client, reason="fixed")[1]["parameter"] == "id"
@@ -131,7 +131,7 @@ def test_a_waiver_is_ended_with_a_reason(client: Client, context: FakeHouse, ask
     assert record.undo.startswith("lazaretto waive --repository 'team/*' --vulnerability CVE-2026-0001")
 
 
-def test_the_list_is_filtered_and_the_next_to_end_comes_first(client: Client, context: FakeHouse, ask: Ask) -> None:
+def test_the_list_is_filtered_and_the_next_to_end_comes_first(client: Client, context: FakeContext, ask: Ask) -> None:
     post(client, expires_at="2026-05-01T00:00:00Z")
     post(client, expires_at="2026-03-12T00:00:00Z", repository="prod/api")
     post(client, expires_at="2026-03-11T00:00:00Z", vulnerability_id="CVE-2026-0002")
@@ -149,7 +149,7 @@ def test_the_list_is_filtered_and_the_next_to_end_comes_first(client: Client, co
     assert ends(repository="team/anything", registry="111122223333") == ["03-11", "05-01"]
 
 
-def test_the_list_is_paged_and_stays_right_when_one_is_ended(client: Client, context: FakeHouse, ask: Ask) -> None:
+def test_the_list_is_paged_and_stays_right_when_one_is_ended(client: Client, context: FakeContext, ask: Ask) -> None:
     given = [post(client, vulnerability_id=f"CVE-2026-000{n}")[1]["id"] for n in range(5)]
     first = ask("/v1/waivers", limit=2)
     shown = [w["id"] for w in first["waivers"]]

@@ -21,14 +21,14 @@ from chalicelib.errors import StoredPolicyError
 from chalicelib.services.policy.evaluate_shard import evaluate_shard
 from tests.api.conftest import Ask
 from tests.fakes.images import fill, finding, image
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, FakeContext
 
 ROUTE = "/v1/policy/what-if"
 STRICT = "version: 1\nrules:\n  - {id: high, match: {severity: {gte: HIGH}}, decision: quarantine}\n"
 
 
 @pytest.fixture
-def context(context: FakeHouse) -> FakeHouse:
+def context(context: FakeContext) -> FakeContext:
     context.rules.rules = Rules(parse_policy({"version": 1}, 3), (), 3, 1)
     return context
 
@@ -39,14 +39,14 @@ def post(client: Client, expected: int = 202, **body: Any) -> Any:
     return answer
 
 
-def work(context: FakeHouse) -> None:
+def work(context: FakeContext) -> None:
     sent, context.outbox.sent = context.outbox.sent, []
     for queue, message in sent:
         assert (queue, type(message)) == ("sweeps", WhatIf)
         evaluate_shard(message, context)  # type: ignore[arg-type]
 
 
-def test_a_job_is_accepted_runs_and_is_done(client: Client, ask: Ask, context: FakeHouse) -> None:
+def test_a_job_is_accepted_runs_and_is_done(client: Client, ask: Ask, context: FakeContext) -> None:
     fill(context)
     answer = post(client, policy=STRICT, since_days=5)
     job = answer.json_body["id"]
@@ -61,7 +61,7 @@ def test_a_job_is_accepted_runs_and_is_done(client: Client, ask: Ask, context: F
     assert done["totals"]["closes"] == len([r for r in done["rows"] if r["impact"] == "CLOSES"]) > 0
 
 
-def test_a_row_says_which_image_since_when_why_and_who_runs_it(client: Client, ask: Ask, context: FakeHouse) -> None:
+def test_a_row_says_which_image_since_when_why_and_who_runs_it(client: Client, ask: Ask, context: FakeContext) -> None:
     use = InUse(InUseState.YES, 2, NOW, NOW, ("the service web of the cluster main",))
     header = image(1, in_use=use, pushed_at=NOW - timedelta(days=9), known_at=NOW - timedelta(days=9))
     context.queries.add(header, [finding(3)])
@@ -78,7 +78,7 @@ def test_a_row_says_which_image_since_when_why_and_who_runs_it(client: Client, a
     assert {"tags", "in_use"} <= set(run["notes"])
 
 
-def test_the_notes_of_past_days_are_explained(client: Client, ask: Ask, context: FakeHouse) -> None:
+def test_the_notes_of_past_days_are_explained(client: Client, ask: Ask, context: FakeContext) -> None:
     body = ask(ROUTE, id=post(client, policy=STRICT).json_body["id"])
     assert body["note_texts"] == {str(note): text for note, text in NOTES.items()}
 
@@ -95,7 +95,7 @@ def test_the_notes_of_past_days_are_explained(client: Client, ask: Ask, context:
     ],
 )
 def test_a_question_that_cannot_be_asked_is_refused_by_name(
-    client: Client, context: FakeHouse, body: dict[str, Any], parameter: str, why: str
+    client: Client, context: FakeContext, body: dict[str, Any], parameter: str, why: str
 ) -> None:
     problem = json.loads(post(client, 400, **body).body)
     assert problem["parameter"] == parameter
@@ -103,14 +103,14 @@ def test_a_question_that_cannot_be_asked_is_refused_by_name(
     assert not context.outbox.sent
 
 
-def test_a_job_nobody_started_is_unknown_and_one_that_can_be_none_is_refused(ask: Ask, context: FakeHouse) -> None:
+def test_a_job_nobody_started_is_unknown_and_one_that_can_be_none_is_refused(ask: Ask, context: FakeContext) -> None:
     assert ask(ROUTE, 404, id="0" * 16)["status"] == 404
     assert ask(ROUTE, 400, id="../x")["parameter"] == "id"
     assert ask(ROUTE, 400)["parameter"] == "id"
 
 
 def test_an_answer_of_too_many_large_rows_holds_the_worst_and_counts_the_others(
-    client: Client, ask: Ask, context: FakeHouse
+    client: Client, ask: Ask, context: FakeContext
 ) -> None:
     tags = tuple(f"build-{n:04d}-{'x' * 100}" for n in range(1_000))
     for number in range(60):
@@ -132,7 +132,7 @@ def test_a_policy_as_large_as_may_be_can_be_asked_about(client: Client) -> None:
 
 
 def test_a_stored_policy_that_does_not_load_is_our_fault_and_says_what_to_do(
-    client: Client, context: FakeHouse
+    client: Client, context: FakeContext
 ) -> None:
     def fresh() -> Rules:
         raise StoredPolicyError(7, "4: rules[0].match: unknown key `colour`")

@@ -20,7 +20,8 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import FindingStatus
 from chalicelib.domain.images.image import ImageRef, Kind, Repository
 from chalicelib.services.audit.verify_audit import verify_chain
-from chalicelib.services.ports.ports import ActionRecord, Stored
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.table import Stored
 from tests.chaos.people import Told
 from tests.chaos.queues import Message
 from tests.chaos.registry import Asked

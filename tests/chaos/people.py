@@ -8,12 +8,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from bench.world import Nowhere
-from chalicelib.bootstrap import House
+from chalicelib.context import AppContext
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState
 from chalicelib.domain.policy.waiver import Waiver, waiver_id
 from chalicelib.errors import TransientError
-from chalicelib.services.ports.ports import Subject
+from chalicelib.services.ports.usage import Subject
 from chalicelib.services.waivers.manage_waivers import Give, manage_waivers
 from tests.chaos.faults import OUTAGE
 from tests.services import lockstep
@@ -89,7 +89,7 @@ def runs(ref: ImageRef) -> bool:
     return int(ref.digest[-4:], 16) % RUNS_ONE_IN == 0
 
 
-def waive(context: House, repositories: Sequence[str]) -> None:
+def waive(context: AppContext, repositories: Sequence[str]) -> None:
     """Somebody vouches for what images there are quarantined for."""
     now = context.clock.now()
     for repository in repositories:

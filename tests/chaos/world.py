@@ -31,7 +31,7 @@ from bench.world import CREDENTIALS, TABLE, Clock
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import create_table
-from chalicelib.bootstrap import House
+from chalicelib.context import AppContext
 from chalicelib.domain.events.message import Due, PolicyRollout, WatchWaivers
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import Holding, PendingAction
@@ -69,7 +69,7 @@ class Job:
     source: Source
     taken: list[Message]
     deadline: float
-    context: House
+    context: AppContext
     worker: lockstep.Worker
     spared: bool
     failed: frozenset[str] = frozenset()
@@ -91,7 +91,7 @@ class World:
         self.queues = {one.name: Queue(one, lambda: self.moment, chance) for one in SOURCES}
         self.channels = {name: Channel(name, self) for name in ("slack", "sns")}
         self.processes = processes if faults else 1
-        self.free: list[House] = []
+        self.free: list[AppContext] = []
         self.jobs: list[Job] = []
         self.told: list[Told] = []
         self.refused_by_slack: set[Any] = set()
@@ -111,7 +111,7 @@ class World:
 
     # ---- functions
 
-    def new_house(self) -> House:
+    def new_house(self) -> AppContext:
         """As another process would build it: clients and caches of its own. Only models of services are read once."""
         session = boto3.Session(region_name=payloads.REGION)
         if self._loader is None:
@@ -121,7 +121,7 @@ class World:
         self.aws.answer_for(session)
         scans, actions, sweeps = (f"https://sqs.invalid/{name}" for name in ("scans", "actions", "sweeps"))
         settings = Settings(table=TABLE, queue_scans=scans, queue_actions=actions, queue_sweeps=sweeps)
-        context = House(settings, Sessions(session=session))
+        context = AppContext(settings, Sessions(session=session))
         context.clock = self.clock  # type: ignore[assignment]
         context.runtime = SomeRun(self)  # type: ignore[assignment]
         return context
@@ -190,7 +190,7 @@ class World:
         self.jobs.append(job)
         self.met["invocations"] += 1
 
-    def _handle(self, queue: str, deliveries: Any, context: House) -> Any:
+    def _handle(self, queue: str, deliveries: Any, context: AppContext) -> Any:
         if queue == "actions":
             return receive_acts(deliveries, context, self.channels)
         if queue == "sweeps":

@@ -10,20 +10,20 @@ from typer.testing import CliRunner
 
 from chalicelib.cli import app
 from tests.fakes.api_server import api_app, move_in, served
-from tests.fakes.queries import FakeHouse
+from tests.fakes.queries import FakeContext
 
 Run = Callable[..., Result]
 
 
 @pytest.fixture
-def context(monkeypatch: pytest.MonkeyPatch) -> FakeHouse:
-    built = FakeHouse()
+def context(monkeypatch: pytest.MonkeyPatch) -> FakeContext:
+    built = FakeContext()
     move_in(monkeypatch, built)
     return built
 
 
 @pytest.fixture
-def url(context: FakeHouse) -> Iterator[str]:
+def url(context: FakeContext) -> Iterator[str]:
     with served(api_app()) as address:
         yield address
 

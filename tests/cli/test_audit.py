@@ -17,10 +17,10 @@ from chalicelib.adapters.dynamodb.schema import PK, SK, create_table
 from chalicelib.cli import app
 from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.audit.chain import Head
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 from tests.cli.conftest import Run
 from tests.fakes.images import image, ref
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, FakeContext
 from tests.services.audit.test_verify_audit import NAME, Log
 
 REGION = "eu-west-1"
@@ -40,7 +40,7 @@ WAIVE = ActionRecord(None, "WAIVE#1", NOW, "WAIVE", "person:oncall", "not\x1b[31
 
 
 @pytest.fixture
-def records(context: FakeHouse) -> None:
+def records(context: FakeContext) -> None:
     context.queries.add(image(1))
     context.queries.records.update({ref(1): (QUARANTINE,), "waiver/w-1": (WAIVE,)})
 
@@ -86,14 +86,14 @@ class TestShow:
 
 @pytest.mark.usefixtures("records")
 class TestVerifyOne:
-    def test_a_whole_log_is_a_good_answer(self, run: Run, context: FakeHouse) -> None:
+    def test_a_whole_log_is_a_good_answer(self, run: Run, context: FakeContext) -> None:
         context.queries.heads[NOW.date()] = {ref(1): context.queries.audit.heads([ref(1)])[ref(1)]}
         result = run("audit", "verify", "team/api:v1")
         assert result.exit_code == 0
         assert result.stdout.strip() == "The log is whole: 1 record, 1 copy of its head compared."
         assert json.loads(run("audit", "verify", "--subject", "waiver/w-1", "--json").stdout)["whole"] is True
 
-    def test_a_broken_one_is_a_negative_answer_that_names_the_record(self, run: Run, context: FakeHouse) -> None:
+    def test_a_broken_one_is_a_negative_answer_that_names_the_record(self, run: Run, context: FakeContext) -> None:
         audit = context.queries.audit
         (record,) = audit.stored(ref(1))
         audit.altered[ref(1)] = [msgspec.structs.replace(record, body=b"{}")]
@@ -103,7 +103,7 @@ class TestVerifyOne:
         said = run("audit", "verify", "team/api:v1", "--json")
         assert (said.exit_code, json.loads(said.stdout)["problems"][0]["number"]) == (1, 1)
 
-    def test_a_copy_of_its_head_gives_a_chain_away_that_is_gone(self, run: Run, context: FakeHouse) -> None:
+    def test_a_copy_of_its_head_gives_a_chain_away_that_is_gone(self, run: Run, context: FakeContext) -> None:
         context.queries.heads[NOW.date()] = {"fuse": Head(2, b"x")}
         assert run("audit", "verify", "--subject", "fuse").exit_code == 1
 

@@ -15,17 +15,17 @@ from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.errors import UpstreamError
 from tests.cli.conftest import Run
 from tests.fakes.images import digest, image, ref
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, FakeContext
 
 
 @pytest.fixture(autouse=True)
-def enforcing(context: FakeHouse) -> None:
+def enforcing(context: FakeContext) -> None:
     context.rules.rules = Rules(parse_policy({"version": 1, "mode": "enforce"}, number=3), policy_version=3)
     context.table.versions = (3, 0)
     context.queries.add(image(1, Decision.ALLOW))
 
 
-def test_an_order_says_what_hangs_on_the_image_and_where_to_look(run: Run, context: FakeHouse) -> None:
+def test_an_order_says_what_hangs_on_the_image_and_where_to_look(run: Run, context: FakeContext) -> None:
     context.runtime.run(ref(1), "Lambda function resize")
     result = run("quarantine", "team/api:v1", "--reason", "a leaked key")
     assert result.exit_code == 0, result.output
@@ -39,14 +39,14 @@ def test_the_command_that_watches_an_order_can_be_pasted(run: Run) -> None:
     assert f"Watch it with: lazaretto image {ref(1)}" in result.stdout.splitlines()
 
 
-def test_what_could_not_be_looked_up_is_named_and_no_dash_alone(run: Run, context: FakeHouse) -> None:
+def test_what_could_not_be_looked_up_is_named_and_no_dash_alone(run: Run, context: FakeContext) -> None:
     context.registry.failure = UpstreamError("ecr:DescribeImages")
     result = run("quarantine", "team/api:v1", "--reason", "to see", "--dry-run")
     assert "not looked up" in result.stdout
     assert "the last pull" in result.stdout
 
 
-def test_a_dry_run_says_so(run: Run, context: FakeHouse) -> None:
+def test_a_dry_run_says_so(run: Run, context: FakeContext) -> None:
     result = run("quarantine", f"team/api@{digest(1)}", "--reason", "to see", "--dry-run")
     assert "nothing was changed" in result.stdout
     assert "Would be quarantined (archive) at once." in result.stdout
@@ -65,7 +65,7 @@ def test_no_reason_is_bad_input_and_an_unknown_image_a_negative_answer(run: Run)
     assert run("release", f"team/api@{digest(9)}", "--reason", "x").exit_code == 1
 
 
-def test_the_fuse_answers_by_its_exit_code_and_is_reset(run: Run, context: FakeHouse) -> None:
+def test_the_fuse_answers_by_its_exit_code_and_is_reset(run: Run, context: FakeContext) -> None:
     assert run("fuse", "show").exit_code == 0
     context.table.fuse = Fuse(blown_at=NOW, waiting=(f"{ref(1)} QUARANTINE#4",))
     shown = run("fuse", "show")
@@ -79,7 +79,7 @@ def test_an_action_nobody_knows_is_a_negative_answer(run: Run) -> None:
     assert run("undo", "20261125T093012.123456Z-QUARANTINE-3-1f0c2ab9", "--reason", "x").exit_code == 1
 
 
-def test_a_waiver_is_undone_and_what_was_changed_since_is_not(run: Run, context: FakeHouse) -> None:
+def test_a_waiver_is_undone_and_what_was_changed_since_is_not(run: Run, context: FakeContext) -> None:
     given = ("waive", "--repository", "team/*", "--vulnerability", "CVE-2026-0001", "--approved-by", "security")
     assert run(*given, "--expires", "2026-03-20T00:00:00Z", "--reason", "not reachable").exit_code == 0
     (waiver,) = context.waivers.read()
@@ -97,7 +97,7 @@ def test_a_waiver_is_undone_and_what_was_changed_since_is_not(run: Run, context:
     assert "was changed since" in refused.stderr
 
 
-def test_an_act_is_undone_by_the_id_that_the_audit_log_shows(run: Run, context: FakeHouse) -> None:
+def test_an_act_is_undone_by_the_id_that_the_audit_log_shows(run: Run, context: FakeContext) -> None:
     assert run("quarantine", "team/api:v1", "--reason", "a leaked key").exit_code == 0
     shown = run("audit", "team/api:v1").stdout.split()[-1]
     result = run("undo", shown, "--reason", "no leak")

@@ -11,26 +11,26 @@ from chalicelib.domain.images.finding import Package, Severity
 from chalicelib.domain.images.image import Scan, ScanState
 from tests.cli.conftest import Run
 from tests.fakes.images import finding, image, ref
-from tests.fakes.queries import FakeHouse
+from tests.fakes.queries import FakeContext
 
 HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 
 
-def test_findings_are_listed_worst_first(run: Run, context: FakeHouse) -> None:
+def test_findings_are_listed_worst_first(run: Run, context: FakeContext) -> None:
     context.queries.add(image(1), [finding(1, Severity.LOW), finding(2, Severity.CRITICAL, kev=True)])
     result = run("findings")
     assert result.exit_code == 0
     assert result.stdout.index("CVE-2026-0002 KEV") < result.stdout.index("CVE-2026-0001")
 
 
-def test_json_is_what_the_api_says(run: Run, context: FakeHouse) -> None:
+def test_json_is_what_the_api_says(run: Run, context: FakeContext) -> None:
     context.queries.add(image(1), [finding(1), finding(2)])
     body = json.loads(run("findings", "--json", "--repository", "team/api", "--tag", "v1").stdout)
     assert [f["vulnerability_id"] for f in body["findings"]] == ["CVE-2026-0001", "CVE-2026-0002"]
     assert body["next_cursor"] is None
 
 
-def test_a_repository_may_be_named_with_its_host(run: Run, context: FakeHouse) -> None:
+def test_a_repository_may_be_named_with_its_host(run: Run, context: FakeContext) -> None:
     context.queries.add(image(1), [finding(1)])
     context.queries.add(image(2, where=ref(2, registry="public/acme", region="us-east-1")), [finding(2)])
     private = json.loads(run("findings", "--json", "--repository", f"{HOST}/team/api").stdout)
@@ -39,7 +39,7 @@ def test_a_repository_may_be_named_with_its_host(run: Run, context: FakeHouse) -
     assert [f["vulnerability_id"] for f in public["findings"]] == ["CVE-2026-0002"]
 
 
-def test_every_filter_reaches_the_api(run: Run, context: FakeHouse) -> None:
+def test_every_filter_reaches_the_api(run: Run, context: FakeContext) -> None:
     context.queries.add(image(1), [finding(1, kev=True), finding(2, kev=False)])
     options = (
         "--registry 111122223333 --region eu-west-1 --repository team/api --tag v1 --cve CVE-2026-0001 "
@@ -50,7 +50,7 @@ def test_every_filter_reaches_the_api(run: Run, context: FakeHouse) -> None:
     assert [f["vulnerability_id"] for f in body["findings"]] == ["CVE-2026-0001"]
 
 
-def test_a_limit_holds_over_pages_and_all_takes_everything(run: Run, context: FakeHouse) -> None:
+def test_a_limit_holds_over_pages_and_all_takes_everything(run: Run, context: FakeContext) -> None:
     for number in range(1, 231):
         context.queries.add(image(number), [finding(number, kev=number > 210)])
     assert len(json.loads(run("findings", "--json", "--limit", "7").stdout)["findings"]) == 7
@@ -58,25 +58,25 @@ def test_a_limit_holds_over_pages_and_all_takes_everything(run: Run, context: Fa
     assert len(json.loads(run("findings", "--json", "--kev").stdout)["findings"]) == 20
 
 
-def test_what_the_api_refuses_is_bad_input(run: Run, context: FakeHouse) -> None:
+def test_what_the_api_refuses_is_bad_input(run: Run, context: FakeContext) -> None:
     result = run("findings", "--severity", "SEVERE")
     assert result.exit_code == 2
     assert "severity: must be one of" in result.stderr
 
 
-def test_an_unknown_image_is_a_negative_answer(run: Run, context: FakeHouse) -> None:
+def test_an_unknown_image_is_a_negative_answer(run: Run, context: FakeContext) -> None:
     context.queries.add(image(1))
     assert run("findings", "--repository", "team/api", "--tag", "v9").exit_code == 1
 
 
-def test_an_unscanned_image_is_not_called_clean(run: Run, context: FakeHouse) -> None:
+def test_an_unscanned_image_is_not_called_clean(run: Run, context: FakeContext) -> None:
     context.queries.add(image(1, scan=Scan(ScanState.UNSUPPORTED, "UNSUPPORTED_OS")))
     assert "not clean" in run("findings", "--repository", "team/api", "--tag", "v1").stdout
 
 
 @pytest.mark.parametrize("width", [80, 100])
 def test_tables_fit_with_long_and_hostile_names(
-    run: Run, context: FakeHouse, width: int, monkeypatch: pytest.MonkeyPatch
+    run: Run, context: FakeContext, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(output, "WIDTH", width)
     hostile = Package("p" * 200 + "\x1b[31m[bold]", "9" * 90, "NPM", fixed_version="8" * 90)

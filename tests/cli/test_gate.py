@@ -12,7 +12,7 @@ from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import TransientError
 from tests.cli.conftest import Run
 from tests.fakes.images import digest, image, ref
-from tests.fakes.queries import FakeHouse
+from tests.fakes.queries import FakeContext
 
 HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 
@@ -21,7 +21,7 @@ HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
     ("decision", "code"),
     [("ALLOW", 0), ("WARN", 0), ("PENDING", 1), ("BLOCK", 1), ("QUARANTINE", 1)],
 )
-def test_the_exit_code_is_the_answer(run: Run, context: FakeHouse, decision: str, code: int) -> None:
+def test_the_exit_code_is_the_answer(run: Run, context: FakeContext, decision: str, code: int) -> None:
     context.queries.add(image(1, Decision(decision)))
     result = run("gate", "team/api:v1")
     assert result.exit_code == code
@@ -29,27 +29,27 @@ def test_the_exit_code_is_the_answer(run: Run, context: FakeHouse, decision: str
     assert json.loads(run("gate", "--json", f"team/api@{digest(1)}").stdout)["decision"] == decision
 
 
-def test_an_image_without_a_verdict_is_pending(run: Run, context: FakeHouse) -> None:
+def test_an_image_without_a_verdict_is_pending(run: Run, context: FakeContext) -> None:
     context.queries.add(image(1, verdict=None))
     result = run("gate", f"{HOST}/team/api:v1")
     assert (result.exit_code, "PENDING" in result.stdout) == (1, True)
 
 
 @pytest.mark.parametrize("named", ["team/api:v9", f"team/api@{digest(9)}", "team/web:v1"])
-def test_an_unknown_image_stays_outside(run: Run, context: FakeHouse, named: str) -> None:
+def test_an_unknown_image_stays_outside(run: Run, context: FakeContext, named: str) -> None:
     context.queries.add(image(1, Decision.ALLOW))
     assert run("gate", named).exit_code == 1
     assert json.loads(run("gate", "--json", named).stdout)["decision"] is None
 
 
-def test_a_deleted_image_stays_outside(run: Run, context: FakeHouse) -> None:
+def test_a_deleted_image_stays_outside(run: Run, context: FakeContext) -> None:
     header = image(1, Decision.ALLOW)
     context.queries.add(header)
     context.queries.stored[ref(1)] = image(1, Decision.ALLOW, exists=False)
     assert run("gate", f"team/api@{digest(1)}").exit_code == 1
 
 
-def test_the_digest_counts_where_both_are_written(run: Run, context: FakeHouse) -> None:
+def test_the_digest_counts_where_both_are_written(run: Run, context: FakeContext) -> None:
     context.queries.add(image(1, Decision.ALLOW))
     context.queries.add(image(2, Decision.BLOCK))
     assert run("gate", f"team/api:v1@{digest(2)}").exit_code == 1
@@ -58,17 +58,17 @@ def test_the_digest_counts_where_both_are_written(run: Run, context: FakeHouse) 
 @pytest.mark.parametrize(
     "named", ["team/api", "quay.io/team/api:v1", "TEAM/API:v1", "team/api@sha256:12", "", "public.ecr.aws/x:1"]
 )
-def test_what_names_no_image_is_bad_input(run: Run, context: FakeHouse, named: str) -> None:
+def test_what_names_no_image_is_bad_input(run: Run, context: FakeContext, named: str) -> None:
     assert run("gate", named).exit_code == 2
 
 
-def test_no_answer_does_not_open_the_gate(context: FakeHouse) -> None:
+def test_no_answer_does_not_open_the_gate(context: FakeContext) -> None:
     result = CliRunner().invoke(app, ["gate", "team/api:v1", "--url", "http://127.0.0.1:9"])
     assert result.exit_code == 3
     assert "cannot be reached" in result.stderr
 
 
-def test_a_busy_api_does_not_open_the_gate(run: Run, context: FakeHouse) -> None:
+def test_a_busy_api_does_not_open_the_gate(run: Run, context: FakeContext) -> None:
     def busy(*args: object) -> None:
         raise TransientError("throttled", 0.001)
 

@@ -6,13 +6,13 @@ import json
 
 from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Stage
 from chalicelib.domain.images.image import Scan, ScanState
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 from tests.cli.conftest import Run
 from tests.fakes.images import digest, finding, image, ref
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, FakeContext
 
 
-def test_an_image_is_shown_with_its_reasons_and_actions(run: Run, context: FakeHouse) -> None:
+def test_an_image_is_shown_with_its_reasons_and_actions(run: Run, context: FakeContext) -> None:
     done = Enforcement(ActionType.QUARANTINE, 1, Stage.DONE, NOW, "archive")
     context.queries.add(image(1, enforcement=done), [finding(1)])
     record = ActionRecord(ref(1), "QUARANTINE#1", NOW, "QUARANTINE", "lazaretto", "why not", NOW)
@@ -23,21 +23,21 @@ def test_an_image_is_shown_with_its_reasons_and_actions(run: Run, context: FakeH
         assert shown in result.stdout
 
 
-def test_json_is_what_the_api_says(run: Run, context: FakeHouse) -> None:
+def test_json_is_what_the_api_says(run: Run, context: FakeContext) -> None:
     context.queries.add(image(1))
     assert json.loads(run("image", f"team/api@{digest(1)}", "--json").stdout)["image"]["digest"] == digest(1)
 
 
-def test_no_findings_of_a_failed_scan_are_none_known(run: Run, context: FakeHouse) -> None:
+def test_no_findings_of_a_failed_scan_are_none_known(run: Run, context: FakeContext) -> None:
     context.queries.add(image(1, scan=Scan(ScanState.FAILED)))
     assert "none known" in run("image", "team/api:v1").stdout
 
 
-def test_an_unknown_image_is_a_negative_answer(run: Run, context: FakeHouse) -> None:
+def test_an_unknown_image_is_a_negative_answer(run: Run, context: FakeContext) -> None:
     assert run("image", "team/api:v1").exit_code == 1
 
 
-def test_lines_fit_100_columns(run: Run, context: FakeHouse) -> None:
+def test_lines_fit_100_columns(run: Run, context: FakeContext) -> None:
     context.queries.add(image(1, tags=tuple(f"{'t' * 100}{n}" for n in range(9))))
     result = run("image", f"team/api@{digest(1)}")
     assert max(len(line) for line in result.stdout.splitlines()) <= 100

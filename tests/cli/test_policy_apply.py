@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.stores.policy_file import DEFAULT_POLICY, default_policy, read_policy
-from chalicelib.bootstrap import House
 from chalicelib.cli import app, policy_apply
+from chalicelib.context import AppContext
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Scan, ScanState, Source
@@ -49,13 +49,13 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture
-def context(aws: Any) -> House:
+def context(aws: Any) -> AppContext:
     sqs = aws.client("sqs")
     urls = {
         f"queue_{n}": sqs.get_queue_url(QueueName=f"lazaretto-dev-{n}")["QueueUrl"]
         for n in ("scans", "actions", "sweeps")
     }
-    return House(Settings(table=TABLE, **urls), Sessions(session=aws))
+    return AppContext(Settings(table=TABLE, **urls), Sessions(session=aws))
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def apply(aws: Any, tmp_path: Path) -> Apply:
     return run
 
 
-def sent(context: House) -> list[Any]:
+def sent(context: AppContext) -> list[Any]:
     """What lies in `sweeps`, which is emptied."""
     answer = context.sessions.client("sqs").receive_message(
         QueueUrl=context.settings.queue_sweeps, MaxNumberOfMessages=10, VisibilityTimeout=600
@@ -77,11 +77,11 @@ def sent(context: House) -> list[Any]:
     return [json.loads(message["Body"]) for message in answer.get("Messages", [])]
 
 
-def records(context: House) -> list[Any]:
+def records(context: AppContext) -> list[Any]:
     return [row.record for row in context.queries.actions("policy")]
 
 
-def test_the_difference_is_shown_and_the_policy_put_recorded_and_on_its_way(apply: Apply, context: House) -> None:
+def test_the_difference_is_shown_and_the_policy_put_recorded_and_on_its_way(apply: Apply, context: AppContext) -> None:
     assert apply(FIRST).exit_code == 0
     result = apply(SECOND, "--reason", "as agreed")
     assert result.exit_code == 0
@@ -95,7 +95,7 @@ def test_the_difference_is_shown_and_the_policy_put_recorded_and_on_its_way(appl
     assert second.reason == "as agreed; rules.all.decision: block -> warn"
 
 
-def test_a_dry_run_shows_the_same_and_changes_nothing(apply: Apply, context: House) -> None:
+def test_a_dry_run_shows_the_same_and_changes_nothing(apply: Apply, context: AppContext) -> None:
     result = apply(FIRST, "--dry-run")
     assert result.exit_code == 0
     assert "Against the policy of the bundle" in result.stdout
@@ -104,7 +104,7 @@ def test_a_dry_run_shows_the_same_and_changes_nothing(apply: Apply, context: Hou
 
 
 def test_a_file_that_does_not_load_is_refused_before_anybody_is_asked(
-    apply: Apply, context: House, monkeypatch: pytest.MonkeyPatch
+    apply: Apply, context: AppContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(policy_apply, "operator", lambda stage: pytest.fail("AWS was asked"))
     result = apply(BAD)
@@ -112,14 +112,14 @@ def test_a_file_that_does_not_load_is_refused_before_anybody_is_asked(
     assert context.rules.fresh().policy_version == 0
 
 
-def test_what_says_the_same_is_not_put_again(apply: Apply, context: House) -> None:
+def test_what_says_the_same_is_not_put_again(apply: Apply, context: AppContext) -> None:
     apply(FIRST)
     result = apply(f"# in other words\n{FIRST}")
     assert (result.exit_code, "Nothing to do: policy 1 says that already." in result.stdout) == (0, True)
     assert context.rules.fresh().policy_version == 1
 
 
-def test_after_another_number_it_is_a_conflict(apply: Apply, context: House) -> None:
+def test_after_another_number_it_is_a_conflict(apply: Apply, context: AppContext) -> None:
     apply(FIRST)
     result = apply(SECOND, "--after", 0)
     assert (result.exit_code, result.stderr) == (1, "policy 1 is in force, not number 0\n")
@@ -128,7 +128,7 @@ def test_after_another_number_it_is_a_conflict(apply: Apply, context: House) -> 
 
 
 def test_what_somebody_else_puts_while_the_difference_is_read_is_not_overwritten(
-    apply: Apply, context: House, monkeypatch: pytest.MonkeyPatch
+    apply: Apply, context: AppContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The person who was asked says yes to a difference that is none any more."""
 
@@ -145,7 +145,7 @@ def test_what_somebody_else_puts_while_the_difference_is_read_is_not_overwritten
     assert context.rules.fresh().policy_version == 1
 
 
-def test_a_former_policy_and_that_of_the_bundle_are_put_again_by_number(apply: Apply, context: House) -> None:
+def test_a_former_policy_and_that_of_the_bundle_are_put_again_by_number(apply: Apply, context: AppContext) -> None:
     apply(FIRST)
     apply(SECOND)
     assert apply(None, "--version", 1).exit_code == 0
@@ -157,7 +157,7 @@ def test_a_former_policy_and_that_of_the_bundle_are_put_again_by_number(apply: A
     assert apply(FIRST, "--version", 1).exit_code == 2
 
 
-def test_a_stored_policy_that_does_not_load_any_more_is_said_and_replaced(apply: Apply, context: House) -> None:
+def test_a_stored_policy_that_does_not_load_any_more_is_said_and_replaced(apply: Apply, context: AppContext) -> None:
     apply(FIRST)
     context.rules._read = lambda text, *, number=0: default_policy()  # type: ignore[attr-defined]
     context.rules.put_policy(BAD, "who knew fewer mistakes")
@@ -166,7 +166,7 @@ def test_a_stored_policy_that_does_not_load_any_more_is_said_and_replaced(apply:
     assert context.rules.read_policy(3).text == SECOND
 
 
-def test_doubts_are_told_and_json_is_one_line(apply: Apply, context: House) -> None:
+def test_doubts_are_told_and_json_is_one_line(apply: Apply, context: AppContext) -> None:
     doubtful = "version: 1\nstale: {decision: allow}\n"
     assert apply(doubtful, "--dry-run").stderr == "warning: stale.decision: a lapsed scan will pass as clean\n"
     said = json.loads(apply(FIRST, "--json").stdout)
@@ -180,14 +180,14 @@ def test_a_stage_that_is_not_there_is_named(apply: Apply) -> None:
     assert (result.exit_code, "lazaretto-prod-scans" in result.stderr) == (1, True)
 
 
-def image(context: House, number: int) -> None:
+def image(context: AppContext, number: int) -> None:
     scan = Scan(ScanState.COMPLETE, None, Source.BASIC, NOW)
     context.table.put_header(
         Header(ref=ref(number), exists=True, known_at=NOW, pushed_at=NOW, scan=scan, refreshed_at=NOW)
     )
 
 
-def test_it_waits_until_no_image_lags(apply: Apply, context: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_waits_until_no_image_lags(apply: Apply, context: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         image(context, number)
     left = list(range(3))
@@ -204,7 +204,7 @@ def test_it_waits_until_no_image_lags(apply: Apply, context: House, monkeypatch:
     assert roll_out_policy(context, {}) == 0
 
 
-def test_it_does_not_wait_for_ever(apply: Apply, context: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_does_not_wait_for_ever(apply: Apply, context: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
     image(context, 1)
     minutes = iter(range(100))
     monkeypatch.setattr(policy_apply.time, "sleep", lambda _: None)

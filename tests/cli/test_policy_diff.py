@@ -14,7 +14,7 @@ from chalicelib.cli import app
 from chalicelib.cli.framework.output import WIDTH
 from chalicelib.domain.policy.policy import parse_policy
 from tests.cli.conftest import Run
-from tests.fakes.queries import FakeHouse
+from tests.fakes.queries import FakeContext
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def file(tmp_path: Path) -> Path:
     return written
 
 
-def test_what_differs_is_said_key_by_key_and_exits_with_1(run: Run, context: FakeHouse, file: Path) -> None:
+def test_what_differs_is_said_key_by_key_and_exits_with_1(run: Run, context: FakeContext, file: Path) -> None:
     result = run("policy", "diff", file)
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
@@ -42,7 +42,7 @@ def test_what_differs_is_said_key_by_key_and_exits_with_1(run: Run, context: Fak
 
 
 def test_a_difference_that_takes_several_lines_hangs_below_its_mark(
-    run: Run, context: FakeHouse, tmp_path: Path
+    run: Run, context: FakeContext, tmp_path: Path
 ) -> None:
     document = default_policy().document
     document["rules"].append({"id": "mine", "match": {"repository": ["x" * 30] * 2}, "decision": "block"})
@@ -55,13 +55,15 @@ def test_a_difference_that_takes_several_lines_hangs_below_its_mark(
     assert all(line.startswith("  ") and not line.endswith(" ") and len(line) <= WIDTH for line in others)
 
 
-def test_what_says_the_same_exits_with_0(run: Run, context: FakeHouse) -> None:
+def test_what_says_the_same_exits_with_0(run: Run, context: FakeContext) -> None:
     result = run("policy", "diff", DEFAULT_POLICY)
     assert (result.exit_code, "no difference" in result.stdout) == (0, True)
     assert json.loads(run("policy", "diff", DEFAULT_POLICY, "--json").stdout) == {"against": 3, "differences": []}
 
 
-def test_in_json_each_difference_has_its_key_its_kind_and_both_values(run: Run, context: FakeHouse, file: Path) -> None:
+def test_in_json_each_difference_has_its_key_its_kind_and_both_values(
+    run: Run, context: FakeContext, file: Path
+) -> None:
     said = json.loads(run("policy", "diff", file, "--json").stdout)
     (milder,) = [d for d in said["differences"] if d["path"].endswith(".decision")]
     assert (milder["kind"], milder["before"], milder["after"]) == ("CHANGED", "quarantine", "warn")
@@ -87,7 +89,7 @@ def test_a_file_that_does_not_load_exits_with_2(run: Run, tmp_path: Path) -> Non
     assert json.loads(run("policy", "diff", bad, "--json").stdout)["line"] == 2
 
 
-def test_show_says_the_number_and_who_put_it_and_still_loads(run: Run, context: FakeHouse) -> None:
+def test_show_says_the_number_and_who_put_it_and_still_loads(run: Run, context: FakeContext) -> None:
     result = run("policy", "show")
     assert result.stdout.startswith(
         "# policy 3, put 2026-03-10T12:00:00Z by arn:aws:iam::111122223333:user/oncall\nversion: 1\n"

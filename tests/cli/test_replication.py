@@ -11,27 +11,27 @@ from chalicelib.domain.replication.replica import Replica, ReplicaStatus
 from chalicelib.domain.replication.rules import Destination
 from tests.cli.conftest import Run
 from tests.fakes.images import home, ref
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, FakeContext
 
 FAR = Destination("444455556666", "us-east-1")
 
 
 @pytest.fixture
-def replicated(context: FakeHouse) -> FakeHouse:
+def replicated(context: FakeContext) -> FakeContext:
     said = {FAR.path: {"COMPLETE": 1, "alarms": 0, "settings": ["no lifecycle policy there"]}}
     context.queries.homes[home()] = {"replication": said, "replication_at": NOW}
     context.replicas.add(Replica(ref=ref(1), destination=FAR, status=ReplicaStatus.COMPLETE, since=NOW, at=NOW))
     return context
 
 
-def test_destinations_are_shown_with_what_differs(run: Run, replicated: FakeHouse) -> None:
+def test_destinations_are_shown_with_what_differs(run: Run, replicated: FakeContext) -> None:
     result = run("replication")
     assert result.exit_code == 0
     assert "1 COMPLETE" in result.stdout
     assert "no lifecycle policy there" in result.stdout
 
 
-def test_a_copy_that_is_missing_is_a_negative_answer_with_its_remedy(run: Run, replicated: FakeHouse) -> None:
+def test_a_copy_that_is_missing_is_a_negative_answer_with_its_remedy(run: Run, replicated: FakeContext) -> None:
     missing = Replica(ref=ref(2), destination=FAR, status=ReplicaStatus.MISSING, since=NOW, at=NOW)
     replicated.replicas.add(missing)
     result = run("replication", "team/api")
@@ -42,7 +42,7 @@ def test_a_copy_that_is_missing_is_a_negative_answer_with_its_remedy(run: Run, r
     assert [copy["status"] for copy in body["copies"]] == ["COMPLETE", "MISSING"]
 
 
-def test_what_many_repositories_have_in_common_is_said_once(run: Run, context: FakeHouse) -> None:
+def test_what_many_repositories_have_in_common_is_said_once(run: Run, context: FakeContext) -> None:
     near = Destination(home().registry, "eu-central-1")
     said = {place.path: {"COMPLETE": 1, "alarms": 0, "unread": "no role is set"} for place in (near, FAR)}
     for number in range(3):
@@ -56,7 +56,7 @@ def test_what_many_repositories_have_in_common_is_said_once(run: Run, context: F
 
 
 def test_a_repository_is_named_once_and_its_copies_are_counted_apart_from_what_is_said_of_them(
-    run: Run, context: FakeHouse
+    run: Run, context: FakeContext
 ) -> None:
     counts = {"COMPLETE": 2, "EXTRA": 1, "alarms": 0, "not-scanned": 2}
     near = Destination(home().registry, "eu-central-1")
@@ -70,14 +70,14 @@ def test_a_repository_is_named_once_and_its_copies_are_counted_apart_from_what_i
     assert not rows[1].endswith("-")
 
 
-def test_of_a_name_that_its_copies_share_the_source_is_meant(run: Run, replicated: FakeHouse) -> None:
+def test_of_a_name_that_its_copies_share_the_source_is_meant(run: Run, replicated: FakeContext) -> None:
     replicated.queries.homes[FAR.repository(home())] = {}
     result = run("replication", "team/api")
     assert result.exit_code == 0, result.stdout
     assert "COMPLETE" in result.stdout
 
 
-def test_nothing_replicated_says_so(run: Run, context: FakeHouse) -> None:
+def test_nothing_replicated_says_so(run: Run, context: FakeContext) -> None:
     result = run("replication")
     assert result.exit_code == 0
     assert "No repository is known to be replicated" in result.stdout

@@ -19,7 +19,7 @@ from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 from chalicelib.services.retention.plan_retention import plan_retention
 from tests.cli.conftest import Run
 from tests.fakes.keeper import FakeKeeper
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, FakeContext
 from tests.fakes.registries import HOME, digest, retained
 from tests.services.retaining import Retaining, known, replaced
 
@@ -56,7 +56,7 @@ def plan_id(world: Retaining) -> str:
 
 class TestPlan:
     @pytest.fixture(autouse=True)
-    def _filled(self, context: FakeHouse) -> None:
+    def _filled(self, context: FakeContext) -> None:
         for image in images():
             context.queries.add(known(image))
         context.keeper = context.replicas = FakeKeeper(HOME, images(), lambda: NOW)

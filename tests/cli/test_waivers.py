@@ -21,24 +21,24 @@ from chalicelib.domain.waivers.change import renew_command, unwaive_command, wai
 from chalicelib.errors import ConflictError, InputError, UpstreamError
 from tests.cli.conftest import Run
 from tests.fakes.images import finding, image
-from tests.fakes.queries import FakeHouse
+from tests.fakes.queries import FakeContext
 
 GIVE = ("waive", "--repository", "team/*", "--vulnerability", "CVE-2026-0001", "--approved-by", "platform security")
 FULL = (*GIVE, "--reason", "not reachable", "--expires", "30d")
 
 
 @pytest.fixture(autouse=True)
-def _today(context: FakeHouse) -> None:
+def _today(context: FakeContext) -> None:
     """The command line counts days from the real now."""
     context.clock.at = datetime.now(UTC)
 
 
-def only(context: FakeHouse) -> Any:
+def only(context: FakeContext) -> Any:
     (waiver,) = context.waivers.read()
     return waiver
 
 
-def test_a_waiver_is_given(run: Run, context: FakeHouse) -> None:
+def test_a_waiver_is_given(run: Run, context: FakeContext) -> None:
     result = run(*FULL)
     assert result.exit_code == 0, result.stderr
     waiver = only(context)
@@ -46,12 +46,12 @@ def test_a_waiver_is_given(run: Run, context: FakeHouse) -> None:
     assert timedelta(days=30) - (waiver.expires_at - context.clock.at) < timedelta(minutes=2)
 
 
-def test_the_longest_the_policy_allows_can_be_said_in_days(run: Run, context: FakeHouse) -> None:
+def test_the_longest_the_policy_allows_can_be_said_in_days(run: Run, context: FakeContext) -> None:
     assert run(*GIVE, "--reason", "x", "--expires", "90d").exit_code == 0
     assert run(*GIVE, "--reason", "x", "--expires", "92d").exit_code == 2
 
 
-def test_all_words_arrive(run: Run, context: FakeHouse) -> None:
+def test_all_words_arrive(run: Run, context: FakeContext) -> None:
     vex = ("--status", "not_affected", "--justification", "component_not_present")
     said = json.loads(run(*FULL, "--package", "lib*", *vex, "--json").stdout)
     assert (said["package"], said["status"], said["justification"]) == ("lib*", vex[1], vex[3])
@@ -72,14 +72,14 @@ def test_all_words_arrive(run: Run, context: FakeHouse) -> None:
         ((*FULL, "--renew", "w-0123456789", "--import", "x"), "--import: a file is not renewed"),
     ],
 )
-def test_what_is_wrong_is_bad_input(run: Run, context: FakeHouse, arguments: tuple[str, ...], complaint: str) -> None:
+def test_what_is_wrong_is_bad_input(run: Run, context: FakeContext, arguments: tuple[str, ...], complaint: str) -> None:
     result = run(*arguments)
     assert (result.exit_code, context.waivers.read()) == (2, ())
     assert complaint in result.stderr
 
 
 def test_reason_and_approver_are_asked_for_where_somebody_can_answer(
-    run: Run, context: FakeHouse, monkeypatch: pytest.MonkeyPatch
+    run: Run, context: FakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
 
@@ -95,7 +95,7 @@ def test_reason_and_approver_are_asked_for_where_somebody_can_answer(
     assert only(context).reason == "an answer to Reason"
 
 
-def test_waivers_are_listed_and_filtered(run: Run, context: FakeHouse) -> None:
+def test_waivers_are_listed_and_filtered(run: Run, context: FakeContext) -> None:
     assert "no waivers match" in run("waivers").stdout
     run(*FULL)
     run(*GIVE[:4], "CVE-2026-0002", *GIVE[5:], "--reason", "x" * 300, "--expires", "3d", "--package", "openssl")
@@ -110,7 +110,7 @@ def test_waivers_are_listed_and_filtered(run: Run, context: FakeHouse) -> None:
     assert run("waivers", "--state", "over").exit_code == 2
 
 
-def test_a_waiver_is_ended_with_a_reason(run: Run, context: FakeHouse) -> None:
+def test_a_waiver_is_ended_with_a_reason(run: Run, context: FakeContext) -> None:
     run(*FULL)
     name = only(context).id
     assert run("unwaive", name).exit_code == 2
@@ -121,7 +121,7 @@ def test_a_waiver_is_ended_with_a_reason(run: Run, context: FakeHouse) -> None:
     assert run("unwaive", "CVE-2026-0001", "--reason", "fixed").exit_code == 2
 
 
-def test_a_waiver_is_renewed_with_what_it_said(run: Run, context: FakeHouse) -> None:
+def test_a_waiver_is_renewed_with_what_it_said(run: Run, context: FakeContext) -> None:
     run(*FULL, "--package", "openssl")
     former = only(context)
     context.clock.at += timedelta(minutes=1)
@@ -134,7 +134,7 @@ def test_a_waiver_is_renewed_with_what_it_said(run: Run, context: FakeHouse) -> 
     assert run("waive", "--renew", "w-0000000000", "--expires", "9d", "--approved-by", "x").exit_code == 1
 
 
-def test_the_commands_of_alerts_and_of_the_audit_log_can_be_pasted(run: Run, context: FakeHouse) -> None:
+def test_the_commands_of_alerts_and_of_the_audit_log_can_be_pasted(run: Run, context: FakeContext) -> None:
     import shlex
 
     run(*FULL, "--reason", """it's "fine" & $safe; `x`""")
@@ -146,7 +146,7 @@ def test_the_commands_of_alerts_and_of_the_audit_log_can_be_pasted(run: Run, con
     assert run(*renew, "--approved-by", "the owner").exit_code == 0
 
 
-def test_waivers_go_out_as_vex_and_come_back_the_same(run: Run, context: FakeHouse, tmp_path: Path) -> None:
+def test_waivers_go_out_as_vex_and_come_back_the_same(run: Run, context: FakeContext, tmp_path: Path) -> None:
     run(*FULL)
     run("waive", "--repository", "prod/api", "--rule", "exploited", *FULL[5:])
     before = context.waivers.read()
@@ -161,7 +161,7 @@ def test_waivers_go_out_as_vex_and_come_back_the_same(run: Run, context: FakeHou
     assert all(a.says_as(b) for a, b in zip(before, after, strict=True))
 
 
-def test_others_vex_needs_repository_approver_and_end(run: Run, context: FakeHouse, tmp_path: Path) -> None:
+def test_others_vex_needs_repository_approver_and_end(run: Run, context: FakeContext, tmp_path: Path) -> None:
     def entry(number: int, **analysis: str) -> dict[str, object]:
         return {"id": f"CVE-2026-000{number}", "analysis": analysis, "affects": [{"ref": "pkg:npm/left-pad"}]}
 
@@ -186,7 +186,7 @@ def test_others_vex_needs_repository_approver_and_end(run: Run, context: FakeHou
     assert (by_id["CVE-2026-0002"].status, by_id["CVE-2026-0002"].reason) == (None, "CycloneDX VEX: not_affected")
 
 
-def test_one_waiver_of_a_file_that_is_refused_stops_no_other(run: Run, context: FakeHouse, tmp_path: Path) -> None:
+def test_one_waiver_of_a_file_that_is_refused_stops_no_other(run: Run, context: FakeContext, tmp_path: Path) -> None:
     run(*FULL)
     file = tmp_path / "vex.json"
     run("waivers", "--export", file)
@@ -211,7 +211,7 @@ def others(path: Path, *entries: dict[str, Any], **more: Any) -> Path:
     return file
 
 
-def test_others_vex_excuses_the_packages_it_names_and_no_other(run: Run, context: FakeHouse, tmp_path: Path) -> None:
+def test_others_vex_excuses_the_packages_it_names_and_no_other(run: Run, context: FakeContext, tmp_path: Path) -> None:
     named = {"affects": [{"ref": "a"}, {"ref": "pkg:maven/org.example/lib@1"}]}
     library = {"type": "library", "bom-ref": "a", "name": "a", "purl": "pkg:deb/debian/libfoo@1"}
     file = others(tmp_path, named, {"affects": [{"ref": "a"}, {"ref": "gone"}]}, {}, components=[library])
@@ -228,7 +228,7 @@ def test_others_vex_excuses_the_packages_it_names_and_no_other(run: Run, context
 
 @pytest.mark.parametrize(("option", "package"), [(("--package", "lib*"), "lib*"), (("--any-package",), None)])
 def test_that_others_vex_holds_for_other_packages_must_be_said(
-    run: Run, context: FakeHouse, tmp_path: Path, option: tuple[str, ...], package: str | None
+    run: Run, context: FakeContext, tmp_path: Path, option: tuple[str, ...], package: str | None
 ) -> None:
     file = others(tmp_path, {"affects": [{"ref": "gone"}, {"ref": "pkg:npm/left-pad"}]})
     assert run("waive", "--import", file, *SAID, *option).exit_code == 0
@@ -238,13 +238,13 @@ def test_that_others_vex_holds_for_other_packages_must_be_said(
 @pytest.mark.parametrize(
     "arguments", [(*FULL, "--any-package"), ("waive", "--import", "-", "--any-package", "--package", "x")]
 )
-def test_any_package_belongs_to_a_file(run: Run, context: FakeHouse, arguments: tuple[str, ...]) -> None:
+def test_any_package_belongs_to_a_file(run: Run, context: FakeContext, arguments: tuple[str, ...]) -> None:
     result = run(*arguments)
     assert (result.exit_code, context.waivers.read()) == (2, ())
     assert "--any-package: belongs to --import without --package" in result.stderr
 
 
-def test_others_cannot_say_where_by_whom_and_until_when(run: Run, context: FakeHouse, tmp_path: Path) -> None:
+def test_others_cannot_say_where_by_whom_and_until_when(run: Run, context: FakeContext, tmp_path: Path) -> None:
     end = (context.clock.at + timedelta(days=80)).isoformat()
     claims = {"repository": "*", "approved_by": "us", "expires_at": end, "package": "*"}
     properties = [{"name": f"lazaretto:{name}", "value": value} for name, value in claims.items()]
@@ -259,7 +259,7 @@ def test_others_cannot_say_where_by_whom_and_until_when(run: Run, context: FakeH
     assert one.expires_at < context.clock.at + timedelta(days=31)
 
 
-def test_others_entry_without_an_id_excuses_no_whole_rule(run: Run, context: FakeHouse, tmp_path: Path) -> None:
+def test_others_entry_without_an_id_excuses_no_whole_rule(run: Run, context: FakeContext, tmp_path: Path) -> None:
     file = others(tmp_path, {"id": None})
     result = run("waive", "--import", file, *SAID, "--rule", "exploited", "--any-package")
     assert (result.exit_code, context.waivers.read()) == (2, ())
@@ -267,7 +267,7 @@ def test_others_entry_without_an_id_excuses_no_whole_rule(run: Run, context: Fak
 
 
 def test_what_is_over_is_not_written_and_what_ended_since_is_left_out(
-    run: Run, context: FakeHouse, tmp_path: Path
+    run: Run, context: FakeContext, tmp_path: Path
 ) -> None:
     run(*FULL)
     over = msgspec.structs.replace(only(context), id="w-0000000000", expires_at=datetime.now(UTC) - timedelta(hours=1))
@@ -283,7 +283,7 @@ def test_what_is_over_is_not_written_and_what_ended_since_is_left_out(
 
 
 def test_one_waiver_of_a_file_that_fails_stops_no_other_and_is_named_at_the_end(
-    run: Run, context: FakeHouse, tmp_path: Path
+    run: Run, context: FakeContext, tmp_path: Path
 ) -> None:
     file = others(tmp_path, *[{"affects": [{"ref": "pkg:npm/left-pad"}]}] * 3)
     put = context.waivers.put
@@ -306,7 +306,7 @@ def test_one_waiver_of_a_file_that_fails_stops_no_other_and_is_named_at_the_end(
     assert run("waive", "--import", file, *SAID).exit_code == 0
 
 
-def test_where_nobody_answers_the_rest_of_a_file_is_not_tried(run: Run, context: FakeHouse, tmp_path: Path) -> None:
+def test_where_nobody_answers_the_rest_of_a_file_is_not_tried(run: Run, context: FakeContext, tmp_path: Path) -> None:
     file = others(tmp_path, *[{"affects": [{"ref": "pkg:npm/left-pad"}]}] * 5)
     tried: list[str] = []
 
@@ -320,13 +320,13 @@ def test_where_nobody_answers_the_rest_of_a_file_is_not_tried(run: Run, context:
     assert json.loads(result.stdout)["failed"] == [f"$.vulnerabilities[{n}]" for n in range(5)]
 
 
-def test_an_id_in_small_letters_excuses_what_is_meant(run: Run, context: FakeHouse) -> None:
+def test_an_id_in_small_letters_excuses_what_is_meant(run: Run, context: FakeContext) -> None:
     assert run(*GIVE[:4], "cve-2026-0001", *GIVE[5:], "--reason", "x", "--expires", "3d").exit_code == 0
     assert only(context).vulnerability_id == "CVE-2026-0001"
     assert "1 waiver" in run("waivers", "--cve", "cve-2026-0001").stdout
 
 
-def test_the_gate_opens_until_the_waivers_last_second_and_not_at_its_end(run: Run, context: FakeHouse) -> None:
+def test_the_gate_opens_until_the_waivers_last_second_and_not_at_its_end(run: Run, context: FakeContext) -> None:
     """The stored verdict still says ALLOW: nobody has decided the image again yet."""
     run(*FULL)
     one = only(context)
@@ -342,7 +342,7 @@ def test_the_gate_opens_until_the_waivers_last_second_and_not_at_its_end(run: Ru
     assert json.loads(run("image", "team/api:v1", "--json").stdout)["verdict"]["decision"] == "BLOCK"
 
 
-def test_files_that_cannot_be_are_bad_input(run: Run, context: FakeHouse, tmp_path: Path) -> None:
+def test_files_that_cannot_be_are_bad_input(run: Run, context: FakeContext, tmp_path: Path) -> None:
     assert run("waive", "--import", tmp_path / "absent").exit_code == 2
     assert run("waivers", "--export", tmp_path / "no" / "such").exit_code == 2
     (tmp_path / "x").write_text("{}")

@@ -21,7 +21,7 @@ from chalicelib.services.policy.evaluate_shard import evaluate_shard
 from chalicelib.services.policy.start_what_if import start_what_if
 from tests.cli.conftest import Run
 from tests.fakes.images import finding, image, ref
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, FakeContext
 
 STRICT = "version: 1\nrules:\n  - {id: high, match: {severity: {gte: HIGH}}, decision: quarantine}\n"
 USE = InUse(InUseState.YES, 2, NOW, NOW, ("the service web of the cluster main",))
@@ -35,7 +35,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def context(context: FakeHouse) -> FakeHouse:
+def context(context: FakeContext) -> FakeContext:
     """Two images that the candidate closes since their push, one that it leaves alone."""
     context.rules.rules = Rules(read_policy("version: 1\n", number=3), (), 3, 1)
     pushed = {"pushed_at": NOW - timedelta(days=9), "known_at": NOW - timedelta(days=9)}
@@ -46,7 +46,7 @@ def context(context: FakeHouse) -> FakeHouse:
 
 
 @pytest.fixture
-def workers(context: FakeHouse, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def workers(context: FakeContext, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """They do one message whenever the command waits."""
 
     def work(_: float = 0) -> None:
@@ -59,7 +59,7 @@ def workers(context: FakeHouse, monkeypatch: pytest.MonkeyPatch) -> Callable[[],
 
 
 @pytest.mark.usefixtures("workers")
-def test_it_waits_for_the_answer_and_shows_what_would_change(run: Run, context: FakeHouse, file: Path) -> None:
+def test_it_waits_for_the_answer_and_shows_what_would_change(run: Run, context: FakeContext, file: Path) -> None:
     headers = dict(context.queries.stored)
     result = run("policy", "what-if", file)
     assert result.exit_code == 0, result.stderr
@@ -81,7 +81,7 @@ def test_it_waits_for_the_answer_and_shows_what_would_change(run: Run, context: 
 
 @pytest.mark.usefixtures("workers")
 def test_each_past_row_says_that_tags_and_use_of_the_past_are_not_kept(
-    run: Run, context: FakeHouse, file: Path
+    run: Run, context: FakeContext, file: Path
 ) -> None:
     past = run("policy", "what-if", file).stdout.partition("the past")[2]
     rows = [line for line in past.splitlines() if re.match(r" 2026-03-\d\d to ", line)]
@@ -93,7 +93,7 @@ def test_each_past_row_says_that_tags_and_use_of_the_past_are_not_kept(
 
 
 @pytest.mark.usefixtures("workers")
-def test_no_line_is_longer_than_a_hundred_columns(run: Run, context: FakeHouse, file: Path) -> None:
+def test_no_line_is_longer_than_a_hundred_columns(run: Run, context: FakeContext, file: Path) -> None:
     long = ref(9, "a-team-with-a-long-name/of-a-platform/and-a-service-with-a-longer-name-still/api")
     context.queries.add(image(9, where=long, tags=("2026.11.27-build-4711-nightly",), in_use=USE), [finding(3)])
     lines = run("policy", "what-if", file, "--since", "0d").stdout.splitlines()
@@ -102,21 +102,21 @@ def test_no_line_is_longer_than_a_hundred_columns(run: Run, context: FakeHouse, 
 
 
 @pytest.mark.usefixtures("workers")
-def test_only_now_is_judged_when_no_past_is_asked_for(run: Run, context: FakeHouse, file: Path) -> None:
+def test_only_now_is_judged_when_no_past_is_asked_for(run: Run, context: FakeContext, file: Path) -> None:
     said = run("policy", "what-if", file, "--since", "0d").stdout
     assert "the past" not in said
     assert "days before" not in said
 
 
 @pytest.mark.usefixtures("workers")
-def test_rows_beyond_the_limit_are_counted(run: Run, context: FakeHouse, file: Path) -> None:
+def test_rows_beyond_the_limit_are_counted(run: Run, context: FakeContext, file: Path) -> None:
     said = run("policy", "what-if", file, "--limit", 1, "--since", "0d").stdout
     assert sum(line.strip().startswith("CLOSES") for line in said.splitlines()) == 1
     assert "More: 1 rows with --limit, 0 images beyond the worst that are kept." in said
 
 
 @pytest.mark.usefixtures("workers")
-def test_json_is_the_answer_of_the_api_in_one_line(run: Run, context: FakeHouse, file: Path) -> None:
+def test_json_is_the_answer_of_the_api_in_one_line(run: Run, context: FakeContext, file: Path) -> None:
     result = run("policy", "what-if", file, "--json", "--since", "5")
     said = json.loads(result.stdout)
     assert (said["state"], said["since_days"], said["totals"]["closes"]) == ("done", 5, 2)
@@ -125,7 +125,7 @@ def test_json_is_the_answer_of_the_api_in_one_line(run: Run, context: FakeHouse,
 
 @pytest.mark.usefixtures("workers")
 def test_a_terminal_sees_how_far_it_is(
-    run: Run, context: FakeHouse, file: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, context: FakeContext, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     shown = run("policy", "what-if", file, "--json").stderr
@@ -135,7 +135,7 @@ def test_a_terminal_sees_how_far_it_is(
     assert "images judged" not in run("policy", "what-if", file, "--json").stderr
 
 
-def test_one_that_was_asked_before_is_shown_again(run: Run, context: FakeHouse, workers: Callable[[], None]) -> None:
+def test_one_that_was_asked_before_is_shown_again(run: Run, context: FakeContext, workers: Callable[[], None]) -> None:
     job = start_what_if(read_policy(STRICT), 2, "local", context)  # type: ignore[arg-type]
     while context.outbox.sent:
         workers()
@@ -145,7 +145,7 @@ def test_one_that_was_asked_before_is_shown_again(run: Run, context: FakeHouse, 
 
 
 def test_it_does_not_wait_for_workers_that_are_not_there(
-    run: Run, context: FakeHouse, file: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, context: FakeContext, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     minutes = iter(range(100))
     monkeypatch.setattr(what_if.time, "sleep", lambda _: None)
@@ -163,14 +163,14 @@ def test_it_does_not_wait_for_workers_that_are_not_there(
     ],
 )
 def test_what_cannot_be_asked_is_refused(
-    run: Run, context: FakeHouse, file: Path, options: list[Any], why: str
+    run: Run, context: FakeContext, file: Path, options: list[Any], why: str
 ) -> None:
     result = run("policy", "what-if", file, *options)
     assert (result.exit_code, why in result.stderr) == (2, True), result.stderr
     assert not context.outbox.sent
 
 
-def test_a_file_that_does_not_load_is_refused_here(run: Run, context: FakeHouse, tmp_path: Path) -> None:
+def test_a_file_that_does_not_load_is_refused_here(run: Run, context: FakeContext, tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("version: 1\nmod: enforce\n")
     result = run("policy", "what-if", bad)

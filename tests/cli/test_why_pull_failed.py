@@ -15,14 +15,14 @@ from chalicelib.domain.images.image import ImageDetail, StorageStatus
 from tests.adapters.usage.test_stopped_task import ANSWER, TASK, Ecs
 from tests.cli.conftest import Run
 from tests.fakes.images import digest, image, ref
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, FakeContext
 
 HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 NOT_FOUND = f"CannotPullContainerError: {HOST}/team/api:v1: not found"
 COMMAND = "why-pull-failed"
 
 
-def quarantine(context: FakeHouse) -> None:
+def quarantine(context: FakeContext) -> None:
     context.queries.add(image(1, hold=Hold("archive", 3, NOW), storage=StorageStatus.ARCHIVED))
 
 
@@ -33,7 +33,7 @@ def ecs(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     monkeypatch.setattr("chalicelib.adapters.aws.sessions.Sessions", lambda region, _: Ecs({"tasks": [task]}))
 
 
-def test_a_text_is_explained_with_the_command_that_releases(run: Run, context: FakeHouse) -> None:
+def test_a_text_is_explained_with_the_command_that_releases(run: Run, context: FakeContext) -> None:
     quarantine(context)
     result = run(COMMAND, NOT_FOUND)
     assert result.exit_code == 0
@@ -42,26 +42,26 @@ def test_a_text_is_explained_with_the_command_that_releases(run: Run, context: F
     assert f"lazaretto release {ref(1)} --reason WHY" in line
 
 
-def test_a_text_of_several_lines_is_taken_as_it_is_copied(run: Run, context: FakeHouse) -> None:
+def test_a_text_of_several_lines_is_taken_as_it_is_copied(run: Run, context: FakeContext) -> None:
     quarantine(context)
     result = run(COMMAND, f"Warning  Failed\t2m  kubelet\n  {NOT_FOUND}\x1b[0m\n", "--json")
     assert json.loads(result.stdout)["cause"] == "QUARANTINE"
 
 
-def test_a_text_may_come_from_standard_input(url: str, context: FakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_may_come_from_standard_input(url: str, context: FakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
     quarantine(context)
     result = CliRunner().invoke(app, [COMMAND, "-", "--url", url], input=NOT_FOUND)
     assert (result.exit_code, "QUARANTINE" in result.stdout) == (0, True)
 
 
-def test_an_image_that_the_text_does_not_name_is_given(run: Run, context: FakeHouse) -> None:
+def test_an_image_that_the_text_does_not_name_is_given(run: Run, context: FakeContext) -> None:
     quarantine(context)
     assert run(COMMAND, "manifest unknown", "--image", "team/api:v1").exit_code == 0
     refused = run(COMMAND, "manifest unknown")
     assert (refused.exit_code, "names no image of Amazon ECR" in refused.stderr) == (2, True)
 
 
-def test_an_unknown_cause_is_a_negative_answer(run: Run, context: FakeHouse) -> None:
+def test_an_unknown_cause_is_a_negative_answer(run: Run, context: FakeContext) -> None:
     context.queries.add(image(1))
     context.registry.hold(ImageDetail(ref(1), ("v1",)))
     result = run(COMMAND, f'Back-off pulling image "{HOST}/team/api:v1"')
@@ -69,7 +69,7 @@ def test_an_unknown_cause_is_a_negative_answer(run: Run, context: FakeHouse) -> 
 
 
 @pytest.mark.parametrize("rest", ["", "Warning  Failed  Error: ErrImagePull\n" * 20])
-def test_of_a_long_text_the_failure_is_what_counts(run: Run, context: FakeHouse, rest: str) -> None:
+def test_of_a_long_text_the_failure_is_what_counts(run: Run, context: FakeContext, rest: str) -> None:
     quarantine(context)
     text = f'{"Node-Selectors: <none>" * 200}\n  Failed to pull image "{HOST}/team/api:v1": not found\n{rest}'
     assert json.loads(run(COMMAND, text, "--json").stdout)["cause"] == "QUARANTINE"
@@ -82,7 +82,7 @@ def test_nothing_said_is_bad_input(run: Run, text: str) -> None:
 
 
 def test_a_task_is_asked_of_ecs_and_then_explained(
-    run: Run, context: FakeHouse, monkeypatch: pytest.MonkeyPatch
+    run: Run, context: FakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quarantine(context)
     ecs(monkeypatch)
@@ -108,7 +108,7 @@ def test_a_task_that_was_denied_is_told_with_the_role_that_pulled(run: Run, monk
 
 
 def test_each_image_that_a_task_could_not_pull_is_explained(
-    run: Run, context: FakeHouse, monkeypatch: pytest.MonkeyPatch
+    run: Run, context: FakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quarantine(context)
     names = [f"{HOST}/team/api:v1", f"{HOST}/team/api@{digest(2)}"]

@@ -1,20 +1,18 @@
-"""The API over a house in memory, in the test client or on a port of its own."""
+"""The API over a context in memory, in the test client or on a port of its own."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 import pytest
 from chalice.app import Chalice
 from chalice.config import Config
 from chalice.local import ChaliceRequestHandler, LocalChalice, LocalDevServer
 
-import chalicelib
 from chalicelib.api import routes
-from tests.fakes.queries import FakeHouse
+from tests.fakes.queries import FakeContext
 
 
 class Handler(ChaliceRequestHandler):
@@ -33,9 +31,9 @@ def api_app() -> Chalice:
     return app
 
 
-def move_in(monkeypatch: pytest.MonkeyPatch, context: FakeHouse) -> None:
-    """Lets the views find this house instead of building one."""
-    monkeypatch.setattr(chalicelib, "bootstrap", SimpleNamespace(context=lambda: context), raising=False)
+def move_in(monkeypatch: pytest.MonkeyPatch, context: FakeContext) -> None:
+    """The routes are given this context."""
+    monkeypatch.setattr("chalicelib.context.app_context", lambda: context)
 
 
 @contextmanager

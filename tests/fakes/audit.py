@@ -15,7 +15,7 @@ from chalicelib.adapters.table.audit_queries import AuditEntry
 from chalicelib.adapters.table.index_walk import Page, position_of, token_of
 from chalicelib.domain.audit.action import action_id, recorded_at
 from chalicelib.domain.audit.chain import START, Chain, Copy, Head, StoredRecord, chain_name, next_link, shard_of_chain
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 
 
 class FakeAudit:

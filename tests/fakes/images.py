@@ -11,8 +11,8 @@ from chalicelib.domain.images.image import ImageRef, Repository, Scan, ScanState
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.replication.replica import Replica, ReplicaStatus, counted
 from chalicelib.domain.replication.rules import Destination
-from chalicelib.services.ports.ports import ActionRecord
-from tests.fakes.queries import NOW, FakeHouse
+from chalicelib.services.ports.audit import ActionRecord
+from tests.fakes.queries import NOW, FakeContext
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"
 
@@ -64,7 +64,7 @@ def image(number: int, decision: Decision = Decision.BLOCK, where: ImageRef | No
     return Header(**{**fields, **changes})
 
 
-def fill(context: FakeHouse) -> None:
+def fill(context: FakeContext) -> None:
     """A few images with findings in two repositories of one name, one private and one public."""
     for number in range(1, 4):
         findings = [finding(n, list(Severity)[n % 6]) for n in range(1, 4 + number)]

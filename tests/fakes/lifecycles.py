@@ -1,4 +1,4 @@
-"""Native lifecycle policies in memory: keeps the contract of `services.sweep_ports.Lifecycles`."""
+"""Native lifecycle policies in memory: keeps the contract of `services.ports.Lifecycles`."""
 
 from __future__ import annotations
 

@@ -25,7 +25,9 @@ from chalicelib.domain.images.image import ImageRef, Repository, ScanState
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
-from chalicelib.services.ports.ports import ActionRecord, DeniedDigests, PolicyVersion, Stored, TagMove
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.rules import PolicyVersion
+from chalicelib.services.ports.table import DeniedDigests, Stored, TagMove
 from tests.fakes.audit import FakeAudit
 from tests.fakes.journal import FakeJournal
 from tests.fakes.keeper import HeaderKeeper
@@ -269,7 +271,7 @@ class FakeOutbox:
         self.sent += [(queue, message) for message in messages]
 
 
-class HouseTable(FakeTable):
+class ServedTable(FakeTable):
     """The writes' side of the same house: what is put is what is read."""
 
     def __init__(self, queries: FakeQueries, now: Callable[[], datetime]) -> None:
@@ -290,12 +292,12 @@ class HouseTable(FakeTable):
         return self.queries.last_tag_move(repository, tag)
 
 
-class FakeHouse:
+class FakeContext:
     def __init__(self, queries: Any = None) -> None:
         self.queries = queries or FakeQueries()
         self.clock = FakeClock()
         self.consistency_delay = timedelta(seconds=60)
-        self.table: Any = self.queries if queries else HouseTable(self.queries, self.clock.now)
+        self.table: Any = self.queries if queries else ServedTable(self.queries, self.clock.now)
         self.runtime = FakeRuntime(self.clock.now)
         self.registry = FakeRegistry()
         self.rules = FakeRules()

@@ -1,4 +1,4 @@
-"""What was found of copies, in memory: keeps the contract of `services.sweep_ports.Replicas` and of the API's reads."""
+"""What was found of copies, in memory: keeps the contract of `services.ports.Replicas` and of the API's reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scans that were asked for, in memory (`services.sweep_ports.ScanAsks`), and an ECR that is asked, as scripted."""
+"""Scans that were asked for, in memory (`services.ports.ScanAsks`), and an ECR that is asked, as scripted."""
 
 from __future__ import annotations
 

@@ -22,7 +22,8 @@ from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.ports import ActionRecord, DeniedDigests, RolloutProgress, Stored, TagMove
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.table import DeniedDigests, RolloutProgress, Stored, TagMove
 
 
 def stored_form(document: FindingsDocument) -> FindingsDocument:

@@ -19,7 +19,7 @@ from chalice.test import Client
 
 from chalicelib.api.routes import document
 from chalicelib.api.summary import FRESH_FOR
-from chalicelib.bootstrap import House
+from chalicelib.context import AppContext
 from chalicelib.domain.events.message import Act, TakeSnapshot
 from chalicelib.domain.headers.pending_action import ActionType, PendingAction
 from chalicelib.domain.images.image import ImageRef
@@ -75,7 +75,7 @@ class Played:
         )
 
     def forget(self) -> None:
-        for name, value in vars(House).items():
+        for name, value in vars(AppContext).items():
             if isinstance(value, cached_property):
                 vars(self.context).pop(name, None)
 
@@ -86,7 +86,7 @@ class Played:
             assert time.monotonic() < end
             if not self.pump.turn():
                 self.clock.move(IDLE)
-                time.sleep(HURRY_SECONDS / 2)
+                self.stack.aws.queues.skip(HURRY_SECONDS / 2)
 
     def run_clock(self) -> None:
         self.recorder.under("clock", self.stack.run_clock)()

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.bootstrap import House
+from chalicelib.context import AppContext
 from chalicelib.domain.images.quarantine_place import place_of
 from chalicelib.local.aws.ecr import ecr_of
 from chalicelib.local.aws.push_image import INDEX, MANIFEST, Pusher
@@ -169,7 +169,7 @@ def test_referrers_are_listed_by_their_subject_archived_ones_when_asked_for(ecr,
 
 def test_the_house_moves_an_image_of_real_size_and_brings_it_back(ecr, push):
     """With parts as ECR wants them and clients as the functions have them."""
-    context = House(
+    context = AppContext(
         Settings(
             table="t", queue_scans="s", queue_actions="a", queue_sweeps="w", cursor_secrets=("x",), role_arns=ROLES
         )

@@ -28,7 +28,7 @@ from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import UpstreamError
 from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.audit.verify_audit import verify_chain
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 from tests.fakes.audit import FakeAudit
 from tests.fakes.policies import statement
 from tests.fakes.table import FakeTable

@@ -52,7 +52,7 @@ class FusedTable(FakeTable):
         return super().change_fuse(change)
 
 
-class FusedHouse:
+class FusedContext:
     """What the use cases about the fuse ask for."""
 
     def __init__(self, *routes: Route) -> None:

@@ -43,7 +43,7 @@ from chalicelib.errors import ConflictError, NotFoundError
 from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from chalicelib.services.policy.roll_out_policy import roll_out_policy
-from chalicelib.services.ports.ports import PolicyVersion
+from chalicelib.services.ports.rules import PolicyVersion
 from tests.fakes.images import finding
 from tests.fakes.journal import FakeJournal
 from tests.fakes.table import FakeTable
@@ -136,7 +136,7 @@ class Queues:
         return [message for _, message, _ in self.sent if isinstance(message, kind)]
 
 
-class FakeHouse:
+class JudgedContext:
     def __init__(self) -> None:
         self.at, self.consistency_delay = NOW, SETTLE
         self.clock: Any = SimpleNamespace(now=lambda: self.at)
@@ -164,7 +164,7 @@ class FakeHouse:
 
 
 class Judged:
-    """`context`: a `FakeHouse`, or one of `bootstrap` whose outbox is a `Queues` and whose scanner knows nothing."""
+    """`context`: a `JudgedContext`, or an `AppContext` whose outbox is a `Queues` and whose scanner knows nothing."""
 
     def __init__(self, context: Any) -> None:
         self.context, self.told, self.number = context, Told(), 0

@@ -12,7 +12,7 @@ from chalicelib.domain.events.sweep_message import Sweep, SweepRepository, TakeI
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Child, Kind
 from chalicelib.domain.retention.image import RetainedImage
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.retention.enforce_retention import enforce_retention, take_images
 from tests.fakes.keeper import FakeKeeper
 from tests.fakes.lifecycles import FakeLifecycles

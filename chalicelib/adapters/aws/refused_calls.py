@@ -14,7 +14,7 @@ import boto3
 
 from chalicelib.domain.events.handling import Metric
 from chalicelib.observability import logger
-from chalicelib.services.ports.ports import Meter
+from chalicelib.services.ports.messages import Meter
 
 REFUSED = frozenset(
     {

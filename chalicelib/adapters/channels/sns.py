@@ -18,7 +18,7 @@ from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.images.sanitize import ELLIPSIS, sanitize
 from chalicelib.errors import LazarettoError, SettingsError
-from chalicelib.services.ports.ports import Channel, Meter
+from chalicelib.services.ports.messages import Channel, Meter
 
 if TYPE_CHECKING:
     from types_boto3_sns.client import SNSClient

@@ -19,7 +19,7 @@ from chalicelib.adapters.aws.errors import aws_call
 from chalicelib.adapters.dynamodb.schema import PK, SK, Item
 from chalicelib.domain.events.handling import Metric
 from chalicelib.errors import ConflictError, TransientError
-from chalicelib.services.ports.ports import Meter
+from chalicelib.services.ports.messages import Meter
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

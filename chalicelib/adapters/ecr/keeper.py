@@ -29,7 +29,7 @@ _ACCEPTED = sorted(IMAGE_MEDIA_TYPES | INDEX_MEDIA_TYPES)
 
 
 class EcrKeeper:
-    """`client_of` gives the ECR client of an account and a Region. Implements `services.sweep_ports.Keeper`.
+    """`client_of` gives the ECR client of an account and a Region. Implements `services.ports.registry.Keeper`.
 
     Every method raises TransientError, DeniedError and UpstreamError.
     """

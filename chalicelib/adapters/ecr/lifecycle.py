@@ -31,7 +31,7 @@ TRIES = 20
 
 class EcrLifecycles:
     """`client_of` gives the ECR client of an account and a Region, `pause` waits for so many seconds. Implements
-    `services.sweep_ports.Lifecycles`. All methods raise TransientError, DeniedError, UpstreamError and AbsentError
+    `services.ports.registry.Lifecycles`. All methods raise TransientError, DeniedError, UpstreamError and AbsentError
     (`repository`)."""
 
     def __init__(self, client_of: Callable[[str, str], ECRClient], pause: Callable[[float], None] = sleep) -> None:

@@ -24,7 +24,7 @@ PAGES = 1000
 
 
 class EcrPublicListing:
-    """services.sweep_ports.PublicInventory. `client_of` gives the `ecr-public` client of a Region.
+    """services.ports.registry.PublicInventory. `client_of` gives the `ecr-public` client of a Region.
 
     All methods raise TransientError, DeniedError and UpstreamError.
     """

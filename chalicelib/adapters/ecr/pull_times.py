@@ -28,7 +28,7 @@ class _Exclusions(Lower):
 
 class EcrPullTimes:
     """`client_of` gives the ECR client of an account (None: our own) and a Region. Implements
-    `services.sweep_ports.PullTimes`. All methods raise TransientError, DeniedError and UpstreamError."""
+    `services.ports.registry.PullTimes`. All methods raise TransientError, DeniedError and UpstreamError."""
 
     def __init__(self, client_of: Callable[[str | None, str], ECRClient]) -> None:
         self._client_of = client_of

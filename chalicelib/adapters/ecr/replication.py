@@ -35,8 +35,8 @@ _NO_LIFECYCLE = "LifecyclePolicyNotFoundException"
 
 
 class EcrReplication:
-    """services.sweep_ports.Replication. `client_of` gives the ECR client of an account and a Region, and raises
-    DeniedError where nothing lets us look there."""
+    """services.ports.replication.ReplicationReader. `client_of` gives the ECR client of an account and a Region, and
+    raises DeniedError where nothing lets us look there."""
 
     def __init__(self, client_of: Callable[[str | None, str], ECRClient], now: Callable[[], datetime]) -> None:
         self._client_of, self._now = client_of, now

@@ -32,7 +32,7 @@ _QUOTA = "scan quota"
 
 
 class EcrScanning:
-    """services.sweep_ports.Scans. `client_of` gives the ECR client of an account and a Region.
+    """services.ports.scanning.Scans. `client_of` gives the ECR client of an account and a Region.
 
     All methods raise TransientError, DeniedError and UpstreamError.
     """

@@ -35,7 +35,7 @@ from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import ConflictError, NotFoundError, PolicyError, StoredPolicyError
-from chalicelib.services.ports.ports import PolicyVersion
+from chalicelib.services.ports.rules import PolicyVersion
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

@@ -40,7 +40,7 @@ class ReplicaPage(msgspec.Struct, frozen=True):
 
 
 class ReplicaItems:
-    """services.sweep_ports.Replicas on DynamoDB. All reads are consistent."""
+    """services.ports.replication.Replicas on DynamoDB. All reads are consistent."""
 
     def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._dynamo = Dynamo(client, table_name, sleep)

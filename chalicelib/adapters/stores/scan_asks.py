@@ -41,7 +41,7 @@ _ASKED_AT = "aa"
 
 
 class ScanAsks:
-    """services.sweep_ports.ScanAsks on DynamoDB."""
+    """services.ports.scanning.ScanAsks on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._dynamo = Dynamo(client, table_name, sleep)

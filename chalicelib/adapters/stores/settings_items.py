@@ -30,7 +30,7 @@ _SETTINGS, _SINCE = "SETTINGS", "aa"
 
 
 class SettingsItems:
-    """services.sweep_ports.GatheredPosture on DynamoDB."""
+    """services.ports.replication.GatheredPosture on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._dynamo = Dynamo(client, table_name, sleep)

@@ -55,7 +55,7 @@ from chalicelib.domain.audit.chain import (
     shard_of_chain,
 )
 from chalicelib.errors import ConflictError, UpstreamError
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 
 _ABSENT = f"attribute_not_exists({PK})"
 

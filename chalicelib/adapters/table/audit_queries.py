@@ -33,7 +33,7 @@ from chalicelib.domain.audit.action import action_id, recorded_at
 from chalicelib.domain.audit.chain import Chain, Copy, Head, StoredRecord, chain_name, named_chain
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import UpstreamError
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 
 WALKED_RECORDS = 5_000  # for one page of a filtered list: about 250 read units at most
 BROKEN = "BROKEN: this record was changed and cannot be read; lazaretto audit verify says more"

@@ -28,7 +28,7 @@ from chalicelib.domain.headers.header import Header, in_sketch
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.images.image import ImageRef, Repository
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

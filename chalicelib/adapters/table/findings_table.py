@@ -45,7 +45,8 @@ from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.ports import ActionRecord, DeniedDigests, RolloutProgress, Stored, TagMove
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.table import DeniedDigests, RolloutProgress, Stored, TagMove
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

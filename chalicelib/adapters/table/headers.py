@@ -52,7 +52,7 @@ from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.ports import DeniedDigests, Stored
+from chalicelib.services.ports.table import DeniedDigests, Stored
 
 T = TypeVar("T")
 

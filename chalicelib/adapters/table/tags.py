@@ -28,7 +28,7 @@ from chalicelib.adapters.dynamodb.schema import (
     tag_key,
 )
 from chalicelib.domain.images.image import Repository
-from chalicelib.services.ports.ports import TagMove
+from chalicelib.services.ports.table import TagMove
 
 KEPT = 20
 _PREFIX = "sha256:"

@@ -20,7 +20,7 @@ from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.image_name import ImageName
 from chalicelib.errors import LazarettoError
 from chalicelib.parsers.usage import use_answers as use
-from chalicelib.services.ports.ports import Subject
+from chalicelib.services.ports.usage import Subject
 
 PAGE = 100
 NAMED = 3

@@ -29,7 +29,7 @@ from chalicelib.adapters.usage.schedule_use import ScheduleUse
 from chalicelib.domain.images.image import InUse, InUseState, Repository
 from chalicelib.domain.images.image_name import ImageName
 from chalicelib.errors import LazarettoError
-from chalicelib.services.ports.ports import Subject
+from chalicelib.services.ports.usage import Subject
 
 SERVICES = ("ecs", "events", "scheduler", "lambda", "eks", "inspector2")
 SENTENCES = 10

@@ -17,7 +17,7 @@ from chalicelib.domain.images.verdict import Reason
 from chalicelib.domain.reconcile.scan_proof import ScanProof
 from chalicelib.domain.reconcile.scan_rule import ScanRule
 from chalicelib.exports.package_url import package_url
-from chalicelib.services.ports.ports import AuditRow
+from chalicelib.services.ports.audit import AuditRow
 
 ACTIONS_SHOWN = 100
 

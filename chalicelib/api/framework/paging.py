@@ -14,13 +14,12 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from chalicelib.api.framework.parameters import CURSOR, LIMIT, LIMIT_DEFAULT
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import House
 from chalicelib.errors import ParameterError
 
 LIFETIME = timedelta(hours=24)
@@ -28,6 +27,9 @@ _SKEW = timedelta(minutes=5)
 _VERSION = b"\x01"
 _MAC_BYTES, _TIME_BYTES = 32, 5
 _HEAD_BYTES = _MAC_BYTES + 1 + _TIME_BYTES
+
+if TYPE_CHECKING:
+    from chalicelib.context import AppContext
 
 
 def write_cursor(position: str, question: str, secrets: Sequence[str], now: datetime) -> str:
@@ -67,7 +69,7 @@ class Paging:
     """`start`: the position the cursor names, None at the beginning. Raises ParameterError for a cursor not of this
     question; `limit` may change from page to page."""
 
-    def __init__(self, route: str, query: Query, context: House) -> None:
+    def __init__(self, route: str, query: Query, context: AppContext) -> None:
         self._question = f"{route} {query.without(LIMIT.name, CURSOR.name)}"
         self._secrets, self._now = context.cursor_secrets, context.clock.now()
         self.limit = query.get(LIMIT, LIMIT_DEFAULT)

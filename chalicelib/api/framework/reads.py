@@ -1,4 +1,4 @@
-"""What the views read, as Protocols, and where they get it: `bootstrap.house()`, first asked inside a request.
+"""What the views read, as Protocols, and where they get it: `context()`, first asked inside a request.
 
 The adapter `findings_queries` keeps this contract on DynamoDB, a fake in the tests in memory. Nothing here reads AWS.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.headers.header import Header, Rules
@@ -18,8 +18,11 @@ from chalicelib.domain.images.image import ImageRef, Repository, ScanState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.domain.replication.replica import Replica
-from chalicelib.services.ports.ports import Audit, AuditRow, Clock, Door, PolicyVersion
-from chalicelib.services.ports.ports import House as ActingHouse
+from chalicelib.services.ports.audit import Audit, AuditRow
+from chalicelib.services.ports.rules import PolicyVersion
+
+if TYPE_CHECKING:
+    from chalicelib.context import AppContext
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -229,45 +232,8 @@ class ReplicaReads(Protocol):
         """By digest and destination; consistent. A page ends early after some thousand were looked through."""
 
 
-class House(Protocol):
-    @property
-    def replicas(self) -> ReplicaReads: ...
-    @property
-    def queries(self) -> Reads: ...
-    @property
-    def table(self) -> Snapshots: ...
-    @property
-    def rules(self) -> RuleBook: ...
-    @property
-    def waivers(self) -> Waivers: ...
-    @property
-    def clock(self) -> Clock: ...
-    @property
-    def cursor_secrets(self) -> Sequence[str]:
-        """The current one first; all of them are accepted."""
+def context() -> AppContext:
+    """Built once by `chalicelib.context`, not at import: `openapi.json` and the tests need no AWS."""
+    from chalicelib.context import app_context
 
-    @property
-    def admission_token_hashes(self) -> Sequence[str]:
-        """SHA-256 in hex of the tokens that ask about admissions without a signature; all of them are accepted."""
-
-
-def context() -> House:
-    """Built once by bootstrap, not when the routes are imported: `openapi.json` and the tests need no AWS."""
-    from chalicelib import bootstrap
-
-    built: House = bootstrap.context()
-    return built
-
-
-def acting_context() -> ActingHouse:
-    """The same one, for views that change something: they ask the use cases."""
-    from chalicelib import bootstrap
-
-    return bootstrap.context()
-
-
-def door() -> Door:
-    """The same one, for the views that ask before an image may run."""
-    from chalicelib import bootstrap
-
-    return bootstrap.context()
+    return app_context()

@@ -23,8 +23,8 @@ from chalicelib.adapters.stack.kept_table import KeptTables
 from chalicelib.adapters.stack.policy_simulator import PolicySimulator
 from chalicelib.adapters.stack.queues import InstalledQueues, InstalledRules
 from chalicelib.adapters.stack.spokes import InstalledSpokes, InstalledStack, InstalledTopics
-from chalicelib.bootstrap import House
 from chalicelib.cli.deploy.spoke import spoke_template
+from chalicelib.context import AppContext
 from chalicelib.domain.doctor.health import Check, HealthReport, check_of, fail, in_order, skipped, unknown
 from chalicelib.domain.doctor.installed import FUNCTION, SOURCES, Caller, DeployedFunction, Installed, patterns_of
 from chalicelib.domain.doctor.stored import StoredRepositories
@@ -221,7 +221,7 @@ class _Round:
         return Settings.from_env({**function.environment, "AWS_REGION": self._region})
 
     @cached_property
-    def _context(self) -> House:
+    def _context(self) -> AppContext:
         """By the settings of the functions; where they do not tell, by what everything is named by."""
         try:
             settings = self._told_settings
@@ -229,9 +229,9 @@ class _Round:
             partition = self._caller.arn.split(":")[1]
             arn = f"arn:{partition}:sns:{self._region}:{self._caller.account}:{self._there.name}-alerts"
             named = msgspec.structs.replace(self._named_settings(), topic_arn=arn)
-            return House(named, self._sessions)
+            return AppContext(named, self._sessions)
         self._settings_told = True
-        return House(settings, self._sessions)
+        return AppContext(settings, self._sessions)
 
     def _named_settings(self) -> Settings:
         try:

@@ -15,7 +15,7 @@ from chalicelib.errors import InputError
 
 if TYPE_CHECKING:
     from chalicelib.adapters.aws.sessions import Sessions
-    from chalicelib.bootstrap import House
+    from chalicelib.context import AppContext
 
 Registries = Annotated[
     list[str] | None,
@@ -26,7 +26,7 @@ Registries = Annotated[
 class Operator(NamedTuple):
     """`arn`: who acts."""
 
-    context: House
+    context: AppContext
     arn: str
 
 
@@ -35,10 +35,10 @@ def operator(stage: str) -> Operator:
     UpstreamError."""
     # Imported late: other commands must not wait for boto3.
     from chalicelib.adapters.stack.deployment import caller_arn, find_deployment
-    from chalicelib.bootstrap import House
+    from chalicelib.context import AppContext
 
     sessions = own_sessions()
-    return Operator(House(find_deployment(stage, sessions), sessions), caller_arn(sessions))
+    return Operator(AppContext(find_deployment(stage, sessions), sessions), caller_arn(sessions))
 
 
 def own_sessions(region: str | None = None, profile: str | None = None) -> Sessions:
@@ -62,7 +62,7 @@ def own_repository(text: str, who: Operator) -> Repository:
     return Repository(registry, region, said["repository"])
 
 
-def named_registries(named: Sequence[str] | None, context: House) -> Sequence[RegistryPlace]:
+def named_registries(named: Sequence[str] | None, context: AppContext) -> Sequence[RegistryPlace]:
     """All that are watched, or those that were named. Raises InputError."""
     try:
         places = tuple(dict.fromkeys(map(RegistryPlace.parse, named or ()))) or context.registries

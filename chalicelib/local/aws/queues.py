@@ -57,6 +57,14 @@ class LocalQueues:
                 if message.id in failed:
                     message.change_visibility(AGAIN_AFTER_SECONDS)
 
+    def skip(self, seconds: float) -> None:
+        """As if that long had passed: what is delayed or hidden is to be seen that much sooner."""
+        with self._lock:
+            for queue in self.sqs.queues.values():
+                for message in queue._messages:
+                    message.delayed_until = self._delayed_until(message) - seconds * 1000
+                    message.visible_at -= seconds * 1000
+
     def waiting(self, name: str) -> int:
         """All messages, whether to be seen, delayed or hidden."""
         with self._lock:

@@ -35,7 +35,7 @@ from chalicelib.local.aws.queue_pump import RUNTIME_MS, QueuePump
 from chalicelib.local.aws.server import ACCOUNT, HOST, LocalAws
 from chalicelib.local.aws.template import Template
 from chalicelib.observability import logger
-from chalicelib.services.ports.ports import Stored
+from chalicelib.services.ports.table import Stored
 
 REGION = "eu-west-1"
 SETTLE_SECONDS = 1.0
@@ -166,13 +166,13 @@ class LocalStack:
         session.client("secretsmanager").create_secret(Name=SLACK_SECRET, SecretString=webhook)
 
     def _load_app(self) -> None:
-        from chalicelib import bootstrap
+        from chalicelib.context import app_context
 
-        bootstrap.context.cache_clear()
-        self._closing.callback(bootstrap.context.cache_clear)
+        app_context.cache_clear()
+        self._closing.callback(app_context.cache_clear)
         self._log_to_stderr()
         self.app = importlib.import_module("app").app
-        self.context: Any = bootstrap.context()
+        self.context: Any = app_context()
         self.context.clock = self.clock
 
     def _log_to_stderr(self) -> None:

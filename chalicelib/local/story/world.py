@@ -99,7 +99,7 @@ class StoryWorld:
         while self.stack.pump.waiting() and time.monotonic() < end:
             if not self.stack.pump.turn():
                 self.stack.clock.move(_IDLE)
-                time.sleep(HURRY_SECONDS / 2)
+                self.stack.aws.queues.skip(HURRY_SECONDS / 2)
         return not self.stack.pump.waiting()
 
     def wait(self, passing: timedelta) -> None:

@@ -21,11 +21,11 @@ from chalicelib.domain.admission.judgement import (
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.images.registry import RegistryPlace
-from chalicelib.services.ports.ports import Door
+from chalicelib.services.ports.context import Context
 from chalicelib.services.waivers.revoke_expired_waivers import revoke_expired_waivers
 
 
-def admit_images(review: AdmissionReview, context: Door) -> Admission:
+def admit_images(review: AdmissionReview, context: Context) -> Admission:
     """Read consistently: two batches for all tags and images, and what hangs on waivers. Raises ParameterError (an
     object that is none of its kind), TransientError, UpstreamError, StoredPolicyError."""
     named = named_images(review.request)
@@ -42,7 +42,7 @@ def admit_images(review: AdmissionReview, context: Door) -> Admission:
     return admit(review.request, _look_up(images, context), policy)
 
 
-def _look_up(images: Sequence[AskedImage], context: Door) -> list[AdmissionJudgement]:
+def _look_up(images: Sequence[AskedImage], context: Context) -> list[AdmissionJudgement]:
     names = [image.name for image in images if image.name is not None]
     digests = context.queries.tagged({(name.home, name.tag) for name in names if name.digest is None and name.tag})
     refs = [_ref(image, digests) for image in images]
@@ -58,14 +58,14 @@ def _ref(image: AskedImage, digests: dict[tuple[Repository, str], str]) -> Image
 
 
 def _judged(
-    image: AskedImage, ref: ImageRef | None, headers: dict[ImageRef, Header], context: Door
+    image: AskedImage, ref: ImageRef | None, headers: dict[ImageRef, Header], context: Context
 ) -> AdmissionJudgement:
     header = None if ref is None else headers.get(ref)
     watched = header is not None or (not image.foreign and _is_watched(image, context))
     return AdmissionJudgement(image, header, watched, None if ref is None else ref.digest)
 
 
-def _is_watched(image: AskedImage, context: Door) -> bool:
+def _is_watched(image: AskedImage, context: Context) -> bool:
     """Of a public registry only those repositories that a sweep has found are ours."""
     if image.name is not None and image.name.home.public:
         return context.queries.repository(image.name.home) is not None

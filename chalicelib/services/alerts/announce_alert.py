@@ -12,12 +12,13 @@ from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.events.sweep_message import TellAgain
 from chalicelib.errors import UpstreamError
 from chalicelib.services.alerts.send_alert import send_alert
-from chalicelib.services.ports.ports import Channel, House
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.messages import Channel
 
 AGAIN_AFTER_SECONDS = 60.0
 
 
-def announce_alert(alert: Alert, context: House, channels: Mapping[str, Channel]) -> None:
+def announce_alert(alert: Alert, context: Context, channels: Mapping[str, Channel]) -> None:
     """Raises what the queue raises where even that does not take it."""
     heard: tuple[str, ...] = ()
 

@@ -14,11 +14,11 @@ from chalicelib.domain.policy.waiver import WaiverBook
 from chalicelib.domain.usage.blast_radius import BlastRadius
 from chalicelib.errors import UpstreamError
 from chalicelib.services.assessment.decide_image import desired_state
-from chalicelib.services.ports.ports import House
+from chalicelib.services.ports.context import Context
 from chalicelib.services.usage.find_blast_radius import find_blast_radius
 
 
-def compose_alert(header: Header, effect: PendingAction, rules: Rules, context: House, api_url: str | None) -> Alert:
+def compose_alert(header: Header, effect: PendingAction, rules: Rules, context: Context, api_url: str | None) -> Alert:
     """Before an image is taken away, and when it was, the alert says what hangs on it."""
     verdict, decision = header.verdict, effect.decision
     if decision is None or (verdict is None and effect.kind is ActionType.ALERT):
@@ -52,7 +52,7 @@ def compose_alert(header: Header, effect: PendingAction, rules: Rules, context: 
     )
 
 
-def _left_alone(header: Header, rules: Rules, context: House) -> tuple[str, ...]:
+def _left_alone(header: Header, rules: Rules, context: Context) -> tuple[str, ...]:
     """Its indexes are read only where they may be why."""
     if not is_left_alone(header):
         return ()
@@ -64,7 +64,7 @@ def _report(
     effect: PendingAction,
     decision: Decision,
     radius: BlastRadius | None,
-    context: House,
+    context: Context,
     api_url: str | None,
 ) -> Alert:
     released = header.order is not None and header.order.kind is ActionType.RELEASE
@@ -87,7 +87,7 @@ def _report(
     )
 
 
-def _showable(header: Header, rules: Rules, findings: tuple[Finding, ...], context: House) -> list[Finding]:
+def _showable(header: Header, rules: Rules, findings: tuple[Finding, ...], context: Context) -> list[Finding]:
     """Without those that a waiver excuses from the rule that decided: they are not what the alert is about."""
     reasons = header.verdict.reasons if header.verdict else ()
     rule = reasons[0].rule if reasons else ""

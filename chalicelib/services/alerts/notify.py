@@ -19,7 +19,9 @@ from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import ActionType, PendingAction
 from chalicelib.errors import ConflictError, LazarettoError, TransientError
 from chalicelib.services.alerts.compose_alert import compose_alert
-from chalicelib.services.ports.ports import ActionRecord, Channel, House
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.messages import Channel
 
 CLAIM = timedelta(seconds=90)
 """Longer than a worker of the queue `actions` may live."""
@@ -32,7 +34,7 @@ BUSY_SECONDS = 5.0
 
 
 def notify(
-    act: Act, context: House, channels: Mapping[str, Channel], api_url: str | None = None, *, fresh: bool = True
+    act: Act, context: Context, channels: Mapping[str, Channel], api_url: str | None = None, *, fresh: bool = True
 ) -> None:
     """Does nothing when the effect is no longer in `pending`. A channel that fails keeps no other from being told.
 
@@ -65,7 +67,7 @@ def notify(
     _change(header, context, effect, None)
 
 
-def _take_over(header: Header, effect: PendingAction, context: House, ours: bool) -> tuple[Header, PendingAction]:
+def _take_over(header: Header, effect: PendingAction, context: Context, ours: bool) -> tuple[Header, PendingAction]:
     """Raises TransientError while another worker may be at it, or was faster. `ours`: nobody had recorded it before."""
     now = context.clock.now()
     if effect.begun_at is not None or (effect.tried_at is None and not ours):
@@ -107,7 +109,7 @@ def _tell(alert: Alert, names: Sequence[str], channels: Mapping[str, Channel]) -
     return told, failures
 
 
-def _change(header: Header, context: House, former: PendingAction, effect: PendingAction | None) -> None:
+def _change(header: Header, context: Context, former: PendingAction, effect: PendingAction | None) -> None:
     """Puts another effect, or none, in the place of `former`; all others stay as whoever wrote last left them."""
     for _ in range(TRIES):
         try:
@@ -138,7 +140,7 @@ def _wanted(header: Header, key: str) -> PendingAction | None:
 
 
 def _record(
-    header: Header, effect: PendingAction, names: Sequence[str], channels: Mapping[str, Channel], context: House
+    header: Header, effect: PendingAction, names: Sequence[str], channels: Mapping[str, Channel], context: Context
 ) -> ActionRecord:
     """Put before sending: it says what is about to be done, and `pending` says whether it was."""
     said = [name if name in channels else f"{name} (not set up)" for name in names]

@@ -10,7 +10,8 @@ from chalicelib.domain.events.sweep_message import TellAgain
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.alerts.announce_alert import AGAIN_AFTER_SECONDS
 from chalicelib.services.alerts.send_alert import send_alert
-from chalicelib.services.ports.ports import Channel, House
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.messages import Channel
 
 REFUSED_AGAIN_AFTER_SECONDS = 300.0
 """One period of the alarm on channel failures, which rings for two of three."""
@@ -18,7 +19,7 @@ MOST_REFUSALS = 5
 """Before it is left to the queue, which gives it out every half hour: too seldom for that alarm."""
 
 
-def tell_again(message: TellAgain, context: House, channels: Mapping[str, Channel]) -> None:
+def tell_again(message: TellAgain, context: Context, channels: Mapping[str, Channel]) -> None:
     """One that has it by now is not told again while another fails. Raises what that one raised, if none more has it:
     put it back, or leave it to the queue. A refusal is raised as a TransientError at first, so that it is put back."""
     heard = message.heard

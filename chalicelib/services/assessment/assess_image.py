@@ -37,7 +37,8 @@ from chalicelib.services.assessment.pull_listing import (
 )
 from chalicelib.services.assessment.send_refresh import Refreshed, plan_refresh, promised, send_refresh
 from chalicelib.services.assessment.update_header import send_effects
-from chalicelib.services.ports.ports import House, Stored
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.table import Stored
 
 CONFLICTS = 10
 CLOCK = "clock"
@@ -45,7 +46,7 @@ ASK_AGAIN = timedelta(minutes=5)
 """When Inspector had no time to say what is exploited. The clock comes every five minutes: asked within ten."""
 
 
-def assess_image(ref: ImageRef, deliveries: Sequence[Delivery], stored: Stored | None, context: House) -> None:
+def assess_image(ref: ImageRef, deliveries: Sequence[Delivery], stored: Stored | None, context: Context) -> None:
     """Handles all messages of one batch about one image: one pull, one merge, one write.
 
     `stored` is the header as read for the whole batch (consistent), None for an unknown image. Raises TransientError
@@ -63,7 +64,7 @@ def assess_image(ref: ImageRef, deliveries: Sequence[Delivery], stored: Stored |
 class _Assessment:
     """One image's messages on their way through the protocol. What it has learnt outlives a lost race."""
 
-    def __init__(self, ref: ImageRef, deliveries: Sequence[Delivery], context: House) -> None:
+    def __init__(self, ref: ImageRef, deliveries: Sequence[Delivery], context: Context) -> None:
         self.ref, self.context, self.deliveries = ref, context, deliveries
         self.rows = [d for d in deliveries if isinstance(d.body, FindingChanged)]
         self.pulls = [d for d in deliveries if isinstance(d.body, ScanFinished | CoverageChanged | Refresh)]

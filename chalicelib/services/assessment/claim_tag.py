@@ -16,10 +16,11 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import AbsentError
 from chalicelib.services.assessment.update_header import update_header
-from chalicelib.services.ports.ports import House, TagMove
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.table import TagMove
 
 
-def resolve_tag(ref: ImageRef, tag: str, delivery: Delivery, context: House) -> None:
+def resolve_tag(ref: ImageRef, tag: str, delivery: Delivery, context: Context) -> None:
     """The item is read once more after the header was put: of two workers with two moves of one tag, the one that
     comes last leaves both images right. An image that does not exist holds no tag."""
     has = holds_tag(ref, tag, context)
@@ -39,7 +40,7 @@ def _gone_at(header: Header) -> datetime | None:
     return max(told_at, hold.at) if told_at is not None and hold is not None and hold.method == MOVE else told_at
 
 
-def holds_tag(ref: ImageRef, tag: str, context: House) -> bool:
+def holds_tag(ref: ImageRef, tag: str, context: Context) -> bool:
     return context.table.read_tag(ref.home, tag) == ref.digest
 
 
@@ -48,7 +49,7 @@ def with_tag(header: Header, tag: str, has: bool) -> Header:
     return msgspec.structs.replace(header, tags=tuple(sorted(tags)))
 
 
-def claim_tag(ref: ImageRef, tag: str, at: datetime, context: House, *, deleted: bool = False) -> TagMove:
+def claim_tag(ref: ImageRef, tag: str, at: datetime, context: Context, *, deleted: bool = False) -> TagMove:
     """Moves the tag's item unless a newer event did; headers stay as they are. Of two claims of one second the
     registry decides: a push counts when the image has the tag, a deletion when whoever is said to have it has not.
 
@@ -67,7 +68,7 @@ def claim_tag(ref: ImageRef, tag: str, at: datetime, context: House, *, deleted:
     return move
 
 
-def _is_tagged(ref: ImageRef, tag: str, context: House) -> bool:
+def _is_tagged(ref: ImageRef, tag: str, context: Context) -> bool:
     try:
         return tag in context.registry.describe_image(ref).tags
     except AbsentError:

@@ -14,11 +14,11 @@ from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.image import Kind, StorageStatus
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.domain.policy.policy import Policy
-from chalicelib.services.ports.ports import House
+from chalicelib.services.ports.context import Context
 
 
 def decide_image(
-    header: Header, document: FindingsDocument, rules: Rules, now: datetime, context: House, *, quiet: bool = False
+    header: Header, document: FindingsDocument, rules: Rules, now: datetime, context: Context, *, quiet: bool = False
 ) -> Header:
     """The header as it must be put. An index is decided by its children as they stand now (their change re-decides)."""
     indexes = indexes_of(header, context)
@@ -36,7 +36,7 @@ def decide_image(
     )
 
 
-def desired_state(header: Header, rules: Rules, context: House) -> DesiredState:
+def desired_state(header: Header, rules: Rules, context: Context) -> DesiredState:
     """What is wanted of the image as it stands, with the indexes that need it looked at now."""
     return wanted(header, rules.policy, needing(indexes_of(header, context), rules))
 
@@ -56,7 +56,7 @@ def _may_be_pulled(index: Header, policy: Policy) -> bool:
     return policy.quarantine.method == MOVE and index.storage is not StorageStatus.ARCHIVED
 
 
-def indexes_of(header: Header, context: House) -> Sequence[Header]:
+def indexes_of(header: Header, context: Context) -> Sequence[Header]:
     """The indexes that hold the image. A rule about tags means it by theirs: it has no tag of its own."""
     if header.kind is not Kind.IMAGE or not header.parents:
         return ()
@@ -64,7 +64,7 @@ def indexes_of(header: Header, context: House) -> Sequence[Header]:
     return [stored.header for stored in found.values()]
 
 
-def members_of(header: Header, context: House) -> Sequence[Header | None]:
+def members_of(header: Header, context: Context) -> Sequence[Header | None]:
     """Whose verdicts it takes. A child not known yet is None; attestations and whatever else turned out to be no image
     do not count, nor does a twin that is gone and had closed no doors."""
     refs = header.members

@@ -23,7 +23,8 @@ from chalicelib.domain.images.document import FindingsDocument, Listing
 from chalicelib.domain.images.image import ImageRef, Scan, ScanState, Source
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
-from chalicelib.services.ports.ports import House, Stored
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.table import Stored
 
 
 def drop_covered(deliveries: Sequence[Delivery], stored: Stored | None, consistency_delay: timedelta) -> list[Delivery]:
@@ -87,7 +88,7 @@ class Exploited(msgspec.Struct, frozen=True):
     again: bool = False
 
 
-def ask_exploited(document: FindingsDocument, policy: Policy, now: datetime, context: House) -> Exploited:
+def ask_exploited(document: FindingsDocument, policy: Policy, now: datetime, context: Context) -> Exploited:
     """What is known, asked for where it is old. No answer is null, not false, and never takes back what was known.
 
     Where Inspector may not be asked at all nothing is kept, so that it is asked again as soon as it may. A throttled
@@ -113,7 +114,7 @@ def ask_exploited(document: FindingsDocument, policy: Policy, now: datetime, con
     return Exploited(by_id, again)
 
 
-def _answers(finding_ids: list[str], context: House) -> tuple[dict[str, bool] | None, bool]:
+def _answers(finding_ids: list[str], context: Context) -> tuple[dict[str, bool] | None, bool]:
     """The answers, None where there are none, and whether to ask again soon."""
     try:
         return context.scanner.known_exploited(finding_ids), False
@@ -127,7 +128,7 @@ AGE_ATTEMPTS = 3
 
 
 def inherit_first_seen(
-    document: FindingsDocument, before: Header, after: Header, deliveries: Sequence[Delivery], context: House
+    document: FindingsDocument, before: Header, after: Header, deliveries: Sequence[Delivery], context: Context
 ) -> tuple[FindingsDocument, Header | None]:
     """The document with earlier first sights taken over, and the next newer image of the line, which may take them.
 
@@ -148,7 +149,7 @@ def inherit_first_seen(
     return aged, younger if listed_now or aged is not document else None
 
 
-def _take_over(document: FindingsDocument, header: Header, delivery: Delivery, context: House) -> FindingsDocument:
+def _take_over(document: FindingsDocument, header: Header, delivery: Delivery, context: Context) -> FindingsDocument:
     if not isinstance(delivery.body, InheritFirstSeen):
         return document
     if header.refreshed_at is None and delivery.attempt < AGE_ATTEMPTS:
@@ -166,7 +167,7 @@ class NotYetError(TransientError):
     """The scanner's answer is older than the scan that was announced: ask again a little later."""
 
 
-def pull_listing(ref: ImageRef, pulls: Sequence[Delivery], header: Header | None, context: House) -> Listing | Scan:
+def pull_listing(ref: ImageRef, pulls: Sequence[Delivery], header: Header | None, context: Context) -> Listing | Scan:
     """The listing, or the scan state that says why there is none (absent, denied, refused).
 
     Raises NotYetError while ECR lists a scan older than the one announced, at most ten times a message; then the
@@ -195,7 +196,7 @@ def _is_given_up(pull: Delivery) -> bool:
     return isinstance(pull.body, Refresh) and pull.body.doubted and pull.attempt >= UNANSWERED
 
 
-def _look(ref: ImageRef, source: Source | None, since: datetime | None, context: House) -> Listing:
+def _look(ref: ImageRef, source: Source | None, since: datetime | None, context: Context) -> Listing:
     """An image that Inspector does not cover may have been switched to ECR's own scanner meanwhile."""
     listing = context.scanner.look(ref, source, since=since)
     if source is None or listing.scan.state is not ScanState.UNAVAILABLE:

@@ -10,7 +10,8 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Kind, ScanState, Source
 from chalicelib.errors import ConflictError, UpstreamError
 from chalicelib.services.assessment.assess_image import CLOCK, assess_image
-from chalicelib.services.ports.ports import House, Stored
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.table import Stored
 
 SHARDS = 8
 BUDGET = timedelta(seconds=15)
@@ -19,7 +20,7 @@ ANSWER_WITHIN = timedelta(hours=1)
 """Inspector is asked when it scanned last; what it has not said by then is decided by what is stored."""
 
 
-def re_decide(shard: int, context: House) -> int:
+def re_decide(shard: int, context: Context) -> int:
     """Handles what is due in one shard of the index, oldest first and as long as there is time, and returns how many
     images that were.
 
@@ -48,7 +49,7 @@ def re_decide(shard: int, context: House) -> int:
     return done
 
 
-def _catch_up(stored: Stored, now: datetime, context: House) -> None:
+def _catch_up(stored: Stored, now: datetime, context: Context) -> None:
     header = stored.header
     for effect in header.pending:
         if effect.due_at is not None and effect.due_at <= now:
@@ -71,7 +72,7 @@ def _catch_up(stored: Stored, now: datetime, context: House) -> None:
     assess_image(header.ref, [clock], stored, context)
 
 
-def _is_to_be_asked(header: Header, now: datetime, context: House) -> bool:
+def _is_to_be_asked(header: Header, now: datetime, context: Context) -> bool:
     """Whether the age of the scan may decide now: Inspector rescans without an event as long as nothing is new."""
     scan, policy = header.scan, context.rules.current().policy
     if header.kind is not Kind.IMAGE or scan.source is not Source.ENHANCED or scan.state is not ScanState.COMPLETE:

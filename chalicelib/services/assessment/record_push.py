@@ -30,7 +30,8 @@ from chalicelib.domain.images.image import (
 from chalicelib.errors import AbsentError, DeniedError
 from chalicelib.services.assessment.claim_tag import claim_tag, holds_tag, resolve_tag, with_tag
 from chalicelib.services.assessment.update_header import update_header
-from chalicelib.services.ports.ports import House, TagMove
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.table import TagMove
 
 NOT_FOUND = Scan(ScanState.UNAVAILABLE, "image not found")
 DENIED = Scan(ScanState.UNAVAILABLE, "access denied")
@@ -41,7 +42,7 @@ SIGNATURE_TYPES = (
 )
 
 
-def record_push(event: ImageAction, delivery: Delivery, context: House, kind: Kind | None = None) -> None:
+def record_push(event: ImageAction, delivery: Delivery, context: Context, kind: Kind | None = None) -> None:
     """Handles one `ECR Image Action` (or what amounts to one). Raises TransientError: put it back with a delay.
 
     `kind` where the event itself tells what the media types may not (a referrer is an artifact).
@@ -57,7 +58,7 @@ def record_push(event: ImageAction, delivery: Delivery, context: House, kind: Ki
             _stored_elsewhere(event, delivery, context, kind)
 
 
-def _pushed(event: ImageAction, delivery: Delivery, context: House, kind: Kind | None) -> None:
+def _pushed(event: ImageAction, delivery: Delivery, context: Context, kind: Kind | None) -> None:
     detail, unseen = _seen(event.ref, context)
     exists = _settled(event, context, detail is not None or unseen is DENIED, pushed=True)
     children = _children(event, detail, context)
@@ -86,7 +87,7 @@ def _pushed(event: ImageAction, delivery: Delivery, context: House, kind: Kind |
         _sign(header, delivery, context)
 
 
-def _deleted(event: ImageAction, delivery: Delivery, context: House) -> None:
+def _deleted(event: ImageAction, delivery: Delivery, context: Context) -> None:
     if event.tag is not None:
         move = claim_tag(event.ref, event.tag, event.time, context, deleted=True)
         _tell_of_tag(event.ref, move, delivery, context)
@@ -116,7 +117,7 @@ def _deleted(event: ImageAction, delivery: Delivery, context: House) -> None:
         _sign(header, delivery, context)
 
 
-def _release_tag(event: ImageAction, tag: str, header: Header, delivery: Delivery, context: House) -> None:
+def _release_tag(event: ImageAction, tag: str, header: Header, delivery: Delivery, context: Context) -> None:
     """A deletion takes the tags of before, even where the image was pushed again since."""
     if not holds_tag(event.ref, tag, context):
         return
@@ -125,7 +126,7 @@ def _release_tag(event: ImageAction, tag: str, header: Header, delivery: Deliver
         resolve_tag(event.ref, tag, delivery, context)
 
 
-def _stored_elsewhere(event: ImageAction, delivery: Delivery, context: House, kind: Kind | None) -> None:
+def _stored_elsewhere(event: ImageAction, delivery: Delivery, context: Context, kind: Kind | None) -> None:
     """Archived or restored: what counts is the state the registry shows, not the order of the events."""
     detail = _described(event.ref, context)
 
@@ -139,14 +140,14 @@ def _stored_elsewhere(event: ImageAction, delivery: Delivery, context: House, ki
 # ---- what the registry says
 
 
-def _described(ref: ImageRef, context: House) -> ImageDetail | None:
+def _described(ref: ImageRef, context: Context) -> ImageDetail | None:
     try:
         return context.registry.describe_image(ref)
     except AbsentError:
         return None
 
 
-def _seen(ref: ImageRef, context: House) -> tuple[ImageDetail | None, Scan]:
+def _seen(ref: ImageRef, context: Context) -> tuple[ImageDetail | None, Scan]:
     """With it, why an image that was pushed is not seen: gone, or nobody lets us look. Its push and its tag are
     recorded all the same, or who asks by the tag would be answered about the image that had it before."""
     try:
@@ -155,7 +156,7 @@ def _seen(ref: ImageRef, context: House) -> tuple[ImageDetail | None, Scan]:
         return None, DENIED
 
 
-def _settled(event: ImageAction, context: House, seen: bool, *, pushed: bool) -> Callable[[Header], bool]:
+def _settled(event: ImageAction, context: Context, seen: bool, *, pushed: bool) -> Callable[[Header], bool]:
     """Whether the event decides the existence of a header: it is newer, or as old and the registry agrees."""
 
     def decides(header: Header) -> bool:
@@ -200,7 +201,7 @@ def _kind(media_type: str | None, artifact_type: str | None, subject: str | None
 # ---- tags, indexes, referrers
 
 
-def _tell_of_tag(ref: ImageRef, move: TagMove, delivery: Delivery, context: House) -> None:
+def _tell_of_tag(ref: ImageRef, move: TagMove, delivery: Delivery, context: Context) -> None:
     """Takes the tag from the image that had it before, and decides that one again.
 
     Who comes again takes it from all that still show it: since the one before him died the tag may have moved on, and
@@ -223,7 +224,7 @@ def _gone_since(event: ImageAction, header: Header, detail: ImageDetail | None) 
     return at if late and detail is not None and event.tag not in detail.tags else None
 
 
-def _children(event: ImageAction, detail: ImageDetail | None, context: House) -> tuple[Child, ...] | None:
+def _children(event: ImageAction, detail: ImageDetail | None, context: Context) -> tuple[Child, ...] | None:
     """Of an index, from its manifest, which never changes and is read once; None where there is nothing new."""
     if ((detail and detail.media_type) or event.media_type) not in INDEX_MEDIA_TYPES:
         return None
@@ -236,7 +237,7 @@ def _children(event: ImageAction, detail: ImageDetail | None, context: House) ->
         return None
 
 
-def _adopt_all(index: Header, delivery: Delivery, context: House) -> None:
+def _adopt_all(index: Header, delivery: Delivery, context: Context) -> None:
     """Tells the children about their index. One that was decided before it knew may have told nobody."""
     if index.kind is not Kind.INDEX or not index.children:
         return
@@ -257,7 +258,7 @@ def _adopted(child: Child, index: str, header: Header) -> Header:
     )
 
 
-def _sign(referrer: Header, delivery: Delivery, context: House) -> None:
+def _sign(referrer: Header, delivery: Delivery, context: Context) -> None:
     """A signature that is gone leaves it open whether there is another."""
     if referrer.subject is None or not (referrer.artifact_media_type or "").startswith(SIGNATURE_TYPES):
         return

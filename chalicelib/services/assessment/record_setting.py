@@ -13,10 +13,11 @@ from chalicelib.domain.events.message import CheckDeny, Delivery
 from chalicelib.domain.events.sweep_message import SETTLE_TAG, Sweep, SweepRepository, SyntheticEvent
 from chalicelib.services.assessment.claim_tag import resolve_tag
 from chalicelib.services.assessment.record_push import record_push
-from chalicelib.services.ports.ports import ActionRecord, House
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
 
 
-def record_found(found: SyntheticEvent, delivery: Delivery, context: House) -> None:
+def record_found(found: SyntheticEvent, delivery: Delivery, context: Context) -> None:
     """Raises TransientError: put it back with a delay."""
     if found.action == SETTLE_TAG:
         if found.tag is not None:
@@ -31,7 +32,7 @@ POLICY_CALLS = frozenset({"CreateRepository", "DeleteRepository", "SetRepository
 Setting = ApiCall | ScanResourceChanged | PulledThrough | Replicated
 
 
-def record_setting(event: Setting, delivery: Delivery, context: House) -> None:
+def record_setting(event: Setting, delivery: Delivery, context: Context) -> None:
     """Keeps what the event says with its repository. Raises TransientError: put it back with a delay."""
     match event:
         case ScanResourceChanged():
@@ -51,7 +52,7 @@ def record_setting(event: Setting, delivery: Delivery, context: House) -> None:
             _called(event, delivery, context)
 
 
-def _called(event: ApiCall, delivery: Delivery, context: House) -> None:
+def _called(event: ApiCall, delivery: Delivery, context: Context) -> None:
     """A call that failed changed nothing; a registry-wide one has no repository to be kept with.
 
     Times only move later, so in whatever order the calls are heard: deleted is what was deleted after it was created.
@@ -73,7 +74,7 @@ def _called(event: ApiCall, delivery: Delivery, context: House) -> None:
             record_push(gone, delivery, context)
 
 
-def _replication_failed(event: Replicated, context: House) -> None:
+def _replication_failed(event: Replicated, context: Context) -> None:
     """The image named is not there: the record is all there is of it until the replication check looks."""
     context.table.record_action(
         ActionRecord(

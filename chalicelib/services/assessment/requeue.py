@@ -7,14 +7,14 @@ import zlib
 from chalicelib.domain.events.message import Message
 from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
-from chalicelib.services.ports.ports import House
+from chalicelib.services.ports.context import Context
 
 FIRST_DELAY_SECONDS = 5.0
 LONGEST_DELAY_SECONDS = 600.0
 MOST_ATTEMPTS = 60
 
 
-def requeue(queue: str, message: Message, why: TransientError | ConflictError, context: House) -> bool:
+def requeue(queue: str, message: Message, why: TransientError | ConflictError, context: Context) -> bool:
     """`message` carries its next `attempt` already. False: too often by now, or the queue does not take it."""
     former = message.attempt - 1
     if former >= MOST_ATTEMPTS:

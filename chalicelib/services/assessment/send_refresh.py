@@ -15,7 +15,7 @@ import msgspec
 from chalicelib.domain.events.message import Refresh
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Source
-from chalicelib.services.ports.ports import House
+from chalicelib.services.ports.context import Context
 
 
 class Refreshed(msgspec.Struct, frozen=True):
@@ -58,7 +58,7 @@ def _latest(*times: datetime | None) -> datetime | None:
     return max(filter(None, times), default=None)
 
 
-def send_refresh(ref: ImageRef, due_at: datetime | None, source: Source | None, context: House) -> None:
+def send_refresh(ref: ImageRef, due_at: datetime | None, source: Source | None, context: Context) -> None:
     """Nothing where `due_at` is None. Never quiet: what a later look finds beyond the first fill is news."""
     if due_at is not None:
         delay = max(0.0, (due_at - context.clock.now()).total_seconds())

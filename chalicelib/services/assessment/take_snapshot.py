@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from chalicelib.domain.assessment.summary import summarize
-from chalicelib.services.ports.ports import House
+from chalicelib.services.ports.context import Context
 
 
-def take_snapshot(context: House) -> None:
+def take_snapshot(context: Context) -> None:
     """Reads the whole index: some 0.6 KB an image, so once an hour is enough."""
     now = context.clock.now()
     context.table.put_snapshot(msgspec.json.encode(summarize(context.queries.all_rows(), now)), now)

@@ -23,10 +23,11 @@ from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.assessment.decide_image import decide_image
 from chalicelib.services.assessment.send_refresh import promised, send_refresh
-from chalicelib.services.ports.ports import House, Stored
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.table import Stored
 
 
-def put_decided(before: Header, after: Header, context: House) -> Header:
+def put_decided(before: Header, after: Header, context: Context) -> Header:
     """Nothing where nothing has changed. What an archive closed was not believed: an image that left it is looked at.
 
     Raises ConflictError when another writer was faster.
@@ -43,7 +44,7 @@ def put_decided(before: Header, after: Header, context: House) -> Header:
     return put
 
 
-def send_again(header: Header, context: House, but: str | None = None) -> None:
+def send_again(header: Header, context: Context, but: str | None = None) -> None:
     """Whoever put this header may have died before it had sent what follows. `but`: the effect that is being done."""
     rest = msgspec.structs.replace(header, pending=tuple(e for e in header.pending if e.key != but))
     send_effects(rest, rest, context, again=True)
@@ -53,7 +54,7 @@ def send_again(header: Header, context: House, but: str | None = None) -> None:
 CONFLICTS = 10
 
 
-def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: Delivery, context: House) -> Header:
+def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: Delivery, context: Context) -> Header:
     """`change` may be called more than once. Where it changes nothing, nothing is written; returns what then is stored.
 
     An image that came back (pushed again, restored) or left its archive is looked at after `consistency_delay`. Raises
@@ -95,7 +96,7 @@ def _still_due(before: Header, after: Header) -> Header:
     return msgspec.structs.replace(after, due_at=min(before.due_at, after.due_at))
 
 
-def _document(ref: ImageRef, stored: Stored | None, context: House) -> FindingsDocument:
+def _document(ref: ImageRef, stored: Stored | None, context: Context) -> FindingsDocument:
     if stored is None or not max(stored.document_revision, stored.header.revision):
         return FindingsDocument(ref)
     return context.table.read_document(ref)
@@ -113,7 +114,7 @@ def _needs_refresh(before: Header, after: Header, delivery: Delivery) -> bool:
     return came_back or moved or not delivery.fresh
 
 
-def send_effects(before: Header, put: Header, context: House, *, again: bool, quiet: bool = False) -> None:
+def send_effects(before: Header, put: Header, context: Context, *, again: bool, quiet: bool = False) -> None:
     """`again`: whoever came before us may have died between putting and sending, so everything is sent.
 
     An act that waits is the clock's to send, and so is an alert that is left to a summary; an act that is begun is in a
@@ -139,7 +140,7 @@ def send_effects(before: Header, put: Header, context: House, *, again: bool, qu
                 context.outbox.send("scans", Decide(put.ref.home.image(child.digest), "tag", quiet=quiet))
 
 
-def _tell_verdict(before: Header, put: Header, context: House) -> None:
+def _tell_verdict(before: Header, put: Header, context: Context) -> None:
     if put.verdict is None:
         return
     context.journal.decided(put.ref, put.verdict.number)

@@ -13,14 +13,16 @@ from itertools import islice
 from chalicelib.domain.audit.chain import Chain, Head, chain_name, contradicts
 from chalicelib.domain.audit.tampering_alert import compose_audit_alert
 from chalicelib.services.alerts.announce_alert import announce_alert
-from chalicelib.services.ports.ports import ActionRecord, Channel, House
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.messages import Channel
 
 AT_ONCE = 1_000
 SUBJECT = "audit"
 _Broken = dict[Chain, tuple[Head, Head | None]]
 
 
-def store_checkpoints(day: date, context: House, channels: Mapping[str, Channel], api_url: str | None = None) -> None:
+def store_checkpoints(day: date, context: Context, channels: Mapping[str, Channel], api_url: str | None = None) -> None:
     """Can be run again: a copy is only ever replaced by one of more records."""
     audit, today = context.queries.audit, context.clock.now().astimezone(UTC).date()
     copied = dict(audit.copies_of_day(day))
@@ -34,7 +36,7 @@ def store_checkpoints(day: date, context: House, channels: Mapping[str, Channel]
     _tell(broken, day, context, channels, api_url)
 
 
-def _tell(broken: _Broken, day: date, context: House, channels: Mapping[str, Channel], api_url: str | None) -> None:
+def _tell(broken: _Broken, day: date, context: Context, channels: Mapping[str, Channel], api_url: str | None) -> None:
     """Sent before it is recorded: twice after a crash rather than never."""
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
     new = {c: heads for c, heads in broken.items() if context.table.action_at(SUBJECT, _effect(c), midnight) is None}

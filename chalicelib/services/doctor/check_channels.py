@@ -11,7 +11,7 @@ from chalicelib.domain.doctor.health import Check, CheckResult, fail, judged, ok
 from chalicelib.domain.doctor.installed import Topic
 from chalicelib.errors import LazarettoError
 from chalicelib.services.doctor.run_check import run_check
-from chalicelib.services.ports.ports import Channel
+from chalicelib.services.ports.messages import Channel
 
 TEST = "test"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from chalicelib.domain.doctor.health import Check, CheckResult, ok, unknown, warn
 from chalicelib.services.doctor.run_check import run_check
-from chalicelib.services.ports.sweep_ports import PullTimes
+from chalicelib.services.ports.registry import PullTimes
 from chalicelib.services.retention.exclude_pull_times import Roles, exclude_pull_times, missing_exclusions
 
 

@@ -15,7 +15,7 @@ from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import StoredPolicyError
 from chalicelib.services.doctor.run_check import run_check
-from chalicelib.services.ports.ports import RolloutProgress
+from chalicelib.services.ports.table import RolloutProgress
 
 SINCE = timedelta(days=14)
 SHARDS = 8

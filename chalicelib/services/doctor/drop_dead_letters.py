@@ -7,13 +7,15 @@ from contextlib import closing
 
 from chalicelib.domain.events.dead_letter import DeadLetter
 from chalicelib.services.doctor.read_dead_letters import read_dead_letters
-from chalicelib.services.ports.ports import ActionRecord, DeadLetters, House
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.messages import DeadLetters
 
 KIND = "DROP_MESSAGE"
 
 
 def drop_dead_letters(
-    queue: str, wanted: Container[str], letters: DeadLetters, by: str, reason: str, context: House
+    queue: str, wanted: Container[str], letters: DeadLetters, by: str, reason: str, context: Context
 ) -> Iterator[DeadLetter]:
     """Those that were deleted, each when it was. `queue` is the dead queue's name, `wanted` are message ids.
 
@@ -26,7 +28,7 @@ def drop_dead_letters(
             yield letter
 
 
-def _record(queue: str, letter: DeadLetter, by: str, reason: str, context: House) -> ActionRecord:
+def _record(queue: str, letter: DeadLetter, by: str, reason: str, context: Context) -> ActionRecord:
     what = f"{letter.about}; {letter.digest}"
     return ActionRecord(
         ref=None,

@@ -19,11 +19,13 @@ from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.alerts.send_alert import send_alert
 from chalicelib.services.enforcement.give_order import checked
-from chalicelib.services.ports.ports import ActionRecord, Channel, House
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.messages import Channel
 
 
 def acquire_quota(
-    key: str, limit: int, context: House, channels: Mapping[str, Channel], api_url: str | None = None
+    key: str, limit: int, context: Context, channels: Mapping[str, Channel], api_url: str | None = None
 ) -> datetime | None:
     """None: the act may be done, and is counted. Else when the fuse lets acts pass again by itself.
 
@@ -48,7 +50,7 @@ def acquire_quota(
     return fuse.until(now)
 
 
-def _tell(fuse: Fuse, alert: Alert, context: House, channels: Mapping[str, Channel]) -> None:
+def _tell(fuse: Fuse, alert: Alert, context: Context, channels: Mapping[str, Channel]) -> None:
     """Each channel is remembered by itself: while one is out of order every act that is refused comes here again."""
     routes, failures = context.rules.current().policy.notify, list[UpstreamError]()
     for name in dict.fromkeys(r.channel for r in routes if r.channel not in fuse.heard):
@@ -76,7 +78,7 @@ def _told(fuse: Fuse, blown_at: datetime | None) -> Fuse:
     return msgspec.structs.replace(fuse, told=True) if fuse.blown_at == blown_at else fuse
 
 
-def reset_fuse(by: str, reason: str, context: House) -> Fuse:
+def reset_fuse(by: str, reason: str, context: Context) -> Fuse:
     """Returns the fuse as it was. What waited and was not noted (beyond a thousand) is done when its hour is over.
 
     Raises ParameterError (no reason).

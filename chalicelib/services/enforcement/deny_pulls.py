@@ -35,7 +35,8 @@ from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.assessment.update_header import update_header
 from chalicelib.services.enforcement.read_state import read_state
-from chalicelib.services.ports.ports import DeniedDigests, House
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.table import DeniedDigests
 
 WRITES = 3
 CHANGED = f"the statement {SID} was not as Lazaretto writes it, and was put right"
@@ -60,7 +61,7 @@ class _Written(msgspec.Struct, frozen=True):
     denied: DeniedDigests
 
 
-def agree_policy(repository: Repository, context: House, *, adds: bool) -> PolicyChange:
+def agree_policy(repository: Repository, context: Context, *, adds: bool) -> PolicyChange:
     """`adds` False: a statement that is gone is not put back, unless this very call took it out, and sees only now that
     a digest was added before: what was asked for that one, who runs it and the fuse, was asked a moment ago.
 
@@ -86,7 +87,7 @@ def agree_policy(repository: Repository, context: House, *, adds: bool) -> Polic
         written.append(_Written(wanted, text, denied))
 
 
-def _wanted(text: str | None, denied: DeniedDigests, context: House) -> str | None:
+def _wanted(text: str | None, denied: DeniedDigests, context: Context) -> str | None:
     """The former text comes back just as it was, unless somebody has changed the policy since."""
     if denied.digests:
         return with_statement(text, context.own_roles)
@@ -97,7 +98,7 @@ def _wanted(text: str | None, denied: DeniedDigests, context: House) -> str | No
     return denied.former if same else rest
 
 
-def _put(repository: Repository, text: str | None, context: House) -> None:
+def _put(repository: Repository, text: str | None, context: Context) -> None:
     if text is None:
         context.acts.delete_policy(repository)
     else:
@@ -118,7 +119,7 @@ def _surprises(written: list[_Written], text: str | None, denied: DeniedDigests)
     return [] if late or denied.digests != last.denied.digests else [UNDONE]
 
 
-def deny_pulls(ref: ImageRef, context: House) -> PolicyChange:
+def deny_pulls(ref: ImageRef, context: Context) -> PolicyChange:
     """The digest is written down before the policy is touched: cut off in between, the next call goes on.
 
     Raises TransientError: call it again. Raises UpstreamError (DeniedError, AbsentError) where the statement cannot be
@@ -147,7 +148,7 @@ def _added(denied: DeniedDigests, digest: str, text: str | None, in_force: bool)
     return known.with_digest(digest)
 
 
-def allow_pulls(ref: ImageRef, context: House) -> PolicyChange:
+def allow_pulls(ref: ImageRef, context: Context) -> PolicyChange:
     """The digest is struck off before the policy is touched: cut off in between, the next call goes on. A Deny that
     other images still need and somebody took out is not put back here: what takes away asks first who runs them. A
     repository that is gone denies nothing, because of no image: one of its name that is made later begins with nothing.
@@ -168,7 +169,7 @@ def allow_pulls(ref: ImageRef, context: House) -> PolicyChange:
         raise
 
 
-def check_deny(ref: ImageRef, delivery: Delivery, context: House) -> None:
+def check_deny(ref: ImageRef, delivery: Delivery, context: Context) -> None:
     """Where our statement stands nothing is done: so our own writes of the policy, of which we hear too, lead nowhere.
 
     The digest is struck off before the header is put: cut off in between, the next call goes on, also where the
@@ -188,7 +189,7 @@ def check_deny(ref: ImageRef, delivery: Delivery, context: House) -> None:
     update_header(ref, _not_denied, delivery, context)
 
 
-def _counts(header: Header, context: House) -> bool:
+def _counts(header: Header, context: Context) -> bool:
     """Whether the statement is its own as well, where the header says that it is denied."""
     return not header.denied or header.ref.digest in context.table.read_denied(header.ref.home).digests
 

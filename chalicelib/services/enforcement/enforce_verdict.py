@@ -38,7 +38,8 @@ from chalicelib.services.enforcement.finish_act import (
 )
 from chalicelib.services.enforcement.perform_act import hold_for, perform_act
 from chalicelib.services.enforcement.read_state import RegistryState, observed, read_state
-from chalicelib.services.ports.ports import Channel, House
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.messages import Channel
 from chalicelib.services.usage.find_blast_radius import find_use
 
 SLOW_RESTORE = timedelta(minutes=30)
@@ -51,7 +52,7 @@ def hold_act(
     held: Deferred,
     state: RegistryState | None,
     rules: Rules,
-    context: House,
+    context: Context,
 ) -> None:
     """`state` None: the registry could not be read. Raises ConflictError.
 
@@ -95,7 +96,7 @@ BUSY_SECONDS = 3.0
 
 def enforce_verdict(
     act: Act,
-    context: House,
+    context: Context,
     channels: Mapping[str, Channel],
     api_url: str | None = None,
     *,
@@ -130,7 +131,7 @@ def enforce_verdict(
 class _Doing:
     """One act on its way, by the rules of now."""
 
-    def __init__(self, act: Act, context: House, channels: Mapping[str, Channel], api_url: str | None) -> None:
+    def __init__(self, act: Act, context: Context, channels: Mapping[str, Channel], api_url: str | None) -> None:
         self.act, self.context, self.channels, self.api_url = act, context, channels, api_url
         self.rules: Rules = context.rules.fresh()
 

@@ -32,10 +32,11 @@ from chalicelib.services.assessment.decide_image import decide_image
 from chalicelib.services.assessment.update_header import put_decided
 from chalicelib.services.enforcement.perform_act import missing_tags
 from chalicelib.services.enforcement.read_state import POLICY_KINDS, RegistryState, observed
-from chalicelib.services.ports.ports import ActionRecord, House
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
 
 
-def record_act(header: Header, effect: PendingAction, after: str, context: House, note: str | None = None) -> None:
+def record_act(header: Header, effect: PendingAction, after: str, context: Context, note: str | None = None) -> None:
     """The act's one record: its key is the effect's, so that whoever comes again adds nothing."""
     reason = f"{effect.why}; {note}" if note else effect.why
     record = _record(header, effect, effect.key, effect.kind, reason, context)
@@ -44,20 +45,20 @@ def record_act(header: Header, effect: PendingAction, after: str, context: House
         context.journal.count(Metric.ACTIONS, by=effect.kind)
 
 
-def record_failure(header: Header, effect: PendingAction, why: str, context: House) -> None:
+def record_failure(header: Header, effect: PendingAction, why: str, context: Context) -> None:
     """Once, however often it fails: the first reason stands."""
     record = _record(header, effect, f"FAILED#{effect.key}", f"{effect.kind}_FAILED", why, context)
     if context.table.record_action(msgspec.structs.replace(record, before=effect.before, after=effect.before)):
         context.journal.count(Metric.ACTIONS, by=record.kind)
 
 
-def record_would(header: Header, effect: PendingAction, seen: str, context: House) -> None:
+def record_would(header: Header, effect: PendingAction, seen: str, context: Context) -> None:
     """What a policy that only observes would have done; `seen` is the state the image is in, and stays in."""
     record = _record(header, effect, f"WOULD#{effect.key}", f"WOULD_{effect.kind}", effect.why, context)
     context.table.record_action(msgspec.structs.replace(record, before=seen, after=seen))
 
 
-def _record(header: Header, effect: PendingAction, key: str, kind: str, reason: str, context: House) -> ActionRecord:
+def _record(header: Header, effect: PendingAction, key: str, kind: str, reason: str, context: Context) -> ActionRecord:
     verdict = header.verdict
     ids = [i for reason in (verdict.reasons if verdict else ()) for i in reason.vulnerability_ids]
     return ActionRecord(
@@ -83,7 +84,7 @@ def finish_act(
     effect: PendingAction,
     state: RegistryState,
     rules: Rules,
-    context: House,
+    context: Context,
     note: str | None = None,
     *,
     reached: bool = True,
@@ -120,7 +121,7 @@ def finish_act(
 
 
 def fail_act(
-    header: Header, effect: PendingAction, why: str, state: RegistryState | None, rules: Rules, context: House
+    header: Header, effect: PendingAction, why: str, state: RegistryState | None, rules: Rules, context: Context
 ) -> None:
     """Keeps it open, to be tried again, and has people told, once. `state` None: it could not even be read, so that it
     stays begun: whoever comes next reads it first. Raises ConflictError."""
@@ -140,7 +141,7 @@ def fail_act(
     put_decided(header, with_due(after, now), context)
 
 
-def _have_others_checked(header: Header, context: House) -> None:
+def _have_others_checked(header: Header, context: Context) -> None:
     """The Deny of those that are left is gone: somebody took it out, or one of us that died before it saw them added.
     It comes back by an act of theirs, past who runs them and the fuse."""
     for digest in context.table.read_denied(header.ref.home).without_digest(header.ref.digest).digests:
@@ -160,7 +161,7 @@ def with_act(header: Header, act: PendingAction) -> Header:
     return msgspec.structs.replace(header, pending=tuple(act if e.key == act.key else e for e in header.pending))
 
 
-def is_reached(header: Header, effect: PendingAction, state: RegistryState, context: House) -> bool:
+def is_reached(header: Header, effect: PendingAction, state: RegistryState, context: Context) -> bool:
     """Whether the registry is as the act was to make it."""
     if effect.kind in POLICY_KINDS:
         denied = context.table.read_denied(header.ref.home).digests
@@ -183,7 +184,7 @@ def is_reached(header: Header, effect: PendingAction, state: RegistryState, cont
     return not marked and not missing_tags(hold, ref, detail, context)
 
 
-def _applied(header: Header, effect: PendingAction, state: RegistryState, context: House, *, reached: bool) -> Header:
+def _applied(header: Header, effect: PendingAction, state: RegistryState, context: Context, *, reached: bool) -> Header:
     """What the act and the reading after it say of the image. Tags that `untag` took are gone before events say so."""
     known, detail = observed(header, state), state.detail
     if effect.kind in POLICY_KINDS:
@@ -199,7 +200,7 @@ def _applied(header: Header, effect: PendingAction, state: RegistryState, contex
     return msgspec.structs.replace(known, hold=None) if released else known
 
 
-def _is_denied(header: Header, effect: PendingAction, state: RegistryState, context: House) -> bool:
+def _is_denied(header: Header, effect: PendingAction, state: RegistryState, context: Context) -> bool:
     """By the set of digests, which is made to agree with the policy first: an act that came to no end may have changed
     the set and not the policy, and nobody would come for a digest that counts without a Deny, or a Deny without one."""
     ref, stands = header.ref, state.denies

@@ -28,7 +28,8 @@ from chalicelib.services.assessment.decide_image import desired_state, indexes_o
 from chalicelib.services.assessment.update_header import update_header
 from chalicelib.services.enforcement.check_preconditions import is_running
 from chalicelib.services.enforcement.finish_act import with_act
-from chalicelib.services.ports.ports import ActionRecord, House
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
 from chalicelib.services.usage.find_blast_radius import find_blast_radius
 
 MAX_REASON = 1_000
@@ -50,7 +51,7 @@ def give_order(
     ref: ImageRef,
     by: str,
     reason: str,
-    context: House,
+    context: Context,
     *,
     dry_run: bool = False,
     undoes: str | None = None,
@@ -75,7 +76,7 @@ def follow(
     order: Order | None,
     kind: str,
     rules: Rules,
-    context: House,
+    context: Context,
     *,
     dry_run: bool,
     spoken: Order | None = None,
@@ -89,7 +90,9 @@ def follow(
     return _given(_weighed(after, rules, radius, context), radius, _nothing(after, rules, context), dry_run=False)
 
 
-def put_order(before: Header, order: Order | None, kind: str, context: House, *, spoken: Order | None = None) -> Header:
+def put_order(
+    before: Header, order: Order | None, kind: str, context: Context, *, spoken: Order | None = None
+) -> Header:
     """Records and puts it, without a look at what hangs on the image: the act that follows looks. See `follow`."""
     if (word := spoken or order) is not None:
         _record(before, word, order, kind, context)
@@ -106,7 +109,7 @@ def checked(reason: str) -> str:
     return reason.strip()
 
 
-def known(ref: ImageRef, context: House) -> Header:
+def known(ref: ImageRef, context: Context) -> Header:
     """Raises NotFoundError."""
     stored = context.table.read_headers([ref]).get(ref)
     if stored is None:
@@ -136,12 +139,12 @@ def _ordered(header: Header, order: Order | None) -> Header:
     return msgspec.structs.replace(header, order=order)
 
 
-def _planned(header: Header, rules: Rules, radius: BlastRadius, context: House) -> Header:
+def _planned(header: Header, rules: Rules, radius: BlastRadius, context: Context) -> Header:
     needed_by = needing(indexes_of(header, context), rules)
     return _weighed(with_next_act(header, rules.policy, needed_by, context.clock.now()), rules, radius, context)
 
 
-def _weighed(header: Header, rules: Rules, radius: BlastRadius, context: House) -> Header:
+def _weighed(header: Header, rules: Rules, radius: BlastRadius, context: Context) -> Header:
     """With what would hold the act if it were done now; the fuse is read and not asked, so that it counts nothing."""
     act, now = header.act, context.clock.now()
     if act is None or act.held is not None or not act.kind.takes_away:
@@ -150,7 +153,7 @@ def _weighed(header: Header, rules: Rules, radius: BlastRadius, context: House) 
     return with_act(header, msgspec.structs.replace(act, held=held))
 
 
-def _would_hold(radius: BlastRadius, rules: Rules, now: datetime, context: House) -> Deferred | None:
+def _would_hold(radius: BlastRadius, rules: Rules, now: datetime, context: Context) -> Deferred | None:
     if (running := is_running(radius.in_use, rules.policy)) is not None:
         return Deferred(Holding.RUNNING, running, now)
     fuse = context.table.read_fuse().as_of(now)
@@ -159,7 +162,7 @@ def _would_hold(radius: BlastRadius, rules: Rules, now: datetime, context: House
     return None
 
 
-def _nothing(header: Header, rules: Rules, context: House) -> str:
+def _nothing(header: Header, rules: Rules, context: Context) -> str:
     """Why nothing is to be done, where nothing is."""
     desired = desired_state(header, rules, context)
     if header.order is not None and header.order.kind is ActionType.QUARANTINE and desired.quarantine is None:
@@ -181,7 +184,7 @@ def _given(header: Header, radius: BlastRadius, nothing: str, *, dry_run: bool) 
     return Given(header, act, radius, lines, dry_run)
 
 
-def _record(header: Header, word: Order, order: Order | None, kind: str, context: House) -> None:
+def _record(header: Header, word: Order, order: Order | None, kind: str, context: Context) -> None:
     now = context.clock.now()
     context.table.record_action(
         ActionRecord(
@@ -205,7 +208,7 @@ def order_words(order: Order | None) -> str:
 
 
 def quarantine_image(
-    ref: ImageRef, by: str, reason: str, context: House, *, dry_run: bool = False, undoes: str | None = None
+    ref: ImageRef, by: str, reason: str, context: Context, *, dry_run: bool = False, undoes: str | None = None
 ) -> Given:
     """It is checked as any quarantine is: what runs it, and the fuse. Raises NotFoundError, ParameterError,
     ConflictError where nothing is ever quarantined (observe, exempt, public, gone)."""
@@ -213,7 +216,7 @@ def quarantine_image(
 
 
 def release_image(
-    ref: ImageRef, by: str, reason: str, context: House, *, dry_run: bool = False, undoes: str | None = None
+    ref: ImageRef, by: str, reason: str, context: Context, *, dry_run: bool = False, undoes: str | None = None
 ) -> Given:
     """In every mode, exempt or not: it takes nothing from anyone. Raises NotFoundError, ParameterError."""
     return give_order(ActionType.RELEASE, ref, by, reason, context, dry_run=dry_run, undoes=undoes)

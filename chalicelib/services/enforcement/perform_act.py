@@ -20,10 +20,10 @@ from chalicelib.errors import AbsentError, UpstreamError
 from chalicelib.services.assessment.claim_tag import claim_tag, resolve_tag
 from chalicelib.services.enforcement.deny_pulls import allow_pulls, deny_pulls
 from chalicelib.services.enforcement.read_state import RegistryState
-from chalicelib.services.ports.ports import House
+from chalicelib.services.ports.context import Context
 
 
-def claim_unheard(header: Header, state: RegistryState, context: House) -> None:
+def claim_unheard(header: Header, state: RegistryState, context: Context) -> None:
     """As if the push had been heard of when `state` was read, but for the image's own header: the act puts that.
     Harmless when done again."""
     ref, there = header.ref, state.detail.tags if state.detail else ()
@@ -36,7 +36,7 @@ def claim_unheard(header: Header, state: RegistryState, context: House) -> None:
             resolve_tag(former, tag, Delivery(f"{ref.path}:{tag}", Decide(former, "tag-moved")), context)
 
 
-def hold_for(header: Header, effect: PendingAction, state: RegistryState, context: House) -> Hold:
+def hold_for(header: Header, effect: PendingAction, state: RegistryState, context: Context) -> Hold:
     """The hold as it will be: with every tag that the act takes away, or an earlier one has taken. It is as of the
     reading: a tag that went elsewhere since does so after it."""
     ref, method, there = header.ref, effect.method or "", state.detail.tags if state.detail else ()
@@ -48,7 +48,7 @@ def hold_for(header: Header, effect: PendingAction, state: RegistryState, contex
     return Hold(method, effect.number, state.at, tuple(sorted(tags)), place)
 
 
-def perform_act(header: Header, effect: PendingAction, context: House) -> str | None:
+def perform_act(header: Header, effect: PendingAction, context: Context) -> str | None:
     """Returns what people must know besides (a policy that somebody else was changing), or None.
 
     `header.hold` is what the act is to bring about, or to undo. Raises TransientError, DeniedError, AbsentError and
@@ -66,7 +66,7 @@ def perform_act(header: Header, effect: PendingAction, context: House) -> str | 
     return None
 
 
-def _quarantine(header: Header, context: House) -> None:
+def _quarantine(header: Header, context: Context) -> None:
     ref, hold = header.ref, header.hold
     if hold is None:
         raise UpstreamError(f"{ref}: a quarantine was begun without saying how")
@@ -81,7 +81,7 @@ def _quarantine(header: Header, context: House) -> None:
         context.acts.archive(ref)
 
 
-def _untag(ref: ImageRef, hold: Hold, context: House) -> None:
+def _untag(ref: ImageRef, hold: Hold, context: Context) -> None:
     """The marker first: an image without a tag left is deleted by ECR. One that has none needs no marker, which could
     never be taken away again. What the hold does not remember is not taken: nobody would give it back."""
     if context.acts.tags_are_immutable(ref.home):
@@ -93,7 +93,7 @@ def _untag(ref: ImageRef, hold: Hold, context: House) -> None:
         context.acts.remove_tag(ref, tag)
 
 
-def _release(header: Header, context: House) -> None:
+def _release(header: Header, context: Context) -> None:
     ref, hold = header.ref, header.hold
     if hold is None:
         return
@@ -112,7 +112,7 @@ def _release(header: Header, context: House) -> None:
         _tag_again(hold, detail, context)
 
 
-def _tag_again(hold: Hold, detail: ImageDetail, context: House) -> None:
+def _tag_again(hold: Hold, detail: ImageDetail, context: Context) -> None:
     """The marker goes last, while another tag is left."""
     ref, there, missing = detail.ref, detail.tags, missing_tags(hold, detail.ref, detail, context)
     for tag in missing:
@@ -121,7 +121,7 @@ def _tag_again(hold: Hold, detail: ImageDetail, context: House) -> None:
         context.acts.remove_tag(ref, marker(ref.digest))
 
 
-def missing_tags(hold: Hold, ref: ImageRef, detail: ImageDetail | None, context: House) -> list[str]:
+def missing_tags(hold: Hold, ref: ImageRef, detail: ImageDetail | None, context: Context) -> list[str]:
     """Those that `hold` took from the image and that are to be given back to it; `detail` None: it is not there. One
     that named another image since is not: neither where it still does, nor where that one lost it (it may be in
     quarantine itself). None is where somebody has deleted the image since and pushed it anew."""
@@ -137,7 +137,7 @@ def _is_pushed_anew(detail: ImageDetail, at: datetime) -> bool:
     return unmarked and detail.pushed_at is not None and detail.pushed_at > at
 
 
-def _named_another(ref: ImageRef, tag: str, since: datetime | None, context: House) -> bool:
+def _named_another(ref: ImageRef, tag: str, since: datetime | None, context: Context) -> bool:
     """`since` None: nobody knows since when the tag is away, so whom it named last counts. Asked of the registry too:
     the event of a push may still be on its way."""
     move = context.table.last_tag_move(ref.home, tag)
@@ -155,7 +155,7 @@ def _place(ref: ImageRef, hold: Hold) -> Repository:
     return Repository(ref.registry, ref.region, hold.place or place_of(ref.home).name)
 
 
-def _members(header: Header, context: House) -> list[ImageRef]:
+def _members(header: Header, context: Context) -> list[ImageRef]:
     """The children that no other index holds: they go with it. One that we hold by itself stays, as its hold knows what
     is to be given back; so does one that a person has released."""
     if header.kind is not Kind.INDEX:

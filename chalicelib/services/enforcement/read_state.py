@@ -12,7 +12,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import ImageDetail
 from chalicelib.errors import AbsentError, UpstreamError
-from chalicelib.services.ports.ports import House
+from chalicelib.services.ports.context import Context
 
 NO_POLICY = "no repository policy"
 ABSENT = "not in the registry"
@@ -46,7 +46,7 @@ class RegistryState(msgspec.Struct, frozen=True):
             return False
 
 
-def read_state(header: Header, kind: ActionType, context: House) -> RegistryState:
+def read_state(header: Header, kind: ActionType, context: Context) -> RegistryState:
     """Raises TransientError, DeniedError or UpstreamError: then nothing is known of the state."""
     at, about_policy = context.clock.now(), kind in POLICY_KINDS
     try:

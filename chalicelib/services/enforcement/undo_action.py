@@ -31,11 +31,14 @@ from chalicelib.services.enforcement.give_order import (
     release_image,
 )
 from chalicelib.services.policy.apply_policy import AppliedPolicy, apply_policy
-from chalicelib.services.ports.ports import ActionRecord, House
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
 from chalicelib.services.waivers.manage_waivers import End, Give, Managed, manage_waivers
 
 
-def undo_policy(record: ActionRecord, by: str, reason: str, context: House, *, dry_run: bool = False) -> AppliedPolicy:
+def undo_policy(
+    record: ActionRecord, by: str, reason: str, context: Context, *, dry_run: bool = False
+) -> AppliedPolicy:
     """`version` of the answer is in force then. Raises ConflictError with the reason why it cannot be undone."""
     undone, current = record.policy_version, context.table.read_versions()[0]
     if undone != current:
@@ -53,7 +56,7 @@ def undo_policy(record: ActionRecord, by: str, reason: str, context: House, *, d
         raise ConflictError(f"policy {former} would not load any more: {error}") from error
 
 
-def undo_waiver(record: ActionRecord, by: str, reason: str, context: House, *, dry_run: bool = False) -> Managed:
+def undo_waiver(record: ActionRecord, by: str, reason: str, context: Context, *, dry_run: bool = False) -> Managed:
     """Undone already, it changes nothing. Raises ConflictError with the reason why it cannot be undone."""
     former, put = record.waivers or (None, None)
     subject = put or former
@@ -95,7 +98,7 @@ class Undone(msgspec.Struct, frozen=True):
     dry_run: bool
 
 
-def undo_action(action_id: str, by: str, reason: str, context: House, *, dry_run: bool = False) -> Undone:
+def undo_action(action_id: str, by: str, reason: str, context: Context, *, dry_run: bool = False) -> Undone:
     """Raises ParameterError (no such id can be), NotFoundError, ConflictError (an action nothing can undo)."""
     checked(reason)
     record = context.queries.find_action(action_id)
@@ -112,7 +115,7 @@ def undo_action(action_id: str, by: str, reason: str, context: House, *, dry_run
     return Undone(record, given, given.lines, dry_run)
 
 
-def _undo_act(record: ActionRecord, action_id: str, by: str, reason: str, context: House, *, dry_run: bool) -> Given:
+def _undo_act(record: ActionRecord, action_id: str, by: str, reason: str, context: Context, *, dry_run: bool) -> Given:
     if record.ref is None or record.kind not in TAKING | GIVING | ORDERS:
         raise ConflictError(f"{record.kind} is not undone: it has changed nothing that could be given back")
     if record.kind in ORDERS:
@@ -130,7 +133,7 @@ def _undo_act(record: ActionRecord, action_id: str, by: str, reason: str, contex
     return quarantine_image(record.ref, by, reason, context, dry_run=dry_run, undoes=action_id)
 
 
-def _still_so(record: ActionRecord, header: Header, context: House) -> None:
+def _still_so(record: ActionRecord, header: Header, context: Context) -> None:
     """Raises ConflictError where the act is over, or another has done the same or the contrary since."""
     ref, act = header.ref, f"{record.effect} of {header.ref}"
     since = _acts_since(record, header, context)
@@ -151,7 +154,7 @@ def _still_so(record: ActionRecord, header: Header, context: House) -> None:
         raise ConflictError(f"{act} is over: what stands now is {now}; to give the image back: lazaretto release {ref}")
 
 
-def _acts_since(record: ActionRecord, header: Header, context: House) -> list[str]:
+def _acts_since(record: ActionRecord, header: Header, context: Context) -> list[str]:
     """The keys of the acts on the image after this one, oldest first; one begun and not recorded yet is the last."""
     chain = [row.record for row in context.queries.actions(header.ref)]
     place = [(r.effect, r.wanted_at) for r in chain].index((record.effect, record.wanted_at))
@@ -179,7 +182,7 @@ def _waiver_lines(record: ActionRecord, managed: Managed) -> tuple[str, ...]:
     return (f"{what} The images it touches are decided again.",)
 
 
-def _take_back(record: ActionRecord, by: str, reason: str, context: House, *, dry_run: bool) -> Given:
+def _take_back(record: ActionRecord, by: str, reason: str, context: Context, *, dry_run: bool) -> Given:
     """The order that stands is taken back, and the verdict decides again."""
     assert record.ref is not None
     before = known(record.ref, context)

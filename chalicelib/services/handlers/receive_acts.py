@@ -16,14 +16,14 @@ from chalicelib.services.alerts.notify import notify
 from chalicelib.services.assessment.requeue import requeue
 from chalicelib.services.enforcement.deny_pulls import check_deny
 from chalicelib.services.enforcement.enforce_verdict import enforce_verdict
-from chalicelib.services.ports.ports import Channel
-from chalicelib.services.ports.sweep_ports import RetentionHouse
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.messages import Channel
 from chalicelib.services.pulls.notify_pull_failure import notify_pull_failure
 from chalicelib.services.retention.enforce_retention import take_images
 
 
 def receive_acts(
-    deliveries: Sequence[Delivery], context: RetentionHouse, channels: Mapping[str, Channel], api_url: str | None = None
+    deliveries: Sequence[Delivery], context: Context, channels: Mapping[str, Channel], api_url: str | None = None
 ) -> dict[str, BaseException]:
     """Handles all messages and returns those that failed, by message id. What only needs time is put back."""
     failures: dict[str, BaseException] = {}
@@ -42,7 +42,7 @@ def receive_acts(
     return failures
 
 
-def _do(delivery: Delivery, context: RetentionHouse, channels: Mapping[str, Channel], api_url: str | None) -> None:
+def _do(delivery: Delivery, context: Context, channels: Mapping[str, Channel], api_url: str | None) -> None:
     fresh, redelivered = delivery.fresh, delivery.receives > 1
     match delivery.body:
         case PullFailed() as failed:
@@ -59,7 +59,7 @@ def _do(delivery: Delivery, context: RetentionHouse, channels: Mapping[str, Chan
             raise TypeError(f"no act: {type(body).__name__}")
 
 
-def _is_requeued(delivery: Delivery, why: TransientError, context: RetentionHouse) -> bool:
+def _is_requeued(delivery: Delivery, why: TransientError, context: Context) -> bool:
     if not isinstance(delivery.body, Act | CheckDeny | PullFailed | TakeImages):
         return False
     again = msgspec.structs.replace(delivery.body, attempt=delivery.body.attempt + 1)

@@ -34,8 +34,8 @@ from chalicelib.services.assessment.assess_image import assess_image
 from chalicelib.services.assessment.record_push import record_push
 from chalicelib.services.assessment.record_setting import record_found, record_setting
 from chalicelib.services.assessment.requeue import requeue
-from chalicelib.services.ports.ports import Stored
-from chalicelib.services.ports.sweep_ports import Replicating
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.table import Stored
 from chalicelib.services.pulls.notify_pull_failure import handle_pull_failure
 from chalicelib.services.replication.schedule_replication_check import schedule_replication_check
 from chalicelib.services.retention.handle_lifecycle_run import handle_lifecycle_run
@@ -43,7 +43,7 @@ from chalicelib.services.retention.handle_lifecycle_run import handle_lifecycle_
 Failures = dict[str, BaseException]
 
 
-def receive_batch(deliveries: Sequence[Delivery], context: Replicating) -> Failures:
+def receive_batch(deliveries: Sequence[Delivery], context: Context) -> Failures:
     """Handles all messages and returns those that failed, by message id, with what went wrong."""
     failures: Failures = {}
     groups: dict[ImageRef, list[Delivery]] = {}
@@ -65,11 +65,11 @@ def receive_batch(deliveries: Sequence[Delivery], context: Replicating) -> Failu
     return failures
 
 
-def _assess_alone(ref: ImageRef, group: Sequence[Delivery], context: Replicating) -> None:
+def _assess_alone(ref: ImageRef, group: Sequence[Delivery], context: Context) -> None:
     assess_image(ref, group, context.table.read_headers([ref]).get(ref), context)
 
 
-def _guarded(group: Sequence[Delivery], handle: Callable[[], None], context: Replicating, failures: Failures) -> None:
+def _guarded(group: Sequence[Delivery], handle: Callable[[], None], context: Context, failures: Failures) -> None:
     """Runs `handle` for the group. Puts it back when it only needs time; whatever else goes wrong fails it alone."""
     with context.journal.handling(*group):
         try:
@@ -106,7 +106,7 @@ def _assessed(delivery: Delivery) -> ImageRef | None:
     return None
 
 
-def _record(delivery: Delivery, context: Replicating) -> None:
+def _record(delivery: Delivery, context: Context) -> None:
     """What changes the registry rather than the findings of an image."""
     match delivery.body:
         case ImageAction() as event:

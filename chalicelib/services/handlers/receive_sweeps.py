@@ -40,8 +40,8 @@ from chalicelib.services.assessment.take_snapshot import take_snapshot
 from chalicelib.services.audit.store_checkpoints import store_checkpoints
 from chalicelib.services.policy.evaluate_shard import evaluate_shard
 from chalicelib.services.policy.roll_out_policy import roll_out_policy
-from chalicelib.services.ports.ports import Channel, House
-from chalicelib.services.ports.sweep_ports import SweepHouse
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.messages import Channel
 from chalicelib.services.reconcile.gather_posture import gather_posture
 from chalicelib.services.reconcile.list_public import list_public, plan_public
 from chalicelib.services.reconcile.mark_registry_stale import LASTING_ATTEMPTS, mark_registry_stale
@@ -59,7 +59,7 @@ from chalicelib.services.waivers.watch_waivers import watch_waivers
 
 def run_sweep(
     message: PlanSweep | SweepRepository,
-    context: SweepHouse,
+    context: Context,
     channels: Mapping[str, Channel],
     api_url: str | None = None,
     *,
@@ -115,7 +115,7 @@ BEGUN_WITHIN = timedelta(seconds=150)
 
 def receive_sweeps(
     deliveries: Sequence[Delivery],
-    context: SweepHouse,
+    context: Context,
     channels: Mapping[str, Channel],
     api_url: str | None = None,
 ) -> dict[str, BaseException]:
@@ -148,7 +148,7 @@ def receive_sweeps(
     return failures
 
 
-def _run(delivery: Delivery, context: SweepHouse, channels: Mapping[str, Channel], api_url: str | None) -> None:
+def _run(delivery: Delivery, context: Context, channels: Mapping[str, Channel], api_url: str | None) -> None:
     match delivery.body:
         case Due(shard=shard):
             re_decide(shard, context)
@@ -180,7 +180,7 @@ def _run(delivery: Delivery, context: SweepHouse, channels: Mapping[str, Channel
             raise TypeError(f"no part of a sweep: {type(body).__name__}")
 
 
-def _comes_again(body: Any, why: TransientError, context: House) -> bool:
+def _comes_again(body: Any, why: TransientError, context: Context) -> bool:
     """Without a receive of the queue being spent, or half an hour waited."""
     if isinstance(body, LEFT_TO_THE_CLOCK):
         return True

@@ -17,12 +17,14 @@ import msgspec
 from chalicelib.domain.events.message import PolicyRollout
 from chalicelib.domain.policy.diff import difference_words, policy_differences
 from chalicelib.errors import ConflictError, PolicyError
-from chalicelib.services.ports.ports import ActionRecord, House, PolicyVersion
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.rules import PolicyVersion
 
 KIND, SUBJECT = "POLICY", "policy"
 
 
-def record_policy(put: PolicyVersion, context: House, reason: str = "") -> bool:
+def record_policy(put: PolicyVersion, context: Context, reason: str = "") -> bool:
     """False: it was recorded before."""
     former, effect = put.number - 1, f"{KIND}#{put.number}"
     if context.table.action_at(SUBJECT, effect, put.put_at) is not None:
@@ -44,7 +46,7 @@ def record_policy(put: PolicyVersion, context: House, reason: str = "") -> bool:
     return context.table.record_action(record)
 
 
-def document_of(put: PolicyVersion, context: House) -> dict[str, Any] | None:
+def document_of(put: PolicyVersion, context: Context) -> dict[str, Any] | None:
     """None: its text does not load any more; it was put when fewer mistakes were known."""
     try:
         return context.rules.policy_of(put.text).document
@@ -52,7 +54,7 @@ def document_of(put: PolicyVersion, context: House) -> dict[str, Any] | None:
         return None
 
 
-def _difference(put: PolicyVersion, context: House) -> str:
+def _difference(put: PolicyVersion, context: Context) -> str:
     """What it changed; for the first one that was put only what it is: what came with the bundle may be another now."""
     if put.number == 1:
         return "the first policy that was put"
@@ -77,7 +79,7 @@ class AppliedPolicy(msgspec.Struct, frozen=True):
         return self.version != self.former
 
 
-def apply_policy(text: str, by: str, context: House, *, after: int | None = None, reason: str = "") -> AppliedPolicy:
+def apply_policy(text: str, by: str, context: Context, *, after: int | None = None, reason: str = "") -> AppliedPolicy:
     """`by`: who applies it. `after`: only on top of the policy of this number, which is the one that was looked at.
 
     A policy that says what the stored one says is not put again; the one that came with the bundle is no stored one.

@@ -37,15 +37,15 @@ from chalicelib.domain.whatif.what_if import Question, WhatIfCase, moments_of, w
 from chalicelib.errors import ConflictError, LazarettoError, TransientError
 from chalicelib.services.assessment.decide_image import indexes_of, members_of
 from chalicelib.services.assessment.requeue import requeue
-from chalicelib.services.ports.ports import House
+from chalicelib.services.ports.context import Context
 
 
-def gather_case(header: Header, question: Question, context: House) -> WhatIfCase:
+def gather_case(header: Header, question: Question, context: Context) -> WhatIfCase:
     """The image with its findings, the tags of its indexes and, of an index, its images."""
     return _gathered(header, question, context, frozenset())
 
 
-def _gathered(header: Header, question: Question, context: House, above: frozenset[ImageRef]) -> WhatIfCase:
+def _gathered(header: Header, question: Question, context: Context, above: frozenset[ImageRef]) -> WhatIfCase:
     """`above`: the indexes it was reached by; one that holds itself is followed once."""
     document = FindingsDocument(header.ref)
     if header.kind is Kind.IMAGE and header.revision:
@@ -55,13 +55,13 @@ def _gathered(header: Header, question: Question, context: House, above: frozens
 
 
 def _children(
-    header: Header, question: Question, context: House, above: frozenset[ImageRef]
+    header: Header, question: Question, context: Context, above: frozenset[ImageRef]
 ) -> tuple[WhatIfCase | None, ...]:
     members = members_of(header, context)
     return tuple(None if h is None or h.ref in above else _gathered(h, question, context, above) for h in members)
 
 
-def _with_known_kev(document: FindingsDocument, question: Question, context: House) -> FindingsDocument:
+def _with_known_kev(document: FindingsDocument, question: Question, context: Context) -> FindingsDocument:
     """With what other images' findings have taught of the same flaws: applying a policy would take it over too."""
     policies = [p for p in (question.today, question.candidate) if p.asks_kev]
     if not policies:
@@ -83,7 +83,7 @@ BUDGET = timedelta(seconds=20)
 """Of one message: ten of them, one after the other, must end within the function's time-out."""
 
 
-def evaluate_shard(message: WhatIf, context: House) -> None:
+def evaluate_shard(message: WhatIf, context: Context) -> None:
     """Goes on where the stored part ends; nothing is done for a job that ended or was never asked.
 
     What only needs time is put back; what cannot be judged is counted and named. Raises what else goes wrong.
@@ -112,7 +112,7 @@ def evaluate_shard(message: WhatIf, context: House) -> None:
 class _Page:
     """The next images of a shard, and what is found of them. `moved`: there is something new to keep."""
 
-    def __init__(self, job: Job, former: ShardPart, context: House) -> None:
+    def __init__(self, job: Job, former: ShardPart, context: Context) -> None:
         self.former, self.context = former, context
         self.after, self.size, self.done, self.moved = former.after, former.size, False, False
         self.tally, self.rows, self.left_out = former.tally, list(former.rows), former.rows_left_out

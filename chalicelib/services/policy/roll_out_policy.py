@@ -24,7 +24,10 @@ from chalicelib.errors import ConflictError
 from chalicelib.services.alerts.send_alert import send_alert
 from chalicelib.services.assessment.re_decide import SHARDS
 from chalicelib.services.policy.apply_policy import record_policy
-from chalicelib.services.ports.ports import Channel, House, IndexRow, RolloutProgress
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.index import IndexRow
+from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.table import RolloutProgress
 
 MOST_AT_ONCE = 5000
 BUNDLE_ROUNDS = 2
@@ -34,7 +37,7 @@ BUDGET = timedelta(seconds=20)
 _Named = tuple[ImageRef, Decision, tuple[int, ...] | None]
 
 
-def roll_out_policy(context: House, channels: Mapping[str, Channel], api_url: str | None = None) -> int:
+def roll_out_policy(context: Context, channels: Mapping[str, Channel], api_url: str | None = None) -> int:
     """Asks images that another policy decided to be decided again, quietly; returns how many it asked.
 
     Run by the clock until none lags; what was sent and not handled yet is simply sent again. The first round only
@@ -61,7 +64,7 @@ def roll_out_policy(context: House, channels: Mapping[str, Channel], api_url: st
 class _Run:
     """One run, from where the last one ended. `asked`: the images this one asked."""
 
-    def __init__(self, rollout: RolloutProgress, context: House) -> None:
+    def __init__(self, rollout: RolloutProgress, context: Context) -> None:
         self.rollout, self.context, self.asked = rollout, context, 0
         self.until = context.clock.now() + BUDGET
 

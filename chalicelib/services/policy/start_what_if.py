@@ -17,12 +17,12 @@ from chalicelib.domain.whatif.what_if import moments_of
 from chalicelib.errors import NotFoundError, ParameterError
 from chalicelib.services.assessment.re_decide import SHARDS
 from chalicelib.services.policy.apply_policy import document_of
-from chalicelib.services.ports.ports import House
+from chalicelib.services.ports.context import Context
 
 POLICIES_READ = 50
 
 
-def find_known_past(since: datetime, version: int, context: House) -> datetime | None:
+def find_known_past(since: datetime, version: int, context: Context) -> datetime | None:
     """None: all of it since `since`. `version`: of the policy in force, whose own `history_days` go back further.
 
     A policy that was in force until some moment may have dropped whatever had ended its `history_days` before then; one
@@ -41,7 +41,7 @@ def find_known_past(since: datetime, version: int, context: House) -> datetime |
     return None if reach == since else reach
 
 
-def _history_days(number: int, context: House) -> int:
+def _history_days(number: int, context: Context) -> int:
     """Of the policy of the bundle, which has no number, as when nothing is said."""
     if not number:
         return Policy(version=1).history_days
@@ -52,7 +52,7 @@ def _history_days(number: int, context: House) -> int:
 DEFAULT_DAYS = 30
 
 
-def start_what_if(candidate: Policy, since_days: int, by: str, context: House) -> Job:
+def start_what_if(candidate: Policy, since_days: int, by: str, context: Context) -> Job:
     """The job; `read_what_if` tells how far it is. Nothing but the job itself is written, now and later.
 
     `since_days`: how many past days are judged (0: only now). Raises ParameterError for more than the policy keeps.
@@ -78,7 +78,7 @@ def start_what_if(candidate: Policy, since_days: int, by: str, context: House) -
     return job
 
 
-def read_what_if(job_id: str, context: House) -> WhatIfReport:
+def read_what_if(job_id: str, context: Context) -> WhatIfReport:
     """Raises NotFoundError for a job that was never started, or a week ago."""
     job = context.what_ifs.read_job(job_id)
     if job is None:

@@ -21,10 +21,11 @@ from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.pulls.evidence import Evidence, EvidenceLookup, LostTag
 from chalicelib.domain.pulls.explanation import MOST_NAMED, Explanation, explain
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
-from chalicelib.services.ports.ports import ActionRecord, House
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
 
 
-def gather_evidence(failed: FailedPull, context: House, role: str | None = None) -> Evidence:
+def gather_evidence(failed: FailedPull, context: Context, role: str | None = None) -> Evidence:
     """`role`: by which it was pulled, where the caller knows. AWS is not asked. Raises TransientError."""
     home, tag = failed.pulled.home, failed.pulled.tag
     digest, lost = failed.pulled.digest, None
@@ -35,12 +36,12 @@ def gather_evidence(failed: FailedPull, context: House, role: str | None = None)
     return Evidence(failed, header, members, lost, _denied(home, header, context), role=role)
 
 
-def known_header(ref: ImageRef, context: House) -> Header | None:
+def known_header(ref: ImageRef, context: Context) -> Header | None:
     stored = context.table.read_headers([ref]).get(ref)
     return stored.header if stored is not None else None
 
 
-def _pointed(home: Repository, tag: str, context: House) -> tuple[str | None, LostTag | None]:
+def _pointed(home: Repository, tag: str, context: Context) -> tuple[str | None, LostTag | None]:
     """The digest that the tag points at; of one that points nowhere, the digest it pointed at before."""
     move = context.table.last_tag_move(home, tag)
     if move is None or move.digest is not None:
@@ -48,7 +49,7 @@ def _pointed(home: Repository, tag: str, context: House) -> tuple[str | None, Lo
     return move.former, LostTag(home.image(move.former) if move.former is not None else None, move.at)
 
 
-def _members(index: Header, said: str, context: House) -> tuple[Header, ...]:
+def _members(index: Header, said: str, context: Context) -> tuple[Header, ...]:
     """The images of an index: those that the text names, else all of them."""
     children = [child.digest for child in index.children if not child.artifact]
     named = set(manifest_digests(said)) & set(children)
@@ -57,7 +58,7 @@ def _members(index: Header, said: str, context: House) -> tuple[Header, ...]:
     return tuple(found[ref].header for ref in refs if ref in found)
 
 
-def _denied(home: Repository, header: Header | None, context: House) -> tuple[ImageRef, ...]:
+def _denied(home: Repository, header: Header | None, context: Context) -> tuple[ImageRef, ...]:
     """The images because of which we deny all pulls; one whose Deny was begun may be the reason already."""
     digests = context.table.read_denied(home).digests
     if header is not None and header.begun is ActionType.BLOCK and header.ref.digest not in digests:
@@ -65,7 +66,7 @@ def _denied(home: Repository, header: Header | None, context: House) -> tuple[Im
     return tuple(home.image(digest) for digest in digests)
 
 
-def explain_pull_failure(evidence: Evidence, context: House) -> Explanation:
+def explain_pull_failure(evidence: Evidence, context: Context) -> Explanation:
     """`evidence`: what is stored (`gather_evidence`). Raises TransientError where the table does not answer."""
     if evidence.is_open:
         evidence = _looked(evidence, context)
@@ -79,7 +80,7 @@ def explain_pull_failure(evidence: Evidence, context: House) -> Explanation:
     return explain(evidence)
 
 
-def _looked(evidence: Evidence, context: House) -> Evidence:
+def _looked(evidence: Evidence, context: Context) -> Evidence:
     look = _look(evidence, context)
     evidence = msgspec.structs.replace(evidence, look=look)
     if look is None or look.detail is None:
@@ -93,7 +94,7 @@ def _looked(evidence: Evidence, context: House) -> Evidence:
     return msgspec.structs.replace(evidence, header=header)
 
 
-def _look(evidence: Evidence, context: House) -> EvidenceLookup | None:
+def _look(evidence: Evidence, context: Context) -> EvidenceLookup | None:
     """By what it was pulled by: a tag may have moved without our having heard of it. None: it has nothing to ask by."""
     pulled, registry = evidence.failed.pulled, context.registry
     if pulled.home.public and evidence.header is None:
@@ -115,7 +116,7 @@ def _failed(error: UpstreamError) -> str:
     return "ECR did not answer in time" if isinstance(error, TransientError) else "ECR did not answer as needed"
 
 
-def _role(task_arn: str | None, context: House) -> str | None:
+def _role(task_arn: str | None, context: Context) -> str | None:
     if task_arn is None:
         return None
     try:
@@ -124,7 +125,7 @@ def _role(task_arn: str | None, context: House) -> str | None:
         return None
 
 
-def _action_ids(cause: PullFailureCause, evidence: Evidence, context: House) -> tuple[str, ...]:
+def _action_ids(cause: PullFailureCause, evidence: Evidence, context: Context) -> tuple[str, ...]:
     """Of the acts that are behind it, as far as they are recorded by now."""
     if evidence.stood is not None:
         return (evidence.stood.id,)
@@ -136,7 +137,7 @@ def _action_ids(cause: PullFailureCause, evidence: Evidence, context: House) -> 
     return tuple(action_id(record) for record in found if record is not None)
 
 
-def _past(evidence: Evidence, context: House) -> PastQuarantine | None:
+def _past(evidence: Evidence, context: Context) -> PastQuarantine | None:
     """Of what a pull needs; only what we ever acted on has one. What was gone before it failed, failed by that."""
     failed, lost = evidence.failed, evidence.lost_tag
     if lost is not None and lost.at <= failed.at:
@@ -161,13 +162,13 @@ def _key(header: Header) -> str:
     return f"{ActionType.QUARANTINE}#{header.hold.number if header.hold is not None else 0}"
 
 
-def _recorded(ref: ImageRef, effect: str, context: House) -> ActionRecord | None:
+def _recorded(ref: ImageRef, effect: str, context: Context) -> ActionRecord | None:
     """The last record of the effect: by its key, or of its kind."""
     records = _records(ref, context)
     return next((r for r in reversed(records) if effect in (r.effect, r.effect.partition("#")[0])), None)
 
 
-def _records(ref: ImageRef, context: House) -> list[ActionRecord]:
+def _records(ref: ImageRef, context: Context) -> list[ActionRecord]:
     """Oldest first; none where one of them cannot be read."""
     try:
         return [row.record for row in context.queries.actions(ref)]

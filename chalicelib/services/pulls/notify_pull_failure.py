@@ -30,11 +30,13 @@ from chalicelib.domain.pulls.explanation import Explanation
 from chalicelib.errors import ConflictError, LazarettoError, TransientError
 from chalicelib.services.alerts.send_alert import send_alert
 from chalicelib.services.assessment.requeue import requeue
-from chalicelib.services.ports.ports import ActionRecord, Channel, House
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.messages import Channel
 from chalicelib.services.pulls.explain_pull_failure import explain_pull_failure, gather_evidence, known_header
 
 
-def handle_pull_failure(event: TaskChanged, context: House) -> None:
+def handle_pull_failure(event: TaskChanged, context: Context) -> None:
     """Other tasks, and images that do not lie in ECR, are none of ours."""
     for failed in failed_pulls(event):
         context.outbox.send("actions", PullFailed(failed))
@@ -48,7 +50,7 @@ BUSY_SECONDS = 5.0
 
 def notify_pull_failure(
     message: PullFailed,
-    context: House,
+    context: Context,
     channels: Mapping[str, Channel],
     api_url: str | None = None,
     *,
@@ -76,7 +78,7 @@ def notify_pull_failure(
         _send_again(msgspec.structs.replace(message, told=told, claimed=True), why, context)
 
 
-def _claim_of(evidence: Evidence, context: House) -> ActionRecord:
+def _claim_of(evidence: Evidence, context: Context) -> ActionRecord:
     """In the image's chain; of an image that is not known here, in its repository's, under what it was pulled by."""
     failed, header = evidence.failed, evidence.header
     parts = [KIND, failed.service, *([] if header is not None else [failed.pulled.digest or failed.pulled.tag or ""])]
@@ -94,17 +96,17 @@ def _claim_of(evidence: Evidence, context: House) -> ActionRecord:
     )
 
 
-def _is_claimed(claim: ActionRecord, context: House) -> bool:
+def _is_claimed(claim: ActionRecord, context: Context) -> bool:
     return context.table.action_at(claim.chain, claim.effect, claim.wanted_at) is not None
 
 
-def _claimed(claim: ActionRecord, tries: int, context: House) -> bool:
+def _claimed(claim: ActionRecord, tries: int, context: Context) -> bool:
     """Whether it is ours to tell: the first record that was not there, of as many as there may have been claims."""
     effects = [claim.effect, *(f"{claim.effect}#{n}" for n in range(2, min(tries, MOST_CLAIMS) + 1))]
     return any(context.table.record_action(msgspec.structs.replace(claim, effect=effect)) for effect in effects)
 
 
-def _composed(evidence: Evidence, explanation: Explanation, context: House, api_url: str | None) -> Alert:
+def _composed(evidence: Evidence, explanation: Explanation, context: Context, api_url: str | None) -> Alert:
     """The look may have found another image than the one that was known: a tag that has moved."""
     header = evidence.header
     if explanation.ref is not None and (header is None or header.ref != explanation.ref):
@@ -127,7 +129,7 @@ def _tell(
     return tuple(told), failures
 
 
-def _send_again(message: PullFailed, why: LazarettoError, context: House) -> None:
+def _send_again(message: PullFailed, why: LazarettoError, context: Context) -> None:
     """Raises `why` when it was too often by now."""
     again = msgspec.structs.replace(message, attempt=message.attempt + 1)
     if not requeue("actions", again, why if isinstance(why, TransientError) else TransientError(str(why)), context):

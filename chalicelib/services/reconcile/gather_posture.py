@@ -9,7 +9,7 @@ from chalicelib.domain.images.image import Repository
 from chalicelib.domain.reconcile.posture import GatheredSettings, RepositorySettings, changed
 from chalicelib.domain.reconcile.scan_rule import AppliedScanRule, Frequency, ScanRule, rule_of
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
-from chalicelib.services.ports.sweep_ports import PostureHouse
+from chalicelib.services.ports.context import Context
 
 AT, RESULT = "posture_at", "posture"
 
@@ -23,7 +23,7 @@ class Gathered(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
-def gather_posture(message: SweepRepository, context: PostureHouse) -> Gathered | None:
+def gather_posture(message: SweepRepository, context: Context) -> Gathered | None:
     """None: the repository is public, or not there any more. Raises TransientError: put it back."""
     home = message.repository
     if home.public:
@@ -48,7 +48,7 @@ def gather_posture(message: SweepRepository, context: PostureHouse) -> Gathered 
     return gathered
 
 
-def _scanning(home: Repository, settings: RepositorySettings, context: PostureHouse) -> ScanRule | None:
+def _scanning(home: Repository, settings: RepositorySettings, context: Context) -> ScanRule | None:
     """None: how the registry scans could not be found out. Raises TransientError."""
     try:
         account, registry = context.scans.configuration(Repository(home.registry, home.region, ""))

@@ -11,7 +11,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Repository, Source
 from chalicelib.domain.reconcile.registry_listing import ChangesListed
 from chalicelib.domain.reconcile.repository_view import Inspected, share_of, unpack
-from chalicelib.services.ports.sweep_ports import SweepHouse
+from chalicelib.services.ports.context import Context
 from chalicelib.services.reconcile.plan_sweep import FINDINGS_AT, Facts, margin
 from chalicelib.services.reconcile.survey_registry import COVERAGE_PAGES, find_rules, told
 
@@ -20,7 +20,7 @@ CHANGES_PAGES = 400
 
 
 def inspect_repository(
-    home: Repository, handed: str | None, facts: Facts, headers: Mapping[str, Header], context: SweepHouse
+    home: Repository, handed: str | None, facts: Facts, headers: Mapping[str, Header], context: Context
 ) -> Inspected:
     """Raises TransientError."""
     inspected = _ask(home, context) if handed is None else unpack(handed)
@@ -31,7 +31,7 @@ def inspect_repository(
     return msgspec.structs.replace(inspected, changed=_share(home, changed).changed)
 
 
-def _ask(home: Repository, context: SweepHouse) -> Inspected:
+def _ask(home: Repository, context: Context) -> Inspected:
     """Its findings are counted image by image, where they are asked for: one call either way. That Inspector covers
     nothing of that name proves nothing: on which rows the filter works is not documented."""
     covered = told(lambda: context.inspection.coverage(home, COVERAGE_PAGES))
@@ -45,7 +45,7 @@ def _share(home: Repository, changed: ChangesListed | None) -> Inspected:
     return share_of(home, None, changed, None, None)
 
 
-def _since(facts: Facts, headers: Mapping[str, Header], context: SweepHouse) -> datetime | None:
+def _since(facts: Facts, headers: Mapping[str, Header], context: Context) -> datetime | None:
     """Since when findings may have changed unheard: the last comparison; where there was none, the oldest look. None:
     nothing was ever looked at."""
     known = facts.get(FINDINGS_AT)

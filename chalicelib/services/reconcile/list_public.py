@@ -22,7 +22,7 @@ from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
 from chalicelib.domain.reconcile.reconciliation import Memory, Place, Reconciled, compare
 from chalicelib.domain.reconcile.repository_view import RepositoryView
 from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.services.ports.sweep_ports import PublicHouse
+from chalicelib.services.ports.context import Context
 from chalicelib.services.reconcile.match_same_digest import part_same_digest
 from chalicelib.services.reconcile.repair_difference import is_confirmed, read_tags, repair_difference
 
@@ -34,7 +34,7 @@ KNOWN_ASKED = 500
 Known = Mapping[Repository, dict[str, object]]
 
 
-def plan_public(plan: PlanSweep, context: PublicHouse) -> int:
+def plan_public(plan: PlanSweep, context: Context) -> int:
     """Returns how many repositories were sent. Raises TransientError: put it back."""
     registry = context.public.registry()
     known = dict(_known(registry, context)) if registry is not None else {}
@@ -54,7 +54,7 @@ def plan_public(plan: PlanSweep, context: PublicHouse) -> int:
     return len(left)
 
 
-def _homes(registry: PublicRegistry, known: Known, context: PublicHouse) -> tuple[Repository, ...]:
+def _homes(registry: PublicRegistry, known: Known, context: Context) -> tuple[Repository, ...]:
     """Our public repositories by path: those that are there, and those that were and are not known to be gone."""
     left = (home for home, facts in known.items() if not is_told_gone(facts))
     return tuple(sorted({*_listed(registry, context), *left}, key=lambda home: home.path))
@@ -70,7 +70,7 @@ def _message(plan: PlanSweep, home: Repository, registry: PublicRegistry | None)
     return SweepRepository(plan.sweep, home, plan.started_at, msgspec.json.encode(registry).decode())
 
 
-def _listed(registry: PublicRegistry, context: PublicHouse) -> Iterator[Repository]:
+def _listed(registry: PublicRegistry, context: Context) -> Iterator[Repository]:
     after: str | None = None
     while True:
         page = context.public.repositories(registry, after)
@@ -80,7 +80,7 @@ def _listed(registry: PublicRegistry, context: PublicHouse) -> Iterator[Reposito
         after = page.after
 
 
-def _known(registry: PublicRegistry, context: PublicHouse) -> Iterator[tuple[Repository, dict[str, object]]]:
+def _known(registry: PublicRegistry, context: Context) -> Iterator[tuple[Repository, dict[str, object]]]:
     after: str | None = None
     while True:
         page = context.queries.repositories(after, KNOWN_ASKED)
@@ -105,7 +105,7 @@ NOT_TO_BE_KNOWN = frozenset({DifferenceKind.CHILDREN_UNKNOWN})
 """ECR Public gives no manifests."""
 
 
-def list_public(message: SweepRepository, context: PublicHouse, *, dry_run: bool = False) -> Reconciled:
+def list_public(message: SweepRepository, context: Context, *, dry_run: bool = False) -> Reconciled:
     """`dry_run`: nothing is sent or kept. Raises TransientError: put it back."""
     home, row = message.repository, context.queries.repository(message.repository)
     first = row is None or AT not in row.facts
@@ -121,7 +121,7 @@ def list_public(message: SweepRepository, context: PublicHouse, *, dry_run: bool
     return _mend(view, message, context, first=first, dry_run=dry_run)
 
 
-def _look(home: Repository, handed: str | None, context: PublicHouse) -> RepositoryView:
+def _look(home: Repository, handed: str | None, context: Context) -> RepositoryView:
     """Headers are read last: what is listed is never younger than what is stored."""
     registry = msgspec.json.decode(handed, type=PublicRegistry) if handed is not None else context.public.registry()
     if registry is None:
@@ -132,7 +132,7 @@ def _look(home: Repository, handed: str | None, context: PublicHouse) -> Reposit
 
 
 def _mend(
-    view: RepositoryView, message: SweepRepository, context: PublicHouse, *, first: bool, dry_run: bool
+    view: RepositoryView, message: SweepRepository, context: Context, *, first: bool, dry_run: bool
 ) -> Reconciled:
     began, place = context.clock.now(), Place.read(message.after)
     if message.after is None and not dry_run:
@@ -158,7 +158,7 @@ def _mend(
     return result
 
 
-def _part_gone(view: RepositoryView, context: PublicHouse) -> None:
+def _part_gone(view: RepositoryView, context: Context) -> None:
     """Once more: twins may have been looked for while it was found that the image is gone."""
     for header in view.headers.values():
         lately = header.existence_at is not None and header.existence_at > view.listed.listed_at - PARTED_FOR
@@ -166,7 +166,7 @@ def _part_gone(view: RepositoryView, context: PublicHouse) -> None:
             part_same_digest(header, context)
 
 
-def _part(difference: Difference, view: RepositoryView, context: PublicHouse) -> None:
+def _part(difference: Difference, view: RepositoryView, context: Context) -> None:
     header = view.headers.get(difference.ref.digest)
     if difference.kind is DifferenceKind.DELETED and header is not None:
         part_same_digest(header, context)
@@ -178,7 +178,7 @@ def _result(
     return Reconciled(view.repository, len(view.listed.images), dict(found), tuple(mended), first, more)
 
 
-def _keep(view: RepositoryView, result: Reconciled, context: PublicHouse) -> None:
+def _keep(view: RepositoryView, result: Reconciled, context: Context) -> None:
     """One write. No event was lost: there are none."""
     memory = Memory(result.images, dict(result.found))
     pushes = [image.pushed_at for image in view.listed.images.values() if image.pushed_at is not None]

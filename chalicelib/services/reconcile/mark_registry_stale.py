@@ -20,15 +20,16 @@ from chalicelib.domain.images.image import Repository, ScanState
 from chalicelib.domain.reconcile.registry_listing import DOUBTED_AFTER, compose_unreachable_alert
 from chalicelib.errors import UpstreamError
 from chalicelib.services.alerts.announce_alert import announce_alert
-from chalicelib.services.ports.ports import ActionRecord, Channel, House
-from chalicelib.services.ports.sweep_ports import SweepHouse
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.messages import Channel
 from chalicelib.services.reconcile.plan_sweep import COMPARED_AT, known_homes
 
 LASTING_ATTEMPTS = 20
 """Time-outs and throttles are tried again. So often, which takes two hours and more, they are no matter of waiting."""
 
 
-def mark_images_stale(home: Repository, compared_at: datetime | None, context: House) -> int:
+def mark_images_stale(home: Repository, compared_at: datetime | None, context: Context) -> int:
     """`compared_at`: when the repository was last compared, None: never. Returns how many looks were sent: quietly, for
     one alert tells of the registry. Raises TransientError."""
     now = context.clock.now()
@@ -46,7 +47,7 @@ KIND = "UNREACHABLE"
 def mark_registry_stale(
     plan: PlanSweep,
     why: UpstreamError,
-    context: SweepHouse,
+    context: Context,
     channels: Mapping[str, Channel],
     api_url: str | None = None,
 ) -> None:
@@ -74,7 +75,7 @@ def _day(at: datetime) -> datetime:
     return at.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _record(subject: str, day: datetime, why: str, context: SweepHouse) -> ActionRecord:
+def _record(subject: str, day: datetime, why: str, context: Context) -> ActionRecord:
     """Put when it was told: twice after a crash rather than never."""
     return ActionRecord(
         ref=None,

@@ -23,7 +23,7 @@ from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.domain.images.quarantine_place import is_place
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.assessment.update_header import update_header
-from chalicelib.services.ports.ports import House
+from chalicelib.services.ports.context import Context
 from chalicelib.services.reconcile.plan_sweep import announce
 
 MOST_AT_ONCE = 500
@@ -32,7 +32,7 @@ PATIENCE = timedelta(seconds=20)
 """From when the index is walked."""
 
 
-def match_same_digest(message: MatchSameDigest, context: House) -> int:
+def match_same_digest(message: MatchSameDigest, context: Context) -> int:
     """Of some digests of one shard; sends itself on behind them. Returns how many images have twins. Raises
     TransientError: put it back; UpstreamError, at the end, for an image that could not be dealt with."""
     found = _public_digests(message, context)
@@ -61,7 +61,7 @@ def match_same_digest(message: MatchSameDigest, context: House) -> int:
     return matched
 
 
-def _there(refs: Collection[ImageRef], context: House) -> list[Header]:
+def _there(refs: Collection[ImageRef], context: Context) -> list[Header]:
     """All images of one digest."""
     return [s.header for s in context.table.read_headers(refs).values() if _has_a_say(s.header)]
 
@@ -74,7 +74,7 @@ def _is_filled(there: Iterable[Header], filling: datetime | None) -> bool:
     return all(header.known_at is not None and header.known_at > filling - FILLED_WITHIN for header in there)
 
 
-def _match(there: Collection[Header], context: House, *, quiet: bool) -> int:
+def _match(there: Collection[Header], context: Context, *, quiet: bool) -> int:
     """Returns how many images have twins."""
     public = sorted(header.ref for header in there if header.ref.home.public)
     private = sorted(header.ref for header in there if not header.ref.home.public)
@@ -90,7 +90,7 @@ def _match(there: Collection[Header], context: House, *, quiet: bool) -> int:
     return len(there) if public and private else 0
 
 
-def part_same_digest(public: Header, context: House) -> None:
+def part_same_digest(public: Header, context: Context) -> None:
     """The public image is gone. Raises TransientError."""
     for path in public.twins:
         ref = ImageRef.from_path(path)
@@ -106,13 +106,13 @@ def _matching(ref: ImageRef, *, quiet: bool = False) -> Delivery:
     return Delivery(f"twins:{ref.path}", Decide(ref, "twin", quiet=quiet))
 
 
-def _public_digests(message: MatchSameDigest, context: House) -> list[str]:
+def _public_digests(message: MatchSameDigest, context: Context) -> list[str]:
     """The next ones, in their order, and one more where there are more; one that is public twice may be named twice."""
     rows = (row.ref for row in context.queries.rows_of(message.shard) if row.ref.home.public)
     return heapq.nsmallest(MOST_AT_ONCE + 1, (ref.digest for ref in rows if ref.digest > (message.after or "")))
 
 
-def _images_of(shard: int, digests: Collection[str], context: House) -> Mapping[str, list[ImageRef]]:
+def _images_of(shard: int, digests: Collection[str], context: Context) -> Mapping[str, list[ImageRef]]:
     wanted, found = {*digests}, defaultdict[str, list[ImageRef]](list)
     for row in context.queries.rows_of(shard) if wanted else ():
         if row.ref.digest in wanted:
@@ -120,7 +120,7 @@ def _images_of(shard: int, digests: Collection[str], context: House) -> Mapping[
     return found
 
 
-def _that_stay(ref: ImageRef, private: Collection[ImageRef], context: House) -> list[ImageRef]:
+def _that_stay(ref: ImageRef, private: Collection[ImageRef], context: Context) -> list[ImageRef]:
     """Former twins whose verdict stands although the index has them no more: our quarantine has moved them away, or
     they are gone and had closed the doors."""
     stored = context.table.read_headers([ref]).get(ref)

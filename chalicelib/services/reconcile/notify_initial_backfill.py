@@ -13,7 +13,10 @@ from chalicelib.domain.alerts.verdict_alert import compose_summary
 from chalicelib.domain.events.sweep_message import InitialBackfill
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.services.alerts.announce_alert import announce_alert
-from chalicelib.services.ports.ports import ActionRecord, Channel, House, IndexRow
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.index import IndexRow
+from chalicelib.services.ports.messages import Channel
 from chalicelib.services.reconcile.plan_sweep import TOLD_AFTER_SECONDS
 
 SUBJECT, EFFECT = "sweep", "FILLED"
@@ -23,7 +26,7 @@ MOST_WAITS = 16
 
 
 def notify_initial_backfill(
-    filled: InitialBackfill, context: House, channels: Mapping[str, Channel], api_url: str | None = None
+    filled: InitialBackfill, context: Context, channels: Mapping[str, Channel], api_url: str | None = None
 ) -> bool:
     """False: images are decided still, so this sends itself for a quarter of an hour later; or another one has told of
     this sweep, whose planner had died and was run again."""
@@ -43,7 +46,7 @@ def notify_initial_backfill(
     return True
 
 
-def _record(started_at: datetime, found: Counter[Decision], context: House) -> ActionRecord:
+def _record(started_at: datetime, found: Counter[Decision], context: Context) -> ActionRecord:
     """Put when it is told: twice after a crash rather than never."""
     counts = ", ".join(f"{found[decision]} {decision}" for decision in Decision if found[decision])
     return ActionRecord(

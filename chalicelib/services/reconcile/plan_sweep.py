@@ -16,8 +16,7 @@ from chalicelib.domain.events.sweep_message import InitialBackfill, PlanSweep, S
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.reconcile.scan_comparison import ASKED_AGAIN
-from chalicelib.services.ports.ports import House
-from chalicelib.services.ports.sweep_ports import SweepHouse
+from chalicelib.services.ports.context import Context
 from chalicelib.services.reconcile.survey_registry import Survey, survey_registry
 
 PATIENCE = timedelta(seconds=20)
@@ -54,7 +53,7 @@ class SweepPlan(msgspec.Struct, frozen=True):
             yield SweepRepository(plan.sweep, home, plan.started_at, handed, filling=home in self.filling)
 
 
-def plan_sweep(plan: PlanSweep, context: SweepHouse) -> SweepPlan:
+def plan_sweep(plan: PlanSweep, context: Context) -> SweepPlan:
     """What is left of the sweep: all of it, or what comes after `plan.after`. Raises TransientError, UpstreamError."""
     found = find_homes(plan, context)
     day = plan.started_at.date()
@@ -66,7 +65,7 @@ def plan_sweep(plan: PlanSweep, context: SweepHouse) -> SweepPlan:
     return SweepPlan(left, survey, find_filling(found, plan.started_at))
 
 
-def send_plan(plan: PlanSweep, found: SweepPlan, context: SweepHouse) -> int:
+def send_plan(plan: PlanSweep, found: SweepPlan, context: Context) -> int:
     """Returns how many messages were sent: all, or as many as there was time for, and one that goes on behind them."""
     began = context.clock.now()
     for sent, message in enumerate(found.messages(plan), 1):
@@ -80,13 +79,13 @@ def send_plan(plan: PlanSweep, found: SweepPlan, context: SweepHouse) -> int:
     return len(found.homes)
 
 
-def announce(started_at: datetime, context: House) -> None:
+def announce(started_at: datetime, context: Context) -> None:
     """People are to be told of the first fill of that sweep in a while, by a summary: once, so after all else is
     sent. A planner that dies afterwards sends it again, and the sweep tells one from the other."""
     context.outbox.send("sweeps", InitialBackfill(started_at=started_at), TOLD_AFTER_SECONDS)
 
 
-def find_homes(plan: PlanSweep, context: SweepHouse) -> Homes:
+def find_homes(plan: PlanSweep, context: Context) -> Homes:
     listed = _listed(plan.place, context)
     if plan.sweep not in (Sweep.RECONCILE, Sweep.REPLICATION):
         return Homes(_in_turn(listed, plan), {}, listed)
@@ -104,7 +103,7 @@ def _in_turn(homes: Collection[Repository], plan: PlanSweep) -> tuple[Repository
     return tuple(sorted(homes, key=lambda home: turn(home.path, plan.started_at.date())))
 
 
-def _listed(place: RegistryPlace, context: SweepHouse) -> dict[Repository, datetime | None]:
+def _listed(place: RegistryPlace, context: Context) -> dict[Repository, datetime | None]:
     found: dict[Repository, datetime | None] = {}
     after: str | None = None
     while True:
@@ -115,7 +114,7 @@ def _listed(place: RegistryPlace, context: SweepHouse) -> dict[Repository, datet
         after = page.after
 
 
-def known_homes(place: RegistryPlace, listed: Collection[Repository], context: SweepHouse) -> dict[Repository, Facts]:
+def known_homes(place: RegistryPlace, listed: Collection[Repository], context: Context) -> dict[Repository, Facts]:
     """What is stored of the private repositories of a registry. Our own account's id is what its listing says; where
     that is empty, and images of several accounts are known, nobody can tell which are ours."""
     found: dict[Repository, Facts] = {}
@@ -156,13 +155,13 @@ def find_filling(found: Homes, started_at: datetime) -> frozenset[Repository]:
     return frozenset(compared.keys() - formerly.keys() - new)
 
 
-def _since(facts: list[Facts], started_at: datetime, context: SweepHouse) -> datetime | None:
+def _since(facts: list[Facts], started_at: datetime, context: Context) -> datetime | None:
     """How far all are known whose findings were compared lately."""
     times = [f.get(FINDINGS_AT) for f in facts]
     lately = [at for at in times if isinstance(at, datetime) and at > started_at - CHANGES_KEPT]
     return margin(min(lately), context) if lately else None
 
 
-def margin(at: datetime, context: SweepHouse) -> datetime:
+def margin(at: datetime, context: Context) -> datetime:
     """A finding may be listed that much later than it was updated."""
     return at - ASKED_AGAIN * context.consistency_delay

@@ -24,7 +24,7 @@ from chalicelib.domain.reconcile.scan_budget import Asked, ScanBudget, ScanRefus
 from chalicelib.domain.reconcile.scan_proof import ScanProof, ScanProofCause, ScanProofs, count_proofs, prove_scan
 from chalicelib.domain.reconcile.scan_rule import ScanRule
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
-from chalicelib.services.ports.sweep_ports import ScanHouse
+from chalicelib.services.ports.context import Context
 
 PATIENCE = timedelta(seconds=10)
 LIMITS_IN_A_ROW = 5
@@ -37,7 +37,7 @@ def start_scans(
     headers: Sequence[Header],
     scanning: Scanning,
     unscanned: timedelta,
-    context: ScanHouse,
+    context: Context,
     but: Collection[ImageRef] = (),
 ) -> StartedScans:
     """Of one repository; nothing where it is not known that ECR's own scanner is in force. `but`: images that are
@@ -60,7 +60,7 @@ def start_scans(
     return StartedScans(asking.started, dict(asking.refused), len(due) - asking.asked_for, asking.error)
 
 
-def _granted(home: Repository, due: list[Header], daily: int, now: datetime, context: ScanHouse) -> list[Header]:
+def _granted(home: Repository, due: list[Header], daily: int, now: datetime, context: Context) -> list[Header]:
     running = [h for h in due if h.in_use.state is InUseState.YES]
     others = [h for h in due if h.in_use.state is not InUseState.YES]
     first = more = 0
@@ -77,7 +77,7 @@ def _granted(home: Repository, due: list[Header], daily: int, now: datetime, con
 class _Asking:
     """`asked_for`: of how many something became of: they were scanned, refused, or asked for by somebody else."""
 
-    def __init__(self, asked: Mapping[ImageRef, Asked], context: ScanHouse) -> None:
+    def __init__(self, asked: Mapping[ImageRef, Asked], context: Context) -> None:
         self.known, self.context = asked, context
         self.started = self.asked_for = self.limits = 0
         self.refused = Counter[ScanRefusal]()
@@ -135,7 +135,7 @@ def prove_scans(
     view: RepositoryView,
     rule: ScanRule | None,
     policy: Policy,
-    context: ScanHouse,
+    context: Context,
     refreshed_at: Collection[ImageRef] = (),
     *,
     filling: bool = False,

@@ -29,7 +29,7 @@ from chalicelib.domain.reconcile.scan_comparison import (
     words_of_counts,
 )
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
-from chalicelib.services.ports.sweep_ports import SweepHouse
+from chalicelib.services.ports.context import Context
 from chalicelib.services.reconcile.inspect_repository import inspect_repository
 from chalicelib.services.reconcile.mark_registry_stale import LASTING_ATTEMPTS, mark_images_stale
 from chalicelib.services.reconcile.plan_sweep import COMPARED_AT, FINDINGS_AT, Facts
@@ -44,7 +44,7 @@ READ_AT_ONCE = 50
 MOST_SEEN = 500
 
 
-def reconcile_registry(message: SweepRepository, context: SweepHouse, *, dry_run: bool = False) -> Reconciled:
+def reconcile_registry(message: SweepRepository, context: Context, *, dry_run: bool = False) -> Reconciled:
     """`dry_run`: nothing is sent or kept. Raises TransientError: put it back."""
     row = context.queries.repository(message.repository)
     facts: Facts = row.facts if row is not None else {}
@@ -64,13 +64,13 @@ def reconcile_registry(message: SweepRepository, context: SweepHouse, *, dry_run
         return result
 
 
-def _doubt(message: SweepRepository, facts: Facts, context: SweepHouse) -> None:
+def _doubt(message: SweepRepository, facts: Facts, context: Context) -> None:
     compared_at = facts.get(COMPARED_AT)
     mark_images_stale(message.repository, compared_at if isinstance(compared_at, datetime) else None, context)
 
 
 class _Reconcile:
-    def __init__(self, message: SweepRepository, facts: Facts, context: SweepHouse, *, dry_run: bool) -> None:
+    def __init__(self, message: SweepRepository, facts: Facts, context: Context, *, dry_run: bool) -> None:
         self.message, self.facts, self.context, self.dry_run = message, facts, context, dry_run
         self.home, self.memory = message.repository, Memory.read(facts.get(RESULT))
         self.place, self.turn = Place.read(message.after), turn_of(message.started_at)

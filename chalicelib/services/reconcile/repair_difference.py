@@ -15,14 +15,14 @@ from chalicelib.domain.images.image import ImageDetail, Repository, Source
 from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
 from chalicelib.domain.reconcile.repository_view import RepositoryView
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
-from chalicelib.services.ports.ports import House
-from chalicelib.services.ports.sweep_ports import SweepIndex
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.index import Index
 
 TAGS_ASKED = 1000
 
 
 def read_tags(
-    home: Repository, queries: SweepIndex, images: Mapping[str, ImageDetail] | None = None
+    home: Repository, queries: Index, images: Mapping[str, ImageDetail] | None = None
 ) -> dict[str, str | None]:
     """The digest by tag; None: the tag was deleted. Read page by page, and a moment old. `images` as they are listed:
     what is equal is held once."""
@@ -38,7 +38,7 @@ def read_tags(
         after = page.after
 
 
-def is_confirmed(difference: Difference, view: RepositoryView, context: House) -> bool:
+def is_confirmed(difference: Difference, view: RepositoryView, context: Context) -> bool:
     """Whether it may be told. An image that a listing of many pages lacked is asked for by itself, so is an index for
     its images, and a tag that moved a moment ago is its event's to tell. Raises TransientError."""
     if difference.kind is DifferenceKind.DELETED and not view.listed.absent:
@@ -55,7 +55,7 @@ def is_confirmed(difference: Difference, view: RepositoryView, context: House) -
     return move is None or not view.is_recent(move.at)
 
 
-def _has_children(difference: Difference, context: House) -> bool:
+def _has_children(difference: Difference, context: Context) -> bool:
     """Of an index of which none are known: it may truly have none. Where nobody can tell, its push is told again."""
     try:
         return bool(context.registry.read_manifest(difference.ref).children)
@@ -66,7 +66,7 @@ def _has_children(difference: Difference, context: House) -> bool:
 
 
 def repair_difference(
-    difference: Difference, view: RepositoryView, context: House, *, quiet: bool = False, refreshed_at: bool = False
+    difference: Difference, view: RepositoryView, context: Context, *, quiet: bool = False, refreshed_at: bool = False
 ) -> None:
     """`quiet`: part of a first fill, which is not told image by image. `refreshed_at`: the image is looked at anyway,
     so that what it is before that is no news."""

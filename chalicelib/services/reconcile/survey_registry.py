@@ -16,7 +16,7 @@ from chalicelib.domain.reconcile.registry_listing import ChangesListed, Coverage
 from chalicelib.domain.reconcile.repository_view import Inspected, pack, share_of
 from chalicelib.domain.reconcile.scan_rule import AppliedScanRule, ScanRule, rule_of
 from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.services.ports.sweep_ports import ScanHouse, SweepHouse
+from chalicelib.services.ports.context import Context
 
 
 class FoundRules(msgspec.Struct, frozen=True):
@@ -26,7 +26,7 @@ class FoundRules(msgspec.Struct, frozen=True):
     rules: Mapping[str, ScanRule] = {}
 
 
-def find_rules(registry: Repository, names: Collection[str], context: ScanHouse) -> FoundRules:
+def find_rules(registry: Repository, names: Collection[str], context: Context) -> FoundRules:
     """Of the registry and Region of `registry`, by name of a repository. Where ECR does not say what is applied, the
     rules alone tell. Raises TransientError."""
     try:
@@ -41,7 +41,7 @@ def find_rules(registry: Repository, names: Collection[str], context: ScanHouse)
     return FoundRules(configuration.scanner, {n: rule_of(n, configuration, applied.get(n)) for n in names})
 
 
-def _applied(registry: Repository, names: Collection[str], context: ScanHouse) -> Mapping[str, AppliedScanRule]:
+def _applied(registry: Repository, names: Collection[str], context: Context) -> Mapping[str, AppliedScanRule]:
     try:
         return context.scans.applied(registry, names)
     except TransientError:
@@ -75,7 +75,7 @@ class Survey(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(share, rule=self.rules.get(home.name))
 
 
-def survey_registry(home: Repository, names: Collection[str], since: datetime | None, context: SweepHouse) -> Survey:
+def survey_registry(home: Repository, names: Collection[str], since: datetime | None, context: Context) -> Survey:
     """Of the registry and Region of `home`. `since`: how far findings are known; None: there is nothing to go on from.
     Raises TransientError."""
     registry = Repository(home.registry, home.region, "")

@@ -13,8 +13,8 @@ from chalicelib.domain.replication.replica import Replica, ReplicationState
 from chalicelib.domain.replication.replica_case import Copies
 from chalicelib.domain.replication.rules import Destination, DestinationAccess, sights_of
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
-from chalicelib.services.ports.ports import Channel
-from chalicelib.services.ports.sweep_ports import Replicating
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.messages import Channel
 from chalicelib.services.replication.judge_copies import Ends
 from chalicelib.services.replication.list_copies import find_copies
 from chalicelib.services.replication.store_copies import store_copies
@@ -22,7 +22,7 @@ from chalicelib.services.replication.store_copies import store_copies
 
 def check_replica(
     message: ReplicationCheck,
-    context: Replicating,
+    context: Context,
     channels: Mapping[str, Channel],
     api_url: str | None = None,
     *,
@@ -58,7 +58,7 @@ def _check(
     message: ReplicationCheck,
     destinations: Sequence[Destination],
     known: Sequence[Replica],
-    context: Replicating,
+    context: Context,
     channels: Mapping[str, Channel],
     api_url: str | None,
     tries: int,
@@ -91,7 +91,7 @@ def _check(
 
 
 def _sights(
-    message: ReplicationCheck, destinations: Sequence[Destination], context: Replicating
+    message: ReplicationCheck, destinations: Sequence[Destination], context: Context
 ) -> list[DestinationAccess]:
     """The check was asked for because there was a rule when the image changed, whenever a sweep first saw it."""
     known = (context.replicas.state(message.ref.home) or ReplicationState()).sights
@@ -102,20 +102,20 @@ def _sights(
     ]
 
 
-def _header(ref: ImageRef, context: Replicating) -> Header | None:
+def _header(ref: ImageRef, context: Context) -> Header | None:
     stored = context.table.read_headers([ref]).get(ref)
     return stored.header if stored is not None else None
 
 
 def _there(
-    ref: ImageRef, destinations: Sequence[Destination], context: Replicating
+    ref: ImageRef, destinations: Sequence[Destination], context: Context
 ) -> dict[Destination, dict[str, Header]]:
     copies = {place.repository(ref.home).image(ref.digest): place for place in destinations}
     found = context.table.read_headers(copies)
     return {copies[copy]: {ref.digest: stored.header} for copy, stored in found.items()}
 
 
-def _referrers(ref: ImageRef, context: Replicating) -> Sequence[str]:
+def _referrers(ref: ImageRef, context: Context) -> Sequence[str]:
     """What cannot be listed is left to the sweep, which finds referrers among the images."""
     try:
         return context.replication.referrers(ref)
@@ -129,7 +129,7 @@ def _referrer(home: Repository, digest: str, subject: str) -> ImageDetail:
     return ImageDetail(home.image(digest), subject_digest=subject)
 
 
-def _with_holders(copies: Copies, image: ImageDetail, context: Replicating) -> Copies:
+def _with_holders(copies: Copies, image: ImageDetail, context: Context) -> Copies:
     """With the images that have the tags which the copy lacks."""
     copy = copies.images.get(image.ref.digest)
     if copy is None:

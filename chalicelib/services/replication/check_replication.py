@@ -21,8 +21,8 @@ from chalicelib.domain.replication.replica import Replica, ReplicationState, cou
 from chalicelib.domain.replication.replica_case import Copies, Listed
 from chalicelib.domain.replication.rules import Configuration, Destination, DestinationAccess, sights_of
 from chalicelib.errors import AbsentError, LazarettoError, TransientError, UpstreamError
-from chalicelib.services.ports.ports import Channel
-from chalicelib.services.ports.sweep_ports import Replicating
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.messages import Channel
 from chalicelib.services.replication.judge_copies import Ends
 from chalicelib.services.replication.list_copies import PATIENT_TRIES, list_copies
 from chalicelib.services.replication.store_copies import StoredCopies, store_copies
@@ -31,7 +31,7 @@ COMPARED_EVERY = timedelta(days=1)
 
 
 def compare_settings(
-    home: Repository, sights: tuple[DestinationAccess, ...], now: datetime, context: Replicating
+    home: Repository, sights: tuple[DestinationAccess, ...], now: datetime, context: Context
 ) -> tuple[DestinationAccess, ...]:
     """Once a day for each destination that a rule names; a few calls each. What AWS does not answer for now is compared
     by the next sweep: nothing else waits for it."""
@@ -47,7 +47,7 @@ def _is_due(sight: DestinationAccess, now: datetime) -> bool:
 
 
 def _compared(
-    sight: DestinationAccess, source: RepositorySettings, home: Repository, now: datetime, context: Replicating
+    sight: DestinationAccess, source: RepositorySettings, home: Repository, now: datetime, context: Context
 ) -> DestinationAccess:
     """A repository that is not there (yet) has no settings: it is looked at again."""
     there = _settings(sight.destination.repository(home), context)
@@ -56,7 +56,7 @@ def _compared(
     return msgspec.structs.replace(sight, differences=differences(source, there), compared_at=now)
 
 
-def _settings(home: Repository, context: Replicating) -> RepositorySettings | None:
+def _settings(home: Repository, context: Context) -> RepositorySettings | None:
     try:
         return context.replication.settings(home)
     except UpstreamError:
@@ -65,7 +65,7 @@ def _settings(home: Repository, context: Replicating) -> RepositorySettings | No
 
 def check_replication(
     message: SweepRepository,
-    context: Replicating,
+    context: Context,
     channels: Mapping[str, Channel],
     api_url: str | None = None,
     *,
@@ -98,9 +98,7 @@ def check_replication(
         raise UpstreamError(f"an alert of an earlier part of this sweep was not sent: {message.failure}")
 
 
-def _go_on(
-    message: SweepRepository, after: str, failure: LazarettoError | None, tries: int, context: Replicating
-) -> None:
+def _go_on(message: SweepRepository, after: str, failure: LazarettoError | None, tries: int, context: Context) -> None:
     """A channel that fails for long, or for good, hides no copy: the sweep goes on, its last message says so, and what
     was not told is told by the next sweep."""
     if isinstance(failure, TransientError) and tries < PATIENT_TRIES:
@@ -109,7 +107,7 @@ def _go_on(
     context.outbox.send("sweeps", msgspec.structs.replace(message, after=after, attempt=0, failure=said))
 
 
-def _nothing_to_do(home: Repository, state: ReplicationState | None, context: Replicating) -> None:
+def _nothing_to_do(home: Repository, state: ReplicationState | None, context: Context) -> None:
     now = context.clock.now()
     if state is None:
         context.replicas.store_state(home, ReplicationState(refreshed_at=now))
@@ -122,7 +120,7 @@ def _ends(
     state: ReplicationState,
     known: Mapping[tuple[str, Destination], Replica],
     tries: int,
-    context: Replicating,
+    context: Context,
 ) -> Ends:
     """The source is listed last: see `list_copies`."""
     destinations = rules.destinations_of(home)
@@ -147,7 +145,7 @@ def _ends(
     )
 
 
-def _source(home: Repository, context: Replicating) -> Listed | None:
+def _source(home: Repository, context: Context) -> Listed | None:
     """None: a repository that was deleted; it has no images, and may have left copies."""
     try:
         return context.replication.listing(home)
@@ -155,7 +153,7 @@ def _source(home: Repository, context: Replicating) -> Listed | None:
         return None
 
 
-def _headers(home: Repository, context: Replicating) -> dict[str, Header]:
+def _headers(home: Repository, context: Context) -> dict[str, Header]:
     return {header.ref.digest: header for header in context.table.headers_of(home)}
 
 
@@ -169,7 +167,7 @@ def _still_blind(state: ReplicationState | None, ends: Ends) -> Sequence[str]:
     return [told for told in (state.told if state else ()) if told.partition("#")[0] in blind]
 
 
-def _drop_gone(ends: Ends, context: Replicating) -> set[tuple[str, Destination]]:
+def _drop_gone(ends: Ends, context: Context) -> set[tuple[str, Destination]]:
     """What is neither at the source nor, as far as can be seen, at the destination any more."""
     gone = set()
     for (digest, place), replica in ends.known.items():
@@ -183,7 +181,7 @@ def _drop_gone(ends: Ends, context: Replicating) -> set[tuple[str, Destination]]
 
 
 def _finish(
-    home: Repository, ends: Ends, kept: StoredCopies, gone: set[tuple[str, Destination]], context: Replicating
+    home: Repository, ends: Ends, kept: StoredCopies, gone: set[tuple[str, Destination]], context: Context
 ) -> None:
     now = ends.at
     found = {(r.ref.digest, r.destination): r for r in kept.replicas}

@@ -19,7 +19,7 @@ from chalicelib.domain.replication.replica_case import Copies, ReplicaCase, Repo
 from chalicelib.domain.replication.replica_verdict import is_scannable, weighed
 from chalicelib.domain.replication.rules import Allowance, Destination, DestinationAccess, allowance
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
-from chalicelib.services.ports.sweep_ports import Replicating
+from chalicelib.services.ports.context import Context
 
 REPORTS_AT_MOST = 200
 SCANS_AT_MOST = 200
@@ -51,7 +51,7 @@ class Ends(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge_copies(
-    digests: Iterable[str], ends: Ends, policy: Policy, context: Replicating
+    digests: Iterable[str], ends: Ends, policy: Policy, context: Context
 ) -> tuple[list[Replica], str | None]:
     """The copies of these images, and the digest after which there were too many reports to be asked for: None, all
     were judged. An image that is nowhere has none. Raises TransientError."""
@@ -69,7 +69,7 @@ def judge_copies(
 class _Judging:
     """One run: `copies` are completed as more becomes known, calls are counted."""
 
-    def __init__(self, ends: Ends, policy: Policy, context: Replicating) -> None:
+    def __init__(self, ends: Ends, policy: Policy, context: Context) -> None:
         self.ends, self.policy, self.context = ends, policy, context
         self.within = timedelta(minutes=policy.replication.within_minutes)
         self.copies = dict(ends.copies)

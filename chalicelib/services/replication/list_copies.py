@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterable, Mapping
 from chalicelib.domain.images.image import ImageDetail, Repository
 from chalicelib.domain.replication.replica_case import Copies
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
-from chalicelib.services.ports.sweep_ports import Replicating
+from chalicelib.services.ports.context import Context
 
 PATIENT_TRIES = 6
 """Some minutes: so long a destination that does not answer is waited for, and then left out."""
 
 
-def list_copies(home: Repository, context: Replicating, tries: int) -> Copies:
+def list_copies(home: Repository, context: Context, tries: int) -> Copies:
     """Of the whole repository `home` at the destination. Raises TransientError, unless it was tried often."""
     return _seen(home, lambda: context.replication.listing(home).images, tries)
 
 
-def find_copies(home: Repository, digests: Iterable[str], context: Replicating, tries: int) -> Copies:
+def find_copies(home: Repository, digests: Iterable[str], context: Context, tries: int) -> Copies:
     """The same of these images alone."""
     return _seen(home, lambda: context.replication.describe_all(home, {*digests}), tries)
 

@@ -18,13 +18,13 @@ from chalicelib.errors import ConflictError, NotFoundError, TransientError, Upst
 from chalicelib.services.assessment.decide_image import desired_state
 from chalicelib.services.assessment.record_push import record_push
 from chalicelib.services.enforcement.give_order import known, possible, put_order
-from chalicelib.services.ports.ports import House
+from chalicelib.services.ports.context import Context
 
 SEEN = "replication"
 
 
 def mirror_quarantine(
-    replica: Replica, copy: ImageDetail, here: Header | None, rules: Rules, context: House
+    replica: Replica, copy: ImageDetail, here: Header | None, rules: Rules, context: Context
 ) -> str | None:
     """What was done, or why nothing could be, in a sentence; None: nothing is to be done. Raises TransientError."""
     if here is None:
@@ -48,12 +48,12 @@ def mirror_quarantine(
     return f"Its quarantine at {replica.destination} is ordered."
 
 
-def _order(there: Header, reason: str, context: House) -> None:
+def _order(there: Header, reason: str, context: Context) -> None:
     possible(there, context.rules.fresh())
     put_order(there, Order(ActionType.QUARANTINE, SYSTEM, reason, context.clock.now()), "ORDER_QUARANTINE", context)
 
 
-def _take_back(there: Header, context: House) -> str:
+def _take_back(there: Header, context: Context) -> str:
     """The verdict of the copy itself decides again."""
     assert there.order is not None
     said = Order(there.order.kind, SYSTEM, "its source is quarantined no more", context.clock.now())
@@ -61,7 +61,7 @@ def _take_back(there: Header, context: House) -> str:
     return f"The order to quarantine {there.ref} is taken back: its source is quarantined no more."
 
 
-def _came_back(replica: Replica, context: House) -> str | None:
+def _came_back(replica: Replica, context: Context) -> str | None:
     """ECR gives back, or copies again, what is taken up anew at the source; no event of another Region tells us."""
     there = known(replica.copy, context)
     if not there.exists or there.storage is not StorageStatus.ACTIVE:
@@ -69,7 +69,7 @@ def _came_back(replica: Replica, context: House) -> str | None:
     return f"It came back at {replica.destination}, where its quarantine stands: it is taken away again."
 
 
-def _header(replica: Replica, context: House) -> Header | None:
+def _header(replica: Replica, context: Context) -> Header | None:
     stored = context.table.read_headers([replica.copy]).get(replica.copy)
     return stored.header if stored is not None else None
 
@@ -81,7 +81,7 @@ def _is_otherwise(there: Header | None, copy: ImageDetail) -> bool:
     return copy.storage is StorageStatus.ACTIVE and there.storage is StorageStatus.ARCHIVED
 
 
-def _record(there: Header | None, replica: Replica, copy: ImageDetail, context: House) -> None:
+def _record(there: Header | None, replica: Replica, copy: ImageDetail, context: Context) -> None:
     """As if its push, or that it was given back, had been heard of."""
     if there is not None and there.exists:
         seen = ImageAction(replica.copy, Action.UPDATE_STORAGE_CLASS, "SUCCESS", replica.at, SEEN)

@@ -9,10 +9,10 @@ from chalicelib.domain.events.sweep_message import ReplicationCheck
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.replication.rules import Destination
 from chalicelib.errors import UpstreamError
-from chalicelib.services.ports.sweep_ports import Replicating
+from chalicelib.services.ports.context import Context
 
 
-def schedule_replication_check(event: ImageAction | ReferrerAction | Replicated, context: Replicating) -> None:
+def schedule_replication_check(event: ImageAction | ReferrerAction | Replicated, context: Context) -> None:
     """Nothing where no rule copies the repository anywhere; where that cannot be told now, the check finds out. Never
     raises what only the look-up did: the push itself was recorded."""
     now = context.clock.now()
@@ -35,7 +35,7 @@ def _is_copied(event: ImageAction | ReferrerAction) -> bool:
     return event.result == "SUCCESS" and (event.action == Action.PUSH or restored)
 
 
-def _has_destinations(ref: ImageRef, context: Replicating) -> bool:
+def _has_destinations(ref: ImageRef, context: Context) -> bool:
     try:
         return bool(context.replication.configuration(ref.home).destinations_of(ref.home))
     except UpstreamError:

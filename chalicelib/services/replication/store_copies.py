@@ -27,8 +27,9 @@ from chalicelib.domain.replication.replica import Note, Replica
 from chalicelib.domain.replication.rules import Destination
 from chalicelib.errors import LazarettoError, TransientError
 from chalicelib.services.alerts.send_alert import send_alert
-from chalicelib.services.ports.ports import ActionRecord, Channel
-from chalicelib.services.ports.sweep_ports import Replicating
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.messages import Channel
 from chalicelib.services.replication.judge_copies import Ends, judge_copies
 from chalicelib.services.replication.mirror_quarantine import mirror_quarantine
 
@@ -42,7 +43,7 @@ def notify_copies(
     blind: Blind,
     done: Sequence[str],
     tries: int,
-    context: Replicating,
+    context: Context,
     channels: Mapping[str, Channel],
     api_url: str | None = None,
     told: Sequence[str] = (),
@@ -77,7 +78,7 @@ def notify_copies(
     return tuple(known), transient or next(iter(failures), None)
 
 
-def _keep(replica: Replica, context: Replicating) -> Replica:
+def _keep(replica: Replica, context: Context) -> Replica:
     context.replicas.store_delivered(replica)
     return replica
 
@@ -86,7 +87,7 @@ def _blind(place: Destination, channel: str) -> str:
     return f"{place.path}#{channel}"
 
 
-def _claimed(home: Repository, channel: str, untold: Sequence[Replica], tries: int, context: Replicating) -> bool:
+def _claimed(home: Repository, channel: str, untold: Sequence[Replica], tries: int, context: Context) -> bool:
     """Whether it is ours to tell. Who comes again may take over: the one before has failed, or died. An hour later so
     may the next sweep."""
     said = [f"{r.ref.digest} {r.destination.path} {r.alarm}" for r in untold]
@@ -95,7 +96,7 @@ def _claimed(home: Repository, channel: str, untold: Sequence[Replica], tries: i
     return _recorded(f"{channel}#{mark}", f"repository/{home.path}", hour, _reason(untold), tries, context)
 
 
-def _claimed_blind(home: Repository, channel: str, place: Destination, tries: int, context: Replicating) -> bool:
+def _claimed_blind(home: Repository, channel: str, place: Destination, tries: int, context: Context) -> bool:
     """A registry has hundreds of repositories, and one reason why nobody can look at a destination: one of them tells
     it in a day, for all."""
     day = context.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
@@ -103,7 +104,7 @@ def _claimed_blind(home: Repository, channel: str, place: Destination, tries: in
     return _recorded(f"{channel}#{place.path}", subject, day, f"{place} cannot be looked at", tries, context)
 
 
-def _recorded(claim: str, subject: str, wanted_at: datetime, reason: str, tries: int, context: Replicating) -> bool:
+def _recorded(claim: str, subject: str, wanted_at: datetime, reason: str, tries: int, context: Context) -> bool:
     record = ActionRecord(
         ref=None,
         effect=f"REPLICATION#{claim}{f'#{tries}' if tries else ''}",
@@ -138,7 +139,7 @@ class StoredCopies(msgspec.Struct, frozen=True):
 def store_copies(
     digests: Iterable[str],
     ends: Ends,
-    context: Replicating,
+    context: Context,
     channels: Mapping[str, Channel],
     api_url: str | None,
     tries: int,
@@ -156,7 +157,7 @@ def store_copies(
     return StoredCopies(tuple(found), after, known, failure)
 
 
-def _kept(replica: Replica, ends: Ends, context: Replicating) -> Replica | None:
+def _kept(replica: Replica, ends: Ends, context: Context) -> Replica | None:
     """As it is stored now. None: somebody else has looked later, and what that one found stands."""
     former = ends.known.get((replica.ref.digest, replica.destination))
     if former is not None and replica.like(former) and replica.told == former.told:
@@ -164,7 +165,7 @@ def _kept(replica: Replica, ends: Ends, context: Replicating) -> Replica | None:
     return replica if context.replicas.keep(replica) else None
 
 
-def _mirrored(replica: Replica, ends: Ends, rules: Rules, context: Replicating) -> str | None:
+def _mirrored(replica: Replica, ends: Ends, rules: Rules, context: Context) -> str | None:
     copy = ends.copies[replica.destination].images.get(replica.ref.digest)
     there = ends.there.get(replica.destination, {}).get(replica.ref.digest)
     ordered = there is not None and is_mirrored(there)

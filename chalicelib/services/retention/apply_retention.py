@@ -23,8 +23,8 @@ from chalicelib.domain.retention.image import RetainedImage, guard_of
 from chalicelib.domain.retention.plan import RetentionDecision, RetentionPlan, stages
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.assessment.record_push import record_push
-from chalicelib.services.ports.ports import ActionRecord
-from chalicelib.services.ports.sweep_ports import RetentionHouse
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
 
 IN_A_BATCH = 25
 """Between two looks at the clock: each image is several writes, and archiving is a call for each."""
@@ -61,7 +61,7 @@ class AppliedPlan(msgspec.Struct, frozen=True):
     observed: bool = False
 
 
-def apply_retention(plan: RetentionPlan, run: RetentionRun, context: RetentionHouse) -> AppliedPlan:
+def apply_retention(plan: RetentionPlan, run: RetentionRun, context: Context) -> AppliedPlan:
     """Raises TransientError where AWS throttles before anything is gone; later on it is `unfinished`, so that nobody
     forgets how many went."""
     fates = {fate.image.digest: fate for fate in plan.takes}
@@ -84,7 +84,7 @@ class _Taking:
     """One run over one plan: what is gone, and why what is not. `unfinished`: the time was up."""
 
     def __init__(
-        self, plan: RetentionPlan, fates: Mapping[str, RetentionDecision], run: RetentionRun, context: RetentionHouse
+        self, plan: RetentionPlan, fates: Mapping[str, RetentionDecision], run: RetentionRun, context: Context
     ) -> None:
         self._plan, self._fates, self._run, self._context = plan, fates, run, context
         self.gone: set[str] = set()
@@ -179,7 +179,7 @@ class _Taking:
 
 
 def _record(
-    plan: RetentionPlan, fate: RetentionDecision, run: RetentionRun, context: RetentionHouse, prefix: str = ""
+    plan: RetentionPlan, fate: RetentionDecision, run: RetentionRun, context: Context, prefix: str = ""
 ) -> ActionRecord:
     """What would go is recorded once for each push: a policy that observes for months fills no log. Expiring cannot be
     undone; an archived image is restored by whoever may."""

@@ -13,7 +13,7 @@ import msgspec
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.plan import Action
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.sweep_ports import RetentionHouse
+from chalicelib.services.ports.context import Context
 from chalicelib.services.retention.apply_retention import RetentionRun, apply_retention
 from chalicelib.services.retention.plan_retention import plan_retention
 from chalicelib.services.retention.report_retention import progress
@@ -33,7 +33,7 @@ def carry_out_plan(
     repository: Repository,
     plan_id: str,
     actor: str,
-    context: RetentionHouse,
+    context: Context,
     tell: Callable[[int], None] = lambda gone: None,
 ) -> CarriedOut:
     """`tell` is told after each part how many images are gone. Raises ConflictError where the plan is another one by

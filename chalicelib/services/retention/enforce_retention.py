@@ -16,8 +16,8 @@ from datetime import timedelta
 
 from chalicelib.domain.events.sweep_message import SweepRepository, TakeImages
 from chalicelib.errors import AbsentError
-from chalicelib.services.ports.ports import Channel
-from chalicelib.services.ports.sweep_ports import RetentionHouse
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.messages import Channel
 from chalicelib.services.retention.apply_retention import AppliedPlan, RetentionRun, apply_retention
 from chalicelib.services.retention.plan_retention import has_rule, plan_retention
 from chalicelib.services.retention.report_retention import part_of, report_retention
@@ -28,7 +28,7 @@ LOOK_FOR = timedelta(seconds=20)
 
 def enforce_retention(
     message: SweepRepository,
-    context: RetentionHouse,
+    context: Context,
     channels: Mapping[str, Channel],
     api_url: str | None = None,
     *,
@@ -62,7 +62,7 @@ LOOK_UNTIL, TAKE_UNTIL = timedelta(seconds=25), timedelta(seconds=45)
 
 def take_images(
     message: TakeImages,
-    context: RetentionHouse,
+    context: Context,
     channels: Mapping[str, Channel],
     api_url: str | None = None,
     *,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from chalicelib.domain.images.registry import RegistryPlace
-from chalicelib.services.ports.sweep_ports import PullTimes
+from chalicelib.services.ports.registry import PullTimes
 
 Roles = Mapping[RegistryPlace, tuple[str, ...]]
 """ARNs of roles by the registry they read."""

@@ -25,11 +25,14 @@ from chalicelib.domain.images.image import InUse, Repository
 from chalicelib.domain.retention.alert import compose_lifecycle_alert
 from chalicelib.services.alerts.announce_alert import announce_alert
 from chalicelib.services.assessment.record_push import record_push
-from chalicelib.services.ports.ports import ActionRecord, Channel, House, Subject
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.usage import Subject
 
 
 def notify_lifecycle_run(
-    message: NotifyExpired, context: House, channels: Mapping[str, Channel], api_url: str | None = None
+    message: NotifyExpired, context: Context, channels: Mapping[str, Channel], api_url: str | None = None
 ) -> None:
     """One alert a message, none where nobody is hurt. Raises TransientError: put it back with a delay."""
     uses = [_use(message.repository, one, context) for one in message.expired]
@@ -39,14 +42,14 @@ def notify_lifecycle_run(
     announce_alert(compose_lifecycle_alert(message.repository, lines, context.clock.now(), api_url), context, channels)
 
 
-def _use(repository: Repository, one: Expired, context: House) -> InUse:
+def _use(repository: Repository, one: Expired, context: Context) -> InUse:
     """By the tags it had: whoever runs a tag will miss it at the next start."""
     digests = frozenset({one.digest, *one.relatives})
     subject = Subject(repository.image(one.digest), digests, frozenset(one.tags), indexes=frozenset(one.relatives))
     return context.runtime.in_use(subject)
 
 
-def handle_lifecycle_run(event: LifecycleRan, delivery: Delivery, context: House) -> None:
+def handle_lifecycle_run(event: LifecycleRan, delivery: Delivery, context: Context) -> None:
     """A dry run has changed nothing. Raises TransientError: put it back with a delay."""
     if event.dry_run or not event.expiries:
         return
@@ -64,7 +67,7 @@ def handle_lifecycle_run(event: LifecycleRan, delivery: Delivery, context: House
         record_push(gone, delivery, context)
 
 
-def _record(expiry: LifecycleExpiry, event: LifecycleRan, context: House) -> bool:
+def _record(expiry: LifecycleExpiry, event: LifecycleRan, context: Context) -> bool:
     """False: this one was heard of before."""
     return context.table.record_action(
         ActionRecord(

@@ -18,7 +18,7 @@ from chalicelib.domain.retention.image import Inside, Layer, retained_image
 from chalicelib.domain.retention.plan import RetentionPlan
 from chalicelib.domain.retention.retention import JudgedImage, judge, resolve, rule_for
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
-from chalicelib.services.ports.sweep_ports import RetentionHouse
+from chalicelib.services.ports.context import Context
 from chalicelib.services.usage.find_image_uses import coming, find_image_uses
 
 READ_AT_ONCE = 500
@@ -40,7 +40,7 @@ class Planned(msgspec.Struct, frozen=True):
 
 def plan_retention(
     repository: Repository,
-    context: RetentionHouse,
+    context: Context,
     *,
     with_layers: bool = False,
     rules: Rules | None = None,
@@ -87,7 +87,7 @@ def _judged(
     return judge(repository, images, rules.policy.retention, now)
 
 
-def _layers(plan: RetentionPlan, context: RetentionHouse, until: datetime | None) -> Mapping[str, tuple[Layer, ...]]:
+def _layers(plan: RetentionPlan, context: Context, until: datetime | None) -> Mapping[str, tuple[Layer, ...]]:
     """Of what would go first, then of what stays, the newest first: that is what shares layers with it."""
     found: dict[str, tuple[Layer, ...]] = {}
     digests = [fate.image.digest for fate in sorted(plan.fates, key=lambda fate: not fate.taken)]
@@ -104,7 +104,7 @@ def _unread_indexes(listed: ImagesListed, headers: Mapping[str, Header]) -> set[
     return {digest for digest, image in listed.images.items() if _is_unread_index(image, headers.get(digest))}
 
 
-def _insides(repository: Repository, digests: Collection[str], context: RetentionHouse) -> Mapping[str, Inside]:
+def _insides(repository: Repository, digests: Collection[str], context: Context) -> Mapping[str, Inside]:
     if not digests:
         return {}
     try:
@@ -119,7 +119,7 @@ def _is_unread_index(image: ImageDetail, header: Header | None) -> bool:
     return image.media_type in INDEX_MEDIA_TYPES and (header is None or not header.children)
 
 
-def _missing(repository: Repository, digests: Sequence[str], context: RetentionHouse) -> dict[str, str] | None:
+def _missing(repository: Repository, digests: Sequence[str], context: Context) -> dict[str, str] | None:
     """Why the copies of an image are not proven to be there. None: nobody could tell of any."""
     if not digests:
         return {}

@@ -13,8 +13,9 @@ from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.alert import compose_failed_alert, compose_stopped_alert
 from chalicelib.services.alerts.announce_alert import announce_alert
-from chalicelib.services.ports.ports import ActionRecord, Channel
-from chalicelib.services.ports.sweep_ports import RetentionHouse
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.messages import Channel
 from chalicelib.services.retention.apply_retention import AppliedPlan
 from chalicelib.services.retention.plan_retention import Planned
 
@@ -44,7 +45,7 @@ def report_retention(
     part: ReportPart,
     planned: Planned,
     applied: AppliedPlan,
-    context: RetentionHouse,
+    context: Context,
     channels: Mapping[str, Channel],
     api_url: str | None = None,
 ) -> None:

@@ -29,8 +29,8 @@ from chalicelib.domain.retention.lifecycle_policy import (
 )
 from chalicelib.domain.retention.retention import rule_for
 from chalicelib.errors import AbsentError, ConflictError, RefusedPayloadError, TransientError, UpstreamError
-from chalicelib.services.ports.ports import ActionRecord
-from chalicelib.services.ports.sweep_ports import RetentionHouse
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
 from chalicelib.services.retention.plan_retention import Planned, plan_retention
 from chalicelib.services.usage.find_image_uses import MOST_LOOKED_UP, uses_of
 
@@ -55,7 +55,7 @@ class Compared(msgspec.Struct, frozen=True):
 
 
 def compare_lifecycle(
-    repository: Repository, context: RetentionHouse, *, text: str | None = None, rules: Rules | None = None
+    repository: Repository, context: Context, *, text: str | None = None, rules: Rules | None = None
 ) -> Compared:
     """`text`: the policy to compare, None: the one that is in force. Raises AbsentError (`repository`), UpstreamError
     where ECR gives no preview and its policy cannot be read here either."""
@@ -100,7 +100,7 @@ class Written(msgspec.Struct, frozen=True):
     dry_run: bool
 
 
-def write_lifecycle(repository: Repository, by: str, context: RetentionHouse, *, dry_run: bool = False) -> Written:
+def write_lifecycle(repository: Repository, by: str, context: Context, *, dry_run: bool = False) -> Written:
     """Raises ConflictError, with the reason, where no rule names the repository, the grammar cannot say the rule, the
     policy only observes or exempts it, a limit of the rule stops our own plan, or ECR would take what runs, may run, is
     evidence, or is kept by us."""
@@ -130,7 +130,7 @@ def write_lifecycle(repository: Repository, by: str, context: RetentionHouse, *,
 
 
 def _record(
-    repository: Repository, number: int, by: str, former: str | None, text: str, version: int, context: RetentionHouse
+    repository: Repository, number: int, by: str, former: str | None, text: str, version: int, context: Context
 ) -> ActionRecord:
     """Before it is written, so that no policy is ever written without a trace."""
     now = context.clock.now()

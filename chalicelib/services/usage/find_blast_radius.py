@@ -13,16 +13,17 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import InUse, Kind
 from chalicelib.domain.usage.blast_radius import LAST_PULL, BlastRadius, IndexTags, Line, NewerTag
 from chalicelib.errors import AbsentError, DeniedError, LazarettoError, TransientError
-from chalicelib.services.ports.ports import House, Subject
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.usage import Subject
 
 
-def find_use(header: Header, context: House, *, whole: bool = False) -> InUse:
+def find_use(header: Header, context: Context, *, whole: bool = False) -> InUse:
     """Looked up now. A platform's image runs where its index does, an index where any of its images does; `whole`:
     whatever runs any image of the repository counts. Raises what the table raises; places that fail are `blind`."""
     return context.runtime.in_use(subject_of(header, relatives_of(header, context), whole=whole))
 
 
-def relatives_of(header: Header, context: House) -> Sequence[Header]:
+def relatives_of(header: Header, context: Context) -> Sequence[Header]:
     """The headers of its indexes and of its images, as far as they are known: one read for all, none where it has
     none."""
     digests = dict.fromkeys((*header.parents, *_images(header)))
@@ -54,7 +55,7 @@ WALKED_FOR = timedelta(seconds=5)
 T = TypeVar("T")
 
 
-def find_blast_radius(header: Header, context: House) -> BlastRadius:
+def find_blast_radius(header: Header, context: Context) -> BlastRadius:
     """Never raises for a look-up that fails: that part stays empty and is named in `unknown`.
 
     Costs one look at what runs (kept for a minute), one DescribeImages, one read of the headers of its indexes and
@@ -81,7 +82,7 @@ def find_blast_radius(header: Header, context: House) -> BlastRadius:
     )
 
 
-def _last_pull(header: Header, context: House, unknown: list[str]) -> datetime | None:
+def _last_pull(header: Header, context: Context, unknown: list[str]) -> datetime | None:
     """The newest that is known; a registry that does not have the image (any more) knows no later one."""
     try:
         told = context.registry.describe_image(header.ref).last_pulled_at
@@ -94,7 +95,7 @@ def _last_pull(header: Header, context: House, unknown: list[str]) -> datetime |
 
 
 def _walked(
-    header: Header, relatives: Sequence[Header], indexes: Sequence[IndexTags], context: House, unknown: list[str]
+    header: Header, relatives: Sequence[Header], indexes: Sequence[IndexTags], context: Context, unknown: list[str]
 ) -> tuple[NewerTag | None, str]:
     """The newest clean one, or why there is none. Of a repository that is not read to its end the newest of those that
     were, and no reason: "no newer tag" would not be known."""

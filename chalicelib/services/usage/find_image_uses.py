@@ -14,7 +14,8 @@ import msgspec
 from chalicelib.domain.images.image import InUse, InUseState, Repository
 from chalicelib.domain.retention.image import RetainedImage, within
 from chalicelib.domain.retention.retention import JudgedImage
-from chalicelib.services.ports.ports import House, Subject
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.usage import Subject
 
 MOST_LOOKED_UP = 100
 """Images that are asked about for one plan: what is beyond stays, and counts for the limits."""
@@ -35,7 +36,7 @@ class LookedUp(msgspec.Struct, frozen=True):
     in_time: bool = True
 
 
-def find_image_uses(judged: JudgedImage, start: str, context: House, until: datetime | None = None) -> LookedUp:
+def find_image_uses(judged: JudgedImage, start: str, context: Context, until: datetime | None = None) -> LookedUp:
     """Of the groups that come after `start`: at least one, and never a part of one. `until`: when it ends; a first
     group that takes longer is UNKNOWN, so that the next part gets further. None: it takes as long as it takes."""
     until = max(until, context.clock.now() + LEAST) if until is not None else None
@@ -52,7 +53,7 @@ def find_image_uses(judged: JudgedImage, start: str, context: House, until: date
     return LookedUp(uses, following)
 
 
-def coming(judged: JudgedImage, start: str, context: House) -> tuple[str, ...]:
+def coming(judged: JudgedImage, start: str, context: Context) -> tuple[str, ...]:
     """The digests that `find_image_uses` comes to, where it has the time."""
     asking = _Asking(judged.repository, [fate.image for fate in judged.fates], context)
     return tuple(digest for _, digests in _part(judged, start, asking)[0] for digest in digests)
@@ -73,7 +74,7 @@ def _part(judged: JudgedImage, start: str, asking: _Asking) -> tuple[Sequence[Gr
 
 
 def uses_of(
-    repository: Repository, images: Sequence[RetainedImage], digests: Collection[str], context: House
+    repository: Repository, images: Sequence[RetainedImage], digests: Collection[str], context: Context
 ) -> dict[str, InUse]:
     """Who runs these of all the `images` of the repository, looked up now, however long it takes."""
     asking = _Asking(repository, images, context)
@@ -83,7 +84,7 @@ def uses_of(
 class _Asking:
     """One repository, and whom of it was asked about already."""
 
-    def __init__(self, repository: Repository, images: Sequence[RetainedImage], context: House) -> None:
+    def __init__(self, repository: Repository, images: Sequence[RetainedImage], context: Context) -> None:
         self._repository, self._context = repository, context
         self._known = {image.digest: image for image in images}
         self._inner = {image.digest: within(image.digest, self._known) for image in images if image.contains}

@@ -21,7 +21,9 @@ from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.waivers.alert import compose_waiver_summary
 from chalicelib.domain.waivers.change import Carried, WaiverChange, concerns
 from chalicelib.services.alerts.send_alert import send_alert
-from chalicelib.services.ports.ports import Channel, House, IndexRow
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.index import IndexRow
+from chalicelib.services.ports.messages import Channel
 from chalicelib.services.waivers.manage_waivers import record_waiver
 
 MOST_AT_ONCE = 1000
@@ -33,7 +35,7 @@ _SEEN_EVERY = timedelta(minutes=5)
 
 
 def apply_waiver_changes(
-    touched: WaiversChanged, context: House, channels: Mapping[str, Channel], api_url: str | None = None
+    touched: WaiversChanged, context: Context, channels: Mapping[str, Channel], api_url: str | None = None
 ) -> int:
     """Handles one part of a sweep and returns how many images it asked to be decided again.
 
@@ -59,7 +61,7 @@ def apply_waiver_changes(
     return len(asked)
 
 
-def _begin(context: House, channels: Mapping[str, Channel], api_url: str | None) -> None:
+def _begin(context: Context, channels: Mapping[str, Channel], api_url: str | None) -> None:
     """Starts a sweep for the changes that none works on, unless one is on its way: its end begins the next. Sent before
     it is noted: rather two sweeps than none."""
     now, changes = context.clock.now(), context.waivers.changes()
@@ -88,7 +90,7 @@ def _go_on(
     changes: Sequence[WaiverChange],
     found: dict[Decision, int],
     after: str | None,
-    context: House,
+    context: Context,
     channels: Mapping[str, Channel],
     api_url: str | None,
 ) -> None:
@@ -112,18 +114,18 @@ def _go_on(
     _note([c for c in changes if c.seen_at is None or c.seen_at <= now - _SEEN_EVERY], context)
 
 
-def _note(changes: Sequence[WaiverChange], context: House) -> None:
+def _note(changes: Sequence[WaiverChange], context: Context) -> None:
     now = context.clock.now()
     for change in changes:
         context.waivers.store_change(msgspec.structs.replace(change, seen_at=now))
 
 
-def _note_heard(changes: Sequence[WaiverChange], context: House, told: tuple[str, ...]) -> None:
+def _note_heard(changes: Sequence[WaiverChange], context: Context, told: tuple[str, ...]) -> None:
     _note([msgspec.structs.replace(c, heard=told) for c in changes], context)
 
 
 def _tell(
-    changes: Sequence[WaiverChange], context: House, channels: Mapping[str, Channel], api_url: str | None
+    changes: Sequence[WaiverChange], context: Context, channels: Mapping[str, Channel], api_url: str | None
 ) -> None:
     """That they are carried was noted first: a channel that fails makes nobody walk again."""
     notify = context.rules.current().policy.notify

@@ -17,12 +17,13 @@ from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver, check_text, check_waiver
 from chalicelib.domain.waivers.change import ENDED, GIVEN, WaiverChange, said, unwaive_command, waive_command
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError
-from chalicelib.services.ports.ports import ActionRecord, House
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
 
 WAIVE, UNWAIVE = "WAIVE", "UNWAIVE"
 
 
-def record_waiver(change: WaiverChange, context: House) -> bool:
+def record_waiver(change: WaiverChange, context: Context) -> bool:
     """False: it was recorded before."""
     waiver = change.subject
     kind = UNWAIVE if change.what == ENDED else WAIVE
@@ -74,7 +75,7 @@ class Managed(msgspec.Struct, frozen=True):
     changed: bool
 
 
-def manage_waivers(wish: Give | End, actor: str, context: House, *, dry_run: bool = False) -> Managed:
+def manage_waivers(wish: Give | End, actor: str, context: Context, *, dry_run: bool = False) -> Managed:
     """Done once, however often it is asked for. `actor` is the person's name. A dry run checks, and puts nothing.
 
     Raises ParameterError for what must not be accepted, NotFoundError for a waiver that is not stored, ConflictError
@@ -90,7 +91,7 @@ def manage_waivers(wish: Give | End, actor: str, context: House, *, dry_run: boo
     raise ConflictError("others change this waiver at the same moment; try again")
 
 
-def _give(wish: Give, actor: str, context: House, dry_run: bool) -> Managed:
+def _give(wish: Give, actor: str, context: Context, dry_run: bool) -> Managed:
     policy, policy_version = context.rules.policy_in_force()
     check_waiver(wish.waiver, policy.waivers.max_days, context.clock.now())
     _check_rule(wish.waiver, policy)
@@ -106,7 +107,7 @@ def _give(wish: Give, actor: str, context: House, dry_run: bool) -> Managed:
     return Managed(waiver, new=former is None, changed=True)
 
 
-def _end(wish: End, actor: str, context: House, dry_run: bool) -> Managed:
+def _end(wish: End, actor: str, context: Context, dry_run: bool) -> Managed:
     if not wish.reason.strip():
         raise ParameterError("reason", "must be given")
     check_text("reason", wish.reason)
@@ -125,7 +126,7 @@ def _meant(wish: Give | End, stored: Waiver | None) -> None:
 
 
 def _put(
-    former: Waiver | None, waiver: Waiver | None, actor: str, why: str, policy_version: int, context: House
+    former: Waiver | None, waiver: Waiver | None, actor: str, why: str, policy_version: int, context: Context
 ) -> None:
     change = WaiverChange(
         former=former,

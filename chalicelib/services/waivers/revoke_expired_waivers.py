@@ -16,16 +16,16 @@ from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.services.assessment.decide_image import indexes_of, members_of, standings_of
-from chalicelib.services.ports.ports import House
+from chalicelib.services.ports.context import Context
 
 
-def revoke_expired_waivers(image: Header, context: House) -> Header:
+def revoke_expired_waivers(image: Header, context: Context) -> Header:
     """The header, with another verdict where the stored one hangs on a waiver that is over or was ended; of an index,
     where that of one of its images does. Read consistently; raises TransientError, UpstreamError."""
     return _dropped(image, context, frozenset())
 
 
-def _dropped(image: Header, context: House, above: frozenset[ImageRef]) -> Header:
+def _dropped(image: Header, context: Context, above: frozenset[ImageRef]) -> Header:
     """`above`: the indexes it was reached by; one that holds itself is followed once."""
     if image.verdict is None or not image.present:
         return image
@@ -45,7 +45,7 @@ def _dropped(image: Header, context: House, above: frozenset[ImageRef]) -> Heade
     return msgspec.structs.replace(image, verdict=told.verdict)
 
 
-def _members(image: Header, context: House, above: frozenset[ImageRef]) -> tuple[Sequence[Header | None], bool]:
+def _members(image: Header, context: Context, above: frozenset[ImageRef]) -> tuple[Sequence[Header | None], bool]:
     """As `decide_image` takes them, and whether one of them is not what is stored."""
     stored = members_of(image, context)
     told = [None if header is None else _dropped(header, context, above) for header in stored]

@@ -35,7 +35,9 @@ from chalicelib.domain.waivers.change import concerns
 from chalicelib.domain.waivers.end import Turned, WaiverEnd
 from chalicelib.errors import ConflictError, UpstreamError
 from chalicelib.services.alerts.send_alert import send_alert
-from chalicelib.services.ports.ports import Channel, House, IndexRow
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.index import IndexRow
+from chalicelib.services.ports.messages import Channel
 
 PAGE, PAGES_AT_MOST = 500, 40
 LOOKED_AT_MOST = 5000
@@ -52,7 +54,7 @@ class Reach(msgspec.Struct, frozen=True):
     after: str | None
 
 
-def find_reach(waivers: Sequence[Waiver], after: str | None, context: House) -> Reach:
+def find_reach(waivers: Sequence[Waiver], after: str | None, context: Context) -> Reach:
     """What the index shows is confirmed by the headers, read consistently; an index whose own verdict was turned is
     found by its images."""
     policy, now = context.rules.current().policy, context.clock.now()
@@ -78,7 +80,7 @@ def find_reach(waivers: Sequence[Waiver], after: str | None, context: House) -> 
     return Reach(excused, concerned, ends, after)
 
 
-def _read(refs: Sequence[ImageRef], context: House) -> dict[ImageRef, Header]:
+def _read(refs: Sequence[ImageRef], context: Context) -> dict[ImageRef, Header]:
     return {ref: stored.header for ref, stored in context.table.read_headers(refs).items()} if refs else {}
 
 
@@ -90,7 +92,7 @@ def _end(waiver: Waiver, turned: Sequence[Turned], excused: Counter[str], *, who
 TRIES = 5
 
 
-def clear_summed(turned: Turned, told: Collection[str], channels: Collection[str], context: House) -> None:
+def clear_summed(turned: Turned, told: Collection[str], channels: Collection[str], context: Context) -> None:
     """`told`: the channels that have the summary, `channels`: those that are set up. Left as it is, to be sent by
     itself: where a channel that hears of the verdict has no summary of it, where somebody has begun to send it, where
     it is another alert by now, and where others write the header again and again."""
@@ -118,7 +120,7 @@ DROPPED_AT_MOST = 500
 """Of one run, so that a file of waivers that all end at once outlasts no function; the next run goes on."""
 
 
-def watch_waivers(context: House, channels: Mapping[str, Channel], api_url: str | None = None) -> int:
+def watch_waivers(context: Context, channels: Mapping[str, Channel], api_url: str | None = None) -> int:
     """Tells of each end a week before, a day before and when it has come, and returns how many were to be told.
 
     That it has come is told with the images whose verdict it turned, so it waits until they are decided again.
@@ -144,7 +146,7 @@ def watch_waivers(context: House, channels: Mapping[str, Channel], api_url: str 
 def _tell(
     due: Sequence[tuple[Waiver, NoticeStage]],
     told: Mapping[str, Notice],
-    context: House,
+    context: Context,
     channels: Mapping[str, Channel],
     api_url: str | None,
 ) -> list[UpstreamError]:
@@ -171,7 +173,7 @@ def _tell_one(
     notice: Notice,
     reach: Reach,
     heard: list[str],
-    context: House,
+    context: Context,
     channels: Mapping[str, Channel],
     api_url: str | None,
 ) -> Notice:
@@ -196,7 +198,7 @@ def _tell_one(
     return Notice(waiver.expires_at, stage)
 
 
-def _clear(stored: Sequence[Waiver], told: Mapping[str, Notice], now: datetime, context: House) -> None:
+def _clear(stored: Sequence[Waiver], told: Mapping[str, Notice], now: datetime, context: Context) -> None:
     kept = timedelta(days=context.rules.current().policy.history_days)
     for waiver in islice((w for w in stored if w.expires_at + kept <= now), DROPPED_AT_MOST):
         context.waivers.drop(waiver)

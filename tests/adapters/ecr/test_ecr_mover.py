@@ -811,7 +811,7 @@ def go_on(registry, act) -> None:
 
 @pytest.mark.parametrize("how", Failing)
 @pytest.mark.parametrize("act", ["move", "bring back"])
-def test_a_failure_at_any_call_loses_nothing_and_the_next_call_ends_right(registry, record_property, act, how):
+def test_a_failure_at_any_call_loses_nothing_and_the_next_call_ends_right(registry, extent, record_property, act, how):
     them = small_index(registry)
     at_home, begun = registry.held(), registry.save()
     registry.mover.move(them.index, PLACE, [them.own], ANY)
@@ -825,7 +825,7 @@ def test_a_failure_at_any_call_loses_nothing_and_the_next_call_ends_right(regist
 
     start, end = (begun, moved) if act == "move" else (registry.save(), at_home)
     registry.restore(start)
-    tried = faults(operations_of(registry, run), how)
+    tried = extent.calls(faults(operations_of(registry, run), how))
     for fault in tried:
         registry.restore(start)
         registry.watched.faults.append(fault)

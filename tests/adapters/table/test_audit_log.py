@@ -37,7 +37,7 @@ from chalicelib.domain.audit.chain import (
 )
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import ParameterError, UpstreamError
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.audit import FakeAudit
 from tests.fakes.images import digest, ref

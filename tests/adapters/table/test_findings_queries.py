@@ -26,14 +26,14 @@ from chalicelib.domain.images.finding import Finding, Severity
 from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ParameterError
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 from tests.fakes.images import digest, finding, home, image, ref
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 NAME = "lazaretto-test"
 
 
-class House:
+class FakeContext:
     def __init__(self, client: Any) -> None:
         self.calls: list[str] = []
         client.meta.events.register("before-call.dynamodb", lambda model, **_: self.calls.append(model.name))
@@ -50,11 +50,11 @@ class House:
 
 
 @pytest.fixture
-def context() -> Iterator[House]:
+def context() -> Iterator[FakeContext]:
     with mock_aws():
         client = boto3.client("dynamodb", "eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
         create_table(client, NAME)
-        yield House(client)
+        yield FakeContext(client)
 
 
 def spread(number: int) -> ImageRef:
@@ -73,7 +73,7 @@ def pages(ask: Callable[[str | None], Page[Any]]) -> Iterator[Page[Any]]:
     raise AssertionError("the pages do not end")
 
 
-def test_images_come_worst_first_over_all_shards_without_loss_or_repeat(context: House) -> None:
+def test_images_come_worst_first_over_all_shards_without_loss_or_repeat(context: FakeContext) -> None:
     decisions = list(Decision)
     for n in range(40):
         counts = tuple(1 if n % 7 == d else 0 for d in range(6))
@@ -88,7 +88,7 @@ def test_images_come_worst_first_over_all_shards_without_loss_or_repeat(context:
     assert "Scan" not in context.calls
 
 
-def test_images_with_one_place_in_the_order_are_all_shown_once(context: House) -> None:
+def test_images_with_one_place_in_the_order_are_all_shown_once(context: FakeContext) -> None:
     for n in range(20):
         context.add(image(n, where=spread(n * 8), pushed_at=NOW))
     rows = [row for page in pages(lambda after: context.queries.images(after=after, limit=3)) for row in page.items]
@@ -101,7 +101,7 @@ def test_pages_of_any_size_show_the_same(kinds: list[tuple[Decision, int]], limi
     with mock_aws():
         client = boto3.client("dynamodb", "eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
         create_table(client, NAME)
-        context = House(client)
+        context = FakeContext(client)
         for n, (decision, minutes) in enumerate(kinds):
             context.add(image(n, decision, where=spread(n), pushed_at=NOW + timedelta(minutes=minutes)))
         whole = context.queries.images(limit=100)
@@ -112,7 +112,7 @@ def test_pages_of_any_size_show_the_same(kinds: list[tuple[Decision, int]], limi
         assert whole.after is None
 
 
-def test_images_are_filtered_by_registry_region_and_repository(context: House) -> None:
+def test_images_are_filtered_by_registry_region_and_repository(context: FakeContext) -> None:
     context.add(image(1, where=ref(1)))
     context.add(image(2, where=ref(2, region="us-east-1")))
     context.add(image(3, where=ref(3, registry="999900001111")))
@@ -130,7 +130,7 @@ def test_images_are_filtered_by_registry_region_and_repository(context: House) -
     assert shown(registry="111122223333", region="eu-west-1", repository="team/api") == {digest(1)}
 
 
-def test_one_repository_is_paged_by_digest(context: House) -> None:
+def test_one_repository_is_paged_by_digest(context: FakeContext) -> None:
     for n in range(9):
         context.add(image(n, exists=n != 4))
     one = {"registry": home().registry, "region": home().region, "repository": home().name}
@@ -141,7 +141,7 @@ def test_one_repository_is_paged_by_digest(context: House) -> None:
     assert found[0].items[0] == row_of(msgspec.structs.replace(image(0), version=1))
 
 
-def test_a_filtered_walk_ends_early_with_a_position_to_go_on_from(context: House) -> None:
+def test_a_filtered_walk_ends_early_with_a_position_to_go_on_from(context: FakeContext) -> None:
     for n in range(12):
         context.add(image(n, where=spread(n)))
     context.add(image(99, Decision.ALLOW, where=ref(99, repository="team/web")))
@@ -151,14 +151,14 @@ def test_a_filtered_walk_ends_early_with_a_position_to_go_on_from(context: House
 
 
 @pytest.mark.parametrize("after", ["!", "AAAA", "kaF4", "\u00e9", "x" * 5000, ""])
-def test_a_position_nobody_gave_out_is_refused(context: House, after: str) -> None:
+def test_a_position_nobody_gave_out_is_refused(context: FakeContext, after: str) -> None:
     with pytest.raises(ParameterError, match="cursor"):
         context.queries.images(after=after, limit=5)
     with pytest.raises(ParameterError, match="cursor"):
         context.queries.tags(home(), after=f"{after}!!", limit=5)
 
 
-def test_who_has_a_vulnerability_is_found_by_sketch_and_confirmed_in_the_document(context: House) -> None:
+def test_who_has_a_vulnerability_is_found_by_sketch_and_confirmed_in_the_document(context: FakeContext) -> None:
     related = finding(3, related_ids=("GHSA-9f46-5r25-5wfm",))
     context.add(image(1), (finding(1), finding(2)))
     context.add(image(2), (finding(2), related))
@@ -184,7 +184,7 @@ TOLD = finding(
 )
 
 
-def test_findings_are_shown_with_the_texts_of_the_catalogue(context: House) -> None:
+def test_findings_are_shown_with_the_texts_of_the_catalogue(context: FakeContext) -> None:
     context.add(image(1), (TOLD, finding(2)))
     context.table.store_vulnerabilities([TOLD])
     shown = {f.vulnerability_id: f for f in context.queries.findings(ref(1))}
@@ -193,7 +193,7 @@ def test_findings_are_shown_with_the_texts_of_the_catalogue(context: House) -> N
     assert context.queries.findings(ref(9)) == ()
 
 
-def test_a_vulnerability_is_told_by_each_database_with_its_epss_and_kev(context: House) -> None:
+def test_a_vulnerability_is_told_by_each_database_with_its_epss_and_kev(context: FakeContext) -> None:
     later = NOW + timedelta(hours=1)
     context.table.store_vulnerabilities(
         [TOLD, msgspec.structs.replace(TOLD, vulnerability_source="DEBIAN_CVE", epss=None)]
@@ -207,7 +207,7 @@ def test_a_vulnerability_is_told_by_each_database_with_its_epss_and_kev(context:
     assert context.queries.vulnerability("CVE-2026-9999") == ()
 
 
-def test_headers_are_read_one_or_many(context: House) -> None:
+def test_headers_are_read_one_or_many(context: FakeContext) -> None:
     put = context.add(image(1))
     assert context.queries.header(ref(1)) == put
     assert context.queries.header(ref(2)) is None
@@ -215,7 +215,7 @@ def test_headers_are_read_one_or_many(context: House) -> None:
     assert context.queries.document(ref(2)).revision == 0
 
 
-def test_tags_are_listed_by_name_with_their_moves(context: House) -> None:
+def test_tags_are_listed_by_name_with_their_moves(context: FakeContext) -> None:
     for n, tag in enumerate(("latest", "v1", "v2")):
         context.table.move_tag(home(), tag, digest(n), NOW)
     context.table.move_tag(home(), "latest", digest(7), NOW + timedelta(seconds=5))
@@ -230,7 +230,7 @@ def test_tags_are_listed_by_name_with_their_moves(context: House) -> None:
     assert context.queries.tag(home(), "v2") is None
 
 
-def test_repositories_are_listed_with_their_facts(context: House) -> None:
+def test_repositories_are_listed_with_their_facts(context: FakeContext) -> None:
     homes = sorted([home("team/api"), home("team/web"), home("team/api", registry="public/alias", region="us-east-1")])
     for place in homes:
         context.table.store_repository(place, {"created_at": NOW, "scan_on_push": True})
@@ -244,7 +244,7 @@ def test_repositories_are_listed_with_their_facts(context: House) -> None:
     assert "Scan" not in context.calls
 
 
-def test_actions_come_in_the_order_of_their_chain_and_the_chain_can_be_checked(context: House) -> None:
+def test_actions_come_in_the_order_of_their_chain_and_the_chain_can_be_checked(context: FakeContext) -> None:
     for n in (3, 1, 2):
         record = ActionRecord(ref(1), f"ALERT#{n}", NOW - timedelta(minutes=n), "ALERT", "lazaretto", "worse", NOW)
         context.table.record_action(record)
@@ -256,7 +256,7 @@ def test_actions_come_in_the_order_of_their_chain_and_the_chain_can_be_checked(c
         assert row.link == link
 
 
-def test_the_newest_summary_is_read_and_the_first_of_a_day_stays(context: House) -> None:
+def test_the_newest_summary_is_read_and_the_first_of_a_day_stays(context: FakeContext) -> None:
     assert context.queries.read_snapshot() is None
     tomorrow = NOW + timedelta(days=1)
     for at, content in ((NOW, b"one"), (NOW + timedelta(hours=1), b"two"), (NOW, b"late"), (tomorrow, b"three")):
@@ -268,7 +268,7 @@ def test_the_newest_summary_is_read_and_the_first_of_a_day_stays(context: House)
     assert (first.at, first.content) == (NOW, b"one")
 
 
-def test_severity_unknown_is_the_worst_only_where_nothing_else_is_open(context: House) -> None:
+def test_severity_unknown_is_the_worst_only_where_nothing_else_is_open(context: FakeContext) -> None:
     context.add(image(1, counts=(0, 0, 0, 0, 1, 5)))
     context.add(image(2, counts=(0, 0, 0, 0, 0, 5)))
     context.add(image(3, counts=(0, 0, 0, 0, 0, 0)))

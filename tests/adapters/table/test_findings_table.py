@@ -37,7 +37,8 @@ from chalicelib.domain.images.finding import Finding, Package
 from chalicelib.domain.images.image import Child, InUse, InUseState, Kind, Scan, ScanState, Source, StorageStatus
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict, VerdictSummary
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
-from chalicelib.services.ports.ports import ActionRecord, RolloutProgress, Table
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.table import RolloutProgress, Table
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.images import digest, finding, home, image, ref
 from tests.fakes.table import FakeTable

@@ -17,7 +17,7 @@ from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.errors import ConflictError, TransientError
-from chalicelib.services.ports.ports import DeniedDigests, Table
+from chalicelib.services.ports.table import DeniedDigests, Table
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.images import digest, home
 from tests.fakes.table import FakeTable

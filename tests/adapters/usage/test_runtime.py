@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from chalicelib.adapters.usage import places
 from chalicelib.adapters.usage.runtime import PUBLIC, AwsRuntime
 from chalicelib.domain.images.image import InUse, InUseState, Repository
-from chalicelib.services.ports.ports import Subject
+from chalicelib.services.ports.usage import Subject
 from tests.fakes.estate import ACCOUNT, AWAY, HOME, REPOSITORY, Estate
 
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from chalicelib import __version__
 from chalicelib.adapters.stack.api_probe import ApiProbe
-from chalicelib.bootstrap import House
 from chalicelib.cli import app
 from chalicelib.cli.doctor import doctor
+from chalicelib.context import AppContext
 from chalicelib.domain.doctor.deploy_rights import deploy_questions
 from chalicelib.domain.doctor.health import KINDS, CheckArea
 from chalicelib.domain.enforcement.fuse import Fuse
@@ -58,8 +58,8 @@ def ill(monkeypatch: pytest.MonkeyPatch) -> Iterator[Patient]:
         yield made
 
 
-def context(ill: Patient) -> House:
-    return House(Settings.from_env(ill.environment), ill.sessions)
+def context(ill: Patient) -> AppContext:
+    return AppContext(Settings.from_env(ill.environment), ill.sessions)
 
 
 def settle(ill: Patient, ago: timedelta = timedelta(minutes=5)) -> None:

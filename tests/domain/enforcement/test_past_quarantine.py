@@ -15,7 +15,7 @@ from chalicelib.domain.enforcement.past_quarantine import (
     stood_words,
 )
 from chalicelib.domain.images.image import Repository
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 
 REF = Repository("111122223333", "eu-west-1", "team/api").image(f"sha256:{'a' * 64}")
 DAY = datetime(2026, 3, 2, tzinfo=UTC)

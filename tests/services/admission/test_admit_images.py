@@ -26,7 +26,7 @@ from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import StoredPolicyError, TransientError
 from chalicelib.services.admission.admit_images import admit_images
 from tests.fakes.images import ACCOUNT, REGION, digest, finding, home, image, ref
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, FakeContext
 
 HOST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
 POLICY = {
@@ -37,8 +37,8 @@ POLICY = {
 
 
 @pytest.fixture
-def context() -> FakeHouse:
-    built = FakeHouse()
+def context() -> FakeContext:
+    built = FakeContext()
     built.rules.rules = Rules(parse_policy(POLICY, number=3), (), 3, 1)
     return built
 
@@ -63,7 +63,7 @@ def why(admission: Admission) -> str:
     return "" if status is msgspec.UNSET else status.message
 
 
-def test_an_image_is_judged_by_its_tag_its_digest_or_both(context: FakeHouse) -> None:
+def test_an_image_is_judged_by_its_tag_its_digest_or_both(context: FakeContext) -> None:
     context.queries.add(image(1, Decision.ALLOW))
     context.queries.add(image(2, Decision.BLOCK))
     for name in ("team/api:v1", f"team/api@{digest(1)}", f"team/api:v2@{digest(1)}"):
@@ -73,7 +73,7 @@ def test_an_image_is_judged_by_its_tag_its_digest_or_both(context: FakeHouse) ->
         assert ask(context, f"{HOST}/{name}").outcome is AdmissionOutcome.DENIED
 
 
-def test_images_of_all_sorts_are_looked_up_in_two_batches(context: FakeHouse) -> None:
+def test_images_of_all_sorts_are_looked_up_in_two_batches(context: FakeContext) -> None:
     for number in range(1, 40):
         context.queries.add(image(number, Decision.ALLOW))
     asked: list[str] = []
@@ -85,7 +85,7 @@ def test_images_of_all_sorts_are_looked_up_in_two_batches(context: FakeHouse) ->
     assert asked == ["tagged", "read_headers"]
 
 
-def test_what_is_unknown_is_kept_out_where_its_registry_is_watched(context: FakeHouse) -> None:
+def test_what_is_unknown_is_kept_out_where_its_registry_is_watched(context: FakeContext) -> None:
     context.registries = (RegistryPlace(REGION), RegistryPlace("us-east-1", "444455556666"))
     for host in (HOST, "444455556666.dkr.ecr.us-east-1.amazonaws.com"):
         for name in ("team/new:1", f"team/new@{digest(7)}", "team/new"):
@@ -101,12 +101,12 @@ def test_what_is_unknown_is_kept_out_where_its_registry_is_watched(context: Fake
         assert "not judged" in admission.answer.response.warnings[0]
 
 
-def test_a_verdict_that_is_known_counts_wherever_the_image_lies(context: FakeHouse) -> None:
+def test_a_verdict_that_is_known_counts_wherever_the_image_lies(context: FakeContext) -> None:
     context.queries.add(image(1, Decision.BLOCK, ref(1, registry="777788889999")))
     assert ask(context, f"777788889999.dkr.ecr.{REGION}.amazonaws.com/team/api:v1").outcome is AdmissionOutcome.DENIED
 
 
-def test_of_ecr_public_only_repositories_that_are_ours_are_judged(context: FakeHouse) -> None:
+def test_of_ecr_public_only_repositories_that_are_ours_are_judged(context: FakeContext) -> None:
     ours = ref(1, registry="public/acme", region="us-east-1")
     context.queries.add(image(1, Decision.BLOCK, ours))
     assert ask(context, "public.ecr.aws/acme/team/api:v1").outcome is AdmissionOutcome.DENIED
@@ -115,7 +115,7 @@ def test_of_ecr_public_only_repositories_that_are_ours_are_judged(context: FakeH
 
 
 def test_who_we_are_is_asked_only_where_an_image_is_unknown(
-    context: FakeHouse, monkeypatch: pytest.MonkeyPatch
+    context: FakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no() -> str:
         raise TransientError("STS is busy")
@@ -128,7 +128,9 @@ def test_who_we_are_is_asked_only_where_an_image_is_unknown(
 
 
 @pytest.mark.parametrize("broken", ["tagged", "read_headers", "fresh"])
-def test_a_look_up_that_fails_lets_nobody_in(context: FakeHouse, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+def test_a_look_up_that_fails_lets_nobody_in(
+    context: FakeContext, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
     context.queries.add(image(1, Decision.ALLOW))
 
     def fail(*_: Any) -> None:
@@ -140,7 +142,7 @@ def test_a_look_up_that_fails_lets_nobody_in(context: FakeHouse, monkeypatch: py
         ask(context, f"{HOST}/team/api:v1")
 
 
-def test_what_brings_no_image_waits_for_no_look_up(context: FakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_brings_no_image_waits_for_no_look_up(context: FakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or a table out of reach would keep pods from being deleted."""
 
     def fail(*_: Any) -> None:
@@ -153,7 +155,7 @@ def test_what_brings_no_image_waits_for_no_look_up(context: FakeHouse, monkeypat
 
 
 def test_a_policy_that_does_not_load_is_no_policy_that_observes(
-    context: FakeHouse, monkeypatch: pytest.MonkeyPatch
+    context: FakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
         raise StoredPolicyError(4, "no such key")
@@ -163,7 +165,7 @@ def test_a_policy_that_does_not_load_is_no_policy_that_observes(
         ask(context, f"{HOST}/team/api:v1")
 
 
-def test_a_waiver_that_has_ended_excuses_nothing_at_the_door(context: FakeHouse) -> None:
+def test_a_waiver_that_has_ended_excuses_nothing_at_the_door(context: FakeContext) -> None:
     waiver = Waiver(
         id="w1",
         repository="team/*",
@@ -181,7 +183,7 @@ def test_a_waiver_that_has_ended_excuses_nothing_at_the_door(context: FakeHouse)
     assert "is BLOCK: critical (CVE-2026-0001)" in why(ask(context, f"{HOST}/team/api:v1"))
 
 
-def test_an_index_is_judged_by_its_own_verdict(context: FakeHouse) -> None:
+def test_an_index_is_judged_by_its_own_verdict(context: FakeContext) -> None:
     children = tuple(Child(digest(n), "linux/amd64") for n in (2, 3))
     reason = Reason("child", Decision.BLOCK, "1 of 2 images of this index")
     context.queries.add(image(2, Decision.BLOCK, tags=()))
@@ -191,7 +193,7 @@ def test_an_index_is_judged_by_its_own_verdict(context: FakeHouse) -> None:
     assert "is BLOCK: child (1 of 2 images of this index)" in why(ask(context, f"{HOST}/team/api:v1"))
 
 
-def test_what_ran_before_an_update_is_not_judged_again(context: FakeHouse) -> None:
+def test_what_ran_before_an_update_is_not_judged_again(context: FakeContext) -> None:
     context.queries.add(image(1, Decision.BLOCK))
     context.queries.add(image(2, Decision.BLOCK))
     ran = f"{HOST}/team/api:v1"
@@ -200,7 +202,7 @@ def test_what_ran_before_an_update_is_not_judged_again(context: FakeHouse) -> No
     assert ask(context, ran, before=[ran]).outcome is AdmissionOutcome.DENIED, "a new pod is a new pod"
 
 
-def test_a_hundred_images_are_judged_and_no_more(context: FakeHouse) -> None:
+def test_a_hundred_images_are_judged_and_no_more(context: FakeContext) -> None:
     for number in range(1, MAX_IMAGES + 2):
         context.queries.add(image(number, Decision.ALLOW))
     names = [f"{HOST}/team/api:v{n}" for n in range(1, MAX_IMAGES + 2)]
@@ -212,12 +214,12 @@ def test_a_hundred_images_are_judged_and_no_more(context: FakeHouse) -> None:
     assert "more than 100 images" in why(too_many)
 
 
-def test_an_image_that_is_named_twice_is_told_of_once(context: FakeHouse) -> None:
+def test_an_image_that_is_named_twice_is_told_of_once(context: FakeContext) -> None:
     context.queries.add(image(1, Decision.BLOCK))
     assert why(ask(context, *[f"{HOST}/team/api:v1"] * 5)).count("is BLOCK") == 1
 
 
-def test_the_table_is_read_as_the_fake_is(context: FakeHouse) -> None:
+def test_the_table_is_read_as_the_fake_is(context: FakeContext) -> None:
     """Tags in one batch and consistently; a deleted one points nowhere."""
     with mock_aws():
         client = boto3.client("dynamodb", REGION, aws_access_key_id="x", aws_secret_access_key="x")
@@ -239,7 +241,7 @@ def test_the_table_is_read_as_the_fake_is(context: FakeHouse) -> None:
         assert queries.tagged([]) == {}
 
 
-def test_nothing_is_written_or_sent(context: FakeHouse) -> None:
+def test_nothing_is_written_or_sent(context: FakeContext) -> None:
     context.queries.add(image(1, Decision.BLOCK))
     before = dict(context.queries.stored)
     ask(context, f"{HOST}/team/api:v1", f"{HOST}/team/new:1", "nginx")

@@ -23,7 +23,7 @@ from chalicelib.domain.policy.section import Route
 from chalicelib.errors import ConflictError, DeniedError, SettingsError, TransientError
 from chalicelib.services.alerts.notify import CLAIM, TRIES, notify
 from chalicelib.services.alerts.send_alert import send_alert
-from chalicelib.services.ports.ports import Stored
+from chalicelib.services.ports.table import Stored
 from tests.fakes.journal import FakeJournal
 from tests.fakes.runtime import FakeRuntime
 
@@ -89,7 +89,7 @@ class Told:
         self.alerts.append(alert)
 
 
-class HouseInMemory:
+class ContextInMemory:
     def __init__(self, *pending, notify=BOTH, verdict=BLOCKED, **policy):
         header = Header(ref=REF, version=1, exists=True, tags=("v1",), verdict=verdict, announced=verdict.decision)
         self.table = TableInMemory(msgspec.structs.replace(header, pending=pending, due_at=NOW))
@@ -114,7 +114,7 @@ def channels(slack=(), sns=()):
 
 
 def test_an_alert_is_sent_to_every_route_that_hears_it_recorded_and_cleared():
-    context, told = HouseInMemory(ALERT_7, ALERT_8), channels()
+    context, told = ContextInMemory(ALERT_7, ALERT_8), channels()
     notify(ACT, context, told, "https://lazaretto.example/v1/image")
     assert [len(c.alerts) for c in told.values()] == [1, 1]
     alert = told["slack"].alerts[0]
@@ -125,7 +125,7 @@ def test_an_alert_is_sent_to_every_route_that_hears_it_recorded_and_cleared():
 
 def test_an_effect_that_is_no_longer_wanted_or_an_unknown_image_does_nothing():
     for act in (ACT, Act(REF.home.image("sha256:" + "b" * 64), "ALERT#7"), Act(REF, "QUARANTINE#7")):
-        context, told = HouseInMemory(ALERT_8, PendingAction(ActionType.QUARANTINE, 7, NOW)), channels()
+        context, told = ContextInMemory(ALERT_8, PendingAction(ActionType.QUARANTINE, 7, NOW)), channels()
         before = context.table.header
         notify(act, context, told)
         assert not told["slack"].alerts
@@ -133,7 +133,7 @@ def test_an_effect_that_is_no_longer_wanted_or_an_unknown_image_does_nothing():
 
 
 def test_a_redelivery_sends_nothing_twice():
-    context, told = HouseInMemory(ALERT_7), channels()
+    context, told = ContextInMemory(ALERT_7), channels()
     notify(ACT, context, told)
     notify(ACT, context, told)
     assert len(told["slack"].alerts) == 1
@@ -150,7 +150,7 @@ def dead_before_sending(context):
 
 
 def test_a_redelivery_waits_until_the_first_worker_must_be_dead_and_then_takes_over():
-    context, told = HouseInMemory(ALERT_7), channels()
+    context, told = ContextInMemory(ALERT_7), channels()
     dead_before_sending(context)
     context.now = NOW + timedelta(seconds=30)
     with pytest.raises(TransientError) as raised:
@@ -164,7 +164,7 @@ def test_a_redelivery_waits_until_the_first_worker_must_be_dead_and_then_takes_o
 
 
 def test_two_that_take_over_at_once_send_once():
-    context, told = HouseInMemory(ALERT_7), channels()
+    context, told = ContextInMemory(ALERT_7), channels()
     dead_before_sending(context)
     context.now = NOW + CLAIM
     context.table.rivals = [lambda h: msgspec.structs.replace(h, version=h.version + 1)]
@@ -174,7 +174,7 @@ def test_two_that_take_over_at_once_send_once():
 
 
 def test_a_duplicate_that_arrives_while_the_first_is_being_sent_is_done_with():
-    context, told = HouseInMemory(ALERT_7, notify=BOTH[:1]), channels()
+    context, told = ContextInMemory(ALERT_7, notify=BOTH[:1]), channels()
     seen = []
 
     def send(alert):
@@ -190,7 +190,7 @@ def test_a_duplicate_that_arrives_while_the_first_is_being_sent_is_done_with():
 
 
 def test_a_channel_that_fails_neither_stops_the_other_nor_makes_it_send_twice():
-    context, told = HouseInMemory(ALERT_7), channels(slack=[TransientError("slow down", 30)])
+    context, told = ContextInMemory(ALERT_7), channels(slack=[TransientError("slow down", 30)])
     with pytest.raises(TransientError) as raised:
         notify(ACT, context, told)
     assert raised.value.retry_after_seconds == 30
@@ -201,7 +201,7 @@ def test_a_channel_that_fails_neither_stops_the_other_nor_makes_it_send_twice():
 
 
 def test_a_transient_failure_is_what_is_raised_when_another_channel_is_refused():
-    context = HouseInMemory(ALERT_7)
+    context = ContextInMemory(ALERT_7)
     with pytest.raises(TransientError):
         notify(ACT, context, channels(slack=[DeniedError("revoked")], sns=[TransientError("throttled")]))
     with pytest.raises(DeniedError):
@@ -210,7 +210,7 @@ def test_a_transient_failure_is_what_is_raised_when_another_channel_is_refused()
 
 
 def test_what_cannot_be_recorded_is_not_sent_yet():
-    context, told = HouseInMemory(ALERT_7), channels()
+    context, told = ContextInMemory(ALERT_7), channels()
     context.table.broken["record_action"] = TransientError("throttled")
     with pytest.raises(TransientError):
         notify(ACT, context, told)
@@ -220,7 +220,7 @@ def test_what_cannot_be_recorded_is_not_sent_yet():
 
 
 def test_two_copies_of_one_message_and_two_channels_tell_each_once():
-    context, told = HouseInMemory(ALERT_7), channels()
+    context, told = ContextInMemory(ALERT_7), channels()
 
     def send(alert):
         notify(ACT, context, told)
@@ -232,7 +232,7 @@ def test_two_copies_of_one_message_and_two_channels_tell_each_once():
 
 
 def test_a_channel_set_up_wrongly_fails_its_own_alerts_and_keeps_no_other_from_being_told():
-    context, told = HouseInMemory(ALERT_7), channels(slack=[SettingsError(["no webhook"])])
+    context, told = ContextInMemory(ALERT_7), channels(slack=[SettingsError(["no webhook"])])
     with pytest.raises(SettingsError):
         notify(ACT, context, told)
     assert [e.told for e in context.pending] == [("sns",)]
@@ -240,7 +240,7 @@ def test_a_channel_set_up_wrongly_fails_its_own_alerts_and_keeps_no_other_from_b
 
 
 def test_effects_that_others_add_meanwhile_stay():
-    context, told = HouseInMemory(ALERT_7), channels()
+    context, told = ContextInMemory(ALERT_7), channels()
 
     def rival(header):
         return msgspec.structs.replace(header, version=header.version + 1, pending=(*header.pending, ALERT_8))
@@ -252,7 +252,7 @@ def test_effects_that_others_add_meanwhile_stay():
 
 
 def test_a_conflict_at_the_clearing_is_tried_again():
-    context, told = HouseInMemory(ALERT_7), channels()
+    context, told = ContextInMemory(ALERT_7), channels()
     context.table.rivals = [lambda h: msgspec.structs.replace(h, version=h.version + 1, revision=5)]
     notify(ACT, context, told)
     assert context.pending == ()
@@ -260,7 +260,7 @@ def test_a_conflict_at_the_clearing_is_tried_again():
 
 
 def test_an_effect_that_could_not_be_cleared_is_left_to_who_comes_again():
-    context, told = HouseInMemory(ALERT_7), channels()
+    context, told = ContextInMemory(ALERT_7), channels()
     context.table.rivals = [lambda h: msgspec.structs.replace(h, version=h.version + 1)] * TRIES
     with pytest.raises(TransientError):
         notify(ACT, context, told)
@@ -269,7 +269,7 @@ def test_an_effect_that_could_not_be_cleared_is_left_to_who_comes_again():
 
 def test_a_late_alert_says_that_the_verdict_has_changed_since():
     later = Verdict(Decision.WARN, (Reason("r", Decision.WARN),), 1, NOW, 9)
-    context, told = HouseInMemory(ALERT_7, verdict=later), channels()
+    context, told = ContextInMemory(ALERT_7, verdict=later), channels()
     notify(ACT, context, told)
     alert = told["slack"].alerts[0]
     assert alert.decision is Decision.BLOCK
@@ -278,14 +278,14 @@ def test_a_late_alert_says_that_the_verdict_has_changed_since():
 
 def test_a_route_hears_only_what_concerns_it():
     fell = PendingAction(ActionType.ALERT, 7, NOW, Decision.ALLOW, Decision.WARN)
-    context, told = HouseInMemory(fell), channels()
+    context, told = ContextInMemory(fell), channels()
     notify(ACT, context, told)
     assert [len(c.alerts) for c in told.values()] == [1, 0]
     assert context.pending == ()
 
 
 def test_a_channel_that_is_not_set_up_is_recorded_as_not_told_and_not_tried_for_ever():
-    context = HouseInMemory(ALERT_7)
+    context = ContextInMemory(ALERT_7)
     notify(ACT, context, {})
     assert context.pending == ()
     (record,) = context.table.actions.values()
@@ -295,7 +295,7 @@ def test_a_channel_that_is_not_set_up_is_recorded_as_not_told_and_not_tried_for_
 def test_what_was_done_is_told_from_the_record_whatever_the_policy_asks_for():
     quarantined = Verdict(Decision.QUARANTINE, (Reason("r", Decision.QUARANTINE, count=1),), 1, NOW, 7)
     effect = msgspec.structs.replace(ALERT_7, decision=Decision.QUARANTINE)
-    context, told = HouseInMemory(effect, verdict=quarantined, mode="enforce"), channels()
+    context, told = ContextInMemory(effect, verdict=quarantined, mode="enforce"), channels()
     notify(ACT, context, told)
     alert = told["slack"].alerts[0]
     assert alert.registry == ("Nothing has been done to it: it can still be pulled from there.",)
@@ -306,7 +306,7 @@ def test_what_was_done_is_told_from_the_record_whatever_the_policy_asks_for():
 @given(st.lists(st.integers(0, 12), max_size=4))
 def test_dying_anywhere_loses_no_alert_and_sends_twice_only_between_send_and_clear(deaths):
     """A worker dies before its n-th I/O; the message is delivered again until nothing is left to do."""
-    context, sent, doubtful, fresh = HouseInMemory(ALERT_7, notify=BOTH[:1]), [], 0, True
+    context, sent, doubtful, fresh = ContextInMemory(ALERT_7, notify=BOTH[:1]), [], 0, True
     for death in [*deaths, None]:
         steps, at = count(), []
 

@@ -27,7 +27,7 @@ NOTIFY = [{"channel": name, "min_decision": "warn", "events": ["fuse"]} for name
 ALERT = Alert(event="fuse", title="blown", at=NOW)
 
 
-class House(SimpleNamespace):
+class FakeContext(SimpleNamespace):
     """`fails`: what each channel raises; `told`: the channels that were told, in their order;
     `sent`: messages, each with its delay."""
 
@@ -57,23 +57,23 @@ class House(SimpleNamespace):
         return [name for name, _ in self.told]
 
 
-def announce(context: House) -> None:
+def announce(context: FakeContext) -> None:
     announce_alert(ALERT, context, context.channels)  # type: ignore[arg-type]
 
 
-def again(context: House, message: TellAgain) -> None:
+def again(context: FakeContext, message: TellAgain) -> None:
     tell_again(message, context, context.channels)  # type: ignore[arg-type]
 
 
 def test_what_all_channels_take_is_told_once_and_nothing_is_sent() -> None:
-    context = House()
+    context = FakeContext()
     announce(context)
     assert (context.names, context.sent) == (list(NAMES), [])
 
 
 @pytest.mark.parametrize("failure", [TransientError("429"), UpstreamError("404")])
 def test_one_that_fails_is_told_later_and_the_others_are_not_told_again(failure: UpstreamError) -> None:
-    context = House(sns=failure)
+    context = FakeContext(sns=failure)
     announce(context)
     assert context.names == ["slack"]
     (message,) = context.sent
@@ -86,7 +86,7 @@ def test_one_that_fails_is_told_later_and_the_others_are_not_told_again(failure:
 
 
 def test_one_that_has_it_meanwhile_is_not_told_again_while_another_still_fails() -> None:
-    context = House(slack=TransientError("429"), sns=UpstreamError("404"))
+    context = FakeContext(slack=TransientError("429"), sns=UpstreamError("404"))
     announce(context)
     del context.fails["slack"]
     again(context, context.sent.pop())
@@ -97,20 +97,20 @@ def test_one_that_has_it_meanwhile_is_not_told_again_while_another_still_fails()
     assert context.names == ["slack", "sns"]
 
 
-def receive(context: House, message: TellAgain) -> list[str]:
+def receive(context: FakeContext, message: TellAgain) -> list[str]:
     return list(receive_sweeps([Delivery("1", message)], context, context.channels))  # type: ignore[arg-type]
 
 
 def test_one_that_only_needs_time_is_put_back() -> None:
-    context = House(sns=TransientError("429"))
+    context = FakeContext(sns=TransientError("429"))
     message = TellAgain(ALERT, ("slack",), attempt=MOST_REFUSALS)
     assert receive(context, message) == []
     assert context.sent == [msgspec.structs.replace(message, attempt=MOST_REFUSALS + 1)]
 
 
-def refused_to_the_end() -> House:
+def refused_to_the_end() -> FakeContext:
     """Told again until the queue has it."""
-    context = House(slack=UpstreamError("404"))
+    context = FakeContext(slack=UpstreamError("404"))
     announce(context)
     while receive(context, context.sent[-1]) == []:
         pass

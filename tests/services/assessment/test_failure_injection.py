@@ -41,6 +41,7 @@ from chalicelib.local.aws.server import LocalAws
 from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.enforcement.give_order import release_image
 from chalicelib.services.handlers.receive_acts import receive_acts
+from tests.extent import Extent
 from tests.fakes.policies import statement
 from tests.fakes.table import FakeTable
 from tests.fakes.watched_ecr import Died, Failing, Fault, WatchedEcr
@@ -444,41 +445,42 @@ def _words(cell: Counter[str]) -> str:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name.replace(" ", "-"))
 def test_an_act_ends_right_whatever_call_fails_once(
-    registry: Registry, case: Case, record_property: Callable[[str, object], None]
+    registry: Registry, case: Case, extent: Extent, record_property: Callable[[str, object], None]
 ) -> None:
     outcomes, (ecr_calls, port_calls) = Outcomes(case), calls_of(registry, case)
-    for how in Failing:
-        for operation, nth in (*places(ecr_calls, how), *places(port_calls, how)):
-            bench = registry.bench(case)
-            faults = bench.watched.faults if operation in ecr_calls else bench.ports.faults
-            faults.append(Fault(operation, nth, how))
-            case.want(bench)
-            bench.run_on(2.2)
-            assert not faults, f"{operation} was not called a {nth + 1}. time"
-            assert_right(bench, case)
-            outcomes.add(operation, how, "right")
+    every = [Fault(*place, how) for how in Failing for calls in (ecr_calls, port_calls) for place in places(calls, how)]
+    for fault in extent.calls(every):
+        bench = registry.bench(case)
+        faults = bench.watched.faults if fault.operation in ecr_calls else bench.ports.faults
+        faults.append(fault)
+        case.want(bench)
+        bench.run_on(2.2)
+        assert not faults, f"{fault.operation} was not called a {fault.nth + 1}. time"
+        assert_right(bench, case)
+        outcomes.add(fault.operation, fault.how, "right")
     record_property("counted", str(outcomes))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name.replace(" ", "-"))
 def test_an_act_whose_call_fails_for_good_is_open_and_told_and_ends_right_once_it_is_mended(
-    registry: Registry, case: Case, record_property: Callable[[str, object], None]
+    registry: Registry, case: Case, extent: Extent, record_property: Callable[[str, object], None]
 ) -> None:
     outcomes, (ecr_calls, _) = Outcomes(case), calls_of(registry, case)
-    for how in (Failing.THROTTLED, Failing.DENIED, Failing.UNANSWERED):
-        for operation, nth in places(ecr_calls, how):
-            if how is Failing.UNANSWERED and operation not in CHANGING:
-                continue
-            bench = registry.bench(case)
-            bench.watched.lasting = Fault(operation, nth, how)
-            case.want(bench)
-            bench.run_on(2.2)
-            right = case.is_right(bench) and bench.head.act is None
-            assert right or is_open_and_told(bench), (operation, nth, how)
-            bench.watched.lasting = None
-            bench.run_on(1.3)
-            assert_right(bench, case)
-            outcomes.add(operation, f"{how}, for good", "right" if right else "open and told, right when mended")
+    kinds = (Failing.THROTTLED, Failing.DENIED, Failing.UNANSWERED)
+    every = [Fault(*place, how) for how in kinds for place in places(ecr_calls, how)]
+    every = [fault for fault in every if fault.how is not Failing.UNANSWERED or fault.operation in CHANGING]
+    for fault in extent.calls(every):
+        bench = registry.bench(case)
+        bench.watched.lasting = fault
+        case.want(bench)
+        bench.run_on(2.2)
+        right = case.is_right(bench) and bench.head.act is None
+        assert right or is_open_and_told(bench), fault
+        bench.watched.lasting = None
+        bench.run_on(1.3)
+        assert_right(bench, case)
+        said = "right" if right else "open and told, right when mended"
+        outcomes.add(fault.operation, f"{fault.how}, for good", said)
     record_property("counted", str(outcomes).replace("what fails once", "what fails for good"))
 
 

@@ -14,7 +14,7 @@ from chalicelib.errors import TransientError
 from chalicelib.services.alerts.tell_again import tell_again
 from chalicelib.services.audit.store_checkpoints import store_checkpoints
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 from tests.fakes.audit import FakeAudit
 from tests.fakes.images import ref
 from tests.fakes.journal import FakeJournal
@@ -30,7 +30,7 @@ POLICY = {
 }
 
 
-class House(SimpleNamespace):
+class FakeContext(SimpleNamespace):
     """The fake table, its audit log, a clock that the test moves, and one channel."""
 
     def __init__(self) -> None:
@@ -68,11 +68,11 @@ class House(SimpleNamespace):
 
 
 @pytest.fixture
-def context() -> House:
-    return House()
+def context() -> FakeContext:
+    return FakeContext()
 
 
-def test_every_chain_with_a_record_of_the_day_is_copied_and_no_other(context: House) -> None:
+def test_every_chain_with_a_record_of_the_day_is_copied_and_no_other(context: FakeContext) -> None:
     context.record(ref(1), 1)
     context.record(ref(1), 2)
     context.record("policy", 1)
@@ -83,7 +83,7 @@ def test_every_chain_with_a_record_of_the_day_is_copied_and_no_other(context: Ho
     assert context.told == []
 
 
-def test_a_later_copy_of_the_day_only_raises_what_went_on(context: House) -> None:
+def test_a_later_copy_of_the_day_only_raises_what_went_on(context: FakeContext) -> None:
     context.record(ref(1), 1)
     context.record(ref(2), 1)
     context.copy()
@@ -94,7 +94,7 @@ def test_a_later_copy_of_the_day_only_raises_what_went_on(context: House) -> Non
     assert context.table.writes["copy_heads"] == 2
 
 
-def test_a_chain_that_went_on_after_the_day_is_left_to_the_later_day(context: House) -> None:
+def test_a_chain_that_went_on_after_the_day_is_left_to_the_later_day(context: FakeContext) -> None:
     context.record(ref(1), 1, NOW - timedelta(days=1))
     context.record(ref(2), 1, NOW - timedelta(days=1))
     context.record(ref(1), 2)
@@ -104,7 +104,7 @@ def test_a_chain_that_went_on_after_the_day_is_left_to_the_later_day(context: Ho
     assert context.counts(TODAY) == {ref(1): 2}
 
 
-def test_a_chain_that_was_cut_is_told_of_once_a_day_and_its_copy_stays(context: House) -> None:
+def test_a_chain_that_was_cut_is_told_of_once_a_day_and_its_copy_stays(context: FakeContext) -> None:
     for n in (1, 2, 3):
         context.record(ref(1), n)
     context.copy()
@@ -127,7 +127,7 @@ def test_a_chain_that_was_cut_is_told_of_once_a_day_and_its_copy_stays(context: 
 
 
 @pytest.mark.parametrize("now", [None, Head(1, b"another")])
-def test_a_head_that_is_gone_or_another_one_is_told_of(context: House, now: Head | None) -> None:
+def test_a_head_that_is_gone_or_another_one_is_told_of(context: FakeContext, now: Head | None) -> None:
     context.record(ref(1), 1)
     context.copy()
     context.audit.altered_heads[ref(1)] = now
@@ -135,7 +135,7 @@ def test_a_head_that_is_gone_or_another_one_is_told_of(context: House, now: Head
     assert len(context.told) == 1
 
 
-def test_many_broken_chains_are_one_alert(context: House) -> None:
+def test_many_broken_chains_are_one_alert(context: FakeContext) -> None:
     for n in range(14):
         context.record(ref(n), 1)
         context.audit.altered_heads[ref(n)] = None
@@ -147,7 +147,7 @@ def test_many_broken_chains_are_one_alert(context: House) -> None:
     assert len(context.table.actions["audit"]) == 14
 
 
-def test_an_alert_that_could_not_be_sent_is_sent_the_next_time(context: House) -> None:
+def test_an_alert_that_could_not_be_sent_is_sent_the_next_time(context: FakeContext) -> None:
     context.record(ref(1), 1)
     context.copy()
     context.audit.altered_heads[ref(1)] = None
@@ -161,7 +161,7 @@ def test_an_alert_that_could_not_be_sent_is_sent_the_next_time(context: House) -
     assert [alert.event for alert in context.told] == ["tampering"]
 
 
-def test_the_message_of_the_clock_copies_and_a_day_that_is_none_fails_alone(context: House) -> None:
+def test_the_message_of_the_clock_copies_and_a_day_that_is_none_fails_alone(context: FakeContext) -> None:
     context.record(ref(1), 1)
     bodies = [StoreCheckpoints("yesterday"), StoreCheckpoints("2026-03-10")]
     failures = receive_sweeps([Delivery(str(n), b) for n, b in enumerate(bodies)], context, {})  # type: ignore[arg-type]

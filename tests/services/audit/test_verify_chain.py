@@ -7,7 +7,7 @@ import msgspec
 
 from chalicelib.domain.audit.chain import Chain, ChainProblem, Copy, Head, StoredRecord
 from chalicelib.services.audit.verify_audit import Proven, verify_chain
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 from tests.fakes.audit import FakeAudit
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

@@ -12,14 +12,14 @@ from chalicelib.domain.enforcement.fuse import WINDOW, Fuse, FuseSlot
 from chalicelib.domain.policy.section import Route
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.enforcement.acquire_quota import acquire_quota
-from tests.services.fused import NOW, Ear, FusedHouse, key
+from tests.services.fused import NOW, Ear, FusedContext, key
 
 SLACK, SNS = Route(channel="slack"), Route(channel="sns", word="block")
 
 
 @pytest.fixture
 def context() -> Any:
-    return FusedHouse(SLACK, SNS)
+    return FusedContext(SLACK, SNS)
 
 
 def ears(*ears: Ear) -> dict[str, Any]:
@@ -146,14 +146,14 @@ def test_a_fuse_that_has_blown_anew_meanwhile_is_not_taken_for_told(context: Any
 
 
 def test_a_policy_that_names_no_channel_tells_nobody_and_asks_no_more() -> None:
-    context: Any = FusedHouse()
+    context: Any = FusedContext()
     blown(context)
     assert acquire_quota(key(2), 1, context, ears(Ear("slack"))) == NOW + WINDOW
     assert context.table.fuse.told
 
 
 def test_a_route_that_hears_other_events_is_not_told(context: Any) -> None:
-    quiet: Any = FusedHouse(msgspec.structs.replace(SLACK, events=("verdict",)), SNS)
+    quiet: Any = FusedContext(msgspec.structs.replace(SLACK, events=("verdict",)), SNS)
     slack, sns = Ear("slack"), Ear("sns")
     blown(quiet)
     acquire_quota(key(2), 1, quiet, ears(slack, sns))

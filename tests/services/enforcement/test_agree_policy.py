@@ -16,10 +16,10 @@ from chalicelib.services.enforcement.deny_pulls import COLLIDED, UNDONE, WRITES,
 from tests.fakes.images import ref
 from tests.fakes.policies import statement
 from tests.services.lockstep import Crash, Worker
-from tests.services.policy_house import FOREIGN, FORMER, HOME, PolicyHouse
+from tests.services.policy_context import FOREIGN, FORMER, HOME, PolicyContext
 
 
-def agree(context: PolicyHouse) -> PolicyChange:
+def agree(context: PolicyContext) -> PolicyChange:
     return agree_policy(HOME, context, adds=True)  # type: ignore[arg-type]
 
 
@@ -33,28 +33,28 @@ def with_foreign(text: str | None) -> str:
 class TestWithOthersAtTheSameTime:
     @pytest.mark.parametrize("former", [None, FORMER])
     def test_what_is_written_over_our_statement_is_kept_and_said(self, former: str | None) -> None:
-        context = PolicyHouse(former)
+        context = PolicyContext(former)
         context.at("write_policy", "after", context.put(FOREIGN))
         change = context.deny()
         context.check(FOREIGN, 1)
         assert (change.before, change.after, change.collided) == (former, context.text, COLLIDED)
 
     def test_what_is_added_beside_our_statement_is_kept_and_said_and_nothing_written(self) -> None:
-        context = PolicyHouse()
+        context = PolicyContext()
         context.at("write_policy", "after", lambda: setattr(context, "text", with_foreign(context.text)))
         change = context.deny()
         context.check(with_foreign(FORMER), 1)
         assert (change.collided, context.calls.count("write_policy")) == (COLLIDED, 1)
 
     def test_a_policy_deleted_over_us_is_said(self) -> None:
-        context = PolicyHouse()
+        context = PolicyContext()
         context.at("write_policy", "after", context.put(None))
         assert context.deny().collided == COLLIDED
         context.check(None, 1)
 
     @pytest.mark.parametrize("with_ours", [False, True])
     def test_what_is_written_while_ours_is_taken_out_is_kept_and_said(self, with_ours: bool) -> None:
-        context = PolicyHouse()
+        context = PolicyContext()
         context.deny()
         put = with_statement(FOREIGN, context.own_roles) if with_ours else FOREIGN
         context.at("write_policy", "after", context.put(put))
@@ -62,27 +62,27 @@ class TestWithOthersAtTheSameTime:
         context.check(FOREIGN)
 
     def test_a_policy_made_while_the_last_of_it_is_deleted_is_kept_and_said(self) -> None:
-        context = PolicyHouse(None)
+        context = PolicyContext(None)
         context.deny()
         context.at("delete_policy", "after", context.put(FOREIGN))
         assert context.allow().collided == COLLIDED
         context.check(FOREIGN)
 
     def test_a_write_that_is_not_seen_at_once_alarms_nobody(self) -> None:
-        context = PolicyHouse()
+        context = PolicyContext()
         context.at("write_policy", "after", context.put(FORMER))
         change = context.deny()
         context.check(FORMER, 1)
         assert (change.collided, context.calls.count("write_policy")) == (None, 2)
 
     def test_our_statement_taken_out_again_and_again_is_said(self) -> None:
-        context = PolicyHouse()
+        context = PolicyContext()
         context.meet = undo(context, FORMER, 2)
         assert context.deny().collided == UNDONE
         context.check(FORMER, 1)
 
     def test_one_who_never_stops_is_left_for_a_later_try(self) -> None:
-        context = PolicyHouse()
+        context = PolicyContext()
         context.meet = undo(context, FOREIGN, WRITES)
         with pytest.raises(TransientError, match=rf"written {WRITES} times"):
             context.deny()
@@ -91,7 +91,7 @@ class TestWithOthersAtTheSameTime:
         context.check(FOREIGN, 1)
 
 
-def undo(context: PolicyHouse, text: str, times: int) -> Callable[[int, str, str], None]:
+def undo(context: PolicyContext, text: str, times: int) -> Callable[[int, str, str], None]:
     """Somebody puts `text` after each of our first writes."""
     left = [text] * times
 
@@ -104,7 +104,7 @@ def undo(context: PolicyHouse, text: str, times: int) -> Callable[[int, str, str
 
 class TestAfterOthers:
     def test_a_statement_that_somebody_took_out_is_put_back(self) -> None:
-        context = PolicyHouse()
+        context = PolicyContext()
         context.deny()
         context.text = FOREIGN
         change = agree(context)
@@ -112,18 +112,18 @@ class TestAfterOthers:
         assert (change.before, change.after) == (FOREIGN, context.text)
 
     def test_a_statement_that_nobody_needs_is_taken_out(self) -> None:
-        context = PolicyHouse(with_statement(FOREIGN, []))
+        context = PolicyContext(with_statement(FOREIGN, []))
         agree(context)
         context.check(FOREIGN)
 
     @pytest.mark.parametrize("text", [None, FOREIGN, '{"Statement":[]}', '{"Statement": [{"Sid": "a"}, {"Sid": "a"}]}'])
     def test_where_nothing_is_denied_nothing_is_written(self, text: str | None) -> None:
-        context = PolicyHouse(text)
+        context = PolicyContext(text)
         assert agree(context) == PolicyChange(text, text)
         assert (context.text, context.calls) == (text, ["read_denied", "read_policy"])
 
 
-START: dict[str, Callable[[PolicyHouse], object]] = {
+START: dict[str, Callable[[PolicyContext], object]] = {
     "deny the first": lambda context: None,
     "deny the second": lambda context: context.deny(2),
     "allow the last": lambda context: context.deny(1),
@@ -131,7 +131,7 @@ START: dict[str, Callable[[PolicyHouse], object]] = {
 }
 
 
-def cut_off(context: PolicyHouse, number: int, moment: str, act: Callable[[], object]) -> bool:
+def cut_off(context: PolicyContext, number: int, moment: str, act: Callable[[], object]) -> bool:
     """Whether the worker died before it was done."""
 
     def die() -> None:
@@ -152,7 +152,7 @@ def cut_off(context: PolicyHouse, number: int, moment: str, act: Callable[[], ob
 @pytest.mark.parametrize("number", range(8))
 @pytest.mark.parametrize("story", START)
 def test_cut_off_at_any_call_the_next_try_ends_it(story: str, number: int, moment: str, former: str | None) -> None:
-    context = PolicyHouse(former)
+    context = PolicyContext(former)
     START[story](context)
     others = {2} if story in ("deny the second", "allow one of two") else set()
     act, wanted = (context.deny, {1, *others}) if story.startswith("deny") else (context.allow, others)
@@ -172,7 +172,7 @@ CALLS = {"deny the first": 7, "deny the second": 4, "allow the last": 6, "allow 
 @pytest.mark.parametrize("second", range(7))
 def test_cut_off_twice_and_given_up_it_still_comes_back_as_it_was(first: int, second: int, moment: str) -> None:
     """Denied, died, allowed instead, died: the level that is wanted last is what is reached."""
-    context = PolicyHouse()
+    context = PolicyContext()
     cut_off(context, first, moment, context.deny)
     cut_off(context, second, moment, context.allow)
     context.allow()
@@ -193,7 +193,7 @@ SEEN = [
 
 @pytest.mark.parametrize(("act", "number", "moment"), SEEN)
 def test_a_change_by_somebody_else_at_any_other_moment_survives(act: str, number: int, moment: str) -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     if act == "allow":
         context.deny()
     context.at(number, moment, lambda: setattr(context, "text", with_foreign(context.text)))
@@ -206,7 +206,7 @@ def test_a_change_by_somebody_else_at_any_other_moment_survives(act: str, number
 Schedule = st.lists(st.integers(0, 2), max_size=60)
 
 
-def played(context: PolicyHouse, jobs: list[Callable[[], object]], schedule: list[int], deaths: list[int]) -> None:
+def played(context: PolicyContext, jobs: list[Callable[[], object]], schedule: list[int], deaths: list[int]) -> None:
     """Each job by a worker of its own, a call at a time in this order; `deaths` are turns at which the one whose turn
     it is dies, and its message comes back."""
     workers = {n: Worker(job) for n, job in enumerate(jobs)}
@@ -230,7 +230,7 @@ def played(context: PolicyHouse, jobs: list[Callable[[], object]], schedule: lis
 def test_one_worker_denies_while_another_allows_the_last(
     schedule: list[int], deaths: set[int], former: str | None
 ) -> None:
-    context, said = PolicyHouse(former), list[PolicyChange]()
+    context, said = PolicyContext(former), list[PolicyChange]()
     context.deny(2)
     jobs = [lambda: said.append(context.deny(1)), lambda: said.append(context.allow(2))]
     played(context, jobs, schedule, sorted(deaths))
@@ -249,7 +249,7 @@ Ops = st.lists(st.tuples(st.sampled_from(["deny", "allow"]), st.integers(1, 3)),
 def test_whatever_workers_do_at_the_same_time_policy_and_digests_agree(
     denied: set[int], ops: list[tuple[str, int]], schedule: list[int], deaths: set[int]
 ) -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     for number in denied:
         context.deny(number)
     ops = list({number: (what, number) for what, number in ops}.values())
@@ -263,7 +263,7 @@ def test_whatever_workers_do_at_the_same_time_policy_and_digests_agree(
     assert context.text == FORMER
 
 
-def check_denies(context: PolicyHouse, deaths: set[int]) -> None:
+def check_denies(context: PolicyContext, deaths: set[int]) -> None:
     """As it is done for each digest: a Deny that one took out who died, before he saw that another had been added, is
     put again by an act of that one."""
     for image in context.digests if not context.denies else ():
@@ -271,7 +271,7 @@ def check_denies(context: PolicyHouse, deaths: set[int]) -> None:
         deny_pulls(image, context)  # type: ignore[arg-type]
 
 
-def retried(context: PolicyHouse, what: str, number: int) -> None:
+def retried(context: PolicyContext, what: str, number: int) -> None:
     """As its message is, when the others were faster three times."""
     while True:
         try:
@@ -282,7 +282,7 @@ def retried(context: PolicyHouse, what: str, number: int) -> None:
 
 
 def test_our_statement_is_known_by_its_sid() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny()
     assert SID in (context.text or "")
     assert SID not in (without_statement(context.text) or "")

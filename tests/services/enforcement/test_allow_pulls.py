@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.enforcement.repository_policy import SID
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
-from chalicelib.services.ports.ports import DeniedDigests
+from chalicelib.services.ports.table import DeniedDigests
 from tests.fakes.policies import policy_text, statement
 from tests.services.enforcement.test_deny_pulls import raising
-from tests.services.policy_house import FOREIGN, FORMER, HOME, PolicyHouse, ref
+from tests.services.policy_context import FOREIGN, FORMER, HOME, PolicyContext, ref
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.none() | policy_text())
 def test_the_former_policy_comes_back_to_the_byte(text: str | None) -> None:
-    context = PolicyHouse(text)
+    context = PolicyContext(text)
     context.deny()
     change = context.allow()
     context.check(text)
@@ -27,7 +27,7 @@ def test_the_former_policy_comes_back_to_the_byte(text: str | None) -> None:
 
 
 def test_two_denied_digests_need_two_releases() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny(1)
     context.deny(2)
     context.allow(1)
@@ -38,7 +38,7 @@ def test_two_denied_digests_need_two_releases() -> None:
 
 
 def test_released_again_nothing_is_written() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny()
     context.allow()
     context.calls.clear()
@@ -47,7 +47,7 @@ def test_released_again_nothing_is_written() -> None:
 
 
 def test_one_that_was_never_denied_leaves_the_others_denied() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny(1)
     context.allow(2)
     context.check(FORMER, 1)
@@ -56,7 +56,7 @@ def test_one_that_was_never_denied_leaves_the_others_denied() -> None:
 @pytest.mark.parametrize("former", [None, FORMER, FOREIGN])
 @pytest.mark.parametrize("now", [None, '{"Statement": [{"Sid": "new"}]}'])
 def test_what_others_made_of_the_policy_meanwhile_stays(former: str | None, now: str | None) -> None:
-    context = PolicyHouse(former)
+    context = PolicyContext(former)
     context.deny()
     context.text = now
     context.deny(2)
@@ -66,7 +66,7 @@ def test_what_others_made_of_the_policy_meanwhile_stays(former: str | None, now:
 
 
 def test_a_former_policy_that_reads_the_same_comes_back_in_its_own_words() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny()
     context.text = json.dumps(json.loads(context.text or ""), indent=8, sort_keys=True)
     context.allow()
@@ -75,14 +75,14 @@ def test_a_former_policy_that_reads_the_same_comes_back_in_its_own_words() -> No
 
 def test_a_policy_without_any_statement_comes_back() -> None:
     empty = '{"Version": "2012-10-17", "Statement": []}'
-    context = PolicyHouse(empty)
+    context = PolicyContext(empty)
     context.deny()
     context.allow()
     assert context.text == empty
 
 
 def test_a_repository_that_is_gone_denies_nothing() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny()
     context.gone = True
     assert context.allow().after is None
@@ -90,7 +90,7 @@ def test_a_repository_that_is_gone_denies_nothing() -> None:
 
 
 def test_the_digest_is_struck_off_before_the_policy_is_written() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny()
     context.calls.clear()
     context.allow()
@@ -101,7 +101,7 @@ def test_the_digest_is_struck_off_before_the_policy_is_written() -> None:
 @pytest.mark.parametrize("call", ["read_policy", "write_policy"])
 @pytest.mark.parametrize("error", [DeniedError("no"), UpstreamError("refused")])
 def test_what_aws_refuses_for_good_is_not_taken_for_released(call: str, error: UpstreamError) -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny()
     context.at(call, "before", raising(error))
     with pytest.raises(type(error)):
@@ -112,7 +112,7 @@ def test_what_aws_refuses_for_good_is_not_taken_for_released(call: str, error: U
 
 
 def test_a_policy_that_was_made_unreadable_is_left_and_the_digest_counted() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny()
     context.text = text = json.dumps({"Statement": SID})
     with pytest.raises(UpstreamError, match="no list of objects"):
@@ -121,7 +121,7 @@ def test_a_policy_that_was_made_unreadable_is_left_and_the_digest_counted() -> N
 
 
 def test_what_somebody_else_puts_under_our_sid_denies_nothing_and_is_left() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny()
     context.text = text = json.dumps({"Statement": [statement(SID)]})
     context.allow()
@@ -129,7 +129,7 @@ def test_what_somebody_else_puts_under_our_sid_denies_nothing_and_is_left() -> N
 
 
 def test_an_image_that_is_absent_is_no_repository_that_is() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny()
     context.at("write_policy", "before", raising(AbsentError("image", "gone")))
     with pytest.raises(AbsentError):
@@ -140,7 +140,7 @@ def test_an_image_that_is_absent_is_no_repository_that_is() -> None:
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("call", ["change_denied", "read_denied", "read_policy", "write_policy"])
 def test_a_throttled_call_is_made_good_by_the_next_try(call: str, moment: str) -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny()
     context.at(call, moment, raising(TransientError("throttled")))
     with pytest.raises(TransientError):
@@ -151,7 +151,7 @@ def test_a_throttled_call_is_made_good_by_the_next_try(call: str, moment: str) -
 
 
 def test_a_deny_that_somebody_took_out_is_not_put_back_by_what_gives_back() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny(1)
     context.deny(2)
     context.text = FORMER
@@ -165,7 +165,7 @@ def test_a_deny_that_it_took_out_itself_before_it_saw_another_digest_is_put_back
         """Another worker has read the policy while the Deny still stood."""
         return denied.with_digest(ref(2).digest)
 
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny(1)
     context.at("write_policy", "before", lambda: context.stored.change_denied(HOME, add))
     context.allow(1)

@@ -10,7 +10,7 @@ import pytest
 from chalicelib.domain.enforcement.repository_policy import MOST_CHARACTERS, SID, canonical, pull_block, with_statement
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from tests.fakes.policies import ROLE, statement
-from tests.services.policy_house import FOREIGN, FORMER, HOME, PolicyHouse
+from tests.services.policy_context import FOREIGN, FORMER, HOME, PolicyContext
 
 
 def raising(error: Exception) -> Any:
@@ -22,7 +22,7 @@ def raising(error: Exception) -> Any:
 
 @pytest.mark.parametrize("former", [None, FORMER, FOREIGN])
 def test_the_statement_joins_what_the_policy_says(former: str | None) -> None:
-    context = PolicyHouse(former)
+    context = PolicyContext(former)
     change = context.deny()
     context.check(former, 1)
     assert (change.before, change.after, change.collided) == (former, context.text, None)
@@ -30,14 +30,14 @@ def test_the_statement_joins_what_the_policy_says(former: str | None) -> None:
 
 
 def test_it_leaves_out_the_roles_we_run_under() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny()
     (block,) = (s for s in json.loads(context.text or "")["Statement"] if s.get("Sid") == SID)
     assert block["Condition"]["ArnNotLike"]["aws:PrincipalArn"][0] == ROLE
 
 
 def test_denied_again_nothing_is_written_and_the_former_policy_stays_known() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny()
     context.calls.clear()
     context.deny()
@@ -48,7 +48,7 @@ def test_denied_again_nothing_is_written_and_the_former_policy_stays_known() -> 
 
 
 def test_the_policy_is_read_immediately_before_it_is_written_and_read_back() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny()
     written = context.calls.index("write_policy")
     assert context.calls[written - 1] == "read_policy"
@@ -57,7 +57,7 @@ def test_the_policy_is_read_immediately_before_it_is_written_and_read_back() -> 
 
 
 def test_a_change_by_somebody_else_before_our_write_survives() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.at("change_denied", "after", context.put(FOREIGN))
     change = context.deny()
     context.check(FOREIGN, 1)
@@ -65,7 +65,7 @@ def test_a_change_by_somebody_else_before_our_write_survives() -> None:
 
 
 def test_a_second_digest_leaves_the_policy_as_it_is() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny(1)
     text = context.text
     change = context.deny(2)
@@ -74,7 +74,7 @@ def test_a_second_digest_leaves_the_policy_as_it_is() -> None:
 
 
 def test_what_somebody_made_of_our_statement_is_put_right_and_said() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny(1)
     context.text = (context.text or "").replace(ROLE, "arn:aws:iam::444455556666:role/everybody")
     change = context.deny(2)
@@ -83,7 +83,7 @@ def test_what_somebody_made_of_our_statement_is_put_right_and_said() -> None:
 
 
 def test_other_roles_of_ours_reach_the_statement_at_the_next_deny() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny(1)
     context.own_roles = (ROLE, "arn:aws:iam::111122223333:role/lazaretto-on-sweeps")
     context.deny(2)
@@ -100,7 +100,7 @@ UNTOUCHABLE = [
 
 @pytest.mark.parametrize(("text", "why"), UNTOUCHABLE)
 def test_a_policy_that_must_not_be_touched_is_not_and_nothing_is_counted(text: str, why: str) -> None:
-    context = PolicyHouse(text)
+    context = PolicyContext(text)
     for _ in range(2):
         with pytest.raises(UpstreamError, match=why):
             context.deny()
@@ -110,7 +110,7 @@ def test_a_policy_that_must_not_be_touched_is_not_and_nothing_is_counted(text: s
 
 @pytest.mark.parametrize(("text", "why"), UNTOUCHABLE)
 def test_one_that_became_so_after_the_digest_was_counted_ends_the_same(text: str, why: str) -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.at("change_denied", "after", context.put(text))
     with pytest.raises(UpstreamError, match=why):
         context.deny()
@@ -118,7 +118,7 @@ def test_one_that_became_so_after_the_digest_was_counted_ends_the_same(text: str
 
 
 def test_one_left_from_a_worker_that_died_is_struck_off_when_the_policy_may_not_be_touched() -> None:
-    context = PolicyHouse('{"Statement": 1}')
+    context = PolicyContext('{"Statement": 1}')
     context.stored.change_denied(HOME, lambda d: d.with_digest(HOME.image("sha256:" + "0" * 63 + "1").digest))
     with pytest.raises(UpstreamError):
         context.deny(1)
@@ -127,7 +127,7 @@ def test_one_left_from_a_worker_that_died_is_struck_off_when_the_policy_may_not_
 
 @pytest.mark.parametrize("error", [DeniedError("no"), UpstreamError("refused"), AbsentError("repository", "gone")])
 def test_what_aws_refuses_for_good_leaves_nothing_counted(error: UpstreamError) -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.at("write_policy", "before", raising(error))
     with pytest.raises(type(error)):
         context.deny()
@@ -135,7 +135,7 @@ def test_what_aws_refuses_for_good_leaves_nothing_counted(error: UpstreamError) 
 
 
 def test_what_is_denied_already_stays_counted_when_aws_refuses_to_have_it_put_right() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny(1)
     context.own_roles = ()
     context.at("write_policy", "before", raising(DeniedError("no")))
@@ -146,7 +146,7 @@ def test_what_is_denied_already_stays_counted_when_aws_refuses_to_have_it_put_ri
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_throttled_call_leaves_the_digest_counted_for_the_next_try(moment: str) -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.at("write_policy", moment, raising(TransientError("throttled")))
     with pytest.raises(TransientError):
         context.deny()
@@ -155,7 +155,7 @@ def test_a_throttled_call_leaves_the_digest_counted_for_the_next_try(moment: str
 
 
 def test_the_former_policy_is_the_last_one_without_our_statement() -> None:
-    context = PolicyHouse()
+    context = PolicyContext()
     context.deny()
     context.allow()
     context.text = FOREIGN

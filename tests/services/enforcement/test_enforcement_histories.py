@@ -27,7 +27,7 @@ from chalicelib.errors import ConflictError, NotFoundError, TransientError
 from chalicelib.services.enforcement.acquire_quota import reset_fuse
 from chalicelib.services.enforcement.give_order import give_order
 from chalicelib.services.enforcement.undo_action import undo_action
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
 from tests.extent import Extent
 from tests.fakes.table import FakeTable

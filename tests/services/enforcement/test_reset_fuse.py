@@ -13,14 +13,14 @@ from chalicelib.domain.events.message import Act
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import ParameterError, TransientError
 from chalicelib.services.enforcement.acquire_quota import acquire_quota, reset_fuse
-from tests.services.fused import NOW, FusedHouse, key
+from tests.services.fused import NOW, FusedContext, key
 
 BLOWN = Fuse((FuseSlot(key(1), NOW),), blown_at=NOW, told=True, waiting=(key(2), key(3)), heard=("slack",))
 
 
 @pytest.fixture
 def context() -> Any:
-    return FusedHouse()
+    return FusedContext()
 
 
 def act(number: int) -> tuple[str, Act]:

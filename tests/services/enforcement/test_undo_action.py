@@ -14,10 +14,10 @@ from chalicelib.domain.policy.waiver import Waiver, waiver_id
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError, StoredPolicyError
 from chalicelib.services.enforcement.undo_action import Undone, undo_action
 from chalicelib.services.policy.apply_policy import apply_policy
-from chalicelib.services.ports.ports import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
 from tests.fakes.images import ref
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, JudgedContext
 from tests.services.judged import FIRST, STRICT, FakeRules
 
 THIRD = FIRST.replace("CRITICAL", "HIGH")
@@ -40,7 +40,7 @@ def waiver(**changes: Any) -> Waiver:
 
 @pytest.fixture
 def context() -> Any:
-    built: Any = FakeHouse()
+    built: Any = JudgedContext()
     built.rules = FakeRules(built.table, built.waivers, built.clock.now)
     return built
 

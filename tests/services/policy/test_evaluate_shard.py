@@ -19,12 +19,12 @@ from chalicelib.services.assessment.re_decide import SHARDS
 from chalicelib.services.policy import evaluate_shard as module
 from chalicelib.services.policy.evaluate_shard import BUDGET, evaluate_shard
 from chalicelib.services.policy.start_what_if import read_what_if, start_what_if
-from tests.services.judged import DAY, FIRST, NOW, STRICT, FakeHouse, Judged
+from tests.services.judged import DAY, FIRST, NOW, STRICT, Judged, JudgedContext
 
 
 @pytest.fixture
 def judged() -> Judged:
-    return Judged(FakeHouse())
+    return Judged(JudgedContext())
 
 
 def ask(judged: Judged, text: str = STRICT, since_days: int = 0) -> Any:

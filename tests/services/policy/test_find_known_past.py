@@ -9,21 +9,21 @@ import pytest
 
 from chalicelib.adapters.stores.policy_file import read_policy
 from chalicelib.services.policy.start_what_if import POLICIES_READ, find_known_past, start_what_if
-from tests.services.judged import DAY, NOW, STRICT, FakeHouse
+from tests.services.judged import DAY, NOW, STRICT, JudgedContext
 
 SINCE = NOW - 80 * DAY
 
 
-def house_of(*policies: tuple[int, timedelta]) -> FakeHouse:
+def house_of(*policies: tuple[int, timedelta]) -> JudgedContext:
     """`history_days` of each, and how long ago it was put."""
-    context = FakeHouse()
+    context = JudgedContext()
     for days, ago in policies:
         context.rules.put_policy(f"version: 1\nhistory_days: {days}\n", "oncall")
         context.rules.stored[-1] = msgspec.structs.replace(context.rules.stored[-1], put_at=NOW - ago)
     return context
 
 
-def known(context: FakeHouse) -> datetime | None:
+def known(context: JudgedContext) -> datetime | None:
     return find_known_past(SINCE, len(context.rules.stored), context)
 
 

@@ -11,11 +11,11 @@ from chalicelib.domain.events.message import WhatIf
 from chalicelib.errors import NotFoundError
 from chalicelib.services.assessment.re_decide import SHARDS
 from chalicelib.services.policy.start_what_if import read_what_if, start_what_if
-from tests.services.judged import STRICT, FakeHouse, Judged
+from tests.services.judged import STRICT, Judged, JudgedContext
 
 
 def test_progress_rises_shard_by_shard_until_it_is_done() -> None:
-    judged = Judged(FakeHouse())
+    judged = Judged(JudgedContext())
     judged.fill(40)
     job = start_what_if(read_policy(STRICT), 0, "oncall", judged.context)
     seen = []
@@ -29,7 +29,7 @@ def test_progress_rises_shard_by_shard_until_it_is_done() -> None:
 
 
 def test_a_job_that_is_not_known_or_over_is_not_found() -> None:
-    context = FakeHouse()
+    context = JudgedContext()
     job = start_what_if(read_policy(STRICT), 0, "oncall", context)
     with pytest.raises(NotFoundError, match="kept for a week"):
         read_what_if("another", context)

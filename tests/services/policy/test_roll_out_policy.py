@@ -18,7 +18,7 @@ from chalicelib.errors import DeniedError
 from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.policy import roll_out_policy as catch_up
 from chalicelib.services.policy.roll_out_policy import roll_out_policy
-from chalicelib.services.ports.ports import PolicyVersion
+from chalicelib.services.ports.rules import PolicyVersion
 from tests.fakes.journal import FakeJournal
 from tests.fakes.table import FakeTable
 

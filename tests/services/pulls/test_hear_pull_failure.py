@@ -13,7 +13,7 @@ from chalicelib.domain.images.image_name import ImageName
 from chalicelib.local.aws.event_bus import Pattern
 from chalicelib.parsers.events.events import parse_event
 from chalicelib.services.pulls.notify_pull_failure import handle_pull_failure
-from tests.services.pulls import HOME, HOST, NOT_FOUND, PullHouse, task
+from tests.services.pull_context import HOME, HOST, NOT_FOUND, PullContext, task
 
 ROOT = Path(__file__).parents[3]
 RESOURCES = json.loads((ROOT / ".chalice/resources.json").read_text())["Resources"]
@@ -24,7 +24,7 @@ AUTH = "ResourceInitializationError: unable to pull secrets or registry auth: Ac
 
 
 def heard(event: Any) -> list[ImageName]:
-    context = PullHouse()
+    context = PullContext()
     handle_pull_failure(event, context)
     return [message.failed.pulled for message in context.taken()]
 
@@ -35,7 +35,7 @@ def test_each_image_of_a_task_is_handed_on_once() -> None:
 
 
 def test_the_sample_of_a_failed_pull_is_handed_on_with_what_was_said() -> None:
-    context = PullHouse()
+    context = PullContext()
     handle_pull_failure(parse_event(SAMPLE), context)
     (message,) = context.taken()
     assert message.failed.pulled == ImageName(HOME, "1.4.2")

@@ -18,17 +18,17 @@ from chalicelib.errors import ConflictError, SettingsError, TransientError, Upst
 from chalicelib.services.assessment.requeue import MOST_ATTEMPTS
 from chalicelib.services.pulls.notify_pull_failure import notify_pull_failure
 from tests.services.lockstep import Worker
-from tests.services.pulls import AT, FORBIDDEN, HOST, PullHouse, Told, failure, image, task
+from tests.services.pull_context import AT, FORBIDDEN, HOST, PullContext, Told, failure, image, task
 
 BOTH = (Route(channel="slack"), Route(channel="sns", word="quarantine"))
 
 
-def tell(context: PullHouse, failed: FailedPull, *channels: Told, receives: int = 1) -> None:
+def tell(context: PullContext, failed: FailedPull, *channels: Told, receives: int = 1) -> None:
     told = {channel.name: channel for channel in channels}
     notify_pull_failure(PullFailed(failed), context, told, "https://api.example", receives=receives)
 
 
-def again(context: PullHouse, *channels: Told) -> None:
+def again(context: PullContext, *channels: Told) -> None:
     """What was put back is handled."""
     for message in context.taken():
         notify_pull_failure(message, context, {channel.name: channel for channel in channels})
@@ -38,7 +38,7 @@ def again(context: PullHouse, *channels: Told) -> None:
 
 
 def test_a_failure_is_told_and_recorded_with_what_explains_it() -> None:
-    context, slack = PullHouse(), Told()
+    context, slack = PullContext(), Told()
     context.quarantine(image(1), "v1")
     tell(context, failure("team/api:v1"), slack)
     (alert,) = slack.alerts
@@ -53,7 +53,7 @@ def test_a_failure_is_told_and_recorded_with_what_explains_it() -> None:
 
 
 def test_an_image_that_is_not_known_here_is_told_and_recorded_with_its_repository() -> None:
-    context, slack = PullHouse(), Told()
+    context, slack = PullContext(), Told()
     tell(context, failure("team/api:never"), slack)
     (record,) = context.records()
     assert (record.ref, record.subject) == (None, "repository/111122223333/eu-west-1/team/api")
@@ -64,7 +64,7 @@ def test_an_image_that_is_not_known_here_is_told_and_recorded_with_its_repositor
 
 
 def test_several_tasks_of_a_service_that_fail_alike_are_one_alert() -> None:
-    context, slack = PullHouse(), Told()
+    context, slack = PullContext(), Told()
     context.know(image(1), "v1")
     for number in range(5):
         (failed,) = failed_pulls(task(f"{HOST}/team/api:v1", number=number, at=AT + timedelta(minutes=number)))
@@ -73,7 +73,7 @@ def test_several_tasks_of_a_service_that_fail_alike_are_one_alert() -> None:
 
 
 def test_a_tag_and_the_digest_it_points_at_are_one_image() -> None:
-    context, slack = PullHouse(), Told()
+    context, slack = PullContext(), Told()
     context.know(image(1), "v1")
     tell(context, failure("team/api:v1"), slack)
     tell(context, failure(f"team/api@{image(1).digest}"), slack)
@@ -90,7 +90,7 @@ def test_a_tag_and_the_digest_it_points_at_are_one_image() -> None:
     ],
 )
 def test_another_service_image_hour_or_cluster_is_told_by_itself(other: FailedPull) -> None:
-    context, slack = PullHouse(), Told()
+    context, slack = PullContext(), Told()
     context.know(image(1), "v1")
     context.know(image(2), "v2")
     tell(context, failure("team/api:v1"), slack)
@@ -99,7 +99,7 @@ def test_another_service_image_hour_or_cluster_is_told_by_itself(other: FailedPu
 
 
 def test_a_duplicate_asks_neither_ecr_nor_for_the_role() -> None:
-    context, slack = PullHouse(), Told()
+    context, slack = PullContext(), Told()
     context.know(image(1), "v1")
     for said in ("not found", "403 Forbidden"):
         failed = failure("team/api:v1", said=f"CannotPullContainerError: {said}", group=f"service:{said}")
@@ -111,7 +111,7 @@ def test_a_duplicate_asks_neither_ecr_nor_for_the_role() -> None:
 
 
 def test_the_role_that_pulls_is_named() -> None:
-    context, slack = PullHouse(), Told()
+    context, slack = PullContext(), Told()
     failed = failure("team/api:v1", said=FORBIDDEN)
     context.runtime.roles[failed.task_arn or ""] = "arn:aws:iam::111122223333:role/api-execution"
     tell(context, failed, slack)
@@ -123,14 +123,14 @@ def test_the_role_that_pulls_is_named() -> None:
 
 def test_only_routes_that_hear_the_event_and_the_repository_are_told() -> None:
     routes = (Route(channel="slack", events=("verdict",)), Route(channel="sns", repository=("prod/*",)))
-    context, slack, sns = PullHouse(*routes), Told("slack"), Told("sns")
+    context, slack, sns = PullContext(*routes), Told("slack"), Told("sns")
     tell(context, failure("team/api:v1"), slack, sns)
     assert (slack.alerts, sns.alerts) == ([], [])
     assert len(context.records()) == 1
 
 
 def test_a_channel_named_by_two_routes_is_told_once_and_one_not_set_up_is_passed_over() -> None:
-    context, slack = PullHouse(Route(channel="slack"), Route(channel="slack"), Route(channel="sns")), Told("slack")
+    context, slack = PullContext(Route(channel="slack"), Route(channel="slack"), Route(channel="sns")), Told("slack")
     tell(context, failure("team/api:v1"), slack)
     assert len(slack.alerts) == 1
     assert context.sent == []
@@ -138,7 +138,7 @@ def test_a_channel_named_by_two_routes_is_told_once_and_one_not_set_up_is_passed
 
 @pytest.mark.parametrize("error", [TransientError("throttled", 7), UpstreamError("no"), SettingsError(["topic"])])
 def test_a_channel_that_fails_is_tried_again_without_the_others_being_told_twice(error: Exception) -> None:
-    context, slack, sns = PullHouse(*BOTH), Told("slack", error), Told("sns")
+    context, slack, sns = PullContext(*BOTH), Told("slack", error), Told("sns")
     tell(context, failure("team/api:v1"), slack, sns)
     assert (len(slack.alerts), len(sns.alerts)) == (0, 1)
     ((queue, message, delay),) = context.sent
@@ -150,7 +150,7 @@ def test_a_channel_that_fails_is_tried_again_without_the_others_being_told_twice
 
 
 def test_a_channel_that_fails_for_ever_ends_in_a_failure() -> None:
-    context, slack = PullHouse(), Told("slack", UpstreamError("invalid_auth"))
+    context, slack = PullContext(), Told("slack", UpstreamError("invalid_auth"))
     last = PullFailed(failure("team/api:v1"), claimed=True, attempt=MOST_ATTEMPTS)
     with pytest.raises(UpstreamError, match="invalid_auth"):
         notify_pull_failure(last, context, {"slack": slack})
@@ -161,7 +161,7 @@ def test_a_channel_that_fails_for_ever_ends_in_a_failure() -> None:
 
 @pytest.mark.parametrize("broken", ["read_headers", "last_tag_move", "read_denied", "action_at"])
 def test_a_table_that_does_not_answer_leaves_the_failure_untold_and_unclaimed(broken: str) -> None:
-    context, slack = PullHouse(), Told()
+    context, slack = PullContext(), Told()
     context.know(image(1), "v1")
     with pytest.raises(TransientError):
         with_broken(context, broken, TransientError("throttled"), failure("team/api:v1"), slack)
@@ -171,7 +171,7 @@ def test_a_table_that_does_not_answer_leaves_the_failure_untold_and_unclaimed(br
 
 
 def test_writers_that_are_faster_leave_it_to_a_later_try() -> None:
-    context, slack = PullHouse(), Told()
+    context, slack = PullContext(), Told()
     with pytest.raises(TransientError, match="is being written by others"):
         with_broken(context, "record_action", ConflictError("busy"), failure("team/api:v1"), slack)
     assert (slack.alerts, context.sent) == ([], [])
@@ -180,7 +180,7 @@ def test_writers_that_are_faster_leave_it_to_a_later_try() -> None:
 @pytest.mark.parametrize("taken", [True, False])
 def test_a_claim_whose_answer_was_lost_is_told_once(taken: bool) -> None:
     """Nobody knows whether it was taken: the message comes again, and may claim once more."""
-    context, slack = PullHouse(), Told()
+    context, slack = PullContext(), Told()
     real = context.stored.record_action
 
     def lost(record: Any) -> bool:
@@ -199,7 +199,7 @@ def test_a_claim_whose_answer_was_lost_is_told_once(taken: bool) -> None:
 
 
 def test_a_worker_that_died_with_its_claim_is_succeeded_once() -> None:
-    context, slack = PullHouse(), Told()
+    context, slack = PullContext(), Told()
     failed = failure("team/api:v1")
     worker = Worker(lambda: tell(context, failed, slack))
     while worker.last != "send alert":
@@ -214,7 +214,7 @@ def test_a_worker_that_died_with_its_claim_is_succeeded_once() -> None:
     assert [r.effect.rpartition("#")[2] for r in context.records()] == ["2026-03-02T08", "2"]
 
 
-def with_broken(context: PullHouse, method: str, error: Exception, failed: FailedPull, *channels: Told) -> None:
+def with_broken(context: PullContext, method: str, error: Exception, failed: FailedPull, *channels: Told) -> None:
     real = getattr(context.stored, method)
 
     def broken(*_: Any, **__: Any) -> Any:
@@ -236,7 +236,7 @@ KEYS = [(group, number, hour) for group in ("service:api", "service:web") for nu
 class Lane:
     """Messages of a queue, and workers that handle them one call at a time, in the order the test draws."""
 
-    def __init__(self, context: PullHouse, slack: Told, draw: Any) -> None:
+    def __init__(self, context: PullContext, slack: Told, draw: Any) -> None:
         self.context, self.slack, self.draw = context, slack, draw
         self.waiting: list[tuple[PullFailed, int]] = []
         self.working: list[tuple[Worker, PullFailed, int]] = []
@@ -283,7 +283,7 @@ def key_of(failed: FailedPull) -> tuple[str, str, int]:
     return failed.group or "", digest, failed.hour.hour
 
 
-def told_of(context: PullHouse, slack: Told) -> Counter[tuple[str, str, int]]:
+def told_of(context: PullContext, slack: Told) -> Counter[tuple[str, str, int]]:
     found: Counter[tuple[str, str, int]] = Counter()
     for alert in slack.alerts:
         group = "service:api" if "Service api" in alert.notes[0] else "service:web"
@@ -296,7 +296,7 @@ def told_of(context: PullHouse, slack: Told) -> Counter[tuple[str, str, int]]:
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_whatever_comes_in_whatever_order_each_service_image_and_hour_is_told_once(data: st.DataObject) -> None:
-    context, slack = PullHouse(), Told("slack")
+    context, slack = PullContext(), Told("slack")
     context.quarantine(image(1), "v1")
     context.know(image(2), "v2")
     deliveries = data.draw(st.lists(st.sampled_from(KEYS), min_size=1, max_size=8))

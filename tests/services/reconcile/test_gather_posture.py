@@ -36,7 +36,7 @@ SETTINGS = RepositorySettings(
 ON_PUSH = RegistryScanning(Source.BASIC, (FrequencyRule(Frequency.SCAN_ON_PUSH, ("team/*",)),))
 
 
-class House:
+class FakeContext:
     """ECR is `settings` and `registry`, or raises them."""
 
     def __init__(self, posture: SettingsItems) -> None:
@@ -73,14 +73,14 @@ class House:
 
 
 @pytest.fixture
-def context() -> Iterator[House]:
+def context() -> Iterator[FakeContext]:
     with mock_aws():
         client = boto3.client("dynamodb", "eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
         create_table(client, NAME)
-        yield House(SettingsItems(client, NAME, sleep=lambda _: None))
+        yield FakeContext(SettingsItems(client, NAME, sleep=lambda _: None))
 
 
-def test_all_settings_are_kept_with_the_rule_that_scans_the_repository(context: House) -> None:
+def test_all_settings_are_kept_with_the_rule_that_scans_the_repository(context: FakeContext) -> None:
     assert context.gather() == Gathered()
     gathered, since = context.kept()
     assert (gathered.settings, since) == (SETTINGS, NOW)
@@ -89,7 +89,7 @@ def test_all_settings_are_kept_with_the_rule_that_scans_the_repository(context: 
     assert context.facts()["posture_at"] == NOW
 
 
-def test_a_second_run_that_finds_the_same_writes_nothing_but_its_time(context: House) -> None:
+def test_a_second_run_that_finds_the_same_writes_nothing_but_its_time(context: FakeContext) -> None:
     context.gather()
     context.moment += timedelta(days=1)
     assert context.gather() == Gathered()
@@ -97,7 +97,7 @@ def test_a_second_run_that_finds_the_same_writes_nothing_but_its_time(context: H
     assert context.facts()["posture_at"] == context.moment
 
 
-def test_what_differs_from_the_last_time_is_named(context: House) -> None:
+def test_what_differs_from_the_last_time_is_named(context: FakeContext) -> None:
     context.gather()
     context.settings_ = msgspec.structs.replace(SETTINGS, mutability=Mutability("MUTABLE"), lifecycle=None)
     context.registry = (ACCOUNT, RegistryScanning(Source.BASIC))
@@ -106,7 +106,7 @@ def test_what_differs_from_the_last_time_is_named(context: House) -> None:
     assert context.kept()[1] == context.moment
 
 
-def test_what_could_not_be_read_is_named_and_is_no_change(context: House) -> None:
+def test_what_could_not_be_read_is_named_and_is_no_change(context: FakeContext) -> None:
     context.gather()
     context.settings_ = msgspec.structs.replace(SETTINGS, policy=None, unread={"policy": "ecr:GetRepositoryPolicy"})
     context.registry = DeniedError("not permitted")
@@ -116,14 +116,14 @@ def test_what_could_not_be_read_is_named_and_is_no_change(context: House) -> Non
     assert context.gather() == Gathered()
 
 
-def test_whoever_looked_later_stands(context: House) -> None:
+def test_whoever_looked_later_stands(context: FakeContext) -> None:
     context.gather()
     early = GatheredSettings(msgspec.structs.replace(SETTINGS, encryption="KMS"))
     assert not context.posture.keep(HOME, early, NOW - timedelta(seconds=1))
     assert context.kept()[0].settings == SETTINGS
 
 
-def test_a_repository_that_is_gone_or_public_keeps_nothing(context: House) -> None:
+def test_a_repository_that_is_gone_or_public_keeps_nothing(context: FakeContext) -> None:
     assert context.gather(Repository("public/acme", "us-east-1", "team/api")) is None
     context.settings_ = AbsentError("repository", "gone")
     assert context.gather() is None
@@ -131,7 +131,7 @@ def test_a_repository_that_is_gone_or_public_keeps_nothing(context: House) -> No
     assert context.facts() == {}
 
 
-def test_a_look_up_that_failed_is_kept_as_failed_and_changes_nothing(context: House) -> None:
+def test_a_look_up_that_failed_is_kept_as_failed_and_changes_nothing(context: FakeContext) -> None:
     context.gather()
     context.settings_ = UpstreamError("odd")
     assert context.gather() == Gathered(error="odd")
@@ -142,13 +142,13 @@ def test_a_look_up_that_failed_is_kept_as_failed_and_changes_nothing(context: Ho
         context.gather()
 
 
-def test_of_a_registry_that_is_not_ours_the_scanning_rules_are_not_known(context: House) -> None:
+def test_of_a_registry_that_is_not_ours_the_scanning_rules_are_not_known(context: FakeContext) -> None:
     context.registry = ("999999999999", ON_PUSH)
     context.gather()
     assert context.kept()[0].scanning is None
 
 
-def test_an_uncovered_repository_says_why(context: House) -> None:
+def test_an_uncovered_repository_says_why(context: FakeContext) -> None:
     context.settings_ = msgspec.structs.replace(SETTINGS, scan_frequency="MANUAL")
     context.registry = (
         ACCOUNT,

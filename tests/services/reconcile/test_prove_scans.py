@@ -18,7 +18,7 @@ from chalicelib.domain.reconcile.scan_rule import Frequency, ScanRule, Uncovered
 from chalicelib.services.reconcile.prove_scans import ProvenScans, prove_scans
 from tests.fakes.images import digest, home, ref
 from tests.fakes.queries import NOW
-from tests.services.reconcile.test_start_scans import House
+from tests.services.reconcile.test_start_scans import FakeContext
 
 DAY = timedelta(days=1)
 POLICY = parse_policy({"version": 1})
@@ -46,12 +46,14 @@ def view(*headers: Header, listed: tuple[int, ...] | None = None, inspected: Ins
     return RepositoryView(home(), ImagesListed(NOW, images), known, timedelta(seconds=60), inspected or Inspected())
 
 
-def prove(it: RepositoryView, rule: ScanRule | None = BASIC, context: House | None = None, **more: Any) -> ProvenScans:
-    return prove_scans(it, rule, POLICY, context or House(), **more)  # type: ignore[arg-type]
+def prove(
+    it: RepositoryView, rule: ScanRule | None = BASIC, context: FakeContext | None = None, **more: Any
+) -> ProvenScans:
+    return prove_scans(it, rule, POLICY, context or FakeContext(), **more)  # type: ignore[arg-type]
 
 
 def test_images_are_counted_by_proof_and_cause_and_those_that_are_missing_are_asked_for() -> None:
-    context = House()
+    context = FakeContext()
     proven = prove(view(scanned(1), header(2, Scan()), header(3, Scan(ScanState.FAILED))), context=context)
     assert proven.proofs == ScanProofs(1, {ScanProofCause.FAILED: 1, ScanProofCause.NOT_STARTED: 1})
     assert proven.started == StartedScans(started=2)
@@ -59,14 +61,14 @@ def test_images_are_counted_by_proof_and_cause_and_those_that_are_missing_are_as
 
 
 def test_a_dry_run_counts_and_asks_for_nothing() -> None:
-    context = House()
+    context = FakeContext()
     proven = prove(view(header(1, Scan())), context=context, dry_run=True)
     assert (proven.proofs.unproven, proven.started) == ({ScanProofCause.NOT_STARTED: 1}, StartedScans())
     assert context.scans.started == []
 
 
 def test_what_is_looked_at_for_something_else_is_not_asked_for() -> None:
-    context = House()
+    context = FakeContext()
     prove(view(header(1, Scan()), header(2, Scan())), context=context, refreshed_at={ref(1)})
     assert context.scans.started == [ref(2)]
 
@@ -88,7 +90,7 @@ def test_an_image_whose_push_nobody_heard_of_is_a_lost_event_and_what_is_young_i
 
 
 def test_what_is_gone_needs_no_scan() -> None:
-    context = House()
+    context = FakeContext()
     proven = prove(view(header(1, Scan()), listed=()), context=context)
     assert (proven.proofs, context.scans.started) == (ScanProofs(), [])
 
@@ -100,7 +102,7 @@ def test_what_inspector_has_scanned_and_nobody_told_of_is_a_lost_event() -> None
 
 
 def test_under_enhanced_scanning_nothing_is_asked_for() -> None:
-    context = House()
+    context = FakeContext()
     off = ScanRule(Source.ENHANCED, Frequency.MANUAL, (), Uncovered.NO_FILTER_MATCHES)
     assert prove(view(header(1, Scan())), off, context).proofs.unproven == {ScanProofCause.NO_FILTER_MATCHES: 1}
     assert context.scans.started == []

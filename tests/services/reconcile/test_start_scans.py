@@ -31,7 +31,7 @@ class Killed(BaseException):
     """A worker that dies. No handler of errors may catch it."""
 
 
-class House:
+class FakeContext:
     """Its clock stands unless a test moves it. `dies_at`: the number of the call that kills the worker."""
 
     def __init__(self, dies_at: int | None = None) -> None:
@@ -52,7 +52,7 @@ class House:
 class Mortal:
     """Every call of `inner` may be the last, before or after it was done."""
 
-    def __init__(self, inner: Any, context: House) -> None:
+    def __init__(self, inner: Any, context: FakeContext) -> None:
         self.inner, self.context = inner, context
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -73,7 +73,7 @@ def image(number: int, days: float | None = None, use: InUseState = InUseState.U
 
 
 def start(
-    context: House, *headers: Header, budget: int = 100, rule: ScanRule | None = BASIC, **more: Any
+    context: FakeContext, *headers: Header, budget: int = 100, rule: ScanRule | None = BASIC, **more: Any
 ) -> StartedScans:
     scanning = Scanning(rescan_after_days=7, daily_budget=budget)
     return start_scans(home(), rule, headers, scanning, HOUR, context, **more)  # type: ignore[arg-type]
@@ -84,26 +84,26 @@ def numbers(refs: Sequence[ImageRef]) -> list[int]:
 
 
 def test_what_has_no_recent_scan_is_scanned_and_nothing_else() -> None:
-    context = House()
+    context = FakeContext()
     assert start(context, image(1), image(2, days=8), image(3, days=6)) == StartedScans(started=2)
     assert numbers(context.scans.started) == [1, 2]
 
 
 @pytest.mark.parametrize("rule", [None, ScanRule(None, Frequency.MANUAL), ScanRule(Source.ENHANCED, Frequency.MANUAL)])
 def test_where_ecrs_own_scanner_is_not_known_to_be_in_force_nothing_is_asked(rule: ScanRule | None) -> None:
-    context = House()
+    context = FakeContext()
     assert start(context, image(1), rule=rule) == StartedScans()
     assert context.calls == 0
 
 
 def test_where_nothing_is_due_nothing_is_read_or_written() -> None:
-    context = House()
+    context = FakeContext()
     start(context, image(1, days=1))
     assert context.calls == 0
 
 
 def test_what_was_asked_for_is_not_asked_for_again_within_a_day() -> None:
-    context = House()
+    context = FakeContext()
     start(context, image(1))
     context.moment += DAY - timedelta(seconds=1)
     assert start(context, image(1)) == StartedScans()
@@ -112,7 +112,7 @@ def test_what_was_asked_for_is_not_asked_for_again_within_a_day() -> None:
 
 
 def test_an_answer_that_the_image_was_scanned_today_counts_as_asked() -> None:
-    context = House()
+    context = FakeContext()
     context.scans.answer = lambda ref: ScanRefusal.LIMIT
     assert start(context, image(1)) == StartedScans(refused={ScanRefusal.LIMIT: 1})
     assert start(context, image(1)) == StartedScans()
@@ -120,7 +120,7 @@ def test_an_answer_that_the_image_was_scanned_today_counts_as_asked() -> None:
 
 
 def test_what_ecr_cannot_scan_is_never_asked_for_again() -> None:
-    context = House()
+    context = FakeContext()
     context.scans.answer = lambda ref: ScanRefusal.UNSUPPORTED
     start(context, image(1))
     context.moment += 30 * DAY
@@ -128,14 +128,14 @@ def test_what_ecr_cannot_scan_is_never_asked_for_again() -> None:
 
 
 def test_what_runs_comes_first_when_the_budget_is_short() -> None:
-    context = House()
+    context = FakeContext()
     headers = [image(1, use=InUseState.NO), image(2), image(3, use=InUseState.YES), image(4, use=InUseState.YES)]
     assert start(context, *headers, budget=2) == StartedScans(started=2, left=2)
     assert numbers(context.scans.started) == [3, 4]
 
 
 def test_a_budget_is_for_all_repositories_and_comes_back_after_a_day() -> None:
-    context = House()
+    context = FakeContext()
     running = [image(n, use=InUseState.YES) for n in NUMBERS]
     start(context, *running[:3], budget=4)
     assert start(context, *running[3:], budget=4) == StartedScans(started=1, left=4)
@@ -144,7 +144,7 @@ def test_a_budget_is_for_all_repositories_and_comes_back_after_a_day() -> None:
 
 
 def test_images_whose_scans_never_come_do_not_keep_others_from_theirs() -> None:
-    context = House()
+    context = FakeContext()
     headers = [*map(image, NUMBERS[:3]), image(9, days=8)]
     for _ in range(2):
         start(context, *headers, budget=4)
@@ -153,13 +153,13 @@ def test_images_whose_scans_never_come_do_not_keep_others_from_theirs() -> None:
 
 
 def test_a_policy_without_a_budget_has_nothing_scanned() -> None:
-    context = House()
+    context = FakeContext()
     assert start(context, image(1, use=InUseState.YES), budget=0) == StartedScans(left=1)
     assert context.scans.started == []
 
 
 def test_many_refusals_in_a_row_mean_that_the_registrys_day_is_used_up() -> None:
-    context = House()
+    context = FakeContext()
     context.scans.answer = lambda ref: ScanRefusal.LIMIT
     done = start(context, *map(image, range(1, 20)))
     assert (done.refused, done.left) == ({ScanRefusal.LIMIT: LIMITS_IN_A_ROW}, 19 - LIMITS_IN_A_ROW)
@@ -170,7 +170,7 @@ def test_many_refusals_in_a_row_mean_that_the_registrys_day_is_used_up() -> None
 
 
 def test_an_image_that_is_refused_for_a_reason_nobody_knows_does_not_keep_the_others_from_their_scans() -> None:
-    context = House()
+    context = FakeContext()
 
     def odd(asked: ImageRef) -> ScanRefusal | None:
         if asked == ref(1):
@@ -187,7 +187,7 @@ def test_an_image_that_is_refused_for_a_reason_nobody_knows_does_not_keep_the_ot
 
 
 def test_a_scan_that_ecr_will_not_make_for_us_ends_the_run_and_was_not_asked() -> None:
-    context, error = House(), DeniedError("not permitted")
+    context, error = FakeContext(), DeniedError("not permitted")
 
     def deny(ref: ImageRef) -> ScanRefusal | None:
         raise error
@@ -200,7 +200,7 @@ def test_a_scan_that_ecr_will_not_make_for_us_ends_the_run_and_was_not_asked() -
 
 
 def test_a_call_that_only_needs_time_is_made_again_and_takes_nothing_of_the_budget() -> None:
-    context = House()
+    context = FakeContext()
 
     def throttle(ref: ImageRef) -> ScanRefusal | None:
         raise TransientError("throttled")
@@ -214,7 +214,7 @@ def test_a_call_that_only_needs_time_is_made_again_and_takes_nothing_of_the_budg
 
 
 def test_who_is_out_of_time_leaves_the_rest_and_its_budget_to_the_next_sweep() -> None:
-    context = House()
+    context = FakeContext()
 
     def slow(ref: ImageRef) -> ScanRefusal | None:
         context.moment += PATIENCE / 2
@@ -226,7 +226,7 @@ def test_who_is_out_of_time_leaves_the_rest_and_its_budget_to_the_next_sweep() -
 
 
 def test_of_two_workers_with_the_same_images_each_is_asked_for_by_one() -> None:
-    context, other = House(), House()
+    context, other = FakeContext(), FakeContext()
     other.scans, other.asks = context.scans, context.asks
     other.scan_asks = Mortal(context.asks, other)
     done: list[StartedScans] = []
@@ -243,14 +243,14 @@ def test_of_two_workers_with_the_same_images_each_is_asked_for_by_one() -> None:
 
 
 def kills() -> range:
-    context = House()
+    context = FakeContext()
     start(context, *map(image, NUMBERS))
     return range(1, context.calls + 1)
 
 
 @killed_at(kills())
 def test_killed_at_any_call_no_image_is_scanned_twice_and_at_most_one_waits_for_the_next_day(dies_at: int) -> None:
-    context = House(dies_at)
+    context = FakeContext(dies_at)
     with pytest.raises(Killed):
         start(context, *map(image, NUMBERS))
     start(context, *map(image, NUMBERS))
@@ -271,7 +271,7 @@ STEPS = st.lists(
 def test_in_whatever_order_workers_come_and_die_no_image_and_no_day_gets_more_than_its_share(
     steps: list[tuple[int, list[int], int | None]], budget: int
 ) -> None:
-    context = House()
+    context = FakeContext()
     started: list[tuple[datetime, ImageRef]] = []
     context.scans.answer = lambda ref: started.append((context.moment, ref))  # type: ignore[func-returns-value]
     for hours, images, dies_after in steps:

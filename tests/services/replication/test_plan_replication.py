@@ -19,7 +19,7 @@ GONE, EMPTY, ABROAD = (
 COPIED = {"replication": {"111122223333/eu-central-1": {"COMPLETE": 1, "alarms": 0}}, "deleted_at": NOW}
 
 
-class House:
+class FakeContext:
     """The registry lists HOME alone; the table knows them all."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class House:
 
 
 def planned(sweep: Sweep) -> tuple[Repository, ...]:
-    context: Any = House()
+    context: Any = FakeContext()
     return plan_sweep(PlanSweep(sweep, HOME.region, NOW), context).homes
 
 

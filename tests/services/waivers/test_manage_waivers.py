@@ -15,7 +15,7 @@ from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.domain.policy.waiver import Waiver, waiver_id
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError, TransientError
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
-from tests.fakes.queries import NOW, FakeHouse
+from tests.fakes.queries import NOW, FakeContext
 
 POLICY = parse_policy({"version": 1, "rules": [{"id": "all", "match": {"repository": "*"}, "decision": "block"}]})
 
@@ -37,7 +37,7 @@ def waiver(**changes: Any) -> Waiver:
 
 @pytest.fixture
 def context() -> Any:
-    built: Any = FakeHouse()
+    built: Any = FakeContext()
     built.rules.rules = Rules(POLICY, policy_version=4)
     return built
 

@@ -25,14 +25,14 @@ from chalicelib.domain.policy.decision import decide
 from chalicelib.domain.policy.policy import Policy, parse_policy
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError, TransientError
-from chalicelib.services.ports.ports import Stored
+from chalicelib.services.ports.table import Stored
 from chalicelib.services.waivers.apply_waiver_changes import LOST_AFTER, TELL_AGAIN_AFTER, apply_waiver_changes
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
 from chalicelib.services.waivers.watch_waivers import watch_waivers
 from tests.fakes.index import FakeIndex
 from tests.fakes.waivers import FakeWaivers
 from tests.services.lockstep import Worker, turn
-from tests.services.pulls import Turned
+from tests.services.pull_context import Turned
 from tests.services.waivers.test_apply_waiver_changes import NOW, RULES, images, waiver
 
 

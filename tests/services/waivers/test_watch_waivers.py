@@ -12,7 +12,7 @@ from chalicelib.domain.events.message import WaiversChanged
 from chalicelib.domain.images.verdict import Decision, Reason
 from chalicelib.domain.waivers.alert import RETRY_AFTER, Notice, NoticeStage
 from chalicelib.errors import TransientError
-from chalicelib.services.ports.ports import Stored
+from chalicelib.services.ports.table import Stored
 from chalicelib.services.waivers.watch_waivers import TOLD_AT_MOST, watch_waivers
 from tests.services.waivers.test_apply_waiver_changes import NOW, Place, waiver
 

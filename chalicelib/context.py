@@ -23,7 +23,8 @@ from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import SettingsError
 from chalicelib.observability import journal
-from chalicelib.services.ports.ports import Channel, Clock, Journal, Meter
+from chalicelib.services.ports.context import Clock
+from chalicelib.services.ports.messages import Channel, Journal, Meter
 from chalicelib.settings import InspectorMode, Settings
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ class Channels(Mapping[str, Channel]):
         return len(self._makers)
 
 
-class House:
-    """Everything the use cases and the API may ask for (services.ports.House)."""
+class AppContext:
+    """Everything the use cases and the API may ask for (services.ports.context.Context)."""
 
     def __init__(self, settings: Settings, sessions: Sessions | None = None) -> None:
         self.settings = settings
@@ -325,6 +326,7 @@ class House:
 
 
 @cache
-def context() -> House:
+def app_context() -> AppContext:
     """The one of this process, from its environment. Raises SettingsError."""
-    return House(Settings.from_env(os.environ), Sessions(watch=lambda session: count_refused_calls(session, journal)))
+    watched = Sessions(watch=lambda session: count_refused_calls(session, journal))
+    return AppContext(Settings.from_env(os.environ), watched)

@@ -22,7 +22,7 @@ FORMER = json.dumps({"Version": "2008-10-17", "Statement": statement("ci")}, ind
 FOREIGN = json.dumps({"Version": "2012-10-17", "Statement": [statement("ci"), statement("partner")]})
 
 
-class PolicyHouse:
+class PolicyContext:
     """One repository with the policy `text`. `calls` are the calls made; `meet` is called before and after each, with
     its number, its name and the moment (`before`, `after`): it may change `text`, or raise."""
 
@@ -78,7 +78,7 @@ class PolicyHouse:
 
 
 class _Policies:
-    def __init__(self, context: PolicyHouse) -> None:
+    def __init__(self, context: PolicyContext) -> None:
         self._context = context
 
     def read_policy(self, repository: Repository) -> str | None:
@@ -101,7 +101,7 @@ class _Policies:
 
 
 class _Watched:
-    def __init__(self, context: PolicyHouse, inner: Any) -> None:
+    def __init__(self, context: PolicyContext, inner: Any) -> None:
         self._context, self._inner = context, inner
 
     def __getattr__(self, name: str) -> Any:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,7 +8,7 @@ import pytest
 from moto import mock_aws
 
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.bootstrap import Channels, House
+from chalicelib.context import AppContext, Channels
 from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.registry import RegistryPlace
@@ -47,24 +48,24 @@ def test_what_a_channel_does_not_take_is_counted_for_it_and_raised_all_the_same(
 
 def test_a_topic_that_is_set_up_wrongly_stops_its_own_alerts_and_nothing_else():
     settings = Settings.from_env(ENOUGH | {"LAZARETTO_TOPIC_ARN": "no arn at all"})
-    context = House(settings, Sessions("us-east-1"))
+    context = AppContext(settings, Sessions("us-east-1"))
     assert "sns" in context.channels
     with pytest.raises(SettingsError):
         context.channels["sns"]
 
 
 def test_only_channels_that_are_set_up_are_there():
-    assert list(House(Settings.from_env(ENOUGH)).channels) == []
+    assert list(AppContext(Settings.from_env(ENOUGH)).channels) == []
 
 
 OTHER, ROLE = "444455556666", "arn:aws:iam::444455556666:role/lazaretto-spoke"
 
 
 def asking(settings):
-    """A house in one Region, and the calls it makes."""
+    """A context in one Region, and the calls it makes."""
     sessions, calls = Sessions("us-east-1"), []
     sessions.session.events.register("before-parameter-build", lambda model, **_: calls.append(model.name))
-    return House(Settings.from_env(ENOUGH | settings), sessions), calls
+    return AppContext(Settings.from_env(ENOUGH | settings), sessions), calls
 
 
 def ask_of(context, account):
@@ -115,19 +116,21 @@ def test_our_own_registry_is_the_first_of_those_that_are_watched():
 
 
 def test_a_cold_start_loads_nothing_that_only_some_functions_use():
-    names = (
-        "ecr_acts ecr_keeper ecr_lifecycle ecr_mover ecr_blobs runtime "
-        "ecs_use eks_use lambda_use what_if_items policy_file slack sns"
+    adapters = (
+        "ecr.acts ecr.keeper ecr.lifecycle ecr.mover ecr.blobs usage.runtime usage.ecs_use usage.eks_use "
+        "usage.lambda_use stores.what_if_items stores.policy_file channels.slack"
     )
     use_cases = (
-        "receive_acts receive_sweeps run_sweep enforce_verdict enforce_retention reconcile_registry admit_images "
-        "give_order undo_action plan_retention apply_retention"
+        "handlers.receive_acts handlers.receive_sweeps enforcement.enforce_verdict enforcement.give_order "
+        "enforcement.undo_action retention.enforce_retention retention.plan_retention retention.apply_retention "
+        "reconcile.reconcile_registry admission.admit_images"
     )
-    for_some = {f"chalicelib.adapters.{name}" for name in names.split()}
+    for_some = {f"chalicelib.adapters.{name}" for name in adapters.split()}
     for_some |= {f"chalicelib.services.{name}" for name in use_cases.split()}
+    assert not {name for name in for_some if find_spec(name) is None}
     asked = "import sys, app; print(*sys.modules)"
     loaded = fresh(asked)
-    assert "chalicelib.bootstrap" in loaded
+    assert "chalicelib.context" in loaded
     assert not (for_some | {"yaml", "cyclonedx", "slack_sdk", "difflib"}) & set(loaded)
 
 
@@ -154,7 +157,7 @@ def test_a_cursor_secret_that_was_rotated_is_known_after_five_minutes(monkeypatc
         secrets = sessions.client("secretsmanager")
         arn = secrets.create_secret(Name="cursor", SecretString="old")["ARN"]
         named = {"LAZARETTO_CURSOR_SECRETS": "", "LAZARETTO_CURSOR_SECRET": arn}
-        context = House(Settings.from_env(ENOUGH | named), sessions)
+        context = AppContext(Settings.from_env(ENOUGH | named), sessions)
         assert context.cursor_secrets == ("old",)
         secrets.put_secret_value(SecretId=arn, SecretString="new,old")
         assert context.cursor_secrets == ("old",)

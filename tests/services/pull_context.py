@@ -82,7 +82,7 @@ class Told:
         self.alerts.append(alert)
 
 
-class PullHouse:
+class PullContext:
     """What the use cases ask for. `sent`: queue, message and delay of all that was sent."""
 
     def __init__(self, *routes: Route) -> None:

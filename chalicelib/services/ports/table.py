@@ -1,0 +1,162 @@
+"""The one table: headers, documents, tags, what is denied, the fuse, checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from typing import Protocol
+
+import msgspec
+
+from chalicelib.domain.audit.chain import Chain, Head
+from chalicelib.domain.enforcement.fuse import Fuse
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import Finding
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.services.ports.audit import ActionRecord
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A header together with the revision of the document beside it; they agree when no writer died in between."""
+
+    header: Header
+    document_revision: int
+
+    @property
+    def agrees(self) -> bool:
+        return self.header.revision == self.document_revision
+
+
+class TagMove(msgspec.Struct, frozen=True):
+    """`tag` points at `digest` (None: nowhere, deleted) since `at`; `former` is where it pointed before, since
+    `former_at`. `others`: all other images that had it, by the moves that are kept."""
+
+    tag: str
+    digest: str | None
+    at: datetime
+    former: str | None
+    moved: bool
+    former_at: datetime | None = None
+    others: tuple[str, ...] = ()
+
+
+class DeniedDigests(msgspec.Struct, frozen=True):
+    """The digests of one repository for which its policy denies all pulls. `former`: the repository's policy before our
+    statement was first put into it, as its text (None: there was none); it is given back with the last digest."""
+
+    digests: tuple[str, ...] = ()
+    former: str | None = None
+
+    def with_digest(self, digest: str) -> DeniedDigests:
+        return msgspec.structs.replace(self, digests=tuple(sorted({*self.digests, digest})))
+
+    def without_digest(self, digest: str) -> DeniedDigests:
+        return msgspec.structs.replace(self, digests=tuple(d for d in self.digests if d != digest))
+
+
+class RolloutProgress(msgspec.Struct, frozen=True):
+    """A policy on its way to all images, round by round, shard by shard. `told`: none lags, its summary was sent.
+
+    `before` it images by decision; None: this round counts them. `content`: a hash of the policy, by which one that
+    came with a new bundle (and has no number) is told from the last; `rounds`: how often all images were gone through
+    and some of them asked. Of this round: the shards before `shard` are done, and of that one the images up to the path
+    `after`; so many images were `asked`; `found` by decision, and the `worst` of them, in the shards that are done.
+    `heard`: the channels that have the summary already, although another one failed. `revision` counts puts.
+    """
+
+    policy_version: int
+    before: dict[Decision, int] | None
+    told: bool = False
+    content: str = ""
+    rounds: int = 0
+    after: str | None = None
+    shard: int = 0
+    asked: int = 0
+    found: dict[Decision, int] = {}
+    worst: tuple[tuple[ImageRef, Decision, tuple[int, ...] | None], ...] = ()
+    revision: int = 0
+    heard: tuple[str, ...] = ()
+
+
+class Table(Protocol):
+    """The one table. All reads here are consistent."""
+
+    def read_headers(self, refs: Iterable[ImageRef]) -> dict[ImageRef, Stored]:
+        """Unknown images are absent from the answer."""
+
+    def read_document(self, ref: ImageRef) -> FindingsDocument:
+        """Revision 0 where there is none."""
+
+    def put_document(self, document: FindingsDocument, former: FindingsDocument) -> FindingsDocument:
+        """Puts it as revision `former.revision + 1` on condition of `former.revision` and returns it so.
+        Raises ConflictError."""
+
+    def put_header(self, header: Header) -> Header:
+        """Puts it as `version + 1` on condition of `version` (0: absent) and returns it so. Raises ConflictError."""
+
+    def mark_refresh(self, ref: ImageRef, version: int, due_at: datetime) -> None:
+        """Sets `refresh_due_at` alone, on condition of `version`. Raises ConflictError."""
+
+    def read_versions(self) -> tuple[int, int]:
+        """Versions of policy and waivers."""
+
+    def store_vulnerabilities(self, findings: Iterable[Finding]) -> None:
+        """Texts, URLs, vectors, EPSS and KEV into the catalogue; writes only what is new or changed."""
+
+    def read_kev(self, vulnerability_ids: Iterable[str]) -> dict[str, tuple[bool | None, datetime]]:
+        """KEV facts with the time they were asked for; unknown ids are absent."""
+
+    def store_kev(self, facts: Mapping[str, bool | None], at: datetime) -> None: ...
+
+    def move_tag(
+        self, repository: Repository, tag: str, digest: str | None, at: datetime, *, settles_tie: bool = False
+    ) -> TagMove:
+        """The newest event wins; `moved` False: it was older than what is stored, or says the same.
+
+        `settles_tie`: the caller has asked the registry, so that at equal times this one wins.
+        """
+
+    def read_tag(self, repository: Repository, tag: str) -> str | None: ...
+
+    def last_tag_move(self, repository: Repository, tag: str) -> TagMove | None:
+        """Where the tag points since when, and where it pointed before. None: it was never heard of."""
+
+    def store_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
+        """Merges facts into the repository item (`created_at`, `deleted_at`, `scan_frequency`, …)."""
+
+    def headers_of(self, repository: Repository) -> Iterator[Header]:
+        """All headers of a repository, page by page; read eventually consistent."""
+
+    def record_action(self, record: ActionRecord) -> bool:
+        """Appends to the chain of its image or subject in one transaction. False: this effect was recorded before.
+        Raises ValueError where it names neither."""
+
+    def action_at(self, chain: Chain, effect: str, wanted_at: datetime) -> datetime | None:
+        """The time of the record of this effect; None: it was never recorded."""
+
+    def put_checkpoints(self, day: date, heads: Mapping[Chain, Head]) -> None:
+        """Keeps the heads of audit chains with the day; one kept already is only replaced by one of more records."""
+
+    def read_fuse(self) -> Fuse: ...
+
+    def change_fuse(self, change: Callable[[Fuse], Fuse]) -> Fuse:
+        """Puts what `change` makes of it, on condition that nobody else did; `change` may be called more than once."""
+
+    def read_denied(self, repository: Repository) -> DeniedDigests: ...
+
+    def change_denied(self, repository: Repository, change: Callable[[DeniedDigests], DeniedDigests]) -> DeniedDigests:
+        """As `change_fuse`."""
+
+    def put_snapshot(self, content: bytes, at: datetime) -> None:
+        """The summary of all images as of `at`, as JSON; the first of a day stays as that day's."""
+
+    def read_rollout(self) -> RolloutProgress | None:
+        """How far the newest policy has been carried to all images."""
+
+    def put_rollout(self, rollout: RolloutProgress) -> RolloutProgress:
+        """As `revision + 1` on condition of `revision` (0: absent), and returns it so. Raises ConflictError."""
+
+    def due(self, shard: int, before: datetime) -> Sequence[ImageRef]:
+        """Images of the shard whose `due_at` is at or before `before`, oldest first (index: eventually consistent)."""
