@@ -24,9 +24,9 @@ export PYTHONDONTWRITEBYTECODE :=
 help:
 	@echo "make setup    install everything into .venv"
 	@echo "make run      set up, start the local stack on 127.0.0.1:8000, play the demo, keep serving"
-	@echo "make test     set up, lint, check types, run every test: of random runs a tenth, of calls to die at every fifth; SEED="
+	@echo "make test     set up, lint, check types, run every test, with a part of the random runs; SEED="
 	@echo "make full     the tests of which make test does a part, with all their runs; SEED="
-	@echo "make lint     ruff and mypy"
+	@echo "make lint     ruff and mypy, and the size of it all against the budgets in pyproject.toml"
 	@echo "make bench    measure what is claimed: units, calls, ratios"
 	@echo "make package  build and check the bundle and its CloudFormation template in build/package, twice: they must be equal"
 	@echo "make release  build wheel, bundle, template, SBOM and checksums of a clean commit in build/release"
@@ -61,6 +61,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict chalicelib app.py
+	$(BIN)/python -m bench.size
 
 types: setup
 	$(BIN)/mypy --strict chalicelib app.py

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from chalicelib.adapters.aws.queues import Queues
 from chalicelib.adapters.aws.refused_calls import count_refused_calls
 from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.channels.registry import channel_makers
 from chalicelib.adapters.channels.sns import CountedChannel
 from chalicelib.adapters.dynamodb.dynamo import count_write_units
 from chalicelib.adapters.stores.policy_store import PolicyStore
@@ -41,9 +42,9 @@ if TYPE_CHECKING:
     from chalicelib.adapters.ecr.replication import EcrReplication
     from chalicelib.adapters.ecr.scanning import EcrScanning
     from chalicelib.adapters.inspector.listing import InspectorListing
-    from chalicelib.adapters.inspector.scanner import Scanner
+    from chalicelib.adapters.inspector.scanner import EitherScanner
     from chalicelib.adapters.stores.replica_items import ReplicaItems
-    from chalicelib.adapters.stores.scan_asks import ScanAsks
+    from chalicelib.adapters.stores.scan_asks import ScanAskItems
     from chalicelib.adapters.stores.settings_items import SettingsItems
     from chalicelib.adapters.stores.what_if_items import WhatIfItems
     from chalicelib.adapters.usage.runtime import AwsRuntime
@@ -130,11 +131,11 @@ class AppContext:
         return WhatIfItems(self._dynamodb, self.settings.table, self.clock.now)
 
     @cached_property
-    def scanner(self) -> Scanner:
+    def scanner(self) -> EitherScanner:
         from chalicelib.adapters.inspector.inspector import Inspector
-        from chalicelib.adapters.inspector.scanner import Scanner
+        from chalicelib.adapters.inspector.scanner import EitherScanner
 
-        return Scanner(Inspector(self._inspectors()), self.registry)
+        return EitherScanner(Inspector(self._inspectors()), self.registry)
 
     @cached_property
     def registry(self) -> EcrRegistry:
@@ -204,10 +205,10 @@ class AppContext:
         return EcrScanning(self._clients("ecr", swept=True))
 
     @cached_property
-    def scan_asks(self) -> ScanAsks:
-        from chalicelib.adapters.stores.scan_asks import ScanAsks
+    def scan_asks(self) -> ScanAskItems:
+        from chalicelib.adapters.stores.scan_asks import ScanAskItems
 
-        return ScanAsks(self._dynamodb, self.settings.table)
+        return ScanAskItems(self._dynamodb, self.settings.table)
 
     @cached_property
     def public(self) -> EcrPublicListing:
@@ -253,24 +254,7 @@ class AppContext:
     @cached_property
     def channels(self) -> Mapping[str, Channel]:
         """The channels that are set up, by the name a policy's `notify` calls them."""
-        makers: dict[str, Callable[[], Channel]] = {}
-        if self.settings.topic_arn:
-            makers["sns"] = self._sns
-        if self.settings.slack_secret:
-            makers["slack"] = self._slack
-        return Channels(makers, self.journal)
-
-    def _sns(self) -> Channel:
-        from chalicelib.adapters.channels.sns import SnsTopic
-
-        return SnsTopic(self.settings.topic_arn or "", self.sessions.client("sns"))
-
-    def _slack(self) -> Channel:
-        from chalicelib.adapters.channels.secrets import Secret
-        from chalicelib.adapters.channels.slack import SlackBot, SlackWebhook
-
-        text, channel = Secret(self.settings.slack_secret or "", self.sessions), self.settings.slack_channel
-        return SlackBot(text, channel) if channel else SlackWebhook(text, self.settings.slack_local)
+        return Channels(channel_makers(self.settings, self.sessions), self.journal)
 
     @property
     def cursor_secrets(self) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ class Handling:
                 logger.info("message", extra={name: value for name, value in facts.items() if value is not None})
 
 
-class Journal:
+class MetricJournal:
     """services.ports.Journal. What is handled is known by thread: the local stack answers requests beside queues."""
 
     def __init__(self) -> None:
@@ -161,4 +161,4 @@ def _dimension(metric: Metric, by: str | None) -> Dimension:
     return None if metric.dimension is None or by is None else (metric.dimension, by)
 
 
-journal = Journal()
+journal = MetricJournal()

@@ -5,15 +5,12 @@ app, api, cli -> context -> adapters -> parsers -> domain; services -> domain; o
 
 from __future__ import annotations
 
-import ast
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Set
 
-ROOT = Path(__file__).parent.parent
-PACKAGE = "chalicelib"
+from bench.source import NOT_DEPLOYED, PACKAGE, Module, arrows, modules
+
 CORE = {"domain", "errors"}
 INNER = {*CORE, "adapters", "services", "parsers", "exports", "settings", "observability"}
 MAY_IMPORT = {
@@ -46,7 +43,6 @@ OUTSIDE = {
 TALKS_TO_THE_WORLD = {"boto3", "botocore", "slack_sdk", "urllib", "urllib3", "http", "requests", "socket"}
 MAY_TALK = {"adapters", "local", "cli", "forwarder"}
 PURE_PARTS = {"urllib.parse", "http.HTTPStatus"}
-NOT_DEPLOYED = {"build", "cli", "forwarder", "local"}
 STRANGERS = {*(f"chalicelib.{layer}" for layer in NOT_DEPLOYED), "moto", "typer", "rich", "tests", "bench"}
 """What a deployed module must not import."""
 NO_CLOCK_NOR_ENVIRONMENT = {"os", "time", "random", "secrets", "pathlib", "subprocess", "logging"}
@@ -56,67 +52,26 @@ PORTS = {f"{PACKAGE}.services.ports"}
 """Packages of Protocols: no use cases."""
 DRAWERS = {"utils", "util", "helpers", "common", "manager", "models", "misc"}
 
-
-@dataclass
-class Module:
-    """What the rules ask of one file. `layer` is the first part below the package, however deep the file lies:
-    `domain`, `settings`, `app`. `imports` are dotted names, `from a.b import c` as `a.b.c`."""
-
-    path: str
-    name: str
-    layer: str
-    says_what_lives_in_it: bool
-    imports: set[str] = field(default_factory=set)
-    at_run_time: set[str] = field(default_factory=set)
-    """Without those below `if TYPE_CHECKING:`, which do not exist when the module runs."""
-    methods_called: set[str] = field(default_factory=set)
-    public_functions: set[str] = field(default_factory=set)
-    relative: bool = False
-
-    @property
-    def stem(self) -> str:
-        return Path(self.path).stem
-
-    @property
-    def is_port(self) -> bool:
-        return _is_below(self.name, PORTS)
+SHARED_CLASS_NAMES = {
+    *(
+        "AuditEntry",
+        "AuditLog",
+        "ImageRow",
+        "Metrics",
+        "Move",
+        "Page",
+        "Queries",
+        "Question",
+        "Queues",
+        "Quotas",
+    ),
+    *("RepositoryRow", "RuleBook", "Rules", "Snapshot", "Table", "TagRow", "VulnerabilityFacts", "Waivers"),
+}
+"""Public class names that two modules have. The list may only shrink: a name that is no longer shared has to go."""
 
 
-@cache
-def modules() -> tuple[Module, ...]:
-    """Parsed once for all rules."""
-    return tuple(_read(path) for path in [ROOT / "app.py", *sorted((ROOT / PACKAGE).rglob("*.py"))])
-
-
-def _read(path: Path) -> Module:
-    tree, parts = ast.parse(path.read_text()), path.relative_to(ROOT).with_suffix("").parts
-    module = Module(
-        path=str(path.relative_to(ROOT)),
-        name=".".join(parts).removesuffix(".__init__"),
-        layer=parts[0] if len(parts) == 1 else parts[1],
-        says_what_lives_in_it=bool(ast.get_docstring(tree)) or not tree.body,
-    )
-    for_types = {name for node in ast.walk(tree) if _is_type_checking(node) for name in _imported(node, module)}
-    module.imports = set(_imported(tree, module))
-    module.at_run_time = module.imports - for_types
-    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    module.methods_called = {func.attr for func in calls if isinstance(func, ast.Attribute)}
-    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    module.public_functions = {name for name in functions if not name.startswith("_")}
-    return module
-
-
-def _imported(tree: ast.AST, module: Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            module.relative |= node.level > 0
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _is_type_checking(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+def is_port(module: Module) -> bool:
+    return _is_below(module.name, PORTS)
 
 
 def _is_below(name: str, roots: set[str]) -> bool:
@@ -131,7 +86,7 @@ def test_arrows_point_inward() -> None:
     """Every layer imports what MAY_IMPORT grants it, and nothing by a relative name."""
     known = {"__init__", *MAY_IMPORT}
     offences = [f"{m.path}: {m.layer} is no layer that MAY_IMPORT knows" for m in modules() if m.layer not in known]
-    offences += [f"{m.path}: a relative import" for m in modules() if m.relative]
+    offences += [f"{m.path}: a relative import" for m in modules() if m.is_relative]
     for module in modules():
         if module.layer == "__init__":
             offences += [f"{module.path} must not import {name}" for name in sorted(module.imports)]
@@ -168,35 +123,62 @@ def talks(name: str) -> bool:
 
 
 def test_a_module_says_what_lives_in_it_and_is_no_drawer_for_odds_and_ends() -> None:
-    offences = [f"{m.path} does not say what lives in it" for m in modules() if not m.says_what_lives_in_it]
+    offences = [f"{m.path} does not say what lives in it" for m in modules() if not m.docstring and not m.is_empty]
     none_of(offences + [f"{m.path} is a drawer for odds and ends" for m in modules() if m.stem in DRAWERS])
 
 
 def test_a_use_case_has_the_name_of_its_file() -> None:
-    cases = [m for m in modules() if m.layer == "services" and m.stem != "__init__" and not m.is_port]
+    cases = [m for m in modules() if m.layer == "services" and m.stem != "__init__" and not is_port(m)]
     assert cases, "services has no use case: has it moved?"
     none_of([f"{m.path} has no public function {m.stem}" for m in cases if m.stem not in m.public_functions])
 
 
 def test_imports_make_no_circle() -> None:
-    names = {module.name for module in modules()}
-    edges = {m.name: {t for i in m.imports if (t := target_of(i, names))} - {m.name} for m in modules()}
-    circles: list[str] = []
+    none_of(circles(arrows()))
+
+
+def test_packages_of_a_layer_make_no_circle() -> None:
+    """The root package is left out: its modules build, or are, what the layers are made of."""
+    of = {module.name: module for module in modules()}
+    edges: dict[str, set[str]] = defaultdict(set)
+    for name, targets in arrows().items():
+        for target in targets:
+            package, other = of[name].package, of[target].package
+            if of[name].layer == of[target].layer and package != other and PACKAGE not in (package, other):
+                edges[package].add(other)
+    assert edges, "no package imports another of its layer: are they read at all?"
+    none_of(circles(edges))
+
+
+def circles(edges: Mapping[str, Set[str]]) -> list[str]:
+    found: list[str] = []
     done: set[str] = set()
 
     def visit(name: str, way: tuple[str, ...]) -> None:
         if name in way:
-            circles.append(" -> ".join((*way[way.index(name) :], name)))
+            found.append(" -> ".join((*way[way.index(name) :], name)))
         elif name not in done:
-            for target in sorted(edges[name]):
+            for target in sorted(edges.get(name, ())):
                 visit(target, (*way, name))
             done.add(name)
 
-    for name in edges:
+    for name in list(edges):
         visit(name, ())
-    none_of(circles)
+    return found
 
 
-def target_of(imported: str, names: set[str]) -> str | None:
-    """The module an import reads: `a.b.c` is the module `a.b.c`, or the name `c` of the module `a.b`."""
-    return next((n for n in (imported, imported.rpartition(".")[0]) if n in names), None)
+def test_a_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b -> c -> b"]
+
+
+def test_a_package_says_where_to_begin() -> None:
+    packages = [m for m in modules() if m.stem == "__init__" and m.name != PACKAGE]
+    words = {m.path: " ".join(m.docstring.split()) for m in packages}
+    none_of([f"{path} does not say where to begin" for path, said in words.items() if "Begin with `" not in said])
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    counts = Counter(name for module in modules() for name in module.public_classes)
+    shared = {name for name, count in counts.items() if count > 1}
+    none_of([f"two modules have a class {name}" for name in sorted(shared - SHARED_CLASS_NAMES)])
+    none_of([f"{name} is no longer shared: take it from the list" for name in sorted(SHARED_CLASS_NAMES - shared)])

@@ -18,7 +18,7 @@ from chalicelib.domain.events.message import Act, Delivery, Refresh
 from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.observability import NAMESPACE, SERVICE, Journal, log_failure, logger
+from chalicelib.observability import NAMESPACE, SERVICE, MetricJournal, log_failure, logger
 
 ROOT = Path(__file__).parent.parent
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -38,7 +38,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     logger.setLevel(level)
 
 
-def flushed(journal: Journal, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+def flushed(journal: MetricJournal, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     capsys.readouterr()
     journal.flush()
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -51,7 +51,7 @@ def metrics_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_message_has_one_line_with_all_that_it_is_told_by(lines: Any) -> None:
-    journal = Journal()
+    journal = MetricJournal()
     with journal.handling(PUSHED):
         journal.decided(REF, 7)
         journal.decided(OTHER, 3)
@@ -63,7 +63,7 @@ def test_a_message_has_one_line_with_all_that_it_is_told_by(lines: Any) -> None:
 
 
 def test_messages_of_ours_are_told_by_their_effect_or_their_sweep(lines: Any) -> None:
-    journal = Journal()
+    journal = MetricJournal()
     sweep = SweepRepository(Sweep.RECONCILE, REF.home, NOW)
     with journal.handling(
         Delivery("a", Act(REF, "ALERT#7"), attempt=2), Delivery("s", sweep, receives=3, redriven=True)
@@ -76,7 +76,7 @@ def test_messages_of_ours_are_told_by_their_effect_or_their_sweep(lines: Any) ->
 
 
 def test_a_line_written_meanwhile_is_told_by_what_the_messages_have_in_common(lines: Any) -> None:
-    journal = Journal()
+    journal = MetricJournal()
     with journal.handling(PUSHED, Delivery("m2", Refresh(REF, NOW))):
         logger.error("call refused")
     logger.error("call refused")
@@ -87,7 +87,7 @@ def test_a_line_written_meanwhile_is_told_by_what_the_messages_have_in_common(li
 
 
 def test_keys_of_one_message_are_not_on_the_next_ones_line(lines: Any) -> None:
-    journal = Journal()
+    journal = MetricJournal()
     with journal.handling(PUSHED):
         journal.decided(REF, 7)
     with journal.handling(Delivery("m2", Refresh(REF, NOW))):
@@ -97,7 +97,7 @@ def test_keys_of_one_message_are_not_on_the_next_ones_line(lines: Any) -> None:
 
 
 def test_a_failure_is_an_error_with_its_reason_and_nothing_else_is(lines: Any) -> None:
-    journal, again = Journal(), Delivery("m2", Refresh(REF, NOW))
+    journal, again = MetricJournal(), Delivery("m2", Refresh(REF, NOW))
     with journal.handling(PUSHED, again):
         journal.note(PUSHED, Outcome.FAILED, RuntimeError("not so " * 2_000))
         journal.note(again, Outcome.PUT_BACK, RuntimeError("throttled"))
@@ -108,7 +108,7 @@ def test_a_failure_is_an_error_with_its_reason_and_nothing_else_is(lines: Any) -
 
 
 def test_whoever_dies_in_the_middle_has_told_nothing(lines: Any) -> None:
-    journal = Journal()
+    journal = MetricJournal()
     with pytest.raises(KeyboardInterrupt), journal.handling(PUSHED):
         raise KeyboardInterrupt
     assert lines() == []
@@ -116,7 +116,7 @@ def test_whoever_dies_in_the_middle_has_told_nothing(lines: Any) -> None:
 
 
 def test_counts_leave_in_one_line_and_one_more_for_each_value_of_a_dimension(capsys: Any) -> None:
-    journal = Journal()
+    journal = MetricJournal()
     for n in range(1_000):
         journal.count(Metric.LOOKS)
         journal.count(Metric.WRITE_UNITS, 0.5)
@@ -133,7 +133,7 @@ def test_counts_leave_in_one_line_and_one_more_for_each_value_of_a_dimension(cap
 
 
 def test_of_what_is_measured_the_largest_value_counts(capsys: Any) -> None:
-    journal = Journal()
+    journal = MetricJournal()
     for seconds in (3.0, 9.0, 5.0):
         journal.measure(Metric.OLDEST_MESSAGE_SECONDS, seconds, by="q")
     (line,) = flushed(journal, capsys)
@@ -141,7 +141,7 @@ def test_of_what_is_measured_the_largest_value_counts(capsys: Any) -> None:
 
 
 def test_nothing_counted_is_nothing_said_and_nothing_is_said_twice(capsys: Any) -> None:
-    journal = Journal()
+    journal = MetricJournal()
     journal.count(Metric.LOOKS)
     assert len(flushed(journal, capsys)) == 1
     assert flushed(journal, capsys) == []
@@ -149,16 +149,16 @@ def test_nothing_counted_is_nothing_said_and_nothing_is_said_twice(capsys: Any) 
 
 def test_where_metrics_are_switched_off_nothing_is_printed(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", "true")
-    journal = Journal()
+    journal = MetricJournal()
     journal.count(Metric.LOOKS)
     assert flushed(journal, capsys) == []
 
 
 def test_a_metric_is_counted_by_its_own_dimension_alone() -> None:
     with pytest.raises(ValueError, match="decision"):
-        Journal().count(Metric.VERDICTS)
+        MetricJournal().count(Metric.VERDICTS)
     with pytest.raises(ValueError, match="Looks"):
-        Journal().count(Metric.LOOKS, by="team/api")
+        MetricJournal().count(Metric.LOOKS, by="team/api")
 
 
 def documented() -> dict[str, tuple[str, str]]:
@@ -179,7 +179,7 @@ def test_every_metric_is_counted_somewhere() -> None:
 def test_of_an_error_of_aws_the_log_repeats_the_first_line_alone_and_no_secret(lines: Any) -> None:
     """Below it stands the signed request, with the session's token."""
     signed = f"is expired, x-amz-security-token: {'IQoJ' * 9}\n\nThe Canonical String\n'POST\nhush:token"
-    journal, told = Journal(), RuntimeError("read the image failed")
+    journal, told = MetricJournal(), RuntimeError("read the image failed")
     told.__cause__ = OSError(f"the token {signed}")
     with journal.handling(PUSHED):
         journal.note(PUSHED, Outcome.FAILED, ExceptionGroup("two of us", [told, told]))

@@ -7,7 +7,7 @@ import contextlib
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.ecr.registry import EcrRegistry
 from chalicelib.adapters.inspector.inspector import Inspector
-from chalicelib.adapters.inspector.scanner import Scanner
+from chalicelib.adapters.inspector.scanner import EitherScanner
 from chalicelib.local.aws.environment import STAGE, aws_variables, replaced
 from chalicelib.local.aws.server import LocalAws
 from chalicelib.local.aws.template import Template
@@ -40,5 +40,5 @@ def registry(sessions: Sessions) -> EcrRegistry:
     )
 
 
-def scanner(sessions: Sessions) -> Scanner:
-    return Scanner(inspector(sessions), registry(sessions))
+def scanner(sessions: Sessions) -> EitherScanner:
+    return EitherScanner(inspector(sessions), registry(sessions))

@@ -21,7 +21,7 @@ class BasicScanner(Protocol):
     def look_basic(self, ref: ImageRef) -> Listing: ...
 
 
-class Scanner:
+class EitherScanner:
     def __init__(self, inspector: Inspector, registry: BasicScanner) -> None:
         self._inspector, self._registry = inspector, registry
 

@@ -40,7 +40,7 @@ _ASKED, _SCANS = "SCAN_ASKED", "SCANS"
 _ASKED_AT = "aa"
 
 
-class ScanAsks:
+class ScanAskItems:
     """services.ports.scanning.ScanAsks on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:

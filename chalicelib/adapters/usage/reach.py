@@ -24,7 +24,7 @@ _NO_REPOSITORY_POLICY = frozenset({"RepositoryPolicyNotFoundException", "Reposit
 class RegistryReach(PlaceAnswer):
     """What holds for all repositories of a registry in one Region. `policy` None: there is none."""
 
-    rules: list[use.ReplicationRule] = []
+    rules: list[use.CopyRule] = []
     policy: str | None = None
 
     def regions(self, home: Repository) -> list[str]:
@@ -38,7 +38,7 @@ class RegistryReach(PlaceAnswer):
         copied = [f"account {a} in {r} gets copies by replication, and cannot be looked at" for a, r in others]
         return copied + (_let_in(self.policy, home, "registry") if self.policy else [])
 
-    def _destinations(self, home: Repository) -> list[use.DestinationAnswer]:
+    def _destinations(self, home: Repository) -> list[use.CopyDestination]:
         """A rule without filters is about every repository."""
         return [
             destination

@@ -176,22 +176,22 @@ class Filter(Lower):
     filter_type: str | None = None
 
 
-class DestinationAnswer(Lower):
+class CopyDestination(Lower):
     region: str
     registry_id: str
 
 
-class ReplicationRule(Lower):
-    destinations: list[DestinationAnswer]
+class CopyRule(Lower):
+    destinations: list[CopyDestination]
     repository_filters: list[Filter] = []
 
 
-class ReplicationAnswer(Lower):
-    rules: list[ReplicationRule]
+class CopyRules(Lower):
+    rules: list[CopyRule]
 
 
 class RegistryAnswer(Lower):
-    replication_configuration: ReplicationAnswer
+    replication_configuration: CopyRules
 
 
 class PolicyTextAnswer(Lower):

@@ -12,7 +12,7 @@ import pytest
 from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.schema import create_table
-from chalicelib.adapters.stores.scan_asks import ScanAsks
+from chalicelib.adapters.stores.scan_asks import ScanAskItems
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.reconcile.scan_budget import Asked, ScanBudget, ScanRefusal
 from chalicelib.services.ports import scanning
@@ -37,7 +37,7 @@ def client() -> Iterator[Any]:
 def asks(request: pytest.FixtureRequest) -> scanning.ScanAsks:
     if request.param == "fake":
         return FakeScanAsks()
-    return ScanAsks(request.getfixturevalue("client"), NAME, sleep=lambda _: None)
+    return ScanAskItems(request.getfixturevalue("client"), NAME, sleep=lambda _: None)
 
 
 def test_an_image_nobody_asked_for_is_absent(asks: scanning.ScanAsks) -> None:
@@ -93,7 +93,7 @@ def test_workers_that_take_at_the_same_time_share_one_budget(client: Any) -> Non
             after, got = budget.take(3, 10, NOW)
             return after
 
-        ScanAsks(atomic, NAME, sleep=lambda _: None).change_budget(HOME, change)  # type: ignore[arg-type]
+        ScanAskItems(atomic, NAME, sleep=lambda _: None).change_budget(HOME, change)  # type: ignore[arg-type]
         granted.append(got)
 
     with ThreadPoolExecutor(4) as pool:
@@ -104,5 +104,5 @@ def test_workers_that_take_at_the_same_time_share_one_budget(client: Any) -> Non
 def test_of_many_workers_one_claims(client: Any) -> None:
     atomic = AtomicClient(client)
     with ThreadPoolExecutor(4) as pool:
-        asks = [ScanAsks(atomic, NAME, sleep=lambda _: None) for _ in range(8)]  # type: ignore[arg-type]
+        asks = [ScanAskItems(atomic, NAME, sleep=lambda _: None) for _ in range(8)]  # type: ignore[arg-type]
         assert sum(pool.map(lambda one: one.claim(ref(1), NOW, None), asks)) == 1
