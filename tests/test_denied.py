@@ -73,12 +73,10 @@ LEFT_TO_THE_NEXT_SWEEP = {
     ("SweepRepository public", "dynamodb:Query"),
 }
 """A part that failed stops no other; the whole is done again within the day."""
-LEFT_TO_THE_NEXT_EVENT = {("ScanFinished", "dynamodb:UpdateItem"), ("CoverageChanged", "dynamodb:UpdateItem")}
-"""What an event shows of what AWS leaves open (`keep_sights`): the next one of its kind shows the same."""
 
 
 def is_expected(one: Refused) -> bool:
-    if one.kind in EVERY_FIVE_MINUTES or (one.kind, one.action) in LEFT_TO_THE_NEXT_SWEEP | LEFT_TO_THE_NEXT_EVENT:
+    if one.kind in EVERY_FIVE_MINUTES or (one.kind, one.action) in LEFT_TO_THE_NEXT_SWEEP:
         return True
     if one.action in CHANNELS:
         return Metric.CHANNEL_FAILURES in one.counted
@@ -115,7 +113,7 @@ def test_nothing_is_excused_that_never_happens(refusals: list[Refused]) -> None:
     assert without >= DONE_WITHOUT.keys()
     assert {one.kind for one in refusals if not surfaced(one)} >= set(EVERY_FIVE_MINUTES)
     silent = {(one.kind, one.action) for one in refusals if not surfaced(one)}
-    assert silent >= LEFT_TO_THE_NEXT_SWEEP | LEFT_TO_THE_NEXT_EVENT
+    assert silent >= LEFT_TO_THE_NEXT_SWEEP
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -15,7 +15,7 @@ from chalicelib.cli.framework.options import DEFAULT_STAGE, AsJson, Stage, dry_r
 from chalicelib.domain.events.dead_letter import DeadLetter
 from chalicelib.errors import InputError, NotFoundError
 from chalicelib.services.doctor.drop_dead_letters import drop_dead_letters
-from chalicelib.services.doctor.read_dead_letters import show_dead_letters
+from chalicelib.services.doctor.read_dead_letters import read_dead_letters
 from chalicelib.services.doctor.redrive_dead_letters import redrive_dead_letters
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _open(queue: str, stage: str, sessions: Sessions) -> DeadQueue:
 
 
 def _see(letters: DeadQueue, wanted: Container[str] | None = None, limit: int | None = None) -> Iterator[DeadLetter]:
-    return show_dead_letters(lambda one: wanted is None or one.message_id in wanted, letters, limit)
+    return read_dead_letters(lambda one: wanted is None or one.message_id in wanted, letters, limit, leave=True)
 
 
 class _Done:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.doctor.health import KINDS, CheckArea
+from chalicelib.domain.doctor.health import KINDS
 from tests.e2e.run import SCHEDULED, Run
 from tests.e2e.shell import Said
 
@@ -18,12 +18,11 @@ pytestmark = pytest.mark.e2e
 
 UNANSWERED = {
     "scan-engine": ("UNKNOWN", "not known there"),
-    "call-rates": ("UNKNOWN", "ListServiceQuotas"),
     "events": ("WARN", "none in 14 days"),
     "alarms": ("WARN", "none of"),
 }
-"""With words of what is seen: moto knows no GetAccountSetting, ministack neither Service Quotas nor metrics of rules
-nor what alarms look at."""
+"""With words of what is seen: moto knows no GetAccountSetting, ministack neither metrics of rules nor
+what alarms look at."""
 HERE = {
     "scanning": "WARN",  # basic scanning, without a rule
     "inspector": "SKIPPED",  # asked under enhanced scanning
@@ -35,7 +34,7 @@ HERE = {
     "sweeps": "WARN",  # not each of them has run yet
     "pull-times": "WARN",  # nobody has registered our roles
 }
-"""What is so in this account. What is named in neither table must be OK, but for the questions about AWS."""
+"""What is so in this account. What is named in neither table must be OK."""
 
 
 @pytest.fixture(scope="module")
@@ -81,19 +80,12 @@ def test_what_cannot_be_answered_here_is_told_with_what_was_seen(doctor: Said) -
 
 
 def test_every_other_check_has_the_answer_it_must_have(doctor: Said) -> None:
-    questions = {kind.id for kind in KINDS if kind.area is CheckArea.AWS}
     wrong = {
         id_: check
         for id_, check in checks(doctor).items()
-        if id_ not in UNANSWERED | dict.fromkeys(questions) and check["status"] != HERE.get(id_, "OK")
+        if id_ not in UNANSWERED and check["status"] != HERE.get(id_, "OK")
     }
     assert wrong == {}
-
-
-def test_open_questions_about_aws_are_answered_or_left_open_in_words(doctor: Said) -> None:
-    open_ = {check["id"]: check for check in doctor.answer["checks"] if check["area"] == CheckArea.AWS.name.lower()}
-    assert {check["status"] for check in open_.values()} <= {"OK", "UNKNOWN"}
-    assert all(check["seen"].startswith("not seen") for check in open_.values() if check["status"] == "UNKNOWN")
 
 
 def test_the_rights_of_all_functions_were_simulated(run: Run, doctor: Said) -> None:

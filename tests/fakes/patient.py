@@ -46,20 +46,6 @@ SPOKE_STACK = f"arn:aws:cloudformation:eu-central-1:{ACCOUNT}:stack/{SPOKE_NAME}
 KEYS = "dynamodb:LeadingKeys"
 UNNAMED = ("AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy")
 KINDS = {"AWS::Serverless::Function": "AWS::Lambda::Function"}
-IMAGE = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/team/web/sha256:{1:064x}"
-USED = {
-    "accountId": ACCOUNT,
-    "resourceId": IMAGE,
-    "resourceType": "AWS_ECR_CONTAINER_IMAGE",
-    "scanType": "PACKAGE",
-    "scanStatus": {"statusCode": "ACTIVE", "reason": "SUCCESSFUL"},
-    "resourceMetadata": {"ecrImage": {"inUseCount": 4}},
-}
-"""By four pods in one cluster."""
-RUNS = {
-    "clusterArn": f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/shop",
-    "clusterDetails": [{"lastInUse": datetime(2026, 3, 1, tzinfo=UTC), "runningUnitCount": 4, "clusterMetadata": {}}],
-}
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -184,11 +170,6 @@ class Patient:
                 "pullTimeUpdateExclusions": [self.environment["LAZARETTO_ROLE_ARNS"]]
             },
             "inspector2.BatchGetAccountStatus": lambda asked: inspected("ENABLED"),
-            "inspector2.ListCoverage": lambda asked: {"coveredResources": [USED]},
-            "inspector2.GetClustersForImage": lambda asked: {"cluster": [RUNS]},
-            "service-quotas.ListServiceQuotas": lambda asked: {
-                "Quotas": [{"QuotaName": "Rate of PutImage requests"}, {"QuotaName": "Images per repository"}]
-            },
         }
 
     def build(self) -> None:

@@ -128,9 +128,6 @@ class FakeTable:
             elif not (isinstance(former, datetime) and isinstance(value, datetime) and value <= former):
                 stored[name] = value
 
-    def keep_sights(self, repository: Repository, names: Iterable[str]) -> None:
-        self.store_repository(repository, dict.fromkeys(names, True))
-
     def record_action(self, record: ActionRecord) -> bool:
         chain_name(record.chain)
         assert record.kind in set(ActionKind), f"{record.kind} is no kind that the audit log can be asked for"

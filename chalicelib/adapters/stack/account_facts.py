@@ -1,7 +1,7 @@
-"""What an account is like for Lazaretto, in one Region: whose it is, its scanner, its trails, its quotas.
+"""What an account is like for Lazaretto, in one Region: whose it is, its scanner, its trails.
 
 Calls: GetCallerIdentity; BatchGetAccountStatus (Inspector); GetAccountSetting (ECR); DescribeTrails, and for each trail
-GetTrailStatus and GetEventSelectors (CloudTrail); ListServiceQuotas by the hundred.
+GetTrailStatus and GetEventSelectors (CloudTrail).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from chalicelib.adapters.aws.answers import answered_at, readable
-from chalicelib.adapters.aws.errors import asked, aws_call
+from chalicelib.adapters.aws.errors import asked
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.domain.doctor.installed import Caller, Trail
 from chalicelib.parsers.wire.answer import Lower, Upper, read
@@ -118,16 +118,6 @@ class AccountFacts:
         selectors = asked(what, client.get_event_selectors, TrailName=trail.trail_arn)
         with readable(what):
             return Trail(trail.name, read(_Logging, status).is_logging, _records_writes(read(_Selectors, selectors)))
-
-    def call_rates(self) -> tuple[str, ...]:
-        """Names of ECR's quotas that are rates."""
-        found: list[str] = []
-        with aws_call("list the quotas of ECR"):
-            for page in (
-                self._sessions.client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="ecr")
-            ):
-                found += [q["QuotaName"] for q in page["Quotas"] if q["QuotaName"].lower().startswith("rate of")]
-        return tuple(found)
 
 
 def _records_writes(said: _Selectors) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from chalicelib.adapters.aws.answers import readable
-from chalicelib.adapters.aws.errors import asked, code_of
+from chalicelib.adapters.aws.errors import asked, aws_call, code_of
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.domain.doctor.installed import DeployedFunction, EventSource
 from chalicelib.errors import UpstreamError
@@ -36,20 +36,14 @@ class _Concurrency(Upper):
     reserved_concurrent_executions: int | None = None
 
 
-class _Scaling(Upper):
-    maximum_concurrency: int | None = None
-
-
 class _Mapping(Upper):
     state: str
     event_source_arn: str = ""
     function_response_types: list[str] = []
-    scaling_config: _Scaling = msgspec.field(default_factory=_Scaling)
 
 
 class _Mappings(Upper):
     event_source_mappings: list[_Mapping] = []
-    next_marker: str | None = None
 
 
 class _Limit(Upper):
@@ -95,24 +89,13 @@ class InstalledFunctions:
 
     def sources(self, name: str) -> tuple[EventSource, ...]:
         what = f"read what wakes the function {name}"
-        found: list[EventSource] = []
-        more: dict[str, str] = {}
-        while True:
-            answer = asked(what, self._client.list_event_source_mappings, FunctionName=name, **more)
-            with readable(what):
-                page = read(_Mappings, answer)
-            found += [
-                EventSource(
-                    one.event_source_arn,
-                    one.state,
-                    "ReportBatchItemFailures" in one.function_response_types,
-                    one.scaling_config.maximum_concurrency,
-                )
-                for one in page.event_source_mappings
-            ]
-            if not page.next_marker:
-                return tuple(found)
-            more = {"Marker": page.next_marker}
+        pages = self._client.get_paginator("list_event_source_mappings").paginate(FunctionName=name)
+        with aws_call(what), readable(what):
+            found = [one for page in pages for one in read(_Mappings, page).event_source_mappings]
+        return tuple(
+            EventSource(one.event_source_arn, one.state, "ReportBatchItemFailures" in one.function_response_types)
+            for one in found
+        )
 
     def room(self) -> tuple[int, int]:
         """Executions at once that the account may have in this Region, and those that nobody has reserved."""

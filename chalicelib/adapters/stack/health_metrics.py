@@ -1,4 +1,4 @@
-"""What CloudWatch has measured of an installation: ages, events by rule, alarms.
+"""What CloudWatch has measured of an installation: events by rule, alarms.
 
 Calls: GetMetricData for up to 500 series in a page, DescribeAlarms by the hundred. Metrics are named by AWS:
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-monitoring.html
@@ -18,8 +18,6 @@ from chalicelib.errors import DeniedError, TransientError
 from chalicelib.parsers.wire.answer import Upper, read
 
 HOUR = timedelta(hours=1)
-LATELY = timedelta(minutes=30)
-FIVE_MINUTES = timedelta(minutes=5)
 _SENT, _FAILED = "Invocations", "FailedInvocations"
 Point = tuple[datetime, float]
 
@@ -42,18 +40,9 @@ class HealthMetrics:
     def __init__(self, sessions: Sessions) -> None:
         self._client = sessions.client("cloudwatch")
 
-    def oldest(self, queues: Collection[str], now: datetime) -> dict[str, timedelta]:
-        """Age of the oldest message of each queue within the last half hour; those that CloudWatch has nothing of are
-        absent: SQS tells it nothing of a queue that nobody has used for six hours."""
-        series = [_metric("AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", name) for name in queues]
-        points = self._points(series, now - LATELY, now, FIVE_MINUTES, "Maximum")
-        ages = zip(queues, points, strict=True)
-        return {name: timedelta(seconds=max(found)[1]) for name, found in ages if found}
-
     def fired(self, rules: Collection[str], since: datetime, now: datetime) -> dict[str, Fired]:
         """By the rule's name, hour by hour."""
-        series = [_metric("AWS/Events", word, "RuleName", name) for name in rules for word in (_SENT, _FAILED)]
-        points = self._points(series, since, now, HOUR, "Sum")
+        points = self._points([(name, word) for name in rules for word in (_SENT, _FAILED)], since, now)
         found: dict[str, Fired] = {}
         for name, sent, failed in zip(rules, points[::2], points[1::2], strict=True):
             counted = [(at, number) for at, number in sent if number > 0]
@@ -73,16 +62,15 @@ class HealthMetrics:
                 ]
         return tuple(found)
 
-    def _points(
-        self, series: Sequence[Mapping[str, Any]], start: datetime, end: datetime, period: timedelta, statistic: str
-    ) -> list[list[Point]]:
-        """Of each series in turn."""
+    def _points(self, series: Sequence[tuple[str, str]], start: datetime, end: datetime) -> list[list[Point]]:
+        """Sums by the hour of each rule's metric in turn."""
         found: list[list[Point]] = [[] for _ in series]
         if not series:
             return found
+        metrics = [_metric(name, word) for name, word in series]
         queries = [
-            {"Id": f"m{n}", "MetricStat": {"Metric": one, "Period": int(period.total_seconds()), "Stat": statistic}}
-            for n, one in enumerate(series)
+            {"Id": f"m{n}", "MetricStat": {"Metric": metric, "Period": int(HOUR.total_seconds()), "Stat": "Sum"}}
+            for n, metric in enumerate(metrics)
         ]
         wanted = {"MetricDataQueries": queries, "StartTime": start, "EndTime": end}
         with aws_call("read metrics"):
@@ -103,5 +91,5 @@ def _refuse_unread(said: Mapping[str, Any]) -> None:
         raise TransientError("read metrics: GetMetricData: a series could not be read (InternalError)")
 
 
-def _metric(namespace: str, name: str, dimension: str, value: str) -> dict[str, Any]:
-    return {"Namespace": namespace, "MetricName": name, "Dimensions": [{"Name": dimension, "Value": value}]}
+def _metric(rule: str, name: str) -> dict[str, Any]:
+    return {"Namespace": "AWS/Events", "MetricName": name, "Dimensions": [{"Name": "RuleName", "Value": rule}]}

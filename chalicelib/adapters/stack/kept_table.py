@@ -10,25 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from chalicelib.adapters.aws.errors import asked, code_of
 from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.domain.doctor.installed import KeptTable
 from chalicelib.errors import UpstreamError
-
-
-class KeptTable(msgspec.Struct, frozen=True):
-    """`items` and `size_bytes` are counted by DynamoDB every six hours or so. `key` is the ARN of the customer's KMS
-    key; empty: the table lies under one of AWS. `unready`: indexes that are being made, or taken away."""
-
-    name: str
-    status: str
-    items: int
-    size_bytes: int
-    protected: bool
-    key: str
-    properties: Mapping[str, Any]
-    unready: tuple[str, ...] = ()
 
 
 class KeptTables:
@@ -50,6 +35,11 @@ class KeptTables:
         unready = tuple(index["IndexName"] for index in indexes if index.get("IndexStatus") != "ACTIVE")
         items, size_bytes = table.get("ItemCount", 0), table.get("TableSizeBytes", 0)
         return KeptTable(name, status, items, size_bytes, protected, key, properties, unready)
+
+    def key_state(self, arn: str) -> str:
+        """`Enabled`, `Disabled`, `PendingDeletion`, …"""
+        answer = asked(f"read the key {arn}", self._sessions.client("kms").describe_key, KeyId=arn)
+        return str(answer["KeyMetadata"]["KeyState"])
 
     def unprotect(self, name: str) -> None:
         call = self._client.update_table

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.adapters.aws.answers import readable
-from chalicelib.adapters.aws.errors import asked, code_of
+from chalicelib.adapters.aws.errors import asked, aws_call, code_of
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.domain.doctor.installed import EventRule, Queue, RuleTarget
 from chalicelib.errors import UpstreamError
@@ -69,7 +69,6 @@ class _Target(Upper):
 
 class _Targets(Upper):
     targets: list[_Target] = []
-    next_token: str | None = None
 
 
 class _Rule(Upper):
@@ -102,13 +101,7 @@ class InstalledRules:
 
     def _targets(self, name: str) -> tuple[RuleTarget, ...]:
         what = f"read where the rule {name} sends to"
-        found: list[RuleTarget] = []
-        more: dict[str, str] = {}
-        while True:
-            answer = asked(what, self._client.list_targets_by_rule, Rule=name, **more)
-            with readable(what):
-                page = read(_Targets, answer)
-            found += [RuleTarget(target.arn, target.dead_letter_config.arn) for target in page.targets]
-            if not page.next_token:
-                return tuple(found)
-            more = {"NextToken": page.next_token}
+        pages = self._client.get_paginator("list_targets_by_rule").paginate(Rule=name)
+        with aws_call(what), readable(what):
+            found = [target for page in pages for target in read(_Targets, page).targets]
+        return tuple(RuleTarget(target.arn, target.dead_letter_config.arn) for target in found)

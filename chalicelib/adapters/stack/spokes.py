@@ -4,8 +4,6 @@ Calls: DescribeStacks, ListStackResources and GetTemplate for each, and those of
 The role that a spoke gives the hub may make none of them but ListTargetsByRule, and lets in functions alone: whoever
 looks does it with credentials of that account, or by a role of their own.
 
-The table of an installation and its key's state. Calls: those of `kept_table.KeptTables`, and KMS's DescribeKey.
-
 SNS topics: who listens. Calls: GetTopicAttributes.
 
 The stack of an installation as CloudFormation has it: what its resources are called, its template, its parameters.
@@ -22,29 +20,12 @@ from typing import Any
 from chalicelib.adapters.aws.errors import asked, code_of
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.stack.cloudformation import Stacks
-from chalicelib.adapters.stack.kept_table import KeptTable, KeptTables
 from chalicelib.adapters.stack.queues import InstalledQueues, InstalledRules
 from chalicelib.domain.doctor.installed import QUEUE, RULE, Installed, Spoke, Topic
 from chalicelib.domain.doctor.parameters import TemplateValues
 from chalicelib.domain.doctor.stack import Stack, StackState, standing
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import UpstreamError
-
-
-class InstalledTables:
-    """Raises as `aws_call` does."""
-
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions, self._kept = sessions, KeptTables(sessions)
-
-    def find(self, name: str) -> KeptTable | None:
-        return self._kept.find(name)
-
-    def key_state(self, arn: str) -> str:
-        """`Enabled`, `Disabled`, `PendingDeletion`, …"""
-        answer = asked(f"read the key {arn}", self._sessions.client("kms").describe_key, KeyId=arn)
-        return str(answer["KeyMetadata"]["KeyState"])
-
 
 NO_TOPIC = ("NotFound", "NotFoundException")
 

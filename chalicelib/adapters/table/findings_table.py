@@ -198,10 +198,6 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         """Nothing is written when all of it is known. Times (`…_at`) only move later; None removes a fact."""
         self._repositories.keep(repository, facts)
 
-    def keep_sights(self, repository: Repository, names: Iterable[str]) -> None:
-        """Nothing is written, nor asked a second time by this process, where all of it is known."""
-        self._repositories.show(repository, names)
-
     # --- audit, guards, summary
 
     def record_action(self, record: ActionRecord) -> bool:

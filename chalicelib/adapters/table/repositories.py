@@ -10,7 +10,7 @@ fact is kept as JSON under its own name and the last word stands. None removes a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
@@ -90,7 +90,6 @@ class Repositories:
     def __init__(self, dynamo: Dynamo) -> None:
         self._dynamo = dynamo
         self._introduced: set[Repository] = set()
-        self._shown: set[tuple[Repository, str]] = set()
 
     def keep(self, repository: Repository, facts: Mapping[str, object]) -> None:
         """Nothing is written when all of it is known."""
@@ -102,13 +101,6 @@ class Repositories:
                 self._put(repository, stored, new)
 
         self._dynamo.insist(repository.path, attempt)
-
-    def show(self, repository: Repository, sights: Iterable[str]) -> None:
-        """Facts that are there or not, and never change: what this process has kept is not asked about again."""
-        new = [name for name in sights if (repository, name) not in self._shown]
-        if new:
-            self.keep(repository, dict.fromkeys(new, True))
-            self._shown.update((repository, name) for name in new)
 
     def introduce(self, repository: Repository) -> None:
         """Events of CreateRepository need a trail and come once: whoever has an image is known by it."""

@@ -18,7 +18,7 @@ from chalicelib.domain.doctor.stack import TABLE, Resource, Stack, StackState, s
 from chalicelib.errors import ConflictError, InputError, NotFoundError, UpstreamError
 
 if TYPE_CHECKING:
-    from chalicelib.adapters.stack.kept_table import KeptTable
+    from chalicelib.domain.doctor.installed import KeptTable
 
 _ACTS = "images in quarantine, Denies of pulls: release them before, or by hand"
 STAYS_ANYHOW = (_ACTS, "the bucket of bundles, and the Slack secret")

@@ -23,7 +23,8 @@ from chalicelib.errors import ConflictError, InputError, UpstreamError
 if TYPE_CHECKING:
     from chalicelib.adapters.aws.sessions import Sessions
     from chalicelib.adapters.stack.cloudformation import Stacks
-    from chalicelib.adapters.stack.kept_table import KeptTable, KeptTables
+    from chalicelib.adapters.stack.kept_table import KeptTables
+    from chalicelib.domain.doctor.installed import KeptTable
 
 KEY_PARAMETER = "KmsKeyArn"
 _ANEW = "Delete what is left with `lazaretto destroy {options}`, which keeps the table; then deploy anew."

@@ -16,7 +16,7 @@ from chalicelib.cli.deploy.deploy import STAGE
 from chalicelib.cli.framework import output
 from chalicelib.cli.framework.operator import own_sessions
 from chalicelib.cli.framework.options import DEFAULT_STAGE, AsJson, Profile, Region, StackStage
-from chalicelib.domain.doctor.health import Check, CheckArea, CheckStatus, HealthReport
+from chalicelib.domain.doctor.health import Check, CheckStatus, HealthReport
 from chalicelib.errors import InputError
 
 TITLE_COLUMNS = 27
@@ -101,8 +101,8 @@ def _show(report: HealthReport) -> None:
 
 
 def _show_check(check: Check) -> None:
-    found, words = check.found, "-" if _is_open(check) else check.found.status
-    first = Text(f"{words:<{len(INDENT)}}", _STYLES[found.status])
+    found = check.found
+    first = Text(f"{found.status:<{len(INDENT)}}", _STYLES[found.status])
     title = f"{check.kind.title:<{TITLE_COLUMNS}}  "
     for n, line in enumerate(_broken(found.seen)):
         _line(first if n == 0 else INDENT, Text(title if n == 0 else " " * len(title)), line)
@@ -133,13 +133,8 @@ def _line(*parts: str | Text) -> None:
     output.console().print(Text.assemble(*parts), soft_wrap=True)
 
 
-def _is_open(check: Check) -> bool:
-    """A question about AWS that this account does not answer: nothing is wrong."""
-    return check.kind.area is CheckArea.AWS and check.found.status is CheckStatus.UNKNOWN
-
-
 def _tell(report: HealthReport) -> None:
-    counts = Counter(check.found.status for check in report.checks if not _is_open(check))
+    counts = Counter(check.found.status for check in report.checks)
     words = {
         CheckStatus.FAIL: "failed",
         CheckStatus.UNKNOWN: "could not be made",

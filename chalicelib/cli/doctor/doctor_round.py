@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import msgspec
@@ -19,28 +19,30 @@ from chalicelib.adapters.stack.api_probe import ApiProbe
 from chalicelib.adapters.stack.deployment import find_deployment
 from chalicelib.adapters.stack.functions import InstalledFunctions
 from chalicelib.adapters.stack.health_metrics import HealthMetrics
+from chalicelib.adapters.stack.kept_table import KeptTables
 from chalicelib.adapters.stack.policy_simulator import PolicySimulator
 from chalicelib.adapters.stack.queues import InstalledQueues, InstalledRules
-from chalicelib.adapters.stack.spokes import InstalledSpokes, InstalledStack, InstalledTables, InstalledTopics
-from chalicelib.adapters.stores.scan_samples import ScanSamples
-from chalicelib.adapters.stores.use_counts import UseCounts
+from chalicelib.adapters.stack.spokes import InstalledSpokes, InstalledStack, InstalledTopics
 from chalicelib.cli.deploy.spoke import spoke_template
 from chalicelib.context import AppContext
 from chalicelib.domain.doctor.health import Check, HealthReport, check_of, fail, in_order, skipped, unknown
-from chalicelib.domain.doctor.installed import FUNCTION, SOURCES, Caller, DeployedFunction, Installed
-from chalicelib.domain.images.image import Repository, Source
+from chalicelib.domain.doctor.installed import FUNCTION, SOURCES, Caller, DeployedFunction, Installed, patterns_of
+from chalicelib.domain.doctor.stored import StoredRepositories
+from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.reconcile.scan_rule import RegistryScanning
 from chalicelib.errors import DeniedError, LazarettoError, SettingsError
-from chalicelib.services.doctor.check_account import check_account, check_deploy_rights
+from chalicelib.services.doctor.check_account import check_account
 from chalicelib.services.doctor.check_channels import check_channels
-from chalicelib.services.doctor.check_registries import Known, check_pull_times, check_registries
+from chalicelib.services.doctor.check_deploy_rights import check_deploy_rights
+from chalicelib.services.doctor.check_pull_times import check_pull_times
+from chalicelib.services.doctor.check_registries import check_registries
 from chalicelib.services.doctor.check_rights import check_rights
-from chalicelib.services.doctor.check_spokes import check_spokes, patterns_of
-from chalicelib.services.doctor.check_stack import a_spoke, check_stack, not_installed
+from chalicelib.services.doctor.check_spokes import check_spokes
+from chalicelib.services.doctor.check_stack import ENDPOINT, check_stack
 from chalicelib.services.doctor.check_storage import check_storage
 from chalicelib.services.doctor.check_wiring import check_wiring
 from chalicelib.services.doctor.check_work import check_work
-from chalicelib.services.doctor.settle_questions import settle_questions
 from chalicelib.services.retention.exclude_pull_times import readers_of
 from chalicelib.settings import Settings
 
@@ -83,21 +85,30 @@ class _Round:
     ) -> None:
         self._stage, self._region, self._caller, self._orders = stage, region, caller, orders
         self._sessions, self._facts, self._now = sessions, facts, datetime.now(UTC)
-        self._here = Repository(caller.account, region, "")
-        self._stack, self._queues = InstalledStack(sessions), InstalledQueues(sessions)
+        self._stack, self._queue_of = InstalledStack(sessions), cache(InstalledQueues(sessions).find)
         self._functions, self._metrics = InstalledFunctions(sessions), HealthMetrics(sessions)
-        self._scanning = EcrScanning(lambda account, region: sessions.client("ecr", region))
-        self._simulator = None if orders.quick else PolicySimulator(sessions)
+        self._simulator = PolicySimulator(sessions)
+        self._ask = None if orders.quick else self._simulator.ask
         self._there = Installed(stage, region, caller.account)
         self.is_installed = self._settings_told = False
 
     def checks(self) -> Iterator[Check]:
         """In any order."""
-        yield from check_account(self._caller, self._here, self._now, self._facts, self._scanning, self._functions)
+        facts = self._facts
+        yield from check_account(
+            self._caller,
+            self._region,
+            self._now,
+            lambda: self._scanning,
+            facts.inspector,
+            facts.scan_engine,
+            facts.trails,
+            self._functions.room,
+        )
         spokes, here = InstalledSpokes(lambda account: self._sessions), RegistryPlace(self._region)
         try:
             self._there = self._stack.find(self._stage, self._region, self._caller.account)
-            queues = any(self._queues.find(self._there.queue(source)) for source in SOURCES)
+            queues = any(self._queue_of(self._there.queue(source)) for source in SOURCES)
             self.is_installed = bool(self._there.status) or queues
             spoke = not self.is_installed and spokes.is_there(self._stage, here)
         except LazarettoError as error:
@@ -106,34 +117,36 @@ class _Round:
         if self.is_installed:
             yield from self._of_installation()
         elif spoke:
-            yield a_spoke(self._there.name)
+            seen = f"{self._there.name} is elsewhere: its spoke here and the account are looked at"
+            yield check_of("stack", skipped(seen))
             yield check_of("deploy-rights", skipped("a spoke is here, and no hub"))
-            yield from self._spokes(spokes, [here], None, lambda: {})
+            yield from self._spokes(spokes, [here], None, lambda: StoredRepositories(self._caller.account))
         else:
-            yield not_installed(self._stage, self._there.name)
-            yield from check_deploy_rights(self._caller, self._region, self._simulator)
+            seen = f"there is no stack {self._there.name} here: the account alone is looked at"
+            yield check_of("stack", skipped(seen, f"`lazaretto deploy --stage {self._stage}`"))
+            principal = partial(self._simulator.principal_of, self._caller.arn)
+            yield from check_deploy_rights(self._caller, self._region, principal, self._ask)
 
     def _spokes(
-        self, spokes: InstalledSpokes, places: Sequence[RegistryPlace], hub_bus: str | None, known: Callable[[], Known]
+        self,
+        spokes: InstalledSpokes,
+        places: Sequence[RegistryPlace],
+        hub_bus: str | None,
+        known: Callable[[], StoredRepositories],
     ) -> Iterator[Check]:
-        return check_spokes(self._there, hub_bus, places, spoke_template(self._stage), spokes, known, self._now)
+        template, spoke_of = spoke_template(self._stage), partial(spokes.find, self._stage)
+        return check_spokes(self._there, hub_bus, places, template, spoke_of, known, self._now)
 
     def _of_installation(self) -> Iterator[Check]:
         there, now, context = self._there, self._now, self._context
-        url = there.outputs.get("EndpointURL")
-        yield from check_stack(
-            there,
-            lambda: self._found_functions,
-            self._settings_of,
-            ApiProbe(self._sessions, url) if url else None,
-            __version__,
-        )
+        yield from self._of_stack()
         # A spoke hears what its hub hears.
         hears = patterns_of(spoke_template(self._stage))
-        yield from check_wiring(
-            there, now, self._queues, InstalledRules(self._sessions), hears, self._functions, self._metrics
-        )
-        yield from check_storage(there.name, table_definition(there.name), self._stage, InstalledTables(self._sessions))
+        rule_of, sources_of = InstalledRules(self._sessions).find, self._functions.sources
+        yield from check_wiring(there, hears, self._queue_of, rule_of, sources_of, self._metrics.alarms)
+        tables = KeptTables(self._sessions)
+        table, wanted = partial(tables.find, there.name), table_definition(there.name)
+        yield from check_storage(there.name, wanted, self._stage, table, tables.key_state)
         yield from check_channels(
             self._stage,
             context.settings.channels.get("sns"),
@@ -144,8 +157,8 @@ class _Round:
             now,
         )
         documents = (lambda: self._stack.policies(there)) if there.names else None
-        yield from check_rights(self._region, documents, self._simulator)
-        yield from check_registries(there, context.registries, lambda: self._known, context.inventory, now)
+        yield from check_rights(self._region, documents, self._simulator.role_arn, self._ask)
+        yield from check_registries(there, context.registries, lambda: self._known, context.inventory.repositories, now)
         partition = self._caller.arn.split(":")[1]
         bus = f"arn:{partition}:events:{self._region}:{self._caller.account}:event-bus/default"
         if there.names and not self._settings_told:
@@ -158,25 +171,38 @@ class _Round:
         yield from check_work(
             there,
             now,
-            context.table,
-            context.rules,
-            context.queries,
-            self._metrics,
-            self._scanner,
             context.registries,
             lambda: self._known,
+            policy=context.rules.policy_in_force,
+            rollout=context.table.read_rollout,
+            fuse=context.table.read_fuse,
+            fired=self._metrics.fired,
+            scanner=lambda: self._scanning.scanner,
+            snapshot_at=self._snapshot_at,
+            due=context.table.due,
         )
-        samples = ScanSamples(lambda account, region: self._sessions.client("ecr", region))
-        yield from settle_questions(
-            there,
-            now,
-            context.queries,
-            lambda: self._known,
-            samples,
-            self._metrics,
-            self._facts,
-            UseCounts(self._sessions),
+
+    def _of_stack(self) -> Iterator[Check]:
+        return check_stack(
+            self._there,
+            lambda: self._found_functions,
+            lambda function: self._settings_of(function).table,
+            lambda: self._probe.unsigned(),
+            lambda: self._signed,
+            __version__,
         )
+
+    @cached_property
+    def _probe(self) -> ApiProbe:
+        return ApiProbe(self._sessions, self._there.outputs[ENDPOINT])
+
+    @cached_property
+    def _signed(self) -> tuple[int, str | None]:
+        return self._probe.signed()
+
+    def _snapshot_at(self) -> datetime | None:
+        snapshot = self._context.queries.read_snapshot()
+        return None if snapshot is None else snapshot.at
 
     @cached_property
     def _found_functions(self) -> Mapping[str, DeployedFunction | None]:
@@ -215,15 +241,17 @@ class _Round:
             return Settings(table=self._there.name, stage=self._stage, **none)
 
     @cached_property
-    def _known(self) -> Known:
+    def _known(self) -> StoredRepositories:
         found: dict[Repository, Mapping[str, object]] = {}
         after: str | None = None
         while True:
             page = self._context.queries.repositories(after, ASKED)
             found |= {row.repository: row.facts for row in page.items}
             if page.after is None:
-                return found
+                return StoredRepositories(self._caller.account, found)
             after = page.after
 
-    def _scanner(self) -> Source | None:
-        return self._scanning.configuration(self._here)[1].scanner
+    @cached_property
+    def _scanning(self) -> RegistryScanning:
+        here = Repository(self._caller.account, self._region, "")
+        return EcrScanning(lambda account, region: self._sessions.client("ecr", region)).configuration(here)[1]

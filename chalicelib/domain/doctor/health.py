@@ -25,6 +25,9 @@ def ago(age: timedelta) -> str:
     return f"{minutes // 60} h ago" if minutes < 48 * 60 else f"{minutes // 1440} days ago"
 
 
+NO_STACK = "no stack tells what was made"
+
+
 class CheckStatus(StrEnum):
     """WARN: it works, and somebody should know. SKIPPED: there is nothing to be checked, or it was not asked for."""
 
@@ -44,7 +47,6 @@ class CheckArea(StrEnum):
     CHANNELS = "Who is told"
     RIGHTS = "What it may do"
     WORK = "What it has done"
-    AWS = "What AWS does here"
 
 
 class CheckKind(msgspec.Struct, frozen=True):
@@ -77,7 +79,6 @@ KINDS = (
     CheckKind("queues", CheckArea.WIRING, "queues"),
     CheckKind("sources", CheckArea.WIRING, "functions at their queues"),
     CheckKind("dead-letters", CheckArea.WIRING, "dead letters"),
-    CheckKind("backlog", CheckArea.WIRING, "age of the oldest message"),
     CheckKind("alarms", CheckArea.WIRING, "alarms"),
     CheckKind("table", CheckArea.STORAGE, "table"),
     CheckKind("key", CheckArea.STORAGE, "KMS key"),
@@ -94,18 +95,6 @@ KINDS = (
     CheckKind("events", CheckArea.WORK, "last events", essential=False),
     CheckKind("clock", CheckArea.WORK, "last run of the clock"),
     CheckKind("sweeps", CheckArea.WORK, "sweeps"),
-    CheckKind("failed-scan-event", CheckArea.AWS, "events of failed scans", essential=False),
-    CheckKind("image-action-results", CheckArea.AWS, "results of image actions", essential=False),
-    CheckKind("push-events", CheckArea.AWS, "events of one push", essential=False),
-    CheckKind("scan-resource-actions", CheckArea.AWS, "scan resource changes", essential=False),
-    CheckKind("coverage-event", CheckArea.AWS, "coverage events", essential=False),
-    CheckKind("suppression-event", CheckArea.AWS, "events of suppressions", essential=False),
-    CheckKind("basic-attributes", CheckArea.AWS, "basic findings' attributes", essential=False),
-    CheckKind("event-size", CheckArea.AWS, "largest event", essential=False),
-    CheckKind("image-size", CheckArea.AWS, "largest image scanned", essential=False),
-    CheckKind("use-count-scope", CheckArea.AWS, "whose use Inspector counts", essential=False),
-    CheckKind("scan-under-deny", CheckArea.AWS, "scans under a Deny of pulls", essential=False),
-    CheckKind("call-rates", CheckArea.AWS, "rates of ECR's calls", essential=False),
 )
 _BY_ID = {kind.id: kind for kind in KINDS}
 

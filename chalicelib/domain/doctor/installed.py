@@ -1,6 +1,6 @@
 """The parts of an installation as AWS shows them: queues, rules, functions, topics, alarms. Pure.
 
-What AWS does not say is None. How they must be is judged by the `examine_…` use cases.
+What AWS does not say is None. How they must be is judged by the `check_…` use cases.
 """
 
 from __future__ import annotations
@@ -90,6 +90,12 @@ class EventRule(msgspec.Struct, frozen=True):
         return self.state.startswith("ENABLED")
 
 
+def patterns_of(template: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What the rules of a template hear, by logical id."""
+    resources: Mapping[str, Mapping[str, Any]] = template["Resources"]
+    return {n: r["Properties"]["EventPattern"] for n, r in resources.items() if r["Type"] == RULE}
+
+
 class Spoke(msgspec.Struct, frozen=True):
     """The stack that forwards the events of one registry. `hub_bus`: the ARN of the bus it was told. `template`: as it
     was deployed. `rules` by logical id; None: it is gone. `dead`: the queue of what the bus did not take."""
@@ -123,7 +129,20 @@ class EventSource(msgspec.Struct, frozen=True):
     queue_arn: str
     state: str
     reports: bool
-    most_at_once: int | None = None
+
+
+class KeptTable(msgspec.Struct, frozen=True):
+    """`items` and `size_bytes` are counted by DynamoDB every six hours or so. `key` is the ARN of the customer's KMS
+    key; empty: the table lies under one of AWS. `unready`: indexes that are being made, or taken away."""
+
+    name: str
+    status: str
+    items: int
+    size_bytes: int
+    protected: bool
+    key: str
+    properties: Mapping[str, Any]
+    unready: tuple[str, ...] = ()
 
 
 class Topic(msgspec.Struct, frozen=True):
@@ -158,14 +177,6 @@ class Trail(msgspec.Struct, frozen=True):
     name: str
     logging: bool
     management: bool
-
-
-class UseCount(msgspec.Struct, frozen=True):
-    """How often Inspector says that an image is used, in how many clusters, and by how many tasks and pods in them."""
-
-    said: int
-    clusters: int
-    units: int
 
 
 class Caller(msgspec.Struct, frozen=True):

@@ -183,7 +183,7 @@ Message = Ours | RetriedEvent
 
 class Delivery(msgspec.Struct, frozen=True):
     """One receive of one message. `attempt` counts our own re-sends, `receives` the queue's deliveries of this copy (of
-    one that is `redriven` all those before it lay dead as one). `size_bytes`: of an event as it came, 0: ours.
+    one that is `redriven` all those before it lay dead as one).
     """
 
     message_id: str
@@ -192,7 +192,6 @@ class Delivery(msgspec.Struct, frozen=True):
     attempt: int = 0
     redriven: bool = False
     raw: dict[str, Any] | None = None
-    size_bytes: int = 0
 
     @property
     def fresh(self) -> bool:

@@ -97,9 +97,6 @@ def coverage_fits(resource: Row, criteria: dict[str, list[dict[str, Any]]]) -> b
 def _covered_fits(resource: Row, name: str, wanted: dict[str, Any]) -> bool:
     if name in _COVERED:
         return _text_fits(_COVERED[name](resource), wanted)
-    if name == "ecrImageInUseCount":
-        image = (resource.get("resourceMetadata") or {}).get("ecrImage") or {}
-        return _number_fits(image.get("inUseCount"), wanted)
     raise UnknownFilterError(name)
 
 

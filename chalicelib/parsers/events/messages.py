@@ -33,8 +33,7 @@ def read_delivery(record: Mapping[str, Any]) -> Delivery:
     if not isinstance(raw, dict):
         raise RefusedPayloadError("$", "neither an event nor a message of ours: no object")
     if "detail-type" in raw:
-        size_bytes = len(body.encode())
-        return Delivery(message_id, parse_event(body), receives, redriven=redriven, raw=raw, size_bytes=size_bytes)
+        return Delivery(message_id, parse_event(body), receives, redriven=redriven, raw=raw)
     try:
         own = _OWN.decode(body)
     except msgspec.ValidationError as e:

@@ -9,7 +9,6 @@ Record what a listing of the registry shows and no event has told, as if the eve
 from __future__ import annotations
 
 from chalicelib.domain.audit.action import ActionKind
-from chalicelib.domain.doctor.sight import Question, Sight
 from chalicelib.domain.events.event import Action, ApiCall, ImageAction, PulledThrough, Replicated, ScanResourceChanged
 from chalicelib.domain.events.message import CheckDeny, Delivery
 from chalicelib.domain.events.sweep_message import SETTLE_TAG, Sweep, SweepRepository, SyntheticEvent
@@ -42,8 +41,6 @@ def record_setting(event: Setting, delivery: Delivery, context: Context) -> None
                 facts: dict[str, object] = {"scan_frequency_at": event.time}
                 if rule.frequency is not None:
                     facts["scan_frequency"] = rule.frequency
-                if event.action:
-                    facts[Sight(Question.SCAN_CHANGE, event.action).fact] = True
                 context.table.store_repository(rule.repository, facts)
                 # What covers it now is asked, and which of its images that leaves without a scan.
                 context.outbox.send("sweeps", SweepRepository(Sweep.RECONCILE, rule.repository, event.time))

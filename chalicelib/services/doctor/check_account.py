@@ -1,16 +1,13 @@
-"""Look at an account in one Region, with an installation or before one: time, scanner, trails, quotas, rights."""
+"""Look at an account in one Region, with an installation or before one: time, scanner, trails, quotas."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
 
-from chalicelib.domain.doctor.deploy_rights import deploy_questions
-from chalicelib.domain.doctor.health import Check, CheckResult, check_of, fail, judged, ok, skipped, unknown, warn
+from chalicelib.domain.doctor.health import Check, CheckResult, check_of, fail, ok, skipped, unknown, warn
 from chalicelib.domain.doctor.installed import Caller, Trail
-from chalicelib.domain.images.image import Repository, Source
-from chalicelib.domain.pulls.role_rights import SimulatedAction, SimulationRequest, unanswered, wrong_answers
+from chalicelib.domain.images.image import Source
 from chalicelib.domain.reconcile.scan_rule import Frequency, RegistryScanning
 from chalicelib.services.doctor.run_check import run_check
 
@@ -22,46 +19,24 @@ WANTED = 25
 NATIVE = "AWS_NATIVE"
 
 
-class Account(Protocol):
-    def inspector(self) -> str | None: ...
-    def scan_engine(self) -> str: ...
-    def trails(self) -> tuple[Trail, ...]: ...
-
-
-class ScanningReader(Protocol):
-    def configuration(self, registry: Repository) -> tuple[str, RegistryScanning]: ...
-
-
-class QuotaRoom(Protocol):
-    def room(self) -> tuple[int, int]: ...
-
-
-class PolicySimulation(Protocol):
-    def principal_of(self, arn: str) -> str | None: ...
-    def ask(self, principal: str, question: SimulationRequest) -> tuple[SimulatedAction, ...]: ...
-
-
 def check_account(
     caller: Caller,
-    here: Repository,
+    region: str,
     now: datetime,
-    account: Account,
-    scanning: ScanningReader,
-    room: QuotaRoom,
+    scanning: Callable[[], RegistryScanning],
+    inspector: Callable[[], str | None],
+    scan_engine: Callable[[], str],
+    trails: Callable[[], Sequence[Trail]],
+    room: Callable[[], tuple[int, int]],
 ) -> Iterator[Check]:
-    """`here`: the registry of the account in its Region."""
-    yield check_of("credentials", ok(f"{caller.arn} in account {caller.account}, {here.region}"))
+    """`inspector`: its word for the scanning of ECR. `room`: executions at once, all and those not reserved."""
+    yield check_of("credentials", ok(f"{caller.arn} in account {caller.account}, {region}"))
     yield check_of("time", _time(caller.at, now))
-    yield run_check("scanning", lambda: _scanning(scanning.configuration(here)[1]))
-    yield run_check("inspector", lambda: _inspector(scanning.configuration(here)[1], account))
-    yield run_check("scan-engine", lambda: _engine(scanning.configuration(here)[1], account))
-    yield run_check("cloudtrail", lambda: _trails(account.trails()))
-    yield run_check("concurrency", lambda: _room(*room.room()))
-
-
-def check_deploy_rights(caller: Caller, region: str, simulator: PolicySimulation | None) -> Iterator[Check]:
-    """Of whoever would deploy. `simulator` None: it is not asked for."""
-    yield run_check("deploy-rights", lambda: _deploy_rights(caller, region, simulator))
+    yield run_check("scanning", lambda: _scanning(scanning()))
+    yield run_check("inspector", lambda: _inspector(scanning().scanner, inspector))
+    yield run_check("scan-engine", lambda: _engine(scanning().scanner, scan_engine))
+    yield run_check("cloudtrail", lambda: _trails(trails()))
+    yield run_check("concurrency", lambda: _room(*room()))
 
 
 def _time(aws: datetime, ours: datetime) -> CheckResult:
@@ -101,10 +76,10 @@ def _rule_words(found: RegistryScanning) -> str:
     return f"{scanner} scanning, {rules or 'no rule'}"
 
 
-def _inspector(found: RegistryScanning, account: Account) -> CheckResult:
-    if found.scanner is not Source.ENHANCED:
+def _inspector(scanner: Source | None, inspector: Callable[[], str | None]) -> CheckResult:
+    if scanner is not Source.ENHANCED:
         return skipped("not asked: scanning is not enhanced")
-    status = account.inspector()
+    status = inspector()
     if status is None:
         return unknown("Inspector did not name this account")
     if status == "ENABLED":
@@ -115,10 +90,10 @@ def _inspector(found: RegistryScanning, account: Account) -> CheckResult:
     )
 
 
-def _engine(found: RegistryScanning, account: Account) -> CheckResult:
-    if found.scanner is not Source.BASIC:
+def _engine(scanner: Source | None, scan_engine: Callable[[], str]) -> CheckResult:
+    if scanner is not Source.BASIC:
         return skipped("not asked: scanning is not basic")
-    engine = account.scan_engine()
+    engine = scan_engine()
     if engine == NATIVE:
         return ok(engine)
     change = "`aws ecr put-account-setting --name BASIC_SCAN_TYPE_VERSION --value AWS_NATIVE`"
@@ -141,23 +116,3 @@ def _room(all_: int, unreserved: int) -> CheckResult:
     if unreserved >= WANTED:
         return ok(seen)
     return warn(seen, f"have the quota of concurrent executions raised: the queues may take {WANTED} together")
-
-
-def _deploy_rights(caller: Caller, region: str, simulator: PolicySimulation | None) -> CheckResult:
-    if simulator is None:
-        return skipped("not simulated", "leave out --quick")
-    principal = simulator.principal_of(caller.arn)
-    if principal is None:
-        return warn("you are the account's root", "do it as a role: the root has no policies, and no limits")
-    partition = caller.arn.split(":")[1]
-    questions = deploy_questions(partition, region, caller.account)
-    asked = [(question, simulator.ask(principal, question)) for question in questions]
-    denied = [line for question, answers in asked for line in wrong_answers(question, answers)]
-    count = sum(len(question.actions) for question in questions)
-    return judged(
-        denied,
-        f"{count} calls simulated for {principal}, all allowed",
-        f"{len(denied)} of {count} calls are not allowed to {principal}",
-        "give whoever deploys these rights (docs/deploy.md)",
-        [line for question, answers in asked for line in unanswered(question, answers)],
-    )

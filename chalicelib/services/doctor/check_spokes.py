@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from chalicelib.domain.doctor.health import Check, CheckResult, ago, fail, ok, skipped, unknown, warn
-from chalicelib.domain.doctor.installed import RULE, EventRule, Installed, Spoke
+from chalicelib.domain.doctor.installed import EventRule, Installed, Spoke, patterns_of
 from chalicelib.domain.doctor.stack import Stack, StackState, standing
+from chalicelib.domain.doctor.stored import StoredRepositories
 from chalicelib.domain.images.registry import RegistryPlace
-from chalicelib.domain.reconcile.reconciliation import Memory
 from chalicelib.errors import UpstreamError
-from chalicelib.services.doctor.check_registries import Known, compared_at, known_in
 from chalicelib.services.doctor.run_check import run_check
-from chalicelib.services.reconcile.reconcile_registry import RESULT
 
 RUNBOOK = "docs/operations.md#events-that-do-not-reach-the-hub"
-
-
-class Spokes(Protocol):
-    def find(self, stage: str, place: RegistryPlace) -> Spoke | None: ...
+SpokeOf = Callable[[RegistryPlace], Spoke | None]
+"""The spoke of a registry; None: there is none."""
 
 
 def check_spokes(
@@ -28,20 +24,20 @@ def check_spokes(
     hub_bus: str | None,
     places: Sequence[RegistryPlace],
     template: Mapping[str, Any],
-    spokes: Spokes,
-    known: Callable[[], Known],
+    spoke_of: SpokeOf,
+    known: Callable[[], StoredRepositories],
     now: datetime,
 ) -> Iterator[Check]:
     """`places`: all registries that are watched but the hub's own. `hub_bus` None: nothing tells which it is; then it
     is only told. `template`: the spoke's, as this command deploys it."""
-    yield run_check("spokes", lambda: _spokes(_Wanted(there, hub_bus, template), places, spokes, known, now))
+    yield run_check("spokes", lambda: _spokes(_Wanted(there, hub_bus, template), places, spoke_of, known, now))
 
 
 class _Wanted:
     """How a spoke must be."""
 
     def __init__(self, there: Installed, hub_bus: str | None, template: Mapping[str, Any]) -> None:
-        self.stage, self.own, self.hub_bus, self.template = there.stage, there.account, hub_bus, template
+        self.stage, self.hub_bus, self.template = there.stage, hub_bus, template
         self.patterns = patterns_of(template)
 
     def deploy(self, place: RegistryPlace) -> str:
@@ -57,14 +53,12 @@ def _by(place: RegistryPlace) -> str:
     return f"with credentials of {place.account}: " if place.account else ""
 
 
-def patterns_of(template: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """What the rules of a template hear, by logical id."""
-    resources: Mapping[str, Mapping[str, Any]] = template["Resources"]
-    return {n: r["Properties"]["EventPattern"] for n, r in resources.items() if r["Type"] == RULE}
-
-
 def _spokes(
-    wanted: _Wanted, places: Sequence[RegistryPlace], spokes: Spokes, known: Callable[[], Known], now: datetime
+    wanted: _Wanted,
+    places: Sequence[RegistryPlace],
+    spoke_of: SpokeOf,
+    known: Callable[[], StoredRepositories],
+    now: datetime,
 ) -> CheckResult:
     if not places:
         return skipped("no other registry is watched")
@@ -72,11 +66,10 @@ def _spokes(
     wrong, blind, lacking = list[RegistryPlace](), list[RegistryPlace](), list[RegistryPlace]()
     for place in places:
         try:
-            spoke = spokes.find(wanted.stage, place)
+            spoke = spoke_of(place)
         except UpstreamError as error:
             blind.append(place)
-            lost = _lost(known_in(place, known(), wanted.own), now)
-            lines.append(f"{place}: {lost}; its rules were not seen: {error}")
+            lines.append(f"{place}: {_lost(known().of(place), now)}; its rules were not seen: {error}")
             continue
         if spoke is None:
             lacking.append(place)
@@ -128,10 +121,7 @@ def _wrong_rule(rule: EventRule | None, pattern: Mapping[str, Any], bus: str | N
         yield "what cannot be delivered is dropped"
 
 
-def _lost(there: Sequence[Mapping[str, object]], now: datetime) -> str:
-    """What the sweeps say where nobody may look: what events did not tell is found by them."""
-    at = compared_at(there)
-    if at is None:
-        return "never compared"
-    lost = sum(Memory.read(facts[RESULT]).lost_events for facts in there if facts.get(RESULT))
-    return f"compared {ago(now - at)}, {lost} events were lost by then"
+def _lost(known: StoredRepositories, now: datetime) -> str:
+    """What the sweeps say where nobody may look: they find what events did not tell."""
+    at = known.compared_at
+    return "never compared" if at is None else f"compared {ago(now - at)}, {known.lost_events} events were lost by then"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
 
-from chalicelib.domain.doctor.health import Check, CheckResult, check_of, fail, judged, ok, skipped, unknown, warn
+from chalicelib.domain.doctor.health import NO_STACK, Check, CheckResult, check_of, fail, judged, ok, unknown, warn
 from chalicelib.domain.doctor.installed import FUNCTIONS, DeployedFunction, Installed
 from chalicelib.domain.doctor.stack import Stack, StackState, standing
 from chalicelib.errors import SettingsError
 from chalicelib.services.doctor.run_check import run_check
 
-NO_STACK = "no stack tells what was made"
+ENDPOINT = "EndpointURL"
+"""The output of the stack that tells where the API is."""
 REFUSED = (401, 403)
 Functions = Mapping[str, DeployedFunction | None]
 """By logical id; None: it is gone."""
+Signed = Callable[[], tuple[int, str | None]]
+"""The status of a signed call, and the version that answers; None: it does not say."""
 _WAYS_OUT = {
     StackState.BUSY: "wait for its end, then run this again",
     StackState.DEAD: "its first deployment failed: `lazaretto deploy` offers to delete what is left",
@@ -23,33 +25,26 @@ _WAYS_OUT = {
 }
 
 
-class Told(Protocol):
-    @property
-    def table(self) -> str: ...
-
-
-class Probe(Protocol):
-    def unsigned(self) -> int: ...
-    def signed(self) -> tuple[int, str | None]: ...
-
-
 def check_stack(
     there: Installed,
     functions: Callable[[], Functions],
-    settings: Callable[[DeployedFunction], Told],
-    probe: Probe | None,
+    table_of: Callable[[DeployedFunction], str],
+    unsigned: Callable[[], int],
+    signed: Signed,
     version: str,
 ) -> Iterator[Check]:
-    """`settings`: those of one function; raises SettingsError where they are wrong. `version`: of this command."""
+    """`table_of`: what the settings of a function name; raises SettingsError where they are wrong. `unsigned`: the
+    status of a call of the API that nobody signed. `version`: of this
+    command."""
     yield check_of("stack", _stack(there))
     yield run_check("functions", lambda: _functions(there, functions()))
-    yield run_check("settings", lambda: _settings(there, functions(), settings))
-    if probe is None:
+    yield run_check("settings", lambda: _settings(there, functions(), table_of))
+    if not there.outputs.get(ENDPOINT):
         yield check_of("api", unknown(NO_STACK))
         yield check_of("version", unknown(NO_STACK))
         return
-    yield run_check("api", lambda: _api(there, probe))
-    yield run_check("version", lambda: _version(there, probe, version))
+    yield run_check("api", lambda: _api(there, unsigned(), signed))
+    yield run_check("version", lambda: _version(there, *signed(), version))
 
 
 def _stack(there: Installed) -> CheckResult:
@@ -96,14 +91,14 @@ def _wrong_with(function: DeployedFunction) -> Iterator[str]:
         yield "it is throttled to nothing: its reserved concurrency is 0"
 
 
-def _settings(there: Installed, functions: Functions, settings: Callable[[DeployedFunction], Told]) -> CheckResult:
+def _settings(there: Installed, functions: Functions, table_of: Callable[[DeployedFunction], str]) -> CheckResult:
     found = {logical: function for logical, function in functions.items() if function is not None}
     if not found:
         return unknown("no function tells them" if functions else NO_STACK)
     problems: dict[str, list[str]] = {}
     for logical, function in found.items():
         try:
-            table = settings(function).table
+            table = table_of(function)
         except SettingsError as error:
             wrong = list(error.problems)
         else:
@@ -118,14 +113,13 @@ def _settings(there: Installed, functions: Functions, settings: Callable[[Deploy
     )
 
 
-def _api(there: Installed, probe: Probe) -> CheckResult:
-    unsigned = probe.unsigned()
+def _api(there: Installed, unsigned: int, ask: Signed) -> CheckResult:
     if unsigned not in REFUSED:
         return fail(
             f"a call that nobody signed is answered {unsigned}",
             "somebody took IAM off the API: deploy again, and look who changed it (CloudTrail)",
         )
-    signed, _ = probe.signed()
+    signed, _ = ask()
     if signed in REFUSED:
         said = f"refuses what nobody signed ({unsigned}), and you ({signed})"
         return warn(said, _may_read(there))
@@ -134,8 +128,7 @@ def _api(there: Installed, probe: Probe) -> CheckResult:
     return ok(f"refuses what nobody signed ({unsigned}), answers what is signed ({signed})")
 
 
-def _version(there: Installed, probe: Probe, version: str) -> CheckResult:
-    status, installed = probe.signed()
+def _version(there: Installed, status: int, installed: str | None, version: str) -> CheckResult:
     if status in REFUSED:
         return unknown(f"the API does not let you ask ({status})", _may_read(there))
     if installed is None:
@@ -147,14 +140,3 @@ def _version(there: Installed, probe: Probe, version: str) -> CheckResult:
 
 def _may_read(there: Installed) -> str:
     return f"to ask the API attach the policy {there.name}-read-{there.region} to yourself"
-
-
-def a_spoke(name: str) -> Check:
-    """Of an account whose hub is elsewhere."""
-    return check_of("stack", skipped(f"{name} is elsewhere: its spoke here and the account are looked at"))
-
-
-def not_installed(stage: str, name: str) -> Check:
-    """Of an account without an installation."""
-    seen = f"there is no stack {name} here: the account alone is looked at"
-    return check_of("stack", skipped(seen, f"`lazaretto deploy --stage {stage}`"))

@@ -1,11 +1,12 @@
-"""Look at the table and the key it lies under."""
+"""Check the table and the key it lies under."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from chalicelib.domain.doctor.health import Check, CheckResult, fail, ok, skipped, warn
+from chalicelib.domain.doctor.installed import KeptTable
 from chalicelib.services.doctor.run_check import run_check
 
 TIME_TO_LIVE = "ttl"
@@ -14,37 +15,22 @@ _UNDO = {"Disabled": "enable-key", "PendingDeletion": "cancel-key-deletion"}
 """By the state of a key."""
 
 
-class TableProtection(Protocol):
-    @property
-    def status(self) -> str: ...
-    @property
-    def items(self) -> int: ...
-    @property
-    def protected(self) -> bool: ...
-    @property
-    def key(self) -> str: ...
-    @property
-    def properties(self) -> Mapping[str, Any]: ...
-    @property
-    def unready(self) -> tuple[str, ...]: ...
-
-
-class Tables(Protocol):
-    def find(self, name: str) -> TableProtection | None: ...
-    def key_state(self, arn: str) -> str: ...
-
-
-def check_storage(name: str, wanted: Mapping[str, Any], stage: str, tables: Tables) -> Iterator[Check]:
-    """`wanted`: the table as the code defines it."""
-    found: list[TableProtection] = []
-    yield run_check("table", lambda: _table(name, wanted, stage, tables, found))
-    yield run_check("key", lambda: _key(found[0] if found else None, tables))
+def check_storage(
+    name: str,
+    wanted: Mapping[str, Any],
+    stage: str,
+    table: Callable[[], KeptTable | None],
+    key_state: Callable[[str], str],
+) -> Iterator[Check]:
+    """`wanted`: the table as the code defines it; `table`: as it is; `key_state`: of a KMS key, by its ARN."""
+    found: list[KeptTable] = []
+    yield run_check("table", lambda: _table(name, wanted, stage, table(), found))
+    yield run_check("key", lambda: _key(found[0] if found else None, key_state))
 
 
 def _table(
-    name: str, wanted: Mapping[str, Any], stage: str, tables: Tables, found: list[TableProtection]
+    name: str, wanted: Mapping[str, Any], stage: str, table: KeptTable | None, found: list[KeptTable]
 ) -> CheckResult:
-    table = tables.find(name)
     deploy = f"`lazaretto deploy --stage {stage}`"
     if table is None:
         return fail(f"there is no table {name}", f"{deploy}; a backup of DynamoDB may hold the old one")
@@ -66,7 +52,7 @@ def _table(
     return ok(f"{seen}; recovery, time to live, protection are on")
 
 
-def _lacking(table: TableProtection, name: str, stage: str) -> Iterator[tuple[str, str]]:
+def _lacking(table: KeptTable, name: str, stage: str) -> Iterator[tuple[str, str]]:
     """What is off, and what puts it on: a deployment changes nothing that the template has had all along."""
     said, update = table.properties, "aws dynamodb update"
     if "PointInTimeRecoverySpecification" not in said:
@@ -87,12 +73,12 @@ def _ends(said: Mapping[str, Any]) -> bool:
     return bool(said.get("TimeToLiveSpecification", {}).get("AttributeName") == TIME_TO_LIVE)
 
 
-def _key(table: TableProtection | None, tables: Tables) -> CheckResult:
+def _key(table: KeptTable | None, key_state: Callable[[str], str]) -> CheckResult:
     if table is None:
         return skipped("no table")
     if not table.key:
         return skipped("the table lies under a key of AWS")
-    state = tables.key_state(table.key)
+    state = key_state(table.key)
     if state != "Enabled":
         undo = f"`aws kms {_UNDO[state]} --key-id {table.key}`" if state in _UNDO else "ask who keeps it"
         return fail(f"{table.key} is {state}", f"{undo}: without it nothing that is stored can be read")

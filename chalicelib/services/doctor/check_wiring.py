@@ -1,12 +1,11 @@
-"""Look at the way of an event: rule, queue, function, and the queue of what nobody could handle."""
+"""Check the way of an event: rule, queue, function, dead-letter queue, and the alarms that watch it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime, timedelta
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
-from chalicelib.domain.doctor.health import Check, CheckResult, fail, judged, ok, unknown, warn
+from chalicelib.domain.doctor.health import NO_STACK, Check, CheckResult, fail, judged, ok, unknown, warn
 from chalicelib.domain.doctor.installed import (
     ALARM,
     FUNCTION,
@@ -18,61 +17,45 @@ from chalicelib.domain.doctor.installed import (
     Installed,
     Queue,
 )
-from chalicelib.services.doctor.check_stack import NO_STACK
 from chalicelib.services.doctor.run_check import run_check
 
 HEARING = ("scans", "findings")
 """Queues that rules send to."""
-OLD = {"scans": 30, "findings": 30, "actions": 15, "sweeps": 120}
-"""Minutes, as the alarms have them."""
 RECEIVES = 5
 RUNBOOK = "docs/operations.md#alarms"
 
 
-class Queues(Protocol):
-    def find(self, name: str) -> Queue | None: ...
-
-
-class Rules(Protocol):
-    def find(self, name: str) -> EventRule | None: ...
-
-
-class Functions(Protocol):
-    def sources(self, name: str) -> tuple[EventSource, ...]: ...
-
-
-class Metrics(Protocol):
-    def oldest(self, queues: Collection[str], now: datetime) -> dict[str, timedelta]: ...
-    def alarms(self, prefix: str) -> tuple[Alarm, ...]: ...
+QueueOf = Callable[[str], Queue | None]
+RuleOf = Callable[[str], EventRule | None]
+SourcesOf = Callable[[str], tuple[EventSource, ...]]
+"""What AWS shows of a queue, a rule, and what wakes a function, by name; None: it is gone."""
 
 
 def check_wiring(
     there: Installed,
-    now: datetime,
-    queues: Queues,
-    rules: Rules,
     patterns: Mapping[str, Mapping[str, Any]],
-    functions: Functions,
-    metrics: Metrics,
+    queue_of: QueueOf,
+    rule_of: RuleOf,
+    sources_of: SourcesOf,
+    alarms: Callable[[str], tuple[Alarm, ...]],
 ) -> Iterator[Check]:
-    """`patterns`: what each rule must hear, by its logical id."""
+    """`patterns`: what each rule must hear, by its logical id. `alarms`: by the beginning of their names."""
     deploy = f"`lazaretto deploy --stage {there.stage}`"
-    yield run_check("rules", lambda: _rules(there, rules, patterns, deploy))
-    yield run_check("queues", lambda: _queues(there, queues, deploy))
-    yield run_check("sources", lambda: _sources(there, functions))
-    yield run_check("dead-letters", lambda: _dead_letters(there, queues))
-    yield run_check("backlog", lambda: _backlog(there, now, queues, metrics))
-    yield run_check("alarms", lambda: _alarms(there, metrics.alarms(f"{there.name}-")))
+    yield run_check("rules", lambda: _rules(there, rule_of, patterns, deploy))
+    yield run_check("queues", lambda: _queues(there, queue_of, deploy))
+    yield run_check("sources", lambda: _sources(there, sources_of))
+    yield run_check("dead-letters", lambda: _dead_letters(there, queue_of))
+    yield run_check("alarms", lambda: _alarms(there, alarms(f"{there.name}-")))
 
 
-def _rules(there: Installed, rules: Rules, patterns: Mapping[str, Mapping[str, Any]], deploy: str) -> CheckResult:
+def _rules(there: Installed, rule_of: RuleOf, patterns: Mapping[str, Mapping[str, Any]], deploy: str) -> CheckResult:
     names = there.of_kind(RULE)
     if not names:
         return unknown(NO_STACK)
     problems = [f"{logical}: the stack has no such rule" for logical in patterns if logical not in names]
     disabled = list[str]()
     for logical, name in names.items():
-        rule = rules.find(name)
+        rule = rule_of(name)
         if rule is not None and not rule.enabled:
             disabled.append(name)
         problems += [f"{logical} ({name}): {why}" for why in _wrong_with(rule, there, patterns.get(logical))]
@@ -115,10 +98,10 @@ def _ours(there: Installed, *, by_clock: bool) -> tuple[str, list[str]]:
     return "sqs", [there.queue(hearing) for hearing in HEARING]
 
 
-def _queues(there: Installed, queues: Queues, deploy: str) -> CheckResult:
+def _queues(there: Installed, queue_of: QueueOf, deploy: str) -> CheckResult:
     problems = list[str]()
     for source in SOURCES:
-        name, queue = there.queue(source), queues.find(there.queue(source))
+        name, queue = there.queue(source), queue_of(there.queue(source))
         if queue is None:
             problems.append(f"{name}: it is gone")
             continue
@@ -128,7 +111,7 @@ def _queues(there: Installed, queues: Queues, deploy: str) -> CheckResult:
             problems.append(f"{name}: a message is given up after {queue.receives} receives")
         if source in HEARING and there.names and not queue.lets_rules_send:
             problems.append(f"{name}: its policy does not let EventBridge send")
-    problems += [f"{name}: it is gone" for name in there.dead_queues if queues.find(name) is None]
+    problems += [f"{name}: it is gone" for name in there.dead_queues if queue_of(name) is None]
     return judged(
         problems,
         f"{len(SOURCES)} with their dead-letter queues, and that of the clock",
@@ -137,11 +120,11 @@ def _queues(there: Installed, queues: Queues, deploy: str) -> CheckResult:
     )
 
 
-def _sources(there: Installed, functions: Functions) -> CheckResult:
+def _sources(there: Installed, sources_of: SourcesOf) -> CheckResult:
     names = there.of_kind(FUNCTION)
     if not names:
         return unknown(NO_STACK)
-    found = [source for name in names.values() for source in functions.sources(name)]
+    found = [source for name in names.values() for source in sources_of(name)]
     by_queue = {source.queue_arn.rpartition(":")[2]: source for source in found}
     problems = list[str]()
     for source in SOURCES:
@@ -161,8 +144,8 @@ def _sources(there: Installed, functions: Functions) -> CheckResult:
     )
 
 
-def _dead_letters(there: Installed, queues: Queues) -> CheckResult:
-    found = {name: queues.find(name) for name in there.dead_queues}
+def _dead_letters(there: Installed, queue_of: QueueOf) -> CheckResult:
+    found = {name: queue_of(name) for name in there.dead_queues}
     counts = {n: q.waiting + q.hidden + q.delayed for n, q in found.items() if q is not None}
     gone = [name for name in found if name not in counts]
     if sum(counts.values()) == 0 and gone:
@@ -173,26 +156,6 @@ def _dead_letters(there: Installed, queues: Queues) -> CheckResult:
         f"messages that were given up: {sum(counts.values())}",
         f"`lazaretto dlq show --stage {there.stage}` tells each with its reason; docs/operations.md#dead-letters",
     )
-
-
-def _backlog(there: Installed, now: datetime, queues: Queues, metrics: Metrics) -> CheckResult:
-    """SQS tells CloudWatch nothing of a queue that is not used; then the number of messages is asked."""
-    ages = metrics.oldest([there.queue(source) for source in SOURCES], now)
-    problems, told = list[str](), list[str]()
-    for source in SOURCES:
-        name, age = there.queue(source), ages.get(there.queue(source))
-        if age is None:
-            queue = queues.find(name)
-            if queue is None or queue.waiting:
-                told.append(f"{source}: {queue.waiting if queue else 'no'} messages, of unknown age")
-        elif age > timedelta(minutes=OLD[source]):
-            problems.append(f"{name}: {age.total_seconds() / 60:.0f} minutes (more than {OLD[source]})")
-    if problems:
-        return fail("messages wait for too long", "docs/operations.md#alarm-old-messages", problems)
-    if told:
-        return warn("CloudWatch tells no age of some", "run it again in a quarter of an hour", told)
-    oldest = max(ages.values(), default=timedelta())
-    return ok(f"{oldest.total_seconds():.0f} s within half an hour" if ages else "nothing waits")
 
 
 def _alarms(there: Installed, alarms: Collection[Alarm]) -> CheckResult:

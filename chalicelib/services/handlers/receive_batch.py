@@ -31,7 +31,6 @@ from chalicelib.domain.events.sweep_message import SyntheticEvent
 from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.assessment.assess_image import assess_image
-from chalicelib.services.assessment.keep_sights import keep_sights
 from chalicelib.services.assessment.record_push import record_push
 from chalicelib.services.assessment.record_setting import record_found, record_setting
 from chalicelib.services.assessment.requeue import requeue
@@ -46,7 +45,6 @@ Failures = dict[str, BaseException]
 
 def receive_batch(deliveries: Sequence[Delivery], context: Context) -> Failures:
     """Handles all messages and returns those that failed, by message id, with what went wrong."""
-    keep_sights(deliveries, context)
     failures: Failures = {}
     groups: dict[ImageRef, list[Delivery]] = {}
     for delivery in deliveries:

@@ -126,9 +126,6 @@ class Table(Protocol):
     def store_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
         """Merges facts into the repository item (`created_at`, `deleted_at`, `scan_frequency`, …)."""
 
-    def keep_sights(self, repository: Repository, names: Iterable[str]) -> None:
-        """Facts that are there or not, and never change (`domain.sight`)."""
-
     def headers_of(self, repository: Repository) -> Iterator[Header]:
         """All headers of a repository, page by page; read eventually consistent."""
 

@@ -496,24 +496,6 @@ def test_repository_facts_of_time_only_move_later(client: Any, real: FindingsTab
     assert "scan_frequency" not in item
 
 
-def test_what_was_shown_once_is_neither_written_nor_asked_again(client: Any, real: FindingsTable) -> None:
-    calls: list[str] = []
-
-    def note(model: Any, **_: Any) -> None:
-        calls.append(model.name)
-
-    real.keep_sights(home(), ["seen_a_", "seen_b_"])
-    client.meta.events.register("before-call.dynamodb", note, unique_id="note")
-    real.keep_sights(home(), ["seen_b_"])
-    assert calls == []
-    another = FindingsTable(client, NAME, lambda: NOW)
-    another.keep_sights(home(), ["seen_a_"])
-    client.meta.events.unregister("before-call.dynamodb", unique_id="note")
-    assert calls == ["GetItem"], "another process looks once, and finds it known"
-    (item,) = all_items(client)
-    assert item["seen_a_"] == item["seen_b_"] == {"S": "true"}
-
-
 def test_a_fact_cannot_overwrite_a_key(real: FindingsTable) -> None:
     with pytest.raises(ValueError, match="pk"):
         real.store_repository(home(), {"pk": "REPO#other"})

@@ -25,7 +25,6 @@ from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.images.image import Repository
 from chalicelib.errors import UpstreamError
 from chalicelib.local.aws.stack import LocalStack
-from chalicelib.services.doctor.check_wiring import OLD
 from chalicelib.services.doctor.check_work import HEARD
 from chalicelib.settings import Settings
 from tests.fakes.patient import (
@@ -95,8 +94,6 @@ def test_a_sound_installation_passes_every_check(ill: Patient) -> None:
     assert "1 repositories; reconcile 5 min ago" in found["sweeps"]["seen"]
     assert "2 lost events found" in found["sweeps"]["seen"]
     assert "mode observe" in found["policy"]["seen"]
-    assert "none of a Describe or List call" in found["call-rates"]["seen"]
-    assert found["use-count-scope"]["seen"] == "tasks and pods, by 1 image"
 
 
 def test_what_was_seen_is_a_table_by_area(ill: Patient) -> None:
@@ -311,18 +308,6 @@ def give_up_a_message(ill: Patient) -> None:
     ill.sessions.client("sqs").send_message(QueueUrl=queue_url(ill, "scans-dead"), MessageBody="{}")
 
 
-def old_message(ill: Patient) -> None:
-    answer = ill.answers["cloudwatch.GetMetricData"]
-
-    def said(asked: dict[str, Any]) -> dict[str, Any]:
-        if asked["MetricDataQueries"][0]["MetricStat"]["Metric"]["Namespace"] != "AWS/SQS":
-            return answer(asked)
-        results = [{"Id": q["Id"], "Timestamps": [ill.now], "Values": [7200.0]} for q in asked["MetricDataQueries"]]
-        return {"MetricDataResults": results}
-
-    ill.answers["cloudwatch.GetMetricData"] = said
-
-
 def alarms(**states: str | None) -> Make:
     """By logical id; None: it was deleted."""
 
@@ -506,7 +491,6 @@ ORGANISATION = {"OrganizationsDecisionDetail": {"AllowedByOrganizations": False}
 READS_ONLY = {"EventSelectors": [{"IncludeManagementEvents": True, "ReadWriteType": "ReadOnly"}]}
 RESERVED = {"ReservedConcurrentExecutions": 0}
 NONE_EXCLUDED = {"pullTimeUpdateExclusions": list[str]()}
-MORE_CLUSTERS = {"cluster": list[dict[str, Any]](), "nextToken": "more"}
 TEN = {"AccountLimit": {"ConcurrentExecutions": 10, "UnreservedConcurrentExecutions": 10}}
 OF_ECR = (
     *("ImageActionRule", "BasicScanRule", "ReplicationRule", "ScanResourceRule", "PullThroughRule"),
@@ -556,13 +540,13 @@ ILLNESSES = [
     ("sources", "FAIL", "scans: no function reads it", scans_mapping(EventSourceArn=resource("other"))),
     ("dead-letters", "FAIL", "scans-dead: 1", give_up_a_message),
     ("dead-letters", "UNKNOWN", "gone", delete_queue),
-    ("backlog", "FAIL", "120 minutes", old_message),
-    ("backlog", "UNKNOWN", "not seen: ", refusing("cloudwatch.GetMetricData")),
-    ("backlog", "UNKNOWN", "(InternalError)", unread_series("InternalError")),
+    ("events", "UNKNOWN", "not seen: ", refusing("cloudwatch.GetMetricData")),
+    ("events", "UNKNOWN", "(InternalError)", unread_series("InternalError")),
     ("events", "UNKNOWN", "(Forbidden)", unread_series("Forbidden")),
     ("alarms", "WARN", "prod-scans-dead: it has no data yet", alarms(ScansDeadAlarm="INSUFFICIENT_DATA")),
     ("alarms", "WARN", "prod-scans-dead: it tells nobody", silence_alarm),
     ("alarms", "FAIL", "prod-scans-dead, since", alarms(ScansDeadAlarm="ALARM")),
+    ("alarms", "FAIL", "prod-scans-old, since", alarms(ScansOldAlarm="ALARM")),
     ("alarms", "FAIL", "prod-fuse-blown", alarms(FuseBlownAlarm=None)),
     ("alarms", "OK", "is on", alarm_of_another_stage),
     ("alarms", "FAIL", "there is none", answering("cloudwatch.DescribeAlarms", {"MetricAlarms": []})),
@@ -591,9 +575,6 @@ ILLNESSES = [
     ("sweeps", "FAIL", "reconcile: 2 days ago", stop_sweeps),
     ("sweeps", "WARN", "access denied", fail_a_sweep),
     ("sweeps", "WARN", "reconcile: 1 of 2 repositories last 2 days ago", leave_one_behind),
-    ("use-count-scope", "UNKNOWN", "of 0 images", answering("inspector2.GetClustersForImage", MORE_CLUSTERS)),
-    ("use-count-scope", "UNKNOWN", "not seen: ", refusing("inspector2.ListCoverage")),
-    ("coverage-event", "UNKNOWN", "not seen yet", silence("CoverageRule")),
 ]  # fmt: skip
 
 
@@ -714,7 +695,6 @@ def test_over_the_local_stack_it_is_honest_about_what_is_not_there() -> None:
     for kind, what in (
         ("scan-engine", "read the engine of basic scans"),
         ("concurrency", "read the account's limits of Lambda"),
-        ("call-rates", "list the quotas of ECR"),
     ):
         assert (found[kind]["seen"], found[kind]["advice"]) == (f"not seen: {what}: not known there", None)
     assert "<" not in result.stdout
@@ -829,12 +809,10 @@ def test_every_call_of_a_round_is_told_among_the_rights_it_needs(ill: Patient) -
     assert not {call for call in ill.calls if call.partition(".")[2] not in page}
 
 
-def test_rules_and_ages_are_those_of_the_template() -> None:
+def test_rules_are_those_of_the_template() -> None:
     resources = TEMPLATE["Resources"]
     rules = [rule for own in HEARD.values() for rule in own]
     assert sorted(rules) == sorted(n for n, r in resources.items() if r.get("Type") == "AWS::Events::Rule")
-    limits = {queue: resources[f"{queue.title()}OldAlarm"]["Properties"]["Threshold"] / 60 for queue in OLD}
-    assert limits == OLD
 
 
 def test_the_rights_to_deploy_hold_those_that_are_documented() -> None:

@@ -114,16 +114,6 @@ def test_coverage_is_filtered_by_image(aws):
     assert {row["resourceId"] for row in answer["coveredResources"]} == {one["value"] for one in asked}
 
 
-def test_coverage_is_filtered_by_how_often_an_image_is_used(aws):
-    for digit in "ab":
-        samples.scanned(samples.ref(digit=digit))
-    often = samples.ref(digit="a").arn
-    inspector_of(samples.REGION).coverage[often]["resourceMetadata"] = {"ecrImage": {"inUseCount": 2}}
-    asked = {"ecrImageInUseCount": [{"lowerInclusive": 2}]}
-    answer = boto3.client("inspector2").list_coverage(filterCriteria=asked)
-    assert [row["resourceId"] for row in answer["coveredResources"]] == [often]
-
-
 # ---- ECR
 
 

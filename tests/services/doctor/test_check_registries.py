@@ -1,4 +1,4 @@
-"""Whether the registries that are watched can be looked at, by whom, and when they were."""
+"""Whether the registries that are watched can be listed, by whom, and when they were compared."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import pytest
 
 from chalicelib.domain.doctor.health import Check, CheckStatus
 from chalicelib.domain.doctor.installed import Installed
+from chalicelib.domain.doctor.stored import StoredRepositories
 from chalicelib.domain.images.image import Repository, RepositoryDetail
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.reconcile.registry_listing import RepositoriesListed
 from chalicelib.errors import DeniedError
-from chalicelib.services.doctor.check_registries import Known, check_pull_times, check_registries
+from chalicelib.services.doctor.check_registries import check_registries
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 OWN, SPOKE = RegistryPlace("eu-west-1"), RegistryPlace("eu-west-1", "444455556666")
 THERE = Installed("prod", "eu-west-1", "111122223333")
-ROLE = "arn:aws:iam::111122223333:role/on-scans"
 
 
 class Inventory:
@@ -26,18 +26,19 @@ class Inventory:
     def __init__(self, *closed: RegistryPlace) -> None:
         self.closed = closed
 
-    def repositories(self, place: RegistryPlace, after: str | None = None) -> RepositoriesListed:
+    def repositories(self, place: RegistryPlace) -> RepositoriesListed:
         if place in self.closed:
             raise DeniedError("sts:AssumeRole: access denied")
         return RepositoriesListed(self.listed, None)
 
 
-def compared(account: str, ago: timedelta) -> Known:
-    return {Repository(account, "eu-west-1", "team/web"): {"reconcile_at": NOW - ago}}
+def compared(account: str, ago: timedelta) -> StoredRepositories:
+    facts = {Repository(account, "eu-west-1", "team/web"): {"reconcile_at": NOW - ago}}
+    return StoredRepositories(THERE.account, facts)
 
 
-def look(known: Known, *closed: RegistryPlace) -> Check:
-    (check,) = check_registries(THERE, (OWN, SPOKE), lambda: known, Inventory(*closed), NOW)
+def look(known: StoredRepositories, *closed: RegistryPlace) -> Check:
+    (check,) = check_registries(THERE, (OWN, SPOKE), lambda: known, Inventory(*closed).repositories, NOW)
     return check
 
 
@@ -63,43 +64,8 @@ def test_what_was_compared_in_another_account_says_nothing_of_a_spoke() -> None:
     assert "never compared" in look(compared("777788889999", timedelta(hours=1)), SPOKE).found.problems[0]
 
 
-class PullTimes:
-    def __init__(self, *excluded: str) -> None:
-        self.listed = set(excluded)
-
-    def excluded(self, place: RegistryPlace) -> frozenset[str]:
-        return frozenset(self.listed)
-
-    def exclude(self, place: RegistryPlace, role_arn: str) -> None:
-        self.listed.add(role_arn)
-
-
-def pulls(pull_times: PullTimes, role: str = ROLE, *, register: bool = False) -> Check:
-    (check,) = check_pull_times("prod", {OWN: (role,)}, pull_times, register=register)
-    return check
-
-
-def test_a_role_that_leaves_pull_times_is_named_and_left_alone() -> None:
-    pull_times = PullTimes()
-    found = pulls(pull_times).found
-    assert (found.status, found.problems, pull_times.listed) == (CheckStatus.WARN, (f"eu-west-1: {ROLE}",), set())
-
-
-def test_a_role_is_registered_when_that_is_asked_for() -> None:
-    pull_times = PullTimes()
-    assert pulls(pull_times, register=True).found.status is CheckStatus.OK
-    assert pull_times.listed == {ROLE}
-    assert pulls(pull_times).found.status is CheckStatus.OK
-
-
-def test_a_pattern_of_roles_is_not_registered() -> None:
-    pull_times = PullTimes()
-    assert pulls(pull_times, f"{ROLE}-*", register=True).found.status is CheckStatus.UNKNOWN
-    assert pull_times.listed == set()
-
-
 def test_a_spoke_that_was_never_compared_is_neither_sound_nor_wrong() -> None:
-    check = look({}, SPOKE)
+    check = look(StoredRepositories(THERE.account), SPOKE)
     assert (check.found.status, check.denies) == (CheckStatus.UNKNOWN, True)
     assert "lazaretto sweep reconcile --stage prod" in check.found.advice
 

@@ -11,12 +11,12 @@ import pytest
 
 from chalicelib.cli.deploy.spoke import spoke_template
 from chalicelib.domain.doctor.health import Check, CheckStatus
-from chalicelib.domain.doctor.installed import EventRule, Installed, Queue, RuleTarget, Spoke
+from chalicelib.domain.doctor.installed import EventRule, Installed, Queue, RuleTarget, Spoke, patterns_of
+from chalicelib.domain.doctor.stored import StoredRepositories
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import DeniedError
-from chalicelib.services.doctor.check_registries import Known
-from chalicelib.services.doctor.check_spokes import check_spokes, patterns_of
+from chalicelib.services.doctor.check_spokes import check_spokes
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 SHOP, NEAR = RegistryPlace("eu-central-1", "444455556666"), RegistryPlace("eu-north-1")
@@ -30,26 +30,21 @@ SOUND = Spoke("CREATE_COMPLETE", BUS, TEMPLATE, RULES, DEAD)
 Change = Callable[[Spoke], Spoke | None]
 
 
-class Spokes:
-    """By place; one that is left out must not be looked at."""
-
-    def __init__(self, spokes: dict[RegistryPlace, Spoke | None]) -> None:
-        self._spokes = spokes
-
-    def find(self, stage: str, place: RegistryPlace) -> Spoke | None:
-        assert stage == "prod"
-        if place not in self._spokes:
-            raise DeniedError("sts:AssumeRole: AssumeRole: not authorized (AccessDenied)")
-        return self._spokes[place]
-
-
 def look(
     spokes: dict[RegistryPlace, Spoke | None],
     places: tuple[RegistryPlace, ...] = (SHOP,),
     hub_bus: str | None = BUS,
-    known: Known | None = None,
+    facts: dict[Repository, dict[str, object]] | None = None,
 ) -> Check:
-    (check,) = check_spokes(THERE, hub_bus, places, TEMPLATE, Spokes(spokes), lambda: known or {}, NOW)
+    """`spokes`: one that is left out must not be looked at."""
+
+    def spoke_of(place: RegistryPlace) -> Spoke | None:
+        if place not in spokes:
+            raise DeniedError("sts:AssumeRole: AssumeRole: not authorized (AccessDenied)")
+        return spokes[place]
+
+    known = StoredRepositories(THERE.account, facts or {})
+    (check,) = check_spokes(THERE, hub_bus, places, TEMPLATE, spoke_of, lambda: known, NOW)
     return check
 
 
@@ -120,9 +115,9 @@ def test_what_is_wrong_with_a_spoke_is_told(change: Change, status: CheckStatus,
 
 
 def test_a_spoke_nobody_may_look_at_is_not_known_and_what_sweeps_found_is_told() -> None:
-    facts = {"reconcile_at": NOW - timedelta(hours=3), "reconcile": {"lost_events": 7}}
-    known = {Repository("444455556666", "eu-central-1", "team/web"): facts}
-    check = look({NEAR: SOUND}, (SHOP, NEAR), known=known)
+    compared: dict[str, object] = {"reconcile_at": NOW - timedelta(hours=3), "reconcile": {"lost_events": 7}}
+    facts = {Repository("444455556666", "eu-central-1", "team/web"): compared}
+    check = look({NEAR: SOUND}, (SHOP, NEAR), facts=facts)
     assert (check.found.status, check.denies) == (CheckStatus.UNKNOWN, False)
     assert "compared 3 h ago, 7 events were lost by then; its rules were not seen" in check.found.problems[0]
     assert check.found.advice == (

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from chalicelib.adapters.dynamodb.schema import table_definition
-from chalicelib.adapters.stack.kept_table import KeptTable
 from chalicelib.domain.doctor.health import Check, CheckStatus
+from chalicelib.domain.doctor.installed import KeptTable
 from chalicelib.services.doctor.check_storage import check_storage
 
 NAME = "lazaretto-prod"
@@ -22,19 +22,8 @@ PROPERTIES = {
 SOUND = KeptTable(NAME, "ACTIVE", 10, 10, protected=True, key="", properties=PROPERTIES)
 
 
-class Tables:
-    def __init__(self, table: KeptTable | None, state: str = "Enabled") -> None:
-        self.table, self.state = table, state
-
-    def find(self, name: str) -> KeptTable | None:
-        return self.table
-
-    def key_state(self, arn: str) -> str:
-        return self.state
-
-
 def look(table: KeptTable | None, state: str = "Enabled") -> dict[str, Check]:
-    return {c.kind.id: c for c in check_storage(NAME, WANTED, "prod", Tables(table, state))}
+    return {c.kind.id: c for c in check_storage(NAME, WANTED, "prod", lambda: table, lambda arn: state)}
 
 
 def changed(**fields: Any) -> KeptTable:

@@ -1,9 +1,12 @@
 from contextlib import closing
+from functools import partial
 
 import pytest
 
-from chalicelib.services.doctor.read_dead_letters import read_dead_letters, show_dead_letters
+from chalicelib.services.doctor.read_dead_letters import read_dead_letters
 from tests.fakes.dead_letters import FakeDeadLetters, LongQueue, letter
+
+show_dead_letters = partial(read_dead_letters, leave=True)
 
 
 def test_every_letter_is_seen_once_and_those_left_are_shown_again():
