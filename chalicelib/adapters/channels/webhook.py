@@ -56,7 +56,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Dial = Callable[[tuple[str, int], float], socket.socket]
 
 
-class Endpoint:
+class WebhookEndpoint:
     """What the secret holds. No `repr` of it: a log may hold one."""
 
     def __init__(self, url: re.Match[str], key: bytes) -> None:
@@ -70,7 +70,7 @@ class _Written(msgspec.Struct, frozen=True):
     key: str
 
 
-def read_endpoint(text: str, *, local: bool = False) -> Endpoint:
+def read_endpoint(text: str, *, local: bool = False) -> WebhookEndpoint:
     """`local`: the URL may be `http://127.0.0.1:<port>/…`. Raises ValueError that does not repeat what is wrong."""
     try:
         written = msgspec.json.decode(text, type=_Written)
@@ -85,7 +85,7 @@ def read_endpoint(text: str, *, local: bool = False) -> Endpoint:
         key = b""
     if not written.key.startswith("whsec_") or len(key) not in _KEY_BYTES:
         raise ValueError("its key is not whsec_ and the base64 of 24 to 64 bytes")
-    return Endpoint(url, key)
+    return WebhookEndpoint(url, key)
 
 
 def wrong_form(text: str, *, local: bool = False) -> str | None:
@@ -158,14 +158,14 @@ class Webhook:
             raise TransientError(f"the webhook answered {status}", retry_after)
         raise UpstreamError(f"the webhook answered {status}")
 
-    def _endpoint(self) -> Endpoint:
+    def _endpoint(self) -> WebhookEndpoint:
         try:
             return read_endpoint(self._secret.read(), local=self._local)
         except ValueError as error:
             self._secret.forget()
             raise UpstreamError(f"the webhook secret cannot be used: {error}") from None
 
-    def _post(self, endpoint: Endpoint, body: bytes, headers: dict[str, str]) -> tuple[int, float | None]:
+    def _post(self, endpoint: WebhookEndpoint, body: bytes, headers: dict[str, str]) -> tuple[int, float | None]:
         """Status, and the seconds of Retry-After."""
         with closing(self._connected(endpoint)) as connection:
             try:
@@ -176,7 +176,7 @@ class Webhook:
             except _LOST as error:
                 raise _lost(error) from None
 
-    def _connected(self, endpoint: Endpoint) -> _Pinned:
+    def _connected(self, endpoint: WebhookEndpoint) -> _Pinned:
         """To the first address that takes the connection: nothing was sent to the others."""
         failure = TransientError("the webhook's host has no address")
         for address in self._addresses(endpoint)[:MAX_ADDRESSES]:
@@ -190,7 +190,7 @@ class Webhook:
                 return connection
         raise failure from None
 
-    def _addresses(self, endpoint: Endpoint) -> list[str]:
+    def _addresses(self, endpoint: WebhookEndpoint) -> list[str]:
         if not endpoint.tls:
             return [endpoint.host]  # 127.0.0.1, which `local` alone lets through
         try:
@@ -211,7 +211,7 @@ class _Pinned(HTTPConnection):
 
     default_port = 443
 
-    def __init__(self, endpoint: Endpoint, address: str, dial: Dial, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, endpoint: WebhookEndpoint, address: str, dial: Dial, tls: ssl.SSLContext | None) -> None:
         super().__init__(endpoint.host, endpoint.port, timeout=STEP_SECONDS)
         self._address, self._dial, self._context = address, dial, tls
 
