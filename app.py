@@ -63,8 +63,8 @@ def on_findings(event: SQSEvent) -> Answer:
 
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-actions", batch_size=1)
 def on_actions(event: SQSEvent) -> Answer:
-    """What a verdict asks to be done: alerts, and acts on the image. One at a time: a look at all that runs, or a move,
-    may take half a minute, and a function that dies in the middle keeps everybody waiting."""
+    """What a verdict asks to be done: alerts, and acts on the image. One at a time: a look at all that runs may take
+    half a minute, and a function that dies in the middle keeps everybody waiting."""
     from chalicelib.services.handlers.receive_acts import receive_acts
 
     place = app_context()

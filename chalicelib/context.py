@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from chalicelib.adapters.aws.queues import Queues
 from chalicelib.adapters.aws.refused_calls import count_refused_calls
 from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.channels.registry import channel_makers
 from chalicelib.adapters.channels.sns import CountedChannel
 from chalicelib.adapters.dynamodb.dynamo import count_write_units
 from chalicelib.adapters.stores.policy_store import PolicyStore
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from chalicelib.adapters.ecr.keeper import EcrKeeper
     from chalicelib.adapters.ecr.lifecycle import EcrLifecycles
     from chalicelib.adapters.ecr.listing import EcrListing
-    from chalicelib.adapters.ecr.mover import EcrMover
     from chalicelib.adapters.ecr.public import EcrPublicListing
     from chalicelib.adapters.ecr.pull_times import EcrPullTimes
     from chalicelib.adapters.ecr.registry import EcrRegistry
@@ -47,10 +47,6 @@ if TYPE_CHECKING:
     from chalicelib.adapters.stores.settings_items import SettingsItems
     from chalicelib.adapters.stores.what_if_items import WhatIfItems
     from chalicelib.adapters.usage.runtime import AwsRuntime
-
-COPY_SECONDS = 25.0
-"""Of one call that moves an image. What surrounds it (does it run, is it all there) needs its share of the function's
-time as well."""
 
 
 class SystemClock:
@@ -221,12 +217,6 @@ class AppContext:
 
         return SettingsItems(self._dynamodb, self.settings.table)
 
-    @cached_property
-    def mover(self) -> EcrMover:
-        from chalicelib.adapters.ecr.mover import EcrMover
-
-        return EcrMover(self._clients("ecr"), self.own_roles, COPY_SECONDS)
-
     @property
     def own_roles(self) -> tuple[str, ...]:
         """Those of the functions, and those by which they act in other accounts."""
@@ -253,24 +243,7 @@ class AppContext:
     @cached_property
     def channels(self) -> Mapping[str, Channel]:
         """The channels that are set up, by the name a policy's `notify` calls them."""
-        makers: dict[str, Callable[[], Channel]] = {}
-        if self.settings.topic_arn:
-            makers["sns"] = self._sns
-        if self.settings.slack_secret:
-            makers["slack"] = self._slack
-        return Channels(makers, self.journal)
-
-    def _sns(self) -> Channel:
-        from chalicelib.adapters.channels.sns import SnsTopic
-
-        return SnsTopic(self.settings.topic_arn or "", self.sessions.client("sns"))
-
-    def _slack(self) -> Channel:
-        from chalicelib.adapters.channels.secrets import Secret
-        from chalicelib.adapters.channels.slack import SlackBot, SlackWebhook
-
-        text, channel = Secret(self.settings.slack_secret or "", self.sessions), self.settings.slack_channel
-        return SlackBot(text, channel) if channel else SlackWebhook(text, self.settings.slack_local)
+        return Channels(channel_makers(self.settings, self.sessions), self.journal)
 
     @property
     def cursor_secrets(self) -> tuple[str, ...]:

@@ -12,9 +12,8 @@ LazarettoError
 ├── ConflictError                   409  somebody else wrote first: read again
 ├── SettingsError                   500  environment variables missing or wrong, all of them at once
 ├── StoredPolicyError               500  the policy in force does not load any more: its number, why, and the remedy
-└── UpstreamError                   502  AWS or Slack did not answer as needed
+└── UpstreamError                   502  AWS or a channel did not answer as needed
     ├── TransientError              503  throttled, timed out: try again later (`retry_after_seconds`)
-    │   ├── UnfinishedError         503  got on, and needs more time than one call has: call again
     │   └── ContendedError          503  other writers of the same image were faster, as often as was tried
     ├── AbsentError                 502  AWS says the image, repository or scan does not exist
     └── DeniedError                 502  AWS says our role may not
@@ -102,10 +101,6 @@ class TransientError(UpstreamError):
     def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
-
-
-class UnfinishedError(TransientError):
-    pass
 
 
 class ContendedError(TransientError):

@@ -77,7 +77,7 @@ def ask_of(context, account):
     with pytest.raises(AbsentError):
         context.registry.describe_image(home.image(f"sha256:{1:064x}"))
     with pytest.raises(AbsentError):
-        context.acts.tags_are_immutable(home)
+        context.acts.read_policy(home)
 
 
 def test_an_installation_in_one_account_never_asks_who_it_is():
@@ -116,18 +116,16 @@ def test_our_own_registry_is_the_first_of_those_that_are_watched():
 
 
 def test_a_cold_start_loads_nothing_that_only_some_functions_use():
-    adapters = (
-        "ecr.acts ecr.keeper ecr.lifecycle ecr.mover ecr.blobs usage.runtime usage.ecs_use usage.eks_use "
-        "usage.lambda_use stores.what_if_items stores.policy_file channels.slack"
+    names = (
+        "adapters.ecr.acts adapters.ecr.keeper adapters.ecr.lifecycle adapters.usage.runtime adapters.usage.ecs_use "
+        "adapters.usage.eks_use adapters.usage.lambda_use adapters.stores.what_if_items adapters.stores.policy_file "
+        "adapters.channels.slack services.handlers.receive_acts services.handlers.receive_sweeps "
+        "services.enforcement.enforce_verdict services.enforcement.give_order "
+        "services.enforcement.undo_action services.retention.plan_retention services.retention.apply_retention "
+        "services.reconcile.reconcile_registry services.admission.admit_images"
     )
-    use_cases = (
-        "handlers.receive_acts handlers.receive_sweeps enforcement.enforce_verdict enforcement.give_order "
-        "enforcement.undo_action retention.enforce_retention retention.plan_retention retention.apply_retention "
-        "reconcile.reconcile_registry admission.admit_images"
-    )
-    for_some = {f"chalicelib.adapters.{name}" for name in adapters.split()}
-    for_some |= {f"chalicelib.services.{name}" for name in use_cases.split()}
-    assert not {name for name in for_some if find_spec(name) is None}
+    for_some = {f"chalicelib.{name}" for name in names.split()}
+    assert not [name for name in for_some if find_spec(name) is None]
     asked = "import sys, app; print(*sys.modules)"
     loaded = fresh(asked)
     assert "chalicelib.context" in loaded

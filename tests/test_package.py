@@ -22,6 +22,7 @@ from chalicelib.adapters.channels.secrets import Secret
 from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.build.bundle import REQUIRED, check_bundle, check_bytecode, check_template
 from chalicelib.build.package import LEFT_OUT, stage_tree
+from chalicelib.domain.channels.channel import CHANNELS
 from chalicelib.services.alerts.notify import CLAIM
 from chalicelib.settings import Settings
 
@@ -59,8 +60,6 @@ ONLY_PEOPLE = {
 ONLY_IN_TRANSACTIONS = {"DeleteItem"}
 ASKING = {"ask", "asked", "pages", "_ask", "_pages"}
 """Functions that are given the call to make, or its name."""
-BY_THE_REGISTRY = {"CreateGrant", "DescribeKey", "RetireGrant"}
-"""Called by ECR on our behalf."""
 BY_WHAT_KEEPS = {"Decrypt", "GenerateDataKey"}
 """Called by DynamoDB, SQS, SNS and Secrets Manager on our behalf."""
 
@@ -128,6 +127,7 @@ def variables_of(resource: dict[str, Any]) -> dict[str, Any]:
 
 SECRET_ARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:team/slack-a1B2c3"
 PARAMETER_ARN = "arn:aws-us-gov:ssm:us-gov-west-1:111122223333:parameter/team/slack"
+WEBHOOK = TEMPLATE["Parameters"]["WebhookSecretArn"]["AllowedPattern"]
 SLACK = TEMPLATE["Parameters"]["SlackSecretArn"]["AllowedPattern"]
 
 
@@ -272,7 +272,7 @@ def test_the_functions_may_call_what_the_adapters_call_and_nothing_else() -> Non
     allowed = {a.split(":")[1] for function in FUNCTIONS for a in actions(function) - RUNTIME_OWN}
     called = calls_of_adapters()
     assert called - BY_OTHER_NAMES - OUR_OWN - FREE - ONLY_PEOPLE - allowed == set(), "called, but allowed to nobody"
-    others = BY_THE_REGISTRY | BY_WHAT_KEEPS | ONLY_IN_TRANSACTIONS
+    others = BY_WHAT_KEEPS | ONLY_IN_TRANSACTIONS
     assert allowed - called == others, "allowed, but never called"
 
 
@@ -302,8 +302,28 @@ def test_the_environment_of_the_functions_is_a_complete_set_of_settings() -> Non
     roles = dict.fromkeys(("LAZARETTO_ROLE_ARNS", "LAZARETTO_ACCOUNT_ROLES"), "arn:aws:iam::111122223333:role/any")
     of_their_own = {"LAZARETTO_REGISTRIES": "us-east-1", "LAZARETTO_INSPECTOR": "delegated"}
     Settings.from_env(dict.fromkeys(variables, "1") | roles | of_their_own)
-    known = (ROOT / "chalicelib/settings.py").read_text()
+    known = (ROOT / "chalicelib/settings.py").read_text() + "".join(f'"{kind.setting}"' for kind in CHANNELS)
     assert {n for n in variables if f'"{n.removeprefix("LAZARETTO_")}"' not in known} == {"AWS_DEFAULTS_MODE"}
+
+
+@pytest.mark.parametrize("reference", ["", SECRET_ARN, SECRET_ARN.replace("arn:aws:", "arn:aws-us-gov:")])
+def test_a_webhook_secret_is_named_by_its_whole_arn(reference: str) -> None:
+    assert re.fullmatch(WEBHOOK, reference)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        SECRET_ARN.removesuffix("-a1B2c3"),
+        f"{SECRET_ARN}#key",
+        f"{SECRET_ARN}*",
+        PARAMETER_ARN,
+        "secretsmanager:team/webhook",
+        "https://receiver.example.com/hook",
+    ],
+)
+def test_a_webhook_secret_that_is_named_otherwise_is_refused(reference: str) -> None:
+    assert not re.fullmatch(WEBHOOK, reference)
 
 
 def bundle_of(*names: str, size: int = 1) -> zipfile.ZipFile:

@@ -33,7 +33,6 @@ NOT_OURS = {
     "ReceiveFromItsQueue": "Lambda polls it",
     "KeepRunsThatFailed": "Lambda sends them",
     "UseKeyOfWhatIsStored": "DynamoDB, SQS, SNS and Secrets Manager ask KMS on our behalf",
-    "LetRegistryUseKeysOfRepositories": "ECR asks KMS on our behalf when a quarantine repository with a key is created",
 }
 KEY = arn("kms", REGION, "key/0d5f1c2e-6b0a-4c1e-9a44-2f1f6f3f7a10")
 MOST_CHARACTERS = 10_240
@@ -204,9 +203,8 @@ def test_a_deny_of_ours_leaves_out_those_of_our_roles_that_pull() -> None:
 def test_a_registry_is_changed_in_our_region_and_in_those_that_were_named() -> None:
     elsewhere = "ap-south-1"
     changes = [
-        Call("on_actions", action, arn("ecr", region, f"repository/{name}"))
+        Call("on_actions", action, arn("ecr", region, "repository/team/api"))
         for s in statements(POLICIES["on_actions"])
-        for name in ["lazaretto-quarantine/team/api" if "quarantine" in json.dumps(s["Resource"]) else "team/api"]
         for action in listed(s["Action"])
         if action.startswith("ecr:") and WRITES.match(action) and s["Effect"] == "Allow" and "Condition" in s
         for region in (REGION, REPLICA_REGION, elsewhere)
@@ -214,15 +212,6 @@ def test_a_registry_is_changed_in_our_region_and_in_those_that_were_named() -> N
     assert {call.action for call in changes} >= {"ecr:UpdateImageStorageClass", "ecr:SetRepositoryPolicy"}
     denied = refused(changes, POLICIES["on_actions"], "")
     assert denied == [call for call in changes if elsewhere in call.resource]
-
-
-def test_what_lies_in_quarantine_is_never_deleted() -> None:
-    delete = Call("on_actions", "ecr:BatchDeleteImage", arn("ecr", REGION, "repository/lazaretto-quarantine/team/api"))
-    elsewhere = Call("on_actions", "ecr:BatchDeleteImage", arn("ecr", REGION, "repository/team/api"))
-    policy = copy.deepcopy(POLICIES["on_actions"])
-    assert refused([delete, elsewhere], policy, "") == [delete]
-    policy["Statement"] = [s for s in policy["Statement"] if s.get("Effect") != "Deny"]
-    assert refused([delete, elsewhere], policy, "") == [], "something else keeps it from being deleted"
 
 
 def test_the_role_in_another_account_may_do_what_the_functions_may_do_at_home() -> None:
@@ -235,15 +224,10 @@ def test_the_role_in_another_account_may_do_what_the_functions_may_do_at_home() 
     assert set(told) == {action for action in actions if action.partition(":")[0] in services}
 
 
-def test_keys_are_used_by_the_registry_alone() -> None:
-    (statement,) = (s for s in statements(POLICIES["on_actions"]) if "kms:CreateGrant" in listed(s["Action"]))
-    assert render(statement["Condition"], {}) == {"StringEquals": {"kms:ViaService": f"ecr.{REGION}.amazonaws.com"}}
-
-
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_policy_fits_into_a_role(function: str) -> None:
     names = {"SlackSecretArn": arn("secretsmanager", REGION, f"secret:{'x' * 512}"), "CursorSecret": "x" * 600}
-    names["KmsKeyArn"] = KEY
+    names |= {"KmsKeyArn": KEY, "WebhookSecretArn": arn("secretsmanager", REGION, f"secret:{'x' * 512}")}
     text = json.dumps(render(POLICIES[function], names), separators=(",", ":"))
     assert len(text) < MOST_CHARACTERS
 
@@ -266,7 +250,7 @@ def test_a_resource_is_one_that_the_action_knows(action: str, resource: str) -> 
     # The Slack secret is one of these two; a policy allows to read either.
     slack = arn(service, REGION, {"secretsmanager": "secret:slack", "ssm": "parameter/slack"}.get(service, ""))
     cursor = arn("secretsmanager", REGION, "secret:cursor")
-    names = {"SlackSecretArn": slack, "CursorSecret": cursor, "KmsKeyArn": KEY}
+    names = {"SlackSecretArn": slack, "CursorSecret": cursor, "KmsKeyArn": KEY, "WebhookSecretArn": cursor}
     rendered = render(json.loads(resource), names)
     if rendered == ANY:
         assert not types or action in ASKED_WITHOUT_RESOURCE

@@ -195,7 +195,7 @@ def test_an_image_shows_what_is_done_to_it_and_what_is_still_to_be(
     archived(context)
     post(client, "/v1/release", 202, **MEANT)
     body = ask("/v1/image", repository="team/api", tag="v1")
-    assert body["hold"] == {"method": "archive", "at": "2026-03-10T12:00:00Z", "tags": [], "place": None}
+    assert body["hold"] == {"method": "archive", "at": "2026-03-10T12:00:00Z"}
     assert body["act"]["kind"] == "RELEASE"
     assert body["order"]["by"] == "local"
     assert body["denied"] is False

@@ -335,11 +335,10 @@ def _no_stack(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def decided(action: str, arn: str, asked: dict[str, Any]) -> str:
-    """Our own Denies hold: no image is taken from quarantine, and no item written that a role must leave alone."""
-    from_quarantine = action == "ecr:BatchDeleteImage" and "lazaretto-quarantine/" in arn
+    """Our own Denies hold: no item is written that a role must leave alone."""
     given = [v for k in asked["ContextEntries"] if k["ContextKeyName"] == KEYS for v in k["ContextKeyValues"]]
     forbidden = kept_from(asked["PolicySourceArn"].rpartition("-")[2]).get(action, frozenset())
-    return "explicitDeny" if from_quarantine or not forbidden.isdisjoint(given) else "allowed"
+    return "explicitDeny" if not forbidden.isdisjoint(given) else "allowed"
 
 
 @cache

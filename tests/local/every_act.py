@@ -16,7 +16,6 @@ from chalicelib.domain.events.message import Refresh, StoreCheckpoints
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository, TakeImages, begin
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Repository, ScanState, Source
-from chalicelib.domain.images.quarantine_place import place_of
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.replication.rules import Destination
 from chalicelib.local.aws import events as aws_events
@@ -40,15 +39,15 @@ EXPLOITED = "{id: exploited, match: {kev: true}, decision: warn}"
 POLICY = """
 version: 1
 mode: enforce
-quarantine: {{method: {method}, allow_delete: true, when_running: proceed, max_per_hour: {fuse}}}
+quarantine: {{when_running: proceed, max_per_hour: {fuse}}}
 replication: {{within_minutes: 1}}
 rules:
   - {{id: shut, match: {{repository: [{shut}]}}, decision: block, enforce: repository-policy}}
 notify:
   - {{channel: slack, min_decision: warn}}
   - {{channel: sns, min_decision: warn, events: [verdict, fuse, waiver, pull-failed, summary]}}
+  - {{channel: webhook, min_decision: warn}}
 """
-SIGNATURE = "application/vnd.cncf.notary.signature"
 MACHINE = "ami-12c6146b"
 """One that moto knows."""
 
@@ -83,8 +82,8 @@ class Acts:
         self.played.settle()
         return ImageRef(ACCOUNT, REGION, repository, digest)
 
-    def apply(self, method: str = "archive", fuse: int = 20, shut: str = "nothing") -> None:
-        apply_policy(POLICY.format(method=method, fuse=fuse, shut=shut), "oncall", self.played.context)
+    def apply(self, fuse: int = 20, shut: str = "nothing") -> None:
+        apply_policy(POLICY.format(fuse=fuse, shut=shut), "oncall", self.played.context)
         self.played.settle()
 
     # ---- what is done
@@ -92,31 +91,12 @@ class Acts:
     def archive(self) -> ImageRef:
         self.apply()
         ref = self.push("team/archived", "1.0.0")
-        self.take_and_give_back(ref, "archive")
+        self.take_and_give_back(ref)
         return ref
 
-    def untag(self) -> None:
-        self.apply("untag")
-        self.take_and_give_back(self.push("team/untagged", "1.0.0", "latest"), "untag")
-
-    def move(self) -> None:
-        """An index with its image and a signature, whose quarantine repository is not there yet."""
-        self.apply("move")
-        home = Repository(ACCOUNT, REGION, "team/moved")
-        self.played.ecr.create_repository(repositoryName=home.name)
-        pusher = Pusher(self.played.ecr, home)
-        child = pusher.image([b"base", b"application"])
-        index = pusher.index({"linux/amd64": child}, ["1.0.0"])
-        pusher.referrer(index, SIGNATURE, b"signed")
-        self.played.settle()
-        self.take_and_give_back(index, "move")
-        assert self.played.ecr.list_images(repositoryName=place_of(home).name)["imageIds"]
-
-    def take_and_give_back(self, ref: ImageRef, method: str) -> None:
+    def take_and_give_back(self, ref: ImageRef) -> None:
         self.order("quarantine", ref)
-        hold = self.header(ref).hold
-        assert hold is not None
-        assert hold.method == method
+        assert self.header(ref).hold is not None
         self.order("release", ref)
         assert self.header(ref).hold is None
 
@@ -180,7 +160,7 @@ class Acts:
         places = (RegistryPlace(OTHER_REGION), RegistryPlace(OTHER_REGION, REPLICA_ACCOUNT))
         context.settings = msgspec.structs.replace(context.settings, account_roles=ACCOUNT_ROLES, registries=places)
         retained = "[{repository: team/watched, keep: {newest: 9}}]"
-        text = POLICY.format(method="move", fuse=20, shut="nothing").replace("rules:", f"rules:\n  - {EXPLOITED}")
+        text = POLICY.format(fuse=20, shut="nothing").replace("rules:", f"rules:\n  - {EXPLOITED}")
         apply_policy(f"{text}retention: {retained}\n", "oncall", context)
         self.played.settle()
         ours = boto3.client("ecr", region_name=OTHER_REGION)
@@ -268,7 +248,7 @@ class Acts:
 
     def ask_what_if(self) -> str:
         """The id of the question; it is answered."""
-        text = POLICY.format(method="archive", fuse=20, shut='"team/*"')
+        text = POLICY.format(fuse=20, shut='"team/*"')
         identity: str = self.played.ask("POST", "/v1/policy/what-if", {"policy": text, "since_days": 2})["id"]
         self.played.settle()
         assert self.played.ask("GET", f"/v1/policy/what-if?id={identity}")["state"] == "done"
@@ -326,7 +306,7 @@ class Acts:
         """A plan for one repository and a sweep of it, image by image; an index that nobody has heard of has to be
         read."""
         said = "[{repository: team/old, keep: {newest: 0}, max_share: 1}]"
-        text = f"{POLICY.format(method='archive', fuse=20, shut='nothing')}retention: {said}\n"
+        text = f"{POLICY.format(fuse=20, shut='nothing')}retention: {said}\n"
         apply_policy(text, "oncall", self.played.context)
         home = Repository(ACCOUNT, REGION, "team/old")
         self.played.ecr.create_repository(repositoryName=home.name)
@@ -396,8 +376,6 @@ def play_everything(scenes: Played) -> None:
     acts = Acts(scenes)
     acts.fill_what_runs()
     archived = acts.archive()
-    acts.untag()
-    acts.move()
     acts.deny_pulls()
     acts.blow_the_fuse()
     acts.fail_to_pull()

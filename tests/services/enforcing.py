@@ -17,7 +17,7 @@ import msgspec
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.table.audit_queries import AuditQueries
 from chalicelib.domain.audit.chain import Chain
-from chalicelib.domain.enforcement.enforcement import MOVE, UNTAG, Needing, marker, wanted
+from chalicelib.domain.enforcement.enforcement import wanted
 from chalicelib.domain.enforcement.repository_policy import canonical, has_statement, with_statement
 from chalicelib.domain.events.event import ApiCall
 from chalicelib.domain.events.message import Act, WatchWaivers
@@ -25,7 +25,6 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, Holding, PendingAction, Stage
 from chalicelib.domain.images.image import ImageRef, Kind, Repository, ScanState, StorageStatus
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.errors import UpstreamError
 from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.audit.verify_audit import verify_chain
 from chalicelib.services.ports.audit import ActionRecord
@@ -34,7 +33,7 @@ from tests.fakes.policies import statement
 from tests.fakes.table import FakeTable
 from tests.services.aws_model import Image
 from tests.services.lockstep import turn
-from tests.services.multi_arch import Index, Mover, as_index
+from tests.services.multi_arch import Index, as_index
 from tests.services.world import Envelope, World
 from tests.services.world_acts import WorldActs
 
@@ -64,19 +63,16 @@ class Former(msgspec.Struct):
 
 class Enforcing(World):
     """`taken`: when each act (image and effect) last made an image impossible to pull, since the last reset of the
-    fuse. `done`: the acts whose end was put into a header. `marked`: images whose last tag is our marker, because
-    people gave all others to other images: to take it away would delete them."""
+    fuse. `done`: the acts whose end was put into a header."""
 
     def __init__(self, make_table: Callable[[Callable[[], datetime]], Any], seed: int = 0) -> None:
         super().__init__(make_table, seed)
         self.acts = WatchedActs(self)
-        self.mover: Any = Mover(self.acts)
         fake = isinstance(self.stored, FakeTable)
         self.audit: Any = FakeAudit(self.stored.actions) if fake else AuditQueries(self.stored._dynamo)
         self.former = Former()
         self.taken: dict[tuple[ImageRef, str], datetime] = {}
         self.done: set[tuple[ImageRef, str]] = set()
-        self.marked: set[ImageRef] = set()
         self.at_work: Act | None = None
         self.restoring: dict[ImageRef, datetime] = {}
 
@@ -140,14 +136,13 @@ class Enforcing(World):
 
     def untag(self, ref: ImageRef, tag: str) -> None:
         """Without its last tag ECR deletes an image."""
-        image, former = self.images[ref], self.former.tags[ref]
+        image = self.images[ref]
         left = tuple(t for t in image.current.tags if t != tag)
         if not left:
-            assert former == {tag}, "deleted with its last tag, as we hold the others"
             self.delete(ref)
             return
         self.moment += A_CALL
-        former.discard(tag)
+        self.former.tags[ref].discard(tag)
         image.change(tags=left)
         self.tell(image.action("DELETE", tag=tag))
 
@@ -260,7 +255,7 @@ class Enforcing(World):
             assert not self._runs(ref, whole=whole), "acted on an image that runs"
         if not whole:
             assert not self._is_released(ref), "took away what a person has released"
-            needed_by = {*self.needed_by(ref, quarantine.method)} - {act.ref.digest}
+            needed_by = {*self.needed_by(ref)} - {act.ref.digest}
             assert not needed_by, "took away what an index needs that may be pulled"
         self.taken[act.ref, act.effect] = self.moment
         lately = [key for key, at in self.taken.items() if at > self.moment - HOUR]
@@ -273,8 +268,7 @@ class Enforcing(World):
         ordered = header.order is not None and header.order.kind is ActionType.RELEASE
         assert self.policies[-1].enforcing or ordered, "gave back in observe mode what no person has released"
         if self._acting() == Act(ref, f"{ActionType.RELEASE}#{header.enforcement_number}"):
-            needed = self.needed_by(ref, self.policies[-1].quarantine.method)
-            assert needed or not self._is_condemned(header), "gave back what is to stay quarantined"
+            assert self.needed_by(ref) or not self._is_condemned(header), "gave back what is to stay quarantined"
         self.met["given back"] += 1
 
     def _acting(self) -> Act:
@@ -301,30 +295,21 @@ class Enforcing(World):
     def indexes_of(self, ref: ImageRef) -> list[Index]:
         return [i for i in self.images.values() if isinstance(i, Index) and ref in i.children]
 
-    def needed_by(self, ref: ImageRef, method: str) -> list[str]:
-        """The indexes that need it, by all that is known: who is to be quarantined itself needs nothing, but where
-        quarantine deletes what can be pulled."""
+    def needed_by(self, ref: ImageRef) -> list[str]:
+        """The indexes that need it, by all that is known: one that is to be quarantined itself needs nothing."""
         image = self.header(ref)
         known = [self.header(i.ref) for i in self.indexes_of(ref) if i.ref.digest in image.parents]
-        deletes = {h.ref for h in known if method == MOVE and h.storage is not ARCHIVED}
-        return [h.ref.digest for h in known if h.exists and (h.ref in deletes or not self._is_condemned(h))]
+        return [h.ref.digest for h in known if h.exists and not self._is_condemned(h)]
 
     def _is_condemned(self, header: Header) -> bool:
         if self._is_exempt(header.ref) or self._is_released(header.ref):
             return False
         return header.order is not None or header.decision is Decision.QUARANTINE
 
-    def went_along(self, ref: ImageRef) -> bool:
-        """With an index that we moved away."""
-        holds = [self.header(i.ref).hold for i in self.indexes_of(ref) if not i.current.exists]
-        return any(hold is not None and hold.method == MOVE for hold in holds)
-
     def _watch(self, name: str, arguments: tuple[Any, ...], answer: Any) -> None:
         super()._watch(name, arguments, answer)
         if name == "put_header" and answer.enforcement is not None and answer.enforcement.stage is Stage.DONE:
             self.done.add((answer.ref, answer.enforcement.key))
-            if answer.enforcement.kind is ActionType.RELEASE and answer.tags == (marker(answer.ref.digest),):
-                self.marked.add(answer.ref)
         if name == "change_fuse" and answer.reset_at == self.moment:
             self.taken.clear()
 
@@ -335,23 +320,20 @@ class Enforcing(World):
         for ref in self.images:
             header = self.header(ref)
             assert header.begun is None, "an act was begun and never ended"
-            found, policy = self.images[ref].current, self.policies[-1]
+            found = self.images[ref].current
             assert header.exists is found.exists
-            needed_by = self.needed_by(ref, policy.quarantine.method)
+            needed_by = self.needed_by(ref)
             self.met["needed by an index"] += bool(needed_by and self._is_condemned(header))
-            archived = [i.ref.digest for i in self.indexes_of(ref) if i.current.storage is ARCHIVED]
-            act, desired = header.act, wanted(header, policy, Needing(tuple(needed_by), tuple(archived)))
+            act, desired = header.act, wanted(header, self.policies[-1], needed_by)
             if act is not None:
                 self._check_held(header, act)
                 continue
-            if desired.quarantine is not None:
+            if desired.quarantine:
                 assert self.is_away(header), f"to be quarantined, and is {found.storage} with {found.tags}"
             else:
                 assert header.hold is None, "to be released, and still held"
-                assert found.exists or ref not in self.former.tags or self.went_along(ref)
-                self.met["went along"] += self.went_along(ref)
+                assert found.exists or ref not in self.former.tags
                 assert not found.exists or found.storage is ACTIVE
-                assert marker(ref.digest) not in found.tags or ref in self.marked
             assert header.denied is desired.denied
             self.met["as wanted"] += 1
         for home in {ref.home for ref in self.images}:
@@ -381,13 +363,7 @@ class Enforcing(World):
 
     def is_away(self, header: Header) -> bool:
         found = self.images[header.ref].current
-        if not found.exists or found.storage is ARCHIVED:
-            return True
-        return (
-            header.hold is not None
-            and header.hold.method == UNTAG
-            and not set(found.tags) - {marker(header.ref.digest)}
-        )
+        return not found.exists or found.storage is ARCHIVED
 
     def _check_held(self, header: Header, act: PendingAction) -> None:
         assert act.held is not None, f"{act.key} is neither done nor held"
@@ -425,12 +401,11 @@ class Enforcing(World):
         return sorted((r for r in found if r.kind in ACTS), key=lambda r: r.at)
 
     def check_given_back(self) -> None:
-        """Nothing of us is left in ECR, but the marker where it was all that kept an image when it was released."""
+        """Nothing of us is left in ECR."""
         for ref, tags in self.former.tags.items():
             found = self.images[ref].current
             assert (found.exists, found.storage) == (True, ACTIVE), ref
-            left = set(found.tags) - ({marker(ref.digest)} if ref in self.marked else set())
-            assert left == tags, (ref, left, tags)
+            assert set(found.tags) == tags, (ref, found.tags, tags)
         deleted = self.images.keys() - self.former.tags.keys()
         assert not [ref for ref in deleted if self.images[ref].current.exists]
         for home in {ref.home for ref in self.images}:
@@ -460,25 +435,6 @@ class WatchedActs(WorldActs):
                 minutes = self.world.random.choice((2, 20, 50))
                 self.world.restoring[ref] = self.world.moment + timedelta(minutes=minutes)
         super().restore(ref)
-
-    def put_tag(self, ref: ImageRef, tag: str) -> None:
-        turn("put_tag")
-        image = self._there(ref)
-        if image.current.storage is not ACTIVE:
-            raise UpstreamError(f"read the manifest of {ref}: the image is archived")
-        if tag not in image.current.tags and tag != marker(ref.digest):
-            self.world.gives_back(ref)
-            holder = next(
-                (i for i in self.world.images.values() if tag in i.current.tags and i.ref.home == ref.home), None
-            )
-            assert holder is None, f"the tag {tag} was taken from another image"
-        super().put_tag(ref, tag)
-
-    def remove_tag(self, ref: ImageRef, tag: str) -> None:
-        turn("remove_tag")
-        if tag in self._there(ref).current.tags and tag != marker(ref.digest):
-            self.world.takes(ref)
-        super().remove_tag(ref, tag)
 
     def write_policy(self, repository: Repository, text: str) -> None:
         turn("write_policy")

@@ -1,6 +1,6 @@
 """A registry of generated images with a past, in the fake table or on DynamoDB, and the queues between its services.
 
-Images of every kind: never listed, in every state of their scan, waived, archived, moved away, indexes with shared,
+Images of every kind: never listed, in every state of their scan, waived, archived, quarantined, indexes with shared,
 unknown and deleted children, attestations.
 """
 
@@ -211,8 +211,7 @@ class Judged:
             revision=document.revision,
         )
         if random.random() < 0.03:
-            hold = Hold("move", 1, NOW - DAY, place="lazaretto/quarantine")
-            header = msgspec.structs.replace(header, exists=False, hold=hold)
+            header = msgspec.structs.replace(header, storage=StorageStatus.ARCHIVED, hold=Hold("archive", 1, NOW - DAY))
         return self.context.table.put_header(header)
 
     def _index(self, random: Random, number: int, near: list[Header]) -> Header:

@@ -113,15 +113,10 @@ class PullContext:
             self.stored.move_tag(ref.home, tag, ref.digest, EARLIER)
         return header
 
-    def quarantine(self, ref: ImageRef, *tags: str, method: str = "archive", **fields: Any) -> Header:
+    def quarantine(self, ref: ImageRef, *tags: str, **fields: Any) -> Header:
         """As an act of ours leaves it."""
-        took = () if method == "archive" else tags
-        hold = Hold(method, 3, EARLIER, took, "lazaretto-quarantine/team/api" if method == "move" else None)
-        storage = StorageStatus.ARCHIVED if method == "archive" else StorageStatus.ACTIVE
-        header = self.know(ref, *tags, **{"hold": hold, "storage": storage, "exists": method != "move", **fields})
-        for tag in took:
-            self.stored.move_tag(ref.home, tag, None, EARLIER + timedelta(minutes=1))
-        return header
+        hold = Hold("archive", 3, EARLIER)
+        return self.know(ref, *tags, **{"hold": hold, "storage": StorageStatus.ARCHIVED, **fields})
 
     def taken(self) -> list[PullFailed]:
         """What lies in the queue `actions`, taken out of it."""

@@ -22,7 +22,6 @@ class WorldActs:
     def __init__(self, world: World) -> None:
         self.world, self.calls = world, list[tuple[str, ImageRef, str]]()
         self.restores_at_once = True
-        self.immutable = False
         self.policies: dict[Repository, str] = {}
 
     def archive(self, ref: ImageRef) -> None:
@@ -51,33 +50,6 @@ class WorldActs:
         image = self.world.image(ref)
         if image.current.storage is StorageStatus.ACTIVATING:
             self._tell(*image.restore())
-
-    def put_tag(self, ref: ImageRef, tag: str) -> None:
-        turn("put_tag")
-        image = self._there(ref)
-        if tag in image.current.tags:
-            return
-        self.calls.append(("put_tag", ref, tag))
-        for other in self.world.images.values():
-            if other.ref.home == ref.home and tag in other.current.tags:
-                other.change(tags=tuple(t for t in other.current.tags if t != tag))
-        image.change(tags=(*image.current.tags, tag))
-        self._tell(image.action("PUSH", tag=tag))
-
-    def remove_tag(self, ref: ImageRef, tag: str) -> None:
-        turn("remove_tag")
-        image = self._there(ref)
-        if tag not in image.current.tags:
-            return
-        left = tuple(t for t in image.current.tags if t != tag)
-        assert left, "the last tag was removed: ECR would have deleted the image"
-        self.calls.append(("remove_tag", ref, tag))
-        image.change(tags=left)
-        self._tell(image.action("DELETE", tag=tag))
-
-    def tags_are_immutable(self, repository: Repository) -> bool:
-        turn("tags_are_immutable")
-        return self.immutable
 
     def read_policy(self, repository: Repository) -> str | None:
         turn("read_policy")

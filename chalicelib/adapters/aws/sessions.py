@@ -10,7 +10,7 @@ How often an API may be called: one bucket for each operation of a service in a 
 AWS publishes no rates for most Describe and List calls, and one sweep makes thousands of them: without a bucket the
 calls of a sweep would get those throttled that a verdict waits for. Another process has buckets of its own, so a rate
 is a share of what AWS allows.
-Source: Amazon ECR service quotas (PutImage 10/s); the others are cautious guesses.
+The rates are cautious guesses.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ class Rate(msgspec.Struct, frozen=True):
 
 RATES: Mapping[str, Rate] = {
     "ecr": Rate(20, 40),
-    "ecr.PutImage": Rate(8, 8),
     "ecr-public": Rate(5, 10),
     "inspector2": Rate(8, 16),
 }

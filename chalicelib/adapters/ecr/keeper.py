@@ -1,7 +1,6 @@
 """Amazon ECR for retention: all images of a repository, what is in them, and their deletion a hundred at a time.
 
-Nothing else in this house but the mover deletes images. Who may be deleted is
-`domain/retention/retention.py`'s business.
+Nothing else in this house deletes images. Who may be deleted is `domain/retention/retention.py`'s business.
 """
 
 from __future__ import annotations

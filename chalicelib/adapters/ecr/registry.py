@@ -29,7 +29,7 @@ from chalicelib.domain.images.image import (
 )
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.parsers.findings.basic_scan import parse_image_scan_findings
-from chalicelib.parsers.images.images import BatchImage, ImageFailure, parse_batch_get_image, parse_describe_images
+from chalicelib.parsers.images.images import ImageFailure, parse_batch_get_image, parse_describe_images
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient
@@ -91,10 +91,6 @@ class EcrRegistry:
         if ref.home.public:
             media_type = self._describe_public(ref)[0].media_type or ""
             return Manifest(Kind.INDEX if media_type in INDEX_MEDIA_TYPES else Kind.IMAGE, media_type)
-        return self.read_held(ref).manifest
-
-    def read_held(self, ref: ImageRef) -> BatchImage:
-        """Of a private repository, with the very bytes. Raises as `read_manifest` does."""
         with aws_call(f"read the manifest of {ref}"):
             answer: Any = self._client_of(ref.registry, ref.region).batch_get_image(
                 registryId=ref.registry,
@@ -106,7 +102,7 @@ class EcrRegistry:
             page = parse_batch_get_image(answer, ref.region)
         for image in page.images:
             if image.ref.digest == ref.digest:
-                return image
+                return image.manifest
         raise _failure(page.failures, ref)
 
     def look_basic(self, ref: ImageRef) -> Listing:

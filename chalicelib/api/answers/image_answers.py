@@ -181,12 +181,10 @@ class OrderAnswer(msgspec.Struct, frozen=True):
 
 
 class HoldAnswer(msgspec.Struct, frozen=True):
-    """Our quarantine in force: the image cannot be pulled. `tags` that were taken away and are given back."""
+    """Our quarantine in force: the image cannot be pulled. `method` is `archive`."""
 
     method: str
     at: Moment
-    tags: tuple[str, ...]
-    place: str | None
 
 
 class ImageAnswer(msgspec.Struct, frozen=True):

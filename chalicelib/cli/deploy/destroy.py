@@ -20,9 +20,7 @@ from chalicelib.errors import ConflictError, InputError, NotFoundError, Upstream
 if TYPE_CHECKING:
     from chalicelib.adapters.stack.kept_table import KeptTable
 
-_ACTS = (
-    "images in quarantine, repositories below lazaretto-quarantine/, Denies of pulls: release them before, or by hand"
-)
+_ACTS = "images in quarantine, Denies of pulls: release them before, or by hand"
 STAYS_ANYHOW = (_ACTS, "the bucket of bundles, and the Slack secret")
 STAYS_OF_SPOKE = (_ACTS, "what the hub's Registries, AccountRoleArns and SpokeAccountIds name: take it out of them")
 

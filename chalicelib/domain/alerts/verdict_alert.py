@@ -30,7 +30,6 @@ from chalicelib.domain.alerts.alert import (
 from chalicelib.domain.images.finding import Finding, Severity
 from chalicelib.domain.images.image import ImageRef, InUse, Kind, Source
 from chalicelib.domain.images.image_name import console_url
-from chalicelib.domain.images.quarantine_place import is_place
 from chalicelib.domain.images.sanitize import sanitize
 from chalicelib.domain.images.verdict import Decision, Verdict
 from chalicelib.domain.policy.section import Route
@@ -130,11 +129,10 @@ def should_announce(
     """Whether people are to be told. `announced` is the decision they were last told, `former` the verdict before.
 
     Told: a new decision some route hears; the same one got worse; a decision fell below what a route had heard.
-    Never: that a scan has only not come yet (plain PENDING), ALLOW where nothing was announced, and anything of what
-    was moved to a quarantine repository: it was told of when it was moved.
+    Never: that a scan has only not come yet (plain PENDING), and ALLOW where nothing was announced.
     """
     decision = verdict.decision
-    if _plain_pending(verdict) or (announced is None and decision is Decision.ALLOW) or is_place(ref.repository):
+    if _plain_pending(verdict) or (announced is None and decision is Decision.ALLOW):
         return False
     if not any(hears(route, VERDICT, ref.repository, decision, announced) for route in notify):
         return False

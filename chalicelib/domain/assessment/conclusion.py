@@ -19,13 +19,12 @@ import msgspec
 
 from chalicelib.domain.alerts.alert import VERDICT, channels_hearing
 from chalicelib.domain.alerts.verdict_alert import got_worse, should_announce
-from chalicelib.domain.enforcement.enforcement import UNNEEDED, Needing, standing_order, with_next_act
+from chalicelib.domain.enforcement.enforcement import standing_order, with_next_act
 from chalicelib.domain.headers.header import Header, Rules, sketch_of
 from chalicelib.domain.headers.pending_action import ActionType, EndedWaivers, PendingAction
 from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import Kind
-from chalicelib.domain.images.quarantine_place import is_place
 from chalicelib.domain.images.verdict import Decision, Verdict, VerdictSummary
 from chalicelib.domain.policy.decision import decide
 from chalicelib.domain.policy.section import Route
@@ -67,7 +66,7 @@ def _is_summed(
     """Whether the summary is to count it: also what is too low for the routes, as a summary is told to all of them. A
     channel that hears of verdicts, and not of waivers, is told image by image as ever."""
     repository = header.ref.repository
-    if is_place(repository) or not (loud or decision.rank > header.decision.rank):
+    if not (loud or decision.rank > header.decision.rank):
         return False
     summed = set(channels_hearing(notify, WAIVER, repository))
     return bool(summed) and summed >= set(channels_hearing(notify, VERDICT, repository, decision, known))
@@ -118,7 +117,7 @@ def conclude(
     *,
     children: Sequence[VerdictSummary] = (),
     index_tags: Sequence[str] = (),
-    needed_by: Needing = UNNEEDED,
+    needed_by: Sequence[str] = (),
     ended: Sequence[EndedWaivers | None] = (),
     quiet: bool = False,
 ) -> Header:

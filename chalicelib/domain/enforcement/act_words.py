@@ -87,7 +87,7 @@ def left_alone_words(header: Header, desired: DesiredState) -> tuple[str, ...]:
         return ()
     if header.storage is StorageStatus.ARCHIVED:
         return ("It is archived, and not by Lazaretto: it cannot be pulled.",)
-    return () if desired.quarantine is not None else (f"Not quarantined: {sanitize(desired.why, LONGEST)}.",)
+    return () if desired.quarantine else (f"Not quarantined: {sanitize(desired.why, LONGEST)}.",)
 
 
 def registry_words(header: Header) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ def registry_words(header: Header) -> tuple[str, ...]:
     lines = []
     hold = header.hold
     restoring = header.storage is StorageStatus.ACTIVATING
-    if hold is not None and (restoring or is_quarantined(header, hold.method)):
+    if hold is not None and (restoring or is_quarantined(header)):
         pulls = "ECR is restoring it, it cannot be pulled yet" if restoring else "it cannot be pulled"
         lines.append(f"Quarantined ({hold.method}) at {hold.at:%Y-%m-%d %H:%M:%S} UTC: {pulls}.")
     if header.denied:
@@ -115,7 +115,7 @@ def outcome_words(headers: Iterable[Header]) -> tuple[str, ...]:
 
 
 def _outcomes(header: Header) -> Iterator[str]:
-    if header.hold is not None and is_quarantined(header, header.hold.method):
+    if header.hold is not None and is_quarantined(header):
         yield f"quarantined ({header.hold.method})"
     if header.denied:
         yield "blocked: the repository's policy denies pulls"

@@ -8,7 +8,7 @@ Whether the image runs and whether the fuse lets one more act pass is asked when
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -17,35 +17,24 @@ from chalicelib.domain.enforcement.act_report import RESTORE, with_report
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import SYSTEM, ActionType, Deferred, Hold, Holding, Order, PendingAction
 from chalicelib.domain.images.image import Kind, StorageStatus
-from chalicelib.domain.images.quarantine_place import is_place
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
 
-ARCHIVE, UNTAG, MOVE = "archive", "untag", "move"
+ARCHIVE = "archive"
+"""The method of every quarantine, as headers, acts and the API name it."""
 RESTORE_ASKED_EVERY = timedelta(minutes=5)
 
 
 class DesiredState(msgspec.Struct, frozen=True):
-    """The level: `quarantine` by which method (None: not at all), and whether pulls are `denied` by the repository.
+    """The level: whether the image is to be in `quarantine`, and whether its repository is to have pulls `denied`.
 
     `by` is who wants it (`rule:<id>`, `person:<name>`, `system`), `why` one sentence; also when nothing is wanted.
     """
 
-    quarantine: str | None = None
+    quarantine: bool = False
     denied: bool = False
     by: str = "system"
     why: str = "the verdict asks for nothing"
-
-
-class Needing(msgspec.Struct, frozen=True):
-    """The digests of the indexes that hold an image and are there. Those that may be `pulled` are not to be broken;
-    those that are `archived` do not miss it, but ECR deletes no image before its index."""
-
-    pulled: tuple[str, ...] = ()
-    archived: tuple[str, ...] = ()
-
-
-UNNEEDED = Needing()
 
 
 class NextAct(msgspec.Struct, frozen=True):
@@ -56,26 +45,18 @@ class NextAct(msgspec.Struct, frozen=True):
     held: Deferred | None = None
 
 
-def marker(digest: str) -> str:
-    """The tag that keeps an untagged image from being deleted with its last tag."""
-    return f"lazaretto-quarantine-{digest.partition(':')[2][:12]}"
-
-
 def wants_quarantine(header: Header, policy: Policy) -> bool:
     """Whether verdict or order ask for it, whatever else hangs on the image."""
-    return wanted(header, policy).quarantine is not None
+    return wanted(header, policy).quarantine
 
 
-def wanted(header: Header, policy: Policy, needed_by: Needing = UNNEEDED) -> DesiredState:
-    """What is to be moved and cannot be, as an archived index holds it, goes the way of that index. The copy of an
-    image is archived as well: what is moved away at a destination, a backfill or the next tag copies there again."""
+def wanted(header: Header, policy: Policy, needed_by: Sequence[str] = ()) -> DesiredState:
+    """`needed_by`: the digests of the indexes that hold the image and may be pulled."""
     order = header.order
     if header.kind is Kind.ARTIFACT:
         return DesiredState(why="no image: it has no verdict")
     if header.ref.home.public:
         return DesiredState(why="Amazon ECR Public can neither archive an image nor be told not to give it away")
-    if is_place(header.ref.repository):
-        return DesiredState(why="it lies in a quarantine repository: nothing is done to what was moved there")
     if order is not None and order.kind is ActionType.RELEASE:
         return DesiredState(by=order.actor, why=order.reason)
     if policy.exempts(header.ref.repository):
@@ -85,12 +66,10 @@ def wanted(header: Header, policy: Policy, needed_by: Needing = UNNEEDED) -> Des
     if order is None and header.decision is not Decision.QUARANTINE:
         by, why = (by, why) if denied else _excuse(header)
         return DesiredState(denied=denied, by=by, why=why)
-    if needed_by.pulled:
-        why = f"an index that may be pulled needs it: {', '.join(d[:19] for d in needed_by.pulled)}"
+    if needed_by:
+        why = f"an index that may be pulled needs it: {', '.join(d[:19] for d in needed_by)}"
         return DesiredState(denied=denied, by=by, why=why)
-    method = policy.quarantine.method
-    stays = bool(needed_by.archived) or is_mirrored(header)
-    return DesiredState(ARCHIVE if method == MOVE and stays else method, denied, by, why)
+    return DesiredState(True, denied, by, why)
 
 
 def is_mirrored(header: Header) -> bool:
@@ -98,7 +77,7 @@ def is_mirrored(header: Header) -> bool:
     return header.order is not None and header.order.kind is ActionType.QUARANTINE and header.order.by == SYSTEM
 
 
-def next_acts(header: Header, policy: Policy, needed_by: Needing, now: datetime) -> list[NextAct]:
+def next_acts(header: Header, policy: Policy, needed_by: Sequence[str], now: datetime) -> list[NextAct]:
     """In the order they are to be done, one after the other: what gives back comes before what takes away. None: the
     image is as it is wanted."""
     desired = wanted(header, policy, needed_by)
@@ -110,46 +89,34 @@ def next_acts(header: Header, policy: Policy, needed_by: Needing, now: datetime)
 
 
 def _gives_back(header: Header, desired: DesiredState, now: datetime) -> Iterator[NextAct]:
-    hold = header.hold
     if header.denied and not desired.denied:
         yield NextAct(ActionType.UNBLOCK)
-    if hold is not None and desired.quarantine is None and not _is_over(header, hold):
-        held = _restoring(header, now) if hold.method == ARCHIVE else None
-        yield NextAct(ActionType.RELEASE, hold.method, held)
+    if header.hold is not None and not desired.quarantine and not _is_over(header):
+        yield NextAct(ActionType.RELEASE, ARCHIVE, _restoring(header, now))
 
 
 def _takes_away(header: Header, desired: DesiredState, now: datetime) -> Iterator[NextAct]:
-    if desired.quarantine is not None and not is_quarantined(header, desired.quarantine):
-        yield NextAct(ActionType.QUARANTINE, desired.quarantine, _restoring(header, now))
+    if desired.quarantine and not is_quarantined(header):
+        yield NextAct(ActionType.QUARANTINE, ARCHIVE, _restoring(header, now))
     if desired.denied and not header.denied:
         yield NextAct(ActionType.BLOCK)
 
 
-def is_quarantined(header: Header, method: str) -> bool:
-    """Whether it cannot be pulled now, whoever saw to it; where `untag` is asked for: no tag of a person's is left."""
-    if header.storage is StorageStatus.ARCHIVED or not header.exists:
-        return True
-    hold = header.hold
-    untagged = hold is not None and hold.method == UNTAG and not set(header.tags) - {marker(header.ref.digest)}
-    return untagged and method == UNTAG
+def is_quarantined(header: Header) -> bool:
+    """Whether it cannot be pulled now, by our act or another's."""
+    return header.storage is StorageStatus.ARCHIVED or not header.exists
 
 
 def settled_hold(header: Header, desired: DesiredState) -> Hold | None:
-    """The hold as it stands: one that is wanted no more and found undone is over, and so is that of an image somebody
-    has deleted. What is pushed under its digest then is to have none of the tags it had before."""
-    hold = header.hold
-    if hold is not None and not header.exists and hold.method != MOVE:
+    """The hold as it stands: one of a deleted image is over, and so is one that is wanted no more and found undone."""
+    if not header.exists or (not desired.quarantine and _is_over(header)):
         return None
-    return None if hold is not None and desired.quarantine is None and _is_over(header, hold) else hold
+    return header.hold
 
 
-def _is_over(header: Header, hold: Hold) -> bool:
-    """What is gone needs no release, but for what we have moved away; nor does an archived image that was restored, but
-    for our marker: it goes, unless it is the last tag."""
-    if not header.exists:
-        return hold.method != MOVE
-    marked = marker(header.ref.digest) in header.tags
-    return hold.method == ARCHIVE and header.storage is StorageStatus.ACTIVE and not hold.tags and not marked
+def _is_over(header: Header) -> bool:
+    """What is deleted, or was restored already, needs no release."""
+    return not header.exists or header.storage is StorageStatus.ACTIVE
 
 
 def _restoring(header: Header, now: datetime) -> Deferred | None:
@@ -164,7 +131,9 @@ def _is_ordered_back(header: Header, act: NextAct) -> bool:
     return not act.kind.takes_away and header.order is not None and header.order.kind is ActionType.RELEASE
 
 
-def with_next_act(header: Header, policy: Policy, needed_by: Needing, now: datetime, *, quiet: bool = False) -> Header:
+def with_next_act(
+    header: Header, policy: Policy, needed_by: Sequence[str], now: datetime, *, quiet: bool = False
+) -> Header:
     """The header with its `pending` holding the act to be done next, and `hold` as it stands.
 
     An act that is begun stays until its end was read, whatever is wanted by then. One that is wanted as before keeps
@@ -225,7 +194,7 @@ def archive_wanted(header: Header, policy: Policy) -> bool:
     if header.archive:
         return True
     act = header.act
-    wished = act is not None and act.kind is ActionType.QUARANTINE and act.method != UNTAG and act.held is None
+    wished = act is not None and act.kind is ActionType.QUARANTINE and act.held is None
     return policy.enforcing and wished
 
 

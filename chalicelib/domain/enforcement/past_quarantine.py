@@ -52,13 +52,13 @@ class PastQuarantine(msgspec.Struct, frozen=True):
 
 
 def past_quarantine(
-    ref: ImageRef, acts: Sequence[PastAct], failed_at: datetime, activated_at: datetime | None, *, by_digest: bool
+    ref: ImageRef, acts: Sequence[PastAct], failed_at: datetime, activated_at: datetime | None
 ) -> PastQuarantine | None:
     """The last one before `failed_at` that was ended since, or lately before it. `acts`: the image's audit log, oldest
-    first; `activated_at`: ECR's last restore; `by_digest`: tags that were taken away hindered nobody."""
+    first; `activated_at`: ECR's last restore."""
     changed = [act for act in acts if act.before != act.after]
-    taken = [n for n, act in enumerate(changed) if act.kind == ActionType.QUARANTINE and act.at <= failed_at]
-    if not taken or (by_digest and (changed[taken[-1]].after or "").startswith(f"{StorageStatus.ACTIVE};")):
+    taken = [n for n, act in enumerate(changed) if _took_away(act) and act.at <= failed_at]
+    if not taken:
         return None
     act, since = changed[taken[-1]], changed[taken[-1] + 1 :]
     release = next((later for later in since if later.kind == ActionType.RELEASE), None)
@@ -71,6 +71,11 @@ def past_quarantine(
     return PastQuarantine(
         ref, act.effect, action_id(act), act.at, act.actor, act.reason, release.at, release.actor, until
     )
+
+
+def _took_away(act: PastAct) -> bool:
+    """One that was given up leaves the image as it can be pulled, and says so in `after`."""
+    return act.kind == ActionType.QUARANTINE and not (act.after or "").startswith(f"{StorageStatus.ACTIVE};")
 
 
 def stood_words(past: PastQuarantine, which: str) -> str:

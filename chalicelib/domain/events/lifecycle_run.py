@@ -7,7 +7,6 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.domain.events.event import LifecycleExpiry
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType
@@ -43,7 +42,7 @@ def expired_image(expiry: LifecycleExpiry, header: Header | None) -> Expired:
         return Expired(expiry.digest, expiry.tags, expiry.rule_priority)
     ordered = header.order is not None and header.order.kind is ActionType.QUARANTINE
     evidence = header.hold is not None or header.denied or ordered or header.decision is Decision.QUARANTINE
-    tags = (*expiry.tags, *(tag for tag in header.named if tag != marker(expiry.digest)))
+    tags = (*expiry.tags, *header.tags)
     relatives = (*header.parents, *(child.digest for child in header.children if not child.artifact))
     return Expired(expiry.digest, tuple(dict.fromkeys(tags)), expiry.rule_priority, evidence, relatives)
 

@@ -131,9 +131,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def present(self) -> bool:
-        """Whether it is still decided about: it exists, or we have moved it away and may have to bring it back, or its
-        repository still denies pulls because of it."""
-        return self.exists or self.denied or (self.hold is not None and self.hold.method == "move")
+        """Whether it is still decided about: it exists, or its repository still denies pulls because of it."""
+        return self.exists or self.denied
 
     @property
     def decision(self) -> Decision:
@@ -159,11 +158,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def archive(self) -> bool:
-        """An archive (or a removal) is begun or done, by us or by anyone: closings prove nothing. Who untags an image
-        leaves it to the scanner."""
-        begun = self.begun is ActionType.QUARANTINE and self.enforcement and self.enforcement.method
-        methods = {begun, self.hold.method if self.hold else None}
-        return bool(methods - {None, False, "untag"}) or self.storage is not StorageStatus.ACTIVE
+        """An archive is begun or done, by us or by anyone: closings prove nothing."""
+        ours = self.begun is ActionType.QUARANTINE or self.hold is not None
+        return ours or self.storage is not StorageStatus.ACTIVE
 
     @property
     def begun(self) -> ActionType | None:
@@ -185,16 +182,10 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         """All that are still to be done, the next one first."""
         return (*(() if self.act is None else (self.act,)), *self.queued)
 
-    @property
-    def named(self) -> tuple[str, ...]:
-        """The tags it is judged by: with those that our quarantine took away. Without them a rule about tags would not
-        mean it any more, release it, mean it again and take them once more, for ever."""
-        return tuple(dict.fromkeys((*self.tags, *(self.hold.tags if self.hold else ()))))
-
     def state(self, children: Sequence[VerdictSummary] = (), index_tags: Sequence[str] = ()) -> ImageState:
         return ImageState(
             ref=self.ref,
-            tags=tuple(dict.fromkeys((*self.named, *index_tags))),
+            tags=tuple(dict.fromkeys((*self.tags, *index_tags))),
             kind=self.kind,
             pushed_at=self.pushed_at,
             known_at=self.known_at,
@@ -205,5 +196,5 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
             in_use=self.in_use,
             signed=self.signed,
             children=tuple(children),
-            held=self.hold is not None and self.hold.method != "untag",
+            held=self.hold is not None,
         )

@@ -145,14 +145,14 @@ class Enforcement(msgspec.Struct, frozen=True):
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """A quarantine of ours in force. `number` and `at` of the act; `tags` that `untag` or `move` took away; `place`:
-    the repository an image was moved to."""
+    """A quarantine of ours in force. `number` and `at` of the act; `method`: `archive`, the only one."""
 
     method: str
     number: int
     at: datetime
-    tags: tuple[str, ...] = ()
-    place: str | None = None
+    # Taken positions of the stored list, which other methods used: a new field goes behind them.
+    reserved_tags: tuple[str, ...] = ()
+    reserved_place: str | None = None
 
 
 SYSTEM = "system"

@@ -17,8 +17,8 @@ from chalicelib.domain.images.finding import Finding, Severity
 from chalicelib.domain.images.image_state import ImageState
 from chalicelib.domain.images.patterns import Globs
 from chalicelib.domain.policy.comparison import Ratings
-from chalicelib.domain.policy.condition import ConditionPart
 from chalicelib.domain.policy.document import hint, read_document
+from chalicelib.domain.policy.operand import ConditionPart
 from chalicelib.domain.policy.rulebook import CompiledRule
 from chalicelib.domain.policy.section import (
     RATED,
@@ -38,6 +38,8 @@ from chalicelib.domain.policy.section import (
 from chalicelib.errors import PolicyError
 
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+_GONE_KEYS = ("method", "allow_delete")
+_ONLY_ARCHIVE = "every quarantine archives; where ECR refuses to, give the rule `enforce: repository-policy`"
 
 
 class PolicyDocument(ConditionPart, frozen=True):
@@ -109,6 +111,7 @@ class Policy(PolicyDocument, frozen=True, dict=True):
 
 def parse_policy(document: Mapping[str, Any], number: int = 0) -> Policy:
     """From nested dicts and lists. Raises PolicyError naming the key, the reason and the nearest right name."""
+    _refuse_gone_keys(document)
     said = read_document(document, PolicyDocument)
     if said.unknown_severity not in RATED:
         raise PolicyError("unknown_severity", f"cannot count as itself{hint('', [s.value for s in RATED])}")
@@ -118,6 +121,15 @@ def parse_policy(document: Mapping[str, Any], number: int = 0) -> Policy:
             raise PolicyError(f"rules[{i}].id", f"`{rule.id}` names an earlier rule already")
         seen.add(rule.id)
     return Policy(**{name: getattr(said, name) for name in PolicyDocument.__struct_fields__}, number=number)
+
+
+def _refuse_gone_keys(document: Mapping[str, Any]) -> None:
+    quarantine = document.get("quarantine") if isinstance(document, Mapping) else None
+    if not isinstance(quarantine, Mapping):
+        return
+    for key in _GONE_KEYS:
+        if key in quarantine:
+            raise PolicyError(f"quarantine.{key}", f"the key `{key}` is gone; remove it: {_ONLY_ARCHIVE}")
 
 
 def policy_schema() -> dict[str, Any]:

@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from chalicelib.domain.channels.channel import ChannelName
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.domain.policy.condition import ConditionPart, CountTest, Days, Glob, GlobList, Match
+from chalicelib.domain.policy.condition import Match
+from chalicelib.domain.policy.operand import ConditionPart, CountTest, Days, Glob, GlobList
 from chalicelib.domain.policy.waiver import BUILT_IN_RULES
 
 Minutes = Annotated[int, Meta(ge=1, le=525_600)]
@@ -85,16 +87,10 @@ class SlaDays(ConditionPart, frozen=True):
 
 
 class Quarantine(ConditionPart, frozen=True):
-    """How an image is made impossible to pull. Only `move` deletes, and only with `allow_delete`."""
+    """When an image is archived, which makes it impossible to pull: whether it may run, and how many in an hour."""
 
-    method: Literal["archive", "untag", "move"] = "archive"
     when_running: Literal["alert", "proceed"] = "alert"
     max_per_hour: Annotated[int, Meta(ge=1, le=1_000)] = 20
-    allow_delete: bool = False
-
-    def __post_init__(self) -> None:
-        if self.method == "move" and not self.allow_delete:
-            raise ValueError("method move deletes at the source: it needs `allow_delete: true`")
 
 
 class Rule(ConditionPart, frozen=True):
@@ -170,7 +166,7 @@ class Replication(ConditionPart, frozen=True):
 class Route(ConditionPart, frozen=True):
     """Who is told of what: verdicts from `min_decision` on, in these repositories, and these events."""
 
-    channel: Literal["slack", "sns"]
+    channel: ChannelName
     word: Literal["allow", "warn", "pending", "block", "quarantine"] = msgspec.field(
         name="min_decision", default="warn"
     )

@@ -10,7 +10,6 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.enforcement.enforcement import ARCHIVE, UNTAG
 from chalicelib.domain.enforcement.past_quarantine import PastQuarantine
 from chalicelib.domain.events.failed_pull import FailedPull
 from chalicelib.domain.events.pull_failure import PullFailureCause, read_refusal
@@ -126,16 +125,9 @@ class Evidence(msgspec.Struct, frozen=True):
         return PullFailureCause.NOT_FOUND if gone else said
 
     def _is_held(self, header: Header) -> bool:
-        """An archive that somebody has undone, and tags that were not asked for, keep nobody from pulling."""
-        if header.storage is StorageStatus.ACTIVATING:
+        """An archive that somebody has undone keeps no one from pulling, and it takes no tag away."""
+        if header.storage is StorageStatus.ACTIVATING or self.lost_tag is not None:
             return False
-        hold, pulled = header.hold, self.failed.pulled
-        if self.lost_tag is not None:
-            return hold is not None and pulled.tag in hold.tags
         if header.begun is ActionType.QUARANTINE:
             return True
-        if hold is None:
-            return False
-        if hold.method == UNTAG:
-            return pulled.digest is None
-        return hold.method != ARCHIVE or header.storage is StorageStatus.ARCHIVED
+        return header.hold is not None and header.storage is StorageStatus.ARCHIVED

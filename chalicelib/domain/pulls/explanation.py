@@ -8,7 +8,6 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.enforcement.enforcement import ARCHIVE, MOVE
 from chalicelib.domain.enforcement.past_quarantine import ended_words, stood_words
 from chalicelib.domain.events.pull_failure import PullFailureCause
 from chalicelib.domain.events.pulled_image import short_name
@@ -81,12 +80,11 @@ def _quarantine(evidence: Evidence) -> tuple[str, tuple[str, ...]]:
         past = evidence.stood
         assert past is not None
         return stood_words(past, _which_of(past.ref, evidence)), (_not_found_advice(evidence),)
-    slow = f" ({RESTORED_WITHIN})" if _method(header) == ARCHIVE else ""
     return (
         f"Lazaretto keeps {_which(header, evidence)} from being pulled: {_act(header, evidence)}, {_why(header)}.",
         (
             f"Deploy another image. All about this one: {_command('image', str(header.ref))}",
-            f"To have it pulled all the same: {_command('release', str(header.ref))} --reason WHY{slow}",
+            f"To have it pulled all the same: {_command('release', str(header.ref))} --reason WHY ({RESTORED_WITHIN})",
         ),
     )
 
@@ -111,14 +109,7 @@ def _act(header: Header, evidence: Evidence) -> str:
     if header.begun is ActionType.QUARANTINE and done is not None:
         return f"{done.key}{named} was begun at {_time(done.at)} and is not confirmed yet"
     assert hold is not None
-    how = {ARCHIVE: "archived it", MOVE: f"moved it to {hold.place}"}.get(
-        hold.method, f"took its tags away ({', '.join(hold.tags[:MOST_NAMED])})"
-    )
-    return f"{ActionType.QUARANTINE}#{hold.number}{named} {how} at {_time(hold.at)}"
-
-
-def _method(header: Header) -> str | None:
-    return header.hold.method if header.hold is not None else header.enforcement.method if header.enforcement else None
+    return f"{ActionType.QUARANTINE}#{hold.number}{named} archived it at {_time(hold.at)}"
 
 
 def _why(header: Header) -> str:

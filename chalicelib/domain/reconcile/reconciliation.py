@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.enforcement.enforcement import MOVE
 from chalicelib.domain.events.event import Action
 from chalicelib.domain.events.sweep_message import SETTLE_TAG
 from chalicelib.domain.headers.header import Header, Rules
@@ -140,12 +139,10 @@ def _of_listed(
 
 def _unheard(view: RepositoryView, detail: ImageDetail, known: Header) -> Iterator[Difference]:
     """One for each push that was not heard: there was one for each tag."""
-    moved_away = known.hold is not None and known.hold.method == MOVE and not known.exists
-    kind = K.CAME_BACK if moved_away else K.MISSING
     tags = _new_tags(view, detail, known)
-    yield from (Difference(kind, detail.ref, Action.PUSH, tag) for tag in tags)
+    yield from (Difference(K.MISSING, detail.ref, Action.PUSH, tag) for tag in tags)
     if not tags:
-        yield Difference(kind, detail.ref, Action.PUSH)
+        yield Difference(K.MISSING, detail.ref, Action.PUSH)
 
 
 def _heard(view: RepositoryView, detail: ImageDetail, header: Header) -> Iterator[Difference]:

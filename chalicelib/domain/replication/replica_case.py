@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, StorageStatus
 from chalicelib.domain.images.patterns import Globs
 from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus
@@ -231,8 +230,8 @@ def _compared(case: ReplicaCase, source: ImageDetail, copy: ImageDetail) -> Repl
 
 
 def _tags(of: ImageDetail, other: ImageDetail) -> tuple[str, ...]:
-    """Those of one that the other lacks; what a quarantine of ours has put beside them is no difference."""
-    return tuple(sorted(set(of.tags) - set(other.tags) - {marker(of.ref.digest)}))
+    """Those of one that the other lacks."""
+    return tuple(sorted(set(of.tags) - set(other.tags)))
 
 
 def _holder(case: ReplicaCase, tag: str) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.enforcement.enforcement import UNTAG, DesiredState, marker, wants_quarantine
+from chalicelib.domain.enforcement.enforcement import DesiredState, wants_quarantine
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import SYSTEM, ActionType
 from chalicelib.domain.images.image import (
@@ -17,7 +17,6 @@ from chalicelib.domain.images.image import (
     ScanState,
     StorageStatus,
 )
-from chalicelib.domain.images.quarantine_place import is_place
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.replication.replica import Note, Replica, with_notes, without_note
@@ -48,8 +47,7 @@ def weighed(
     """The replica with what is to be said of verdict and scan. `here` and `there` are the headers of source and copy
     (None: unknown), `scan` how far the copy's scan got (None: not known, or nothing to be scanned).
 
-    What lies in a quarantine repository was taken away at the source: its copy is open to whoever may pull there. An
-    order of ours that is not carried out yet keeps nobody from it.
+    An order of ours that is not carried out yet keeps no one from pulling the copy.
     """
     if copy is None:
         return replica
@@ -60,19 +58,12 @@ def weighed(
     notes = []
     if is_scannable(copy) and scan is not None and scan is not ScanState.COMPLETE:
         notes.append(Note.NOT_SCANNED)
-    kept = is_blocked(here, policy) or is_place(replica.ref.repository)
-    opened = copy.storage is StorageStatus.ACTIVE and not _is_untagged(copy, there)
-    if kept and opened and not is_blocked(_unordered(there), policy):
+    opened = copy.storage is StorageStatus.ACTIVE
+    if is_blocked(here, policy) and opened and not is_blocked(_unordered(there), policy):
         notes.append(Note.PASSES)
     elif _differ(here.decision if here is not None else None, decision):
         notes.append(Note.VERDICT_DIFFERS)
     return with_notes(replica, *notes)
-
-
-def _is_untagged(copy: ImageDetail, there: Header | None) -> bool:
-    """Its tags were taken by a quarantine of ours: it can be had by its digest alone, as at the source."""
-    held = there is not None and there.hold is not None and there.hold.method == UNTAG
-    return held and not set(copy.tags) - {marker(copy.ref.digest)}
 
 
 def _unordered(header: Header | None) -> Header | None:
@@ -89,4 +80,4 @@ def _differ(one: Decision | None, other: Decision | None) -> bool:
 def quarantined_there(desired: DesiredState, policy: Policy) -> bool:
     """Whether a copy is to be quarantined because its source is (to be). `desired`: what is wanted of the source, also
     by what hangs on it: a child that stays for its index stays for the index there."""
-    return desired.quarantine is not None and policy.enforcing and "verdict" in policy.replication.check
+    return desired.quarantine and policy.enforcing and "verdict" in policy.replication.check

@@ -19,7 +19,6 @@ from msgspec import UNSET
 
 from chalicelib.domain.images.image import InUse, InUseState, Repository, StorageStatus
 from chalicelib.domain.images.patterns import Globs
-from chalicelib.domain.images.quarantine_place import is_place
 from chalicelib.domain.policy.section import Retention
 from chalicelib.domain.retention.image import QUARANTINED, WAIVED, RetainedImage, names_subject, within
 from chalicelib.domain.retention.plan import RetentionDecision, RetentionPlan, by_digest, conclude
@@ -60,8 +59,8 @@ class JudgedImage(msgspec.Struct, frozen=True):
 
 
 def rule_for(repository: Repository, rules: Sequence[Retention]) -> tuple[int, Retention] | None:
-    """The first that names the repository. Public repositories and those that hold what was moved have none."""
-    if repository.public or is_place(repository.name):
+    """The first that names the repository. A public one has none."""
+    if repository.public:
         return None
     return next(((n, r) for n, r in enumerate(rules) if Globs(r.repository).match(repository.name)), None)
 

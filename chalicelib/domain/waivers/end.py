@@ -30,13 +30,13 @@ class Turned(msgspec.Struct, frozen=True):
     def line(self) -> str:
         header = self.header
         return (
-            f"{header.decision} {titled(header.ref, header.named)} ({header.ref}): {summary_words(header.known_counts)}"
+            f"{header.decision} {titled(header.ref, header.tags)} ({header.ref}): {summary_words(header.known_counts)}"
         )
 
     @property
     def link(self) -> tuple[str, str]:
         """Label and URL: its findings in the AWS console."""
-        return titled(self.header.ref, self.header.named), console_url(self.header.ref, self.header.scan.source)
+        return titled(self.header.ref, self.header.tags), console_url(self.header.ref, self.header.scan.source)
 
 
 class WaiverEnd(msgspec.Struct, frozen=True):

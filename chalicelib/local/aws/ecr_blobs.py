@@ -1,11 +1,6 @@
-"""ECR's blobs as moto lacks them: their bytes, as long as an image needs them; what an image must find when it is put.
+"""What moto's ECR lacks of layers, indexes and referrers: what an image must find when it is put, what keeps it there.
 
-moto keeps no bytes, takes any digest and any part, gives no download, and deletes children of an index. How requests
-are read and answers written is `ecr_blob_answers.py`'s business.
-
-ECR's requests and answers for layer downloads and referrers, over `ecr_blobs.py`'s state.
-
-A download URL leads back to the server that gave it: `GET /local/layers/<account>/<region>/<repository>/<digest>`.
+moto deletes the children of an index, lists no referrers, and takes a manifest whose layers are not there.
 """
 
 from __future__ import annotations
@@ -13,17 +8,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult
-from moto.ecr.exceptions import ImageAlreadyExistsException, UploadNotFoundException
-from moto.ecr.models import ECRBackend, Repository, ecr_backends
+from moto.ecr.exceptions import ImageAlreadyExistsException
+from moto.ecr.models import ECRBackend, Repository
 from moto.ecr.responses import ECRResponse
-from werkzeug.wrappers import Request, Response
-
-LEAST_PART_BYTES = 5 * 1024 * 1024
 
 
 class EcrRefusal(ServiceException):
@@ -31,58 +22,6 @@ class EcrRefusal(ServiceException):
 
 
 class BlobEcr(ECRBackend):
-    """`least_part_bytes`: what every part of a layer but the last needs; tests make it small."""
-
-    least_part_bytes: ClassVar[int] = LEAST_PART_BYTES
-
-    def __init__(self, region_name: str, account_id: str) -> None:
-        super().__init__(region_name, account_id)
-        self._bytes: dict[tuple[str, str], bytes] = {}
-        self._lengths: dict[str, list[int]] = {}
-
-    def hold_blob(self, name: str, content: bytes) -> str:
-        """Its digest; the blob is in the repository as if a client had pushed it."""
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        self.repositories[name].layers[digest] = len(content)
-        self._bytes[name, digest] = content
-        return digest
-
-    def blob(self, name: str, digest: str) -> bytes | None:
-        """None where ECR would sign no URL: it is not there, or no image that can be pulled needs it."""
-        home = self.repositories.get(name)
-        needed = home is not None and any(digest in blobs_of(i.image_manifest) for i in _active(home))
-        return self._bytes.get((name, digest)) if needed else None
-
-    # ---- uploads
-
-    def upload_layer_part(self, repository_name: str, upload_id: str, *said: Any, **named: Any) -> dict[str, Any]:
-        answer = super().upload_layer_part(repository_name, upload_id, *said, **named)
-        self._lengths.setdefault(upload_id, []).append(answer["lastByteReceived"] + 1)
-        return answer
-
-    def complete_layer_upload(
-        self, repository_name: str, upload_id: str, layer_digests: list[str], registry_id: str | None = None
-    ) -> dict[str, Any]:
-        home = self._get_repository(repository_name, registry_id)
-        upload = home.uploads.get(upload_id)
-        if upload is None:
-            raise UploadNotFoundException(upload_id, repository_name, home.registry_id)
-        content, ends = bytes(upload.layer_parts), self._lengths.get(upload_id, [])
-        if not ends:
-            raise EcrRefusal("EmptyUploadException", f"The upload {upload_id} does not have any parts")
-        if any(end - start < self.least_part_bytes for start, end in zip([0, *ends], ends[:-1], strict=False)):
-            raise EcrRefusal("LayerPartTooSmallException", "All parts except the last should be at least 5MB")
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        if layer_digests and digest not in layer_digests:
-            raise EcrRefusal("InvalidLayerException", f"The upload has the digest {digest}, not the one specified")
-        if digest in home.layers:
-            raise EcrRefusal("LayerAlreadyExistsException", f"The layer {digest} already exists")
-        del self._lengths[upload_id]
-        self._bytes[repository_name, digest] = content
-        return super().complete_layer_upload(repository_name, upload_id, layer_digests, registry_id)
-
-    # ---- images and what they need
-
     def _resolve_image_tag_mutability(self, repository: Repository, proposed_image_tag: str) -> list[Any]:
         """moto calls a tag that is taken by the name of an image that is there."""
         try:
@@ -115,7 +54,6 @@ class BlobEcr(ECRBackend):
         needed = {digest for image in home.images for digest in blobs_of(image.image_manifest)}
         for digest in blobs_of(manifest) - needed:
             home.layers.pop(digest, None)
-            self._bytes.pop((name, digest), None)
 
 
 def blobs_of(manifest: str) -> set[str]:
@@ -133,26 +71,11 @@ def _is_foreign(media_type: str) -> bool:
     return ".foreign." in media_type or ".nondistributable." in media_type
 
 
-def _active(home: Repository) -> Iterator[Any]:
-    return (image for image in home.images if getattr(image, "status", "ACTIVE") == "ACTIVE")
-
-
-LAYERS = "/local/layers/"
 PAGE = 20
 LONGEST_PAGE = 50
 
 
 class BlobAnswers(ECRResponse):
-    def get_download_url_for_layer(self) -> ActionResult:  # type: ignore[override]
-        name, digest = self._get_param("repositoryName"), self._get_param("layerDigest")
-        ecr = self.ecr_backend
-        assert isinstance(ecr, BlobEcr)
-        home = ecr._get_repository(name)
-        if ecr.blob(name, digest) is None:
-            raise EcrRefusal("LayersNotFoundException", f"The layer {digest} is needed by no image of {name}")
-        path = f"{LAYERS}{home.account_id}/{self.region}/{name}/{digest}"
-        return ActionResult({"downloadUrl": f"http://{self.headers['Host']}{path}", "layerDigest": digest})
-
     def list_image_referrers(self) -> ActionResult:
         home: Any = self.ecr_backend._get_repository(self._get_param("repositoryName"))
         subject = self._get_param("subjectId")["imageDigest"]
@@ -172,13 +95,3 @@ class BlobAnswers(ECRResponse):
         ]
         token = {"nextToken": base64.b64encode(str(end).encode()).decode()} if end < len(found) else {}
         return ActionResult({"referrers": rows, **token})
-
-
-def download_layer(request: Request) -> Response:
-    """404 where the layer is no longer needed by an image, as a URL of ECR's leads nowhere then."""
-    account, _, rest = request.path.removeprefix(LAYERS).partition("/")
-    region, _, rest = rest.partition("/")
-    name, _, digest = rest.rpartition("/")
-    ecr = ecr_backends[account][region]
-    content = ecr.blob(name, digest) if isinstance(ecr, BlobEcr) else None
-    return Response(status=404) if content is None else Response(content, content_type="application/octet-stream")

@@ -196,10 +196,8 @@ def _copy(source: HeldImage, tag: str | None, target: Repository) -> None:
     """An immutable tag that is taken there stays where it is; what is archived there is restored."""
     ecr, origin = ecr_of(target), ecr_of(source.ref.home)
     home = ecr.hold_repository(target.name)
-    for digest in blobs_of(source.image_manifest):
-        content = origin.blob(source.repository_name, digest)
-        if content is not None:
-            ecr.hold_blob(target.name, content)
+    layers = origin.repositories[source.repository_name].layers
+    home.layers.update({digest: layers[digest] for digest in blobs_of(source.image_manifest) & layers.keys()})
     copy = ecr.hold_image(
         target.name,
         source.image_digest,

@@ -1,8 +1,7 @@
 """The local AWS: moto with what it lacks, served on 127.0.0.1 to this process and others. No demo data, no app.
 
 Every request passes one lock, because moto's backends are not safe to use from two threads. Beside AWS's own paths
-`/local/…` is served: `POST /local/events` takes events as EventBridge would deliver them, one or an array; and the
-layers that ECR gives URLs of.
+`/local/…` is served: `POST /local/events` takes events as EventBridge would deliver them, one or an array.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ from chalicelib.local.aws.clock import LocalClock
 from chalicelib.local.aws.dynamo import LocalDynamo, QuickPicker
 from chalicelib.local.aws.ecr import LocalEcr
 from chalicelib.local.aws.ecr_answers import ServedEcr
-from chalicelib.local.aws.ecr_blobs import LAYERS, download_layer
 from chalicelib.local.aws.ecr_public import TARGET, EcrPublic
 from chalicelib.local.aws.ecr_replication import LocalReplication
 from chalicelib.local.aws.ecs import LocalEcs
@@ -173,10 +171,6 @@ class LocalAws:
             return Response(body_of(problem), problem.status, HEADERS)(environ, start_response)
         path = environ.get("PATH_INFO", "")
         target = environ.get("HTTP_X_AMZ_TARGET", "")
-        if path.startswith(LAYERS):
-            with self.lock:
-                layer = download_layer(Request(environ))
-            return layer(environ, start_response)
         if path.startswith("/local/"):
             return self._local(Request(environ))(environ, start_response)
         if target.startswith(TARGET):

@@ -10,7 +10,6 @@ from functools import partial
 
 import msgspec
 
-from chalicelib.domain.enforcement.enforcement import MOVE
 from chalicelib.domain.events.message import Delivery
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef
@@ -26,18 +25,12 @@ def resolve_tag(ref: ImageRef, tag: str, delivery: Delivery, context: Context) -
     has = holds_tag(ref, tag, context)
     while True:
         header = update_header(ref, partial(with_tag, tag=tag, has=has), delivery, context)
-        if has and not header.exists and (gone_at := _gone_at(header)) is not None:
-            context.table.move_tag(ref.home, tag, None, gone_at, settles_tie=True)
+        if has and not header.exists and header.existence_at is not None:
+            context.table.move_tag(ref.home, tag, None, header.existence_at, settles_tie=True)
         still = holds_tag(ref, tag, context)
         if still is has or not header.exists:
             return
         has = still
-
-
-def _gone_at(header: Header) -> datetime | None:
-    """By the newest event, or since we moved it away: the event of that may still be on its way."""
-    hold, told_at = header.hold, header.existence_at
-    return max(told_at, hold.at) if told_at is not None and hold is not None and hold.method == MOVE else told_at
 
 
 def holds_tag(ref: ImageRef, tag: str, context: Context) -> bool:

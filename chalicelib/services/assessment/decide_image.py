@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from chalicelib.domain.assessment.conclusion import conclude
-from chalicelib.domain.enforcement.enforcement import MOVE, DesiredState, Needing, wanted, wants_quarantine
+from chalicelib.domain.enforcement.enforcement import DesiredState, wanted, wants_quarantine
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.line import as_same_digest, has_last_word
 from chalicelib.domain.headers.pending_action import EndedWaivers
 from chalicelib.domain.images.document import FindingsDocument
-from chalicelib.domain.images.image import Kind, StorageStatus
+from chalicelib.domain.images.image import Kind
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
-from chalicelib.domain.policy.policy import Policy
 from chalicelib.services.ports.context import Context
 
 
@@ -29,7 +28,7 @@ def decide_image(
         rules,
         now,
         children=standings_of(header, children, rules, now),
-        index_tags=[tag for index in indexes for tag in index.named],
+        index_tags=[tag for index in indexes for tag in index.tags],
         needed_by=needing(indexes, rules),
         ended=[_ended(child) for child in children],
         quiet=quiet,
@@ -41,19 +40,9 @@ def desired_state(header: Header, rules: Rules, context: Context) -> DesiredStat
     return wanted(header, rules.policy, needing(indexes_of(header, context), rules))
 
 
-def needing(indexes: Sequence[Header], rules: Rules) -> Needing:
-    """Which of an image's indexes need it: all that are not to be quarantined themselves, and where quarantine deletes,
-    every one that is not quarantined yet. One that is archived stays so, whichever method the policy has by now."""
-    there = [i for i in indexes if i.exists]
-    pulled = [i for i in there if _may_be_pulled(i, rules.policy)]
-    archived = [i for i in there if i.storage is StorageStatus.ARCHIVED and i not in pulled]
-    return Needing(tuple(i.ref.digest for i in pulled), tuple(i.ref.digest for i in archived))
-
-
-def _may_be_pulled(index: Header, policy: Policy) -> bool:
-    if not wants_quarantine(index, policy):
-        return True
-    return policy.quarantine.method == MOVE and index.storage is not StorageStatus.ARCHIVED
+def needing(indexes: Sequence[Header], rules: Rules) -> tuple[str, ...]:
+    """The digests of the indexes that need an image: all that are not to be quarantined themselves."""
+    return tuple(i.ref.digest for i in indexes if i.exists and not wants_quarantine(i, rules.policy))
 
 
 def indexes_of(header: Header, context: Context) -> Sequence[Header]:

@@ -81,7 +81,7 @@ def _is_to_be_asked(header: Header, now: datetime, context: Context) -> bool:
     scan, policy = header.scan, context.rules.current().policy
     if header.kind is not Kind.IMAGE or scan.source is not Source.ENHANCED or scan.state is not ScanState.COMPLETE:
         return False
-    if not header.exists:  # moved away: nobody scans it, and the look would be dropped
+    if not header.exists:  # it is deleted and still denies pulls: nothing scans it
         return False
     if scan.scanned_at is None or (header.scan_seen_at is not None and header.scan_seen_at > now - ANSWER_WITHIN):
         return False

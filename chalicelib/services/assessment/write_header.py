@@ -200,4 +200,4 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
 def _needs(index: Header) -> tuple[object, ...]:
     """What of an index its images are decided by: its tags, and whether it can, and is to be pulled."""
     archived = index.storage is StorageStatus.ARCHIVED
-    return index.named, index.exists, archived, index.decision is Decision.QUARANTINE, index.order
+    return index.tags, index.exists, archived, index.decision is Decision.QUARANTINE, index.order

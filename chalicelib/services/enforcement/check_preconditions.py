@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from chalicelib.domain.enforcement.enforcement import MOVE, RESTORE_ASKED_EVERY
+from chalicelib.domain.enforcement.enforcement import RESTORE_ASKED_EVERY
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, PendingAction
 from chalicelib.domain.images.image import PASSING, InUse, InUseState
@@ -36,7 +36,7 @@ def check_preconditions(
         return former
     if former is not None and former.why is Holding.RESTORING:
         return Deferred(former.why, former.detail, former.since, now + RESTORE_ASKED_EVERY)
-    if state.detail is None and not _needs_no_image(effect):
+    if state.detail is None and effect.kind is not ActionType.UNBLOCK:
         return Deferred(Holding.FAILED, "the registry does not have the image (any more)", now, now + GONE_AGAIN)
     if not effect.kind.takes_away:
         return None
@@ -44,11 +44,6 @@ def check_preconditions(
         return Deferred(Holding.RUNNING, running, now, now + _asked_again(header.in_use, former, now))
     until = acquire_quota()
     return None if until is None else Deferred(Holding.FUSE, "the fuse has blown", now, until)
-
-
-def _needs_no_image(effect: PendingAction) -> bool:
-    """To be moved it must be there: what somebody has deleted would be taken for moved, and is in no other place."""
-    return effect.kind is ActionType.UNBLOCK or (effect.kind is ActionType.RELEASE and effect.method == MOVE)
 
 
 def is_running(use: InUse, policy: Policy) -> str | None:

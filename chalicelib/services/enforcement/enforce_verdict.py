@@ -19,11 +19,19 @@ import msgspec
 from chalicelib.domain.assessment.conclusion import with_due
 from chalicelib.domain.enforcement.act_report import RESTORE, with_report
 from chalicelib.domain.enforcement.act_words import held_words, would_words
-from chalicelib.domain.enforcement.enforcement import MOVE
+from chalicelib.domain.enforcement.enforcement import ARCHIVE
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.pending_action import ActionType, Deferred, Enforcement, Holding, PendingAction, Stage
-from chalicelib.errors import ConflictError, TransientError, UnfinishedError, UpstreamError
+from chalicelib.domain.headers.pending_action import (
+    ActionType,
+    Deferred,
+    Enforcement,
+    Hold,
+    Holding,
+    PendingAction,
+    Stage,
+)
+from chalicelib.errors import ConflictError, TransientError, UpstreamError
 from chalicelib.services.assessment.decide_image import decide_image, desired_state
 from chalicelib.services.assessment.write_header import send_again
 from chalicelib.services.enforcement.acquire_quota import acquire_quota
@@ -37,7 +45,7 @@ from chalicelib.services.enforcement.finish_act import (
     record_would,
     with_act,
 )
-from chalicelib.services.enforcement.perform_act import hold_for, perform_act
+from chalicelib.services.enforcement.perform_act import perform_act
 from chalicelib.services.enforcement.read_state import RegistryState, observed, read_state
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.messages import Channel
@@ -169,22 +177,18 @@ class _Doing:
         state = self._read(header, effect)
         if state is None:
             return
-        reached = is_reached(header, effect, state, self.context)
-        if reached and effect.method != MOVE:
+        if is_reached(header, effect, state, self.context):
             finish_act(header, effect, state, self.rules, self.context)
-        elif reached or self._still_to_be_done(header, effect, state):
-            # Of a move the image alone was seen: children, referrers and tags may be half done.
+        elif self._still_to_be_done(header, effect, state):
             self._do(self._claimed(header, begun, effect, state), effect)
         else:
             finish_act(header, effect, state, self.rules, self.context, reached=False)
 
     def _claimed(self, header: Header, begun: Enforcement, effect: PendingAction, state: RegistryState) -> Header:
         """Two may come to it at once, by the clock and by the queue: one that is slow would take the image away after
-        the other has, and after somebody has given it back. Raises TransientError to all but one.
-
-        Tags that the image got since the act was begun are taken away too, and so are remembered first."""
+        the other has, and after somebody has given it back. Raises TransientError to all but one."""
         mine = msgspec.structs.replace(begun, at=self.context.clock.now())
-        hold = hold_for(header, effect, state, self.context) if effect.kind is ActionType.QUARANTINE else header.hold
+        hold = _hold(effect, state) if effect.kind is ActionType.QUARANTINE else header.hold
         claimed = msgspec.structs.replace(header, enforcement=mine, hold=hold)
         return put_act(header, claimed, self.rules, self.context, sends=False)
 
@@ -197,11 +201,11 @@ class _Doing:
         return decide_image(known, document, self.rules, self.context.clock.now(), self.context)
 
     def _still_to_be_done(self, header: Header, effect: PendingAction, state: RegistryState) -> bool:
-        """As if nobody had begun it: the next act would be the same, by the same method, nothing that runs would break,
-        and the fuse lets it pass. It is asked again: who had begun it may have been dead for hours."""
+        """As if nobody had begun it: the next act would be the same, nothing that runs would break, and the fuse lets
+        it pass. It is asked again: who had begun it may have been dead for hours."""
         after = self._decided(msgspec.structs.replace(header, enforcement=None), effect, state)
         act = after.act
-        if act is None or (act.kind, act.method) != (effect.kind, effect.method):
+        if act is None or act.kind is not effect.kind:
             return False
         if act.held is not None and act.held.why is Holding.OBSERVE:
             return False
@@ -216,7 +220,7 @@ class _Doing:
         desired = desired_state(after, self.rules, self.context)
         mine = msgspec.structs.replace(effect, held=None, by=desired.by, why=desired.why, before=state.words)
         begun = Enforcement(effect.kind, effect.number, Stage.BEGUN, now, effect.method)
-        hold = hold_for(after, effect, state, self.context) if effect.kind is ActionType.QUARANTINE else after.hold
+        hold = _hold(effect, state) if effect.kind is ActionType.QUARANTINE else after.hold
         header = msgspec.structs.replace(with_act(after, mine), enforcement=begun, hold=hold)
         return put_act(before, with_due(header, now), self.rules, self.context), mine
 
@@ -237,8 +241,7 @@ class _Doing:
         if state is None:
             return
         if is_reached(header, effect, state, self.context):
-            half = str(failed) if failed is not None and effect.method == MOVE else None
-            finish_act(header, effect, state, self.rules, self.context, note or half)
+            finish_act(header, effect, state, self.rules, self.context, note)
         elif failed is not None:
             fail_act(header, effect, str(failed), state, self.rules, self.context)
         elif self.act.attempt < PATIENCE:
@@ -256,10 +259,15 @@ class _Doing:
             return None
 
     def _be_patient(self, error: UpstreamError) -> None:
-        """What only needs time is raised, a few times; what got on, as often as it takes."""
-        if isinstance(error, UnfinishedError) or (isinstance(error, TransientError) and self.act.attempt < PATIENCE):
+        """What only needs time is raised, a few times."""
+        if isinstance(error, TransientError) and self.act.attempt < PATIENCE:
             raise error
 
     def _ask_fuse(self, effect: PendingAction) -> datetime | None:
         key, limit = f"{self.act.ref} {effect.key}", self.rules.policy.quarantine.max_per_hour
         return acquire_quota(key, limit, self.context, self.channels, self.api_url)
+
+
+def _hold(effect: PendingAction, state: RegistryState) -> Hold:
+    """As it is once the act is done, since the reading before it."""
+    return Hold(ARCHIVE, effect.number, state.at)

@@ -10,10 +10,10 @@ from datetime import timedelta
 import msgspec
 
 from chalicelib.domain.assessment.conclusion import with_due
-from chalicelib.domain.audit.action import action_id
+from chalicelib.domain.audit.action import ActionKind, action_id
 from chalicelib.domain.enforcement.act_report import with_report
 from chalicelib.domain.enforcement.act_words import GIVEN_UP, done_words, given_up_words
-from chalicelib.domain.enforcement.enforcement import MOVE, UNTAG, is_freed, marker
+from chalicelib.domain.enforcement.enforcement import is_freed
 from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.events.message import CheckDeny
 from chalicelib.domain.headers.header import Header, Rules
@@ -21,7 +21,6 @@ from chalicelib.domain.headers.pending_action import (
     ActionType,
     Deferred,
     Enforcement,
-    Hold,
     Holding,
     PendingAction,
     Stage,
@@ -29,7 +28,6 @@ from chalicelib.domain.headers.pending_action import (
 from chalicelib.domain.images.image import Kind, StorageStatus
 from chalicelib.services.assessment.decide_image import decide_image
 from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
-from chalicelib.services.enforcement.perform_act import missing_tags
 from chalicelib.services.enforcement.read_state import POLICY_KINDS, RegistryState, observed
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
@@ -39,7 +37,7 @@ from chalicelib.services.ports.table import Stored
 def record_act(header: Header, effect: PendingAction, after: str, context: Context, note: str | None = None) -> None:
     """The act's one record: its key is the effect's, so that whoever comes again adds nothing."""
     reason = f"{effect.why}; {note}" if note else effect.why
-    record = _record(header, effect, effect.key, effect.kind, reason, context)
+    record = _record(header, effect, effect.key, ActionKind(effect.kind), reason, context)
     undo = f"lazaretto undo {action_id(record)} --reason undone" if effect.before != after else None
     if context.table.record_action(msgspec.structs.replace(record, before=effect.before, after=after, undo=undo)):
         context.journal.count(Metric.ACTIONS, by=effect.kind)
@@ -47,18 +45,20 @@ def record_act(header: Header, effect: PendingAction, after: str, context: Conte
 
 def record_failure(header: Header, effect: PendingAction, why: str, context: Context) -> None:
     """Once, however often it fails: the first reason stands."""
-    record = _record(header, effect, f"FAILED#{effect.key}", f"{effect.kind}_FAILED", why, context)
+    record = _record(header, effect, f"FAILED#{effect.key}", ActionKind(f"{effect.kind}_FAILED"), why, context)
     if context.table.record_action(msgspec.structs.replace(record, before=effect.before, after=effect.before)):
         context.journal.count(Metric.ACTIONS, by=record.kind)
 
 
 def record_would(header: Header, effect: PendingAction, seen: str, context: Context) -> None:
     """What a policy that only observes would have done; `seen` is the state the image is in, and stays in."""
-    record = _record(header, effect, f"WOULD#{effect.key}", f"WOULD_{effect.kind}", effect.why, context)
+    record = _record(header, effect, f"WOULD#{effect.key}", ActionKind(f"WOULD_{effect.kind}"), effect.why, context)
     context.table.record_action(msgspec.structs.replace(record, before=seen, after=seen))
 
 
-def _record(header: Header, effect: PendingAction, key: str, kind: str, reason: str, context: Context) -> ActionRecord:
+def _record(
+    header: Header, effect: PendingAction, key: str, kind: ActionKind, reason: str, context: Context
+) -> ActionRecord:
     verdict = header.verdict
     ids = [i for reason in (verdict.reasons if verdict else ()) for i in reason.vulnerability_ids]
     return ActionRecord(
@@ -185,33 +185,18 @@ def is_reached(header: Header, effect: PendingAction, state: RegistryState, cont
             return state.denies and header.ref.digest in denied
         # Whether it stands for those that are left is not this act's to say: it gives back, and never takes away.
         return header.ref.digest not in denied and (bool(denied) or not state.denies)
-    ref, detail, hold = header.ref, state.detail, header.hold
-    taken = effect.kind is ActionType.QUARANTINE
-    if effect.method == MOVE and taken:
-        return detail is None
-    if detail is None:
+    if state.detail is None:
         return False
-    archived, others = detail.storage is StorageStatus.ARCHIVED, set(detail.tags) - {marker(ref.digest)}
-    if taken:
-        return not others if effect.method == UNTAG else archived
-    if archived or detail.storage is not StorageStatus.ACTIVE or hold is None:
-        return not archived
-    marked = marker(ref.digest) in detail.tags and bool(others)
-    return not marked and not missing_tags(hold, ref, detail, context)
+    return (state.detail.storage is StorageStatus.ARCHIVED) is (effect.kind is ActionType.QUARANTINE)
 
 
 def _applied(header: Header, effect: PendingAction, state: RegistryState, context: Context, *, reached: bool) -> Header:
-    """What the act and the reading after it say of the image. Tags that `untag` took are gone before events say so."""
+    """What the act and the reading after it say of the image."""
     known, detail = observed(header, state), state.detail
     if effect.kind in POLICY_KINDS:
         return msgspec.structs.replace(known, denied=_is_denied(header, effect, state, context))
     if not reached:
-        left = _hold_left(header, state) if effect.kind is ActionType.QUARANTINE else header.hold
-        return msgspec.structs.replace(known, hold=left)
-    if effect.method == MOVE:
-        known = msgspec.structs.replace(known, exists=detail is not None, tags=detail.tags if detail else ())
-    elif detail is not None and (effect.method == UNTAG or (known.hold and known.hold.tags)):
-        known = msgspec.structs.replace(known, tags=tuple(sorted(detail.tags)))
+        return msgspec.structs.replace(known, hold=None) if effect.kind is ActionType.QUARANTINE else known
     released = effect.kind is ActionType.RELEASE and detail is not None and detail.storage is StorageStatus.ACTIVE
     return msgspec.structs.replace(known, hold=None) if released else known
 
@@ -226,15 +211,3 @@ def _is_denied(header: Header, effect: PendingAction, state: RegistryState, cont
     elif effect.kind is ActionType.UNBLOCK and stands and not denied.digests:
         denied = context.table.change_denied(ref.home, lambda stored: stored.with_digest(ref.digest))
     return ref.digest in denied.digests
-
-
-def _hold_left(header: Header, state: RegistryState) -> Hold | None:
-    """Of a quarantine that came to no end. Of tags some may be gone, so that what is to be given back stays known. An
-    image with our marker is untagged, by this act or an earlier one: although all its tags may have gone elsewhere
-    since, the marker is to go when it gets another."""
-    hold, there = header.hold, set(state.detail.tags if state.detail else ())
-    if hold is None:
-        return None
-    if marker(header.ref.digest) in there:
-        return msgspec.structs.replace(hold, method=UNTAG, place=None)
-    return hold if set(hold.tags) - there else None

@@ -50,7 +50,7 @@ def _gathered(header: Header, question: Question, context: Context, above: froze
     document = FindingsDocument(header.ref)
     if header.kind is Kind.IMAGE and header.revision:
         document = _with_known_kev(context.table.read_document(header.ref), question, context)
-    tags = tuple(tag for index in indexes_of(header, context) for tag in index.named)
+    tags = tuple(tag for index in indexes_of(header, context) for tag in index.tags)
     return WhatIfCase(header, document, tags, _children(header, question, context, above | {header.ref}))
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.services.ports.index import Index
 from chalicelib.services.ports.messages import Journal, Outbox
-from chalicelib.services.ports.registry import Acts, Inventory, Keeper, Lifecycles, Mover, PublicInventory, Registry
+from chalicelib.services.ports.registry import Acts, Inventory, Keeper, Lifecycles, PublicInventory, Registry
 from chalicelib.services.ports.replication import GatheredPosture, Replicas, ReplicationReader
 from chalicelib.services.ports.rules import RuleBook, Waivers, WhatIfs
 from chalicelib.services.ports.scanning import Inspection, ScanAsks, Scanner, Scans
@@ -72,8 +72,6 @@ class Context(Protocol):
     def runtime(self) -> Runtime: ...
     @property
     def acts(self) -> Acts: ...
-    @property
-    def mover(self) -> Mover: ...
 
     # Listings and settings of a registry
     @property

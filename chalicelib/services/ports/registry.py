@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Manifest, Repository, Scan
@@ -34,35 +34,12 @@ class Acts(Protocol):
     def restore(self, ref: ImageRef) -> None:
         """Asynchronous: the image is ACTIVATING afterwards."""
 
-    def put_tag(self, ref: ImageRef, tag: str) -> None:
-        """Raises UpstreamError where the tag is taken and the repository's tags are immutable."""
-
-    def remove_tag(self, ref: ImageRef, tag: str) -> None:
-        """Only while it points at this digest. Removing the last tag deletes the image: the caller sees to that."""
-
-    def tags_are_immutable(self, repository: Repository) -> bool: ...
-
     def read_policy(self, repository: Repository) -> str | None:
         """The repository's policy as ECR has it; None: it has none."""
 
     def write_policy(self, repository: Repository, text: str) -> None: ...
 
     def delete_policy(self, repository: Repository) -> None: ...
-
-
-class Mover(Protocol):
-    """Copies images between repositories of one registry and Region, and deletes what was copied and verified."""
-
-    def move(self, ref: ImageRef, place: Repository, members: Sequence[ImageRef], tags: Container[str]) -> None:
-        """Copies image, children (`members`) and referrers to `place`, verifies each manifest and blob there, then
-        deletes at the source. Can be called again at any point. Raises TransientError when there is more to copy than
-        time, or the image has other tags than `tags`, which nobody would give back: call it again."""
-
-    def bring_back(
-        self, ref: ImageRef, place: Repository, tags: Sequence[str], is_its: Callable[[ImageRef, str], bool]
-    ) -> None:
-        """The same in the other direction; what lies in `place` stays there. The image gets `tags`; what refers to it
-        gets those it was moved with of which `is_its` says that they are still its own."""
 
 
 class Inventory(Protocol):

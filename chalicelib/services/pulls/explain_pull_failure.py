@@ -144,14 +144,7 @@ def _past(evidence: Evidence, context: Context) -> PastQuarantine | None:
         return None
     acted = [header for header in evidence.headers if header.enforcement is not None]
     found = (
-        past_quarantine(
-            header.ref,
-            _records(header.ref, context),
-            failed.at,
-            header.activated_at,
-            by_digest=failed.pulled.digest is not None,
-        )
-        for header in acted
+        past_quarantine(header.ref, _records(header.ref, context), failed.at, header.activated_at) for header in acted
     )
     return max((past for past in found if past is not None), key=lambda past: past.until, default=None)
 

@@ -20,7 +20,6 @@ from chalicelib.domain.events.sweep_message import MatchSameDigest
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.line import has_last_word
 from chalicelib.domain.images.image import ImageRef, Kind
-from chalicelib.domain.images.quarantine_place import is_place
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.assessment.update_header import update_header
 from chalicelib.services.ports.context import Context
@@ -98,8 +97,7 @@ def part_same_digest(public: Header, context: Context) -> None:
 
 
 def _has_a_say(header: Header) -> bool:
-    """What was moved to a quarantine repository is judged where it came from: rules do not mean that repository."""
-    return header.present and header.kind is not Kind.ARTIFACT and not is_place(header.ref.repository)
+    return header.present and header.kind is not Kind.ARTIFACT
 
 
 def _matching(ref: ImageRef, *, quiet: bool = False) -> Delivery:
@@ -121,8 +119,7 @@ def _images_of(shard: int, digests: Collection[str], context: Context) -> Mappin
 
 
 def _that_stay(ref: ImageRef, private: Collection[ImageRef], context: Context) -> list[ImageRef]:
-    """Former twins whose verdict stands although the index has them no more: our quarantine has moved them away, or
-    they are gone and had closed the doors."""
+    """Former twins whose verdict stands although the index has them no more: they are gone and had closed the doors."""
     stored = context.table.read_headers([ref]).get(ref)
     former = [ImageRef.from_path(path) for path in stored.header.twins] if stored is not None else []
     left = [twin for twin in former if twin not in private]

@@ -39,7 +39,7 @@ def _dropped(image: Header, context: Context, above: frozenset[ImageRef]) -> Hea
     if not anew and _stands(image, rules, now):
         return image
     document = context.table.read_document(image.ref) if image.revision else FindingsDocument(image.ref)
-    tags = [tag for index in indexes_of(image, context) for tag in index.named]
+    tags = [tag for index in indexes_of(image, context) for tag in index.tags]
     children = standings_of(image, members, rules, now)
     told = conclude(image, document, rules, now, children=children, index_tags=tags)
     return msgspec.structs.replace(image, verdict=told.verdict)

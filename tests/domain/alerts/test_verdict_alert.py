@@ -14,7 +14,6 @@ from chalicelib.domain.alerts.verdict_alert import compose_summary, compose_verd
 from chalicelib.domain.images.finding import Finding, FindingStatus, Package, Severity
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind, Source
 from chalicelib.domain.images.image_name import console_url
-from chalicelib.domain.images.quarantine_place import place_of
 from chalicelib.domain.images.sanitize import sanitize
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.section import Route
@@ -98,12 +97,6 @@ def test_a_repository_or_an_event_that_no_route_names_is_told_to_nobody():
     assert not told(verdict(BLOCK), routes=(Route(channel="slack", repository="dev/*"),))
     assert not told(verdict(BLOCK), routes=(Route(channel="slack", repository=("*", "!prod/*")),))
     assert not told(verdict(BLOCK), routes=(Route(channel="slack", events=("fuse", "waiver")),))
-
-
-def test_of_what_was_moved_to_a_quarantine_repository_nobody_is_told_again():
-    home = place_of(REF.home)
-    assert not should_announce(home.image(REF.digest), verdict(QUARANTINE), None, None, (SNS,))
-    assert should_announce(REF, verdict(QUARANTINE), None, None, (SNS,))
 
 
 @given(st.lists(st.sampled_from(Decision), max_size=30), st.sampled_from(["allow", "warn", "pending", "block"]))

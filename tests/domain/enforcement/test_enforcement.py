@@ -11,11 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain.enforcement.enforcement import (
-    UNNEEDED,
-    Needing,
     archive_wanted,
     is_freed,
-    marker,
     next_acts,
     standing_order,
     wanted,
@@ -38,7 +35,7 @@ from chalicelib.domain.policy.policy import Policy, parse_policy
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REF = ImageRef("111122223333", "eu-west-1", "team/api", "sha256:" + "a" * 64)
-INDEX, MOVES = "sha256:" + "b" * 64, {"quarantine": {"method": "move", "allow_delete": True}}
+INDEX = "sha256:" + "b" * 64
 QUARANTINE, RELEASE, BLOCK, UNBLOCK = ActionType.QUARANTINE, ActionType.RELEASE, ActionType.BLOCK, ActionType.UNBLOCK
 HELD = Deferred(Holding.RUNNING, "it runs", NOW, NOW + timedelta(minutes=15))
 
@@ -58,13 +55,13 @@ def image(decision: Decision = Decision.QUARANTINE, **changes: Any) -> Header:
 
 
 def act(header: Header, **changes: Any) -> tuple[str, str | None, str | None] | None:
-    needed_by = changes.pop("needed_by", UNNEEDED)
+    needed_by = changes.pop("needed_by", ())
     found = next_acts(header, policy(**changes), needed_by, NOW)
     return (found[0].kind, found[0].method, found[0].held and found[0].held.why) if found else None
 
 
-def hold(method: str = "archive", **changes: Any) -> Hold:
-    return Hold(method, 1, NOW, **changes)
+def hold() -> Hold:
+    return Hold("archive", 1, NOW)
 
 
 def order(kind: ActionType, **changes: Any) -> Order:
@@ -91,13 +88,6 @@ def test_what_is_being_restored_can_be_archived_only_when_that_is_over() -> None
 
 def test_what_was_pushed_again_is_quarantined_again() -> None:
     assert act(image(hold=hold(), storage=StorageStatus.ACTIVE)) == (QUARANTINE, "archive", None)
-
-
-def test_a_new_tag_on_an_untagged_image_is_taken_again() -> None:
-    untagged = image(hold=hold("untag", tags=("v1",)), tags=(marker(REF.digest),))
-    assert act(untagged, quarantine={"method": "untag"}) is None
-    tagged = msgspec.structs.replace(untagged, tags=(marker(REF.digest), "v2"))
-    assert act(tagged, quarantine={"method": "untag"}) == (QUARANTINE, "untag", None)
 
 
 def test_a_rule_that_asks_for_the_repositorys_policy_denies_pulls_and_no_other_does() -> None:
@@ -128,16 +118,7 @@ def test_an_exempt_repository_is_not_acted_on_and_what_was_taken_there_is_given_
 
 
 def test_an_index_that_may_be_pulled_keeps_its_images() -> None:
-    assert act(image(), needed_by=Needing(pulled=(INDEX,))) is None
-    assert act(image(), needed_by=Needing(pulled=(INDEX,), archived=(REF.digest,)), **MOVES) is None
-
-
-def test_an_archived_index_keeps_its_images_from_being_moved_and_they_are_archived_with_it() -> None:
-    beside = Needing(archived=(INDEX,))
-    assert act(image(), needed_by=beside, **MOVES) == (QUARANTINE, "archive", None)
-    assert act(image(storage=StorageStatus.ARCHIVED), needed_by=beside, **MOVES) is None
-    assert act(image(), **MOVES) == (QUARANTINE, "move", None)
-    assert act(image(), needed_by=beside, quarantine={"method": "untag"}) == (QUARANTINE, "untag", None)
+    assert act(image(), needed_by=(INDEX,)) is None
 
 
 # ---- giving back
@@ -152,7 +133,7 @@ def test_what_was_archived_by_us_and_is_wanted_no_more_is_restored_and_what_othe
 def test_a_restore_under_way_stays_open_until_it_is_confirmed() -> None:
     restoring = image(Decision.ALLOW, hold=hold(), storage=StorageStatus.ACTIVATING)
     assert act(restoring) == (RELEASE, "archive", Holding.RESTORING)
-    done = with_next_act(msgspec.structs.replace(restoring, storage=StorageStatus.ACTIVE), policy(), UNNEEDED, NOW)
+    done = with_next_act(msgspec.structs.replace(restoring, storage=StorageStatus.ACTIVE), policy(), (), NOW)
     assert (done.act, done.hold) == (None, None)
 
 
@@ -163,11 +144,6 @@ def test_giving_back_comes_before_taking_away() -> None:
 def test_a_deleted_image_keeps_no_repository_denied() -> None:
     gone = image(verdict=verdict(Decision.BLOCK, enforce="repository-policy"), exists=False, denied=True)
     assert act(gone) == (UNBLOCK, None, None)
-
-
-def test_a_moved_image_is_brought_back_though_it_does_not_exist() -> None:
-    moved = image(Decision.ALLOW, hold=hold("move", tags=("v1",), place="q"), exists=False)
-    assert act(moved) == (RELEASE, "move", None)
 
 
 # ---- a person's word
@@ -185,7 +161,7 @@ def test_who_gives_back_is_the_waiver_where_one_excuses_and_not_what_else_the_ve
     waived = image(verdict=Verdict(Decision.WARN, (stale, excused), 1, NOW), hold=hold())
     desired = wanted(waived, policy())
     assert (desired.quarantine, desired.by, desired.why) == (
-        None,
+        False,
         "rule:critical",
         "all that matched is waived, by w-1, w-2",
     )
@@ -217,7 +193,7 @@ def test_a_person_may_release_while_the_policy_only_observes_and_may_not_quarant
 
 
 def planned(header: Header, **changes: Any) -> Header:
-    return with_next_act(header, policy(**changes), UNNEEDED, NOW)
+    return with_next_act(header, policy(**changes), (), NOW)
 
 
 def test_an_act_wanted_as_before_keeps_its_number_and_one_wanted_anew_has_the_next() -> None:
@@ -275,19 +251,12 @@ def test_closings_prove_nothing_while_an_archive_is_on_its_way_and_do_while_it_w
     assert archive_wanted(image(Decision.ALLOW, hold=hold()), policy())
 
 
-@pytest.mark.parametrize("method", ["archive", "move"])
-def test_an_archive_begun_holds_whatever_is_wanted_now_and_one_that_failed_does_not(method: str) -> None:
-    begun = image(Decision.ALLOW, enforcement=Enforcement(QUARANTINE, 1, Stage.BEGUN, NOW, method))
+def test_an_archive_begun_holds_whatever_is_wanted_now_and_one_that_failed_does_not() -> None:
+    begun = image(Decision.ALLOW, enforcement=Enforcement(QUARANTINE, 1, Stage.BEGUN, NOW, "archive"))
     assert archive_wanted(begun, policy())
-    failed = msgspec.structs.replace(begun, enforcement=Enforcement(QUARANTINE, 1, Stage.FAILED, NOW, method))
+    failed = msgspec.structs.replace(begun, enforcement=Enforcement(QUARANTINE, 1, Stage.FAILED, NOW, "archive"))
     assert not archive_wanted(failed, policy())
     assert archive_wanted(msgspec.structs.replace(failed, storage=StorageStatus.ACTIVATING), policy())
-
-
-def test_an_image_without_its_tags_is_scanned_on_so_that_its_closings_count() -> None:
-    untag = {"quarantine": {"method": "untag"}}
-    assert not archive_wanted(planned(image(), **untag), policy(**untag))
-    assert not archive_wanted(image(hold=hold("untag")), policy(**untag))
 
 
 def test_an_image_is_freed_when_no_archive_is_wanted_any_more() -> None:
@@ -307,17 +276,14 @@ HEADERS = st.builds(
     storage=st.sampled_from(list(StorageStatus)),
     exists=st.booleans(),
     denied=st.booleans(),
-    tags=st.sampled_from([(), ("v1",), ("v1", "v2"), (marker(REF.digest),)]),
-    hold=st.sampled_from([None, hold(), hold("untag", tags=("v1",)), hold("move", tags=("v1",), place="q")]),
+    tags=st.sampled_from([(), ("v1",), ("v1", "v2")]),
+    hold=st.sampled_from([None, hold()]),
     order=st.sampled_from([None, order(QUARANTINE), order(RELEASE)]),
     verdict=st.builds(verdict, st.sampled_from(list(Decision)), enforce=st.sampled_from([None, "repository-policy"])),
 )
 POLICIES = st.fixed_dictionaries(
     {
         "mode": st.sampled_from(["observe", "enforce"]),
-        "quarantine": st.fixed_dictionaries({"method": st.sampled_from(["archive", "untag", "move"])}).map(
-            lambda q: {**q, "allow_delete": True}
-        ),
         "exempt": st.sampled_from([{}, {"repository": ["team/*"]}]),
     }
 )
@@ -327,13 +293,8 @@ def done(header: Header, effect: PendingAction) -> Header:
     """The registry after the act, as the reading after it says."""
     if effect.kind is BLOCK or effect.kind is UNBLOCK:
         return msgspec.structs.replace(header, denied=effect.kind is BLOCK)
-    taken, method = effect.kind is QUARANTINE, effect.method or ""
-    if method == "archive" and taken:
+    if effect.kind is QUARANTINE:
         return msgspec.structs.replace(header, storage=StorageStatus.ARCHIVED, hold=hold())
-    if method == "untag" and taken:
-        return msgspec.structs.replace(header, tags=(marker(REF.digest),), hold=hold("untag", tags=header.tags))
-    if taken:
-        return msgspec.structs.replace(header, exists=False, tags=(), hold=hold("move", tags=header.tags, place="q"))
     return msgspec.structs.replace(header, exists=True, storage=StorageStatus.ACTIVE, hold=None)
 
 
@@ -341,7 +302,7 @@ def done(header: Header, effect: PendingAction) -> Header:
 def test_acts_lead_to_what_is_wanted_and_then_end(header: Header, changes: dict[str, Any]) -> None:
     rules = policy(**changes)
     for _ in range(6):
-        header = with_next_act(header, rules, UNNEEDED, NOW)
+        header = with_next_act(header, rules, (), NOW)
         effect = header.act
         if effect is None or effect.held is not None:
             break
@@ -349,4 +310,4 @@ def test_acts_lead_to_what_is_wanted_and_then_end(header: Header, changes: dict[
         header = done(msgspec.structs.replace(header, pending=()), effect)
     else:
         pytest.fail("acts without an end")
-    assert with_next_act(header, rules, UNNEEDED, NOW) == header
+    assert with_next_act(header, rules, (), NOW) == header

@@ -31,7 +31,7 @@ DESIGN = {
     "waivers": {"max_days": 90},
     "history_days": 90,
     "sla_days": {"CRITICAL": 7, "HIGH": 30, "MEDIUM": 90},
-    "quarantine": {"method": "archive", "when_running": "alert", "max_per_hour": 20, "allow_delete": False},
+    "quarantine": {"when_running": "alert", "max_per_hour": 20},
     "rules": [
         {
             "id": "exploited-in-production",
@@ -126,7 +126,14 @@ def test_a_policy_says_itself_as_a_file_would_and_reads_itself_back() -> None:
         ({"version": 1, "stale": {"decision": "quarantine"}}, "stale.decision", "one of"),
         ({"version": 1, "unscanned": {"then": "blok"}}, "unscanned.then", "did you mean `block`?"),
         ({"version": 1, "unscanned": {"after_minutes": 10**12}}, "unscanned.after_minutes", "<="),
-        ({"version": 1, "quarantine": {"method": "move"}}, "quarantine", "allow_delete"),
+        ({"version": 1, "quarantine": {"method": "move"}}, "quarantine.method", "every quarantine archives"),
+        ({"version": 1, "quarantine": {"method": "archive"}}, "quarantine.method", "is gone; remove it"),
+        (
+            {"version": 1, "quarantine": {"allow_delete": True}},
+            "quarantine.allow_delete",
+            "repository-policy",
+        ),
+        ({"version": 1, "quarantine": ["method"]}, "quarantine", "keys and values"),
         ({"version": 1, "notify": [{"channel": "slak"}]}, "notify[0].channel", "did you mean `slack`?"),
         ({"version": 1, "notify": [{"channel": "sns", "events": ["fuze"]}]}, "notify[0].events[0]", "`fuse`"),
         ({"version": 1, "retention": [{"repository": "*", "keep": {}}]}, "retention[0].keep", "keeps nothing"),

@@ -204,11 +204,6 @@ def test_an_image_that_is_stored_elsewhere_is_asked_for_again(
     assert (found.kind, found.action) == (kind, "UPDATE_STORAGE_CLASS")
 
 
-def test_what_we_moved_away_and_is_there_again_came_back() -> None:
-    moved = header(exists=False, tags=(), existence_at=LONG_AGO, hold=Hold("move", 1, LONG_AGO))
-    assert kinds(view([detail()], [moved])) == [K.CAME_BACK]
-
-
 def test_an_image_that_an_act_is_at_is_left_alone() -> None:
     begun = header(enforcement=Enforcement(ActionType.QUARANTINE, 1, Stage.BEGUN, LONG_AGO, "archive"))
     assert not compare(view([detail(storage=StorageStatus.ARCHIVED)], [begun]))

@@ -142,11 +142,6 @@ def test_what_was_pushed_a_moment_ago_is_on_its_way(word: str) -> None:
     assert absent(reports={FAR: Reported(word)}, source=fresh).status is ReplicaStatus.IN_PROGRESS
 
 
-def test_a_marker_of_ours_is_no_difference_of_tags() -> None:
-    marked = detail(1, "v1", f"lazaretto-quarantine-{REF.digest.partition(':')[2][:12]}")
-    assert judge(case(source=marked)).status is ReplicaStatus.COMPLETE
-
-
 def test_tags_are_not_compared_where_the_policy_does_not_ask_for_it() -> None:
     assert judge(case(source=detail(1, "v2"), tagged=False)).status is ReplicaStatus.COMPLETE
 

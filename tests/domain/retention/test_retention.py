@@ -117,11 +117,6 @@ def test_the_first_rule_that_names_the_repository_counts() -> None:
     assert why(plan, 1) == "no rule: no rule of `retention` names this repository"
 
 
-@pytest.mark.parametrize("name", ["lazaretto-quarantine/team/api"])
-def test_a_place_of_quarantine_has_no_rule(name: str) -> None:
-    assert rule_for(Repository("111122223333", "eu-west-1", name), (retention(keep={"newest": 1}),)) is None
-
-
 def test_a_public_repository_has_no_rule() -> None:
     assert rule_for(Repository("public/alias", "us-east-1", "api"), (retention(keep={"newest": 1}),)) is None
 

@@ -23,16 +23,13 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.ecr.acts import EcrActs
-from chalicelib.adapters.ecr.mover import EcrMover
 from chalicelib.adapters.ecr.registry import EcrRegistry
-from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.domain.enforcement.repository_policy import canonical, with_statement
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, Holding
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, StorageStatus
-from chalicelib.domain.images.quarantine_place import place_of
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.local.aws.ecr import LocalEcr, ecr_of
 from chalicelib.local.aws.ecr_blobs import blobs_of
@@ -50,7 +47,6 @@ from tests.local.running import local_aws
 from tests.services.world import REDELIVERY, START, Envelope, World
 
 HOME = samples.ref().home
-PLACE = place_of(HOME)
 FORMER = json.dumps({"Version": "2012-10-17", "Statement": [statement("theirs")]}, indent=1)
 ARCHIVED, ACTIVE = StorageStatus.ARCHIVED, StorageStatus.ACTIVE
 MOST_RECEIVES = 5
@@ -58,7 +54,7 @@ CLOCK = timedelta(minutes=5)
 CHANGING = frozenset(
     {
         *("update_image_storage_class", "put_image", "batch_delete_image", "set_repository_policy"),
-        *("delete_repository_policy", "complete_layer_upload", "create_repository"),
+        "delete_repository_policy",
         *("put_header", "record_action", "change_fuse", "change_denied", "send", "tell"),
     }
 )
@@ -143,7 +139,6 @@ class Bench(World):
         self.watched = LastingEcr(client, self.look_round)
         self.registry = EcrRegistry(self.client_of, self.client_of)
         self.acts = EcrActs(self.client_of)
-        self.mover: Any = EcrMover(self.client_of, self.own_roles, 60, lambda: self.moment.timestamp(), 1024)
         self.known = set(self.held())
         self.tags = set(self.held()[ref.digest])
 
@@ -178,7 +173,7 @@ class Bench(World):
     def look_round(self) -> None:
         """After every call: nothing is lost, no policy is half applied, and AWS's events follow what has changed."""
         for digest in self.known:
-            assert self.is_whole(digest, HOME) or self.is_whole(digest, PLACE), f"{digest} is lost"
+            assert self.is_whole(digest, HOME), f"{digest} is lost"
         assert canonical(self.policy) in (canonical(FORMER), canonical(with_statement(FORMER, self.own_roles)))
         found, known = self.lying, self.one.current
         tags = set(found.image_tags) if found else set()
@@ -258,16 +253,11 @@ class Case(msgspec.Struct, frozen=True):
     is_right: Callable[[Bench], bool]
 
 
-def quarantine_by(method: str) -> dict[str, Any]:
-    return {"quarantine": {"method": method, "allow_delete": True, "when_running": "alert"}}
+QUARANTINING = {"quarantine": {"when_running": "alert"}}
 
 
-def is_away(bench: Bench, method: str) -> bool:
-    if method == "archive":
-        return bench.lying.status == "ARCHIVED" and set(bench.lying.image_tags) == bench.tags
-    if method == "untag":
-        return set(bench.lying.image_tags) == {marker(bench.ref.digest)}
-    return bench.lying is None and bench.is_whole(bench.ref.digest, PLACE)
+def is_away(bench: Bench) -> bool:
+    return bench.lying.status == "ARCHIVED" and set(bench.lying.image_tags) == bench.tags
 
 
 def is_back(bench: Bench) -> bool:
@@ -297,14 +287,8 @@ def cases() -> Iterator[Case]:
     def nothing(bench: Bench) -> None:
         """As it is."""
 
-    for method in ("archive", "untag", "move"):
-
-        def away(bench: Bench, method: str = method) -> bool:
-            return is_away(bench, method)
-
-        rules = quarantine_by(method)
-        yield Case(f"QUARANTINE by {method}", ActionType.QUARANTINE, rules, nothing, worse, away)
-        yield Case(f"RELEASE of {method}", ActionType.RELEASE, rules, worse_and_done, release, is_back)
+    yield Case("QUARANTINE", ActionType.QUARANTINE, QUARANTINING, nothing, worse, is_away)
+    yield Case("RELEASE", ActionType.RELEASE, QUARANTINING, worse_and_done, release, is_back)
 
     def denied(bench: Bench) -> bool:
         return canonical(bench.policy) == canonical(with_statement(FORMER, bench.own_roles)) and bench.head.denied
@@ -346,7 +330,6 @@ class Registry:
         self.client, self.monkeypatch = client, monkeypatch
         self.ecr = ecr_of(HOME)
         self.ecr.repositories.clear()
-        self.ecr._bytes.clear()
         self.set_clock(lambda: START)
         self.client.create_repository(repositoryName=HOME.name, imageTagMutability="MUTABLE")
         self.client.set_repository_policy(repositoryName=HOME.name, policyText=FORMER)
@@ -362,11 +345,11 @@ class Registry:
         self.monkeypatch.setattr("chalicelib.local.aws.ecr.datetime", Clock)
 
     def _copy(self) -> Any:
-        return copy.deepcopy((self.ecr.repositories, self.ecr._bytes))
+        return copy.deepcopy(self.ecr.repositories)
 
     def bench(self, case: Case) -> Bench:
         """All that comes before the act, and the act wanted: it is in the queue."""
-        self.ecr.repositories, self.ecr._bytes = copy.deepcopy(self.saved)
+        self.ecr.repositories = copy.deepcopy(self.saved)
         bench = Bench(self.ecr, self.client, self.ref)
         self.set_clock(bench.now)
         bench.change_policy(**case.policy)
@@ -384,7 +367,6 @@ class Registry:
 
 @pytest.fixture
 def registry(running: Any, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    monkeypatch.setattr(LocalEcr, "least_part_bytes", 16)
     return Registry(running, monkeypatch)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Hold, Holding, Stage
@@ -360,25 +359,7 @@ def test_an_answer_that_was_lost_after_the_archive_is_a_success() -> None:
     assert story.head.act is None
 
 
-# ---- the other methods
-
-
-def test_untag_leaves_only_the_marker_and_a_release_gives_the_tags_back() -> None:
-    story = Acting(quarantine={"method": "untag"})
-    story.one.change(tags=("v1", "latest"))
-    story.worsen()
-    assert story.one.current.tags == (marker(story.ref.digest),)
-    release_image(story.ref, "oncall", "needed", story)
-    story.wait_for(minutes=5)
-    assert sorted(story.one.current.tags) == ["latest", "v1"]
-
-
-def test_immutable_tags_are_told_of_and_nothing_is_half_done() -> None:
-    story = Acting(quarantine={"method": "untag"})
-    story.one.change(tags=("v1",))
-    story.acts.immutable = True
-    story.worsen()
-    assert (story.one.current.tags, story.held) == (("v1",), Holding.FAILED)
+# ---- the Deny of a repository
 
 
 def test_a_rule_that_asks_for_it_denies_the_repository_and_the_last_release_ends_that() -> None:

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.audit.action import action_id
-from chalicelib.domain.enforcement.enforcement import MOVE, marker
 from chalicelib.domain.events.event import ImageAction
 from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.finding import Severity
@@ -55,7 +54,7 @@ class History:
         self.world = Enforcing(make_table, seed)
         self.world.acts.restores_at_once = self.random.random() < 0.5
         self.rules: dict[str, Any] = {}
-        self.rules["quarantine"] = self._method()
+        self.rules["quarantine"] = self._quarantine()
         self.change(mode=self.random.choice(("observe", "enforce", "enforce", "enforce")))
         self.indexes: dict[ImageRef, tuple[ImageRef, ...]] = {}
         self.what = WHAT
@@ -141,15 +140,13 @@ class History:
     def exempt(self) -> None:
         self.change(exempt={"repository": self.random.choice(([], [self._image().ref.repository]))})
 
-    def other_method(self) -> None:
-        self.change(quarantine=self._method())
+    def other_limit(self) -> None:
+        self.change(quarantine=self._quarantine())
 
-    def _method(self) -> dict[str, Any]:
+    def _quarantine(self) -> dict[str, Any]:
         return {
-            "method": self.random.choice(("archive", "untag", "move")),
             "when_running": self.random.choice(("alert", "alert", "proceed")),
             "max_per_hour": self.random.choice((1, 1, 2, 20)),
-            "allow_delete": True,
         }
 
     def other_block(self) -> None:
@@ -204,23 +201,16 @@ class History:
             self.world.delete(ref)
 
     def untag(self) -> None:
-        """What we hold people cannot take, and our marker they leave alone. Nor do they take the only tag of an image
-        that was moved and pushed anew: it would be gone, with a tag that we still hold."""
         ref = self.random.choice(list(self.indexes))
-        if self._is_at_rest(ref):
-            hold, tags = self.world.header(ref).hold, {*self.world.images[ref].current.tags}
-            theirs = tags - {marker(ref.digest), *(hold.tags if hold else ())}
-            if theirs and (len(tags) > 1 or hold is None or not hold.tags):
-                self.world.untag(ref, self.random.choice(sorted(theirs)))
+        if self._is_at_rest(ref) and (tags := self.world.images[ref].current.tags):
+            self.world.untag(ref, self.random.choice(sorted(tags)))
 
     def _is_at_rest(self, ref: ImageRef) -> bool:
-        """It is there, no push of it is still to be heard of, no worker died as it took it away or gave it back, and it
-        has never been moved: whether people have deleted it, or we, could not be told."""
+        """It is there, no push of it is still to be heard of, and no worker died as it took it away or gave it back."""
         header = self.world.header_or_none(ref)
         if header is None or header.begun is not None or not self.world.images[ref].current.exists:
             return False
-        unheard = any(isinstance(e.body, ImageAction) and e.body.ref == ref for e in self.world.envelopes)
-        return not unheard and (header.hold is None or header.hold.method != MOVE)
+        return not any(isinstance(e.body, ImageAction) and e.body.ref == ref for e in self.world.envelopes)
 
     # ---- and what must come of it
 
@@ -304,7 +294,7 @@ WHAT = (
     "blind",
     *("switch_mode",) * 2,
     "exempt",
-    *("other_method",) * 2,
+    *("other_limit",) * 2,
     *("other_block",) * 2,
     "waive",
     "unwaive",
@@ -336,8 +326,8 @@ def said(met: Counter[str]) -> str:
     return (
         f"{met['histories']} histories: {met['taken']} calls took an image away, {met['given back']} gave one back, "
         f"{met['crash']} crashes, {met['undone']} acts undone; at rest {met['as wanted']} images as wanted, "
-        f"{met['indexes compared']} of them indexes, {met['needed by an index']} kept for an index, "
-        f"{met['went along']} moved with one; others held: {held}"
+        f"{met['indexes compared']} of them indexes, {met['needed by an index']} kept for an index; "
+        f"others held: {held}"
     )
 
 
@@ -354,7 +344,6 @@ def assert_worth_it(met: Counter[str], extent: Extent) -> None:
     assert met["held: RUNNING"] > histories / 20
     assert met["indexes compared"] > histories / 3
     assert met["needed by an index"] > histories / 50
-    assert met["went along"] > histories / 50
 
 
 @pytest.mark.parametrize("part", range(PARTS))

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.domain.enforcement.repository_policy import has_statement
 from chalicelib.domain.events.message import Act, Refresh
 from chalicelib.domain.headers.pending_action import ActionType, Stage
 from chalicelib.domain.images.finding import FindingStatus
-from chalicelib.errors import DeniedError
-from chalicelib.services.enforcement.give_order import release_image
 from tests.services.enforcement.test_enforce_verdict import ACTIVE, ARCHIVED, CRITICAL, Acting
-from tests.services.world import new_ref
 
 BLOCKING = [{"id": "critical", "match": {"severity": "CRITICAL"}, "decision": "block", "enforce": "repository-policy"}]
 
@@ -28,11 +22,6 @@ def dies_before(story: Acting, call: str) -> None:
         story.step(worker)
     story.kill(worker)
     assert story.head.begun is not None
-
-
-def release(story: Acting) -> None:
-    release_image(story.ref, "oncall", "needed", story)  # type: ignore[arg-type]
-    story.wait_for(minutes=5)
 
 
 # ---- given up
@@ -100,111 +89,6 @@ def test_an_archive_that_was_done_by_one_that_died_is_recorded_as_any_other() ->
     assert (story.storage, record.reason) == (ARCHIVED, "1 finding matched")
     assert story.head.enforcement is not None
     assert story.head.enforcement.stage is Stage.DONE
-
-
-# ---- tags
-
-
-def untagged(*tags: str) -> Acting:
-    story = Acting(quarantine={"method": "untag"})
-    story.one.change(tags=tags)
-    return story.worsen()
-
-
-def tag_of_another(story: Acting, tag: str) -> Any:
-    """Somebody gives the tag to another image of the repository."""
-    other = story.add(story.ref.home.image(new_ref().digest))
-    story.after(60)
-    other.change(tags=(tag,))
-    story.receive(other.action("PUSH", tag=tag))
-    story.wait_for(minutes=2)
-    return other
-
-
-def test_a_release_is_done_when_all_its_tags_name_other_images_by_now() -> None:
-    story = untagged("latest")
-    other = tag_of_another(story, "latest")
-    release(story)
-    assert (story.head.act, story.head.hold) == (None, None)
-    assert other.current.tags == ("latest",)
-    assert story.one.current.tags == (marker(story.ref.digest),)
-
-
-def test_a_tag_that_another_image_had_and_lost_since_is_not_given_to_the_older_one() -> None:
-    story = untagged("latest", "v1")
-    other = tag_of_another(story, "latest")
-    story.after(60)
-    other.change(tags=("other",))
-    story.receive(other.action("PUSH", tag="other"), other.action("DELETE", tag="latest"))
-    story.wait_for(minutes=2)
-    release(story)
-    assert story.one.current.tags == ("v1",)
-
-
-def test_an_image_without_tags_gets_no_marker_that_could_never_go_again() -> None:
-    story = untagged()
-    assert story.head.hold is not None
-    assert story.one.current.tags == ()
-    release(story)
-    assert (story.head.hold, story.one.current.tags) == (None, ())
-
-
-def test_tags_that_came_between_begin_and_act_are_given_back_too() -> None:
-    story = Acting(quarantine={"method": "untag"})
-    dies_before(story, "put_tag")
-    story.one.change(tags=("v1", "hotfix"))
-    story.wait_for(minutes=5)
-    assert story.one.current.tags == (marker(story.ref.digest),)
-    release(story)
-    assert sorted(story.one.current.tags) == ["hotfix", "v1"]
-
-
-def test_a_restore_that_ecr_finishes_at_once_gives_the_tags_back_that_an_untag_had_taken() -> None:
-    story = untagged("v1", "v2")
-    story.change_policy(quarantine={"method": "archive", "when_running": "alert"})
-    story.wait_for(minutes=5)
-    assert story.storage is ARCHIVED
-    release(story)
-    assert (story.storage, sorted(story.one.current.tags)) == (ACTIVE, ["v1", "v2"])
-
-
-def test_the_marker_goes_with_a_release_though_a_move_failed_after_all_tags_went_elsewhere() -> None:
-    story = untagged("latest")
-    tag_of_another(story, "latest")
-    story.mover = Refusing()
-    story.change_policy(quarantine={"method": "move", "allow_delete": True})
-    story.drain()
-    assert story.mover.asked
-    story.one.change(tags=(marker(story.ref.digest), "v2"))
-    story.receive(story.one.action("PUSH", tag="v2"))
-    release(story)
-    assert (story.head.hold, story.one.current.tags) == (None, ("v2",))
-
-
-def test_an_archive_that_somebody_restored_is_not_over_while_our_marker_is_on_the_image() -> None:
-    story = untagged("latest")
-    tag_of_another(story, "latest")
-    story.change_policy(quarantine={"method": "archive"})
-    story.wait_for(minutes=5)
-    assert story.storage is ARCHIVED
-    story.change_policy(mode="observe", rules=[])
-    story.receive(*story.one.restore())
-    story.wait_for(minutes=5)
-    story.one.change(tags=(marker(story.ref.digest), "v2"))
-    story.receive(story.one.action("PUSH", tag="v2"))
-    story.change_policy(rules=[])
-    story.wait_for(minutes=5)
-    assert (story.head.hold, story.one.current.tags) == (None, ("v2",))
-
-
-class Refusing:
-    """A mover that is denied what it asks of ECR."""
-
-    asked = False
-
-    def move(self, *_: Any) -> None:
-        self.asked = True
-        raise DeniedError("AccessDeniedException")
 
 
 # ---- what follows from a header

@@ -13,7 +13,6 @@ import msgspec
 import pytest
 
 from chalicelib.domain.audit.action import action_id
-from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.domain.enforcement.repository_policy import has_statement
 from chalicelib.domain.events.message import Act, Decide
 from chalicelib.domain.headers.header import Header
@@ -103,32 +102,6 @@ def test_of_two_that_take_an_act_over_one_goes_on_so_that_no_late_call_undoes_a_
     assert story.records == ["ORDER_RELEASE", "QUARANTINE", "RELEASE"]
 
 
-def test_an_act_taken_over_is_given_up_where_another_method_is_wanted_by_now() -> None:
-    story = Acting()
-    begun(story, dies_at="archive")
-    story.change_policy(quarantine={"method": "untag"})
-    story.wait_for(minutes=5)
-    assert [name for name, _, _ in story.acts.calls] == ["put_tag", "remove_tag"]
-    assert story.head.hold is not None
-    assert (story.storage, story.head.hold.method) == (ACTIVE, "untag")
-
-
-# ---- what the rules ask for
-
-
-def test_a_rule_about_tags_still_means_the_image_whose_tags_were_taken() -> None:
-    rule = {"id": "tagged", "match": {"severity": {"gte": "CRITICAL"}, "tag": ["v*"]}, "decision": "quarantine"}
-    story = Acting(quarantine={"method": "untag"}, rules=[rule])
-    story.worsen()
-    for _ in range(5):
-        story.wait_for(minutes=6)
-    assert story.records == ["QUARANTINE"]
-    assert story.head.decision == "QUARANTINE"
-    story.change_policy(quarantine={"method": "untag"}, rules=[])
-    story.wait_for(minutes=5)
-    assert (story.one.current.tags, story.head.hold) == (("v1",), None)
-
-
 # ---- what is gone
 
 
@@ -169,9 +142,8 @@ def test_the_deny_of_a_deleted_image_ends_when_the_policy_enforces_again() -> No
     assert not has_statement(story.acts.policies.get(story.ref.home))
 
 
-def test_an_image_that_is_gone_is_not_taken_for_moved() -> None:
-    story = Acting(quarantine={"method": "move", "allow_delete": True})
-    story.mover = None
+def test_an_image_that_was_deleted_before_its_act_is_not_taken_for_archived() -> None:
+    story = Acting()
     story.one.change(exists=False, tags=())
     story.worsen()
     assert (story.head.hold, story.held) == (None, Holding.FAILED)
@@ -180,43 +152,14 @@ def test_an_image_that_is_gone_is_not_taken_for_moved() -> None:
     assert (story.head.hold, story.head.act, story.records) == (None, None, [])
 
 
-def test_an_untagged_image_that_was_deleted_needs_no_release() -> None:
-    story = Acting(quarantine={"method": "untag"}).worsen()
+def test_an_archived_image_that_was_deleted_needs_no_release() -> None:
+    story = Acting().worsen()
     story.one.change(exists=False, tags=())
     story.receive(story.one.action("DELETE"))
     story.drain()
     release_image(story.ref, "oncall", "to see", story)
     story.drain()
     assert (story.head.hold, story.head.act) == (None, None)
-
-
-def test_an_image_that_was_deleted_and_pushed_anew_gets_no_tag_that_it_had_before() -> None:
-    story = Acting(quarantine={"method": "untag"}).worsen()
-    story.one.change(exists=False, tags=())
-    story.receive(story.one.action("DELETE"))
-    assert story.head.hold is None
-    story.moment += timedelta(minutes=1)
-    story.one.change(exists=True, tags=("v2",))
-    story.receive(story.one.action("PUSH", tag="v2"))
-    story.drain()
-    release_image(story.ref, "oncall", "to see", story)
-    story.drain()
-    assert (story.one.current.tags, story.head.hold) == (("v2",), None)
-
-
-def test_a_deletion_that_is_heard_of_after_the_push_that_followed_it_ends_what_the_image_had_before() -> None:
-    story = Acting(quarantine={"method": "untag"}).worsen()
-    deleted = story.one.action("DELETE", tag=marker(story.ref.digest))
-    story.moment += timedelta(minutes=1)
-    story.one.change(tags=("v2",))
-    story.one.pushed_at = story.moment
-    story.receive(story.one.action("PUSH", tag="v2"))
-    story.drain()
-    assert story.one.current.tags == (marker(story.ref.digest),)
-    story.receive(deleted)
-    release_image(story.ref, "oncall", "to see", story)
-    story.drain()
-    assert (story.one.current.tags, story.head.hold) == (("v2",), None)
 
 
 # ---- a Deny for two
@@ -425,18 +368,6 @@ def test_a_policy_that_starts_to_observe_while_an_act_is_begun_is_heard_of_befor
     story.worsen()
     assert story.acts.calls == []
     assert (story.storage, story.held) == (ACTIVE, Holding.OBSERVE)
-
-
-def test_what_was_untagged_is_archived_when_the_policy_asks_for_that_and_given_back_whole() -> None:
-    story = Acting(quarantine={"method": "untag"}).worsen()
-    assert (story.storage, "v1" in story.one.current.tags) == (ACTIVE, False)
-    story.change_policy(quarantine={"method": "archive", "when_running": "alert"})
-    story.drain()
-    assert story.storage is ARCHIVED
-    release_image(story.ref, "oncall", "needed", story)
-    story.wait_for(minutes=5)
-    assert (story.storage, story.one.current.tags) == (ACTIVE, ("v1",))
-    assert (story.head.hold, story.head.acts) == (None, ())
 
 
 def test_the_end_of_a_deny_is_not_undone_by_a_quarantine() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from chalicelib.adapters.dynamodb.schema import shard_of
-from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.domain.events.event import PulledThrough
 from chalicelib.domain.headers.pending_action import Holding
 from chalicelib.domain.images.image import StorageStatus
@@ -90,22 +89,6 @@ def test_what_a_person_restores_by_hand_is_archived_again() -> None:
     story.receive(*story.one.restore())
     at_once(story)
     assert story.storage is ARCHIVED
-
-
-def test_a_new_tag_on_an_untagged_digest_is_taken_away_again_and_given_back_with_the_others() -> None:
-    story = Acting(quarantine={"method": "untag"}).worsen()
-    mark = marker(story.ref.digest)
-    assert story.one.current.tags == (mark,)
-    story.after(60)
-    story.one.change(tags=(mark, "hotfix"))
-    story.receive(story.one.action("PUSH", tag="hotfix"))
-    story.wait_for(minutes=5)
-    assert story.one.current.tags == (mark,)
-    assert story.head.hold is not None
-    assert story.head.hold.tags == ("hotfix", "v1")
-    release_image(story.ref, "oncall", "needed", story)  # type: ignore[arg-type]
-    story.wait_for(minutes=5)
-    assert sorted(story.one.current.tags) == ["hotfix", "v1"]
 
 
 def test_a_new_tag_on_an_archived_digest_leaves_it_archived() -> None:

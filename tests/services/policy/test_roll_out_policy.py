@@ -11,7 +11,7 @@ from chalicelib.adapters.dynamodb.schema import STATE_PK, shard_of
 from chalicelib.adapters.table.header_items import header_item, row_of
 from chalicelib.domain.events.message import Decide, Delivery, PolicyRollout
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.pending_action import ActionType, Hold
+from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import ImageRef, Kind, Scan, ScanState, Source
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.errors import DeniedError
@@ -246,29 +246,6 @@ def test_many_images_are_asked_for_a_part_at_a_time_until_none_lags(monkeypatch)
         place.sent.clear()
     assert asked == [2, 2, 1, 0]
     assert "BLOCK: 5 (before: 0)" in slack.alerts[0].notes
-
-
-def test_an_image_we_moved_away_is_decided_too_and_brought_back_where_nothing_holds_it_any_more():
-    """It does not exist where it was, and is still ours to give back."""
-    quarantines = ALLOWS | {"mode": "enforce", "quarantine": {"method": "move", "allow_delete": True}}
-    quarantines |= {"rules": [{"id": "all", "match": {"repository": "*"}, "decision": "quarantine"}]}
-    place, slack = Place(1), Told()
-    place.rule(quarantines, 1)
-    roll_out_policy(place, {"slack": slack})
-    place.deliver(place.sent[0][1])
-    (header,) = headers(place)
-    moved = msgspec.structs.replace(
-        header, exists=False, existence_at=NOW, pending=(), hold=Hold("move", 1, NOW, ("v1",), "lazaretto/quarantine")
-    )
-    place.table.put_header(moved)
-    place.sent.clear()
-    place.rule(ALLOWS | {"mode": "enforce"}, 2)
-    assert roll_out_policy(place, {"slack": slack}) == 1
-    place.deliver(place.sent[0][1])
-    (header,) = headers(place)
-    assert (header.policy_version, header.decision) == (2, "ALLOW")
-    assert header.act.kind is ActionType.RELEASE
-    assert roll_out_policy(place, {"slack": slack}) == 0
 
 
 def test_what_is_to_be_done_to_an_image_is_done_although_nobody_is_told_of_its_verdict():

@@ -45,9 +45,8 @@ def recorded(context: PullContext, number: int, effect: str) -> str:
 # ---- ours
 
 
-@pytest.mark.parametrize("method", ["archive", "untag", "move"])
-def test_our_quarantine_is_found_by_the_tag_and_named_by_its_action(context: PullContext, method: str) -> None:
-    context.quarantine(image(1), "v1", method=method)
+def test_our_quarantine_is_found_by_the_tag_and_named_by_its_action(context: PullContext) -> None:
+    context.quarantine(image(1), "v1")
     named = recorded(context, 1, "QUARANTINE#3")
     explanation = why(context)
     assert (explanation.cause, explanation.action_ids) == (PullFailureCause.QUARANTINE, (named,))

@@ -15,11 +15,10 @@ from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.table.header_items import ImageRow
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.events.sweep_message import InitialBackfill, MatchSameDigest
-from chalicelib.domain.headers.header import Header, Hold
+from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import ImageRef, Kind, Repository, Scan, ScanState, Source
 from chalicelib.domain.images.image_state import ImageState
-from chalicelib.domain.images.quarantine_place import place_of
 from chalicelib.domain.images.verdict import Decision, Reason, VerdictSummary
 from chalicelib.domain.policy.decision import decide
 from chalicelib.domain.policy.waiver import Waiver
@@ -252,32 +251,6 @@ def test_a_twin_that_is_pushed_again_and_may_run_frees_its_public_image(world: P
     scanned(world, PRIVATE)
     world.drain()
     assert decision(world) is Decision.ALLOW
-
-
-def test_a_twin_that_our_quarantine_has_moved_away_keeps_its_public_image_blocked(world: PublicWorld) -> None:
-    scanned(world, PRIVATE)
-    match(public(world))
-
-    def moved(header: Header) -> Header:
-        return msgspec.structs.replace(header, exists=False, hold=Hold("move", 1, START))
-
-    update_header(PRIVATE, moved, DELIVERY, world)  # type: ignore[arg-type]
-    world.drain()
-    match(world)
-    assert decision(world) is Decision.BLOCK
-
-
-def test_what_lies_in_a_quarantine_repository_makes_nothing_clean(world: PublicWorld) -> None:
-    scanned(world, PRIVATE)
-
-    def moved(header: Header) -> Header:
-        return msgspec.structs.replace(header, exists=False, hold=Hold("move", 1, START))
-
-    update_header(PRIVATE, moved, DELIVERY, world)  # type: ignore[arg-type]
-    place = scanned(world, place_of(PRIVATE.home).image(PRIVATE.digest))
-    assert decision(world, place) is Decision.ALLOW
-    assert match(public(world)) == 0
-    assert decision(world) is Decision.PENDING
 
 
 def test_what_if_says_of_a_public_image_what_applying_then_decides(world: PublicWorld) -> None:

@@ -9,9 +9,8 @@ import boto3
 import pytest
 
 from bench.count import Count
-from chalicelib.domain.enforcement.enforcement import marker
 from chalicelib.domain.events.event import Replicated
-from chalicelib.domain.headers.pending_action import ActionType, Hold, Order
+from chalicelib.domain.headers.pending_action import ActionType, Order
 from chalicelib.domain.images.image import Child, ImageRef, Repository, ScanState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.replication.alert import words
@@ -384,39 +383,6 @@ def test_a_replica_of_a_quarantined_image_is_quarantined_too_and_given_back_with
     assert estate.order_on(copy) is None
 
 
-def test_a_copy_is_archived_where_the_policy_moves_its_source_away(estate: Estate) -> None:
-    """What is moved away there a backfill copies again, and its layers would have to be copied in every Region."""
-    ref = estate.push(1, "v1")
-    copy = NEAR.repository(HOME).image(ref.digest)
-    estate.scan_copies(ref)
-    estate.change_policy(quarantine={"method": "move", "allow_delete": True}, notify=[{"channel": "slack"}])
-    estate.judged(ref, Decision.QUARANTINE)
-    estate.later(60).sweep()
-    act = estate.header(copy).act
-    assert act is not None
-    assert (act.kind, act.method) == (ActionType.QUARANTINE, "archive")
-
-
-def test_a_copy_whose_tags_were_taken_as_the_sources_were_passes_no_more(estate: Estate) -> None:
-    ref = estate.push(1, "v1")
-    copy = NEAR.repository(HOME).image(ref.digest)
-    estate.scan_copies(ref)
-    estate.change_policy(quarantine={"method": "untag"}, notify=[{"channel": "slack"}])
-    estate.judged(ref, Decision.QUARANTINE)
-    estate.later(60).sweep()
-    assert estate.stands(ref, NEAR) == ("COMPLETE", "passes")
-    for image in (ref, copy):
-        held = ecr_of(image.home).get(NAME, {"imageDigest": image.digest})
-        ecr_of(image.home).tag_image(held, marker(image.digest))
-        held.remove_tag("v1")
-        decision = Decision.QUARANTINE if image == ref else Decision.PENDING
-        hold = Hold("untag", 1, estate.moment, ("v1",))
-        estate.judged(image, decision, hold=hold, tags=(marker(image.digest),))
-    estate.later(60).sweep()
-    assert estate.stands(ref, NEAR) == ("COMPLETE",)
-    assert "passes" in estate.stands(ref, FAR)
-
-
 def test_a_copy_of_a_quarantined_image_that_was_deleted_still_passes(estate: Estate) -> None:
     ref = estate.push(1, "v1")
     estate.scan_copies(ref)
@@ -462,13 +428,6 @@ def test_a_replica_that_is_blocked_there_too_does_not_pass(estate: Estate) -> No
     estate.judged(ref, Decision.WARN)
     estate.later(60).sweep()
     assert estate.stands(ref, NEAR) == ("COMPLETE", "verdict-differs")
-
-
-def test_what_was_moved_to_a_quarantine_repository_must_not_be_open_at_a_destination(estate: Estate) -> None:
-    moved = estate.push(1, "v1", name=f"lazaretto-quarantine/{NAME}")
-    estate.later(60).sweep(moved.home)
-    assert "passes" in estate.stands(moved, NEAR)
-    assert len(estate.slack.alerts) == 1
 
 
 # ---- one image, after its push
