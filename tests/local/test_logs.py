@@ -79,7 +79,7 @@ def test_every_line_is_json_and_told_by_its_message(told: Any) -> None:
 def test_what_is_about_an_image_names_it_and_an_event_its_id(told: Any) -> None:
     lines, _, _ = told
     for line in lines:
-        if line.get("kind") in ("ScanFinished", "ImageAction", "FindingChanged", "Look", "Act"):
+        if line.get("kind") in ("ScanFinished", "ImageAction", "FindingChanged", "Refresh", "Act"):
             assert line["image"].split("@")[1].startswith("sha256:")
         if line.get("kind") in ("ScanFinished", "ImageAction", "FindingChanged"):
             assert line["event_id"]

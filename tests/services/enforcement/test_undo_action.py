@@ -17,7 +17,7 @@ from chalicelib.services.policy.apply_policy import apply_policy
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
 from tests.fakes.images import ref
-from tests.fakes.queries import NOW, JudgedContext
+from tests.fakes.queries import NOW, FakeContext
 from tests.services.judged import FIRST, STRICT, FakeRules
 
 THIRD = FIRST.replace("CRITICAL", "HIGH")
@@ -40,7 +40,7 @@ def waiver(**changes: Any) -> Waiver:
 
 @pytest.fixture
 def context() -> Any:
-    built: Any = JudgedContext()
+    built: Any = FakeContext()
     built.rules = FakeRules(built.table, built.waivers, built.clock.now)
     return built
 
