@@ -24,7 +24,7 @@ export PYTHONDONTWRITEBYTECODE :=
 help:
 	@echo "make setup    install everything into .venv"
 	@echo "make run      set up, start the local stack on 127.0.0.1:8000, play the demo, keep serving"
-	@echo "make test     set up, lint, check types, run every test: of random runs a tenth, of calls to die at every fifth; SEED="
+	@echo "make test     set up, lint, check types, run every test, with a part of the random runs; SEED="
 	@echo "make full     the tests of which make test does a part, with all their runs; SEED="
 	@echo "make lint     ruff and mypy, and the size of it all against the budgets in pyproject.toml"
 	@echo "make bench    measure what is claimed: units, calls, ratios"

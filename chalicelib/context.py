@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from chalicelib.adapters.aws.queues import Queues
 from chalicelib.adapters.aws.refused_calls import count_refused_calls
 from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.channels.registry import channel_makers
 from chalicelib.adapters.channels.sns import CountedChannel
 from chalicelib.adapters.dynamodb.dynamo import count_write_units
 from chalicelib.adapters.stores.policy_store import PolicyStore
@@ -253,24 +254,7 @@ class AppContext:
     @cached_property
     def channels(self) -> Mapping[str, Channel]:
         """The channels that are set up, by the name a policy's `notify` calls them."""
-        makers: dict[str, Callable[[], Channel]] = {}
-        if self.settings.topic_arn:
-            makers["sns"] = self._sns
-        if self.settings.slack_secret:
-            makers["slack"] = self._slack
-        return Channels(makers, self.journal)
-
-    def _sns(self) -> Channel:
-        from chalicelib.adapters.channels.sns import SnsTopic
-
-        return SnsTopic(self.settings.topic_arn or "", self.sessions.client("sns"))
-
-    def _slack(self) -> Channel:
-        from chalicelib.adapters.channels.secrets import Secret
-        from chalicelib.adapters.channels.slack import SlackBot, SlackWebhook
-
-        text, channel = Secret(self.settings.slack_secret or "", self.sessions), self.settings.slack_channel
-        return SlackBot(text, channel) if channel else SlackWebhook(text, self.settings.slack_local)
+        return Channels(channel_makers(self.settings, self.sessions), self.journal)
 
     @property
     def cursor_secrets(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ LazarettoError
 ├── ConflictError                   409  somebody else wrote first: read again
 ├── SettingsError                   500  environment variables missing or wrong, all of them at once
 ├── StoredPolicyError               500  the policy in force does not load any more: its number, why, and the remedy
-└── UpstreamError                   502  AWS or Slack did not answer as needed
+└── UpstreamError                   502  AWS or a channel did not answer as needed
     ├── TransientError              503  throttled, timed out: try again later (`retry_after_seconds`)
     │   └── UnfinishedError         503  got on, and needs more time than one call has: call again
     ├── AbsentError                 502  AWS says the image, repository or scan does not exist

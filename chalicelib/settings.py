@@ -6,10 +6,9 @@
 | LAZARETTO_QUEUE_SCANS, _ACTIONS, _SWEEPS | URLs of the queues we send to | required |
 | LAZARETTO_STAGE | stage, part of every name we make | dev |
 | LAZARETTO_SETTLE_SECONDS | time a source may need to list what it announced | 60 |
-| LAZARETTO_TOPIC_ARN | SNS topic of alerts; empty: none | |
-| LAZARETTO_SLACK_SECRET | Secrets Manager id, or `ssm:NAME`, of the Slack secret; empty: none | |
+| LAZARETTO_TOPIC_ARN, _SLACK_SECRET | what sets a channel up: `domain/channels/channel.py`; empty: none | |
 | LAZARETTO_SLACK_CHANNEL | channel id: the secret is a bot token; empty: it is an incoming webhook URL | |
-| LAZARETTO_SLACK_LOCAL | `1` lets the Slack webhook be on 127.0.0.1 (local stack) | |
+| LAZARETTO_SLACK_LOCAL | `1` lets the channel call 127.0.0.1 (local stack); so for each channel with a secret | |
 | LAZARETTO_CURSOR_SECRET | Secrets Manager id, or `ssm:NAME`, of the cursor secrets | |
 | LAZARETTO_CURSOR_SECRETS | the cursor secrets themselves, newest first, by comma (local stack) | |
 | LAZARETTO_API_URL | address of the API, for links in alerts; empty: none | |
@@ -30,6 +29,7 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.domain.channels.channel import CHANNELS, WITH_SECRET
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import SettingsError
 
@@ -52,10 +52,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     queue_sweeps: str
     stage: str = "dev"
     consistency_delay: timedelta = timedelta(seconds=60)
-    topic_arn: str | None = None
-    slack_secret: str | None = None
+    channels: dict[str, str] = {}
+    """Those that are set up, by name: the topic's ARN, or the reference of the channel's secret."""
+    local_channels: frozenset[str] = frozenset()
+    """Those that may call 127.0.0.1: in the local stack alone."""
     slack_channel: str | None = None
-    slack_local: bool = False
     cursor_secret: str | None = None
     cursor_secrets: tuple[str, ...] = ()
     api_url: str | None = None
@@ -81,10 +82,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "queue_sweeps": read.required("QUEUE_SWEEPS"),
             "stage": read.text("STAGE") or "dev",
             "settle": timedelta(seconds=read.number("SETTLE_SECONDS", 60, 0, 900)),
-            "topic_arn": read.text("TOPIC_ARN"),
-            "slack_secret": read.text("SLACK_SECRET"),
+            "channels": {k.name: text for k in CHANNELS if (text := read.text(k.setting))},
+            "local_channels": {k.name for k in WITH_SECRET if read.text(k.local_setting) == "1"},
             "slack_channel": read.text("SLACK_CHANNEL"),
-            "slack_local": read.text("SLACK_LOCAL") == "1",
             "cursor_secret": read.text("CURSOR_SECRET"),
             "cursor_secrets": tuple(s for s in (read.text("CURSOR_SECRETS") or "").split(",") if s),
             "api_url": read.text("API_URL"),

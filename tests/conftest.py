@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -45,14 +46,17 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def descriptions_of_aws() -> Iterator[None]:
-    """Read once in a process, and not by each session of botocore that a test makes: most of what a client costs."""
-    session = sys.modules.get("botocore.session")
-    if session is None:
-        yield
-        return
+def quick_botocore() -> Iterator[None]:
+    """No call waits before it is tried again, nor for the rate limiter of adaptive retries. What botocore knows of a
+    service is read once in a process, and not by each session that a test makes: most of what a client costs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "create_loader", functools.cache(session.create_loader))
+        if (session := sys.modules.get("botocore.session")) is not None:
+            from botocore import endpoint
+            from botocore.retries.bucket import TokenBucket
+
+            patch.setattr(session, "create_loader", functools.cache(session.create_loader))
+            patch.setattr(endpoint, "time", SimpleNamespace(sleep=lambda seconds: None))
+            patch.setattr(TokenBucket, "acquire", lambda bucket, amount=1, block=True: True)
         yield
 
 

@@ -14,6 +14,7 @@ import click
 import pytest
 import typer
 
+from chalicelib.domain.channels.channel import CHANNELS, WITH_SECRET
 from chalicelib.domain.policy.policy import policy_schema
 
 ROOT = Path(__file__).parent.parent
@@ -34,13 +35,14 @@ def everything() -> str:
 
 
 def settings() -> set[str]:
-    """Every variable that settings.py reads: the first argument of a method of its reader."""
+    """Every variable that settings.py reads: the first argument of a method of its reader; and those of channels."""
     calls = [n for n in ast.walk(ast.parse(page("chalicelib/settings.py"))) if isinstance(n, ast.Call)]
     of_reader = [
         c for c in calls if isinstance(c.func, ast.Attribute) and c.func.attr in ("text", "required", "number")
     ]
     literals = [c.args[0] for c in of_reader if c.args and isinstance(c.args[0], ast.Constant)]
-    return {f"LAZARETTO_{constant.value}" for constant in literals}
+    of_channels = {k.setting for k in CHANNELS} | {k.local_setting for k in WITH_SECRET}
+    return {f"LAZARETTO_{name}" for name in {constant.value for constant in literals} | of_channels}
 
 
 def test_every_setting_is_explained_in_operations() -> None:

@@ -12,6 +12,7 @@ FORMS = {
     "AWS access key": r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
     "AWS secret key": r"(?i)aws_secret_access_key[\"']?\s*[=:]\s*[\"']?[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])",
     "Slack token": r"\bxox[abeoprs]-\d{10,}-[0-9A-Za-z-]{20,}",
+    "webhook key": r"\bwhsec_[A-Za-z0-9+/]{32,}",
     "Slack webhook": r"hooks\.slack(?:-gov)?\.com/services/T[A-Z0-9]{6,}/B[A-Z0-9]{6,}/[A-Za-z0-9]{16,}",
     "GitHub token": r"\bgh[oprsu]_[A-Za-z0-9]{36}",
     "private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----\s*[A-Za-z0-9+/=\n]{40}",
@@ -19,8 +20,10 @@ FORMS = {
     "registry password": r"\"auth\"\s*:\s*\"[A-Za-z0-9+/=]{20,}\"",
     "package index with a password": r"https?://[^\s/:@\"'{}]{1,80}:[^\s/@\"'{}]{8,}@[\w.-]+/simple",
 }
-MADE_UP = {"AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE", "AKIAE2EROOT000000000", "ASIAABCDEFGHIJKLMNOP"}
-"""AWS's own examples (IAM user guide), and those of our tests."""
+MADE_UP = {"AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE", "AKIAE2EROOT000000000", "ASIAABCDEFGHIJKLMNOP"} | {
+    "whsec_bG9jYWwgc3RhY2sgb25seSwgb3BlbnMgbm90aGluZw"
+}
+"""AWS's own examples (IAM user guide), those of our tests, and the local stack's own key."""
 MOST_BYTES = 5_000_000
 
 
@@ -61,6 +64,7 @@ def test_the_forms_are_known() -> None:
         "AKIA" + "Q" * 16,
         "aws_secret_access_key = " + "a/B+" * 9 + "cDe1",
         "xoxb-" + "1234567890-" * 2 + "a" * 24,
+        "whsec_" + "a" * 40,
         "https://hooks.slack.com/services/T" + "0" * 8 + "/B" + "0" * 8 + "/" + "x" * 24,
         "ghp_" + "a" * 36,
         "-----BEGIN EC " + "PRIVATE KEY-----\n" + "MHcCAQEE" * 8,

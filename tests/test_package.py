@@ -22,6 +22,7 @@ from chalicelib.adapters.channels.secrets import Secret
 from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.build.bundle import REQUIRED, check_bundle, check_bytecode, check_template
 from chalicelib.build.package import LEFT_OUT, stage_tree
+from chalicelib.domain.channels.channel import CHANNELS
 from chalicelib.services.alerts.notify import CLAIM
 from chalicelib.settings import Settings
 
@@ -128,6 +129,7 @@ def variables_of(resource: dict[str, Any]) -> dict[str, Any]:
 
 SECRET_ARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:team/slack-a1B2c3"
 PARAMETER_ARN = "arn:aws-us-gov:ssm:us-gov-west-1:111122223333:parameter/team/slack"
+WEBHOOK = TEMPLATE["Parameters"]["WebhookSecretArn"]["AllowedPattern"]
 SLACK = TEMPLATE["Parameters"]["SlackSecretArn"]["AllowedPattern"]
 
 
@@ -302,8 +304,28 @@ def test_the_environment_of_the_functions_is_a_complete_set_of_settings() -> Non
     roles = dict.fromkeys(("LAZARETTO_ROLE_ARNS", "LAZARETTO_ACCOUNT_ROLES"), "arn:aws:iam::111122223333:role/any")
     of_their_own = {"LAZARETTO_REGISTRIES": "us-east-1", "LAZARETTO_INSPECTOR": "delegated"}
     Settings.from_env(dict.fromkeys(variables, "1") | roles | of_their_own)
-    known = (ROOT / "chalicelib/settings.py").read_text()
+    known = (ROOT / "chalicelib/settings.py").read_text() + "".join(f'"{kind.setting}"' for kind in CHANNELS)
     assert {n for n in variables if f'"{n.removeprefix("LAZARETTO_")}"' not in known} == {"AWS_DEFAULTS_MODE"}
+
+
+@pytest.mark.parametrize("reference", ["", SECRET_ARN, SECRET_ARN.replace("arn:aws:", "arn:aws-us-gov:")])
+def test_a_webhook_secret_is_named_by_its_whole_arn(reference: str) -> None:
+    assert re.fullmatch(WEBHOOK, reference)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        SECRET_ARN.removesuffix("-a1B2c3"),
+        f"{SECRET_ARN}#key",
+        f"{SECRET_ARN}*",
+        PARAMETER_ARN,
+        "secretsmanager:team/webhook",
+        "https://receiver.example.com/hook",
+    ],
+)
+def test_a_webhook_secret_that_is_named_otherwise_is_refused(reference: str) -> None:
+    assert not re.fullmatch(WEBHOOK, reference)
 
 
 def bundle_of(*names: str, size: int = 1) -> zipfile.ZipFile:

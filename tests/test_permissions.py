@@ -243,7 +243,7 @@ def test_keys_are_used_by_the_registry_alone() -> None:
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_policy_fits_into_a_role(function: str) -> None:
     names = {"SlackSecretArn": arn("secretsmanager", REGION, f"secret:{'x' * 512}"), "CursorSecret": "x" * 600}
-    names["KmsKeyArn"] = KEY
+    names |= {"KmsKeyArn": KEY, "WebhookSecretArn": arn("secretsmanager", REGION, f"secret:{'x' * 512}")}
     text = json.dumps(render(POLICIES[function], names), separators=(",", ":"))
     assert len(text) < MOST_CHARACTERS
 
@@ -266,7 +266,7 @@ def test_a_resource_is_one_that_the_action_knows(action: str, resource: str) -> 
     # The Slack secret is one of these two; a policy allows to read either.
     slack = arn(service, REGION, {"secretsmanager": "secret:slack", "ssm": "parameter/slack"}.get(service, ""))
     cursor = arn("secretsmanager", REGION, "secret:cursor")
-    names = {"SlackSecretArn": slack, "CursorSecret": cursor, "KmsKeyArn": KEY}
+    names = {"SlackSecretArn": slack, "CursorSecret": cursor, "KmsKeyArn": KEY, "WebhookSecretArn": cursor}
     rendered = render(json.loads(resource), names)
     if rendered == ANY:
         assert not types or action in ASKED_WITHOUT_RESOURCE

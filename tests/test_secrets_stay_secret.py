@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import boto3
@@ -112,6 +113,9 @@ class World:
         session.client("ssm").put_parameter(Name="/hush", Value=url, Type="SecureString")
         cursor = secrets.create_secret(Name="hush-cursor", SecretString=f"{MARK}-new,{MARK}-old")["ARN"]
         self.scenes.cursor_secret = cursor
+        webhook = json.dumps({"url": f"{url}/json", "key": f"whsec_{MARK * 5}"})
+        self.scenes.webhook_secret = secrets.create_secret(Name="hush-webhook", SecretString=webhook)["ARN"]
+        local.aws.serve(f"{WEBHOOK}/json", partial(local.catcher.take, channel="webhook"))
         self.scenes.tell_by(f"{slack}#hook")
         heard = self.scenes.context.sessions.session.events
         heard.register("before-call", self.poison.answer)
@@ -210,7 +214,7 @@ class World:
 
     def gather(self) -> None:
         catcher = self.local.catcher
-        self.tell("alerts", *("\n".join(c.lines) for c in (*catcher.slack, *catcher.sns())))
+        self.tell("alerts", *("\n".join(c.lines) for c in (*catcher.slack, *catcher.caught["webhook"], *catcher.sns())))
         self.tell("items", *items())
         client = boto3.client("sqs", region_name=REGION)
         for name in self.local.template.dead_queues():
@@ -329,6 +333,7 @@ def test_no_secret_is_told() -> None:
         assert world.poison.failed > 10 * len(SAID)
         assert calls["GetDownloadUrlForLayer"] > 1
         assert world.local.catcher.slack, "by the webhook that is a secret"
+        assert world.local.catcher.caught["webhook"], "signed by the key that is a secret"
         assert [code for code, _, _ in SAID if code not in log] == [], "failures that the log does not know"
         assert world.told.keys() == PLACES
         for where, texts in world.told.items():

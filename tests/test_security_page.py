@@ -15,6 +15,7 @@ from chalicelib.api.answers import walk
 from chalicelib.api.framework import call, parameters, query
 from chalicelib.cli.framework import client
 from chalicelib.domain.admission import judgement
+from chalicelib.domain.alerts import alert_document
 from chalicelib.domain.policy import waiver
 from chalicelib.parsers.wire import wire
 from chalicelib.services.enforcement import give_order
@@ -42,6 +43,7 @@ LIMITS = {
     "a waiver's or an order's text": (waiver.MAX_TEXT, give_order.MAX_REASON),
     "answer that a command reads": (client.MAX_BYTES // KIB // KIB,),
     "answer of Slack": (slack.LONGEST_ANSWER // KIB,),
+    "an alert for the webhook": (alert_document.MAX_BYTES // KIB,),
 }
 AWS_OWN = {"an unknown parameter, a field no route knows", "event"}
 

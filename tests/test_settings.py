@@ -20,7 +20,7 @@ def test_what_is_required_is_enough_and_the_rest_has_defaults():
     assert settings.table == "lazaretto"
     assert settings.consistency_delay == timedelta(seconds=60)
     assert settings.cursor_secrets == ("new", "old")
-    assert settings.slack_secret is None
+    assert settings.channels == {}
 
 
 def test_a_function_knows_its_name_and_nobody_else_has_one():

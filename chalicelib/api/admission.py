@@ -13,8 +13,8 @@ from chalice.app import Request
 
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Call
+from chalicelib.api.framework.context import context
 from chalicelib.api.framework.endpoint import RouteGroup
-from chalicelib.api.framework.reads import context
 from chalicelib.domain.admission.admission import AdmissionAnswer, AdmissionReview, read_review
 from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.images.sanitize import sanitize

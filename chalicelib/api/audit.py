@@ -12,20 +12,22 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
+from chalicelib.adapters.table.audit_log import ActionRow
+from chalicelib.adapters.table.audit_queries import AuditEntry
+from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.api.answers.image_answers import Moment
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import find_image, is_meant
+from chalicelib.api.framework.context import context
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.paging import Paging
 from chalicelib.api.framework.query import Parameter, Query, calendar_day, moment, text, word
-from chalicelib.api.framework.reads import AuditEntry, Reads, context
-from chalicelib.domain.audit.action import ACTION_KINDS, action_id
+from chalicelib.domain.audit.action import ActionKind, action_id
 from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.patterns import Globs
 from chalicelib.errors import NotFoundError, ParameterError
 from chalicelib.services.audit.verify_audit import Proven, verify_chain
-from chalicelib.services.ports.audit import AuditRow
 
 
 class RecordedImage(msgspec.Struct, frozen=True):
@@ -90,7 +92,7 @@ class ProofAnswer(msgspec.Struct, frozen=True):
     problems: tuple[BrokenAnswer, ...]
 
 
-def answer_record(row: AuditRow) -> RecordAnswer:
+def answer_record(row: ActionRow) -> RecordAnswer:
     record = row.record
     return RecordAnswer(
         action_id=action_id(record),
@@ -157,7 +159,7 @@ ACTOR = Parameter[str](
     *text(max_length=200),
     example="person:*",
 )
-KIND = Parameter[tuple[str, ...]]("kind", "One or more kinds of record", *word(ACTION_KINDS), many=True)
+KIND = Parameter[tuple[str, ...]]("kind", "One or more kinds of record", *word(ActionKind), many=True)
 
 
 @area.get("/v1/audit", AuditList, (*p.IMAGE, SUBJECT, DAY, SINCE, UNTIL, ACTOR, KIND, *p.PAGE), (404,))
@@ -203,7 +205,7 @@ def verify_audit(query: Query) -> ProofAnswer:
     return answer_proof(chain, proven, len(copies))
 
 
-def _chain(reads: Reads, query: Query) -> Chain | None:
+def _chain(reads: FindingsQueries, query: Query) -> Chain | None:
     """Raises ParameterError and NotFoundError."""
     subject = query.get(SUBJECT)
     of_an_image = query.get(p.DIGEST_) is not None or query.get(p.TAG) is not None

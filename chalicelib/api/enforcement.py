@@ -19,9 +19,9 @@ from chalicelib.api.answers.answering import answer_act, answer_hold, answer_ord
 from chalicelib.api.answers.image_answers import ActAnswer, HoldAnswer, ImageNameAnswer, Moment, OrderAnswer
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Call, find_image
+from chalicelib.api.framework.context import context
 from chalicelib.api.framework.endpoint import OK, Answered, RouteGroup
 from chalicelib.api.framework.query import Query, read_query
-from chalicelib.api.framework.reads import context
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.images.image import ImageRef, InUseState
 from chalicelib.domain.images.verdict import Decision

@@ -11,8 +11,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from functools import partial
 
-import msgspec
-
+from chalicelib.adapters.table.findings_queries import FindingsQueries
+from chalicelib.adapters.table.header_items import ImageRow
+from chalicelib.adapters.table.index_walk import Page
 from chalicelib.api.answers.answering import answer_finding, answer_scan
 from chalicelib.api.answers.answers import FindingList
 from chalicelib.api.answers.image_answers import ScanAnswer
@@ -21,23 +22,18 @@ from chalicelib.api.answers.walk import MAX_IMAGES, Hit, Pages, Position, RowPla
 from chalicelib.api.answers.wanted import FindingsFilter, Place, SortOrder, read_wanted
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import find_header, find_image, is_meant
+from chalicelib.api.framework.context import context
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.paging import Paging, read_position, write_position
 from chalicelib.api.framework.parameters import PLACE
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import ImageRow, Page, Reads, context
 from chalicelib.domain.headers.header import Header
 from chalicelib.errors import ParameterError
 
 _CHUNK = 500
 
 
-class _Page(msgspec.Struct, frozen=True):
-    items: list[ImageRow]
-    after: str | None
-
-
-def images_of(reads: Reads, query: Query) -> Pages:
+def images_of(reads: FindingsQueries, query: Query) -> Pages:
     """Rows of other Regions may be among them: the caller keeps what is meant."""
     registry, region, repository = (query.get(x) for x in PLACE)
     if registry and region and repository:
@@ -50,7 +46,7 @@ def images_of(reads: Reads, query: Query) -> Pages:
     )
 
 
-def _whole(reads: Reads, registry: str, region: str, repository: str) -> list[ImageRow] | None:
+def _whole(reads: FindingsQueries, registry: str, region: str, repository: str) -> list[ImageRow] | None:
     """All images of the repository, worst first; None when there are too many to sort."""
     rows: list[ImageRow] = []
     after: str | None = None
@@ -66,7 +62,7 @@ def _slice(rows: list[ImageRow], after: str | None, limit: int) -> Page[ImageRow
     start = 0 if after is None else bisect_right(rows, read_position(after, RowPlace), key=place_of_row)
     items = rows[start : start + limit]
     more = start + limit < len(rows)
-    return _Page(items, write_position(place_of_row(items[-1])) if more else None)
+    return Page(tuple(items), write_position(place_of_row(items[-1])) if more else None)
 
 
 ROUTE = "/v1/findings"
@@ -100,7 +96,7 @@ def list_findings(query: Query) -> FindingList:
 
 
 def _of_images(
-    reads: Reads, headers: list[Header], wanted: FindingsFilter, order: SortOrder, paging: Paging
+    reads: FindingsQueries, headers: list[Header], wanted: FindingsFilter, order: SortOrder, paging: Paging
 ) -> tuple[list[Hit], str | None]:
     passed = _passed(paging)
     if passed is not None and passed[2] not in {h.ref.path for h in headers}:
@@ -110,7 +106,7 @@ def _of_images(
 
 
 def _of_many(
-    reads: Reads, query: Query, wanted: FindingsFilter, sort: str, paging: Paging
+    reads: FindingsQueries, query: Query, wanted: FindingsFilter, sort: str, paging: Paging
 ) -> tuple[list[Hit], str | None]:
     vulnerability_id = query.get(p.VULNERABILITY_ID)
     pages = images_of(reads, query) if vulnerability_id is None else partial(reads.affected, vulnerability_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chalicelib.adapters.table.header_items import ImageRow
 from chalicelib.api.answers.answering import answer_image, answer_proof, answer_row, answer_tag, answer_verdict
 from chalicelib.api.answers.image_answers import ImageAnswer, ImageList, ScanProofAnswer, TagList, VerdictAnswer
 from chalicelib.api.answers.index_images import images_behind, weakest
@@ -9,10 +10,10 @@ from chalicelib.api.answers.walk import MAX_IMAGES, Position, steps
 from chalicelib.api.findings import images_of
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import find_header, find_image, find_repository, is_meant
+from chalicelib.api.framework.context import context
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.paging import Paging, read_position, write_position
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import ImageRow, context
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.reconcile.scan_proof import prove_scan
 from chalicelib.domain.reconcile.scan_rule import ScanRule

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from chalicelib.api.answers.answers import PolicyAnswer
+from chalicelib.api.framework.context import context
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import context
 
 area = RouteGroup(__name__)
 

@@ -8,9 +8,9 @@ import msgspec
 
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import find_repository
+from chalicelib.api.framework.context import context
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.query import Parameter, Query, moment, text
-from chalicelib.api.framework.reads import context
 from chalicelib.domain.events.failed_pull import FailedPull
 from chalicelib.domain.events.pull_failure import PullFailureCause
 from chalicelib.domain.events.pulled_image import named_image

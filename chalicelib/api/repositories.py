@@ -5,10 +5,10 @@ from __future__ import annotations
 from chalicelib.api.answers.answers import RepositoryAnswer, RepositoryList
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import is_meant
+from chalicelib.api.framework.context import context
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.paging import Paging
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import context
 
 area = RouteGroup(__name__)
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.api.answers import answers as a
 from chalicelib.api.answers.answering import answer_affected, answer_database
 from chalicelib.api.answers.walk import MAX_DOCUMENTS, MAX_IMAGES, Position, steps
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import is_meant
+from chalicelib.api.framework.context import context
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.paging import Paging, read_position, write_position
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import Reads, context
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Finding, FindingStatus
 from chalicelib.domain.images.image import InUseState
@@ -49,7 +50,7 @@ def show_vulnerability(query: Query) -> a.VulnerabilityAnswer:
 
 
 def _affected(
-    reads: Reads, asked: str, query: Query, paging: Paging
+    reads: FindingsQueries, asked: str, query: Query, paging: Paging
 ) -> tuple[list[tuple[Header, Sequence[Finding]]], Position | None]:
     found: list[tuple[Header, Sequence[Finding]]] = []
     position: Position | None = None

@@ -295,15 +295,15 @@ def test_no_token_is_written_to_a_log_or_an_answer_even_where_events_are_to_be_l
     monkeypatch.setenv("POWERTOOLS_LOGGER_LOG_EVENT", "true")
     move_in(monkeypatch, context)
     context.admission_token_hashes = (hash_of(OLD),)
-    context = SimpleNamespace(
+    invocation = SimpleNamespace(
         function_name="api", memory_limit_in_mb=512, invoked_function_arn="arn", aws_request_id="r-1"
     )
     said = []
     for token, body in ((OLD, json.dumps(GOOD)), (WRONG, json.dumps(GOOD)), (OLD, "{"), (OLD, "")):
         for scheme in ("Bearer", "Basic"):
-            said.append(app.app(gateway_event(BY_TOKEN, body, {"authorization": f"{scheme} {token}"}), context))
+            said.append(app.app(gateway_event(BY_TOKEN, body, {"authorization": f"{scheme} {token}"}), invocation))
     monkeypatch.setattr(context.table, "read_headers", lambda *_: 1 / 0)
-    said.append(app.app(gateway_event(BY_TOKEN, json.dumps(GOOD), {"authorization": f"Bearer {OLD}"}), context))
+    said.append(app.app(gateway_event(BY_TOKEN, json.dumps(GOOD), {"authorization": f"Bearer {OLD}"}), invocation))
     assert [answer["statusCode"] for answer in said] == [200, 401, 401, 401, 400, 401, 400, 401, 500]
     captured = capsys.readouterr()
     everything = logged.getvalue() + json.dumps(said) + captured.out + captured.err

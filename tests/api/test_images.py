@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
+from chalicelib.adapters.table.repository_queries import TagRow
+from chalicelib.adapters.table.tags import Move
 from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Stage
 from chalicelib.domain.images.image import Child, InUse, InUseState, Kind, Scan, ScanState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.services.ports.audit import ActionRecord
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, finding, home, image, ref
-from tests.fakes.queries import NOW, FakeContext, Move, TagRow
+from tests.fakes.queries import NOW, FakeContext
 
 
 def digests(body: dict[str, Any]) -> list[int]:
@@ -159,7 +161,7 @@ def test_tags_come_with_their_moves_newest_first(ask: Ask, context: FakeContext)
     context.queries.add(image(1))
     later = NOW.replace(hour=13)
     moves = (Move(NOW, digest(1)), Move(later, None))
-    context.queries.tag_rows[home()] = {t: TagRow(t, None, later, moves) for t in ("a", "b", "c")}
+    context.queries.tag_rows[home()] = {t: TagRow(home(), t, None, later, moves) for t in ("a", "b", "c")}
     first = ask("/v1/tags", repository="team/api", limit=2)
     assert [t["tag"] for t in first["tags"]] == ["a", "b"]
     assert first["tags"][0]["moves"] == [

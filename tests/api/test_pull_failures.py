@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from chalicelib.adapters.table.repository_queries import TagRow
+from chalicelib.adapters.table.tags import Move
 from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.headers.pending_action import Hold
 from chalicelib.domain.images.image import ImageDetail, StorageStatus
@@ -14,7 +16,7 @@ from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.table import DeniedDigests
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, home, image, ref
-from tests.fakes.queries import NOW, FakeContext, Move, TagRow
+from tests.fakes.queries import NOW, FakeContext
 
 HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 NOT_FOUND = f"CannotPullContainerError: {HOST}/team/api:v1: not found"
@@ -83,7 +85,7 @@ def test_a_look_up_that_fails_says_so_and_nothing_of_our_insides(why: Ask, conte
 
 def test_a_tag_that_was_deleted_is_told(why: Ask, context: FakeContext) -> None:
     moves = (Move(NOW, digest(1)), Move(NOW, None))
-    context.queries.tag_rows[home()] = {"v1": TagRow("v1", None, NOW, moves)}
+    context.queries.tag_rows[home()] = {"v1": TagRow(home(), "v1", None, NOW, moves)}
     body = why(NOT_FOUND)
     assert body["explanation"].startswith("The tag v1 was deleted at 2026-03-10 12:00:00 UTC")
     assert digest(1)[:19] in body["explanation"]

@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from chalicelib.adapters.table.findings_queries import Snapshot
 from chalicelib.api import summary
 from tests.api.conftest import Ask
 from tests.fakes.images import finding, image
-from tests.fakes.queries import NOW, FakeContext, Snapshot
+from tests.fakes.queries import NOW, FakeContext
 
 
 def test_the_first_question_takes_the_snapshot(ask: Ask, context: FakeContext) -> None:

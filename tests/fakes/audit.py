@@ -1,6 +1,6 @@
 """The audit log in memory, over the records that a fake table or a test holds: chains, days, pages, copied heads.
 
-Keeps the contract of `services.ports.Audit` and of `api.reads.Audit`; the same tests run over it and over DynamoDB
+Keeps the contract of `services.ports.audit.Audit` and of `AuditQueries`; the same tests run over it and over DynamoDB
 (`tests/adapters/table/test_audit_log.py`). What it is given may be tampered with at `altered`.
 """
 

@@ -184,11 +184,14 @@ def arn(service: str, region: str, name: str) -> str:
 
 # ---- what is allowed
 
+WEBHOOK_SECRET = arn("secretsmanager", REGION, "secret:lazaretto/webhook-*")
+"""The local stack's, whose ARN ends by chance."""
+
 
 def refused(calls: list[Call], policy: dict[str, Any], cursor_secret: str) -> list[Call]:
     rendered: dict[str, list[dict[str, Any]]] = {}
     for slack in {call.slack for call in calls}:
-        names = {"SlackSecretArn": slack, "CursorSecret": cursor_secret}
+        names = {"SlackSecretArn": slack, "WebhookSecretArn": WEBHOOK_SECRET, "CursorSecret": cursor_secret}
         rendered[slack] = [s for s in (render(s, names) for s in policy["Statement"]) if s]
     return [call for call in calls if not permitted(rendered[call.slack], call)]
 
@@ -244,8 +247,8 @@ def render(value: Any, names: dict[str, str]) -> Any:
             return text
         case {"Fn::If": ["HasKey", then, otherwise]}:
             return render(then if names.get("KmsKeyArn") else otherwise, names)
-        case {"Fn::If": ["HasSlack", then, otherwise]}:
-            return render(then if names["SlackSecretArn"] else otherwise, names)
+        case {"Fn::If": ["HasSlack" | "HasWebhook" as name, then, otherwise]}:
+            return render(then if names.get(f"{name.removeprefix('Has')}SecretArn") else otherwise, names)
         case {"Fn::Split": [str(by), {"Fn::Sub": str(text)}]}:
             return render({"Fn::Sub": text}, names).split(by)
         case {"Fn::Select": [int(n), {"Fn::Split": [str(by), source]}]}:

@@ -40,6 +40,7 @@ EVERYTHING: dict[str, Any] = {
     "SettleSeconds": 0,
     "SlackChannel": "C0123456789",
     "SpokeAccountIds": ["210987654321"],
+    "WebhookSecretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:team/webhook-a1B2c3",
     "SlackSecretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:team/slack-a1B2c3#webhook",
 }
 """A value for each parameter that is not its default."""

@@ -1,4 +1,4 @@
-"""The reads of the API in memory, and a house around them. Keeps the contract of `chalicelib.api.framework.reads`."""
+"""What the API reads, in memory, and a context around it. Keeps the contract of `FindingsQueries`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ import msgspec
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.stores.policy_file import default_policy, read_policy
 from chalicelib.adapters.table.audit_log import ActionRow
+from chalicelib.adapters.table.catalogue_queries import VulnerabilityFacts
+from chalicelib.adapters.table.findings_queries import Snapshot
+from chalicelib.adapters.table.header_items import ImageRow
+from chalicelib.adapters.table.index_walk import Page
+from chalicelib.adapters.table.repository_queries import RepositoryRow, TagRow
+from chalicelib.adapters.table.tags import Move
 from chalicelib.api.answers.walk import place_of_row
 from chalicelib.domain.assessment.conclusion import count_open
 from chalicelib.domain.audit.action import action_id as action_id_of
@@ -18,12 +24,10 @@ from chalicelib.domain.audit.action import recorded_at
 from chalicelib.domain.audit.chain import Chain, Head
 from chalicelib.domain.events.message import Message
 from chalicelib.domain.headers.header import Header, Rules, in_sketch, sketch_of
-from chalicelib.domain.headers.pending_action import Enforcement
 from chalicelib.domain.images.document import FindingsDocument
-from chalicelib.domain.images.finding import Finding, Severity
-from chalicelib.domain.images.image import ImageRef, Repository, ScanState
+from chalicelib.domain.images.finding import Finding
+from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.images.registry import RegistryPlace
-from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.rules import PolicyVersion
@@ -42,67 +46,13 @@ from tests.fakes.what_ifs import FakeWhatIfs
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 
 
-class Row(msgspec.Struct, frozen=True):
-    ref: ImageRef
-    decision: Decision
-    worst: Severity | None
-    counts: tuple[int, ...] | None
-    scan_state: ScanState
-    enforcement: Enforcement | None
-    tags: tuple[str, ...]
-    policy_version: int
-    sketch: bytes
-    pushed_at: datetime | None
-
-
-class Move(msgspec.Struct, frozen=True):
-    at: datetime
-    digest: str | None
-
-
-class TagRow(msgspec.Struct, frozen=True):
-    tag: str
-    digest: str | None
-    moved_at: datetime
-    moves: tuple[Move, ...] = ()
-
-
-class RepositoryRow(msgspec.Struct, frozen=True):
-    repository: Repository
-    facts: dict[str, Any] = {}
-
-
-class Facts(msgspec.Struct, frozen=True):
-    source: str
-    title: str | None
-    description: str | None
-    url: str | None
-    references: tuple[str, ...]
-    cvss_vector: str | None
-    related_ids: tuple[str, ...]
-    epss: float | None
-    epss_at: datetime | None
-    kev: bool | None
-    kev_at: datetime | None
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    at: datetime
-    content: bytes
-
-
-class Page(msgspec.Struct, frozen=True):
-    items: tuple[Any, ...]
-    after: str | None
-
-
 class FakeQueries:
     """`reads` counts the documents read, so that a test can see what a question costs."""
 
     def __init__(self) -> None:
         self.stored: dict[ImageRef, Header] = {}
         self.documents: dict[ImageRef, FindingsDocument] = {}
-        self.texts: dict[str, tuple[Facts, ...]] = {}
+        self.texts: dict[str, tuple[VulnerabilityFacts, ...]] = {}
         self.tag_rows: dict[Repository, dict[str, TagRow]] = {}
         self.homes: dict[Repository, dict[str, Any]] = {}
         self.records: dict[Chain, tuple[ActionRecord, ...]] = {}
@@ -127,7 +77,9 @@ class FakeQueries:
         self.documents[ref] = FindingsDocument(ref, 1, tuple(findings))
         self.homes.setdefault(ref.home, {})
         for tag in header.tags:
-            self.tag_rows.setdefault(ref.home, {})[tag] = TagRow(tag, ref.digest, NOW, (Move(NOW, ref.digest),))
+            self.tag_rows.setdefault(ref.home, {})[tag] = TagRow(
+                ref.home, tag, ref.digest, NOW, (Move(NOW, ref.digest),)
+            )
         for finding in findings:
             self.texts.setdefault(finding.vulnerability_id, (_facts(finding),))
         return header
@@ -160,11 +112,11 @@ class FakeQueries:
         rows = [r for r in self.all_rows() if meant(r.ref) and repository in (None, r.ref.repository)]
         return _page(rows, after, limit)
 
-    def all_rows(self) -> list[Row]:
+    def all_rows(self) -> list[ImageRow]:
         rows = [_row(h) for h in self.stored.values() if h.exists]
         return sorted(rows, key=place_of_row)
 
-    def rows_of(self, shard: int) -> list[Row]:
+    def rows_of(self, shard: int) -> list[ImageRow]:
         return [row for row in self.all_rows() if shard_of(row.ref) == shard]
 
     def read_document(self, ref: ImageRef) -> FindingsDocument:
@@ -181,7 +133,7 @@ class FakeQueries:
         found = {name: self.tag(*name) for name in names}
         return {name: digest for name, digest in found.items() if digest is not None}
 
-    def vulnerability(self, vulnerability_id: str) -> tuple[Facts, ...]:
+    def vulnerability(self, vulnerability_id: str) -> tuple[VulnerabilityFacts, ...]:
         return self.texts.get(vulnerability_id, ())
 
     def affected(self, vulnerability_id: str, after: str | None, limit: int) -> Page:
@@ -322,8 +274,8 @@ def _page(rows: Sequence[Any], after: str | None, limit: int) -> Page:
     return Page(tuple(rows[start:end]), str(end) if end < len(rows) else None)
 
 
-def _row(header: Header) -> Row:
-    return Row(
+def _row(header: Header) -> ImageRow:
+    return ImageRow(
         header.ref,
         header.decision,
         header.worst,
@@ -337,8 +289,9 @@ def _row(header: Header) -> Row:
     )
 
 
-def _facts(finding: Finding) -> Facts:
-    return Facts(
+def _facts(finding: Finding) -> VulnerabilityFacts:
+    return VulnerabilityFacts(
+        finding.vulnerability_id,
         finding.vulnerability_source or "NVD",
         finding.title,
         finding.description,

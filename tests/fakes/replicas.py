@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import Any
 
-import msgspec
-
+from chalicelib.adapters.table.index_walk import Page
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.replication.replica import Replica, ReplicationState, is_missing
 from chalicelib.domain.replication.rules import Configuration, Destination
-
-
-class Page(msgspec.Struct, frozen=True):
-    items: tuple[Any, ...]
-    after: str | None
 
 
 class FakeReplicas:

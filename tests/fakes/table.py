@@ -14,7 +14,7 @@ import msgspec
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.packing.packing import pack_document, unpack_document
 from chalicelib.adapters.table.tags import Move, points_at, tag_move, with_move
-from chalicelib.domain.audit.action import ACTION_KINDS
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.audit.chain import Chain, Head, chain_name
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.headers.header import Header
@@ -133,7 +133,7 @@ class FakeTable:
 
     def record_action(self, record: ActionRecord) -> bool:
         chain_name(record.chain)
-        assert record.kind in ACTION_KINDS, f"{record.kind} is no kind that the audit log can be asked for"
+        assert record.kind in set(ActionKind), f"{record.kind} is no kind that the audit log can be asked for"
         if self.action_at(record.chain, record.effect, record.wanted_at) is not None:
             return False
         self._count("record_action")

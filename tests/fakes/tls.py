@@ -24,11 +24,16 @@ class Authority:
         made = self._signed(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0), usage)
         self.file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, folder: Path) -> int:
-        """Writes tls.crt and tls.key for 127.0.0.1 and returns the serial number."""
+    def issue(self, folder: Path, host: str | None = None) -> int:
+        """Writes tls.crt and tls.key for `host`, or for 127.0.0.1, and returns the serial number."""
         key = ec.generate_private_key(ec.SECP256R1())
-        host = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        made = self._signed(_named("a server"), key, x509.BasicConstraints(ca=False, path_length=None), host)
+        name = x509.DNSName(host) if host else x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        made = self._signed(
+            _named("a server"),
+            key,
+            x509.BasicConstraints(ca=False, path_length=None),
+            x509.SubjectAlternativeName([name]),
+        )
         folder.mkdir(exist_ok=True)
         (folder / "tls.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
         (folder / "tls.key").write_bytes(

@@ -47,6 +47,7 @@ rules:
 notify:
   - {{channel: slack, min_decision: warn}}
   - {{channel: sns, min_decision: warn, events: [verdict, fuse, waiver, pull-failed, summary]}}
+  - {{channel: webhook, min_decision: warn}}
 """
 SIGNATURE = "application/vnd.cncf.notary.signature"
 MACHINE = "ami-12c6146b"

@@ -25,6 +25,7 @@ from chalicelib.domain.headers.pending_action import ActionType, PendingAction
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.local.aws.catcher import PATH
+from chalicelib.local.aws.environment import secret_name
 from chalicelib.local.aws.queue_pump import QueuePump
 from chalicelib.local.aws.server import ACCOUNT
 from chalicelib.local.aws.stack import REGION, LocalStack
@@ -60,6 +61,7 @@ class Played:
         self.cursor_secret = secrets.create_secret(Name="cursor", SecretString="signs")["ARN"]
         self.json_secret = secrets.create_secret(Name="slack", SecretString=json.dumps({"hook": webhook}))["ARN"]
         session.client("ssm").put_parameter(Name="/slack", Value=webhook, Type="SecureString")
+        self.webhook_secret = secrets.describe_secret(SecretId=secret_name("webhook"))["ARN"]
         self.ecr = session.client("ecr")
         self.demo = Demo(stack)
         self.tell_by(f"{self.json_secret}#hook")
@@ -71,7 +73,10 @@ class Played:
     def tell_by(self, reference: str) -> None:
         self.recorder.slack = reference
         self.context.settings = msgspec.structs.replace(
-            self.context.settings, slack_secret=reference, cursor_secret=self.cursor_secret, cursor_secrets=()
+            self.context.settings,
+            channels={**self.context.settings.channels, "slack": reference, "webhook": self.webhook_secret},
+            cursor_secret=self.cursor_secret,
+            cursor_secrets=(),
         )
 
     def forget(self) -> None:

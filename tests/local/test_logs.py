@@ -13,7 +13,7 @@ import boto3
 import pytest
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf import cloudwatch
 
-from chalicelib.local.aws.environment import SLACK_SECRET, STAGE
+from chalicelib.local.aws.environment import STAGE, secret_name
 from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo.demo import Demo
 from chalicelib.local.demo.demo_registry import CURL, EXPAT
@@ -52,7 +52,7 @@ def read(text: str) -> list[dict[str, Any]]:
 
 def play(stack: LocalStack) -> None:
     outage = f"http://127.0.0.1:9/services/{SECRET}"
-    boto3.client("secretsmanager").put_secret_value(SecretId=SLACK_SECRET, SecretString=outage)
+    boto3.client("secretsmanager").put_secret_value(SecretId=secret_name("slack"), SecretString=outage)
     scans = f"lazaretto-{STAGE}-scans"
     Demo(stack).open()
     stack.aws.queues.put(scans, POISON)

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.channels.slack import SlackBot, SlackWebhook
-from chalicelib.adapters.channels.sns import SnsTopic
+from chalicelib.domain.channels.channel import CHANNELS
 from chalicelib.observability import NAMESPACE, SERVICE
 from tests.fakes.packaged import merged, of_type, rendered
 
@@ -99,7 +98,7 @@ def test_throttling_of_the_table_and_of_each_index_is_watched() -> None:
 
 
 def test_every_channel_is_watched() -> None:
-    assert watched("ChannelFailures", "channel").keys() == {SlackBot.name, SlackWebhook.name, SnsTopic.name}
+    assert watched("ChannelFailures", "channel").keys() == {kind.name for kind in CHANNELS}
 
 
 @pytest.mark.parametrize("alarm", watched("ChannelFailures", "channel").values())

@@ -3,8 +3,6 @@
 Slack takes about one message a second per channel and answers 429 with Retry-After: a short wait is waited here, a
 long one is handed back as TransientError. The webhook's URL and the token are secrets: slack_sdk logs them, so its
 loggers here are mute, and no error is chained to what it raised. No redirect is followed.
-
-The Slack secret as `lazaretto doctor` sees it: whether it can be read and what form it has, never what it is.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from slack_sdk.http_retry import HttpRequest, HttpResponse, RetryState
 from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
 from slack_sdk.webhook import WebhookClient, WebhookResponse
 
-from chalicelib.adapters.channels.secrets import NoRedirect, Secret
+from chalicelib.adapters.channels.secrets import NoRedirect
 from chalicelib.adapters.channels.slack_blocks import bare_payload, payload
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.errors import DeniedError, SettingsError, TransientError, UpstreamError
@@ -205,14 +203,3 @@ def wrong_form(text: str, *, bot: bool, local: bool = False) -> str | None:
 
 def _lost(error: Exception) -> NoReturn:
     raise TransientError(f"Slack could not be reached: {type(error).__name__}") from None
-
-
-class SlackSecret:
-    """`bot`: it must be a token, else a webhook's URL."""
-
-    def __init__(self, secret: Secret, *, bot: bool, local: bool = False) -> None:
-        self._secret, self._bot, self._local = secret, bot, local
-
-    def form(self) -> str | None:
-        """What is wrong with it; None: nothing. Raises TransientError, DeniedError, UpstreamError."""
-        return wrong_form(self._secret.read(), bot=self._bot, local=self._local)

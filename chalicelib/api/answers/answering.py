@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from chalicelib.adapters.table.audit_log import ActionRow
+from chalicelib.adapters.table.catalogue_queries import VulnerabilityFacts
+from chalicelib.adapters.table.header_items import ImageRow
+from chalicelib.adapters.table.repository_queries import TagRow
 from chalicelib.api.answers import answers as a
 from chalicelib.api.answers import image_answers as i
 from chalicelib.api.answers.index_images import weakest
-from chalicelib.api.framework.reads import ImageRow, TagRow, VulnerabilityFacts
 from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import Deferred, Enforcement, Hold, Order, PendingAction
@@ -17,7 +20,6 @@ from chalicelib.domain.images.verdict import Reason
 from chalicelib.domain.reconcile.scan_proof import ScanProof
 from chalicelib.domain.reconcile.scan_rule import ScanRule
 from chalicelib.exports.package_url import package_url
-from chalicelib.services.ports.audit import AuditRow
 
 ACTIONS_SHOWN = 100
 
@@ -108,7 +110,7 @@ def answer_running(header: Header) -> i.RunningAnswer:
 
 
 def answer_image(
-    header: Header, behind: Sequence[Header], actions: Sequence[AuditRow], proof: i.ScanProofAnswer | None = None
+    header: Header, behind: Sequence[Header], actions: Sequence[ActionRow], proof: i.ScanProofAnswer | None = None
 ) -> i.ImageAnswer:
     """`behind`: the images of an index, else the image itself."""
     scanned = weakest(behind) or header
@@ -223,7 +225,7 @@ def _answer_enforcement(done: Enforcement | None) -> i.EnforcementAnswer | None:
     return None if done is None else i.EnforcementAnswer(done.kind, done.stage, done.at, done.number, done.method)
 
 
-def _answer_action(row: AuditRow) -> i.ActionAnswer:
+def _answer_action(row: ActionRow) -> i.ActionAnswer:
     record = row.record
     return i.ActionAnswer(
         action_id=action_id(record),

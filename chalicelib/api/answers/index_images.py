@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chalicelib.api.framework.reads import Reads
+from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Kind, Scan, ScanState
 
 
-def images_behind(reads: Reads, image: Header) -> list[Header]:
+def images_behind(reads: FindingsQueries, image: Header) -> list[Header]:
     """The image itself, or the images of an index; one that is not known yet as a PENDING one."""
     if image.kind is not Kind.INDEX:
         return [image]

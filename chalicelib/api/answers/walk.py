@@ -12,9 +12,11 @@ from operator import itemgetter
 
 import msgspec
 
+from chalicelib.adapters.table.findings_queries import FindingsQueries
+from chalicelib.adapters.table.header_items import ImageRow
+from chalicelib.adapters.table.index_walk import Page
 from chalicelib.api.answers.wanted import FindingsFilter, Place, Rank, SortOrder
 from chalicelib.api.framework.parameters import DEFAULT_SORT
-from chalicelib.api.framework.reads import ImageRow, Page, Reads
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Finding, Severity
 from chalicelib.domain.images.image import ImageRef
@@ -70,7 +72,7 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
 class Walk:
     """One page of findings across images. `pages` gives images worst first, `meant` says which of them count."""
 
-    def __init__(self, reads: Reads, pages: Pages, meant: Meant, wanted: FindingsFilter) -> None:
+    def __init__(self, reads: FindingsQueries, pages: Pages, meant: Meant, wanted: FindingsFilter) -> None:
         self._reads, self._pages, self._meant, self._wanted = reads, pages, meant, wanted
         self._documents = self._images = 0
 
@@ -130,7 +132,12 @@ class Walk:
 
 
 def page_of(
-    reads: Reads, headers: Iterable[Header], wanted: FindingsFilter, order: SortOrder, passed: Place | None, limit: int
+    reads: FindingsQueries,
+    headers: Iterable[Header],
+    wanted: FindingsFilter,
+    order: SortOrder,
+    passed: Place | None,
+    limit: int,
 ) -> tuple[list[Hit], Place | None]:
     """The wanted findings of some images together, in order, those up to `passed` left out; and where the page ends."""
     found = [(rank, place, (h, f)) for h in headers for rank, place, f in _ranked(reads, h, wanted, order, passed)]
@@ -141,7 +148,7 @@ def page_of(
 
 
 def _ranked(
-    reads: Reads, header: Header, wanted: FindingsFilter, order: SortOrder, passed: Place | None
+    reads: FindingsQueries, header: Header, wanted: FindingsFilter, order: SortOrder, passed: Place | None
 ) -> list[tuple[Rank, Place, Finding]]:
     after = None if passed is None else order.rank(passed)
     image, ranked = header.ref.path, []

@@ -14,9 +14,10 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from chalice.app import Request
 
+from chalicelib.adapters.table.findings_queries import FindingsQueries
+from chalicelib.adapters.table.repository_queries import RepositoryRow
 from chalicelib.api.framework.parameters import DIGEST_, PLACE, REGION_, REGISTRY_, REPOSITORY_, TAG
 from chalicelib.api.framework.query import Query
-from chalicelib.api.framework.reads import Reads, RepositoryRow
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
 from chalicelib.domain.policy.document import read_document
@@ -25,7 +26,7 @@ from chalicelib.errors import MediaTypeError, NotFoundError, ParameterError, Pol
 _PAGE = 1000
 
 
-def find_image(reads: Reads, query: Query) -> ImageRef:
+def find_image(reads: FindingsQueries, query: Query) -> ImageRef:
     """Raises ParameterError (nothing or too much named, ambiguous) and NotFoundError (repository or tag unknown)."""
     if (query.get(DIGEST_) is None) == (query.get(TAG) is None):
         raise ParameterError("digest", "give either digest or tag")
@@ -38,14 +39,14 @@ def find_image(reads: Reads, query: Query) -> ImageRef:
     return home.image(found)
 
 
-def find_header(reads: Reads, ref: ImageRef) -> Header:
+def find_header(reads: FindingsQueries, ref: ImageRef) -> Header:
     """Read consistently. Raises NotFoundError."""
     if (header := reads.header(ref)) is None:
         raise NotFoundError(f"the image {ref} is unknown here")
     return header
 
 
-def find_repository(reads: Reads, query: Query, known_for: str | None = None) -> Repository:
+def find_repository(reads: FindingsQueries, query: Query, known_for: str | None = None) -> Repository:
     """The one repository that is meant: of several, the only one with the fact `known_for`. Raises ParameterError and
     NotFoundError."""
     name = query.need(REPOSITORY_, "is needed to know which image is meant")
@@ -74,7 +75,7 @@ def is_meant(query: Query, home: ImageRef | Repository) -> bool:
     return all(a in (None, b) for a, b in zip(asked, (home.registry, home.region, name), strict=True))
 
 
-def _named(reads: Reads, name: str) -> Iterator[RepositoryRow]:
+def _named(reads: FindingsQueries, name: str) -> Iterator[RepositoryRow]:
     after: str | None = None
     while True:
         page = reads.repositories(after, _PAGE)

@@ -11,7 +11,7 @@ import msgspec
 
 from chalicelib import __version__
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.adapters.channels.secrets import Secret
+from chalicelib.adapters.channels.registry import secret_checks
 from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.adapters.ecr.scanning import EcrScanning
 from chalicelib.adapters.stack.account_facts import AccountFacts
@@ -32,7 +32,7 @@ from chalicelib.domain.images.image import Repository, Source
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import DeniedError, LazarettoError, SettingsError
 from chalicelib.services.doctor.check_account import check_account, check_deploy_rights
-from chalicelib.services.doctor.check_channels import Slack, check_channels
+from chalicelib.services.doctor.check_channels import check_channels
 from chalicelib.services.doctor.check_registries import Known, check_pull_times, check_registries
 from chalicelib.services.doctor.check_rights import check_rights
 from chalicelib.services.doctor.check_spokes import check_spokes, patterns_of
@@ -136,10 +136,10 @@ class _Round:
         yield from check_storage(there.name, table_definition(there.name), self._stage, InstalledTables(self._sessions))
         yield from check_channels(
             self._stage,
-            context.settings.topic_arn,
+            context.settings.channels.get("sns"),
             there.names.get("AlarmTopic"),
             InstalledTopics(self._sessions),
-            lambda: self._slack(context.settings),
+            secret_checks(context.settings, self._sessions),
             context.channels if self._orders.send_test else None,
             now,
         )
@@ -202,7 +202,7 @@ class _Round:
         except LazarettoError:
             partition = self._caller.arn.split(":")[1]
             arn = f"arn:{partition}:sns:{self._region}:{self._caller.account}:{self._there.name}-alerts"
-            named = msgspec.structs.replace(self._named_settings(), topic_arn=arn)
+            named = msgspec.structs.replace(self._named_settings(), channels={"sns": arn})
             return AppContext(named, self._sessions)
         self._settings_told = True
         return AppContext(settings, self._sessions)
@@ -213,14 +213,6 @@ class _Round:
         except LazarettoError:
             none: dict[str, Any] = dict.fromkeys(("queue_scans", "queue_actions", "queue_sweeps"), "")
             return Settings(table=self._there.name, stage=self._stage, **none)
-
-    def _slack(self, settings: Settings) -> Slack | None:
-        if not settings.slack_secret:
-            return None
-        from chalicelib.adapters.channels.slack import SlackSecret
-
-        secret = Secret(settings.slack_secret, self._sessions)
-        return SlackSecret(secret, bot=bool(settings.slack_channel), local=settings.slack_local)
 
     @cached_property
     def _known(self) -> Known:

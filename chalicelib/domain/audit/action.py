@@ -1,11 +1,8 @@
-"""The kinds of audit record that retention makes. Pure.
+"""The kinds of record the audit log holds, and the id by which people name one. Pure.
 
-The id by which people name an audit record, made of the record's key: it tells where the record is found. Pure.
-
-`20261125T093012.123456Z-QUARANTINE-3-1f0c2ab9`: when it was recorded, to the microsecond (the index of the day is
-ordered by that), the effect in letters and digits, and 32 bits of a hash of its whole key.
-
-The kinds of record the audit log holds. Pure.
+The id is made of the record's key, so that it tells where the record is found: `20261125T093012.123456Z-QUARANTINE-3-\
+1f0c2ab9` is when it was recorded, to the microsecond (the index of the day is ordered by that), the effect in letters
+and digits, and 32 bits of a hash of its whole key.
 """
 
 from __future__ import annotations
@@ -13,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Protocol
 
 from chalicelib.domain.audit.chain import Chain, chain_name
-from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.errors import ParameterError
 
 ACTION_ID = re.compile(r"(?P<at>[0-9]{8}T[0-9]{6}\.[0-9]{6})Z(?:-[A-Za-z0-9]+)*-[0-9a-f]{8}")
@@ -61,32 +58,48 @@ def recorded_at(text: str) -> datetime:
         raise ParameterError("action_id", f"names no time that exists: {text[:100]!r}") from error
 
 
-EXPIRE, ARCHIVE = "EXPIRE", "ARCHIVE"
-STOPPED, FAILED = "RETENTION_STOPPED", "RETENTION_FAILED"
-EXPIRED_BY_ECR = "EXPIRED_BY_ECR"
-LIFECYCLE_WRITTEN = "LIFECYCLE_WRITTEN"
-RETENTION_KINDS = (
-    *(kind for act in (EXPIRE, ARCHIVE) for kind in (act, f"{act}_FAILED", f"WOULD_{act}")),
-    STOPPED,
-    FAILED,
-    EXPIRED_BY_ECR,
-    LIFECYCLE_WRITTEN,
-)
-"""`EXPIRE` is put before an image is deleted: `EXPIRE_FAILED` after it says that it was not. `EXPIRED_BY_ECR`: its own
-lifecycle policy did it."""
+class ActionKind(StrEnum):
+    """The kinds of record that the audit log holds: links of hash chains cover them, none is ever renamed.
 
-_ACTS = tuple(kind.value for kind in ActionType if kind.acts)
-_ORDERS = ("ORDER_QUARANTINE", "ORDER_RELEASE", "ORDER_TAKEN_BACK")
-_OTHERS = ("WAIVE", "UNWAIVE", "POLICY", "FUSE_RESET", "PULL_FAILED", "REPLICATION_FAILED", "TAMPERING", "DROP_MESSAGE")
+    `QUARANTINE_FAILED`: AWS refused it. `WOULD_QUARANTINE`: the policy only observes. `EXPIRE` is recorded before an
+    image is deleted, `EXPIRE_FAILED` after it when the image was not. `EXPIRED_BY_ECR`: ECR's own lifecycle policy
+    deleted it. `FILLED`: the first sweep was told of. `UNREACHABLE`: a registry cannot be listed.
+    """
 
-ACTION_KINDS = (
-    ActionType.ALERT.value,
-    ActionType.REPORT.value,
-    *_ACTS,
-    *(f"{act}_FAILED" for act in _ACTS),
-    *(f"WOULD_{act}" for act in _ACTS),
-    *_ORDERS,
-    *_OTHERS,
-    *RETENTION_KINDS,
-)
-"""`QUARANTINE_FAILED`: AWS refused it; `WOULD_QUARANTINE`: the policy only observes."""
+    ALERT = "ALERT"
+    REPORT = "REPORT"
+    BLOCK = "BLOCK"
+    QUARANTINE = "QUARANTINE"
+    RELEASE = "RELEASE"
+    UNBLOCK = "UNBLOCK"
+    BLOCK_FAILED = "BLOCK_FAILED"
+    QUARANTINE_FAILED = "QUARANTINE_FAILED"
+    RELEASE_FAILED = "RELEASE_FAILED"
+    UNBLOCK_FAILED = "UNBLOCK_FAILED"
+    WOULD_BLOCK = "WOULD_BLOCK"
+    WOULD_QUARANTINE = "WOULD_QUARANTINE"
+    WOULD_RELEASE = "WOULD_RELEASE"
+    WOULD_UNBLOCK = "WOULD_UNBLOCK"
+    ORDER_QUARANTINE = "ORDER_QUARANTINE"
+    ORDER_RELEASE = "ORDER_RELEASE"
+    ORDER_TAKEN_BACK = "ORDER_TAKEN_BACK"
+    WAIVE = "WAIVE"
+    UNWAIVE = "UNWAIVE"
+    POLICY = "POLICY"
+    FUSE_RESET = "FUSE_RESET"
+    PULL_FAILED = "PULL_FAILED"
+    REPLICATION_FAILED = "REPLICATION_FAILED"
+    TAMPERING = "TAMPERING"
+    DROP_MESSAGE = "DROP_MESSAGE"
+    FILLED = "FILLED"
+    UNREACHABLE = "UNREACHABLE"
+    EXPIRE = "EXPIRE"
+    EXPIRE_FAILED = "EXPIRE_FAILED"
+    WOULD_EXPIRE = "WOULD_EXPIRE"
+    ARCHIVE = "ARCHIVE"
+    ARCHIVE_FAILED = "ARCHIVE_FAILED"
+    WOULD_ARCHIVE = "WOULD_ARCHIVE"
+    RETENTION_STOPPED = "RETENTION_STOPPED"
+    RETENTION_FAILED = "RETENTION_FAILED"
+    EXPIRED_BY_ECR = "EXPIRED_BY_ECR"
+    LIFECYCLE_WRITTEN = "LIFECYCLE_WRITTEN"

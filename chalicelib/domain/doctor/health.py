@@ -14,6 +14,8 @@ from enum import StrEnum
 
 import msgspec
 
+from chalicelib.domain.channels.channel import WITH_SECRET
+
 
 def ago(age: timedelta) -> str:
     """`3 min ago`, `5 h ago`, `4 days ago`; what is in the future is now."""
@@ -81,7 +83,7 @@ KINDS = (
     CheckKind("key", CheckArea.STORAGE, "KMS key"),
     CheckKind("topic", CheckArea.CHANNELS, "SNS topic of alerts"),
     CheckKind("alarm-topic", CheckArea.CHANNELS, "SNS topic of alarms", essential=False),
-    CheckKind("slack", CheckArea.CHANNELS, "Slack secret"),
+    *(CheckKind(kind.name, CheckArea.CHANNELS, f"{kind.title} secret") for kind in WITH_SECRET),
     CheckKind("test-alert", CheckArea.CHANNELS, "test alert"),
     CheckKind("roles", CheckArea.RIGHTS, "rights of the functions"),
     CheckKind("registries", CheckArea.RIGHTS, "registries that are watched"),

@@ -17,11 +17,12 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.domain.channels.channel import SECRET_PATTERNS
 from chalicelib.domain.images.patterns import nearest
 from chalicelib.errors import ParameterError
 
 STAGE = "Stage"
-_SECRET = re.compile(r"hooks\.slack\.com/|xox[a-z]-|xapp-|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|-----BEGIN ")
+_SECRET = re.compile("|".join((*SECRET_PATTERNS, r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", "-----BEGIN ")))
 
 
 class Value(msgspec.Struct, frozen=True):

@@ -107,6 +107,17 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
         return self.status is FindingStatus.OPEN
 
 
+STORED_OF_FINDING = frozenset(
+    {
+        *("vulnerability_id", "severity", "severity_raw", "source", "source_finding_id", "status"),
+        *("score", "epss", "kev", "exploit_available", "fix_available", "packages", "ecosystem", "related_ids"),
+        *("first_seen", "first_seen_in_line", "last_seen", "updated_at", "resolved_at", "resolved_reason"),
+        "vulnerability_source",
+    }
+)
+"""The fields that a findings document gives back. The texts stay behind: the catalogue keeps them once."""
+
+
 class ImageFacts(msgspec.Struct, frozen=True):
     """What an Inspector finding says of its image beside the finding itself."""
 

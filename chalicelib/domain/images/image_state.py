@@ -32,3 +32,14 @@ class ImageState(msgspec.Struct, frozen=True):
     signed: bool | None = None
     children: tuple[VerdictSummary, ...] = ()
     held: bool = False
+
+
+STORED_OF_IMAGE = frozenset(
+    {
+        *("ref.registry", "ref.region", "ref.repository", "ref.digest"),
+        *("tags", "kind", "pushed_at", "known_at", "architecture", "platform", "signed"),
+        *("scan.state", "scan.reason", "scan.source", "scan.scanned_at"),
+        *("in_use.state", "in_use.count", "in_use.last_at", "in_use.seen_at"),
+    }
+)
+"""What a header gives back, with the part of a field that is compared. `children` are other images'."""

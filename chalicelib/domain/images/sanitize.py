@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from chalicelib.domain.channels.channel import SECRET_PATTERNS
+
 ELLIPSIS = "…"
 _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 _SLACK = 64
@@ -56,9 +58,8 @@ _LEFT_OUT = tuple(
         r"(\b(?:bearer|basic)\s+)[A-Za-z0-9+/=._~-]{8,}",
         r"(://)[^\s/?#@\"']{1,500}@",
         r"(://[^\s?\"']{0,1000}\?)[^\s\"']+",
-        r"(\bhooks\.slack(?:-gov)?\.com/)[^\s\"']+",
+        *SECRET_PATTERNS,
         rf"((?<![a-z0-9]){_NAMED}[\"']?(?:\s*=\s*|\s*:\s+|\s*:(?=[\"']))[\"']?)[^\s\"',;}}]+",
-        r"()\b(?:xox[a-z]|xapp)-[A-Za-z0-9-]+",
         r"()\bgh[a-z]_[A-Za-z0-9]{20,}",
         r"()\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
         r"()[A-Za-z0-9+/=_%-]{200,}",

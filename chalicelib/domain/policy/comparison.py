@@ -1,14 +1,14 @@
-"""One condition compared with one finding or image: a function for each word a policy may use. How conditions are put
-together (`all`, `any`, `not`) and when they change by the clock is `matcher.py`'s business.
+"""How what is written beside a condition is compared with what is read of a finding or an image, and when the answer
+changes by the clock. Which condition reads and compares what is said in `condition.py`.
 
-A comparison with something absent is UNKNOWN: neither a match nor the opposite of one.
+An answer is FALSE, UNKNOWN or TRUE. UNKNOWN, for something absent, is neither a match nor the opposite of one.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -16,14 +16,10 @@ from msgspec import UNSET
 
 from chalicelib.domain.images.finding import Finding, FixAvailable, Severity
 from chalicelib.domain.images.image import InUseState
-from chalicelib.domain.images.image_state import ImageState
 from chalicelib.domain.images.patterns import Globs
-from chalicelib.domain.policy.condition import SeverityTest, Test
+from chalicelib.domain.policy.operand import SeverityTest, Test
 
 FALSE, UNKNOWN, TRUE = 0, 1, 2
-Predicate = Callable[[Finding, ImageState, datetime], int]
-Reading = Callable[[Finding, ImageState], Any]
-Moment = Callable[[Finding, ImageState], datetime | None]
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "gte": operator.ge,
@@ -32,6 +28,8 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "lt": operator.lt,
     "eq": operator.eq,
 }
+_EDGES = {"gte": (0,), "lt": (0,), "gt": (1,), "lte": (1,), "eq": (0, 1)}
+"""How many days after its bound a comparison of whole days changes."""
 
 
 class Ratings(msgspec.Struct, frozen=True):
@@ -40,31 +38,28 @@ class Ratings(msgspec.Struct, frozen=True):
     unknown: Severity
     sla_days: dict[Severity, int]
 
+    def counted(self, severity: Severity) -> Severity:
+        return self.unknown if severity is Severity.UNKNOWN else severity
+
     def of(self, finding: Finding) -> Severity:
-        return self.unknown if finding.severity is Severity.UNKNOWN else finding.severity
-
-    def sla_of(self, finding: Finding) -> int | None:
-        return self.sla_days.get(self.of(finding))
+        return self.counted(finding.severity)
 
 
-Builder = Callable[[Any, Ratings, bool], Predicate]
+Answer = Callable[[Any, datetime], int]
+"""Of a value that was read, never None, and the time."""
+Compare = Callable[[Any, Ratings, bool], Answer]
 """From what was written, the ratings, and whether an odd number of `not`s stands around it."""
+Moments = Callable[[Any], Iterable[datetime | None]]
+"""The moments at which the answer to a value that was read changes; None never comes."""
+Changes = Callable[[Any, Ratings], Moments]
 
 
-def _truth(value: bool) -> int:
-    return TRUE if value else FALSE
-
-
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
-
-
-def _among(read: Reading, wanted: frozenset[Any]) -> Predicate:
-    def among(finding: Finding, state: ImageState, now: datetime) -> int:
-        value = read(finding, state)
-        return UNKNOWN if value is None else _truth(value in wanted)
-
-    return among
+def later(moment: datetime, delta: timedelta) -> datetime | None:
+    """None beyond the calendar's end: that never comes."""
+    try:
+        return moment + delta
+    except OverflowError:
+        return None
 
 
 def holds(test: Test) -> Callable[[Any], bool]:
@@ -77,163 +72,148 @@ def holds(test: Test) -> Callable[[Any], bool]:
     return passes
 
 
-def _compared(read: Reading, test: Test) -> Predicate:
-    fits = holds(test)
-
-    def compared(finding: Finding, state: ImageState, now: datetime) -> int:
-        value = read(finding, state)
-        return UNKNOWN if value is None else _truth(fits(value))
-
-    return compared
+def word(written: Any, ratings: Ratings, negated: bool) -> Answer:
+    """A word, yes or no: one of those written."""
+    return _among(frozenset(_as_tuple(written)))
 
 
-def _elapsed(since: Moment, test: Test) -> Predicate:
-    fits = holds(test)
-
-    def elapsed(finding: Finding, state: ImageState, now: datetime) -> int:
-        moment = since(finding, state)
-        return UNKNOWN if moment is None else _truth(fits(max(0, (now - moment).days)))
-
-    return elapsed
+def number(written: Any, ratings: Ratings, negated: bool) -> Answer:
+    fits = holds(written)
+    return lambda value, now: _truth(fits(value))
 
 
-def _severity(value: Any, ratings: Ratings, negated: bool) -> Predicate:
-    wanted = frozenset(severity for severity in Severity if severity_fits(value, severity, ratings))
-    return lambda f, s, n: TRUE if f.severity in wanted else FALSE
+def days(written: Any, ratings: Ratings, negated: bool) -> Answer:
+    """The whole days that have passed since a moment."""
+    fits = holds(written)
+    return lambda since, now: _truth(fits(max(0, (now - since).days)))
 
 
-def severity_fits(value: Any, severity: Severity, ratings: Ratings) -> bool:
+def days_change(written: Any, ratings: Ratings) -> Moments:
+    bounds = [bound + plus for word, bound in written.given.items() for plus in _EDGES[word]]
+    return lambda since: () if since is None else [later(since, timedelta(days=bound)) for bound in bounds]
+
+
+def age(written: Any, ratings: Ratings, negated: bool) -> Answer:
+    """`days` since the first known of several moments."""
+    passed = days(written, ratings, negated)
+
+    def answer(moments: tuple[datetime | None, ...], now: datetime) -> int:
+        since = _first(moments)
+        return UNKNOWN if since is None else passed(since, now)
+
+    return answer
+
+
+def age_changes(written: Any, ratings: Ratings) -> Moments:
+    moments_since = days_change(written, ratings)
+    return lambda moments: moments_since(_first(moments))
+
+
+def overdue(written: Any, ratings: Ratings, negated: bool) -> Answer:
+    """A severity, and the moments of which the first known one counts."""
+
+    def answer(value: tuple[Severity, *tuple[datetime | None, ...]], now: datetime) -> int:
+        severity, *moments = value
+        limit = ratings.sla_days.get(ratings.counted(severity))
+        if limit is None:
+            return _truth(not written)
+        since = _first(moments)
+        return UNKNOWN if since is None else _truth(((now - since).days >= limit) == written)
+
+    return answer
+
+
+def overdue_changes(written: Any, ratings: Ratings) -> Moments:
+    def moments_of(value: tuple[Severity, *tuple[datetime | None, ...]]) -> Iterable[datetime | None]:
+        severity, *moments = value
+        limit, since = ratings.sla_days.get(ratings.counted(severity)), _first(moments)
+        return () if limit is None or since is None else (later(since, timedelta(days=limit)),)
+
+    return moments_of
+
+
+def severity(written: Any, ratings: Ratings, negated: bool) -> Answer:
+    return _among(frozenset(s for s in Severity if severity_fits(written, s, ratings)))
+
+
+def severity_fits(written: Any, severity: Severity, ratings: Ratings) -> bool:
     """An unrated finding answers both to UNKNOWN and to what the policy lets it count as."""
-    counted = ratings.unknown if severity is Severity.UNKNOWN else severity
-    if not isinstance(value, SeverityTest):
-        return bool({severity, counted} & set(_as_tuple(value)))
-    if value.gte is not UNSET and counted.digit > value.gte.digit:
+    counted = ratings.counted(severity)
+    if not isinstance(written, SeverityTest):
+        return bool({severity, counted} & set(_as_tuple(written)))
+    if written.gte is not UNSET and counted.digit > written.gte.digit:
         return False
-    if value.eq is not UNSET and value.eq not in (severity, counted):
+    if written.eq is not UNSET and written.eq not in (severity, counted):
         return False
-    return value.in_ is UNSET or bool({severity, counted} & set(value.in_))
+    return written.in_ is UNSET or bool({severity, counted} & set(written.in_))
 
 
-def _overdue(value: Any, ratings: Ratings, negated: bool) -> Predicate:
-    def overdue(finding: Finding, state: ImageState, now: datetime) -> int:
-        days = ratings.sla_of(finding)
-        if days is None:
-            return _truth(not value)
-        since = first_seen(finding, state)
-        return UNKNOWN if since is None else _truth(((now - since).days >= days) == value)
-
-    return overdue
-
-
-def _fix(value: Any, ratings: Ratings, negated: bool) -> Predicate:
+def fix(written: Any, ratings: Ratings, negated: bool) -> Answer:
     words = {True: FixAvailable.YES, False: FixAvailable.NO, "partial": FixAvailable.PARTIAL}
-    return _among(lambda f, s: f.fix_available, frozenset(words[v] for v in _as_tuple(value)))
+    return _among(frozenset(words[v] for v in _as_tuple(written)))
 
 
-def _in_use(value: Any, ratings: Ratings, negated: bool) -> Predicate:
+def running(written: Any, ratings: Ratings, negated: bool) -> Answer:
     """UNKNOWN is treated as running."""
     words = {
         True: {InUseState.YES, InUseState.UNKNOWN},
         False: {InUseState.NO},
         "unknown": {InUseState.UNKNOWN},
     }
-    wanted = frozenset(state for v in _as_tuple(value) for state in words[v])
-    return _among(lambda f, s: s.in_use.state, wanted)
+    return _among(frozenset(state for v in _as_tuple(written) for state in words[v]))
 
 
-def _globbed(read: Reading) -> Builder:
-    def build(value: Any, ratings: Ratings, negated: bool) -> Predicate:
-        globs = Globs(value)
-
-        def globbed(finding: Finding, state: ImageState, now: datetime) -> int:
-            name = read(finding, state)
-            return UNKNOWN if name is None else _truth(globs.match(name))
-
-        return globbed
-
-    return build
+def glob(written: Any, ratings: Ratings, negated: bool) -> Answer:
+    globs = Globs(written)
+    return lambda name, now: _truth(globs.match(name))
 
 
-def _each_package(attribute: str) -> Builder:
+def each_package(attribute: str) -> Compare:
+    """Globs over one attribute of every package; of no package nothing is known."""
     read = operator.attrgetter(attribute)
 
-    def build(value: Any, ratings: Ratings, negated: bool) -> Predicate:
-        globs = Globs(value)
+    def compare(written: Any, ratings: Ratings, negated: bool) -> Answer:
+        globs = Globs(written)
         strictest = min if negated else max
 
-        def each(finding: Finding, state: ImageState, now: datetime) -> int:
-            names = [read(p) for p in finding.packages]
+        def answer(packages: Any, now: datetime) -> int:
+            names = map(read, packages)
             return strictest((UNKNOWN if x is None else _truth(globs.match(x)) for x in names), default=UNKNOWN)
 
-        return each
+        return answer
 
-    return build
+    return compare
 
 
-def _tags(value: Any, ratings: Ratings, negated: bool) -> Predicate:
+def tags(written: Any, ratings: Ratings, negated: bool) -> Answer:
     """An image without tags has none that is excluded: it matches a list of exclusions only, and no other."""
-    globs = Globs(value)
+    globs = Globs(written)
     strictest = min if negated else max
     untagged = _truth(globs.excluding)
-    return lambda f, s, n: strictest((_truth(globs.match(t)) for t in s.tags), default=untagged)
+    return lambda names, now: strictest((_truth(globs.match(name)) for name in names), default=untagged)
 
 
-def _vulnerability_id(value: Any, ratings: Ratings, negated: bool) -> Predicate:
-    globs = Globs(value)
-    return lambda f, s, n: _truth(globs.match_aliases((f.vulnerability_id, *f.related_ids)))
+def vulnerability_id(written: Any, ratings: Ratings, negated: bool) -> Answer:
+    globs = Globs(written)
+
+    def answer(value: tuple[str, tuple[str, ...]], now: datetime) -> int:
+        own, related = value
+        return _truth(globs.match_aliases((own, *related)))
+
+    return answer
 
 
-def _words(read: Reading) -> Builder:
-    return lambda value, ratings, negated: _among(read, frozenset(_as_tuple(value)))
+def _among(wanted: frozenset[Any]) -> Answer:
+    return lambda value, now: TRUE if value in wanted else FALSE
 
 
-def _number(read: Reading) -> Builder:
-    return lambda value, ratings, negated: _compared(read, value)
+def _truth(value: bool) -> int:
+    return TRUE if value else FALSE
 
 
-def _days(since: Moment) -> Builder:
-    return lambda value, ratings, negated: _elapsed(since, value)
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
-def first_seen(finding: Finding, state: ImageState) -> datetime | None:
-    return finding.first_seen_in_line or finding.first_seen
-
-
-def _pushed(finding: Finding, state: ImageState) -> datetime | None:
-    return state.pushed_at
-
-
-def _scanned(finding: Finding, state: ImageState) -> datetime | None:
-    return state.scan.scanned_at
-
-
-SINCE: dict[str, Moment] = {
-    "age_days": first_seen,
-    "pushed_days": _pushed,
-    "scan_age_days": _scanned,
-}
-CONDITIONS: dict[str, Builder] = {
-    "severity": _severity,
-    "score": _number(lambda f, s: f.score),
-    "epss": _number(lambda f, s: f.epss),
-    "kev": _words(lambda f, s: f.kev),
-    "exploit_available": _words(lambda f, s: f.exploit_available),
-    "fix_available": _fix,
-    "age_days": _days(first_seen),
-    "overdue": _overdue,
-    "package": _each_package("name"),
-    "vulnerability_id": _vulnerability_id,
-    "source": _words(lambda f, s: f.source),
-    "ecosystem": _words(lambda f, s: f.ecosystem),
-    "manager": _each_package("manager"),
-    "path": _each_package("path"),
-    "status": _words(lambda f, s: f.status),
-    "repository": _globbed(lambda f, s: s.ref.repository),
-    "tag": _tags,
-    "pushed_days": _days(_pushed),
-    "scan_age_days": _days(_scanned),
-    "in_use": _in_use,
-    "architecture": _globbed(lambda f, s: s.architecture),
-    "platform": _globbed(lambda f, s: s.platform),
-    "signed": _words(lambda f, s: s.signed),
-}
+def _first(moments: Iterable[datetime | None]) -> datetime | None:
+    return next((moment for moment in moments if moment is not None), None)

@@ -1,152 +1,270 @@
-"""The conditions of a policy rule, as written. How they are compared with images and findings is not said here.
+"""Every condition a rule may name: one declaration each. `Match`, the JSON Schema, the matcher, the warnings and the
+tables of docs/policy.md follow from it.
 
-Absent is UNSET, so that a key without a value (`severity:`) is refused instead of being a condition that always holds.
+A condition reads fields that are stored, as a decision may be made again from the table alone, without the scanner: a
+declaration that reads another one fails when this module is imported. A new condition is one entry of `CONDITIONS`, and
+an operand (`operand.py`) and a comparison (`comparison.py`) where none fits.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from datetime import datetime
+from operator import attrgetter
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from chalicelib.domain.images.finding import Ecosystem, FindingStatus, Severity
-from chalicelib.domain.images.image import Source
+from chalicelib.domain.images.finding import STORED_OF_FINDING, Finding
+from chalicelib.domain.images.image_state import STORED_OF_IMAGE, ImageState
+from chalicelib.domain.policy import comparison as compare
+from chalicelib.domain.policy import operand
+from chalicelib.domain.policy.comparison import UNKNOWN, Changes, Compare, Ratings
+from chalicelib.domain.policy.operand import ConditionPart, Operand
 
-MAX_DAYS = 36_500
-
-Glob = Annotated[str, Meta(min_length=1, max_length=300)]
-GlobList = Annotated[tuple[Glob, ...], Meta(min_length=1, max_length=200)]
-Days = Annotated[int, Meta(ge=0, le=MAX_DAYS)]
-Probability = Annotated[float, Meta(ge=0, le=1)]
-Points = Annotated[float, Meta(ge=0, le=10)]
-Amount = Annotated[int, Meta(ge=0, le=1_000_000)]
-Fix = bool | Literal["partial"]
-Running = bool | Literal["unknown"]
+Predicate = Callable[[Finding, ImageState, datetime], int]
+NextChange = Callable[[Finding, ImageState, datetime], datetime | None]
 
 
-class ConditionPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Whatever a policy is made of: an unknown key is refused everywhere."""
+class Condition(msgspec.Struct, frozen=True):
+    """`reads`: one field, whose value is compared, or several, which are compared as a tuple. `changes`: when the
+    answer changes by the clock; None: it never does. `meaning`: what the schema and the documentation say of it."""
+
+    name: str
+    about: type[Finding] | type[ImageState]
+    reads: tuple[str, ...]
+    operand: Operand
+    compare: Compare
+    meaning: str
+    changes: Changes | None = None
+
+    def __post_init__(self) -> None:
+        stored = STORED_OF_IMAGE if self.about_image else STORED_OF_FINDING
+        for name in self.reads:
+            if name not in stored:
+                raise TypeError(f"condition `{self.name}` reads {self.about.__name__}.{name}, which is not stored")
 
     @property
-    def given(self) -> dict[str, Any]:
-        """What was written, by the name it was written under."""
-        pairs = zip(self.__struct_fields__, self.__struct_encode_fields__, strict=True)
-        return {name: value for field, name in pairs if (value := getattr(self, field)) is not UNSET}
+    def about_image(self) -> bool:
+        return self.about is ImageState
+
+    @property
+    def description(self) -> str:
+        return f"{self.meaning}. Takes {self.operand.takes}."
+
+    def predicate(self, written: Any, ratings: Ratings, negated: bool) -> Predicate:
+        """UNKNOWN for a value that is absent. `negated`: an odd number of `not`s stands around it."""
+        answer, read = self.compare(written, ratings, negated), attrgetter(*self.reads)
+
+        def of_finding(finding: Finding, state: ImageState, now: datetime) -> int:
+            value = read(finding)
+            return UNKNOWN if value is None else answer(value, now)
+
+        def of_image(finding: Finding, state: ImageState, now: datetime) -> int:
+            value = read(state)
+            return UNKNOWN if value is None else answer(value, now)
+
+        return of_image if self.about_image else of_finding
+
+    def next_change(self, written: Any, ratings: Ratings) -> NextChange:
+        """The first moment after `now` at which the answer changes by the clock."""
+        assert self.changes is not None, f"{self.name} never changes by the clock"
+        moments_of, read = self.changes(written, ratings), attrgetter(*self.reads)
+
+        def next_change(finding: Finding, state: ImageState, now: datetime) -> datetime | None:
+            moments = moments_of(read(state if self.about_image else finding))
+            return min((moment for moment in moments if moment is not None and moment > now), default=None)
+
+        return next_change
 
 
-class Test(ConditionPart, frozen=True):
-    """One or more comparisons, all of which must hold."""
+CONDITIONS = {
+    condition.name: condition
+    for condition in (
+        Condition(
+            "severity",
+            Finding,
+            ("severity",),
+            operand.SEVERITY,
+            compare.severity,
+            "The severity. An unrated finding counts as `unknown_severity`, and as UNKNOWN in `eq`, `in` and lists",
+        ),
+        Condition("score", Finding, ("score",), operand.SCORE, compare.number, "The CVSS base score"),
+        Condition(
+            "epss",
+            Finding,
+            ("epss",),
+            operand.EPSS,
+            compare.number,
+            "The EPSS score: the chance of exploitation within 30 days",
+        ),
+        Condition(
+            "kev",
+            Finding,
+            ("kev",),
+            operand.YES_OR_NO,
+            compare.word,
+            "In CISA's catalogue of known exploited vulnerabilities: only enhanced scanning knows it, and it is looked "
+            "up only for findings where the answer of a rule depends on it",
+        ),
+        Condition(
+            "exploit_available",
+            Finding,
+            ("exploit_available",),
+            operand.YES_OR_NO,
+            compare.word,
+            "Inspector knows an exploit",
+        ),
+        Condition(
+            "fix_available",
+            Finding,
+            ("fix_available",),
+            operand.FIX,
+            compare.fix,
+            "true: every package has a fix; `partial`: some have, which is neither true nor false; false: none has",
+        ),
+        Condition(
+            "age_days",
+            Finding,
+            ("first_seen_in_line", "first_seen"),
+            operand.DAYS,
+            compare.age,
+            "Days since the image line first had it (a rebuild does not reset it), else since the source first saw it",
+            compare.age_changes,
+        ),
+        Condition(
+            "overdue",
+            Finding,
+            ("severity", "first_seen_in_line", "first_seen"),
+            operand.YES_OR_NO,
+            compare.overdue,
+            "Open for the `sla_days` of its severity. Without a limit never overdue",
+            compare.overdue_changes,
+        ),
+        Condition(
+            "package",
+            Finding,
+            ("packages",),
+            operand.GLOBS,
+            compare.each_package("name"),
+            "The name of a package that the finding lists",
+        ),
+        Condition(
+            "vulnerability_id",
+            Finding,
+            ("vulnerability_id", "related_ids"),
+            operand.GLOBS,
+            compare.vulnerability_id,
+            "Its id or a related one (GHSA, RHSA, …) matches, and none of them is excluded",
+        ),
+        Condition("source", Finding, ("source",), operand.SOURCE, compare.word, "The scanner"),
+        Condition(
+            "ecosystem",
+            Finding,
+            ("ecosystem",),
+            operand.ECOSYSTEM,
+            compare.word,
+            "Whether the package is one of the operating system or of a language",
+        ),
+        Condition(
+            "manager",
+            Finding,
+            ("packages",),
+            operand.GLOBS,
+            compare.each_package("manager"),
+            "The package manager of a package that the finding lists",
+        ),
+        Condition(
+            "path",
+            Finding,
+            ("packages",),
+            operand.GLOBS,
+            compare.each_package("path"),
+            "The file path of a package that the finding lists",
+        ),
+        Condition(
+            "status",
+            Finding,
+            ("status",),
+            operand.STATUS,
+            compare.word,
+            'Directly under `match` it replaces the usual "open, and suppressed ones that count"; deeper it only '
+            "narrows that",
+        ),
+        Condition(
+            "repository", ImageState, ("ref.repository",), operand.GLOBS, compare.glob, "The name of its repository"
+        ),
+        Condition(
+            "region",
+            ImageState,
+            ("ref.region",),
+            operand.GLOBS,
+            compare.glob,
+            "The AWS Region of its repository, as `eu-central-1`; of a public repository `us-east-1`",
+        ),
+        Condition(
+            "tag",
+            ImageState,
+            ("tags",),
+            operand.GLOBS,
+            compare.tags,
+            "Some tag matches. An untagged image matches a list of exclusions only, and no other",
+        ),
+        Condition(
+            "pushed_days",
+            ImageState,
+            ("pushed_at",),
+            operand.DAYS,
+            compare.days,
+            "Days since the push",
+            compare.days_change,
+        ),
+        Condition(
+            "scan_age_days",
+            ImageState,
+            ("scan.scanned_at",),
+            operand.DAYS,
+            compare.days,
+            "Days since the last completed scan",
+            compare.days_change,
+        ),
+        Condition(
+            "in_use",
+            ImageState,
+            ("in_use.state",),
+            operand.RUNNING,
+            compare.running,
+            "true: it runs, or it is unknown whether it runs (unknown is treated as running); false: known not to run",
+        ),
+        Condition(
+            "architecture", ImageState, ("architecture",), operand.GLOBS, compare.glob, "Its architecture, as `amd64`"
+        ),
+        Condition("platform", ImageState, ("platform",), operand.GLOBS, compare.glob, "Its platform, as `DEBIAN_12`"),
+        Condition("signed", ImageState, ("signed",), operand.YES_OR_NO, compare.word, "A signature refers to it"),
+    )
+}
+IMAGE_WORDS = frozenset(name for name, condition in CONDITIONS.items() if condition.about_image)
+TIME_WORDS = frozenset(name for name, condition in CONDITIONS.items() if condition.changes is not None)
 
-    def __post_init__(self) -> None:
-        if not self.given:
-            raise ValueError(f"needs at least one of {', '.join(self.__struct_encode_fields__)}")
-        if any(isinstance(v, float) and not math.isfinite(v) for v in self.given.values()):
-            raise ValueError("needs a finite number")
+if TYPE_CHECKING:
+    _Written = ConditionPart
+else:
+    _Written = msgspec.defstruct(
+        "_Written",
+        [
+            (name, Annotated[condition.operand.type | UnsetType, Meta(description=condition.description)], UNSET)
+            for name, condition in CONDITIONS.items()
+        ],
+        bases=(ConditionPart,),
+        module=__name__,
+        frozen=True,
+    )
 
 
-class SeverityTest(Test, frozen=True):
-    gte: Severity | UnsetType = UNSET
-    eq: Severity | UnsetType = UNSET
-    in_: Annotated[tuple[Severity, ...], Meta(min_length=1)] | UnsetType = msgspec.field(name="in", default=UNSET)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.gte is Severity.UNKNOWN:
-            raise ValueError("UNKNOWN has no rank (it counts as `unknown_severity`): use eq or in")
-
-
-class ScoreTest(Test, frozen=True):
-    """CVSS base score, 0 to 10."""
-
-    gte: Points | UnsetType = UNSET
-    gt: Points | UnsetType = UNSET
-    lte: Points | UnsetType = UNSET
-    lt: Points | UnsetType = UNSET
-    eq: Points | UnsetType = UNSET
-
-
-class EpssTest(Test, frozen=True):
-    """A probability, 0 to 1."""
-
-    gte: Probability | UnsetType = UNSET
-    gt: Probability | UnsetType = UNSET
-    lte: Probability | UnsetType = UNSET
-    lt: Probability | UnsetType = UNSET
-    eq: Probability | UnsetType = UNSET
-
-
-class DaysTest(Test, frozen=True):
-    """Whole days that have passed: `gt: 30` is the same as `gte: 31`."""
-
-    gte: Days | UnsetType = UNSET
-    gt: Days | UnsetType = UNSET
-    lte: Days | UnsetType = UNSET
-    lt: Days | UnsetType = UNSET
-    eq: Days | UnsetType = UNSET
-
-
-class CountTest(Test, frozen=True):
-    """How many findings match; at least one always must."""
-
-    gte: Amount | UnsetType = UNSET
-    gt: Amount | UnsetType = UNSET
-    lte: Amount | UnsetType = UNSET
-    lt: Amount | UnsetType = UNSET
-    eq: Amount | UnsetType = UNSET
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.lt in (0, 1) or self.lte == 0 or self.eq == 0:
-            raise ValueError("can never hold: a rule about findings needs at least one that matches")
-
-
-class Match(ConditionPart, frozen=True):
+class Match(_Written, frozen=True):
     """Conditions, all of which must hold. One about findings anywhere inside makes the rule one about findings."""
 
-    severity: Annotated[
-        Severity | Annotated[tuple[Severity, ...], Meta(min_length=1)] | SeverityTest | UnsetType,
-        Meta(description="A severity, a list of them, or {gte, eq, in}"),
-    ] = UNSET
-    score: Annotated[ScoreTest | UnsetType, Meta(description="CVSS score: {gte, gt, lte, lt, eq}, 0 to 10")] = UNSET
-    epss: Annotated[EpssTest | UnsetType, Meta(description="EPSS: {gte, gt, lte, lt, eq}, 0 to 1")] = UNSET
-    kev: Annotated[bool | UnsetType, Meta(description="In CISA's catalogue of known exploited vulnerabilities")] = UNSET
-    exploit_available: Annotated[bool | UnsetType, Meta(description="An exploit is known to Inspector")] = UNSET
-    fix_available: Annotated[
-        Fix | Annotated[tuple[Fix, ...], Meta(min_length=1)] | UnsetType,
-        Meta(description="true: every package has a fix; partial: some have; false: none"),
-    ] = UNSET
-    age_days: Annotated[DaysTest | UnsetType, Meta(description="Whole days since the image line first had it")] = UNSET
-    overdue: Annotated[bool | UnsetType, Meta(description="Open for the sla_days of its severity")] = UNSET
-    package: Annotated[Glob | GlobList | UnsetType, Meta(description="Globs over package names")] = UNSET
-    vulnerability_id: Annotated[
-        Glob | GlobList | UnsetType, Meta(description="Globs over the id, related ids included")
-    ] = UNSET
-    source: Annotated[
-        Source | Annotated[tuple[Source, ...], Meta(min_length=1)] | UnsetType, Meta(description="Which scanner")
-    ] = UNSET
-    ecosystem: Annotated[
-        Ecosystem | Annotated[tuple[Ecosystem, ...], Meta(min_length=1)] | UnsetType,
-        Meta(description="Operating system or language package"),
-    ] = UNSET
-    manager: Annotated[Glob | GlobList | UnsetType, Meta(description="Globs over package managers")] = UNSET
-    path: Annotated[Glob | GlobList | UnsetType, Meta(description="Globs over file paths of packages")] = UNSET
-    status: Annotated[
-        FindingStatus | Annotated[tuple[FindingStatus, ...], Meta(min_length=1)] | UnsetType,
-        Meta(description="Directly under match: instead of open findings (and suppressed ones that count)"),
-    ] = UNSET
-    repository: Annotated[Glob | GlobList | UnsetType, Meta(description="Globs over repository names")] = UNSET
-    tag: Annotated[Glob | GlobList | UnsetType, Meta(description="Globs over the image's tags")] = UNSET
-    pushed_days: Annotated[DaysTest | UnsetType, Meta(description="Whole days since the push")] = UNSET
-    scan_age_days: Annotated[DaysTest | UnsetType, Meta(description="Whole days since the last scan")] = UNSET
-    in_use: Annotated[
-        Running | Annotated[tuple[Running, ...], Meta(min_length=1)] | UnsetType,
-        Meta(description="true: runs, or nobody knows; false: known not to run; unknown"),
-    ] = UNSET
-    architecture: Annotated[Glob | GlobList | UnsetType, Meta(description="Globs, such as amd64")] = UNSET
-    platform: Annotated[Glob | GlobList | UnsetType, Meta(description="Globs, such as DEBIAN_12")] = UNSET
-    signed: Annotated[bool | UnsetType, Meta(description="A signature refers to the image")] = UNSET
     all: Annotated[tuple[Match, ...], Meta(min_length=1, max_length=50)] | UnsetType = UNSET
     any: Annotated[tuple[Match, ...], Meta(min_length=1, max_length=50)] | UnsetType = UNSET
     not_: Match | UnsetType = msgspec.field(name="not", default=UNSET)

@@ -15,8 +15,7 @@ from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import Kind, ScanState
 from chalicelib.domain.images.image_state import ImageState
 from chalicelib.domain.images.verdict import Decision, Reason, SameDigestVerdict, Verdict, VerdictSummary
-from chalicelib.domain.policy.comparison import Ratings
-from chalicelib.domain.policy.matcher import later
+from chalicelib.domain.policy.comparison import Ratings, later
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.rulebook import NO_FINDING, CompiledRule, candidates
 from chalicelib.domain.policy.section import Rule

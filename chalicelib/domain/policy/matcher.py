@@ -8,20 +8,14 @@ when all of them match. What a rule does with its matches is `rulebook.py`'s bus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
-from functools import partial
+from collections.abc import Iterable
+from datetime import datetime
 from typing import NamedTuple
 
 from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.images.image_state import ImageState
-from chalicelib.domain.policy.comparison import CONDITIONS, FALSE, SINCE, TRUE, Moment, Predicate, Ratings, first_seen
-from chalicelib.domain.policy.condition import Match, Test
-
-IMAGE_WORDS = frozenset(
-    {"repository", "tag", "pushed_days", "scan_age_days", "in_use", "architecture", "platform", "signed"}
-)
-TIME_WORDS = frozenset({"age_days", "overdue", "pushed_days", "scan_age_days"})
+from chalicelib.domain.policy.comparison import FALSE, TRUE, Ratings
+from chalicelib.domain.policy.condition import CONDITIONS, IMAGE_WORDS, TIME_WORDS, Match, NextChange, Predicate
 
 
 class MatchView(NamedTuple):
@@ -35,28 +29,6 @@ class MatchView(NamedTuple):
 
 
 ACTUAL = MatchView()
-
-
-class Ticking(NamedTuple):
-    """A condition that changes by the clock: the moment it counts from, and after how many days it changes."""
-
-    since: Moment
-    days: Callable[[Finding], Iterable[int]]
-
-    def next_change(self, finding: Finding, state: ImageState, now: datetime) -> datetime | None:
-        since = self.since(finding, state)
-        if since is None:
-            return None
-        moments = (later(since, timedelta(days=d)) for d in self.days(finding))
-        return min((m for m in moments if m is not None and m > now), default=None)
-
-
-def later(moment: datetime, delta: timedelta) -> datetime | None:
-    """None beyond the calendar's end: that never comes."""
-    try:
-        return moment + delta
-    except OverflowError:
-        return None
 
 
 def compile_match(
@@ -77,19 +49,15 @@ def compile_match(
         elif word in view.open_words:
             parts.append((word in IMAGE_WORDS, _always(TRUE if view.favourable == (depth % 2 == 0) else FALSE)))
         else:
-            parts.append((word in IMAGE_WORDS, CONDITIONS[word](value, ratings, depth % 2 == 1)))
+            parts.append((word in IMAGE_WORDS, CONDITIONS[word].predicate(value, ratings, depth % 2 == 1)))
     return parts
 
 
-def tickings(match: Match, ratings: Ratings) -> list[Ticking]:
-    """Every condition of the block and of those nested in it that changes by the clock."""
-    found = [t for m in match.blocks for t in tickings(m, ratings)]
-    for word, since in SINCE.items():
-        if word in match.given:
-            found.append(Ticking(since, partial(_always_days, _edges(match.given[word]))))
-    if "overdue" in match.given:
-        found.append(Ticking(first_seen, partial(_sla_days, ratings)))
-    return found
+def next_changes(match: Match, ratings: Ratings) -> list[NextChange]:
+    """Of every condition of the block and of those nested in it that changes by the clock."""
+    nested = [change for block in match.blocks for change in next_changes(block, ratings)]
+    own = [CONDITIONS[word].next_change(value, ratings) for word, value in match.given.items() if word in TIME_WORDS]
+    return nested + own
 
 
 def _about_image(blocks: Iterable[Match]) -> bool:
@@ -128,18 +96,3 @@ def _outer_not(test: Predicate) -> Predicate:
 
 def _always(value: int) -> Predicate:
     return lambda f, s, n: value
-
-
-def _edges(test: Test) -> tuple[int, ...]:
-    """The whole days at which a comparison of whole days changes."""
-    edges = {"gte": (0,), "lt": (0,), "gt": (1,), "lte": (1,), "eq": (0, 1)}
-    return tuple(bound + plus for word, bound in test.given.items() for plus in edges[word])
-
-
-def _always_days(days: tuple[int, ...], finding: Finding) -> tuple[int, ...]:
-    return days
-
-
-def _sla_days(ratings: Ratings, finding: Finding) -> tuple[int, ...]:
-    days = ratings.sla_of(finding)
-    return () if days is None else (days,)

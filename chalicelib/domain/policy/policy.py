@@ -17,8 +17,8 @@ from chalicelib.domain.images.finding import Finding, Severity
 from chalicelib.domain.images.image_state import ImageState
 from chalicelib.domain.images.patterns import Globs
 from chalicelib.domain.policy.comparison import Ratings
-from chalicelib.domain.policy.condition import ConditionPart
 from chalicelib.domain.policy.document import hint, read_document
+from chalicelib.domain.policy.operand import ConditionPart
 from chalicelib.domain.policy.rulebook import CompiledRule
 from chalicelib.domain.policy.section import (
     RATED,

@@ -13,8 +13,9 @@ from msgspec import UNSET
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.domain.images.image_state import ImageState
-from chalicelib.domain.policy.comparison import TRUE, Predicate, Ratings, holds
-from chalicelib.domain.policy.matcher import ACTUAL, IMAGE_WORDS, TIME_WORDS, MatchView, compile_match, tickings
+from chalicelib.domain.policy.comparison import TRUE, Ratings, holds
+from chalicelib.domain.policy.condition import IMAGE_WORDS, TIME_WORDS, Predicate
+from chalicelib.domain.policy.matcher import ACTUAL, MatchView, compile_match, next_changes
 from chalicelib.domain.policy.section import Rule
 
 NO_FINDING = Finding("", Severity.UNKNOWN, "", Source.BASIC, "")
@@ -48,16 +49,16 @@ class CompiledRule:
     `sees_resolved`: at those too that are no more, which no sketch holds."""
 
     def __init__(self, rule: Rule, ratings: Ratings) -> None:
-        words = rule.match.words
+        words, status = rule.match.words, rule.match.given.get("status", UNSET)
         self.rule = rule
         self.about_findings = rule.count is not UNSET or not words <= IMAGE_WORDS
         self.asks_kev = "kev" in words
         self.asks_scan_age = "scan_age_days" in words
-        self.any_status = rule.match.status is not UNSET
-        self.sees_resolved = FindingStatus.RESOLVED in _listed(rule.match.status)
+        self.any_status = status is not UNSET
+        self.sees_resolved = FindingStatus.RESOLVED in _listed(status)
         self._counted = None if rule.count is UNSET else holds(rule.count)
         self._actual = Conjunction(rule, ratings, ACTUAL)
-        self._tickings = tickings(rule.match, ratings)
+        self._next_changes = next_changes(rule.match, ratings)
         self._could, self._must = _bounds(rule, ratings, TIME_WORDS)
         self._could_kev, self._must_kev = _bounds(rule, ratings, TIME_WORDS | {"kev"})
         self._could_anywhere, self._must_anywhere = _bounds(rule, ratings, TIME_WORDS | IMAGE_WORDS | {"kev"})
@@ -76,15 +77,15 @@ class CompiledRule:
 
         Findings the rule cannot match at any time, or matches at all times, do not count.
         """
-        if not self._tickings or not self._could.image(state, now):
+        if not self._next_changes or not self._could.image(state, now):
             return None
         certain = self._must.image(state, now)
         moments = [
             moment
             for f in findings
             if self._could.finding(f, state, now) and not (certain and self._must.finding(f, state, now))
-            for t in self._tickings
-            if (moment := t.next_change(f, state, now)) is not None
+            for next_change in self._next_changes
+            if (moment := next_change(f, state, now)) is not None
         ]
         return min(moments, default=None)
 

@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from chalicelib.domain.channels.channel import ChannelName
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.domain.policy.condition import ConditionPart, CountTest, Days, Glob, GlobList, Match
+from chalicelib.domain.policy.condition import Match
+from chalicelib.domain.policy.operand import ConditionPart, CountTest, Days, Glob, GlobList
 from chalicelib.domain.policy.waiver import BUILT_IN_RULES
 
 Minutes = Annotated[int, Meta(ge=1, le=525_600)]
@@ -170,7 +172,7 @@ class Replication(ConditionPart, frozen=True):
 class Route(ConditionPart, frozen=True):
     """Who is told of what: verdicts from `min_decision` on, in these repositories, and these events."""
 
-    channel: Literal["slack", "sns"]
+    channel: ChannelName
     word: Literal["allow", "warn", "pending", "block", "quarantine"] = msgspec.field(
         name="min_decision", default="warn"
     )

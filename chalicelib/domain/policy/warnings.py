@@ -14,12 +14,10 @@ from msgspec import UNSET
 
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.policy.comparison import Ratings, holds, severity_fits
-from chalicelib.domain.policy.condition import CountTest, DaysTest, EpssTest, Match, ScoreTest, Test
+from chalicelib.domain.policy.condition import CONDITIONS, Match
+from chalicelib.domain.policy.operand import GLOBS, CountTest, DaysTest, EpssTest, ScoreTest, Test
 from chalicelib.domain.policy.policy import Policy
 
-_GLOBBED = frozenset(
-    {"repository", "tag", "package", "vulnerability_id", "manager", "path", "architecture", "platform"}
-)
 _RANGES: dict[type[Test], tuple[float, float]] = {ScoreTest: (0.0, 10.0), EpssTest: (0.0, 1.0)}
 _LEAST: dict[type[Test], int] = {DaysTest: 0, CountTest: 1}
 NEVER = "can never hold"
@@ -73,7 +71,7 @@ def _match(match: Match, path: str, ratings: Ratings) -> Iterator[PolicyWarning]
 
 
 def _doubt(word: str, value: Any, ratings: Ratings) -> str | None:
-    if word in _GLOBBED:
+    if CONDITIONS[word].operand is GLOBS:
         return _glob_doubt((value,) if isinstance(value, str) else value)
     if word == "severity":
         return None if any(severity_fits(value, s, ratings) for s in Severity) else NEVER

@@ -1,4 +1,4 @@
-"""Catches what the app sends to people: Slack messages at a local webhook, SNS messages as moto keeps them.
+"""Catches what the app sends to people: calls of channels at the local AWS, SNS messages as moto keeps them.
 
 They are kept as they came and shown in the terminal; nothing in them is obeyed.
 """
@@ -13,10 +13,16 @@ from typing import Any
 import msgspec
 from moto.sns.models import sns_backends
 
+from chalicelib.domain.channels.channel import WITH_SECRET
 from chalicelib.domain.images.sanitize import sanitize
 
 PATH = "/local/webhook"
 LINE = 300
+
+
+def path_of(channel: str) -> str:
+    """Where the local AWS is called by a channel."""
+    return PATH if channel == "slack" else f"{PATH}/{channel}"
 
 
 class Caught(msgspec.Struct, frozen=True):
@@ -27,17 +33,21 @@ class Caught(msgspec.Struct, frozen=True):
 
 
 class Catcher:
-    """`show` is told of every Slack message as it comes."""
+    """`show` is told of every message of a local channel as it comes."""
 
     def __init__(self, account: str, region: str, show: Callable[[Caught], None] = lambda caught: None) -> None:
         self._account, self._region, self._show = account, region, show
-        self.slack: list[Caught] = []
+        self.caught: dict[str, list[Caught]] = {kind.name: [] for kind in WITH_SECRET}
         self._told = 0
 
-    def take(self, body: bytes) -> None:
-        """A webhook call. Raises ValueError where it is not JSON."""
-        caught = Caught("slack", tuple(_lines(json.loads(body))))
-        self.slack.append(caught)
+    @property
+    def slack(self) -> list[Caught]:
+        return self.caught["slack"]
+
+    def take(self, body: bytes, channel: str = "slack") -> None:
+        """A call of the channel. Raises ValueError where it is not JSON."""
+        caught = Caught(channel, tuple(_lines(json.loads(body))))
+        self.caught[channel].append(caught)
         self._show(caught)
 
     def sns(self) -> list[Caught]:
@@ -59,13 +69,15 @@ def _published(sent: tuple[Any, ...]) -> Caught:
 
 
 def _lines(message: Any) -> list[str]:
-    """The texts of a Slack message, block by block; its plain text where it has no blocks. Raises ValueError."""
+    """The texts of Slack's blocks; of a message without blocks its text or title. Raises ValueError."""
     if not isinstance(message, dict):
-        raise ValueError("a Slack message is a JSON object")  # noqa: TRY004 - what came is wrong, not our code
+        raise ValueError("a message is a JSON object")  # noqa: TRY004 - what came is wrong, not our code
     blocks = message.get("blocks") or [block for a in message.get("attachments") or [] for block in a.get("blocks", [])]
     texts = [text for block in blocks for text in _texts(block)]
     return [
-        sanitize(unescape(line), LINE) for text in texts or [str(message.get("text", ""))] for line in text.splitlines()
+        sanitize(unescape(line), LINE)
+        for text in texts or [str(message.get("text") or message.get("title") or "")]
+        for line in text.splitlines()
     ]
 
 

@@ -10,15 +10,19 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from chalicelib.domain.channels.channel import WITH_SECRET
 from chalicelib.local.aws.server import ACCOUNT
 from chalicelib.local.aws.template import Template
 
 STAGE = "dev"
-SLACK_SECRET = "lazaretto/slack"  # noqa: S105 - a name
 TOKEN_HASHES = "LAZARETTO_ADMISSION_TOKEN_HASHES"  # noqa: S105 - a name
 """Of all settings the one that is taken over: the rotation of a token can be tried."""
 _SHUT_OUT = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_ROLE_ARN")
 _SHUT_OUT_PREFIXES = ("AWS_ENDPOINT_URL", "AWS_IGNORE_CONFIGURED_ENDPOINT", "AWS_CONTAINER_CREDENTIALS", "LAZARETTO_")
+
+
+def secret_name(channel: str) -> str:
+    return f"lazaretto/{channel}"
 
 
 def aws_variables(url: str, region: str) -> dict[str, str]:
@@ -46,8 +50,8 @@ def app_variables(template: Template, url: str, region: str, settle_seconds: flo
         "LAZARETTO_QUEUE_SWEEPS": queue("sweeps"),
         "LAZARETTO_SETTLE_SECONDS": f"{settle_seconds:g}",
         "LAZARETTO_TOPIC_ARN": f"arn:aws:sns:{region}:{ACCOUNT}:{template.topic}",
-        "LAZARETTO_SLACK_SECRET": f"secretsmanager:{SLACK_SECRET}",
-        "LAZARETTO_SLACK_LOCAL": "1",
+        **{f"LAZARETTO_{kind.setting}": f"secretsmanager:{secret_name(kind.name)}" for kind in WITH_SECRET},
+        **{f"LAZARETTO_{kind.local_setting}": "1" for kind in WITH_SECRET},
         "LAZARETTO_CURSOR_SECRETS": "local-stack-only",
         "LAZARETTO_API_URL": api_url,
         "LAZARETTO_ROLE_ARNS": f"arn:aws:iam::{ACCOUNT}:role/lazaretto-{STAGE}-*",

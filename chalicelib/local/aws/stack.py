@@ -25,9 +25,10 @@ from chalice.config import Config
 from chalice.local import ChaliceRequestHandler, LambdaContext, LocalDevServer, create_local_server
 
 from chalicelib.adapters.dynamodb.schema import create_table
+from chalicelib.domain.channels.channel import WITH_SECRET
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.local.aws.catcher import PATH, Catcher, Caught
-from chalicelib.local.aws.environment import SLACK_SECRET, STAGE, app_variables, aws_variables, replaced
+from chalicelib.local.aws.catcher import Catcher, Caught, path_of
+from chalicelib.local.aws.environment import STAGE, app_variables, aws_variables, replaced, secret_name
 from chalicelib.local.aws.origin import HEADERS, body_of, refusal
 from chalicelib.local.aws.queue_pump import RUNTIME_MS, QueuePump
 from chalicelib.local.aws.server import ACCOUNT, HOST, LocalAws
@@ -139,7 +140,8 @@ class LocalStack:
     def _start(self) -> None:
         self.aws.start()
         self._closing.callback(self.aws.stop)
-        self.aws.serve(PATH, self.catcher.take)
+        for kind in WITH_SECRET:
+            self.aws.serve(path_of(kind.name), functools.partial(self.catcher.take, channel=kind.name))
         api_url = f"http://{HOST}:{self._api_port}" if self._api_port else ""
         variables = aws_variables(self.aws.url, self.region)
         variables |= app_variables(self.template, self.aws.url, self.region, SETTLE_SECONDS, api_url)
@@ -162,8 +164,9 @@ class LocalStack:
             redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": plan.receives})
             sqs.create_queue(QueueName=plan.name, Attributes={"RedrivePolicy": redrive})
         session.client("sns").create_topic(Name=self.template.topic)
-        webhook = f"{self.aws.url}{PATH}"
-        session.client("secretsmanager").create_secret(Name=SLACK_SECRET, SecretString=webhook)
+        for kind in WITH_SECRET:
+            secret = kind.local_secret.replace("{url}", f"{self.aws.url}{path_of(kind.name)}")
+            session.client("secretsmanager").create_secret(Name=secret_name(kind.name), SecretString=secret)
 
     def _load_app(self) -> None:
         from chalicelib.context import app_context

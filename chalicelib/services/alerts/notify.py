@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from chalicelib.domain.alerts.alert import VERDICT, Alert, channels_hearing
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Header, Rules
@@ -148,7 +149,7 @@ def _record(
         ref=header.ref,
         effect=effect.key,
         wanted_at=effect.wanted_at,
-        kind=effect.kind,
+        kind=ActionKind(effect.kind),
         actor="system",
         reason=f"to be announced to {', '.join(said)}" if said else "no route hears it",
         at=context.clock.now(),

@@ -8,6 +8,7 @@ Record what a listing of the registry shows and no event has told, as if the eve
 
 from __future__ import annotations
 
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.doctor.sight import Question, Sight
 from chalicelib.domain.events.event import Action, ApiCall, ImageAction, PulledThrough, Replicated, ScanResourceChanged
 from chalicelib.domain.events.message import CheckDeny, Delivery
@@ -84,7 +85,7 @@ def _replication_failed(event: Replicated, context: Context) -> None:
             ref=event.ref,
             effect=f"REPLICATION#{event.source_registry}/{event.source_region}",
             wanted_at=event.time,
-            kind="REPLICATION_FAILED",
+            kind=ActionKind.REPLICATION_FAILED,
             actor="system",
             reason=f"replication from {event.source_registry} in {event.source_region} ended {event.result}",
             at=context.clock.now(),

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.audit.chain import Chain, Head, chain_name, contradicts
 from chalicelib.domain.audit.tampering_alert import compose_audit_alert
 from chalicelib.services.alerts.announce_alert import announce_alert
@@ -51,7 +52,7 @@ def _tell(broken: _Broken, day: date, context: Context, channels: Mapping[str, C
                 subject=SUBJECT,
                 effect=_effect(chain),
                 wanted_at=midnight,
-                kind="TAMPERING",
+                kind=ActionKind.TAMPERING,
                 actor="system",
                 reason=f"the audit log of {chain} is not what was copied of it on {day}",
                 at=now,

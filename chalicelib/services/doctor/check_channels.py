@@ -1,12 +1,14 @@
-"""Look at where people are told: the topic, the Slack secret, and, where it is asked for, an alert through each."""
+"""Look at where people are told: the topics, the secrets of channels, and, where asked for, an alert through each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.channels.channel import WITH_SECRET, ChannelKind
 from chalicelib.domain.doctor.health import Check, CheckResult, fail, judged, ok, skipped, unknown, warn
 from chalicelib.domain.doctor.installed import Topic
 from chalicelib.errors import LazarettoError
@@ -14,16 +16,12 @@ from chalicelib.services.doctor.run_check import run_check
 from chalicelib.services.ports.messages import Channel
 
 TEST = "test"
+WrongForm = Callable[[], str | None]
+"""What is wrong with a secret's form, without telling the secret; None: nothing."""
 
 
 class Topics(Protocol):
     def find(self, arn: str) -> Topic | None: ...
-
-
-class Slack(Protocol):
-    """`form`: what is wrong with the secret's form; None: nothing. Never tells the secret."""
-
-    def form(self) -> str | None: ...
 
 
 def check_channels(
@@ -31,14 +29,15 @@ def check_channels(
     topic_arn: str | None,
     alarm_topic_arn: str | None,
     topics: Topics,
-    slack: Callable[[], Slack | None],
+    secrets: Mapping[str, WrongForm | None],
     channels: Mapping[str, Channel] | None,
     now: datetime,
 ) -> Iterator[Check]:
-    """`slack` gives None where it is not set up. `channels` None: no test alert was asked for."""
+    """`secrets`: by channel, None for one that is not set up. `channels` None: no test alert was asked for."""
     yield run_check("topic", lambda: _topic(stage, topic_arn, topics, "alerts by SNS", "AlertEmail"))
     yield run_check("alarm-topic", lambda: _topic(stage, alarm_topic_arn, topics, "alarms", "AlarmEmail"))
-    yield run_check("slack", lambda: _slack(stage, slack()))
+    for kind in WITH_SECRET:
+        yield run_check(kind.name, partial(_secret, stage, kind, secrets[kind.name]))
     yield run_check("test-alert", lambda: _test_alert(channels, stage, now))
 
 
@@ -55,13 +54,13 @@ def _topic(stage: str, arn: str | None, topics: Topics, what: str, parameter: st
     return warn(f"nobody has subscribed{waiting}: {what} reach nobody", advice)
 
 
-def _slack(stage: str, slack: Slack | None) -> CheckResult:
-    if slack is None:
+def _secret(stage: str, kind: ChannelKind, wrong_form: WrongForm | None) -> CheckResult:
+    if wrong_form is None:
         return skipped("not set up")
-    wrong = slack.form()
+    wrong = wrong_form()
     if wrong is None:
         return ok("can be read, and has the form it must have")
-    deploy = f"`lazaretto deploy --stage {stage} --parameter SlackSecretArn=ARN`"
+    deploy = f"`lazaretto deploy --stage {stage} --parameter {kind.secret_parameter}=ARN`"
     advice = f"store another one; where its ARN changes {deploy}"
     return fail(f"can be read: {wrong}", advice)
 

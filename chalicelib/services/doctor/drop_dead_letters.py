@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from contextlib import closing
 
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.dead_letter import DeadLetter
 from chalicelib.services.doctor.read_dead_letters import read_dead_letters
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.messages import DeadLetters
-
-KIND = "DROP_MESSAGE"
 
 
 def drop_dead_letters(
@@ -33,9 +32,9 @@ def _record(queue: str, letter: DeadLetter, by: str, reason: str, context: Conte
     return ActionRecord(
         ref=None,
         subject=f"queue/{queue}",
-        effect=f"{KIND}#{letter.message_id}",
+        effect=f"{ActionKind.DROP_MESSAGE}#{letter.message_id}",
         wanted_at=letter.sent_at,
-        kind=KIND,
+        kind=ActionKind.DROP_MESSAGE,
         actor=f"person:{by}",
         reason=f"{reason}: {what}" if reason else what,
         at=context.clock.now(),

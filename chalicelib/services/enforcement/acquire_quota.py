@@ -12,6 +12,7 @@ from functools import partial
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.enforcement.fuse import Fuse, compose_fuse_alert
 from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.events.message import Act
@@ -91,7 +92,7 @@ def reset_fuse(by: str, reason: str, context: Context) -> Fuse:
             subject="fuse",
             effect="FUSE_RESET",
             wanted_at=now,
-            kind="FUSE_RESET",
+            kind=ActionKind.FUSE_RESET,
             actor=f"person:{by}",
             reason=reason,
             at=now,

@@ -10,7 +10,7 @@ from datetime import timedelta
 import msgspec
 
 from chalicelib.domain.assessment.conclusion import with_due
-from chalicelib.domain.audit.action import action_id
+from chalicelib.domain.audit.action import ActionKind, action_id
 from chalicelib.domain.enforcement.act_report import with_report
 from chalicelib.domain.enforcement.act_words import GIVEN_UP, done_words, given_up_words
 from chalicelib.domain.enforcement.enforcement import MOVE, UNTAG, marker
@@ -39,7 +39,7 @@ from chalicelib.services.ports.context import Context
 def record_act(header: Header, effect: PendingAction, after: str, context: Context, note: str | None = None) -> None:
     """The act's one record: its key is the effect's, so that whoever comes again adds nothing."""
     reason = f"{effect.why}; {note}" if note else effect.why
-    record = _record(header, effect, effect.key, effect.kind, reason, context)
+    record = _record(header, effect, effect.key, ActionKind(effect.kind), reason, context)
     undo = f"lazaretto undo {action_id(record)} --reason undone" if effect.before != after else None
     if context.table.record_action(msgspec.structs.replace(record, before=effect.before, after=after, undo=undo)):
         context.journal.count(Metric.ACTIONS, by=effect.kind)
@@ -47,18 +47,20 @@ def record_act(header: Header, effect: PendingAction, after: str, context: Conte
 
 def record_failure(header: Header, effect: PendingAction, why: str, context: Context) -> None:
     """Once, however often it fails: the first reason stands."""
-    record = _record(header, effect, f"FAILED#{effect.key}", f"{effect.kind}_FAILED", why, context)
+    record = _record(header, effect, f"FAILED#{effect.key}", ActionKind(f"{effect.kind}_FAILED"), why, context)
     if context.table.record_action(msgspec.structs.replace(record, before=effect.before, after=effect.before)):
         context.journal.count(Metric.ACTIONS, by=record.kind)
 
 
 def record_would(header: Header, effect: PendingAction, seen: str, context: Context) -> None:
     """What a policy that only observes would have done; `seen` is the state the image is in, and stays in."""
-    record = _record(header, effect, f"WOULD#{effect.key}", f"WOULD_{effect.kind}", effect.why, context)
+    record = _record(header, effect, f"WOULD#{effect.key}", ActionKind(f"WOULD_{effect.kind}"), effect.why, context)
     context.table.record_action(msgspec.structs.replace(record, before=seen, after=seen))
 
 
-def _record(header: Header, effect: PendingAction, key: str, kind: str, reason: str, context: Context) -> ActionRecord:
+def _record(
+    header: Header, effect: PendingAction, key: str, kind: ActionKind, reason: str, context: Context
+) -> ActionRecord:
     verdict = header.verdict
     ids = [i for reason in (verdict.reasons if verdict else ()) for i in reason.vulnerability_ids]
     return ActionRecord(

@@ -14,6 +14,7 @@ from datetime import datetime
 
 import msgspec
 
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.enforcement.act_words import planned_words, registry_words
 from chalicelib.domain.enforcement.enforcement import with_next_act
 from chalicelib.domain.events.message import Decide, Delivery
@@ -68,13 +69,13 @@ def give_order(
         possible(before, rules)
     now = context.clock.now()
     order = Order(kind, by, reason.strip(), now, None, undoes)
-    return follow(before, order, f"ORDER_{kind}", rules, context, dry_run=dry_run)
+    return follow(before, order, ActionKind(f"ORDER_{kind}"), rules, context, dry_run=dry_run)
 
 
 def follow(
     before: Header,
     order: Order | None,
-    kind: str,
+    kind: ActionKind,
     rules: Rules,
     context: Context,
     *,
@@ -91,7 +92,7 @@ def follow(
 
 
 def put_order(
-    before: Header, order: Order | None, kind: str, context: Context, *, spoken: Order | None = None
+    before: Header, order: Order | None, kind: ActionKind, context: Context, *, spoken: Order | None = None
 ) -> Header:
     """Records and puts it, without a look at what hangs on the image: the act that follows looks. See `follow`."""
     if (word := spoken or order) is not None:
@@ -184,7 +185,7 @@ def _given(header: Header, radius: BlastRadius, nothing: str, *, dry_run: bool) 
     return Given(header, act, radius, lines, dry_run)
 
 
-def _record(header: Header, word: Order, order: Order | None, kind: str, context: Context) -> None:
+def _record(header: Header, word: Order, order: Order | None, kind: ActionKind, context: Context) -> None:
     now = context.clock.now()
     context.table.record_action(
         ActionRecord(

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import msgspec
 
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, Order
 from chalicelib.domain.policy.waiver import Waiver
@@ -83,7 +84,7 @@ def _same(one: Waiver | None, other: Waiver | None) -> bool:
 
 TAKING = frozenset({ActionType.QUARANTINE, ActionType.BLOCK})
 GIVING = frozenset({ActionType.RELEASE, ActionType.UNBLOCK})
-ORDERS = frozenset({"ORDER_QUARANTINE", "ORDER_RELEASE"})
+ORDERS = frozenset({ActionKind.ORDER_QUARANTINE, ActionKind.ORDER_RELEASE})
 
 
 WAIVERS = frozenset({"WAIVE", "UNWAIVE"})
@@ -107,7 +108,7 @@ def undo_action(action_id: str, by: str, reason: str, context: Context, *, dry_r
     if record.kind in WAIVERS:
         lines = _waiver_lines(record, undo_waiver(record, by, reason, context, dry_run=dry_run))
         return Undone(record, None, lines, dry_run)
-    if record.kind == "POLICY":
+    if record.kind == ActionKind.POLICY:
         applied = undo_policy(record, by, reason, context, dry_run=dry_run)
         words = f"What policy {record.policy_version - 1} says is in force as policy {applied.version}."
         return Undone(record, None, (f"{words} Every image is decided again.",), dry_run)
@@ -193,4 +194,6 @@ def _take_back(record: ActionRecord, by: str, reason: str, context: Context, *, 
     if not same:
         raise ConflictError(f"another order stands for {record.ref}: {before.order.kind} by {before.order.by}")
     taken = Order(before.order.kind, by, reason.strip(), context.clock.now(), before.order.standing)
-    return follow(before, None, "ORDER_TAKEN_BACK", context.rules.fresh(), context, dry_run=dry_run, spoken=taken)
+    return follow(
+        before, None, ActionKind.ORDER_TAKEN_BACK, context.rules.fresh(), context, dry_run=dry_run, spoken=taken
+    )

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.message import PolicyRollout
 from chalicelib.domain.policy.diff import difference_words, policy_differences
 from chalicelib.errors import ConflictError, PolicyError
@@ -21,12 +22,12 @@ from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.rules import PolicyVersion
 
-KIND, SUBJECT = "POLICY", "policy"
+SUBJECT = "policy"
 
 
 def record_policy(put: PolicyVersion, context: Context, reason: str = "") -> bool:
     """False: it was recorded before."""
-    former, effect = put.number - 1, f"{KIND}#{put.number}"
+    former, effect = put.number - 1, f"{ActionKind.POLICY}#{put.number}"
     if context.table.action_at(SUBJECT, effect, put.put_at) is not None:
         return False
     record = ActionRecord(
@@ -34,7 +35,7 @@ def record_policy(put: PolicyVersion, context: Context, reason: str = "") -> boo
         subject=SUBJECT,
         effect=effect,
         wanted_at=put.put_at,
-        kind=KIND,
+        kind=ActionKind.POLICY,
         actor=f"person:{put.put_by}",
         reason="; ".join(filter(None, (reason, _difference(put, context)))),
         at=context.clock.now(),

@@ -43,17 +43,6 @@ class ActionRecord(msgspec.Struct, frozen=True):
         return self.subject if self.ref is None else self.ref
 
 
-class AuditRow(Protocol):
-    """A record with its place in its chain; `link` binds it to the one before."""
-
-    @property
-    def record(self) -> ActionRecord: ...
-    @property
-    def number(self) -> int: ...
-    @property
-    def link(self) -> bytes: ...
-
-
 class Audit(Protocol):
     """What keeps and proves audit chains. Chains and copies are read consistently, days through the index."""
 

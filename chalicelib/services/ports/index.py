@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from chalicelib.domain.assessment.summary import SummaryRow
 from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.images.image import Repository
 from chalicelib.services.ports.audit import ActionRecord, Audit, RecordedAction
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Page(Protocol[T_co]):
+    """`after` goes on where the page ends; None: it was the last. A page may hold fewer rows than asked, even none."""
+
+    @property
+    def items(self) -> Sequence[T_co]: ...
+    @property
+    def after(self) -> str | None: ...
 
 
 class IndexRow(SummaryRow, Protocol):
@@ -18,15 +29,6 @@ class IndexRow(SummaryRow, Protocol):
     def policy_version(self) -> int: ...
     @property
     def sketch(self) -> bytes: ...
-
-
-class IndexPage(Protocol):
-    """`after` goes on where the page ends; None: it was the last. A page may hold fewer rows than asked, even none."""
-
-    @property
-    def items(self) -> Sequence[IndexRow]: ...
-    @property
-    def after(self) -> str | None: ...
 
 
 class Index(Protocol):
@@ -44,7 +46,7 @@ class Index(Protocol):
     def all_rows(self) -> Iterator[IndexRow]:
         """Every image of every registry that exists, worst first within a shard."""
 
-    def rows_where(self, wanted: Callable[[IndexRow], bool], after: str | None, limit: int) -> IndexPage:
+    def rows_where(self, wanted: Callable[[IndexRow], bool], after: str | None, limit: int) -> Page[IndexRow]:
         """The same, those that are wanted, page by page."""
 
     def rows_of(self, shard: int) -> Iterator[IndexRow]:
@@ -53,10 +55,10 @@ class Index(Protocol):
     def repository(self, repository: Repository) -> KnownRepository | None:
         """Consistent. None: it was never heard of."""
 
-    def repositories(self, after: str | None = None, limit: int = 50) -> KnownRepositories:
+    def repositories(self, after: str | None = None, limit: int = 50) -> Page[KnownRepository]:
         """All that were heard of, in any registry."""
 
-    def tags(self, repository: Repository, after: str | None = None, limit: int = 50) -> KnownTags:
+    def tags(self, repository: Repository, after: str | None = None, limit: int = 50) -> Page[KnownTag]:
         """All that were ever heard of, by name."""
 
     def tagged(self, names: Iterable[tuple[Repository, str]]) -> dict[tuple[Repository, str], str]:
@@ -71,25 +73,9 @@ class KnownRepository(Protocol):
     def facts(self) -> dict[str, object]: ...
 
 
-class KnownRepositories(Protocol):
-    """One page; `after` gets the next one, None: it was the last."""
-
-    @property
-    def items(self) -> Sequence[KnownRepository]: ...
-    @property
-    def after(self) -> str | None: ...
-
-
 class KnownTag(Protocol):
     @property
     def tag(self) -> str: ...
     @property
     def digest(self) -> str | None:
         """None: it was deleted."""
-
-
-class KnownTags(Protocol):
-    @property
-    def items(self) -> Sequence[KnownTag]: ...
-    @property
-    def after(self) -> str | None: ...

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.event import TaskChanged
 from chalicelib.domain.events.failed_pull import failed_pulls
 from chalicelib.domain.events.message import PullFailed
@@ -42,7 +43,6 @@ def handle_pull_failure(event: TaskChanged, context: Context) -> None:
         context.outbox.send("actions", PullFailed(failed))
 
 
-KIND = "PULL_FAILED"
 MOST_CLAIMS = 5
 MAX_REASON = 1_000
 BUSY_SECONDS = 5.0
@@ -81,12 +81,16 @@ def notify_pull_failure(
 def _claim_of(evidence: Evidence, context: Context) -> ActionRecord:
     """In the image's chain; of an image that is not known here, in its repository's, under what it was pulled by."""
     failed, header = evidence.failed, evidence.header
-    parts = [KIND, failed.service, *([] if header is not None else [failed.pulled.digest or failed.pulled.tag or ""])]
+    parts = [
+        ActionKind.PULL_FAILED,
+        failed.service,
+        *([] if header is not None else [failed.pulled.digest or failed.pulled.tag or ""]),
+    ]
     return ActionRecord(
         ref=header.ref if header is not None else None,
         effect="#".join([*parts, f"{failed.hour:%Y-%m-%dT%H}"]),
         wanted_at=failed.hour,
-        kind=KIND,
+        kind=ActionKind.PULL_FAILED,
         actor="system",
         reason="",
         at=context.clock.now(),

@@ -10,9 +10,10 @@ import msgspec
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Repository, Source
 from chalicelib.domain.reconcile.registry_listing import ChangesListed
+from chalicelib.domain.reconcile.repository_facts import RepositoryFacts
 from chalicelib.domain.reconcile.repository_view import Inspected, share_of, unpack
 from chalicelib.services.ports.context import Context
-from chalicelib.services.reconcile.plan_sweep import FINDINGS_AT, Facts, margin
+from chalicelib.services.reconcile.plan_sweep import margin
 from chalicelib.services.reconcile.survey_registry import COVERAGE_PAGES, find_rules, told
 
 CHANGES_PAGES = 400
@@ -20,7 +21,7 @@ CHANGES_PAGES = 400
 
 
 def inspect_repository(
-    home: Repository, handed: str | None, facts: Facts, headers: Mapping[str, Header], context: Context
+    home: Repository, handed: str | None, facts: RepositoryFacts, headers: Mapping[str, Header], context: Context
 ) -> Inspected:
     """Raises TransientError."""
     inspected = _ask(home, context) if handed is None else unpack(handed)
@@ -45,11 +46,10 @@ def _share(home: Repository, changed: ChangesListed | None) -> Inspected:
     return share_of(home, None, changed, None, None)
 
 
-def _since(facts: Facts, headers: Mapping[str, Header], context: Context) -> datetime | None:
+def _since(facts: RepositoryFacts, headers: Mapping[str, Header], context: Context) -> datetime | None:
     """Since when findings may have changed unheard: the last comparison; where there was none, the oldest look. None:
     nothing was ever looked at."""
-    known = facts.get(FINDINGS_AT)
-    if isinstance(known, datetime):
-        return margin(known, context)
+    if facts.reconcile_findings_at is not None:
+        return margin(facts.reconcile_findings_at, context)
     looks = [h.scan_seen_at for h in headers.values() if h.scan_seen_at and h.scan.source is Source.ENHANCED]
     return margin(min(looks), context) if looks else None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 
@@ -20,6 +20,7 @@ from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.registry import PublicRegistry
 from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
 from chalicelib.domain.reconcile.reconciliation import Memory, Place, Reconciled, compare
+from chalicelib.domain.reconcile.repository_facts import RepositoryFacts
 from chalicelib.domain.reconcile.repository_view import RepositoryView
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.ports.context import Context
@@ -31,7 +32,7 @@ MATCHED_AFTER = timedelta(minutes=10)
 """Most repositories are listed by then, and the next sweep finds what is not."""
 SHARDS = 8
 KNOWN_ASKED = 500
-Known = Mapping[Repository, dict[str, object]]
+Known = Mapping[Repository, RepositoryFacts]
 
 
 def plan_public(plan: PlanSweep, context: Context) -> int:
@@ -56,14 +57,13 @@ def plan_public(plan: PlanSweep, context: Context) -> int:
 
 def _homes(registry: PublicRegistry, known: Known, context: Context) -> tuple[Repository, ...]:
     """Our public repositories by path: those that are there, and those that were and are not known to be gone."""
-    left = (home for home, facts in known.items() if not is_told_gone(facts))
+    left = (home for home, facts in known.items() if not facts.is_unlisted)
     return tuple(sorted({*_listed(registry, context), *left}, key=lambda home: home.path))
 
 
 def _is_first(plan: PlanSweep, known: Known) -> bool:
     """Whether no public repository was listed before this sweep: what it finds is told of by a summary."""
-    listed = (facts.get("public_at") for facts in known.values())
-    return not any(isinstance(at, datetime) and at < plan.started_at for at in listed)
+    return not any(facts.public_at is not None and facts.public_at < plan.started_at for facts in known.values())
 
 
 def _message(plan: PlanSweep, home: Repository, registry: PublicRegistry | None) -> SweepRepository:
@@ -80,23 +80,16 @@ def _listed(registry: PublicRegistry, context: Context) -> Iterator[Repository]:
         after = page.after
 
 
-def _known(registry: PublicRegistry, context: Context) -> Iterator[tuple[Repository, dict[str, object]]]:
+def _known(registry: PublicRegistry, context: Context) -> Iterator[tuple[Repository, RepositoryFacts]]:
     after: str | None = None
     while True:
         page = context.queries.repositories(after, KNOWN_ASKED)
         for row in page.items:
             if registry.owns(row.repository):
-                yield row.repository, row.facts
+                yield row.repository, RepositoryFacts.read(row.facts)
         if page.after is None:
             return
         after = page.after
-
-
-def is_told_gone(facts: dict[str, object]) -> bool:
-    """Whether a sweep has found it gone, and none has found it there since."""
-    deleted_at, listed_at = facts.get("deleted_at"), facts.get("public_at")
-    again = isinstance(deleted_at, datetime) and isinstance(listed_at, datetime) and listed_at > deleted_at
-    return deleted_at is not None and not again
 
 
 AT, RESULT = "public_at", "public"
@@ -108,7 +101,7 @@ NOT_TO_BE_KNOWN = frozenset({DifferenceKind.CHILDREN_UNKNOWN})
 def list_public(message: SweepRepository, context: Context, *, dry_run: bool = False) -> Reconciled:
     """`dry_run`: nothing is sent or kept. Raises TransientError: put it back."""
     home, row = message.repository, context.queries.repository(message.repository)
-    first = row is None or AT not in row.facts
+    first = row is None or RepositoryFacts.read(row.facts).public_at is None
     try:
         view = _look(home, message.handed, context)
     except TransientError:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.message import Refresh
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository, ScanState
@@ -23,7 +24,7 @@ from chalicelib.services.alerts.announce_alert import announce_alert
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.messages import Channel
-from chalicelib.services.reconcile.plan_sweep import COMPARED_AT, known_homes
+from chalicelib.services.reconcile.plan_sweep import known_homes
 
 LASTING_ATTEMPTS = 20
 """Time-outs and throttles are tried again. So often, which takes two hours and more, they are no matter of waiting."""
@@ -41,9 +42,6 @@ def mark_images_stale(home: Repository, compared_at: datetime | None, context: C
     return len(looks)
 
 
-KIND = "UNREACHABLE"
-
-
 def mark_registry_stale(
     plan: PlanSweep,
     why: UpstreamError,
@@ -59,11 +57,11 @@ def mark_registry_stale(
     if plan.sweep is not Sweep.RECONCILE:
         return
     context.outbox.send_all("sweeps", (SweepRepository(plan.sweep, home, plan.started_at) for home in sorted(known)))
-    times = [at for facts in known.values() if isinstance(at := facts.get(COMPARED_AT), datetime)]
+    times = [facts.reconcile_at for facts in known.values() if facts.reconcile_at is not None]
     compared_at = max(times, default=None)
     (account,) = {home.registry for home in known}
     subject, day = f"registry/{account}/{plan.region}", _day(compared_at or plan.started_at)
-    if context.table.action_at(subject, KIND, day) is not None:
+    if context.table.action_at(subject, ActionKind.UNREACHABLE, day) is not None:
         return
     alert = compose_unreachable_alert(plan.place, str(why), len(known), compared_at, context.clock.now(), api_url)
     announce_alert(alert, context, channels)
@@ -79,9 +77,9 @@ def _record(subject: str, day: datetime, why: str, context: Context) -> ActionRe
     """Put when it was told: twice after a crash rather than never."""
     return ActionRecord(
         ref=None,
-        effect=KIND,
+        effect=ActionKind.UNREACHABLE,
         wanted_at=day,
-        kind=KIND,
+        kind=ActionKind.UNREACHABLE,
         actor="system",
         reason=f"the registry cannot be listed: {why}"[:500],
         at=context.clock.now(),

@@ -10,6 +10,7 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.alerts.verdict_alert import compose_summary
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.sweep_message import InitialBackfill
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.services.alerts.announce_alert import announce_alert
@@ -19,7 +20,7 @@ from chalicelib.services.ports.index import IndexRow
 from chalicelib.services.ports.messages import Channel
 from chalicelib.services.reconcile.plan_sweep import TOLD_AFTER_SECONDS
 
-SUBJECT, EFFECT = "sweep", "FILLED"
+SUBJECT = "sweep"
 WORST_NAMED = 10
 MOST_WAITS = 16
 """Four hours: in a registry where images are pushed all the time something is always new."""
@@ -30,7 +31,10 @@ def notify_initial_backfill(
 ) -> bool:
     """False: images are decided still, so this sends itself for a quarter of an hour later; or another one has told of
     this sweep, whose planner had died and was run again."""
-    if filled.started_at is not None and context.table.action_at(SUBJECT, EFFECT, filled.started_at) is not None:
+    if (
+        filled.started_at is not None
+        and context.table.action_at(SUBJECT, ActionKind.FILLED, filled.started_at) is not None
+    ):
         return False
     found: Counter[Decision] = Counter(row.decision for row in context.queries.all_rows())
     if found != filled.found and filled.waits < MOST_WAITS:
@@ -52,9 +56,9 @@ def _record(started_at: datetime, found: Counter[Decision], context: Context) ->
     return ActionRecord(
         ref=None,
         subject=SUBJECT,
-        effect=EFFECT,
+        effect=ActionKind.FILLED,
         wanted_at=started_at,
-        kind=EFFECT,
+        kind=ActionKind.FILLED,
         actor="system",
         reason=f"the first fill was told by its summary: {counts or 'no image'}",
         at=context.clock.now(),

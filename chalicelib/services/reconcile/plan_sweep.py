@@ -15,6 +15,7 @@ import msgspec
 from chalicelib.domain.events.sweep_message import InitialBackfill, PlanSweep, Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.reconcile.repository_facts import RepositoryFacts
 from chalicelib.domain.reconcile.scan_comparison import ASKED_AGAIN
 from chalicelib.services.ports.context import Context
 from chalicelib.services.reconcile.survey_registry import Survey, survey_registry
@@ -27,7 +28,6 @@ KNOWN_ASKED = 500
 TOLD_AFTER_SECONDS = 900.0
 COMPARED_AT, FINDINGS_AT = "reconcile_at", "reconcile_findings_at"
 CLOCKS_APART = timedelta(minutes=1)
-Facts = Mapping[str, object]
 
 
 class Homes(msgspec.Struct, frozen=True):
@@ -35,8 +35,12 @@ class Homes(msgspec.Struct, frozen=True):
     made."""
 
     homes: tuple[Repository, ...]
-    known: Mapping[Repository, Facts]
+    known: Mapping[Repository, RepositoryFacts]
     created: Mapping[Repository, datetime | None]
+
+    def facts(self, home: Repository) -> RepositoryFacts:
+        """Of one that was never heard of: none."""
+        return self.known.get(home, RepositoryFacts())
 
 
 class SweepPlan(msgspec.Struct, frozen=True):
@@ -60,7 +64,7 @@ def plan_sweep(plan: PlanSweep, context: Context) -> SweepPlan:
     left = tuple(h for h in found.homes if plan.after is None or turn(h.path, day) > turn(plan.after, day))
     if plan.sweep is not Sweep.RECONCILE or not left:
         return SweepPlan(left)
-    since = _since([found.known.get(home, {}) for home in left], plan.started_at, context)
+    since = _since([found.facts(home) for home in left], plan.started_at, context)
     survey = survey_registry(left[0], [home.name for home in left], since, context)
     return SweepPlan(left, survey, find_filling(found, plan.started_at))
 
@@ -114,15 +118,17 @@ def _listed(place: RegistryPlace, context: Context) -> dict[Repository, datetime
         after = page.after
 
 
-def known_homes(place: RegistryPlace, listed: Collection[Repository], context: Context) -> dict[Repository, Facts]:
+def known_homes(
+    place: RegistryPlace, listed: Collection[Repository], context: Context
+) -> dict[Repository, RepositoryFacts]:
     """What is stored of the private repositories of a registry. Our own account's id is what its listing says; where
     that is empty, and images of several accounts are known, nobody can tell which are ours."""
-    found: dict[Repository, Facts] = {}
+    found: dict[Repository, RepositoryFacts] = {}
     after: str | None = None
     while True:
         page = context.queries.repositories(after, KNOWN_ASKED)
         rows = [row for row in page.items if row.repository.region == place.region and not row.repository.public]
-        found |= {row.repository: row.facts for row in rows}
+        found |= {row.repository: RepositoryFacts.read(row.facts) for row in rows}
         if page.after is None:
             break
         after = page.after
@@ -130,35 +136,31 @@ def known_homes(place: RegistryPlace, listed: Collection[Repository], context: C
     return {home: facts for home, facts in found.items() if {home.registry} == accounts}
 
 
-def _gone(listed: Collection[Repository], known: Mapping[Repository, Facts]) -> Iterator[Repository]:
+def _gone(listed: Collection[Repository], known: Mapping[Repository, RepositoryFacts]) -> Iterator[Repository]:
     """Repositories that are not listed, and of which nobody has told that they were deleted. Whether they are there is
     asked once more by whoever handles them."""
-    for home in known.keys() - {*listed}:
-        created_at, deleted_at = (known[home].get(name) for name in ("created_at", "deleted_at"))
-        told = isinstance(deleted_at, datetime) and not (isinstance(created_at, datetime) and created_at > deleted_at)
-        if not told:
-            yield home
+    return (home for home in known.keys() - {*listed} if not known[home].is_deleted)
 
 
-def _copied(listed: Collection[Repository], known: Mapping[Repository, Facts]) -> Iterator[Repository]:
+def _copied(listed: Collection[Repository], known: Mapping[Repository, RepositoryFacts]) -> Iterator[Repository]:
     """Repositories that are not listed and have left copies elsewhere."""
-    return (home for home in known.keys() - {*listed} if known[home].get("replication"))
+    return (home for home in known.keys() - {*listed} if known[home].has_copies)
 
 
 def find_filling(found: Homes, started_at: datetime) -> frozenset[Repository]:
     """Those that no former sweep has compared and that were there before any was: a first fill, or what is left of one
     that was broken off. A planner that is run again finds what its own sweep has compared meanwhile, by AWS's clock."""
-    compared = {home: found.known.get(home, {}).get(COMPARED_AT) for home in found.homes}
-    formerly = {h: at for h, at in compared.items() if isinstance(at, datetime) and at < started_at - CLOCKS_APART}
+    compared = {home: found.facts(home).reconcile_at for home in found.homes}
+    formerly = {h: at for h, at in compared.items() if at is not None and at < started_at - CLOCKS_APART}
     first = min(formerly.values(), default=started_at)
     new = {h for h, at in found.created.items() if formerly and (at is None or at >= first)}
     return frozenset(compared.keys() - formerly.keys() - new)
 
 
-def _since(facts: list[Facts], started_at: datetime, context: Context) -> datetime | None:
+def _since(facts: Collection[RepositoryFacts], started_at: datetime, context: Context) -> datetime | None:
     """How far all are known whose findings were compared lately."""
-    times = [f.get(FINDINGS_AT) for f in facts]
-    lately = [at for at in times if isinstance(at, datetime) and at > started_at - CHANGES_KEPT]
+    times = [f.reconcile_findings_at for f in facts]
+    lately = [at for at in times if at is not None and at > started_at - CHANGES_KEPT]
     return margin(min(lately), context) if lately else None
 
 

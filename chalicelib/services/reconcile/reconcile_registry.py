@@ -17,6 +17,7 @@ from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
 from chalicelib.domain.reconcile.reconciliation import Memory, Place, Reconciled, behind, compare
+from chalicelib.domain.reconcile.repository_facts import RepositoryFacts
 from chalicelib.domain.reconcile.repository_view import RepositoryView, compared
 from chalicelib.domain.reconcile.scan_comparison import (
     Counted,
@@ -32,7 +33,7 @@ from chalicelib.errors import AbsentError, DeniedError, TransientError, Upstream
 from chalicelib.services.ports.context import Context
 from chalicelib.services.reconcile.inspect_repository import inspect_repository
 from chalicelib.services.reconcile.mark_registry_stale import LASTING_ATTEMPTS, mark_images_stale
-from chalicelib.services.reconcile.plan_sweep import COMPARED_AT, FINDINGS_AT, Facts
+from chalicelib.services.reconcile.plan_sweep import COMPARED_AT, FINDINGS_AT
 from chalicelib.services.reconcile.prove_scans import prove_scans
 from chalicelib.services.reconcile.repair_difference import is_confirmed, read_tags, repair_difference
 from chalicelib.services.reconcile.survey_registry import COUNTS_PAGES, told
@@ -47,32 +48,27 @@ MOST_SEEN = 500
 def reconcile_registry(message: SweepRepository, context: Context, *, dry_run: bool = False) -> Reconciled:
     """`dry_run`: nothing is sent or kept. Raises TransientError: put it back."""
     row = context.queries.repository(message.repository)
-    facts: Facts = row.facts if row is not None else {}
+    facts = RepositoryFacts.read(row.facts) if row is not None else RepositoryFacts()
     try:
         return _Reconcile(message, facts, context, dry_run=dry_run).run()
     except TransientError:
         # Not each time: whoever throttles us is not helped by looks at all images again.
         if message.attempt and message.attempt % LASTING_ATTEMPTS == 0 and not dry_run:
-            _doubt(message, facts, context)
+            mark_images_stale(message.repository, facts.reconcile_at, context)
         raise
     except UpstreamError as error:
         result = Reconciled(message.repository, filling=message.filling, error=str(error)[:500])
         if not dry_run:
-            memory = msgspec.structs.replace(Memory.read(facts.get(RESULT)), error=result.error)
+            memory = msgspec.structs.replace(facts.reconcile, error=result.error)
             context.table.store_repository(message.repository, {RESULT: msgspec.to_builtins(memory)})
-            _doubt(message, facts, context)
+            mark_images_stale(message.repository, facts.reconcile_at, context)
         return result
 
 
-def _doubt(message: SweepRepository, facts: Facts, context: Context) -> None:
-    compared_at = facts.get(COMPARED_AT)
-    mark_images_stale(message.repository, compared_at if isinstance(compared_at, datetime) else None, context)
-
-
 class _Reconcile:
-    def __init__(self, message: SweepRepository, facts: Facts, context: Context, *, dry_run: bool) -> None:
+    def __init__(self, message: SweepRepository, facts: RepositoryFacts, context: Context, *, dry_run: bool) -> None:
         self.message, self.facts, self.context, self.dry_run = message, facts, context, dry_run
-        self.home, self.memory = message.repository, Memory.read(facts.get(RESULT))
+        self.home, self.memory = message.repository, facts.reconcile
         self.place, self.turn = Place.read(message.after), turn_of(message.started_at)
         self.view = self._look()
         self.began = context.clock.now()
@@ -194,7 +190,7 @@ class _Reconcile:
             facts["scanning"] = msgspec.json.decode(msgspec.json.encode(rule))
         if (known_at := self._findings_at()) is not None:
             facts[FINDINGS_AT] = known_at
-        if self.view.listed.absent and not self._is_told_gone():
+        if self.view.listed.absent and not self.facts.is_deleted:
             facts["deleted_at"] = self.view.believed_at
         self.context.table.store_repository(self.home, facts)
 
@@ -202,9 +198,4 @@ class _Reconcile:
         if self.view.inspected.changed is not None:
             return self.view.inspected.changed.at
         looked = any(h.scan_seen_at is not None for h in self.view.headers.values())
-        return None if looked or FINDINGS_AT in self.facts else self.view.listed.listed_at
-
-    def _is_told_gone(self) -> bool:
-        deleted_at, created_at = self.facts.get("deleted_at"), self.facts.get("created_at")
-        again = isinstance(created_at, datetime) and isinstance(deleted_at, datetime) and created_at > deleted_at
-        return deleted_at is not None and not again
+        return None if looked or self.facts.reconcile_findings_at else self.view.listed.listed_at

@@ -6,6 +6,7 @@ recorded. What a person has said about the copy itself is not overruled.
 
 from __future__ import annotations
 
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.enforcement.enforcement import is_mirrored
 from chalicelib.domain.events.event import Action, ImageAction
 from chalicelib.domain.events.message import Delivery
@@ -50,14 +51,16 @@ def mirror_quarantine(
 
 def _order(there: Header, reason: str, context: Context) -> None:
     possible(there, context.rules.fresh())
-    put_order(there, Order(ActionType.QUARANTINE, SYSTEM, reason, context.clock.now()), "ORDER_QUARANTINE", context)
+    put_order(
+        there, Order(ActionType.QUARANTINE, SYSTEM, reason, context.clock.now()), ActionKind.ORDER_QUARANTINE, context
+    )
 
 
 def _take_back(there: Header, context: Context) -> str:
     """The verdict of the copy itself decides again."""
     assert there.order is not None
     said = Order(there.order.kind, SYSTEM, "its source is quarantined no more", context.clock.now())
-    put_order(there, None, "ORDER_TAKEN_BACK", context, spoken=said)
+    put_order(there, None, ActionKind.ORDER_TAKEN_BACK, context, spoken=said)
     return f"The order to quarantine {there.ref} is taken back: its source is quarantined no more."
 
 

@@ -19,6 +19,7 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.alerts.alert import hears
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.enforcement.enforcement import is_mirrored
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import Repository
@@ -33,7 +34,6 @@ from chalicelib.services.ports.messages import Channel
 from chalicelib.services.replication.judge_copies import Ends, judge_copies
 from chalicelib.services.replication.mirror_quarantine import mirror_quarantine
 
-KIND = "REPLICATION_FAILED"
 Blind = Mapping[Destination, str]
 
 
@@ -109,7 +109,7 @@ def _recorded(claim: str, subject: str, wanted_at: datetime, reason: str, tries:
         ref=None,
         effect=f"REPLICATION#{claim}{f'#{tries}' if tries else ''}",
         wanted_at=wanted_at,
-        kind=KIND,
+        kind=ActionKind.REPLICATION_FAILED,
         actor="system",
         reason=reason,
         at=context.clock.now(),

@@ -13,7 +13,7 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.audit.action import ARCHIVE, EXPIRE
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.event import Action, ImageAction
 from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.events.message import Delivery
@@ -32,7 +32,7 @@ TRIES = 2
 CHANGED = "it has changed since the plan was made"
 NEEDED = "what holds it has changed since the plan was made, and stays"
 HELD = "what holds it could not be taken"
-WORDS = {"expire": EXPIRE, "archive": ARCHIVE}
+WORDS = {"expire": ActionKind.EXPIRE, "archive": ActionKind.ARCHIVE}
 
 
 class RetentionRun(msgspec.Struct, frozen=True):
@@ -173,7 +173,7 @@ class _Taking:
     def _give_up(self, digest: str, why: str) -> None:
         self.failed[digest] = why
         record = _record(self._plan, self._fates[digest], self._run, self._context)
-        failed = {"effect": f"FAILED#{record.effect}", "kind": f"{record.kind}_FAILED", "reason": why}
+        failed = {"effect": f"FAILED#{record.effect}", "kind": ActionKind(f"{record.kind}_FAILED"), "reason": why}
         undone = {"after": record.before, "undo": None}
         self._context.table.record_action(msgspec.structs.replace(record, **failed, **undone))
 
@@ -183,7 +183,8 @@ def _record(
 ) -> ActionRecord:
     """What would go is recorded once for each push: a policy that observes for months fills no log. Expiring cannot be
     undone; an archived image is restored by whoever may."""
-    kind, image = f"{prefix}{WORDS[plan.action or 'expire']}", fate.image
+    kind = ActionKind(f"{prefix}{WORDS[plan.action or 'expire']}")
+    image = fate.image
     ref = plan.repository.image(image.digest)
     would, there = bool(prefix), f"there ({', '.join(image.tags[:5]) or 'untagged'})"
     wanted_at = image.arrived_at if would and image.arrived_at is not None else run.at

@@ -16,7 +16,7 @@ from chalicelib.errors import ConflictError
 from chalicelib.services.ports.context import Context
 from chalicelib.services.retention.apply_retention import RetentionRun, apply_retention
 from chalicelib.services.retention.plan_retention import plan_retention
-from chalicelib.services.retention.report_retention import progress
+from chalicelib.services.retention.report_retention import store_result
 
 
 class CarriedOut(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ def carry_out_plan(
         applied = apply_retention(planned.plan, RetentionRun(at, rules, actor, taken=len(gone)), context)
         gone |= {*applied.gone}
         failed, kept = {**failed, **applied.failed}, {**kept, **applied.kept}
-        context.table.store_repository(repository, progress(planned, applied, len(gone)))
+        store_result(repository, planned, applied, len(gone), context)
         tell(len(gone))
         following = start if applied.unfinished else planned.next
         if following is None:

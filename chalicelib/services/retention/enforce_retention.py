@@ -41,8 +41,9 @@ def enforce_retention(
         return
     until = context.clock.now() + LOOK_FOR
     part = part_of(repository, message.started_at, message.after, again=message.attempt > 0 or redelivered)
+    start, gone = part.progress.start, part.progress.taken
     try:
-        planned = plan_retention(repository, context, rules=rules, start=part.start, gone=part.taken, until=until)
+        planned = plan_retention(repository, context, rules=rules, start=start, gone=gone, until=until)
     except AbsentError as error:
         if error.what != "repository":
             raise
@@ -72,15 +73,21 @@ def take_images(
     stays done."""
     begun_at, rules = context.clock.now(), context.rules.fresh()
     part = part_of(message.repository, message.started_at, message.after, again=message.attempt > 0 or redelivered)
+    start, gone = part.progress.start, part.progress.taken
     try:
         planned = plan_retention(
-            message.repository, context, rules=rules, start=part.start, gone=part.taken, until=begun_at + LOOK_UNTIL
+            message.repository,
+            context,
+            rules=rules,
+            start=start,
+            gone=gone,
+            until=begun_at + LOOK_UNTIL,
         )
     except AbsentError as error:
         if error.what != "repository":
             raise
         return
     until = begun_at + TAKE_UNTIL
-    run = RetentionRun(message.started_at, rules, attempt=message.attempt, taken=part.taken, until=until)
+    run = RetentionRun(message.started_at, rules, attempt=message.attempt, taken=gone, until=until)
     applied = apply_retention(planned.plan, run, context)
     report_retention(part, planned, applied, context, channels, api_url)

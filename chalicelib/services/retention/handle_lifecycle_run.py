@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chalicelib.domain.audit.action import EXPIRED_BY_ECR
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.event import Action, ImageAction, LifecycleExpiry, LifecycleRan
 from chalicelib.domain.events.lifecycle_run import (
     MOST_IN_A_MESSAGE,
@@ -72,9 +72,9 @@ def _record(expiry: LifecycleExpiry, event: LifecycleRan, context: Context) -> b
     return context.table.record_action(
         ActionRecord(
             ref=event.repository.image(expiry.digest),
-            effect=EXPIRED_BY_ECR,
+            effect=ActionKind.EXPIRED_BY_ECR,
             wanted_at=event.time,
-            kind=EXPIRED_BY_ECR,
+            kind=ActionKind.EXPIRED_BY_ECR,
             actor="system",
             reason=expiry_words(expiry),
             at=context.clock.now(),

@@ -8,10 +8,11 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert
-from chalicelib.domain.audit.action import FAILED, STOPPED
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.alert import compose_failed_alert, compose_stopped_alert
+from chalicelib.domain.retention.progress import BETWEEN, RetentionProgress, RetentionResult
 from chalicelib.services.alerts.announce_alert import announce_alert
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
@@ -20,25 +21,21 @@ from chalicelib.services.retention.apply_retention import AppliedPlan
 from chalicelib.services.retention.plan_retention import Planned
 
 NAMED = 20
-BETWEEN = "#"
 
 
 class ReportPart(msgspec.Struct, frozen=True):
-    """One message of a run over one repository. `start`: where the part before it ended; `taken`: how
-    many images went before it. `again`: it was put back or given out again, so that its alerts may not have got
-    through."""
+    """One message of a run over one repository, and how far the run was before it. `again`: it was requeued or
+    redelivered, so that its alerts may not have got through."""
 
     repository: Repository
     started_at: datetime
-    start: str = ""
-    taken: int = 0
+    progress: RetentionProgress = RetentionProgress()
     again: bool = False
 
 
 def part_of(repository: Repository, started_at: datetime, after: str | None, *, again: bool) -> ReportPart:
     """`after` as `report_retention` sends it."""
-    start, _, taken = (after or "").partition(BETWEEN)
-    return ReportPart(repository, started_at, start, int(taken or 0), again)
+    return ReportPart(repository, started_at, RetentionProgress.read(after), again)
 
 
 def report_retention(
@@ -50,48 +47,47 @@ def report_retention(
     api_url: str | None = None,
 ) -> None:
     """A channel that does not take an alert holds up nothing. Raises TransientError: handle the part again."""
-    plan, now, alerts = planned.plan, context.clock.now(), list[tuple[str, str, Alert]]()
+    plan, now, alerts = planned.plan, context.clock.now(), list[tuple[ActionKind, str, Alert]]()
     if plan.stopped:
-        alerts.append((STOPPED, plan.stopped, compose_stopped_alert(plan, now, api_url)))
+        alerts.append((ActionKind.RETENTION_STOPPED, plan.stopped, compose_stopped_alert(plan, now, api_url)))
     if applied.failed and not applied.unfinished:
         # What there was no time for is planned anew, and what failed with it: the last word is told.
         said = f"{len(applied.failed)} of {len(plan.takes)} images could not be taken"
-        alerts.append((FAILED, said, compose_failed_alert(plan, applied.failed, now, api_url)))
+        alerts.append((ActionKind.RETENTION_FAILED, said, compose_failed_alert(plan, applied.failed, now, api_url)))
     for kind, why, alert in alerts:
         # The record is the claim: it is told once for each part, but where the one before may have died.
         if context.table.record_action(_record(part, plan.rule, kind, why, now)) or part.again:
             announce_alert(alert, context, channels)
-    taken = part.taken + len(applied.gone)
-    context.table.store_repository(part.repository, progress(planned, applied, taken))
-    following = part.start if applied.unfinished else planned.next
+    taken = part.progress.taken + len(applied.gone)
+    store_result(part.repository, planned, applied, taken, context)
+    following = part.progress.start if applied.unfinished else planned.next
     if following is not None and not plan.stopped:
-        after = f"{following}{BETWEEN}{taken}"
+        after = str(RetentionProgress(following, taken))
         message = SweepRepository(Sweep.RETENTION, part.repository, part.started_at, after=after)
         context.outbox.send("sweeps", message)
 
 
-def progress(planned: Planned, applied: AppliedPlan, taken: int) -> dict[str, object]:
-    """What the repository's item keeps of the last run, in which so many were `taken` by now."""
+def store_result(repository: Repository, planned: Planned, applied: AppliedPlan, taken: int, context: Context) -> None:
+    """Keeps with the repository what came of the last run, in which so many were `taken` by now."""
     plan = planned.plan
-    return {
-        "retention_at": planned.listed_at,
-        "retention": {
-            "plan": plan.id,
-            "images": len(plan.fates),
-            "wanted": len(plan.wanted),
-            "taken": taken,
-            "observed": applied.observed,
-            "stopped": plan.stopped,
-            "failed": dict(sorted(applied.failed.items())[:NAMED]),
-            "kept": dict(sorted(applied.kept.items())[:NAMED]),
-        },
-    }
+    result = RetentionResult(
+        plan=plan.id,
+        images=len(plan.fates),
+        wanted=len(plan.wanted),
+        taken=taken,
+        observed=applied.observed,
+        stopped=plan.stopped,
+        failed=dict(sorted(applied.failed.items())[:NAMED]),
+        kept=dict(sorted(applied.kept.items())[:NAMED]),
+    )
+    facts = {"retention_at": planned.listed_at, "retention": msgspec.to_builtins(result)}
+    context.table.store_repository(repository, facts)
 
 
-def _record(part: ReportPart, rule: int | None, kind: str, why: str, now: datetime) -> ActionRecord:
+def _record(part: ReportPart, rule: int | None, kind: ActionKind, why: str, now: datetime) -> ActionRecord:
     return ActionRecord(
         ref=None,
-        effect=BETWEEN.join((kind, *(str(mark) for mark in (part.start, part.taken) if mark))),
+        effect=BETWEEN.join((kind, *(str(mark) for mark in (part.progress.start, part.progress.taken) if mark))),
         wanted_at=part.started_at,
         kind=kind,
         actor=f"rule:retention[{rule}]",

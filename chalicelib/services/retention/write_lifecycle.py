@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from chalicelib.domain.audit.action import LIFECYCLE_WRITTEN
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.lifecycle_compiler import (
@@ -137,9 +137,9 @@ def _record(
     named = f"--registry-id {repository.registry} --region {repository.region} --repository-name {repository.name}"
     return ActionRecord(
         ref=None,
-        effect=LIFECYCLE_WRITTEN,
+        effect=ActionKind.LIFECYCLE_WRITTEN,
         wanted_at=now,
-        kind=LIFECYCLE_WRITTEN,
+        kind=ActionKind.LIFECYCLE_WRITTEN,
         actor=f"person:{by}",
         reason=f"retention[{number}] as a native lifecycle policy",
         at=now,

@@ -11,6 +11,7 @@ from datetime import UTC
 
 import msgspec
 
+from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.message import WaiversChanged
 from chalicelib.domain.policy.document import hint
 from chalicelib.domain.policy.policy import Policy
@@ -20,13 +21,11 @@ from chalicelib.errors import ConflictError, NotFoundError, ParameterError
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 
-WAIVE, UNWAIVE = "WAIVE", "UNWAIVE"
-
 
 def record_waiver(change: WaiverChange, context: Context) -> bool:
     """False: it was recorded before."""
     waiver = change.subject
-    kind = UNWAIVE if change.what == ENDED else WAIVE
+    kind = ActionKind.UNWAIVE if change.what == ENDED else ActionKind.WAIVE
     undo = unwaive_command(waiver.id, "undone") if change.former is None else waive_command(change.former)
     return context.table.record_action(
         ActionRecord(

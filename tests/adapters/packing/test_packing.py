@@ -18,7 +18,15 @@ from chalicelib.adapters.packing.finding_columns import ANSWERS, ECOSYSTEMS, FIX
 from chalicelib.adapters.packing.packing import FORMAT, pack_document, unpack_document
 from chalicelib.domain.assessment.merge import merge_listing
 from chalicelib.domain.images.document import FindingChange, FindingsDocument, Listing
-from chalicelib.domain.images.finding import Ecosystem, Finding, FindingStatus, FixAvailable, Package, Severity
+from chalicelib.domain.images.finding import (
+    STORED_OF_FINDING,
+    Ecosystem,
+    Finding,
+    FindingStatus,
+    FixAvailable,
+    Package,
+    Severity,
+)
 from chalicelib.domain.images.image import ImageRef, Scan, ScanState, Source
 from chalicelib.parsers.findings.enhanced_scan import parse_list_findings
 from tests.fakes.images import finding, ref
@@ -125,8 +133,19 @@ def test_texts_stay_behind_for_the_catalogue_and_fractions_of_seconds_are_droppe
     assert kept.epss == 0.12
 
 
+def test_a_document_gives_back_the_fields_that_a_condition_may_read_and_no_other() -> None:
+    told = Finding(
+        *("CVE-2026-0001", Severity.HIGH, "High", Source.ENHANCED, "arn:aws:inspector2:::finding/1"),
+        *(FindingStatus.RESOLVED, 7.5, "v", 0.25, True, False, FixAvailable.YES, (Package("a"),), Ecosystem.OS),
+        *(("GHSA-9f46-5r25-5wfm",), NOW, NOW, NOW, NOW, NOW, "gone", "NVD", "t", "d", "u", ("r",)),
+    )
+    (kept,) = stored_form(FindingsDocument(ref(1), 1, (told,))).findings
+    back = {name for name in Finding.__struct_fields__ if getattr(kept, name) == getattr(told, name)}
+    assert back == STORED_OF_FINDING
+
+
 def test_a_merge_with_what_was_stored_finds_nothing_new() -> None:
-    listing_of = {"source": Source.ENHANCED, "look_at": NOW, "scan": Scan(ScanState.COMPLETE), "complete": True}
+    listing_of = {"source": Source.ENHANCED, "listed_at": NOW, "scan": Scan(ScanState.COMPLETE), "complete": True}
     findings = tuple(
         finding(n, epss=0.123456, score=7.25, first_seen=NOW - timedelta(seconds=1.5), updated_at=NOW) for n in range(9)
     )

@@ -8,6 +8,7 @@ import itertools
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,6 +34,7 @@ from chalicelib.adapters.table.header_items import header_item, read_header_item
 from chalicelib.domain.headers.header import Header, sketch_hash
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import Child, ImageRef, InUse, InUseState, Kind, Scan, ScanState, Source
+from chalicelib.domain.images.image_state import STORED_OF_IMAGE, ImageState
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from tests.fakes.images import digest, image, ref
 
@@ -146,6 +148,15 @@ def test_every_field_is_kept_somewhere() -> None:
     top = {"ref", "version", "tags", "counts", "policy_version", "sketch", "enforcement"}
     top |= {"refreshed_at", "refresh_due_at", "due_at", "newer"}
     assert top | set(header_items._REST) == set(Header.__struct_fields__)
+
+
+def test_a_header_gives_back_what_a_condition_may_read_of_an_image() -> None:
+    header = msgspec.structs.replace(ordinary_header(), signed=True, kind=Kind.INDEX)
+    told, kept = header.state(), read_header_item(header_item(header)).state()
+    absent = ImageState(ImageRef("", "", "", ""))
+    for name in STORED_OF_IMAGE:
+        value = attrgetter(name)
+        assert value(kept) == value(told) != value(absent), name
 
 
 @pytest.mark.parametrize("written", [1, 2, len(header_items._REST), len(header_items._REST) + 2])

@@ -350,6 +350,12 @@ def set_slack(ill: Patient) -> None:
     ill.environment["LAZARETTO_SLACK_SECRET"] = "ssm:slack"
 
 
+def set_webhook(ill: Patient) -> None:
+    written = json.dumps({"url": "http://10.0.0.1/hook-of-secrets", "key": "hook-of-secrets"})
+    ill.sessions.client("secretsmanager").create_secret(Name="webhook", SecretString=written)
+    ill.environment["LAZARETTO_WEBHOOK_SECRET"] = "secretsmanager:webhook"
+
+
 def break_settings(ill: Patient) -> None:
     del ill.environment["LAZARETTO_QUEUE_SCANS"]
 
@@ -565,6 +571,7 @@ ILLNESSES = [
     ("topic", "WARN", "nobody has subscribed: alerts by SNS reach nobody", unsubscribe),
     ("alarm-topic", "WARN", "nobody has subscribed: alarms reach nobody", unsubscribe),
     ("slack", "FAIL", "it is no URL under https://hooks.slack.com/", set_slack),
+    ("webhook", "FAIL", "its url is not like https://HOST/PATH", set_webhook),
     ("roles", "FAIL", "sns:Publish", simulating("sns:Publish")),
     ("roles", "FAIL", "denied by the permissions boundary", simulating("sns:Publish", **BOUNDARY)),
     ("roles", "FAIL", "denied by a service control policy", simulating("ecr:PutImage", **ORGANISATION)),
@@ -649,9 +656,12 @@ def test_a_test_alert_goes_through_each_channel_only_when_asked(ill: Patient) ->
 
 def test_a_channel_that_refuses_the_test_alert_is_a_failure(ill: Patient) -> None:
     set_slack(ill)
+    set_webhook(ill)
     code, found = checks("--send-test")
     assert (code, found["test-alert"]["status"]) == (1, "FAIL")
-    assert found["test-alert"]["problems"][0].startswith("slack: the Slack webhook must be a URL")
+    slack, webhook = found["test-alert"]["problems"]
+    assert slack.startswith("slack: the Slack webhook must be a URL")
+    assert webhook.startswith("webhook: the webhook secret cannot be used: its url is not like https")
     assert "hook-of-secrets" not in json.dumps(found)
 
 

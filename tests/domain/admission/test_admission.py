@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.admission.admission import AdmissionReview, AskedImage, read_image, read_review
@@ -442,6 +442,7 @@ def test_any_json_is_read_or_refused_by_field(document: Any) -> None:
 @given(st.text(max_size=40), st.text(max_size=400))
 @settings(max_examples=150, deadline=None)
 def test_a_refusal_repeats_nothing_that_a_terminal_would_obey(version: str, operation: str) -> None:
+    assume(operation not in ("CREATE", "UPDATE", "DELETE", "CONNECT"))
     for content in (
         json.dumps({"apiVersion": version}).encode(),
         review(operation=operation),

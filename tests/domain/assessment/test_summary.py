@@ -6,19 +6,20 @@ import random
 
 import msgspec
 
+from chalicelib.adapters.table.header_items import ImageRow
 from chalicelib.domain.assessment.summary import Summary, summarize
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, ScanState
 from chalicelib.domain.images.verdict import Decision
-from tests.fakes.queries import NOW, Row
+from tests.fakes.queries import NOW
 
 
 def row(
     number: int, decision: Decision = Decision.ALLOW, counts: tuple[int, ...] | None = (0,) * 6, name: str = "a"
-) -> Row:
+) -> ImageRow:
     worst = next((s for s, n in zip(Severity, counts or (0,) * 6, strict=True) if n), None)
     ref = ImageRef("111122223333", "eu-west-1", name, f"sha256:{number:064x}")
-    return Row(ref, decision, worst, counts, ScanState.COMPLETE, None, ("v1",), 1, b"", None)
+    return ImageRow(ref, decision, worst, counts, ScanState.COMPLETE, None, ("v1",), 1, b"", None)
 
 
 def test_nothing_is_counted_as_zero_everywhere() -> None:

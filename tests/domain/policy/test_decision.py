@@ -304,6 +304,24 @@ def test_an_image_of_several_tags_is_excused_only_when_all_of_them_are_meant() -
 
 
 @pytest.mark.parametrize(
+    ("asked", "region", "speaks"),
+    [
+        ("eu-*", "eu-central-1", True),
+        (["eu-*"], "us-east-1", False),
+        (["us-*", "eu-*"], "eu-west-3", True),
+        (["eu-*", "!eu-south-*"], "eu-south-2", False),
+        ("!us-gov-*", "us-gov-west-1", False),
+        ("!us-gov-*", "us-west-2", True),
+    ],
+)
+def test_a_rule_about_regions_means_the_images_there(asked: Any, region: str, speaks: bool) -> None:
+    there = image(ref=msgspec.structs.replace(REF, region=region))
+    assert judged({"region": asked}, state=there) is speaks
+    assert judged({"severity": "HIGH", "region": asked}, finding(), state=there) is speaks
+    assert judged({"severity": "HIGH", "not": {"region": asked}}, finding(), state=there) is not speaks
+
+
+@pytest.mark.parametrize(
     ("asked", "speaks_of"),
     [
         (True, {InUseState.YES, InUseState.UNKNOWN}),
@@ -525,6 +543,7 @@ atoms = st.one_of(
     st.fixed_dictionaries({"status": st.sampled_from(list(FindingStatus))}),
     st.fixed_dictionaries({"tag": st.sampled_from(["v*", "!v*", ["*", "!latest"]])}),
     st.fixed_dictionaries({"repository": st.sampled_from(["prod/*", "dev/*", "*"])}),
+    st.fixed_dictionaries({"region": st.sampled_from(["eu-*", "us-*", ["*", "!eu-west-1"]])}),
     st.fixed_dictionaries({"pushed_days": days}),
     st.fixed_dictionaries({"scan_age_days": days}),
     st.fixed_dictionaries({"in_use": st.sampled_from([True, False, "unknown", [False, "unknown"]])}),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chalicelib.adapters.stores.policy_file import default_policy
 from chalicelib.domain.policy.comparison import holds
-from chalicelib.domain.policy.condition import ScoreTest
+from chalicelib.domain.policy.operand import ScoreTest
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.domain.policy.warnings import NEVER, policy_warnings
 
@@ -40,6 +40,7 @@ def test_the_built_in_policy_leaves_no_doubt() -> None:
         ("overdue", True),
         ("repository", ["!*"]),
         ("tag", ["v1", "!v1"]),
+        ("region", ["eu-*", "!*"]),
     ],
 )
 def test_a_condition_that_can_never_hold_is_named(word: str, value: Any) -> None:

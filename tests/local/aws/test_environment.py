@@ -23,7 +23,7 @@ def test_the_hashes_of_admission_tokens_are_the_one_setting_that_is_taken_over(m
     with replaced(variables):
         settings = Settings.from_env(os.environ)
     assert settings.admission_token_hashes == (HASH,)
-    assert (settings.topic_arn or "").endswith(":alerts")
+    assert settings.channels["sns"].endswith(":alerts")
     assert settings.registries == ()
     monkeypatch.delenv("LAZARETTO_ADMISSION_TOKEN_HASHES")
     assert app_variables(template, "u", "eu-west-1", 1, "a")["LAZARETTO_ADMISSION_TOKEN_HASHES"] == ""
