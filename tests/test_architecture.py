@@ -56,6 +56,7 @@ SHARED_CLASS_NAMES = {
     *(
         "AuditEntry",
         "AuditLog",
+        "Endpoint",
         "ImageRow",
         "Metrics",
         "Move",
