@@ -45,7 +45,7 @@ class InspectorMode(StrEnum):
     DELEGATED = "delegated"
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     table: str
     queue_scans: str
     queue_actions: str
@@ -81,7 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "queue_actions": read.required("QUEUE_ACTIONS"),
             "queue_sweeps": read.required("QUEUE_SWEEPS"),
             "stage": read.text("STAGE") or "dev",
-            "settle": timedelta(seconds=read.number("SETTLE_SECONDS", 60, 0, 900)),
+            "consistency_delay": timedelta(seconds=read.number("SETTLE_SECONDS", 60, 0, 900)),
             "channels": {k.name: text for k in CHANNELS if (text := read.text(k.setting))},
             "local_channels": {k.name for k in WITH_SECRET if read.text(k.local_setting) == "1"},
             "slack_channel": read.text("SLACK_CHANNEL"),

@@ -35,7 +35,7 @@ class Place:
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Place:
     place = Place()
-    monkeypatch.setattr(app, "context", lambda: place)
+    monkeypatch.setattr(app, "app_context", lambda: place)
     return place
 
 

@@ -558,7 +558,7 @@ ILLNESSES = [
     ("webhook", "FAIL", "its url is not like https://HOST/PATH", set_webhook),
     ("roles", "FAIL", "sns:Publish", simulating("sns:Publish")),
     ("roles", "FAIL", "denied by the permissions boundary", simulating("sns:Publish", **BOUNDARY)),
-    ("roles", "FAIL", "denied by a service control policy", simulating("ecr:PutImage", **ORGANISATION)),
+    ("roles", "FAIL", "denied by a service control policy", simulating("ecr:UpdateImageStorageClass", **ORGANISATION)),
     ("roles", "UNKNOWN", "IAM did not answer", answering("iam.SimulatePrincipalPolicy", {"EvaluationResults": []})),
     ("roles", "UNKNOWN", "more than 100 pages", answering("iam.SimulatePrincipalPolicy", ENDLESS)),
     ("roles", "UNKNOWN", "Fn::ImportValue", forget_template),
