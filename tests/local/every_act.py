@@ -94,6 +94,15 @@ class Acts:
         self.take_and_give_back(ref)
         return ref
 
+    def archive_index(self) -> None:
+        """Its image goes along: the order is sent on to it."""
+        home = Repository(ACCOUNT, REGION, "team/indexed")
+        self.played.ecr.create_repository(repositoryName=home.name)
+        pusher = Pusher(self.played.ecr, home)
+        index = pusher.index({"linux/amd64": pusher.image([b"base", b"application"])}, ["1.0.0"])
+        self.played.settle()
+        self.take_and_give_back(index)
+
     def take_and_give_back(self, ref: ImageRef) -> None:
         self.order("quarantine", ref)
         assert self.header(ref).hold is not None
@@ -323,6 +332,8 @@ class Acts:
         now = self.played.clock.now()
         with patch.object(find_image_uses, "MOST_LOOKED_UP", 1):
             for queue, message in (
+                # Retention takes no image whose copies were not looked for.
+                ("sweeps", SweepRepository(Sweep.REPLICATION, home, now)),
                 ("sweeps", SweepRepository(Sweep.RETENTION, home, now)),
                 ("actions", TakeImages(home, now)),
             ):
@@ -376,6 +387,7 @@ def play_everything(scenes: Played) -> None:
     acts = Acts(scenes)
     acts.fill_what_runs()
     archived = acts.archive()
+    acts.archive_index()
     acts.deny_pulls()
     acts.blow_the_fuse()
     acts.fail_to_pull()
