@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 POLICY = """
 version: 1
 mode: enforce
-quarantine: {method: archive, max_per_hour: 1000}
+quarantine: {max_per_hour: 1000}
 rules:
   - {id: critical, match: {severity: {gte: CRITICAL}, fix_available: true}, decision: quarantine}
   - {id: many, match: {severity: HIGH}, count: {gte: 7}, decision: block}

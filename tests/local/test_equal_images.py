@@ -34,7 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:IAMAuthorizer is not a supported
 POLICY = """
 version: 1
 mode: enforce
-quarantine: {method: archive, when_running: proceed, max_per_hour: 20}
+quarantine: {when_running: proceed, max_per_hour: 20}
 rules:
   - {id: critical, match: {severity: {gte: CRITICAL}}, decision: quarantine}
 notify:

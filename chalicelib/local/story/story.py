@@ -17,7 +17,7 @@ POLICY_FILE = "policy.yaml"
 POLICY = """\
 version: 1
 mode: enforce
-quarantine: {method: archive, when_running: alert, max_per_hour: 20}
+quarantine: {when_running: alert, max_per_hour: 20}
 rules:
   - id: critical-and-fixable
     description: A critical flaw that can be fixed
