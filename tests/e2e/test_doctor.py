@@ -29,6 +29,7 @@ HERE = {
     "cloudtrail": "WARN",  # there is no trail
     "stack": "WARN",  # not protected against deletion
     "key": "SKIPPED",  # AWS's own
+    "webhook": "SKIPPED",  # no secret is given for it
     "test-alert": "SKIPPED",  # not asked for
     "spokes": "SKIPPED",  # no other registry is watched
     "sweeps": "WARN",  # not each of them has run yet
