@@ -57,15 +57,19 @@ class Footprints:
     def __init__(self, files: Sequence[Path]) -> None:
         self._names = {str(path): str(path.relative_to(ROOT)) for path in files}
         self._seen: dict[str, None] = {}
+        self._is_following = False
 
     @contextmanager
     def followed(self) -> Iterator[None]:
         before = sys.gettrace(), threading.gettrace()
+        self._is_following = True
         threading.settrace(self._called)
         sys.settrace(self._called)
         try:
             yield
         finally:
+            # A thread that was begun inside keeps its trace function for as long as it lives.
+            self._is_following = False
             sys.settrace(before[0])
             threading.settrace(before[1])  # type: ignore[arg-type]
 
@@ -77,7 +81,7 @@ class Footprints:
     def _called(self, frame: FrameType, event: str, argument: Any) -> None:
         """Called for each new frame. Answers None, so that Python does not call it for the lines."""
         name = self._names.get(frame.f_code.co_filename)
-        if name is not None and frame.f_code.co_name != "<module>":
+        if self._is_following and name is not None and frame.f_code.co_name != "<module>":
             self._seen.setdefault(name)
 
 

@@ -88,12 +88,6 @@ class Poison:
         error = {"Error": {"Code": code, "Message": message}}
         return Answered(status), {**error, "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": {}}}
 
-    def sign(self, parsed: dict[str, Any], **_: Any) -> None:
-        """A URL as ECR signs it; every third leads nowhere."""
-        if "downloadUrl" in parsed:
-            gone = "" if self.calls["GetDownloadUrlForLayer"] % 3 else "-gone"
-            parsed["downloadUrl"] += f"{gone}?{SIGNED}"
-
 
 class Answered:
     def __init__(self, status_code: int) -> None:
@@ -120,7 +114,6 @@ class World:
         heard = self.scenes.context.sessions.session.events
         heard.register("before-call", self.poison.answer)
         heard.register("before-parameter-build.sqs", self.hear_message)
-        heard.register("after-call.ecr.GetDownloadUrlForLayer", self.poison.sign)
 
     def tell(self, where: str, *texts: str) -> None:
         self.told.setdefault(where, []).extend(texts)
@@ -327,9 +320,8 @@ def played() -> Iterator[World]:
 def test_no_secret_is_told() -> None:
     """One test, so that it is played once."""
     with played() as world:
-        calls, (log,) = world.poison.calls, world.told["log"]
+        (log,) = world.told["log"]
         assert world.poison.failed > 10 * len(SAID)
-        assert calls["GetDownloadUrlForLayer"] > 1
         assert world.local.catcher.slack, "by the webhook that is a secret"
         assert world.local.catcher.caught["webhook"], "signed by the key that is a secret"
         assert [code for code, _, _ in SAID if code not in log] == [], "failures that the log does not know"
