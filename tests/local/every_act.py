@@ -311,6 +311,24 @@ class Acts:
             "stopCode": "TaskFailedToStart",
         }
 
+    def expire(self) -> None:
+        """Retention deletes an image. Nothing runs anywhere yet, so that this can be told of an image never scanned."""
+        said = "[{repository: team/expired, keep: {newest: 1}, max_share: 1}]"
+        apply_policy(f"{POLICY.format(fuse=20, shut='nothing')}retention: {said}\n", "oncall", self.played.context)
+        home = Repository(ACCOUNT, REGION, "team/expired")
+        self.played.ecr.create_repository(repositoryName=home.name)
+        pusher = Pusher(self.played.ecr, home)
+        old = pusher.image([b"old"], ["1.0.0"])
+        self.played.settle()
+        self.played.clock.move(timedelta(hours=1))
+        pusher.image([b"new"], ["1.1.0"])
+        self.played.settle()
+        # Retention takes no image whose copies were not looked for.
+        for sweep in (Sweep.REPLICATION, Sweep.RETENTION):
+            self.played.context.outbox.send("sweeps", SweepRepository(sweep, home, self.played.clock.now()))
+            self.played.settle()
+        assert not self.header(old).exists
+
     def retain(self) -> None:
         """A plan for one repository and a sweep of it, image by image; an index that nobody has heard of has to be
         read."""
@@ -332,8 +350,6 @@ class Acts:
         now = self.played.clock.now()
         with patch.object(find_image_uses, "MOST_LOOKED_UP", 1):
             for queue, message in (
-                # Retention takes no image whose copies were not looked for.
-                ("sweeps", SweepRepository(Sweep.REPLICATION, home, now)),
                 ("sweeps", SweepRepository(Sweep.RETENTION, home, now)),
                 ("actions", TakeImages(home, now)),
             ):
@@ -385,6 +401,7 @@ def play_everything(scenes: Played) -> None:
     scenes.lose_an_alert()
     scenes.let_days_pass()
     acts = Acts(scenes)
+    acts.expire()
     acts.fill_what_runs()
     archived = acts.archive()
     acts.archive_index()
