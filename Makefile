@@ -109,8 +109,8 @@ $(AUDIT_STAMP): $(STAMP) tests/audit/requirements.txt
 	@touch $@
 
 chaos: setup
-	timeout --foreground 600 $(BIN)/python -m tests.chaos.run $(addprefix --seed ,$(SEED)) $(addprefix --events ,$(EVENTS))
-	timeout --foreground 300 $(BIN)/python -m pytest -m chaos -n 2 --dist worksteal tests/chaos
+	timeout --foreground 900 $(BIN)/python -m tests.chaos.run $(addprefix --seed ,$(SEED)) $(addprefix --events ,$(EVENTS))
+	timeout --foreground 600 $(BIN)/python -m pytest -m chaos -n 2 --dist worksteal tests/chaos
 
 soak: setup
 	LAZARETTO_SOAK=1 $(BIN)/python -m pytest -m soak --hypothesis-profile=ci -n $(WORKERS) --dist worksteal
