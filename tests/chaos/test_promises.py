@@ -14,7 +14,7 @@ from chalicelib.adapters.ecr.acts import EcrActs
 from chalicelib.domain.events.message import Delivery
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.services.assessment import assess_image
+from chalicelib.services.assessment import write_header
 from tests.chaos import world as worlds
 from tests.chaos.ending import Dead, Ending, ending_of
 from tests.chaos.faults import Faults, Rates
@@ -152,7 +152,7 @@ def test_an_alert_that_no_record_tells_of_is_found(reference: Ending, stormy: tu
 def test_a_look_that_was_promised_and_never_came_is_found(reference: Ending, monkeypatch: pytest.MonkeyPatch) -> None:
     def forgetful(self: Any, ref: ImageRef, *_: Any) -> None: ...
 
-    monkeypatch.setattr(assess_image, "send_refresh", forgetful)
+    monkeypatch.setattr(write_header, "send_refresh", forgetful)
     _, ending = lived(CALM)
     assert "nothing half done" in promises(reference, ending)
 
