@@ -24,14 +24,15 @@ def missed(request: Any, living: Living, moment: float) -> str | None:
     if header.refreshed_at is None or not header.exists:
         return None
     refreshed_at = header.refreshed_at.timestamp()
-    open_ = min(_open(header.ref.digest, at, living) for at in (refreshed_at - LONGEST_LAG, refreshed_at, moment))
-    counted = sum(header.counts)
+    # By row, not by number: while one row is suppressed and another opens, their events come one at a time.
+    open_rows = [_open(header.ref.digest, at, living) for at in (refreshed_at - LONGEST_LAG, refreshed_at, moment)]
+    open_, counted = len(frozenset.intersection(*open_rows)), sum(header.counts)
     return f"{header.ref.path}: {counted} of {open_} by a look at {refreshed_at:.0f}" if counted < open_ else None
 
 
-def _open(digest: str, at: float, living: Living) -> int:
+def _open(digest: str, at: float, living: Living) -> frozenset[str]:
     state = living.image(digest, at)
-    return 0 if state is None else sum(row.status == "ACTIVE" for row in state.findings)
+    return frozenset(() if state is None else (row.arn for row in state.findings if row.status == "ACTIVE"))
 
 
 def _value(said: dict[str, Any]) -> dict[str, Any]:
