@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from chalicelib.adapters.stack.dead_letters import DeadQueue
 
 CLOCK = "clock"
-QUEUES = ("scans", "findings", "actions", "sweeps", CLOCK)
+QUEUES = ("scans", "findings", "actions", "alerts", "sweeps", CLOCK)
 
 dlq_app = typer.Typer(
     no_args_is_help=True, help="Look into the dead-letter queues; send again or drop what lies there."
 )
 
-Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="scans, findings, actions, sweeps or clock.")]
+Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="scans, findings, actions, alerts, sweeps or clock.")]
 Ids = Annotated[list[str] | None, typer.Option("--message", help="This one, by its id (repeatable).")]
 
 
