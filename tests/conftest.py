@@ -60,6 +60,15 @@ def quick_botocore() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_typer() -> Iterator[None]:
+    """The command line is made of its 40 functions once in a process, and not for each line that is typed."""
+    with pytest.MonkeyPatch.context() as patch:
+        if (testing := sys.modules.get("typer.testing")) is not None:
+            patch.setattr(testing, "_get_command", functools.cache(testing._get_command))
+        yield
+
+
 @pytest.fixture
 def extent() -> Extent:
     return EXTENT
