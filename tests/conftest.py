@@ -6,12 +6,12 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.extent import EXTENT, SEED, Extent, sample, told
+from tests.quick_aws import quick_botocore
 
 if TYPE_CHECKING:
     from tests.local.play_once import Recorded
@@ -46,17 +46,10 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quick_botocore() -> Iterator[None]:
-    """No call waits before it is tried again, nor for the rate limiter of adaptive retries. What botocore knows of a
-    service is read once in a process, and not by each session that a test makes: most of what a client costs."""
+def quick_aws() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        if (session := sys.modules.get("botocore.session")) is not None:
-            from botocore import endpoint
-            from botocore.retries.bucket import TokenBucket
-
-            patch.setattr(session, "create_loader", functools.cache(session.create_loader))
-            patch.setattr(endpoint, "time", SimpleNamespace(sleep=lambda seconds: None))
-            patch.setattr(TokenBucket, "acquire", lambda bucket, amount=1, block=True: True)
+        if "botocore" in sys.modules:
+            quick_botocore(patch)
         yield
 
 

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from moto.core import responses
-from moto.dynamodb.models import dynamodb_backends
-
-from chalicelib.local.aws.dynamo import LocalDynamo, QuickPicker
-
 
 @contextmanager
 def quick_dynamo() -> Iterator[None]:
     """Before any table is made."""
+    from moto.core import responses
+    from moto.dynamodb.models import dynamodb_backends
+
+    from chalicelib.local.aws.dynamo import LocalDynamo, QuickPicker
+
     former = dynamodb_backends.backend
     dynamodb_backends.clear()
     dynamodb_backends.backend = LocalDynamo

@@ -23,7 +23,6 @@ from unittest.mock import patch
 
 import boto3
 from botocore.retries.bucket import TokenBucket
-from moto import mock_aws
 
 from bench import payloads
 from bench.generate import DAY, FIRST_DAY
@@ -52,6 +51,7 @@ from tests.chaos.quick_dynamo import quick_dynamo
 from tests.chaos.registry import LONGEST_LAG, Living, LivingAws
 from tests.chaos.scenario import DAYS, Event, Scenario
 from tests.chaos.witness import missed
+from tests.fakes.moto_aws import mock_aws
 from tests.services import lockstep
 
 CLOCK_SECONDS = 300

@@ -15,7 +15,6 @@ from typing import Any
 from unittest.mock import patch
 
 import boto3
-from moto import mock_aws
 
 from bench import announcements, payloads
 from bench.generate import DAY, FIRST_DAY, ImageState, Plan, events, image
@@ -25,6 +24,7 @@ from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep
 from chalicelib.domain.images.image import Repository
 from tests.chaos.quick_dynamo import quick_dynamo
+from tests.fakes.moto_aws import mock_aws
 
 POLICY = (
     "version: 1\nmode: observe\nrules:\n"

@@ -19,7 +19,6 @@ from botocore.config import Config
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.schema import create_table, table_definition
 from chalicelib.adapters.table.findings_table import FindingsTable
@@ -30,6 +29,7 @@ from chalicelib.errors import ConflictError
 from chalicelib.services.enforcement.give_order import give_order
 from tests.chaos.quick_dynamo import quick_dynamo
 from tests.extent import Extent
+from tests.fakes.moto_aws import mock_aws
 from tests.fakes.table import FakeTable
 from tests.services.aws_model import Image
 from tests.services.lockstep import Worker

@@ -8,7 +8,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.schema import PK, SK, create_table
 from chalicelib.adapters.table.findings_queries import FindingsQueries
@@ -20,6 +19,7 @@ from chalicelib.services.ports.audit import ActionRecord
 from tests.chaos.quick_dynamo import quick_dynamo
 from tests.fakes.audit import FakeAudit
 from tests.fakes.images import ref
+from tests.fakes.moto_aws import mock_aws
 from tests.fakes.table import FakeTable
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

@@ -9,7 +9,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.dynamodb.schema import create_table
@@ -26,6 +25,7 @@ from chalicelib.services.policy.start_what_if import read_what_if, start_what_if
 from chalicelib.settings import Settings
 from tests.chaos.quick_dynamo import quick_dynamo
 from tests.extent import Extent, with_seeds
+from tests.fakes.moto_aws import mock_aws
 from tests.services.judged import FIRST, NOW, STRICT, Judged, JudgedContext, Queues
 
 REGION = "eu-west-1"
