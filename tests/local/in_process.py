@@ -33,8 +33,8 @@ class Raw(io.BytesIO):
 
 @contextmanager
 def in_process(aws: LocalAws) -> Iterator[None]:
-    """Not yet started, or running. STS goes by its clock too: moto's keys would end by the real one, and where the clock
-    was moved on each call would assume the role anew."""
+    """Not yet started, or running. STS goes by its clock too: moto's keys would end by the real one, and where the
+    clock was moved on each call would assume the role anew."""
     over_http = URLLib3Session.send
 
     def send(session: Any, request: AWSPreparedRequest) -> AWSResponse:
