@@ -20,7 +20,6 @@ from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.services.ports.audit import ActionRecord
 from tests.api.conftest import Ask
-from tests.chaos.quick_dynamo import quick_dynamo
 from tests.fakes.api_server import move_in
 from tests.fakes.images import finding, image
 from tests.fakes.moto_aws import mock_aws
@@ -57,7 +56,7 @@ QUESTIONS: list[tuple[str, dict[str, Any]]] = [
 @pytest.fixture(scope="module")
 def stored() -> Iterator[tuple[FakeContext, FindingsTable, FindingsQueries]]:
     """One set of images in both, over all shards and three repositories, two of them of one name."""
-    with mock_aws(), quick_dynamo():
+    with mock_aws():
         client = boto3.client("dynamodb", "eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
         create_table(client, TABLE)
         table = FindingsTable(client, TABLE, lambda: NOW, sleep=lambda _: None)

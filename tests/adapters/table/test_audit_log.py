@@ -37,7 +37,6 @@ from chalicelib.domain.audit.chain import (
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import ParameterError, UpstreamError
 from chalicelib.services.ports.audit import ActionRecord
-from tests.chaos.quick_dynamo import quick_dynamo
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.audit import FakeAudit
 from tests.fakes.images import digest, ref
@@ -63,7 +62,7 @@ def no_sleep(_: float) -> None:
 
 @pytest.fixture
 def client() -> Iterator[Any]:
-    with mock_aws(), quick_dynamo():
+    with mock_aws():
         made = boto3.client("dynamodb", "eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
         create_table(made, NAME)
         yield made

@@ -26,7 +26,6 @@ from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ParameterError
 from chalicelib.services.ports.audit import ActionRecord
-from tests.chaos.quick_dynamo import quick_dynamo
 from tests.fakes.images import digest, finding, home, image, ref
 from tests.fakes.moto_aws import mock_aws
 
@@ -52,7 +51,7 @@ class FakeContext:
 
 @pytest.fixture
 def context() -> Iterator[FakeContext]:
-    with mock_aws(), quick_dynamo():
+    with mock_aws():
         client = boto3.client("dynamodb", "eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
         create_table(client, NAME)
         yield FakeContext(client)
@@ -99,7 +98,7 @@ def test_images_with_one_place_in_the_order_are_all_shown_once(context: FakeCont
 @given(st.lists(st.tuples(st.sampled_from(Decision), st.integers(0, 2)), max_size=12), st.integers(1, 5))
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_pages_of_any_size_show_the_same(kinds: list[tuple[Decision, int]], limit: int) -> None:
-    with mock_aws(), quick_dynamo():
+    with mock_aws():
         client = boto3.client("dynamodb", "eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
         create_table(client, NAME)
         context = FakeContext(client)

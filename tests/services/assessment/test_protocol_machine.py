@@ -27,7 +27,6 @@ from chalicelib.domain.images.finding import FindingStatus, Severity
 from chalicelib.domain.images.image import ScanState, Source, StorageStatus
 from chalicelib.errors import ConflictError
 from chalicelib.services.enforcement.give_order import give_order
-from tests.chaos.quick_dynamo import quick_dynamo
 from tests.extent import Extent
 from tests.fakes.moto_aws import mock_aws
 from tests.fakes.table import FakeTable
@@ -219,7 +218,7 @@ def run(machine: type[Protocol], make_table: Callable[..., Any], runs: int, step
 @pytest.fixture(scope="module")
 def dynamo() -> Iterator[Callable[..., Any]]:
     """The real table code over moto; a table for each run, as moto copies all of it for every transaction."""
-    with pytest.MonkeyPatch.context() as patch, mock_aws(), quick_dynamo():
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "testing")
         client = boto3.client("dynamodb", region_name="eu-west-1", config=Config(parameter_validation=False))

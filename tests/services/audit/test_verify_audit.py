@@ -16,7 +16,6 @@ from chalicelib.domain.audit.chain import SHARDS, START, Chain, chain_name, next
 from chalicelib.errors import UpstreamError
 from chalicelib.services.audit.verify_audit import Proof, verify_audit
 from chalicelib.services.ports.audit import ActionRecord
-from tests.chaos.quick_dynamo import quick_dynamo
 from tests.fakes.audit import FakeAudit
 from tests.fakes.images import ref
 from tests.fakes.moto_aws import mock_aws
@@ -91,7 +90,7 @@ class Log:
 
 @pytest.fixture
 def log() -> Iterator[Log]:
-    with mock_aws(), quick_dynamo():
+    with mock_aws():
         client = boto3.client("dynamodb", "eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
         create_table(client, NAME)
         yield Log(client)

@@ -23,7 +23,6 @@ from chalicelib.services.policy import evaluate_shard
 from chalicelib.services.policy.apply_policy import apply_policy
 from chalicelib.services.policy.start_what_if import read_what_if, start_what_if
 from chalicelib.settings import Settings
-from tests.chaos.quick_dynamo import quick_dynamo
 from tests.extent import Extent, with_seeds
 from tests.fakes.moto_aws import mock_aws
 from tests.services.judged import FIRST, NOW, STRICT, Judged, JudgedContext, Queues
@@ -62,7 +61,7 @@ def judged(request: pytest.FixtureRequest) -> Iterator[Judged]:
     if request.param == "fake":
         yield Judged(JudgedContext())
         return
-    with mock_aws(), quick_dynamo():
+    with mock_aws():
         yield Judged(MotoContext())
 
 
