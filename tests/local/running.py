@@ -8,9 +8,8 @@ from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.ecr.registry import EcrRegistry
 from chalicelib.adapters.inspector.inspector import Inspector
 from chalicelib.adapters.inspector.scanner import EitherScanner
-from chalicelib.local.aws.environment import STAGE, aws_variables, replaced
+from chalicelib.local.aws.deployment import STAGE, Template, aws_variables, replaced_environment
 from chalicelib.local.aws.server import LocalAws
-from chalicelib.local.aws.template import Template
 from tests.local.samples import REGION
 
 
@@ -21,7 +20,7 @@ def local_aws():
     aws = LocalAws(REGION, template.rules())
     aws.start()
     try:
-        with replaced(aws_variables(aws.url, REGION)):
+        with replaced_environment(aws_variables(aws.url, REGION)):
             for plan in template.queues():
                 aws.queues.sqs.create_queue(plan.dead, {})
                 aws.queues.sqs.create_queue(plan.name, {})

@@ -1,4 +1,4 @@
-"""`lazaretto destroy`: delete an installation's stack, and say what stays. The table stays unless it is named."""
+"""`lazaretto destroy`: deletes the installation and says what stays: the table, unless it is confirmed by name."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ import msgspec
 import typer
 
 from chalicelib.cli.deploy.deploy import Spoke, Yes, open_deploy_context
-from chalicelib.cli.deploy.stack_orders import DeployContext, delete_stack, wait_until_gone
-from chalicelib.cli.deploy.stack_progress import EVERY_SECONDS
+from chalicelib.cli.deploy.deploy_context import EVERY_SECONDS, DeployContext, delete_stack, wait_until_gone
+from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.options import DEFAULT_STAGE, AsJson, Profile, Region, StackStage
 from chalicelib.domain.doctor.stack import TABLE, Resource, Stack, StackState, standing
 from chalicelib.errors import ConflictError, InputError, NotFoundError, UpstreamError
 
 if TYPE_CHECKING:
     from chalicelib.domain.doctor.installed import KeptTable
 
-_ACTS = "images in quarantine, Denies of pulls: release them before, or by hand"
-STAYS_ANYHOW = (_ACTS, "the bucket of bundles, and the Slack secret")
+_ACTS = "images in quarantine and denied pulls: release them before, or by hand"
+ALWAYS_STAYS = (_ACTS, "the bucket of bundles, and the Slack secret")
 STAYS_OF_SPOKE = (_ACTS, "what the hub's Registries, AccountRoleArns and SpokeAccountIds name: take it out of them")
 
 
 class DestroyPlan(msgspec.Struct, frozen=True):
-    """`stack` None: there is none, or none any more; `table` None likewise."""
+    """`stack`, `table`: None if they do not exist."""
 
     stack: Stack | None
     goes: tuple[Resource, ...]
@@ -36,20 +35,20 @@ class DestroyPlan(msgspec.Struct, frozen=True):
 
 @output.speaking
 def destroy_command(
-    stage: StackStage = DEFAULT_STAGE,
-    profile: Profile = None,
-    region: Region = None,
+    stage: o.StackStage = o.DEFAULT_STAGE,
+    profile: o.Profile = None,
+    region: o.Region = None,
     with_table: Annotated[
         bool, typer.Option("--with-table", help="Delete the table too; asks for its name, also with --yes.")
     ] = False,
     spoke: Spoke = False,
     yes: Yes = False,
-    as_json: AsJson = False,
+    as_json: o.AsJson = False,
 ) -> None:
     """Delete an installation. Its table stays unless you say --with-table: a later deploy takes it up again.
 
-    What goes and what stays is shown first, and asked for. Exit 1 where there is nothing to delete, where the stack is
-    protected, and where you decline; 3 where the deletion fails.
+    It shows what goes and what stays, and asks. Exit 1 if there is nothing to delete, if the stack is protected, and if
+    you decline; 3 if the deletion fails.
     """
     if spoke and with_table:
         raise InputError("a spoke has no table: leave out --with-table")
@@ -65,12 +64,12 @@ def destroy_command(
         _delete(deploy_context, plan.stack)
     if with_table and plan.table:
         _delete_table(deploy_context, plan.table)
-    _tell(deploy_context, plan, with_table)
+    _print_result(deploy_context, plan, with_table)
 
 
 def _plan(deploy_context: DeployContext, with_table: bool) -> DestroyPlan:
-    """Raises NotFoundError where nothing is there to be deleted, ConflictError where it must not be, UpstreamError
-    where an operation is under way."""
+    """Raises NotFoundError if nothing exists, ConflictError if the stack is protected, UpstreamError if an operation is
+    under way."""
     stack, table = deploy_context.stacks.find(deploy_context.name), deploy_context.tables.find(deploy_context.name)
     match standing(stack):
         case StackState.ABSENT if table and not with_table:
@@ -106,7 +105,7 @@ def _delete_table(deploy_context: DeployContext, table: KeptTable) -> None:
     with output.counting(f"deleting the table {table.name}"):
         if table.protected:
             deploy_context.tables.unprotect(table.name)
-            # DynamoDB deletes no table that it is still updating.
+            # DynamoDB refuses to delete a table while it is updating.
             while (now := deploy_context.tables.find(table.name)) and now.status == "UPDATING":
                 time.sleep(EVERY_SECONDS)
         deploy_context.tables.delete(table.name)
@@ -127,7 +126,7 @@ def _show(deploy_context: DeployContext, plan: DestroyPlan, with_table: bool) ->
     for resource in plan.stays:
         if resource.kind != TABLE:
             output.say_hanging(f"- {resource.physical} ({resource.kind})")
-    for words in STAYS_OF_SPOKE if deploy_context.spoke else STAYS_ANYHOW:
+    for words in STAYS_OF_SPOKE if deploy_context.spoke else ALWAYS_STAYS:
         output.say_hanging(f"- {words}")
 
 
@@ -135,7 +134,7 @@ def _sized(table: KeptTable) -> str:
     return f"{table.name} ({output.count(table.items, 'item', 'items')}, {table.size_bytes / 1e6:,.1f} MB)"
 
 
-def _tell(deploy_context: DeployContext, plan: DestroyPlan, with_table: bool) -> None:
+def _print_result(deploy_context: DeployContext, plan: DestroyPlan, with_table: bool) -> None:
     stays = [r.physical for r in plan.stays if r.kind != TABLE]
     stays += [plan.table.name] if plan.table and not with_table else []
     if deploy_context.quiet:

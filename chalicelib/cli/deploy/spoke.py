@@ -1,7 +1,7 @@
-"""The spoke: a small stack that forwards the events of an account and Region to the hub, and lets the hub in.
+"""The spoke: a small stack that forwards the events of an account and Region to the hub, and gives the hub access.
 
-Its template lies beside this file, needs no bucket, and is deployed from an installed Lazaretto as from a source tree.
-What the hub must be told then is printed: nothing here reaches into the hub's account.
+Its template lies beside this file and needs no bucket: an installed Lazaretto can deploy it. The parameters that the
+hub needs next are printed: nothing here accesses the hub's account.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chalicelib.cli.deploy.stack_changes import DONE, apply_changes, plain_change
-from chalicelib.cli.deploy.stack_orders import DeployContext, out_of_the_way
+from chalicelib.cli.deploy.deploy_context import DeployContext
+from chalicelib.cli.deploy.stack_changes import DONE, apply_changes, out_of_the_way, plain_change
 from chalicelib.cli.framework import output
 from chalicelib.domain.doctor.parameters import STAGE, choose_parameters
 from chalicelib.domain.doctor.stack import StackChange
@@ -32,7 +32,7 @@ def deploy_spoke(
     protect: bool | None,
     dry_run: bool,
 ) -> None:
-    """`hub` as ACCOUNT/REGION; None: the one the spoke has. Raises InputError, UpstreamError, typer.Abort."""
+    """`hub`: ACCOUNT/REGION; None: unchanged. Raises InputError, UpstreamError, typer.Abort."""
     stack = out_of_the_way(deploy_context, dry_run)
     place = _read_hub(hub) if hub else _hub_of(stack.outputs if stack else {})
     _check(deploy_context, place, given)
@@ -43,11 +43,11 @@ def deploy_spoke(
     changes, done = apply_changes(deploy_context, made, stack, new=stack is None, dry_run=dry_run)
     if protect is not None and not dry_run:
         deploy_context.stacks.protect(deploy_context.name, protect)
-    _tell(deploy_context, place, changes, done)
+    _print_result(deploy_context, place, changes, done)
 
 
 def spoke_template(stage: str) -> dict[str, Any]:
-    """For one stage, as `make package` fixes that of the hub."""
+    """For one stage, which `make package` fixes in the hub's template."""
     template: dict[str, Any] = json.loads(TEMPLATE.read_text())
     template["Parameters"][STAGE].update(Default=stage, AllowedValues=[stage])
     return template
@@ -76,15 +76,15 @@ def _check(deploy_context: DeployContext, hub: RegistryPlace, given: Mapping[str
     if deploy_context.account != hub.account:
         return
     if deploy_context.region == hub.region:
-        raise InputError(f"{hub} is the hub itself: it hears its own events")
+        raise InputError(f"{hub} is the hub itself: it receives its own events")
     if given.get(ACCESS, NO_ROLE) != NO_ROLE:
         raise InputError(f"{ACCESS}: in its own account the hub needs no role, only this Region in its Registries")
 
 
-def _tell(deploy_context: DeployContext, hub: RegistryPlace, changes: Sequence[StackChange], done: str) -> None:
+def _print_result(deploy_context: DeployContext, hub: RegistryPlace, changes: Sequence[StackChange], done: str) -> None:
     stack = deploy_context.stacks.find(deploy_context.name)
     outputs = dict(stack.outputs) if stack else {}
-    parameters = _of_hub(deploy_context, hub, outputs.get("RoleArn"))
+    parameters = _hub_parameters(deploy_context, hub, outputs.get("RoleArn"))
     if deploy_context.quiet:
         said: dict[str, Any] = {"stack": deploy_context.name, "region": deploy_context.region, "done": done}
         said["changes"] = [plain_change(change) for change in changes]
@@ -94,17 +94,15 @@ def _tell(deploy_context: DeployContext, hub: RegistryPlace, changes: Sequence[S
     output.say(DONE.get(done, f"{deploy_context.name} is {done}."))
     if done in DONE:
         return
-    output.say(
-        f"Next, with credentials of the hub's account {hub.account}. Each names beside this what it names already:"
-    )
+    output.say(f"Next, with credentials of the hub's account {hub.account}. Add these values to the present ones:")
     words = " ".join(f"--parameter {name}={value}" for name, value in parameters.items())
     output.say_unbroken(f"  lazaretto deploy --stage {deploy_context.stage} --region {hub.region} {words}")
     if deploy_context.account != hub.account and "AccountRoleArns" not in parameters:
-        output.say(f"No role was made here ({ACCESS}={NO_ROLE}): the hub can look only by one made in another Region.")
+        output.say(f"No role was created here ({ACCESS}={NO_ROLE}): the hub needs one from another Region.")
 
 
-def _of_hub(deploy_context: DeployContext, hub: RegistryPlace, role: str | None) -> dict[str, str]:
-    """What the hub's parameters must name for this spoke."""
+def _hub_parameters(deploy_context: DeployContext, hub: RegistryPlace, role: str | None) -> dict[str, str]:
+    """What the hub's parameters must contain for this spoke."""
     if deploy_context.account == hub.account:
         return {"Registries": deploy_context.region}
     roles = {"AccountRoleArns": role} if role else {}

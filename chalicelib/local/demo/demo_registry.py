@@ -1,7 +1,7 @@
-"""What the demo registry holds: images, their manifests, what the scanners say of them. All of it is made up.
+"""The content of the demo registry: images, their manifests, and their findings. All of it is invented.
 
-Equal on every machine but for the times, which count back from the moment of the demo. Ids of CVEs are real where their
-being known to be exploited is the point; packages and versions are examples.
+It is equal on every machine except for the times, which count back from the demo. A CVE id is real where the point is
+that the flaw is exploited; packages and versions are examples.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ FLAWS = (LOG4SHELL, OPENSSL, ZLIB, EXPAT, CURL, HOSTILE)
 
 
 def manifest(repository: str, version: str, platform: str) -> str:
-    """An image manifest like no other: its layers are made of the names."""
+    """A unique image manifest: its layers are derived from the names."""
     digest = hashlib.sha256(f"{repository}:{version}:{platform}".encode()).hexdigest()
     return json.dumps(
         {
@@ -98,7 +98,7 @@ def attestation(subject: str) -> str:
 
 
 def index(children: dict[str, str], attested: dict[str, str]) -> str:
-    """`children` are digests by `os/architecture`; `attested` digests of attestations by the digest they speak of."""
+    """`children`: digests by `os/architecture`; `attested`: digests of attestations by that of their subject."""
     rows: list[Raw] = []
     for platform, digest in children.items():
         system, architecture = platform.split("/")
@@ -110,7 +110,7 @@ def index(children: dict[str, str], attested: dict[str, str]) -> str:
 
 
 def enhanced_finding(ref: ImageRef, flaw: Flaw, tags: tuple[str, ...], pushed_at: datetime, now: datetime) -> Raw:
-    """As ListFindings gives it."""
+    """A row of ListFindings."""
     seen = (now - timedelta(days=flaw.days)).timestamp()
     row = {
         "awsAccountId": ref.registry,
@@ -175,7 +175,7 @@ def _resource(ref: ImageRef, tags: tuple[str, ...], pushed_at: datetime) -> Raw:
 
 
 def basic_scan(flaws: tuple[Flaw, ...], at: datetime, status: str = "COMPLETE", description: str = "") -> Raw:
-    """As DescribeImageScanFindings gives it under basic scanning, without the image's name."""
+    """DescribeImageScanFindings under basic scanning, without the name of the image."""
     counts: dict[str, int] = {}
     for flaw in flaws:
         counts[flaw.severity] = counts.get(flaw.severity, 0) + 1

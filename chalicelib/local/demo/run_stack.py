@@ -1,4 +1,4 @@
-"""The two ways to run the local stack: play once and sum up, or play and keep serving."""
+"""`lazaretto run`: plays the demo or a folder of payloads, then sums up or keeps serving, and shows it to a person."""
 
 from __future__ import annotations
 
@@ -7,29 +7,49 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
 
 from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from chalicelib.local.aws.calls import OF_THE_DEMO, calls_about
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef, Kind
+from chalicelib.local.aws.catcher import Caught
+from chalicelib.local.aws.deployment import STAGE
 from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo.demo import Demo
-from chalicelib.local.demo.payload_folder import PayloadFolder
-from chalicelib.local.demo.play_payloads import Played, play_payloads
+from chalicelib.local.demo.payloads import PayloadFolder, Played, play_payloads
 from chalicelib.local.demo.summary import image_lines, summarize
-from chalicelib.local.demo.terminal import console, progress_bars, show_alert, show_step, show_what_next
 
 HURRY_SECONDS = 1.0
 RESTORE_TAKES = timedelta(seconds=20)
 PATIENCE_SECONDS = 60.0
 LOOK_EVERY_SECONDS = 0.5
+WIDTH = 100
+LINES_OF_AN_ALERT = 14
+ALWAYS = ("/v1/summary", "/v1/images?limit=5")
+OF_THE_DEMO = (
+    *ALWAYS,
+    "/v1/verdict?repository=team/checkout&tag=2.3.1",
+    "/v1/findings?repository=team/checkout&min_severity=HIGH",
+    "/v1/vulnerabilities/CVE-2021-44228",
+    "/v1/tags?region=eu-west-1&repository=team/web",
+    "/v1/audit?kind=WOULD_QUARANTINE",
+)
+"""Paths of the API that have an answer after the demo."""
 
 
 def run_once(source: Path | None, as_json: bool) -> bool:
-    """Plays the demo or the folder and prints the summary; nothing but JSON goes to standard output.
+    """Plays the demo or the folder and prints the summary; standard output is JSON only.
 
-    False: not everything was handled in time. Raises InputError, SettingsError, OSError (no port).
+    False: some messages were not handled in time. Raises InputError, SettingsError, OSError (no port).
     """
     folder = PayloadFolder(source) if source else None
     with LocalStack(hurry=HURRY_SECONDS) as stack:
@@ -43,7 +63,7 @@ def run_once(source: Path | None, as_json: bool) -> bool:
 
 
 def run(source: Path | None, port: int, aws_port: int) -> None:
-    """Plays, then serves until interrupted or told to end. Raises as `run_once`."""
+    """Plays, then serves until a SIGINT or SIGTERM. Raises as `run_once`."""
     folder, screen = PayloadFolder(source) if source else None, console()
     former = {ending: signal.signal(ending, signal.default_int_handler) for ending in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -54,7 +74,7 @@ def run(source: Path | None, port: int, aws_port: int) -> None:
             show_what_next(screen, stack, calls_about(stack, played.refs) if folder else OF_THE_DEMO)
             while True:
                 time.sleep(LOOK_EVERY_SECONDS)
-                stack.catcher.show_news_of_sns()
+                stack.catcher.show_new_sns()
     except KeyboardInterrupt:
         screen.print("\nStopped. Nothing was kept.")
     finally:
@@ -73,8 +93,83 @@ def _play_demo(stack: LocalStack, screen: Console) -> Played:
     demo = Demo(stack, lambda line: show_step(screen, line))
     demo.open()
     finished = stack.pump.drain(PATIENCE_SECONDS)
-    stack.catcher.show_news_of_sns()
+    stack.catcher.show_new_sns()
     demo.go_on()
     finished = stack.pump.drain(PATIENCE_SECONDS) and finished
-    stack.catcher.show_news_of_sns()
+    stack.catcher.show_new_sns()
     return Played(demo.refs, finished)
+
+
+def console(error: bool = False) -> Console:
+    """As wide as the README."""
+    return Console(stderr=error, width=WIDTH, highlight=False)
+
+
+@contextmanager
+def progress_bars(screen: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """Yields a function that takes what is counted, how many are done, and of how many."""
+    columns: tuple[Any, ...] = (TextColumn("{task.description:>9}"), BarColumn(40), MofNCompleteColumn())
+    with Progress(*columns, console=screen, transient=True) as progress:
+        tasks: dict[str, Any] = {}
+
+        def advance(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done, total=total)
+
+        yield advance
+
+
+def show_step(screen: Console, line: str) -> None:
+    screen.print(f"[bold]>[/bold] {escape(line)}")
+
+
+def show_alert(screen: Console, caught: Caught) -> None:
+    """An SNS message says the same as the others: only its title is shown."""
+    title, *rest = caught.lines or ("(empty)",)
+    if caught.channel == "sns":
+        screen.print(f"  sns: {title}"[:WIDTH], markup=False)
+        return
+    more = len(rest) - LINES_OF_AN_ALERT
+    shown = rest[:LINES_OF_AN_ALERT] + ([f"… {more} more lines"] if more > 0 else [])
+    body = "\n".join(escape(line) for line in shown)
+    screen.print(Panel(body, title=escape(f"{caught.channel}: {title}"[: WIDTH - 12]), title_align="left"))
+
+
+def show_what_next(screen: Console, stack: LocalStack, calls: Sequence[str]) -> None:
+    """`calls`: paths of the API that have an answer."""
+    # Both Region variables: boto3 reads AWS_DEFAULT_REGION only, other SDKs and the AWS CLI AWS_REGION first. API and
+    # stage, because the shell may have those of a real installation.
+    variables = stack.exports | {"LAZARETTO_URL": stack.api_url, "LAZARETTO_STAGE": STAGE}
+    exports = " ".join(f"{name}={value}" for name, value in variables.items())
+    lines = [
+        f"\nServing on {stack.api_url} until Ctrl-C. Try:\n",
+        *(f"  curl -s '{stack.api_url}{call}'" for call in calls),
+        "\nIn another terminal, for `lazaretto` (`source .venv/bin/activate` first) and the AWS CLI:\n",
+        f"  export {exports}",
+        f"  curl -s {stack.aws.url}/local/events -d @event.json",
+    ]
+    for line in lines:
+        screen.print(line, soft_wrap=True, markup=False)
+
+
+def calls_about(stack: LocalStack, refs: list[ImageRef]) -> tuple[str, ...]:
+    """Paths about the worst image with findings among `refs`, by digest: an image may have no tag."""
+    headers = [stored.header for stored in stack.headers(refs).values()]
+    images = [h for h in headers if h.exists and h.kind is Kind.IMAGE]
+    if not images:
+        return ALWAYS
+    worst = min(images, key=_badness)
+    ref = worst.ref
+    named = {"registry": ref.registry, "region": ref.region, "repository": ref.repository}
+    image = urlencode({**named, "digest": ref.digest}, safe="/:")
+    calls = [*ALWAYS, f"/v1/verdict?{image}", f"/v1/findings?{image}"]
+    found = [f for f in stack.context.table.read_document(ref).findings if f.open]
+    if found:
+        vulnerability = min(found, key=lambda f: f.severity.digit).vulnerability_id
+        calls.append(f"/v1/vulnerabilities/{quote(vulnerability, safe='')}")
+    return tuple(calls)
+
+
+def _badness(header: Header) -> tuple[object, ...]:
+    return (not any(header.counts), -header.decision.rank, tuple(-n for n in header.counts), header.ref)

@@ -1,4 +1,4 @@
-"""What stands after a run, as one JSON object: payloads, images, findings, verdicts, alerts. It reads and adds up."""
+"""The summary of a run as one JSON object: payloads, images, findings, verdicts, alerts. Read-only."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from chalicelib.domain.images.finding import FindingStatus, Severity
 from chalicelib.domain.images.image import ImageRef, Kind, ScanState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.local.aws.stack import LocalStack
-from chalicelib.local.demo.payload_folder import PayloadFolder
+from chalicelib.local.demo.payloads import PayloadFolder
 
 Json = dict[str, Any]
 
 
 def summarize(stack: LocalStack, refs: Iterable[ImageRef], finished: bool, folder: PayloadFolder | None = None) -> Json:
-    """`finished`: every queue was emptied. Without `folder` there were no payloads to speak of."""
+    """`finished`: every queue was emptied. `folder`: whose payloads were played, if any."""
     headers = [stored.header for _, stored in sorted(stack.headers(list(refs)).items())]
     images = [header for header in headers if header.kind is not Kind.ARTIFACT]
     payloads = _payloads(folder) if folder else {}
@@ -39,7 +39,7 @@ def summarize(stack: LocalStack, refs: Iterable[ImageRef], finished: bool, folde
 
 
 def image_lines(stack: LocalStack, refs: Iterable[ImageRef]) -> list[Json]:
-    """One object an image: what the summary counts."""
+    """One object for each image that the summary counts."""
     return [_line(stored.header) for _, stored in sorted(stack.headers(list(refs)).items())]
 
 
@@ -97,6 +97,6 @@ def _line(header: Header) -> Json:
 
 
 def _open(header: Header) -> dict[str, int] | None:
-    """None: no complete listing yet, or an index."""
+    """None: no complete listing, or an index."""
     counts = header.known_counts
     return None if counts is None else {severity.value: n for severity, n in zip(Severity, counts, strict=True)}

@@ -1,4 +1,4 @@
-"""A local Inspector: coverage, findings, filters and counts, as its API answers them.
+"""A local Inspector: the answers of its API about coverage, findings, filters and counts.
 
-It scans nothing: the demo, the story and tests give it findings. Begin with `inspector.py`.
+It scans nothing: the demo, the story and tests store its findings. Begin with `inspector.py`.
 """

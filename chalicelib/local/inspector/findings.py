@@ -1,6 +1,6 @@
-"""Which findings and covered resources a request to Inspector means, and how many findings there are of each severity.
+"""Which findings and covered resources match a request to Inspector, and how many findings of each severity there are.
 
-Inside one filter any element fits, of several filters all must. An unknown filter is refused, not passed over.
+Any element of one filter may match, and all filters must. An unknown filter is refused, not ignored.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _vulnerability(row: Row) -> dict[str, Any]:
 
 
 def _repository(resource: Row) -> str | None:
-    """Of a covered repository or image: as its metadata say, else as it is named."""
+    """Of a covered repository or image: by its metadata, else by its ARN."""
     said = ((resource.get("resourceMetadata") or {}).get("ecrRepository") or {}).get("name")
     named = str(resource.get("resourceId", "")).partition(":repository/")[2].rpartition("/sha256:")[0]
     return said or named or None
@@ -86,37 +86,37 @@ _COVERED: dict[str, Callable[[Row], Iterable[Any]]] = {
 
 def finding_fits(row: Row, criteria: dict[str, list[dict[str, Any]]]) -> bool:
     """Raises UnknownFilterError."""
-    return all(any(_fits(row, name, one) for one in wanted) for name, wanted in criteria.items())
+    return all(any(_fits(row, name, one) for one in filters) for name, filters in criteria.items())
 
 
 def coverage_fits(resource: Row, criteria: dict[str, list[dict[str, Any]]]) -> bool:
     """Raises UnknownFilterError."""
-    return all(any(_covered_fits(resource, name, one) for one in wanted) for name, wanted in criteria.items())
+    return all(any(_covered_fits(resource, name, one) for one in filters) for name, filters in criteria.items())
 
 
-def _covered_fits(resource: Row, name: str, wanted: dict[str, Any]) -> bool:
+def _covered_fits(resource: Row, name: str, one: dict[str, Any]) -> bool:
     if name in _COVERED:
-        return _text_fits(_COVERED[name](resource), wanted)
+        return _text_fits(_COVERED[name](resource), one)
     raise UnknownFilterError(name)
 
 
-def _fits(row: Row, name: str, wanted: dict[str, Any]) -> bool:
+def _fits(row: Row, name: str, one: dict[str, Any]) -> bool:
     if name in _TEXTS:
-        return _text_fits(_TEXTS[name](row), wanted)
+        return _text_fits(_TEXTS[name](row), one)
     if name in _NUMBERS:
-        return _number_fits(_NUMBERS[name](row), wanted)
+        return _number_fits(_NUMBERS[name](row), one)
     if name in _TIMES:
-        return _time_fits(instant(_TIMES[name](row), f"$.{name}"), wanted)
+        return _time_fits(instant(_TIMES[name](row), f"$.{name}"), one)
     raise UnknownFilterError(name)
 
 
-def _number_fits(value: float | None, wanted: dict[str, Any]) -> bool:
-    low, high = wanted.get("lowerInclusive"), wanted.get("upperInclusive")
+def _number_fits(value: float | None, one: dict[str, Any]) -> bool:
+    low, high = one.get("lowerInclusive"), one.get("upperInclusive")
     return value is not None and (low is None or value >= low) and (high is None or value <= high)
 
 
-def _text_fits(values: Iterable[Any], wanted: dict[str, Any]) -> bool:
-    said, how, value = [v for v in values if v is not None], wanted["comparison"], wanted["value"]
+def _text_fits(values: Iterable[Any], one: dict[str, Any]) -> bool:
+    said, how, value = [v for v in values if v is not None], one["comparison"], one["value"]
     if how == _NOT_EQUALS:
         return value not in said
     if how == _PREFIX:
@@ -126,15 +126,15 @@ def _text_fits(values: Iterable[Any], wanted: dict[str, Any]) -> bool:
     raise UnknownFilterError(how)
 
 
-def _time_fits(at: datetime | None, wanted: dict[str, Any]) -> bool:
-    start = instant(wanted.get("startInclusive"), "$.startInclusive")
-    end = instant(wanted.get("endInclusive"), "$.endInclusive")
+def _time_fits(at: datetime | None, one: dict[str, Any]) -> bool:
+    start = instant(one.get("startInclusive"), "$.startInclusive")
+    end = instant(one.get("endInclusive"), "$.endInclusive")
     return at is not None and (start is None or at >= start) and (end is None or at <= end)
 
 
 def count_findings(asked: Mapping[str, Any], of_images: Mapping[str, Iterable[Row]]) -> list[Row]:
-    """All responses, unpaged; `of_images` holds the findings of each image by its ARN. Images without open findings are
-    left out, and so are repositories. Raises UnknownFilterError for what is not played."""
+    """All responses, unpaged, without images and repositories that have no open findings. `of_images`: findings by
+    image ARN. Raises UnknownFilterError."""
     kind = asked.get("aggregationType")
     counted = {arn: found for arn, rows in of_images.items() if (found := _open(rows)) and _is_meant(arn, asked)}
     if kind == "REPOSITORY":
@@ -169,15 +169,15 @@ def _container(arn: str, found: Counter[str]) -> Row:
 def _is_meant(arn: str, asked: Mapping[str, Any]) -> bool:
     ref = identity.image_arn(arn, "$")
     request = (asked.get("aggregationRequest") or {}).values()
-    wanted = {**next(iter(request), {})}
-    accounts, names = asked.get("accountIds") or (), wanted.pop("repositories", ())
-    if wanted:
-        raise UnknownFilterError(", ".join(wanted))
+    filters = {**next(iter(request), {})}
+    accounts, names = asked.get("accountIds") or (), filters.pop("repositories", ())
+    if filters:
+        raise UnknownFilterError(", ".join(filters))
     return _is_named(ref.registry, accounts) and _is_named(ref.repository, names)
 
 
-def _is_named(value: str, wanted: Iterable[Row]) -> bool:
-    named = [one["value"] for one in wanted if one["comparison"] == "EQUALS"]
+def _is_named(value: str, filters: Iterable[Row]) -> bool:
+    named = [one["value"] for one in filters if one["comparison"] == "EQUALS"]
     return not named or value in named
 
 

@@ -1,7 +1,7 @@
-"""Inspector as moto lacks it: findings that are filtered and paged, coverage, details. State, requests and answers.
+"""Inspector as moto lacks it: findings with filters and pages, coverage, details. State, requests and answers.
 
-One Inspector per Region sees every account, as a delegated administrator's does. Findings are kept as text: a page is
-put together without writing 25 findings anew.
+One Inspector per Region sees every account, as a delegated administrator's does. Findings are also stored as text: a
+page is joined without encoding 25 findings again.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class _Held(msgspec.Struct):
 
 
 class LocalInspector(Inspector2Backend):
-    """`coverage` by image ARN as ListCoverage words it, `clusters` as GetClustersForImage does; `kev` by vulnerability
-    id as `cisaData` words it, None: CISA does not list it. What is not in `kev` nobody knows: it has no details."""
+    """`coverage` (rows of ListCoverage) and `clusters` (of GetClustersForImage) by image ARN. `kev`: `cisaData` by
+    vulnerability id, None where CISA does not list it; a vulnerability outside `kev` has no details."""
 
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
@@ -51,7 +51,7 @@ class LocalInspector(Inspector2Backend):
         return sys.modules[__name__]
 
     def hold(self, image_arn: str, row: Row) -> None:
-        """Keeps the finding; of two with one ARN the newer `updatedAt`, at a tie the later given."""
+        """Stores the finding; of two with one ARN the newer `updatedAt`, at a tie the last one."""
         held = self._of_image.setdefault(image_arn, {})
         before = held.get(row["findingArn"])
         if before is not None and _updated(before.row) > _updated(row):
@@ -60,7 +60,7 @@ class LocalInspector(Inspector2Backend):
         self._image_of[row["findingArn"]] = image_arn
 
     def drop(self, image_arn: str, finding_arn: str) -> None:
-        """Findings vanish without a word: closed ones some days after their closing."""
+        """Findings vanish without an event: closed ones after some days."""
         self._of_image.get(image_arn, {}).pop(finding_arn, None)
         self._image_of.pop(finding_arn, None)
 
@@ -79,7 +79,7 @@ class LocalInspector(Inspector2Backend):
         return [held.text for held in self._candidates(criteria) if finding_fits(held.row, criteria)]
 
     def _candidates(self, criteria: dict[str, list[dict[str, Any]]]) -> Iterator[_Held]:
-        """Findings asked for by image are not searched for among all."""
+        """A request by image reads only the findings of that image."""
         asked = criteria.get("resourceId", [])
         by_image = bool(asked) and all(one.get("comparison") == "EQUALS" for one in asked)
         images: Iterable[str] = dict.fromkeys(one["value"] for one in asked) if by_image else sorted(self._of_image)
@@ -113,7 +113,7 @@ class LocalInspectorResponse(Inspector2Response):
         return f'{{"aggregationType":{kind},"responses":{json.dumps(page)}{_token(token)}}}'
 
     def get_clusters_for_image(self) -> str:
-        """Inspector knows of the workloads of images that it scans, and of no others."""
+        """Inspector knows only the workloads of images that it scans."""
         asked = self._get_param("filter")["resourceId"]
         page, token = self._page(self.inspector2_backend.clusters.get(asked, []), CLUSTERS_PER_PAGE, "clusters")
         return f'{{"cluster":{json.dumps(page)}{_token(token)}}}'

@@ -11,7 +11,7 @@ from moto import mock_aws
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.stack.deployment import caller_arn, find_deployment
 from chalicelib.errors import DeniedError, NotFoundError, UpstreamError
-from chalicelib.local.aws.template import Template
+from chalicelib.local.aws.deployment import Template
 
 REGION = "eu-west-1"
 
