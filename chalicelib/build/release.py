@@ -1,15 +1,8 @@
 """Builds a release in build/release: wheel, bundle, template, bill of materials, changes, and the hashes of them all.
 
-`make release` runs it, after `make package` has built and checked the bundle. A release is a commit: nothing is built
-from a tree with changes of its own, without a section of CHANGELOG.md, or again under a version that another commit
-has. Its times are those of the commit, so that who builds the commit again gets the same bytes. Nothing is published.
-
-The sections of CHANGELOG.md, one a version (keepachangelog.com). Pure.
-
-What the bundle is made of, as a CycloneDX document (1.6). No I/O but the zip it is given.
-
-The versions are those that lie in the bundle, the hashes those of `requirements*.txt`: one of them is the file that was
-installed. The same bundle and time give the same bytes.
+`make release` runs it after `make package` has built and checked the bundle. A release is a commit: a tree with
+changes, without a section of CHANGELOG.md, or with the version of another commit is refused. Times are those of the
+commit, so that a second build gives the same bytes. Nothing is published.
 """
 
 from __future__ import annotations
@@ -64,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def check_release(tree: Path, version: str = __version__) -> str:
-    """What changed in `version`. Raises InputError where the commit that is checked out is no release of it."""
+    """What changed in `version`. Raises InputError if the commit cannot be its release."""
     if not SEMANTIC.fullmatch(version):
         raise InputError(f"{version!r} is no semantic version (semver.org)")
     changed = _git(tree, "status", "--porcelain", "--untracked-files=all").splitlines()
@@ -78,7 +71,7 @@ def check_release(tree: Path, version: str = __version__) -> str:
 
 
 def assemble(tree: Path, package: Path, out: Path, changes: str) -> None:
-    """Puts together in `out` what `make package` built in `package` and what else belongs to a release of `tree`."""
+    """Collects in `out` what `make package` built in `package` and the other parts of a release of `tree`."""
     committed = int(_git(tree, "log", "-1", "--format=%ct"))
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
@@ -99,7 +92,7 @@ def assemble(tree: Path, package: Path, out: Path, changes: str) -> None:
 
 
 def build_wheel(tree: Path, out: Path, epoch: int) -> None:
-    """`epoch`: Unix seconds that all files of the wheel get (reproducible-builds.org/specs/source-date-epoch)."""
+    """`epoch`: the time of all files in Unix seconds (reproducible-builds.org/specs/source-date-epoch)."""
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(out.absolute())]
     env = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch)}
     done = subprocess.run(command, cwd=tree, env=env, text=True, capture_output=True, check=False)  # noqa: S603
@@ -108,7 +101,7 @@ def build_wheel(tree: Path, out: Path, epoch: int) -> None:
 
 
 def _other_source(bundle: zipfile.ZipFile, tree: Path) -> str | None:
-    """A file of ours that is not the same in the bundle and in `tree`, or is in one of them only."""
+    """A file of ours that differs between the bundle and `tree`, or is missing in one of them."""
     ours = {n for n in bundle.namelist() if n == "app.py" or (n.startswith("chalicelib/") and not n.endswith(".pyc"))}
     for name in sorted(ours | _staged(tree)):
         there = tree / name
@@ -118,7 +111,7 @@ def _other_source(bundle: zipfile.ZipFile, tree: Path) -> str | None:
 
 
 def _staged(tree: Path) -> set[str]:
-    """What `make package` takes of `tree` (`package.stage_tree`)."""
+    """The files that `package.stage_tree` copies from `tree`."""
     found = (path.relative_to(tree) for path in (tree / "chalicelib").rglob("*") if path.is_file())
     taken = (path for path in found if path.parts[1] not in LEFT_OUT and path.suffix != ".pyc")
     return {"app.py", *(path.as_posix() for path in taken if not any(part.startswith(".") for part in path.parts))}
@@ -126,15 +119,8 @@ def _staged(tree: Path) -> set[str]:
 
 def _tagged(tree: Path, version: str) -> str | None:
     """The commit that carries the tag of `version`."""
-    return (
-        _git(
-            tree,
-            "for-each-ref",
-            "--format=%(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)",
-            f"refs/tags/v{version}",
-        )
-        or None
-    )
+    commit = "--format=%(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)"
+    return _git(tree, "for-each-ref", commit, f"refs/tags/v{version}") or None
 
 
 def _git(tree: Path, *words: str) -> str:
@@ -153,7 +139,7 @@ _HEAD = re.compile(r"^## \[(?P<version>[^\]]+)\](?: - (?P<day>\d{4}-\d\d-\d\d))?
 
 
 def read_changes(text: str, version: str) -> str:
-    """What changed in `version`, as Markdown. Raises InputError without such a section, its day, or a word in it."""
+    """The section of `version` (keepachangelog.com). Raises InputError if it, its day or its text is missing."""
     heads = list(_HEAD.finditer(text))
     found = next((n for n, head in enumerate(heads) if head["version"] == version), None)
     if found is None:
@@ -173,7 +159,7 @@ _PIN = re.compile(r"^(?P<name>[a-z0-9._-]+)==(?P<version>[^\s;]+).*\\(?P<hashes>
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 _METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
 WITHOUT_METADATA = ("chalice",)
-"""Chalice copies its own runtime into a bundle, and no word about it."""
+"""Chalice copies its own runtime into a bundle without metadata."""
 
 
 class Pin(NamedTuple):
@@ -182,12 +168,13 @@ class Pin(NamedTuple):
 
 
 def read_pins(requirements: str) -> dict[str, Pin]:
-    """What a compiled requirements file pins, by canonical name."""
+    """The pins of a compiled requirements file, by canonical name."""
     return {m["name"]: Pin(m["version"], tuple(_HASH.findall(m["hashes"]))) for m in _PIN.finditer(requirements)}
 
 
 def bill_of_materials(bundle: zipfile.ZipFile, sha256: str, pins: Mapping[str, Pin], made_at: datetime) -> str:
-    """JSON. `sha256` is the hash of the bundle itself. Raises InputError where the bundle holds what nobody pinned."""
+    """CycloneDX 1.6 as JSON; equal bundles and times give equal text. `sha256`: of the bundle. Raises InputError for an
+    unpinned package in the bundle."""
     bom = Bom(serial_number=uuid5(NAMESPACE_URL, f"lazaretto:{sha256}"))
     bom.metadata.timestamp = made_at
     ours = PackageURL("generic", name="lazaretto", version=__version__)
@@ -203,20 +190,20 @@ def bill_of_materials(bundle: zipfile.ZipFile, sha256: str, pins: Mapping[str, P
 
 
 def _held(bundle: zipfile.ZipFile) -> Iterator[tuple[str, str | None, str | None]]:
-    """Canonical name, version where the bundle says it, and licence of every package in the bundle."""
+    """Canonical name, version if the bundle names it, and licence of every package in the bundle."""
     names = bundle.namelist()
     for path in names:
         if _METADATA.fullmatch(path):
-            told = HeaderParser().parsestr(bundle.read(path).decode())
-            yield re.sub(r"[-_.]+", "-", told["Name"]).lower(), told["Version"], _license(told)
+            metadata = HeaderParser().parsestr(bundle.read(path).decode())
+            yield re.sub(r"[-_.]+", "-", metadata["Name"]).lower(), metadata["Version"], _license(metadata)
     for package in WITHOUT_METADATA:
         if f"{package}/__init__.py" in names:
             yield package, None, None
 
 
-def _license(told: Message) -> str | None:
-    """The SPDX expression, else a licence's short name: whole texts stand in that field, too."""
-    words = str(told["License-Expression"] or told["License"] or "").strip()
+def _license(metadata: Message) -> str | None:
+    """The SPDX expression, else a short name: the field may also contain a whole licence."""
+    words = str(metadata["License-Expression"] or metadata["License"] or "").strip()
     return words if words and "\n" not in words else None
 
 

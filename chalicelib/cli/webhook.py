@@ -22,7 +22,7 @@ from chalicelib.cli.framework.operator import gateway_region
 from chalicelib.errors import InputError
 from chalicelib.forwarder.objects import (
     NAME,
-    Asking,
+    AdmissionWebhook,
     Forwarding,
     Object,
     admission_configuration,
@@ -190,7 +190,7 @@ def _by_token(host: str, address: str, name: str, exempt: tuple[str, ...], fail_
         *(_FAILS if fail_closed else _IGNORES_FAILURE),
     ]
     client = {"url": f"{address}/v1/admission/token"}
-    return WebhookManifest(words, [webhook_configuration(Asking(name, client, exempt, fail_closed, {}))])
+    return WebhookManifest(words, [webhook_configuration(AdmissionWebhook(name, client, exempt, fail_closed, {}))])
 
 
 def _indented(plain: Object) -> list[str]:
