@@ -82,9 +82,9 @@ def check_template(template: Mapping[str, Any]) -> list[str]:
     roles = [str(f["Properties"]["Role"]) for f in functions.values()]
     if len(set(roles)) != len(roles):
         strays.append("two functions share a role")
-    queues = {str(r["Properties"]["QueueName"]["Fn::Sub"]): r["Properties"] for r in resources.values() if _is_queue(r)}
     stage = str(template["Parameters"]["Stage"]["Default"])
-    by_name = {name.replace("${Stage}", stage): queue for name, queue in queues.items()}
+    queues = [r["Properties"] for r in resources.values() if r.get("Type") == "AWS::SQS::Queue"]
+    by_name = {str(queue["QueueName"]["Fn::Sub"]).replace("${Stage}", stage): queue for queue in queues}
     for name, function in functions.items():
         for event, source in function["Properties"].get("Events", {}).items():
             if source["Type"] == "SQS":
@@ -122,10 +122,6 @@ def _compiled(source: str, tag: str) -> str:
 
 def _is_function(resource: Mapping[str, Any]) -> bool:
     return bool(resource.get("Type") == "AWS::Serverless::Function")
-
-
-def _is_queue(resource: Mapping[str, Any]) -> bool:
-    return bool(resource.get("Type") == "AWS::SQS::Queue")
 
 
 def _check_source(

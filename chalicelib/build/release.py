@@ -39,6 +39,12 @@ SUMS = "SHA256SUMS"
 PINS = ("requirements.txt", "requirements-dev.txt")
 SEMANTIC = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?")
 SHOWN = 5
+_HEAD = re.compile(r"^## \[(?P<version>[^\]]+)\](?: - (?P<day>\d{4}-\d\d-\d\d))?\s*$", re.M)
+_PIN = re.compile(r"^(?P<name>[a-z0-9._-]+)==(?P<version>[^\s;]+).*\\(?P<hashes>(?:\n    --hash=\S+( \\)?)+)", re.M)
+_HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
+_METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
+WITHOUT_METADATA = ("chalice",)
+"""Chalice copies its own runtime into a bundle without metadata."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -135,9 +141,6 @@ if __name__ == "__main__":
     sys.exit(main())
 
 
-_HEAD = re.compile(r"^## \[(?P<version>[^\]]+)\](?: - (?P<day>\d{4}-\d\d-\d\d))?\s*$", re.M)
-
-
 def read_changes(text: str, version: str) -> str:
     """The section of `version` (keepachangelog.com). Raises InputError if it, its day or its text is missing."""
     heads = list(_HEAD.finditer(text))
@@ -153,13 +156,6 @@ def read_changes(text: str, version: str) -> str:
     if not re.search(r"^- ", changes, re.M):
         raise InputError(f"CHANGELOG.md says nothing of [{version}]")
     return changes + "\n"
-
-
-_PIN = re.compile(r"^(?P<name>[a-z0-9._-]+)==(?P<version>[^\s;]+).*\\(?P<hashes>(?:\n    --hash=\S+( \\)?)+)", re.M)
-_HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
-_METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
-WITHOUT_METADATA = ("chalice",)
-"""Chalice copies its own runtime into a bundle without metadata."""
 
 
 class Pin(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,11 +81,11 @@ def redrive_command(
     if _known(queue) == CLOCK:
         raise InputError("clock holds records of failed runs: the next run does the same again")
     letters = _open(queue, stage, own_sessions())
-    done = _Done(as_json)
+    done = dict[str, dict[str, Any]]()
     try:
         if dry_run:
             for letter in _read(letters, chosen):
-                done.add(letter)
+                done[letter.message_id] = _plain(letter)
                 if not as_json:
                     output.say_hanging(f"- {letter.message_id} {letter.about}")
         else:
@@ -93,8 +93,8 @@ def redrive_command(
 
             _counted(redrive_dead_letters(chosen, letters, SystemClock()), "messages sent again", done)
     finally:
-        _print_done(queue, "redriven", done, dry_run)
-    _check_found(message, done.ids)
+        _print_done(queue, "redriven", done, dry_run, as_json)
+    _check_found(message, done)
 
 
 @dlq_app.command("drop")
@@ -126,13 +126,13 @@ def drop_command(
         if not output.is_interactive():
             raise InputError("there is no terminal to ask on: give --yes")
         typer.confirm(f"Delete {output.count(len(ids), 'message', 'messages')} for good?", abort=True, err=True)
-    done = _Done(as_json)
+    done = dict[str, dict[str, Any]]()
     try:
         if ids:
             dropped = drop_dead_letters(_name(queue, stage), ids, letters, who.arn, reason, who.context)
             _counted(dropped, "messages dropped", done)
     finally:
-        _print_done(queue, "dropped", done, False)
+        _print_done(queue, "dropped", done, False, as_json)
 
 
 def _known(queue: str) -> str:
@@ -167,28 +167,15 @@ def _read(letters: DeadQueue, chosen: Container[str] | None = None, limit: int |
     return read_dead_letters(lambda one: chosen is None or one.message_id in chosen, letters, limit, leave=True)
 
 
-class _Done:
-    """The handled letters: their ids and, for JSON, their description. Not their bodies: a queue may exceed memory."""
-
-    def __init__(self, as_json: bool) -> None:
-        self.ids = set[str]()
-        self.plain: list[dict[str, Any]] | None = [] if as_json else None
-
-    def add(self, letter: DeadLetter) -> None:
-        self.ids.add(letter.message_id)
-        if self.plain is not None:
-            self.plain.append(_plain(letter))
-
-
-def _counted(letters: Iterable[DeadLetter], what: str, done: _Done) -> None:
+def _counted(letters: Iterable[DeadLetter], what: str, done: dict[str, dict[str, Any]]) -> None:
     with output.counting(what) as show:
         for letter in letters:
-            done.add(letter)
+            done[letter.message_id] = _plain(letter)
             show(1)
 
 
-def _check_found(ids: Sequence[str] | None, found: set[str]) -> None:
-    if missing := sorted(set(ids or ()) - found):
+def _check_found(ids: Sequence[str] | None, found: Collection[str]) -> None:
+    if missing := sorted(set(ids or ()) - set(found)):
         raise NotFoundError(f"missing, or being read by another consumer: {', '.join(missing)}")
 
 
@@ -244,9 +231,9 @@ def _age(letter: DeadLetter) -> str:
     return f"{seconds} s"
 
 
-def _print_done(queue: str, word: str, done: _Done, dry_run: bool) -> None:
-    if done.plain is not None:
-        output.print_json({"queue": queue, "dry_run": dry_run, word: len(done.ids), "messages": done.plain})
+def _print_done(queue: str, word: str, done: dict[str, dict[str, Any]], dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        output.print_json({"queue": queue, "dry_run": dry_run, word: len(done), "messages": list(done.values())})
         return
-    number = output.count(len(done.ids), "message", "messages")
+    number = output.count(len(done), "message", "messages")
     output.say(f"{queue}: {number} would be {word}." if dry_run else f"{queue}: {number} {word}.")

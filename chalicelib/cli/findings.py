@@ -13,6 +13,7 @@ from chalicelib.cli.framework.client import Client, fetch_list
 from chalicelib.errors import InputError
 
 _FINDINGS = ("severity", "vulnerability", "package", "installed", "fixed in", "image")
+_AFFECTED = ("decision", "severity", "in use", "fixed in", "image")
 
 
 @output.speaking
@@ -103,9 +104,6 @@ def _finding_row(finding: dict[str, Any]) -> tuple[object, ...]:
         first["fixed_version"],
         f"{image['repository']}{output.named(image)}",
     )
-
-
-_AFFECTED = ("decision", "severity", "in use", "fixed in", "image")
 
 
 @output.speaking

@@ -14,6 +14,7 @@ from chalicelib.errors import NotFoundError
 Image = Annotated[
     str, typer.Argument(help="REPO@DIGEST, or REPO:TAG (as of the last event); REPO with or without the host.")
 ]
+OPEN = ("ALLOW", "WARN")
 
 
 @output.speaking
@@ -114,9 +115,6 @@ def _open(body: dict[str, Any]) -> str | None:
         return "see its images" if body["kind"] == "INDEX" else None
     counts = ", ".join(f"{n} {severity}" for severity, n in body["counts"].items() if n)
     return counts or ("none" if body["scan"]["state"] == "COMPLETE" else "none known")
-
-
-OPEN = ("ALLOW", "WARN")
 
 
 @output.speaking

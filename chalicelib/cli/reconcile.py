@@ -27,6 +27,27 @@ from chalicelib.services.reconcile.reconcile_registry import reconcile_registry
 if TYPE_CHECKING:
     from chalicelib.context import AppContext
 
+SHOWN = 50
+MEANING = {
+    DifferenceKind.MISSING: "pushed, and not known",
+    DifferenceKind.DELETED: "deleted, and still known",
+    DifferenceKind.TAG_MOVED: "a tag names another image",
+    DifferenceKind.TAG_DELETED: "a tag is gone",
+    DifferenceKind.TAG_UNSETTLED: "two images were said to have one tag",
+    DifferenceKind.ARCHIVED: "archived, not by Lazaretto",
+    DifferenceKind.RESTORED: "restored, and still known as archived",
+    DifferenceKind.CAME_BACK: "quarantined, and can be pulled again",
+    DifferenceKind.CHILDREN_UNKNOWN: "an index whose images are not known",
+    DifferenceKind.SCAN_UNHEARD: "scanned, and not read",
+    DifferenceKind.SCAN_STALE: "the scan is in another state now",
+    DifferenceKind.FINDINGS_CHANGED: "findings changed since they were read",
+    DifferenceKind.VANISHED: "findings are gone without an event",
+    DifferenceKind.LOOK_LOST: "a refresh was due and did not come",
+    DifferenceKind.EFFECT_LOST: "an alert or act waits for more than five minutes",
+    DifferenceKind.DECISION_LOST: "a new decision is hours late",
+    DifferenceKind.BEHIND: "the verdict lacks what is stored since",
+}
+
 
 @output.speaking
 def sweep_command(
@@ -48,28 +69,6 @@ def sweep_command(
         output.print_json({"sweep": name, "registries": places})
     else:
         output.say(f"The sweep {name} begins in {', '.join(places)}.")
-
-
-SHOWN = 50
-MEANING = {
-    DifferenceKind.MISSING: "pushed, and not known",
-    DifferenceKind.DELETED: "deleted, and still known",
-    DifferenceKind.TAG_MOVED: "a tag names another image",
-    DifferenceKind.TAG_DELETED: "a tag is gone",
-    DifferenceKind.TAG_UNSETTLED: "two images were said to have one tag",
-    DifferenceKind.ARCHIVED: "archived, not by Lazaretto",
-    DifferenceKind.RESTORED: "restored, and still known as archived",
-    DifferenceKind.CAME_BACK: "quarantined, and can be pulled again",
-    DifferenceKind.CHILDREN_UNKNOWN: "an index whose images are not known",
-    DifferenceKind.SCAN_UNHEARD: "scanned, and not read",
-    DifferenceKind.SCAN_STALE: "the scan is in another state now",
-    DifferenceKind.FINDINGS_CHANGED: "findings changed since they were read",
-    DifferenceKind.VANISHED: "findings are gone without an event",
-    DifferenceKind.LOOK_LOST: "a refresh was due and did not come",
-    DifferenceKind.EFFECT_LOST: "an alert or act waits for more than five minutes",
-    DifferenceKind.DECISION_LOST: "a new decision is hours late",
-    DifferenceKind.BEHIND: "the verdict lacks what is stored since",
-}
 
 
 @output.speaking

@@ -54,7 +54,7 @@ def _print(body: dict[str, Any], one: bool) -> None:
     if not any(repository["destinations"] for repository in repositories):
         output.say("No replication rule is known to cover it." if one else "No repository is known to be replicated.")
     else:
-        output.print_table("destinations", ("repository", "destination", "copies", "looked at"), _rows(repositories))
+        output.print_table("destinations", ("repository", "destination", "copies", "checked at"), _rows(repositories))
     for said, names in _notes(repositories).items():
         output.say_hanging(f"- {names[0] if len(names) == 1 else f'{len(names)} repositories'} {said}")
     if body["copies"]:

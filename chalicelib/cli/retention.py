@@ -7,7 +7,8 @@ The API makes a plan, or with --direct this process: the API has no time for the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
 from chalicelib.cli.framework.client import Client
 from chalicelib.cli.framework.operator import operator, own_repository
+from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.lifecycle_compiler import LifecycleDifference
 from chalicelib.errors import AbsentError, InputError, NotFoundError
 from chalicelib.services.retention.carry_out_plan import CarriedOut, carry_out_plan
@@ -54,6 +56,15 @@ def plan_command(
     output.print_answer(body, as_json, lambda answer: _print_plan(answer, everything))
 
 
+@contextmanager
+def _existing(home: Repository) -> Iterator[None]:
+    """Raises NotFoundError if ECR has no such repository."""
+    try:
+        yield
+    except AbsentError as error:
+        raise NotFoundError(f"there is no repository {home.path}") from error
+
+
 def _planned_here(text: str, stage: str) -> dict[str, Any]:
     """The answer of the API, with every image."""
     # Imported late: other commands must not wait for the API.
@@ -62,11 +73,8 @@ def _planned_here(text: str, stage: str) -> dict[str, Any]:
 
     who = operator(stage)
     home, rules = own_repository(text, who), who.context.rules.fresh()
-    with output.counting("images looked up"):
-        try:
-            planned = plan_retention(home, who.context, with_layers=True, rules=rules)
-        except AbsentError as error:
-            raise NotFoundError(f"there is no repository {home.path}") from error
+    with _existing(home), output.counting("images looked up"):
+        planned = plan_retention(home, who.context, with_layers=True, rules=rules)
     answer = answer_plan(planned, rules.policy.may_take_from(home.name))
     body: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(answer))
     return body
@@ -152,11 +160,8 @@ def apply_command(
     """
     who = operator(stage)
     home = own_repository(repository, who)
-    with output.measuring("images gone") as show:
-        try:
-            done = carry_out_plan(home, plan, f"person:{who.arn}", who.context, lambda gone: show(gone, None))
-        except AbsentError as error:
-            raise NotFoundError(f"there is no repository {home.path}") from error
+    with _existing(home), output.measuring("images gone") as show:
+        done = carry_out_plan(home, plan, f"person:{who.arn}", who.context, lambda gone: show(gone, None))
     if as_json:
         output.print_json(_as_plain(plan, done))
     else:
@@ -203,12 +208,9 @@ def native_command(
         raise InputError("--dry-run belongs to --write")
     who = operator(stage)
     home = own_repository(repository, who)
-    with output.counting("asking ECR for a preview"):
-        try:
-            done = write_lifecycle(home, who.arn, who.context, dry_run=dry_run) if write else None
-            compared = done.compared if done else compare_lifecycle(home, who.context)
-        except AbsentError as error:
-            raise NotFoundError(f"there is no repository {home.path}") from error
+    with _existing(home), output.counting("asking ECR for a preview"):
+        done = write_lifecycle(home, who.arn, who.context, dry_run=dry_run) if write else None
+        compared = done.compared if done else compare_lifecycle(home, who.context)
     if as_json:
         output.print_json(_compared_as_plain(compared))
     else:

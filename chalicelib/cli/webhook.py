@@ -152,18 +152,17 @@ def _matching(option: str, form: re.Pattern[str], text: str) -> str:
 def _by_forwarder(given: Forwarding, exempt: tuple[str, ...], fail_closed: bool) -> WebhookManifest:
     space = given.namespace
     role = [
-        "2. The role, with the managed policy lazaretto-STAGE-admit-REGION (docs/admission.md), for the",
         "   service account:",
+        "   aws eks create-pod-identity-association --cluster-name CLUSTER \\",
+        f"     --namespace {space} --service-account {NAME} --role-arn ROLE_ARN",
     ]
     if given.role_arn:
-        role[1] += f" {given.role_arn},"
-        role.append(f"   which must trust system:serviceaccount:{space}:{NAME}.")
-    else:
-        role.append("   aws eks create-pod-identity-association --cluster-name CLUSTER \\")
-        role.append(f"     --namespace {space} --service-account {NAME} --role-arn ROLE_ARN")
+        trust = f"   which must trust system:serviceaccount:{space}:{NAME}."
+        role = [f"   service account: {given.role_arn},", trust]
     words = [
         "Before:",
         "1. cert-manager: aws eks create-addon --cluster-name CLUSTER --addon-name cert-manager",
+        "2. The role, with the managed policy lazaretto-STAGE-admit-REGION (docs/admission.md), for the",
         *role,
         "After:",
         f"   kubectl -n {space} rollout status deployment/{NAME}",

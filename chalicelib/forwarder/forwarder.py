@@ -73,10 +73,7 @@ POD = {
     "volumes": [{"name": None, "image": {"reference": None}}],
 }
 TEMPLATE = {"spec": POD}
-OBJECT = {
-    "spec": {**POD, "template": TEMPLATE, "jobTemplate": {"spec": {"template": TEMPLATE}}},
-    "template": TEMPLATE,
-}
+OBJECT = {"spec": {**POD, "template": TEMPLATE, "jobTemplate": {"spec": {"template": TEMPLATE}}}, "template": TEMPLATE}
 REVIEW = {
     "apiVersion": None,
     "kind": None,

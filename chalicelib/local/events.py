@@ -14,6 +14,9 @@ from uuid import NAMESPACE_URL, uuid5
 
 from chalicelib.domain.images.image import ImageRef, Repository
 
+Event = dict[str, Any]
+_NAMED_BY_INSPECTOR = ("CRITICAL", "HIGH", "MEDIUM")
+
 
 class LocalClock:
     """The real time plus what a test or the story has skipped. The local AWS and the app share one."""
@@ -30,10 +33,6 @@ class LocalClock:
 
     def move_to(self, at: datetime) -> None:
         self.move(at - self.now())
-
-
-Event = dict[str, Any]
-_NAMED_BY_INSPECTOR = ("CRITICAL", "HIGH", "MEDIUM")
 
 
 def pushed(ref: ImageRef, tag: str | None, media_type: str | None, at: datetime, artifact: str | None = None) -> Event:

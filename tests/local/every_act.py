@@ -25,7 +25,7 @@ from chalicelib.local.aws.stack import REGION
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.ecr.ecr import ecr_of
 from chalicelib.local.ecr.replication import LocalReplication
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 from chalicelib.services.policy.apply_policy import apply_policy
 from chalicelib.services.usage import find_image_uses
 from tests.fakes.iam import ACCOUNT_ROLES, REPLICA_ACCOUNT, REPLICA_REGION, arn

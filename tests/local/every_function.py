@@ -31,7 +31,7 @@ from chalicelib.local.aws.messages import QueuePump
 from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.local.demo.demo import Demo
 from chalicelib.local.demo.demo_registry import CURL, EXPAT, enhanced_finding
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 from chalicelib.services.alerts.notify import CLAIM
 from tests.fakes.iam import Recorder
 

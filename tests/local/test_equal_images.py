@@ -20,7 +20,7 @@ from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.ecr.ecr import ecr_of
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 from chalicelib.local.story.world import HURRY_SECONDS
 from chalicelib.services.policy.apply_policy import apply_policy
 from tests.fakes.iam import REPLICA_ACCOUNT, REPLICA_REGION

@@ -47,16 +47,13 @@ def find_artefact(stage: str, directory: Path | None) -> Artefact:
     Raises InputError if there is neither, for another stage, and for an artefact that fails the checks; UpstreamError
     if packaging fails.
     """
-    if directory is None:
-        directory = _package(stage)
-    return _read(directory, stage)
+    return _read(directory or _package(stage), stage)
 
 
 def _package(stage: str) -> Path:
     if not all((TREE / name).exists() for name in _OF_TREE):
         raise InputError("this is an installed Lazaretto, without its sources: give --artifact DIR, a release's folder")
-    command = ["make", "package"]
-    env = {**os.environ, "LAZARETTO_STAGE": stage}
+    command, env = ["make", "package"], {**os.environ, "LAZARETTO_STAGE": stage}
     try:
         done = subprocess.run(command, cwd=TREE, env=env, text=True, capture_output=True, check=False)  # noqa: S603
     except OSError as error:

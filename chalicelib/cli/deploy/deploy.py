@@ -78,27 +78,28 @@ def deploy_command(
         raise InputError("a spoke has no bundle: leave out --artifact and --bucket")
     if hub and not spoke:
         raise InputError("--hub goes with --spoke")
-    deploy_context = open_deploy_context(stage, profile, region, asks=not (yes or dry_run), quiet=as_json, spoke=spoke)
+    context = open_deploy_context(stage, profile, region, asks=not (yes or dry_run), quiet=as_json, spoke=spoke)
     if spoke:
-        deploy_spoke(deploy_context, hub, given, {STAGE_TAG: stage, **tags}, protect=protect, dry_run=dry_run)
+        deploy_spoke(context, hub, given, {STAGE_TAG: stage, **tags}, protect=protect, dry_run=dry_run)
         return
-    former = stack = out_of_the_way(deploy_context, dry_run)
-    artefact = _packaged(stage, artifact)
+    former = stack = out_of_the_way(context, dry_run)
+    with output.counting("reading the artefact" if artifact else "packaging"):
+        artefact = find_artefact(stage, artifact)
     declared = artefact.template["Parameters"]
     # Wrong parameters are refused before anything is created.
     choose_parameters(declared, stack.parameters if stack else (), given)
-    left = find_left_table(deploy_context, stack, declared, given)
+    left = find_left_table(context, stack, declared, given)
     if left and dry_run:
         changes, done = _foreseen(artefact), "dry-run"
-        show_changes(deploy_context, changes)
+        show_changes(context, changes)
     else:
         if left:
-            stack = take_up(deploy_context, left, artefact.template)
-        made = _make(deploy_context, artefact, stack, given, {STAGE_TAG: stage, **tags}, bucket)
-        changes, done = apply_changes(deploy_context, made, former, new=stack is None, dry_run=dry_run)
+            stack = take_up(context, left, artefact.template)
+        made = _make(context, artefact, stack, given, {STAGE_TAG: stage, **tags}, bucket)
+        changes, done = apply_changes(context, made, former, new=stack is None, dry_run=dry_run)
     if protect is not None and not dry_run:
-        deploy_context.stacks.protect(deploy_context.name, protect)
-    _print_result(deploy_context, changes, done)
+        context.stacks.protect(context.name, protect)
+    _print_result(context, changes, done)
 
 
 def open_deploy_context(
@@ -133,13 +134,8 @@ def _pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _packaged(stage: str, directory: Path | None) -> Artefact:
-    with output.counting("packaging" if directory is None else "reading the artefact"):
-        return find_artefact(stage, directory)
-
-
 def _make(
-    deploy_context: DeployContext,
+    context: DeployContext,
     artefact: Artefact,
     stack: Stack | None,
     given: Mapping[str, str],
@@ -149,12 +145,12 @@ def _make(
     """Uploads, and creates the change set. Existing tags of the stack stay."""
     from chalicelib.adapters.stack.artefact_bucket import ArtefactBucket
 
-    place = ArtefactBucket(deploy_context.sessions, deploy_context.arn, deploy_context.region, bucket)
+    place = ArtefactBucket(context.sessions, context.arn, context.region, bucket)
     if place.ensure():
         output.complain(f"created the bucket {place.name} for bundles and templates")
     url = place.url(place.put(artefact.placed(place.name, place.put(artefact.bundle, "zip")), "json"))
     parameters = choose_parameters(artefact.template["Parameters"], stack.parameters if stack else (), given)
-    return deploy_context.stacks.make_change_set(deploy_context.name, stack, url, parameters, tags)
+    return context.stacks.make_change_set(context.name, stack, url, parameters, tags)
 
 
 def _foreseen(artefact: Artefact) -> tuple[StackChange, ...]:
@@ -165,33 +161,29 @@ def _foreseen(artefact: Artefact) -> tuple[StackChange, ...]:
     )
 
 
-def _print_result(deploy_context: DeployContext, changes: Sequence[StackChange], done: str) -> None:
-    stack = deploy_context.stacks.find(deploy_context.name)
+def _print_result(context: DeployContext, changes: Sequence[StackChange], done: str) -> None:
+    stack = context.stacks.find(context.name)
     outputs = dict(stack.outputs) if stack else {}
-    if deploy_context.quiet:
-        said: dict[str, Any] = {"stack": deploy_context.name, "region": deploy_context.region, "done": done}
+    if context.quiet:
+        said: dict[str, Any] = {"stack": context.name, "region": context.region, "done": done}
         said["changes"] = [plain_change(change) for change in changes]
         output.print_json({**said, "outputs": outputs, "protected": bool(stack and stack.protected)})
         return
-    output.say(DONE.get(done, f"{deploy_context.name} is {done}."))
+    output.say(DONE.get(done, f"{context.name} is {done}."))
     if done == "dry-run":
         return
     for name, words in FIRST_OUTPUTS.items():
         if name in outputs:
             output.say_unbroken(f"  {words:<10} {outputs[name]}")
     if done == "created":
-        _print_next(deploy_context, bool(stack and stack.protected))
+        _print_next(context, bool(stack and stack.protected))
 
 
-def _print_next(deploy_context: DeployContext, protected: bool) -> None:
+def _print_next(context: DeployContext, protected: bool) -> None:
     output.say("Next:")
     for command, why in (
-        (f"lazaretto doctor --stage {deploy_context.stage}", "check the installation"),
-        (f"lazaretto reconcile --stage {deploy_context.stage}", "fill it with what the registry holds"),
-        *(
-            ()
-            if protected
-            else ((f"lazaretto deploy --stage {deploy_context.stage} --protect", "guard it against deletion"),)
-        ),
+        (f"lazaretto doctor --stage {context.stage}", "check the installation"),
+        (f"lazaretto reconcile --stage {context.stage}", "fill it with what the registry holds"),
+        *(() if protected else ((f"lazaretto deploy --stage {context.stage} --protect", "guard it against deletion"),)),
     ):
         output.say_unbroken(f"  {command:<44} {why}")

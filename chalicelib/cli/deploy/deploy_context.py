@@ -118,30 +118,30 @@ def follow(stacks: Stacks, stack: str, after: str | None, region: str) -> StackR
     return StackResult(status, root_cause(events))
 
 
-def check_end(deploy_context: DeployContext, end: StackResult) -> None:
+def check_end(context: DeployContext, end: StackResult) -> None:
     if end.status in SUCCESSES:
         return
     if end.cause:
         complain(f"{end.cause.name} ({end.cause.kind}): {end.cause.reason or end.cause.status}")
-    raise UpstreamError(f"{deploy_context.name} is {end.status}. {way_out(deploy_context, end.status)}")
+    raise UpstreamError(f"{context.name} is {end.status}. {way_out(context, end.status)}")
 
 
-def delete_stack(deploy_context: DeployContext, stack: Stack) -> None:
+def delete_stack(context: DeployContext, stack: Stack) -> None:
     """Waits for the end. Raises UpstreamError if the deletion fails."""
-    after = last_event(deploy_context.stacks, stack.id)
-    deploy_context.stacks.delete(stack.id)
-    check_end(deploy_context, follow(deploy_context.stacks, stack.id, after, deploy_context.region))
+    after = last_event(context.stacks, stack.id)
+    context.stacks.delete(stack.id)
+    check_end(context, follow(context.stacks, stack.id, after, context.region))
 
 
-def wait_until_gone(deploy_context: DeployContext, stack: str) -> None:
+def wait_until_gone(context: DeployContext, stack: str) -> None:
     """For a stack without resources, whose events need not be shown."""
-    while standing(deploy_context.stacks.find(stack)) is not StackState.ABSENT:
+    while standing(context.stacks.find(stack)) is not StackState.ABSENT:
         time.sleep(EVERY_SECONDS)
 
 
-def way_out(deploy_context: DeployContext, status: str) -> str:
+def way_out(context: DeployContext, status: str) -> str:
     way = _WAYS_OUT.get(status, "See its events in CloudFormation.")
-    return way.format(options=deploy_context.options, region=deploy_context.region, name=deploy_context.name)
+    return way.format(options=context.options, region=context.region, name=context.name)
 
 
 def _fresh(stacks: Stacks, stack: str, after: str | None) -> list[StackEvent]:

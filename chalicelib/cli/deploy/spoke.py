@@ -24,7 +24,7 @@ BUS, ACCESS, NO_ROLE = "HubBusArn", "Access", "none"
 
 
 def deploy_spoke(
-    deploy_context: DeployContext,
+    context: DeployContext,
     hub: str | None,
     given: Mapping[str, str],
     tags: Mapping[str, str],
@@ -33,17 +33,17 @@ def deploy_spoke(
     dry_run: bool,
 ) -> None:
     """`hub`: ACCOUNT/REGION; None: unchanged. Raises InputError, UpstreamError, typer.Abort."""
-    stack = out_of_the_way(deploy_context, dry_run)
+    stack = out_of_the_way(context, dry_run)
     place = _read_hub(hub) if hub else _hub_of(stack.outputs if stack else {})
-    _check(deploy_context, place, given)
-    template = spoke_template(deploy_context.stage)
-    bus = f"arn:{deploy_context.arn.split(':')[1]}:events:{place.region}:{place.account}:event-bus/default"
+    _check(context, place, given)
+    template = spoke_template(context.stage)
+    bus = f"arn:{context.arn.split(':')[1]}:events:{place.region}:{place.account}:event-bus/default"
     values = choose_parameters(template["Parameters"], stack.parameters if stack else (), {**given, BUS: bus})
-    made = deploy_context.stacks.make_change_set(deploy_context.name, stack, template, values, tags)
-    changes, done = apply_changes(deploy_context, made, stack, new=stack is None, dry_run=dry_run)
+    made = context.stacks.make_change_set(context.name, stack, template, values, tags)
+    changes, done = apply_changes(context, made, stack, new=stack is None, dry_run=dry_run)
     if protect is not None and not dry_run:
-        deploy_context.stacks.protect(deploy_context.name, protect)
-    _print_result(deploy_context, place, changes, done)
+        context.stacks.protect(context.name, protect)
+    _print_result(context, place, changes, done)
 
 
 def spoke_template(stage: str) -> dict[str, Any]:
@@ -70,44 +70,44 @@ def _hub_of(outputs: Mapping[str, str]) -> RegistryPlace:
     return RegistryPlace(region, account)
 
 
-def _check(deploy_context: DeployContext, hub: RegistryPlace, given: Mapping[str, str]) -> None:
+def _check(context: DeployContext, hub: RegistryPlace, given: Mapping[str, str]) -> None:
     if BUS in given:
         raise InputError(f"{BUS} is given by --hub")
-    if deploy_context.account != hub.account:
+    if context.account != hub.account:
         return
-    if deploy_context.region == hub.region:
+    if context.region == hub.region:
         raise InputError(f"{hub} is the hub itself: it receives its own events")
     if given.get(ACCESS, NO_ROLE) != NO_ROLE:
         raise InputError(f"{ACCESS}: in its own account the hub needs no role, only this Region in its Registries")
 
 
-def _print_result(deploy_context: DeployContext, hub: RegistryPlace, changes: Sequence[StackChange], done: str) -> None:
-    stack = deploy_context.stacks.find(deploy_context.name)
+def _print_result(context: DeployContext, hub: RegistryPlace, changes: Sequence[StackChange], done: str) -> None:
+    stack = context.stacks.find(context.name)
     outputs = dict(stack.outputs) if stack else {}
-    parameters = _hub_parameters(deploy_context, hub, outputs.get("RoleArn"))
-    if deploy_context.quiet:
-        said: dict[str, Any] = {"stack": deploy_context.name, "region": deploy_context.region, "done": done}
+    parameters = _hub_parameters(context, hub, outputs.get("RoleArn"))
+    if context.quiet:
+        said: dict[str, Any] = {"stack": context.name, "region": context.region, "done": done}
         said["changes"] = [plain_change(change) for change in changes]
         said |= {"outputs": outputs, "protected": bool(stack and stack.protected), "hub": parameters}
         output.print_json(said)
         return
-    output.say(DONE.get(done, f"{deploy_context.name} is {done}."))
+    output.say(DONE.get(done, f"{context.name} is {done}."))
     if done in DONE:
         return
     output.say(f"Next, with credentials of the hub's account {hub.account}. Add these values to the present ones:")
     words = " ".join(f"--parameter {name}={value}" for name, value in parameters.items())
-    output.say_unbroken(f"  lazaretto deploy --stage {deploy_context.stage} --region {hub.region} {words}")
-    if deploy_context.account != hub.account and "AccountRoleArns" not in parameters:
+    output.say_unbroken(f"  lazaretto deploy --stage {context.stage} --region {hub.region} {words}")
+    if context.account != hub.account and "AccountRoleArns" not in parameters:
         output.say(f"No role was created here ({ACCESS}={NO_ROLE}): the hub needs one from another Region.")
 
 
-def _hub_parameters(deploy_context: DeployContext, hub: RegistryPlace, role: str | None) -> dict[str, str]:
+def _hub_parameters(context: DeployContext, hub: RegistryPlace, role: str | None) -> dict[str, str]:
     """What the hub's parameters must contain for this spoke."""
-    if deploy_context.account == hub.account:
-        return {"Registries": deploy_context.region}
+    if context.account == hub.account:
+        return {"Registries": context.region}
     roles = {"AccountRoleArns": role} if role else {}
     return {
-        "Registries": str(RegistryPlace(deploy_context.region, deploy_context.account)),
+        "Registries": str(RegistryPlace(context.region, context.account)),
         **roles,
-        "SpokeAccountIds": deploy_context.account,
+        "SpokeAccountIds": context.account,
     }

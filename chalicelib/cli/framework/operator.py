@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _EXECUTE_API = re.compile(
     r"[a-z0-9]+(?:-vpce-[a-z0-9]+)?\.execute-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"
 )
+Registries = Annotated[
+    list[str] | None,
+    typer.Option("--registry", help="Only this one, ACCOUNT/REGION or REGION (repeatable). All that are watched."),
+]
 
 
 def gateway_region(host: str) -> str | None:
@@ -50,12 +54,6 @@ def aws_region(named: str | None = None, profile: str | None = None) -> str:
     if not region:
         raise InputError("no AWS Region: set AWS_REGION or AWS_DEFAULT_REGION, or give your profile a region")
     return str(region)
-
-
-Registries = Annotated[
-    list[str] | None,
-    typer.Option("--registry", help="Only this one, ACCOUNT/REGION or REGION (repeatable). All that are watched."),
-]
 
 
 class Operator(NamedTuple):

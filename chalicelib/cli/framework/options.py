@@ -21,6 +21,28 @@ from chalicelib.errors import InputError, PolicyError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_STAGE = "dev"
+Url = Annotated[str, typer.Option("--url", envvar="LAZARETTO_URL", help="Address of the API.")]
+Sign = Annotated[
+    bool | None,
+    typer.Option("--sign/--no-sign", help="Sign with the AWS credentials; by default for addresses of API Gateway."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="How many rows at most.")]
+Everything = Annotated[bool, typer.Option("--all", help="All rows, however many.")]
+Registry = Annotated[str | None, typer.Option("--registry", help="12-digit account id, or public/ALIAS.")]
+Region = Annotated[str | None, typer.Option("--region", help="AWS Region.")]
+Profile = Annotated[str | None, typer.Option("--profile", help="Profile of your AWS configuration.")]
+RepositoryName = Annotated[str | None, typer.Option("--repository", help="Name, with or without the registry's host.")]
+PackageName = Annotated[str | None, typer.Option("--package", help="Package name; * and ? are wildcards.")]
+_PRIVATE = re.compile(
+    r"(?P<registry>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)", re.ASCII
+)
+_PUBLIC = "public.ecr.aws"
+_MAX = 1024
+PolicyFile = Annotated[str, typer.Argument(metavar="FILE", help="A policy file, or - for standard input.")]
+OptionalPolicyFile = Annotated[
+    str | None, typer.Argument(metavar="[FILE]", help="A policy file, or - for standard input.")
+]
 
 
 def dry_run_option(text: str) -> Any:
@@ -35,30 +57,10 @@ def _stage_option(text: str) -> Any:
     return typer.Option("--stage", envvar="LAZARETTO_STAGE", help=text)
 
 
-Url = Annotated[str, typer.Option("--url", envvar="LAZARETTO_URL", help="Address of the API.")]
-Sign = Annotated[
-    bool | None,
-    typer.Option("--sign/--no-sign", help="Sign with the AWS credentials; by default for addresses of API Gateway."),
-]
 DryRun = Annotated[bool, dry_run_option("Say what would be done, and change nothing.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="How many rows at most.")]
-Everything = Annotated[bool, typer.Option("--all", help="All rows, however many.")]
-Registry = Annotated[str | None, typer.Option("--registry", help="12-digit account id, or public/ALIAS.")]
-Region = Annotated[str | None, typer.Option("--region", help="AWS Region.")]
-Profile = Annotated[str | None, typer.Option("--profile", help="Profile of your AWS configuration.")]
 Stage = Annotated[str, _stage_option("Stage of the deployment, in the AWS environment's account and Region.")]
 StackStage = Annotated[str, _stage_option("Stage: part of every name.")]
 """For commands with options for account and Region."""
-RepositoryName = Annotated[str | None, typer.Option("--repository", help="Name, with or without the registry's host.")]
-PackageName = Annotated[str | None, typer.Option("--package", help="Package name; * and ? are wildcards.")]
-
-
-_PRIVATE = re.compile(
-    r"(?P<registry>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)", re.ASCII
-)
-_PUBLIC = "public.ecr.aws"
-_MAX = 1024
 
 
 def read_repository(text: str) -> dict[str, str]:
@@ -91,12 +93,6 @@ def read_image(text: str) -> dict[str, str]:
     if not tag:
         raise InputError(f"{text}: say which image: REPO:TAG or REPO@sha256:…")
     return {**read_repository(name), "tag": tag}
-
-
-PolicyFile = Annotated[str, typer.Argument(metavar="FILE", help="A policy file, or - for standard input.")]
-OptionalPolicyFile = Annotated[
-    str | None, typer.Argument(metavar="[FILE]", help="A policy file, or - for standard input.")
-]
 
 
 class Candidate(NamedTuple):

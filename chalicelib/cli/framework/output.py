@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import typer
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -133,14 +133,7 @@ def say_unbroken(text: str) -> None:
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int], None]]:
     """A counter on standard error if it is a terminal; call it with the number of new items."""
-    shown = Console(stderr=True)
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.completed} {task.description}"),
-        console=shown,
-        transient=True,
-        disable=not shown.is_terminal,
-    ) as progress:
+    with _progress(SpinnerColumn(), TextColumn("{task.completed} {task.description}")) as progress:
         task = progress.add_task(what, total=None)
         yield lambda count: progress.update(task, advance=count)
 
@@ -149,17 +142,14 @@ def counting(what: str) -> Iterator[Callable[[int], None]]:
 def measuring(what: str) -> Iterator[Callable[[int, int | None], None]]:
     """A progress bar on standard error if it is a terminal; call it with how many are done, of how many (None:
     unknown)."""
-    shown = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=shown,
-        transient=True,
-        disable=not shown.is_terminal,
-    ) as progress:
+    with _progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _progress(*columns: ProgressColumn) -> Progress:
+    shown = Console(stderr=True)
+    return Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal)
 
 
 def when(text: str | None) -> str | None:

@@ -41,6 +41,13 @@ from chalicelib.parsers.findings.basic_scan import CvssScores, ScanPage
 from chalicelib.parsers.findings.enhanced_scan import CoveragePage, FindingsPage
 from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage
 
+Line = dict[str, Any]
+_NOT_AN_IMAGE = "not about an ECR image"
+_KINDS: dict[type, str] = {
+    **{ImageAction: "image_action", Replicated: "replication", PulledThrough: "pull_through"},
+    **{ApiCall: "api_call", LifecycleRan: "lifecycle", TaskChanged: "task"},
+}
+
 
 def parse(files: list[str]) -> int:
     """Prints the lines of every file and returns the exit code."""
@@ -78,10 +85,6 @@ def _lines(file: str, name: str | None) -> Iterator[dict[str, Any]]:
             yield from parse_payload(payload)
         except RefusedPayloadError as error:
             yield refused_line(error, None if only else index, name)
-
-
-Line = dict[str, Any]
-_NOT_AN_IMAGE = "not about an ECR image"
 
 
 def parse_payload(payload: bytes | str | dict[str, Any]) -> list[Line]:
@@ -144,19 +147,11 @@ def _event(event: Event) -> list[Line]:
 
 
 def _other_event(event: ImageAction | Replicated | PulledThrough | ApiCall | LifecycleRan | TaskChanged) -> Line:
-    match event:
-        case ImageAction():
-            return {"kind": "image_action", "image": _tagged(event)} | _fields(event, "ref")
-        case Replicated():
-            return {"kind": "replication", "image": _tagged(event), "action": "REPLICATE"} | _fields(event, "ref")
-        case PulledThrough():
-            return {"kind": "pull_through", "image": _tagged(event)} | _fields(event, "ref")
-        case ApiCall():
-            return {"kind": "api_call"} | _fields(event)
-        case LifecycleRan():
-            return {"kind": "lifecycle"} | _fields(event)
-        case TaskChanged():
-            return {"kind": "task"} | _fields(event)
+    line: Line = {"kind": _KINDS[type(event)]}
+    if isinstance(event, ImageAction | Replicated | PulledThrough):
+        image = _reference(event.ref, (event.tag,) if event.tag else ()) if event.ref else None
+        line |= {"image": image} | ({"action": "REPLICATE"} if isinstance(event, Replicated) else {})
+    return line | _fields(event, "ref")
 
 
 def _scan_page(page: ScanPage) -> list[Line]:
@@ -265,10 +260,6 @@ def _reference(ref: ImageRef, tags: tuple[str, ...]) -> Line:
         "digest": ref.digest,
         "tags": list(tags),
     }
-
-
-def _tagged(event: ImageAction | Replicated | PulledThrough) -> Line | None:
-    return _reference(event.ref, (event.tag,) if event.tag else ()) if event.ref else None
 
 
 def _home(repository: Repository) -> Line:

@@ -62,7 +62,7 @@ def story_command(
     before: Observed | None = None
     as_expected, rest = True, 0.0 if fast or as_json else pace
     if not as_json:
-        show_beginning()
+        output.say("The story of one image in Amazon ECR, played on a local AWS. Hours and days are skipped.")
     try:
         with playing(ctx.find_root().command) as story:
             for step in story.play():
@@ -123,10 +123,6 @@ def as_plain(step: Step) -> dict[str, Any]:
     for beat, plain in zip(step.beats, said["beats"], strict=True):
         plain["commands"] = [{"command": one.command, "exit_code": one.exit_code} for one in beat.commands]
     return {**said, "ok": step.ok}
-
-
-def show_beginning() -> None:
-    output.say("The story of one image in Amazon ECR, played on a local AWS. Hours and days are skipped.")
 
 
 def show(step: Step, steps: int, began: datetime, before: Observed | None = None) -> None:

@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 
 policy_app = typer.Typer(help="Check, show, compare, try and apply policies.", no_args_is_help=True)
 policy_app.command("what-if")(what_if_command)
+_MARKS = {PolicyDifferenceKind.ADDED: "+", PolicyDifferenceKind.REMOVED: "-", PolicyDifferenceKind.CHANGED: "~"}
+BuiltIn = Annotated[
+    bool, typer.Option("--default", help="Use the built-in default; no API is called, whatever --url says.")
+]
+POLL_SECONDS = 5.0
+PATIENCE_SECONDS = 15 * 60.0
+"""Without a decided image: every five minutes the deployment re-queues images that lag."""
 
 
 @policy_app.command("check")
@@ -85,13 +92,6 @@ def schema_text() -> str:
     return json.dumps(policy_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-_MARKS = {PolicyDifferenceKind.ADDED: "+", PolicyDifferenceKind.REMOVED: "-", PolicyDifferenceKind.CHANGED: "~"}
-
-BuiltIn = Annotated[
-    bool, typer.Option("--default", help="Use the built-in default; no API is called, whatever --url says.")
-]
-
-
 @policy_app.command("diff")
 @output.speaking
 def diff_command(
@@ -143,11 +143,6 @@ def _print_differences(differences: Sequence[PolicyDifference]) -> None:
 
 def _plain_differences(differences: Sequence[PolicyDifference]) -> list[dict[str, Any]]:
     return [msgspec.structs.asdict(difference) for difference in differences]
-
-
-POLL_SECONDS = 5.0
-PATIENCE_SECONDS = 15 * 60.0
-"""Without a decided image: every five minutes the deployment re-queues images that lag."""
 
 
 @policy_app.command("apply")

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _DAYS = re.compile(r"([0-9]{1,5})d")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _WAIVED = (VexStatus.NOT_AFFECTED, VexStatus.FIXED)
+FAILURES_IN_A_ROW = 3
+"""After so many failures the API counts as unreachable: the rest is not tried."""
+WaiverFields = dict[str, Any]
 
 
 def read_end(text: str, now: datetime) -> str:
@@ -101,12 +104,6 @@ def _with_vex_pair(fields: dict[str, Any]) -> dict[str, Any]:
     if fields["status"] != VexStatus.NOT_AFFECTED:
         return {**fields, "justification": None}
     return fields if fields["justification"] is not None else {**fields, "status": None}
-
-
-FAILURES_IN_A_ROW = 3
-"""After so many failures the API counts as unreachable: the rest is not tried."""
-
-WaiverFields = dict[str, Any]
 
 
 class ImportedWaivers(msgspec.Struct):

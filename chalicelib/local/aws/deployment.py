@@ -22,6 +22,11 @@ from chalicelib.errors import SettingsError
 ACCOUNT = "123456789012"
 QUEUE = "AWS::SQS::Queue"
 TEMPLATE = Path(__file__).parents[3] / ".chalice" / "resources.json"
+STAGE = "dev"
+TOKEN_HASHES = "LAZARETTO_ADMISSION_TOKEN_HASHES"  # noqa: S105 - a name
+"""The one setting that is passed on, so that the rotation of a token can be tried."""
+_REMOVED = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_ROLE_ARN")
+_REMOVED_PREFIXES = ("AWS_ENDPOINT_URL", "AWS_IGNORE_CONFIGURED_ENDPOINT", "AWS_CONTAINER_CREDENTIALS", "LAZARETTO_")
 
 
 class QueuePlan(msgspec.Struct, frozen=True):
@@ -96,13 +101,6 @@ class Template:
     def _text(self, value: str | dict[str, str]) -> str:
         text = value if isinstance(value, str) else value["Fn::Sub"]
         return text.replace("${Stage}", self._stage)
-
-
-STAGE = "dev"
-TOKEN_HASHES = "LAZARETTO_ADMISSION_TOKEN_HASHES"  # noqa: S105 - a name
-"""The one setting that is passed on, so that the rotation of a token can be tried."""
-_REMOVED = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_ROLE_ARN")
-_REMOVED_PREFIXES = ("AWS_ENDPOINT_URL", "AWS_IGNORE_CONFIGURED_ENDPOINT", "AWS_CONTAINER_CREDENTIALS", "LAZARETTO_")
 
 
 def secret_name(channel: str) -> str:

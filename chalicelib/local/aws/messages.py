@@ -24,6 +24,12 @@ from moto.sqs.models import Message, Queue, SQSBackend
 
 from chalicelib.local.aws.deployment import RulePlan
 
+VISIBILITY_SECONDS = 60
+RETRY_SECONDS = 1
+MEMORY_MB, RUNTIME_MS = 512, 300_000
+REST_SECONDS = 0.05
+Handler = Callable[[Any, Any], Any]
+
 
 class Pattern(EventPattern):
     """Matches as EventBridge does: any element of an array may match."""
@@ -72,10 +78,6 @@ class EventBus:
         for queue in queues:
             self._send(queue, text)
         return queues
-
-
-VISIBILITY_SECONDS = 60
-RETRY_SECONDS = 1
 
 
 class LocalQueues:
@@ -178,11 +180,6 @@ def _receives(queue: Queue) -> float:
         return float("inf")
     known = json.loads(policy) if isinstance(policy, str) else policy
     return float(known["maxReceiveCount"])
-
-
-MEMORY_MB, RUNTIME_MS = 512, 300_000
-REST_SECONDS = 0.05
-Handler = Callable[[Any, Any], Any]
 
 
 class _Source(NamedTuple):

@@ -22,7 +22,7 @@ from chalicelib.local import events as aws_events
 from chalicelib.local.ecr.ecr import MANIFEST, HeldImage, ecr_of, manifest_of
 from chalicelib.local.ecr.scans import inspector_row, reason_of
 from chalicelib.local.events import Event
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 from chalicelib.parsers.events.payload import Response
 from chalicelib.parsers.findings.enhanced_scan import CoveragePage, FindingsPage, parse_list_findings
 from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage

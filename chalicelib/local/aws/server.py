@@ -42,7 +42,7 @@ from chalicelib.local.ecr.ecr import LocalEcr
 from chalicelib.local.ecr.public import TARGET, EcrPublic
 from chalicelib.local.ecr.replication import LocalReplication
 from chalicelib.local.events import Event, LocalClock
-from chalicelib.local.inspector.inspector import LocalInspector
+from chalicelib.local.inspector import LocalInspector
 
 HOST = "127.0.0.1"
 ACCOUNT = "123456789012"
@@ -57,6 +57,10 @@ UNKNOWN, UNKNOWN_TEXT = "UnknownOperationException", "the local stack does not k
 FORM = "application/x-www-form-urlencoded"
 Environ = dict[str, Any]
 Post = Callable[[bytes], Any]
+NAMES = ("127.0.0.1", "localhost", "[::1]")
+HEADERS = {"Content-Type": CONTENT_TYPE, **GUARDED}
+_READS = ("GET", "HEAD", "OPTIONS")
+_HTTP_PORT = 80
 
 
 class _QuietHandler(MotoRequestHandler):
@@ -226,12 +230,6 @@ def _unknown(_: Exception) -> Response:
         return Response(f"<ErrorResponse>{error}</ErrorResponse>", 400, mimetype="text/xml")
     body = f'{{"__type": "{UNKNOWN}", "message": "{UNKNOWN_TEXT}"}}'
     return Response(body, 400, {"x-amzn-errortype": UNKNOWN}, mimetype="application/json")
-
-
-NAMES = ("127.0.0.1", "localhost", "[::1]")
-HEADERS = {"Content-Type": CONTENT_TYPE, **GUARDED}
-_READS = ("GET", "HEAD", "OPTIONS")
-_HTTP_PORT = 80
 
 
 def refusal(method: str, host: str | None, origin: str | None, port: int) -> Problem | None:

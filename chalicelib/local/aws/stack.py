@@ -206,17 +206,9 @@ class LocalStack:
         self._closing.callback(self._server.shutdown)
 
     def _tick_event(self) -> dict[str, Any]:
-        return {
-            "version": "0",
-            "id": str(uuid4()),
-            "detail-type": "Scheduled Event",
-            "source": "aws.events",
-            "account": ACCOUNT,
-            "time": iso(self.clock.now()),
-            "region": self.region,
-            "resources": [],
-            "detail": {},
-        }
+        about = {"version": "0", "id": str(uuid4()), "detail-type": "Scheduled Event", "source": "aws.events"}
+        where = {"account": ACCOUNT, "region": self.region, "time": iso(self.clock.now())}
+        return {**about, **where, "resources": [], "detail": {}}
 
     def _tick(self, stop: Event) -> None:
         while not stop.wait(CLOCK_SECONDS):

@@ -22,7 +22,7 @@ from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo import demo_registry as registry
 from chalicelib.local.demo.demo_registry import Flaw
 from chalicelib.local.ecr.ecr import MANIFEST, ecr_of
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 
 ALIAS = "public/demo"
 ACTOR = f"arn:aws:sts::{ACCOUNT}:assumed-role/platform/demo"
@@ -40,16 +40,9 @@ class Demo:
     def open(self) -> None:
         """Fills and scans the registry."""
         for flaw in registry.FLAWS:
-            cisa = {"dateAdded": _midnight(flaw.cisa).timestamp()} if flaw.cisa else None
-            inspector_of(self._stack.region).kev[flaw.id] = cisa
-        for step in (
-            self._multi_arch,
-            self._basic_scan,
-            self._clean,
-            self._unscannable,
-            self._public,
-            self._hostile,
-        ):
+            listed = datetime.fromisoformat(flaw.cisa).replace(tzinfo=UTC).timestamp() if flaw.cisa else None
+            inspector_of(self._stack.region).kev[flaw.id] = {"dateAdded": listed} if listed else None
+        for step in (self._multi_arch, self._basic_scan, self._clean, self._unscannable, self._public, self._hostile):
             step()
 
     def go_on(self) -> None:
@@ -159,7 +152,3 @@ class Demo:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _midnight(day: str) -> datetime:
-    return datetime.fromisoformat(day).replace(tzinfo=UTC)

@@ -74,27 +74,18 @@ FLAWS = (LOG4SHELL, OPENSSL, ZLIB, EXPAT, CURL, HOSTILE)
 
 def manifest(repository: str, version: str, platform: str) -> str:
     """A unique image manifest: its layers are derived from the names."""
-    digest = hashlib.sha256(f"{repository}:{version}:{platform}".encode()).hexdigest()
-    return json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": {"mediaType": CONFIG, "digest": f"sha256:{digest}", "size": 7023},
-            "layers": [{"mediaType": LAYER, "digest": f"sha256:{digest[::-1]}", "size": 31_404_722}],
-        }
-    )
+    return _manifest(f"{repository}:{version}:{platform}", 7023, LAYER, 31_404_722)
 
 
 def attestation(subject: str) -> str:
-    digest = hashlib.sha256(subject.encode()).hexdigest()
-    return json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": {"mediaType": CONFIG, "digest": f"sha256:{digest}", "size": 167},
-            "layers": [{"mediaType": IN_TOTO, "digest": f"sha256:{digest[::-1]}", "size": 9_187}],
-        }
-    )
+    return _manifest(subject, 167, IN_TOTO, 9_187)
+
+
+def _manifest(name: str, config_size: int, layer_type: str, layer_size: int) -> str:
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    config = {"mediaType": CONFIG, "digest": f"sha256:{digest}", "size": config_size}
+    layer = {"mediaType": layer_type, "digest": f"sha256:{digest[::-1]}", "size": layer_size}
+    return json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]})
 
 
 def index(children: dict[str, str], attested: dict[str, str]) -> str:

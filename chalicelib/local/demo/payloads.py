@@ -37,6 +37,9 @@ from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage
 SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
 _RESPONSES = (FindingsPage, ScanReport, CoveragePage, ImagesPage, RepositoriesPage)
 Taken = Callable[[Response, dict[str, Any]], None]
+EVENTS_AT_ONCE = 1_000
+PATIENCE_SECONDS = 180.0
+Advance = Callable[[str, int, int], None]
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -138,11 +141,6 @@ def image_of(event: Event) -> ImageRef | None:
         case ImageAction() | ReferrerAction() | ScanFinished() | Replicated() | PulledThrough():
             return event.ref
     return None
-
-
-EVENTS_AT_ONCE = 1_000
-PATIENCE_SECONDS = 180.0
-Advance = Callable[[str, int, int], None]
 
 
 class Played(NamedTuple):

@@ -18,7 +18,7 @@ from chalicelib.local.ecr.ecr import ACTIVE, HeldImage, LocalEcr
 from chalicelib.local.ecr.lifecycle import LifecycleAnswers
 from chalicelib.local.ecr.replication import ReplicationAnswers
 from chalicelib.local.ecr.scans import enhanced_row, enhanced_status
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 
 PAGE = 100
 LONGEST_PAGE = 1000

@@ -16,6 +16,9 @@ from moto.ecr.exceptions import ImageAlreadyExistsException
 from moto.ecr.models import ECRBackend, Repository
 from moto.ecr.responses import ECRResponse
 
+PAGE = 20
+LONGEST_PAGE = 50
+
 
 class EcrRefusal(ServiceException):
     """By code and message. moto looks for the code in the service whose module defines the class: not in its core."""
@@ -84,10 +87,6 @@ def children_of(manifest: str) -> list[str]:
 
 def _is_foreign(media_type: str) -> bool:
     return ".foreign." in media_type or ".nondistributable." in media_type
-
-
-PAGE = 20
-LONGEST_PAGE = 50
 
 
 class BlobAnswers(ECRResponse):

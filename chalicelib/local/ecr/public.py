@@ -6,7 +6,6 @@ nothing; layers, settings and tags of repositories are left out. Source: the ser
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from datetime import datetime
@@ -14,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.local.ecr.blobs import page_of
-from chalicelib.local.ecr.ecr import CONFIG, MANIFEST, LocalEcr
+from chalicelib.local.ecr.ecr import CONFIG
 
 TARGET = "SpencerFrontendService."
 ALIAS = "demo"
@@ -68,14 +67,14 @@ class EcrPublic:
         """Status and body for one call of the JSON protocol."""
         call: Callable[[Row], Row] = getattr(self, f"_{_snake(operation)}", self._unknown)
         try:
-            return 200, json.dumps(self._asked(call, request)).encode()
+            self._check_registry(request)
+            return 200, json.dumps(call(request)).encode()
         except PublicRefusal as refusal:
             return 400, json.dumps({"__type": refusal.code, "message": str(refusal)}).encode()
 
-    def _asked(self, call: Callable[[Row], Row], request: Row) -> Row:
+    def _check_registry(self, request: Row) -> None:
         if request.get("registryId", self.account) != self.account:
             raise PublicRefusal("RegistryNotFoundException", f"no registry {request['registryId']!r} of yours")
-        return call(request)
 
     def _unknown(self, request: Row) -> Row:
         raise PublicRefusal("UnsupportedCommandException", "the local ECR Public does not know this call")
@@ -89,13 +88,7 @@ class EcrPublic:
         ]
         arn = f"arn:aws:ecr-public::{self.account}:registry/{self.account}"
         uri = f"public.ecr.aws/{self.aliases[0]}" if self.aliases else ""
-        registry = {
-            "registryId": self.account,
-            "registryArn": arn,
-            "registryUri": uri,
-            "verified": False,
-            "aliases": aliases,
-        }
+        registry = {"registryId": self.account, "registryArn": arn, "registryUri": uri, "aliases": aliases}
         return _page("registries", [registry], request)
 
     def _describe_repositories(self, request: Row) -> Row:
@@ -103,13 +96,6 @@ class EcrPublic:
         for name in names or ():
             self._home({"repositoryName": name})
         return _page("repositories", [self._repository(n) for n in names or sorted(self.repositories)], request)
-
-    def _create_repository(self, request: Row) -> Row:
-        name = request["repositoryName"]
-        if name in self.repositories:
-            raise PublicRefusal("RepositoryAlreadyExistsException", f"{name!r} is there already")
-        self.repositories[name] = PublicRepository(LocalEcr.clock.now())
-        return {"repository": self._repository(name), "catalogData": {}}
 
     def _delete_repository(self, request: Row) -> Row:
         if self._home(request).images and not request.get("force"):
@@ -128,28 +114,6 @@ class EcrPublic:
         if len(found) < len(ids):
             raise PublicRefusal("ImageNotFoundException", f"not every image is in {request['repositoryName']!r}")
         return {"imageDetails": found}
-
-    def _put_image(self, request: Row) -> Row:
-        """The digest is that of the manifest's bytes, unless the request names one."""
-        name, manifest, tag = request["repositoryName"], request["imageManifest"], request.get("imageTag")
-        home = self._home(request)
-        digest = request.get("imageDigest") or f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
-        known = home.images.get(digest)
-        if known is not None and (tag is None or tag in known["imageTags"]):
-            raise PublicRefusal("ImageAlreadyExistsException", f"{digest} is in {name!r} already")
-        media_type = request.get("imageManifestMediaType") or json.loads(manifest).get("mediaType") or MANIFEST
-        ref = ImageRef(f"public/{self.aliases[0]}", PUBLIC_REGION, name, digest)
-        self.hold(ref, (tag,) if tag else (), media_type, LocalEcr.clock.now())
-        image_id = {"imageDigest": digest} | ({"imageTag": tag} if tag else {})
-        return {
-            "image": {
-                "registryId": self.account,
-                "repositoryName": name,
-                "imageId": image_id,
-                "imageManifest": manifest,
-                "imageManifestMediaType": media_type,
-            }
-        }
 
     def _batch_delete_image(self, request: Row) -> Row:
         """By tag: the tag, and with the last one the image. By digest: the image."""

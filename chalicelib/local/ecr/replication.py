@@ -130,9 +130,9 @@ class ReplicationAnswers(ECRResponse):
         ecr: Any = self.ecr_backend
         image = ecr.get(self._get_param("repositoryName"), self._get_param("imageId"))
         rows = [
-            {"region": place.region, "registryId": place.registry, "status": told.status}
-            | ({"failureCode": told.failure_code} if told.failure_code else {})
-            for place, told in sorted(LocalReplication.reports.get(image.ref, {}).items())
+            {"region": place.region, "registryId": place.registry, "status": reported.status}
+            | ({"failureCode": reported.failure_code} if reported.failure_code else {})
+            for place, reported in sorted(LocalReplication.reports.get(image.ref, {}).items())
         ]
         image_id = {"imageDigest": image.image_digest}
         named = {"repositoryName": image.repository_name, "imageId": image_id}
@@ -165,8 +165,8 @@ def _delete(home: Repository, detail: aws_events.Event) -> None:
             ecr_of(target).delete(target.name, gone)
 
 
-def _report(source: ImageRef, destination: Destination, told: Reported) -> None:
-    LocalReplication.reports.setdefault(source, {})[destination] = told
+def _report(source: ImageRef, destination: Destination, reported: Reported) -> None:
+    LocalReplication.reports.setdefault(source, {})[destination] = reported
 
 
 def _copy_of(image: HeldImage, destination: Destination) -> HeldImage | None:
@@ -184,8 +184,8 @@ def _arrive(copying: Copying, now: datetime) -> None:
     code = LocalReplication.failing.get(place) or _refused(source.ref, target)
     if code is None:
         _copy(source, copying.tag, target)
-    told = Reported(COMPLETE) if code is None else Reported(FAILED, code)
-    _report(source.ref, place, told)
+    reported = Reported(COMPLETE) if code is None else Reported(FAILED, code)
+    _report(source.ref, place, reported)
     result = "SUCCESS" if code is None else "FAILED"
     copy = target.image(source.image_digest)
     LocalReplication.publish(aws_events.replicated(copy, copying.tag, source.ref.home, result, now))

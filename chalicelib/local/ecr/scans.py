@@ -14,9 +14,30 @@ from typing import Any
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.local import events as aws_events
 from chalicelib.local.events import Event
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 
 ARCHIVED = "IMAGE_ARCHIVED"
+_RENAMED = {"inspectorScore": "score", "inspectorScoreDetails": "scoreDetails"}
+_INSPECTORS_ALONE = ("epss", "exploitabilityDetails")
+_STATUS_OF_REASON = {
+    "PENDING_INITIAL_SCAN": "PENDING",
+    "PENDING_REVIVAL_SCAN": "PENDING",
+    "SCAN_IN_PROGRESS": "PENDING",
+    "SCAN_ELIGIBILITY_EXPIRED": "SCAN_ELIGIBILITY_EXPIRED",
+    "IMAGE_ARCHIVED": "IMAGE_ARCHIVED",
+    "IMAGE_SIZE_EXCEEDED": "IMAGE_SIZE_EXCEEDED",
+    "UNSUPPORTED_OS": "UNSUPPORTED_IMAGE",
+    "UNSUPPORTED_MEDIA_TYPE": "UNSUPPORTED_IMAGE",
+    "UNSUPPORTED_CONFIG_FILE": "UNSUPPORTED_IMAGE",
+}
+_REASON_OF_STATUS = {
+    "PENDING": "PENDING_INITIAL_SCAN",
+    "IN_PROGRESS": "SCAN_IN_PROGRESS",
+    "SCAN_ELIGIBILITY_EXPIRED": "SCAN_ELIGIBILITY_EXPIRED",
+    "IMAGE_ARCHIVED": "IMAGE_ARCHIVED",
+    "IMAGE_SIZE_EXCEEDED": "IMAGE_SIZE_EXCEEDED",
+    "UNSUPPORTED_IMAGE": "UNSUPPORTED_OS",
+}
 
 
 def scans_end(ref: ImageRef, at: datetime) -> Iterator[Event]:
@@ -56,29 +77,6 @@ def _turned(ref: ImageRef, former: str, status: str, at: datetime) -> list[Mappi
     for row in turned:
         inspector.hold(ref.arn, row)
     return list(turned)
-
-
-_RENAMED = {"inspectorScore": "score", "inspectorScoreDetails": "scoreDetails"}
-_INSPECTORS_ALONE = ("epss", "exploitabilityDetails")
-_STATUS_OF_REASON = {
-    "PENDING_INITIAL_SCAN": "PENDING",
-    "PENDING_REVIVAL_SCAN": "PENDING",
-    "SCAN_IN_PROGRESS": "PENDING",
-    "SCAN_ELIGIBILITY_EXPIRED": "SCAN_ELIGIBILITY_EXPIRED",
-    "IMAGE_ARCHIVED": "IMAGE_ARCHIVED",
-    "IMAGE_SIZE_EXCEEDED": "IMAGE_SIZE_EXCEEDED",
-    "UNSUPPORTED_OS": "UNSUPPORTED_IMAGE",
-    "UNSUPPORTED_MEDIA_TYPE": "UNSUPPORTED_IMAGE",
-    "UNSUPPORTED_CONFIG_FILE": "UNSUPPORTED_IMAGE",
-}
-_REASON_OF_STATUS = {
-    "PENDING": "PENDING_INITIAL_SCAN",
-    "IN_PROGRESS": "SCAN_IN_PROGRESS",
-    "SCAN_ELIGIBILITY_EXPIRED": "SCAN_ELIGIBILITY_EXPIRED",
-    "IMAGE_ARCHIVED": "IMAGE_ARCHIVED",
-    "IMAGE_SIZE_EXCEEDED": "IMAGE_SIZE_EXCEEDED",
-    "UNSUPPORTED_IMAGE": "UNSUPPORTED_OS",
-}
 
 
 def enhanced_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.demo.demo_registry import Flaw, Raw
 from chalicelib.local.ecr.ecr import ecr_of
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 
 REPOSITORY, TAG = "team/payments", "1.4.0"
 NAME = f"{REPOSITORY}:{TAG}"
@@ -37,6 +37,8 @@ PATIENCE_SECONDS = 60.0
 _IDLE = timedelta(seconds=1)
 
 Words = Sequence[str]
+DEFAULT_CLUSTER = "main"
+_MEMORY_MIB = 128
 
 
 class Typed(msgspec.Struct, frozen=True):
@@ -184,10 +186,6 @@ class StoryWorld:
     def told(self) -> dict[str, list[Caught]]:
         """All alerts so far by channel, oldest first."""
         return {"slack": list(self.stack.catcher.slack), "sns": self.stack.catcher.sns()}
-
-
-DEFAULT_CLUSTER = "main"
-_MEMORY_MIB = 128
 
 
 def run_service(

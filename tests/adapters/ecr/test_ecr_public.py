@@ -162,14 +162,9 @@ def test_an_answer_that_cannot_be_read_is_no_empty_one() -> None:
             of(answer).registry()
 
 
-def test_what_is_pushed_tagged_and_deleted_by_the_api_is_listed_so(listing: EcrPublicListing) -> None:
+def test_what_is_deleted_by_the_api_is_not_listed_any_more(listing: EcrPublicListing, public: EcrPublic) -> None:
     client: Any = boto3.client("ecr-public", PUBLIC_REGION)
-    client.create_repository(repositoryName="team/web")
-    manifest = '{"schemaVersion": 2, "config": {}, "layers": []}'
-    pushed = client.put_image(repositoryName="team/web", imageManifest=manifest, imageTag="1.0")["image"]["imageId"]
-    client.put_image(repositoryName="team/web", imageManifest=manifest, imageTag="latest")
-    (detail,) = listing.images(OURS, HOME).images.values()
-    assert (detail.ref.digest, set(detail.tags)) == (pushed["imageDigest"], {"1.0", "latest"})
+    public.hold(image(1), ("1.0", "latest"), MANIFEST, AT)
     client.batch_delete_image(repositoryName="team/web", imageIds=[{"imageTag": "1.0"}])
     assert next(iter(listing.images(OURS, HOME).images.values())).tags == ("latest",)
     client.batch_delete_image(repositoryName="team/web", imageIds=[{"imageTag": "latest"}])
@@ -181,12 +176,9 @@ def test_what_is_pushed_tagged_and_deleted_by_the_api_is_listed_so(listing: EcrP
 def test_the_local_service_refuses_what_ecr_public_refuses(public: EcrPublic) -> None:
     client: Any = boto3.client("ecr-public", PUBLIC_REGION)
     named = {"repositoryName": "app"}
-    client.create_repository(**named)
     public.hold(image(1, Repository("public/demo", PUBLIC_REGION, "app")), ("1.0",), MANIFEST, AT)
     with pytest.raises(client.exceptions.RepositoryNotEmptyException):
         client.delete_repository(**named)
-    with pytest.raises(client.exceptions.RepositoryAlreadyExistsException):
-        client.create_repository(**named)
     with pytest.raises(client.exceptions.UnsupportedCommandException):
         client.get_authorization_token()
     with pytest.raises(ClientError, match="RegistryNotFoundException"):

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.ecr.ecr import LocalEcr, ecr_of
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 from chalicelib.parsers.events.events import parse_event
 from tests.local import samples
 from tests.local.running import local_aws

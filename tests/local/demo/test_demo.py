@@ -11,8 +11,7 @@ from chalicelib.domain.images.image import Kind
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo.demo import ALIAS, Demo
-from chalicelib.local.demo.run_stack import HURRY_SECONDS, OF_THE_DEMO
-from chalicelib.local.demo.summary import summarize
+from chalicelib.local.demo.run_stack import HURRY_SECONDS, OF_THE_DEMO, summarize
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from chalicelib.adapters.usage.runtime import AwsRuntime
 from chalicelib.domain.events.pull_failure import PullFailureCause, classify
 from chalicelib.domain.images.image import InUseState
 from chalicelib.local.ecr.ecr import ARCHIVED, LocalEcr, ecr_of
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 from chalicelib.local.story.world import DEFAULT_CLUSTER, run_service, stop_service
 from chalicelib.parsers.events.events import parse_event
 from chalicelib.services.ports.usage import Subject

@@ -91,13 +91,9 @@ def finding_fits(row: Row, criteria: dict[str, list[dict[str, Any]]]) -> bool:
 
 def coverage_fits(resource: Row, criteria: dict[str, list[dict[str, Any]]]) -> bool:
     """Raises UnknownFilterError."""
-    return all(any(_covered_fits(resource, name, one) for one in filters) for name, filters in criteria.items())
-
-
-def _covered_fits(resource: Row, name: str, one: dict[str, Any]) -> bool:
-    if name in _COVERED:
-        return _text_fits(_COVERED[name](resource), one)
-    raise UnknownFilterError(name)
+    if unknown := criteria.keys() - _COVERED.keys():
+        raise UnknownFilterError(min(unknown))
+    return all(any(_text_fits(_COVERED[name](resource), one) for one in filters) for name, filters in criteria.items())
 
 
 def _fits(row: Row, name: str, one: dict[str, Any]) -> bool:
