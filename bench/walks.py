@@ -29,12 +29,12 @@ from bench.source import NOT_DEPLOYED, ROOT, modules
 from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.local.aws.queue_pump import QueuePump
-from chalicelib.local.aws.server import ACCOUNT
+from chalicelib.local.aws.deployment import ACCOUNT
+from chalicelib.local.aws.messages import QueuePump
 from chalicelib.local.aws.stack import REGION, LocalStack
-from chalicelib.local.ecr.push_image import Pusher
 from chalicelib.local.story.world import REPOSITORY, StoryWorld
 from chalicelib.services.policy.apply_policy import apply_policy
+from tests.local.push_image import Pusher
 
 POLICY = """
 version: 1

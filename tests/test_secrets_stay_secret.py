@@ -30,14 +30,13 @@ from chalicelib.cli import app as commands
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import LazarettoError
 from chalicelib.local.aws import stack
-from chalicelib.local.aws.environment import aws_variables
-from chalicelib.local.aws.server import ACCOUNT
+from chalicelib.local.aws.deployment import ACCOUNT, aws_variables
 from chalicelib.local.aws.stack import REGION, LocalStack
-from chalicelib.local.ecr.push_image import Pusher
 from chalicelib.observability import logger
 from chalicelib.services.policy.apply_policy import apply_policy
 from tests.local.every_act import POLICY
 from tests.local.every_function import HURRY_SECONDS, ROOT, SAMPLES_ACCOUNT, Played
+from tests.local.push_image import Pusher
 from tests.local.running import local_stack
 
 MARK = "Hu5hHu5h"
@@ -302,7 +301,7 @@ def logged() -> Iterator[tuple[io.StringIO, io.StringIO]]:
 def played() -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stack, "aws_variables", lambda url, region: {**aws_variables(url, region), **CREDENTIALS})
-        patch.setattr("chalicelib.local.aws.queues.AGAIN_AFTER_SECONDS", 0)
+        patch.setattr("chalicelib.local.aws.messages.RETRY_SECONDS", 0)
         with local_stack(api_port=0, hurry=HURRY_SECONDS) as local, logged() as (log, printed):
             made = World(local)
             print(HEARD)

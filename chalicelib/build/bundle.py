@@ -1,7 +1,7 @@
-"""What a function's bundle and its CloudFormation template must and must not hold. Pure checks: nothing is built here.
+"""Checks of a function's bundle and its CloudFormation template. Pure: nothing is built here.
 
-Each check returns its complaints as sentences; none means that all is well. The limits are ours; what Lambda brings by
-itself (boto3 and what it needs) must come from Lambda alone, or the bundle triples.
+Each check returns its complaints as sentences. The limits are ours; what Lambda brings (boto3 and its requirements)
+must not be in the bundle, which would triple.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 MAX_UNZIPPED_BYTES = 20_000_000
-"""Sources and the bytecode of each of them: that takes as much room again, and halves the CPU time of a cold start."""
+"""Sources and their bytecode, which takes as much room and halves the CPU time of a cold start."""
 REQUIRED = (
     "app.py",
     "chalice",
@@ -42,7 +42,7 @@ FORBIDDEN = (
 )
 PARTIAL_FAILURES = "ReportBatchItemFailures"
 TRACES = ("/direct_url.json", "/INSTALLER", "/REQUESTED")
-"""What an installer notes about the machine it ran on."""
+"""An installer's notes about its machine."""
 _UNCHECKED_HASH = 1
 _CACHE = "__pycache__"
 
@@ -58,33 +58,33 @@ def check_bundle(bundle: zipfile.ZipFile) -> list[str]:
 
 
 def check_bytecode(bundle: zipfile.ZipFile, template: Mapping[str, Any]) -> list[str]:
-    """Each source has bytecode of the functions' own Python version, and no cold start compares the two."""
+    """Each source has bytecode of the functions' Python version, which no cold start compares with it."""
     functions = [r["Properties"] for r in template["Resources"].values() if _is_function(r)]
     runtimes = {str(function["Runtime"]) for function in functions}
     if len(runtimes) != 1:
         return [f"the functions have no common runtime: {', '.join(sorted(runtimes))}"]
     tag = runtimes.pop().replace("python", "cpython-").replace(".", "")
     held = {n for n in bundle.namelist() if n.endswith(".pyc")}
-    wanted = {_compiled(n, tag) for n in bundle.namelist() if n.endswith(".py")}
-    complaints = [f"the bundle lacks {name}" for name in sorted(wanted - held)]
-    complaints += [f"the bundle holds {name}, which no function reads" for name in sorted(held - wanted)]
-    for name in sorted(held & wanted):
+    expected = {_compiled(n, tag) for n in bundle.namelist() if n.endswith(".py")}
+    complaints = [f"the bundle lacks {name}" for name in sorted(expected - held)]
+    complaints += [f"the bundle holds {name}, which no function reads" for name in sorted(held - expected)]
+    for name in sorted(held & expected):
         if int.from_bytes(bundle.read(name)[4:8], "little") != _UNCHECKED_HASH:  # PEP 552: magic, then flags
             complaints.append(f"{name} would be compared with its source at every start")
     return complaints
 
 
 def check_template(template: Mapping[str, Any]) -> list[str]:
-    """Of the merged SAM template: sources of events, their queues, and roles of their own."""
+    """Event sources, their queues, and separate roles in the merged SAM template."""
     resources: Mapping[str, Mapping[str, Any]] = template["Resources"]
     functions = {n: r for n, r in resources.items() if _is_function(r)}
     strays = [f"{name} has no Type: nothing to merge it into" for name, r in resources.items() if "Type" not in r]
     roles = [str(f["Properties"]["Role"]) for f in functions.values()]
     if len(set(roles)) != len(roles):
         strays.append("two functions share a role")
-    queues = {str(r["Properties"]["QueueName"]["Fn::Sub"]): r["Properties"] for r in resources.values() if _is_queue(r)}
     stage = str(template["Parameters"]["Stage"]["Default"])
-    by_name = {name.replace("${Stage}", stage): queue for name, queue in queues.items()}
+    queues = [r["Properties"] for r in resources.values() if r.get("Type") == "AWS::SQS::Queue"]
+    by_name = {str(queue["QueueName"]["Fn::Sub"]).replace("${Stage}", stage): queue for queue in queues}
     for name, function in functions.items():
         for event, source in function["Properties"].get("Events", {}).items():
             if source["Type"] == "SQS":
@@ -122,10 +122,6 @@ def _compiled(source: str, tag: str) -> str:
 
 def _is_function(resource: Mapping[str, Any]) -> bool:
     return bool(resource.get("Type") == "AWS::Serverless::Function")
-
-
-def _is_queue(resource: Mapping[str, Any]) -> bool:
-    return bool(resource.get("Type") == "AWS::SQS::Queue")
 
 
 def _check_source(

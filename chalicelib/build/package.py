@@ -1,9 +1,9 @@
 """Builds the bundle and the CloudFormation template in build/package, and refuses what must not be deployed.
 
-`make package` runs it. Chalice packages a staged copy of the tree, because it takes all of `chalicelib`: the command
-line and the local stack stay out of it. `--python` is an interpreter that has Chalice and boto3: its version becomes
-the function's runtime. Nothing here talks to AWS. The name of the stage comes from `LAZARETTO_STAGE` (default `dev`),
-as in app.py. With `--prove` it builds once more in another folder, and refuses what is not equal to the byte.
+`make package` runs it. Chalice packages all of `chalicelib`, so it gets a copy of the tree without the command line and
+the local stack. `--python` is an interpreter with Chalice and boto3, whose version becomes the functions' runtime. The
+stage is `LAZARETTO_STAGE` (default `dev`), as in app.py. `--prove` builds again in another folder and refuses a bundle
+that differs by a byte. Nothing here calls AWS.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def stage_tree(tree: Path, staged: Path, stage: str) -> None:
-    """Copies what Chalice packages, with `stage` as the only stage of its settings and of the template."""
+    """Copies what Chalice packages, with `stage` as the only stage in its settings and the template."""
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
     for name in ("app.py", "requirements.txt"):
@@ -86,13 +86,13 @@ def stage_tree(tree: Path, staged: Path, stage: str) -> None:
         staged / ".chalice/resources.json",
         lambda template: template["Parameters"]["Stage"].update(Default=stage, AllowedValues=[stage]),
     )
-    _edit(staged / ".chalice/resources.json", lambda template: _hang(template, tree / ".chalice/dashboard.json"))
+    _edit(staged / ".chalice/resources.json", lambda template: _add_dashboard(template, tree))
 
 
 def build(python: Path, stage: str, staged: Path = STAGED, out: Path = OUT) -> None:
-    """Runs Chalice over the staged tree, and seals what it built in `out`; beside it the template of spokes.
+    """Runs Chalice on the staged tree, and seals the bundle in `out`, beside the template of spokes.
 
-    Chalice exits 0 when a dependency is missing, so its words are read."""
+    Chalice exits with 0 when a dependency is missing, so its output is read."""
     shutil.rmtree(out, ignore_errors=True)
     command = [str(python.with_name("chalice")), "package", "--stage", stage]
     command += ["--merge-template", ".chalice/resources.json", str(out.absolute())]
@@ -106,7 +106,7 @@ def build(python: Path, stage: str, staged: Path = STAGED, out: Path = OUT) -> N
 
 
 def prove(python: Path, stage: str) -> list[str]:
-    """Builds what is staged in a folder of another name, and compares with what lies in build/package."""
+    """Builds the staged tree in a folder of another name, and compares the result with build/package."""
     with tempfile.TemporaryDirectory(prefix="another-folder-") as folder:
         staged, out = Path(folder, "stage"), Path(folder, "package")
         shutil.copytree(STAGED, staged, ignore=shutil.ignore_patterns("__pycache__", "deployments"))
@@ -132,9 +132,9 @@ def lint_template(path: Path) -> list[str]:
     return [f"cfn-lint finds errors in {path.name}"] if done.returncode else []
 
 
-def _hang(template: dict[str, Any], dashboard: Path) -> None:
-    """CloudFormation takes a dashboard as one text; it is kept as JSON that can be read."""
-    body = json.dumps(json.loads(dashboard.read_text()), separators=(",", ":"))
+def _add_dashboard(template: dict[str, Any], tree: Path) -> None:
+    """CloudFormation takes a dashboard as text; its source is readable JSON."""
+    body = json.dumps(json.loads((tree / ".chalice/dashboard.json").read_text()), separators=(",", ":"))
     template["Resources"]["Dashboard"]["Properties"]["DashboardBody"] = {"Fn::Sub": body}
 
 
@@ -145,7 +145,7 @@ def _edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def _unpack(bundle: zipfile.ZipFile, python: Path) -> None:
-    """The bundle as Lambda lays it out, and beside it what Lambda brings, alone: a missing requirement shows."""
+    """Unpacks the bundle as Lambda does, and links only what Lambda brings, so that a missing requirement shows."""
     for directory in (UNPACKED, RUNTIME):
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
@@ -163,7 +163,7 @@ def _print_sizes(bundle: zipfile.ZipFile) -> None:
 
 
 def _print_import_time(python: Path) -> None:
-    """Interleaved runs, so that whatever else the machine does falls on both; the ratio alone means something."""
+    """Interleaves the runs, so that other load affects both; only the ratio counts."""
     path = [str(UNPACKED.absolute()), str(RUNTIME.absolute())]
     pairs = [(_seconds(python, path, "import app"), _seconds(python, path, _BASE)) for _ in range(RUNS)]
     ours, base = (statistics.median(times) for times in zip(*pairs, strict=True))
@@ -191,7 +191,7 @@ def _run(command: list[str], cwd: Path | None = None, stage: str | None = None) 
 
 
 def _environment(stage: str | None = None) -> dict[str, str]:
-    """Ours, with a Region for botocore and credentials that open nothing."""
+    """Ours, with a Region for botocore and invalid credentials."""
     fixed = {
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "unused",

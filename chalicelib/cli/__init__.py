@@ -1,6 +1,6 @@
-"""The command `lazaretto`: one file a command.
+"""The command `lazaretto`: one file for a command or a group of related ones.
 
-A command reads its options, asks the REST API (`framework/client.py`) or AWS as an operator (`framework/operator.py`),
+A command reads its options, calls the REST API (`framework/client.py`) or AWS as an operator (`framework/operator.py`),
 and prints. Never in the bundle; no rule is decided here. Begin with `image.py`, a short one.
 """
 
@@ -12,26 +12,22 @@ import typer
 
 from chalicelib import __version__
 from chalicelib.cli.audit import audit_app
-from chalicelib.cli.cve import cve_command
 from chalicelib.cli.deploy.deploy import deploy_command
 from chalicelib.cli.deploy.destroy import destroy_command
 from chalicelib.cli.dlq import dlq_app
 from chalicelib.cli.doctor.doctor import doctor_command
 from chalicelib.cli.enforcement import fuse_app, quarantine_command, release_command, undo_command
-from chalicelib.cli.findings import findings_command
+from chalicelib.cli.findings import cve_command, findings_command
 from chalicelib.cli.framework.output import WIDTH
-from chalicelib.cli.gate import gate_command
-from chalicelib.cli.image import image_command
-from chalicelib.cli.parse import parse_command
-from chalicelib.cli.policy import policy_app
+from chalicelib.cli.image import gate_command, image_command
+from chalicelib.cli.local.parse import parse_command
+from chalicelib.cli.local.run import replay_command, run_command
+from chalicelib.cli.local.story import story_command
+from chalicelib.cli.policy.policy import policy_app
+from chalicelib.cli.policy.waivers import unwaive_command, waive_command, waivers_command
 from chalicelib.cli.reconcile import reconcile_command, sweep_command
-from chalicelib.cli.replay import replay_command
 from chalicelib.cli.replication import replication_command
 from chalicelib.cli.retention import retention_app
-from chalicelib.cli.run import run_command
-from chalicelib.cli.story import story_command
-from chalicelib.cli.waive import unwaive_command, waive_command
-from chalicelib.cli.waivers import waivers_command
 from chalicelib.cli.webhook import webhook_app
 from chalicelib.cli.why_pull_failed import why_pull_failed_command
 
@@ -45,15 +41,15 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"lazaretto {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def lazaretto(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
 ) -> None:
     """The quarantine station for container images in Amazon ECR.
 

@@ -1,7 +1,7 @@
-"""`lazaretto audit`: what was done, by whom and why; `audit verify`: whether the log of it is whole.
+"""`lazaretto audit`: what was done, by whom and why; `audit verify`: whether the log is whole.
 
-Lists, and the proof of one image or subject, are asked of the API. The whole log is proved here, from the table itself,
-with the caller's own AWS credentials: it trusts none of what is deployed.
+The API lists records and proves one image or subject. The whole log is proved here, from the table, with the caller's
+own AWS credentials: the proof does not depend on deployed code.
 """
 
 from __future__ import annotations
@@ -15,23 +15,10 @@ from rich.padding import Padding
 from rich.text import Text
 from typer.core import TyperGroup
 
+from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Client
-from chalicelib.cli.framework.listing import fetch_list
+from chalicelib.cli.framework.client import Client, fetch_list
 from chalicelib.cli.framework.operator import operator
-from chalicelib.cli.framework.options import (
-    DEFAULT_STAGE,
-    DEFAULT_URL,
-    AsJson,
-    Everything,
-    Limit,
-    Region,
-    Registry,
-    Sign,
-    Stage,
-    Url,
-)
-from chalicelib.cli.framework.reference import read_image
 from chalicelib.errors import InputError
 from chalicelib.services.audit.verify_audit import Proof, verify_audit
 
@@ -68,8 +55,8 @@ def show_command(
     image: Reference = None,
     subject: Subject = None,
     repository: Annotated[str | None, typer.Option(help="All images of this repository, and itself.")] = None,
-    registry: Registry = None,
-    region: Region = None,
+    registry: o.Registry = None,
+    region: o.Region = None,
     day: Annotated[str | None, typer.Option(help="One day in UTC, such as 2026-03-10.")] = None,
     since: Annotated[
         str | None, typer.Option(help="At or after this time, such as 2026-03-01T00:00:00Z; else 30 days.")
@@ -77,11 +64,11 @@ def show_command(
     until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
     actor: Annotated[str | None, typer.Option(help="person:NAME, rule:ID, system; * and ? are wildcards.")] = None,
     kind: Annotated[str | None, typer.Option(help="Kinds such as QUARANTINE,RELEASE.")] = None,
-    limit: Limit = 100,
-    everything: Everything = False,
-    url: Url = DEFAULT_URL,
-    sign: Sign = None,
-    as_json: AsJson = False,
+    limit: o.Limit = 100,
+    everything: o.Everything = False,
+    url: o.Url = o.DEFAULT_URL,
+    sign: o.Sign = None,
+    as_json: o.AsJson = False,
 ) -> None:
     """List the audit log, the newest first (`lazaretto audit` alone does the same).
 
@@ -99,13 +86,10 @@ def show_command(
         "until": until,
         "actor": actor,
         "kind": kind,
-        **({} if image is None else read_image(image)),
+        **({} if image is None else o.read_image(image)),
     }
     body = fetch_list(Client(url, sign), ROUTE, query, "records", None if everything else limit)
-    if as_json:
-        output.print_json(body)
-    else:
-        _print(body)
+    output.print_answer(body, as_json, _print)
 
 
 @audit_app.command("verify")
@@ -113,18 +97,18 @@ def show_command(
 def verify_command(
     image: Reference = None,
     subject: Subject = None,
-    registry: Registry = None,
-    region: Region = None,
+    registry: o.Registry = None,
+    region: o.Region = None,
     since: Annotated[
         str | None, typer.Option(help="The whole log: every image with a record since this day; else 90 days.")
     ] = None,
     until: Annotated[str | None, typer.Option(help="The last of these days; else today.")] = None,
-    stage: Stage = DEFAULT_STAGE,
-    url: Url = DEFAULT_URL,
-    sign: Sign = None,
-    as_json: AsJson = False,
+    stage: o.Stage = o.DEFAULT_STAGE,
+    url: o.Url = o.DEFAULT_URL,
+    sign: o.Sign = None,
+    as_json: o.AsJson = False,
 ) -> None:
-    """Prove that no record was changed, taken out, put in or moved; exit 1 and the first broken one if some was.
+    """Prove that no record was changed, removed, added or moved; else exit 1 and name the first broken one.
 
     One image or subject is proved by the API. The whole log is read from the table with your AWS credentials (--stage).
     """
@@ -135,7 +119,7 @@ def verify_command(
     else:
         if since is not None or until is not None:
             raise InputError("one image or subject is proved from its first record on: leave out --since and --until")
-        named = {} if image is None else read_image(image)
+        named = {} if image is None else o.read_image(image)
         query = {"subject": subject, "registry": registry, "region": region, **named}
         whole = _prove_one(Client(url, sign).get(f"{ROUTE}/verify", query, needs=("whole", "problems")), as_json)
     raise typer.Exit(output.OK if whole else output.NEGATIVE)
@@ -146,8 +130,6 @@ def _print(body: dict[str, Any]) -> None:
         _print_record(record)
     if not body["records"]:
         output.say("no records match")
-    if body["next_cursor"]:
-        output.say("There are more: --all lists them, --limit more of them.")
 
 
 def _print_record(record: dict[str, Any]) -> None:
@@ -229,7 +211,7 @@ def _prove_one(proof: dict[str, Any], as_json: bool) -> bool:
 
 
 def _print_problems(sentences: list[str]) -> None:
-    """A line each, however long: an image's address that is broken in two cannot be copied."""
+    """One line each: a wrapped image address cannot be copied."""
     for number, sentence in enumerate(sentences):
         output.console().print(output.cell(f"  {sentence}", "" if number else "bold red"), soft_wrap=True)
     output.say("What to do: docs/operations.md, How to prove the audit log.")

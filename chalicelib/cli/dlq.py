@@ -1,17 +1,16 @@
-"""`lazaretto dlq`: look into the dead-letter queues, send again what lies there, or drop it; with AWS credentials."""
+"""`lazaretto dlq`: show, redrive or drop the messages of the dead-letter queues, with the caller's AWS credentials."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
 from chalicelib.cli.framework.operator import operator, own_sessions
-from chalicelib.cli.framework.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option, yes_option
 from chalicelib.domain.events.dead_letter import DeadLetter
 from chalicelib.errors import InputError, NotFoundError
 from chalicelib.services.doctor.drop_dead_letters import drop_dead_letters
@@ -25,9 +24,7 @@ if TYPE_CHECKING:
 CLOCK = "clock"
 QUEUES = ("scans", "findings", "actions", "alerts", "sweeps", CLOCK)
 
-dlq_app = typer.Typer(
-    no_args_is_help=True, help="Look into the dead-letter queues; send again or drop what lies there."
-)
+dlq_app = typer.Typer(no_args_is_help=True, help="Show the dead-letter queues; redrive or drop their messages.")
 
 Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="scans, findings, actions, alerts, sweeps or clock.")]
 Ids = Annotated[list[str] | None, typer.Option("--message", help="This one, by its id (repeatable).")]
@@ -38,12 +35,12 @@ Ids = Annotated[list[str] | None, typer.Option("--message", help="This one, by i
 def show_command(
     queue: Annotated[str | None, typer.Argument(metavar="QUEUE", help="Only this one.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many messages of a queue at most.")] = 20,
-    stage: Stage = DEFAULT_STAGE,
-    as_json: AsJson = False,
+    stage: o.Stage = o.DEFAULT_STAGE,
+    as_json: o.AsJson = False,
 ) -> None:
-    """Show what lies in the dead-letter queues: what it is, why it was given up, and since when.
+    """Show the messages of the dead-letter queues: content, reason and age.
 
-    Nothing is taken away. SQS counts that it was shown, and hides a message from others for as long as it is read.
+    Nothing is removed. SQS counts a receive, and hides a message from others while it is read.
     """
     sessions, there, plain = own_sessions(), 0, list[dict[str, Any]]()
     for name in QUEUES if queue is None else (_known(queue),):
@@ -54,7 +51,7 @@ def show_command(
                 raise
             continue
         there += 1
-        count, seen = letters.count(), _see(letters, limit=limit)
+        count, seen = letters.count(), _read(letters, limit=limit)
         if as_json:
             plain.append({"queue": name, "count": count, "messages": [_plain(one) for one in seen]})
         elif (ids := _show(name, count, seen, stage)) and count > len(ids):
@@ -70,34 +67,34 @@ def show_command(
 def redrive_command(
     queue: Queue,
     message: Ids = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that lie there now.")] = False,
-    dry_run: Annotated[bool, dry_run_option("Show what would be sent, and send nothing.")] = False,
-    stage: Stage = DEFAULT_STAGE,
-    as_json: AsJson = False,
+    everything: Annotated[bool, typer.Option("--all", help="All present messages.")] = False,
+    dry_run: Annotated[bool, o.dry_run_option("Show what would be sent, and send nothing.")] = False,
+    stage: o.Stage = o.DEFAULT_STAGE,
+    as_json: o.AsJson = False,
 ) -> None:
-    """Send dead letters to their queue again, each with a mark; what EventBridge could not deliver as well.
+    """Send dead letters to their queue again, each with a mark; also what EventBridge could not deliver.
 
-    It is handled as a message that was received before: nothing takes it for covered. A message is deleted only after
-    it was sent. Exit 1 where a message that is named is not there.
+    A marked message counts as received before and is handled again. It is deleted only after it was sent. Exit 1 for a
+    named message that is missing.
     """
-    wanted = _wanted(message, everything)
+    chosen = _chosen_ids(message, everything)
     if _known(queue) == CLOCK:
-        raise InputError("what lies in clock is the record of a run that failed: the next run asks for the same anew")
+        raise InputError("clock holds records of failed runs: the next run does the same again")
     letters = _open(queue, stage, own_sessions())
-    done = _Done(as_json)
+    done = dict[str, dict[str, Any]]()
     try:
         if dry_run:
-            for letter in _see(letters, wanted):
-                done.add(letter)
+            for letter in _read(letters, chosen):
+                done[letter.message_id] = _plain(letter)
                 if not as_json:
                     output.say_hanging(f"- {letter.message_id} {letter.about}")
         else:
             from chalicelib.context import SystemClock
 
-            _counted(redrive_dead_letters(wanted, letters, SystemClock()), "messages sent again", done)
+            _counted(redrive_dead_letters(chosen, letters, SystemClock()), "messages sent again", done)
     finally:
-        _tell(queue, "redriven", done, dry_run)
-    _check_found(message, done.ids)
+        _print_done(queue, "redriven", done, dry_run, as_json)
+    _check_found(message, done)
 
 
 @dlq_app.command("drop")
@@ -105,43 +102,37 @@ def redrive_command(
 def drop_command(
     queue: Queue,
     message: Ids = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that lie there now.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All present messages.")] = False,
     reason: Annotated[str, typer.Option(help="Why; the audit log keeps it.")] = "",
-    yes: Annotated[bool, yes_option("Do not ask.")] = False,
-    stage: Stage = DEFAULT_STAGE,
-    as_json: AsJson = False,
+    yes: Annotated[bool, o.yes_option("Do not ask.")] = False,
+    stage: o.Stage = o.DEFAULT_STAGE,
+    as_json: o.AsJson = False,
 ) -> None:
-    """Delete dead letters for good. They are shown, and asked for; the audit log keeps who dropped what.
+    """Delete dead letters for good, after showing them and asking; the audit log records who dropped what.
 
-    Exit 1 where you decline, and where a message that is named is not there; 2 where nobody is there to be asked and
-    --yes is not given.
+    Exit 1 if you decline, or for a named message that is missing; 2 without a terminal and --yes.
     """
-    wanted = _wanted(message, everything)
+    chosen = _chosen_ids(message, everything)
     _known(queue)
     who = operator(stage)
     letters = _open(queue, stage, who.context.sessions)
-    seen = _see(letters, wanted)
+    seen = _read(letters, chosen)
     if as_json:
         ids = {letter.message_id for letter in seen}
     else:
         ids = _show(queue, len(message) if message else letters.count(), seen, stage)
     _check_found(message, ids)
     if ids and not yes:
-        if not is_asked():
-            raise InputError("nobody is there to be asked: say --yes")
+        if not output.is_interactive():
+            raise InputError("there is no terminal to ask on: give --yes")
         typer.confirm(f"Delete {output.count(len(ids), 'message', 'messages')} for good?", abort=True, err=True)
-    done = _Done(as_json)
+    done = dict[str, dict[str, Any]]()
     try:
         if ids:
             dropped = drop_dead_letters(_name(queue, stage), ids, letters, who.arn, reason, who.context)
             _counted(dropped, "messages dropped", done)
     finally:
-        _tell(queue, "dropped", done, False)
-
-
-def is_asked() -> bool:
-    """Whether somebody is there who could answer."""
-    return sys.stdin.isatty()
+        _print_done(queue, "dropped", done, False, as_json)
 
 
 def _known(queue: str) -> str:
@@ -151,7 +142,7 @@ def _known(queue: str) -> str:
     return queue
 
 
-def _wanted(ids: Sequence[str] | None, everything: bool) -> Container[str] | None:
+def _chosen_ids(ids: Sequence[str] | None, everything: bool) -> Container[str] | None:
     """None: all. Raises InputError."""
     if bool(ids) is everything:
         raise InputError("give either --message ID or --all")
@@ -172,34 +163,20 @@ def _open(queue: str, stage: str, sessions: Sessions) -> DeadQueue:
     return DeadQueue(sessions.client("sqs"), queue_url(_name(queue, stage), sessions), source)
 
 
-def _see(letters: DeadQueue, wanted: Container[str] | None = None, limit: int | None = None) -> Iterator[DeadLetter]:
-    return read_dead_letters(lambda one: wanted is None or one.message_id in wanted, letters, limit, leave=True)
+def _read(letters: DeadQueue, chosen: Container[str] | None = None, limit: int | None = None) -> Iterator[DeadLetter]:
+    return read_dead_letters(lambda one: chosen is None or one.message_id in chosen, letters, limit, leave=True)
 
 
-class _Done:
-    """The letters that something was done with: their ids and, for JSON, what is said of each. Never their bodies: a
-    queue may hold more than memory does."""
-
-    def __init__(self, as_json: bool) -> None:
-        self.ids = set[str]()
-        self.plain: list[dict[str, Any]] | None = [] if as_json else None
-
-    def add(self, letter: DeadLetter) -> None:
-        self.ids.add(letter.message_id)
-        if self.plain is not None:
-            self.plain.append(_plain(letter))
-
-
-def _counted(letters: Iterable[DeadLetter], what: str, done: _Done) -> None:
+def _counted(letters: Iterable[DeadLetter], what: str, done: dict[str, dict[str, Any]]) -> None:
     with output.counting(what) as show:
         for letter in letters:
-            done.add(letter)
+            done[letter.message_id] = _plain(letter)
             show(1)
 
 
-def _check_found(ids: Sequence[str] | None, found: set[str]) -> None:
-    if missing := sorted(set(ids or ()) - found):
-        raise NotFoundError(f"not there, or being looked at by somebody else: {', '.join(missing)}")
+def _check_found(ids: Sequence[str] | None, found: Collection[str]) -> None:
+    if missing := sorted(set(ids or ()) - set(found)):
+        raise NotFoundError(f"missing, or being read by another consumer: {', '.join(missing)}")
 
 
 def _plain(letter: DeadLetter) -> dict[str, Any]:
@@ -221,7 +198,7 @@ def _plain(letter: DeadLetter) -> dict[str, Any]:
 
 
 def _show(queue: str, count: int, letters: Iterable[DeadLetter], stage: str) -> set[str]:
-    """Each as it comes; returns their ids. `count`: about how many there are."""
+    """Prints each as it comes; returns their ids. `count`: approximate."""
     ids = set[str]()
     for letter in letters:
         if not ids:
@@ -243,7 +220,7 @@ def _why(letter: DeadLetter, queue: str, stage: str) -> str:
     if letter.refused is not None:
         return f"refused: {letter.refused}"
     log = f"/aws/lambda/lazaretto-{stage}-on_{queue}"
-    return f"can be read: the log {log} says by its message id why it failed"
+    return f"readable: the log {log} says by its message id why it failed"
 
 
 def _age(letter: DeadLetter) -> str:
@@ -254,9 +231,9 @@ def _age(letter: DeadLetter) -> str:
     return f"{seconds} s"
 
 
-def _tell(queue: str, word: str, done: _Done, dry_run: bool) -> None:
-    if done.plain is not None:
-        output.print_json({"queue": queue, "dry_run": dry_run, word: len(done.ids), "messages": done.plain})
+def _print_done(queue: str, word: str, done: dict[str, dict[str, Any]], dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        output.print_json({"queue": queue, "dry_run": dry_run, word: len(done), "messages": list(done.values())})
         return
-    number = output.count(len(done.ids), "message", "messages")
+    number = output.count(len(done), "message", "messages")
     output.say(f"{queue}: {number} would be {word}." if dry_run else f"{queue}: {number} {word}.")

@@ -1,42 +1,32 @@
-"""`lazaretto findings`: findings of an image, a repository, a vulnerability or everything."""
+"""`lazaretto findings` lists findings, `lazaretto cve` shows a vulnerability and every image that has it."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
+from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Client
-from chalicelib.cli.framework.listing import fetch_list
-from chalicelib.cli.framework.options import (
-    DEFAULT_URL,
-    AsJson,
-    Everything,
-    Limit,
-    PackageName,
-    Region,
-    Registry,
-    RepositoryName,
-    Sign,
-    Url,
-)
-from chalicelib.cli.framework.reference import read_repository
+from chalicelib.cli.framework.client import Client, fetch_list
+from chalicelib.errors import InputError
 
-_COLUMNS = ("severity", "vulnerability", "package", "installed", "fixed in", "image")
+_FINDINGS = ("severity", "vulnerability", "package", "installed", "fixed in", "image")
+_AFFECTED = ("decision", "severity", "in use", "fixed in", "image")
 
 
 @output.speaking
 def findings_command(
-    repository: RepositoryName = None,
-    registry: Registry = None,
-    region: Region = None,
+    repository: o.RepositoryName = None,
+    registry: o.Registry = None,
+    region: o.Region = None,
     digest: Annotated[str | None, typer.Option(help="One image by digest; needs --repository.")] = None,
     tag: Annotated[str | None, typer.Option(help="One image by tag; needs --repository.")] = None,
     vulnerability_id: Annotated[
         str | None, typer.Option("--vulnerability-id", "--cve", help="Id, or a related one.")
     ] = None,
-    package: PackageName = None,
+    package: o.PackageName = None,
     ecosystem: Annotated[str | None, typer.Option(help="OS, LANGUAGE.")] = None,
     severity: Annotated[str | None, typer.Option(help="Severities, by comma.")] = None,
     min_severity: Annotated[str | None, typer.Option(help="This severity or worse.")] = None,
@@ -51,11 +41,11 @@ def findings_command(
     sort: Annotated[
         str | None, typer.Option(help="severity, score, epss, first_seen, vulnerability_id; - reverses.")
     ] = None,
-    limit: Limit = 100,
-    everything: Everything = False,
-    url: Url = DEFAULT_URL,
-    sign: Sign = None,
-    as_json: AsJson = False,
+    limit: o.Limit = 100,
+    everything: o.Everything = False,
+    url: o.Url = o.DEFAULT_URL,
+    sign: o.Sign = None,
+    as_json: o.AsJson = False,
 ) -> None:
     """List findings, the worst first."""
     query: dict[str, object] = {
@@ -77,21 +67,18 @@ def findings_command(
         "sort": sort,
     }
     if repository is not None:
-        query |= read_repository(repository)
+        query |= o.read_repository(repository)
     body = fetch_list(Client(url, sign), "/v1/findings", query, "findings", None if everything else limit)
-    if as_json:
-        output.print_json(body)
-    else:
-        _print(body)
+    output.print_answer(body, as_json, _print_findings)
 
 
-def _print(body: dict[str, Any]) -> None:
+def _print_findings(body: dict[str, Any]) -> None:
     found = body["findings"]
     if found:
         output.print_table(
             output.count(len(found), "finding", "findings"),
-            _COLUMNS,
-            (_row(f) for f in found),
+            _FINDINGS,
+            map(_finding_row, found),
             rigid=("severity", "vulnerability"),
         )
     else:
@@ -99,11 +86,9 @@ def _print(body: dict[str, Any]) -> None:
     scan = body.get("scan")
     if scan and scan["state"] != "COMPLETE":
         output.say("The scan is", output.cell(scan["state"], "bold yellow"), "so this is not all, and not clean.")
-    if body["next_cursor"]:
-        output.say("There are more: --all lists them, --limit more of them.")
 
 
-def _row(finding: dict[str, Any]) -> tuple[object, ...]:
+def _finding_row(finding: dict[str, Any]) -> tuple[object, ...]:
     packages = finding["packages"]
     first = packages[0] if packages else {"name": None, "version": None, "fixed_version": None}
     more = f" +{len(packages) - 1}" if len(packages) > 1 else ""
@@ -119,3 +104,70 @@ def _row(finding: dict[str, Any]) -> tuple[object, ...]:
         first["fixed_version"],
         f"{image['repository']}{output.named(image)}",
     )
+
+
+@output.speaking
+def cve_command(
+    vulnerability_id: Annotated[str, typer.Argument(metavar="ID", help="CVE-…, GHSA-…, ALAS…: related ids match too.")],
+    repository: o.RepositoryName = None,
+    registry: o.Registry = None,
+    region: o.Region = None,
+    limit: o.Limit = 100,
+    everything: o.Everything = False,
+    url: o.Url = o.DEFAULT_URL,
+    sign: o.Sign = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Show a vulnerability and every image that has it, the worst verdict first."""
+    query: dict[str, object] = {"registry": registry, "region": region}
+    if repository is not None:
+        query |= o.read_repository(repository)
+    if not vulnerability_id:
+        raise InputError("which vulnerability?")
+    path = f"/v1/vulnerabilities/{quote(vulnerability_id, safe='')}"
+    body = _fetch_affected(Client(url, sign), path, query, None if everything else limit)
+    output.print_answer(body, as_json, _print_vulnerability)
+
+
+def _fetch_affected(client: Client, path: str, query: dict[str, object], limit: int | None) -> dict[str, Any]:
+    """All pages as one, with their blast radius summed up."""
+    affected: list[dict[str, Any]] = []
+    last: dict[str, Any] = {}
+    radius: dict[str, int] = {}
+    with output.counting("images") as count:
+        for last in client.pages(path, query, "affected", limit):
+            affected += last["affected"]
+            count(len(last["affected"]))
+            for name, number in last["blast_radius"].items():
+                radius[name] = radius.get(name, 0) + number
+    radius["repositories"] = len({output.home(a["image"]) for a in affected})
+    return {**last, "affected": affected, "blast_radius": radius}
+
+
+def _print_vulnerability(body: dict[str, Any]) -> None:
+    radius = body["blast_radius"]
+    databases = body["databases"]
+    title = next((d["title"] for d in databases if d["title"]), None)
+    output.say(output.cell(body["id"], "bold"), title or "")
+    if body["related_ids"]:
+        output.say("also known as", ", ".join(body["related_ids"]))
+    if body["kev"]:
+        output.say(output.cell("known to be exploited", "bold red"))
+    output.say(
+        output.count(radius["images"], "image", "images"),
+        "of",
+        output.count(radius["repositories"], "repository:", "repositories:"),
+        f"{radius['running']} known to run, {radius['maybe_running']} may run,",
+        f"{radius['closed']} closed by the verdict",
+    )
+    if body["affected"]:
+        output.print_table(
+            "affected images", _AFFECTED, map(_affected_row, body["affected"]), rigid=("decision", "severity", "in use")
+        )
+
+
+def _affected_row(affected: dict[str, Any]) -> tuple[object, ...]:
+    image = affected["image"]
+    fixed = ", ".join(sorted({f"{p['name']} {p['fixed_version']}" for p in affected["packages"] if p["fixed_version"]}))
+    name = f"{output.home(image)}{output.named(image)}"
+    return (affected["decision"], affected["severity"], affected["running"]["in_use"], fixed or None, name)

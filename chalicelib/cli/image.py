@@ -1,4 +1,4 @@
-"""`lazaretto image`: what stands about one image."""
+"""`lazaretto image` shows one image; `lazaretto gate` answers by its exit code whether the image may go on."""
 
 from __future__ import annotations
 
@@ -6,35 +6,33 @@ from typing import Annotated, Any
 
 import typer
 
+from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
 from chalicelib.cli.framework.client import Client
-from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, Region, Registry, Sign, Url
-from chalicelib.cli.framework.reference import read_image
+from chalicelib.errors import NotFoundError
 
 Image = Annotated[
-    str, typer.Argument(help="REPO@DIGEST, or REPO:TAG (as last heard of by events); REPO with or without the host.")
+    str, typer.Argument(help="REPO@DIGEST, or REPO:TAG (as of the last event); REPO with or without the host.")
 ]
+OPEN = ("ALLOW", "WARN")
 
 
 @output.speaking
 def image_command(
     image: Image,
-    registry: Registry = None,
-    region: Region = None,
-    url: Url = DEFAULT_URL,
-    sign: Sign = None,
-    as_json: AsJson = False,
+    registry: o.Registry = None,
+    region: o.Region = None,
+    url: o.Url = o.DEFAULT_URL,
+    sign: o.Sign = None,
+    as_json: o.AsJson = False,
 ) -> None:
     """Show an image: its verdict and why, its scan, its findings counted, what was done, where it runs."""
-    query = {"registry": registry, "region": region, **read_image(image)}
+    query = {"registry": registry, "region": region, **o.read_image(image)}
     body = Client(url, sign).get("/v1/image", query, needs=("verdict",))
-    if as_json:
-        output.print_json(body)
-    else:
-        _print(body)
+    output.print_answer(body, as_json, _print_image)
 
 
-def print_reasons(verdict: dict[str, Any]) -> None:
+def _print_reasons(verdict: dict[str, Any]) -> None:
     if verdict["reasons"]:
         output.print_table(
             "reasons",
@@ -50,9 +48,9 @@ def _reason(reason: dict[str, Any]) -> tuple[object, ...]:
     return (reason["rule"], reason["decision"], reason["count"] or None, "; ".join(w for w in why if w))
 
 
-def _print(body: dict[str, Any]) -> None:
+def _print_image(body: dict[str, Any]) -> None:
     output.print_table("", ("image", ""), _facts(body), rigid=("image",))
-    print_reasons(body["verdict"])
+    _print_reasons(body["verdict"])
     if children := [c for c in body["children"] if not c["artifact"]]:
         output.say("images of this index")
         for child in children:
@@ -97,7 +95,7 @@ def _facts(body: dict[str, Any]) -> list[tuple[object, object]]:
 
 
 def _proof(proof: dict[str, Any] | None) -> str | None:
-    """A dash where it is not scanned itself."""
+    """None for an image that is not scanned itself."""
     if proof is None:
         return None
     return "proven" if proof["proven"] else f"{proof['cause']}: {proof['detail']}"
@@ -112,8 +110,51 @@ def _open_act(act: dict[str, Any] | None) -> str | None:
 
 
 def _open(body: dict[str, Any]) -> str | None:
-    """A dash where they are not known."""
+    """None where the findings are unknown."""
     if body["counts"] is None:
         return "see its images" if body["kind"] == "INDEX" else None
     counts = ", ".join(f"{n} {severity}" for severity, n in body["counts"].items() if n)
     return counts or ("none" if body["scan"]["state"] == "COMPLETE" else "none known")
+
+
+@output.speaking
+def gate_command(
+    image: Image,
+    registry: o.Registry = None,
+    region: o.Region = None,
+    url: o.Url = o.DEFAULT_URL,
+    sign: o.Sign = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Ask for the verdict: exit 0 for ALLOW and WARN, 1 for BLOCK, QUARANTINE, PENDING and unknown images.
+
+    2 is bad input, 3 a failure of AWS or the network: only 0 opens the gate. A tag is the digest of the last event, and
+    may lag behind the registry: in CI give the digest that was pushed, with the registry's host
+    (ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPO@sha256:...).
+    """
+    query = {"registry": registry, "region": region, **o.read_image(image)}
+    try:
+        verdict = Client(url, sign).get("/v1/verdict", query, needs=("decision",))
+    except NotFoundError as error:
+        _print_unknown(image, str(error), as_json)
+        raise typer.Exit(output.NEGATIVE) from error
+    output.print_answer(verdict, as_json, _print_verdict)
+    raise typer.Exit(output.OK if verdict["decision"] in OPEN else output.NEGATIVE)
+
+
+def _print_unknown(image: str, detail: str, as_json: bool) -> None:
+    if as_json:
+        output.print_json({"image": image, "decision": None, "detail": detail})
+    else:
+        output.say(output.cell("UNKNOWN", "bold red"), detail)
+
+
+def _print_verdict(verdict: dict[str, Any]) -> None:
+    scan = verdict["scan"]
+    image = verdict["image"]
+    output.say(output.cell(verdict["decision"]), output.home(image))
+    output.say(image["digest"], *(f"({tag})" for tag in image["tags"][:3]))
+    output.say(
+        f"policy {verdict['policy_version']}, decided {output.when(verdict['decided_at']) or '-'}, scan {scan['state']}"
+    )
+    _print_reasons(verdict)

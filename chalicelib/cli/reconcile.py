@@ -1,8 +1,7 @@
-"""`lazaretto reconcile`: compare registries with what is stored, with the caller's own AWS credentials.
+"""`lazaretto reconcile` compares registries with what is stored; `lazaretto sweep NAME` begins a sweep at once.
 
-The use case finds the differences here; what mends them goes through the deployment's queues, as events would have.
-
-`lazaretto sweep NAME`: begin a sweep now instead of at its hour. The deployment does the rest.
+Both use the caller's own AWS credentials. The use case finds the differences here; the deployment repairs them through
+its queues, as if events had come.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
 from chalicelib.cli.framework.operator import Registries, named_registries, operator
-from chalicelib.cli.framework.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository, begin
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
@@ -28,18 +27,39 @@ from chalicelib.services.reconcile.reconcile_registry import reconcile_registry
 if TYPE_CHECKING:
     from chalicelib.context import AppContext
 
+SHOWN = 50
+MEANING = {
+    DifferenceKind.MISSING: "pushed, and not known",
+    DifferenceKind.DELETED: "deleted, and still known",
+    DifferenceKind.TAG_MOVED: "a tag names another image",
+    DifferenceKind.TAG_DELETED: "a tag is gone",
+    DifferenceKind.TAG_UNSETTLED: "two images were said to have one tag",
+    DifferenceKind.ARCHIVED: "archived, not by Lazaretto",
+    DifferenceKind.RESTORED: "restored, and still known as archived",
+    DifferenceKind.CAME_BACK: "quarantined, and can be pulled again",
+    DifferenceKind.CHILDREN_UNKNOWN: "an index whose images are not known",
+    DifferenceKind.SCAN_UNHEARD: "scanned, and not read",
+    DifferenceKind.SCAN_STALE: "the scan is in another state now",
+    DifferenceKind.FINDINGS_CHANGED: "findings changed since they were read",
+    DifferenceKind.VANISHED: "findings are gone without an event",
+    DifferenceKind.LOOK_LOST: "a refresh was due and did not come",
+    DifferenceKind.EFFECT_LOST: "an alert or act waits for more than five minutes",
+    DifferenceKind.DECISION_LOST: "a new decision is hours late",
+    DifferenceKind.BEHIND: "the verdict lacks what is stored since",
+}
+
 
 @output.speaking
 def sweep_command(
     name: Annotated[Sweep, typer.Argument(metavar="NAME", help=f"{', '.join(Sweep)}.", show_default=False)],
     registry: Registries = None,
-    stage: Stage = DEFAULT_STAGE,
-    as_json: AsJson = False,
+    stage: o.Stage = o.DEFAULT_STAGE,
+    as_json: o.AsJson = False,
 ) -> None:
-    """Begin a sweep now, as the clock does at its hour.
+    """Begin a sweep now instead of at its hour.
 
-    It runs in the deployment, repository by repository; one that runs at the same time does it no harm. What it found
-    stands with each repository: `<sweep>` and `<sweep>_at` of GET /v1/repositories.
+    The deployment runs it, repository by repository; a second one at the same time does no harm. Its results are with
+    each repository: `<sweep>` and `<sweep>_at` of GET /v1/repositories.
     """
     context = operator(stage).context
     plans = list(begin(name, named_registries(registry, context), context.clock.now()))
@@ -51,42 +71,19 @@ def sweep_command(
         output.say(f"The sweep {name} begins in {', '.join(places)}.")
 
 
-SHOWN = 50
-MEANING = {
-    DifferenceKind.MISSING: "pushed, and not known",
-    DifferenceKind.DELETED: "deleted, and still known",
-    DifferenceKind.TAG_MOVED: "a tag is at another image",
-    DifferenceKind.TAG_DELETED: "a tag is gone",
-    DifferenceKind.TAG_UNSETTLED: "two images were said to have one tag",
-    DifferenceKind.ARCHIVED: "archived by somebody",
-    DifferenceKind.RESTORED: "restored, and not known to be",
-    DifferenceKind.CAME_BACK: "quarantined, and can be pulled again",
-    DifferenceKind.CHILDREN_UNKNOWN: "an index whose images are not known",
-    DifferenceKind.SCAN_UNHEARD: "scanned, and not looked at",
-    DifferenceKind.SCAN_STALE: "the scan is in another state by now",
-    DifferenceKind.FINDINGS_CHANGED: "findings changed since the last look",
-    DifferenceKind.VANISHED: "findings are gone without a word",
-    DifferenceKind.LOOK_LOST: "a look was promised and did not come",
-    DifferenceKind.EFFECT_LOST: "an alert or act waits for more than five minutes",
-    DifferenceKind.DECISION_LOST: "was to be decided again hours ago",
-    DifferenceKind.BEHIND: "decided by less than is stored",
-}
-
-
 @output.speaking
 def reconcile_command(
     repository: Annotated[str | None, typer.Option("--repository", help="Only this one, by its name.")] = None,
     registry: Registries = None,
-    dry_run: Annotated[bool, dry_run_option("Show what differs, and mend nothing.")] = False,
-    stage: Stage = DEFAULT_STAGE,
-    as_json: AsJson = False,
+    dry_run: Annotated[bool, o.dry_run_option("Show what differs, and repair nothing.")] = False,
+    stage: o.Stage = o.DEFAULT_STAGE,
+    as_json: o.AsJson = False,
 ) -> None:
-    """Compare the registries with what is stored, and mend what differs.
+    """Compare the registries with what is stored, and repair what differs.
 
-    Events get lost: images, tags, scans and findings that no event told of are found by listing the registry. A new
-    installation is filled by this command alone. What mends them is done by the deployment within minutes. Which
-    registries are watched beside the one of this account and Region is read from LAZARETTO_REGISTRIES and
-    LAZARETTO_ACCOUNT_ROLES, as the deployment reads it.
+    Events get lost: listing the registry finds images, tags, scans and findings without an event. This command also
+    fills a new installation. The deployment repairs differences within minutes. The registries beside the one of this
+    account and Region are read from LAZARETTO_REGISTRIES and LAZARETTO_ACCOUNT_ROLES, as in the deployment.
     """
     context = operator(stage).context
     places = named_registries(registry, context)
@@ -105,7 +102,7 @@ def reconcile_command(
     if as_json:
         output.print_json(_plain(results, found, unlisted, dry_run))
     else:
-        _tell(results, found, dry_run)
+        _print(results, found, dry_run)
         for place, error in unlisted.items():
             output.complain(f"registry {place}: not compared: {error}")
     if unlisted or any(result.error for result in results):
@@ -113,7 +110,7 @@ def reconcile_command(
 
 
 def _compared(message: SweepRepository, context: AppContext, dry_run: bool) -> Reconciled:
-    """One that AWS has no time for now is left to the deployment; the others are compared all the same."""
+    """Leaves a throttled repository to the deployment, so that the others are compared."""
     try:
         return reconcile_registry(message, context, dry_run=dry_run)
     except TransientError as error:
@@ -126,8 +123,8 @@ def _compared(message: SweepRepository, context: AppContext, dry_run: bool) -> R
 def _messages(
     context: AppContext, places: Sequence[RegistryPlace], repository: str | None, dry_run: bool
 ) -> tuple[Sequence[SweepRepository], Mapping[str, str]]:
-    """What is to be compared, and why some registries cannot be: the others are compared all the same. With whole
-    registries that of ECR Public is compared too, by the deployment."""
+    """What to compare, and why some registries cannot be listed. For whole registries the deployment also compares ECR
+    Public."""
     messages, unlisted, now = list[SweepRepository](), dict[str, str](), context.clock.now()
     for plan in begin(Sweep.RECONCILE, places, now):
         try:
@@ -180,7 +177,7 @@ def _plain_difference(difference: Difference) -> dict[str, Any]:
     }
 
 
-def _tell(results: Sequence[Reconciled], found: Counter[DifferenceKind], dry_run: bool) -> None:
+def _print(results: Sequence[Reconciled], found: Counter[DifferenceKind], dry_run: bool) -> None:
     if found:
         rows = [(kind, number, MEANING[kind]) for kind, number in sorted(found.items())]
         output.print_table("", ("what", "how often", "that is"), rows, rigid=("what",))
@@ -190,22 +187,22 @@ def _tell(results: Sequence[Reconciled], found: Counter[DifferenceKind], dry_run
     compared = f"{images} in {output.count(len(results), 'repository', 'repositories')} compared"
     lost = output.count(sum(r.lost_events for r in results), "event was lost", "events were lost")
     output.say(f"{compared}: {output.count(found.total(), 'difference', 'differences')}, {lost}.")
-    _tell_proofs(results)
+    _print_proofs(results)
     for result in results:
         if result.error:
             output.complain(f"{result.repository.name}: not compared: {result.error}")
         if result.more:
             output.complain(f"{result.repository.name}: the deployment goes on with the rest of it")
     if found and dry_run:
-        output.say("Dry run: nothing was mended.")
+        output.say("Dry run: nothing was repaired.")
     elif found:
         filling = any(result.filling for result in results)
         summary = " A summary is sent when all is decided." if filling else ""
-        output.say(f"The deployment mends what differs within minutes.{summary}")
+        output.say(f"The deployment repairs what differs within minutes.{summary}")
 
 
-def _tell_proofs(results: Sequence[Reconciled]) -> None:
-    """Which pushes have led to no usable, recent scan, and why."""
+def _print_proofs(results: Sequence[Reconciled]) -> None:
+    """Which images have no usable, recent scan, and why."""
     proven, unproven = sum(r.proofs.proven for r in results), _unproven(results)
     causes = ", ".join(f"{cause} {number}" for cause, number in sorted(unproven.items()))
     said = f"{output.count(proven, 'image is', 'images are')} proven to be scanned"

@@ -1,6 +1,6 @@
-"""`lazaretto webhook`: prints what a Kubernetes cluster needs to ask before it starts a Pod. Nothing is applied here.
+"""`lazaretto webhook`: prints the Kubernetes objects of the admission webhook, and makes tokens. Nothing is applied.
 
-The objects themselves are in `forwarder_objects.py` and `webhook_configuration.py`.
+The objects themselves are in `forwarder/objects.py`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import typer
 import yaml
 
 from chalicelib import __version__
+from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, Region, Url
-from chalicelib.cli.framework.region import gateway_region
+from chalicelib.cli.framework.operator import gateway_region
 from chalicelib.errors import InputError
 from chalicelib.forwarder.objects import (
     NAME,
-    Asking,
+    AdmissionWebhook,
     Forwarding,
     Object,
     admission_configuration,
@@ -31,6 +31,11 @@ from chalicelib.forwarder.objects import (
     webhook_configuration,
 )
 
+_IGNORES_FAILURE = ["Where Lazaretto does not answer, Pods start unasked (failurePolicy: Ignore)."]
+_FAILS = [
+    "Where Lazaretto does not answer, no Pod starts (failurePolicy: Fail). Apply it without",
+    "--fail-closed first, and see that it answers.",
+]
 DEFAULT_IMAGE = "public.ecr.aws/lambda/python:3.13"
 TOKEN_BYTES = 32
 _URL = re.compile(r"https://[A-Za-z0-9.-]+(?::\d{1,5})?(?:/[A-Za-z0-9._~-]+)*/?")
@@ -43,16 +48,16 @@ webhook_app = typer.Typer(no_args_is_help=True, help="Have a Kubernetes cluster 
 
 
 class WebhookManifest(NamedTuple):
-    """`words`: lines of the comment on top."""
+    """`comment`: its lines, on top."""
 
-    words: Sequence[str]
+    comment: Sequence[str]
     objects: Sequence[Object]
 
 
 @webhook_app.command("manifest")
 @output.speaking
 def manifest_command(
-    url: Url = DEFAULT_URL,
+    url: o.Url = o.DEFAULT_URL,
     namespace: Annotated[str, typer.Option("--namespace", help="Namespace of the forwarder.")] = "lazaretto",
     exempt: Annotated[
         list[str] | None,
@@ -68,31 +73,31 @@ def manifest_command(
     image: Annotated[
         str | None, typer.Option("--image", help=f"With Python and botocore; by default {DEFAULT_IMAGE}.")
     ] = None,
-    region: Region = None,
+    region: o.Region = None,
     self_managed: Annotated[
         bool,
         typer.Option("--self-managed", help="For a control plane of your own: it sends a token, without forwarder."),
     ] = False,
-    as_json: AsJson = False,
+    as_json: o.AsJson = False,
 ) -> None:
     """Print the Kubernetes objects of the admission webhook, to be piped to `kubectl apply -f -`.
 
-    On EKS these are a small forwarder, which signs each question with the role of its pod, and the configuration that
-    has the API server ask it; cert-manager must be there. With --self-managed it is the configuration alone, and in a
-    comment the files that give your API server its token. What is asked, and what happens where nobody answers:
+    On EKS these are a small forwarder, which signs each request with its pod's role, and the configuration that has
+    the API server call it; cert-manager must be installed. With --self-managed it is the configuration alone, and in a
+    comment the files that give your API server its token. What is asked, and what happens without an answer:
     docs/admission.md.
     """
     host, address = _address(url)
-    exempted = tuple(_space("--exempt", one) for one in exempt or ())
+    exempted = tuple(_matching("--exempt", _NAMESPACE, one) for one in exempt or ())
     if self_managed:
         if role_arn or image or region:
             raise InputError("--self-managed has no forwarder: leave out --role-arn, --image and --region")
-        manifest = _by_token(host, address, _space("--namespace", namespace), exempted, fail_closed)
+        manifest = _by_token(host, address, _matching("--namespace", _NAMESPACE, namespace), exempted, fail_closed)
     else:
         given = Forwarding(
             address,
             _region_of(address, region),
-            _space("--namespace", namespace),
+            _matching("--namespace", _NAMESPACE, namespace),
             _matching("--image", _IMAGE, image or DEFAULT_IMAGE),
             _matching("--role-arn", _ROLE, role_arn) if role_arn else None,
         )
@@ -104,10 +109,10 @@ def manifest_command(
 
 
 @webhook_app.command("token")
-def token_command(as_json: AsJson = False) -> None:
+def token_command(as_json: o.AsJson = False) -> None:
     """Make a token for self-managed control planes, and print it with its SHA-256.
 
-    It is shown this once and stored nowhere: the deployment is given the hash alone.
+    It is shown once and not stored: the deployment gets only the hash.
     """
     token = secrets.token_urlsafe(TOKEN_BYTES)
     hashed = hashlib.sha256(token.encode()).hexdigest()
@@ -125,20 +130,16 @@ Then give the token to every API server, in the kubeconfig that `lazaretto webho
 
 
 def _address(url: str) -> tuple[str, str]:
-    """Host, with its port where it names one, and the address of the API without a slash at its end."""
+    """Host with its port, if any, and the address of the API without a trailing slash."""
     if not _URL.fullmatch(url):
         raise InputError("--url: the address of a deployed API is needed, such as https://….amazonaws.com/api")
     return urlsplit(url).netloc, url.rstrip("/")
 
 
-def _space(option: str, name: str) -> str:
-    return _matching(option, _NAMESPACE, name)
-
-
 def _region_of(address: str, named: str | None) -> str:
     region = named or gateway_region(urlsplit(address).hostname or "")
     if not region:
-        raise InputError("--region: the address does not tell the Region of the API")
+        raise InputError("--region: the address does not name the Region of the API")
     return _matching("--region", _REGION, region)
 
 
@@ -151,23 +152,22 @@ def _matching(option: str, form: re.Pattern[str], text: str) -> str:
 def _by_forwarder(given: Forwarding, exempt: tuple[str, ...], fail_closed: bool) -> WebhookManifest:
     space = given.namespace
     role = [
-        "2. The role, with the managed policy lazaretto-STAGE-admit-REGION (docs/admission.md), for the",
         "   service account:",
+        "   aws eks create-pod-identity-association --cluster-name CLUSTER \\",
+        f"     --namespace {space} --service-account {NAME} --role-arn ROLE_ARN",
     ]
     if given.role_arn:
-        role[1] += f" {given.role_arn},"
-        role.append(f"   which must trust system:serviceaccount:{space}:{NAME}.")
-    else:
-        role.append("   aws eks create-pod-identity-association --cluster-name CLUSTER \\")
-        role.append(f"     --namespace {space} --service-account {NAME} --role-arn ROLE_ARN")
+        trust = f"   which must trust system:serviceaccount:{space}:{NAME}."
+        role = [f"   service account: {given.role_arn},", trust]
     words = [
         "Before:",
         "1. cert-manager: aws eks create-addon --cluster-name CLUSTER --addon-name cert-manager",
+        "2. The role, with the managed policy lazaretto-STAGE-admit-REGION (docs/admission.md), for the",
         *role,
         "After:",
         f"   kubectl -n {space} rollout status deployment/{NAME}",
         "   kubectl create deployment trial --image IMAGE --dry-run=server",
-        *(_CLOSED if fail_closed else _OPEN),
+        *(_FAILS if fail_closed else _IGNORES_FAILURE),
     ]
     return WebhookManifest(words, [*forwarder_objects(given), through_forwarder(space, exempt, fail_closed)])
 
@@ -186,17 +186,10 @@ def _by_token(host: str, address: str, name: str, exempt: tuple[str, ...], fail_
         *_indented(kubeconfig),
         "",
         "Both files must be mounted into the pod of kube-apiserver; it reads them when it starts.",
-        *(_CLOSED if fail_closed else _OPEN),
+        *(_FAILS if fail_closed else _IGNORES_FAILURE),
     ]
     client = {"url": f"{address}/v1/admission/token"}
-    return WebhookManifest(words, [webhook_configuration(Asking(name, client, exempt, fail_closed, {}))])
-
-
-_OPEN = ["Where Lazaretto does not answer, Pods start unasked (failurePolicy: Ignore)."]
-_CLOSED = [
-    "Where Lazaretto does not answer, no Pod starts (failurePolicy: Fail). Apply it without",
-    "--fail-closed first, and see that it answers.",
-]
+    return WebhookManifest(words, [webhook_configuration(AdmissionWebhook(name, client, exempt, fail_closed, {}))])
 
 
 def _indented(plain: Object) -> list[str]:
@@ -204,13 +197,13 @@ def _indented(plain: Object) -> list[str]:
 
 
 def _text(manifest: WebhookManifest) -> str:
-    head = [f"Lazaretto {__version__}: admission webhook. Apply with `kubectl apply -f -`.", *manifest.words]
+    head = [f"Lazaretto {__version__}: admission webhook. Apply with `kubectl apply -f -`.", *manifest.comment]
     comment = "".join(f"# {line}".rstrip() + "\n" for line in head)
     return comment + "".join(f"---\n{_yaml(plain)}" for plain in manifest.objects)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Without anchors, and with texts of several lines as they are: people read what they apply."""
+    """Readable YAML: no anchors, texts of several lines as blocks."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""`lazaretto why-pull-failed`: why an image could not be pulled. The API explains; a task's reason is ECS's to tell."""
+"""`lazaretto why-pull-failed`: why an image could not be pulled. The API explains; ECS gives a task's reason."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
 from chalicelib.cli.framework.client import Client
 from chalicelib.cli.framework.operator import own_sessions
-from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, Region, Registry, Sign, Url
-from chalicelib.cli.framework.reference import read_image
 from chalicelib.domain.events.failed_pull import FailedPull, failed_pulls
 from chalicelib.domain.events.pull_failure import PullFailureCause, read_refusal
 from chalicelib.errors import InputError, NotFoundError
@@ -47,11 +46,11 @@ def why_pull_failed_command(
     failure: Failure,
     image: Image = None,
     cluster: Cluster = None,
-    registry: Registry = None,
-    region: Region = None,
-    url: Url = DEFAULT_URL,
-    sign: Sign = None,
-    as_json: AsJson = False,
+    registry: o.Registry = None,
+    region: o.Region = None,
+    url: o.Url = o.DEFAULT_URL,
+    sign: o.Sign = None,
+    as_json: o.AsJson = False,
 ) -> None:
     """Explain why an image could not be pulled: our quarantine or Deny, missing, archived, not permitted, or else.
 
@@ -59,27 +58,24 @@ def why_pull_failed_command(
     """
     client = Client(url, sign)
     explained = True
-    for query in _asked(failure, image, cluster, registry, region):
+    for query in _queries(failure, image, cluster, registry, region):
         body = client.get("/v1/pull-failure", query, needs=_NEEDS)
         explained = explained and body["cause"] != PullFailureCause.UNKNOWN
-        if as_json:
-            output.print_json(body)
-        else:
-            _print(body)
+        output.print_answer(body, as_json, _print)
     raise typer.Exit(output.OK if explained else output.NEGATIVE)
 
 
-def _asked(
+def _queries(
     failure: str, image: str | None, cluster: str | None, registry: str | None, region: str | None
 ) -> Iterator[dict[str, Any]]:
-    """What the API is asked, for each image that could not be pulled."""
+    """A query of the API for each image that could not be pulled."""
     if failure.startswith(_ARN) and " " not in failure.strip():
         yield from _of_task(failure.strip(), cluster)
         return
     text = _one_line(sys.stdin.read() if failure == "-" else failure)
     if not text:
         raise InputError("say what ECS, the kubelet or docker says, or give the ARN of an ECS task")
-    named = {"registry": registry, "region": region, **read_image(image)} if image else {}
+    named = {"registry": registry, "region": region, **o.read_image(image)} if image else {}
     yield {"text": text, **named}
 
 
@@ -87,7 +83,7 @@ def _of_task(task_arn: str, cluster: str | None) -> Iterator[dict[str, Any]]:
     # Imported late: other commands must not wait for boto3.
     from chalicelib.adapters.usage.stopped_task import read_stopped_task
 
-    # arn:aws:ecs:REGION:… What is no ARN of a task is refused by who reads it.
+    # arn:aws:ecs:REGION:… `read_stopped_task` refuses other ARNs.
     sessions = own_sessions("".join(task_arn.split(":")[3:4]) or None)
     task = read_stopped_task(task_arn, cluster, sessions)
     failures = failed_pulls(task)
@@ -113,7 +109,7 @@ def _query(failed: FailedPull, sessions: Sessions) -> dict[str, Any]:
 
 
 def _role(failed: FailedPull, sessions: Sessions) -> str | None:
-    """By the person's own credentials, and only where access was denied and the text does not name who asked."""
+    """With the caller's own credentials; only where access was denied and the text does not name the role."""
     if not failed.cause.refused or read_refusal(failed.said).role is not None or failed.task_arn is None:
         return None
     from chalicelib.adapters.usage.runtime import AwsRuntime
@@ -123,8 +119,8 @@ def _role(failed: FailedPull, sessions: Sessions) -> str | None:
 
 
 def _one_line(text: str) -> str:
-    """Without control characters, as the API takes it. Of a long one, such as what `kubectl describe pod` prints, what
-    follows the last failure that it tells of, else its end."""
+    """Without control characters, as the API requires. Of a long text, such as that of `kubectl describe pod`, what
+    follows the last failure, else the end."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     if len(line) <= MAX_TEXT:
         return line

@@ -1,11 +1,11 @@
-"""The forwarder that runs in a cluster: takes the API server's reviews, cuts them, signs them, asks Lazaretto.
+"""The forwarder in a cluster: takes the API server's reviews, trims and signs them, and calls Lazaretto.
 
-`lazaretto webhook manifest` puts this file into a ConfigMap as it is; it runs by itself on the Python of
-public.ecr.aws/lambda/python. The standard library, botocore and its urllib3 are all it may import.
+`lazaretto webhook manifest` copies this file into a ConfigMap; it runs on the Python of
+public.ecr.aws/lambda/python. It may import only the standard library, botocore and its urllib3.
 
-It never says `allowed` by itself. What cannot be asked is a 5xx, and the webhook's failurePolicy
-decides. It says no by itself to one thing: images whose names alone are longer than Lazaretto reads.
-What a verdict does not need (variables, arguments, annotations, who asked) stays in the cluster.
+It never allows by itself. A failed call is a 5xx, and the webhook's failurePolicy decides. It denies
+one thing by itself: images whose names alone are longer than Lazaretto reads. What a verdict does not
+need (variables, arguments, annotations, the requesting user) stays in the cluster.
 """
 
 from __future__ import annotations
@@ -40,30 +40,30 @@ from botocore.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 
 PATH = "/v1/admission"
-MOST_BYTES = 20 * 1024 * 1024
-"""Of a review: etcd takes objects of 1.5 MiB, `<` is six characters in JSON, an update has two."""
+MAX_BYTES = 20 * 1024 * 1024
+"""Of a review: etcd takes objects of 1.5 MiB, `<` is six characters in JSON, an update has two objects."""
 LARGE_BYTES = 1024 * 1024
-"""Reviews beyond this are taken one at a time, so that memory has an end."""
-MOST_FORWARDED_BYTES = 2 * 1024 * 1024
-"""Of what is left after cutting; the API is given six, in which each quotation mark counts twice."""
-MOST_ANSWERED_BYTES = 64 * 1024
+"""Larger reviews are read one at a time, to limit memory."""
+MAX_FORWARDED_BYTES = 2 * 1024 * 1024
+"""Of a trimmed review; the API accepts six, in which each quotation mark counts twice."""
+MAX_ANSWER_BYTES = 64 * 1024
 REVIEWS_AT_ONCE, CONNECTIONS_AT_ONCE = 32, 256
 CONNECT_SECONDS, READ_SECONDS = 1.5, 5.0
-"""With `AGAIN_WITHIN_SECONDS` less than the webhook's ten, so that a failure has its reason in the log."""
-AGAIN_WITHIN_SECONDS, AGAIN_AFTER_SECONDS = 2.0, 0.25
+"""With `RETRY_WITHIN_SECONDS` less than the webhook's ten, so that the log has the reason of a failure."""
+RETRY_WITHIN_SECONDS, RETRY_AFTER_SECONDS = 2.0, 0.25
 CLOSED = 0
-"""In place of a status: a connection that we kept open was closed by the other side."""
-AGAIN = (CLOSED, 429, 500, 502, 503, 504)
+"""In place of a status: the API closed an idle connection."""
+RETRIED = (CLOSED, 429, 500, 502, 503, 504)
 BUSY = (429, 503)
-"""Where `Retry-After` is said: the API server asks again while the webhook's time lasts (client-go, checkWait)."""
-DEEP, MOST_MARKS = 50, 4_000_000
-"""Levels of a review; nothing that leaves the cluster lies below the twelfth. Marks: what etcd takes has fewer."""
+"""Answered with `Retry-After`: the API server retries within the webhook's timeout (client-go, checkWait)."""
+MAX_DEPTH, MAX_MARKS = 50, 4_000_000
+"""Levels of a review: what leaves the cluster is within twelve. Marks: what etcd takes has fewer."""
 MARK = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[][{}]', re.DOTALL)
 BODY_SECONDS, HANDSHAKE_SECONDS, TURN_SECONDS = 5.0, 5.0, 2.0
 IDLE_SECONDS = 120.0
-"""Longer than the API server keeps an idle connection (90 s): it closes first, and no review is lost."""
+"""Longer than the API server keeps an idle connection (90 s), so that it closes first and no review is lost."""
 DRAIN_SECONDS = 5.0
-"""After SIGTERM it still answers for so long: until then the Service sends reviews here."""
+"""It answers that long after SIGTERM, while the Service still sends reviews."""
 
 CONTAINERS = [{"name": None, "image": None}]
 POD = {
@@ -73,10 +73,7 @@ POD = {
     "volumes": [{"name": None, "image": {"reference": None}}],
 }
 TEMPLATE = {"spec": POD}
-OBJECT = {
-    "spec": {**POD, "template": TEMPLATE, "jobTemplate": {"spec": {"template": TEMPLATE}}},
-    "template": TEMPLATE,
-}
+OBJECT = {"spec": {**POD, "template": TEMPLATE, "jobTemplate": {"spec": {"template": TEMPLATE}}}, "template": TEMPLATE}
 REVIEW = {
     "apiVersion": None,
     "kind": None,
@@ -89,12 +86,12 @@ REVIEW = {
         "oldObject": OBJECT,
     },
 }
-"""What leaves the cluster: a mapping's fields, a list of one form, None for a value that is no mapping or list."""
+"""What leaves the cluster: the fields of a mapping, the form of a list's items, None for a scalar."""
 STATUS = {"code": None, "message": None, "reason": None}
 
 
 class RefusedError(Exception):
-    """No review, and an answer of HTTP that says why."""
+    """The request is no acceptable review. `status`: of the HTTP answer."""
 
     def __init__(self, status: HTTPStatus, reason: str) -> None:
         super().__init__(reason)
@@ -102,35 +99,35 @@ class RefusedError(Exception):
 
 
 class UnansweredError(Exception):
-    """Lazaretto could not be asked, or gave no answer to this review. `upstream`: its HTTP status, if any."""
+    """Lazaretto gave no answer to this review. `upstream`: its HTTP status, if any."""
 
     def __init__(self, reason: str, upstream: int | None = None) -> None:
         super().__init__(reason)
         self.upstream = upstream
 
 
-def cut(value: Any, form: Any) -> Any:
-    """What `form` names of `value`. What is not of the form is there still, empty: it is refused where it is read."""
+def trim(value: Any, form: Any) -> Any:
+    """The parts of `value` that `form` names. A value of another form becomes empty: its reader refuses it."""
     if isinstance(form, Mapping) and isinstance(value, dict):
-        return {name: cut(inner, form[name]) for name, inner in value.items() if name in form}
+        return {name: trim(inner, form[name]) for name, inner in value.items() if name in form}
     if isinstance(form, list) and isinstance(value, list):
-        return [cut(item, form[0]) for item in value]
+        return [trim(item, form[0]) for item in value]
     of_the_form = form is None and not isinstance(value, dict | list)
     return value if of_the_form or value is None else type(value)()
 
 
 def shallow(body: bytes) -> bytes:
-    """Null in place of what lies too deep to be sent. An API server takes 10,000 levels (of `managedFields`, by whoever
-    makes the object), Python 3.11 takes 1,000: refused, its Pod would start, where failures are ignored."""
+    """Null in place of what is too deep to be sent. An API server takes 10,000 levels (of `managedFields`, by an
+    object's author), Python 3.11 takes 1,000: a refused review would let its Pod start where failures are ignored."""
     kept, depth, begun = bytearray(), 0, 0
-    for mark in islice(MARK.finditer(body), MOST_MARKS):
+    for mark in islice(MARK.finditer(body), MAX_MARKS):
         if mark[0] in (b"{", b"["):
             depth += 1
-            if depth == DEEP:
+            if depth == MAX_DEPTH:
                 kept += body[begun : mark.start()] + b"null"
                 begun = len(body)
         elif mark[0] in (b"}", b"]"):
-            if depth == DEEP:
+            if depth == MAX_DEPTH:
                 begun = mark.end()
             depth -= 1
     return bytes(kept + body[begun:])
@@ -144,9 +141,9 @@ def parsed(body: bytes) -> Any:
 
 
 def read_review(body: bytes) -> dict[str, Any]:
-    """An AdmissionReview, cut. Raises RefusedError for what is none."""
+    """A trimmed AdmissionReview. Raises RefusedError."""
     try:
-        review = cut(parsed(body), REVIEW)
+        review = trim(parsed(body), REVIEW)
     except (ValueError, RecursionError) as error:
         raise RefusedError(HTTPStatus.BAD_REQUEST, "the body is no JSON") from error
     if not isinstance(review, dict) or review.get("kind") != "AdmissionReview":
@@ -162,13 +159,13 @@ def answer_to(uid: str, response: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def too_long(size_bytes: int) -> dict[str, Any]:
-    """Failing here would let a bad image in beside a name of a megabyte, where failures are ignored."""
-    text = f"names and images of its containers take {size_bytes:,} bytes; at most {MOST_FORWARDED_BYTES:,} are judged"
+    """A failure would admit a bad image beside a name of a megabyte, where failures are ignored."""
+    text = f"names and images of its containers take {size_bytes:,} bytes; at most {MAX_FORWARDED_BYTES:,} are judged"
     return {"allowed": False, "status": {"code": int(HTTPStatus.REQUEST_ENTITY_TOO_LARGE), "message": text}}
 
 
 class Lazaretto:
-    """The API behind `url`, asked with the pod's credentials, which botocore renews. Raises UnansweredError."""
+    """The API behind `url`, called with the pod's credentials, which botocore renews. Raises UnansweredError."""
 
     def __init__(self, url: str, session: Session) -> None:
         parts = urlsplit(url)
@@ -182,23 +179,23 @@ class Lazaretto:
             timeout=(CONNECT_SECONDS, READ_SECONDS),  # type: ignore[arg-type]  # it takes two as well
             max_pool_connections=REVIEWS_AT_ONCE,
         )
-        self._finding = threading.Lock()
+        self._lock = threading.Lock()
         self._found: Credentials | None = None
 
     def credentials(self) -> ReadOnlyCredentials:
         try:
-            with self._finding:
+            with self._lock:
                 self._found = self._found or self._session.get_credentials()
             if self._found is None:
                 raise UnansweredError("the pod has no credentials: has its service account a role?")
             frozen: ReadOnlyCredentials = self._found.get_frozen_credentials()
         except (BotoCoreError, ClientError) as error:
-            log("credentials", error=str(error))  # it may name roles: nothing for whoever applies a Pod
+            log("credentials", error=str(error))  # it may name roles, which the author of a Pod must not see
             raise UnansweredError("the pod's credentials cannot be had") from error
         return frozen
 
     def ask(self, review: dict[str, Any], body: bytes) -> dict[str, Any]:
-        """The response, cut to what a validating webhook may say."""
+        """The response, trimmed to what a validating webhook may say."""
         status, answer = self._twice(body)
         if status != HTTPStatus.OK:
             raise UnansweredError(f"it answers {status}", status)
@@ -209,14 +206,14 @@ class Lazaretto:
             raise UnansweredError("it does not answer with an AdmissionReview", status) from error
         if uid != review["request"]["uid"] or not isinstance(allowed, bool):
             raise UnansweredError("its answer is not one to this review", status)
-        return {"allowed": allowed, **cut(said, {"status": STATUS, "warnings": [None]})}
+        return {"allowed": allowed, **trim(said, {"status": STATUS, "warnings": [None]})}
 
     def _twice(self, body: bytes) -> tuple[int, bytes]:
-        """Asks once more where the first no came fast: a review changes nothing."""
+        """Retries a fast failure once: a review changes nothing."""
         begun = time.monotonic()
         status, answer = self._once(body)
-        if status in AGAIN and time.monotonic() - begun < AGAIN_WITHIN_SECONDS:
-            time.sleep(AGAIN_AFTER_SECONDS)
+        if status in RETRIED and time.monotonic() - begun < RETRY_WITHIN_SECONDS:
+            time.sleep(RETRY_AFTER_SECONDS)
             status, answer = self._once(body)
         if status == CLOSED:
             raise UnansweredError("it closes the connection")
@@ -228,22 +225,22 @@ class Lazaretto:
         SigV4Auth(self.credentials(), "execute-api", self._region).add_auth(request)
         try:
             response = self._http.send(request.prepare())
-            answer = response.raw.read(MOST_ANSWERED_BYTES + 1)
+            answer = response.raw.read(MAX_ANSWER_BYTES + 1)
         except ConnectionClosedError:
             return CLOSED, b""
         except BotoCoreError as error:
             raise UnansweredError(f"it cannot be reached: {type(error).__name__}") from error
-        except (HTTPError, OSError) as error:  # of reading the body: botocore wraps none
+        except (HTTPError, OSError) as error:  # while reading the body, which botocore does not wrap
             raise UnansweredError(f"its answer broke off: {type(error).__name__}") from error
-        if len(answer) > MOST_ANSWERED_BYTES:
+        if len(answer) > MAX_ANSWER_BYTES:
             response.raw.close()
-            raise UnansweredError(f"it answers more than {MOST_ANSWERED_BYTES:,} bytes", response.status_code)
+            raise UnansweredError(f"it answers more than {MAX_ANSWER_BYTES:,} bytes", response.status_code)
         response.raw.release_conn()
         return response.status_code, answer
 
 
 class Certificate:
-    """tls.crt and tls.key of a folder that is renewed while we run (a Secret of cert-manager)."""
+    """tls.crt and tls.key of a folder that is renewed at run time (a Secret of cert-manager)."""
 
     def __init__(self, folder: Path) -> None:
         self._paths = folder / "tls.crt", folder / "tls.key"
@@ -252,7 +249,7 @@ class Certificate:
         self._context = self._load()
 
     def context(self) -> ssl.SSLContext:
-        """Of the newest certificate that can be read; what is half written is read by the next connection."""
+        """Of the newest readable certificate. A half-written one is read by the next connection."""
         with self._reading:
             try:
                 if (stamp := self._now()) != self._stamp:
@@ -293,43 +290,43 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """The API server adds `?timeout=10s` to the path."""
-        told: dict[str, Any] = {}
+        facts: dict[str, Any] = {}
         begun = time.monotonic()
         try:
             with self.server.turn():
-                answer = self._review(told)
+                answer = self._review(facts)
             self._say(HTTPStatus.OK, answer)
         except RefusedError as error:
-            told["error"] = str(error)
+            facts["error"] = str(error)
             self._say(error.status, {"reason": str(error)}, error.status in BUSY)
         except UnansweredError as error:
-            told |= {"error": str(error), "upstream": error.upstream}
+            facts |= {"error": str(error), "upstream": error.upstream}
             self._say(HTTPStatus.BAD_GATEWAY, {"reason": f"Lazaretto: {error}"}, error.upstream in BUSY)
         finally:
-            log("review", **told, milliseconds=round((time.monotonic() - begun) * 1000))
+            log("review", **facts, milliseconds=round((time.monotonic() - begun) * 1000))
 
-    def _review(self, told: dict[str, Any]) -> dict[str, Any]:
+    def _review(self, facts: dict[str, Any]) -> dict[str, Any]:
         if urlsplit(self.path).path != PATH:
             raise RefusedError(HTTPStatus.NOT_FOUND, "no such path")
         review = self._read(self._length())
         request = review["request"]
         kind = request.get("kind")
-        told |= {name: named(request.get(name)) for name in ("uid", "operation", "namespace")}
-        told["kind"] = named(kind.get("kind") if isinstance(kind, dict) else None)
+        facts |= {name: named(request.get(name)) for name in ("uid", "operation", "namespace")}
+        facts["kind"] = named(kind.get("kind") if isinstance(kind, dict) else None)
         body = json.dumps(review, separators=(",", ":")).encode()
-        if len(body) > MOST_FORWARDED_BYTES:
+        if len(body) > MAX_FORWARDED_BYTES:
             response = too_long(len(body))
         else:
             response = self.server.lazaretto.ask(review, body)
-        told["allowed"] = response["allowed"]
+        facts["allowed"] = response["allowed"]
         return answer_to(request["uid"], response)
 
     def _length(self) -> int:
         said = self.headers.get("Content-Length", "")
         if not (said.isascii() and said.isdigit()) or "Transfer-Encoding" in self.headers:
             raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "Content-Length is required")
-        if len(said) > len(str(MOST_BYTES)) or int(said) > MOST_BYTES:
-            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MOST_BYTES:,} bytes are read")
+        if len(said) > len(str(MAX_BYTES)) or int(said) > MAX_BYTES:
+            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MAX_BYTES:,} bytes are read")
         return int(said)
 
     def _read(self, length: int) -> dict[str, Any]:
@@ -353,7 +350,7 @@ class Handler(BaseHTTPRequestHandler):
         return bytes(read)
 
     def _say(self, status: HTTPStatus, answer: Mapping[str, Any], busy: bool = False) -> None:
-        """After anything but a 200 the connection ends: of a body that was not read the rest would be the next call."""
+        """Closes the connection after an error: the rest of an unread body would be parsed as the next request."""
         body = json.dumps(answer, separators=(",", ":")).encode()
         self.close_connection = self.close_connection or status != HTTPStatus.OK or self.server.draining
         self.send_response(status)
@@ -367,11 +364,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *args: object) -> None:
-        """Reviews have a line of their own; probes have none."""
+        """Nothing: a review has its own log line, and probes need none."""
 
 
 class Forwarder(ThreadingHTTPServer):
-    """A thread a connection. TLS begins in it: a caller that is slow to shake hands keeps nobody waiting."""
+    """One thread per connection, which also does the TLS handshake: a slow client delays no other."""
 
     address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     request_queue_size = 128
@@ -387,7 +384,7 @@ class Forwarder(ThreadingHTTPServer):
     def server_bind(self) -> None:
         if self.address_family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        socketserver.TCPServer.server_bind(self)  # HTTPServer's asks DNS for our name
+        socketserver.TCPServer.server_bind(self)  # HTTPServer's would ask DNS for our name
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._connections.acquire(blocking=False):
@@ -395,7 +392,7 @@ class Forwarder(ThreadingHTTPServer):
             return
         try:
             super().process_request(request, client_address)
-        except BaseException:  # no thread was begun that would give the place back
+        except BaseException:  # no thread started that would release it
             self._connections.release()
             raise
 
@@ -412,21 +409,21 @@ class Forwarder(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exception()
-        if not isinstance(error, OSError):  # a caller that hung up is no news
+        if not isinstance(error, OSError):  # a client that hung up is normal
             log("failure", error=repr(error))
 
     def turn(self) -> AbstractContextManager[None]:
-        """Raises RefusedError where too many are being reviewed, for too long."""
+        """Waits for a free place. Raises RefusedError after TURN_SECONDS."""
         return _held(self._turns)
 
     def room(self, size_bytes: int) -> AbstractContextManager[None]:
-        """To read a review of that size. Raises as `turn`."""
+        """Waits until a review of that size may be read. Raises as `turn`."""
         return _held(self._large) if size_bytes > LARGE_BYTES else nullcontext()
 
     @contextmanager
     def parsing(self) -> Iterator[None]:
-        """One at a time, as the interpreter's own lock would have it anyway: so memory has an end. Millions of lists
-        take ten seconds where the garbage collector looks through them again and again, and two where it does not."""
+        """One at a time, to limit memory; the interpreter's lock allows no more anyway. Millions of lists take ten
+        seconds with the garbage collector, and two without."""
         with self._parsing:
             gc.disable()
             try:
@@ -435,7 +432,7 @@ class Forwarder(ThreadingHTTPServer):
                 gc.enable()
 
     def ready(self) -> bool:
-        """Whether reviews should come here. Lazaretto itself is not asked: its failing is failurePolicy's business."""
+        """Whether reviews should come here. Lazaretto is not called: failurePolicy covers its failures."""
         try:
             self.lazaretto.credentials()
         except UnansweredError as error:
@@ -444,7 +441,7 @@ class Forwarder(ThreadingHTTPServer):
         return not self.draining
 
     def end(self, *_: object) -> None:
-        """For SIGTERM. `shutdown` waits for the loop that runs in this very thread: another one has to call it."""
+        """For SIGTERM. `shutdown` waits for the loop of this thread, so another thread calls it."""
         self.draining = True
         threading.Timer(DRAIN_SECONDS, self.shutdown).start()
 
@@ -464,7 +461,7 @@ def named(value: object) -> str | None:
 
 
 def log(event: str, **facts: object) -> None:
-    """One JSON line, ASCII only; what is None is left out."""
+    """One JSON line of ASCII, without None values."""
     said = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event}
     line = json.dumps(said | {name: value for name, value in facts.items() if value is not None})
     sys.stdout.write(line + "\n")

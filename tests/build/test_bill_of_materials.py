@@ -13,10 +13,10 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from chalicelib import __version__
-from chalicelib.build.bill_of_materials import Pin, bill_of_materials, read_pins
+from chalicelib.build.release import Pin, bill_of_materials, read_pins
 from chalicelib.errors import InputError
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 MADE_AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 SHA256 = "ab" * 32
 PINS = {

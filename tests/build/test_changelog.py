@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.build.changelog import read_changes
+from chalicelib.build.release import read_changes
 from chalicelib.errors import InputError
 
 LOG = """# Changelog

@@ -22,7 +22,7 @@ from chalicelib.cli import app
 from chalicelib.cli.framework.client import Client
 from chalicelib.errors import InputError
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 LOG = f"# Changelog\n\n## [Unreleased]\n\n## [{__version__}] - 2026-05-04\n\n- Something new.\n"
 NEEDED = ("app.py", "pyproject.toml", "README.md", "LICENSE", "requirements.txt", "requirements-dev.txt")
 AUTHOR = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.com", "GIT_CONFIG_GLOBAL": os.devnull}

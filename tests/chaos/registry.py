@@ -16,7 +16,7 @@ from bench import payloads
 from bench.aws import PlayedAws, Refusal, by_token
 from bench.generate import ImageState
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.local.events import events as aws_events
+from chalicelib.local import events as aws_events
 from tests.chaos.scenario import LAPSED, Event, Scenario, closed
 
 ACTIVE_AFTER, SCANNED_AFTER = 120, 240

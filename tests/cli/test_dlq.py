@@ -146,7 +146,7 @@ def test_a_dry_run_sends_nothing(place: Place, run: Run) -> None:
 def test_a_message_that_is_not_there_is_a_negative_answer(place: Place, run: Run) -> None:
     result = run("redrive", "scans", "--message", "none")
     assert result.exit_code == 1
-    assert "not there, or being looked at by somebody else: none" in result.stderr
+    assert "missing, or being read by another consumer: none" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -184,12 +184,12 @@ def test_nobody_there_to_be_asked_drops_nothing(place: Place, run: Run) -> None:
     place.put("scans", POISON)
     result = run("drop", "scans", "--all")
     assert result.exit_code == 2
-    assert "say --yes" in result.stderr
+    assert "give --yes" in result.stderr
     assert (place.waiting("scans-dead"), records()) == (1, [])
 
 
 def test_whoever_declines_drops_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.cli.dlq.is_asked", lambda: True)
+    monkeypatch.setattr("chalicelib.cli.framework.output.is_interactive", lambda: True)
     place.put("scans", POISON)
     for answer, left in (("n\n", 1), ("y\n", 0)):
         result = CliRunner().invoke(app, ["dlq", "drop", "scans", "--all", "--stage", STAGE], input=answer)

@@ -62,7 +62,7 @@ def test_a_dry_run_shows_each_difference_and_mends_none(place: SweptPlace, run: 
     assert "pushed, and not known" in result.stdout
     assert "4 images in 2 repositories compared: 8 differences" in result.stdout
     assert "nothing is stored, COMPLETE it is" in result.stdout
-    assert "Dry run: nothing was mended." in result.stdout
+    assert "Dry run: nothing was repaired." in result.stdout
     assert not place.aws.sent
     assert exists(place) == 0
     listed = json.loads(run("--dry-run", "--json").stdout)["differences"]
@@ -198,7 +198,7 @@ def test_every_kind_of_difference_is_explained() -> None:
 
 def test_how_many_images_are_proven_to_be_scanned_is_said_with_the_causes(place: SweptPlace, run: Run) -> None:
     first = run()
-    assert "mends what differs within minutes. A summary is sent when all is decided." in first.stdout
+    assert "repairs what differs within minutes. A summary is sent when all is decided." in first.stdout
     assert "0 images are proven to be scanned, 4 not: NEW 4." in first.stdout
     assert "0 events were lost" in first.stdout
     place.settle()

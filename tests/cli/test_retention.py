@@ -186,7 +186,7 @@ class TestNative:
         result = command("native", HOME.name, "--write")
         assert result.exit_code == 0, result.output
         assert "Written: ECR acts by it within 24 hours." in result.stdout
-        assert "- It does not say that what runs, or may run, stays." in result.stdout
+        assert "- It does not express that what runs, or may run, stays." in result.stdout
         shown = command("native", HOME.name).stdout
         assert "the newest stays; expire the others." in shown
         assert "ECR would take 2 images, the same as we would." in shown

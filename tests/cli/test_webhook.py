@@ -186,7 +186,7 @@ def test_memory_suffices_for_what_the_script_may_hold() -> None:
     """As many small reviews as may be under way, and a large one that is nothing but lists: 33 times its bytes."""
     _, container = deployed()
     limit = int(container["resources"]["limits"]["memory"].removesuffix("Gi")) * 1024**3
-    assert limit > forwarder.REVIEWS_AT_ONCE * forwarder.LARGE_BYTES + 40 * forwarder.MOST_BYTES
+    assert limit > forwarder.REVIEWS_AT_ONCE * forwarder.LARGE_BYTES + 40 * forwarder.MAX_BYTES
 
 
 def test_the_pod_ends_before_it_is_killed() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from chalicelib.local.aws.server import ACCOUNT as LOCAL_ACCOUNT
+from chalicelib.local.aws.deployment import ACCOUNT as LOCAL_ACCOUNT
 from chalicelib.local.aws.stack import REGION as LOCAL_REGION
 
 HOST = "127.0.0.1"

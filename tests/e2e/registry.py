@@ -17,7 +17,7 @@ from chalicelib.local.aws.seed import covered, scan_events
 from chalicelib.local.aws.server import LocalAws
 from chalicelib.local.demo.demo_registry import Flaw, enhanced_finding, manifest
 from chalicelib.local.ecr.ecr import ecr_of
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 from tests.e2e.places import ACCOUNT, REGION, SLACK
 
 RESTORE_TAKES = timedelta(seconds=3)

@@ -21,8 +21,8 @@ import msgspec
 from typer.main import get_command
 
 from chalicelib.cli import app
-from chalicelib.cli.story import type_command
-from chalicelib.local.aws.environment import replaced
+from chalicelib.cli.local.story import type_command
+from chalicelib.local.aws.deployment import replaced_environment
 from chalicelib.local.story.world import Typed
 from tests.e2e.account import QUEUES, VISIBILITY_SECONDS, Account, alter_package, eventually
 from tests.e2e.crossing import Call, Crossing, Held, make_certificate
@@ -85,7 +85,7 @@ class Run:
         self.certificate = make_certificate(self.folder, f"*.execute-api.{REGION}.amazonaws.com", SLACK)
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(self.certificate)
-        self._closing.enter_context(replaced({}))
+        self._closing.enter_context(replaced_environment({}))
         self.registry.start()
         self._closing.callback(self.registry.stop)
         self.crossing = Crossing(self.emulator.url, self.registry.aws.url, tls)

@@ -17,8 +17,8 @@ import pytest
 
 from chalicelib.domain.events.message import Act, Due
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.local.aws.event_bus import EventBus
-from chalicelib.local.aws.template import Template
+from chalicelib.local.aws.deployment import Template
+from chalicelib.local.aws.messages import EventBus
 from tests.e2e.account import credentials_of
 from tests.e2e.emulator import way_out
 from tests.e2e.places import (

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.local.aws.server import ACCOUNT
+from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.aws.stack import REGION
 
 TEMPLATE = json.loads((Path(__file__).parents[2] / ".chalice/resources.json").read_text())

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.build.bundle import REQUIRED
 from chalicelib.cli import app
-from chalicelib.cli.deploy import deploy, stack_orders, stack_progress
+from chalicelib.cli.deploy import deploy, deploy_context, stack_changes
+from chalicelib.cli.framework import output
 from tests.fakes.buckets import heed_no_policy
 from tests.fakes.cloudformation import FakeCloudFormation
 from tests.fakes.moto_aws import mock_aws
@@ -70,8 +71,8 @@ class Installation:
         fakes = {"cloudformation": self.cloudformation}
         monkeypatch.setattr(self.sessions, "client", lambda name, *a, **k: fakes.get(name) or real(name, *a, **k))
         monkeypatch.setattr(deploy, "own_sessions", lambda region, profile: self.sessions)
-        monkeypatch.setattr(stack_progress.time, "sleep", lambda seconds: None)
-        monkeypatch.setattr(stack_orders.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(deploy_context.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(stack_changes.time, "sleep", lambda seconds: None)
         monkeypatch.delenv("LAZARETTO_STAGE", raising=False)
 
     def deploy(self, *options: str, answers: str | None = None) -> Result:
@@ -82,7 +83,7 @@ class Installation:
 
     def run(self, *words: str, answers: str | None = None) -> Result:
         """Without `answers` nobody is there."""
-        self._monkeypatch.setattr(deploy, "is_somebody_there", lambda: answers is not None)
+        self._monkeypatch.setattr(output, "is_interactive", lambda: answers is not None)
         return CliRunner().invoke(app, list(words), input=answers)
 
     @property

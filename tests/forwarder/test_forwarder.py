@@ -225,7 +225,7 @@ def test_an_api_that_is_slow_is_given_up_before_the_api_server_gives_up(process:
 
 
 def test_the_longest_way_through_all_time_outs_is_shorter_than_the_webhooks() -> None:
-    again = forwarder.AGAIN_WITHIN_SECONDS + forwarder.AGAIN_AFTER_SECONDS
+    again = forwarder.RETRY_WITHIN_SECONDS + forwarder.RETRY_AFTER_SECONDS
     assert again + forwarder.CONNECT_SECONDS + forwarder.READ_SECONDS < WEBHOOK_SECONDS
 
 
@@ -242,7 +242,7 @@ def test_the_largest_update_that_a_cluster_stores_is_read(process: Process, upst
 def test_more_than_that_is_not_read(process: Process, upstream: Upstream) -> None:
     connection = process.connect()
     connection.putrequest("POST", "/v1/admission")
-    connection.putheader("Content-Length", str(forwarder.MOST_BYTES + 1))
+    connection.putheader("Content-Length", str(forwarder.MAX_BYTES + 1))
     connection.endheaders()
     assert connection.getresponse().status == 413
     assert not upstream.asked

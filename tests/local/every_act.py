@@ -18,20 +18,20 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Repository, ScanState, Source
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.replication.rules import Destination
+from chalicelib.local import events as aws_events
+from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.aws.seed import covered
-from chalicelib.local.aws.server import ACCOUNT
 from chalicelib.local.aws.stack import REGION
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.ecr.ecr import ecr_of
-from chalicelib.local.ecr.push_image import INDEX, MANIFEST, Pusher
 from chalicelib.local.ecr.replication import LocalReplication
-from chalicelib.local.events import events as aws_events
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 from chalicelib.services.policy.apply_policy import apply_policy
 from chalicelib.services.usage import find_image_uses
 from tests.fakes.iam import ACCOUNT_ROLES, REPLICA_ACCOUNT, REPLICA_REGION, arn
 from tests.local.every_function import Played
 from tests.local.every_place import fill_every_place
+from tests.local.push_image import INDEX, MANIFEST, Pusher
 
 OTHER_REGION = REPLICA_REGION
 DENIED = "team/denied"

@@ -24,15 +24,14 @@ from chalicelib.domain.events.message import Act, TakeSnapshot
 from chalicelib.domain.headers.pending_action import ActionType, PendingAction
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
+from chalicelib.local import events as aws_events
 from chalicelib.local.aws.catcher import PATH
-from chalicelib.local.aws.environment import secret_name
-from chalicelib.local.aws.queue_pump import QueuePump
-from chalicelib.local.aws.server import ACCOUNT
+from chalicelib.local.aws.deployment import ACCOUNT, secret_name
+from chalicelib.local.aws.messages import QueuePump
 from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.local.demo.demo import Demo
 from chalicelib.local.demo.demo_registry import CURL, EXPAT, enhanced_finding
-from chalicelib.local.events import events as aws_events
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 from chalicelib.services.alerts.deliver_alert import CLAIM
 from tests.fakes.iam import Recorder
 

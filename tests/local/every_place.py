@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.local.aws.workloads import CLUSTER, run_service
+from chalicelib.local.story.world import DEFAULT_CLUSTER, run_service
 
 ROLE = "arn:aws:iam::123456789012:role/anything"
 
@@ -23,7 +23,7 @@ def fill_every_place(image: ImageRef, region: str) -> None:
     ecs = client("ecs")
     run_service(ecs, image)
     run_service(ecs, image, "twice")
-    cluster = ecs.describe_clusters(clusters=[CLUSTER])["clusters"][0]["clusterArn"]
+    cluster = ecs.describe_clusters(clusters=[DEFAULT_CLUSTER])["clusters"][0]["clusterArn"]
     starts = {"Arn": cluster, "RoleArn": ROLE}
     starts["EcsParameters"] = {"TaskDefinitionArn": ecs.list_task_definitions()["taskDefinitionArns"][0]}
     events = client("events")

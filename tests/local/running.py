@@ -10,8 +10,8 @@ from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.ecr.registry import EcrRegistry
 from chalicelib.adapters.inspector.inspector import Inspector
 from chalicelib.adapters.inspector.scanner import EitherScanner
-from chalicelib.local.aws.environment import STAGE, aws_variables, replaced
-from chalicelib.local.aws.template import Template
+from chalicelib.local.aws.deployment import STAGE, Template, aws_variables, replaced_environment
+from chalicelib.local.aws.server import LocalAws
 from tests.local.in_process import in_process
 from tests.local.samples import REGION
 from tests.quick_aws import quick_moto
@@ -24,13 +24,12 @@ if TYPE_CHECKING:
 def local_aws():
     """With the queues and rules of the template. Imported here: moto comes with it."""
     quick_moto()
-    from chalicelib.local.aws.server import LocalAws
 
     template = Template(STAGE)
     aws = LocalAws(REGION, template.rules())
     aws.start()
     try:
-        with in_process(aws), replaced(aws_variables(aws.url, REGION)):
+        with in_process(aws), replaced_environment(aws_variables(aws.url, REGION)):
             for plan in template.queues():
                 aws.queues.sqs.create_queue(plan.dead, {})
                 aws.queues.sqs.create_queue(plan.name, {})

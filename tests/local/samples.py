@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chalicelib.domain.images.image import ImageRef
+from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.aws.seed import covered
-from chalicelib.local.aws.server import ACCOUNT
 from chalicelib.local.demo.demo_registry import Flaw, enhanced_finding
 from chalicelib.local.ecr.ecr import HeldImage, ecr_of
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 
 REGION = "eu-west-1"
 PUSHED = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)

@@ -10,8 +10,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.local.ecr.ecr import ecr_of
-from chalicelib.local.ecr.push_image import INDEX, MANIFEST, Pusher
 from tests.local import samples
+from tests.local.push_image import INDEX, MANIFEST, Pusher
 from tests.local.running import local_aws
 
 HOME = samples.ref().home

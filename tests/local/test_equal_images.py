@@ -15,12 +15,12 @@ from chalicelib.adapters.ecr.acts import EcrActs
 from chalicelib.domain.headers.pending_action import Stage
 from chalicelib.domain.images.image import ImageRef, Repository, StorageStatus
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.local.aws.server import ACCOUNT
+from chalicelib.local import events as aws_events
+from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.ecr.ecr import ecr_of
-from chalicelib.local.events import events as aws_events
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 from chalicelib.local.story.world import HURRY_SECONDS
 from chalicelib.services.policy.apply_policy import apply_policy
 from tests.fakes.iam import REPLICA_ACCOUNT, REPLICA_REGION

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.local.aws.server import ACCOUNT
+from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.local.demo.demo import Demo
 from chalicelib.local.demo.run_stack import HURRY_SECONDS

@@ -13,7 +13,7 @@ import boto3
 import pytest
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf import cloudwatch
 
-from chalicelib.local.aws.environment import STAGE, secret_name
+from chalicelib.local.aws.deployment import STAGE, secret_name
 from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo.demo import Demo
 from chalicelib.local.demo.demo_registry import CURL, EXPAT

@@ -16,7 +16,7 @@ import boto3
 import pytest
 
 from chalicelib.errors import UpstreamError
-from chalicelib.local.aws.environment import secret_name
+from chalicelib.local.aws.deployment import secret_name
 from chalicelib.local.story.world import HURRY_SECONDS, StoryWorld
 from chalicelib.services.doctor.check_channels import test_alert as alert_of_doctor
 from chalicelib.services.policy.apply_policy import apply_policy

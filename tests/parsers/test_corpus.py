@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.cli.lines import parse_payload
+from chalicelib.cli.local.parse import parse_payload
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.events.payload import read_payloads
 

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chalicelib.cli.lines import parse_payload
+from chalicelib.cli.local.parse import parse_payload
 from chalicelib.domain.images.image import DIGEST, REPOSITORY
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.events.payload import read_payloads

@@ -32,10 +32,11 @@ from chalicelib.domain.images.image import ImageRef, Repository, Scan, ScanState
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.replication.replica import Replica
 from chalicelib.domain.replication.rules import Destination
-from chalicelib.local.aws.server import ACCOUNT, LocalAws
+from chalicelib.local.aws.deployment import ACCOUNT
+from chalicelib.local.aws.server import LocalAws
 from chalicelib.local.ecr.ecr import HeldImage, LocalEcr, ecr_of
 from chalicelib.local.ecr.replication import LocalReplication
-from chalicelib.local.events.clock import LocalClock
+from chalicelib.local.events import LocalClock
 from chalicelib.services.replication.check_replica import check_replica
 from chalicelib.services.replication.check_replication import check_replication
 from tests.fakes.table import FakeTable

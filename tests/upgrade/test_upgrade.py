@@ -23,7 +23,7 @@ from chalicelib.local.aws.seed import covered
 from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.ecr.ecr import ecr_of
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 from chalicelib.local.story.world import StoryWorld
 from chalicelib.services.policy.apply_policy import apply_policy
 from tests.upgrade import make_sample, whole

@@ -1,4 +1,4 @@
 """`lazaretto deploy` and `destroy`: change sets, parameters, progress, spokes.
 
-What the template holds is in `.chalice` and `spoke.json`; how it is built is `build`. Begin with `deploy.py`.
+The templates are `.chalice/resources.json` and `spoke.json`; `build` packages the hub's. Begin with `deploy.py`.
 """

@@ -1,6 +1,6 @@
-"""What is deployed: the bundle and its template, packaged from the source tree for one stage, or packaged before.
+"""The artefact: the bundle and its template, packaged from the source tree now, or earlier.
 
-A stage is fixed when packaging, because Chalice writes the queues' names then.
+Packaging fixes the stage, because Chalice writes the names of queues then.
 """
 
 from __future__ import annotations
@@ -29,34 +29,31 @@ _LAST_LINES = 15
 
 
 class Artefact(msgspec.Struct, frozen=True):
-    """`template` is Chalice's SAM template with ours merged in; its functions' code is a path yet."""
+    """`template`: Chalice's SAM template merged with ours; its functions' code is still a path."""
 
     template: Mapping[str, Any]
     bundle: bytes
 
     def placed(self, bucket: str, key: str) -> bytes:
-        """The template as text, with the code where S3 has it. The same content is the same text."""
+        """The template with the code's place in S3, as text. Equal content gives equal text."""
         place = {"Bucket": bucket, "Key": key}
         resources = {name: _with_code(r, place) for name, r in self.template["Resources"].items()}
         return json.dumps({**self.template, "Resources": resources}, indent=1, sort_keys=True).encode()
 
 
 def find_artefact(stage: str, directory: Path | None) -> Artefact:
-    """What lies in `directory`; without one the source tree is packaged, in some 30 s.
+    """The artefact in `directory`; without one, packages the source tree in some 30 s.
 
-    Raises InputError where there is neither, or for what is packaged for another stage or not fit to be deployed;
-    UpstreamError where packaging fails.
+    Raises InputError if there is neither, for another stage, and for an artefact that fails the checks; UpstreamError
+    if packaging fails.
     """
-    if directory is None:
-        directory = _package(stage)
-    return _read(directory, stage)
+    return _read(directory or _package(stage), stage)
 
 
 def _package(stage: str) -> Path:
     if not all((TREE / name).exists() for name in _OF_TREE):
         raise InputError("this is an installed Lazaretto, without its sources: give --artifact DIR, a release's folder")
-    command = ["make", "package"]
-    env = {**os.environ, "LAZARETTO_STAGE": stage}
+    command, env = ["make", "package"], {**os.environ, "LAZARETTO_STAGE": stage}
     try:
         done = subprocess.run(command, cwd=TREE, env=env, text=True, capture_output=True, check=False)  # noqa: S603
     except OSError as error:
@@ -74,9 +71,9 @@ def _read(directory: Path, stage: str) -> Artefact:
         sums = (directory / SUMS).read_bytes() if (directory / SUMS).exists() else None
     except OSError as error:
         raise InputError(f"{directory} must hold {BUNDLE} and {TEMPLATE}: {error.strerror}") from error
-    promised = _promised(sums) if sums is not None else None
+    expected = _sums_of(sums) if sums is not None else None
     for name, held in ((BUNDLE, content), (TEMPLATE, text)):
-        if promised is not None and promised.get(name) != hashlib.sha256(held).hexdigest():
+        if expected is not None and expected.get(name) != hashlib.sha256(held).hexdigest():
             raise InputError(f"{name} is not the one of the release: {SUMS} does not name its hash")
     try:
         artefact = Artefact(json.loads(text), content)
@@ -92,8 +89,8 @@ def _read(directory: Path, stage: str) -> Artefact:
     return artefact
 
 
-def _promised(sums: bytes) -> dict[str, str]:
-    """Hash by name, as sha256sum writes it. A line that is none promises nothing."""
+def _sums_of(sums: bytes) -> dict[str, str]:
+    """Hashes by name, in the format of sha256sum."""
     lines = (line.partition(" ") for line in sums.decode(errors="replace").splitlines())
     return {name.strip().lstrip("*"): digest for digest, _, name in lines}
 

@@ -1,7 +1,7 @@
-"""The spoke: a small stack that forwards the events of an account and Region to the hub, and lets the hub in.
+"""The spoke: a small stack that forwards the events of an account and Region to the hub, and gives the hub access.
 
-Its template lies beside this file, needs no bucket, and is deployed from an installed Lazaretto as from a source tree.
-What the hub must be told then is printed: nothing here reaches into the hub's account.
+Its template lies beside this file and needs no bucket: an installed Lazaretto can deploy it. The parameters that the
+hub needs next are printed: nothing here accesses the hub's account.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chalicelib.cli.deploy.stack_changes import DONE, apply_changes, plain_change
-from chalicelib.cli.deploy.stack_orders import DeployContext, out_of_the_way
+from chalicelib.cli.deploy.deploy_context import DeployContext
+from chalicelib.cli.deploy.stack_changes import DONE, apply_changes, out_of_the_way, plain_change
 from chalicelib.cli.framework import output
 from chalicelib.domain.doctor.parameters import STAGE, choose_parameters
 from chalicelib.domain.doctor.stack import StackChange
@@ -24,7 +24,7 @@ BUS, ACCESS, NO_ROLE = "HubBusArn", "Access", "none"
 
 
 def deploy_spoke(
-    deploy_context: DeployContext,
+    context: DeployContext,
     hub: str | None,
     given: Mapping[str, str],
     tags: Mapping[str, str],
@@ -32,22 +32,22 @@ def deploy_spoke(
     protect: bool | None,
     dry_run: bool,
 ) -> None:
-    """`hub` as ACCOUNT/REGION; None: the one the spoke has. Raises InputError, UpstreamError, typer.Abort."""
-    stack = out_of_the_way(deploy_context, dry_run)
+    """`hub`: ACCOUNT/REGION; None: unchanged. Raises InputError, UpstreamError, typer.Abort."""
+    stack = out_of_the_way(context, dry_run)
     place = _read_hub(hub) if hub else _hub_of(stack.outputs if stack else {})
-    _check(deploy_context, place, given)
-    template = spoke_template(deploy_context.stage)
-    bus = f"arn:{deploy_context.arn.split(':')[1]}:events:{place.region}:{place.account}:event-bus/default"
+    _check(context, place, given)
+    template = spoke_template(context.stage)
+    bus = f"arn:{context.arn.split(':')[1]}:events:{place.region}:{place.account}:event-bus/default"
     values = choose_parameters(template["Parameters"], stack.parameters if stack else (), {**given, BUS: bus})
-    made = deploy_context.stacks.make_change_set(deploy_context.name, stack, template, values, tags)
-    changes, done = apply_changes(deploy_context, made, stack, new=stack is None, dry_run=dry_run)
+    made = context.stacks.make_change_set(context.name, stack, template, values, tags)
+    changes, done = apply_changes(context, made, stack, new=stack is None, dry_run=dry_run)
     if protect is not None and not dry_run:
-        deploy_context.stacks.protect(deploy_context.name, protect)
-    _tell(deploy_context, place, changes, done)
+        context.stacks.protect(context.name, protect)
+    _print_result(context, place, changes, done)
 
 
 def spoke_template(stage: str) -> dict[str, Any]:
-    """For one stage, as `make package` fixes that of the hub."""
+    """For one stage, which `make package` fixes in the hub's template."""
     template: dict[str, Any] = json.loads(TEMPLATE.read_text())
     template["Parameters"][STAGE].update(Default=stage, AllowedValues=[stage])
     return template
@@ -70,46 +70,44 @@ def _hub_of(outputs: Mapping[str, str]) -> RegistryPlace:
     return RegistryPlace(region, account)
 
 
-def _check(deploy_context: DeployContext, hub: RegistryPlace, given: Mapping[str, str]) -> None:
+def _check(context: DeployContext, hub: RegistryPlace, given: Mapping[str, str]) -> None:
     if BUS in given:
         raise InputError(f"{BUS} is given by --hub")
-    if deploy_context.account != hub.account:
+    if context.account != hub.account:
         return
-    if deploy_context.region == hub.region:
-        raise InputError(f"{hub} is the hub itself: it hears its own events")
+    if context.region == hub.region:
+        raise InputError(f"{hub} is the hub itself: it receives its own events")
     if given.get(ACCESS, NO_ROLE) != NO_ROLE:
         raise InputError(f"{ACCESS}: in its own account the hub needs no role, only this Region in its Registries")
 
 
-def _tell(deploy_context: DeployContext, hub: RegistryPlace, changes: Sequence[StackChange], done: str) -> None:
-    stack = deploy_context.stacks.find(deploy_context.name)
+def _print_result(context: DeployContext, hub: RegistryPlace, changes: Sequence[StackChange], done: str) -> None:
+    stack = context.stacks.find(context.name)
     outputs = dict(stack.outputs) if stack else {}
-    parameters = _of_hub(deploy_context, hub, outputs.get("RoleArn"))
-    if deploy_context.quiet:
-        said: dict[str, Any] = {"stack": deploy_context.name, "region": deploy_context.region, "done": done}
+    parameters = _hub_parameters(context, hub, outputs.get("RoleArn"))
+    if context.quiet:
+        said: dict[str, Any] = {"stack": context.name, "region": context.region, "done": done}
         said["changes"] = [plain_change(change) for change in changes]
         said |= {"outputs": outputs, "protected": bool(stack and stack.protected), "hub": parameters}
         output.print_json(said)
         return
-    output.say(DONE.get(done, f"{deploy_context.name} is {done}."))
+    output.say(DONE.get(done, f"{context.name} is {done}."))
     if done in DONE:
         return
-    output.say(
-        f"Next, with credentials of the hub's account {hub.account}. Each names beside this what it names already:"
-    )
+    output.say(f"Next, with credentials of the hub's account {hub.account}. Add these values to the present ones:")
     words = " ".join(f"--parameter {name}={value}" for name, value in parameters.items())
-    output.say_unbroken(f"  lazaretto deploy --stage {deploy_context.stage} --region {hub.region} {words}")
-    if deploy_context.account != hub.account and "AccountRoleArns" not in parameters:
-        output.say(f"No role was made here ({ACCESS}={NO_ROLE}): the hub can look only by one made in another Region.")
+    output.say_unbroken(f"  lazaretto deploy --stage {context.stage} --region {hub.region} {words}")
+    if context.account != hub.account and "AccountRoleArns" not in parameters:
+        output.say(f"No role was created here ({ACCESS}={NO_ROLE}): the hub needs one from another Region.")
 
 
-def _of_hub(deploy_context: DeployContext, hub: RegistryPlace, role: str | None) -> dict[str, str]:
-    """What the hub's parameters must name for this spoke."""
-    if deploy_context.account == hub.account:
-        return {"Registries": deploy_context.region}
+def _hub_parameters(context: DeployContext, hub: RegistryPlace, role: str | None) -> dict[str, str]:
+    """What the hub's parameters must contain for this spoke."""
+    if context.account == hub.account:
+        return {"Registries": context.region}
     roles = {"AccountRoleArns": role} if role else {}
     return {
-        "Registries": str(RegistryPlace(deploy_context.region, deploy_context.account)),
+        "Registries": str(RegistryPlace(context.region, context.account)),
         **roles,
-        "SpokeAccountIds": deploy_context.account,
+        "SpokeAccountIds": context.account,
     }

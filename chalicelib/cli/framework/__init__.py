@@ -1,4 +1,4 @@
-"""What commands share: options, tables and JSON, the REST client, the operator's AWS clients.
+"""What commands share: the REST client, the operator's AWS clients, options, output.
 
 No command lives here. Begin with `client.py` and `output.py`.
 """

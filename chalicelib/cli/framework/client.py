@@ -1,7 +1,4 @@
-"""The REST API as the command line sees it: ask, sign where it must be signed, and turn failures into our errors.
-
-No table is drawn here and no exit code chosen.
-"""
+"""The REST API: requests, signatures, retries, pages, and our errors for its failures. It prints only progress."""
 
 from __future__ import annotations
 
@@ -16,8 +13,9 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from chalicelib import __version__
 from chalicelib.adapters.channels.secrets import NoRedirect
-from chalicelib.cli.framework.options import DEFAULT_URL
-from chalicelib.cli.framework.region import aws_region, gateway_region
+from chalicelib.cli.framework import options as o
+from chalicelib.cli.framework import output
+from chalicelib.cli.framework.operator import aws_region, gateway_region
 from chalicelib.errors import ConflictError, DeniedError, InputError, NotFoundError, TransientError, UpstreamError
 
 TIMEOUT_SECONDS = 35
@@ -31,7 +29,7 @@ Query = Mapping[str, object]
 
 
 class Client:
-    """`sign` None: only addresses of API Gateway are signed, with the credentials and Region of the AWS environment."""
+    """`sign` None: signs requests to API Gateway, with the credentials of the AWS environment."""
 
     def __init__(self, url: str, sign: bool | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
         parts = urlsplit(url)
@@ -40,14 +38,14 @@ class Client:
         self._base, self._sleep = url.rstrip("/"), sleep
         self._region = gateway_region(parts.hostname)
         self._sign = self._region is not None if sign is None else sign
-        self._hint = _LOCAL_HINT if self._base == DEFAULT_URL else ""
+        self._hint = _LOCAL_HINT if self._base == o.DEFAULT_URL else ""
         if self._sign and parts.scheme != "https":
             raise InputError("--url: only an https address is signed")
         proxies = urllib.request.ProxyHandler({} if parts.hostname in _LOOPBACK else None)
         self._opener = urllib.request.build_opener(proxies, NoRedirect)
 
     def get(self, path: str, query: Query | None = None, *, needs: Sequence[str] = ()) -> dict[str, Any]:
-        """The JSON of the answer; `path` is encoded already. Throttling is waited for twice.
+        """The JSON of the answer, with at least the keys `needs`; `path` is URL-encoded. Retries throttling twice.
 
         Raises InputError (400), NotFoundError (404), ConflictError (409), DeniedError (401, 403), TransientError and
         UpstreamError.
@@ -57,8 +55,8 @@ class Client:
     def post(
         self, path: str, body: Mapping[str, Any], query: Query | None = None, *, needs: Sequence[str] = ()
     ) -> dict[str, Any]:
-        """As `get`, with a body of JSON. What is None in it is left out. Throttled, it is sent again: every route that
-        changes something may be asked twice."""
+        """As `get`, with a JSON body without its None values. Also retried: every route that changes something is
+        idempotent."""
         said = {name: value for name, value in body.items() if value is not None}
         return self._ask("POST", path, query or {}, json.dumps(said).encode(), needs)
 
@@ -79,7 +77,7 @@ class Client:
         raise AssertionError("the last attempt returns or raises")
 
     def pages(self, path: str, query: Query, name: str, limit: int | None) -> Iterator[dict[str, Any]]:
-        """Answers one after the other until `limit` rows of the list `name` have come, or all (None)."""
+        """Answers until `limit` rows of the list `name` have come, or all rows (None)."""
         cursor, room = None, limit
         while True:
             size = PAGE if room is None else min(room, PAGE)
@@ -113,8 +111,8 @@ class Client:
 
 
 def _signature(address: str, region: str | None, method: str = "GET", body: bytes | None = None) -> dict[str, str]:
-    """The headers of Signature Version 4, for `region`, else for the environment's. Raises DeniedError without
-    credentials, InputError without a Region (`aws_region`)."""
+    """The headers of Signature Version 4, for `region` or the environment's Region. Raises DeniedError without
+    credentials, InputError without a Region."""
     import botocore.session
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
@@ -133,7 +131,7 @@ def _signature(address: str, region: str | None, method: str = "GET", body: byte
 
 
 def _why(error: Exception) -> str:
-    """`Connection refused`, without the number that the system has for it."""
+    """`Connection refused`, without the system's error number."""
     reason = getattr(error, "reason", None) or error
     return getattr(reason, "strerror", None) or str(reason) or type(error).__name__
 
@@ -173,3 +171,14 @@ def _json(body: bytes, base: str) -> Any:
         return json.loads(body)
     except ValueError as error:
         raise UpstreamError(f"{base} does not answer in JSON: is it a Lazaretto?") from error
+
+
+def fetch_list(client: Client, path: str, query: Query, name: str, limit: int | None) -> dict[str, Any]:
+    """The last page with the rows of all pages in its list `name`: at most `limit`, or all (None)."""
+    rows: list[dict[str, Any]] = []
+    last: dict[str, Any] = {}
+    with output.counting(name) as count:
+        for last in client.pages(path, query, name, limit):
+            rows += last[name]
+            count(len(last[name]))
+    return {**last, name: rows}

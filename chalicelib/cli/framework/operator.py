@@ -1,14 +1,15 @@
-"""What operator commands stand on: a deployment's house, reached with the caller's own AWS credentials."""
+"""Operator commands: the AWS Region, clients and AppContext of a deployment, with the caller's own credentials."""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from chalicelib.cli.framework.reference import read_repository
-from chalicelib.cli.framework.region import aws_region
+from chalicelib.cli.framework import options as o
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import InputError
@@ -17,21 +18,53 @@ if TYPE_CHECKING:
     from chalicelib.adapters.aws.sessions import Sessions
     from chalicelib.context import AppContext
 
+_EXECUTE_API = re.compile(
+    r"[a-z0-9]+(?:-vpce-[a-z0-9]+)?\.execute-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"
+)
 Registries = Annotated[
     list[str] | None,
     typer.Option("--registry", help="Only this one, ACCOUNT/REGION or REGION (repeatable). All that are watched."),
 ]
 
 
+def gateway_region(host: str) -> str | None:
+    """The Region in a host name of API Gateway; None for any other host."""
+    gateway = _EXECUTE_API.fullmatch(host)
+    return gateway["region"] if gateway else None
+
+
+def aws_region(named: str | None = None, profile: str | None = None) -> str:
+    """`named`, else AWS_REGION, AWS_DEFAULT_REGION, or the Region of `profile` (None: the environment's). boto3 alone
+    ignores AWS_REGION, which the other SDKs read first.
+
+    Raises InputError without a Region, for an invalid one, and for an unknown profile.
+    """
+    # Imported late: other commands must not wait for botocore.
+    import botocore.session
+    from botocore.exceptions import BotoCoreError
+    from botocore.utils import validate_region_name
+
+    session = botocore.session.Session(profile=profile)
+    try:
+        session.get_scoped_config()
+        region = named or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+        validate_region_name(region)
+    except BotoCoreError as error:
+        raise InputError(f"the AWS configuration cannot be used: {error}") from error
+    if not region:
+        raise InputError("no AWS Region: set AWS_REGION or AWS_DEFAULT_REGION, or give your profile a region")
+    return str(region)
+
+
 class Operator(NamedTuple):
-    """`arn`: who acts."""
+    """`arn`: of the caller."""
 
     context: AppContext
     arn: str
 
 
 def operator(stage: str) -> Operator:
-    """Raises InputError without a Region, NotFoundError where nothing of that stage is deployed, DeniedError and
+    """Raises InputError without a Region, NotFoundError without a deployment of that stage, DeniedError and
     UpstreamError."""
     # Imported late: other commands must not wait for boto3.
     from chalicelib.adapters.stack.deployment import caller_arn, find_deployment
@@ -42,8 +75,7 @@ def operator(stage: str) -> Operator:
 
 
 def own_sessions(region: str | None = None, profile: str | None = None) -> Sessions:
-    """With the caller's credentials, or `profile`'s, in `region`, else the environment's Region. Raises InputError
-    (`aws_region`)."""
+    """With the credentials of the caller or of `profile`, in `aws_region`. Raises InputError."""
     import boto3
 
     from chalicelib.adapters.aws.sessions import Sessions
@@ -53,9 +85,9 @@ def own_sessions(region: str | None = None, profile: str | None = None) -> Sessi
 
 
 def own_repository(text: str, who: Operator) -> Repository:
-    """The private repository that is meant: in the account and Region of the credentials where no host names another.
-    Raises InputError."""
-    said = read_repository(text)
+    """The private repository: without a registry host in the account and Region of the credentials. Raises
+    InputError."""
+    said = o.read_repository(text)
     registry, region = said.get("registry") or who.arn.split(":")[4], said.get("region") or aws_region(None)
     if registry.startswith("public/"):
         raise InputError("retention is for private repositories")
@@ -63,7 +95,7 @@ def own_repository(text: str, who: Operator) -> Repository:
 
 
 def named_registries(named: Sequence[str] | None, context: AppContext) -> Sequence[RegistryPlace]:
-    """All that are watched, or those that were named. Raises InputError."""
+    """The named registries, else all watched ones. Raises InputError."""
     try:
         places = tuple(dict.fromkeys(map(RegistryPlace.parse, named or ()))) or context.registries
     except ValueError as error:

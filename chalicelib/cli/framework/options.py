@@ -1,41 +1,128 @@
-"""Options that several commands share. Where each command has words of its own, a function makes the option."""
+"""What people give a command: shared options, names of images and repositories, and policy files.
+
+An option whose help differs from command to command is made by a function.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from chalicelib.adapters.stores.policy_file import MAX_BYTES, read_policy
+from chalicelib.cli.framework import output
+from chalicelib.domain.images.image import PUBLIC_REGION
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.errors import InputError, PolicyError
+
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_STAGE = "dev"
-
-
-def dry_run_option(says: str) -> Any:
-    return typer.Option("--dry-run", help=says)
-
-
-def yes_option(says: str) -> Any:
-    return typer.Option("--yes", help=says)
-
-
-def _stage_option(says: str) -> Any:
-    return typer.Option("--stage", envvar="LAZARETTO_STAGE", help=says)
-
-
 Url = Annotated[str, typer.Option("--url", envvar="LAZARETTO_URL", help="Address of the API.")]
 Sign = Annotated[
     bool | None,
     typer.Option("--sign/--no-sign", help="Sign with the AWS credentials; by default for addresses of API Gateway."),
 ]
-DryRun = Annotated[bool, dry_run_option("Say what would be done, and change nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="How many rows at most.")]
 Everything = Annotated[bool, typer.Option("--all", help="All rows, however many.")]
 Registry = Annotated[str | None, typer.Option("--registry", help="12-digit account id, or public/ALIAS.")]
 Region = Annotated[str | None, typer.Option("--region", help="AWS Region.")]
 Profile = Annotated[str | None, typer.Option("--profile", help="Profile of your AWS configuration.")]
-Stage = Annotated[str, _stage_option("Stage of the deployment, in the AWS environment's account and Region.")]
-StackStage = Annotated[str, _stage_option("Stage: part of every name.")]
-"""Where account and Region are options too."""
 RepositoryName = Annotated[str | None, typer.Option("--repository", help="Name, with or without the registry's host.")]
 PackageName = Annotated[str | None, typer.Option("--package", help="Package name; * and ? are wildcards.")]
+_PRIVATE = re.compile(
+    r"(?P<registry>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)", re.ASCII
+)
+_PUBLIC = "public.ecr.aws"
+_MAX = 1024
+PolicyFile = Annotated[str, typer.Argument(metavar="FILE", help="A policy file, or - for standard input.")]
+OptionalPolicyFile = Annotated[
+    str | None, typer.Argument(metavar="[FILE]", help="A policy file, or - for standard input.")
+]
+
+
+def dry_run_option(text: str) -> Any:
+    return typer.Option("--dry-run", help=text)
+
+
+def yes_option(text: str) -> Any:
+    return typer.Option("--yes", help=text)
+
+
+def _stage_option(text: str) -> Any:
+    return typer.Option("--stage", envvar="LAZARETTO_STAGE", help=text)
+
+
+DryRun = Annotated[bool, dry_run_option("Say what would be done, and change nothing.")]
+Stage = Annotated[str, _stage_option("Stage of the deployment, in the AWS environment's account and Region.")]
+StackStage = Annotated[str, _stage_option("Stage: part of every name.")]
+"""For commands with options for account and Region."""
+
+
+def read_repository(text: str) -> dict[str, str]:
+    """`repository`, with `registry` and `region` if the text names the registry's host. Raises InputError."""
+    host, slash, rest = text.removeprefix("https://").partition("/")
+    if len(text) > _MAX or not text:
+        raise InputError(f"not a repository: {text[:60]!r}")
+    if match := _PRIVATE.fullmatch(host):
+        if not rest:
+            raise InputError(f"{text}: names no repository")
+        return {**match.groupdict(), "repository": rest}
+    if host == _PUBLIC:
+        alias, _, name = rest.partition("/")
+        if not name:
+            raise InputError(f"{text}: write {_PUBLIC}/ALIAS/REPOSITORY")
+        return {"registry": f"public/{alias}", "region": PUBLIC_REGION, "repository": name}
+    if slash and ("." in host or ":" in host or host == "localhost"):
+        raise InputError(f"{host} is no registry of Amazon ECR")
+    return {"repository": text}
+
+
+def read_image(text: str) -> dict[str, str]:
+    """The same with `digest` or `tag`; of both the digest counts, as for docker. Raises InputError."""
+    named, at, digest = text.partition("@")
+    name, colon, tag = named.rpartition(":")
+    if not colon or "/" in tag:
+        name, tag = named, ""
+    if at:
+        return {**read_repository(name), "digest": digest}
+    if not tag:
+        raise InputError(f"{text}: say which image: REPO:TAG or REPO@sha256:…")
+    return {**read_repository(name), "tag": tag}
+
+
+class Candidate(NamedTuple):
+    text: str
+    policy: Policy
+
+
+def read_candidate(file: str, as_json: bool) -> Candidate:
+    """Prints why a file does not load, with its line, and exits with code 2."""
+    try:
+        raw = _read_policy_file(file)
+        return Candidate(raw.decode(errors="surrogateescape"), read_policy(raw, file))
+    except PolicyError as error:
+        _say_refusal(error, as_json)
+        raise typer.Exit(output.BAD_INPUT) from error
+
+
+def _read_policy_file(file: str) -> bytes:
+    if file == "-":
+        return sys.stdin.buffer.read(MAX_BYTES + 1)
+    try:
+        with Path(file).open("rb") as opened:
+            return opened.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise PolicyError("$", f"cannot be read: {error.strerror}", file=file) from error
+
+
+def _say_refusal(error: PolicyError, as_json: bool) -> None:
+    if as_json:
+        refusal = {"ok": False, "file": error.file, "line": error.line, "path": error.path, "reason": error.reason}
+        typer.echo(json.dumps(refusal))
+    else:
+        typer.echo("".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(error)), err=True)

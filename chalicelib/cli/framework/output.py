@@ -1,6 +1,6 @@
-"""How commands speak: JSON or tables of at most 100 columns, progress and complaints on standard error, exit codes.
+"""The output of commands: JSON or tables of at most 100 columns, progress and errors on standard error, exit codes.
 
-Nothing from the outside reaches the terminal as a control character or as markup.
+External text never reaches the terminal as a control character or as markup.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import typer
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +26,7 @@ from chalicelib.errors import ConflictError, InputError, LazarettoError, NotFoun
 OK, NEGATIVE, BAD_INPUT, UPSTREAM = 0, 1, 2, 3
 WIDTH = 100
 F = TypeVar("F", bound=Callable[..., None])
+Json = dict[str, Any]
 _COLOURS = {
     "QUARANTINE": "bold magenta",
     "BLOCK": "bold red",
@@ -39,7 +40,7 @@ _COLOURS = {
 
 
 def speaking(command: F) -> F:
-    """The command with our errors said in one line on standard error and turned into the exit codes of the contract."""
+    """Prints an error of ours in one line on standard error and exits with its code."""
 
     @functools.wraps(command)
     def spoken(*args: Any, **kwargs: Any) -> None:
@@ -52,10 +53,25 @@ def speaking(command: F) -> F:
     return spoken  # type: ignore[return-value]
 
 
+def is_interactive() -> bool:
+    """Whether a person can answer a question."""
+    return sys.stdin.isatty()
+
+
 def exit_code(error: LazarettoError) -> int:
     if isinstance(error, InputError):
         return BAD_INPUT
     return NEGATIVE if isinstance(error, NotFoundError | ConflictError) else UPSTREAM
+
+
+def print_answer(answer: Json, as_json: bool, print_text: Callable[[Json], object]) -> None:
+    """As JSON, or with `print_text`. An answer with a cursor has more rows."""
+    if as_json:
+        print_json(answer)
+        return
+    print_text(answer)
+    if answer.get("next_cursor"):
+        say("There are more: --all lists them, --limit more of them.")
 
 
 def complain(text: str) -> None:
@@ -63,7 +79,7 @@ def complain(text: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """One line, ASCII only: a terminal obeys none of it."""
+    """One line of ASCII: safe for a terminal."""
     typer.echo(json.dumps(value, separators=(",", ":")))
 
 
@@ -72,14 +88,14 @@ def clean(text: str) -> str:
 
 
 def console() -> Console:
-    """As wide as the terminal and at most 100 columns; 100 where it is none."""
+    """As wide as the terminal, at most 100 columns; 100 without a terminal."""
     return Console(
         width=min(Console().width, WIDTH) if sys.stdout.isatty() else WIDTH, highlight=False, soft_wrap=False
     )
 
 
 def cell(value: object, style: str = "") -> Text:
-    """What is absent is a dash. A word that has a colour gets it."""
+    """A dash for an absent value; decisions and severities have colours."""
     text = "-" if value is None or value == "" else clean(str(value))
     return Text(text, style or _COLOURS.get(text, ""))
 
@@ -87,7 +103,7 @@ def cell(value: object, style: str = "") -> Text:
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], rigid: Sequence[str] = ()
 ) -> None:
-    """Columns named in `rigid` hold words that are worth a line of their own width; all others fold as need be."""
+    """Columns in `rigid` do not wrap."""
     table = Table(title=clean(title) or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         stiff = name in rigid
@@ -98,56 +114,46 @@ def print_table(
 
 
 def say(*parts: object) -> None:
-    """One line of words and coloured cells."""
+    """One line of words and cells."""
     line = Text(" ").join(part if isinstance(part, Text) else Text(clean(str(part))) for part in parts)
     console().print(line)
 
 
 def say_hanging(text: str) -> None:
-    """One of several lines that begin with a mark: broken, it goes on below its words, not below the mark."""
+    """A list item: wrapped lines are indented below its text."""
     for line in textwrap.wrap(clean(text), console().width, subsequent_indent="  ", break_on_hyphens=False):
         typer.echo(line)
 
 
 def say_unbroken(text: str) -> None:
-    """One line, however long: a command or an image's address that is broken in two cannot be pasted."""
+    """Never wrapped: a wrapped command or image address cannot be pasted."""
     typer.echo(clean(text))
 
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int], None]]:
-    """A progress line on standard error, only where somebody looks at it; call it with what has come."""
-    shown = Console(stderr=True)
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.completed} {task.description}"),
-        console=shown,
-        transient=True,
-        disable=not shown.is_terminal,
-    ) as progress:
+    """A counter on standard error if it is a terminal; call it with the number of new items."""
+    with _progress(SpinnerColumn(), TextColumn("{task.completed} {task.description}")) as progress:
         task = progress.add_task(what, total=None)
         yield lambda count: progress.update(task, advance=count)
 
 
 @contextmanager
 def measuring(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar on standard error, only where somebody looks at it; call it with how many of how many (None: not
-    known yet)."""
-    shown = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=shown,
-        transient=True,
-        disable=not shown.is_terminal,
-    ) as progress:
+    """A progress bar on standard error if it is a terminal; call it with how many are done, of how many (None:
+    unknown)."""
+    with _progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
+def _progress(*columns: ProgressColumn) -> Progress:
+    shown = Console(stderr=True)
+    return Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal)
+
+
 def when(text: str | None) -> str | None:
-    """A time of the API without its fraction of a second."""
+    """A time of the API without fractions of a second."""
     return None if text is None else re.sub(r"\.\d+", "", text)
 
 
@@ -156,7 +162,7 @@ def count(number: int, one: str, many: str) -> str:
 
 
 def named(image: dict[str, Any]) -> str:
-    """`:tag`, or `@` and the first twelve of the digest."""
+    """`:tag`, or `@` and twelve digits of the digest."""
     return f":{image['tags'][0]}" if image["tags"] else f"@{short(image['digest'])}"
 
 
@@ -165,5 +171,5 @@ def short(digest: str) -> str:
 
 
 def home(image: dict[str, Any]) -> str:
-    """Registry, Region and repository as one path; the account's private registry by its number."""
+    """Registry, Region and repository as one path."""
     return f"{image['registry']}/{image['region']}/{image['repository']}"

@@ -1,6 +1,6 @@
-"""Catches what the app sends to people: calls of channels at the local AWS, SNS messages as moto keeps them.
+"""Catches the alerts that the app sends: requests of channels to the local AWS, and SNS messages as moto stores them.
 
-They are kept as they came and shown in the terminal; nothing in them is obeyed.
+Their text is sanitized for the terminal.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LINE = 300
 
 
 def path_of(channel: str) -> str:
-    """Where the local AWS is called by a channel."""
+    """The path that a channel posts to."""
     return PATH if channel == "slack" else f"{PATH}/{channel}"
 
 
@@ -33,37 +33,37 @@ class Caught(msgspec.Struct, frozen=True):
 
 
 class Catcher:
-    """`show` is told of every message of a local channel as it comes."""
+    """Calls `show` with every message of a local channel as it comes."""
 
     def __init__(self, account: str, region: str, show: Callable[[Caught], None] = lambda caught: None) -> None:
         self._account, self._region, self._show = account, region, show
         self.caught: dict[str, list[Caught]] = {kind.name: [] for kind in WITH_SECRET}
-        self._told = 0
+        self._shown = 0
 
     @property
     def slack(self) -> list[Caught]:
         return self.caught["slack"]
 
     def take(self, body: bytes, channel: str = "slack") -> None:
-        """A call of the channel. Raises ValueError where it is not JSON."""
+        """Takes a request of the channel. Raises ValueError for a body that is not JSON."""
         caught = Caught(channel, tuple(_lines(json.loads(body))))
         self.caught[channel].append(caught)
         self._show(caught)
 
     def sns(self) -> list[Caught]:
-        """What was published so far, oldest first."""
+        """Everything published, oldest first."""
         topics = sns_backends[self._account][self._region].topics.values()
         return [_published(sent) for topic in topics for sent in topic.sent_notifications]
 
-    def show_news_of_sns(self) -> None:
-        news = self.sns()[self._told :]
-        self._told += len(news)
-        for caught in news:
+    def show_new_sns(self) -> None:
+        new = self.sns()[self._shown :]
+        self._shown += len(new)
+        for caught in new:
             self._show(caught)
 
 
 def _published(sent: tuple[Any, ...]) -> Caught:
-    """moto keeps (id, message, subject, attributes, group)."""
+    """moto stores (id, message, subject, attributes, group)."""
     subject = [sanitize(str(sent[2]), LINE)] if sent[2] else []
     return Caught("sns", (*subject, *(sanitize(line, LINE) for line in str(sent[1]).splitlines())))
 
@@ -71,7 +71,7 @@ def _published(sent: tuple[Any, ...]) -> Caught:
 def _lines(message: Any) -> list[str]:
     """The texts of Slack's blocks; of a message without blocks its text or title. Raises ValueError."""
     if not isinstance(message, dict):
-        raise ValueError("a message is a JSON object")  # noqa: TRY004 - what came is wrong, not our code
+        raise ValueError("a message is a JSON object")  # noqa: TRY004 - the input is wrong, not our code
     blocks = message.get("blocks") or [block for a in message.get("attachments") or [] for block in a.get("blocks", [])]
     texts = [text for block in blocks for text in _texts(block)]
     return [

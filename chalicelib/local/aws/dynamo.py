@@ -1,8 +1,8 @@
 """moto's DynamoDB without what makes it slow.
 
-For every transaction moto copies whole tables, to be able to roll back: only items a transaction names can change, so
-only those are copied deeply. For every query it sorts all items of the table: only those that have what is asked for
-are. For every value it writes moto tries several spellings of every type's name.
+moto copies whole tables for every transaction, to roll back: here only the items that the transaction names are copied.
+It sorts all items of the table for every query: here only the matching ones. It tries several spellings of a type's
+name for every value it writes: here only the API's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TYPES = frozenset({"S", "N", "B", "SS", "NS", "BS", "M", "L", "NULL", "BOOL"})
 
 
 class QuickPicker(XFormedAttributePicker):
-    """A DynamoDB value is named as the API names it: no other spelling need be tried."""
+    """Reads a DynamoDB value by the API's spelling alone."""
 
     def __call__(self, context: AttributePickerContext) -> Any:
         value = context.obj
@@ -39,8 +39,8 @@ class LocalDynamo(DynamoDBBackend):
 
     def query(self, table_name: str, *arguments: Any, **named: Any) -> Any:
         table = self.get_table(table_name)
-        asked = {name: next(iter(value.values())) for name, value in named["hash_key_conditions"]}
-        vars(table)["all_items"] = lambda: _items_with(table, asked)
+        hash_key = {name: next(iter(value.values())) for name, value in named["hash_key_conditions"]}
+        vars(table)["all_items"] = lambda: _items_with(table, hash_key)
         try:
             return super().query(table_name, *arguments, **named)
         finally:
@@ -54,31 +54,31 @@ class LocalDynamo(DynamoDBBackend):
         with ExitStack() as undo:
             for name in named.keys() & self.tables.keys():
                 table = self.tables[name]
-                vars(table)["__deepcopy__"] = lambda memo, table=table, keys=named[name]: self._twin(table, keys)
+                vars(table)["__deepcopy__"] = lambda memo, table=table, keys=named[name]: self._copy(table, keys)
                 undo.callback(vars(table).pop, "__deepcopy__")
             super().transact_write_items(transact_items)
 
-    def _twin(self, table: Table, keys: list[Key]) -> Table:
-        """What to go back to: containers of its own, copies of the items the transaction names."""
-        twin = copy.copy(table)
-        vars(twin).pop("__deepcopy__")
+    def _copy(self, table: Table, keys: list[Key]) -> Table:
+        """For a rollback: new containers, and copies of the items that the transaction names."""
+        copied = copy.copy(table)
+        vars(copied).pop("__deepcopy__")
         if not table.has_range_key:
-            twin.items = copy.deepcopy(table.items)
-            return twin
-        twin.items = defaultdict(dict, {hash_key: dict(ranges) for hash_key, ranges in table.items.items()})
+            copied.items = copy.deepcopy(table.items)
+            return copied
+        copied.items = defaultdict(dict, {hash_key: dict(ranges) for hash_key, ranges in table.items.items()})
         for key in keys:
             hash_key, range_key = self.get_keys_value(table, key)
             if (item := table.get_item(hash_key, range_key)) is not None:
-                twin.items[hash_key][range_key] = copy.deepcopy(item)
-        return twin
+                copied.items[hash_key][range_key] = copy.deepcopy(item)
+        return copied
 
 
-def _items_with(table: Table, asked: dict[str, Any]) -> list[Item]:
-    """In the order that moto has them in. `asked`: values by the names of attributes."""
+def _items_with(table: Table, hash_key: dict[str, Any]) -> list[Item]:
+    """In moto's order. `hash_key`: the values of its attributes, by name."""
     found = [
         item
         for ranges in table.items.values()
         for item in ranges.values()
-        if all((own := item.attrs.get(name)) is not None and own.value == value for name, value in asked.items())
+        if all((own := item.attrs.get(name)) is not None and own.value == value for name, value in hash_key.items())
     ]
     return sorted(found, key=lambda item: (item.hash_key.value, item.range_key.value))

@@ -1,8 +1,8 @@
 """Amazon ECS as moto lacks it: services that run tasks, pulled from the local ECR, and their deployments and revisions.
 
-moto starts nothing for a service, knows no digests and lets a task end for being looked at. Clusters and task
-definitions stay moto's. A task whose image ECR does not give (gone, archived, being restored) fails to start, and ECS
-tells by an event, as AWS does.
+moto starts no tasks for a service, knows no digests, and advances a task at each look. Clusters and task definitions
+stay moto's. A task whose image cannot be pulled (deleted, archived, being restored) fails to start, and ECS sends an
+event, as in AWS.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from moto.ecs.models import Container, EC2ContainerServiceBackend, Service, Task
 from moto.ecs.responses import EC2ContainerServiceResponse
 
 from chalicelib.domain.images.image_name import ImageName, image_name
+from chalicelib.local import events as aws_events
 from chalicelib.local.ecr.ecr import ACTIVE, HeldImage, LocalEcr
-from chalicelib.local.events import events as aws_events
 
 Raw = dict[str, Any]
 RUNNING, STOPPED, SUCCESSFUL, IN_PROGRESS = "RUNNING", "STOPPED", "SUCCESSFUL", "IN_PROGRESS"
@@ -29,7 +29,7 @@ _FAILED = "TaskFailedToStart"
 
 
 class LocalTask(Task):
-    """All its containers, each with the digest that was pulled. It runs until somebody stops it."""
+    """Its containers have the digests that were pulled. It runs until it is stopped."""
 
     def __init__(self, service: Service, definition: TaskDefinition, images: Sequence[Raw], ecs: LocalEcs) -> None:
         cluster = ecs._get_cluster(service.cluster_name)
@@ -39,7 +39,7 @@ class LocalTask(Task):
         self.containers = [_container(self, definition, number, image) for number, image in enumerate(images)]
 
     def advance(self) -> None:
-        """moto's tasks come a step nearer to their end with every look."""
+        """Nothing: moto's tasks advance with every look."""
 
     def end(self, reason: str, code: str | None = None) -> None:
         self.last_status = self.desired_status = STOPPED
@@ -49,7 +49,7 @@ class LocalTask(Task):
 
 
 class LocalEcs(EC2ContainerServiceBackend):
-    """The ECS of one account and Region. `deployed` and `revisions` by service ARN and by revision ARN."""
+    """The ECS of one account and Region. `deployed` by service ARN, `revisions` by revision ARN."""
 
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
@@ -67,11 +67,11 @@ class LocalEcs(EC2ContainerServiceBackend):
         return service
 
     def update_service(self, service_properties: Raw) -> Service:
-        """A new definition, or `forceNewDeployment`, deploys; another count starts or stops tasks."""
+        """A new definition or `forceNewDeployment` deploys; a new count starts or stops tasks."""
         known = self._get_service(service_properties.get("cluster", "default"), service_properties["service"])
         before, forced = known.task_definition, service_properties.get("force_new_deployment")
         service = super().update_service(service_properties)
-        # moto keeps whatever was given, be it a family alone.
+        # moto stores what the request names, which may be a family.
         service.task_definition = self.describe_task_definition(str(service.task_definition)).arn
         if forced or service.task_definition != before:
             self._deploy(service)
@@ -123,7 +123,7 @@ class LocalEcs(EC2ContainerServiceBackend):
             one["rolloutState"] = "COMPLETED" if started else IN_PROGRESS
 
     def _fill(self, service: Service) -> bool:
-        """As many tasks as are wanted. False: their image could not be pulled."""
+        """Starts or stops tasks up to the desired count. False: an image could not be pulled."""
         running = self._running(service)
         for surplus in running[service.desired_count :]:
             surplus.end("Scaling activity initiated by the service")
@@ -144,10 +144,10 @@ class LocalEcs(EC2ContainerServiceBackend):
         refused = next((one["image"] for one in images if _pulled(image_name(one["image"])) is None), None)
         if refused is None:
             return True
-        # As containerd words it, which asks the registry by name.
+        # The words of containerd.
         reason = f"CannotPullContainerError: failed to resolve reference {refused!r}: {refused}: not found"
         task.end(reason, _FAILED)
-        LocalEcr.hear(aws_events.task_failed(_told(task), reason, LocalEcr.clock.now()))
+        LocalEcr.publish(aws_events.task_failed(_described(task), reason, LocalEcr.clock.now()))
         return False
 
     def _stop_all(self, service: Service, why: str) -> None:
@@ -155,20 +155,20 @@ class LocalEcs(EC2ContainerServiceBackend):
             task.end(why)
 
     def _running(self, service: Service) -> list[LocalTask]:
-        """Moto's own tasks, started by RunTask, belong to no service."""
+        """Without moto's own tasks, which RunTask starts for no service."""
         tasks = self.tasks.get(service.cluster_name, {}).values()
         mine = [t for t in tasks if isinstance(t, LocalTask) and t.group == f"service:{service.name}"]
         return [task for task in mine if task.desired_status == RUNNING]
 
     def _resolved(self, container: Raw) -> Raw:
-        """A container's image with the digest it has now: ECS keeps a service on it."""
+        """A container's image with its present digest, which ECS pins for the service."""
         held = _pulled(image_name(container["image"]))
         digest = {"imageDigest": held.image_digest} if held is not None else {}
         return {"containerName": container["name"], "image": container["image"], **digest}
 
 
 class LocalEcsResponse(EC2ContainerServiceResponse):
-    """Revisions of a family are listed newest first where that is asked for, which moto does not do."""
+    """Lists the revisions of a family newest first on request, which moto does not."""
 
     @property
     def _ecs(self) -> LocalEcs:
@@ -194,7 +194,7 @@ class LocalEcsResponse(EC2ContainerServiceResponse):
 
 
 def _pulled(name: ImageName | None) -> HeldImage | None:
-    """What ECR gives for it. None: nothing, or nothing at the moment."""
+    """The image that ECR gives for this name; None where it gives none now."""
     if name is None:
         return None
     backend = ecr_backends[name.home.registry][name.home.region]
@@ -210,23 +210,18 @@ def _container(task: LocalTask, definition: TaskDefinition, number: int, image: 
     container.container_arn = f"{task.task_arn.replace(':task/', ':container/')}/{uuid4()}"
     container.task_arn, container.last_status = task.task_arn, RUNNING
     container.name, container.image = image["containerName"], image["image"]
-    told = definition.container_definitions[number]
-    container.cpu, container.memory = told.get("cpu", 0), told.get("memory")
+    declared = definition.container_definitions[number]
+    container.cpu, container.memory = declared.get("cpu", 0), declared.get("memory")
     vars(container)["image_digest"] = image.get("imageDigest")
     return container
 
 
-def _told(task: LocalTask) -> Raw:
-    """As an event tells of it."""
+def _described(task: LocalTask) -> Raw:
+    """In the words of an event."""
     containers = [
-        {
-            "containerArn": one.container_arn,
-            "name": one.name,
-            "image": one.image,
-            "lastStatus": one.last_status,
-            "taskArn": task.task_arn,
-        }
-        for one in task.containers
+        {"containerArn": c.container_arn, "name": c.name, "image": c.image, "lastStatus": c.last_status}
+        | {"taskArn": task.task_arn}
+        for c in task.containers
     ]
     return {
         "taskArn": task.task_arn,

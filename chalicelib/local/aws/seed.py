@@ -1,11 +1,12 @@
-"""API responses into the local AWS, and the events AWS would have sent about what they tell. Nothing is delivered here.
+"""Stores API responses in the local AWS, and composes the events that AWS would have sent. Nothing is delivered here.
 
-What is held is what the payloads say; where they say nothing:
+Where the payloads are silent:
 
-* an image that Inspector lists findings of is scanned by it, and was just now (a ListCoverage answer or an enhanced
-  DescribeImageScanFindings says better);
-* an image that DescribeImages calls scanned, with findings nobody listed, has findings that are not available;
-* a response without a Region belongs where others place its repository, else its registry, else the stack.
+* an image with findings of Inspector was scanned by it just now, unless a ListCoverage answer or an enhanced
+  DescribeImageScanFindings says more;
+* an image that DescribeImages calls scanned, without a list of its findings, has unavailable findings;
+* a response without a Region belongs to the Region of its repository in other payloads, else of its registry, else of
+  the stack.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import Any
 
 from chalicelib.domain.images.finding import ScanReport
 from chalicelib.domain.images.image import Coverage, ImageDetail, ImageRef, Source
+from chalicelib.local import events as aws_events
 from chalicelib.local.ecr.ecr import MANIFEST, HeldImage, ecr_of, manifest_of
-from chalicelib.local.ecr.shape import inspector_row, reason_of
-from chalicelib.local.events import events as aws_events
-from chalicelib.local.events.events import Event
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.ecr.scans import inspector_row, reason_of
+from chalicelib.local.events import Event
+from chalicelib.local.inspector import inspector_of
 from chalicelib.parsers.events.payload import Response
 from chalicelib.parsers.findings.enhanced_scan import CoveragePage, FindingsPage, parse_list_findings
 from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage
@@ -35,20 +36,20 @@ _BY_FINDINGS, _BY_SCAN, _BY_COVERAGE = 1, 2, 3
 
 
 class Regions:
-    """Where images and repositories lie, learned from payloads that say it, events among them."""
+    """Regions of images and repositories, learned from the payloads and events that name them."""
 
     def __init__(self, otherwise: str) -> None:
         self._otherwise = otherwise
         self._known: dict[tuple[str, str, str], str] = {}
 
     def learn(self, ref: ImageRef) -> None:
-        """`ref` may be of a repository: then without a digest."""
+        """`ref` without a digest: of a repository."""
         if ref.region:
             for key in _keys(ref):
                 self._known.setdefault(key, ref.region)
 
     def place(self, ref: ImageRef) -> ImageRef:
-        """By the image itself, else its repository, else its registry, else the stack."""
+        """With the Region of the image, else of its repository, its registry, or the stack."""
         if ref.region:
             return ref
         region = next((self._known[key] for key in _keys(ref) if key in self._known), self._otherwise)
@@ -56,7 +57,7 @@ class Regions:
 
 
 class Seed:
-    """`take` payloads in any order, then ask for the `events`."""
+    """`take` all payloads, in any order, before reading `scans` and `pushes`."""
 
     def __init__(self, regions: Regions) -> None:
         self._regions = regions
@@ -65,7 +66,7 @@ class Seed:
         self._described: dict[ImageRef, tuple[ImageDetail, Raw]] = {}
 
     def take(self, response: Response, raw: Raw) -> None:
-        """`response` is what the reader made of `raw`; whatever is no API response is passed over."""
+        """`response`: `raw` as parsed. Ignores what is no API response."""
         match response:
             case FindingsPage():
                 self._take_findings(response, raw)
@@ -82,21 +83,19 @@ class Seed:
                     ecr_of(placed.home).hold_repository(placed.repository)
 
     def scans(self) -> Iterator[Event]:
-        """Every scan of the images told of."""
+        """Every scan of the images in the payloads."""
         for ref in self._described:
-            self._settle_described(ref)
+            self._complete_scan(ref)
         for ref, image in self.images.items():
             yield from scan_events(ref, image)
 
     def pushes(self) -> Iterator[Event]:
-        """The pushes of what DescribeImages told of, oldest first.
-
-        To be handled after the scans, for they are old: told first, each is an image that nobody has scanned for long.
-        """
+        """The pushes that DescribeImages reports, oldest first. To be delivered after the scans: an old push without a
+        scan is an unscanned image."""
         pushes = [event for ref in self._described for event in self._pushes(ref)]
         yield from sorted(pushes, key=lambda event: str(event["time"]))
 
-    # ---- what each kind of response tells
+    # ---- kinds of responses
 
     def _take_findings(self, page: FindingsPage, raw: Raw) -> None:
         image_of = {row.finding.source_finding_id: row.image.ref for row in page.rows}
@@ -138,7 +137,7 @@ class Seed:
         image.image_manifest = manifest_of(ref.digest, media_type, detail.artifact_media_type)
         self._described[ref] = detail, row
 
-    # ---- what is held
+    # ---- state
 
     def _hold(self, ref: ImageRef, tags: Iterable[str], pushed_at: datetime | None) -> HeldImage:
         ecr = ecr_of(ref.home)
@@ -150,24 +149,24 @@ class Seed:
         return image
 
     def _cover(self, ref: ImageRef, code: str, reason: str, scanned_at: datetime | None, by: int) -> None:
-        """What says more of the coverage outweighs what was said before."""
+        """`by`: how much the source knows of the coverage; a lower one does not overwrite it."""
         if self._said_by.get(ref, 0) > by:
             return
         self._said_by[ref] = by
         inspector_of(ref.region).coverage[ref.arn] = covered(ref, code, reason, scanned_at or datetime.now(UTC))
 
-    def _settle_described(self, ref: ImageRef) -> None:
-        """Gives an image that only DescribeImages calls scanned the scan it may have."""
+    def _complete_scan(self, ref: ImageRef) -> None:
+        """Derives the scan of an image that only DescribeImages calls scanned."""
         image, (detail, row) = self.images[ref], self._described[ref]
         if detail.scan is None or image.basic_scan is not None or ref in self._said_by:
             return
         status = dict(row["imageScanStatus"])
-        none_found = detail.summary_counts is not None and not any(detail.summary_counts.values())
-        if status.get("status") == ACTIVE and none_found:
+        has_none = detail.summary_counts is not None and not any(detail.summary_counts.values())
+        if status.get("status") == ACTIVE and has_none:
             self._cover(ref, ACTIVE, "SUCCESSFUL", detail.scan.scanned_at, _BY_SCAN)
             return
         summary = dict(row.get("imageScanFindingsSummary") or {})
-        if status.get("status") == COMPLETE and none_found:
+        if status.get("status") == COMPLETE and has_none:
             summary["findings"] = []
         elif status.get("status") in (COMPLETE, ACTIVE):
             status = {"status": "FINDINGS_UNAVAILABLE", "description": "no response lists its findings"}
@@ -181,7 +180,7 @@ class Seed:
 
 
 def scan_events(ref: ImageRef, image: HeldImage) -> Iterator[Event]:
-    """What AWS sends when the scan of the image has got as far as it has; nothing while it runs."""
+    """What AWS sends about the present state of the scan; nothing while it runs."""
     inspector = inspector_of(ref.region)
     if (resource := inspector.coverage.get(ref.arn)) is not None:
         active, reason = resource["scanStatus"]["statusCode"] == ACTIVE, resource["scanStatus"]["reason"]
@@ -217,7 +216,7 @@ def _resource(item: Coverage, row: Raw) -> Raw:
 
 
 def _joined(before: Raw | None, page: Raw) -> Raw:
-    """Pages of one scan are put together; of two scans the later counts."""
+    """Merges pages of one scan; of two scans the later one counts."""
     if before is None:
         return page
     old, new = before["imageScanFindings"], page["imageScanFindings"]
@@ -237,7 +236,7 @@ def _keys(ref: ImageRef) -> list[tuple[str, str, str]]:
 
 
 def refs_of(response: Response) -> Iterator[ImageRef]:
-    """Whatever images and repositories (without a digest) an API response names."""
+    """The images and repositories (without a digest) that an API response names."""
     match response:
         case FindingsPage():
             yield from (row.image.ref for row in response.rows)

@@ -1,8 +1,9 @@
 """The local AWS: moto with what it lacks, served on 127.0.0.1 to this process and others. No demo data, no app.
 
-Every request passes one lock, because moto's backends are not safe to use from two threads. Beside AWS's own paths
-`/local/…` is served: `POST /local/events` takes events as EventBridge would deliver them, one or an array. A call that
-moto does not know is answered by an error of AWS's form: clients retry moto's own page, a 500, for seconds.
+One lock serialises all requests, because moto's backends are not thread-safe. `POST /local/events` takes events as
+EventBridge delivers them, one or an array. An unknown call gets an error in AWS's form: clients retry moto's own page,
+a 500, for seconds. Requests that a browser sends for a foreign web page are refused: it could post here, or read
+through a name of its own that points at 127.0.0.1 (RFC 9110, 15.5.20; WHATWG Fetch, 3.2; DNS rebinding).
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import json
 import socket
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from http import HTTPStatus
 from threading import RLock, Thread
 from typing import Any
 
+import msgspec
 from flask import Flask, request
 from moto.backends import SERVICE_NAMES
 from moto.core import responses as moto_responses
@@ -29,19 +32,17 @@ from werkzeug.exceptions import NotFound
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
+from chalicelib.api.framework.problem import CONTENT_TYPE, GUARDED, Problem
+from chalicelib.local.aws.deployment import RulePlan
 from chalicelib.local.aws.dynamo import LocalDynamo, QuickPicker
 from chalicelib.local.aws.ecs import LocalEcs
-from chalicelib.local.aws.event_bus import EventBus
-from chalicelib.local.aws.origin import HEADERS, body_of, refusal
-from chalicelib.local.aws.queues import LocalQueues
-from chalicelib.local.aws.template import RulePlan
+from chalicelib.local.aws.messages import EventBus, LocalQueues
 from chalicelib.local.ecr.answers import ServedEcr
 from chalicelib.local.ecr.ecr import LocalEcr
 from chalicelib.local.ecr.public import TARGET, EcrPublic
 from chalicelib.local.ecr.replication import LocalReplication
-from chalicelib.local.events.clock import LocalClock
-from chalicelib.local.events.events import Event
-from chalicelib.local.inspector.inspector import LocalInspector
+from chalicelib.local.events import Event, LocalClock
+from chalicelib.local.inspector import LocalInspector
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.05
@@ -54,27 +55,30 @@ _EXTENDED: dict[Any, type] = {
     inspector2_backends: LocalInspector,
 }
 _ORIGINALS = {backends: backends.backend for backends in _EXTENDED}
-UNKNOWN = "UnknownOperationException"
-SAID = "the local stack does not know this call"
+UNKNOWN, UNKNOWN_TEXT = "UnknownOperationException", "the local stack does not know this call"
 FORM = "application/x-www-form-urlencoded"
 Environ = dict[str, Any]
 Post = Callable[[bytes], Any]
+NAMES = ("127.0.0.1", "localhost", "[::1]")
+HEADERS = {"Content-Type": CONTENT_TYPE, **GUARDED}
+_READS = ("GET", "HEAD", "OPTIONS")
+_HTTP_PORT = 80
 
 
 class _QuietHandler(MotoRequestHandler):
-    protocol_version = "HTTP/1.1"  # keeps connections: a client of AWS makes hundreds of calls
+    protocol_version = "HTTP/1.1"  # keeps connections open: a client makes hundreds of calls
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        """The `Date` of every answer: whoever looks at AWS takes it for the time of the look."""
+        """The `Date` of every answer is the local clock's: adapters read it as the time of a listing."""
         aws: Any = self.server.app
         return super().date_time_string(aws.clock.now().timestamp() if timestamp is None else timestamp)
 
     def log_request(self, *_: Any) -> None:
-        """A line for every call of AWS would drown what the demo has to say."""
+        """Nothing: a line for every call would hide what the demo prints."""
 
 
 class _Dispatcher(DomainDispatcherApplication):
-    """moto lists its own directory for every request."""
+    """Caches backends: moto lists its own directory for every request."""
 
     def __init__(self) -> None:
         super().__init__(make_backend)
@@ -87,10 +91,10 @@ class _Dispatcher(DomainDispatcherApplication):
 
 
 class LocalAws:
-    """One at a time in a process: moto's state is the process's. `port` 0 takes a free one.
+    """One per process, because moto's state is global. `port` 0 takes a free one.
 
-    `hurry`: no delay of a queue lasts longer than that (seconds of the real time). By `clock` ECR and the date of every
-    answer go, a restore from ECR's archive takes `restore_takes`, and a copy to another registry `replication_takes`.
+    `hurry`: the longest delay of a queue in real seconds. `clock` dates ECR and every answer; a restore from ECR's
+    archive takes `restore_takes`, a copy to another registry `replication_takes`.
     """
 
     def __init__(
@@ -124,8 +128,8 @@ class LocalAws:
         return LocalQueues(sqs_backends[ACCOUNT][self.region], self.lock, self._hurry)
 
     def start(self) -> None:
-        """Raises OSError where the port is taken. Forgets whatever moto held in this process."""
-        # Bound here, because werkzeug ends the process where a port is taken.
+        """Resets moto in this process. Raises OSError for a taken port."""
+        # Bound here, because werkzeug exits the process when a port is taken.
         listening = socket.create_server((HOST, self._port))
         self._server = make_server(
             HOST, self._port, self, threaded=True, request_handler=_QuietHandler, fd=listening.detach()
@@ -134,7 +138,7 @@ class LocalAws:
         for backends, extended in _EXTENDED.items():
             backends.clear()
             backends.backend = extended
-        LocalEcr.listen(self._hear, self.clock, self._restore_takes)
+        LocalEcr.listen(self._publish, self.clock, self._restore_takes)
         LocalReplication.listen(self.put_event, self.clock, self._replication_takes)
         vars(moto_responses)["XFormedAttributePicker"] = QuickPicker
         self._thread = Thread(target=self._server.serve_forever, args=(POLL_SECONDS,), name="local-aws", daemon=True)
@@ -154,29 +158,29 @@ class LocalAws:
         LocalReplication.listen(lambda event: None, LocalClock())
 
     def let_time_pass(self) -> None:
-        """What happens by itself at the time it is now."""
+        """Finishes restores and copies that are due by now."""
         with self.lock:
             LocalEcr.finish_restores()
             LocalReplication.arrive()
 
-    def _hear(self, event: Event) -> None:
+    def _publish(self, event: Event) -> None:
         self.put_event(event)
         LocalReplication.take_up(event)
 
     def put_event(self, event: Event) -> list[str]:
-        """The queues it went to."""
+        """Returns the queues it went to."""
         with self.lock:
             return self.bus.put(event)
 
     def serve(self, path: str, post: Post) -> None:
-        """Adds a `POST /local/…` of the stack's own; `post` may return something to answer as JSON."""
+        """Adds a `POST /local/…` path; what `post` returns is answered as JSON."""
         self._posts[path] = post
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         assert self._server is not None, "not started"
         asked = environ["REQUEST_METHOD"], environ.get("HTTP_HOST"), environ.get("HTTP_ORIGIN")
         if (problem := refusal(*asked, int(self._server.server_address[1]))) is not None:
-            return Response(body_of(problem), problem.status, HEADERS)(environ, start_response)
+            return Response(msgspec.json.encode(problem), problem.status, HEADERS)(environ, start_response)
         path = environ.get("PATH_INFO", "")
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         if path.startswith("/local/"):
@@ -222,9 +226,28 @@ def make_backend(service: SERVICE_NAMES) -> Flask:
 
 
 def _unknown(_: Exception) -> Response:
-    """In the protocol it was asked in: what sends forms reads XML."""
+    """In the protocol of the request: clients that send forms read XML."""
     if request.mimetype == FORM:
-        error = f"<Error><Type>Sender</Type><Code>{UNKNOWN}</Code><Message>{SAID}</Message></Error>"
+        error = f"<Error><Type>Sender</Type><Code>{UNKNOWN}</Code><Message>{UNKNOWN_TEXT}</Message></Error>"
         return Response(f"<ErrorResponse>{error}</ErrorResponse>", 400, mimetype="text/xml")
-    body = f'{{"__type": "{UNKNOWN}", "message": "{SAID}"}}'
+    body = f'{{"__type": "{UNKNOWN}", "message": "{UNKNOWN_TEXT}"}}'
     return Response(body, 400, {"x-amzn-errortype": UNKNOWN}, mimetype="application/json")
+
+
+def refusal(method: str, host: str | None, origin: str | None, port: int) -> Problem | None:
+    """None: the request is served. `host`, `origin`: the headers; `port`: the server's own."""
+    hosts = {f"{name}:{port}" for name in NAMES} | (set(NAMES) if port == _HTTP_PORT else set())
+    if (host or "").lower() not in hosts:
+        detail = f"Host: {_shown(host)} is not this machine: ask http://{NAMES[0]}:{port} or http://{NAMES[1]}:{port}."
+        return _problem(HTTPStatus.MISDIRECTED_REQUEST, detail)
+    if method in _READS or origin is None or origin.lower() in {f"http://{name}" for name in hosts}:
+        return None
+    return _problem(HTTPStatus.FORBIDDEN, f"Origin: {_shown(origin)} may not write here: a web page from elsewhere.")
+
+
+def _problem(status: HTTPStatus, detail: str) -> Problem:
+    return Problem("about:blank", status.phrase, status, detail)
+
+
+def _shown(header: str | None) -> str:
+    return "(none)" if not header else header[:100]

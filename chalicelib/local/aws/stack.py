@@ -1,7 +1,7 @@
-"""The local stack: the local AWS, what the template deploys, the app in this process, its queues pumped, its clock run.
+"""The local stack: the local AWS, what the template deploys, and the app in this process with its queues and clock.
 
-`with Stack(…) as stack:` starts it and leaves nothing behind. The app is the one Lambda runs: same module, same
-handlers, same environment variables.
+`with LocalStack(…) as stack:` starts it and leaves nothing behind. The app is the one that Lambda runs: same
+module, handlers and environment variables.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 from uuid import uuid4
 
 import boto3
+import msgspec
 from chalice.app import Chalice, ScheduledEventConfig
 from chalice.config import Config
 from chalice.local import ChaliceRequestHandler, LambdaContext, LocalDevServer, create_local_server
@@ -28,13 +29,18 @@ from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.domain.channels.channel import WITH_SECRET
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.local.aws.catcher import Catcher, Caught, path_of
-from chalicelib.local.aws.environment import STAGE, app_variables, aws_variables, replaced, secret_name
-from chalicelib.local.aws.origin import HEADERS, body_of, refusal
-from chalicelib.local.aws.queue_pump import RUNTIME_MS, QueuePump
-from chalicelib.local.aws.server import ACCOUNT, HOST, POLL_SECONDS, LocalAws
-from chalicelib.local.aws.template import Template
-from chalicelib.local.events.clock import LocalClock
-from chalicelib.local.events.events import iso
+from chalicelib.local.aws.deployment import (
+    ACCOUNT,
+    STAGE,
+    Template,
+    app_variables,
+    aws_variables,
+    replaced_environment,
+    secret_name,
+)
+from chalicelib.local.aws.messages import RUNTIME_MS, QueuePump
+from chalicelib.local.aws.server import HEADERS, HOST, POLL_SECONDS, LocalAws, refusal
+from chalicelib.local.events import LocalClock, iso
 from chalicelib.observability import logger
 from chalicelib.services.ports.table import Stored
 
@@ -46,26 +52,24 @@ _READ_AT_ONCE = 100
 
 class _LocalRequests(ChaliceRequestHandler):
     def parse_request(self) -> bool:
-        """False, as for what is no HTTP: what a web page from elsewhere sends is answered here already."""
+        """False: the request of a foreign web page was refused here, as if it were not HTTP."""
         if not super().parse_request():
             return False
         port = self.server.server_address[1]
         problem = refusal(self.command, self.headers.get("Host"), self.headers.get("Origin"), int(port))
         if problem is None:
             return True
-        # The body is left unread: nothing more can be read from this connection, which the header closes here too.
-        self._send_http_response(problem.status, {**HEADERS, "Connection": "close"}, body_of(problem))
+        # The body is left unread, so the connection must close.
+        self._send_http_response(problem.status, {**HEADERS, "Connection": "close"}, msgspec.json.encode(problem))
         return False
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """A line for every request would drown what the stack has to say."""
+        """Nothing: a line for every request would hide what the stack prints."""
 
 
 class LocalStack:
-    """`aws_port`, `api_port`: 0 takes a free one, None for the API serves none. `hurry`, `clock` and `restore_takes`:
-    see `LocalAws`; the app goes by the same clock.
-
-    Raises OSError where a port is taken, SettingsError without the template.
+    """`aws_port`, `api_port`: 0 takes a free one; without `api_port` no API is served. `hurry`, `clock` (the app's too)
+    and `restore_takes`: see `LocalAws`. Raises OSError for a taken port, SettingsError without the template.
     """
 
     def __init__(
@@ -109,14 +113,14 @@ class LocalStack:
         return aws_variables(self.aws.url, self.region)
 
     def headers(self, refs: list[ImageRef]) -> dict[ImageRef, Stored]:
-        """What is stored of these images; unknown ones are absent."""
+        """What is stored about these images; unknown ones are absent."""
         found: dict[ImageRef, Stored] = {}
         for start in range(0, len(refs), _READ_AT_ONCE):
             found |= self.context.table.read_headers(refs[start : start + _READ_AT_ONCE])
         return found
 
     def run_clock(self) -> None:
-        """Every schedule of the app, once."""
+        """Runs every schedule of the app once."""
         for config in self.app.event_sources:
             if isinstance(config, ScheduledEventConfig):
                 self.app.handler_map[config.name](self._tick_event(), LambdaContext(config.name, 256, RUNTIME_MS))
@@ -145,7 +149,7 @@ class LocalStack:
         api_url = f"http://{HOST}:{self._api_port}" if self._api_port else ""
         variables = aws_variables(self.aws.url, self.region)
         variables |= app_variables(self.template, self.aws.url, self.region, SETTLE_SECONDS, api_url)
-        self._closing.enter_context(replaced(variables))
+        self._closing.enter_context(replaced_environment(variables))
         self._deploy()
         self._load_app()
         self.pump = QueuePump(self.app, self.aws.queues, before=self.aws.let_time_pass)
@@ -153,7 +157,7 @@ class LocalStack:
             self._serve_api(self._api_port)
 
     def _deploy(self) -> None:
-        """What CloudFormation would make of the template."""
+        """Creates what CloudFormation would create from the template."""
         session = boto3.Session(region_name=self.region)
         create_table(session.client("dynamodb"), self.template.table)
         sqs = session.client("sqs")
@@ -179,18 +183,18 @@ class LocalStack:
         self.context.clock = self.clock
 
     def _log_to_stderr(self) -> None:
-        """Standard output is the summary's. Not by `setStream`: that flushes a stream that may be closed."""
+        """Standard output is for the summary. Without `setStream`, which flushes a stream that may be closed."""
         handler: Any = logger.registered_handler
         self._closing.callback(setattr, handler, "stream", handler.stream)
         handler.stream = sys.stderr
-        # The logger may be older than this environment, and goes by the one that it was made in.
+        # The logger may be older than this environment and keeps the level it was made with.
         self._closing.callback(logger.setLevel, logger.log_level)
         logger.setLevel(os.environ["POWERTOOLS_LOG_LEVEL"])
 
     def _serve_api(self, port: int) -> None:
         warnings.filterwarnings("ignore", message="IAMAuthorizer")
         config = Config.create(chalice_stage=STAGE, project_dir=str(self.template.folder))
-        # Chalice makes the app a LocalChalice, which can be done only once to a Chalice.
+        # Chalice turns the app into a LocalChalice, which works only once per app.
         self._closing.callback(setattr, self.app, "__class__", self.app.__class__)
         self._server = create_local_server(self.app, config, HOST, port)
         handler: Any = functools.partial(_LocalRequests, app_object=self.app, config=config)
@@ -202,17 +206,9 @@ class LocalStack:
         self._closing.callback(self._server.shutdown)
 
     def _tick_event(self) -> dict[str, Any]:
-        return {
-            "version": "0",
-            "id": str(uuid4()),
-            "detail-type": "Scheduled Event",
-            "source": "aws.events",
-            "account": ACCOUNT,
-            "time": iso(self.clock.now()),
-            "region": self.region,
-            "resources": [],
-            "detail": {},
-        }
+        about = {"version": "0", "id": str(uuid4()), "detail-type": "Scheduled Event", "source": "aws.events"}
+        where = {"account": ACCOUNT, "region": self.region, "time": iso(self.clock.now())}
+        return {**about, **where, "resources": [], "detail": {}}
 
     def _tick(self, stop: Event) -> None:
         while not stop.wait(CLOCK_SECONDS):

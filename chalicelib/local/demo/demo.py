@@ -1,9 +1,9 @@
-"""The demo: a registry of several repositories is pushed to, scanned, and surprised by news. What it shows, in order:
+"""The demo: pushes to several repositories, scans, and later news. In order:
 
-a multi-arch index that takes the worst of its two images (one with a flaw that is being exploited) beside an
+a multi-arch index that takes the verdict of the worse of its two images (one flaw is being exploited), with an
 attestation; basic and enhanced scanning; a clean image; a failed and an unsupported scan; a private and a public
-repository of one name; an advisory that tries to shout at everybody; then a tag that moves to a better image, and a
-flaw found in an image that was clean until then.
+repository of one name; an advisory that tries to notify a whole channel; then a tag that moves to a better image, and a
+flaw found in an image that was clean.
 """
 
 from __future__ import annotations
@@ -15,50 +15,43 @@ import boto3
 
 from chalicelib.domain.events.message import Refresh
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef
+from chalicelib.local import events as aws_events
+from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.aws.seed import covered, scan_events
-from chalicelib.local.aws.server import ACCOUNT
 from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo import demo_registry as registry
 from chalicelib.local.demo.demo_registry import Flaw
 from chalicelib.local.ecr.ecr import MANIFEST, ecr_of
-from chalicelib.local.events import events as aws_events
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 
 ALIAS = "public/demo"
 ACTOR = f"arn:aws:sts::{ACCOUNT}:assumed-role/platform/demo"
-Tell = Callable[[str], None]
+Show = Callable[[str], None]
 
 
 class Demo:
-    """`refs` are the images in order of appearance. Both acts deliver only: whoever pumps the queues handles."""
+    """`refs`: the images in order of appearance. Both acts only deliver events; the caller drains the queues."""
 
-    def __init__(self, stack: LocalStack, tell: Tell = lambda line: None) -> None:
-        self._stack, self._tell = stack, tell
+    def __init__(self, stack: LocalStack, show: Show = lambda line: None) -> None:
+        self._stack, self._show = stack, show
         self._ecr = boto3.Session(region_name=stack.region).client("ecr")
         self.refs: list[ImageRef] = []
 
     def open(self) -> None:
-        """A registry is filled and scanned."""
+        """Fills and scans the registry."""
         for flaw in registry.FLAWS:
-            cisa = {"dateAdded": _midnight(flaw.cisa).timestamp()} if flaw.cisa else None
-            inspector_of(self._stack.region).kev[flaw.id] = cisa
-        for step in (
-            self._multi_arch,
-            self._basic_scan,
-            self._clean,
-            self._unscannable,
-            self._public,
-            self._hostile,
-        ):
+            listed = datetime.fromisoformat(flaw.cisa).replace(tzinfo=UTC).timestamp() if flaw.cisa else None
+            inspector_of(self._stack.region).kev[flaw.id] = {"dateAdded": listed} if listed else None
+        for step in (self._multi_arch, self._basic_scan, self._clean, self._unscannable, self._public, self._hostile):
             step()
 
     def go_on(self) -> None:
-        """What happens afterwards. To be called once everything before is handled and a second has passed."""
+        """The news. Call it when everything is handled and a second has passed."""
         self._moved_tag()
         self._news()
 
     def _multi_arch(self) -> None:
-        self._tell("team/checkout:2.3.1 is pushed for two platforms, with an attestation; Inspector scans both")
+        self._show("team/checkout:2.3.1 is pushed for two platforms, with an attestation; Inspector scans both")
         home = "team/checkout"
         self._create(home)
         amd64 = self._push(home, registry.manifest(home, "2.3.1", "linux/amd64"))
@@ -70,23 +63,23 @@ class Demo:
         self._enhanced(arm64, registry.OPENSSL)
 
     def _basic_scan(self) -> None:
-        self._tell("team/web:1.0.0, also called `stable`, is scanned by ECR itself")
+        self._show("team/web:1.0.0, also called `stable`, is scanned by ECR itself")
         self._create("team/web")
         ref = self._push("team/web", registry.manifest("team/web", "1.0.0", "linux/amd64"), "1.0.0", "stable")
         self._basic(ref, registry.basic_scan((registry.CURL, registry.EXPAT, registry.ZLIB), _now()))
 
     def _moved_tag(self) -> None:
-        self._tell("team/web:1.1.0 is pushed; the tag `stable` moves to it, and nothing is found in it")
+        self._show("team/web:1.1.0 is pushed; the tag `stable` moves to it, and nothing is found in it")
         ref = self._push("team/web", registry.manifest("team/web", "1.1.0", "linux/amd64"), "1.1.0", "stable")
         self._basic(ref, registry.basic_scan((), _now()))
 
     def _clean(self) -> None:
-        self._tell("base/python:3.13 is scanned by Inspector: nothing found")
+        self._show("base/python:3.13 is scanned by Inspector: nothing found")
         self._create("base/python")
         self._enhanced(self._push("base/python", registry.manifest("base/python", "3.13", "linux/amd64"), "3.13"))
 
     def _unscannable(self) -> None:
-        self._tell("team/batch fails to be scanned, team/legacy runs on something Inspector does not know")
+        self._show("team/batch fails to be scanned, team/legacy runs on something Inspector does not know")
         self._create("team/batch")
         failed = self._push("team/batch", registry.manifest("team/batch", "0.9.0", "linux/amd64"), "0.9.0")
         self._basic(failed, registry.basic_scan((), _now(), "FAILED", "The image could not be unpacked."))
@@ -95,7 +88,7 @@ class Demo:
         self._enhanced(legacy, reason="UNSUPPORTED_OS")
 
     def _public(self) -> None:
-        self._tell("public.ecr.aws/demo/team/web has the name of a private repository; nobody scans it")
+        self._show("public.ecr.aws/demo/team/web has the name of a private repository; it is never scanned")
         digest = "sha256:" + "c0ffee" * 10 + "c0de"
         ref = ImageRef(ALIAS, PUBLIC_REGION, "team/web", digest)
         self._stack.aws.public.hold(ref, ("1.1.0",), MANIFEST, _now())
@@ -103,18 +96,18 @@ class Demo:
         self._stack.context.outbox.send("scans", Refresh(ref, _now()))
 
     def _hostile(self) -> None:
-        self._tell("team/widgets has a package and an advisory that try to shout at everybody")
+        self._show("team/widgets has a package and an advisory that try to notify everyone")
         self._create("team/widgets")
         ref = self._push("team/widgets", registry.manifest("team/widgets", "5.0.0", "linux/amd64"), "5.0.0")
         self._enhanced(ref, registry.HOSTILE)
 
     def _news(self) -> None:
-        self._tell("a flaw becomes known in base/python:3.13, clean until now")
+        self._show("a flaw becomes known in base/python:3.13, clean until now")
         ref = next(ref for ref in self.refs if ref.repository == "base/python")
         row = self._hold(ref, registry.CURL)
         self._stack.aws.put_event(aws_events.finding_changed(ref, row, _now()))
 
-    # ---- what people and scanners do
+    # ---- people and scanners
 
     def _create(self, name: str) -> None:
         self._ecr.create_repository(repositoryName=name)
@@ -122,7 +115,7 @@ class Demo:
         self._stack.aws.put_event(aws_events.repository_created(home, ACTOR, _now()))
 
     def _push(self, repository: str, manifest: str, *tags: str) -> ImageRef:
-        """ECR itself announces the push, tag by tag."""
+        """ECR sends the event of each tag."""
         digest = ""
         for tag in tags or ("",):
             named = {"imageTag": tag} if tag else {}
@@ -159,7 +152,3 @@ class Demo:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _midnight(day: str) -> datetime:
-    return datetime.fromisoformat(day).replace(tzinfo=UTC)

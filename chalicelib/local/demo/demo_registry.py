@@ -1,7 +1,7 @@
-"""What the demo registry holds: images, their manifests, what the scanners say of them. All of it is made up.
+"""The content of the demo registry: images, their manifests, and their findings. All of it is invented.
 
-Equal on every machine but for the times, which count back from the moment of the demo. Ids of CVEs are real where their
-being known to be exploited is the point; packages and versions are examples.
+It is equal on every machine except for the times, which count back from the demo. A CVE id is real where the point is
+that the flaw is exploited; packages and versions are examples.
 """
 
 from __future__ import annotations
@@ -73,32 +73,23 @@ FLAWS = (LOG4SHELL, OPENSSL, ZLIB, EXPAT, CURL, HOSTILE)
 
 
 def manifest(repository: str, version: str, platform: str) -> str:
-    """An image manifest like no other: its layers are made of the names."""
-    digest = hashlib.sha256(f"{repository}:{version}:{platform}".encode()).hexdigest()
-    return json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": {"mediaType": CONFIG, "digest": f"sha256:{digest}", "size": 7023},
-            "layers": [{"mediaType": LAYER, "digest": f"sha256:{digest[::-1]}", "size": 31_404_722}],
-        }
-    )
+    """A unique image manifest: its layers are derived from the names."""
+    return _manifest(f"{repository}:{version}:{platform}", 7023, LAYER, 31_404_722)
 
 
 def attestation(subject: str) -> str:
-    digest = hashlib.sha256(subject.encode()).hexdigest()
-    return json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": {"mediaType": CONFIG, "digest": f"sha256:{digest}", "size": 167},
-            "layers": [{"mediaType": IN_TOTO, "digest": f"sha256:{digest[::-1]}", "size": 9_187}],
-        }
-    )
+    return _manifest(subject, 167, IN_TOTO, 9_187)
+
+
+def _manifest(name: str, config_size: int, layer_type: str, layer_size: int) -> str:
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    config = {"mediaType": CONFIG, "digest": f"sha256:{digest}", "size": config_size}
+    layer = {"mediaType": layer_type, "digest": f"sha256:{digest[::-1]}", "size": layer_size}
+    return json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]})
 
 
 def index(children: dict[str, str], attested: dict[str, str]) -> str:
-    """`children` are digests by `os/architecture`; `attested` digests of attestations by the digest they speak of."""
+    """`children`: digests by `os/architecture`; `attested`: digests of attestations by that of their subject."""
     rows: list[Raw] = []
     for platform, digest in children.items():
         system, architecture = platform.split("/")
@@ -110,7 +101,7 @@ def index(children: dict[str, str], attested: dict[str, str]) -> str:
 
 
 def enhanced_finding(ref: ImageRef, flaw: Flaw, tags: tuple[str, ...], pushed_at: datetime, now: datetime) -> Raw:
-    """As ListFindings gives it."""
+    """A row of ListFindings."""
     seen = (now - timedelta(days=flaw.days)).timestamp()
     row = {
         "awsAccountId": ref.registry,
@@ -175,7 +166,7 @@ def _resource(ref: ImageRef, tags: tuple[str, ...], pushed_at: datetime) -> Raw:
 
 
 def basic_scan(flaws: tuple[Flaw, ...], at: datetime, status: str = "COMPLETE", description: str = "") -> Raw:
-    """As DescribeImageScanFindings gives it under basic scanning, without the image's name."""
+    """DescribeImageScanFindings under basic scanning, without the name of the image."""
     counts: dict[str, int] = {}
     for flaw in flaws:
         counts[flaw.severity] = counts.get(flaw.severity, 0) + 1

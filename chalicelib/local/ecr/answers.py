@@ -1,12 +1,10 @@
-"""ECR's requests and answers for images and scans, over `ecr.py`'s state. Everything else of ECR is moto's.
+"""ECR's requests and answers about images and scans, over the state of `ecr.py`. All other requests are moto's.
 
 Times are epoch seconds, pages as long as AWS makes them. moto finds `url_bases` and `url_paths` here.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -15,32 +13,21 @@ from moto.core.responses import ActionResult
 from moto.ecr.exceptions import InvalidParameterException, ScanNotFoundException
 from moto.ecr.models import ecr_backends
 
-from chalicelib.local.ecr.blobs import BlobAnswers
+from chalicelib.local.ecr.blobs import BlobAnswers, EcrAnswer, page_of
 from chalicelib.local.ecr.ecr import ACTIVE, HeldImage, LocalEcr
 from chalicelib.local.ecr.lifecycle import LifecycleAnswers
-from chalicelib.local.ecr.pull_times import PullTimeAnswers
 from chalicelib.local.ecr.replication import ReplicationAnswers
-from chalicelib.local.ecr.scanning import start_scan
-from chalicelib.local.ecr.shape import enhanced_row, enhanced_status
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.ecr.scans import enhanced_row, enhanced_status
+from chalicelib.local.inspector import inspector_of
 
 PAGE = 100
 LONGEST_PAGE = 1000
 
 
-class EcrAnswer(ActionResult):
-    """An answer in the words of the API already: moto has nothing to translate."""
-
-    def execute_result(self, context: Any) -> tuple[int, dict[str, str], str]:
-        return 200, {}, json.dumps(self.result)
-
-
-class LocalEcrResponse(LifecycleAnswers, PullTimeAnswers, ReplicationAnswers, BlobAnswers):
-    answer = EcrAnswer
-
+class LocalEcrResponse(LifecycleAnswers, ReplicationAnswers, BlobAnswers):
     @property
     def ecr_backend(self) -> LocalEcr:
-        """The registry that is asked for, not the caller's."""
+        """Of the registry in the request, not the caller's."""
         account = self._get_param("registryId") or self.current_account
         backend = ecr_backends[account][self.region]
         assert isinstance(backend, LocalEcr)
@@ -53,18 +40,18 @@ class LocalEcrResponse(LifecycleAnswers, PullTimeAnswers, ReplicationAnswers, Bl
             raise InvalidParameterException("imageIds cannot be combined with nextToken or maxResults")
         if ids:
             return EcrAnswer({"imageDetails": [describe(ecr.get(name, i)) for i in ids]})
-        images, token = self._page([i for i in ecr.home(name).images if self._wanted(i)])
-        return EcrAnswer(_with_token({"imageDetails": [describe(i) for i in images]}, token))
+        images, more = self._page([i for i in ecr.home(name).images if self._is_asked_for(i)])
+        return EcrAnswer({"imageDetails": [describe(i) for i in images], **more})
 
     def list_images(self) -> ActionResult:
-        images = [i for i in self.ecr_backend.home(self._get_param("repositoryName")).images if self._wanted(i)]
+        images = [i for i in self.ecr_backend.home(self._get_param("repositoryName")).images if self._is_asked_for(i)]
         ids = [
             {"imageDigest": i.image_digest} | ({"imageTag": tag} if tag else {})
             for i in images
             for tag in i.image_tags or [""]
         ]
-        page, token = self._page(ids)
-        return EcrAnswer(_with_token({"imageIds": page}, token))
+        page, more = self._page(ids)
+        return EcrAnswer({"imageIds": page, **more})
 
     def batch_get_image(self) -> ActionResult:
         ecr, name = self.ecr_backend, self._get_param("repositoryName")
@@ -81,12 +68,7 @@ class LocalEcrResponse(LifecycleAnswers, PullTimeAnswers, ReplicationAnswers, Bl
         tag = self._get_param("imageTag")
         name, manifest = self._get_param("repositoryName"), self._get_param("imageManifest")
         self.ecr_backend.refuse_incomplete(name, manifest, self._get_param("imageDigest"))
-        image = self.ecr_backend.put(
-            name,
-            manifest,
-            tag,
-            self._get_param("imageManifestMediaType"),
-        )
+        image = self.ecr_backend.put(name, manifest, tag, self._get_param("imageManifestMediaType"))
         return EcrAnswer({"image": _manifest(image, tag)})
 
     def batch_delete_image(self) -> ActionResult:
@@ -122,34 +104,32 @@ class LocalEcrResponse(LifecycleAnswers, PullTimeAnswers, ReplicationAnswers, Bl
         return self._scan_page(image, scan["imageScanStatus"], "findings", found.pop("findings", None), found)
 
     def start_image_scan(self) -> ActionResult:
-        return EcrAnswer(start_scan(self.ecr_backend, self._get_param("repositoryName"), self._get_param("imageId")))
+        image = self.ecr_backend.start_scan(self._get_param("repositoryName"), self._get_param("imageId"))
+        return EcrAnswer({**_named(image), "imageScanStatus": {"status": "IN_PROGRESS"}})
 
     def _scan_page(
         self, image: HeldImage, status: dict[str, str], key: str, rows: list[Any] | None, said: dict[str, Any]
     ) -> ActionResult:
-        page, token = self._page(rows or [])
+        page, more = self._page(rows or [])
         found = said if rows is None else {**said, key: page}
-        return EcrAnswer(_with_token({**_named(image), "imageScanStatus": status, "imageScanFindings": found}, token))
+        return EcrAnswer({**_named(image), "imageScanStatus": status, "imageScanFindings": found, **more})
 
-    def _wanted(self, image: Any) -> bool:
+    def _is_asked_for(self, image: Any) -> bool:
         asked = self._get_param("filter") or {}
         status, tagged = asked.get("imageStatus", ACTIVE), asked.get("tagStatus", "ANY")
         fits = tagged == "ANY" or (tagged == "TAGGED") == bool(image.image_tags)
         return fits and status in ("ANY", image.status)
 
-    def _page(self, items: list[Any]) -> tuple[list[Any], str | None]:
+    def _page(self, items: list[Any]) -> tuple[list[Any], dict[str, str]]:
         size = min(LONGEST_PAGE, int(self._get_param("maxResults") or PAGE))
-        token = self._get_param("nextToken")
         try:
-            start = int(base64.b64decode(token)) if token else 0
+            return page_of(items, self._get_param("nextToken"), size)
         except ValueError:
             raise InvalidParameterException("Invalid parameter at 'nextToken'") from None
-        end = start + size
-        return items[start:end], base64.b64encode(str(end).encode()).decode() if end < len(items) else None
 
 
 def describe(image: HeldImage) -> dict[str, Any]:
-    """One row of DescribeImages; what is not known is left out."""
+    """One row of DescribeImages; unknown values are left out."""
     said = {
         **_named(image),
         "imageTags": image.image_tags or None,
@@ -179,19 +159,12 @@ def _manifest(image: HeldImage, tag: str | None) -> dict[str, Any]:
     named = _named(image)
     if tag:
         named["imageId"]["imageTag"] = tag
-    return {
-        **named,
-        "imageManifest": image.image_manifest,
-        "imageManifestMediaType": image.image_manifest_media_type,
-    }
+    media_type = image.image_manifest_media_type
+    return {**named, "imageManifest": image.image_manifest, "imageManifestMediaType": media_type}
 
 
 def _failure(image_id: dict[str, str], code: str, reason: str) -> dict[str, Any]:
     return {"imageId": image_id, "failureCode": code, "failureReason": reason}
-
-
-def _with_token(answer: dict[str, Any], token: str | None) -> dict[str, Any]:
-    return answer | {"nextToken": token} if token else answer
 
 
 def _epoch(at: datetime | None) -> float | None:

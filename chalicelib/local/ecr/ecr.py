@@ -1,10 +1,8 @@
-"""ECR as moto lacks it: images under given digests, storage classes, scan results and events. Its state and rules.
+"""ECR's state and rules as moto lacks them: images under given digests, storage classes, scan results and events.
 
-moto makes digests from layers (images without layers collide), answers every scan alike, knows no `imageStatus`, and
-emits no event. Repositories, policies, lifecycle and scanning settings stay moto's. How requests are read and answers
-written is `answers.py`'s business.
-
-AWS decides by registry which scanner scans; here each image does, so that one local registry shows both.
+moto makes digests from layers (images without layers collide), answers every scan alike, knows no `imageStatus` and
+sends no events. Repositories and their settings stay moto's; requests and answers are in `answers.py`. AWS chooses the
+scanner by registry; here each image does, so that one local registry shows both.
 """
 
 from __future__ import annotations
@@ -18,26 +16,30 @@ from typing import Any, ClassVar
 from moto.ecr.exceptions import (
     ImageAlreadyExistsException,
     ImageNotFoundException,
+    LimitExceededException,
     RepositoryNotFoundException,
     ValidationException,
 )
 from moto.ecr.models import Image, Repository, ecr_backends
 
-from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.images.image import CONTAINER_CONFIG_TYPES, INDEX_MEDIA_TYPES, ImageRef
 from chalicelib.domain.images.image import Repository as Home
-from chalicelib.local.ecr.archived_scans import scans_begin, scans_end
+from chalicelib.local import events as aws_events
 from chalicelib.local.ecr.blobs import BlobEcr, EcrRefusal
-from chalicelib.local.events import events as aws_events
-from chalicelib.local.events.clock import LocalClock
+from chalicelib.local.ecr.scans import scans_begin, scans_end
+from chalicelib.local.events import LocalClock
+from chalicelib.parsers.wire.dates import instant
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 STANDARD, ARCHIVE = "STANDARD", "ARCHIVE"
 ACTIVE, ARCHIVED, ACTIVATING = "ACTIVE", "ARCHIVED", "ACTIVATING"
+ONE_SCAN_IN = timedelta(hours=24)
+_SCANNED = {"status": "COMPLETE", "description": "The scan was completed successfully."}
 
 
 class HeldImage(Image):
-    """An image whose digest is given, with what moto's image does not carry.
+    """An image under a given digest, with the attributes that moto's image lacks.
 
     `status` is ACTIVE, ARCHIVED or ACTIVATING (until `restored_at`). `basic_scan` is a DescribeImageScanFindings
     response with all findings on one page, None where the image was never scanned.
@@ -59,37 +61,40 @@ class HeldImage(Image):
         self.basic_scan: dict[str, Any] | None = None
 
     @property
+    def is_scannable(self) -> bool:
+        artifact = self.artifact_media_type is not None and self.artifact_media_type not in CONTAINER_CONFIG_TYPES
+        return not artifact and self.subject is None and self.image_manifest_media_type not in INDEX_MEDIA_TYPES
+
+    @property
     def ref(self) -> ImageRef:
         return ImageRef(self.registry_id, self.region, self.repository_name, self.image_digest)
 
 
 class LocalEcr(BlobEcr):
-    """The ECR of one account and Region. `hear` is told every event AWS would send.
+    """The ECR of one account and Region. `publish` takes every event that AWS would send.
 
-    By `clock` every ECR of this process goes; a restore takes `restore_takes` (AWS: up to 20 minutes). `restoring`:
-    what is being restored until its time has come.
+    All ECRs of this process share `clock`; a restore takes `restore_takes` (AWS: up to 20 minutes).
     """
 
-    hear: ClassVar[Callable[[aws_events.Event], object]] = staticmethod(lambda event: None)
+    publish: ClassVar[Callable[[aws_events.Event], object]] = staticmethod(lambda event: None)
     clock: ClassVar[LocalClock] = LocalClock()
     restore_takes: ClassVar[timedelta] = timedelta()
     restoring: ClassVar[list[HeldImage]] = []
 
     @staticmethod
     def listen(
-        hear: Callable[[aws_events.Event], object], clock: LocalClock, restore_takes: timedelta = timedelta()
+        publish: Callable[[aws_events.Event], object], clock: LocalClock, restore_takes: timedelta = timedelta()
     ) -> None:
-        """Of all ECRs of this process; what was being restored is forgotten."""
-        LocalEcr.hear, LocalEcr.clock, LocalEcr.restore_takes = staticmethod(hear), clock, restore_takes
+        """Sets these for all ECRs of this process; pending restores are dropped."""
+        LocalEcr.publish, LocalEcr.clock, LocalEcr.restore_takes = staticmethod(publish), clock, restore_takes
         LocalEcr.restoring.clear()
 
-    # ---- what the local stack holds without anyone pushing it
+    # ---- images and repositories without a push
 
     def hold_repository(self, name: str) -> Repository:
-        """Whatever its name: moto's own check is stricter than ECR is."""
+        """Takes any name: moto's own check is stricter than ECR's."""
         if name not in self.repositories:
-            # moto never fills in what CloudFormation would need of it.
-            home = Repository(self.account_id, self.region_name, name, None, None, "", "MUTABLE")  # type: ignore[abstract]
+            home = Repository(self.account_id, self.region_name, name, None, None, "", "MUTABLE")  # type: ignore[abstract]  # CloudFormation's methods
             self.repositories[name] = home
         return self.repositories[name]
 
@@ -101,7 +106,7 @@ class LocalEcr(BlobEcr):
         media_type: str | None = None,
         pushed_at: datetime | None = None,
     ) -> HeldImage:
-        """The image under that digest, made where it is not there yet."""
+        """The image under that digest; a new one if it does not exist."""
         home = self.hold_repository(name)
         if (image := self.find(home, digest=digest)) is None:
             media_type = media_type or MANIFEST
@@ -111,13 +116,13 @@ class LocalEcr(BlobEcr):
         return image
 
     def tag_image(self, image: HeldImage, tag: str) -> None:
-        """A tag is at one image at a time."""
+        """A tag names one image at a time."""
         for other in self.repositories[image.repository_name].images:
             if other is not image:
                 other.remove_tag(tag)
         image.update_tag(tag)
 
-    # ---- what the API offers
+    # ---- the API
 
     def home(self, name: str) -> Repository:
         if name not in self.repositories:
@@ -140,10 +145,8 @@ class LocalEcr(BlobEcr):
         return image
 
     def put(self, name: str, manifest: str, tag: str | None, media_type: str | None) -> HeldImage:
-        """PutImage: the digest is that of the manifest's bytes, or of the image held with the very same manifest.
-
-        One that is archived is restored by it at once.
-        """
+        """PutImage: the digest is that of the manifest's bytes, or of the stored image with the same manifest. A push
+        restores an archived image at once."""
         home = self.home(name)
         body = json.loads(manifest)
         known = next((i for i in home.images if i.image_manifest == manifest), None)
@@ -161,13 +164,13 @@ class LocalEcr(BlobEcr):
         if away:
             image.status, image.activated_at = ACTIVE, now
             LocalEcr.restoring[:] = [other for other in LocalEcr.restoring if other is not image]
-        LocalEcr.hear(aws_events.pushed(image.ref, tag, media_type, now, image.artifact_media_type))
+        LocalEcr.publish(aws_events.pushed(image.ref, tag, media_type, now, image.artifact_media_type))
         if away:
-            _tell(scans_begin(image.ref, image.basic_scan, image.image_tags, now))
+            _publish_all(scans_begin(image.ref, image.basic_scan, image.image_tags, now))
         return image
 
     def delete(self, name: str, image_id: dict[str, str]) -> list[dict[str, str]]:
-        """By tag: the tag, and with the last one the image. By digest: the image. What went; empty: not found."""
+        """By tag: deletes the tag, and the image with its last tag. By digest: the image. Empty: not found."""
         home = self.home(name)
         digest, tag = image_id.get("imageDigest"), image_id.get("imageTag")
         image = self.find(home, digest, tag) if image_id else None
@@ -176,19 +179,17 @@ class LocalEcr(BlobEcr):
         media_type = image.image_manifest_media_type
         if tag is not None and len(image.image_tags) > 1:
             image.remove_tag(tag)
-            LocalEcr.hear(aws_events.deleted(image.ref, tag, media_type, LocalEcr.clock.now()))
+            LocalEcr.publish(aws_events.deleted(image.ref, tag, media_type, LocalEcr.clock.now()))
             return [{"imageDigest": image.image_digest, "imageTag": tag}]
         home.images.remove(image)
         LocalEcr.restoring[:] = [other for other in LocalEcr.restoring if other is not image]
         self.forget_blobs(name, image.image_manifest)
-        LocalEcr.hear(aws_events.deleted(image.ref, tag, media_type, LocalEcr.clock.now()))
-        tags: Iterable[str] = image.image_tags
-        return [{"imageDigest": image.image_digest, "imageTag": t} for t in tags] or [
-            {"imageDigest": image.image_digest}
-        ]
+        LocalEcr.publish(aws_events.deleted(image.ref, tag, media_type, LocalEcr.clock.now()))
+        named = {"imageDigest": image.image_digest}
+        return [{**named, "imageTag": tag} for tag in image.image_tags] or [named]
 
     def change_storage(self, name: str, image_id: dict[str, str], target: str) -> HeldImage:
-        """UpdateImageStorageClass: the archive takes an image at once, and gives it back after a while."""
+        """UpdateImageStorageClass: archives at once, restores after `restore_takes`."""
         image = self.get(name, image_id)
         if target not in (STANDARD, ARCHIVE):
             raise ValidationException(f"targetStorageClass is {STANDARD} or {ARCHIVE}, not {target!r}")
@@ -202,24 +203,47 @@ class LocalEcr(BlobEcr):
             LocalEcr.finish_restores()
             return image
         image.status, image.archived_at = ARCHIVED, now
-        LocalEcr.hear(aws_events.storage_changed(image.ref, target, image.image_manifest_media_type, now))
-        _tell(scans_end(image.ref, now))
+        LocalEcr.publish(aws_events.storage_changed(image.ref, target, image.image_manifest_media_type, now))
+        _publish_all(scans_end(image.ref, now))
+        return image
+
+    def start_scan(self, name: str, image_id: dict[str, str]) -> HeldImage:
+        """StartImageScan: finds what was found last, or nothing in a first scan, and is complete at once.
+
+        Sources: ECR API reference (StartImageScan); Amazon ECR user guide (basic scanning, archive).
+        """
+        image, now = self.get(name, image_id), LocalEcr.clock.now()
+        if self.get_registry_scanning_configuration()["scanType"] == "ENHANCED":
+            raise ValidationException("This feature is disabled: the registry uses enhanced scanning")
+        if image.status != ACTIVE:
+            raise EcrRefusal("ImageArchivedException", f"The image {image.image_digest} is {image.status}")
+        if not image.is_scannable:
+            said = f"The image {image.image_digest} is of a type that is not supported"
+            raise EcrRefusal("UnsupportedImageTypeException", said)
+        found = dict((image.basic_scan or {}).get("imageScanFindings") or {})
+        scanned_at = instant(found.get("imageScanCompletedAt"), "$.imageScanCompletedAt")
+        if scanned_at is not None and now < scanned_at + ONE_SCAN_IN:
+            raise LimitExceededException()
+        found |= {"imageScanCompletedAt": now.timestamp(), "vulnerabilitySourceUpdatedAt": now.timestamp()}
+        image.basic_scan = {"imageScanStatus": _SCANNED, "imageScanFindings": {"findings": [], **found}}
+        counts = found.get("findingSeverityCounts")
+        LocalEcr.publish(aws_events.basic_scan_finished(image.ref, image.image_tags, "COMPLETE", counts, now))
         return image
 
     @staticmethod
     def finish_restores() -> None:
-        """What time alone does: to be called when some has passed."""
+        """Call it when time has passed."""
         now = LocalEcr.clock.now()
         for image in [i for i in LocalEcr.restoring if i.restored_at is not None and i.restored_at <= now]:
             LocalEcr.restoring.remove(image)
             image.status, image.activated_at = ACTIVE, now
-            LocalEcr.hear(aws_events.storage_changed(image.ref, STANDARD, image.image_manifest_media_type, now))
-            _tell(scans_begin(image.ref, image.basic_scan, image.image_tags, now))
+            LocalEcr.publish(aws_events.storage_changed(image.ref, STANDARD, image.image_manifest_media_type, now))
+            _publish_all(scans_begin(image.ref, image.basic_scan, image.image_tags, now))
 
 
-def _tell(events: Iterable[aws_events.Event]) -> None:
+def _publish_all(events: Iterable[aws_events.Event]) -> None:
     for event in events:
-        LocalEcr.hear(event)
+        LocalEcr.publish(event)
 
 
 def ecr_of(home: Home) -> LocalEcr:
@@ -229,6 +253,6 @@ def ecr_of(home: Home) -> LocalEcr:
 
 
 def manifest_of(digest: str, media_type: str, artifact_media_type: str | None = None) -> str:
-    """A manifest for an image known by its digest alone: unlike every other, because images are told by it too."""
+    """A manifest for an image of which only the digest is known; no two are equal."""
     config = {"mediaType": artifact_media_type or CONFIG, "digest": digest, "size": 1}
     return json.dumps({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": []})

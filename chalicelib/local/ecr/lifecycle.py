@@ -1,12 +1,11 @@
-"""Lifecycle policies of the local ECR: kept as ECR keeps them, and previewed. They are never run.
+"""Lifecycle policies of the local ECR, their previews, and the principals whose pulls leave no pull time.
 
-moto knows an older grammar and no previews. What a rule selects is worked out here once more, in the plainest way, so
-that whoever compares it with our own evaluation compares two answers and not one with itself.
+Policies are stored and previewed, never run. moto knows an older grammar, no previews and no exclusions. What a rule
+selects is computed here again, as plainly as possible: tests compare it with our own evaluation.
 """
 
 from __future__ import annotations
 
-import base64
 import fnmatch
 import json
 from collections.abc import Iterable, Mapping
@@ -15,71 +14,79 @@ from typing import TYPE_CHECKING, Any
 
 from moto.core.responses import ActionResult
 from moto.ecr.exceptions import InvalidParameterException, LifecyclePolicyNotFoundException
+from moto.ecr.responses import ECRResponse
 
 from chalicelib.domain.retention.lifecycle_policy import parse_lifecycle_policy
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.local.ecr.blobs import EcrRefusal
+from chalicelib.local.ecr.blobs import EcrAnswer, EcrRefusal, children_of, page_of
 
 if TYPE_CHECKING:
-    from chalicelib.local.ecr.ecr import HeldImage, LocalEcr
+    from chalicelib.local.ecr.ecr import HeldImage
 
 ROWS = 100
+LONGEST_ARN = 200
 NO_PREVIEW = "LifecyclePolicyPreviewNotFoundException"
-_PREVIEW = "lifecycle_preview"
+_PREVIEW, _EXCLUSIONS = "lifecycle_preview", "pull_time_exclusions"
 _STORED = {"standard": "ACTIVE", "archive": "ARCHIVED"}
 
 
-class LifecycleAnswers:
-    """ECR's requests about lifecycle policies, for the class that answers ECR's requests to inherit."""
-
-    _get_param: Any
-    answer: type[ActionResult]
-
+class LifecycleAnswers(ECRResponse):
     @property
-    def ecr_backend(self) -> LocalEcr:
-        """The registry that is asked for."""
-        raise NotImplementedError
+    def _ecr(self) -> Any:
+        return self.ecr_backend
 
     def put_lifecycle_policy(self) -> ActionResult:
         name, text = self._get_param("repositoryName"), self._get_param("lifecyclePolicyText")
-        home = self.ecr_backend.home(name)
+        home = self._ecr.home(name)
         _checked(text)
         home.lifecycle_policy = text
-        return self.answer({"registryId": home.registry_id, "repositoryName": name, "lifecyclePolicyText": text})
+        return EcrAnswer({"registryId": home.registry_id, "repositoryName": name, "lifecyclePolicyText": text})
 
     def start_lifecycle_policy_preview(self) -> ActionResult:
         name = self._get_param("repositoryName")
-        home = self.ecr_backend.home(name)
+        home = self._ecr.home(name)
         text = self._get_param("lifecyclePolicyText") or home.lifecycle_policy
         if not text:
             raise LifecyclePolicyNotFoundException(name, home.registry_id)
         _checked(text)
         vars(home)[_PREVIEW] = text
-        return self.answer(_about(home, text, "IN_PROGRESS"))
+        return EcrAnswer(_about(home, text, "IN_PROGRESS"))
 
     def get_lifecycle_policy_preview(self) -> ActionResult:
-        """COMPLETE at once: whoever waits is played by tests of the adapter."""
+        """COMPLETE at once: tests of the adapter play the waiting."""
         name = self._get_param("repositoryName")
-        home = self.ecr_backend.home(name)
+        home = self._ecr.home(name)
         text = vars(home).get(_PREVIEW)
         if text is None:
             raise EcrRefusal(NO_PREVIEW, f"There is no preview for the repository {name}")
-        images: Any = home.images  # moto's type; ours are in it
-        rows = preview(json.loads(text), images, self.ecr_backend.clock.now())
-        token, size = self._get_param("nextToken"), int(self._get_param("maxResults") or ROWS)
-        start = int(base64.b64decode(token)) if token else 0
-        answer = {
-            **_about(home, text, "COMPLETE"),
-            "previewResults": rows[start : start + size],
-            "summary": {"expiringImageTotalCount": sum(row["action"]["type"] == "EXPIRE" for row in rows)},
-        }
-        if start + size < len(rows):
-            answer["nextToken"] = base64.b64encode(str(start + size).encode()).decode()
-        return self.answer(answer)
+        rows = preview(json.loads(text), home.images, self._ecr.clock.now())
+        page, more = page_of(rows, self._get_param("nextToken"), int(self._get_param("maxResults") or ROWS))
+        expiring = sum(row["action"]["type"] == "EXPIRE" for row in rows)
+        summary = {"expiringImageTotalCount": expiring}
+        return EcrAnswer({**_about(home, text, "COMPLETE"), "previewResults": page, "summary": summary, **more})
+
+    def register_pull_time_update_exclusion(self) -> ActionResult:
+        arn, excluded = str(self._get_param("principalArn")), self._excluded()
+        if not arn.startswith("arn:") or ":iam::" not in arn or "*" in arn or len(arn) > LONGEST_ARN:
+            raise InvalidParameterException(f"{arn} is no principal")
+        if arn in excluded:
+            raise EcrRefusal("ExclusionAlreadyExistsException", f"{arn} is excluded already")
+        excluded[arn] = self._ecr.clock.now().timestamp()
+        return EcrAnswer({"principalArn": arn, "createdAt": excluded[arn]})
+
+    def list_pull_time_update_exclusions(self) -> ActionResult:
+        size = min(int(self._get_param("maxResults") or ROWS), ROWS)
+        page, more = page_of(sorted(self._excluded()), self._get_param("nextToken"), size)
+        return EcrAnswer({"pullTimeUpdateExclusions": page, **more})
+
+    def _excluded(self) -> dict[str, float]:
+        """When each principal was excluded, by its ARN."""
+        excluded: dict[str, float] = vars(self._ecr).setdefault(_EXCLUSIONS, {})
+        return excluded
 
 
 def preview(policy: dict[str, Any], images: Iterable[HeldImage], now: datetime) -> list[dict[str, Any]]:
-    """One row for each image that the policy would take, oldest push first."""
+    """One row for each image that the policy would expire or archive, oldest push first."""
     there = {image.image_digest: image for image in images}
     free = {digest for digest, image in there.items() if image.subject not in there}
     rows: dict[str, dict[str, Any]] = {}
@@ -89,7 +96,7 @@ def preview(policy: dict[str, Any], images: Iterable[HeldImage], now: datetime) 
             if image.image_digest in free:
                 rows[image.image_digest] = _row(rule, image)
         free -= {image.image_digest for image in mine}
-    _settle(rows, there)
+    _add_referrers_and_keep_children(rows, there)
     return sorted(rows.values(), key=lambda row: (row["imagePushedAt"], row["imageDigest"]))
 
 
@@ -119,8 +126,8 @@ def _clock(image: HeldImage, count_type: str, now: datetime) -> datetime:
     return image.archived_at or now
 
 
-def _settle(rows: dict[str, dict[str, Any]], there: dict[str, HeldImage]) -> None:
-    """Referrers go with their subject; then whatever an index that stays still needs stays, and so on."""
+def _add_referrers_and_keep_children(rows: dict[str, dict[str, Any]], there: dict[str, HeldImage]) -> None:
+    """Referrers go with their subject; an image stays while an index that stays needs it."""
     while more := {d: rows[i.subject] for d, i in there.items() if i.subject in rows and d not in rows}:
         rows |= {digest: {**row, **_named(there[digest])} for digest, row in more.items()}
     while held := [d for d in rows if _is_held(there[d], rows[d]["action"]["type"], rows, there)]:
@@ -129,15 +136,13 @@ def _settle(rows: dict[str, dict[str, Any]], there: dict[str, HeldImage]) -> Non
 
 
 def _is_held(image: HeldImage, action: str, rows: Mapping[str, Any], there: Mapping[str, HeldImage]) -> bool:
-    """An archived index cannot be pulled: its images may follow it into the archive, and not be deleted."""
+    """An archived index cannot be pulled: its images may be archived too, but not be deleted."""
     if image.subject in there and image.subject not in rows:
         return True
-    staying = [i for digest, i in there.items() if digest not in rows and image.image_digest in _inside(i)]
+    staying = [
+        i for digest, i in there.items() if digest not in rows and image.image_digest in children_of(i.image_manifest)
+    ]
     return any(action == "EXPIRE" or index.status != "ARCHIVED" for index in staying)
-
-
-def _inside(image: HeldImage) -> set[str]:
-    return {one["digest"] for one in json.loads(image.image_manifest).get("manifests") or ()}
 
 
 def _row(rule: dict[str, Any], image: HeldImage) -> dict[str, Any]:
@@ -160,12 +165,8 @@ def _named(image: HeldImage) -> dict[str, Any]:
 
 
 def _about(home: Any, text: str, status: str) -> dict[str, Any]:
-    return {
-        "registryId": home.registry_id,
-        "repositoryName": home.name,
-        "lifecyclePolicyText": text,
-        "status": status,
-    }
+    named = {"registryId": home.registry_id, "repositoryName": home.name}
+    return {**named, "lifecyclePolicyText": text, "status": status}
 
 
 def _checked(text: str) -> None:

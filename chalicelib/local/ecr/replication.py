@@ -1,8 +1,8 @@
-"""ECR's replication as moto lacks it: what is pushed is copied after a while, by every rule, over accounts and Regions.
+"""ECR's replication as moto lacks it: a push is copied, by every rule, to other accounts and Regions.
 
-moto stores one rule and copies nothing. Here a push is taken up by the rules that are there at that moment; its copy
-arrives when `takes` has passed, one hop far, settings not included. It fails where the destination's registry policy
-does not let the source account in, or where a test says so; ECR's failure codes are not published, these are made up.
+moto stores one rule and copies nothing. Here the rules in force at the push begin copies, which arrive after `takes`,
+one hop far and without settings. A copy fails where the destination's registry policy does not admit the source
+account, or where a test says so. ECR publishes no failure codes: these are invented.
 
 Source: Amazon ECR user guide (private image replication).
 """
@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from uuid import NAMESPACE_URL, uuid5
 
+import msgspec
 from moto.core.responses import ActionResult
 from moto.ecr.exceptions import ValidationException
 from moto.ecr.responses import ECRResponse
@@ -21,10 +22,10 @@ from moto.ecr.responses import ECRResponse
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.replication.replica_case import Mutability, Reported
 from chalicelib.domain.replication.rules import Configuration, Destination, allowance
+from chalicelib.local import events as aws_events
 from chalicelib.local.ecr.blobs import blobs_of
 from chalicelib.local.ecr.ecr import ACTIVE, HeldImage, ecr_of
-from chalicelib.local.events import events as aws_events
-from chalicelib.local.events.clock import LocalClock
+from chalicelib.local.events import LocalClock
 from chalicelib.parsers.images.replication_answers import read_configuration
 
 MOST_RULES = 10
@@ -32,20 +33,22 @@ NOT_ALLOWED = "ReplicationNotAllowed"
 IN_PROGRESS, COMPLETE, FAILED = "IN_PROGRESS", "COMPLETE", "FAILED"
 
 
-class Copying:
-    """One image (with one of its tags, if any) on its way to a destination, where it arrives at `due_at`."""
+class Copying(msgspec.Struct):
+    """One image, with one of its tags or none, that arrives at its destination at `due_at`."""
 
-    def __init__(self, source: HeldImage, tag: str | None, destination: Destination, due_at: datetime) -> None:
-        self.source, self.tag, self.destination, self.due_at = source, tag, destination, due_at
+    source: HeldImage
+    tag: str | None
+    destination: Destination
+    due_at: datetime
 
 
 class LocalReplication:
-    """Of all ECRs of this process. `failing`: destinations at which every copy fails, by code.
+    """Of all ECRs of this process. `failing`: the failure code of each destination at which every copy fails.
 
-    `under_way` are copies that have not arrived; `reports` what DescribeImageReplicationStatus answers.
+    `under_way`: copies that have not arrived; `reports`: what DescribeImageReplicationStatus answers.
     """
 
-    hear: ClassVar[Callable[[aws_events.Event], object]] = staticmethod(lambda event: None)
+    publish: ClassVar[Callable[[aws_events.Event], object]] = staticmethod(lambda event: None)
     clock: ClassVar[LocalClock] = LocalClock()
     takes: ClassVar[timedelta] = timedelta()
     failing: ClassVar[dict[Destination, str]] = {}
@@ -53,17 +56,19 @@ class LocalReplication:
     reports: ClassVar[dict[ImageRef, dict[Destination, Reported]]] = {}
 
     @staticmethod
-    def listen(hear: Callable[[aws_events.Event], object], clock: LocalClock, takes: timedelta = timedelta()) -> None:
-        """`hear` is told every event that replication sends; whatever was under way is forgotten."""
-        held = LocalReplication
-        held.hear, held.clock, held.takes = staticmethod(hear), clock, takes
-        held.failing.clear()
-        held.under_way.clear()
-        held.reports.clear()
+    def listen(
+        publish: Callable[[aws_events.Event], object], clock: LocalClock, takes: timedelta = timedelta()
+    ) -> None:
+        """`publish` takes every event that replication sends; copies under way are dropped."""
+        LocalReplication.publish, LocalReplication.clock = staticmethod(publish), clock
+        LocalReplication.takes = takes
+        LocalReplication.failing.clear()
+        LocalReplication.under_way.clear()
+        LocalReplication.reports.clear()
 
     @staticmethod
     def take_up(event: aws_events.Event) -> None:
-        """What a push, a restore or a deletion (any event of an ECR of this process) starts."""
+        """Replicates a push, a restore or a deletion. `event`: any event of an ECR of this process."""
         detail = event["detail"]
         action = detail.get("action-type")
         if event["detail-type"] == "ECR Image Action" and action == "DELETE":
@@ -85,7 +90,7 @@ class LocalReplication:
 
     @staticmethod
     def arrive() -> None:
-        """What time alone does: to be called when some has passed."""
+        """Call it when time has passed."""
         now = LocalReplication.clock.now()
         for copying in [one for one in LocalReplication.under_way if one.due_at <= now]:
             LocalReplication.under_way.remove(copying)
@@ -93,7 +98,7 @@ class LocalReplication:
 
     @staticmethod
     def fill(home: Repository, destination: Destination) -> int:
-        """A backfill: what the rules cover and the destination lacks is copied. How many images that are."""
+        """A backfill: copies what the rules cover and the destination lacks. Returns the number of images."""
         found = 0
         for name, held in list(ecr_of(home).repositories.items()):
             source = Repository(home.registry, home.region, name)
@@ -112,7 +117,7 @@ class LocalReplication:
 
 class ReplicationAnswers(ECRResponse):
     def put_replication_configuration(self) -> ActionResult:
-        """moto takes one rule alone."""
+        """moto accepts a single rule."""
         configuration = self._get_param("replicationConfiguration")
         own = {"registryId": self.current_account, "region": self.region}
         rules = configuration["rules"]
@@ -125,9 +130,9 @@ class ReplicationAnswers(ECRResponse):
         ecr: Any = self.ecr_backend
         image = ecr.get(self._get_param("repositoryName"), self._get_param("imageId"))
         rows = [
-            {"region": place.region, "registryId": place.registry, "status": told.status}
-            | ({"failureCode": told.failure_code} if told.failure_code else {})
-            for place, told in sorted(LocalReplication.reports.get(image.ref, {}).items())
+            {"region": place.region, "registryId": place.registry, "status": reported.status}
+            | ({"failureCode": reported.failure_code} if reported.failure_code else {})
+            for place, reported in sorted(LocalReplication.reports.get(image.ref, {}).items())
         ]
         image_id = {"imageDigest": image.image_digest}
         named = {"repositoryName": image.repository_name, "imageId": image_id}
@@ -149,7 +154,7 @@ def _configuration(home: Repository) -> Configuration:
 
 
 def _delete(home: Repository, detail: aws_events.Event) -> None:
-    """Where a rule copies deletions: the tag, or the image where it has gone with its last tag."""
+    """Copies a deletion where a rule says so: of the tag, or of the image that went with its last tag."""
     digest, tag = detail["image-digest"], detail.get("image-tag")
     origin = ecr_of(home).repositories.get(home.name)
     untagged = origin is not None and ecr_of(home).find(origin, digest=digest) is not None
@@ -160,8 +165,8 @@ def _delete(home: Repository, detail: aws_events.Event) -> None:
             ecr_of(target).delete(target.name, gone)
 
 
-def _report(source: ImageRef, destination: Destination, told: Reported) -> None:
-    LocalReplication.reports.setdefault(source, {})[destination] = told
+def _report(source: ImageRef, destination: Destination, reported: Reported) -> None:
+    LocalReplication.reports.setdefault(source, {})[destination] = reported
 
 
 def _copy_of(image: HeldImage, destination: Destination) -> HeldImage | None:
@@ -179,11 +184,11 @@ def _arrive(copying: Copying, now: datetime) -> None:
     code = LocalReplication.failing.get(place) or _refused(source.ref, target)
     if code is None:
         _copy(source, copying.tag, target)
-    told = Reported(COMPLETE) if code is None else Reported(FAILED, code)
-    _report(source.ref, place, told)
+    reported = Reported(COMPLETE) if code is None else Reported(FAILED, code)
+    _report(source.ref, place, reported)
     result = "SUCCESS" if code is None else "FAILED"
     copy = target.image(source.image_digest)
-    LocalReplication.hear(_event(copy, copying.tag, source.ref.home, result, now))
+    LocalReplication.publish(aws_events.replicated(copy, copying.tag, source.ref.home, result, now))
 
 
 def _refused(source: ImageRef, target: Repository) -> str | None:
@@ -193,7 +198,7 @@ def _refused(source: ImageRef, target: Repository) -> str | None:
 
 
 def _copy(source: HeldImage, tag: str | None, target: Repository) -> None:
-    """An immutable tag that is taken there stays where it is; what is archived there is restored."""
+    """A taken immutable tag stays; an archived copy is restored."""
     ecr, origin = ecr_of(target), ecr_of(source.ref.home)
     home = ecr.hold_repository(target.name)
     layers = origin.repositories[source.repository_name].layers
@@ -205,40 +210,11 @@ def _copy(source: HeldImage, tag: str | None, target: Repository) -> None:
         source.image_manifest_media_type,
         LocalReplication.clock.now(),
     )
-    copy.artifact_media_type, copy.subject, copy.size_bytes = (
-        source.artifact_media_type,
-        source.subject,
-        source.size_bytes,
-    )
-    copy.status = ACTIVE
+    copy.artifact_media_type, copy.subject = source.artifact_media_type, source.subject
+    copy.size_bytes, copy.status = source.size_bytes, ACTIVE
     if tag is None or tag not in source.image_tags:
         return
     fixed = Mutability(home.image_tag_mutability).fixes(tag)
     taken = any(tag in other.image_tags for other in home.images if other is not copy)
     if not (fixed and taken):
         ecr.tag_image(copy, tag)
-
-
-def _event(copy: ImageRef, tag: str | None, source: Repository, result: str, at: datetime) -> aws_events.Event:
-    """The destination's: `ECR Replication Action`."""
-    detail = {
-        "action-type": "REPLICATE",
-        "result": result,
-        "repository-name": copy.repository,
-        "image-digest": copy.digest,
-        **({"image-tag": tag} if tag is not None else {}),
-        "source-account": source.registry,
-        "source-region": source.region,
-    }
-    said = f"{copy} {tag} {source.path} {result} {aws_events.iso(at)}"
-    return {
-        "version": "0",
-        "id": str(uuid5(NAMESPACE_URL, said)),
-        "detail-type": "ECR Replication Action",
-        "source": "aws.ecr",
-        "account": copy.registry,
-        "time": aws_events.iso(at),
-        "region": copy.region,
-        "resources": [copy.home.arn],
-        "detail": detail,
-    }

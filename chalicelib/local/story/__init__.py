@@ -1,4 +1,4 @@
-"""`lazaretto story`: one image from push to release, told step by step and checked.
+"""`lazaretto story`: one image from push to release, played and checked step by step.
 
-Begin with `story.py`.
+The command that prints it is in `cli/local`. Begin with `story.py`.
 """

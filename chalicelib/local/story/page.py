@@ -1,6 +1,6 @@
-"""How a story is written down: steps of beats, each with what happened, what was typed, told, seen and expected.
+"""How a story is written down: steps of beats, each with events, typed commands, alerts, observations and expectations.
 
-Which story it is, is `story.py`'s business.
+Which story is played is in `story.py`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from chalicelib.local.story.world import Observed, StoryWorld, Typed
 
 
 class StoryCheck(msgspec.Struct, frozen=True):
-    """`expected` in words, and whether it was so."""
+    """`expected` in words, and whether it came true."""
 
     expected: str
     ok: bool
 
 
 class Beat(msgspec.Struct, frozen=True):
-    """Something happens; then commands are typed, people are told (`told`: what Slack and SNS were sent), and it is
-    looked whether all is as expected. `seen` is what stands then; None where nobody looked. `shown`: a file in use."""
+    """An event, the commands typed after it, the alerts sent (`told`), and what was observed (`seen`; None: nothing).
+    `shown`: the text of a file."""
 
     happened: str
     shown: str = ""
@@ -34,7 +34,7 @@ class Beat(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """`at`: when it ended, by the clock of the story."""
+    """`at`: its end by the clock of the story."""
 
     number: int
     title: str
@@ -51,7 +51,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class StoryPage:
-    """What a scene writes down while it is played: each thing that happens begins a new beat."""
+    """What a scene writes down while it is played. `happens` begins a new beat."""
 
     def __init__(self, world: StoryWorld) -> None:
         self.world = world
@@ -65,29 +65,29 @@ class StoryPage:
         self._write(shown=text)
 
     def types(self, *words: str) -> Any:
-        """What the command answered."""
+        """Returns the JSON of the command."""
         typed = self.world.type(*words)
         self._write(commands=(*self.beats[-1].commands, typed))
         return typed.answer
 
     def looks(self) -> Observed:
-        """Once all that was on its way is done."""
+        """Observes the image when all messages are handled."""
         if not self.world.settle():
             self.expects("all that was on its way is handled within a minute", False)
         seen = self.world.look()
         self._write(seen=seen)
-        self._hear()
+        self._add_alerts()
         return seen
 
     def expects(self, expected: str, ok: bool) -> None:
         self._write(checks=(*self.beats[-1].checks, StoryCheck(expected, ok)))
 
     def hears(self, words: str, *channels: str) -> bool:
-        """Whether each of these channels was sent a message with the words in it, in this beat."""
+        """Whether each of these channels got an alert with these words in this beat."""
         told = self.beats[-1].told
         return all(any(c.channel == channel and words in "\n".join(c.lines) for c in told) for channel in channels)
 
-    def _hear(self) -> None:
+    def _add_alerts(self) -> None:
         told = self.world.told()
         news = tuple(
             caught for channel, caught_all in told.items() for caught in caught_all[len(self._told[channel]) :]

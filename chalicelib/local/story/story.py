@@ -1,7 +1,7 @@
 """The story of one image: pushed, scanned, found bad while it runs, quarantined, waived, released, and taken again.
 
-Each step says what happens and what is expected of Lazaretto, and looks from outside whether it came so. How things are
-done and seen is `story_world.py`'s business; `lazaretto story` shows it, and a test plays it.
+Each step says what happens and what Lazaretto is expected to do, and observes whether it did. `world.py` acts and
+observes; `lazaretto story` shows it, and a test plays it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Scene = Callable[[StoryPage], None]
 
 
 class Story:
-    """`play` it once, on a world where nothing has happened yet."""
+    """`play` it once, on a fresh world."""
 
     def __init__(self, world: StoryWorld) -> None:
         self.world = world
@@ -57,7 +57,7 @@ class Story:
             ("It is scanned", self._scan),
             ("The flaw becomes critical while the image runs", self._rate),
             ("The workload stops", self._stop),
-            ("It is deployed all the same", self._deploy),
+            ("It is deployed again", self._deploy),
             ("It is pushed again", self._push_again),
             ("A waiver is given", self._waive),
             ("The restore is over", self._restored),
@@ -71,7 +71,7 @@ class Story:
         return len(self.scenes)
 
     def play(self) -> Iterator[Step]:
-        """One step after the other, each when it was played. Goes on after one that did not come out as told."""
+        """Yields each step when it was played, and goes on after a failed expectation."""
         for number, (title, scene) in enumerate(self.scenes, 1):
             page = StoryPage(self.world)
             scene(page)
@@ -85,7 +85,7 @@ class Story:
         page.expects("the policy is in force", applied["changed"] and applied["version"] == 1)
 
     def _push(self, page: StoryPage) -> None:
-        page.happens(f"A pipeline pushes {NAME} to ECR. Nobody has scanned it yet.")
+        page.happens(f"A pipeline pushes {NAME} to ECR. It is not scanned yet.")
         self.world.push()
         seen = page.looks()
         page.expects("PENDING: not scanned is not clean", seen.decision == "PENDING")
@@ -106,14 +106,14 @@ class Story:
         self.world.rate(*_CRITICAL)
         seen = page.looks()
         page.expects("QUARANTINE, and the gate says no", (seen.decision, seen.gate_exit_code) == ("QUARANTINE", 1))
-        page.expects("nothing is done to what runs: ECR still gives it away", seen.pulled)
-        page.expects("it says what holds the act", (seen.held or "").startswith("RUNNING"))
+        page.expects("a running image is left alone: ECR still gives it", seen.pulled)
+        page.expects("it says what defers the act", (seen.held or "").startswith("RUNNING"))
         who = f"ECS service {SERVICE} in cluster {CLUSTER}"
         page.expects("Slack and SNS are told who runs it", page.hears(who, "slack", "sns"))
         page.happens("A quarter of an hour later it is looked up again: it still runs.")
         self.world.wait(RECHECK + A_MINUTE)
         again = page.looks()
-        page.expects("still nothing is done, and nobody is told twice", again.pulled and not page.beats[-1].told)
+        page.expects("still nothing is done, and no alert is sent twice", again.pulled and not page.beats[-1].told)
 
     def _stop(self, page: StoryPage) -> None:
         scanned_at = self.world.look().scanned_at
@@ -131,7 +131,7 @@ class Story:
         page.expects("that releases nothing", (later.decision, later.storage) == ("QUARANTINE", "ARCHIVED"))
 
     def _deploy(self, page: StoryPage) -> None:
-        page.happens("Somebody deploys it all the same, and gives up: ECR says that there is no such image.")
+        page.happens("A team deploys it again and fails: ECR says that there is no such image.")
         self.world.deploy()
         page.looks()
         page.expects("Slack is told that it was our quarantine", page.hears("quarantine", "slack"))
@@ -140,9 +140,9 @@ class Story:
         self.world.wait(2 * A_MINUTE)
 
     def _push_again(self, page: StoryPage) -> None:
-        page.happens("The pipeline pushes the very same image again. ECR takes it out of the archive by that.")
+        page.happens("The pipeline pushes the same image again. The push takes it out of the archive.")
         self.world.push()
-        page.expects("ECR gives it away for a moment", self.world.pull())
+        page.expects("ECR gives it for a moment", self.world.pull())
         seen = page.looks()
         page.expects("it is archived again", seen.storage == "ARCHIVED" and not seen.pulled)
         page.expects("Slack and SNS are told", page.hears("quarantined (archive)", "slack", "sns"))

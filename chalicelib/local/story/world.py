@@ -1,7 +1,7 @@
-"""The world of the story: what AWS and people do there, and what can be seen of it from outside.
+"""The world of the story: what AWS and people do there, and what an observer sees.
 
-Everything goes through what anybody could use: AWS's API and events, commands of `lazaretto`, and what Slack and SNS
-are sent. Nobody looks into the table. Time is the stack's clock, moved instead of waited for.
+It uses only AWS's API and events, commands of `lazaretto`, and the alerts of Slack and SNS; never the table. The clock
+of the stack is moved, not waited for.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ import msgspec
 
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import UpstreamError
+from chalicelib.local import events as aws_events
 from chalicelib.local.aws.catcher import Caught
+from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.aws.seed import covered, scan_events
-from chalicelib.local.aws.server import ACCOUNT
 from chalicelib.local.aws.stack import LocalStack
-from chalicelib.local.aws.workloads import run_service, stop_service
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.demo.demo_registry import Flaw, Raw
 from chalicelib.local.ecr.ecr import ecr_of
-from chalicelib.local.events import events as aws_events
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 
 REPOSITORY, TAG = "team/payments", "1.4.0"
 NAME = f"{REPOSITORY}:{TAG}"
@@ -38,10 +37,12 @@ PATIENCE_SECONDS = 60.0
 _IDLE = timedelta(seconds=1)
 
 Words = Sequence[str]
+DEFAULT_CLUSTER = "main"
+_MEMORY_MIB = 128
 
 
 class Typed(msgspec.Struct, frozen=True):
-    """A command of `lazaretto` as it was typed, its exit code, and the JSON it answered (None: none)."""
+    """A typed command of `lazaretto`, its exit code, and its JSON (None: none)."""
 
     words: tuple[str, ...]
     exit_code: int
@@ -53,9 +54,9 @@ class Typed(msgspec.Struct, frozen=True):
 
 
 class Observed(msgspec.Struct, frozen=True):
-    """What stands about the image: as `lazaretto image` and `lazaretto gate` say it, and as ECR does.
+    """The image in the words of `lazaretto image`, `lazaretto gate` and ECR.
 
-    `held`: what keeps an act from being done; `reasons` in sentences; `pulled`: whether ECR gives its manifest.
+    `held`: what defers an act; `reasons` in sentences; `pulled`: ECR gives its manifest.
     """
 
     decision: str
@@ -66,7 +67,6 @@ class Observed(msgspec.Struct, frozen=True):
     waived: tuple[str, ...]
     held: str | None
     order: str | None
-    verdict_number: int
     scan_state: str
     scanned_at: str | None
 
@@ -94,7 +94,7 @@ class StoryWorld:
     # ---- time
 
     def settle(self) -> bool:
-        """Until nothing is on its way any more; delayed messages have their time. False: not within a minute."""
+        """Until all messages are handled, delayed ones included. False: not within a minute."""
         end = time.monotonic() + PATIENCE_SECONDS
         while self.stack.pump.waiting() and time.monotonic() < end:
             if not self.stack.pump.turn():
@@ -103,15 +103,15 @@ class StoryWorld:
         return not self.stack.pump.waiting()
 
     def wait(self, passing: timedelta) -> None:
-        """The time passes, and the clock of the app runs when it has."""
+        """Moves the clock, then runs the schedules of the app."""
         self.settle()
         self.stack.clock.move(passing)
         self.stack.run_clock()
 
-    # ---- what people and pipelines do
+    # ---- people and pipelines
 
     def push(self) -> None:
-        """The same image each time: it is made of its name."""
+        """The same image each time: it is derived from its name."""
         if self._ref is None:
             self.ecr.create_repository(repositoryName=REPOSITORY)
         manifest = demo_registry.manifest(REPOSITORY, TAG, "linux/amd64")
@@ -125,13 +125,13 @@ class StoryWorld:
         stop_service(self._ecs, SERVICE, CLUSTER)
 
     def type(self, *words: str) -> Typed:
-        """Raises UpstreamError where the command answers nothing: it has said why on standard error."""
+        """Raises UpstreamError for a command without an answer; its reason is on standard error."""
         typed = self._type_command(words)
         if typed.answer is None:
             raise UpstreamError(f"the story cannot go on: {typed.command} ended with exit code {typed.exit_code}")
         return typed
 
-    # ---- what Inspector does
+    # ---- Inspector
 
     def scan(self) -> None:
         image = ecr_of(self.ref.home).get(REPOSITORY, {"imageDigest": self.ref.digest})
@@ -143,7 +143,7 @@ class StoryWorld:
             self.stack.aws.put_event(event)
 
     def rate(self, severity: str, score: float) -> None:
-        """It rates its one finding, anew or as before: it tells either way."""
+        """Inspector rates its one finding and sends an event, also without a change."""
         at = self.now.timestamp()
         self._row |= {"severity": severity, "inspectorScore": score, "updatedAt": at, "lastObservedAt": at}
         with self.stack.aws.lock:
@@ -151,11 +151,11 @@ class StoryWorld:
         self.stack.aws.put_event(aws_events.finding_changed(self.ref, self._row, self.now))
 
     def findings(self) -> tuple[str, ...]:
-        """The status of each of its findings, as Inspector lists them now."""
+        """The present status of each finding."""
         with self.stack.aws.lock:
             return tuple(row["status"] for row in self._inspector.rows_of(self.ref.arn))
 
-    # ---- what can be seen from outside
+    # ---- the observer
 
     def look(self) -> Observed:
         image = self.type("image", NAME).answer
@@ -170,7 +170,6 @@ class StoryWorld:
             waived=tuple(dict.fromkeys(w for r in verdict["reasons"] for w in r["waived"])),
             held=f"{held['why']}: {held['detail']}" if held else None,
             order=f"{order['kind']}: {order['reason']}" if order else None,
-            verdict_number=verdict["number"],
             scan_state=image["scan"]["state"],
             scanned_at=image["scan"]["scanned_at"],
         )
@@ -180,10 +179,42 @@ class StoryWorld:
         return str(self.ecr.describe_images(repositoryName=REPOSITORY, imageIds=ids)["imageDetails"][0]["imageStatus"])
 
     def pull(self) -> bool:
-        """Whether ECR gives the manifest, as it would to docker."""
+        """Whether ECR gives the manifest, as docker asks for it."""
         answer = self.ecr.batch_get_image(repositoryName=REPOSITORY, imageIds=[{"imageTag": TAG}])
         return bool(answer["images"])
 
     def told(self) -> dict[str, list[Caught]]:
-        """Everything people were sent so far, by channel, oldest first."""
+        """All alerts so far by channel, oldest first."""
         return {"slack": list(self.stack.catcher.slack), "sns": self.stack.catcher.sns()}
+
+
+def run_service(
+    client: Any, image: ImageRef | str, name: str = "web", cluster: str = DEFAULT_CLUSTER, tasks: int = 1
+) -> str:
+    """Creates the ECS service, or deploys the existing one anew, by AWS's own API; returns its ARN. `client`: boto3's.
+
+    `image`: by digest (`str(ref)`) or `host/repository:tag`. The service's image counts as in use, also at 0 tasks, and
+    so does the one before it. A task whose image cannot be pulled fails, and ECS sends an event."""
+    if cluster not in _names(client.list_clusters()["clusterArns"]):
+        client.create_cluster(clusterName=cluster)
+    container = {"name": name, "image": str(image), "memory": _MEMORY_MIB, "essential": True}
+    made = client.register_task_definition(family=name, containerDefinitions=[container])
+    definition = made["taskDefinition"]["taskDefinitionArn"]
+    if name in _names(client.list_services(cluster=cluster)["serviceArns"]):
+        answer = client.update_service(
+            cluster=cluster, service=name, taskDefinition=definition, desiredCount=tasks, forceNewDeployment=True
+        )["service"]
+    else:
+        answer = client.create_service(
+            cluster=cluster, serviceName=name, taskDefinition=definition, desiredCount=tasks, launchType="FARGATE"
+        )["service"]
+    return str(answer["serviceArn"])
+
+
+def stop_service(client: Any, name: str = "web", cluster: str = DEFAULT_CLUSTER) -> None:
+    """Deletes the service and its tasks."""
+    client.delete_service(cluster=cluster, service=name, force=True)
+
+
+def _names(arns: list[str]) -> set[str]:
+    return {arn.rpartition("/")[2] for arn in arns}

@@ -14,7 +14,7 @@ from chalicelib.errors import AbsentError, DeniedError, TransientError, Upstream
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.demo.demo_registry import Flaw
 from chalicelib.local.ecr.ecr import MANIFEST, ecr_of
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 from tests.local import samples
 from tests.local.running import local_aws, registry, scanner
 

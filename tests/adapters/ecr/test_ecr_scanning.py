@@ -15,7 +15,7 @@ from chalicelib.domain.images.image import Source
 from chalicelib.domain.reconcile.scan_budget import ScanRefusal
 from chalicelib.domain.reconcile.scan_rule import AppliedScanRule, Frequency, FrequencyRule, RegistryScanning
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
-from chalicelib.local.aws.server import ACCOUNT
+from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.ecr.ecr import LocalEcr, ecr_of
 from tests.local import samples
 from tests.local.running import local_aws

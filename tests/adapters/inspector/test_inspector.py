@@ -13,7 +13,7 @@ from chalicelib.adapters.inspector.inspector import NOT_COVERED, NOT_SINCE, Insp
 from chalicelib.domain.images.finding import FindingStatus, Severity
 from chalicelib.domain.images.image import ImageRef, InUseState, ScanState, Source
 from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 from tests.local import samples
 from tests.local.running import inspector, local_aws
 

@@ -10,7 +10,7 @@ import pytest
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.stack.deployment import caller_arn, find_deployment
 from chalicelib.errors import DeniedError, NotFoundError, UpstreamError
-from chalicelib.local.aws.template import Template
+from chalicelib.local.aws.deployment import Template
 from tests.fakes.moto_aws import mock_aws
 
 REGION = "eu-west-1"

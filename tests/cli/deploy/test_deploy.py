@@ -40,7 +40,7 @@ def test_an_installation_is_created_by_one_command(place: Installation) -> None:
     assert "  API        https://a.example/api/" in result.stdout
     for command in ("doctor", "reconcile"):
         assert f"lazaretto {command} --stage dev" in result.stdout
-    assert "made the bucket lazaretto-artefacts-123456789012-eu-west-1" in result.stderr
+    assert "created the bucket lazaretto-artefacts-123456789012-eu-west-1" in result.stderr
     assert "CREATE_COMPLETE       DynamoDB::Table                 Table" in result.stderr
 
 
@@ -167,7 +167,7 @@ def test_a_failed_update_leaves_what_ran(place: Installation) -> None:
     place.cloudformation.failing = {"OnScans": "no"}
     result = place.deploy("--yes", *settle(5))
     assert result.exit_code == 3
-    assert "UPDATE_ROLLBACK_COMPLETE. What ran before runs on." in result.stderr
+    assert "UPDATE_ROLLBACK_COMPLETE. What ran before still runs." in result.stderr
     assert parameters(place)["SettleSeconds"] == "60"
     place.cloudformation.failing = {}
     assert place.deploy("--yes", *settle(5)).exit_code == 0
@@ -197,7 +197,7 @@ def test_a_review_that_nobody_ended_is_removed(place: Installation) -> None:
     place.cloudformation._begin(NAME)
     result = place.deploy("--yes")
     assert result.exit_code == 0, result.stderr
-    assert "never ended is removed" in result.stderr
+    assert "an unfinished review of the stack is removed" in result.stderr
     assert place.living() == [NAME]
 
 
@@ -209,7 +209,7 @@ def test_interrupted_it_says_that_the_stack_goes_on_and_how_to_watch_it(place: I
     place.cloudformation.on_events = interrupt
     result = place.deploy("--yes")
     assert result.exit_code == 3
-    assert "The stack goes on without being watched" in result.stderr
+    assert "The operation goes on without being watched" in result.stderr
     assert "aws cloudformation describe-stack-events --region eu-west-1 --stack-name arn:aws" in result.stderr
     assert place.living() == [NAME]
 

@@ -32,7 +32,7 @@ def test_the_stack_goes_and_the_table_stays(place: Installation) -> None:
     assert place.tables() == [NAME]
     assert "The stack lazaretto-dev goes:" in result.stdout
     assert "- the table lazaretto-dev (1 item, " in result.stdout
-    assert "Denies of pulls" in result.stdout
+    assert "denied pulls" in result.stdout
     assert "DELETE_SKIPPED        DynamoDB::Table                 Table" in result.stderr
     assert "The table lazaretto-dev stays: `lazaretto deploy --stage dev` takes it up again." in result.stdout
 

@@ -93,7 +93,7 @@ def test_the_hub_and_what_was_given_are_known_from_then_on(place: Installation) 
 def test_without_a_role_it_says_that_the_hub_cannot_look(place: Installation) -> None:
     result = deploy(place, "--hub", HUB, "--yes")
     assert "AccountRoleArns" not in result.stdout
-    assert "No role was made here (Access=none)" in result.stdout
+    assert "No role was created here (Access=none)" in result.stdout
 
 
 def test_another_region_of_the_hubs_account_needs_no_role_and_no_leave(place: Installation) -> None:

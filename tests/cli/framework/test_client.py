@@ -140,7 +140,7 @@ def test_an_api_that_is_not_there_is_named_and_the_local_one_with_how_to_start_i
 ) -> None:
     with pytest.raises(UpstreamError, match=r"^http://127.0.0.1:1 cannot be reached: Connection refused$"):
         Client("http://127.0.0.1:1").get("/x")
-    monkeypatch.setattr("chalicelib.cli.framework.client.DEFAULT_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr("chalicelib.cli.framework.options.DEFAULT_URL", "http://127.0.0.1:1")
     with pytest.raises(UpstreamError, match=r"refused\. Is `lazaretto run` running\? Else give --url"):
         Client("http://127.0.0.1:1/").get("/x")
 

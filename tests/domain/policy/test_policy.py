@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib.adapters.stores.policy_file import default_policy
-from chalicelib.cli.policy import schema_text
+from chalicelib.cli.policy.policy import schema_text
 from chalicelib.domain.images.finding import Finding, FixAvailable, Severity
 from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.domain.images.image_state import ImageState

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.ecr.ecr import LocalEcr, ecr_of
-from chalicelib.local.inspector.inspector import inspector_of
+from chalicelib.local.inspector import inspector_of
 from chalicelib.parsers.events.events import parse_event
 from tests.local import samples
 from tests.local.running import local_aws
@@ -298,7 +298,7 @@ def test_enhanced_findings_are_worded_as_ecr_does(aws):
 
 
 def test_events_go_to_the_queues_of_the_rules_they_fit(aws):
-    from chalicelib.local.events import events as aws_events
+    from chalicelib.local import events as aws_events
 
     put = aws.put_event
     assert put(aws_events.finding_changed(IMAGE, samples.row(IMAGE), samples.SCANNED)) == [FINDINGS]
@@ -314,7 +314,7 @@ def test_events_go_to_the_queues_of_the_rules_they_fit(aws):
 
 
 def test_events_can_be_posted_one_or_many(aws):
-    from chalicelib.local.events import events as aws_events
+    from chalicelib.local import events as aws_events
 
     event = aws_events.basic_scan_finished(IMAGE, [], "COMPLETE", {}, samples.SCANNED)
     other = {"source": "aws.s3", "detail-type": "Object Created", "detail": {}}

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from chalicelib.local.aws.origin import refusal
+from chalicelib.local.aws.server import refusal
 from chalicelib.local.aws.stack import LocalStack
 
 EVENT = b'{"source":"aws.ecr","detail-type":"ECR Image Action","detail":{}}'

@@ -11,7 +11,7 @@ from chalicelib.domain.images.image import ScanState, Source
 from chalicelib.local.aws.seed import Regions, Seed, covered, refs_of
 from chalicelib.local.demo import demo_registry
 from chalicelib.local.demo.demo_registry import Flaw
-from chalicelib.local.ecr.shape import enhanced_row
+from chalicelib.local.ecr.scans import enhanced_row
 from chalicelib.parsers.events.events import parse_event
 from chalicelib.parsers.events.payload import read_response
 from tests.local import samples

@@ -8,8 +8,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from chalicelib.local.aws.deployment import TEMPLATE
 from chalicelib.local.aws.stack import LocalStack
-from chalicelib.local.aws.template import TEMPLATE
 from tests.local.running import local_aws
 
 

@@ -9,11 +9,9 @@ import pytest
 
 from chalicelib.domain.images.image import Kind
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.local.aws.calls import OF_THE_DEMO
 from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo.demo import ALIAS, Demo
-from chalicelib.local.demo.run_stack import HURRY_SECONDS
-from chalicelib.local.demo.summary import summarize
+from chalicelib.local.demo.run_stack import HURRY_SECONDS, OF_THE_DEMO, summarize
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def told(running: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     ecr.repositories.clear()
     ecr.registry_scanning_configuration = {"scanType": "BASIC", "rules": []}
     events: list[Any] = []
-    monkeypatch.setattr(LocalEcr, "hear", staticmethod(events.append))
+    monkeypatch.setattr(LocalEcr, "publish", staticmethod(events.append))
     return events
 
 

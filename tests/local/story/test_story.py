@@ -16,7 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from chalicelib.cli import app
-from chalicelib.cli import story as story_cli
+from chalicelib.cli.local import story as story_cli
 from chalicelib.local.aws.stack import REGION
 from chalicelib.local.story.page import Beat, Step, StoryCheck
 from chalicelib.local.story.story import ACTS
@@ -97,7 +97,7 @@ def test_an_image_no_longer_in_use_is_archived_without_a_new_scan(played):
 
 
 def test_a_pull_that_fails_is_explained_by_the_act_that_caused_it(played):
-    (beat,) = played.beats("It is deployed all the same")
+    (beat,) = played.beats("It is deployed again")
     first = next(r for r in reversed(played.records) if r["kind"] == "QUARANTINE")
     assert first["action_id"] in texts(beat, "slack")
     assert "lazaretto release" in texts(beat, "slack")

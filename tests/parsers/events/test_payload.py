@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.cli.lines import parse_payload
+from chalicelib.cli.local.parse import parse_payload
 from chalicelib.domain.events.event import ImageAction
 from chalicelib.domain.images.finding import ScanReport
 from chalicelib.errors import RefusedPayloadError

@@ -34,7 +34,6 @@ from chalicelib.errors import DeniedError, TransientError
 from chalicelib.local.aws.server import LocalAws
 from chalicelib.local.ecr.blobs import blobs_of
 from chalicelib.local.ecr.ecr import LocalEcr, ecr_of
-from chalicelib.local.ecr.push_image import Pusher
 from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.enforcement.give_order import release_image
 from chalicelib.services.handlers.receive_acts import receive_acts
@@ -44,6 +43,7 @@ from tests.fakes.policies import statement
 from tests.fakes.table import FakeTable
 from tests.fakes.watched_ecr import Died, Failing, Fault, WatchedEcr
 from tests.local import samples
+from tests.local.push_image import Pusher
 from tests.local.running import local_aws
 from tests.services.world import REDELIVERY, START, Envelope, World
 

@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.domain.events.pull_failure import PullFailureCause
 from chalicelib.domain.images.image_name import ImageName
-from chalicelib.local.aws.event_bus import Pattern
+from chalicelib.local.aws.messages import Pattern
 from chalicelib.parsers.events.events import parse_event
 from chalicelib.services.pulls.notify_pull_failure import handle_pull_failure
 from tests.services.pull_context import HOME, HOST, NOT_FOUND, PullContext, task
@@ -66,5 +66,5 @@ def test_rule_and_reader_agree_about_what_a_failed_pull_is(
     event = json.loads(json.dumps(SAMPLE))
     event["detail"]["stoppedReason"] = stopped
     event["detail"]["containers"][0]["reason"] = container
-    assert RULE.fits(Pattern.flat(event)) is reaches_us
+    assert RULE.matches(Pattern.flat(event)) is reaches_us
     assert bool(heard(parse_event(event))) is is_told

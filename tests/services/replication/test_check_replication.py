@@ -16,7 +16,7 @@ from chalicelib.domain.replication.alert import words
 from chalicelib.domain.replication.replica import ReplicaStatus
 from chalicelib.domain.replication.rules import Allowance, Destination
 from chalicelib.errors import DeniedError
-from chalicelib.local.aws.server import ACCOUNT
+from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.ecr.ecr import ARCHIVE, ecr_of
 from chalicelib.local.ecr.replication import NOT_ALLOWED, LocalReplication
 from chalicelib.parsers.events.events import parse_event

@@ -1,0 +1,179 @@
+"""Inspector as moto lacks it: findings with filters and pages, coverage, details. State, requests and answers.
+
+One Inspector per Region sees every account, as a delegated administrator's does. Findings are also stored as text: a
+page is joined without encoding 25 findings again.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+from moto.core.exceptions import JsonRESTError
+from moto.inspector2 import urls as moto_urls
+from moto.inspector2.models import Inspector2Backend, inspector2_backends
+from moto.inspector2.responses import Inspector2Response
+
+from chalicelib.local.inspector_findings import Row, UnknownFilterError, count_findings, coverage_fits, finding_fits
+from chalicelib.parsers.wire.dates import instant
+
+FINDINGS_PER_PAGE = 25
+COVERED_PER_PAGE = 100
+CLUSTERS_PER_PAGE = 100
+COUNTED_PER_PAGE = 100
+MOST_ASKED = {"findings": 100, "coverage": 200, "clusters": 100, "aggregations": 100}
+_ADMINISTRATOR = "123456789012"
+
+
+class _Held(msgspec.Struct):
+    row: Row
+    text: str
+
+
+class LocalInspector(Inspector2Backend):
+    """`coverage` (rows of ListCoverage) and `clusters` (of GetClustersForImage) by image ARN. `kev`: `cisaData` by
+    vulnerability id, None where CISA does not list it; a vulnerability outside `kev` has no details."""
+
+    def __init__(self, region_name: str, account_id: str) -> None:
+        super().__init__(region_name, account_id)
+        self.coverage: dict[str, Row] = {}
+        self.clusters: dict[str, list[Row]] = {}
+        self.kev: dict[str, dict[str, Any] | None] = {}
+        self._of_image: dict[str, dict[str, _Held]] = {}
+        self._image_of: dict[str, str] = {}
+
+    @property
+    def _url_module(self) -> Any:
+        return sys.modules[__name__]
+
+    def hold(self, image_arn: str, row: Row) -> None:
+        """Stores the finding; of two with one ARN the newer `updatedAt`, at a tie the last one."""
+        held = self._of_image.setdefault(image_arn, {})
+        before = held.get(row["findingArn"])
+        if before is not None and _updated(before.row) > _updated(row):
+            return
+        held[row["findingArn"]] = _Held(row, msgspec.json.encode(row).decode())
+        self._image_of[row["findingArn"]] = image_arn
+
+    def drop(self, image_arn: str, finding_arn: str) -> None:
+        """Findings vanish without an event: closed ones after some days."""
+        self._of_image.get(image_arn, {}).pop(finding_arn, None)
+        self._image_of.pop(finding_arn, None)
+
+    def rows_of(self, image_arn: str) -> list[Row]:
+        return [held.row for held in self._of_image.get(image_arn, {}).values()]
+
+    def of_images(self) -> dict[str, list[Row]]:
+        """All findings, by image ARN."""
+        return {arn: [held.row for held in of_image.values()] for arn, of_image in self._of_image.items()}
+
+    def row(self, finding_arn: str) -> Row | None:
+        held = self._of_image.get(self._image_of.get(finding_arn, ""), {}).get(finding_arn)
+        return held.row if held else None
+
+    def texts(self, criteria: dict[str, list[dict[str, Any]]]) -> list[str]:
+        return [held.text for held in self._candidates(criteria) if finding_fits(held.row, criteria)]
+
+    def _candidates(self, criteria: dict[str, list[dict[str, Any]]]) -> Iterator[_Held]:
+        """A request by image reads only the findings of that image."""
+        asked = criteria.get("resourceId", [])
+        by_image = bool(asked) and all(one.get("comparison") == "EQUALS" for one in asked)
+        images: Iterable[str] = dict.fromkeys(one["value"] for one in asked) if by_image else sorted(self._of_image)
+        for image in images:
+            yield from self._of_image.get(image, {}).values()
+
+
+class LocalInspectorResponse(Inspector2Response):
+    @property
+    def inspector2_backend(self) -> LocalInspector:
+        return inspector_of(self.region)
+
+    def list_findings(self) -> str:
+        criteria = self._get_param("filterCriteria") or {}
+        texts = self._decided(lambda: self.inspector2_backend.texts(criteria))
+        page, token = self._page(texts, FINDINGS_PER_PAGE, "findings")
+        return f'{{"findings":[{",".join(page)}]{_token(token)}}}'
+
+    def list_coverage(self) -> str:
+        criteria = self._get_param("filterCriteria") or {}
+        held = [self.inspector2_backend.coverage[arn] for arn in sorted(self.inspector2_backend.coverage)]
+        fitting = self._decided(lambda: [r for r in held if coverage_fits(r, criteria)])
+        page, token = self._page(fitting, COVERED_PER_PAGE, "coverage")
+        return f'{{"coveredResources":{json.dumps(page)}{_token(token)}}}'
+
+    def list_finding_aggregations(self) -> str:
+        asked = {name: self._get_param(name) for name in ("aggregationType", "aggregationRequest", "accountIds")}
+        counted = self._decided(lambda: count_findings(asked, self.inspector2_backend.of_images()))
+        page, token = self._page(counted, COUNTED_PER_PAGE, "aggregations")
+        kind = json.dumps(asked["aggregationType"])
+        return f'{{"aggregationType":{kind},"responses":{json.dumps(page)}{_token(token)}}}'
+
+    def get_clusters_for_image(self) -> str:
+        """Inspector knows only the workloads of images that it scans."""
+        asked = self._get_param("filter")["resourceId"]
+        page, token = self._page(self.inspector2_backend.clusters.get(asked, []), CLUSTERS_PER_PAGE, "clusters")
+        return f'{{"cluster":{json.dumps(page)}{_token(token)}}}'
+
+    def batch_get_finding_details(self) -> str:
+        details, errors = [], []
+        for arn in self._get_param("findingArns"):
+            row = self.inspector2_backend.row(arn) or {}
+            vulnerability = (row.get("packageVulnerabilityDetails") or {}).get("vulnerabilityId", "")
+            if vulnerability not in self.inspector2_backend.kev:
+                code = "FINDING_DETAILS_NOT_FOUND"
+                errors.append({"findingArn": arn, "errorCode": code, "errorMessage": "no details"})
+                continue
+            detail = {
+                "findingArn": arn,
+                "epssScore": (row.get("epss") or {}).get("score"),
+                "cisaData": self.inspector2_backend.kev[vulnerability],
+            }
+            details.append({key: value for key, value in detail.items() if value is not None})
+        return json.dumps({"findingDetails": details, "errors": errors})
+
+    def _decided(self, decide: Any) -> list[Any]:
+        try:
+            found: list[Any] = decide()
+        except UnknownFilterError as error:
+            raise JsonRESTError("ValidationException", f"the local Inspector knows no filter {error}") from None
+        return found
+
+    def _page(self, items: list[Any], size: int, what: str) -> tuple[list[Any], str | None]:
+        asked = int(self._get_param("maxResults") or size)
+        if not 1 <= asked <= MOST_ASKED[what]:
+            raise JsonRESTError("ValidationException", f"maxResults is 1 to {MOST_ASKED[what]}, not {asked}")
+        token = self._get_param("nextToken")
+        try:
+            start = int(base64.b64decode(token)) if token else 0
+        except ValueError:
+            raise JsonRESTError("ValidationException", "invalid nextToken") from None
+        end = start + min(size, asked)
+        return items[start:end], base64.b64encode(str(end).encode()).decode() if end < len(items) else None
+
+
+def inspector_of(region: str) -> LocalInspector:
+    backend = inspector2_backends[_ADMINISTRATOR][region]
+    assert isinstance(backend, LocalInspector)
+    return backend
+
+
+def _updated(row: Row) -> float:
+    at = instant(row.get("updatedAt"), "$.updatedAt")
+    return at.timestamp() if at else 0.0
+
+
+def _token(token: str | None) -> str:
+    return f',"nextToken":{json.dumps(token)}' if token else ""
+
+
+url_bases = moto_urls.url_bases
+url_paths = dict.fromkeys(moto_urls.url_paths, LocalInspectorResponse.dispatch) | {
+    "{0}/cluster/get$": LocalInspectorResponse.dispatch,
+    "{0}/coverage/list$": LocalInspectorResponse.dispatch,
+    "{0}/findings/details/batch/get$": LocalInspectorResponse.dispatch,
+    "{0}/findings/aggregation/list$": LocalInspectorResponse.dispatch,
+}
