@@ -1,22 +1,31 @@
-"""Look at a stack and what runs in it: its state, its functions, the version that answers, who may ask its API."""
+"""Check a stack and what runs in it: its state, its functions and their settings, its API and the version that runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
-from chalicelib.domain.doctor.health import NO_STACK, Check, CheckResult, check_of, fail, judged, ok, unknown, warn
+from chalicelib.domain.doctor.health import (
+    NO_STACK,
+    Check,
+    CheckResult,
+    check_of,
+    fail,
+    judged,
+    ok,
+    run_check,
+    unknown,
+    warn,
+)
 from chalicelib.domain.doctor.installed import FUNCTIONS, DeployedFunction, Installed
-from chalicelib.domain.doctor.stack import Stack, StackState, standing
+from chalicelib.domain.doctor.stack import StackState, state_of
 from chalicelib.errors import SettingsError
-from chalicelib.services.doctor.run_check import run_check
 
 ENDPOINT = "EndpointURL"
-"""The output of the stack that tells where the API is."""
+"""The output of the stack that is the URL of the API."""
 REFUSED = (401, 403)
 Functions = Mapping[str, DeployedFunction | None]
 """By logical id; None: it is gone."""
-Signed = Callable[[], tuple[int, str | None]]
-"""The status of a signed call, and the version that answers; None: it does not say."""
 _WAYS_OUT = {
     StackState.BUSY: "wait for its end, then run this again",
     StackState.DEAD: "its first deployment failed: `lazaretto deploy` offers to delete what is left",
@@ -25,38 +34,44 @@ _WAYS_OUT = {
 }
 
 
+class Api(Protocol):
+    def unsigned(self) -> int:
+        """The status of a call without a signature."""
+
+    def signed(self) -> tuple[int, str | None]:
+        """The status of a signed call, and the version that answers; None: it does not say."""
+
+
 def check_stack(
     there: Installed,
     functions: Callable[[], Functions],
     table_of: Callable[[DeployedFunction], str],
-    unsigned: Callable[[], int],
-    signed: Signed,
+    api: Callable[[], Api],
     version: str,
 ) -> Iterator[Check]:
-    """`table_of`: what the settings of a function name; raises SettingsError where they are wrong. `unsigned`: the
-    status of a call of the API that nobody signed. `version`: of this
+    """`table_of`: the table in a function's settings; raises SettingsError where they are wrong. `version`: of this
     command."""
     yield check_of("stack", _stack(there))
     yield run_check("functions", lambda: _functions(there, functions()))
     yield run_check("settings", lambda: _settings(there, functions(), table_of))
     if not there.outputs.get(ENDPOINT):
-        yield check_of("api", unknown(NO_STACK))
-        yield check_of("version", unknown(NO_STACK))
+        yield from (check_of(kind, unknown(NO_STACK)) for kind in ("api", "version"))
         return
-    yield run_check("api", lambda: _api(there, unsigned(), signed))
-    yield run_check("version", lambda: _version(there, *signed(), version))
+    yield run_check("api", lambda: _api(there, api()))
+    yield run_check("version", lambda: _version(there, *api().signed(), version))
 
 
 def _stack(there: Installed) -> CheckResult:
-    deploy = f"`lazaretto deploy --stage {there.stage}`"
     if not there.status:
-        return unknown(f"there is no stack {there.name}, and its queues are there: made by something else", deploy)
-    stands = standing(Stack("", there.name, there.status))
-    if stands is not StackState.READY:
-        return fail(f"{there.name} is {there.status}", _WAYS_OUT[stands])
+        return unknown(
+            f"there is no stack {there.name}, and its queues are there: made by something else", there.deploy
+        )
+    state = state_of(there.status)
+    if state is not StackState.READY:
+        return fail(f"{there.name} is {there.status}", _WAYS_OUT[state])
     seen = f"{there.name} is {there.status}, {len(there.names)} resources"
     if "ROLLBACK" in there.status:
-        return warn(f"{seen}: its last deployment failed, and was taken back", f"{deploy} tells the first cause")
+        return warn(f"{seen}: its last deployment failed, and was taken back", f"{there.deploy} tells the first cause")
     if there.protected:
         return ok(f"{seen}, protected")
     return warn(f"{seen}, not protected against deletion", f"`lazaretto deploy --stage {there.stage} --protect`")
@@ -67,8 +82,7 @@ def _functions(there: Installed, functions: Functions) -> CheckResult:
         return unknown(NO_STACK)
     found = {logical: function for logical, function in functions.items() if function is not None}
     problems = [f"{logical}: it is gone" for logical in dict.fromkeys((*FUNCTIONS, *functions)) if logical not in found]
-    for logical, function in found.items():
-        problems += [f"{logical}: {why}" for why in _wrong_with(function)]
+    problems += [f"{logical}: {why}" for logical, function in found.items() for why in _wrong_with(function)]
     if len({function.code for function in found.values()}) > 1:
         problems.append("they run different code: " + ", ".join(f"{n} {f.code[:8]}" for n, f in found.items()))
     runtimes = ", ".join(sorted({function.runtime for function in found.values()}))
@@ -76,7 +90,7 @@ def _functions(there: Installed, functions: Functions) -> CheckResult:
         problems,
         f"{len(found)} are active, on {runtimes}, with one code",
         "not as they must be",
-        f"`lazaretto deploy --stage {there.stage}`; where that changes nothing, take back by hand what was changed",
+        f"{there.deploy}; where that changes nothing, take back by hand what was changed",
     )
 
 
@@ -113,16 +127,16 @@ def _settings(there: Installed, functions: Functions, table_of: Callable[[Deploy
     )
 
 
-def _api(there: Installed, unsigned: int, ask: Signed) -> CheckResult:
+def _api(there: Installed, api: Api) -> CheckResult:
+    unsigned = api.unsigned()
     if unsigned not in REFUSED:
         return fail(
             f"a call that nobody signed is answered {unsigned}",
-            "somebody took IAM off the API: deploy again, and look who changed it (CloudTrail)",
+            "the API does not ask for IAM any more: deploy again, and look who changed it (CloudTrail)",
         )
-    signed, _ = ask()
+    signed, _ = api.signed()
     if signed in REFUSED:
-        said = f"refuses what nobody signed ({unsigned}), and you ({signed})"
-        return warn(said, _may_read(there))
+        return warn(f"refuses what nobody signed ({unsigned}), and you ({signed})", _may_read(there))
     if signed != 200:
         return fail(f"a signed call is answered {signed}", "look at the log of api_handler")
     return ok(f"refuses what nobody signed ({unsigned}), answers what is signed ({signed})")

@@ -19,12 +19,12 @@ from chalicelib.adapters.stack.api_probe import ApiProbe
 from chalicelib.cli import app
 from chalicelib.cli.doctor import doctor
 from chalicelib.context import AppContext
-from chalicelib.domain.doctor.deploy_rights import deploy_questions
 from chalicelib.domain.doctor.health import KINDS, CheckArea
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.images.image import Repository
 from chalicelib.errors import UpstreamError
 from chalicelib.local.aws.stack import LocalStack
+from chalicelib.services.doctor.check_rights import deploy_questions
 from chalicelib.services.doctor.check_work import HEARD
 from chalicelib.settings import Settings
 from tests.fakes.patient import (
@@ -560,7 +560,7 @@ ILLNESSES = [
     ("roles", "FAIL", "denied by the permissions boundary", simulating("sns:Publish", **BOUNDARY)),
     ("roles", "FAIL", "denied by a service control policy", simulating("ecr:UpdateImageStorageClass", **ORGANISATION)),
     ("roles", "UNKNOWN", "IAM did not answer", answering("iam.SimulatePrincipalPolicy", {"EvaluationResults": []})),
-    ("roles", "UNKNOWN", "more than 100 pages", answering("iam.SimulatePrincipalPolicy", ENDLESS)),
+    ("roles", "UNKNOWN", "The same next token", answering("iam.SimulatePrincipalPolicy", ENDLESS)),
     ("roles", "UNKNOWN", "Fn::ImportValue", forget_template),
     ("roles", "UNKNOWN", "gives no role a right", without_policies),
     ("roles", "UNKNOWN", "not seen: ", refusing("iam.SimulatePrincipalPolicy")),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chalicelib.domain.doctor.health import Check, CheckStatus
+from chalicelib.domain.doctor.health import Check, CheckStatus, run_check
 from chalicelib.domain.doctor.installed import Installed
 from chalicelib.domain.doctor.stored import StoredRepositories
 from chalicelib.domain.images.image import Repository, RepositoryDetail
@@ -38,8 +38,8 @@ def compared(account: str, ago: timedelta) -> StoredRepositories:
 
 
 def look(known: StoredRepositories, *closed: RegistryPlace) -> Check:
-    (check,) = check_registries(THERE, (OWN, SPOKE), lambda: known, Inventory(*closed).repositories, NOW)
-    return check
+    listing = Inventory(*closed).repositories
+    return run_check("registries", lambda: check_registries(THERE, (OWN, SPOKE), known, listing, NOW))
 
 
 def test_registries_that_can_be_listed_are_told_with_their_last_comparison() -> None:

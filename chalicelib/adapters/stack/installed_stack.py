@@ -1,0 +1,107 @@
+"""The stack of an installation, and the spokes of other registries, as CloudFormation has them.
+
+Calls: DescribeStacks, ListStackResources, GetTemplate, and those of `parts.py`. The role that a spoke gives the hub may
+make none of them but ListTargetsByRule, so another account is read with credentials or a role of the person who asks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.stack.cloudformation import Stacks
+from chalicelib.adapters.stack.parts import InstalledParts, reading
+from chalicelib.domain.doctor.installed import QUEUE, RULE, Installed, Spoke
+from chalicelib.domain.doctor.parameters import TemplateValues
+from chalicelib.domain.doctor.stack import Stack, StackState, standing
+from chalicelib.domain.images.registry import RegistryPlace
+
+BUS = "HubBusArn"
+
+
+class InstalledStack:
+    def __init__(self, sessions: Sessions) -> None:
+        self._client, self._stacks = sessions.client("cloudformation"), Stacks(sessions)
+
+    def find(self, stage: str, region: str, account: str) -> Installed:
+        """Without a stack it has no `status` and no `names`."""
+        there = Installed(stage, region, account)
+        stack = _find(self._stacks, there.name)
+        if stack is None:
+            return there
+        resources = [resource for resource in self._stacks.resources(stack.id) if resource.physical]
+        return Installed(
+            stage,
+            region,
+            account,
+            stack.status,
+            {resource.name: resource.physical for resource in resources},
+            {resource.name: resource.kind for resource in resources},
+            dict(stack.outputs),
+            stack.protected,
+        )
+
+    def policies(self, there: Installed) -> Mapping[str, Mapping[str, Any]]:
+        """The policy that each role of the stack was made with, by the role's name. Raises ValueError where a value in
+        it cannot be computed."""
+        template, told = self._deployed(there.name)
+        parameters = {p["ParameterKey"]: str(p["ParameterValue"]) for p in told.get("Parameters", ())}
+        values = TemplateValues(template, there.names, parameters, told["StackId"])
+        return {
+            there.names[logical]: {"Statement": _statements(resource, values)}
+            for logical, resource in template["Resources"].items()
+            if resource["Type"] == "AWS::IAM::Role" and logical in there.names
+        }
+
+    @reading("read the template of {}")
+    def _deployed(self, name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        body = self._client.get_template(StackName=name, TemplateStage="Processed")["TemplateBody"]
+        told = self._client.describe_stacks(StackName=name)["Stacks"][0]
+        return json.loads(body) if isinstance(body, str) else body, told
+
+
+def _statements(role: Mapping[str, Any], values: TemplateValues) -> list[Any]:
+    found: list[Any] = []
+    for policy in role["Properties"].get("Policies", ()):
+        said = values.of(policy["PolicyDocument"])["Statement"]
+        found += said if isinstance(said, list) else [said]
+    return found
+
+
+class InstalledSpokes:
+    """`sessions_in` gives the sessions that read an account (None: our own). Raises as it and `aws_call` do."""
+
+    def __init__(self, sessions_in: Callable[[str | None], Sessions]) -> None:
+        self._sessions_in = sessions_in
+
+    def is_there(self, stage: str, place: RegistryPlace) -> bool:
+        return _find(Stacks(self._sessions_in(place.account), place.region), _name(stage)) is not None
+
+    def find(self, stage: str, place: RegistryPlace) -> Spoke | None:
+        """None: there is none of that stage."""
+        sessions = self._sessions_in(place.account)
+        stacks, parts = Stacks(sessions, place.region), InstalledParts(sessions, place.region)
+        stack = _find(stacks, _name(stage))
+        if stack is None:
+            return None
+        resources = stacks.resources(stack.id)
+        # CloudFormation names a queue by its URL.
+        dead = [parts.queue(r.physical.rpartition("/")[2]) for r in resources if r.kind == QUEUE]
+        return Spoke(
+            stack.status,
+            stack.outputs.get(BUS),
+            stacks.template(stack.id),
+            {r.name: parts.rule(r.physical) for r in resources if r.kind == RULE and r.physical},
+            dead[0] if dead else None,
+        )
+
+
+def _name(stage: str) -> str:
+    return f"lazaretto-{stage}-spoke"
+
+
+def _find(stacks: Stacks, name: str) -> Stack | None:
+    stack = stacks.find(name)
+    return None if standing(stack) is StackState.ABSENT else stack
