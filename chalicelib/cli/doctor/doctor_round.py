@@ -14,31 +14,35 @@ from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.channels.registry import secret_checks
 from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.adapters.ecr.scanning import EcrScanning
-from chalicelib.adapters.stack.account_facts import AccountFacts
+from chalicelib.adapters.stack.account_facts import AccountFacts, PolicySimulator
 from chalicelib.adapters.stack.api_probe import ApiProbe
 from chalicelib.adapters.stack.deployment import find_deployment
 from chalicelib.adapters.stack.installed_stack import InstalledSpokes, InstalledStack
 from chalicelib.adapters.stack.kept_table import KeptTables
 from chalicelib.adapters.stack.parts import InstalledParts
-from chalicelib.adapters.stack.policy_simulator import PolicySimulator
 from chalicelib.cli.deploy.spoke import spoke_template
 from chalicelib.context import AppContext
 from chalicelib.domain.doctor.health import Check, HealthReport, check_of, fail, in_order, run_check, skipped, unknown
-from chalicelib.domain.doctor.installed import FUNCTION, SOURCES, Caller, DeployedFunction, Installed, patterns_of
-from chalicelib.domain.doctor.stored import StoredRepositories
+from chalicelib.domain.doctor.installed import (
+    FUNCTION,
+    SOURCES,
+    Caller,
+    DeployedFunction,
+    Installed,
+    StoredRepositories,
+    patterns_of,
+)
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.reconcile.scan_rule import RegistryScanning
 from chalicelib.errors import DeniedError, LazarettoError
 from chalicelib.services.doctor.check_account import check_account
 from chalicelib.services.doctor.check_channels import check_channels
-from chalicelib.services.doctor.check_registries import check_pull_times, check_registries, check_spokes
+from chalicelib.services.doctor.check_registries import check_pull_times, check_registries, check_spokes, readers_of
 from chalicelib.services.doctor.check_rights import check_deploy_rights, check_rights
-from chalicelib.services.doctor.check_stack import ENDPOINT, check_stack
-from chalicelib.services.doctor.check_storage import check_storage
+from chalicelib.services.doctor.check_stack import ENDPOINT, check_stack, check_storage
 from chalicelib.services.doctor.check_wiring import check_wiring
 from chalicelib.services.doctor.check_work import check_work
-from chalicelib.services.retention.exclude_pull_times import readers_of
 from chalicelib.settings import Settings
 
 COMPLETE = "OnActions"

@@ -1,7 +1,6 @@
-"""A native lifecycle policy of Amazon ECR: its grammar, typed, and what it says in words. Pure.
+"""A native lifecycle policy of Amazon ECR: its grammar, typed, and in words. Pure.
 
-Source: Amazon ECR User Guide, "Lifecycle policy properties". What it does to images is `lifecycle_evaluation.py`'s
-business, what of our rules it can say `lifecycle_compiler.py`'s.
+Source: Amazon ECR User Guide, "Lifecycle policy properties".
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ _Tags = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_lengt
 
 
 class _Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
-    """Whatever a lifecycle policy is made of: ECR refuses an unknown key, and so do we."""
+    """ECR refuses an unknown key, and so do we."""
 
 
 class Selection(_Said, frozen=True, kw_only=True):
-    """`tag_pattern_list`, `tag_prefix_list`: all of them must be met, each by any tag of the image."""
+    """`tag_pattern_list`, `tag_prefix_list`: each must be met, by any tag of the image."""
 
     tag_status: Literal["tagged", "untagged", "any"]
     tag_pattern_list: _Tags | None = None
@@ -59,7 +58,7 @@ class LifecycleRule(_Said, frozen=True, kw_only=True):
 
 
 class LifecyclePolicy(_Said, frozen=True):
-    """`rules` as written; they apply by `rule_priority`, the lowest first."""
+    """`rules` as written; the lowest `rule_priority` applies first."""
 
     rules: Annotated[tuple[LifecycleRule, ...], Meta(min_length=1, max_length=MOST_RULES)]
 
@@ -74,7 +73,7 @@ class LifecyclePolicy(_Said, frozen=True):
 
 
 def parse_lifecycle_policy(text: str | bytes) -> LifecyclePolicy:
-    """Raises RefusedPayloadError(JSON path, reason) for what ECR would refuse as well."""
+    """Raises RefusedPayloadError(JSON path, reason) for what ECR would refuse."""
     if len(text) > LONGEST_TEXT:
         raise RefusedPayloadError("$", f"longer than the {LONGEST_TEXT:,} characters ECR takes")
     try:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.domain.doctor.health import CheckResult, ago, fail, ok, skipped, unknown, warn
-from chalicelib.domain.doctor.installed import EventRule, Installed, Spoke, patterns_of
+from chalicelib.domain.doctor.installed import EventRule, Installed, Spoke, StoredRepositories, patterns_of
 from chalicelib.domain.doctor.stack import StackState, state_of
-from chalicelib.domain.doctor.stored import StoredRepositories
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.reconcile.registry_listing import RepositoriesListed
 from chalicelib.errors import UpstreamError
 from chalicelib.services.ports.registry import PullTimes
-from chalicelib.services.retention.exclude_pull_times import Roles, exclude_pull_times, missing_exclusions
 
 LATELY = timedelta(hours=13)
 """Registries are compared every six hours; one time may be missed."""
 RUNBOOK = "docs/operations.md#events-that-do-not-reach-the-hub"
 Listing = Callable[[RegistryPlace], RepositoriesListed]
 """The first page of a registry's repositories."""
+Roles = Mapping[RegistryPlace, tuple[str, ...]]
+"""ARNs of roles by the registry they read."""
 SpokeOf = Callable[[RegistryPlace], Spoke | None]
 
 
@@ -172,3 +172,32 @@ def check_pull_times(stage: str, readers: Roles, pull_times: PullTimes, *, regis
         f"`lazaretto doctor --stage {stage} --exclude-our-pulls` registers them",
         lines,
     )
+
+
+def readers_of(
+    places: Collection[RegistryPlace], own_roles: Collection[str], account_roles: Mapping[str, str]
+) -> Roles:
+    """Our roles that read each registry: the functions' own, in another account the role they assume there."""
+    own = tuple(sorted(own_roles))
+    return {p: own if p.account is None else tuple(filter(None, [account_roles.get(p.account)])) for p in places}
+
+
+def missing_exclusions(readers: Roles, pull_times: PullTimes) -> Roles:
+    """Roles that still leave pull times: ECR counts reading a manifest as a pull. Nothing is changed. Raises
+    TransientError, DeniedError and UpstreamError."""
+    found: dict[RegistryPlace, tuple[str, ...]] = {}
+    for place, roles in readers.items():
+        excluded = pull_times.excluded(place) if roles else frozenset[str]()
+        if missing := tuple(role for role in roles if role not in excluded):
+            found[place] = missing
+    return found
+
+
+def exclude_pull_times(readers: Roles, pull_times: PullTimes) -> Roles:
+    """Registers what is missing, and returns it. Raises as `missing_exclusions`; registered roles stay, and a second
+    run does the rest."""
+    missing = missing_exclusions(readers, pull_times)
+    for place, roles in missing.items():
+        for role in roles:
+            pull_times.exclude(place, role)
+    return missing

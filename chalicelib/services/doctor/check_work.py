@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from chalicelib.domain.doctor.health import NO_STACK, Check, CheckResult, ago, fail, ok, run_check, unknown, warn
-from chalicelib.domain.doctor.installed import RULE, Fired, Installed
-from chalicelib.domain.doctor.stored import StoredRepositories
+from chalicelib.domain.doctor.installed import RULE, Fired, Installed, StoredRepositories
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.events.sweep_message import Sweep
 from chalicelib.domain.images.image import Source

@@ -1,4 +1,4 @@
-"""Report what came of retention in one repository: kept with the repository, people told, and the rest sent on."""
+"""Report a part of a retention run: store its result with the repository, send alerts, and send the rest on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.alert import compose_failed_alert, compose_stopped_alert
-from chalicelib.domain.retention.progress import BETWEEN, RetentionProgress, RetentionResult
+from chalicelib.domain.retention.plan import BETWEEN, RetentionProgress, RetentionResult
 from chalicelib.services.alerts.announce_alert import announce_alert
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
@@ -25,7 +25,7 @@ NAMED = 20
 
 class ReportPart(msgspec.Struct, frozen=True):
     """One message of a run over one repository, and how far the run was before it. `again`: it was requeued or
-    redelivered, so that its alerts may not have got through."""
+    redelivered, so that its alerts may not have been sent."""
 
     repository: Repository
     started_at: datetime
@@ -46,16 +46,16 @@ def report_retention(
     channels: Mapping[str, Channel],
     api_url: str | None = None,
 ) -> None:
-    """A channel that does not take an alert holds up nothing. Raises TransientError: handle the part again."""
+    """A channel that fails holds up nothing. Raises TransientError: handle the part again."""
     plan, now, alerts = planned.plan, context.clock.now(), list[tuple[ActionKind, str, Alert]]()
     if plan.stopped:
         alerts.append((ActionKind.RETENTION_STOPPED, plan.stopped, compose_stopped_alert(plan, now, api_url)))
     if applied.failed and not applied.unfinished:
-        # What there was no time for is planned anew, and what failed with it: the last word is told.
+        # The rest of an unfinished part is planned anew, with what failed: its result is reported then.
         said = f"{len(applied.failed)} of {len(plan.takes)} images could not be taken"
         alerts.append((ActionKind.RETENTION_FAILED, said, compose_failed_alert(plan, applied.failed, now, api_url)))
     for kind, why, alert in alerts:
-        # The record is the claim: it is told once for each part, but where the one before may have died.
+        # The record is the claim: one alert for each part, unless the worker before may have died.
         if context.table.record_action(_record(part, plan.rule, kind, why, now)) or part.again:
             announce_alert(alert, context, channels)
     taken = part.progress.taken + len(applied.gone)
@@ -68,11 +68,11 @@ def report_retention(
 
 
 def store_result(repository: Repository, planned: Planned, applied: AppliedPlan, taken: int, context: Context) -> None:
-    """Keeps with the repository what came of the last run, in which so many were `taken` by now."""
+    """Stores the result of the run, in which so many were `taken` by now."""
     plan = planned.plan
     result = RetentionResult(
         plan=plan.id,
-        images=len(plan.fates),
+        images=len(plan.decisions),
         wanted=len(plan.wanted),
         taken=taken,
         observed=applied.observed,

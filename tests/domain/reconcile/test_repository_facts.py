@@ -6,9 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.reconcile.difference import DifferenceKind
-from chalicelib.domain.reconcile.reconciliation import Memory, Place
-from chalicelib.domain.reconcile.repository_facts import RepositoryFacts
+from chalicelib.domain.reconcile.difference import DifferenceKind, Memory, Place, RepositoryFacts
 
 AT = datetime(2026, 3, 10, 12, tzinfo=UTC)
 LATER = AT + timedelta(hours=1)

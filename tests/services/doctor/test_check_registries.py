@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chalicelib.domain.doctor.health import Check, CheckStatus, run_check
-from chalicelib.domain.doctor.installed import Installed
-from chalicelib.domain.doctor.stored import StoredRepositories
+from chalicelib.domain.doctor.installed import Installed, StoredRepositories
 from chalicelib.domain.images.image import Repository, RepositoryDetail
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.reconcile.registry_listing import RepositoriesListed

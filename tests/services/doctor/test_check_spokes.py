@@ -11,8 +11,15 @@ import pytest
 
 from chalicelib.cli.deploy.spoke import spoke_template
 from chalicelib.domain.doctor.health import Check, CheckStatus, run_check
-from chalicelib.domain.doctor.installed import EventRule, Installed, Queue, RuleTarget, Spoke, patterns_of
-from chalicelib.domain.doctor.stored import StoredRepositories
+from chalicelib.domain.doctor.installed import (
+    EventRule,
+    Installed,
+    Queue,
+    RuleTarget,
+    Spoke,
+    StoredRepositories,
+    patterns_of,
+)
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import DeniedError

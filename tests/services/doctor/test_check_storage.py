@@ -10,7 +10,7 @@ import pytest
 from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.domain.doctor.health import Check, CheckStatus
 from chalicelib.domain.doctor.installed import Installed, KeptTable
-from chalicelib.services.doctor.check_storage import check_storage
+from chalicelib.services.doctor.check_stack import check_storage
 
 THERE = Installed("prod", "eu-west-1", "111122223333")
 NAME = THERE.name

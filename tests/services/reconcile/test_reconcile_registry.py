@@ -22,8 +22,7 @@ from chalicelib.domain.events.sweep_message import InitialBackfill, PlanSweep, S
 from chalicelib.domain.headers.pending_action import ActionType, PendingAction
 from chalicelib.domain.images.image import Child, ImageRef, Kind, Manifest, Repository, Scan
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.domain.reconcile.difference import DifferenceKind
-from chalicelib.domain.reconcile.reconciliation import Memory, Place
+from chalicelib.domain.reconcile.difference import DifferenceKind, Memory, Place
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.assessment.requeue import MOST_ATTEMPTS
 from chalicelib.services.reconcile import plan_sweep as planning
