@@ -1,9 +1,7 @@
-"""What `doctor` asks about an account in one Region: the caller, Inspector, the engine of basic scans, the trails.
+"""What `doctor` asks about an account in one Region: caller, Inspector, scan engine, trails, IAM's simulator.
 
 Calls: GetCallerIdentity; BatchGetAccountStatus (Inspector); GetAccountSetting (ECR); DescribeTrails, and for each trail
-GetTrailStatus and GetEventSelectors (CloudTrail).
-
-IAM's policy simulator, and whose policies hold for credentials. Calls: SimulatePrincipalPolicy, GetRole.
+GetTrailStatus and GetEventSelectors (CloudTrail); SimulatePrincipalPolicy and GetRole (IAM).
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ class AccountFacts:
     @reading("ask Inspector about this account")
     def inspector(self) -> str | None:
         """How Inspector scans ECR (ENABLED, DISABLED, SUSPENDED, …); None: it did not say."""
-        accounts = self._sessions.client("inspector2").batch_get_account_status()["accounts"]
+        accounts = self._sessions.client("inspector2").batch_get_account_status().get("accounts")
         return str(accounts[0]["resourceState"]["ecr"]["status"]) if accounts else None
 
     @reading("read the engine of basic scans")
@@ -51,7 +49,7 @@ class AccountFacts:
                 bool(client.get_trail_status(Name=trail["TrailARN"]).get("IsLogging")),
                 _records_writes(client.get_event_selectors(TrailName=trail["TrailARN"])),
             )
-            for trail in client.describe_trails(includeShadowTrails=True)["trailList"]
+            for trail in client.describe_trails(includeShadowTrails=True).get("trailList", ())
         )
 
 
@@ -62,7 +60,7 @@ def _records_writes(said: Mapping[str, Any]) -> bool:
         return True
     return any(
         one.get("IncludeManagementEvents") and one.get("ReadWriteType", "All") != "ReadOnly" for one in simple
-    ) or any(_is_about_writes(one["FieldSelectors"]) for one in advanced)
+    ) or any(_is_about_writes(one.get("FieldSelectors", [])) for one in advanced)
 
 
 def _is_about_writes(fields: list[dict[str, Any]]) -> bool:
@@ -103,7 +101,9 @@ class PolicySimulator:
                 for key in question.keys
             ],
         )
-        return tuple(answer for page in pages for said in page["EvaluationResults"] for answer in _answers(said))
+        return tuple(
+            answer for page in pages for said in page.get("EvaluationResults", ()) for answer in _answers(said)
+        )
 
 
 def _answers(said: Mapping[str, Any]) -> Iterator[SimulatedAction]:

@@ -46,9 +46,9 @@ class InstalledStack:
     def policies(self, there: Installed) -> Mapping[str, Mapping[str, Any]]:
         """The policy that each role of the stack was made with, by the role's name. Raises ValueError where a value in
         it cannot be computed."""
-        template, told = self._deployed(there.name)
-        parameters = {p["ParameterKey"]: str(p["ParameterValue"]) for p in told.get("Parameters", ())}
-        values = TemplateValues(template, there.names, parameters, told["StackId"])
+        template, said = self._deployed(there.name)
+        parameters = {p["ParameterKey"]: str(p["ParameterValue"]) for p in said.get("Parameters", ())}
+        values = TemplateValues(template, there.names, parameters, said["StackId"])
         return {
             there.names[logical]: {"Statement": _statements(resource, values)}
             for logical, resource in template["Resources"].items()
@@ -58,8 +58,8 @@ class InstalledStack:
     @reading("read the template of {}")
     def _deployed(self, name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         body = self._client.get_template(StackName=name, TemplateStage="Processed")["TemplateBody"]
-        told = self._client.describe_stacks(StackName=name)["Stacks"][0]
-        return json.loads(body) if isinstance(body, str) else body, told
+        said = self._client.describe_stacks(StackName=name)["Stacks"][0]
+        return json.loads(body) if isinstance(body, str) else body, said
 
 
 def _statements(role: Mapping[str, Any], values: TemplateValues) -> list[Any]:

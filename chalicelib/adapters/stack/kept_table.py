@@ -55,14 +55,14 @@ class KeptTables:
         return KeptTable(name, status, items, size_bytes, protected, key, properties, unready)
 
     def _time_to_live(self, name: str) -> dict[str, Any]:
-        told = self._client.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
-        if told["TimeToLiveStatus"] not in ("ENABLED", "ENABLING"):
+        said = self._client.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+        if said["TimeToLiveStatus"] not in ("ENABLED", "ENABLING"):
             return {}
-        return {"TimeToLiveSpecification": {"AttributeName": told["AttributeName"], "Enabled": True}}
+        return {"TimeToLiveSpecification": {"AttributeName": said["AttributeName"], "Enabled": True}}
 
     def _recovery(self, name: str) -> dict[str, Any]:
-        told = self._client.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
-        on = told.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus") == "ENABLED"
+        said = self._client.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
+        on = said.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus") == "ENABLED"
         return {"PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True}} if on else {}
 
     def _key(self, table: Mapping[str, Any]) -> str:

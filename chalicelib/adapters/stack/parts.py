@@ -94,7 +94,7 @@ class InstalledParts:
         client = self._client("events")
         said = client.describe_rule(Name=name)
         pages = client.get_paginator("list_targets_by_rule").paginate(Rule=name)
-        targets = [target for page in pages for target in page["Targets"]]
+        targets = [target for page in pages for target in page.get("Targets", ())]
         return EventRule(
             said["State"],
             tuple(RuleTarget(target["Arn"], target.get("DeadLetterConfig", {}).get("Arn")) for target in targets),
@@ -125,7 +125,7 @@ class InstalledParts:
                 "ReportBatchItemFailures" in one.get("FunctionResponseTypes", ()),
             )
             for page in pages
-            for one in page["EventSourceMappings"]
+            for one in page.get("EventSourceMappings", ())
         )
 
     @reading("read the account's limits of Lambda")

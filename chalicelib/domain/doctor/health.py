@@ -25,7 +25,7 @@ def ago(age: timedelta) -> str:
 
 
 NO_STACK = "no stack tells what was made"
-NO_RIGHT = "run it as somebody who may make this call; nothing is known of it until then"
+NO_RIGHT = "run it with credentials that may make this call; until then nothing is known of it"
 AGAIN = "run it again"
 
 
@@ -40,14 +40,14 @@ class CheckStatus(StrEnum):
 
 
 class CheckArea(StrEnum):
-    IDENTITY = "Who asks"
+    IDENTITY = "Credentials"
     ACCOUNT = "The account"
     STACK = "The stack"
     WIRING = "From event to function"
-    STORAGE = "What is stored"
-    CHANNELS = "Who is told"
-    RIGHTS = "What it may do"
-    WORK = "What it has done"
+    STORAGE = "Storage"
+    CHANNELS = "Alerts and alarms"
+    RIGHTS = "Rights"
+    WORK = "Recent work"
 
 
 class CheckKind(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
-"""The parts of an installation as AWS shows them. The `check_…` use cases say how they must be. Pure.
+"""The parts of an installation as AWS shows them, and what sweeps have stored of the registries. Pure.
 
-What is stored of the repositories of each registry, as far as `doctor` judges by it. Pure.
+The `check_…` use cases say how they must be.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 class StoredRepositories(msgspec.Struct, frozen=True):
-    """`facts` by repository. `account`: our own, which a place without an account is in."""
+    """`facts` by repository. `account`: our own, of places without an account."""
 
     account: str
     facts: Mapping[Repository, Mapping[str, object]] = {}
@@ -202,20 +202,20 @@ class StoredRepositories(msgspec.Struct, frozen=True):
         return StoredRepositories(self.account, {h: f for h, f in self.facts.items() if "deleted_at" not in f})
 
     def times(self, sweep: Sweep) -> list[datetime]:
-        """When the sweep has dealt with each repository last, of those that it has."""
+        """When the sweep last handled each repository that it has handled."""
         found = (facts.get(f"{sweep}_at") for facts in self.facts.values())
         return [at for at in found if isinstance(at, datetime)]
 
     @property
     def compared_at(self) -> datetime | None:
-        """The last comparison with the registry; None: there was none."""
+        """The last comparison with the registry; None: never."""
         return max(self.times(Sweep.RECONCILE), default=None)
 
     @property
     def comparisons(self) -> dict[Repository, Memory]:
-        """What the last comparison has found."""
-        told = {home: facts.get(str(Sweep.RECONCILE)) for home, facts in self.facts.items()}
-        return {home: Memory.read(found) for home, found in told.items() if found}
+        """What the last comparison found."""
+        stored = {home: facts.get(str(Sweep.RECONCILE)) for home, facts in self.facts.items()}
+        return {home: Memory.read(found) for home, found in stored.items() if found}
 
     @property
     def lost_events(self) -> int:

@@ -90,8 +90,8 @@ class ChangeSet(msgspec.Struct, frozen=True):
     def is_empty(self) -> bool:
         """CloudFormation fails a change set that would change nothing, and says so in words alone: the first for
         templates as they are, the second for those with a transform."""
-        told = ("didn't contain changes", "No updates are to be performed")
-        return self.status == "FAILED" and any(words in self.reason for words in told)
+        empty = ("didn't contain changes", "No updates are to be performed")
+        return self.status == "FAILED" and any(words in self.reason for words in empty)
 
 
 class StackEvent(msgspec.Struct, frozen=True):

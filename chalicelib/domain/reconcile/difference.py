@@ -5,7 +5,6 @@ Other facts of a repository's item (who changed it, its settings) are shown by t
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -131,18 +130,18 @@ class Memory(msgspec.Struct, frozen=True):
             return cls()
 
 
-class Place(msgspec.Struct, frozen=True):
+class ReconcileProgress(msgspec.Struct, frozen=True):
     """`after` of a reconcile's messages: it continues behind `digest`, with what was found before."""
 
     digest: str = ""
     found: dict[DifferenceKind, int] = {}
 
     @classmethod
-    def read(cls, after: str | None) -> Place:
+    def read(cls, after: str | None) -> ReconcileProgress:
         return cls() if after is None else msgspec.json.decode(after, type=cls)
 
-    def beyond(self, digest: str, found: Counter[DifferenceKind]) -> str:
-        return msgspec.json.encode(Place(digest, dict(found))).decode()
+    def __str__(self) -> str:
+        return msgspec.json.encode(self).decode()
 
 
 class RepositoryFacts(msgspec.Struct, frozen=True):

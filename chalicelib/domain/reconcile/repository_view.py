@@ -149,8 +149,8 @@ def kind_of(detail: ImageDetail) -> Kind:
 
 def is_half_known(header: Header, detail: ImageDetail) -> bool:
     """Whether the event of its (last) push is missing."""
-    unheard = header.existence_at is None or (detail.media_type is not None and header.media_type is None)
-    return unheard or _is_later(detail.pushed_at, header.pushed_at)
+    unknown = header.existence_at is None or (detail.media_type is not None and header.media_type is None)
+    return unknown or _is_later(detail.pushed_at, header.pushed_at)
 
 
 def is_stored_elsewhere(header: Header, detail: ImageDetail) -> bool:
@@ -158,8 +158,8 @@ def is_stored_elsewhere(header: Header, detail: ImageDetail) -> bool:
     return detail.storage is not header.storage or _is_later(detail.activated_at, header.activated_at)
 
 
-def _is_later(told: datetime | None, known: datetime | None) -> bool:
+def _is_later(listed: datetime | None, known: datetime | None) -> bool:
     """By whole seconds: not every source is more precise."""
-    if told is None:
+    if listed is None:
         return False
-    return known is None or int(told.timestamp()) > int(known.timestamp())
+    return known is None or int(listed.timestamp()) > int(known.timestamp())

@@ -67,14 +67,14 @@ def _of_coverage(view: RepositoryView, detail: ImageDetail, header: Header) -> D
     covered = view.inspected.covered
     if covered is None or (header.scan_seen_at is not None and header.scan_seen_at >= covered.at):
         return None
-    told, known = covered.scans.get(detail.ref.digest), header.scan
-    if told is None:
+    scanned, known = covered.scans.get(detail.ref.digest), header.scan
+    if scanned is None:
         covers_no_more = known.source is _ENHANCED and known.state is not ScanState.UNAVAILABLE
         gone = covers_no_more and detail.storage is _ACTIVE
         return Difference(K.SCAN_STALE, detail.ref, detail="Inspector covers it no more") if gone else None
-    if told.scanned_at is not None and told.scanned_at > covered.at - view.consistency_delay:
+    if scanned.scanned_at is not None and scanned.scanned_at > covered.at - view.consistency_delay:
         return None  # its event is on its way; the state differs at the next sweep too
-    scan = scan_since(told, max(filter(None, (detail.pushed_at, detail.activated_at)), default=None))
+    scan = scan_since(scanned, max(filter(None, (detail.pushed_at, detail.activated_at)), default=None))
     return None if _is_as_known(header, scan) else _differs(detail.ref, header, scan)
 
 

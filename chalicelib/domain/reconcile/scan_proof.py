@@ -92,7 +92,7 @@ def _judged(
     if usable:
         return _aged(header, policy, now)
     if current is not None and current.state is state.COMPLETE:
-        return ScanProofCause.EVENT_LOST, "it was scanned, and nobody told of it; it is looked at"
+        return ScanProofCause.EVENT_LOST, "it was scanned without an event; it is refreshed"
     if scan.state is state.IN_PROGRESS or _may_still_come(header, rule, policy, now):
         return ScanProofCause.UNDERWAY, "its scan is under way"
     if (said := _said(scan)) is not None:
@@ -100,7 +100,7 @@ def _judged(
     if rule is not None and rule.uncovered is not None:
         return _UNCOVERED[rule.uncovered], rule.words
     if scan.state is state.UNAVAILABLE or rule is None:
-        return ScanProofCause.UNKNOWN, f"nobody could tell{f': {scan.reason}' if scan.reason else ''}"
+        return ScanProofCause.UNKNOWN, f"unknown{f': {scan.reason}' if scan.reason else ''}"
     if scan.state is state.COMPLETE:
         return ScanProofCause.EVENT_LOST, "it was scanned, and what was found has not been listed whole yet"
     return (

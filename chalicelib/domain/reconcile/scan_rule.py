@@ -89,7 +89,7 @@ _WHY = {
     Uncovered.MANUAL: "the rule that matches says MANUAL",
 }
 _THEN = {
-    Source.BASIC: "nothing is scanned unless somebody asks for it",
+    Source.BASIC: "nothing is scanned unless it is asked for",
     Source.ENHANCED: "nothing is scanned",
     None: "nothing is known to be scanned",
 }

@@ -98,7 +98,7 @@ def retained_image(
     digest, contains = detail.ref.digest, inside.contains if inside is not None else None
     if contains is None and header is not None and header.children:
         contains = tuple(child.digest for child in header.children)
-    told = detail.subject_digest or (inside.subject if inside else None) or (header.subject if header else None)
+    named = detail.subject_digest or (inside.subject if inside else None) or (header.subject if header else None)
     return RetainedImage(
         digest=digest,
         tags=tuple(sorted(detail.tags)),
@@ -109,10 +109,10 @@ def retained_image(
         storage=detail.storage,
         size_bytes=detail.size_bytes,
         contains=(None if contains is None else tuple(sorted(set(contains)))) if index else (),
-        subject=told or _told_by_tags(detail.tags, digest),
+        subject=named or _named_by_tags(detail.tags, digest),
         parents=tuple(sorted(header.parents)) if header else (),
         guard=guard_of(header, rules, now),
-        attached=_is_attached(detail, header, told is not None),
+        attached=_is_attached(detail, header, named is not None),
     )
 
 
@@ -154,7 +154,9 @@ def _is_attached(detail: ImageDetail, header: Header | None, refers: bool) -> bo
     kind = detail.artifact_media_type or (header.artifact_media_type if header else None)
     if refers:
         return kind is not None and kind not in CONTAINER_CONFIG_TYPES
-    if _told_by_tags(detail.tags, detail.ref.digest) is not None and all(tag.endswith(_SIGNING) for tag in detail.tags):
+    if _named_by_tags(detail.tags, detail.ref.digest) is not None and all(
+        tag.endswith(_SIGNING) for tag in detail.tags
+    ):
         return True
     if header is None or header.kind is not Kind.ARTIFACT or not header.parents:
         return False
@@ -164,10 +166,10 @@ def _is_attached(detail: ImageDetail, header: Header | None, refers: bool) -> bo
     return not detail.tags and not scanned and (kind is None or kind in CONTAINER_CONFIG_TYPES)
 
 
-def _told_by_tags(tags: Collection[str], own: str) -> str | None:
+def _named_by_tags(tags: Collection[str], own: str) -> str | None:
     """Tools that copy by digest tag an image with its `own` digest: it signs nothing."""
-    told = {f"{m[1]}:{m[2]}" for tag in tags if (m := _REFERRER_TAG.fullmatch(tag))}
-    return told.pop() if all(map(names_subject, tags)) and len(told) == 1 and own not in told else None
+    named = {f"{m[1]}:{m[2]}" for tag in tags if (m := _REFERRER_TAG.fullmatch(tag))}
+    return named.pop() if all(map(names_subject, tags)) and len(named) == 1 and own not in named else None
 
 
 def _later(first: datetime | None, second: datetime | None) -> datetime | None:

@@ -59,7 +59,7 @@ class LifecycleDifference(msgspec.Struct, frozen=True):
         """Who runs it; else the reason of our decision."""
         if self.danger is not Danger.RUNNING:
             return self.ours.why
-        return running_words(self.use) if self.use else "nobody looked whether it runs: too many to look up at once"
+        return running_words(self.use) if self.use else "whether it runs was not looked up: too many at once"
 
 
 def differences(

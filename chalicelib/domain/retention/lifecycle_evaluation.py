@@ -126,8 +126,8 @@ def _followers(acts: Mapping[str, NativeAct], known: Mapping[str, RetainedImage]
 
 def _subject(image: RetainedImage) -> str | None:
     """ECR does not know signatures by their tags: to it they are images."""
-    told = bool(image.tags) and all(map(names_subject, image.tags))
-    return None if told else image.subject
+    tagged = bool(image.tags) and all(map(names_subject, image.tags))
+    return None if tagged else image.subject
 
 
 def _seconds(at: datetime | None) -> float:

@@ -112,7 +112,7 @@ def _asked(
         return _kept(decision, RUNNING, "it was looked up earlier in this run, and stayed")
     use = uses.get(decision.image.digest)
     if use is None:
-        return _kept(decision, RUNNING, "nobody looked whether it runs: too many to look up at once", open_=True)
+        return _kept(decision, RUNNING, "whether it runs was not looked up: too many at once", open_=True)
     decision = msgspec.structs.replace(decision, asked=use.state)
     if use.state is not InUseState.NO:
         return _kept(decision, RUNNING, running_words(use))
@@ -257,8 +257,8 @@ def _above(images: Mapping[str, RetainedImage]) -> Mapping[str, str]:
     for digest, image in images.items():
         if image.parents:
             found.setdefault(digest, image.parents[0])
-    told = {digest: image.subject for digest, image in images.items() if image.subject in images}
-    return {**found, **{digest: subject for digest, subject in told.items() if subject is not None}}
+    subjects = {digest: image.subject for digest, image in images.items() if image.subject in images}
+    return {**found, **{digest: subject for digest, subject in subjects.items() if subject is not None}}
 
 
 def _leader(digest: str, above: Mapping[str, str]) -> str:

@@ -46,7 +46,7 @@ def _topic(there: Installed, arn: str | None, topic_of: TopicOf, what: str, para
     if topic.confirmed:
         return ok(f"{topic.confirmed} subscribed{waiting}")
     advice = f"confirm the mail, or `lazaretto deploy --stage {there.stage} --parameter {parameter}=YOU@EXAMPLE.COM`"
-    return warn(f"nobody has subscribed{waiting}: {what} reach nobody", advice)
+    return warn(f"no subscriber{waiting}: {what} reach nobody", advice)
 
 
 def _secret(there: Installed, kind: ChannelKind, wrong_form: WrongForm | None) -> CheckResult:

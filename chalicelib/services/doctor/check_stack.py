@@ -1,7 +1,4 @@
-"""Check a stack and what runs in it: its state, its functions and their settings, its API and the version that runs.
-
-Check the table and the KMS key that encrypts it.
-"""
+"""Check a stack and what runs in it: its state, functions and settings, API and version, its table and KMS key."""
 
 from __future__ import annotations
 
@@ -135,15 +132,15 @@ def _api(there: Installed, api: Api) -> CheckResult:
     unsigned = api.unsigned()
     if unsigned not in REFUSED:
         return fail(
-            f"a call that nobody signed is answered {unsigned}",
+            f"an unsigned call is answered {unsigned}",
             "the API does not ask for IAM any more: deploy again, and look who changed it (CloudTrail)",
         )
     signed, _ = api.signed()
     if signed in REFUSED:
-        return warn(f"refuses what nobody signed ({unsigned}), and you ({signed})", _may_read(there))
+        return warn(f"refuses unsigned calls ({unsigned}), and you ({signed})", _may_read(there))
     if signed != 200:
         return fail(f"a signed call is answered {signed}", "look at the log of api_handler")
-    return ok(f"refuses what nobody signed ({unsigned}), answers what is signed ({signed})")
+    return ok(f"refuses unsigned calls ({unsigned}), answers signed ones ({signed})")
 
 
 def _version(there: Installed, status: int, installed: str | None, version: str) -> CheckResult:

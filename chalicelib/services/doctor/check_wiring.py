@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import datetime
 from functools import cache
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from chalicelib.domain.doctor.installed import (
     Alarm,
     EventRule,
     EventSource,
+    Fired,
     Installed,
     Queue,
 )
@@ -33,6 +35,8 @@ class Parts(Protocol):
     def rule(self, name: str) -> EventRule | None: ...
     def sources(self, function: str) -> tuple[EventSource, ...]: ...
     def alarms(self, prefix: str) -> tuple[Alarm, ...]: ...
+    def fired(self, rules: Collection[str], since: datetime, now: datetime) -> Mapping[str, Fired]:
+        """What rules have sent on between two moments."""
 
 
 def check_wiring(there: Installed, patterns: Mapping[str, Mapping[str, Any]], parts: Parts) -> Iterator[Check]:
@@ -172,7 +176,7 @@ def _alarms(there: Installed, alarms: Collection[Alarm]) -> CheckResult:
     if on:
         return fail(f"{len(on)} of {len(found)} on", RUNBOOK, on)
     off = [alarm.name for alarm in found if not alarm.acts]
-    problems = [f"{name}: it tells nobody, its actions are off" for name in off]
+    problems = [f"{name}: its actions are off" for name in off]
     problems += [f"{a.name}: it has no data yet" for a in found if a.state != "OK"]
     if problems:
         enable = f"`aws cloudwatch enable-alarm-actions --alarm-names {' '.join(off)}`"

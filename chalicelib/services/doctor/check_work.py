@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from chalicelib.domain.doctor.health import NO_STACK, Check, CheckResult, ago, fail, ok, run_check, unknown, warn
 from chalicelib.domain.doctor.installed import RULE, Fired, Installed, StoredRepositories
@@ -12,6 +11,7 @@ from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.events.sweep_message import Sweep
 from chalicelib.domain.images.image import Source
 from chalicelib.errors import StoredPolicyError
+from chalicelib.services.doctor.check_wiring import Parts
 from chalicelib.services.ports.context import Context
 
 SINCE = timedelta(days=14)
@@ -37,16 +37,11 @@ EVERY = {
 NAMED = 5
 
 
-class Metrics(Protocol):
-    def fired(self, rules: Collection[str], since: datetime, now: datetime) -> Mapping[str, Fired]:
-        """What rules have sent on between two moments, by their names."""
-
-
 def check_work(
     there: Installed,
     now: datetime,
     known: Callable[[], StoredRepositories],
-    metrics: Metrics,
+    parts: Parts,
     scanner: Callable[[], Source | None],
     snapshot_at: Callable[[], datetime | None],
     context: Context,
@@ -54,7 +49,7 @@ def check_work(
     """`scanner`: the one in force in the account. `snapshot_at`: when the clock had the last one taken."""
     yield run_check("policy", lambda: _policy(there.stage, context))
     yield run_check("fuse", lambda: _fuse(context.table.read_fuse().as_of(now)))
-    yield run_check("events", lambda: _events(there, now, metrics, scanner))
+    yield run_check("events", lambda: _events(there, now, parts, scanner))
     yield run_check("clock", lambda: _clock(now, snapshot_at(), context))
     yield run_check("sweeps", lambda: _sweeps(there, now, known().of(*context.registries).living))
 
@@ -78,12 +73,12 @@ def _fuse(fuse: Fuse) -> CheckResult:
     return fail(seen, "`lazaretto fuse show`; docs/operations.md#alarm-fuse-blown")
 
 
-def _events(there: Installed, now: datetime, metrics: Metrics, scanner: Callable[[], Source | None]) -> CheckResult:
+def _events(there: Installed, now: datetime, parts: Parts, scanner: Callable[[], Source | None]) -> CheckResult:
     """As CloudWatch counts what rules have sent on, hour by hour."""
     names = there.of_kind(RULE)
     if not names:
         return unknown(NO_STACK)
-    fired = metrics.fired(list(names.values()), now - SINCE, now)
+    fired = parts.fired(list(names.values()), now - SINCE, now)
     by_rule = {logical: fired.get(name, Fired()) for logical, name in names.items()}
     if failed := [f"{rule}: {one.failed} could not be sent on" for rule, one in by_rule.items() if one.failed]:
         return fail("rules could not send what they heard", "look at the policies of the queues and the key", failed)

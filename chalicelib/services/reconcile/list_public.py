@@ -26,8 +26,8 @@ from chalicelib.domain.reconcile.difference import (
     Difference,
     DifferenceKind,
     Memory,
-    Place,
     Reconciled,
+    ReconcileProgress,
     RepositoryFacts,
 )
 from chalicelib.domain.reconcile.reconciliation import compare
@@ -69,7 +69,7 @@ def match_same_digest(message: MatchSameDigest, context: Context) -> int:
     if message.filling is not None and unannounced:
         announce(message.filling, context)
     if failure is not None:
-        raise UpstreamError(f"twins could not be matched: {failure}")
+        raise UpstreamError(f"same digests could not be matched: {failure}")
     return matched
 
 
@@ -87,17 +87,17 @@ def _is_filled(there: Iterable[Header], filling: datetime | None) -> bool:
 
 
 def _match(there: Collection[Header], context: Context, *, quiet: bool) -> int:
-    """Returns how many images have twins."""
+    """Returns how many images have the digest of another one."""
     public = sorted(header.ref for header in there if header.ref.home.public)
     private = sorted(header.ref for header in there if not header.ref.home.public)
-    # The private ones first: what changes of them from now on is told to the public ones.
+    # The private ones first: from then on their changes decide the public ones again.
     for ref in private:
         update_header(ref, partial(_with_twins, twins=public), _matching(ref, quiet=quiet), context)
     for ref in public:
         twins = [*private, *_that_stay(ref, private, context)]
         update_header(ref, partial(_with_twins, twins=twins), _matching(ref, quiet=quiet), context)
     for gone in context.table.read_headers(public).values() if private else ():
-        if not gone.header.present:  # meanwhile; whoever found that may have parted them before
+        if not gone.header.present:  # deleted meanwhile, perhaps before the match
             part_same_digest(gone.header, context)
     return len(there) if public and private else 0
 
@@ -132,7 +132,7 @@ def _images_of(shard: int, digests: Collection[str], context: Context) -> Mappin
 
 
 def _that_stay(ref: ImageRef, private: Collection[ImageRef], context: Context) -> list[ImageRef]:
-    """Former twins whose verdict stands although the index has them no more: they are gone and had closed the doors."""
+    """Former matches that left the index and whose verdict stands: they are gone, and were blocked."""
     stored = context.table.read_headers([ref]).get(ref)
     former = [ImageRef.from_path(path) for path in stored.header.twins] if stored is not None else []
     left = [twin for twin in former if twin not in private]
@@ -183,16 +183,16 @@ def _view(home: Repository, handed: str | None, context: Context) -> RepositoryV
 def _repair(
     view: RepositoryView, message: SweepRepository, context: Context, *, first: bool, dry_run: bool
 ) -> Reconciled:
-    began, place = context.clock.now(), Place.read(message.after)
+    began, progress = context.clock.now(), ReconcileProgress.read(message.after)
     if message.after is None and not dry_run:
         _part_gone(view, context)
-    found, repaired = Counter(place.found), list[Difference]()
-    differences = [d for d in compare(view) if d.kind not in NOT_TO_BE_KNOWN and d.ref.digest > place.digest]
+    found, repaired = Counter(progress.found), list[Difference]()
+    differences = [d for d in compare(view) if d.kind not in NOT_TO_BE_KNOWN and d.ref.digest > progress.digest]
     for n, difference in enumerate(differences):
         if n and not dry_run and context.clock.now() - began > PATIENCE:
             former = differences[n - 1].ref.digest
             if former != difference.ref.digest:
-                rest = msgspec.structs.replace(message, after=place.beyond(former, found), attempt=0)
+                rest = msgspec.structs.replace(message, after=str(ReconcileProgress(former, dict(found))), attempt=0)
                 context.outbox.send("sweeps", rest)
                 return _result(view, found, repaired, first=first, more=True)
         if is_confirmed(difference, view, context):

@@ -60,7 +60,7 @@ def _record(started_at: datetime, found: Counter[Decision], context: Context) ->
         wanted_at=started_at,
         kind=ActionKind.FILLED,
         actor="system",
-        reason=f"the first fill was told by its summary: {counts or 'no image'}",
+        reason=f"the first fill was announced by its summary: {counts or 'no image'}",
         at=context.clock.now(),
     )
 

@@ -7,7 +7,7 @@ twice, which is harmless.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 
 import msgspec
@@ -71,16 +71,21 @@ def plan_sweep(plan: PlanSweep, context: Context) -> SweepPlan:
 
 def send_plan(plan: PlanSweep, found: SweepPlan, context: Context) -> int:
     """Returns how many messages were sent. Where time runs out, one more message plans the rest."""
-    began = context.clock.now()
-    for sent, message in enumerate(found.messages(plan), 1):
+    sent = _send(found.messages(plan), len(found.homes), plan, context)
+    if sent == len(found.homes) and found.filling:
+        announce(plan.started_at, context)
+    return sent
+
+
+def _send(messages: Iterable[SweepRepository], count: int, plan: PlanSweep, context: Context) -> int:
+    began, sent = context.clock.now(), 0
+    for sent, message in enumerate(messages, 1):
         context.outbox.send("sweeps", message)
-        if sent < len(found.homes) and context.clock.now() - began > PATIENCE:
+        if sent < count and context.clock.now() - began > PATIENCE:
             rest = msgspec.structs.replace(plan, after=message.repository.path, attempt=0)
             context.outbox.send("sweeps", rest)
-            return sent
-    if found.filling:
-        announce(plan.started_at, context)
-    return len(found.homes)
+            break
+    return sent
 
 
 def announce(started_at: datetime, context: Context) -> None:
@@ -166,21 +171,19 @@ def plan_public(plan: PlanSweep, context: Context) -> int:
     """A message for each public repository, and one for each shard in which the same digests are matched. Returns how
     many repositories were sent. Raises TransientError: requeue it."""
     registry = context.public.registry()
-    known = dict(_known_public(registry, context)) if registry is not None else {}
-    homes = _public_homes(registry, known, context) if registry is not None else ()
+    if registry is None:
+        return 0
+    known = dict(_known_public(registry, context))
+    homes = _public_homes(registry, known, context)
     left = [home for home in homes if plan.after is None or home.path > plan.after]
-    began = context.clock.now()
-    for sent, home in enumerate(left, 1):
-        context.outbox.send("sweeps", _public_message(plan, home, registry))
-        if sent < len(left) and context.clock.now() - began > PATIENCE:
-            rest = msgspec.structs.replace(plan, after=home.path, attempt=0)
-            context.outbox.send("sweeps", rest)
-            return sent
-    if homes:
+    handed = msgspec.json.encode(registry).decode()
+    messages = (SweepRepository(plan.sweep, home, plan.started_at, handed) for home in left)
+    sent = _send(messages, len(left), plan, context)
+    if homes and sent == len(left):
         filling = plan.started_at if _is_first(plan, known) else None
         for shard in range(SHARDS):
             context.outbox.send("sweeps", MatchSameDigest(shard, filling=filling), MATCHED_AFTER.total_seconds())
-    return len(left)
+    return sent
 
 
 def _public_homes(registry: PublicRegistry, known: Known, context: Context) -> tuple[Repository, ...]:
@@ -192,10 +195,6 @@ def _public_homes(registry: PublicRegistry, known: Known, context: Context) -> t
 def _is_first(plan: PlanSweep, known: Known) -> bool:
     """Whether no public repository was listed before this sweep: then one summary announces what it finds."""
     return not any(facts.public_at is not None and facts.public_at < plan.started_at for facts in known.values())
-
-
-def _public_message(plan: PlanSweep, home: Repository, registry: PublicRegistry | None) -> SweepRepository:
-    return SweepRepository(plan.sweep, home, plan.started_at, msgspec.json.encode(registry).decode())
 
 
 def _listed_public(registry: PublicRegistry, context: Context) -> Iterator[Repository]:

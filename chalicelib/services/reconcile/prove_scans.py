@@ -119,7 +119,7 @@ class _Asking:
 
 
 UNKNOWN_PUSH = ScanProof(ScanProofCause.EVENT_LOST, "its push was not heard of")
-NEW = ScanProof(ScanProofCause.NEW, "nobody has looked yet: this sweep is the first, and has it looked at")
+NEW = ScanProof(ScanProofCause.NEW, "not checked yet: this sweep is the first, and refreshes it")
 
 
 class ProvenScans(msgspec.Struct, frozen=True):

@@ -19,8 +19,8 @@ from chalicelib.domain.reconcile.difference import (
     Difference,
     DifferenceKind,
     Memory,
-    Place,
     Reconciled,
+    ReconcileProgress,
     RepositoryFacts,
 )
 from chalicelib.domain.reconcile.reconciliation import behind, compare
@@ -75,7 +75,7 @@ class _Reconcile:
     def __init__(self, message: SweepRepository, facts: RepositoryFacts, context: Context, *, dry_run: bool) -> None:
         self.message, self.facts, self.context, self.dry_run = message, facts, context, dry_run
         self.home, self.memory = message.repository, facts.reconcile
-        self.place, self.turn = Place.read(message.after), turn_of(message.started_at)
+        self.progress, self.turn = ReconcileProgress.read(message.after), turn_of(message.started_at)
         self.view = self._view()
         self.began = context.clock.now()
         self.counted = Counted()
@@ -83,13 +83,15 @@ class _Reconcile:
 
     def run(self) -> Reconciled:
         work = self._work()
-        found, repaired = Counter(self.place.found), list[Difference]()
-        for n, digest in enumerate(digests := sorted(d for d in work if d > self.place.digest), 1):
+        found, repaired = Counter(self.progress.found), list[Difference]()
+        for n, digest in enumerate(digests := sorted(d for d in work if d > self.progress.digest), 1):
             for difference in self._repaired(work[digest], self.home.image(digest)):
                 found[difference.kind] += 1
                 repaired.append(difference)
             if n < len(digests) and not self.dry_run and self.context.clock.now() - self.began > PATIENCE:
-                rest = msgspec.structs.replace(self.message, after=self.place.beyond(digest, found), attempt=0)
+                rest = msgspec.structs.replace(
+                    self.message, after=str(ReconcileProgress(digest, dict(found))), attempt=0
+                )
                 self.context.outbox.send("sweeps", rest)
                 return self._result(found, repaired, more=True)
         result = self._proved(self._result(found, repaired), {d.ref for d in repaired if d.wants_refresh})

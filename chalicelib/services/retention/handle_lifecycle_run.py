@@ -57,9 +57,9 @@ def handle_lifecycle_run(event: LifecycleRan, delivery: Delivery, context: Conte
     headers = {ref.digest: stored[ref].header for ref in refs if ref in stored}
     expired = [expired_image(expiry, headers.get(expiry.digest)) for expiry in event.expiries]
     news = [one for one, expiry in zip(expired, event.expiries, strict=True) if _record(expiry, event, context)]
-    told = news if delivery.fresh else expired
-    for start in range(0, len(told), MOST_IN_A_MESSAGE):
-        some = tuple(told[start : start + MOST_IN_A_MESSAGE])
+    reported = news if delivery.fresh else expired
+    for start in range(0, len(reported), MOST_IN_A_MESSAGE):
+        some = tuple(reported[start : start + MOST_IN_A_MESSAGE])
         context.outbox.send("sweeps", NotifyExpired(event.repository, event.time, event.event_id, some))
     for ref in refs:
         gone = ImageAction(ref, Action.DELETE, "SUCCESS", event.time, event.event_id)

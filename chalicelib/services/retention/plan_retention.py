@@ -120,7 +120,7 @@ def _missing(repository: Repository, digests: Sequence[str], context: Context) -
     answers = answered(lambda: context.replicas.missing(repository, digests))
     if answers is None:
         return None
-    words = {True: "a copy that replication owes is not there", None: "nobody has looked yet for its replicas"}
+    words = {True: "a copy that replication owes is not there", None: "its replicas were not checked yet"}
     return {digest: words[answer] for digest, answer in answers.items() if answer is not False}
 
 
