@@ -104,7 +104,7 @@ def rule_of(name: str, registry: RegistryScanning, applied: AppliedScanRule | No
     if applied is not None:
         frequency, filters = (
             _stronger(applied, registry.scanner),
-            applied.filters or (filters if _agrees(by_rules, applied) else ()),
+            applied.filters or (filters if by_rules is not None and by_rules.frequency is applied.frequency else ()),
         )
     if frequency is not Frequency.MANUAL:
         return ScanRule(registry.scanner, frequency, filters)
@@ -123,10 +123,6 @@ def _stronger(applied: AppliedScanRule, scanner: Source | None) -> Frequency:
     own = applied.scan_on_push and scanner is not Source.ENHANCED
     on_push = Frequency.SCAN_ON_PUSH if own else Frequency.MANUAL
     return max(applied.frequency, on_push, key=lambda frequency: frequency.strength)
-
-
-def _agrees(rule: FrequencyRule | None, applied: AppliedScanRule) -> bool:
-    return rule is not None and rule.frequency is applied.frequency
 
 
 def _why_uncovered(rules: Iterable[FrequencyRule], matching: Iterable[FrequencyRule]) -> Uncovered:

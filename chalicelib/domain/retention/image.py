@@ -85,6 +85,16 @@ class RetainedImage(msgspec.Struct, frozen=True, kw_only=True):
         return _later(last, self.activated_at)
 
     @property
+    def age_order(self) -> tuple[float, str]:
+        """By push alone, as ECR counts `imageCountMoreThan`; without a push time oldest."""
+        return (self.pushed_at.timestamp() if self.pushed_at else 0.0), self.digest
+
+    @property
+    def holds(self) -> set[str]:
+        """What it refers to: the images of an index, the subject of a referrer."""
+        return {*(self.contains or ()), *([self.subject] if self.subject else [])}
+
+    @property
     def arrived_at(self) -> datetime | None:
         """The push or the last restore, as ECR counts `sinceImagePushed`."""
         return _later(self.pushed_at, self.activated_at)

@@ -73,7 +73,9 @@ def _meets(tag: str, pattern: str) -> bool:
 def _marked(rule: LifecycleRule, identified: list[RetainedImage], now: datetime) -> Iterator[RetainedImage]:
     what = rule.selection
     if what.count_type == COUNT:
-        newest_first = sorted(identified, key=lambda i: (_seconds(i.pushed_at), i.digest), reverse=True)
+        newest_first = sorted(
+            identified, key=lambda image: image.age_order, reverse=True
+        )
         yield from newest_first[what.count_number :]
         return
     for image in identified:
@@ -128,7 +130,3 @@ def _subject(image: RetainedImage) -> str | None:
     """ECR does not know signatures by their tags: to it they are images."""
     tagged = bool(image.tags) and all(map(names_subject, image.tags))
     return None if tagged else image.subject
-
-
-def _seconds(at: datetime | None) -> float:
-    return at.timestamp() if at else 0.0

@@ -94,7 +94,7 @@ def explain_lifecycle_policy(policy: LifecyclePolicy) -> tuple[str, ...]:
 
 
 def _sentence(rule: LifecycleRule) -> str:
-    what, said = rule.selection, _doing(rule)
+    what, said = rule.selection, "expire" if rule.action.type == "expire" else "archive"
     number, which = what.count_number, _which(what)
     days = f"{number} day{'s' if number != 1 else ''}"
     match what.count_type:
@@ -108,10 +108,6 @@ def _sentence(rule: LifecycleRule) -> str:
         case "sinceImagePulled":
             return f"{said.capitalize()} {which} not pulled for more than {days} (never pulled: since the push)."
     return f"{said.capitalize()} {which} that have been in the archive for more than {days}."
-
-
-def _doing(rule: LifecycleRule) -> str:
-    return "expire" if rule.action.type == "expire" else "archive"
 
 
 def _which(what: Selection) -> str:
@@ -138,7 +134,8 @@ def _faults(policy: LifecyclePolicy) -> Iterator[tuple[str, str]]:
 
 
 def _faults_of_selection(what: Selection, path: str) -> Iterator[tuple[str, str]]:
-    lists = [name for name in ("tagPatternList", "tagPrefixList") if getattr(what, _snake(name)) is not None]
+    given = {"tagPatternList": what.tag_pattern_list, "tagPrefixList": what.tag_prefix_list}
+    lists = [name for name, said in given.items() if said is not None]
     if what.tag_status == "tagged" and len(lists) != 1:
         yield path, "tagStatus tagged needs tagPatternList or tagPrefixList, and not both"
     if what.tag_status != "tagged" and lists:
@@ -184,7 +181,3 @@ def _faults_of_order(policy: LifecyclePolicy) -> Iterator[tuple[str, str]]:
     for n, rule in enumerate(policy.rules):
         if rule.selection.tag_status == "any" and rule.rule_priority != last[rule.selection.storage_class]:
             yield f"$.rules[{n}].rulePriority", "a rule for any image must have the highest number"
-
-
-def _snake(name: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name)

@@ -123,7 +123,7 @@ def stages(taken: Collection[RetainedImage]) -> list[tuple[str, ...]]:
     """Digests in the order they go, stage by stage: an index before its images, a signature before what it signs. ECR
     refuses the other order, and a run that is stopped halfway then leaves no dangling reference."""
     waiting = {image.digest: image for image in taken}
-    held = {digest: [d for d in _held_by(image) if d in waiting and d != digest] for digest, image in waiting.items()}
+    held = {digest: [d for d in image.holds if d in waiting and d != digest] for digest, image in waiting.items()}
     found: list[tuple[str, ...]] = []
     while waiting:
         needed = {digest for holder in waiting for digest in held[holder]}
@@ -132,10 +132,6 @@ def stages(taken: Collection[RetainedImage]) -> list[tuple[str, ...]]:
         for digest in first:
             del waiting[digest]
     return found
-
-
-def _held_by(image: RetainedImage) -> set[str]:
-    return {*(image.contains or ()), *([image.subject] if image.subject else [])}
 
 
 def _over_the_limit(plan: RetentionPlan, rule: Retention, gone: int) -> str:
@@ -166,11 +162,7 @@ def _id_of(plan: RetentionPlan, rule: Retention | None) -> str:
 
 def by_digest(images: Collection[RetainedImage]) -> Mapping[str, RetainedImage]:
     """Each once: a listing that changes while it is read may repeat one."""
-    return {image.digest: image for image in sorted(images, key=_by_name)}
-
-
-def _by_name(image: RetainedImage) -> tuple[str, bytes]:
-    return image.digest, msgspec.json.encode(image)
+    return {image.digest: image for image in sorted(images, key=lambda i: (i.digest, msgspec.json.encode(i)))}
 
 
 BETWEEN = "#"

@@ -11,7 +11,7 @@ There are two steps, because looking up who runs an image is expensive: `judge` 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -131,7 +131,7 @@ class _Book:
         keep = rule.keep
         self._globs = None if keep.tag is UNSET else Globs(keep.tag)
         counted = [i for i in images.values() if i.tags and i.storage is StorageStatus.ACTIVE and not i.subject]
-        counted.sort(key=_age_order, reverse=True)
+        counted.sort(key=lambda image: image.age_order, reverse=True)
         self._newest = set() if keep.newest is UNSET else {i.digest for i in counted[: keep.newest]}
         self._minor = {} if keep.newest_per_minor is UNSET else _newest_per_minor(counted, keep.newest_per_minor)
         self._held = {digest for image in images.values() for digest in image.contains or ()}
@@ -232,13 +232,16 @@ def _closed(decisions: Mapping[str, RetentionDecision], rule: Retention | None) 
     if unread is not None:
         return {d: _kept(f, INDEX, _needed(unread, closed[unread], "may be needed by")) for d, f in closed.items()}
     referrers = _referrers(closed)
-    waiting = sorted(d for d, f in closed.items() if not f.taken and not (archiving and _lies_archived(f)))
+    waiting = sorted(
+        d
+        for d, f in closed.items()
+        if not f.taken and not (archiving and f.by == STORED and f.image.storage is StorageStatus.ARCHIVED)
+    )
     while waiting:
         holder = waiting.pop()
         decision = closed[holder]
-        news = {
-            d: _kept(closed[d], INDEX, _needed(holder, decision, "needed by")) for d in _inside(decision) if d in closed
-        }
+        needed = _needed(holder, decision, "needed by")
+        news = {d: _kept(closed[d], INDEX, needed) for d in decision.image.contains or () if d in closed}
         for digest in referrers.get(holder, ()):
             news.setdefault(digest, _kept(closed[digest], SUBJECT, f"stays with its subject {_short(holder)}"))
         for digest in sorted(d for d in news if closed[d].taken):
@@ -271,20 +274,12 @@ def _leader(digest: str, above: Mapping[str, str]) -> str:
     return way[-1]
 
 
-def _lies_archived(decision: RetentionDecision) -> bool:
-    return decision.by == STORED and decision.image.storage is StorageStatus.ARCHIVED
-
-
 def _referrers(decisions: Mapping[str, RetentionDecision]) -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = {}
     for digest, decision in sorted(decisions.items()):
         if decision.image.subject is not None and decision.image.subject in decisions:
             found.setdefault(decision.image.subject, []).append(digest)
     return found
-
-
-def _inside(decision: RetentionDecision) -> Iterable[str]:
-    return decision.image.contains or ()
 
 
 def _kept(decision: RetentionDecision, by: str, why: str, *, open_: bool = False) -> RetentionDecision:
@@ -314,11 +309,6 @@ def _newest_per_minor(counted: Sequence[RetainedImage], most: int) -> dict[str, 
             if seen[minor] <= most:
                 found.setdefault(image.digest, f"{minor[0]}.{minor[1]}")
     return found
-
-
-def _age_order(image: RetainedImage) -> tuple[float, str]:
-    """By push alone, as ECR counts `imageCountMoreThan`; without a push time oldest, and kept all the same."""
-    return (image.pushed_at.timestamp() if image.pushed_at else 0.0), image.digest
 
 
 def _short(digest: str | None) -> str:

@@ -75,7 +75,11 @@ def match_same_digest(message: MatchSameDigest, context: Context) -> int:
 
 def _there(refs: Collection[ImageRef], context: Context) -> list[Header]:
     """All images of one digest."""
-    return [s.header for s in context.table.read_headers(refs).values() if _has_a_say(s.header)]
+    return [
+        s.header
+        for s in context.table.read_headers(refs).values()
+        if s.header.present and s.header.kind is not Kind.ARTIFACT
+    ]
 
 
 def _is_filled(there: Iterable[Header], filling: datetime | None) -> bool:
@@ -107,10 +111,6 @@ def part_same_digest(public: Header, context: Context) -> None:
     for path in public.twins:
         ref = ImageRef.from_path(path)
         update_header(ref, partial(_without_twin, path=public.ref.path), _matching(ref), context)
-
-
-def _has_a_say(header: Header) -> bool:
-    return header.present and header.kind is not Kind.ARTIFACT
 
 
 def _matching(ref: ImageRef, *, quiet: bool = False) -> Delivery:

@@ -99,7 +99,11 @@ def find_homes(plan: PlanSweep, context: Context) -> Homes:
     if plan.sweep not in (Sweep.RECONCILE, Sweep.REPLICATION):
         return Homes(_in_turn(listed, plan), {}, listed)
     known = known_homes(plan.place, listed, context)
-    left = _gone(listed, known) if plan.sweep is Sweep.RECONCILE else _copied(listed, known)
+    unlisted = known.keys() - listed.keys()
+    if plan.sweep is Sweep.RECONCILE:  # of those not known to be deleted: their own message asks for them once more
+        left = [home for home in unlisted if not known[home].is_deleted]
+    else:
+        left = [home for home in unlisted if known[home].has_copies]
     return Homes(_in_turn([*listed, *left], plan), known, listed)
 
 
@@ -132,16 +136,6 @@ def known_homes(
     }
     accounts = {place.account} if place.account else {home.registry for home in listed or found}
     return {home: facts for home, facts in found.items() if {home.registry} == accounts}
-
-
-def _gone(listed: Collection[Repository], known: Mapping[Repository, RepositoryFacts]) -> Iterator[Repository]:
-    """Repositories that are not listed, and not known to be deleted. Their own message asks for them once more."""
-    return (home for home in known.keys() - {*listed} if not known[home].is_deleted)
-
-
-def _copied(listed: Collection[Repository], known: Mapping[Repository, RepositoryFacts]) -> Iterator[Repository]:
-    """Repositories that are not listed and have copies elsewhere."""
-    return (home for home in known.keys() - {*listed} if known[home].has_copies)
 
 
 def find_filling(found: Homes, started_at: datetime) -> frozenset[Repository]:

@@ -31,15 +31,15 @@ def compare_settings(
     home: Repository, sights: tuple[DestinationAccess, ...], now: datetime, context: Context
 ) -> tuple[DestinationAccess, ...]:
     """Once a day for each destination that a rule names. What AWS does not answer now is compared by the next sweep."""
-    due = [s for s in sights if s.gone_at is None and s.unread is None and _is_due(s, now)]
+    due = [
+        s
+        for s in sights
+        if s.gone_at is None and s.unread is None and (s.compared_at is None or now >= s.compared_at + COMPARED_EVERY)
+    ]
     if not due or (source := _settings(home, context)) is None:
         return sights
     compared = {s.destination: _compared(s, source, home, now, context) for s in due}
     return tuple(compared.get(s.destination, s) for s in sights)
-
-
-def _is_due(sight: DestinationAccess, now: datetime) -> bool:
-    return sight.compared_at is None or now >= sight.compared_at + COMPARED_EVERY
 
 
 def _compared(

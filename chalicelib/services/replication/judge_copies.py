@@ -120,7 +120,11 @@ class _Judging:
             case = self._case(ref, sight)
             if case.copies.down:
                 continue
-            if case.copy is None and (case.former is None or case.copies.unread is None) and _is_nowhere(case):
+            if (
+                case.copy is None
+                and (case.former is None or case.copies.unread is None)
+                and (case.source is None or sight.gone_at is not None)
+            ):
                 continue
             if case.needs_report and case.stands and case.former is not None and not _is_asked_again(case.former, case):
                 found.append(self._weighed(case.former, case))
@@ -233,11 +237,6 @@ class _Asked(msgspec.Struct, frozen=True):
     reports: Reports | None = None
     done: bool = False
     gone: bool = False
-
-
-def _is_nowhere(case: ReplicaCase) -> bool:
-    """Neither at the source, nor to be copied."""
-    return case.source is None or case.sight.gone_at is not None
 
 
 def _is_asked_again(former: Replica, case: ReplicaCase) -> bool:

@@ -84,7 +84,7 @@ class _Taking:
     def __init__(
         self, plan: RetentionPlan, decisions: Mapping[str, RetentionDecision], run: RetentionRun, context: Context
     ) -> None:
-        self._plan, self._fates, self._run, self._context = plan, decisions, run, context
+        self._plan, self._decisions, self._run, self._context = plan, decisions, run, context
         self.gone: set[str] = set()
         self.failed: dict[str, str] = {}
         self.kept: dict[str, str] = {}
@@ -103,7 +103,7 @@ class _Taking:
             self._give_up(digest, HELD)
 
     def _held_by_all(self, digests: Collection[str]) -> set[str]:
-        return {held for digest in digests for held in _held_by(self._fates[digest].image)}
+        return {held for digest in digests for held in self._decisions[digest].image.holds}
 
     def _is_late(self) -> bool:
         until = self._run.until
@@ -117,14 +117,14 @@ class _Taking:
         for digest in batch:
             if digest not in there:
                 self.gone.add(digest)
-            elif not _is_as_planned(there[digest], headers.get(digest), self._fates[digest].image):
+            elif not _is_as_planned(there[digest], headers.get(digest), self._decisions[digest].image):
                 self.kept[digest] = CHANGED
             elif (guard := guard_of(headers.get(digest), self._run.rules, self._context.clock.now())) is not None:
                 self.kept[digest] = guard.why
             else:
                 left.append(digest)
         for digest in left:
-            self._context.table.record_action(_record(self._plan, self._fates[digest], self._run, self._context))
+            self._context.table.record_action(_record(self._plan, self._decisions[digest], self._run, self._context))
         failed: Mapping[str, str] = dict.fromkeys(left, "")
         for _ in range(TRIES):
             failed = self._expire(sorted(failed)) if self._plan.action == "expire" else self._archive(sorted(failed))
@@ -170,7 +170,7 @@ class _Taking:
 
     def _give_up(self, digest: str, why: str) -> None:
         self.failed[digest] = why
-        record = _record(self._plan, self._fates[digest], self._run, self._context)
+        record = _record(self._plan, self._decisions[digest], self._run, self._context)
         failed = {"effect": f"FAILED#{record.effect}", "kind": ActionKind(f"{record.kind}_FAILED"), "reason": why}
         undone = {"after": record.before, "undo": None}
         self._context.table.record_action(msgspec.structs.replace(record, **failed, **undone))
@@ -215,10 +215,6 @@ def _is_as_planned(now: ImageDetail, header: Header | None, planned: RetainedIma
     same = tuple(sorted(now.tags)) == planned.tags and now.pushed_at == planned.pushed_at
     pulled = now.last_pulled_at == planned.pulled_at
     return same and pulled and now.storage is planned.storage and now.storage is not StorageStatus.ACTIVATING
-
-
-def _held_by(image: RetainedImage) -> set[str]:
-    return {*(image.contains or ()), *([image.subject] if image.subject else [])}
 
 
 def _batches(digests: Sequence[str]) -> Iterator[Sequence[str]]:

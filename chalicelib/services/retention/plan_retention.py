@@ -13,7 +13,7 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.images.image import INDEX_MEDIA_TYPES, ImageDetail, InUseState, Repository
+from chalicelib.domain.images.image import INDEX_MEDIA_TYPES, InUseState, Repository
 from chalicelib.domain.reconcile.registry_listing import ImagesListed
 from chalicelib.domain.retention.image import Inside, Layer, retained_image
 from chalicelib.domain.retention.plan import RetentionPlan
@@ -102,15 +102,12 @@ def _layers(plan: RetentionPlan, context: Context, until: datetime | None) -> Ma
 
 def _unread_indexes(listed: ImagesListed, headers: Mapping[str, Header]) -> set[str]:
     """A manifest never changes: an index whose children are stored is not read again."""
-    return {digest for digest, image in listed.images.items() if _is_unread_index(image, headers.get(digest))}
+    read = {digest for digest, header in headers.items() if header.children}
+    return {d for d, image in listed.images.items() if image.media_type in INDEX_MEDIA_TYPES and d not in read}
 
 
 def _insides(repository: Repository, digests: Collection[str], context: Context) -> Mapping[str, Inside]:
     return (answered(lambda: context.keeper.insides(repository, digests)) if digests else None) or {}
-
-
-def _is_unread_index(image: ImageDetail, header: Header | None) -> bool:
-    return image.media_type in INDEX_MEDIA_TYPES and (header is None or not header.children)
 
 
 def _missing(repository: Repository, digests: Sequence[str], context: Context) -> dict[str, str] | None:
