@@ -15,9 +15,8 @@ from chalicelib.adapters.channels.registry import secret_checks
 from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.adapters.ecr.scanning import EcrScanning
 from chalicelib.adapters.stack.account_facts import AccountFacts, PolicySimulator
-from chalicelib.adapters.stack.api_probe import ApiProbe
 from chalicelib.adapters.stack.deployment import find_deployment
-from chalicelib.adapters.stack.installed_stack import InstalledSpokes, InstalledStack
+from chalicelib.adapters.stack.installed_stack import ApiProbe, InstalledSpokes, InstalledStack
 from chalicelib.adapters.stack.kept_table import KeptTables
 from chalicelib.adapters.stack.parts import InstalledParts
 from chalicelib.cli.deploy.spoke import spoke_template

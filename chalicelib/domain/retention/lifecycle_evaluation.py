@@ -73,9 +73,7 @@ def _meets(tag: str, pattern: str) -> bool:
 def _marked(rule: LifecycleRule, identified: list[RetainedImage], now: datetime) -> Iterator[RetainedImage]:
     what = rule.selection
     if what.count_type == COUNT:
-        newest_first = sorted(
-            identified, key=lambda image: image.age_order, reverse=True
-        )
+        newest_first = sorted(identified, key=lambda image: image.age_order, reverse=True)
         yield from newest_first[what.count_number :]
         return
     for image in identified:
