@@ -22,7 +22,7 @@ from bench.generate import ImageState, Plan, images
 from bench.world import ALLOW_ALL, Place
 from chalicelib.context import AppContext
 from chalicelib.domain.events.sweep_message import SweepRepository
-from chalicelib.domain.reconcile.reconciliation import Reconciled
+from chalicelib.domain.reconcile.difference import Reconciled
 from chalicelib.services.handlers import receive_sweeps
 from chalicelib.services.ports.context import Context
 from chalicelib.services.reconcile.reconcile_registry import reconcile_registry

@@ -138,11 +138,11 @@ def answer_plan(planned: Planned, acts: bool) -> PlanAnswer:
         listed_at=planned.listed_at,
         stopped=plan.stopped or None,
         acts=acts,
-        images=len(plan.fates),
+        images=len(plan.decisions),
         wanted=len(plan.wanted),
-        unlooked=sum(fate.open for fate in plan.fates),
+        unlooked=sum(fate.open for fate in plan.decisions),
         freed=FreedAnswer(**msgspec.structs.asdict(freed), prices=PRICES),
-        fates=tuple(_fate(fate, plan) for fate in plan.fates),
+        fates=tuple(_fate(fate, plan) for fate in plan.decisions),
     )
 
 

@@ -17,8 +17,7 @@ from chalicelib.cli.framework import output
 from chalicelib.cli.framework.operator import Registries, named_registries, operator
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository, begin
 from chalicelib.domain.images.registry import RegistryPlace
-from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
-from chalicelib.domain.reconcile.reconciliation import Reconciled
+from chalicelib.domain.reconcile.difference import Difference, DifferenceKind, Reconciled
 from chalicelib.domain.reconcile.scan_proof import ScanProofCause
 from chalicelib.errors import NotFoundError, TransientError, UpstreamError
 from chalicelib.services.reconcile.plan_sweep import announce, find_filling, find_homes, plan_sweep

@@ -22,7 +22,7 @@ from chalicelib.cli.framework.operator import operator, own_repository
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.lifecycle_compiler import LifecycleDifference
 from chalicelib.errors import AbsentError, InputError, NotFoundError
-from chalicelib.services.retention.carry_out_plan import CarriedOut, carry_out_plan
+from chalicelib.services.retention.enforce_retention import CarriedOut, carry_out_plan
 from chalicelib.services.retention.write_lifecycle import Compared, compare_lifecycle, write_lifecycle
 
 ROUTE = "/v1/retention/plan"

@@ -17,7 +17,7 @@ from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Kind, Manifest, Repository, RepositoryDetail
 from chalicelib.domain.images.registry import PublicRegistry
 from chalicelib.domain.policy.waiver import Waiver
-from chalicelib.domain.reconcile.reconciliation import Reconciled
+from chalicelib.domain.reconcile.difference import Reconciled
 from chalicelib.domain.reconcile.registry_listing import ImagesListed, RepositoriesListed
 from chalicelib.errors import AbsentError
 from chalicelib.services.assessment.assess_image import assess_image

@@ -1,133 +1,116 @@
-"""What an account is like for Lazaretto, in one Region: whose it is, its scanner, its trails.
+"""What `doctor` asks about an account in one Region: caller, Inspector, scan engine, trails, IAM's simulator.
 
 Calls: GetCallerIdentity; BatchGetAccountStatus (Inspector); GetAccountSetting (ECR); DescribeTrails, and for each trail
-GetTrailStatus and GetEventSelectors (CloudTrail).
+GetTrailStatus and GetEventSelectors (CloudTrail); SimulatePrincipalPolicy and GetRole (IAM).
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from chalicelib.adapters.aws.answers import answered_at, readable
-from chalicelib.adapters.aws.errors import asked
+from chalicelib.adapters.aws.answers import answered_at
 from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.stack.parts import reading
 from chalicelib.domain.doctor.installed import Caller, Trail
-from chalicelib.parsers.wire.answer import Lower, Upper, read
+from chalicelib.domain.pulls.role_rights import SimulatedAction, SimulationRequest
 
 ENGINE = "BASIC_SCAN_TYPE_VERSION"
 
 
-class _Caller(Upper):
-    account: str
-    arn: str
-
-
-class _State(Lower):
-    status: str
-
-
-class _Resources(Lower):
-    ecr: _State
-
-
-class _Inspected(Lower):
-    account_id: str
-    resource_state: _Resources
-
-
-class _Statuses(Lower):
-    accounts: list[_Inspected] = []
-
-
-class _Setting(Lower):
-    value: str
-
-
-class _Trail(Upper, rename={"trail_arn": "TrailARN", "name": "Name"}):
-    name: str
-    trail_arn: str
-
-
-class _Trails(Lower):
-    trail_list: list[_Trail] = []
-
-
-class _Logging(Upper):
-    is_logging: bool = False
-
-
-class _Selector(Upper):
-    include_management_events: bool = False
-    read_write_type: str = "All"
-
-
-class _Field(Upper):
-    field: str
-    equals: list[str] = []
-
-
-class _Advanced(Upper):
-    field_selectors: list[_Field] = []
-
-
-class _Selectors(Upper):
-    event_selectors: list[_Selector] = []
-    advanced_event_selectors: list[_Advanced] = []
-
-
 class AccountFacts:
-    """Raises as `aws_call` does."""
-
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
+    @reading("ask who we are")
     def caller(self) -> Caller:
-        what = "ask who we are"
-        answer = asked(what, self._sessions.quick_client("sts").get_caller_identity)
-        with readable(what):
-            said = read(_Caller, answer)
-        return Caller(said.account, said.arn, answered_at(answer))
+        answer = self._sessions.quick_client("sts").get_caller_identity()
+        return Caller(answer["Account"], answer["Arn"], answered_at(answer))
 
+    @reading("ask Inspector about this account")
     def inspector(self) -> str | None:
-        """Inspector's word for the scanning of ECR (ENABLED, DISABLED, SUSPENDED, …); None: it did not say."""
-        what = "ask Inspector about this account"
-        answer = asked(what, self._sessions.client("inspector2").batch_get_account_status)
-        with readable(what):
-            accounts = read(_Statuses, answer).accounts
-        return accounts[0].resource_state.ecr.status if accounts else None
+        """How Inspector scans ECR (ENABLED, DISABLED, SUSPENDED, …); None: it did not say."""
+        accounts = self._sessions.client("inspector2").batch_get_account_status().get("accounts")
+        return str(accounts[0]["resourceState"]["ecr"]["status"]) if accounts else None
 
+    @reading("read the engine of basic scans")
     def scan_engine(self) -> str:
         """AWS_NATIVE or CLAIR."""
-        what = "read the engine of basic scans"
-        answer = asked(what, self._sessions.client("ecr").get_account_setting, name=ENGINE)
-        with readable(what):
-            return read(_Setting, answer).value
+        return str(self._sessions.client("ecr").get_account_setting(name=ENGINE)["value"])
 
+    @reading("list the trails")
     def trails(self) -> tuple[Trail, ...]:
         """Those that record in this Region, of other Regions and of the organisation as well."""
-        client: Any = self._sessions.client("cloudtrail")
-        what = "list the trails"
-        answer = asked(what, client.describe_trails, includeShadowTrails=True)
-        with readable(what):
-            trails = read(_Trails, answer).trail_list
-        return tuple(self._trail(client, trail) for trail in trails)
-
-    def _trail(self, client: Any, trail: _Trail) -> Trail:
-        what = f"read the trail {trail.name}"
-        status = asked(what, client.get_trail_status, Name=trail.trail_arn)
-        selectors = asked(what, client.get_event_selectors, TrailName=trail.trail_arn)
-        with readable(what):
-            return Trail(trail.name, read(_Logging, status).is_logging, _records_writes(read(_Selectors, selectors)))
+        client = self._sessions.client("cloudtrail")
+        return tuple(
+            Trail(
+                trail["Name"],
+                bool(client.get_trail_status(Name=trail["TrailARN"]).get("IsLogging")),
+                _records_writes(client.get_event_selectors(TrailName=trail["TrailARN"])),
+            )
+            for trail in client.describe_trails(includeShadowTrails=True).get("trailList", ())
+        )
 
 
-def _records_writes(said: _Selectors) -> bool:
-    """A trail of which nothing else is said records all management events."""
-    if not (said.event_selectors or said.advanced_event_selectors):
+def _records_writes(said: Mapping[str, Any]) -> bool:
+    """A trail without selectors records all management events."""
+    simple, advanced = said.get("EventSelectors", ()), said.get("AdvancedEventSelectors", ())
+    if not (simple or advanced):
         return True
-    simple = any(s.include_management_events and s.read_write_type != "ReadOnly" for s in said.event_selectors)
-    return simple or any(_is_about_writes(s.field_selectors) for s in said.advanced_event_selectors)
+    return any(
+        one.get("IncludeManagementEvents") and one.get("ReadWriteType", "All") != "ReadOnly" for one in simple
+    ) or any(_is_about_writes(one.get("FieldSelectors", [])) for one in advanced)
 
 
-def _is_about_writes(fields: list[_Field]) -> bool:
-    equal = {field.field: field.equals for field in fields}
-    return "Management" in equal.get("eventCategory", []) and "true" not in equal.get("readOnly", [])
+def _is_about_writes(fields: list[dict[str, Any]]) -> bool:
+    equal = {field["Field"]: field.get("Equals", ()) for field in fields}
+    return "Management" in equal.get("eventCategory", ()) and "true" not in equal.get("readOnly", ())
+
+
+_ASSUMED = re.compile(r"arn:[a-z-]+:sts::\d{12}:assumed-role/(?P<role>[^/]+)/.+")
+
+
+class PolicySimulator:
+    def __init__(self, sessions: Sessions) -> None:
+        self._client = sessions.client("iam")
+
+    @reading("read the role {}")
+    def role_arn(self, name: str) -> str:
+        """With its path."""
+        return str(self._client.get_role(RoleName=name)["Role"]["Arn"])
+
+    def principal_of(self, arn: str) -> str | None:
+        """The user or role whose policies hold for a caller; None: the account's root, which has none."""
+        if match := _ASSUMED.fullmatch(arn):
+            return self.role_arn(match["role"])
+        return None if arn.endswith(":root") else arn
+
+    @reading("simulate the policies of {}")
+    def ask(self, principal: str, question: SimulationRequest) -> tuple[SimulatedAction, ...]:
+        pages = self._client.get_paginator("simulate_principal_policy").paginate(
+            PolicySourceArn=principal,
+            ActionNames=list(question.actions),
+            ResourceArns=list(question.resources),
+            ContextEntries=[
+                {
+                    "ContextKeyName": key.name,
+                    "ContextKeyType": "stringList" if key.many else "string",
+                    "ContextKeyValues": [key.value],
+                }
+                for key in question.keys
+            ],
+        )
+        return tuple(
+            answer for page in pages for said in page.get("EvaluationResults", ()) for answer in _answers(said)
+        )
+
+
+def _answers(said: Mapping[str, Any]) -> Iterator[SimulatedAction]:
+    """With several resources, what holds for each stands beneath the action's own line."""
+    by_organisation = said.get("OrganizationsDecisionDetail", {}).get("AllowedByOrganizations", True)
+    for one in said.get("ResourceSpecificResults") or (said,):
+        boundary = one.get("PermissionsBoundaryDecisionDetail", {}).get("AllowedByPermissionsBoundary", True)
+        resource = one.get("EvalResourceName", "*")
+        decision = one["EvalResourceDecision" if one is not said else "EvalDecision"]
+        yield SimulatedAction(said["EvalActionName"], resource, decision, by_organisation, boundary)

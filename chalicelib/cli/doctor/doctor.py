@@ -1,5 +1,4 @@
-"""`lazaretto doctor`: is all of an installation as it must be, or an account ready for one? Each check with what was
-seen."""
+"""`lazaretto doctor`: checks an installation, or an account before one, and shows what each check has seen."""
 
 from __future__ import annotations
 
@@ -25,12 +24,13 @@ MARGIN = INDENT + " " * (TITLE_COLUMNS + 2)
 _HELD = "\0"
 """A blank within a command, while lines are broken."""
 _STYLES = {
-    CheckStatus.OK: "green",
-    CheckStatus.WARN: "yellow",
-    CheckStatus.FAIL: "bold red",
-    CheckStatus.SKIPPED: "dim",
-    CheckStatus.UNKNOWN: "magenta",
+    CheckStatus.FAIL: ("bold red", "failed"),
+    CheckStatus.UNKNOWN: ("magenta", "could not be made"),
+    CheckStatus.WARN: ("yellow", "with a warning"),
+    CheckStatus.OK: ("green", "ok"),
+    CheckStatus.SKIPPED: ("dim", "skipped"),
 }
+"""How a status is printed, and counted in words."""
 
 
 @output.speaking
@@ -71,12 +71,8 @@ def doctor_command(
 
 def _plain(report: HealthReport) -> dict[str, Any]:
     said = {"stage": report.stage, "region": report.region, "account": report.account}
-    return {
-        **said,
-        "installed": report.installed,
-        "sound": report.sound,
-        "checks": [_plain_check(check) for check in report.checks],
-    }
+    checks = [_plain_check(check) for check in report.checks]
+    return {**said, "installed": report.installed, "sound": report.sound, "checks": checks}
 
 
 def _plain_check(check: Check) -> dict[str, Any]:
@@ -97,12 +93,12 @@ def _show(report: HealthReport) -> None:
         for check in checks:
             _show_check(check)
         _line("", Text())
-    _tell(report)
+    _show_conclusion(report)
 
 
 def _show_check(check: Check) -> None:
     found = check.found
-    first = Text(f"{found.status:<{len(INDENT)}}", _STYLES[found.status])
+    first = Text(f"{found.status:<{len(INDENT)}}", _STYLES[found.status][0])
     title = f"{check.kind.title:<{TITLE_COLUMNS}}  "
     for n, line in enumerate(_broken(found.seen)):
         _line(first if n == 0 else INDENT, Text(title if n == 0 else " " * len(title)), line)
@@ -133,15 +129,8 @@ def _line(*parts: str | Text) -> None:
     output.console().print(Text.assemble(*parts), soft_wrap=True)
 
 
-def _tell(report: HealthReport) -> None:
+def _show_conclusion(report: HealthReport) -> None:
     counts = Counter(check.found.status for check in report.checks)
-    words = {
-        CheckStatus.FAIL: "failed",
-        CheckStatus.UNKNOWN: "could not be made",
-        CheckStatus.WARN: "with a warning",
-        CheckStatus.OK: "ok",
-        CheckStatus.SKIPPED: "skipped",
-    }
-    counted = ", ".join(f"{counts[status]} {word}" for status, word in words.items() if counts[status])
+    counted = ", ".join(f"{counts[status]} {words}" for status, (_, words) in _STYLES.items() if counts[status])
     what = f"lazaretto-{report.stage}" if report.installed else f"the account {report.account or ''}".strip()
     output.say(f"{'Sound' if report.sound else 'Not sound'}: {what} in {report.region}: {counted}.")

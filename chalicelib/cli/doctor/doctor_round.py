@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from typing import Any
 
 import msgspec
@@ -14,54 +14,52 @@ from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.channels.registry import secret_checks
 from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.adapters.ecr.scanning import EcrScanning
-from chalicelib.adapters.stack.account_facts import AccountFacts
-from chalicelib.adapters.stack.api_probe import ApiProbe
+from chalicelib.adapters.stack.account_facts import AccountFacts, PolicySimulator
 from chalicelib.adapters.stack.deployment import find_deployment
-from chalicelib.adapters.stack.functions import InstalledFunctions
-from chalicelib.adapters.stack.health_metrics import HealthMetrics
+from chalicelib.adapters.stack.installed_stack import ApiProbe, InstalledSpokes, InstalledStack
 from chalicelib.adapters.stack.kept_table import KeptTables
-from chalicelib.adapters.stack.policy_simulator import PolicySimulator
-from chalicelib.adapters.stack.queues import InstalledQueues, InstalledRules
-from chalicelib.adapters.stack.spokes import InstalledSpokes, InstalledStack, InstalledTopics
+from chalicelib.adapters.stack.parts import InstalledParts
 from chalicelib.cli.deploy.spoke import spoke_template
 from chalicelib.context import AppContext
-from chalicelib.domain.doctor.health import Check, HealthReport, check_of, fail, in_order, skipped, unknown
-from chalicelib.domain.doctor.installed import FUNCTION, SOURCES, Caller, DeployedFunction, Installed, patterns_of
-from chalicelib.domain.doctor.stored import StoredRepositories
+from chalicelib.domain.doctor.health import Check, HealthReport, check_of, fail, in_order, run_check, skipped, unknown
+from chalicelib.domain.doctor.installed import (
+    FUNCTION,
+    SOURCES,
+    Caller,
+    DeployedFunction,
+    Installed,
+    StoredRepositories,
+    patterns_of,
+)
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.reconcile.scan_rule import RegistryScanning
-from chalicelib.errors import DeniedError, LazarettoError, SettingsError
+from chalicelib.errors import DeniedError, LazarettoError
 from chalicelib.services.doctor.check_account import check_account
 from chalicelib.services.doctor.check_channels import check_channels
-from chalicelib.services.doctor.check_deploy_rights import check_deploy_rights
-from chalicelib.services.doctor.check_pull_times import check_pull_times
-from chalicelib.services.doctor.check_registries import check_registries
-from chalicelib.services.doctor.check_rights import check_rights
-from chalicelib.services.doctor.check_spokes import check_spokes
-from chalicelib.services.doctor.check_stack import ENDPOINT, check_stack
-from chalicelib.services.doctor.check_storage import check_storage
+from chalicelib.services.doctor.check_registries import check_pull_times, check_registries, check_spokes, readers_of
+from chalicelib.services.doctor.check_rights import check_deploy_rights, check_rights
+from chalicelib.services.doctor.check_stack import ENDPOINT, check_stack, check_storage
 from chalicelib.services.doctor.check_wiring import check_wiring
 from chalicelib.services.doctor.check_work import check_work
-from chalicelib.services.retention.exclude_pull_times import readers_of
 from chalicelib.settings import Settings
 
-TELLS = "OnAlerts"
+COMPLETE = "OnAlerts"
 """The function whose settings are read: it has all of them."""
 ASKED = 100
 
 
 class Orders(msgspec.Struct, frozen=True):
     """`quick`: IAM's simulator is not asked. `send_test`: an alert goes through each channel. `register`: our roles are
-    registered as such that leave no pull time."""
+    excluded from pull times."""
 
     quick: bool = False
     send_test: bool = False
     register: bool = False
 
 
-def make_round(stage: str, sessions: Sessions, orders: Orders, tell: Callable[[], None] = lambda: None) -> HealthReport:
-    """`tell` is called after each check. Raises nothing of what AWS refuses: that is in the report."""
+def make_round(stage: str, sessions: Sessions, orders: Orders, made: Callable[[], None] = lambda: None) -> HealthReport:
+    """`made` is called after each check. What AWS refuses is in the report, and raises nothing."""
     region = str(sessions.session.region_name)
     facts = AccountFacts(sessions)
     try:
@@ -75,7 +73,7 @@ def make_round(stage: str, sessions: Sessions, orders: Orders, tell: Callable[[]
     checks = list[Check]()
     for check in round_.checks():
         checks.append(check)
-        tell()
+        made()
     return HealthReport(stage, region, caller.account, installed=round_.is_installed, checks=in_order(checks))
 
 
@@ -85,30 +83,21 @@ class _Round:
     ) -> None:
         self._stage, self._region, self._caller, self._orders = stage, region, caller, orders
         self._sessions, self._facts, self._now = sessions, facts, datetime.now(UTC)
-        self._stack, self._queue_of = InstalledStack(sessions), cache(InstalledQueues(sessions).find)
-        self._functions, self._metrics = InstalledFunctions(sessions), HealthMetrics(sessions)
+        self._stack, self._parts = InstalledStack(sessions), InstalledParts(sessions)
         self._simulator = PolicySimulator(sessions)
         self._ask = None if orders.quick else self._simulator.ask
         self._there = Installed(stage, region, caller.account)
-        self.is_installed = self._settings_told = False
+        self.is_installed = self._settings_read = False
 
     def checks(self) -> Iterator[Check]:
         """In any order."""
-        facts = self._facts
         yield from check_account(
-            self._caller,
-            self._region,
-            self._now,
-            lambda: self._scanning,
-            facts.inspector,
-            facts.scan_engine,
-            facts.trails,
-            self._functions.room,
+            self._caller, self._region, self._now, lambda: self._scanning, self._facts, self._parts.concurrency
         )
         spokes, here = InstalledSpokes(lambda account: self._sessions), RegistryPlace(self._region)
         try:
             self._there = self._stack.find(self._stage, self._region, self._caller.account)
-            queues = any(self._queue_of(self._there.queue(source)) for source in SOURCES)
+            queues = any(self._parts.queue(self._there.queue(source)) for source in SOURCES)
             self.is_installed = bool(self._there.status) or queues
             spoke = not self.is_installed and spokes.is_there(self._stage, here)
         except LazarettoError as error:
@@ -120,12 +109,14 @@ class _Round:
             seen = f"{self._there.name} is elsewhere: its spoke here and the account are looked at"
             yield check_of("stack", skipped(seen))
             yield check_of("deploy-rights", skipped("a spoke is here, and no hub"))
-            yield from self._spokes(spokes, [here], None, lambda: StoredRepositories(self._caller.account))
+            yield self._spokes(spokes, [here], None, lambda: StoredRepositories(self._caller.account))
         else:
             seen = f"there is no stack {self._there.name} here: the account alone is looked at"
-            yield check_of("stack", skipped(seen, f"`lazaretto deploy --stage {self._stage}`"))
-            principal = partial(self._simulator.principal_of, self._caller.arn)
-            yield from check_deploy_rights(self._caller, self._region, principal, self._ask)
+            yield check_of("stack", skipped(seen, self._there.deploy))
+            principal_of = self._simulator.principal_of
+            yield run_check(
+                "deploy-rights", lambda: check_deploy_rights(self._caller, self._region, principal_of, self._ask)
+            )
 
     def _spokes(
         self,
@@ -133,105 +124,75 @@ class _Round:
         places: Sequence[RegistryPlace],
         hub_bus: str | None,
         known: Callable[[], StoredRepositories],
-    ) -> Iterator[Check]:
+    ) -> Check:
         template, spoke_of = spoke_template(self._stage), partial(spokes.find, self._stage)
-        return check_spokes(self._there, hub_bus, places, template, spoke_of, known, self._now)
+        return run_check(
+            "spokes", lambda: check_spokes(self._there, hub_bus, places, template, spoke_of, known, self._now)
+        )
 
     def _of_installation(self) -> Iterator[Check]:
-        there, now, context = self._there, self._now, self._context
-        yield from self._of_stack()
-        # A spoke hears what its hub hears.
-        hears = patterns_of(spoke_template(self._stage))
-        rule_of, sources_of = InstalledRules(self._sessions).find, self._functions.sources
-        yield from check_wiring(there, hears, self._queue_of, rule_of, sources_of, self._metrics.alarms)
+        there, now, context, settings = self._there, self._now, self._context, self._context.settings
+        yield from check_stack(there, lambda: self._functions, self._table_of, lambda: self._api, __version__)
+        # A spoke's rules match the same events as its hub's.
+        yield from check_wiring(there, patterns_of(spoke_template(self._stage)), self._parts)
         tables = KeptTables(self._sessions)
-        table, wanted = partial(tables.find, there.name), table_definition(there.name)
-        yield from check_storage(there.name, wanted, self._stage, table, tables.key_state)
-        yield from check_channels(
-            self._stage,
-            context.settings.channels.get("sns"),
-            there.names.get("AlarmTopic"),
-            InstalledTopics(self._sessions),
-            secret_checks(context.settings, self._sessions),
-            context.channels if self._orders.send_test else None,
-            now,
-        )
+        yield from check_storage(there, table_definition(there.name), tables.find, tables.key_state)
+        channels = context.channels if self._orders.send_test else None
+        secrets = secret_checks(settings, self._sessions)
+        yield from check_channels(there, settings.channels.get("sns"), self._parts.topic, secrets, channels, now)
         documents = (lambda: self._stack.policies(there)) if there.names else None
-        yield from check_rights(self._region, documents, self._simulator.role_arn, self._ask)
-        yield from check_registries(there, context.registries, lambda: self._known, context.inventory.repositories, now)
-        partition = self._caller.arn.split(":")[1]
-        bus = f"arn:{partition}:events:{self._region}:{self._caller.account}:event-bus/default"
-        if there.names and not self._settings_told:
+        role_arn = self._simulator.role_arn
+        yield run_check("roles", lambda: check_rights(self._region, documents, role_arn, self._ask))
+        places, listing = context.registries, context.inventory.repositories
+        yield run_check("registries", lambda: check_registries(there, places, self._known, listing, now))
+        if there.names and not self._settings_read:
             yield check_of("spokes", unknown("the functions' settings tell which there are, and were not read"))
         else:
-            spokes = InstalledSpokes(context.sessions_in)
-            yield from self._spokes(spokes, context.registries[1:], bus, lambda: self._known)
-        readers = readers_of(context.registries, context.settings.role_arns, context.settings.account_roles)
-        yield from check_pull_times(self._stage, readers, context.pull_times, register=self._orders.register)
+            bus = f"arn:{self._partition}:events:{self._region}:{self._caller.account}:event-bus/default"
+            yield self._spokes(InstalledSpokes(context.sessions_in), places[1:], bus, lambda: self._known)
+        readers, register = readers_of(places, settings.role_arns, settings.account_roles), self._orders.register
+        yield run_check(
+            "pull-times", lambda: check_pull_times(self._stage, readers, context.pull_times, register=register)
+        )
         yield from check_work(
-            there,
-            now,
-            context.registries,
-            lambda: self._known,
-            policy=context.rules.policy_in_force,
-            rollout=context.table.read_rollout,
-            fuse=context.table.read_fuse,
-            fired=self._metrics.fired,
-            scanner=lambda: self._scanning.scanner,
-            snapshot_at=self._snapshot_at,
-            due=context.table.due,
+            there, now, lambda: self._known, self._parts, lambda: self._scanning.scanner, self._snapshot_at, context
         )
 
-    def _of_stack(self) -> Iterator[Check]:
-        return check_stack(
-            self._there,
-            lambda: self._found_functions,
-            lambda function: self._settings_of(function).table,
-            lambda: self._probe.unsigned(),
-            lambda: self._signed,
-            __version__,
-        )
+    @property
+    def _partition(self) -> str:
+        return self._caller.arn.split(":")[1]
 
     @cached_property
-    def _probe(self) -> ApiProbe:
+    def _api(self) -> ApiProbe:
         return ApiProbe(self._sessions, self._there.outputs[ENDPOINT])
 
     @cached_property
-    def _signed(self) -> tuple[int, str | None]:
-        return self._probe.signed()
+    def _functions(self) -> Mapping[str, DeployedFunction | None]:
+        return {logical: self._parts.function(name) for logical, name in self._there.of_kind(FUNCTION).items()}
 
     def _snapshot_at(self) -> datetime | None:
         snapshot = self._context.queries.read_snapshot()
         return None if snapshot is None else snapshot.at
 
-    @cached_property
-    def _found_functions(self) -> Mapping[str, DeployedFunction | None]:
-        names = self._there.of_kind(FUNCTION)
-        return {logical: self._functions.find(name) for logical, name in names.items()}
-
-    @cached_property
-    def _told_settings(self) -> Settings:
-        """As the functions have them. Raises SettingsError."""
-        function = self._found_functions.get(TELLS)
-        if function is None:
-            raise SettingsError([f"{TELLS} is gone"])
-        return self._settings_of(function)
+    def _table_of(self, function: DeployedFunction) -> str:
+        return self._settings_of(function).table
 
     def _settings_of(self, function: DeployedFunction) -> Settings:
         return Settings.from_env({**function.environment, "AWS_REGION": self._region})
 
     @cached_property
     def _context(self) -> AppContext:
-        """By the settings of the functions; where they do not tell, by what everything is named by."""
+        """With the settings of the functions; without them, with the names that the stage gives."""
         try:
-            settings = self._told_settings
+            function = self._functions.get(COMPLETE)
+            if function is not None:
+                settings = self._settings_of(function)
+                self._settings_read = True
+                return AppContext(settings, self._sessions)
         except LazarettoError:
-            partition = self._caller.arn.split(":")[1]
-            arn = f"arn:{partition}:sns:{self._region}:{self._caller.account}:{self._there.name}-alerts"
-            named = msgspec.structs.replace(self._named_settings(), channels={"sns": arn})
-            return AppContext(named, self._sessions)
-        self._settings_told = True
-        return AppContext(settings, self._sessions)
+            pass
+        arn = f"arn:{self._partition}:sns:{self._region}:{self._caller.account}:{self._there.name}-alerts"
+        return AppContext(msgspec.structs.replace(self._named_settings(), channels={"sns": arn}), self._sessions)
 
     def _named_settings(self) -> Settings:
         try:

@@ -1,4 +1,4 @@
-"""What `doctor` reports: checks and their results, the deployed stack as it should be, rights a deployment needs.
+"""What `doctor` reports: checks and their results, the parts of an installation, and the stack that holds them.
 
-Nothing here looks anything up. Begin with `health.py`.
+Nothing here calls AWS. Begin with `health.py`.
 """

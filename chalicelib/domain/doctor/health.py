@@ -1,20 +1,19 @@
-"""What `lazaretto doctor` looks at, and what it says of it. Pure.
+"""The checks of `lazaretto doctor` and their results. Pure.
 
-Every check says what was seen, and what to do where that is not as it must be. A check that could not be made is
-UNKNOWN with the reason, never OK; where it is essential, nobody may call the installation sound.
-
-How long ago something was, in words. Pure.
+A result says what was seen, and what to do where that is not as it must be. A check that could not be made is UNKNOWN
+with the reason, never OK; if it is essential, the installation is not sound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from enum import StrEnum
 
 import msgspec
 
 from chalicelib.domain.channels.channel import WITH_SECRET
+from chalicelib.errors import DeniedError, LazarettoError, TransientError
 
 
 def ago(age: timedelta) -> str:
@@ -26,10 +25,12 @@ def ago(age: timedelta) -> str:
 
 
 NO_STACK = "no stack tells what was made"
+NO_RIGHT = "run it with credentials that may make this call; until then nothing is known of it"
+AGAIN = "run it again"
 
 
 class CheckStatus(StrEnum):
-    """WARN: it works, and somebody should know. SKIPPED: there is nothing to be checked, or it was not asked for."""
+    """WARN: it works, and you should know. SKIPPED: there is nothing to check, or it was not asked for."""
 
     OK = "OK"
     WARN = "WARN"
@@ -39,19 +40,18 @@ class CheckStatus(StrEnum):
 
 
 class CheckArea(StrEnum):
-    IDENTITY = "Who asks"
+    IDENTITY = "Credentials"
     ACCOUNT = "The account"
     STACK = "The stack"
     WIRING = "From event to function"
-    STORAGE = "What is stored"
-    CHANNELS = "Who is told"
-    RIGHTS = "What it may do"
-    WORK = "What it has done"
+    STORAGE = "Storage"
+    CHANNELS = "Alerts and alarms"
+    RIGHTS = "Rights"
+    WORK = "Recent work"
 
 
 class CheckKind(msgspec.Struct, frozen=True):
-    """One check. `essential`: where it could not be made, the answer is no. `before`: made before there is an
-    installation, `after`: of one."""
+    """`essential`: UNKNOWN is as bad as FAIL. `before`: made where there is no installation; `after`: made of one."""
 
     id: str
     area: CheckArea
@@ -100,7 +100,7 @@ _BY_ID = {kind.id: kind for kind in KINDS}
 
 
 class CheckResult(msgspec.Struct, frozen=True):
-    """What a look has found. `advice`: what to do; `problems`: one line for each thing that is not as it must be."""
+    """`advice`: what to do; `problems`: a line for each thing that is not as it must be."""
 
     status: CheckStatus
     seen: str
@@ -114,13 +114,13 @@ class Check(msgspec.Struct, frozen=True):
 
     @property
     def denies(self) -> bool:
-        """Whether nobody may call the installation sound because of it."""
+        """Whether the installation is not sound because of it."""
         status = self.found.status
         return status is CheckStatus.FAIL or (status is CheckStatus.UNKNOWN and self.kind.essential)
 
 
 class HealthReport(msgspec.Struct, frozen=True):
-    """`installed` False: only the account was looked at. `account` None: nobody let us in."""
+    """`installed` False: only the account was checked. `account` None: AWS did not accept the credentials."""
 
     stage: str
     region: str
@@ -136,6 +136,15 @@ class HealthReport(msgspec.Struct, frozen=True):
 def check_of(kind: str, found: CheckResult) -> Check:
     """Raises KeyError for what is no check."""
     return Check(_BY_ID[kind], found)
+
+
+def run_check(kind: str, check: Callable[[], CheckResult]) -> Check:
+    """UNKNOWN with the reason where `check` raises one of our errors: no check stops another one."""
+    try:
+        return check_of(kind, check())
+    except LazarettoError as error:
+        advice = NO_RIGHT if isinstance(error, DeniedError) else AGAIN if isinstance(error, TransientError) else ""
+        return check_of(kind, unknown(f"not seen: {error}", advice))
 
 
 def ok(seen: str) -> CheckResult:
@@ -159,12 +168,12 @@ def unknown(why: str, advice: str = "", problems: Iterable[str] = ()) -> CheckRe
 
 
 def judged(problems: Iterable[str], sound: str, wrong: str, advice: str, unseen: Iterable[str] = ()) -> CheckResult:
-    """OK where there is no problem, else FAIL; UNKNOWN where there is none, but not all was seen."""
-    found, blind = tuple(problems), tuple(unseen)
+    """FAIL where there is a problem; UNKNOWN where there is none but not all was seen; else OK."""
+    found, unchecked = tuple(problems), tuple(unseen)
     if found:
-        return fail(wrong, advice, (*found, *blind))
-    if blind:
-        return unknown(f"nothing wrong was seen, but {len(blind)} were not seen at all", "run this again", blind)
+        return fail(wrong, advice, (*found, *unchecked))
+    if unchecked:
+        return unknown(f"nothing wrong was seen, but {len(unchecked)} were not seen at all", AGAIN, unchecked)
     return ok(sound)
 
 

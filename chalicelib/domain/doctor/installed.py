@@ -1,6 +1,6 @@
-"""The parts of an installation as AWS shows them: queues, rules, functions, topics, alarms. Pure.
+"""The parts of an installation as AWS shows them, and what sweeps have stored of the registries. Pure.
 
-What AWS does not say is None. How they must be is judged by the `check_…` use cases.
+The `check_…` use cases say how they must be.
 """
 
 from __future__ import annotations
@@ -11,8 +11,13 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.domain.events.sweep_message import Sweep
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.reconcile.difference import Memory
+
 SOURCES = ("scans", "findings", "actions", "alerts", "sweeps")
-"""The queues that a function reads, by the last part of their name."""
+"""Queues that a function reads, by the last part of their name."""
 FUNCTIONS = ("OnScans", "OnFindings", "OnActions", "OnAlerts", "OnSweeps", "Clock", "APIHandler")
 """By their logical ids."""
 CLOCK = "clock"
@@ -23,8 +28,8 @@ ALARM = "AWS::CloudWatch::Alarm"
 
 
 class Installed(msgspec.Struct, frozen=True):
-    """What is there of one stage, in one account and Region. `names`: what AWS calls each resource of the stack, by
-    logical id; empty: no stack tells. `kinds` likewise."""
+    """One stage in one account and Region. `names`: the physical id of each resource of the stack, by logical id; empty
+    without a stack. `kinds`: its type, likewise."""
 
     stage: str
     region: str
@@ -39,6 +44,10 @@ class Installed(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """Of the stack, and of the table."""
         return f"lazaretto-{self.stage}"
+
+    @property
+    def deploy(self) -> str:
+        return f"`lazaretto deploy --stage {self.stage}`"
 
     def of_kind(self, kind: str) -> dict[str, str]:
         """Names by logical id."""
@@ -56,49 +65,44 @@ class Installed(msgspec.Struct, frozen=True):
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """Numbers of messages are approximate, as SQS counts. `dead_arn`, `receives`: the redrive policy; None: none.
-    `lets_rules_send`: its policy names EventBridge."""
+    """`messages`: approximate, as SQS counts, hidden and delayed ones included. `dead_arn`, `receives`: its redrive
+    policy. `lets_rules_send`: its policy names EventBridge."""
 
-    name: str
-    arn: str
-    waiting: int
-    hidden: int
-    delayed: int
+    messages: int = 0
     dead_arn: str | None = None
-    receives: int | None = None
+    receives: int = 0
     lets_rules_send: bool = False
 
 
 class RuleTarget(msgspec.Struct, frozen=True):
-    """`dead_arn`: the queue for what could not be delivered; None: it is dropped."""
+    """`dead_arn`: the queue for what cannot be delivered; None: EventBridge drops it."""
 
     arn: str
     dead_arn: str | None = None
 
 
 class EventRule(msgspec.Struct, frozen=True):
-    """`pattern`: the events it hears; None: it hears none, but goes by the clock."""
+    """`pattern`: the events it matches; None: it runs on a schedule."""
 
-    name: str
     state: str
     targets: tuple[RuleTarget, ...] = ()
     pattern: Mapping[str, Any] | None = None
 
     @property
     def enabled(self) -> bool:
-        """There are two ways of it: one hears calls that only read as well."""
+        """Two states mean enabled: one of them matches read-only calls as well."""
         return self.state.startswith("ENABLED")
 
 
 def patterns_of(template: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """What the rules of a template hear, by logical id."""
+    """The patterns of a template's rules, by logical id."""
     resources: Mapping[str, Mapping[str, Any]] = template["Resources"]
     return {n: r["Properties"]["EventPattern"] for n, r in resources.items() if r["Type"] == RULE}
 
 
 class Spoke(msgspec.Struct, frozen=True):
-    """The stack that forwards the events of one registry. `hub_bus`: the ARN of the bus it was told. `template`: as it
-    was deployed. `rules` by logical id; None: it is gone. `dead`: the queue of what the bus did not take."""
+    """The stack that forwards the events of one registry. `hub_bus`: the ARN it was given. `template`: as it was
+    deployed. `rules` by logical id; None: the rule is gone. `dead`: the queue of what the bus did not take."""
 
     status: str
     hub_bus: str | None
@@ -108,12 +112,8 @@ class Spoke(msgspec.Struct, frozen=True):
 
 
 class DeployedFunction(msgspec.Struct, frozen=True):
-    """`name` is AWS's. `code`: the hash of its bundle. `reserved`: executions kept for it, and the most it gets; None:
-    it takes what the account has."""
+    """`code`: the hash of its bundle. `reserved`: its reserved concurrency; None: it shares the account's."""
 
-    name: str
-    arn: str
-    role: str
     runtime: str
     state: str
     last_update: str
@@ -132,8 +132,8 @@ class EventSource(msgspec.Struct, frozen=True):
 
 
 class KeptTable(msgspec.Struct, frozen=True):
-    """`items` and `size_bytes` are counted by DynamoDB every six hours or so. `key` is the ARN of the customer's KMS
-    key; empty: the table lies under one of AWS. `unready`: indexes that are being made, or taken away."""
+    """DynamoDB counts `items` and `size_bytes` about every six hours. `key`: the ARN of the customer's KMS key; empty:
+    AWS's own encrypts the table. `unready`: indexes that are being made or deleted."""
 
     name: str
     status: str
@@ -148,13 +148,12 @@ class KeptTable(msgspec.Struct, frozen=True):
 class Topic(msgspec.Struct, frozen=True):
     """Numbers of subscriptions."""
 
-    arn: str
     confirmed: int
     pending: int
 
 
 class Alarm(msgspec.Struct, frozen=True):
-    """`state`: OK, ALARM or INSUFFICIENT_DATA. `since`: when it last changed. `acts`: it tells anybody."""
+    """`state`: OK, ALARM or INSUFFICIENT_DATA. `since`: when it last changed. `acts`: its actions are on."""
 
     name: str
     state: str
@@ -163,8 +162,7 @@ class Alarm(msgspec.Struct, frozen=True):
 
 
 class Fired(msgspec.Struct, frozen=True):
-    """How often a rule has sent an event on in a time, and the last hour it did; None: never. `failed`: how often it
-    could not."""
+    """How often a rule has sent an event on, the last hour it did (None: never), and how often it failed to."""
 
     times: int = 0
     last_at: datetime | None = None
@@ -180,8 +178,45 @@ class Trail(msgspec.Struct, frozen=True):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Whose credentials these are. `at`: what time AWS says it is."""
+    """Whose credentials these are. `at`: AWS's time."""
 
     account: str
     arn: str
     at: datetime
+
+
+class StoredRepositories(msgspec.Struct, frozen=True):
+    """`facts` by repository. `account`: our own, of places without an account."""
+
+    account: str
+    facts: Mapping[Repository, Mapping[str, object]] = {}
+
+    def of(self, *places: RegistryPlace) -> StoredRepositories:
+        """Those of these registries alone."""
+        wanted = {(place.account or self.account, place.region) for place in places}
+        own = {home: facts for home, facts in self.facts.items() if (home.registry, home.region) in wanted}
+        return StoredRepositories(self.account, own)
+
+    @property
+    def living(self) -> StoredRepositories:
+        return StoredRepositories(self.account, {h: f for h, f in self.facts.items() if "deleted_at" not in f})
+
+    def times(self, sweep: Sweep) -> list[datetime]:
+        """When the sweep last handled each repository that it has handled."""
+        found = (facts.get(f"{sweep}_at") for facts in self.facts.values())
+        return [at for at in found if isinstance(at, datetime)]
+
+    @property
+    def compared_at(self) -> datetime | None:
+        """The last comparison with the registry; None: never."""
+        return max(self.times(Sweep.RECONCILE), default=None)
+
+    @property
+    def comparisons(self) -> dict[Repository, Memory]:
+        """What the last comparison found."""
+        stored = {home: facts.get(str(Sweep.RECONCILE)) for home, facts in self.facts.items()}
+        return {home: Memory.read(found) for home, found in stored.items() if found}
+
+    @property
+    def lost_events(self) -> int:
+        return sum(memory.lost_events for memory in self.comparisons.values())

@@ -1,12 +1,8 @@
-"""What a CloudFormation template's values are in a stack: Ref, Fn::GetAtt, Fn::Sub, Fn::If and the like. Pure.
+"""Values in a CloudFormation template: of its parameters, and of Ref, Fn::GetAtt, Fn::Sub and the like. Pure.
 
-As far as the policies in our template use them. What cannot be told raises: a right that is guessed proves nothing.
-Source: AWS CloudFormation user guide (intrinsic function reference).
-
-Values of a template's parameters: what was given, what the stack has, what the template says. Pure.
-
-CloudFormation checks them again; checked here first, because it says neither which name was meant nor in our words
-what is wrong, and because it shows every value to whoever may describe the stack.
+Parameters are checked before CloudFormation does, because it suggests no similar name, and shows every value, a secret
+too, to all who may describe the stack. Functions are computed as far as the policies of our template use them; an
+unknown one raises, because a guessed right proves nothing. Source: CloudFormation user guide (intrinsic functions).
 """
 
 from __future__ import annotations
@@ -26,7 +22,7 @@ _SECRET = re.compile("|".join((*SECRET_PATTERNS, r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b
 
 
 class Value(msgspec.Struct, frozen=True):
-    """`text` None: the value the stack has already."""
+    """`text` None: the stack's value stays."""
 
     name: str
     text: str | None
@@ -37,9 +33,9 @@ def choose_parameters(
 ) -> tuple[Value, ...]:
     """One value for each parameter of the template that does not keep its default.
 
-    `declared` is the template's `Parameters`, `previous` the names the stack has values for. What is not given keeps
-    its value, also where the template's default has changed. Raises ParameterError for a name the template does not
-    know, for a secret, for what the template does not allow, and for what has neither value nor default.
+    `declared`: the template's `Parameters`. `previous`: the names that the stack has values for; they keep them, also
+    where the template's default has changed. Raises ParameterError for an unknown name, for a secret, for what the
+    template does not allow, and for what has neither value nor default.
     """
     for name, text in given.items():
         _check_name(name, declared)
@@ -84,7 +80,7 @@ def _check_number(name: str, text: str, declared: Mapping[str, Any]) -> None:
 
 
 NOTHING = object()
-"""What `AWS::NoValue` leaves: the value is not there."""
+"""The value of `AWS::NoValue`: it is left out."""
 _NAME = re.compile(r"\$\{([A-Za-z0-9:.]+)\}")
 _ARNS = {
     "AWS::DynamoDB::Table": "arn:{partition}:dynamodb:{region}:{account}:table/{name}",
@@ -97,8 +93,7 @@ _ARNS = {
 
 
 class TemplateValues:
-    """`names` by logical id, as the stack lists them; `parameters` as the stack has them. Every method raises
-    ValueError for what it does not know."""
+    """`names` by logical id, `parameters`: as the stack has them. `of` raises ValueError for what it does not know."""
 
     def __init__(
         self, template: Mapping[str, Any], names: Mapping[str, str], parameters: Mapping[str, str], stack_id: str
@@ -130,7 +125,7 @@ class TemplateValues:
         }
 
     def of(self, value: Any) -> Any:
-        """With every function in it done; parts that are not there left out."""
+        """With every function computed."""
         if isinstance(value, list):
             return [made for part in value if (made := self.of(part)) is not NOTHING]
         if not isinstance(value, dict):

@@ -1,6 +1,5 @@
-"""A CloudFormation stack as far as deploying and destroying it is concerned: its states, changes and events.
+"""A CloudFormation stack: its states, changes and events. Pure.
 
-Pure. What the statuses mean:
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html
 """
 
@@ -18,9 +17,8 @@ _CASCADES = ("cancelled", "the following resource(s) failed")
 
 
 class StackState(StrEnum):
-    """`ABSENT`: there is none. `LEFTOVER`: a review that nobody ended, without a resource. `DEAD`: what is left of a
-    first creation that failed; CloudFormation lets it be deleted only. `BUSY`: an operation is under way. `STUCK`: one
-    ended halfway, and a person must help. `READY`: it can be updated."""
+    """LEFTOVER: a review that did not end, without a resource. DEAD: a first creation failed; it can only be deleted.
+    BUSY: an operation is under way. STUCK: one ended halfway, and a person must help. READY: it can be updated."""
 
     ABSENT = "ABSENT"
     LEFTOVER = "LEFTOVER"
@@ -92,8 +90,8 @@ class ChangeSet(msgspec.Struct, frozen=True):
     def is_empty(self) -> bool:
         """CloudFormation fails a change set that would change nothing, and says so in words alone: the first for
         templates as they are, the second for those with a transform."""
-        told = ("didn't contain changes", "No updates are to be performed")
-        return self.status == "FAILED" and any(words in self.reason for words in told)
+        empty = ("didn't contain changes", "No updates are to be performed")
+        return self.status == "FAILED" and any(words in self.reason for words in empty)
 
 
 class StackEvent(msgspec.Struct, frozen=True):
@@ -116,15 +114,19 @@ class StackEvent(msgspec.Struct, frozen=True):
 
 
 def standing(stack: Stack | None) -> StackState:
-    if stack is None or stack.status == "DELETE_COMPLETE":
+    return StackState.ABSENT if stack is None else state_of(stack.status)
+
+
+def state_of(status: str) -> StackState:
+    if status == "DELETE_COMPLETE":
         return StackState.ABSENT
-    if stack.status == "REVIEW_IN_PROGRESS":
+    if status == "REVIEW_IN_PROGRESS":
         return StackState.LEFTOVER
-    if stack.status == "ROLLBACK_COMPLETE":
+    if status == "ROLLBACK_COMPLETE":
         return StackState.DEAD
-    if stack.status.endswith("_IN_PROGRESS"):
+    if status.endswith("_IN_PROGRESS"):
         return StackState.BUSY
-    return StackState.READY if stack.status in _UPDATABLE else StackState.STUCK
+    return StackState.READY if status in _UPDATABLE else StackState.STUCK
 
 
 def ended(events: Iterable[StackEvent]) -> str | None:

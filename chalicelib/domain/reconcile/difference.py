@@ -1,23 +1,27 @@
-"""One difference between the table and the registry, or between what was promised and what came. Pure.
+"""Differences between the table and a registry: of one image, of a whole repository, and what its item stores of them.
 
-How differences are found is `reconciliation.py`'s and `scan_comparison.py`'s business, how they are mended a service's.
+Other facts of a repository's item (who changed it, its settings) are shown by the API and decide nothing here. Pure.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
-from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.reconcile.scan_budget import StartedScans
+from chalicelib.domain.reconcile.scan_proof import ScanProofs
 
 
 class DifferenceKind(StrEnum):
-    """MISSING: an image, or what its push tells of it, is not known. TAG_MOVED: a tag is new at an image;
-    TAG_UNSETTLED: a header says of a tag what the tag's own item does not. CAME_BACK: a digest in our quarantine can be
-    pulled again. SCAN_UNHEARD: a scan has finished; SCAN_STALE: its state is another one by now. VANISHED: findings are
-    gone without a word. Of our own: LOOK_LOST, EFFECT_LOST, DECISION_LOST, and BEHIND its document, its policy or its
-    waivers."""
+    """MISSING: an image, or what its push tells of it, is unknown. TAG_MOVED: a tag is new at an image; TAG_UNSETTLED:
+    header and tag item contradict each other. CAME_BACK: a quarantined digest can be pulled again. SCAN_UNHEARD: a scan
+    has finished; SCAN_STALE: its state has changed. VANISHED: findings are gone without an event. Our own work:
+    LOOK_LOST, EFFECT_LOST, DECISION_LOST, and BEHIND its document, its policy or its waivers."""
 
     MISSING = "MISSING"
     DELETED = "DELETED"
@@ -39,7 +43,7 @@ class DifferenceKind(StrEnum):
 
     @property
     def is_lost_event(self) -> bool:
-        """Whether AWS announces such a thing by an event: then it was lost, unless this is a first fill."""
+        """Whether AWS announces it by an event: that one was lost, unless this is a first fill."""
         return self not in _NOT_ANNOUNCED
 
 
@@ -57,8 +61,8 @@ _NOT_ANNOUNCED = frozenset(
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """`action`: of the event that mends it (`domain.event.Action`, or SETTLE_TAG), where one does. `tag` where it is
-    about one, `effect` the key of one that is lost. `detail`: for people."""
+    """`action`: of the event that repairs it (`Action`, or SETTLE_TAG). `tag`: the tag it is about. `effect`: the key
+    of a lost one. `detail`: for people."""
 
     kind: DifferenceKind
     ref: ImageRef
@@ -81,3 +85,93 @@ _LOOKED_AT = frozenset(
         DifferenceKind.LOOK_LOST,
     }
 )
+
+
+class Reconciled(msgspec.Struct, frozen=True):
+    """`images`: as listed. `found` by kind, `differences`: what was repaired, or would be in a dry run. `filling`:
+    nothing was compared before, so no event was lost. `more`: another message does the rest. `error`: why it could not
+    be listed; then nothing was compared. `proofs`: of the scans of its images; `started`: the scans that were asked
+    for."""
+
+    repository: Repository
+    images: int = 0
+    found: Mapping[DifferenceKind, int] = {}
+    differences: tuple[Difference, ...] = ()
+    filling: bool = False
+    more: bool = False
+    error: str | None = None
+    proofs: ScanProofs = ScanProofs()
+    started: StartedScans = StartedScans()
+
+    @property
+    def lost_events(self) -> int:
+        return 0 if self.filling else sum(n for kind, n in self.found.items() if kind.is_lost_event)
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """The fact `reconcile`. `counts` and `seen`: where Inspector counts otherwise than we do, in words
+    (`scan_comparison`): what a refresh did not repair is not refreshed again before it changes."""
+
+    images: int = 0
+    found: dict[DifferenceKind, int] = {}
+    lost_events: int = 0
+    counts: str | None = None
+    seen: tuple[str, ...] = ()
+    error: str | None = None
+    proofs: ScanProofs = ScanProofs()
+    started: StartedScans = StartedScans()
+
+    @classmethod
+    def read(cls, fact: object) -> Memory:
+        """A fact that another version wrote counts as absent."""
+        try:
+            return msgspec.convert(fact, cls)
+        except msgspec.ValidationError:
+            return cls()
+
+
+class ReconcileProgress(msgspec.Struct, frozen=True):
+    """`after` of a reconcile's messages: it continues behind `digest`, with what was found before."""
+
+    digest: str = ""
+    found: dict[DifferenceKind, int] = {}
+
+    @classmethod
+    def read(cls, after: str | None) -> ReconcileProgress:
+        return cls() if after is None else msgspec.json.decode(after, type=cls)
+
+    def __str__(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+
+class RepositoryFacts(msgspec.Struct, frozen=True):
+    """What sweeps read of a repository's item; names are those of the stored attributes. `reconcile_at`: last compared;
+    `reconcile_findings_at`: findings are known up to then; `public_at`: last compared, of a public repository;
+    `has_copies`: a replication sweep found destinations."""
+
+    created_at: datetime | None = None
+    deleted_at: datetime | None = None
+    reconcile_at: datetime | None = None
+    reconcile_findings_at: datetime | None = None
+    public_at: datetime | None = None
+    reconcile: Memory = Memory()
+    has_copies: bool = False
+
+    @classmethod
+    def read(cls, stored: Mapping[str, object]) -> RepositoryFacts:
+        """A fact of an unexpected type, written by another version, counts as absent."""
+        times: dict[str, Any] = {name: at for name in TIMES if isinstance(at := stored.get(name), datetime)}
+        return cls(**times, reconcile=Memory.read(stored.get("reconcile")), has_copies=bool(stored.get("replication")))
+
+    @property
+    def is_deleted(self) -> bool:
+        """Deleted by an event or a listing, and not created later."""
+        return self.deleted_at is not None and not (self.created_at is not None and self.created_at > self.deleted_at)
+
+    @property
+    def is_unlisted(self) -> bool:
+        """A public repository that a sweep found gone, and that no sweep has listed since."""
+        return self.deleted_at is not None and not (self.public_at is not None and self.public_at > self.deleted_at)
+
+
+TIMES = tuple(name for name in RepositoryFacts.__struct_fields__ if name.endswith("_at"))

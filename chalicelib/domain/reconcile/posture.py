@@ -1,8 +1,7 @@
-"""What is gathered of a repository's own settings, for posture to judge. Nothing is judged here. Pure.
+"""The settings of a repository: gathered for posture, and compared between the source and a copy. Pure.
 
-In what a destination's repository is set up otherwise than its source: ECR copies images, and no settings. Pure.
-
-Source: Amazon ECR user guide (private image replication: what is not replicated; repository creation templates).
+ECR copies images and no settings. Source: Amazon ECR user guide (private image replication: what is not replicated;
+repository creation templates).
 """
 
 from __future__ import annotations
@@ -20,9 +19,8 @@ MANUAL = "MANUAL"
 
 
 class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one repository. `scan_frequency`: MANUAL scans nothing of its own accord. `policy`, `lifecycle` None: it has
-    none. `unread`: what could not be read, by the name of the attribute, and why; then the attribute says nothing.
-    """
+    """`scan_frequency` MANUAL: nothing is scanned by itself. `policy`, `lifecycle` None: there is none. `unread`: why
+    an attribute could not be read, by its name; its value then says nothing."""
 
     scan_frequency: str | None = None
     mutability: Mutability | None = None
@@ -36,7 +34,7 @@ class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def differences(source: RepositorySettings, there: RepositorySettings) -> tuple[str, ...]:
-    """Each a sentence; what cannot be told is said so."""
+    """Each a sentence, also for what could not be read."""
     return tuple(_differences(source, there))
 
 
@@ -81,7 +79,7 @@ def _mutability(settings: RepositorySettings) -> str:
 
 
 def _policy(settings: RepositorySettings) -> str:
-    """Our own statement comes and goes with the images it is about. A text that cannot be read is compared as it is."""
+    """Without our own statement, which changes with the images. A policy that cannot be parsed is compared as text."""
     try:
         return canonical(without_statement(settings.policy))
     except UpstreamError:
@@ -89,15 +87,14 @@ def _policy(settings: RepositorySettings) -> str:
 
 
 class GatheredSettings(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`settings`: scanning frequency, mutability, lifecycle policy, encryption, repository policy, and what of it could
-    not be read. `scanning` None: how the registry scans it could not be found out."""
+    """`scanning` None: how the registry scans it is unknown."""
 
     settings: RepositorySettings
     scanning: ScanRule | None = None
 
 
 def changed(before: GatheredSettings | None, after: GatheredSettings) -> tuple[str, ...]:
-    """The names of what differs; what could not be read, then or now, differs from nothing."""
+    """The names of what differs; what could not be read does not differ."""
     if before is None:
         return ()
     names = [name for name in RepositorySettings.__struct_fields__ if name != "unread"]

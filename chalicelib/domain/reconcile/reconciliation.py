@@ -1,95 +1,30 @@
-"""Where the table and the registry differ, and where what was promised has not come: found by cheap listings. Pure.
+"""Where the table and the registry differ, and which of our own work is overdue, by cheap listings alone. Pure.
 
-An act that is begun ends in a reading of its own, and what is younger than `consistency_delay` is left to its event.
-What is known of scans and findings is `scan_comparison.py`'s business.
-
-What one reconcile of a repository found: counted by kind, and kept with the repository for the next one. Pure.
+An image with a begun act is left alone until the act has ended, and everything younger than `consistency_delay` is left
+to its event. Scans and findings are compared in `scan_comparison.py`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-
-import msgspec
 
 from chalicelib.domain.events.event import Action
 from chalicelib.domain.events.sweep_message import SETTLE_TAG
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.images.image import ImageDetail, Kind, Repository, StorageStatus
-from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
+from chalicelib.domain.images.image import ImageDetail, Kind, StorageStatus
+from chalicelib.domain.reconcile.difference import Difference
 from chalicelib.domain.reconcile.difference import DifferenceKind as K
 from chalicelib.domain.reconcile.repository_view import RepositoryView, is_half_known, is_stored_elsewhere
-from chalicelib.domain.reconcile.scan_budget import StartedScans
 from chalicelib.domain.reconcile.scan_comparison import compare_scan
-from chalicelib.domain.reconcile.scan_proof import ScanProofs
 from chalicelib.domain.waivers.change import concerns
 
-
-class Reconciled(msgspec.Struct, frozen=True):
-    """`images`: as listed. `found` by kind: what was mended, or with a dry run would be; `differences` each of them.
-    `filling`: nothing was ever compared before, so that nothing was lost. `more`: the rest is another
-    message's. `error`: why it could not be listed; then nothing was compared. `proofs`: how many of its images have a
-    usable, recent scan, and why the others have none; `started`: the scans that were asked for."""
-
-    repository: Repository
-    images: int = 0
-    found: Mapping[DifferenceKind, int] = {}
-    differences: tuple[Difference, ...] = ()
-    filling: bool = False
-    more: bool = False
-    error: str | None = None
-    proofs: ScanProofs = ScanProofs()
-    started: StartedScans = StartedScans()
-
-    @property
-    def lost_events(self) -> int:
-        return 0 if self.filling else sum(n for kind, n in self.found.items() if kind.is_lost_event)
-
-
-class Memory(msgspec.Struct, frozen=True):
-    """What is kept as the fact `reconcile`. `counts` and `seen`: where Inspector counted otherwise than we do, in words
-    (`scan_comparison`): what a look did not mend is not looked at again before it changes."""
-
-    images: int = 0
-    found: dict[DifferenceKind, int] = {}
-    lost_events: int = 0
-    counts: str | None = None
-    seen: tuple[str, ...] = ()
-    error: str | None = None
-    proofs: ScanProofs = ScanProofs()
-    started: StartedScans = StartedScans()
-
-    @classmethod
-    def read(cls, fact: object) -> Memory:
-        """Of a fact that another version wrote nothing is remembered."""
-        try:
-            return msgspec.convert(fact, cls)
-        except msgspec.ValidationError:
-            return cls()
-
-
-class Place(msgspec.Struct, frozen=True):
-    """Where a reconcile goes on: behind `digest`, with what was found before."""
-
-    digest: str = ""
-    found: dict[DifferenceKind, int] = {}
-
-    @classmethod
-    def read(cls, after: str | None) -> Place:
-        return cls() if after is None else msgspec.json.decode(after, type=cls)
-
-    def beyond(self, digest: str, found: Counter[DifferenceKind]) -> str:
-        return msgspec.json.encode(Place(digest, dict(found))).decode()
-
-
 CLOCK_LOST_AFTER = timedelta(hours=2)
-"""The clock comes every five minutes, and waits an hour for Inspector's answer."""
+"""The clock runs every five minutes, and waits an hour for Inspector's answer."""
 
 
 def compare(view: RepositoryView) -> list[Difference]:
-    """All that the listings tell, by digest; an image may differ in more than one thing."""
+    """By digest; an image may have several differences."""
     found: list[Difference] = []
     holders = {tag: digest for digest, detail in view.listed.images.items() for tag in detail.tags}
     lost = _lost_tags(view, holders)
@@ -106,7 +41,8 @@ def compare(view: RepositoryView) -> list[Difference]:
 
 
 def behind(header: Header, document_revision: int, rules: Rules) -> Difference | None:
-    """Whether it was decided by less than is stored. A waiver that is not about the image leaves it as it is."""
+    """Whether it was decided before the stored document, policy or waivers. A waiver about other images does not
+    count."""
     if header.kind is not Kind.ARTIFACT and header.revision != document_revision:
         return Difference(K.BEHIND, header.ref, detail="its document")
     if not header.present or header.kind is Kind.ARTIFACT:
@@ -138,7 +74,7 @@ def _of_listed(
 
 
 def _unheard(view: RepositoryView, detail: ImageDetail, known: Header) -> Iterator[Difference]:
-    """One for each push that was not heard: there was one for each tag."""
+    """One for each lost push: there was one for each tag."""
     tags = _new_tags(view, detail, known)
     yield from (Difference(K.MISSING, detail.ref, Action.PUSH, tag) for tag in tags)
     if not tags:
@@ -163,7 +99,7 @@ def _moved(header: Header, detail: ImageDetail) -> K:
 
 
 def _new_tags(view: RepositoryView, detail: ImageDetail, header: Header) -> list[str]:
-    """Those that the header or the tag's own item knows nothing of: a look tells the header alone."""
+    """Tags that the header or the tag's item does not know: a refresh updates the header alone."""
     known = {tag for tag in header.tags if header.exists and view.tags.get(tag) == detail.ref.digest}
     return sorted({*detail.tags} - known)
 
@@ -171,7 +107,7 @@ def _new_tags(view: RepositoryView, detail: ImageDetail, header: Header) -> list
 def _tags_gone(
     view: RepositoryView, detail: ImageDetail, header: Header, holders: Mapping[str, str]
 ) -> Iterator[Difference]:
-    """A tag that went to another image is that one's to tell, unless its item knows that already."""
+    """A tag that moved is repaired at the image that has it now, unless its item points there already."""
     for tag in sorted({*header.tags} - {*detail.tags}) if header.exists else ():
         holder = holders.get(tag)
         if holder is None and view.tags.get(tag) != detail.ref.digest:
@@ -181,8 +117,8 @@ def _tags_gone(
 
 
 def _lost_tags(view: RepositoryView, holders: Mapping[str, str]) -> dict[str, list[Difference]]:
-    """Tags whose item points at an image that has them no more, and neither has another; by that image. Those of one
-    that is found to be deleted go with it."""
+    """Tags that no image has any more, by the image that their item points at. A deletion of the image covers its
+    own."""
     lost: dict[str, list[Difference]] = {}
     for tag, digest in sorted(view.tags.items()):
         header = view.headers.get(digest) if digest is not None else None
@@ -202,7 +138,7 @@ def _lacks_children(view: RepositoryView, index: Header) -> bool:
 
 
 def _of_absent(view: RepositoryView, header: Header) -> Iterator[Difference]:
-    """Listed whole and not there. What no push told of was heard of by a look, or by its index."""
+    """Stored, and not in a whole listing. Without a push it became known by a refresh, or by its index."""
     heard_at = header.existence_at or header.known_at
     if not header.exists or header.begun is not None or heard_at is None:
         return

@@ -1,8 +1,7 @@
-"""What the cheap listings say of a registry or of one repository, each with the time it was true. Pure.
+"""What the cheap listings say of a registry or of one repository, and the alert of a registry that cannot be listed.
+Pure.
 
-Times are the `Date` of a listing's first page: whatever a listing shows or lacks was so then, or later, never before.
-
-What people read of a registry that cannot be listed. Nothing is looked at or sent here.
+Times are the `Date` of a listing's first page: what the listing shows or lacks was so then or later.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ class ImagesListed(msgspec.Struct, frozen=True):
 
 
 class CoverageListed(msgspec.Struct, frozen=True):
-    """How far Inspector's scan of each image got, by repository and digest. `whole` False: there were more pages than
-    were asked for, so that an image that is absent may be covered all the same."""
+    """Inspector's scan of each image, by repository and digest. `whole` False: there were more pages than were read, so
+    an absent image may be covered."""
 
     covered_at: datetime
     scans: Mapping[Repository, Mapping[str, Scan]]
@@ -45,8 +44,7 @@ class CoverageListed(msgspec.Struct, frozen=True):
 
 
 class ChangesListed(msgspec.Struct, frozen=True):
-    """When findings of an image were last updated, by repository and digest, of those updated at or after `since`.
-    `whole`: as of coverage."""
+    """When findings of an image were last updated, by repository and digest, if since `since`. `whole`: see above."""
 
     since: datetime
     changed_at: datetime
@@ -55,15 +53,14 @@ class ChangesListed(msgspec.Struct, frozen=True):
 
 
 class OpenCounts(msgspec.Struct, frozen=True, array_like=True):
-    """How many findings Inspector counts: `total`, and by severity in the order of `Severity`, each None where it did
-    not say. Whether suppressed ones are among them is not documented."""
+    """How many findings Inspector counts: in all, and by severity in the order of `Severity`; None: it did not say.
+    AWS does not document whether it counts suppressed ones."""
 
     total: int | None = 0
     by_severity: tuple[int | None, ...] = (0,) * len(Severity)
 
     def agree_with(self, counts: Iterable[int], suppressed: int) -> bool:
-        """Whether they may be these: open ones by severity, and suppressed ones. What was not said contradicts
-        nothing."""
+        """Whether they may be ours, open by severity and suppressed. What was not said contradicts nothing."""
         ours = tuple(counts)
         if suppressed and self.total == sum(ours) + suppressed:
             return True
@@ -77,8 +74,7 @@ def _alike(theirs: int | None, ours: int) -> bool:
 
 UNREACHABLE = "unreachable"
 DOUBTED_AFTER = timedelta(hours=12)
-"""Two reconciles. Images of a repository that was not compared for longer are looked at one by one, and what cannot be
-looked at either has no usable scan."""
+"""Two reconciles. Images of a repository that was not compared for longer are refreshed one by one."""
 _SHOWN = 300
 
 
@@ -90,7 +86,7 @@ def compose_unreachable_alert(
     now: datetime,
     api_url: str | None = None,
 ) -> Alert:
-    """`repositories`: how many are known of it; `compared_at`: when one of them was last compared, None: never."""
+    """`repositories`: how many are known. `compared_at`: when one of them was last compared; None: never."""
     last = f"last compared {compared_at:%Y-%m-%d %H:%M} UTC" if compared_at is not None else "never compared"
     hours = DOUBTED_AFTER // timedelta(hours=1)
     return Alert(

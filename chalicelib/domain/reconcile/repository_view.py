@@ -1,10 +1,7 @@
-"""One repository as it is listed and as it is stored, side by side. Pure.
+"""One repository as it is listed and as it is stored, side by side, with what Inspector says of it. Pure.
 
-Nothing here is believed of the last moments: what is younger than `consistency_delay` is some event's to tell.
-
-What Inspector says of one repository, as a planner found it out once for a whole registry and hands it on. Pure.
-
-A message holds 1 MiB, and one that carries an image's share of it is about 60 bytes longer for each image.
+What is younger than `consistency_delay` is left to its event. A planner asks Inspector once for a whole registry; each
+message carries the share of its repository, about 60 bytes an image of the 1 MiB that a message holds.
 """
 
 from __future__ import annotations
@@ -36,15 +33,14 @@ MOST_CHARACTERS = 200_000
 
 
 class Covered(msgspec.Struct, frozen=True):
-    """How far Inspector's scan of each image got, by digest. An image that is absent is not covered."""
+    """Inspector's scan of each image, by digest. An absent image is not covered."""
 
     at: datetime
     scans: Mapping[str, Scan] = {}
 
 
 class Changed(msgspec.Struct, frozen=True):
-    """When findings of an image were last updated, by digest, of those updated at or after `since`. `whole` False:
-    there were so many that not all were listed."""
+    """When findings of an image were last updated, by digest, if since `since`. `whole` False: there were more."""
 
     since: datetime
     at: datetime
@@ -53,8 +49,8 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 class Inspected(msgspec.Struct, frozen=True):
-    """Each None: nobody could find out, so that nothing follows from it. `scanner`: which one the registry's
-    configuration names, `rule`: how it scans this repository. `counts`: of all findings of the repository."""
+    """None: unknown. `scanner`: the one that the registry's configuration names; `rule`: how it scans this repository;
+    `counts`: of all findings of the repository."""
 
     covered: Covered | None = None
     changed: Changed | None = None
@@ -70,8 +66,8 @@ def share_of(
     counts: Mapping[Repository, OpenCounts] | None,
     scanner: Source | None,
 ) -> Inspected:
-    """What the listings of a registry, or of the repository itself, say of it. Coverage that was not listed whole says
-    nothing; who is not counted has no findings."""
+    """What listings of a registry, or of the repository itself, say of it. Coverage that was not listed whole says
+    nothing; a repository that is not counted has no findings."""
     return Inspected(
         None if covered is None or not covered.whole else Covered(covered.covered_at, covered.scans.get(home, {})),
         None
@@ -83,7 +79,7 @@ def share_of(
 
 
 def pack(inspected: Inspected) -> str | None:
-    """As a message carries it; None where it is too long for one: whoever wants it must ask itself."""
+    """As a message carries it; None: it is too long, and the repository must ask itself."""
     text = base64.b64encode(zlib.compress(msgspec.msgpack.encode(inspected))).decode()
     return text if len(text) <= MOST_CHARACTERS else None
 
@@ -97,8 +93,8 @@ def unpack(text: str) -> Inspected:
 
 
 class RepositoryView(msgspec.Struct, frozen=True):
-    """`headers`, by digest and as `compared` leaves them, and `tags` are read after the images are listed. `tags`: the
-    digest that each tag's own item points at; None: deleted. `consistency_delay`: how long an event may need."""
+    """`headers` (by digest, as `compared` leaves them) and `tags` are read after the images are listed. `tags`: the
+    digest that each tag's item points at; None: deleted. `consistency_delay`: how long an event may take."""
 
     repository: Repository
     listed: ImagesListed
@@ -109,7 +105,7 @@ class RepositoryView(msgspec.Struct, frozen=True):
 
     @property
     def believed_at(self) -> datetime:
-        """What the listing shows was so by then; what happened since is not believed."""
+        """What the listing shows of later is left to events."""
         return self.listed.listed_at - self.consistency_delay
 
     def is_recent(self, at: datetime | None) -> bool:
@@ -117,8 +113,7 @@ class RepositoryView(msgspec.Struct, frozen=True):
 
 
 def compared(header: Header, detail: ImageDetail | None) -> Header:
-    """What a comparison asks of it, without verdict, sketch and whoever runs it, and sharing with the listing what is
-    equal: a repository of 100,000 images is held whole."""
+    """Only what a comparison needs, and shared with the listing where equal: 100,000 images are in memory at once."""
     bare = msgspec.structs.replace(
         header,
         verdict=None,
@@ -145,7 +140,7 @@ _USES = {state: InUse(state) for state in InUseState}
 
 
 def kind_of(detail: ImageDetail) -> Kind:
-    """As a push of it would tell; an attestation looks like an image until its index is known."""
+    """As its push would say; an attestation looks like an image until its index is known."""
     artifact_type = detail.artifact_media_type
     if detail.subject_digest is not None or (artifact_type and artifact_type not in CONTAINER_CONFIG_TYPES):
         return Kind.ARTIFACT
@@ -153,9 +148,9 @@ def kind_of(detail: ImageDetail) -> Kind:
 
 
 def is_half_known(header: Header, detail: ImageDetail) -> bool:
-    """Whether no push told of the image, or not of its last one."""
-    unheard = header.existence_at is None or (detail.media_type is not None and header.media_type is None)
-    return unheard or _is_later(detail.pushed_at, header.pushed_at)
+    """Whether the event of its (last) push is missing."""
+    unknown = header.existence_at is None or (detail.media_type is not None and header.media_type is None)
+    return unknown or _is_later(detail.pushed_at, header.pushed_at)
 
 
 def is_stored_elsewhere(header: Header, detail: ImageDetail) -> bool:
@@ -163,8 +158,8 @@ def is_stored_elsewhere(header: Header, detail: ImageDetail) -> bool:
     return detail.storage is not header.storage or _is_later(detail.activated_at, header.activated_at)
 
 
-def _is_later(told: datetime | None, known: datetime | None) -> bool:
-    """By whole seconds: not every source gives more."""
-    if told is None:
+def _is_later(listed: datetime | None, known: datetime | None) -> bool:
+    """By whole seconds: not every source is more precise."""
+    if listed is None:
         return False
-    return known is None or int(told.timestamp()) > int(known.timestamp())
+    return known is None or int(listed.timestamp()) > int(known.timestamp())

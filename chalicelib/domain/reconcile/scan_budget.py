@@ -1,7 +1,7 @@
-"""How many scans may be asked for within 24 hours, by all workers together, and which images they go to first. Pure.
+"""How many scans all workers together may ask for within 24 hours, and which images come first. Pure.
 
-ECR's own scanner takes 100,000 a day for each registry and Region, those on push included, and each image once in 24
-hours. Counted by the hour, so that what all workers share stays a small item: within no 24 hours more are asked for.
+ECR's own scanner does 100,000 a day for each registry and Region, scans on push included, and each image once in 24
+hours. The budget is counted by the hour, so that the shared item stays small.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from chalicelib.domain.policy.section import Scanning
 AGAIN_AFTER = timedelta(hours=24)
 HOUR = timedelta(hours=1)
 FOR_RUNNING = 0.25
-"""The share of a day's budget that is kept for images that run: whose repository comes last shall find some left."""
+"""The share of a day's budget that is kept for images that run, also of the last repository."""
 
 
 class ScanRefusal(StrEnum):
-    """What ECR may answer instead of scanning an image. LIMIT: it was scanned within 24 hours, or too many were."""
+    """ECR's answers instead of a scan. LIMIT: the image was scanned within 24 hours, or too many were."""
 
     LIMIT = "LIMIT"
     UNSUPPORTED = "UNSUPPORTED"
@@ -33,13 +33,14 @@ class ScanRefusal(StrEnum):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """When the scan of an image was asked for last. `refused`: what ECR answered, where it would not scan it."""
+    """When the scan of an image was last asked for. `refused`: ECR's answer, where it did not scan."""
 
     at: datetime
     refused: ScanRefusal | None = None
 
     def bars(self, now: datetime) -> bool:
-        """Whether it may not be asked for again yet. What ECR cannot scan it never can: a digest is one image."""
+        """Whether it may not be asked for yet. ECR never can scan what it does not support: a digest does not
+        change."""
         return self.refused is ScanRefusal.UNSUPPORTED or now < self.at + AGAIN_AFTER
 
 
@@ -70,11 +71,11 @@ class ScanBudget(msgspec.Struct, frozen=True):
         return after, granted, more
 
     def give_back(self, unused: int, taken_at: datetime) -> ScanBudget:
-        """Of what was taken then: the hour of another worker's asks stays as it is."""
+        """Of what was taken then: other hours stay as they are."""
         return self._with(-unused, taken_at)
 
     def _left(self, now: datetime) -> tuple[Hour, ...]:
-        """A part of an hour counts as long as some of it may be less than a day ago."""
+        """An hour counts as long as any of it may be within the last day."""
         return tuple(hour for hour in self.hours if hour.began_at + HOUR > now - AGAIN_AFTER)
 
     def _with(self, asked: int, now: datetime) -> ScanBudget:
@@ -87,8 +88,8 @@ class ScanBudget(msgspec.Struct, frozen=True):
 
 
 class StartedScans(msgspec.Struct, frozen=True):
-    """`started`, `refused` by ECR's answer; `left`: to be asked for, and not within the budget or the time.
-    `error`: why no more were asked for."""
+    """`refused`: by ECR's answer. `left`: due, and beyond the budget or the time. `error`: why no more were asked
+    for."""
 
     started: int = 0
     refused: Mapping[ScanRefusal, int] = {}
@@ -99,18 +100,15 @@ class StartedScans(msgspec.Struct, frozen=True):
 def to_rescan(
     headers: Iterable[Header], scanning: Scanning, unscanned: timedelta, now: datetime, but: Collection[ImageRef] = ()
 ) -> list[Header]:
-    """Images under basic scanning that are to be scanned (again), in the order in which they are asked for: what runs,
-    then what may run, then the others; in each what was never scanned, then what was scanned longest ago.
-
-    `unscanned`: how long a scan on push may take. `but`: those that are looked at anyway.
-    """
+    """Images under basic scanning that are due, in order: running, perhaps running, others; in each the never scanned,
+    then the longest ago. `unscanned`: how long a scan on push may take. `but`: images that are refreshed anyway."""
     due = [h for h in headers if h.ref not in but and _may_be_scanned(h) and _is_due(h, scanning, unscanned, now)]
     return sorted(due, key=lambda h: (_USE[h.in_use.state], h.scan.scanned_at is not None, h.scan.scanned_at, h.ref))
 
 
 def in_turn(due: Iterable[Header], asked: Mapping[ImageRef, Asked]) -> list[Header]:
-    """As `to_rescan` orders them, but of equal use those first that were asked for longest ago, or never: an image
-    whose scan fails day after day takes its turn behind the others."""
+    """Of equal use the image comes first that was asked for longest ago, or never: one whose scan fails every day does
+    not keep others from theirs."""
     return sorted(due, key=lambda h: (_USE[h.in_use.state], asked[h.ref].at.timestamp() if h.ref in asked else 0.0))
 
 

@@ -1,7 +1,7 @@
-"""What is stored of an image's scan and findings, beside what cheap listings say of them. Pure.
+"""Scans and findings as they are stored, beside what cheap listings say of them. Pure.
 
-Nothing is taken over from here: whatever differs is looked at, by the write protocol. So a listing that is wrong, or
-means something else than is thought (how Inspector counts is not documented well), costs a look and no more.
+A difference only leads to a refresh by the write protocol, and nothing is taken over from a listing. So a listing that
+is wrong, or that AWS does not document well (how Inspector counts), costs a refresh and no more.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from chalicelib.domain.reconcile.registry_listing import OpenCounts
 from chalicelib.domain.reconcile.repository_view import RepositoryView, is_half_known, is_stored_elsewhere, kind_of
 
 LOOK_LOST_AFTER = timedelta(minutes=15)
-"""SQS delays no message longer: a look that was promised for then is not on its way any more."""
+"""SQS delays no message longer: a refresh that was due so long ago is lost."""
 ASKED_AGAIN = 2
-"""So many times `consistency_delay` before the end of a listing of changes the next one begins."""
+"""The next listing of changes begins so many times `consistency_delay` before the end of the last one."""
 SHARES = 7
 TURN = timedelta(hours=6)
 NOT_SINCE = "not scanned since its push or restore"
@@ -30,15 +30,15 @@ _ACTIVE, _COMPLETE, _ENHANCED = StorageStatus.ACTIVE, ScanState.COMPLETE, Source
 
 
 class Counted(msgspec.Struct, frozen=True):
-    """`seen`: what differs in each image, in words that are the same as long as neither side changes: what a look did
-    not mend need not be looked at again."""
+    """`seen`: what differs in each image, in words that stay the same until one side changes: what a refresh did not
+    repair is not refreshed again."""
 
     vanished: tuple[Difference, ...] = ()
     seen: tuple[str, ...] = ()
 
 
 def compare_scan(view: RepositoryView, detail: ImageDetail, header: Header | None) -> Iterator[Difference]:
-    """One at most: a look mends whatever it is. None where a look is on its way already."""
+    """One at most: a refresh repairs all of it. None where a refresh is under way."""
     known = header or Header(ref=detail.ref)
     if not _is_scanned(detail, header) or is_refreshed_later(view, detail, known):
         return
@@ -51,7 +51,7 @@ def compare_scan(view: RepositoryView, detail: ImageDetail, header: Header | Non
 
 
 def is_refreshed_later(view: RepositoryView, detail: ImageDetail, header: Header) -> bool:
-    """An image that is heard to have come back, or to have left or entered its archive, is looked at for that."""
+    """Whether another difference refreshes it: it came back, or left or entered the archive."""
     if not header.exists and header.existence_at is not None:
         return True
     if header.exists and not is_half_known(header, detail) and is_stored_elsewhere(header, detail):
@@ -67,14 +67,14 @@ def _of_coverage(view: RepositoryView, detail: ImageDetail, header: Header) -> D
     covered = view.inspected.covered
     if covered is None or (header.scan_seen_at is not None and header.scan_seen_at >= covered.at):
         return None
-    told, known = covered.scans.get(detail.ref.digest), header.scan
-    if told is None:
+    scanned, known = covered.scans.get(detail.ref.digest), header.scan
+    if scanned is None:
         covers_no_more = known.source is _ENHANCED and known.state is not ScanState.UNAVAILABLE
         gone = covers_no_more and detail.storage is _ACTIVE
         return Difference(K.SCAN_STALE, detail.ref, detail="Inspector covers it no more") if gone else None
-    if told.scanned_at is not None and told.scanned_at > covered.at - view.consistency_delay:
+    if scanned.scanned_at is not None and scanned.scanned_at > covered.at - view.consistency_delay:
         return None  # its event is on its way; the state differs at the next sweep too
-    scan = scan_since(told, max(filter(None, (detail.pushed_at, detail.activated_at)), default=None))
+    scan = scan_since(scanned, max(filter(None, (detail.pushed_at, detail.activated_at)), default=None))
     return None if _is_as_known(header, scan) else _differs(detail.ref, header, scan)
 
 
@@ -94,7 +94,7 @@ def _differs(ref: ImageRef, header: Header, scan: Scan) -> Difference:
 
 
 def scan_since(scan: Scan, since: datetime | None) -> Scan:
-    """A scan of before the image was pushed or restored saw something else."""
+    """A scan from before the push or restore is of another state."""
     if scan.state is not _COMPLETE:
         return scan
     at = scan.scanned_at
@@ -103,8 +103,8 @@ def scan_since(scan: Scan, since: datetime | None) -> Scan:
 
 
 def _of_changes(view: RepositoryView, detail: ImageDetail, header: Header) -> Difference | None:
-    """Findings that changed after the last look, or too shortly before it. What an archive closes is not believed, and
-    a change of the last moments, whose event a queue may hold for a minute, is the next sweep's: it asks from there."""
+    """Findings that changed after the last refresh, or shortly before it. Not in the archive, which closes findings;
+    and a change of the last moments is left to its event, and to the next sweep."""
     changed = view.inspected.changed
     if changed is None or header.scan.source is Source.BASIC or detail.storage is not _ACTIVE:
         return None
@@ -118,12 +118,12 @@ def _of_changes(view: RepositoryView, detail: ImageDetail, header: Header) -> Di
     return Difference(K.FINDINGS_CHANGED, detail.ref)
 
 
-# ---- ECR's own scanner tells of one image at a time
+# ---- ECR's own scanner: one image at a time
 
 
 def to_peek(view: RepositoryView, turn: int) -> list[ImageRef]:
-    """Images whose scan only ECR itself can tell of, each by a call of its own: those without a finished scan, and of
-    the others the seventh whose turn it is. None where Inspector scans the registry and has told what it covers."""
+    """Images whose scan only ECR knows, each by a call: those without a finished scan, and a seventh of the others.
+    None where Inspector scans the registry and its coverage is known."""
     covered = view.inspected.covered
     if view.inspected.scanner is _ENHANCED and covered is not None:
         return []
@@ -145,12 +145,12 @@ def _may_be_peeked(view: RepositoryView, detail: ImageDetail, header: Header | N
 
 
 def is_finished(header: Header | None) -> bool:
-    """Whether it reads as scanned."""
+    """Whether it is stored as scanned."""
     return header is not None and header.refreshed_at is not None and header.scan.state is _COMPLETE
 
 
 def compare_peeked(header: Header | None, ref: ImageRef, scan: Scan) -> Difference | None:
-    """`scan`: what the one call said. Of an image that nobody has ever scanned there is nothing to be looked at."""
+    """`scan`: the answer of the call. An image that was never scanned needs no refresh."""
     known = header or Header(ref=ref)
     if scan.source is None and known.scan.source is not _ENHANCED and scan.state is known.scan.state:
         return None
@@ -162,7 +162,7 @@ def compare_peeked(header: Header | None, ref: ImageRef, scan: Scan) -> Differen
 
 
 def turn_of(at: datetime) -> int:
-    """Which seventh's turn it is in a sweep of that time."""
+    """Which seventh a sweep of that time reads."""
     return int(at.timestamp() // TURN.total_seconds()) % SHARES
 
 
@@ -171,12 +171,12 @@ def share(digest: str) -> int:
     return int(digest[-4:], 16) % SHARES
 
 
-# ---- what only counts can tell
+# ---- differences that only counts show
 
 
 def words_of_counts(view: RepositoryView) -> str | None:
-    """What Inspector counts for the repository beside what is stored, as words that stay the same as long as neither
-    changes; None where they agree, or nobody could ask, or there is nothing to compare."""
+    """Inspector's counts of the repository beside the stored ones, in words that stay the same until one side changes;
+    None: they agree, are unknown, or there is nothing to compare."""
     counts, headers = view.inspected.counts, _counted(view).values()
     if counts is None or not headers:
         return None
@@ -188,8 +188,8 @@ def words_of_counts(view: RepositoryView) -> str | None:
 def compare_counts(
     view: RepositoryView, counts: Mapping[ImageRef, OpenCounts], seen: Collection[str], but: Collection[ImageRef]
 ) -> Counted:
-    """Images of which Inspector counts other findings than are stored: some vanished, weeks after they were closed or
-    without that. `seen` is of the last sweep; `but`: those that are looked at anyway."""
+    """Images of which Inspector counts other findings than are stored: some vanish, weeks after their end or without
+    one. `seen`: of the last sweep. `but`: images that are refreshed anyway."""
     vanished, differing = [], []
     for header in _counted(view).values():
         theirs = counts.get(header.ref, OpenCounts())
@@ -209,7 +209,7 @@ def _words(theirs: OpenCounts, ours: Iterable[int], suppressed: int) -> str:
 
 
 def _counted(view: RepositoryView) -> dict[str, Header]:
-    """Those whose findings Inspector keeps as we do: what an archive or a lapse closed there is open here."""
+    """Images whose findings Inspector keeps open as we do: not those in the archive, or whose scan has lapsed."""
     found = {}
     for digest, header in view.headers.items():
         detail = view.listed.images.get(digest)

@@ -1,7 +1,6 @@
 """Whether an image's push has led to a usable, recent scan; if not, the named cause. Pure.
 
-Nothing is taken for a scan here that the write protocol did not take for one: what a scanner says beyond that (`told`)
-only tells that a message was lost.
+Only what the write protocol stored counts as a scan: what the scanner says beyond that only shows a lost message.
 """
 
 from __future__ import annotations
@@ -23,10 +22,9 @@ class ScanProofCause(StrEnum):
     """Why there is no usable, recent scan.
 
     UNDERWAY: it may still come. SCAN_ON_PUSH_OFF: the registry has no rule; NO_FILTER_MATCHES, MANUAL: as its rules
-    are. KEY_DENIED, DENIED: the scanner may not read the image. LIMIT: a quota of the scanner's. LAPSED: the time it is
-    scanned for is over. EVENT_LOST: there is a scan that nobody told of. NOT_STARTED: a rule covers it and no scan has
-    come: pushed before the rule, or the scanner is behind. UNKNOWN: nobody could look. NEW: the sweep that found it is
-    the first, and has it looked at.
+    say. KEY_DENIED, DENIED: the scanner may not read the image. LIMIT: a quota of the scanner. LAPSED: the scanner's
+    period for it is over. EVENT_LOST: a scan exists without an event. NOT_STARTED: a rule covers it, and no scan came:
+    pushed before the rule, or the scanner is behind. NEW: the first sweep has found it, and refreshes it.
     """
 
     UNDERWAY = "UNDERWAY"
@@ -49,7 +47,7 @@ class ScanProofCause(StrEnum):
 
 
 class ScanProof(msgspec.Struct, frozen=True):
-    """`cause` None: proven. `detail` for people. `scanned_at`: of the last scan, usable or not."""
+    """`cause` None: proven. `detail`: for people. `scanned_at`: of the last scan, usable or not."""
 
     cause: ScanProofCause | None
     detail: str
@@ -68,27 +66,24 @@ class ScanProofs(msgspec.Struct, frozen=True):
 
 
 def prove_scan(
-    header: Header, rule: ScanRule | None, policy: Policy, now: datetime, told: Scan | None = None
+    header: Header, rule: ScanRule | None, policy: Policy, now: datetime, current: Scan | None = None
 ) -> ScanProof | None:
-    """None: the image is not scanned itself (an index, an artifact, a public image) or is not there.
-
-    `rule` None: how its repository is scanned is not known. `told`: what its scanner says now, where it was asked.
-    """
+    """None: the image is gone, or is not scanned itself (an index, an artifact, a public image). `rule` None: unknown.
+    `current`: what its scanner says now, where it was asked."""
     if header.kind is not Kind.IMAGE or not header.exists or header.ref.home.public:
         return None
     scanned_at = header.scan.scanned_at
-    cause, detail = _judged(header, rule, policy, now, told)
+    cause, detail = _judged(header, rule, policy, now, current)
     return ScanProof(cause, detail, scanned_at)
 
 
 def count_proofs(proofs: Iterable[ScanProof | None]) -> ScanProofs:
-    """Those that are not asked about (None) are left out."""
     counted = Counter(proof.cause for proof in proofs if proof is not None)
     return ScanProofs(counted[None], {cause: n for cause in ScanProofCause if (n := counted[cause])})
 
 
 def _judged(
-    header: Header, rule: ScanRule | None, policy: Policy, now: datetime, told: Scan | None
+    header: Header, rule: ScanRule | None, policy: Policy, now: datetime, current: Scan | None
 ) -> tuple[ScanProofCause | None, str]:
     state = ScanState
     scan, usable = header.scan, header.refreshed_at is not None and header.scan.state is state.COMPLETE
@@ -96,8 +91,8 @@ def _judged(
         return ScanProofCause.ARCHIVED, "in ECR's archive, where nothing is scanned"
     if usable:
         return _aged(header, policy, now)
-    if told is not None and told.state is state.COMPLETE:
-        return ScanProofCause.EVENT_LOST, "it was scanned, and nobody told of it; it is looked at"
+    if current is not None and current.state is state.COMPLETE:
+        return ScanProofCause.EVENT_LOST, "it was scanned without an event; it is refreshed"
     if scan.state is state.IN_PROGRESS or _may_still_come(header, rule, policy, now):
         return ScanProofCause.UNDERWAY, "its scan is under way"
     if (said := _said(scan)) is not None:
@@ -105,7 +100,7 @@ def _judged(
     if rule is not None and rule.uncovered is not None:
         return _UNCOVERED[rule.uncovered], rule.words
     if scan.state is state.UNAVAILABLE or rule is None:
-        return ScanProofCause.UNKNOWN, f"nobody could tell{f': {scan.reason}' if scan.reason else ''}"
+        return ScanProofCause.UNKNOWN, f"unknown{f': {scan.reason}' if scan.reason else ''}"
     if scan.state is state.COMPLETE:
         return ScanProofCause.EVENT_LOST, "it was scanned, and what was found has not been listed whole yet"
     return (
@@ -125,14 +120,14 @@ def _aged(header: Header, policy: Policy, now: datetime) -> tuple[ScanProofCause
 
 
 def _may_still_come(header: Header, rule: ScanRule | None, policy: Policy, now: datetime) -> bool:
-    """Shortly after the push, where something is to scan it by itself."""
+    """Shortly after the push, where a rule has it scanned."""
     pushed_at = header.pushed_at or header.known_at
     waits = header.scan.state is ScanState.PENDING and (rule is None or rule.frequency is not Frequency.MANUAL)
     return waits and pushed_at is not None and now < pushed_at + timedelta(minutes=policy.unscanned.after_minutes)
 
 
 def _said(scan: Scan) -> tuple[ScanProofCause, str] | None:
-    """What the scanner itself gave as the reason; a state it names no reason for tells by itself."""
+    """The reason that the scanner gave; else its state."""
     words = scan.reason or scan.state.value
     named = next((cause for word, cause in _REASONS.items() if word in words.upper()), None)
     if named is not None:

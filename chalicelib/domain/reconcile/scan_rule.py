@@ -1,8 +1,8 @@
 """How the images of a repository come to be scanned: the registry's rules, and which of them covers it. Pure.
 
-Source: Amazon ECR user guide (using filters: one without `*` matches every name that contains it; continuous scanning
-wins over scan on push; under enhanced scanning what no filter matches is not scanned at all, under basic scanning only
-when somebody asks for it). What ECR itself says is applied to a repository counts; the rules tell why.
+What ECR itself says it applies to a repository decides; the rules explain it. Source: Amazon ECR user guide (using
+filters: one without `*` matches every name that contains it; continuous scanning wins over scan on push; what no filter
+matches is not scanned under enhanced scanning, and only on request under basic scanning).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from chalicelib.domain.images.image import Source
 
 
 class Frequency(StrEnum):
-    """ECR's words. MANUAL: nothing is scanned by itself."""
+    """ECR's words. MANUAL: only on request."""
 
     MANUAL = "MANUAL"
     SCAN_ON_PUSH = "SCAN_ON_PUSH"
@@ -29,21 +29,21 @@ class Frequency(StrEnum):
 
 
 class FrequencyRule(msgspec.Struct, frozen=True):
-    """Repositories that one of `filters` matches are scanned so often."""
+    """Of the repositories that one of `filters` matches."""
 
     frequency: Frequency
     filters: tuple[str, ...]
 
 
 class RegistryScanning(msgspec.Struct, frozen=True):
-    """The scanning configuration of a registry in one Region. `scanner` None: a word nobody here knows."""
+    """Of a registry in one Region. `scanner` None: a word that is not known here."""
 
     scanner: Source | None
     rules: tuple[FrequencyRule, ...] = ()
 
 
 class AppliedScanRule(msgspec.Struct, frozen=True):
-    """What ECR says is applied to one repository. `scan_on_push`: also by its own, older setting."""
+    """What ECR says it applies to one repository. `scan_on_push`: its own, older setting."""
 
     frequency: Frequency
     scan_on_push: bool = False
@@ -51,7 +51,7 @@ class AppliedScanRule(msgspec.Struct, frozen=True):
 
 
 class Uncovered(StrEnum):
-    """Why no rule has a repository scanned by itself. NO_RULES: the registry has none. MANUAL: one says so."""
+    """Why no rule has a repository scanned. NO_RULES: the registry has none. MANUAL: the rule says so."""
 
     NO_RULES = "NO_RULES"
     NO_FILTER_MATCHES = "NO_FILTER_MATCHES"
@@ -59,7 +59,7 @@ class Uncovered(StrEnum):
 
 
 class ScanRule(msgspec.Struct, frozen=True):
-    """How one repository is scanned. `filters`: those that cover it; none where its own setting does."""
+    """How one repository is scanned. `filters`: those that cover it; none: its own setting does."""
 
     scanner: Source | None
     frequency: Frequency
@@ -68,7 +68,7 @@ class ScanRule(msgspec.Struct, frozen=True):
 
     @classmethod
     def read(cls, fact: object) -> ScanRule | None:
-        """Of a repository's fact `scanning`. None: it was never asked, or another version wrote it."""
+        """Of a repository's fact `scanning`. None: absent, or written by another version."""
         try:
             return None if fact is None else msgspec.convert(fact, cls)
         except msgspec.ValidationError:
@@ -89,14 +89,14 @@ _WHY = {
     Uncovered.MANUAL: "the rule that matches says MANUAL",
 }
 _THEN = {
-    Source.BASIC: "nothing is scanned unless somebody asks for it",
+    Source.BASIC: "nothing is scanned unless it is asked for",
     Source.ENHANCED: "nothing is scanned",
     None: "nothing is known to be scanned",
 }
 
 
 def rule_of(name: str, registry: RegistryScanning, applied: AppliedScanRule | None) -> ScanRule:
-    """Of the repository `name`. `applied` None: ECR did not say, so the rules alone tell."""
+    """Of the repository `name`. `applied` None: ECR did not say, and the rules decide."""
     matching = [rule for rule in registry.rules if any(matches(f, name) for f in rule.filters)]
     by_rules = max(matching, key=lambda rule: rule.frequency.strength, default=None)
     frequency = by_rules.frequency if by_rules is not None else Frequency.MANUAL
@@ -104,7 +104,7 @@ def rule_of(name: str, registry: RegistryScanning, applied: AppliedScanRule | No
     if applied is not None:
         frequency, filters = (
             _stronger(applied, registry.scanner),
-            applied.filters or (filters if _agrees(by_rules, applied) else ()),
+            applied.filters or (filters if by_rules is not None and by_rules.frequency is applied.frequency else ()),
         )
     if frequency is not Frequency.MANUAL:
         return ScanRule(registry.scanner, frequency, filters)
@@ -119,14 +119,10 @@ def matches(pattern: str, name: str) -> bool:
 
 
 def _stronger(applied: AppliedScanRule, scanner: Source | None) -> Frequency:
-    """Inspector does not heed a repository's own setting."""
+    """Inspector ignores a repository's own setting."""
     own = applied.scan_on_push and scanner is not Source.ENHANCED
     on_push = Frequency.SCAN_ON_PUSH if own else Frequency.MANUAL
     return max(applied.frequency, on_push, key=lambda frequency: frequency.strength)
-
-
-def _agrees(rule: FrequencyRule | None, applied: AppliedScanRule) -> bool:
-    return rule is not None and rule.frequency is applied.frequency
 
 
 def _why_uncovered(rules: Iterable[FrequencyRule], matching: Iterable[FrequencyRule]) -> Uncovered:

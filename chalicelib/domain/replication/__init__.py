@@ -1,4 +1,4 @@
 """Copies of images in other Regions and accounts: rules, what is expected where, what is missing.
 
-Looking at destinations is `services/replication`. Begin with `rules.py` and `replica_case.py`.
+Reading destinations is `services/replication`. Begin with `rules.py` and `replica_case.py`.
 """

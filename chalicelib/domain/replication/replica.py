@@ -1,8 +1,6 @@
-"""The copy of one image at one destination, as it was found: what is stored of it and what people are told. Pure.
+"""The copy of one image at one destination, and the state of one repository's replication, as they are stored. Pure.
 
-How it is found is `replica_case.py`'s business, what is said of it `replication_alert.py`'s.
-
-What is kept of one repository's replication beside the copies of its images. Pure.
+How a copy stands is found in `replica_case.py`; `alert.py` words it.
 """
 
 from __future__ import annotations
@@ -19,8 +17,8 @@ from chalicelib.domain.replication.rules import Allowance, Destination, Destinat
 
 
 class ReplicaStatus(StrEnum):
-    """How a copy stands. EXTRA: it is there and at the source no more. NOT_CONFIGURED: no rule that is in force takes
-    the image there. UNREADABLE: ECR says it was copied, and nobody can look."""
+    """EXTRA: the copy is there, the source is not. NOT_CONFIGURED: no rule in force copies the image there. UNREADABLE:
+    the destination cannot be read, and ECR reports no failure."""
 
     COMPLETE = "COMPLETE"
     IN_PROGRESS = "IN_PROGRESS"
@@ -33,7 +31,7 @@ class ReplicaStatus(StrEnum):
 
     @property
     def there(self) -> bool:
-        """Whether the image itself was seen at the destination, with all it is made of."""
+        """Whether the destination lists the image with all its parts."""
         return self in (ReplicaStatus.COMPLETE, ReplicaStatus.TAGS_DIFFER, ReplicaStatus.EXTRA)
 
 
@@ -113,15 +111,15 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def settled(self) -> bool:
-        """Nothing about it is still to be waited for."""
+        """Nothing about it is outstanding."""
         return self.status is ReplicaStatus.COMPLETE and Note.NOT_SCANNED not in self.notes
 
     def like(self, former: Replica | None) -> bool:
-        """Whether it says the same, whenever each of them was found and told."""
+        """Whether it is the same but for its times and delivery."""
         return former is not None and _bare(self) == _bare(former)
 
     def after(self, former: Replica | None) -> Replica:
-        """With what stays of the one that was found before."""
+        """With what stays of the former one."""
         if former is None:
             return self
         same = (self.status, self.notes) == (former.status, former.notes)
@@ -154,7 +152,7 @@ class ReplicationState(msgspec.Struct, frozen=True):
 
 
 def counted(replicas: Iterable[Replica]) -> Mapping[str, int]:
-    """How many copies stand how, and how many there is a note about, in alphabetical order."""
+    """How many copies have each status and each note, in alphabetical order."""
     found: dict[str, int] = {}
     for replica in replicas:
         for word in (replica.status.value, *(note.value for note in replica.notes)):
@@ -163,8 +161,7 @@ def counted(replicas: Iterable[Replica]) -> Mapping[str, int]:
 
 
 def is_missing(state: ReplicationState | None, replicas: Iterable[Replica], digest: str) -> bool | None:
-    """Whether a copy that a rule asks for is not (known to be) there, so that the source is to be kept for it. None:
-    nobody has looked yet."""
+    """Whether a copy that a rule demands is not proven, so that the source must be kept. None: never checked."""
     if state is None:
         return None
     places = {sight.destination for sight in state.sights if sight.gone_at is None}

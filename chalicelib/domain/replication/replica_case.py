@@ -1,10 +1,8 @@
 """How the copy of one image stands at one destination, by what both registries list and ECR reports. Pure.
 
-What a copy has to be is what the source is: digest, tags, for an index its children. Whether it is there is told by
-the destination's own listing alone; what ECR reports of the way there tells why it is not. What the copy's verdict must
-be is `replica_verdict.py`'s business, what a destination's policy allows `replication_policy.py`'s.
-
-Sources: Amazon ECR user guide (private image replication), DescribeImageReplicationStatus, DescribeImages.
+A copy must be what the source is: digest, tags, and of an index its children. Only the destination's own listing proves
+that it is there; ECR's report explains why it is not. Sources: Amazon ECR user guide (private image replication),
+DescribeImageReplicationStatus, DescribeImages.
 """
 
 from __future__ import annotations
@@ -21,13 +19,13 @@ from chalicelib.domain.replication.rules import Destination, DestinationAccess
 
 
 class Mutability(msgspec.Struct, frozen=True):
-    """Whether a repository's tags may be moved, and the globs of the tags that are excepted from that."""
+    """Whether a repository's tags may be moved, and the globs of the exceptions."""
 
     word: str = "MUTABLE"
     exceptions: tuple[str, ...] = ()
 
     def fixes(self, tag: str) -> bool:
-        """Whether `tag`, once given, stays where it is."""
+        """Whether `tag` cannot be moved."""
         return self.word.startswith("IMMUTABLE") is not Globs(self.exceptions).match(tag)
 
 
@@ -42,18 +40,15 @@ Reports = Mapping[Destination, Reported]
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """What a registry has of one repository, or what of it was asked for, by digest. `at`: by AWS's clock."""
+    """What a registry has of one repository, or of the images asked for, by digest. `at`: AWS's time."""
 
     images: Mapping[str, ImageDetail]
     at: datetime
 
 
 class Copies(msgspec.Struct, frozen=True):
-    """What a destination has of one repository, by digest. `unread`: why nobody could look; then `images` says nothing.
-
-    `down`: it is AWS that does not answer, for now: what was found there before stands. `mutability` None: not known,
-    as where there is no such repository.
-    """
+    """What a destination has of one repository, by digest. `unread`: why it cannot be read; then `images` says nothing.
+    `down`: AWS does not answer for now, and what was found before stands. `mutability` None: unknown."""
 
     home: Repository
     images: Mapping[str, ImageDetail] = {}
@@ -62,17 +57,15 @@ class Copies(msgspec.Struct, frozen=True):
     down: bool = False
 
     def holder(self, tag: str) -> str | None:
-        """The digest that has the tag there."""
+        """The digest that has the tag."""
         return next((digest for digest, image in self.images.items() if tag in image.tags), None)
 
 
 class ReplicaCase(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is known of one image and one destination. `source` None: it is not at the source (any more).
-
-    `reports` None: ECR was not asked, or would not say. `children` of an index, `referrers` of any image: digests that
-    the source has. `changed_at`: when image or tags last changed, where that is known. `former`: as it was found last.
-    `tagged` False: tags are not compared. `source_tags`: those of all images of the source, None: not all are known.
-    """
+    """What is known of one image and one destination. `source` None: the source has it no more. `reports` None: ECR was
+    not asked, or did not say. `children` of an index and `referrers`: digests that the source has. `changed_at`: when
+    image or tags last changed; None: unknown. `former`: as it was found last. `tagged` False: tags are not compared.
+    `source_tags`: of all images of the source; None: not all are known."""
 
     ref: ImageRef
     sight: DestinationAccess
@@ -98,14 +91,14 @@ class ReplicaCase(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def needs_report(self) -> bool:
-        """Whether what ECR reports would tell anything: it is not where it is to be, and it is not known why."""
+        """Whether ECR's report would help: the copy is not there, and the reason is unknown."""
         if self.source is None or self.sight.gone_at is not None:
             return False
         return self.copies.unread is not None or self.copy is None
 
     @property
     def stands(self) -> bool:
-        """Whether what was found before needs no new report: it is still not there, and nothing happened to it."""
+        """Whether the former result needs no new report: nothing has changed since."""
         former, source = self.former, self.source
         if former is None or source is None or self.changed_at is not None:
             return False
@@ -122,18 +115,18 @@ class ReplicaCase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(case: ReplicaCase) -> Replica:
-    """How the copy stands, verdict and scan apart."""
+    """How the copy stands, without verdict and scan."""
     if case.sight.gone_at is not None:
         return _replica(case, ReplicaStatus.NOT_CONFIGURED, Note.NO_RULE, *_kept_away(case))
     if case.copies.unread is not None:
-        return _by_word(case)
+        return _by_report(case)
     if case.source is None:
         return _left_over(case)
     return _absent(case, case.source) if case.copy is None else _compared(case, case.source, case.copy)
 
 
-def _by_word(case: ReplicaCase) -> Replica:
-    """Nobody can look: a failure is believed, a success is not."""
+def _by_report(case: ReplicaCase) -> Replica:
+    """By ECR's report alone, where the destination cannot be read: a failure is believed, a success is not."""
     reported = case.reported
     if reported is not None and reported.status == "FAILED":
         return _replica(case, ReplicaStatus.FAILED, code=reported.failure_code)
@@ -177,8 +170,8 @@ def _left_over(case: ReplicaCase) -> Replica:
 
 
 def _undeleted(case: ReplicaCase, *, seen: bool) -> tuple[Note, ...]:
-    """What was deleted at the source between two looks that found a rule which copies deletions is to go there as well.
-    `seen`: it was found deleted before; when it was first, tells."""
+    """What was deleted at the source between two checks that found a rule that copies deletions must go as well.
+    `seen`: it was found deleted before, and the first time decides."""
     former, deletes_at = case.former, case.sight.deletes_at
     if former is None or deletes_at is None or Note.NO_RULE in former.notes:
         return ()
@@ -187,7 +180,7 @@ def _undeleted(case: ReplicaCase, *, seen: bool) -> tuple[Note, ...]:
 
 
 def _untagged(case: ReplicaCase, more: tuple[str, ...]) -> tuple[Note, ...]:
-    """A tag that another image of the source has now was moved, not deleted."""
+    """A tag that another image of the source has now was moved, and not deleted."""
     moved = more if case.source_tags is None else case.source_tags
     if case.former is None or not more or (case.source_tags is not None and set(more) <= set(moved)):
         return ()
@@ -195,8 +188,7 @@ def _untagged(case: ReplicaCase, more: tuple[str, ...]) -> tuple[Note, ...]:
 
 
 def _is_older(case: ReplicaCase, source: ImageDetail) -> bool:
-    """ECR reports nothing of an image that it never took up, and it takes up what is pushed, or restored, while there
-    is a rule."""
+    """Pushed and restored before the rule: ECR does not copy it, and has no report of it."""
     newest = max((at for at in (source.pushed_at, source.activated_at) if at is not None), default=None)
     return newest is None or newest < case.sight.seen_at
 
@@ -235,14 +227,13 @@ def _tags(of: ImageDetail, other: ImageDetail) -> tuple[str, ...]:
 
 
 def _holder(case: ReplicaCase, tag: str) -> str | None:
-    """The other image that keeps the tag there for good."""
+    """The other image that has the tag there, immutably."""
     mutability = case.copies.mutability
     return case.copies.holder(tag) if mutability is not None and mutability.fixes(tag) else None
 
 
 def _tags_may_come(case: ReplicaCase, lacks: Collection[str], notes: Collection[Note]) -> bool:
-    """A tag moves while it is looked at, and nobody says when it moved: the first sight of a difference is waited
-    with, as long as a copy may take, also where there was another one before."""
+    """The time at which a tag moved is unknown: a difference counts only when it lasts as long as a copy may take."""
     former = case.former
     if former is None or former.status not in (ReplicaStatus.IN_PROGRESS, ReplicaStatus.TAGS_DIFFER):
         return True
@@ -252,7 +243,7 @@ def _tags_may_come(case: ReplicaCase, lacks: Collection[str], notes: Collection[
 
 
 def _kept_away(case: ReplicaCase) -> tuple[Note, ...]:
-    """It is there, and cannot be pulled, where it can be at the source."""
+    """It is there and cannot be pulled, and the source can."""
     copy, source = case.copy, case.source
     pulled = source is None or source.storage is StorageStatus.ACTIVE
     return (Note.ARCHIVED,) if copy is not None and pulled and copy.storage is not StorageStatus.ACTIVE else ()

@@ -1,6 +1,6 @@
-"""Whether the copy of an image is judged as its source is: what that keeps from people must not be had there. Pure.
+"""Whether a copy may be pulled although its source may not, and how their verdicts differ. Pure.
 
-A copy is an image of its own: it has a verdict of its own where its registry is heard of, and none where it is not.
+A copy is an image of its own: it has a verdict where its registry is watched, and none elsewhere.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from chalicelib.domain.replication.replica import Note, Replica, with_notes, wit
 
 
 def is_blocked(header: Header | None, policy: Policy) -> bool:
-    """Whether its verdict, or a person, says that it is not to be had. What a person has released is."""
+    """Whether its verdict or a person blocks it. What a person has released is not blocked."""
     if header is None or (header.order is not None and header.order.kind is ActionType.RELEASE):
         return False
     return header.decision.closes_doors or wants_quarantine(header, policy)
 
 
 def is_scannable(image: ImageDetail) -> bool:
-    """An index has no scan of its own, a signature or an SBOM has none at all."""
+    """Indexes, signatures and SBOMs have no scan."""
     config = image.artifact_media_type
     plain = config is None or config in CONTAINER_CONFIG_TYPES
     return plain and image.subject_digest is None and image.media_type not in INDEX_MEDIA_TYPES
@@ -44,11 +44,8 @@ def weighed(
     scan: ScanState | None,
     policy: Policy,
 ) -> Replica:
-    """The replica with what is to be said of verdict and scan. `here` and `there` are the headers of source and copy
-    (None: unknown), `scan` how far the copy's scan got (None: not known, or nothing to be scanned).
-
-    An order of ours that is not carried out yet keeps no one from pulling the copy.
-    """
+    """The replica with verdict and scan. `here`, `there`: headers of source and copy (None: unknown). `scan`: of the
+    copy (None: unknown, or not scannable). An order of ours that is not carried out yet does not block a pull."""
     if copy is None:
         return replica
     if there is not None and there.hold is not None:
@@ -73,11 +70,11 @@ def _unordered(header: Header | None) -> Header | None:
 
 
 def _differ(one: Decision | None, other: Decision | None) -> bool:
-    """One that is pending, or not known, is no verdict yet."""
+    """A pending or unknown verdict is none."""
     return one is not other and not {one, other} & {None, Decision.PENDING}
 
 
 def quarantined_there(desired: DesiredState, policy: Policy) -> bool:
-    """Whether a copy is to be quarantined because its source is (to be). `desired`: what is wanted of the source, also
-    by what hangs on it: a child that stays for its index stays for the index there."""
+    """Whether a copy is to be quarantined because its source is. `desired`: the desired state of the source: a child
+    that stays for its index stays for the index there."""
     return desired.quarantine and policy.enforcing and "verdict" in policy.replication.check

@@ -1,18 +1,10 @@
-"""Whether a destination's registry policy lets another account replicate into it. Pure.
+"""Replication between registries: which rules copy a repository where, and whether the destination lets them. Pure.
 
-ECR replicates across accounts only where the destination's registry policy lets the source account `ecr:ReplicateImage`
-and, where the repository is not there yet, `ecr:CreateRepository`. What cannot be told (a condition, a text that is no
-policy) is not taken for either.
-
-Source: Amazon ECR user guide (registry policy examples), IAM policy evaluation.
-
-Replication between registries: which rules copy a repository where, and since when that is known. Pure.
-
-ECR copies what is pushed, or restored, while there is a rule, one hop far; what is deleted, only where the rule says
-so; the repository's settings it does not copy.
-How the copy of one image stands is `replica_case.py`'s business.
-
-Sources: Amazon ECR user guide (private image replication), DescribeRegistry.
+ECR copies what is pushed or restored while there is a rule, over one hop; deletions only where the rule says so;
+settings never. Across accounts the destination's registry policy must allow the source account `ecr:ReplicateImage`
+and, where the repository does not exist, `ecr:CreateRepository`. What cannot be read (a condition, a broken text)
+counts as neither allowed nor denied. Sources: Amazon ECR user guide (private image replication, registry policy
+examples), DescribeRegistry, IAM policy evaluation.
 """
 
 from __future__ import annotations
@@ -48,8 +40,7 @@ class Destination(msgspec.Struct, frozen=True, order=True):
 
 
 class ReplicationRule(msgspec.Struct, frozen=True):
-    """`prefixes` (PREFIX_MATCH): of the repositories it is about; none: all. `deletes`: what is deleted at the source,
-    image or tag, is deleted at the destinations as well."""
+    """`prefixes` (PREFIX_MATCH): of its repositories; none: all. `deletes`: deletions of images and tags are copied."""
 
     destinations: tuple[Destination, ...]
     prefixes: tuple[str, ...] = ()
@@ -65,11 +56,11 @@ class Configuration(msgspec.Struct, frozen=True):
     rules: tuple[ReplicationRule, ...] = ()
 
     def destinations_of(self, home: Repository) -> tuple[Destination, ...]:
-        """Where images of the repository are copied to, each once."""
+        """Where images of the repository are copied to."""
         return self._places(home, self.rules)
 
     def deleting(self, home: Repository) -> tuple[Destination, ...]:
-        """Those of them where what is deleted here is deleted as well."""
+        """Those where deletions are copied as well."""
         return self._places(home, tuple(rule for rule in self.rules if rule.deletes))
 
     def _places(self, home: Repository, rules: Sequence[ReplicationRule]) -> tuple[Destination, ...]:
@@ -78,13 +69,10 @@ class Configuration(msgspec.Struct, frozen=True):
 
 
 class DestinationAccess(msgspec.Struct, frozen=True):
-    """A destination of one repository as it was met. `seen_at`: the first look that found a rule for it: what was
-    pushed before may be older than the rule. `gone_at`: the first look that found none any more.
-
-    `unread`: why it cannot be looked at (None: it can). `differences`: in what its settings are not the source's, each
-    a sentence, as of `compared_at`. `deletes_at`: the first look that found a rule by which deletions are copied there
-    as well (None: there is none): what was deleted before that stays there.
-    """
+    """A destination of one repository. `seen_at`: the first check that found a rule for it; what was pushed before may
+    be older than the rule. `gone_at`: the first check that found none any more. `unread`: why it cannot be read (None:
+    it can). `differences`: of its settings, each a sentence, as of `compared_at`. `deletes_at`: the first check that
+    found a rule that copies deletions (None: there is none); what was deleted before stays there."""
 
     destination: Destination
     seen_at: datetime
@@ -101,8 +89,8 @@ def sights_of(
     now: datetime,
     deleting: Collection[Destination] = (),
 ) -> tuple[DestinationAccess, ...]:
-    """A destination that no rule names any more is remembered: what was copied there is still there. A rule that is
-    given again is a new one. `deleting`: where deletions are copied as well."""
+    """A destination without a rule is remembered, because its copies are still there. A rule that returns is a new one.
+    `deleting`: where deletions are copied as well."""
     before = {sight.destination: sight for sight in known}
     found = {}
     for place in destinations:
@@ -120,7 +108,7 @@ REPLICATE, CREATE = "ecr:ReplicateImage", "ecr:CreateRepository"
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """Whether images may be copied into a registry, and their repositories be made there. None: it cannot be told."""
+    """Whether images may be copied into a registry, and repositories created there. None: unknown."""
 
     replicate: bool | None
     create: bool | None
@@ -167,7 +155,7 @@ def _named(wanted: Any, unwanted: Any, text: str, *, fold: bool = False) -> bool
 
 
 def _fits(pattern: str, text: str) -> bool:
-    """IAM's wildcards are `*` and `?`; a leading `!` would be a glob's exclusion, and is none of IAM's."""
+    """IAM's wildcards are `*` and `?`; the exclusion `!` of our globs is not IAM's."""
     return not pattern.startswith("!") and Globs(pattern).match(text)
 
 
@@ -184,7 +172,7 @@ def _principals(principal: Any) -> list[str]:
 
 
 def _is_account(name: str, source: str) -> bool:
-    """ECR replicates as the source account's own service-linked role: the account, or everybody, is let in."""
+    """ECR replicates as the service-linked role of the source account: its policy names the account, or all."""
     parts = name.split(":")
     root = len(parts) > 5 and parts[4] == source and parts[5] == "root"
     return name in ("*", source) or root

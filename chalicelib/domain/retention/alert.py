@@ -1,4 +1,4 @@
-"""What people read of retention: a repository that was stopped, images that failed, what ECR took by itself. Pure."""
+"""The alerts of retention: a repository that was stopped, images that failed, what ECR expired by itself. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST = 300
 
 
 def compose_stopped_alert(plan: RetentionPlan, now: datetime, api_url: str | None = None) -> Alert:
-    """Nothing was taken, because more would have gone than the policy allows at once."""
+    """More would have gone than the policy allows at once, so nothing was taken."""
     name = plan.repository.name
     named = [
         f"{_short(f.image.digest)} {_tags(f.image.tags)}: {sanitize(f.why, _LONGEST)}" for f in plan.wanted[:NAMED]
@@ -43,7 +43,7 @@ def compose_stopped_alert(plan: RetentionPlan, now: datetime, api_url: str | Non
 def compose_failed_alert(
     plan: RetentionPlan, failed: Mapping[str, str], now: datetime, api_url: str | None = None
 ) -> Alert:
-    """Some images were not taken although the plan says so: `failed` by digest, why."""
+    """`failed`: why an image of the plan was not taken, by digest."""
     name = plan.repository.name
     lines = [f"{_short(digest)}: {sanitize(why, _LONGEST)}" for digest, why in sorted(failed.items())[:NAMED]]
     rest = len(failed) - len(lines)
@@ -62,7 +62,7 @@ def compose_failed_alert(
 def compose_lifecycle_alert(
     repository: Repository, lines: Sequence[str], now: datetime, api_url: str | None = None
 ) -> Alert:
-    """ECR's own lifecycle policy expired what runs or is evidence; one line an image."""
+    """ECR's own lifecycle policy expired what runs or is evidence. `lines`: one an image."""
     name = repository.name
     rest = len(lines) - NAMED
     return Alert(

@@ -1,6 +1,6 @@
-"""An image as retention sees it: what the registry lists of it, what it holds, and what must never be taken. Pure.
+"""An image as retention sees it: what the registry lists of it, what it holds, and what guards it. Pure.
 
-What is not known is None, never "nothing": an index whose manifest could not be read may need any image.
+Unknown is None, never "nothing": an index whose manifest could not be read may need any image.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ class Layer(msgspec.Struct, frozen=True):
 
 
 class Inside(msgspec.Struct, frozen=True):
-    """What a manifest says: the digests an index holds, the subject of a referrer, and its blobs (None: of a kind whose
-    blobs are not known here)."""
+    """What a manifest says: the digests of an index, the subject of a referrer, and its blobs (None: unknown kind)."""
 
     contains: tuple[str, ...] = ()
     subject: str | None = None
@@ -45,7 +44,7 @@ class Inside(msgspec.Struct, frozen=True):
 
 
 class Deleted(msgspec.Struct, frozen=True):
-    """What became of images that were to be deleted: gone now, or still there and why. `at`: AWS's clock."""
+    """The result of a deletion. `failed`: why, by digest. `at`: AWS's time."""
 
     gone: tuple[str, ...]
     failed: Mapping[str, str]
@@ -53,18 +52,16 @@ class Deleted(msgspec.Struct, frozen=True):
 
 
 class Guard(msgspec.Struct, frozen=True):
-    """What keeps an image whatever the rules say: by which rule, and why in words."""
+    """What keeps an image whatever the rules say, and why."""
 
     by: str
     why: str
 
 
 class RetainedImage(msgspec.Struct, frozen=True, kw_only=True):
-    """`contains`: the digests an index needs, None where they are not known, () of everything else. `subject`: what it
-    refers to. `parents`: the indexes that are known to hold it or to have held it. `guard`: None: only rules keep it.
-    `attached`: a signature, an SBOM or an attestation of something else: nothing starts it, so that it is used where
-    that is.
-    """
+    """`contains`: the digests an index needs; None: unknown; () of everything else. `subject`: what it refers to.
+    `parents`: indexes that hold it or held it. `guard` None: only rules keep it. `attached`: a signature, SBOM or
+    attestation of another image: it is never started, and is in use where that is."""
 
     digest: str
     tags: tuple[str, ...] = ()
@@ -82,27 +79,36 @@ class RetainedImage(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def used_at(self) -> datetime | None:
-        """The last pull; one that was never pulled counts from its push, one restored since from its restore. ECR
-        counts `sinceImagePulled` so, and the pull time may be a day old."""
+        """The last pull, else the push; or a later restore. As ECR counts `sinceImagePulled`; its pull time may be a
+        day old."""
         last = self.pulled_at or self.pushed_at
         return _later(last, self.activated_at)
 
     @property
+    def age_order(self) -> tuple[float, str]:
+        """By push alone, as ECR counts `imageCountMoreThan`; without a push time oldest."""
+        return (self.pushed_at.timestamp() if self.pushed_at else 0.0), self.digest
+
+    @property
+    def holds(self) -> set[str]:
+        """What it refers to: the images of an index, the subject of a referrer."""
+        return {*(self.contains or ()), *([self.subject] if self.subject else [])}
+
+    @property
     def arrived_at(self) -> datetime | None:
-        """The push, or the last restore: ECR counts `sinceImagePushed` so."""
+        """The push or the last restore, as ECR counts `sinceImagePushed`."""
         return _later(self.pushed_at, self.activated_at)
 
 
 def retained_image(
     detail: ImageDetail, inside: Inside | None, header: Header | None, rules: Rules, now: datetime
 ) -> RetainedImage:
-    """`inside` None: nobody has read its manifest; then the header's word counts, which was read from it once.
-    `rules`: those in force."""
+    """`inside` None: its manifest was not read now; the header has what was read from it before. `rules`: in force."""
     index = detail.media_type in INDEX_MEDIA_TYPES
     digest, contains = detail.ref.digest, inside.contains if inside is not None else None
     if contains is None and header is not None and header.children:
         contains = tuple(child.digest for child in header.children)
-    told = detail.subject_digest or (inside.subject if inside else None) or (header.subject if header else None)
+    named = detail.subject_digest or (inside.subject if inside else None) or (header.subject if header else None)
     return RetainedImage(
         digest=digest,
         tags=tuple(sorted(detail.tags)),
@@ -113,15 +119,15 @@ def retained_image(
         storage=detail.storage,
         size_bytes=detail.size_bytes,
         contains=(None if contains is None else tuple(sorted(set(contains)))) if index else (),
-        subject=told or _told_by_tags(detail.tags, digest),
+        subject=named or _named_by_tags(detail.tags, digest),
         parents=tuple(sorted(header.parents)) if header else (),
         guard=guard_of(header, rules, now),
-        attached=_is_attached(detail, header, told is not None),
+        attached=_is_attached(detail, header, named is not None),
     )
 
 
 def guard_of(header: Header | None, rules: Rules, now: datetime) -> Guard | None:
-    """What keeps an image whatever the rule says; None: nothing that the table knows of."""
+    """None: nothing in the table guards it."""
     if header is None:
         return Guard(UNKNOWN_HERE, "no event has told of it yet: lazaretto reconcile")
     if header.hold is not None or header.denied or header.decision is Decision.QUARANTINE:
@@ -138,7 +144,7 @@ def guard_of(header: Header | None, rules: Rules, now: datetime) -> Guard | None
 
 
 def within(digest: str, images: Mapping[str, RetainedImage]) -> frozenset[str]:
-    """What an index holds, on whatever level, as far as it is among `images`."""
+    """What an index holds among `images`, on every level."""
     found: set[str] = set()
     waiting = [digest]
     while waiting:
@@ -149,30 +155,31 @@ def within(digest: str, images: Mapping[str, RetainedImage]) -> frozenset[str]:
 
 
 def names_subject(tag: str) -> bool:
-    """Signatures and SBOMs of tools that know no referrers carry their subject in their tags alone."""
+    """Tools without referrers name the subject of a signature or SBOM in its tag alone."""
     return _REFERRER_TAG.fullmatch(tag) is not None
 
 
 def _is_attached(detail: ImageDetail, header: Header | None, refers: bool) -> bool:
-    """`refers`: its manifest names a subject. What may be a container image all the same is none: it may be started by
-    itself, as WebAssembly in an index may."""
+    """`refers`: its manifest names a subject. A container image is never attached: it may be started by itself."""
     kind = detail.artifact_media_type or (header.artifact_media_type if header else None)
     if refers:
         return kind is not None and kind not in CONTAINER_CONFIG_TYPES
-    if _told_by_tags(detail.tags, detail.ref.digest) is not None and all(tag.endswith(_SIGNING) for tag in detail.tags):
+    if _named_by_tags(detail.tags, detail.ref.digest) is not None and all(
+        tag.endswith(_SIGNING) for tag in detail.tags
+    ):
         return True
     if header is None or header.kind is not Kind.ARTIFACT or not header.parents:
         return False
-    # An attestation in an index says that it is a container image; its index knows better. But whoever pushes an index
-    # may say so of any image: one that has a tag, or that a scanner could scan, is asked about.
+    # An attestation in an index has the type of a container image; its index says what it is. But an index may say so
+    # of any image: one with a tag or a scan counts as an image.
     scanned = header.scan.state is ScanState.COMPLETE
     return not detail.tags and not scanned and (kind is None or kind in CONTAINER_CONFIG_TYPES)
 
 
-def _told_by_tags(tags: Collection[str], own: str) -> str | None:
-    """Tools that copy by digest tag an image by its `own`: that one signs nothing."""
-    told = {f"{m[1]}:{m[2]}" for tag in tags if (m := _REFERRER_TAG.fullmatch(tag))}
-    return told.pop() if all(map(names_subject, tags)) and len(told) == 1 and own not in told else None
+def _named_by_tags(tags: Collection[str], own: str) -> str | None:
+    """Tools that copy by digest tag an image with its `own` digest: it signs nothing."""
+    named = {f"{m[1]}:{m[2]}" for tag in tags if (m := _REFERRER_TAG.fullmatch(tag))}
+    return named.pop() if all(map(names_subject, tags)) and len(named) == 1 and own not in named else None
 
 
 def _later(first: datetime | None, second: datetime | None) -> datetime | None:

@@ -1,10 +1,8 @@
-"""One of our retention rules as a native lifecycle policy, where its grammar can say it; else why it cannot. Pure.
+"""Our retention rule as a native lifecycle policy, or why it cannot be one; and where the two differ, worst first.
+Pure.
 
-A native rule has one count and no "keep": what is to be kept by its tag is kept by a rule of higher priority that never
-reaches its count. What a native policy never knows (who runs an image, quarantine, waivers, replicas, limits) is named
-each time: it is why our own sweep is the safer one.
-
-Where a native lifecycle policy and our retention differ, image by image; worst first. Pure.
+A native rule has one count and no "keep": what is kept by its tag gets a rule of higher priority that never reaches its
+count. What a native policy never knows (what runs, quarantine, waivers, replicas, limits) is named each time.
 """
 
 from __future__ import annotations
@@ -37,8 +35,8 @@ from chalicelib.domain.retention.retention import running_words
 
 
 class Danger(IntEnum):
-    """RUNNING: ECR would take what runs or may run; EVIDENCE: what is quarantined; KEPT: what we keep; LEFT: ECR leaves
-    what we would take; OTHERWISE: both take it, one of them to the archive."""
+    """ECR would take what runs or may run (RUNNING), is quarantined (EVIDENCE), or we keep (KEPT). LEFT: it leaves what
+    we take. OTHERWISE: both take it, one of them to the archive."""
 
     RUNNING = 1
     EVIDENCE = 2
@@ -48,7 +46,7 @@ class Danger(IntEnum):
 
 
 class LifecycleDifference(msgspec.Struct, frozen=True):
-    """`native`: what ECR would do, None: nothing. `use`: as looked up, None: it was not."""
+    """`native`: what ECR would do; None: nothing. `use`: as looked up; None: it was not."""
 
     image: RetainedImage
     danger: Danger
@@ -58,41 +56,42 @@ class LifecycleDifference(msgspec.Struct, frozen=True):
 
     @property
     def why(self) -> str:
-        """What makes it dangerous: who runs it; else why we do with it what we do."""
+        """Who runs it; else the reason of our decision."""
         if self.danger is not Danger.RUNNING:
             return self.ours.why
-        return running_words(self.use) if self.use else "nobody looked whether it runs: too many to look up at once"
+        return running_words(self.use) if self.use else "whether it runs was not looked up: too many at once"
 
 
 def differences(
     plan: RetentionPlan, native: Mapping[str, NativeAct], uses: Mapping[str, InUse]
 ) -> tuple[LifecycleDifference, ...]:
-    """`uses`: of what ECR would take, as looked up; whoever is absent may run. What both do is no difference, unless it
-    runs: both would be wrong then."""
+    """`uses`: of what ECR would take; an absent image may run. What both take is no difference, unless it runs."""
     found = [
-        d for fate in plan.fates if (d := _difference(fate, native.get(fate.image.digest), plan, uses)) is not None
+        d
+        for decision in plan.decisions
+        if (d := _difference(decision, native.get(decision.image.digest), plan, uses)) is not None
     ]
     return tuple(sorted(found, key=lambda d: (d.danger, d.image.digest)))
 
 
 def _difference(
-    fate: RetentionDecision, native: NativeAct | None, plan: RetentionPlan, uses: Mapping[str, InUse]
+    decision: RetentionDecision, native: NativeAct | None, plan: RetentionPlan, uses: Mapping[str, InUse]
 ) -> LifecycleDifference | None:
-    image = fate.image
+    image = decision.image
     if native is None:
-        return LifecycleDifference(image, Danger.LEFT, None, fate) if fate.taken else None
+        return LifecycleDifference(image, Danger.LEFT, None, decision) if decision.taken else None
     use = uses.get(image.digest)
     if use is None or use.state is not InUseState.NO:
-        return LifecycleDifference(image, Danger.RUNNING, native, fate, use)
+        return LifecycleDifference(image, Danger.RUNNING, native, decision, use)
     if image.guard is not None and image.guard.by == QUARANTINED:
-        return LifecycleDifference(image, Danger.EVIDENCE, native, fate)
-    if not fate.taken:
-        return LifecycleDifference(image, Danger.KEPT, native, fate)
-    return None if native.action == plan.action else LifecycleDifference(image, Danger.OTHERWISE, native, fate)
+        return LifecycleDifference(image, Danger.EVIDENCE, native, decision)
+    if not decision.taken:
+        return LifecycleDifference(image, Danger.KEPT, native, decision)
+    return None if native.action == plan.action else LifecycleDifference(image, Danger.OTHERWISE, native, decision)
 
 
 NEVER_REACHED = 10 * MOST_IMAGES
-"""More images than a repository may hold, so that a rule with this count only keeps."""
+"""More images than a repository may hold: a rule with this count only keeps."""
 UNSAID = (
     "that what runs, or may run, stays",
     "that what is quarantined or waived stays",
@@ -105,7 +104,7 @@ _COUNTS = ("newest", "pushed_within_days", "pulled_within_days")
 
 
 class Compiled(msgspec.Struct, frozen=True):
-    """`policy` None: it cannot be said, for these `refusals`."""
+    """`policy` None: the grammar cannot say it, for these `refusals`."""
 
     policy: LifecyclePolicy | None
     refusals: tuple[str, ...] = ()
@@ -113,7 +112,7 @@ class Compiled(msgspec.Struct, frozen=True):
 
 
 def compile_retention(rule: Retention) -> Compiled:
-    """The same fate for every image, as far as tags, pushes, pulls, indexes and subjects decide it."""
+    """A policy with the same decisions, as far as tags, pushes, pulls, indexes and subjects make them."""
     refusals = tuple(dict.fromkeys(_refusals(rule)))
     return Compiled(None, refusals) if refusals else Compiled(_said(rule))
 
@@ -197,7 +196,7 @@ def _selection(status: str, count_type: str, number: int, patterns: tuple[str, .
 
 
 def _globs(rule: Retention) -> tuple[str, ...]:
-    """Each once: two rules of one pattern are refused."""
+    """Each once: ECR refuses two rules of one pattern."""
     tag = rule.keep.tag
     if tag is UNSET:
         return ()

@@ -1,9 +1,9 @@
 """What a native lifecycle policy would do to the images of a repository, as ECR documents it. Pure.
 
-All rules mark images; then they are applied by priority. What meets the tag requirement of a rule is that rule's alone:
-a later one may count it, and does not touch it. An image goes neither before the index that needs it nor without its
-subject. Source: Amazon ECR User Guide, "Lifecycle policy evaluation rules" and its examples; that a referrer is
-selected by no rule of its own is our reading of "within 24 hours of its subject".
+All rules mark images, and are then applied by priority. An image that meets the tag requirement of a rule belongs to
+that rule: later ones may count it, and do not touch it. An image goes neither before an index that needs it nor without
+its subject. Source: Amazon ECR User Guide, "Lifecycle policy evaluation rules"; that no rule selects a referrer itself
+is our reading of "within 24 hours of its subject".
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _STORED = {"standard": StorageStatus.ACTIVE, "archive": StorageStatus.ARCHIVED}
 
 
 class NativeAct(msgspec.Struct, frozen=True):
-    """`priority`: of the rule that acts; of a referrer, the one that acts on its subject."""
+    """`priority`: of the rule that acts; of a referrer, of the one that acts on its subject."""
 
     action: Literal["expire", "archive"]
     priority: int
@@ -39,7 +39,7 @@ class NativeAct(msgspec.Struct, frozen=True):
 def evaluate_lifecycle_policy(
     policy: LifecyclePolicy, images: Collection[RetainedImage], now: datetime
 ) -> dict[str, NativeAct]:
-    """By digest; what stays is absent."""
+    """By digest; kept images are absent."""
     known = {image.digest: image for image in images}
     selectable = [image for image in known.values() if _subject(image) not in known]
     acts: dict[str, NativeAct] = {}
@@ -73,7 +73,7 @@ def _meets(tag: str, pattern: str) -> bool:
 def _marked(rule: LifecycleRule, identified: list[RetainedImage], now: datetime) -> Iterator[RetainedImage]:
     what = rule.selection
     if what.count_type == COUNT:
-        newest_first = sorted(identified, key=lambda i: (_seconds(i.pushed_at), i.digest), reverse=True)
+        newest_first = sorted(identified, key=lambda image: image.age_order, reverse=True)
         yield from newest_first[what.count_number :]
         return
     for image in identified:
@@ -94,8 +94,7 @@ def _clock(image: RetainedImage, count_type: str) -> datetime | None:
 
 
 def _spare_needed(acts: dict[str, NativeAct], known: Mapping[str, RetainedImage]) -> None:
-    """An index that is archived holds back what is to be expired, and not what is to be archived too. What refers to
-    an image that is spared is spared with it."""
+    """An archived index keeps images from expiry, and not from the archive. Referrers of a spared image are spared."""
     while True:
         spared = {digest for image in known.values() if image.digest not in acts for digest in _holds(image, acts)}
         spared |= {d for d in acts if (subject := _subject(known[d])) in known and subject not in acts}
@@ -126,10 +125,6 @@ def _followers(acts: Mapping[str, NativeAct], known: Mapping[str, RetainedImage]
 
 
 def _subject(image: RetainedImage) -> str | None:
-    """ECR knows no signatures by their tags: to it they are images like others."""
-    told = bool(image.tags) and all(map(names_subject, image.tags))
-    return None if told else image.subject
-
-
-def _seconds(at: datetime | None) -> float:
-    return at.timestamp() if at else 0.0
+    """ECR does not know signatures by their tags: to it they are images."""
+    tagged = bool(image.tags) and all(map(names_subject, image.tags))
+    return None if tagged else image.subject

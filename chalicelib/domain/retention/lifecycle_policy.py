@@ -1,7 +1,6 @@
-"""A native lifecycle policy of Amazon ECR: its grammar, typed, and what it says in words. Pure.
+"""A native lifecycle policy of Amazon ECR: its grammar, typed, and in words. Pure.
 
-Source: Amazon ECR User Guide, "Lifecycle policy properties". What it does to images is `lifecycle_evaluation.py`'s
-business, what of our rules it can say `lifecycle_compiler.py`'s.
+Source: Amazon ECR User Guide, "Lifecycle policy properties".
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ _Tags = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_lengt
 
 
 class _Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
-    """Whatever a lifecycle policy is made of: ECR refuses an unknown key, and so do we."""
+    """ECR refuses an unknown key, and so do we."""
 
 
 class Selection(_Said, frozen=True, kw_only=True):
-    """`tag_pattern_list`, `tag_prefix_list`: all of them must be met, each by any tag of the image."""
+    """`tag_pattern_list`, `tag_prefix_list`: each must be met, by any tag of the image."""
 
     tag_status: Literal["tagged", "untagged", "any"]
     tag_pattern_list: _Tags | None = None
@@ -59,7 +58,7 @@ class LifecycleRule(_Said, frozen=True, kw_only=True):
 
 
 class LifecyclePolicy(_Said, frozen=True):
-    """`rules` as written; they apply by `rule_priority`, the lowest first."""
+    """`rules` as written; the lowest `rule_priority` applies first."""
 
     rules: Annotated[tuple[LifecycleRule, ...], Meta(min_length=1, max_length=MOST_RULES)]
 
@@ -74,7 +73,7 @@ class LifecyclePolicy(_Said, frozen=True):
 
 
 def parse_lifecycle_policy(text: str | bytes) -> LifecyclePolicy:
-    """Raises RefusedPayloadError(JSON path, reason) for what ECR would refuse as well."""
+    """Raises RefusedPayloadError(JSON path, reason) for what ECR would refuse."""
     if len(text) > LONGEST_TEXT:
         raise RefusedPayloadError("$", f"longer than the {LONGEST_TEXT:,} characters ECR takes")
     try:
@@ -95,7 +94,7 @@ def explain_lifecycle_policy(policy: LifecyclePolicy) -> tuple[str, ...]:
 
 
 def _sentence(rule: LifecycleRule) -> str:
-    what, said = rule.selection, _doing(rule)
+    what, said = rule.selection, "expire" if rule.action.type == "expire" else "archive"
     number, which = what.count_number, _which(what)
     days = f"{number} day{'s' if number != 1 else ''}"
     match what.count_type:
@@ -109,10 +108,6 @@ def _sentence(rule: LifecycleRule) -> str:
         case "sinceImagePulled":
             return f"{said.capitalize()} {which} not pulled for more than {days} (never pulled: since the push)."
     return f"{said.capitalize()} {which} that have been in the archive for more than {days}."
-
-
-def _doing(rule: LifecycleRule) -> str:
-    return "expire" if rule.action.type == "expire" else "archive"
 
 
 def _which(what: Selection) -> str:
@@ -139,7 +134,8 @@ def _faults(policy: LifecyclePolicy) -> Iterator[tuple[str, str]]:
 
 
 def _faults_of_selection(what: Selection, path: str) -> Iterator[tuple[str, str]]:
-    lists = [name for name in ("tagPatternList", "tagPrefixList") if getattr(what, _snake(name)) is not None]
+    given = {"tagPatternList": what.tag_pattern_list, "tagPrefixList": what.tag_prefix_list}
+    lists = [name for name, said in given.items() if said is not None]
     if what.tag_status == "tagged" and len(lists) != 1:
         yield path, "tagStatus tagged needs tagPatternList or tagPrefixList, and not both"
     if what.tag_status != "tagged" and lists:
@@ -185,7 +181,3 @@ def _faults_of_order(policy: LifecyclePolicy) -> Iterator[tuple[str, str]]:
     for n, rule in enumerate(policy.rules):
         if rule.selection.tag_status == "any" and rule.rule_priority != last[rule.selection.storage_class]:
             yield f"$.rules[{n}].rulePriority", "a rule for any image must have the highest number"
-
-
-def _snake(name: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name)

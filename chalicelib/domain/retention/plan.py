@@ -1,14 +1,9 @@
-"""What retention would do to one repository: the fate of every image, the limits, and the plan's id. Pure.
+"""What retention would do to one repository: a decision for every image, limits, what it frees, and the plan's id.
+Pure.
 
-How fates come about is `retention.py`'s business; what follows in bytes and dollars, `retention_cost.py`'s.
-
-What a retention plan frees, in bytes and dollars. Pure.
-
-A layer that an image which stays needs too frees nothing, one that several taken images share frees its bytes once.
-Where the layers of an image are not known, what it frees is at most its size.
-
-Prices are those of us-east-1; whoever is shown dollars is told so (`PRICES`). The archive costs as much as the standard
-storage class up to 150 TB a registry, and each image at least 90 days of it: it is for evidence, not for savings.
+`retention.py` makes the decisions. A layer that a kept image needs too frees nothing, and one that several taken images
+share frees its bytes once; an image whose layers are unknown frees at most its size. Prices are those of us-east-1
+(`PRICES`). The archive costs as much as standard storage up to 150 TB, and each image for at least 90 days.
 """
 
 from __future__ import annotations
@@ -36,9 +31,9 @@ PRICES = (
 
 
 class Freed(msgspec.Struct, frozen=True):
-    """`at_most`: the layers of some image are not known, so that it may free less. `dollars_a_month`: what storage
-    costs less from then on; `committed_dollars`: what the archive's 90 days cost however soon an image is deleted;
-    `retrieval_dollars`: what it would cost to take all of it back."""
+    """`at_most`: the layers of some image are unknown, so it may be less. `dollars_a_month`: saved from then on;
+    `committed_dollars`: for 90 days of archive, also of an image that is deleted sooner; `retrieval_dollars`: to
+    restore all of it."""
 
     size_bytes: int
     at_most: bool = False
@@ -48,9 +43,9 @@ class Freed(msgspec.Struct, frozen=True):
 
 
 def freed_by(plan: RetentionPlan, layers: Mapping[str, Collection[Layer]]) -> Freed:
-    """`layers` by the digest of the image; whoever is absent is not known. An index has none."""
-    taken = {fate.image.digest: fate.image for fate in plan.wanted}
-    kept = {fate.image.digest: fate.image for fate in plan.fates if not fate.taken}
+    """`layers` by the digest of the image; unknown where absent. An index has none."""
+    taken = {decision.image.digest: decision.image for decision in plan.wanted}
+    kept = {decision.image.digest: decision.image for decision in plan.decisions if not decision.taken}
     needed = {layer.digest for digest in kept for layer in layers.get(digest, ())}
     found = {layer.digest: layer.size_bytes for d in taken for layer in layers.get(d, ()) if layer.digest not in needed}
     unknown = [image for digest, image in taken.items() if digest not in layers and image.contains == ()]
@@ -77,9 +72,9 @@ MAX_IMAGES = 1_000
 
 
 class RetentionDecision(msgspec.Struct, frozen=True):
-    """`by`: the part of the policy that keeps or takes it (`retention[0].keep.newest`, `retention[0]`), or one of the
-    words of `retention.py` (`running`, `index`, …). `why`: one sentence's worth for people. `asked`: whether it runs,
-    where that was looked up. `open`: it is kept only because nobody looked whether it runs."""
+    """`by`: the part of the policy that keeps or takes the image (`retention[0].keep.newest`, `retention[0]`), or a
+    word of `retention.py` (`running`, `index`, …). `why`: for people. `asked`: whether it runs, where that was looked
+    up. `open`: it stays only because that was not looked up."""
 
     image: RetainedImage
     taken: bool
@@ -90,24 +85,23 @@ class RetentionDecision(msgspec.Struct, frozen=True):
 
 
 class RetentionPlan(msgspec.Struct, frozen=True):
-    """`fates` newest push first. `stopped`: why nothing is taken although `fates` names some; "": it may be applied.
-    `rule`: the position in the policy's `retention` of the rule that is meant, None where none names the repository.
-    """
+    """`decisions` newest push first. `stopped`: why nothing is taken although some would be; "": it may be applied.
+    `rule`: the position of the rule in the policy's `retention`; None: none names the repository."""
 
     repository: Repository
     rule: int | None
     action: Action | None
-    fates: tuple[RetentionDecision, ...]
+    decisions: tuple[RetentionDecision, ...]
     stopped: str = ""
     id: str = ""
 
     @property
     def wanted(self) -> tuple[RetentionDecision, ...]:
-        return tuple(fate for fate in self.fates if fate.taken)
+        return tuple(decision for decision in self.decisions if decision.taken)
 
     @property
     def takes(self) -> tuple[RetentionDecision, ...]:
-        """What an apply does; nothing while it is stopped."""
+        """What an apply takes; nothing while it is stopped."""
         return () if self.stopped else self.wanted
 
 
@@ -115,22 +109,21 @@ def conclude(
     repository: Repository,
     number: int | None,
     rule: Retention | None,
-    fates: Sequence[RetentionDecision],
+    decisions: Sequence[RetentionDecision],
     gone: int = 0,
 ) -> RetentionPlan:
-    """The plan of these fates, in whatever order they come. `gone`: how many went earlier in the same run."""
-    ordered = sorted(fates, key=_newest_first)
+    """The plan of these decisions, in any order. `gone`: how many images went earlier in the same run."""
+    ordered = sorted(decisions, key=_newest_first)
     plan = RetentionPlan(repository, number, rule.action if rule else None, tuple(ordered))
     stopped = _over_the_limit(plan, rule, gone) if rule else ""
     return msgspec.structs.replace(plan, stopped=stopped, id=_id_of(plan, rule))
 
 
 def stages(taken: Collection[RetainedImage]) -> list[tuple[str, ...]]:
-    """Digests in the order they go: an index before its images, a signature before what it signs, because ECR refuses
-    it otherwise, and because whoever is stopped half-way then leaves nothing that points nowhere. All of a stage may go
-    at once. What refers in a circle, which no digest can, goes last."""
+    """Digests in the order they go, stage by stage: an index before its images, a signature before what it signs. ECR
+    refuses the other order, and a run that is stopped halfway then leaves no dangling reference."""
     waiting = {image.digest: image for image in taken}
-    held = {digest: [d for d in _held_by(image) if d in waiting and d != digest] for digest, image in waiting.items()}
+    held = {digest: [d for d in image.holds if d in waiting and d != digest] for digest, image in waiting.items()}
     found: list[tuple[str, ...]] = []
     while waiting:
         needed = {digest for holder in waiting for digest in held[holder]}
@@ -141,15 +134,11 @@ def stages(taken: Collection[RetainedImage]) -> list[tuple[str, ...]]:
     return found
 
 
-def _held_by(image: RetainedImage) -> set[str]:
-    return {*(image.contains or ()), *([image.subject] if image.subject else [])}
-
-
 def _over_the_limit(plan: RetentionPlan, rule: Retention, gone: int) -> str:
-    """What nobody looked up counts as wanted: a limit that hangs on how far a look-up got would be none. What lies
-    archived and stays makes no share bigger: a repository of evidence could lose all that it still serves."""
-    wanted = gone + sum(fate.taken or fate.open for fate in plan.fates)
-    there = gone + sum(f.taken or f.image.storage is not StorageStatus.ARCHIVED for f in plan.fates)
+    """An image that was not looked up counts as taken, so that the limit does not depend on the look-ups. Kept images
+    in the archive do not count as there: else a repository with much evidence could lose all it serves."""
+    wanted = gone + sum(decision.taken or decision.open for decision in plan.decisions)
+    there = gone + sum(f.taken or f.image.storage is not StorageStatus.ARCHIVED for f in plan.decisions)
     if wanted > round(rule.max_share * there, 6):
         return f"{wanted} of {there} images would go, more than max_share ({rule.max_share:g}) allows at once"
     if wanted > rule.max_images:
@@ -157,24 +146,52 @@ def _over_the_limit(plan: RetentionPlan, rule: Retention, gone: int) -> str:
     return ""
 
 
-def _newest_first(fate: RetentionDecision) -> tuple[float, str]:
-    pushed_at = fate.image.pushed_at
-    return -(pushed_at.timestamp() if pushed_at else 0.0), fate.image.digest
+def _newest_first(decision: RetentionDecision) -> tuple[float, str]:
+    pushed_at = decision.image.pushed_at
+    return -(pushed_at.timestamp() if pushed_at else 0.0), decision.image.digest
 
 
 def _id_of(plan: RetentionPlan, rule: Retention | None) -> str:
-    """Changes with digests, tags, storage, in-use, the rule, or any fate; not with pulls and sizes."""
+    """Changes with digests, tags, storage, in-use, the rule and the decisions; not with pulls and sizes."""
     rows = sorted(
-        (f.image.digest, f.image.tags, f.image.storage, f.asked or "", f.taken, f.by, f.open) for f in plan.fates
+        (f.image.digest, f.image.tags, f.image.storage, f.asked or "", f.taken, f.by, f.open) for f in plan.decisions
     )
     said = msgspec.json.encode([plan.repository.path, plan.rule, rule, rows])
     return hashlib.sha256(said).hexdigest()[:16]
 
 
 def by_digest(images: Collection[RetainedImage]) -> Mapping[str, RetainedImage]:
-    """Each once, however often a listing that changed while it was read names it."""
-    return {image.digest: image for image in sorted(images, key=_by_name)}
+    """Each once: a listing that changes while it is read may repeat one."""
+    return {image.digest: image for image in sorted(images, key=lambda i: (i.digest, msgspec.json.encode(i)))}
 
 
-def _by_name(image: RetainedImage) -> tuple[str, bytes]:
-    return image.digest, msgspec.json.encode(image)
+BETWEEN = "#"
+
+
+class RetentionProgress(msgspec.Struct, frozen=True):
+    """`after` of a run's messages. `start`: where the part before ended; `taken`: how many images went before."""
+
+    start: str = ""
+    taken: int = 0
+
+    @classmethod
+    def read(cls, after: str | None) -> RetentionProgress:
+        start, _, taken = (after or "").partition(BETWEEN)
+        return cls(start, int(taken or 0))
+
+    def __str__(self) -> str:
+        return f"{self.start}{BETWEEN}{self.taken}"
+
+
+class RetentionResult(msgspec.Struct, frozen=True):
+    """The fact `retention` of a repository. `failed`, `kept`: why, by digest, of the first ones. `taken`: in the whole
+    run by now. `stopped`: why nothing was taken."""
+
+    plan: str
+    images: int
+    wanted: int
+    taken: int
+    observed: bool
+    stopped: str | None
+    failed: Mapping[str, str]
+    kept: Mapping[str, str]

@@ -1,17 +1,17 @@
-"""Which images of a repository stay and which go, by the policy's `retention`. Pure: it neither asks nor does anything.
+"""Which images of a repository stay and which go, by the policy's `retention`. Pure.
 
-An image stays while any part of `keep` holds. Whatever the rule says, nothing goes that runs or may run, that is
-quarantined, waived, archived or being restored, that an index which stays needs, or whose replica is not proven to be
-there. What could not be looked up keeps. A signature, an SBOM or an attestation goes with its subject.
+An image stays while any part of `keep` holds. Whatever the rule says, an image stays that runs or may run, that is
+quarantined, waived, archived or being restored, that a kept index needs, or whose replica is not proven; and so does
+one of which any of this is unknown. A signature, an SBOM or an attestation goes with its subject.
 
-The answer has two steps, because looking up who runs an image is dear: `judge` says what the rules would take, and
-`resolve` what of it may go, given what was looked up for exactly those.
+There are two steps, because looking up who runs an image is expensive: `judge` says what the rules would take, and
+`resolve` what of it may go, by what was looked up for exactly those.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -30,27 +30,27 @@ _VERSION = re.compile(r"v?(\d{1,9})\.(\d{1,9})(?:\.\d+)?(?:[-+.].*)?")
 _SHOWN = 19
 _NEW = "the plan that was read does not name it"
 
-Fates = dict[str, RetentionDecision]
+Decisions = dict[str, RetentionDecision]
 
 
-class JudgedImage(msgspec.Struct, frozen=True):
-    """`number` and `rule`: the first of the policy's `retention` that names the repository; None: none does."""
+class JudgedRepository(msgspec.Struct, frozen=True):
+    """`number`, `rule`: the first of the policy's `retention` that names the repository; None: none does."""
 
     repository: Repository
     number: int | None
     rule: Retention | None
-    fates: tuple[RetentionDecision, ...]
+    decisions: tuple[RetentionDecision, ...]
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        """The digests to be looked up: those that would go."""
-        return tuple(sorted(fate.image.digest for fate in self.fates if fate.taken))
+        """The digests to look up: those that would go."""
+        return tuple(sorted(decision.image.digest for decision in self.decisions if decision.taken))
 
     @property
     def groups(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """The candidates by what they go with, an index or a subject, in the order of its digest: whoever looks up some
-        at a time must not part them."""
-        images = {fate.image.digest: fate.image for fate in self.fates}
+        """The candidates by the index or subject they go with, in the order of its digest. A part of a run must hold
+        whole groups."""
+        images = {decision.image.digest: decision.image for decision in self.decisions}
         above = _above(images)
         found: dict[str, list[str]] = {}
         for digest in self.candidates:
@@ -67,9 +67,8 @@ def rule_for(repository: Repository, rules: Sequence[Retention]) -> tuple[int, R
 
 def judge(
     repository: Repository, images: Collection[RetainedImage], rules: Sequence[Retention], now: datetime
-) -> JudgedImage:
-    """What the rules would take, in whatever order the images come. `images`: all that the repository has, archived
-    ones too; a listing that is not whole must not come here."""
+) -> JudgedRepository:
+    """What the rules would take. `images`: all of the repository, archived ones too, in any order; never a part."""
     known = by_digest(images)
     found = rule_for(repository, rules)
     if found is None:
@@ -77,66 +76,68 @@ def judge(
             RetentionDecision(image, False, NO_RULE, "no rule of `retention` names this repository")
             for image in known.values()
         )
-        return JudgedImage(repository, None, None, tuple(kept))
+        return JudgedRepository(repository, None, None, tuple(kept))
     number, rule = found
     book = _Book(number, rule, known, now)
-    fates = {digest: book.fate(image) for digest, image in known.items()}
-    return JudgedImage(repository, number, rule, tuple(_closed(fates, rule).values()))
+    decisions = {digest: book.decision(image) for digest, image in known.items()}
+    return JudgedRepository(repository, number, rule, tuple(_closed(decisions, rule).values()))
 
 
 def resolve(
-    judged: JudgedImage,
+    judged: JudgedRepository,
     uses: Mapping[str, InUse],
     missing: Mapping[str, str] | None,
     passed: Collection[str] = (),
     gone: int = 0,
     among: Collection[str] | None = None,
 ) -> RetentionPlan:
-    """What may go of what `judge` would take. `uses`: by digest, as looked up now; whoever is not in it was not looked
-    up. `missing`: why the replica of a digest is not proven to be there; None: nobody could tell of any. `passed`: what
-    was looked up earlier in this run, and stayed; `gone`: how many went earlier in it, which count for its limits.
-    `among`: what a person has agreed to; the rest stays. None: everything may go."""
+    """What may go of what `judge` would take. `uses`: by digest, as looked up now. `missing`: why the replica of a
+    digest is not proven; None: unknown for all. `passed`: images that stayed when they were looked up earlier in this
+    run. `gone`: how many went earlier in it; they count for its limits. `among`: what a person has agreed to; None:
+    all."""
     earlier = frozenset(passed)
-    agreed = (_kept(f, NEW, _NEW) if among is not None and f.image.digest not in among else f for f in judged.fates)
-    fates = {fate.image.digest: _asked(fate, uses, missing, earlier) for fate in agreed}
-    return conclude(judged.repository, judged.number, judged.rule, tuple(_closed(fates, judged.rule).values()), gone)
+    agreed = (_kept(f, NEW, _NEW) if among is not None and f.image.digest not in among else f for f in judged.decisions)
+    decisions = {decision.image.digest: _asked(decision, uses, missing, earlier) for decision in agreed}
+    return conclude(
+        judged.repository, judged.number, judged.rule, tuple(_closed(decisions, judged.rule).values()), gone
+    )
 
 
 def _asked(
-    fate: RetentionDecision, uses: Mapping[str, InUse], missing: Mapping[str, str] | None, earlier: frozenset[str]
+    decision: RetentionDecision, uses: Mapping[str, InUse], missing: Mapping[str, str] | None, earlier: frozenset[str]
 ) -> RetentionDecision:
-    if not fate.taken:
-        return fate
-    if fate.image.digest in earlier:
-        return _kept(fate, RUNNING, "it was looked up earlier in this run, and stayed")
-    use = uses.get(fate.image.digest)
+    if not decision.taken:
+        return decision
+    if decision.image.digest in earlier:
+        return _kept(decision, RUNNING, "it was looked up earlier in this run, and stayed")
+    use = uses.get(decision.image.digest)
     if use is None:
-        return _kept(fate, RUNNING, "nobody looked whether it runs: too many to look up at once", open_=True)
-    fate = msgspec.structs.replace(fate, asked=use.state)
+        return _kept(decision, RUNNING, "whether it runs was not looked up: too many at once", open_=True)
+    decision = msgspec.structs.replace(decision, asked=use.state)
     if use.state is not InUseState.NO:
-        return _kept(fate, RUNNING, running_words(use))
+        return _kept(decision, RUNNING, running_words(use))
     if missing is None:
-        return _kept(fate, REPLICA, "whether its replicas are there could not be looked up")
-    if (why := missing.get(fate.image.digest)) is not None:
-        return _kept(fate, REPLICA, why)
-    return fate
+        return _kept(decision, REPLICA, "whether its replicas are there could not be looked up")
+    if (why := missing.get(decision.image.digest)) is not None:
+        return _kept(decision, REPLICA, why)
+    return decision
 
 
 class _Book:
-    """One rule, and what it must know of the whole repository to speak of one image."""
+    """One rule, and what it needs of the whole repository to decide about one image."""
 
     def __init__(self, number: int, rule: Retention, images: Mapping[str, RetainedImage], now: datetime) -> None:
         self._name, self._rule, self._images, self._now = f"retention[{number}]", rule, images, now
         keep = rule.keep
         self._globs = None if keep.tag is UNSET else Globs(keep.tag)
         counted = [i for i in images.values() if i.tags and i.storage is StorageStatus.ACTIVE and not i.subject]
-        counted.sort(key=_age_order, reverse=True)
+        counted.sort(key=lambda image: image.age_order, reverse=True)
         self._newest = set() if keep.newest is UNSET else {i.digest for i in counted[: keep.newest]}
         self._minor = {} if keep.newest_per_minor is UNSET else _newest_per_minor(counted, keep.newest_per_minor)
         self._held = {digest for image in images.values() for digest in image.contains or ()}
 
-    def fate(self, image: RetainedImage) -> RetentionDecision:
-        """As if no index and no subject kept it; what keeps those is told from one to the next by `_closed`."""
+    def decision(self, image: RetainedImage) -> RetentionDecision:
+        """Without what a kept index or subject keeps: `_closed` adds that."""
         if image.guard is not None:
             return RetentionDecision(image, False, image.guard.by, image.guard.why)
         if (kept := self._kept_by_inner(image)) is not None:
@@ -153,7 +154,7 @@ class _Book:
         return self._kept_by_tag(image) or self._untagged(image)
 
     def _kept_by_inner(self, index: RetainedImage) -> RetentionDecision | None:
-        """Whoever needs an image, or was harmed by it, has pulled it by the indexes that hold it, on whatever level."""
+        """An image that is needed or is evidence was pulled by the indexes that hold it, on every level."""
         for digest in sorted(within(index.digest, self._images)):
             guard = self._images[digest].guard
             if guard is not None and guard.by in (QUARANTINED, WAIVED):
@@ -161,7 +162,7 @@ class _Book:
         return None
 
     def _follows(self, image: RetainedImage) -> bool:
-        """An archived signature goes when what it signs is deleted."""
+        """An archived signature goes when its subject is deleted."""
         archived = image.storage is StorageStatus.ARCHIVED and self._rule.action == "expire"
         return archived and image.subject in self._images
 
@@ -183,14 +184,14 @@ class _Book:
         )
 
     def _kept_by_tag(self, image: RetainedImage) -> RetentionDecision | None:
-        """What signs an image that is gone is not kept by the tag that only names that image."""
+        """A signature's tag that only names its subject keeps nothing."""
         tags = [tag for tag in image.tags if not (image.subject and names_subject(tag))]
         tag = None if self._globs is None else next(filter(self._globs.match, tags), None)
         return None if tag is None else self._kept_by(image, "tag", f"its tag {tag} is to be kept")
 
     def _untagged(self, image: RetainedImage) -> RetentionDecision:
-        """`newest`, `newest_per_minor` and `pushed_within_days` speak of tagged images alone: `untagged_after_days` is
-        the untagged ones' own. A pull by digest counts for both."""
+        """`newest`, `newest_per_minor` and `pushed_within_days` are about tagged images, `untagged_after_days` about
+        the others. A pull by digest counts for both."""
         rule, keep = self._rule, self._rule.keep
         if image.pulled_at is not None and self._within(image.used_at, keep.pulled_within_days):
             return self._kept_by(image, "pulled_within_days", f"last pulled {self._ago(image.used_at)}")
@@ -203,7 +204,7 @@ class _Book:
         return RetentionDecision(image, True, f"{self._name}.untagged_after_days", said)
 
     def _orphan(self, image: RetainedImage) -> RetentionDecision:
-        """The images of an index go with it, also when it went before them."""
+        """The images of an index go with it, or after it."""
         if image.digest in self._held:
             return RetentionDecision(image, True, self._name, "goes with the index that holds it")
         if image.parents and not any(parent in self._images for parent in image.parents):
@@ -222,20 +223,25 @@ class _Book:
         return "today" if days < 1 else f"{days} day{'s' if days != 1 else ''} ago"
 
 
-def _closed(fates: Mapping[str, RetentionDecision], rule: Retention | None) -> Fates:
-    """What stays makes others stay: an index its images, a subject what refers to it, an index that nobody could read
-    everything. What is archived already holds back nothing that is to be archived as well."""
-    closed = dict(fates)
+def _closed(decisions: Mapping[str, RetentionDecision], rule: Retention | None) -> Decisions:
+    """Kept images keep others: an index its images, a subject its referrers, an unread index all. One that is archived
+    keeps nothing from the archive."""
+    closed = dict(decisions)
     archiving = rule is not None and rule.action == "archive"
-    blind = next((d for d, f in closed.items() if f.image.contains is None), None)
-    if blind is not None:
-        return {d: _kept(f, INDEX, _needed(blind, closed[blind], "may be needed by")) for d, f in closed.items()}
+    unread = next((d for d, f in closed.items() if f.image.contains is None), None)
+    if unread is not None:
+        return {d: _kept(f, INDEX, _needed(unread, closed[unread], "may be needed by")) for d, f in closed.items()}
     referrers = _referrers(closed)
-    waiting = sorted(d for d, f in closed.items() if not f.taken and not (archiving and _lies_archived(f)))
+    waiting = sorted(
+        d
+        for d, f in closed.items()
+        if not f.taken and not (archiving and f.by == STORED and f.image.storage is StorageStatus.ARCHIVED)
+    )
     while waiting:
         holder = waiting.pop()
-        fate = closed[holder]
-        news = {d: _kept(closed[d], INDEX, _needed(holder, fate, "needed by")) for d in _inside(fate) if d in closed}
+        decision = closed[holder]
+        needed = _needed(holder, decision, "needed by")
+        news = {d: _kept(closed[d], INDEX, needed) for d in decision.image.contains or () if d in closed}
         for digest in referrers.get(holder, ()):
             news.setdefault(digest, _kept(closed[digest], SUBJECT, f"stays with its subject {_short(holder)}"))
         for digest in sorted(d for d in news if closed[d].taken):
@@ -245,8 +251,8 @@ def _closed(fates: Mapping[str, RetentionDecision], rule: Retention | None) -> F
 
 
 def _above(images: Mapping[str, RetainedImage]) -> Mapping[str, str]:
-    """What each image goes with: its subject, else the first of the indexes that hold it, also one that went before it:
-    a run that was stopped between them finds them where they were."""
+    """What each image goes with: its subject, else the first index that holds it, also one that is gone: so that the
+    groups of a run that was stopped stay the same."""
     found: dict[str, str] = {}
     for holder in sorted(images):
         for digest in images[holder].contains or ():
@@ -254,12 +260,12 @@ def _above(images: Mapping[str, RetainedImage]) -> Mapping[str, str]:
     for digest, image in images.items():
         if image.parents:
             found.setdefault(digest, image.parents[0])
-    told = {digest: image.subject for digest, image in images.items() if image.subject in images}
-    return {**found, **{digest: subject for digest, subject in told.items() if subject is not None}}
+    subjects = {digest: image.subject for digest, image in images.items() if image.subject in images}
+    return {**found, **{digest: subject for digest, subject in subjects.items() if subject is not None}}
 
 
 def _leader(digest: str, above: Mapping[str, str]) -> str:
-    """At the end of the way up; where that goes round, the first of those it goes round by."""
+    """The top of the chain; of a circle the first digest in it."""
     way = [digest]
     while (following := above.get(way[-1])) is not None:
         if following in way:
@@ -268,24 +274,16 @@ def _leader(digest: str, above: Mapping[str, str]) -> str:
     return way[-1]
 
 
-def _lies_archived(fate: RetentionDecision) -> bool:
-    return fate.by == STORED and fate.image.storage is StorageStatus.ARCHIVED
-
-
-def _referrers(fates: Mapping[str, RetentionDecision]) -> Mapping[str, list[str]]:
+def _referrers(decisions: Mapping[str, RetentionDecision]) -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for digest, fate in sorted(fates.items()):
-        if fate.image.subject is not None and fate.image.subject in fates:
-            found.setdefault(fate.image.subject, []).append(digest)
+    for digest, decision in sorted(decisions.items()):
+        if decision.image.subject is not None and decision.image.subject in decisions:
+            found.setdefault(decision.image.subject, []).append(digest)
     return found
 
 
-def _inside(fate: RetentionDecision) -> Iterable[str]:
-    return fate.image.contains or ()
-
-
-def _kept(fate: RetentionDecision, by: str, why: str, *, open_: bool = False) -> RetentionDecision:
-    return msgspec.structs.replace(fate, taken=False, by=by, why=why, open=open_) if fate.taken else fate
+def _kept(decision: RetentionDecision, by: str, why: str, *, open_: bool = False) -> RetentionDecision:
+    return msgspec.structs.replace(decision, taken=False, by=by, why=why, open=open_) if decision.taken else decision
 
 
 def _needed(digest: str, index: RetentionDecision, how: str) -> str:
@@ -295,14 +293,14 @@ def _needed(digest: str, index: RetentionDecision, how: str) -> str:
 
 
 def running_words(use: InUse) -> str:
-    """Why an image counts as running, which is not known to be idle."""
+    """Why an image counts as running."""
     if use.state is InUseState.YES:
         return f"runs, or may be started: {'; '.join(use.by[:3]) or 'Inspector says so'}"
     return f"whether it runs cannot be told: {'; '.join(use.blind[:3]) or 'no place was looked at'}"
 
 
 def _newest_per_minor(counted: Sequence[RetainedImage], most: int) -> dict[str, str]:
-    """By digest, the minor version it is kept for. `counted` newest first; an image may be of several."""
+    """By digest, the minor version that keeps it. `counted`: newest first; an image may have several."""
     seen: dict[tuple[int, int], int] = {}
     found: dict[str, str] = {}
     for image in counted:
@@ -311,11 +309,6 @@ def _newest_per_minor(counted: Sequence[RetainedImage], most: int) -> dict[str, 
             if seen[minor] <= most:
                 found.setdefault(image.digest, f"{minor[0]}.{minor[1]}")
     return found
-
-
-def _age_order(image: RetainedImage) -> tuple[float, str]:
-    """By push alone, as ECR counts `imageCountMoreThan`; one without a push time is oldest, and kept all the same."""
-    return (image.pushed_at.timestamp() if image.pushed_at else 0.0), image.digest
 
 
 def _short(digest: str | None) -> str:

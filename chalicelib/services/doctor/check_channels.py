@@ -1,80 +1,72 @@
-"""Look at where people are told: the topics, the secrets of channels, and, where asked for, an alert through each."""
+"""Check the channels of alerts: the topics, the secrets, and, with `--send-test`, a test alert through each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Protocol
 
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.channels.channel import WITH_SECRET, ChannelKind
-from chalicelib.domain.doctor.health import Check, CheckResult, fail, judged, ok, skipped, unknown, warn
-from chalicelib.domain.doctor.installed import Topic
+from chalicelib.domain.doctor.health import Check, CheckResult, fail, judged, ok, run_check, skipped, unknown, warn
+from chalicelib.domain.doctor.installed import Installed, Topic
 from chalicelib.errors import LazarettoError
-from chalicelib.services.doctor.run_check import run_check
 from chalicelib.services.ports.messages import Channel
 
 TEST = "test"
+TopicOf = Callable[[str], Topic | None]
 WrongForm = Callable[[], str | None]
-"""What is wrong with a secret's form, without telling the secret; None: nothing."""
-
-
-class Topics(Protocol):
-    def find(self, arn: str) -> Topic | None: ...
+"""What is wrong with a secret's form, without the secret itself; None: nothing."""
 
 
 def check_channels(
-    stage: str,
+    there: Installed,
     topic_arn: str | None,
-    alarm_topic_arn: str | None,
-    topics: Topics,
+    topic_of: TopicOf,
     secrets: Mapping[str, WrongForm | None],
     channels: Mapping[str, Channel] | None,
     now: datetime,
 ) -> Iterator[Check]:
     """`secrets`: by channel, None for one that is not set up. `channels` None: no test alert was asked for."""
-    yield run_check("topic", lambda: _topic(stage, topic_arn, topics, "alerts by SNS", "AlertEmail"))
-    yield run_check("alarm-topic", lambda: _topic(stage, alarm_topic_arn, topics, "alarms", "AlarmEmail"))
+    alarms = there.names.get("AlarmTopic")
+    yield run_check("topic", lambda: _topic(there, topic_arn, topic_of, "alerts by SNS", "AlertEmail"))
+    yield run_check("alarm-topic", lambda: _topic(there, alarms, topic_of, "alarms", "AlarmEmail"))
     for kind in WITH_SECRET:
-        yield run_check(kind.name, partial(_secret, stage, kind, secrets[kind.name]))
-    yield run_check("test-alert", lambda: _test_alert(channels, stage, now))
+        yield run_check(kind.name, partial(_secret, there, kind, secrets[kind.name]))
+    yield run_check("test-alert", lambda: _test_alert(channels, there.stage, now))
 
 
-def _topic(stage: str, arn: str | None, topics: Topics, what: str, parameter: str) -> CheckResult:
+def _topic(there: Installed, arn: str | None, topic_of: TopicOf, what: str, parameter: str) -> CheckResult:
     if not arn:
         return unknown("nothing tells which it is")
-    topic = topics.find(arn)
+    topic = topic_of(arn)
     if topic is None:
-        return fail(f"there is no topic {arn}", f"`lazaretto deploy --stage {stage}`")
+        return fail(f"there is no topic {arn}", there.deploy)
     waiting = f", {topic.pending} not confirmed yet" if topic.pending else ""
     if topic.confirmed:
         return ok(f"{topic.confirmed} subscribed{waiting}")
-    advice = f"confirm the mail, or `lazaretto deploy --stage {stage} --parameter {parameter}=YOU@EXAMPLE.COM`"
-    return warn(f"nobody has subscribed{waiting}: {what} reach nobody", advice)
+    advice = f"confirm the mail, or `lazaretto deploy --stage {there.stage} --parameter {parameter}=YOU@EXAMPLE.COM`"
+    return warn(f"no subscriber{waiting}: {what} reach nobody", advice)
 
 
-def _secret(stage: str, kind: ChannelKind, wrong_form: WrongForm | None) -> CheckResult:
+def _secret(there: Installed, kind: ChannelKind, wrong_form: WrongForm | None) -> CheckResult:
     if wrong_form is None:
         return skipped("not set up")
-    wrong = wrong_form()
-    if wrong is None:
-        return ok("can be read, and has the form it must have")
-    deploy = f"`lazaretto deploy --stage {stage} --parameter {kind.secret_parameter}=ARN`"
-    advice = f"store another one; where its ARN changes {deploy}"
-    return fail(f"can be read: {wrong}", advice)
+    if wrong := wrong_form():
+        deploy = f"`lazaretto deploy --stage {there.stage} --parameter {kind.secret_parameter}=ARN`"
+        return fail(f"can be read: {wrong}", f"store another one; where its ARN changes {deploy}")
+    return ok("can be read, and has the form it must have")
 
 
 def _test_alert(channels: Mapping[str, Channel] | None, stage: str, now: datetime) -> CheckResult:
     if channels is None:
         return skipped("not sent", "--send-test sends one through each channel")
     if not channels:
-        return fail("no channel is set up: nobody would be told anything", "subscribe to the topic, or set up Slack")
-    alert = test_alert(stage, now)
-    failures = list[str]()
-    for name in channels:
+        return fail("no channel is set up: alerts reach nobody", "subscribe to the topic, or set up Slack")
+    alert, failures = test_alert(stage, now), list[str]()
+    for name, channel in channels.items():
         try:
-            channels[name].send(alert)
+            channel.send(alert)
         except LazarettoError as error:
             failures.append(f"{name}: {error}")
     return judged(
@@ -86,5 +78,5 @@ def _test_alert(channels: Mapping[str, Channel] | None, stage: str, now: datetim
 
 
 def test_alert(stage: str, now: datetime) -> Alert:
-    note = f"Somebody asked for it with `lazaretto doctor --send-test --stage {stage}`. Nothing has to be done."
+    note = f"`lazaretto doctor --send-test --stage {stage}` sent it. You need not do anything."
     return Alert(event=TEST, title=f"Test: alerts of {stage} arrive here", at=now, notes=(note,))

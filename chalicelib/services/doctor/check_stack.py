@@ -1,22 +1,32 @@
-"""Look at a stack and what runs in it: its state, its functions, the version that answers, who may ask its API."""
+"""Check a stack and what runs in it: its state, functions and settings, API and version, its table and KMS key."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
 
-from chalicelib.domain.doctor.health import NO_STACK, Check, CheckResult, check_of, fail, judged, ok, unknown, warn
-from chalicelib.domain.doctor.installed import FUNCTIONS, DeployedFunction, Installed
-from chalicelib.domain.doctor.stack import Stack, StackState, standing
+from chalicelib.domain.doctor.health import (
+    NO_STACK,
+    Check,
+    CheckResult,
+    check_of,
+    fail,
+    judged,
+    ok,
+    run_check,
+    skipped,
+    unknown,
+    warn,
+)
+from chalicelib.domain.doctor.installed import FUNCTIONS, DeployedFunction, Installed, KeptTable
+from chalicelib.domain.doctor.stack import StackState, state_of
 from chalicelib.errors import SettingsError
-from chalicelib.services.doctor.run_check import run_check
 
 ENDPOINT = "EndpointURL"
-"""The output of the stack that tells where the API is."""
+"""The output of the stack that is the URL of the API."""
 REFUSED = (401, 403)
 Functions = Mapping[str, DeployedFunction | None]
 """By logical id; None: it is gone."""
-Signed = Callable[[], tuple[int, str | None]]
-"""The status of a signed call, and the version that answers; None: it does not say."""
 _WAYS_OUT = {
     StackState.BUSY: "wait for its end, then run this again",
     StackState.DEAD: "its first deployment failed: `lazaretto deploy` offers to delete what is left",
@@ -25,38 +35,44 @@ _WAYS_OUT = {
 }
 
 
+class Api(Protocol):
+    def unsigned(self) -> int:
+        """The status of a call without a signature."""
+
+    def signed(self) -> tuple[int, str | None]:
+        """The status of a signed call, and the version that answers; None: it does not say."""
+
+
 def check_stack(
     there: Installed,
     functions: Callable[[], Functions],
     table_of: Callable[[DeployedFunction], str],
-    unsigned: Callable[[], int],
-    signed: Signed,
+    api: Callable[[], Api],
     version: str,
 ) -> Iterator[Check]:
-    """`table_of`: what the settings of a function name; raises SettingsError where they are wrong. `unsigned`: the
-    status of a call of the API that nobody signed. `version`: of this
+    """`table_of`: the table in a function's settings; raises SettingsError where they are wrong. `version`: of this
     command."""
     yield check_of("stack", _stack(there))
     yield run_check("functions", lambda: _functions(there, functions()))
     yield run_check("settings", lambda: _settings(there, functions(), table_of))
     if not there.outputs.get(ENDPOINT):
-        yield check_of("api", unknown(NO_STACK))
-        yield check_of("version", unknown(NO_STACK))
+        yield from (check_of(kind, unknown(NO_STACK)) for kind in ("api", "version"))
         return
-    yield run_check("api", lambda: _api(there, unsigned(), signed))
-    yield run_check("version", lambda: _version(there, *signed(), version))
+    yield run_check("api", lambda: _api(there, api()))
+    yield run_check("version", lambda: _version(there, *api().signed(), version))
 
 
 def _stack(there: Installed) -> CheckResult:
-    deploy = f"`lazaretto deploy --stage {there.stage}`"
     if not there.status:
-        return unknown(f"there is no stack {there.name}, and its queues are there: made by something else", deploy)
-    stands = standing(Stack("", there.name, there.status))
-    if stands is not StackState.READY:
-        return fail(f"{there.name} is {there.status}", _WAYS_OUT[stands])
+        return unknown(
+            f"there is no stack {there.name}, and its queues are there: made by something else", there.deploy
+        )
+    state = state_of(there.status)
+    if state is not StackState.READY:
+        return fail(f"{there.name} is {there.status}", _WAYS_OUT[state])
     seen = f"{there.name} is {there.status}, {len(there.names)} resources"
     if "ROLLBACK" in there.status:
-        return warn(f"{seen}: its last deployment failed, and was taken back", f"{deploy} tells the first cause")
+        return warn(f"{seen}: its last deployment failed, and was taken back", f"{there.deploy} tells the first cause")
     if there.protected:
         return ok(f"{seen}, protected")
     return warn(f"{seen}, not protected against deletion", f"`lazaretto deploy --stage {there.stage} --protect`")
@@ -67,8 +83,7 @@ def _functions(there: Installed, functions: Functions) -> CheckResult:
         return unknown(NO_STACK)
     found = {logical: function for logical, function in functions.items() if function is not None}
     problems = [f"{logical}: it is gone" for logical in dict.fromkeys((*FUNCTIONS, *functions)) if logical not in found]
-    for logical, function in found.items():
-        problems += [f"{logical}: {why}" for why in _wrong_with(function)]
+    problems += [f"{logical}: {why}" for logical, function in found.items() for why in _wrong_with(function)]
     if len({function.code for function in found.values()}) > 1:
         problems.append("they run different code: " + ", ".join(f"{n} {f.code[:8]}" for n, f in found.items()))
     runtimes = ", ".join(sorted({function.runtime for function in found.values()}))
@@ -76,7 +91,7 @@ def _functions(there: Installed, functions: Functions) -> CheckResult:
         problems,
         f"{len(found)} are active, on {runtimes}, with one code",
         "not as they must be",
-        f"`lazaretto deploy --stage {there.stage}`; where that changes nothing, take back by hand what was changed",
+        f"{there.deploy}; where that changes nothing, take back by hand what was changed",
     )
 
 
@@ -113,19 +128,19 @@ def _settings(there: Installed, functions: Functions, table_of: Callable[[Deploy
     )
 
 
-def _api(there: Installed, unsigned: int, ask: Signed) -> CheckResult:
+def _api(there: Installed, api: Api) -> CheckResult:
+    unsigned = api.unsigned()
     if unsigned not in REFUSED:
         return fail(
-            f"a call that nobody signed is answered {unsigned}",
-            "somebody took IAM off the API: deploy again, and look who changed it (CloudTrail)",
+            f"an unsigned call is answered {unsigned}",
+            "the API does not ask for IAM any more: deploy again, and look who changed it (CloudTrail)",
         )
-    signed, _ = ask()
+    signed, _ = api.signed()
     if signed in REFUSED:
-        said = f"refuses what nobody signed ({unsigned}), and you ({signed})"
-        return warn(said, _may_read(there))
+        return warn(f"refuses unsigned calls ({unsigned}), and you ({signed})", _may_read(there))
     if signed != 200:
         return fail(f"a signed call is answered {signed}", "look at the log of api_handler")
-    return ok(f"refuses what nobody signed ({unsigned}), answers what is signed ({signed})")
+    return ok(f"refuses unsigned calls ({unsigned}), answers signed ones ({signed})")
 
 
 def _version(there: Installed, status: int, installed: str | None, version: str) -> CheckResult:
@@ -140,3 +155,69 @@ def _version(there: Installed, status: int, installed: str | None, version: str)
 
 def _may_read(there: Installed) -> str:
     return f"to ask the API attach the policy {there.name}-read-{there.region} to yourself"
+
+
+TIME_TO_LIVE = "ttl"
+"""The attribute by which DynamoDB deletes what has expired."""
+_UNDO = {"Disabled": "enable-key", "PendingDeletion": "cancel-key-deletion"}
+"""By the state of a key."""
+
+
+def check_storage(
+    there: Installed,
+    definition: Mapping[str, Any],
+    table_of: Callable[[str], KeptTable | None],
+    key_state: Callable[[str], str],
+) -> Iterator[Check]:
+    """`definition`: the table as the code needs it. `key_state`: of a KMS key, by its ARN."""
+    found: list[KeptTable] = []
+    yield run_check("table", lambda: _table(there, definition, table_of(there.name), found))
+    yield run_check("key", lambda: _key(found[0] if found else None, key_state))
+
+
+def _table(
+    there: Installed, definition: Mapping[str, Any], table: KeptTable | None, found: list[KeptTable]
+) -> CheckResult:
+    if table is None:
+        return fail(f"there is no table {there.name}", f"{there.deploy}; a backup of DynamoDB may hold the old one")
+    found.append(table)
+    indexes = [
+        {index["IndexName"] for index in of.get("GlobalSecondaryIndexes", ())} for of in (definition, table.properties)
+    ]
+    problems = [f"the index {name} is missing" for name in sorted(indexes[0] - indexes[1])]
+    problems += [f"the index {name} is not ready" for name in table.unready]
+    if table.status != "ACTIVE":
+        problems.append(f"it is {table.status}")
+    if problems:
+        return fail(f"{there.name} is not as the code needs it", f"{there.deploy}; docs/deploy.md#upgrade", problems)
+    seen = f"{there.name} is ACTIVE, some {table.items:,} items"
+    if lacking := dict(_lacking(table, there)):
+        return warn(seen, "; ".join(lacking.values()), lacking)
+    return ok(f"{seen}; recovery, time to live, protection are on")
+
+
+def _lacking(table: KeptTable, there: Installed) -> Iterator[tuple[str, str]]:
+    """What is off, and the command that puts it on: a deployment changes nothing that the template always had."""
+    update = f"`aws dynamodb update-{{}} --table-name {there.name} "
+    if "PointInTimeRecoverySpecification" not in table.properties:
+        on = "--point-in-time-recovery-specification PointInTimeRecoveryEnabled=true`"
+        yield "point-in-time recovery is off: a mistake cannot be taken back", update.format("continuous-backups") + on
+    if table.properties.get("TimeToLiveSpecification", {}).get("AttributeName") != TIME_TO_LIVE:
+        on = f"--time-to-live-specification Enabled=true,AttributeName={TIME_TO_LIVE}`"
+        yield "time to live is off: what is over stays, and is paid for", update.format("time-to-live") + on
+    if not table.protected:
+        deploy = f"`lazaretto deploy --stage {there.stage} --parameter DeletionProtection=true`"
+        by_hand = update.format("table") + "--deletion-protection-enabled`"
+        yield "deletion protection is off", f"{deploy}, or where that changes nothing {by_hand}"
+
+
+def _key(table: KeptTable | None, key_state: Callable[[str], str]) -> CheckResult:
+    if table is None:
+        return skipped("no table")
+    if not table.key:
+        return skipped("the table lies under a key of AWS")
+    state = key_state(table.key)
+    if state != "Enabled":
+        undo = f"`aws kms {_UNDO[state]} --key-id {table.key}`" if state in _UNDO else "ask who keeps it"
+        return fail(f"{table.key} is {state}", f"{undo}: without it nothing that is stored can be read")
+    return ok(f"{table.key} is enabled")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from datetime import datetime
+from functools import cache
+from typing import Any, Protocol
 
-from chalicelib.domain.doctor.health import NO_STACK, Check, CheckResult, fail, judged, ok, unknown, warn
+from chalicelib.domain.doctor.health import NO_STACK, Check, CheckResult, fail, judged, ok, run_check, unknown, warn
 from chalicelib.domain.doctor.installed import (
     ALARM,
     FUNCTION,
@@ -14,65 +16,63 @@ from chalicelib.domain.doctor.installed import (
     Alarm,
     EventRule,
     EventSource,
+    Fired,
     Installed,
     Queue,
 )
-from chalicelib.services.doctor.run_check import run_check
 
 HEARING = ("scans", "findings")
 """Queues that rules send to."""
 RECEIVES = 5
 RUNBOOK = "docs/operations.md#alarms"
-
-
 QueueOf = Callable[[str], Queue | None]
-RuleOf = Callable[[str], EventRule | None]
-SourcesOf = Callable[[str], tuple[EventSource, ...]]
-"""What AWS shows of a queue, a rule, and what wakes a function, by name; None: it is gone."""
 
 
-def check_wiring(
-    there: Installed,
-    patterns: Mapping[str, Mapping[str, Any]],
-    queue_of: QueueOf,
-    rule_of: RuleOf,
-    sources_of: SourcesOf,
-    alarms: Callable[[str], tuple[Alarm, ...]],
-) -> Iterator[Check]:
-    """`patterns`: what each rule must hear, by its logical id. `alarms`: by the beginning of their names."""
-    deploy = f"`lazaretto deploy --stage {there.stage}`"
-    yield run_check("rules", lambda: _rules(there, rule_of, patterns, deploy))
-    yield run_check("queues", lambda: _queues(there, queue_of, deploy))
-    yield run_check("sources", lambda: _sources(there, sources_of))
+class Parts(Protocol):
+    """What AWS shows, by name; None: it does not exist."""
+
+    def queue(self, name: str) -> Queue | None: ...
+    def rule(self, name: str) -> EventRule | None: ...
+    def sources(self, function: str) -> tuple[EventSource, ...]: ...
+    def alarms(self, prefix: str) -> tuple[Alarm, ...]: ...
+    def fired(self, rules: Collection[str], since: datetime, now: datetime) -> Mapping[str, Fired]:
+        """What rules have sent on between two moments."""
+
+
+def check_wiring(there: Installed, patterns: Mapping[str, Mapping[str, Any]], parts: Parts) -> Iterator[Check]:
+    """`patterns`: the events that each rule must match, by its logical id."""
+    queue_of = cache(parts.queue)
+    yield run_check("rules", lambda: _rules(there, parts, patterns))
+    yield run_check("queues", lambda: _queues(there, queue_of))
+    yield run_check("sources", lambda: _sources(there, parts))
     yield run_check("dead-letters", lambda: _dead_letters(there, queue_of))
-    yield run_check("alarms", lambda: _alarms(there, alarms(f"{there.name}-")))
+    yield run_check("alarms", lambda: _alarms(there, parts.alarms(f"{there.name}-")))
 
 
-def _rules(there: Installed, rule_of: RuleOf, patterns: Mapping[str, Mapping[str, Any]], deploy: str) -> CheckResult:
+def _rules(there: Installed, parts: Parts, patterns: Mapping[str, Mapping[str, Any]]) -> CheckResult:
     names = there.of_kind(RULE)
     if not names:
         return unknown(NO_STACK)
+    rules = {logical: parts.rule(name) for logical, name in names.items()}
     problems = [f"{logical}: the stack has no such rule" for logical in patterns if logical not in names]
-    disabled = list[str]()
-    for logical, name in names.items():
-        rule = rule_of(name)
-        if rule is not None and not rule.enabled:
-            disabled.append(name)
-        problems += [f"{logical} ({name}): {why}" for why in _wrong_with(rule, there, patterns.get(logical))]
+    for logical, rule in rules.items():
+        wrong = _wrong_with(rule, there, patterns.get(logical))
+        problems += [f"{logical} ({names[logical]}): {why}" for why in wrong]
+    enable = (f"`aws events enable-rule --name {names[n]}`; " for n, rule in rules.items() if rule and not rule.enabled)
     return judged(
         problems,
         f"{len(names)} are enabled, each with its target and a queue for what cannot be delivered",
         "not as they must be: events are lost",
-        f"{_enable(disabled)}{deploy}; then `lazaretto reconcile --stage {there.stage}` finds what was lost",
+        f"{''.join(enable)}{_restore(there)}",
     )
 
 
-def _enable(disabled: Collection[str]) -> str:
-    return "".join(f"`aws events enable-rule --name {name}`; " for name in disabled)
+def _restore(there: Installed) -> str:
+    return f"{there.deploy}; then `lazaretto reconcile --stage {there.stage}` finds what was lost"
 
 
 def _wrong_with(rule: EventRule | None, there: Installed, pattern: Mapping[str, Any] | None) -> Iterator[str]:
-    """`pattern` None: it goes by the clock."""
+    """`pattern` None: it runs on a schedule."""
     if rule is None:
         yield "it is gone"
         return
@@ -82,71 +82,76 @@ def _wrong_with(rule: EventRule | None, there: Installed, pattern: Mapping[str, 
         yield "it hears other events than those of this version"
     if not rule.targets:
         yield "it has no target"
-    ours = _ours(there, by_clock=pattern is None)
+    ours = _ours(there, scheduled=pattern is None)
     for target in rule.targets:
-        _, _, service, region, account, name = (*target.arn.split(":", 5), *[""] * 6)[:6]
         if target.dead_arn is None:
-            yield f"what cannot be delivered to {name} is dropped"
-        if (service, region, account) != (ours[0], there.region, there.account) or name not in ours[1]:
+            yield f"what cannot be delivered to {target.arn.split(':', 5)[-1]} is dropped"
+        if target.arn.split(":", 2)[-1] not in ours:
             yield f"it sends to {target.arn}, which is none of ours"
 
 
-def _ours(there: Installed, *, by_clock: bool) -> tuple[str, list[str]]:
-    """The service and the names of what a rule may send to."""
-    if by_clock:
-        return "lambda", [f"function:{name}" for name in there.of_kind(FUNCTION).values()]
-    return "sqs", [there.queue(hearing) for hearing in HEARING]
+def _ours(there: Installed, *, scheduled: bool) -> set[str]:
+    """What a rule may send to, as ARNs without their beginning."""
+    if scheduled:
+        names = there.of_kind(FUNCTION).values()
+        return {f"lambda:{there.region}:{there.account}:function:{name}" for name in names}
+    return {f"sqs:{there.region}:{there.account}:{there.queue(name)}" for name in HEARING}
 
 
-def _queues(there: Installed, queue_of: QueueOf, deploy: str) -> CheckResult:
-    problems = list[str]()
-    for source in SOURCES:
-        name, queue = there.queue(source), queue_of(there.queue(source))
-        if queue is None:
-            problems.append(f"{name}: it is gone")
-            continue
-        if queue.dead_arn is None or not queue.dead_arn.endswith(f":{there.dead_queue(source)}"):
-            problems.append(f"{name}: what fails goes to {queue.dead_arn or 'no queue'}")
-        elif (queue.receives or 0) < RECEIVES:
-            problems.append(f"{name}: a message is given up after {queue.receives} receives")
-        if source in HEARING and there.names and not queue.lets_rules_send:
-            problems.append(f"{name}: its policy does not let EventBridge send")
+def _queues(there: Installed, queue_of: QueueOf) -> CheckResult:
+    problems = [
+        f"{there.queue(source)}: {why}"
+        for source in SOURCES
+        for why in _wrong_queue(there, source, queue_of(there.queue(source)))
+    ]
     problems += [f"{name}: it is gone" for name in there.dead_queues if queue_of(name) is None]
     return judged(
         problems,
         f"{len(SOURCES)} with their dead-letter queues, and that of the clock",
         "not as they must be",
-        f"{deploy}; then `lazaretto reconcile --stage {there.stage}` finds what was lost",
+        _restore(there),
     )
 
 
-def _sources(there: Installed, sources_of: SourcesOf) -> CheckResult:
-    names = there.of_kind(FUNCTION)
-    if not names:
+def _wrong_queue(there: Installed, source: str, queue: Queue | None) -> Iterator[str]:
+    if queue is None:
+        yield "it is gone"
+        return
+    if queue.dead_arn is None or not queue.dead_arn.endswith(f":{there.dead_queue(source)}"):
+        yield f"what fails goes to {queue.dead_arn or 'no queue'}"
+    elif queue.receives < RECEIVES:
+        yield f"a message is given up after {queue.receives} receives"
+    if source in HEARING and there.names and not queue.lets_rules_send:
+        yield "its policy does not let EventBridge send"
+
+
+def _sources(there: Installed, parts: Parts) -> CheckResult:
+    functions = there.of_kind(FUNCTION).values()
+    if not functions:
         return unknown(NO_STACK)
-    found = [source for name in names.values() for source in sources_of(name)]
-    by_queue = {source.queue_arn.rpartition(":")[2]: source for source in found}
-    problems = list[str]()
-    for source in SOURCES:
-        name, mapping = there.queue(source), by_queue.get(there.queue(source))
-        if mapping is None:
-            problems.append(f"{name}: no function reads it")
-            continue
-        if mapping.state != "Enabled":
-            problems.append(f"{name}: reading it is {mapping.state}")
-        if not mapping.reports:
-            problems.append(f"{name}: a message that fails is not reported, and so lost")
+    by_queue = {one.queue_arn.rpartition(":")[2]: one for name in functions for one in parts.sources(name)}
+    names = [there.queue(source) for source in SOURCES]
     return judged(
-        problems,
+        [f"{name}: {why}" for name in names for why in _wrong_source(by_queue.get(name))],
         f"{len(SOURCES)} queues are read, single messages that fail are reported",
         "not as they must be",
-        f"`lazaretto deploy --stage {there.stage}`; where that changes nothing, take back by hand what was changed",
+        f"{there.deploy}; where that changes nothing, take back by hand what was changed",
     )
+
+
+def _wrong_source(source: EventSource | None) -> Iterator[str]:
+    if source is None:
+        yield "no function reads it"
+        return
+    if source.state != "Enabled":
+        yield f"reading it is {source.state}"
+    if not source.reports:
+        yield "a message that fails is not reported, and so lost"
 
 
 def _dead_letters(there: Installed, queue_of: QueueOf) -> CheckResult:
     found = {name: queue_of(name) for name in there.dead_queues}
-    counts = {n: q.waiting + q.hidden + q.delayed for n, q in found.items() if q is not None}
+    counts = {name: queue.messages for name, queue in found.items() if queue is not None}
     gone = [name for name in found if name not in counts]
     if sum(counts.values()) == 0 and gone:
         return unknown(f"none in {len(counts)} queues; gone: {', '.join(gone)}")
@@ -166,15 +171,14 @@ def _alarms(there: Installed, alarms: Collection[Alarm]) -> CheckResult:
     found = [alarm for alarm in alarms if alarm.name in own]
     gone = sorted(own - {alarm.name for alarm in found})
     if gone or not own:
-        seen = f"{len(gone)} are gone" if found else "there is none"
-        return fail(seen, f"`lazaretto deploy --stage {there.stage}`", gone)
+        return fail(f"{len(gone)} are gone" if found else "there is none", there.deploy, gone)
     on = [f"{a.name}, since {a.since:%Y-%m-%d %H:%M} UTC" for a in found if a.state == "ALARM"]
     if on:
         return fail(f"{len(on)} of {len(found)} on", RUNBOOK, on)
-    silent = [f"{a.name}: it tells nobody, its actions are off" for a in found if not a.acts]
-    silent += [f"{a.name}: it has no data yet" for a in found if a.state not in ("OK", "ALARM")]
-    if silent:
-        names = " ".join(a.name for a in found if not a.acts)
-        advice = f"`aws cloudwatch enable-alarm-actions --alarm-names {names}`" if names else "run it again in an hour"
-        return warn(f"none of {len(found)} is on", advice, silent)
+    off = [alarm.name for alarm in found if not alarm.acts]
+    problems = [f"{name}: its actions are off" for name in off]
+    problems += [f"{a.name}: it has no data yet" for a in found if a.state != "OK"]
+    if problems:
+        enable = f"`aws cloudwatch enable-alarm-actions --alarm-names {' '.join(off)}`"
+        return warn(f"none of {len(found)} is on", enable if off else "run it again in an hour", problems)
     return ok(f"none of {len(found)} is on")

@@ -40,11 +40,10 @@ from chalicelib.services.policy.evaluate_shard import evaluate_shard
 from chalicelib.services.policy.roll_out_policy import roll_out_policy
 from chalicelib.services.ports.context import Context
 from chalicelib.services.reconcile.gather_posture import gather_posture
-from chalicelib.services.reconcile.list_public import list_public, plan_public
+from chalicelib.services.reconcile.list_public import list_public, match_same_digest
 from chalicelib.services.reconcile.mark_registry_stale import LASTING_ATTEMPTS, mark_registry_stale
-from chalicelib.services.reconcile.match_same_digest import match_same_digest
 from chalicelib.services.reconcile.notify_initial_backfill import notify_initial_backfill
-from chalicelib.services.reconcile.plan_sweep import plan_sweep, send_plan
+from chalicelib.services.reconcile.plan_sweep import plan_public, plan_sweep, send_plan
 from chalicelib.services.reconcile.reconcile_registry import reconcile_registry
 from chalicelib.services.replication.check_replica import check_replica
 from chalicelib.services.replication.check_replication import check_replication

@@ -1,4 +1,4 @@
-"""Gather the settings of one repository and keep them for posture to judge. Nothing is judged or changed here."""
+"""Gather the settings of one repository and store them for posture. Nothing is judged or changed here."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from chalicelib.domain.images.image import Repository
 from chalicelib.domain.reconcile.posture import GatheredSettings, RepositorySettings, changed
 from chalicelib.domain.reconcile.scan_rule import AppliedScanRule, Frequency, ScanRule, rule_of
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
+from chalicelib.services.ports.answers import answered
 from chalicelib.services.ports.context import Context
 
 AT, RESULT = "posture_at", "posture"
 
 
 class Gathered(msgspec.Struct, frozen=True):
-    """`unread`: the names of what could not be read; `changed`: of what differs from the last time. `error`: why
-    nothing could be read at all."""
+    """`unread`: what could not be read, `changed`: what differs from the last time, by name. `error`: why nothing could
+    be read."""
 
     unread: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
@@ -24,7 +25,7 @@ class Gathered(msgspec.Struct, frozen=True):
 
 
 def gather_posture(message: SweepRepository, context: Context) -> Gathered | None:
-    """None: the repository is public, or not there any more. Raises TransientError: put it back."""
+    """None: the repository is public or gone. Raises TransientError: requeue the message."""
     home = message.repository
     if home.public:
         return None
@@ -49,14 +50,10 @@ def gather_posture(message: SweepRepository, context: Context) -> Gathered | Non
 
 
 def _scanning(home: Repository, settings: RepositorySettings, context: Context) -> ScanRule | None:
-    """None: how the registry scans could not be found out. Raises TransientError."""
-    try:
-        account, registry = context.scans.configuration(Repository(home.registry, home.region, ""))
-    except TransientError:
-        raise
-    except UpstreamError:
+    """None: how the registry scans is unknown. Raises TransientError."""
+    found = answered(lambda: context.scans.configuration(Repository(home.registry, home.region, "")))
+    if found is None or found[0] != home.registry:
         return None
-    if account != home.registry:
-        return None
+    registry = found[1]
     frequency = Frequency.__members__.get(settings.scan_frequency or "")
     return rule_of(home.name, registry, None if frequency is None else AppliedScanRule(frequency))

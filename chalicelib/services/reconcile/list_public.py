@@ -1,95 +1,151 @@
-"""List one of our public repositories, and tell what the table does not know of it: no event tells of public images.
+"""List one of our public repositories and repair what differs: no event tells of public images.
 
-What differs is mended by the message that an event would have been. A sweep that dies anywhere is simply run again.
-
-Plan the sweep of our public repositories: a message for each, and one for each shard in which twins are looked for.
-
-Harmless when run twice. Who is out of time sends itself on behind the repository it sent last.
+Each difference is repaired by the message that an event would have been. A public image also takes the verdict of
+private images of the same digest: each knows the other, so that a new verdict of one decides the other at once. The
+index is read as a stream, twice; only some public digests and their images are held. Every sweep that dies is run
+again.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from datetime import timedelta
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
 
 import msgspec
 
-from chalicelib.domain.events.sweep_message import MatchSameDigest, PlanSweep, SweepRepository
-from chalicelib.domain.images.image import Repository
+from chalicelib.domain.events.message import Decide, Delivery
+from chalicelib.domain.events.sweep_message import MatchSameDigest, SweepRepository
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.line import has_last_word
+from chalicelib.domain.images.image import ImageRef, Kind, Repository
 from chalicelib.domain.images.registry import PublicRegistry
-from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
-from chalicelib.domain.reconcile.reconciliation import Memory, Place, Reconciled, compare
-from chalicelib.domain.reconcile.repository_facts import RepositoryFacts
+from chalicelib.domain.reconcile.difference import (
+    Difference,
+    DifferenceKind,
+    Memory,
+    Reconciled,
+    ReconcileProgress,
+    RepositoryFacts,
+)
+from chalicelib.domain.reconcile.reconciliation import compare
 from chalicelib.domain.reconcile.repository_view import RepositoryView
 from chalicelib.errors import TransientError, UpstreamError
+from chalicelib.services.assessment.update_header import update_header
 from chalicelib.services.ports.context import Context
-from chalicelib.services.reconcile.match_same_digest import part_same_digest
+from chalicelib.services.reconcile.plan_sweep import announce
 from chalicelib.services.reconcile.repair_difference import is_confirmed, read_tags, repair_difference
 
+MOST_AT_ONCE = 500
+FILLED_WITHIN = timedelta(days=1)
 PATIENCE = timedelta(seconds=20)
-MATCHED_AFTER = timedelta(minutes=10)
-"""Most repositories are listed by then, and the next sweep finds what is not."""
-SHARDS = 8
-KNOWN_ASKED = 500
-Known = Mapping[Repository, RepositoryFacts]
+"""From when everything is listed."""
 
 
-def plan_public(plan: PlanSweep, context: Context) -> int:
-    """Returns how many repositories were sent. Raises TransientError: put it back."""
-    registry = context.public.registry()
-    known = dict(_known(registry, context)) if registry is not None else {}
-    homes = _homes(registry, known, context) if registry is not None else ()
-    left = [home for home in homes if plan.after is None or home.path > plan.after]
-    began = context.clock.now()
-    for sent, home in enumerate(left, 1):
-        context.outbox.send("sweeps", _message(plan, home, registry))
-        if sent < len(left) and context.clock.now() - began > PATIENCE:
-            rest = msgspec.structs.replace(plan, after=home.path, attempt=0)
-            context.outbox.send("sweeps", rest)
-            return sent
-    if homes:
-        filling = plan.started_at if _is_first(plan, known) else None
-        for shard in range(SHARDS):
-            context.outbox.send("sweeps", MatchSameDigest(shard, filling=filling), MATCHED_AFTER.total_seconds())
-    return len(left)
+def match_same_digest(message: MatchSameDigest, context: Context) -> int:
+    """Of some digests of one shard; sends itself for the rest. Returns how many images have the digest of another one.
+    Raises TransientError: requeue it; UpstreamError, at the end, for an image that could not be matched."""
+    found = _public_digests(message, context)
+    digests = sorted({*found[:MOST_AT_ONCE]})
+    images = _images_of(message.shard, digests, context)
+    matched, unannounced, began, failure = 0, False, context.clock.now(), message.failure
+    for n, digest in enumerate(digests, 1):
+        try:
+            there = _there(images.get(digest, ()), context)
+            quiet = _is_filled(there, message.filling)
+            twins = _match(there, context, quiet=quiet)
+            matched, unannounced = matched + twins, unannounced or (quiet and twins > 0)
+        except TransientError:
+            raise
+        except Exception as e:  # noqa: BLE001 - an image that cannot be read must not stop the others
+            failure = failure or f"{digest}: {type(e).__name__}: {e}"[:500]
+        late = n < len(digests) and context.clock.now() - began > PATIENCE
+        if late or (n == len(digests) and len(found) > MOST_AT_ONCE):
+            context.outbox.send("sweeps", msgspec.structs.replace(message, after=digest, failure=failure, attempt=0))
+            failure = None  # the rest reports it
+            break
+    if message.filling is not None and unannounced:
+        announce(message.filling, context)
+    if failure is not None:
+        raise UpstreamError(f"same digests could not be matched: {failure}")
+    return matched
 
 
-def _homes(registry: PublicRegistry, known: Known, context: Context) -> tuple[Repository, ...]:
-    """Our public repositories by path: those that are there, and those that were and are not known to be gone."""
-    left = (home for home, facts in known.items() if not facts.is_unlisted)
-    return tuple(sorted({*_listed(registry, context), *left}, key=lambda home: home.path))
+def _there(refs: Collection[ImageRef], context: Context) -> list[Header]:
+    """All images of one digest."""
+    return [
+        s.header
+        for s in context.table.read_headers(refs).values()
+        if s.header.present and s.header.kind is not Kind.ARTIFACT
+    ]
 
 
-def _is_first(plan: PlanSweep, known: Known) -> bool:
-    """Whether no public repository was listed before this sweep: what it finds is told of by a summary."""
-    return not any(facts.public_at is not None and facts.public_at < plan.started_at for facts in known.values())
+def _is_filled(there: Iterable[Header], filling: datetime | None) -> bool:
+    """Whether a summary tells of them. What was known for longer than a fill takes has been made public: that is
+    news."""
+    if filling is None:
+        return False
+    return all(header.known_at is not None and header.known_at > filling - FILLED_WITHIN for header in there)
 
 
-def _message(plan: PlanSweep, home: Repository, registry: PublicRegistry | None) -> SweepRepository:
-    return SweepRepository(plan.sweep, home, plan.started_at, msgspec.json.encode(registry).decode())
+def _match(there: Collection[Header], context: Context, *, quiet: bool) -> int:
+    """Returns how many images have the digest of another one."""
+    public = sorted(header.ref for header in there if header.ref.home.public)
+    private = sorted(header.ref for header in there if not header.ref.home.public)
+    # The private ones first: from then on their changes decide the public ones again.
+    for ref in private:
+        update_header(ref, partial(_with_twins, twins=public), _matching(ref, quiet=quiet), context)
+    for ref in public:
+        twins = [*private, *_that_stay(ref, private, context)]
+        update_header(ref, partial(_with_twins, twins=twins), _matching(ref, quiet=quiet), context)
+    for gone in context.table.read_headers(public).values() if private else ():
+        if not gone.header.present:  # deleted meanwhile, perhaps before the match
+            part_same_digest(gone.header, context)
+    return len(there) if public and private else 0
 
 
-def _listed(registry: PublicRegistry, context: Context) -> Iterator[Repository]:
-    after: str | None = None
-    while True:
-        page = context.public.repositories(registry, after)
-        yield from (detail.repository for detail in page.repositories)
-        if page.after is None:
-            return
-        after = page.after
+def part_same_digest(public: Header, context: Context) -> None:
+    """The public image is gone. Raises TransientError."""
+    for path in public.twins:
+        ref = ImageRef.from_path(path)
+        update_header(ref, partial(_without_twin, path=public.ref.path), _matching(ref), context)
 
 
-def _known(registry: PublicRegistry, context: Context) -> Iterator[tuple[Repository, RepositoryFacts]]:
-    after: str | None = None
-    while True:
-        page = context.queries.repositories(after, KNOWN_ASKED)
-        for row in page.items:
-            if registry.owns(row.repository):
-                yield row.repository, RepositoryFacts.read(row.facts)
-        if page.after is None:
-            return
-        after = page.after
+def _matching(ref: ImageRef, *, quiet: bool = False) -> Delivery:
+    return Delivery(f"twins:{ref.path}", Decide(ref, "twin", quiet=quiet))
+
+
+def _public_digests(message: MatchSameDigest, context: Context) -> list[str]:
+    """The next ones, in their order, and one more where there are more; one that is public twice may be named twice."""
+    rows = (row.ref for row in context.queries.rows_of(message.shard) if row.ref.home.public)
+    return heapq.nsmallest(MOST_AT_ONCE + 1, (ref.digest for ref in rows if ref.digest > (message.after or "")))
+
+
+def _images_of(shard: int, digests: Collection[str], context: Context) -> Mapping[str, list[ImageRef]]:
+    wanted, found = {*digests}, defaultdict[str, list[ImageRef]](list)
+    for row in context.queries.rows_of(shard) if wanted else ():
+        if row.ref.digest in wanted:
+            found[row.ref.digest].append(row.ref)
+    return found
+
+
+def _that_stay(ref: ImageRef, private: Collection[ImageRef], context: Context) -> list[ImageRef]:
+    """Former matches that left the index and whose verdict stands: they are gone, and were blocked."""
+    stored = context.table.read_headers([ref]).get(ref)
+    former = [ImageRef.from_path(path) for path in stored.header.twins] if stored is not None else []
+    left = [twin for twin in former if twin not in private]
+    headers = [s.header for s in context.table.read_headers(left).values()] if left else []
+    return sorted(header.ref for header in headers if header.present or has_last_word(header))
+
+
+def _with_twins(header: Header, twins: Iterable[ImageRef]) -> Header:
+    return msgspec.structs.replace(header, twins=tuple(twin.path for twin in twins))
+
+
+def _without_twin(header: Header, path: str) -> Header:
+    return msgspec.structs.replace(header, twins=tuple(twin for twin in header.twins if twin != path))
 
 
 AT, RESULT = "public_at", "public"
@@ -99,11 +155,11 @@ NOT_TO_BE_KNOWN = frozenset({DifferenceKind.CHILDREN_UNKNOWN})
 
 
 def list_public(message: SweepRepository, context: Context, *, dry_run: bool = False) -> Reconciled:
-    """`dry_run`: nothing is sent or kept. Raises TransientError: put it back."""
+    """`dry_run`: nothing is sent or stored. Raises TransientError: requeue it."""
     home, row = message.repository, context.queries.repository(message.repository)
     first = row is None or RepositoryFacts.read(row.facts).public_at is None
     try:
-        view = _look(home, message.handed, context)
+        view = _view(home, message.handed, context)
     except TransientError:
         raise
     except UpstreamError as error:
@@ -111,11 +167,11 @@ def list_public(message: SweepRepository, context: Context, *, dry_run: bool = F
         if not dry_run:
             context.table.store_repository(home, {RESULT: msgspec.to_builtins(Memory(error=result.error))})
         return result
-    return _mend(view, message, context, first=first, dry_run=dry_run)
+    return _repair(view, message, context, first=first, dry_run=dry_run)
 
 
-def _look(home: Repository, handed: str | None, context: Context) -> RepositoryView:
-    """Headers are read last: what is listed is never younger than what is stored."""
+def _view(home: Repository, handed: str | None, context: Context) -> RepositoryView:
+    """Headers are read last, so that the listing is never newer than what is stored."""
     registry = msgspec.json.decode(handed, type=PublicRegistry) if handed is not None else context.public.registry()
     if registry is None:
         raise UpstreamError(f"{home.path}: our account has no public registry")
@@ -124,35 +180,35 @@ def _look(home: Repository, handed: str | None, context: Context) -> RepositoryV
     return RepositoryView(home, listed, headers, context.consistency_delay, tags=read_tags(home, context.queries))
 
 
-def _mend(
+def _repair(
     view: RepositoryView, message: SweepRepository, context: Context, *, first: bool, dry_run: bool
 ) -> Reconciled:
-    began, place = context.clock.now(), Place.read(message.after)
+    began, progress = context.clock.now(), ReconcileProgress.read(message.after)
     if message.after is None and not dry_run:
         _part_gone(view, context)
-    found, mended = Counter(place.found), list[Difference]()
-    differences = [d for d in compare(view) if d.kind not in NOT_TO_BE_KNOWN and d.ref.digest > place.digest]
+    found, repaired = Counter(progress.found), list[Difference]()
+    differences = [d for d in compare(view) if d.kind not in NOT_TO_BE_KNOWN and d.ref.digest > progress.digest]
     for n, difference in enumerate(differences):
         if n and not dry_run and context.clock.now() - began > PATIENCE:
             former = differences[n - 1].ref.digest
             if former != difference.ref.digest:
-                rest = msgspec.structs.replace(message, after=place.beyond(former, found), attempt=0)
+                rest = msgspec.structs.replace(message, after=str(ReconcileProgress(former, dict(found))), attempt=0)
                 context.outbox.send("sweeps", rest)
-                return _result(view, found, mended, first=first, more=True)
+                return _result(view, found, repaired, first=first, more=True)
         if is_confirmed(difference, view, context):
             found[difference.kind] += 1
-            mended.append(difference)
+            repaired.append(difference)
             if not dry_run:
                 _part(difference, view, context)
                 repair_difference(difference, view, context, quiet=first)
-    result = _result(view, found, mended, first=first)
+    result = _result(view, found, repaired, first=first)
     if not dry_run:
-        _keep(view, result, context)
+        _store(view, result, context)
     return result
 
 
 def _part_gone(view: RepositoryView, context: Context) -> None:
-    """Once more: twins may have been looked for while it was found that the image is gone."""
+    """Once more: images may have been matched while it was found that the image is gone."""
     for header in view.headers.values():
         lately = header.existence_at is not None and header.existence_at > view.listed.listed_at - PARTED_FOR
         if header.twins and not header.present and lately:
@@ -166,13 +222,13 @@ def _part(difference: Difference, view: RepositoryView, context: Context) -> Non
 
 
 def _result(
-    view: RepositoryView, found: Counter[DifferenceKind], mended: list[Difference], *, first: bool, more: bool = False
+    view: RepositoryView, found: Counter[DifferenceKind], repaired: list[Difference], *, first: bool, more: bool = False
 ) -> Reconciled:
-    return Reconciled(view.repository, len(view.listed.images), dict(found), tuple(mended), first, more)
+    return Reconciled(view.repository, len(view.listed.images), dict(found), tuple(repaired), first, more)
 
 
-def _keep(view: RepositoryView, result: Reconciled, context: Context) -> None:
-    """One write. No event was lost: there are none."""
+def _store(view: RepositoryView, result: Reconciled, context: Context) -> None:
+    """One write. No event was lost: there are none of public images."""
     memory = Memory(result.images, dict(result.found))
     pushes = [image.pushed_at for image in view.listed.images.values() if image.pushed_at is not None]
     facts: dict[str, object] = {RESULT: msgspec.to_builtins(memory)}

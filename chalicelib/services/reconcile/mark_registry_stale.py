@@ -1,12 +1,7 @@
-"""Doubt a registry that cannot be listed: its repositories are handled as they are known, and people are told once.
+"""Mark a registry that cannot be listed: its known repositories are handled one by one, and one alert is sent.
 
-Each repository that can be listed all the same is compared as ever; of one that cannot, `mark_images_stale` looks at
-the images. So nothing of a registry out of reach reads as clean for ever, and nothing is taken for deleted.
-
-Doubt the images of a repository that nobody could compare for half a day: each that reads as scanned is looked at.
-
-A look that is refused as well, or is not answered, leaves an image without a usable scan, which is not clean; one that
-is let in shows what is there. Whoever comes again looks at what is left.
+A repository that can be listed is compared as always. The images of one that could not be compared for half a day are
+refreshed: a refresh that fails leaves an image without a usable scan, which is not clean. Nothing counts as deleted.
 """
 
 from __future__ import annotations
@@ -26,19 +21,19 @@ from chalicelib.services.ports.context import Context
 from chalicelib.services.reconcile.plan_sweep import known_homes
 
 LASTING_ATTEMPTS = 20
-"""Time-outs and throttles are tried again. So often, which takes two hours and more, they are no matter of waiting."""
+"""Retries of timeouts and throttles take two hours and more by then: waiting does not help."""
 
 
 def mark_images_stale(home: Repository, compared_at: datetime | None, context: Context) -> int:
-    """`compared_at`: when the repository was last compared, None: never. Returns how many looks were sent: quietly, for
-    one alert tells of the registry. Raises TransientError."""
+    """`compared_at`: when the repository was last compared; None: never. Returns how many refreshes were sent; they are
+    quiet, because one alert is about the registry. Raises TransientError."""
     now = context.clock.now()
     if compared_at is not None and now - compared_at < DOUBTED_AFTER:
         return 0
     read = (h for h in context.table.headers_of(home) if h.exists and h.scan.state is ScanState.COMPLETE)
-    looks = [Refresh(header.ref, now, header.scan.source, quiet=True, doubted=True) for header in read]
-    context.outbox.send_all("scans", looks)
-    return len(looks)
+    refreshes = [Refresh(header.ref, now, header.scan.source, quiet=True, doubted=True) for header in read]
+    context.outbox.send_all("scans", refreshes)
+    return len(refreshes)
 
 
 def mark_registry_stale(
@@ -47,8 +42,8 @@ def mark_registry_stale(
     context: Context,
     api_url: str | None = None,
 ) -> None:
-    """After `why` was raised by its listing. Raises it again where nothing is known of the registry; other sweeps than
-    a reconcile wait for their next hour. Raises TransientError: put it back."""
+    """`why`: what its listing raised; raised again where nothing is stored of the registry. Other sweeps than a
+    reconcile wait for their next hour. Raises TransientError: requeue it."""
     known = known_homes(plan.place, (), context)
     if not known:
         raise why
@@ -67,12 +62,12 @@ def mark_registry_stale(
 
 
 def _day(at: datetime) -> datetime:
-    """Of the last comparison: as long as there is none, it is the same outage."""
+    """Of the last comparison: until the next one it is the same outage."""
     return at.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _record(subject: str, day: datetime, why: str, context: Context) -> ActionRecord:
-    """Put when it was told: twice after a crash rather than never."""
+    """Recorded after the alert: twice after a crash rather than never."""
     return ActionRecord(
         ref=None,
         effect=ActionKind.UNREACHABLE,

@@ -1,4 +1,4 @@
-"""Tell people of a first fill once, by a summary: not one alert for each image that was there all along."""
+"""Announce a first fill once, by a summary instead of one alert for each image."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from chalicelib.services.reconcile.plan_sweep import TOLD_AFTER_SECONDS
 SUBJECT = "sweep"
 WORST_NAMED = 10
 MOST_WAITS = 16
-"""Four hours: in a registry where images are pushed all the time something is always new."""
+"""Four hours: in a busy registry something is always new."""
 
 
 def notify_initial_backfill(filled: InitialBackfill, context: Context, api_url: str | None = None) -> bool:
-    """False: images are decided still, so this sends itself for a quarter of an hour later; or another one has told of
-    this sweep, whose planner had died and was run again."""
+    """False: images are still being decided, and this sends itself for a quarter of an hour later; or the summary of
+    this sweep was announced before, because its planner was run again."""
     if (
         filled.started_at is not None
         and context.table.action_at(SUBJECT, ActionKind.FILLED, filled.started_at) is not None
@@ -48,7 +48,7 @@ def notify_initial_backfill(filled: InitialBackfill, context: Context, api_url: 
 
 
 def _record(started_at: datetime, found: Counter[Decision], context: Context) -> ActionRecord:
-    """Put when it is told: twice after a crash rather than never."""
+    """Recorded after the alert: twice after a crash rather than never."""
     counts = ", ".join(f"{found[decision]} {decision}" for decision in Decision if found[decision])
     return ActionRecord(
         ref=None,
@@ -57,7 +57,7 @@ def _record(started_at: datetime, found: Counter[Decision], context: Context) ->
         wanted_at=started_at,
         kind=ActionKind.FILLED,
         actor="system",
-        reason=f"the first fill was told by its summary: {counts or 'no image'}",
+        reason=f"the first fill was announced by its summary: {counts or 'no image'}",
         at=context.clock.now(),
     )
 

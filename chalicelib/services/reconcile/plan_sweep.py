@@ -1,29 +1,30 @@
-"""Plan a sweep: one message for each repository of a registry, for a reconcile with its share of what Inspector says.
+"""Plan a sweep: one message for each repository of a registry, with its share of what Inspector says.
 
-Nothing depends on one run finishing a registry: who is out of time sends itself on behind the repository it sent last,
-and who is run twice sends twice, which is harmless.
+A planner that is out of time sends itself for what comes after the last repository it sent. One that is run twice sends
+twice, which is harmless.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.events.sweep_message import InitialBackfill, PlanSweep, Sweep, SweepRepository
+from chalicelib.domain.events.sweep_message import InitialBackfill, MatchSameDigest, PlanSweep, Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.registry import RegistryPlace
-from chalicelib.domain.reconcile.repository_facts import RepositoryFacts
-from chalicelib.domain.reconcile.scan_comparison import ASKED_AGAIN
+from chalicelib.domain.images.registry import PublicRegistry, RegistryPlace
+from chalicelib.domain.reconcile.difference import RepositoryFacts
+from chalicelib.services.ports.answers import pages
 from chalicelib.services.ports.context import Context
-from chalicelib.services.reconcile.survey_registry import Survey, survey_registry
+from chalicelib.services.reconcile.survey_registry import Survey, margin, survey_registry
 
 PATIENCE = timedelta(seconds=20)
-"""From when all is found out: a registry that takes longer than this would be surveyed again for each repository."""
+"""From when the survey is complete: else a slow registry would be surveyed again for each repository."""
 CHANGES_KEPT = timedelta(days=2)
-"""Whose findings were compared longer ago asks for them itself: it must not make all others' listing longer."""
+"""A repository whose findings were compared longer ago asks for them itself, and does not lengthen the others'
+listing."""
 KNOWN_ASKED = 500
 TOLD_AFTER_SECONDS = 900.0
 COMPARED_AT, FINDINGS_AT = "reconcile_at", "reconcile_findings_at"
@@ -31,21 +32,20 @@ CLOCKS_APART = timedelta(minutes=1)
 
 
 class Homes(msgspec.Struct, frozen=True):
-    """All repositories of a sweep, in the order of its day, what is stored of them, and when those that are listed were
-    made."""
+    """All repositories of a sweep, in the order of its day. `known`: what is stored of them. `created`: of those that
+    are listed."""
 
     homes: tuple[Repository, ...]
     known: Mapping[Repository, RepositoryFacts]
     created: Mapping[Repository, datetime | None]
 
     def facts(self, home: Repository) -> RepositoryFacts:
-        """Of one that was never heard of: none."""
         return self.known.get(home, RepositoryFacts())
 
 
 class SweepPlan(msgspec.Struct, frozen=True):
-    """`homes` in the order of the day. `survey` None: this sweep asks Inspector nothing, or there is nothing to ask
-    about. `filling`: those of all the registry of which nothing can have been lost yet."""
+    """`homes` in the order of the day. `survey` None: there is nothing to ask Inspector. `filling`: repositories that
+    no sweep has compared before, so that no event was lost."""
 
     homes: tuple[Repository, ...]
     survey: Survey | None = None
@@ -58,7 +58,7 @@ class SweepPlan(msgspec.Struct, frozen=True):
 
 
 def plan_sweep(plan: PlanSweep, context: Context) -> SweepPlan:
-    """What is left of the sweep: all of it, or what comes after `plan.after`. Raises TransientError, UpstreamError."""
+    """The part after `plan.after`. Raises TransientError, UpstreamError."""
     found = find_homes(plan, context)
     day = plan.started_at.date()
     left = tuple(h for h in found.homes if plan.after is None or turn(h.path, day) > turn(plan.after, day))
@@ -70,22 +70,27 @@ def plan_sweep(plan: PlanSweep, context: Context) -> SweepPlan:
 
 
 def send_plan(plan: PlanSweep, found: SweepPlan, context: Context) -> int:
-    """Returns how many messages were sent: all, or as many as there was time for, and one that goes on behind them."""
-    began = context.clock.now()
-    for sent, message in enumerate(found.messages(plan), 1):
+    """Returns how many messages were sent. Where time runs out, one more message plans the rest."""
+    sent = _send(found.messages(plan), len(found.homes), plan, context)
+    if sent == len(found.homes) and found.filling:
+        announce(plan.started_at, context)
+    return sent
+
+
+def _send(messages: Iterable[SweepRepository], count: int, plan: PlanSweep, context: Context) -> int:
+    began, sent = context.clock.now(), 0
+    for sent, message in enumerate(messages, 1):
         context.outbox.send("sweeps", message)
-        if sent < len(found.homes) and context.clock.now() - began > PATIENCE:
+        if sent < count and context.clock.now() - began > PATIENCE:
             rest = msgspec.structs.replace(plan, after=message.repository.path, attempt=0)
             context.outbox.send("sweeps", rest)
-            return sent
-    if found.filling:
-        announce(plan.started_at, context)
-    return len(found.homes)
+            break
+    return sent
 
 
 def announce(started_at: datetime, context: Context) -> None:
-    """People are to be told of the first fill of that sweep in a while, by a summary: once, so after all else is
-    sent. A planner that dies afterwards sends it again, and the sweep tells one from the other."""
+    """The summary of the first fill follows later, once: so it is sent after all else. A planner that dies afterwards
+    sends it again, and the recorded action tells the second from the first."""
     context.outbox.send("sweeps", InitialBackfill(started_at=started_at), TOLD_AFTER_SECONDS)
 
 
@@ -94,12 +99,16 @@ def find_homes(plan: PlanSweep, context: Context) -> Homes:
     if plan.sweep not in (Sweep.RECONCILE, Sweep.REPLICATION):
         return Homes(_in_turn(listed, plan), {}, listed)
     known = known_homes(plan.place, listed, context)
-    left = _gone(listed, known) if plan.sweep is Sweep.RECONCILE else _copied(listed, known)
+    unlisted = known.keys() - listed.keys()
+    if plan.sweep is Sweep.RECONCILE:  # of those not known to be deleted: their own message asks for them once more
+        left = [home for home in unlisted if not known[home].is_deleted]
+    else:
+        left = [home for home in unlisted if known[home].has_copies]
     return Homes(_in_turn([*listed, *left], plan), known, listed)
 
 
 def turn(path: str, day: date) -> tuple[int, str]:
-    """Another order each day: what is granted by the day, scans above all, goes to whoever comes first."""
+    """Another order each day: what has a daily budget, above all scans, goes to the first repositories."""
     return zlib.crc32(f"{day:%Y-%m-%d} {path}".encode()), path
 
 
@@ -109,47 +118,29 @@ def _in_turn(homes: Collection[Repository], plan: PlanSweep) -> tuple[Repository
 
 def _listed(place: RegistryPlace, context: Context) -> dict[Repository, datetime | None]:
     found: dict[Repository, datetime | None] = {}
-    after: str | None = None
-    while True:
-        page = context.inventory.repositories(place, after)
+    for page in pages(lambda after: context.inventory.repositories(place, after)):
         found |= {msgspec.structs.replace(d.repository, region=place.region): d.created_at for d in page.repositories}
-        if page.after is None:
-            return found
-        after = page.after
+    return found
 
 
 def known_homes(
     place: RegistryPlace, listed: Collection[Repository], context: Context
 ) -> dict[Repository, RepositoryFacts]:
-    """What is stored of the private repositories of a registry. Our own account's id is what its listing says; where
-    that is empty, and images of several accounts are known, nobody can tell which are ours."""
-    found: dict[Repository, RepositoryFacts] = {}
-    after: str | None = None
-    while True:
-        page = context.queries.repositories(after, KNOWN_ASKED)
-        rows = [row for row in page.items if row.repository.region == place.region and not row.repository.public]
-        found |= {row.repository: RepositoryFacts.read(row.facts) for row in rows}
-        if page.after is None:
-            break
-        after = page.after
+    """What is stored of the private repositories of a registry. The listing says which account is ours; without it, and
+    with images of several accounts in the table, none is taken to be ours."""
+    found = {
+        row.repository: RepositoryFacts.read(row.facts)
+        for page in pages(lambda after: context.queries.repositories(after, KNOWN_ASKED))
+        for row in page.items
+        if row.repository.region == place.region and not row.repository.public
+    }
     accounts = {place.account} if place.account else {home.registry for home in listed or found}
     return {home: facts for home, facts in found.items() if {home.registry} == accounts}
 
 
-def _gone(listed: Collection[Repository], known: Mapping[Repository, RepositoryFacts]) -> Iterator[Repository]:
-    """Repositories that are not listed, and of which nobody has told that they were deleted. Whether they are there is
-    asked once more by whoever handles them."""
-    return (home for home in known.keys() - {*listed} if not known[home].is_deleted)
-
-
-def _copied(listed: Collection[Repository], known: Mapping[Repository, RepositoryFacts]) -> Iterator[Repository]:
-    """Repositories that are not listed and have left copies elsewhere."""
-    return (home for home in known.keys() - {*listed} if known[home].has_copies)
-
-
 def find_filling(found: Homes, started_at: datetime) -> frozenset[Repository]:
-    """Those that no former sweep has compared and that were there before any was: a first fill, or what is left of one
-    that was broken off. A planner that is run again finds what its own sweep has compared meanwhile, by AWS's clock."""
+    """Repositories that existed before the first comparison, and that no former sweep has compared: a first fill, or
+    the rest of an interrupted one. What this sweep has compared before its planner was run again does not count."""
     compared = {home: found.facts(home).reconcile_at for home in found.homes}
     formerly = {h: at for h, at in compared.items() if at is not None and at < started_at - CLOCKS_APART}
     first = min(formerly.values(), default=started_at)
@@ -158,12 +149,53 @@ def find_filling(found: Homes, started_at: datetime) -> frozenset[Repository]:
 
 
 def _since(facts: Collection[RepositoryFacts], started_at: datetime, context: Context) -> datetime | None:
-    """How far all are known whose findings were compared lately."""
+    """Up to when the findings are known of all that were compared lately."""
     times = [f.reconcile_findings_at for f in facts]
     lately = [at for at in times if at is not None and at > started_at - CHANGES_KEPT]
     return margin(min(lately), context) if lately else None
 
 
-def margin(at: datetime, context: Context) -> datetime:
-    """A finding may be listed that much later than it was updated."""
-    return at - ASKED_AGAIN * context.consistency_delay
+MATCHED_AFTER = timedelta(minutes=10)
+"""Most repositories are listed by then; the next sweep finds the others."""
+SHARDS = 8
+Known = Mapping[Repository, RepositoryFacts]
+
+
+def plan_public(plan: PlanSweep, context: Context) -> int:
+    """A message for each public repository, and one for each shard in which the same digests are matched. Returns how
+    many repositories were sent. Raises TransientError: requeue it."""
+    registry = context.public.registry()
+    if registry is None:
+        return 0
+    known = dict(_known_public(registry, context))
+    homes = _public_homes(registry, known, context)
+    left = [home for home in homes if plan.after is None or home.path > plan.after]
+    handed = msgspec.json.encode(registry).decode()
+    messages = (SweepRepository(plan.sweep, home, plan.started_at, handed) for home in left)
+    sent = _send(messages, len(left), plan, context)
+    if homes and sent == len(left):
+        filling = plan.started_at if _is_first(plan, known) else None
+        for shard in range(SHARDS):
+            context.outbox.send("sweeps", MatchSameDigest(shard, filling=filling), MATCHED_AFTER.total_seconds())
+    return sent
+
+
+def _public_homes(registry: PublicRegistry, known: Known, context: Context) -> tuple[Repository, ...]:
+    """By path: those that are listed, and those that are stored and not known to be gone."""
+    left = (home for home, facts in known.items() if not facts.is_unlisted)
+    return tuple(sorted({*_listed_public(registry, context), *left}, key=lambda home: home.path))
+
+
+def _is_first(plan: PlanSweep, known: Known) -> bool:
+    """Whether no public repository was listed before this sweep: then one summary announces what it finds."""
+    return not any(facts.public_at is not None and facts.public_at < plan.started_at for facts in known.values())
+
+
+def _listed_public(registry: PublicRegistry, context: Context) -> Iterator[Repository]:
+    for page in pages(lambda after: context.public.repositories(registry, after)):
+        yield from (detail.repository for detail in page.repositories)
+
+
+def _known_public(registry: PublicRegistry, context: Context) -> Iterator[tuple[Repository, RepositoryFacts]]:
+    for page in pages(lambda after: context.queries.repositories(after, KNOWN_ASKED)):
+        yield from ((r.repository, RepositoryFacts.read(r.facts)) for r in page.items if registry.owns(r.repository))

@@ -1,10 +1,8 @@
-"""Prove for one repository that each push has led to a usable, recent scan; ask for those that are missing where ECR's
-own scanner is in force. What a scanner has and nobody told of is looked at by whoever compared the repository.
+"""Prove for one repository that each push has led to a usable, recent scan, and start those that ECR's own scanner
+owes.
 
-Have images scanned (again) that ECR's own scanner has not scanned, not finished, or scanned too long ago.
-
-Each is asked for once in 24 hours, whoever asks: it is claimed first, and a worker that dies between claim and call
-leaves it to the next day. What is granted of the day's budget and then not asked for is given back.
+Each image is asked for once in 24 hours by all workers: a claim comes first, and a worker that dies between claim and
+call leaves the image to the next day. What was granted of the day's budget and not used is given back.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from chalicelib.services.ports.context import Context
 
 PATIENCE = timedelta(seconds=10)
 LIMITS_IN_A_ROW = 5
-"""So many, and it is the day's quota of the registry that is used up rather than those of the images."""
+"""So many refusals mean that the registry's quota of the day is used up, not those of single images."""
 
 
 def start_scans(
@@ -40,8 +38,8 @@ def start_scans(
     context: Context,
     but: Collection[ImageRef] = (),
 ) -> StartedScans:
-    """Of one repository; nothing where it is not known that ECR's own scanner is in force. `but`: images that are
-    looked at anyway. Raises TransientError: put it back."""
+    """Of one repository; none where it is not known that ECR's own scanner is in force. `but`: images that are
+    refreshed anyway. Raises TransientError: requeue it."""
     if rule is None or rule.scanner is not Source.BASIC:
         return StartedScans()
     began = context.clock.now()
@@ -75,7 +73,7 @@ def _granted(home: Repository, due: list[Header], daily: int, now: datetime, con
 
 
 class _Asking:
-    """`asked_for`: of how many something became of: they were scanned, refused, or asked for by somebody else."""
+    """`asked_for`: how many of the granted scans were used."""
 
     def __init__(self, asked: Mapping[ImageRef, Asked], context: Context) -> None:
         self.known, self.context = asked, context
@@ -107,7 +105,7 @@ class _Asking:
             self.error = str(error)[:500]
             return
         except UpstreamError as error:
-            # Perhaps this image alone: it counts as asked, so that the others have their turn before it has its next.
+            # It counts as asked, so that the other images come before its next try.
             self.asked_for += 1
             self.error = str(error)[:500]
             return
@@ -120,12 +118,12 @@ class _Asking:
         self.context.scan_asks.end_claim(ref, now, Asked(now, refusal))
 
 
-UNHEARD = ScanProof(ScanProofCause.EVENT_LOST, "its push was not heard of")
-NEW = ScanProof(ScanProofCause.NEW, "nobody has looked yet: this sweep is the first, and has it looked at")
+UNKNOWN_PUSH = ScanProof(ScanProofCause.EVENT_LOST, "its push was not heard of")
+NEW = ScanProof(ScanProofCause.NEW, "not checked yet: this sweep is the first, and refreshes it")
 
 
 class ProvenScans(msgspec.Struct, frozen=True):
-    """`started`: what was done about those that are missing."""
+    """`started`: the scans that were asked for."""
 
     proofs: ScanProofs = ScanProofs()
     started: StartedScans = StartedScans()
@@ -136,13 +134,13 @@ def prove_scans(
     rule: ScanRule | None,
     policy: Policy,
     context: Context,
-    refreshed_at: Collection[ImageRef] = (),
+    refreshed: Collection[ImageRef] = (),
     *,
     filling: bool = False,
     dry_run: bool = False,
 ) -> ProvenScans:
-    """`refreshed_at`: images that a message was sent for. `filling`: nothing was ever compared, so no event was lost.
-    `dry_run`: nothing is asked for. Raises TransientError: put it back."""
+    """`refreshed`: images that a message refreshes. `filling`: nothing was compared before, so no event was lost.
+    `dry_run`: nothing is asked for. Raises TransientError: requeue it."""
     found = _proofs(view, rule, policy)
     proofs = count_proofs(
         NEW if filling and p is not None and p.cause is ScanProofCause.EVENT_LOST else p for p in found
@@ -151,17 +149,17 @@ def prove_scans(
         return ProvenScans(proofs)
     unscanned = timedelta(minutes=policy.unscanned.after_minutes)
     there = [h for digest, h in view.headers.items() if digest in view.listed.images]
-    started = start_scans(view.repository, rule, there, policy.scanning, unscanned, context, refreshed_at)
+    started = start_scans(view.repository, rule, there, policy.scanning, unscanned, context, refreshed)
     return ProvenScans(proofs, started)
 
 
 def _proofs(view: RepositoryView, rule: ScanRule | None, policy: Policy) -> Iterator[ScanProof | None]:
-    """Of what is listed: what is gone needs no scan."""
+    """Of the images that are listed."""
     covered = view.inspected.covered
-    told = covered.scans if covered is not None else {}
+    scans = covered.scans if covered is not None else {}
     for digest, detail in view.listed.images.items():
         header = view.headers.get(digest)
         if header is not None and header.exists:
-            yield prove_scan(header, rule, policy, view.listed.listed_at, told.get(digest))
+            yield prove_scan(header, rule, policy, view.listed.listed_at, scans.get(digest))
         elif kind_of(detail) is Kind.IMAGE and not view.is_recent(detail.pushed_at):
-            yield UNHEARD
+            yield UNKNOWN_PUSH

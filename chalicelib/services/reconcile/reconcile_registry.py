@@ -1,8 +1,8 @@
-"""Reconcile one repository of a registry with the table: list it cheaply, compare, and tell what no event has told.
+"""Reconcile one repository of a registry with the table: list it cheaply, compare, and repair what no event has told.
 
-Whatever differs is mended by the message that was lost, or by a look, through the queues and use cases of events: so a
-sweep that dies anywhere is simply run again, one that is run twice tells the same twice, and an event that comes late
-after all meets what it would have met. In the end one item is written, the repository's own.
+Each difference is repaired by the message that was lost, or by a refresh, through the queues and use cases of events.
+So a sweep that dies is run again, one that runs twice sends the same twice, and a late event finds what it would have
+found. At the end one item is written, the repository's own.
 """
 
 from __future__ import annotations
@@ -15,9 +15,15 @@ import msgspec
 
 from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
-from chalicelib.domain.reconcile.reconciliation import Memory, Place, Reconciled, behind, compare
-from chalicelib.domain.reconcile.repository_facts import RepositoryFacts
+from chalicelib.domain.reconcile.difference import (
+    Difference,
+    DifferenceKind,
+    Memory,
+    Reconciled,
+    ReconcileProgress,
+    RepositoryFacts,
+)
+from chalicelib.domain.reconcile.reconciliation import behind, compare
 from chalicelib.domain.reconcile.repository_view import RepositoryView, compared
 from chalicelib.domain.reconcile.scan_comparison import (
     Counted,
@@ -30,29 +36,29 @@ from chalicelib.domain.reconcile.scan_comparison import (
     words_of_counts,
 )
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
+from chalicelib.services.ports.answers import answered
 from chalicelib.services.ports.context import Context
-from chalicelib.services.reconcile.inspect_repository import inspect_repository
 from chalicelib.services.reconcile.mark_registry_stale import LASTING_ATTEMPTS, mark_images_stale
 from chalicelib.services.reconcile.plan_sweep import COMPARED_AT, FINDINGS_AT
 from chalicelib.services.reconcile.prove_scans import prove_scans
 from chalicelib.services.reconcile.repair_difference import is_confirmed, read_tags, repair_difference
-from chalicelib.services.reconcile.survey_registry import COUNTS_PAGES, told
+from chalicelib.services.reconcile.survey_registry import COUNTS_PAGES, inspect_repository
 
 RESULT = "reconcile"
 PATIENCE = timedelta(seconds=20)
-"""From when all is listed: a repository that takes longer than this to list would be listed again for each image."""
+"""From when all is listed: else a slow repository would be listed again for each image."""
 READ_AT_ONCE = 50
 MOST_SEEN = 500
 
 
 def reconcile_registry(message: SweepRepository, context: Context, *, dry_run: bool = False) -> Reconciled:
-    """`dry_run`: nothing is sent or kept. Raises TransientError: put it back."""
+    """`dry_run`: nothing is sent or stored. Raises TransientError: requeue it."""
     row = context.queries.repository(message.repository)
     facts = RepositoryFacts.read(row.facts) if row is not None else RepositoryFacts()
     try:
         return _Reconcile(message, facts, context, dry_run=dry_run).run()
     except TransientError:
-        # Not each time: whoever throttles us is not helped by looks at all images again.
+        # Not each time: refreshing all images would lengthen the throttling.
         if message.attempt and message.attempt % LASTING_ATTEMPTS == 0 and not dry_run:
             mark_images_stale(message.repository, facts.reconcile_at, context)
         raise
@@ -69,30 +75,32 @@ class _Reconcile:
     def __init__(self, message: SweepRepository, facts: RepositoryFacts, context: Context, *, dry_run: bool) -> None:
         self.message, self.facts, self.context, self.dry_run = message, facts, context, dry_run
         self.home, self.memory = message.repository, facts.reconcile
-        self.place, self.turn = Place.read(message.after), turn_of(message.started_at)
-        self.view = self._look()
+        self.progress, self.turn = ReconcileProgress.read(message.after), turn_of(message.started_at)
+        self.view = self._view()
         self.began = context.clock.now()
         self.counted = Counted()
         self.counts = words_of_counts(self.view)
 
     def run(self) -> Reconciled:
         work = self._work()
-        found, mended = Counter(self.place.found), list[Difference]()
-        for n, digest in enumerate(digests := sorted(d for d in work if d > self.place.digest), 1):
-            for difference in self._settled(work[digest], self.home.image(digest)):
+        found, repaired = Counter(self.progress.found), list[Difference]()
+        for n, digest in enumerate(digests := sorted(d for d in work if d > self.progress.digest), 1):
+            for difference in self._repaired(work[digest], self.home.image(digest)):
                 found[difference.kind] += 1
-                mended.append(difference)
+                repaired.append(difference)
             if n < len(digests) and not self.dry_run and self.context.clock.now() - self.began > PATIENCE:
-                rest = msgspec.structs.replace(self.message, after=self.place.beyond(digest, found), attempt=0)
+                rest = msgspec.structs.replace(
+                    self.message, after=str(ReconcileProgress(digest, dict(found))), attempt=0
+                )
                 self.context.outbox.send("sweeps", rest)
-                return self._result(found, mended, more=True)
-        result = self._proven(self._result(found, mended), {d.ref for d in mended if d.wants_refresh})
+                return self._result(found, repaired, more=True)
+        result = self._proved(self._result(found, repaired), {d.ref for d in repaired if d.wants_refresh})
         if not self.dry_run:
-            self._keep(result)
+            self._store(result)
         return result
 
-    def _look(self) -> RepositoryView:
-        """Headers and tags are read after the images are listed: what is not listed is never younger than that."""
+    def _view(self) -> RepositoryView:
+        """Headers and tags are read after the images are listed, so that none of them is older than the listing."""
         listed = self.context.inventory.images(self.home)
         images = listed.images
         stored = (compared(h, images.get(h.ref.digest)) for h in self.context.table.headers_of(self.home))
@@ -102,35 +110,35 @@ class _Reconcile:
         return RepositoryView(self.home, listed, headers, self.context.consistency_delay, inspected, tags)
 
     def _work(self) -> dict[str, list[Difference]]:
-        """What is to be done by digest; an image with nothing is one that only its own scanner can tell of."""
+        """Differences by digest; none of an image whose scan has to be read one by one."""
         work: dict[str, list[Difference]] = defaultdict(list)
         found = compare(self.view)
-        refreshed_at = {d.ref for d in found if d.wants_refresh}
-        self.counted = self._count(refreshed_at)
+        refreshed = {d.ref for d in found if d.wants_refresh}
+        self.counted = self._count(refreshed)
         for difference in (*found, *self.counted.vanished, *self._behind()):
             work[difference.ref.digest].append(difference)
-        self.peeks = {*to_peek(self.view, self.turn)} - refreshed_at
+        self.peeks = {*to_peek(self.view, self.turn)} - refreshed
         for ref in self.peeks:
             work.setdefault(ref.digest, [])
         return work
 
-    def _settled(self, differences: Iterable[Difference], ref: ImageRef) -> list[Difference]:
-        """Those of one image that are so, mended."""
+    def _repaired(self, differences: Iterable[Difference], ref: ImageRef) -> list[Difference]:
+        """The confirmed differences of one image, repaired."""
         peeked = self._peek(ref) if ref in self.peeks else None
         wanted = [*differences, *([peeked] if peeked is not None else [])]
-        refreshed_at = any(d.wants_refresh for d in wanted)
-        settled = []
+        refreshed = any(d.wants_refresh for d in wanted)
+        confirmed = []
         for difference in wanted:
             if is_confirmed(difference, self.view, self.context):
-                settled.append(difference)
+                confirmed.append(difference)
                 if not self.dry_run:
                     repair_difference(
-                        difference, self.view, self.context, quiet=self.message.filling, refreshed_at=refreshed_at
+                        difference, self.view, self.context, quiet=self.message.filling, refreshed=refreshed
                     )
-        return settled
+        return confirmed
 
     def _peek(self, ref: ImageRef) -> Difference | None:
-        """A scan that cannot be read holds up no other image; where it reads as scanned, it is looked at for that."""
+        """A scan that cannot be read holds up no other image; one that is stored as finished is refreshed."""
         header = self.view.headers.get(ref.digest)
         try:
             scan = self.context.inventory.peek(ref)
@@ -144,18 +152,18 @@ class _Reconcile:
             return None
         return compare_peeked(header, ref, scan)
 
-    def _count(self, refreshed_at: set[ImageRef]) -> Counted:
+    def _count(self, refreshed: set[ImageRef]) -> Counted:
         """Image by image only where the repository's count differs, and not as it did before. A planner that could not
         hand it on asks for no more than one of both."""
         if self.message.handed is not None and self.counts in (None, self.memory.counts):
             return Counted(seen=self.memory.seen if self.counts else ())
         if self.view.inspected.covered is None:
             return Counted(seen=self.memory.seen)
-        counts = told(lambda: self.context.inspection.image_counts(self.home, COUNTS_PAGES))
-        return Counted() if counts is None else compare_counts(self.view, counts, self.memory.seen, refreshed_at)
+        counts = answered(lambda: self.context.inspection.image_counts(self.home, COUNTS_PAGES))
+        return Counted() if counts is None else compare_counts(self.view, counts, self.memory.seen, refreshed)
 
     def _behind(self) -> list[Difference]:
-        """Of the seventh whose turn it is: the document beside the header has to be read for it."""
+        """Of the seventh of all images whose turn it is: each takes a read of its document."""
         rules = self.context.rules.current()
         mine = [h.ref for digest, h in sorted(self.view.headers.items()) if share(digest) == self.turn]
         found = []
@@ -164,18 +172,19 @@ class _Reconcile:
             found += [behind(s.header, s.document_revision, rules) for s in stored.values()]
         return [difference for difference in found if difference is not None]
 
-    def _result(self, found: Counter[DifferenceKind], mended: list[Difference], *, more: bool = False) -> Reconciled:
+    def _result(self, found: Counter[DifferenceKind], repaired: list[Difference], *, more: bool = False) -> Reconciled:
         images = len(self.view.listed.images)
-        return Reconciled(self.home, images, dict(found), tuple(mended), self.message.filling, more)
+        return Reconciled(self.home, images, dict(found), tuple(repaired), self.message.filling, more)
 
-    def _proven(self, result: Reconciled, refreshed_at: set[ImageRef]) -> Reconciled:
+    def _proved(self, result: Reconciled, refreshed: set[ImageRef]) -> Reconciled:
         rule, policy = self.view.inspected.rule, self.context.rules.current().policy
         filling, dry_run = self.message.filling, self.dry_run
-        found = prove_scans(self.view, rule, policy, self.context, refreshed_at, filling=filling, dry_run=dry_run)
+        found = prove_scans(self.view, rule, policy, self.context, refreshed, filling=filling, dry_run=dry_run)
         return msgspec.structs.replace(result, proofs=found.proofs, started=found.started)
 
-    def _keep(self, result: Reconciled) -> None:
-        """One write. How far findings are known moves on only where they were asked for, or none can be known."""
+    def _store(self, result: Reconciled) -> None:
+        """One write. The time up to which findings are known advances only where they were asked for, or there are
+        none."""
         memory = Memory(
             result.images,
             dict(result.found),
@@ -197,5 +206,5 @@ class _Reconcile:
     def _findings_at(self) -> datetime | None:
         if self.view.inspected.changed is not None:
             return self.view.inspected.changed.at
-        looked = any(h.scan_seen_at is not None for h in self.view.headers.values())
-        return None if looked or self.facts.reconcile_findings_at else self.view.listed.listed_at
+        refreshed = any(h.scan_seen_at is not None for h in self.view.headers.values())
+        return None if refreshed or self.facts.reconcile_findings_at else self.view.listed.listed_at

@@ -1,7 +1,4 @@
-"""Mend one difference: send the message that was lost, or have the image looked at or decided again.
-
-Read where the tags of a repository point, as their own items have it.
-"""
+"""Repair one difference: send the message that was lost, or one that refreshes the image or decides it again."""
 
 from __future__ import annotations
 
@@ -15,7 +12,8 @@ from chalicelib.domain.headers.pending_action import queue_of
 from chalicelib.domain.images.image import ImageDetail, Repository, Source
 from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
 from chalicelib.domain.reconcile.repository_view import RepositoryView
-from chalicelib.errors import AbsentError, TransientError, UpstreamError
+from chalicelib.errors import AbsentError
+from chalicelib.services.ports.answers import answered, pages
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.index import Index
 
@@ -25,23 +23,19 @@ TAGS_ASKED = 1000
 def read_tags(
     home: Repository, queries: Index, images: Mapping[str, ImageDetail] | None = None
 ) -> dict[str, str | None]:
-    """The digest by tag; None: the tag was deleted. Read page by page, and a moment old. `images` as they are listed:
-    what is equal is held once."""
+    """The digest that each tag's item points at; None: the tag was deleted. Eventually consistent. `images` as they are
+    listed: equal digests are held once."""
     found: dict[str, str | None] = {}
-    after: str | None = None
-    while True:
-        page = queries.tags(home, after, TAGS_ASKED)
+    for page in pages(lambda after: queries.tags(home, after, TAGS_ASKED)):
         for row in page.items:
             known = images.get(row.digest) if images is not None and row.digest is not None else None
             found[row.tag] = row.digest if known is None else known.ref.digest
-        if page.after is None:
-            return found
-        after = page.after
+    return found
 
 
 def is_confirmed(difference: Difference, view: RepositoryView, context: Context) -> bool:
-    """Whether it may be told. An image that a listing of many pages lacked is asked for by itself, so is an index for
-    its images, and a tag that moved a moment ago is its event's to tell. Raises TransientError."""
+    """Whether it still holds. An image that a listing of many pages lacked is described by itself, the manifest of an
+    index is read, and a tag that moved a moment ago is left to its event. Raises TransientError."""
     if difference.kind is DifferenceKind.DELETED and not view.listed.absent:
         try:
             context.registry.describe_image(difference.ref)
@@ -57,24 +51,21 @@ def is_confirmed(difference: Difference, view: RepositoryView, context: Context)
 
 
 def _has_children(difference: Difference, context: Context) -> bool:
-    """Of an index of which none are known: it may truly have none. Where nobody can tell, its push is told again."""
-    try:
-        return bool(context.registry.read_manifest(difference.ref).children)
-    except TransientError:
-        raise
-    except UpstreamError:
-        return True
+    """Of an index of which no children are known: it may have none. Where its manifest cannot be read it may have
+    some."""
+    manifest = answered(lambda: context.registry.read_manifest(difference.ref))
+    return manifest is None or bool(manifest.children)
 
 
 def repair_difference(
-    difference: Difference, view: RepositoryView, context: Context, *, quiet: bool = False, refreshed_at: bool = False
+    difference: Difference, view: RepositoryView, context: Context, *, quiet: bool = False, refreshed: bool = False
 ) -> None:
-    """`quiet`: part of a first fill, which is not told image by image. `refreshed_at`: the image is looked at anyway,
-    so that what it is before that is no news."""
+    """`quiet`: part of a first fill, which has no alert for each image. `refreshed`: another message refreshes the
+    image, and its verdict before that is no news."""
     ref = difference.ref
     if difference.action is not None:
         found = SyntheticEvent(
-            ref, difference.action, _told_at(difference, view), difference.tag, quiet or refreshed_at
+            ref, difference.action, _happened_at(difference, view), difference.tag, quiet or refreshed
         )
         context.outbox.send("scans", found)
     elif difference.wants_refresh:
@@ -85,9 +76,8 @@ def repair_difference(
         context.outbox.send("scans", Decide(ref, "reconcile", quiet=difference.kind is DifferenceKind.BEHIND))
 
 
-def _told_at(difference: Difference, view: RepositoryView) -> datetime:
-    """What is told again of an index that is known is its own push: one that truly has no images changes by it no
-    more."""
+def _happened_at(difference: Difference, view: RepositoryView) -> datetime:
+    """The push of a known index is repeated with its own time: an index without children then stays as it is."""
     header = view.headers.get(difference.ref.digest)
     own = header.existence_at if difference.kind is DifferenceKind.CHILDREN_UNKNOWN and header is not None else None
     return own or view.believed_at

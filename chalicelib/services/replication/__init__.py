@@ -1,4 +1,4 @@
-"""Looks at copies of images, records what is missing, mirrors quarantine.
+"""Checks copies of images, records what is missing, mirrors quarantine.
 
-Only the destination says that a copy is there. Begin with `check_replication.py`.
+Only the destination proves that a copy is there. Begin with `check_replication.py`.
 """

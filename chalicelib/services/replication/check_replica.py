@@ -1,4 +1,4 @@
-"""Look at the copies of one image: some time after it was pushed, or when ECR says how its copying ended."""
+"""Check the copies of one image: some time after its push, or when ECR reports how its replication ended."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository
 from chalicelib.domain.replication.replica import Replica, ReplicationState
 from chalicelib.domain.replication.replica_case import Copies
 from chalicelib.domain.replication.rules import Destination, DestinationAccess, sights_of
-from chalicelib.errors import DeniedError, TransientError, UpstreamError
+from chalicelib.errors import DeniedError
+from chalicelib.services.ports.answers import answered
 from chalicelib.services.ports.context import Context
-from chalicelib.services.replication.judge_copies import Ends
-from chalicelib.services.replication.list_copies import find_copies
+from chalicelib.services.replication.judge_copies import Ends, find_copies
 from chalicelib.services.replication.store_copies import store_copies
 
 
@@ -26,9 +26,8 @@ def check_replica(
     *,
     receives: int = 1,
 ) -> None:
-    """Sends itself again while it comes too early. Copies that were found as the source is after the change are not
-    looked at again. What is on its way or late then is left to the next sweep. Raises TransientError: put it back.
-    """
+    """Sends itself again while it comes too early. Copies found complete after the change are not checked again, and
+    late ones are left to the next sweep. Raises TransientError: requeue it."""
     early = (message.due_at - context.clock.now()).total_seconds()
     if early > 0:
         context.outbox.send("sweeps", message, early)
@@ -37,7 +36,7 @@ def check_replica(
     try:
         destinations = context.replication.configuration(ref.home).destinations_of(ref.home)
     except DeniedError:
-        # The event of a copy names its source, which may be a registry that is not ours to look at.
+        # The event of a copy names its source, which may be a registry that we may not read.
         return
     known = context.replicas.of_image(ref)
     if not (left_open := _left_open(destinations, known, message)):
@@ -88,7 +87,7 @@ def _check(
 def _sights(
     message: ReplicationCheck, destinations: Sequence[Destination], context: Context
 ) -> list[DestinationAccess]:
-    """The check was asked for because there was a rule when the image changed, whenever a sweep first saw it."""
+    """The check was sent because there was a rule when the image changed, whenever a sweep first found that rule."""
     known = (context.replicas.state(message.ref.home) or ReplicationState()).sights
     return [
         msgspec.structs.replace(sight, seen_at=min(sight.seen_at, message.changed_at))
@@ -111,13 +110,8 @@ def _there(
 
 
 def _referrers(ref: ImageRef, context: Context) -> Sequence[str]:
-    """What cannot be listed is left to the sweep, which finds referrers among the images."""
-    try:
-        return context.replication.referrers(ref)
-    except TransientError:
-        raise
-    except UpstreamError:
-        return ()
+    """Where they cannot be listed, the sweep finds referrers among the images."""
+    return answered(lambda: context.replication.referrers(ref)) or ()
 
 
 def _referrer(home: Repository, digest: str, subject: str) -> ImageDetail:
@@ -125,7 +119,7 @@ def _referrer(home: Repository, digest: str, subject: str) -> ImageDetail:
 
 
 def _with_holders(copies: Copies, image: ImageDetail, context: Context) -> Copies:
-    """With the images that have the tags which the copy lacks."""
+    """With the images that have the tags that the copy lacks."""
     copy = copies.images.get(image.ref.digest)
     if copy is None:
         return copies

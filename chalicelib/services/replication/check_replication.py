@@ -1,9 +1,7 @@
-"""Prove one repository's replication: every image at every destination, by listings of both ends.
+"""Check one repository's replication: every image at every destination, and the settings that ECR does not copy.
 
-Two calls a page and end, whatever the number of images; see `judge_copies` for what is asked besides. It may be killed
-at any point and run again, and two may run at once.
-
-Compare the settings of a destination's repository with its source's: ECR copies images, and none of these.
+Two calls a page and end, whatever the number of images; see `judge_copies` for the others. It may be killed at any
+point and run again, and two may run at once.
 """
 
 from __future__ import annotations
@@ -22,8 +20,7 @@ from chalicelib.domain.replication.replica_case import Copies, Listed
 from chalicelib.domain.replication.rules import Configuration, Destination, DestinationAccess, sights_of
 from chalicelib.errors import AbsentError, UpstreamError
 from chalicelib.services.ports.context import Context
-from chalicelib.services.replication.judge_copies import Ends
-from chalicelib.services.replication.list_copies import list_copies
+from chalicelib.services.replication.judge_copies import Ends, list_copies
 from chalicelib.services.replication.store_copies import StoredCopies, store_copies
 
 COMPARED_EVERY = timedelta(days=1)
@@ -32,23 +29,22 @@ COMPARED_EVERY = timedelta(days=1)
 def compare_settings(
     home: Repository, sights: tuple[DestinationAccess, ...], now: datetime, context: Context
 ) -> tuple[DestinationAccess, ...]:
-    """Once a day for each destination that a rule names; a few calls each. What AWS does not answer for now is compared
-    by the next sweep: nothing else waits for it."""
-    due = [s for s in sights if s.gone_at is None and s.unread is None and _is_due(s, now)]
+    """Once a day for each destination that a rule names. What AWS does not answer now is compared by the next sweep."""
+    due = [
+        s
+        for s in sights
+        if s.gone_at is None and s.unread is None and (s.compared_at is None or now >= s.compared_at + COMPARED_EVERY)
+    ]
     if not due or (source := _settings(home, context)) is None:
         return sights
     compared = {s.destination: _compared(s, source, home, now, context) for s in due}
     return tuple(compared.get(s.destination, s) for s in sights)
 
 
-def _is_due(sight: DestinationAccess, now: datetime) -> bool:
-    return sight.compared_at is None or now >= sight.compared_at + COMPARED_EVERY
-
-
 def _compared(
     sight: DestinationAccess, source: RepositorySettings, home: Repository, now: datetime, context: Context
 ) -> DestinationAccess:
-    """A repository that is not there (yet) has no settings: it is looked at again."""
+    """A repository that is not there (yet) is compared by the next sweep."""
     there = _settings(sight.destination.repository(home), context)
     if there is None:
         return sight
@@ -69,8 +65,8 @@ def check_replication(
     *,
     receives: int = 1,
 ) -> None:
-    """`message.after`: the digest after which it goes on. Raises TransientError: put it back; DeniedError and
-    UpstreamError where the source itself cannot be read: then nothing is known, and nothing is changed."""
+    """`message.after`: the digest after which it continues. Raises TransientError: requeue it; DeniedError and
+    UpstreamError where the source itself cannot be read: then nothing is changed."""
     home = message.repository
     rules = context.replication.configuration(home)
     destinations = rules.destinations_of(home)
@@ -107,7 +103,7 @@ def _ends(
     tries: int,
     context: Context,
 ) -> Ends:
-    """The source is listed last: see `list_copies`."""
+    """The source is listed last: see `judge_copies`."""
     destinations = rules.destinations_of(home)
     places = sorted({*destinations, *(sight.destination for sight in state.sights)})
     copies = {place: list_copies(place.repository(home), context, tries) for place in places}
@@ -131,7 +127,7 @@ def _ends(
 
 
 def _source(home: Repository, context: Context) -> Listed | None:
-    """None: a repository that was deleted; it has no images, and may have left copies."""
+    """None: the repository was deleted, and may have left copies."""
     try:
         return context.replication.listing(home)
     except AbsentError:
@@ -153,7 +149,7 @@ def _still_blind(state: ReplicationState | None, ends: Ends) -> Sequence[str]:
 
 
 def _drop_gone(ends: Ends, context: Context) -> set[tuple[str, Destination]]:
-    """What is neither at the source nor, as far as can be seen, at the destination any more."""
+    """Copies that are neither wanted nor listed at the destination any more."""
     gone = set()
     for (digest, place), replica in ends.known.items():
         copies = ends.copies.get(place, Copies(ends.home))
@@ -181,7 +177,7 @@ def _finish(
 def _result(
     standing: Mapping[tuple[str, Destination], Replica], sights: Sequence[DestinationAccess]
 ) -> dict[str, dict[str, object]]:
-    """By destination: how many copies stand how, and what is to be said of the destination itself."""
+    """By destination: counts of its copies, why it cannot be read, and how its settings differ."""
     return {
         sight.destination.path: {
             **counted(r for (_, place), r in standing.items() if place == sight.destination),

@@ -1,12 +1,14 @@
-"""Judge the copies of a repository's images by both ends' listings, and ask for more only where these leave it open.
+"""Judge the copies of a repository's images by the listings of both ends, and ask AWS for more only where these leave
+it open.
 
-What ECR reports of an image is asked for where a copy is not there and nobody knows why, a scan where none is known to
-have ended: calls grow with what is wrong, not with images.
+ECR's report is read where a copy is missing for an unknown reason, a scan where none is known to have ended: calls grow
+with what is wrong, not with images. Destinations are listed before the source, so that an image pushed in between is a
+copy on its way, and not one without a source.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -19,20 +21,48 @@ from chalicelib.domain.replication.replica_case import Copies, ReplicaCase, Repo
 from chalicelib.domain.replication.replica_verdict import is_scannable, weighed
 from chalicelib.domain.replication.rules import Allowance, Destination, DestinationAccess, allowance
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
+from chalicelib.services.ports.answers import answered
 from chalicelib.services.ports.context import Context
+
+PATIENT_TRIES = 6
+"""Some minutes: then a destination that does not answer is left out."""
+
+
+def list_copies(home: Repository, context: Context, tries: int) -> Copies:
+    """Of the whole repository `home` at the destination. Raises TransientError until PATIENT_TRIES."""
+    return _seen(home, lambda: context.replication.listing(home).images, tries)
+
+
+def find_copies(home: Repository, digests: Iterable[str], context: Context, tries: int) -> Copies:
+    """Of these images alone, likewise."""
+    return _seen(home, lambda: context.replication.describe_all(home, {*digests}), tries)
+
+
+def _seen(home: Repository, look: Callable[[], Mapping[str, ImageDetail]], tries: int) -> Copies:
+    """What cannot be read is said in `unread`, and not raised. An incomplete listing counts as unread."""
+    try:
+        return Copies(home, look())
+    except AbsentError:
+        return Copies(home)
+    except TransientError as error:
+        if tries < PATIENT_TRIES:
+            raise
+        return Copies(home, unread=str(error), down=True)
+    except UpstreamError as error:
+        return Copies(home, unread=str(error))
+
 
 REPORTS_AT_MOST = 200
 SCANS_AT_MOST = 200
-"""Of one message: each is a call."""
+"""Calls of one message."""
 TURNS = 24
-"""Of copies that were not scanned when last asked, or failed where nobody can look, one in so many is asked about each
-hour."""
+"""One in so many is asked about each hour: of copies without a scan, and of failed ones that cannot be read."""
 
 
 class Ends(msgspec.Struct, frozen=True, kw_only=True):
-    """Both ends as they were listed; `at`: the source, last. `here` and `there` are headers by digest, `known` what was
-    found before. `changed_at`: when the one image that is looked at changed. `deleted`: its repository is gone.
-    """
+    """Both ends as they were listed. `at`: when the source was, which is last. `here`, `there`: headers by digest.
+    `known`: what was found before. `changed_at`: of a check of one image: when it changed. `deleted`: the repository is
+    gone."""
 
     home: Repository
     source: Mapping[str, ImageDetail]
@@ -53,8 +83,8 @@ class Ends(msgspec.Struct, frozen=True, kw_only=True):
 def judge_copies(
     digests: Iterable[str], ends: Ends, policy: Policy, context: Context
 ) -> tuple[list[Replica], str | None]:
-    """The copies of these images, and the digest after which there were too many reports to be asked for: None, all
-    were judged. An image that is nowhere has none. Raises TransientError."""
+    """The copies of these images, and the digest after which REPORTS_AT_MOST was reached; None: all were judged. Raises
+    TransientError."""
     judging = _Judging(ends, policy, context)
     found: list[Replica] = []
     last: str | None = None
@@ -67,7 +97,7 @@ def judge_copies(
 
 
 class _Judging:
-    """One run: `copies` are completed as more becomes known, calls are counted."""
+    """One run: `copies` gain what is read later, and calls are counted."""
 
     def __init__(self, ends: Ends, policy: Policy, context: Context) -> None:
         self.ends, self.policy, self.context = ends, policy, context
@@ -76,7 +106,7 @@ class _Judging:
         self.referrers: dict[str, tuple[str, ...]] = {}
         self.reports = self.scans = 0
         self.allowances: dict[Destination, Allowance | None] = {}
-        # Of one image alone it is not known which tags the others have.
+        # A check of one image does not know the tags of the others.
         tags = {tag for image in ends.source.values() for tag in image.tags}
         self.source_tags = tags if ends.changed_at is None else None
         for image in ends.source.values():
@@ -90,7 +120,11 @@ class _Judging:
             case = self._case(ref, sight)
             if case.copies.down:
                 continue
-            if case.copy is None and (case.former is None or case.copies.unread is None) and _is_nowhere(case):
+            if (
+                case.copy is None
+                and (case.former is None or case.copies.unread is None)
+                and (case.source is None or sight.gone_at is not None)
+            ):
                 continue
             if case.needs_report and case.stands and case.former is not None and not _is_asked_again(case.former, case):
                 found.append(self._weighed(case.former, case))
@@ -125,15 +159,13 @@ class _Judging:
         self.reports += 1
         try:
             return _Asked(self.context.replication.reports(ref), done=True)
-        except AbsentError:
-            return _Asked(done=True, gone=True)
         except TransientError:
             raise
-        except UpstreamError:
-            return _Asked(done=True)
+        except UpstreamError as error:
+            return _Asked(done=True, gone=isinstance(error, AbsentError))
 
     def _reported(self, case: ReplicaCase, reports: Reports | None) -> ReplicaCase:
-        """What ECR says it has copied may have arrived since the destination was listed."""
+        """What ECR reports as copied may have arrived after the destination was listed."""
         case = msgspec.structs.replace(case, reports=reports)
         if case.reported is None or case.reported.status != "COMPLETE" or case.copies.unread is not None:
             return case
@@ -141,17 +173,12 @@ class _Judging:
         return self._with_copies(case, images={**case.copies.images, **arrived})
 
     def _judged(self, case: ReplicaCase) -> Replica:
-        """Whether a tag may be moved there is asked for only where one is lacking."""
+        """The mutability of tags is read only where one is missing."""
         found = judge(case)
         if not found.tags or case.copies.mutability is not None:
             return found
-        try:
-            mutability = self.context.replication.mutability(case.copies.home)
-        except TransientError:
-            raise
-        except UpstreamError:
-            return found
-        return judge(self._with_copies(case, mutability=mutability))
+        mutability = answered(lambda: self.context.replication.mutability(case.copies.home))
+        return found if mutability is None else judge(self._with_copies(case, mutability=mutability))
 
     def _with_copies(self, case: ReplicaCase, **known: object) -> ReplicaCase:
         copies = self.copies[case.sight.destination] = msgspec.structs.replace(case.copies, **known)
@@ -166,7 +193,7 @@ class _Judging:
         return msgspec.structs.replace(found, allowance=allowed).after(case.former)
 
     def _allowance(self, place: Destination) -> Allowance | None:
-        """None: nobody lets us read the registry policy there."""
+        """None: the registry policy there cannot be read."""
         if place not in self.allowances:
             self.allowances[place] = self._read_allowance(place)
         return self.allowances[place]
@@ -181,8 +208,8 @@ class _Judging:
         return allowance(text, home.registry, target)
 
     def _scan(self, case: ReplicaCase, there: Header | None) -> ScanState | None:
-        """What was scanned once is not asked about again; its verdict sees to scans that lapse. One that nobody lets us
-        read is UNAVAILABLE: it may be scanned, and is not taken to be."""
+        """A complete scan is not asked about again: the copy's verdict covers scans that lapse. One that we may not
+        read is UNAVAILABLE, which is not complete."""
         copy, former = case.copy, case.former.scan if case.former is not None else None
         if copy is None or not is_scannable(copy):
             return None
@@ -205,20 +232,15 @@ class _Judging:
 
 
 class _Asked(msgspec.Struct, frozen=True):
-    """`reports` None: ECR would not say. `gone`: the image is at the source no more."""
+    """`reports` None: ECR did not say. `gone`: the source has the image no more."""
 
     reports: Reports | None = None
     done: bool = False
     gone: bool = False
 
 
-def _is_nowhere(case: ReplicaCase) -> bool:
-    """Neither at the source nor to be copied."""
-    return case.source is None or case.sight.gone_at is not None
-
-
 def _is_asked_again(former: Replica, case: ReplicaCase) -> bool:
-    """Once a day, of what is not as it should be where nobody can look: nothing else tells that it was mended."""
+    """Once a day, of a failure at a destination that cannot be read: nothing else shows its repair."""
     plain = former.status is ReplicaStatus.UNREADABLE and not former.notes
     return case.copies.unread is not None and not plain and _turn(case.ref.digest) == case.now.hour
 

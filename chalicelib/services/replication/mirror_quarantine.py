@@ -1,7 +1,7 @@
-"""Have the copies of a quarantined image quarantined as well, by an order that stands as long as the source's.
+"""Quarantine the copies of a quarantined image, by an order that stands as long as the source's.
 
-The copy is an image of its own, so it is taken away as any other is: planned, checked (what runs it, the fuse), begun,
-recorded. What a person has said about the copy itself is not overruled.
+A copy is quarantined like any other image: planned, checked (what runs it, the fuse), begun, recorded. A person's order
+about the copy itself stands.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SEEN = "replication"
 def mirror_quarantine(
     replica: Replica, copy: ImageDetail, here: Header | None, rules: Rules, context: Context
 ) -> str | None:
-    """What was done, or why nothing could be, in a sentence; None: nothing is to be done. Raises TransientError."""
+    """What was done, or why it failed, in a sentence; None: there is nothing to do. Raises TransientError."""
     if here is None:
         return None
     there, desired = _header(replica, context), desired_state(here, rules, context)
@@ -57,7 +57,7 @@ def _order(there: Header, reason: str, context: Context) -> None:
 
 
 def _take_back(there: Header, context: Context) -> str:
-    """The verdict of the copy itself decides again."""
+    """The copy's own verdict decides again."""
     assert there.order is not None
     said = Order(there.order.kind, SYSTEM, "its source is quarantined no more", context.clock.now())
     put_order(there, None, ActionKind.ORDER_TAKEN_BACK, context, spoken=said)
@@ -65,7 +65,7 @@ def _take_back(there: Header, context: Context) -> str:
 
 
 def _came_back(replica: Replica, context: Context) -> str | None:
-    """ECR gives back, or copies again, what is taken up anew at the source; no event of another Region tells us."""
+    """ECR copies again what the source restores or pushes; without a spoke no event tells us."""
     there = known(replica.copy, context)
     if not there.exists or there.storage is not StorageStatus.ACTIVE:
         return None
@@ -78,14 +78,14 @@ def _header(replica: Replica, context: Context) -> Header | None:
 
 
 def _is_otherwise(there: Header | None, copy: ImageDetail) -> bool:
-    """Whether the copy as it was listed is not known, or can be pulled, and is believed to be gone or archived."""
+    """Whether the listed copy is unknown, or can be pulled although it is stored as archived."""
     if there is None or not there.exists:
         return True
     return copy.storage is StorageStatus.ACTIVE and there.storage is StorageStatus.ARCHIVED
 
 
 def _record(there: Header | None, replica: Replica, copy: ImageDetail, context: Context) -> None:
-    """As if its push, or that it was given back, had been heard of."""
+    """As the event of its push or restore would."""
     if there is not None and there.exists:
         seen = ImageAction(replica.copy, Action.UPDATE_STORAGE_CLASS, "SUCCESS", replica.at, SEEN)
     else:

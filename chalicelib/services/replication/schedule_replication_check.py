@@ -1,4 +1,5 @@
-"""Have the copies of an image looked at: some time after a push, and at once when ECR says how copying it ended."""
+"""Schedule the check of an image's copies: some time after a push, and at once when ECR reports how replication
+ended."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from chalicelib.services.ports.context import Context
 
 
 def schedule_replication_check(event: ImageAction | ReferrerAction | Replicated, context: Context) -> None:
-    """Nothing where no rule copies the repository anywhere; where that cannot be told now, the check finds out. Never
-    raises what only the look-up did: the push itself was recorded."""
+    """Nothing where no rule copies the repository. Where the rules cannot be read now, the check reads them: the push
+    is recorded already, and this must not fail it."""
     now = context.clock.now()
     if isinstance(event, Replicated):
         source = ImageRef(event.source_registry, event.source_region, event.ref.repository, event.ref.digest)
@@ -30,7 +31,7 @@ def schedule_replication_check(event: ImageAction | ReferrerAction | Replicated,
 
 
 def _is_copied(event: ImageAction | ReferrerAction) -> bool:
-    """ECR copies what is pushed, and what is given back from the archive."""
+    """ECR copies what is pushed or restored from the archive."""
     restored = event.action == Action.UPDATE_STORAGE_CLASS and event.target_storage_class == "STANDARD"
     return event.result == "SUCCESS" and (event.action == Action.PUSH or restored)
 

@@ -1,9 +1,8 @@
-"""Do what a retention plan says: expire or archive, an index before its images, a signature before what it signs.
+"""Apply a retention plan: expire or archive, an index before its images, a signature before what it signs.
 
-Every image is recorded before it is taken, so that nothing is ever taken without a trace; one that could not be taken
-gets a second record. It is looked at once more just before, in the registry and in the table: one that was tagged,
-pushed, pulled, ordered or waived meanwhile stays, and is no failure.
-Whoever is stopped anywhere, or has no more time, plans anew and does the rest.
+Every image is recorded before it is taken; one that could not be taken gets a second record. Registry and table are
+read once more just before: an image that was tagged, pushed, pulled, ordered or waived meanwhile stays, and is no
+failure. A run that is stopped, or out of time, plans anew and does the rest.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 
 IN_A_BATCH = 25
-"""Between two looks at the clock: each image is several writes, and archiving is a call for each."""
+"""Images between two checks of the time: each is several writes, and archiving is a call for each."""
 TRIES = 2
 CHANGED = "it has changed since the plan was made"
 NEEDED = "what holds it has changed since the plan was made, and stays"
@@ -36,10 +35,9 @@ WORDS = {"expire": ActionKind.EXPIRE, "archive": ActionKind.ARCHIVE}
 
 
 class RetentionRun(msgspec.Struct, frozen=True):
-    """`at`: of the run, the same however often it is begun again. `actor`: `person:<name>`, or "" for the rule.
-    `attempt`: how often it was put back; what a former attempt recorded stands, and is not what this one does.
-    `taken`: how many went earlier in it. `until`: when it stops, wherever it is; not before it has taken some. None:
-    when all is done."""
+    """`at`: of the run, the same for each retry. `actor`: `person:<name>`, or "" for the rule. `attempt`: how often it
+    was requeued; each attempt has records of its own. `taken`: how many went earlier in it. `until`: when it stops,
+    once it has taken some; None: when all is done."""
 
     at: datetime
     rules: Rules
@@ -50,9 +48,9 @@ class RetentionRun(msgspec.Struct, frozen=True):
 
 
 class AppliedPlan(msgspec.Struct, frozen=True):
-    """By digest. `kept`: why it stays, because it has changed since the plan; `failed`: why it could not be taken.
-    `unfinished`: there was no time for the rest. `observed`: the policy only observes, or exempts the repository; then
-    what would go was recorded."""
+    """By digest. `kept`: what has changed since the plan; `failed`: why it could not be taken. `unfinished`: there was
+    no time for the rest. `observed`: the policy only observes, or exempts the repository, and what would go was
+    recorded."""
 
     gone: tuple[str, ...] = ()
     failed: Mapping[str, str] = {}
@@ -62,16 +60,16 @@ class AppliedPlan(msgspec.Struct, frozen=True):
 
 
 def apply_retention(plan: RetentionPlan, run: RetentionRun, context: Context) -> AppliedPlan:
-    """Raises TransientError where AWS throttles before anything is gone; later on it is `unfinished`, so that nobody
-    forgets how many went."""
-    fates = {fate.image.digest: fate for fate in plan.takes}
+    """Raises TransientError where AWS throttles before anything is gone; later it is `unfinished`, so that the count of
+    what went is not lost."""
+    decisions = {decision.image.digest: decision for decision in plan.takes}
     if not run.rules.policy.may_take_from(plan.repository.name):
-        for fate in fates.values():
-            context.table.record_action(_record(plan, fate, run, context, "WOULD_"))
+        for decision in decisions.values():
+            context.table.record_action(_record(plan, decision, run, context, "WOULD_"))
         return AppliedPlan(observed=True)
-    taking = _Taking(plan, fates, run, context)
+    taking = _Taking(plan, decisions, run, context)
     try:
-        for stage in stages([fate.image for fate in fates.values()]):
+        for stage in stages([decision.image for decision in decisions.values()]):
             taking.take(stage)
     except TransientError:
         if not taking.gone:
@@ -81,12 +79,12 @@ def apply_retention(plan: RetentionPlan, run: RetentionRun, context: Context) ->
 
 
 class _Taking:
-    """One run over one plan: what is gone, and why what is not. `unfinished`: the time was up."""
+    """One run over one plan."""
 
     def __init__(
-        self, plan: RetentionPlan, fates: Mapping[str, RetentionDecision], run: RetentionRun, context: Context
+        self, plan: RetentionPlan, decisions: Mapping[str, RetentionDecision], run: RetentionRun, context: Context
     ) -> None:
-        self._plan, self._fates, self._run, self._context = plan, fates, run, context
+        self._plan, self._decisions, self._run, self._context = plan, decisions, run, context
         self.gone: set[str] = set()
         self.failed: dict[str, str] = {}
         self.kept: dict[str, str] = {}
@@ -105,7 +103,7 @@ class _Taking:
             self._give_up(digest, HELD)
 
     def _held_by_all(self, digests: Collection[str]) -> set[str]:
-        return {held for digest in digests for held in _held_by(self._fates[digest].image)}
+        return {held for digest in digests for held in self._decisions[digest].image.holds}
 
     def _is_late(self) -> bool:
         until = self._run.until
@@ -119,14 +117,14 @@ class _Taking:
         for digest in batch:
             if digest not in there:
                 self.gone.add(digest)
-            elif not _is_as_planned(there[digest], headers.get(digest), self._fates[digest].image):
+            elif not _is_as_planned(there[digest], headers.get(digest), self._decisions[digest].image):
                 self.kept[digest] = CHANGED
             elif (guard := guard_of(headers.get(digest), self._run.rules, self._context.clock.now())) is not None:
                 self.kept[digest] = guard.why
             else:
                 left.append(digest)
         for digest in left:
-            self._context.table.record_action(_record(self._plan, self._fates[digest], self._run, self._context))
+            self._context.table.record_action(_record(self._plan, self._decisions[digest], self._run, self._context))
         failed: Mapping[str, str] = dict.fromkeys(left, "")
         for _ in range(TRIES):
             failed = self._expire(sorted(failed)) if self._plan.action == "expire" else self._archive(sorted(failed))
@@ -143,7 +141,7 @@ class _Taking:
         except UpstreamError as error:
             return dict.fromkeys(digests, str(error))
         for digest in done.gone:
-            self._took(digest, Action.DELETE, done.at)
+            self._record_taken(digest, Action.DELETE, done.at)
         return done.failed
 
     def _archive(self, digests: Sequence[str]) -> Mapping[str, str]:
@@ -159,11 +157,11 @@ class _Taking:
             except UpstreamError as error:
                 failed[digest] = str(error)
                 continue
-            self._took(digest, Action.UPDATE_STORAGE_CLASS, self._context.clock.now())
+            self._record_taken(digest, Action.UPDATE_STORAGE_CLASS, self._context.clock.now())
         return failed
 
-    def _took(self, digest: str, action: Action, at: datetime) -> None:
-        """Told to the table as ECR's own event will tell it: that one may be lost."""
+    def _record_taken(self, digest: str, action: Action, at: datetime) -> None:
+        """Recorded as ECR's own event will be: that one may be lost."""
         self.gone.add(digest)
         self._context.journal.count(Metric.ACTIONS, by=WORDS[self._plan.action or "expire"])
         ref = self._plan.repository.image(digest)
@@ -172,19 +170,18 @@ class _Taking:
 
     def _give_up(self, digest: str, why: str) -> None:
         self.failed[digest] = why
-        record = _record(self._plan, self._fates[digest], self._run, self._context)
+        record = _record(self._plan, self._decisions[digest], self._run, self._context)
         failed = {"effect": f"FAILED#{record.effect}", "kind": ActionKind(f"{record.kind}_FAILED"), "reason": why}
         undone = {"after": record.before, "undo": None}
         self._context.table.record_action(msgspec.structs.replace(record, **failed, **undone))
 
 
 def _record(
-    plan: RetentionPlan, fate: RetentionDecision, run: RetentionRun, context: Context, prefix: str = ""
+    plan: RetentionPlan, decision: RetentionDecision, run: RetentionRun, context: Context, prefix: str = ""
 ) -> ActionRecord:
-    """What would go is recorded once for each push: a policy that observes for months fills no log. Expiring cannot be
-    undone; an archived image is restored by whoever may."""
+    """What would go is recorded once for each push: a policy that observes for months fills no log."""
     kind = ActionKind(f"{prefix}{WORDS[plan.action or 'expire']}")
-    image = fate.image
+    image = decision.image
     ref = plan.repository.image(image.digest)
     would, there = bool(prefix), f"there ({', '.join(image.tags[:5]) or 'untagged'})"
     wanted_at = image.arrived_at if would and image.arrived_at is not None else run.at
@@ -194,8 +191,8 @@ def _record(
         effect=kind if would else "#".join((kind, *(str(n) for n in (run.attempt, run.taken) if n))),
         wanted_at=wanted_at,
         kind=kind,
-        actor=run.actor or f"rule:{fate.by.partition('.')[0]}",
-        reason=f"{fate.why} (plan {plan.id})",
+        actor=run.actor or f"rule:{decision.by.partition('.')[0]}",
+        reason=f"{decision.why} (plan {plan.id})",
         at=context.clock.now(),
         before=there,
         after=there if would else done,
@@ -205,7 +202,7 @@ def _record(
 
 
 def _restore(ref: ImageRef) -> str:
-    """Nothing of ours holds it, so there is nothing of ours to undo."""
+    """Nothing of ours holds it, so `lazaretto undo` has nothing to do."""
     return (
         f"aws ecr update-image-storage-class --registry-id {ref.registry} --region {ref.region}"
         f" --repository-name {ref.repository} --image-id imageDigest={ref.digest} --target-storage-class STANDARD"
@@ -214,14 +211,10 @@ def _restore(ref: ImageRef) -> str:
 
 def _is_as_planned(now: ImageDetail, header: Header | None, planned: RetainedImage) -> bool:
     if header is not None and not set(header.parents) <= set(planned.parents):
-        return False  # an index was pushed since; ECR itself would delete it no more, but archive it
+        return False  # an index was pushed since: ECR would no longer delete the image, but it would archive it
     same = tuple(sorted(now.tags)) == planned.tags and now.pushed_at == planned.pushed_at
     pulled = now.last_pulled_at == planned.pulled_at
     return same and pulled and now.storage is planned.storage and now.storage is not StorageStatus.ACTIVATING
-
-
-def _held_by(image: RetainedImage) -> set[str]:
-    return {*(image.contains or ()), *([image.subject] if image.subject else [])}
 
 
 def _batches(digests: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -1,27 +1,28 @@
-"""Enforce the policy's retention in one repository: plan, and have taken what may go. Nothing is taken here.
+"""Enforce retention in one repository: plan, and take what may go; for the policy, or by a plan that a person has read.
 
-Only who handles the queue `actions` may change the registry: what there is to take is handed over to it, and planned
-anew there. A repository that no rule names costs one read of the policy. It may be killed at any point and run again.
-
-Take from one repository what retention lets go, by a plan made now; then tell what came of it.
-
-The plan that led here may be minutes old: what has been tagged, pulled, started or put into quarantine since stays. It
-may be killed at any point and run again: what is left is planned anew. So is what there was no time for.
+A sweep only plans: the function of the queue `actions` alone may change the registry, so what there is to take is sent
+to it, and planned anew there. What was tagged, pulled, started or quarantined meanwhile stays. A run may be killed at
+any point, or run out of time: it is planned anew and does the rest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
+import msgspec
+
 from chalicelib.domain.events.sweep_message import SweepRepository, TakeImages
-from chalicelib.errors import AbsentError
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.retention.plan import Action
+from chalicelib.errors import AbsentError, ConflictError
 from chalicelib.services.ports.context import Context
 from chalicelib.services.retention.apply_retention import AppliedPlan, RetentionRun, apply_retention
 from chalicelib.services.retention.plan_retention import has_rule, plan_retention
-from chalicelib.services.retention.report_retention import part_of, report_retention
+from chalicelib.services.retention.report_retention import part_of, report_retention, store_result
 
 LOOK_FOR = timedelta(seconds=20)
-"""One of ten messages of a batch, which have five minutes."""
+"""For one of the ten messages of a batch, which has five minutes."""
 
 
 def enforce_retention(
@@ -31,8 +32,8 @@ def enforce_retention(
     *,
     redelivered: bool = False,
 ) -> None:
-    """What would go is recorded where the policy only observes. `redelivered`: the queue gave the message out before.
-    Raises TransientError: put it back with a delay."""
+    """Records what would go where the policy only observes. `redelivered`: the queue has delivered the message before.
+    Raises TransientError: requeue it with a delay."""
     repository, rules = message.repository, context.rules.fresh()
     if not has_rule(repository, rules):
         return
@@ -55,7 +56,7 @@ def enforce_retention(
 
 
 LOOK_UNTIL, TAKE_UNTIL = timedelta(seconds=25), timedelta(seconds=45)
-"""From the beginning: who runs this has 60 seconds, of which the last look and the last batch may want ten each."""
+"""From the beginning: the function has 60 seconds, of which the last look-up and the last batch may take ten each."""
 
 
 def take_images(
@@ -65,25 +66,70 @@ def take_images(
     *,
     redelivered: bool = False,
 ) -> None:
-    """`redelivered`: the queue gave it out before. Raises TransientError: put it back with a delay; what was done
-    stays done."""
+    """`redelivered`: as above. Raises TransientError: requeue it with a delay; what was taken is gone."""
     begun_at, rules = context.clock.now(), context.rules.fresh()
     part = part_of(message.repository, message.started_at, message.after, again=message.attempt > 0 or redelivered)
     start, gone = part.progress.start, part.progress.taken
     try:
-        planned = plan_retention(
-            message.repository,
-            context,
-            rules=rules,
-            start=start,
-            gone=gone,
-            until=begun_at + LOOK_UNTIL,
-        )
+        until = begun_at + LOOK_UNTIL
+        planned = plan_retention(message.repository, context, rules=rules, start=start, gone=gone, until=until)
     except AbsentError as error:
         if error.what != "repository":
             raise
         return
-    until = begun_at + TAKE_UNTIL
-    run = RetentionRun(message.started_at, rules, attempt=message.attempt, taken=gone, until=until)
+    run = RetentionRun(message.started_at, rules, attempt=message.attempt, taken=gone, until=begun_at + TAKE_UNTIL)
     applied = apply_retention(planned.plan, run, context)
     report_retention(part, planned, applied, context, api_url)
+
+
+class CarriedOut(msgspec.Struct, frozen=True):
+    """As `AppliedPlan`, of all parts. `stopped`: why it ended early."""
+
+    action: Action | None
+    gone: tuple[str, ...]
+    failed: Mapping[str, str]
+    kept: Mapping[str, str]
+    stopped: str = ""
+
+
+def carry_out_plan(
+    repository: Repository,
+    plan_id: str,
+    actor: str,
+    context: Context,
+    report: Callable[[int], None] = lambda gone: None,
+) -> CarriedOut:
+    """Takes what the plan that a person has read names, part by part, and nothing else. What it could not look up is
+    looked up now. `report` gets the count of what is gone after each part. Raises ConflictError where the plan is
+    another one by now, is stopped, or may not be carried out, AbsentError (`repository`), and TransientError."""
+    rules = context.rules.fresh()
+    planned = plan_retention(repository, context, rules=rules)
+    plan, at = planned.plan, context.clock.now()
+    if plan.id != plan_id:
+        raise ConflictError(f"{repository.name} has changed since plan {plan_id[:40]}: it is plan {plan.id} now")
+    if plan.stopped:
+        raise ConflictError(f"the plan is stopped: {plan.stopped}")
+    if not rules.policy.may_take_from(repository.name):
+        raise ConflictError(f"the policy only observes, or exempts {repository.name}: nothing is taken")
+    named = frozenset(decision.image.digest for decision in plan.decisions if decision.taken or decision.open)
+    gone, failed, kept = set[str](), dict[str, str](), dict[str, str]()
+    start, stopped = "", ""
+    while not stopped:
+        applied = apply_retention(planned.plan, RetentionRun(at, rules, actor, taken=len(gone)), context)
+        gone |= {*applied.gone}
+        failed, kept = {**failed, **applied.failed}, {**kept, **applied.kept}
+        store_result(repository, planned, applied, len(gone), context)
+        report(len(gone))
+        following = start if applied.unfinished else planned.next
+        if following is None:
+            break
+        # Waivers given meanwhile count.
+        start, former, rules = following, rules.policy_version, context.rules.fresh()
+        if rules.policy_version != former:
+            stopped = "the policy has changed meanwhile"
+            break
+        left = named - kept.keys()
+        planned = plan_retention(repository, context, rules=rules, start=start, gone=len(gone), among=left)
+        stopped = planned.plan.stopped
+    failed, kept = ({d: why for d, why in one.items() if d not in gone} for one in (failed, kept))
+    return CarriedOut(plan.action, tuple(sorted(gone)), failed, kept, stopped)

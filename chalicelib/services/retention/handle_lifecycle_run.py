@@ -1,9 +1,8 @@
-"""Hear that ECR's own lifecycle policy ran: each image it expired is recorded, and gone; people are told elsewhere.
+"""Handle a run of ECR's own lifecycle policy: record each image that it expired, and send an alert where one was in
+use.
 
-Only the queues `actions` and `sweeps` reach channels, and only where images run can be looked up is it known whom an
-expiry hurts: that is `notify_lifecycle_run`'s business.
-
-Tell people of images that ECR's own lifecycle policy expired although they run or were evidence.
+The functions of the queues `actions` and `sweeps` alone reach channels and look up where images run, so
+`notify_lifecycle_run` runs there.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from chalicelib.services.ports.usage import Subject
 
 
 def notify_lifecycle_run(message: NotifyExpired, context: Context, api_url: str | None = None) -> None:
-    """One alert a message, none where nobody is hurt. Raises TransientError: put it back with a delay."""
+    """One alert a message; none where no image runs or is evidence. Raises TransientError: requeue it with a delay."""
     uses = [_use(message.repository, one, context) for one in message.expired]
     lines = lines_of(message.expired, uses)
     if not lines:
@@ -45,14 +44,14 @@ def notify_lifecycle_run(message: NotifyExpired, context: Context, api_url: str 
 
 
 def _use(repository: Repository, one: Expired, context: Context) -> InUse:
-    """By the tags it had: whoever runs a tag will miss it at the next start."""
+    """By the tags it had as well: what runs a tag misses it at the next start."""
     digests = frozenset({one.digest, *one.relatives})
     subject = Subject(repository.image(one.digest), digests, frozenset(one.tags), indexes=frozenset(one.relatives))
     return context.runtime.in_use(subject)
 
 
 def handle_lifecycle_run(event: LifecycleRan, delivery: Delivery, context: Context) -> None:
-    """A dry run has changed nothing. Raises TransientError: put it back with a delay."""
+    """A dry run has changed nothing. Raises TransientError: requeue it with a delay."""
     if event.dry_run or not event.expiries:
         return
     refs = [event.repository.image(expiry.digest) for expiry in event.expiries]
@@ -60,9 +59,9 @@ def handle_lifecycle_run(event: LifecycleRan, delivery: Delivery, context: Conte
     headers = {ref.digest: stored[ref].header for ref in refs if ref in stored}
     expired = [expired_image(expiry, headers.get(expiry.digest)) for expiry in event.expiries]
     news = [one for one, expiry in zip(expired, event.expiries, strict=True) if _record(expiry, event, context)]
-    told = news if delivery.fresh else expired
-    for start in range(0, len(told), MOST_IN_A_MESSAGE):
-        some = tuple(told[start : start + MOST_IN_A_MESSAGE])
+    reported = news if delivery.fresh else expired
+    for start in range(0, len(reported), MOST_IN_A_MESSAGE):
+        some = tuple(reported[start : start + MOST_IN_A_MESSAGE])
         context.outbox.send("sweeps", NotifyExpired(event.repository, event.time, event.event_id, some))
     for ref in refs:
         gone = ImageAction(ref, Action.DELETE, "SUCCESS", event.time, event.event_id)
@@ -70,7 +69,7 @@ def handle_lifecycle_run(event: LifecycleRan, delivery: Delivery, context: Conte
 
 
 def _record(expiry: LifecycleExpiry, event: LifecycleRan, context: Context) -> bool:
-    """False: this one was heard of before."""
+    """False: it was recorded before."""
     return context.table.record_action(
         ActionRecord(
             ref=event.repository.image(expiry.digest),

@@ -1,7 +1,8 @@
-"""Plan retention for one repository: list it whole, judge it, look up what would go, and settle. Nothing is done here.
+"""Plan retention for one repository: list it whole, judge it, look up what would go, and resolve. Nothing is taken
+here.
 
-What could not be looked up keeps: a listing that fails raises, a header that is not there, a manifest that cannot be
-read, a place that may run an image and a replica nobody has looked for each keep what hangs on them.
+A failed listing raises. A missing header, an unread manifest, a place that may run an image and an unchecked replica
+each keep what depends on them.
 """
 
 from __future__ import annotations
@@ -12,23 +13,24 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.images.image import INDEX_MEDIA_TYPES, ImageDetail, InUseState, Repository
+from chalicelib.domain.images.image import INDEX_MEDIA_TYPES, InUseState, Repository
 from chalicelib.domain.reconcile.registry_listing import ImagesListed
 from chalicelib.domain.retention.image import Inside, Layer, retained_image
 from chalicelib.domain.retention.plan import RetentionPlan
-from chalicelib.domain.retention.retention import JudgedImage, judge, resolve, rule_for
-from chalicelib.errors import AbsentError, TransientError, UpstreamError
+from chalicelib.domain.retention.retention import JudgedRepository, judge, resolve, rule_for
+from chalicelib.errors import AbsentError
+from chalicelib.services.ports.answers import answered
 from chalicelib.services.ports.context import Context
 from chalicelib.services.usage.find_image_uses import coming, find_image_uses
 
 READ_AT_ONCE = 500
-"""Manifests, between two looks at the clock."""
+"""Manifests between two checks of the time."""
 
 
 class Planned(msgspec.Struct, frozen=True):
-    """`listed_at`: AWS's clock, by which ages are counted. `layers` by the image's digest, where asked for. `next`:
-    where the next part of the run begins; None: there is no more to look up. `in_time`: no time was missing for the
-    part, so that whoever plans it again comes to the same id."""
+    """`listed_at`: AWS's time, by which ages are counted. `layers` by the image's digest, where asked for. `next`:
+    where the next part of the run begins; None: all is looked up. `in_time`: the part was not cut short, so that
+    planning it again gives the same id."""
 
     plan: RetentionPlan
     listed_at: datetime
@@ -50,11 +52,10 @@ def plan_retention(
     among: Collection[str] | None = None,
     most: int | None = None,
 ) -> Planned:
-    """`with_layers`: where something would go, manifests are read for what they weigh, a call for each hundred images;
-    the plan is the same without. `start`: the `next` of the plan before in this run, in which so many are `gone` by
-    now. `until`: what is not looked up by then is the next part's business, and what is not read weighs "at most".
-    `among`: only these may go. Raises AbsentError (`repository`), TooLargeError where there are more than `most`
-    images, and whatever keeps the repository from being listed."""
+    """`with_layers`: where something would go, sizes are read from manifests, a call for each hundred images. `start`:
+    the `next` of the part before in this run, in which so many are `gone` by now. `until`: look-ups end, and the next
+    part continues. `among`: only these may go. Raises AbsentError (`repository`), TooLargeError where there are more
+    than `most` images, and what a failed listing raises."""
     rules = rules or context.rules.fresh()
     listed = context.keeper.images(repository, most)
     if listed.absent:
@@ -63,7 +64,7 @@ def plan_retention(
     insides = _insides(repository, _unread_indexes(listed, headers), context)
     judged = _judged(repository, listed, insides, headers, rules)
     if soon := coming(judged, start, context):
-        # What may go now is read once more, as it is: the pages were eventually consistent.
+        # What may go is read once more, consistently: the pages were eventually consistent.
         found = context.table.read_headers([repository.image(digest) for digest in soon])
         headers |= {ref.digest: stored.header for ref, stored in found.items()}
         judged = _judged(repository, listed, insides, headers, rules)
@@ -81,16 +82,16 @@ def _judged(
     insides: Mapping[str, Inside],
     headers: Mapping[str, Header],
     rules: Rules,
-) -> JudgedImage:
+) -> JudgedRepository:
     now = listed.listed_at
     images = [retained_image(i, insides.get(d), headers.get(d), rules, now) for d, i in listed.images.items()]
     return judge(repository, images, rules.policy.retention, now)
 
 
 def _layers(plan: RetentionPlan, context: Context, until: datetime | None) -> Mapping[str, tuple[Layer, ...]]:
-    """Of what would go first, then of what stays, the newest first: that is what shares layers with it."""
+    """Of what would go, then of what stays, newest first: that shares most layers."""
     found: dict[str, tuple[Layer, ...]] = {}
-    digests = [fate.image.digest for fate in sorted(plan.fates, key=lambda fate: not fate.taken)]
+    digests = [decision.image.digest for decision in sorted(plan.decisions, key=lambda decision: not decision.taken)]
     for start in range(0, len(digests), READ_AT_ONCE):
         if start and until is not None and context.clock.now() >= until:
             break
@@ -100,39 +101,26 @@ def _layers(plan: RetentionPlan, context: Context, until: datetime | None) -> Ma
 
 
 def _unread_indexes(listed: ImagesListed, headers: Mapping[str, Header]) -> set[str]:
-    """A manifest never changes: what the table knows of an index is not read again."""
-    return {digest for digest, image in listed.images.items() if _is_unread_index(image, headers.get(digest))}
+    """A manifest never changes: an index whose children are stored is not read again."""
+    read = {digest for digest, header in headers.items() if header.children}
+    return {d for d, image in listed.images.items() if image.media_type in INDEX_MEDIA_TYPES and d not in read}
 
 
 def _insides(repository: Repository, digests: Collection[str], context: Context) -> Mapping[str, Inside]:
-    if not digests:
-        return {}
-    try:
-        return context.keeper.insides(repository, digests)
-    except TransientError:
-        raise
-    except UpstreamError:
-        return {}
-
-
-def _is_unread_index(image: ImageDetail, header: Header | None) -> bool:
-    return image.media_type in INDEX_MEDIA_TYPES and (header is None or not header.children)
+    return (answered(lambda: context.keeper.insides(repository, digests)) if digests else None) or {}
 
 
 def _missing(repository: Repository, digests: Sequence[str], context: Context) -> dict[str, str] | None:
-    """Why the copies of an image are not proven to be there. None: nobody could tell of any."""
+    """Why the copies of an image are not proven to be there. None: unknown for all."""
     if not digests:
         return {}
-    try:
-        answers = context.replicas.missing(repository, digests)
-    except TransientError:
-        raise
-    except UpstreamError:
+    answers = answered(lambda: context.replicas.missing(repository, digests))
+    if answers is None:
         return None
-    words = {True: "a copy that replication owes is not there", None: "nobody has looked yet for its replicas"}
+    words = {True: "a copy that replication owes is not there", None: "its replicas were not checked yet"}
     return {digest: words[answer] for digest, answer in answers.items() if answer is not False}
 
 
 def has_rule(repository: Repository, rules: Rules) -> bool:
-    """Whether any rule names the repository: where none does, nothing need be listed."""
+    """Whether any rule names the repository: else nothing need be listed."""
     return rule_for(repository, rules.policy.retention) is not None

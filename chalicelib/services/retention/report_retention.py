@@ -1,4 +1,4 @@
-"""Report what came of retention in one repository: kept with the repository, people told, and the rest sent on."""
+"""Report a part of a retention run: store its result with the repository, send alerts, and send the rest on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.alert import compose_failed_alert, compose_stopped_alert
-from chalicelib.domain.retention.progress import BETWEEN, RetentionProgress, RetentionResult
+from chalicelib.domain.retention.plan import BETWEEN, RetentionProgress, RetentionResult
 from chalicelib.services.alerts.announce import announce
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
@@ -23,7 +23,7 @@ NAMED = 20
 
 class ReportPart(msgspec.Struct, frozen=True):
     """One message of a run over one repository, and how far the run was before it. `again`: it was requeued or
-    redelivered, so that its alerts may not have got through."""
+    redelivered, so that its alerts may not have been sent."""
 
     repository: Repository
     started_at: datetime
@@ -48,7 +48,7 @@ def report_retention(
     if plan.stopped:
         alerts.append((ActionKind.RETENTION_STOPPED, plan.stopped, compose_stopped_alert(plan, now, api_url)))
     if applied.failed and not applied.unfinished:
-        # What there was no time for is planned anew, and what failed with it: the last word is told.
+        # The rest of an unfinished part is planned anew, with what failed: its result is reported then.
         said = f"{len(applied.failed)} of {len(plan.takes)} images could not be taken"
         alerts.append((ActionKind.RETENTION_FAILED, said, compose_failed_alert(plan, applied.failed, now, api_url)))
     for kind, why, alert in alerts:
@@ -66,11 +66,11 @@ def report_retention(
 
 
 def store_result(repository: Repository, planned: Planned, applied: AppliedPlan, taken: int, context: Context) -> None:
-    """Keeps with the repository what came of the last run, in which so many were `taken` by now."""
+    """Stores the result of the run, in which so many were `taken` by now."""
     plan = planned.plan
     result = RetentionResult(
         plan=plan.id,
-        images=len(plan.fates),
+        images=len(plan.decisions),
         wanted=len(plan.wanted),
         taken=taken,
         observed=applied.observed,

@@ -1,8 +1,7 @@
-"""Write our retention rule for a repository as its native lifecycle policy, where that can be said and hurts nobody.
+"""Write our retention rule for a repository as its native lifecycle policy, and compare a native one with our
+retention.
 
-Compare a repository's native lifecycle policy with our retention: what would ECR take that runs, or that we keep.
-
-By ECR's own preview where it gives one, else by our reading of the grammar. Nothing is changed here.
+The comparison uses ECR's own preview where it gives one, else our reading of the grammar.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ from chalicelib.services.usage.find_image_uses import MOST_LOOKED_UP, uses_of
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """`text`: the native policy, None: there is none. `acts`: what it would do, by digest; `previewed`: ECR said so
-    itself, else `doubt` says why it did not. `unread`: why our own reading of the policy failed."""
+    """`text`: the native policy; None: there is none. `acts`: what it would do, by digest; `previewed`: by ECR's
+    preview, else `doubt` says why there is none. `unread`: why we could not read the policy."""
 
     planned: Planned
     text: str | None
@@ -57,8 +56,8 @@ class Compared(msgspec.Struct, frozen=True):
 def compare_lifecycle(
     repository: Repository, context: Context, *, text: str | None = None, rules: Rules | None = None
 ) -> Compared:
-    """`text`: the policy to compare, None: the one that is in force. Raises AbsentError (`repository`), UpstreamError
-    where ECR gives no preview and its policy cannot be read here either."""
+    """`text`: the policy to compare; None: the one in force. Raises AbsentError (`repository`), UpstreamError where
+    there is no preview and we cannot read the policy either."""
     planned = plan_retention(repository, context, rules=rules)
     text = context.lifecycles.read(repository) if text is None else text
     if text is None:
@@ -72,19 +71,19 @@ def compare_lifecycle(
     except UpstreamError as error:
         if policy is None:
             raise
-        images = [fate.image for fate in planned.plan.fates]
+        images = [decision.image for decision in planned.plan.decisions]
         acts, previewed, doubt = evaluate_lifecycle_policy(policy, images, planned.listed_at), False, str(error)
-    fates = [fate.image for fate in planned.plan.fates]
-    there = {image.digest for image in fates}
+    decisions = [decision.image for decision in planned.plan.decisions]
+    there = {image.digest for image in decisions}
     asked = sorted(acts.keys() & there)[:MOST_LOOKED_UP]
-    uses = uses_of(repository, fates, asked, context)
+    uses = uses_of(repository, decisions, asked, context)
     found = differences(planned.plan, acts, uses)
     explained = explain_lifecycle_policy(policy) if policy is not None else ()
     return Compared(planned, text, explained, acts, found, previewed, doubt, unread)
 
 
 def _read(text: str) -> tuple[LifecyclePolicy | None, str]:
-    """ECR may know more by now than we do."""
+    """ECR may know newer grammar than we do."""
     try:
         return parse_lifecycle_policy(text), ""
     except RefusedPayloadError as error:
@@ -92,7 +91,7 @@ def _read(text: str) -> tuple[LifecyclePolicy | None, str]:
 
 
 class Written(msgspec.Struct, frozen=True):
-    """`former`: the policy that was in force, None: there was none. `dry_run`: nothing was written."""
+    """`former`: the policy that was in force; None: there was none. `dry_run`: nothing was written."""
 
     compared: Compared
     compiled: Compiled
@@ -132,7 +131,7 @@ def write_lifecycle(repository: Repository, by: str, context: Context, *, dry_ru
 def _record(
     repository: Repository, number: int, by: str, former: str | None, text: str, version: int, context: Context
 ) -> ActionRecord:
-    """Before it is written, so that no policy is ever written without a trace."""
+    """Recorded before it is written: no policy is written without a trace."""
     now = context.clock.now()
     named = f"--registry-id {repository.registry} --region {repository.region} --repository-name {repository.name}"
     return ActionRecord(

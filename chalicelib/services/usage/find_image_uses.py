@@ -13,7 +13,7 @@ import msgspec
 
 from chalicelib.domain.images.image import InUse, InUseState, Repository
 from chalicelib.domain.retention.image import RetainedImage, within
-from chalicelib.domain.retention.retention import JudgedImage
+from chalicelib.domain.retention.retention import JudgedRepository
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.usage import Subject
 
@@ -36,11 +36,11 @@ class LookedUp(msgspec.Struct, frozen=True):
     in_time: bool = True
 
 
-def find_image_uses(judged: JudgedImage, start: str, context: Context, until: datetime | None = None) -> LookedUp:
+def find_image_uses(judged: JudgedRepository, start: str, context: Context, until: datetime | None = None) -> LookedUp:
     """Of the groups that come after `start`: at least one, and never a part of one. `until`: when it ends; a first
     group that takes longer is UNKNOWN, so that the next part gets further. None: it takes as long as it takes."""
     until = max(until, context.clock.now() + LEAST) if until is not None else None
-    asking = _Asking(judged.repository, [fate.image for fate in judged.fates], context)
+    asking = _Asking(judged.repository, [decision.image for decision in judged.decisions], context)
     part, following = _part(judged, start, asking)
     uses: dict[str, InUse] = {}
     last: str | None = None
@@ -53,13 +53,13 @@ def find_image_uses(judged: JudgedImage, start: str, context: Context, until: da
     return LookedUp(uses, following)
 
 
-def coming(judged: JudgedImage, start: str, context: Context) -> tuple[str, ...]:
+def coming(judged: JudgedRepository, start: str, context: Context) -> tuple[str, ...]:
     """The digests that `find_image_uses` comes to, where it has the time."""
-    asking = _Asking(judged.repository, [fate.image for fate in judged.fates], context)
+    asking = _Asking(judged.repository, [decision.image for decision in judged.decisions], context)
     return tuple(digest for _, digests in _part(judged, start, asking)[0] for digest in digests)
 
 
-def _part(judged: JudgedImage, start: str, asking: _Asking) -> tuple[Sequence[Group], str | None]:
+def _part(judged: JudgedRepository, start: str, asking: _Asking) -> tuple[Sequence[Group], str | None]:
     """The groups of this part, and after which one the next part begins."""
     part: list[Group] = []
     asked = 0

@@ -15,16 +15,16 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from chalicelib import __version__
-from chalicelib.adapters.stack.api_probe import ApiProbe
+from chalicelib.adapters.stack.installed_stack import ApiProbe
 from chalicelib.cli import app
 from chalicelib.cli.doctor import doctor
 from chalicelib.context import AppContext
-from chalicelib.domain.doctor.deploy_rights import deploy_questions
 from chalicelib.domain.doctor.health import KINDS, CheckArea
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.images.image import Repository
 from chalicelib.errors import UpstreamError
 from chalicelib.local.aws.stack import LocalStack
+from chalicelib.services.doctor.check_rights import deploy_questions
 from chalicelib.services.doctor.check_work import HEARD
 from chalicelib.settings import Settings
 from tests.fakes.patient import (
@@ -544,7 +544,7 @@ ILLNESSES = [
     ("events", "UNKNOWN", "(InternalError)", unread_series("InternalError")),
     ("events", "UNKNOWN", "(Forbidden)", unread_series("Forbidden")),
     ("alarms", "WARN", "prod-scans-dead: it has no data yet", alarms(ScansDeadAlarm="INSUFFICIENT_DATA")),
-    ("alarms", "WARN", "prod-scans-dead: it tells nobody", silence_alarm),
+    ("alarms", "WARN", "prod-scans-dead: its actions are off", silence_alarm),
     ("alarms", "FAIL", "prod-scans-dead, since", alarms(ScansDeadAlarm="ALARM")),
     ("alarms", "FAIL", "prod-scans-old, since", alarms(ScansOldAlarm="ALARM")),
     ("alarms", "FAIL", "prod-fuse-blown", alarms(FuseBlownAlarm=None)),
@@ -552,15 +552,15 @@ ILLNESSES = [
     ("alarms", "FAIL", "there is none", answering("cloudwatch.DescribeAlarms", {"MetricAlarms": []})),
     ("table", "WARN", "deletion protection is off", unprotect),
     ("table", "FAIL", "there is no table", drop_table),
-    ("topic", "WARN", "nobody has subscribed: alerts by SNS reach nobody", unsubscribe),
-    ("alarm-topic", "WARN", "nobody has subscribed: alarms reach nobody", unsubscribe),
+    ("topic", "WARN", "no subscriber: alerts by SNS reach nobody", unsubscribe),
+    ("alarm-topic", "WARN", "no subscriber: alarms reach nobody", unsubscribe),
     ("slack", "FAIL", "it is no URL under https://hooks.slack.com/", set_slack),
     ("webhook", "FAIL", "its url is not like https://HOST/PATH", set_webhook),
     ("roles", "FAIL", "sns:Publish", simulating("sns:Publish")),
     ("roles", "FAIL", "denied by the permissions boundary", simulating("sns:Publish", **BOUNDARY)),
     ("roles", "FAIL", "denied by a service control policy", simulating("ecr:UpdateImageStorageClass", **ORGANISATION)),
     ("roles", "UNKNOWN", "IAM did not answer", answering("iam.SimulatePrincipalPolicy", {"EvaluationResults": []})),
-    ("roles", "UNKNOWN", "more than 100 pages", answering("iam.SimulatePrincipalPolicy", ENDLESS)),
+    ("roles", "UNKNOWN", "The same next token", answering("iam.SimulatePrincipalPolicy", ENDLESS)),
     ("roles", "UNKNOWN", "Fn::ImportValue", forget_template),
     ("roles", "UNKNOWN", "gives no role a right", without_policies),
     ("roles", "UNKNOWN", "not seen: ", refusing("iam.SimulatePrincipalPolicy")),
@@ -611,7 +611,7 @@ def test_an_api_that_answers_anybody_is_a_failure(ill: Patient, monkeypatch: pyt
     monkeypatch.setattr(ApiProbe, "unsigned", lambda probe: 200)
     code, found = checks()
     assert (code, found["api"]["status"]) == (1, "FAIL")
-    assert "nobody signed" in found["api"]["seen"]
+    assert "an unsigned call" in found["api"]["seen"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from chalicelib.domain.doctor.stored import StoredRepositories
+from chalicelib.domain.doctor.installed import StoredRepositories
 from chalicelib.domain.events.sweep_message import Sweep
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.registry import RegistryPlace

@@ -6,9 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.reconcile.difference import DifferenceKind
-from chalicelib.domain.reconcile.reconciliation import Memory, Place
-from chalicelib.domain.reconcile.repository_facts import RepositoryFacts
+from chalicelib.domain.reconcile.difference import DifferenceKind, Memory, ReconcileProgress, RepositoryFacts
 
 AT = datetime(2026, 3, 10, 12, tzinfo=UTC)
 LATER = AT + timedelta(hours=1)
@@ -53,4 +51,6 @@ def test_a_later_creation_or_listing_ends_a_deletion(
 
 
 def test_a_reconcile_in_flight_goes_on_where_it_was() -> None:
-    assert Place.read('{"digest":"sha256:aa","found":{"DELETED":2}}') == Place("sha256:aa", {DifferenceKind.DELETED: 2})
+    assert ReconcileProgress.read('{"digest":"sha256:aa","found":{"DELETED":2}}') == ReconcileProgress(
+        "sha256:aa", {DifferenceKind.DELETED: 2}
+    )

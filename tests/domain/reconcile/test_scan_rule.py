@@ -59,14 +59,14 @@ def test_continuous_scanning_wins_over_scan_on_push_in_whatever_order() -> None:
 def test_a_registry_without_rules_has_scan_on_push_off() -> None:
     rule = rule_of("team/api", RegistryScanning(Source.BASIC), None)
     assert (rule.frequency, rule.uncovered) == (MANUAL, Uncovered.NO_RULES)
-    assert rule.words == "basic scanning, no rule at all: nothing is scanned unless somebody asks for it"
+    assert rule.words == "basic scanning, no rule at all: nothing is scanned unless it is asked for"
 
 
 def test_what_no_filter_matches_is_manual_under_basic_and_never_scanned_under_enhanced_scanning() -> None:
     asked = rule_of("team/api", basic("prod/*"), None)
     never = rule_of("team/api", RegistryScanning(Source.ENHANCED, basic("prod/*").rules), None)
     assert asked.uncovered is never.uncovered is Uncovered.NO_FILTER_MATCHES
-    assert asked.words.endswith("nothing is scanned unless somebody asks for it")
+    assert asked.words.endswith("nothing is scanned unless it is asked for")
     assert never.words.endswith("nothing is scanned")
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from chalicelib.domain.retention.progress import RetentionProgress, RetentionResult
+from chalicelib.domain.retention.plan import RetentionProgress, RetentionResult
 
 
 @pytest.mark.parametrize(

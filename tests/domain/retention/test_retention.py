@@ -16,7 +16,7 @@ from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.section import Retention
 from chalicelib.domain.retention.image import QUARANTINED, WAIVED, Guard, RetainedImage, retained_image, within
 from chalicelib.domain.retention.plan import RetentionPlan, stages
-from chalicelib.domain.retention.retention import JudgedImage, judge, resolve, rule_for
+from chalicelib.domain.retention.retention import JudgedRepository, judge, resolve, rule_for
 from tests.fakes.registries import HOME, NOW, digest, idle, repositories, retained, retention, rules, uses
 
 FEW = settings(max_examples=300, deadline=None)
@@ -33,7 +33,7 @@ def taken(plan: RetentionPlan) -> set[int]:
 
 
 def why(plan: RetentionPlan, number: int) -> str:
-    fate = next(f for f in plan.fates if f.image.digest == digest(number))
+    fate = next(f for f in plan.decisions if f.image.digest == digest(number))
     return f"{fate.by}: {fate.why}"
 
 
@@ -213,7 +213,7 @@ def test_what_runs_or_may_run_stays(state: InUseState) -> None:
     judged = judge(HOME, [retained(1, "a", days=9)], [retention(keep={"newest": 0}, max_share=1)], NOW)
     plan = resolve(judged, {digest(1): InUse(state, looked=True)}, {})
     assert not plan.wanted
-    assert plan.fates[0].by == "running"
+    assert plan.decisions[0].by == "running"
 
 
 def test_what_nobody_looked_up_stays_and_counts_for_the_limit() -> None:
@@ -287,7 +287,7 @@ def limited_rules(draw: st.DrawFn) -> Retention:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[list[RetainedImage], JudgedImage, dict[str, InUse], dict[str, str]]:
+def cases(draw: st.DrawFn) -> tuple[list[RetainedImage], JudgedRepository, dict[str, InUse], dict[str, str]]:
     images, rule = draw(repositories()), draw(limited_rules())
     judged = judge(HOME, images, [rule], NOW)
     found = draw(uses(judged.candidates))
@@ -300,7 +300,7 @@ def cases(draw: st.DrawFn) -> tuple[list[RetainedImage], JudgedImage, dict[str, 
 @FEW
 @given(cases())
 def test_nothing_running_quarantined_waived_or_needed_is_ever_taken(
-    case: tuple[list[RetainedImage], JudgedImage, dict[str, InUse], dict[str, str]],
+    case: tuple[list[RetainedImage], JudgedRepository, dict[str, InUse], dict[str, str]],
 ) -> None:
     images, judged, found, missing = case
     plan = resolve(judged, found, missing)
@@ -325,19 +325,19 @@ def test_nothing_running_quarantined_waived_or_needed_is_ever_taken(
 @FEW
 @given(cases())
 def test_the_limits_are_never_exceeded(
-    case: tuple[list[RetainedImage], JudgedImage, dict[str, InUse], dict[str, str]],
+    case: tuple[list[RetainedImage], JudgedRepository, dict[str, InUse], dict[str, str]],
 ) -> None:
     _, judged, found, missing = case
     plan = resolve(judged, found, missing)
     assert judged.rule is not None
-    served = [f for f in plan.fates if f.taken or f.image.storage is not StorageStatus.ARCHIVED]
+    served = [f for f in plan.decisions if f.taken or f.image.storage is not StorageStatus.ARCHIVED]
     assert len(plan.takes) <= min(judged.rule.max_share * len(served), judged.rule.max_images)
 
 
 @FEW
 @given(cases(), st.integers(0, 2**32))
 def test_the_plan_is_the_same_in_whatever_order_the_images_come(
-    case: tuple[list[RetainedImage], JudgedImage, dict[str, InUse], dict[str, str]], seed: int
+    case: tuple[list[RetainedImage], JudgedRepository, dict[str, InUse], dict[str, str]], seed: int
 ) -> None:
     images, judged, found, missing = case
     assert judged.rule is not None
@@ -350,7 +350,7 @@ def test_the_plan_is_the_same_in_whatever_order_the_images_come(
 @FEW
 @given(cases(), st.integers(0, 40))
 def test_whoever_is_stopped_anywhere_on_the_way_ends_the_same(
-    case: tuple[list[RetainedImage], JudgedImage, dict[str, InUse], dict[str, str]], stop: int
+    case: tuple[list[RetainedImage], JudgedRepository, dict[str, InUse], dict[str, str]], stop: int
 ) -> None:
     """What is left after some of the images are gone is planned anew: the rest goes, and nothing else."""
     images, judged, found, missing = case

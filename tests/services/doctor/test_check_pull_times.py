@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.doctor.health import Check, CheckStatus
+from chalicelib.domain.doctor.health import Check, CheckStatus, run_check
 from chalicelib.domain.images.registry import RegistryPlace
-from chalicelib.services.doctor.check_pull_times import check_pull_times
+from chalicelib.services.doctor.check_registries import check_pull_times
 
 OWN = RegistryPlace("eu-west-1")
 ROLE = "arn:aws:iam::111122223333:role/on-scans"
@@ -22,8 +22,7 @@ class PullTimes:
 
 
 def pulls(pull_times: PullTimes, role: str = ROLE, *, register: bool = False) -> Check:
-    (check,) = check_pull_times("prod", {OWN: (role,)}, pull_times, register=register)
-    return check
+    return run_check("pull-times", lambda: check_pull_times("prod", {OWN: (role,)}, pull_times, register=register))
 
 
 def test_a_role_that_leaves_pull_times_is_named_and_left_alone() -> None:

@@ -6,9 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chalicelib.domain.doctor.health import Check, CheckStatus
-from chalicelib.domain.doctor.installed import Installed
-from chalicelib.domain.doctor.stored import StoredRepositories
+from chalicelib.domain.doctor.health import Check, CheckStatus, run_check
+from chalicelib.domain.doctor.installed import Installed, StoredRepositories
 from chalicelib.domain.images.image import Repository, RepositoryDetail
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.reconcile.registry_listing import RepositoriesListed
@@ -38,8 +37,8 @@ def compared(account: str, ago: timedelta) -> StoredRepositories:
 
 
 def look(known: StoredRepositories, *closed: RegistryPlace) -> Check:
-    (check,) = check_registries(THERE, (OWN, SPOKE), lambda: known, Inventory(*closed).repositories, NOW)
-    return check
+    listing = Inventory(*closed).repositories
+    return run_check("registries", lambda: check_registries(THERE, (OWN, SPOKE), known, listing, NOW))
 
 
 def test_registries_that_can_be_listed_are_told_with_their_last_comparison() -> None:

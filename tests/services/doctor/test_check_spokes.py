@@ -10,22 +10,29 @@ import msgspec
 import pytest
 
 from chalicelib.cli.deploy.spoke import spoke_template
-from chalicelib.domain.doctor.health import Check, CheckStatus
-from chalicelib.domain.doctor.installed import EventRule, Installed, Queue, RuleTarget, Spoke, patterns_of
-from chalicelib.domain.doctor.stored import StoredRepositories
+from chalicelib.domain.doctor.health import Check, CheckStatus, run_check
+from chalicelib.domain.doctor.installed import (
+    EventRule,
+    Installed,
+    Queue,
+    RuleTarget,
+    Spoke,
+    StoredRepositories,
+    patterns_of,
+)
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import DeniedError
-from chalicelib.services.doctor.check_spokes import check_spokes
+from chalicelib.services.doctor.check_registries import check_spokes
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 SHOP, NEAR = RegistryPlace("eu-central-1", "444455556666"), RegistryPlace("eu-north-1")
 THERE = Installed("prod", "eu-west-1", "111122223333")
 BUS = "arn:aws:events:eu-west-1:111122223333:event-bus/default"
 TEMPLATE = spoke_template("prod")
-DEAD = Queue("lazaretto-prod-spoke-dead", "arn:dead", 0, 0, 0)
+DEAD = Queue()
 KEPT = RuleTarget(BUS, "arn:dead")
-RULES: dict[str, EventRule | None] = {n: EventRule(n, "ENABLED", (KEPT,), p) for n, p in patterns_of(TEMPLATE).items()}
+RULES: dict[str, EventRule | None] = {n: EventRule("ENABLED", (KEPT,), p) for n, p in patterns_of(TEMPLATE).items()}
 SOUND = Spoke("CREATE_COMPLETE", BUS, TEMPLATE, RULES, DEAD)
 Change = Callable[[Spoke], Spoke | None]
 
@@ -44,8 +51,7 @@ def look(
         return spokes[place]
 
     known = StoredRepositories(THERE.account, facts or {})
-    (check,) = check_spokes(THERE, hub_bus, places, TEMPLATE, spoke_of, lambda: known, NOW)
-    return check
+    return run_check("spokes", lambda: check_spokes(THERE, hub_bus, places, TEMPLATE, spoke_of, lambda: known, NOW))
 
 
 def changed(**fields: Any) -> Change:
@@ -103,7 +109,7 @@ def test_where_no_other_registry_is_watched_there_is_nothing_to_be_seen() -> Non
         ),
         (with_rule(targets=(RuleTarget(BUS),)), CheckStatus.FAIL, "what cannot be delivered is dropped"),
         (changed(dead=None), CheckStatus.FAIL, "the queue of what could not be delivered is gone"),
-        (changed(dead=msgspec.structs.replace(DEAD, hidden=3)), CheckStatus.FAIL, "3 events did not reach the hub"),
+        (changed(dead=msgspec.structs.replace(DEAD, messages=3)), CheckStatus.FAIL, "3 events did not reach the hub"),
     ],
 )
 def test_what_is_wrong_with_a_spoke_is_told(change: Change, status: CheckStatus, words: str) -> None:

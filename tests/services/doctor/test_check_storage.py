@@ -9,10 +9,11 @@ import pytest
 
 from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.domain.doctor.health import Check, CheckStatus
-from chalicelib.domain.doctor.installed import KeptTable
-from chalicelib.services.doctor.check_storage import check_storage
+from chalicelib.domain.doctor.installed import Installed, KeptTable
+from chalicelib.services.doctor.check_stack import check_storage
 
-NAME = "lazaretto-prod"
+THERE = Installed("prod", "eu-west-1", "111122223333")
+NAME = THERE.name
 WANTED = table_definition(NAME)
 PROPERTIES = {
     **WANTED,
@@ -23,7 +24,7 @@ SOUND = KeptTable(NAME, "ACTIVE", 10, 10, protected=True, key="", properties=PRO
 
 
 def look(table: KeptTable | None, state: str = "Enabled") -> dict[str, Check]:
-    return {c.kind.id: c for c in check_storage(NAME, WANTED, "prod", lambda: table, lambda arn: state)}
+    return {c.kind.id: c for c in check_storage(THERE, WANTED, lambda name: table, lambda arn: state)}
 
 
 def changed(**fields: Any) -> KeptTable:

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from chalicelib.services.doctor.drop_dead_letters import drop_dead_letters
+from chalicelib.services.doctor.redrive_dead_letters import drop_dead_letters
 from tests.fakes.dead_letters import NOW, FakeDeadLetters, letter
 from tests.fakes.table import FakeTable
 

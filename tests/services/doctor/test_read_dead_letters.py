@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 
-from chalicelib.services.doctor.read_dead_letters import read_dead_letters
+from chalicelib.services.doctor.redrive_dead_letters import read_dead_letters
 from tests.fakes.dead_letters import FakeDeadLetters, LongQueue, letter
 
 show_dead_letters = partial(read_dead_letters, leave=True)

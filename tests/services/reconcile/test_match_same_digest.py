@@ -27,8 +27,8 @@ from chalicelib.errors import UpstreamError
 from chalicelib.services.assessment.update_header import update_header
 from chalicelib.services.policy.evaluate_shard import gather_case
 from chalicelib.services.ports.table import Stored
-from chalicelib.services.reconcile import match_same_digest as match_twins_module
-from chalicelib.services.reconcile.match_same_digest import match_same_digest
+from chalicelib.services.reconcile import list_public as match_twins_module
+from chalicelib.services.reconcile.list_public import match_same_digest
 from chalicelib.services.waivers.revoke_expired_waivers import revoke_expired_waivers
 from tests.extent import killed_at
 from tests.fakes.images import digest, ref

@@ -69,7 +69,7 @@ def test_a_dry_run_counts_and_asks_for_nothing() -> None:
 
 def test_what_is_looked_at_for_something_else_is_not_asked_for() -> None:
     context = FakeContext()
-    prove(view(header(1, Scan()), header(2, Scan())), context=context, refreshed_at={ref(1)})
+    prove(view(header(1, Scan()), header(2, Scan())), context=context, refreshed={ref(1)})
     assert context.scans.started == [ref(2)]
 
 

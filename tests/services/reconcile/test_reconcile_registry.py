@@ -22,8 +22,7 @@ from chalicelib.domain.events.sweep_message import InitialBackfill, PlanSweep, S
 from chalicelib.domain.headers.pending_action import ActionType, PendingAction
 from chalicelib.domain.images.image import Child, ImageRef, Kind, Manifest, Repository, Scan
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.domain.reconcile.difference import DifferenceKind
-from chalicelib.domain.reconcile.reconciliation import Memory, Place
+from chalicelib.domain.reconcile.difference import DifferenceKind, Memory, ReconcileProgress
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.assessment.requeue import MOST_ATTEMPTS
 from chalicelib.services.reconcile import plan_sweep as planning
@@ -452,9 +451,9 @@ def test_an_index_that_truly_has_no_images_is_no_difference_and_nothing_is_writt
 
 
 def test_a_place_to_go_on_from_is_read_as_it_was_written() -> None:
-    written = Place.read(Place().beyond("sha256:1", Counter({K.MISSING: 2})))
-    assert written == Place("sha256:1", {K.MISSING: 2})
-    assert Place.read(None) == Place()
+    written = ReconcileProgress.read(str(ReconcileProgress("sha256:1", {K.MISSING: 2})))
+    assert written == ReconcileProgress("sha256:1", {K.MISSING: 2})
+    assert ReconcileProgress.read(None) == ReconcileProgress()
 
 
 # ---- the planner

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from chalicelib.domain.images.image import InUseState
 from chalicelib.domain.retention.image import RetainedImage
 from chalicelib.errors import AbsentError, ConflictError, TransientError
-from chalicelib.services.retention.carry_out_plan import CarriedOut, carry_out_plan
+from chalicelib.services.retention.enforce_retention import CarriedOut, carry_out_plan
 from chalicelib.services.retention.plan_retention import plan_retention
 from tests.fakes.registries import HOME, NOW, digest, retained
 from tests.services.retaining import Retaining, replaced
@@ -161,7 +161,7 @@ def test_whatever_runs_or_fails_what_goes_is_what_the_plan_names_and_nobody_runs
     if plan.stopped:
         return
     done = carried_out(world)
-    named = {f.image.digest for f in plan.fates if f.taken or f.open}
+    named = {f.image.digest for f in plan.decisions if f.taken or f.open}
     expected = named - {digest(n) for n in running | refused}
     assert {*done.gone} == expected
     assert len(done.gone) <= share * 10

@@ -468,7 +468,7 @@ def test_an_image_that_is_not_decided_by_the_rules_in_force_stays(behind: dict[s
     rules = msgspec.structs.replace(world.fresh(), waivers=(waiver,), waivers_version=1)
     plan = plan_retention(HOME, world, rules=rules).plan  # type: ignore[arg-type]
     assert [f.image.digest for f in plan.wanted] == [digest(2)]
-    assert next(f.by for f in plan.fates if f.image.digest == digest(3)) == "not decided yet"
+    assert next(f.by for f in plan.decisions if f.image.digest == digest(3)) == "not decided yet"
 
 
 @pytest.mark.parametrize("action", ["expire", "archive"])

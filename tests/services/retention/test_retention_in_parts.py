@@ -96,10 +96,12 @@ def test_what_is_attached_changes_nothing_of_the_plan_where_every_place_can_be_l
         plan_retention(HOME, made(case, these)).plan  # type: ignore[arg-type]
         for these in (set[str](), attached)
     )
-    stays = {f.image.digest for f in signed.fates if not f.taken}
-    assert {f.image.digest for f in plain.fates if not f.taken} <= stays, "a signature that runs keeps what it signs"
+    stays = {f.image.digest for f in signed.decisions if not f.taken}
+    assert {f.image.digest for f in plain.decisions if not f.taken} <= stays, (
+        "a signature that runs keeps what it signs"
+    )
     if not case[2]:
-        assert stays == {f.image.digest for f in plain.fates if not f.taken}
+        assert stays == {f.image.digest for f in plain.decisions if not f.taken}
 
 
 def test_a_worker_that_ends_between_an_index_and_its_images_leaves_them_to_the_next_message() -> None:

@@ -213,7 +213,7 @@ def test_what_goes_together_and_takes_too_long_stays_and_holds_up_nothing_else()
     world.sweep()
     assert world.left == {*(digest(n) for n in range(1, 10)), digest(11)}
     plan = plan_retention(HOME, world, until=world.moment).plan  # type: ignore[arg-type]
-    why = next(fate.why for fate in plan.fates if fate.image.digest == digest(9))
+    why = next(fate.why for fate in plan.decisions if fate.image.digest == digest(9))
     assert why == "whether it runs cannot be told: there was no time to look for all that goes together"
     patient = plan_retention(HOME, world).plan  # type: ignore[arg-type]
     assert len(patient.takes) == 9, "whoever has the time takes it"

@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import TransientError
-from chalicelib.services.retention.exclude_pull_times import exclude_pull_times, missing_exclusions, readers_of
+from chalicelib.services.doctor.check_registries import exclude_pull_times, missing_exclusions, readers_of
 
 OWN, COPY, OTHER = RegistryPlace("eu-west-1"), RegistryPlace("eu-central-1"), RegistryPlace("eu-west-1", "999900009999")
 ROLES = ("arn:aws:iam::111122223333:role/b", "arn:aws:iam::111122223333:role/a")
