@@ -17,15 +17,13 @@ from chalicelib.adapters.table.audit_queries import AuditEntry
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.api.answers.image_answers import Moment
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.call import find_image, is_meant
-from chalicelib.api.framework.context import context
+from chalicelib.api.framework.call import Paging, context, find_image, is_meant
 from chalicelib.api.framework.endpoint import RouteGroup
-from chalicelib.api.framework.paging import Paging
 from chalicelib.api.framework.query import Parameter, Query, calendar_day, moment, text, word
 from chalicelib.domain.audit.action import ActionKind, action_id
 from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.domain.images.patterns import Globs
+from chalicelib.domain.images.text import Globs
 from chalicelib.errors import NotFoundError, ParameterError
 from chalicelib.services.audit.verify_audit import Proven, verify_chain
 

@@ -18,8 +18,7 @@ import msgspec
 from chalicelib.api.answers.answering import answer_act, answer_hold, answer_order, name_of
 from chalicelib.api.answers.image_answers import ActAnswer, HoldAnswer, ImageNameAnswer, Moment, OrderAnswer
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.call import Call, find_image
-from chalicelib.api.framework.context import context
+from chalicelib.api.framework.call import Call, context, find_image
 from chalicelib.api.framework.endpoint import OK, Answered, RouteGroup
 from chalicelib.api.framework.query import Query, read_query
 from chalicelib.domain.enforcement.fuse import Fuse

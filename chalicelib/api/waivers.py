@@ -8,10 +8,8 @@ import msgspec
 
 from chalicelib.api.answers.image_answers import Moment
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.call import Call
-from chalicelib.api.framework.context import context
+from chalicelib.api.framework.call import Call, Paging, context, read_position, write_position
 from chalicelib.api.framework.endpoint import Answered, RouteGroup
-from chalicelib.api.framework.paging import Paging, read_position, write_position
 from chalicelib.api.framework.query import Query
 from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver, WaiverState, canonical_id, waiver_id
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers

@@ -17,7 +17,7 @@ from chalicelib.cli.framework import output
 from chalicelib.cli.framework.operator import Registries, named_registries, operator
 from chalicelib.cli.framework.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository, begin
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
 from chalicelib.domain.reconcile.reconciliation import Reconciled
 from chalicelib.domain.reconcile.scan_proof import ScanProofCause

@@ -85,7 +85,7 @@ def _asked(
 
 def _of_task(task_arn: str, cluster: str | None) -> Iterator[dict[str, Any]]:
     # Imported late: other commands must not wait for boto3.
-    from chalicelib.adapters.usage.stopped_task import read_stopped_task
+    from chalicelib.adapters.usage.ecs_task import read_stopped_task
 
     # arn:aws:ecs:REGION:… What is no ARN of a task is refused by who reads it.
     sessions = own_sessions("".join(task_arn.split(":")[3:4]) or None)

@@ -14,12 +14,12 @@ from moto import mock_aws
 from typer.testing import CliRunner
 
 from chalicelib.adapters.dynamodb.schema import create_table
-from chalicelib.adapters.stack import dead_letters
+from chalicelib.adapters.stack import queues as dead_letters
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.cli import app
 from chalicelib.domain.events.dead_letter import MARK
 from chalicelib.errors import UpstreamError
-from chalicelib.parsers.events.messages import read_delivery
+from chalicelib.parsers.events.events import read_delivery
 from tests.fakes.dead_letters import LongQueue
 
 PUSH = (Path(__file__).parents[2] / "events/ecr-image-action-push.json").read_text()

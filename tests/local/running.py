@@ -6,8 +6,7 @@ import contextlib
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.ecr.registry import EcrRegistry
-from chalicelib.adapters.inspector.inspector import Inspector
-from chalicelib.adapters.inspector.scanner import EitherScanner
+from chalicelib.adapters.inspector.inspector import EitherScanner, Inspector
 from chalicelib.local.aws.environment import STAGE, aws_variables, replaced
 from chalicelib.local.aws.server import LocalAws
 from chalicelib.local.aws.template import Template

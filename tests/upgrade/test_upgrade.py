@@ -13,7 +13,7 @@ import pytest
 
 from chalicelib import __version__
 from chalicelib.adapters.dynamodb.schema import FINDINGS, HEADER_REST, PK, SK, Item, document_key, header_key
-from chalicelib.adapters.table import header_items
+from chalicelib.adapters.table import headers as header_items
 from chalicelib.domain.events.message import Refresh
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import FindingStatus

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from chalicelib.adapters.aws.errors import aws_call, code_of
+from chalicelib.adapters.aws.calls import aws_call, code_of
 from chalicelib.adapters.ecr.registry import EcrRegistry
 from chalicelib.domain.images.image import ImageRef, Repository, StorageStatus
 from chalicelib.errors import TransientError, UpstreamError

@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.adapters.aws.answers import answered_at, body_of, readable, take_bodies
-from chalicelib.adapters.aws.errors import aws_call
-from chalicelib.domain.images.document import Listing
-from chalicelib.domain.images.finding import Finding, ScanReport
+from chalicelib.adapters.aws.calls import answered_at, aws_call, body_of, readable, take_bodies
+from chalicelib.domain.images.finding import Finding, Listing, ScanReport
 from chalicelib.domain.images.image import (
     IMAGE_MEDIA_TYPES,
     INDEX_MEDIA_TYPES,

@@ -17,14 +17,14 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from chalicelib.adapters.aws.errors import asked, code_of
+from chalicelib.adapters.aws.calls import asked, code_of
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.stack.cloudformation import Stacks
 from chalicelib.adapters.stack.queues import InstalledQueues, InstalledRules
 from chalicelib.domain.doctor.installed import QUEUE, RULE, Installed, Spoke, Topic
 from chalicelib.domain.doctor.parameters import TemplateValues
 from chalicelib.domain.doctor.stack import Stack, StackState, standing
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import UpstreamError
 
 NO_TOPIC = ("NotFound", "NotFoundException")

@@ -2,7 +2,7 @@
 
 Each link hashes the one before and the record, so that who changes, drops or reorders a stored record breaks every
 later link. Record and head are put in one transaction: there is no record without its link. Nothing is read here for
-people (`audit_queries`) and nothing proved (`domain.audit_chain`).
+people (`audit_queries`) and nothing proved (`domain.audit.chain`).
 
 The heads of audit chains, copied each day beside the day's summary. Written through FindingsTable.
 
@@ -43,6 +43,7 @@ from chalicelib.adapters.dynamodb.schema import (
     key,
     nonce,
 )
+from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.audit.chain import (
     START,
     Chain,
@@ -55,7 +56,6 @@ from chalicelib.domain.audit.chain import (
     shard_of_chain,
 )
 from chalicelib.errors import ConflictError, UpstreamError
-from chalicelib.services.ports.audit import ActionRecord
 
 _ABSENT = f"attribute_not_exists({PK})"
 

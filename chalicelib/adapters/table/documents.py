@@ -33,7 +33,7 @@ from chalicelib.adapters.dynamodb.schema import (
     read_number,
 )
 from chalicelib.adapters.packing.packing import pack_document, unpack_document
-from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import FindingsDocument
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import ConflictError, TransientError
 

@@ -14,9 +14,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from chalicelib.adapters.usage.asking import Asker, Remembered
-from chalicelib.adapters.usage.places import PlaceAnswer, Use
-from chalicelib.domain.images.image_name import ImageName, image_name
+from chalicelib.adapters.usage.asking import Asker, PlaceAnswer, Remembered, Use
+from chalicelib.domain.images.names import ImageName, image_name
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.parsers.usage import use_answers as use
 

@@ -1,4 +1,4 @@
-"""Domain values as answers. One function a shape; nothing is read and nothing is decided here."""
+"""Domain values as answers: one function a shape; and the images whose findings an index is answered with."""
 
 from __future__ import annotations
 
@@ -7,21 +7,40 @@ from collections.abc import Sequence
 import msgspec
 
 from chalicelib.adapters.table.audit_log import ActionRow
-from chalicelib.adapters.table.catalogue_queries import VulnerabilityFacts
-from chalicelib.adapters.table.header_items import ImageRow
-from chalicelib.adapters.table.repository_queries import TagRow
+from chalicelib.adapters.table.catalogue import VulnerabilityFacts
+from chalicelib.adapters.table.findings_queries import FindingsQueries, TagRow
+from chalicelib.adapters.table.headers import ImageRow
 from chalicelib.api.answers import answers as a
 from chalicelib.api.answers import image_answers as i
-from chalicelib.api.answers.index_images import weakest
 from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import Deferred, Enforcement, Hold, Order, PendingAction
 from chalicelib.domain.images.finding import Finding, Package
-from chalicelib.domain.images.image import Child, ImageRef
+from chalicelib.domain.images.image import Child, ImageRef, Kind, Scan, ScanState
 from chalicelib.domain.images.verdict import Reason
 from chalicelib.domain.reconcile.scan_proof import ScanProof
 from chalicelib.domain.reconcile.scan_rule import ScanRule
 from chalicelib.exports.package_url import package_url
+
+
+def images_behind(reads: FindingsQueries, image: Header) -> list[Header]:
+    """The image itself, or the images of an index; one that is not known yet as a PENDING one."""
+    if image.kind is not Kind.INDEX:
+        return [image]
+    children = [image.ref.home.image(c.digest) for c in image.children if not c.artifact]
+    known = reads.headers(children)
+    return [known.get(ref) or Header(ref=ref) for ref in children]
+
+
+def weakest(headers: Sequence[Header]) -> Header | None:
+    """One whose scan is not COMPLETE, else the one scanned longest ago."""
+    ranked = sorted(headers, key=lambda h: (h.scan.state is ScanState.COMPLETE, _scanned_at(h.scan)))
+    return ranked[0] if ranked else None
+
+
+def _scanned_at(scan: Scan) -> float:
+    return 0.0 if scan.scanned_at is None else scan.scanned_at.timestamp()
+
 
 ACTIONS_SHOWN = 100
 

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar, overload
 
-from chalicelib.domain.images.patterns import nearest
+from chalicelib.domain.images.text import nearest
 from chalicelib.errors import ParameterError
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ import typer
 from chalicelib.cli.framework.reference import read_repository
 from chalicelib.cli.framework.region import aws_region
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def operator(stage: str) -> Operator:
     """Raises InputError without a Region, NotFoundError where nothing of that stage is deployed, DeniedError and
     UpstreamError."""
     # Imported late: other commands must not wait for boto3.
-    from chalicelib.adapters.stack.deployment import caller_arn, find_deployment
+    from chalicelib.adapters.stack.cloudformation import caller_arn, find_deployment
     from chalicelib.context import AppContext
 
     sessions = own_sessions()

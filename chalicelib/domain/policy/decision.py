@@ -1,6 +1,6 @@
 """The decision about one image: a pure function of its state, its findings, the policy, the waivers and the time.
 
-How conditions are compared is `matcher.py`'s business, what is done about a verdict the services'.
+`policy.py` compiles the rules; the services act on the verdict.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from msgspec import UNSET
 
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import Kind, ScanState
-from chalicelib.domain.images.image_state import ImageState
-from chalicelib.domain.images.verdict import Decision, Reason, SameDigestVerdict, Verdict, VerdictSummary
+from chalicelib.domain.images.verdict import Decision, ImageState, Reason, SameDigestVerdict, Verdict, VerdictSummary
 from chalicelib.domain.policy.comparison import Ratings, later
-from chalicelib.domain.policy.policy import Policy
-from chalicelib.domain.policy.rulebook import NO_FINDING, CompiledRule, candidates
+from chalicelib.domain.policy.policy import NO_FINDING, CompiledRule, Policy, candidates
 from chalicelib.domain.policy.section import Rule
 from chalicelib.domain.policy.waiver import Waiver, WaiverBook
 

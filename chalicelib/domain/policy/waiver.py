@@ -17,7 +17,7 @@ from functools import lru_cache
 import msgspec
 
 from chalicelib.domain.images.finding import Finding
-from chalicelib.domain.images.patterns import Globs
+from chalicelib.domain.images.text import Globs
 from chalicelib.errors import ParameterError
 
 BUILT_IN_RULES = frozenset({"pending", "unscanned", "stale", "child", "twin", "twin-gone", "unreadable"})

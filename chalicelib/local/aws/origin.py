@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from chalicelib.api.framework.problem import CONTENT_TYPE, GUARDED, Problem
+from chalicelib.api.framework.endpoint import CONTENT_TYPE, GUARDED, Problem
 
 NAMES = ("127.0.0.1", "localhost", "[::1]")
 HEADERS = {"Content-Type": CONTENT_TYPE, **GUARDED}

@@ -23,9 +23,9 @@ from chalicelib.local.events import events as aws_events
 from chalicelib.local.events.events import Event
 from chalicelib.local.inspector.inspector import inspector_of
 from chalicelib.parsers.events.payload import Response
-from chalicelib.parsers.findings.enhanced_scan import CoveragePage, FindingsPage, parse_list_findings
+from chalicelib.parsers.findings.rows import CoveragePage, FindingsPage, parse_list_findings
 from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage
-from chalicelib.parsers.wire.dates import instant
+from chalicelib.parsers.wire.wire import instant
 
 Raw = dict[str, Any]
 ECR_IMAGE = "AWS_ECR_CONTAINER_IMAGE"

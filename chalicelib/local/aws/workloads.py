@@ -1,7 +1,7 @@
 """Workloads of the local AWS: an ECS service that runs an image, and its end. By AWS's own API, as anybody would.
 
 `client` is boto3's of ECS. It is the service's image that counts as in use: also at 0 tasks, and with the revision that
-was in force before it. What is asked about it may be answered from up to a minute ago (`adapters/usage/places.py`).
+was in force before it. What is asked about it may be answered from up to a minute ago (`adapters/usage/asking.py`).
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from chalicelib.domain.images.finding import ScanReport
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import InputError, RefusedPayloadError
 from chalicelib.parsers.events.payload import Response, read_payloads, read_response
-from chalicelib.parsers.findings.enhanced_scan import CoveragePage, FindingsPage
+from chalicelib.parsers.findings.rows import CoveragePage, FindingsPage
 from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage
 
 SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})

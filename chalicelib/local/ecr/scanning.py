@@ -15,7 +15,7 @@ from chalicelib.domain.images.image import CONTAINER_CONFIG_TYPES, INDEX_MEDIA_T
 from chalicelib.local.ecr.blobs import EcrRefusal
 from chalicelib.local.ecr.ecr import ACTIVE, HeldImage, LocalEcr
 from chalicelib.local.events import events as aws_events
-from chalicelib.parsers.wire.dates import instant
+from chalicelib.parsers.wire.wire import instant
 
 ONCE_IN = timedelta(hours=24)
 COMPLETE = {"status": "COMPLETE", "description": "The scan was completed successfully."}

@@ -12,7 +12,7 @@ from typing import Any
 from chalicelib.domain.images.image import Source
 from chalicelib.domain.reconcile.scan_rule import AppliedScanRule, Frequency, FrequencyRule, RegistryScanning
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.wire.answer import Lower, read
+from chalicelib.parsers.wire.wire import Lower, read
 
 WILDCARD = "WILDCARD"
 NOT_FOUND = "REPOSITORY_NOT_FOUND"

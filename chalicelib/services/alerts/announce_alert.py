@@ -12,8 +12,7 @@ from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.events.sweep_message import TellAgain
 from chalicelib.errors import UpstreamError
 from chalicelib.services.alerts.send_alert import send_alert
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.context import Channel, Context
 
 AGAIN_AFTER_SECONDS = 60.0
 

@@ -13,17 +13,14 @@ from datetime import datetime, timedelta
 import msgspec
 
 from chalicelib.domain.alerts.alert import VERDICT, Alert, channels_hearing
-from chalicelib.domain.audit.action import ActionKind
-from chalicelib.domain.events.handling import Metric
-from chalicelib.domain.events.message import Act
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
+from chalicelib.domain.events.message import Act, Metric
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import ActionType, PendingAction
 from chalicelib.errors import LazarettoError, TransientError
 from chalicelib.services.alerts.compose_alert import compose_alert
 from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
-from chalicelib.services.ports.audit import ActionRecord
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.context import Channel, Context
 from chalicelib.services.ports.table import Stored
 
 CLAIM = timedelta(seconds=90)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from chalicelib.domain.alerts.alert import Alert, channels_hearing
 from chalicelib.domain.policy.section import Route
 from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.context import Channel
 
 
 def send_alert(

@@ -10,8 +10,7 @@ from chalicelib.domain.events.sweep_message import TellAgain
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.alerts.announce_alert import AGAIN_AFTER_SECONDS
 from chalicelib.services.alerts.send_alert import send_alert
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.context import Channel, Context
 
 REFUSED_AGAIN_AFTER_SECONDS = 300.0
 """One period of the alarm on channel failures, which rings for two of three."""

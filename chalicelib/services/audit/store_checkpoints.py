@@ -10,13 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 
-from chalicelib.domain.audit.action import ActionKind
-from chalicelib.domain.audit.chain import Chain, Head, chain_name, contradicts
-from chalicelib.domain.audit.tampering_alert import compose_audit_alert
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
+from chalicelib.domain.audit.chain import Chain, Head, chain_name, compose_audit_alert, contradicts
 from chalicelib.services.alerts.announce_alert import announce_alert
-from chalicelib.services.ports.audit import ActionRecord
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.context import Channel, Context
 
 AT_ONCE = 1_000
 SUBJECT = "audit"

@@ -13,7 +13,7 @@ from chalicelib.domain.doctor.health import Check, CheckResult, fail, judged, ok
 from chalicelib.domain.doctor.installed import Topic
 from chalicelib.errors import LazarettoError
 from chalicelib.services.doctor.run_check import run_check
-from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.context import Channel
 
 TEST = "test"
 WrongForm = Callable[[], str | None]

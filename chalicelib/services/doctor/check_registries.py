@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from chalicelib.domain.doctor.health import Check, CheckResult, ago, fail, ok, unknown, warn
 from chalicelib.domain.doctor.installed import Installed
 from chalicelib.domain.doctor.stored import StoredRepositories
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.registry_listing import RepositoriesListed
 from chalicelib.errors import UpstreamError
 from chalicelib.services.doctor.run_check import run_check

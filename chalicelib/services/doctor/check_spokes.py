@@ -10,7 +10,7 @@ from chalicelib.domain.doctor.health import Check, CheckResult, ago, fail, ok, s
 from chalicelib.domain.doctor.installed import EventRule, Installed, Spoke, patterns_of
 from chalicelib.domain.doctor.stack import Stack, StackState, standing
 from chalicelib.domain.doctor.stored import StoredRepositories
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import UpstreamError
 from chalicelib.services.doctor.run_check import run_check
 

@@ -11,7 +11,7 @@ from chalicelib.domain.doctor.stored import StoredRepositories
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.events.sweep_message import Sweep
 from chalicelib.domain.images.image import ImageRef, Source
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import StoredPolicyError
 from chalicelib.services.doctor.run_check import run_check

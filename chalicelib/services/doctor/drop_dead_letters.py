@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from contextlib import closing
 
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.dead_letter import DeadLetter
 from chalicelib.services.doctor.read_dead_letters import read_dead_letters
-from chalicelib.services.ports.audit import ActionRecord
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import DeadLetters
+from chalicelib.services.ports.context import Context, DeadLetters
 
 
 def drop_dead_letters(

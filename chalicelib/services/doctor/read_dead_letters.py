@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 
 from chalicelib.domain.events.dead_letter import DeadLetter
-from chalicelib.services.ports.messages import DeadLetters
+from chalicelib.services.ports.context import DeadLetters
 
 
 def read_dead_letters(

@@ -11,8 +11,7 @@ from contextlib import closing
 
 from chalicelib.domain.events.dead_letter import DeadLetter
 from chalicelib.services.doctor.read_dead_letters import read_dead_letters
-from chalicelib.services.ports.context import Clock
-from chalicelib.services.ports.messages import DeadLetters
+from chalicelib.services.ports.context import Clock, DeadLetters
 
 
 def redrive_dead_letters(wanted: Container[str] | None, letters: DeadLetters, clock: Clock) -> Iterator[DeadLetter]:

@@ -12,17 +12,14 @@ from functools import partial
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.enforcement.fuse import Fuse, compose_fuse_alert
-from chalicelib.domain.events.handling import Metric
-from chalicelib.domain.events.message import Act
+from chalicelib.domain.events.message import Act, Metric
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.alerts.send_alert import send_alert
 from chalicelib.services.enforcement.give_order import checked
-from chalicelib.services.ports.audit import ActionRecord
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.context import Channel, Context
 
 
 def acquire_quota(

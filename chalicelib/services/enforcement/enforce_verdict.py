@@ -32,8 +32,7 @@ from chalicelib.domain.headers.pending_action import (
     Stage,
 )
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
-from chalicelib.services.assessment.decide_image import decide_image, desired_state
-from chalicelib.services.assessment.write_header import send_again
+from chalicelib.services.assessment.write_header import decide_image, desired_state, send_again
 from chalicelib.services.enforcement.acquire_quota import acquire_quota
 from chalicelib.services.enforcement.check_preconditions import check_preconditions, is_running
 from chalicelib.services.enforcement.finish_act import (
@@ -47,8 +46,7 @@ from chalicelib.services.enforcement.finish_act import (
 )
 from chalicelib.services.enforcement.perform_act import perform_act
 from chalicelib.services.enforcement.read_state import RegistryState, observed, read_state
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.context import Channel, Context
 from chalicelib.services.usage.find_blast_radius import find_use
 
 SLOW_RESTORE = timedelta(minutes=30)

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from chalicelib.domain.events.handling import Outcome
-from chalicelib.domain.events.message import Act, CheckDeny, Delivery, PullFailed
+from chalicelib.domain.events.message import Act, CheckDeny, Delivery, Outcome, PullFailed
 from chalicelib.domain.events.sweep_message import TakeImages
 from chalicelib.domain.headers.pending_action import acts
 from chalicelib.errors import TransientError
@@ -16,8 +15,7 @@ from chalicelib.services.alerts.notify import notify
 from chalicelib.services.assessment.requeue import requeue
 from chalicelib.services.enforcement.deny_pulls import check_deny
 from chalicelib.services.enforcement.enforce_verdict import enforce_verdict
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.context import Channel, Context
 from chalicelib.services.pulls.notify_pull_failure import notify_pull_failure
 from chalicelib.services.retention.enforce_retention import take_images
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.events.handling import Metric, Outcome
-from chalicelib.domain.events.lifecycle_run import NotifyExpired
 from chalicelib.domain.events.message import (
     Delivery,
     Due,
+    Metric,
+    Outcome,
     PolicyRollout,
     StoreCheckpoints,
     TakeSnapshot,
@@ -26,6 +26,7 @@ from chalicelib.domain.events.message import (
 from chalicelib.domain.events.sweep_message import (
     InitialBackfill,
     MatchSameDigest,
+    NotifyExpired,
     PlanSweep,
     ReplicationCheck,
     Sweep,
@@ -40,8 +41,7 @@ from chalicelib.services.assessment.take_snapshot import take_snapshot
 from chalicelib.services.audit.store_checkpoints import store_checkpoints
 from chalicelib.services.policy.evaluate_shard import evaluate_shard
 from chalicelib.services.policy.roll_out_policy import roll_out_policy
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.context import Channel, Context
 from chalicelib.services.reconcile.gather_posture import gather_posture
 from chalicelib.services.reconcile.list_public import list_public, plan_public
 from chalicelib.services.reconcile.mark_registry_stale import LASTING_ATTEMPTS, mark_registry_stale

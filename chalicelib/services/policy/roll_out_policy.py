@@ -24,10 +24,8 @@ from chalicelib.errors import ConflictError
 from chalicelib.services.alerts.send_alert import send_alert
 from chalicelib.services.assessment.re_decide import SHARDS
 from chalicelib.services.policy.apply_policy import record_policy
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.index import IndexRow
-from chalicelib.services.ports.messages import Channel
-from chalicelib.services.ports.table import RolloutProgress
+from chalicelib.services.ports.context import Channel, Context
+from chalicelib.services.ports.table import IndexRow, RolloutProgress
 
 MOST_AT_ONCE = 5000
 BUNDLE_ROUNDS = 2

@@ -19,11 +19,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.event import TaskChanged
 from chalicelib.domain.events.failed_pull import failed_pulls
 from chalicelib.domain.events.message import PullFailed
-from chalicelib.domain.images.sanitize import sanitize
+from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.policy.section import Route
 from chalicelib.domain.pulls.alert import compose_pull_failure_alert
 from chalicelib.domain.pulls.evidence import Evidence
@@ -31,9 +31,7 @@ from chalicelib.domain.pulls.explanation import Explanation
 from chalicelib.errors import ConflictError, LazarettoError, TransientError
 from chalicelib.services.alerts.send_alert import send_alert
 from chalicelib.services.assessment.requeue import requeue
-from chalicelib.services.ports.audit import ActionRecord
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.context import Channel, Context
 from chalicelib.services.pulls.explain_pull_failure import explain_pull_failure, gather_evidence, known_header
 
 

@@ -17,7 +17,7 @@ import msgspec
 
 from chalicelib.domain.events.sweep_message import MatchSameDigest, PlanSweep, SweepRepository
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.registry import PublicRegistry
+from chalicelib.domain.images.names import PublicRegistry
 from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
 from chalicelib.domain.reconcile.reconciliation import Memory, Place, Reconciled, compare
 from chalicelib.domain.reconcile.repository_facts import RepositoryFacts

@@ -21,7 +21,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.line import has_last_word
 from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.services.assessment.update_header import update_header
+from chalicelib.services.assessment.write_header import update_header
 from chalicelib.services.ports.context import Context
 from chalicelib.services.reconcile.plan_sweep import announce
 

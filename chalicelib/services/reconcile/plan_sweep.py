@@ -14,7 +14,7 @@ import msgspec
 
 from chalicelib.domain.events.sweep_message import InitialBackfill, PlanSweep, Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.repository_facts import RepositoryFacts
 from chalicelib.domain.reconcile.scan_comparison import ASKED_AGAIN
 from chalicelib.services.ports.context import Context

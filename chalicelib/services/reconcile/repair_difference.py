@@ -16,7 +16,7 @@ from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
 from chalicelib.domain.reconcile.repository_view import RepositoryView
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.index import Index
+from chalicelib.services.ports.table import Index
 
 TAGS_ASKED = 1000
 

@@ -13,8 +13,7 @@ from chalicelib.domain.replication.replica import Replica, ReplicationState
 from chalicelib.domain.replication.replica_case import Copies
 from chalicelib.domain.replication.rules import Destination, DestinationAccess, sights_of
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.context import Channel, Context
 from chalicelib.services.replication.judge_copies import Ends
 from chalicelib.services.replication.list_copies import find_copies
 from chalicelib.services.replication.store_copies import store_copies

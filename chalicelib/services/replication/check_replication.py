@@ -21,8 +21,7 @@ from chalicelib.domain.replication.replica import Replica, ReplicationState, cou
 from chalicelib.domain.replication.replica_case import Copies, Listed
 from chalicelib.domain.replication.rules import Configuration, Destination, DestinationAccess, sights_of
 from chalicelib.errors import AbsentError, LazarettoError, TransientError, UpstreamError
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.context import Channel, Context
 from chalicelib.services.replication.judge_copies import Ends
 from chalicelib.services.replication.list_copies import PATIENT_TRIES, list_copies
 from chalicelib.services.replication.store_copies import StoredCopies, store_copies

@@ -19,7 +19,7 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.alerts.alert import hears
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.enforcement.enforcement import is_mirrored
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import Repository
@@ -28,9 +28,7 @@ from chalicelib.domain.replication.replica import Note, Replica
 from chalicelib.domain.replication.rules import Destination
 from chalicelib.errors import LazarettoError, TransientError
 from chalicelib.services.alerts.send_alert import send_alert
-from chalicelib.services.ports.audit import ActionRecord
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.context import Channel, Context
 from chalicelib.services.replication.judge_copies import Ends, judge_copies
 from chalicelib.services.replication.mirror_quarantine import mirror_quarantine
 

@@ -16,8 +16,7 @@ from datetime import timedelta
 
 from chalicelib.domain.events.sweep_message import SweepRepository, TakeImages
 from chalicelib.errors import AbsentError
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.context import Channel, Context
 from chalicelib.services.retention.apply_retention import AppliedPlan, RetentionRun, apply_retention
 from chalicelib.services.retention.plan_retention import has_rule, plan_retention
 from chalicelib.services.retention.report_retention import part_of, report_retention

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.services.ports.registry import PullTimes
 
 Roles = Mapping[RegistryPlace, tuple[str, ...]]

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.event import Action, ImageAction, LifecycleExpiry, LifecycleRan
-from chalicelib.domain.events.lifecycle_run import (
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.events.sweep_message import (
     MOST_IN_A_MESSAGE,
     Expired,
     NotifyExpired,
@@ -20,15 +21,12 @@ from chalicelib.domain.events.lifecycle_run import (
     expiry_words,
     lines_of,
 )
-from chalicelib.domain.events.message import Delivery
 from chalicelib.domain.images.image import InUse, Repository
 from chalicelib.domain.retention.alert import compose_lifecycle_alert
 from chalicelib.services.alerts.announce_alert import announce_alert
 from chalicelib.services.assessment.record_push import record_push
-from chalicelib.services.ports.audit import ActionRecord
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
-from chalicelib.services.ports.usage import Subject
+from chalicelib.services.ports.context import Channel, Context
+from chalicelib.services.ports.registry import Subject
 
 
 def notify_lifecycle_run(

@@ -32,15 +32,12 @@ from chalicelib.domain.waivers.alert import (
     due_stage,
     failed,
 )
-from chalicelib.domain.waivers.change import concerns
-from chalicelib.domain.waivers.end import Turned, WaiverEnd
+from chalicelib.domain.waivers.change import Turned, WaiverEnd, concerns
 from chalicelib.errors import ContendedError, UpstreamError
 from chalicelib.services.alerts.send_alert import send_alert
 from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.index import IndexRow
-from chalicelib.services.ports.messages import Channel
-from chalicelib.services.ports.table import Stored
+from chalicelib.services.ports.context import Channel, Context
+from chalicelib.services.ports.table import IndexRow, Stored
 
 PAGE, PAGES_AT_MOST = 500, 40
 LOOKED_AT_MOST = 5000

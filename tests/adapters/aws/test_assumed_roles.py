@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from chalicelib.adapters.aws.assumed_roles import AssumedRoles
-from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.aws.sessions import AssumedRoles, Sessions
 from chalicelib.errors import DeniedError
 
 OWN, OTHER = "123456789012", "210987654321"

@@ -15,7 +15,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from chalicelib.adapters.aws.errors import LONGEST, asked, aws_call, code_of
+from chalicelib.adapters.aws.calls import LONGEST, asked, aws_call, code_of
 from chalicelib.errors import AbsentError, ConflictError, DeniedError, TransientError, UpstreamError
 
 

@@ -10,9 +10,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.adapters.aws.refused_calls import REFUSED, count_refused_calls
-from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.domain.events.handling import Metric
+from chalicelib.adapters.aws.sessions import REFUSED, Sessions, count_refused_calls
+from chalicelib.domain.events.message import Metric
 from chalicelib.observability import logger
 
 WHO = (

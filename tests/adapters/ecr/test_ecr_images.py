@@ -8,8 +8,8 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from chalicelib.adapters.ecr import images as ecr_images
-from chalicelib.adapters.ecr.images import EcrImages
+from chalicelib.adapters.ecr import listing as ecr_images
+from chalicelib.adapters.ecr.listing import EcrImages
 from chalicelib.domain.images.image import Repository
 from chalicelib.errors import UpstreamError
 

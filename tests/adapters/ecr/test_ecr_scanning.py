@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.adapters.ecr.scanning import NAMES_ASKED, EcrScanning
+from chalicelib.adapters.ecr.settings import NAMES_ASKED, EcrScanning
 from chalicelib.domain.images.image import Source
 from chalicelib.domain.reconcile.scan_budget import ScanRefusal
 from chalicelib.domain.reconcile.scan_rule import AppliedScanRule, Frequency, FrequencyRule, RegistryScanning

@@ -9,7 +9,7 @@ import pytest
 from moto import mock_aws
 
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.adapters.stack.deployment import caller_arn, find_deployment
+from chalicelib.adapters.stack.cloudformation import caller_arn, find_deployment
 from chalicelib.errors import DeniedError, NotFoundError, UpstreamError
 from chalicelib.local.aws.template import Template
 

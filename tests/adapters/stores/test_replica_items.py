@@ -11,7 +11,7 @@ import pytest
 from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.schema import create_table
-from chalicelib.adapters.stores.replica_items import ReplicaItems
+from chalicelib.adapters.stores.sweep_items import ReplicaItems
 from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus, ReplicationState

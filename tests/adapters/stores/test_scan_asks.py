@@ -12,10 +12,10 @@ import pytest
 from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.schema import create_table
-from chalicelib.adapters.stores.scan_asks import ScanAskItems
+from chalicelib.adapters.stores.sweep_items import ScanAskItems
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.reconcile.scan_budget import Asked, ScanBudget, ScanRefusal
-from chalicelib.services.ports import scanning
+from chalicelib.services.ports import registry as scanning
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.images import home, ref
 from tests.fakes.scan_asks import FakeScanAsks

@@ -29,13 +29,12 @@ from chalicelib.adapters.dynamodb.schema import (
     state_sk,
     table_definition,
 )
-from chalicelib.adapters.table import header_items
-from chalicelib.adapters.table.header_items import header_item, read_header_item, read_index_entry, row_of
+from chalicelib.adapters.table import headers as header_items
+from chalicelib.adapters.table.headers import header_item, read_header_item, read_index_entry, row_of
 from chalicelib.domain.headers.header import Header, sketch_hash
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import Child, ImageRef, InUse, InUseState, Kind, Scan, ScanState, Source
-from chalicelib.domain.images.image_state import STORED_OF_IMAGE, ImageState
-from chalicelib.domain.images.verdict import Decision, Reason, Verdict
+from chalicelib.domain.images.verdict import STORED_OF_IMAGE, Decision, ImageState, Reason, Verdict
 from tests.fakes.images import digest, image, ref
 
 CAPACITY = Path(__file__).parents[3].parent / "shared" / "bench" / "capacity.py"

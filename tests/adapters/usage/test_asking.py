@@ -13,7 +13,7 @@ from botocore.exceptions import ReadTimeoutError
 from chalicelib.adapters.usage import asking
 from chalicelib.adapters.usage.asking import Asker, Remembered
 from chalicelib.errors import LazarettoError, TransientError, UpstreamError
-from chalicelib.parsers.usage.ecs_answers import Clusters
+from chalicelib.parsers.usage.use_answers import Clusters
 from tests.adapters.looking import NOW
 from tests.fakes.estate import ACCOUNT, HOME, Estate
 

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chalicelib.adapters.usage import places
-from chalicelib.adapters.usage.places import CachedPlace, PlaceAnswer, Use
+from chalicelib.adapters.usage import asking as places
+from chalicelib.adapters.usage.asking import CachedPlace, PlaceAnswer, Use
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.image_name import ImageName
+from chalicelib.domain.images.names import ImageName
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)

@@ -15,10 +15,10 @@ from botocore.exceptions import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.adapters.usage import places
+from chalicelib.adapters.usage import asking as places
 from chalicelib.adapters.usage.runtime import PUBLIC, AwsRuntime
 from chalicelib.domain.images.image import InUse, InUseState, Repository
-from chalicelib.services.ports.usage import Subject
+from chalicelib.services.ports.registry import Subject
 from tests.fakes.estate import ACCOUNT, AWAY, HOME, REPOSITORY, Estate
 
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)

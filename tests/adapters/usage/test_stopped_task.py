@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.adapters.usage.stopped_task import read_stopped_task
+from chalicelib.adapters.usage.ecs_task import read_stopped_task
 from chalicelib.domain.events.event import TaskContainer
 from chalicelib.errors import DeniedError, InputError, NotFoundError, TransientError, UpstreamError
 

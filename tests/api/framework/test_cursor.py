@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.api.framework.paging import read_cursor, write_cursor
+from chalicelib.api.framework.call import read_cursor, write_cursor
 from chalicelib.errors import ParameterError
 from tests.fakes.queries import NOW
 

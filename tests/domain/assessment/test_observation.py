@@ -7,10 +7,9 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from chalicelib.domain.assessment.observation import come_back, observe, restored
+from chalicelib.domain.assessment.conclusion import come_back, observe, restored
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.document import Listing
-from chalicelib.domain.images.finding import FindingStatus
+from chalicelib.domain.images.finding import FindingStatus, Listing
 from chalicelib.domain.images.image import InUse, InUseState, Scan, ScanState, Source
 from tests.fakes.images import finding, ref
 from tests.fakes.queries import NOW

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.audit.action import ACTION_ID, action_id, recorded_at
+from chalicelib.domain.audit.action import ACTION_ID, ActionRecord, action_id, recorded_at
 from chalicelib.errors import ParameterError
-from chalicelib.services.ports.audit import ActionRecord
 from tests.fakes.images import ref
 
 AT = datetime(2026, 11, 25, 9, 30, 12, 123456, UTC)

@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, begin
 from chalicelib.domain.images.image import PUBLIC_REGION
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 
 AT = datetime(2026, 3, 2, 6, tzinfo=UTC)
 PLACES = (RegistryPlace("eu-west-1"), RegistryPlace("us-east-1"), RegistryPlace("eu-west-1", "444455556666"))

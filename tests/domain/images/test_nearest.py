@@ -1,6 +1,6 @@
 import pytest
 
-from chalicelib.domain.images.patterns import nearest
+from chalicelib.domain.images.text import nearest
 
 NAMES = ["severity", "packageManager", "HIGH", "CRITICAL"]
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from chalicelib.domain.images.sanitize import without_secrets
+from chalicelib.domain.images.text import without_secrets
 
 HUSH = "hushhushhush1"
 

@@ -14,7 +14,7 @@ from chalicelib.domain.events.pull_failure import PullFailureCause
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Hold, Order, Stage
 from chalicelib.domain.images.image import Child, ImageDetail, ImageRef, Kind, Repository, StorageStatus
-from chalicelib.domain.images.image_name import ImageName
+from chalicelib.domain.images.names import ImageName
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.pulls.evidence import Evidence, EvidenceLookup, LostTag
 from chalicelib.domain.pulls.explanation import Explanation, explain

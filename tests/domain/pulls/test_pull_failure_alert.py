@@ -11,7 +11,7 @@ from chalicelib.domain.events.failed_pull import FailedPull
 from chalicelib.domain.events.pull_failure import PullFailureCause
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Repository, Scan, ScanState, Source
-from chalicelib.domain.images.image_name import ImageName
+from chalicelib.domain.images.names import ImageName
 from chalicelib.domain.policy.section import Route
 from chalicelib.domain.pulls.alert import PULL_FAILED, compose_pull_failure_alert
 from chalicelib.domain.pulls.explanation import Explanation

@@ -11,7 +11,7 @@ from chalicelib.domain.events.event import ScanFinished
 from chalicelib.domain.events.message import Act, Decide, Due, InheritFirstSeen, Refresh, RetriedEvent
 from chalicelib.domain.images.image import Source
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.events.messages import read_delivery
+from chalicelib.parsers.events.events import read_delivery
 from tests.fakes.images import ref
 
 SCAN = {

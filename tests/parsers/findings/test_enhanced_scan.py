@@ -8,7 +8,7 @@ import pytest
 from chalicelib.domain.images.finding import Ecosystem, FindingStatus, FixAvailable, Package, Severity
 from chalicelib.domain.images.image import ImageRef, ScanState
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.findings.enhanced_scan import (
+from chalicelib.parsers.findings.rows import (
     FindingFacts,
     parse_finding_details,
     parse_list_coverage,

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.images.manifest_blobs import Blob, parse_blobs
+from chalicelib.parsers.images.manifests import Blob, parse_blobs
 
 A, B, C = (f"sha256:{digit * 64}" for digit in "abc")
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.wire.answer import Upper, read
+from chalicelib.parsers.wire.wire import Upper, read
 
 AT_ONCE = """
 import sys, threading, types, msgspec
-from chalicelib.parsers.wire.answer import read
+from chalicelib.parsers.wire.wire import read
 
 CODE = '''
 from __future__ import annotations

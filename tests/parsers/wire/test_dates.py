@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.wire.dates import instant, instant_of_ms, required_instant
+from chalicelib.parsers.wire.wire import instant, instant_of_ms, required_instant
 
 NOON = datetime(2026, 3, 1, 12, 0, 5, tzinfo=UTC)
 

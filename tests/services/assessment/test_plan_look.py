@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.services.assessment.send_refresh import Refreshed, plan_refresh
+from chalicelib.services.assessment.write_header import Refreshed, plan_refresh
 from tests.services.world import START
 
 LATER = START + timedelta(seconds=60)

@@ -14,7 +14,7 @@ from chalicelib.domain.doctor.health import Check, CheckStatus
 from chalicelib.domain.doctor.installed import EventRule, Installed, Queue, RuleTarget, Spoke, patterns_of
 from chalicelib.domain.doctor.stored import StoredRepositories
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import DeniedError
 from chalicelib.services.doctor.check_spokes import check_spokes
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.events.pull_failure import PullFailureCause
-from chalicelib.domain.images.image_name import ImageName
+from chalicelib.domain.images.names import ImageName
 from chalicelib.local.aws.event_bus import Pattern
 from chalicelib.parsers.events.events import parse_event
 from chalicelib.services.pulls.notify_pull_failure import handle_pull_failure

@@ -1,8 +1,11 @@
-"""An image as a workload names it (`host/repository:tag@digest`), where the host is an Amazon ECR registry. Pure.
+"""How images and registries are named outside: by workloads, by AWS's console, and in the list of watched registries.
+Pure.
 
-What is stored and decided about goes by `ImageRef`; a name may hold a tag alone, and may mean another image tomorrow.
-
-Links into the AWS console, of every partition. The console's URLs are no API: nothing but people follows them.
+A workload's name is `host/repository:tag@digest`, where the host is an Amazon ECR registry. It may hold a tag alone and
+mean another image tomorrow; everything stored goes by `ImageRef`. A watched registry is an account in a Region, our own
+first. A registry at ECR Public belongs to an account and is pulled from by its aliases; it sends no events, scans
+nothing and does not replicate, so sweeps alone know it. The console's URLs are no API: people follow them, code does
+not.
 """
 
 from __future__ import annotations
@@ -22,7 +25,45 @@ from chalicelib.domain.images.image import (
     Source,
     partition,
 )
-from chalicelib.domain.images.registry import RegistryPlace
+
+_ACCOUNT = re.compile(r"[0-9]{12}")
+
+
+class RegistryPlace(msgspec.Struct, frozen=True, order=True):
+    """`account` None: our own, whose id nobody has to know."""
+
+    region: str
+    account: str | None = None
+
+    def __str__(self) -> str:
+        """As people write it: `eu-west-1` or `111122223333/eu-west-1`."""
+        return self.region if self.account is None else f"{self.account}/{self.region}"
+
+    @classmethod
+    def parse(cls, text: str) -> RegistryPlace:
+        """From what `str` makes. Raises ValueError."""
+        account, slash, region = text.rpartition("/")
+        if (slash and not _ACCOUNT.fullmatch(account)) or not REGION.fullmatch(region):
+            raise ValueError(f"{text!r} is neither a Region (eu-west-1) nor 111122223333/eu-west-1")
+        return cls(region, account or None)
+
+
+class PublicRegistry(msgspec.Struct, frozen=True):
+    """`aliases` that are in force, the primary one first: by it our references name the registry. There is one at
+    least."""
+
+    account: str
+    aliases: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """As a reference names it."""
+        return f"public/{self.aliases[0]}"
+
+    def owns(self, home: Repository) -> bool:
+        """Whether it is ours, by whichever alias."""
+        return home.public and home.registry.removeprefix("public/") in self.aliases
+
 
 # Also the hosts of FIPS and dual-stack endpoints, and those of other partitions. A port does not make another registry,
 # and may begin with any number of zeros (Go, net.Dial).

@@ -1,10 +1,12 @@
-"""Both ends of replication, read: rules and reports at the source, images and settings wherever images are copied to.
+"""How a registry scans and replicates: its rules, what applies to each repository, and what arrived at a destination.
 
-Calls: DescribeRegistry, DescribeImageReplicationStatus, DescribeImages, ListImageReferrers,
-DescribeImageScanFindings (one row), GetRegistryPolicy; of a repository's settings DescribeRepositories,
-BatchGetRepositoryScanningConfiguration, GetLifecyclePolicy, GetRepositoryPolicy. Nothing is changed.
+Calls: GetRegistryScanningConfiguration once a registry, BatchGetRepositoryScanningConfiguration for each 25
+repositories, StartImageScan for an image; DescribeRegistry, DescribeImageReplicationStatus, DescribeImages,
+ListImageReferrers, DescribeImageScanFindings (one row), GetRegistryPolicy; of a repository's settings
+DescribeRepositories, GetLifecyclePolicy, GetRepositoryPolicy. Starting a scan is the only change.
 
-Some of them name no registry: their answers are checked to be about the one that was meant.
+Some of these calls name no registry and answer for the caller's account. Their answers are checked to be about the
+registry that was meant.
 """
 
 from __future__ import annotations
@@ -13,19 +15,80 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from chalicelib.adapters.aws.answers import answered_at, readable
-from chalicelib.adapters.aws.errors import asked, code_of
-from chalicelib.adapters.ecr.images import EcrImages
-from chalicelib.adapters.ecr.listing import EcrListing
+from chalicelib.adapters.aws.calls import answered_at, asked, code_of, readable, told
+from chalicelib.adapters.ecr.listing import EcrImages, EcrListing
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, ScanState
 from chalicelib.domain.reconcile.posture import RepositorySettings
+from chalicelib.domain.reconcile.scan_budget import ScanRefusal
+from chalicelib.domain.reconcile.scan_rule import AppliedScanRule, RegistryScanning
 from chalicelib.domain.replication.replica_case import Listed, Mutability, Reported
 from chalicelib.domain.replication.rules import Configuration, Destination
-from chalicelib.errors import AbsentError, TransientError, UpstreamError
-from chalicelib.parsers.images import replication_answers as said
+from chalicelib.errors import AbsentError, LazarettoError, TransientError, UpstreamError
+from chalicelib.parsers.findings.scanning_answers import read_applied_scanning, read_registry_scanning
+from chalicelib.parsers.images import settings_answers as said
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient
+
+NAMES_ASKED = 25
+_REFUSALS = {
+    "LimitExceededException": ScanRefusal.LIMIT,
+    "UnsupportedImageTypeException": ScanRefusal.UNSUPPORTED,
+    "ImageArchivedException": ScanRefusal.ARCHIVED,
+}
+_QUOTA = "scan quota"
+"""In the message of an image that was scanned within 24 hours, whose code may be that of a throttle."""
+
+
+class EcrScanning:
+    """services.ports.scanning.Scans. `client_of` gives the ECR client of an account and a Region.
+
+    All methods raise TransientError, DeniedError and UpstreamError.
+    """
+
+    def __init__(self, client_of: Callable[[str, str], ECRClient]) -> None:
+        self._client_of = client_of
+
+    def configuration(self, registry: Repository) -> tuple[str, RegistryScanning]:
+        """How the registry and Region of `registry` scan, with the account id of the registry that the answer is about.
+        It need not be the one that was meant."""
+        what = f"read the scanning configuration of {registry.registry} in {registry.region}"
+        client = self._client_of(registry.registry, registry.region)
+        answer = asked(what, client.get_registry_scanning_configuration)
+        with readable(what):
+            return read_registry_scanning(told(answer))
+
+    def applied(self, registry: Repository, names: Collection[str]) -> dict[str, AppliedScanRule]:
+        """What is applied to repositories of that registry, by name; those that are not there are absent."""
+        found: dict[str, AppliedScanRule] = {}
+        ordered = sorted(names)
+        what = f"read how repositories of {registry.registry} in {registry.region} are scanned"
+        for start in range(0, len(ordered), NAMES_ASKED):
+            some = ordered[start : start + NAMES_ASKED]
+            call = self._client_of(registry.registry, registry.region).batch_get_repository_scanning_configuration
+            answer = asked(what, call, repositoryNames=some)
+            with readable(what):
+                found |= read_applied_scanning(told(answer))
+        return found
+
+    def start(self, ref: ImageRef) -> ScanRefusal | None:
+        """Has ECR's own scanner scan the image. None: it is at it."""
+        named: dict[str, Any] = {"registryId": ref.registry, "repositoryName": ref.repository}
+        call = self._client_of(ref.registry, ref.region).start_image_scan
+        try:
+            asked(f"have {ref} scanned", call, **named, imageId={"imageDigest": ref.digest})
+        except AbsentError:
+            return ScanRefusal.ABSENT
+        except UpstreamError as error:
+            if (refusal := _refusal(error)) is None:
+                raise
+            return refusal
+        return None
+
+
+def _refusal(error: LazarettoError) -> ScanRefusal | None:
+    return ScanRefusal.LIMIT if _QUOTA in str(error).lower() else _REFUSALS.get(code_of(error) or "")
+
 
 T = TypeVar("T")
 KEPT = timedelta(seconds=60)

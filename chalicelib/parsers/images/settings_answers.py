@@ -1,20 +1,61 @@
-"""What ECR answers about replication, as far as it is asked for: rules, how far an image got, a repository's settings.
+"""What ECR answers about replication, settings of repositories, and previews of lifecycle policies.
 
-What an answer is about has no default: one without it says nothing, and "nothing" would be read as "none". A rule that
-filters by anything but a prefix is refused: nobody here could tell what it covers.
-
-Sources: ECR API reference (DescribeRegistry, DescribeImageReplicationStatus, DescribeRepositories,
-BatchGetRepositoryScanningConfiguration).
+What an answer is about has no default: an answer without it is refused, because "nothing" would be read as "none". A
+replication rule that filters by anything but a prefix is refused, because its extent is unknown. Source: ECR API
+reference.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from chalicelib.domain.replication.replica_case import Mutability, Reported
 from chalicelib.domain.replication.rules import Configuration, Destination, ReplicationRule
+from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.wire.answer import Lower, read
+from chalicelib.parsers.wire.wire import Lower, read
+
+_WORDS = {"EXPIRE": "expire", "TRANSITION": "archive"}
+
+
+class PreviewAction(Lower):
+    type: str | None = None
+
+
+class PreviewRow(Lower):
+    image_digest: str
+    action: PreviewAction = msgspec.field(default_factory=PreviewAction)
+    applied_rule_priority: int = 0
+
+
+class PreviewPage(Lower):
+    """`status`: IN_PROGRESS, COMPLETE, EXPIRED or FAILED. Rows mean something once it is COMPLETE; they are about the
+    policy of `lifecycle_policy_text`."""
+
+    status: str
+    lifecycle_policy_text: str | None = None
+    preview_results: tuple[PreviewRow, ...] = ()
+    next_token: str | None = None
+
+    @property
+    def acts(self) -> Mapping[str, NativeAct]:
+        """By digest. Raises RefusedPayloadError for an action nobody here knows: it may be worse than both."""
+        return {row.image_digest: _act(row) for row in self.preview_results}
+
+
+class LifecycleText(Lower):
+    lifecycle_policy_text: str
+
+
+def _act(row: PreviewRow) -> NativeAct:
+    word = _WORDS.get(row.action.type or "")
+    if word is None:
+        raise RefusedPayloadError("$.previewResults", f"an action nobody here knows: {row.action.type!r:.80}")
+    return msgspec.convert({"action": word, "priority": row.applied_rule_priority}, NativeAct)
+
 
 PREFIX = "PREFIX_MATCH"
 
