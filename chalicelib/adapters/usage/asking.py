@@ -10,16 +10,16 @@ throttled call waits and is made again while there is time.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from threading import Lock
 from time import sleep
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
+from cachetools import LRUCache
 
 from chalicelib.adapters.aws.calls import asked, code_of, readable
 from chalicelib.domain.images.image import NO_ANSWER, NO_TIME, THROTTLED
@@ -28,7 +28,6 @@ from chalicelib.errors import DeniedError, LazarettoError, TransientError, Upstr
 from chalicelib.parsers.wire.wire import read
 
 T = TypeVar("T")
-K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 PAGES = 1000
 """Far more than any account has: an answer that names the same next page for ever must end."""
@@ -98,46 +97,6 @@ class Asker:
                 if pause is None or self.now() + timedelta(seconds=pause) >= self._until:
                     raise
             self._pause(pause)
-
-
-class Remembered(Generic[K, T]):
-    """What cannot change any more, by key: at most `most`, the least recently used forgotten first. Threads may share
-    it."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._known, self._lock = most, OrderedDict[K, T](), Lock()
-        self._turns = dict[K, Lock]()
-
-    def __contains__(self, key: K) -> bool:
-        with self._lock:
-            return key in self._known
-
-    def get(self, key: K, ask: Callable[[], T], holds: Callable[[T], bool] = lambda _: True) -> T:
-        """What `ask` raises is raised, and nothing is remembered. What does not hold any more is asked again. Of
-        threads that want the same at once one asks, and the others wait for what it is told."""
-        with self._lock:
-            if key in self._known and holds(self._known[key]):
-                return self._recalled(key)
-            turn = self._turns.setdefault(key, Lock())
-        with turn:
-            with self._lock:
-                if key in self._known and holds(self._known[key]):
-                    return self._recalled(key)
-            try:
-                value = ask()
-                with self._lock:
-                    self._known[key] = value
-                    self._recalled(key)
-                    while len(self._known) > self._most:
-                        self._known.popitem(last=False)
-            finally:
-                with self._lock:
-                    self._turns.pop(key, None)
-            return value
-
-    def _recalled(self, key: K) -> T:
-        self._known.move_to_end(key)
-        return self._known[key]
 
 
 def each(pool: Executor | None, work: Callable[[V], T], items: Iterable[V]) -> list[T]:
@@ -219,8 +178,8 @@ class CachedPlace:
     ten seconds after their end, long as they took: a service that throttles is not asked again at once, but soon."""
 
     def __init__(self, now: Callable[[], datetime], most: int = MOST_KEPT) -> None:
-        self._now, self._most, self._lock = now, most, Lock()
-        self._kept: OrderedDict[Hashable, tuple[datetime, PlaceAnswer]] = OrderedDict()
+        self._now, self._lock = now, Lock()
+        self._kept = LRUCache[Hashable, tuple[datetime, PlaceAnswer]](most)
 
     def get(self, place: Hashable, look: Callable[[], L]) -> L:
         """`look` is not called again for the same place while its last result is kept."""
@@ -234,7 +193,4 @@ class CachedPlace:
         until = self._now() + FAILED_KEPT_FOR if looked.failed else at + KEPT_FOR
         with self._lock:
             self._kept[place] = (until, looked)
-            self._kept.move_to_end(place)
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
         return looked

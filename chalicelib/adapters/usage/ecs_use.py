@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from threading import Condition, Lock
 from typing import Any, TypeVar
 
+from cachetools import LRUCache, cached
+
 from chalicelib.adapters.aws.calls import code_of
-from chalicelib.adapters.usage.asking import Asker, PlaceAnswer, Remembered, Use
+from chalicelib.adapters.usage.asking import Asker, PlaceAnswer, Use
 from chalicelib.domain.images.names import ImageName, image_name
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers.usage import use_answers as wire
@@ -38,22 +41,25 @@ class EcsHistory:
 
     def __init__(self, of_definition: Callable[[Any, Asker, str], Images], most: int) -> None:
         self._of_definition = of_definition
-        self._known = Remembered[str, tuple[State, Images]](most)
+        self._known, self._lock = LRUCache[str, tuple[State, Images]](most), Lock()
 
     def knows(self, service_arn: str) -> bool:
         """Whether it was told of once: unless it was deployed anew it need not be asked about."""
-        return service_arn in self._known
+        with self._lock:
+            return service_arn in self._known
 
     def images(self, client: Any, asker: Asker, cluster: str, service: wire.Service) -> Images:
         """What it may go back to, beside what is in force or under way."""
         parts = (*service.deployments, *service.task_sets)
         states = tuple((one.id, one.status, one.rollout_state, one.task_definition) for one in parts)
         state = (service.current_service_deployment, service.task_definition, *states)
-        return self._known.get(
-            service.service_arn,
-            lambda: (state, self._ask(client, asker, cluster, service)),
-            lambda known: known[0] == state,
-        )[1]
+        with self._lock:
+            known = self._known.get(service.service_arn)
+        if known is None or known[0] != state:
+            known = state, self._ask(client, asker, cluster, service)
+            with self._lock:
+                self._known[service.service_arn] = known
+        return known[1]
 
     def _ask(self, client: Any, asker: Asker, cluster: str, service: wire.Service) -> Images:
         deployments = self._deployments(client, asker, cluster, service)
@@ -173,7 +179,9 @@ class EcsUse:
     """Safe to share between threads as far as its clients are."""
 
     def __init__(self) -> None:
-        self._definitions = Remembered[str, Images](MOST_REMEMBERED)
+        known = LRUCache[str, Images](MOST_REMEMBERED)
+        # Of threads that want the same definition at once, one asks and the others wait for its answer.
+        self._exact = cached(known, lambda client, asker, definition: definition, condition=Condition())(_defined)
         self._history = EcsHistory(self.images, MOST_REMEMBERED)
 
     def look(self, client: Any, asker: Asker) -> PlaceAnswer:
@@ -195,19 +203,8 @@ class EcsUse:
         return [arn for page in pages for arn in page.cluster_arns]
 
     def images(self, client: Any, asker: Asker, definition: str) -> Images:
-        """Of a task definition by ARN or, without a revision, its newest one. Deleted: none, for it starts nothing."""
-
-        def ask() -> Images:
-            try:
-                answer = asker.ask(client, "describe_task_definition", wire.DefinitionAnswer, taskDefinition=definition)
-            except UpstreamError as error:
-                if code_of(error) == "ClientException" and _DEFINITION_GONE in str(error):
-                    return ()
-                raise
-            names = [image_name(one.image) for one in answer.task_definition.container_definitions]
-            return tuple(name for name in names if name is not None)
-
-        return self._definitions.get(definition, ask) if is_exact(definition) else ask()
+        """Of a task definition by ARN or, without a revision, its newest one, which may be another one tomorrow."""
+        return (self._exact if is_exact(definition) else _defined)(client, asker, definition)
 
     def _tasks(self, client: Any, asker: Asker, cluster: str, arns: Sequence[str]) -> PlaceAnswer:
         part, found = PlaceAnswer(), Counter[tuple[ImageName, str]]()
@@ -307,3 +304,15 @@ def _services_of(cluster: str) -> str:
 def definition_name(arn: str) -> str:
     """`family:revision` of a task definition's ARN, or what was given instead of one."""
     return name_of(arn) or "of unknown definition"
+
+
+def _defined(client: Any, asker: Asker, definition: str) -> Images:
+    """The images a task definition names. Deleted: none, for it starts nothing."""
+    try:
+        answer = asker.ask(client, "describe_task_definition", wire.DefinitionAnswer, taskDefinition=definition)
+    except UpstreamError as error:
+        if code_of(error) == "ClientException" and _DEFINITION_GONE in str(error):
+            return ()
+        raise
+    names = [image_name(one.image) for one in answer.task_definition.container_definitions]
+    return tuple(name for name in names if name is not None)

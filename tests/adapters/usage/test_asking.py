@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from threading import Barrier, Event
+from threading import Barrier
 from typing import Any
 
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from chalicelib.adapters.usage import asking
-from chalicelib.adapters.usage.asking import Asker, Remembered
+from chalicelib.adapters.usage.asking import Asker
 from chalicelib.errors import LazarettoError, TransientError, UpstreamError
 from chalicelib.parsers.usage.use_answers import Clusters
 from tests.adapters.looking import NOW
@@ -46,55 +46,6 @@ def test_no_call_is_made_once_the_time_is_up():
 def test_a_call_that_this_boto3_does_not_know_is_a_failure():
     with pytest.raises(UpstreamError, match="this boto3 does not know it"):
         Asker(lambda: NOW, FOREVER).ask(Estate().client("ecs", ACCOUNT, HOME), "list_moons", Clusters)
-
-
-def test_the_least_recently_used_is_forgotten_first():
-    remembered, asked = Remembered[str, str](2), list[str]()
-
-    def get(key: str) -> None:
-        remembered.get(key, lambda: (asked.append(key), key)[1])
-
-    for key in ("a", "b", "a", "c", "a", "b"):
-        get(key)
-    assert asked == ["a", "b", "c", "b"]
-
-
-def test_what_does_not_hold_any_more_is_asked_again():
-    remembered = Remembered[str, int](2)
-    values = iter((1, 2, 3))
-    got = [remembered.get("a", lambda: next(values), lambda known: known > 1) for _ in range(3)]
-    assert (got, "a" in remembered, "b" in remembered) == ([1, 2, 2], True, False)
-
-
-def test_of_those_that_want_the_same_at_once_one_asks():
-    remembered, asked, never = Remembered[str, int](2), list[str](), Event()
-
-    def ask() -> int:
-        asked.append("a")
-        never.wait(0.2)  # long enough for the others to come
-        return 1
-
-    with ThreadPoolExecutor(4) as pool:
-        assert [*pool.map(lambda _: remembered.get("a", ask), range(4))] == [1, 1, 1, 1]
-    assert asked == ["a"]
-
-
-def test_who_waited_for_one_that_failed_asks_itself():
-    remembered, failures = Remembered[str, int](2), [UpstreamError("x")]
-
-    def ask() -> int:
-        if failures:
-            raise failures.pop()
-        return 1
-
-    def get(_: int) -> int | str:
-        try:
-            return remembered.get("a", ask)
-        except UpstreamError as error:
-            return str(error)
-
-    with ThreadPoolExecutor(4) as pool:
-        assert sorted(pool.map(get, range(4)), key=str) == [1, 1, 1, "x"]
 
 
 def test_what_is_asked_at_once_comes_in_the_order_of_the_items():
@@ -167,14 +118,3 @@ def test_a_call_that_hung_is_not_made_again():
     with pytest.raises(TransientError):
         slow.ask()
     assert (slow.pauses, slow.estate.asked("ListClusters")) == ([], 1)
-
-
-def test_what_fails_is_not_remembered():
-    remembered = Remembered[str, str](2)
-
-    def failing() -> Any:
-        raise UpstreamError("no")
-
-    with pytest.raises(UpstreamError):
-        remembered.get("a", failing)
-    assert remembered.get("a", lambda: "there") == "there"
