@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from chalicelib.api.answers.answering import copied
 from chalicelib.api.answers.image_answers import Moment
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Call, Paging, context, read_position, write_position
@@ -93,11 +94,7 @@ def give_waiver(call: Call[WaiverWish]) -> WaiverAnswer | Answered[WaiverAnswer]
     place, wish = context(), _canonical(call.body)
     named = (wish.repository, wish.vulnerability_id, wish.package, wish.rule)
     now = place.clock.now()
-    waiver = Waiver(
-        id=waiver_id(*named),
-        created_at=now,
-        **{f.name: getattr(wish, f.name) for f in msgspec.structs.fields(wish)},
-    )
+    waiver = copied(Waiver, wish, id=waiver_id(*named), created_at=now)
     done = manage_waivers(Give(waiver), call.actor, place)
     answer = _answer(done.waiver, now)
     return Answered(answer, MADE) if done.new else answer
@@ -133,5 +130,4 @@ def _place_of(waiver: Waiver) -> _Place:
 
 
 def _answer(waiver: Waiver, now: datetime) -> WaiverAnswer:
-    said = {f.name: getattr(waiver, f.name) for f in msgspec.structs.fields(waiver)}
-    return WaiverAnswer(state=waiver.state(now), **said)
+    return copied(WaiverAnswer, waiver, state=waiver.state(now))
