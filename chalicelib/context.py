@@ -28,10 +28,9 @@ from chalicelib.settings import InspectorMode, Settings
 if TYPE_CHECKING:
     from chalicelib.adapters.aws.sessions import AssumedRoles
     from chalicelib.adapters.channels.secrets import Secret
-    from chalicelib.adapters.ecr.acts import EcrActs
     from chalicelib.adapters.ecr.keeper import EcrKeeper, EcrLifecycles, EcrPullTimes
     from chalicelib.adapters.ecr.listing import EcrListing, EcrPublicListing
-    from chalicelib.adapters.ecr.registry import EcrRegistry
+    from chalicelib.adapters.ecr.registry import EcrActs, EcrRegistry
     from chalicelib.adapters.ecr.settings import EcrReplication, EcrScanning
     from chalicelib.adapters.inspector.inspector import EitherScanner
     from chalicelib.adapters.inspector.listing import InspectorListing
@@ -130,7 +129,7 @@ class AppContext:
 
     @cached_property
     def acts(self) -> EcrActs:
-        from chalicelib.adapters.ecr.acts import EcrActs
+        from chalicelib.adapters.ecr.registry import EcrActs
 
         return EcrActs(self._clients("ecr"))
 

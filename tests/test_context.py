@@ -117,7 +117,7 @@ def test_our_own_registry_is_the_first_of_those_that_are_watched():
 
 def test_a_cold_start_loads_nothing_that_only_some_functions_use():
     names = (
-        "adapters.ecr.acts adapters.ecr.keeper adapters.ecr.settings adapters.usage.runtime adapters.usage.ecs_use "
+        "adapters.ecr.registry adapters.ecr.keeper adapters.ecr.settings adapters.usage.runtime adapters.usage.ecs_use "
         "adapters.usage.eks_use adapters.usage.lambda_use adapters.stores.what_if_items adapters.stores.policy_file "
         "adapters.channels.slack services.handlers.receive_acts services.handlers.receive_sweeps "
         "services.enforcement.enforce_verdict services.enforcement.give_order "

@@ -17,7 +17,7 @@ from chalicelib.cli.policy_apply import apply_command
 from chalicelib.cli.policy_diff import BuiltIn, default_said, diff_command, policy_at, policy_words
 from chalicelib.cli.what_if import what_if_command
 from chalicelib.domain.policy.policy import policy_schema
-from chalicelib.domain.policy.warnings import policy_warnings
+from chalicelib.domain.policy.review import policy_warnings
 
 policy_app = typer.Typer(help="Check, show, compare, try and apply policies.", no_args_is_help=True)
 policy_app.command("diff")(diff_command)

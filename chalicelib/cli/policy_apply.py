@@ -15,8 +15,7 @@ from chalicelib.cli.framework.operator import Operator, operator
 from chalicelib.cli.framework.options import DEFAULT_STAGE, AsJson, Stage, dry_run_option, yes_option
 from chalicelib.cli.framework.policy_text import Candidate, OptionalPolicyFile, read_candidate
 from chalicelib.cli.policy_diff import as_plain, print_differences
-from chalicelib.domain.policy.diff import PolicyDifference, policy_differences
-from chalicelib.domain.policy.warnings import policy_warnings
+from chalicelib.domain.policy.review import PolicyDifference, policy_differences, policy_warnings
 from chalicelib.errors import ConflictError, InputError, StoredPolicyError, TransientError
 from chalicelib.services.policy.apply_policy import AppliedPolicy, apply_policy
 

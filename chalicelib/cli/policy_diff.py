@@ -16,7 +16,7 @@ from chalicelib.cli.framework import output
 from chalicelib.cli.framework.client import Client
 from chalicelib.cli.framework.options import DEFAULT_URL, AsJson, Sign, Url
 from chalicelib.cli.framework.policy_text import PolicyFile, read_candidate
-from chalicelib.domain.policy.diff import PolicyDifference, PolicyDifferenceKind, policy_differences
+from chalicelib.domain.policy.review import PolicyDifference, PolicyDifferenceKind, policy_differences
 
 _MARKS = {PolicyDifferenceKind.ADDED: "+", PolicyDifferenceKind.REMOVED: "-", PolicyDifferenceKind.CHANGED: "~"}
 

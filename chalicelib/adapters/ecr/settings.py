@@ -24,8 +24,8 @@ from chalicelib.domain.reconcile.scan_rule import AppliedScanRule, RegistryScann
 from chalicelib.domain.replication.replica_case import Listed, Mutability, Reported
 from chalicelib.domain.replication.rules import Configuration, Destination
 from chalicelib.errors import AbsentError, LazarettoError, TransientError, UpstreamError
-from chalicelib.parsers.findings.scanning_answers import read_applied_scanning, read_registry_scanning
 from chalicelib.parsers.images import settings_answers as said
+from chalicelib.parsers.images.settings_answers import read_applied_scanning, read_registry_scanning
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient

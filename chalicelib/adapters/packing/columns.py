@@ -188,8 +188,6 @@ def _shared(a: str, b: str) -> int:
 
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
-
-
 _HERE = "\0"
 
 

@@ -239,29 +239,13 @@ _READERS = {1: _read_rows, 2: _read_columns}
 
 # The order of each of these belongs to the format: append, never move.
 SEVERITIES = tuple(map(Severity, ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFORMATIONAL", "UNKNOWN")))
-
-
 STATUSES = tuple(map(FindingStatus, ("OPEN", "SUPPRESSED", "RESOLVED")))
-
-
 SOURCES = tuple(map(Source, ("BASIC", "ENHANCED")))
-
-
 FIXES: tuple[FixAvailable | None, ...] = (None, *map(FixAvailable, ("YES", "NO", "PARTIAL")))
-
-
 ECOSYSTEMS: tuple[Ecosystem | None, ...] = (None, *map(Ecosystem, ("OS", "LANGUAGE")))
-
-
 ANSWERS: tuple[bool | None, ...] = (None, False, True)
-
-
 _CVE = re.compile(r"CVE-([12]\d{3})-(\d{4}|[1-9]\d{4,14})", re.ASCII)
-
-
 _HEX = re.compile(r"[0-9a-f]{32}")
-
-
 _T = TypeVar("_T")
 
 

@@ -1,4 +1,5 @@
-"""What ECR answers about replication, settings of repositories, and previews of lifecycle policies.
+"""What ECR answers about how a registry is set up: scanning rules, replication, settings of repositories, and previews
+of lifecycle policies.
 
 What an answer is about has no default: an answer without it is refused, because "nothing" would be read as "none". A
 replication rule that filters by anything but a prefix is refused, because its extent is unknown. Source: ECR API
@@ -12,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.domain.images.image import Source
+from chalicelib.domain.reconcile.scan_rule import AppliedScanRule, Frequency, FrequencyRule, RegistryScanning
 from chalicelib.domain.replication.replica_case import Mutability, Reported
 from chalicelib.domain.replication.rules import Configuration, Destination, ReplicationRule
 from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
@@ -198,3 +201,78 @@ def read_policy(answer: Any) -> tuple[str, str]:
 
 def read_lifecycle(answer: Any) -> str:
     return read(_Lifecycle, answer).lifecycle_policy_text
+
+
+WILDCARD = "WILDCARD"
+NOT_FOUND = "REPOSITORY_NOT_FOUND"
+
+
+class _ScanFilter(Lower):
+    filter: str
+    filter_type: str = WILDCARD
+
+
+class _ScanRule(Lower):
+    scan_frequency: Frequency
+    repository_filters: list[_ScanFilter] = []
+
+
+class _Configuration(Lower):
+    scan_type: str
+    rules: list[_ScanRule] = []
+
+
+class _ScanningRegistry(Lower):
+    registry_id: str
+    scanning_configuration: _Configuration
+
+
+class _ScannedRepository(Lower):
+    repository_name: str
+    scan_frequency: Frequency
+    scan_on_push: bool = False
+    applied_scan_filters: list[_ScanFilter] = []
+
+
+class _Failure(Lower):
+    repository_name: str
+    failure_code: str = ""
+
+
+class _ScannedRepositories(Lower):
+    scanning_configurations: list[_ScannedRepository]
+    failures: list[_Failure] = []
+
+
+def read_registry_scanning(answer: dict[str, Any]) -> tuple[str, RegistryScanning]:
+    """The registry it is about, and its configuration. Raises RefusedPayloadError."""
+    registry = read(_ScanningRegistry, answer)
+    said = registry.scanning_configuration
+    rules = tuple(
+        FrequencyRule(rule.scan_frequency, _filters(rule.repository_filters, f"$.scanningConfiguration.rules[{n}]"))
+        for n, rule in enumerate(said.rules)
+    )
+    return registry.registry_id, RegistryScanning(Source.__members__.get(said.scan_type), rules)
+
+
+def read_applied_scanning(answer: dict[str, Any]) -> dict[str, AppliedScanRule]:
+    """By repository; those that are not there are absent. Raises RefusedPayloadError."""
+    said = read(_ScannedRepositories, answer)
+    for n, failure in enumerate(said.failures):
+        if failure.failure_code != NOT_FOUND:
+            raise RefusedPayloadError(f"$.failures[{n}]", failure.failure_code[:50])
+    return {
+        one.repository_name: AppliedScanRule(
+            one.scan_frequency,
+            one.scan_on_push,
+            _filters(one.applied_scan_filters, f"$.scanningConfigurations[{n}]"),
+        )
+        for n, one in enumerate(said.scanning_configurations)
+    }
+
+
+def _filters(filters: list[_ScanFilter], path: str) -> tuple[str, ...]:
+    for f in filters:
+        if f.filter_type != WILDCARD:
+            raise RefusedPayloadError(path, f"a filter by {f.filter_type[:50]}, which is not known here")
+    return tuple(f.filter for f in filters)

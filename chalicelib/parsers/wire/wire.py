@@ -235,11 +235,7 @@ def _moment(year: str, month: str, day: str, hour: int, minute: str, second: str
 
 
 T = TypeVar("T")
-
-
 _learning = Lock()
-
-
 _learned: set[type] = set()
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.message import PolicyRollout
-from chalicelib.domain.policy.diff import difference_words, policy_differences
+from chalicelib.domain.policy.review import difference_words, policy_differences
 from chalicelib.errors import ConflictError, PolicyError
 from chalicelib.services.ports.context import Context, PolicyVersion
 

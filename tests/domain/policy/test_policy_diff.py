@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.policy.diff import PolicyDifference, PolicyDifferenceKind, difference_words, policy_differences
 from chalicelib.domain.policy.policy import parse_policy
+from chalicelib.domain.policy.review import PolicyDifference, PolicyDifferenceKind, difference_words, policy_differences
 
 RULE = {"id": "r", "match": {"severity": "HIGH", "repository": ["a", "b"]}, "decision": "block"}
 ROUTES = [{"channel": "slack", "repository": ["a"]}, {"channel": "sns"}]

@@ -12,7 +12,7 @@ from chalicelib.adapters.stores.policy_file import default_policy
 from chalicelib.domain.policy.comparison import holds
 from chalicelib.domain.policy.operand import ScoreTest
 from chalicelib.domain.policy.policy import parse_policy
-from chalicelib.domain.policy.warnings import NEVER, policy_warnings
+from chalicelib.domain.policy.review import NEVER, policy_warnings
 
 
 def doubts(**said: Any) -> dict[str, str]:
