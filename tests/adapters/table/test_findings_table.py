@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from chalicelib.adapters.dynamodb import dynamo as plain
+from chalicelib.adapters.dynamodb import dynamo
 from chalicelib.adapters.dynamodb.schema import SK, create_table, document_key, shard_of
-from chalicelib.adapters.table import headers as header_items
 from chalicelib.adapters.table.catalogue import ITEM_BYTES
 from chalicelib.adapters.table.findings_table import FindingsTable
+from chalicelib.adapters.table.headers import _REST
 from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import (
@@ -157,7 +157,7 @@ PACKED_HEADER = (
 
 
 def test_a_header_packed_by_an_older_version_stays_readable() -> None:
-    fields, _ = plain.expand_fields(Header, header_items._REST, base64.b64decode(PACKED_HEADER))
+    fields, _ = dynamo.expand_fields(Header, _REST, base64.b64decode(PACKED_HEADER))
     assert len(fields) == 29
     header = full_header()
     assert {name: value for name, value in fields.items() if name != "tags"} == {
@@ -178,7 +178,7 @@ PACKED_ACTING_HEADER = (
 
 
 def test_a_header_with_an_act_packed_by_an_older_version_stays_readable() -> None:
-    fields, _ = plain.expand_fields(Header, header_items._REST, base64.b64decode(PACKED_ACTING_HEADER))
+    fields, _ = dynamo.expand_fields(Header, _REST, base64.b64decode(PACKED_ACTING_HEADER))
     assert len(fields) == 35
     header = acting_header()
     assert fields == {name: getattr(header, name) for name in fields}

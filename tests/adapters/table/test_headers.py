@@ -29,7 +29,7 @@ from chalicelib.adapters.dynamodb.schema import (
     state_sk,
     table_definition,
 )
-from chalicelib.adapters.table import headers as header_items
+from chalicelib.adapters.table import headers
 from chalicelib.adapters.table.headers import header_item, read_header_item, read_index_entry, row_of
 from chalicelib.domain.headers.header import Header, sketch_hash
 from chalicelib.domain.images.finding import Severity
@@ -146,7 +146,7 @@ def test_looks_versions_and_verdict_numbers_leave_the_index_alone(capacity: Modu
 def test_every_field_is_kept_somewhere() -> None:
     top = {"ref", "version", "tags", "counts", "policy_version", "sketch", "enforcement"}
     top |= {"refreshed_at", "refresh_due_at", "due_at", "newer"}
-    assert top | set(header_items._REST) == set(Header.__struct_fields__)
+    assert top | set(headers._REST) == set(Header.__struct_fields__)
 
 
 def test_a_header_gives_back_what_a_condition_may_read_of_an_image() -> None:
@@ -158,7 +158,7 @@ def test_a_header_gives_back_what_a_condition_may_read_of_an_image() -> None:
         assert value(kept) == value(told) != value(absent), name
 
 
-@pytest.mark.parametrize("written", [1, 2, len(header_items._REST), len(header_items._REST) + 2])
+@pytest.mark.parametrize("written", [1, 2, len(headers._REST), len(headers._REST) + 2])
 def test_whatever_number_of_fields_a_version_knows_it_loses_none_of_another(
     written: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,7 +166,7 @@ def test_whatever_number_of_fields_a_version_knows_it_loses_none_of_another(
     full = msgspec.structs.replace(ordinary_header(), twins=("a/b/c@d",), pulled_at=SECOND)
     item = header_item(full)
     with monkeypatch.context() as older:
-        older.setattr(header_items, "_REST", header_items._REST[:written])
+        older.setattr(headers, "_REST", headers._REST[:written])
         changed = msgspec.structs.replace(read_header_item(item), version=7, tags=("moved",))
         requeue = header_item(changed)
     assert read_header_item(requeue) == msgspec.structs.replace(full, version=7, tags=("moved",))
@@ -195,7 +195,7 @@ def test_a_row_has_no_counts_where_nothing_was_listed_and_the_header_keeps_what_
 
 def test_an_entry_written_with_zeros_before_they_were_told_apart_stays_readable() -> None:
     header = image(1, refreshed_at=None)
-    item = header_item(header) | {header_items.COUNTS: {"B": msgspec.msgpack.encode((0,) * 6)}}
+    item = header_item(header) | {headers.COUNTS: {"B": msgspec.msgpack.encode((0,) * 6)}}
     assert read_index_entry(item).counts == (0,) * 6
     assert read_header_item(item) == header
 
