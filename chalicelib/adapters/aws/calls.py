@@ -137,6 +137,17 @@ def asked(what: str, call: Callable[..., Any], /, **params: Any) -> Any:
             raise UpstreamError(text) from error
 
 
+def pages(what: str, call: Callable[..., Any], /, **params: Any) -> Iterator[dict[str, Any]]:
+    """The answers of a call that is paged by `nextToken`. Raises as `asked`, and UpstreamError after `PAGES` pages."""
+    for _ in range(PAGES):
+        answer: dict[str, Any] = asked(what, call, **params)
+        yield answer
+        if not (token := answer.get("nextToken")):
+            return
+        params["nextToken"] = token
+    raise UpstreamError(f"{what}: more than {PAGES} pages")
+
+
 def code_of(error: BaseException) -> str | None:
     """AWS's error code of a wrapped (or bare) error; None where AWS did not answer."""
     cause = error if isinstance(error, ClientError) else error.__cause__
@@ -190,6 +201,8 @@ def _retry_after(value: str | None) -> float | None:
 
 
 BODY = "LazarettoBody"
+PAGES = 1000
+"""More than any list has: an answer that names the same next page for ever must end."""
 
 
 def take_bodies(client: Any, operation: str) -> None:

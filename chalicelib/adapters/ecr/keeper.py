@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chalicelib.adapters.aws.calls import answered_at, asked, code_of, readable, told
+from chalicelib.adapters.aws.calls import answered_at, asked, code_of, pages, readable, told
 from chalicelib.adapters.ecr.listing import EcrImages, EcrListing
 from chalicelib.domain.images.image import IMAGE_MEDIA_TYPES, INDEX_MEDIA_TYPES, ImageDetail, Repository
 from chalicelib.domain.images.names import RegistryPlace
@@ -202,7 +202,6 @@ THERE = "ExclusionAlreadyExistsException"
 
 class _Exclusions(Lower):
     pull_time_update_exclusions: list[str] = []
-    next_token: str | None = None
 
 
 class EcrPullTimes:
@@ -216,15 +215,10 @@ class EcrPullTimes:
         what = f"list who leaves no pull time in {place}"
         call: Any = self._client_of(place.account, place.region).list_pull_time_update_exclusions
         found: set[str] = set()
-        more: dict[str, str] = {}
-        while True:
-            answer = asked(what, call, maxResults=ASKED, **more)
+        for answer in pages(what, call, maxResults=ASKED):
             with readable(what):
-                page = read(_Exclusions, answer)
-            found.update(page.pull_time_update_exclusions)
-            if not page.next_token:
-                return frozenset(found)
-            more = {"nextToken": page.next_token}
+                found.update(read(_Exclusions, answer).pull_time_update_exclusions)
+        return frozenset(found)
 
     def exclude(self, place: RegistryPlace, role_arn: str) -> None:
         """One that is excluded already is success."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.adapters.aws.calls import answered_at, asked, aws_call, body_of, readable, told
+from chalicelib.adapters.aws.calls import answered_at, asked, aws_call, body_of, pages, readable, told
 from chalicelib.adapters.ecr.registry import NEVER_SCANNED
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageDetail, ImageRef, Repository, Scan, ScanState
 from chalicelib.domain.images.names import PublicRegistry, RegistryPlace
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 IN_A_BATCH = 100
 REFERRERS_ASKED = 50
-PAGES = 1000
-"""Far more than an image may have referrers: an answer that names the same next page for ever must end."""
 
 
 class EcrImages:
@@ -78,15 +76,10 @@ class EcrImages:
             "maxResults": REFERRERS_ASKED,
         }
         found: list[str] = []
-        for _ in range(PAGES):
-            answer = asked(what, self._client_of(home.registry, home.region).list_image_referrers, **request)
+        for answer in pages(what, self._client_of(home.registry, home.region).list_image_referrers, **request):
             with readable(what):
-                digests, token = read_referrers(answer)
-            found += digests
-            if not token:
-                return tuple(found)
-            request["nextToken"] = token
-        raise UpstreamError(f"{what}: more than {PAGES} pages")
+                found += read_referrers(answer)
+        return tuple(found)
 
 
 def _named(home: Repository) -> Any:
@@ -100,7 +93,6 @@ def _batches(digests: Collection[str]) -> Iterator[Sequence[str]]:
 
 
 REPOSITORIES_ASKED = IMAGES_ASKED = 1000
-"""Far more than a repository may have images: an answer that names the same next page for ever must end."""
 
 
 class EcrListing:
@@ -171,19 +163,10 @@ class EcrListing:
             "maxResults": IMAGES_ASKED,
         }
         what = f"list the images of {repository.path}"
-        for _ in range(PAGES):
-            answer = asked(what, self._client_of(repository.registry, repository.region).describe_images, **request)
+        for answer in pages(what, self._client_of(repository.registry, repository.region).describe_images, **request):
             with readable(what):
                 page = parse_describe_images(told(answer), repository.region)
             yield page.images, answered_at(answer)
-            if not page.next_token:
-                return
-            request["nextToken"] = page.next_token
-        raise UpstreamError(f"{what}: more than {PAGES} pages")
-
-
-ASKED = 1000
-"""Far more than a registry has: an answer that names the same next page for ever must end."""
 
 
 class EcrPublicListing:
@@ -197,9 +180,10 @@ class EcrPublicListing:
 
     def registry(self) -> PublicRegistry | None:
         """None: our account has none, or none that has an alias."""
-        for answer in self._pages("find our public registry", "describe_registries", {}):
-            with readable("find our public registry"):
-                registries, _ = read_registries(told(answer))
+        what = "find our public registry"
+        for answer in pages(what, self._client().describe_registries, maxResults=IMAGES_ASKED):
+            with readable(what):
+                registries = read_registries(told(answer))
             if registries:
                 return registries[0]
         return None
@@ -208,7 +192,8 @@ class EcrPublicListing:
         """One page."""
         more = {"nextToken": after} if after else {}
         what = f"list the repositories of {registry.name}"
-        answer = self._ask(what, "describe_repositories", {"registryId": registry.account, **more})
+        call = self._client().describe_repositories
+        answer = asked(what, call, registryId=registry.account, maxResults=REPOSITORIES_ASKED, **more)
         with readable(what):
             page = read_public_repositories(told(answer), registry.aliases[0])
         return RepositoriesListed(page.repositories, page.next_token)
@@ -218,9 +203,9 @@ class EcrPublicListing:
         images: dict[str, ImageDetail] = {}
         listed_at: datetime | None = None
         what = f"list the images of {home.path}"
-        request = {"registryId": registry.account, "repositoryName": home.name}
+        request: dict[str, Any] = {"registryId": registry.account, "repositoryName": home.name}
         try:
-            for answer in self._pages(what, "describe_images", request):
+            for answer in pages(what, self._client().describe_images, maxResults=IMAGES_ASKED, **request):
                 listed_at = listed_at or answered_at(answer)
                 with readable(what):
                     page = read_public_images(told(answer), home)
@@ -234,17 +219,5 @@ class EcrPublicListing:
             ImagesListed(listed_at, images) if home.registry == registry.name else ImagesListed(listed_at, absent=True)
         )
 
-    def _pages(self, what: str, method: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        for _ in range(PAGES):
-            answer = self._ask(what, method, request)
-            yield answer
-            if not (token := answer.get("nextToken")):
-                return
-            request = {**request, "nextToken": token}
-        raise UpstreamError(f"{what}: more than {PAGES} pages")
-
-    def _ask(self, what: str, method: str, request: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = asked(
-            what, getattr(self._client_of(PUBLIC_REGION), method), maxResults=ASKED, **request
-        )
-        return answer
+    def _client(self) -> Any:
+        return self._client_of(PUBLIC_REGION)

@@ -33,13 +33,11 @@ class _Referrer(Lower):
 
 class _Referrers(Lower):
     referrers: list[_Referrer]
-    next_token: str | None = None
 
 
-def read_referrers(answer: Any) -> tuple[tuple[str, ...], str | None]:
-    """One page: digests, and the token of the next one. Raises RefusedPayloadError."""
-    page = read(_Referrers, answer)
-    return tuple(one.digest for one in page.referrers), page.next_token
+def read_referrers(answer: Any) -> tuple[str, ...]:
+    """The digests of one page. Raises RefusedPayloadError."""
+    return tuple(one.digest for one in read(_Referrers, answer).referrers)
 
 
 _REFERENCE_TYPE = "vnd.docker.reference.type"

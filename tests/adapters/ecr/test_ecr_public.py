@@ -145,7 +145,7 @@ def test_a_listing_that_fails_half_way_lists_nothing() -> None:
 
 
 def test_a_listing_without_end_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.adapters.ecr.listing.PAGES", 3)
+    monkeypatch.setattr("chalicelib.adapters.aws.calls.PAGES", 3)
     with pytest.raises(UpstreamError, match="more than 3 pages"):
         of({"imageDetails": [], "nextToken": "more"}).images(OURS, HOME)
 
