@@ -80,7 +80,7 @@ class AppContext:
         return RegistryPlace(str(self.sessions.session.region_name)), *self.settings.registries
 
     def own_account(self) -> str:
-        """Asked of STS once, by whoever has to know."""
+        """Asked of STS once, when first needed."""
         return self._accounts.own_account()
 
     @property
@@ -171,7 +171,7 @@ class AppContext:
         from chalicelib.adapters.ecr.keeper import EcrPullTimes
 
         def client_of(account: str | None, region: str) -> Any:
-            """The calls name no registry: only whoever has a role in an account may ask about it."""
+            """The calls name no registry, so an account is asked about only by a role in it."""
             return self._accounts.client(account or self._accounts.own_account(), "ecr", region)
 
         return EcrPullTimes(client_of)
@@ -258,7 +258,7 @@ class AppContext:
     def _clients(self, service: str, *, swept: bool = False) -> Callable[[str | None, str], Any]:
         """The clients of a service by account (None: our own) and Region, for calls that name the registry they mean,
         or are checked to be about it: by the role of an account that has one. Others are asked as ourselves, and do
-        what their own policies let us. Nobody has to know our own account's id where there is no other."""
+        what their own policies let us. Our own account's id is not looked up where there is no other."""
 
         def client_of(account: str | None, region: str) -> Any:
             if account is None or account not in self.settings.account_roles:

@@ -64,7 +64,7 @@ class TokenBucket:
 
     def take(self) -> float:
         """Takes one, and waits for it first if it must; returns for how many seconds. Who comes first goes first: a
-        token is taken before it is there, so that nobody overtakes."""
+        token is taken before it is there, so that no later caller overtakes."""
         with self._lock:
             now = self._clock()
             passed, self._seen_at = max(0.0, now - self._seen_at), now
@@ -147,7 +147,7 @@ class Sessions:
         swept: bool = False,
     ) -> Any:
         """`validate` False spares botocore's check of parameters, which is 60 % of a hot write's cost. `quick`: a call
-        that hangs or is throttled is given up after some ten seconds, by whoever can do without its answer. `swept`: of
+        that hangs or is throttled is given up after some ten seconds, as its caller can do without it. `swept`: of
         sweeps, which make many calls and have time; they are held back, so that verdicts are not."""
         key = (service, region or self.session.region_name, validate, quick, swept)
         with self._lock:
@@ -169,7 +169,7 @@ class Sessions:
 
 
 def _config(validate: bool, *, quick: bool, swept: bool) -> Config:
-    """Adaptive retries wait before a call as well, and nobody can say how long."""
+    """Adaptive retries wait before a call as well, for an unknown time."""
     return Config(
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=QUICK_READ_SECONDS if quick else READ_TIMEOUT_SECONDS,

@@ -76,7 +76,7 @@ class Dynamo:
         self._client, self.table_name, self._sleep = client, table_name, sleep
 
     def insist(self, what: str, attempt: Callable[[], T]) -> T:
-        """Reads and writes again while somebody else is faster. Raises ConflictError when that does not end."""
+        """Reads and writes again while another writer is faster. Raises ConflictError when that does not end."""
         for n in range(TRIES):
             try:
                 return attempt()

@@ -191,7 +191,7 @@ class EcrLifecycles:
 
 
 def _is_about(page: PreviewPage, text: str) -> bool:
-    """ECR has one preview for each repository: whoever starts another one replaces it."""
+    """ECR has one preview for each repository: starting another one replaces it."""
     told = page.lifecycle_policy_text
     return told is None or msgspec.json.decode(told) == msgspec.json.decode(text)
 

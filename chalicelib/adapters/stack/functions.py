@@ -113,7 +113,7 @@ class InstalledFunctions:
         )
 
     def room(self) -> tuple[int, int]:
-        """Executions at once that the account may have in this Region, and those that nobody has reserved."""
+        """Executions at once that the account may have in this Region, and those that no function has reserved."""
         what = "read the account's limits of Lambda"
         answer = asked(what, self._client.get_account_settings)
         with readable(what):

@@ -154,7 +154,7 @@ class ArtefactBucket:
         """Private, encrypted, versioned. True: it was made now.
 
         Raises InputError where a named bucket is in another Region or not there, ConflictError where the name of ours
-        belongs to somebody else.
+        belongs to another account.
         """
         region = self._found_in()
         if region is None:
@@ -167,7 +167,7 @@ class ArtefactBucket:
 
     def put(self, content: bytes, suffix: str) -> str:
         """The key, which is the content's hash: the same content is sent once. What lies there is compared by the
-        checksum S3 keeps, because whoever may write to the bucket may have written there first."""
+        checksum S3 keeps, because anyone who may write to the bucket may have written there first."""
         digest = hashlib.sha256(content)
         key, checksum = f"{PREFIX}/{digest.hexdigest()}.{suffix}", base64.b64encode(digest.digest()).decode()
         if self._checksum(key) != checksum:

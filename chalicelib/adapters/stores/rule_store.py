@@ -154,7 +154,7 @@ class PolicyStore:
         return self._parsed[1]
 
     def _loaded(self, text: str, version: int) -> Policy:
-        """It loaded when it was put: that it does not now is no fault of whoever asks."""
+        """It loaded when it was put: that it does not now is not the caller's fault."""
         try:
             return self._read(text, number=version)
         except PolicyError as error:

@@ -71,7 +71,7 @@ class ReplicaItems:
         return None if item is None else msgspec.json.decode(item[BODY]["B"], type=ReplicationState)
 
     def store_state(self, home: Repository, state: ReplicationState) -> None:
-        """The last word stands: whoever writes it has just asked both registries."""
+        """The last write stands: its writer has just asked both registries."""
         self._dynamo.put(_state_key(home) | {BODY: {"B": msgspec.json.encode(state)}})
 
     def of(self, home: Repository) -> dict[tuple[str, Destination], Replica]:
@@ -234,7 +234,7 @@ class SettingsItems:
         return None if item is None else (_settings(item), read_number(item[_SINCE]["N"]))
 
     def keep(self, repository: Repository, settings: GatheredSettings, at: datetime) -> bool:
-        """Whoever looked later stands."""
+        """The later look stands."""
 
         def attempt() -> bool:
             stored = self._dynamo.get(_settings_key(repository))

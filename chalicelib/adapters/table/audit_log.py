@@ -110,7 +110,7 @@ def _key(day: date, shard: int) -> Item:
 
 
 def _read(item: Item) -> _Heads:
-    """Raises UpstreamError for copies that somebody has been at: a proof without them would prove too much."""
+    """Raises UpstreamError for copies that were altered: a proof without them would prove too much."""
     try:
         return msgspec.msgpack.decode(zlib.decompress(item[BODY]["B"]), type=_Heads)
     except (KeyError, zlib.error, msgspec.DecodeError) as error:
@@ -145,7 +145,7 @@ def record_bytes(record: ActionRecord) -> bytes:
 
 
 def read_stored(item: Item) -> StoredRecord:
-    """Whatever is left of it: a record that somebody has been at must not stop whoever looks for such."""
+    """What is left of it: an altered record must not stop the search for altered records."""
     place = read_head(item)
     return StoredRecord(
         number=place.count,

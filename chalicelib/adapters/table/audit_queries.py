@@ -119,8 +119,8 @@ class AuditQueries:
     # --- for proofs
 
     def chains_of_day(self, day: date) -> Iterator[Chain]:
-        """Those with a record of that day, each once. An entry outside every chain, which nobody but a stranger can
-        have put there, is passed over: were it a record that was moved, its own chain would lack it."""
+        """Those with a record of that day, each once. An entry outside every chain was put there by a stranger, and
+        is passed over: were it a record that was moved, its own chain would lack it."""
         seen: set[str] = set()
         values = {":day": {"S": audit_day(_midnight(day))[0]}}
         for item in self._index(f"{STATE_PK} = :day", values, ProjectionExpression=PK):

@@ -255,7 +255,7 @@ def _moved(epss: float | None, epss_at: datetime | None, known: float | None, kn
 
 
 class VulnerabilityFacts(msgspec.Struct, frozen=True):
-    """What one database says of a vulnerability. `kev` None: nobody answered, or nobody asked (`kev_at` None)."""
+    """What one database says of a vulnerability. `kev` None: no answer, or not asked (`kev_at` None)."""
 
     vulnerability_id: str
     source: str

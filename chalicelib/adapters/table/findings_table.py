@@ -149,7 +149,7 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         return self._headers.put(header)
 
     def mark_refresh(self, ref: ImageRef, version: int, due_at: datetime) -> None:
-        """Sets `refresh_due_at` on condition of `version`, and raises `version`: whoever read before must read again.
+        """Sets `refresh_due_at` on condition of `version`, and raises `version`: earlier readers must read again.
         An unknown image gets a header outside the index `by_state`. 1 unit, no index write."""
         self._headers.mark_refresh(ref, version, due_at)
 

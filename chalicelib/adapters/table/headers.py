@@ -268,7 +268,7 @@ class Headers:
         return put
 
     def mark_refresh(self, ref: ImageRef, version: int, due_at: datetime) -> None:
-        """Raises `version`, so that whoever read before must read again. An unknown image gets a header outside the
+        """Raises `version`, so that earlier readers must read again. An unknown image gets a header outside the
         index `by_state`."""
         if not version:
             self.put(Header(ref=ref, known_at=self._now(), refresh_due_at=due_at))

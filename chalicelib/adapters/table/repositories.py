@@ -102,7 +102,7 @@ class Tags:
     def move(
         self, repository: Repository, tag: str, digest: str | None, at: datetime, *, settles_tie: bool = False
     ) -> TagMove:
-        """On condition that nobody else moved it; a late event takes its place in the history."""
+        """On condition that no other writer moved it; a late event takes its place in the history."""
 
         def attempt() -> TagMove:
             stored = self._dynamo.get(tag_key(repository, tag))
@@ -203,7 +203,7 @@ class Repositories:
         self._dynamo.insist(repository.path, attempt)
 
     def introduce(self, repository: Repository) -> None:
-        """Events of CreateRepository need a trail and come once: whoever has an image is known by it."""
+        """Events of CreateRepository need a trail and come once: an image makes its repository known."""
         if repository not in self._introduced:
             self.keep(repository, {})
             self._introduced.add(repository)

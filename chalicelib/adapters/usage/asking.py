@@ -123,7 +123,7 @@ MOST_KEPT = 200
 
 
 class Use(msgspec.Struct, frozen=True):
-    """`who` runs `image`, or may start it. `running`: units now, None where nobody says; `note`: why it counts although
+    """`who` runs `image`, or may start it. `running`: units now (None: not said); `note`: why it counts although
     nothing runs."""
 
     image: ImageName

@@ -224,7 +224,7 @@ def calendar_day() -> Form[date]:
 
 
 def moment() -> Form[datetime]:
-    """A time of RFC 3339 with its offset; a space is read as the `+` that somebody forgot to encode."""
+    """A time of RFC 3339 with its offset; a space is read as a `+` that was not encoded."""
 
     def read(value: str) -> datetime:
         said = value.replace(" ", "+")

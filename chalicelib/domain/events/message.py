@@ -83,7 +83,7 @@ class Act(msgspec.Struct, frozen=True, tag="act"):
 
 
 class CheckDeny(msgspec.Struct, frozen=True, tag="check-deny"):
-    """See whether the image's repository still denies pulls because of it: somebody may have changed its policy."""
+    """See whether the image's repository still denies pulls because of it: its policy may have been changed."""
 
     ref: ImageRef
     attempt: int = 0
@@ -199,7 +199,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
     @property
     def fresh(self) -> bool:
-        """The first receive of a message nobody put back: only such a one may be covered."""
+        """The first receive of a message that was never requeued: only such a message may be covered."""
         return self.receives == 1 and self.attempt == 0 and not self.redriven
 
 

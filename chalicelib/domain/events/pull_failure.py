@@ -228,7 +228,7 @@ def classify(text: str, digest: str | None = None) -> PullFailureCause:
 
 def _is_unknown_digest(text: str, digest: str | None) -> bool:
     """containerd asks for a digest as a blob when the registry answered 404 to it as a manifest, and then reports the
-    403 with which ECR answers that: nobody was denied anything, the manifest is not there.
+    403 with which ECR answers that: access was not denied, the manifest is missing.
     Source: containerd, core/remotes/docker/resolver.go, Resolve."""
     refused = {m["digest"] for m in _BLOB_REFUSED.finditer(text)}
     return "resolve ref" in text and bool(refused) and (digest or next(iter(refused))) in refused

@@ -76,7 +76,7 @@ def begin(sweep: Sweep, registries: Sequence[RegistryPlace], at: datetime) -> It
 
 class SweepRepository(msgspec.Struct, frozen=True, tag="sweep-repository"):
     """Handle one repository. `handed`: what the planner has found out about it once for the whole registry, packed as
-    its sweep wants it; None: it found nothing out, so whoever handles it must ask itself. `after` goes on where another
+    its sweep wants it; None: it found nothing out, so the handler must ask itself. `after` goes on where another
     message ended. `filling`: nothing was ever compared before; people are told of what it finds by a summary.
     `failure`: what a message before this one could not do, and did not stop for: to be raised by the last."""
 
@@ -92,7 +92,7 @@ class SweepRepository(msgspec.Struct, frozen=True, tag="sweep-repository"):
 
 class InitialBackfill(msgspec.Struct, frozen=True, tag="filled"):
     """Tell people of a first fill, when no more decisions follow from it. `found` counts images by decision, as of the
-    last time somebody looked; `waits`: how often that was another number than before. `started_at`: of the sweep, which
+    last time; `waits`: how often that was another number than before. `started_at`: of the sweep, which
     is told of once."""
 
     found: dict[Decision, int] = {}

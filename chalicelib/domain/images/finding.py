@@ -163,7 +163,7 @@ class FindingChange(msgspec.Struct, frozen=True):
 
 
 class FindingsDocument(msgspec.Struct, frozen=True):
-    """`revision` 0: nothing stored yet; whoever puts a document raises it by one.
+    """`revision` 0: nothing stored yet; each put raises it by one.
 
     `source` is the scanner in force since `source_since` (a look's time). `scanned_at` is the `imageScanCompletedAt` of
     the basic scan the findings come from.

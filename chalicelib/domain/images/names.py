@@ -30,7 +30,7 @@ _ACCOUNT = re.compile(r"[0-9]{12}")
 
 
 class RegistryPlace(msgspec.Struct, frozen=True, order=True):
-    """`account` None: our own, whose id nobody has to know."""
+    """`account` None: our own, whose id is not needed."""
 
     region: str
     account: str | None = None
@@ -84,7 +84,7 @@ _AWS_DOMAINS = frozenset(
     }
 )
 """Where AWS answers, by partition and for dual-stack (botocore, partitions.json; ECR user guide, "Making requests over
-IPv6"). Whoever owns another domain can put the name of any registry before it."""
+IPv6"). The owner of another domain can put the name of any registry before it."""
 _LATEST = "latest"
 _LONGEST = 1000
 
@@ -102,7 +102,7 @@ class ImageName(msgspec.Struct, frozen=True):
 
 
 def image_name(text: str | None) -> ImageName | None:
-    """None: it names no image in ECR. A name without tag and digest means `latest`, as it does for whoever pulls."""
+    """None: it names no image in ECR. A name without tag and digest means `latest`, as it does for a pull."""
     host, _, rest = (text or "")[:_LONGEST].strip().partition("/")
     path, at, digest = rest.partition("@")
     path, _, tag = path.partition(":")

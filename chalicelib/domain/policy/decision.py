@@ -159,7 +159,7 @@ def _unscanned(state: ImageState, policy: Policy, ticker: _Ticker) -> list[Reaso
 
 
 def _stale(state: ImageState, policy: Policy, ticker: _Ticker) -> list[Reason]:
-    """An image in our own quarantine cannot be scanned, and nobody can pull it: what is known of it stands."""
+    """An image in our own quarantine can be neither scanned nor pulled: what is known of it stands."""
     if state.held:
         return []
     if state.scan.state.lapsed or state.scan.state is ScanState.ARCHIVED:
@@ -222,7 +222,7 @@ def _matched(rule: Rule, findings: list[Finding], excusing: list[Waiver], rating
 
 
 def _excused(rule: Rule, excusing: list[Waiver], ticker: _Ticker) -> Reason:
-    """The rule would have matched, had somebody not vouched: it is named, and decides nothing."""
+    """The rule would have matched without the waivers: it is named, and decides nothing."""
     for waiver in excusing:
         ticker.at(waiver.expires_at)
     return Reason(rule.id, Decision.ALLOW, "all that matched is waived", waived=_ids(excusing))

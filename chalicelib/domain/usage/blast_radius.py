@@ -46,7 +46,7 @@ class NewerTag(msgspec.Struct, frozen=True):
 
 
 class BlastRadius(msgspec.Struct, frozen=True):
-    """`last_pulled_at` None: no pull is recorded, or `unknown` says that nobody could tell. `newer`: the newest image
+    """`last_pulled_at` None: no pull is recorded, or `unknown` names it. `newer`: the newest image
     of its line that is clean, by its most exact tag; where `unknown` says that not all were looked at, the newest of
     those that were. None: `why_none` says why, as a sentence, or `unknown` does."""
 
@@ -165,7 +165,7 @@ PULL = "ecr:BatchGetImage"
 EVERYBODY = "every account"
 LAMBDA = "lambda.amazonaws.com"
 _ACCOUNT = re.compile(r"[0-9]{12}")
-# What IAM shows instead of a principal that was deleted: nobody.
+# What IAM shows instead of a principal that was deleted.
 _DELETED = re.compile(r"A[A-Z0-9]{15,}")
 _ORGANISATION = re.compile(r"o-[a-z0-9]{10,32}")
 _RESTRICTS = frozenset({"stringequals", "stringequalsignorecase", "stringlike", "arnequals", "arnlike"})

@@ -90,7 +90,7 @@ def named(waiver: Waiver) -> str:
 
 
 def said(waiver: Waiver) -> str:
-    """What somebody vouches for: reason, approver, end, and the words of VEX where there are any."""
+    """What the approver vouches for: reason, approver, end, and the words of VEX where there are any."""
     vex = " ".join(word for word in (waiver.status, waiver.justification) if word)
     return (
         f"{named(waiver)}: {sanitize(waiver.reason, _SHOWN)}{f' [{vex}]' if vex else ''}; "
@@ -124,7 +124,7 @@ def unwaive_command(waiver_id: str, why: str) -> str:
 
 
 def renew_command(waiver_id: str, days: int) -> str:
-    """It asks for the approver anew: whoever renews vouches anew."""
+    """It asks for the approver again: a renewal is a new approval."""
     return shlex.join(("lazaretto", "waive", "--renew", waiver_id, "--expires", f"{days}d"))
 
 

@@ -54,7 +54,7 @@ _OF_REASON = {
     "INVALID_ARTIFACT": _S.UNSUPPORTED,
     "IMAGE_ARCHIVED": _S.ARCHIVED,
     "SCAN_ELIGIBILITY_EXPIRED": _S.EXPIRED,
-    # Nobody scans this image any more: what was found before is not kept up.
+    # This image is no longer scanned: what was found before is not kept up.
     "SCAN_FREQUENCY_MANUAL": _S.EXPIRED,
     "PENDING_DISABLE": _S.EXPIRED,
     "ACCESS_DENIED": _S.FAILED,

@@ -45,7 +45,7 @@ class PreviewPage(Lower):
 
     @property
     def acts(self) -> Mapping[str, NativeAct]:
-        """By digest. Raises RefusedPayloadError for an action nobody here knows: it may be worse than both."""
+        """By digest. Raises RefusedPayloadError for an unknown action: it may be worse than both."""
         return {row.image_digest: _act(row) for row in self.preview_results}
 
 

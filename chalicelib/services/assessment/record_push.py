@@ -58,7 +58,7 @@ def with_tag(header: Header, tag: str, has: bool) -> Header:
 
 def claim_tag(ref: ImageRef, tag: str, at: datetime, context: Context, *, deleted: bool = False) -> TagMove:
     """Moves the tag's item unless a newer event did; headers stay as they are. Of two claims of one second the
-    registry decides: a push counts when the image has the tag, a deletion when whoever is said to have it has not.
+    registry decides: a push counts when the image has the tag, a deletion when the image said to have it has not.
 
     A deletion that came with its image may have been of a tag that had moved on before: there, too, it decides.
     """
@@ -152,7 +152,7 @@ def _deleted(event: ImageAction, delivery: Delivery, context: Context) -> None:
             return header
         return msgspec.structs.replace(header, exists=False, existence_at=event.time, tags=())
 
-    # The header is the only one to know them: who dies once it is put would leave them to nobody.
+    # The header is the only one to know them: a worker that dies once it is put would lose them.
     released: set[str] = set()
     if (stored := context.table.read_headers([event.ref]).get(event.ref)) is not None:
         after = change(stored.header)
@@ -197,7 +197,7 @@ def _described(ref: ImageRef, context: Context) -> ImageDetail | None:
 
 
 def _seen(ref: ImageRef, context: Context) -> tuple[ImageDetail | None, Scan]:
-    """With it, why an image that was pushed is not seen: gone, or nobody lets us look. Its push and its tag are
+    """With it, why an image that was pushed is not seen: gone, or access to it is denied. Its push and its tag are
     recorded all the same, or who asks by the tag would be answered about the image that had it before."""
     try:
         return _described(ref, context), NOT_FOUND
@@ -253,8 +253,8 @@ def _kind(media_type: str | None, artifact_type: str | None, subject: str | None
 def _tell_of_tag(ref: ImageRef, move: TagMove, delivery: Delivery, context: Context) -> None:
     """Takes the tag from the image that had it before, and decides that one again.
 
-    Who comes again takes it from all that still show it: since the one before him died the tag may have moved on, and
-    whoever moved it took it from the last one alone.
+    A message that comes again takes it from all images that still show it: since its first worker died the tag may have
+    moved on, and that move took it from the last image alone.
     """
     told = [move.former] if move.former is not None and (move.moved or not delivery.fresh) else []
     if not delivery.fresh:
@@ -287,7 +287,7 @@ def _children(event: ImageAction, detail: ImageDetail | None, context: Context) 
 
 
 def _adopt_all(index: Header, delivery: Delivery, context: Context) -> None:
-    """Tells the children about their index. One that was decided before it knew may have told nobody."""
+    """Tells the children about their index. An index that was decided before it knew them told none."""
     if index.kind is not Kind.INDEX or not index.children:
         return
     for child in index.children:

@@ -44,10 +44,10 @@ from chalicelib.services.ports.table import Index, Table
 
 class Outbox(Protocol):
     def send(self, queue: str, message: Message, delay_seconds: float = 0) -> None:
-        """`queue` is `scans`, `actions` or `sweeps`. Delays are cut at SQS's 900 s: whoever needs more sends again."""
+        """`queue` is `scans`, `actions` or `sweeps`. Delays are cut at SQS's 900 s; the receiver sends again."""
 
     def send_all(self, queue: str, messages: Iterable[Message]) -> None:
-        """Ten in a call. Where it raises, some may have been sent: whoever sends them again sends all."""
+        """Ten in a call. Where it raises, some may have been sent: a retry sends all."""
 
 
 class DeadLetters(Protocol):
@@ -103,7 +103,7 @@ class PolicyVersion(msgspec.Struct, frozen=True):
 
 
 class RuleBook(Protocol):
-    """Whoever asks for what is in force may get StoredPolicyError."""
+    """Reading what is in force may raise StoredPolicyError."""
 
     def current(self) -> Rules:
         """Policy and waivers, possibly cached for a minute."""

@@ -167,7 +167,7 @@ class Replicas(Protocol):
     """What was found of copies. Read consistently."""
 
     def state(self, home: Repository) -> ReplicationState | None:
-        """None: nobody has looked yet."""
+        """None: not looked at yet."""
 
     def store_state(self, home: Repository, state: ReplicationState) -> None: ...
 
@@ -177,7 +177,7 @@ class Replicas(Protocol):
     def of_image(self, ref: ImageRef) -> Sequence[Replica]: ...
 
     def keep(self, replica: Replica) -> bool:
-        """False: somebody has looked later, and what that one found stands."""
+        """False: a later look is stored, and stands."""
 
     def store_delivered(self, replica: Replica) -> None:
         """What people were told of it; nothing where it was found otherwise in between."""
@@ -185,8 +185,8 @@ class Replicas(Protocol):
     def drop(self, replica: Replica) -> None: ...
 
     def missing(self, home: Repository, digests: Collection[str]) -> Mapping[str, bool | None]:
-        """By digest, whether a copy of the image that a rule asks for is not (known to be) there. None: nobody has
-        looked yet."""
+        """By digest, whether a copy of the image that a rule asks for is not (known to be) there. None: not
+        looked at yet."""
 
 
 class GatheredPosture(Protocol):
@@ -196,7 +196,7 @@ class GatheredPosture(Protocol):
         """With the time since when they are so. None: they were never gathered."""
 
     def keep(self, repository: Repository, settings: GatheredSettings, at: datetime) -> bool:
-        """False: they are so already, or whoever looked later found something else."""
+        """False: they are so already, or a later look found something else."""
 
 
 class Scanner(Protocol):
@@ -249,7 +249,7 @@ class ScanAsks(Protocol):
         """Images never asked for are absent; may be a moment behind."""
 
     def claim(self, ref: ImageRef, at: datetime, former: Asked | None) -> bool:
-        """From now on it is asked for. False: somebody else has claimed it since `former`."""
+        """From now on it is asked for. False: another worker has claimed it since `former`."""
 
     def end_claim(self, ref: ImageRef, at: datetime, asked: Asked | None) -> None:
         """What became of the claim of `at`; None: it was not asked after all."""

@@ -239,7 +239,7 @@ class Table(Protocol):
     def read_fuse(self) -> Fuse: ...
 
     def change_fuse(self, change: Callable[[Fuse], Fuse]) -> Fuse:
-        """Puts what `change` makes of it, on condition that nobody else did; `change` may be called more than once."""
+        """Puts what `change` makes of it, on condition that no other writer did. It may be called more than once."""
 
     def read_denied(self, repository: Repository) -> DeniedDigests: ...
 
