@@ -25,7 +25,7 @@ import pytest
 from moto.dynamodb.models import dynamodb_backends
 from typer.testing import CliRunner
 
-from chalicelib.adapters.stack.queues import DeadQueue
+from chalicelib.adapters.stack.dead_letters import DeadQueue
 from chalicelib.cli import app as commands
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import LazarettoError

@@ -20,7 +20,7 @@ from chalicelib.services.doctor.redrive_dead_letters import redrive_dead_letters
 
 if TYPE_CHECKING:
     from chalicelib.adapters.aws.sessions import Sessions
-    from chalicelib.adapters.stack.queues import DeadQueue
+    from chalicelib.adapters.stack.dead_letters import DeadQueue
 
 CLOCK = "clock"
 QUEUES = ("scans", "findings", "actions", "sweeps", CLOCK)
@@ -166,7 +166,7 @@ def _open(queue: str, stage: str, sessions: Sessions) -> DeadQueue:
     """Raises NotFoundError."""
     # Imported late: other commands must not wait for boto3.
     from chalicelib.adapters.stack.cloudformation import queue_url
-    from chalicelib.adapters.stack.queues import DeadQueue
+    from chalicelib.adapters.stack.dead_letters import DeadQueue
 
     source = None if queue == CLOCK else queue_url(f"lazaretto-{stage}-{queue}", sessions)
     return DeadQueue(sessions.client("sqs"), queue_url(_name(queue, stage), sessions), source)

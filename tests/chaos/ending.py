@@ -14,7 +14,7 @@ from moto.dynamodb.models import dynamodb_backends
 
 from bench import payloads
 from bench.world import TABLE
-from chalicelib.adapters.stack.queues import DeadQueue
+from chalicelib.adapters.stack.dead_letters import DeadQueue
 from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.enforcement.act_words import GIVEN_UP
 from chalicelib.domain.headers.header import Header

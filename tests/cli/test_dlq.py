@@ -14,7 +14,7 @@ from moto import mock_aws
 from typer.testing import CliRunner
 
 from chalicelib.adapters.dynamodb.schema import create_table
-from chalicelib.adapters.stack import queues as dead_letters
+from chalicelib.adapters.stack import dead_letters
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.cli import app
 from chalicelib.domain.events.dead_letter import MARK

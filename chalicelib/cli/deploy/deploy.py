@@ -115,7 +115,7 @@ def open_deploy_context(
     sessions = own_sessions(region, profile)
     # Imported late: other commands must not wait for boto3.
     from chalicelib.adapters.stack.cloudformation import Stacks, caller_arn
-    from chalicelib.adapters.stack.stored_data import KeptTables
+    from chalicelib.adapters.stack.kept_table import KeptTables
 
     arn = caller_arn(sessions)
     place = str(sessions.session.region_name)
@@ -151,7 +151,7 @@ def _make(
     bucket: str | None,
 ) -> ChangeSet:
     """Uploads, and asks for the change set. Tags the stack has stay."""
-    from chalicelib.adapters.stack.stored_data import ArtefactBucket
+    from chalicelib.adapters.stack.artefact_bucket import ArtefactBucket
 
     place = ArtefactBucket(deploy_context.sessions, deploy_context.arn, deploy_context.region, bucket)
     if place.ensure():

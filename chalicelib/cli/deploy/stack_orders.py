@@ -23,7 +23,7 @@ from chalicelib.errors import ConflictError, InputError, UpstreamError
 if TYPE_CHECKING:
     from chalicelib.adapters.aws.sessions import Sessions
     from chalicelib.adapters.stack.cloudformation import Stacks
-    from chalicelib.adapters.stack.stored_data import KeptTables
+    from chalicelib.adapters.stack.kept_table import KeptTables
     from chalicelib.domain.doctor.installed import KeptTable
 
 KEY_PARAMETER = "KmsKeyArn"

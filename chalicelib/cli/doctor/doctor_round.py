@@ -14,12 +14,15 @@ from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.channels.registry import secret_checks
 from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.adapters.ecr.settings import EcrScanning
-from chalicelib.adapters.stack.account_facts import AccountFacts, PolicySimulator
+from chalicelib.adapters.stack.account_facts import AccountFacts
+from chalicelib.adapters.stack.api_probe import ApiProbe
 from chalicelib.adapters.stack.cloudformation import find_deployment
-from chalicelib.adapters.stack.functions import ApiProbe, HealthMetrics, InstalledFunctions
+from chalicelib.adapters.stack.functions import InstalledFunctions
+from chalicelib.adapters.stack.health_metrics import HealthMetrics
+from chalicelib.adapters.stack.kept_table import KeptTables
+from chalicelib.adapters.stack.policy_simulator import PolicySimulator
 from chalicelib.adapters.stack.queues import InstalledQueues, InstalledRules
 from chalicelib.adapters.stack.spokes import InstalledSpokes, InstalledStack, InstalledTopics
-from chalicelib.adapters.stack.stored_data import KeptTables
 from chalicelib.cli.deploy.spoke import spoke_template
 from chalicelib.context import AppContext
 from chalicelib.domain.doctor.health import Check, HealthReport, check_of, fail, in_order, skipped, unknown

@@ -13,7 +13,7 @@ from botocore.stub import Stubber
 from moto import mock_aws
 
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.adapters.stack.stored_data import ArtefactBucket
+from chalicelib.adapters.stack.artefact_bucket import ArtefactBucket
 from chalicelib.errors import ConflictError, DeniedError, InputError, UpstreamError
 from tests.fakes.buckets import heed_no_policy
 

@@ -14,7 +14,7 @@ from moto import mock_aws
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.dynamodb.schema import table_definition
-from chalicelib.adapters.stack.stored_data import KeptTables
+from chalicelib.adapters.stack.kept_table import KeptTables
 from tests.fakes.cloudformation import resolved
 
 NAME = "lazaretto-dev"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chalicelib.adapters.dynamodb.schema import table_definition
-from chalicelib.adapters.stack.stored_data import ArtefactBucket
+from chalicelib.adapters.stack.artefact_bucket import ArtefactBucket
 from chalicelib.errors import UpstreamError
 from tests.fakes.installation import NAME, Installation, change, installation
 

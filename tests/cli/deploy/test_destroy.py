@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chalicelib.adapters.stack.stored_data import KeptTables
+from chalicelib.adapters.stack.kept_table import KeptTables
 from chalicelib.domain.doctor.installed import KeptTable
 from chalicelib.errors import UpstreamError
 from tests.fakes.installation import NAME, Installation, installation

@@ -12,8 +12,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from chalicelib.adapters.stack import queues as dead_letters
-from chalicelib.adapters.stack.queues import DeadQueue
+from chalicelib.adapters.stack import dead_letters
+from chalicelib.adapters.stack.dead_letters import DeadQueue
 from chalicelib.domain.events.dead_letter import MARK, Origin
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers.events.events import read_delivery

@@ -1,0 +1,135 @@
+"""A dead-letter queue of a deployment, for people: looked into, sent from again, deleted from.
+
+Sources: Amazon SQS API reference (ReceiveMessage, ChangeMessageVisibility); EventBridge user guide, "Using dead-letter
+queues" (the attributes of an event that could not be delivered); Lambda developer guide, "Invocation records".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from chalicelib.adapters.aws.calls import aws_call
+from chalicelib.domain.events.dead_letter import MARK, DeadLetter, Origin
+from chalicelib.domain.events.message import named
+from chalicelib.domain.images.text import sanitize, without_secrets
+from chalicelib.errors import RefusedPayloadError
+from chalicelib.parsers.events.events import read_delivery
+
+if TYPE_CHECKING:
+    from types_boto3_sqs import SQSClient
+
+HIDDEN_SECONDS = 120
+AT_ONCE = 10
+WAIT_SECONDS = 1
+"""Asked to wait, SQS looks on every server of its own: none found means that none is there."""
+LONGEST = 300
+
+
+class DeadQueue:
+    """services.ports.DeadLetters. `url`: of the dead queue; `source_url`: of the queue its letters belong into, None
+    where they belong into none. Every method raises TransientError, DeniedError and UpstreamError."""
+
+    def __init__(self, client: SQSClient, url: str, source_url: str | None) -> None:
+        self._client, self._url, self._source_url = client, url, source_url
+        self._name = url.rpartition("/")[2]
+
+    def count(self) -> int:
+        """About how many lie there, hidden ones too."""
+        asked: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        with aws_call(f"count the messages of {self._name}"):
+            answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=asked)
+        return sum(int(number) for number in answer["Attributes"].values())
+
+    def take(self) -> Sequence[DeadLetter]:
+        with aws_call(f"look into {self._name}"):
+            answer = self._client.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=AT_ONCE,
+                VisibilityTimeout=HIDDEN_SECONDS,
+                WaitTimeSeconds=WAIT_SECONDS,
+                AttributeNames=["All"],
+                MessageAttributeNames=["All"],
+            )
+        return [_letter(message) for message in answer.get("Messages", ())]
+
+    def show_again(self, handles: Iterable[str]) -> None:
+        """What SQS does not show at once, it shows when its time is over."""
+        left = iter(handles)
+        while part := list(islice(left, AT_ONCE)):
+            entries: Any = [{"Id": str(n), "ReceiptHandle": h, "VisibilityTimeout": 0} for n, h in enumerate(part)]
+            with aws_call(f"show the messages of {self._name} again"):
+                self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+
+    def send_again(self, letter: DeadLetter, mark: str) -> None:
+        """Without the attributes it has: those of EventBridge tell of a failure that is over."""
+        if self._source_url is None:
+            raise ValueError(f"what lies in {self._name} belongs into no queue")
+        with aws_call(f"send a message of {self._name} again"):
+            self._client.send_message(
+                QueueUrl=self._source_url,
+                MessageBody=letter.body,
+                MessageAttributes={MARK: {"DataType": "String", "StringValue": mark}},
+            )
+
+    def delete(self, letter: DeadLetter) -> None:
+        with aws_call(f"delete a message of {self._name}"):
+            self._client.delete_message(QueueUrl=self._url, ReceiptHandle=letter.handle)
+
+
+def _letter(message: Mapping[str, Any]) -> DeadLetter:
+    attributes, body = message.get("Attributes", {}), message["Body"]
+    said = {name: value.get("StringValue") for name, value in message.get("MessageAttributes", {}).items()}
+    letter = DeadLetter(
+        message_id=message["MessageId"],
+        body=body,
+        origin=Origin.QUEUE,
+        sent_at=datetime.fromtimestamp(int(attributes.get("SentTimestamp", 0)) / 1000, UTC),
+        receives=int(attributes.get("ApproximateReceiveCount", 1)),
+        handle=message["ReceiptHandle"],
+        mark=said.get(MARK),
+    )
+    if (run := _failed_run(body)) is not None:
+        return msgspec.structs.replace(letter, origin=Origin.FUNCTION, names={"kind": "FailedRun"}, error=run)
+    if "ERROR_CODE" in said or "RULE_ARN" in said:
+        error = _said(said.get("ERROR_CODE"), said.get("ERROR_MESSAGE"))
+        letter = msgspec.structs.replace(letter, origin=Origin.RULE, error=error)
+    try:
+        names = named(read_delivery({"messageId": letter.message_id, "body": body}))
+    except RefusedPayloadError as error:
+        return msgspec.structs.replace(letter, refused=_said(str(error)))
+    return msgspec.structs.replace(letter, names=names)
+
+
+class _Response(msgspec.Struct):
+    errorMessage: str | None = None  # noqa: N815 - Lambda's name
+
+
+class _Context(msgspec.Struct):
+    condition: str
+
+
+class _Run(msgspec.Struct):
+    """Lambda's record of a run that failed."""
+
+    requestContext: _Context  # noqa: N815 - Lambda's name
+    responsePayload: _Response | None = None  # noqa: N815 - Lambda's name
+
+
+def _failed_run(body: str) -> str | None:
+    """What Lambda says of it; None: it is no such record."""
+    try:
+        run = msgspec.json.decode(body, type=_Run)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    error = run.responsePayload.errorMessage if run.responsePayload else None
+    return _said(run.requestContext.condition, error)
+
+
+def _said(*texts: str | None) -> str:
+    """What others say, for people: it may repeat what is in the message."""
+    return sanitize(without_secrets(": ".join(filter(None, texts))), LONGEST)
