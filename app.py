@@ -2,7 +2,7 @@
 
 Event handlers live here and nowhere else: Lambda imports a handler's own module, and only this one sets up logging,
 metrics and middleware. Every EventBridge rule targets a queue: nothing is lost, and a poison message fails alone.
-Every function starts with this module, so it imports what nobody waits for, acts and sweeps, where they are handled.
+Every function starts with this module, so it imports acts and sweeps only where they are handled.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def on_findings(event: SQSEvent) -> Answer:
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-actions", batch_size=1)
 def on_actions(event: SQSEvent) -> Answer:
     """What a verdict asks to be done to the image. One at a time: a look at all that runs may take half a minute, and
-    a function that dies in the middle keeps everybody waiting."""
+    a function that dies in the middle delays every message behind it."""
     from chalicelib.services.handlers.receive_acts import receive_acts
 
     place = app_context()

@@ -19,10 +19,11 @@ from bench.journal import SilentJournal
 from bench.past import NOW, SETTLE, Registry
 from chalicelib.adapters.dynamodb.schema import Item, shard_of
 from chalicelib.adapters.stores.policy_file import read_policy
-from chalicelib.adapters.table.header_items import ImageRow, header_item, read_header_item, row_of
+from chalicelib.adapters.table.headers import ImageRow, header_item, read_header_item, row_of
+from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.events.message import Delivery, Message, PolicyRollout
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import FindingsDocument
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
@@ -32,8 +33,7 @@ from chalicelib.errors import ConflictError
 from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from chalicelib.services.policy.apply_policy import apply_policy
-from chalicelib.services.ports.audit import ActionRecord
-from chalicelib.services.ports.rules import PolicyVersion
+from chalicelib.services.ports.context import PolicyVersion
 from chalicelib.services.ports.table import RolloutProgress, Stored
 
 BATCH = 10

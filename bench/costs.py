@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chalicelib.domain.events.handling import Metric
+from chalicelib.domain.events.message import Metric
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.services.assessment.re_decide import SHARDS
 

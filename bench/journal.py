@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from chalicelib.domain.events.handling import Metric, Outcome
-from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.events.message import Delivery, Metric, Outcome
 from chalicelib.domain.images.image import ImageRef
 
 

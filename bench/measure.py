@@ -35,8 +35,8 @@ from bench.past import CANDIDATE, Registry
 from bench.world import ALLOW_ALL, BATCH, BLOCK_CRITICAL, CREDENTIALS, QUARANTINE_CRITICAL, World, world
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.domain.whatif.report import WhatIfReport
-from chalicelib.parsers.findings.enhanced_scan import _PAGE, parse_list_findings
-from chalicelib.parsers.findings.resources import _kept
+from chalicelib.parsers.findings.coverage import _kept
+from chalicelib.parsers.findings.rows import _PAGE, parse_list_findings
 from chalicelib.services.assessment.re_decide import SHARDS
 
 MANY_IMAGES, FEW_FINDINGS, DOCUMENTS = 10_000, 10, 200

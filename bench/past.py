@@ -29,18 +29,17 @@ from bench.vulnerabilities import base
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.packing.packing import pack_document, unpack_document
 from chalicelib.adapters.stores.policy_file import read_policy
-from chalicelib.adapters.table.header_items import ImageRow, row_of
+from chalicelib.adapters.table.headers import ImageRow, row_of
 from chalicelib.domain.assessment.conclusion import count_open
 from chalicelib.domain.assessment.merge import merge_listing
 from chalicelib.domain.events.message import Delivery, Message
 from chalicelib.domain.headers.header import Header, Rules, sketch_of
-from chalicelib.domain.images.document import FindingsDocument, Listing
-from chalicelib.domain.images.finding import Finding
+from chalicelib.domain.images.finding import Finding, FindingsDocument, Listing
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Scan, ScanState, Source
 from chalicelib.domain.policy.waiver import Waiver, waiver_id
 from chalicelib.domain.whatif.report import Job, ShardPart, WhatIfReport
 from chalicelib.domain.whatif.what_if import Question, Ruling, Weighed, WhatIfCase, weigh
-from chalicelib.parsers.findings.enhanced_scan import parse_list_findings
+from chalicelib.parsers.findings.rows import parse_list_findings
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from chalicelib.services.policy import evaluate_shard
 from chalicelib.services.policy.start_what_if import read_what_if, start_what_if

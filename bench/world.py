@@ -30,12 +30,12 @@ from chalicelib.context import AppContext
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState
-from chalicelib.parsers.events.messages import read_delivery
+from chalicelib.parsers.events.events import read_delivery
 from chalicelib.services.handlers.receive_acts import receive_acts
 from chalicelib.services.handlers.receive_alerts import receive_alerts
 from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
-from chalicelib.services.ports.usage import Subject
+from chalicelib.services.ports.registry import Subject
 from chalicelib.settings import Settings
 
 TABLE = "bench"

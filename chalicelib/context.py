@@ -12,39 +12,29 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.adapters.aws.queues import Queues
-from chalicelib.adapters.aws.refused_calls import count_refused_calls
-from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.aws.sessions import Sessions, count_refused_calls
 from chalicelib.adapters.channels.registry import channel_makers
 from chalicelib.adapters.channels.sns import CountedChannel
 from chalicelib.adapters.dynamodb.dynamo import count_write_units
-from chalicelib.adapters.stores.policy_store import PolicyStore
-from chalicelib.adapters.stores.waiver_store import WaiverStore
+from chalicelib.adapters.stores.rule_store import PolicyStore, WaiverStore
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import SettingsError
 from chalicelib.observability import journal
-from chalicelib.services.ports.context import Clock
-from chalicelib.services.ports.messages import Channel, Journal, Meter
+from chalicelib.services.ports.context import Channel, Clock, Journal, Meter
 from chalicelib.settings import InspectorMode, Settings
 
 if TYPE_CHECKING:
-    from chalicelib.adapters.aws.assumed_roles import AssumedRoles
+    from chalicelib.adapters.aws.sessions import AssumedRoles
     from chalicelib.adapters.channels.secrets import Secret
-    from chalicelib.adapters.ecr.acts import EcrActs
-    from chalicelib.adapters.ecr.keeper import EcrKeeper
-    from chalicelib.adapters.ecr.lifecycle import EcrLifecycles
-    from chalicelib.adapters.ecr.listing import EcrListing
-    from chalicelib.adapters.ecr.public import EcrPublicListing
-    from chalicelib.adapters.ecr.pull_times import EcrPullTimes
-    from chalicelib.adapters.ecr.registry import EcrRegistry
-    from chalicelib.adapters.ecr.replication import EcrReplication
-    from chalicelib.adapters.ecr.scanning import EcrScanning
+    from chalicelib.adapters.ecr.keeper import EcrKeeper, EcrLifecycles, EcrPullTimes
+    from chalicelib.adapters.ecr.listing import EcrListing, EcrPublicListing
+    from chalicelib.adapters.ecr.registry import EcrActs, EcrRegistry
+    from chalicelib.adapters.ecr.settings import EcrReplication, EcrScanning
+    from chalicelib.adapters.inspector.inspector import EitherScanner
     from chalicelib.adapters.inspector.listing import InspectorListing
-    from chalicelib.adapters.inspector.scanner import EitherScanner
-    from chalicelib.adapters.stores.replica_items import ReplicaItems
-    from chalicelib.adapters.stores.scan_asks import ScanAskItems
-    from chalicelib.adapters.stores.settings_items import SettingsItems
+    from chalicelib.adapters.stores.sweep_items import ReplicaItems, ScanAskItems, SettingsItems
     from chalicelib.adapters.stores.what_if_items import WhatIfItems
     from chalicelib.adapters.usage.runtime import AwsRuntime
 
@@ -90,7 +80,7 @@ class AppContext:
         return RegistryPlace(str(self.sessions.session.region_name)), *self.settings.registries
 
     def own_account(self) -> str:
-        """Asked of STS once, by whoever has to know."""
+        """Asked of STS once, when first needed."""
         return self._accounts.own_account()
 
     @property
@@ -127,8 +117,7 @@ class AppContext:
 
     @cached_property
     def scanner(self) -> EitherScanner:
-        from chalicelib.adapters.inspector.inspector import Inspector
-        from chalicelib.adapters.inspector.scanner import EitherScanner
+        from chalicelib.adapters.inspector.inspector import EitherScanner, Inspector
 
         return EitherScanner(Inspector(self._inspectors()), self.registry)
 
@@ -140,13 +129,13 @@ class AppContext:
 
     @cached_property
     def acts(self) -> EcrActs:
-        from chalicelib.adapters.ecr.acts import EcrActs
+        from chalicelib.adapters.ecr.registry import EcrActs
 
         return EcrActs(self._clients("ecr"))
 
     @cached_property
     def replication(self) -> EcrReplication:
-        from chalicelib.adapters.ecr.replication import EcrReplication
+        from chalicelib.adapters.ecr.settings import EcrReplication
 
         def swept(account: str | None, region: str) -> Any:
             return self._accounts.client(account or self._accounts.own_account(), "ecr", region, swept=True)
@@ -155,7 +144,7 @@ class AppContext:
 
     @cached_property
     def replicas(self) -> ReplicaItems:
-        from chalicelib.adapters.stores.replica_items import ReplicaItems
+        from chalicelib.adapters.stores.sweep_items import ReplicaItems
 
         return ReplicaItems(self._dynamodb, self.settings.table)
 
@@ -179,41 +168,41 @@ class AppContext:
 
     @cached_property
     def pull_times(self) -> EcrPullTimes:
-        from chalicelib.adapters.ecr.pull_times import EcrPullTimes
+        from chalicelib.adapters.ecr.keeper import EcrPullTimes
 
         def client_of(account: str | None, region: str) -> Any:
-            """The calls name no registry: only whoever has a role in an account may ask about it."""
+            """The calls name no registry, so an account is asked about only by a role in it."""
             return self._accounts.client(account or self._accounts.own_account(), "ecr", region)
 
         return EcrPullTimes(client_of)
 
     @cached_property
     def lifecycles(self) -> EcrLifecycles:
-        from chalicelib.adapters.ecr.lifecycle import EcrLifecycles
+        from chalicelib.adapters.ecr.keeper import EcrLifecycles
 
         return EcrLifecycles(self._clients("ecr"))
 
     @cached_property
     def scans(self) -> EcrScanning:
-        from chalicelib.adapters.ecr.scanning import EcrScanning
+        from chalicelib.adapters.ecr.settings import EcrScanning
 
         return EcrScanning(self._clients("ecr", swept=True))
 
     @cached_property
     def scan_asks(self) -> ScanAskItems:
-        from chalicelib.adapters.stores.scan_asks import ScanAskItems
+        from chalicelib.adapters.stores.sweep_items import ScanAskItems
 
         return ScanAskItems(self._dynamodb, self.settings.table)
 
     @cached_property
     def public(self) -> EcrPublicListing:
-        from chalicelib.adapters.ecr.public import EcrPublicListing
+        from chalicelib.adapters.ecr.listing import EcrPublicListing
 
         return EcrPublicListing(lambda region: self.sessions.swept_client("ecr-public", region))
 
     @cached_property
     def posture(self) -> SettingsItems:
-        from chalicelib.adapters.stores.settings_items import SettingsItems
+        from chalicelib.adapters.stores.sweep_items import SettingsItems
 
         return SettingsItems(self._dynamodb, self.settings.table)
 
@@ -270,7 +259,7 @@ class AppContext:
     def _clients(self, service: str, *, swept: bool = False) -> Callable[[str | None, str], Any]:
         """The clients of a service by account (None: our own) and Region, for calls that name the registry they mean,
         or are checked to be about it: by the role of an account that has one. Others are asked as ourselves, and do
-        what their own policies let us. Nobody has to know our own account's id where there is no other."""
+        what their own policies let us. Our own account's id is not looked up where there is no other."""
 
         def client_of(account: str | None, region: str) -> Any:
             if account is None or account not in self.settings.account_roles:
@@ -287,7 +276,7 @@ class AppContext:
 
     @cached_property
     def _accounts(self) -> AssumedRoles:
-        from chalicelib.adapters.aws.assumed_roles import AssumedRoles
+        from chalicelib.adapters.aws.sessions import AssumedRoles
 
         roles, name = self.settings.account_roles, self.settings.function
         return AssumedRoles(self.sessions, roles, lambda: self.clock.now(), name)

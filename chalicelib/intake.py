@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from chalicelib.domain.events.event import Ignored
-from chalicelib.domain.events.handling import Metric, Outcome
-from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.events.message import Delivery, Metric, Outcome
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.observability import journal, log_failure
-from chalicelib.parsers.events.messages import event_id_of, read_delivery
+from chalicelib.parsers.events.events import event_id_of, read_delivery
 
 Handler = Callable[[Sequence[Delivery]], Mapping[str, BaseException]]
 Answer = dict[str, list[dict[str, str]]]

@@ -21,10 +21,9 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from aws_lambda_powertools.metrics import EphemeralMetrics
 
-from chalicelib.domain.events.handling import Metric, Outcome, named
-from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.events.message import Delivery, Metric, Outcome, named
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.domain.images.sanitize import without_secrets
+from chalicelib.domain.images.text import without_secrets
 
 SERVICE, NAMESPACE = f"lazaretto-{os.environ.get('LAZARETTO_STAGE', 'dev')}", "Lazaretto"
 """The stage is in it: two of them in one account and Region are not counted together."""

@@ -30,7 +30,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.channels.channel import CHANNELS, WITH_SECRET
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import SettingsError
 
 _TOKEN_HASH = re.compile(r"[0-9a-f]{64}")

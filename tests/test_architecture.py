@@ -52,9 +52,6 @@ PORTS = {f"{PACKAGE}.services.ports"}
 """Packages of Protocols: no use cases."""
 DRAWERS = {"utils", "util", "helpers", "common", "manager", "models", "misc"}
 
-SHARED_CLASS_NAMES = {"Page"}
-"""Public class names that two modules have. The list may only shrink: a name that is no longer shared has to go."""
-
 
 def is_port(module: Module) -> bool:
     return _is_below(module.name, PORTS)
@@ -171,6 +168,4 @@ def test_a_package_says_where_to_begin() -> None:
 
 def test_no_two_public_classes_have_one_name() -> None:
     counts = Counter(name for module in modules() for name in module.public_classes)
-    shared = {name for name, count in counts.items() if count > 1}
-    none_of([f"two modules have a class {name}" for name in sorted(shared - SHARED_CLASS_NAMES)])
-    none_of([f"{name} is no longer shared: take it from the list" for name in sorted(SHARED_CLASS_NAMES - shared)])
+    none_of([f"two modules have a class {name}" for name, count in sorted(counts.items()) if count > 1])

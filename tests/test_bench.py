@@ -30,7 +30,7 @@ from bench.units import Layout, attribute_bytes, item_bytes, query_units, read_u
 from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.parsers.events.events import parse_event
 from chalicelib.parsers.findings.basic_scan import parse_image_scan_findings
-from chalicelib.parsers.findings.enhanced_scan import parse_list_findings
+from chalicelib.parsers.findings.rows import parse_list_findings
 from chalicelib.services.assessment.re_decide import SHARDS
 from chalicelib.services.policy import evaluate_shard
 from tests.fakes.moto_aws import mock_aws

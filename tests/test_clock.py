@@ -11,7 +11,7 @@ from chalice.local import LambdaContext
 import app
 from chalicelib.domain.events.message import StoreCheckpoints, TakeSnapshot
 from chalicelib.domain.events.sweep_message import PlanSweep
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from tests.fakes.queries import FakeOutbox
 
 TICK = {

@@ -8,9 +8,9 @@ import pytest
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.context import AppContext, Channels
-from chalicelib.domain.events.handling import Metric
+from chalicelib.domain.events.message import Metric
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import AbsentError, SettingsError, TransientError
 from tests.fakes.journal import FakeJournal
 from tests.fakes.moto_aws import mock_aws
@@ -117,7 +117,7 @@ def test_our_own_registry_is_the_first_of_those_that_are_watched():
 
 def test_a_cold_start_loads_nothing_that_only_some_functions_use():
     names = (
-        "adapters.ecr.acts adapters.ecr.keeper adapters.ecr.lifecycle adapters.usage.runtime adapters.usage.ecs_use "
+        "adapters.ecr.registry adapters.ecr.keeper adapters.ecr.settings adapters.usage.runtime adapters.usage.ecs_use "
         "adapters.usage.eks_use adapters.usage.lambda_use adapters.stores.what_if_items adapters.stores.policy_file "
         "adapters.channels.slack services.handlers.receive_acts services.handlers.receive_sweeps "
         "services.enforcement.enforce_verdict services.enforcement.give_order "
@@ -129,7 +129,7 @@ def test_a_cold_start_loads_nothing_that_only_some_functions_use():
     asked = "import sys, app; print(*sys.modules)"
     loaded = fresh(asked)
     assert "chalicelib.context" in loaded
-    assert not (for_some | {"yaml", "cyclonedx", "slack_sdk", "difflib"}) & set(loaded)
+    assert not (for_some | {"yaml", "cachetools", "cyclonedx", "slack_sdk", "difflib"}) & set(loaded)
 
 
 def test_what_a_cold_start_loads_is_never_searched_for_garbage():

@@ -15,12 +15,11 @@ import pytest
 from bench.count import Count
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.table.findings_table import FindingsTable
+from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.document import FindingsDocument
-from chalicelib.domain.images.finding import Finding, Severity
+from chalicelib.domain.images.finding import Finding, FindingsDocument, Severity
 from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.audit import ActionRecord
 
 PROXY = Path(__file__).parents[2] / "shared/bench/count_proxy.py"
 pytestmark = pytest.mark.skipif(not PROXY.is_file(), reason="bench tools absent: ../shared/bench")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.domain.events.handling import Metric
+from chalicelib.domain.events.message import Metric
 from tests.fakes.iam import listed
 from tests.local.play_once import Recorded
 from tests.local.without_right import Refused

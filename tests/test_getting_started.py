@@ -21,7 +21,7 @@ from typing import IO
 import pytest
 
 from bench import costs
-from chalicelib.domain.events.handling import Metric
+from chalicelib.domain.events.message import Metric
 from tests.e2e import guide as account_part
 from tests.fakes.installation import installation, template, write_artefact
 from tests.test_commands_in_docs import BLOCK, commands_of

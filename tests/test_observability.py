@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.events.event import ImageAction
-from chalicelib.domain.events.handling import Metric, Outcome
-from chalicelib.domain.events.message import Act, Delivery, Refresh
+from chalicelib.domain.events.message import Act, Delivery, Metric, Outcome, Refresh
 from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision

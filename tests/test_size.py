@@ -75,10 +75,10 @@ def test_files_and_lines_of_the_product_are_those_on_disk() -> None:
 
 
 def test_an_import_that_a_function_makes_too_is_not_for_types_alone() -> None:
-    imported = "chalicelib.adapters.inspector.scanner.EitherScanner"
+    imported = "chalicelib.adapters.inspector.inspector.EitherScanner"
     context = next(m for m in modules() if m.name == "chalicelib.context")
     assert imported in context.at_run_time
-    assert "chalicelib.adapters.inspector.scanner" in arrows()["chalicelib.context"]
+    assert "chalicelib.adapters.inspector.inspector" in arrows()["chalicelib.context"]
 
 
 def test_a_file_counts_when_a_function_of_it_runs_and_not_before() -> None:

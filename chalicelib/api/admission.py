@@ -12,15 +12,14 @@ from collections.abc import Sequence
 from chalice.app import Request
 
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.call import Call
-from chalicelib.api.framework.context import context
+from chalicelib.api.framework.call import Call, context
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.domain.admission.admission import AdmissionAnswer, AdmissionReview, read_review
-from chalicelib.domain.events.handling import Metric
-from chalicelib.domain.images.sanitize import sanitize
+from chalicelib.domain.events.message import Metric
+from chalicelib.domain.images.text import sanitize
 from chalicelib.errors import NotFoundError, StoredPolicyError, UnauthorizedError, UpstreamError
 from chalicelib.observability import logger
-from chalicelib.services.ports.messages import Meter
+from chalicelib.services.ports.context import Meter
 
 MAX_REVIEW_BYTES = 6 * 1024 * 1024
 """What Lambda is handed at most. A review refused for its length would be a way in where `failurePolicy` is Ignore."""

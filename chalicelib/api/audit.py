@@ -15,17 +15,16 @@ import msgspec
 from chalicelib.adapters.table.audit_log import ActionRow
 from chalicelib.adapters.table.audit_queries import AuditEntry
 from chalicelib.adapters.table.findings_queries import FindingsQueries
+from chalicelib.api.answers.answering import copied
 from chalicelib.api.answers.image_answers import Moment
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.call import find_image, is_meant
-from chalicelib.api.framework.context import context
+from chalicelib.api.framework.call import Paging, context, find_image, is_meant
 from chalicelib.api.framework.endpoint import RouteGroup
-from chalicelib.api.framework.paging import Paging
 from chalicelib.api.framework.query import Parameter, Query, calendar_day, moment, text, word
 from chalicelib.domain.audit.action import ActionKind, action_id
 from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.domain.images.patterns import Globs
+from chalicelib.domain.images.text import Globs
 from chalicelib.errors import NotFoundError, ParameterError
 from chalicelib.services.audit.verify_audit import Proven, verify_chain
 
@@ -94,22 +93,13 @@ class ProofAnswer(msgspec.Struct, frozen=True):
 
 def answer_record(row: ActionRow) -> RecordAnswer:
     record = row.record
-    return RecordAnswer(
+    return copied(
+        RecordAnswer,
+        record,
         action_id=action_id(record),
         image=_image(record.chain),
         subject=_subject(record.chain),
         number=row.number,
-        kind=record.kind,
-        effect=record.effect,
-        actor=record.actor,
-        reason=record.reason,
-        at=record.at,
-        wanted_at=record.wanted_at,
-        before=record.before,
-        after=record.after,
-        policy_version=record.policy_version,
-        vulnerability_ids=record.vulnerability_ids,
-        undo=record.undo,
         link=row.link.hex(),
     )
 

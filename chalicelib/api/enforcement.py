@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chalicelib.api.answers.answering import answer_act, answer_hold, answer_order, name_of
+from chalicelib.api.answers.answering import answer_act, answer_hold, answer_order, copied, name_of
 from chalicelib.api.answers.image_answers import ActAnswer, HoldAnswer, ImageNameAnswer, Moment, OrderAnswer
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.call import Call, find_image
-from chalicelib.api.framework.context import context
+from chalicelib.api.framework.call import Call, context, find_image
 from chalicelib.api.framework.endpoint import OK, Answered, RouteGroup
 from chalicelib.api.framework.query import Query, read_query
 from chalicelib.domain.enforcement.fuse import Fuse
@@ -141,17 +140,14 @@ def answer_undone(action_id: str, undone: Undone) -> UndoneAnswer:
 
 
 def answer_radius(radius: BlastRadius) -> RadiusAnswer:
-    found = radius.newer
-    newer = None if found is None else NewerAnswer(found.tag, found.digest, found.decision)
-    return RadiusAnswer(
+    return copied(
+        RadiusAnswer,
+        radius,
         in_use=radius.in_use.state,
         running=radius.in_use.by,
         blind=radius.in_use.blind,
-        last_pulled_at=radius.last_pulled_at,
-        tags=radius.tags,
         indexes=tuple(index.digest for index in radius.indexes),
-        newer=newer,
-        unknown=radius.unknown,
+        newer=msgspec.convert(radius.newer, NewerAnswer | None, from_attributes=True),
     )
 
 

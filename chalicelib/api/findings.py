@@ -11,20 +11,37 @@ from __future__ import annotations
 from bisect import bisect_right
 from functools import partial
 
+from chalicelib.adapters.dynamodb.schema import Page
 from chalicelib.adapters.table.findings_queries import FindingsQueries
-from chalicelib.adapters.table.header_items import ImageRow
-from chalicelib.adapters.table.index_walk import Page
-from chalicelib.api.answers.answering import answer_finding, answer_scan
+from chalicelib.adapters.table.headers import ImageRow
+from chalicelib.api.answers.answering import answer_finding, answer_scan, images_behind, weakest
 from chalicelib.api.answers.answers import FindingList
 from chalicelib.api.answers.image_answers import ScanAnswer
-from chalicelib.api.answers.index_images import images_behind, weakest
-from chalicelib.api.answers.walk import MAX_IMAGES, Hit, Pages, Position, RowPlace, Walk, page_of, place_of_row
-from chalicelib.api.answers.wanted import FindingsFilter, Place, SortOrder, read_wanted
+from chalicelib.api.answers.walk import (
+    MAX_IMAGES,
+    FindingsFilter,
+    Hit,
+    Pages,
+    Place,
+    Position,
+    RowPlace,
+    SortOrder,
+    Walk,
+    page_of,
+    place_of_row,
+    read_wanted,
+)
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.call import find_header, find_image, is_meant
-from chalicelib.api.framework.context import context
+from chalicelib.api.framework.call import (
+    Paging,
+    context,
+    find_header,
+    find_image,
+    is_meant,
+    read_position,
+    write_position,
+)
 from chalicelib.api.framework.endpoint import RouteGroup
-from chalicelib.api.framework.paging import Paging, read_position, write_position
 from chalicelib.api.framework.parameters import PLACE
 from chalicelib.api.framework.query import Query
 from chalicelib.domain.headers.header import Header

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from chalicelib.adapters.table.header_items import ImageRow
-from chalicelib.api.answers.answering import answer_image, answer_proof, answer_row, answer_tag, answer_verdict
+from chalicelib.adapters.table.headers import ImageRow
+from chalicelib.api.answers.answering import (
+    answer_image,
+    answer_proof,
+    answer_row,
+    answer_tag,
+    answer_verdict,
+    images_behind,
+    weakest,
+)
 from chalicelib.api.answers.image_answers import ImageAnswer, ImageList, ScanProofAnswer, TagList, VerdictAnswer
-from chalicelib.api.answers.index_images import images_behind, weakest
 from chalicelib.api.answers.walk import MAX_IMAGES, Position, steps
 from chalicelib.api.findings import images_of
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.call import find_header, find_image, find_repository, is_meant
-from chalicelib.api.framework.context import context
+from chalicelib.api.framework.call import (
+    Paging,
+    context,
+    find_header,
+    find_image,
+    find_repository,
+    is_meant,
+    read_position,
+    write_position,
+)
 from chalicelib.api.framework.endpoint import RouteGroup
-from chalicelib.api.framework.paging import Paging, read_position, write_position
 from chalicelib.api.framework.query import Query
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.reconcile.scan_proof import prove_scan

@@ -7,14 +7,12 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.call import find_repository
-from chalicelib.api.framework.context import context
+from chalicelib.api.framework.call import context, find_repository
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.query import Parameter, Query, moment, text
 from chalicelib.domain.events.failed_pull import FailedPull
-from chalicelib.domain.events.pull_failure import PullFailureCause
-from chalicelib.domain.events.pulled_image import named_image
-from chalicelib.domain.images.image_name import ImageName
+from chalicelib.domain.events.pull_failure import PullFailureCause, named_image
+from chalicelib.domain.images.names import ImageName
 from chalicelib.domain.pulls.explanation import Explanation
 from chalicelib.errors import ParameterError
 from chalicelib.services.pulls.explain_pull_failure import explain_pull_failure, gather_evidence

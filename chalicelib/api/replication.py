@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.call import find_repository, is_meant
-from chalicelib.api.framework.context import context
+from chalicelib.api.framework.call import Paging, context, find_repository, is_meant
 from chalicelib.api.framework.endpoint import RouteGroup
-from chalicelib.api.framework.paging import Paging
 from chalicelib.api.framework.query import Parameter, Query, flag, member
 from chalicelib.domain.images.image import Repository, ScanState
 from chalicelib.domain.images.verdict import Decision

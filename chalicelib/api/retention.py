@@ -12,8 +12,7 @@ import msgspec
 
 from chalicelib.api.answers.image_answers import Moment
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.call import find_repository
-from chalicelib.api.framework.context import context
+from chalicelib.api.framework.call import context, find_repository
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.query import Query
 from chalicelib.domain.images.image import InUseState, Repository, StorageStatus

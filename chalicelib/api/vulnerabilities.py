@@ -10,10 +10,8 @@ from chalicelib.api.answers import answers as a
 from chalicelib.api.answers.answering import answer_affected, answer_database
 from chalicelib.api.answers.walk import MAX_DOCUMENTS, MAX_IMAGES, Position, steps
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.call import is_meant
-from chalicelib.api.framework.context import context
+from chalicelib.api.framework.call import Paging, context, is_meant, read_position, write_position
 from chalicelib.api.framework.endpoint import RouteGroup
-from chalicelib.api.framework.paging import Paging, read_position, write_position
 from chalicelib.api.framework.query import Query
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Finding, FindingStatus

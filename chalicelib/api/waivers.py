@@ -6,12 +6,11 @@ from datetime import datetime
 
 import msgspec
 
+from chalicelib.api.answers.answering import copied
 from chalicelib.api.answers.image_answers import Moment
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.call import Call
-from chalicelib.api.framework.context import context
+from chalicelib.api.framework.call import Call, Paging, context, read_position, write_position
 from chalicelib.api.framework.endpoint import Answered, RouteGroup
-from chalicelib.api.framework.paging import Paging, read_position, write_position
 from chalicelib.api.framework.query import Query
 from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver, WaiverState, canonical_id, waiver_id
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
@@ -95,11 +94,7 @@ def give_waiver(call: Call[WaiverWish]) -> WaiverAnswer | Answered[WaiverAnswer]
     place, wish = context(), _canonical(call.body)
     named = (wish.repository, wish.vulnerability_id, wish.package, wish.rule)
     now = place.clock.now()
-    waiver = Waiver(
-        id=waiver_id(*named),
-        created_at=now,
-        **{f.name: getattr(wish, f.name) for f in msgspec.structs.fields(wish)},
-    )
+    waiver = copied(Waiver, wish, id=waiver_id(*named), created_at=now)
     done = manage_waivers(Give(waiver), call.actor, place)
     answer = _answer(done.waiver, now)
     return Answered(answer, MADE) if done.new else answer
@@ -135,5 +130,4 @@ def _place_of(waiver: Waiver) -> _Place:
 
 
 def _answer(waiver: Waiver, now: datetime) -> WaiverAnswer:
-    said = {f.name: getattr(waiver, f.name) for f in msgspec.structs.fields(waiver)}
-    return WaiverAnswer(state=waiver.state(now), **said)
+    return copied(WaiverAnswer, waiver, state=waiver.state(now))

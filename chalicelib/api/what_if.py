@@ -12,8 +12,7 @@ import msgspec
 
 from chalicelib.api.answers.answering import name_of
 from chalicelib.api.answers.image_answers import ImageNameAnswer, Moment, RunningAnswer
-from chalicelib.api.framework.call import MAX_POLICY_BODY_BYTES, Call
-from chalicelib.api.framework.context import context
+from chalicelib.api.framework.call import MAX_POLICY_BODY_BYTES, Call, context
 from chalicelib.api.framework.endpoint import Answered, RouteGroup
 from chalicelib.api.framework.parameters import JOB_ID
 from chalicelib.api.framework.query import Query

@@ -19,6 +19,7 @@ REQUIRED = (
     "chalicelib/default_policy.yaml",
     "chalicelib/__init__.py",
     "aws_lambda_powertools",
+    "cachetools",
     "jmespath",
     "msgspec",
     "packageurl",

@@ -158,8 +158,8 @@ def _name(queue: str, stage: str) -> str:
 def _open(queue: str, stage: str, sessions: Sessions) -> DeadQueue:
     """Raises NotFoundError."""
     # Imported late: other commands must not wait for boto3.
+    from chalicelib.adapters.stack.cloudformation import queue_url
     from chalicelib.adapters.stack.dead_letters import DeadQueue
-    from chalicelib.adapters.stack.deployment import queue_url
 
     source = None if queue == CLOCK else queue_url(f"lazaretto-{stage}-{queue}", sessions)
     return DeadQueue(sessions.client("sqs"), queue_url(_name(queue, stage), sessions), source)

@@ -16,7 +16,7 @@ from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
 from chalicelib.cli.framework.operator import Registries, named_registries, operator
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository, begin
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.difference import Difference, DifferenceKind, Reconciled
 from chalicelib.domain.reconcile.scan_proof import ScanProofCause
 from chalicelib.errors import NotFoundError, TransientError, UpstreamError

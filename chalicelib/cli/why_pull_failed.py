@@ -81,7 +81,7 @@ def _queries(
 
 def _of_task(task_arn: str, cluster: str | None) -> Iterator[dict[str, Any]]:
     # Imported late: other commands must not wait for boto3.
-    from chalicelib.adapters.usage.stopped_task import read_stopped_task
+    from chalicelib.adapters.usage.ecs_task import read_stopped_task
 
     # arn:aws:ecs:REGION:… `read_stopped_task` refuses other ARNs.
     sessions = own_sessions("".join(task_arn.split(":")[3:4]) or None)

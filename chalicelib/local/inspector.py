@@ -19,7 +19,7 @@ from moto.inspector2.models import Inspector2Backend, inspector2_backends
 from moto.inspector2.responses import Inspector2Response
 
 from chalicelib.local.inspector_findings import Row, UnknownFilterError, count_findings, coverage_fits, finding_fits
-from chalicelib.parsers.wire.dates import instant
+from chalicelib.parsers.wire.wire import instant
 
 FINDINGS_PER_PAGE = 25
 COVERED_PER_PAGE = 100

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.parsers.wire import identity
-from chalicelib.parsers.wire.dates import instant
+from chalicelib.parsers.wire.wire import instant
 
 Row = dict[str, Any]
 _SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFORMATIONAL", "UNTRIAGED")

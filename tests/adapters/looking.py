@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from chalicelib.adapters.usage.runtime import AwsRuntime
 from chalicelib.domain.images.image import InUse, Repository
-from chalicelib.services.ports.usage import Subject
+from chalicelib.services.ports.registry import Subject
 from tests.fakes.estate import ACCOUNT, HOME, REPOSITORY, Estate
 
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from chalicelib.api import admission
 from chalicelib.api.admission import FAILED, LONGEST_TOKEN, MAX_REVIEW_BYTES
 from chalicelib.domain.admission.judgement import AdmissionOutcome
-from chalicelib.domain.events.handling import Metric
+from chalicelib.domain.events.message import Metric
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import parse_policy

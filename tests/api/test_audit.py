@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.audit.action import action_id
+from chalicelib.domain.audit.action import ActionRecord, action_id
 from chalicelib.domain.audit.chain import Chain, Head, next_link
-from chalicelib.services.ports.audit import ActionRecord
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, image, ref
 from tests.fakes.queries import NOW, FakeContext

@@ -9,7 +9,7 @@ import pytest
 from chalice.test import Client
 
 from chalicelib.adapters.stores.policy_file import default_policy
-from chalicelib.domain.audit.action import action_id
+from chalicelib.domain.audit.action import ActionRecord, action_id
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Rules
@@ -17,7 +17,6 @@ from chalicelib.domain.headers.pending_action import Hold
 from chalicelib.domain.images.image import Kind, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import parse_policy
-from chalicelib.services.ports.audit import ActionRecord
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, finding, image, ref
 from tests.fakes.queries import NOW, FakeContext

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.api.framework.paging import write_cursor
+from chalicelib.api.framework.call import write_cursor
 from chalicelib.api.framework.parameters import SORTS
 from chalicelib.domain.images.finding import Ecosystem, FindingStatus, FixAvailable, Package, Severity
 from chalicelib.domain.images.image import Child, Kind, Scan, ScanState, Source

@@ -14,11 +14,10 @@ from chalice.test import Client
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
-from chalicelib.domain.images.document import FindingsDocument
-from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.audit.action import ActionRecord
+from chalicelib.domain.images.finding import FindingsDocument, Severity
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.services.ports.audit import ActionRecord
 from tests.api.conftest import Ask
 from tests.fakes.api_server import move_in
 from tests.fakes.images import finding, image

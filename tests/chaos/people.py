@@ -13,7 +13,7 @@ from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState
 from chalicelib.domain.policy.waiver import Waiver, waiver_id
 from chalicelib.errors import TransientError
-from chalicelib.services.ports.usage import Subject
+from chalicelib.services.ports.registry import Subject
 from chalicelib.services.waivers.manage_waivers import Give, manage_waivers
 from tests.chaos.faults import OUTAGE
 from tests.services import lockstep

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.ecr.acts import EcrActs
+from chalicelib.adapters.ecr.registry import EcrActs
 from chalicelib.domain.events.message import Delivery
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.adapters.table.header_items import header_item
+from chalicelib.adapters.table.headers import header_item
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef
 from tests.chaos.witness import missed

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.adapters.table.header_items import read_header_item
+from chalicelib.adapters.table.headers import read_header_item
 from tests.chaos.registry import LONGEST_LAG, Living
 
 

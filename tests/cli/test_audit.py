@@ -14,9 +14,8 @@ from typer.testing import CliRunner
 
 from chalicelib.adapters.dynamodb.schema import PK, SK, create_table
 from chalicelib.cli import app
-from chalicelib.domain.audit.action import action_id
+from chalicelib.domain.audit.action import ActionRecord, action_id
 from chalicelib.domain.audit.chain import Head
-from chalicelib.services.ports.audit import ActionRecord
 from tests.cli.conftest import Run
 from tests.fakes.images import image, ref
 from tests.fakes.moto_aws import mock_aws

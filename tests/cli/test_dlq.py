@@ -18,7 +18,7 @@ from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.cli import app
 from chalicelib.domain.events.dead_letter import MARK
 from chalicelib.errors import UpstreamError
-from chalicelib.parsers.events.messages import read_delivery
+from chalicelib.parsers.events.events import read_delivery
 from tests.fakes.dead_letters import LongQueue
 from tests.fakes.moto_aws import mock_aws
 

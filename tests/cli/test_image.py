@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
+from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Stage
 from chalicelib.domain.images.image import Scan, ScanState
-from chalicelib.services.ports.audit import ActionRecord
 from tests.cli.conftest import Run
 from tests.fakes.images import digest, finding, image, ref
 from tests.fakes.queries import NOW, FakeContext

@@ -17,7 +17,7 @@ from bench.swept import Listed, SweptPlace, shared
 from chalicelib.cli import app, reconcile
 from chalicelib.cli.framework.operator import Operator
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.difference import DifferenceKind
 from chalicelib.errors import DeniedError, TransientError
 from tests.services.sweeping import reconcile as swept_once

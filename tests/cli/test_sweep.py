@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from chalicelib.cli import app, reconcile
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from tests.fakes.queries import FakeClock, FakeOutbox
 
 WATCHED = (RegistryPlace("eu-west-1"), RegistryPlace("eu-west-1", "444455556666"))

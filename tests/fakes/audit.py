@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
+from chalicelib.adapters.dynamodb.schema import Page, position_of, token_of
 from chalicelib.adapters.table.audit_log import ActionRow, record_bytes
 from chalicelib.adapters.table.audit_queries import AuditEntry
-from chalicelib.adapters.table.index_walk import Page, position_of, token_of
-from chalicelib.domain.audit.action import action_id, recorded_at
+from chalicelib.domain.audit.action import ActionRecord, action_id, recorded_at
 from chalicelib.domain.audit.chain import START, Chain, Copy, Head, StoredRecord, chain_name, next_link, shard_of_chain
-from chalicelib.services.ports.audit import ActionRecord
 
 
 class FakeAudit:

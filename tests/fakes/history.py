@@ -8,8 +8,15 @@ import msgspec
 from hypothesis import strategies as st
 
 from chalicelib.domain.assessment.merge import learn, merge_listing, merge_rows
-from chalicelib.domain.images.document import FindingsDocument, Listing
-from chalicelib.domain.images.finding import Finding, FindingStatus, FixAvailable, Package, Severity
+from chalicelib.domain.images.finding import (
+    Finding,
+    FindingsDocument,
+    FindingStatus,
+    FixAvailable,
+    Listing,
+    Package,
+    Severity,
+)
 from chalicelib.domain.images.image import Scan, ScanState, Source
 from tests.fakes.images import finding, ref
 from tests.fakes.queries import NOW

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Ecosystem, Finding, FixAvailable, Package, Severity
 from chalicelib.domain.images.image import ImageRef, Repository, Scan, ScanState, Source
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.replication.replica import Replica, ReplicaStatus, counted
 from chalicelib.domain.replication.rules import Destination
-from chalicelib.services.ports.audit import ActionRecord
 from tests.fakes.queries import NOW, FakeContext
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"

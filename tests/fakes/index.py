@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from chalicelib.adapters.table.header_items import ImageRow, row_of
+from chalicelib.adapters.table.headers import ImageRow, row_of
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Kind
 

@@ -8,29 +8,25 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.adapters.dynamodb.schema import shard_of
+from chalicelib.adapters.dynamodb.schema import Page, shard_of
 from chalicelib.adapters.stores.policy_file import default_policy, read_policy
 from chalicelib.adapters.table.audit_log import ActionRow
-from chalicelib.adapters.table.catalogue_queries import VulnerabilityFacts
-from chalicelib.adapters.table.findings_queries import Snapshot
-from chalicelib.adapters.table.header_items import ImageRow
-from chalicelib.adapters.table.index_walk import Page
-from chalicelib.adapters.table.repository_queries import RepositoryRow, TagRow
-from chalicelib.adapters.table.tags import Move
+from chalicelib.adapters.table.catalogue import VulnerabilityFacts
+from chalicelib.adapters.table.findings_queries import RepositoryRow, Snapshot, TagRow
+from chalicelib.adapters.table.headers import ImageRow
+from chalicelib.adapters.table.repositories import Move
 from chalicelib.api.answers.walk import place_of_row
 from chalicelib.domain.assessment.conclusion import count_open
+from chalicelib.domain.audit.action import ActionRecord, recorded_at
 from chalicelib.domain.audit.action import action_id as action_id_of
-from chalicelib.domain.audit.action import recorded_at
 from chalicelib.domain.audit.chain import Chain, Head
 from chalicelib.domain.events.message import Message
 from chalicelib.domain.headers.header import Header, Rules, in_sketch, sketch_of
-from chalicelib.domain.images.document import FindingsDocument
-from chalicelib.domain.images.finding import Finding
+from chalicelib.domain.images.finding import Finding, FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Repository
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.policy.policy import Policy
-from chalicelib.services.ports.audit import ActionRecord
-from chalicelib.services.ports.rules import PolicyVersion
+from chalicelib.services.ports.context import PolicyVersion
 from chalicelib.services.ports.table import DeniedDigests, Stored, TagMove
 from tests.fakes.audit import FakeAudit
 from tests.fakes.journal import FakeJournal

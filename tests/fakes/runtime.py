@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Repository
-from chalicelib.services.ports.usage import Subject
+from chalicelib.services.ports.registry import Subject
 from tests.fakes.scanner import START
 
 

@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from chalicelib.domain.images.document import Listing
-from chalicelib.domain.images.finding import Finding
+from chalicelib.domain.images.finding import Finding, Listing
 from chalicelib.domain.images.image import (
     ImageDetail,
     ImageRef,

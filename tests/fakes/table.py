@@ -13,16 +13,14 @@ import msgspec
 
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.packing.packing import pack_document, unpack_document
-from chalicelib.adapters.table.tags import Move, points_at, tag_move, with_move
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.adapters.table.repositories import Move, points_at, tag_move, with_move
+from chalicelib.domain.audit.action import ActionKind, ActionRecord, AlertDelivery
 from chalicelib.domain.audit.chain import Chain, Head, chain_name
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.document import FindingsDocument
-from chalicelib.domain.images.finding import Finding
+from chalicelib.domain.images.finding import Finding, FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.audit import ActionRecord, AlertDelivery
 from chalicelib.services.ports.table import DeniedDigests, RolloutProgress, Stored, TagMove
 
 

@@ -16,7 +16,7 @@ from chalicelib.domain.events.message import Refresh, StoreCheckpoints
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository, TakeImages, begin
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Repository, ScanState, Source
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.replication.rules import Destination
 from chalicelib.local import events as aws_events
 from chalicelib.local.aws.deployment import ACCOUNT

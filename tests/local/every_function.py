@@ -17,8 +17,8 @@ import boto3
 import msgspec
 from chalice.test import Client
 
+from chalicelib.api.overview import FRESH_FOR
 from chalicelib.api.routes import document
-from chalicelib.api.summary import FRESH_FOR
 from chalicelib.context import AppContext
 from chalicelib.domain.events.message import Act, TakeSnapshot
 from chalicelib.domain.headers.pending_action import ActionType, PendingAction

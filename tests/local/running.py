@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.ecr.registry import EcrRegistry
-from chalicelib.adapters.inspector.inspector import Inspector
-from chalicelib.adapters.inspector.scanner import EitherScanner
+from chalicelib.adapters.inspector.inspector import EitherScanner, Inspector
 from chalicelib.local.aws.deployment import STAGE, Template, aws_variables, replaced_environment
 from chalicelib.local.aws.server import LocalAws
 from tests.local.in_process import in_process

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 from chalice.test import Client
 
-from chalicelib.adapters.ecr.acts import EcrActs
+from chalicelib.adapters.ecr.registry import EcrActs
 from chalicelib.domain.headers.pending_action import Stage
 from chalicelib.domain.images.image import ImageRef, Repository, StorageStatus
 from chalicelib.domain.images.verdict import Decision

@@ -12,7 +12,7 @@ import pytest
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.usage.runtime import AwsRuntime
 from chalicelib.domain.images.image import InUseState
-from chalicelib.services.ports.usage import Subject
+from chalicelib.services.ports.registry import Subject
 from tests.local import samples
 from tests.local.every_place import fill_every_place
 from tests.local.running import local_aws

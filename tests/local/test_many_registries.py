@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.adapters.aws.assumed_roles import AssumedRoles
+from chalicelib.adapters.aws.sessions import AssumedRoles
 from chalicelib.domain.events.sweep_message import Sweep, begin
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Repository, ScanState
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.local import events as aws_events

@@ -28,7 +28,7 @@ from chalicelib.domain.events.message import Act
 from chalicelib.local.aws.server import HOST, LocalAws, _QuietHandler
 from chalicelib.local.aws.stack import LocalStack
 from chalicelib.observability import journal, logger
-from chalicelib.parsers.events.messages import read_delivery
+from chalicelib.parsers.events.events import read_delivery
 from tests.fakes.iam import Recorder, needed
 
 MOST_COPIES = 3

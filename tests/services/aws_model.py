@@ -12,8 +12,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.events.event import CoverageChanged, FindingChanged, ImageAction, ScanFinished
-from chalicelib.domain.images.document import Listing
-from chalicelib.domain.images.finding import Finding, FindingRow, FindingStatus, ImageFacts, Package, Severity
+from chalicelib.domain.images.finding import Finding, FindingRow, FindingStatus, ImageFacts, Listing, Package, Severity
 from chalicelib.domain.images.image import Coverage, ImageDetail, ImageRef, Scan, ScanState, Source, StorageStatus
 from chalicelib.errors import AbsentError
 

@@ -8,7 +8,7 @@ from typing import Any
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.domain.events.message import Delivery, Refresh
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import FindingsDocument
 from chalicelib.domain.images.image import Source
 from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.handlers.receive_batch import receive_batch

@@ -18,12 +18,11 @@ import pytest
 from moto.dynamodb.models import dynamodb_backends
 from moto.ecr.models import ecr_backends
 
-from chalicelib.adapters.aws.assumed_roles import AssumedRoles
-from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.aws.sessions import AssumedRoles, Sessions
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.ecr.registry import EcrRegistry
-from chalicelib.adapters.ecr.replication import EcrReplication
-from chalicelib.adapters.stores.replica_items import ReplicaItems
+from chalicelib.adapters.ecr.settings import EcrReplication
+from chalicelib.adapters.stores.sweep_items import ReplicaItems
 from chalicelib.domain.events.message import SendAlert
 from chalicelib.domain.events.sweep_message import ReplicationCheck, Sweep, SweepRepository
 from chalicelib.domain.headers.header import Header

@@ -16,6 +16,7 @@ import msgspec
 
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.table.audit_queries import AuditQueries
+from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.enforcement.enforcement import wanted
 from chalicelib.domain.enforcement.repository_policy import canonical, has_statement, with_statement
@@ -27,7 +28,6 @@ from chalicelib.domain.images.image import ImageRef, Kind, Repository, ScanState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.audit.verify_audit import verify_chain
-from chalicelib.services.ports.audit import ActionRecord
 from tests.fakes.audit import FakeAudit
 from tests.fakes.policies import statement
 from tests.fakes.table import FakeTable

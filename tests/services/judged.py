@@ -17,13 +17,12 @@ import msgspec
 
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.stores.policy_file import read_policy
-from chalicelib.adapters.table.header_items import row_of
+from chalicelib.adapters.table.headers import row_of
 from chalicelib.domain.assessment.merge import merge_listing
 from chalicelib.domain.events.message import Decide, Delivery, Message, PolicyRollout, SendAlert, WhatIf
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import Hold
-from chalicelib.domain.images.document import FindingsDocument, Listing
-from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
+from chalicelib.domain.images.finding import Finding, FindingsDocument, FindingStatus, Listing, Severity
 from chalicelib.domain.images.image import (
     Child,
     ImageRef,
@@ -43,7 +42,7 @@ from chalicelib.errors import ConflictError, NotFoundError
 from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from chalicelib.services.policy.roll_out_policy import roll_out_policy
-from chalicelib.services.ports.rules import PolicyVersion
+from chalicelib.services.ports.context import PolicyVersion
 from tests.fakes.images import finding
 from tests.fakes.journal import FakeJournal
 from tests.fakes.table import FakeTable

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 
 from chalicelib.adapters.dynamodb.schema import shard_of
-from chalicelib.adapters.table.header_items import ImageRow, row_of
-from chalicelib.adapters.table.tags import points_at
+from chalicelib.adapters.table.headers import ImageRow, row_of
+from chalicelib.adapters.table.repositories import points_at
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository, SyntheticEvent
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Kind, Manifest, Repository, RepositoryDetail
-from chalicelib.domain.images.registry import PublicRegistry
+from chalicelib.domain.images.names import PublicRegistry
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.domain.reconcile.difference import Reconciled
 from chalicelib.domain.reconcile.registry_listing import ImagesListed, RepositoriesListed

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.events.message import SendAlert
 from chalicelib.domain.events.sweep_message import Sweep, SweepRepository, TakeImages
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Child, Kind
 from chalicelib.domain.retention.image import RetainedImage
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.retention.enforce_retention import enforce_retention, take_images
 from tests.fakes.keeper import FakeKeeper
 from tests.fakes.lifecycles import FakeLifecycles

@@ -23,8 +23,7 @@ from chalicelib.domain.enforcement.enforcement import archive_wanted
 from chalicelib.domain.events.message import Decide, Delivery, Message, RetriedEvent, SendAlert
 from chalicelib.domain.headers.header import Header, Rules, sketch_of
 from chalicelib.domain.headers.pending_action import ActionType
-from chalicelib.domain.images.document import FindingsDocument
-from chalicelib.domain.images.finding import Finding, FindingStatus
+from chalicelib.domain.images.finding import Finding, FindingsDocument, FindingStatus
 from chalicelib.domain.images.image import ImageRef, Manifest, Repository, ScanState, Source, StorageStatus
 from chalicelib.domain.policy.decision import decide
 from chalicelib.domain.policy.policy import Policy, parse_policy
@@ -402,7 +401,7 @@ class World:
     def check_image(self, ref: ImageRef) -> None:
         stored, document = self.stored.read_headers([ref])[ref], self.document(ref)
         header, moment = stored.header, self.images[ref].current
-        assert stored.agrees
+        assert stored.header.revision == stored.document_revision
         assert header.counts == count_open(document.findings)
         assert header.sketch == sketch_of(document.findings)
         assert header.refresh_due_at is None, "a look was promised that never came"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
-from chalicelib.domain.events.handling import Metric
+from chalicelib.domain.events.message import Metric
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.observability import NAMESPACE, SERVICE
 from tests.fakes.packaged import ACCOUNT, REGION, merged, of_type, rendered

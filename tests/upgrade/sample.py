@@ -23,7 +23,7 @@ from chalice.test import Client
 
 from chalicelib.adapters.dynamodb.schema import DOCUMENT, PK, SK, Item
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.local.story.world import HURRY_SECONDS
 from tests.fakes.iam import ACCOUNT_ROLES, REPLICA_ACCOUNT, REPLICA_REGION

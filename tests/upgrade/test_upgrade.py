@@ -13,7 +13,7 @@ import pytest
 
 from chalicelib import __version__
 from chalicelib.adapters.dynamodb.schema import FINDINGS, HEADER_REST, PK, SK, Item, document_key, header_key
-from chalicelib.adapters.table import header_items
+from chalicelib.adapters.table import headers
 from chalicelib.domain.events.message import Refresh
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import FindingStatus
@@ -271,9 +271,9 @@ def test_fields_of_a_newer_version_outlive_the_writes_of_this_one(world: Upgrade
     """During a deployment both are at work: docs/versioning.md."""
     ref = next(r for r, h in world.headers().items() if h.present and h.kind is Kind.IMAGE)
     item = world.item(header_key(ref))
-    header = header_items.read_header_item(item)
+    header = headers.read_header_item(item)
     later = msgspec.structs.replace(header, newer=("of a later version", 7))
-    world.put({**item, HEADER_REST: header_items.header_item(later)[HEADER_REST]})
+    world.put({**item, HEADER_REST: headers.header_item(later)[HEADER_REST]})
     apply_policy(POLICY, "oncall", world.stack.context)
     for _ in range(3):
         world.wait(timedelta(minutes=5))

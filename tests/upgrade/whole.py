@@ -18,8 +18,7 @@ import msgspec
 
 from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.document import FindingsDocument
-from chalicelib.domain.images.finding import Finding, Severity
+from chalicelib.domain.images.finding import Finding, FindingsDocument, Severity
 from chalicelib.domain.images.image import ImageRef, Kind, Repository
 from chalicelib.local.aws.stack import REGION, LocalStack
 

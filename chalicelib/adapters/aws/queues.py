@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chalicelib.adapters.aws.errors import aws_call
+from chalicelib.adapters.aws.calls import aws_call
 from chalicelib.domain.events.message import Message
 from chalicelib.errors import TransientError
 

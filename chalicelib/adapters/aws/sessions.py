@@ -1,22 +1,28 @@
-"""One boto3 session and its clients, made when first asked for. No call to AWS is made here.
+"""boto3 sessions and their clients: each made once, held back where AWS throttles, in our account and in others.
 
-A client costs 50 to 85 ms to make, so each (service, Region) is made once. Endpoints come from the environment as
-boto3 reads it (`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_<SERVICE>`). Retries are adaptive: AWS publishes no rates for
-most Describe and List calls, so the client slows down when it is throttled. Timeouts are short, because a message
-that was not handled comes back.
+A client costs 50 to 85 ms to make, so each (service, Region) is made once. Endpoints come from the environment as boto3
+reads it (`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_<SERVICE>`). Timeouts are short, because a message that was not handled
+comes back.
 
-How often an API may be called: one bucket for each operation of a service in a Region, shared by this process.
+AWS publishes no rates for most Describe and List calls, and one sweep makes thousands of them. `Quotas` gives each
+operation a token bucket, so that a sweep does not get the calls throttled that a verdict waits for. Another process has
+its own buckets; a rate is therefore a cautious share of what AWS allows.
 
-AWS publishes no rates for most Describe and List calls, and one sweep makes thousands of them: without a bucket the
-calls of a sweep would get those throttled that a verdict waits for. Another process has buckets of its own, so a rate
-is a share of what AWS allows.
-The rates are cautious guesses.
+`AssumedRoles` calls STS: GetCallerIdentity once, AssumeRole for an account every ten minutes. Our own account is called
+with our own credentials in every Region. An account without a role is not called at all: some of ECR's calls name no
+registry, and the answer would be about ours.
+
+`count_refused_calls` counts and logs each call that AWS refuses for lack of a permission. Much work goes on without the
+answer (an image then counts as running), so a missing right must not be silent. Source: IAM user guide, "Access denied
+error message format".
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any
 
@@ -25,6 +31,13 @@ import msgspec
 from botocore.config import Config
 
 from chalicelib import __version__
+from chalicelib.adapters.aws.calls import asked, readable
+from chalicelib.domain.events.message import Metric
+from chalicelib.errors import DeniedError
+from chalicelib.observability import logger
+from chalicelib.parsers.usage.use_answers import CallerIdentityAnswer
+from chalicelib.parsers.wire.wire import Upper, read
+from chalicelib.services.ports.context import Meter
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -51,7 +64,7 @@ class TokenBucket:
 
     def take(self) -> float:
         """Takes one, and waits for it first if it must; returns for how many seconds. Who comes first goes first: a
-        token is taken before it is there, so that nobody overtakes."""
+        token is taken before it is there, so that no later caller overtakes."""
         with self._lock:
             now = self._clock()
             passed, self._seen_at = max(0.0, now - self._seen_at), now
@@ -134,7 +147,7 @@ class Sessions:
         swept: bool = False,
     ) -> Any:
         """`validate` False spares botocore's check of parameters, which is 60 % of a hot write's cost. `quick`: a call
-        that hangs or is throttled is given up after some ten seconds, by whoever can do without its answer. `swept`: of
+        that hangs or is throttled is given up after some ten seconds, as its caller can do without it. `swept`: of
         sweeps, which make many calls and have time; they are held back, so that verdicts are not."""
         key = (service, region or self.session.region_name, validate, quick, swept)
         with self._lock:
@@ -156,7 +169,7 @@ class Sessions:
 
 
 def _config(validate: bool, *, quick: bool, swept: bool) -> Config:
-    """Adaptive retries wait before a call as well, and nobody can say how long."""
+    """Adaptive retries wait before a call as well, for an unknown time."""
     return Config(
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=QUICK_READ_SECONDS if quick else READ_TIMEOUT_SECONDS,
@@ -168,3 +181,132 @@ def _config(validate: bool, *, quick: bool, swept: bool) -> Config:
         user_agent_extra=USER_AGENT,
         tcp_keepalive=True,
     )
+
+
+SETTING = "LAZARETTO_ACCOUNT_ROLES"
+LASTS_SECONDS = 900
+"""The least that STS gives; a role that another role assumes gets an hour at most."""
+_RENEWED_BEFORE = timedelta(minutes=5)
+
+
+class _Credentials(Upper):
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+    expiration: datetime
+
+
+class _Assumed(Upper):
+    credentials: _Credentials
+
+
+class _Held(msgspec.Struct, frozen=True):
+    sessions: Sessions
+    until: datetime
+
+
+class AssumedRoles:
+    """`roles` by account; `name`: of sessions, by which a spoke tells who may act. Safe to share between threads."""
+
+    def __init__(
+        self, sessions: Sessions, roles: Mapping[str, str], now: Callable[[], datetime], name: str = "lazaretto"
+    ) -> None:
+        self._sessions, self._roles, self._now, self._name = sessions, dict(roles), now, name
+        self._own: str | None = None
+        self._held: dict[str, _Held] = {}
+        self._lock = Lock()
+
+    def client(self, account: str, service: str, region: str, *, swept: bool = False, quick: bool = False) -> Any:
+        """`swept`, `quick`: as of `Sessions`. Raises DeniedError where nothing lets us look at the account,
+        TransientError, UpstreamError."""
+        return self.sessions(account).client(service, region, swept=swept, quick=quick)
+
+    def sessions(self, account: str) -> Sessions:
+        """Raises as `client`."""
+        if account == self.own_account():
+            return self._sessions
+        role = self._roles.get(account)
+        if role is None:
+            raise DeniedError(f"no role in account {account}: {SETTING} names none")
+        return self._assumed(account, role)
+
+    def own_account(self) -> str:
+        if self._own is None:
+            with self._lock:
+                self._own = self._own or self._caller()
+        return self._own
+
+    def _caller(self) -> str:
+        answer = asked("sts:GetCallerIdentity", self._sessions.quick_client("sts").get_caller_identity)
+        with readable("sts:GetCallerIdentity"):
+            return read(CallerIdentityAnswer, answer).account
+
+    def _assumed(self, account: str, role: str) -> Sessions:
+        """Who waits for STS holds up those alone who must ask it as well."""
+        if (sessions := self._in_force(account)) is not None:
+            return sessions
+        with self._lock:
+            if (sessions := self._in_force(account)) is None:
+                held = self._held[account] = self._assume(role)
+                sessions = held.sessions
+            return sessions
+
+    def _in_force(self, account: str) -> Sessions | None:
+        held = self._held.get(account)
+        return held.sessions if held is not None and self._now() < held.until else None
+
+    def _assume(self, role: str) -> _Held:
+        what = "sts:AssumeRole"
+        answer = asked(
+            what,
+            self._sessions.quick_client("sts").assume_role,
+            RoleArn=role,
+            RoleSessionName=self._name,
+            DurationSeconds=LASTS_SECONDS,
+        )
+        with readable(what):
+            given = read(_Assumed, answer).credentials
+        session = boto3.Session(
+            aws_access_key_id=given.access_key_id,
+            aws_secret_access_key=given.secret_access_key,
+            aws_session_token=given.session_token,
+            region_name=self._sessions.session.region_name,
+        )
+        return _Held(Sessions(session=session, watch=self._sessions.watch), given.expiration - _RENEWED_BEFORE)
+
+
+REFUSED = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthorizationError",
+        "KMS.AccessDeniedException",
+        "KMSAccessDenied",
+        "KmsAccessDenied",
+        "NotAuthorized",
+        "UnauthorizedOperation",
+    }
+)
+"""`KMS…`: what the key of a queue or topic refuses, in the words of SQS and SNS."""
+_OURS = re.compile(r"arn:[^:\s]*:(?:sts|iam)::(\d{12}):")
+_THEIRS = re.compile(r" on resource: arn:[^:\s]*:[^:\s]*:[^:\s]*:(\d{12}):")
+
+
+def count_refused_calls(session: boto3.Session, meter: Meter) -> None:
+    """To be called before the session makes its clients."""
+
+    def look(parsed: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+        error = parsed.get("Error") or {}
+        if error.get("Code") not in REFUSED or _is_of_another_account(str(error.get("Message"))):
+            return
+        meter.count(Metric.CALLS_REFUSED)
+        called = f"{model.service_model.service_name}:{model.name}"
+        logger.error("call refused", extra={"call": called, "aws_region": context.get("client_region")})
+
+    session.events.register("after-call", look, unique_id="refused-calls")
+
+
+def _is_of_another_account(message: str) -> bool:
+    """Who asks about another account without a role there is answered as that account's own policies say."""
+    ours, theirs = _OURS.search(message), _THEIRS.search(message)
+    return ours is not None and theirs is not None and ours[1] != theirs[1]

@@ -12,7 +12,7 @@ import msgspec
 
 from chalicelib.adapters.channels.secrets import Clients, Secret
 from chalicelib.domain.channels.channel import CHANNELS, WITH_SECRET
-from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.context import Channel
 from chalicelib.settings import Settings
 
 

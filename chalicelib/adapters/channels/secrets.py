@@ -17,7 +17,7 @@ from urllib.request import HTTPRedirectHandler
 
 import msgspec
 
-from chalicelib.adapters.aws.errors import aws_call
+from chalicelib.adapters.aws.calls import aws_call
 from chalicelib.errors import SettingsError, UpstreamError
 
 

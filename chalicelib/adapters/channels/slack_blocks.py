@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from chalicelib.domain.alerts.alert import Alert
-from chalicelib.domain.images.sanitize import ELLIPSIS, sanitize
+from chalicelib.domain.images.text import ELLIPSIS, sanitize
 
 MAX_HEADER = 150
 MAX_SECTION = 3_000

@@ -13,12 +13,12 @@ import unicodedata
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from chalicelib.adapters.aws.errors import aws_call
+from chalicelib.adapters.aws.calls import aws_call
 from chalicelib.domain.alerts.alert import Alert
-from chalicelib.domain.events.handling import Metric
-from chalicelib.domain.images.sanitize import ELLIPSIS, sanitize
+from chalicelib.domain.events.message import Metric
+from chalicelib.domain.images.text import ELLIPSIS, sanitize
 from chalicelib.errors import LazarettoError, SettingsError
-from chalicelib.services.ports.messages import Channel, Meter
+from chalicelib.services.ports.context import Channel, Meter
 
 if TYPE_CHECKING:
     from types_boto3_sns.client import SNSClient

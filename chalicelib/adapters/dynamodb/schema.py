@@ -1,20 +1,31 @@
-"""What the table's parts are called: attributes, keys, indexes; and how to create it. One source for code and template.
+"""Names of the table's parts (attributes, keys, indexes), how the table is created, and positions in its lists.
 
-What each item holds and what it costs is told by `findings_table.FindingsTable`. Attribute names are short because
-DynamoDB bills them with every item; they are constants here so that nobody has to remember them.
+`findings_table.FindingsTable` documents what each item holds and costs. Attribute names are short because DynamoDB
+bills them with every item.
+
+A position is an opaque text that names the row after which a list goes on, so that it stays right while rows come and
+go. The API signs it before it gives it out.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
 
 from chalicelib.domain.audit.chain import Chain, chain_name
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.images.verdict import Decision
+from chalicelib.errors import (
+    ParameterError,
+)
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -235,3 +246,38 @@ def create_table(client: DynamoDBClient, name: str) -> None:
 
 def _schema(partition: str, sort: str) -> list[dict[str, str]]:
     return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
+
+
+T = TypeVar("T")
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """`after` None: this is the end. A page may be short, even empty, and yet not the last."""
+
+    items: tuple[T, ...]
+    after: str | None = None
+
+
+def page_of(rows: list[T], limit: int, place: Callable[[T], str]) -> Page[T]:
+    """Of `limit` + 1 rows that were asked for."""
+    shown = tuple(rows[:limit])
+    return Page(shown, token_of(place(shown[-1])) if len(rows) > limit and shown else None)
+
+
+def position_of(token: str | None, parts: int) -> tuple[str, ...] | None:
+    """Raises ParameterError for a position that is none of ours."""
+    if token is None:
+        return None
+    try:
+        data = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        place = msgspec.msgpack.decode(data, type=tuple[str, ...])
+    except (binascii.Error, ValueError, msgspec.DecodeError) as error:
+        raise ParameterError("cursor", "is none that was given out") from error
+    if len(place) != parts:
+        raise ParameterError("cursor", "is none that was given out for this list")
+    return place
+
+
+def token_of(*place: str) -> str:
+    """The inverse of `position_of`."""
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(place)).rstrip(b"=").decode()

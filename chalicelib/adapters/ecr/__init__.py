@@ -1,5 +1,5 @@
 """Amazon ECR, private and public: listings, manifests, scans, lifecycle, replication, and the acts on an image.
 
 Nothing here decides what is listed, deleted or archived. Only `keeper.py` deletes images. Begin with
-`registry.py` (reads about one image) and `acts.py` (archive, restore, repository policy).
+`registry.py` (one image, and the acts on it).
 """

@@ -1,23 +1,30 @@
-"""Amazon ECR for retention: all images of a repository, what is in them, and their deletion a hundred at a time.
+"""Amazon ECR for retention: deletes images, and reads and writes lifecycle policies and pull-time exclusions.
 
-Nothing else in this house deletes images. Who may be deleted is `domain/retention/retention.py`'s business.
+This is the only module that deletes images; `domain/retention` decides which. ECR works on one lifecycle preview at a
+time for each repository: a preview is started and then waited for. Pull-time exclusions are one list for each registry
+and Region: ListPullTimeUpdateExclusions by the hundred, RegisterPullTimeUpdateExclusion for one role.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.adapters.aws.answers import answered_at, readable, told
-from chalicelib.adapters.aws.errors import asked
-from chalicelib.adapters.ecr.images import EcrImages
-from chalicelib.adapters.ecr.listing import EcrListing
+import msgspec
+
+from chalicelib.adapters.aws.calls import answered_at, asked, code_of, pages, readable, told
+from chalicelib.adapters.ecr.listing import EcrImages, EcrListing
 from chalicelib.domain.images.image import IMAGE_MEDIA_TYPES, INDEX_MEDIA_TYPES, ImageDetail, Repository
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.registry_listing import ImagesListed
 from chalicelib.domain.retention.image import Deleted, Inside, Layer
-from chalicelib.errors import RefusedPayloadError
+from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
+from chalicelib.errors import RefusedPayloadError, TransientError, UpstreamError
 from chalicelib.parsers.images.images import BatchImage, parse_batch_get_image
-from chalicelib.parsers.images.manifest_blobs import parse_blobs
+from chalicelib.parsers.images.manifests import parse_blobs
+from chalicelib.parsers.images.settings_answers import LifecycleText, PreviewPage
+from chalicelib.parsers.wire.wire import Lower, read
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient
@@ -95,3 +102,129 @@ def _batches(digests: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _named(repository: Repository) -> Any:
     return {"registryId": repository.registry, "repositoryName": repository.name}
+
+
+NONE = "LifecyclePolicyNotFoundException"
+IN_PROGRESS = "LifecyclePolicyPreviewInProgressException"
+ROWS_ASKED = 100
+PAUSE_SECONDS = 5.0
+TRIES = 20
+
+
+class EcrLifecycles:
+    """`client_of` gives the ECR client of an account and a Region, `pause` waits for so many seconds. Implements
+    `services.ports.registry.Lifecycles`. All methods raise TransientError, DeniedError, UpstreamError and AbsentError
+    (`repository`)."""
+
+    def __init__(self, client_of: Callable[[str, str], ECRClient], pause: Callable[[float], None] = sleep) -> None:
+        self._client_of, self._pause = client_of, pause
+
+    def read(self, repository: Repository) -> str | None:
+        """Its text as ECR has it; None: the repository has none."""
+        what = f"read the lifecycle policy of {repository.path}"
+        try:
+            answer = asked(what, self._client(repository).get_lifecycle_policy, **_named(repository))
+        except UpstreamError as error:
+            if code_of(error) != NONE:
+                raise
+            return None
+        with readable(what):
+            return read(LifecycleText, answer).lifecycle_policy_text
+
+    def write(self, repository: Repository, text: str) -> None:
+        what = f"write the lifecycle policy of {repository.path}"
+        asked(
+            what,
+            self._client(repository).put_lifecycle_policy,
+            **_named(repository),
+            lifecyclePolicyText=text,
+        )
+
+    def delete(self, repository: Repository) -> None:
+        """One that is gone is success."""
+        what = f"delete the lifecycle policy of {repository.path}"
+        try:
+            asked(what, self._client(repository).delete_lifecycle_policy, **_named(repository))
+        except UpstreamError as error:
+            if code_of(error) != NONE:
+                raise
+
+    def preview(self, repository: Repository, text: str) -> Mapping[str, NativeAct]:
+        """What ECR would do by `text`, whatever policy is in force. Raises TransientError when it takes longer than
+        100 seconds, or works on another preview."""
+        what = f"preview a lifecycle policy of {repository.path}"
+        start = self._client(repository).start_lifecycle_policy_preview
+        try:
+            asked(what, start, **_named(repository), lifecyclePolicyText=text)
+        except UpstreamError as error:
+            if code_of(error) == IN_PROGRESS:
+                raise TransientError(f"{what}: ECR works on another one", PAUSE_SECONDS) from error
+            raise
+        for attempt in range(TRIES):
+            if attempt:
+                self._pause(PAUSE_SECONDS)
+            first = self._page(repository, what)
+            if not _is_about(first, text):
+                raise TransientError(f"{what}: somebody else has another one made", PAUSE_SECONDS)
+            if first.status == "COMPLETE":
+                return {digest: act for page in self._pages(repository, what, first) for digest, act in page.items()}
+            if first.status != "IN_PROGRESS":
+                raise UpstreamError(f"{what}: it ended {first.status}")
+        raise TransientError(f"{what}: ECR is still at it", PAUSE_SECONDS)
+
+    def _pages(self, repository: Repository, what: str, page: PreviewPage) -> Iterator[Mapping[str, NativeAct]]:
+        while True:
+            with readable(what):
+                yield page.acts
+            if not page.next_token:
+                return
+            page = self._page(repository, what, nextToken=page.next_token)
+
+    def _page(self, repository: Repository, what: str, **more: str) -> PreviewPage:
+        call = self._client(repository).get_lifecycle_policy_preview
+        answer: dict[str, Any] = asked(what, call, **_named(repository), maxResults=ROWS_ASKED, **more)
+        with readable(what):
+            return read(PreviewPage, answer)
+
+    def _client(self, repository: Repository) -> ECRClient:
+        return self._client_of(repository.registry, repository.region)
+
+
+def _is_about(page: PreviewPage, text: str) -> bool:
+    """ECR has one preview for each repository: starting another one replaces it."""
+    told = page.lifecycle_policy_text
+    return told is None or msgspec.json.decode(told) == msgspec.json.decode(text)
+
+
+ASKED = 100
+THERE = "ExclusionAlreadyExistsException"
+
+
+class _Exclusions(Lower):
+    pull_time_update_exclusions: list[str] = []
+
+
+class EcrPullTimes:
+    """`client_of` gives the ECR client of an account (None: our own) and a Region. Implements
+    `services.ports.registry.PullTimes`. All methods raise TransientError, DeniedError and UpstreamError."""
+
+    def __init__(self, client_of: Callable[[str | None, str], ECRClient]) -> None:
+        self._client_of = client_of
+
+    def excluded(self, place: RegistryPlace) -> frozenset[str]:
+        what = f"list who leaves no pull time in {place}"
+        call: Any = self._client_of(place.account, place.region).list_pull_time_update_exclusions
+        found: set[str] = set()
+        for answer in pages(what, call, maxResults=ASKED):
+            with readable(what):
+                found.update(read(_Exclusions, answer).pull_time_update_exclusions)
+        return frozenset(found)
+
+    def exclude(self, place: RegistryPlace, role_arn: str) -> None:
+        """One that is excluded already is success."""
+        call: Any = self._client_of(place.account, place.region).register_pull_time_update_exclusion
+        try:
+            asked(f"have {role_arn} leave no pull time in {place}", call, principalArn=role_arn)
+        except UpstreamError as error:
+            if code_of(error) != THERE:
+                raise

@@ -1,19 +1,19 @@
-"""Amazon ECR, read: one image, its manifest, what ECR's own scanner found. Nothing is changed here.
+"""Amazon ECR for one image: its description, its manifest, its scan; and the acts on it, by storage class and
+repository policy.
 
 Private and public registries answer through different services; a public one knows neither scans nor storage classes,
-and its images are described by `ecr-public` in us-east-1 alone.
+and `ecr-public` in us-east-1 alone describes its images. Each act may be called twice: "already so" is success. No
+image and no tag is deleted here, and the services decide what is done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from chalicelib.adapters.aws.answers import answered_at, body_of, readable, take_bodies
-from chalicelib.adapters.aws.errors import aws_call
-from chalicelib.domain.images.document import Listing
-from chalicelib.domain.images.finding import Finding, ScanReport
+from chalicelib.adapters.aws.calls import answered_at, aws_call, body_of, code_of, readable, take_bodies
+from chalicelib.domain.images.finding import Finding, Listing, ScanReport
 from chalicelib.domain.images.image import (
     IMAGE_MEDIA_TYPES,
     INDEX_MEDIA_TYPES,
@@ -26,6 +26,7 @@ from chalicelib.domain.images.image import (
     Scan,
     ScanState,
     Source,
+    StorageStatus,
 )
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.parsers.findings.basic_scan import parse_image_scan_findings
@@ -211,3 +212,91 @@ def _lists(reports: list[ScanReport]) -> bool:
         return True
     counts = reports[0].header_counts
     return counts is not None and not any(counts.values())
+
+
+_NOT_SUPPORTED = "ImageStorageClassUpdateNotSupportedException"
+_NO_POLICY = "RepositoryPolicyNotFoundException"
+
+
+class EcrActs:
+    """`client_of` gives the ECR client of an account and a Region. Implements `services.ports.Acts`.
+
+    Every method raises TransientError, DeniedError, UpstreamError and AbsentError (`image`, `repository`).
+    """
+
+    def __init__(self, client_of: Callable[[str, str], ECRClient]) -> None:
+        self._client_of = client_of
+        self._registry = EcrRegistry(client_of, _nobody)
+
+    # --- storage classes
+
+    def archive(self, ref: ImageRef) -> None:
+        """Nobody can pull it afterwards. Raises TransientError while ECR is restoring it."""
+        if not self._store(ref, "ARCHIVE"):
+            storage = self._registry.describe_image(ref).storage
+            if storage is StorageStatus.ACTIVATING:
+                raise TransientError(f"archive {ref}: ECR is still restoring it")
+            if storage is not StorageStatus.ARCHIVED:
+                raise UpstreamError(f"archive {ref}: ECR does not support it for this image ({_NOT_SUPPORTED})")
+
+    def restore(self, ref: ImageRef) -> None:
+        """Asynchronous: the image is ACTIVATING afterwards, and ACTIVE some minutes later."""
+        if not self._store(ref, "STANDARD") and self._registry.describe_image(ref).storage is StorageStatus.ARCHIVED:
+            raise UpstreamError(f"restore {ref}: ECR does not support it for this image ({_NOT_SUPPORTED})")
+
+    def _store(self, ref: ImageRef, target: Literal["ARCHIVE", "STANDARD"]) -> bool:
+        """False: not supported, which ECR also answers where it is so already, or under way."""
+        try:
+            with aws_call(f"set the storage class of {ref} to {target}"):
+                self._client(ref.home).update_image_storage_class(
+                    registryId=ref.registry,
+                    repositoryName=ref.repository,
+                    imageId={"imageDigest": ref.digest},
+                    targetStorageClass=target,
+                )
+        except UpstreamError as error:
+            if code_of(error) != _NOT_SUPPORTED:
+                raise
+            return False
+        return True
+
+    # --- repositories
+
+    def read_policy(self, repository: Repository) -> str | None:
+        """As ECR has it; None: it has none."""
+        try:
+            with aws_call(f"read the policy of {repository.path}"):
+                answer = self._client(repository).get_repository_policy(
+                    registryId=repository.registry, repositoryName=repository.name
+                )
+        except UpstreamError as error:
+            if code_of(error) == _NO_POLICY:
+                return None
+            raise
+        return answer["policyText"]
+
+    def write_policy(self, repository: Repository, text: str) -> None:
+        """Never by force: a policy that would lock people out of changing it is refused by ECR."""
+        with aws_call(f"write the policy of {repository.path}"):
+            self._client(repository).set_repository_policy(
+                registryId=repository.registry, repositoryName=repository.name, policyText=text
+            )
+
+    def delete_policy(self, repository: Repository) -> None:
+        try:
+            with aws_call(f"delete the policy of {repository.path}"):
+                self._client(repository).delete_repository_policy(
+                    registryId=repository.registry, repositoryName=repository.name
+                )
+        except UpstreamError as error:
+            if code_of(error) != _NO_POLICY:
+                raise
+
+    def _client(self, repository: Repository) -> ECRClient:
+        if repository.public:
+            raise UpstreamError(f"{repository.path}: Amazon ECR Public has neither storage classes nor a Deny of pulls")
+        return self._client_of(repository.registry, repository.region)
+
+
+def _nobody(region: str) -> Any:
+    raise UpstreamError(f"no public image comes this far ({region})")

@@ -1,7 +1,12 @@
-"""Amazon Inspector: all findings of one image, which images it scans, what CISA knows. Nobody else calls Inspector.
+"""Amazon Inspector for one image: its findings, whether it is scanned, what CISA knows; and which scanner answers for
+it.
 
-ListFindings is the hot path: its pages are read from their bytes (`answers.py`).
-Calls for one image: one ListFindings a page (Inspector gives at most 25 findings a page), one ListCoverage.
+ListFindings is the hot path: its pages are read from their bytes (`aws/calls.py`). Calls for one image: one
+ListFindings a page (at most 25 findings), one ListCoverage.
+
+A registry has one scanner at a time, and a switch hides what the other found. DescribeImageScanFindings says which it
+is, except in states both give (pending, failed, unsupported, archived) and for images never scanned. There Inspector's
+coverage decides, and only an image that Inspector does not know is ECR's.
 """
 
 from __future__ import annotations
@@ -9,21 +14,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from chalicelib.adapters.aws.answers import answered_at, body_of, readable, take_bodies
-from chalicelib.adapters.aws.errors import asked, aws_call, code_of
-from chalicelib.domain.images.document import Listing
-from chalicelib.domain.images.finding import FindingRow, ImageFacts
+from chalicelib.adapters.aws.calls import answered_at, asked, aws_call, body_of, code_of, readable, take_bodies
+from chalicelib.domain.images.finding import FindingRow, ImageFacts, Listing
 from chalicelib.domain.images.image import Coverage, ImageRef, InUse, InUseState, Scan, ScanState, Source
 from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.parsers.findings.enhanced_scan import (
+from chalicelib.parsers.findings.rows import (
     FindingsPage,
+    newer,
     parse_finding_details,
     parse_list_coverage,
     parse_list_findings,
 )
-from chalicelib.parsers.findings.rows import newer
 
 if TYPE_CHECKING:
     from types_boto3_inspector2 import Inspector2Client
@@ -188,3 +191,39 @@ def _place_of(arn: str) -> tuple[str, str]:
 def _batches(items: list[_T], size: int) -> Iterator[list[_T]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+class BasicScanner(Protocol):
+    def look_basic(self, ref: ImageRef) -> Listing: ...
+
+
+class EitherScanner:
+    def __init__(self, inspector: Inspector, registry: BasicScanner) -> None:
+        self._inspector, self._registry = inspector, registry
+
+    def look(self, ref: ImageRef, source: str | None, since: datetime | None = None) -> Listing:
+        """All pages, then coverage. `source` None: whichever scanner is in force; `since`: see `Inspector.look`.
+
+        Raises AbsentError where the repository or the image is not there.
+        """
+        if source == Source.ENHANCED and not ref.home.public:
+            return self._inspector.look(ref, since)
+        listing = self._registry.look_basic(ref)
+        if listing.source is Source.ENHANCED or self._is_inspectors(ref, listing):
+            return self._inspector.look(ref, since)
+        return listing
+
+    def known_exploited(self, finding_ids: Sequence[str]) -> dict[str, bool]:
+        """By findingArn; ids without an answer are absent."""
+        return self._inspector.known_exploited(finding_ids)
+
+    def _is_inspectors(self, ref: ImageRef, listing: Listing) -> bool:
+        """An Inspector that may not be asked, or is not enabled, does not scan the image either."""
+        if ref.home.public or listing.scan.state in (ScanState.COMPLETE, ScanState.IN_PROGRESS):
+            return False
+        try:
+            return ref in self._inspector.coverage([ref])
+        except TransientError:
+            raise
+        except UpstreamError:
+            return False

@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from chalicelib.adapters.aws.answers import answered_at, body_of, readable, take_bodies, told
-from chalicelib.adapters.aws.errors import asked
+from chalicelib.adapters.aws.calls import answered_at, asked, body_of, readable, take_bodies, told
 from chalicelib.domain.images.image import ImageRef, Repository, Scan
 from chalicelib.domain.reconcile.registry_listing import ChangesListed, CoverageListed, OpenCounts
 from chalicelib.parsers.findings.counts import (
@@ -20,8 +19,7 @@ from chalicelib.parsers.findings.counts import (
     parse_image_counts,
     parse_repository_counts,
 )
-from chalicelib.parsers.findings.coverage import CoveragePage, parse_list_coverage
-from chalicelib.parsers.findings.resources import ECR_IMAGE
+from chalicelib.parsers.findings.coverage import ECR_IMAGE, CoveragePage, parse_list_coverage
 
 if TYPE_CHECKING:
     from types_boto3_inspector2 import Inspector2Client

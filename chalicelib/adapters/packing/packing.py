@@ -1,52 +1,59 @@
-"""The findings of one image as bytes, and back. No table, no AWS; how they are stored is `findings_table`'s business.
+"""The findings of one image as bytes, and back. No table, no AWS; `adapters/table/documents` stores them.
 
 First byte: the format. A reader knows every former one; `pack_document` writes the newest.
 
 | format | layout |
 |---|---|
 | 1 | zlib of msgpack: source, its times, then the findings row by row; no related ids, no first sight in line, no log |
-| 2 | msgpack of [finding ids, layer digests, deflated texts, deflated columns], column by column (`finding_columns`, \
-`package_columns`); the texts of all columns lie together, as texts and figures deflate better apart |
+| 2 | msgpack of [finding ids, layer digests, deflated texts, deflated columns], column by column; the texts of all \
+columns lie together, as texts and figures deflate better apart |
 
 Findings are stored sorted by package: equal things lie together (3 % smaller than by vulnerability, 5 % than by time).
-Their order says nothing; they come back in the stored one. Texts (title, description, URLs, CVSS vector) are not kept
-here: the catalogue of vulnerabilities holds them once. Times in whole seconds, EPSS at 0.01.
+Their order says nothing; they come back in the stored one. Texts (title, description, URLs, CVSS vector) are kept once,
+in the catalogue of vulnerabilities. Times in whole seconds, EPSS at 0.01.
 """
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 
 from chalicelib.adapters.packing.columns import (
     Packed,
+    all_seconds,
     as_bytes,
     as_int,
     as_list,
+    get_choices,
     get_numbers,
+    get_packages,
+    get_tenths,
     get_times,
     get_words,
     moment,
+    put_choices,
     put_numbers,
+    put_packages,
+    put_tenths,
     put_times,
     put_words,
     seconds,
 )
-from chalicelib.adapters.packing.finding_columns import (
-    SOURCES,
-    get_findings,
-    get_ids,
-    get_packages,
-    put_figures,
-    put_ids,
-    put_packages,
-    put_words_of,
+from chalicelib.domain.images.finding import (
+    Ecosystem,
+    Finding,
+    FindingChange,
+    FindingsDocument,
+    FindingStatus,
+    FixAvailable,
+    Package,
+    Severity,
 )
-from chalicelib.domain.images.document import FindingChange, FindingsDocument
-from chalicelib.domain.images.finding import Ecosystem, Finding, FindingStatus, FixAvailable, Package, Severity
 from chalicelib.domain.images.image import ImageRef, Source
 
 FORMAT = 2
@@ -228,3 +235,132 @@ def _read_rows(ref: ImageRef, blob: bytes) -> FindingsDocument:
 
 
 _READERS = {1: _read_rows, 2: _read_columns}
+
+
+# The order of each of these belongs to the format: append, never move.
+SEVERITIES = tuple(map(Severity, ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFORMATIONAL", "UNKNOWN")))
+STATUSES = tuple(map(FindingStatus, ("OPEN", "SUPPRESSED", "RESOLVED")))
+SOURCES = tuple(map(Source, ("BASIC", "ENHANCED")))
+FIXES: tuple[FixAvailable | None, ...] = (None, *map(FixAvailable, ("YES", "NO", "PARTIAL")))
+ECOSYSTEMS: tuple[Ecosystem | None, ...] = (None, *map(Ecosystem, ("OS", "LANGUAGE")))
+ANSWERS: tuple[bool | None, ...] = (None, False, True)
+_CVE = re.compile(r"CVE-([12]\d{3})-(\d{4}|[1-9]\d{4,14})", re.ASCII)
+_HEX = re.compile(r"[0-9a-f]{32}")
+_T = TypeVar("_T")
+
+
+def put_ids(ids: Sequence[str]) -> tuple[bytes, Packed]:
+    """`basic:<32 hex>` and `arn:…:finding/<32 hex>` as 16 raw bytes, their beginnings once; any other as it is."""
+    parts = [(i[:-32], i[-32:]) if _HEX.fullmatch(i[-32:]) else (i, "") for i in ids]
+    return b"".join(bytes.fromhex(tail) for _, tail in parts), [
+        put_words([head for head, _ in parts]),
+        put_numbers([1 if tail else 0 for _, tail in parts]),
+    ]
+
+
+def get_ids(raw: bytes, packed: Packed, size: int) -> list[str]:
+    heads, whole = as_list(packed)
+    ids, at = [], 0
+    for head, tailed in zip(get_words(heads, size), get_numbers(whole, size), strict=True):
+        ids.append((head or "") + (raw[at : at + 16].hex() if tailed else ""))
+        at += 16 if tailed else 0
+    return ids
+
+
+def put_words_of(findings: Sequence[Finding]) -> Packed:
+    odd = [None if _CVE.fullmatch(f.vulnerability_id) else f.vulnerability_id for f in findings]
+    return [
+        put_words(odd),
+        put_words([f.severity_raw for f in findings]),
+        put_words([f.resolved_reason for f in findings]),
+        put_words([f.vulnerability_source for f in findings]),
+        put_words([i for f in findings for i in f.related_ids]),
+    ]
+
+
+def put_figures(findings: Sequence[Finding], base: int) -> Packed:
+    """Times hang on one another: mostly all three are the same moment, and a difference of 0 costs nothing."""
+    bases = [base] * len(findings)
+    first = all_seconds([f.first_seen for f in findings])
+    updated = all_seconds([f.updated_at for f in findings])
+    firsts = _or(first, bases)
+    updates = _or(updated, firsts)
+    cves = [_CVE.fullmatch(f.vulnerability_id) for f in findings]
+    return [
+        put_numbers([int(m[1]) - 1000 if m else None for m in cves]),
+        put_numbers([int(m[2]) if m else None for m in cves]),
+        put_choices([f.severity for f in findings], SEVERITIES),
+        put_choices([f.status for f in findings], STATUSES),
+        put_choices([f.source for f in findings], SOURCES),
+        put_choices([f.fix_available for f in findings], FIXES),
+        put_choices([f.ecosystem for f in findings], ECOSYSTEMS),
+        put_choices([f.kev for f in findings], ANSWERS),
+        put_choices([f.exploit_available for f in findings], ANSWERS),
+        put_tenths([f.score for f in findings], 10),
+        put_tenths([None if f.epss is None else round(f.epss, 2) for f in findings], 100),
+        put_times(first, bases),
+        put_times(updated, firsts),
+        put_times(all_seconds([f.last_seen for f in findings]), updates),
+        put_times(all_seconds([f.first_seen_in_line for f in findings]), firsts),
+        put_times(all_seconds([f.resolved_at for f in findings]), updates),
+        put_numbers([len(f.packages) for f in findings]),
+        put_numbers([len(f.related_ids) for f in findings]),
+    ]
+
+
+def get_findings(
+    texts: Packed, figures: Packed, ids: Sequence[str], packages: Sequence[Package], base: int
+) -> list[Finding]:
+    odd, raw, reason, database, related = as_list(texts)
+    (years, numbers, severity, status, source, fix, ecosystem, kev, exploit, score, epss,
+     first, updated, last, line, resolved, package_counts, related_counts) = as_list(figures)  # fmt: skip
+    size = len(ids)
+    counts = get_numbers(related_counts, size)
+    first_seen = get_times(first, [base] * size)
+    firsts = _or(all_seconds(first_seen), [base] * size)
+    updated_at = get_times(updated, firsts)
+    updates = _or(all_seconds(updated_at), firsts)
+    columns = zip(  # in the order of Finding's fields
+        _vulnerabilities(get_numbers(years, size), get_numbers(numbers, size), get_words(odd, size)),
+        get_choices(severity, size, SEVERITIES),
+        (word or "" for word in get_words(raw, size)),
+        get_choices(source, size, SOURCES),
+        ids,
+        get_choices(status, size, STATUSES),
+        get_tenths(score, size, 10),
+        [None] * size,
+        get_tenths(epss, size, 100),
+        get_choices(kev, size, ANSWERS),
+        get_choices(exploit, size, ANSWERS),
+        get_choices(fix, size, FIXES),
+        _cut(packages, get_numbers(package_counts, size)),
+        get_choices(ecosystem, size, ECOSYSTEMS),
+        _cut([word or "" for word in get_words(related, sum(n or 0 for n in counts))], counts),
+        first_seen,
+        get_times(line, firsts),
+        get_times(last, updates),
+        updated_at,
+        get_times(resolved, updates),
+        get_words(reason, size),
+        get_words(database, size),
+        strict=True,
+    )
+    return [Finding(*row) for row in columns]
+
+
+def _vulnerabilities(years: list[int | None], numbers: list[int | None], odd: list[str | None]) -> list[str]:
+    rows = zip(years, numbers, odd, strict=True)
+    return [word or "" if year is None else f"CVE-{year + 1000}-{number or 0:04d}" for year, number, word in rows]
+
+
+def _or(times: Sequence[int | None], otherwise: Sequence[int]) -> list[int]:
+    return [other if at is None else at for at, other in zip(times, otherwise, strict=True)]
+
+
+def _cut(flat: Sequence[_T], lengths: Sequence[int | None]) -> list[tuple[_T, ...]]:
+    """One flat column back into its rows."""
+    out, at = [], 0
+    for length in lengths:
+        out.append(tuple(flat[at : at + (length or 0)]))
+        at += length or 0
+    return out

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from chalicelib.adapters.aws.answers import answered_at
+from chalicelib.adapters.aws.calls import answered_at
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.stack.parts import reading
 from chalicelib.domain.doctor.installed import Caller, Trail

@@ -11,7 +11,7 @@ import hashlib
 import json
 from typing import Any
 
-from chalicelib.adapters.aws.errors import asked, code_of
+from chalicelib.adapters.aws.calls import asked, code_of
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.errors import ConflictError, DeniedError, InputError, UpstreamError
 

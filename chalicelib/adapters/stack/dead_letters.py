@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chalicelib.adapters.aws.errors import aws_call
+from chalicelib.adapters.aws.calls import aws_call
 from chalicelib.domain.events.dead_letter import MARK, DeadLetter, Origin
-from chalicelib.domain.events.handling import named
-from chalicelib.domain.images.sanitize import sanitize, without_secrets
+from chalicelib.domain.events.message import named
+from chalicelib.domain.images.text import sanitize, without_secrets
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.events.messages import read_delivery
+from chalicelib.parsers.events.events import read_delivery
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient

@@ -26,7 +26,7 @@ from chalicelib.adapters.stack.parts import InstalledParts, reading
 from chalicelib.domain.doctor.installed import QUEUE, RULE, Installed, Spoke
 from chalicelib.domain.doctor.parameters import TemplateValues
 from chalicelib.domain.doctor.stack import Stack, StackState, standing
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import DeniedError, UpstreamError
 
 BUS = "HubBusArn"

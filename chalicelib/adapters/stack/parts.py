@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
-from chalicelib.adapters.aws.errors import asked, code_of
+from chalicelib.adapters.aws.calls import asked, code_of
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.domain.doctor.installed import (
     Alarm,

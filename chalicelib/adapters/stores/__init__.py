@@ -1,4 +1,4 @@
-"""Small items of the table beside images: policy, waivers, what-if jobs, copies, scan requests, settings.
+"""Small items of the table beside images: policy, waivers, what-if jobs, and what sweeps keep.
 
-Headers, documents, tags and the audit log are in `table`. Begin with `policy_store.py`.
+Headers, documents, tags and the audit log are in `table`. Begin with `rule_store.py`.
 """

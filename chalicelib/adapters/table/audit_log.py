@@ -2,7 +2,7 @@
 
 Each link hashes the one before and the record, so that who changes, drops or reorders a stored record breaks every
 later link. Record and head are put in one transaction: there is no record without its link. Nothing is read here for
-people (`audit_queries`) and nothing proved (`domain.audit_chain`).
+people (`audit_queries`) and nothing proved (`domain.audit.chain`).
 
 The heads of audit chains, copied each day beside the day's summary. Written through FindingsTable.
 
@@ -46,6 +46,7 @@ from chalicelib.adapters.dynamodb.schema import (
     key,
     nonce,
 )
+from chalicelib.domain.audit.action import ActionRecord, AlertDelivery
 from chalicelib.domain.audit.chain import (
     START,
     Chain,
@@ -58,7 +59,6 @@ from chalicelib.domain.audit.chain import (
     shard_of_chain,
 )
 from chalicelib.errors import ConflictError, UpstreamError
-from chalicelib.services.ports.audit import ActionRecord, AlertDelivery
 
 _ABSENT = f"attribute_not_exists({PK})"
 
@@ -113,7 +113,7 @@ def _key(day: date, shard: int) -> Item:
 
 
 def _read(item: Item) -> _Heads:
-    """Raises UpstreamError for copies that somebody has been at: a proof without them would prove too much."""
+    """Raises UpstreamError for copies that were altered: a proof without them would prove too much."""
     try:
         return msgspec.msgpack.decode(zlib.decompress(item[BODY]["B"]), type=_Heads)
     except (KeyError, zlib.error, msgspec.DecodeError) as error:
@@ -148,7 +148,7 @@ def record_bytes(record: ActionRecord) -> bytes:
 
 
 def read_stored(item: Item) -> StoredRecord:
-    """Whatever is left of it: a record that somebody has been at must not stop whoever looks for such."""
+    """What is left of it: an altered record must not stop the search for altered records."""
     place = read_head(item)
     return StoredRecord(
         number=place.count,

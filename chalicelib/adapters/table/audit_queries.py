@@ -23,17 +23,18 @@ from chalicelib.adapters.dynamodb.schema import (
     STATE_PK,
     STATE_SK,
     Item,
+    Page,
     audit_day,
     audit_head_key,
     key,
+    position_of,
+    token_of,
 )
 from chalicelib.adapters.table.audit_log import ActionRow, AuditCheckpoints, read_action, read_head, read_stored
-from chalicelib.adapters.table.index_walk import Page, position_of, token_of
-from chalicelib.domain.audit.action import action_id, recorded_at
+from chalicelib.domain.audit.action import ActionRecord, action_id, recorded_at
 from chalicelib.domain.audit.chain import Chain, Copy, Head, StoredRecord, chain_name, named_chain
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import UpstreamError
-from chalicelib.services.ports.audit import ActionRecord
 
 WALKED_RECORDS = 5_000  # for one page of a filtered list: about 250 read units at most
 BROKEN = "BROKEN: this record was changed and cannot be read; lazaretto audit verify says more"
@@ -118,8 +119,8 @@ class AuditQueries:
     # --- for proofs
 
     def chains_of_day(self, day: date) -> Iterator[Chain]:
-        """Those with a record of that day, each once. An entry outside every chain, which nobody but a stranger can
-        have put there, is passed over: were it a record that was moved, its own chain would lack it."""
+        """Those with a record of that day, each once. An entry outside every chain was put there by a stranger, and
+        is passed over: were it a record that was moved, its own chain would lack it."""
         seen: set[str] = set()
         values = {":day": {"S": audit_day(_midnight(day))[0]}}
         for item in self._index(f"{STATE_PK} = :day", values, ProjectionExpression=PK):

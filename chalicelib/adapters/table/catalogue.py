@@ -1,9 +1,10 @@
-"""The catalogue of vulnerabilities: texts, vectors, EPSS and KEV, kept once, not in every image. Part of FindingsTable.
+"""The catalogue of vulnerabilities: texts, vectors, EPSS and KEV, kept once and not in every image. Part of
+FindingsTable.
 
 One item for each vulnerability and database (`VULN#<id>`, `<source>`), 1 KB at most where its texts allow, so that a
 new vulnerability costs one unit. The content hash leaves EPSS and KEV out; EPSS alone is written again only when it
-moved by 0.01, and only by a newer finding. What this process has seen stored costs neither read nor write. A text
-once known is not lost to a finding that lacks it; of two that differ the later seen is kept.
+moved by 0.01, and only by a newer finding. What this process has seen stored costs neither read nor write. A finding
+without a text does not erase a known one; of two texts that differ the later seen is kept.
 """
 
 from __future__ import annotations
@@ -251,3 +252,80 @@ def _moved(epss: float | None, epss_at: datetime | None, known: float | None, kn
         return epss is not None
     newer = known_at is None or (epss_at is not None and epss_at >= known_at)
     return newer and abs(epss - known) >= EPSS_STEP - 1e-9
+
+
+class VulnerabilityFacts(msgspec.Struct, frozen=True):
+    """What one database says of a vulnerability. `kev` None: no answer, or not asked (`kev_at` None)."""
+
+    vulnerability_id: str
+    source: str
+    title: str | None
+    description: str | None
+    url: str | None
+    references: tuple[str, ...]
+    cvss_vector: str | None
+    related_ids: tuple[str, ...]
+    epss: float | None
+    epss_at: datetime | None
+    kev: bool | None
+    kev_at: datetime | None
+
+
+class CatalogueQueries:
+    """Every method may raise TransientError and DeniedError."""
+
+    def __init__(self, dynamo: Dynamo) -> None:
+        self._dynamo = dynamo
+
+    def with_texts(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+        """The same findings with the catalogue's texts."""
+        wanted = tuple(findings)
+        places = {(vulnerability_pk(f.vulnerability_id), source_of(f)): f.vulnerability_id for f in wanted}
+        items = self._dynamo.get_many((key(*place) for place in places), consistent=False)
+        entries = {
+            place: read_entry(places[place], item) for item in items if (place := (item[PK]["S"], item[SK]["S"]))
+        }
+        return tuple(_dressed(f, entries.get((vulnerability_pk(f.vulnerability_id), source_of(f)))) for f in wanted)
+
+    def vulnerability(self, vulnerability_id: str) -> tuple[VulnerabilityFacts, ...]:
+        """One for each database that named it; empty where none did."""
+        found = list(self._dynamo.query(f"{PK} = :pk", {":pk": {"S": vulnerability_pk(vulnerability_id)}}))
+        kev = next((read_kev_item(item) for item in found if item[SK]["S"] == KEV_FACT), (None, None))
+        entries = [read_entry(vulnerability_id, item) for item in found if item[SK]["S"] != KEV_FACT]
+        return tuple(_facts(entry, *kev) for entry in entries)
+
+
+def _dressed(finding: Finding, entry: Entry | None) -> Finding:
+    """With the catalogue's texts. Inspector titles findings by id and packages; that is made, not stored."""
+    if entry is None:
+        return finding
+    texts: Texts = entry.texts
+    title = texts.title
+    if title is None and finding.packages:
+        title = f"{finding.vulnerability_id} - {', '.join(p.name for p in finding.packages)}"
+    return msgspec.structs.replace(
+        finding,
+        title=title,
+        description=texts.description,
+        url=texts.url,
+        references=texts.references,
+        cvss_vector=texts.cvss_vector,
+    )
+
+
+def _facts(entry: Entry, kev: bool | None, kev_at: datetime | None) -> VulnerabilityFacts:
+    texts = entry.texts
+    return VulnerabilityFacts(
+        entry.vulnerability_id,
+        entry.source,
+        texts.title,
+        texts.description,
+        texts.url,
+        texts.references,
+        texts.cvss_vector,
+        texts.related_ids,
+        entry.epss,
+        entry.epss_at,
+        kev,
+        kev_at,
+    )

@@ -33,7 +33,7 @@ from chalicelib.adapters.dynamodb.schema import (
     read_number,
 )
 from chalicelib.adapters.packing.packing import pack_document, unpack_document
-from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import FindingsDocument
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import ConflictError, TransientError
 
@@ -108,7 +108,7 @@ class Documents:
         ]
 
     def _remove_superseded(self, new: Item, old: Item) -> None:
-        """A document that has shrunk into one item drops its parts at once: nobody else would come by later."""
+        """A document that has shrunk into one item drops its parts at once: no later put would do it."""
         kept, dropped = _part_keys(new), _part_keys(old)
         if not kept:
             self._dynamo.delete_many([key(new[PK]["S"], sk) for sk in dropped])

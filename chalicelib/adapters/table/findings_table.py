@@ -1,11 +1,7 @@
 """The one table's writer: every item but policy and waivers is put here, on the conditions the write protocol needs.
 
-The parts do the work: `headers`, `documents`, `catalogue`, `tags`, `repositories`, `audit_log`, `audit_heads`, `guards`
-and `snapshots`; what they hold is called by `table_schema`. Reads for people are `findings_queries`'.
-
-The summary of all images as the table keeps it: the newest, and the first of each day. Part of FindingsTable.
-
-What is in it is `domain/assessment/summary.py`'s business; reading it for people is `findings_queries`'.
+`headers`, `documents`, `catalogue`, `repositories` and `audit_log` do the work for their items, `dynamodb/schema` names
+the attributes, and `findings_queries` reads for people. The fuse, denied digests, summaries and roll-outs are put here.
 """
 
 from __future__ import annotations
@@ -14,38 +10,42 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from chalicelib.adapters.dynamodb.dynamo import Dynamo
+from chalicelib.adapters.dynamodb.dynamo import Dynamo, encode, expand
 from chalicelib.adapters.dynamodb.schema import (
     BODY,
+    DENIED,
     PK,
     PUT_AT,
+    REPOSITORIES,
     REVISION,
+    STATE_PK,
+    STATE_SK,
     Item,
+    fuse_key,
     nonce,
     number_of,
     read_number,
+    repository_key,
     rollout_key,
     summary_key,
 )
-from chalicelib.adapters.stores.policy_store import read_versions
+from chalicelib.adapters.stores.rule_store import read_versions
 from chalicelib.adapters.table.audit_log import AuditCheckpoints, AuditLog
 from chalicelib.adapters.table.catalogue import Catalogue
 from chalicelib.adapters.table.documents import PART_BYTES, Documents, read_document
-from chalicelib.adapters.table.headers import Guards, Headers
-from chalicelib.adapters.table.repositories import Repositories
-from chalicelib.adapters.table.tags import Tags
+from chalicelib.adapters.table.headers import Headers
+from chalicelib.adapters.table.repositories import Repositories, Tags
+from chalicelib.domain.audit.action import ActionRecord, AlertDelivery
 from chalicelib.domain.audit.chain import Chain, Head
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.document import FindingsDocument
-from chalicelib.domain.images.finding import Finding
+from chalicelib.domain.images.finding import Finding, FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.audit import ActionRecord, AlertDelivery
 from chalicelib.services.ports.table import DeniedDigests, RolloutProgress, Stored, TagMove
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ transaction |
 chains, deflated; `x` B nonce | 1 for each started KB |
     | fan-out | `POLICY` | `FAN_OUT` | `bd` B how far the newest policy has been carried, as JSON; `r` N revision; \
 `x` B nonce | 1 for each started KB |
-    | versions | `VERSIONS` | `NOW` | `p` N policy; `w` N waivers (`policy_store` writes these) | 1 |
+    | versions | `VERSIONS` | `NOW` | `p` N policy; `w` N waivers (`rule_store` writes these) | 1 |
 
     Times are numbers: seconds since 1970, six decimals at most.
 
@@ -149,7 +149,7 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         return self._headers.put(header)
 
     def mark_refresh(self, ref: ImageRef, version: int, due_at: datetime) -> None:
-        """Sets `refresh_due_at` on condition of `version`, and raises `version`: whoever read before must read again.
+        """Sets `refresh_due_at` on condition of `version`, and raises `version`: earlier readers must read again.
         An unknown image gets a header outside the index `by_state`. 1 unit, no index write."""
         self._headers.mark_refresh(ref, version, due_at)
 
@@ -255,3 +255,53 @@ chains, deflated; `x` B nonce | 1 for each started KB |
     def read_versions(self) -> tuple[int, int]:
         """Policy, waivers."""
         return read_versions(self._dynamo)
+
+
+T = TypeVar("T")
+
+
+class Guards:
+    def __init__(self, dynamo: Dynamo) -> None:
+        self._dynamo = dynamo
+
+    def read_fuse(self) -> Fuse:
+        return self._read(fuse_key(), BODY, Fuse)[0]
+
+    def change_fuse(self, change: Callable[[Fuse], Fuse]) -> Fuse:
+        return self._change(fuse_key(), BODY, Fuse, change)
+
+    def read_denied(self, repository: Repository) -> DeniedDigests:
+        return self._read(repository_key(repository), DENIED, DeniedDigests)[0]
+
+    def change_denied(self, repository: Repository, change: Callable[[DeniedDigests], DeniedDigests]) -> DeniedDigests:
+        """A repository that was not known is listed from now on."""
+        listed = {STATE_PK: {"S": REPOSITORIES}, STATE_SK: {"S": repository.path}}
+        return self._change(repository_key(repository), DENIED, DeniedDigests, change, listed)
+
+    def _read(self, key: Item, name: str, kind: type[T]) -> tuple[T, Item | None]:
+        stored = (self._dynamo.get(key) or {}).get(name)
+        return (kind() if stored is None else expand(kind, bytes(stored["B"]))), stored
+
+    def _change(self, key: Item, name: str, kind: type[T], change: Callable[[T], T], more: Item | None = None) -> T:
+        """Writes nothing where `change` changes nothing: a write whose answer was lost is seen as done.
+
+        `more`: attributes that are put along.
+        """
+
+        def attempt() -> T:
+            former, stored = self._read(key, name, kind)
+            value = change(former)
+            if value != former:
+                self._put(key, name, stored, {name: {"B": encode(value)}} | (more or {}))
+            return value
+
+        return self._dynamo.insist(f"{key[PK]['S']} {name}", attempt)
+
+    def _put(self, key: Item, name: str, stored: Item | None, attributes: Item) -> None:
+        values = {f":{attribute}": value for attribute, value in attributes.items()}
+        self._dynamo.update(
+            key,
+            UpdateExpression=f"SET {', '.join(f'{attribute} = :{attribute}' for attribute in attributes)}",
+            ConditionExpression=f"attribute_not_exists({name})" if stored is None else f"{name} = :stored",
+            ExpressionAttributeValues=values if stored is None else values | {":stored": stored},
+        )

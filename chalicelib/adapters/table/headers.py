@@ -1,107 +1,243 @@
-"""Headers in the table: read together, put on condition of their version, marked, and found when due. Part of
-FindingsTable.
+"""Headers as items of the table: packed, read together, put on condition of their version, marked, found when due. Part
+of FindingsTable.
 
-How one is packed is told by `header_items`; what is in it, by the domain.
-
-What keeps acts within bounds, as the table has it: the fuse, and the digests a repository's policy denies pulls for.
-
-Each is one value in one attribute, changed on condition that it is as it was read; whoever loses reads again.
+Top-level attributes are those that are queried, conditioned on or projected; all else is one blob (`dynamo.encode`).
+`tests/adapters/table/test_headers.py` measures the size of an ordinary verdict with the 400-byte sketch of 200
+findings. `ImageRow` is what the index `by_state` shows of a header.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import TypeVar
 
 import msgspec
 
-from chalicelib.adapters.dynamodb.dynamo import Dynamo
-from chalicelib.adapters.dynamodb.plain import encode, expand
+from chalicelib.adapters.dynamodb.dynamo import Dynamo, encode, encode_fields, expand, expand_fields
 from chalicelib.adapters.dynamodb.schema import (
-    BODY,
     BY_DUE,
-    DENIED,
+    COUNTS,
     DUE_PK,
     DUE_SK,
+    ENFORCEMENT,
     HEADER_ATTRIBUTES,
+    HEADER_REST,
     LOOK_DUE_AT,
+    LOOKED_AT,
     NONCE,
     PK,
-    REPOSITORIES,
+    POLICY_VERSION,
     REVISION,
+    SCAN_STATE,
     SK,
+    SKETCH,
     STATE_PK,
     STATE_SK,
+    TAGS,
     VERSION,
     Item,
     document_key,
     due_pk,
     due_sk,
-    fuse_key,
     header_key,
     image_of,
     nonce,
     number_of,
-    repository_key,
+    read_due_sk,
+    read_number,
+    read_state_sk,
     repository_pk,
+    shard_of,
+    state_pk,
+    state_sk,
 )
-from chalicelib.adapters.table.header_items import header_item, read_header_item
 from chalicelib.adapters.table.repositories import Repositories
-from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.headers.pending_action import Enforcement
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import ImageRef, Kind, Repository, ScanState
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.table import DeniedDigests, Stored
+from chalicelib.services.ports.table import Stored
 
-T = TypeVar("T")
+TAGS_SHOWN = 3
+NO_COUNTS = (0,) * len(Severity)
+# The order belongs to the stored form: append, never move. `tags` are those beyond the third, `counts` those that the
+# index may not show.
+_REST = (
+    "kind",
+    "exists",
+    "existence_at",
+    "known_at",
+    "pushed_at",
+    "revision",
+    "waivers_version",
+    "scan",
+    "scan_seen_at",
+    "verdict",
+    "announced",
+    "decide_at",
+    "size_bytes",
+    "media_type",
+    "artifact_media_type",
+    "architecture",
+    "platform",
+    "in_use",
+    "suppressed",
+    "storage",
+    "activated_at",
+    "signed",
+    "subject",
+    "children",
+    "parents",
+    "pending",
+    "enforcement_number",
+    "tags",
+    "revived_at",
+    "counts",
+    "hold",
+    "denied",
+    "order",
+    "pulled_at",
+    "queued",
+    "twins",
+)
 
 
-class Guards:
-    def __init__(self, dynamo: Dynamo) -> None:
-        self._dynamo = dynamo
+class ImageRow(msgspec.Struct, frozen=True):
+    """One image as the index shows it: at most three tags, `pushed_at` in whole seconds, `counts` by `Severity`.
 
-    def read_fuse(self) -> Fuse:
-        return self._read(fuse_key(), BODY, Fuse)[0]
+    `counts` None: never listed whole, or an index. Entries written before that was told apart hold zeros there.
+    """
 
-    def change_fuse(self, change: Callable[[Fuse], Fuse]) -> Fuse:
-        return self._change(fuse_key(), BODY, Fuse, change)
+    ref: ImageRef
+    decision: Decision
+    worst: Severity | None
+    counts: tuple[int, ...] | None
+    scan_state: ScanState
+    enforcement: Enforcement | None
+    tags: tuple[str, ...]
+    policy_version: int
+    sketch: bytes
+    pushed_at: datetime | None
 
-    def read_denied(self, repository: Repository) -> DeniedDigests:
-        return self._read(repository_key(repository), DENIED, DeniedDigests)[0]
 
-    def change_denied(self, repository: Repository, change: Callable[[DeniedDigests], DeniedDigests]) -> DeniedDigests:
-        """A repository that was not known is listed from now on."""
-        listed = {STATE_PK: {"S": REPOSITORIES}, STATE_SK: {"S": repository.path}}
-        return self._change(repository_key(repository), DENIED, DeniedDigests, change, listed)
+def header_item(header: Header) -> Item:
+    """As it must be put. An index entry stays untouched when nothing of it changes."""
+    counts = header.known_counts
+    rest = msgspec.structs.replace(
+        header, tags=header.tags[TAGS_SHOWN:], counts=header.counts if counts is None else NO_COUNTS
+    )
+    item: Item = {
+        **header_key(header.ref),
+        VERSION: {"N": str(header.version)},
+        HEADER_REST: {"B": encode_fields(rest, _REST, header.newer)},
+        SCAN_STATE: {"S": header.scan.state.value},
+    }
+    if counts is not None:
+        item[COUNTS] = {"B": msgspec.msgpack.encode(counts)}
+    if header.policy_version:
+        item[POLICY_VERSION] = {"N": str(header.policy_version)}
+    if header.sketch:
+        item[SKETCH] = {"B": header.sketch}
+    if header.tags:
+        item[TAGS] = {"S": " ".join(header.tags[:TAGS_SHOWN])}
+    if header.enforcement is not None:
+        item[ENFORCEMENT] = {"B": encode(header.enforcement)}
+    if header.refreshed_at is not None:
+        item[LOOKED_AT] = {"N": number_of(header.refreshed_at)}
+    if header.refresh_due_at is not None:
+        item[LOOK_DUE_AT] = {"N": number_of(header.refresh_due_at)}
+    return item | _index_keys(header)
 
-    def _read(self, key: Item, name: str, kind: type[T]) -> tuple[T, Item | None]:
-        stored = (self._dynamo.get(key) or {}).get(name)
-        return (kind() if stored is None else expand(kind, bytes(stored["B"]))), stored
 
-    def _change(self, key: Item, name: str, kind: type[T], change: Callable[[T], T], more: Item | None = None) -> T:
-        """Writes nothing where `change` changes nothing: a write whose answer was lost is seen as done.
+def _index_keys(header: Header) -> Item:
+    shard, keys = shard_of(header.ref), {}
+    if header.present and header.kind is not Kind.ARTIFACT:
+        keys[STATE_PK] = {"S": state_pk(shard)}
+        keys[STATE_SK] = {"S": state_sk(header.decision, header.worst, header.pushed_at)}
+    if header.due_at is not None:
+        keys[DUE_PK] = {"S": due_pk(shard)}
+        keys[DUE_SK] = {"S": due_sk(header.due_at)}
+    return keys
 
-        `more`: attributes that are put along.
-        """
 
-        def attempt() -> T:
-            former, stored = self._read(key, name, kind)
-            value = change(former)
-            if value != former:
-                self._put(key, name, stored, {name: {"B": encode(value)}} | (more or {}))
-            return value
+def read_header_item(item: Item) -> Header:
+    """From the whole item."""
+    fields, newer = expand_fields(Header, _REST, item[HEADER_REST]["B"])
+    shown = _tags(item)
+    return Header(
+        **{
+            **fields,
+            "ref": image_of(item),
+            "newer": newer,
+            "version": int(item[VERSION]["N"]),
+            "tags": shown + fields.get("tags", ()),
+            "counts": _counts(item) or fields.get("counts", NO_COUNTS),
+            "policy_version": _policy_version(item),
+            "sketch": _sketch(item),
+            "enforcement": _enforcement(item),
+            "refreshed_at": read_number(item[LOOKED_AT]["N"]) if LOOKED_AT in item else None,
+            "refresh_due_at": read_number(item[LOOK_DUE_AT]["N"]) if LOOK_DUE_AT in item else None,
+            "due_at": read_due_sk(item[DUE_SK]["S"]) if DUE_SK in item else None,
+        }
+    )
 
-        return self._dynamo.insist(f"{key[PK]['S']} {name}", attempt)
 
-    def _put(self, key: Item, name: str, stored: Item | None, attributes: Item) -> None:
-        values = {f":{attribute}": value for attribute, value in attributes.items()}
-        self._dynamo.update(
-            key,
-            UpdateExpression=f"SET {', '.join(f'{attribute} = :{attribute}' for attribute in attributes)}",
-            ConditionExpression=f"attribute_not_exists({name})" if stored is None else f"{name} = :stored",
-            ExpressionAttributeValues=values if stored is None else values | {":stored": stored},
-        )
+def read_index_entry(entry: Item) -> ImageRow:
+    """From the entry in the index `by_state`."""
+    decision, worst, pushed_at = read_state_sk(entry[STATE_SK]["S"])
+    return ImageRow(
+        ref=image_of(entry),
+        decision=decision,
+        worst=worst,
+        counts=_counts(entry),
+        scan_state=ScanState(entry[SCAN_STATE]["S"]),
+        enforcement=_enforcement(entry),
+        tags=_tags(entry),
+        policy_version=_policy_version(entry),
+        sketch=_sketch(entry),
+        pushed_at=pushed_at,
+    )
+
+
+def row_of(header: Header) -> ImageRow:
+    """What the index shows of a header."""
+    pushed_at = None if header.pushed_at is None else header.pushed_at.replace(microsecond=0)
+    return ImageRow(
+        header.ref,
+        header.decision,
+        header.worst,
+        header.known_counts,
+        header.scan.state,
+        header.enforcement,
+        header.tags[:TAGS_SHOWN],
+        header.policy_version,
+        header.sketch,
+        pushed_at,
+    )
+
+
+def _counts(item: Item) -> tuple[int, ...] | None:
+    if COUNTS not in item:
+        return None
+    return msgspec.msgpack.decode(item[COUNTS]["B"], type=tuple[int, ...])
+
+
+def _tags(item: Item) -> tuple[str, ...]:
+    return tuple(item[TAGS]["S"].split(" ")) if TAGS in item else ()
+
+
+def _policy_version(item: Item) -> int:
+    return int(item[POLICY_VERSION]["N"]) if POLICY_VERSION in item else 0
+
+
+def _sketch(item: Item) -> bytes:
+    return bytes(item[SKETCH]["B"]) if SKETCH in item else b""
+
+
+def _enforcement(item: Item) -> Enforcement | None:
+    return expand(Enforcement, item[ENFORCEMENT]["B"]) if ENFORCEMENT in item else None
 
 
 class Headers:
@@ -132,7 +268,7 @@ class Headers:
         return put
 
     def mark_refresh(self, ref: ImageRef, version: int, due_at: datetime) -> None:
-        """Raises `version`, so that whoever read before must read again. An unknown image gets a header outside the
+        """Raises `version`, so that earlier readers must read again. An unknown image gets a header outside the
         index `by_state`."""
         if not version:
             self.put(Header(ref=ref, known_at=self._now(), refresh_due_at=due_at))

@@ -1,15 +1,15 @@
-"""Repositories in the table: each an item with the facts known of it, listed in the index. Part of FindingsTable.
+"""Repositories and tags as items of the table. Part of FindingsTable.
 
-What a fact is, and which of two stands, is told by `repository_facts`; the digests it denies are kept by `guards`.
+A repository's item holds its facts and lists it in the index. A fact whose name ends in `_at` is a time and only moves
+later, so that events in any order agree; of other facts, kept as JSON, the last write stands. None removes a fact.
 
-What is known of a repository beside its images, as attributes of its item. No AWS call.
-
-A fact whose name ends in `_at` is a time and only ever moves later, so that events in any order agree; every other
-fact is kept as JSON under its own name and the last word stands. None removes a fact.
+A tag's item holds where the tag points and its newest 20 moves with their times, so that a late event takes its place
+in the past. The newest move says where the tag points.
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -18,20 +18,120 @@ import msgspec
 from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import (
     DENIED,
+    DIGEST,
+    MOVED_AT,
+    MOVES,
     PK,
     REPOSITORIES,
     SK,
     STATE_PK,
     STATE_SK,
     Item,
+    at_micros,
+    micros_of,
     number_of,
     read_number,
     repository_key,
+    tag_key,
 )
 from chalicelib.domain.images.image import Repository
+from chalicelib.services.ports.table import TagMove
+
+KEPT = 20
+_PREFIX = "sha256:"
+
+
+class Move(msgspec.Struct, frozen=True):
+    """`digest` None: the tag was deleted."""
+
+    at: datetime
+    digest: str | None
+
+
+def read_moves(item: Item | None) -> tuple[Move, ...]:
+    """Oldest first; events that say the same as the one before are among them."""
+    if item is None:
+        return ()
+    rows = msgspec.msgpack.decode(item[MOVES]["B"], type=list[tuple[int, bytes | None]])
+    return tuple(Move(at_micros(at), None if raw is None else f"{_PREFIX}{raw.hex()}") for at, raw in rows)
+
+
+def moves_item(moves: tuple[Move, ...]) -> Item:
+    raw = [None if m.digest is None else bytes.fromhex(m.digest.removeprefix(_PREFIX)) for m in moves]
+    rows = [(micros_of(m.at), digest) for m, digest in zip(moves, raw, strict=True)]
+    item: Item = {MOVES: {"B": msgspec.msgpack.encode(rows)}, MOVED_AT: {"N": number_of(moves[-1].at)}}
+    return item if moves[-1].digest is None else item | {DIGEST: {"S": moves[-1].digest}}
+
+
+def with_move(moves: tuple[Move, ...], digest: str | None, at: datetime, *, settles_tie: bool) -> tuple[Move, ...]:
+    """At equal times the one that is stored stays, unless the caller has asked the registry."""
+    same_time = [m for m in moves if m.at == at]
+    if same_time and (not settles_tie or same_time[0].digest == digest):
+        return moves
+    kept = [m for m in moves if m.at != at]
+    insort(kept, Move(at, digest), key=lambda m: m.at)
+    return tuple(kept[-KEPT:])
+
+
+def points_at(moves: tuple[Move, ...]) -> str | None:
+    return moves[-1].digest if moves else None
+
+
+def tag_move(tag: str, moves: tuple[Move, ...], *, moved: bool) -> TagMove:
+    """Where the tag points now, when it was last heard of, and where it pointed before it came there."""
+    real = real_moves(moves)
+    former = real[-2] if len(real) > 1 else None
+    before = (former.digest, former.at) if former else (None, None)
+    others = {move.digest for move in real if move.digest is not None} - {real[-1].digest}
+    return TagMove(tag, real[-1].digest, moves[-1].at, before[0], moved, before[1], tuple(sorted(others)))
+
+
+def real_moves(moves: tuple[Move, ...]) -> tuple[Move, ...]:
+    """Only those after which the tag pointed elsewhere."""
+    out: list[Move] = []
+    for move in moves:
+        if not out or out[-1].digest != move.digest:
+            out.append(move)
+    return tuple(out)
+
+
+class Tags:
+    def __init__(self, dynamo: Dynamo) -> None:
+        self._dynamo = dynamo
+
+    def move(
+        self, repository: Repository, tag: str, digest: str | None, at: datetime, *, settles_tie: bool = False
+    ) -> TagMove:
+        """On condition that no other writer moved it; a late event takes its place in the history."""
+
+        def attempt() -> TagMove:
+            stored = self._dynamo.get(tag_key(repository, tag))
+            before = read_moves(stored)
+            after = with_move(before, digest, at, settles_tie=settles_tie)
+            if after == before:
+                return tag_move(tag, before, moved=False)
+            self._dynamo.put(tag_key(repository, tag) | moves_item(after), *_moves_are(stored))
+            return tag_move(tag, after, moved=points_at(after) != points_at(before))
+
+        return self._dynamo.insist(f"{repository.path}:{tag}", attempt)
+
+    def read(self, repository: Repository, tag: str) -> str | None:
+        item = self._dynamo.get(tag_key(repository, tag))
+        return item[DIGEST]["S"] if item and DIGEST in item else None
+
+    def last_move(self, repository: Repository, tag: str) -> TagMove | None:
+        moves = read_moves(self._dynamo.get(tag_key(repository, tag)))
+        return tag_move(tag, moves, moved=False) if moves else None
+
+
+def _moves_are(stored: Item | None) -> tuple[str, Item | None]:
+    if stored is None:
+        return f"attribute_not_exists({PK})", None
+    return f"{MOVES} = :moves", {":moves": stored[MOVES]}
+
 
 _KEYS = frozenset({PK, SK, STATE_PK, STATE_SK, DENIED})
-"""What is no fact: keys, and what `guards` keeps in the same item."""
+"""What is no fact: keys, and the denied digests that the same item holds."""
 
 
 def news(item: Item | None, facts: Mapping[str, object]) -> dict[str, object]:
@@ -103,7 +203,7 @@ class Repositories:
         self._dynamo.insist(repository.path, attempt)
 
     def introduce(self, repository: Repository) -> None:
-        """Events of CreateRepository need a trail and come once: whoever has an image is known by it."""
+        """Events of CreateRepository need a trail and come once: an image makes its repository known."""
         if repository not in self._introduced:
             self.keep(repository, {})
             self._introduced.add(repository)

@@ -1,30 +1,33 @@
-"""Asking AWS where images run: calls by name, page by page, many at once, within the time one look-up may take. Judges
-nothing.
+"""How AWS is asked where images run, and what the answers are made of. Nothing is judged here.
 
-A look-up of a large account is many calls; one that would take longer than `patience` ends with what it has, as a
-failure of the place it was at. A method that the boto3 of the runtime does not know yet is such a failure too. AWS
-throttles by account and Region, so that many calls at once are bound to be throttled: such a call waits and is made
-again while there is time.
+`Asker` calls by name, page by page, many at once, within the time one look-up may take. A look-up of a large account is
+many calls; one that would take longer than `patience` ends with what it has, as a failure of the place it was at. A
+method that the runtime's boto3 does not know yet is such a failure too. AWS throttles by account and Region, so a
+throttled call waits and is made again while there is time.
+
+`Use` and `PlaceAnswer` say who runs what and what could not be asked; `ecs_use.py`, `lambda_use.py` and the others ask.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from threading import Lock
 from time import sleep
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-from chalicelib.adapters.aws.answers import readable
-from chalicelib.adapters.aws.errors import asked, code_of
+import msgspec
+from cachetools import LRUCache
+
+from chalicelib.adapters.aws.calls import asked, code_of, readable
 from chalicelib.domain.images.image import NO_ANSWER, NO_TIME, THROTTLED
+from chalicelib.domain.images.names import ImageName
 from chalicelib.errors import DeniedError, LazarettoError, TransientError, UpstreamError
-from chalicelib.parsers.wire.answer import read
+from chalicelib.parsers.wire.wire import read
 
 T = TypeVar("T")
-K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 PAGES = 1000
 """Far more than any account has: an answer that names the same next page for ever must end."""
@@ -96,46 +99,6 @@ class Asker:
             self._pause(pause)
 
 
-class Remembered(Generic[K, T]):
-    """What cannot change any more, by key: at most `most`, the least recently used forgotten first. Threads may share
-    it."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._known, self._lock = most, OrderedDict[K, T](), Lock()
-        self._turns = dict[K, Lock]()
-
-    def __contains__(self, key: K) -> bool:
-        with self._lock:
-            return key in self._known
-
-    def get(self, key: K, ask: Callable[[], T], holds: Callable[[T], bool] = lambda _: True) -> T:
-        """What `ask` raises is raised, and nothing is remembered. What does not hold any more is asked again. Of
-        threads that want the same at once one asks, and the others wait for what it is told."""
-        with self._lock:
-            if key in self._known and holds(self._known[key]):
-                return self._recalled(key)
-            turn = self._turns.setdefault(key, Lock())
-        with turn:
-            with self._lock:
-                if key in self._known and holds(self._known[key]):
-                    return self._recalled(key)
-            try:
-                value = ask()
-                with self._lock:
-                    self._known[key] = value
-                    self._recalled(key)
-                    while len(self._known) > self._most:
-                        self._known.popitem(last=False)
-            finally:
-                with self._lock:
-                    self._turns.pop(key, None)
-            return value
-
-    def _recalled(self, key: K) -> T:
-        self._known.move_to_end(key)
-        return self._known[key]
-
-
 def each(pool: Executor | None, work: Callable[[V], T], items: Iterable[V]) -> list[T]:
     """What `work` makes of each item, in their order."""
     return [*map(work, items)] if pool is None else [*pool.map(work, items)]
@@ -151,3 +114,83 @@ def why(error: LazarettoError) -> str:
     if isinstance(error, TransientError):
         return f"{THROTTLED}, or failing on AWS's side ({what}: {code})"
     return f"AWS did not answer as needed ({what}{f': {code}' if code else ''})"
+
+
+KEPT_FOR = timedelta(seconds=60)
+FAILED_KEPT_FOR = timedelta(seconds=10)
+MOST_USES = 20_000
+MOST_KEPT = 200
+
+
+class Use(msgspec.Struct, frozen=True):
+    """`who` runs `image`, or may start it. `running`: units now (None: not said); `note`: why it counts although
+    nothing runs."""
+
+    image: ImageName
+    who: str
+    running: int | None = None
+    note: str = ""
+
+
+class PlaceAnswer(msgspec.Struct):
+    """What one place was found to hold. `blind`: sentences; `failed`: some of it could not be looked at this time;
+    `seen_at`: when the look began."""
+
+    uses: list[Use] = []
+    blind: list[str] = []
+    failed: bool = False
+    seen_at: datetime | None = None
+
+    def add(self, use: Use) -> None:
+        """Beyond what is kept in memory nothing is known, and that is said."""
+        if len(self.uses) < MOST_USES:
+            self.uses.append(use)
+        elif (full := f"not all workloads could be kept in memory: there are more than {MOST_USES}") not in self.blind:
+            self.fail(full)
+
+    def join(self, parts: Iterable[PlaceAnswer]) -> None:
+        for part in parts:
+            self.blind += part.blind
+            self.failed |= part.failed
+            for use in part.uses:
+                self.add(use)
+
+    def fail(self, sentence: str) -> None:
+        self.blind.append(sentence)
+        self.failed = True
+
+    @contextmanager
+    def at(self, place: str, gone: Collection[str] = ()) -> Iterator[None]:
+        """Whatever fails inside makes `place` one that could not be looked at; what was found before stays. `gone`:
+        AWS's codes for something that ceased to be meanwhile, and runs nothing."""
+        try:
+            yield
+        except LazarettoError as error:
+            if code_of(error) not in gone:
+                self.fail(f"{place} cannot be looked at: {why(error)}")
+
+
+L = TypeVar("L", bound=PlaceAnswer)
+
+
+class CachedPlace:
+    """What was looked at within the last minute, by place, so that one look serves many images. Failed looks serve for
+    ten seconds after their end, long as they took: a service that throttles is not asked again at once, but soon."""
+
+    def __init__(self, now: Callable[[], datetime], most: int = MOST_KEPT) -> None:
+        self._now, self._lock = now, Lock()
+        self._kept = LRUCache[Hashable, tuple[datetime, PlaceAnswer]](most)
+
+    def get(self, place: Hashable, look: Callable[[], L]) -> L:
+        """`look` is not called again for the same place while its last result is kept."""
+        with self._lock:
+            kept = self._kept.get(place)
+        at = self._now()
+        if kept is not None and at < kept[0]:
+            return cast("L", kept[1])
+        looked = look()
+        looked.seen_at = at
+        until = self._now() + FAILED_KEPT_FOR if looked.failed else at + KEPT_FOR
+        with self._lock:
+            self._kept[place] = (until, looked)
+        return looked

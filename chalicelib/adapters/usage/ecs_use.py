@@ -1,27 +1,164 @@
-"""Amazon ECS in one Region: its tasks and its services, also at 0. What a service may be rolled back to is found by
-`ecs_history.py`.
+"""Amazon ECS in one Region: its tasks, its services (also at 0), and what each service may be rolled back to.
 
 Calls: ListClusters; per cluster ListTasks, ListServices (100 a page), DescribeTasks by 100, DescribeServices by 10; per
-task definition DescribeTaskDefinition, remembered, because none ever changes. What need not wait for each other is
-asked at once.
+task definition DescribeTaskDefinition, remembered, because none ever changes. For a service that is new or was deployed
+anew: ListServiceDeployments, DescribeServiceRevisions by 20, and where these know of no earlier revision
+ListTaskDefinitions of its family; remembered until the next deployment. Independent calls are made at once.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from threading import Condition, Lock
+from typing import Any, TypeVar
 
-from chalicelib.adapters.aws.errors import code_of
-from chalicelib.adapters.usage.asking import Asker, Remembered
-from chalicelib.adapters.usage.ecs_history import EcsHistory, batches, ecr_images, is_exact, name_of, refuse_gaps
-from chalicelib.adapters.usage.places import PlaceAnswer, Use
-from chalicelib.domain.images.image_name import ImageName, image_name
+from cachetools import LRUCache, cached
+
+from chalicelib.adapters.aws.calls import code_of
+from chalicelib.adapters.usage.asking import Asker, PlaceAnswer, Use
+from chalicelib.domain.images.names import ImageName, image_name
 from chalicelib.errors import UpstreamError
-from chalicelib.parsers.usage import ecs_answers as ecs
+from chalicelib.parsers.usage import use_answers as wire
 
+T = TypeVar("T")
 PAGE = 100
+REVISIONS_ASKED = 20
+SUCCEEDED_KEPT = 2
+"""The revision in force and the one before it: what ECS, and people, roll back to."""
+_NO_HISTORY = "UnsupportedFeatureException"
+_ROLLED_BACK = "ROLLBACK_SUCCESSFUL"
+_SUCCEEDED = "SUCCESSFUL"
+
+Images = tuple[ImageName, ...]
+State = tuple[object, ...]
+"""Of a service: another one as soon as it is deployed anew, or rolled back."""
+
+
+class EcsHistory:
+    """`of_definition` knows the images of a task definition; `most` services are remembered."""
+
+    def __init__(self, of_definition: Callable[[Any, Asker, str], Images], most: int) -> None:
+        self._of_definition = of_definition
+        self._known, self._lock = LRUCache[str, tuple[State, Images]](most), Lock()
+
+    def knows(self, service_arn: str) -> bool:
+        """Whether it was told of once: unless it was deployed anew it need not be asked about."""
+        with self._lock:
+            return service_arn in self._known
+
+    def images(self, client: Any, asker: Asker, cluster: str, service: wire.Service) -> Images:
+        """What it may go back to, beside what is in force or under way."""
+        parts = (*service.deployments, *service.task_sets)
+        states = tuple((one.id, one.status, one.rollout_state, one.task_definition) for one in parts)
+        state = (service.current_service_deployment, service.task_definition, *states)
+        with self._lock:
+            known = self._known.get(service.service_arn)
+        if known is None or known[0] != state:
+            known = state, self._ask(client, asker, cluster, service)
+            with self._lock:
+                self._known[service.service_arn] = known
+        return known[1]
+
+    def _ask(self, client: Any, asker: Asker, cluster: str, service: wire.Service) -> Images:
+        deployments = self._deployments(client, asker, cluster, service)
+        arns = dict.fromkeys((*(one.arn for one in service.current_service_revisions), *_kept_revisions(deployments)))
+        found: dict[ImageName, None] = {}
+        for batch in batches(list(arns), REVISIONS_ASKED):
+            answer = asker.ask(client, "describe_service_revisions", wire.Revisions, serviceRevisionArns=list(batch))
+            refuse_gaps("ecs:DescribeServiceRevisions", batch, answer.service_revisions, answer.failures)
+            for revision in answer.service_revisions:
+                found |= dict.fromkeys(self._images_in(client, asker, revision))
+        if sum(one.status == _SUCCEEDED for one in deployments) < SUCCEEDED_KEPT:
+            before = self._definition_before(client, asker, service.task_definition)
+            found |= dict.fromkeys(self._of_definition(client, asker, before) if before else ())
+        return tuple(found)
+
+    def _deployments(
+        self, client: Any, asker: Asker, cluster: str, service: wire.Service
+    ) -> Sequence[wire.ServiceDeployment]:
+        """Those of the last 90 days. A service that is deployed by something else than ECS has none."""
+        if service.deployment_controller.type != "ECS":
+            return ()
+        try:
+            pages = asker.pages(
+                client,
+                "list_service_deployments",
+                wire.ServiceDeployments,
+                service=service.service_arn,
+                cluster=cluster,
+                maxResults=PAGE,
+            )
+            return [one for page in pages for one in page.service_deployments]
+        except UpstreamError as error:
+            if code_of(error) != _NO_HISTORY:
+                raise
+            return ()
+
+    def _images_in(self, client: Any, asker: Asker, revision: wire.Revision) -> Iterator[ImageName]:
+        yield from ecr_images(revision.container_images)
+        if not revision.container_images or not all(one.image for one in revision.container_images):
+            if revision.task_definition is None:
+                raise UpstreamError("ecs:DescribeServiceRevisions: one that names neither images nor definition")
+            yield from self._of_definition(client, asker, revision.task_definition)
+
+    def _definition_before(self, client: Any, asker: Asker, definition: str | None) -> str | None:
+        """The newest that is older and still active: what people name to go back. None: there is none."""
+        if definition is None or not is_exact(definition):
+            return None
+        family, _, revision = name_of(definition).rpartition(":")
+        pages = asker.pages(
+            client, "list_task_definitions", wire.DefinitionArns, familyPrefix=family, sort="DESC", maxResults=PAGE
+        )
+        for arn in (arn for page in pages for arn in page.task_definition_arns):
+            if is_exact(arn) and int(arn.rpartition(":")[2]) < int(revision):
+                return arn
+        return None
+
+
+def _kept_revisions(deployments: Sequence[wire.ServiceDeployment]) -> Iterator[str]:
+    """Newest first: every one that is under way or ended otherwise, until two have succeeded. One that was rolled back
+    left what it had deployed."""
+    succeeded = 0
+    for one in sorted(deployments, key=lambda d: d.created_at.timestamp() if d.created_at else 0.0, reverse=True):
+        if one.status != _ROLLED_BACK and one.target_service_revision_arn:
+            yield one.target_service_revision_arn
+        succeeded += one.status == _SUCCEEDED
+        if succeeded == SUCCEEDED_KEPT:
+            return
+
+
+def ecr_images(containers: Sequence[wire.EcsContainer]) -> Iterator[ImageName]:
+    """Those of any registry of ECR; what comes from elsewhere is none of ours."""
+    for container in containers:
+        if (image := image_name(container.image)) is not None:
+            yield image.pinned(container.image_digest)
+
+
+def refuse_gaps(what: str, asked: Sequence[str], told: Sequence[object], failures: Sequence[wire.Failure]) -> None:
+    """What is missing ceased to be after it was listed. Anything else was not looked at."""
+    bad = [one.reason or "no reason" for one in failures if one.reason != "MISSING"]
+    if bad:
+        raise UpstreamError(f"{what}: {bad[0]}")
+    if len(told) + len(failures) < len(asked):
+        raise UpstreamError(f"{what}: {len(asked)} were asked for, {len(told)} are told of")
+
+
+def is_exact(definition: str) -> bool:
+    """Whether it means the same for ever, in any Region."""
+    return definition.startswith("arn:") and definition.rpartition(":")[2].isdigit()
+
+
+def name_of(arn: str) -> str:
+    return arn.rpartition("/")[2]
+
+
+def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
 TASKS_ASKED = 100
 SERVICES_ASKED = 10
 MOST_REMEMBERED = 20_000
@@ -29,8 +166,6 @@ _CLUSTER_GONE = frozenset({"ClusterNotFoundException"})
 _GONE = _CLUSTER_GONE | {"ServiceNotFoundException", "ServiceNotActiveException"}
 _STOPPED = "STOPPED"
 _DEFINITION_GONE = "Unable to describe task definition"
-
-Images = tuple[ImageName, ...]
 
 
 class _Listed(PlaceAnswer):
@@ -44,7 +179,9 @@ class EcsUse:
     """Safe to share between threads as far as its clients are."""
 
     def __init__(self) -> None:
-        self._definitions = Remembered[str, Images](MOST_REMEMBERED)
+        known = LRUCache[str, Images](MOST_REMEMBERED)
+        # Of threads that want the same definition at once, one asks and the others wait for its answer.
+        self._exact = cached(known, lambda client, asker, definition: definition, condition=Condition())(_defined)
         self._history = EcsHistory(self.images, MOST_REMEMBERED)
 
     def look(self, client: Any, asker: Asker) -> PlaceAnswer:
@@ -62,28 +199,17 @@ class EcsUse:
         return looked
 
     def clusters(self, client: Any, asker: Asker) -> list[str]:
-        pages = asker.pages(client, "list_clusters", ecs.Clusters, maxResults=PAGE)
+        pages = asker.pages(client, "list_clusters", wire.Clusters, maxResults=PAGE)
         return [arn for page in pages for arn in page.cluster_arns]
 
     def images(self, client: Any, asker: Asker, definition: str) -> Images:
-        """Of a task definition by ARN or, without a revision, its newest one. Deleted: none, for it starts nothing."""
-
-        def ask() -> Images:
-            try:
-                answer = asker.ask(client, "describe_task_definition", ecs.DefinitionAnswer, taskDefinition=definition)
-            except UpstreamError as error:
-                if code_of(error) == "ClientException" and _DEFINITION_GONE in str(error):
-                    return ()
-                raise
-            names = [image_name(one.image) for one in answer.task_definition.container_definitions]
-            return tuple(name for name in names if name is not None)
-
-        return self._definitions.get(definition, ask) if is_exact(definition) else ask()
+        """Of a task definition by ARN or, without a revision, its newest one, which may be another one tomorrow."""
+        return (self._exact if is_exact(definition) else _defined)(client, asker, definition)
 
     def _tasks(self, client: Any, asker: Asker, cluster: str, arns: Sequence[str]) -> PlaceAnswer:
         part, found = PlaceAnswer(), Counter[tuple[ImageName, str]]()
         with part.at(_tasks_of(cluster), _CLUSTER_GONE):
-            answer = asker.ask(client, "describe_tasks", ecs.Tasks, cluster=cluster, tasks=list(arns))
+            answer = asker.ask(client, "describe_tasks", wire.Tasks, cluster=cluster, tasks=list(arns))
             refuse_gaps("ecs:DescribeTasks", arns, answer.tasks, answer.failures)
             for task in answer.tasks:
                 if task.last_status != _STOPPED:
@@ -92,7 +218,7 @@ class EcsUse:
         part.uses = [Use(image, who, running) for (image, who), running in found.items()]
         return part
 
-    def _images_of(self, client: Any, asker: Asker, task: ecs.Task) -> Iterator[ImageName]:
+    def _images_of(self, client: Any, asker: Asker, task: wire.Task) -> Iterator[ImageName]:
         """A container that names no image is AWS's own, or one whose image the definition tells."""
         yield from ecr_images(task.containers)
         if not all(one.image for one in task.containers):
@@ -101,16 +227,16 @@ class EcsUse:
             yield from self.images(client, asker, task.task_definition_arn)
 
     def _services(self, client: Any, asker: Asker, cluster: str, arns: Sequence[str]) -> PlaceAnswer:
-        part, services = PlaceAnswer(), list[ecs.Service]()
+        part, services = PlaceAnswer(), list[wire.Service]()
         with part.at(_services_of(cluster), _CLUSTER_GONE):
-            answer = asker.ask(client, "describe_services", ecs.Services, cluster=cluster, services=list(arns))
+            answer = asker.ask(client, "describe_services", wire.Services, cluster=cluster, services=list(arns))
             services = answer.services
             refuse_gaps("ecs:DescribeServices", arns, answer.services, answer.failures)
         for service in services:
             self._service(client, asker, cluster, service, part)
         return part
 
-    def _service(self, client: Any, asker: Asker, cluster: str, service: ecs.Service, part: PlaceAnswer) -> None:
+    def _service(self, client: Any, asker: Asker, cluster: str, service: wire.Service, part: PlaceAnswer) -> None:
         who = _service(service.service_name, cluster)
         with part.at(who, _GONE):
             under_way = (*service.deployments, *service.task_sets)
@@ -129,7 +255,7 @@ def _list_tasks(client: Any, asker: Asker, cluster: str) -> _Listed:
     listed = _Listed(cluster=cluster)
     with listed.at(_tasks_of(cluster), _CLUSTER_GONE):
         for page in asker.pages(
-            client, "list_tasks", ecs.TaskArns, cluster=cluster, desiredStatus="RUNNING", maxResults=PAGE
+            client, "list_tasks", wire.TaskArns, cluster=cluster, desiredStatus="RUNNING", maxResults=PAGE
         ):
             listed.batches += batches(page.task_arns, TASKS_ASKED)
     return listed
@@ -138,7 +264,7 @@ def _list_tasks(client: Any, asker: Asker, cluster: str) -> _Listed:
 def _list_services(client: Any, asker: Asker, cluster: str) -> _Listed:
     listed = _Listed(cluster=cluster)
     with listed.at(_services_of(cluster), _CLUSTER_GONE):
-        for page in asker.pages(client, "list_services", ecs.ServiceArns, cluster=cluster, maxResults=PAGE):
+        for page in asker.pages(client, "list_services", wire.ServiceArns, cluster=cluster, maxResults=PAGE):
             listed.batches += batches(page.service_arns, SERVICES_ASKED)
     return listed
 
@@ -156,7 +282,7 @@ def _summed(parts: Sequence[PlaceAnswer]) -> list[PlaceAnswer]:
     return [*(PlaceAnswer(blind=part.blind, failed=part.failed) for part in parts), uses]
 
 
-def _who_runs(task: ecs.Task, cluster: str) -> str:
+def _who_runs(task: wire.Task, cluster: str) -> str:
     kind, _, name = (task.group or "").partition(":")
     if kind == "service" and name:
         return _service(name, cluster)
@@ -178,3 +304,15 @@ def _services_of(cluster: str) -> str:
 def definition_name(arn: str) -> str:
     """`family:revision` of a task definition's ARN, or what was given instead of one."""
     return name_of(arn) or "of unknown definition"
+
+
+def _defined(client: Any, asker: Asker, definition: str) -> Images:
+    """The images a task definition names. Deleted: none, for it starts nothing."""
+    try:
+        answer = asker.ask(client, "describe_task_definition", wire.DefinitionAnswer, taskDefinition=definition)
+    except UpstreamError as error:
+        if code_of(error) == "ClientException" and _DEFINITION_GONE in str(error):
+            return ()
+        raise
+    names = [image_name(one.image) for one in answer.task_definition.container_definitions]
+    return tuple(name for name in names if name is not None)

@@ -12,15 +12,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from chalicelib.adapters.aws.errors import code_of
+from chalicelib.adapters.aws.calls import code_of
 from chalicelib.adapters.inspector.inspector import Inspector
-from chalicelib.adapters.usage.asking import Asker, why
-from chalicelib.adapters.usage.places import CachedPlace, PlaceAnswer, Use
+from chalicelib.adapters.usage.asking import Asker, CachedPlace, PlaceAnswer, Use, why
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.domain.images.image_name import ImageName
+from chalicelib.domain.images.names import ImageName
 from chalicelib.errors import LazarettoError
 from chalicelib.parsers.usage import use_answers as use
-from chalicelib.services.ports.usage import Subject
+from chalicelib.services.ports.registry import Subject
 
 PAGE = 100
 NAMED = 3

@@ -12,11 +12,13 @@ are deleted.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from threading import Lock
 from typing import Any
 
-from chalicelib.adapters.usage.asking import Asker, Remembered
-from chalicelib.adapters.usage.places import PlaceAnswer, Use
-from chalicelib.domain.images.image_name import ImageName, image_name
+from cachetools import LRUCache, cached
+
+from chalicelib.adapters.usage.asking import Asker, PlaceAnswer, Use
+from chalicelib.domain.images.names import ImageName, image_name
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.parsers.usage import use_answers as use
 
@@ -25,6 +27,7 @@ VERSIONS_KEPT = timedelta(hours=1)
 UNPUBLISHED = "$LATEST"
 _GONE = frozenset({"ResourceNotFoundException"})
 
+State = tuple[object, ...]
 Versions = tuple[datetime, list[use.FunctionConfiguration]]
 """Published ones, and when they began to be listed."""
 
@@ -33,8 +36,9 @@ class LambdaUse:
     """Safe to share between threads as far as its clients are."""
 
     def __init__(self) -> None:
-        self._images = Remembered[tuple[object, ...], ImageName | None](MOST_REMEMBERED)
-        self._versions = Remembered[tuple[object, ...], Versions](MOST_REMEMBERED)
+        images = LRUCache[State, ImageName | None](MOST_REMEMBERED)
+        self._image = cached(images, lambda client, asker, version: _state(client, version), Lock())(_image)
+        self._versions, self._lock = LRUCache[State, Versions](MOST_REMEMBERED), Lock()
 
     def look(self, client: Any, asker: Asker) -> PlaceAnswer:
         looked, functions = PlaceAnswer(), list[use.FunctionConfiguration]()
@@ -55,34 +59,30 @@ class LambdaUse:
                     part.add(Use(image, who, None, note))
         return part
 
-    def _image(self, client: Any, asker: Asker, version: use.FunctionConfiguration) -> ImageName | None:
-        return self._images.get(_state(client, version), lambda: _image(client, asker, version))
-
     def _published(
         self, client: Any, asker: Asker, function: use.FunctionConfiguration
     ) -> list[use.FunctionConfiguration]:
         """None of them made from an image that neither is among them nor unpublished; some may be deleted."""
-
-        def ask() -> Versions:
-            at, name = asker.now(), function.function_name
+        state, at, name = _state(client, function), asker.now(), function.function_name
+        with self._lock:
+            known = self._versions.get(state)
+        if known is not None and at - known[0] < VERSIONS_KEPT:
+            return known[1]
+        try:
             pages = asker.pages(
                 client, "list_versions_by_function", use.Versions, "Marker", "NextMarker", FunctionName=name
             )
-            return at, [one for page in pages for one in page.versions if one.version != UNPUBLISHED]
-
-        def holds(known: Versions) -> bool:
-            return asker.now() - known[0] < VERSIONS_KEPT
-
-        state = _state(client, function)
-        try:
-            return self._versions.get(state, ask, holds)[1]
+            versions = [one for page in pages for one in page.versions if one.version != UNPUBLISHED]
         except TransientError:
-            if state not in self._versions:
+            if known is None:
                 raise
-            return self._versions.get(state, ask)[1]
+            return known[1]
+        with self._lock:
+            self._versions[state] = at, versions
+        return versions
 
 
-def _state(client: Any, function: use.FunctionConfiguration) -> tuple[object, ...]:
+def _state(client: Any, function: use.FunctionConfiguration) -> State:
     """Another one as soon as its code changes. Its ARN names the account."""
     where = (client.meta.region_name, function.function_arn, function.function_name)
     return (*where, function.version, function.code_sha256, function.last_modified)

@@ -1,9 +1,13 @@
-"""Who runs an image: every place that can pull is looked at, and what they say put together (services.ports.Runtime).
+"""Who runs an image: every place that can pull is asked, and the answers are put together (services.ports Runtime).
 
-NO is said only when nothing runs the image *and* no place was left out; what could not be looked at is a sentence, and
-makes it UNKNOWN. Looked at are ECS, EventBridge, Lambda and EKS (through Inspector) of the registry's account, in the
-image's Region and in those its repository is copied to. Whoever runs a copy runs the image: a copy may go with it
-(replication of deletions), and people who ask who runs a digest mean both.
+NO is said only when nothing runs the image *and* no place was left out; what could not be asked is a sentence, and
+makes it UNKNOWN. Asked are ECS, EventBridge, Lambda and EKS (through Inspector) of the registry's account, in the
+image's Region and in those its repository is copied to. A workload that runs a copy runs the image: a copy may go with
+it (replication of deletions), and a person who asks who runs a digest means both.
+
+Policies and replication may let in other accounts and Regions (DescribeRegistry and GetRegistryPolicy for a Region,
+GetRepositoryPolicy for a repository). What another account runs cannot be known here: each one that is let in is a
+sentence. Our own account in another Region is asked like the image's Region.
 """
 
 from __future__ import annotations
@@ -16,20 +20,87 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.adapters.aws.errors import aws_call
+from chalicelib.adapters.aws.calls import aws_call, code_of
 from chalicelib.adapters.inspector.inspector import Inspector
-from chalicelib.adapters.usage.asking import Asker, each, why
+from chalicelib.adapters.usage.asking import Asker, CachedPlace, PlaceAnswer, Use, each, why
+from chalicelib.adapters.usage.ecs_task import find_pull_role
 from chalicelib.adapters.usage.ecs_use import EcsUse
 from chalicelib.adapters.usage.eks_use import EksUse
 from chalicelib.adapters.usage.lambda_use import LambdaUse
-from chalicelib.adapters.usage.places import CachedPlace, PlaceAnswer, Use
-from chalicelib.adapters.usage.pull_role import find_pull_role
-from chalicelib.adapters.usage.reach import RegistryReach, look_at_registry, look_at_repository
 from chalicelib.adapters.usage.schedule_use import ScheduleUse
 from chalicelib.domain.images.image import InUse, InUseState, Repository
-from chalicelib.domain.images.image_name import ImageName
-from chalicelib.errors import LazarettoError
-from chalicelib.services.ports.usage import Subject
+from chalicelib.domain.images.names import ImageName
+from chalicelib.domain.usage.blast_radius import let_in
+from chalicelib.errors import LazarettoError, UpstreamError
+from chalicelib.parsers.usage import use_answers as wire
+from chalicelib.services.ports.registry import Subject
+
+_NO_REGISTRY_POLICY = frozenset({"RegistryPolicyNotFoundException"})
+_NO_REPOSITORY_POLICY = frozenset({"RepositoryPolicyNotFoundException", "RepositoryNotFoundException"})
+
+
+class RegistryReach(PlaceAnswer):
+    """What holds for all repositories of a registry in one Region. `policy` None: there is none."""
+
+    rules: list[wire.CopyRule] = []
+    policy: str | None = None
+
+    def regions(self, home: Repository) -> list[str]:
+        """The other Regions of its own account that images of the repository are copied to."""
+        return sorted({one.region for one in self._destinations(home) if one.registry_id == home.registry})
+
+    def sentences(self, home: Repository) -> list[str]:
+        others = sorted(
+            {(one.registry_id, one.region) for one in self._destinations(home) if one.registry_id != home.registry}
+        )
+        copied = [f"account {a} in {r} gets copies by replication, and cannot be looked at" for a, r in others]
+        return copied + (_let_in(self.policy, home, "registry") if self.policy else [])
+
+    def _destinations(self, home: Repository) -> list[wire.CopyDestination]:
+        """A rule without filters is about every repository."""
+        return [
+            destination
+            for rule in self.rules
+            if not rule.repository_filters or any(home.name.startswith(f.filter) for f in rule.repository_filters)
+            for destination in rule.destinations
+        ]
+
+
+def look_at_registry(ecr: Any, asker: Asker) -> RegistryReach:
+    looked = RegistryReach()
+    with looked.at("the replication rules of the registry"):
+        looked.rules = asker.ask(ecr, "describe_registry", wire.RegistryAnswer).replication_configuration.rules
+    with looked.at("the policy of the registry", _NO_REGISTRY_POLICY):
+        looked.policy = asker.ask(ecr, "get_registry_policy", wire.PolicyTextAnswer).policy_text
+    return looked
+
+
+def look_at_repository(ecr: Any, asker: Asker, home: Repository) -> PlaceAnswer:
+    looked = PlaceAnswer()
+    with looked.at("the policy of the repository"):
+        try:
+            answer = asker.ask(
+                ecr,
+                "get_repository_policy",
+                wire.PolicyTextAnswer,
+                registryId=home.registry,
+                repositoryName=home.name,
+            )
+        except UpstreamError as error:
+            if code_of(error) not in _NO_REPOSITORY_POLICY:
+                raise
+        else:
+            looked.blind += _let_in(answer.policy_text, home, "repository")
+    return looked
+
+
+def _let_in(policy: str, home: Repository, whose: str) -> list[str]:
+    try:
+        others = let_in(policy, home.arn, home.registry)
+    except ValueError:
+        return [f"whom the policy of the {whose} lets in cannot be told: it cannot be read"]
+    return [f"{who} may pull by the policy of the {whose}, and cannot be looked at" for who in others]
+
 
 SERVICES = ("ecs", "events", "scheduler", "lambda", "eks", "inspector2")
 SENTENCES = 10
@@ -197,9 +268,9 @@ def _sentences(uses: Sequence[Use]) -> list[str]:
     """One for each who: with how many units run, or why it counts although none does. Most first."""
     running: dict[str, int] = {}
     notes: dict[str, dict[str, None]] = {}
-    for use in uses:
-        running[use.who] = running.get(use.who, 0) + (use.running or 0)
-        notes.setdefault(use.who, {}).update(dict.fromkeys([use.note] if use.note else []))
+    for one in uses:
+        running[one.who] = running.get(one.who, 0) + (one.running or 0)
+        notes.setdefault(one.who, {}).update(dict.fromkeys([one.note] if one.note else []))
     return [
         f"{who}{_bracket(running[who], list(notes[who]), who)}"
         for who in sorted(running, key=lambda w: (-running[w], w))

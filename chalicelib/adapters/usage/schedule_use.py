@@ -11,9 +11,8 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.adapters.usage.asking import Asker
+from chalicelib.adapters.usage.asking import Asker, PlaceAnswer, Use
 from chalicelib.adapters.usage.ecs_use import EcsUse, definition_name
-from chalicelib.adapters.usage.places import PlaceAnswer, Use
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers.usage import use_answers as use
 

@@ -100,7 +100,7 @@ class DatabaseAnswer(msgspec.Struct, frozen=True):
 
 
 class VulnerabilityAnswer(msgspec.Struct, frozen=True):
-    """`databases`: empty where none named it. `kev` null: nobody answered, or (`kev_at` null) nobody asked."""
+    """`databases`: empty where none named it. `kev` null: no answer, or (`kev_at` null) not asked."""
 
     id: str
     related_ids: tuple[str, ...]
@@ -127,7 +127,7 @@ class RepositoryList(msgspec.Struct, frozen=True):
 
 
 class PolicyAnswer(msgspec.Struct, frozen=True):
-    """`version` 0 is the built-in default, which nobody put. `policy` as a file would say it, defaults included."""
+    """`version` 0 is the built-in default. `policy` as a file would say it, defaults included."""
 
     version: int
     waivers_version: int

@@ -105,7 +105,7 @@ class ImageList(msgspec.Struct, frozen=True):
 
 class ScanProofAnswer(msgspec.Struct, frozen=True):
     """Whether its push has led to a usable, recent scan. `cause` null: it has; else why not. `rule`: what scans its
-    repository, in words; null: nobody has asked yet."""
+    repository, in words; null: not asked yet."""
 
     proven: bool
     cause: ScanProofCause | None

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar, overload
 
-from chalicelib.domain.images.patterns import nearest
+from chalicelib.domain.images.text import nearest
 from chalicelib.errors import ParameterError
 
 T = TypeVar("T")
@@ -224,7 +224,7 @@ def calendar_day() -> Form[date]:
 
 
 def moment() -> Form[datetime]:
-    """A time of RFC 3339 with its offset; a space is read as the `+` that somebody forgot to encode."""
+    """A time of RFC 3339 with its offset; a space is read as a `+` that was not encoded."""
 
     def read(value: str) -> datetime:
         said = value.replace(" ", "+")

@@ -114,8 +114,7 @@ def open_deploy_context(
         raise InputError("there is no terminal to ask on: --yes does it without asking")
     sessions = own_sessions(region, profile)
     # Imported late: other commands must not wait for boto3.
-    from chalicelib.adapters.stack.cloudformation import Stacks
-    from chalicelib.adapters.stack.deployment import caller_arn
+    from chalicelib.adapters.stack.cloudformation import Stacks, caller_arn
     from chalicelib.adapters.stack.kept_table import KeptTables
 
     arn = caller_arn(sessions)

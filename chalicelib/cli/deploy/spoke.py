@@ -16,7 +16,7 @@ from chalicelib.cli.deploy.stack_changes import DONE, apply_changes, out_of_the_
 from chalicelib.cli.framework import output
 from chalicelib.domain.doctor.parameters import STAGE, choose_parameters
 from chalicelib.domain.doctor.stack import StackChange
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import InputError
 
 TEMPLATE = Path(__file__).with_name("spoke.json")

@@ -13,9 +13,9 @@ from chalicelib import __version__
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.channels.registry import secret_checks
 from chalicelib.adapters.dynamodb.schema import table_definition
-from chalicelib.adapters.ecr.scanning import EcrScanning
+from chalicelib.adapters.ecr.settings import EcrScanning
 from chalicelib.adapters.stack.account_facts import AccountFacts, PolicySimulator
-from chalicelib.adapters.stack.deployment import find_deployment
+from chalicelib.adapters.stack.cloudformation import find_deployment
 from chalicelib.adapters.stack.installed_stack import ApiProbe, InstalledSpokes, InstalledStack
 from chalicelib.adapters.stack.kept_table import KeptTables
 from chalicelib.adapters.stack.parts import InstalledParts
@@ -32,7 +32,7 @@ from chalicelib.domain.doctor.installed import (
     patterns_of,
 )
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.scan_rule import RegistryScanning
 from chalicelib.errors import DeniedError, LazarettoError
 from chalicelib.services.doctor.check_account import check_account

@@ -11,7 +11,7 @@ import typer
 
 from chalicelib.cli.framework import options as o
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import InputError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def operator(stage: str) -> Operator:
     """Raises InputError without a Region, NotFoundError without a deployment of that stage, DeniedError and
     UpstreamError."""
     # Imported late: other commands must not wait for boto3.
-    from chalicelib.adapters.stack.deployment import caller_arn, find_deployment
+    from chalicelib.adapters.stack.cloudformation import caller_arn, find_deployment
     from chalicelib.context import AppContext
 
     sessions = own_sessions()

@@ -20,9 +20,8 @@ from chalicelib.cli.framework import output
 from chalicelib.cli.framework.client import Client
 from chalicelib.cli.framework.operator import Operator, operator
 from chalicelib.cli.policy.what_if import what_if_command
-from chalicelib.domain.policy.diff import PolicyDifference, PolicyDifferenceKind, policy_differences
 from chalicelib.domain.policy.policy import policy_schema
-from chalicelib.domain.policy.warnings import policy_warnings
+from chalicelib.domain.policy.review import PolicyDifference, PolicyDifferenceKind, policy_differences, policy_warnings
 from chalicelib.errors import ConflictError, InputError, StoredPolicyError, TransientError
 from chalicelib.services.policy.apply_policy import AppliedPolicy, apply_policy
 

@@ -16,9 +16,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from chalicelib.domain.images.image import REGISTRY, ImageRef
-from chalicelib.domain.images.image_name import ImageName, image_name, private_registry
-from chalicelib.domain.images.registry import RegistryPlace
-from chalicelib.domain.images.sanitize import cut, sanitize
+from chalicelib.domain.images.names import ImageName, RegistryPlace, image_name, private_registry
+from chalicelib.domain.images.text import cut, sanitize
 from chalicelib.domain.policy.document import explained
 from chalicelib.errors import ParameterError
 

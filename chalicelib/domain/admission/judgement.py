@@ -29,7 +29,7 @@ from chalicelib.domain.enforcement.enforcement import standing_order
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import Kind
-from chalicelib.domain.images.sanitize import cut, sanitize
+from chalicelib.domain.images.text import cut, sanitize
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import ParameterError

@@ -16,8 +16,7 @@ import msgspec
 
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind
-from chalicelib.domain.images.patterns import Globs
-from chalicelib.domain.images.sanitize import sanitize
+from chalicelib.domain.images.text import Globs, sanitize
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.section import Route
 

@@ -16,7 +16,7 @@ import msgspec
 from chalicelib.domain.alerts.alert import Alert, AlertReason, TopFinding
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import Kind
-from chalicelib.domain.images.sanitize import sanitize
+from chalicelib.domain.images.text import sanitize
 
 VERSION = 1
 MAX_BYTES = 256 * 1024

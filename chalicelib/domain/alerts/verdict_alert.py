@@ -29,8 +29,8 @@ from chalicelib.domain.alerts.alert import (
 )
 from chalicelib.domain.images.finding import Finding, Severity
 from chalicelib.domain.images.image import ImageRef, InUse, Kind, Source
-from chalicelib.domain.images.image_name import console_url
-from chalicelib.domain.images.sanitize import sanitize
+from chalicelib.domain.images.names import console_url
+from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision, Verdict
 from chalicelib.domain.policy.section import Route
 from chalicelib.domain.policy.waiver import BUILT_IN_RULES

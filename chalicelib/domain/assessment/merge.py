@@ -20,8 +20,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.images.document import FindingChange, FindingsDocument, Listing
-from chalicelib.domain.images.finding import Finding, FindingStatus
+from chalicelib.domain.images.finding import Finding, FindingChange, FindingsDocument, FindingStatus, Listing
 from chalicelib.domain.images.image import Source
 
 ABSENT, CLOSED, SOURCE_CHANGED = "absent", "closed", "source-changed"

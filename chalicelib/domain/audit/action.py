@@ -1,8 +1,8 @@
-"""The kinds of record the audit log holds, and the id by which people name one. Pure.
+"""A record of the audit log, the kinds there are, and the id by which people name one. Pure.
 
-The id is made of the record's key, so that it tells where the record is found: `20261125T093012.123456Z-QUARANTINE-3-\
-1f0c2ab9` is when it was recorded, to the microsecond (the index of the day is ordered by that), the effect in letters
-and digits, and 32 bits of a hash of its whole key.
+The id is made of the record's key, so that it leads to the record: `20261125T093012.123456Z-QUARANTINE-3-1f0c2ab9` is
+when it was recorded, to the microsecond (the index of the day is ordered by that), the effect in letters and digits,
+and 32 bits of a hash of its whole key.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol
 
+import msgspec
+
 from chalicelib.domain.audit.chain import Chain, chain_name
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import ParameterError
 
 ACTION_ID = re.compile(r"(?P<at>[0-9]{8}T[0-9]{6}\.[0-9]{6})Z(?:-[A-Za-z0-9]+)*-[0-9a-f]{8}")
@@ -103,3 +107,42 @@ class ActionKind(StrEnum):
     RETENTION_FAILED = "RETENTION_FAILED"
     EXPIRED_BY_ECR = "EXPIRED_BY_ECR"
     LIFECYCLE_WRITTEN = "LIFECYCLE_WRITTEN"
+
+
+class ActionRecord(msgspec.Struct, frozen=True):
+    """One record of the audit log. `wanted_at` and `effect` make its key, so that the same effect is recorded once.
+
+    `ref` None: it is about no image; then `subject` says what it is about (`policy`, `fuse`, `waiver/<id>`,
+    `repository/<path>`, `registry/<account>/<Region>`). Each image and each subject has a chain of its own. `actor` is
+    `rule:<id>`, `person:<name>` or `system`. `before` and `after` are the states in words; `undo` is a command for
+    people, None where there is none.
+    `waivers`: in the record of a waiver's change, the waiver before and after it, each None where there was none.
+    """
+
+    ref: ImageRef | None
+    effect: str
+    wanted_at: datetime
+    kind: str
+    actor: str
+    reason: str
+    at: datetime
+    before: str | None = None
+    after: str | None = None
+    policy_version: int = 0
+    vulnerability_ids: tuple[str, ...] = ()
+    undo: str | None = None
+    subject: str = ""
+    waivers: tuple[Waiver | None, Waiver | None] | None = None
+
+    @property
+    def chain(self) -> Chain:
+        return self.subject if self.ref is None else self.ref
+
+
+class AlertDelivery(msgspec.Struct, frozen=True):
+    """What the record of an alert for one channel says of its delivery. `claims`: how many workers began to send it,
+    the last at `claimed_at`."""
+
+    claimed_at: datetime
+    claims: int = 1
+    delivered_at: datetime | None = None

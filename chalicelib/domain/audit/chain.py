@@ -1,20 +1,22 @@
-"""Chains of audit records: whose they are, how each link hangs on the one before, and whether a stored one is whole.
+"""Chains of audit records: whose they are, how each link depends on the one before, whether a stored one is whole, and
+the alert when it is not. Pure.
 
-Pure, and blind to what a record says: only its stored bytes count. Where chains lie, and who reads them, is not here.
-What a chain cannot show by itself, a tail cut off together with its head, or all of it written anew, shows in the heads
-that were copied each day.
+Only a record's stored bytes count, not what they say. A chain cannot show by itself that its tail was cut off together
+with its head, or that all of it was written anew; the heads that were copied each day show it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import date
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
 from itertools import groupby
 
 import msgspec
 
+from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.images.text import sanitize
 
 START = bytes(32)
 SHARDS = 256
@@ -206,3 +208,36 @@ def _unlike_copies(
 
 def _records(number: int) -> str:
     return f"{number} record" if number == 1 else f"{number} records"
+
+
+TAMPERING = "tampering"
+NAMED = 10
+
+
+def compose_audit_alert(
+    broken: Mapping[Chain, tuple[Head, Head | None]], day: date, now: datetime, api_url: str | None = None
+) -> Alert:
+    """`broken`: of each chain the head that was copied on `day`, and the one it has now (None: none)."""
+    lines = [_line(chain, *heads) for chain, heads in list(broken.items())[:NAMED]]
+    rest = len(broken) - len(lines)
+    which = "one chain is" if len(broken) == 1 else f"{len(broken)} chains are"
+    return Alert(
+        event=TAMPERING,
+        title=f"Audit log changed: {which} not what was copied",
+        at=now,
+        notes=(*lines, *([f"and {rest} more"] if rest else [])),
+        what_to_do=(
+            f"See which record is broken first: lazaretto audit verify --since {day}",
+            "Find who may write to the table besides Lazaretto's functions, and restore it to a point in time.",
+        ),
+        api_url=api_url,
+    )
+
+
+def _line(chain: Chain, copied: Head, head: Head | None) -> str:
+    had = f"had {copied.count} record{'s' if copied.count != 1 else ''} when its head was copied"
+    if head is None:
+        return f"{sanitize(str(chain), 300)} {had}, and has no head now."
+    if head.count < copied.count:
+        return f"{sanitize(str(chain), 300)} {had}, and has {head.count} now."
+    return f"{sanitize(str(chain), 300)} {had}; the last of them is another one now."

@@ -13,7 +13,7 @@ import msgspec
 
 from chalicelib.domain.events.sweep_message import Sweep
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.difference import Memory
 
 SOURCES = ("scans", "findings", "actions", "alerts", "sweeps")

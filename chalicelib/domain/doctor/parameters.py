@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.channels.channel import SECRET_PATTERNS
-from chalicelib.domain.images.patterns import nearest
+from chalicelib.domain.images.text import nearest
 from chalicelib.errors import ParameterError
 
 STAGE = "Stage"

@@ -11,8 +11,8 @@ from chalicelib.domain.alerts.alert import NEVER_SEEN, VERDICT, Alert, alert_rea
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, PendingAction
 from chalicelib.domain.images.image import ImageRef, InUse
-from chalicelib.domain.images.image_name import console_url
-from chalicelib.domain.images.sanitize import sanitize
+from chalicelib.domain.images.names import console_url
+from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision, Verdict
 from chalicelib.domain.policy.section import Route
 

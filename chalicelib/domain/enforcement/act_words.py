@@ -9,7 +9,7 @@ from chalicelib.domain.enforcement.enforcement import DesiredState, is_quarantin
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, Order, PendingAction
 from chalicelib.domain.images.image import InUse, InUseState, StorageStatus
-from chalicelib.domain.images.sanitize import sanitize
+from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision
 
 LONGEST = 300

@@ -14,7 +14,7 @@ import msgspec
 from chalicelib.domain.audit.action import Recorded, action_id
 from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import ImageRef, StorageStatus
-from chalicelib.domain.images.sanitize import sanitize
+from chalicelib.domain.images.text import sanitize
 
 LATELY = timedelta(days=1)
 """A text that is asked about without its time may be that old."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-from chalicelib.domain.images.sanitize import sanitize, without_secrets
+from chalicelib.domain.images.text import sanitize, without_secrets
 
 MARK = "lazaretto-redriven"
 """The message attribute of one that was sent again: when, and how often by then."""
@@ -28,7 +28,7 @@ class Origin(StrEnum):
 
 class DeadLetter(msgspec.Struct, frozen=True):
     """`sent_at` is when it came into the queue where it was given up, `receives` how often it was received, this time
-    included. `names` tell what it is by today's reader (`handling.named`), `refused` why that cannot read it (None: it
+    included. `names` tell what it is by today's reader (`message.named`), `refused` why that cannot read it (None: it
     can). `error`: what EventBridge or Lambda says. `handle` is good while it is hidden from others."""
 
     message_id: str

@@ -1,7 +1,7 @@
 """The events Lazaretto hears, as values. How they are read is the parsers' business; what they cause, the services'.
 
 Every event carries `time` (when AWS says it happened, whole seconds) and `event_id` (opaque).
-Order and uniqueness are promised by nobody.
+AWS promises neither order nor uniqueness.
 Sources: EventBridge events of Amazon ECR, Amazon Inspector, Amazon ECS and AWS CloudTrail.
 """
 

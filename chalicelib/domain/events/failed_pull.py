@@ -1,6 +1,6 @@
-"""One pull that failed: of which image, what was said of it, for which service; and which those of a task are. Pure.
+"""One pull that failed: of which image, what was said of it, for which service; and which pulls of a task failed. Pure.
 
-What the text says of the cause is read by `pull_failure.py`.
+`pull_failure.py` reads the cause from the text.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from chalicelib.domain.events.event import TaskChanged, TaskContainer
-from chalicelib.domain.events.pull_failure import MAX_SAID, PullFailureCause, classify
-from chalicelib.domain.events.pulled_image import named_image, written_digest
-from chalicelib.domain.images.image_name import ImageName, image_name
+from chalicelib.domain.events.pull_failure import MAX_SAID, PullFailureCause, classify, named_image, written_digest
+from chalicelib.domain.images.names import ImageName, image_name
 
 _CANNOT_PULL = "CannotPull"
 

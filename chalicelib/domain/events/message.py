@@ -1,33 +1,37 @@
-"""What travels in our queues beside AWS's own events, and how one delivery of a message is described.
+"""What travels in our queues beside AWS's own events, one delivery of a message, and what is logged and counted of it.
 
-The queue `scans` carries EventBridge events as they come, and `Refresh`, `Decide`, `InheritFirstSeen`,
-`SyntheticEvent` and `RetriedEvent` of our own; `actions` carries `Act`, `CheckDeny`, `PullFailed` and `TakeImages`;
-`alerts` carries `Act` for alerts and reports, and `SendAlert`; `sweeps` carries what the clock and people start: `Due`,
-`PolicyRollout`, `TakeSnapshot`, `WaiversChanged`, `WatchWaivers`, `WhatIf`, `StoreCheckpoints`, and the parts of sweeps
+The queue `scans` carries EventBridge events as they come, and `Refresh`, `Decide`, `InheritFirstSeen`, `SyntheticEvent`
+and `RetriedEvent` of our own; `actions` carries `Act`, `CheckDeny`, `PullFailed` and `TakeImages`; `alerts` carries
+`Act` for alerts and reports, and `SendAlert`; `sweeps` carries what the clock and people start: `Due`, `PolicyRollout`,
+`TakeSnapshot`, `WaiversChanged`, `WatchWaivers`, `WhatIf`, `StoreCheckpoints`, and the parts of sweeps
 (`sweep_message`).
+
+A log line names a message and never repeats findings, texts or parameters of calls. A metric has at most one dimension,
+of few values, because each value is one more metric to pay for.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert, AlertKey
-from chalicelib.domain.events.event import Event
+from chalicelib.domain.events.event import CoverageChanged, Event, FindingChanged
 from chalicelib.domain.events.failed_pull import FailedPull
-from chalicelib.domain.events.lifecycle_run import NotifyExpired
 from chalicelib.domain.events.sweep_message import (
     InitialBackfill,
     MatchSameDigest,
+    NotifyExpired,
     PlanSweep,
     ReplicationCheck,
     SweepRepository,
     SyntheticEvent,
     TakeImages,
 )
-from chalicelib.domain.images.image import ImageRef, Source
+from chalicelib.domain.images.image import ImageRef, Repository, Source
 from chalicelib.domain.images.verdict import Decision
 
 
@@ -95,7 +99,7 @@ class SendAlert(msgspec.Struct, frozen=True, tag="alert"):
 
 
 class CheckDeny(msgspec.Struct, frozen=True, tag="check-deny"):
-    """See whether the image's repository still denies pulls because of it: somebody may have changed its policy."""
+    """See whether the image's repository still denies pulls because of it: its policy may have been changed."""
 
     ref: ImageRef
     attempt: int = 0
@@ -207,5 +211,88 @@ class Delivery(msgspec.Struct, frozen=True):
 
     @property
     def fresh(self) -> bool:
-        """The first receive of a message nobody put back: only such a one may be covered."""
+        """The first receive of a message that was never requeued: only such a message may be covered."""
         return self.receives == 1 and self.attempt == 0 and not self.redriven
+
+
+class Metric(StrEnum):
+    """The names CloudWatch has. docs/operations.md says what each one means."""
+
+    MESSAGES_RECEIVED = "MessagesReceived"
+    MESSAGES_IGNORED = "MessagesIgnored"
+    MESSAGES_FAILED = "MessagesFailed"
+    MESSAGES_COVERED = "MessagesCovered"
+    OLDEST_MESSAGE_SECONDS = "OldestMessageSeconds"
+    LAST_EVENT_SECONDS = "LastEventSeconds"
+    LOOKS = "Looks"
+    DOCUMENTS_WRITTEN = "DocumentsWritten"
+    FINDINGS_WRITTEN = "FindingsWritten"
+    WRITE_UNITS = "WriteUnits"
+    VERDICTS = "Verdicts"
+    ACTIONS = "Actions"
+    FUSE_BLOWN = "FuseBlown"
+    CHANNEL_FAILURES = "ChannelFailures"
+    LOST_EVENTS = "LostEvents"
+    CALLS_REFUSED = "CallsRefused"
+    ADMISSIONS = "Admissions"
+
+    @property
+    def unit(self) -> str:
+        """As CloudWatch calls it."""
+        return "Seconds" if self.endswith("Seconds") else "Count"
+
+    @property
+    def dimension(self) -> str | None:
+        """Beside `service`, which all have."""
+        return _DIMENSIONS.get(self)
+
+
+_DIMENSIONS = {
+    Metric.OLDEST_MESSAGE_SECONDS: "queue",
+    Metric.VERDICTS: "decision",
+    Metric.ACTIONS: "kind",
+    Metric.CHANNEL_FAILURES: "channel",
+    Metric.ADMISSIONS: "decision",
+}
+
+
+class Outcome(StrEnum):
+    """COVERED: a complete listing had seen what it announces. LEFT: there was no time for it; it is asked for anew."""
+
+    HANDLED = "handled"
+    COVERED = "covered"
+    IGNORED = "ignored"
+    PUT_BACK = "put back"
+    LEFT = "left"
+    FAILED = "failed"
+    REFUSED = "refused"
+
+
+def named(delivery: Delivery) -> dict[str, str]:
+    """What the message is told by: `message_id` and `kind`; `event_id` (EventBridge's) of an AWS event; `image`, or
+    `repository`; `sweep` and `effect` where it has one."""
+    body = delivery.body
+    place = _place(body)
+    names = {
+        "message_id": delivery.message_id,
+        "kind": type(body).__name__,
+        "event_id": getattr(body, "event_id", None),
+        "image": str(place) if isinstance(place, ImageRef) else None,
+        "repository": place.path if isinstance(place, Repository) else None,
+        "sweep": getattr(body, "sweep", None),
+        "effect": getattr(body, "effect", None),
+    }
+    return {name: str(value) for name, value in names.items() if value is not None}
+
+
+def _place(body: object) -> ImageRef | Repository | None:
+    """The image it is about, else the repository."""
+    match body:
+        case FindingChanged(row=row):
+            return row.image.ref
+        case CoverageChanged(coverage=coverage):
+            return coverage.ref
+    for name in ("ref", "repository"):
+        if isinstance(found := getattr(body, name, None), ImageRef | Repository):
+            return found
+    return None

@@ -1,14 +1,9 @@
-"""What travels in our queues for the sweeps of registries: who plans one, who handles a repository, what was found.
+"""Messages of the sweeps: what plans one, what handles a repository or a copy, what was found, and what people are
+told. Pure.
 
-All may be delivered twice, in any order and late; none depends on another one's having been handled.
-
-The sweeps: what no event tells is looked for on a schedule, repository by repository. Pure.
-
-What travels in the queue `sweeps` for public images beside the sweep of their repositories.
-
-What travels in the queue `sweeps` to have one image's copies looked at.
-
-What retention sends to the queue `actions`: only there is anything taken from the registry. Pure.
+A sweep looks on a schedule, repository by repository, for what no event tells. Every message may be delivered twice,
+late and in any order; none depends on another one's having been handled. Retention sends to the queue `actions`, the
+only one whose function may delete images.
 """
 
 from __future__ import annotations
@@ -19,8 +14,11 @@ from enum import StrEnum
 
 import msgspec
 
-from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.events.event import LifecycleExpiry
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType
+from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, InUse, InUseState, Repository
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.replication.rules import Destination
 
@@ -77,7 +75,7 @@ def begin(sweep: Sweep, registries: Sequence[RegistryPlace], at: datetime) -> It
 
 class SweepRepository(msgspec.Struct, frozen=True, tag="sweep-repository"):
     """Handle one repository. `handed`: what the planner has found out about it once for the whole registry, packed as
-    its sweep wants it; None: it found nothing out, so whoever handles it must ask itself. `after` goes on where another
+    its sweep wants it; None: it found nothing out, so the handler must ask itself. `after` goes on where another
     message ended. `filling`: nothing was ever compared before; people are told of what it finds by a summary.
     `failure`: what a message before this one could not do, and did not stop for: to be raised by the last."""
 
@@ -93,7 +91,7 @@ class SweepRepository(msgspec.Struct, frozen=True, tag="sweep-repository"):
 
 class InitialBackfill(msgspec.Struct, frozen=True, tag="filled"):
     """Tell people of a first fill, when no more decisions follow from it. `found` counts images by decision, as of the
-    last time somebody looked; `waits`: how often that was another number than before. `started_at`: of the sweep, which
+    last time; `waits`: how often that was another number than before. `started_at`: of the sweep, which
     is told of once."""
 
     found: dict[Decision, int] = {}
@@ -159,3 +157,64 @@ class TakeImages(msgspec.Struct, frozen=True, tag="take-images"):
     started_at: datetime
     after: str | None = None
     attempt: int = 0
+
+
+MOST_IN_A_MESSAGE = 100
+
+
+class Expired(msgspec.Struct, frozen=True):
+    """One image that is gone. `evidence`: it was quarantined, or to be; `relatives`: its indexes and its images."""
+
+    digest: str
+    tags: tuple[str, ...] = ()
+    rule_priority: int | None = None
+    evidence: bool = False
+    relatives: tuple[str, ...] = ()
+
+
+class NotifyExpired(msgspec.Struct, frozen=True, tag="tell-expired"):
+    """Tell people which of these images run, or were evidence: in the queue `sweeps`, where channels can be reached."""
+
+    repository: Repository
+    time: datetime
+    event_id: str
+    expired: tuple[Expired, ...]
+    attempt: int = 0
+
+
+def expired_image(expiry: LifecycleExpiry, header: Header | None) -> Expired:
+    """`header`: as it was before this was recorded, perhaps after the deletion itself was heard, which ends a hold."""
+    if header is None:
+        return Expired(expiry.digest, expiry.tags, expiry.rule_priority)
+    ordered = header.order is not None and header.order.kind is ActionType.QUARANTINE
+    evidence = header.hold is not None or header.denied or ordered or header.decision is Decision.QUARANTINE
+    tags = (*expiry.tags, *header.tags)
+    relatives = (*header.parents, *(child.digest for child in header.children if not child.artifact))
+    return Expired(expiry.digest, tuple(dict.fromkeys(tags)), expiry.rule_priority, evidence, relatives)
+
+
+def expiry_words(expiry: LifecycleExpiry) -> str:
+    """Why an image is gone, for the audit log."""
+    rule = f"rule {expiry.rule_priority} of " if expiry.rule_priority is not None else ""
+    return f"{rule}the repository's own lifecycle policy expired it"
+
+
+def lines_of(expired: Sequence[Expired], uses: Sequence[InUse]) -> tuple[str, ...]:
+    """Of those that people must know of; what runs first."""
+    found = [(use.state, _line(one, use)) for one, use in zip(expired, uses, strict=True) if _matters(one, use)]
+    order = list(InUseState)
+    return tuple(line for _, line in sorted(found, key=lambda one: (order.index(one[0]) != 0, one[1])))
+
+
+def _matters(one: Expired, use: InUse) -> bool:
+    return one.evidence or use.state is not InUseState.NO
+
+
+def _line(one: Expired, use: InUse) -> str:
+    name = f"{one.digest[:19]} ({', '.join(one.tags[:3]) or 'untagged'})"
+    said = ["was quarantined: the evidence is gone"] if one.evidence else []
+    if use.state is InUseState.YES:
+        said.insert(0, f"runs: {'; '.join(use.by[:3])}")
+    elif use.state is InUseState.UNKNOWN:
+        said.append(f"may run, which cannot be told: {'; '.join(use.blind[:2]) or 'no place was looked at'}")
+    return f"{name} {', and '.join(said)}"

@@ -1,6 +1,6 @@
 """The header of one image: what is asked often, and what the write protocol hangs on. Pure.
 
-It is computed by `conclusion.py`, put on condition of its `version`. What a look changes of it is `observation.py`'s
+It is computed by `conclusion.py`, put on condition of its `version`. What a look changes of it is `conclusion.py`'s
 business, what is to be done to the image `enforcement.py`'s.
 
 The sketch: which vulnerabilities an image may have, in two bytes each. Pure.
@@ -19,8 +19,7 @@ import msgspec
 from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Hold, Order, PendingAction, Stage
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import Child, ImageRef, InUse, Kind, Scan, StorageStatus
-from chalicelib.domain.images.image_state import ImageState
-from chalicelib.domain.images.verdict import Decision, Verdict, VerdictSummary
+from chalicelib.domain.images.verdict import Decision, ImageState, Verdict, VerdictSummary
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver
 

@@ -1,4 +1,5 @@
-"""A finding: one vulnerability in one image as its source reports it. No I/O, no policy.
+"""A finding (one vulnerability in one image as its source reports it), the document of all findings of an image, and a
+listing of them. No I/O, no policy.
 
 Absent is None, never 0 and never "no". Sources: Inspector API reference (Finding), ECR API reference (ImageScanFinding,
 EnhancedImageScanFinding), severity words as compared in the ECR and Inspector user guides.
@@ -11,7 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
-from chalicelib.domain.images.image import ImageRef, Scan, Source
+from chalicelib.domain.images.image import ImageRef, InUse, Scan, Source
 
 
 class Severity(StrEnum):
@@ -150,3 +151,54 @@ class ScanReport(msgspec.Struct, frozen=True):
     header_counts: dict[Severity, int] | None = None
     mismatches: tuple[tuple[Severity, int, int], ...] = ()
     next_token: str | None = None
+
+
+class FindingChange(msgspec.Struct, frozen=True):
+    """A material change: at `at` the finding's `field` left the value `former` (as JSON would write it)."""
+
+    at: datetime
+    finding_id: str
+    field: str
+    former: str | float | bool | None
+
+
+class FindingsDocument(msgspec.Struct, frozen=True):
+    """`revision` 0: nothing stored yet; each put raises it by one.
+
+    `source` is the scanner in force since `source_since` (a look's time). `scanned_at` is the `imageScanCompletedAt` of
+    the basic scan the findings come from.
+    """
+
+    ref: ImageRef
+    revision: int = 0
+    findings: tuple[Finding, ...] = ()
+    source: Source | None = None
+    source_since: datetime | None = None
+    scanned_at: datetime | None = None
+    log: tuple[FindingChange, ...] = ()
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """All findings of the image, every status, as one look found them.
+
+    `listed_at` is the `Date` of the first page's answer. `complete`: basic COMPLETE, or Inspector's coverage (asked
+    after the last page) says the image is being scanned and was since its push or restore.
+    """
+
+    source: Source
+    findings: tuple[Finding, ...]
+    listed_at: datetime
+    scan: Scan
+    complete: bool
+    in_use: InUse | None = None
+    architecture: str | None = None
+    platform: str | None = None
+    tags: tuple[str, ...] = ()
+    pushed_at: datetime | None = None
+
+
+def prune(document: FindingsDocument, before: datetime) -> FindingsDocument:
+    """Drops what ended before `before`: resolved findings, and the log of changes."""
+    findings = tuple(f for f in document.findings if f.resolved_at is None or f.resolved_at >= before)
+    log = tuple(c for c in document.log if c.at >= before)
+    return msgspec.structs.replace(document, findings=findings, log=log)

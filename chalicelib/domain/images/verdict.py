@@ -1,4 +1,8 @@
-"""A verdict: the decision about one image with every reason for it. How it is reached is `decision.py`'s business."""
+"""A verdict: the decision about one image with every reason for it; and the state of the image that a policy may ask
+about.
+
+`policy/decision.py` reaches it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 
 import msgspec
+
+from chalicelib.domain.images.image import ImageRef, InUse, Kind, Scan
 
 WORST_KEPT = 3
 
@@ -130,3 +136,38 @@ def _gist(verdict: Verdict) -> tuple[tuple[object, ...], ...]:
         (r.rule, r.decision, r.count, r.critical, r.kev, r.vulnerability_ids[:WORST_KEPT], r.waived, r.enforce)
         for r in verdict.reasons
     )
+
+
+class ImageState(msgspec.Struct, frozen=True):
+    """`known_at`, when the image was first heard of, stands in for an unknown `pushed_at` in `unscanned.after_minutes`.
+
+    `listed`: there has been a complete listing of its findings; without one it is PENDING whatever `findings` holds.
+    `children`: of an INDEX, how its children that are images stand (PENDING for one not known yet); of a public image,
+    how the same digest stands in private repositories.
+    `signed` None: not looked up. `held`: our own quarantine is what keeps it from being scanned.
+    """
+
+    ref: ImageRef
+    tags: tuple[str, ...] = ()
+    kind: Kind = Kind.IMAGE
+    pushed_at: datetime | None = None
+    known_at: datetime | None = None
+    architecture: str | None = None
+    platform: str | None = None
+    scan: Scan = Scan()
+    listed: bool = False
+    in_use: InUse = InUse()
+    signed: bool | None = None
+    children: tuple[VerdictSummary, ...] = ()
+    held: bool = False
+
+
+STORED_OF_IMAGE = frozenset(
+    {
+        *("ref.registry", "ref.region", "ref.repository", "ref.digest"),
+        *("tags", "kind", "pushed_at", "known_at", "architecture", "platform", "signed"),
+        *("scan.state", "scan.reason", "scan.source", "scan.scanned_at"),
+        *("in_use.state", "in_use.count", "in_use.last_at", "in_use.seen_at"),
+    }
+)
+"""What a header gives back, with the part of a field that is compared. `children` are other images'."""

@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from chalicelib.domain.images.finding import Finding, FixAvailable, Severity
 from chalicelib.domain.images.image import InUseState
-from chalicelib.domain.images.patterns import Globs
+from chalicelib.domain.images.text import Globs
 from chalicelib.domain.policy.operand import SeverityTest, Test
 
 FALSE, UNKNOWN, TRUE = 0, 1, 2

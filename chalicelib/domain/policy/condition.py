@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from chalicelib.domain.images.finding import STORED_OF_FINDING, Finding
-from chalicelib.domain.images.image_state import STORED_OF_IMAGE, ImageState
+from chalicelib.domain.images.verdict import STORED_OF_IMAGE, ImageState
 from chalicelib.domain.policy import comparison as compare
 from chalicelib.domain.policy import operand
 from chalicelib.domain.policy.comparison import UNKNOWN, Changes, Compare, Ratings

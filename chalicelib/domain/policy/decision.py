@@ -1,6 +1,6 @@
 """The decision about one image: a pure function of its state, its findings, the policy, the waivers and the time.
 
-How conditions are compared is `matcher.py`'s business, what is done about a verdict the services'.
+`policy.py` compiles the rules; the services act on the verdict.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from msgspec import UNSET
 
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import Kind, ScanState
-from chalicelib.domain.images.image_state import ImageState
-from chalicelib.domain.images.verdict import Decision, Reason, SameDigestVerdict, Verdict, VerdictSummary
+from chalicelib.domain.images.verdict import Decision, ImageState, Reason, SameDigestVerdict, Verdict, VerdictSummary
 from chalicelib.domain.policy.comparison import Ratings, later
-from chalicelib.domain.policy.policy import Policy
-from chalicelib.domain.policy.rulebook import NO_FINDING, CompiledRule, candidates
+from chalicelib.domain.policy.policy import NO_FINDING, CompiledRule, Policy, candidates
 from chalicelib.domain.policy.section import Rule
 from chalicelib.domain.policy.waiver import Waiver, WaiverBook
 
@@ -161,7 +159,7 @@ def _unscanned(state: ImageState, policy: Policy, ticker: _Ticker) -> list[Reaso
 
 
 def _stale(state: ImageState, policy: Policy, ticker: _Ticker) -> list[Reason]:
-    """An image in our own quarantine cannot be scanned, and nobody can pull it: what is known of it stands."""
+    """An image in our own quarantine can be neither scanned nor pulled: what is known of it stands."""
     if state.held:
         return []
     if state.scan.state.lapsed or state.scan.state is ScanState.ARCHIVED:
@@ -224,7 +222,7 @@ def _matched(rule: Rule, findings: list[Finding], excusing: list[Waiver], rating
 
 
 def _excused(rule: Rule, excusing: list[Waiver], ticker: _Ticker) -> Reason:
-    """The rule would have matched, had somebody not vouched: it is named, and decides nothing."""
+    """The rule would have matched without the waivers: it is named, and decides nothing."""
     for waiver in excusing:
         ticker.at(waiver.expires_at)
     return Reason(rule.id, Decision.ALLOW, "all that matched is waived", waived=_ids(excusing))

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
-from chalicelib.domain.images.patterns import nearest
+from chalicelib.domain.images.text import nearest
 from chalicelib.errors import PolicyError
 
 T = TypeVar("T")

@@ -1,25 +1,32 @@
-"""A policy: what is asked of images, typed and whole or not at all. How rules are applied is `decision.py`'s business.
+"""A policy: its rules compiled, and the whole of it, typed and complete or refused.
 
-Sections are in `section.py`, conditions in `condition.py`; YAML and its lines in `adapters/stores/policy_file.py`.
+Conditions are three-valued: a comparison with something absent is UNKNOWN, `all` is the minimum, `any` the maximum, and
+a finding matches only what is TRUE. The outermost `not` turns UNKNOWN into TRUE: nothing is excused by what is not
+known. For the same reason a `not` over something of which there may be several (packages, their managers and paths,
+tags) excuses only when all of them match.
+
+Sections are in `section.py`, conditions in `condition.py`, YAML in `adapters/stores/policy_file.py`; `decision.py`
+decides by the rules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta
 
-from chalicelib.domain.images.finding import Finding, Severity
-from chalicelib.domain.images.image_state import ImageState
-from chalicelib.domain.images.patterns import Globs
-from chalicelib.domain.policy.comparison import Ratings
+from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
+from chalicelib.domain.images.image import ImageRef, Source
+from chalicelib.domain.images.text import Globs
+from chalicelib.domain.images.verdict import ImageState
+from chalicelib.domain.policy.comparison import FALSE, TRUE, Ratings, holds
+from chalicelib.domain.policy.condition import CONDITIONS, IMAGE_WORDS, TIME_WORDS, Match, NextChange, Predicate
 from chalicelib.domain.policy.document import hint, read_document
 from chalicelib.domain.policy.operand import ConditionPart
-from chalicelib.domain.policy.rulebook import CompiledRule
 from chalicelib.domain.policy.section import (
     RATED,
     Exempt,
@@ -36,6 +43,199 @@ from chalicelib.domain.policy.section import (
     WaiverLimits,
 )
 from chalicelib.errors import PolicyError
+
+
+class MatchView(NamedTuple):
+    """Which words are left open, and whether they are taken as favourably to a match as possible, or as unfavourably.
+
+    A rule that differs between both views depends on the open words; one that does not, does not.
+    """
+
+    open_words: frozenset[str] = frozenset()
+    favourable: bool = True
+
+
+ACTUAL = MatchView()
+
+
+def compile_match(
+    match: Match, ratings: Ratings, view: MatchView = ACTUAL, depth: int = 0
+) -> list[tuple[bool, Predicate]]:
+    """The conditions of one block, each with whether it is about the image alone.
+
+    `depth` counts the `not`s around the block.
+    """
+    parts: list[tuple[bool, Predicate]] = []
+    for word, value in match.given.items():
+        if word == "all" or word == "any":
+            blocks = [_block(m, ratings, view, depth) for m in value]
+            parts.append((_about_image(value), _every(blocks) if word == "all" else _some(blocks)))
+        elif word == "not":
+            inner = _block(value, ratings, view, depth + 1)
+            parts.append((_about_image((value,)), _outer_not(inner) if depth == 0 else _not(inner)))
+        elif word in view.open_words:
+            parts.append((word in IMAGE_WORDS, _always(TRUE if view.favourable == (depth % 2 == 0) else FALSE)))
+        else:
+            parts.append((word in IMAGE_WORDS, CONDITIONS[word].predicate(value, ratings, depth % 2 == 1)))
+    return parts
+
+
+def next_changes(match: Match, ratings: Ratings) -> list[NextChange]:
+    """Of every condition of the block and of those nested in it that changes by the clock."""
+    nested = [change for block in match.blocks for change in next_changes(block, ratings)]
+    own = [CONDITIONS[word].next_change(value, ratings) for word, value in match.given.items() if word in TIME_WORDS]
+    return nested + own
+
+
+def _about_image(blocks: Iterable[Match]) -> bool:
+    return all(m.words <= IMAGE_WORDS for m in blocks)
+
+
+def _block(match: Match, ratings: Ratings, view: MatchView, depth: int) -> Predicate:
+    predicates = [p for _, p in compile_match(match, ratings, view, depth)]
+    return predicates[0] if len(predicates) == 1 else _every(predicates)
+
+
+def _every(tests: list[Predicate]) -> Predicate:
+    def every(finding: Finding, state: ImageState, now: datetime) -> int:
+        worst = TRUE
+        for test in tests:
+            value = test(finding, state, now)
+            if value == FALSE:
+                return FALSE
+            worst = min(worst, value)
+        return worst
+
+    return every
+
+
+def _some(tests: list[Predicate]) -> Predicate:
+    return lambda f, s, n: max(test(f, s, n) for test in tests)
+
+
+def _not(test: Predicate) -> Predicate:
+    return lambda f, s, n: TRUE - test(f, s, n)
+
+
+def _outer_not(test: Predicate) -> Predicate:
+    return lambda f, s, n: FALSE if test(f, s, n) == TRUE else TRUE
+
+
+def _always(value: int) -> Predicate:
+    return lambda f, s, n: value
+
+
+NO_FINDING = Finding("", Severity.UNKNOWN, "", Source.BASIC, "")
+"""What predicates about the image are given; they do not look at it."""
+NO_STATE = ImageState(ImageRef("", "", "", ""))
+"""What predicates are given when every word about the image is left open; they do not look at it."""
+
+
+class Conjunction:
+    """The conditions of one rule under one view, those about the image apart: they are asked once an image."""
+
+    __slots__ = ("_finding", "_image")
+
+    def __init__(self, rule: Rule, ratings: Ratings, view: MatchView) -> None:
+        parts = compile_match(rule.match, ratings, view)
+        self._image = [p for about_image, p in parts if about_image]
+        self._finding = [p for about_image, p in parts if not about_image]
+
+    def image(self, state: ImageState, now: datetime) -> bool:
+        return _all_true(self._image, NO_FINDING, state, now)
+
+    def finding(self, finding: Finding, state: ImageState, now: datetime) -> bool:
+        return _all_true(self._finding, finding, state, now)
+
+    def both(self, finding: Finding, state: ImageState, now: datetime) -> bool:
+        return self.image(state, now) and self.finding(finding, state, now)
+
+
+class CompiledRule:
+    """`any_status`: its `match` names a status, so it looks at all findings and not only at those that count.
+    `sees_resolved`: at those too that are no more, which no sketch holds."""
+
+    def __init__(self, rule: Rule, ratings: Ratings) -> None:
+        words, status = rule.match.words, rule.match.given.get("status", UNSET)
+        self.rule = rule
+        self.about_findings = rule.count is not UNSET or not words <= IMAGE_WORDS
+        self.asks_kev = "kev" in words
+        self.asks_scan_age = "scan_age_days" in words
+        self.any_status = status is not UNSET
+        self.sees_resolved = FindingStatus.RESOLVED in _listed(status)
+        self._counted = None if rule.count is UNSET else holds(rule.count)
+        self._actual = Conjunction(rule, ratings, ACTUAL)
+        self._next_changes = next_changes(rule.match, ratings)
+        self._could, self._must = _bounds(rule, ratings, TIME_WORDS)
+        self._could_kev, self._must_kev = _bounds(rule, ratings, TIME_WORDS | {"kev"})
+        self._could_anywhere, self._must_anywhere = _bounds(rule, ratings, TIME_WORDS | IMAGE_WORDS | {"kev"})
+
+    def matches_image(self, state: ImageState, now: datetime) -> bool:
+        return self._actual.image(state, now)
+
+    def matching(self, findings: Sequence[Finding], state: ImageState, now: datetime) -> list[Finding]:
+        if not self._actual.image(state, now):
+            return []
+        fits = self._actual.finding
+        return [f for f in findings if fits(f, state, now)]
+
+    def next_change(self, findings: Sequence[Finding], state: ImageState, now: datetime) -> datetime | None:
+        """The earliest moment after `now` at which what the rule matches may change; for an image rule give NO_FINDING.
+
+        Findings the rule cannot match at any time, or matches at all times, do not count.
+        """
+        if not self._next_changes or not self._could.image(state, now):
+            return None
+        certain = self._must.image(state, now)
+        moments = [
+            moment
+            for f in findings
+            if self._could.finding(f, state, now) and not (certain and self._must.finding(f, state, now))
+            for next_change in self._next_changes
+            if (moment := next_change(f, state, now)) is not None
+        ]
+        return min(moments, default=None)
+
+    def enough(self, count: int) -> bool:
+        """Whether so many matching findings are what the rule wants; none never is."""
+        return count > 0 and (self._counted is None or self._counted(count))
+
+    def depends_on_kev(self, finding: Finding, state: ImageState | None, now: datetime) -> bool:
+        """Whether KEV may decide if the rule matches this finding, now or later (`state` None: in any image)."""
+        if not self.asks_kev:
+            return False
+        if state is None:
+            could, must, state = self._could_anywhere, self._must_anywhere, NO_STATE
+        else:
+            could, must = self._could_kev, self._must_kev
+        return could.both(finding, state, now) and not must.both(finding, state, now)
+
+
+def candidates(rule: CompiledRule, findings: Sequence[Finding], count_suppressed: bool) -> list[Finding]:
+    """The findings a rule looks at: those that count, or all when its `match` names a status."""
+    if rule.any_status:
+        return list(findings)
+    hidden = {FindingStatus.RESOLVED} if count_suppressed else {FindingStatus.RESOLVED, FindingStatus.SUPPRESSED}
+    return [f for f in findings if f.status not in hidden]
+
+
+def _listed(status: object) -> tuple[object, ...]:
+    return status if isinstance(status, tuple) else (status,)
+
+
+def _bounds(rule: Rule, ratings: Ratings, open_words: frozenset[str]) -> tuple[Conjunction, Conjunction]:
+    return (
+        Conjunction(rule, ratings, MatchView(open_words, favourable=True)),
+        Conjunction(rule, ratings, MatchView(open_words, favourable=False)),
+    )
+
+
+def _all_true(predicates: list[Predicate], finding: Finding, state: ImageState, now: datetime) -> bool:
+    for predicate in predicates:  # noqa: SIM110 - a loop, not all(): the innermost of every decision
+        if predicate(finding, state, now) != TRUE:
+            return False
+    return True
+
 
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 _GONE_KEYS = ("method", "allow_delete")

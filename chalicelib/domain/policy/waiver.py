@@ -1,4 +1,4 @@
-"""A waiver: somebody vouches, until a date, for what a rule would punish. Who may give one is not said here.
+"""A waiver: a person vouches, until a date, for what a rule would punish. IAM says who may give one.
 
 It follows the repository and the vulnerability, not a tag or digest, so it survives a rebuild; it ends by itself.
 VEX words: OpenVEX specification v0.2.0, status and justification labels.
@@ -17,7 +17,7 @@ from functools import lru_cache
 import msgspec
 
 from chalicelib.domain.images.finding import Finding
-from chalicelib.domain.images.patterns import Globs
+from chalicelib.domain.images.text import Globs
 from chalicelib.errors import ParameterError
 
 BUILT_IN_RULES = frozenset({"pending", "unscanned", "stale", "child", "twin", "twin-gone", "unreadable"})
@@ -172,7 +172,7 @@ def check_waiver(waiver: Waiver, max_days: int, now: datetime) -> None:
 
 
 def check_text(name: str, text: str) -> None:
-    """Raises ParameterError for a text nobody should have to read."""
+    """Raises ParameterError for a text that is too long or holds control characters."""
     if len(text) > MAX_TEXT:
         raise ParameterError(name, f"must not be longer than {MAX_TEXT} characters")
     allowed = "\n\t" if name == "reason" else ""

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.events.failed_pull import FailedPull
-from chalicelib.domain.events.pulled_image import full_name, short_name
+from chalicelib.domain.events.pull_failure import full_name, short_name
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.image_name import console_url
-from chalicelib.domain.images.sanitize import sanitize
+from chalicelib.domain.images.names import console_url
+from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.pulls.explanation import Explanation
 
 PULL_FAILED = "pull-failed"

@@ -1,6 +1,6 @@
 """What is known about an image that could not be pulled, put together, and what of it explains the failure. Pure.
 
-How it is said to people is `pull_explanation.py`'s business; where it is read from, the services'.
+How it is said to people is `explanation.py`'s business; where it is read from, the services'.
 """
 
 from __future__ import annotations

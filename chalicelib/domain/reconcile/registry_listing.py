@@ -15,8 +15,8 @@ import msgspec
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageDetail, Repository, RepositoryDetail, Scan
-from chalicelib.domain.images.registry import RegistryPlace
-from chalicelib.domain.images.sanitize import sanitize
+from chalicelib.domain.images.names import RegistryPlace
+from chalicelib.domain.images.text import sanitize
 
 
 class RepositoriesListed(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, StorageStatus
-from chalicelib.domain.images.patterns import Globs
+from chalicelib.domain.images.text import Globs
 from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus
 from chalicelib.domain.replication.rules import Destination, DestinationAccess
 

@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.patterns import Globs
-from chalicelib.domain.usage.pull_reach import Statement
+from chalicelib.domain.images.text import Globs
+from chalicelib.domain.usage.blast_radius import Statement
 
 
 class Destination(msgspec.Struct, frozen=True, order=True):

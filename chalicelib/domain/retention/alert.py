@@ -7,7 +7,7 @@ from datetime import datetime
 
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.sanitize import sanitize
+from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.retention.plan import RetentionPlan
 
 RETENTION = "retention"

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import UNSET
 
 from chalicelib.domain.images.image import InUse, InUseState, Repository, StorageStatus
-from chalicelib.domain.images.patterns import Globs
+from chalicelib.domain.images.text import Globs
 from chalicelib.domain.policy.section import Retention
 from chalicelib.domain.retention.image import QUARANTINED, WAIVED, RetainedImage, names_subject, within
 from chalicelib.domain.retention.plan import RetentionDecision, RetentionPlan, by_digest, conclude

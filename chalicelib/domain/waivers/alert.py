@@ -14,20 +14,20 @@ from enum import IntEnum
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert
-from chalicelib.domain.images.sanitize import sanitize
+from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.waiver import EXPIRING_WITHIN, Waiver
 from chalicelib.domain.waivers.change import (
     ENDED,
     Carried,
     WaiverChange,
+    WaiverEnd,
     moment,
     named,
     renew_command,
     said,
     unwaive_command,
 )
-from chalicelib.domain.waivers.end import WaiverEnd
 
 LAST_DAY = timedelta(days=1)
 PATIENCE = timedelta(minutes=30)

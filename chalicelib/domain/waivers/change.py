@@ -1,17 +1,24 @@
-"""A change of the waivers on its way to the images: which images it may touch, and the words and commands for people.
+"""A change or an end of a waiver: which images it may touch, which verdicts it turned, and the words and commands for
+people. Pure.
 
-Found by what the index shows of an image, so a wrong yes is possible and costs one decision; a wrong no is not.
+Images are found by what the index shows of them, so a wrong yes is possible and costs one decision; a wrong no is not.
 """
 
 from __future__ import annotations
 
 import shlex
-from datetime import datetime
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.headers.header import in_sketch
-from chalicelib.domain.images.sanitize import sanitize
+from chalicelib.domain.alerts.alert import summary_words, titled
+from chalicelib.domain.enforcement.act_words import outcome_words
+from chalicelib.domain.headers.header import Header, in_sketch
+from chalicelib.domain.headers.pending_action import PendingAction
+from chalicelib.domain.images.names import console_url
+from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.waiver import Waiver
 
@@ -82,7 +89,7 @@ def named(waiver: Waiver) -> str:
 
 
 def said(waiver: Waiver) -> str:
-    """What somebody vouches for: reason, approver, end, and the words of VEX where there are any."""
+    """What the approver vouches for: reason, approver, end, and the words of VEX where there are any."""
     vex = " ".join(word for word in (waiver.status, waiver.justification) if word)
     return (
         f"{named(waiver)}: {sanitize(waiver.reason, _SHOWN)}{f' [{vex}]' if vex else ''}; "
@@ -116,5 +123,73 @@ def unwaive_command(waiver_id: str, why: str) -> str:
 
 
 def renew_command(waiver_id: str, days: int) -> str:
-    """It asks for the approver anew: whoever renews vouches anew."""
+    """It asks for the approver again: a renewal is a new approval."""
     return shlex.join(("lazaretto", "waive", "--renew", waiver_id, "--expires", f"{days}d"))
+
+
+NAMED = 5
+SETTLED_AFTER = timedelta(minutes=2)
+"""By then an act is done or held, and the indexes of an image are decided: one summary tells of all of it."""
+
+
+class Turned(msgspec.Struct, frozen=True):
+    """An image whose verdict the end of waivers turned, and the alert that their summary is to tell."""
+
+    header: Header
+    alert: PendingAction
+
+    @property
+    def line(self) -> str:
+        header = self.header
+        return (
+            f"{header.decision} {titled(header.ref, header.tags)} ({header.ref}): {summary_words(header.known_counts)}"
+        )
+
+    @property
+    def link(self) -> tuple[str, str]:
+        """Label and URL: its findings in the AWS console."""
+        return titled(self.header.ref, self.header.tags), console_url(self.header.ref, self.header.scan.source)
+
+
+class WaiverEnd(msgspec.Struct, frozen=True):
+    """`left`: images that are not decided again yet. `whole`: all images were looked at."""
+
+    turned: tuple[Turned, ...] = ()
+    left: int = 0
+    whole: bool = True
+
+    def settled(self, now: datetime) -> bool:
+        """Whether there is nothing to wait for."""
+        return not self.left and all(t.alert.wanted_at + SETTLED_AFTER <= now for t in self.turned)
+
+    @property
+    def worst(self) -> Sequence[Turned]:
+        return sorted(self.turned, key=_badness)[:NAMED]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """How many images have which decision by now, and the worst of them."""
+        counted = Counter(t.header.decision for t in self.turned)
+        kinds = [f"{d}: {counted[d]}" for d in reversed(Decision) if counted[d]]
+        rest = len(self.turned) - len(self.worst)
+        return (
+            *([f"Turned by its end alone: {', '.join(kinds)}."] if kinds else []),
+            *(t.line for t in self.worst),
+            *([f"and {rest} more"] if rest else []),
+            *([f"{_images(self.left)} not decided again yet: told image by image."] if self.left else []),
+            *([] if self.whole else ["There are more images to look at: another summary tells of those."]),
+        )
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """What was done in the registry, and what was left alone."""
+        return outcome_words(t.header for t in self.turned)
+
+
+def _images(number: int) -> str:
+    return f"{number} image{' is' if number == 1 else 's are'}"
+
+
+def _badness(turned: Turned) -> tuple[object, ...]:
+    header = turned.header
+    return (-header.decision.rank, tuple(-n for n in header.known_counts or ()), header.ref)

@@ -17,10 +17,16 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.document import FindingChange, FindingsDocument
-from chalicelib.domain.images.finding import Finding, FindingStatus, FixAvailable, Severity
+from chalicelib.domain.images.finding import (
+    Finding,
+    FindingChange,
+    FindingsDocument,
+    FindingStatus,
+    FixAvailable,
+    Severity,
+)
 from chalicelib.domain.images.image import Scan, ScanState
-from chalicelib.domain.images.image_state import ImageState
+from chalicelib.domain.images.verdict import ImageState
 
 
 class PastNote(StrEnum):

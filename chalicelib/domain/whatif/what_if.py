@@ -15,8 +15,7 @@ import msgspec
 
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.line import as_same_digest
-from chalicelib.domain.images.document import FindingsDocument
-from chalicelib.domain.images.finding import Finding
+from chalicelib.domain.images.finding import Finding, FindingsDocument
 from chalicelib.domain.images.image import Kind, Source
 from chalicelib.domain.images.verdict import WORST_KEPT, Decision, Verdict, VerdictSummary
 from chalicelib.domain.policy.decision import RuleOutcome, decide

@@ -14,7 +14,7 @@ import msgspec
 from moto.sns.models import sns_backends
 
 from chalicelib.domain.channels.channel import WITH_SECRET
-from chalicelib.domain.images.sanitize import sanitize
+from chalicelib.domain.images.text import sanitize
 
 PATH = "/local/webhook"
 LINE = 300

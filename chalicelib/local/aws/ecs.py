@@ -19,7 +19,7 @@ from moto.ecs import urls as moto_urls
 from moto.ecs.models import Container, EC2ContainerServiceBackend, Service, Task, TaskDefinition
 from moto.ecs.responses import EC2ContainerServiceResponse
 
-from chalicelib.domain.images.image_name import ImageName, image_name
+from chalicelib.domain.images.names import ImageName, image_name
 from chalicelib.local import events as aws_events
 from chalicelib.local.ecr.ecr import ACTIVE, HeldImage, LocalEcr
 

@@ -24,9 +24,9 @@ from chalicelib.local.ecr.scans import inspector_row, reason_of
 from chalicelib.local.events import Event
 from chalicelib.local.inspector import inspector_of
 from chalicelib.parsers.events.payload import Response
-from chalicelib.parsers.findings.enhanced_scan import CoveragePage, FindingsPage, parse_list_findings
+from chalicelib.parsers.findings.rows import CoveragePage, FindingsPage, parse_list_findings
 from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage
-from chalicelib.parsers.wire.dates import instant
+from chalicelib.parsers.wire.wire import instant
 
 Raw = dict[str, Any]
 ECR_IMAGE = "AWS_ECR_CONTAINER_IMAGE"

@@ -32,7 +32,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
-from chalicelib.api.framework.problem import CONTENT_TYPE, GUARDED, Problem
+from chalicelib.api.framework.endpoint import CONTENT_TYPE, GUARDED, Problem
 from chalicelib.local.aws.deployment import RulePlan
 from chalicelib.local.aws.dynamo import LocalDynamo, QuickPicker
 from chalicelib.local.aws.ecs import LocalEcs

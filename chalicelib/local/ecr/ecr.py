@@ -28,7 +28,7 @@ from chalicelib.local import events as aws_events
 from chalicelib.local.ecr.blobs import BlobEcr, EcrRefusal
 from chalicelib.local.ecr.scans import scans_begin, scans_end
 from chalicelib.local.events import LocalClock
-from chalicelib.parsers.wire.dates import instant
+from chalicelib.parsers.wire.wire import instant
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"

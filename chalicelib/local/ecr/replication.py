@@ -26,7 +26,7 @@ from chalicelib.local import events as aws_events
 from chalicelib.local.ecr.blobs import blobs_of
 from chalicelib.local.ecr.ecr import ACTIVE, HeldImage, ecr_of
 from chalicelib.local.events import LocalClock
-from chalicelib.parsers.images.replication_answers import read_configuration
+from chalicelib.parsers.images.settings_answers import read_configuration
 
 MOST_RULES = 10
 NOT_ALLOWED = "ReplicationNotAllowed"

@@ -1,5 +1,5 @@
 """Events and queue messages: which kind it is, and its value in `domain/events`.
 
-Findings inside an event are read by `parsers/findings`. Begin with `messages.py` (a queue's record) and `events.py` (an
+Findings inside an event are read by `parsers/findings`. Begin with `events.py` (a queue's record, an
 EventBridge event).
 """

@@ -15,7 +15,7 @@ from chalicelib.domain.images.finding import ScanReport
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.events.events import parse_event
 from chalicelib.parsers.findings.basic_scan import ScanPage, read_scan_page
-from chalicelib.parsers.findings.enhanced_scan import (
+from chalicelib.parsers.findings.rows import (
     CoveragePage,
     FindingsPage,
     parse_list_coverage,

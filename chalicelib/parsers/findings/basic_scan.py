@@ -24,12 +24,10 @@ from chalicelib.domain.images.finding import (
 )
 from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.findings.coverage import scan_of, severity_counts
-from chalicelib.parsers.findings.resources import Foreign
+from chalicelib.parsers.findings.coverage import Foreign, scan_of, severity_counts
 from chalicelib.parsers.findings.rows import FindingWire, RowReader, fixed_in, newer
 from chalicelib.parsers.wire import identity
-from chalicelib.parsers.wire.dates import instant
-from chalicelib.parsers.wire.wire import Count, Wire, decode, json_bytes, under
+from chalicelib.parsers.wire.wire import Count, Wire, decode, instant, json_bytes, under
 
 
 class CvssScores(msgspec.Struct, frozen=True):

@@ -16,10 +16,9 @@ from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.reconcile.registry_listing import OpenCounts
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.findings.resources import Foreign, about_of
+from chalicelib.parsers.findings.coverage import Foreign, about_of
 from chalicelib.parsers.wire import identity
-from chalicelib.parsers.wire.dates import instant
-from chalicelib.parsers.wire.wire import NULL, Count, Wire, decode, json_bytes, under
+from chalicelib.parsers.wire.wire import NULL, Count, Wire, decode, instant, json_bytes, under
 
 
 class ChangesPage(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Images, manifests, lifecycle and replication as ECR answers them.
+"""Images, manifests, and settings of registries as ECR answers them.
 
 Begin with `images.py`; scans are in `parsers/findings`.
 """

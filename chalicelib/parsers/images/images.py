@@ -1,6 +1,7 @@
-"""ECR's inventory: DescribeImages and DescribeRepositories here, manifests through their own module.
+"""Inventories of ECR and ECR Public: DescribeImages, DescribeRepositories, DescribeRegistries.
 
-Source: ECR API reference (ImageDetail, Repository). Private registries only: their answers name no Region but in ARNs.
+ECR's answers name no Region but in ARNs. ECR Public's name the account where docker names the alias, so the caller
+gives the alias. Sources: ECR API reference (ImageDetail, Repository), ECR Public API reference.
 """
 
 from __future__ import annotations
@@ -10,7 +11,16 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, RepositoryDetail, Scan, StorageStatus
+from chalicelib.domain.images.image import (
+    PUBLIC_REGION,
+    ImageDetail,
+    ImageRef,
+    Repository,
+    RepositoryDetail,
+    Scan,
+    StorageStatus,
+)
+from chalicelib.domain.images.names import PublicRegistry
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.findings.coverage import scan_of, severity_counts
 from chalicelib.parsers.images.manifests import (
@@ -21,8 +31,7 @@ from chalicelib.parsers.images.manifests import (
     parse_manifest,
 )
 from chalicelib.parsers.wire import identity
-from chalicelib.parsers.wire.dates import instant
-from chalicelib.parsers.wire.wire import Count, Wire, decode, json_bytes, under
+from chalicelib.parsers.wire.wire import Count, Lower, Wire, decode, instant, json_bytes, read, under
 
 __all__ = [
     "BatchImage",
@@ -190,3 +199,79 @@ def _repository(wire: _Repository) -> RepositoryDetail:
         encryption.encryption_type,
         encryption.kms_key,
     )
+
+
+ACTIVE = "ACTIVE"
+
+
+class _Alias(Lower):
+    name: str
+    status: str
+    primary_registry_alias: bool = False
+    default_registry_alias: bool = False
+
+
+class _Registry(Lower):
+    registry_id: str
+    aliases: list[_Alias]
+
+
+class _Registries(Lower):
+    registries: list[_Registry]
+
+
+class _PublicRepository(Lower):
+    registry_id: str
+    repository_name: str
+    repository_arn: str | None = None
+    created_at: Any = None
+
+
+class _Repositories(Lower):
+    repositories: list[_PublicRepository]
+    next_token: str | None = None
+
+
+def read_registries(answer: dict[str, Any]) -> tuple[PublicRegistry, ...]:
+    """Those of one page that have an alias to pull by. Raises RefusedPayloadError."""
+    registries = read(_Registries, answer).registries
+    found = (_registry(one, f"$.registries[{n}]") for n, one in enumerate(registries))
+    return tuple(one for one in found if one is not None)
+
+
+def _registry(wire: _Registry, at: str) -> PublicRegistry | None:
+    """The primary alias is the one that the gallery and docker's commands show."""
+    active = sorted(
+        (a for a in wire.aliases if a.status == ACTIVE),
+        key=lambda a: (not a.primary_registry_alias, not a.default_registry_alias, a.name),
+    )
+    account = identity.account(wire.registry_id, f"{at}.registryId")
+    return PublicRegistry(account, tuple(a.name for a in active)) if active else None
+
+
+def read_public_repositories(answer: dict[str, Any], alias: str) -> RepositoriesPage:
+    """Raises RefusedPayloadError."""
+    page = read(_Repositories, answer)
+    return RepositoriesPage(
+        tuple(_public_repository(one, alias, f"$.repositories[{n}]") for n, one in enumerate(page.repositories)),
+        page.next_token,
+    )
+
+
+def _public_repository(wire: _PublicRepository, alias: str, at: str) -> RepositoryDetail:
+    name = identity.repository_name(wire.repository_name, f"{at}.repositoryName")
+    home = Repository(f"public/{alias}", PUBLIC_REGION, name)
+    return RepositoryDetail(home, wire.repository_arn, instant(wire.created_at, f"{at}.createdAt"))
+
+
+def read_public_images(answer: dict[str, Any], home: Repository) -> ImagesPage:
+    """Raises RefusedPayloadError, also where an answer is about another repository."""
+    page = parse_describe_images(answer, PUBLIC_REGION)
+    for n, image in enumerate(page.images):
+        if image.ref.repository != home.name:
+            raise RefusedPayloadError(f"$.imageDetails[{n}].repositoryName", f"not of {home.name}")
+    return ImagesPage(tuple(_of(home, image) for image in page.images), page.next_token)
+
+
+def _of(home: Repository, image: ImageDetail) -> ImageDetail:
+    return msgspec.structs.replace(image, ref=home.image(image.ref.digest))

@@ -1,12 +1,10 @@
-"""Manifests: what BatchGetImage says of a digest, and whether it is an image, an index of images or something else.
+"""Manifests: whether a digest is an image, an index of images or something else, what refers to it, and which blobs it
+needs.
 
-An image is what a container runtime can run: its config is a container config and its layers are file systems. All
-else (signatures, SBOMs, attestations, charts) is an ARTIFACT and gets no verdict, so a manifest is called an artifact
-only for what makes it impossible to run, never for a label. Sources: OCI image specification 1.1, Docker manifest v2.
-
-What refers to an image: signatures, SBOMs and the like that name it as their subject.
-
-Source: ECR API reference (ListImageReferrers). An answer without a list says nothing: that is not "none".
+An image is what a container runtime can run: its config is a container config and its layers are file systems. All else
+(signatures, SBOMs, attestations, charts) is an ARTIFACT and gets no verdict, so a manifest is called an artifact only
+for what makes it impossible to run, never for a label. A manifest of schema 1 names no sizes and is refused where blobs
+are asked for. Sources: OCI image specification 1.1, Docker manifest v2, ECR API reference (ListImageReferrers).
 """
 
 from __future__ import annotations
@@ -26,8 +24,7 @@ from chalicelib.domain.images.image import (
 )
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.wire import identity
-from chalicelib.parsers.wire.answer import Lower, read
-from chalicelib.parsers.wire.wire import Wire, decode, json_bytes, refuse_deep, under
+from chalicelib.parsers.wire.wire import Count, Lower, Wire, decode, json_bytes, read, refuse_deep, under
 
 
 class _Referrer(Lower):
@@ -36,13 +33,11 @@ class _Referrer(Lower):
 
 class _Referrers(Lower):
     referrers: list[_Referrer]
-    next_token: str | None = None
 
 
-def read_referrers(answer: Any) -> tuple[tuple[str, ...], str | None]:
-    """One page: digests, and the token of the next one. Raises RefusedPayloadError."""
-    page = read(_Referrers, answer)
-    return tuple(one.digest for one in page.referrers), page.next_token
+def read_referrers(answer: Any) -> tuple[str, ...]:
+    """The digests of one page. Raises RefusedPayloadError."""
+    return tuple(one.digest for one in read(_Referrers, answer).referrers)
 
 
 _REFERENCE_TYPE = "vnd.docker.reference.type"
@@ -196,3 +191,59 @@ def _runnable(wire: _Manifest, artifact_media_type: str | None) -> bool:
         return False
     kinds = [layer.media_type for layer in wire.layers or () if layer.media_type]
     return not kinds or any(mark in kind for kind in kinds for mark in _FILE_SYSTEM_MARKS)
+
+
+_FOREIGN_MARKS = (".foreign.", ".nondistributable.")
+
+
+class Blob(msgspec.Struct, frozen=True):
+    """`foreign`: its owner does not let it be handed on, so that most registries never got it (Windows base layers)."""
+
+    digest: str
+    size_bytes: int
+    foreign: bool = False
+
+
+class _BlobDescriptor(Wire):
+    digest: str
+    size: Count
+    media_type: str | None = None
+
+
+class _BlobManifest(Wire):
+    schema_version: int | None = None
+    config: _BlobDescriptor | None = None
+    layers: list[_BlobDescriptor] | None = None
+    manifests: list[object] | None = None
+
+
+_BLOBS = msgspec.json.Decoder(_BlobManifest)
+
+
+def parse_blobs(body: str | bytes) -> tuple[Blob, ...]:
+    """Config first, each blob once; none of an index. Raises RefusedPayloadError(path, reason), also where the manifest
+    is of a kind whose blobs are not known here."""
+    text = json_bytes(body)
+    refuse_deep(text)
+    wire = decode(_BLOBS, text)
+    if wire.schema_version != 2:
+        raise RefusedPayloadError(
+            "$.schemaVersion", f"only manifests of schema 2 say what they need, not {wire.schema_version}"
+        )
+    if wire.config is None and wire.manifests is None:
+        raise RefusedPayloadError("$.config", "a manifest needs a config, an index its manifests")
+    found: dict[str, Blob] = {}
+    for at, descriptor in _descriptors(wire):
+        blob = Blob(identity.digest(descriptor.digest, f"{at}.digest"), descriptor.size, _is_foreign(descriptor))
+        if found.setdefault(blob.digest, blob).size_bytes != blob.size_bytes:
+            raise RefusedPayloadError(f"{at}.size", f"{blob.digest} has another size before")
+    return tuple(found.values())
+
+
+def _descriptors(wire: _BlobManifest) -> list[tuple[str, _BlobDescriptor]]:
+    layers = [(f"$.layers[{n}]", layer) for n, layer in enumerate(wire.layers or ())]
+    return [("$.config", wire.config), *layers] if wire.config else layers
+
+
+def _is_foreign(descriptor: _BlobDescriptor) -> bool:
+    return any(mark in (descriptor.media_type or "") for mark in _FOREIGN_MARKS)

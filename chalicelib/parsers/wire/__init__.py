@@ -1,4 +1,4 @@
-"""How AWS JSON is decoded: base structs, dates, identities, errors with paths.
+"""How AWS JSON is decoded: base structs, times, identities, the envelope of events, errors with paths.
 
-No message or answer of one service is known here. Begin with `wire.py`.
+No answer of one service is known here. Begin with `wire.py`.
 """

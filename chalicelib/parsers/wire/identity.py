@@ -1,4 +1,5 @@
-"""Who an image or a repository is, checked: malformed or contradictory identities are refused. Nothing else lives here.
+"""The envelope EventBridge puts around every event, and the identities in it: a malformed or contradictory one is
+refused.
 
 `at` is always the JSON path of the value that is looked at.
 """
@@ -7,9 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
 
 from chalicelib.domain.images.image import DIGEST, REGION, REPOSITORY, ImageRef, Repository
 from chalicelib.errors import RefusedPayloadError
+from chalicelib.parsers.wire import identity
+from chalicelib.parsers.wire.wire import Wire, decode, required_instant
 
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _ARN = re.compile(r"arn:aws[a-z-]*:ecr:([^:]*):([^:]*):repository/(.*)", re.DOTALL)
@@ -105,3 +112,43 @@ def _parts(arn: str, at: str) -> tuple[str, str, str]:
     if not (m := _ARN.fullmatch(arn)):
         raise RefusedPayloadError(at, f"not the ARN of an ECR repository or image: {arn[:150]!r}")
     return m[1], m[2], m[3]
+
+
+_T = TypeVar("_T")
+
+
+class Envelope(Wire):
+    """`resources` are ARNs and may be empty; `id` is opaque."""
+
+    source: str
+    detail: msgspec.Raw
+    detail_type: str = msgspec.field(name="detail-type")
+    id: str | None = None
+    account: str | None = None
+    region: str | None = None
+    time: Any = None
+    resources: tuple[str, ...] | None = None
+
+    @property
+    def event_id(self) -> str:
+        return self.id or ""
+
+    def read_detail(self, decoder: msgspec.json.Decoder[_T]) -> _T:
+        return decode(decoder, self.detail, "$.detail")
+
+    def happened_at(self) -> datetime:
+        return required_instant(self.time, "$.time")
+
+    def home(self, name: str | None, at: str = "$.detail.repository-name") -> Repository:
+        """A repository of the account and Region the event comes from."""
+        return Repository(
+            identity.account(self.account, "$.account"),
+            identity.region(self.region, "$.region"),
+            identity.repository_name(name, at),
+        )
+
+    def image(self, name: str | None, digest: str | None) -> ImageRef:
+        """As `home`, an image; the event's own `resources` must agree."""
+        ref = self.home(name).image(identity.digest(digest, "$.detail.image-digest"))
+        identity.resources_agree(self.resources, ref)
+        return ref

@@ -1,15 +1,18 @@
-"""From JSON to typed wire structs: the one place where decoding errors become refusals with a JSON path.
+"""From JSON or a boto3 answer to typed values: decoding errors become refusals with a JSON path, and times become UTC.
 
-No AWS shape lives here. Wire structs are decoded by msgspec; a value that is no text (a boto3 response, say) is
-written as JSON first, so that every reader has one way in.
+No AWS shape lives here. What may be absent has a default, so that an answer is refused only for what cannot be
+understood. AWS writes times as epoch seconds or ISO-8601 (API responses), in two Java forms (`Inspector2 Finding`
+events: `Wed Sep 04 16:55:38.411 UTC 2024` and `Dec 3, 2021, 6:02:30 PM`, newer JDKs with U+202F before AM), and as
+epoch milliseconds (CloudTrail's lifecycle records). A time without a zone is taken as UTC.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from math import isfinite
+from threading import Lock
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -160,3 +163,107 @@ def _writable_text(text: str, at: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise RefusedPayloadError(at, "a lone surrogate in a text") from None
+
+
+_from_seconds = datetime.fromtimestamp
+_MONTHS = dict(
+    zip(("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), range(1, 13), strict=True)
+)
+_ISO = re.compile(
+    r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d{1,9}))?(?: ?([Zz]|[+-]\d{2}:?\d{2}))?)?", re.ASCII
+)
+_JAVA_LONG = re.compile(
+    r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) (\d{1,2}) (\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))? (?:UTC|GMT|Z) (\d{4})", re.ASCII
+)
+_JAVA_SHORT = re.compile(
+    r"([A-Z][a-z]{2}) (\d{1,2}), (\d{4}),?[ \u00a0\u202f](\d{1,2}):(\d{2}):(\d{2})[ \u00a0\u202f]?([AP])M", re.ASCII
+)
+
+
+def instant(value: Any, at: str) -> datetime | None:
+    """`value`, found at the path `at`, as a time; None where it is None. A time that does not exist is refused."""
+    kind = type(value)
+    try:
+        if kind is float or kind is int:
+            return _from_seconds(value, UTC)
+        if value is None:
+            return None
+        if isinstance(value, datetime):
+            return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        if kind is str:
+            return _from_text(value)
+    except (ValueError, OverflowError, OSError):
+        raise RefusedPayloadError(at, f"a time that does not exist: {value!r:.80}") from None
+    raise RefusedPayloadError(at, f"a time is a text or a number, not {kind.__name__}")
+
+
+def required_instant(value: Any, at: str) -> datetime:
+    """As `instant`, refused where absent."""
+    if (time := instant(value, at)) is None:
+        raise RefusedPayloadError(at, "missing")
+    return time
+
+
+def instant_of_ms(value: Any, at: str) -> datetime | None:
+    """As `instant`, of a field that gives epoch milliseconds when it gives a number."""
+    if type(value) is int or type(value) is float:
+        return instant(value / 1000, at) if abs(value) < 2**53 else instant(float("inf"), at)
+    return instant(value, at)
+
+
+def _from_text(text: str) -> datetime:
+    if m := _ISO.fullmatch(text):
+        day, clock, fraction, zone = m.groups()
+        zone = "+00:00" if zone in (None, "Z", "z") else zone
+        iso = f"{day}T{clock or '00:00'}{'.' + fraction[:6].ljust(6, '0') if fraction else ''}{zone}"
+        return datetime.fromisoformat(iso).astimezone(UTC)
+    if m := _JAVA_LONG.fullmatch(text):
+        month, day, hour, minute, second, fraction, year = m.groups()
+        return _moment(year, month, day, int(hour), minute, second, int((fraction or "0")[:6].ljust(6, "0")))
+    if m := _JAVA_SHORT.fullmatch(text):
+        month, day, year, hour, minute, second, half = m.groups()
+        if not 1 <= int(hour) <= 12:
+            raise ValueError(hour)
+        return _moment(year, month, day, int(hour) % 12 + 12 * (half == "P"), minute, second, 0)
+    raise ValueError(text[:80])
+
+
+def _moment(year: str, month: str, day: str, hour: int, minute: str, second: str, microsecond: int) -> datetime:
+    if month not in _MONTHS:
+        raise ValueError(month)
+    return datetime(int(year), _MONTHS[month], int(day), hour, int(minute), int(second), microsecond, tzinfo=UTC)
+
+
+T = TypeVar("T")
+_learning = Lock()
+_learned: set[type] = set()
+
+
+def read(kind: type[T], answer: dict[str, Any]) -> T:
+    """Safe to use from several threads at once. Raises RefusedPayloadError."""
+    if kind not in _learned:
+        _learn(kind)
+    try:
+        return msgspec.convert(answer, kind)
+    except msgspec.ValidationError as error:
+        raise RefusedPayloadError("$", str(error)) from None
+
+
+def _learn(kind: type) -> None:
+    """msgspec looks at a type when it is first used, and runs Python code for that: a second thread that comes in
+    between uses what is half made, and the process crashes (msgspec 0.22)."""
+    with _learning:
+        msgspec.json.Decoder(kind)
+        _learned.add(kind)
+
+
+class Lower(msgspec.Struct, rename="camel"):
+    """Of a service that writes its names in camelCase."""
+
+
+class Upper(msgspec.Struct, rename="pascal"):
+    """Of a service that writes its names in PascalCase."""
+
+
+class KebabWire(Wire, rename="kebab"):
+    """Base of the details of ECR's own events and of `Inspector2 Scan`."""

@@ -20,7 +20,7 @@ from chalicelib.domain.admission.judgement import (
 )
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Repository
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.services.ports.context import Context
 from chalicelib.services.waivers.revoke_expired_waivers import revoke_expired_waivers
 

@@ -13,7 +13,7 @@ from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.waiver import WaiverBook
 from chalicelib.domain.usage.blast_radius import BlastRadius
 from chalicelib.errors import UpstreamError
-from chalicelib.services.assessment.decide_image import desired_state
+from chalicelib.services.assessment.write_header import desired_state
 from chalicelib.services.ports.context import Context
 from chalicelib.services.usage.find_blast_radius import find_blast_radius
 

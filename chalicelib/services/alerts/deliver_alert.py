@@ -12,14 +12,11 @@ from datetime import timedelta
 
 import msgspec
 
-from chalicelib.domain.audit.action import ActionKind
-from chalicelib.domain.events.handling import Metric
-from chalicelib.domain.events.message import SendAlert
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
+from chalicelib.domain.events.message import Metric, SendAlert
 from chalicelib.errors import LazarettoError, TransientError
 from chalicelib.services.assessment.requeue import requeue
-from chalicelib.services.ports.audit import ActionRecord
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.context import Channel, Context
 
 CLAIM = timedelta(seconds=90)
 """Longer than a worker of the queue `alerts` may live."""

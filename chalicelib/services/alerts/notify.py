@@ -11,14 +11,13 @@ from datetime import datetime, timedelta
 import msgspec
 
 from chalicelib.domain.alerts.alert import AlertKey
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, PendingAction
 from chalicelib.services.alerts.announce import announce
 from chalicelib.services.alerts.compose_alert import compose_alert
 from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import Stored
 

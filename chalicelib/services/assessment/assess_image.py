@@ -13,18 +13,14 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.assessment.conclusion import corrected, with_due
+from chalicelib.domain.assessment.conclusion import corrected, is_outdated, observe, with_due
 from chalicelib.domain.assessment.merge import Merged, learn, merge_listing, merge_rows
-from chalicelib.domain.assessment.observation import is_outdated, observe
 from chalicelib.domain.enforcement.enforcement import archive_wanted, is_freed
 from chalicelib.domain.events.event import CoverageChanged, FindingChanged, ScanFinished
-from chalicelib.domain.events.handling import Metric, Outcome
-from chalicelib.domain.events.message import Decide, Delivery, InheritFirstSeen, Refresh
+from chalicelib.domain.events.message import Decide, Delivery, InheritFirstSeen, Metric, Outcome, Refresh
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.images.document import FindingsDocument, Listing, prune
-from chalicelib.domain.images.finding import Finding, FindingStatus
+from chalicelib.domain.images.finding import Finding, FindingsDocument, FindingStatus, Listing, prune
 from chalicelib.domain.images.image import ImageRef, Kind, Scan, Source
-from chalicelib.services.assessment.decide_image import decide_image
 from chalicelib.services.assessment.pull_listing import (
     ask_exploited,
     drop_covered,
@@ -34,8 +30,15 @@ from chalicelib.services.assessment.pull_listing import (
     pull_listing,
     time_of,
 )
-from chalicelib.services.assessment.send_refresh import Refreshed, plan_refresh, send_refresh
-from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
+from chalicelib.services.assessment.write_header import (
+    Attempt,
+    HeaderChange,
+    Refreshed,
+    decide_image,
+    plan_refresh,
+    send_refresh,
+    write_header,
+)
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import Stored
 

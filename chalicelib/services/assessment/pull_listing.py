@@ -19,7 +19,7 @@ from chalicelib.domain.events.event import CoverageChanged, FindingChanged, Scan
 from chalicelib.domain.events.message import Decide, Delivery, InheritFirstSeen, Refresh
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.line import neighbours
-from chalicelib.domain.images.document import FindingsDocument, Listing
+from chalicelib.domain.images.finding import FindingsDocument, Listing
 from chalicelib.domain.images.image import ImageRef, Scan, ScanState, Source
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
@@ -34,9 +34,11 @@ def drop_covered(deliveries: Sequence[Delivery], stored: Stored | None, consiste
 
 def is_covered(delivery: Delivery, stored: Stored | None, consistency_delay: timedelta) -> bool:
     """Whether a complete listing has seen what the message announces. Only a first receive can be covered."""
-    if stored is None or not delivery.fresh or not stored.agrees or stored.header.pending:
+    if stored is None or not delivery.fresh:
         return False
     header, event = stored.header, delivery.body
+    if header.revision != stored.document_revision or header.pending:
+        return False
     if header.refreshed_at is None or not isinstance(event, FindingChanged | ScanFinished):
         return False
     if isinstance(event, ScanFinished) and event.scan.state is not ScanState.COMPLETE:

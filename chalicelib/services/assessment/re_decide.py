@@ -43,7 +43,7 @@ def re_decide(shard: int, context: Context) -> int:
                 _catch_up(stored, now, context)
         except (UpstreamError, ConflictError):
             continue
-        except Exception as e:  # noqa: BLE001 - one image nobody can read must not stop the clock for its whole shard
+        except Exception as e:  # noqa: BLE001 - one unreadable image must not stop the clock for its whole shard
             defects.append(e)
     if defects:
         raise ExceptionGroup(f"{len(defects)} of {done} images of shard {shard}", defects)
@@ -55,7 +55,7 @@ def _catch_up(stored: Stored, now: datetime, context: Context) -> None:
     for effect in header.pending:
         if effect.due_at is not None and effect.due_at <= now:
             context.outbox.send(effect.queue, Act(header.ref, effect.key, attempt=1))
-    if header.denied:  # whoever changed the policy may have done so unheard
+    if header.denied:  # the policy may have been changed without an event
         context.outbox.send("actions", CheckDeny(header.ref))
     if not header.present or header.kind is Kind.ARTIFACT:
         write_header(header.ref, _with_next_due, context, stored=stored, tries=1)

@@ -1,8 +1,8 @@
 """Record what happened to an image in its registry: pushed, tagged, deleted, archived, restored.
 
 Events come in any order and more than once. Existence follows the newest of push and deletion, each tag its own newest
-event, and where two claims are of one second DescribeImages settles it. No finding is read or decided from here but
-through the header that is put.
+event, and where two claims are of one second DescribeImages settles it. Findings are read and decided only through the
+header that is put.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import partial
 
 import msgspec
 
-from chalicelib.domain.assessment.observation import come_back, observe, restored
+from chalicelib.domain.assessment.conclusion import come_back, observe, restored
 from chalicelib.domain.events.event import Action, ImageAction
 from chalicelib.domain.events.message import Delivery
 from chalicelib.domain.headers.header import Header
@@ -28,10 +28,59 @@ from chalicelib.domain.images.image import (
     ScanState,
 )
 from chalicelib.errors import AbsentError, DeniedError
-from chalicelib.services.assessment.claim_tag import claim_tag, holds_tag, resolve_tag, with_tag
-from chalicelib.services.assessment.update_header import update_header
+from chalicelib.services.assessment.write_header import update_header
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import TagMove
+
+
+def resolve_tag(ref: ImageRef, tag: str, delivery: Delivery, context: Context) -> None:
+    """The item is read once more after the header was put: of two workers with two moves of one tag, the one that
+    comes last leaves both images right. An image that does not exist holds no tag."""
+    has = holds_tag(ref, tag, context)
+    while True:
+        header = update_header(ref, partial(with_tag, tag=tag, has=has), delivery, context)
+        if has and not header.exists and header.existence_at is not None:
+            context.table.move_tag(ref.home, tag, None, header.existence_at, settles_tie=True)
+        still = holds_tag(ref, tag, context)
+        if still is has or not header.exists:
+            return
+        has = still
+
+
+def holds_tag(ref: ImageRef, tag: str, context: Context) -> bool:
+    return context.table.read_tag(ref.home, tag) == ref.digest
+
+
+def with_tag(header: Header, tag: str, has: bool) -> Header:
+    tags = {*header.tags, tag} if has and header.exists else {*header.tags} - {tag}
+    return msgspec.structs.replace(header, tags=tuple(sorted(tags)))
+
+
+def claim_tag(ref: ImageRef, tag: str, at: datetime, context: Context, *, deleted: bool = False) -> TagMove:
+    """Moves the tag's item unless a newer event did; headers stay as they are. Of two claims of one second the
+    registry decides: a push counts when the image has the tag, a deletion when the image said to have it has not.
+
+    A deletion that came with its image may have been of a tag that had moved on before: there, too, it decides.
+    """
+    wanted = None if deleted else ref.digest
+    move = context.table.move_tag(ref.home, tag, wanted, at)
+    if move.digest is None and not deleted and _is_tagged(ref, tag, context):
+        return context.table.move_tag(ref.home, tag, wanted, move.at, settles_tie=True)
+    if move.at != at or move.digest == wanted:
+        return move
+    rival = ref.home.image(move.digest) if deleted and move.digest is not None else ref
+    if _is_tagged(rival, tag, context) is not deleted:
+        settled = context.table.move_tag(ref.home, tag, wanted, at, settles_tie=True)
+        return msgspec.structs.replace(settled, former=move.digest)
+    return move
+
+
+def _is_tagged(ref: ImageRef, tag: str, context: Context) -> bool:
+    try:
+        return tag in context.registry.describe_image(ref).tags
+    except AbsentError:
+        return False
+
 
 NOT_FOUND = Scan(ScanState.UNAVAILABLE, "image not found")
 DENIED = Scan(ScanState.UNAVAILABLE, "access denied")
@@ -103,7 +152,7 @@ def _deleted(event: ImageAction, delivery: Delivery, context: Context) -> None:
             return header
         return msgspec.structs.replace(header, exists=False, existence_at=event.time, tags=())
 
-    # The header is the only one to know them: who dies once it is put would leave them to nobody.
+    # The header is the only one to know them: a worker that dies once it is put would lose them.
     released: set[str] = set()
     if (stored := context.table.read_headers([event.ref]).get(event.ref)) is not None:
         after = change(stored.header)
@@ -148,7 +197,7 @@ def _described(ref: ImageRef, context: Context) -> ImageDetail | None:
 
 
 def _seen(ref: ImageRef, context: Context) -> tuple[ImageDetail | None, Scan]:
-    """With it, why an image that was pushed is not seen: gone, or nobody lets us look. Its push and its tag are
+    """With it, why an image that was pushed is not seen: gone, or access to it is denied. Its push and its tag are
     recorded all the same, or who asks by the tag would be answered about the image that had it before."""
     try:
         return _described(ref, context), NOT_FOUND
@@ -204,8 +253,8 @@ def _kind(media_type: str | None, artifact_type: str | None, subject: str | None
 def _tell_of_tag(ref: ImageRef, move: TagMove, delivery: Delivery, context: Context) -> None:
     """Takes the tag from the image that had it before, and decides that one again.
 
-    Who comes again takes it from all that still show it: since the one before him died the tag may have moved on, and
-    whoever moved it took it from the last one alone.
+    A message that comes again takes it from all images that still show it: since its first worker died the tag may have
+    moved on, and that move took it from the last image alone.
     """
     told = [move.former] if move.former is not None and (move.moved or not delivery.fresh) else []
     if not delivery.fresh:
@@ -238,7 +287,7 @@ def _children(event: ImageAction, detail: ImageDetail | None, context: Context) 
 
 
 def _adopt_all(index: Header, delivery: Delivery, context: Context) -> None:
-    """Tells the children about their index. One that was decided before it knew may have told nobody."""
+    """Tells the children about their index. An index that was decided before it knew them told none."""
     if index.kind is not Kind.INDEX or not index.children:
         return
     for child in index.children:

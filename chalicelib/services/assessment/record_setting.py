@@ -1,20 +1,17 @@
-"""Record what happened to a repository rather than to one image: made, deleted, other rules, other settings.
+"""Record what happened to a repository rather than to one image: made, deleted, other rules, other settings; and what a
+listing of the registry shows that no event has told.
 
-What is recorded here is what sweeps and posture act on; a deleted repository takes its images with it at once. Whether
-what it denied still stands is checked where the registry's policies may be read.
-
-Record what a listing of the registry shows and no event has told, as if the event had come.
+Sweeps and posture act on what is recorded here. A deleted repository takes its images with it at once. Whether what it
+denied still stands is checked where the registry's policies may be read.
 """
 
 from __future__ import annotations
 
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.event import Action, ApiCall, ImageAction, PulledThrough, Replicated, ScanResourceChanged
 from chalicelib.domain.events.message import CheckDeny, Delivery
 from chalicelib.domain.events.sweep_message import SETTLE_TAG, Sweep, SweepRepository, SyntheticEvent
-from chalicelib.services.assessment.claim_tag import resolve_tag
-from chalicelib.services.assessment.record_push import record_push
-from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.assessment.record_push import record_push, resolve_tag
 from chalicelib.services.ports.context import Context
 
 

@@ -1,10 +1,11 @@
-"""Put a message back that only needs time: with a delay, so that the queue's receives are spent by refusals only."""
+"""Requeue a message that only needs time: with a delay, so that the queue's receives are spent by refusals only."""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Sequence
 
-from chalicelib.domain.events.message import Message
+from chalicelib.domain.events.message import Delivery, Message, Outcome
 from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
 from chalicelib.services.ports.context import Context
@@ -30,6 +31,29 @@ def requeue(queue: str, message: Message, why: TransientError | ConflictError, c
     except UpstreamError:
         return False
     return True
+
+
+def handle_each(
+    deliveries: Sequence[Delivery],
+    handle: Callable[[Delivery], None],
+    requeued: Callable[[Delivery, TransientError | ConflictError], bool],
+    context: Context,
+) -> dict[str, BaseException]:
+    """Returns the messages that failed, by message id. `requeued`: sends the message again later; False: it did not."""
+    failures: dict[str, BaseException] = {}
+    for delivery in deliveries:
+        with context.journal.handling(delivery):
+            try:
+                handle(delivery)
+            except (TransientError, ConflictError) as e:
+                context.journal.note(delivery, Outcome.PUT_BACK, e)
+                if not requeued(delivery, e):
+                    failures[delivery.message_id] = e
+            except Exception as e:  # noqa: BLE001 - the edge of a batch: one bad message must not take the others along
+                failures[delivery.message_id] = e
+            if (error := failures.get(delivery.message_id)) is not None:
+                context.journal.note(delivery, Outcome.FAILED, error)
+    return failures
 
 
 def _spread(message: SweepRepository) -> float:

@@ -1,30 +1,144 @@
-"""Write the header of one image: read, change, put on condition of its version, send what follows.
+"""Write the header of one image: read, change, decide, put on condition of its version, send what follows.
 
-This is the only module that puts a header and the only loop that tries again. What a header becomes is the caller's
-business: the change it hands over decides, and is called again with everything read anew after another writer was
-faster.
+This is the only module that puts a header and the only loop that tries again. The caller's change says what a header
+becomes, and is called again with everything read anew after another writer was faster.
+
+While a header holds `refresh_due_at`, a refresh message that is due then or later is on its way, or will be when the
+queue delivers a message again whose worker died. Finding events rely on that promise and are not written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.enforcement.enforcement import is_freed
-from chalicelib.domain.events.handling import Metric
-from chalicelib.domain.events.message import Act, Decide, Message
+from chalicelib.domain.assessment.conclusion import conclude
+from chalicelib.domain.enforcement.enforcement import DesiredState, is_freed, wanted, wants_quarantine
+from chalicelib.domain.events.message import Act, Decide, Delivery, Message, Metric, Refresh
+from chalicelib.domain.events.sweep_message import SyntheticEvent
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.pending_action import Holding, PendingAction
-from chalicelib.domain.images.document import FindingsDocument
-from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
-from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.headers.line import as_same_digest, has_last_word
+from chalicelib.domain.headers.pending_action import EndedWaivers, Holding, PendingAction
+from chalicelib.domain.images.finding import FindingsDocument
+from chalicelib.domain.images.image import ImageRef, Kind, Source, StorageStatus
+from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.errors import ConflictError, ContendedError
-from chalicelib.services.assessment.decide_image import decide_image
-from chalicelib.services.assessment.send_refresh import promised, send_refresh
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import Stored
+
+
+def decide_image(
+    header: Header, document: FindingsDocument, rules: Rules, now: datetime, context: Context, *, quiet: bool = False
+) -> Header:
+    """The header as it must be put. An index is decided by its children as they stand now (their change re-decides)."""
+    indexes = indexes_of(header, context)
+    children = members_of(header, context)
+    return conclude(
+        header,
+        document,
+        rules,
+        now,
+        children=standings_of(header, children, rules, now),
+        index_tags=[tag for index in indexes for tag in index.tags],
+        needed_by=needing(indexes, rules),
+        ended=[_ended(child) for child in children],
+        quiet=quiet,
+    )
+
+
+def desired_state(header: Header, rules: Rules, context: Context) -> DesiredState:
+    """What is wanted of the image as it stands, with the indexes that need it looked at now."""
+    return wanted(header, rules.policy, needing(indexes_of(header, context), rules))
+
+
+def needing(indexes: Sequence[Header], rules: Rules) -> tuple[str, ...]:
+    """The digests of the indexes that need an image: all that are not to be quarantined themselves."""
+    return tuple(i.ref.digest for i in indexes if i.exists and not wants_quarantine(i, rules.policy))
+
+
+def indexes_of(header: Header, context: Context) -> Sequence[Header]:
+    """The indexes that hold the image. A rule about tags means it by theirs: it has no tag of its own."""
+    if header.kind is not Kind.IMAGE or not header.parents:
+        return ()
+    found = context.table.read_headers([header.ref.home.image(parent) for parent in header.parents])
+    return [stored.header for stored in found.values()]
+
+
+def members_of(header: Header, context: Context) -> Sequence[Header | None]:
+    """Whose verdicts it takes. A child not known yet is None; attestations and whatever else turned out to be no image
+    do not count, nor does a twin that is gone and had closed no doors."""
+    refs = header.members
+    found = context.table.read_headers(refs) if refs else {}
+    known = [found[r].header if r in found else None for r in refs]
+    if header.ref.home.public:
+        told = [h for h in known if h is not None and (h.present or has_last_word(h))]
+        return [h for h in told if h.kind is not Kind.ARTIFACT]
+    return [h for h in known if h is None or h.kind is not Kind.ARTIFACT]
+
+
+def standings_of(
+    header: Header, members: Sequence[Header | None], rules: Rules, now: datetime
+) -> tuple[VerdictSummary, ...]:
+    """How they stand for it."""
+    if not header.ref.home.public:
+        return tuple(VerdictSummary(Decision.PENDING) if member is None else member.standing for member in members)
+    name, policy, waivers = header.ref.repository, rules.policy, rules.waivers
+    return tuple(as_same_digest(m, m.verdict, name, policy, waivers, now) for m in members if m is not None)
+
+
+def _ended(child: Header | None) -> EndedWaivers | None:
+    waiting = child.left_to_summary if child else None
+    return waiting.ended if waiting else None
+
+
+class Refreshed(msgspec.Struct, frozen=True):
+    """What one worker has done with its messages. `seen_at`: its look by AWS's clock, or `now` where there was none.
+
+    `looked`: it has asked the scanner, whatever the answer was. `promised`: when the looks it was sent for were due.
+    `again`: it wrote, spared, came too early for what was announced, or may repeat what a dead worker did.
+    """
+
+    now: datetime
+    seen_at: datetime
+    looked: bool
+    promised: tuple[datetime, ...] = ()
+    again: bool = False
+
+
+def plan_refresh(
+    due_at: datetime | None, looked: Refreshed, later: datetime
+) -> tuple[datetime | None, datetime | None]:
+    """`due_at` as it is stored -> as it must be put, and when the look to be sent is due (None: none is).
+
+    `later`: now + settle. A look that came before its time by AWS's clock is sent again. Whether the answer was
+    complete does not matter: what an incomplete one lacks, the event that ends the gap brings.
+    """
+    if looked.looked and due_at is not None and looked.seen_at >= due_at:
+        due_at = None
+    early = [at for at in looked.promised if at > looked.seen_at]
+    send = max([*early, *([later] if looked.again else [])], default=None)
+    return _latest(due_at, send), send
+
+
+def promised(header: Header, listed_at: datetime | None) -> Header:
+    """The header with a look due at `listed_at` (None: none), or later where one is promised already."""
+    if listed_at is None:
+        return header
+    return msgspec.structs.replace(header, refresh_due_at=_latest(header.refresh_due_at, listed_at))
+
+
+def _latest(*times: datetime | None) -> datetime | None:
+    return max(filter(None, times), default=None)
+
+
+def send_refresh(ref: ImageRef, due_at: datetime | None, source: Source | None, context: Context) -> None:
+    """Nothing where `due_at` is None. Never quiet: what a later look finds beyond the first fill is news."""
+    if due_at is not None:
+        delay = max(0.0, (due_at - context.clock.now()).total_seconds())
+        context.outbox.send("scans", Refresh(ref, due_at, source), delay)
+
 
 CONFLICTS = 10
 
@@ -201,3 +315,44 @@ def _needs(index: Header) -> tuple[object, ...]:
     """What of an index its images are decided by: its tags, and whether it can, and is to be pulled."""
     archived = index.storage is StorageStatus.ARCHIVED
     return index.tags, index.exists, archived, index.decision is Decision.QUARANTINE, index.order
+
+
+def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: Delivery, context: Context) -> Header:
+    """`change` may be called more than once. Where it changes nothing, nothing is written; returns what then is stored.
+
+    An image that came back (pushed again, restored) or left its archive is refreshed after `consistency_delay`. Raises
+    TransientError when other writers are faster again and again.
+    """
+    rules, quiet = context.rules.current(), isinstance(delivery.body, SyntheticEvent | Decide) and delivery.body.quiet
+
+    def decide(attempt: Attempt) -> HeaderChange | None:
+        before, now = attempt.header, context.clock.now()
+        after = change(before)
+        if attempt.stored is None and after == before:
+            return None
+        rules = attempt.rules_as_new_as_header()
+        document = _document(ref, attempt.stored, context)
+        after = still_due(before, decide_image(after, document, rules, now, context, quiet=quiet))
+        wanted = _needs_refresh(before, after, delivery) or is_freed(before, after, rules.policy)
+        refresh_at = now + context.consistency_delay if wanted else None
+        return HeaderChange(after, document, refresh_at, again=not delivery.fresh, quiet=quiet)
+
+    return write_header(ref, decide, context, stored=context.table.read_headers([ref]).get(ref), rules=rules)
+
+
+def _document(ref: ImageRef, stored: Stored | None, context: Context) -> FindingsDocument:
+    if stored is None or not max(stored.document_revision, stored.header.revision):
+        return FindingsDocument(ref)
+    return context.table.read_document(ref)
+
+
+def _needs_refresh(before: Header, after: Header, delivery: Delivery) -> bool:
+    """What was heard of a deleted image was dropped, and what an archive closed was not believed: so refresh.
+
+    A redelivered message may have put such a change already, and its refresh may not have been sent.
+    """
+    if not after.exists or after.kind is not Kind.IMAGE:
+        return False
+    came_back = not before.exists and before.existence_at is not None
+    moved = before.version > 0 and (before.storage, before.activated_at) != (after.storage, after.activated_at)
+    return came_back or moved or not delivery.fresh

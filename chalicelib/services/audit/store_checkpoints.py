@@ -12,11 +12,9 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 
 from chalicelib.domain.alerts.alert import AlertKey
-from chalicelib.domain.audit.action import ActionKind
-from chalicelib.domain.audit.chain import Chain, Head, chain_name, contradicts
-from chalicelib.domain.audit.tampering_alert import compose_audit_alert
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
+from chalicelib.domain.audit.chain import Chain, Head, chain_name, compose_audit_alert, contradicts
 from chalicelib.services.alerts.announce import announce
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 
 AT_ONCE = 1_000

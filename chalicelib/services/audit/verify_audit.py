@@ -15,7 +15,7 @@ from datetime import date
 import msgspec
 
 from chalicelib.domain.audit.chain import SHARDS, Chain, ChainProblem, Copy, chain_name, check_chain
-from chalicelib.services.ports.audit import Audit
+from chalicelib.services.ports.table import Audit
 
 
 class Proven(msgspec.Struct, frozen=True):

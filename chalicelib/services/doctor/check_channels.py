@@ -11,7 +11,7 @@ from chalicelib.domain.channels.channel import WITH_SECRET, ChannelKind
 from chalicelib.domain.doctor.health import Check, CheckResult, fail, judged, ok, run_check, skipped, unknown, warn
 from chalicelib.domain.doctor.installed import Installed, Topic
 from chalicelib.errors import LazarettoError
-from chalicelib.services.ports.messages import Channel
+from chalicelib.services.ports.context import Channel
 
 TEST = "test"
 TopicOf = Callable[[str], Topic | None]

@@ -9,7 +9,7 @@ from typing import Any
 from chalicelib.domain.doctor.health import CheckResult, ago, fail, ok, skipped, unknown, warn
 from chalicelib.domain.doctor.installed import EventRule, Installed, Spoke, StoredRepositories, patterns_of
 from chalicelib.domain.doctor.stack import StackState, state_of
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.registry_listing import RepositoriesListed
 from chalicelib.errors import UpstreamError
 from chalicelib.services.ports.registry import PullTimes

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Generator, Iterator
 from contextlib import closing
 
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.dead_letter import DeadLetter
-from chalicelib.services.ports.audit import ActionRecord
-from chalicelib.services.ports.context import Clock, Context
-from chalicelib.services.ports.messages import DeadLetters
+from chalicelib.services.ports.context import Clock, Context, DeadLetters
 
 
 def read_dead_letters(

@@ -11,14 +11,12 @@ from functools import partial
 import msgspec
 
 from chalicelib.domain.alerts.alert import AlertKey
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.enforcement.fuse import Fuse, compose_fuse_alert
-from chalicelib.domain.events.handling import Metric
-from chalicelib.domain.events.message import Act
+from chalicelib.domain.events.message import Act, Metric
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.services.alerts.announce import announce
 from chalicelib.services.enforcement.give_order import checked
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 
 

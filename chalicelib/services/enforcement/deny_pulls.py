@@ -33,7 +33,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
-from chalicelib.services.assessment.update_header import update_header
+from chalicelib.services.assessment.write_header import update_header
 from chalicelib.services.enforcement.read_state import read_state
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import DeniedDigests

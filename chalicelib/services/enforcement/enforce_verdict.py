@@ -31,8 +31,7 @@ from chalicelib.domain.headers.pending_action import (
     Stage,
 )
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
-from chalicelib.services.assessment.decide_image import decide_image, desired_state
-from chalicelib.services.assessment.write_header import send_again
+from chalicelib.services.assessment.write_header import decide_image, desired_state, send_again
 from chalicelib.services.enforcement.acquire_quota import acquire_quota
 from chalicelib.services.enforcement.check_preconditions import check_preconditions, is_running
 from chalicelib.services.enforcement.finish_act import (

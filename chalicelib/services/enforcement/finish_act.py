@@ -10,12 +10,11 @@ from datetime import timedelta
 import msgspec
 
 from chalicelib.domain.assessment.conclusion import with_due
-from chalicelib.domain.audit.action import ActionKind, action_id
+from chalicelib.domain.audit.action import ActionKind, ActionRecord, action_id
 from chalicelib.domain.enforcement.act_report import with_report
 from chalicelib.domain.enforcement.act_words import GIVEN_UP, done_words, given_up_words
 from chalicelib.domain.enforcement.enforcement import is_freed
-from chalicelib.domain.events.handling import Metric
-from chalicelib.domain.events.message import CheckDeny
+from chalicelib.domain.events.message import CheckDeny, Metric
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import (
     ActionType,
@@ -26,10 +25,8 @@ from chalicelib.domain.headers.pending_action import (
     Stage,
 )
 from chalicelib.domain.images.image import Kind, StorageStatus
-from chalicelib.services.assessment.decide_image import decide_image
-from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
+from chalicelib.services.assessment.write_header import Attempt, HeaderChange, decide_image, write_header
 from chalicelib.services.enforcement.read_state import POLICY_KINDS, RegistryState, observed
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import Stored
 

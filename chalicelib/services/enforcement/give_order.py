@@ -14,22 +14,20 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.enforcement.act_words import planned_words, registry_words
 from chalicelib.domain.enforcement.enforcement import with_next_act
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, Order, PendingAction
 from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
-from chalicelib.domain.images.sanitize import sanitize
+from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.domain.usage.blast_radius import BlastRadius
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError
-from chalicelib.services.assessment.decide_image import desired_state, indexes_of, needing
-from chalicelib.services.assessment.update_header import update_header
+from chalicelib.services.assessment.write_header import desired_state, indexes_of, needing, update_header
 from chalicelib.services.enforcement.check_preconditions import is_running
 from chalicelib.services.enforcement.finish_act import with_act
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 from chalicelib.services.usage.find_blast_radius import find_blast_radius
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.assessment.observation import restored
+from chalicelib.domain.assessment.conclusion import restored
 from chalicelib.domain.enforcement.repository_policy import has_statement
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, Order
 from chalicelib.domain.policy.waiver import Waiver
@@ -32,7 +32,6 @@ from chalicelib.services.enforcement.give_order import (
     release_image,
 )
 from chalicelib.services.policy.apply_policy import AppliedPolicy, apply_policy
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 from chalicelib.services.waivers.manage_waivers import End, Give, Managed, manage_waivers
 

@@ -11,10 +11,9 @@ from chalicelib.domain.events.message import Act, CheckDeny, Delivery, PullFaile
 from chalicelib.domain.events.sweep_message import TakeImages
 from chalicelib.domain.headers.pending_action import queue_of
 from chalicelib.errors import ConflictError, TransientError
-from chalicelib.services.assessment.requeue import requeue
+from chalicelib.services.assessment.requeue import handle_each, requeue
 from chalicelib.services.enforcement.deny_pulls import check_deny
 from chalicelib.services.enforcement.enforce_verdict import enforce_verdict
-from chalicelib.services.handlers.handle_each import handle_each
 from chalicelib.services.ports.context import Context
 from chalicelib.services.pulls.notify_pull_failure import notify_pull_failure
 from chalicelib.services.retention.enforce_retention import take_images

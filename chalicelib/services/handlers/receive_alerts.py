@@ -10,10 +10,8 @@ from chalicelib.domain.events.message import Act, Delivery, SendAlert
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.alerts.deliver_alert import deliver_alert
 from chalicelib.services.alerts.notify import notify
-from chalicelib.services.assessment.requeue import requeue
-from chalicelib.services.handlers.handle_each import handle_each
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
+from chalicelib.services.assessment.requeue import handle_each, requeue
+from chalicelib.services.ports.context import Channel, Context
 
 
 def receive_alerts(

@@ -25,8 +25,7 @@ from chalicelib.domain.events.event import (
     ScanResourceChanged,
     TaskChanged,
 )
-from chalicelib.domain.events.handling import Outcome
-from chalicelib.domain.events.message import Decide, Delivery, InheritFirstSeen, Message, Refresh, RetriedEvent
+from chalicelib.domain.events.message import Decide, Delivery, InheritFirstSeen, Message, Outcome, Refresh, RetriedEvent
 from chalicelib.domain.events.sweep_message import SyntheticEvent
 from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.errors import ConflictError, TransientError

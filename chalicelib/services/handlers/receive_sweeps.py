@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.events.handling import Metric, Outcome
-from chalicelib.domain.events.lifecycle_run import NotifyExpired
 from chalicelib.domain.events.message import (
     Delivery,
     Due,
+    Metric,
+    Outcome,
     PolicyRollout,
     StoreCheckpoints,
     TakeSnapshot,
@@ -26,6 +26,7 @@ from chalicelib.domain.events.message import (
 from chalicelib.domain.events.sweep_message import (
     InitialBackfill,
     MatchSameDigest,
+    NotifyExpired,
     PlanSweep,
     ReplicationCheck,
     Sweep,

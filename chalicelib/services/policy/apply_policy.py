@@ -14,13 +14,11 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.message import PolicyRollout
-from chalicelib.domain.policy.diff import difference_words, policy_differences
+from chalicelib.domain.policy.review import difference_words, policy_differences
 from chalicelib.errors import ConflictError, PolicyError
-from chalicelib.services.ports.audit import ActionRecord
-from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.rules import PolicyVersion
+from chalicelib.services.ports.context import Context, PolicyVersion
 
 SUBJECT = "policy"
 

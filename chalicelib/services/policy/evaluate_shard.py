@@ -18,7 +18,7 @@ import msgspec
 from chalicelib.domain.assessment.merge import learn
 from chalicelib.domain.events.message import WhatIf
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Kind, Source
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.domain.whatif.report import (
@@ -35,8 +35,8 @@ from chalicelib.domain.whatif.report import (
 )
 from chalicelib.domain.whatif.what_if import Question, WhatIfCase, moments_of, weigh
 from chalicelib.errors import ConflictError, LazarettoError, TransientError
-from chalicelib.services.assessment.decide_image import indexes_of, members_of
 from chalicelib.services.assessment.requeue import requeue
+from chalicelib.services.assessment.write_header import indexes_of, members_of
 from chalicelib.services.ports.context import Context
 
 

@@ -26,8 +26,7 @@ from chalicelib.services.alerts.announce import announce
 from chalicelib.services.assessment.re_decide import SHARDS
 from chalicelib.services.policy.apply_policy import record_policy
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.index import IndexRow
-from chalicelib.services.ports.table import RolloutProgress
+from chalicelib.services.ports.table import IndexRow, RolloutProgress
 
 MOST_AT_ONCE = 5000
 BUNDLE_ROUNDS = 2

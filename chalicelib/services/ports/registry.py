@@ -1,13 +1,29 @@
-"""Amazon ECR, private and public: what one image is, what is listed, what is changed."""
+"""Registries and what runs their images: listing, changing, scanning, replication, use."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
-from chalicelib.domain.images.image import ImageDetail, ImageRef, Manifest, Repository, Scan
-from chalicelib.domain.images.registry import PublicRegistry, RegistryPlace
-from chalicelib.domain.reconcile.registry_listing import ImagesListed, RepositoriesListed
+import msgspec
+
+from chalicelib.domain.images.finding import Listing
+from chalicelib.domain.images.image import ImageDetail, ImageRef, InUse, Manifest, Repository, Scan, ScanState
+from chalicelib.domain.images.names import PublicRegistry, RegistryPlace
+from chalicelib.domain.reconcile.posture import GatheredSettings, RepositorySettings
+from chalicelib.domain.reconcile.registry_listing import (
+    ChangesListed,
+    CoverageListed,
+    ImagesListed,
+    OpenCounts,
+    RepositoriesListed,
+)
+from chalicelib.domain.reconcile.scan_budget import Asked, ScanBudget, ScanRefusal
+from chalicelib.domain.reconcile.scan_rule import AppliedScanRule, RegistryScanning
+from chalicelib.domain.replication.replica import Replica, ReplicationState
+from chalicelib.domain.replication.replica_case import Listed, Mutability, Reported
+from chalicelib.domain.replication.rules import Configuration, Destination
 from chalicelib.domain.retention.image import Deleted, Inside
 from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 
@@ -108,3 +124,160 @@ class PublicInventory(Protocol):
 
     def images(self, registry: PublicRegistry, home: Repository) -> ImagesListed:
         """All of it. A repository that is not there, or is named by a former alias, is `absent`."""
+
+
+class ReplicationReader(Protocol):
+    """Both ends of replication, read. Every method raises DeniedError where nothing lets us look."""
+
+    def configuration(self, home: Repository) -> Configuration:
+        """The rules of the registry and Region of `home`, a minute old at most."""
+
+    def listing(self, home: Repository) -> Listed:
+        """Every image, whatever its storage class. Raises AbsentError (`repository`)."""
+
+    def describe(self, ref: ImageRef) -> Listed:
+        """The one image; without it where it is not there."""
+
+    def describe_all(self, home: Repository, digests: Collection[str]) -> Mapping[str, ImageDetail]:
+        """Those of the images that are there, by digest."""
+
+    def describe_tag(self, home: Repository, tag: str) -> Listed:
+        """The image that has the tag; without one where none has it."""
+
+    def reports(self, ref: ImageRef) -> Mapping[Destination, Reported]:
+        """How far ECR got with an image of the source. Raises AbsentError (`image`, `repository`)."""
+
+    def referrers(self, ref: ImageRef) -> Sequence[str]:
+        """Digests of what names the image as its subject."""
+
+    def mutability(self, home: Repository) -> Mutability:
+        """Raises AbsentError (`repository`)."""
+
+    def registry_policy(self, home: Repository) -> str | None:
+        """Of the registry and Region of `home`; None: it has none."""
+
+    def settings(self, home: Repository) -> RepositorySettings:
+        """What of it cannot be read is in its `unread`. Raises AbsentError (`repository`)."""
+
+    def scan_state(self, ref: ImageRef) -> ScanState:
+        """Raises AbsentError (`image`, `repository`)."""
+
+
+class Replicas(Protocol):
+    """What was found of copies. Read consistently."""
+
+    def state(self, home: Repository) -> ReplicationState | None:
+        """None: not looked at yet."""
+
+    def store_state(self, home: Repository, state: ReplicationState) -> None: ...
+
+    def of(self, home: Repository) -> Mapping[tuple[str, Destination], Replica]:
+        """All of a repository, by digest and destination."""
+
+    def of_image(self, ref: ImageRef) -> Sequence[Replica]: ...
+
+    def keep(self, replica: Replica) -> bool:
+        """False: a later look is stored, and stands."""
+
+    def store_delivered(self, replica: Replica) -> None:
+        """What people were told of it; nothing where it was found otherwise in between."""
+
+    def drop(self, replica: Replica) -> None: ...
+
+    def missing(self, home: Repository, digests: Collection[str]) -> Mapping[str, bool | None]:
+        """By digest, whether a copy of the image that a rule asks for is not (known to be) there. None: not
+        looked at yet."""
+
+
+class GatheredPosture(Protocol):
+    """The settings of repositories as they were gathered last."""
+
+    def read(self, repository: Repository) -> tuple[GatheredSettings, datetime] | None:
+        """With the time since when they are so. None: they were never gathered."""
+
+    def keep(self, repository: Repository, settings: GatheredSettings, at: datetime) -> bool:
+        """False: they are so already, or a later look found something else."""
+
+
+class Scanner(Protocol):
+    """Amazon Inspector and ECR's own scanner."""
+
+    def look(self, ref: ImageRef, source: str | None, since: datetime | None = None) -> Listing:
+        """All pages, then coverage. `source` None: whichever scanner is in force. Raises AbsentError.
+
+        `since`: when the image was pushed or last restored; an Inspector scan older than that makes it incomplete.
+        """
+
+    def known_exploited(self, finding_ids: Sequence[str]) -> dict[str, bool]:
+        """By findingArn; ids without an answer are absent."""
+
+
+class Inspection(Protocol):
+    """Amazon Inspector, listed: of `home`, or of all of its registry and Region where it has no name.
+
+    `most_pages` ends a listing that is too long.
+    """
+
+    def coverage(self, home: Repository, most_pages: int) -> CoverageListed: ...
+
+    def changes(self, home: Repository, since: datetime, most_pages: int) -> ChangesListed: ...
+
+    def repository_counts(self, home: Repository, most_pages: int) -> Mapping[Repository, OpenCounts] | None:
+        """Of the registry, those without a finding absent; None where there are more pages than that."""
+
+    def image_counts(self, home: Repository, most_pages: int) -> Mapping[ImageRef, OpenCounts] | None: ...
+
+
+class Scans(Protocol):
+    """How ECR scans, and what it is asked to scan. `registry`: a registry and Region, without a name."""
+
+    def configuration(self, registry: Repository) -> tuple[str, RegistryScanning]:
+        """How it scans, with the account id of the registry that is spoken of: another one than was meant where
+        nothing lets us look there."""
+
+    def applied(self, registry: Repository, names: Collection[str]) -> Mapping[str, AppliedScanRule]:
+        """By name of a repository; those that are not there are absent."""
+
+    def start(self, ref: ImageRef) -> ScanRefusal | None:
+        """Has ECR's own scanner scan the image. None: it is at it."""
+
+
+class ScanAsks(Protocol):
+    """Which scans were asked for, by all workers together."""
+
+    def asked(self, refs: Iterable[ImageRef]) -> Mapping[ImageRef, Asked]:
+        """Images never asked for are absent; may be a moment behind."""
+
+    def claim(self, ref: ImageRef, at: datetime, former: Asked | None) -> bool:
+        """From now on it is asked for. False: another worker has claimed it since `former`."""
+
+    def end_claim(self, ref: ImageRef, at: datetime, asked: Asked | None) -> None:
+        """What became of the claim of `at`; None: it was not asked after all."""
+
+    def change_budget(self, registry: Repository, change: Callable[[ScanBudget], ScanBudget]) -> ScanBudget:
+        """Of the registry and Region; `change` may be called more than once."""
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """What is asked about: an image by every digest (its own, its indexes', its children's) and tag it may be started
+    by; `whole`: any image of the repository. `indexes`: the digests among them that are indexes, which no scanner
+    knows. `attached`: signatures, SBOMs and attestations that go with it, which nothing starts and no scanner knows:
+    they count where a place names them."""
+
+    ref: ImageRef
+    digests: frozenset[str]
+    tags: frozenset[str]
+    whole: bool = False
+    indexes: frozenset[str] = frozenset()
+    attached: frozenset[str] = frozenset()
+
+
+class Runtime(Protocol):
+    """Where images run: ECS, EKS (through Inspector), Lambda; and who else may pull them."""
+
+    def in_use(self, subject: Subject) -> InUse:
+        """Looked up now (at most a minute old). A place that cannot be looked at is in `blind` and makes it UNKNOWN;
+        so it never raises for one."""
+
+    def pull_role(self, task_arn: str) -> str | None:
+        """The role by which a task pulls: its execution role, else its instance's. None: it cannot be told."""

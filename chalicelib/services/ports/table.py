@@ -1,32 +1,129 @@
-"""The one table: headers, documents, tags, what is denied, the fuse, checkpoints."""
+"""The one table: headers, documents, tags, denied digests, the fuse; lists by state and name; audit chains and
+checkpoints.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
-from chalicelib.domain.audit.chain import Chain, Head
+from chalicelib.domain.assessment.summary import SummaryRow
+from chalicelib.domain.audit.action import ActionRecord, AlertDelivery
+from chalicelib.domain.audit.chain import Chain, Copy, Head, StoredRecord
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.document import FindingsDocument
-from chalicelib.domain.images.finding import Finding
+from chalicelib.domain.images.finding import Finding, FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.services.ports.audit import ActionRecord, AlertDelivery
+
+
+class Audit(Protocol):
+    """What keeps and proves audit chains. Chains and copies are read consistently, days through the index."""
+
+    def chains_of_day(self, day: date) -> Iterator[Chain]:
+        """Those with a record of that day, each once."""
+
+    def heads(self, chains: Iterable[Chain]) -> Mapping[Chain, Head]:
+        """Chains without one are absent."""
+
+    def stored(self, chain: Chain) -> Iterator[StoredRecord]:
+        """In no order."""
+
+    def copies(self, chain: Chain, days: Iterable[date]) -> Sequence[Copy]:
+        """Oldest first."""
+
+    def copies_of_day(self, day: date) -> Iterator[tuple[Chain, Head]]: ...
+
+    def copies_of_shard(self, shard: int, days: Iterable[date]) -> Mapping[Chain, Sequence[Copy]]:
+        """Of the 256th part of all chains that `shard` (0 to 255) names; each chain's oldest first."""
+
+
+class RecordedAction(Protocol):
+    """A record of the audit log in its place."""
+
+    @property
+    def record(self) -> ActionRecord: ...
+
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Paged(Protocol[T_co]):
+    """`after` goes on where the page ends; None: it was the last. A page may hold fewer rows than asked, even none."""
+
+    @property
+    def items(self) -> Sequence[T_co]: ...
+    @property
+    def after(self) -> str | None: ...
+
+
+class IndexRow(SummaryRow, Protocol):
+    """One image that exists, as the index has it."""
+
+    @property
+    def policy_version(self) -> int: ...
+    @property
+    def sketch(self) -> bytes: ...
+
+
+class Index(Protocol):
+    """Eventually consistent, but where it is said otherwise."""
+
+    @property
+    def audit(self) -> Audit: ...
+
+    def actions(self, chain: Chain) -> Sequence[RecordedAction]:
+        """The audit log of an image or a subject, in the order of its chain."""
+
+    def find_action(self, action_id: str) -> ActionRecord | None:
+        """Raises ParameterError for what can be no id. One of the last second may not be found yet."""
+
+    def all_rows(self) -> Iterator[IndexRow]:
+        """Every image of every registry that exists, worst first within a shard."""
+
+    def rows_where(self, wanted: Callable[[IndexRow], bool], after: str | None, limit: int) -> Paged[IndexRow]:
+        """The same, those that are wanted, page by page."""
+
+    def rows_of(self, shard: int) -> Iterator[IndexRow]:
+        """Those of one shard of eight, in no useful order."""
+
+    def repository(self, repository: Repository) -> KnownRepository | None:
+        """Consistent. None: it was never heard of."""
+
+    def repositories(self, after: str | None = None, limit: int = 50) -> Paged[KnownRepository]:
+        """All that were heard of, in any registry."""
+
+    def tags(self, repository: Repository, after: str | None = None, limit: int = 50) -> Paged[KnownTag]:
+        """All that were ever heard of, by name."""
+
+    def tagged(self, names: Iterable[tuple[Repository, str]]) -> dict[tuple[Repository, str], str]:
+        """The digests that tags point at, in one batch, consistent; unknown and deleted ones are absent from the
+        answer."""
+
+
+class KnownRepository(Protocol):
+    @property
+    def repository(self) -> Repository: ...
+    @property
+    def facts(self) -> dict[str, object]: ...
+
+
+class KnownTag(Protocol):
+    @property
+    def tag(self) -> str: ...
+    @property
+    def digest(self) -> str | None:
+        """None: it was deleted."""
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """A header together with the revision of the document beside it; they agree when no writer died in between."""
+    """A header, and the revision of the document beside it: they are equal unless a writer died in between."""
 
     header: Header
     document_revision: int
-
-    @property
-    def agrees(self) -> bool:
-        return self.header.revision == self.document_revision
 
 
 class TagMove(msgspec.Struct, frozen=True):
@@ -151,7 +248,7 @@ class Table(Protocol):
     def read_fuse(self) -> Fuse: ...
 
     def change_fuse(self, change: Callable[[Fuse], Fuse]) -> Fuse:
-        """Puts what `change` makes of it, on condition that nobody else did; `change` may be called more than once."""
+        """Puts what `change` makes of it, on condition that no other writer did. It may be called more than once."""
 
     def read_denied(self, repository: Repository) -> DeniedDigests: ...
 

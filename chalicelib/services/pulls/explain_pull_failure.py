@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.audit.action import action_id
+from chalicelib.domain.audit.action import ActionRecord, action_id
 from chalicelib.domain.enforcement.past_quarantine import PastQuarantine, past_quarantine
 from chalicelib.domain.events.failed_pull import FailedPull
-from chalicelib.domain.events.pull_failure import PullFailureCause, read_refusal
-from chalicelib.domain.events.pulled_image import manifest_digests
+from chalicelib.domain.events.pull_failure import PullFailureCause, manifest_digests, read_refusal
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.pulls.evidence import Evidence, EvidenceLookup, LostTag
 from chalicelib.domain.pulls.explanation import MOST_NAMED, Explanation, explain
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 
 

@@ -10,16 +10,15 @@ from __future__ import annotations
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert, AlertKey
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.event import TaskChanged
 from chalicelib.domain.events.failed_pull import failed_pulls
 from chalicelib.domain.events.message import PullFailed
-from chalicelib.domain.images.sanitize import sanitize
+from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.pulls.alert import compose_pull_failure_alert
 from chalicelib.domain.pulls.evidence import Evidence
 from chalicelib.domain.pulls.explanation import Explanation
 from chalicelib.services.alerts.announce import announce
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 from chalicelib.services.pulls.explain_pull_failure import explain_pull_failure, gather_evidence, known_header
 

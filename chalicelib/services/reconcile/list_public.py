@@ -21,7 +21,7 @@ from chalicelib.domain.events.sweep_message import MatchSameDigest, SweepReposit
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.line import has_last_word
 from chalicelib.domain.images.image import ImageRef, Kind, Repository
-from chalicelib.domain.images.registry import PublicRegistry
+from chalicelib.domain.images.names import PublicRegistry
 from chalicelib.domain.reconcile.difference import (
     Difference,
     DifferenceKind,
@@ -33,7 +33,7 @@ from chalicelib.domain.reconcile.difference import (
 from chalicelib.domain.reconcile.reconciliation import compare
 from chalicelib.domain.reconcile.repository_view import RepositoryView
 from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.services.assessment.update_header import update_header
+from chalicelib.services.assessment.write_header import update_header
 from chalicelib.services.ports.context import Context
 from chalicelib.services.reconcile.plan_sweep import announce
 from chalicelib.services.reconcile.repair_difference import is_confirmed, read_tags, repair_difference

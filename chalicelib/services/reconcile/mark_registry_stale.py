@@ -9,14 +9,13 @@ from __future__ import annotations
 from datetime import datetime
 
 from chalicelib.domain.alerts.alert import AlertKey
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.message import Refresh
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository, ScanState
 from chalicelib.domain.reconcile.registry_listing import DOUBTED_AFTER, compose_unreachable_alert
 from chalicelib.errors import UpstreamError
 from chalicelib.services.alerts.announce import announce
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 from chalicelib.services.reconcile.plan_sweep import known_homes
 

@@ -10,13 +10,12 @@ import msgspec
 
 from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.alerts.verdict_alert import compose_summary
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.sweep_message import InitialBackfill
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.services.alerts.announce import announce
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.index import IndexRow
+from chalicelib.services.ports.table import IndexRow
 from chalicelib.services.reconcile.plan_sweep import TOLD_AFTER_SECONDS
 
 SUBJECT = "sweep"

@@ -14,7 +14,7 @@ import msgspec
 
 from chalicelib.domain.events.sweep_message import InitialBackfill, MatchSameDigest, PlanSweep, Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.registry import PublicRegistry, RegistryPlace
+from chalicelib.domain.images.names import PublicRegistry, RegistryPlace
 from chalicelib.domain.reconcile.difference import RepositoryFacts
 from chalicelib.services.ports.answers import pages
 from chalicelib.services.ports.context import Context

@@ -15,7 +15,7 @@ from chalicelib.domain.reconcile.repository_view import RepositoryView
 from chalicelib.errors import AbsentError
 from chalicelib.services.ports.answers import answered, pages
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.index import Index
+from chalicelib.services.ports.table import Index
 
 TAGS_ASKED = 1000
 

@@ -16,8 +16,8 @@ from chalicelib.domain.images.image import ImageDetail, StorageStatus
 from chalicelib.domain.replication.replica import Replica
 from chalicelib.domain.replication.replica_verdict import quarantined_there
 from chalicelib.errors import ConflictError, NotFoundError, TransientError, UpstreamError
-from chalicelib.services.assessment.decide_image import desired_state
 from chalicelib.services.assessment.record_push import record_push
+from chalicelib.services.assessment.write_header import desired_state
 from chalicelib.services.enforcement.give_order import known, possible, put_order
 from chalicelib.services.ports.context import Context
 

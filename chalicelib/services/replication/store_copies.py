@@ -13,7 +13,7 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.alerts.alert import AlertKey, hears
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.enforcement.enforcement import is_mirrored
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import Repository
@@ -21,7 +21,6 @@ from chalicelib.domain.replication.alert import REPLICATION, compose_replication
 from chalicelib.domain.replication.replica import Note, Replica
 from chalicelib.domain.replication.rules import Destination
 from chalicelib.services.alerts.announce import announce
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 from chalicelib.services.replication.judge_copies import Ends, judge_copies
 from chalicelib.services.replication.mirror_quarantine import mirror_quarantine

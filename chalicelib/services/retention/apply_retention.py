@@ -12,17 +12,15 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.event import Action, ImageAction
-from chalicelib.domain.events.handling import Metric
-from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.events.message import Delivery, Metric
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.image import ImageDetail, ImageRef, StorageStatus
 from chalicelib.domain.retention.image import RetainedImage, guard_of
 from chalicelib.domain.retention.plan import RetentionDecision, RetentionPlan, stages
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.assessment.record_push import record_push
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 
 IN_A_BATCH = 25

@@ -8,9 +8,10 @@ The functions of the queues `actions` and `sweeps` alone reach channels and look
 from __future__ import annotations
 
 from chalicelib.domain.alerts.alert import AlertKey
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.event import Action, ImageAction, LifecycleExpiry, LifecycleRan
-from chalicelib.domain.events.lifecycle_run import (
+from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.events.sweep_message import (
     MOST_IN_A_MESSAGE,
     Expired,
     NotifyExpired,
@@ -18,14 +19,12 @@ from chalicelib.domain.events.lifecycle_run import (
     expiry_words,
     lines_of,
 )
-from chalicelib.domain.events.message import Delivery
 from chalicelib.domain.images.image import InUse, Repository
 from chalicelib.domain.retention.alert import compose_lifecycle_alert
 from chalicelib.services.alerts.announce import announce
 from chalicelib.services.assessment.record_push import record_push
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.usage import Subject
+from chalicelib.services.ports.registry import Subject
 
 
 def notify_lifecycle_run(message: NotifyExpired, context: Context, api_url: str | None = None) -> None:

@@ -7,13 +7,12 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert, AlertKey
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.alert import compose_failed_alert, compose_stopped_alert
 from chalicelib.domain.retention.plan import BETWEEN, RetentionProgress, RetentionResult
 from chalicelib.services.alerts.announce import announce
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 from chalicelib.services.retention.apply_retention import AppliedPlan
 from chalicelib.services.retention.plan_retention import Planned

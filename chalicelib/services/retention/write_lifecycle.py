@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.lifecycle_compiler import (
@@ -28,7 +28,6 @@ from chalicelib.domain.retention.lifecycle_policy import (
 )
 from chalicelib.domain.retention.retention import rule_for
 from chalicelib.errors import AbsentError, ConflictError, RefusedPayloadError, TransientError, UpstreamError
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 from chalicelib.services.retention.plan_retention import Planned, plan_retention
 from chalicelib.services.usage.find_image_uses import MOST_LOOKED_UP, uses_of

@@ -14,7 +14,7 @@ from chalicelib.domain.images.image import InUse, Kind
 from chalicelib.domain.usage.blast_radius import LAST_PULL, BlastRadius, IndexTags, Line, NewerTag
 from chalicelib.errors import AbsentError, DeniedError, LazarettoError, TransientError
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.usage import Subject
+from chalicelib.services.ports.registry import Subject
 
 
 def find_use(header: Header, context: Context, *, whole: bool = False) -> InUse:

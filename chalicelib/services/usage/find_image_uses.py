@@ -15,7 +15,7 @@ from chalicelib.domain.images.image import InUse, InUseState, Repository
 from chalicelib.domain.retention.image import RetainedImage, within
 from chalicelib.domain.retention.retention import JudgedRepository
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.usage import Subject
+from chalicelib.services.ports.registry import Subject
 
 MOST_LOOKED_UP = 100
 """Images that are asked about for one plan: what is beyond stays, and counts for the limits."""

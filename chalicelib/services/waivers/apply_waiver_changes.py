@@ -22,7 +22,7 @@ from chalicelib.domain.waivers.alert import compose_waiver_summary
 from chalicelib.domain.waivers.change import Carried, WaiverChange, concerns
 from chalicelib.services.alerts.announce import announce
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.index import IndexRow
+from chalicelib.services.ports.table import IndexRow
 from chalicelib.services.waivers.manage_waivers import record_waiver
 
 MOST_AT_ONCE = 1000

@@ -11,14 +11,13 @@ from datetime import UTC
 
 import msgspec
 
-from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.message import WaiversChanged
 from chalicelib.domain.policy.document import hint
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver, check_text, check_waiver
 from chalicelib.domain.waivers.change import ENDED, GIVEN, WaiverChange, said, unwaive_command, waive_command
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 
 

@@ -13,9 +13,9 @@ import msgspec
 
 from chalicelib.domain.assessment.conclusion import conclude
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import FindingsDocument
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.services.assessment.decide_image import indexes_of, members_of, standings_of
+from chalicelib.services.assessment.write_header import indexes_of, members_of, standings_of
 from chalicelib.services.ports.context import Context
 
 

@@ -32,14 +32,12 @@ from chalicelib.domain.waivers.alert import (
     current_notice,
     due_stage,
 )
-from chalicelib.domain.waivers.change import concerns
-from chalicelib.domain.waivers.end import Turned, WaiverEnd
+from chalicelib.domain.waivers.change import Turned, WaiverEnd, concerns
 from chalicelib.errors import ContendedError
 from chalicelib.services.alerts.announce import announce
 from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.index import IndexRow
-from chalicelib.services.ports.table import Stored
+from chalicelib.services.ports.table import IndexRow, Stored
 
 PAGE, PAGES_AT_MOST = 500, 40
 LOOKED_AT_MOST = 5000

@@ -13,7 +13,7 @@ from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.domain.events.message import Act, Due, Refresh, RetriedEvent
 from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.errors import DeniedError, TransientError
-from chalicelib.parsers.events.messages import read_delivery
+from chalicelib.parsers.events.events import read_delivery
 from tests.fakes.moto_aws import mock_aws
 
 IMAGE = ImageRef("123456789012", "eu-west-1", "team/api", f"sha256:{'a' * 64}")

@@ -12,7 +12,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 
 from chalicelib.adapters.dynamodb.dynamo import WRITES, count_write_units
-from chalicelib.domain.events.handling import Metric
+from chalicelib.domain.events.message import Metric
 from tests.fakes.journal import FakeJournal
 
 ITEM = {"pk": {"S": "a"}, "sk": {"S": "b"}}

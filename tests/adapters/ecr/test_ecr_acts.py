@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.ecr.acts import EcrActs
+from chalicelib.adapters.ecr.registry import EcrActs
 from chalicelib.domain.enforcement.repository_policy import has_statement, with_statement
 from chalicelib.domain.images.image import PUBLIC_REGION, Repository
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError

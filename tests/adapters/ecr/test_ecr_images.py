@@ -8,8 +8,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from chalicelib.adapters.ecr import images as ecr_images
-from chalicelib.adapters.ecr.images import EcrImages
+from chalicelib.adapters.ecr.listing import EcrImages
 from chalicelib.domain.images.image import Repository
 from chalicelib.errors import UpstreamError
 
@@ -41,7 +40,7 @@ def test_referrers_are_read_over_all_pages() -> None:
 
 
 def test_pages_that_never_end_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ecr_images, "PAGES", 3)
+    monkeypatch.setattr("chalicelib.adapters.aws.calls.PAGES", 3)
     with pytest.raises(UpstreamError, match="more than 3 pages"):
         asked(*[page(n, nextToken="the same") for n in range(3)])
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.adapters.ecr.lifecycle import EcrLifecycles
+from chalicelib.adapters.ecr.keeper import EcrLifecycles
 from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from tests.fakes.registries import HOME, digest

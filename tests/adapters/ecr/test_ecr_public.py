@@ -11,9 +11,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.adapters.ecr.public import EcrPublicListing
+from chalicelib.adapters.ecr.listing import EcrPublicListing
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
-from chalicelib.domain.images.registry import PublicRegistry
+from chalicelib.domain.images.names import PublicRegistry
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.ecr import public as ecr_public
@@ -145,7 +145,7 @@ def test_a_listing_that_fails_half_way_lists_nothing() -> None:
 
 
 def test_a_listing_without_end_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.adapters.ecr.public.PAGES", 3)
+    monkeypatch.setattr("chalicelib.adapters.aws.calls.PAGES", 3)
     with pytest.raises(UpstreamError, match="more than 3 pages"):
         of({"imageDetails": [], "nextToken": "more"}).images(OURS, HOME)
 

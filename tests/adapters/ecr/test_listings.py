@@ -17,7 +17,7 @@ from bench.world import CREDENTIALS
 from chalicelib.adapters.ecr.listing import EcrListing
 from chalicelib.adapters.inspector.listing import InspectorListing
 from chalicelib.domain.images.image import Repository, ScanState, Source, StorageStatus
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import AbsentError, DeniedError, RefusedPayloadError, TransientError, UpstreamError
 from chalicelib.parsers.findings.counts import parse_finding_changes, parse_image_counts, parse_repository_counts
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.ecr.pull_times import EcrPullTimes
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.adapters.ecr.keeper import EcrPullTimes
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.local.ecr.ecr import LocalEcr
 from tests.adapters.local_ecr import EcrClient, refused

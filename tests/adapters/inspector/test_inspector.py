@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.adapters.aws.answers import take_body
+from chalicelib.adapters.aws.calls import take_body
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.inspector.inspector import NOT_COVERED, NOT_SINCE, Inspector
 from chalicelib.domain.images.finding import FindingStatus, Severity

@@ -14,21 +14,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.adapters.packing.finding_columns import ANSWERS, ECOSYSTEMS, FIXES, SEVERITIES, SOURCES, STATUSES
-from chalicelib.adapters.packing.packing import FORMAT, pack_document, unpack_document
+from chalicelib.adapters.packing.packing import (
+    ANSWERS,
+    ECOSYSTEMS,
+    FIXES,
+    FORMAT,
+    SEVERITIES,
+    SOURCES,
+    STATUSES,
+    pack_document,
+    unpack_document,
+)
 from chalicelib.domain.assessment.merge import merge_listing
-from chalicelib.domain.images.document import FindingChange, FindingsDocument, Listing
 from chalicelib.domain.images.finding import (
     STORED_OF_FINDING,
     Ecosystem,
     Finding,
+    FindingChange,
+    FindingsDocument,
     FindingStatus,
     FixAvailable,
+    Listing,
     Package,
     Severity,
 )
 from chalicelib.domain.images.image import ImageRef, Scan, ScanState, Source
-from chalicelib.parsers.findings.enhanced_scan import parse_list_findings
+from chalicelib.parsers.findings.rows import parse_list_findings
 from tests.fakes.images import finding, ref
 from tests.fakes.table import stored_form
 

@@ -8,7 +8,7 @@ import boto3
 import pytest
 
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.adapters.stack.deployment import caller_arn, find_deployment
+from chalicelib.adapters.stack.cloudformation import caller_arn, find_deployment
 from chalicelib.errors import DeniedError, NotFoundError, UpstreamError
 from chalicelib.local.aws.deployment import Template
 from tests.fakes.moto_aws import mock_aws

@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from chalicelib.adapters.dynamodb.schema import create_table
-from chalicelib.adapters.stores.replica_items import ReplicaItems
+from chalicelib.adapters.stores.sweep_items import ReplicaItems
 from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus, ReplicationState

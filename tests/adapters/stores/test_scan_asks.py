@@ -11,10 +11,10 @@ import boto3
 import pytest
 
 from chalicelib.adapters.dynamodb.schema import create_table
-from chalicelib.adapters.stores.scan_asks import ScanAskItems
+from chalicelib.adapters.stores.sweep_items import ScanAskItems
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.reconcile.scan_budget import Asked, ScanBudget, ScanRefusal
-from chalicelib.services.ports import scanning
+from chalicelib.services.ports import registry
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.images import home, ref
 from tests.fakes.moto_aws import mock_aws
@@ -34,18 +34,18 @@ def client() -> Iterator[Any]:
 
 
 @pytest.fixture(params=["fake", "dynamodb"])
-def asks(request: pytest.FixtureRequest) -> scanning.ScanAsks:
+def asks(request: pytest.FixtureRequest) -> registry.ScanAsks:
     if request.param == "fake":
         return FakeScanAsks()
     return ScanAskItems(request.getfixturevalue("client"), NAME, sleep=lambda _: None)
 
 
-def test_an_image_nobody_asked_for_is_absent(asks: scanning.ScanAsks) -> None:
+def test_an_image_nobody_asked_for_is_absent(asks: registry.ScanAsks) -> None:
     assert asks.asked([ref(1), ref(2)]) == {}
     assert asks.asked([]) == {}
 
 
-def test_of_two_claims_after_the_same_ask_one_is_given(asks: scanning.ScanAsks) -> None:
+def test_of_two_claims_after_the_same_ask_one_is_given(asks: registry.ScanAsks) -> None:
     assert [asks.claim(ref(1), NOW, None), asks.claim(ref(1), NOW, None)] == [True, False]
     former = asks.asked([ref(1)])[ref(1)]
     assert former == Asked(NOW)
@@ -53,13 +53,13 @@ def test_of_two_claims_after_the_same_ask_one_is_given(asks: scanning.ScanAsks) 
     assert asks.claim(ref(2), NOW, None)
 
 
-def test_what_ecr_refused_is_kept_with_its_reason(asks: scanning.ScanAsks) -> None:
+def test_what_ecr_refused_is_kept_with_its_reason(asks: registry.ScanAsks) -> None:
     asks.claim(ref(1), NOW, None)
     asks.end_claim(ref(1), NOW, Asked(NOW, ScanRefusal.UNSUPPORTED))
     assert asks.asked([ref(1), ref(2)]) == {ref(1): Asked(NOW, ScanRefusal.UNSUPPORTED)}
 
 
-def test_what_was_not_asked_after_all_may_be_asked_at_once(asks: scanning.ScanAsks) -> None:
+def test_what_was_not_asked_after_all_may_be_asked_at_once(asks: registry.ScanAsks) -> None:
     asks.claim(ref(1), NOW, None)
     asks.end_claim(ref(1), NOW, None)
     (known,) = asks.asked([ref(1)]).values()
@@ -67,14 +67,14 @@ def test_what_was_not_asked_after_all_may_be_asked_at_once(asks: scanning.ScanAs
     assert asks.claim(ref(1), NOW, known)
 
 
-def test_the_end_of_a_former_claim_takes_nothing_from_a_newer_one(asks: scanning.ScanAsks) -> None:
+def test_the_end_of_a_former_claim_takes_nothing_from_a_newer_one(asks: registry.ScanAsks) -> None:
     asks.claim(ref(1), NOW, None)
     asks.claim(ref(1), NOW + DAY, Asked(NOW))
     asks.end_claim(ref(1), NOW, None)
     assert asks.asked([ref(1)]) == {ref(1): Asked(NOW + DAY)}
 
 
-def test_each_registry_and_region_has_a_budget_of_its_own(asks: scanning.ScanAsks) -> None:
+def test_each_registry_and_region_has_a_budget_of_its_own(asks: registry.ScanAsks) -> None:
     asks.change_budget(HOME, lambda budget: budget.take(7, 10, NOW)[0])
     other = Repository(HOME.registry, "us-east-1", HOME.name)
     assert asks.change_budget(HOME, lambda budget: budget).spent(NOW) == 7

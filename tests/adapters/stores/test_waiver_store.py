@@ -13,8 +13,7 @@ import pytest
 
 from chalicelib.adapters.dynamodb.schema import BODY, WAIVER, create_table, key
 from chalicelib.adapters.stores.policy_file import default_policy, read_policy
-from chalicelib.adapters.stores.policy_store import PolicyStore
-from chalicelib.adapters.stores.waiver_store import WaiverStore
+from chalicelib.adapters.stores.rule_store import PolicyStore, WaiverStore
 from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver
 from chalicelib.domain.waivers.alert import Notice, NoticeStage
 from chalicelib.domain.waivers.change import Carried, WaiverChange

@@ -30,7 +30,7 @@ from chalicelib.domain.whatif.report import (
 )
 from chalicelib.domain.whatif.what_if import Ruling
 from chalicelib.errors import ConflictError, ParameterError
-from chalicelib.services.ports.rules import WhatIfs
+from chalicelib.services.ports.context import WhatIfs
 from tests.fakes.images import ref
 from tests.fakes.moto_aws import mock_aws
 from tests.fakes.what_ifs import FakeWhatIfs

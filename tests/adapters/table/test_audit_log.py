@@ -16,13 +16,12 @@ import msgspec
 import pytest
 
 from chalicelib.adapters.dynamodb.dynamo import Dynamo
-from chalicelib.adapters.dynamodb.schema import PK, SK, create_table
+from chalicelib.adapters.dynamodb.schema import PK, SK, Page, create_table
 from chalicelib.adapters.table.audit_log import ActionRow, AuditCheckpoints, read_action, read_stored
 from chalicelib.adapters.table.audit_queries import BROKEN, AuditEntry, AuditQueries
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
-from chalicelib.adapters.table.index_walk import Page
-from chalicelib.domain.audit.action import action_id
+from chalicelib.domain.audit.action import ActionRecord, action_id
 from chalicelib.domain.audit.chain import (
     SHARDS,
     START,
@@ -36,7 +35,6 @@ from chalicelib.domain.audit.chain import (
 )
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import ParameterError, UpstreamError
-from chalicelib.services.ports.audit import ActionRecord
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.audit import FakeAudit
 from tests.fakes.images import digest, ref

@@ -12,20 +12,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chalicelib.adapters.dynamodb.schema import create_table, shard_of
+from chalicelib.adapters.dynamodb.schema import Page, create_table, shard_of
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
-from chalicelib.adapters.table.header_items import row_of
-from chalicelib.adapters.table.index_walk import Page
+from chalicelib.adapters.table.headers import row_of
 from chalicelib.domain.assessment.conclusion import count_open
+from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.audit.chain import START, next_link
 from chalicelib.domain.headers.header import Header, sketch_of
-from chalicelib.domain.images.document import FindingsDocument
-from chalicelib.domain.images.finding import Finding, Severity
+from chalicelib.domain.images.finding import Finding, FindingsDocument, Severity
 from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ParameterError
-from chalicelib.services.ports.audit import ActionRecord
 from tests.fakes.images import digest, finding, home, image, ref
 from tests.fakes.moto_aws import mock_aws
 

@@ -1,19 +1,24 @@
-"""Calls by name, page by page, within the time of one look-up."""
+"""Calls by name, page by page, within the time of one look-up; what was found is kept as long as it may be, and
+failures are named.
+"""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
-from threading import Barrier, Event
+from datetime import UTC, datetime, timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from chalicelib.adapters.usage import asking
-from chalicelib.adapters.usage.asking import Asker, Remembered
-from chalicelib.errors import LazarettoError, TransientError, UpstreamError
-from chalicelib.parsers.usage.ecs_answers import Clusters
+from chalicelib.adapters.usage import asking as places
+from chalicelib.adapters.usage.asking import Asker, CachedPlace, PlaceAnswer, Use
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.images.names import ImageName
+from chalicelib.errors import DeniedError, LazarettoError, TransientError, UpstreamError
+from chalicelib.parsers.usage.use_answers import Clusters
 from tests.adapters.looking import NOW
 from tests.fakes.estate import ACCOUNT, HOME, Estate
 
@@ -46,55 +51,6 @@ def test_no_call_is_made_once_the_time_is_up():
 def test_a_call_that_this_boto3_does_not_know_is_a_failure():
     with pytest.raises(UpstreamError, match="this boto3 does not know it"):
         Asker(lambda: NOW, FOREVER).ask(Estate().client("ecs", ACCOUNT, HOME), "list_moons", Clusters)
-
-
-def test_the_least_recently_used_is_forgotten_first():
-    remembered, asked = Remembered[str, str](2), list[str]()
-
-    def get(key: str) -> None:
-        remembered.get(key, lambda: (asked.append(key), key)[1])
-
-    for key in ("a", "b", "a", "c", "a", "b"):
-        get(key)
-    assert asked == ["a", "b", "c", "b"]
-
-
-def test_what_does_not_hold_any_more_is_asked_again():
-    remembered = Remembered[str, int](2)
-    values = iter((1, 2, 3))
-    got = [remembered.get("a", lambda: next(values), lambda known: known > 1) for _ in range(3)]
-    assert (got, "a" in remembered, "b" in remembered) == ([1, 2, 2], True, False)
-
-
-def test_of_those_that_want_the_same_at_once_one_asks():
-    remembered, asked, never = Remembered[str, int](2), list[str](), Event()
-
-    def ask() -> int:
-        asked.append("a")
-        never.wait(0.2)  # long enough for the others to come
-        return 1
-
-    with ThreadPoolExecutor(4) as pool:
-        assert [*pool.map(lambda _: remembered.get("a", ask), range(4))] == [1, 1, 1, 1]
-    assert asked == ["a"]
-
-
-def test_who_waited_for_one_that_failed_asks_itself():
-    remembered, failures = Remembered[str, int](2), [UpstreamError("x")]
-
-    def ask() -> int:
-        if failures:
-            raise failures.pop()
-        return 1
-
-    def get(_: int) -> int | str:
-        try:
-            return remembered.get("a", ask)
-        except UpstreamError as error:
-            return str(error)
-
-    with ThreadPoolExecutor(4) as pool:
-        assert sorted(pool.map(get, range(4)), key=str) == [1, 1, 1, "x"]
 
 
 def test_what_is_asked_at_once_comes_in_the_order_of_the_items():
@@ -169,12 +125,102 @@ def test_a_call_that_hung_is_not_made_again():
     assert (slow.pauses, slow.estate.asked("ListClusters")) == ([], 1)
 
 
-def test_what_fails_is_not_remembered():
-    remembered = Remembered[str, str](2)
+START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 
-    def failing() -> Any:
+
+class Clock:
+    def __init__(self) -> None:
+        self.at = START
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+def test_a_minute_is_counted_from_the_beginning_of_the_look():
+    clock = Clock()
+    kept = CachedPlace(clock)
+
+    def slow() -> PlaceAnswer:
+        clock.at += timedelta(seconds=40)
+        return PlaceAnswer()
+
+    first = kept.get("ecs", slow)
+    assert first.seen_at == START
+    clock.at += timedelta(seconds=19)
+    assert kept.get("ecs", slow) is first
+    clock.at += timedelta(seconds=1)
+    assert kept.get("ecs", slow) is not first
+
+
+def test_a_failure_is_kept_for_ten_seconds_from_its_end():
+    clock = Clock()
+    kept = CachedPlace(clock)
+
+    def failing() -> PlaceAnswer:
+        clock.at += timedelta(seconds=15)
+        return PlaceAnswer(failed=True)
+
+    first = kept.get("ecs", failing)
+    clock.at += timedelta(seconds=9)
+    assert kept.get("ecs", failing) is first
+    clock.at += timedelta(seconds=1)
+    assert kept.get("ecs", failing) is not first
+
+
+def test_a_look_that_raises_is_not_kept():
+    kept = CachedPlace(Clock())
+
+    def raising() -> PlaceAnswer:
         raise UpstreamError("no")
 
     with pytest.raises(UpstreamError):
-        remembered.get("a", failing)
-    assert remembered.get("a", lambda: "there") == "there"
+        kept.get("ecs", raising)
+    assert kept.get("ecs", PlaceAnswer).failed is False
+
+
+def test_places_of_long_ago_are_forgotten():
+    kept = CachedPlace(Clock())
+    first = kept.get(0, PlaceAnswer)
+    for number in range(1, 250):
+        kept.get(number, PlaceAnswer)
+    assert kept.get(0, PlaceAnswer) is not first
+
+
+def test_parts_are_put_together_with_what_they_could_not_see():
+    image = ImageName(Repository("111122223333", "eu-west-1", "team/api"), "v1", None)
+    looked = PlaceAnswer(uses=[Use(image, "a")])
+    looked.join(
+        [
+            PlaceAnswer(uses=[Use(image, "b")]),
+            PlaceAnswer(blind=["c"], failed=True),
+            PlaceAnswer(uses=[Use(image, "d")]),
+        ]
+    )
+    assert ([use.who for use in looked.uses], looked.blind, looked.failed) == (["a", "b", "d"], ["c"], True)
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_what_is_not_kept_is_said_whatever_else_failed(monkeypatch: pytest.MonkeyPatch, failed: bool):
+    monkeypatch.setattr(places, "MOST_USES", 1)
+    image = ImageName(Repository("111122223333", "eu-west-1", "team/api"), "v1", None)
+    looked = PlaceAnswer(failed=failed)
+    looked.join([PlaceAnswer(uses=[Use(image, who)]) for who in "abc"])
+    assert looked.blind == ["not all workloads could be kept in memory: there are more than 1"]
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            DeniedError("ecs:ListTasks: User: arn:secret is not …"),
+            "ECS cannot be looked at: access denied (ecs:ListTasks)",
+        ),
+        (TransientError("ecs:ListTasks: the time is up"), "ECS cannot be looked at: no time left (ecs:ListTasks)"),
+        (UpstreamError("ecs:ListTasks: hm"), "ECS cannot be looked at: AWS did not answer as needed (ecs:ListTasks)"),
+    ],
+)
+def test_a_place_that_fails_is_named_with_the_call_and_the_kind_of_failure(error: Exception, sentence: str):
+    looked = PlaceAnswer()
+    with looked.at("ECS"):
+        raise error
+    assert (looked.blind, looked.failed) == ([sentence], True)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from threading import Barrier
+
 import pytest
 
 from chalicelib.adapters.usage.asking import Asker
 from chalicelib.adapters.usage.ecs_use import EcsUse
 from chalicelib.domain.images.image import InUseState
+from chalicelib.errors import TransientError
 from tests.adapters.looking import IMAGE, NOW, OTHER, use_of
 from tests.fakes.estate import ACCOUNT, HOME, Estate, Region
 
@@ -224,3 +229,24 @@ def test_an_image_of_another_registry_is_none_of_ours(estate: Estate, home: Regi
     for other in ("busybox", f"ghcr.io/team/api@{IMAGE}", image.replace(ACCOUNT, "999900009999"), "", "x" * 5000):
         home.task({"name": "x", "image": other or "?"})
     assert use_of(estate).state is InUseState.NO
+
+
+def test_of_threads_that_want_one_definition_at_once_one_asks(estate: Estate, home: Region):
+    use, arn, client = EcsUse(), home.define("job:1", home.image(f"@{IMAGE}")), estate.client("ecs", ACCOUNT, HOME)
+    together = Barrier(4, timeout=10)
+
+    def images(_: int) -> object:
+        together.wait()
+        return use.images(client, Asker(lambda: NOW, NOW + timedelta(days=1)), arn)
+
+    with ThreadPoolExecutor(4) as pool:
+        (named,) = set(pool.map(images, range(4)))
+    assert named
+    assert estate.asked("DescribeTaskDefinition") == 1
+
+
+def test_a_definition_that_could_not_be_read_is_asked_for_again(estate: Estate, home: Region):
+    use, arn, client = EcsUse(), home.define("job:1", home.image(f"@{IMAGE}")), estate.client("ecs", ACCOUNT, HOME)
+    with pytest.raises(TransientError):
+        use.images(client, Asker(lambda: NOW, NOW), arn)
+    assert use.images(client, Asker(lambda: NOW, NOW + timedelta(days=1)), arn)

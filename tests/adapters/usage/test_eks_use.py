@@ -10,7 +10,7 @@ import pytest
 from chalicelib.adapters.usage.eks_use import NOT_COVERED, WHOLE
 from chalicelib.adapters.usage.runtime import AwsRuntime
 from chalicelib.domain.images.image import InUse, InUseState
-from chalicelib.services.ports.usage import Subject
+from chalicelib.services.ports.registry import Subject
 from tests.adapters.looking import IMAGE, INDEX, NOW, OTHER, PLACE, use_of
 from tests.fakes.estate import ACCOUNT, Estate
 

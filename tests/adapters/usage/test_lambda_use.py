@@ -7,9 +7,8 @@ from datetime import timedelta
 import boto3
 import pytest
 
-from chalicelib.adapters.usage.asking import Asker
+from chalicelib.adapters.usage.asking import Asker, PlaceAnswer
 from chalicelib.adapters.usage.lambda_use import LambdaUse
-from chalicelib.adapters.usage.places import PlaceAnswer
 from chalicelib.domain.images.image import InUseState
 from tests.adapters.looking import IMAGE, NOW, OTHER, use_of
 from tests.fakes.estate import ACCOUNT, HOME, Estate

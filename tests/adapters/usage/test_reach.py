@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.adapters.usage.asking import Asker
-from chalicelib.adapters.usage.reach import RegistryReach, look_at_registry, look_at_repository
+from chalicelib.adapters.usage.runtime import RegistryReach, look_at_registry, look_at_repository
 from tests.adapters.looking import NOW, PLACE
 from tests.fakes.estate import ACCOUNT, AWAY, HOME, Estate
 

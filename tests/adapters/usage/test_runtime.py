@@ -15,10 +15,10 @@ from botocore.exceptions import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.adapters.usage import places
+from chalicelib.adapters.usage import asking
 from chalicelib.adapters.usage.runtime import PUBLIC, AwsRuntime
 from chalicelib.domain.images.image import InUse, InUseState, Repository
-from chalicelib.services.ports.usage import Subject
+from chalicelib.services.ports.registry import Subject
 from tests.extent import Extent
 from tests.fakes.estate import ACCOUNT, AWAY, HOME, REPOSITORY, Estate
 
@@ -455,7 +455,7 @@ def test_each_look_without_time_for_all_gets_further_than_the_one_before(estate:
 
 
 def test_an_account_with_too_many_workloads_is_not_known_whole(estate: Estate, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(places, "MOST_USES", 2)
+    monkeypatch.setattr(asking, "MOST_USES", 2)
     for number in range(3):
         estate.home.task({"name": "x", "image": estate.home.image(f":{number}")})
     assert look(estate).blind == ("not all workloads could be kept in memory: there are more than 2",)

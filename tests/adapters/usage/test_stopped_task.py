@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.adapters.usage.stopped_task import read_stopped_task
+from chalicelib.adapters.usage.ecs_task import read_stopped_task
 from chalicelib.domain.events.event import TaskContainer
 from chalicelib.errors import DeniedError, InputError, NotFoundError, TransientError, UpstreamError
 from tests.fakes.moto_aws import mock_aws

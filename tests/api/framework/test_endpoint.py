@@ -16,8 +16,8 @@ from openapi_spec_validator import validate
 
 from chalicelib.api.framework.call import MAX_BODY_BYTES, Call
 from chalicelib.api.framework.endpoint import Answered, RouteGroup
-from chalicelib.api.framework.openapi import openapi_document
 from chalicelib.api.framework.parameters import LIMIT
+from chalicelib.api.routes import openapi_document
 
 area = RouteGroup(__name__)
 

@@ -25,8 +25,7 @@ from chalicelib.domain.admission.judgement import (
 )
 from chalicelib.domain.headers.pending_action import ActionType, Order
 from chalicelib.domain.images.image import Kind
-from chalicelib.domain.images.image_name import private_registry
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace, private_registry
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict, VerdictSummary
 from chalicelib.domain.policy.policy import Policy, parse_policy
 from chalicelib.errors import ParameterError

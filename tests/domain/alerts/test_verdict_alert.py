@@ -13,8 +13,8 @@ from chalicelib.domain.alerts.alert import hears, top_findings
 from chalicelib.domain.alerts.verdict_alert import compose_summary, compose_verdict_alert, should_announce
 from chalicelib.domain.images.finding import Finding, FindingStatus, Package, Severity
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind, Source
-from chalicelib.domain.images.image_name import console_url
-from chalicelib.domain.images.sanitize import sanitize
+from chalicelib.domain.images.names import console_url
+from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.section import Route
 

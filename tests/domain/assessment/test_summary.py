@@ -6,7 +6,7 @@ import random
 
 import msgspec
 
-from chalicelib.adapters.table.header_items import ImageRow
+from chalicelib.adapters.table.headers import ImageRow
 from chalicelib.domain.assessment.summary import Summary, summarize
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, ScanState

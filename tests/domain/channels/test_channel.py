@@ -4,7 +4,7 @@ import pytest
 
 from chalicelib.domain.channels.channel import CHANNELS, SECRET_PATTERNS, WITH_SECRET
 from chalicelib.domain.doctor.health import KINDS, CheckArea
-from chalicelib.domain.images.sanitize import without_secrets
+from chalicelib.domain.images.text import without_secrets
 from chalicelib.domain.policy.policy import policy_schema
 
 SECRETS = {

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from chalicelib.domain.doctor.installed import StoredRepositories
 from chalicelib.domain.events.sweep_message import Sweep
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 HUB, SPOKE = RegistryPlace("eu-west-1"), RegistryPlace("eu-west-1", "444455556666")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chalicelib.domain.audit.action import action_id
+from chalicelib.domain.audit.action import ActionRecord, action_id
 from chalicelib.domain.enforcement.past_quarantine import (
     LATELY,
     PastQuarantine,
@@ -15,7 +15,6 @@ from chalicelib.domain.enforcement.past_quarantine import (
     stood_words,
 )
 from chalicelib.domain.images.image import Repository
-from chalicelib.services.ports.audit import ActionRecord
 
 REF = Repository("111122223333", "eu-west-1", "team/api").image(f"sha256:{'a' * 64}")
 DAY = datetime(2026, 3, 2, tzinfo=UTC)

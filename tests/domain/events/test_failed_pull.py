@@ -8,7 +8,7 @@ from chalicelib.domain.events.event import TaskChanged, TaskContainer
 from chalicelib.domain.events.failed_pull import FailedPull, failed_pulls
 from chalicelib.domain.events.pull_failure import MAX_SAID, PullFailureCause
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.image_name import ImageName
+from chalicelib.domain.images.names import ImageName
 
 HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 API, WEB = (Repository("111122223333", "eu-west-1", name) for name in ("team/api", "team/web"))

@@ -11,12 +11,16 @@ from chalicelib.domain.events.pull_failure import (
     PullFailureCause,
     PullRefusal,
     classify,
+    full_name,
+    manifest_digests,
+    named_image,
     read_refusal,
+    short_name,
     wanted_platform,
+    without_names,
 )
-from chalicelib.domain.events.pulled_image import full_name, manifest_digests, named_image, short_name, without_names
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.image_name import ImageName
+from chalicelib.domain.images.names import ImageName
 
 HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 HOME = Repository("111122223333", "eu-west-1", "team/api")

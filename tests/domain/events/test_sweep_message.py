@@ -1,4 +1,4 @@
-"""A sweep begins with a message for each registry."""
+"""When sweeps begin, with a message for each registry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,26 @@ import pytest
 
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, begin
 from chalicelib.domain.images.image import PUBLIC_REGION
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
+
+
+@pytest.mark.parametrize(
+    ("sweep", "hours"),
+    [
+        (Sweep.RECONCILE, [0, 6, 12, 18]),
+        (Sweep.PUBLIC, [1, 7, 13, 19]),
+        (Sweep.REPLICATION, list(range(24))),
+        (Sweep.RETENTION, [3]),
+        (Sweep.POSTURE, [4]),
+    ],
+)
+def test_each_sweep_has_its_hours(sweep: Sweep, hours: list[int]) -> None:
+    assert [hour for hour in range(24) if sweep.is_run_at(hour)] == hours
+
+
+def test_every_sweep_is_run_at_least_once_a_day() -> None:
+    assert all(any(sweep.is_run_at(hour) for hour in range(24)) for sweep in Sweep)
+
 
 AT = datetime(2026, 3, 2, 6, tzinfo=UTC)
 PLACES = (RegistryPlace("eu-west-1"), RegistryPlace("us-east-1"), RegistryPlace("eu-west-1", "444455556666"))

@@ -9,8 +9,7 @@ import pytest
 from chalicelib.domain.assessment.conclusion import conclude, corrected
 from chalicelib.domain.headers.header import Rules, in_sketch
 from chalicelib.domain.headers.pending_action import LOST_AFTER, ActionType, Order, PendingAction
-from chalicelib.domain.images.document import FindingsDocument
-from chalicelib.domain.images.finding import FindingStatus, Severity
+from chalicelib.domain.images.finding import FindingsDocument, FindingStatus, Severity
 from chalicelib.domain.images.image import Kind, Scan, ScanState
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.domain.policy.policy import parse_policy

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain.assessment.merge import ABSENT, CLOSED, SOURCE_CHANGED, age, learn, merge_listing, merge_rows
-from chalicelib.domain.images.document import FindingsDocument, Listing, prune
-from chalicelib.domain.images.finding import FindingStatus, Package, Severity
+from chalicelib.domain.images.finding import FindingsDocument, FindingStatus, Listing, Package, Severity, prune
 from chalicelib.domain.images.image import Scan, ScanState, Source
 from tests.fakes.images import finding, ref
 from tests.fakes.queries import NOW

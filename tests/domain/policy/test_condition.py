@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.domain.assessment.merge import MATERIAL
 from chalicelib.domain.images.finding import Finding
-from chalicelib.domain.images.image_state import ImageState
+from chalicelib.domain.images.verdict import ImageState
 from chalicelib.domain.policy import comparison, operand
 from chalicelib.domain.policy.condition import CONDITIONS, TIME_WORDS, Condition, Match
 

@@ -11,9 +11,8 @@ from chalicelib.adapters.stores.policy_file import default_policy
 from chalicelib.cli.policy.policy import schema_text
 from chalicelib.domain.images.finding import Finding, FixAvailable, Severity
 from chalicelib.domain.images.image import ImageRef, Source
-from chalicelib.domain.images.image_state import ImageState
-from chalicelib.domain.images.patterns import Globs
-from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.images.text import Globs
+from chalicelib.domain.images.verdict import Decision, ImageState
 from chalicelib.domain.policy.policy import Policy, parse_policy, policy_schema
 from chalicelib.domain.policy.section import EVENT_WORDS
 from chalicelib.errors import PolicyError

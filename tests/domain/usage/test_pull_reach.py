@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.usage.pull_reach import EVERYBODY, PULL, let_in
+from chalicelib.domain.usage.blast_radius import EVERYBODY, PULL, let_in
 
 OURS, THEIRS, OTHERS = "111122223333", "999900009999", "888800008888"
 ARN = f"arn:aws:ecr:eu-west-1:{OURS}:repository/team/api"

@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.assessment.merge import LOGGED, merge_listing, merge_rows
-from chalicelib.domain.images.document import FindingChange, FindingsDocument, Listing, prune
-from chalicelib.domain.images.finding import Finding, Package, Severity
+from chalicelib.domain.images.finding import Finding, FindingChange, FindingsDocument, Listing, Package, Severity, prune
 from chalicelib.domain.images.image import Scan, ScanState, Source
-from chalicelib.domain.images.image_state import ImageState
+from chalicelib.domain.images.verdict import ImageState
 from chalicelib.domain.whatif.past import NOTES, Past, PastNote, began, notes_at, state_at
 from tests.fakes.history import COMPLETE, OPEN, RESOLVED, SETTLE, STEPS, play
 from tests.fakes.images import finding, image, ref

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from chalicelib.domain.assessment.conclusion import conclude
 from chalicelib.domain.assessment.merge import merge_rows
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.images.document import FindingsDocument
-from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.finding import FindingsDocument, Severity
 from chalicelib.domain.images.image import Child, InUse, InUseState, Kind, Scan, ScanState, Source
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.domain.policy.decision import decide

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 from hypothesis import given, settings
 
-from chalicelib.adapters.ecr.lifecycle import EcrLifecycles
+from chalicelib.adapters.ecr.keeper import EcrLifecycles
 from chalicelib.domain.policy.section import Retention
 from chalicelib.domain.retention.image import RetainedImage
 from chalicelib.domain.retention.lifecycle_compiler import compile_retention

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.adapters.ecr.replication import EcrReplication
+from chalicelib.adapters.ecr.settings import EcrReplication
 from chalicelib.domain.events.event import Replicated
 from chalicelib.domain.images.image import ScanState
 from chalicelib.domain.replication.replica_case import Mutability, Reported

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.adapters.ecr.scanning import EcrScanning
+from chalicelib.adapters.ecr.settings import EcrScanning
 from chalicelib.domain.images.image import ScanState
 from chalicelib.domain.reconcile.scan_budget import ScanRefusal
 from chalicelib.local.demo import demo_registry

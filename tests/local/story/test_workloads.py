@@ -15,7 +15,7 @@ from chalicelib.local.ecr.ecr import ARCHIVED, LocalEcr, ecr_of
 from chalicelib.local.inspector import inspector_of
 from chalicelib.local.story.world import DEFAULT_CLUSTER, run_service, stop_service
 from chalicelib.parsers.events.events import parse_event
-from chalicelib.services.ports.usage import Subject
+from chalicelib.services.ports.registry import Subject
 from tests.local import samples
 from tests.local.running import local_aws
 

@@ -18,7 +18,7 @@ from chalicelib.domain.admission.admission import read_review
 from chalicelib.domain.admission.judgement import MAX_IMAGES, Admission, AdmissionOutcome
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import Child, ImageRef, Kind
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.domain.policy.waiver import Waiver

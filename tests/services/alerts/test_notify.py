@@ -13,7 +13,7 @@ from chalicelib.domain.alerts.verdict_alert import compose_summary
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import ActionType, PendingAction
-from chalicelib.domain.images.document import FindingsDocument
+from chalicelib.domain.images.finding import FindingsDocument
 from chalicelib.domain.images.image import ImageDetail, ImageRef
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.policy import Policy

@@ -22,8 +22,7 @@ from moto.core.botocore_stubber import MockRawResponse
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from chalicelib.adapters.dynamodb.schema import shard_of
-from chalicelib.adapters.ecr.acts import EcrActs
-from chalicelib.adapters.ecr.registry import EcrRegistry
+from chalicelib.adapters.ecr.registry import EcrActs, EcrRegistry
 from chalicelib.domain.enforcement.repository_policy import canonical, with_statement
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Header

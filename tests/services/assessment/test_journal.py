@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.events.handling import Metric, Outcome
-from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.events.message import Delivery, Metric, Outcome
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import TransientError

@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.domain.events.message import Refresh
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.document import Listing
+from chalicelib.domain.images.finding import Listing
 from chalicelib.domain.images.image import Scan, ScanState, Source
 from chalicelib.errors import AbsentError, DeniedError, TransientError
 from chalicelib.services.assessment.pull_listing import NotYetError, pull_listing

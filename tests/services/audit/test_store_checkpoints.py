@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.audit.chain import Head
 from chalicelib.domain.events.message import Delivery, SendAlert, StoreCheckpoints
 from chalicelib.domain.headers.header import Rules
@@ -13,7 +14,6 @@ from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.errors import TransientError
 from chalicelib.services.audit.store_checkpoints import store_checkpoints
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
-from chalicelib.services.ports.audit import ActionRecord
 from tests.fakes.audit import FakeAudit
 from tests.fakes.images import ref
 from tests.fakes.journal import FakeJournal

@@ -12,10 +12,10 @@ import pytest
 from chalicelib.adapters.dynamodb.schema import PK, SK, create_table
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
+from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.audit.chain import SHARDS, START, Chain, chain_name, next_link, shard_of_chain
 from chalicelib.errors import UpstreamError
 from chalicelib.services.audit.verify_audit import Proof, verify_audit
-from chalicelib.services.ports.audit import ActionRecord
 from tests.fakes.audit import FakeAudit
 from tests.fakes.images import ref
 from tests.fakes.moto_aws import mock_aws

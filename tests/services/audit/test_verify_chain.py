@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.audit.chain import Chain, ChainProblem, Copy, Head, StoredRecord
 from chalicelib.services.audit.verify_audit import Proven, verify_chain
-from chalicelib.services.ports.audit import ActionRecord
 from tests.fakes.audit import FakeAudit
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

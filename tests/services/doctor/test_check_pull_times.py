@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chalicelib.domain.doctor.health import Check, CheckStatus, run_check
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.services.doctor.check_registries import check_pull_times
 
 OWN = RegistryPlace("eu-west-1")

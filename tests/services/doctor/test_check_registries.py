@@ -9,7 +9,7 @@ import pytest
 from chalicelib.domain.doctor.health import Check, CheckStatus, run_check
 from chalicelib.domain.doctor.installed import Installed, StoredRepositories
 from chalicelib.domain.images.image import Repository, RepositoryDetail
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.registry_listing import RepositoriesListed
 from chalicelib.errors import DeniedError
 from chalicelib.services.doctor.check_registries import check_registries

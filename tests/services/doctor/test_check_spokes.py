@@ -21,7 +21,7 @@ from chalicelib.domain.doctor.installed import (
     patterns_of,
 )
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import DeniedError
 from chalicelib.services.doctor.check_registries import check_spokes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.domain.images.registry import RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import TransientError
 from chalicelib.services.doctor.check_registries import exclude_pull_times, missing_exclusions, readers_of
 

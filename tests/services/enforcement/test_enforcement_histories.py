@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.audit.action import action_id
+from chalicelib.domain.audit.action import ActionRecord, action_id
 from chalicelib.domain.events.event import ImageAction
 from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.finding import Severity
@@ -26,7 +26,6 @@ from chalicelib.errors import ConflictError, NotFoundError, TransientError
 from chalicelib.services.enforcement.acquire_quota import reset_fuse
 from chalicelib.services.enforcement.give_order import give_order
 from chalicelib.services.enforcement.undo_action import undo_action
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
 from tests.extent import Extent
 from tests.fakes.table import FakeTable

@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.enforcement.fuse import Fuse, FuseSlot
 from chalicelib.domain.headers.pending_action import ActionType, Holding, Order
 from chalicelib.domain.images.image import Kind, Repository, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError, TransientError
 from chalicelib.services.enforcement.give_order import MAX_REASON, Given, give_order
-from chalicelib.services.ports.audit import ActionRecord
 from tests.services.enforcement.test_enforce_verdict import ACTIVE, ARCHIVED, Acting
 
 QUARANTINE, RELEASE = ActionType.QUARANTINE, ActionType.RELEASE

@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.domain.images.image import ImageRef
 from tests.services.assessment.test_record_push import scan
-from tests.services.assessment.test_send_effects import (
+from tests.services.assessment.test_write_header import (
     ACTIVE,
     AMD64,
     ARCHIVED,

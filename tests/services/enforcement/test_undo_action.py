@@ -8,13 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.audit.action import action_id
+from chalicelib.domain.audit.action import ActionRecord, action_id
 from chalicelib.domain.events.message import PolicyRollout, WaiversChanged
 from chalicelib.domain.policy.waiver import Waiver, waiver_id
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError, StoredPolicyError
 from chalicelib.services.enforcement.undo_action import Undone, undo_action
 from chalicelib.services.policy.apply_policy import apply_policy
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
 from tests.fakes.images import ref
 from tests.fakes.queries import NOW, FakeContext

@@ -5,11 +5,11 @@ import msgspec
 import pytest
 
 from chalicelib.domain.assessment.summary import Summary
-from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.events.message import (
     Decide,
     Delivery,
     Due,
+    Metric,
     PolicyRollout,
     StoreCheckpoints,
     TakeSnapshot,

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from chalicelib.adapters.dynamodb.schema import STATE_PK, shard_of
-from chalicelib.adapters.table.header_items import header_item, row_of
+from chalicelib.adapters.table.headers import header_item, row_of
 from chalicelib.domain.events.message import Decide, Delivery, PolicyRollout, SendAlert
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import ActionType
@@ -17,7 +17,7 @@ from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.policy import roll_out_policy as catch_up
 from chalicelib.services.policy.roll_out_policy import roll_out_policy
-from chalicelib.services.ports.rules import PolicyVersion
+from chalicelib.services.ports.context import PolicyVersion
 from tests.fakes.journal import FakeJournal
 from tests.fakes.table import FakeTable
 

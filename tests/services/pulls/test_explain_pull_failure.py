@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.audit.action import action_id
+from chalicelib.domain.audit.action import ActionRecord, action_id
 from chalicelib.domain.events.failed_pull import FailedPull
 from chalicelib.domain.events.pull_failure import PullFailureCause
 from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Stage
 from chalicelib.domain.images.image import Child, ImageDetail, Kind, Repository, StorageStatus
-from chalicelib.domain.images.image_name import ImageName
+from chalicelib.domain.images.names import ImageName
 from chalicelib.domain.pulls.explanation import Explanation
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
-from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.table import DeniedDigests
 from chalicelib.services.pulls.explain_pull_failure import explain_pull_failure, gather_evidence
 from tests.services.pull_context import AT, EARLIER, FORBIDDEN, HOME, HOST, PullContext, failure, image

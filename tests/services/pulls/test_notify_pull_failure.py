@@ -1,9 +1,11 @@
-"""People are told of a failed pull once an hour for each service and image, whatever the queue and the workers do."""
+"""People are alerted about a failed pull once an hour for each service and image, whatever queue and workers do."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,12 +16,16 @@ from hypothesis import strategies as st
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.events.failed_pull import FailedPull, failed_pulls
 from chalicelib.domain.events.message import PullFailed, SendAlert
+from chalicelib.domain.events.pull_failure import PullFailureCause
+from chalicelib.domain.images.names import ImageName
 from chalicelib.domain.policy.section import Route
 from chalicelib.errors import ConflictError, TransientError
+from chalicelib.local.aws.messages import Pattern
+from chalicelib.parsers.events.events import parse_event
 from chalicelib.services.alerts.deliver_alert import deliver_alert
-from chalicelib.services.pulls.notify_pull_failure import notify_pull_failure
+from chalicelib.services.pulls.notify_pull_failure import handle_pull_failure, notify_pull_failure
 from tests.services.lockstep import Worker
-from tests.services.pull_context import AT, FORBIDDEN, HOST, PullContext, Told, failure, image, task
+from tests.services.pull_context import AT, FORBIDDEN, HOME, HOST, NOT_FOUND, PullContext, Told, failure, image, task
 
 
 def tell(context: PullContext, failed: FailedPull, *channels: Told, receives: int = 1) -> None:
@@ -302,3 +308,58 @@ def test_whatever_comes_in_whatever_order_each_service_image_and_hour_is_told_on
     assert set(told) == wanted
     for key, times in told.items():
         assert times <= 1 + lane.crashes[key], (key, times)
+
+
+ROOT = Path(__file__).parents[3]
+RESOURCES = json.loads((ROOT / ".chalice/resources.json").read_text())["Resources"]
+PATTERN = RESOURCES["PullFailureRule"]["Properties"]["EventPattern"]
+RULE = Pattern(json.dumps(PATTERN), PATTERN)
+SAMPLE = json.loads((ROOT / "events/ecs-task-pull-failed.json").read_text())
+AUTH = "ResourceInitializationError: unable to pull secrets or registry auth: AccessDeniedException: not authorized"
+
+
+def heard(event: Any) -> list[ImageName]:
+    context = PullContext()
+    handle_pull_failure(event, context)
+    return [message.failed.pulled for message in context.taken()]
+
+
+def test_each_image_of_a_task_is_handed_on_once() -> None:
+    names = [f"{HOST}/team/api:1", f"{HOST}/team/api:2", f"{HOST}/team/api:1", "docker.io/library/nginx:1"]
+    assert heard(task(*names)) == [ImageName(HOME, "1"), ImageName(HOME, "2")]
+
+
+def test_the_sample_of_a_failed_pull_is_handed_on_with_what_was_said() -> None:
+    context = PullContext()
+    handle_pull_failure(parse_event(SAMPLE), context)
+    (message,) = context.taken()
+    assert message.failed.pulled == ImageName(HOME, "1.4.2")
+    assert message.failed.cause is PullFailureCause.NOT_FOUND
+    assert message.failed.where == "service api in cluster prod"
+    assert context.records() == []
+
+
+def test_a_task_that_runs_is_none_of_ours() -> None:
+    running = json.loads((ROOT / "events/ecs-task-running.json").read_text())
+    assert heard(parse_event(running)) == []
+
+
+@pytest.mark.parametrize(
+    ("stopped", "container", "reaches_us", "is_told"),
+    [
+        (f"{NOT_FOUND}", None, True, True),
+        ("Task failed to start", "CannotPullImageManifestError: manifest unknown", True, True),
+        ("CannotPullECRContainerError: AccessDeniedException: no", None, True, True),
+        (AUTH, None, True, True),
+        (AUTH.replace("AccessDeniedException", "unable to retrieve secret from asm"), None, True, False),
+        ("Essential container in task exited", "OutOfMemoryError", False, False),
+    ],
+)
+def test_rule_and_reader_agree_about_what_a_failed_pull_is(
+    stopped: str, container: str | None, reaches_us: bool, is_told: bool
+) -> None:
+    event = json.loads(json.dumps(SAMPLE))
+    event["detail"]["stoppedReason"] = stopped
+    event["detail"]["containers"][0]["reason"] = container
+    assert RULE.matches(Pattern.flat(event)) is reaches_us
+    assert bool(heard(parse_event(event))) is is_told

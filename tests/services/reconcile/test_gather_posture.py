@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from chalicelib.adapters.dynamodb.schema import create_table
-from chalicelib.adapters.stores.settings_items import SettingsItems
+from chalicelib.adapters.stores.sweep_items import SettingsItems
 from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository, Source
 from chalicelib.domain.reconcile.posture import GatheredSettings, RepositorySettings, changed

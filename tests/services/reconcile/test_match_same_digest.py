@@ -12,19 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.adapters.dynamodb.schema import shard_of
-from chalicelib.adapters.table.header_items import ImageRow
+from chalicelib.adapters.table.headers import ImageRow
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.events.sweep_message import InitialBackfill, MatchSameDigest
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import ImageRef, Kind, Repository, Scan, ScanState, Source
-from chalicelib.domain.images.image_state import ImageState
-from chalicelib.domain.images.verdict import Decision, Reason, VerdictSummary
+from chalicelib.domain.images.verdict import Decision, ImageState, Reason, VerdictSummary
 from chalicelib.domain.policy.decision import decide
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.domain.whatif.what_if import Question, weigh
 from chalicelib.errors import UpstreamError
-from chalicelib.services.assessment.update_header import update_header
+from chalicelib.services.assessment.write_header import update_header
 from chalicelib.services.policy.evaluate_shard import gather_case
 from chalicelib.services.ports.table import Stored
 from chalicelib.services.reconcile import list_public as match_twins_module

@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.domain.events.sweep_message import MatchSameDigest, PlanSweep, SweepRepository
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.registry import PublicRegistry
+from chalicelib.domain.images.names import PublicRegistry
 from chalicelib.services.reconcile import plan_sweep as module
 from chalicelib.services.reconcile.plan_sweep import plan_public
 from tests.fakes.images import digest

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.events.event import Action, ImageAction, LifecycleExpiry, LifecycleRan
-from chalicelib.domain.events.lifecycle_run import NotifyExpired
 from chalicelib.domain.events.message import Delivery, SendAlert
+from chalicelib.domain.events.sweep_message import NotifyExpired
 from chalicelib.domain.headers.header import Hold
 from chalicelib.domain.headers.pending_action import ActionType, Order
 from chalicelib.domain.images.image import StorageStatus

@@ -12,7 +12,7 @@ import pytest
 from chalicelib.adapters.usage.runtime import AwsRuntime
 from chalicelib.domain.images.image import InUse, InUseState, Kind, Scan, ScanState
 from chalicelib.domain.retention.image import RetainedImage
-from chalicelib.services.ports.usage import Subject
+from chalicelib.services.ports.registry import Subject
 from chalicelib.services.retention.plan_retention import plan_retention
 from chalicelib.services.usage.find_image_uses import uses_of
 from tests.fakes.estate import Estate

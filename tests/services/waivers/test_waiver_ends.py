@@ -19,7 +19,7 @@ from chalicelib.domain.images.image import Child, ImageRef, Kind
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.domain.waivers.alert import PATIENCE, NoticeStage
-from chalicelib.domain.waivers.end import SETTLED_AFTER
+from chalicelib.domain.waivers.change import SETTLED_AFTER
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.handlers.receive_batch import receive_batch

@@ -1,0 +1,250 @@
+"""How a registry scans and replicates: its rules, what applies to each repository, and what arrived at a destination.
+
+Calls: GetRegistryScanningConfiguration once a registry, BatchGetRepositoryScanningConfiguration for each 25
+repositories, StartImageScan for an image; DescribeRegistry, DescribeImageReplicationStatus, DescribeImages,
+ListImageReferrers, DescribeImageScanFindings (one row), GetRegistryPolicy; of a repository's settings
+DescribeRepositories, GetLifecyclePolicy, GetRepositoryPolicy. Starting a scan is the only change.
+
+Some of these calls name no registry and answer for the caller's account. Their answers are checked to be about the
+registry that was meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chalicelib.adapters.aws.calls import answered_at, asked, code_of, readable, told
+from chalicelib.adapters.ecr.listing import EcrImages, EcrListing
+from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, ScanState
+from chalicelib.domain.reconcile.posture import RepositorySettings
+from chalicelib.domain.reconcile.scan_budget import ScanRefusal
+from chalicelib.domain.reconcile.scan_rule import AppliedScanRule, RegistryScanning
+from chalicelib.domain.replication.replica_case import Listed, Mutability, Reported
+from chalicelib.domain.replication.rules import Configuration, Destination
+from chalicelib.errors import AbsentError, LazarettoError, TransientError, UpstreamError
+from chalicelib.parsers.images import settings_answers as said
+from chalicelib.parsers.images.settings_answers import read_applied_scanning, read_registry_scanning
+
+if TYPE_CHECKING:
+    from types_boto3_ecr import ECRClient
+
+NAMES_ASKED = 25
+_REFUSALS = {
+    "LimitExceededException": ScanRefusal.LIMIT,
+    "UnsupportedImageTypeException": ScanRefusal.UNSUPPORTED,
+    "ImageArchivedException": ScanRefusal.ARCHIVED,
+}
+_QUOTA = "scan quota"
+"""In the message of an image that was scanned within 24 hours, whose code may be that of a throttle."""
+
+
+class EcrScanning:
+    """services.ports.scanning.Scans. `client_of` gives the ECR client of an account and a Region.
+
+    All methods raise TransientError, DeniedError and UpstreamError.
+    """
+
+    def __init__(self, client_of: Callable[[str, str], ECRClient]) -> None:
+        self._client_of = client_of
+
+    def configuration(self, registry: Repository) -> tuple[str, RegistryScanning]:
+        """How the registry and Region of `registry` scan, with the account id of the registry that the answer is about.
+        It need not be the one that was meant."""
+        what = f"read the scanning configuration of {registry.registry} in {registry.region}"
+        client = self._client_of(registry.registry, registry.region)
+        answer = asked(what, client.get_registry_scanning_configuration)
+        with readable(what):
+            return read_registry_scanning(told(answer))
+
+    def applied(self, registry: Repository, names: Collection[str]) -> dict[str, AppliedScanRule]:
+        """What is applied to repositories of that registry, by name; those that are not there are absent."""
+        found: dict[str, AppliedScanRule] = {}
+        ordered = sorted(names)
+        what = f"read how repositories of {registry.registry} in {registry.region} are scanned"
+        for start in range(0, len(ordered), NAMES_ASKED):
+            some = ordered[start : start + NAMES_ASKED]
+            call = self._client_of(registry.registry, registry.region).batch_get_repository_scanning_configuration
+            answer = asked(what, call, repositoryNames=some)
+            with readable(what):
+                found |= read_applied_scanning(told(answer))
+        return found
+
+    def start(self, ref: ImageRef) -> ScanRefusal | None:
+        """Has ECR's own scanner scan the image. None: it is at it."""
+        named: dict[str, Any] = {"registryId": ref.registry, "repositoryName": ref.repository}
+        call = self._client_of(ref.registry, ref.region).start_image_scan
+        try:
+            asked(f"have {ref} scanned", call, **named, imageId={"imageDigest": ref.digest})
+        except AbsentError:
+            return ScanRefusal.ABSENT
+        except UpstreamError as error:
+            if (refusal := _refusal(error)) is None:
+                raise
+            return refusal
+        return None
+
+
+def _refusal(error: LazarettoError) -> ScanRefusal | None:
+    return ScanRefusal.LIMIT if _QUOTA in str(error).lower() else _REFUSALS.get(code_of(error) or "")
+
+
+T = TypeVar("T")
+KEPT = timedelta(seconds=60)
+_NO_REGISTRY_POLICY = "RegistryPolicyNotFoundException"
+_NO_POLICY = "RepositoryPolicyNotFoundException"
+_NO_LIFECYCLE = "LifecyclePolicyNotFoundException"
+
+
+class EcrReplication:
+    """services.ports.replication.ReplicationReader. `client_of` gives the ECR client of an account and a Region, and
+    raises DeniedError where nothing lets us look there."""
+
+    def __init__(self, client_of: Callable[[str | None, str], ECRClient], now: Callable[[], datetime]) -> None:
+        self._client_of, self._now = client_of, now
+        self._listing, self._images = EcrListing(client_of), EcrImages(client_of)
+        self._kept: dict[tuple[str, str], tuple[datetime, Configuration]] = {}
+
+    def configuration(self, home: Repository) -> Configuration:
+        """The rules of the registry and Region of `home`, a minute old at most."""
+        place, now = (home.registry, home.region), self._now()
+        kept = self._kept.get(place)
+        if kept is not None and now < kept[0] + KEPT:
+            return kept[1]
+        answer = self._ask(home, "describe_registry")
+        with readable("ecr:DescribeRegistry"):
+            registry, found = said.read_configuration(answer)
+        _is_meant("ecr:DescribeRegistry", registry, home)
+        self._kept[place] = (now, found)
+        return found
+
+    def listing(self, home: Repository) -> Listed:
+        """Every image, whatever its storage class. Raises AbsentError (`repository`)."""
+        found = self._listing.images(home)
+        if found.absent:
+            raise AbsentError("repository", f"{home.path}: there is no such repository")
+        return Listed(found.images, found.listed_at)
+
+    def describe(self, ref: ImageRef) -> Listed:
+        """The one image; without it where it, or its repository, is not there."""
+        return self._found(ref.home, {"imageDigest": ref.digest})
+
+    def describe_all(self, home: Repository, digests: Collection[str]) -> Mapping[str, ImageDetail]:
+        """Those of the images that are there, by digest: a call for each hundred where none is missing."""
+        return self._images.describe(home, digests)
+
+    def describe_tag(self, home: Repository, tag: str) -> Listed:
+        """The image that has the tag; without one where none has it."""
+        return self._found(home, {"imageTag": tag})
+
+    def reports(self, ref: ImageRef) -> dict[Destination, Reported]:
+        """How far ECR got with an image of the source, by destination. Raises AbsentError (`image`)."""
+        answer = self._ask(
+            ref.home,
+            "describe_image_replication_status",
+            registryId=ref.registry,
+            repositoryName=ref.repository,
+            imageId={"imageDigest": ref.digest},
+        )
+        with readable("ecr:DescribeImageReplicationStatus"):
+            return said.read_reports(answer)
+
+    def referrers(self, ref: ImageRef) -> tuple[str, ...]:
+        """Digests of signatures, SBOMs and the like that name the image as their subject."""
+        return self._images.referrers(ref.home, ref.digest)
+
+    def mutability(self, home: Repository) -> Mutability:
+        """Raises AbsentError (`repository`)."""
+        return self._described(home)[0]
+
+    def registry_policy(self, home: Repository) -> str | None:
+        """Of the registry and Region of `home`; None: it has none."""
+        answer = self._unless(_NO_REGISTRY_POLICY, lambda: self._ask(home, "get_registry_policy"))
+        if answer is None:
+            return None
+        with readable("ecr:GetRegistryPolicy"):
+            registry, text = said.read_policy(answer)
+        _is_meant("ecr:GetRegistryPolicy", registry, home)
+        return text
+
+    def settings(self, home: Repository) -> RepositorySettings:
+        """What of it cannot be read is in `unread`. Raises AbsentError (`repository`), TransientError."""
+        unread: dict[str, str] = {}
+
+        def part(names: tuple[str, ...], read: Callable[[], T], nothing: T) -> T:
+            try:
+                return read()
+            except (TransientError, AbsentError):
+                raise
+            except UpstreamError as error:
+                unread.update(dict.fromkeys(names, str(error).partition(": ")[0]))
+                return nothing
+
+        unknown: tuple[Mutability | None, str | None] = (None, None)
+        held = part(("mutability", "encryption"), lambda: self._described(home), unknown)
+        return RepositorySettings(
+            mutability=held[0],
+            encryption=held[1],
+            scan_frequency=part(("scan_frequency",), lambda: self._scan_frequency(home), None),
+            lifecycle=part(("lifecycle",), lambda: self._lifecycle(home), None),
+            policy=part(("policy",), lambda: self._policy(home), None),
+            unread=unread,
+        )
+
+    def scan_state(self, ref: ImageRef) -> ScanState:
+        """How far the scan of one image got; one that was never scanned is PENDING. Raises AbsentError."""
+        return self._listing.peek(ref).state
+
+    # ---- how it is asked
+
+    def _found(self, home: Repository, image_id: dict[str, str]) -> Listed:
+        try:
+            images, answer = self._images.details(home, [image_id])
+        except AbsentError as error:
+            images, answer = {}, getattr(error.__cause__, "response", {})
+        return Listed(images, answered_at(answer))
+
+    def _described(self, home: Repository) -> tuple[Mutability, str | None]:
+        answer = self._ask(home, "describe_repositories", registryId=home.registry, repositoryNames=[home.name])
+        with readable("ecr:DescribeRepositories"):
+            return said.read_repository(answer)
+
+    def _scan_frequency(self, home: Repository) -> str:
+        answer = self._ask(home, "batch_get_repository_scanning_configuration", repositoryNames=[home.name])
+        with readable("ecr:BatchGetRepositoryScanningConfiguration"):
+            return said.read_scan_frequency(answer, home.name)
+
+    def _lifecycle(self, home: Repository) -> str | None:
+        named = {"registryId": home.registry, "repositoryName": home.name}
+        answer = self._unless(_NO_LIFECYCLE, lambda: self._ask(home, "get_lifecycle_policy", **named))
+        if answer is None:
+            return None
+        with readable("ecr:GetLifecyclePolicy"):
+            return said.read_lifecycle(answer)
+
+    def _policy(self, home: Repository) -> str | None:
+        named = {"registryId": home.registry, "repositoryName": home.name}
+        answer = self._unless(_NO_POLICY, lambda: self._ask(home, "get_repository_policy", **named))
+        if answer is None:
+            return None
+        with readable("ecr:GetRepositoryPolicy"):
+            return said.read_policy(answer)[1]
+
+    def _unless(self, code: str, ask: Callable[[], Any]) -> Any:
+        """None where AWS says by `code` that there is none."""
+        try:
+            return ask()
+        except UpstreamError as error:
+            if code_of(error) != code:
+                raise
+            return None
+
+    def _ask(self, home: Repository, method: str, **params: Any) -> Any:
+        client: Any = self._client_of(home.registry, home.region)
+        return asked(f"ecr:{client.meta.method_to_api_mapping[method]}", getattr(client, method), **params)
+
+
+def _is_meant(what: str, registry: str, home: Repository) -> None:
+    if registry != home.registry:
+        raise UpstreamError(f"{what}: an answer about {registry} and not {home.registry}")

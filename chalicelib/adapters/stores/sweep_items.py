@@ -1,0 +1,262 @@
+"""What sweeps keep in the table: settings of repositories, copies of images, and scans that were asked for.
+
+| item | pk | sk | attributes | a write costs |
+|---|---|---|---|---|
+| settings | `REPO#<path>` | `SETTINGS` | `bd` B JSON, deflated; `aa` N since when, in seconds | 1 a KB |
+| copy | `REPO#<registry>/<region>/<repository>` | `REPLICA#<digest>#<registry>/<region>` | `bd` B JSON; `at` N | 1 |
+| repository | same | `REPLICATION` | `bd` B JSON | 1 |
+| ask | `IMAGE#<path>` | `SCAN_ASKED` | `aa` N when, in seconds; `re` S refused with; `x` B nonce; `ttl` N | 1 |
+| budget | `SCANS` | `<registry>/<region>` | `bd` B the last 25 hours, packed | 1 |
+
+All are outside the indexes and are put only when something differs. Settings have up to 10 KB and lie beside the
+repository's own item, which every new fact would otherwise bill with them. `at` of a copy is the time of the listing
+that found it so; all copies of a repository are one Query, some 300 bytes each. An ask is claimed on condition of the
+one before it, so that only one of two workers asks.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from chalicelib.adapters.dynamodb.dynamo import Dynamo, encode, expand
+from chalicelib.adapters.dynamodb.schema import (
+    BODY,
+    EXPIRES,
+    PK,
+    PUT_AT,
+    REASON,
+    SK,
+    Item,
+    key,
+    nonce,
+    number_of,
+    read_number,
+    repository_pk,
+)
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.reconcile.posture import GatheredSettings
+from chalicelib.domain.reconcile.scan_budget import Asked, ScanBudget, ScanRefusal
+from chalicelib.domain.replication.replica import Replica, ReplicationState, is_missing
+from chalicelib.domain.replication.rules import Destination
+from chalicelib.errors import ConflictError
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+LOOKED_THROUGH = 5_000
+_REPLICA, _STATE = "REPLICA#", "REPLICATION"
+
+
+class ReplicaPage(msgspec.Struct, frozen=True):
+    """`after` goes on where it ends; None: it was the last. It may hold fewer than asked, even none."""
+
+    items: tuple[Replica, ...]
+    after: str | None
+
+
+class ReplicaItems:
+    """services.ports.replication.Replicas on DynamoDB. All reads are consistent."""
+
+    def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._dynamo = Dynamo(client, table_name, sleep)
+
+    def state(self, home: Repository) -> ReplicationState | None:
+        item = self._dynamo.get(_state_key(home))
+        return None if item is None else msgspec.json.decode(item[BODY]["B"], type=ReplicationState)
+
+    def store_state(self, home: Repository, state: ReplicationState) -> None:
+        """The last write stands: its writer has just asked both registries."""
+        self._dynamo.put(_state_key(home) | {BODY: {"B": msgspec.json.encode(state)}})
+
+    def of(self, home: Repository) -> dict[tuple[str, Destination], Replica]:
+        return {(r.ref.digest, r.destination): r for r in self._query(home, _REPLICA)}
+
+    def of_image(self, ref: ImageRef) -> tuple[Replica, ...]:
+        return self._query(ref.home, f"{_REPLICA}{ref.digest}#")
+
+    def page(self, home: Repository, wanted: Callable[[Replica], bool], after: str | None, limit: int) -> ReplicaPage:
+        """Those that are wanted, by digest and destination. A page ends early after some thousand were looked
+        through."""
+        values: Item = {
+            ":pk": {"S": repository_pk(home)},
+            ":from": {"S": after or _REPLICA},
+            ":to": {"S": f"{_REPLICA}~"},
+        }
+        found: list[Replica] = []
+        condition = f"{PK} = :pk AND {SK} BETWEEN :from AND :to"
+        for seen, item in enumerate(self._dynamo.query(condition, values, ConsistentRead=True)):
+            if (at := item[SK]["S"]) == after:
+                continue
+            replica = msgspec.json.decode(item[BODY]["B"], type=Replica)
+            if wanted(replica):
+                found.append(replica)
+            if len(found) == limit or seen >= LOOKED_THROUGH:
+                return ReplicaPage(tuple(found), at)
+        return ReplicaPage(tuple(found), None)
+
+    def keep(self, replica: Replica) -> bool:
+        at = number_of(replica.at)
+        condition = f"attribute_not_exists({PK}) OR #at <= :at"
+        try:
+            self._dynamo.put(_item(replica), condition, {":at": {"N": at}}, ExpressionAttributeNames={"#at": PUT_AT})
+        except ConflictError:
+            return False
+        return True
+
+    def store_delivered(self, replica: Replica) -> None:
+        values: Item = {":at": {"N": number_of(replica.at)}}
+        try:
+            self._dynamo.put(_item(replica), "#at = :at", values, ExpressionAttributeNames={"#at": PUT_AT})
+        except ConflictError:
+            return
+
+    def drop(self, replica: Replica) -> None:
+        self._dynamo.delete_many([_replica_key(replica)])
+
+    def missing(self, home: Repository, digests: Collection[str]) -> dict[str, bool | None]:
+        """One read for each hundred copies that are owed."""
+        state = self.state(home)
+        places = [sight.destination for sight in state.sights if sight.gone_at is None] if state else []
+        keys = [_copy_key(home.image(digest), place) for digest in digests for place in places]
+        found: dict[str, list[Replica]] = {}
+        for item in self._dynamo.get_many(keys):
+            replica = msgspec.json.decode(item[BODY]["B"], type=Replica)
+            found.setdefault(replica.ref.digest, []).append(replica)
+        return {digest: is_missing(state, found.get(digest, ()), digest) for digest in digests}
+
+    def _query(self, home: Repository, begins: str) -> tuple[Replica, ...]:
+        values: Item = {":pk": {"S": repository_pk(home)}, ":begins": {"S": begins}}
+        found = self._dynamo.query(f"{PK} = :pk AND begins_with({SK}, :begins)", values, ConsistentRead=True)
+        return tuple(msgspec.json.decode(item[BODY]["B"], type=Replica) for item in found)
+
+
+def _state_key(home: Repository) -> Item:
+    return key(repository_pk(home), _STATE)
+
+
+def _replica_key(replica: Replica) -> Item:
+    return _copy_key(replica.ref, replica.destination)
+
+
+def _copy_key(ref: ImageRef, destination: Destination) -> Item:
+    return key(repository_pk(ref.home), f"{_REPLICA}{ref.digest}#{destination.path}")
+
+
+def _item(replica: Replica) -> Item:
+    body = {BODY: {"B": msgspec.json.encode(replica)}, PUT_AT: {"N": number_of(replica.at)}}
+    return _replica_key(replica) | body
+
+
+KEPT_FOR = timedelta(days=90)
+_ASKED, _SCANS = "SCAN_ASKED", "SCANS"
+_ASKED_AT = "aa"
+
+
+class ScanAskItems:
+    """services.ports.scanning.ScanAsks on DynamoDB."""
+
+    def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._dynamo = Dynamo(client, table_name, sleep)
+
+    def asked(self, refs: Iterable[ImageRef]) -> dict[ImageRef, Asked]:
+        found = self._dynamo.get_many(map(_ask_key, refs), consistent=False)
+        return {ImageRef.from_path(item[PK]["S"].partition("#")[2]): _read(item) for item in found}
+
+    def claim(self, ref: ImageRef, at: datetime, former: Asked | None) -> bool:
+        item = _ask_key(ref) | nonce() | {_ASKED_AT: {"N": number_of(at)}, EXPIRES: _end(at)}
+        try:
+            if former is None:
+                self._dynamo.put(item, f"attribute_not_exists({PK})")
+            else:
+                self._dynamo.put(item, f"{_ASKED_AT} = :former", {":former": {"N": number_of(former.at)}})
+        except ConflictError:
+            return False
+        return True
+
+    def end_claim(self, ref: ImageRef, at: datetime, asked: Asked | None) -> None:
+        """What became of the claim of `at`; None: it was not asked after all. Nothing where there is a newer one."""
+        item = _ask_key(ref) | nonce()
+        ended = asked or Asked(datetime.fromtimestamp(0, at.tzinfo))
+        item |= {_ASKED_AT: {"N": number_of(ended.at)}, EXPIRES: _end(at)}
+        if ended.refused is not None:
+            item[REASON] = {"S": ended.refused.value}
+        try:
+            self._dynamo.put(item, f"{_ASKED_AT} = :at", {":at": {"N": number_of(at)}})
+        except ConflictError:
+            return
+
+    def change_budget(self, registry: Repository, change: Callable[[ScanBudget], ScanBudget]) -> ScanBudget:
+        where = key(_SCANS, f"{registry.registry}/{registry.region}")
+
+        def attempt() -> ScanBudget:
+            stored = (self._dynamo.get(where) or {}).get(BODY)
+            former = ScanBudget() if stored is None else expand(ScanBudget, bytes(stored["B"]))
+            budget = change(former)
+            if budget != former:
+                condition = f"attribute_not_exists({BODY})" if stored is None else f"{BODY} = :former"
+                values = None if stored is None else {":former": stored}
+                self._dynamo.put(where | nonce() | {BODY: {"B": encode(budget)}}, condition, values)
+            return budget
+
+        return self._dynamo.insist(f"the scans of {registry.registry} in {registry.region}", attempt)
+
+
+def _ask_key(ref: ImageRef) -> Item:
+    return key(f"IMAGE#{ref.path}", _ASKED)
+
+
+def _read(item: Item) -> Asked:
+    refused = item[REASON]["S"] if REASON in item else None
+    return Asked(read_number(item[_ASKED_AT]["N"]), None if refused is None else ScanRefusal(refused))
+
+
+def _end(at: datetime) -> Item:
+    return {"N": str(int((at + KEPT_FOR).timestamp()))}
+
+
+_SETTINGS, _SINCE = "SETTINGS", "aa"
+
+
+class SettingsItems:
+    """services.ports.replication.GatheredPosture on DynamoDB."""
+
+    def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._dynamo = Dynamo(client, table_name, sleep)
+
+    def read(self, repository: Repository) -> tuple[GatheredSettings, datetime] | None:
+        item = self._dynamo.get(_settings_key(repository))
+        return None if item is None else (_settings(item), read_number(item[_SINCE]["N"]))
+
+    def keep(self, repository: Repository, settings: GatheredSettings, at: datetime) -> bool:
+        """The later look stands."""
+
+        def attempt() -> bool:
+            stored = self._dynamo.get(_settings_key(repository))
+            if stored is not None and (_settings(stored) == settings or read_number(stored[_SINCE]["N"]) > at):
+                return False
+            item = _settings_key(repository) | {BODY: {"B": _packed(settings)}, _SINCE: {"N": number_of(at)}}
+            if stored is None:
+                self._dynamo.put(item, f"attribute_not_exists({BODY})")
+            else:
+                self._dynamo.put(item, f"{BODY} = :stored", {":stored": stored[BODY]})
+            return True
+
+        return self._dynamo.insist(f"the settings of {repository.path}", attempt)
+
+
+def _settings_key(repository: Repository) -> Item:
+    return key(repository_pk(repository), _SETTINGS)
+
+
+def _packed(settings: GatheredSettings) -> bytes:
+    return zlib.compress(msgspec.json.encode(settings))
+
+
+def _settings(item: Item) -> GatheredSettings:
+    return msgspec.json.decode(zlib.decompress(bytes(item[BODY]["B"])), type=GatheredSettings)
