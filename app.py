@@ -63,13 +63,22 @@ def on_findings(event: SQSEvent) -> Answer:
 
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-actions", batch_size=1)
 def on_actions(event: SQSEvent) -> Answer:
-    """What a verdict asks to be done: alerts, and acts on the image. One at a time: a look at all that runs may take
-    half a minute, and a function that dies in the middle keeps everybody waiting."""
+    """What a verdict asks to be done to the image. One at a time: a look at all that runs may take half a minute, and
+    a function that dies in the middle keeps everybody waiting."""
     from chalicelib.services.handlers.receive_acts import receive_acts
 
     place = app_context()
+    return take_in(_records(event), lambda deliveries: receive_acts(deliveries, place, place.settings.api_url))
+
+
+@app.on_sqs_message(queue=f"lazaretto-{STAGE}-alerts", batch_size=1)
+def on_alerts(event: SQSEvent) -> Answer:
+    """What people are told, channel by channel. No other function speaks to a channel."""
+    from chalicelib.services.handlers.receive_alerts import receive_alerts
+
+    place = app_context()
     return take_in(
-        _records(event), lambda deliveries: receive_acts(deliveries, place, place.channels, place.settings.api_url)
+        _records(event), lambda deliveries: receive_alerts(deliveries, place, place.channels, place.settings.api_url)
     )
 
 
@@ -79,10 +88,7 @@ def on_sweeps(event: SQSEvent) -> Answer:
     from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 
     place = app_context()
-    return take_in(
-        _records(event),
-        lambda deliveries: receive_sweeps(deliveries, place, place.channels, place.settings.api_url),
-    )
+    return take_in(_records(event), lambda deliveries: receive_sweeps(deliveries, place, place.settings.api_url))
 
 
 @app.schedule(Rate(CLOCK_MINUTES, unit=Rate.MINUTES))

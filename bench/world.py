@@ -32,6 +32,7 @@ from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState
 from chalicelib.parsers.events.messages import read_delivery
 from chalicelib.services.handlers.receive_acts import receive_acts
+from chalicelib.services.handlers.receive_alerts import receive_alerts
 from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from chalicelib.services.ports.usage import Subject
@@ -44,7 +45,7 @@ BLOCK_CRITICAL = (
     "notify: [{channel: sns, min_decision: block}]\n"
 )
 QUARANTINE_CRITICAL = BLOCK_CRITICAL.replace("observe", "enforce").replace("decision: block", "decision: quarantine")
-BATCH = {"scans": 10, "findings": 1_000, "actions": 10, "sweeps": 10}
+BATCH = {"scans": 10, "findings": 1_000, "actions": 10, "alerts": 10, "sweeps": 10}
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_DEFAULT_REGION": payloads.REGION}
 
 
@@ -108,8 +109,12 @@ class Place:
         """As another Lambda instance would build it: clients and caches of its own."""
         session = boto3.Session(region_name=self._region)
         self.aws.answer_for(session, blank=self._blank)
-        scans, actions, sweeps = (f"https://sqs.invalid/{name}" for name in ("scans", "actions", "sweeps"))
-        settings = Settings(table=TABLE, queue_scans=scans, queue_actions=actions, queue_sweeps=sweeps)
+        scans, actions, alerts, sweeps = (
+            f"https://sqs.invalid/{name}" for name in ("scans", "actions", "alerts", "sweeps")
+        )
+        settings = Settings(
+            table=TABLE, queue_scans=scans, queue_actions=actions, queue_alerts=alerts, queue_sweeps=sweeps
+        )
         context = AppContext(settings, Sessions(session=session))
         context.clock = self.clock  # type: ignore[assignment]
         context.rules = self._rules  # type: ignore[assignment]
@@ -154,9 +159,11 @@ class Place:
     def _receive(self, queue: str, records: Sequence[Mapping[str, Any]], context: AppContext) -> None:
         deliveries = [read_delivery(record) for record in records]
         if queue == "actions":
-            failures = receive_acts(deliveries, context, {self.channel.name: self.channel})
+            failures = receive_acts(deliveries, context)
+        elif queue == "alerts":
+            failures = receive_alerts(deliveries, context, {self.channel.name: self.channel})
         elif queue == "sweeps":
-            failures = receive_sweeps(deliveries, context, {self.channel.name: self.channel})
+            failures = receive_sweeps(deliveries, context)
         else:
             failures = receive_batch(deliveries, context)
         for error in failures.values():

@@ -236,6 +236,7 @@ class AppContext:
         urls = {
             "scans": self.settings.queue_scans,
             "actions": self.settings.queue_actions,
+            "alerts": self.settings.queue_alerts,
             "sweeps": self.settings.queue_sweeps,
         }
         return Queues(self.sessions.client("sqs"), urls)

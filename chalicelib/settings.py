@@ -49,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     table: str
     queue_scans: str
     queue_actions: str
+    queue_alerts: str
     queue_sweeps: str
     stage: str = "dev"
     consistency_delay: timedelta = timedelta(seconds=60)
@@ -79,6 +80,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "table": read.required("TABLE"),
             "queue_scans": read.required("QUEUE_SCANS"),
             "queue_actions": read.required("QUEUE_ACTIONS"),
+            "queue_alerts": read.required("QUEUE_ALERTS"),
             "queue_sweeps": read.required("QUEUE_SWEEPS"),
             "stage": read.text("STAGE") or "dev",
             "consistency_delay": timedelta(seconds=read.number("SETTLE_SECONDS", 60, 0, 900)),

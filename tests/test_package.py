@@ -23,7 +23,7 @@ from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.build.bundle import REQUIRED, check_bundle, check_bytecode, check_template
 from chalicelib.build.package import LEFT_OUT, stage_tree
 from chalicelib.domain.channels.channel import CHANNELS
-from chalicelib.services.alerts.notify import CLAIM
+from chalicelib.services.alerts.deliver_alert import CLAIM
 from chalicelib.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +32,13 @@ TEMPLATE = json.loads((CHALICE / "resources.json").read_text())
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
 CONFIG = json.loads((CHALICE / "config.json").read_text())
 FUNCTIONS: dict[str, Any] = CONFIG["stages"]["dev"]["lambda_functions"]
-SOURCES = {"OnScans": "Scans", "OnFindings": "Findings", "OnActions": "Actions", "OnSweeps": "Sweeps"}
+SOURCES = {
+    "OnScans": "Scans",
+    "OnFindings": "Findings",
+    "OnActions": "Actions",
+    "OnAlerts": "Alerts",
+    "OnSweeps": "Sweeps",
+}
 RUNTIME_OWN = {
     *("logs:CreateLogStream", "logs:PutLogEvents"),
     *("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"),
@@ -110,13 +116,13 @@ def test_a_look_at_ten_large_images_ends_in_time() -> None:
 
 
 def test_a_worker_that_sends_alerts_is_dead_before_another_one_takes_over() -> None:
-    assert timedelta(seconds=FUNCTIONS["on_actions"]["lambda_timeout"]) < CLAIM
+    assert timedelta(seconds=FUNCTIONS["on_alerts"]["lambda_timeout"]) < CLAIM
 
 
 def test_only_what_the_api_does_not_need_to_exist_is_told_its_address() -> None:
     """A function that the API invokes cannot name the API: CloudFormation would have to make each before the other."""
     told = {n for n, r in RESOURCES.items() if "LAZARETTO_API_URL" in variables_of(r)}
-    assert told == {"OnActions", "OnSweeps"}
+    assert told == {"OnAlerts"}
     assert "LAZARETTO_API_URL" not in TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
 
 

@@ -140,7 +140,7 @@ class World:
         self.scenes.demo.go_on()
         for event in events():
             self.local.aws.put_event(event)
-        for queue in ("scans", "findings", "actions", "sweeps"):
+        for queue in ("scans", "findings", "actions", "alerts", "sweeps"):
             for body in UNREADABLE:
                 self.local.aws.queues.put(f"lazaretto-dev-{queue}", body)
         self.rest()

@@ -72,5 +72,5 @@ def test_the_limits_are_those_of_the_code() -> None:
 
 def test_every_function_has_its_worst() -> None:
     section = PAGE.partition("\n## A compromised function\n")[2].partition("\n## ")[0]
-    for function in ("on_scans", "on_findings", "on_actions", "on_sweeps", "clock", "api_handler"):
+    for function in ("on_scans", "on_findings", "on_actions", "on_alerts", "on_sweeps", "clock", "api_handler"):
         assert f"`{function}`" in section

@@ -10,6 +10,7 @@ ENOUGH = {
     "LAZARETTO_TABLE": "lazaretto",
     "LAZARETTO_QUEUE_SCANS": "https://sqs.example.invalid/scans",
     "LAZARETTO_QUEUE_ACTIONS": "https://sqs.example.invalid/actions",
+    "LAZARETTO_QUEUE_ALERTS": "https://sqs.example.invalid/alerts",
     "LAZARETTO_QUEUE_SWEEPS": "https://sqs.example.invalid/sweeps",
     "LAZARETTO_CURSOR_SECRETS": "new,old",
 }
@@ -38,6 +39,7 @@ def test_every_missing_or_wrong_variable_is_named_at_once():
         "LAZARETTO_TABLE",
         "LAZARETTO_QUEUE_SCANS",
         "LAZARETTO_QUEUE_ACTIONS",
+        "LAZARETTO_QUEUE_ALERTS",
         "LAZARETTO_QUEUE_SWEEPS",
         "LAZARETTO_SETTLE_SECONDS",
         "LAZARETTO_CURSOR_SECRET",

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from chalicelib.adapters.stack.dead_letters import DeadQueue
 
 CLOCK = "clock"
-QUEUES = ("scans", "findings", "actions", "sweeps", CLOCK)
+QUEUES = ("scans", "findings", "actions", "alerts", "sweeps", CLOCK)
 
 dlq_app = typer.Typer(no_args_is_help=True, help="Show the dead-letter queues; redrive or drop their messages.")
 
-Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="scans, findings, actions, sweeps or clock.")]
+Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="scans, findings, actions, alerts, sweeps or clock.")]
 Ids = Annotated[list[str] | None, typer.Option("--message", help="This one, by its id (repeatable).")]
 
 

@@ -15,6 +15,7 @@ from moto.dynamodb.models import dynamodb_backends
 from bench import payloads
 from bench.world import TABLE
 from chalicelib.adapters.stack.dead_letters import DeadQueue
+from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.enforcement.act_words import GIVEN_UP
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import FindingStatus
@@ -29,7 +30,6 @@ from tests.chaos.world import World
 
 Facts = dict[str, Any]
 TOLD = ("ALERT", "REPORT")
-TO_BE_TOLD = "to be announced to "
 SUBJECT = "SUBJECT#"
 
 
@@ -95,11 +95,19 @@ def ending_of(world: World) -> Ending:
         asked=list(world.aws.asked),
         records={ref.digest: Counter(_kind_of(row.record) for row in each) for ref, each in rows.items()},
         announced=[_announced(row.record) for each in rows.values() for row in each if row.record.kind in TOLD],
-        subjects=Counter((subject, row.record.kind) for subject in subjects for row in audit.of_chain(subject)),
+        subjects=Counter(
+            (subject, row.record.kind)
+            for subject in subjects
+            for row in audit.of_chain(subject)
+            if row.record.kind not in TOLD  # of waivers as many as there were sweeps
+        ),
         broken_chains=[
             f"{chain}: {p}" for chain in (*rows, *subjects) for p in verify_chain(chain, audit, ()).problems
         ],
-        half_done=[said for ref, stored in sorted(kept.items()) for said in _half_done(ref, stored)],
+        half_done=[
+            *(said for ref, stored in sorted(kept.items()) for said in _half_done(ref, stored)),
+            *(said for chain in (*rows, *subjects) for said in _undelivered(chain, world)),
+        ],
         told=list(world.told),
         dead=[
             Dead(queue.source.name, world.poisoned.get(letter.message_id), letter.refused)
@@ -119,11 +127,9 @@ def _kind_of(record: ActionRecord) -> str:
 
 
 def _announced(record: ActionRecord) -> Announced:
-    kind, _, number = record.effect.partition("#")
-    said = record.reason.removeprefix(TO_BE_TOLD)
-    channels = tuple(said.split(", ")) if said != record.reason else ()
+    kind, number, *channels = record.effect.split("#")
     assert record.ref is not None
-    return Announced(record.ref.path, kind == "REPORT", int(number), channels)
+    return Announced(record.ref.path, kind == "REPORT", int(number), tuple(channels))
 
 
 def _subjects() -> set[str]:
@@ -140,6 +146,16 @@ def _half_done(ref: ImageRef, stored: Stored) -> Iterator[str]:
         yield f"{ref.path}: a look was promised that never came"
     if header.exists and not stored.agrees:
         yield f"{ref.path}: the header is of document {header.revision}, and {stored.document_revision} is stored"
+
+
+def _undelivered(chain: Chain, world: World) -> Iterator[str]:
+    for row in world.people.queries.audit.of_chain(chain):
+        record = row.record
+        if record.kind not in TOLD or record.effect.count("#") < 2:
+            continue
+        delivery = world.people.table.read_delivery(chain, record.effect, record.wanted_at)
+        if delivery is None or delivery.delivered_at is None:
+            yield f"{chain}: {record.effect} was never delivered"
 
 
 def _facts(header: Header, world: World) -> Facts:

@@ -53,6 +53,7 @@ SOURCES = (
     Source("scans", 10, 5, 1085, 180),
     Source("findings", 1000, 60, 1140, 180),
     Source("actions", 1, 0, 360, 60),
+    Source("alerts", 1, 0, 360, 60),
     Source("sweeps", 10, 0, 1800, 300),
 )
 

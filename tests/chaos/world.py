@@ -40,6 +40,7 @@ from chalicelib.intake import take_in
 from chalicelib.observability import logger
 from chalicelib.services.assessment.re_decide import SHARDS
 from chalicelib.services.handlers.receive_acts import receive_acts
+from chalicelib.services.handlers.receive_alerts import receive_alerts
 from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from chalicelib.settings import Settings
@@ -119,8 +120,12 @@ class World:
         session._session.register_component("data_loader", self._loader)
         self.aws.reach = self._reach  # type: ignore[method-assign]
         self.aws.answer_for(session)
-        scans, actions, sweeps = (f"https://sqs.invalid/{name}" for name in ("scans", "actions", "sweeps"))
-        settings = Settings(table=TABLE, queue_scans=scans, queue_actions=actions, queue_sweeps=sweeps)
+        scans, actions, alerts, sweeps = (
+            f"https://sqs.invalid/{name}" for name in ("scans", "actions", "alerts", "sweeps")
+        )
+        settings = Settings(
+            table=TABLE, queue_scans=scans, queue_actions=actions, queue_alerts=alerts, queue_sweeps=sweeps
+        )
         context = AppContext(settings, Sessions(session=session))
         context.clock = self.clock  # type: ignore[assignment]
         context.runtime = SomeRun(self)  # type: ignore[assignment]
@@ -192,9 +197,11 @@ class World:
 
     def _handle(self, queue: str, deliveries: Any, context: AppContext) -> Any:
         if queue == "actions":
-            return receive_acts(deliveries, context, self.channels)
+            return receive_acts(deliveries, context)
+        if queue == "alerts":
+            return receive_alerts(deliveries, context, self.channels)
         if queue == "sweeps":
-            return receive_sweeps(deliveries, context, self.channels)
+            return receive_sweeps(deliveries, context)
         return receive_batch(deliveries, context)
 
     def _step(self, job: Job) -> None:
@@ -306,7 +313,7 @@ class World:
     def _poison(self, day: int) -> None:
         pushes = [event for _, event in self.scenario.days[0] if event["detail-type"] == "ECR Image Action"]
         for name, make in POISONS.items():
-            for queue in ("scans", "findings", "actions", "sweeps"):
+            for queue in ("scans", "findings", "actions", "alerts", "sweeps"):
                 message = self.queues[queue].put(make(self.random.choice(pushes)), self.random.uniform(0, 3_600))
                 self.poisoned[message.id] = name
 

@@ -126,7 +126,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
     with mock_aws():
         client = boto3.client("dynamodb", REGION)
         create_table(client, NAME)
-        for name in ("scans", "actions", "sweeps"):
+        for name in ("scans", "actions", "alerts", "sweeps"):
             boto3.client("sqs", REGION).create_queue(QueueName=f"lazaretto-proof-{name}")
         yield Log(client)
 

@@ -34,7 +34,7 @@ class Place:
     def __init__(self) -> None:
         self.sqs = boto3.client("sqs")
         self.urls: dict[str, str] = {}
-        for name in ("scans", "findings", "actions", "sweeps", "clock"):
+        for name in ("scans", "findings", "actions", "alerts", "sweeps", "clock"):
             for end in ("-dead",) if name == "clock" else ("", "-dead"):
                 made = self.sqs.create_queue(QueueName=f"lazaretto-{STAGE}-{name}{end}")
                 self.urls[name + end] = made["QueueUrl"]
@@ -110,7 +110,7 @@ def test_a_stage_that_is_not_here_and_a_queue_nobody_has(place: Place, run: Run)
     assert CliRunner().invoke(app, ["dlq", "show", "--stage", "none"]).exit_code == 1
     result = run("show", "letters")
     assert result.exit_code == 2
-    assert "scans, findings, actions, sweeps, clock" in result.stderr
+    assert "scans, findings, actions, alerts, sweeps, clock" in result.stderr
 
 
 def test_all_is_sent_again_each_with_its_mark(place: Place, run: Run) -> None:

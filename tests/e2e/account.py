@@ -20,7 +20,7 @@ from tests.e2e.places import ACCOUNT, REGION, ROOT_KEY, ROOT_SECRET, STAGE
 STACK = f"lazaretto-{STAGE}"
 VISIBILITY_SECONDS = 10
 QUEUE_DEPTH = "ApproximateNumberOfMessagesVisible"
-QUEUES = ("scans", "findings", "actions", "sweeps")
+QUEUES = ("scans", "findings", "actions", "alerts", "sweeps")
 UNKNOWN = ("AWS::Events::EventBusPolicy",)
 PATIENCE_SECONDS = 60.0
 

@@ -51,7 +51,15 @@ PARTS = {b"Put": "PutItem", b"Update": "UpdateItem", b"Delete": "DeleteItem", b"
 _PART = re.compile(rb'\{"(Put|Update|Delete|ConditionCheck)": ?\{')
 """Found in a body that is cut, too."""
 HANDLERS = {"app.app": "api_handler"}
-AT_LEAST = {"on_scans": 9, "on_findings": 5, "on_actions": 12, "on_sweeps": 8, "clock": 1, "api_handler": 4}
+AT_LEAST = {
+    "on_scans": 9,
+    "on_findings": 5,
+    "on_actions": 12,
+    "on_alerts": 5,
+    "on_sweeps": 8,
+    "clock": 1,
+    "api_handler": 4,
+}
 """Different calls, by function."""
 
 

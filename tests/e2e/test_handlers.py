@@ -38,7 +38,7 @@ pytestmark = pytest.mark.e2e
 
 EVENTS = sorted((Path(__file__).parents[2] / "events").glob("*.json"))
 WARM_RUNS = 5
-FIRST = {name: {"Records": []} for name in ("on_scans", "on_findings", "on_actions", "on_sweeps")}
+FIRST = {name: {"Records": []} for name in ("on_scans", "on_findings", "on_actions", "on_alerts", "on_sweeps")}
 """ministack knows the keys of a function once it has started a process of it."""
 _UNKNOWN = ImageRef(ACCOUNT, REGION, "team/unknown", "sha256:" + "0" * 64)
 
@@ -152,7 +152,8 @@ def test_each_sample_that_a_rule_lets_in_is_answered(
 
 
 MESSAGES = {
-    "on_actions": sqs("actions", msgspec.json.encode(Act(_UNKNOWN, "ALERT#1")).decode()),
+    "on_actions": sqs("actions", msgspec.json.encode(Act(_UNKNOWN, "QUARANTINE#1")).decode()),
+    "on_alerts": sqs("alerts", msgspec.json.encode(Act(_UNKNOWN, "ALERT#1")).decode()),
     "on_sweeps": sqs("sweeps", msgspec.json.encode(Due(0)).decode()),
 }
 

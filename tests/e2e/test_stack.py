@@ -37,6 +37,7 @@ def test_the_package_becomes_a_stack_and_each_step_is_told(run: Run) -> None:
         "on_scans",
         "on_findings",
         "on_actions",
+        "on_alerts",
         "on_sweeps",
         "clock",
         "api_handler",

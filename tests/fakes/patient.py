@@ -34,6 +34,7 @@ FUNCTIONS = {
     "OnScans": "on_scans",
     "OnFindings": "on_findings",
     "OnActions": "on_actions",
+    "OnAlerts": "on_alerts",
     "OnSweeps": "on_sweeps",
     "Clock": "clock",
     "APIHandler": "api_handler",
@@ -100,6 +101,7 @@ def environment() -> dict[str, str]:
         "LAZARETTO_TABLE": NAME,
         "LAZARETTO_QUEUE_SCANS": f"{queue}-scans",
         "LAZARETTO_QUEUE_ACTIONS": f"{queue}-actions",
+        "LAZARETTO_QUEUE_ALERTS": f"{queue}-alerts",
         "LAZARETTO_QUEUE_SWEEPS": f"{queue}-sweeps",
         "LAZARETTO_TOPIC_ARN": TOPIC,
         "LAZARETTO_CURSOR_SECRET": "ssm:cursor",
@@ -181,9 +183,9 @@ class Patient:
         recovery = {"PointInTimeRecoveryEnabled": True}
         dynamodb.update_continuous_backups(TableName=NAME, PointInTimeRecoverySpecification=recovery)
         dynamodb.update_table(TableName=NAME, DeletionProtectionEnabled=True)
-        for name in ("scans", "findings", "actions", "sweeps", "clock"):
+        for name in ("scans", "findings", "actions", "alerts", "sweeps", "clock"):
             sqs.create_queue(QueueName=f"{NAME}-{name}-dead")
-        for name in ("scans", "findings", "actions", "sweeps"):
+        for name in ("scans", "findings", "actions", "alerts", "sweeps"):
             redrive = json.dumps({"deadLetterTargetArn": resource(f"{name}-dead"), "maxReceiveCount": 5})
             statement = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}}
             policy = json.dumps({"Statement": [statement | {"Action": "sqs:SendMessage", "Resource": resource(name)}]})

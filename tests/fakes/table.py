@@ -22,7 +22,7 @@ from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord, AlertDelivery
 from chalicelib.services.ports.table import DeniedDigests, RolloutProgress, Stored, TagMove
 
 
@@ -43,6 +43,7 @@ class FakeTable:
         self.moves: dict[tuple[Repository, str], tuple[Move, ...]] = {}
         self.repositories: dict[Repository, dict[str, object]] = {}
         self.actions: dict[Chain, list[ActionRecord]] = {}
+        self.deliveries: dict[tuple[Chain, str, datetime], AlertDelivery] = {}
         self.heads: dict[date, dict[Chain, Head]] = {}
         self.fuse = Fuse()
         self.denied: dict[Repository, DeniedDigests] = {}
@@ -140,6 +141,25 @@ class FakeTable:
     def action_at(self, chain: Chain, effect: str, wanted_at: datetime) -> datetime | None:
         found = (r.at for r in self.actions.get(chain, ()) if (r.effect, r.wanted_at) == (effect, wanted_at))
         return next(found, None)
+
+    def read_delivery(self, chain: Chain, effect: str, wanted_at: datetime) -> AlertDelivery | None:
+        return self._delivery(chain, effect, wanted_at)
+
+    def _delivery(self, chain: Chain, effect: str, wanted_at: datetime) -> AlertDelivery | None:
+        recorded_at = self.action_at(chain, effect, wanted_at)
+        fresh = None if recorded_at is None else AlertDelivery(recorded_at)
+        return self.deliveries.get((chain, effect, wanted_at), fresh)
+
+    def claim_delivery(self, chain: Chain, effect: str, wanted_at: datetime, claims: int, at: datetime) -> None:
+        stored = self._delivery(chain, effect, wanted_at)
+        if stored is None or stored.claims != claims or stored.delivered_at is not None:
+            raise ConflictError("another worker was faster")
+        self.deliveries[chain, effect, wanted_at] = AlertDelivery(at, claims + 1)
+
+    def mark_delivered(self, chain: Chain, effect: str, wanted_at: datetime, at: datetime) -> None:
+        stored = self._delivery(chain, effect, wanted_at)
+        assert stored is not None, f"{effect} was never recorded"
+        self.deliveries[chain, effect, wanted_at] = msgspec.structs.replace(stored, delivered_at=at)
 
     def put_checkpoints(self, day: date, heads: Mapping[Chain, Head]) -> None:
         kept = self.heads.setdefault(day, {})

@@ -37,7 +37,7 @@ DULL, SELDOM = 25, 6
 """After so many invocations about a kind of message that called nothing new, only every so many-th is copied."""
 ONCE = ("ecs:", "eks:", "events:", "lambda:", "scheduler:", "ec2:", "iam:")
 """Of these each function asks for one thing, who runs an image, whatever its message: tried once a function."""
-QUEUES = ("scans", "findings", "actions", "sweeps")
+QUEUES = ("scans", "findings", "actions", "alerts", "sweeps")
 
 
 class Refused(msgspec.Struct, frozen=True):

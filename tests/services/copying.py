@@ -24,6 +24,7 @@ from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.ecr.registry import EcrRegistry
 from chalicelib.adapters.ecr.replication import EcrReplication
 from chalicelib.adapters.stores.replica_items import ReplicaItems
+from chalicelib.domain.events.message import SendAlert
 from chalicelib.domain.events.sweep_message import ReplicationCheck, Sweep, SweepRepository
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import Order
@@ -122,6 +123,8 @@ class Estate(World):
     def send(self, queue: str, message: Any, delay_seconds: float = 0) -> None:
         if isinstance(message, ReplicationCheck | SweepRepository):
             self.sent_on.append((message, delay_seconds))
+        elif isinstance(message, SendAlert):
+            self.channels[message.channel].send(message.alert)
         else:
             super().send(queue, message, delay_seconds)
 
@@ -206,7 +209,7 @@ class Estate(World):
             self.run(message, receives)
 
     def run(self, message: SweepRepository, receives: int = 1) -> None:
-        check_replication(message, self, self.channels, receives=receives)  # type: ignore[arg-type]
+        check_replication(message, self, receives=receives)  # type: ignore[arg-type]
 
     def check(
         self,
@@ -219,7 +222,7 @@ class Estate(World):
         self.take(ReplicationCheck(ref, due_at or changed_at + WITHIN, changed_at, destination=place), receives)
 
     def take(self, message: ReplicationCheck, receives: int = 1) -> None:
-        check_replica(message, self, self.channels, receives=receives)  # type: ignore[arg-type]
+        check_replica(message, self, receives=receives)  # type: ignore[arg-type]
 
     # ---- what stands
 

@@ -7,14 +7,12 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.enforcement.fuse import Fuse
-from chalicelib.domain.events.message import Message
+from chalicelib.domain.events.message import Message, SendAlert
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.section import Route
-from chalicelib.errors import UpstreamError
 from tests.fakes.journal import FakeJournal
 from tests.fakes.queries import FakeOutbox
 from tests.fakes.table import FakeTable
@@ -25,18 +23,6 @@ HOME = Repository("111122223333", "eu-west-1", "team/api")
 
 def key(number: int) -> str:
     return f"{HOME.image(f'sha256:{number:064x}')} QUARANTINE#1"
-
-
-class Ear:
-    """A channel; `failing` errors are raised first, one for each call."""
-
-    def __init__(self, name: str, *failing: UpstreamError) -> None:
-        self.name, self.failing, self.alerts = name, list(failing), list[Alert]()
-
-    def send(self, alert: Alert) -> None:
-        if self.failing:
-            raise self.failing.pop(0)
-        self.alerts.append(alert)
 
 
 class FusedTable(FakeTable):
@@ -66,6 +52,10 @@ class FusedContext:
     @property
     def sent(self) -> list[tuple[str, Message]]:
         return self.outbox.sent
+
+    @property
+    def announced(self) -> list[SendAlert]:
+        return [message for _, message in self.sent if isinstance(message, SendAlert)]
 
     def wait(self, **time: float) -> None:
         self.moment += timedelta(**time)

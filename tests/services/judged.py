@@ -19,7 +19,7 @@ from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.stores.policy_file import read_policy
 from chalicelib.adapters.table.header_items import row_of
 from chalicelib.domain.assessment.merge import merge_listing
-from chalicelib.domain.events.message import Decide, Delivery, Message, PolicyRollout, WhatIf
+from chalicelib.domain.events.message import Decide, Delivery, Message, PolicyRollout, SendAlert, WhatIf
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import Hold
 from chalicelib.domain.images.document import FindingsDocument, Listing
@@ -119,14 +119,18 @@ class FakeRules:
 
 
 class Queues:
-    """What was sent and nobody took yet."""
+    """What was sent and nobody took yet. Alerts are delivered at once."""
 
     def __init__(self) -> None:
         self.sent: deque[tuple[str, Message, float]] = deque()
+        self.told = Told()
 
     def send(self, queue: str, message: Message, delay_seconds: float = 0) -> None:
         again = msgspec.json.decode(msgspec.json.encode(message), type=Message)
-        self.sent.append((queue, again, delay_seconds))
+        if isinstance(again, SendAlert):
+            self.told.send(again.alert)
+        else:
+            self.sent.append((queue, again, delay_seconds))
 
     def send_all(self, queue: str, messages: Iterable[Message]) -> None:
         for message in messages:
@@ -167,7 +171,7 @@ class Judged:
     """`context`: a `JudgedContext`, or an `AppContext` whose outbox is a `Queues` and whose scanner knows nothing."""
 
     def __init__(self, context: Any) -> None:
-        self.context, self.told, self.number = context, Told(), 0
+        self.context, self.told, self.number = context, context.outbox.told, 0
 
     # ---- what there is
 
@@ -281,13 +285,13 @@ class Judged:
         self.number += 1
         deliveries = [Delivery(f"{self.number}/{n}", message) for n, message in enumerate(messages)]
         if queue == "sweeps":
-            return receive_sweeps(deliveries, self.context, {"sns": self.told})
+            return receive_sweeps(deliveries, self.context)
         return receive_batch(deliveries, self.context)
 
     def carry_policy(self) -> int:
         """The clock, until no header lags; returns how often it came round."""
         for rounds in range(1, 50):
-            lagging = roll_out_policy(self.context, {"sns": self.told})
+            lagging = roll_out_policy(self.context)
             self.pump(Decide)
             if not lagging:
                 return rounds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import msgspec
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.events.event import TaskChanged, TaskContainer
 from chalicelib.domain.events.failed_pull import FailedPull, failed_pulls
-from chalicelib.domain.events.message import Message, PullFailed
+from chalicelib.domain.events.message import Message, PullFailed, SendAlert
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import Hold
 from chalicelib.domain.images.image import ImageRef, Repository, StorageStatus
@@ -19,6 +20,7 @@ from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.section import Route
 from tests.fakes.audit import FakeAudit
+from tests.fakes.journal import FakeJournal
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.runtime import FakeRuntime
 from tests.fakes.table import FakeTable
@@ -96,7 +98,8 @@ class PullContext:
         self.rules = SimpleNamespace(current=lambda: Rules(policy))
         self.clock = SimpleNamespace(now=self.now)
         self.sent: list[tuple[str, Message, float]] = []
-        self.outbox = SimpleNamespace(send=self._send)
+        self.outbox = SimpleNamespace(send=self._send, send_all=self._send_all)
+        self.journal = FakeJournal()
 
     def now(self) -> datetime:
         self.moment += timedelta(microseconds=1)
@@ -105,6 +108,10 @@ class PullContext:
     def _send(self, queue: str, message: Message, delay_seconds: float = 0) -> None:
         turn("send message")
         self.sent.append((queue, msgspec.json.decode(msgspec.json.encode(message), type=Message), delay_seconds))
+
+    def _send_all(self, queue: str, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self._send(queue, message)
 
     def know(self, ref: ImageRef, *tags: str, **fields: Any) -> Header:
         header = Header(**{"ref": ref, "version": 1, "exists": True, "tags": tags, "verdict": VERDICT, **fields})
@@ -120,9 +127,15 @@ class PullContext:
 
     def taken(self) -> list[PullFailed]:
         """What lies in the queue `actions`, taken out of it."""
-        bodies = [message for queue, message, _ in self.sent if queue == "actions"]
-        self.sent.clear()
-        return [body for body in bodies if isinstance(body, PullFailed)]
+        return [message for message in self._taken("actions") if isinstance(message, PullFailed)]
+
+    def taken_alerts(self) -> list[SendAlert]:
+        return [message for message in self._taken("alerts") if isinstance(message, SendAlert)]
+
+    def _taken(self, queue: str) -> list[Message]:
+        taken = [message for name, message, _ in self.sent if name == queue]
+        self.sent = [one for one in self.sent if one[0] != queue]
+        return taken
 
     def records(self) -> list[Any]:
         return [r for records in self.stored.actions.values() for r in records if r.kind == "PULL_FAILED"]

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.events.message import SendAlert
 from chalicelib.domain.events.sweep_message import Sweep, SweepRepository, TakeImages
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Child, Kind
@@ -68,11 +69,14 @@ class Retaining(World):
             one = waiting.pop()
             self.parts += 1
             handle: Any = take_images if isinstance(one, TakeImages) else enforce_retention
-            handle(one, self, {"slack": self.heard})
+            handle(one, self)
             waiting += self.handed
             self.handed.clear()
 
     def send(self, queue: str, message: Any, delay_seconds: float = 0) -> None:
+        if isinstance(message, SendAlert):
+            self.heard.send(message.alert)
+            return
         if not isinstance(message, TakeImages | SweepRepository):
             super().send(queue, message, delay_seconds)
             return

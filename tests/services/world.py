@@ -20,7 +20,7 @@ from chalicelib.domain.assessment.conclusion import count_open
 from chalicelib.domain.assessment.merge import ABSENT, CLOSED
 from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.enforcement.enforcement import archive_wanted
-from chalicelib.domain.events.message import Act, Decide, Delivery, Message, RetriedEvent
+from chalicelib.domain.events.message import Decide, Delivery, Message, RetriedEvent, SendAlert
 from chalicelib.domain.headers.header import Header, Rules, sketch_of
 from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.document import FindingsDocument
@@ -31,6 +31,7 @@ from chalicelib.domain.policy.policy import Policy, parse_policy
 from chalicelib.errors import AbsentError
 from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.handlers.receive_acts import receive_acts
+from chalicelib.services.handlers.receive_alerts import receive_alerts
 from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from tests.fakes.audit import FakeAudit
@@ -285,8 +286,8 @@ class World:
         self.crashes += 1
         self.met["crash"] += 1
         for envelope in taken:
-            if isinstance(envelope.body, Act) and envelope.body.effect.startswith("ALERT#"):
-                self.crashed_alerts.add((envelope.body.ref, int(envelope.body.effect.partition("#")[2])))
+            if isinstance(envelope.body, SendAlert) and envelope.body.alert.ref is not None:
+                self.crashed_alerts.add((envelope.body.alert.ref, envelope.body.alert.number))
             envelope.at = self.moment + REDELIVERY
             self.envelopes.append(envelope)
 
@@ -313,7 +314,7 @@ class World:
                 if not self.envelopes:
                     return
             self.moment = max(self.moment, min(e.at for e in self.envelopes))
-            for queue in ("scans", "actions", "sweeps"):
+            for queue in ("scans", "actions", "alerts", "sweeps"):
                 while (worker := self.start(queue)) is not None:
                     self.finish(worker)
         raise AssertionError(f"the queues never empty: {self.envelopes[:3]}")
@@ -332,9 +333,11 @@ class World:
 
     def _handle(self, queue: str, deliveries: Sequence[Delivery]) -> None:
         if queue == "actions":
-            failures = receive_acts(deliveries, self, {"slack": self.channel})  # type: ignore[arg-type]
+            failures = receive_acts(deliveries, self)  # type: ignore[arg-type]
+        elif queue == "alerts":
+            failures = receive_alerts(deliveries, self, {"slack": self.channel})  # type: ignore[arg-type]
         elif queue == "sweeps":
-            failures = receive_sweeps(deliveries, self, {"slack": self.channel})  # type: ignore[arg-type]
+            failures = receive_sweeps(deliveries, self)  # type: ignore[arg-type]
         else:
             failures = receive_batch(deliveries, self)  # type: ignore[arg-type]
         turn("acknowledge")

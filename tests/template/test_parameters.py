@@ -184,7 +184,7 @@ def test_a_function_writes_to_its_own_log_which_the_template_makes(function: str
 def test_no_two_functions_share_a_log() -> None:
     functions = of_type(merged(), "AWS::Serverless::Function")
     logs = [function["LoggingConfig"]["LogGroup"]["Ref"] for function in functions.values()]
-    assert len(set(logs)) == len(logs) == 6
+    assert len(set(logs)) == len(logs) == 7
 
 
 def test_a_run_of_the_clock_that_fails_is_tried_again_and_then_kept() -> None:

@@ -27,7 +27,7 @@ def may_write(function: str, *keys: str) -> set[str]:
     return {call.action for call in calls if permitted(statements(function), call)}
 
 
-@pytest.mark.parametrize("function", ["on_scans", "on_findings"])
+@pytest.mark.parametrize("function", ["on_scans", "on_findings", "on_alerts"])
 def test_who_reads_what_scanners_and_pushers_wrote_changes_neither_policy_nor_waiver_nor_fuse(function: str) -> None:
     assert table.VERSIONS_KEY["pk"] == {"S": "VERSIONS"}
     assert may_write(function, "REPO#111122223333/eu-west-1/team/api") >= {"dynamodb:PutItem", "dynamodb:UpdateItem"}

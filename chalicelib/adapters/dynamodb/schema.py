@@ -37,6 +37,8 @@ REVISION, FINDINGS, PARTS, PUT_AT = "r", "f", "o", "at"
 DIGEST, MOVED_AT, MOVES = "d", "m", "h"
 # Actions and the head of their chain.
 KIND, ACTOR, REASON, RECORD, NUMBER, CHAIN = "ki", "ac", "re", "rc", "n", "ch"
+# Of an alert for one channel, beside its record: how often it was claimed, when last, and when it was delivered.
+CLAIMS, CLAIMED_AT, DELIVERED_AT = "cl", "ca", "da"
 # Repositories: the digests whose pulls are denied.
 DENIED = "dn"
 # The catalogue.

@@ -22,13 +22,14 @@ def find_deployment(stage: str, sessions: Sessions) -> Settings:
     Raises SettingsError, NotFoundError where nothing of that stage is deployed in this account and Region, DeniedError
     and UpstreamError.
     """
-    scans, actions, sweeps = (
-        queue_url(f"lazaretto-{stage}-{name}", sessions) for name in ("scans", "actions", "sweeps")
+    scans, actions, alerts, sweeps = (
+        queue_url(f"lazaretto-{stage}-{name}", sessions) for name in ("scans", "actions", "alerts", "sweeps")
     )
     return Settings(
         table=f"lazaretto-{stage}",
         queue_scans=scans,
         queue_actions=actions,
+        queue_alerts=alerts,
         queue_sweeps=sweeps,
         stage=stage,
         **registry_settings(os.environ),

@@ -26,6 +26,9 @@ from chalicelib.adapters.dynamodb.schema import (
     ACTOR,
     BODY,
     CHAIN,
+    CLAIMED_AT,
+    CLAIMS,
+    DELIVERED_AT,
     KIND,
     NONCE,
     NUMBER,
@@ -55,7 +58,7 @@ from chalicelib.domain.audit.chain import (
     shard_of_chain,
 )
 from chalicelib.errors import ConflictError, UpstreamError
-from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord, AlertDelivery
 
 _ABSENT = f"attribute_not_exists({PK})"
 
@@ -207,6 +210,33 @@ class AuditLog:
         item = self._dynamo.get(action_key(chain, wanted_at, effect))
         return read_action(item).record.at if item is not None else None
 
+    def delivery_of(self, chain: Chain, effect: str, wanted_at: datetime) -> AlertDelivery | None:
+        item = self._dynamo.get(action_key(chain, wanted_at, effect))
+        if item is None:
+            return None
+        claimed_at, delivered_at = (_time(item, name) for name in (CLAIMED_AT, DELIVERED_AT))
+        claims = int(item.get(CLAIMS, {}).get("N", "1"))
+        return AlertDelivery(claimed_at or read_action(item).record.at, claims, delivered_at)
+
+    def claim_delivery(self, chain: Chain, effect: str, wanted_at: datetime, claims: int, at: datetime) -> None:
+        """Beside the record, which its link in the chain covers and which stays as it is."""
+        former = f"{CLAIMS} = :former" if claims > 1 else f"attribute_not_exists({CLAIMS})"
+        values: Item = {":claims": {"N": str(claims + 1)}, ":at": {"S": at.isoformat()}}
+        self._dynamo.update(
+            action_key(chain, wanted_at, effect),
+            UpdateExpression=f"SET {CLAIMS} = :claims, {CLAIMED_AT} = :at",
+            ConditionExpression=f"{former} AND attribute_exists({PK}) AND attribute_not_exists({DELIVERED_AT})",
+            ExpressionAttributeValues=values | ({":former": {"N": str(claims)}} if claims > 1 else {}),
+        )
+
+    def mark_delivered(self, chain: Chain, effect: str, wanted_at: datetime, at: datetime) -> None:
+        self._dynamo.update(
+            action_key(chain, wanted_at, effect),
+            UpdateExpression=f"SET {DELIVERED_AT} = :at",
+            ConditionExpression=f"attribute_exists({PK})",
+            ExpressionAttributeValues={":at": {"S": at.isoformat()}},
+        )
+
     def _put(self, record: ActionRecord, head: Head) -> None:
         body = record_bytes(record)
         place: Item = {NUMBER: {"N": str(head.count + 1)}, CHAIN: {"B": next_link(head.link, body)}}
@@ -219,6 +249,10 @@ class AuditLog:
             ("Put", {"Item": {**_beside(record), RECORD: {"B": body}, **place}, **absent}),
             ("Put", {"Item": audit_head_key(record.chain) | place, **(still if head.count else absent)}),
         )
+
+
+def _time(item: Item, name: str) -> datetime | None:
+    return datetime.fromisoformat(item[name]["S"]) if name in item else None
 
 
 def _beside(record: ActionRecord) -> Item:

@@ -45,7 +45,7 @@ from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord, AlertDelivery
 from chalicelib.services.ports.table import DeniedDigests, RolloutProgress, Stored, TagMove
 
 if TYPE_CHECKING:
@@ -206,6 +206,17 @@ chains, deflated; `x` B nonce | 1 for each started KB |
 
     def action_at(self, chain: Chain, effect: str, wanted_at: datetime) -> datetime | None:
         return self._audit.time_of(chain, effect, wanted_at)
+
+    def read_delivery(self, chain: Chain, effect: str, wanted_at: datetime) -> AlertDelivery | None:
+        return self._audit.delivery_of(chain, effect, wanted_at)
+
+    def claim_delivery(self, chain: Chain, effect: str, wanted_at: datetime, claims: int, at: datetime) -> None:
+        """1 unit."""
+        self._audit.claim_delivery(chain, effect, wanted_at, claims, at)
+
+    def mark_delivered(self, chain: Chain, effect: str, wanted_at: datetime, at: datetime) -> None:
+        """1 unit."""
+        self._audit.mark_delivered(chain, effect, wanted_at, at)
 
     def put_checkpoints(self, day: date, heads: Mapping[Chain, Head]) -> None:
         """Adds to the copies of the day. 1 unit for each started KB of each of 256 items that change."""

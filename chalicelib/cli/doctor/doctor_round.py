@@ -46,7 +46,7 @@ from chalicelib.services.doctor.check_work import check_work
 from chalicelib.services.retention.exclude_pull_times import readers_of
 from chalicelib.settings import Settings
 
-TELLS = "OnActions"
+TELLS = "OnAlerts"
 """The function whose settings are read: it has all of them."""
 ASKED = 100
 
@@ -237,7 +237,7 @@ class _Round:
         try:
             return find_deployment(self._stage, self._sessions)
         except LazarettoError:
-            none: dict[str, Any] = dict.fromkeys(("queue_scans", "queue_actions", "queue_sweeps"), "")
+            none: dict[str, Any] = dict.fromkeys(("queue_scans", "queue_actions", "queue_alerts", "queue_sweeps"), "")
             return Settings(table=self._there.name, stage=self._stage, **none)
 
     @cached_property

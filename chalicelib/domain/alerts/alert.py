@@ -198,6 +198,28 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         return tuple((label, text) for label, text in rows if text is not None)
 
 
+class AlertKey(msgspec.Struct, frozen=True):
+    """Which alert it is: `effect` of the image `ref` or of the audit log's `subject`, first wanted at `wanted_at`.
+
+    `effect` begins with ALERT or REPORT, the kind of its records; one record a channel has `#<channel>` behind it.
+    """
+
+    effect: str
+    wanted_at: datetime
+    ref: ImageRef | None = None
+    subject: str = ""
+    policy_version: int = 0
+
+    @property
+    def chain(self) -> ImageRef | str:
+        """Of its records in the audit log."""
+        return self.subject if self.ref is None else self.ref
+
+    @property
+    def kind(self) -> str:
+        return self.effect.partition("#")[0]
+
+
 def hears(
     route: Route, event: str, repository: str | None, decision: Decision | None = None, former: Decision | None = None
 ) -> bool:

@@ -170,10 +170,13 @@ def _numbered(verdict: Verdict, former: Verdict | None, rules: Rules, now: datet
 def with_due(header: Header, now: datetime | None = None) -> Header:
     """Keeps a `due_at` that would only move later: the clock corrects it in time, and an index write is saved.
 
-    One that is past has done its work, or the clock would come again and again.
+    One that is past has done its work, or the clock would come again and again. While a refresh is promised, an alert
+    that is sent at once counts for nothing: it is gone by then, or the header that the refresh puts counts it.
     """
     kept = header.due_at if header.due_at is not None and now is not None and header.due_at > now else None
-    moments = [at for at in (*(e.due_at for e in header.pending), header.decide_at, kept) if at is not None]
+    refreshed = header.exists and header.refresh_due_at is not None
+    waiting = (e.due_at for e in header.pending if not (refreshed and e.sent_at_once))
+    moments = [at for at in (*waiting, header.decide_at, kept) if at is not None]
     due = min(moments, default=None)
     return msgspec.structs.replace(header, due_at=due)
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-SOURCES = ("scans", "findings", "actions", "sweeps")
+SOURCES = ("scans", "findings", "actions", "alerts", "sweeps")
 """The queues that a function reads, by the last part of their name."""
-FUNCTIONS = ("OnScans", "OnFindings", "OnActions", "OnSweeps", "Clock", "APIHandler")
+FUNCTIONS = ("OnScans", "OnFindings", "OnActions", "OnAlerts", "OnSweeps", "Clock", "APIHandler")
 """By their logical ids."""
 CLOCK = "clock"
 QUEUE = "AWS::SQS::Queue"

@@ -27,8 +27,7 @@ class FuseSlot(msgspec.Struct, frozen=True):
 
 class Fuse(msgspec.Struct, frozen=True):
     """`taken`: what passed within the last hour, oldest first. `blown_at`: since when nothing passes; `told`: people
-    know it. `waiting`: what was refused since, the first thousand; `reset_at`, `reset_by`: the last reset. `heard`:
-    the channels that know it already, although another one failed."""
+    are told of it. `waiting`: what was refused since, the first thousand; `reset_at`, `reset_by`: the last reset."""
 
     taken: tuple[FuseSlot, ...] = ()
     blown_at: datetime | None = None
@@ -36,13 +35,12 @@ class Fuse(msgspec.Struct, frozen=True):
     waiting: tuple[str, ...] = ()
     reset_at: datetime | None = None
     reset_by: str | None = None
-    heard: tuple[str, ...] = ()
 
     def as_of(self, now: datetime) -> Fuse:
         """Without what is over."""
         taken = tuple(t for t in self.taken if t.at > now - WINDOW)
         if self.blown_at is not None and self.blown_at <= now - WINDOW:
-            return msgspec.structs.replace(self, taken=taken, blown_at=None, told=False, waiting=(), heard=())
+            return msgspec.structs.replace(self, taken=taken, blown_at=None, told=False, waiting=())
         return msgspec.structs.replace(self, taken=taken)
 
     def take(self, key: str, limit: int, now: datetime) -> tuple[Fuse, bool]:

@@ -2,8 +2,9 @@
 
 The queue `scans` carries EventBridge events as they come, and `Refresh`, `Decide`, `InheritFirstSeen`,
 `SyntheticEvent` and `RetriedEvent` of our own; `actions` carries `Act`, `CheckDeny`, `PullFailed` and `TakeImages`;
-`sweeps` carries what the clock and people start: `Due`, `PolicyRollout`, `TakeSnapshot`, `WaiversChanged`,
-`WatchWaivers`, `WhatIf`, `StoreCheckpoints`, `TellAgain`, and the parts of sweeps (`sweep_message`).
+`alerts` carries `Act` for alerts and reports, and `SendAlert`; `sweeps` carries what the clock and people start: `Due`,
+`PolicyRollout`, `TakeSnapshot`, `WaiversChanged`, `WatchWaivers`, `WhatIf`, `StoreCheckpoints`, and the parts of sweeps
+(`sweep_message`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.domain.alerts.alert import Alert, AlertKey
 from chalicelib.domain.events.event import Event
 from chalicelib.domain.events.failed_pull import FailedPull
 from chalicelib.domain.events.lifecycle_run import NotifyExpired
@@ -24,7 +26,6 @@ from chalicelib.domain.events.sweep_message import (
     SweepRepository,
     SyntheticEvent,
     TakeImages,
-    TellAgain,
 )
 from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.domain.images.verdict import Decision
@@ -78,6 +79,21 @@ class Act(msgspec.Struct, frozen=True, tag="act"):
     attempt: int = 0
 
 
+class SendAlert(msgspec.Struct, frozen=True, tag="alert"):
+    """Give `alert` to one channel. `claims`: how often its record was claimed when this worker's try failed."""
+
+    alert: Alert
+    key: AlertKey
+    channel: str
+    claims: int = 0
+    attempt: int = 0
+
+    @property
+    def record_effect(self) -> str:
+        """The effect of the record that says whether the channel has it."""
+        return f"{self.key.effect}#{self.channel}"
+
+
 class CheckDeny(msgspec.Struct, frozen=True, tag="check-deny"):
     """See whether the image's repository still denies pulls because of it: somebody may have changed its policy."""
 
@@ -86,13 +102,9 @@ class CheckDeny(msgspec.Struct, frozen=True, tag="check-deny"):
 
 
 class PullFailed(msgspec.Struct, frozen=True, tag="pull-failed"):
-    """Tell people why an image could not be pulled. `claimed`: it is this message's to tell, and `told` are the
-    channels that know by now; `doubts`: how often it was not told whether its claim was taken."""
+    """Tell people why an image could not be pulled."""
 
     failed: FailedPull
-    told: tuple[str, ...] = ()
-    claimed: bool = False
-    doubts: int = 0
     attempt: int = 0
 
 
@@ -158,6 +170,7 @@ Ours = (
     | Decide
     | InheritFirstSeen
     | Act
+    | SendAlert
     | CheckDeny
     | PullFailed
     | Due
@@ -172,7 +185,6 @@ Ours = (
     | InitialBackfill
     | SyntheticEvent
     | MatchSameDigest
-    | TellAgain
     | TakeImages
     | NotifyExpired
     | ReplicationCheck

@@ -6,8 +6,6 @@ The sweeps: what no event tells is looked for on a schedule, repository by repos
 
 What travels in the queue `sweeps` for public images beside the sweep of their repositories.
 
-What travels in the queue `sweeps` for an alert that a channel did not take.
-
 What travels in the queue `sweeps` to have one image's copies looked at.
 
 What retention sends to the queue `actions`: only there is anything taken from the registry. Pure.
@@ -21,7 +19,6 @@ from enum import StrEnum
 
 import msgspec
 
-from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.domain.images.verdict import Decision
@@ -138,14 +135,6 @@ class MatchSameDigest(msgspec.Struct, frozen=True, tag="match-twins"):
     after: str | None = None
     failure: str | None = None
     filling: datetime | None = None
-
-
-class TellAgain(msgspec.Struct, frozen=True, tag="tell-again"):
-    """Give the alert to the channels that hear it, but for those that have `heard` it."""
-
-    alert: Alert
-    heard: tuple[str, ...] = ()
-    attempt: int = 0
 
 
 class ReplicationCheck(msgspec.Struct, frozen=True, tag="replication-check"):

@@ -40,9 +40,9 @@ class ActionType(StrEnum):
         return self in (ActionType.QUARANTINE, ActionType.BLOCK)
 
 
-def acts(key: str) -> bool:
-    """Whether the effect of this key (`QUARANTINE#3`) is an act."""
-    return ActionType(key.partition("#")[0]).acts
+def queue_of(key: str) -> str:
+    """The queue whose function does what the effect of this key (`QUARANTINE#3`, `ALERT#7`) asks for."""
+    return "actions" if ActionType(key.partition("#")[0]).acts else "alerts"
 
 
 class Holding(StrEnum):
@@ -108,9 +108,18 @@ class PendingAction(msgspec.Struct, frozen=True):
         return f"{self.kind}#{self.number}"
 
     @property
+    def queue(self) -> str:
+        return queue_of(self.key)
+
+    @property
     def left_to_summary(self) -> bool:
         """Whether no worker has begun to send it by itself."""
         return self.ended is not None and self.begun_at is None and self.tried_at is None
+
+    @property
+    def sent_at_once(self) -> bool:
+        """An alert or a report that no summary is to tell."""
+        return not self.kind.acts and not self.left_to_summary
 
     @property
     def due_at(self) -> datetime | None:

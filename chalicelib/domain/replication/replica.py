@@ -75,7 +75,7 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `tags`: those it lacks; of IMMUTABLE_TAG `holder` is the image that has the first of them. `more_tags`: those it
     has too many. `lacking`: digests of children or referrers that are not there. `scan` and `decision` are those of
     the copy, None: not known. `allowance`: of FAILED, what the registry policy there allows, None: it cannot be told.
-    `told`: the alarm that people were last told of, by the channels `heard`.
+    `told`: the alarm that was announced last.
     """
 
     ref: ImageRef
@@ -92,7 +92,6 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scan: ScanState | None = None
     decision: Decision | None = None
     told: str = ""
-    heard: tuple[str, ...] = ()
     allowance: Allowance | None = None
 
     @property
@@ -126,25 +125,12 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if former is None:
             return self
         same = (self.status, self.notes) == (former.status, former.notes)
-        told = former.told == self.alarm
-        return msgspec.structs.replace(
-            self,
-            since=former.since if same else self.since,
-            told=former.told if told else "",
-            heard=former.heard if told else (),
-        )
-
-    def known_to(self, channel: str) -> bool:
-        """Whether there is nothing about it that the channel was not told."""
-        return not self.alarm or (self.told == self.alarm and channel in self.heard)
-
-    def heard_by(self, channel: str) -> Replica:
-        former = self.heard if self.told == self.alarm else ()
-        return msgspec.structs.replace(self, told=self.alarm, heard=tuple(sorted({*former, channel})))
+        told = former.told if former.told == self.alarm else ""
+        return msgspec.structs.replace(self, since=former.since if same else self.since, told=told)
 
 
 def _bare(replica: Replica) -> Replica:
-    return msgspec.structs.replace(replica, since=_NEVER, at=_NEVER, told="", heard=())
+    return msgspec.structs.replace(replica, since=_NEVER, at=_NEVER, told="")
 
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -160,8 +146,7 @@ def without_note(replica: Replica, note: Note) -> Replica:
 
 class ReplicationState(msgspec.Struct, frozen=True):
     """`sights`: its destinations, also those that no rule names any more. `refreshed_at`: when all its images were last
-    looked at, None: never. `told`: `<path>#<channel>` for each destination that nobody can look at, as far as the
-    channel was told of it."""
+    looked at, None: never. `told`: the paths of the destinations that cannot be looked at, once that is announced."""
 
     sights: tuple[DestinationAccess, ...] = ()
     refreshed_at: datetime | None = None

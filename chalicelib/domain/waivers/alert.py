@@ -31,7 +31,6 @@ from chalicelib.domain.waivers.end import WaiverEnd
 
 LAST_DAY = timedelta(days=1)
 PATIENCE = timedelta(minutes=30)
-RETRY_AFTER = timedelta(hours=1)
 
 
 class NoticeStage(IntEnum):
@@ -42,33 +41,22 @@ class NoticeStage(IntEnum):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """The last that was told of the end at `expires_at`. `tried_at`: a channel failed when the next was to be told.
+    """The last that was announced of the end at `expires_at`.
 
-    `awaited_since`: it is over, and its images are not all decided again. `after`: those up to there were told of.
-    `heard`: the channels that have the next one (`trying`) already, although another one failed.
+    `awaited_since`: it is over, and its images are not all decided again. `after`: those up to there were announced.
     """
 
     expires_at: datetime
     stage: NoticeStage = NoticeStage.NONE
-    tried_at: datetime | None = None
     awaited_since: datetime | None = None
     after: str | None = None
-    heard: tuple[str, ...] = ()
-    trying: NoticeStage = NoticeStage.NONE
 
 
 def due_stage(waiver: Waiver, told: Notice | None, now: datetime) -> NoticeStage | None:
     """What is to be told now; None: nothing. What was missed is not made up for: only the latest counts."""
     current = current_notice(waiver, told)
-    if current.tried_at is not None and now < current.tried_at + RETRY_AFTER:
-        return None
     stage = _stage(waiver, now)
     return stage if stage > current.stage else None
-
-
-def failed(notice: Notice, stage: NoticeStage, heard: Sequence[str], now: datetime) -> Notice:
-    """What is remembered when it could not be told to all."""
-    return msgspec.structs.replace(notice, tried_at=now, heard=tuple(heard), trying=stage)
 
 
 def current_notice(waiver: Waiver, told: Notice | None) -> Notice:

@@ -31,7 +31,7 @@ class WaiverChange(msgspec.Struct, frozen=True, kw_only=True):
 
     `version` is the waivers' that it made (0: not put yet), `by` who did it, `why` the reason of an end, or of giving
     one back. `seen_at`: when a sweep last worked on it; None: none has begun. `carried`: every image was decided again,
-    and people are to be told, but for the channels that have `heard` it, although another one failed.
+    and a summary is to be announced.
     """
 
     former: Waiver | None
@@ -43,7 +43,6 @@ class WaiverChange(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 0
     seen_at: datetime | None = None
     carried: Carried | None = None
-    heard: tuple[str, ...] = ()
 
     @property
     def subject(self) -> Waiver:

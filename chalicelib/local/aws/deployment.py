@@ -129,6 +129,7 @@ def app_variables(template: Template, url: str, region: str, settle_seconds: flo
         "LAZARETTO_TABLE": template.table,
         "LAZARETTO_QUEUE_SCANS": queue("scans"),
         "LAZARETTO_QUEUE_ACTIONS": queue("actions"),
+        "LAZARETTO_QUEUE_ALERTS": queue("alerts"),
         "LAZARETTO_QUEUE_SWEEPS": queue("sweeps"),
         "LAZARETTO_SETTLE_SECONDS": f"{settle_seconds:g}",
         "LAZARETTO_TOPIC_ARN": f"arn:aws:sns:{region}:{ACCOUNT}:{template.topic}",

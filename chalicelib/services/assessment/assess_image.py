@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.assessment.conclusion import corrected
+from chalicelib.domain.assessment.conclusion import corrected, with_due
 from chalicelib.domain.assessment.merge import Merged, learn, merge_listing, merge_rows
 from chalicelib.domain.assessment.observation import is_outdated, observe
 from chalicelib.domain.enforcement.enforcement import archive_wanted, is_freed
@@ -134,22 +134,28 @@ class _Assessment:
         after = observe(before, self.listing, self.unavailable, self.context.consistency_delay, holds_open=holds_open)
         document = self._merge(document, before, after, rows, now)
         after = decide_image(after, document, self.rules, now, self.context, quiet=self.quiet)
-        if self.ask_again:
-            after = _decided_by(after, now + ASK_AGAIN)
-        if all(isinstance(d.body, Decide) and d.body.why == CLOCK for d in self.deliveries):
-            after = corrected(after)
         due_at, listed_at = plan_refresh(
             after.refresh_due_at, self._looked(before, after, now), now + self.context.consistency_delay
         )
+        after = self._with_due(before, msgspec.structs.replace(after, refresh_due_at=due_at), now)
         younger = () if self.younger is None else (InheritFirstSeen(self.younger.ref, self.ref),)
         return HeaderChange(
-            msgspec.structs.replace(after, refresh_due_at=due_at),
+            after,
             document,
             listed_at,
             again=self.again,
             quiet=self.quiet,
             messages=younger,
         )
+
+    def _with_due(self, before: Header, after: Header, now: datetime) -> Header:
+        """Anew: whether a refresh is promised is only known by now."""
+        clock = all(isinstance(d.body, Decide) and d.body.why == CLOCK for d in self.deliveries)
+        if clock or not after.present or after.kind is Kind.ARTIFACT:
+            after = corrected(after)
+        else:
+            after = with_due(msgspec.structs.replace(after, due_at=before.due_at), now)
+        return _decided_by(after, now + ASK_AGAIN) if self.ask_again else after
 
     def _stored_document(self, attempt: Attempt) -> FindingsDocument:
         """Not read where there can be none. A worker that died may have put it without its header."""

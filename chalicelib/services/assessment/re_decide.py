@@ -54,7 +54,7 @@ def _catch_up(stored: Stored, now: datetime, context: Context) -> None:
     header = stored.header
     for effect in header.pending:
         if effect.due_at is not None and effect.due_at <= now:
-            context.outbox.send("actions", Act(header.ref, effect.key, attempt=1))
+            context.outbox.send(effect.queue, Act(header.ref, effect.key, attempt=1))
     if header.denied:  # whoever changed the policy may have done so unheard
         context.outbox.send("actions", CheckDeny(header.ref))
     if not header.present or header.kind is Kind.ARTIFACT:

@@ -10,17 +10,19 @@ from chalicelib.errors import ConflictError, TransientError, UpstreamError
 from chalicelib.services.ports.context import Context
 
 FIRST_DELAY_SECONDS = 5.0
-LONGEST_DELAY_SECONDS = 600.0
-MOST_ATTEMPTS = 60
+LONGEST_DELAY_SECONDS, MOST_ATTEMPTS = 600.0, 60
+LONGEST_ALERT_DELAY_SECONDS, MOST_ALERT_ATTEMPTS = 900.0, 100
+"""A day: a channel may be out of order for long, and what people were to be told is not old by then."""
 
 
 def requeue(queue: str, message: Message, why: TransientError | ConflictError, context: Context) -> bool:
     """`message` carries its next `attempt` already. False: too often by now, or the queue does not take it."""
-    former = message.attempt - 1
-    if former >= MOST_ATTEMPTS:
+    former, alerts = message.attempt - 1, queue == "alerts"
+    if former >= (MOST_ALERT_ATTEMPTS if alerts else MOST_ATTEMPTS):
         return False
+    longest = LONGEST_ALERT_DELAY_SECONDS if alerts else LONGEST_DELAY_SECONDS
     asked = why.retry_after_seconds if isinstance(why, TransientError) else None
-    delay = asked or min(FIRST_DELAY_SECONDS * 2 ** min(former, 8), LONGEST_DELAY_SECONDS)
+    delay = asked or min(FIRST_DELAY_SECONDS * 2 ** min(former, 8), longest)
     if isinstance(message, SweepRepository):
         delay *= _spread(message)
     try:

@@ -166,7 +166,7 @@ def _send_effects(before: Header, put: Header, changed: HeaderChange, context: C
         if effect.left_to_summary:
             continue
         if changed.again or (effect not in before.pending and _is_to_be_sent(put, effect)):
-            context.outbox.send("actions", Act(put.ref, effect.key))
+            context.outbox.send(effect.queue, Act(put.ref, effect.key))
 
 
 def _is_to_be_sent(header: Header, effect: PendingAction) -> bool:

@@ -6,24 +6,25 @@ that is not what was copied of it is not copied again, and people are told, once
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 
+from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.audit.chain import Chain, Head, chain_name, contradicts
 from chalicelib.domain.audit.tampering_alert import compose_audit_alert
-from chalicelib.services.alerts.announce_alert import announce_alert
+from chalicelib.services.alerts.announce import announce
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
 
 AT_ONCE = 1_000
 SUBJECT = "audit"
 _Broken = dict[Chain, tuple[Head, Head | None]]
 
 
-def store_checkpoints(day: date, context: Context, channels: Mapping[str, Channel], api_url: str | None = None) -> None:
+def store_checkpoints(day: date, context: Context, api_url: str | None = None) -> None:
     """Can be run again: a copy is only ever replaced by one of more records."""
     audit, today = context.queries.audit, context.clock.now().astimezone(UTC).date()
     copied = dict(audit.copies_of_day(day))
@@ -34,17 +35,19 @@ def store_checkpoints(day: date, context: Context, channels: Mapping[str, Channe
     gone_on = {c for later in _days(day + timedelta(days=1), today) for c in audit.chains_of_day(later)}
     for chains in _at_once(c for c in audit.chains_of_day(day) if c not in gone_on and c not in broken):
         context.table.put_checkpoints(day, audit.heads(chains))
-    _tell(broken, day, context, channels, api_url)
+    _tell(broken, day, context, api_url)
 
 
-def _tell(broken: _Broken, day: date, context: Context, channels: Mapping[str, Channel], api_url: str | None) -> None:
-    """Sent before it is recorded: twice after a crash rather than never."""
+def _tell(broken: _Broken, day: date, context: Context, api_url: str | None) -> None:
+    """Announced before it is recorded: a worker that dies in between announces it again, under the same key."""
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
     new = {c: heads for c, heads in broken.items() if context.table.action_at(SUBJECT, _effect(c), midnight) is None}
     if not new:
         return
     now = context.clock.now()
-    announce_alert(compose_audit_alert(new, day, now, api_url), context, channels)
+    mark = hashlib.sha256("\n".join(sorted(map(chain_name, new))).encode()).hexdigest()[:12]
+    key = AlertKey(f"ALERT#TAMPERING#{mark}", midnight, subject=SUBJECT)
+    announce(compose_audit_alert(new, day, now, api_url), key, context)
     for chain, (was, head) in new.items():
         context.table.record_action(
             ActionRecord(

@@ -5,34 +5,28 @@ Make the blown fuse whole again by a person's word, and have what waited for it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
 import msgspec
 
-from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.enforcement.fuse import Fuse, compose_fuse_alert
 from chalicelib.domain.events.handling import Metric
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.services.alerts.send_alert import send_alert
+from chalicelib.services.alerts.announce import announce
 from chalicelib.services.enforcement.give_order import checked
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
 
 
-def acquire_quota(
-    key: str, limit: int, context: Context, channels: Mapping[str, Channel], api_url: str | None = None
-) -> datetime | None:
+def acquire_quota(key: str, limit: int, context: Context, api_url: str | None = None) -> datetime | None:
     """None: the act may be done, and is counted. Else when the fuse lets acts pass again by itself.
 
-    `key` (image and effect) passes again without being counted twice. People are told before that is remembered: cut
-    off in between, they are told again. A channel that refuses the alert keeps nothing from being held: it is tried
-    with the next act that the fuse holds. Raises TransientError where a channel needs time.
+    `key` (image and effect) passes again without being counted twice. That it has blown is announced before that is
+    remembered: a worker that dies in between leaves it to the next act that the fuse holds.
     """
     passed = False
     now = context.clock.now()
@@ -46,32 +40,11 @@ def acquire_quota(
     if passed:
         return None
     context.journal.count(Metric.FUSE_BLOWN)
-    if not fuse.told:
-        _tell(fuse, compose_fuse_alert(fuse, limit, now, api_url), context, channels)
+    if not fuse.told and fuse.blown_at is not None:
+        alert = compose_fuse_alert(fuse, limit, now, api_url)
+        announce(alert, AlertKey("ALERT#FUSE", fuse.blown_at, subject="fuse"), context)
+        context.table.change_fuse(partial(_told, blown_at=fuse.blown_at))
     return fuse.until(now)
-
-
-def _tell(fuse: Fuse, alert: Alert, context: Context, channels: Mapping[str, Channel]) -> None:
-    """Each channel is remembered by itself: while one is out of order every act that is refused comes here again."""
-    routes, failures = context.rules.current().policy.notify, list[UpstreamError]()
-    for name in dict.fromkeys(r.channel for r in routes if r.channel not in fuse.heard):
-        try:
-            send_alert(alert, [r for r in routes if r.channel == name], channels)
-        except UpstreamError as error:
-            failures.append(error)
-        else:
-            context.table.change_fuse(partial(_heard, blown_at=fuse.blown_at, name=name))
-    if waits := [failure for failure in failures if isinstance(failure, TransientError)]:
-        raise waits[0]
-    if failures:
-        return
-    context.table.change_fuse(partial(_told, blown_at=fuse.blown_at))
-
-
-def _heard(fuse: Fuse, blown_at: datetime | None, name: str) -> Fuse:
-    if fuse.blown_at != blown_at or name in fuse.heard:
-        return fuse
-    return msgspec.structs.replace(fuse, heard=(*fuse.heard, name))
 
 
 def _told(fuse: Fuse, blown_at: datetime | None) -> Fuse:

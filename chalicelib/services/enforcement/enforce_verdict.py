@@ -11,7 +11,6 @@ Keep an act open that cannot be done now, with what holds it; people are told wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -48,7 +47,6 @@ from chalicelib.services.enforcement.finish_act import (
 from chalicelib.services.enforcement.perform_act import perform_act
 from chalicelib.services.enforcement.read_state import RegistryState, observed, read_state
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
 from chalicelib.services.usage.find_blast_radius import find_use
 
 SLOW_RESTORE = timedelta(minutes=30)
@@ -106,7 +104,6 @@ BUSY_SECONDS = 3.0
 def enforce_verdict(
     act: Act,
     context: Context,
-    channels: Mapping[str, Channel],
     api_url: str | None = None,
     *,
     fresh: bool = True,
@@ -127,7 +124,7 @@ def enforce_verdict(
         return
     if redelivered:
         send_again(stored.header, context, but=effect.key)
-    doing = _Doing(act, context, channels, api_url)
+    doing = _Doing(act, context, api_url)
     try:
         if stored.header.begun is None:
             doing.start(stored.header, effect)
@@ -140,8 +137,8 @@ def enforce_verdict(
 class _Doing:
     """One act on its way, by the rules of now."""
 
-    def __init__(self, act: Act, context: Context, channels: Mapping[str, Channel], api_url: str | None) -> None:
-        self.act, self.context, self.channels, self.api_url = act, context, channels, api_url
+    def __init__(self, act: Act, context: Context, api_url: str | None) -> None:
+        self.act, self.context, self.api_url = act, context, api_url
         self.rules: Rules = context.rules.fresh()
 
     def start(self, before: Header, wished: PendingAction) -> None:
@@ -265,7 +262,7 @@ class _Doing:
 
     def _ask_fuse(self, effect: PendingAction) -> datetime | None:
         key, limit = f"{self.act.ref} {effect.key}", self.rules.policy.quarantine.max_per_hour
-        return acquire_quota(key, limit, self.context, self.channels, self.api_url)
+        return acquire_quota(key, limit, self.context, self.api_url)
 
 
 def _hold(effect: PendingAction, state: RegistryState) -> Hold:

@@ -5,7 +5,7 @@ Run one part of a sweep: plan it, or do with one repository what it is for. Each
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -30,10 +30,8 @@ from chalicelib.domain.events.sweep_message import (
     ReplicationCheck,
     Sweep,
     SweepRepository,
-    TellAgain,
 )
 from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.services.alerts.tell_again import tell_again
 from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.assessment.requeue import requeue
 from chalicelib.services.assessment.take_snapshot import take_snapshot
@@ -41,7 +39,6 @@ from chalicelib.services.audit.store_checkpoints import store_checkpoints
 from chalicelib.services.policy.evaluate_shard import evaluate_shard
 from chalicelib.services.policy.roll_out_policy import roll_out_policy
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
 from chalicelib.services.reconcile.gather_posture import gather_posture
 from chalicelib.services.reconcile.list_public import list_public, plan_public
 from chalicelib.services.reconcile.mark_registry_stale import LASTING_ATTEMPTS, mark_registry_stale
@@ -60,7 +57,6 @@ from chalicelib.services.waivers.watch_waivers import watch_waivers
 def run_sweep(
     message: PlanSweep | SweepRepository,
     context: Context,
-    channels: Mapping[str, Channel],
     api_url: str | None = None,
     *,
     receives: int = 1,
@@ -75,20 +71,20 @@ def run_sweep(
             except UpstreamError as error:
                 if isinstance(error, TransientError) and message.attempt < LASTING_ATTEMPTS:
                     raise
-                mark_registry_stale(message, error, context, channels, api_url)
+                mark_registry_stale(message, error, context, api_url)
             else:
                 send_plan(message, found, context)
         case SweepRepository(sweep=Sweep.RECONCILE):
             if lost := reconcile_registry(message, context).lost_events:
                 context.journal.count(Metric.LOST_EVENTS, lost)
         case SweepRepository(sweep=Sweep.REPLICATION):
-            check_replication(message, context, channels, api_url, receives=receives)
+            check_replication(message, context, api_url, receives=receives)
         case SweepRepository(sweep=Sweep.PUBLIC):
             list_public(message, context)
         case SweepRepository(sweep=Sweep.POSTURE):
             gather_posture(message, context)
         case SweepRepository(sweep=Sweep.RETENTION):
-            enforce_retention(message, context, channels, api_url, redelivered=receives > 1)
+            enforce_retention(message, context, api_url, redelivered=receives > 1)
         case _:
             raise TypeError(f"nobody handles the sweep {message.sweep}")
 
@@ -104,7 +100,6 @@ PUT_BACK = (
     | InitialBackfill
     | MatchSameDigest
     | NotifyExpired
-    | TellAgain
 )
 """What is put back when it only needs time."""
 LEFT_TO_THE_CLOCK = Due | PolicyRollout | WatchWaivers
@@ -116,7 +111,6 @@ BEGUN_WITHIN = timedelta(seconds=150)
 def receive_sweeps(
     deliveries: Sequence[Delivery],
     context: Context,
-    channels: Mapping[str, Channel],
     api_url: str | None = None,
 ) -> dict[str, BaseException]:
     """Handles all messages and returns those that failed, by message id. A part that failed is simply run again.
@@ -135,7 +129,7 @@ def receive_sweeps(
                         context.outbox.send("sweeps", _later(delivery.body, delivery.receives - 1))
                     context.journal.note(delivery, Outcome.LEFT, "no time for it in this batch")
                 else:
-                    _run(delivery, context, channels, api_url)
+                    _run(delivery, context, api_url)
             except TransientError as e:
                 left = isinstance(delivery.body, LEFT_TO_THE_CLOCK)
                 context.journal.note(delivery, Outcome.LEFT if left else Outcome.PUT_BACK, e)
@@ -148,34 +142,32 @@ def receive_sweeps(
     return failures
 
 
-def _run(delivery: Delivery, context: Context, channels: Mapping[str, Channel], api_url: str | None) -> None:
+def _run(delivery: Delivery, context: Context, api_url: str | None) -> None:
     match delivery.body:
         case Due(shard=shard):
             re_decide(shard, context)
         case PolicyRollout():
-            roll_out_policy(context, channels, api_url)
+            roll_out_policy(context, api_url)
         case TakeSnapshot():
             take_snapshot(context)
         case StoreCheckpoints(day=day):
-            store_checkpoints(date.fromisoformat(day), context, channels, api_url)
+            store_checkpoints(date.fromisoformat(day), context, api_url)
         case WhatIf() as message:
             evaluate_shard(message, context)
         case WaiversChanged() as touched:
-            apply_waiver_changes(touched, context, channels, api_url)
+            apply_waiver_changes(touched, context, api_url)
         case WatchWaivers():
-            watch_waivers(context, channels, api_url)
+            watch_waivers(context, api_url)
         case PlanSweep() | SweepRepository() as sweep:
-            run_sweep(sweep, context, channels, api_url, receives=delivery.receives)
+            run_sweep(sweep, context, api_url, receives=delivery.receives)
         case MatchSameDigest() as matched:
             match_same_digest(matched, context)
         case ReplicationCheck() as check:
-            check_replica(check, context, channels, api_url, receives=delivery.receives)
-        case TellAgain() as told:
-            tell_again(told, context, channels)
+            check_replica(check, context, api_url, receives=delivery.receives)
         case NotifyExpired() as expired:
-            notify_lifecycle_run(expired, context, channels, api_url)
+            notify_lifecycle_run(expired, context, api_url)
         case InitialBackfill() as filled:
-            notify_initial_backfill(filled, context, channels, api_url)
+            notify_initial_backfill(filled, context, api_url)
         case body:
             raise TypeError(f"no part of a sweep: {type(body).__name__}")
 

@@ -10,23 +10,23 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 import msgspec
 
+from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.alerts.verdict_alert import compose_summary
 from chalicelib.domain.events.message import Decide, PolicyRollout
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import ConflictError
-from chalicelib.services.alerts.send_alert import send_alert
+from chalicelib.services.alerts.announce import announce
 from chalicelib.services.assessment.re_decide import SHARDS
 from chalicelib.services.policy.apply_policy import record_policy
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.index import IndexRow
-from chalicelib.services.ports.messages import Channel
 from chalicelib.services.ports.table import RolloutProgress
 
 MOST_AT_ONCE = 5000
@@ -37,13 +37,13 @@ BUDGET = timedelta(seconds=20)
 _Named = tuple[ImageRef, Decision, tuple[int, ...] | None]
 
 
-def roll_out_policy(context: Context, channels: Mapping[str, Channel], api_url: str | None = None) -> int:
+def roll_out_policy(context: Context, api_url: str | None = None) -> int:
     """Asks images that another policy decided to be decided again, quietly; returns how many it asked.
 
     Run by the clock until none lags; what was sent and not handled yet is simply sent again. The first round only
     counts what is so before; each later one asks who lags, 5,000 images a run at most. The round that finds none
-    lagging records who put the policy, where that was not done, and sends the summary, and only then remembers it: cut
-    off in between, it is sent again, and where a channel failed, to that one alone. A policy that came with a new
+    lagging records who put the policy, where that was not done, and announces the summary, and only then remembers it:
+    cut off in between, it is announced again under the same key. A policy that came with a new
     bundle has no number its images could lag behind: all of them are asked, and once more a round later, when no
     function of the former bundle is left that could have decided by the former policy.
     """
@@ -55,8 +55,9 @@ def roll_out_policy(context: Context, channels: Mapping[str, Channel], api_url: 
             context.table.put_rollout(RolloutProgress(version, {}, told=True, content=content))
             return 0
         if stored is None or (stored.policy_version, stored.content) != (version, content):
-            stored = RolloutProgress(version, None, content=content, revision=stored.revision if stored else 0)
-        return 0 if stored.told else _Run(stored, context).go_on(channels, api_url)
+            revision = stored.revision if stored else 0
+            stored = RolloutProgress(version, None, content=content, revision=revision, begun_at=context.clock.now())
+        return 0 if stored.told else _Run(stored, context).go_on(api_url)
     except ConflictError:
         return 0  # another run has gone on from the same place
 
@@ -68,7 +69,7 @@ class _Run:
         self.rollout, self.context, self.asked = rollout, context, 0
         self.until = context.clock.now() + BUDGET
 
-    def go_on(self, channels: Mapping[str, Channel], api_url: str | None) -> int:
+    def go_on(self, api_url: str | None) -> int:
         """Round after round until one has asked: those images need time."""
         while self._ends_round():
             if self.rollout.before is None:
@@ -78,7 +79,7 @@ class _Run:
                 if self.asked:
                     break
             else:
-                self._end(channels, api_url)
+                self._end(api_url)
                 break
         return self.asked
 
@@ -127,7 +128,7 @@ class _Run:
     def _keep(self, **changes: object) -> None:
         self.rollout = self.context.table.put_rollout(msgspec.structs.replace(self.rollout, **changes))
 
-    def _end(self, channels: Mapping[str, Channel], api_url: str | None) -> None:
+    def _end(self, api_url: str | None) -> None:
         version = self.rollout.policy_version
         if version:
             record_policy(self.context.rules.read_policy(version), self.context)
@@ -139,8 +140,11 @@ class _Run:
             self.context.clock.now(),
             api_url,
         )
-        notify, heard = self.context.rules.current().policy.notify, self.rollout.heard
-        send_alert(summary, notify, channels, heard, lambda told: self._keep(heard=told))
+        announce(
+            summary,
+            AlertKey(f"ALERT#ROLLOUT#{version}", self.rollout.begun_at or self.context.clock.now(), subject="policy"),
+            self.context,
+        )
         self._keep(told=True)
 
 

@@ -43,6 +43,15 @@ class ActionRecord(msgspec.Struct, frozen=True):
         return self.subject if self.ref is None else self.ref
 
 
+class AlertDelivery(msgspec.Struct, frozen=True):
+    """What the record of an alert for one channel says of its delivery. `claims`: how many workers began to send it,
+    the last at `claimed_at`."""
+
+    claimed_at: datetime
+    claims: int = 1
+    delivered_at: datetime | None = None
+
+
 class Audit(Protocol):
     """What keeps and proves audit chains. Chains and copies are read consistently, days through the index."""
 

@@ -15,7 +15,8 @@ from chalicelib.domain.images.image import ImageRef
 
 class Outbox(Protocol):
     def send(self, queue: str, message: Message, delay_seconds: float = 0) -> None:
-        """`queue` is `scans`, `actions` or `sweeps`. Delays are cut at SQS's 900 s: whoever needs more sends again."""
+        """`queue` is `scans`, `actions`, `alerts` or `sweeps`. Delays are cut at SQS's 900 s: the receiver sends the
+        message again where it comes too early."""
 
     def send_all(self, queue: str, messages: Iterable[Message]) -> None:
         """Ten in a call. Where it raises, some may have been sent: whoever sends them again sends all."""

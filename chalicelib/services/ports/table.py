@@ -15,7 +15,7 @@ from chalicelib.domain.images.document import FindingsDocument
 from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.audit import ActionRecord, AlertDelivery
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -63,7 +63,7 @@ class RolloutProgress(msgspec.Struct, frozen=True):
     came with a new bundle (and has no number) is told from the last; `rounds`: how often all images were gone through
     and some of them asked. Of this round: the shards before `shard` are done, and of that one the images up to the path
     `after`; so many images were `asked`; `found` by decision, and the `worst` of them, in the shards that are done.
-    `heard`: the channels that have the summary already, although another one failed. `revision` counts puts.
+    `begun_at`: when the first run of this policy began. `revision` counts puts.
     """
 
     policy_version: int
@@ -77,7 +77,7 @@ class RolloutProgress(msgspec.Struct, frozen=True):
     found: dict[Decision, int] = {}
     worst: tuple[tuple[ImageRef, Decision, tuple[int, ...] | None], ...] = ()
     revision: int = 0
-    heard: tuple[str, ...] = ()
+    begun_at: datetime | None = None
 
 
 class Table(Protocol):
@@ -135,6 +135,15 @@ class Table(Protocol):
 
     def action_at(self, chain: Chain, effect: str, wanted_at: datetime) -> datetime | None:
         """The time of the record of this effect; None: it was never recorded."""
+
+    def read_delivery(self, chain: Chain, effect: str, wanted_at: datetime) -> AlertDelivery | None:
+        """What became of the alert of this record; None: it was never recorded."""
+
+    def claim_delivery(self, chain: Chain, effect: str, wanted_at: datetime, claims: int, at: datetime) -> None:
+        """Takes over from a worker that died or failed. Raises ConflictError where another one has by now, or where
+        the alert is delivered."""
+
+    def mark_delivered(self, chain: Chain, effect: str, wanted_at: datetime, at: datetime) -> None: ...
 
     def put_checkpoints(self, day: date, heads: Mapping[Chain, Head]) -> None:
         """Keeps the heads of audit chains with the day; one kept already is only replaced by one of more records."""

@@ -11,19 +11,18 @@ is let in shows what is there. Whoever comes again looks at what is left.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 
+from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.message import Refresh
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository, ScanState
 from chalicelib.domain.reconcile.registry_listing import DOUBTED_AFTER, compose_unreachable_alert
 from chalicelib.errors import UpstreamError
-from chalicelib.services.alerts.announce_alert import announce_alert
+from chalicelib.services.alerts.announce import announce
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
 from chalicelib.services.reconcile.plan_sweep import known_homes
 
 LASTING_ATTEMPTS = 20
@@ -46,7 +45,6 @@ def mark_registry_stale(
     plan: PlanSweep,
     why: UpstreamError,
     context: Context,
-    channels: Mapping[str, Channel],
     api_url: str | None = None,
 ) -> None:
     """After `why` was raised by its listing. Raises it again where nothing is known of the registry; other sweeps than
@@ -64,7 +62,7 @@ def mark_registry_stale(
     if context.table.action_at(subject, ActionKind.UNREACHABLE, day) is not None:
         return
     alert = compose_unreachable_alert(plan.place, str(why), len(known), compared_at, context.clock.now(), api_url)
-    announce_alert(alert, context, channels)
+    announce(alert, AlertKey("ALERT#UNREACHABLE", day, subject=subject), context)
     context.table.record_action(_record(subject, day, str(why), context))
 
 

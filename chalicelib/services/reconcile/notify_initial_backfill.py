@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
 
+from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.alerts.verdict_alert import compose_summary
 from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.sweep_message import InitialBackfill
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.services.alerts.announce_alert import announce_alert
+from chalicelib.services.alerts.announce import announce
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.index import IndexRow
-from chalicelib.services.ports.messages import Channel
 from chalicelib.services.reconcile.plan_sweep import TOLD_AFTER_SECONDS
 
 SUBJECT = "sweep"
@@ -26,9 +25,7 @@ MOST_WAITS = 16
 """Four hours: in a registry where images are pushed all the time something is always new."""
 
 
-def notify_initial_backfill(
-    filled: InitialBackfill, context: Context, channels: Mapping[str, Channel], api_url: str | None = None
-) -> bool:
+def notify_initial_backfill(filled: InitialBackfill, context: Context, api_url: str | None = None) -> bool:
     """False: images are decided still, so this sends itself for a quarter of an hour later; or another one has told of
     this sweep, whose planner had died and was run again."""
     if (
@@ -44,7 +41,7 @@ def notify_initial_backfill(
     bad = (row for row in context.queries.all_rows() if row.decision is not Decision.ALLOW)
     worst = [(r.ref, r.decision, r.counts) for r in heapq.nsmallest(WORST_NAMED, bad, key=_badness)]
     summary = compose_summary("the first fill", {}, dict(found), worst, context.clock.now(), api_url)
-    announce_alert(summary, context, channels)
+    announce(summary, AlertKey("ALERT#FILLED", filled.started_at or context.clock.now(), subject=SUBJECT), context)
     if filled.started_at is not None:
         context.table.record_action(_record(filled.started_at, found, context))
     return True

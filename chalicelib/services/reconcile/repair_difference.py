@@ -11,6 +11,7 @@ from datetime import datetime
 from chalicelib.domain.events.event import Action
 from chalicelib.domain.events.message import Act, Decide, Refresh
 from chalicelib.domain.events.sweep_message import SyntheticEvent
+from chalicelib.domain.headers.pending_action import queue_of
 from chalicelib.domain.images.image import ImageDetail, Repository, Source
 from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
 from chalicelib.domain.reconcile.repository_view import RepositoryView
@@ -79,7 +80,7 @@ def repair_difference(
     elif difference.wants_refresh:
         context.outbox.send("scans", Refresh(ref, context.clock.now(), _source(difference, view), quiet=quiet))
     elif difference.effect is not None:
-        context.outbox.send("actions", Act(ref, difference.effect, attempt=1))
+        context.outbox.send(queue_of(difference.effect), Act(ref, difference.effect, attempt=1))
     else:
         context.outbox.send("scans", Decide(ref, "reconcile", quiet=difference.kind is DifferenceKind.BEHIND))
 

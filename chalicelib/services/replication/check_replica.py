@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -14,7 +14,6 @@ from chalicelib.domain.replication.replica_case import Copies
 from chalicelib.domain.replication.rules import Destination, DestinationAccess, sights_of
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
 from chalicelib.services.replication.judge_copies import Ends
 from chalicelib.services.replication.list_copies import find_copies
 from chalicelib.services.replication.store_copies import store_copies
@@ -23,7 +22,6 @@ from chalicelib.services.replication.store_copies import store_copies
 def check_replica(
     message: ReplicationCheck,
     context: Context,
-    channels: Mapping[str, Channel],
     api_url: str | None = None,
     *,
     receives: int = 1,
@@ -44,7 +42,7 @@ def check_replica(
     known = context.replicas.of_image(ref)
     if not (left_open := _left_open(destinations, known, message)):
         return
-    _check(message, left_open, known, context, channels, api_url, message.attempt + receives - 1)
+    _check(message, left_open, known, context, api_url, message.attempt + receives - 1)
 
 
 def _left_open(
@@ -59,7 +57,6 @@ def _check(
     destinations: Sequence[Destination],
     known: Sequence[Replica],
     context: Context,
-    channels: Mapping[str, Channel],
     api_url: str | None,
     tries: int,
 ) -> None:
@@ -85,9 +82,7 @@ def _check(
         known={(r.ref.digest, r.destination): r for r in known},
         changed_at=message.changed_at,
     )
-    kept = store_copies([ref.digest], ends, context, channels, api_url, tries)
-    if kept.failure is not None:
-        raise kept.failure
+    store_copies([ref.digest], ends, context, api_url, tries)
 
 
 def _sights(

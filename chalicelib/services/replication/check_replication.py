@@ -20,11 +20,10 @@ from chalicelib.domain.reconcile.posture import RepositorySettings, differences
 from chalicelib.domain.replication.replica import Replica, ReplicationState, counted
 from chalicelib.domain.replication.replica_case import Copies, Listed
 from chalicelib.domain.replication.rules import Configuration, Destination, DestinationAccess, sights_of
-from chalicelib.errors import AbsentError, LazarettoError, TransientError, UpstreamError
+from chalicelib.errors import AbsentError, UpstreamError
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
 from chalicelib.services.replication.judge_copies import Ends
-from chalicelib.services.replication.list_copies import PATIENT_TRIES, list_copies
+from chalicelib.services.replication.list_copies import list_copies
 from chalicelib.services.replication.store_copies import StoredCopies, store_copies
 
 COMPARED_EVERY = timedelta(days=1)
@@ -66,7 +65,6 @@ def _settings(home: Repository, context: Context) -> RepositorySettings | None:
 def check_replication(
     message: SweepRepository,
     context: Context,
-    channels: Mapping[str, Channel],
     api_url: str | None = None,
     *,
     receives: int = 1,
@@ -86,25 +84,12 @@ def check_replication(
     after = message.after or ""
     digests = [digest for digest in ends.digests if digest > after]
     told = _still_blind(state, ends)
-    kept = store_copies(digests, ends, context, channels, api_url, tries, _blind(ends), told)
+    kept = store_copies(digests, ends, context, api_url, tries, _blind(ends), told)
     if kept.after is not None:
-        _go_on(message, kept.after, kept.failure, tries, context)
+        context.outbox.send("sweeps", msgspec.structs.replace(message, after=kept.after, attempt=0))
         return
     gone = _drop_gone(ends, context)
     _finish(home, ends, kept, gone, context)
-    if kept.failure is not None:
-        raise kept.failure
-    if message.failure is not None:
-        raise UpstreamError(f"an alert of an earlier part of this sweep was not sent: {message.failure}")
-
-
-def _go_on(message: SweepRepository, after: str, failure: LazarettoError | None, tries: int, context: Context) -> None:
-    """A channel that fails for long, or for good, hides no copy: the sweep goes on, its last message says so, and what
-    was not told is told by the next sweep."""
-    if isinstance(failure, TransientError) and tries < PATIENT_TRIES:
-        raise failure
-    said = message.failure or (str(failure) if failure is not None else None)
-    context.outbox.send("sweeps", msgspec.structs.replace(message, after=after, attempt=0, failure=said))
 
 
 def _nothing_to_do(home: Repository, state: ReplicationState | None, context: Context) -> None:
@@ -164,7 +149,7 @@ def _blind(ends: Ends) -> dict[Destination, str]:
 def _still_blind(state: ReplicationState | None, ends: Ends) -> Sequence[str]:
     """A destination that can be looked at again, and then cannot, is told of anew."""
     blind = {place.path for place in _blind(ends)}
-    return [told for told in (state.told if state else ()) if told.partition("#")[0] in blind]
+    return [place for place in (state.told if state else ()) if place in blind]
 
 
 def _drop_gone(ends: Ends, context: Context) -> set[tuple[str, Destination]]:

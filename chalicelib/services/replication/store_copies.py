@@ -1,13 +1,7 @@
-"""Judge copies, keep what was found otherwise than before, quarantine what must not be had, and tell people.
+"""Judge copies, keep what was found otherwise than before, quarantine what must not be had, and announce the alarms.
 
-All of it can be done again at any point: what was kept is found as it was, an order that stands is not given again, and
-what was told is remembered after it was sent.
-
-Tell people of copies that are not as their source: once for each image, destination and state, and channel.
-
-One alert tells of all that one look has found. An audit record of the repository is put before sending and is the
-claim: two that find the same at once tell it once, and what a dead worker left untold is told by the next sweep. What a
-channel was told is kept with the copies, so that one that fails is tried again without the others being told twice.
+All of it can be done again at any point: what was kept is found as it was, an order that stands is not given again. One
+alert tells of all that one look has found, once for each image, destination and state.
 """
 
 from __future__ import annotations
@@ -18,7 +12,7 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.alerts.alert import hears
+from chalicelib.domain.alerts.alert import AlertKey, hears
 from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.enforcement.enforcement import is_mirrored
 from chalicelib.domain.headers.header import Rules
@@ -26,96 +20,82 @@ from chalicelib.domain.images.image import Repository
 from chalicelib.domain.replication.alert import REPLICATION, compose_replication_alert
 from chalicelib.domain.replication.replica import Note, Replica
 from chalicelib.domain.replication.rules import Destination
-from chalicelib.errors import LazarettoError, TransientError
-from chalicelib.services.alerts.send_alert import send_alert
+from chalicelib.services.alerts.announce import announce
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
 from chalicelib.services.replication.judge_copies import Ends, judge_copies
 from chalicelib.services.replication.mirror_quarantine import mirror_quarantine
 
 Blind = Mapping[Destination, str]
 
 
-def notify_copies(
+def announce_copies(
     home: Repository,
     replicas: Sequence[Replica],
     blind: Blind,
     done: Sequence[str],
     tries: int,
     context: Context,
-    channels: Mapping[str, Channel],
     api_url: str | None = None,
     told: Sequence[str] = (),
-) -> tuple[tuple[str, ...], LazarettoError | None]:
-    """`blind`: destinations that nobody can look at, and why; `told` of them as `ReplicationState` keeps it, and it is
-    returned with what was told now. `tries`: how often the message has come, from 0.
-
-    Beside it, what a channel that failed has raised: for the caller to raise when all else is done.
-    """
-    policy, failures = context.rules.current().policy, list[LazarettoError]()
-    known = list(told)
-    for name in dict.fromkeys(r.channel for r in policy.notify if hears(r, REPLICATION, home.name, None, None)):
-        if name not in channels:
-            continue
-        unknown = [place for place in blind if _blind(place, name) not in known]
-        unseen = {place: blind[place] for place in unknown if _claimed_blind(home, name, place, tries, context)}
-        known += [_blind(place, name) for place in unknown if place not in unseen]
-        untold = [r for r in replicas if not r.known_to(name)]
-        if untold and not _claimed(home, name, untold, tries, context):
-            untold = []
-        if not untold and not unseen:
-            continue
-        alert = compose_replication_alert(home, untold, unseen, done, context.clock.now(), api_url)
-        try:
-            send_alert(alert, [r for r in policy.notify if r.channel == name], channels)
-        except LazarettoError as error:
-            failures.append(error)
-            continue
-        known += [_blind(place, name) for place in unseen]
-        replicas = [_keep(r.heard_by(name), context) if r in untold else r for r in replicas]
-    transient = next((f for f in failures if isinstance(f, TransientError)), None)
-    return tuple(known), transient or next(iter(failures), None)
+) -> tuple[str, ...]:
+    """`blind`: destinations that cannot be looked at, and why; `told` of them as `ReplicationState` keeps it, and it is
+    returned with what was announced now. `tries`: how often the message has come, from 0."""
+    policy, now = context.rules.current().policy, context.clock.now()
+    if not any(hears(route, REPLICATION, home.name) for route in policy.notify):
+        return tuple(told)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    unseen = {
+        p: why
+        for p, why in blind.items()
+        if p.path not in told and _is_ours(_blind_record(home, p, now), tries, context)
+    }
+    untold = [r for r in replicas if r.alarm and r.told != r.alarm]
+    if untold and not _is_ours(_record(home, untold, hour, now), tries, context):
+        untold = []
+    if untold or unseen:
+        alert = compose_replication_alert(home, untold, unseen, done, now, api_url)
+        key = AlertKey(f"ALERT#{_mark(untold, unseen)}", hour, subject=f"repository/{home.path}")
+        announce(alert, key, context)
+    for replica in untold:
+        context.replicas.store_delivered(msgspec.structs.replace(replica, told=replica.alarm))
+    return (*told, *(place.path for place in blind if place.path not in told))
 
 
-def _keep(replica: Replica, context: Context) -> Replica:
-    context.replicas.store_delivered(replica)
-    return replica
+def _is_ours(record: ActionRecord, tries: int, context: Context) -> bool:
+    """The record is the claim: of two that find the same at once one announces it. One that comes again announces it
+    again, under the same key: it may have died before."""
+    return context.table.record_action(record) or tries > 0
 
 
-def _blind(place: Destination, channel: str) -> str:
-    return f"{place.path}#{channel}"
+def _record(home: Repository, untold: Sequence[Replica], hour: datetime, now: datetime) -> ActionRecord:
+    """An hour later the next sweep announces what a dead worker did not."""
+    return _failed(f"repository/{home.path}", _mark(untold, {}), hour, _reason(untold), now)
 
 
-def _claimed(home: Repository, channel: str, untold: Sequence[Replica], tries: int, context: Context) -> bool:
-    """Whether it is ours to tell. Who comes again may take over: the one before has failed, or died. An hour later so
-    may the next sweep."""
-    said = [f"{r.ref.digest} {r.destination.path} {r.alarm}" for r in untold]
-    mark = hashlib.sha256("\n".join(sorted(said)).encode()).hexdigest()[:12]
-    hour = context.clock.now().replace(minute=0, second=0, microsecond=0)
-    return _recorded(f"{channel}#{mark}", f"repository/{home.path}", hour, _reason(untold), tries, context)
+def _blind_record(home: Repository, place: Destination, now: datetime) -> ActionRecord:
+    """A registry has hundreds of repositories, and one reason why a destination cannot be looked at: one of them
+    announces it in a day, for all."""
+    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return _failed(f"registry/{home.registry}/{home.region}", place.path, day, f"{place} cannot be looked at", now)
 
 
-def _claimed_blind(home: Repository, channel: str, place: Destination, tries: int, context: Context) -> bool:
-    """A registry has hundreds of repositories, and one reason why nobody can look at a destination: one of them tells
-    it in a day, for all."""
-    day = context.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
-    subject = f"registry/{home.registry}/{home.region}"
-    return _recorded(f"{channel}#{place.path}", subject, day, f"{place} cannot be looked at", tries, context)
-
-
-def _recorded(claim: str, subject: str, wanted_at: datetime, reason: str, tries: int, context: Context) -> bool:
-    record = ActionRecord(
+def _failed(subject: str, mark: str, wanted_at: datetime, reason: str, now: datetime) -> ActionRecord:
+    return ActionRecord(
         ref=None,
-        effect=f"REPLICATION#{claim}{f'#{tries}' if tries else ''}",
+        effect=f"REPLICATION#{mark}",
         wanted_at=wanted_at,
         kind=ActionKind.REPLICATION_FAILED,
         actor="system",
         reason=reason,
-        at=context.clock.now(),
+        at=now,
         subject=subject,
     )
-    return context.table.record_action(record)
+
+
+def _mark(untold: Sequence[Replica], unseen: Blind) -> str:
+    said = [*(f"{r.ref.digest} {r.destination.path} {r.alarm}" for r in untold), *(place.path for place in unseen)]
+    return hashlib.sha256("\n".join(sorted(said)).encode()).hexdigest()[:12]
 
 
 def _reason(untold: Sequence[Replica]) -> str:
@@ -127,20 +107,17 @@ def _reason(untold: Sequence[Replica]) -> str:
 
 
 class StoredCopies(msgspec.Struct, frozen=True):
-    """`after`: the digest to go on after, None where all were judged. `told`: see `ReplicationState`. `failure`: what a
-    channel has raised; to be raised when all else is done."""
+    """`after`: the digest to go on after, None where all were judged. `told`: see `ReplicationState`."""
 
     replicas: tuple[Replica, ...]
     after: str | None
     told: tuple[str, ...]
-    failure: LazarettoError | None
 
 
 def store_copies(
     digests: Iterable[str],
     ends: Ends,
     context: Context,
-    channels: Mapping[str, Channel],
     api_url: str | None,
     tries: int,
     blind: Blind | None = None,
@@ -153,8 +130,8 @@ def store_copies(
     kept = [replica for one in found if (replica := _kept(one, ends, context)) is not None]
     done = [line for replica in kept if (line := _mirrored(replica, ends, rules, context)) is not None]
     unseen = blind if blind is not None and after is None else {}
-    known, failure = notify_copies(ends.home, kept, unseen, done, tries, context, channels, api_url, told)
-    return StoredCopies(tuple(found), after, known, failure)
+    known = announce_copies(ends.home, kept, unseen, done, tries, context, api_url, told)
+    return StoredCopies(tuple(found), after, known)
 
 
 def _kept(replica: Replica, ends: Ends, context: Context) -> Replica | None:

@@ -11,13 +11,11 @@ may be killed at any point and run again: what is left is planned anew. So is wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 
 from chalicelib.domain.events.sweep_message import SweepRepository, TakeImages
 from chalicelib.errors import AbsentError
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
 from chalicelib.services.retention.apply_retention import AppliedPlan, RetentionRun, apply_retention
 from chalicelib.services.retention.plan_retention import has_rule, plan_retention
 from chalicelib.services.retention.report_retention import part_of, report_retention
@@ -29,7 +27,6 @@ LOOK_FOR = timedelta(seconds=20)
 def enforce_retention(
     message: SweepRepository,
     context: Context,
-    channels: Mapping[str, Channel],
     api_url: str | None = None,
     *,
     redelivered: bool = False,
@@ -54,7 +51,7 @@ def enforce_retention(
         return
     if planned.plan.takes:
         applied = apply_retention(planned.plan, RetentionRun(message.started_at, rules), context)
-    report_retention(part, planned, applied, context, channels, api_url)
+    report_retention(part, planned, applied, context, api_url)
 
 
 LOOK_UNTIL, TAKE_UNTIL = timedelta(seconds=25), timedelta(seconds=45)
@@ -64,7 +61,6 @@ LOOK_UNTIL, TAKE_UNTIL = timedelta(seconds=25), timedelta(seconds=45)
 def take_images(
     message: TakeImages,
     context: Context,
-    channels: Mapping[str, Channel],
     api_url: str | None = None,
     *,
     redelivered: bool = False,
@@ -90,4 +86,4 @@ def take_images(
     until = begun_at + TAKE_UNTIL
     run = RetentionRun(message.started_at, rules, attempt=message.attempt, taken=gone, until=until)
     applied = apply_retention(planned.plan, run, context)
-    report_retention(part, planned, applied, context, channels, api_url)
+    report_retention(part, planned, applied, context, api_url)

@@ -8,8 +8,7 @@ Tell people of images that ECR's own lifecycle policy expired although they run 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.event import Action, ImageAction, LifecycleExpiry, LifecycleRan
 from chalicelib.domain.events.lifecycle_run import (
@@ -23,23 +22,26 @@ from chalicelib.domain.events.lifecycle_run import (
 from chalicelib.domain.events.message import Delivery
 from chalicelib.domain.images.image import InUse, Repository
 from chalicelib.domain.retention.alert import compose_lifecycle_alert
-from chalicelib.services.alerts.announce_alert import announce_alert
+from chalicelib.services.alerts.announce import announce
 from chalicelib.services.assessment.record_push import record_push
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
 from chalicelib.services.ports.usage import Subject
 
 
-def notify_lifecycle_run(
-    message: NotifyExpired, context: Context, channels: Mapping[str, Channel], api_url: str | None = None
-) -> None:
+def notify_lifecycle_run(message: NotifyExpired, context: Context, api_url: str | None = None) -> None:
     """One alert a message, none where nobody is hurt. Raises TransientError: put it back with a delay."""
     uses = [_use(message.repository, one, context) for one in message.expired]
     lines = lines_of(message.expired, uses)
     if not lines:
         return
-    announce_alert(compose_lifecycle_alert(message.repository, lines, context.clock.now(), api_url), context, channels)
+    alert = compose_lifecycle_alert(message.repository, lines, context.clock.now(), api_url)
+    key = AlertKey(
+        f"ALERT#EXPIRED_BY_ECR#{message.event_id}#{message.expired[0].digest[7:19]}",
+        message.time,
+        subject=f"repository/{message.repository.path}",
+    )
+    announce(alert, key, context)
 
 
 def _use(repository: Repository, one: Expired, context: Context) -> InUse:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.alerts.alert import Alert, AlertKey
 from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.alert import compose_failed_alert, compose_stopped_alert
 from chalicelib.domain.retention.progress import BETWEEN, RetentionProgress, RetentionResult
-from chalicelib.services.alerts.announce_alert import announce_alert
+from chalicelib.services.alerts.announce import announce
 from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.messages import Channel
 from chalicelib.services.retention.apply_retention import AppliedPlan
 from chalicelib.services.retention.plan_retention import Planned
 
@@ -43,10 +41,9 @@ def report_retention(
     planned: Planned,
     applied: AppliedPlan,
     context: Context,
-    channels: Mapping[str, Channel],
     api_url: str | None = None,
 ) -> None:
-    """A channel that does not take an alert holds up nothing. Raises TransientError: handle the part again."""
+    """Raises TransientError: handle the part again."""
     plan, now, alerts = planned.plan, context.clock.now(), list[tuple[ActionKind, str, Alert]]()
     if plan.stopped:
         alerts.append((ActionKind.RETENTION_STOPPED, plan.stopped, compose_stopped_alert(plan, now, api_url)))
@@ -55,9 +52,10 @@ def report_retention(
         said = f"{len(applied.failed)} of {len(plan.takes)} images could not be taken"
         alerts.append((ActionKind.RETENTION_FAILED, said, compose_failed_alert(plan, applied.failed, now, api_url)))
     for kind, why, alert in alerts:
-        # The record is the claim: it is told once for each part, but where the one before may have died.
-        if context.table.record_action(_record(part, plan.rule, kind, why, now)) or part.again:
-            announce_alert(alert, context, channels)
+        record = _record(part, plan.rule, kind, why, now)
+        if context.table.record_action(record) or part.again:
+            key = AlertKey(f"ALERT#{record.effect}", record.wanted_at, subject=record.subject)
+            announce(alert, key, context)
     taken = part.progress.taken + len(applied.gone)
     store_result(part.repository, planned, applied, taken, context)
     following = part.progress.start if applied.unfinished else planned.next

@@ -9,40 +9,36 @@ one that is lost is made up for by the clock, since a change stays stored until 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import groupby
 
 import msgspec
 
+from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.events.message import Decide, WaiversChanged
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.waivers.alert import compose_waiver_summary
 from chalicelib.domain.waivers.change import Carried, WaiverChange, concerns
-from chalicelib.services.alerts.send_alert import send_alert
+from chalicelib.services.alerts.announce import announce
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.index import IndexRow
-from chalicelib.services.ports.messages import Channel
 from chalicelib.services.waivers.manage_waivers import record_waiver
 
 MOST_AT_ONCE = 1000
 MOST_TOGETHER = 200
 ROUNDS = 2
 LOST_AFTER = timedelta(minutes=15)
-TELL_AGAIN_AFTER = timedelta(hours=1)
 _SEEN_EVERY = timedelta(minutes=5)
 
 
-def apply_waiver_changes(
-    touched: WaiversChanged, context: Context, channels: Mapping[str, Channel], api_url: str | None = None
-) -> int:
+def apply_waiver_changes(touched: WaiversChanged, context: Context, api_url: str | None = None) -> int:
     """Handles one part of a sweep and returns how many images it asked to be decided again.
 
     Harmless when run twice: an image is decided by what is stored, and who finds the changes gone has nothing to do.
     """
     if not touched.changes:
-        _begin(context, channels, api_url)
+        _begin(context, api_url)
         return 0
     changes = [c for c in context.waivers.changes() if c.version in touched.changes and c.carried is None]
     if not changes:
@@ -57,11 +53,11 @@ def apply_waiver_changes(
     asked = [row.ref for row in page.items if any(c.may_change(row.decision) for c in concerning(row))]
     context.outbox.send_all("scans", (Decide(ref, "waiver", quiet=True) for ref in asked))
     found = dict(Counter(touched.found) + Counter(row.decision for row in page.items))
-    _go_on(touched, changes, found, page.after, context, channels, api_url)
+    _go_on(touched, changes, found, page.after, context, api_url)
     return len(asked)
 
 
-def _begin(context: Context, channels: Mapping[str, Channel], api_url: str | None) -> None:
+def _begin(context: Context, api_url: str | None) -> None:
     """Starts a sweep for the changes that none works on, unless one is on its way: its end begins the next. Sent before
     it is noted: rather two sweeps than none."""
     now, changes = context.clock.now(), context.waivers.changes()
@@ -76,13 +72,13 @@ def _begin(context: Context, channels: Mapping[str, Channel], api_url: str | Non
         _note(together, context)
     untold = [c for c in waiting if c.carried is not None]
     _note(untold, context)
-    _tell(untold, context, channels, api_url)
+    _announce(untold, context, api_url)
 
 
 def _waits(change: WaiverChange, now: datetime) -> bool:
     if change.seen_at is None:
         return True
-    return now - change.seen_at >= (LOST_AFTER if change.carried is None else TELL_AGAIN_AFTER)
+    return now - change.seen_at >= LOST_AFTER
 
 
 def _go_on(
@@ -91,7 +87,6 @@ def _go_on(
     found: dict[Decision, int],
     after: str | None,
     context: Context,
-    channels: Mapping[str, Channel],
     api_url: str | None,
 ) -> None:
     versions = tuple(c.version for c in changes)
@@ -108,7 +103,7 @@ def _go_on(
         _note(carried, context)
         if any(c.seen_at is None for c in context.waivers.changes()):
             context.outbox.send("sweeps", WaiversChanged())
-        _tell(carried, context, channels, api_url)
+        _announce(carried, context, api_url)
         return
     now = context.clock.now()
     _note([c for c in changes if c.seen_at is None or c.seen_at <= now - _SEEN_EVERY], context)
@@ -120,19 +115,13 @@ def _note(changes: Sequence[WaiverChange], context: Context) -> None:
         context.waivers.store_change(msgspec.structs.replace(change, seen_at=now))
 
 
-def _note_heard(changes: Sequence[WaiverChange], context: Context, told: tuple[str, ...]) -> None:
-    _note([msgspec.structs.replace(c, heard=told) for c in changes], context)
-
-
-def _tell(
-    changes: Sequence[WaiverChange], context: Context, channels: Mapping[str, Channel], api_url: str | None
-) -> None:
-    """That they are carried was noted first: a channel that fails makes nobody walk again."""
-    notify = context.rules.current().policy.notify
-    for (carried, heard), together in groupby(changes, key=lambda c: (c.carried, c.heard)):
+def _announce(changes: Sequence[WaiverChange], context: Context, api_url: str | None) -> None:
+    """That they are carried was noted first: announcing again walks no index again."""
+    for carried, together in groupby(changes, key=lambda c: c.carried):
         sweep = list(together)
         if carried is not None:
-            alert = compose_waiver_summary(sweep, carried, context.clock.now(), api_url)
-            send_alert(alert, notify, channels, heard, partial(_note_heard, sweep, context))
+            first = sweep[0]
+            key = AlertKey(f"ALERT#{first.version}", first.at, subject=f"waiver/{first.subject.id}")
+            announce(compose_waiver_summary(sweep, carried, context.clock.now(), api_url), key, context)
         for change in sweep:
             context.waivers.end_change(change.version)

@@ -9,6 +9,7 @@ Clear an image's alert that a summary has told, so that it is not sent by itself
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from itertools import islice
 
 import msgspec
 
-from chalicelib.domain.alerts.alert import VERDICT, channels_hearing
+from chalicelib.domain.alerts.alert import VERDICT, AlertKey, channels_hearing
 from chalicelib.domain.assessment.conclusion import corrected
 from chalicelib.domain.events.message import WaiversChanged
 from chalicelib.domain.headers.header import Header
@@ -30,16 +31,14 @@ from chalicelib.domain.waivers.alert import (
     compose_waiver_notice,
     current_notice,
     due_stage,
-    failed,
 )
 from chalicelib.domain.waivers.change import concerns
 from chalicelib.domain.waivers.end import Turned, WaiverEnd
-from chalicelib.errors import ContendedError, UpstreamError
-from chalicelib.services.alerts.send_alert import send_alert
+from chalicelib.errors import ContendedError
+from chalicelib.services.alerts.announce import announce
 from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.index import IndexRow
-from chalicelib.services.ports.messages import Channel
 from chalicelib.services.ports.table import Stored
 
 PAGE, PAGES_AT_MOST = 500, 40
@@ -95,13 +94,12 @@ def _end(waiver: Waiver, turned: Sequence[Turned], excused: Counter[str], *, who
 TRIES = 5
 
 
-def clear_summed(turned: Turned, told: Collection[str], channels: Collection[str], context: Context) -> None:
-    """`told`: the channels that have the summary, `channels`: those that are set up. Left as it is, to be sent by
-    itself: where a channel that hears of the verdict has no summary of it, where somebody has begun to send it, where
-    it is another alert by now, and where others write the header again and again."""
+def clear_summed(turned: Turned, announced: Collection[str], context: Context) -> None:
+    """`announced`: the channels that get the summary. The alert is left, to be sent by itself, where another channel
+    hears of the verdict, where it is another alert by now, and where others write the header again and again."""
     header, alert, notify = turned.header, turned.alert, context.rules.current().policy.notify
     hearing = channels_hearing(notify, VERDICT, header.ref.repository, alert.decision, alert.former)
-    if not {name for name in hearing if name in channels} <= set(told):
+    if not set(hearing) <= set(announced):
         return
 
     def cleared(attempt: Attempt) -> HeaderChange | None:
@@ -119,15 +117,14 @@ DROPPED_AT_MOST = 500
 """Of one run, so that a file of waivers that all end at once outlasts no function; the next run goes on."""
 
 
-def watch_waivers(context: Context, channels: Mapping[str, Channel], api_url: str | None = None) -> int:
-    """Tells of each end a week before, a day before and when it has come, and returns how many were to be told.
+def watch_waivers(context: Context, api_url: str | None = None) -> int:
+    """Announces each end a week before, a day before and when it has come, and returns how many were to be announced.
 
-    That it has come is told with the images whose verdict it turned, so it waits until they are decided again.
+    That it has come is announced with the images whose verdict it turned, so it waits until they are decided again.
 
-    What was told is remembered after it was sent: cut off in between, it is told again. A channel that fails is tried
-    again after an hour and keeps nothing else from being told; what it raised is raised last. Of very many those that
-    have ended come first, then the next to end; the others are left to the next run. A waiver that ended
-    `history_days` ago is dropped; the audit log keeps it.
+    Of very many those that have ended come first, then the next to end; the others are left to the next run. A waiver
+    that ended `history_days` ago is dropped; the audit log keeps it. Raises TransientError, UpstreamError: the next run
+    announces again what was not remembered, under the same keys.
     """
     if context.waivers.changes():
         context.outbox.send("sweeps", WaiversChanged())
@@ -135,50 +132,30 @@ def watch_waivers(context: Context, channels: Mapping[str, Channel], api_url: st
     stored = context.waivers.read()
     found = [(w, stage) for w in stored if (stage := due_stage(w, told.get(w.id), now)) is not None]
     due = sorted(found, key=lambda d: (-d[1], d[0].expires_at, d[0].id))[:TOLD_AT_MOST]
-    failures = _tell(due, told, context, channels, api_url) if due else []
+    _announce(due, told, context, api_url)
     _clear(stored, told, now, context)
-    if failures:
-        raise failures[0]
     return len(due)
 
 
-def _tell(
-    due: Sequence[tuple[Waiver, NoticeStage]],
-    told: Mapping[str, Notice],
-    context: Context,
-    channels: Mapping[str, Channel],
-    api_url: str | None,
-) -> list[UpstreamError]:
+def _announce(
+    due: Sequence[tuple[Waiver, NoticeStage]], told: Mapping[str, Notice], context: Context, api_url: str | None
+) -> None:
     """Those that go on where another run was cut off share a walk of their own."""
-    failures = list[UpstreamError]()
     notices = {waiver.id: current_notice(waiver, told.get(waiver.id)) for waiver, _ in due}
     for after in sorted({notice.after for notice in notices.values()}, key=str):
         some = [(waiver, stage) for waiver, stage in due if notices[waiver.id].after == after]
         reach = find_reach([waiver for waiver, _ in some], after, context)
         for waiver, stage in some:
-            heard: list[str] = []
-            try:
-                kept = _tell_one(waiver, stage, notices[waiver.id], reach, heard, context, channels, api_url)
-            except UpstreamError as error:
-                failures.append(error)
-                kept = failed(notices[waiver.id], stage, heard, context.clock.now())
-            context.waivers.store_notice(waiver.id, kept)
-    return failures
+            context.waivers.store_notice(
+                waiver.id, _announce_one(waiver, stage, notices[waiver.id], reach, context, api_url)
+            )
 
 
-def _tell_one(
-    waiver: Waiver,
-    stage: NoticeStage,
-    notice: Notice,
-    reach: Reach,
-    heard: list[str],
-    context: Context,
-    channels: Mapping[str, Channel],
-    api_url: str | None,
+def _announce_one(
+    waiver: Waiver, stage: NoticeStage, notice: Notice, reach: Reach, context: Context, api_url: str | None
 ) -> Notice:
-    """What is to be remembered of it. Raises UpstreamError, with the channels that have it in `heard`. The alerts of
-    its images are cleared when it was sent, and before that is remembered: cut off in between, the others are summed up
-    once more, or are sent by themselves."""
+    """What is to be remembered of it. The alerts of its images are cleared when it was announced, and before that is
+    remembered: cut off in between, the others are summed up once more, or are sent by themselves."""
     now, policy = context.clock.now(), context.rules.current().policy
     end = reach.ends.get(waiver.id, WaiverEnd())
     if not end.settled(now) and (waits := awaited(notice, now)) is not None:
@@ -187,14 +164,19 @@ def _tell_one(
     count = f"{'' if reach.after is None else 'at least '}{number} image{'' if number == 1 else 's'}"
     images = f"It was about {count}." if stage is NoticeStage.OVER else f"It excuses something in {count} now."
     alert = compose_waiver_notice(waiver, stage, images, policy.waivers.max_days, now, api_url, end)
-    # As long as images wait for it all channels are told anew: more of them may have turned since.
-    before = notice.heard if notice.trying is stage and not end.turned else ()
-    told = send_alert(alert, policy.notify, channels, before, heard.extend)
+    announced = announce(alert, _key_of(waiver, stage, notice, end), context)
     for turned in end.turned:
-        clear_summed(turned, told, channels.keys(), context)
+        clear_summed(turned, announced, context)
     if stage is NoticeStage.OVER and reach.after is not None:
-        return msgspec.structs.replace(notice, after=reach.after, tried_at=None, heard=())
+        return msgspec.structs.replace(notice, after=reach.after)
     return Notice(waiver.expires_at, stage)
+
+
+def _key_of(waiver: Waiver, stage: NoticeStage, notice: Notice, end: WaiverEnd) -> AlertKey:
+    """Another one when other images are named: the alert of an image is only cleared where the summary names it."""
+    named = [notice.after or "", *sorted(f"{t.header.ref.path} {t.alert.key}" for t in end.turned)]
+    mark = hashlib.sha256("\n".join(named).encode()).hexdigest()[:12]
+    return AlertKey(f"ALERT#{stage.name}#{mark}", waiver.expires_at, subject=f"waiver/{waiver.id}")
 
 
 def _clear(stored: Sequence[Waiver], told: Mapping[str, Notice], now: datetime, context: Context) -> None:

@@ -28,7 +28,12 @@ def test_a_deployment_is_found_by_the_names_of_the_template(sessions: Sessions) 
         sessions.client("sqs").create_queue(QueueName=queue.name)
     found = find_deployment("prod", sessions)
     assert (found.table, found.stage) == (template.table, "prod")
-    for name, url in (("scans", found.queue_scans), ("actions", found.queue_actions), ("sweeps", found.queue_sweeps)):
+    for name, url in (
+        ("scans", found.queue_scans),
+        ("actions", found.queue_actions),
+        ("alerts", found.queue_alerts),
+        ("sweeps", found.queue_sweeps),
+    ):
         assert url.endswith(f"/lazaretto-prod-{name}")
 
 

@@ -45,7 +45,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     with mock_aws():
         session = boto3.Session(region_name=REGION)
         create_table(session.client("dynamodb"), TABLE)
-        for name in ("scans", "actions", "sweeps"):
+        for name in ("scans", "actions", "alerts", "sweeps"):
             session.client("sqs").create_queue(QueueName=f"lazaretto-dev-{name}")
         yield session
 
@@ -55,7 +55,7 @@ def context(aws: Any) -> AppContext:
     sqs = aws.client("sqs")
     urls = {
         f"queue_{n}": sqs.get_queue_url(QueueName=f"lazaretto-dev-{n}")["QueueUrl"]
-        for n in ("scans", "actions", "sweeps")
+        for n in ("scans", "actions", "alerts", "sweeps")
     }
     return AppContext(Settings(table=TABLE, **urls), Sessions(session=aws))
 

@@ -92,7 +92,8 @@ def test_after_every_invocation_somebody_is_told(world):
 def test_the_template_names_four_queues_and_their_dead_ends():
     plans = {plan.name: (plan.dead, plan.receives) for plan in Template(STAGE).queues()}
     assert plans == {
-        f"lazaretto-dev-{n}": (f"lazaretto-dev-{n}-dead", 5) for n in ("scans", "findings", "actions", "sweeps")
+        f"lazaretto-dev-{n}": (f"lazaretto-dev-{n}-dead", 5)
+        for n in ("scans", "findings", "actions", "alerts", "sweeps")
     }
 
 

@@ -37,6 +37,7 @@ from chalicelib.local.ecr.ecr import LocalEcr, ecr_of
 from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.enforcement.give_order import release_image
 from chalicelib.services.handlers.receive_acts import receive_acts
+from chalicelib.services.handlers.receive_alerts import receive_alerts
 from tests.extent import Extent
 from tests.fakes.policies import statement
 from tests.fakes.table import FakeTable
@@ -213,12 +214,12 @@ class Bench(World):
         self.envelopes.remove(envelope)
         envelope.receives += 1
         deliveries = [self._delivery(envelope)]
-        if envelope.queue != "actions":
+        if envelope.queue not in ("actions", "alerts"):
             self._handle(envelope.queue, deliveries)
             return
         self.ports.armed = self.watched.armed = True
         try:
-            failed: Any = receive_acts(deliveries, self, {"slack": self})  # type: ignore[arg-type, dict-item]
+            failed: Any = self._receive(envelope.queue, deliveries)
         except Died:
             failed = True
         finally:
@@ -228,6 +229,11 @@ class Bench(World):
             self.envelopes.append(envelope)
         elif failed:
             self.dead.append(envelope.body)
+
+    def _receive(self, queue: str, deliveries: Any) -> Any:
+        if queue == "actions":
+            return receive_acts(deliveries, self)  # type: ignore[arg-type]
+        return receive_alerts(deliveries, self, {"slack": self})  # type: ignore[arg-type, dict-item]
 
     # ---- what stands
 

@@ -5,7 +5,6 @@ Each of these ended wrong once: an image released and archived for ever, a Deny 
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -24,11 +23,9 @@ from chalicelib.errors import (
     ConflictError,
     DeniedError,
     ParameterError,
-    TransientError,
-    UpstreamError,
 )
 from chalicelib.services.alerts.notify import notify
-from chalicelib.services.enforcement.enforce_verdict import CLAIM, enforce_verdict
+from chalicelib.services.enforcement.enforce_verdict import CLAIM
 from chalicelib.services.enforcement.give_order import quarantine_image, release_image
 from chalicelib.services.enforcement.undo_action import undo_action
 from tests.services.enforcement.test_enforce_verdict import CRITICAL, Acting
@@ -255,44 +252,15 @@ def test_a_later_report_of_an_act_is_not_ended_by_the_one_before_it() -> None:
     story.stored.put_header(msgspec.structs.replace(story.head, pending=(*story.head.pending, report)))
     newer = msgspec.structs.replace(report, wanted_at=later, said="quarantined")
 
-    class Slow:
-        name = "slack"
+    send_all = story.send_all
 
-        def send(self, alert: Any) -> None:
-            story.stored.put_header(msgspec.structs.replace(story.head, pending=(act, newer)))
+    def overtaken(queue: str, messages: Any) -> None:
+        send_all(queue, messages)
+        story.stored.put_header(msgspec.structs.replace(story.head, pending=(act, newer)))
 
-    notify(Act(story.ref, report.key), story, {"slack": Slow()})  # type: ignore[arg-type]
+    story.send_all = overtaken  # type: ignore[method-assign]
+    notify(Act(story.ref, report.key), story)  # type: ignore[arg-type]
     assert story.head.pending == (act, newer)
-
-
-@pytest.mark.parametrize("error", [TransientError("throttled"), UpstreamError("token revoked")])
-def test_a_fuse_that_cannot_be_told_of_on_one_channel_is_told_once_on_the_other(error: UpstreamError) -> None:
-    story = Acting(quarantine={"max_per_hour": 1}, notify=[{"channel": "sns"}, {"channel": "slack"}])
-    story.table.change_fuse(lambda fuse: fuse.take("another image", 1, story.moment)[0])
-    heard = list[Any]()
-
-    class Sns:
-        name = "sns"
-
-        def send(self, alert: Any) -> None:
-            heard.append(alert.event)
-
-    class Slack:
-        name = "slack"
-
-        def send(self, alert: Any) -> None:
-            raise error
-
-    story.receive(story.one.flaw(1, severity=CRITICAL))
-    act = story.head.act
-    assert act is not None
-    waits = pytest.raises(TransientError) if isinstance(error, TransientError) else nullcontext()
-    for _ in range(3):
-        with waits:
-            enforce_verdict(Act(story.ref, act.key), story, {"sns": Sns(), "slack": Slack()})  # type: ignore[arg-type]
-    assert heard == ["fuse"]
-    assert story.storage is ACTIVE
-    assert story.held == (None if isinstance(error, TransientError) else Holding.FUSE)
 
 
 # ---- one act fails, another is wanted

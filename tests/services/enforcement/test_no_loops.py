@@ -8,6 +8,7 @@ import pytest
 
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.domain.events.event import PulledThrough
+from chalicelib.domain.events.message import Ours
 from chalicelib.domain.headers.pending_action import Holding
 from chalicelib.domain.images.image import StorageStatus
 from chalicelib.services.assessment.re_decide import re_decide
@@ -24,9 +25,10 @@ def looks(story: Acting) -> int:
 
 
 def at_once(story: Acting) -> None:
-    """The clock comes, and whatever is there now is handled; looks are delayed, so that none is among it."""
+    """The clock comes, and what we sent ourselves is handled; looks are delayed, so that none is among it. What AWS
+    tells of the archive comes later."""
     re_decide(shard_of(story.ref), story)  # type: ignore[arg-type]
-    while there := [*story.waiting("scans"), *story.waiting("actions")]:
+    while there := [e for q in ("scans", "actions", "alerts") for e in story.waiting(q) if isinstance(e.body, Ours)]:
         story.finish(story.work_on(there[:1]))
 
 

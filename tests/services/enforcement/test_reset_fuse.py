@@ -11,16 +11,17 @@ import pytest
 from chalicelib.domain.enforcement.fuse import Fuse, FuseSlot
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.policy.section import Route
 from chalicelib.errors import ParameterError, TransientError
 from chalicelib.services.enforcement.acquire_quota import acquire_quota, reset_fuse
 from tests.services.fused import NOW, FusedContext, key
 
-BLOWN = Fuse((FuseSlot(key(1), NOW),), blown_at=NOW, told=True, waiting=(key(2), key(3)), heard=("slack",))
+BLOWN = Fuse((FuseSlot(key(1), NOW),), blown_at=NOW, told=True, waiting=(key(2), key(3)))
 
 
 @pytest.fixture
 def context() -> Any:
-    return FusedContext()
+    return FusedContext(Route(channel="slack"))
 
 
 def act(number: int) -> tuple[str, Act]:
@@ -99,6 +100,6 @@ def test_a_reset_that_cannot_be_recorded_is_not_done(context: Any, monkeypatch: 
 def test_after_a_reset_as_many_pass_as_on_a_new_day_and_the_next_blow_is_told_anew(context: Any) -> None:
     context.table.fuse = BLOWN
     reset_fuse("ann", "looked into", context)
-    assert acquire_quota(key(2), 1, context, {}) is None
-    assert acquire_quota(key(3), 1, context, {}) == NOW + timedelta(hours=1, seconds=90)
-    assert context.table.fuse.heard == ()
+    assert acquire_quota(key(2), 1, context) is None
+    assert acquire_quota(key(3), 1, context) == NOW + timedelta(hours=1, seconds=90)
+    assert context.announced

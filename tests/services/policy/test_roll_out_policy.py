@@ -9,12 +9,11 @@ import pytest
 
 from chalicelib.adapters.dynamodb.schema import STATE_PK, shard_of
 from chalicelib.adapters.table.header_items import header_item, row_of
-from chalicelib.domain.events.message import Decide, Delivery, PolicyRollout
+from chalicelib.domain.events.message import Decide, Delivery, PolicyRollout, SendAlert
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import ImageRef, Kind, Scan, ScanState, Source
 from chalicelib.domain.policy.policy import parse_policy
-from chalicelib.errors import DeniedError
 from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.policy import roll_out_policy as catch_up
 from chalicelib.services.policy.roll_out_policy import roll_out_policy
@@ -34,12 +33,12 @@ def listed(header):
 
 
 class Told:
-    name = "slack"
-
     def __init__(self):
-        self.alerts = []
+        self.alerts, self.failing = [], []
 
     def send(self, alert):
+        if self.failing:
+            raise self.failing.pop()
         self.alerts.append(alert)
 
 
@@ -50,7 +49,7 @@ class Place:
         self.table = FakeTable(lambda: NOW)
         self.clock = SimpleNamespace(now=lambda: NOW)
         self.consistency_delay = timedelta(seconds=60)
-        self.sent = []
+        self.sent, self.keys, self.slack = [], [], Told()
         self.outbox = self
         self.journal = FakeJournal()
         self.queries = SimpleNamespace(
@@ -68,10 +67,16 @@ class Place:
             self.deliver(Decide(ref, "first"))
 
     def send(self, queue, message, delay=0):
-        self.sent.append((queue, message))
+        self.send_all(queue, [message])
 
     def send_all(self, queue, messages):
-        self.sent += [(queue, message) for message in messages]
+        """Alerts are delivered at once."""
+        for message in messages:
+            if isinstance(message, SendAlert):
+                self.slack.send(message.alert)
+                self.keys.append(message.key)
+            else:
+                self.sent.append((queue, message))
 
     def rule(self, document, version):
         self.table.versions = (version, 0)
@@ -92,63 +97,68 @@ class Place:
 
 
 def test_a_policy_that_did_not_change_asks_for_nothing():
-    place, slack = Place(2), Told()
-    assert roll_out_policy(place, {"slack": slack}) == 0
+    place = Place(2)
+    slack = place.slack
+    assert roll_out_policy(place) == 0
     assert not place.sent
     assert not slack.alerts
 
 
 def test_a_new_policy_is_carried_to_all_images_and_announced_once():
-    place, slack = Place(3), Told()
+    place = Place(3)
+    slack = place.slack
     assert place.decisions() == ["ALLOW"] * 3
     place.rule(BLOCKS, 1)
-    assert roll_out_policy(place, {"slack": slack}) == 3
+    assert roll_out_policy(place) == 3
     assert not slack.alerts
     place.deliver(*[m for queue, m in place.sent if queue == "scans"])
     assert place.decisions() == ["BLOCK"] * 3
     assert not any(queue == "actions" for queue, _ in place.sent)
     for _ in range(3):
-        assert roll_out_policy(place, {"slack": slack}) == 0
+        assert roll_out_policy(place) == 0
     assert [a.event for a in slack.alerts] == ["summary"]
     assert "BLOCK: 3 (before: 0)" in slack.alerts[0].notes
     assert "ALLOW: 0 (before: 3)" in slack.alerts[0].notes
 
 
 def test_the_summary_does_not_call_findings_none_that_nobody_has_listed():
-    place, slack = Place(1), Told()
+    place = Place(1)
+    slack = place.slack
     ((key, header),) = place.table.headers.items()
     place.table.headers[key] = msgspec.structs.replace(header, kind=Kind.INDEX)
     place.rule(BLOCKS, 1)
-    roll_out_policy(place, {"slack": slack})
+    roll_out_policy(place)
     place.deliver(*[m for queue, m in place.sent if queue == "scans"])
-    roll_out_policy(place, {"slack": slack})
+    roll_out_policy(place)
     assert f"BLOCK {header.ref}: open findings not known, or those of its images" in slack.alerts[0].notes
 
 
 def test_a_policy_that_came_with_a_new_bundle_is_carried_to_all_images_once_and_announced_once():
-    place, slack = Place(3), Told()
-    assert roll_out_policy(place, {"slack": slack}) == 0
+    place = Place(3)
+    slack = place.slack
+    assert roll_out_policy(place) == 0
     place.rule(BLOCKS, 0)
-    assert roll_out_policy(place, {"slack": slack}) == 3
+    assert roll_out_policy(place) == 3
     place.sent.clear()  # taken by functions of the former bundle
-    assert roll_out_policy(place, {"slack": slack}) == 3
+    assert roll_out_policy(place) == 3
     assert not slack.alerts
     place.deliver(*[m for queue, m in place.sent if queue == "scans"])
     assert place.decisions() == ["BLOCK"] * 3
     for _ in range(3):
-        assert roll_out_policy(place, {"slack": slack}) == 0
+        assert roll_out_policy(place) == 0
     assert [a.event for a in slack.alerts] == ["summary"]
     assert "BLOCK: 3 (before: 0)" in slack.alerts[0].notes
 
 
 def test_a_policy_of_a_new_bundle_is_carried_to_many_images_a_part_at_a_time(monkeypatch):
     monkeypatch.setattr(catch_up, "MOST_AT_ONCE", 2)
-    place, slack = Place(5), Told()
-    roll_out_policy(place, {})
+    place = Place(5)
+    slack = place.slack
+    roll_out_policy(place)
     place.rule(BLOCKS, 0)
     asked, numbers = [], []
     while not slack.alerts:
-        numbers.append(roll_out_policy(place, {"slack": slack}))
+        numbers.append(roll_out_policy(place))
         asked.append([m.ref.digest[-1] for queue, m in place.sent if queue == "scans"])
         place.deliver(*[m for queue, m in place.sent if queue == "scans"])
         place.sent.clear()
@@ -160,53 +170,35 @@ def test_a_policy_of_a_new_bundle_is_carried_to_many_images_a_part_at_a_time(mon
 def test_what_was_lost_on_the_way_is_asked_for_again():
     place = Place(2)
     place.rule(BLOCKS, 1)
-    assert roll_out_policy(place, {}) == 2
+    assert roll_out_policy(place) == 2
     place.deliver(place.sent[0][1])
-    assert roll_out_policy(place, {}) == 1
+    assert roll_out_policy(place) == 1
 
 
-def test_a_summary_that_could_not_be_sent_is_sent_by_the_next_run():
-    place, slack = Place(1), Told()
+def test_a_summary_that_could_not_be_announced_is_announced_by_the_next_run():
+    place = Place(1)
     place.rule(BLOCKS, 1)
-    roll_out_policy(place, {})
+    roll_out_policy(place)
     place.deliver(place.sent[0][1])
-
-    def refuse(alert):
-        raise RuntimeError("cut off")
-
+    place.slack.failing.append(RuntimeError("cut off"))
     with pytest.raises(RuntimeError):
-        roll_out_policy(place, {"slack": SimpleNamespace(name="slack", send=refuse)})
-    roll_out_policy(place, {"slack": slack})
-    assert len(slack.alerts) == 1
-
-
-def test_a_channel_that_is_out_of_order_for_good_has_no_other_told_again_and_again():
-    place, slack, sns = Place(1), Told(), Told()
-    place.rule(BLOCKS | {"notify": [ROUTE, ROUTE | {"channel": "sns"}]}, 1)
-    roll_out_policy(place, {})
-    place.deliver(place.sent[0][1])
-
-    def refuse(alert):
-        raise DeniedError("AuthorizationError")
-
-    for _ in range(3):
-        with pytest.raises(DeniedError):
-            roll_out_policy(place, {"slack": slack, "sns": SimpleNamespace(name="sns", send=refuse)})
-    for _ in range(2):
-        roll_out_policy(place, {"slack": slack, "sns": sns})
-    assert (len(slack.alerts), len(sns.alerts)) == (1, 1)
+        roll_out_policy(place)
+    roll_out_policy(place)
+    assert len(place.slack.alerts) == 1
     place.rule(ALLOWS, 2)
     for _ in range(2):
-        roll_out_policy(place, {"slack": slack, "sns": sns})
+        roll_out_policy(place)
         place.deliver(place.sent[-1][1])
-    roll_out_policy(place, {"slack": slack, "sns": sns})
-    assert len(slack.alerts) == 2, "another policy is told to all anew"
+    roll_out_policy(place)
+    assert len(place.slack.alerts) == 2, "another policy is announced anew"
+    first, second = place.keys
+    assert first != second
 
 
 def test_an_image_quietly_decided_is_not_announced_again_by_the_next_scan():
     place = Place(1)
     place.rule(BLOCKS, 1)
-    roll_out_policy(place, {})
+    roll_out_policy(place)
     place.deliver(place.sent[0][1])
     place.sent.clear()
     (header,) = place.table.headers.values()
@@ -219,14 +211,14 @@ def headers(place):
 
 
 def test_a_verdict_that_stays_keeps_the_policy_that_made_it_and_is_not_announced_again():
-    place, slack = Place(1), Told()
+    place = Place(1)
     place.rule(BLOCKS, 1)
-    roll_out_policy(place, {"slack": slack})
+    roll_out_policy(place)
     place.deliver(place.sent[0][1])
     place.sent.clear()
     (first,) = headers(place)
     place.rule(BLOCKS | {"history_days": 30}, 2)
-    assert roll_out_policy(place, {"slack": slack}) == 1
+    assert roll_out_policy(place) == 1
     place.deliver(place.sent[0][1])
     (second,) = headers(place)
     assert second.policy_version == 2
@@ -237,11 +229,12 @@ def test_a_verdict_that_stays_keeps_the_policy_that_made_it_and_is_not_announced
 
 def test_many_images_are_asked_for_a_part_at_a_time_until_none_lags(monkeypatch):
     monkeypatch.setattr(catch_up, "MOST_AT_ONCE", 2)
-    place, slack = Place(5), Told()
+    place = Place(5)
+    slack = place.slack
     place.rule(BLOCKS, 1)
     asked = []
     while not slack.alerts:
-        asked.append(roll_out_policy(place, {"slack": slack}))
+        asked.append(roll_out_policy(place))
         place.deliver(*[m for queue, m in place.sent if queue == "scans"])
         place.sent.clear()
     assert asked == [2, 2, 1, 0]
@@ -253,7 +246,7 @@ def test_what_is_to_be_done_to_an_image_is_done_although_nobody_is_told_of_its_v
     enforcing = BLOCKS | {"mode": "enforce"}
     enforcing["rules"] = [enforcing["rules"][0] | {"decision": "quarantine"}]
     place.rule(enforcing, 1)
-    roll_out_policy(place, {})
+    roll_out_policy(place)
     decide = place.sent[0][1]
     place.sent.clear()
     place.deliver(decide)
@@ -263,18 +256,20 @@ def test_what_is_to_be_done_to_an_image_is_done_although_nobody_is_told_of_its_v
 
 
 def test_an_attestation_and_a_deleted_image_hold_nothing_up():
-    place, slack = Place(2), Told()
+    place = Place(2)
+    slack = place.slack
     artifact, deleted = headers(place)
     place.table.put_header(msgspec.structs.replace(artifact, kind=Kind.ARTIFACT, verdict=None))
     place.table.put_header(msgspec.structs.replace(deleted, exists=False, existence_at=NOW))
     place.rule(BLOCKS, 1)
-    assert roll_out_policy(place, {"slack": slack}) == 0
+    assert roll_out_policy(place) == 0
     assert len(slack.alerts) == 1
 
 
 def test_an_image_that_is_gone_and_still_shows_in_the_index_holds_up_one_run_and_no_more():
     """The index is a moment behind: of what it shows, one was deleted since and one was never heard of again."""
-    place, slack = Place(3), Told()
+    place = Place(3)
+    slack = place.slack
     deleted, dropped, _ = headers(place)
     behind = [row_of(header) for header in headers(place)]
     place.table.put_header(msgspec.structs.replace(deleted, exists=False, existence_at=NOW))
@@ -282,10 +277,10 @@ def test_an_image_that_is_gone_and_still_shows_in_the_index_holds_up_one_run_and
     place.rule(BLOCKS, 1)
     now = place.queries.rows_of
     place.queries.rows_of = lambda shard: (row for row in behind if shard_of(row.ref) == shard)
-    assert roll_out_policy(place, {"slack": slack}) == 3
+    assert roll_out_policy(place) == 3
     place.deliver(*[m for queue, m in place.sent if queue == "scans"])
     place.queries.rows_of = now
-    assert roll_out_policy(place, {"slack": slack}) == 0
+    assert roll_out_policy(place) == 0
     assert len(slack.alerts) == 1
     assert deleted.ref in place.table.headers
     assert not any(queue == "actions" for queue, _ in place.sent)
@@ -318,7 +313,7 @@ def test_what_is_held_at_once_does_not_grow_with_the_images(monkeypatch):
 
     place.queries.rows_of = rows_of
     place.rule(BLOCKS, 1)
-    assert roll_out_policy(place, {}) == 20
+    assert roll_out_policy(place) == 20
     assert place.table.rollout.before == {"ALLOW": 800}
     assert most < 5
 
@@ -332,7 +327,7 @@ def test_a_run_that_used_its_time_goes_on_by_a_message_and_counts_nothing_twice(
     runs = told = 0
     while not told:
         place.sent.clear()
-        assert roll_out_policy(place, {}) == 0
+        assert roll_out_policy(place) == 0
         runs, told = runs + 1, place.table.rollout.told
         assert place.sent == ([] if told else [("sweeps", PolicyRollout())])
     assert runs > 4
@@ -340,29 +335,30 @@ def test_a_run_that_used_its_time_goes_on_by_a_message_and_counts_nothing_twice(
 
 
 def test_of_two_runs_from_the_same_place_one_leaves_the_rest_to_the_other():
-    place, slack = Place(3), Told()
+    place = Place(3)
     place.rule(BLOCKS, 1)
     rows_of, other = place.queries.rows_of, []
 
     def overtaken(shard):
         if not other:
             other.append(None)
-            other[0] = roll_out_policy(place, {"slack": slack})
+            other[0] = roll_out_policy(place)
         return rows_of(shard)
 
     place.queries.rows_of = overtaken
-    assert roll_out_policy(place, {"slack": slack}) == 0
+    assert roll_out_policy(place) == 0
     assert other == [3]
     assert len([m for queue, m in place.sent if queue == "scans"]) == 3
 
 
 def test_a_policy_that_is_put_while_another_is_carried_is_carried_from_the_start():
-    place, slack = Place(3), Told()
+    place = Place(3)
+    slack = place.slack
     place.rule(BLOCKS, 1)
-    roll_out_policy(place, {"slack": slack})
+    roll_out_policy(place)
     place.deliver(*[m for queue, m in place.sent if queue == "scans"])
     place.sent.clear()
     place.rule(ALLOWS, 2)
-    assert roll_out_policy(place, {"slack": slack}) == 3
+    assert roll_out_policy(place) == 3
     assert place.table.rollout.before == {"BLOCK": 3}
     assert not slack.alerts

@@ -51,7 +51,7 @@ class MotoContext(AppContext):
     def __init__(self) -> None:
         session = boto3.Session("x", "x", region_name=REGION)
         create_table(session.client("dynamodb"), "lazaretto-test")
-        urls = dict.fromkeys(("queue_scans", "queue_actions", "queue_sweeps"), "https://sqs.invalid/x")
+        urls = dict.fromkeys(("queue_scans", "queue_actions", "queue_alerts", "queue_sweeps"), "https://sqs.invalid/x")
         super().__init__(Settings(table="lazaretto-test", **urls), Sessions(session=session))
         self.clock: Any = type("Clock", (), {"now": staticmethod(lambda: NOW)})()
         self.__dict__ |= {"outbox": Queues(), "scanner": KnowsNothing()}

@@ -568,24 +568,22 @@ def test_a_planner_that_is_put_back_on_its_way_announces_one_summary(monkeypatch
 
 
 def test_a_registry_in_which_something_is_always_new_is_told_of_all_the_same(place: SweptPlace) -> None:
-    channels = {place.channel.name: place.channel}
-    assert not notify_initial_backfill(InitialBackfill({}), place.context, channels)
+    assert not notify_initial_backfill(InitialBackfill({}), place.context)
     assert '"waits":1' in place.aws.sent[-1].body
-    assert notify_initial_backfill(InitialBackfill({}, waits=16), place.context, channels)
+    assert notify_initial_backfill(InitialBackfill({}, waits=16), place.context)
 
 
 def test_a_planner_that_died_after_its_summary_and_was_run_again_is_told_of_once() -> None:
     with swept(Listed(SMALL, shared(SMALL, 2))) as place:
-        channels = {"slack": place.channel, "sns": place.channel}
         plan = PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now())
         for _ in range(2):
             planned(plan, place.context)
         sent = [msgspec.json.decode(s.body, type=Message) for s in place.aws.sent]
         filled = [msgspec.structs.replace(m, waits=16) for m in sent if isinstance(m, InitialBackfill)]
         assert [f.started_at for f in filled] == [plan.started_at] * 2
-        assert [notify_initial_backfill(f, place.context, channels) for f in filled] == [True, False]
+        assert [notify_initial_backfill(f, place.context) for f in filled] == [True, False]
         other = InitialBackfill(waits=16, started_at=plan.started_at + timedelta(days=1))
-        assert notify_initial_backfill(other, place.context, channels), "another sweep's own"
+        assert notify_initial_backfill(other, place.context), "another sweep's own"
 
 
 @pytest.mark.parametrize("sweep", [Sweep.RETENTION, Sweep.REPLICATION, Sweep.POSTURE])

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import boto3
-import pytest
 
 from bench.count import Count
 from chalicelib.domain.events.event import Replicated
@@ -16,14 +15,14 @@ from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.replication.alert import words
 from chalicelib.domain.replication.replica import ReplicaStatus
 from chalicelib.domain.replication.rules import Allowance, Destination
-from chalicelib.errors import DeniedError, TransientError
+from chalicelib.errors import DeniedError
 from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.ecr.ecr import ARCHIVE, ecr_of
 from chalicelib.local.ecr.replication import NOT_ALLOWED, LocalReplication
 from chalicelib.parsers.events.events import parse_event
 from chalicelib.services.replication.schedule_replication_check import schedule_replication_check
 from tests.services import copying
-from tests.services.copying import BOTH, FAR, HOME, NAME, NEAR, OTHER, WITHIN, Channel, Estate, copied_to_both
+from tests.services.copying import BOTH, FAR, HOME, NAME, NEAR, OTHER, WITHIN, Estate, copied_to_both
 
 aws, estate = copying.aws, copying.estate
 
@@ -616,23 +615,6 @@ def test_a_registry_that_is_not_ours_to_look_at_is_no_failure(aws: Any) -> None:
 
 
 # ---- told once, to everybody
-
-
-def test_a_channel_that_fails_is_told_later_and_the_others_are_not_told_twice(estate: Estate) -> None:
-    estate.channels["sns"] = sns = Channel("sns")
-    estate.change_policy(notify=[{"channel": "slack"}, {"channel": "sns"}])
-    ref = estate.push(1, "v1")
-    estate.scan_copies(ref)
-    estate.judged(ref, Decision.BLOCK)
-    sns.failure = TransientError("down")
-    with pytest.raises(TransientError):
-        estate.later(60).sweep()
-    assert (len(estate.slack.alerts), len(sns.alerts)) == (1, 0)
-    sns.failure = None
-    estate.sweep(receives=2)
-    assert (len(estate.slack.alerts), len(sns.alerts)) == (1, 1)
-    estate.later(60).sweep()
-    assert (len(estate.slack.alerts), len(sns.alerts)) == (1, 1)
 
 
 def test_two_that_find_the_same_at_once_tell_it_once(estate: Estate) -> None:

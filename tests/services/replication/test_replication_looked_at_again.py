@@ -9,7 +9,7 @@ import pytest
 from chalicelib.domain.headers.pending_action import ActionType, Order
 from chalicelib.domain.images.image import Child, ImageRef, Kind, StorageStatus
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.errors import DeniedError, TransientError, UpstreamError
+from chalicelib.errors import DeniedError, TransientError
 from chalicelib.local.ecr.ecr import ACTIVE, ARCHIVE, ecr_of
 from chalicelib.local.ecr.replication import LocalReplication
 from chalicelib.services.replication import judge_copies
@@ -80,42 +80,6 @@ def test_what_nobody_can_look_at_is_told_by_the_next_try_where_the_channel_faile
     estate.slack.failure = None
     estate.sweep(receives=2)
     assert len(estate.slack.alerts) == 1
-
-
-@pytest.mark.parametrize(
-    ("failure", "receives"), [(UpstreamError("no such topic"), 1), (TransientError("down"), PATIENT_TRIES + 1)]
-)
-def test_a_channel_that_fails_for_good_does_not_stop_a_sweep_that_takes_several_messages(
-    aws: Any, monkeypatch: pytest.MonkeyPatch, failure: Exception, receives: int
-) -> None:
-    monkeypatch.setattr(judge_copies, "REPORTS_AT_MOST", 1)
-    estate = Estate(aws)
-    estate.configure(*BOTH)
-    refs = [estate.push(number, f"v{number}") for number in range(3)]
-    estate.slack.failure = failure
-    estate.later(60).sweep(receives=receives)
-    with pytest.raises(UpstreamError, match=str(failure)):
-        estate.go_on(receives)
-    assert [estate.stands(ref, FAR)[0] for ref in refs] == ["FAILED"] * 3
-    estate.slack.failure = None
-    estate.later(60).sweep()
-    estate.go_on()
-    told = [note for alert in estate.slack.alerts for note in alert.notes]
-    assert all(sum(ref.digest[:19] in note for note in told) == 1 for ref in refs)
-
-
-def test_a_channel_that_only_needs_time_is_tried_again_before_the_sweep_goes_on(
-    aws: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(judge_copies, "REPORTS_AT_MOST", 1)
-    estate = Estate(aws)
-    estate.configure(*BOTH)
-    for number in range(3):
-        estate.push(number, f"v{number}")
-    estate.slack.failure = TransientError("slow down")
-    with pytest.raises(TransientError):
-        estate.later(60).sweep()
-    assert estate.sent_on == []
 
 
 def test_a_failure_that_a_backfill_has_mended_is_none_for_ever_where_nobody_can_look(aws: Any) -> None:

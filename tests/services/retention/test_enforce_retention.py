@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.events.event import Action, ImageAction
 from chalicelib.domain.events.message import Delivery
-from chalicelib.domain.events.sweep_message import TakeImages, TellAgain
+from chalicelib.domain.events.sweep_message import TakeImages
 from chalicelib.domain.images.image import InUseState, Repository, StorageStatus
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.section import Retention
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.domain.retention.image import QUARANTINED, Guard, RetainedImage
-from chalicelib.errors import DeniedError, TransientError, UpstreamError
-from chalicelib.services.alerts.tell_again import tell_again
+from chalicelib.errors import DeniedError, TransientError
 from chalicelib.services.assessment.record_push import record_push
 from chalicelib.services.handlers.receive_acts import receive_acts
 from chalicelib.services.handlers.receive_sweeps import run_sweep
@@ -102,19 +101,6 @@ def test_too_many_stop_the_repository_with_one_alert() -> None:
     assert [a.title for a in world.heard.alerts] == ["Retention stopped: team/api"]
     assert "2 of 3 images would go, more than max_share (0.5)" in world.heard.alerts[0].notes[0]
     assert len(world.records("RETENTION_STOPPED")) == 1
-
-
-def test_an_alert_that_a_channel_does_not_take_goes_on_alone_and_the_sweep_without_it() -> None:
-    world = Retaining(three(), {**NEWEST, "max_share": 0.5})
-    world.heard.fails = UpstreamError("404")
-    world.sweep()
-    world.sweep(msgspec.structs.replace(MESSAGE, started_at=NOW))
-    assert world.stored.repositories[HOME]["retention"]["stopped"]
-    world.heard.fails = None
-    again = [e.body for e in world.envelopes if isinstance(e.body, TellAgain)]
-    assert len(again) == 1
-    tell_again(again[0], world, {"slack": world.heard})  # type: ignore[arg-type]
-    assert len(world.heard.alerts) == 1
 
 
 def test_what_ecr_does_not_delete_is_tried_twice_recorded_and_told() -> None:
@@ -512,11 +498,11 @@ def test_an_alert_is_told_although_the_worker_died_before_it_was_sent() -> None:
             world.sweep()
         world.heard.fails = None
     context: Any = stopped
-    run_sweep(MESSAGE, context, {"slack": stopped.heard}, receives=2)
+    run_sweep(MESSAGE, context, receives=2)
     assert [a.title for a in stopped.heard.alerts] == ["Retention stopped: team/api"]
     context = refused
     delivery = Delivery("m-1", TakeImages(HOME, NOW), receives=2)
-    assert not receive_acts([delivery], context, {"slack": refused.heard})
+    assert not receive_acts([delivery], context)
     assert [a.title for a in refused.heard.alerts] == ["Retention: 1 image could not be taken from team/api"]
 
 
@@ -534,7 +520,7 @@ def test_an_image_that_goes_at_the_second_try_of_a_run_is_not_recorded_as_left()
     world.keeper.refused[digest(3)] = "KmsError: no"
     world.sweep()
     world.keeper.refused.clear()
-    take_images(TakeImages(HOME, NOW, attempt=1), world, {"slack": world.heard})  # type: ignore[arg-type]
+    take_images(TakeImages(HOME, NOW, attempt=1), world)  # type: ignore[arg-type]
     assert world.left == {digest(1)}
     told = [r.kind for chain in world.stored.actions.values() for r in chain if r.ref == HOME.image(digest(3))]
     assert told == ["EXPIRE", "EXPIRE_FAILED", "EXPIRE"]

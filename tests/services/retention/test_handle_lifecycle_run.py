@@ -9,13 +9,10 @@ import msgspec
 
 from chalicelib.domain.events.event import Action, ImageAction, LifecycleExpiry, LifecycleRan
 from chalicelib.domain.events.lifecycle_run import NotifyExpired
-from chalicelib.domain.events.message import Delivery
-from chalicelib.domain.events.sweep_message import TellAgain
+from chalicelib.domain.events.message import Delivery, SendAlert
 from chalicelib.domain.headers.header import Hold
 from chalicelib.domain.headers.pending_action import ActionType, Order
 from chalicelib.domain.images.image import StorageStatus
-from chalicelib.errors import TransientError
-from chalicelib.services.alerts.tell_again import tell_again
 from chalicelib.services.assessment.record_push import record_push
 from chalicelib.services.retention.handle_lifecycle_run import handle_lifecycle_run, notify_lifecycle_run
 from tests.fakes.registries import HOME, NOW, digest, retained
@@ -33,14 +30,13 @@ class Hearing(Retaining):
         ]
         super().__init__(images, {"keep": {"newest": 9}})
         self.sent: list[NotifyExpired] = []
-        self.again: list[TellAgain] = []
 
     def send(self, queue: str, message: Any, delay_seconds: float = 0) -> None:
         if isinstance(message, NotifyExpired):
             assert queue == "sweeps"
             self.sent.append(msgspec.json.decode(msgspec.json.encode(message), type=NotifyExpired))
-        elif isinstance(message, TellAgain):
-            self.again.append(msgspec.json.decode(msgspec.json.encode(message), type=TellAgain))
+        elif isinstance(message, SendAlert):
+            self.heard.send(message.alert)
 
     def hear(self, *expiries: LifecycleExpiry, dry_run: bool = False, receives: int = 1) -> None:
         event = LifecycleRan(HOME, dry_run, expiries, NOW + timedelta(minutes=1), "e-1")
@@ -48,7 +44,7 @@ class Hearing(Retaining):
 
     def tell(self) -> None:
         for message in self.sent:
-            notify_lifecycle_run(message, self, {"slack": self.heard})  # type: ignore[arg-type]
+            notify_lifecycle_run(message, self)  # type: ignore[arg-type]
 
     @property
     def lines(self) -> list[str]:
@@ -143,16 +139,3 @@ def test_many_are_told_in_messages_that_fit() -> None:
     world = Hearing()
     world.hear(*(LifecycleExpiry(digest(n)) for n in range(100, 350)))
     assert [len(message.expired) for message in world.sent] == [100, 100, 50]
-
-
-def test_a_channel_that_fails_is_tried_again() -> None:
-    world = Hearing()
-    world.runtime.blind = ("nothing can be looked at",)
-    world.heard.fails = TransientError("429")
-    world.hear(OLD)
-    world.tell()
-    assert world.lines == []
-    world.heard.fails = None
-    (again,) = world.again
-    tell_again(again, world, {"slack": world.heard})  # type: ignore[arg-type]
-    assert world.lines

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.events.message import Decide, Delivery, WaiversChanged, WatchWaivers
+from chalicelib.domain.events.message import Decide, Delivery, SendAlert, WaiversChanged, WatchWaivers
 from chalicelib.domain.headers.header import Header, Rules, sketch_of
 from chalicelib.domain.images.finding import Finding, FindingStatus, Package, Severity
 from chalicelib.domain.images.image import ImageRef, Scan, ScanState, Source
@@ -26,7 +26,6 @@ from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.waivers.apply_waiver_changes import (
     LOST_AFTER,
     MOST_AT_ONCE,
-    TELL_AGAIN_AFTER,
     apply_waiver_changes,
 )
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
@@ -148,7 +147,10 @@ class Place:
         self.channels: dict[str, Any] = {"slack": self.slack}
 
     def send(self, queue: str, message: Any, delay: float = 0) -> None:
-        self.sent.append((queue, message, delay))
+        if isinstance(message, SendAlert):
+            self.channels[message.channel].send(message.alert)
+        else:
+            self.sent.append((queue, message, delay))
 
     def send_all(self, queue: str, messages: Iterable[Any]) -> None:
         for message in messages:
@@ -179,7 +181,7 @@ class Place:
         return self.waivers.put(WaiverChange(former=former, waiver=one, by="person:oncall", at=self.moment))
 
     def spread(self, message: WaiversChanged) -> None:
-        apply_waiver_changes(message, self, self.channels, "https://api")  # type: ignore[arg-type]
+        apply_waiver_changes(message, self, "https://api")  # type: ignore[arg-type]
 
     def run(self) -> list[ImageRef]:
         """Begins a sweep and handles its messages to the end; returns the images asked to be decided, in order."""
@@ -363,29 +365,8 @@ def test_a_channel_that_fails_makes_nobody_walk_again_and_is_tried_later():
     place.sent.clear()
     pages, place.slack.broken = place.queries.pages, False
     place.moment += LOST_AFTER
-    assert place.run() == []
-    assert not place.slack.alerts
-    place.moment += TELL_AGAIN_AFTER
     place.run()
     assert (len(place.slack.alerts), place.queries.pages) == (1, pages)
-    assert place.waivers.changes() == ()
-
-
-def test_a_channel_that_is_out_of_order_for_good_has_no_other_told_every_hour():
-    place = Place({"notify": [{"channel": "slack"}, {"channel": "sns"}]})
-    sns = place.channels["sns"] = Slack()
-    place.image(1)
-    place.put(waiver())
-    sns.broken = True
-    for _ in range(3):
-        with pytest.raises(TransientError):
-            place.run()
-        place.sent.clear()
-        assert place.run() == [], "and not sooner"
-        place.moment += TELL_AGAIN_AFTER
-    sns.broken = False
-    place.run()
-    assert (len(place.slack.alerts), len(sns.alerts)) == (1, 1)
     assert place.waivers.changes() == ()
 
 
@@ -492,7 +473,7 @@ def test_the_clock_finishes_what_a_worker_left_half_done():
     story.put("sweeps", WatchWaivers())
     story.drain()
     assert story.head.decision is Decision.ALLOW
-    assert [r.effect for r in story.stored.actions[f"waiver/{waiver().id}"]] == ["WAIVE#1"]
+    assert [r.effect for r in story.stored.actions[f"waiver/{waiver().id}"]] == ["WAIVE#1", "ALERT#1#slack"]
 
 
 def test_a_decide_for_an_image_that_is_gone_is_nothing():

@@ -16,7 +16,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.events.message import Decide, WaiversChanged, WatchWaivers
+from chalicelib.domain.events.message import Decide, SendAlert, WaiversChanged, WatchWaivers
 from chalicelib.domain.headers.header import Header, Rules, sketch_of
 from chalicelib.domain.images.finding import Finding, Package, Severity
 from chalicelib.domain.images.image import ImageRef, Scan, ScanState, Source
@@ -26,7 +26,7 @@ from chalicelib.domain.policy.policy import Policy, parse_policy
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError, TransientError
 from chalicelib.services.ports.table import Stored
-from chalicelib.services.waivers.apply_waiver_changes import LOST_AFTER, TELL_AGAIN_AFTER, apply_waiver_changes
+from chalicelib.services.waivers.apply_waiver_changes import LOST_AFTER, apply_waiver_changes
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
 from chalicelib.services.waivers.watch_waivers import watch_waivers
 from tests.fakes.index import FakeIndex
@@ -117,12 +117,12 @@ class Town:
     name = "slack"
 
     def send(self, *said: Any) -> None:
-        """A message into a queue; or an alert into the channel."""
+        """A message into a queue, or an alert into the one of alerts."""
         turn("send")
-        if len(said) == 1:
-            self._tell(said[0])
-            return
         queue, message, *delay = said
+        if isinstance(message, SendAlert):
+            self._tell(message.alert)
+            return
         assert queue in ("sweeps", "scans")
         (self.late if any(delay) else self.waiting).append(message)
 
@@ -140,12 +140,11 @@ class Town:
     # ---- what happens
 
     def work(self, message: Any) -> Callable[[], None]:
-        channels: Any = {"slack": self}
         match message:
             case WaiversChanged():
-                return lambda: apply_waiver_changes(message, self, channels) and None  # type: ignore[arg-type]
+                return lambda: apply_waiver_changes(message, self) and None  # type: ignore[arg-type]
             case WatchWaivers():
-                return lambda: watch_waivers(self, channels) and None  # type: ignore[arg-type]
+                return lambda: watch_waivers(self) and None  # type: ignore[arg-type]
             case Decide(ref=ref):
                 return lambda: self._decide(ref)
             case wish:
@@ -214,7 +213,7 @@ class Town:
                 self.start(0)
 
     def settle_down(self) -> None:
-        for passed in (timedelta(0), LOST_AFTER, LOST_AFTER, TELL_AGAIN_AFTER, TELL_AGAIN_AFTER):
+        for passed in (timedelta(0), LOST_AFTER, LOST_AFTER, LOST_AFTER, LOST_AFTER):
             self.tick(passed)
             self.drain()
 

@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.domain.events.message import WaiversChanged
 from chalicelib.domain.images.verdict import Decision, Reason
-from chalicelib.domain.waivers.alert import RETRY_AFTER, Notice, NoticeStage
+from chalicelib.domain.waivers.alert import Notice, NoticeStage
 from chalicelib.errors import TransientError
 from chalicelib.services.ports.table import Stored
 from chalicelib.services.waivers.watch_waivers import TOLD_AT_MOST, watch_waivers
@@ -34,7 +34,7 @@ class Watched(Place):
         """The titles of what is told `after` the beginning."""
         self.moment = NOW + after
         self.slack.alerts.clear()
-        watch_waivers(self, {"slack": self.slack}, "https://api")  # type: ignore[arg-type]
+        watch_waivers(self, "https://api")  # type: ignore[arg-type]
         return [a.title for a in self.slack.alerts]
 
     def excuse(self, number: int, *names: str) -> None:
@@ -150,7 +150,7 @@ def test_very_many_that_end_together_are_told_of_in_several_runs_the_most_urgent
     assert place.watch(days(10)) == []
 
 
-def test_what_was_not_remembered_is_told_again_and_what_could_not_be_told_after_an_hour():
+def test_what_was_not_remembered_is_announced_again_and_what_the_queue_did_not_take_by_the_next_run():
     place = Watched()
     place.keep(waiver(days=10))
     assert len(place.watch(days(9))) == 1
@@ -159,52 +159,10 @@ def test_what_was_not_remembered_is_told_again_and_what_could_not_be_told_after_
     place.slack.broken = True
     with pytest.raises(TransientError):
         place.watch(days(10))
-    assert place.waivers.told[waiver().id] == Notice(
-        NOW + days(10), NoticeStage.DAY, NOW + days(10), trying=NoticeStage.OVER
-    )
-    assert place.watch(days(10) + RETRY_AFTER / 2) == []
+    assert place.waivers.told[waiver().id] == Notice(NOW + days(10), NoticeStage.DAY)
     place.slack.broken = False
-    assert len(place.watch(days(10) + RETRY_AFTER)) == 1
+    assert len(place.watch(days(10) + timedelta(minutes=5))) == 1
     assert place.watch(days(11)) == []
-
-
-def test_a_channel_that_is_out_of_order_for_good_has_no_other_told_every_hour():
-    place, hour = Watched(notify=[{"channel": "slack"}, {"channel": "sns"}]), timedelta(hours=1)
-    place.keep(waiver(days=10))
-    sns = type(place.slack)()
-    sns.broken = True
-
-    def watch(after: timedelta) -> None:
-        place.moment = NOW + after
-        watch_waivers(place, {"slack": place.slack, "sns": sns}, "https://api")  # type: ignore[arg-type]
-
-    for begin in (days(9), days(10)):
-        for n in range(3):
-            with pytest.raises(TransientError):
-                watch(begin + n * hour)
-    assert [a.title.partition(":")[0] for a in place.slack.alerts] == [
-        "Waiver ends on 2026-03-11 12",
-        "Waiver has ended",
-    ]
-    sns.broken = False
-    for n in range(3, 6):
-        watch(days(10) + n * hour)
-    assert (len(place.slack.alerts), len(sns.alerts)) == (2, 1)
-
-
-def test_one_alert_that_fails_keeps_no_other_from_being_told():
-    place = Watched()
-    place.keep(waiver(days=10), waiver(days=10, vulnerability_id="CVE-2026-0002"))
-    sent, place.slack.send = place.slack.send, lambda alert: fail_first(alert)
-
-    def fail_first(alert: Any) -> None:
-        place.slack.send = sent
-        raise TransientError("not now")
-
-    with pytest.raises(TransientError):
-        place.watch(days(9))
-    assert len(place.slack.alerts) == 1
-    assert sorted(n.stage for n in place.waivers.told.values()) == [NoticeStage.NONE, NoticeStage.DAY]
 
 
 def test_what_ended_long_ago_is_dropped_with_what_was_told_of_it():

@@ -1,0 +1,81 @@
+"""Deliver one alert to one channel. Its ALERT record in the audit log is the only ledger of that.
+
+The record is put before sending and is the claim: a first receive that finds it is a duplicate. It is marked when the
+channel has the alert. A worker that died leaves a claim without the mark, which the next receive takes over once that
+worker must be dead: so an alert is delivered at least once, and once unless a worker died between sending and marking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+import msgspec
+
+from chalicelib.domain.audit.action import ActionKind
+from chalicelib.domain.events.handling import Metric
+from chalicelib.domain.events.message import SendAlert
+from chalicelib.errors import LazarettoError, TransientError
+from chalicelib.services.assessment.requeue import requeue
+from chalicelib.services.ports.audit import ActionRecord
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.messages import Channel
+
+CLAIM = timedelta(seconds=90)
+"""Longer than a worker of the queue `alerts` may live."""
+BUSY_SECONDS = 5.0
+
+
+def deliver_alert(message: SendAlert, context: Context, channels: Mapping[str, Channel], *, fresh: bool = True) -> None:
+    """`fresh`: the first receive of a message that was not requeued. A channel that fails gets the alert again, 100
+    times within a day; then what it raised is raised. Raises TransientError, ConflictError: requeue the message."""
+    claims = _claim(message, context, channels, fresh=fresh)
+    if claims is None or message.channel not in channels:
+        return
+    try:
+        channels[message.channel].send(message.alert)
+    except LazarettoError as error:
+        again = msgspec.structs.replace(message, attempt=message.attempt + 1, claims=claims)
+        why = error if isinstance(error, TransientError) else TransientError(str(error))
+        if not requeue("alerts", again, why, context):
+            raise
+        return
+    context.table.mark_delivered(message.key.chain, message.record_effect, message.key.wanted_at, context.clock.now())
+    context.journal.count(Metric.ACTIONS, by=message.key.kind)
+
+
+def _claim(message: SendAlert, context: Context, channels: Mapping[str, Channel], *, fresh: bool) -> int | None:
+    """How often the alert was claimed by now, this time included; None: it is delivered, or another worker's."""
+    key, table, now = message.key, context.table, context.clock.now()
+    if fresh:
+        return 1 if table.record_action(_record(message, channels, context)) else None
+    stored = table.read_delivery(key.chain, message.record_effect, key.wanted_at)
+    if stored is None:
+        if table.record_action(_record(message, channels, context)):
+            return 1
+        raise TransientError(f"{message.record_effect} is being claimed by another worker", BUSY_SECONDS)
+    if stored.delivered_at is not None:
+        return None
+    if stored.claims != message.claims and now < stored.claimed_at + CLAIM:
+        left = (stored.claimed_at + CLAIM - now).total_seconds()
+        raise TransientError(f"{message.record_effect} may be being sent by another worker", left)
+    table.claim_delivery(key.chain, message.record_effect, key.wanted_at, stored.claims, now)
+    return stored.claims + 1
+
+
+def _record(message: SendAlert, channels: Mapping[str, Channel], context: Context) -> ActionRecord:
+    alert, key = message.alert, message.key
+    missing = "" if message.channel in channels else ", which is not set up"
+    return ActionRecord(
+        ref=key.ref,
+        subject=key.subject,
+        effect=message.record_effect,
+        wanted_at=key.wanted_at,
+        kind=ActionKind(key.kind),
+        actor="system",
+        reason=f"to be announced to {message.channel}{missing}",
+        at=context.clock.now(),
+        before=alert.former,
+        after=alert.decision,
+        policy_version=key.policy_version,
+    )
