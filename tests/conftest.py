@@ -4,14 +4,15 @@ What takes minutes is done once for all tests that look at it."""
 from __future__ import annotations
 
 import functools
+import gc
 import sys
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.extent import EXTENT, SEED, Extent, sample, told
+from tests.quick_aws import quick_botocore
 
 if TYPE_CHECKING:
     from tests.local.play_once import Recorded
@@ -36,6 +37,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     sample(items)
 
 
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: it is not looked through for garbage again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int) -> None:
     for report in terminalreporter.getreports("passed"):
         for name, text in report.user_properties:
@@ -46,17 +54,19 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quick_botocore() -> Iterator[None]:
-    """No call waits before it is tried again, nor for the rate limiter of adaptive retries. What botocore knows of a
-    service is read once in a process, and not by each session that a test makes: most of what a client costs."""
+def quick_aws() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        if (session := sys.modules.get("botocore.session")) is not None:
-            from botocore import endpoint
-            from botocore.retries.bucket import TokenBucket
+        if "botocore" in sys.modules:
+            quick_botocore(patch)
+        yield
 
-            patch.setattr(session, "create_loader", functools.cache(session.create_loader))
-            patch.setattr(endpoint, "time", SimpleNamespace(sleep=lambda seconds: None))
-            patch.setattr(TokenBucket, "acquire", lambda bucket, amount=1, block=True: True)
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_typer() -> Iterator[None]:
+    """The command line is made of its 40 functions once in a process, and not for each line that is typed."""
+    with pytest.MonkeyPatch.context() as patch:
+        if (testing := sys.modules.get("typer.testing")) is not None:
+            patch.setattr(testing, "_get_command", functools.cache(testing._get_command))
         yield
 
 

@@ -18,7 +18,6 @@ import pytest
 from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moto import mock_aws
 
 from bench import announcements, payloads
 from bench.applied import Applied
@@ -34,6 +33,7 @@ from chalicelib.parsers.findings.basic_scan import parse_image_scan_findings
 from chalicelib.parsers.findings.enhanced_scan import parse_list_findings
 from chalicelib.services.assessment.re_decide import SHARDS
 from chalicelib.services.policy import evaluate_shard
+from tests.fakes.moto_aws import mock_aws
 
 OTHER_TOOLS = Path(__file__).parent.parent.parent / "shared/bench/capacity.py"
 DEFINITION = table_definition("t")

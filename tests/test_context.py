@@ -5,7 +5,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from moto import mock_aws
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.context import AppContext, Channels
@@ -14,6 +13,7 @@ from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.errors import AbsentError, SettingsError, TransientError
 from tests.fakes.journal import FakeJournal
+from tests.fakes.moto_aws import mock_aws
 from tests.test_settings import ENOUGH, Settings
 
 ROOT = Path(__file__).parent.parent

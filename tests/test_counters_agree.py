@@ -11,7 +11,6 @@ from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from bench.count import Count
 from chalicelib.adapters.dynamodb.schema import create_table
@@ -31,6 +30,8 @@ REF = ImageRef("111122223333", "us-east-1", "team/api", "sha256:" + "a" * 64)
 
 @pytest.fixture
 def moto_port():
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     yield server.get_host_and_port()[1]

@@ -16,7 +16,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from bench.aws import by_token
 from bench.world import CREDENTIALS, TABLE, Place
@@ -25,6 +24,7 @@ from chalicelib.adapters.stores.policy_file import read_policy
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.policy.decision import decide
+from tests.fakes.moto_aws import mock_aws
 
 GENERATOR = Path(__file__).parent.parent.parent / "shared/bench/generate.py"
 ACCOUNT, REGION = "123456789012", "us-east-1"

@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from importlib.resources import files
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,9 @@ NOT_OURS = {
 KEY = arn("kms", REGION, "key/0d5f1c2e-6b0a-4c1e-9a44-2f1f6f3f7a10")
 MOST_CHARACTERS = 10_240
 """Of all inline policies of a role together, white space not counted (IAM quotas)."""
-AUTHORIZATION = json.loads(files("cfnlint.data.AdditionalSpecs").joinpath("Policies.json").read_text())
+AUTHORIZATION = json.loads(
+    Path(str(distribution("cfn-lint").locate_file("cfnlint/data/AdditionalSpecs/Policies.json"))).read_text()
+)
 """AWS's service authorization reference as cfn-lint ships it: by service its actions, with the types of resource that
 each knows, and the ARNs of these."""
 ASKED_WITHOUT_RESOURCE = {"ecs:ListTasks"}

@@ -38,6 +38,7 @@ from chalicelib.observability import logger
 from chalicelib.services.policy.apply_policy import apply_policy
 from tests.local.every_act import POLICY
 from tests.local.every_function import HURRY_SECONDS, ROOT, SAMPLES_ACCOUNT, Played
+from tests.local.running import local_stack
 
 MARK = "Hu5hHu5h"
 """In every secret, and in nothing else."""
@@ -302,7 +303,7 @@ def played() -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stack, "aws_variables", lambda url, region: {**aws_variables(url, region), **CREDENTIALS})
         patch.setattr("chalicelib.local.aws.queues.AGAIN_AFTER_SECONDS", 0)
-        with LocalStack(api_port=0, hurry=HURRY_SECONDS) as local, logged() as (log, printed):
+        with local_stack(api_port=0, hurry=HURRY_SECONDS) as local, logged() as (log, printed):
             made = World(local)
             print(HEARD)
             logging.getLogger("a.library").warning(HEARD)

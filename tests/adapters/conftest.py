@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chalicelib.local.ecr.ecr import LocalEcr, ecr_of
 from tests.local import samples
 from tests.local.running import local_aws
+
+if TYPE_CHECKING:
+    from chalicelib.local.ecr.ecr import LocalEcr
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +22,8 @@ def running() -> Iterator[Any]:
 
 @pytest.fixture
 def ecr(running: Any) -> LocalEcr:
+    from chalicelib.local.ecr.ecr import ecr_of
+
     backend = ecr_of(samples.ref().home)
     backend.repositories.clear()
     return backend

@@ -10,7 +10,6 @@ import msgspec
 import pytest
 from chalice.app import Chalice
 from chalice.test import Client
-from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.table.findings_queries import FindingsQueries
@@ -23,6 +22,7 @@ from chalicelib.services.ports.audit import ActionRecord
 from tests.api.conftest import Ask
 from tests.fakes.api_server import move_in
 from tests.fakes.images import finding, image
+from tests.fakes.moto_aws import mock_aws
 from tests.fakes.queries import NOW, FakeContext
 
 TABLE = "lazaretto-api-test"

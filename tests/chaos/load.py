@@ -16,7 +16,6 @@ from typing import Any
 from unittest.mock import patch
 
 import boto3
-from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
 
 from bench import announcements, payloads
@@ -27,7 +26,7 @@ from bench.world import ALLOW_ALL, CREDENTIALS, TABLE, World
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.observability import logger
-from tests.chaos.quick_dynamo import quick_dynamo
+from tests.fakes.moto_aws import mock_aws
 
 SIZES = (1_000, 20_000)
 IMAGES, FINDINGS, ROUNDS, PER_REPOSITORY = 10, 50, 4, 20
@@ -56,7 +55,7 @@ class Load:
 def measure_load(sizes: Sequence[int] = SIZES) -> list[Load]:
     plan = Plan(images=IMAGES, findings=FINDINGS)
     level = logger.level
-    with patch.dict(os.environ, CREDENTIALS), mock_aws(), quick_dynamo():
+    with patch.dict(os.environ, CREDENTIALS), mock_aws():
         logger.setLevel("CRITICAL")
         try:
             create_table(boto3.client("dynamodb", payloads.REGION), TABLE)

@@ -23,7 +23,6 @@ from unittest.mock import patch
 
 import boto3
 from botocore.retries.bucket import TokenBucket
-from moto import mock_aws
 
 from bench import payloads
 from bench.generate import DAY, FIRST_DAY
@@ -48,10 +47,10 @@ from tests.chaos.faults import Faults
 from tests.chaos.people import POLICY, Channel, SomeRun, Told, runs, waive
 from tests.chaos.poison import POISONS
 from tests.chaos.queues import MOST_RECEIVES, SOURCES, Message, Queue, Source
-from tests.chaos.quick_dynamo import quick_dynamo
 from tests.chaos.registry import LONGEST_LAG, Living, LivingAws
 from tests.chaos.scenario import DAYS, Event, Scenario
 from tests.chaos.witness import missed
+from tests.fakes.moto_aws import mock_aws
 from tests.services import lockstep
 
 CLOCK_SECONDS = 300
@@ -357,7 +356,6 @@ def world(scenario: Scenario, faults: Faults | None, processes: int = PROCESSES)
     with ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, CREDENTIALS))
         stack.enter_context(mock_aws())
-        stack.enter_context(quick_dynamo())
         logger.setLevel("CRITICAL")
         stack.callback(logger.setLevel, level)
         create_table(boto3.client("dynamodb", payloads.REGION), TABLE)

@@ -22,10 +22,16 @@ def context(monkeypatch: pytest.MonkeyPatch) -> FakeContext:
     return built
 
 
-@pytest.fixture
-def url(context: FakeContext) -> Iterator[str]:
+@pytest.fixture(scope="session")
+def served_api() -> Iterator[str]:
+    """One for all tests: at each request the routes ask for the context, which is the test's."""
     with served(api_app()) as address:
         yield address
+
+
+@pytest.fixture
+def url(context: FakeContext, served_api: str) -> str:
+    return served_api
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import Any
 import boto3
 import msgspec
 import pytest
-from moto import mock_aws
 from typer.testing import CliRunner
 
 from chalicelib.adapters.dynamodb.schema import PK, SK, create_table
@@ -20,6 +19,7 @@ from chalicelib.domain.audit.chain import Head
 from chalicelib.services.ports.audit import ActionRecord
 from tests.cli.conftest import Run
 from tests.fakes.images import image, ref
+from tests.fakes.moto_aws import mock_aws
 from tests.fakes.queries import NOW, FakeContext
 from tests.services.audit.test_verify_audit import NAME, Log
 

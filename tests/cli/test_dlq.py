@@ -10,7 +10,6 @@ from typing import Any
 import boto3
 import pytest
 from click.testing import Result
-from moto import mock_aws
 from typer.testing import CliRunner
 
 from chalicelib.adapters.dynamodb.schema import create_table
@@ -21,6 +20,7 @@ from chalicelib.domain.events.dead_letter import MARK
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers.events.messages import read_delivery
 from tests.fakes.dead_letters import LongQueue
+from tests.fakes.moto_aws import mock_aws
 
 PUSH = (Path(__file__).parents[2] / "events/ecr-image-action-push.json").read_text()
 POISON = "{ this is nothing"

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from chalicelib.cli import app
+from chalicelib.cli.framework import client
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import TransientError
 from tests.cli.conftest import Run
@@ -68,7 +69,9 @@ def test_no_answer_does_not_open_the_gate(context: FakeContext) -> None:
     assert "cannot be reached" in result.stderr
 
 
-def test_a_busy_api_does_not_open_the_gate(run: Run, context: FakeContext) -> None:
+def test_a_busy_api_does_not_open_the_gate(run: Run, context: FakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "LONGEST_WAIT_SECONDS", 0)
+
     def busy(*args: object) -> None:
         raise TransientError("throttled", 0.001)
 

@@ -10,7 +10,6 @@ from typing import Any
 import boto3
 import pytest
 from click.testing import Result
-from moto import mock_aws
 from typer.testing import CliRunner
 
 from chalicelib.adapters.aws.sessions import Sessions
@@ -25,6 +24,7 @@ from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.policy.roll_out_policy import roll_out_policy
 from chalicelib.settings import Settings
 from tests.fakes.images import ref
+from tests.fakes.moto_aws import mock_aws
 from tests.fakes.queries import NOW
 
 REGION, TABLE = "eu-west-1", "lazaretto-dev"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from moto.iam.access_control import PermissionResult
-from moto.s3.models import FakeBucket
 
 
 def heed_no_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Deny of what does not come by TLS would deny everything."""
+    from moto.iam.access_control import PermissionResult
+    from moto.s3.models import FakeBucket
+
     monkeypatch.setattr(FakeBucket, "get_permission", lambda *_: PermissionResult.NEUTRAL)

@@ -12,7 +12,6 @@ from typing import Any
 import boto3
 import pytest
 from click.testing import Result
-from moto import mock_aws
 from typer.testing import CliRunner
 
 from chalicelib.adapters.aws.sessions import Sessions
@@ -21,6 +20,7 @@ from chalicelib.cli import app
 from chalicelib.cli.deploy import deploy, stack_orders, stack_progress
 from tests.fakes.buckets import heed_no_policy
 from tests.fakes.cloudformation import FakeCloudFormation
+from tests.fakes.moto_aws import mock_aws
 
 TEMPLATE = json.loads((Path(__file__).parents[2] / ".chalice/resources.json").read_text())
 NAME = "lazaretto-dev"

@@ -19,12 +19,12 @@ import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
-from moto import mock_aws
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.cli.deploy.spoke import spoke_template
 from tests.fakes.iam import listed
+from tests.fakes.moto_aws import mock_aws
 
 CHALICE = Path(__file__).parents[2] / ".chalice"
 TEMPLATE = json.loads((CHALICE / "resources.json").read_text())

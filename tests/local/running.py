@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.ecr.registry import EcrRegistry
 from chalicelib.adapters.inspector.inspector import Inspector
 from chalicelib.adapters.inspector.scanner import EitherScanner
 from chalicelib.local.aws.environment import STAGE, aws_variables, replaced
-from chalicelib.local.aws.server import LocalAws
 from chalicelib.local.aws.template import Template
+from tests.local.in_process import in_process
 from tests.local.samples import REGION
+from tests.quick_aws import quick_moto
+
+if TYPE_CHECKING:
+    from chalicelib.local.aws.stack import LocalStack
 
 
 @contextlib.contextmanager
 def local_aws():
-    """With the queues and rules of the template."""
+    """With the queues and rules of the template. Imported here: moto comes with it."""
+    quick_moto()
+    from chalicelib.local.aws.server import LocalAws
+
     template = Template(STAGE)
     aws = LocalAws(REGION, template.rules())
     aws.start()
     try:
-        with replaced(aws_variables(aws.url, REGION)):
+        with in_process(aws), replaced(aws_variables(aws.url, REGION)):
             for plan in template.queues():
                 aws.queues.sqs.create_queue(plan.dead, {})
                 aws.queues.sqs.create_queue(plan.name, {})
             yield aws
     finally:
         aws.stop()
+
+
+@contextlib.contextmanager
+def local_stack(**how: Any) -> Iterator[LocalStack]:
+    """As `LocalStack(**how)`."""
+    quick_moto()
+    from chalicelib.local.aws.stack import LocalStack
+
+    stack = LocalStack(**how)
+    with in_process(stack.aws), stack:
+        yield stack
 
 
 def inspector(sessions: Sessions) -> Inspector:

@@ -24,6 +24,7 @@ from chalicelib.local.inspector.inspector import inspector_of
 from chalicelib.local.story.world import HURRY_SECONDS
 from chalicelib.services.policy.apply_policy import apply_policy
 from tests.fakes.iam import REPLICA_ACCOUNT, REPLICA_REGION
+from tests.local.running import local_stack
 from tests.local.test_many_registries import DIGEST, NAME, Closed, Hub
 
 HOMES = tuple(
@@ -90,7 +91,7 @@ class Estate(Hub):
 
 @pytest.fixture
 def estate() -> Iterator[Estate]:
-    with LocalStack(hurry=HURRY_SECONDS) as stack:
+    with local_stack(hurry=HURRY_SECONDS) as stack:
         apply_policy(POLICY, "oncall", stack.context)
         yield Estate(stack)
 

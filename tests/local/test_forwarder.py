@@ -16,6 +16,7 @@ from chalicelib.local.demo.demo import Demo
 from chalicelib.local.demo.run_stack import HURRY_SECONDS
 from chalicelib.services.policy.apply_policy import apply_policy
 from tests.fakes.forwarder import Answer, Asked, Process, Upstream, forwarding
+from tests.local.running import local_stack
 
 HOST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
 BAD, GOOD = f"{HOST}/team/checkout:2.3.1", f"{HOST}/base/python:3.13"
@@ -31,7 +32,7 @@ POD, DEPLOYMENT = {"group": "", "kind": "Pod"}, {"group": "apps", "kind": "Deplo
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
-    with LocalStack(api_port=0, hurry=HURRY_SECONDS) as played:
+    with local_stack(api_port=0, hurry=HURRY_SECONDS) as played:
         Demo(played).open()
         assert played.pump.drain(60)
         yield played

@@ -18,6 +18,7 @@ from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo.demo import Demo
 from chalicelib.local.demo.demo_registry import CURL, EXPAT
 from chalicelib.observability import SERVICE, logger
+from tests.local.running import local_stack
 
 ALWAYS = {"level", "message", "timestamp", "service", "message_id", "outcome", "function_name", "function_request_id"}
 SECRET = "T0SECRETT0KEN1234567890abcdefghijklmnop"
@@ -32,7 +33,7 @@ def told() -> Iterator[tuple[list[dict[str, Any]], str, list[dict[str, Any]]]]:
     handler: Any = logger.registered_handler
     written, printed, level = io.StringIO(), io.StringIO(), logger.log_level
     patch = pytest.MonkeyPatch()
-    with LocalStack(hurry=0.05) as stack:
+    with local_stack(hurry=0.05) as stack:
         patch.setattr(handler, "stream", written)
         patch.setenv("POWERTOOLS_METRICS_DISABLED", "false")
         patch.setattr(cloudwatch, "print", lambda line: printed.write(f"{line}\n"), raising=False)

@@ -27,6 +27,7 @@ from chalicelib.local.story.world import HURRY_SECONDS, StoryWorld
 from chalicelib.services.policy.apply_policy import apply_policy
 from chalicelib.settings import InspectorMode
 from tests.fakes.iam import ACCOUNT_ROLES, REPLICA_ACCOUNT, REPLICA_REGION
+from tests.local.running import local_stack
 
 OTHER, AWAY, NAME = REPLICA_ACCOUNT, REPLICA_REGION, "team/api"
 HOMES = tuple(Repository(account, region, NAME) for account in (ACCOUNT, OTHER) for region in (REGION, AWAY))
@@ -85,7 +86,7 @@ def tag_of(home: Repository) -> str:
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    with LocalStack(hurry=HURRY_SECONDS) as stack:
+    with local_stack(hurry=HURRY_SECONDS) as stack:
         apply_policy(POLICY, "oncall", stack.context)
         made = Hub(stack)
         for home in HOMES:

@@ -17,6 +17,7 @@ from chalicelib.local.ecr.ecr import MANIFEST
 from chalicelib.local.ecr.public import ALIAS
 from chalicelib.local.story.world import HURRY_SECONDS, StoryWorld
 from chalicelib.services.policy.apply_policy import apply_policy
+from tests.local.running import local_stack
 
 POLICY = """
 version: 1
@@ -54,7 +55,7 @@ class PublicWorld(StoryWorld):
 
 @pytest.fixture
 def world() -> Iterator[PublicWorld]:
-    with LocalStack(hurry=HURRY_SECONDS) as stack:
+    with local_stack(hurry=HURRY_SECONDS) as stack:
         apply_policy(POLICY, "oncall", stack.context)
         made = PublicWorld(stack)
         made.push()

@@ -10,11 +10,12 @@ import pytest
 from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.local.aws.server import ACCOUNT
-from chalicelib.local.aws.stack import REGION, LocalStack
+from chalicelib.local.aws.stack import REGION
 from chalicelib.local.ecr.push_image import Pusher
 from chalicelib.services.policy.apply_policy import apply_policy
 from chalicelib.services.retention.plan_retention import plan_retention
 from tests.local.every_function import HURRY_SECONDS, Played
+from tests.local.running import local_stack
 
 HOME = Repository(ACCOUNT, REGION, "team/old")
 HOUR = timedelta(hours=1)
@@ -29,7 +30,7 @@ notify: [{channel: slack}]
 
 @pytest.fixture(scope="module")
 def played() -> Iterator[Played]:
-    with LocalStack(hurry=HURRY_SECONDS) as stack:
+    with local_stack(hurry=HURRY_SECONDS) as stack:
         yield Played(stack)
 
 

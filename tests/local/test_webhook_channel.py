@@ -17,10 +17,10 @@ import pytest
 
 from chalicelib.errors import UpstreamError
 from chalicelib.local.aws.environment import secret_name
-from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.story.world import HURRY_SECONDS, StoryWorld
 from chalicelib.services.doctor.check_channels import test_alert as alert_of_doctor
 from chalicelib.services.policy.apply_policy import apply_policy
+from tests.local.running import local_stack
 
 POLICY = """
 version: 1
@@ -80,7 +80,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def world(receiver: Receiver) -> Iterator[StoryWorld]:
-    with LocalStack(hurry=HURRY_SECONDS) as stack:
+    with local_stack(hurry=HURRY_SECONDS) as stack:
         keep(receiver.url, KEY)
         apply_policy(POLICY, "oncall", stack.context)
         made = StoryWorld(stack, lambda words: pytest.fail(f"nobody types {words}"))

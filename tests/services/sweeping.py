@@ -15,7 +15,6 @@ from typing import Any
 from unittest.mock import patch
 
 import boto3
-from moto import mock_aws
 
 from bench import announcements, payloads
 from bench.generate import DAY, FIRST_DAY, ImageState, Plan, events, image
@@ -24,7 +23,7 @@ from bench.world import CREDENTIALS, TABLE
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep
 from chalicelib.domain.images.image import Repository
-from tests.chaos.quick_dynamo import quick_dynamo
+from tests.fakes.moto_aws import mock_aws
 
 POLICY = (
     "version: 1\nmode: observe\nrules:\n"
@@ -38,7 +37,7 @@ REPOSITORIES = 3
 
 @contextmanager
 def swept(shown: Listed, at: float = FIRST_DAY + 2 * 3_600, policy: str = POLICY) -> Iterator[SweptPlace]:
-    with patch.dict(os.environ, CREDENTIALS), mock_aws(), quick_dynamo():
+    with patch.dict(os.environ, CREDENTIALS), mock_aws():
         create_table(boto3.client("dynamodb"), TABLE)
         yield SweptPlace(shown, at, policy)
 

@@ -27,8 +27,11 @@ from chalicelib.domain.images.registry import RegistryPlace
 from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.local.story.world import HURRY_SECONDS
 from tests.fakes.iam import ACCOUNT_ROLES, REPLICA_ACCOUNT, REPLICA_REGION
+from tests.local.running import local_stack
 
 SAMPLES = Path(__file__).parent / "samples"
+MOST_PUTS = 25
+"""Of one BatchWriteItem."""
 ELSEWHERE = (RegistryPlace(REPLICA_REGION), RegistryPlace(REGION, REPLICA_ACCOUNT))
 
 
@@ -74,14 +77,15 @@ def write_sample(sample: Sample) -> None:
 @contextmanager
 def stack_with(items: Iterable[Item], at: datetime) -> Iterator[LocalStack]:
     """The code of today over that table at that time. The same registries are watched; ECR and Inspector are empty."""
-    with LocalStack(hurry=HURRY_SECONDS) as stack:
+    with local_stack(hurry=HURRY_SECONDS) as stack:
         stack.clock.move_to(at)
         stack.context.settings = msgspec.structs.replace(
             stack.context.settings, registries=ELSEWHERE, account_roles=ACCOUNT_ROLES
         )
-        client = boto3.client("dynamodb", region_name=REGION)
-        for item in items:
-            client.put_item(TableName=stack.template.table, Item=item)
+        client, puts = boto3.client("dynamodb", region_name=REGION), [{"PutRequest": {"Item": item}} for item in items]
+        for start in range(0, len(puts), MOST_PUTS):
+            said = client.batch_write_item(RequestItems={stack.template.table: puts[start : start + MOST_PUTS]})
+            assert not said["UnprocessedItems"]
         yield stack
 
 

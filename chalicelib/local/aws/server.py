@@ -44,6 +44,8 @@ from chalicelib.local.events.events import Event
 from chalicelib.local.inspector.inspector import LocalInspector
 
 HOST = "127.0.0.1"
+POLL_SECONDS = 0.05
+"""How often a server looks whether it is to end: that long a stop takes at most."""
 ACCOUNT = "123456789012"
 _EXTENDED: dict[Any, type] = {
     dynamodb_backends: LocalDynamo,
@@ -135,7 +137,7 @@ class LocalAws:
         LocalEcr.listen(self._hear, self.clock, self._restore_takes)
         LocalReplication.listen(self.put_event, self.clock, self._replication_takes)
         vars(moto_responses)["XFormedAttributePicker"] = QuickPicker
-        self._thread = Thread(target=self._server.serve_forever, name="local-aws", daemon=True)
+        self._thread = Thread(target=self._server.serve_forever, args=(POLL_SECONDS,), name="local-aws", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:

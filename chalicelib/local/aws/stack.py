@@ -31,7 +31,7 @@ from chalicelib.local.aws.catcher import Catcher, Caught, path_of
 from chalicelib.local.aws.environment import STAGE, app_variables, aws_variables, replaced, secret_name
 from chalicelib.local.aws.origin import HEADERS, body_of, refusal
 from chalicelib.local.aws.queue_pump import RUNTIME_MS, QueuePump
-from chalicelib.local.aws.server import ACCOUNT, HOST, LocalAws
+from chalicelib.local.aws.server import ACCOUNT, HOST, POLL_SECONDS, LocalAws
 from chalicelib.local.aws.template import Template
 from chalicelib.local.events.clock import LocalClock
 from chalicelib.local.events.events import iso
@@ -195,7 +195,7 @@ class LocalStack:
         self._server = create_local_server(self.app, config, HOST, port)
         handler: Any = functools.partial(_LocalRequests, app_object=self.app, config=config)
         self._server.server.RequestHandlerClass = handler
-        thread = Thread(target=self._server.server.serve_forever, name="api", daemon=True)
+        thread = Thread(target=self._server.server.serve_forever, args=(POLL_SECONDS,), name="api", daemon=True)
         thread.start()
         self._closing.callback(thread.join)
         self._closing.callback(self._server.server.server_close)

@@ -9,11 +9,11 @@ from threading import Event
 from typing import Any
 
 import pytest
-from moto import mock_aws
 
 from chalicelib.adapters.aws.assumed_roles import AssumedRoles
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.errors import DeniedError
+from tests.fakes.moto_aws import mock_aws
 
 OWN, OTHER = "123456789012", "210987654321"
 ROLE = f"arn:aws:iam::{OTHER}:role/lazaretto-spoke"

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from moto import mock_aws
 
 from chalicelib.adapters.aws.queues import LONGEST_DELAY_SECONDS, Queues
 from chalicelib.adapters.aws.sessions import Sessions
@@ -15,6 +14,7 @@ from chalicelib.domain.events.message import Act, Due, Refresh, RetriedEvent
 from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.parsers.events.messages import read_delivery
+from tests.fakes.moto_aws import mock_aws
 
 IMAGE = ImageRef("123456789012", "eu-west-1", "team/api", f"sha256:{'a' * 64}")
 LOOK = Refresh(IMAGE, datetime(2026, 3, 1, 10, 0, tzinfo=UTC), Source.BASIC, 3)

@@ -7,9 +7,9 @@ from threading import Thread
 import boto3
 from hypothesis import given
 from hypothesis import strategies as st
-from moto import mock_aws
 
 from chalicelib.adapters.aws.sessions import Quotas, Rate, TokenBucket
+from tests.fakes.moto_aws import mock_aws
 
 
 class Time:
@@ -85,7 +85,7 @@ def test_each_operation_and_region_has_a_bucket_of_its_own() -> None:
     assert quotas.take("dynamodb", "GetItem", "eu-west-1") == 0, "nobody holds the table back"
 
 
-@mock_aws
+@mock_aws()
 def test_all_clients_of_a_process_are_held_back_together() -> None:
     time = Time()
     quotas = Quotas({"ecr": Rate(1, 1)}, time.clock, time.sleep)

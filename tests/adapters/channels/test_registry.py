@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from moto import mock_aws
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.channels.registry import MAKERS, channel_makers, secret_checks
@@ -11,6 +10,7 @@ from chalicelib.adapters.channels.slack import SlackBot, SlackWebhook
 from chalicelib.adapters.channels.sns import SnsTopic
 from chalicelib.domain.channels.channel import CHANNELS, WITH_SECRET
 from chalicelib.errors import LazarettoError, SettingsError
+from tests.fakes.moto_aws import mock_aws
 from tests.test_settings import ENOUGH, Settings
 
 TOPIC = "arn:aws:sns:us-east-1:111122223333:alerts"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from chalicelib.adapters.channels.secrets import KEPT_SECONDS, Secret
 from chalicelib.errors import SettingsError, UpstreamError
+from tests.fakes.moto_aws import mock_aws
 
 
 class Here:

@@ -10,13 +10,13 @@ import boto3
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moto import mock_aws
 
 from chalicelib.adapters.channels.sns import SnsTopic, attributes, message, subject
 from chalicelib.domain.alerts.alert import Alert, AlertReason
 from chalicelib.domain.images.image import ImageRef, InUseState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import SettingsError, UpstreamError
+from tests.fakes.moto_aws import mock_aws
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REF = ImageRef("111122223333", "eu-west-1", "prod/api", "sha256:" + "a" * 64)

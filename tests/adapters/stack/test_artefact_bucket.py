@@ -10,12 +10,12 @@ from typing import Any
 import boto3
 import pytest
 from botocore.stub import Stubber
-from moto import mock_aws
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.stack.artefact_bucket import ArtefactBucket
 from chalicelib.errors import ConflictError, DeniedError, InputError, UpstreamError
 from tests.fakes.buckets import heed_no_policy
+from tests.fakes.moto_aws import mock_aws
 
 ARN = "arn:aws:sts::123456789012:assumed-role/deployer/me"
 REGION = "eu-west-1"

@@ -10,13 +10,13 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from chalicelib.adapters.stack import dead_letters
 from chalicelib.adapters.stack.dead_letters import DeadQueue
 from chalicelib.domain.events.dead_letter import MARK, Origin
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers.events.messages import read_delivery
+from tests.fakes.moto_aws import mock_aws
 
 PUSH = (Path(__file__).parents[3] / "events/ecr-image-action-push.json").read_text()
 RUN = {

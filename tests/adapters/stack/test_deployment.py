@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.stack.deployment import caller_arn, find_deployment
 from chalicelib.errors import DeniedError, NotFoundError, UpstreamError
 from chalicelib.local.aws.template import Template
+from tests.fakes.moto_aws import mock_aws
 
 REGION = "eu-west-1"
 

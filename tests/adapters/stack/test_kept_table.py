@@ -10,12 +10,12 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from moto import mock_aws
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.adapters.stack.kept_table import KeptTables
 from tests.fakes.cloudformation import resolved
+from tests.fakes.moto_aws import mock_aws
 
 NAME = "lazaretto-dev"
 TEMPLATE = json.loads((Path(__file__).parents[3] / ".chalice/resources.json").read_text())["Resources"]["Table"]

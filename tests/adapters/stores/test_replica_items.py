@@ -8,7 +8,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.stores.replica_items import ReplicaItems
@@ -16,6 +15,7 @@ from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus, ReplicationState
 from chalicelib.domain.replication.rules import Destination, DestinationAccess
+from tests.fakes.moto_aws import mock_aws
 from tests.fakes.replicas import FakeReplicas
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

@@ -9,7 +9,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.stores.scan_asks import ScanAskItems
@@ -18,6 +17,7 @@ from chalicelib.domain.reconcile.scan_budget import Asked, ScanBudget, ScanRefus
 from chalicelib.services.ports import scanning
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.images import home, ref
+from tests.fakes.moto_aws import mock_aws
 from tests.fakes.scan_asks import FakeScanAsks
 
 NOW = datetime(2026, 3, 10, 12, 0, 0, 123456, UTC)

@@ -10,7 +10,6 @@ from typing import Any
 import boto3
 import msgspec
 import pytest
-from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.schema import BODY, WAIVER, create_table, key
 from chalicelib.adapters.stores.policy_file import default_policy, read_policy
@@ -21,6 +20,7 @@ from chalicelib.domain.waivers.alert import Notice, NoticeStage
 from chalicelib.domain.waivers.change import Carried, WaiverChange
 from chalicelib.errors import ConflictError, TransientError
 from tests.fakes.atomic import AtomicClient
+from tests.fakes.moto_aws import mock_aws
 from tests.fakes.waivers import FakeWaivers
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

@@ -12,7 +12,6 @@ from typing import Any
 import boto3
 import msgspec
 import pytest
-from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.schema import EXPIRES, create_table
 from chalicelib.adapters.stores.what_if_items import KEPT_FOR, WhatIfItems
@@ -33,6 +32,7 @@ from chalicelib.domain.whatif.what_if import Ruling
 from chalicelib.errors import ConflictError, ParameterError
 from chalicelib.services.ports.rules import WhatIfs
 from tests.fakes.images import ref
+from tests.fakes.moto_aws import mock_aws
 from tests.fakes.what_ifs import FakeWhatIfs
 
 NOW = datetime(2026, 3, 10, 12, 0, 0, 250_000, tzinfo=UTC)

@@ -14,7 +14,6 @@ from typing import Any
 import boto3
 import msgspec
 import pytest
-from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import PK, SK, create_table
@@ -41,6 +40,7 @@ from chalicelib.services.ports.audit import ActionRecord
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.audit import FakeAudit
 from tests.fakes.images import digest, ref
+from tests.fakes.moto_aws import mock_aws
 from tests.fakes.table import FakeTable
 from tests.services.lockstep import Worker, turn
 

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.schema import create_table, shard_of
 from chalicelib.adapters.table.findings_queries import FindingsQueries
@@ -28,6 +27,7 @@ from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ParameterError
 from chalicelib.services.ports.audit import ActionRecord
 from tests.fakes.images import digest, finding, home, image, ref
+from tests.fakes.moto_aws import mock_aws
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 NAME = "lazaretto-test"

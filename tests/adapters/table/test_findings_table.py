@@ -14,7 +14,6 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moto import mock_aws
 
 from chalicelib.adapters.dynamodb import plain
 from chalicelib.adapters.dynamodb.schema import SK, create_table, document_key, shard_of
@@ -41,6 +40,7 @@ from chalicelib.services.ports.audit import ActionRecord
 from chalicelib.services.ports.table import RolloutProgress, Table
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.images import digest, finding, home, image, ref
+from tests.fakes.moto_aws import mock_aws
 from tests.fakes.table import FakeTable
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

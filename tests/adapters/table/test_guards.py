@@ -10,7 +10,6 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ReadTimeoutError
-from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.schema import DENIED, create_table, repository_key
 from chalicelib.adapters.table.findings_queries import FindingsQueries
@@ -20,6 +19,7 @@ from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.ports.table import DeniedDigests, Table
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.images import digest, home
+from tests.fakes.moto_aws import mock_aws
 from tests.fakes.table import FakeTable
 
 NOW = datetime(2026, 3, 10, 12, 0, 0, 123456, UTC)

@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from chalicelib.adapters.usage.asking import Asker
 from chalicelib.adapters.usage.lambda_use import LambdaUse
@@ -14,6 +13,7 @@ from chalicelib.adapters.usage.places import PlaceAnswer
 from chalicelib.domain.images.image import InUseState
 from tests.adapters.looking import IMAGE, NOW, OTHER, use_of
 from tests.fakes.estate import ACCOUNT, HOME, Estate
+from tests.fakes.moto_aws import mock_aws
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from chalicelib.adapters.usage import places
 from chalicelib.adapters.usage.runtime import PUBLIC, AwsRuntime
 from chalicelib.domain.images.image import InUse, InUseState, Repository
 from chalicelib.services.ports.usage import Subject
+from tests.extent import Extent
 from tests.fakes.estate import ACCOUNT, AWAY, HOME, REPOSITORY, Estate
 
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -176,22 +177,22 @@ def test_nothing_runs_it_when_every_place_was_looked_at():
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_any_single_call_that_fails_makes_it_unknown_and_is_named(failure: str):
+def test_any_single_call_that_fails_makes_it_unknown_and_is_named(failure: str, extent: Extent):
     estate = account()
     look(estate)
     calls = list(estate.calls)
     assert {name for _, name in calls} == set(PLACES)
-    for number in sorted({calls.index((HOME, name)) for name in PLACES}):
+    for number in extent.calls(sorted({calls.index((HOME, name)) for name in PLACES})):
         estate.forget()
         estate.failing = {number: FAILURES[failure]}
         assert_unknown(estate, calls, number)
 
 
-def test_any_later_page_and_any_call_in_another_region_may_fail_as_well():
+def test_any_later_page_and_any_call_in_another_region_may_fail_as_well(extent: Extent):
     estate = account(copied=True)
     look(estate)
     calls = list(estate.calls)
-    for number in range(len(calls)):
+    for number in extent.calls(range(len(calls))):
         estate.forget()
         estate.failing = {number: FAILURES["denied"]}
         assert_unknown(estate, calls, number)

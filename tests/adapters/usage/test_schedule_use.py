@@ -7,7 +7,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from chalicelib.adapters.usage.asking import Asker
 from chalicelib.adapters.usage.ecs_use import EcsUse
@@ -15,6 +14,7 @@ from chalicelib.adapters.usage.schedule_use import ScheduleUse
 from chalicelib.domain.images.image import InUseState
 from tests.adapters.looking import IMAGE, NOW, use_of
 from tests.fakes.estate import HOME, Estate, Region
+from tests.fakes.moto_aws import mock_aws
 
 CALL = "arn:aws:scheduler:::aws-sdk:ecs:"
 

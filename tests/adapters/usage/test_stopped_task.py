@@ -8,12 +8,12 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from moto import mock_aws
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.usage.stopped_task import read_stopped_task
 from chalicelib.domain.events.event import TaskContainer
 from chalicelib.errors import DeniedError, InputError, NotFoundError, TransientError, UpstreamError
+from tests.fakes.moto_aws import mock_aws
 
 REGION = "eu-west-1"
 TASK = f"arn:aws:ecs:{REGION}:111122223333:task/prod/0123456789abcdef0123456789abcdef"

@@ -10,7 +10,6 @@ from typing import Any
 import boto3
 import msgspec
 import pytest
-from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.table.findings_queries import FindingsQueries
@@ -26,6 +25,7 @@ from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import StoredPolicyError, TransientError
 from chalicelib.services.admission.admit_images import admit_images
 from tests.fakes.images import ACCOUNT, REGION, digest, finding, home, image, ref
+from tests.fakes.moto_aws import mock_aws
 from tests.fakes.queries import NOW, FakeContext
 
 HOST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"

@@ -19,7 +19,6 @@ from botocore.config import Config
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.schema import create_table, table_definition
 from chalicelib.adapters.table.findings_table import FindingsTable
@@ -28,8 +27,8 @@ from chalicelib.domain.images.finding import FindingStatus, Severity
 from chalicelib.domain.images.image import ScanState, Source, StorageStatus
 from chalicelib.errors import ConflictError
 from chalicelib.services.enforcement.give_order import give_order
-from tests.chaos.quick_dynamo import quick_dynamo
 from tests.extent import Extent
+from tests.fakes.moto_aws import mock_aws
 from tests.fakes.table import FakeTable
 from tests.services.aws_model import Image
 from tests.services.lockstep import Worker
@@ -219,7 +218,7 @@ def run(machine: type[Protocol], make_table: Callable[..., Any], runs: int, step
 @pytest.fixture(scope="module")
 def dynamo() -> Iterator[Callable[..., Any]]:
     """The real table code over moto; a table for each run, as moto copies all of it for every transaction."""
-    with pytest.MonkeyPatch.context() as patch, mock_aws(), quick_dynamo():
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "testing")
         client = boto3.client("dynamodb", region_name="eu-west-1", config=Config(parameter_validation=False))

@@ -8,7 +8,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.schema import PK, SK, create_table
 from chalicelib.adapters.table.findings_queries import FindingsQueries
@@ -17,9 +16,9 @@ from chalicelib.domain.audit.chain import SHARDS, START, Chain, chain_name, next
 from chalicelib.errors import UpstreamError
 from chalicelib.services.audit.verify_audit import Proof, verify_audit
 from chalicelib.services.ports.audit import ActionRecord
-from tests.chaos.quick_dynamo import quick_dynamo
 from tests.fakes.audit import FakeAudit
 from tests.fakes.images import ref
+from tests.fakes.moto_aws import mock_aws
 from tests.fakes.table import FakeTable
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -91,7 +90,7 @@ class Log:
 
 @pytest.fixture
 def log() -> Iterator[Log]:
-    with mock_aws(), quick_dynamo():
+    with mock_aws():
         client = boto3.client("dynamodb", "eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
         create_table(client, NAME)
         yield Log(client)

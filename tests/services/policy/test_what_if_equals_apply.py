@@ -9,7 +9,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.dynamodb.schema import create_table
@@ -24,8 +23,8 @@ from chalicelib.services.policy import evaluate_shard
 from chalicelib.services.policy.apply_policy import apply_policy
 from chalicelib.services.policy.start_what_if import read_what_if, start_what_if
 from chalicelib.settings import Settings
-from tests.chaos.quick_dynamo import quick_dynamo
 from tests.extent import Extent, with_seeds
+from tests.fakes.moto_aws import mock_aws
 from tests.services.judged import FIRST, NOW, STRICT, Judged, JudgedContext, Queues
 
 REGION = "eu-west-1"
@@ -62,7 +61,7 @@ def judged(request: pytest.FixtureRequest) -> Iterator[Judged]:
     if request.param == "fake":
         yield Judged(JudgedContext())
         return
-    with mock_aws(), quick_dynamo():
+    with mock_aws():
         yield Judged(MotoContext())
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import boto3
 import msgspec
 import pytest
-from moto import mock_aws
 
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.stores.settings_items import SettingsItems
@@ -21,6 +20,7 @@ from chalicelib.domain.replication.replica_case import Mutability
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.reconcile.gather_posture import Gathered, gather_posture
 from tests.fakes.images import ACCOUNT, home
+from tests.fakes.moto_aws import mock_aws
 from tests.fakes.queries import NOW
 from tests.fakes.table import FakeTable
 

@@ -1,0 +1,49 @@
+"""What botocore and moto find out again for each client and each call, found out once in a process.
+
+Nothing here changes an answer: a name, the methods of a class, what a service's model says.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+
+def quick_botocore(patch: pytest.MonkeyPatch) -> None:
+    """No call waits before it is tried again, nor for the rate limiter of adaptive retries. What botocore knows of a
+    service is read once in a process, and not by each session that a test makes: most of what a client costs."""
+    from botocore import endpoint, hooks, session
+    from botocore.retries.bucket import TokenBucket
+
+    patch.setattr(session, "create_loader", functools.cache(session.create_loader))
+    patch.setattr(endpoint, "time", SimpleNamespace(sleep=lambda seconds: None))
+    patch.setattr(TokenBucket, "acquire", lambda bucket, amount=1, block=True: True)
+    patch.setattr(hooks, "accepts_kwargs", _accepts_kwargs)
+    known: dict[str, str] = {}
+    find = hooks.EventAliaser._alias_event_name
+
+    def alias(aliaser: Any, name: str) -> str:
+        if name not in known:
+            known[name] = find(aliaser, name)
+        return known[name]
+
+    patch.setattr(hooks.EventAliaser, "_alias_event_name", alias)
+
+
+def _accepts_kwargs(function: Any) -> bool:
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return bool(inspect.getfullargspec(function).varkw)
+    return bool(code.co_flags & inspect.CO_VARKEYWORDS)
+
+
+@functools.cache
+def quick_moto() -> None:
+    """Imports moto: half a second, which only a test that needs it shall take, and when it runs."""
+    from moto.core import responses
+
+    vars(responses)["method_names_from_class"] = functools.cache(responses.method_names_from_class)
