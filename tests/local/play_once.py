@@ -11,10 +11,10 @@ import msgspec
 import pytest
 from botocore.loaders import create_loader
 
+from chalicelib.local.aws.stack import LocalStack
 from tests.fakes.iam import Call
 from tests.local.every_act import play_everything
 from tests.local.every_function import HURRY_SECONDS, Played
-from tests.local.running import local_stack
 from tests.local.without_right import Refused, RightTaker
 
 PATIENCE_SECONDS = 600
@@ -33,7 +33,7 @@ class Recorded(msgspec.Struct, frozen=True):
 
 def play_once(folder: Path) -> Recorded:
     """About two minutes. `folder`: where copies of the process leave what they saw."""
-    with pytest.MonkeyPatch.context() as patch, local_stack(hurry=HURRY_SECONDS) as stack:
+    with pytest.MonkeyPatch.context() as patch, LocalStack(hurry=HURRY_SECONDS) as stack:
         patch.setattr("tests.local.every_function.PATIENCE_SECONDS", PATIENCE_SECONDS)
         # Each function begins cold, and takes a role in other accounts: boto3's sessions would read AWS's models anew
         # each time, for a third of the whole play.
