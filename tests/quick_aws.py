@@ -44,6 +44,8 @@ def _accepts_kwargs(function: Any) -> bool:
 @functools.cache
 def quick_moto() -> None:
     """Imports moto: half a second, which only a test that needs it shall take, and when it runs."""
-    from moto.core import responses
+    from moto.core import models, responses
 
     vars(responses)["method_names_from_class"] = functools.cache(responses.method_names_from_class)
+    # Each `mock_aws` would register 800 patterns of addresses with `requests`, by which nothing here asks AWS.
+    vars(models)["RESPONSES_METHODS"] = []

@@ -10,7 +10,6 @@ from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.ecr.registry import EcrRegistry
 from chalicelib.adapters.inspector.inspector import EitherScanner, Inspector
 from chalicelib.local.aws.deployment import STAGE, Template, aws_variables, replaced_environment
-from chalicelib.local.aws.server import LocalAws
 from tests.local.in_process import in_process
 from tests.local.samples import REGION
 from tests.quick_aws import quick_moto
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 def local_aws():
     """With the queues and rules of the template. Imported here: moto comes with it."""
     quick_moto()
+    from chalicelib.local.aws.server import LocalAws
 
     template = Template(STAGE)
     aws = LocalAws(REGION, template.rules())

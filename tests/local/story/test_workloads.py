@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from datetime import UTC, datetime, timedelta
 
 import boto3
@@ -31,9 +33,15 @@ def ecs():
         yield boto3.client("ecs", region_name=samples.REGION)
 
 
+@functools.cache
+def sessions(address):
+    """Of one local AWS: to make seven clients for each look takes longer than the look."""
+    return Sessions(samples.REGION)
+
+
 def use(image=IMAGE, *tags):
-    sessions = Sessions(samples.REGION)
-    look = AwsRuntime(lambda service, _, region: sessions.client(service, region), lambda: datetime.now(UTC))
+    held = sessions(os.environ["AWS_ENDPOINT_URL"])
+    look = AwsRuntime(lambda service, _, region: held.client(service, region), lambda: datetime.now(UTC))
     return look.in_use(Subject(image, frozenset({image.digest}), frozenset(tags)))
 
 
