@@ -67,7 +67,6 @@ ACTS = ("Act QUARANTINE", "Act RELEASE", "Act BLOCK", "Act UNBLOCK")
 EVERY_FIVE_MINUTES = ("Due",)
 """What the clock asks for again anyway; images that could not be dealt with stay due."""
 LEFT_TO_THE_NEXT_SWEEP = {
-    ("SweepRepository replication", "sqs:SendMessage"),
     ("SweepRepository reconcile", "dynamodb:BatchGetItem"),
     ("SweepRepository reconcile", "dynamodb:PutItem"),
     ("SweepRepository public", "dynamodb:Query"),

@@ -12,9 +12,10 @@ from unittest.mock import patch
 import boto3
 import msgspec
 
-from chalicelib.domain.events.message import Refresh, StoreCheckpoints
+from chalicelib.domain.events.message import Act, Refresh, StoreCheckpoints
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository, TakeImages, begin
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Order, PendingAction, Stage
 from chalicelib.domain.images.image import ImageRef, Repository, ScanState, Source
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.replication.rules import Destination
@@ -43,6 +44,7 @@ quarantine: {{when_running: proceed, max_per_hour: {fuse}}}
 replication: {{within_minutes: 1}}
 rules:
   - {{id: shut, match: {{repository: [{shut}]}}, decision: block, enforce: repository-policy}}
+  - {{id: worse, match: {{vulnerability_id: [CVE-2026-31099]}}, decision: quarantine}}
 notify:
   - {{channel: slack, min_decision: warn}}
   - {{channel: sns, min_decision: warn, events: [verdict, fuse, waiver, pull-failed, summary]}}
@@ -93,6 +95,34 @@ class Acts:
         ref = self.push("team/archived", "1.0.0")
         self.take_and_give_back(ref)
         return ref
+
+    def worsen(self) -> None:
+        """A finding event alone takes an image away."""
+        image = self.played.image("base/python")
+        now = self.played.clock.now()
+        flaw = msgspec.structs.replace(demo_registry.CURL, id="CVE-2026-31099", days=0)
+        row = demo_registry.enhanced_finding(image, flaw, ("3.13",), now, now)
+        with self.played.stack.aws.lock:
+            inspector_of(REGION).hold(image.arn, row)
+        self.played.stack.aws.put_event(aws_events.finding_changed(image, row, now))
+        self.played.settle()
+        assert self.header(image).hold is not None
+
+    def lose_an_act(self) -> None:
+        """Its worker died: another takes over, too early at first."""
+        ref, now = self.push("team/lost", "1.0.0"), self.played.clock.now()
+        order = Order(ActionType.QUARANTINE, "oncall", "it is meant", now)
+        begun = Enforcement(ActionType.QUARANTINE, 1, Stage.BEGUN, now, "archive")
+        act = PendingAction(ActionType.QUARANTINE, 1, now, method="archive", by="person:oncall", before="ACTIVE")
+        header = msgspec.structs.replace(
+            self.header(ref), order=order, enforcement=begun, enforcement_number=1, pending=(act,)
+        )
+        self.played.context.table.put_header(header)
+        self.played.context.outbox.send("actions", Act(ref, act.key, attempt=1))
+        assert self.played.pump.turn()
+        self.played.clock.move(timedelta(minutes=10))
+        self.played.settle()
+        assert self.header(ref).hold is not None
 
     def archive_index(self) -> None:
         """Its image goes along: the order is sent on to it."""
@@ -405,6 +435,8 @@ def play_everything(scenes: Played) -> None:
     acts.fill_what_runs()
     archived = acts.archive()
     acts.archive_index()
+    acts.worsen()
+    acts.lose_an_act()
     acts.deny_pulls()
     acts.blow_the_fuse()
     acts.fail_to_pull()

@@ -20,7 +20,9 @@ from chalice.test import Client
 from chalicelib.api.overview import FRESH_FOR
 from chalicelib.api.routes import document
 from chalicelib.context import AppContext
-from chalicelib.domain.events.message import Act, TakeSnapshot
+from chalicelib.domain.alerts.alert import Alert, AlertKey
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
+from chalicelib.domain.events.message import Act, SendAlert, TakeSnapshot
 from chalicelib.domain.headers.pending_action import ActionType, PendingAction
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
@@ -137,12 +139,26 @@ class Played:
             self.run_clock()
 
     def lose_an_alert(self) -> None:
-        """Its worker died: another takes over, too early at first."""
+        """It was announced, and the worker of one channel died: another takes over, too early at first."""
         (stored,) = self.stack.headers([self.image("team/checkout")]).values()
         now = self.clock.now()
-        lost = PendingAction(ActionType.ALERT, 99, now, Decision.BLOCK, None, begun_at=now)
+        lost = PendingAction(ActionType.ALERT, 99, now, Decision.BLOCK, None)
         self.context.table.put_header(msgspec.structs.replace(stored.header, pending=(lost,)))
-        self.context.outbox.send("actions", Act(stored.header.ref, lost.key, attempt=1))
+        self.context.table.record_action(
+            ActionRecord(
+                ref=stored.header.ref,
+                effect=f"{lost.key}#slack",
+                wanted_at=now,
+                kind=ActionKind.ALERT,
+                actor="system",
+                reason="to be announced to slack",
+                at=now,
+            )
+        )
+        alert = Alert(event="verdict", title="Lost", at=now, ref=stored.header.ref, decision=Decision.BLOCK, number=99)
+        key = AlertKey(lost.key, now, ref=stored.header.ref)
+        self.context.outbox.send("alerts", SendAlert(alert, key, "slack", attempt=1))
+        self.context.outbox.send("alerts", Act(stored.header.ref, lost.key, attempt=1))
         assert self.pump.turn()
         self.clock.move(2 * CLAIM)
         self.settle()

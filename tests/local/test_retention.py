@@ -10,7 +10,6 @@ import pytest
 from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.local.aws.deployment import ACCOUNT
-from chalicelib.local.aws.server import ACCOUNT
 from chalicelib.local.aws.stack import REGION
 from chalicelib.services.policy.apply_policy import apply_policy
 from chalicelib.services.retention.plan_retention import plan_retention

@@ -39,7 +39,7 @@ from chalicelib.local.aws.deployment import (
     secret_name,
 )
 from chalicelib.local.aws.messages import RUNTIME_MS, QueuePump
-from chalicelib.local.aws.server import ACCOUNT, HEADERS, HOST, POLL_SECONDS, LocalAws, refusal
+from chalicelib.local.aws.server import HEADERS, HOST, POLL_SECONDS, LocalAws, refusal
 from chalicelib.local.events import LocalClock, iso
 from chalicelib.observability import logger
 from chalicelib.services.ports.table import Stored
