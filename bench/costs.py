@@ -52,8 +52,8 @@ CLOCK_RUNS = DAYS * 24 * 12
 CLOCK_MESSAGES = SHARDS + 3
 READ_UNITS_A_LOOK, READ_UNITS_AN_IMAGE_AND_DAY, UNITS_A_CLOCK_RUN = 8, 3, 10
 STORED_BYTES = 12_000
-IDLE_POLLS = 4 * 5 * 3 * 60 * 24 * DAYS
-"""Four queues, five connections each, twenty seconds a poll."""
+IDLE_POLLS = 5 * 5 * 3 * 60 * 24 * DAYS
+"""Five queues, five connections each, twenty seconds a poll."""
 REQUESTS_A_MESSAGE = 3
 LOG_BYTES_A_MESSAGE, LOG_BYTES_AN_INVOCATION = 600, 1_200
 EVENTS_A_BATCH = 10
@@ -62,7 +62,7 @@ SWEEP_GB_SECONDS, DUE_GB_SECONDS, CLOCK_GB_SECONDS, ANSWER_GB_SECONDS = 1.0, 0.2
 SECRETS = 2
 KINDS = 6
 """Of acts and alerts that happen in most hours."""
-QUEUES = 4
+QUEUES = 5
 _RARE = {Metric.MESSAGES_FAILED, Metric.FUSE_BLOWN, Metric.LOST_EVENTS, Metric.CALLS_REFUSED, Metric.CHANNEL_FAILURES}
 _VALUES = {Metric.OLDEST_MESSAGE_SECONDS: QUEUES, Metric.VERDICTS: len(Decision), Metric.ACTIONS: KINDS}
 

@@ -54,7 +54,7 @@ OUR_OWN = {"DeletePolicy"}
 FREE = {"GetCallerIdentity"}
 ONLY_PEOPLE = {
     *("CreateTable", "GetQueueUrl", "PutLifecyclePolicy", "DeleteLifecyclePolicy"),
-    *("DescribeTable", "DescribeTimeToLive", "DescribeContinuousBackups", "DeleteTable"),
+    *("DescribeTable", "DescribeTimeToLive", "DescribeContinuousBackups", "DeleteTable", "UpdateTable"),
     *("StartLifecyclePolicyPreview", "GetLifecyclePolicyPreview"),
     *("ListPullTimeUpdateExclusions", "RegisterPullTimeUpdateExclusion"),
     *("BatchGetAccountStatus", "DescribeRule", "GetAccountSetting", "GetAccountSettings", "GetFunctionConcurrency"),
@@ -122,7 +122,7 @@ def test_a_worker_that_sends_alerts_is_dead_before_another_one_takes_over() -> N
 def test_only_what_the_api_does_not_need_to_exist_is_told_its_address() -> None:
     """A function that the API invokes cannot name the API: CloudFormation would have to make each before the other."""
     told = {n for n, r in RESOURCES.items() if "LAZARETTO_API_URL" in variables_of(r)}
-    assert told == {"OnAlerts"}
+    assert told == {"OnActions", "OnAlerts", "OnSweeps"}
     assert "LAZARETTO_API_URL" not in TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
 
 

@@ -97,7 +97,7 @@ def test_poison_is_told_by_its_ids_and_the_place_that_is_wrong(told: Any) -> Non
 
 def test_an_outage_of_slack_is_told_with_its_reason_and_counted(told: Any) -> None:
     lines, _, metrics = told
-    outage = [line for line in lines if line.get("kind") == "Act" and line["outcome"] in ("put back", "failed")]
+    outage = [line for line in lines if line.get("kind") == "SendAlert" and line["outcome"] in ("put back", "failed")]
     assert outage
     assert all(line["reason"] for line in outage)
     assert sum(sum(m["ChannelFailures"]) for m in metrics if m.get("channel") == "slack") >= len(outage)

@@ -10,12 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-import msgspec
-
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.message import Metric, SendAlert
 from chalicelib.errors import LazarettoError, TransientError
-from chalicelib.services.assessment.requeue import requeue
 from chalicelib.services.ports.context import Channel, Context
 
 CLAIM = timedelta(seconds=90)
@@ -23,20 +20,24 @@ CLAIM = timedelta(seconds=90)
 BUSY_SECONDS = 5.0
 
 
+class UndeliveredError(TransientError):
+    """The channel did not take the alert; what it raised may well need a person. `claims`: see `SendAlert`."""
+
+    def __init__(self, why: LazarettoError, claims: int) -> None:
+        super().__init__(str(why), why.retry_after_seconds if isinstance(why, TransientError) else None)
+        self.claims = claims
+
+
 def deliver_alert(message: SendAlert, context: Context, channels: Mapping[str, Channel], *, fresh: bool = True) -> None:
-    """`fresh`: the first receive of a message that was not requeued. A channel that fails gets the alert again, 100
-    times within a day; then what it raised is raised. Raises TransientError, ConflictError: requeue the message."""
+    """`fresh`: the first receive of a message that was not requeued. Raises UndeliveredError: requeue the message with
+    its `claims`; TransientError, ConflictError: requeue the message."""
     claims = _claim(message, context, channels, fresh=fresh)
     if claims is None or message.channel not in channels:
         return
     try:
         channels[message.channel].send(message.alert)
     except LazarettoError as error:
-        again = msgspec.structs.replace(message, attempt=message.attempt + 1, claims=claims)
-        why = error if isinstance(error, TransientError) else TransientError(str(error))
-        if not requeue("alerts", again, why, context):
-            raise
-        return
+        raise UndeliveredError(error, claims) from error
     context.table.mark_delivered(message.key.chain, message.record_effect, message.key.wanted_at, context.clock.now())
     context.journal.count(Metric.ACTIONS, by=message.key.kind)
 

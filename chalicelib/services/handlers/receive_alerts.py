@@ -8,7 +8,7 @@ import msgspec
 
 from chalicelib.domain.events.message import Act, Delivery, SendAlert
 from chalicelib.errors import ConflictError, TransientError
-from chalicelib.services.alerts.deliver_alert import deliver_alert
+from chalicelib.services.alerts.deliver_alert import UndeliveredError, deliver_alert
 from chalicelib.services.alerts.notify import notify
 from chalicelib.services.assessment.requeue import handle_each, requeue
 from chalicelib.services.ports.context import Channel, Context
@@ -32,6 +32,8 @@ def receive_alerts(
         body = delivery.body
         if not isinstance(body, Act | SendAlert):
             return False
+        if isinstance(body, SendAlert) and isinstance(why, UndeliveredError):
+            body = msgspec.structs.replace(body, claims=why.claims)
         return requeue("alerts", msgspec.structs.replace(body, attempt=body.attempt + 1), why, context)
 
     return handle_each(deliveries, handle, requeued, context)

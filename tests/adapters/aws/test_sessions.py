@@ -18,7 +18,6 @@ import pytest
 from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
-from moto import mock_aws
 
 from chalicelib.adapters.aws.sessions import (
     QUICK_ATTEMPTS,
@@ -34,6 +33,7 @@ from chalicelib.adapters.aws.sessions import (
 from chalicelib.domain.events.message import Metric
 from chalicelib.errors import DeniedError
 from chalicelib.observability import logger
+from tests.fakes.moto_aws import mock_aws
 
 
 def test_a_client_is_made_once_for_each_service_region_and_kind():
@@ -136,7 +136,7 @@ def test_each_operation_and_region_has_a_bucket_of_its_own() -> None:
     assert quotas.take("dynamodb", "GetItem", "eu-west-1") == 0, "nobody holds the table back"
 
 
-@mock_aws
+@mock_aws()
 def test_all_clients_of_a_process_are_held_back_together() -> None:
     time = Time()
     quotas = Quotas({"ecr": Rate(1, 1)}, time.clock, time.sleep)

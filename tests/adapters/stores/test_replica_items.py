@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
+import msgspec
 import pytest
 
 from chalicelib.adapters.dynamodb.schema import create_table
@@ -71,11 +72,12 @@ def test_the_later_look_stands(items: ReplicaItems) -> None:
 def test_what_was_told_of_another_finding_is_not_kept(items: ReplicaItems) -> None:
     missing = replica(status=ReplicaStatus.MISSING)
     items.keep(missing)
-    items.store_delivered(missing.heard_by("slack"))
-    assert items.of_image(missing.ref)[0].heard == ("slack",)
+    told = msgspec.structs.replace(missing, told=missing.alarm)
+    items.store_delivered(told)
+    assert items.of_image(missing.ref)[0].told == "MISSING"
     items.keep(replica(at=NOW + timedelta(minutes=1)))
-    items.store_delivered(missing.heard_by("sns"))
-    assert items.of_image(missing.ref)[0].heard == ()
+    items.store_delivered(told)
+    assert items.of_image(missing.ref)[0].told == ""
 
 
 def test_what_is_dropped_is_gone(items: ReplicaItems) -> None:

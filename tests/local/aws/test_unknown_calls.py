@@ -60,5 +60,5 @@ def test_every_queue_of_the_template_is_there_with_its_redrive():
             redrive = json.loads(said["RedrivePolicy"]) if "RedrivePolicy" in said else None
             dead = redrive and (redrive["deadLetterTargetArn"].rpartition(":")[2], redrive["maxReceiveCount"])
             found[url.rpartition("/")[2]] = dead
-    assert len(wanted) == 9
+    assert len(wanted) == 11
     assert found == wanted

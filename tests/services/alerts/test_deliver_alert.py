@@ -18,8 +18,8 @@ from chalicelib.domain.events.message import Delivery, SendAlert
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import DeniedError, LazarettoError, SettingsError, TransientError, UpstreamError
-from chalicelib.services.alerts.deliver_alert import CLAIM, deliver_alert
-from chalicelib.services.assessment.requeue import MOST_ALERT_ATTEMPTS
+from chalicelib.services.alerts.deliver_alert import CLAIM, UndeliveredError, deliver_alert
+from chalicelib.services.assessment.requeue import MOST_ALERT_ATTEMPTS, requeue
 from chalicelib.services.handlers.receive_alerts import receive_alerts
 from tests.fakes.journal import FakeJournal
 from tests.fakes.table import FakeTable
@@ -64,7 +64,13 @@ class Delivering:
         self.sent.append((msgspec.json.decode(msgspec.json.encode(message), type=SendAlert), delay))
 
     def deliver(self, slack: Any, message: SendAlert = MESSAGE, *, fresh: bool = True) -> None:
-        deliver_alert(message, self, {"slack": slack}, fresh=fresh)  # type: ignore[arg-type]
+        """As the handler does it, but that what only needs time is raised."""
+        try:
+            deliver_alert(message, self, {"slack": slack}, fresh=fresh)  # type: ignore[arg-type]
+        except UndeliveredError as error:
+            again = msgspec.structs.replace(message, attempt=message.attempt + 1, claims=error.claims)
+            if not requeue("alerts", again, error, self):  # type: ignore[arg-type]
+                raise
 
     @property
     def records(self) -> list[tuple[str, str]]:
@@ -145,6 +151,15 @@ def test_a_channel_that_fails_gets_it_again_and_its_own_claim_is_no_hindrance(
     assert (again.attempt, seconds, slack.alerts) == (1, delay, [])
     context.deliver(slack, again, fresh=False)
     assert (len(slack.alerts), context.delivered_at) == (1, NOW)
+
+
+def test_the_handler_requeues_it_with_its_claim() -> None:
+    context, slack = Delivering(), Told(DeniedError("revoked"))
+    for _ in range(2):
+        message = context.sent.pop()[0] if context.sent else MESSAGE
+        delivery = Delivery("m-1", message, attempt=message.attempt)
+        assert receive_alerts([delivery], context, {"slack": slack}) == {}  # type: ignore[arg-type]
+    assert (message.claims, message.attempt, len(slack.alerts)) == (1, 1, 1)
 
 
 def test_of_two_copies_of_a_requeued_message_one_sends() -> None:
