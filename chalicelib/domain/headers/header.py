@@ -1,16 +1,16 @@
-"""The header of one image: what is asked often, and what the write protocol hangs on. Pure.
+"""The header of one image: what is asked often about it, what the write protocol depends on, its sketch and its image
+line. Pure.
 
-It is computed by `conclusion.py`, put on condition of its `version`. What a look changes of it is `conclusion.py`'s
-business, what is to be done to the image `enforcement.py`'s.
-
-The sketch: which vulnerabilities an image may have, in two bytes each. Pure.
-
-Related ids are included, so that a GHSA, RHSA or ALAS finds the image too.
+A header is put on condition of its `version`. `domain/assessment` computes what a refresh changes of it,
+`domain/enforcement` what is to be done to the image. The sketch says in two bytes each which vulnerabilities an image
+may have, related ids (GHSA, RHSA, ALAS) included. A line is the images of one repository whose tags have one form,
+ordered by push: the semantic versions of one major version, and all other tags together with untagged images.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -19,7 +19,7 @@ import msgspec
 from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Hold, Order, PendingAction, Stage
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import Child, ImageRef, InUse, Kind, Scan, StorageStatus
-from chalicelib.domain.images.verdict import Decision, ImageState, Verdict, VerdictSummary
+from chalicelib.domain.images.verdict import Decision, ImageState, Reason, SameDigestVerdict, Verdict, VerdictSummary
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver
 
@@ -197,3 +197,81 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
             children=tuple(children),
             held=self.hold is not None,
         )
+
+
+_SEMANTIC = re.compile(r"v?(\d{1,9})\.\d+(?:\.\d+)?(?:[-+.].*)?")
+
+
+def line_name(tags: Iterable[str]) -> str:
+    """`v1` for the semantic versions 1.x, `*` for everything else. An image with both forms is of its semantic line."""
+    majors = sorted(int(m[1]) for tag in tags if (m := _SEMANTIC.fullmatch(tag)))
+    return f"v{majors[-1]}" if majors else "*"
+
+
+def neighbours(header: Header, repository: Iterable[Header]) -> tuple[Header | None, Header | None]:
+    """The next older and the next newer image of the header's line, by push; None where there is none."""
+    if header.pushed_at is None:
+        return None, None
+    line, mine = line_name(header.tags), (header.pushed_at, header.ref.digest)
+    elder = younger = None
+    for other in repository:
+        if other.kind is not Kind.IMAGE or not other.exists or other.pushed_at is None or other.ref == header.ref:
+            continue
+        if other.platform != header.platform or line_name(other.tags) != line:
+            continue
+        theirs = (other.pushed_at, other.ref.digest)
+        if theirs < mine and (elder is None or theirs > _order(elder)):
+            elder = other
+        if theirs > mine and (younger is None or theirs < _order(younger)):
+            younger = other
+    return elder, younger
+
+
+def _order(header: Header) -> tuple[object, str]:
+    return header.pushed_at, header.ref.digest
+
+
+def has_last_word(twin: Header) -> bool:
+    """Whether it is gone and still counts: it had closed the doors, or somebody had excused what would have. Whom that
+    excuse does not cover, for him it still does."""
+    excused = twin.verdict is not None and bool(twin.verdict.waived)
+    return not twin.present and (twin.decision.closes_doors or excused)
+
+
+def as_same_digest(
+    twin: Header, verdict: Verdict | None, repository: str, policy: Policy, waivers: Sequence[Waiver], now: datetime
+) -> VerdictSummary:
+    """`verdict`: the twin's own, by this policy; `repository`: the name of the public one."""
+    if verdict is None:
+        return VerdictSummary(Decision.PENDING)
+    last = max(at for at in (verdict.decided_at, twin.refreshed_at) if at is not None)
+    decision, waived, uncovered = verdict.decision, set[str](), set[str]()
+    punished = {rule.id: rule.decision for rule in policy.rules}
+    for reason in verdict.reasons:
+        counted = punished.get(reason.rule, reason.decision)
+        if not reason.waived or counted.rank <= reason.decision.rank:
+            continue
+        excusing, lacking = _excusing(reason, repository, waivers, now)
+        if lacking:
+            decision = max(decision, counted, key=lambda d: d.rank)
+            uncovered |= lacking
+        else:
+            waived |= excusing
+    told = verdict.standing if verdict.decision.closes_doors else VerdictSummary(decision)
+    names = tuple(sorted(waived)), tuple(sorted(uncovered))
+    return SameDigestVerdict(decision, told.critical, told.kev, *names, judged_at=None if twin.present else last)
+
+
+def _excusing(reason: Reason, repository: str, waivers: Iterable[Waiver], now: datetime) -> tuple[set[str], set[str]]:
+    """The waivers by which the same is excused in the public repository, and those of the twin's that none is there
+    for. Which of several the twin would have done without is not known: each must have one."""
+    by_id = {waiver.id: waiver for waiver in waivers}
+    here = [w for w in by_id.values() if w.in_force(now) and w.covers(repository)]
+    excusing, lacking = set[str](), set[str]()
+    for name in reason.waived:
+        given = by_id.get(name)
+        found = {w.id for w in here if given is not None and w.names_as(given)}
+        excusing |= found
+        if not found:
+            lacking.add(name)
+    return excusing, lacking

@@ -18,8 +18,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.line import line_name
+from chalicelib.domain.headers.header import Header, line_name
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind, ScanState, StorageStatus
 from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision

@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.line import as_same_digest
+from chalicelib.domain.headers.header import Header, as_same_digest
 from chalicelib.domain.images.finding import Finding, FindingsDocument
 from chalicelib.domain.images.image import Kind, Source
 from chalicelib.domain.images.verdict import WORST_KEPT, Decision, Verdict, VerdictSummary

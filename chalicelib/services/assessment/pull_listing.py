@@ -17,8 +17,7 @@ import msgspec
 from chalicelib.domain.assessment.merge import age
 from chalicelib.domain.events.event import CoverageChanged, FindingChanged, ScanFinished
 from chalicelib.domain.events.message import Decide, Delivery, InheritFirstSeen, Refresh
-from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.line import neighbours
+from chalicelib.domain.headers.header import Header, neighbours
 from chalicelib.domain.images.finding import FindingsDocument, Listing
 from chalicelib.domain.images.image import ImageRef, Scan, ScanState, Source
 from chalicelib.domain.policy.policy import Policy

@@ -18,8 +18,7 @@ from chalicelib.domain.assessment.conclusion import conclude
 from chalicelib.domain.enforcement.enforcement import DesiredState, is_freed, wanted, wants_quarantine
 from chalicelib.domain.events.message import Act, Decide, Delivery, Message, Metric, Refresh
 from chalicelib.domain.events.sweep_message import SyntheticEvent
-from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.line import as_same_digest, has_last_word
+from chalicelib.domain.headers.header import Header, Rules, as_same_digest, has_last_word
 from chalicelib.domain.headers.pending_action import EndedWaivers, Holding, PendingAction
 from chalicelib.domain.images.finding import FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Kind, Source, StorageStatus

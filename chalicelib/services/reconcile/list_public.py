@@ -18,8 +18,7 @@ import msgspec
 
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.events.sweep_message import MatchSameDigest, SweepRepository
-from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.line import has_last_word
+from chalicelib.domain.headers.header import Header, has_last_word
 from chalicelib.domain.images.image import ImageRef, Kind, Repository
 from chalicelib.domain.images.names import PublicRegistry
 from chalicelib.domain.reconcile.difference import (

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.headers.line import line_name, neighbours
+from chalicelib.domain.headers.header import line_name, neighbours
 from chalicelib.domain.images.image import Kind
 from tests.fakes.images import image
 from tests.fakes.queries import NOW
