@@ -14,9 +14,13 @@ from typer.testing import CliRunner
 from chalicelib import __version__
 from chalicelib.cli import app
 from chalicelib.domain.alerts import verdict_alert
+from chalicelib.domain.alerts.alert import AlertDetails
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType, PendingAction
 from chalicelib.domain.images.finding import Finding, Package, Severity
 from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
+from chalicelib.domain.policy.policy import Policy
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 READING = ("findings", "image", "cve", "gate")
@@ -62,16 +66,10 @@ def test_alerts_offer_only_commands_that_exist(decision: Decision, rule: str, re
             "CVE-1", Severity.HIGH, "HIGH", Source.BASIC, "f", packages=(Package("p", "1", fixed_version=fixed),)
         )
         verdict = Verdict(decision, (Reason(rule, decision, count=1, vulnerability_ids=("CVE-1",)),), 1, NOW)
-        said += verdict_alert.compose_verdict_alert(
-            ref=ref,
-            verdict=verdict,
-            number=1,
-            decision=decision,
-            former=None,
-            now=NOW,
-            findings=[found],
-            registry=registry,
-        ).what_to_do
+        header = Header(ref=ref, exists=True, verdict=verdict)
+        effect = PendingAction(ActionType.ALERT, 1, NOW, decision)
+        details = AlertDetails(findings=[found], registry=registry)
+        said += verdict_alert.compose_verdict_alert(header, effect, details, Policy(1), NOW).what_to_do
     said += verdict_alert.compose_summary("x", {}, {decision: 1}, [(ref, decision, None)], NOW).what_to_do
     assert {name for line in said for name in re.findall(r"lazaretto ([a-z-]+)", line)} <= set(COMMANDS)
 

@@ -111,7 +111,6 @@ def _word(text: str | None) -> str | None:
 
 VERDICT = "verdict"
 MAX_TAGS = 5
-NEVER_SEEN = InUse()
 _RUNNING = {
     InUseState.YES: "yes",
     InUseState.NO: "no",
@@ -195,6 +194,18 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
             ("At", f"{self.at:%Y-%m-%d %H:%M:%S} UTC"),
         )
         return tuple((label, text) for label, text in rows if text is not None)
+
+
+class AlertDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """What an alert about an image says beside its header. `findings`: those that may be shown. `registry`: what was
+    done to the image there, and what is still to be; `left_alone`: why nothing is; `radius`: what hangs on it.
+    `in_use`: who runs it, as looked up now; None: it was not looked up."""
+
+    findings: Sequence[Finding] = ()
+    registry: Sequence[str] = ()
+    left_alone: Sequence[str] = ()
+    radius: Sequence[str] = ()
+    in_use: InUse | None = None
 
 
 class AlertKey(msgspec.Struct, frozen=True):

@@ -17,9 +17,9 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.alerts.alert import (
-    NEVER_SEEN,
     VERDICT,
     Alert,
+    AlertDetails,
     TopFinding,
     alert_reasons,
     hears,
@@ -27,11 +27,13 @@ from chalicelib.domain.alerts.alert import (
     titled,
     top_findings,
 )
-from chalicelib.domain.images.finding import Finding, Severity
-from chalicelib.domain.images.image import ImageRef, InUse, Kind, Source
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import PendingAction
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.names import console_url
 from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision, Verdict
+from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.section import Route
 from chalicelib.domain.policy.waiver import BUILT_IN_RULES
 
@@ -140,61 +142,46 @@ def should_announce(
 
 
 def compose_verdict_alert(
-    *,
-    ref: ImageRef,
-    verdict: Verdict,
-    number: int,
-    decision: Decision,
-    former: Decision | None,
+    header: Header,
+    effect: PendingAction,
+    details: AlertDetails,
+    policy: Policy,
     now: datetime,
-    tags: Sequence[str] = (),
-    counts: Sequence[int] = (),
-    listed: bool = True,
-    kind: Kind = Kind.IMAGE,
-    in_use: InUse = NEVER_SEEN,
-    source: Source | None = None,
-    findings: Sequence[Finding] = (),
-    registry: Sequence[str] = (),
-    left_alone: Sequence[str] = (),
-    radius: Sequence[str] = (),
-    ended: Sequence[str] = (),
-    exists: bool = True,
-    suppressing_excuses: bool = False,
-    unknown_severity: Severity = Severity.MEDIUM,
     api_url: str | None = None,
 ) -> Alert:
-    """The alert of verdict `number`, which said `decision`; `verdict` is the one that stands now, perhaps a later one.
-
-    `findings` are those that may be shown, `counts` all that are open; `listed`: there has been a complete listing.
-    `registry` says what was done to the image, and what is still to be (nothing: neither), `left_alone` why it is not,
-    `radius` what hangs on it, `ended` the waivers by whose end it was turned.
-    """
-    top, matched = top_findings(verdict, findings, unknown_severity)
+    """The alert that `effect` asks for. The verdict of the header stands now, and is perhaps a later one. Raises
+    ValueError where one of the two has no decision."""
+    verdict, decision, former = header.verdict, effect.decision, effect.former
+    if verdict is None or decision is None:
+        raise ValueError(f"{header.ref}: an alert is wanted for no verdict")
+    ref, registry, exists = header.ref, tuple(details.registry), header.exists
+    ended = effect.ended.waivers if effect.ended else ()
+    top, matched = top_findings(verdict, details.findings, policy.unknown_severity)
     worse = decision is former
     return Alert(
         event=VERDICT,
-        title=f"{decision}: {titled(ref, tags)} ({'worse' if worse else f'was {former}' if former else 'new'})",
+        title=f"{decision}: {titled(ref, header.tags)} ({'worse' if worse else f'was {former}' if former else 'new'})",
         at=now,
         ref=ref,
         repository=ref.repository,
-        tags=tuple(tags),
+        tags=header.tags,
         decision=decision,
         former=former,
         worse=worse,
-        notes=(*_changed(verdict, number, exists), *(f"It was excused by {w}, which has ended." for w in ended)),
+        notes=(*_changed(verdict, effect.number, exists), *(f"It was excused by {w}, which has ended." for w in ended)),
         reasons=alert_reasons(verdict),
         findings=top,
         more_findings=max(matched - len(top), 0),
-        counts=tuple(counts),
-        listed=listed,
-        kind=kind,
-        running=in_use.state,
-        registry=tuple(registry or left_alone or _untouched(decision, exists)),
-        radius=tuple(radius),
-        what_to_do=advise(Situation(ref, verdict, top, bool(registry), exists, suppressing_excuses)),
-        console_url=console_url(ref, source),
+        counts=header.counts,
+        listed=header.refreshed_at is not None,
+        kind=header.kind,
+        running=(details.in_use or header.in_use).state,
+        registry=registry or tuple(details.left_alone) or _untouched(decision, exists),
+        radius=tuple(details.radius),
+        what_to_do=advise(Situation(ref, verdict, top, bool(registry), exists, policy.suppressed == "ignore")),
+        console_url=console_url(ref, header.scan.source),
         api_url=api_url,
-        number=number,
+        number=effect.number,
     )
 
 

@@ -7,13 +7,12 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.alerts.alert import NEVER_SEEN, VERDICT, Alert, alert_reasons, hears, titled
+from chalicelib.domain.alerts.alert import VERDICT, Alert, AlertDetails, alert_reasons, hears, titled
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, PendingAction
-from chalicelib.domain.images.image import ImageRef, InUse
 from chalicelib.domain.images.names import console_url
 from chalicelib.domain.images.text import sanitize
-from chalicelib.domain.images.verdict import Decision, Verdict
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.section import Route
 
 RESTORE = "restore"
@@ -47,43 +46,38 @@ def with_report(
 
 
 def compose_act_report(
-    *,
-    ref: ImageRef,
-    said: str,
-    event: str,
-    decision: Decision,
-    former: Decision | None,
-    now: datetime,
-    tags: Sequence[str] = (),
-    in_use: InUse = NEVER_SEEN,
-    registry: Sequence[str] = (),
-    radius: Sequence[str] = (),
-    what_to_do: Sequence[str] = (),
-    verdict: Verdict | None = None,
-    api_url: str | None = None,
+    header: Header, effect: PendingAction, details: AlertDetails, now: datetime, api_url: str | None = None
 ) -> Alert:
-    """What became of an act, where no alert of a verdict is on its way that tells it."""
+    """What became of an act, where no alert of a verdict is on its way that tells it. `effect` is the REPORT."""
+    ref, said, verdict, registry = header.ref, effect.said, header.verdict, details.registry
     return Alert(
-        event=event,
-        title=f"{titled(ref, tags)}: {sanitize(_headline(said), _IN_TITLE)}",
+        event=effect.event,
+        title=f"{titled(ref, header.tags)}: {sanitize(_headline(said), _IN_TITLE)}",
         at=now,
         ref=ref,
         repository=ref.repository,
-        tags=tuple(tags),
-        decision=decision,
-        former=former,
+        tags=header.tags,
+        decision=effect.decision,
+        former=effect.former,
         notes=(sanitize(said, 500),) if len(said) > _IN_TITLE and not any(said in line for line in registry) else (),
         reasons=alert_reasons(verdict),
-        running=in_use.state,
+        running=(details.in_use or header.in_use).state,
         registry=tuple(registry),
-        radius=tuple(radius),
-        what_to_do=tuple(what_to_do),
+        radius=tuple(details.radius),
+        what_to_do=(*_offered(header, effect), f"All about it: lazaretto image {ref}"),
         console_url=console_url(ref, None),
         api_url=api_url,
         number=verdict.number if verdict else 0,
         act=True,
         stands=verdict.decision if verdict else None,
     )
+
+
+def _offered(header: Header, effect: PendingAction) -> tuple[str, ...]:
+    released = header.order is not None and header.order.kind is ActionType.RELEASE
+    if released or effect.decision is None or not effect.decision.closes_doors:
+        return ()
+    return (f"To have it pulled all the same: lazaretto release {header.ref} --reason WHY",)
 
 
 def _headline(said: str) -> str:

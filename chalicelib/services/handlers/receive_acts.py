@@ -44,5 +44,7 @@ def _do(delivery: Delivery, context: Context, api_url: str | None) -> None:
             check_deny(ref, delivery, context)
         case Act() as act if queue_of(act.effect) == "actions":
             enforce_verdict(act, context, api_url, fresh=fresh, redelivered=redelivered)
+        case Act() as alert:  # as sent before alerts had a queue of their own
+            context.outbox.send("alerts", alert)
         case body:
             raise TypeError(f"no act: {type(body).__name__}")

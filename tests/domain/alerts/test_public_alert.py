@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.alerts.verdict_alert import Situation, advise, compose_verdict_alert, should_announce
+from chalicelib.domain.alerts.verdict_alert import Situation, advise, should_announce
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.policy import parse_policy
+from tests.domain.alerts.test_verdict_alert import composed
 from tests.fakes.images import digest, ref
 from tests.fakes.queries import NOW
 
@@ -17,9 +18,7 @@ NOTIFY = parse_policy({"version": 1, "notify": [{"channel": "sns", "min_decision
 
 def test_people_are_told_of_a_public_image_that_is_blocked_and_where_it_can_be_pulled() -> None:
     assert should_announce(PUBLIC, BLOCKED, None, None, NOTIFY)
-    alert = compose_verdict_alert(
-        ref=PUBLIC, verdict=BLOCKED, number=1, decision=Decision.BLOCK, former=None, now=NOW, tags=("1.0",)
-    )
+    alert = composed(BLOCKED, ref=PUBLIC, tags=("1.0",))
     assert alert.console_url == GALLERY
     assert f"Anybody may pull it from {GALLERY}: nothing but deleting it there ends that." in alert.what_to_do
     assert any("private repository" in line for line in alert.what_to_do)
@@ -27,9 +26,7 @@ def test_people_are_told_of_a_public_image_that_is_blocked_and_where_it_can_be_p
 
 def test_a_private_image_has_no_gallery_and_a_deleted_one_cannot_be_pulled() -> None:
     for where, exists in ((ref(1), True), (PUBLIC, False)):
-        alert = compose_verdict_alert(
-            ref=where, verdict=BLOCKED, number=1, decision=Decision.BLOCK, former=None, now=NOW, exists=exists
-        )
+        alert = composed(BLOCKED, ref=where, exists=exists)
         assert not any("Anybody may pull it" in line for line in alert.what_to_do)
 
 

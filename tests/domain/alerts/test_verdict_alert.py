@@ -9,13 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.alerts.alert import hears, top_findings
+from chalicelib.domain.alerts.alert import AlertDetails, hears, top_findings
 from chalicelib.domain.alerts.verdict_alert import compose_summary, compose_verdict_alert, should_announce
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import ActionType, EndedWaivers, PendingAction
 from chalicelib.domain.images.finding import Finding, FindingStatus, Package, Severity
-from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind, Source
+from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind, Scan, Source
 from chalicelib.domain.images.names import console_url
 from chalicelib.domain.images.text import sanitize
-from chalicelib.domain.images.verdict import Decision, Reason, Verdict
+from chalicelib.domain.images.verdict import Decision, Reason, Verdict, VerdictSummary
+from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.section import Route
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -41,9 +44,23 @@ def finding(vulnerability_id: str = "CVE-2024-1", severity: Severity = Severity.
     return Finding(vulnerability_id, severity, severity.value, Source.ENHANCED, f"arn:{vulnerability_id}", **facts)
 
 
-def composed(decided: Verdict, **facts):
-    facts = {"number": decided.number, "decision": decided.decision, "former": None, "now": NOW} | facts
-    return compose_verdict_alert(ref=REF, verdict=decided, **facts)
+def composed(decided: Verdict, *, ref: ImageRef = REF, listed: bool = True, source: Source | None = None, **facts):
+    """`facts`: of the header, of the alert that it asks for, of what is said beside it, and of the policy."""
+    asked = {"number": decided.number, "decision": decided.decision, "former": None}
+    asked |= {name: facts.pop(name) for name in ("number", "decision", "former") if name in facts}
+    if "ended" in facts:
+        asked["ended"] = EndedWaivers(facts.pop("ended"), VerdictSummary(ALLOW))
+    details = {n: facts.pop(n) for n in ("findings", "registry", "left_alone", "radius", "in_use") if n in facts}
+    policy = Policy(
+        1,
+        suppressed="ignore" if facts.pop("suppressing_excuses", False) else "count",
+        unknown_severity=facts.pop("unknown_severity", Severity.MEDIUM),
+    )
+    now, api_url = facts.pop("now", NOW), facts.pop("api_url", None)
+    known = {"exists": True, "refreshed_at": NOW if listed else None, "scan": Scan(source=source)} | facts
+    effect = PendingAction(ActionType.ALERT, wanted_at=now, **asked)
+    header = Header(ref=ref, verdict=decided, **known)
+    return compose_verdict_alert(header, effect, AlertDetails(**details), policy, now, api_url)
 
 
 def test_a_loud_decision_is_told_once():
@@ -197,9 +214,7 @@ def test_an_index_sends_to_its_images():
 def test_no_command_holds_a_word_that_a_shell_would_obey(hostile):
     decided = verdict(BLOCK, count=1, rule=hostile, vulnerability_ids=(hostile,))
     ref = ImageRef("111122223333", "eu-west-1", hostile, "sha256:" + "a" * 64)
-    alert = compose_verdict_alert(
-        ref=ref, verdict=decided, number=1, decision=BLOCK, former=None, now=NOW, findings=[finding(hostile)]
-    )
+    alert = composed(decided, ref=ref, findings=[finding(hostile)])
     for line in alert.what_to_do:
         _, found, words = line.partition("All about it: ")
         if found:
