@@ -9,7 +9,7 @@ LazarettoError
 │   ├── MediaTypeError              415  a body of another type than JSON
 │   └── UnauthorizedError           401  no token, or a wrong one, where a token is asked for
 ├── NotFoundError                   404  image, tag, repository or vulnerability unknown here
-├── ConflictError                   409  somebody else wrote first: read again
+├── ConflictError                   409  another writer was faster: read again
 ├── SettingsError                   500  environment variables missing or wrong, all of them at once
 ├── StoredPolicyError               500  the policy in force does not load any more: its number, why, and the remedy
 └── UpstreamError                   502  AWS or a channel did not answer as needed

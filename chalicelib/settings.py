@@ -70,7 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     admission_token_hashes: tuple[str, ...] = ()
     """Two while a token is rotated."""
     function: str = "lazaretto"
-    """As Lambda names it (AWS_LAMBDA_FUNCTION_NAME); whoever else works with these settings is `lazaretto`."""
+    """As Lambda names it (AWS_LAMBDA_FUNCTION_NAME); any other process with these settings is `lazaretto`."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
@@ -103,8 +103,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def registry_settings(env: Mapping[str, str]) -> dict[str, Any]:
-    """The settings that say which registries there are beside our own and how they are reached, for whoever finds the
-    others out by himself. Raises SettingsError."""
+    """The settings that say which registries there are beside our own and how they are reached, for callers that find
+    the others out by himself. Raises SettingsError."""
     read = _Reader(env)
     found = _registry_settings(read)
     if read.problems:

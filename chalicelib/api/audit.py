@@ -1,7 +1,5 @@
 """`GET /v1/audit` and `/v1/audit/verify`: what was done, by whom and why, and whether its record is whole.
 
-What the API answers about the audit log, as types, and how records become them. Nothing is read here.
-
 Absent is null, never 0 and never "no". All times are UTC, ISO 8601 with `Z`.
 """
 

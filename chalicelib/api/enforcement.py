@@ -1,11 +1,8 @@
-"""`POST /v1/quarantine`, `/v1/release`, `/v1/undo`, and the fuse: what a person may have done, or stop.
+"""`POST /v1/quarantine`, `/v1/release`, `/v1/undo`, and the fuse: what a person may have done, or stop; and what these
+routes take and answer.
 
 Every function loads this module at its cold start, and a person orders seldom: the use cases are imported where they
 are called.
-
-What the routes about acts take and answer. How it is made is `enforcement.py`'s business.
-
-Headers, orders and the fuse as the answers about acts. Nothing is read here.
 """
 
 from __future__ import annotations

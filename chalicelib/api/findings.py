@@ -1,9 +1,8 @@
-"""`GET /v1/findings`: of one image in any order, or across images, worst first.
+"""`GET /v1/findings`: of one image in any order, or across images, worst first, of the registry, Region and repository
+that are named.
 
-Pages of images, always worst first, of the registry, Region and repository that are named.
-
-A repository that is fully named has a partition of its own, but by digest: it is read whole and sorted, while it is
-small; a larger one is picked out of the index of all images.
+A repository whose whole name is given is a partition of the table, sorted by digest: it is read whole and sorted while
+it is small; a larger one is picked out of the index of all images.
 """
 
 from __future__ import annotations

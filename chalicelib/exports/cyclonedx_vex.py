@@ -212,7 +212,7 @@ def _packages(document: _Document) -> dict[str, str]:
     found = {c.ref: name for c in _walk(document.components) if c.ref and (name := _name(c))}
     about = document.metadata.component if document.metadata else None
     if about is not None:
-        # What the document is about is a package where its purl says so; else it is somebody's product.
+        # What the document is about is a package where its purl says so; else it is a product.
         found |= {c.ref: name for c in _walk([about]) if c.ref and (c is not about or c.purl) and (name := _name(c))}
     link = f"urn:cdx:{document.serial_number.removeprefix('urn:uuid:')}/{document.version}#"
     return found | {link + ref: name for ref, name in found.items() if document.serial_number}
@@ -263,7 +263,7 @@ def _with_own(said: VexStatement, entry: _Entry) -> VexStatement:
     except msgspec.ValidationError as error:
         raise InputError(f"{said.place}.properties: {error}") from error
     if ours.repository is None:
-        # Every entry of ours has one: somebody else has added this.
+        # Every entry of ours has one: this one was added by another party.
         return said
     return msgspec.structs.replace(
         said,

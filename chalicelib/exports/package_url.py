@@ -99,7 +99,7 @@ def _of_system(package: Package, platform: str) -> str | None:
 
 
 def _name_parts(kind: str, name: str) -> tuple[str | None, str] | None:
-    """Namespace and name. A jar without its group could be anybody's."""
+    """Namespace and name. A jar without its group could be any project's."""
     if kind == "maven":
         group, colon, artifact = name.partition(":")
         return (group, artifact) if colon and group and artifact else None

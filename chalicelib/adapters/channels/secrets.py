@@ -1,10 +1,9 @@
-"""One secret, read when needed from Secrets Manager or the Parameter Store (SecureString) and kept for five minutes.
+"""One secret, read when needed from Secrets Manager or the Parameter Store (SecureString) and kept for five minutes;
+and an opener that follows no redirect.
 
-A secret's value is in no message, log line or `repr`; neither is a reference that is not one: somebody may have put
-the secret itself there.
-
-An opener's handler that follows no redirect: whatever a request carries (a token, a signature) is for one address,
-and urllib would take it along to wherever the answer leads. The redirect is the answer then, an HTTPError.
+A secret's value is in no message, log line or `repr`; neither is a reference that is not one: a person may have put
+the secret itself there. What a request carries (a token, a signature) is meant for one address, and urllib would take
+it along to the address that a redirect names. So a redirect is raised as an HTTPError.
 """
 
 from __future__ import annotations

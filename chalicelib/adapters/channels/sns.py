@@ -1,9 +1,8 @@
-"""The channel `sns`: an alert as a mail anybody can read, with attributes that subscriptions can filter by.
+"""The channel `sns`: an alert as a readable mail, with attributes that subscriptions can filter by; and the count of
+failures around any channel.
 
 Limits (SNS API reference, Publish): subject under 100 characters of printable ASCII that begins with a letter, number
-or punctuation; message 256 KiB. Data from images and advisories is made inert line by line.
-
-A channel whose failures are counted, whoever tells what by it.
+or punctuation; message 256 KiB. Data from images and advisories is sanitized line by line.
 """
 
 from __future__ import annotations

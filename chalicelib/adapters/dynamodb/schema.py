@@ -56,7 +56,7 @@ DENIED = "dn"
 TEXTS, TEXTS_HASH, EPSS, EPSS_AT, KEV = "z", "zh", "ep", "ea", "kv"
 # Policy, waivers, fuse, snapshots, versions.
 BODY, WAIVERS_VERSION = "bd", "w"
-# What DynamoDB removes by itself some time after this second (since 1970); whoever reads checks it.
+# What DynamoDB removes by itself some time after this second (since 1970); readers check it.
 EXPIRES = "ttl"
 
 HEADER_ATTRIBUTES = (

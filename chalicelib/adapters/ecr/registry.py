@@ -231,7 +231,7 @@ class EcrActs:
     # --- storage classes
 
     def archive(self, ref: ImageRef) -> None:
-        """Nobody can pull it afterwards. Raises TransientError while ECR is restoring it."""
+        """It cannot be pulled afterwards. Raises TransientError while ECR is restoring it."""
         if not self._store(ref, "ARCHIVE"):
             storage = self._registry.describe_image(ref).storage
             if storage is StorageStatus.ACTIVATING:

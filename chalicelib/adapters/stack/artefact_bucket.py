@@ -1,6 +1,6 @@
 """The S3 bucket CloudFormation takes the bundle and the template from. Called by commands alone.
 
-Its name is made of account and Region, so that it is made once for all stages: and so that anybody can know it. Every
+Its name is made of account and Region, so that it is made once for all stages: and so that it can be guessed. Every
 call names the account that must own it: another account's bucket of that name is never read from, nor written to.
 """
 
@@ -41,7 +41,7 @@ class ArtefactBucket:
         """Private, encrypted, versioned. True: it was made now.
 
         Raises InputError where a named bucket is in another Region or not there, ConflictError where the name of ours
-        belongs to somebody else.
+        belongs to another account.
         """
         region = self._found_in()
         if region is None:
@@ -54,7 +54,7 @@ class ArtefactBucket:
 
     def put(self, content: bytes, suffix: str) -> str:
         """The key, which is the content's hash: the same content is sent once. What lies there is compared by the
-        checksum S3 keeps, because whoever may write to the bucket may have written there first."""
+        checksum S3 keeps, because another writer of the bucket may have written there first."""
         digest = hashlib.sha256(content)
         key, checksum = f"{PREFIX}/{digest.hexdigest()}.{suffix}", base64.b64encode(digest.digest()).decode()
         if self._checksum(key) != checksum:

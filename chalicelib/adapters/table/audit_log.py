@@ -1,14 +1,14 @@
-"""The audit log: append-only records, bound by one chain for each image and each subject. Part of FindingsTable.
+"""The audit log: append-only records, bound by one chain for each image and each subject, and the daily copies of the
+chains' heads. Part of FindingsTable.
 
-Each link hashes the one before and the record, so that who changes, drops or reorders a stored record breaks every
-later link. Record and head are put in one transaction: there is no record without its link. Nothing is read here for
-people (`audit_queries`) and nothing proved (`domain.audit.chain`).
+Each link hashes the one before and the record, so a record that is changed, dropped or moved breaks every later link.
+Record and head are put in one transaction: there is no record without its link. What became of an alert stands beside
+the record of it, outside the bytes that the link covers. `audit_queries` reads the log for people, and
+`domain.audit.chain` proves it.
 
-The heads of audit chains, copied each day beside the day's summary. Written through FindingsTable.
-
-One item for each day and shard (`SUMMARY`, `HEADS#<yyyy-mm-dd>#<shard>`): name, count and link of every chain that had
-a record that day and whose name's hash begins with the shard's byte. So one chain's copies of a hundred days are one
-BatchGetItem, and a day of half a million chains still is 256 items below 300 KB. A copy is never lowered and never
+A copy is one item for each day and shard (`SUMMARY`, `HEADS#<yyyy-mm-dd>#<shard>`): name, count and link of every chain
+that had a record that day and whose name's hash begins with the shard's byte. So one chain's copies of a hundred days
+are one BatchGetItem, and a day of half a million chains is 256 items below 300 KB. A copy is never lowered and never
 removed: it is what a chain that was cut afterwards is compared with.
 """
 

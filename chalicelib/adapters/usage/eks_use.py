@@ -74,7 +74,7 @@ class EksUse:
         return looked
 
     def _covered(self, refs: Sequence[ImageRef], looked: PlaceAnswer) -> bool:
-        """Whether Inspector scans every one, and there is one: an index whose images nobody knows is scanned by nobody.
+        """Whether Inspector scans every one, and there is one: an index whose images are not known is not scanned.
         Its own count may know of a workload that it does not name."""
         coverage = self._inspector.coverage(refs)
         for ref, one in coverage.items():

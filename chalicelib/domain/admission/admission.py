@@ -1,10 +1,8 @@
-"""What a Kubernetes API server asks before it admits an object, and what it is answered. Pure.
+"""What a Kubernetes API server asks before it admits an object and what it is answered, and an image as a pod names it:
+of Amazon ECR, of another registry, or unreadable. Pure.
 
-Source: Kubernetes, "Dynamic Admission Control" (admission.k8s.io/v1). What is not read here is left out: an API server
-of tomorrow may send more. Which images the object names is `pod_images.py`'s business, what follows from them
-`admission_judgement.py`'s.
-
-An image as a pod names it: one of Amazon ECR, one of somebody else's, or something that cannot be read. Pure.
+Source: Kubernetes, "Dynamic Admission Control" (admission.k8s.io/v1). What is not read here is left out: a later API
+server may send more. `judgement.py` says which images an object names and what follows from them.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
-"""Whether the pods of an object may start, and in one line why not. Pure.
+"""Which images a Kubernetes object names, by its kind; whether its pods may start, and in one line why not. Pure.
 
-Source: Kubernetes, "Dynamic Admission Control", Response: a warning over 256 characters may be cut, all beyond 4,096
-are left out, 120 are recommended. kubectl prints the message of a refusal on one line.
-
-Which images a Kubernetes object names, by its kind. Pure. What the images are, `admission_image.py` says.
-
-Source: Kubernetes API reference, workload resources.
+Sources: Kubernetes API reference, workload resources; "Dynamic Admission Control", Response: a warning over 256
+characters may be cut, all beyond 4,096 are left out, 120 are recommended. kubectl prints the message of a refusal on
+one line.
 """
 
 from __future__ import annotations
@@ -132,7 +129,7 @@ class AdmissionOutcome(StrEnum):
 
 
 class AdmissionJudgement(msgspec.Struct, frozen=True):
-    """One image that was looked up. `header` None: nobody has heard of it here. `watched`: it would be known, if it
+    """One image that was looked up. `header` None: it is not known here. `watched`: it would be known, if it
     were there. `digest`: what its name means now, as far as is known."""
 
     asked: AskedImage

@@ -1,10 +1,7 @@
-"""An alert: what one channel is given, and which routes hear it. What it says is composed elsewhere.
+"""An alert: what one channel is given, the words and the few findings in it, and which routes hear it. Pure.
 
-`verdict_alert.py` composes those of verdicts, `act_report.py` those of acts, other modules the rest.
-
-The number of open findings in words for people: none is only said where everything was listed. Pure.
-
-The few findings an alert names, worst first. How they are laid out is the channel's business.
+`verdict_alert.py` composes those of verdicts, `enforcement/act_report.py` those of acts, other modules the rest; the
+channel lays them out. That there are no open findings is said only where everything was listed.
 """
 
 from __future__ import annotations

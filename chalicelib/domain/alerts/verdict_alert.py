@@ -1,10 +1,7 @@
-"""The alert of a verdict: whether it is worth telling, and what people read; and the summary of many. Nothing is sent.
+"""The alert of a verdict: whether it is sent, what it says and what to do about it; and the summary of many. Pure.
 
-What to do about a verdict is `advice.py`'s business.
-
-What to do about a verdict, as lines for people; commands can be pasted. The rest is `verdict_alert.py`'s.
-
-A command is only offered where it exists and every word of it is harmless in a shell: image names and ids are data.
+What to do is lines for people. A command is offered only where it exists and every word of it is harmless in a shell:
+image names and ids are data.
 """
 
 from __future__ import annotations
@@ -115,7 +112,7 @@ def _doors(situation: Situation) -> Iterator[str]:
 
 
 def _command(*words: str) -> str | None:
-    """None where a word is not what names and ids look like: nobody is to paste it."""
+    """None where a word is not what names and ids look like: it must not be pasted into a shell."""
     harmless = all(word in _OPTIONS or _WORD.fullmatch(word) for word in words)
     return shlex.join(("lazaretto", *words)) if harmless else None
 

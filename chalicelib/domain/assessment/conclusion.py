@@ -1,11 +1,11 @@
-"""The header of one image as it must be put: what a look says of it, then what rules and time conclude. Pure.
+"""The header of one image as it must be put: what a refresh says of it, then what rules and time conclude. Pure.
 
 Pending acts are levels: they follow from the verdict at every write (`enforcement.py`). Only alerts are edges: they are
-keyed by the verdict's number, and carried over until the consumer that sent them removes them. A waiver that ends over
-many images turns many verdicts within minutes, and one summary tells of them (`watch_waivers.py`); an image's own alert
-stays pending until then, and is sent by itself where no summary came in time.
+keyed by the verdict's number, and carried over until the queue has accepted them. A waiver that ends over many images
+turns many verdicts within minutes, and one summary announces them (`watch_waivers.py`); an image's own alert stays
+pending until then, and is sent by itself where no summary came in time.
 
-Looks are ordered by AWS's clock, never by the order in which workers write.
+Refreshes are ordered by AWS's clock, never by the order in which workers write.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def _is_on_its_way(effect: PendingAction) -> bool:
 
 
 def _loud(header: Header, act: PendingAction) -> tuple[Decision, Decision | None]:
-    """Decision and former one by which routes are chosen: whoever was to hear of taking hears of giving back."""
+    """Decision and former one by which routes are chosen: a route that hears of taking away hears of giving back."""
     match act.kind:
         case ActionType.QUARANTINE:
             return Decision.QUARANTINE, None

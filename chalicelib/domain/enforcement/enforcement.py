@@ -2,7 +2,7 @@
 
 What is wanted follows from verdict, policy, exemptions and a person's order at every write of the header; what is done
 is the header's `hold`, `denied` and `storage`. The next act is the difference, so that a re-push, a new policy, an
-ended exemption or a repeated message each lead to what is right without anybody remembering what had happened before.
+ended exemption or a repeated message each lead to what is right without a memory of what had happened before.
 Whether the image runs and whether the fuse lets one more act pass is asked when the act is about to be done.
 """
 
@@ -167,7 +167,7 @@ def _rests_until(effect: PendingAction | None, now: datetime) -> datetime:
 
 
 def _told_restored(header: Header, former: PendingAction, policy: Policy, now: datetime) -> Header:
-    """`former` waited for ECR to restore the image. Whoever needs it waits as well."""
+    """`former` waited for ECR to restore the image. An image that needs it waits as well."""
     waited = former.kind is ActionType.RELEASE and former.held is not None and former.held.why is Holding.RESTORING
     if not waited or not header.exists or header.storage is not StorageStatus.ACTIVE:
         return header

@@ -1,8 +1,7 @@
-"""The fuse: how many images may be made impossible to pull within an hour, by all workers together. Pure.
+"""The fuse: how many images may be made impossible to pull within an hour, by all workers together, and the alert that
+it has blown. Pure.
 
-Once one act too many was asked for it is blown: nothing more passes until an hour is over or a person resets it.
-
-What people read when the fuse has blown. Nothing is sent here.
+It blows when one act too many is asked for: nothing more passes until an hour is over or a person resets it.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def without_statement(text: str | None) -> str | None:
 
 
 def has_statement(text: str | None) -> bool:
-    """Whether our statement stands in it, changed by somebody or not. Raises UpstreamError for an unreadable policy."""
+    """Whether our statement stands in it, changed or not. Raises UpstreamError for an unreadable policy."""
     return text is not None and any(_denies_pulls(s) for s in _statements(_read(text)) if s.get("Sid") == SID)
 
 

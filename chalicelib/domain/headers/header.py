@@ -122,7 +122,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def members(self) -> tuple[ImageRef, ...]:
-        """Whose verdicts it takes: of an index its images; of a public image, which nobody scans, its twins."""
+        """Whose verdicts it takes: of an index its images; of a public image, which no scanner covers, its twins."""
         if self.ref.home.public:
             return tuple(map(ImageRef.from_path, self.twins))
         children = self.children if self.kind is Kind.INDEX else ()
@@ -232,7 +232,7 @@ def _order(header: Header) -> tuple[object, str]:
 
 
 def has_last_word(twin: Header) -> bool:
-    """Whether it is gone and still counts: it had closed the doors, or somebody had excused what would have. Whom that
+    """Whether it is gone and still counts: it had closed the doors, or a waiver had excused what would have. Whom that
     excuse does not cover, for him it still does."""
     excused = twin.verdict is not None and bool(twin.verdict.waived)
     return not twin.present and (twin.decision.closes_doors or excused)

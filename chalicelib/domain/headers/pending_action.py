@@ -57,7 +57,7 @@ class Holding(StrEnum):
 
 class Deferred(msgspec.Struct, frozen=True):
     """An act that waits: `detail` is a sentence for people; the clock tries again at `until` (None: only a change
-    of policy or order does). RUNNING: it runs, or nobody could tell; RESTORING: ECR has not finished a restore."""
+    of policy or order does). RUNNING: it runs, or that cannot be told; RESTORING: ECR has not finished a restore."""
 
     why: Holding
     detail: str

@@ -125,7 +125,7 @@ class Evidence(msgspec.Struct, frozen=True):
         return PullFailureCause.NOT_FOUND if gone else said
 
     def _is_held(self, header: Header) -> bool:
-        """An archive that somebody has undone keeps no one from pulling, and it takes no tag away."""
+        """An archive that was undone keeps no workload from pulling, and it takes no tag away."""
         if header.storage is StorageStatus.ACTIVATING or self.lost_tag is not None:
             return False
         if header.begun is ActionType.QUARANTINE:

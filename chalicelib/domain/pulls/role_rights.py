@@ -1,6 +1,6 @@
 """What a role must be allowed to do, as questions to IAM's policy simulator, and what its answers mean. Pure.
 
-The questions come from a policy document as it was meant (the template's), so that a role that somebody changed, a
+The questions come from a policy document as it was meant (the template's), so that a role that was changed, a
 permissions boundary and a service control policy all show. Policies of resources are not part of it: a KMS key, a queue
 or a secret may refuse all the same. Source: IAM API reference (SimulatePrincipalPolicy).
 """

@@ -24,7 +24,7 @@ def compose_replication_alert(
     now: datetime,
     api_url: str | None = None,
 ) -> Alert:
-    """One alert for what a look at one repository has found. `blind`: destinations that nobody can look at any more,
+    """One alert for what a look at one repository has found. `blind`: destinations that cannot be looked at any more,
     and why. `done`: what was done about copies that people could still have."""
     ordered = sorted(replicas, key=lambda r: (Note.PASSES not in r.notes, r.status, r.ref.digest, r.destination))
     lines = [f"{sanitize(_name(r), 100)} at {r.destination}: {words(r)}" for r in ordered]
@@ -149,7 +149,7 @@ def _missing_words(replica: Replica) -> str:
 
 
 def _scan_words(scan: ScanState | None) -> str:
-    """What a scanner could not do is not that nobody has asked it."""
+    """What a scanner could not do is not that it was not asked."""
     match scan:
         case ScanState.UNAVAILABLE:
             return "whether it is scanned there cannot be told"

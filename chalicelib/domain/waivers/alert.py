@@ -1,8 +1,7 @@
-"""What people read about waivers: what a change of them came to, and that one ends. Nothing is sent.
+"""What people read about waivers and when: what a change came to; that one ends, a week before, a day before and when
+it is over. Pure.
 
-What people are told about the end of a waiver, and when: a week before, a day before, and when it is over. Pure.
-
-Each is told once for each end: a waiver that was renewed ends at another time.
+Each end is announced once: a waiver that was renewed ends at another time.
 """
 
 from __future__ import annotations

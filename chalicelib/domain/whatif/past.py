@@ -91,7 +91,7 @@ class Past:
         changes = self._changes.get(finding.source_finding_id, ())
         former = {change.field: change.former for change in changes if change.at > at}
         if "status" not in former and _ends_later(finding, at):
-            # Closed when it was first heard of: nobody logged that it had been open before.
+            # Closed when it was first heard of: no log says that it had been open before.
             former["status"] = FindingStatus.OPEN
         if not former:
             return finding

@@ -100,7 +100,7 @@ def _are_documents(rows: list[bytes]) -> bool:
 
 
 def _is_document(text: bytes) -> bool:
-    """Whether `text` is one JSON text, or nests so deep that nobody can tell without going down."""
+    """Whether `text` is one JSON text, or nests so deep that only parsing it would tell."""
     try:
         msgspec.json.decode(text, type=msgspec.Raw)
     except msgspec.DecodeError:

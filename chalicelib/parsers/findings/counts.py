@@ -1,8 +1,7 @@
-"""Inspector's ListFindingAggregations: how many findings it counts for each repository, and for each image of one.
+"""What Inspector counts: its ListFindingAggregations, for each repository and for each image of one; and of its
+ListFindings only when findings of which image changed.
 
 Source: Inspector API reference (RepositoryAggregationResponse, AwsEcrContainerAggregationResponse, SeverityCounts).
-
-Inspector's ListFindings, read for one question: when did findings of which image change. All else stays unread.
 """
 
 from __future__ import annotations

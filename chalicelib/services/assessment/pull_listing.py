@@ -1,10 +1,8 @@
-"""Pull what the scanner in force lists for one image. Nothing is stored here.
+"""Pull what the scanner in force lists for one image, and what belongs to a listing. Nothing is put here.
 
-Drop what needs nothing more: messages a complete listing has seen, and those about an image deleted since.
-
-Ask which open vulnerabilities are known to be exploited, where a rule asks and the catalogue's fact is old.
-
-First sight in the image line: a rebuild does not make a finding young again. Nothing is put here.
+Messages that a complete listing has seen, and those about an image deleted since, are dropped first. Where a rule asks
+whether a vulnerability is known to be exploited and the stored answer is old, Inspector is asked. A first listing takes
+the first sights over from the next older image of its line: a rebuild does not make a finding young again.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def record_found(found: SyntheticEvent, delivery: Delivery, context: Context) ->
 
 
 POLICY_CALLS = frozenset({"CreateRepository", "DeleteRepository", "SetRepositoryPolicy", "DeleteRepositoryPolicy"})
-"""After them the repository's policy may be another one, ours or anybody's."""
+"""After them the repository's policy may be another one, ours or not."""
 
 Setting = ApiCall | ScanResourceChanged | PulledThrough | Replicated
 

@@ -1,9 +1,8 @@
-"""Prove the audit chains of a range of days: every chain that had a record then, from its first record to its last.
+"""Prove the audit chains of a range of days: each chain that had a record then, from its first record to its last, with
+its head and the copied heads.
 
-A chain is found through the heads copied on those days, or through the index of the days: who wants to hide one must
-change both. One chain's records and a 256th part of the copies are held at a time, beside 16 bytes a chain.
-
-Prove one audit chain: its records, its head, and the heads that were copied of it.
+A chain is found through the heads copied on those days, or through the index of the days: hiding one takes a change of
+both. One chain's records and a 256th part of the copies are held at a time, beside 16 bytes a chain.
 """
 
 from __future__ import annotations
@@ -72,7 +71,8 @@ def verify_audit(audit: Audit, days: Sequence[date], progress: Callable[[int, in
 
 
 def _parts(audit: Audit, days: Sequence[date]) -> Iterator[Iterator[tuple[Chain, Sequence[Copy]]]]:
-    """Whoever is not among the copies of any day is found through the index: its first copy is still to be made."""
+    """A chain that is not among the copies of any day is found through the index: its first copy is still to be
+    made."""
     for shard in range(SHARDS):
         yield iter(audit.copies_of_shard(shard, days).items())
     for day in days:

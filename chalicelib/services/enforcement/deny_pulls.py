@@ -1,19 +1,14 @@
-"""Deny all pulls from an image's repository because of that image: its digest joins those that keep the Deny there.
+"""Deny all pulls from a repository because of an image, end that, make the policy agree, and check that it still does.
 
-Make a repository's policy agree with the digests whose pulls it is to deny: our statement stays while one is left.
+The repository's item holds the digests that want the Deny; our statement stands in the policy while one is left. ECR
+puts a policy without any condition. So it is read immediately before each write and read back after it, together with
+the set of digests; a worker that has written reads once more, so that of two workers the last one to write leaves it
+right. Called again at any point it goes on from what it finds. What another party writes between our write and our
+reading back is kept, and said; what falls between our reading and our write is lost to ECR, and only CloudTrail shows
+it.
 
-ECR puts a policy whatever it was before, on no condition. So it is read immediately before each write and read back
-after it, together with the set of digests; whoever has written looks once more, so that of two workers the last one to
-write leaves it right. Called again at any point it goes on from what it finds. What somebody else writes between our
-write and our reading back is kept, and said; what falls between our reading and our write is lost to ECR, and only
-CloudTrail tells of it.
-
-Let an image's repository be pulled from again, as far as that image goes: the Deny leaves with its last digest.
-
-Check that an image's repository still denies pulls because of it, and say so in its header where it does not.
-
-Somebody may have deleted or replaced the repository's policy, or the repository itself. Nothing is put here: the header
-no longer says `denied`, and what then is wanted follows as an act like any other, with all that may hold one.
+The policy, or the repository itself, may have been deleted or replaced. A check that finds no Deny puts none: the
+header no longer says `denied`, and what is desired then follows as an act like any other, with its preconditions.
 """
 
 from __future__ import annotations
@@ -46,7 +41,7 @@ UNDONE = f"the statement {SID} was undone as soon as it was written, and was put
 
 class PolicyChange(msgspec.Struct, frozen=True):
     """The repository's policy as it was first and last read; None: it has none. `collided`: a sentence for people
-    when somebody else was at it too."""
+    when another party was changing it too."""
 
     before: str | None
     after: str | None
@@ -88,7 +83,7 @@ def agree_policy(repository: Repository, context: Context, *, adds: bool) -> Pol
 
 
 def _wanted(text: str | None, denied: DeniedDigests, context: Context) -> str | None:
-    """The former text comes back just as it was, unless somebody has changed the policy since."""
+    """The former text comes back just as it was, unless the policy was changed since."""
     if denied.digests:
         return with_statement(text, context.own_roles)
     rest = without_statement(text)
@@ -150,8 +145,9 @@ def _added(denied: DeniedDigests, digest: str, text: str | None, in_force: bool)
 
 def allow_pulls(ref: ImageRef, context: Context) -> PolicyChange:
     """The digest is struck off before the policy is touched: cut off in between, the next call goes on. A Deny that
-    other images still need and somebody took out is not put back here: what takes away asks first who runs them. A
-    repository that is gone denies nothing, because of no image: one of its name that is made later begins with nothing.
+    other images still need and that was taken out is not put back here: an act that takes away looks up first who runs
+    them. A repository that is gone denies nothing, because of no image: one of its name that is made later begins with
+    nothing.
 
     Raises TransientError: call it again. Raises UpstreamError (DeniedError) where the statement cannot be taken out;
     then the digest counts as before, so that it is not taken for released.

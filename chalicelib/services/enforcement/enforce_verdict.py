@@ -2,11 +2,10 @@
 clear.
 
 `begun` is put before the first call and on condition of the header's version, so one act at a time is done to an image.
-Once begun, an act ends in a reading of the image's real state, whoever comes to it and whatever is wanted by then; what
-is wanted then follows as a new act. Every act has one record in the audit log, put on condition that it is absent.
-What keeps an act from being done (`Holding`) is kept with it: it stays open, is shown, and is tried again by the clock.
-
-Keep an act open that cannot be done now, with what holds it; people are told when that is news.
+Once begun, an act ends in a reading of the image's real state, whichever worker ends it and whatever is desired by
+then; what is desired then follows as a new act. Every act has one record in the audit log, put on condition that it is
+absent. What keeps an act from being done (`Holding`) is stored with it: it stays open, is shown, is tried again by the
+clock, and is announced when it is news.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ def hold_act(
 ) -> None:
     """`state` None: the registry could not be read. Raises TransientError.
 
-    One of many that waits for a workload to stop is done when nobody expects it: that it waits is left to their
+    One of many that waits for a workload to stop is done without warning: that it waits is left to their
     summary, that it is done is not.
     """
     desired = desired_state(after, rules, context)
@@ -108,8 +107,8 @@ def enforce_verdict(
     fresh: bool = True,
     redelivered: bool = False,
 ) -> None:
-    """Does nothing when the act is no longer in `pending`. `fresh`: the first receive of a message nobody put back.
-    `redelivered`: whoever had it before may have died between putting a header and sending what follows from it.
+    """Does nothing when the act is no longer in `pending`. `fresh`: the first receive of a message that was not
+    requeued. `redelivered`: the worker before may have died between putting a header and sending what follows from it.
 
     Raises TransientError: send `act` again later.
     """
@@ -163,8 +162,8 @@ class _Doing:
         self._do(*self._begin(before, after, effect, state))
 
     def take_over(self, header: Header, effect: PendingAction) -> None:
-        """Somebody has begun it. While that one may be alive it is left alone; then the act is done again where it is
-        still wanted and safe, and in any case read, recorded and cleared."""
+        """Another worker has begun it. While that one may be alive it is left alone; then the act is done again where
+        it is still wanted and safe, and in any case read, recorded and cleared."""
         now, begun = self.context.clock.now(), header.enforcement
         assert begun is not None
         if now < begun.at + CLAIM:
@@ -182,7 +181,7 @@ class _Doing:
 
     def _claimed(self, header: Header, begun: Enforcement, effect: PendingAction, state: RegistryState) -> Header:
         """Two may come to it at once, by the clock and by the queue: one that is slow would take the image away after
-        the other has, and after somebody has given it back. Raises TransientError to all but one."""
+        the other has, and after it was released. Raises TransientError to all but one."""
         mine = msgspec.structs.replace(begun, at=self.context.clock.now())
         hold = _hold(effect, state) if effect.kind is ActionType.QUARANTINE else header.hold
         claimed = msgspec.structs.replace(header, enforcement=mine, hold=hold)
@@ -197,7 +196,7 @@ class _Doing:
         return decide_image(known, document, self.rules, self.context.clock.now(), self.context)
 
     def _still_to_be_done(self, header: Header, effect: PendingAction, state: RegistryState) -> bool:
-        """As if nobody had begun it: the next act would be the same, nothing that runs would break, and the fuse lets
+        """As if it had not been begun: the next act would be the same, nothing that runs would break, and the fuse lets
         it pass. It is asked again: who had begun it may have been dead for hours."""
         after = self._decided(msgspec.structs.replace(header, enforcement=None), effect, state)
         act = after.act
@@ -222,7 +221,7 @@ class _Doing:
 
     def _do(self, header: Header, effect: PendingAction) -> None:
         """Looking up who runs the image takes seconds: what was put in force meanwhile is heard of before the first
-        call. The act stays begun; whoever takes it over decides by the new rules."""
+        call. The act stays begun; the worker that takes it over decides by the new rules."""
         if self.context.table.read_versions() != self.rules.versions:
             raise TransientError(
                 f"policy or waivers were changed as {effect.key} of {header.ref} was begun", CLAIM.seconds

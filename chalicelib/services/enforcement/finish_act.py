@@ -32,7 +32,7 @@ from chalicelib.services.ports.table import Stored
 
 
 def record_act(header: Header, effect: PendingAction, after: str, context: Context, note: str | None = None) -> None:
-    """The act's one record: its key is the effect's, so that whoever comes again adds nothing."""
+    """The act's one record: its key is the effect's, so that a worker that comes again adds nothing."""
     reason = f"{effect.why}; {note}" if note else effect.why
     record = _record(header, effect, effect.key, ActionKind(effect.kind), reason, context)
     undo = f"lazaretto undo {action_id(record)} --reason undone" if effect.before != after else None
@@ -137,7 +137,7 @@ def fail_act(
     header: Header, effect: PendingAction, why: str, state: RegistryState | None, rules: Rules, context: Context
 ) -> None:
     """Keeps it open, to be tried again, and has people told, once. `state` None: it could not even be read, so that it
-    stays begun: whoever comes next reads it first. Raises TransientError."""
+    stays begun: the next worker reads it first. Raises TransientError."""
     record_failure(header, effect, why, context)
     now = context.clock.now()
     held = Deferred(Holding.FAILED, why, now, now + FAILED_AGAIN)
@@ -155,7 +155,7 @@ def fail_act(
 
 
 def _have_others_checked(header: Header, context: Context) -> None:
-    """The Deny of those that are left is gone: somebody took it out, or one of us that died before it saw them added.
+    """The Deny of those that are left is gone: it was taken out, or a worker died before it saw them added.
     It comes back by an act of theirs, past who runs them and the fuse."""
     for digest in context.table.read_denied(header.ref.home).without_digest(header.ref.digest).digests:
         context.outbox.send("actions", CheckDeny(header.ref.home.image(digest)))
@@ -200,7 +200,8 @@ def _applied(header: Header, effect: PendingAction, state: RegistryState, contex
 
 def _is_denied(header: Header, effect: PendingAction, state: RegistryState, context: Context) -> bool:
     """By the set of digests, which is made to agree with the policy first: an act that came to no end may have changed
-    the set and not the policy, and nobody would come for a digest that counts without a Deny, or a Deny without one."""
+    the set and not the policy, and no worker would come for a digest that counts without a Deny, or a Deny without
+    one."""
     ref, stands = header.ref, state.denies
     denied = context.table.read_denied(ref.home)
     if effect.kind is ActionType.BLOCK and not stands:

@@ -1,11 +1,8 @@
-"""Give a person's order about one image: have it quarantined, or released, whatever its verdict says.
+"""Give a person's order about one image: quarantine it, or release it, whatever its verdict says.
 
-The order is kept with the image and the act follows as any other does: planned, checked, begun, recorded. A dry run
-says what would follow and changes nothing.
-
-Quarantine one image by a person's word, whatever its verdict, until a person releases it.
-
-Release one image by a person's word: it can be pulled again, whatever its verdict, until that gets worse.
+The order is stored with the image and the act follows as any other does: planned, checked, begun, recorded. A
+quarantine holds until a person releases the image, a release until the verdict gets worse. A dry run says what would
+follow and changes nothing.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from chalicelib.services.ports.context import Context
 
 
 def perform_act(header: Header, effect: PendingAction, context: Context) -> str | None:
-    """Returns what people must know besides (a policy that somebody else was changing), or None.
+    """Returns what people must know besides (a policy that another party was changing), or None.
 
     `header.hold` is what the act is to bring about, or to undo. Raises TransientError, DeniedError, AbsentError and
     UpstreamError; then some of the calls may have been made.

@@ -1,15 +1,9 @@
-"""Undo one action by its id: what was taken is given back, what was given back is taken again, as a person's word.
+"""Undo one action by its id, as a person's order: an act on an image, a policy, or a change of a waiver.
 
-Nothing is undone by turning a record back: a new order, waiver or policy is given, and what follows has a record of its
-own. Only what still stands is undone: who undoes an act that is long over means another image than the one there is.
-
-Undo one change of the policy: the version before it is put again, as a version of its own.
-
-Only the policy in force is undone; nothing is taken out of the middle of its history.
-
-Undo one change of a waiver: what was given is ended, what was ended or changed is given again as it was.
-
-Only what still stands is undone: a waiver that somebody else has changed since is left to its own undo.
+No record is turned back: a new order, waiver or policy is given, and what follows has a record of its own. Only what
+still stands is undone. An act that is long over belongs to an image as it no longer is; of policies only the one in
+force is undone, by putting the version before it as a new version; a waiver that another person changed since is left
+to its own undo.
 """
 
 from __future__ import annotations
@@ -167,7 +161,7 @@ def _last(acts: list[str], kind: ActionType) -> str | None:
 
 
 def _not_ordered_since(record: ActionRecord, header: Header, by: str) -> None:
-    """A quarantine that somebody else has ordered after the act is not ended by whoever undoes the act."""
+    """A quarantine that another person has ordered after the act is not ended by undoing the act."""
     order = header.order
     if order is not None and order.kind is ActionType.QUARANTINE and order.at > record.at and order.by != by:
         raise ConflictError(f"another order stands for {header.ref}: {order.kind} by {order.by}: undo that one")

@@ -86,7 +86,7 @@ def run_sweep(
         case SweepRepository(sweep=Sweep.RETENTION):
             enforce_retention(message, context, api_url, redelivered=receives > 1)
         case _:
-            raise TypeError(f"nobody handles the sweep {message.sweep}")
+            raise TypeError(f"no use case handles the sweep {message.sweep}")
 
 
 PUT_BACK = (
@@ -182,5 +182,5 @@ def _comes_again(body: Any, why: TransientError, context: Context) -> bool:
 
 
 def _later(body: Any, more: int) -> Any:
-    """For so many more attempts: whoever handles it knows that somebody may have begun before."""
+    """For so many more attempts: its handler knows that another worker may have begun before."""
     return msgspec.structs.replace(body, attempt=body.attempt + more)

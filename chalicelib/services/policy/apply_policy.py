@@ -1,11 +1,7 @@
-"""Apply a policy: put it whole, record who did, and have every image decided by it.
+"""Apply a policy: put it whole, record who did and what it changed, and have every image decided by it.
 
-Each step can be done again: whoever died after the first left a policy that is in force, and that the clock carries to
-the images and records.
-
-Record in the audit log who put a policy, and what it changed, once: by the time it was put, whoever comes to it.
-
-Who puts one records it, with the reason; where that worker died in between, the clock does, or who puts the next.
+Each step can be done again: a worker that died after the first left a policy that is in force, which the clock records
+and carries to the images. The record is made once, under the time at which the policy was put.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Weigh one shard of the images for a what-if, page by page: what is found is kept with where to go on.
+"""Evaluate one shard of the images for a what-if, page by page: what is found is stored with where to go on.
 
-The images of a shard are taken in the order of their paths, never in that of their verdicts, which may change while
-we read: so each is counted once. A page is kept on condition that nobody else kept one meanwhile; whoever lost leaves
-it to the other. So a message delivered twice, or again after a crash, does no harm.
-
-Gather for a what-if all that the decision about one image hangs on, as stored. Nothing is written or looked up.
+All that the decision about an image depends on is read as stored; nothing is looked up and no image is written. The
+images of a shard are taken in the order of their paths, never in that of their verdicts, which may change meanwhile: so
+each is counted once. A page is stored on condition that no other worker stored one; the worker that lost leaves it to
+the other. So a message delivered twice, or again after a crash, does no harm.
 """
 
 from __future__ import annotations
@@ -168,7 +167,7 @@ class _Page:
                 found = self.context.table.read_headers(some)
             except LazarettoError:
                 raise
-            except Exception:  # noqa: BLE001 - one header nobody can read: it is met again, alone, by its own image
+            except Exception:  # noqa: BLE001 - one header that cannot be read: it is met again, alone, by its own image
                 yield from ((ref, None) for ref in some)
                 continue
             yield from ((ref, found[ref].header if ref in found else None) for ref in some)

@@ -1,8 +1,8 @@
 """Carry a new policy to every image, and tell people once: a summary, not one alert per image.
 
 The index is gone through shard by shard, each read as a stream: so what is held at once does not grow with the images.
-Where a run stands is kept after each shard, on condition that no other run kept it meanwhile; whoever lost leaves the
-rest to the other. In a shard the images to be asked are taken by their paths: their verdicts change while we ask.
+Where a run stands is kept after each shard, on condition that no other run kept it meanwhile; the run that lost leaves
+the rest to the other. In a shard the images to be asked are taken by their paths: their verdicts change while we ask.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Ask what a candidate policy would change: the question is kept, and its answer is worked out shard by shard.
+"""Start a what-if: what would a candidate policy change? The question is stored and answered shard by shard; here it is
+asked, and what was found so far is read.
 
-Find how far back the past of images is known: each policy that was in force let go what had ended too long ago.
-
-Read what a what-if has found so far: its shards put together.
+How far back the past of images is known depends on the policies that were in force: each dropped findings that had
+ended too long before.
 """
 
 from __future__ import annotations

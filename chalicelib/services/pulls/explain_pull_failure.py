@@ -1,9 +1,8 @@
 """Explain why an image could not be pulled: our quarantine or Deny, or what the registry, IAM or the text says.
 
-The registry is asked only where what is stored does not explain it, and the role that pulls only where access was
-denied. A look-up that fails is said to have failed; nothing is concluded from it.
-
-Gather what is stored about an image that could not be pulled: itself, its tag, its members, and our Deny.
+What is stored about the image (itself, its tag, its members, our Deny) is gathered first. The registry is asked only
+where that does not explain it, and the role that pulls only where access was denied. A look-up that fails is said to
+have failed; nothing is concluded from it.
 """
 
 from __future__ import annotations

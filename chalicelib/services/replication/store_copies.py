@@ -122,8 +122,8 @@ def store_copies(
     blind: Blind | None = None,
     told: Sequence[str] = (),
 ) -> StoredCopies:
-    """`blind` and `told`: of destinations that nobody can look at, which are told of where all was judged: only then is
-    it kept who was told. Raises TransientError."""
+    """`blind` and `told`: of destinations that cannot be looked at, which are announced where all was judged: only then
+    is it kept who was told. Raises TransientError."""
     rules = context.rules.current()
     found, after = judge_copies(digests, ends, rules.policy, context)
     kept = [replica for one in found if (replica := _kept(one, ends, context)) is not None]
@@ -134,7 +134,7 @@ def store_copies(
 
 
 def _kept(replica: Replica, ends: Ends, context: Context) -> Replica | None:
-    """As it is stored now. None: somebody else has looked later, and what that one found stands."""
+    """As it is stored now. None: another worker has looked later, and what it found stands."""
     former = ends.known.get((replica.ref.digest, replica.destination))
     if former is not None and replica.like(former) and replica.told == former.told:
         return former

@@ -20,7 +20,7 @@ from chalicelib.services.ports.registry import Subject
 MOST_LOOKED_UP = 100
 """Images that are asked about for one plan: what is beyond stays, and counts for the limits."""
 LEAST = timedelta(seconds=5)
-"""However late it is by then: whoever never looks never gets on."""
+"""However late it is by then: a run that never looks never ends."""
 NO_TIME = InUse(InUseState.UNKNOWN, blind=("there was no time to look for all that goes together",))
 _WORST = (InUseState.YES, InUseState.UNKNOWN, InUseState.NO)
 

@@ -1,8 +1,8 @@
-"""Give, change and end waivers: checked, stored, recorded, and sent on their way to the images they touch.
+"""Give, change and end waivers: checked, stored, recorded once in the audit log, and sent on their way to the images
+they touch.
 
-What dies between those steps is finished by the clock (`watch_waivers.py`): the change stays until it has arrived.
-
-Record a change of a waiver in the audit log, once: the record is made of the change alone, and may be put again.
+What a worker that dies leaves undone of it the clock finishes (`watch_waivers.py`): the change stays stored until it
+has reached every image.
 """
 
 from __future__ import annotations

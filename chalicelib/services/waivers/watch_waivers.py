@@ -1,10 +1,9 @@
-"""The clock for waivers: say that one is about to end, and that it has; go on with what a dead worker left of a sweep.
+"""The clock for waivers: announce that one is about to end and that it has, and go on with what a dead worker left of a
+sweep.
 
-That a waiver ends is not done here: each image it excuses comes due by its own `decide_at`.
-
-Find the images that waivers excuse, or excused until they ended: one walk of the index for all of them.
-
-Clear an image's alert that a summary has told, so that it is not sent by itself as well.
+That a waiver ends is not done here: each image it excuses comes due by its own `decide_at`. One walk of the index finds
+the images of all the waivers that are announced. The alert of an image that the announcement names is cleared, so that
+it is not sent by itself as well.
 """
 
 from __future__ import annotations
