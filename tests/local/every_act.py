@@ -110,7 +110,7 @@ class Acts:
 
     def lose_an_act(self) -> None:
         """Its worker died: another takes over, too early at first."""
-        ref, now = self.push("team/lost", "1.0.0"), self.played.clock.now()
+        ref, now = self.push("team/half-done", "1.0.0"), self.played.clock.now()
         order = Order(ActionType.QUARANTINE, "oncall", "it is meant", now)
         begun = Enforcement(ActionType.QUARANTINE, 1, Stage.BEGUN, now, "archive")
         act = PendingAction(ActionType.QUARANTINE, 1, now, method="archive", by="person:oncall", before="ACTIVE")
