@@ -46,6 +46,13 @@ def test_what_is_sent_can_be_read_again(message):
     assert read_delivery({"messageId": "1", "body": received["Body"]}).body == message
 
 
+def test_a_batch_is_no_larger_than_sqs_takes():
+    client = Client()
+    large = RetriedEvent({"detail": "x" * 100_000})
+    Queues(client, {"scans": "url"}).send_all("scans", [large, large, large, *[LOOK] * 12])
+    assert [len(sent["Entries"]) for sent in client.sent] == [2, 10, 3]
+
+
 def test_an_event_put_back_keeps_its_form():
     client, event = Client(), {"detail-type": "ECR Image Scan", "detail": {"image-tags": []}}
     Queues(client, {"scans": "url"}).send("scans", RetriedEvent(event, 2), 5)
