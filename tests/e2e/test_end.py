@@ -46,7 +46,7 @@ def test_a_later_deployment_takes_up_the_table_with_all_that_is_in_it(run: Run) 
     before, image = items(run, STACK), "team/after-the-update:1.0.0"
     again = run.shell.type(f"{DEPLOY} --json")
     assert (again.exit_code, again.answer["done"]) == (0, "created"), again
-    assert f"the table {STACK} of a former installation is there" in again.err
+    assert f"the table {STACK} of a former installation exists" in again.err
     assert items(run, STACK) == before
     assert run.type("image", image).answer["verdict"]["decision"] == "PENDING"
 

@@ -39,7 +39,10 @@ def notify(act: Act, context: Context, api_url: str | None = None) -> None:
     if _waits(header, effect, context.clock.now()):
         context.outbox.send("alerts", act, WAIT_SECONDS)
         return
-    alert = compose_alert(header, effect, context.rules.current(), context, api_url)
+    rules = context.rules.current()
+    if header.versions > rules.versions:  # the routes of the policy that decided, not those of the one before
+        rules = context.rules.fresh()
+    alert = compose_alert(header, effect, rules, context, api_url)
     policy_version = header.verdict.policy_version if header.verdict else 0
     key = AlertKey(effect.key, effect.wanted_at, ref=header.ref, policy_version=policy_version)
     if not announce(alert, key, context):

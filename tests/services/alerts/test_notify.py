@@ -189,6 +189,21 @@ def test_a_route_hears_only_what_concerns_it():
     assert context.announced == [("slack", "ALERT#7")]
 
 
+def test_the_routes_are_those_of_the_policy_that_decided():
+    """A process that has run for a while knows the policy of a minute ago."""
+    context = ContextInMemory(ALERT_7)
+    kept = [Rules(Policy(1, notify=BOTH[:1]), policy_version=1)]
+
+    def fresh():
+        kept.append(Rules(Policy(1, notify=BOTH), policy_version=2))
+        return kept[-1]
+
+    context.rules = SimpleNamespace(current=lambda: kept[-1], fresh=fresh)
+    context.table.header = msgspec.structs.replace(context.table.header, policy_version=2)
+    notify(ACT, context)
+    assert context.announced == SENT
+
+
 def test_an_alert_that_no_route_hears_is_recorded_as_such():
     context = ContextInMemory(ALERT_7, notify=())
     notify(ACT, context)
