@@ -93,8 +93,12 @@ class SendAlert(msgspec.Struct, frozen=True, tag="alert"):
     attempt: int = 0
 
     @property
-    def record_effect(self) -> str:
-        """The effect of the record that says whether the channel has it."""
+    def ref(self) -> ImageRef | None:
+        return self.key.ref
+
+    @property
+    def effect(self) -> str:
+        """Of the record that says whether the channel has it."""
         return f"{self.key.effect}#{self.channel}"
 
 

@@ -38,7 +38,7 @@ def deliver_alert(message: SendAlert, context: Context, channels: Mapping[str, C
         channels[message.channel].send(message.alert)
     except LazarettoError as error:
         raise UndeliveredError(error, claims) from error
-    context.table.mark_delivered(message.key.chain, message.record_effect, message.key.wanted_at, context.clock.now())
+    context.table.mark_delivered(message.key.chain, message.effect, message.key.wanted_at, context.clock.now())
     context.journal.count(Metric.ACTIONS, by=message.key.kind)
 
 
@@ -47,17 +47,17 @@ def _claim(message: SendAlert, context: Context, channels: Mapping[str, Channel]
     key, table, now = message.key, context.table, context.clock.now()
     if fresh:
         return 1 if table.record_action(_record(message, channels, context)) else None
-    stored = table.read_delivery(key.chain, message.record_effect, key.wanted_at)
+    stored = table.read_delivery(key.chain, message.effect, key.wanted_at)
     if stored is None:
         if table.record_action(_record(message, channels, context)):
             return 1
-        raise TransientError(f"{message.record_effect} is being claimed by another worker", BUSY_SECONDS)
+        raise TransientError(f"{message.effect} is being claimed by another worker", BUSY_SECONDS)
     if stored.delivered_at is not None:
         return None
     if stored.claims != message.claims and now < stored.claimed_at + CLAIM:
         left = (stored.claimed_at + CLAIM - now).total_seconds()
-        raise TransientError(f"{message.record_effect} may be being sent by another worker", left)
-    table.claim_delivery(key.chain, message.record_effect, key.wanted_at, stored.claims, now)
+        raise TransientError(f"{message.effect} may be being sent by another worker", left)
+    table.claim_delivery(key.chain, message.effect, key.wanted_at, stored.claims, now)
     return stored.claims + 1
 
 
@@ -67,7 +67,7 @@ def _record(message: SendAlert, channels: Mapping[str, Channel], context: Contex
     return ActionRecord(
         ref=key.ref,
         subject=key.subject,
-        effect=message.record_effect,
+        effect=message.effect,
         wanted_at=key.wanted_at,
         kind=ActionKind(key.kind),
         actor="system",

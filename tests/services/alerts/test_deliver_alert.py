@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.alerts.alert import Alert, AlertKey
-from chalicelib.domain.events.message import Delivery, SendAlert
+from chalicelib.domain.events.message import Delivery, SendAlert, named
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import DeniedError, LazarettoError, SettingsError, TransientError, UpstreamError
@@ -90,6 +90,11 @@ def test_it_is_recorded_sent_and_marked() -> None:
     assert (record.effect, record.kind, record.reason) == ("ALERT#7#slack", "ALERT", "to be announced to slack")
     assert (record.before, record.after, record.policy_version) == (Decision.WARN, Decision.BLOCK, 3)
     assert context.delivered_at == NOW
+
+
+def test_its_line_in_the_log_names_image_and_record() -> None:
+    said = named(Delivery("m-1", MESSAGE))
+    assert said == {"message_id": "m-1", "kind": "SendAlert", "image": str(REF), "effect": "ALERT#7#slack"}
 
 
 def test_a_duplicate_and_a_redelivery_send_nothing_twice() -> None:
