@@ -1,8 +1,9 @@
 """Deliver one alert to one channel. Its ALERT record in the audit log is the only ledger of that.
 
-The record is put before sending and is the claim: a first receive that finds it is a duplicate. It is marked when the
-channel has the alert. A worker that died leaves a claim without the mark, which the next receive takes over once that
-worker must be dead: so an alert is delivered at least once, and once unless a worker died between sending and marking.
+The record is put before sending and is the claim. It is marked when the channel has the alert. A message that finds a
+claim without the mark comes again when the worker that claimed it must be dead, and takes over: it may be the claimed
+message itself, which SQS has shown to two workers, and would be deleted with this one. So an alert is delivered at
+least once, and once unless a worker died between sending and marking.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ def deliver_alert(message: SendAlert, context: Context, channels: Mapping[str, C
 
 
 def _claim(message: SendAlert, context: Context, channels: Mapping[str, Channel], *, fresh: bool) -> int | None:
-    """How often the alert was claimed by now, this time included; None: it is delivered, or another worker's."""
+    """How often the alert was claimed by now, this time included; None: it is delivered."""
     key, table, now = message.key, context.table, context.clock.now()
-    if fresh:
-        return 1 if table.record_action(_record(message, channels, context)) else None
+    if fresh and table.record_action(_record(message, channels, context)):
+        return 1
     stored = table.read_delivery(key.chain, message.effect, key.wanted_at)
     if stored is None:
         if table.record_action(_record(message, channels, context)):

@@ -121,13 +121,25 @@ def test_a_duplicate_that_arrives_while_the_first_is_being_sent_sends_nothing() 
     context, slack, seen = Delivering(), Told(), list[Alert]()
 
     def send(alert: Alert) -> None:
-        context.deliver(slack)
-        with pytest.raises(TransientError):
-            context.deliver(slack, fresh=False)
+        for fresh in (True, False):
+            with pytest.raises(TransientError):
+                context.deliver(slack, fresh=fresh)
         seen.append(alert)
 
     context.deliver(SimpleNamespace(name="slack", send=send))
     assert (len(seen), slack.alerts) == (1, [])
+
+
+def test_a_message_that_was_shown_to_two_is_delivered_though_the_one_that_claimed_it_died() -> None:
+    """SQS deletes it for both when the other is done: so the other must not be done."""
+    context, slack = Delivering(), Told(Crash())
+    with pytest.raises(Crash):
+        context.deliver(slack, fresh=False)
+    assert receive_alerts([Delivery("m-1", MESSAGE)], context, {"slack": slack}) == {}  # type: ignore[arg-type]
+    ((again, delay),) = context.sent
+    context.now += timedelta(seconds=delay)
+    context.deliver(slack, again, fresh=False)
+    assert len(slack.alerts) == 1
 
 
 def test_two_that_take_over_at_once_send_once() -> None:

@@ -22,7 +22,7 @@ from chalicelib.domain.policy.section import Route
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.local.aws.messages import Pattern
 from chalicelib.parsers.events.events import parse_event
-from chalicelib.services.alerts.deliver_alert import deliver_alert
+from chalicelib.services.alerts.deliver_alert import CLAIM, deliver_alert
 from chalicelib.services.pulls.notify_pull_failure import handle_pull_failure, notify_pull_failure
 from tests.services.lockstep import Worker
 from tests.services.pull_context import AT, FORBIDDEN, HOME, HOST, NOT_FOUND, PullContext, Told, failure, image, task
@@ -222,6 +222,7 @@ class Lane:
         self.context, self.slack, self.draw = context, slack, draw
         self.waiting: list[tuple[PullFailed | SendAlert, int]] = []
         self.working: list[tuple[Worker, PullFailed | SendAlert, int]] = []
+        self.later: list[tuple[PullFailed | SendAlert, int]] = []
         self.crashes: Counter[tuple[str, str, int]] = Counter()
 
     def step(self, may_crash: bool) -> None:
@@ -257,9 +258,8 @@ class Lane:
         worker, message, _ = self.working[n]
         try:
             worker.step()
-        except (TransientError, ConflictError) as error:
-            self.context.moment += timedelta(seconds=getattr(error, "retry_after_seconds", None) or 0)
-            self.waiting.append((msgspec.structs.replace(message, attempt=message.attempt + 1), 1))
+        except (TransientError, ConflictError):
+            self.later.append((msgspec.structs.replace(message, attempt=message.attempt + 1), 1))
         if worker.done:
             self.working.pop(n)
 
@@ -267,11 +267,14 @@ class Lane:
         self.waiting += [(message, 1) for message in (*self.context.taken(), *self.context.taken_alerts())]
 
     def finish(self) -> None:
-        """Nobody dies any more, one after the other."""
-        while self.waiting or self.working:
+        """No worker dies any more; what was requeued comes when none is left that may be sending."""
+        while self.waiting or self.working or self.later:
             while self.working:
                 self.go_on(0)
             self.take()
+            if not self.waiting:
+                self.context.moment += CLAIM
+                self.waiting, self.later = self.later, []
             if self.waiting:
                 self.start(0)
 
