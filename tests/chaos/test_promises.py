@@ -24,7 +24,7 @@ from tests.chaos.scenario import Scenario
 from tests.chaos.world import World, world
 
 pytestmark = pytest.mark.chaos
-SEED, EVENTS = 5, 400
+SEED, EVENTS = 2, 400
 CALM = Rates(**dict.fromkeys((rate.name for rate in fields(Rates)), 0))
 
 
@@ -91,7 +91,7 @@ def test_an_act_that_is_done_twice_is_found(reference: Ending, monkeypatch: pyte
 
     monkeypatch.setattr(EcrActs, "archive", twice)
     _, ending = lived(CALM)
-    assert promises(reference, ending) >= {"no act done twice"}
+    assert promises(reference, ending) == {"no act done twice"}
 
 
 def test_an_act_that_was_done_once_more_is_found(reference: Ending, stormy: tuple[World, Ending]) -> None:
