@@ -15,7 +15,7 @@ from chalicelib.api.answers import answers as a
 from chalicelib.api.answers import image_answers as i
 from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import Hold, Order, PendingAction
+from chalicelib.domain.headers.pending_action import Hold, Order, PendingAct
 from chalicelib.domain.images.finding import Finding, Package
 from chalicelib.domain.images.image import Child, ImageRef, Kind, Scan, ScanState
 from chalicelib.domain.reconcile.scan_proof import ScanProof
@@ -132,7 +132,7 @@ def answer_proof(proof: ScanProof | None, rule: ScanRule | None) -> i.ScanProofA
     return i.ScanProofAnswer(proof.proven, proof.cause, proof.detail, rule.words if rule is not None else None)
 
 
-def answer_act(act: PendingAction | None) -> i.ActAnswer | None:
+def answer_act(act: PendingAct | None) -> i.ActAnswer | None:
     return msgspec.convert(act, i.ActAnswer | None, from_attributes=True)
 
 

@@ -19,7 +19,14 @@ from chalicelib.domain.enforcement.enforcement import DesiredState, is_freed, wa
 from chalicelib.domain.events.message import Act, Decide, Delivery, Message, Metric, Refresh
 from chalicelib.domain.events.sweep_message import SyntheticEvent
 from chalicelib.domain.headers.header import Header, Rules, as_same_digest, has_last_word
-from chalicelib.domain.headers.pending_action import EndedWaivers, Holding, PendingAction
+from chalicelib.domain.headers.pending_action import (
+    EndedWaivers,
+    Holding,
+    PendingAct,
+    PendingAction,
+    PendingAlert,
+    queue_of,
+)
 from chalicelib.domain.images.finding import FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Kind, Source, StorageStatus
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
@@ -282,17 +289,17 @@ def _count_verdict(before: Header, put: Header, context: Context) -> None:
 def _send_effects(before: Header, put: Header, changed: HeaderChange, context: Context) -> None:
     """The clock sends an act that waits and an alert that is left to a summary; a worker has an act that is begun."""
     for effect in put.pending:
-        if effect.left_to_summary:
+        if isinstance(effect, PendingAlert) and effect.left_to_summary:
             continue
         if changed.again or (effect not in before.pending and _is_to_be_sent(put, effect)):
-            context.outbox.send(effect.queue, Act(put.ref, effect.key))
+            context.outbox.send(queue_of(effect.key), Act(put.ref, effect.key))
 
 
 def _is_to_be_sent(header: Header, effect: PendingAction) -> bool:
     """An act that is only observed is sent once, to be recorded."""
-    if effect.kind.acts and header.begun is not None:
-        return False
-    return effect.held is None or effect.held.why is Holding.OBSERVE
+    if not isinstance(effect, PendingAct):
+        return True
+    return header.begun is None and (effect.held is None or effect.held.why is Holding.OBSERVE)
 
 
 def _send_relatives(before: Header, put: Header, changed: HeaderChange, context: Context) -> None:
