@@ -18,14 +18,15 @@ from chalicelib import __version__
 from chalicelib.adapters.stack.installed_stack import ApiProbe
 from chalicelib.cli import app
 from chalicelib.cli.doctor import doctor
+from chalicelib.cli.doctor.check_rights import deploy_requests
+from chalicelib.cli.doctor.check_wiring import HEARD
+from chalicelib.cli.doctor.checks import KINDS
 from chalicelib.context import AppContext
-from chalicelib.domain.doctor.health import KINDS, CheckArea
+from chalicelib.domain.doctor.health import CheckArea
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.images.image import Repository
 from chalicelib.errors import UpstreamError
 from chalicelib.local.aws.stack import LocalStack
-from chalicelib.services.doctor.check_rights import deploy_questions
-from chalicelib.services.doctor.check_work import HEARD
 from chalicelib.settings import Settings
 from tests.fakes.patient import (
     ACCOUNT,
@@ -531,7 +532,7 @@ ILLNESSES = [
     ("rules", "FAIL", "it has no target", take_target),
     ("rules", "FAIL", "what cannot be delivered", drop_undelivered),
     ("rules", "FAIL", "it is gone", delete_rule),
-    ("rules", "FAIL", "it hears other events", deafen_rule),
+    ("rules", "FAIL", "it matches other events", deafen_rule),
     ("rules", "FAIL", "CoverageRule: the stack has no such rule", forget_rule),
     ("queues", "FAIL", "actions: what fails goes to no queue", take_redrive),
     ("queues", "FAIL", "sweeps-dead: it is gone", delete_queue),
@@ -552,8 +553,8 @@ ILLNESSES = [
     ("alarms", "FAIL", "there is none", answering("cloudwatch.DescribeAlarms", {"MetricAlarms": []})),
     ("table", "WARN", "deletion protection is off", unprotect),
     ("table", "FAIL", "there is no table", drop_table),
-    ("topic", "WARN", "no subscriber: alerts by SNS reach nobody", unsubscribe),
-    ("alarm-topic", "WARN", "no subscriber: alarms reach nobody", unsubscribe),
+    ("topic", "WARN", "no subscriber: alerts by SNS do not arrive anywhere", unsubscribe),
+    ("alarm-topic", "WARN", "no subscriber: alarms do not arrive anywhere", unsubscribe),
     ("slack", "FAIL", "it is no URL under https://hooks.slack.com/", set_slack),
     ("webhook", "FAIL", "its url is not like https://HOST/PATH", set_webhook),
     ("roles", "FAIL", "sns:Publish", simulating("sns:Publish")),
@@ -741,7 +742,7 @@ def no_spoke(ill: Patient) -> None:
         (no_spoke, "WARN", "there is none"),
         (unhook_spoke, "FAIL", "FindingRule: it does not send to the hub's bus"),
         (disable_spoke, "FAIL", "FindingRule: it is DISABLED"),
-        (deafen_spoke, "FAIL", "FindingRule: it hears other events than the hub's"),
+        (deafen_spoke, "FAIL", "FindingRule: it matches other events than in this version"),
         (lose_an_event, "FAIL", "1 events did not reach the hub"),
         (refusing("cloudformation.ListStackResources"), "UNKNOWN", "never compared; its rules were not seen"),
     ],
@@ -819,15 +820,21 @@ def test_the_rights_to_deploy_hold_those_that_are_documented() -> None:
     page = (ROOT / "docs/deploy.md").read_text()
     _, _, section = page.partition("### What whoever deploys must be allowed to do")
     named = set(re.findall(r"`([A-Z][A-Za-z]+)`", section.partition("\n## ")[0]))
-    simulated = {a.partition(":")[2] for q in deploy_questions("aws", REGION, ACCOUNT) for a in q.actions}
+    simulated = {a.partition(":")[2] for q in deploy_requests("aws", REGION, ACCOUNT) for a in q.actions}
     assert len(named) > 20
     assert named - simulated == {"DeleteTable"}, "of destroy"
 
 
 def test_who_may_not_join_functions_to_their_queues_may_not_deploy() -> None:
-    asked = {action for question in deploy_questions("aws", REGION, ACCOUNT) for action in question.actions}
+    asked = {action for question in deploy_requests("aws", REGION, ACCOUNT) for action in question.actions}
     makes = {"CreateFunction", "AddPermission", "PutFunctionEventInvokeConfig", "CreateEventSourceMapping"}
     assert {f"lambda:{call}" for call in makes} <= asked
+
+
+def test_each_check_has_a_name_of_its_own_and_areas_are_not_mixed() -> None:
+    assert len({kind.id for kind in KINDS}) == len(KINDS)
+    areas = [kind.area for kind in KINDS]
+    assert sorted(areas, key=areas.index) == areas
 
 
 def test_every_check_is_in_the_table_of_the_docs() -> None:

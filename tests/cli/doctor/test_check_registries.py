@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
-from chalicelib.domain.doctor.health import Check, CheckStatus, run_check
+from chalicelib.cli.doctor.checks import KINDS
+from chalicelib.domain.doctor.health import Check, CheckStatus
 from chalicelib.domain.doctor.installed import Installed, StoredRepositories
 from chalicelib.domain.images.image import Repository, RepositoryDetail
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.registry_listing import RepositoriesListed
 from chalicelib.errors import DeniedError
-from chalicelib.services.doctor.check_registries import check_registries
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 OWN, SPOKE = RegistryPlace("eu-west-1"), RegistryPlace("eu-west-1", "444455556666")
@@ -37,14 +38,15 @@ def compared(account: str, ago: timedelta) -> StoredRepositories:
 
 
 def look(known: StoredRepositories, *closed: RegistryPlace) -> Check:
-    listing = Inventory(*closed).repositories
-    return run_check("registries", lambda: check_registries(THERE, (OWN, SPOKE), known, listing, NOW))
+    (kind,) = (kind for kind in KINDS if kind.id == "registries")
+    app = SimpleNamespace(inventory=Inventory(*closed))
+    return kind.run(SimpleNamespace(stage="prod", registries=(OWN, SPOKE), stored=known, app=app, now=NOW))
 
 
 def test_registries_that_can_be_listed_are_told_with_their_last_comparison() -> None:
     found = look(compared("444455556666", timedelta(hours=3))).found
     assert found.status is CheckStatus.OK
-    assert "444455556666/eu-west-1 (0 repositories, compared 3 h ago)" in found.seen
+    assert "444455556666/eu-west-1: 0 repositories, compared 3 h ago" in found.seen
 
 
 def test_a_spoke_the_functions_have_compared_lately_is_no_failure_of_theirs() -> None:

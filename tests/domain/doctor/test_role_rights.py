@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.pulls.role_rights import (
+from chalicelib.domain.doctor.role_rights import (
     SAMPLE,
     Key,
     SimulatedAction,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 from chalicelib.cli.deploy.spoke import spoke_template
-from chalicelib.domain.doctor.health import Check, CheckStatus, run_check
+from chalicelib.cli.doctor.checks import KINDS
+from chalicelib.domain.doctor.health import Check, CheckStatus
 from chalicelib.domain.doctor.installed import (
     EventRule,
     Installed,
@@ -23,7 +25,6 @@ from chalicelib.domain.doctor.installed import (
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import DeniedError
-from chalicelib.services.doctor.check_registries import check_spokes
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 SHOP, NEAR = RegistryPlace("eu-central-1", "444455556666"), RegistryPlace("eu-north-1")
@@ -50,8 +51,10 @@ def look(
             raise DeniedError("sts:AssumeRole: AssumeRole: not authorized (AccessDenied)")
         return spokes[place]
 
+    (kind,) = (kind for kind in KINDS if kind.id == "spokes")
     known = StoredRepositories(THERE.account, facts or {})
-    return run_check("spokes", lambda: check_spokes(THERE, hub_bus, places, TEMPLATE, spoke_of, lambda: known, NOW))
+    hub = SimpleNamespace(stage="prod", there=THERE, hub_bus=hub_bus, spoke_places=places, now=NOW, stored=known)
+    return kind.run(SimpleNamespace(**vars(hub), spoke=spoke_of, spoke_template=TEMPLATE))
 
 
 def changed(**fields: Any) -> Change:
@@ -95,12 +98,12 @@ def test_where_no_other_registry_is_watched_there_is_nothing_to_be_seen() -> Non
         (changed(status="ROLLBACK_COMPLETE"), CheckStatus.FAIL, "its stack is ROLLBACK_COMPLETE"),
         (changed(hub_bus=BUS.replace("1111", "9999")), CheckStatus.FAIL, "forward to arn:aws:events:eu-west-1:9999"),
         (changed(hub_bus=None), CheckStatus.FAIL, "nothing that it tells"),
-        (changed(rules={}), CheckStatus.FAIL, "ImageActionRule: it is not there"),
-        (without_rule, CheckStatus.FAIL, "FindingRule: it is not there"),
-        (changed(rules={**RULES, "FindingRule": None}), CheckStatus.FAIL, "FindingRule: it is not there"),
+        (changed(rules={}), CheckStatus.FAIL, "ImageActionRule: it is gone"),
+        (without_rule, CheckStatus.FAIL, "FindingRule: it is gone"),
+        (changed(rules={**RULES, "FindingRule": None}), CheckStatus.FAIL, "FindingRule: it is gone"),
         (with_rule(state="DISABLED"), CheckStatus.FAIL, "FindingRule: it is DISABLED"),
-        (with_rule(pattern={"source": ["aws.ecr"]}), CheckStatus.FAIL, "FindingRule: it hears other events"),
-        (with_rule(pattern=None), CheckStatus.FAIL, "FindingRule: it hears other events"),
+        (with_rule(pattern={"source": ["aws.ecr"]}), CheckStatus.FAIL, "FindingRule: it matches other events"),
+        (with_rule(pattern=None), CheckStatus.FAIL, "FindingRule: it matches other events"),
         (with_rule(targets=()), CheckStatus.FAIL, "FindingRule: it does not send to the hub's bus"),
         (
             with_rule(targets=(RuleTarget("arn:other", "arn:dead"),)),

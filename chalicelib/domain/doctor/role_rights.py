@@ -1,8 +1,8 @@
-"""What a role must be allowed to do, as questions to IAM's policy simulator, and what its answers mean. Pure.
+"""What a role must be allowed to do, as requests to IAM's policy simulator, and what its answers mean. Pure.
 
-The questions come from a policy document as it was meant (the template's), so that a role that was changed, a
-permissions boundary and a service control policy all show. Policies of resources are not part of it: a KMS key, a queue
-or a secret may refuse all the same. Source: IAM API reference (SimulatePrincipalPolicy).
+The requests come from the template's policy document, so that an edited role, a permissions boundary and a service
+control policy all show. Policies of resources are not simulated: a KMS key, a queue or a secret may refuse all the
+same. Source: IAM API reference (SimulatePrincipalPolicy).
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ class SimulatedAction(msgspec.Struct, frozen=True):
         return self.decision == "allowed"
 
     @property
-    def words(self) -> str:
+    def reason(self) -> str:
+        """Why it is denied."""
         if not self.by_organisation:
-            return f"{self.action} on {self.resource}: denied by a service control policy"
+            return "denied by a service control policy"
         if not self.by_boundary:
-            return f"{self.action} on {self.resource}: denied by the permissions boundary"
-        how = "denied by a Deny" if self.decision == "explicitDeny" else "allowed by nothing"
-        return f"{self.action} on {self.resource}: {how}"
+            return "denied by the permissions boundary"
+        return "denied by a Deny" if self.decision == "explicitDeny" else "allowed by nothing"
 
 
 def questions_of(document: Mapping[str, Any], region: str) -> Iterator[SimulationRequest]:
@@ -76,32 +76,19 @@ def questions_of(document: Mapping[str, Any], region: str) -> Iterator[Simulatio
 
 
 def wrong_answers(question: SimulationRequest, answers: Iterable[SimulatedAction]) -> Iterator[str]:
-    """A line for each answer that is another one than it must be."""
-    told = _told(answers)
-    for call in _calls(question):
-        answer = told.get(call)
-        if answer is None:
-            continue
-        if question.allowed and not answer.allowed:
-            yield answer.words
-        elif not question.allowed and answer.allowed:
-            yield f"{answer.action} on {answer.resource}: allowed, and must not be"
+    """A line for each answer that differs from what the policy means."""
+    for answer in answers:
+        if answer.allowed is not question.allowed:
+            why = "allowed, and must not be" if answer.allowed else answer.reason
+            yield f"{answer.action} on {answer.resource}: {why}"
 
 
 def unanswered(question: SimulationRequest, answers: Iterable[SimulatedAction]) -> Iterator[str]:
-    """A line for each call that no answer is about: that is no denial, and no permission either."""
-    told = _told(answers)
-    for action, resource in _calls(question):
+    """A line for each call without an answer: it is neither denied nor allowed."""
+    told = {(answer.action, answer.resource) for answer in answers}
+    for action, resource in product(question.actions, question.resources):
         if (action, resource) not in told:
             yield f"{action} on {resource}: IAM did not answer"
-
-
-def _calls(question: SimulationRequest) -> Iterator[tuple[str, str]]:
-    return product(question.actions, question.resources)
-
-
-def _told(answers: Iterable[SimulatedAction]) -> dict[tuple[str, str], SimulatedAction]:
-    return {(answer.action, answer.resource): answer for answer in answers}
 
 
 def _keys(condition: Mapping[str, Mapping[str, Any]]) -> Iterator[Key]:

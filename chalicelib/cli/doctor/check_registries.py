@@ -1,0 +1,160 @@
+"""Check the registries that are watched: who may list them, their spokes, and the pull times that our reads leave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from chalicelib.cli.doctor.doctor_context import DoctorContext
+from chalicelib.domain.doctor.health import CheckResult, CheckStatus, ago, ok, skipped, unknown, warn
+from chalicelib.domain.doctor.installed import EventRule, Spoke, StoredRepositories, patterns_of, wrong_with_rule
+from chalicelib.domain.doctor.stack import StackState, state_of
+from chalicelib.domain.images.names import RegistryPlace
+from chalicelib.errors import UpstreamError
+
+LATELY = timedelta(hours=13)
+"""Registries are compared every six hours; one time may be missed."""
+TRUST = "docs/operations.md#several-regions-and-accounts: the role there must trust ours, and let it look"
+UNDELIVERED = "docs/operations.md#events-that-do-not-reach-the-hub"
+OK, WARN, FAIL, UNKNOWN = CheckStatus.OK, CheckStatus.WARN, CheckStatus.FAIL, CheckStatus.UNKNOWN
+
+
+class PlaceResult(NamedTuple):
+    """`lines`: what was seen of one registry, or what is not as it must be."""
+
+    status: CheckStatus
+    lines: Sequence[str]
+    advice: str = ""
+
+
+def _combined(found: Mapping[RegistryPlace, PlaceResult]) -> CheckResult:
+    """The worst status of all, with what to do about the registries that have it."""
+    lines = {
+        status: [f"{place}: {line}" for place, one in found.items() if one.status is status for line in one.lines]
+        for status in (FAIL, UNKNOWN, WARN, OK)
+    }
+    worst = next(status for status, told in lines.items() if told)
+    sound = lines.pop(OK)
+    if worst is OK:
+        return ok("; ".join(sound))
+    seen = f"{sum(one.status is OK for one in found.values())} of {len(found)} are as they must be"
+    advice = "; ".join(dict.fromkeys(one.advice for one in found.values() if one.status is worst))
+    return CheckResult(worst, seen, advice, tuple(line for told in lines.values() for line in told))
+
+
+def registries(context: DoctorContext) -> CheckResult:
+    """Whether each can be listed by you, and was compared by the functions."""
+    return _combined({place: _look_at_registry(context, place) for place in context.registries})
+
+
+def _look_at_registry(context: DoctorContext, place: RegistryPlace) -> PlaceResult:
+    at = context.stored.of(place).compared_at
+    recent = at is not None and context.now - at < LATELY
+    when = f"compared {ago(context.now - at)}" if at else "never compared"
+    sweep = f"`lazaretto sweep reconcile --stage {context.stage}`, and look here again"
+    try:
+        page = context.app.inventory.repositories(place)
+    except UpstreamError as error:
+        if recent:
+            advice = "nothing, if that is meant: the functions have looked"
+            return PlaceResult(WARN, [f"{when}, though you may not look: {error}"], advice)
+        lines = [f"{when}, and not seen: {error}"]
+        return PlaceResult(FAIL, lines, TRUST) if at else PlaceResult(UNKNOWN, lines, sweep)
+    count = f"{len(page.repositories)}{' or more' if page.after else ''} repositories"
+    if at and not recent:
+        return PlaceResult(FAIL, [f"you can look, but the functions looked last {ago(context.now - at)}"], TRUST)
+    if not at and page.repositories:
+        return PlaceResult(WARN, [f"{count}, and the functions have compared none of them yet"], sweep)
+    return PlaceResult(OK, [f"{count}, {when}"])
+
+
+def spokes(context: DoctorContext) -> CheckResult:
+    """Of all registries but the hub's own; where the hub is elsewhere, of this one."""
+    if context.there.stack and context.function_settings is None:
+        return unknown("the functions' settings tell which there are, and were not read")
+    if not context.spoke_places:
+        return skipped("no other registry is watched")
+    return _combined({place: _look_at_spoke(context, place) for place in context.spoke_places})
+
+
+def _look_at_spoke(context: DoctorContext, place: RegistryPlace) -> PlaceResult:
+    by = f"with credentials of {place.account}: " if place.account else ""
+    try:
+        spoke = context.spoke(place)
+    except UpstreamError as error:
+        lost = _lost(context.stored.of(place), context.now)
+        look = f"{by}`lazaretto doctor --stage {context.stage} --region {place.region}`"
+        return PlaceResult(UNKNOWN, [f"{lost}; its rules were not seen: {error}"], look)
+    template, bus = context.spoke_template, context.hub_bus
+    patterns = patterns_of(template)
+    _, _, _, region, account, _ = (bus or ":::::").split(":")
+    hub = f" --hub {account}/{region}" if bus else ""
+    deploy = f"{by}`lazaretto deploy --spoke --stage {context.stage}{hub} --region {place.region}`"
+    if spoke is None:
+        return PlaceResult(WARN, ["there is none: what happens there is found by sweeps, hours later"], deploy)
+    if problems := list(_wrong_with(spoke, bus or spoke.hub_bus, patterns)):
+        return PlaceResult(FAIL, problems, deploy)
+    if spoke.template != template:
+        return PlaceResult(WARN, ["sound, but made by the template of another version"], deploy)
+    return PlaceResult(OK, [f"{len(patterns)} rules send to {spoke.hub_bus}, nothing undelivered"])
+
+
+def _wrong_with(spoke: Spoke, bus: str | None, patterns: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    if state_of(spoke.status) is not StackState.READY:
+        yield f"its stack is {spoke.status}"
+    if spoke.hub_bus is None or spoke.hub_bus != bus:
+        yield f"it was made to forward to {spoke.hub_bus or 'nothing that it tells'}"
+    for name, pattern in patterns.items():
+        rule = spoke.rules.get(name)
+        wrong = (*wrong_with_rule(rule, pattern), *_wrong_targets(rule, bus))
+        yield from (f"{name}: {why}" for why in wrong)
+    if spoke.dead is None:
+        yield "the queue of what could not be delivered is gone"
+    elif spoke.dead.messages:
+        yield f"{spoke.dead.messages} events did not reach the hub: {UNDELIVERED}"
+
+
+def _wrong_targets(rule: EventRule | None, bus: str | None) -> Iterator[str]:
+    if rule is None:
+        return
+    own = [target for target in rule.targets if target.arn == bus]
+    if not own:
+        yield "it does not send to the hub's bus"
+    elif any(target.dead_arn is None for target in own):
+        yield "what cannot be delivered is dropped"
+
+
+def _lost(known: StoredRepositories, now: datetime) -> str:
+    """What the last sweep found that no event had told."""
+    at = known.compared_at
+    return "never compared" if at is None else f"compared {ago(now - at)}, {known.lost_events} events were lost by then"
+
+
+def pull_times(context: DoctorContext) -> CheckResult:
+    """Whether our reads leave pull times, which keep images from retention: ECR counts reading a manifest as a pull.
+    With `--exclude-our-pulls` it registers the roles that are missing; after a failure a second run does the rest."""
+    settings, pull_times = context.app.settings, context.app.pull_times
+    readers = {
+        place: settings.role_arns if place.account is None else (settings.account_roles.get(place.account),)
+        for place in context.registries
+    }
+    # An account without a role is not asked: the calls name no registry, so the answer would be about our own.
+    roles = {place: {role for role in own if role} for place, own in readers.items() if any(own)}
+    own = set().union(*roles.values())
+    if not own:
+        return unknown("no function tells its role")
+    if pattern := next((role for role in own if "*" in role), None):
+        return unknown(f"{pattern} is a pattern: ECR excludes roles by their whole ARN")
+    missing = [(place, role) for place, ours in roles.items() for role in sorted(ours - pull_times.excluded(place))]
+    if not missing:
+        return ok(f"of {len(own)} roles none leaves a pull time")
+    if not context.options.register:
+        return warn(
+            f"{len(missing)} of our roles leave pull times: retention keeps what we have looked at",
+            f"`lazaretto doctor --stage {context.stage} --exclude-our-pulls` registers them",
+            tuple(f"{place}: {role}" for place, role in missing),
+        )
+    for place, role in missing:
+        pull_times.exclude(place, role)
+    return ok(f"{len(missing)} were registered: no pull of ours leaves a pull time from now on")

@@ -1,0 +1,187 @@
+"""Check a stack and what runs in it: its state, functions and settings, API and version, its table and KMS key."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from chalicelib import __version__
+from chalicelib.adapters.dynamodb.schema import table_definition
+from chalicelib.adapters.stack.parts import DeployedFunction
+from chalicelib.cli.doctor.doctor_context import DoctorContext
+from chalicelib.domain.doctor.health import NO_STACK, CheckResult, fail, judged, ok, skipped, unknown, warn
+from chalicelib.domain.doctor.installed import KeptTable
+from chalicelib.domain.doctor.stack import StackState, state_of
+from chalicelib.errors import SettingsError
+
+FUNCTIONS = ("OnScans", "OnFindings", "OnActions", "OnAlerts", "OnSweeps", "Clock", "APIHandler")
+"""By their logical ids."""
+REFUSED = (401, 403)
+TIME_TO_LIVE = "ttl"
+"""The attribute by which DynamoDB deletes what has expired."""
+_WAYS_OUT = {
+    StackState.BUSY: "wait for its end, then run this again",
+    StackState.DEAD: "its first deployment failed: `lazaretto deploy` offers to delete what is left",
+    StackState.LEFTOVER: "a deployment was never ended: `lazaretto deploy` again",
+    StackState.STUCK: "it ended halfway: docs/deploy.md tells the way out",
+}
+_UNDO = {"Disabled": "enable-key", "PendingDeletion": "cancel-key-deletion"}
+"""By the state of a key."""
+
+
+def stack(context: DoctorContext) -> CheckResult:
+    there = context.there
+    if context.has_spoke:
+        return skipped(f"{there.name} is elsewhere: its spoke here and the account are looked at")
+    if not context.is_installed:
+        return skipped(f"there is no stack {there.name} here: the account alone is looked at", there.deploy)
+    if there.stack is None:
+        seen = f"there is no stack {there.name}, and its queues are there: made by something else"
+        return unknown(seen, there.deploy)
+    status = there.stack.status
+    if (state := state_of(status)) is not StackState.READY:
+        return fail(f"{there.name} is {status}", _WAYS_OUT[state])
+    seen = f"{there.name} is {status}, {len(there.names)} resources"
+    if "ROLLBACK" in status:
+        return warn(f"{seen}: its last deployment failed, and was taken back", f"{there.deploy} tells the first cause")
+    if there.stack.protected:
+        return ok(f"{seen}, protected")
+    return warn(f"{seen}, not protected against deletion", f"`lazaretto deploy --stage {there.stage} --protect`")
+
+
+def functions(context: DoctorContext) -> CheckResult:
+    functions, there = context.functions, context.there
+    if not functions:
+        return unknown(NO_STACK)
+    found = {logical: function for logical, function in functions.items() if function is not None}
+    problems = [f"{logical}: it is gone" for logical in dict.fromkeys((*FUNCTIONS, *functions)) if logical not in found]
+    problems += [f"{logical}: {why}" for logical, function in found.items() for why in _wrong_with(function)]
+    if len({function.code_sha256 for function in found.values()}) > 1:
+        problems.append("they run different code: " + ", ".join(f"{n} {f.code_sha256[:8]}" for n, f in found.items()))
+    runtimes = ", ".join(sorted({function.runtime for function in found.values()}))
+    return judged(
+        problems,
+        f"{len(found)} are active, on {runtimes}, with one code",
+        "not as they must be",
+        f"{there.deploy}; where that changes nothing, take back by hand what was changed",
+    )
+
+
+def _wrong_with(function: DeployedFunction) -> Iterator[str]:
+    reason = function.state_reason or function.last_update_status_reason
+    if function.state not in ("Active", "Inactive"):
+        yield f"its state is {function.state or 'not told'} {reason}".strip()
+    if function.last_update_status != "Successful":
+        yield f"its last update is {function.last_update_status or 'not told'} {reason}".strip()
+    if not function.code_sha256:
+        yield "its code is not told"
+    if function.reserved_concurrent_executions == 0:
+        yield "it is throttled to nothing: its reserved concurrency is 0"
+
+
+def settings(context: DoctorContext) -> CheckResult:
+    found = {logical: function for logical, function in context.functions.items() if function is not None}
+    if not found:
+        return unknown("no function tells them" if context.functions else NO_STACK)
+    functions_by_line = defaultdict[str, list[str]](list)
+    for logical, function in found.items():
+        for line in _wrong_settings(context, function):
+            functions_by_line[line].append(logical)
+    wrong = [f"{line} ({', '.join(logicals)})" for line, logicals in functions_by_line.items()]
+    return judged(
+        wrong,
+        f"those of {len(found)} functions are complete, and each can be read",
+        f"{len(wrong)} are wrong",
+        f"put the parameters right: `lazaretto deploy --stage {context.stage} --parameter NAME=VALUE`",
+    )
+
+
+def _wrong_settings(context: DoctorContext, function: DeployedFunction) -> list[str]:
+    wanted = context.there.name
+    try:
+        table = context.settings_of(function).table
+    except SettingsError as error:
+        return list(error.problems)
+    return [] if table == wanted else [f"LAZARETTO_TABLE: {table}, and not {wanted}"]
+
+
+def api(context: DoctorContext) -> CheckResult:
+    if not context.endpoint:
+        return unknown(NO_STACK)
+    unsigned = context.unsigned()
+    if unsigned not in REFUSED:
+        return fail(
+            f"an unsigned call is answered {unsigned}",
+            "the API does not ask for IAM any more: deploy again, and look who changed it (CloudTrail)",
+        )
+    signed, _ = context.signed
+    if signed in REFUSED:
+        return warn(f"refuses unsigned calls ({unsigned}), and you ({signed})", _may_read(context))
+    if signed != 200:
+        return fail(f"a signed call is answered {signed}", "look at the log of api_handler")
+    return ok(f"refuses unsigned calls ({unsigned}), answers signed ones ({signed})")
+
+
+def version(context: DoctorContext) -> CheckResult:
+    if not context.endpoint:
+        return unknown(NO_STACK)
+    status, installed = context.signed
+    if status in REFUSED:
+        return unknown(f"the API does not let you ask ({status})", _may_read(context))
+    if installed is None:
+        return unknown(f"the API answers {status}, without a version", "look at the log of api_handler")
+    if installed != __version__:
+        return warn(f"{installed} is installed, this command is {__version__}", "use the same version of both")
+    return ok(f"{installed}, as this command")
+
+
+def _may_read(context: DoctorContext) -> str:
+    return f"to ask the API attach the policy {context.there.name}-read-{context.region} to yourself"
+
+
+def table(context: DoctorContext) -> CheckResult:
+    there, table = context.there, context.table
+    if table is None:
+        return fail(f"there is no table {there.name}", f"{there.deploy}; a backup of DynamoDB may hold the old one")
+    wanted, present = (
+        {index["IndexName"] for index in of.get("GlobalSecondaryIndexes", ())}
+        for of in (table_definition(there.name), table.properties)
+    )
+    problems = [f"the index {name} is missing" for name in sorted(wanted - present)]
+    problems += [f"the index {name} is not ready" for name in table.unready]
+    if table.status != "ACTIVE":
+        problems.append(f"it is {table.status}")
+    if problems:
+        return fail(f"{there.name} is not as the code needs it", f"{there.deploy}; docs/deploy.md#upgrade", problems)
+    seen = f"{there.name} is ACTIVE, some {table.items:,} items"
+    if lacking := dict(_lacking(table, there.stage)):
+        return warn(seen, "; ".join(lacking.values()), tuple(lacking))
+    return ok(f"{seen}; recovery, time to live, protection are on")
+
+
+def _lacking(table: KeptTable, stage: str) -> Iterator[tuple[str, str]]:
+    """What is off, and the command that puts it on: a deployment changes nothing that the template always had."""
+    update = f"`aws dynamodb update-{{}} --table-name {table.name} "
+    if "PointInTimeRecoverySpecification" not in table.properties:
+        on = "--point-in-time-recovery-specification PointInTimeRecoveryEnabled=true`"
+        yield "point-in-time recovery is off: a mistake cannot be taken back", update.format("continuous-backups") + on
+    if table.properties.get("TimeToLiveSpecification", {}).get("AttributeName") != TIME_TO_LIVE:
+        on = f"--time-to-live-specification Enabled=true,AttributeName={TIME_TO_LIVE}`"
+        yield "time to live is off: what is over stays, and is paid for", update.format("time-to-live") + on
+    if not table.protected:
+        deploy = f"`lazaretto deploy --stage {stage} --parameter DeletionProtection=true`"
+        by_hand = update.format("table") + "--deletion-protection-enabled`"
+        yield "deletion protection is off", f"{deploy}, or where that changes nothing {by_hand}"
+
+
+def key(context: DoctorContext) -> CheckResult:
+    if context.table is None:
+        return skipped("no table")
+    key = context.table.key
+    if not key:
+        return skipped("the table lies under a key of AWS")
+    state = context.tables.key_state(key)
+    if state != "Enabled":
+        undo = f"`aws kms {_UNDO[state]} --key-id {key}`" if state in _UNDO else "ask who keeps it"
+        return fail(f"{key} is {state}", f"{undo}: without it nothing that is stored can be read")
+    return ok(f"{key} is enabled")

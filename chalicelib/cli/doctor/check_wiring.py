@@ -1,0 +1,200 @@
+"""Check the way of an event: rule, queue, function, dead-letter queue, and the alarms that watch it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from chalicelib.adapters.stack.parts import EventSource, Fired
+from chalicelib.cli.doctor.doctor_context import DoctorContext
+from chalicelib.domain.doctor.health import NO_STACK, CheckResult, ago, fail, judged, ok, unknown, warn
+from chalicelib.domain.doctor.installed import (
+    ALARM,
+    FUNCTION,
+    RULE,
+    SOURCES,
+    EventRule,
+    Installed,
+    Queue,
+    patterns_of,
+    wrong_with_rule,
+)
+from chalicelib.domain.images.image import Source
+
+FED_BY_RULES = ("scans", "findings")
+"""Queues that rules send to."""
+RECEIVES = 5
+SINCE = timedelta(days=14)
+HEARD = {
+    "ECR": (
+        *("ImageActionRule", "BasicScanRule", "ReplicationRule", "ScanResourceRule", "PullThroughRule"),
+        "ReferrerRule",
+    ),
+    "Inspector": ("EnhancedScanRule", "CoverageRule", "FindingRule"),
+    "CloudTrail": ("RegistryCallRule", "LifecycleRule"),
+    "ECS": ("PullFailureRule",),
+}
+"""Rules of the template by the source of their events."""
+
+
+def rules(context: DoctorContext) -> CheckResult:
+    there = context.there
+    names = there.of_kind(RULE)
+    if not names:
+        return unknown(NO_STACK)
+    # A spoke's rules match the same events as its hub's.
+    patterns = patterns_of(context.spoke_template)
+    rules = {logical: context.parts.rule(name) for logical, name in names.items()}
+    problems = [f"{logical}: the stack has no such rule" for logical in patterns if logical not in names]
+    for logical, rule in rules.items():
+        scheduled = logical not in patterns
+        wrong = (*wrong_with_rule(rule, patterns.get(logical)), *_wrong_targets(rule, _ours(there, scheduled)))
+        problems += [f"{logical} ({names[logical]}): {why}" for why in wrong]
+    enable = (f"`aws events enable-rule --name {names[n]}`; " for n, rule in rules.items() if rule and not rule.enabled)
+    return judged(
+        problems,
+        f"{len(names)} are enabled, each with its target and a queue for what cannot be delivered",
+        "not as they must be: events are lost",
+        f"{''.join(enable)}{_restore(there)}",
+    )
+
+
+def _restore(there: Installed) -> str:
+    return f"{there.deploy}; then `lazaretto reconcile --stage {there.stage}` finds what was lost"
+
+
+def _wrong_targets(rule: EventRule | None, ours: set[str]) -> Iterator[str]:
+    if rule is None:
+        return
+    if not rule.targets:
+        yield "it has no target"
+    for target in rule.targets:
+        if target.dead_arn is None:
+            yield f"what cannot be delivered to {target.arn.split(':', 5)[-1]} is dropped"
+        if target.arn.split(":", 2)[-1] not in ours:
+            yield f"it sends to {target.arn}, which is none of ours"
+
+
+def _ours(there: Installed, scheduled: bool) -> set[str]:
+    """What a rule may send to, as ARNs without their beginning."""
+    if scheduled:
+        names = there.of_kind(FUNCTION).values()
+        return {f"lambda:{there.region}:{there.account}:function:{name}" for name in names}
+    return {f"sqs:{there.region}:{there.account}:{there.queue(name)}" for name in FED_BY_RULES}
+
+
+def queues(context: DoctorContext) -> CheckResult:
+    there = context.there
+    problems = [
+        f"{there.queue(source)}: {why}"
+        for source in SOURCES
+        for why in _wrong_queue(there, source, context.queue(there.queue(source)))
+    ]
+    problems += [f"{name}: it is gone" for name in there.dead_queues if context.queue(name) is None]
+    return judged(
+        problems,
+        f"{len(SOURCES)} with their dead-letter queues, and that of the clock",
+        "not as they must be",
+        _restore(there),
+    )
+
+
+def _wrong_queue(there: Installed, source: str, queue: Queue | None) -> Iterator[str]:
+    if queue is None:
+        yield "it is gone"
+        return
+    if queue.dead_arn is None or not queue.dead_arn.endswith(f":{there.dead_queue(source)}"):
+        yield f"what fails goes to {queue.dead_arn or 'no queue'}"
+    elif queue.receives < RECEIVES:
+        yield f"a message is given up after {queue.receives} receives"
+    if source in FED_BY_RULES and there.names and not queue.lets_rules_send:
+        yield "its policy does not let EventBridge send"
+
+
+def sources(context: DoctorContext) -> CheckResult:
+    there = context.there
+    functions = there.of_kind(FUNCTION).values()
+    if not functions:
+        return unknown(NO_STACK)
+    by_queue = {
+        source.event_source_arn.rpartition(":")[2]: source
+        for function in functions
+        for source in context.parts.sources(function)
+    }
+    names = [there.queue(source) for source in SOURCES]
+    return judged(
+        [f"{name}: {why}" for name in names for why in _wrong_source(by_queue.get(name))],
+        f"{len(SOURCES)} queues are read, single messages that fail are reported",
+        "not as they must be",
+        f"{there.deploy}; where that changes nothing, take back by hand what was changed",
+    )
+
+
+def _wrong_source(source: EventSource | None) -> Iterator[str]:
+    if source is None:
+        yield "no function reads it"
+        return
+    if source.state != "Enabled":
+        yield f"reading it is {source.state}"
+    if "ReportBatchItemFailures" not in source.function_response_types:
+        yield "a message that fails is not reported, and so lost"
+
+
+def dead_letters(context: DoctorContext) -> CheckResult:
+    found = {name: context.queue(name) for name in context.there.dead_queues}
+    counts = {name: queue.messages for name, queue in found.items() if queue is not None}
+    gone = [name for name in found if name not in counts]
+    if sum(counts.values()) == 0 and gone:
+        return unknown(f"none in {len(counts)} queues; gone: {', '.join(gone)}")
+    return judged(
+        [f"{name}: {count}" for name, count in counts.items() if count],
+        f"none, in {len(counts)} queues",
+        f"messages that were given up: {sum(counts.values())}",
+        f"`lazaretto dlq show --stage {context.stage}` tells each with its reason; docs/operations.md#dead-letters",
+    )
+
+
+def alarms(context: DoctorContext) -> CheckResult:
+    there = context.there
+    if not there.names:
+        return unknown(NO_STACK)
+    # The names of the stage `prod-eu` begin as those of `prod` do.
+    own = set(there.of_kind(ALARM).values())
+    found = [alarm for alarm in context.parts.alarms(f"{there.name}-") if alarm.alarm_name in own]
+    gone = sorted(own - {alarm.alarm_name for alarm in found})
+    if gone or not own:
+        return fail(f"{len(gone)} are gone" if found else "there is none", there.deploy, gone)
+    since = "{0.alarm_name}, since {0.state_updated_timestamp:%Y-%m-%d %H:%M} UTC".format
+    on = [since(alarm) for alarm in found if alarm.state_value == "ALARM"]
+    if on:
+        return fail(f"{len(on)} of {len(found)} on", "docs/operations.md#alarms", on)
+    off = [alarm.alarm_name for alarm in found if not alarm.actions_enabled]
+    problems = [f"{name}: its actions are off" for name in off]
+    problems += [f"{alarm.alarm_name}: it has no data yet" for alarm in found if alarm.state_value != "OK"]
+    if problems:
+        enable = f"`aws cloudwatch enable-alarm-actions --alarm-names {' '.join(off)}`"
+        return warn(f"none of {len(found)} is on", enable if off else "run it again in an hour", problems)
+    return ok(f"none of {len(found)} is on")
+
+
+def events(context: DoctorContext) -> CheckResult:
+    """As CloudWatch counts what rules have sent on, hour by hour."""
+    names, now = context.there.of_kind(RULE), context.now
+    if not names:
+        return unknown(NO_STACK)
+    fired = context.parts.fired(list(names.values()), now - SINCE, now)
+    by_rule = {logical: fired.get(name, Fired()) for logical, name in names.items()}
+    if failed := [f"{rule}: {one.failed} could not be sent on" for rule, one in by_rule.items() if one.failed]:
+        return fail("rules could not send what they heard", "look at the policies of the queues and the key", failed)
+    recent, silent = list[str](), list[str]()
+    for source, rules in HEARD.items():
+        own = [by_rule[rule] for rule in rules if rule in by_rule]
+        last = max((one.last_at for one in own if one.last_at), default=None)
+        if last is None:
+            silent.append(source)
+        else:
+            recent.append(f"{source} {ago(now - last)} ({sum(one.times for one in own)})")
+    seen = f"{', '.join(recent) or 'none'} in {SINCE.days} days" + (f"; none of {', '.join(silent)}" if silent else "")
+    if "ECR" in silent or ("Inspector" in silent and context.scanning.scanner is Source.ENHANCED):
+        return warn(seen, "push an image and look again: its event arrives within a minute")
+    return ok(seen)

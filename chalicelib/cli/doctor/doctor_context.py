@@ -1,0 +1,156 @@
+"""What the checks of `lazaretto doctor` ask of AWS and of the table. Each answer is read once, when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache, cached_property
+from typing import Any
+
+import msgspec
+
+from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.ecr.settings import EcrScanning
+from chalicelib.adapters.stack.account_facts import AccountFacts, Caller
+from chalicelib.adapters.stack.cloudformation import Stacks, find_deployment
+from chalicelib.adapters.stack.installed_stack import ApiProbe, find_installed, find_spoke, find_stack, spoke_name
+from chalicelib.adapters.stack.kept_table import KeptTables
+from chalicelib.adapters.stack.parts import DeployedFunction, InstalledParts
+from chalicelib.cli.deploy.spoke import spoke_template
+from chalicelib.context import AppContext
+from chalicelib.domain.doctor.installed import FUNCTION, SOURCES, Installed, KeptTable, Spoke, StoredRepositories
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.images.names import RegistryPlace
+from chalicelib.domain.reconcile.scan_rule import RegistryScanning
+from chalicelib.errors import LazarettoError
+from chalicelib.services.ports.answers import pages
+from chalicelib.settings import Settings
+
+COMPLETE = "OnAlerts"
+"""The function whose settings are read: it has all of them."""
+ENDPOINT = "EndpointURL"
+"""The output of the stack that is the URL of the API."""
+ASKED = 100
+
+
+class DoctorOptions(msgspec.Struct, frozen=True):
+    """`quick`: IAM's simulator is not asked. `send_test`: an alert goes through each channel. `register`: our roles are
+    excluded from pull times."""
+
+    quick: bool = False
+    send_test: bool = False
+    register: bool = False
+
+
+class DoctorContext:
+    """One stage in the account and Region of the credentials. Attributes raise TransientError, DeniedError and
+    UpstreamError, and ask again after that."""
+
+    def __init__(self, stage: str, sessions: Sessions, caller: Caller, options: DoctorOptions) -> None:
+        self.stage, self.sessions, self.caller, self.options = stage, sessions, caller, options
+        self.region, self.account = str(sessions.session.region_name), caller.account
+        self.partition, self.now = caller.arn.split(":")[1], datetime.now(UTC)
+        self.facts, self.parts = AccountFacts(sessions), InstalledParts(sessions)
+        self.tables = KeptTables(sessions)
+        self.queue = cache(self.parts.queue)
+
+    @cached_property
+    def there(self) -> Installed:
+        return find_installed(self.stage, self.account, self.sessions)
+
+    @cached_property
+    def is_installed(self) -> bool:
+        """The local stack has queues and no stack."""
+        there = self.there
+        return there.stack is not None or any(self.queue(there.queue(source)) for source in SOURCES)
+
+    @cached_property
+    def has_spoke(self) -> bool:
+        """Whether a spoke is here and its hub elsewhere."""
+        return not self.is_installed and find_stack(Stacks(self.sessions), spoke_name(self.stage)) is not None
+
+    @cached_property
+    def spoke_template(self) -> Mapping[str, Any]:
+        """As this command deploys it."""
+        return spoke_template(self.stage)
+
+    @property
+    def hub_bus(self) -> str | None:
+        """Where the spokes of this hub send to; None: the hub is elsewhere."""
+        if not self.is_installed:
+            return None
+        return f"arn:{self.partition}:events:{self.region}:{self.account}:event-bus/default"
+
+    @property
+    def registries(self) -> Sequence[RegistryPlace]:
+        return self.app.registries
+
+    @property
+    def spoke_places(self) -> Sequence[RegistryPlace]:
+        return self.registries[1:] if self.is_installed else (RegistryPlace(self.region),)
+
+    def spoke(self, place: RegistryPlace) -> Spoke | None:
+        own = place.account is None
+        return find_spoke(self.stage, place.region, self.sessions if own else self.app.sessions_in(place.account))
+
+    @cached_property
+    def scanning(self) -> RegistryScanning:
+        here = Repository(self.account, self.region, "")
+        return EcrScanning(lambda account, region: self.sessions.client("ecr", region)).configuration(here)[1]
+
+    @cached_property
+    def functions(self) -> Mapping[str, DeployedFunction | None]:
+        """By logical id; None: it is gone."""
+        return {logical: self.parts.function(name) for logical, name in self.there.of_kind(FUNCTION).items()}
+
+    def settings_of(self, function: DeployedFunction) -> Settings:
+        """Raises SettingsError."""
+        return Settings.from_env({**function.environment.get("Variables", {}), "AWS_REGION": self.region})
+
+    @cached_property
+    def function_settings(self) -> Settings | None:
+        """None: they cannot be read; the checks `functions` and `settings` tell why."""
+        try:
+            function = self.functions.get(COMPLETE)
+            return self.settings_of(function) if function else None
+        except LazarettoError:
+            return None
+
+    @cached_property
+    def app(self) -> AppContext:
+        """With the settings of the functions; without them, with the names that the stage gives."""
+        return AppContext(self.function_settings or self._named_settings(), self.sessions)
+
+    def _named_settings(self) -> Settings:
+        topic = f"arn:{self.partition}:sns:{self.region}:{self.account}:{self.there.name}-alerts"
+        try:
+            settings = find_deployment(self.stage, self.sessions)
+        except LazarettoError:
+            none: dict[str, Any] = dict.fromkeys(("queue_scans", "queue_actions", "queue_alerts", "queue_sweeps"), "")
+            settings = Settings(table=self.there.name, stage=self.stage, **none)
+        return msgspec.structs.replace(settings, channels={"sns": topic})
+
+    @cached_property
+    def endpoint(self) -> str:
+        """Of the API; empty: no stack tells it."""
+        return self.there.stack.outputs.get(ENDPOINT, "") if self.there.stack else ""
+
+    def unsigned(self) -> int:
+        return ApiProbe(self.sessions, self.endpoint).unsigned()
+
+    @cached_property
+    def signed(self) -> tuple[int, str | None]:
+        return ApiProbe(self.sessions, self.endpoint).signed()
+
+    @cached_property
+    def table(self) -> KeptTable | None:
+        return self.tables.find(self.there.name)
+
+    @cached_property
+    def stored(self) -> StoredRepositories:
+        """What sweeps have stored of all repositories; nothing where the hub, which has the table, is elsewhere."""
+        if not self.is_installed:
+            return StoredRepositories(self.account)
+        read = pages(lambda after: self.app.queries.repositories(after, ASKED))
+        rows = {row.repository: row.facts for page in read for row in page.items}
+        return StoredRepositories(self.account, rows)
