@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError
 from chalicelib.adapters.aws.sessions import USER_AGENT, Sessions
 from chalicelib.adapters.stack.cloudformation import Stacks
 from chalicelib.adapters.stack.parts import InstalledParts
-from chalicelib.domain.doctor.installed import QUEUE, RULE, Installed, Spoke
+from chalicelib.domain.doctor.installed import QUEUE, RULE, Spoke
 from chalicelib.domain.doctor.parameters import TemplateValues
 from chalicelib.domain.doctor.stack import Stack, StackState, standing
 from chalicelib.errors import DeniedError, UpstreamError
@@ -32,19 +32,12 @@ MOST_BYTES = 64 * 1024
 PATH = "healthz"
 
 
-def find_installed(stage: str, account: str, sessions: Sessions) -> Installed:
-    """In the Region of `sessions`; without a `stack` where there is none. Raises as `aws_call` does."""
-    there = Installed(stage, str(sessions.session.region_name), account)
-    stacks = Stacks(sessions)
-    if (stack := find_stack(stacks, there.name)) is None:
-        return there
-    return Installed(stage, there.region, account, stack, stacks.resources(stack.id))
-
-
-def role_policies(there: Installed, stack: Stack, sessions: Sessions) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-    """The policy documents that each role of the stack was made with, by the role's name. Raises ValueError and
-    KeyError where a value in one cannot be computed, and as `asked`."""
-    template, names = Stacks(sessions).template(stack.id, "Processed"), there.names
+def role_policies(
+    stack: Stack, names: Mapping[str, str], sessions: Sessions
+) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    """The policy documents that each role of the stack was made with, by the role's name. `names`: physical ids by
+    logical id. Raises ValueError and KeyError where a value in one cannot be computed, and as `asked`."""
+    template = Stacks(sessions).template(stack.id, "Processed")
     values = TemplateValues(template, names, stack.parameters, stack.id)
     return {
         names[logical]: [values.of(policy["PolicyDocument"]) for policy in role["Properties"].get("Policies", ())]

@@ -19,7 +19,7 @@ def alert_topic(context: DoctorContext) -> CheckResult:
 
 
 def alarm_topic(context: DoctorContext) -> CheckResult:
-    return _topic(context, context.there.names.get("AlarmTopic"), "alarms", "AlarmEmail")
+    return _topic(context, context.names.get("AlarmTopic"), "alarms", "AlarmEmail")
 
 
 def _topic(context: DoctorContext, arn: str | None, what: str, parameter: str) -> CheckResult:
@@ -27,7 +27,7 @@ def _topic(context: DoctorContext, arn: str | None, what: str, parameter: str) -
         return unknown("nothing tells which it is")
     topic = context.parts.topic(arn)
     if topic is None:
-        return fail(f"there is no topic {arn}", context.there.deploy)
+        return fail(f"there is no topic {arn}", context.deploy)
     pending = topic.subscriptions_pending
     waiting = f", {pending} not confirmed yet" if pending else ""
     if topic.subscriptions_confirmed:

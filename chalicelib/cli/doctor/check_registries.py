@@ -45,7 +45,7 @@ def _combined(found: Mapping[RegistryPlace, PlaceResult]) -> CheckResult:
 
 def registries(context: DoctorContext) -> CheckResult:
     """Whether each can be listed by you, and was compared by the functions."""
-    return _combined({place: _look_at_registry(context, place) for place in context.registries})
+    return _combined({place: _look_at_registry(context, place) for place in context.app.registries})
 
 
 def _look_at_registry(context: DoctorContext, place: RegistryPlace) -> PlaceResult:
@@ -71,7 +71,7 @@ def _look_at_registry(context: DoctorContext, place: RegistryPlace) -> PlaceResu
 
 def spokes(context: DoctorContext) -> CheckResult:
     """Of all registries but the hub's own; where the hub is elsewhere, of this one."""
-    if context.there.stack and context.function_settings is None:
+    if context.stack and context.function_settings is None:
         return unknown("the functions' settings tell which there are, and were not read")
     if not context.spoke_places:
         return skipped("no other registry is watched")
@@ -137,7 +137,7 @@ def pull_times(context: DoctorContext) -> CheckResult:
     settings, pull_times = context.app.settings, context.app.pull_times
     readers = {
         place: settings.role_arns if place.account is None else (settings.account_roles.get(place.account),)
-        for place in context.registries
+        for place in context.app.registries
     }
     # An account without a role is not asked: the calls name no registry, so the answer would be about our own.
     roles = {place: {role for role in own if role} for place, own in readers.items() if any(own)}

@@ -54,13 +54,13 @@ _DEPLOY_CALLS = {
 
 def roles(context: DoctorContext) -> CheckResult:
     """Of the functions, by the policies that their roles were made with."""
-    stack = context.there.stack
+    stack = context.stack
     if context.options.quick:
         return NOT_SIMULATED
     if stack is None:
         return unknown(NO_STACK)
     try:
-        policies = role_policies(context.there, stack, context.sessions)
+        policies = role_policies(stack, context.names, context.sessions)
         requests = {
             role: [request for document in documents for request in questions_of(document, context.region)]
             for role, documents in policies.items()

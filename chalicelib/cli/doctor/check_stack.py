@@ -30,27 +30,28 @@ _UNDO = {"Disabled": "enable-key", "PendingDeletion": "cancel-key-deletion"}
 
 
 def stack(context: DoctorContext) -> CheckResult:
-    there = context.there
     if context.has_spoke:
-        return skipped(f"{there.name} is elsewhere: its spoke here and the account are looked at")
+        return skipped(f"{context.name} is elsewhere: its spoke here and the account are looked at")
     if not context.is_installed:
-        return skipped(f"there is no stack {there.name} here: the account alone is looked at", there.deploy)
-    if there.stack is None:
-        seen = f"there is no stack {there.name}, and its queues are there: made by something else"
-        return unknown(seen, there.deploy)
-    status = there.stack.status
+        return skipped(f"there is no stack {context.name} here: the account alone is looked at", context.deploy)
+    if context.stack is None:
+        seen = f"there is no stack {context.name}, and its queues are there: made by something else"
+        return unknown(seen, context.deploy)
+    status = context.stack.status
     if (state := state_of(status)) is not StackState.READY:
-        return fail(f"{there.name} is {status}", _WAYS_OUT[state])
-    seen = f"{there.name} is {status}, {len(there.names)} resources"
+        return fail(f"{context.name} is {status}", _WAYS_OUT[state])
+    seen = f"{context.name} is {status}, {len(context.names)} resources"
     if "ROLLBACK" in status:
-        return warn(f"{seen}: its last deployment failed, and was taken back", f"{there.deploy} tells the first cause")
-    if there.stack.protected:
+        return warn(
+            f"{seen}: its last deployment failed, and was taken back", f"{context.deploy} tells the first cause"
+        )
+    if context.stack.protected:
         return ok(f"{seen}, protected")
-    return warn(f"{seen}, not protected against deletion", f"`lazaretto deploy --stage {there.stage} --protect`")
+    return warn(f"{seen}, not protected against deletion", f"`lazaretto deploy --stage {context.stage} --protect`")
 
 
 def functions(context: DoctorContext) -> CheckResult:
-    functions, there = context.functions, context.there
+    functions = context.functions
     if not functions:
         return unknown(NO_STACK)
     found = {logical: function for logical, function in functions.items() if function is not None}
@@ -63,7 +64,7 @@ def functions(context: DoctorContext) -> CheckResult:
         problems,
         f"{len(found)} are active, on {runtimes}, with one code",
         "not as they must be",
-        f"{there.deploy}; where that changes nothing, take back by hand what was changed",
+        f"{context.deploy}; where that changes nothing, take back by hand what was changed",
     )
 
 
@@ -97,7 +98,7 @@ def settings(context: DoctorContext) -> CheckResult:
 
 
 def _wrong_settings(context: DoctorContext, function: DeployedFunction) -> list[str]:
-    wanted = context.there.name
+    wanted = context.name
     try:
         table = context.settings_of(function).table
     except SettingsError as error:
@@ -136,25 +137,27 @@ def version(context: DoctorContext) -> CheckResult:
 
 
 def _may_read(context: DoctorContext) -> str:
-    return f"to ask the API attach the policy {context.there.name}-read-{context.region} to yourself"
+    return f"to ask the API attach the policy {context.name}-read-{context.region} to yourself"
 
 
 def table(context: DoctorContext) -> CheckResult:
-    there, table = context.there, context.table
+    table = context.table
     if table is None:
-        return fail(f"there is no table {there.name}", f"{there.deploy}; a backup of DynamoDB may hold the old one")
+        return fail(f"there is no table {context.name}", f"{context.deploy}; a backup of DynamoDB may hold the old one")
     wanted, present = (
         {index["IndexName"] for index in of.get("GlobalSecondaryIndexes", ())}
-        for of in (table_definition(there.name), table.properties)
+        for of in (table_definition(context.name), table.properties)
     )
     problems = [f"the index {name} is missing" for name in sorted(wanted - present)]
     problems += [f"the index {name} is not ready" for name in table.unready]
     if table.status != "ACTIVE":
         problems.append(f"it is {table.status}")
     if problems:
-        return fail(f"{there.name} is not as the code needs it", f"{there.deploy}; docs/deploy.md#upgrade", problems)
-    seen = f"{there.name} is ACTIVE, some {table.items:,} items"
-    if lacking := dict(_lacking(table, there.stage)):
+        return fail(
+            f"{context.name} is not as the code needs it", f"{context.deploy}; docs/deploy.md#upgrade", problems
+        )
+    seen = f"{context.name} is ACTIVE, some {table.items:,} items"
+    if lacking := dict(_lacking(table, context.stage)):
         return warn(seen, "; ".join(lacking.values()), tuple(lacking))
     return ok(f"{seen}; recovery, time to live, protection are on")
 

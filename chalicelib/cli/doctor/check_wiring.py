@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from chalicelib.adapters.stack.parts import EventSource, Fired
-from chalicelib.cli.doctor.doctor_context import DoctorContext
+from chalicelib.cli.doctor.doctor_context import SOURCES, DoctorContext
 from chalicelib.domain.doctor.health import NO_STACK, CheckResult, ago, fail, judged, ok, unknown, warn
-from chalicelib.domain.doctor.installed import (
-    ALARM,
-    FUNCTION,
-    RULE,
-    SOURCES,
-    EventRule,
-    Installed,
-    Queue,
-    patterns_of,
-    wrong_with_rule,
-)
+from chalicelib.domain.doctor.installed import ALARM, FUNCTION, RULE, EventRule, patterns_of, wrong_with_rule
 from chalicelib.domain.images.image import Source
 
 FED_BY_RULES = ("scans", "findings")
 """Queues that rules send to."""
+DEAD = tuple(f"{name}-dead" for name in (*SOURCES, "clock"))
 RECEIVES = 5
 SINCE = timedelta(days=14)
-HEARD = {
+RULES = {
     "ECR": (
         *("ImageActionRule", "BasicScanRule", "ReplicationRule", "ScanResourceRule", "PullThroughRule"),
         "ReferrerRule",
@@ -38,29 +29,28 @@ HEARD = {
 
 
 def rules(context: DoctorContext) -> CheckResult:
-    there = context.there
-    names = there.of_kind(RULE)
+    names = context.of_kind(RULE)
     if not names:
         return unknown(NO_STACK)
     # A spoke's rules match the same events as its hub's.
     patterns = patterns_of(context.spoke_template)
-    rules = {logical: context.parts.rule(name) for logical, name in names.items()}
+    found = {logical: context.parts.rule(name) for logical, name in names.items()}
     problems = [f"{logical}: the stack has no such rule" for logical in patterns if logical not in names]
-    for logical, rule in rules.items():
-        scheduled = logical not in patterns
-        wrong = (*wrong_with_rule(rule, patterns.get(logical)), *_wrong_targets(rule, _ours(there, scheduled)))
+    for logical, rule in found.items():
+        pattern = patterns.get(logical)
+        wrong = (*wrong_with_rule(rule, pattern), *_wrong_targets(rule, _ours(context, scheduled=pattern is None)))
         problems += [f"{logical} ({names[logical]}): {why}" for why in wrong]
-    enable = (f"`aws events enable-rule --name {names[n]}`; " for n, rule in rules.items() if rule and not rule.enabled)
+    enable = (f"`aws events enable-rule --name {names[n]}`; " for n, rule in found.items() if rule and not rule.enabled)
     return judged(
         problems,
         f"{len(names)} are enabled, each with its target and a queue for what cannot be delivered",
         "not as they must be: events are lost",
-        f"{''.join(enable)}{_restore(there)}",
+        f"{''.join(enable)}{_restore(context)}",
     )
 
 
-def _restore(there: Installed) -> str:
-    return f"{there.deploy}; then `lazaretto reconcile --stage {there.stage}` finds what was lost"
+def _restore(context: DoctorContext) -> str:
+    return f"{context.deploy}; then `lazaretto reconcile --stage {context.stage}` finds what was lost"
 
 
 def _wrong_targets(rule: EventRule | None, ours: set[str]) -> Iterator[str]:
@@ -75,58 +65,50 @@ def _wrong_targets(rule: EventRule | None, ours: set[str]) -> Iterator[str]:
             yield f"it sends to {target.arn}, which is none of ours"
 
 
-def _ours(there: Installed, scheduled: bool) -> set[str]:
+def _ours(context: DoctorContext, *, scheduled: bool) -> set[str]:
     """What a rule may send to, as ARNs without their beginning."""
+    place = f"{context.region}:{context.account}"
     if scheduled:
-        names = there.of_kind(FUNCTION).values()
-        return {f"lambda:{there.region}:{there.account}:function:{name}" for name in names}
-    return {f"sqs:{there.region}:{there.account}:{there.queue(name)}" for name in FED_BY_RULES}
+        return {f"lambda:{place}:function:{name}" for name in context.of_kind(FUNCTION).values()}
+    return {f"sqs:{place}:{context.name}-{queue}" for queue in FED_BY_RULES}
 
 
 def queues(context: DoctorContext) -> CheckResult:
-    there = context.there
-    problems = [
-        f"{there.queue(source)}: {why}"
-        for source in SOURCES
-        for why in _wrong_queue(there, source, context.queue(there.queue(source)))
-    ]
-    problems += [f"{name}: it is gone" for name in there.dead_queues if context.queue(name) is None]
+    wrong = {source: _wrong_queue(context, source) for source in SOURCES}
+    wrong |= {dead: ["it is gone"] for dead in DEAD if context.queue(dead) is None}
     return judged(
-        problems,
+        [f"{context.name}-{name}: {why}" for name, problems in wrong.items() for why in problems],
         f"{len(SOURCES)} with their dead-letter queues, and that of the clock",
         "not as they must be",
-        _restore(there),
+        _restore(context),
     )
 
 
-def _wrong_queue(there: Installed, source: str, queue: Queue | None) -> Iterator[str]:
+def _wrong_queue(context: DoctorContext, source: str) -> Iterable[str]:
+    queue = context.queue(source)
     if queue is None:
         yield "it is gone"
         return
-    if queue.dead_arn is None or not queue.dead_arn.endswith(f":{there.dead_queue(source)}"):
+    if queue.dead_arn is None or not queue.dead_arn.endswith(f":{context.name}-{source}-dead"):
         yield f"what fails goes to {queue.dead_arn or 'no queue'}"
     elif queue.receives < RECEIVES:
         yield f"a message is given up after {queue.receives} receives"
-    if source in FED_BY_RULES and there.names and not queue.lets_rules_send:
+    if source in FED_BY_RULES and context.stack and not queue.lets_rules_send:
         yield "its policy does not let EventBridge send"
 
 
 def sources(context: DoctorContext) -> CheckResult:
-    there = context.there
-    functions = there.of_kind(FUNCTION).values()
+    functions = context.of_kind(FUNCTION).values()
     if not functions:
         return unknown(NO_STACK)
-    by_queue = {
-        source.event_source_arn.rpartition(":")[2]: source
-        for function in functions
-        for source in context.parts.sources(function)
-    }
-    names = [there.queue(source) for source in SOURCES]
+    found = [source for function in functions for source in context.parts.sources(function)]
+    by_queue = {source.event_source_arn.rpartition(":")[2]: source for source in found}
+    names = [f"{context.name}-{source}" for source in SOURCES]
     return judged(
         [f"{name}: {why}" for name in names for why in _wrong_source(by_queue.get(name))],
         f"{len(SOURCES)} queues are read, single messages that fail are reported",
         "not as they must be",
-        f"{there.deploy}; where that changes nothing, take back by hand what was changed",
+        f"{context.deploy}; where that changes nothing, take back by hand what was changed",
     )
 
 
@@ -141,29 +123,29 @@ def _wrong_source(source: EventSource | None) -> Iterator[str]:
 
 
 def dead_letters(context: DoctorContext) -> CheckResult:
-    found = {name: context.queue(name) for name in context.there.dead_queues}
+    found = {f"{context.name}-{dead}": context.queue(dead) for dead in DEAD}
     counts = {name: queue.messages for name, queue in found.items() if queue is not None}
     gone = [name for name in found if name not in counts]
-    if sum(counts.values()) == 0 and gone:
+    total = sum(counts.values())
+    if gone and not total:
         return unknown(f"none in {len(counts)} queues; gone: {', '.join(gone)}")
     return judged(
         [f"{name}: {count}" for name, count in counts.items() if count],
         f"none, in {len(counts)} queues",
-        f"messages that were given up: {sum(counts.values())}",
+        f"messages that were given up: {total}",
         f"`lazaretto dlq show --stage {context.stage}` tells each with its reason; docs/operations.md#dead-letters",
     )
 
 
 def alarms(context: DoctorContext) -> CheckResult:
-    there = context.there
-    if not there.names:
+    if not context.stack:
         return unknown(NO_STACK)
     # The names of the stage `prod-eu` begin as those of `prod` do.
-    own = set(there.of_kind(ALARM).values())
-    found = [alarm for alarm in context.parts.alarms(f"{there.name}-") if alarm.alarm_name in own]
+    own = set(context.of_kind(ALARM).values())
+    found = [alarm for alarm in context.parts.alarms(f"{context.name}-") if alarm.alarm_name in own]
     gone = sorted(own - {alarm.alarm_name for alarm in found})
     if gone or not own:
-        return fail(f"{len(gone)} are gone" if found else "there is none", there.deploy, gone)
+        return fail(f"{len(gone)} are gone" if found else "there is none", context.deploy, gone)
     since = "{0.alarm_name}, since {0.state_updated_timestamp:%Y-%m-%d %H:%M} UTC".format
     on = [since(alarm) for alarm in found if alarm.state_value == "ALARM"]
     if on:
@@ -179,15 +161,17 @@ def alarms(context: DoctorContext) -> CheckResult:
 
 def events(context: DoctorContext) -> CheckResult:
     """As CloudWatch counts what rules have sent on, hour by hour."""
-    names, now = context.there.of_kind(RULE), context.now
+    names, now = context.of_kind(RULE), context.now
     if not names:
         return unknown(NO_STACK)
     fired = context.parts.fired(list(names.values()), now - SINCE, now)
     by_rule = {logical: fired.get(name, Fired()) for logical, name in names.items()}
     if failed := [f"{rule}: {one.failed} could not be sent on" for rule, one in by_rule.items() if one.failed]:
-        return fail("rules could not send what they heard", "look at the policies of the queues and the key", failed)
+        return fail(
+            "rules could not send on events that they matched", "look at the policies of the queues and the key", failed
+        )
     recent, silent = list[str](), list[str]()
-    for source, rules in HEARD.items():
+    for source, rules in RULES.items():
         own = [by_rule[rule] for rule in rules if rule in by_rule]
         last = max((one.last_at for one in own if one.last_at), default=None)
         if last is None:

@@ -54,7 +54,7 @@ def clock(context: DoctorContext) -> CheckResult:
 
 
 def sweeps(context: DoctorContext) -> CheckResult:
-    known, now = context.stored.of(*context.registries).living, context.now
+    known, now = context.stored.of(*context.app.registries).living, context.now
     if not known.facts:
         return warn("no repository is known yet", f"`lazaretto reconcile --stage {context.stage}` fills the table")
     newest = {sweep: max(times) for sweep in Sweep if (times := known.times(sweep))}

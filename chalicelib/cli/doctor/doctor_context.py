@@ -13,12 +13,13 @@ from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.ecr.settings import EcrScanning
 from chalicelib.adapters.stack.account_facts import AccountFacts, Caller
 from chalicelib.adapters.stack.cloudformation import Stacks, find_deployment
-from chalicelib.adapters.stack.installed_stack import ApiProbe, find_installed, find_spoke, find_stack, spoke_name
+from chalicelib.adapters.stack.installed_stack import ApiProbe, find_spoke, find_stack, spoke_name
 from chalicelib.adapters.stack.kept_table import KeptTables
 from chalicelib.adapters.stack.parts import DeployedFunction, InstalledParts
 from chalicelib.cli.deploy.spoke import spoke_template
 from chalicelib.context import AppContext
-from chalicelib.domain.doctor.installed import FUNCTION, SOURCES, Installed, KeptTable, Spoke, StoredRepositories
+from chalicelib.domain.doctor.installed import FUNCTION, KeptTable, Queue, Spoke, StoredRepositories
+from chalicelib.domain.doctor.stack import Resource, Stack
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.scan_rule import RegistryScanning
@@ -30,6 +31,8 @@ COMPLETE = "OnAlerts"
 """The function whose settings are read: it has all of them."""
 ENDPOINT = "EndpointURL"
 """The output of the stack that is the URL of the API."""
+SOURCES = ("scans", "findings", "actions", "alerts", "sweeps")
+"""Queues that a function reads, by the last part of their name."""
 ASKED = 100
 
 
@@ -51,23 +54,49 @@ class DoctorContext:
         self.region, self.account = str(sessions.session.region_name), caller.account
         self.partition, self.now = caller.arn.split(":")[1], datetime.now(UTC)
         self.facts, self.parts = AccountFacts(sessions), InstalledParts(sessions)
-        self.tables = KeptTables(sessions)
-        self.queue = cache(self.parts.queue)
+        self.stacks, self.tables = Stacks(sessions), KeptTables(sessions)
+
+    @property
+    def name(self) -> str:
+        """Of the stack, and of the table."""
+        return f"lazaretto-{self.stage}"
+
+    @property
+    def deploy(self) -> str:
+        return f"`lazaretto deploy --stage {self.stage}`"
 
     @cached_property
-    def there(self) -> Installed:
-        return find_installed(self.stage, self.account, self.sessions)
+    def stack(self) -> Stack | None:
+        return find_stack(self.stacks, self.name)
+
+    @cached_property
+    def resources(self) -> tuple[Resource, ...]:
+        found = self.stacks.resources(self.stack.id) if self.stack else ()
+        return tuple(resource for resource in found if resource.physical)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Physical ids by logical id; empty without a stack."""
+        return {resource.name: resource.physical for resource in self.resources}
+
+    def of_kind(self, kind: str) -> dict[str, str]:
+        """As `names`, of one type."""
+        return {resource.name: resource.physical for resource in self.resources if resource.kind == kind}
 
     @cached_property
     def is_installed(self) -> bool:
         """The local stack has queues and no stack."""
-        there = self.there
-        return there.stack is not None or any(self.queue(there.queue(source)) for source in SOURCES)
+        return self.stack is not None or any(self.queue(source) for source in SOURCES)
+
+    @cache  # noqa: B019 - one context is made in a run
+    def queue(self, name: str) -> Queue | None:
+        """By the last part of its name."""
+        return self.parts.queue(f"{self.name}-{name}")
 
     @cached_property
     def has_spoke(self) -> bool:
         """Whether a spoke is here and its hub elsewhere."""
-        return not self.is_installed and find_stack(Stacks(self.sessions), spoke_name(self.stage)) is not None
+        return not self.is_installed and find_stack(self.stacks, spoke_name(self.stage)) is not None
 
     @cached_property
     def spoke_template(self) -> Mapping[str, Any]:
@@ -82,12 +111,8 @@ class DoctorContext:
         return f"arn:{self.partition}:events:{self.region}:{self.account}:event-bus/default"
 
     @property
-    def registries(self) -> Sequence[RegistryPlace]:
-        return self.app.registries
-
-    @property
     def spoke_places(self) -> Sequence[RegistryPlace]:
-        return self.registries[1:] if self.is_installed else (RegistryPlace(self.region),)
+        return self.app.registries[1:] if self.is_installed else (RegistryPlace(self.region),)
 
     def spoke(self, place: RegistryPlace) -> Spoke | None:
         own = place.account is None
@@ -101,7 +126,7 @@ class DoctorContext:
     @cached_property
     def functions(self) -> Mapping[str, DeployedFunction | None]:
         """By logical id; None: it is gone."""
-        return {logical: self.parts.function(name) for logical, name in self.there.of_kind(FUNCTION).items()}
+        return {logical: self.parts.function(name) for logical, name in self.of_kind(FUNCTION).items()}
 
     def settings_of(self, function: DeployedFunction) -> Settings:
         """Raises SettingsError."""
@@ -122,18 +147,18 @@ class DoctorContext:
         return AppContext(self.function_settings or self._named_settings(), self.sessions)
 
     def _named_settings(self) -> Settings:
-        topic = f"arn:{self.partition}:sns:{self.region}:{self.account}:{self.there.name}-alerts"
+        topic = f"arn:{self.partition}:sns:{self.region}:{self.account}:{self.name}-alerts"
         try:
             settings = find_deployment(self.stage, self.sessions)
         except LazarettoError:
             none: dict[str, Any] = dict.fromkeys(("queue_scans", "queue_actions", "queue_alerts", "queue_sweeps"), "")
-            settings = Settings(table=self.there.name, stage=self.stage, **none)
+            settings = Settings(table=self.name, stage=self.stage, **none)
         return msgspec.structs.replace(settings, channels={"sns": topic})
 
     @cached_property
     def endpoint(self) -> str:
         """Of the API; empty: no stack tells it."""
-        return self.there.stack.outputs.get(ENDPOINT, "") if self.there.stack else ""
+        return self.stack.outputs.get(ENDPOINT, "") if self.stack else ""
 
     def unsigned(self) -> int:
         return ApiProbe(self.sessions, self.endpoint).unsigned()
@@ -144,7 +169,7 @@ class DoctorContext:
 
     @cached_property
     def table(self) -> KeptTable | None:
-        return self.tables.find(self.there.name)
+        return self.tables.find(self.name)
 
     @cached_property
     def stored(self) -> StoredRepositories:

@@ -1,6 +1,6 @@
-"""An installation as its stack and its table show it: resources by name, rules and queues, stored repositories. Pure.
+"""The parts of an installation that are judged: queues, rules, spokes, the table, and what is stored of repositories.
 
-The `check_…` modules of `cli/doctor` say how they must be.
+Pure. The `check_…` modules of `cli/doctor` say how they must be.
 """
 
 from __future__ import annotations
@@ -11,56 +11,15 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.doctor.stack import Resource, Stack
 from chalicelib.domain.events.sweep_message import Sweep
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.difference import Memory
 
-SOURCES = ("scans", "findings", "actions", "alerts", "sweeps")
-"""Queues that a function reads, by the last part of their name."""
 QUEUE = "AWS::SQS::Queue"
 RULE = "AWS::Events::Rule"
 FUNCTION = "AWS::Lambda::Function"
 ALARM = "AWS::CloudWatch::Alarm"
-
-
-class Installed(msgspec.Struct, frozen=True):
-    """One stage in one account and Region. `stack` None: there is none."""
-
-    stage: str
-    region: str
-    account: str
-    stack: Stack | None = None
-    resources: tuple[Resource, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Of the stack, and of the table."""
-        return f"lazaretto-{self.stage}"
-
-    @property
-    def deploy(self) -> str:
-        return f"`lazaretto deploy --stage {self.stage}`"
-
-    @property
-    def names(self) -> dict[str, str]:
-        """Physical ids by logical id."""
-        return {r.name: r.physical for r in self.resources if r.physical}
-
-    def of_kind(self, kind: str) -> dict[str, str]:
-        """As `names`, of one type."""
-        return {r.name: r.physical for r in self.resources if r.physical and r.kind == kind}
-
-    def queue(self, name: str) -> str:
-        return f"{self.name}-{name}"
-
-    def dead_queue(self, name: str) -> str:
-        return f"{self.name}-{name}-dead"
-
-    @property
-    def dead_queues(self) -> tuple[str, ...]:
-        return tuple(self.dead_queue(name) for name in (*SOURCES, "clock"))
 
 
 class Queue(msgspec.Struct, frozen=True):

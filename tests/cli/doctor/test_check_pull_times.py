@@ -41,8 +41,11 @@ def pulls(
 ) -> CheckResult:
     (kind,) = (kind for kind in KINDS if kind.id == "pull-times")
     settings = SimpleNamespace(role_arns=roles, account_roles=account_roles or {})
-    app, options = SimpleNamespace(settings=settings, pull_times=lists), SimpleNamespace(register=register)
-    return kind.run(SimpleNamespace(stage="prod", registries=places, app=app, options=options)).found
+    app, options = (
+        SimpleNamespace(settings=settings, pull_times=lists, registries=places),
+        SimpleNamespace(register=register),
+    )
+    return kind.run(SimpleNamespace(stage="prod", app=app, options=options)).found
 
 
 def test_a_role_that_leaves_pull_times_is_named_by_registry_and_nothing_is_changed() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.cli.doctor.checks import KINDS
 from chalicelib.domain.doctor.health import Check, CheckStatus
-from chalicelib.domain.doctor.installed import Installed, StoredRepositories
+from chalicelib.domain.doctor.installed import StoredRepositories
 from chalicelib.domain.images.image import Repository, RepositoryDetail
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.registry_listing import RepositoriesListed
@@ -17,7 +17,7 @@ from chalicelib.errors import DeniedError
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 OWN, SPOKE = RegistryPlace("eu-west-1"), RegistryPlace("eu-west-1", "444455556666")
-THERE = Installed("prod", "eu-west-1", "111122223333")
+ACCOUNT = "111122223333"
 
 
 class Inventory:
@@ -34,13 +34,13 @@ class Inventory:
 
 def compared(account: str, ago: timedelta) -> StoredRepositories:
     facts = {Repository(account, "eu-west-1", "team/web"): {"reconcile_at": NOW - ago}}
-    return StoredRepositories(THERE.account, facts)
+    return StoredRepositories(ACCOUNT, facts)
 
 
 def look(known: StoredRepositories, *closed: RegistryPlace) -> Check:
     (kind,) = (kind for kind in KINDS if kind.id == "registries")
-    app = SimpleNamespace(inventory=Inventory(*closed))
-    return kind.run(SimpleNamespace(stage="prod", registries=(OWN, SPOKE), stored=known, app=app, now=NOW))
+    app = SimpleNamespace(inventory=Inventory(*closed), registries=(OWN, SPOKE))
+    return kind.run(SimpleNamespace(stage="prod", stored=known, app=app, now=NOW))
 
 
 def test_registries_that_can_be_listed_are_told_with_their_last_comparison() -> None:
@@ -66,7 +66,7 @@ def test_what_was_compared_in_another_account_says_nothing_of_a_spoke() -> None:
 
 
 def test_a_spoke_that_was_never_compared_is_neither_sound_nor_wrong() -> None:
-    check = look(StoredRepositories(THERE.account), SPOKE)
+    check = look(StoredRepositories(ACCOUNT), SPOKE)
     assert (check.found.status, check.denies) == (CheckStatus.UNKNOWN, True)
     assert "lazaretto sweep reconcile --stage prod" in check.found.advice
 

@@ -15,7 +15,6 @@ from chalicelib.cli.doctor.checks import KINDS
 from chalicelib.domain.doctor.health import Check, CheckStatus
 from chalicelib.domain.doctor.installed import (
     EventRule,
-    Installed,
     Queue,
     RuleTarget,
     Spoke,
@@ -28,7 +27,6 @@ from chalicelib.errors import DeniedError
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 SHOP, NEAR = RegistryPlace("eu-central-1", "444455556666"), RegistryPlace("eu-north-1")
-THERE = Installed("prod", "eu-west-1", "111122223333")
 BUS = "arn:aws:events:eu-west-1:111122223333:event-bus/default"
 TEMPLATE = spoke_template("prod")
 DEAD = Queue()
@@ -52,8 +50,8 @@ def look(
         return spokes[place]
 
     (kind,) = (kind for kind in KINDS if kind.id == "spokes")
-    known = StoredRepositories(THERE.account, facts or {})
-    hub = SimpleNamespace(stage="prod", there=THERE, hub_bus=hub_bus, spoke_places=places, now=NOW, stored=known)
+    known = StoredRepositories("111122223333", facts or {})
+    hub = SimpleNamespace(stage="prod", stack=None, hub_bus=hub_bus, spoke_places=places, now=NOW, stored=known)
     return kind.run(SimpleNamespace(**vars(hub), spoke=spoke_of, spoke_template=TEMPLATE))
 
 

@@ -12,10 +12,9 @@ from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.cli.doctor import check_stack
 from chalicelib.cli.doctor.doctor_context import DoctorContext
 from chalicelib.domain.doctor.health import CheckResult, CheckStatus
-from chalicelib.domain.doctor.installed import Installed, KeptTable
+from chalicelib.domain.doctor.installed import KeptTable
 
-THERE = Installed("prod", "eu-west-1", "111122223333")
-NAME = THERE.name
+NAME = "lazaretto-prod"
 WANTED = table_definition(NAME)
 PROPERTIES = {
     **WANTED,
@@ -27,7 +26,7 @@ SOUND = KeptTable(NAME, "ACTIVE", 10, 10, protected=True, key="", properties=PRO
 
 def look(table: KeptTable | None, state: str = "Enabled") -> dict[str, CheckResult]:
     tables = SimpleNamespace(key_state=lambda arn: state)
-    context = cast(DoctorContext, SimpleNamespace(there=THERE, table=table, tables=tables))
+    context = cast(DoctorContext, SimpleNamespace(stage="prod", name=NAME, deploy="", table=table, tables=tables))
     return {"table": check_stack.table(context), "key": check_stack.key(context)}
 
 

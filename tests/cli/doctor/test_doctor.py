@@ -19,7 +19,7 @@ from chalicelib.adapters.stack.installed_stack import ApiProbe
 from chalicelib.cli import app
 from chalicelib.cli.doctor import doctor
 from chalicelib.cli.doctor.check_rights import deploy_requests
-from chalicelib.cli.doctor.check_wiring import HEARD
+from chalicelib.cli.doctor.check_wiring import RULES
 from chalicelib.cli.doctor.checks import KINDS
 from chalicelib.context import AppContext
 from chalicelib.domain.doctor.health import CheckArea
@@ -812,7 +812,7 @@ def test_every_call_of_a_round_is_told_among_the_rights_it_needs(ill: Patient) -
 
 def test_rules_are_those_of_the_template() -> None:
     resources = TEMPLATE["Resources"]
-    rules = [rule for own in HEARD.values() for rule in own]
+    rules = [rule for own in RULES.values() for rule in own]
     assert sorted(rules) == sorted(n for n, r in resources.items() if r.get("Type") == "AWS::Events::Rule")
 
 
