@@ -10,7 +10,6 @@ from __future__ import annotations
 import http.client
 import json
 import urllib.request
-from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,8 +21,6 @@ from chalicelib.adapters.aws.sessions import USER_AGENT, Sessions
 from chalicelib.adapters.stack.cloudformation import Stacks
 from chalicelib.adapters.stack.parts import InstalledParts
 from chalicelib.domain.doctor.installed import QUEUE, RULE, Spoke
-from chalicelib.domain.doctor.parameters import TemplateValues
-from chalicelib.domain.doctor.stack import Stack, StackState, standing
 from chalicelib.errors import DeniedError, UpstreamError
 
 BUS = "HubBusArn"
@@ -32,24 +29,10 @@ MOST_BYTES = 64 * 1024
 PATH = "healthz"
 
 
-def role_policies(
-    stack: Stack, names: Mapping[str, str], sessions: Sessions
-) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-    """The policy documents that each role of the stack was made with, by the role's name. `names`: physical ids by
-    logical id. Raises ValueError and KeyError where a value in one cannot be computed, and as `asked`."""
-    template = Stacks(sessions).template(stack.id, "Processed")
-    values = TemplateValues(template, names, stack.parameters, stack.id)
-    return {
-        names[logical]: [values.of(policy["PolicyDocument"]) for policy in role["Properties"].get("Policies", ())]
-        for logical, role in template["Resources"].items()
-        if role["Type"] == "AWS::IAM::Role" and logical in names
-    }
-
-
 def find_spoke(stage: str, region: str, sessions: Sessions) -> Spoke | None:
     """`sessions` read its account. None: there is none of that stage. Raises as `aws_call` does."""
     stacks, parts = Stacks(sessions, region), InstalledParts(sessions, region)
-    stack = find_stack(stacks, spoke_name(stage))
+    stack = stacks.find(spoke_name(stage))
     if stack is None:
         return None
     resources = stacks.resources(stack.id)
@@ -66,12 +49,6 @@ def find_spoke(stage: str, region: str, sessions: Sessions) -> Spoke | None:
 
 def spoke_name(stage: str) -> str:
     return f"lazaretto-{stage}-spoke"
-
-
-def find_stack(stacks: Stacks, name: str) -> Stack | None:
-    """None: it was never made, or is deleted."""
-    stack = stacks.find(name)
-    return None if standing(stack) is StackState.ABSENT else stack
 
 
 class _EveryAnswer(urllib.request.HTTPErrorProcessor):

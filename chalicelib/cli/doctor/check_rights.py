@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chalicelib.adapters.stack.installed_stack import role_policies
 from chalicelib.cli.doctor.doctor_context import DoctorContext
 from chalicelib.domain.doctor.health import NO_STACK, CheckResult, judged, skipped, unknown, warn
 from chalicelib.domain.doctor.role_rights import (
     SAMPLE,
     SimulationRequest,
     questions_of,
+    role_policies,
     unanswered,
     wrong_answers,
 )
@@ -60,7 +60,8 @@ def roles(context: DoctorContext) -> CheckResult:
     if stack is None:
         return unknown(NO_STACK)
     try:
-        policies = role_policies(stack, context.names, context.sessions)
+        template = context.stacks.template(stack.id, "Processed")
+        policies = role_policies(template, stack, context.names)
         requests = {
             role: [request for document in documents for request in questions_of(document, context.region)]
             for role, documents in policies.items()

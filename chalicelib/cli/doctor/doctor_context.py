@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, cached_property
@@ -12,8 +13,8 @@ import msgspec
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.ecr.settings import EcrScanning
 from chalicelib.adapters.stack.account_facts import AccountFacts, Caller
-from chalicelib.adapters.stack.cloudformation import Stacks, find_deployment
-from chalicelib.adapters.stack.installed_stack import ApiProbe, find_spoke, find_stack, spoke_name
+from chalicelib.adapters.stack.cloudformation import Stacks
+from chalicelib.adapters.stack.installed_stack import ApiProbe, find_spoke, spoke_name
 from chalicelib.adapters.stack.kept_table import KeptTables
 from chalicelib.adapters.stack.parts import DeployedFunction, InstalledParts
 from chalicelib.cli.deploy.spoke import spoke_template
@@ -25,7 +26,7 @@ from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.scan_rule import RegistryScanning
 from chalicelib.errors import LazarettoError
 from chalicelib.services.ports.answers import pages
-from chalicelib.settings import Settings
+from chalicelib.settings import Settings, registry_settings
 
 COMPLETE = "OnAlerts"
 """The function whose settings are read: it has all of them."""
@@ -67,7 +68,7 @@ class DoctorContext:
 
     @cached_property
     def stack(self) -> Stack | None:
-        return find_stack(self.stacks, self.name)
+        return self.stacks.find(self.name)
 
     @cached_property
     def resources(self) -> tuple[Resource, ...]:
@@ -96,7 +97,7 @@ class DoctorContext:
     @cached_property
     def has_spoke(self) -> bool:
         """Whether a spoke is here and its hub elsewhere."""
-        return not self.is_installed and find_stack(self.stacks, spoke_name(self.stage)) is not None
+        return not self.is_installed and self.stacks.find(spoke_name(self.stage)) is not None
 
     @cached_property
     def spoke_template(self) -> Mapping[str, Any]:
@@ -147,13 +148,10 @@ class DoctorContext:
         return AppContext(self.function_settings or self._named_settings(), self.sessions)
 
     def _named_settings(self) -> Settings:
+        queues: dict[str, Any] = dict.fromkeys(("queue_scans", "queue_actions", "queue_alerts", "queue_sweeps"), "")
         topic = f"arn:{self.partition}:sns:{self.region}:{self.account}:{self.name}-alerts"
-        try:
-            settings = find_deployment(self.stage, self.sessions)
-        except LazarettoError:
-            none: dict[str, Any] = dict.fromkeys(("queue_scans", "queue_actions", "queue_alerts", "queue_sweeps"), "")
-            settings = Settings(table=self.name, stage=self.stage, **none)
-        return msgspec.structs.replace(settings, channels={"sns": topic})
+        watched = registry_settings(os.environ)
+        return Settings(table=self.name, stage=self.stage, channels={"sns": topic}, **queues, **watched)
 
     @cached_property
     def endpoint(self) -> str:

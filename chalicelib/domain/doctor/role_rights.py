@@ -13,6 +13,9 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.domain.doctor.parameters import TemplateValues
+from chalicelib.domain.doctor.stack import Stack
+
 SAMPLE = "lazaretto-doctor"
 """Stands for any name where a policy says `*`."""
 _COMPARED = ("StringEquals", "StringLike", "ArnEquals", "ArnLike")
@@ -61,18 +64,29 @@ class SimulatedAction(msgspec.Struct, frozen=True):
         return "denied by a Deny" if self.decision == "explicitDeny" else "allowed by nothing"
 
 
+def role_policies(
+    template: Mapping[str, Any], stack: Stack, names: Mapping[str, str]
+) -> dict[str, list[Mapping[str, Any]]]:
+    """The policy documents that each role of the stack was made with, by the role's name. `names`: physical ids by
+    logical id. Raises ValueError and KeyError where a value in one cannot be computed."""
+    values = TemplateValues(template, names, stack.parameters, stack.id)
+    return {
+        names[logical]: [values.of(policy["PolicyDocument"]) for policy in role["Properties"].get("Policies", ())]
+        for logical, role in template["Resources"].items()
+        if role["Type"] == "AWS::IAM::Role" and logical in names
+    }
+
+
 def questions_of(document: Mapping[str, Any], region: str) -> Iterator[SimulationRequest]:
     """One for each statement and each service in it. `document` holds no function of CloudFormation any more. Raises
     ValueError for a condition whose fulfilment cannot be told."""
     for statement in _listed(document["Statement"]):
-        resources = tuple(dict.fromkeys(_sample(resource, region) for resource in _listed(statement["Resource"])))
-        keys = tuple(_keys(statement.get("Condition", {})))
-        by_service: dict[str, list[str]] = {}
-        for action in _listed(statement["Action"]):
-            by_service.setdefault(action.partition(":")[0], []).append(action)
-        for service, actions in by_service.items():
-            if own := tuple(r for r in resources if _is_of(r, service)):
-                yield SimulationRequest(tuple(actions), own, keys, statement["Effect"] == "Allow")
+        resources = dict.fromkeys(_sample(resource, region) for resource in _listed(statement["Resource"]))
+        keys, actions = tuple(_keys(statement.get("Condition", {}))), _listed(statement["Action"])
+        for service in dict.fromkeys(action.partition(":")[0] for action in actions):
+            asked = tuple(action for action in actions if action.startswith(f"{service}:"))
+            if own := tuple(resource for resource in resources if _is_of(resource, service)):
+                yield SimulationRequest(asked, own, keys, statement["Effect"] == "Allow")
 
 
 def wrong_answers(question: SimulationRequest, answers: Iterable[SimulatedAction]) -> Iterator[str]:
