@@ -76,21 +76,21 @@ class AccountFacts:
         return None if arn.endswith(":root") else arn
 
     @reading("simulate the policies of {}")
-    def simulate(self, principal: str, question: SimulationRequest) -> tuple[SimulatedAction, ...]:
+    def simulate(self, principal: str, request: SimulationRequest) -> tuple[SimulatedAction, ...]:
         pages = (
             self._sessions.client("iam")
             .get_paginator("simulate_principal_policy")
             .paginate(
                 PolicySourceArn=principal,
-                ActionNames=list(question.actions),
-                ResourceArns=list(question.resources),
+                ActionNames=list(request.actions),
+                ResourceArns=list(request.resources),
                 ContextEntries=[
                     {
                         "ContextKeyName": key.name,
                         "ContextKeyType": "stringList" if key.many else "string",
                         "ContextKeyValues": [key.value],
                     }
-                    for key in question.keys
+                    for key in request.keys
                 ],
             )
         )

@@ -10,7 +10,7 @@ from chalicelib.domain.images.image import Source
 from chalicelib.domain.reconcile.scan_rule import Frequency
 
 SIGNATURE_ENDS = timedelta(minutes=5)
-"""AWS refuses signatures further from its own time."""
+"""AWS refuses signatures that are further from its own time."""
 CLOSE_ENOUGH = timedelta(seconds=60)
 CONCURRENCY = 25
 """Executions at once that the queues may take together."""
@@ -33,7 +33,7 @@ def time(context: DoctorContext) -> CheckResult:
 def scanning(context: DoctorContext) -> CheckResult:
     found = context.scanning
     if found.scanner is None:
-        return unknown("ECR names a scanner that is not known here", "a newer Lazaretto may know it")
+        return unknown("this version does not know the scanner that ECR names", "a newer Lazaretto may know it")
     rules = [rule for rule in found.rules if rule.filters]
     said = ", ".join(f"{rule.frequency} for {' '.join(rule.filters)}" for rule in rules)
     seen = f"{found.scanner.value.lower()} scanning, {said or 'no rule'}"

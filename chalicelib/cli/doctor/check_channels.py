@@ -24,7 +24,7 @@ def alarm_topic(context: DoctorContext) -> CheckResult:
 
 def _topic(context: DoctorContext, arn: str | None, what: str, parameter: str) -> CheckResult:
     if not arn:
-        return unknown("nothing tells which it is")
+        return unknown("its ARN is unknown")
     topic = context.parts.topic(arn)
     if topic is None:
         return fail(f"there is no topic {arn}", context.deploy)
@@ -61,7 +61,7 @@ def test_alert(context: DoctorContext) -> CheckResult:
             failures.append(f"{name}: {error}")
     return judged(
         failures,
-        f"{' and '.join(channels)} took it: look whether it arrived",
+        f"{' and '.join(channels)} took it: check that it arrived",
         f"{len(failures)} of {len(channels)} channels did not take it",
         "docs/operations.md#alarm-channel-failures",
     )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from chalicelib.cli.doctor.doctor_context import DoctorContext
 from chalicelib.domain.doctor.health import CheckResult, CheckStatus, ago, ok, skipped, unknown, warn
-from chalicelib.domain.doctor.installed import EventRule, Spoke, StoredRepositories, patterns_of, wrong_with_rule
+from chalicelib.domain.doctor.installed import Spoke, StoredRepositories, patterns_of, wrong_with_rule
 from chalicelib.domain.doctor.stack import StackState, state_of
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import UpstreamError
@@ -45,25 +45,27 @@ def _combined(found: Mapping[RegistryPlace, PlaceResult]) -> CheckResult:
 
 def registries(context: DoctorContext) -> CheckResult:
     """Whether each can be listed by you, and was compared by the functions."""
-    return _combined({place: _look_at_registry(context, place) for place in context.app.registries})
+    return _combined({place: _check_registry(context, place) for place in context.app.registries})
 
 
-def _look_at_registry(context: DoctorContext, place: RegistryPlace) -> PlaceResult:
+def _check_registry(context: DoctorContext, place: RegistryPlace) -> PlaceResult:
     at = context.stored.of(place).compared_at
     recent = at is not None and context.now - at < LATELY
     when = f"compared {ago(context.now - at)}" if at else "never compared"
-    sweep = f"`lazaretto sweep reconcile --stage {context.stage}`, and look here again"
+    sweep = f"`lazaretto sweep reconcile --stage {context.stage}`, then run this again"
     try:
         page = context.app.inventory.repositories(place)
     except UpstreamError as error:
         if recent:
-            advice = "nothing, if that is meant: the functions have looked"
-            return PlaceResult(WARN, [f"{when}, though you may not look: {error}"], advice)
-        lines = [f"{when}, and not seen: {error}"]
+            advice = "nothing, if that is intended: the functions can list it"
+            return PlaceResult(WARN, [f"{when}, but you may not list it: {error}"], advice)
+        lines = [f"{when}, and cannot be listed: {error}"]
         return PlaceResult(FAIL, lines, TRUST) if at else PlaceResult(UNKNOWN, lines, sweep)
     count = f"{len(page.repositories)}{' or more' if page.after else ''} repositories"
     if at and not recent:
-        return PlaceResult(FAIL, [f"you can look, but the functions looked last {ago(context.now - at)}"], TRUST)
+        return PlaceResult(
+            FAIL, [f"you can list it, but the functions compared it last {ago(context.now - at)}"], TRUST
+        )
     if not at and page.repositories:
         return PlaceResult(WARN, [f"{count}, and the functions have compared none of them yet"], sweep)
     return PlaceResult(OK, [f"{count}, {when}"])
@@ -72,27 +74,27 @@ def _look_at_registry(context: DoctorContext, place: RegistryPlace) -> PlaceResu
 def spokes(context: DoctorContext) -> CheckResult:
     """Of all registries but the hub's own; where the hub is elsewhere, of this one."""
     if context.stack and context.function_settings is None:
-        return unknown("the functions' settings tell which there are, and were not read")
+        return unknown("the functions' settings name them, and were not read")
     if not context.spoke_places:
         return skipped("no other registry is watched")
-    return _combined({place: _look_at_spoke(context, place) for place in context.spoke_places})
+    return _combined({place: _check_spoke(context, place) for place in context.spoke_places})
 
 
-def _look_at_spoke(context: DoctorContext, place: RegistryPlace) -> PlaceResult:
+def _check_spoke(context: DoctorContext, place: RegistryPlace) -> PlaceResult:
     by = f"with credentials of {place.account}: " if place.account else ""
     try:
         spoke = context.spoke(place)
     except UpstreamError as error:
         lost = _lost(context.stored.of(place), context.now)
         look = f"{by}`lazaretto doctor --stage {context.stage} --region {place.region}`"
-        return PlaceResult(UNKNOWN, [f"{lost}; its rules were not seen: {error}"], look)
+        return PlaceResult(UNKNOWN, [f"{lost}; its rules cannot be read: {error}"], look)
     template, bus = context.spoke_template, context.hub_bus
     patterns = patterns_of(template)
     _, _, _, region, account, _ = (bus or ":::::").split(":")
     hub = f" --hub {account}/{region}" if bus else ""
     deploy = f"{by}`lazaretto deploy --spoke --stage {context.stage}{hub} --region {place.region}`"
     if spoke is None:
-        return PlaceResult(WARN, ["there is none: what happens there is found by sweeps, hours later"], deploy)
+        return PlaceResult(WARN, ["there is none: only sweeps find what happens there, hours later"], deploy)
     if problems := list(_wrong_with(spoke, bus or spoke.hub_bus, patterns)):
         return PlaceResult(FAIL, problems, deploy)
     if spoke.template != template:
@@ -104,25 +106,14 @@ def _wrong_with(spoke: Spoke, bus: str | None, patterns: Mapping[str, Mapping[st
     if state_of(spoke.status) is not StackState.READY:
         yield f"its stack is {spoke.status}"
     if spoke.hub_bus is None or spoke.hub_bus != bus:
-        yield f"it was made to forward to {spoke.hub_bus or 'nothing that it tells'}"
+        yield f"it was made to forward to {spoke.hub_bus or 'an unknown bus'}"
     for name, pattern in patterns.items():
-        rule = spoke.rules.get(name)
-        wrong = (*wrong_with_rule(rule, pattern), *_wrong_targets(rule, bus))
+        wrong = wrong_with_rule(spoke.rules.get(name), pattern, (bus,) if bus else (), "the hub's bus")
         yield from (f"{name}: {why}" for why in wrong)
     if spoke.dead is None:
         yield "the queue of what could not be delivered is gone"
     elif spoke.dead.messages:
         yield f"{spoke.dead.messages} events did not reach the hub: {UNDELIVERED}"
-
-
-def _wrong_targets(rule: EventRule | None, bus: str | None) -> Iterator[str]:
-    if rule is None:
-        return
-    own = [target for target in rule.targets if target.arn == bus]
-    if not own:
-        yield "it does not send to the hub's bus"
-    elif any(target.dead_arn is None for target in own):
-        yield "what cannot be delivered is dropped"
 
 
 def _lost(known: StoredRepositories, now: datetime) -> str:
@@ -135,18 +126,20 @@ def pull_times(context: DoctorContext) -> CheckResult:
     """Whether our reads leave pull times, which keep images from retention: ECR counts reading a manifest as a pull.
     With `--exclude-our-pulls` it registers the roles that are missing; after a failure a second run does the rest."""
     settings, pull_times = context.app.settings, context.app.pull_times
-    readers = {
-        place: settings.role_arns if place.account is None else (settings.account_roles.get(place.account),)
+    # Other accounts are asked by our role in them alone: the calls name no registry.
+    roles = {
+        place: {settings.account_roles[place.account]} if place.account else set(settings.role_arns)
         for place in context.app.registries
+        if not place.account or place.account in settings.account_roles
     }
-    # An account without a role is not asked: the calls name no registry, so the answer would be about our own.
-    roles = {place: {role for role in own if role} for place, own in readers.items() if any(own)}
-    own = set().union(*roles.values())
+    own = set[str]().union(*roles.values())
     if not own:
-        return unknown("no function tells its role")
+        return unknown("the settings name no role of a function")
     if pattern := next((role for role in own if "*" in role), None):
         return unknown(f"{pattern} is a pattern: ECR excludes roles by their whole ARN")
-    missing = [(place, role) for place, ours in roles.items() for role in sorted(ours - pull_times.excluded(place))]
+    missing = [
+        (place, role) for place, ours in roles.items() if ours for role in sorted(ours - pull_times.excluded(place))
+    ]
     if not missing:
         return ok(f"of {len(own)} roles none leaves a pull time")
     if not context.options.register:

@@ -6,16 +6,9 @@ from collections.abc import Iterable
 
 from chalicelib.cli.doctor.doctor_context import DoctorContext
 from chalicelib.domain.doctor.health import NO_STACK, CheckResult, judged, skipped, unknown, warn
-from chalicelib.domain.doctor.role_rights import (
-    SAMPLE,
-    SimulationRequest,
-    questions_of,
-    role_policies,
-    unanswered,
-    wrong_answers,
-)
+from chalicelib.domain.doctor.role_rights import SAMPLE, SimulationRequest, role_requests, unanswered, wrong_answers
 
-NOT_SIMULATED = skipped("not simulated", "leave out --quick")
+NOT_SIMULATED = skipped("not simulated", "run it without --quick")
 _DEPLOY_CALLS = {
     "arn:{partition}:cloudformation:{region}:{account}:stack/lazaretto-{sample}/{sample}": (
         "DescribeStacks DescribeStackEvents ListStackResources GetTemplate CreateChangeSet DescribeChangeSet "
@@ -61,17 +54,13 @@ def roles(context: DoctorContext) -> CheckResult:
         return unknown(NO_STACK)
     try:
         template = context.stacks.template(stack.id, "Processed")
-        policies = role_policies(template, stack, context.names)
-        requests = {
-            role: [request for document in documents for request in questions_of(document, context.region)]
-            for role, documents in policies.items()
-        }
+        requests = role_requests(template, stack, context.names, context.region)
     except (ValueError, KeyError) as error:
         advice = "use the version of this command that deployed it"
         return unknown(f"the template cannot be understood: {error}", advice)
     calls = sum(map(_calls, requests.values()))
     if not calls:
-        return unknown("the template gives no role a right")
+        return unknown("the template gives no role a permission")
     wrong, not_answered = list[str](), list[str]()
     for role, asked in requests.items():
         lines, missing = _simulate(context, context.facts.role_arn(role), asked)
@@ -82,7 +71,7 @@ def roles(context: DoctorContext) -> CheckResult:
         f"{calls} calls of {len(requests)} roles simulated, as meant (policies of keys, queues and secrets are not "
         "part)",
         f"{len(wrong)} of {calls} calls are not as meant",
-        "ask who keeps your service control policies and boundaries; take back by hand what was edited in a role",
+        "ask the owner of your service control policies and boundaries; revert by hand what was edited in a role",
         not_answered,
     )
 
@@ -94,7 +83,7 @@ def deploy_rights(context: DoctorContext) -> CheckResult:
         return NOT_SIMULATED
     principal = context.facts.principal_of(context.caller.arn)
     if principal is None:
-        return warn("you are the account's root", "do it as a role: the root has no policies, and no limits")
+        return warn("you are the account's root", "deploy as a role: the root has no policies, and no limits")
     requests = deploy_requests(context.partition, context.region, context.account)
     calls, (wrong, not_answered) = _calls(requests), _simulate(context, principal, requests)
     return judged(

@@ -31,11 +31,11 @@ _UNDO = {"Disabled": "enable-key", "PendingDeletion": "cancel-key-deletion"}
 
 def stack(context: DoctorContext) -> CheckResult:
     if context.has_spoke:
-        return skipped(f"{context.name} is elsewhere: its spoke here and the account are looked at")
+        return skipped(f"{context.name} is elsewhere: its spoke here and the account are checked")
     if not context.is_installed:
-        return skipped(f"there is no stack {context.name} here: the account alone is looked at", context.deploy)
+        return skipped(f"there is no stack {context.name} here: only the account is checked", context.deploy)
     if context.stack is None:
-        seen = f"there is no stack {context.name}, and its queues are there: made by something else"
+        seen = f"there is no stack {context.name}, but its queues exist: something else made them"
         return unknown(seen, context.deploy)
     status = context.stack.status
     if (state := state_of(status)) is not StackState.READY:
@@ -64,18 +64,18 @@ def functions(context: DoctorContext) -> CheckResult:
         problems,
         f"{len(found)} are active, on {runtimes}, with one code",
         "not as they must be",
-        f"{context.deploy}; where that changes nothing, take back by hand what was changed",
+        f"{context.deploy}; where that changes nothing, revert by hand what was changed",
     )
 
 
 def _wrong_with(function: DeployedFunction) -> Iterator[str]:
     reason = function.state_reason or function.last_update_status_reason
     if function.state not in ("Active", "Inactive"):
-        yield f"its state is {function.state or 'not told'} {reason}".strip()
+        yield f"its state is {function.state or 'unknown'} {reason}".strip()
     if function.last_update_status != "Successful":
-        yield f"its last update is {function.last_update_status or 'not told'} {reason}".strip()
+        yield f"its last update is {function.last_update_status or 'unknown'} {reason}".strip()
     if not function.code_sha256:
-        yield "its code is not told"
+        yield "AWS gives no hash of its code"
     if function.reserved_concurrent_executions == 0:
         yield "it is throttled to nothing: its reserved concurrency is 0"
 
@@ -83,7 +83,7 @@ def _wrong_with(function: DeployedFunction) -> Iterator[str]:
 def settings(context: DoctorContext) -> CheckResult:
     found = {logical: function for logical, function in context.functions.items() if function is not None}
     if not found:
-        return unknown("no function tells them" if context.functions else NO_STACK)
+        return unknown("no function was found" if context.functions else NO_STACK)
     functions_by_line = defaultdict[str, list[str]](list)
     for logical, function in found.items():
         for line in _wrong_settings(context, function):
@@ -113,7 +113,7 @@ def api(context: DoctorContext) -> CheckResult:
     if unsigned not in REFUSED:
         return fail(
             f"an unsigned call is answered {unsigned}",
-            "the API does not ask for IAM any more: deploy again, and look who changed it (CloudTrail)",
+            "the API no longer asks for IAM: deploy again, and find in CloudTrail who changed it",
         )
     signed, _ = context.signed
     if signed in REFUSED:
@@ -167,10 +167,10 @@ def _lacking(table: KeptTable, stage: str) -> Iterator[tuple[str, str]]:
     update = f"`aws dynamodb update-{{}} --table-name {table.name} "
     if "PointInTimeRecoverySpecification" not in table.properties:
         on = "--point-in-time-recovery-specification PointInTimeRecoveryEnabled=true`"
-        yield "point-in-time recovery is off: a mistake cannot be taken back", update.format("continuous-backups") + on
+        yield "point-in-time recovery is off: a mistake cannot be undone", update.format("continuous-backups") + on
     if table.properties.get("TimeToLiveSpecification", {}).get("AttributeName") != TIME_TO_LIVE:
         on = f"--time-to-live-specification Enabled=true,AttributeName={TIME_TO_LIVE}`"
-        yield "time to live is off: what is over stays, and is paid for", update.format("time-to-live") + on
+        yield "time to live is off: expired items stay and cost money", update.format("time-to-live") + on
     if not table.protected:
         deploy = f"`lazaretto deploy --stage {stage} --parameter DeletionProtection=true`"
         by_hand = update.format("table") + "--deletion-protection-enabled`"
@@ -182,9 +182,9 @@ def key(context: DoctorContext) -> CheckResult:
         return skipped("no table")
     key = context.table.key
     if not key:
-        return skipped("the table lies under a key of AWS")
+        return skipped("a key of AWS encrypts the table")
     state = context.tables.key_state(key)
     if state != "Enabled":
-        undo = f"`aws kms {_UNDO[state]} --key-id {key}`" if state in _UNDO else "ask who keeps it"
+        undo = f"`aws kms {_UNDO[state]} --key-id {key}`" if state in _UNDO else "ask the owner of the key"
         return fail(f"{key} is {state}", f"{undo}: without it nothing that is stored can be read")
     return ok(f"{key} is enabled")

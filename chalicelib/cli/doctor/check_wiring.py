@@ -8,7 +8,7 @@ from datetime import timedelta
 from chalicelib.adapters.stack.parts import EventSource, Fired
 from chalicelib.cli.doctor.doctor_context import SOURCES, DoctorContext
 from chalicelib.domain.doctor.health import NO_STACK, CheckResult, ago, fail, judged, ok, unknown, warn
-from chalicelib.domain.doctor.installed import ALARM, FUNCTION, RULE, EventRule, patterns_of, wrong_with_rule
+from chalicelib.domain.doctor.installed import ALARM, FUNCTION, RULE, patterns_of, wrong_with_rule
 from chalicelib.domain.images.image import Source
 
 FED_BY_RULES = ("scans", "findings")
@@ -36,9 +36,15 @@ def rules(context: DoctorContext) -> CheckResult:
     patterns = patterns_of(context.spoke_template)
     found = {logical: context.parts.rule(name) for logical, name in names.items()}
     problems = [f"{logical}: the stack has no such rule" for logical in patterns if logical not in names]
+    place = f"{context.region}:{context.account}"
+    functions = {
+        f"arn:{context.partition}:lambda:{place}:function:{name}" for name in context.of_kind(FUNCTION).values()
+    }
+    queues = {f"arn:{context.partition}:sqs:{place}:{context.name}-{queue}" for queue in FED_BY_RULES}
     for logical, rule in found.items():
         pattern = patterns.get(logical)
-        wrong = (*wrong_with_rule(rule, pattern), *_wrong_targets(rule, _ours(context, scheduled=pattern is None)))
+        ours, where = (queues, "our queues") if pattern else (functions, "a function of ours")
+        wrong = wrong_with_rule(rule, pattern, ours, where)
         problems += [f"{logical} ({names[logical]}): {why}" for why in wrong]
     enable = (f"`aws events enable-rule --name {names[n]}`; " for n, rule in found.items() if rule and not rule.enabled)
     return judged(
@@ -51,26 +57,6 @@ def rules(context: DoctorContext) -> CheckResult:
 
 def _restore(context: DoctorContext) -> str:
     return f"{context.deploy}; then `lazaretto reconcile --stage {context.stage}` finds what was lost"
-
-
-def _wrong_targets(rule: EventRule | None, ours: set[str]) -> Iterator[str]:
-    if rule is None:
-        return
-    if not rule.targets:
-        yield "it has no target"
-    for target in rule.targets:
-        if target.dead_arn is None:
-            yield f"what cannot be delivered to {target.arn.split(':', 5)[-1]} is dropped"
-        if target.arn.split(":", 2)[-1] not in ours:
-            yield f"it sends to {target.arn}, which is none of ours"
-
-
-def _ours(context: DoctorContext, *, scheduled: bool) -> set[str]:
-    """What a rule may send to, as ARNs without their beginning."""
-    place = f"{context.region}:{context.account}"
-    if scheduled:
-        return {f"lambda:{place}:function:{name}" for name in context.of_kind(FUNCTION).values()}
-    return {f"sqs:{place}:{context.name}-{queue}" for queue in FED_BY_RULES}
 
 
 def queues(context: DoctorContext) -> CheckResult:
@@ -108,7 +94,7 @@ def sources(context: DoctorContext) -> CheckResult:
         [f"{name}: {why}" for name in names for why in _wrong_source(by_queue.get(name))],
         f"{len(SOURCES)} queues are read, single messages that fail are reported",
         "not as they must be",
-        f"{context.deploy}; where that changes nothing, take back by hand what was changed",
+        f"{context.deploy}; where that changes nothing, revert by hand what was changed",
     )
 
 

@@ -25,10 +25,10 @@ def policy(context: DoctorContext) -> CheckResult:
         apply = f"`lazaretto policy apply FILE --stage {context.stage}`"
         return fail(str(error), f"{apply}: until then no image is decided")
     which = f"version {version}" if version else "the built-in one"
-    then = "verdicts act" if policy.mode == "enforce" else "verdicts are told, nothing is done to images"
+    then = "verdicts act" if policy.mode == "enforce" else "verdicts send alerts only, no image is changed"
     rollout = context.app.table.read_rollout()
     carried = rollout is None or (rollout.told and rollout.policy_version == version)
-    return ok(f"{which}, mode {policy.mode}: {then}{'' if carried else '; on its way to all images'}")
+    return ok(f"{which}, mode {policy.mode}: {then}{'' if carried else '; not yet applied to all images'}")
 
 
 def fuse(context: DoctorContext) -> CheckResult:
@@ -43,7 +43,7 @@ def clock(context: DoctorContext) -> CheckResult:
     """The clock has a snapshot taken each hour, and asks for what is due every five minutes."""
     advice, snapshot = "docs/operations.md#alarm-clock-silent", context.app.queries.read_snapshot()
     if snapshot is None:
-        return warn("it has left no snapshot yet", f"wait for the full hour; where there is still none then: {advice}")
+        return warn("it has made no snapshot yet", f"wait for the full hour; where there is still none then: {advice}")
     age = context.now - snapshot.at
     seen = f"snapshot {ago(age)}"
     if age > SNAPSHOT_EVERY + MISSED:

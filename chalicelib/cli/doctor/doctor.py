@@ -51,8 +51,8 @@ def doctor_command(
 ) -> None:
     """Check an installation, or an account before one: each check says what was seen, and what to do.
 
-    Exit 1 where something is not as it must be, or could not be looked at and matters; warnings are exit 0. Nothing is
-    changed but by --send-test and --exclude-our-pulls.
+    Exit 1 where something is not as it must be, or an essential check could not be made; warnings are exit 0. Only
+    --send-test and --exclude-our-pulls change anything.
     """
     if not STAGE.fullmatch(stage):
         raise InputError(f"{stage!r} is no stage: up to 20 of a-z, 0-9 and -, a letter first")

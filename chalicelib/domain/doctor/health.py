@@ -16,8 +16,8 @@ import msgspec
 
 from chalicelib.errors import DeniedError, LazarettoError, TransientError
 
-NO_STACK = "no stack tells what was made"
-NO_RIGHT = "run it with credentials that may make this call; until then nothing is known of it"
+NO_STACK = "there is no stack: its parts are unknown"
+NO_RIGHT = "run it with credentials that may make this call"
 AGAIN = "run it again"
 
 

@@ -5,7 +5,7 @@ Pure. The `check_…` modules of `cli/doctor` say how they must be.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -52,14 +52,24 @@ class EventRule(msgspec.Struct, frozen=True):
         return self.state.startswith("ENABLED")
 
 
-def wrong_with_rule(rule: EventRule | None, pattern: Mapping[str, Any] | None) -> Iterator[str]:
-    """`pattern`: the events that it must match; None: it runs on a schedule. Of its targets its check tells."""
+def wrong_with_rule(
+    rule: EventRule | None, pattern: Mapping[str, Any] | None, ours: Collection[str], where: str
+) -> Iterator[str]:
+    """`pattern`: the events that it must match; None: it runs on a schedule. `ours`: ARNs that it may send to, which
+    are `where`. The rules of the hub and of a spoke are judged by it."""
     if rule is None:
         yield "it is gone"
-    elif not rule.enabled:
+        return
+    if not rule.enabled:
         yield f"it is {rule.state}"
-    if rule is not None and rule.pattern != pattern:
+    if rule.pattern != pattern:
         yield "it matches other events than in this version"
+    own = [target for target in rule.targets if target.arn in ours]
+    if not own:
+        yield f"it does not send to {where}"
+    if any(target.dead_arn is None for target in own):
+        yield "what cannot be delivered is dropped"
+    yield from (f"it sends to {target.arn}, which is none of ours" for target in rule.targets if target not in own)
 
 
 def patterns_of(template: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -64,22 +64,25 @@ class SimulatedAction(msgspec.Struct, frozen=True):
         return "denied by a Deny" if self.decision == "explicitDeny" else "allowed by nothing"
 
 
-def role_policies(
-    template: Mapping[str, Any], stack: Stack, names: Mapping[str, str]
-) -> dict[str, list[Mapping[str, Any]]]:
-    """The policy documents that each role of the stack was made with, by the role's name. `names`: physical ids by
-    logical id. Raises ValueError and KeyError where a value in one cannot be computed."""
+def role_requests(
+    template: Mapping[str, Any], stack: Stack, names: Mapping[str, str], region: str
+) -> dict[str, list[SimulationRequest]]:
+    """What each role of the stack must be allowed, by the role's name. `names`: physical ids by logical id. Raises
+    ValueError and KeyError where a value in a policy cannot be computed, or a condition cannot be fulfilled."""
     values = TemplateValues(template, names, stack.parameters, stack.id)
     return {
-        names[logical]: [values.of(policy["PolicyDocument"]) for policy in role["Properties"].get("Policies", ())]
+        names[logical]: [
+            request
+            for policy in role["Properties"].get("Policies", ())
+            for request in policy_requests(values.of(policy["PolicyDocument"]), region)
+        ]
         for logical, role in template["Resources"].items()
         if role["Type"] == "AWS::IAM::Role" and logical in names
     }
 
 
-def questions_of(document: Mapping[str, Any], region: str) -> Iterator[SimulationRequest]:
-    """One for each statement and each service in it. `document` holds no function of CloudFormation any more. Raises
-    ValueError for a condition whose fulfilment cannot be told."""
+def policy_requests(document: Mapping[str, Any], region: str) -> Iterator[SimulationRequest]:
+    """One for each statement and each service in it. `document` holds no function of CloudFormation any more."""
     for statement in _listed(document["Statement"]):
         resources = dict.fromkeys(_sample(resource, region) for resource in _listed(statement["Resource"]))
         keys, actions = tuple(_keys(statement.get("Condition", {}))), _listed(statement["Action"])
@@ -89,18 +92,18 @@ def questions_of(document: Mapping[str, Any], region: str) -> Iterator[Simulatio
                 yield SimulationRequest(asked, own, keys, statement["Effect"] == "Allow")
 
 
-def wrong_answers(question: SimulationRequest, answers: Iterable[SimulatedAction]) -> Iterator[str]:
+def wrong_answers(request: SimulationRequest, answers: Iterable[SimulatedAction]) -> Iterator[str]:
     """A line for each answer that differs from what the policy means."""
     for answer in answers:
-        if answer.allowed is not question.allowed:
+        if answer.allowed is not request.allowed:
             why = "allowed, and must not be" if answer.allowed else answer.reason
             yield f"{answer.action} on {answer.resource}: {why}"
 
 
-def unanswered(question: SimulationRequest, answers: Iterable[SimulatedAction]) -> Iterator[str]:
+def unanswered(request: SimulationRequest, answers: Iterable[SimulatedAction]) -> Iterator[str]:
     """A line for each call without an answer: it is neither denied nor allowed."""
     told = {(answer.action, answer.resource) for answer in answers}
-    for action, resource in product(question.actions, question.resources):
+    for action, resource in product(request.actions, request.resources):
         if (action, resource) not in told:
             yield f"{action} on {resource}: IAM did not answer"
 

@@ -52,7 +52,7 @@ def test_registries_that_can_be_listed_are_told_with_their_last_comparison() -> 
 def test_a_spoke_the_functions_have_compared_lately_is_no_failure_of_theirs() -> None:
     found = look(compared("444455556666", timedelta(hours=3)), SPOKE).found
     assert found.status is CheckStatus.WARN
-    assert "though you may not look" in found.problems[0]
+    assert "but you may not list it" in found.problems[0]
 
 
 def test_a_spoke_that_nobody_has_compared_for_a_day_is_a_failure() -> None:
@@ -91,4 +91,7 @@ def test_another_account_in_our_region_says_nothing_of_our_own_registry() -> Non
 
 def test_a_registry_the_functions_have_left_alone_for_a_day_is_wrong_even_where_you_may_look() -> None:
     found = look(compared("444455556666", timedelta(days=1))).found
-    assert (found.status, "but the functions looked last 24 h ago" in found.problems[0]) == (CheckStatus.FAIL, True)
+    assert (found.status, "but the functions compared it last 24 h ago" in found.problems[0]) == (
+        CheckStatus.FAIL,
+        True,
+    )

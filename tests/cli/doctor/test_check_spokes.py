@@ -95,7 +95,7 @@ def test_where_no_other_registry_is_watched_there_is_nothing_to_be_seen() -> Non
         (changed(template={}), CheckStatus.WARN, "another version"),
         (changed(status="ROLLBACK_COMPLETE"), CheckStatus.FAIL, "its stack is ROLLBACK_COMPLETE"),
         (changed(hub_bus=BUS.replace("1111", "9999")), CheckStatus.FAIL, "forward to arn:aws:events:eu-west-1:9999"),
-        (changed(hub_bus=None), CheckStatus.FAIL, "nothing that it tells"),
+        (changed(hub_bus=None), CheckStatus.FAIL, "an unknown bus"),
         (changed(rules={}), CheckStatus.FAIL, "ImageActionRule: it is gone"),
         (without_rule, CheckStatus.FAIL, "FindingRule: it is gone"),
         (changed(rules={**RULES, "FindingRule": None}), CheckStatus.FAIL, "FindingRule: it is gone"),
@@ -109,6 +109,7 @@ def test_where_no_other_registry_is_watched_there_is_nothing_to_be_seen() -> Non
             "it does not send to the hub's bus",
         ),
         (with_rule(targets=(RuleTarget(BUS),)), CheckStatus.FAIL, "what cannot be delivered is dropped"),
+        (with_rule(targets=(KEPT, RuleTarget("arn:other", "arn:dead"))), CheckStatus.FAIL, "it sends to arn:other"),
         (changed(dead=None), CheckStatus.FAIL, "the queue of what could not be delivered is gone"),
         (changed(dead=msgspec.structs.replace(DEAD, messages=3)), CheckStatus.FAIL, "3 events did not reach the hub"),
     ],
@@ -126,7 +127,7 @@ def test_a_spoke_nobody_may_look_at_is_not_known_and_what_sweeps_found_is_told()
     facts = {Repository("444455556666", "eu-central-1", "team/web"): compared}
     check = look({NEAR: SOUND}, (SHOP, NEAR), facts=facts)
     assert (check.found.status, check.denies) == (CheckStatus.UNKNOWN, False)
-    assert "compared 3 h ago, 7 events were lost by then; its rules were not seen" in check.found.problems[0]
+    assert "compared 3 h ago, 7 events were lost by then; its rules cannot be read" in check.found.problems[0]
     assert check.found.advice == (
         "with credentials of 444455556666: `lazaretto doctor --stage prod --region eu-central-1`"
     )

@@ -123,7 +123,7 @@ def test_before_an_installation_the_account_alone_is_looked_at(ill: Patient) -> 
     assert {check["id"] for check in said["checks"]} == {kind.id for kind in KINDS if kind.before}
     stack = next(check for check in said["checks"] if check["id"] == "stack")
     assert (stack["status"], stack["advice"]) == ("SKIPPED", "`lazaretto deploy --stage new`")
-    assert "the account alone is looked at" in stack["seen"]
+    assert "only the account is checked" in stack["seen"]
 
 
 def test_before_an_installation_rights_to_deploy_that_are_missing_are_named(ill: Patient) -> None:
@@ -502,7 +502,7 @@ ILLNESSES = [
     ("time", "WARN", " s from", clock_of_aws(2)),
     ("scanning", "FAIL", "enhanced scanning, no rule", without_rules),
     ("scanning", "WARN", "MANUAL", configured("BASIC", "MANUAL")),
-    ("scanning", "UNKNOWN", "not known here", configured("DEEP")),
+    ("scanning", "UNKNOWN", "does not know the scanner", configured("DEEP")),
     ("inspector", "OK", "scans ECR images", configured("ENHANCED")),
     ("scan-engine", "WARN", "CLAIR", answering("ecr.GetAccountSetting", {"name": "x", "value": "CLAIR"})),
     ("cloudtrail", "WARN", "no trail", answering("cloudtrail.DescribeTrails", {"trailList": []})),
@@ -514,7 +514,7 @@ ILLNESSES = [
     ("stack", "FAIL", "UPDATE_IN_PROGRESS", stack(StackStatus="UPDATE_IN_PROGRESS")),
     ("stack", "WARN", "not protected", stack(EnableTerminationProtection=False)),
     ("stack", "WARN", "its last deployment failed", stack(StackStatus="UPDATE_ROLLBACK_COMPLETE")),
-    ("functions", "FAIL", "its code is not told", functions(CodeSha256="")),
+    ("functions", "FAIL", "AWS gives no hash of its code", functions(CodeSha256="")),
     ("functions", "FAIL", "Clock: it is gone", forget_function),
     ("functions", "FAIL", "OnScans: its state is Failed", functions(State="Failed")),
     ("functions", "FAIL", "OnScans: its last update is Failed", functions(LastUpdateStatus="Failed")),
@@ -529,7 +529,7 @@ ILLNESSES = [
     ("rules", "FAIL", "scans, which is none of ours", send_elsewhere(":123456789012:", ":999999999999:")),
     ("rules", "FAIL", "none of ours", send_elsewhere(":sqs:", ":lambda:")),
     ("rules", "FAIL", "function:lazaretto-prod-Other, which is none of ours", wake_another),
-    ("rules", "FAIL", "it has no target", take_target),
+    ("rules", "FAIL", "it does not send to our queues", take_target),
     ("rules", "FAIL", "what cannot be delivered", drop_undelivered),
     ("rules", "FAIL", "it is gone", delete_rule),
     ("rules", "FAIL", "it matches other events", deafen_rule),
@@ -563,12 +563,12 @@ ILLNESSES = [
     ("roles", "UNKNOWN", "IAM did not answer", answering("iam.SimulatePrincipalPolicy", {"EvaluationResults": []})),
     ("roles", "UNKNOWN", "The same next token", answering("iam.SimulatePrincipalPolicy", ENDLESS)),
     ("roles", "UNKNOWN", "Fn::ImportValue", forget_template),
-    ("roles", "UNKNOWN", "gives no role a right", without_policies),
+    ("roles", "UNKNOWN", "gives no role a permission", without_policies),
     ("roles", "UNKNOWN", "not seen: ", refusing("iam.SimulatePrincipalPolicy")),
     ("pull-times", "WARN", "OnScansRole", answering("ecr.ListPullTimeUpdateExclusions", NONE_EXCLUDED)),
     ("spokes", "UNKNOWN", "were not read", refusing("lambda.GetFunctionConfiguration")),
-    ("registries", "FAIL", "you can look, but the functions looked last 2 days ago", stop_sweeps),
-    ("registries", "WARN", "though you may not look", refusing("ecr.DescribeRepositories")),
+    ("registries", "FAIL", "you can list it, but the functions compared it last 2 days ago", stop_sweeps),
+    ("registries", "WARN", "but you may not list it", refusing("ecr.DescribeRepositories")),
     ("fuse", "FAIL", "2 acts wait", blow_fuse),
     ("events", "WARN", "none of ECR", silence(*OF_ECR)),
     ("clock", "FAIL", "snapshot 3 h ago", stop_clock),
@@ -744,7 +744,7 @@ def no_spoke(ill: Patient) -> None:
         (disable_spoke, "FAIL", "FindingRule: it is DISABLED"),
         (deafen_spoke, "FAIL", "FindingRule: it matches other events than in this version"),
         (lose_an_event, "FAIL", "1 events did not reach the hub"),
-        (refusing("cloudformation.ListStackResources"), "UNKNOWN", "never compared; its rules were not seen"),
+        (refusing("cloudformation.ListStackResources"), "UNKNOWN", "never compared; its rules cannot be read"),
     ],
 )
 def test_the_spoke_of_another_region_is_looked_at(ill: Patient, make: Make, status: str, words: str) -> None:
@@ -770,7 +770,7 @@ def test_a_spoke_whose_role_lets_in_functions_alone_is_not_known(ill: Patient) -
     refusing("sts.AssumeRole")(ill)
     _, found = checks("--quick")
     assert found["spokes"]["status"] == "UNKNOWN"
-    assert "its rules were not seen: sts:AssumeRole" in found["spokes"]["problems"][0]
+    assert "its rules cannot be read: sts:AssumeRole" in found["spokes"]["problems"][0]
     assert "with credentials of 444455556666" in found["spokes"]["advice"]
 
 
