@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from chalicelib.cli.doctor.doctor_context import DoctorContext
-from chalicelib.domain.doctor.health import CheckResult, CheckStatus, ago, ok, skipped, unknown, warn
+from chalicelib.domain.doctor.health import CheckResult, CheckStatus, ago, fail, ok, skipped, unknown, warn
 from chalicelib.domain.doctor.installed import Spoke, StoredRepositories, patterns_of, wrong_with_rule
 from chalicelib.domain.doctor.stack import StackState, state_of
 from chalicelib.domain.images.names import RegistryPlace
@@ -16,31 +16,20 @@ from chalicelib.errors import UpstreamError
 LATELY = timedelta(hours=13)
 """Registries are compared every six hours; one time may be missed."""
 TRUST = "docs/operations.md#several-regions-and-accounts: the role there must trust ours, and let it look"
+WORST_FIRST = (CheckStatus.FAIL, CheckStatus.UNKNOWN, CheckStatus.WARN)
 UNDELIVERED = "docs/operations.md#events-that-do-not-reach-the-hub"
-OK, WARN, FAIL, UNKNOWN = CheckStatus.OK, CheckStatus.WARN, CheckStatus.FAIL, CheckStatus.UNKNOWN
 
 
-class PlaceResult(NamedTuple):
-    """`lines`: what was seen of one registry, or what is not as it must be."""
-
-    status: CheckStatus
-    lines: Sequence[str]
-    advice: str = ""
-
-
-def _combined(found: Mapping[RegistryPlace, PlaceResult]) -> CheckResult:
-    """The worst status of all, with what to do about the registries that have it."""
-    lines = {
-        status: [f"{place}: {line}" for place, one in found.items() if one.status is status for line in one.lines]
-        for status in (FAIL, UNKNOWN, WARN, OK)
-    }
-    worst = next(status for status, told in lines.items() if told)
-    sound = lines.pop(OK)
-    if worst is OK:
-        return ok("; ".join(sound))
-    seen = f"{sum(one.status is OK for one in found.values())} of {len(found)} are as they must be"
-    advice = "; ".join(dict.fromkeys(one.advice for one in found.values() if one.status is worst))
-    return CheckResult(worst, seen, advice, tuple(line for told in lines.values() for line in told))
+def _combined(found: Mapping[RegistryPlace, CheckResult]) -> CheckResult:
+    """The worst status of all, with what to do about the registries that have it. Lines of the worst come first."""
+    wrong = [(place, one) for place, one in found.items() if one.status is not CheckStatus.OK]
+    if not wrong:
+        return ok("; ".join(f"{place}: {one.seen}" for place, one in found.items()))
+    wrong.sort(key=lambda item: WORST_FIRST.index(item[1].status))
+    worst = wrong[0][1].status
+    lines = tuple(f"{place}: {line}" for place, one in wrong for line in one.problems or (one.seen,))
+    advice = "; ".join(dict.fromkeys(one.advice for _, one in wrong if one.status is worst))
+    return CheckResult(worst, f"{len(found) - len(wrong)} of {len(found)} are as they must be", advice, lines)
 
 
 def registries(context: DoctorContext) -> CheckResult:
@@ -48,7 +37,7 @@ def registries(context: DoctorContext) -> CheckResult:
     return _combined({place: _check_registry(context, place) for place in context.app.registries})
 
 
-def _check_registry(context: DoctorContext, place: RegistryPlace) -> PlaceResult:
+def _check_registry(context: DoctorContext, place: RegistryPlace) -> CheckResult:
     at = context.stored.of(place).compared_at
     recent = at is not None and context.now - at < LATELY
     when = f"compared {ago(context.now - at)}" if at else "never compared"
@@ -58,17 +47,15 @@ def _check_registry(context: DoctorContext, place: RegistryPlace) -> PlaceResult
     except UpstreamError as error:
         if recent:
             advice = "nothing, if that is intended: the functions can list it"
-            return PlaceResult(WARN, [f"{when}, but you may not list it: {error}"], advice)
-        lines = [f"{when}, and cannot be listed: {error}"]
-        return PlaceResult(FAIL, lines, TRUST) if at else PlaceResult(UNKNOWN, lines, sweep)
+            return warn(f"{when}, but you may not list it: {error}", advice)
+        seen = f"{when}, and cannot be listed: {error}"
+        return fail(seen, TRUST) if at else unknown(seen, sweep)
     count = f"{len(page.repositories)}{' or more' if page.after else ''} repositories"
     if at and not recent:
-        return PlaceResult(
-            FAIL, [f"you can list it, but the functions compared it last {ago(context.now - at)}"], TRUST
-        )
+        return fail(f"you can list it, but the functions compared it last {ago(context.now - at)}", TRUST)
     if not at and page.repositories:
-        return PlaceResult(WARN, [f"{count}, and the functions have compared none of them yet"], sweep)
-    return PlaceResult(OK, [f"{count}, {when}"])
+        return warn(f"{count}, and the functions have compared none of them yet", sweep)
+    return ok(f"{count}, {when}")
 
 
 def spokes(context: DoctorContext) -> CheckResult:
@@ -80,26 +67,26 @@ def spokes(context: DoctorContext) -> CheckResult:
     return _combined({place: _check_spoke(context, place) for place in context.spoke_places})
 
 
-def _check_spoke(context: DoctorContext, place: RegistryPlace) -> PlaceResult:
+def _check_spoke(context: DoctorContext, place: RegistryPlace) -> CheckResult:
     by = f"with credentials of {place.account}: " if place.account else ""
     try:
         spoke = context.spoke(place)
     except UpstreamError as error:
         lost = _lost(context.stored.of(place), context.now)
         look = f"{by}`lazaretto doctor --stage {context.stage} --region {place.region}`"
-        return PlaceResult(UNKNOWN, [f"{lost}; its rules cannot be read: {error}"], look)
+        return unknown(f"{lost}; its rules cannot be read: {error}", look)
     template, bus = context.spoke_template, context.hub_bus
     patterns = patterns_of(template)
     _, _, _, region, account, _ = (bus or ":::::").split(":")
     hub = f" --hub {account}/{region}" if bus else ""
     deploy = f"{by}`lazaretto deploy --spoke --stage {context.stage}{hub} --region {place.region}`"
     if spoke is None:
-        return PlaceResult(WARN, ["there is none: only sweeps find what happens there, hours later"], deploy)
+        return warn("there is none: only sweeps find what happens there, hours later", deploy)
     if problems := list(_wrong_with(spoke, bus or spoke.hub_bus, patterns)):
-        return PlaceResult(FAIL, problems, deploy)
+        return fail("not as it must be", deploy, problems)
     if spoke.template != template:
-        return PlaceResult(WARN, ["sound, but made by the template of another version"], deploy)
-    return PlaceResult(OK, [f"{len(patterns)} rules send to {spoke.hub_bus}, nothing undelivered"])
+        return warn("sound, but made by the template of another version", deploy)
+    return ok(f"{len(patterns)} rules send to {spoke.hub_bus}, nothing undelivered")
 
 
 def _wrong_with(spoke: Spoke, bus: str | None, patterns: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

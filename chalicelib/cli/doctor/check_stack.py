@@ -9,7 +9,7 @@ from chalicelib import __version__
 from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.adapters.stack.parts import DeployedFunction
 from chalicelib.cli.doctor.doctor_context import DoctorContext
-from chalicelib.domain.doctor.health import NO_STACK, CheckResult, fail, judged, ok, skipped, unknown, warn
+from chalicelib.domain.doctor.health import CheckResult, fail, judged, ok, skipped, unknown, warn
 from chalicelib.domain.doctor.installed import KeptTable
 from chalicelib.domain.doctor.stack import StackState, state_of
 from chalicelib.errors import SettingsError
@@ -52,8 +52,6 @@ def stack(context: DoctorContext) -> CheckResult:
 
 def functions(context: DoctorContext) -> CheckResult:
     functions = context.functions
-    if not functions:
-        return unknown(NO_STACK)
     found = {logical: function for logical, function in functions.items() if function is not None}
     problems = [f"{logical}: it is gone" for logical in dict.fromkeys((*FUNCTIONS, *functions)) if logical not in found]
     problems += [f"{logical}: {why}" for logical, function in found.items() for why in _wrong_with(function)]
@@ -83,7 +81,7 @@ def _wrong_with(function: DeployedFunction) -> Iterator[str]:
 def settings(context: DoctorContext) -> CheckResult:
     found = {logical: function for logical, function in context.functions.items() if function is not None}
     if not found:
-        return unknown("no function was found" if context.functions else NO_STACK)
+        return unknown("no function was found")
     functions_by_line = defaultdict[str, list[str]](list)
     for logical, function in found.items():
         for line in _wrong_settings(context, function):
@@ -107,9 +105,7 @@ def _wrong_settings(context: DoctorContext, function: DeployedFunction) -> list[
 
 
 def api(context: DoctorContext) -> CheckResult:
-    if not context.endpoint:
-        return unknown(NO_STACK)
-    unsigned = context.unsigned()
+    unsigned = context.api.unsigned()
     if unsigned not in REFUSED:
         return fail(
             f"an unsigned call is answered {unsigned}",
@@ -124,8 +120,6 @@ def api(context: DoctorContext) -> CheckResult:
 
 
 def version(context: DoctorContext) -> CheckResult:
-    if not context.endpoint:
-        return unknown(NO_STACK)
     status, installed = context.signed
     if status in REFUSED:
         return unknown(f"the API does not let you ask ({status})", _may_read(context))

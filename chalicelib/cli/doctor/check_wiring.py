@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from chalicelib.adapters.stack.parts import EventSource, Fired
 from chalicelib.cli.doctor.doctor_context import SOURCES, DoctorContext
-from chalicelib.domain.doctor.health import NO_STACK, CheckResult, ago, fail, judged, ok, unknown, warn
+from chalicelib.domain.doctor.health import CheckResult, ago, fail, judged, ok, unknown, warn
 from chalicelib.domain.doctor.installed import ALARM, FUNCTION, RULE, patterns_of, wrong_with_rule
 from chalicelib.domain.images.image import Source
 
@@ -30,8 +30,6 @@ RULES = {
 
 def rules(context: DoctorContext) -> CheckResult:
     names = context.of_kind(RULE)
-    if not names:
-        return unknown(NO_STACK)
     # A spoke's rules match the same events as its hub's.
     patterns = patterns_of(context.spoke_template)
     found = {logical: context.parts.rule(name) for logical, name in names.items()}
@@ -85,8 +83,6 @@ def _wrong_queue(context: DoctorContext, source: str) -> Iterable[str]:
 
 def sources(context: DoctorContext) -> CheckResult:
     functions = context.of_kind(FUNCTION).values()
-    if not functions:
-        return unknown(NO_STACK)
     found = [source for function in functions for source in context.parts.sources(function)]
     by_queue = {source.event_source_arn.rpartition(":")[2]: source for source in found}
     names = [f"{context.name}-{source}" for source in SOURCES]
@@ -124,8 +120,6 @@ def dead_letters(context: DoctorContext) -> CheckResult:
 
 
 def alarms(context: DoctorContext) -> CheckResult:
-    if not context.stack:
-        return unknown(NO_STACK)
     # The names of the stage `prod-eu` begin as those of `prod` do.
     own = set(context.of_kind(ALARM).values())
     found = [alarm for alarm in context.parts.alarms(f"{context.name}-") if alarm.alarm_name in own]
@@ -148,8 +142,6 @@ def alarms(context: DoctorContext) -> CheckResult:
 def events(context: DoctorContext) -> CheckResult:
     """As CloudWatch counts what rules have sent on, hour by hour."""
     names, now = context.of_kind(RULE), context.now
-    if not names:
-        return unknown(NO_STACK)
     fired = context.parts.fired(list(names.values()), now - SINCE, now)
     by_rule = {logical: fired.get(name, Fired()) for logical, name in names.items()}
     if failed := [f"{rule}: {one.failed} could not be sent on" for rule, one in by_rule.items() if one.failed]:

@@ -154,16 +154,13 @@ class DoctorContext:
         return Settings(table=self.name, stage=self.stage, channels={"sns": topic}, **queues, **watched)
 
     @cached_property
-    def endpoint(self) -> str:
-        """Of the API; empty: no stack tells it."""
-        return self.stack.outputs.get(ENDPOINT, "") if self.stack else ""
-
-    def unsigned(self) -> int:
-        return ApiProbe(self.sessions, self.endpoint).unsigned()
+    def api(self) -> ApiProbe:
+        return ApiProbe(self.sessions, self.stack.outputs.get(ENDPOINT, "") if self.stack else "")
 
     @cached_property
     def signed(self) -> tuple[int, str | None]:
-        return ApiProbe(self.sessions, self.endpoint).signed()
+        """The status of a signed call to the API, and its version."""
+        return self.api.signed()
 
     @cached_property
     def table(self) -> KeptTable | None:

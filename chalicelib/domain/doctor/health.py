@@ -78,7 +78,7 @@ def judged(problems: Iterable[str], sound: str, wrong: str, advice: str, unseen:
 
 class CheckKind(msgspec.Struct, frozen=True):
     """`make` takes the `DoctorContext`. `essential`: UNKNOWN is as bad as FAIL. `before`: made where there is no
-    installation; `after`: made of one."""
+    installation; `after`: made of one. `of_stack`: UNKNOWN where queues are there and no stack."""
 
     id: str
     area: CheckArea
@@ -87,11 +87,12 @@ class CheckKind(msgspec.Struct, frozen=True):
     essential: bool = True
     before: bool = False
     after: bool = True
+    of_stack: bool = False
 
     def run(self, context: Any) -> Check:
         """UNKNOWN with the reason where the check raises one of our errors: no check stops another one."""
         try:
-            return Check(self, self.make(context))
+            return Check(self, unknown(NO_STACK) if self.of_stack and context.stack is None else self.make(context))
         except LazarettoError as error:
             advice = NO_RIGHT if isinstance(error, DeniedError) else AGAIN if isinstance(error, TransientError) else ""
             return Check(self, unknown(f"not seen: {error}", advice))
