@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.doctor.health import KINDS
+from chalicelib.cli.doctor.checks import KINDS
 from tests.e2e.run import SCHEDULED, Run
 from tests.e2e.shell import Said
 

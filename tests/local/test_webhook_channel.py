@@ -15,10 +15,10 @@ from typing import Any
 import boto3
 import pytest
 
+from chalicelib.cli.doctor.check_channels import compose_test_alert
 from chalicelib.errors import UpstreamError
 from chalicelib.local.aws.deployment import secret_name
 from chalicelib.local.story.world import HURRY_SECONDS, StoryWorld
-from chalicelib.services.doctor.check_channels import test_alert as alert_of_doctor
 from chalicelib.services.policy.apply_policy import apply_policy
 from tests.local.running import local_stack
 
@@ -118,7 +118,7 @@ def test_a_verdict_ends_in_a_signed_request_also_when_the_receiver_was_in_troubl
 def test_what_doctor_sends_is_taken_and_a_key_that_was_changed_is_read_anew(
     world: StoryWorld, receiver: Receiver
 ) -> None:
-    channel, alert = world.stack.context.channels["webhook"], alert_of_doctor("dev", world.now)
+    channel, alert = world.stack.context.channels["webhook"], compose_test_alert("dev", world.now)
     keep(receiver.url, b"another key, which is not known.")
     with pytest.raises(UpstreamError, match="401"):
         channel.send(alert)

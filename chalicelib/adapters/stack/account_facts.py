@@ -8,15 +8,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from chalicelib.adapters.aws.calls import answered_at
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.stack.parts import reading
-from chalicelib.domain.doctor.installed import Caller, Trail
-from chalicelib.domain.pulls.role_rights import SimulatedAction, SimulationRequest
+from chalicelib.domain.doctor.role_rights import SimulatedAction, SimulationRequest
 
 ENGINE = "BASIC_SCAN_TYPE_VERSION"
+_ASSUMED = re.compile(r"arn:[a-z-]+:sts::\d{12}:assumed-role/(?P<role>[^/]+)/.+")
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """`at`: AWS's time."""
+
+    account: str
+    arn: str
+    at: datetime
+
+
+class Trail(msgspec.Struct, frozen=True):
+    """`writes`: it is on and records management events that write."""
+
+    name: str
+    writes: bool
 
 
 class AccountFacts:
@@ -43,18 +61,49 @@ class AccountFacts:
     def trails(self) -> tuple[Trail, ...]:
         """Those that record in this Region, of other Regions and of the organisation as well."""
         client = self._sessions.client("cloudtrail")
-        return tuple(
-            Trail(
-                trail["Name"],
-                bool(client.get_trail_status(Name=trail["TrailARN"]).get("IsLogging")),
-                _records_writes(client.get_event_selectors(TrailName=trail["TrailARN"])),
+        trails = client.describe_trails(includeShadowTrails=True).get("trailList", ())
+        return tuple(Trail(trail["Name"], _records_writes(client, trail["TrailARN"])) for trail in trails)
+
+    @reading("read the role {}")
+    def role_arn(self, name: str) -> str:
+        """With its path."""
+        return str(self._sessions.client("iam").get_role(RoleName=name)["Role"]["Arn"])
+
+    def principal_of(self, arn: str) -> str | None:
+        """The user or role whose policies hold for a caller; None: the account's root, which has none."""
+        if match := _ASSUMED.fullmatch(arn):
+            return self.role_arn(match["role"])
+        return None if arn.endswith(":root") else arn
+
+    @reading("simulate the policies of {}")
+    def simulate(self, principal: str, request: SimulationRequest) -> tuple[SimulatedAction, ...]:
+        pages = (
+            self._sessions.client("iam")
+            .get_paginator("simulate_principal_policy")
+            .paginate(
+                PolicySourceArn=principal,
+                ActionNames=list(request.actions),
+                ResourceArns=list(request.resources),
+                ContextEntries=[
+                    {
+                        "ContextKeyName": key.name,
+                        "ContextKeyType": "stringList" if key.many else "string",
+                        "ContextKeyValues": [key.value],
+                    }
+                    for key in request.keys
+                ],
             )
-            for trail in client.describe_trails(includeShadowTrails=True).get("trailList", ())
+        )
+        return tuple(
+            answer for said in pages.build_full_result().get("EvaluationResults", ()) for answer in _answers(said)
         )
 
 
-def _records_writes(said: Mapping[str, Any]) -> bool:
+def _records_writes(client: Any, arn: str) -> bool:
     """A trail without selectors records all management events."""
+    if not client.get_trail_status(Name=arn).get("IsLogging"):
+        return False
+    said = client.get_event_selectors(TrailName=arn)
     simple, advanced = said.get("EventSelectors", ()), said.get("AdvancedEventSelectors", ())
     if not (simple or advanced):
         return True
@@ -66,44 +115,6 @@ def _records_writes(said: Mapping[str, Any]) -> bool:
 def _is_about_writes(fields: list[dict[str, Any]]) -> bool:
     equal = {field["Field"]: field.get("Equals", ()) for field in fields}
     return "Management" in equal.get("eventCategory", ()) and "true" not in equal.get("readOnly", ())
-
-
-_ASSUMED = re.compile(r"arn:[a-z-]+:sts::\d{12}:assumed-role/(?P<role>[^/]+)/.+")
-
-
-class PolicySimulator:
-    def __init__(self, sessions: Sessions) -> None:
-        self._client = sessions.client("iam")
-
-    @reading("read the role {}")
-    def role_arn(self, name: str) -> str:
-        """With its path."""
-        return str(self._client.get_role(RoleName=name)["Role"]["Arn"])
-
-    def principal_of(self, arn: str) -> str | None:
-        """The user or role whose policies hold for a caller; None: the account's root, which has none."""
-        if match := _ASSUMED.fullmatch(arn):
-            return self.role_arn(match["role"])
-        return None if arn.endswith(":root") else arn
-
-    @reading("simulate the policies of {}")
-    def ask(self, principal: str, question: SimulationRequest) -> tuple[SimulatedAction, ...]:
-        pages = self._client.get_paginator("simulate_principal_policy").paginate(
-            PolicySourceArn=principal,
-            ActionNames=list(question.actions),
-            ResourceArns=list(question.resources),
-            ContextEntries=[
-                {
-                    "ContextKeyName": key.name,
-                    "ContextKeyType": "stringList" if key.many else "string",
-                    "ContextKeyValues": [key.value],
-                }
-                for key in question.keys
-            ],
-        )
-        return tuple(
-            answer for page in pages for said in page.get("EvaluationResults", ()) for answer in _answers(said)
-        )
 
 
 def _answers(said: Mapping[str, Any]) -> Iterator[SimulatedAction]:

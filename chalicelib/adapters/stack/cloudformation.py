@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from chalicelib.adapters.aws.calls import asked, aws_call, code_of
 from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.stack.parts import NO_QUEUE
 from chalicelib.domain.doctor.parameters import Value
 from chalicelib.domain.doctor.stack import ChangeSet, Resource, Stack, StackChange, StackEvent
 from chalicelib.errors import NotFoundError, UpstreamError
@@ -50,10 +51,10 @@ class Stacks:
             if r["ResourceStatus"] != "DELETE_COMPLETE"
         )
 
-    def template(self, name: str) -> Mapping[str, Any]:
-        """As it was given; empty where that was no JSON."""
+    def template(self, name: str, stage: str = "Original") -> Mapping[str, Any]:
+        """As it was given, or with `Processed` as its transform made it; empty where it is no JSON."""
         call = self._client.get_template
-        body = asked(f"read the template of {name}", call, StackName=name, TemplateStage="Original")["TemplateBody"]
+        body = asked(f"read the template of {name}", call, StackName=name, TemplateStage=stage)["TemplateBody"]
         try:
             found: Mapping[str, Any] = json.loads(body) if isinstance(body, str) else body
         except ValueError:
@@ -62,10 +63,7 @@ class Stacks:
 
     def kept_resources(self, name: str) -> frozenset[str]:
         """Logical ids of what stays when the stack is deleted."""
-        call = self._client.get_template
-        body = asked(f"read the template of {name}", call, StackName=name, TemplateStage="Processed")["TemplateBody"]
-        template: Mapping[str, Any] = json.loads(body) if isinstance(body, str) else body
-        resources: Mapping[str, Mapping[str, Any]] = template["Resources"]
+        resources: Mapping[str, Mapping[str, Any]] = self.template(name, "Processed")["Resources"]
         return frozenset(n for n, resource in resources.items() if resource.get("DeletionPolicy") in _KEEPING)
 
     def make_change_set(
@@ -153,7 +151,7 @@ def _stack(found: Mapping[str, Any]) -> Stack:
         id=found["StackId"],
         name=found["StackName"],
         status=found["StackStatus"],
-        parameters=frozenset(p["ParameterKey"] for p in found.get("Parameters", ())),
+        parameters={p["ParameterKey"]: str(p.get("ParameterValue", "")) for p in found.get("Parameters", ())},
         tags={t["Key"]: t["Value"] for t in found.get("Tags", ())},
         outputs={o["OutputKey"]: o["OutputValue"] for o in found.get("Outputs", ())},
         protected=bool(found.get("EnableTerminationProtection")),
@@ -184,9 +182,6 @@ def _event(event: Mapping[str, Any]) -> StackEvent:
         reason=event.get("ResourceStatusReason", ""),
         of_stack=event.get("PhysicalResourceId") == event["StackId"],
     )
-
-
-_NO_QUEUE = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 
 
 def find_deployment(stage: str, sessions: Sessions) -> Settings:
@@ -223,6 +218,6 @@ def queue_url(name: str, sessions: Sessions) -> str:
         with aws_call(f"find the queue {name}"):
             return str(sessions.client("sqs").get_queue_url(QueueName=name)["QueueUrl"])
     except UpstreamError as error:
-        if code_of(error) in _NO_QUEUE:
+        if code_of(error) in NO_QUEUE:
             raise NotFoundError(f"there is no queue {name} here: is this the account, Region and stage?") from error
         raise

@@ -7,23 +7,16 @@ GetFunctionConcurrency, ListEventSourceMappings, GetAccountSettings, GetTopicAtt
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
+import msgspec
+
 from chalicelib.adapters.aws.calls import asked, code_of
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.domain.doctor.installed import (
-    Alarm,
-    DeployedFunction,
-    EventRule,
-    EventSource,
-    Fired,
-    Queue,
-    RuleTarget,
-    Topic,
-)
+from chalicelib.domain.doctor.installed import EventRule, Queue, RuleTarget
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 
 ABSENT = "ResourceNotFoundException"
@@ -68,6 +61,62 @@ def reading_if_there(what: str, *absent: str) -> Callable[[Callable[_P, _T]], Ca
     return decorate
 
 
+class AwsPart(msgspec.Struct, frozen=True, rename="pascal"):
+    """A part as AWS answers it: the fields have its names."""
+
+
+class DeployedFunction(AwsPart, frozen=True):
+    """`code_sha256`: the hash of its bundle. `reserved_concurrent_executions` None: it shares the account's."""
+
+    runtime: str = ""
+    state: str = ""
+    state_reason: str = ""
+    last_update_status: str = ""
+    last_update_status_reason: str = ""
+    code_sha256: str = ""
+    environment: Mapping[str, Any] = {}
+    reserved_concurrent_executions: int | None = None
+
+
+class EventSource(AwsPart, frozen=True):
+    """An event source mapping of a function."""
+
+    state: str
+    event_source_arn: str = ""
+    function_response_types: tuple[str, ...] = ()
+
+
+class Topic(AwsPart, frozen=True):
+    """Numbers of subscriptions."""
+
+    subscriptions_confirmed: int = 0
+    subscriptions_pending: int = 0
+
+
+class Alarm(AwsPart, frozen=True):
+    """`state_value`: OK, ALARM or INSUFFICIENT_DATA."""
+
+    alarm_name: str
+    state_value: str
+    state_updated_timestamp: datetime
+    actions_enabled: bool = True
+
+
+class ConcurrencyLimit(AwsPart, frozen=True):
+    """Of the account in a Region: all, and those that no function has reserved."""
+
+    concurrent_executions: int
+    unreserved_concurrent_executions: int
+
+
+class Fired(msgspec.Struct, frozen=True):
+    """How often a rule has sent an event on, the last hour it did (None: never), and how often it failed to."""
+
+    times: int = 0
+    last_at: datetime | None = None
+    failed: int = 0
+
+
 class InstalledParts:
     """`region` None: that of the sessions. What does not exist is None."""
 
@@ -94,61 +143,39 @@ class InstalledParts:
         client = self._client("events")
         said = client.describe_rule(Name=name)
         pages = client.get_paginator("list_targets_by_rule").paginate(Rule=name)
-        targets = [target for page in pages for target in page.get("Targets", ())]
-        return EventRule(
-            said["State"],
-            tuple(RuleTarget(target["Arn"], target.get("DeadLetterConfig", {}).get("Arn")) for target in targets),
-            json.loads(said["EventPattern"]) if said.get("EventPattern") else None,
-        )
+        targets = [
+            RuleTarget(target["Arn"], target.get("DeadLetterConfig", {}).get("Arn"))
+            for page in pages
+            for target in page.get("Targets", ())
+        ]
+        return EventRule(said["State"], tuple(targets), json.loads(said.get("EventPattern") or "null"))
 
     @reading_if_there("read the function {}", ABSENT)
     def function(self, name: str) -> DeployedFunction:
         client = self._client("lambda")
         said = client.get_function_configuration(FunctionName=name)
-        return DeployedFunction(
-            said.get("Runtime", ""),
-            said.get("State", ""),
-            said.get("LastUpdateStatus", ""),
-            said.get("StateReason") or said.get("LastUpdateStatusReason", ""),
-            said.get("CodeSha256", ""),
-            said.get("Environment", {}).get("Variables", {}),
-            client.get_function_concurrency(FunctionName=name).get("ReservedConcurrentExecutions"),
-        )
+        return msgspec.convert({**said, **client.get_function_concurrency(FunctionName=name)}, DeployedFunction)
 
     @reading("read what wakes the function {}")
     def sources(self, function: str) -> tuple[EventSource, ...]:
         pages = self._client("lambda").get_paginator("list_event_source_mappings").paginate(FunctionName=function)
-        return tuple(
-            EventSource(
-                one.get("EventSourceArn", ""),
-                one["State"],
-                "ReportBatchItemFailures" in one.get("FunctionResponseTypes", ()),
-            )
-            for page in pages
-            for one in page.get("EventSourceMappings", ())
-        )
+        return msgspec.convert(pages.build_full_result().get("EventSourceMappings", ()), tuple[EventSource, ...])
 
     @reading("read the account's limits of Lambda")
-    def concurrency(self) -> tuple[int, int]:
-        """Concurrent executions of the account in this Region: all, and those that no function has reserved."""
-        limit = self._client("lambda").get_account_settings()["AccountLimit"]
-        return limit["ConcurrentExecutions"], limit["UnreservedConcurrentExecutions"]
+    def concurrency(self) -> ConcurrencyLimit:
+        return msgspec.convert(self._client("lambda").get_account_settings()["AccountLimit"], ConcurrencyLimit)
 
     @reading_if_there("read the topic {}", "NotFound", "NotFoundException")
     def topic(self, arn: str) -> Topic:
-        said = self._client("sns").get_topic_attributes(TopicArn=arn)["Attributes"]
-        return Topic(int(said.get("SubscriptionsConfirmed", 0)), int(said.get("SubscriptionsPending", 0)))
+        return msgspec.convert(
+            self._client("sns").get_topic_attributes(TopicArn=arn)["Attributes"], Topic, strict=False
+        )
 
     @reading("read the alarms {}…")
     def alarms(self, prefix: str) -> tuple[Alarm, ...]:
         pages = self._client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=prefix)
-        return tuple(
-            Alarm(
-                one["AlarmName"], one["StateValue"], one["StateUpdatedTimestamp"], acts=one.get("ActionsEnabled", True)
-            )
-            for page in pages
-            for one in (*page.get("MetricAlarms", ()), *page.get("CompositeAlarms", ()))
-        )
+        said = pages.build_full_result()
+        return msgspec.convert([*said.get("MetricAlarms", ()), *said.get("CompositeAlarms", ())], tuple[Alarm, ...])
 
     @reading("read metrics")
     def fired(self, rules: Collection[str], since: datetime, now: datetime) -> dict[str, Fired]:
@@ -160,7 +187,7 @@ class InstalledParts:
         counts: dict[tuple[str, str], dict[datetime, float]] = {one: {} for one in series}
         queries = [_sums(f"m{n}", rule, metric) for n, (rule, metric) in enumerate(series)]
         pages = self._client("cloudwatch").get_paginator("get_metric_data")
-        for page in pages.paginate(MetricDataQueries=queries, StartTime=since, EndTime=now) if queries else ():
+        for page in pages.paginate(MetricDataQueries=queries, StartTime=since, EndTime=now):
             for one in page["MetricDataResults"]:
                 _refuse_unread(one.get("StatusCode"))
                 counts[series[int(one["Id"][1:])]] |= zip(one["Timestamps"], one["Values"], strict=True)

@@ -51,17 +51,19 @@ def doctor_command(
 ) -> None:
     """Check an installation, or an account before one: each check says what was seen, and what to do.
 
-    Exit 1 where something is not as it must be, or could not be looked at and matters; warnings are exit 0. Nothing is
-    changed but by --send-test and --exclude-our-pulls.
+    Exit 1 where something is not as it must be, or an essential check could not be made; warnings are exit 0. Only
+    --send-test and --exclude-our-pulls change anything.
     """
     if not STAGE.fullmatch(stage):
         raise InputError(f"{stage!r} is no stage: up to 20 of a-z, 0-9 and -, a letter first")
     sessions = own_sessions(region, profile)
     # Imported late: other commands must not wait for boto3.
-    from chalicelib.cli.doctor.doctor_round import Orders, make_round
+    from chalicelib.cli.doctor.checks import run_checks
+    from chalicelib.cli.doctor.doctor_context import DoctorOptions
 
     with output.counting("checks") as more:
-        report = make_round(stage, sessions, Orders(quick, send_test, exclude_our_pulls), lambda: more(1))
+        options = DoctorOptions(quick, send_test, exclude_our_pulls)
+        report = run_checks(stage, sessions, options, lambda: more(1))
     if as_json:
         output.print_json(_plain(report))
     else:

@@ -1,11 +1,11 @@
-"""The parts of an installation as AWS shows them, and what sweeps have stored of the registries. Pure.
+"""The parts of an installation that are judged: queues, rules, spokes, the table, and what is stored of repositories.
 
-The `check_…` use cases say how they must be.
+Pure. The `check_…` modules of `cli/doctor` say how they must be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,52 +16,10 @@ from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.difference import Memory
 
-SOURCES = ("scans", "findings", "actions", "alerts", "sweeps")
-"""Queues that a function reads, by the last part of their name."""
-FUNCTIONS = ("OnScans", "OnFindings", "OnActions", "OnAlerts", "OnSweeps", "Clock", "APIHandler")
-"""By their logical ids."""
-CLOCK = "clock"
 QUEUE = "AWS::SQS::Queue"
 RULE = "AWS::Events::Rule"
 FUNCTION = "AWS::Lambda::Function"
 ALARM = "AWS::CloudWatch::Alarm"
-
-
-class Installed(msgspec.Struct, frozen=True):
-    """One stage in one account and Region. `names`: the physical id of each resource of the stack, by logical id; empty
-    without a stack. `kinds`: its type, likewise."""
-
-    stage: str
-    region: str
-    account: str
-    status: str = ""
-    names: Mapping[str, str] = {}
-    kinds: Mapping[str, str] = {}
-    outputs: Mapping[str, str] = {}
-    protected: bool = False
-
-    @property
-    def name(self) -> str:
-        """Of the stack, and of the table."""
-        return f"lazaretto-{self.stage}"
-
-    @property
-    def deploy(self) -> str:
-        return f"`lazaretto deploy --stage {self.stage}`"
-
-    def of_kind(self, kind: str) -> dict[str, str]:
-        """Names by logical id."""
-        return {logical: name for logical, name in self.names.items() if self.kinds[logical] == kind}
-
-    def queue(self, name: str) -> str:
-        return f"{self.name}-{name}"
-
-    def dead_queue(self, name: str) -> str:
-        return f"{self.name}-{name}-dead"
-
-    @property
-    def dead_queues(self) -> tuple[str, ...]:
-        return tuple(self.dead_queue(name) for name in (*SOURCES, CLOCK))
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -94,6 +52,26 @@ class EventRule(msgspec.Struct, frozen=True):
         return self.state.startswith("ENABLED")
 
 
+def wrong_with_rule(
+    rule: EventRule | None, pattern: Mapping[str, Any] | None, ours: Collection[str], where: str
+) -> Iterator[str]:
+    """`pattern`: the events that it must match; None: it runs on a schedule. `ours`: ARNs that it may send to, which
+    are `where`. The rules of the hub and of a spoke are judged by it."""
+    if rule is None:
+        yield "it is gone"
+        return
+    if not rule.enabled:
+        yield f"it is {rule.state}"
+    if rule.pattern != pattern:
+        yield "it matches other events than in this version"
+    own = [target for target in rule.targets if target.arn in ours]
+    if not own:
+        yield f"it does not send to {where}"
+    if any(target.dead_arn is None for target in own):
+        yield "what cannot be delivered is dropped"
+    yield from (f"it sends to {target.arn}, which is none of ours" for target in rule.targets if target not in own)
+
+
 def patterns_of(template: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The patterns of a template's rules, by logical id."""
     resources: Mapping[str, Mapping[str, Any]] = template["Resources"]
@@ -111,26 +89,6 @@ class Spoke(msgspec.Struct, frozen=True):
     dead: Queue | None
 
 
-class DeployedFunction(msgspec.Struct, frozen=True):
-    """`code`: the hash of its bundle. `reserved`: its reserved concurrency; None: it shares the account's."""
-
-    runtime: str
-    state: str
-    last_update: str
-    reason: str
-    code: str
-    environment: Mapping[str, str] = {}
-    reserved: int | None = None
-
-
-class EventSource(msgspec.Struct, frozen=True):
-    """An event source mapping of a function. `reports`: it reports single messages that failed."""
-
-    queue_arn: str
-    state: str
-    reports: bool
-
-
 class KeptTable(msgspec.Struct, frozen=True):
     """DynamoDB counts `items` and `size_bytes` about every six hours. `key`: the ARN of the customer's KMS key; empty:
     AWS's own encrypts the table. `unready`: indexes that are being made or deleted."""
@@ -143,46 +101,6 @@ class KeptTable(msgspec.Struct, frozen=True):
     key: str
     properties: Mapping[str, Any]
     unready: tuple[str, ...] = ()
-
-
-class Topic(msgspec.Struct, frozen=True):
-    """Numbers of subscriptions."""
-
-    confirmed: int
-    pending: int
-
-
-class Alarm(msgspec.Struct, frozen=True):
-    """`state`: OK, ALARM or INSUFFICIENT_DATA. `since`: when it last changed. `acts`: its actions are on."""
-
-    name: str
-    state: str
-    since: datetime
-    acts: bool = True
-
-
-class Fired(msgspec.Struct, frozen=True):
-    """How often a rule has sent an event on, the last hour it did (None: never), and how often it failed to."""
-
-    times: int = 0
-    last_at: datetime | None = None
-    failed: int = 0
-
-
-class Trail(msgspec.Struct, frozen=True):
-    """`management`: it records calls that write."""
-
-    name: str
-    logging: bool
-    management: bool
-
-
-class Caller(msgspec.Struct, frozen=True):
-    """Whose credentials these are. `at`: AWS's time."""
-
-    account: str
-    arn: str
-    at: datetime
 
 
 class StoredRepositories(msgspec.Struct, frozen=True):
@@ -214,8 +132,7 @@ class StoredRepositories(msgspec.Struct, frozen=True):
     @property
     def comparisons(self) -> dict[Repository, Memory]:
         """What the last comparison found."""
-        stored = {home: facts.get(str(Sweep.RECONCILE)) for home, facts in self.facts.items()}
-        return {home: Memory.read(found) for home, found in stored.items() if found}
+        return {home: Memory.read(facts.get(str(Sweep.RECONCILE))) for home, facts in self.facts.items()}
 
     @property
     def lost_events(self) -> int:

@@ -29,12 +29,12 @@ class StackState(StrEnum):
 
 
 class Stack(msgspec.Struct, frozen=True):
-    """`parameters`: the names that have a value. `protected`: its deletion is refused."""
+    """`parameters`: their values by name. `protected`: its deletion is refused."""
 
     id: str
     name: str
     status: str
-    parameters: frozenset[str] = frozenset()
+    parameters: Mapping[str, str] = {}
     tags: Mapping[str, str] = {}
     outputs: Mapping[str, str] = {}
     protected: bool = False

@@ -1,5 +1,4 @@
-"""The checks of `doctor`, one file an area, and reading, redriving and dropping dead letters.
+"""Reading, redriving and dropping dead letters (`lazaretto dlq`). Begin with `redrive_dead_letters.py`.
 
-A check reports what it saw; UNKNOWN is never OK. `health.run_check` turns an error into UNKNOWN, and nothing else does.
-Begin with `check_wiring.py`.
+The checks of `lazaretto doctor` are in `cli/doctor`.
 """

@@ -18,14 +18,15 @@ from chalicelib import __version__
 from chalicelib.adapters.stack.installed_stack import ApiProbe
 from chalicelib.cli import app
 from chalicelib.cli.doctor import doctor
+from chalicelib.cli.doctor.check_rights import deploy_requests
+from chalicelib.cli.doctor.check_wiring import RULES
+from chalicelib.cli.doctor.checks import KINDS
 from chalicelib.context import AppContext
-from chalicelib.domain.doctor.health import KINDS, CheckArea
+from chalicelib.domain.doctor.health import CheckArea
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.images.image import Repository
 from chalicelib.errors import UpstreamError
 from chalicelib.local.aws.stack import LocalStack
-from chalicelib.services.doctor.check_rights import deploy_questions
-from chalicelib.services.doctor.check_work import HEARD
 from chalicelib.settings import Settings
 from tests.fakes.patient import (
     ACCOUNT,
@@ -122,7 +123,7 @@ def test_before_an_installation_the_account_alone_is_looked_at(ill: Patient) -> 
     assert {check["id"] for check in said["checks"]} == {kind.id for kind in KINDS if kind.before}
     stack = next(check for check in said["checks"] if check["id"] == "stack")
     assert (stack["status"], stack["advice"]) == ("SKIPPED", "`lazaretto deploy --stage new`")
-    assert "the account alone is looked at" in stack["seen"]
+    assert "only the account is checked" in stack["seen"]
 
 
 def test_before_an_installation_rights_to_deploy_that_are_missing_are_named(ill: Patient) -> None:
@@ -501,7 +502,7 @@ ILLNESSES = [
     ("time", "WARN", " s from", clock_of_aws(2)),
     ("scanning", "FAIL", "enhanced scanning, no rule", without_rules),
     ("scanning", "WARN", "MANUAL", configured("BASIC", "MANUAL")),
-    ("scanning", "UNKNOWN", "not known here", configured("DEEP")),
+    ("scanning", "UNKNOWN", "does not know the scanner", configured("DEEP")),
     ("inspector", "OK", "scans ECR images", configured("ENHANCED")),
     ("scan-engine", "WARN", "CLAIR", answering("ecr.GetAccountSetting", {"name": "x", "value": "CLAIR"})),
     ("cloudtrail", "WARN", "no trail", answering("cloudtrail.DescribeTrails", {"trailList": []})),
@@ -513,7 +514,7 @@ ILLNESSES = [
     ("stack", "FAIL", "UPDATE_IN_PROGRESS", stack(StackStatus="UPDATE_IN_PROGRESS")),
     ("stack", "WARN", "not protected", stack(EnableTerminationProtection=False)),
     ("stack", "WARN", "its last deployment failed", stack(StackStatus="UPDATE_ROLLBACK_COMPLETE")),
-    ("functions", "FAIL", "its code is not told", functions(CodeSha256="")),
+    ("functions", "FAIL", "AWS gives no hash of its code", functions(CodeSha256="")),
     ("functions", "FAIL", "Clock: it is gone", forget_function),
     ("functions", "FAIL", "OnScans: its state is Failed", functions(State="Failed")),
     ("functions", "FAIL", "OnScans: its last update is Failed", functions(LastUpdateStatus="Failed")),
@@ -528,10 +529,10 @@ ILLNESSES = [
     ("rules", "FAIL", "scans, which is none of ours", send_elsewhere(":123456789012:", ":999999999999:")),
     ("rules", "FAIL", "none of ours", send_elsewhere(":sqs:", ":lambda:")),
     ("rules", "FAIL", "function:lazaretto-prod-Other, which is none of ours", wake_another),
-    ("rules", "FAIL", "it has no target", take_target),
+    ("rules", "FAIL", "it does not send to our queues", take_target),
     ("rules", "FAIL", "what cannot be delivered", drop_undelivered),
     ("rules", "FAIL", "it is gone", delete_rule),
-    ("rules", "FAIL", "it hears other events", deafen_rule),
+    ("rules", "FAIL", "it matches other events", deafen_rule),
     ("rules", "FAIL", "CoverageRule: the stack has no such rule", forget_rule),
     ("queues", "FAIL", "actions: what fails goes to no queue", take_redrive),
     ("queues", "FAIL", "sweeps-dead: it is gone", delete_queue),
@@ -552,8 +553,8 @@ ILLNESSES = [
     ("alarms", "FAIL", "there is none", answering("cloudwatch.DescribeAlarms", {"MetricAlarms": []})),
     ("table", "WARN", "deletion protection is off", unprotect),
     ("table", "FAIL", "there is no table", drop_table),
-    ("topic", "WARN", "no subscriber: alerts by SNS reach nobody", unsubscribe),
-    ("alarm-topic", "WARN", "no subscriber: alarms reach nobody", unsubscribe),
+    ("topic", "WARN", "no subscriber: alerts by SNS do not arrive anywhere", unsubscribe),
+    ("alarm-topic", "WARN", "no subscriber: alarms do not arrive anywhere", unsubscribe),
     ("slack", "FAIL", "it is no URL under https://hooks.slack.com/", set_slack),
     ("webhook", "FAIL", "its url is not like https://HOST/PATH", set_webhook),
     ("roles", "FAIL", "sns:Publish", simulating("sns:Publish")),
@@ -562,12 +563,12 @@ ILLNESSES = [
     ("roles", "UNKNOWN", "IAM did not answer", answering("iam.SimulatePrincipalPolicy", {"EvaluationResults": []})),
     ("roles", "UNKNOWN", "The same next token", answering("iam.SimulatePrincipalPolicy", ENDLESS)),
     ("roles", "UNKNOWN", "Fn::ImportValue", forget_template),
-    ("roles", "UNKNOWN", "gives no role a right", without_policies),
+    ("roles", "UNKNOWN", "gives no role a permission", without_policies),
     ("roles", "UNKNOWN", "not seen: ", refusing("iam.SimulatePrincipalPolicy")),
     ("pull-times", "WARN", "OnScansRole", answering("ecr.ListPullTimeUpdateExclusions", NONE_EXCLUDED)),
     ("spokes", "UNKNOWN", "were not read", refusing("lambda.GetFunctionConfiguration")),
-    ("registries", "FAIL", "you can look, but the functions looked last 2 days ago", stop_sweeps),
-    ("registries", "WARN", "though you may not look", refusing("ecr.DescribeRepositories")),
+    ("registries", "FAIL", "you can list it, but the functions compared it last 2 days ago", stop_sweeps),
+    ("registries", "WARN", "but you may not list it", refusing("ecr.DescribeRepositories")),
     ("fuse", "FAIL", "2 acts wait", blow_fuse),
     ("events", "WARN", "none of ECR", silence(*OF_ECR)),
     ("clock", "FAIL", "snapshot 3 h ago", stop_clock),
@@ -741,9 +742,9 @@ def no_spoke(ill: Patient) -> None:
         (no_spoke, "WARN", "there is none"),
         (unhook_spoke, "FAIL", "FindingRule: it does not send to the hub's bus"),
         (disable_spoke, "FAIL", "FindingRule: it is DISABLED"),
-        (deafen_spoke, "FAIL", "FindingRule: it hears other events than the hub's"),
+        (deafen_spoke, "FAIL", "FindingRule: it matches other events than in this version"),
         (lose_an_event, "FAIL", "1 events did not reach the hub"),
-        (refusing("cloudformation.ListStackResources"), "UNKNOWN", "never compared; its rules were not seen"),
+        (refusing("cloudformation.ListStackResources"), "UNKNOWN", "never compared; its rules cannot be read"),
     ],
 )
 def test_the_spoke_of_another_region_is_looked_at(ill: Patient, make: Make, status: str, words: str) -> None:
@@ -769,7 +770,7 @@ def test_a_spoke_whose_role_lets_in_functions_alone_is_not_known(ill: Patient) -
     refusing("sts.AssumeRole")(ill)
     _, found = checks("--quick")
     assert found["spokes"]["status"] == "UNKNOWN"
-    assert "its rules were not seen: sts:AssumeRole" in found["spokes"]["problems"][0]
+    assert "its rules cannot be read: sts:AssumeRole" in found["spokes"]["problems"][0]
     assert "with credentials of 444455556666" in found["spokes"]["advice"]
 
 
@@ -811,7 +812,7 @@ def test_every_call_of_a_round_is_told_among_the_rights_it_needs(ill: Patient) -
 
 def test_rules_are_those_of_the_template() -> None:
     resources = TEMPLATE["Resources"]
-    rules = [rule for own in HEARD.values() for rule in own]
+    rules = [rule for own in RULES.values() for rule in own]
     assert sorted(rules) == sorted(n for n, r in resources.items() if r.get("Type") == "AWS::Events::Rule")
 
 
@@ -819,15 +820,21 @@ def test_the_rights_to_deploy_hold_those_that_are_documented() -> None:
     page = (ROOT / "docs/deploy.md").read_text()
     _, _, section = page.partition("### What whoever deploys must be allowed to do")
     named = set(re.findall(r"`([A-Z][A-Za-z]+)`", section.partition("\n## ")[0]))
-    simulated = {a.partition(":")[2] for q in deploy_questions("aws", REGION, ACCOUNT) for a in q.actions}
+    simulated = {a.partition(":")[2] for q in deploy_requests("aws", REGION, ACCOUNT) for a in q.actions}
     assert len(named) > 20
     assert named - simulated == {"DeleteTable"}, "of destroy"
 
 
 def test_who_may_not_join_functions_to_their_queues_may_not_deploy() -> None:
-    asked = {action for question in deploy_questions("aws", REGION, ACCOUNT) for action in question.actions}
+    asked = {action for question in deploy_requests("aws", REGION, ACCOUNT) for action in question.actions}
     makes = {"CreateFunction", "AddPermission", "PutFunctionEventInvokeConfig", "CreateEventSourceMapping"}
     assert {f"lambda:{call}" for call in makes} <= asked
+
+
+def test_each_check_has_a_name_of_its_own_and_areas_are_not_mixed() -> None:
+    assert len({kind.id for kind in KINDS}) == len(KINDS)
+    areas = [kind.area for kind in KINDS]
+    assert sorted(areas, key=areas.index) == areas
 
 
 def test_every_check_is_in_the_table_of_the_docs() -> None:

@@ -2,8 +2,9 @@ import re
 
 import pytest
 
+from chalicelib.cli.doctor.checks import KINDS
 from chalicelib.domain.channels.channel import CHANNELS, SECRET_PATTERNS, WITH_SECRET
-from chalicelib.domain.doctor.health import KINDS, CheckArea
+from chalicelib.domain.doctor.health import CheckArea
 from chalicelib.domain.images.text import without_secrets
 from chalicelib.domain.policy.policy import policy_schema
 

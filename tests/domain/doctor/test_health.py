@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from chalicelib.domain.doctor.health import (
-    KINDS,
+    Check,
+    CheckArea,
+    CheckKind,
     CheckResult,
     CheckStatus,
     HealthReport,
     ago,
-    check_of,
-    in_order,
     judged,
+    ok,
 )
+from chalicelib.errors import DeniedError, TransientError
 
-ESSENTIAL = next(kind.id for kind in KINDS if kind.essential)
-OTHER = next(kind.id for kind in KINDS if not kind.essential)
+ESSENTIAL = CheckKind("table", CheckArea.STORAGE, "table", lambda context: ok("seen"))
+OTHER = msgspec.structs.replace(ESSENTIAL, essential=False)
 
 
-def report(kind: str, status: CheckStatus) -> HealthReport:
-    return HealthReport("prod", "eu-west-1", "1", installed=True, checks=(check_of(kind, CheckResult(status, "seen")),))
+def report(kind: CheckKind, status: CheckStatus) -> HealthReport:
+    checks = (Check(kind, CheckResult(status, "seen")),)
+    return HealthReport("prod", "eu-west-1", "1", installed=True, checks=checks)
 
 
 @pytest.mark.parametrize(
@@ -37,19 +41,23 @@ def report(kind: str, status: CheckStatus) -> HealthReport:
         (OTHER, CheckStatus.FAIL, False),
     ],
 )
-def test_what_is_not_known_of_something_essential_is_not_sound(kind: str, status: CheckStatus, sound: bool) -> None:
+def test_what_is_not_known_of_something_essential_is_not_sound(
+    kind: CheckKind, status: CheckStatus, sound: bool
+) -> None:
     assert report(kind, status).sound is sound
 
 
-def test_each_check_has_a_name_of_its_own_and_areas_are_not_mixed() -> None:
-    assert len({kind.id for kind in KINDS}) == len(KINDS)
-    areas = [kind.area for kind in KINDS]
-    assert sorted(areas, key=areas.index) == areas
+def test_a_check_that_may_not_look_is_unknown_with_the_reason_and_what_to_do() -> None:
+    def refused(error: Exception) -> CheckResult:
+        def make(context: object) -> CheckResult:
+            raise error
 
+        return msgspec.structs.replace(ESSENTIAL, make=make).run(None).found
 
-def test_checks_are_shown_in_the_order_of_the_list() -> None:
-    made = [check_of(kind.id, CheckResult(CheckStatus.OK, "")) for kind in reversed(KINDS)]
-    assert [check.kind for check in in_order(made)] == list(KINDS)
+    denied, busy = refused(DeniedError("no")), refused(TransientError("throttled"))
+    assert (denied.status, denied.seen) == (CheckStatus.UNKNOWN, "not seen: no")
+    assert denied.advice.startswith("run it with credentials")
+    assert busy.advice == "run it again"
 
 
 def test_one_problem_is_a_failure_with_what_to_do() -> None:

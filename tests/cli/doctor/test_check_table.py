@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 from chalicelib.adapters.dynamodb.schema import table_definition
-from chalicelib.domain.doctor.health import Check, CheckStatus
-from chalicelib.domain.doctor.installed import Installed, KeptTable
-from chalicelib.services.doctor.check_stack import check_storage
+from chalicelib.cli.doctor import check_stack
+from chalicelib.cli.doctor.doctor_context import DoctorContext
+from chalicelib.domain.doctor.health import CheckResult, CheckStatus
+from chalicelib.domain.doctor.installed import KeptTable
 
-THERE = Installed("prod", "eu-west-1", "111122223333")
-NAME = THERE.name
+NAME = "lazaretto-prod"
 WANTED = table_definition(NAME)
 PROPERTIES = {
     **WANTED,
@@ -23,8 +24,10 @@ PROPERTIES = {
 SOUND = KeptTable(NAME, "ACTIVE", 10, 10, protected=True, key="", properties=PROPERTIES)
 
 
-def look(table: KeptTable | None, state: str = "Enabled") -> dict[str, Check]:
-    return {c.kind.id: c for c in check_storage(THERE, WANTED, lambda name: table, lambda arn: state)}
+def look(table: KeptTable | None, state: str = "Enabled") -> dict[str, CheckResult]:
+    tables = SimpleNamespace(key_state=lambda arn: state)
+    context = cast(DoctorContext, SimpleNamespace(stage="prod", name=NAME, deploy="", table=table, tables=tables))
+    return {"table": check_stack.table(context), "key": check_stack.key(context)}
 
 
 def changed(**fields: Any) -> KeptTable:
@@ -33,7 +36,7 @@ def changed(**fields: Any) -> KeptTable:
 
 def test_a_table_with_all_it_needs_is_sound() -> None:
     found = look(SOUND)
-    assert (found["table"].found.status, found["key"].found.status) == (CheckStatus.OK, CheckStatus.SKIPPED)
+    assert (found["table"].status, found["key"].status) == (CheckStatus.OK, CheckStatus.SKIPPED)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +55,7 @@ def test_a_table_with_all_it_needs_is_sound() -> None:
     ],
 )
 def test_what_a_table_lacks_is_told(table: KeptTable | None, status: CheckStatus, words: str) -> None:
-    found = look(table)["table"].found
+    found = look(table)["table"]
     assert (found.status, words in " ".join((found.seen, *found.problems))) == (status, True), found
 
 
@@ -69,14 +72,14 @@ def without(name: str) -> KeptTable:
     ],
 )
 def test_what_is_off_is_put_on_by_what_concerns_it_and_nothing_else(table: KeptTable, command: str) -> None:
-    found = look(table)["table"].found
+    found = look(table)["table"]
     assert len(found.problems) == 1
     assert found.advice.startswith(f"`{command}")
     assert ("DeletionProtection" in found.advice) is not table.protected
 
 
 def test_all_that_is_off_has_its_own_advice() -> None:
-    found = look(changed(protected=False, properties=WANTED))["table"].found
+    found = look(changed(protected=False, properties=WANTED))["table"]
     assert (len(found.problems), found.advice.count("aws dynamodb update-")) == (3, 3)
 
 
@@ -84,14 +87,14 @@ def test_all_that_is_off_has_its_own_advice() -> None:
     ("state", "command"), [("Disabled", "kms enable-key"), ("PendingDeletion", "kms cancel-key-deletion")]
 )
 def test_a_key_that_is_off_is_a_failure_with_the_way_back(state: str, command: str) -> None:
-    found = look(changed(key="arn:key"), state)["key"].found
+    found = look(changed(key="arn:key"), state)["key"]
     assert found.status is CheckStatus.FAIL
     assert f"`aws {command} --key-id arn:key`" in found.advice
-    assert look(changed(key="arn:key"))["key"].found.status is CheckStatus.OK
+    assert look(changed(key="arn:key"))["key"].status is CheckStatus.OK
 
 
 def test_a_key_that_is_off_for_another_reason_is_not_told_a_way_back_that_is_none() -> None:
-    found = look(changed(key="arn:key"), "Unavailable")["key"].found
+    found = look(changed(key="arn:key"), "Unavailable")["key"]
     assert found.status is CheckStatus.FAIL
     assert "aws kms" not in found.advice
     assert "nothing that is stored can be read" in found.advice

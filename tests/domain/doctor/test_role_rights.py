@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.pulls.role_rights import (
+from chalicelib.domain.doctor.role_rights import (
     SAMPLE,
     Key,
     SimulatedAction,
     SimulationRequest,
-    questions_of,
+    policy_requests,
     unanswered,
     wrong_answers,
 )
@@ -19,24 +19,24 @@ from chalicelib.domain.pulls.role_rights import (
 
 def asked(**statement: Any) -> list[SimulationRequest]:
     said = {"Effect": "Allow", "Action": "ecr:PutImage", "Resource": "*", **statement}
-    return list(questions_of({"Statement": said}, "eu-west-1"))
+    return list(policy_requests({"Statement": said}, "eu-west-1"))
 
 
 def test_a_pattern_is_asked_about_by_a_name_that_it_matches() -> None:
-    (question,) = asked(Resource=["arn:aws:ecr:*:1:repository/*", "arn:aws:ecr:*:1:repository/q/*"])
+    (request,) = asked(Resource=["arn:aws:ecr:*:1:repository/*", "arn:aws:ecr:*:1:repository/q/*"])
     wanted = tuple(f"arn:aws:ecr:eu-west-1:1:repository/{name}" for name in (SAMPLE, f"q/{SAMPLE}"))
-    assert question == SimulationRequest(("ecr:PutImage",), wanted)
+    assert request == SimulationRequest(("ecr:PutImage",), wanted)
 
 
 def test_actions_of_two_stores_are_asked_about_the_one_the_secret_lies_in() -> None:
     actions = ["secretsmanager:GetSecretValue", "ssm:GetParameter"]
-    (question,) = asked(Action=actions, Resource="arn:aws:ssm:eu-west-1:1:parameter/slack")
-    assert question.actions == ("ssm:GetParameter",)
+    (request,) = asked(Action=actions, Resource="arn:aws:ssm:eu-west-1:1:parameter/slack")
+    assert request.actions == ("ssm:GetParameter",)
 
 
 def test_a_role_is_what_sts_is_asked_about() -> None:
-    (question,) = asked(Action="sts:AssumeRole", Resource="arn:aws:iam::1:role/spoke")
-    assert question.resources == ("arn:aws:iam::1:role/spoke",)
+    (request,) = asked(Action="sts:AssumeRole", Resource="arn:aws:iam::1:role/spoke")
+    assert request.resources == ("arn:aws:iam::1:role/spoke",)
 
 
 def test_a_condition_is_fulfilled_by_its_first_value() -> None:
@@ -51,7 +51,7 @@ def test_a_condition_nobody_here_can_fulfil_is_not_guessed() -> None:
         asked(Condition={"NumericLessThan": {"x": "1"}})
 
 
-QUESTION = SimulationRequest(("ecr:PutImage",), ("arn:r",))
+REQUEST = SimulationRequest(("ecr:PutImage",), ("arn:r",))
 
 
 @pytest.mark.parametrize(
@@ -65,20 +65,20 @@ QUESTION = SimulationRequest(("ecr:PutImage",), ("arn:r",))
     ],
 )
 def test_only_a_plain_yes_is_a_yes(answers: tuple[SimulatedAction, ...], words: str | None) -> None:
-    said = list(wrong_answers(QUESTION, answers))
+    said = list(wrong_answers(REQUEST, answers))
     assert said == [] if words is None else words in said[0]
 
 
 @pytest.mark.parametrize("answers", [(), (SimulatedAction("ecr:PutImage", "arn:other", "allowed"),)])
 def test_no_answer_is_neither_a_yes_nor_a_no(answers: tuple[SimulatedAction, ...]) -> None:
-    assert list(wrong_answers(QUESTION, answers)) == []
-    assert list(unanswered(QUESTION, answers)) == ["ecr:PutImage on arn:r: IAM did not answer"]
-    assert list(unanswered(QUESTION, [SimulatedAction("ecr:PutImage", "arn:r", "implicitDeny")])) == []
+    assert list(wrong_answers(REQUEST, answers)) == []
+    assert list(unanswered(REQUEST, answers)) == ["ecr:PutImage on arn:r: IAM did not answer"]
+    assert list(unanswered(REQUEST, [SimulatedAction("ecr:PutImage", "arn:r", "implicitDeny")])) == []
 
 
 def test_a_deny_of_the_policy_must_deny() -> None:
-    (question,) = asked(Effect="Deny", Resource="arn:aws:ecr:*:1:repository/q/*")
-    (resource,) = question.resources
-    assert list(wrong_answers(question, [SimulatedAction("ecr:PutImage", resource, "explicitDeny")])) == []
-    (line,) = wrong_answers(question, [SimulatedAction("ecr:PutImage", resource, "allowed")])
+    (request,) = asked(Effect="Deny", Resource="arn:aws:ecr:*:1:repository/q/*")
+    (resource,) = request.resources
+    assert list(wrong_answers(request, [SimulatedAction("ecr:PutImage", resource, "explicitDeny")])) == []
+    (line,) = wrong_answers(request, [SimulatedAction("ecr:PutImage", resource, "allowed")])
     assert "allowed, and must not be" in line

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 from chalicelib.cli.deploy.spoke import spoke_template
-from chalicelib.domain.doctor.health import Check, CheckStatus, run_check
+from chalicelib.cli.doctor.checks import KINDS
+from chalicelib.domain.doctor.health import Check, CheckStatus
 from chalicelib.domain.doctor.installed import (
     EventRule,
-    Installed,
     Queue,
     RuleTarget,
     Spoke,
@@ -23,11 +24,9 @@ from chalicelib.domain.doctor.installed import (
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import DeniedError
-from chalicelib.services.doctor.check_registries import check_spokes
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 SHOP, NEAR = RegistryPlace("eu-central-1", "444455556666"), RegistryPlace("eu-north-1")
-THERE = Installed("prod", "eu-west-1", "111122223333")
 BUS = "arn:aws:events:eu-west-1:111122223333:event-bus/default"
 TEMPLATE = spoke_template("prod")
 DEAD = Queue()
@@ -50,8 +49,10 @@ def look(
             raise DeniedError("sts:AssumeRole: AssumeRole: not authorized (AccessDenied)")
         return spokes[place]
 
-    known = StoredRepositories(THERE.account, facts or {})
-    return run_check("spokes", lambda: check_spokes(THERE, hub_bus, places, TEMPLATE, spoke_of, lambda: known, NOW))
+    (kind,) = (kind for kind in KINDS if kind.id == "spokes")
+    known = StoredRepositories("111122223333", facts or {})
+    hub = SimpleNamespace(stage="prod", stack=None, hub_bus=hub_bus, spoke_places=places, now=NOW, stored=known)
+    return kind.run(SimpleNamespace(**vars(hub), spoke=spoke_of, spoke_template=TEMPLATE))
 
 
 def changed(**fields: Any) -> Change:
@@ -94,13 +95,13 @@ def test_where_no_other_registry_is_watched_there_is_nothing_to_be_seen() -> Non
         (changed(template={}), CheckStatus.WARN, "another version"),
         (changed(status="ROLLBACK_COMPLETE"), CheckStatus.FAIL, "its stack is ROLLBACK_COMPLETE"),
         (changed(hub_bus=BUS.replace("1111", "9999")), CheckStatus.FAIL, "forward to arn:aws:events:eu-west-1:9999"),
-        (changed(hub_bus=None), CheckStatus.FAIL, "nothing that it tells"),
-        (changed(rules={}), CheckStatus.FAIL, "ImageActionRule: it is not there"),
-        (without_rule, CheckStatus.FAIL, "FindingRule: it is not there"),
-        (changed(rules={**RULES, "FindingRule": None}), CheckStatus.FAIL, "FindingRule: it is not there"),
+        (changed(hub_bus=None), CheckStatus.FAIL, "an unknown bus"),
+        (changed(rules={}), CheckStatus.FAIL, "ImageActionRule: it is gone"),
+        (without_rule, CheckStatus.FAIL, "FindingRule: it is gone"),
+        (changed(rules={**RULES, "FindingRule": None}), CheckStatus.FAIL, "FindingRule: it is gone"),
         (with_rule(state="DISABLED"), CheckStatus.FAIL, "FindingRule: it is DISABLED"),
-        (with_rule(pattern={"source": ["aws.ecr"]}), CheckStatus.FAIL, "FindingRule: it hears other events"),
-        (with_rule(pattern=None), CheckStatus.FAIL, "FindingRule: it hears other events"),
+        (with_rule(pattern={"source": ["aws.ecr"]}), CheckStatus.FAIL, "FindingRule: it matches other events"),
+        (with_rule(pattern=None), CheckStatus.FAIL, "FindingRule: it matches other events"),
         (with_rule(targets=()), CheckStatus.FAIL, "FindingRule: it does not send to the hub's bus"),
         (
             with_rule(targets=(RuleTarget("arn:other", "arn:dead"),)),
@@ -108,6 +109,7 @@ def test_where_no_other_registry_is_watched_there_is_nothing_to_be_seen() -> Non
             "it does not send to the hub's bus",
         ),
         (with_rule(targets=(RuleTarget(BUS),)), CheckStatus.FAIL, "what cannot be delivered is dropped"),
+        (with_rule(targets=(KEPT, RuleTarget("arn:other", "arn:dead"))), CheckStatus.FAIL, "it sends to arn:other"),
         (changed(dead=None), CheckStatus.FAIL, "the queue of what could not be delivered is gone"),
         (changed(dead=msgspec.structs.replace(DEAD, messages=3)), CheckStatus.FAIL, "3 events did not reach the hub"),
     ],
@@ -125,7 +127,7 @@ def test_a_spoke_nobody_may_look_at_is_not_known_and_what_sweeps_found_is_told()
     facts = {Repository("444455556666", "eu-central-1", "team/web"): compared}
     check = look({NEAR: SOUND}, (SHOP, NEAR), facts=facts)
     assert (check.found.status, check.denies) == (CheckStatus.UNKNOWN, False)
-    assert "compared 3 h ago, 7 events were lost by then; its rules were not seen" in check.found.problems[0]
+    assert "compared 3 h ago, 7 events were lost by then; its rules cannot be read" in check.found.problems[0]
     assert check.found.advice == (
         "with credentials of 444455556666: `lazaretto doctor --stage prod --region eu-central-1`"
     )

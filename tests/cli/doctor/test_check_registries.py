@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
-from chalicelib.domain.doctor.health import Check, CheckStatus, run_check
-from chalicelib.domain.doctor.installed import Installed, StoredRepositories
+from chalicelib.cli.doctor.checks import KINDS
+from chalicelib.domain.doctor.health import Check, CheckStatus
+from chalicelib.domain.doctor.installed import StoredRepositories
 from chalicelib.domain.images.image import Repository, RepositoryDetail
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.registry_listing import RepositoriesListed
 from chalicelib.errors import DeniedError
-from chalicelib.services.doctor.check_registries import check_registries
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 OWN, SPOKE = RegistryPlace("eu-west-1"), RegistryPlace("eu-west-1", "444455556666")
-THERE = Installed("prod", "eu-west-1", "111122223333")
+ACCOUNT = "111122223333"
 
 
 class Inventory:
@@ -33,24 +34,25 @@ class Inventory:
 
 def compared(account: str, ago: timedelta) -> StoredRepositories:
     facts = {Repository(account, "eu-west-1", "team/web"): {"reconcile_at": NOW - ago}}
-    return StoredRepositories(THERE.account, facts)
+    return StoredRepositories(ACCOUNT, facts)
 
 
 def look(known: StoredRepositories, *closed: RegistryPlace) -> Check:
-    listing = Inventory(*closed).repositories
-    return run_check("registries", lambda: check_registries(THERE, (OWN, SPOKE), known, listing, NOW))
+    (kind,) = (kind for kind in KINDS if kind.id == "registries")
+    app = SimpleNamespace(inventory=Inventory(*closed), registries=(OWN, SPOKE))
+    return kind.run(SimpleNamespace(stage="prod", stored=known, app=app, now=NOW))
 
 
 def test_registries_that_can_be_listed_are_told_with_their_last_comparison() -> None:
     found = look(compared("444455556666", timedelta(hours=3))).found
     assert found.status is CheckStatus.OK
-    assert "444455556666/eu-west-1 (0 repositories, compared 3 h ago)" in found.seen
+    assert "444455556666/eu-west-1: 0 repositories, compared 3 h ago" in found.seen
 
 
 def test_a_spoke_the_functions_have_compared_lately_is_no_failure_of_theirs() -> None:
     found = look(compared("444455556666", timedelta(hours=3)), SPOKE).found
     assert found.status is CheckStatus.WARN
-    assert "though you may not look" in found.problems[0]
+    assert "but you may not list it" in found.problems[0]
 
 
 def test_a_spoke_that_nobody_has_compared_for_a_day_is_a_failure() -> None:
@@ -64,7 +66,7 @@ def test_what_was_compared_in_another_account_says_nothing_of_a_spoke() -> None:
 
 
 def test_a_spoke_that_was_never_compared_is_neither_sound_nor_wrong() -> None:
-    check = look(StoredRepositories(THERE.account), SPOKE)
+    check = look(StoredRepositories(ACCOUNT), SPOKE)
     assert (check.found.status, check.denies) == (CheckStatus.UNKNOWN, True)
     assert "lazaretto sweep reconcile --stage prod" in check.found.advice
 
@@ -89,4 +91,7 @@ def test_another_account_in_our_region_says_nothing_of_our_own_registry() -> Non
 
 def test_a_registry_the_functions_have_left_alone_for_a_day_is_wrong_even_where_you_may_look() -> None:
     found = look(compared("444455556666", timedelta(days=1))).found
-    assert (found.status, "but the functions looked last 24 h ago" in found.problems[0]) == (CheckStatus.FAIL, True)
+    assert (found.status, "but the functions compared it last 24 h ago" in found.problems[0]) == (
+        CheckStatus.FAIL,
+        True,
+    )

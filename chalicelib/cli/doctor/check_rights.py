@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable
 
+from chalicelib.cli.doctor.doctor_context import DoctorContext
 from chalicelib.domain.doctor.health import NO_STACK, CheckResult, judged, skipped, unknown, warn
-from chalicelib.domain.doctor.installed import Caller
-from chalicelib.domain.pulls.role_rights import (
-    SAMPLE,
-    SimulatedAction,
-    SimulationRequest,
-    questions_of,
-    unanswered,
-    wrong_answers,
-)
+from chalicelib.domain.doctor.role_rights import SAMPLE, SimulationRequest, role_requests, unanswered, wrong_answers
 
-Ask = Callable[[str, SimulationRequest], Sequence[SimulatedAction]]
-"""The simulator's answers for a principal."""
-Documents = Mapping[str, Mapping[str, Any]]
-"""Policy documents by the name of their role."""
-NOT_SIMULATED = skipped("not simulated", "leave out --quick")
+NOT_SIMULATED = skipped("not simulated", "run it without --quick")
 _DEPLOY_CALLS = {
     "arn:{partition}:cloudformation:{region}:{account}:stack/lazaretto-{sample}/{sample}": (
         "DescribeStacks DescribeStackEvents ListStackResources GetTemplate CreateChangeSet DescribeChangeSet "
@@ -54,48 +42,50 @@ _DEPLOY_CALLS = {
     "arn:{partition}:secretsmanager:{region}:{account}:secret:{sample}": "CreateSecret TagResource",
     "arn:{partition}:apigateway:{region}::/restapis": "POST",
 }
-"""By the resource: the calls of `lazaretto deploy`, and those that CloudFormation makes in the deployer's name."""
+"""By the resource: the calls of `lazaretto deploy`, and those that CloudFormation makes with the deployer's rights."""
 
 
-def check_rights(
-    region: str, documents: Callable[[], Documents] | None, role_arn: Callable[[str], str], ask: Ask | None
-) -> CheckResult:
-    """Of the functions, by the policies that their roles were made with. `documents` None: there is no stack; raises
-    ValueError for a template it cannot read. `ask` None: `--quick`."""
-    if ask is None:
+def roles(context: DoctorContext) -> CheckResult:
+    """Of the functions, by the policies that their roles were made with."""
+    stack = context.stack
+    if context.options.quick:
         return NOT_SIMULATED
-    if documents is None:
+    if stack is None:
         return unknown(NO_STACK)
     try:
-        requests = {role: tuple(questions_of(document, region)) for role, document in documents().items()}
+        template = context.stacks.template(stack.id, "Processed")
+        requests = role_requests(template, stack, context.names, context.region)
     except (ValueError, KeyError) as error:
         advice = "use the version of this command that deployed it"
         return unknown(f"the template cannot be understood: {error}", advice)
-    asked = {role: _simulate(role_arn(role), own, ask) for role, own in requests.items()}
     calls = sum(map(_calls, requests.values()))
     if not calls:
-        return unknown("the template gives no role a right")
-    wrong = [f"{role}: {line}" for role, (lines, _) in asked.items() for line in lines]
+        return unknown("the template gives no role a permission")
+    wrong, not_answered = list[str](), list[str]()
+    for role, asked in requests.items():
+        lines, missing = _simulate(context, context.facts.role_arn(role), asked)
+        wrong += [f"{role}: {line}" for line in lines]
+        not_answered += [f"{role}: {line}" for line in missing]
     return judged(
         wrong,
-        f"{calls} calls of {len(asked)} roles simulated, as meant (policies of keys, queues and secrets are not part)",
+        f"{calls} calls of {len(requests)} roles simulated, as meant (policies of keys, queues and secrets are not "
+        "part)",
         f"{len(wrong)} of {calls} calls are not as meant",
-        "ask who keeps your service control policies and boundaries; take back by hand what was edited in a role",
-        [f"{role}: {line}" for role, (_, lines) in asked.items() for line in lines],
+        "ask the owner of your service control policies and boundaries; revert by hand what was edited in a role",
+        not_answered,
     )
 
 
-def check_deploy_rights(
-    caller: Caller, region: str, principal_of: Callable[[str], str | None], ask: Ask | None
-) -> CheckResult:
-    """`principal_of`: the principal whose policies hold for an ARN; None: the root's. `ask` None: `--quick`."""
-    if ask is None:
+def deploy_rights(context: DoctorContext) -> CheckResult:
+    if context.has_spoke:
+        return skipped("a spoke is here, and no hub")
+    if context.options.quick:
         return NOT_SIMULATED
-    principal = principal_of(caller.arn)
+    principal = context.facts.principal_of(context.caller.arn)
     if principal is None:
-        return warn("you are the account's root", "do it as a role: the root has no policies, and no limits")
-    requests = deploy_questions(caller.arn.split(":")[1], region, caller.account)
-    calls, (wrong, not_answered) = _calls(requests), _simulate(principal, requests, ask)
+        return warn("you are the account's root", "deploy as a role: the root has no policies, and no limits")
+    requests = deploy_requests(context.partition, context.region, context.account)
+    calls, (wrong, not_answered) = _calls(requests), _simulate(context, principal, requests)
     return judged(
         wrong,
         f"{calls} calls simulated for {principal}, all allowed",
@@ -105,21 +95,23 @@ def check_deploy_rights(
     )
 
 
-def deploy_questions(partition: str, region: str, account: str) -> tuple[SimulationRequest, ...]:
+def deploy_requests(partition: str, region: str, account: str) -> list[SimulationRequest]:
     """One for each kind of resource."""
     found: list[SimulationRequest] = []
     for resource, calls in _DEPLOY_CALLS.items():
         named = resource.format(partition=partition, region=region, account=account, sample=SAMPLE)
         service = named.split(":")[2]
         found.append(SimulationRequest(tuple(f"{service}:{call}" for call in calls.split()), (named,)))
-    return tuple(found)
+    return found
 
 
 def _calls(requests: Iterable[SimulationRequest]) -> int:
     return sum(len(request.actions) * len(request.resources) for request in requests)
 
 
-def _simulate(principal: str, requests: Iterable[SimulationRequest], ask: Ask) -> tuple[list[str], list[str]]:
+def _simulate(
+    context: DoctorContext, principal: str, requests: Iterable[SimulationRequest]
+) -> tuple[list[str], list[str]]:
     """A line for each call that is answered otherwise than it must be, and for each that is not answered."""
-    asked = [(request, ask(principal, request)) for request in requests]
+    asked = [(request, context.facts.simulate(principal, request)) for request in requests]
     return [line for one in asked for line in wrong_answers(*one)], [line for one in asked for line in unanswered(*one)]
