@@ -9,15 +9,16 @@ import typer
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Client, fetch_list
+from chalicelib.cli.framework.client import Api, Client, with_api
 from chalicelib.errors import InputError
 
 _FINDINGS = ("severity", "vulnerability", "package", "installed", "fixed in", "image")
 _AFFECTED = ("decision", "severity", "in use", "fixed in", "image")
 
 
-@output.speaking
+@with_api
 def findings_command(
+    api: Api,
     repository: o.RepositoryName = None,
     registry: o.Registry = None,
     region: o.Region = None,
@@ -43,9 +44,6 @@ def findings_command(
     ] = None,
     limit: o.Limit = 100,
     everything: o.Everything = False,
-    url: o.Url = o.DEFAULT_URL,
-    sign: o.Sign = None,
-    as_json: o.AsJson = False,
 ) -> None:
     """List findings, the worst first."""
     query: dict[str, object] = {
@@ -68,8 +66,8 @@ def findings_command(
     }
     if repository is not None:
         query |= o.read_repository(repository)
-    body = fetch_list(Client(url, sign), "/v1/findings", query, "findings", None if everything else limit)
-    output.print_answer(body, as_json, _print_findings)
+    body = api.fetch_list("/v1/findings", query, "findings", None if everything else limit)
+    api.print(body, _print_findings)
 
 
 def _print_findings(body: dict[str, Any]) -> None:
@@ -106,17 +104,15 @@ def _finding_row(finding: dict[str, Any]) -> tuple[object, ...]:
     )
 
 
-@output.speaking
+@with_api
 def cve_command(
+    api: Api,
     vulnerability_id: Annotated[str, typer.Argument(metavar="ID", help="CVE-…, GHSA-…, ALAS…: related ids match too.")],
     repository: o.RepositoryName = None,
     registry: o.Registry = None,
     region: o.Region = None,
     limit: o.Limit = 100,
     everything: o.Everything = False,
-    url: o.Url = o.DEFAULT_URL,
-    sign: o.Sign = None,
-    as_json: o.AsJson = False,
 ) -> None:
     """Show a vulnerability and every image that has it, the worst verdict first."""
     query: dict[str, object] = {"registry": registry, "region": region}
@@ -125,8 +121,8 @@ def cve_command(
     if not vulnerability_id:
         raise InputError("which vulnerability?")
     path = f"/v1/vulnerabilities/{quote(vulnerability_id, safe='')}"
-    body = _fetch_affected(Client(url, sign), path, query, None if everything else limit)
-    output.print_answer(body, as_json, _print_vulnerability)
+    body = _fetch_affected(api.client, path, query, None if everything else limit)
+    api.print(body, _print_vulnerability)
 
 
 def _fetch_affected(client: Client, path: str, query: dict[str, object], limit: int | None) -> dict[str, Any]:

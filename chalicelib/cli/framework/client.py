@@ -1,8 +1,13 @@
-"""The REST API: requests, signatures, retries, pages, and our errors for its failures. It prints only progress."""
+"""The REST API: requests, signatures, retries, pages, our errors for its failures, and the options that commands share.
+
+A command that asks it is decorated by `with_api`.
+"""
 
 from __future__ import annotations
 
+import functools
 import http.client
+import inspect
 import json
 import time
 import urllib.error
@@ -173,12 +178,48 @@ def _json(body: bytes, base: str) -> Any:
         raise UpstreamError(f"{base} does not answer in JSON: is it a Lazaretto?") from error
 
 
-def fetch_list(client: Client, path: str, query: Query, name: str, limit: int | None) -> dict[str, Any]:
-    """The last page with the rows of all pages in its list `name`: at most `limit`, or all (None)."""
-    rows: list[dict[str, Any]] = []
-    last: dict[str, Any] = {}
-    with output.counting(name) as count:
-        for last in client.pages(path, query, name, limit):
-            rows += last[name]
-            count(len(last[name]))
-    return {**last, name: rows}
+class Api:
+    """The API that the options of a command name, and how its answers are printed."""
+
+    def __init__(self, url: o.Url = o.DEFAULT_URL, sign: o.Sign = None, as_json: o.AsJson = False) -> None:
+        self._url, self._sign, self.as_json = url, sign, as_json
+
+    @functools.cached_property
+    def client(self) -> Client:
+        """Raises InputError for an address that is none."""
+        return Client(self._url, self._sign)
+
+    def fetch_list(self, path: str, query: Query, name: str, limit: int | None) -> dict[str, Any]:
+        """The last page with the rows of all pages in its list `name`: at most `limit`, or all (None)."""
+        rows: list[dict[str, Any]] = []
+        last: dict[str, Any] = {}
+        with output.counting(name) as count:
+            for last in self.client.pages(path, query, name, limit):
+                rows += last[name]
+                count(len(last[name]))
+        return {**last, name: rows}
+
+    def print(self, answer: dict[str, Any], print_text: Callable[[dict[str, Any]], object]) -> None:
+        """As JSON, or with `print_text`. An answer with a cursor has more rows."""
+        if self.as_json:
+            output.print_json(answer)
+            return
+        print_text(answer)
+        if answer.get("next_cursor"):
+            output.say("There are more: --all lists them, --limit more of them.")
+
+
+def with_api(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives the command its first parameter, an Api, from options that it adds: --url, --sign and --json."""
+    signature, shared = inspect.signature(command, eval_str=True), inspect.signature(Api, eval_str=True).parameters
+
+    @output.speaking
+    def asking(**given: Any) -> None:
+        command(Api(*map(given.pop, shared)), **given)
+
+    _, *own = signature.parameters.values()
+    # typer reads both, and the help from the docstring.
+    vars(asking)["__signature__"] = signature.replace(parameters=[*own, *shared.values()])
+    asking.__annotations__ = {name: option.annotation for name, option in shared.items()}
+    asking.__doc__ = command.__doc__
+    return asking
