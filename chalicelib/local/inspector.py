@@ -18,7 +18,7 @@ from moto.inspector2 import urls as moto_urls
 from moto.inspector2.models import Inspector2Backend, inspector2_backends
 from moto.inspector2.responses import Inspector2Response
 
-from chalicelib.local.inspector_findings import Row, UnknownFilterError, count_findings, coverage_fits, finding_fits
+from chalicelib.local.inspector_findings import COVERED, FINDING, Row, count_findings, fits
 from chalicelib.parsers.wire.wire import instant
 
 FINDINGS_PER_PAGE = 25
@@ -76,7 +76,7 @@ class LocalInspector(Inspector2Backend):
         return held.row if held else None
 
     def texts(self, criteria: dict[str, list[dict[str, Any]]]) -> list[str]:
-        return [held.text for held in self._candidates(criteria) if finding_fits(held.row, criteria)]
+        return [held.text for held in self._candidates(criteria) if fits(held.row, criteria, FINDING)]
 
     def _candidates(self, criteria: dict[str, list[dict[str, Any]]]) -> Iterator[_Held]:
         """A request by image reads only the findings of that image."""
@@ -94,20 +94,18 @@ class LocalInspectorResponse(Inspector2Response):
 
     def list_findings(self) -> str:
         criteria = self._get_param("filterCriteria") or {}
-        texts = self._decided(lambda: self.inspector2_backend.texts(criteria))
-        page, token = self._page(texts, FINDINGS_PER_PAGE, "findings")
+        page, token = self._page(self.inspector2_backend.texts(criteria), FINDINGS_PER_PAGE, "findings")
         return f'{{"findings":[{",".join(page)}]{_token(token)}}}'
 
     def list_coverage(self) -> str:
         criteria = self._get_param("filterCriteria") or {}
-        held = [self.inspector2_backend.coverage[arn] for arn in sorted(self.inspector2_backend.coverage)]
-        fitting = self._decided(lambda: [r for r in held if coverage_fits(r, criteria)])
-        page, token = self._page(fitting, COVERED_PER_PAGE, "coverage")
+        rows = [row for _, row in sorted(self.inspector2_backend.coverage.items()) if fits(row, criteria, COVERED)]
+        page, token = self._page(rows, COVERED_PER_PAGE, "coverage")
         return f'{{"coveredResources":{json.dumps(page)}{_token(token)}}}'
 
     def list_finding_aggregations(self) -> str:
         asked = {name: self._get_param(name) for name in ("aggregationType", "aggregationRequest", "accountIds")}
-        counted = self._decided(lambda: count_findings(asked, self.inspector2_backend.of_images()))
+        counted = count_findings(asked, self.inspector2_backend.of_images())
         page, token = self._page(counted, COUNTED_PER_PAGE, "aggregations")
         kind = json.dumps(asked["aggregationType"])
         return f'{{"aggregationType":{kind},"responses":{json.dumps(page)}{_token(token)}}}'
@@ -134,13 +132,6 @@ class LocalInspectorResponse(Inspector2Response):
             }
             details.append({key: value for key, value in detail.items() if value is not None})
         return json.dumps({"findingDetails": details, "errors": errors})
-
-    def _decided(self, decide: Any) -> list[Any]:
-        try:
-            found: list[Any] = decide()
-        except UnknownFilterError as error:
-            raise JsonRESTError("ValidationException", f"the local Inspector knows no filter {error}") from None
-        return found
 
     def _page(self, items: list[Any], size: int, what: str) -> tuple[list[Any], str | None]:
         asked = int(self._get_param("maxResults") or size)
