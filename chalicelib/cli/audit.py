@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Api, with_api
+from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.cli.framework.operator import operator
 from chalicelib.errors import InputError
 from chalicelib.services.audit.verify_audit import Proof, verify_audit
@@ -52,7 +52,7 @@ audit_app = typer.Typer(
 @audit_app.command(SHOW)
 @with_api
 def show_command(
-    api: Api,
+    api: RestApi,
     image: Reference = None,
     subject: Subject = None,
     repository: Annotated[str | None, typer.Option(help="All images of this repository, and itself.")] = None,
@@ -92,7 +92,7 @@ def show_command(
 @audit_app.command("verify")
 @with_api
 def verify_command(
-    api: Api,
+    api: RestApi,
     image: Reference = None,
     subject: Subject = None,
     registry: o.Registry = None,

@@ -9,7 +9,7 @@ import typer
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Api, with_api
+from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.cli.image import Image
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; the audit log keeps it.")]
@@ -19,7 +19,7 @@ fuse_app = typer.Typer(name="fuse", help="The fuse: how many images may be taken
 
 @with_api
 def quarantine_command(
-    api: Api,
+    api: RestApi,
     image: Image,
     reason: Reason,
     dry_run: o.DryRun = False,
@@ -36,7 +36,7 @@ def quarantine_command(
 
 @with_api
 def release_command(
-    api: Api,
+    api: RestApi,
     image: Image,
     reason: Reason,
     dry_run: o.DryRun = False,
@@ -52,7 +52,7 @@ def release_command(
 
 
 @with_api
-def undo_command(api: Api, action_id: ActionId, reason: Reason, dry_run: o.DryRun = False) -> None:
+def undo_command(api: RestApi, action_id: ActionId, reason: Reason, dry_run: o.DryRun = False) -> None:
     """Undo one action of the audit log: a quarantine is released, a release is quarantined again.
 
     A new waiver is ended; an ended or changed one is restored; a policy is replaced by its predecessor. An action that
@@ -64,7 +64,7 @@ def undo_command(api: Api, action_id: ActionId, reason: Reason, dry_run: o.DryRu
 
 @fuse_app.command("show")
 @with_api
-def show_command(api: Api) -> None:
+def show_command(api: RestApi) -> None:
     """Show the fuse: exit 0 while it is whole, 1 when it has blown."""
     fuse = api.client.get("/v1/fuse", needs=("taken", "limit", "blown_at"))
     api.print(fuse, _print_fuse)
@@ -73,7 +73,7 @@ def show_command(api: Api) -> None:
 
 @fuse_app.command("reset")
 @with_api
-def reset_command(api: Api, reason: Reason) -> None:
+def reset_command(api: RestApi, reason: Reason) -> None:
     """Reset the fuse: deferred acts are done now."""
     api.print(api.client.post("/v1/fuse/reset", {"reason": reason}, needs=("taken", "waiting")), _print_reset)
 

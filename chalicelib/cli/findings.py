@@ -9,7 +9,7 @@ import typer
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Api, Client, with_api
+from chalicelib.cli.framework.client import Client, RestApi, with_api
 from chalicelib.errors import InputError
 
 _FINDINGS = ("severity", "vulnerability", "package", "installed", "fixed in", "image")
@@ -18,7 +18,7 @@ _AFFECTED = ("decision", "severity", "in use", "fixed in", "image")
 
 @with_api
 def findings_command(
-    api: Api,
+    api: RestApi,
     repository: o.RepositoryName = None,
     registry: o.Registry = None,
     region: o.Region = None,
@@ -106,7 +106,7 @@ def _finding_row(finding: dict[str, Any]) -> tuple[object, ...]:
 
 @with_api
 def cve_command(
-    api: Api,
+    api: RestApi,
     vulnerability_id: Annotated[str, typer.Argument(metavar="ID", help="CVE-…, GHSA-…, ALAS…: related ids match too.")],
     repository: o.RepositoryName = None,
     registry: o.Registry = None,

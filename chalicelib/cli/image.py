@@ -8,7 +8,7 @@ import typer
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Api, with_api
+from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.errors import NotFoundError
 
 Image = Annotated[
@@ -18,7 +18,7 @@ OPEN = ("ALLOW", "WARN")
 
 
 @with_api
-def image_command(api: Api, image: Image, registry: o.Registry = None, region: o.Region = None) -> None:
+def image_command(api: RestApi, image: Image, registry: o.Registry = None, region: o.Region = None) -> None:
     """Show an image: its verdict and why, its scan, its findings counted, what was done, where it runs."""
     query = {"registry": registry, "region": region, **o.read_image(image)}
     api.print(api.client.get("/v1/image", query, needs=("verdict",)), _print_image)
@@ -110,7 +110,7 @@ def _open(body: dict[str, Any]) -> str | None:
 
 
 @with_api
-def gate_command(api: Api, image: Image, registry: o.Registry = None, region: o.Region = None) -> None:
+def gate_command(api: RestApi, image: Image, registry: o.Registry = None, region: o.Region = None) -> None:
     """Ask for the verdict: exit 0 for ALLOW and WARN, 1 for BLOCK, QUARANTINE, PENDING and unknown images.
 
     2 is bad input, 3 a failure of AWS or the network: only 0 opens the gate. A tag is the digest of the last event, and

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Api, with_api
+from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.domain.replication.replica import ReplicaStatus
 
 ROUTE = "/v1/replication"
@@ -19,7 +19,7 @@ _BLANK = Text()
 
 @with_api
 def replication_command(
-    api: Api,
+    api: RestApi,
     repository: Annotated[str | None, typer.Argument(metavar="[REPO]", help="Its copies, one by one.")] = None,
     status: Annotated[str | None, typer.Option(help="Copies with these states, by comma: MISSING,FAILED,…")] = None,
     registry: o.Registry = None,

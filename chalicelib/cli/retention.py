@@ -17,7 +17,7 @@ import typer
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Api, with_api
+from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.cli.framework.operator import operator, own_repository
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.lifecycle_compiler import LifecycleDifference
@@ -38,7 +38,7 @@ retention_app = typer.Typer(name="retention", help="Which images stay, which go,
 @retention_app.command("plan")
 @with_api
 def plan_command(
-    api: Api,
+    api: RestApi,
     repository: Named,
     everything: Annotated[bool, typer.Option("--all", help="Name the images that stay, too.")] = False,
     direct: Annotated[

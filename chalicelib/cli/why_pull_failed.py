@@ -11,7 +11,7 @@ import typer
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Api, with_api
+from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.cli.framework.operator import own_sessions
 from chalicelib.domain.events.failed_pull import FailedPull, failed_pulls
 from chalicelib.domain.events.pull_failure import PullFailureCause, read_refusal
@@ -43,7 +43,7 @@ Cluster = Annotated[
 
 @with_api
 def why_pull_failed_command(
-    api: Api,
+    api: RestApi,
     failure: Failure,
     image: Image = None,
     cluster: Cluster = None,

@@ -6,7 +6,6 @@ page is joined without encoding 25 findings again.
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -19,13 +18,11 @@ from moto.inspector2.models import Inspector2Backend, inspector2_backends
 from moto.inspector2.responses import Inspector2Response
 
 from chalicelib.local.inspector_findings import COVERED, FINDING, Row, count_findings, fits
+from chalicelib.local.pages import page_of
 from chalicelib.parsers.wire.wire import instant
 
-FINDINGS_PER_PAGE = 25
-COVERED_PER_PAGE = 100
-CLUSTERS_PER_PAGE = 100
-COUNTED_PER_PAGE = 100
-MOST_ASKED = {"findings": 100, "coverage": 200, "clusters": 100, "aggregations": 100}
+PAGE, FINDINGS_PER_PAGE = 100, 25
+MOST_ASKED, MOST_COVERED_ASKED = 100, 200
 _ADMINISTRATOR = "123456789012"
 
 
@@ -94,27 +91,26 @@ class LocalInspectorResponse(Inspector2Response):
 
     def list_findings(self) -> str:
         criteria = self._get_param("filterCriteria") or {}
-        page, token = self._page(self.inspector2_backend.texts(criteria), FINDINGS_PER_PAGE, "findings")
-        return f'{{"findings":[{",".join(page)}]{_token(token)}}}'
+        page, more = self._page(self.inspector2_backend.texts(criteria), FINDINGS_PER_PAGE)
+        token = f',"nextToken":{json.dumps(more["nextToken"])}' if more else ""
+        return f'{{"findings":[{",".join(page)}]{token}}}'
 
     def list_coverage(self) -> str:
         criteria = self._get_param("filterCriteria") or {}
         rows = [row for _, row in sorted(self.inspector2_backend.coverage.items()) if fits(row, criteria, COVERED)]
-        page, token = self._page(rows, COVERED_PER_PAGE, "coverage")
-        return f'{{"coveredResources":{json.dumps(page)}{_token(token)}}}'
+        page, more = self._page(rows, most=MOST_COVERED_ASKED)
+        return json.dumps({"coveredResources": page, **more})
 
     def list_finding_aggregations(self) -> str:
         asked = {name: self._get_param(name) for name in ("aggregationType", "aggregationRequest", "accountIds")}
-        counted = count_findings(asked, self.inspector2_backend.of_images())
-        page, token = self._page(counted, COUNTED_PER_PAGE, "aggregations")
-        kind = json.dumps(asked["aggregationType"])
-        return f'{{"aggregationType":{kind},"responses":{json.dumps(page)}{_token(token)}}}'
+        page, more = self._page(count_findings(asked, self.inspector2_backend.of_images()))
+        return json.dumps({"aggregationType": asked["aggregationType"], "responses": page, **more})
 
     def get_clusters_for_image(self) -> str:
         """Inspector knows only the workloads of images that it scans."""
         asked = self._get_param("filter")["resourceId"]
-        page, token = self._page(self.inspector2_backend.clusters.get(asked, []), CLUSTERS_PER_PAGE, "clusters")
-        return f'{{"cluster":{json.dumps(page)}{_token(token)}}}'
+        page, more = self._page(self.inspector2_backend.clusters.get(asked, []))
+        return json.dumps({"cluster": page, **more})
 
     def batch_get_finding_details(self) -> str:
         details, errors = [], []
@@ -133,17 +129,14 @@ class LocalInspectorResponse(Inspector2Response):
             details.append({key: value for key, value in detail.items() if value is not None})
         return json.dumps({"findingDetails": details, "errors": errors})
 
-    def _page(self, items: list[Any], size: int, what: str) -> tuple[list[Any], str | None]:
+    def _page(self, items: list[Any], size: int = PAGE, most: int = MOST_ASKED) -> tuple[list[Any], dict[str, str]]:
         asked = int(self._get_param("maxResults") or size)
-        if not 1 <= asked <= MOST_ASKED[what]:
-            raise JsonRESTError("ValidationException", f"maxResults is 1 to {MOST_ASKED[what]}, not {asked}")
-        token = self._get_param("nextToken")
+        if not 1 <= asked <= most:
+            raise JsonRESTError("ValidationException", f"maxResults is 1 to {most}, not {asked}")
         try:
-            start = int(base64.b64decode(token)) if token else 0
+            return page_of(items, self._get_param("nextToken"), min(size, asked))
         except ValueError:
             raise JsonRESTError("ValidationException", "invalid nextToken") from None
-        end = start + min(size, asked)
-        return items[start:end], base64.b64encode(str(end).encode()).decode() if end < len(items) else None
 
 
 def inspector_of(region: str) -> LocalInspector:
@@ -155,10 +148,6 @@ def inspector_of(region: str) -> LocalInspector:
 def _updated(row: Row) -> float:
     at = instant(row.get("updatedAt"), "$.updatedAt")
     return at.timestamp() if at else 0.0
-
-
-def _token(token: str | None) -> str:
-    return f',"nextToken":{json.dumps(token)}' if token else ""
 
 
 url_bases = moto_urls.url_bases

@@ -178,7 +178,7 @@ def _json(body: bytes, base: str) -> Any:
         raise UpstreamError(f"{base} does not answer in JSON: is it a Lazaretto?") from error
 
 
-class Api:
+class RestApi:
     """The API that the options of a command name, and how its answers are printed."""
 
     def __init__(self, url: o.Url = o.DEFAULT_URL, sign: o.Sign = None, as_json: o.AsJson = False) -> None:
@@ -210,12 +210,12 @@ class Api:
 
 
 def with_api(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives the command its first parameter, an Api, from options that it adds: --url, --sign and --json."""
-    signature, shared = inspect.signature(command, eval_str=True), inspect.signature(Api, eval_str=True).parameters
+    """Gives the command its first parameter, a RestApi, from options that it adds: --url, --sign and --json."""
+    signature, shared = inspect.signature(command, eval_str=True), inspect.signature(RestApi, eval_str=True).parameters
 
     @output.speaking
     def asking(**given: Any) -> None:
-        command(Api(*map(given.pop, shared)), **given)
+        command(RestApi(*map(given.pop, shared)), **given)
 
     _, *own = signature.parameters.values()
     # typer reads both, and the help from the docstring.

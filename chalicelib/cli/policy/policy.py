@@ -17,7 +17,7 @@ import yaml
 from chalicelib.adapters.stores.policy_file import DEFAULT_POLICY, default_policy, read_policy
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Api, with_api
+from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.cli.framework.operator import Operator, operator
 from chalicelib.cli.policy.what_if import what_if_command
 from chalicelib.domain.policy.policy import policy_schema
@@ -64,7 +64,7 @@ def check_policy(file: o.PolicyFile, as_json: o.AsJson = False) -> None:
 
 @policy_app.command("show")
 @with_api
-def show_policy(api: Api, built_in: BuiltIn = False) -> None:
+def show_policy(api: RestApi, built_in: BuiltIn = False) -> None:
     """Print the policy in force, or the built-in default (--default), as a file that loads.
 
     A comment on top names its number, its author and its time.
@@ -91,7 +91,7 @@ def schema_text() -> str:
 
 @policy_app.command("diff")
 @with_api
-def diff_command(api: Api, file: o.PolicyFile, built_in: BuiltIn = False) -> None:
+def diff_command(api: RestApi, file: o.PolicyFile, built_in: BuiltIn = False) -> None:
     """Say how a policy file differs from the policy in force, or from the built-in default (--default).
 
     Exit 0 when both say the same, 1 when they differ, 2 when the file does not load.
@@ -107,7 +107,7 @@ def diff_command(api: Api, file: o.PolicyFile, built_in: BuiltIn = False) -> Non
     raise typer.Exit(output.NEGATIVE if differences else output.OK)
 
 
-def policy_in_force(api: Api) -> dict[str, Any]:
+def policy_in_force(api: RestApi) -> dict[str, Any]:
     """The answer of `GET /v1/policy`."""
     return api.client.get("/v1/policy", needs=("policy", "version"))
 

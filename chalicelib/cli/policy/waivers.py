@@ -12,7 +12,7 @@ import typer
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Api, Client, with_api
+from chalicelib.cli.framework.client import Client, RestApi, with_api
 from chalicelib.cli.policy.waiver_file import ImportedWaivers, import_waivers, read_end, requests_of
 from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver
 from chalicelib.errors import InputError, NotFoundError, UpstreamError
@@ -30,7 +30,7 @@ Reason = Annotated[str | None, typer.Option("--reason", help="Why; on a terminal
 
 @with_api
 def waive_command(
-    api: Api,
+    api: RestApi,
     repository: Annotated[str | None, typer.Option(help="Repository name; * and ? are wildcards.")] = None,
     vulnerability: Annotated[
         str | None, typer.Option("--vulnerability", "--vulnerability-id", "--cve", help="Id, or a related one.")
@@ -81,7 +81,7 @@ def waive_command(
 
 @with_api
 def unwaive_command(
-    api: Api,
+    api: RestApi,
     waiver: Annotated[str, typer.Argument(metavar="ID", help="The waiver's id, as `lazaretto waivers` shows it.")],
     reason: Reason = None,
 ) -> None:
@@ -128,7 +128,7 @@ def _answer(option: str, said: str | None, question: str, default: str | None = 
     return answer
 
 
-def _import(file: str, said: WaiverFields, any_package: bool, api: Api) -> None:
+def _import(file: str, said: WaiverFields, any_package: bool, api: RestApi) -> None:
     from chalicelib.exports.cyclonedx_vex import read_vex
 
     statements = read_vex(_read(file))
@@ -180,7 +180,7 @@ def _print_waiver(waiver: WaiverFields) -> None:
 
 @with_api
 def waivers_command(
-    api: Api,
+    api: RestApi,
     repository: Annotated[str | None, typer.Option(help="Those that cover this repository.")] = None,
     vulnerability: Annotated[
         str | None, typer.Option("--vulnerability", "--vulnerability-id", "--cve", help="Those for this id.")

@@ -11,7 +11,7 @@ import typer
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Api, Client, with_api
+from chalicelib.cli.framework.client import Client, RestApi, with_api
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import InputError, TransientError
 
@@ -26,7 +26,7 @@ _SHORT_IDS = 2
 
 @with_api
 def what_if_command(
-    api: Api,
+    api: RestApi,
     file: o.OptionalPolicyFile = None,
     since: Annotated[str, typer.Option(help="How far back it evaluates, such as 30d; 0d: only now.")] = "30d",
     job: Annotated[str | None, typer.Option(metavar="ID", help="Show an earlier one, within a week.")] = None,

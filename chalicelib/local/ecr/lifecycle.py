@@ -10,7 +10,7 @@ import fnmatch
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moto.core.responses import ActionResult
 from moto.ecr.exceptions import InvalidParameterException, LifecyclePolicyNotFoundException
@@ -18,10 +18,8 @@ from moto.ecr.responses import ECRResponse
 
 from chalicelib.domain.retention.lifecycle_policy import parse_lifecycle_policy
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.local.ecr.blobs import EcrAnswer, EcrRefusal, children_of, page_of
-
-if TYPE_CHECKING:
-    from chalicelib.local.ecr.ecr import HeldImage
+from chalicelib.local.ecr.ecr import EcrRefusal, HeldImage, children_of
+from chalicelib.local.pages import PlainAnswer, page_of
 
 ROWS = 100
 LONGEST_ARN = 200
@@ -40,7 +38,7 @@ class LifecycleAnswers(ECRResponse):
         home = self._ecr.home(name)
         _checked(text)
         home.lifecycle_policy = text
-        return EcrAnswer({"registryId": home.registry_id, "repositoryName": name, "lifecyclePolicyText": text})
+        return PlainAnswer({"registryId": home.registry_id, "repositoryName": name, "lifecyclePolicyText": text})
 
     def start_lifecycle_policy_preview(self) -> ActionResult:
         name = self._get_param("repositoryName")
@@ -50,7 +48,7 @@ class LifecycleAnswers(ECRResponse):
             raise LifecyclePolicyNotFoundException(name, home.registry_id)
         _checked(text)
         vars(home)[_PREVIEW] = text
-        return EcrAnswer(_about(home, text, "IN_PROGRESS"))
+        return PlainAnswer(_about(home, text, "IN_PROGRESS"))
 
     def get_lifecycle_policy_preview(self) -> ActionResult:
         """COMPLETE at once: tests of the adapter play the waiting."""
@@ -63,7 +61,7 @@ class LifecycleAnswers(ECRResponse):
         page, more = page_of(rows, self._get_param("nextToken"), int(self._get_param("maxResults") or ROWS))
         expiring = sum(row["action"]["type"] == "EXPIRE" for row in rows)
         summary = {"expiringImageTotalCount": expiring}
-        return EcrAnswer({**_about(home, text, "COMPLETE"), "previewResults": page, "summary": summary, **more})
+        return PlainAnswer({**_about(home, text, "COMPLETE"), "previewResults": page, "summary": summary, **more})
 
     def register_pull_time_update_exclusion(self) -> ActionResult:
         arn, excluded = str(self._get_param("principalArn")), self._excluded()
@@ -72,12 +70,12 @@ class LifecycleAnswers(ECRResponse):
         if arn in excluded:
             raise EcrRefusal("ExclusionAlreadyExistsException", f"{arn} is excluded already")
         excluded[arn] = self._ecr.clock.now().timestamp()
-        return EcrAnswer({"principalArn": arn, "createdAt": excluded[arn]})
+        return PlainAnswer({"principalArn": arn, "createdAt": excluded[arn]})
 
     def list_pull_time_update_exclusions(self) -> ActionResult:
         size = min(int(self._get_param("maxResults") or ROWS), ROWS)
         page, more = page_of(sorted(self._excluded()), self._get_param("nextToken"), size)
-        return EcrAnswer({"pullTimeUpdateExclusions": page, **more})
+        return PlainAnswer({"pullTimeUpdateExclusions": page, **more})
 
     def _excluded(self) -> dict[str, float]:
         """When each principal was excluded, by its ARN."""

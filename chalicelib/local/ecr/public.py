@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.local.ecr.blobs import page_of
 from chalicelib.local.ecr.ecr import CONFIG
+from chalicelib.local.pages import page_of
 
 TARGET = "SpencerFrontendService."
 ALIAS = "demo"
@@ -97,13 +97,6 @@ class EcrPublic:
             self._home({"repositoryName": name})
         return _page("repositories", [self._repository(n) for n in names or sorted(self.repositories)], request)
 
-    def _delete_repository(self, request: Row) -> Row:
-        if self._home(request).images and not request.get("force"):
-            raise PublicRefusal("RepositoryNotEmptyException", f"{request['repositoryName']!r} holds images")
-        gone = self._repository(request["repositoryName"])
-        del self.repositories[request["repositoryName"]]
-        return {"repository": gone}
-
     # ---- images
 
     def _describe_images(self, request: Row) -> Row:
@@ -114,22 +107,6 @@ class EcrPublic:
         if len(found) < len(ids):
             raise PublicRefusal("ImageNotFoundException", f"not every image is in {request['repositoryName']!r}")
         return {"imageDetails": found}
-
-    def _batch_delete_image(self, request: Row) -> Row:
-        """By tag: the tag, and with the last one the image. By digest: the image."""
-        home, gone, failures = self._home(request), [], []
-        for one in request["imageIds"]:
-            image = next((image for image in home.images.values() if _named(image, one)), None)
-            if image is None:
-                reason = "Requested image not found"
-                failures.append({"imageId": one, "failureCode": "ImageNotFound", "failureReason": reason})
-                continue
-            if one.get("imageTag"):
-                image["imageTags"].remove(one["imageTag"])
-            if not one.get("imageTag") or not image["imageTags"]:
-                del home.images[image["imageDigest"]]
-            gone.append({"imageDigest": image["imageDigest"]} | one)
-        return {"imageIds": gone, "failures": failures}
 
     # ---- what is shown
 

@@ -23,7 +23,6 @@ from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.replication.replica_case import Mutability, Reported
 from chalicelib.domain.replication.rules import Configuration, Destination, allowance
 from chalicelib.local import events as aws_events
-from chalicelib.local.ecr.blobs import blobs_of
 from chalicelib.local.ecr.ecr import ACTIVE, HeldImage, ecr_of
 from chalicelib.local.events import LocalClock
 from chalicelib.parsers.images.settings_answers import read_configuration
@@ -199,10 +198,8 @@ def _refused(source: ImageRef, target: Repository) -> str | None:
 
 def _copy(source: HeldImage, tag: str | None, target: Repository) -> None:
     """A taken immutable tag stays; an archived copy is restored."""
-    ecr, origin = ecr_of(target), ecr_of(source.ref.home)
+    ecr = ecr_of(target)
     home = ecr.hold_repository(target.name)
-    layers = origin.repositories[source.repository_name].layers
-    home.layers.update({digest: layers[digest] for digest in blobs_of(source.image_manifest) & layers.keys()})
     copy = ecr.hold_image(
         target.name,
         source.image_digest,
