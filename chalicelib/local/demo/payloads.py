@@ -14,17 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from chalicelib.domain.events.event import (
-    CoverageChanged,
-    Event,
-    FindingChanged,
-    Ignored,
-    ImageAction,
-    PulledThrough,
-    ReferrerAction,
-    Replicated,
-    ScanFinished,
-)
+from chalicelib.domain.events.event import CoverageChanged, Event, FindingChanged, Ignored
 from chalicelib.domain.images.finding import ScanReport
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import InputError, RefusedPayloadError
@@ -138,9 +128,7 @@ def image_of(event: Event) -> ImageRef | None:
             return row.image.ref
         case CoverageChanged(coverage=coverage):
             return coverage.ref
-        case ImageAction() | ReferrerAction() | ScanFinished() | Replicated() | PulledThrough():
-            return event.ref
-    return None
+    return getattr(event, "ref", None)
 
 
 class Played(NamedTuple):
