@@ -36,7 +36,7 @@ from chalicelib.api.framework.endpoint import CONTENT_TYPE, GUARDED, Problem
 from chalicelib.local.aws.deployment import RulePlan
 from chalicelib.local.aws.dynamo import LocalDynamo, QuickPicker
 from chalicelib.local.aws.ecs import LocalEcs
-from chalicelib.local.aws.messages import EventBus, LocalQueues
+from chalicelib.local.aws.messages import LocalQueues, queues_of
 from chalicelib.local.ecr.answers import ServedEcr
 from chalicelib.local.ecr.ecr import LocalEcr
 from chalicelib.local.ecr.public import TARGET, EcrPublic
@@ -111,7 +111,7 @@ class LocalAws:
         self.clock, self._restore_takes = clock or LocalClock(), restore_takes
         self._replication_takes = replication_takes
         self.public = EcrPublic(ACCOUNT)
-        self.bus = EventBus(rules, lambda queue, text: self.queues.put(queue, text))
+        self._rules = rules
         self._posts: dict[str, Post] = {"/local/events": self._take_events}
         self._moto = _Dispatcher()
         self._port, self._hurry = port, hurry
@@ -170,7 +170,11 @@ class LocalAws:
     def put_event(self, event: Event) -> list[str]:
         """Returns the queues it went to."""
         with self.lock:
-            return self.bus.put(event)
+            queues = queues_of(event, self._rules)
+            text = msgspec.json.encode(event).decode() if queues else ""
+            for queue in queues:
+                self.queues.put(queue, text)
+            return queues
 
     def serve(self, path: str, post: Post) -> None:
         """Adds a `POST /local/…` path; what `post` returns is answered as JSON."""
