@@ -139,7 +139,7 @@ class LocalAws:
             backends.clear()
             backends.backend = extended
         LocalEcr.listen(self._publish, self.clock, self._restore_takes)
-        LocalReplication.listen(self.put_event, self.clock, self._replication_takes)
+        LocalReplication.reset(self._replication_takes)
         vars(moto_responses)["XFormedAttributePicker"] = QuickPicker
         self._thread = Thread(target=self._server.serve_forever, args=(POLL_SECONDS,), name="local-aws", daemon=True)
         self._thread.start()
@@ -155,7 +155,7 @@ class LocalAws:
             backends.clear()
             backends.backend = original
         LocalEcr.listen(lambda event: None, LocalClock())
-        LocalReplication.listen(lambda event: None, LocalClock())
+        LocalReplication.reset()
 
     def let_time_pass(self) -> None:
         """Finishes restores and copies that are due by now."""
