@@ -6,6 +6,7 @@ They stand in `objects.yaml`, `webhook.yaml` and `control_plane.yaml`. Source: c
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from importlib import resources
 from string import Template
 from typing import Any, NamedTuple
@@ -101,12 +102,12 @@ def _resource(name: str) -> str:
     return resources.files("chalicelib.forwarder").joinpath(name).read_text(encoding="utf-8")
 
 
-def _filled_file(name: str, values: dict[str, str | None]) -> list[Object]:
+def _filled_file(name: str, values: Mapping[str, str | None]) -> list[Object]:
     """With the values for `${…}`. They are filled in after parsing, so that none can be read as YAML."""
     return [_filled(plain, values) for plain in yaml.safe_load_all(_resource(name))]
 
 
-def _filled(plain: Any, values: dict[str, str | None]) -> Any:
+def _filled(plain: Any, values: Mapping[str, str | None]) -> Any:
     if isinstance(plain, dict):
         return {name: _filled(value, values) for name, value in plain.items()}
     if isinstance(plain, list):

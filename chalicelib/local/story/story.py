@@ -8,29 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from chalicelib.local.story.page import Step, StoryPage
 from chalicelib.local.story.world import CLUSTER, FLAW, NAME, RESTORE_TAKES, SERVICE, Observed, StoryWorld
 
-POLICY_FILE = "policy.yaml"
-POLICY = """\
-version: 1
-mode: enforce
-quarantine: {when_running: alert, max_per_hour: 20}
-rules:
-  - id: critical-and-fixable
-    description: A critical flaw that can be fixed
-    match: {severity: CRITICAL, fix_available: true}
-    decision: quarantine
-  - id: high
-    description: A high flaw
-    match: {severity: HIGH}
-    decision: warn
-notify:
-  - {channel: slack, min_decision: warn}
-  - {channel: sns, min_decision: block}
-"""
+POLICY_FILE = Path(__file__).with_name("policy.yaml")
 RECHECK = timedelta(minutes=15)
 A_MINUTE = timedelta(minutes=1)
 CLOCK_EVERY = timedelta(minutes=5)
@@ -79,8 +63,8 @@ class Story:
 
     def _policy(self, page: StoryPage) -> None:
         page.happens("A policy is put in force that acts: what is critical and can be fixed is quarantined.")
-        page.shows(POLICY)
-        applied = page.types("policy", "apply", POLICY_FILE)
+        page.shows(POLICY_FILE.read_text())
+        applied = page.types("policy", "apply", POLICY_FILE.name)
         self.world.settle()
         page.expects("the policy is in force", applied["changed"] and applied["version"] == 1)
 
