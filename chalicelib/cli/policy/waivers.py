@@ -13,7 +13,14 @@ import typer
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
 from chalicelib.cli.framework.client import Client, RestApi, with_api
-from chalicelib.cli.policy.waiver_file import ImportedWaivers, import_waivers, read_end, requests_of
+from chalicelib.cli.policy.waiver_file import (
+    FIELDS,
+    ImportedWaivers,
+    WaiverFields,
+    import_waivers,
+    read_end,
+    requests_of,
+)
 from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver
 from chalicelib.errors import InputError, NotFoundError, UpstreamError
 
@@ -22,9 +29,6 @@ if TYPE_CHECKING:
 
 ROUTE = "/v1/waivers"
 MAX_FILE_BYTES = 16 * 1024 * 1024
-_FIELDS = ("repository", "vulnerability_id", "package", "rule", "reason", "approved_by", "status", "justification")
-
-WaiverFields = dict[str, Any]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why; on a terminal asked for.")]
 
 
@@ -106,7 +110,7 @@ def _renewed(waiver_id: str, said: WaiverFields, client: Client) -> WaiverFields
     if named := [name for name in ("repository", "vulnerability_id", "package", "rule") if said[name] is not None]:
         option = named[0].removesuffix("_id").replace("_", "-")
         raise InputError(f"--{option}: one for something else is another waiver; leave --renew out")
-    former = {name: found[0][name] for name in _FIELDS}
+    former = {name: found[0][name] for name in FIELDS}
     approver = _answer("--approved-by", said["approved_by"], "Approved by", former["approved_by"])
     return {**former, **{n: v for n, v in said.items() if v is not None}, "approved_by": approver}
 
