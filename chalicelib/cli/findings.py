@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -9,7 +10,7 @@ import typer
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Client, RestApi, with_api
+from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.errors import InputError
 
 _FINDINGS = ("severity", "vulnerability", "package", "installed", "fixed in", "image")
@@ -121,23 +122,11 @@ def cve_command(
     if not vulnerability_id:
         raise InputError("which vulnerability?")
     path = f"/v1/vulnerabilities/{quote(vulnerability_id, safe='')}"
-    body = _fetch_affected(api.client, path, query, None if everything else limit)
-    api.print(body, _print_vulnerability)
-
-
-def _fetch_affected(client: Client, path: str, query: dict[str, object], limit: int | None) -> dict[str, Any]:
-    """All pages as one, with their blast radius summed up."""
-    affected: list[dict[str, Any]] = []
-    last: dict[str, Any] = {}
-    radius: dict[str, int] = {}
-    with output.counting("images") as count:
-        for last in client.pages(path, query, "affected", limit):
-            affected += last["affected"]
-            count(len(last["affected"]))
-            for name, number in last["blast_radius"].items():
-                radius[name] = radius.get(name, 0) + number
-    radius["repositories"] = len({output.home(a["image"]) for a in affected})
-    return {**last, "affected": affected, "blast_radius": radius}
+    radius: Counter[str] = Counter()
+    most = None if everything else limit
+    body = api.fetch_list(path, query, "affected", most, lambda page: radius.update(page["blast_radius"]))
+    radius["repositories"] = len({output.home(a["image"]) for a in body["affected"]})
+    api.print({**body, "blast_radius": radius}, _print_vulnerability)
 
 
 def _print_vulnerability(body: dict[str, Any]) -> None:

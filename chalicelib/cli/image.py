@@ -82,7 +82,7 @@ def _facts(body: dict[str, Any]) -> list[tuple[object, object]]:
         ("order", f"{order['kind']} by {order['by']}: {order['reason']}" if order else None),
         ("in use", "; ".join((running["in_use"], *running["by"], *running["blind"]))),
         ("last pulled", output.when(body["last_pulled_at"])),
-        *(("the same digest", twin) for twin in body["twins"]),
+        *(("the same digest", path) for path in body["twins"]),
     ]
 
 

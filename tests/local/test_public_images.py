@@ -49,7 +49,7 @@ class PublicWorld(StoryWorld):
         return self.stack.headers([ref])[ref].header
 
     def alerts(self) -> list[str]:
-        return ["\n".join(caught.lines) for caught in self.told()["sns"]]
+        return ["\n".join(caught.lines) for caught in self.sent()["sns"]]
 
 
 @pytest.fixture

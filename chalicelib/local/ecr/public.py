@@ -7,7 +7,6 @@ nothing; layers, settings and tags of repositories are left out. Source: the ser
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -65,18 +64,21 @@ class EcrPublic:
 
     def answer(self, operation: str, request: Row) -> tuple[int, bytes]:
         """Status and body for one call of the JSON protocol."""
-        call: Callable[[Row], Row] = getattr(self, f"_{_snake(operation)}", self._unknown)
         try:
-            self._check_registry(request)
-            return 200, json.dumps(call(request)).encode()
+            return 200, json.dumps(self._answer(operation, request)).encode()
         except PublicRefusal as refusal:
             return 400, json.dumps({"__type": refusal.code, "message": str(refusal)}).encode()
 
-    def _check_registry(self, request: Row) -> None:
+    def _answer(self, operation: str, request: Row) -> Row:
         if request.get("registryId", self.account) != self.account:
             raise PublicRefusal("RegistryNotFoundException", f"no registry {request['registryId']!r} of yours")
-
-    def _unknown(self, request: Row) -> Row:
+        match operation:
+            case "DescribeRegistries":
+                return self._describe_registries(request)
+            case "DescribeRepositories":
+                return self._describe_repositories(request)
+            case "DescribeImages":
+                return self._describe_images(request)
         raise PublicRefusal("UnsupportedCommandException", "the local ECR Public does not know this call")
 
     # ---- registry and repositories
@@ -137,7 +139,3 @@ def _page(name: str, rows: list[Row], request: Row) -> Row:
     except ValueError:
         raise PublicRefusal("InvalidParameterException", "Invalid parameter at 'nextToken'") from None
     return {name: page} | more
-
-
-def _snake(operation: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in operation).removeprefix("_")
