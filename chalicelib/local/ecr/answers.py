@@ -43,16 +43,6 @@ class LocalEcrResponse(LifecycleAnswers, ReplicationAnswers):
         images, more = self._page([i for i in ecr.home(name).images if self._is_asked_for(i)])
         return PlainAnswer({"imageDetails": [describe(i) for i in images], **more})
 
-    def list_images(self) -> ActionResult:
-        images = [i for i in self.ecr_backend.home(self._get_param("repositoryName")).images if self._is_asked_for(i)]
-        ids = [
-            {"imageDigest": i.image_digest} | ({"imageTag": tag} if tag else {})
-            for i in images
-            for tag in i.image_tags or [""]
-        ]
-        page, more = self._page(ids)
-        return PlainAnswer({"imageIds": page, **more})
-
     def batch_get_image(self) -> ActionResult:
         ecr, name = self.ecr_backend, self._get_param("repositoryName")
         home, images, failures = ecr.home(name), [], []

@@ -173,13 +173,6 @@ class LocalEcr(ECRBackend):
             _publish_all(scans_begin(image.ref, image.basic_scan, image.image_tags, now))
         return image
 
-    def _resolve_image_tag_mutability(self, repository: Repository, proposed_image_tag: str) -> list[Any]:
-        """moto answers a taken tag with the error of an image that exists."""
-        try:
-            return list(super()._resolve_image_tag_mutability(repository, proposed_image_tag))
-        except ImageAlreadyExistsException as error:
-            raise EcrRefusal("ImageTagAlreadyExistsException", error.message) from None
-
     def is_needed(self, name: str, digest: str | None) -> bool:
         """Whether an index of the repository lists it: then ECR does not delete it."""
         return any(digest in children_of(image.image_manifest) for image in self.home(name).images)
