@@ -94,7 +94,7 @@ class LocalAws:
     """One per process, because moto's state is global. `port` 0 takes a free one.
 
     `hurry`: the longest delay of a queue in real seconds. `clock` dates ECR and every answer; a restore from ECR's
-    archive takes `restore_takes`, a copy to another registry `replication_takes`.
+    archive takes `restore_takes`.
     """
 
     def __init__(
@@ -103,13 +103,10 @@ class LocalAws:
         rules: list[RulePlan],
         port: int = 0,
         hurry: float | None = None,
-        clock: LocalClock | None = None,
         restore_takes: timedelta = timedelta(),
-        replication_takes: timedelta = timedelta(),
     ) -> None:
         self.region, self.lock = region, RLock()
-        self.clock, self._restore_takes = clock or LocalClock(), restore_takes
-        self._replication_takes = replication_takes
+        self.clock, self._restore_takes = LocalClock(), restore_takes
         self.public = EcrPublic(ACCOUNT)
         self._rules = rules
         self._posts: dict[str, Post] = {"/local/events": self._take_events}
@@ -139,7 +136,7 @@ class LocalAws:
             backends.clear()
             backends.backend = extended
         LocalEcr.listen(self._publish, self.clock, self._restore_takes)
-        LocalReplication.reset(self._replication_takes)
+        LocalReplication.reset()
         vars(moto_responses)["XFormedAttributePicker"] = QuickPicker
         self._thread = Thread(target=self._server.serve_forever, args=(POLL_SECONDS,), name="local-aws", daemon=True)
         self._thread.start()
