@@ -165,7 +165,9 @@ class EcrLifecycles:
                 self._pause(PAUSE_SECONDS)
             first = self._page(repository, what)
             if not _is_about(first, text):
-                raise TransientError(f"{what}: somebody else has another one made", PAUSE_SECONDS)
+                raise TransientError(
+                    f"{what}: another caller replaced it by a preview of another policy", PAUSE_SECONDS
+                )
             if first.status == "COMPLETE":
                 return {digest: act for page in self._pages(repository, what, first) for digest, act in page.items()}
             if first.status != "IN_PROGRESS":

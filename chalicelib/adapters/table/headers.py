@@ -56,9 +56,8 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import Enforcement
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, Kind, Repository, ScanState
-from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.table import Stored
+from chalicelib.services.ports.table import ImageRow, Stored
 
 TAGS_SHOWN = 3
 NO_COUNTS = (0,) * len(Severity)
@@ -102,24 +101,6 @@ _REST = (
     "queued",
     "twins",
 )
-
-
-class ImageRow(msgspec.Struct, frozen=True):
-    """One image as the index shows it: at most three tags, `pushed_at` in whole seconds, `counts` by `Severity`.
-
-    `counts` None: never listed whole, or an index. Entries written before that was told apart hold zeros there.
-    """
-
-    ref: ImageRef
-    decision: Decision
-    worst: Severity | None
-    counts: tuple[int, ...] | None
-    scan_state: ScanState
-    enforcement: Enforcement | None
-    tags: tuple[str, ...]
-    policy_version: int
-    sketch: bytes
-    pushed_at: datetime | None
 
 
 def header_item(header: Header) -> Item:

@@ -56,7 +56,7 @@ class LifecycleText(Lower):
 def _act(row: PreviewRow) -> NativeAct:
     word = _WORDS.get(row.action.type or "")
     if word is None:
-        raise RefusedPayloadError("$.previewResults", f"an action nobody here knows: {row.action.type!r:.80}")
+        raise RefusedPayloadError("$.previewResults", f"an unknown action: {row.action.type!r:.80}")
     return msgspec.convert({"action": word, "priority": row.applied_rule_priority}, NativeAct)
 
 

@@ -95,7 +95,7 @@ def _look(evidence: Evidence, context: Context) -> EvidenceLookup | None:
     """By what it was pulled by: a tag may have moved without our having heard of it. None: it has nothing to ask by."""
     pulled, registry = evidence.failed.pulled, context.registry
     if pulled.home.public and evidence.header is None:
-        return EvidenceLookup(failed="a public registry answers nobody but its owner")
+        return EvidenceLookup(failed="a public registry answers its owner alone")
     try:
         if pulled.digest is not None:
             return EvidenceLookup(registry.describe_image(pulled.home.image(pulled.digest)))

@@ -36,7 +36,7 @@ from chalicelib.errors import ContendedError
 from chalicelib.services.alerts.announce import announce
 from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.table import IndexRow, Stored
+from chalicelib.services.ports.table import ImageRow, Stored
 
 PAGE, PAGES_AT_MOST = 500, 40
 LOOKED_AT_MOST = 5000
@@ -59,7 +59,7 @@ def find_reach(waivers: Sequence[Waiver], after: str | None, context: Context) -
     policy, now = context.rules.current().policy, context.clock.now()
     sketch_tells = not any(rule.sees_resolved for rule in policy.rulebook)
 
-    def concerning(row: IndexRow) -> list[str]:
+    def concerning(row: ImageRow) -> list[str]:
         return [w.id for w in waivers if concerns(w, row.ref.repository, row.sketch, sketch_tells=sketch_tells)]
 
     concerned: Counter[str] = Counter()

@@ -101,7 +101,7 @@ def test_a_preview_that_never_ends_is_given_up() -> None:
 
 def test_another_preview_under_way_only_needs_time() -> None:
     made, _, _ = lifecycles(start_lifecycle_policy_preview=refused("LifecyclePolicyPreviewInProgressException"))
-    with pytest.raises(TransientError, match="another one"):
+    with pytest.raises(TransientError, match="another policy"):
         made.preview(HOME, "{}")
 
 
@@ -140,5 +140,5 @@ def test_a_preview_of_another_policy_is_not_taken_for_ours() -> None:
     about = page("COMPLETE") | {"lifecyclePolicyText": '{"rules": []}'}
     made, _, _ = lifecycles(start_lifecycle_policy_preview=STARTED, get_lifecycle_policy_preview=about)
     assert made.preview(HOME, '{"rules":[]}') == {}
-    with pytest.raises(TransientError, match="another one"):
+    with pytest.raises(TransientError, match="another policy"):
         made.preview(HOME, '{"rules":[1]}')
