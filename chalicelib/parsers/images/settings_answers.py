@@ -49,10 +49,6 @@ class PreviewPage(Lower):
         return {row.image_digest: _act(row) for row in self.preview_results}
 
 
-class LifecycleText(Lower):
-    lifecycle_policy_text: str
-
-
 def _act(row: PreviewRow) -> NativeAct:
     word = _WORDS.get(row.action.type or "")
     if word is None:

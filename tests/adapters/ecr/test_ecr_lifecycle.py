@@ -101,7 +101,7 @@ def test_a_preview_that_never_ends_is_given_up() -> None:
 
 def test_another_preview_under_way_only_needs_time() -> None:
     made, _, _ = lifecycles(start_lifecycle_policy_preview=refused("LifecyclePolicyPreviewInProgressException"))
-    with pytest.raises(TransientError, match="another policy"):
+    with pytest.raises(TransientError, match="another one"):
         made.preview(HOME, "{}")
 
 
