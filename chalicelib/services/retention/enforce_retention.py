@@ -97,16 +97,7 @@ def _report(
         said = f"{len(applied.failed)} of {len(plan.takes)} images could not be taken"
         alerts.append((ActionKind.RETENTION_FAILED, said, compose_failed_alert(plan, applied.failed, now, api_url)))
     for kind, why, alert in alerts:
-        record = ActionRecord(
-            ref=None,
-            effect=BETWEEN.join((kind, *(str(mark) for mark in (progress.start, progress.taken) if mark))),
-            wanted_at=message.started_at,
-            kind=kind,
-            actor=f"rule:retention[{plan.rule}]",
-            reason=why,
-            at=now,
-            subject=f"repository/{message.repository.path}",
-        )
+        record = _record(message, plan.rule, kind, why, now)
         if context.table.record_action(record) or again:
             announce(alert, AlertKey(f"ALERT#{record.effect}", record.wanted_at, subject=record.subject), context)
     taken = progress.taken + len(applied.gone)
@@ -117,6 +108,22 @@ def _report(
         context.outbox.send(
             "sweeps", SweepRepository(Sweep.RETENTION, message.repository, message.started_at, after=after)
         )
+
+
+def _record(
+    message: SweepRepository | TakeImages, rule: int | None, kind: ActionKind, why: str, now: datetime
+) -> ActionRecord:
+    progress = RetentionProgress.read(message.after)
+    return ActionRecord(
+        ref=None,
+        effect=BETWEEN.join((kind, *(str(mark) for mark in (progress.start, progress.taken) if mark))),
+        wanted_at=message.started_at,
+        kind=kind,
+        actor=f"rule:retention[{rule}]",
+        reason=why,
+        at=now,
+        subject=f"repository/{message.repository.path}",
+    )
 
 
 def _store_result(repository: Repository, planned: Planned, applied: AppliedPlan, taken: int, context: Context) -> None:
