@@ -68,7 +68,7 @@ from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, Kind, Repository, ScanState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.table import Stored
+from chalicelib.services.ports.table import ImageRow, Stored
 
 TAGS_SHOWN = 3
 NO_COUNTS = (0,) * len(Severity)
@@ -139,9 +139,8 @@ class _StoredAction(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, action: PendingAction) -> _StoredAction:
-        if isinstance(action, PendingAct):
-            return cls(**_fields(action, but="reported"), told=action.reported)
-        return cls(kind=action.kind, **_fields(action))
+        fields = msgspec.structs.asdict(action)
+        return cls(**{"kind": action.kind, "told": fields.pop("reported", ()), **fields})
 
     @property
     def action(self) -> PendingAction:
@@ -152,28 +151,6 @@ class _StoredAction(msgspec.Struct, frozen=True):
                 return msgspec.convert(self, PendingReport, from_attributes=True)
         act = msgspec.convert(self, PendingAct, from_attributes=True)
         return msgspec.structs.replace(act, reported=self.told)
-
-
-def _fields(struct: msgspec.Struct, but: str = "") -> dict[str, Any]:
-    return {name: value for name, value in msgspec.structs.asdict(struct).items() if name != but}
-
-
-class ImageRow(msgspec.Struct, frozen=True):
-    """One image as the index shows it: at most three tags, `pushed_at` in whole seconds, `counts` by `Severity`.
-
-    `counts` None: never listed whole, or an index. Entries written before that was told apart hold zeros there.
-    """
-
-    ref: ImageRef
-    decision: Decision
-    worst: Severity | None
-    counts: tuple[int, ...] | None
-    scan_state: ScanState
-    enforcement: Enforcement | None
-    tags: tuple[str, ...]
-    policy_version: int
-    sketch: bytes
-    pushed_at: datetime | None
 
 
 _STORED_AS = dict.fromkeys(("pending", "queued"), tuple[_StoredAction, ...])

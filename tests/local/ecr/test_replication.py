@@ -121,7 +121,7 @@ def test_the_adapter_reads_both_ends(estate: Estate) -> None:
 
 
 def test_listings_follow_every_page(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.adapters.ecr.listing.IMAGES_ASKED", 2)
+    monkeypatch.setattr("chalicelib.adapters.ecr.listing.ROWS_ASKED", 2)
     refs = {estate.push(n, f"v{n}").digest for n in range(1, 6)}
     assert set(estate.replication.listing(HOME).images) == refs
 
