@@ -125,9 +125,10 @@ class DoctorContext:
         return EcrScanning(lambda account, region: self.sessions.client("ecr", region)).configuration(here)[1]
 
     @cached_property
-    def functions(self) -> Mapping[str, DeployedFunction | None]:
-        """By logical id; None: it is gone."""
-        return {logical: self.parts.function(name) for logical, name in self.of_kind(FUNCTION).items()}
+    def functions(self) -> Mapping[str, DeployedFunction]:
+        """By logical id; without those that are gone."""
+        found = {logical: self.parts.function(name) for logical, name in self.of_kind(FUNCTION).items()}
+        return {logical: function for logical, function in found.items() if function}
 
     def settings_of(self, function: DeployedFunction) -> Settings:
         """Raises SettingsError."""
