@@ -13,7 +13,7 @@ from typing import Any
 
 from chalicelib.adapters.aws.calls import asked, code_of
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.adapters.stack.parts import reading, reading_if_there
+from chalicelib.adapters.stack.parts import reading
 from chalicelib.errors import ConflictError, DeniedError, InputError, UpstreamError
 
 PREFIX = "lazaretto"
@@ -51,7 +51,7 @@ class ArtefactBucket:
         return region is None
 
     def put(self, content: bytes, suffix: str) -> str:
-        """The key, which is the content's hash: the same content is sent once. An object that exists is compared by S3's
+        """The key, which is the content's hash: the same content is sent once. An existing object is compared by S3's
         checksum, because another writer may have written it."""
         digest = hashlib.sha256(content)
         key, checksum = f"{PREFIX}/{digest.hexdigest()}.{suffix}", base64.b64encode(digest.digest()).decode()
@@ -120,6 +120,6 @@ class ArtefactBucket:
         }
         return {"Version": "2012-10-17", "Statement": [statement]}
 
-    @reading_if_there("look for {}", *_ABSENT)
+    @reading("look for {}", *_ABSENT)
     def _checksum(self, key: str) -> str:
         return str(self._client.head_object(**self._mine, Key=key, ChecksumMode="ENABLED").get("ChecksumSHA256", ""))

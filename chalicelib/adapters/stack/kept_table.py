@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.adapters.stack.parts import ABSENT, reading, reading_if_there
+from chalicelib.adapters.stack.parts import ABSENT, reading
 from chalicelib.domain.doctor.installed import KeptTable
 
 
@@ -37,7 +37,7 @@ class KeptTables:
         """Only starts it: the table is gone when `find` returns None."""
         self._client.delete_table(TableName=name)
 
-    @reading_if_there("read the table {}", ABSENT)
+    @reading("read the table {}", ABSENT)
     def _describe(self, name: str) -> Mapping[str, Any]:
         table: Mapping[str, Any] = self._client.describe_table(TableName=name)["Table"]
         return table
@@ -70,7 +70,7 @@ class KeptTables:
         # A key that no longer exists was the customer's: AWS does not delete its own.
         return str(key) if key and self._manager(key) in (None, "CUSTOMER") else ""
 
-    @reading_if_there("read the key {}", "NotFoundException")
+    @reading("read the key {}", "NotFoundException")
     def _manager(self, key: str) -> str:
         return str(self._sessions.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyManager"])
 
