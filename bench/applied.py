@@ -19,7 +19,7 @@ from bench.journal import SilentJournal
 from bench.past import NOW, SETTLE, Registry
 from chalicelib.adapters.dynamodb.schema import Item, shard_of
 from chalicelib.adapters.stores.policy_file import read_policy
-from chalicelib.adapters.table.headers import ImageRow, header_item, read_header_item, row_of
+from chalicelib.adapters.table.headers import header_item, read_header_item, row_of
 from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.events.message import Delivery, Message, PolicyRollout
 from chalicelib.domain.headers.header import Header, Rules
@@ -34,7 +34,7 @@ from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from chalicelib.services.policy.apply_policy import apply_policy
 from chalicelib.services.ports.context import PolicyVersion
-from chalicelib.services.ports.table import RolloutProgress, Stored
+from chalicelib.services.ports.table import ImageRow, RolloutProgress, Stored
 
 BATCH = 10
 ROUNDS = 10

@@ -29,7 +29,7 @@ from bench.vulnerabilities import base
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.packing.packing import pack_document, unpack_document
 from chalicelib.adapters.stores.policy_file import read_policy
-from chalicelib.adapters.table.headers import ImageRow, row_of
+from chalicelib.adapters.table.headers import row_of
 from chalicelib.domain.assessment.conclusion import count_open
 from chalicelib.domain.assessment.merge import merge_listing
 from chalicelib.domain.events.message import Delivery, Message
@@ -43,7 +43,7 @@ from chalicelib.parsers.findings.rows import parse_list_findings
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from chalicelib.services.policy import evaluate_shard
 from chalicelib.services.policy.start_what_if import read_what_if, start_what_if
-from chalicelib.services.ports.table import Stored
+from chalicelib.services.ports.table import ImageRow, Stored
 
 SCANNED_ON = (0, 3, 7, 12, 18, 25, 30)
 NOW = datetime.fromtimestamp(FIRST_DAY + (SCANNED_ON[-1] + 1) * DAY, UTC)

@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
-from chalicelib.adapters.table.audit_log import ActionRow
 from chalicelib.adapters.table.audit_queries import AuditEntry
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.api.answers.answering import copied
@@ -25,6 +24,7 @@ from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.text import Globs
 from chalicelib.errors import NotFoundError, ParameterError
 from chalicelib.services.audit.verify_audit import Proven, verify_chain
+from chalicelib.services.ports.table import ActionRow
 
 
 class RecordedImage(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chalicelib.api.answers.answering import answer_act, answer_hold, answer_order, copied, name_of
+from chalicelib.api.answers.answering import copied, name_of
 from chalicelib.api.answers.image_answers import ActAnswer, HoldAnswer, ImageNameAnswer, Moment, OrderAnswer
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Call, context, find_image
@@ -112,13 +112,11 @@ class FuseAnswer(msgspec.Struct, frozen=True):
 
 def answer_given(given: Given) -> GivenAnswer:
     header = given.header
-    return GivenAnswer(
+    return copied(
+        GivenAnswer,
+        header,
         image=name_of(header.ref, header.tags),
-        decision=header.decision,
-        order=answer_order(header.order),
-        act=answer_act(given.act),
-        hold=answer_hold(header.hold),
-        denied=header.denied,
+        act=given.act,
         radius=answer_radius(given.radius),
         lines=given.lines,
         dry_run=given.dry_run,
@@ -144,19 +142,17 @@ def answer_radius(radius: BlastRadius) -> RadiusAnswer:
         running=radius.in_use.by,
         blind=radius.in_use.blind,
         indexes=tuple(index.digest for index in radius.indexes),
-        newer=msgspec.convert(radius.newer, NewerAnswer | None, from_attributes=True),
     )
 
 
 def answer_fuse(fuse: Fuse, policy: Policy, now: datetime) -> FuseAnswer:
-    return FuseAnswer(
+    return copied(
+        FuseAnswer,
+        fuse,
         limit=policy.quarantine.max_per_hour,
         taken=len(fuse.taken),
-        blown_at=fuse.blown_at,
         whole_at=fuse.until(now) if fuse.blown_at is not None else None,
         waiting=len(fuse.waiting),
-        reset_at=fuse.reset_at,
-        reset_by=fuse.reset_by,
     )
 
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from functools import partial
 
-from chalicelib.adapters.dynamodb.schema import Page
 from chalicelib.adapters.table.findings_queries import FindingsQueries
-from chalicelib.adapters.table.headers import ImageRow
 from chalicelib.api.answers.answering import answer_finding, answer_scan, images_behind, weakest
 from chalicelib.api.answers.answers import FindingList
 from chalicelib.api.answers.image_answers import ScanAnswer
@@ -45,6 +43,7 @@ from chalicelib.api.framework.parameters import PLACE
 from chalicelib.api.framework.query import Query
 from chalicelib.domain.headers.header import Header
 from chalicelib.errors import ParameterError
+from chalicelib.services.ports.table import ImageRow, Page
 
 _CHUNK = 500
 
@@ -99,6 +98,7 @@ def list_findings(query: Query) -> FindingList:
     wanted = read_wanted(query, place.rules.current().policy.unknown_severity)
     sort = query.get(p.SORT, p.DEFAULT_SORT)
     scan: ScanAnswer | None = None
+    position: Position | Place | None
     if query.get(p.DIGEST_) is not None or query.get(p.TAG) is not None:
         image = find_header(place.queries, find_image(place.queries, query))
         headers = images_behind(place.queries, image)
@@ -108,41 +108,27 @@ def list_findings(query: Query) -> FindingList:
         hits, position = _of_many(place.queries, query, wanted, sort, paging)
     described = place.queries.with_texts([f for _, f in hits])
     listed = tuple(answer_finding(header, f) for (header, _), f in zip(hits, described, strict=True))
-    return FindingList(listed, scan, paging.next_cursor(position))
+    return FindingList(listed, scan, paging.cursor_at(position))
 
 
 def _of_images(
     reads: FindingsQueries, headers: list[Header], wanted: FindingsFilter, order: SortOrder, paging: Paging
-) -> tuple[list[Hit], str | None]:
-    passed = _passed(paging)
+) -> tuple[list[Hit], Place | None]:
+    passed: Place | None = paging.position(Place)
     if passed is not None and passed[2] not in {h.ref.path for h in headers}:
         raise ParameterError("cursor", "belongs to another image: the tag has moved; ask again without it")
-    hits, place = page_of(reads, headers, wanted, order, passed, paging.limit)
-    return hits, None if place is None else write_position(place)
+    return page_of(reads, headers, wanted, order, passed, paging.limit)
 
 
 def _of_many(
     reads: FindingsQueries, query: Query, wanted: FindingsFilter, sort: str, paging: Paging
-) -> tuple[list[Hit], str | None]:
+) -> tuple[list[Hit], Position | Place | None]:
     vulnerability_id = query.get(p.VULNERABILITY_ID)
     pages = images_of(reads, query) if vulnerability_id is None else partial(reads.affected, vulnerability_id)
     walk = Walk(reads, pages, partial(is_meant, query), wanted)
     if sort == p.DEFAULT_SORT:
-        hits, at = walk.page(paging.limit, _start(paging))
-        return hits, None if at is None else write_position(at)
+        return walk.page(paging.limit, paging.position(Position) or Position())
     if query.get(p.REPOSITORY_) is None and vulnerability_id is None:
         reason = f"without repository, digest, tag or vulnerability_id only {p.DEFAULT_SORT} is possible"
         raise ParameterError("sort", reason)
-    passed = _passed(paging)
-    hits, place = page_of(reads, walk.few(), wanted, SortOrder(sort), passed, paging.limit)
-    return hits, None if place is None else write_position(place)
-
-
-def _start(paging: Paging) -> Position:
-    at: Position = Position() if paging.start is None else read_position(paging.start, Position)
-    return at
-
-
-def _passed(paging: Paging) -> Place | None:
-    place: Place | None = None if paging.start is None else read_position(paging.start, Place)
-    return place
+    return page_of(reads, walk.few(), wanted, SortOrder(sort), paging.position(Place), paging.limit)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from chalicelib.adapters.table.headers import ImageRow
 from chalicelib.api.answers.answering import (
     answer_image,
     answer_proof,
     answer_row,
-    answer_tag,
     answer_verdict,
+    copied,
     images_behind,
     weakest,
 )
-from chalicelib.api.answers.image_answers import ImageAnswer, ImageList, ScanProofAnswer, TagList, VerdictAnswer
+from chalicelib.api.answers.image_answers import (
+    ImageAnswer,
+    ImageList,
+    ScanProofAnswer,
+    TagAnswer,
+    TagList,
+    VerdictAnswer,
+)
 from chalicelib.api.answers.walk import MAX_IMAGES, Position, steps
 from chalicelib.api.findings import images_of
 from chalicelib.api.framework import parameters as p
@@ -23,8 +29,6 @@ from chalicelib.api.framework.call import (
     find_image,
     find_repository,
     is_meant,
-    read_position,
-    write_position,
 )
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.query import Query
@@ -32,6 +36,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.reconcile.scan_proof import prove_scan
 from chalicelib.domain.reconcile.scan_rule import ScanRule
 from chalicelib.errors import NotFoundError
+from chalicelib.services.ports.table import ImageRow
 from chalicelib.services.waivers.revoke_expired_waivers import revoke_expired_waivers
 
 area = RouteGroup(__name__)
@@ -48,15 +53,14 @@ def list_images(query: Query) -> ImageList:
     paging = Paging("/v1/images", query, place)
     rows: list[ImageRow] = []
     position: Position | None = None
-    start = Position() if paging.start is None else read_position(paging.start, Position)
-    for seen, (row, then) in enumerate(steps(images_of(place.queries, query), start), 1):
+    walk = steps(images_of(place.queries, query), paging.position(Position) or Position())
+    for seen, (row, then) in enumerate(walk, 1):
         position = then
         if row is not None and _wanted(query, row):
             rows.append(row)
         if len(rows) == paging.limit or seen >= MAX_IMAGES:
             break
-    cursor = None if position is None else paging.next_cursor(write_position(position))
-    return ImageList(tuple(answer_row(r) for r in rows), cursor)
+    return ImageList(tuple(answer_row(r) for r in rows), paging.cursor_at(position))
 
 
 @area.get("/v1/image", ImageAnswer, p.IMAGE_NEEDED, (404,))
@@ -93,7 +97,7 @@ def list_tags(query: Query) -> TagList:
     page = place.queries.tags(home, paging.start, paging.limit)
     if not page.items and place.queries.repository(home) is None:
         raise NotFoundError(f"the repository {home.path} is unknown here")
-    tags = tuple(answer_tag(row) for row in page.items)
+    tags = tuple(copied(TagAnswer, row, moves=row.moves[::-1]) for row in page.items)
     return TagList(home.registry, home.region, home.name, tags, paging.next_cursor(page.after))
 
 

@@ -72,7 +72,7 @@ def list_repositories(query: Query) -> RepositoryList:
 def show_policy(query: Query) -> PolicyAnswer:
     """The policy in force and its version, as a policy file would say it, defaults included.
 
-    Version 0 is the policy that came with the bundle: nobody has put it.
+    Version 0 is the policy that came with the bundle: no policy was applied yet.
     """
     book = context().rules
     rules = book.current()

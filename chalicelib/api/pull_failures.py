@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from chalicelib.api.answers.answering import copied
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import context, find_repository
 from chalicelib.api.framework.endpoint import RouteGroup
@@ -93,13 +94,11 @@ def _pulled(query: Query) -> ImageName:
 
 def _answer(pulled: ImageName, explanation: Explanation) -> PullFailureAnswer:
     home = pulled.home
-    return PullFailureAnswer(
-        cause=explanation.cause,
+    return copied(
+        PullFailureAnswer,
+        explanation,
         ours=explanation.cause.ours,
         explanation=explanation.text,
-        notes=explanation.notes,
-        what_to_do=explanation.what_to_do,
-        action_ids=explanation.action_ids,
         pulled=PulledAnswer(home.registry, home.region, home.name, pulled.tag, pulled.digest),
         uri=str(explanation.ref) if explanation.ref is not None else None,
     )

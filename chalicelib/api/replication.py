@@ -1,7 +1,4 @@
-"""`GET /v1/replication`: whether every image is where the replication rules say, as the last look found it.
-
-What `GET /v1/replication` answers, and how it is made of what is stored.
-"""
+"""`GET /v1/replication`: whether every image is where the replication rules say, as the last look found it."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
 class DestinationAnswer(msgspec.Struct, frozen=True):
     """One place that a repository's images are copied to. `counts`: how many copies stand how, and how many have which
     note; `alarms`: those that are told of. `settings`: in what its repository is not set up as the source's.
-    `unreadable`: why nobody can look there, null: it can be looked at."""
+    `unreadable`: why it cannot be looked at; null: it can."""
 
     registry: str
     region: str

@@ -1,7 +1,4 @@
-"""`GET /v1/retention/plan`: which images of a repository would stay and which go, and why. Nothing is changed here.
-
-What `GET /v1/retention/plan` answers. How it is made is `retention.py`'s business. No logic.
-"""
+"""`GET /v1/retention/plan`: which images of a repository would stay and which go, and why. Nothing is changed here."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from chalicelib.api.answers.answering import MOST_BYTES, copied
 from chalicelib.api.answers.image_answers import Moment
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import context, find_repository
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 class FreedAnswer(msgspec.Struct, frozen=True):
     """What the plan frees, by the list prices of us-east-1. `at_most`: some layers are not known, and may be shared
     with what stays. `committed_dollars`: what the archive's 90 days cost; `retrieval_dollars`: to take it all back.
-    `prices`: which those are, and which of them nobody has verified, for people."""
+    `prices`: which those are, and which of them are not verified, for people."""
 
     size_bytes: int
     at_most: bool
@@ -55,9 +53,9 @@ class FateAnswer(msgspec.Struct, frozen=True):
 
 class PlanAnswer(msgspec.Struct, frozen=True):
     """`id` names exactly these images, tags, uses and rules: `lazaretto retention apply` takes it. `stopped`: why
-    nothing would be taken although images are wanted. `unlooked`: how many more the rule would take, once somebody has
-    looked whether they run: a plan asks about a hundred, and an apply goes on with the others. `fates`: the newest push
-    first; those left out are counted."""
+    nothing would be taken although images are wanted. `unlooked`: how many more the rule would take if they do not run:
+    a plan looks up about a hundred, and an apply the others. `fates`: the newest push first; those left out are
+    counted."""
 
     id: str
     registry: str
@@ -78,8 +76,6 @@ class PlanAnswer(msgspec.Struct, frozen=True):
 
 
 area = RouteGroup(__name__)
-MOST_BYTES = 4_500_000
-"""Lambda hands on 6 MB, in which every quotation mark of the answer counts twice."""
 MOST_IMAGES = 20_000
 LOOK_UNTIL = timedelta(seconds=12)
 """API Gateway waits for 29 seconds. A listing takes half a second for each thousand images, the last look-up up to
@@ -112,7 +108,7 @@ def show_retention_plan(query: Query) -> PlanAnswer:
     except TooLargeError as error:
         raise TooLargeError(f"{error}, too many for one call: {_direct(repository)}") from error
     if not planned.in_time:
-        # Whoever applied it would look up more, and come to another plan.
+        # An apply would look up more, and come to another plan.
         why = "who runs its images could not be looked up in the time of one call: try again in a minute, or"
         raise TooLargeError(f"{why} {_direct(repository)}")
     return _fitted(answer_plan(planned, rules.policy.may_take_from(repository.name)))
@@ -125,14 +121,12 @@ def _direct(repository: Repository) -> str:
 def answer_plan(planned: Planned, acts: bool) -> PlanAnswer:
     """With every image. `acts`: the policy lets anything be taken there."""
     plan = planned.plan
-    freed = freed_by(plan, planned.layers)
-    return PlanAnswer(
-        id=plan.id,
+    return copied(
+        PlanAnswer,
+        plan,
         registry=plan.repository.registry,
         region=plan.repository.region,
         repository=plan.repository.name,
-        rule=plan.rule,
-        action=plan.action,
         policy_version=planned.policy_version,
         listed_at=planned.listed_at,
         stopped=plan.stopped or None,
@@ -140,30 +134,20 @@ def answer_plan(planned: Planned, acts: bool) -> PlanAnswer:
         images=len(plan.decisions),
         wanted=len(plan.wanted),
         unlooked=sum(fate.open for fate in plan.decisions),
-        freed=FreedAnswer(**msgspec.structs.asdict(freed), prices=PRICES),
+        freed=copied(FreedAnswer, freed_by(plan, planned.layers), prices=PRICES),
         fates=tuple(_fate(fate, plan) for fate in plan.decisions),
+        fates_left_out=0,
     )
 
 
 def _fate(fate: RetentionDecision, plan: RetentionPlan) -> FateAnswer:
     image = fate.image
     said: Literal["keep", "expire", "archive"] = plan.action or "keep" if fate.taken else "keep"
-    return FateAnswer(
-        digest=image.digest,
-        tags=image.tags,
-        fate=said,
-        by=fate.by,
-        why=fate.why,
-        pushed_at=image.pushed_at,
-        pulled_at=image.pulled_at,
-        size_bytes=image.size_bytes,
-        storage=image.storage,
-        running=fate.asked,
-    )
+    return copied(FateAnswer, image, fate=said, by=fate.by, why=fate.why, running=fate.asked)
 
 
 def _fitted(answer: PlanAnswer) -> PlanAnswer:
-    """With as many fates as an answer holds: first those that go, because nobody may miss one of them."""
+    """With as many fates as an answer holds: first those that go, because none of them may be missed."""
     fates = sorted(answer.fates, key=lambda fate: fate.fate == "keep")
     most = len(fates)
     while most and len(msgspec.json.encode(answer)) > MOST_BYTES:

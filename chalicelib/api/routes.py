@@ -36,7 +36,7 @@ _MEANING = {
     400: "A parameter or a field of the body is unknown or not allowed; `parameter` names it",
     401: "No bearer token, or a wrong one",
     404: "Unknown here: what the parameters name",
-    409: "It is not so any more, or somebody else wrote at the same moment: read again",
+    409: "What is stored has changed, or another request wrote at the same moment: read again",
     413: "A body longer than is read",
     415: "A body of another type than JSON",
     500: "Something went wrong here",

@@ -7,10 +7,10 @@ from functools import partial
 
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.api.answers import answers as a
-from chalicelib.api.answers.answering import answer_affected, answer_database
+from chalicelib.api.answers.answering import answer_affected, copied
 from chalicelib.api.answers.walk import MAX_DOCUMENTS, MAX_IMAGES, Position, steps
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.call import Paging, context, is_meant, read_position, write_position
+from chalicelib.api.framework.call import Paging, context, is_meant
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.query import Query
 from chalicelib.domain.headers.header import Header
@@ -40,10 +40,10 @@ def show_vulnerability(query: Query) -> a.VulnerabilityAnswer:
         related_ids=tuple(sorted(related - {asked})),
         kev=next((f.kev for f in facts), None),
         kev_at=next((f.kev_at for f in facts), None),
-        databases=tuple(answer_database(f) for f in facts),
+        databases=tuple(copied(a.DatabaseAnswer, f) for f in facts),
         blast_radius=_blast_radius([header for header, _ in affected]),
         affected=tuple(answer_affected(header, found) for header, found in affected),
-        next_cursor=None if position is None else paging.next_cursor(write_position(position)),
+        next_cursor=paging.cursor_at(position),
     )
 
 
@@ -53,8 +53,7 @@ def _affected(
     found: list[tuple[Header, Sequence[Finding]]] = []
     position: Position | None = None
     documents = 0
-    start = Position() if paging.start is None else read_position(paging.start, Position)
-    walk = steps(partial(reads.affected, asked), start)
+    walk = steps(partial(reads.affected, asked), paging.position(Position) or Position())
     for seen, (row, then) in enumerate(walk, 1):
         position = then
         if row is not None and is_meant(query, row.ref):

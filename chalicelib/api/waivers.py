@@ -9,7 +9,7 @@ import msgspec
 from chalicelib.api.answers.answering import copied
 from chalicelib.api.answers.image_answers import Moment
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.call import Call, Paging, context, read_position, write_position
+from chalicelib.api.framework.call import Call, Paging, context
 from chalicelib.api.framework.endpoint import Answered, RouteGroup
 from chalicelib.api.framework.query import Query
 from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver, WaiverState, canonical_id, waiver_id
@@ -74,12 +74,12 @@ def list_waivers(query: Query) -> WaiverList:
     place = context()
     paging = Paging("/v1/waivers", query, place)
     now = place.clock.now()
-    start = None if paging.start is None else read_position(paging.start, _Place)
+    start = paging.position(_Place)
     wanted = sorted((w for w in place.waivers.read() if _wanted(query, w, now)), key=_place_of)
     left = [w for w in wanted if start is None or _place_of(w) > start]
     shown = left[: paging.limit]
-    last = write_position(_place_of(shown[-1])) if len(left) > len(shown) else None
-    return WaiverList(tuple(_answer(w, now) for w in shown), paging.next_cursor(last))
+    last = _place_of(shown[-1]) if len(left) > len(shown) else None
+    return WaiverList(tuple(_answer(w, now) for w in shown), paging.cursor_at(last))
 
 
 @area.post("/v1/waivers", WaiverWish, WaiverAnswer, statuses=(409,), status=(200, MADE))

@@ -1,7 +1,4 @@
-"""`POST /v1/policy/what-if` and the `GET` that tells what it found. What is judged and how, the use cases know.
-
-What the routes about what-ifs take and answer. How it is made is `what_if.py`'s business.
-"""
+"""`POST /v1/policy/what-if` and the `GET` that tells what it found. What is judged and how, the use cases know."""
 
 from __future__ import annotations
 
@@ -10,18 +7,17 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from chalicelib.api.answers.answering import name_of
+from chalicelib.api.answers.answering import MOST_BYTES, answer_running, copied, name_of
 from chalicelib.api.answers.image_answers import ImageNameAnswer, Moment, RunningAnswer
 from chalicelib.api.framework.call import MAX_POLICY_BODY_BYTES, Call, context
 from chalicelib.api.framework.endpoint import Answered, RouteGroup
 from chalicelib.api.framework.parameters import JOB_ID
 from chalicelib.api.framework.query import Query
-from chalicelib.domain.images.image import InUse, Kind
+from chalicelib.domain.images.image import Kind
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.whatif.past import NOTES, PastNote
-from chalicelib.domain.whatif.report import Impact, RunningImage, WhatIfReport, WhatIfRow
-from chalicelib.domain.whatif.what_if import Ruling
+from chalicelib.domain.whatif.report import Impact, WhatIfReport, WhatIfRow
 from chalicelib.errors import ParameterError, PolicyError
 from chalicelib.services.policy.start_what_if import DEFAULT_DAYS, read_what_if, start_what_if
 from chalicelib.services.ports.context import Context
@@ -90,8 +86,8 @@ class TotalsAnswer(msgspec.Struct, frozen=True):
     """Exact counts of images, as far as they were judged. `moves`: `WARN>BLOCK` where the decision differs now.
 
     `closes`: closed now by the candidate and not by today's policy; of those `closes_running` run and of
-    `closes_maybe_running` nobody can tell. `kev_open`: the answer hangs on KEV that nobody has asked for yet; applying
-    the candidate asks. `unreadable`: could not be judged, and are in no other count.
+    `closes_maybe_running` it is unknown. `kev_open`: the answer depends on KEV that was not asked for yet; applying the
+    candidate asks. `unreadable`: could not be judged, and are in no other count.
     """
 
     images: int
@@ -130,8 +126,6 @@ class WhatIfAnswer(msgspec.Struct, frozen=True):
 
 area = RouteGroup(__name__)
 ACCEPTED = 202
-MOST_BYTES = 4_500_000
-"""Lambda hands on 6 MB, in which every quotation mark of the answer counts twice."""
 
 
 @area.post("/v1/policy/what-if", WhatIfBody, StartedAnswer, status=ACCEPTED, most_bytes=MAX_POLICY_BODY_BYTES)
@@ -162,18 +156,15 @@ def _candidate(text: str, context: Context) -> Policy:
 
 def _answer(report: WhatIfReport) -> WhatIfAnswer:
     job = report.job
-    return WhatIfAnswer(
-        id=job.id,
+    return copied(
+        WhatIfAnswer,
+        job,
         state="done" if report.done else "running",
-        by=job.by,
-        at=job.at,
-        since_days=job.since_days,
-        today_version=job.today_version,
         shards_done=report.shards,
         shards=report.of_shards,
         images_known=report.size,
-        totals=TotalsAnswer(**msgspec.structs.asdict(report.tally)),
-        rows=tuple(map(_row, report.rows)),
+        totals=report.tally,
+        rows=tuple(_row(row) for row in report.rows),
         rows_left_out=report.rows_left_out,
         unreadable=tuple(map(str, report.unreadable)),
         note_texts=NOTES,
@@ -190,29 +181,4 @@ def _fitted(answer: WhatIfAnswer) -> WhatIfAnswer:
 
 
 def _row(row: WhatIfRow) -> RowAnswer:
-    return RowAnswer(
-        image=name_of(row.ref, row.tags),
-        kind=row.kind,
-        impact=row.impact,
-        today=_ruling(row.today),
-        candidate=_ruling(row.candidate),
-        running=_running(row.in_use),
-        first_closed=row.first_closed,
-        closed_since=row.closed_since,
-        days_closed=row.days_closed,
-        days_closed_today=row.days_closed_today,
-        runs=tuple(map(_run, row.runs)),
-        runs_left_out=row.runs_left_out,
-    )
-
-
-def _run(run: RunningImage) -> RunAnswer:
-    return RunAnswer(run.first, run.last, _ruling(run.today), _ruling(run.candidate), run.notes)
-
-
-def _ruling(ruling: Ruling) -> RulingAnswer:
-    return RulingAnswer(ruling.decision, ruling.rule, ruling.detail, ruling.count, ruling.vulnerability_ids)
-
-
-def _running(use: InUse) -> RunningAnswer:
-    return RunningAnswer(use.state, use.count, use.last_at, use.seen_at, use.by, use.blind)
+    return copied(RowAnswer, row, image=name_of(row.ref, row.tags), running=answer_running(row.in_use))

@@ -137,10 +137,6 @@ def _git(tree: Path, *words: str) -> str:
     return done.stdout.rstrip()
 
 
-if __name__ == "__main__":
-    sys.exit(main())
-
-
 def read_changes(text: str, version: str) -> str:
     """The section of `version` (keepachangelog.com). Raises InputError if it, its day or its text is missing."""
     heads = list(_HEAD.finditer(text))
@@ -215,3 +211,7 @@ def _component(
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=each) for each in sha256],
         licenses=[LicenseFactory().make_from_string(words)] if words else [],
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Client, fetch_list
+from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.cli.framework.operator import operator
 from chalicelib.errors import InputError
 from chalicelib.services.audit.verify_audit import Proof, verify_audit
@@ -50,8 +50,9 @@ audit_app = typer.Typer(
 
 
 @audit_app.command(SHOW)
-@output.speaking
+@with_api
 def show_command(
+    api: RestApi,
     image: Reference = None,
     subject: Subject = None,
     repository: Annotated[str | None, typer.Option(help="All images of this repository, and itself.")] = None,
@@ -66,9 +67,6 @@ def show_command(
     kind: Annotated[str | None, typer.Option(help="Kinds such as QUARANTINE,RELEASE.")] = None,
     limit: o.Limit = 100,
     everything: o.Everything = False,
-    url: o.Url = o.DEFAULT_URL,
-    sign: o.Sign = None,
-    as_json: o.AsJson = False,
 ) -> None:
     """List the audit log, the newest first (`lazaretto audit` alone does the same).
 
@@ -88,13 +86,13 @@ def show_command(
         "kind": kind,
         **({} if image is None else o.read_image(image)),
     }
-    body = fetch_list(Client(url, sign), ROUTE, query, "records", None if everything else limit)
-    output.print_answer(body, as_json, _print)
+    api.print(api.fetch_list(ROUTE, query, "records", None if everything else limit), _print)
 
 
 @audit_app.command("verify")
-@output.speaking
+@with_api
 def verify_command(
+    api: RestApi,
     image: Reference = None,
     subject: Subject = None,
     registry: o.Registry = None,
@@ -104,9 +102,6 @@ def verify_command(
     ] = None,
     until: Annotated[str | None, typer.Option(help="The last of these days; else today.")] = None,
     stage: o.Stage = o.DEFAULT_STAGE,
-    url: o.Url = o.DEFAULT_URL,
-    sign: o.Sign = None,
-    as_json: o.AsJson = False,
 ) -> None:
     """Prove that no record was changed, removed, added or moved; else exit 1 and name the first broken one.
 
@@ -115,13 +110,13 @@ def verify_command(
     if image is None and subject is None:
         if registry is not None or region is not None:
             raise InputError("--registry and --region belong to an IMAGE")
-        whole = _prove_all(_days(since, until), stage, as_json)
+        whole = _prove_all(_days(since, until), stage, api.as_json)
     else:
         if since is not None or until is not None:
             raise InputError("one image or subject is proved from its first record on: leave out --since and --until")
         named = {} if image is None else o.read_image(image)
         query = {"subject": subject, "registry": registry, "region": region, **named}
-        whole = _prove_one(Client(url, sign).get(f"{ROUTE}/verify", query, needs=("whole", "problems")), as_json)
+        whole = _prove_one(api.client.get(f"{ROUTE}/verify", query, needs=("whole", "problems")), api.as_json)
     raise typer.Exit(output.OK if whole else output.NEGATIVE)
 
 

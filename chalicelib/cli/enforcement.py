@@ -9,7 +9,7 @@ import typer
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Client
+from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.cli.image import Image
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; the audit log keeps it.")]
@@ -17,78 +17,65 @@ ActionId = Annotated[str, typer.Argument(help="The id of an action, as `lazarett
 fuse_app = typer.Typer(name="fuse", help="The fuse: how many images may be taken away in an hour.")
 
 
-@output.speaking
+@with_api
 def quarantine_command(
+    api: RestApi,
     image: Image,
     reason: Reason,
     dry_run: o.DryRun = False,
     registry: o.Registry = None,
     region: o.Region = None,
-    url: o.Url = o.DEFAULT_URL,
-    sign: o.Sign = None,
-    as_json: o.AsJson = False,
 ) -> None:
     """Have an image quarantined, whatever its verdict, until a person releases it.
 
     Running workloads and the fuse are checked first. What defers it is shown, and it is retried automatically.
     """
     body = _body(image, registry, region, reason, dry_run)
-    output.print_answer(Client(url, sign).post("/v1/quarantine", body, needs=("lines",)), as_json, _print_given)
+    api.print(api.client.post("/v1/quarantine", body, needs=("lines",)), _print_given)
 
 
-@output.speaking
+@with_api
 def release_command(
+    api: RestApi,
     image: Image,
     reason: Reason,
     dry_run: o.DryRun = False,
     registry: o.Registry = None,
     region: o.Region = None,
-    url: o.Url = o.DEFAULT_URL,
-    sign: o.Sign = None,
-    as_json: o.AsJson = False,
 ) -> None:
     """Make an image available again, whatever its verdict, until the verdict gets worse.
 
     A restore from ECR's archive takes up to 20 minutes: `lazaretto image` shows when it is over.
     """
     body = _body(image, registry, region, reason, dry_run)
-    output.print_answer(Client(url, sign).post("/v1/release", body, needs=("lines",)), as_json, _print_given)
+    api.print(api.client.post("/v1/release", body, needs=("lines",)), _print_given)
 
 
-@output.speaking
-def undo_command(
-    action_id: ActionId,
-    reason: Reason,
-    dry_run: o.DryRun = False,
-    url: o.Url = o.DEFAULT_URL,
-    sign: o.Sign = None,
-    as_json: o.AsJson = False,
-) -> None:
+@with_api
+def undo_command(api: RestApi, action_id: ActionId, reason: Reason, dry_run: o.DryRun = False) -> None:
     """Undo one action of the audit log: a quarantine is released, a release is quarantined again.
 
     A new waiver is ended; an ended or changed one is restored; a policy is replaced by its predecessor. An action that
     was followed by another change is not undone (exit 1).
     """
     body = {"action_id": action_id, "reason": reason, "dry_run": dry_run}
-    undone = Client(url, sign).post("/v1/undo", body, needs=("lines", "given"))
-    output.print_answer(undone, as_json, _print_undone)
+    api.print(api.client.post("/v1/undo", body, needs=("lines", "given")), _print_undone)
 
 
 @fuse_app.command("show")
-@output.speaking
-def show_command(url: o.Url = o.DEFAULT_URL, sign: o.Sign = None, as_json: o.AsJson = False) -> None:
+@with_api
+def show_command(api: RestApi) -> None:
     """Show the fuse: exit 0 while it is whole, 1 when it has blown."""
-    fuse = Client(url, sign).get("/v1/fuse", needs=("taken", "limit", "blown_at"))
-    output.print_answer(fuse, as_json, _print_fuse)
+    fuse = api.client.get("/v1/fuse", needs=("taken", "limit", "blown_at"))
+    api.print(fuse, _print_fuse)
     raise typer.Exit(output.OK if fuse["blown_at"] is None else output.NEGATIVE)
 
 
 @fuse_app.command("reset")
-@output.speaking
-def reset_command(reason: Reason, url: o.Url = o.DEFAULT_URL, sign: o.Sign = None, as_json: o.AsJson = False) -> None:
+@with_api
+def reset_command(api: RestApi, reason: Reason) -> None:
     """Reset the fuse: deferred acts are done now."""
-    before = Client(url, sign).post("/v1/fuse/reset", {"reason": reason}, needs=("taken", "waiting"))
-    output.print_answer(before, as_json, _print_reset)
+    api.print(api.client.post("/v1/fuse/reset", {"reason": reason}, needs=("taken", "waiting")), _print_reset)
 
 
 def _body(image: str, registry: str | None, region: str | None, reason: str, dry_run: bool) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -9,15 +10,16 @@ import typer
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Client, fetch_list
+from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.errors import InputError
 
 _FINDINGS = ("severity", "vulnerability", "package", "installed", "fixed in", "image")
 _AFFECTED = ("decision", "severity", "in use", "fixed in", "image")
 
 
-@output.speaking
+@with_api
 def findings_command(
+    api: RestApi,
     repository: o.RepositoryName = None,
     registry: o.Registry = None,
     region: o.Region = None,
@@ -43,9 +45,6 @@ def findings_command(
     ] = None,
     limit: o.Limit = 100,
     everything: o.Everything = False,
-    url: o.Url = o.DEFAULT_URL,
-    sign: o.Sign = None,
-    as_json: o.AsJson = False,
 ) -> None:
     """List findings, the worst first."""
     query: dict[str, object] = {
@@ -68,8 +67,8 @@ def findings_command(
     }
     if repository is not None:
         query |= o.read_repository(repository)
-    body = fetch_list(Client(url, sign), "/v1/findings", query, "findings", None if everything else limit)
-    output.print_answer(body, as_json, _print_findings)
+    body = api.fetch_list("/v1/findings", query, "findings", None if everything else limit)
+    api.print(body, _print_findings)
 
 
 def _print_findings(body: dict[str, Any]) -> None:
@@ -106,17 +105,15 @@ def _finding_row(finding: dict[str, Any]) -> tuple[object, ...]:
     )
 
 
-@output.speaking
+@with_api
 def cve_command(
+    api: RestApi,
     vulnerability_id: Annotated[str, typer.Argument(metavar="ID", help="CVE-…, GHSA-…, ALAS…: related ids match too.")],
     repository: o.RepositoryName = None,
     registry: o.Registry = None,
     region: o.Region = None,
     limit: o.Limit = 100,
     everything: o.Everything = False,
-    url: o.Url = o.DEFAULT_URL,
-    sign: o.Sign = None,
-    as_json: o.AsJson = False,
 ) -> None:
     """Show a vulnerability and every image that has it, the worst verdict first."""
     query: dict[str, object] = {"registry": registry, "region": region}
@@ -125,23 +122,11 @@ def cve_command(
     if not vulnerability_id:
         raise InputError("which vulnerability?")
     path = f"/v1/vulnerabilities/{quote(vulnerability_id, safe='')}"
-    body = _fetch_affected(Client(url, sign), path, query, None if everything else limit)
-    output.print_answer(body, as_json, _print_vulnerability)
-
-
-def _fetch_affected(client: Client, path: str, query: dict[str, object], limit: int | None) -> dict[str, Any]:
-    """All pages as one, with their blast radius summed up."""
-    affected: list[dict[str, Any]] = []
-    last: dict[str, Any] = {}
-    radius: dict[str, int] = {}
-    with output.counting("images") as count:
-        for last in client.pages(path, query, "affected", limit):
-            affected += last["affected"]
-            count(len(last["affected"]))
-            for name, number in last["blast_radius"].items():
-                radius[name] = radius.get(name, 0) + number
-    radius["repositories"] = len({output.home(a["image"]) for a in affected})
-    return {**last, "affected": affected, "blast_radius": radius}
+    radius: Counter[str] = Counter()
+    most = None if everything else limit
+    body = api.fetch_list(path, query, "affected", most, lambda page: radius.update(page["blast_radius"]))
+    radius["repositories"] = len({output.home(a["image"]) for a in body["affected"]})
+    api.print({**body, "blast_radius": radius}, _print_vulnerability)
 
 
 def _print_vulnerability(body: dict[str, Any]) -> None:

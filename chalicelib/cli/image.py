@@ -8,7 +8,7 @@ import typer
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Client
+from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.errors import NotFoundError
 
 Image = Annotated[
@@ -17,19 +17,11 @@ Image = Annotated[
 OPEN = ("ALLOW", "WARN")
 
 
-@output.speaking
-def image_command(
-    image: Image,
-    registry: o.Registry = None,
-    region: o.Region = None,
-    url: o.Url = o.DEFAULT_URL,
-    sign: o.Sign = None,
-    as_json: o.AsJson = False,
-) -> None:
+@with_api
+def image_command(api: RestApi, image: Image, registry: o.Registry = None, region: o.Region = None) -> None:
     """Show an image: its verdict and why, its scan, its findings counted, what was done, where it runs."""
     query = {"registry": registry, "region": region, **o.read_image(image)}
-    body = Client(url, sign).get("/v1/image", query, needs=("verdict",))
-    output.print_answer(body, as_json, _print_image)
+    api.print(api.client.get("/v1/image", query, needs=("verdict",)), _print_image)
 
 
 def _print_reasons(verdict: dict[str, Any]) -> None:
@@ -90,7 +82,7 @@ def _facts(body: dict[str, Any]) -> list[tuple[object, object]]:
         ("order", f"{order['kind']} by {order['by']}: {order['reason']}" if order else None),
         ("in use", "; ".join((running["in_use"], *running["by"], *running["blind"]))),
         ("last pulled", output.when(body["last_pulled_at"])),
-        *(("the same digest", twin) for twin in body["twins"]),
+        *(("the same digest", path) for path in body["twins"]),
     ]
 
 
@@ -117,15 +109,8 @@ def _open(body: dict[str, Any]) -> str | None:
     return counts or ("none" if body["scan"]["state"] == "COMPLETE" else "none known")
 
 
-@output.speaking
-def gate_command(
-    image: Image,
-    registry: o.Registry = None,
-    region: o.Region = None,
-    url: o.Url = o.DEFAULT_URL,
-    sign: o.Sign = None,
-    as_json: o.AsJson = False,
-) -> None:
+@with_api
+def gate_command(api: RestApi, image: Image, registry: o.Registry = None, region: o.Region = None) -> None:
     """Ask for the verdict: exit 0 for ALLOW and WARN, 1 for BLOCK, QUARANTINE, PENDING and unknown images.
 
     2 is bad input, 3 a failure of AWS or the network: only 0 opens the gate. A tag is the digest of the last event, and
@@ -134,11 +119,11 @@ def gate_command(
     """
     query = {"registry": registry, "region": region, **o.read_image(image)}
     try:
-        verdict = Client(url, sign).get("/v1/verdict", query, needs=("decision",))
+        verdict = api.client.get("/v1/verdict", query, needs=("decision",))
     except NotFoundError as error:
-        _print_unknown(image, str(error), as_json)
+        _print_unknown(image, str(error), api.as_json)
         raise typer.Exit(output.NEGATIVE) from error
-    output.print_answer(verdict, as_json, _print_verdict)
+    api.print(verdict, _print_verdict)
     raise typer.Exit(output.OK if verdict["decision"] in OPEN else output.NEGATIVE)
 
 

@@ -17,7 +17,7 @@ from chalicelib.cli.framework import output
 from chalicelib.cli.framework.operator import Registries, named_registries, operator
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository, begin
 from chalicelib.domain.images.names import RegistryPlace
-from chalicelib.domain.reconcile.difference import Difference, DifferenceKind, Reconciled
+from chalicelib.domain.reconcile.difference import DifferenceKind, Reconciled
 from chalicelib.domain.reconcile.scan_proof import ScanProofCause
 from chalicelib.errors import NotFoundError, TransientError, UpstreamError
 from chalicelib.services.reconcile.plan_sweep import announce, find_filling, find_homes, plan_sweep
@@ -95,13 +95,11 @@ def reconcile_command(
     results.sort(key=lambda result: result.repository.path)
     if not dry_run and any(result.filling for result in results):
         announce(messages[0].started_at, context)
-    found: Counter[DifferenceKind] = Counter()
-    for result in results:
-        found.update(result.found)
+    totals = _totals(results, unlisted, dry_run)
     if as_json:
-        output.print_json(_plain(results, found, unlisted, dry_run))
+        output.print_json(totals)
     else:
-        _print(results, found, dry_run)
+        _print(totals, results)
         for place, error in unlisted.items():
             output.complain(f"registry {place}: not compared: {error}")
     if unlisted or any(result.error for result in results):
@@ -147,9 +145,13 @@ def _messages_of(plan: PlanSweep, repository: str | None, context: AppContext) -
     return (SweepRepository(plan.sweep, home, plan.started_at, filling=home in filling) for home in homes)
 
 
-def _plain(
-    results: Sequence[Reconciled], found: Counter[DifferenceKind], unlisted: Mapping[str, str], dry_run: bool
-) -> dict[str, Any]:
+def _totals(results: Sequence[Reconciled], unlisted: Mapping[str, str], dry_run: bool) -> dict[str, Any]:
+    """As --json prints them."""
+    found: Counter[DifferenceKind] = Counter()
+    unproven: Counter[ScanProofCause] = Counter()
+    for result in results:
+        found.update(result.found)
+        unproven.update(result.proofs.unproven)
     return {
         "dry_run": dry_run,
         "repositories": len(results),
@@ -157,37 +159,34 @@ def _plain(
         "found": dict(sorted(found.items())),
         "lost_events": sum(r.lost_events for r in results),
         "proven": sum(r.proofs.proven for r in results),
-        "unproven": dict(sorted(_unproven(results).items())),
+        "unproven": dict(sorted(unproven.items())),
         "scans_asked_for": sum(r.started.started for r in results),
-        "differences": [_plain_difference(d) for r in results for d in r.differences],
+        "differences": [
+            {"kind": d.kind, "image": str(d.ref), "tag": d.tag, "effect": d.effect, "detail": d.detail or None}
+            for r in results
+            for d in r.differences
+        ],
         "unfinished": [r.repository.name for r in results if r.more],
         "unlisted": [{"registry": place, "error": error} for place, error in unlisted.items()],
         "errors": [{"repository": r.repository.name, "error": r.error} for r in results if r.error],
     }
 
 
-def _plain_difference(difference: Difference) -> dict[str, Any]:
-    return {
-        "kind": difference.kind,
-        "image": str(difference.ref),
-        "tag": difference.tag,
-        "effect": difference.effect,
-        "detail": difference.detail or None,
-    }
-
-
-def _print(results: Sequence[Reconciled], found: Counter[DifferenceKind], dry_run: bool) -> None:
+def _print(totals: Mapping[str, Any], results: Sequence[Reconciled]) -> None:
+    found, dry_run = totals["found"], totals["dry_run"]
     if found:
-        rows = [(kind, number, MEANING[kind]) for kind, number in sorted(found.items())]
+        rows = [(kind, number, MEANING[kind]) for kind, number in found.items()]
         output.print_table("", ("what", "how often", "that is"), rows, rigid=("what",))
     if found and dry_run:
         output.print_table("", ("what", "image", "tag", "detail"), list(_shown(results)), rigid=("what",))
-    images = output.count(sum(r.images for r in results), "image", "images")
+    images = output.count(totals["images"], "image", "images")
     compared = f"{images} in {output.count(len(results), 'repository', 'repositories')} compared"
-    lost = output.count(sum(r.lost_events for r in results), "event was lost", "events were lost")
-    output.say(f"{compared}: {output.count(found.total(), 'difference', 'differences')}, {lost}.")
-    _print_proofs(results)
+    lost = output.count(totals["lost_events"], "event was lost", "events were lost")
+    output.say(f"{compared}: {output.count(sum(found.values()), 'difference', 'differences')}, {lost}.")
+    _print_proofs(totals)
     for result in results:
+        if result.started.error:
+            output.complain(f"{result.repository.name}: no more scans asked for: {result.started.error}")
         if result.error:
             output.complain(f"{result.repository.name}: not compared: {result.error}")
         if result.more:
@@ -200,24 +199,14 @@ def _print(results: Sequence[Reconciled], found: Counter[DifferenceKind], dry_ru
         output.say(f"The deployment repairs what differs within minutes.{summary}")
 
 
-def _print_proofs(results: Sequence[Reconciled]) -> None:
-    """Which images have no usable, recent scan, and why."""
-    proven, unproven = sum(r.proofs.proven for r in results), _unproven(results)
-    causes = ", ".join(f"{cause} {number}" for cause, number in sorted(unproven.items()))
-    said = f"{output.count(proven, 'image is', 'images are')} proven to be scanned"
-    output.say(f"{said}, {unproven.total()} not: {causes}." if unproven else f"{said}.")
-    if started := sum(r.started.started for r in results):
+def _print_proofs(totals: Mapping[str, Any]) -> None:
+    """How many images have no usable, recent scan, and why."""
+    unproven, started = totals["unproven"], totals["scans_asked_for"]
+    proven = f"{output.count(totals['proven'], 'image is', 'images are')} proven to be scanned"
+    causes = ", ".join(f"{cause} {number}" for cause, number in unproven.items())
+    output.say(f"{proven}, {sum(unproven.values())} not: {causes}." if unproven else f"{proven}.")
+    if started:
         output.say(f"{output.count(started, 'scan was', 'scans were')} asked for.")
-    for result in results:
-        if result.started.error:
-            output.complain(f"{result.repository.name}: no more scans asked for: {result.started.error}")
-
-
-def _unproven(results: Sequence[Reconciled]) -> Counter[ScanProofCause]:
-    found: Counter[ScanProofCause] = Counter()
-    for result in results:
-        found.update(result.proofs.unproven)
-    return found
 
 
 def _shown(results: Sequence[Reconciled]) -> Iterator[tuple[object, ...]]:

@@ -10,37 +10,34 @@ from rich.text import Text
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Client, fetch_list
+from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.domain.replication.replica import ReplicaStatus
 
 ROUTE = "/v1/replication"
 _BLANK = Text()
 
 
-@output.speaking
+@with_api
 def replication_command(
+    api: RestApi,
     repository: Annotated[str | None, typer.Argument(metavar="[REPO]", help="Its copies, one by one.")] = None,
     status: Annotated[str | None, typer.Option(help="Copies with these states, by comma: MISSING,FAILED,…")] = None,
     registry: o.Registry = None,
     region: o.Region = None,
     limit: o.Limit = 100,
     everything: o.Everything = False,
-    url: o.Url = o.DEFAULT_URL,
-    sign: o.Sign = None,
-    as_json: o.AsJson = False,
 ) -> None:
     """Show the state of the copies that replication makes, as of the last check.
 
     Without a repository: all that have destinations. Exit 1 when a copy is not as it should be.
     """
-    client, most = Client(url, sign), None if everything else limit
     query: dict[str, object] = {"registry": registry, "region": region, "status": status}
     rows = "repositories"
     if repository is not None:
         query |= o.read_repository(repository)
         rows = "copies"
-    body = fetch_list(client, ROUTE, query, rows, most)
-    output.print_answer(body, as_json, lambda answer: _print(answer, repository is not None))
+    body = api.fetch_list(ROUTE, query, rows, None if everything else limit)
+    api.print(body, lambda answer: _print(answer, repository is not None))
     raise typer.Exit(output.NEGATIVE if _alarming(body) else output.OK)
 
 

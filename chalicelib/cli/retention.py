@@ -17,7 +17,7 @@ import typer
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Client
+from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.cli.framework.operator import operator, own_repository
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.lifecycle_compiler import LifecycleDifference
@@ -36,24 +36,22 @@ retention_app = typer.Typer(name="retention", help="Which images stay, which go,
 
 
 @retention_app.command("plan")
-@output.speaking
+@with_api
 def plan_command(
+    api: RestApi,
     repository: Named,
     everything: Annotated[bool, typer.Option("--all", help="Name the images that stay, too.")] = False,
     direct: Annotated[
         bool, typer.Option("--direct", help="Plan here, with your own AWS credentials, however long it takes.")
     ] = False,
     stage: o.Stage = o.DEFAULT_STAGE,
-    url: o.Url = o.DEFAULT_URL,
-    sign: o.Sign = None,
-    as_json: o.AsJson = False,
 ) -> None:
     """Show what would happen to every image of a repository, and what that frees. Nothing is changed."""
     if direct:
         body = _planned_here(repository, stage)
     else:
-        body = Client(url, sign).get(ROUTE, dict(o.read_repository(repository)), needs=("id", "fates", "freed"))
-    output.print_answer(body, as_json, lambda answer: _print_plan(answer, everything))
+        body = api.client.get(ROUTE, dict(o.read_repository(repository)), needs=("id", "fates", "freed"))
+    api.print(body, lambda answer: _print_plan(answer, everything))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import typer
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Client
+from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.cli.framework.operator import own_sessions
 from chalicelib.domain.events.failed_pull import FailedPull, failed_pulls
 from chalicelib.domain.events.pull_failure import PullFailureCause, read_refusal
@@ -41,27 +41,24 @@ Cluster = Annotated[
 ]
 
 
-@output.speaking
+@with_api
 def why_pull_failed_command(
+    api: RestApi,
     failure: Failure,
     image: Image = None,
     cluster: Cluster = None,
     registry: o.Registry = None,
     region: o.Region = None,
-    url: o.Url = o.DEFAULT_URL,
-    sign: o.Sign = None,
-    as_json: o.AsJson = False,
 ) -> None:
     """Explain why an image could not be pulled: our quarantine or Deny, missing, archived, not permitted, or else.
 
     Exit 0 when it is explained, 1 when the cause stays unknown, or no image of Amazon ECR is what the task lacked.
     """
-    client = Client(url, sign)
-    explained = True
+    client, explained = api.client, True
     for query in _queries(failure, image, cluster, registry, region):
         body = client.get("/v1/pull-failure", query, needs=_NEEDS)
         explained = explained and body["cause"] != PullFailureCause.UNKNOWN
-        output.print_answer(body, as_json, _print)
+        api.print(body, _print)
     raise typer.Exit(output.OK if explained else output.NEGATIVE)
 
 

@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
@@ -152,10 +152,6 @@ def read_review(body: bytes) -> dict[str, Any]:
     if not isinstance(request, dict) or not isinstance(request.get("uid"), str) or not request["uid"]:
         raise RefusedError(HTTPStatus.BAD_REQUEST, "the review has no request with a uid")
     return review
-
-
-def answer_to(uid: str, response: Mapping[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {"uid": uid, **response}}
 
 
 def too_long(size_bytes: int) -> dict[str, Any]:
@@ -293,7 +289,7 @@ class Handler(BaseHTTPRequestHandler):
         facts: dict[str, Any] = {}
         begun = time.monotonic()
         try:
-            with self.server.turn():
+            with held(self.server.turns):
                 answer = self._review(facts)
             self._say(HTTPStatus.OK, answer)
         except RefusedError as error:
@@ -308,7 +304,11 @@ class Handler(BaseHTTPRequestHandler):
     def _review(self, facts: dict[str, Any]) -> dict[str, Any]:
         if urlsplit(self.path).path != PATH:
             raise RefusedError(HTTPStatus.NOT_FOUND, "no such path")
-        review = self._read(self._length())
+        length = self._length()
+        with held(self.server.large) if length > LARGE_BYTES else nullcontext():
+            body = self._body(length)
+            with self.server.parsing():
+                review = read_review(body)
         request = review["request"]
         kind = request.get("kind")
         facts |= {name: named(request.get(name)) for name in ("uid", "operation", "namespace")}
@@ -319,7 +319,8 @@ class Handler(BaseHTTPRequestHandler):
         else:
             response = self.server.lazaretto.ask(review, body)
         facts["allowed"] = response["allowed"]
-        return answer_to(request["uid"], response)
+        response = {"uid": request["uid"], **response}
+        return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
 
     def _length(self) -> int:
         said = self.headers.get("Content-Length", "")
@@ -328,12 +329,6 @@ class Handler(BaseHTTPRequestHandler):
         if len(said) > len(str(MAX_BYTES)) or int(said) > MAX_BYTES:
             raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MAX_BYTES:,} bytes are read")
         return int(said)
-
-    def _read(self, length: int) -> dict[str, Any]:
-        with self.server.room(length):
-            body = self._body(length)
-            with self.server.parsing():
-                return read_review(body)
 
     def _body(self, length: int) -> bytes:
         read, until = bytearray(), time.monotonic() + BODY_SECONDS
@@ -377,7 +372,7 @@ class Forwarder(ThreadingHTTPServer):
     def __init__(self, port: int, certificate: Certificate, lazaretto: Lazaretto) -> None:
         self.lazaretto, self.draining = lazaretto, False
         self._certificate, self._parsing = certificate, threading.Lock()
-        self._turns, self._large = threading.BoundedSemaphore(REVIEWS_AT_ONCE), threading.BoundedSemaphore(1)
+        self.turns, self.large = threading.BoundedSemaphore(REVIEWS_AT_ONCE), threading.BoundedSemaphore(1)
         self._connections = threading.BoundedSemaphore(CONNECTIONS_AT_ONCE)
         super().__init__(("", port), Handler)
 
@@ -412,14 +407,6 @@ class Forwarder(ThreadingHTTPServer):
         if not isinstance(error, OSError):  # a client that hung up is normal
             log("failure", error=repr(error))
 
-    def turn(self) -> AbstractContextManager[None]:
-        """Waits for a free place. Raises RefusedError after TURN_SECONDS."""
-        return _held(self._turns)
-
-    def room(self, size_bytes: int) -> AbstractContextManager[None]:
-        """Waits until a review of that size may be read. Raises as `turn`."""
-        return _held(self._large) if size_bytes > LARGE_BYTES else nullcontext()
-
     @contextmanager
     def parsing(self) -> Iterator[None]:
         """One at a time, to limit memory; the interpreter's lock allows no more anyway. Millions of lists take ten
@@ -447,7 +434,8 @@ class Forwarder(ThreadingHTTPServer):
 
 
 @contextmanager
-def _held(places: threading.BoundedSemaphore) -> Iterator[None]:
+def held(places: threading.BoundedSemaphore) -> Iterator[None]:
+    """Waits for a free place. Raises RefusedError after TURN_SECONDS."""
     if not places.acquire(timeout=TURN_SECONDS):
         raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "too many reviews at once")
     try:

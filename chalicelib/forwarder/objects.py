@@ -1,12 +1,12 @@
-"""The Kubernetes objects of the forwarder (`objects.yaml`), and the webhook configuration of the API server.
+"""The Kubernetes objects of the forwarder and of the API server, filled in; nothing is printed or checked here.
 
-Plain data; nothing is printed and nothing checked here. Source: Kubernetes, "Dynamic Admission Control"
-(admissionregistration.k8s.io/v1); cert-manager, "CA Injector".
+They stand in `objects.yaml`, `webhook.yaml` and `control_plane.yaml`. Source: cert-manager, "CA Injector".
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from importlib import resources
 from string import Template
 from typing import Any, NamedTuple
@@ -27,12 +27,6 @@ FORWARDER_NEEDS = "cert-manager"
 """Both are exempt where there is a forwarder: the cluster needs the first to start, the second issues the forwarder's
 certificate, and they could wait for each other. Without a forwarder the second is not exempt: its creator could fill
 it."""
-WEBHOOK_SECONDS = 10
-_NEW_SPECIFICATION = {
-    "name": "may-name-another-image",
-    "expression": 'request.operation == "CREATE" || object.spec != oldObject.spec',
-}
-_WITHOUT_CONTROLLER = {"name": "made-by-no-controller", "expression": "!has(object.metadata.ownerReferences)"}
 
 Object = dict[str, Any]
 
@@ -60,7 +54,7 @@ class AdmissionWebhook(NamedTuple):
 def forwarder_objects(given: Forwarding) -> list[Object]:
     script = forwarder_script()
     values = {**given._asdict(), "checksum": hashlib.sha256(script.encode()).hexdigest()}
-    objects = [_filled(plain, values) for plain in yaml.safe_load_all(_resource("objects.yaml"))]
+    objects = _filled_file("objects.yaml", values)
     for plain in objects:
         metadata = plain["metadata"]
         space = {} if plain["kind"] == "Namespace" else {"namespace": given.namespace}
@@ -85,46 +79,22 @@ def through_forwarder(namespace: str, exempt: tuple[str, ...], fail_closed: bool
 
 
 def webhook_configuration(given: AdmissionWebhook) -> Object:
-    """Two webhooks: `pods` refuses Pods, `workloads` tells the author of a workload what its Pods would be refused for.
-
-    A failure never blocks a workload: its Pods are checked anyway. What a controller creates is not checked again, nor
-    an update that leaves the specification as it is.
-    """
-    workloads = [
-        _rule("apps", "deployments", "statefulsets", "daemonsets", "replicasets"),
-        _rule("batch", "jobs", "cronjobs"),
-        _rule("", "replicationcontrollers"),
-    ]
-    pods = [_rule("", "pods", "pods/ephemeralcontainers")]
-    return {
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "ValidatingWebhookConfiguration",
-        "metadata": {
-            "name": given.name,
-            "labels": {**LABELS, "app.kubernetes.io/name": "lazaretto-webhook"},
-            **({"annotations": given.annotations} if given.annotations else {}),
-        },
-        "webhooks": [
-            _webhook(given, "pods", "Fail" if given.fail_closed else "Ignore", pods, [_NEW_SPECIFICATION]),
-            _webhook(given, "workloads", "Ignore", workloads, [_WITHOUT_CONTROLLER, _NEW_SPECIFICATION]),
-        ],
-    }
+    values = {"name": given.name, "failure_policy": "Fail" if given.fail_closed else "Ignore"}
+    (configuration,) = _filled_file("webhook.yaml", values)
+    configuration["metadata"]["labels"] = {**LABELS, "app.kubernetes.io/name": "lazaretto-webhook"}
+    if given.annotations:
+        configuration["metadata"]["annotations"] = given.annotations
+    spaces = sorted({ALWAYS_EXEMPT, *given.exempt})
+    not_exempt = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": spaces}
+    for webhook in configuration["webhooks"]:
+        webhook["clientConfig"] = given.client
+        webhook["namespaceSelector"] = {"matchExpressions": [not_exempt]}
+    return configuration
 
 
 def admission_configuration(host: str) -> tuple[Object, Object]:
-    """The file that `--admission-control-config-file` names, and the kubeconfig that it names, whose user has the name
-    of the host."""
-    plugin = {
-        "apiVersion": "apiserver.config.k8s.io/v1",
-        "kind": "WebhookAdmissionConfiguration",
-        "kubeConfigFile": "/etc/kubernetes/lazaretto.kubeconfig",
-    }
-    configuration = {
-        "apiVersion": "apiserver.config.k8s.io/v1",
-        "kind": "AdmissionConfiguration",
-        "plugins": [{"name": "ValidatingAdmissionWebhook", "configuration": plugin}],
-    }
-    kubeconfig = {"apiVersion": "v1", "kind": "Config", "users": [{"name": host, "user": {"token": "TOKEN"}}]}
+    """The file that `--admission-control-config-file` names, and the kubeconfig that it names."""
+    configuration, kubeconfig = _filled_file("control_plane.yaml", {"host": host})
     return configuration, kubeconfig
 
 
@@ -132,34 +102,14 @@ def _resource(name: str) -> str:
     return resources.files("chalicelib.forwarder").joinpath(name).read_text(encoding="utf-8")
 
 
-def _filled(plain: Any, values: dict[str, str | None]) -> Any:
+def _filled_file(name: str, values: Mapping[str, str | None]) -> list[Object]:
     """With the values for `${…}`. They are filled in after parsing, so that none can be read as YAML."""
+    return [_filled(plain, values) for plain in yaml.safe_load_all(_resource(name))]
+
+
+def _filled(plain: Any, values: Mapping[str, str | None]) -> Any:
     if isinstance(plain, dict):
         return {name: _filled(value, values) for name, value in plain.items()}
     if isinstance(plain, list):
         return [_filled(value, values) for value in plain]
     return Template(plain).substitute(values) if isinstance(plain, str) else plain
-
-
-def _webhook(
-    given: AdmissionWebhook, name: str, failure_policy: str, rules: list[Object], conditions: list[Object]
-) -> Object:
-    spaces = sorted({ALWAYS_EXEMPT, *given.exempt})
-    not_exempt = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": spaces}
-    return {
-        "name": f"{name}.admission.lazaretto",
-        "clientConfig": given.client,
-        "rules": rules,
-        "namespaceSelector": {"matchExpressions": [not_exempt]},
-        "matchConditions": conditions,
-        "matchPolicy": "Equivalent",
-        "sideEffects": "None",
-        "admissionReviewVersions": ["v1"],
-        "timeoutSeconds": WEBHOOK_SECONDS,
-        "failurePolicy": failure_policy,
-    }
-
-
-def _rule(group: str, *names: str) -> Object:
-    what = {"apiGroups": [group], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"]}
-    return {**what, "resources": list(names), "scope": "Namespaced"}

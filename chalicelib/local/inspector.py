@@ -1,15 +1,16 @@
-"""Inspector as moto lacks it: findings with filters and pages, coverage, details. State, requests and answers.
+"""Inspector as moto lacks it: findings with filters and pages, coverage, counts, details. State, requests and answers.
 
 One Inspector per Region sees every account, as a delegated administrator's does. Findings are also stored as text: a
-page is joined without encoding 25 findings again.
+page is joined without encoding 25 findings again. Known are the filters that Lazaretto sends; another one is refused.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -18,15 +19,54 @@ from moto.inspector2 import urls as moto_urls
 from moto.inspector2.models import Inspector2Backend, inspector2_backends
 from moto.inspector2.responses import Inspector2Response
 
-from chalicelib.local.inspector_findings import Row, UnknownFilterError, count_findings, coverage_fits, finding_fits
+from chalicelib.local.pages import page_of
+from chalicelib.parsers.wire import identity
 from chalicelib.parsers.wire.wire import instant
 
-FINDINGS_PER_PAGE = 25
-COVERED_PER_PAGE = 100
-CLUSTERS_PER_PAGE = 100
-COUNTED_PER_PAGE = 100
-MOST_ASKED = {"findings": 100, "coverage": 200, "clusters": 100, "aggregations": 100}
+PAGE, FINDINGS_PER_PAGE = 100, 25
+MOST_ASKED, MOST_COVERED_ASKED = 100, 200
 _ADMINISTRATOR = "123456789012"
+Row = dict[str, Any]
+_SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFORMATIONAL", "UNTRIAGED")
+
+
+class UnknownFilterError(JsonRESTError):
+    def __init__(self, name: str) -> None:
+        super().__init__("ValidationException", f"the local Inspector knows no filter {name}")
+
+
+def _finding_repository(row: Row) -> str | None:
+    resources = row.get("resources") or [{}]
+    image: dict[str, Any] = (resources[0].get("details") or {}).get("awsEcrContainerImage") or {}
+    return image.get("repositoryName")
+
+
+def _covered_repository(resource: Row) -> str | None:
+    """Of a covered repository or image: by its metadata, else by its ARN."""
+    said = ((resource.get("resourceMetadata") or {}).get("ecrRepository") or {}).get("name")
+    named = str(resource.get("resourceId", "")).partition(":repository/")[2].rpartition("/sha256:")[0]
+    return said or named or None
+
+
+Readers = Mapping[str, Callable[[Row], Iterable[Any]]]
+FINDING: Readers = {
+    "awsAccountId": lambda r: [r.get("awsAccountId")],
+    "ecrImageRepositoryName": lambda r: [_finding_repository(r)],
+    "resourceId": lambda r: [x.get("id") for x in r.get("resources") or []],
+    "resourceType": lambda r: [x.get("type") for x in r.get("resources") or []],
+    "updatedAt": lambda r: [r.get("updatedAt")],
+}
+COVERED: Readers = {
+    "accountId": lambda r: [r.get("accountId")],
+    "ecrRepositoryName": lambda r: [_covered_repository(r)],
+    "resourceId": lambda r: [r.get("resourceId")],
+    "resourceType": lambda r: [r.get("resourceType")],
+}
+COUNTED: Readers = {
+    "accountIds": lambda r: [r["accountId"]],
+    "repositories": lambda r: [r["repository"]],
+}
+"""The values that a filter compares, by its name."""
 
 
 class _Held(msgspec.Struct):
@@ -59,11 +99,6 @@ class LocalInspector(Inspector2Backend):
         held[row["findingArn"]] = _Held(row, msgspec.json.encode(row).decode())
         self._image_of[row["findingArn"]] = image_arn
 
-    def drop(self, image_arn: str, finding_arn: str) -> None:
-        """Findings vanish without an event: closed ones after some days."""
-        self._of_image.get(image_arn, {}).pop(finding_arn, None)
-        self._image_of.pop(finding_arn, None)
-
     def rows_of(self, image_arn: str) -> list[Row]:
         return [held.row for held in self._of_image.get(image_arn, {}).values()]
 
@@ -76,7 +111,7 @@ class LocalInspector(Inspector2Backend):
         return held.row if held else None
 
     def texts(self, criteria: dict[str, list[dict[str, Any]]]) -> list[str]:
-        return [held.text for held in self._candidates(criteria) if finding_fits(held.row, criteria)]
+        return [held.text for held in self._candidates(criteria) if fits(held.row, criteria, FINDING)]
 
     def _candidates(self, criteria: dict[str, list[dict[str, Any]]]) -> Iterator[_Held]:
         """A request by image reads only the findings of that image."""
@@ -94,29 +129,26 @@ class LocalInspectorResponse(Inspector2Response):
 
     def list_findings(self) -> str:
         criteria = self._get_param("filterCriteria") or {}
-        texts = self._decided(lambda: self.inspector2_backend.texts(criteria))
-        page, token = self._page(texts, FINDINGS_PER_PAGE, "findings")
-        return f'{{"findings":[{",".join(page)}]{_token(token)}}}'
+        page, more = self._page(self.inspector2_backend.texts(criteria), FINDINGS_PER_PAGE)
+        token = f',"nextToken":{json.dumps(more["nextToken"])}' if more else ""
+        return f'{{"findings":[{",".join(page)}]{token}}}'
 
     def list_coverage(self) -> str:
         criteria = self._get_param("filterCriteria") or {}
-        held = [self.inspector2_backend.coverage[arn] for arn in sorted(self.inspector2_backend.coverage)]
-        fitting = self._decided(lambda: [r for r in held if coverage_fits(r, criteria)])
-        page, token = self._page(fitting, COVERED_PER_PAGE, "coverage")
-        return f'{{"coveredResources":{json.dumps(page)}{_token(token)}}}'
+        rows = [row for _, row in sorted(self.inspector2_backend.coverage.items()) if fits(row, criteria, COVERED)]
+        page, more = self._page(rows, most=MOST_COVERED_ASKED)
+        return json.dumps({"coveredResources": page, **more})
 
     def list_finding_aggregations(self) -> str:
         asked = {name: self._get_param(name) for name in ("aggregationType", "aggregationRequest", "accountIds")}
-        counted = self._decided(lambda: count_findings(asked, self.inspector2_backend.of_images()))
-        page, token = self._page(counted, COUNTED_PER_PAGE, "aggregations")
-        kind = json.dumps(asked["aggregationType"])
-        return f'{{"aggregationType":{kind},"responses":{json.dumps(page)}{_token(token)}}}'
+        page, more = self._page(count_findings(asked, self.inspector2_backend.of_images()))
+        return json.dumps({"aggregationType": asked["aggregationType"], "responses": page, **more})
 
     def get_clusters_for_image(self) -> str:
         """Inspector knows only the workloads of images that it scans."""
         asked = self._get_param("filter")["resourceId"]
-        page, token = self._page(self.inspector2_backend.clusters.get(asked, []), CLUSTERS_PER_PAGE, "clusters")
-        return f'{{"cluster":{json.dumps(page)}{_token(token)}}}'
+        page, more = self._page(self.inspector2_backend.clusters.get(asked, []))
+        return json.dumps({"cluster": page, **more})
 
     def batch_get_finding_details(self) -> str:
         details, errors = [], []
@@ -135,24 +167,14 @@ class LocalInspectorResponse(Inspector2Response):
             details.append({key: value for key, value in detail.items() if value is not None})
         return json.dumps({"findingDetails": details, "errors": errors})
 
-    def _decided(self, decide: Any) -> list[Any]:
-        try:
-            found: list[Any] = decide()
-        except UnknownFilterError as error:
-            raise JsonRESTError("ValidationException", f"the local Inspector knows no filter {error}") from None
-        return found
-
-    def _page(self, items: list[Any], size: int, what: str) -> tuple[list[Any], str | None]:
+    def _page(self, items: list[Any], size: int = PAGE, most: int = MOST_ASKED) -> tuple[list[Any], dict[str, str]]:
         asked = int(self._get_param("maxResults") or size)
-        if not 1 <= asked <= MOST_ASKED[what]:
-            raise JsonRESTError("ValidationException", f"maxResults is 1 to {MOST_ASKED[what]}, not {asked}")
-        token = self._get_param("nextToken")
+        if not 1 <= asked <= most:
+            raise JsonRESTError("ValidationException", f"maxResults is 1 to {most}, not {asked}")
         try:
-            start = int(base64.b64decode(token)) if token else 0
+            return page_of(items, self._get_param("nextToken"), min(size, asked))
         except ValueError:
             raise JsonRESTError("ValidationException", "invalid nextToken") from None
-        end = start + min(size, asked)
-        return items[start:end], base64.b64encode(str(end).encode()).decode() if end < len(items) else None
 
 
 def inspector_of(region: str) -> LocalInspector:
@@ -166,8 +188,62 @@ def _updated(row: Row) -> float:
     return at.timestamp() if at else 0.0
 
 
-def _token(token: str | None) -> str:
-    return f',"nextToken":{json.dumps(token)}' if token else ""
+def fits(row: Row, criteria: Mapping[str, Iterable[Row]], readers: Readers) -> bool:
+    """Raises UnknownFilterError."""
+    if unknown := criteria.keys() - readers.keys():
+        raise UnknownFilterError(min(unknown))
+    return all(any(_matches(readers[name](row), one) for one in filters) for name, filters in criteria.items())
+
+
+def _matches(values: Iterable[Any], one: Row) -> bool:
+    if one.keys() == {"startInclusive"}:
+        start = instant(one["startInclusive"], "$.startInclusive")
+        times = [instant(value, "$") for value in values]
+        return start is not None and any(at is not None and at >= start for at in times)
+    if one.get("comparison") == "EQUALS":
+        return one["value"] in values
+    raise UnknownFilterError(", ".join(map(str, one.values())))
+
+
+def count_findings(asked: Mapping[str, Any], of_images: Mapping[str, Iterable[Row]]) -> list[Row]:
+    """All responses, unpaged, without images and repositories that have no open findings. `of_images`: findings by
+    image ARN. Raises UnknownFilterError."""
+    criteria = {"accountIds": asked["accountIds"]} if asked.get("accountIds") else {}
+    criteria |= next(iter((asked.get("aggregationRequest") or {}).values()), {})
+    counted = [_container(arn, rows) for arn, rows in sorted(of_images.items())]
+    counted = [row for row in counted if row["severityCounts"]["all"] and fits(row, criteria, COUNTED)]
+    match kind := asked.get("aggregationType"):
+        case "REPOSITORY":
+            groups = groupby(sorted(counted, key=_repository_of), _repository_of)
+            return [{"repositoryAggregation": _repository(list(rows))} for _, rows in groups]
+        case "AWS_ECR_CONTAINER":
+            return [{"awsEcrContainerAggregation": row} for row in counted]
+    raise UnknownFilterError(f"aggregationType {kind}")
+
+
+def _container(arn: str, rows: Iterable[Row]) -> Row:
+    ref = identity.image_arn(arn, "$")
+    found = Counter(str(row.get("severity")) for row in rows if row.get("status") == "ACTIVE")
+    return {
+        "accountId": ref.registry,
+        "imageSha": ref.digest,
+        "repository": ref.repository,
+        "resourceId": arn,
+        "severityCounts": {"all": found.total(), **{word.lower(): found[word] for word in _SEVERITIES}},
+    }
+
+
+def _repository_of(container: Row) -> tuple[str, str]:
+    return container["accountId"], container["repository"]
+
+
+def _repository(containers: Sequence[Row]) -> Row:
+    """The sum of the containers of one repository."""
+    account, name = _repository_of(containers[0])
+    sums: Counter[str] = Counter()
+    for container in containers:
+        sums.update(container["severityCounts"])
+    return {"accountId": account, "repository": name, "affectedImages": len(containers), "severityCounts": dict(sums)}
 
 
 url_bases = moto_urls.url_bases

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.table.findings_queries import TagRow
-from chalicelib.adapters.table.repositories import Move
 from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Stage
 from chalicelib.domain.images.image import Child, InUse, InUseState, Kind, Scan, ScanState
 from chalicelib.domain.images.verdict import Decision
+from chalicelib.services.ports.table import Move, TagRow
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, finding, home, image, ref
 from tests.fakes.queries import NOW, FakeContext

@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.table.findings_queries import TagRow
-from chalicelib.adapters.table.repositories import Move
 from chalicelib.domain.audit.action import ActionRecord, action_id
 from chalicelib.domain.headers.pending_action import Hold
 from chalicelib.domain.images.image import ImageDetail, StorageStatus
 from chalicelib.errors import DeniedError
-from chalicelib.services.ports.table import DeniedDigests
+from chalicelib.services.ports.table import DeniedDigests, Move, TagRow
 from tests.api.conftest import Ask
 from tests.fakes.images import digest, home, image, ref
 from tests.fakes.queries import NOW, FakeContext

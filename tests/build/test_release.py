@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -52,6 +53,12 @@ def tree(tmp_path: Path) -> Path:
 
 def test_a_clean_commit_with_its_changes_can_be_released(tree: Path) -> None:
     assert check_release(tree) == "- Something new.\n"
+
+
+def test_the_program_says_that_a_commit_can_be_released(tree: Path) -> None:
+    command = [sys.executable, "-m", "chalicelib.build.release", "--check"]
+    done = subprocess.run(command, cwd=tree, check=False, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"lazaretto {__version__} can be released\n", "")
 
 
 @pytest.mark.parametrize("name", ["CHANGELOG.md", "a/stray.py"])

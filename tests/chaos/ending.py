@@ -21,6 +21,7 @@ from chalicelib.domain.enforcement.act_words import GIVEN_UP
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import FindingStatus
 from chalicelib.domain.images.image import ImageRef, Kind, Repository
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.services.audit.verify_audit import verify_chain
 from chalicelib.services.ports.table import Stored
 from tests.chaos.people import Told
@@ -57,8 +58,8 @@ class Announced:
 class Ending:
     """`images` and `truth` by path: what is stored, and what the source says is open; `records`, by digest: the kinds
     of acts in the audit log; `subjects`: the kinds of records that are of no image, by their chain; `announced`: which
-    alerts were to be sent; `half_done`: what a header promises or says that is not so; `poisoned`: how many messages of
-    each sort were sent."""
+    alerts were to be sent; `rolled_out`: the decisions that the last policy met or made; `half_done`: what a header
+    promises or says that is not so; `poisoned`: how many messages of each sort were sent."""
 
     images: dict[str, Facts]
     truth: dict[str, Facts]
@@ -67,6 +68,7 @@ class Ending:
     asked: list[Asked]
     records: dict[str, Counter[str]]
     announced: list[Announced]
+    rolled_out: set[Decision]
     subjects: Counter[tuple[str, str]]
     broken_chains: list[str]
     half_done: list[str]
@@ -95,6 +97,7 @@ def ending_of(world: World) -> Ending:
         asked=list(world.aws.asked),
         records={ref.digest: Counter(_kind_of(row.record) for row in each) for ref, each in rows.items()},
         announced=[_announced(row.record) for each in rows.values() for row in each if row.record.kind in TOLD],
+        rolled_out=_rolled_out(world),
         subjects=Counter(
             (subject, row.record.kind)
             for subject in subjects
@@ -130,6 +133,11 @@ def _announced(record: ActionRecord) -> Announced:
     kind, number, *channels = record.effect.split("#")
     assert record.ref is not None
     return Announced(record.ref.path, kind == "REPORT", int(number), tuple(channels))
+
+
+def _rolled_out(world: World) -> set[Decision]:
+    progress = world.people.table.read_rollout()
+    return {*progress.found, *(progress.before or {})} if progress else set()
 
 
 def _subjects() -> set[str]:

@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from chalicelib.domain.alerts.verdict_alert import SUMMARY
+from chalicelib.domain.images.verdict import Decision
 from tests.chaos.ending import Ending, Facts
 from tests.chaos.people import Told
+
+HEARS = {"slack": Decision.WARN, "sns": Decision.BLOCK}
+"""From which decision on a channel hears, by `people.POLICY`."""
 
 REASONS = {
     "cut short": "$: no JSON",
@@ -118,13 +123,17 @@ def _told_twice(ending: Ending) -> Iterator[str]:
 
 
 def _untold(reference: Ending, ending: Ending) -> Iterator[str]:
-    """Who was told of a verdict in the reference, of one that still stands, was told of it here."""
+    """Who was told of a verdict in the reference, of one that still stands, was told of it here. A policy that met no
+    image yet, or none that its routes hear of, has no summary."""
     heard = _heard(ending)
     for channel, path, decision in sorted(_heard(reference)):
         stands = ending.images.get(path, {}).get("decision")
         if stands == decision and (channel, path, decision) not in heard:
             yield f"{channel} never heard that {path} is {decision}"
-    for channel, event in sorted(_summaries(reference) - _summaries(ending)):
+    quiet = {
+        (name, SUMMARY) for name, least in HEARS.items() if not any(d.rank >= least.rank for d in ending.rolled_out)
+    }
+    for channel, event in sorted(_summaries(reference) - _summaries(ending) - quiet):
         yield f"{channel} never heard a summary of {event}"
 
 

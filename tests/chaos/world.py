@@ -33,7 +33,7 @@ from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.context import AppContext
 from chalicelib.domain.events.message import Due, PolicyRollout, WatchWaivers
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import Holding, PendingAction
+from chalicelib.domain.headers.pending_action import Holding, PendingAct, PendingAction
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.intake import take_in
 from chalicelib.observability import logger
@@ -347,7 +347,8 @@ class World:
 
 def _waits_for_good(header: Header, effect: PendingAction) -> bool:
     """Until a workload stops, which none does here. Whatever else keeps an act from being done passes."""
-    return effect.held is not None and effect.held.why is Holding.RUNNING and runs(header.ref)
+    held = effect.held if isinstance(effect, PendingAct) else None
+    return held is not None and held.why is Holding.RUNNING and runs(header.ref)
 
 
 def _digest(event: Event) -> str:

@@ -16,7 +16,7 @@ from chalicelib.cli import app
 from chalicelib.domain.alerts import verdict_alert
 from chalicelib.domain.alerts.alert import AlertDetails
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import ActionType, PendingAction
+from chalicelib.domain.headers.pending_action import PendingAlert
 from chalicelib.domain.images.finding import Finding, Package, Severity
 from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
@@ -67,7 +67,7 @@ def test_alerts_offer_only_commands_that_exist(decision: Decision, rule: str, re
         )
         verdict = Verdict(decision, (Reason(rule, decision, count=1, vulnerability_ids=("CVE-1",)),), 1, NOW)
         header = Header(ref=ref, exists=True, verdict=verdict)
-        effect = PendingAction(ActionType.ALERT, 1, NOW, decision)
+        effect = PendingAlert(1, NOW, decision)
         details = AlertDetails(findings=[found], registry=registry)
         said += verdict_alert.compose_verdict_alert(header, effect, details, Policy(1), NOW).what_to_do
     said += verdict_alert.compose_summary("x", {}, {decision: 1}, [(ref, decision, None)], NOW).what_to_do

@@ -6,6 +6,7 @@ quarter of an hour would bring, an event of Inspector brings.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.local.story.story import ACTS, POLICY, POLICY_FILE
+from chalicelib.local.story.story import ACTS, POLICY_FILE
 from chalicelib.local.story.world import CLUSTER, FLAW, NAME, SERVICE
 from tests.e2e.account import eventually
 from tests.e2e.run import Run
@@ -70,8 +71,8 @@ def all_is_handled(world: World, told: Told) -> Iterator[None]:
 
 
 def test_a_policy_that_acts_is_put_in_force(run: Run, world: World) -> None:
-    (run.folder / POLICY_FILE).write_text(POLICY)
-    applied = world.type("policy", "apply", POLICY_FILE).answer
+    shutil.copy(POLICY_FILE, run.folder)
+    applied = world.type("policy", "apply", POLICY_FILE.name).answer
     assert applied["changed"]
     assert applied["version"] == 1
 

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
-from chalicelib.adapters.dynamodb.schema import Page, position_of, token_of
-from chalicelib.adapters.table.audit_log import ActionRow, record_bytes
+from chalicelib.adapters.dynamodb.schema import position_of, token_of
+from chalicelib.adapters.table.audit_log import record_bytes
 from chalicelib.adapters.table.audit_queries import AuditEntry
 from chalicelib.domain.audit.action import ActionRecord, action_id, recorded_at
 from chalicelib.domain.audit.chain import START, Chain, Copy, Head, StoredRecord, chain_name, next_link, shard_of_chain
+from chalicelib.services.ports.table import ActionRow, Page
 
 
 class FakeAudit:

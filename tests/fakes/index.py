@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from chalicelib.adapters.table.headers import ImageRow, row_of
+from chalicelib.adapters.table.headers import row_of
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Kind
+from chalicelib.services.ports.table import ImageRow
 
 
 class IndexPage(msgspec.Struct, frozen=True):

@@ -8,13 +8,10 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.adapters.dynamodb.schema import Page, shard_of
+from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.stores.policy_file import default_policy, read_policy
-from chalicelib.adapters.table.audit_log import ActionRow
 from chalicelib.adapters.table.catalogue import VulnerabilityFacts
-from chalicelib.adapters.table.findings_queries import RepositoryRow, Snapshot, TagRow
-from chalicelib.adapters.table.headers import ImageRow
-from chalicelib.adapters.table.repositories import Move
+from chalicelib.adapters.table.findings_queries import Snapshot
 from chalicelib.api.answers.walk import place_of_row
 from chalicelib.domain.assessment.conclusion import count_open
 from chalicelib.domain.audit.action import ActionRecord, recorded_at
@@ -27,7 +24,17 @@ from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.services.ports.context import PolicyVersion
-from chalicelib.services.ports.table import DeniedDigests, Stored, TagMove
+from chalicelib.services.ports.table import (
+    ActionRow,
+    DeniedDigests,
+    ImageRow,
+    Move,
+    Page,
+    RepositoryRow,
+    Stored,
+    TagMove,
+    TagRow,
+)
 from tests.fakes.audit import FakeAudit
 from tests.fakes.journal import FakeJournal
 from tests.fakes.keeper import HeaderKeeper

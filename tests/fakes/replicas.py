@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from datetime import datetime
 
-from chalicelib.adapters.dynamodb.schema import Page
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.replication.replica import Replica, ReplicationState, is_missing
 from chalicelib.domain.replication.rules import Configuration, Destination
+from chalicelib.services.ports.table import Page
 
 
 class FakeReplicas:

@@ -13,7 +13,7 @@ import msgspec
 
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.packing.packing import pack_document, unpack_document
-from chalicelib.adapters.table.repositories import Move, points_at, tag_move, with_move
+from chalicelib.adapters.table.repositories import points_at, tag_move, with_move
 from chalicelib.domain.audit.action import ActionKind, ActionRecord, AlertDelivery
 from chalicelib.domain.audit.chain import Chain, Head, chain_name
 from chalicelib.domain.enforcement.fuse import Fuse
@@ -21,7 +21,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Finding, FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.table import DeniedDigests, RolloutProgress, Stored, TagMove
+from chalicelib.services.ports.table import DeniedDigests, Move, RolloutProgress, Stored, TagMove
 
 
 def stored_form(document: FindingsDocument) -> FindingsDocument:

@@ -24,13 +24,15 @@ from chalicelib.domain.admission.admission import read_review
 from chalicelib.domain.admission.judgement import named_images
 from chalicelib.errors import ParameterError
 from chalicelib.forwarder import forwarder
-from chalicelib.forwarder.objects import WEBHOOK_SECONDS
+from chalicelib.forwarder.objects import AdmissionWebhook, webhook_configuration
 from tests.fakes.forwarder import BROKEN, KEYS, Asked, Process, Upstream, forwarding
 from tests.fakes.tls import Authority
 
 UID = "705ab4f5-6393-11e8-b7cc-42010a800002"
 SECRETS = ("a-password", "an-argument", "an-annotation", "who-asked", "a-label", "a-mount")
 BAD_GATEWAY = 502
+PODS = webhook_configuration(AdmissionWebhook("lazaretto", {}, (), fail_closed=False, annotations={}))["webhooks"][0]
+WEBHOOK_SECONDS = PODS["timeoutSeconds"]
 
 
 def pod(**spec: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import msgspec
 from chalicelib.domain.events.message import Act, Refresh, StoreCheckpoints
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository, TakeImages, begin
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Order, PendingAction, Stage
+from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Order, PendingAct, Stage
 from chalicelib.domain.images.image import ImageRef, Repository, ScanState, Source
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.replication.rules import Destination
@@ -113,7 +113,7 @@ class Acts:
         ref, now = self.push("team/half-done", "1.0.0"), self.played.clock.now()
         order = Order(ActionType.QUARANTINE, "oncall", "it is meant", now)
         begun = Enforcement(ActionType.QUARANTINE, 1, Stage.BEGUN, now, "archive")
-        act = PendingAction(ActionType.QUARANTINE, 1, now, method="archive", by="person:oncall", before="ACTIVE")
+        act = PendingAct(ActionType.QUARANTINE, 1, now, method="archive", by="person:oncall", before="ACTIVE")
         header = msgspec.structs.replace(
             self.header(ref), order=order, enforcement=begun, enforcement_number=1, pending=(act,)
         )

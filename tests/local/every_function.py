@@ -23,7 +23,7 @@ from chalicelib.context import AppContext
 from chalicelib.domain.alerts.alert import Alert, AlertKey
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.message import Act, SendAlert, TakeSnapshot
-from chalicelib.domain.headers.pending_action import ActionType, PendingAction
+from chalicelib.domain.headers.pending_action import PendingAlert
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.local import events as aws_events
@@ -142,7 +142,7 @@ class Played:
         """It was announced, and the worker of one channel died: another takes over, too early at first."""
         (stored,) = self.stack.headers([self.image("team/checkout")]).values()
         now = self.clock.now()
-        lost = PendingAction(ActionType.ALERT, 99, now, Decision.BLOCK, None)
+        lost = PendingAlert(99, now, Decision.BLOCK, None)
         self.context.table.put_header(msgspec.structs.replace(stored.header, pending=(lost,)))
         self.context.table.record_action(
             ActionRecord(
@@ -166,7 +166,7 @@ class Played:
     def let_days_pass(self) -> None:
         """What is due comes due, an alert that never was sent among it; what was known of KEV is too old."""
         (stored,) = self.stack.headers([self.image("team/checkout")]).values()
-        unsent = PendingAction(ActionType.ALERT, 100, self.clock.now(), Decision.BLOCK, None)
+        unsent = PendingAlert(100, self.clock.now(), Decision.BLOCK, None)
         due = self.clock.now() + timedelta(hours=1)
         self.context.table.put_header(msgspec.structs.replace(stored.header, pending=(unsent,), due_at=due))
         self.clock.move(timedelta(days=2))

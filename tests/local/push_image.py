@@ -1,7 +1,4 @@
-"""Images pushed as a client such as docker pushes them: layers in parts, then the manifest under its digest.
-
-What they hold is the caller's business. The demo's own images (`demo_registry.py`) are manifests without layers.
-"""
+"""Images pushed by their manifests, which name layers that are not uploaded: the local ECR does not ask for them."""
 
 from __future__ import annotations
 
@@ -70,23 +67,7 @@ class Pusher:
 
     def _blob(self, content: bytes, media_type: str) -> Raw:
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        asked = self._client.batch_check_layer_availability(**self._named, layerDigests=[digest])
-        if not asked["layers"]:
-            self._upload(content, digest)
         return {"mediaType": media_type, "digest": digest, "size": len(content)}
-
-    def _upload(self, content: bytes, digest: str) -> None:
-        begun = self._client.initiate_layer_upload(**self._named)
-        for first in range(0, len(content), begun["partSize"]):
-            part = content[first : first + begun["partSize"]]
-            self._client.upload_layer_part(
-                **self._named,
-                uploadId=begun["uploadId"],
-                partFirstByte=first,
-                partLastByte=first + len(part) - 1,
-                layerPartBlob=part,
-            )
-        self._client.complete_layer_upload(**self._named, uploadId=begun["uploadId"], layerDigests=[digest])
 
     def _size_of(self, ref: ImageRef) -> int:
         answer = self._client.batch_get_image(**self._named, imageIds=[{"imageDigest": ref.digest}])

@@ -77,7 +77,7 @@ class Hub(StoryWorld):
         return {ref.home: stored.header for ref, stored in found.items()}
 
     def alerts(self) -> list[str]:
-        return ["\n".join(caught.lines) for caught in self.told()["sns"]]
+        return ["\n".join(caught.lines) for caught in self.sent()["sns"]]
 
 
 def tag_of(home: Repository) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-import boto3
 import pytest
 
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep
@@ -50,7 +49,7 @@ class PublicWorld(StoryWorld):
         return self.stack.headers([ref])[ref].header
 
     def alerts(self) -> list[str]:
-        return ["\n".join(caught.lines) for caught in self.told()["sns"]]
+        return ["\n".join(caught.lines) for caught in self.sent()["sns"]]
 
 
 @pytest.fixture
@@ -92,12 +91,12 @@ def test_what_turns_bad_later_is_bad_in_public_at_once_and_good_again(world: Pub
 def test_what_is_deleted_in_public_is_gone_after_the_next_sweep(world: PublicWorld) -> None:
     world.give_away()
     world.sweep()
-    client = boto3.client("ecr-public", PUBLIC_REGION)
-    client.batch_delete_image(repositoryName="given/away", imageIds=[{"imageDigest": world.ref.digest}])
+    repositories = world.stack.aws.public.repositories
+    del repositories["given/away"].images[world.ref.digest]
     world.sweep()
     assert not world.header(world.public).exists
     assert world.header(world.ref).twins == ()
-    client.delete_repository(repositoryName="given/away")
+    del repositories["given/away"]
     world.sweep()
     row = world.stack.context.queries.repository(world.public.home)
     assert row is not None

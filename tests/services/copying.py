@@ -101,10 +101,10 @@ class Estate(World):
         held.clock.world, self.sessions = self, held.sessions
         ecr_backends.clear()
         dynamodb_backends[ACCOUNT][HOME.region].tables[TABLE].items.clear()
-        LocalEcr.listen(LocalReplication.take_up, held.clock)
+        LocalEcr.listen(self._publish, held.clock)
         self.events: Any = {}
         self.heard: list[Any] = []
-        LocalReplication.listen(self.heard.append, held.clock, takes)
+        LocalReplication.reset(takes)
         self.change_policy(notify=[{"channel": "slack"}])
         self.envelopes.clear()
         self.accounts = AssumedRoles(held.sessions, {}, self.now) if blind else held.accounts
@@ -153,6 +153,11 @@ class Estate(World):
         }
         text = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         ecr_of(place.repository(HOME)).registry_policy = text
+
+    def _publish(self, event: Any) -> None:
+        if event["detail-type"] == "ECR Replication Action":
+            self.heard.append(event)
+        LocalReplication.take_up(event)
 
     def push(self, number: int, *tags: str, name: str = NAME, **body: Any) -> ImageRef:
         client = self.sessions.client("ecr", HOME.region)

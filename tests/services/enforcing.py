@@ -23,7 +23,7 @@ from chalicelib.domain.enforcement.repository_policy import canonical, has_state
 from chalicelib.domain.events.event import ApiCall
 from chalicelib.domain.events.message import Act, WatchWaivers
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import ActionType, Holding, PendingAction, Stage
+from chalicelib.domain.headers.pending_action import ActionType, Holding, PendingAct, Stage
 from chalicelib.domain.images.image import ImageRef, Kind, Repository, ScanState, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.services.assessment.re_decide import re_decide
@@ -353,7 +353,8 @@ class Enforcing(World):
         assert isinstance(index, Index)
         assert header.kind is Kind.INDEX
         assert tuple(c.digest for c in header.children) == tuple(c.digest for c in index.children)
-        assert not [e for e in header.pending if e.held is None], "left undone"
+        assert not header.notices, "left undone"
+        assert header.act is None or header.act.held is not None, "left undone"
         images = [self.header(child) for child in index.children]
         assert all(ref.digest in image.parents for image in images)
         assert header.decision is max((image.decision for image in images), key=lambda d: d.rank)
@@ -365,7 +366,7 @@ class Enforcing(World):
         found = self.images[header.ref].current
         return not found.exists or found.storage is ARCHIVED
 
-    def _check_held(self, header: Header, act: PendingAction) -> None:
+    def _check_held(self, header: Header, act: PendingAct) -> None:
         assert act.held is not None, f"{act.key} is neither done nor held"
         assert act.held.detail, "held without a reason"
         self.met[f"held: {act.held.why}"] += 1

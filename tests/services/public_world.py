@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.adapters.dynamodb.schema import shard_of
-from chalicelib.adapters.table.headers import ImageRow, row_of
+from chalicelib.adapters.table.headers import row_of
 from chalicelib.adapters.table.repositories import points_at
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository, SyntheticEvent
@@ -22,6 +22,7 @@ from chalicelib.domain.reconcile.registry_listing import ImagesListed, Repositor
 from chalicelib.errors import AbsentError
 from chalicelib.services.assessment.assess_image import assess_image
 from chalicelib.services.assessment.record_setting import record_found
+from chalicelib.services.ports.table import ImageRow
 from chalicelib.services.reconcile.list_public import list_public
 from tests.fakes.images import ACCOUNT
 from tests.fakes.journal import FakeJournal

@@ -22,7 +22,7 @@ from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.enforcement.enforcement import archive_wanted
 from chalicelib.domain.events.message import Decide, Delivery, Message, RetriedEvent, SendAlert
 from chalicelib.domain.headers.header import Header, Rules, sketch_of
-from chalicelib.domain.headers.pending_action import ActionType
+from chalicelib.domain.headers.pending_action import PendingAlert
 from chalicelib.domain.images.finding import Finding, FindingsDocument, FindingStatus
 from chalicelib.domain.images.image import ImageRef, Manifest, Repository, ScanState, Source, StorageStatus
 from chalicelib.domain.policy.decision import decide
@@ -368,7 +368,7 @@ class World:
             self._nothing_released(*arguments)
             self._no_event_wins_a_tie(*arguments)
         if name == "put_header":
-            number = [e.number for e in answer.pending if e.kind is ActionType.ALERT and not e.left_to_summary]
+            number = [e.number for e in answer.pending if isinstance(e, PendingAlert) and not e.left_to_summary]
             self.wanted_alerts |= {(answer.ref, n) for n in number}
 
     def _nothing_released(self, document: FindingsDocument, former: FindingsDocument) -> None:
@@ -405,7 +405,8 @@ class World:
         assert header.counts == count_open(document.findings)
         assert header.sketch == sketch_of(document.findings)
         assert header.refresh_due_at is None, "a look was promised that never came"
-        assert not [e for e in header.pending if e.held is None], "left undone"
+        assert not header.notices, "left undone"
+        assert header.act is None or header.act.held is not None, "left undone"
         assert header.begun is None
         scan = moment.coverage if moment.scanner is Source.ENHANCED else moment.finished
         if moment.storage is StorageStatus.ACTIVE and header.scan_seen_at is not None:

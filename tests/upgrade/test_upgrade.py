@@ -66,6 +66,11 @@ NOT_STORED = {"$.newer", *TEXTS}
 """What only a later version says; and texts, which the catalogue has."""
 DROPPED = {"heard"}
 """The channels that had heard of a change of waivers: since ADR 27 the records of its alert say that."""
+ONE_PENDING = re.compile(r"\.(pending|queued)\[\d+\]$")
+KEPT = {"ALERT": {"number", "wanted_at", "decision", "former", "ended"}}
+KEPT["REPORT"] = {*KEPT["ALERT"] - {"ended"}, "said", "event"}
+OF_AN_ACT = {"kind", "number", "wanted_at", "method", "held", "by", "why", "before", "quiet"}
+"""Once every pending alert, report and act had all fields of the three."""
 UNHEARD_OF = "CVE-2031-77777"
 POLICY = """
 version: 1
@@ -115,7 +120,7 @@ def lost(before: Any, now: Any, at: str = "$") -> Iterator[str]:
     """Where `now` does not say what was said before. It may say more: a new field adds (docs/versioning.md)."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key, value in before.items():
-            if key in DROPPED:
+            if key in DROPPED or (ONE_PENDING.search(at) and key not in KEPT.get(before["kind"], OF_AN_ACT)):
                 continue
             yield from lost(value, now[key], f"{at}.{key}") if key in now else (f"{at}.{key} is gone",)
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):

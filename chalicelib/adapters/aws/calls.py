@@ -19,11 +19,11 @@ botocore does not offer it, the parsed answer is read).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -47,6 +47,7 @@ from chalicelib.errors import (
     UpstreamError,
 )
 
+T = TypeVar("T")
 LONGEST = 500
 _LOST = (ConnectionError, HTTPClientError, IncompleteReadError, ResponseStreamingError)
 # KMS speaks through SQS and SNS in words of theirs, and with status 400.
@@ -137,15 +138,51 @@ def asked(what: str, call: Callable[..., Any], /, **params: Any) -> Any:
             raise UpstreamError(text) from error
 
 
-def pages(what: str, call: Callable[..., Any], /, **params: Any) -> Iterator[dict[str, Any]]:
-    """The answers of a call that is paged by `nextToken`. Raises as `asked`, and UpstreamError after `PAGES` pages."""
+def read_answer(what: str, read: Callable[[Any], T], call: Callable[..., Any], /, **params: Any) -> T:
+    """What `read` makes of the answer of one call. Raises as `asked`, and UpstreamError where it refuses it."""
+    answer = asked(what, call, **params)
+    with readable(what):
+        return read(body_of(answer))
+
+
+class AnswerPage(Protocol):
+    @property
+    def next_token(self) -> str | None: ...
+
+
+P = TypeVar("P", bound=AnswerPage)
+
+
+def read_pages(
+    what: str, read: Callable[[Any], P], call: Callable[..., Any], /, **params: Any
+) -> Iterator[tuple[P, dict[str, Any]]]:
+    """Each page that `read` makes, with its answer, as far as the caller goes on. Raises as `read_answer`, and
+    UpstreamError after `PAGES` pages."""
     for _ in range(PAGES):
         answer: dict[str, Any] = asked(what, call, **params)
-        yield answer
-        if not (token := answer.get("nextToken")):
+        with readable(what):
+            page = read(body_of(answer))
+        yield page, answer
+        if not page.next_token:
             return
-        params["nextToken"] = token
+        params["nextToken"] = page.next_token
     raise UpstreamError(f"{what}: more than {PAGES} pages")
+
+
+def unless(code: str, ask: Callable[[], T]) -> T | None:
+    """What `ask` answers; None where AWS refuses by this error code."""
+    try:
+        return ask()
+    except UpstreamError as error:
+        if code_of(error) != code:
+            raise
+        return None
+
+
+def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """As many at once as one call takes."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def code_of(error: BaseException) -> str | None:
@@ -234,6 +271,12 @@ def readable(what: str) -> Iterator[None]:
         yield
     except RefusedPayloadError as error:
         raise UpstreamError(f"{what}: an answer that cannot be read: {error}") from error
+
+
+def answer_behind(error: UpstreamError) -> Mapping[str, Any]:
+    """What AWS answered when it refused."""
+    answer: Mapping[str, Any] = getattr(error.__cause__, "response", {})
+    return answer
 
 
 def answered_at(response: Mapping[str, Any]) -> datetime:

@@ -23,6 +23,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -31,7 +32,7 @@ import msgspec
 from botocore.config import Config
 
 from chalicelib import __version__
-from chalicelib.adapters.aws.calls import asked, readable
+from chalicelib.adapters.aws.calls import read_answer
 from chalicelib.domain.events.message import Metric
 from chalicelib.errors import DeniedError
 from chalicelib.observability import logger
@@ -237,9 +238,8 @@ class AssumedRoles:
         return self._own
 
     def _caller(self) -> str:
-        answer = asked("sts:GetCallerIdentity", self._sessions.quick_client("sts").get_caller_identity)
-        with readable("sts:GetCallerIdentity"):
-            return read(CallerIdentityAnswer, answer).account
+        call = self._sessions.quick_client("sts").get_caller_identity
+        return read_answer("sts:GetCallerIdentity", partial(read, CallerIdentityAnswer), call).account
 
     def _assumed(self, account: str, role: str) -> Sessions:
         """Who waits for STS holds up those alone who must ask it as well."""
@@ -256,16 +256,14 @@ class AssumedRoles:
         return held.sessions if held is not None and self._now() < held.until else None
 
     def _assume(self, role: str) -> _Held:
-        what = "sts:AssumeRole"
-        answer = asked(
-            what,
+        given = read_answer(
+            "sts:AssumeRole",
+            partial(read, _Assumed),
             self._sessions.quick_client("sts").assume_role,
             RoleArn=role,
             RoleSessionName=self._name,
             DurationSeconds=LASTS_SECONDS,
-        )
-        with readable(what):
-            given = read(_Assumed, answer).credentials
+        ).credentials
         session = boto3.Session(
             aws_access_key_id=given.access_key_id,
             aws_secret_access_key=given.secret_access_key,

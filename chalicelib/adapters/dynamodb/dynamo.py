@@ -232,11 +232,11 @@ def encode_fields(struct: msgspec.Struct, names: tuple[str, ...], newer: tuple[o
 
 
 def expand_fields(
-    kind: type[msgspec.Struct], names: tuple[str, ...], blob: bytes
+    kind: type[msgspec.Struct], names: tuple[str, ...], blob: bytes, **stored_as: Any
 ) -> tuple[dict[str, Any], tuple[object, ...]]:
     """The fields that were written; those that were not have their default. And what stands behind them, as it is: the
-    fields of code that knows more."""
-    types, values = dict(_types(kind)), expand(list, blob)
+    fields of code that knows more. `stored_as`: types of fields that are stored as others than `kind` has them."""
+    types, values = dict(_types(kind)) | stored_as, expand(list, blob)
     known = {name: _restore(types[name], value) for name, value in zip(names, values, strict=False)}
     return known, tuple(values[len(names) :])
 

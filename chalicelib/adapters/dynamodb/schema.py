@@ -15,7 +15,7 @@ import hashlib
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -23,9 +23,8 @@ from chalicelib.domain.audit.chain import Chain, chain_name
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.errors import (
-    ParameterError,
-)
+from chalicelib.errors import ParameterError
+from chalicelib.services.ports.table import Page
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -249,13 +248,6 @@ def _schema(partition: str, sort: str) -> list[dict[str, str]]:
 
 
 T = TypeVar("T")
-
-
-class Page(msgspec.Struct, Generic[T], frozen=True):
-    """`after` None: this is the end. A page may be short, even empty, and yet not the last."""
-
-    items: tuple[T, ...]
-    after: str | None = None
 
 
 def page_of(rows: list[T], limit: int, place: Callable[[T], str]) -> Page[T]:

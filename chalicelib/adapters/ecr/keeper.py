@@ -7,59 +7,52 @@ and Region: ListPullTimeUpdateExclusions by the hundred, RegisterPullTimeUpdateE
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chalicelib.adapters.aws.calls import answered_at, asked, code_of, pages, readable, told
-from chalicelib.adapters.ecr.listing import EcrImages, EcrListing
-from chalicelib.domain.images.image import IMAGE_MEDIA_TYPES, INDEX_MEDIA_TYPES, ImageDetail, Repository
+from chalicelib.adapters.aws.calls import (
+    answered_at,
+    asked,
+    batches,
+    code_of,
+    read_answer,
+    read_pages,
+    readable,
+    unless,
+)
+from chalicelib.adapters.ecr.listing import IN_A_BATCH, EcrListing
+from chalicelib.adapters.ecr.registry import named, read_manifests
+from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.names import RegistryPlace
-from chalicelib.domain.reconcile.registry_listing import ImagesListed
 from chalicelib.domain.retention.image import Deleted, Inside, Layer
 from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 from chalicelib.errors import RefusedPayloadError, TransientError, UpstreamError
-from chalicelib.parsers.images.images import BatchImage, parse_batch_get_image
-from chalicelib.parsers.images.manifests import parse_blobs
-from chalicelib.parsers.images.settings_answers import LifecycleText, PreviewPage
+from chalicelib.parsers.images.manifests import BatchImage, parse_blobs
+from chalicelib.parsers.images.settings_answers import PreviewPage, read_lifecycle
 from chalicelib.parsers.wire.wire import Lower, read
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient
 
-IN_A_BATCH = 100
 GONE = "ImageNotFound"
-_ACCEPTED = sorted(IMAGE_MEDIA_TYPES | INDEX_MEDIA_TYPES)
 
 
-class EcrKeeper:
+class EcrKeeper(EcrListing):
     """`client_of` gives the ECR client of an account and a Region. Implements `services.ports.registry.Keeper`.
 
     Every method raises TransientError, DeniedError and UpstreamError.
     """
 
-    def __init__(self, client_of: Callable[[str | None, str], ECRClient]) -> None:
-        self._client_of = client_of
-        self._listing, self._images = EcrListing(client_of), EcrImages(client_of)
-
-    def images(self, repository: Repository, most: int | None = None) -> ImagesListed:
-        return self._listing.images(repository, most)
-
-    def describe(self, repository: Repository, digests: Collection[str]) -> Mapping[str, ImageDetail]:
-        return self._images.describe(repository, digests)
-
     def insides(self, repository: Repository, digests: Collection[str]) -> Mapping[str, Inside]:
         """A call for each hundred. Archived images have no manifest to be had, and are absent."""
         found: dict[str, Inside] = {}
         what = f"read manifests of {repository.path}"
-        for batch in _batches(sorted(digests)):
-            ids = [{"imageDigest": digest} for digest in batch]
-            call = self._client_of(repository.registry, repository.region).batch_get_image
-            answer = asked(what, call, **_named(repository), imageIds=ids, acceptedMediaTypes=_ACCEPTED)
-            with readable(what):
-                page = parse_batch_get_image(told(answer), repository.region)
+        for some in batches(sorted(digests), IN_A_BATCH):
+            page = read_manifests(what, self._client(repository), repository, some)
             found |= {image.ref.digest: _inside(image) for image in page.images}
         return found
 
@@ -69,8 +62,7 @@ class EcrKeeper:
             raise ValueError(f"{len(digests)} images: ECR deletes 1 to {IN_A_BATCH} in a call")
         what = f"delete images of {repository.path}"
         ids = [{"imageDigest": digest} for digest in sorted(digests)]
-        call = self._client_of(repository.registry, repository.region).batch_delete_image
-        answer: Any = asked(what, call, **_named(repository), imageIds=ids)
+        answer: Any = asked(what, self._client(repository).batch_delete_image, **named(repository), imageIds=ids)
         gone = {str(one.get("imageDigest")) for one in answer.get("imageIds") or ()}
         failed = dict.fromkeys(digests, "ECR's answer does not speak of it")
         for failure in answer.get("failures") or ():
@@ -95,15 +87,6 @@ def _children(image: BatchImage) -> tuple[str, ...]:
     return tuple(dict.fromkeys(child.digest for child in image.manifest.children))
 
 
-def _batches(digests: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(digests), IN_A_BATCH):
-        yield digests[start : start + IN_A_BATCH]
-
-
-def _named(repository: Repository) -> Any:
-    return {"registryId": repository.registry, "repositoryName": repository.name}
-
-
 NONE = "LifecyclePolicyNotFoundException"
 IN_PROGRESS = "LifecyclePolicyPreviewInProgressException"
 ROWS_ASKED = 100
@@ -121,33 +104,18 @@ class EcrLifecycles:
 
     def read(self, repository: Repository) -> str | None:
         """Its text as ECR has it; None: the repository has none."""
-        what = f"read the lifecycle policy of {repository.path}"
-        try:
-            answer = asked(what, self._client(repository).get_lifecycle_policy, **_named(repository))
-        except UpstreamError as error:
-            if code_of(error) != NONE:
-                raise
-            return None
-        with readable(what):
-            return read(LifecycleText, answer).lifecycle_policy_text
+        what, call = f"read the lifecycle policy of {repository.path}", self._client(repository).get_lifecycle_policy
+        return unless(NONE, lambda: read_answer(what, read_lifecycle, call, **named(repository)))
 
     def write(self, repository: Repository, text: str) -> None:
-        what = f"write the lifecycle policy of {repository.path}"
-        asked(
-            what,
-            self._client(repository).put_lifecycle_policy,
-            **_named(repository),
-            lifecyclePolicyText=text,
-        )
+        what, call = f"write the lifecycle policy of {repository.path}", self._client(repository).put_lifecycle_policy
+        asked(what, call, **named(repository), lifecyclePolicyText=text)
 
     def delete(self, repository: Repository) -> None:
         """One that is gone is success."""
+        call = self._client(repository).delete_lifecycle_policy
         what = f"delete the lifecycle policy of {repository.path}"
-        try:
-            asked(what, self._client(repository).delete_lifecycle_policy, **_named(repository))
-        except UpstreamError as error:
-            if code_of(error) != NONE:
-                raise
+        unless(NONE, lambda: asked(what, call, **named(repository)))
 
     def preview(self, repository: Repository, text: str) -> Mapping[str, NativeAct]:
         """What ECR would do by `text`, whatever policy is in force. Raises TransientError when it takes longer than
@@ -155,7 +123,7 @@ class EcrLifecycles:
         what = f"preview a lifecycle policy of {repository.path}"
         start = self._client(repository).start_lifecycle_policy_preview
         try:
-            asked(what, start, **_named(repository), lifecyclePolicyText=text)
+            asked(what, start, **named(repository), lifecyclePolicyText=text)
         except UpstreamError as error:
             if code_of(error) == IN_PROGRESS:
                 raise TransientError(f"{what}: ECR works on another one", PAUSE_SECONDS) from error
@@ -163,28 +131,21 @@ class EcrLifecycles:
         for attempt in range(TRIES):
             if attempt:
                 self._pause(PAUSE_SECONDS)
-            first = self._page(repository, what)
+            pages = self._pages(repository, what)
+            first, _ = next(pages)
             if not _is_about(first, text):
-                raise TransientError(f"{what}: somebody else has another one made", PAUSE_SECONDS)
+                raise TransientError(f"{what}: a preview of another policy has replaced it", PAUSE_SECONDS)
             if first.status == "COMPLETE":
-                return {digest: act for page in self._pages(repository, what, first) for digest, act in page.items()}
+                with readable(what):
+                    return {d: act for page in (first, *(page for page, _ in pages)) for d, act in page.acts.items()}
             if first.status != "IN_PROGRESS":
                 raise UpstreamError(f"{what}: it ended {first.status}")
         raise TransientError(f"{what}: ECR is still at it", PAUSE_SECONDS)
 
-    def _pages(self, repository: Repository, what: str, page: PreviewPage) -> Iterator[Mapping[str, NativeAct]]:
-        while True:
-            with readable(what):
-                yield page.acts
-            if not page.next_token:
-                return
-            page = self._page(repository, what, nextToken=page.next_token)
-
-    def _page(self, repository: Repository, what: str, **more: str) -> PreviewPage:
+    def _pages(self, repository: Repository, what: str) -> Iterator[tuple[PreviewPage, Any]]:
+        request: Any = {**named(repository), "maxResults": ROWS_ASKED}
         call = self._client(repository).get_lifecycle_policy_preview
-        answer: dict[str, Any] = asked(what, call, **_named(repository), maxResults=ROWS_ASKED, **more)
-        with readable(what):
-            return read(PreviewPage, answer)
+        return read_pages(what, partial(read, PreviewPage), call, **request)
 
     def _client(self, repository: Repository) -> ECRClient:
         return self._client_of(repository.registry, repository.region)
@@ -202,6 +163,7 @@ THERE = "ExclusionAlreadyExistsException"
 
 class _Exclusions(Lower):
     pull_time_update_exclusions: list[str] = []
+    next_token: str | None = None
 
 
 class EcrPullTimes:
@@ -214,17 +176,11 @@ class EcrPullTimes:
     def excluded(self, place: RegistryPlace) -> frozenset[str]:
         what = f"list who leaves no pull time in {place}"
         call: Any = self._client_of(place.account, place.region).list_pull_time_update_exclusions
-        found: set[str] = set()
-        for answer in pages(what, call, maxResults=ASKED):
-            with readable(what):
-                found.update(read(_Exclusions, answer).pull_time_update_exclusions)
-        return frozenset(found)
+        pages = read_pages(what, partial(read, _Exclusions), call, maxResults=ASKED)
+        return frozenset(arn for page, _ in pages for arn in page.pull_time_update_exclusions)
 
     def exclude(self, place: RegistryPlace, role_arn: str) -> None:
         """One that is excluded already is success."""
         call: Any = self._client_of(place.account, place.region).register_pull_time_update_exclusion
-        try:
-            asked(f"have {role_arn} leave no pull time in {place}", call, principalArn=role_arn)
-        except UpstreamError as error:
-            if code_of(error) != THERE:
-                raise
+        what = f"have {role_arn} leave no pull time in {place}"
+        unless(THERE, lambda: asked(what, call, principalArn=role_arn))

@@ -8,11 +8,22 @@ image and no tag is deleted here, and the services decide what is done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from chalicelib.adapters.aws.calls import answered_at, aws_call, body_of, code_of, readable, take_bodies
+from chalicelib.adapters.aws.calls import (
+    answer_behind,
+    answered_at,
+    asked,
+    read_answer,
+    read_pages,
+    readable,
+    take_bodies,
+    told,
+    unless,
+)
 from chalicelib.domain.images.finding import Finding, Listing, ScanReport
 from chalicelib.domain.images.image import (
     IMAGE_MEDIA_TYPES,
@@ -30,7 +41,8 @@ from chalicelib.domain.images.image import (
 )
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.parsers.findings.basic_scan import parse_image_scan_findings
-from chalicelib.parsers.images.images import ImageFailure, parse_batch_get_image, parse_describe_images
+from chalicelib.parsers.images.images import parse_describe_images, read_public_images
+from chalicelib.parsers.images.manifests import BatchImagesPage, ImageFailure, parse_batch_get_image
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient
@@ -57,32 +69,14 @@ class EcrRegistry:
         """Whatever its storage class. Raises AbsentError (`image`, `repository`)."""
         if ref.home.public:
             return self._describe_public(ref)[0]
-        # The filter's default hides archived images. `imageIds` admits no paging parameters.
-        with aws_call(f"describe {ref}"):
-            answer: Any = self._client_of(ref.registry, ref.region).describe_images(
-                registryId=ref.registry,
-                repositoryName=ref.repository,
-                imageIds=[{"imageDigest": ref.digest}],
-                filter={"imageStatus": "ANY"},
-            )
-        return _the_one(answer, ref)
+        return describe_one(ref, self._client_of(ref.registry, ref.region))
 
     def describe_tag(self, repository: Repository, tag: str) -> ImageDetail:
         """The image that a tag of a private repository points at, whatever its storage class. Raises AbsentError."""
         what = f"describe {repository.path}:{tag}"
-        with aws_call(what):
-            answer: Any = self._client_of(repository.registry, repository.region).describe_images(
-                registryId=repository.registry,
-                repositoryName=repository.name,
-                imageIds=[{"imageTag": tag}],
-                filter={"imageStatus": "ANY"},
-            )
-        with readable(what):
-            page = parse_describe_images(answer, repository.region)
-        for image in page.images:
-            if tag in image.tags:
-                return image
-        raise AbsentError("image", f"{what}: the answer does not hold it")
+        client = self._client_of(repository.registry, repository.region)
+        images, _ = describe_images(what, client, repository, [{"imageTag": tag}])
+        return _the_one(what, images, lambda image: tag in image.tags)
 
     def read_manifest(self, ref: ImageRef) -> Manifest:
         """Raises AbsentError where the image is gone, or archived and so not to be had.
@@ -92,15 +86,8 @@ class EcrRegistry:
         if ref.home.public:
             media_type = self._describe_public(ref)[0].media_type or ""
             return Manifest(Kind.INDEX if media_type in INDEX_MEDIA_TYPES else Kind.IMAGE, media_type)
-        with aws_call(f"read the manifest of {ref}"):
-            answer: Any = self._client_of(ref.registry, ref.region).batch_get_image(
-                registryId=ref.registry,
-                repositoryName=ref.repository,
-                imageIds=[{"imageDigest": ref.digest}],
-                acceptedMediaTypes=_ACCEPTED,
-            )
-        with readable(f"read the manifest of {ref}"):
-            page = parse_batch_get_image(answer, ref.region)
+        client = self._client_of(ref.registry, ref.region)
+        page = read_manifests(f"read the manifest of {ref}", client, ref.home, [ref.digest])
         for image in page.images:
             if image.ref.digest == ref.digest:
                 return image.manifest
@@ -125,55 +112,61 @@ class EcrRegistry:
         except AbsentError as error:
             if error.what != "scan":
                 raise
-            at = answered_at(getattr(error.__cause__, "response", {}))
+            at = answered_at(answer_behind(error))
             return Listing(Source.BASIC, (), at, Scan(ScanState.PENDING, NEVER_SCANNED), False)
         assert listed_at is not None
         return _listing(reports, listed_at)
 
     def _reports(self, ref: ImageRef) -> Iterator[tuple[ScanReport, datetime]]:
-        request: dict[str, Any] = {
-            "registryId": ref.registry,
-            "repositoryName": ref.repository,
-            "imageId": {"imageDigest": ref.digest},
-            "maxResults": FINDINGS_ASKED,
-        }
         client = self._client_of(ref.registry, ref.region)
         take_bodies(client, "ecr.DescribeImageScanFindings")
-        while True:
-            with aws_call(f"read the scan of {ref}"):
-                answer: Any = client.describe_image_scan_findings(**request)
-            with readable(f"read the scan of {ref}"):
-                report = parse_image_scan_findings(body_of(answer), ref.region)
+        image: Any = {**named(ref.home), "imageId": {"imageDigest": ref.digest}, "maxResults": FINDINGS_ASKED}
+        parse = partial(parse_image_scan_findings, region=ref.region)
+        for report, answer in read_pages(
+            f"read the scan of {ref}", parse, client.describe_image_scan_findings, **image
+        ):
             yield report, answered_at(answer)
-            if not report.next_token:
-                return
-            request["nextToken"] = report.next_token
 
     def _describe_public(self, ref: ImageRef) -> tuple[ImageDetail, datetime]:
-        """Public answers name the account where our reference names the alias."""
-        with aws_call(f"describe {ref}"):
-            answer = self._public_client_of(PUBLIC_REGION).describe_images(
-                repositoryName=ref.repository, imageIds=[{"imageDigest": ref.digest}]
-            )
-        found = _the_one(answer, ref)
-        detail = ImageDetail(
-            ref=ref,
-            tags=found.tags,
-            pushed_at=found.pushed_at,
-            size_bytes=found.size_bytes,
-            media_type=found.media_type,
-            artifact_media_type=found.artifact_media_type,
-        )
-        return detail, answered_at(answer)
+        what, call = f"describe {ref}", self._public_client_of(PUBLIC_REGION).describe_images
+        answer = asked(what, call, repositoryName=ref.repository, imageIds=[{"imageDigest": ref.digest}])
+        with readable(what):
+            page = read_public_images(told(answer), ref.home)
+        return _the_one(what, page.images, lambda image: image.ref == ref), answered_at(answer)
 
 
-def _the_one(answer: dict[str, Any], ref: ImageRef) -> ImageDetail:
-    with readable(f"describe {ref}"):
-        page = parse_describe_images(answer, ref.region)
-    for image in page.images:
-        if image.ref.digest == ref.digest:
+def named(home: Repository) -> Any:
+    return {"registryId": home.registry, "repositoryName": home.name}
+
+
+def describe_images(
+    what: str, client: ECRClient, home: Repository, ids: Sequence[Any]
+) -> tuple[tuple[ImageDetail, ...], Any]:
+    """A hundred at most, and the answer they are of. Raises AbsentError (`image`, `repository`) where one of them is
+    not there."""
+    # The filter's default hides archived images. `imageIds` admits no paging parameters.
+    answer = asked(what, client.describe_images, **named(home), imageIds=ids, filter={"imageStatus": "ANY"})
+    with readable(what):
+        return parse_describe_images(told(answer), home.region).images, answer
+
+
+def describe_one(ref: ImageRef, client: ECRClient) -> ImageDetail:
+    images, _ = describe_images(f"describe {ref}", client, ref.home, [{"imageDigest": ref.digest}])
+    return _the_one(f"describe {ref}", images, lambda image: image.ref.digest == ref.digest)
+
+
+def read_manifests(what: str, client: ECRClient, home: Repository, digests: Sequence[str]) -> BatchImagesPage:
+    """A hundred at most."""
+    ids = [{"imageDigest": digest} for digest in digests]
+    parse = partial(parse_batch_get_image, region=home.region)
+    return read_answer(what, parse, client.batch_get_image, **named(home), imageIds=ids, acceptedMediaTypes=_ACCEPTED)
+
+
+def _the_one(what: str, images: Iterable[ImageDetail], meant: Callable[[ImageDetail], bool]) -> ImageDetail:
+    for image in images:
+        if meant(image):
             return image
-    raise AbsentError("image", f"describe {ref}: the answer does not hold it")
+    raise AbsentError("image", f"{what}: the answer does not hold it")
 
 
 def _failure(failures: tuple[ImageFailure, ...], ref: ImageRef) -> UpstreamError:
@@ -226,14 +219,13 @@ class EcrActs:
 
     def __init__(self, client_of: Callable[[str, str], ECRClient]) -> None:
         self._client_of = client_of
-        self._registry = EcrRegistry(client_of, _nobody)
 
     # --- storage classes
 
     def archive(self, ref: ImageRef) -> None:
         """It cannot be pulled afterwards. Raises TransientError while ECR is restoring it."""
         if not self._store(ref, "ARCHIVE"):
-            storage = self._registry.describe_image(ref).storage
+            storage = describe_one(ref, self._client(ref.home)).storage
             if storage is StorageStatus.ACTIVATING:
                 raise TransientError(f"archive {ref}: ECR is still restoring it")
             if storage is not StorageStatus.ARCHIVED:
@@ -241,62 +233,34 @@ class EcrActs:
 
     def restore(self, ref: ImageRef) -> None:
         """Asynchronous: the image is ACTIVATING afterwards, and ACTIVE some minutes later."""
-        if not self._store(ref, "STANDARD") and self._registry.describe_image(ref).storage is StorageStatus.ARCHIVED:
+        stored = self._store(ref, "STANDARD")
+        if not stored and describe_one(ref, self._client(ref.home)).storage is StorageStatus.ARCHIVED:
             raise UpstreamError(f"restore {ref}: ECR does not support it for this image ({_NOT_SUPPORTED})")
 
     def _store(self, ref: ImageRef, target: Literal["ARCHIVE", "STANDARD"]) -> bool:
         """False: not supported, which ECR also answers where it is so already, or under way."""
-        try:
-            with aws_call(f"set the storage class of {ref} to {target}"):
-                self._client(ref.home).update_image_storage_class(
-                    registryId=ref.registry,
-                    repositoryName=ref.repository,
-                    imageId={"imageDigest": ref.digest},
-                    targetStorageClass=target,
-                )
-        except UpstreamError as error:
-            if code_of(error) != _NOT_SUPPORTED:
-                raise
-            return False
-        return True
+        what, call = f"set the storage class of {ref} to {target}", self._client(ref.home).update_image_storage_class
+        image: Any = {**named(ref.home), "imageId": {"imageDigest": ref.digest}, "targetStorageClass": target}
+        return unless(_NOT_SUPPORTED, lambda: asked(what, call, **image)) is not None
 
     # --- repositories
 
     def read_policy(self, repository: Repository) -> str | None:
         """As ECR has it; None: it has none."""
-        try:
-            with aws_call(f"read the policy of {repository.path}"):
-                answer = self._client(repository).get_repository_policy(
-                    registryId=repository.registry, repositoryName=repository.name
-                )
-        except UpstreamError as error:
-            if code_of(error) == _NO_POLICY:
-                return None
-            raise
-        return answer["policyText"]
+        what, call = f"read the policy of {repository.path}", self._client(repository).get_repository_policy
+        answer = unless(_NO_POLICY, lambda: asked(what, call, **named(repository)))
+        return None if answer is None else str(answer["policyText"])
 
     def write_policy(self, repository: Repository, text: str) -> None:
         """Never by force: a policy that would lock people out of changing it is refused by ECR."""
-        with aws_call(f"write the policy of {repository.path}"):
-            self._client(repository).set_repository_policy(
-                registryId=repository.registry, repositoryName=repository.name, policyText=text
-            )
+        call = self._client(repository).set_repository_policy
+        asked(f"write the policy of {repository.path}", call, **named(repository), policyText=text)
 
     def delete_policy(self, repository: Repository) -> None:
-        try:
-            with aws_call(f"delete the policy of {repository.path}"):
-                self._client(repository).delete_repository_policy(
-                    registryId=repository.registry, repositoryName=repository.name
-                )
-        except UpstreamError as error:
-            if code_of(error) != _NO_POLICY:
-                raise
+        what, call = f"delete the policy of {repository.path}", self._client(repository).delete_repository_policy
+        unless(_NO_POLICY, lambda: asked(what, call, **named(repository)))
 
     def _client(self, repository: Repository) -> ECRClient:
         if repository.public:
             raise UpstreamError(f"{repository.path}: Amazon ECR Public has neither storage classes nor a Deny of pulls")
         return self._client_of(repository.registry, repository.region)
-
-
-def _nobody(region: str) -> Any:
-    raise UpstreamError(f"no public image comes this far ({region})")

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from chalicelib.adapters.aws.calls import answered_at, asked, code_of, readable, told
-from chalicelib.adapters.ecr.listing import EcrImages, EcrListing
+from chalicelib.adapters.aws.calls import answer_behind, answered_at, asked, batches, code_of, read_answer, unless
+from chalicelib.adapters.ecr.listing import EcrListing
+from chalicelib.adapters.ecr.registry import named
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, ScanState
 from chalicelib.domain.reconcile.posture import RepositorySettings
 from chalicelib.domain.reconcile.scan_budget import ScanRefusal
@@ -25,7 +27,6 @@ from chalicelib.domain.replication.replica_case import Listed, Mutability, Repor
 from chalicelib.domain.replication.rules import Configuration, Destination
 from chalicelib.errors import AbsentError, LazarettoError, TransientError, UpstreamError
 from chalicelib.parsers.images import settings_answers as said
-from chalicelib.parsers.images.settings_answers import read_applied_scanning, read_registry_scanning
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient
@@ -53,30 +54,23 @@ class EcrScanning:
         """How the registry and Region of `registry` scan, with the account id of the registry that the answer is about.
         It need not be the one that was meant."""
         what = f"read the scanning configuration of {registry.registry} in {registry.region}"
-        client = self._client_of(registry.registry, registry.region)
-        answer = asked(what, client.get_registry_scanning_configuration)
-        with readable(what):
-            return read_registry_scanning(told(answer))
+        call = self._client_of(registry.registry, registry.region).get_registry_scanning_configuration
+        return read_answer(what, said.read_registry_scanning, call)
 
     def applied(self, registry: Repository, names: Collection[str]) -> dict[str, AppliedScanRule]:
         """What is applied to repositories of that registry, by name; those that are not there are absent."""
         found: dict[str, AppliedScanRule] = {}
-        ordered = sorted(names)
         what = f"read how repositories of {registry.registry} in {registry.region} are scanned"
-        for start in range(0, len(ordered), NAMES_ASKED):
-            some = ordered[start : start + NAMES_ASKED]
-            call = self._client_of(registry.registry, registry.region).batch_get_repository_scanning_configuration
-            answer = asked(what, call, repositoryNames=some)
-            with readable(what):
-                found |= read_applied_scanning(told(answer))
+        call = self._client_of(registry.registry, registry.region).batch_get_repository_scanning_configuration
+        for some in batches(sorted(names), NAMES_ASKED):
+            found |= read_answer(what, said.read_applied_scanning, call, repositoryNames=some)
         return found
 
     def start(self, ref: ImageRef) -> ScanRefusal | None:
         """Has ECR's own scanner scan the image. None: it is at it."""
-        named: dict[str, Any] = {"registryId": ref.registry, "repositoryName": ref.repository}
         call = self._client_of(ref.registry, ref.region).start_image_scan
         try:
-            asked(f"have {ref} scanned", call, **named, imageId={"imageDigest": ref.digest})
+            asked(f"have {ref} scanned", call, **named(ref.home), imageId={"imageDigest": ref.digest})
         except AbsentError:
             return ScanRefusal.ABSENT
         except UpstreamError as error:
@@ -103,7 +97,7 @@ class EcrReplication:
 
     def __init__(self, client_of: Callable[[str | None, str], ECRClient], now: Callable[[], datetime]) -> None:
         self._client_of, self._now = client_of, now
-        self._listing, self._images = EcrListing(client_of), EcrImages(client_of)
+        self._listing = EcrListing(client_of)
         self._kept: dict[tuple[str, str], tuple[datetime, Configuration]] = {}
 
     def configuration(self, home: Repository) -> Configuration:
@@ -112,9 +106,7 @@ class EcrReplication:
         kept = self._kept.get(place)
         if kept is not None and now < kept[0] + KEPT:
             return kept[1]
-        answer = self._ask(home, "describe_registry")
-        with readable("ecr:DescribeRegistry"):
-            registry, found = said.read_configuration(answer)
+        registry, found = self._ask(home, "describe_registry", said.read_configuration)
         _is_meant("ecr:DescribeRegistry", registry, home)
         self._kept[place] = (now, found)
         return found
@@ -132,7 +124,7 @@ class EcrReplication:
 
     def describe_all(self, home: Repository, digests: Collection[str]) -> Mapping[str, ImageDetail]:
         """Those of the images that are there, by digest: a call for each hundred where none is missing."""
-        return self._images.describe(home, digests)
+        return self._listing.describe(home, digests)
 
     def describe_tag(self, home: Repository, tag: str) -> Listed:
         """The image that has the tag; without one where none has it."""
@@ -140,19 +132,12 @@ class EcrReplication:
 
     def reports(self, ref: ImageRef) -> dict[Destination, Reported]:
         """How far ECR got with an image of the source, by destination. Raises AbsentError (`image`)."""
-        answer = self._ask(
-            ref.home,
-            "describe_image_replication_status",
-            registryId=ref.registry,
-            repositoryName=ref.repository,
-            imageId={"imageDigest": ref.digest},
-        )
-        with readable("ecr:DescribeImageReplicationStatus"):
-            return said.read_reports(answer)
+        image = {**named(ref.home), "imageId": {"imageDigest": ref.digest}}
+        return self._ask(ref.home, "describe_image_replication_status", said.read_reports, **image)
 
     def referrers(self, ref: ImageRef) -> tuple[str, ...]:
         """Digests of signatures, SBOMs and the like that name the image as their subject."""
-        return self._images.referrers(ref.home, ref.digest)
+        return self._listing.referrers(ref.home, ref.digest)
 
     def mutability(self, home: Repository) -> Mutability:
         """Raises AbsentError (`repository`)."""
@@ -160,11 +145,10 @@ class EcrReplication:
 
     def registry_policy(self, home: Repository) -> str | None:
         """Of the registry and Region of `home`; None: it has none."""
-        answer = self._unless(_NO_REGISTRY_POLICY, lambda: self._ask(home, "get_registry_policy"))
+        answer = unless(_NO_REGISTRY_POLICY, lambda: self._ask(home, "get_registry_policy", said.read_policy))
         if answer is None:
             return None
-        with readable("ecr:GetRegistryPolicy"):
-            registry, text = said.read_policy(answer)
+        registry, text = answer
         _is_meant("ecr:GetRegistryPolicy", registry, home)
         return text
 
@@ -200,49 +184,31 @@ class EcrReplication:
 
     def _found(self, home: Repository, image_id: dict[str, str]) -> Listed:
         try:
-            images, answer = self._images.details(home, [image_id])
+            images, answer = self._listing.details(home, [image_id])
         except AbsentError as error:
-            images, answer = {}, getattr(error.__cause__, "response", {})
-        return Listed(images, answered_at(answer))
+            return Listed({}, answered_at(answer_behind(error)))
+        return Listed({image.ref.digest: image for image in images}, answered_at(answer))
 
     def _described(self, home: Repository) -> tuple[Mutability, str | None]:
-        answer = self._ask(home, "describe_repositories", registryId=home.registry, repositoryNames=[home.name])
-        with readable("ecr:DescribeRepositories"):
-            return said.read_repository(answer)
+        request = {"registryId": home.registry, "repositoryNames": [home.name]}
+        return self._ask(home, "describe_repositories", said.read_repository, **request)
 
     def _scan_frequency(self, home: Repository) -> str:
-        answer = self._ask(home, "batch_get_repository_scanning_configuration", repositoryNames=[home.name])
-        with readable("ecr:BatchGetRepositoryScanningConfiguration"):
-            return said.read_scan_frequency(answer, home.name)
+        read = partial(said.read_scan_frequency, name=home.name)
+        return self._ask(home, "batch_get_repository_scanning_configuration", read, repositoryNames=[home.name])
 
     def _lifecycle(self, home: Repository) -> str | None:
-        named = {"registryId": home.registry, "repositoryName": home.name}
-        answer = self._unless(_NO_LIFECYCLE, lambda: self._ask(home, "get_lifecycle_policy", **named))
-        if answer is None:
-            return None
-        with readable("ecr:GetLifecyclePolicy"):
-            return said.read_lifecycle(answer)
+        ask = partial(self._ask, home, "get_lifecycle_policy", said.read_lifecycle, **named(home))
+        return unless(_NO_LIFECYCLE, ask)
 
     def _policy(self, home: Repository) -> str | None:
-        named = {"registryId": home.registry, "repositoryName": home.name}
-        answer = self._unless(_NO_POLICY, lambda: self._ask(home, "get_repository_policy", **named))
-        if answer is None:
-            return None
-        with readable("ecr:GetRepositoryPolicy"):
-            return said.read_policy(answer)[1]
+        policy = unless(_NO_POLICY, partial(self._ask, home, "get_repository_policy", said.read_policy, **named(home)))
+        return None if policy is None else policy[1]
 
-    def _unless(self, code: str, ask: Callable[[], Any]) -> Any:
-        """None where AWS says by `code` that there is none."""
-        try:
-            return ask()
-        except UpstreamError as error:
-            if code_of(error) != code:
-                raise
-            return None
-
-    def _ask(self, home: Repository, method: str, **params: Any) -> Any:
+    def _ask(self, home: Repository, method: str, read: Callable[[Any], T], **params: Any) -> T:
         client: Any = self._client_of(home.registry, home.region)
-        return asked(f"ecr:{client.meta.method_to_api_mapping[method]}", getattr(client, method), **params)
+        what = f"ecr:{client.meta.method_to_api_mapping[method]}"
+        return read_answer(what, read, getattr(client, method), **params)
 
 
 def _is_meant(what: str, registry: str, home: Repository) -> None:

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
-from chalicelib.adapters.aws.calls import answered_at, asked, aws_call, body_of, code_of, readable, take_bodies
+from chalicelib.adapters.aws.calls import answered_at, batches, code_of, read_answer, read_pages, take_bodies
 from chalicelib.domain.images.finding import FindingRow, ImageFacts, Listing
 from chalicelib.domain.images.image import Coverage, ImageRef, InUse, InUseState, Scan, ScanState, Source
 from chalicelib.errors import TransientError, UpstreamError
@@ -34,9 +34,8 @@ if TYPE_CHECKING:
 FINDINGS_ASKED = 100
 IMAGES_ASKED = 10
 DETAILS_ASKED = 10
+COVERAGE = "ask Inspector which images it scans"
 NOT_COVERED = "Inspector does not cover this image"
-NOT_SINCE = "not scanned since its push or restore"
-_T = TypeVar("_T")
 
 
 class Inspector:
@@ -72,7 +71,7 @@ class Inspector:
         """Ten images a call. An image Inspector does not speak of is absent: not scanned, which is not clean."""
         found: dict[ImageRef, Coverage] = {}
         for _, images in groupby(sorted(set(refs)), key=lambda r: (r.registry, r.region)):
-            for ten in _batches(list(images), IMAGES_ASKED):
+            for ten in batches(list(images), IMAGES_ASKED):
                 found |= {item.ref: item for item in self._covered(ten) if item.ref in ten}
         return found
 
@@ -81,11 +80,10 @@ class Inspector:
         known: dict[str, bool] = {}
         arns = (i for i in set(finding_ids) if i.startswith("arn:") and i.count(":") > 4)
         for (account, region), there in groupby(sorted(arns, key=_place_of), key=_place_of):
-            for ten in _batches(list(there), DETAILS_ASKED):
-                with aws_call("ask Inspector for details of findings"):
-                    answer = self._client_of(account, region).batch_get_finding_details(findingArns=ten)
-                with readable("ask Inspector for details of findings"):
-                    facts = parse_finding_details(dict(answer))
+            for ten in batches(list(there), DETAILS_ASKED):
+                call = self._client_of(account, region).batch_get_finding_details
+                what = "ask Inspector for details of findings"
+                facts = read_answer(what, parse_finding_details, call, findingArns=ten)
                 known |= {arn: fact.kev for arn, fact in facts.items() if fact.kev is not None}
         return known
 
@@ -105,19 +103,9 @@ class Inspector:
     def _pages(self, ref: ImageRef) -> Iterator[tuple[FindingsPage, datetime]]:
         client = self._client_of(ref.registry, ref.region)
         take_bodies(client, "inspector2.ListFindings")
-        request: dict[str, Any] = {
-            "filterCriteria": {"resourceId": [{"comparison": "EQUALS", "value": ref.arn}]},
-            "maxResults": FINDINGS_ASKED,
-        }
-        while True:
-            with aws_call(f"list the findings of {ref}"):
-                answer: Any = client.list_findings(**request)
-            with readable(f"list the findings of {ref}"):
-                page = parse_list_findings(body_of(answer))
+        what, request = f"list the findings of {ref}", {"filterCriteria": _about([ref]), "maxResults": FINDINGS_ASKED}
+        for page, answer in read_pages(what, parse_list_findings, client.list_findings, **request):
             yield page, answered_at(answer)
-            if not page.next_token:
-                return
-            request["nextToken"] = page.next_token
 
     def _scan(self, ref: ImageRef, since: datetime | None) -> tuple[Scan, Coverage | None]:
         """A throttled look-up is tried again later; any other failed one says nothing about the image."""
@@ -130,30 +118,20 @@ class Inspector:
             return Scan(ScanState.UNAVAILABLE, reason[:200], Source.ENHANCED), None
         if coverage is None:
             return Scan(ScanState.UNAVAILABLE, NOT_COVERED, Source.ENHANCED), None
-        return _scan_since(coverage.scan, since), coverage
+        return coverage.scan.since(since), coverage
 
     def _covered(self, refs: Sequence[ImageRef]) -> Iterator[Coverage]:
         """Of one account and Region."""
-        client = self._client_of(refs[0].registry, refs[0].region)
-        request: dict[str, Any] = {
-            "filterCriteria": {"resourceId": [{"comparison": "EQUALS", "value": ref.arn} for ref in refs]}
-        }
-        while True:
-            answer = asked("ask Inspector which images it scans", client.list_coverage, **request)
-            with readable("ask Inspector which images it scans"):
-                page = parse_list_coverage(answer)
-            yield from page.items
-            if not page.next_token:
-                return
-            request["nextToken"] = page.next_token
+        call, what = (
+            self._client_of(refs[0].registry, refs[0].region).list_coverage,
+            "ask Inspector which images it scans",
+        )
+        pages = read_pages(what, parse_list_coverage, call, filterCriteria=_about(refs))
+        return (item for page, _ in pages for item in page.items)
 
 
-def _scan_since(scan: Scan, since: datetime | None) -> Scan:
-    if scan.state is not ScanState.COMPLETE:
-        return scan
-    at = scan.scanned_at
-    too_old = at is None or (since is not None and int(at.timestamp()) < int(since.timestamp()))
-    return Scan(ScanState.PENDING, NOT_SINCE, scan.source, at) if too_old else scan
+def _about(refs: Sequence[ImageRef]) -> Any:
+    return {"resourceId": [{"comparison": "EQUALS", "value": ref.arn} for ref in refs]}
 
 
 def _newest_facts(rows: Sequence[FindingRow]) -> ImageFacts | None:
@@ -186,11 +164,6 @@ def _place_of(arn: str) -> tuple[str, str]:
     """Account and Region."""
     region, account = arn.split(":")[3:5]
     return account, region
-
-
-def _batches(items: list[_T], size: int) -> Iterator[list[_T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 class BasicScanner(Protocol):

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from chalicelib.adapters.aws.calls import answered_at, asked, body_of, readable, take_bodies, told
+from chalicelib.adapters.aws.calls import AnswerPage, P, answered_at, read_pages, take_bodies
 from chalicelib.domain.images.image import ImageRef, Repository, Scan
 from chalicelib.domain.reconcile.registry_listing import ChangesListed, CoverageListed, OpenCounts
 from chalicelib.parsers.findings.counts import (
-    ChangesPage,
     parse_finding_changes,
     parse_image_counts,
     parse_repository_counts,
 )
-from chalicelib.parsers.findings.coverage import ECR_IMAGE, CoveragePage, parse_list_coverage
+from chalicelib.parsers.findings.coverage import ECR_IMAGE, parse_list_coverage
 
 if TYPE_CHECKING:
     from types_boto3_inspector2 import Inspector2Client
@@ -28,7 +29,6 @@ COVERED_ASKED = 200
 FINDINGS_ASKED = 100
 COUNTS_ASKED = 100
 Filters = dict[str, list[dict[str, Any]]]
-_P = TypeVar("_P", bound="_Page")
 _K = TypeVar("_K")
 
 
@@ -48,7 +48,9 @@ class InspectorListing:
         criteria = _of_registry(home, "accountId") | _named("ecrRepositoryName", home)
         request = {"filterCriteria": criteria, "maxResults": COVERED_ASKED}
         what = "ask Inspector which images it scans"
-        pages = _pages(what, self._client_of(home.registry, home.region).list_coverage, request, most_pages, _coverage)
+        pages = _pages(
+            what, self._client_of(home.registry, home.region).list_coverage, request, most_pages, parse_list_coverage
+        )
         scans: dict[Repository, dict[str, Scan]] = {}
         for item in (item for page, _ in pages for item in page.items):
             scans.setdefault(item.ref.home, {})[item.ref.digest] = item.scan
@@ -62,7 +64,7 @@ class InspectorListing:
         client = self._client_of(home.registry, home.region)
         take_bodies(client, "inspector2.ListFindings")
         what = "ask Inspector which findings changed"
-        pages = _pages(what, client.list_findings, request, most_pages, _changes)
+        pages = _pages(what, client.list_findings, request, most_pages, parse_finding_changes)
         updated: dict[Repository, dict[str, datetime]] = {}
         for ref, at in (item for page, _ in pages for item in page.updated.items()):
             of_home = updated.setdefault(ref.home, {})
@@ -74,7 +76,7 @@ class InspectorListing:
         request = {"aggregationType": "REPOSITORY", "accountIds": [_equals(home.registry)], "maxResults": COUNTS_ASKED}
         what = "ask Inspector how many findings repositories have"
         call = self._client_of(home.registry, home.region).list_finding_aggregations
-        pages = _pages(what, call, request, most_pages, lambda a: parse_repository_counts(told(a), home.region))
+        pages = _pages(what, call, request, most_pages, partial(parse_repository_counts, region=home.region))
         return _whole(pages)
 
     def image_counts(self, home: Repository, most_pages: int) -> dict[ImageRef, OpenCounts] | None:
@@ -88,7 +90,7 @@ class InspectorListing:
         }
         what = f"ask Inspector how many findings images of {home.path} have"
         call = self._client_of(home.registry, home.region).list_finding_aggregations
-        pages = _pages(what, call, request, most_pages, lambda a: parse_image_counts(told(a)))
+        pages = _pages(what, call, request, most_pages, parse_image_counts)
         return _whole(pages)
 
 
@@ -104,40 +106,20 @@ def _equals(value: str) -> dict[str, str]:
     return {"comparison": "EQUALS", "value": value}
 
 
-class _Page(Protocol):
-    @property
-    def next_token(self) -> str | None: ...
-
-
-class _CountsPage(_Page, Protocol[_K]):
+class _CountsPage(AnswerPage, Protocol[_K]):
     @property
     def counts(self) -> dict[_K, OpenCounts]: ...
 
 
 def _pages(
-    what: str, call: Callable[..., Any], request: dict[str, Any], most_pages: int, read: Callable[[dict[str, Any]], _P]
-) -> list[tuple[_P, datetime]]:
+    what: str, call: Callable[..., Any], request: dict[str, Any], most_pages: int, read: Callable[[Any], P]
+) -> list[tuple[P, datetime]]:
     """One after the other, each with the time of its answer; at least one."""
-    pages: list[tuple[_P, datetime]] = []
-    token: str | None = None
-    while not pages or (token and len(pages) < most_pages):
-        answer = asked(what, call, **request, **({"nextToken": token} if token else {}))
-        with readable(what):
-            page = read(answer)
-        pages.append((page, answered_at(answer)))
-        token = page.next_token
-    return pages
+    pages = islice(read_pages(what, read, call, **request), most_pages)
+    return [(page, answered_at(answer)) for page, answer in pages]
 
 
 def _whole(pages: Sequence[tuple[_CountsPage[_K], datetime]]) -> dict[_K, OpenCounts] | None:
     if pages[-1][0].next_token:
         return None
     return {about: counts for page, _ in pages for about, counts in page.counts.items()}
-
-
-def _coverage(answer: dict[str, Any]) -> CoveragePage:
-    return parse_list_coverage(told(answer))
-
-
-def _changes(answer: dict[str, Any]) -> ChangesPage:
-    return parse_finding_changes(body_of(answer))

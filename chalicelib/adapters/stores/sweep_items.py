@@ -45,19 +45,13 @@ from chalicelib.domain.reconcile.scan_budget import Asked, ScanBudget, ScanRefus
 from chalicelib.domain.replication.replica import Replica, ReplicationState, is_missing
 from chalicelib.domain.replication.rules import Destination
 from chalicelib.errors import ConflictError
+from chalicelib.services.ports.table import Page
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 LOOKED_THROUGH = 5_000
 _REPLICA, _STATE = "REPLICA#", "REPLICATION"
-
-
-class ReplicaPage(msgspec.Struct, frozen=True):
-    """`after` goes on where it ends; None: it was the last. It may hold fewer than asked, even none."""
-
-    items: tuple[Replica, ...]
-    after: str | None
 
 
 class ReplicaItems:
@@ -80,7 +74,7 @@ class ReplicaItems:
     def of_image(self, ref: ImageRef) -> tuple[Replica, ...]:
         return self._query(ref.home, f"{_REPLICA}{ref.digest}#")
 
-    def page(self, home: Repository, wanted: Callable[[Replica], bool], after: str | None, limit: int) -> ReplicaPage:
+    def page(self, home: Repository, wanted: Callable[[Replica], bool], after: str | None, limit: int) -> Page[Replica]:
         """Those that are wanted, by digest and destination. A page ends early after some thousand were looked
         through."""
         values: Item = {
@@ -97,8 +91,8 @@ class ReplicaItems:
             if wanted(replica):
                 found.append(replica)
             if len(found) == limit or seen >= LOOKED_THROUGH:
-                return ReplicaPage(tuple(found), at)
-        return ReplicaPage(tuple(found), None)
+                return Page(tuple(found), at)
+        return Page(tuple(found), None)
 
     def keep(self, replica: Replica) -> bool:
         at = number_of(replica.at)

@@ -59,6 +59,7 @@ from chalicelib.domain.audit.chain import (
     shard_of_chain,
 )
 from chalicelib.errors import ConflictError, UpstreamError
+from chalicelib.services.ports.table import ActionRow
 
 _ABSENT = f"attribute_not_exists({PK})"
 
@@ -130,15 +131,6 @@ _NAMES = {
     STATE_PK: "day in the index",
     STATE_SK: "time in the index",
 }
-
-
-class ActionRow(msgspec.Struct, frozen=True):
-    """A record with its place in its chain, and `body`, its bytes as they are stored: what `link` is made of."""
-
-    record: ActionRecord
-    number: int
-    link: bytes
-    body: bytes
 
 
 def record_bytes(record: ActionRecord) -> bytes:

@@ -23,18 +23,18 @@ from chalicelib.adapters.dynamodb.schema import (
     STATE_PK,
     STATE_SK,
     Item,
-    Page,
     audit_day,
     audit_head_key,
     key,
     position_of,
     token_of,
 )
-from chalicelib.adapters.table.audit_log import ActionRow, AuditCheckpoints, read_action, read_head, read_stored
+from chalicelib.adapters.table.audit_log import AuditCheckpoints, read_action, read_head, read_stored
 from chalicelib.domain.audit.action import ActionRecord, action_id, recorded_at
 from chalicelib.domain.audit.chain import Chain, Copy, Head, StoredRecord, chain_name, named_chain
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import UpstreamError
+from chalicelib.services.ports.table import ActionRow, Page
 
 WALKED_RECORDS = 5_000  # for one page of a filtered list: about 250 read units at most
 BROKEN = "BROKEN: this record was changed and cannot be read; lazaretto audit verify says more"

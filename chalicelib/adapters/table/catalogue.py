@@ -271,28 +271,32 @@ class VulnerabilityFacts(msgspec.Struct, frozen=True):
     kev_at: datetime | None
 
 
-class CatalogueQueries:
-    """Every method may raise TransientError and DeniedError."""
+def add_texts(dynamo: Dynamo, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The same findings with the catalogue's texts."""
+    wanted = tuple(findings)
+    places = {(vulnerability_pk(f.vulnerability_id), source_of(f)): f.vulnerability_id for f in wanted}
+    items = dynamo.get_many((key(*place) for place in places), consistent=False)
+    entries = {place: read_entry(places[place], item) for item in items if (place := (item[PK]["S"], item[SK]["S"]))}
+    return tuple(_dressed(f, entries.get((vulnerability_pk(f.vulnerability_id), source_of(f)))) for f in wanted)
 
-    def __init__(self, dynamo: Dynamo) -> None:
-        self._dynamo = dynamo
 
-    def with_texts(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
-        """The same findings with the catalogue's texts."""
-        wanted = tuple(findings)
-        places = {(vulnerability_pk(f.vulnerability_id), source_of(f)): f.vulnerability_id for f in wanted}
-        items = self._dynamo.get_many((key(*place) for place in places), consistent=False)
-        entries = {
-            place: read_entry(places[place], item) for item in items if (place := (item[PK]["S"], item[SK]["S"]))
-        }
-        return tuple(_dressed(f, entries.get((vulnerability_pk(f.vulnerability_id), source_of(f)))) for f in wanted)
-
-    def vulnerability(self, vulnerability_id: str) -> tuple[VulnerabilityFacts, ...]:
-        """One for each database that named it; empty where none did."""
-        found = list(self._dynamo.query(f"{PK} = :pk", {":pk": {"S": vulnerability_pk(vulnerability_id)}}))
-        kev = next((read_kev_item(item) for item in found if item[SK]["S"] == KEV_FACT), (None, None))
-        entries = [read_entry(vulnerability_id, item) for item in found if item[SK]["S"] != KEV_FACT]
-        return tuple(_facts(entry, *kev) for entry in entries)
+def read_vulnerability(dynamo: Dynamo, vulnerability_id: str) -> tuple[VulnerabilityFacts, ...]:
+    """One for each database that named it; empty where none did."""
+    found = list(dynamo.query(f"{PK} = :pk", {":pk": {"S": vulnerability_pk(vulnerability_id)}}))
+    kev, kev_at = next((read_kev_item(item) for item in found if item[SK]["S"] == KEV_FACT), (None, None))
+    entries = [read_entry(vulnerability_id, item) for item in found if item[SK]["S"] != KEV_FACT]
+    return tuple(
+        VulnerabilityFacts(
+            vulnerability_id=entry.vulnerability_id,
+            source=entry.source,
+            **msgspec.structs.asdict(entry.texts),
+            epss=entry.epss,
+            epss_at=entry.epss_at,
+            kev=kev,
+            kev_at=kev_at,
+        )
+        for entry in entries
+    )
 
 
 def _dressed(finding: Finding, entry: Entry | None) -> Finding:
@@ -310,22 +314,4 @@ def _dressed(finding: Finding, entry: Entry | None) -> Finding:
         url=texts.url,
         references=texts.references,
         cvss_vector=texts.cvss_vector,
-    )
-
-
-def _facts(entry: Entry, kev: bool | None, kev_at: datetime | None) -> VulnerabilityFacts:
-    texts = entry.texts
-    return VulnerabilityFacts(
-        entry.vulnerability_id,
-        entry.source,
-        texts.title,
-        texts.description,
-        texts.url,
-        texts.references,
-        texts.cvss_vector,
-        texts.related_ids,
-        entry.epss,
-        entry.epss_at,
-        kev,
-        kev_at,
     )

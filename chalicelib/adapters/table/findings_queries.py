@@ -31,7 +31,6 @@ from chalicelib.adapters.dynamodb.schema import (
     STATE_PK,
     STATE_SK,
     Item,
-    Page,
     header_key,
     image_of,
     page_of,
@@ -45,17 +44,17 @@ from chalicelib.adapters.dynamodb.schema import (
     tag_key,
     token_of,
 )
-from chalicelib.adapters.table.audit_log import ActionRow
 from chalicelib.adapters.table.audit_queries import AuditQueries
-from chalicelib.adapters.table.catalogue import CatalogueQueries, VulnerabilityFacts
+from chalicelib.adapters.table.catalogue import VulnerabilityFacts, add_texts, read_vulnerability
 from chalicelib.adapters.table.documents import read_document
-from chalicelib.adapters.table.headers import ImageRow, read_header_item, read_index_entry, row_of
-from chalicelib.adapters.table.repositories import Move, read_facts, read_moves, real_moves
+from chalicelib.adapters.table.headers import read_header_item, read_index_entry, row_of
+from chalicelib.adapters.table.repositories import read_facts, read_moves, real_moves
 from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.headers.header import Header, in_sketch
 from chalicelib.domain.images.finding import Finding, FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.services.ports.table import ActionRow, ImageRow, Page, RepositoryRow, TagRow
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -64,139 +63,6 @@ WALKED_ROWS = 10_000  # for one page of a filtered list: about 1,000 read units 
 _SHARD_PAGE = 8
 
 _Place = tuple[str, str]
-
-
-class IndexWalk:
-    """The images that exist, worst first, then newest: eight Queries, each read on as needed. Never a Scan."""
-
-    def __init__(self, dynamo: Dynamo, walked_rows: int = WALKED_ROWS) -> None:
-        self._dynamo, self._walked_rows = dynamo, walked_rows
-
-    def page(self, wanted: Callable[[ImageRow], bool], after: str | None, limit: int) -> Page[ImageRow]:
-        """Ends early after `walked_rows`, with a position to go on from. Raises ParameterError."""
-        rows: list[ImageRow] = []
-        last: _Place | None = None
-        position = position_of(after, 2)
-        start = (position[0], position[1]) if position else None
-        for walked, (place, entry) in enumerate(self._merged(start, limit)):
-            if walked >= self._walked_rows or len(rows) == limit:
-                return Page(tuple(rows), token_of(*last) if last else after)
-            row = read_index_entry(entry)
-            if wanted(row):
-                rows.append(row)
-            last = place
-        return Page(tuple(rows))
-
-    def all_rows(self) -> Iterator[ImageRow]:
-        """Shard by shard, in no useful order."""
-        for shard in range(SHARDS):
-            yield from self.rows_of(shard)
-
-    def rows_of(self, shard: int) -> Iterator[ImageRow]:
-        for entry in self._shard(shard, None, None):
-            yield read_index_entry(entry)
-
-    def _merged(self, after: _Place | None, limit: int) -> Iterator[tuple[_Place, Item]]:
-        size = max(_SHARD_PAGE, limit // SHARDS + 4)
-        start = after[0] if after else None
-        shards = [_placed(self._shard(n, start, size), after) for n in range(SHARDS)]
-        return heapq.merge(*shards, key=lambda placed: placed[0])
-
-    def _shard(self, shard: int, start: str | None, size: int | None) -> Iterator[Item]:
-        values: Item = {":pk": {"S": state_pk(shard)}}
-        if start is None:
-            return self._dynamo.query(f"{STATE_PK} = :pk", values, limit=size, IndexName=BY_STATE)
-        values[":from"] = {"S": start}
-        condition = f"{STATE_PK} = :pk AND {STATE_SK} >= :from"
-        return self._dynamo.query(condition, values, limit=size, IndexName=BY_STATE)
-
-
-def _placed(entries: Iterator[Item], after: _Place | None) -> Iterator[tuple[_Place, Item]]:
-    """Entries with their places. An index does not order those of equal sort key: here they are, by path."""
-    for sk, group in groupby(entries, key=lambda entry: str(entry[STATE_SK]["S"])):
-        for path, entry in sorted(((image_of(e).path, e) for e in group), key=lambda pair: pair[0]):
-            if after is None or (sk, path) > after:
-                yield (sk, path), entry
-
-
-class TagRow(msgspec.Struct, frozen=True):
-    """`digest` None: the tag is deleted. `moves` oldest first, the last 20 at most."""
-
-    repository: Repository
-    tag: str
-    digest: str | None
-    moved_at: datetime
-    moves: tuple[Move, ...]
-
-
-class RepositoryRow(msgspec.Struct, frozen=True):
-    repository: Repository
-    facts: dict[str, object]
-
-
-class RepositoryQueries:
-    """Every method may raise TransientError and DeniedError; one that takes `after`, ParameterError."""
-
-    def __init__(self, dynamo: Dynamo) -> None:
-        self._dynamo = dynamo
-
-    def all(self, after: str | None = None, limit: int = 50) -> Page[RepositoryRow]:
-        """By registry, Region and name."""
-        found = self._named(REPOSITORIES, "", position_of(after, 1), limit, index=True)
-        listed = [repository_of(entry) for entry in islice(found, limit + 1)]
-        items = self._dynamo.get_many((repository_key(r) for r in listed), consistent=False)
-        facts = {repository_of(item): read_facts(item) for item in items}
-        rows = [RepositoryRow(r, facts.get(r, {})) for r in listed]
-        return page_of(rows, limit, lambda row: row.repository.path)
-
-    def one(self, repository: Repository) -> RepositoryRow | None:
-        item = self._dynamo.get(repository_key(repository))
-        return None if item is None else RepositoryRow(repository, read_facts(item))
-
-    def images(self, repository: Repository, after: str | None, limit: int) -> Page[ImageRow]:
-        """Those that exist, by digest."""
-        found = self._named(repository_pk(repository), "IMAGE#", position_of(after, 1), limit)
-        shown = (item for item in found if STATE_PK in item)
-        rows = [row_of(read_header_item(item)) for item in islice(shown, limit + 1)]
-        return page_of(rows, limit, lambda row: row.ref.digest)
-
-    def tags(self, repository: Repository, after: str | None = None, limit: int = 50) -> Page[TagRow]:
-        """By name, deleted ones included."""
-        found = self._named(repository_pk(repository), "TAG#", position_of(after, 1), limit)
-        rows = [_tag_row(repository, item) for item in islice(found, limit + 1)]
-        return page_of(rows, limit, lambda row: row.tag)
-
-    def tag(self, repository: Repository, tag: str) -> str | None:
-        """The digest it points at; None where it is unknown or deleted. Consistent."""
-        item = self._dynamo.get(tag_key(repository, tag))
-        return item[DIGEST]["S"] if item and DIGEST in item else None
-
-    def tagged(self, names: Iterable[tuple[Repository, str]]) -> dict[tuple[Repository, str], str]:
-        """The digests that tags point at; unknown and deleted ones are absent. Consistent."""
-        found = self._dynamo.get_many(tag_key(repository, tag) for repository, tag in names)
-        return {
-            (repository_of(item), item[SK]["S"].removeprefix("TAG#")): item[DIGEST]["S"]
-            for item in found
-            if DIGEST in item
-        }
-
-    def _named(
-        self, pk: str, prefix: str, position: tuple[str, ...] | None, limit: int, *, index: bool = False
-    ) -> Iterator[Item]:
-        """Items of a partition by sort key, those of a prefix, after a position (what follows the prefix)."""
-        names, more = ((STATE_PK, STATE_SK), {"IndexName": BY_STATE}) if index else ((PK, SK), {})
-        start = prefix + (position[0] if position else "")
-        values = {":pk": {"S": pk}, ":from": {"S": start or " "}, ":to": {"S": f"{prefix}\U0010ffff"}}
-        condition = f"{names[0]} = :pk AND {names[1]} BETWEEN :from AND :to"
-        for item in self._dynamo.query(condition, values, limit=limit + 2, **more):
-            if not position or item[names[1]]["S"] > start:
-                yield item
-
-
-def _tag_row(repository: Repository, item: Item) -> TagRow:
-    digest = item[DIGEST]["S"] if DIGEST in item else None
-    moves = real_moves(read_moves(item))
-    return TagRow(repository, item[SK]["S"].removeprefix("TAG#"), digest, read_number(item[MOVED_AT]["N"]), moves)
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -217,10 +83,7 @@ class FindingsQueries:
         walked_rows: int = WALKED_ROWS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._dynamo = Dynamo(client, table_name, sleep)
-        self._walk = IndexWalk(self._dynamo, walked_rows)
-        self._repositories = RepositoryQueries(self._dynamo)
-        self._catalogue = CatalogueQueries(self._dynamo)
+        self._dynamo, self._walked_rows = Dynamo(client, table_name, sleep), walked_rows
         self.audit = AuditQueries(self._dynamo)
 
     # --- one image
@@ -244,7 +107,7 @@ class FindingsQueries:
 
     def with_texts(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
         """The same findings with the catalogue's texts."""
-        return self._catalogue.with_texts(findings)
+        return add_texts(self._dynamo, findings)
 
     def actions(self, chain: Chain) -> tuple[ActionRow, ...]:
         """The audit log of an image or a subject, in the order of its chain."""
@@ -268,7 +131,7 @@ class FindingsQueries:
     ) -> Page[ImageRow]:
         """Images that exist, worst first, then newest. With all three filters one repository, by digest."""
         if registry and region and repository:
-            return self._repositories.images(Repository(registry, region, repository), after, limit)
+            return self._images_of(Repository(registry, region, repository), after, limit)
 
         def wanted(row: ImageRow) -> bool:
             home = row.ref.home
@@ -278,11 +141,11 @@ class FindingsQueries:
                 and (repository in (None, home.name))
             )
 
-        return self._walk.page(wanted, after, limit)
+        return self.rows_where(wanted, after, limit)
 
     def affected(self, vulnerability_id: str, after: str | None = None, limit: int = 50) -> Page[ImageRow]:
         """Images whose sketch holds the id, worst first. Not yet confirmed: about 0.3 % of them do not have it."""
-        return self._walk.page(lambda row: in_sketch(row.sketch, vulnerability_id), after, limit)
+        return self.rows_where(lambda row: in_sketch(row.sketch, vulnerability_id), after, limit)
 
     def confirm(self, ref: ImageRef, vulnerability_id: str) -> tuple[Finding, ...]:
         """The image's findings with this id, related ids included, whatever their status."""
@@ -290,43 +153,118 @@ class FindingsQueries:
         return tuple(f for f in found if vulnerability_id in (f.vulnerability_id, *f.related_ids))
 
     def rows_where(self, wanted: Callable[[ImageRow], bool], after: str | None, limit: int) -> Page[ImageRow]:
-        """Images that exist and are wanted, worst first. A page may end early, with a position to go on from."""
-        return self._walk.page(wanted, after, limit)
+        """Images that exist and are wanted, worst first. Ends early after `walked_rows`, with a position to go on
+        from."""
+        rows: list[ImageRow] = []
+        last: _Place | None = None
+        position = position_of(after, 2)
+        start = (position[0], position[1]) if position else None
+        for walked, (place, entry) in enumerate(self._merged(start, limit)):
+            if walked >= self._walked_rows or len(rows) == limit:
+                return Page(tuple(rows), token_of(*last) if last else after)
+            row = read_index_entry(entry)
+            if wanted(row):
+                rows.append(row)
+            last = place
+        return Page(tuple(rows))
 
     def all_rows(self) -> Iterator[ImageRow]:
         """Every image that exists, shard by shard, in no useful order: for summaries."""
-        return self._walk.all_rows()
+        for shard in range(SHARDS):
+            yield from self.rows_of(shard)
 
     def rows_of(self, shard: int) -> Iterator[ImageRow]:
         """Those of one of the eight shards, for work that is shared out."""
-        return self._walk.rows_of(shard)
+        return map(read_index_entry, self._shard(shard, None, None))
+
+    def _merged(self, after: _Place | None, limit: int) -> Iterator[tuple[_Place, Item]]:
+        """Worst first, then newest: eight Queries, each read on as needed."""
+        size = max(_SHARD_PAGE, limit // SHARDS + 4)
+        start = after[0] if after else None
+        shards = [_placed(self._shard(n, start, size), after) for n in range(SHARDS)]
+        return heapq.merge(*shards, key=lambda placed: placed[0])
+
+    def _shard(self, shard: int, start: str | None, size: int | None) -> Iterator[Item]:
+        values: Item = {":pk": {"S": state_pk(shard)}}
+        if start is None:
+            return self._dynamo.query(f"{STATE_PK} = :pk", values, limit=size, IndexName=BY_STATE)
+        values[":from"] = {"S": start}
+        condition = f"{STATE_PK} = :pk AND {STATE_SK} >= :from"
+        return self._dynamo.query(condition, values, limit=size, IndexName=BY_STATE)
 
     # --- tags, repositories, vulnerabilities, summary
 
     def tags(self, repository: Repository, after: str | None = None, limit: int = 50) -> Page[TagRow]:
         """By name, deleted ones included."""
-        return self._repositories.tags(repository, after, limit)
+        found = self._named(repository_pk(repository), "TAG#", position_of(after, 1), limit)
+        rows = [_tag_row(repository, item) for item in islice(found, limit + 1)]
+        return page_of(rows, limit, lambda row: row.tag)
 
     def tag(self, repository: Repository, tag: str) -> str | None:
         """The digest it points at; None where it is unknown or deleted. Consistent."""
-        return self._repositories.tag(repository, tag)
+        item = self._dynamo.get(tag_key(repository, tag))
+        return item[DIGEST]["S"] if item and DIGEST in item else None
 
     def tagged(self, names: Iterable[tuple[Repository, str]]) -> dict[tuple[Repository, str], str]:
         """The digests that many tags point at, in one batch; unknown and deleted ones are absent. Consistent."""
-        return self._repositories.tagged(names)
+        found = self._dynamo.get_many(tag_key(repository, tag) for repository, tag in names)
+        return {
+            (repository_of(item), item[SK]["S"].removeprefix("TAG#")): item[DIGEST]["S"]
+            for item in found
+            if DIGEST in item
+        }
 
     def repositories(self, after: str | None = None, limit: int = 50) -> Page[RepositoryRow]:
         """By registry, Region and name."""
-        return self._repositories.all(after, limit)
+        found = self._named(REPOSITORIES, "", position_of(after, 1), limit, index=True)
+        listed = [repository_of(entry) for entry in islice(found, limit + 1)]
+        items = self._dynamo.get_many((repository_key(r) for r in listed), consistent=False)
+        facts = {repository_of(item): read_facts(item) for item in items}
+        rows = [RepositoryRow(r, facts.get(r, {})) for r in listed]
+        return page_of(rows, limit, lambda row: row.repository.path)
 
     def repository(self, repository: Repository) -> RepositoryRow | None:
-        return self._repositories.one(repository)
+        item = self._dynamo.get(repository_key(repository))
+        return None if item is None else RepositoryRow(repository, read_facts(item))
 
     def vulnerability(self, vulnerability_id: str) -> tuple[VulnerabilityFacts, ...]:
         """One for each database that named it; empty where none did."""
-        return self._catalogue.vulnerability(vulnerability_id)
+        return read_vulnerability(self._dynamo, vulnerability_id)
 
     def read_snapshot(self, day: datetime | None = None) -> Snapshot | None:
         """The newest summary that was kept, or that of a day."""
         item = self._dynamo.get(summary_key(day))
         return None if item is None else Snapshot(read_number(item[PUT_AT]["N"]), zlib.decompress(item[BODY]["B"]))
+
+    def _images_of(self, repository: Repository, after: str | None, limit: int) -> Page[ImageRow]:
+        """Those that exist, by digest."""
+        found = self._named(repository_pk(repository), "IMAGE#", position_of(after, 1), limit)
+        shown = (item for item in found if STATE_PK in item)
+        rows = [row_of(read_header_item(item)) for item in islice(shown, limit + 1)]
+        return page_of(rows, limit, lambda row: row.ref.digest)
+
+    def _named(
+        self, pk: str, prefix: str, position: tuple[str, ...] | None, limit: int, *, index: bool = False
+    ) -> Iterator[Item]:
+        """Items of a partition by sort key, those of a prefix, after a position (what follows the prefix)."""
+        names, more = ((STATE_PK, STATE_SK), {"IndexName": BY_STATE}) if index else ((PK, SK), {})
+        start = prefix + (position[0] if position else "")
+        values = {":pk": {"S": pk}, ":from": {"S": start or " "}, ":to": {"S": f"{prefix}\U0010ffff"}}
+        condition = f"{names[0]} = :pk AND {names[1]} BETWEEN :from AND :to"
+        for item in self._dynamo.query(condition, values, limit=limit + 2, **more):
+            if not position or item[names[1]]["S"] > start:
+                yield item
+
+
+def _placed(entries: Iterator[Item], after: _Place | None) -> Iterator[tuple[_Place, Item]]:
+    """Entries with their places. An index does not order those of equal sort key: here they are, by path."""
+    for sk, group in groupby(entries, key=lambda entry: str(entry[STATE_SK]["S"])):
+        for path, entry in sorted(((image_of(e).path, e) for e in group), key=lambda pair: pair[0]):
+            if after is None or (sk, path) > after:
+                yield (sk, path), entry
+
+
+def _tag_row(repository: Repository, item: Item) -> TagRow:
+    digest = item[DIGEST]["S"] if DIGEST in item else None
+    moves = real_moves(read_moves(item))
+    return TagRow(repository, item[SK]["S"].removeprefix("TAG#"), digest, read_number(item[MOVED_AT]["N"]), moves)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -53,12 +54,21 @@ from chalicelib.adapters.dynamodb.schema import (
 )
 from chalicelib.adapters.table.repositories import Repositories
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import Enforcement
+from chalicelib.domain.headers.pending_action import (
+    ActionType,
+    Deferred,
+    EndedWaivers,
+    Enforcement,
+    PendingAct,
+    PendingAction,
+    PendingAlert,
+    PendingReport,
+)
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, Kind, Repository, ScanState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.table import Stored
+from chalicelib.services.ports.table import ImageRow, Stored
 
 TAGS_SHOWN = 3
 NO_COUNTS = (0,) * len(Severity)
@@ -104,29 +114,57 @@ _REST = (
 )
 
 
-class ImageRow(msgspec.Struct, frozen=True):
-    """One image as the index shows it: at most three tags, `pushed_at` in whole seconds, `counts` by `Severity`.
+class _StoredAction(msgspec.Struct, frozen=True):
+    """A `PendingAction` of any kind as headers hold it. The order belongs to the stored form: append, never move.
+    `begun_at` and `tried_at` are positions that former versions wrote; `told` of an act is `reported`, of an alert a
+    position of that kind as well."""
 
-    `counts` None: never listed whole, or an index. Entries written before that was told apart hold zeros there.
-    """
+    kind: ActionType
+    number: int
+    wanted_at: datetime
+    decision: Decision | None = None
+    former: Decision | None = None
+    told: tuple[str, ...] = ()
+    begun_at: datetime | None = None
+    tried_at: datetime | None = None
+    method: str | None = None
+    held: Deferred | None = None
+    said: str = ""
+    by: str = ""
+    why: str = ""
+    before: str = ""
+    event: str = ""
+    quiet: bool = False
+    ended: EndedWaivers | None = None
 
-    ref: ImageRef
-    decision: Decision
-    worst: Severity | None
-    counts: tuple[int, ...] | None
-    scan_state: ScanState
-    enforcement: Enforcement | None
-    tags: tuple[str, ...]
-    policy_version: int
-    sketch: bytes
-    pushed_at: datetime | None
+    @classmethod
+    def of(cls, action: PendingAction) -> _StoredAction:
+        fields = msgspec.structs.asdict(action)
+        return cls(**{"kind": action.kind, "told": fields.pop("reported", ()), **fields})
+
+    @property
+    def action(self) -> PendingAction:
+        match self.kind:
+            case ActionType.ALERT:
+                return msgspec.convert(self, PendingAlert, from_attributes=True)
+            case ActionType.REPORT:
+                return msgspec.convert(self, PendingReport, from_attributes=True)
+        act = msgspec.convert(self, PendingAct, from_attributes=True)
+        return msgspec.structs.replace(act, reported=self.told)
+
+
+_STORED_AS = dict.fromkeys(("pending", "queued"), tuple[_StoredAction, ...])
 
 
 def header_item(header: Header) -> Item:
     """As it must be put. An index entry stays untouched when nothing of it changes."""
     counts = header.known_counts
     rest = msgspec.structs.replace(
-        header, tags=header.tags[TAGS_SHOWN:], counts=header.counts if counts is None else NO_COUNTS
+        header,
+        tags=header.tags[TAGS_SHOWN:],
+        counts=header.counts if counts is None else NO_COUNTS,
+        pending=tuple(map(_StoredAction.of, header.pending)),
+        queued=tuple(map(_StoredAction.of, header.queued)),
     )
     item: Item = {
         **header_key(header.ref),
@@ -164,7 +202,7 @@ def _index_keys(header: Header) -> Item:
 
 def read_header_item(item: Item) -> Header:
     """From the whole item."""
-    fields, newer = expand_fields(Header, _REST, item[HEADER_REST]["B"])
+    fields, newer = read_rest(item[HEADER_REST]["B"])
     shown = _tags(item)
     return Header(
         **{
@@ -182,6 +220,13 @@ def read_header_item(item: Item) -> Header:
             "due_at": read_due_sk(item[DUE_SK]["S"]) if DUE_SK in item else None,
         }
     )
+
+
+def read_rest(blob: bytes) -> tuple[dict[str, Any], tuple[object, ...]]:
+    """The fields that are not attributes of their own, and those of a later version behind them."""
+    fields, newer = expand_fields(Header, _REST, blob, **_STORED_AS)
+    actions = {name: tuple(stored.action for stored in fields[name]) for name in _STORED_AS if name in fields}
+    return fields | actions, newer
 
 
 def read_index_entry(entry: Item) -> ImageRow:

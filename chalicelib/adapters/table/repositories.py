@@ -35,17 +35,10 @@ from chalicelib.adapters.dynamodb.schema import (
     tag_key,
 )
 from chalicelib.domain.images.image import Repository
-from chalicelib.services.ports.table import TagMove
+from chalicelib.services.ports.table import Move, TagMove
 
 KEPT = 20
 _PREFIX = "sha256:"
-
-
-class Move(msgspec.Struct, frozen=True):
-    """`digest` None: the tag was deleted."""
-
-    at: datetime
-    digest: str | None
 
 
 def read_moves(item: Item | None) -> tuple[Move, ...]:

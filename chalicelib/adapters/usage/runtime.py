@@ -110,7 +110,7 @@ PATIENCE = timedelta(seconds=12)
 does. What is remembered of a look lets the next one get further."""
 CALLS_AT_ONCE = 8
 PLACES_AT_ONCE = 5
-PUBLIC = "anybody may pull a public image, from anywhere"
+PUBLIC = "anyone may pull a public image, from anywhere"
 
 
 class AwsRuntime:

@@ -7,29 +7,30 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from chalicelib.adapters.table.audit_log import ActionRow
-from chalicelib.adapters.table.catalogue import VulnerabilityFacts
-from chalicelib.adapters.table.findings_queries import FindingsQueries, TagRow
-from chalicelib.adapters.table.headers import ImageRow
+from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.api.answers import answers as a
 from chalicelib.api.answers import image_answers as i
 from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import Hold, Order, PendingAction
 from chalicelib.domain.images.finding import Finding, Package
-from chalicelib.domain.images.image import Child, ImageRef, Kind, Scan, ScanState
+from chalicelib.domain.images.image import Child, ImageRef, InUse, Kind, Scan, ScanState
 from chalicelib.domain.reconcile.scan_proof import ScanProof
 from chalicelib.domain.reconcile.scan_rule import ScanRule
 from chalicelib.exports.package_url import package_url
+from chalicelib.services.ports.table import ActionRow, ImageRow
 
 ACTIONS_SHOWN = 100
+MOST_BYTES = 4_500_000
+"""Lambda hands on 6 MB, in which every quotation mark of the answer counts twice."""
 Reasons = tuple[i.ReasonAnswer, ...]
 A = TypeVar("A", bound=msgspec.Struct)
 
 
 def copied(kind: type[A], source: object, **given: Any) -> A:
-    """A `kind` with what is `given`, and its other fields from those of the same name in `source`."""
-    return kind(**{name: getattr(source, name) for name in kind.__struct_fields__ if name not in given}, **given)
+    """A `kind` with what is `given`, and its other fields from those of the same name in `source`; so for what lies
+    within them."""
+    same = {name: getattr(source, name) for name in kind.__struct_fields__ if name not in given}
+    return msgspec.convert({**same, **given}, kind, from_attributes=True)
 
 
 def images_behind(reads: FindingsQueries, image: Header) -> list[Header]:
@@ -65,13 +66,7 @@ def answer_package(package: Package, platform: str | None) -> a.PackageAnswer:
 
 
 def answer_row(row: ImageRow) -> i.ImageRowAnswer:
-    return copied(
-        i.ImageRowAnswer,
-        row,
-        image=name_of(row.ref, row.tags),
-        counts=_answer_counts(row.counts),
-        enforcement=msgspec.convert(row.enforcement, i.EnforcementAnswer | None, from_attributes=True),
-    )
+    return copied(i.ImageRowAnswer, row, image=name_of(row.ref, row.tags), counts=_answer_counts(row.counts))
 
 
 def answer_scan(header: Header) -> i.ScanAnswer:
@@ -94,8 +89,7 @@ def answer_verdict(header: Header, scanned: Header | None = None) -> i.VerdictAn
     )
 
 
-def answer_running(header: Header) -> i.RunningAnswer:
-    use = header.in_use
+def answer_running(use: InUse) -> i.RunningAnswer:
     return i.RunningAnswer(use.state, use.count, use.last_at, use.seen_at, use.by, use.blind)
 
 
@@ -113,12 +107,8 @@ def answer_image(
         scan=answer_scan(scanned),
         counts=_answer_counts(header.known_counts),
         verdict=answer_verdict(header, scanned),
-        enforcement=msgspec.convert(header.enforcement, i.EnforcementAnswer | None, from_attributes=True),
-        hold=answer_hold(header.hold),
-        act=answer_act(header.act),
-        aside=tuple(msgspec.convert(act, i.ActAnswer, from_attributes=True) for act in header.queued),
-        order=answer_order(header.order),
-        running=answer_running(header),
+        aside=header.queued,
+        running=answer_running(header.in_use),
         last_pulled_at=header.pulled_at,
         actions=tuple(_answer_action(x) for x in reversed(actions[-ACTIONS_SHOWN:])),
         scan_proof=proof,
@@ -132,28 +122,6 @@ def answer_proof(proof: ScanProof | None, rule: ScanRule | None) -> i.ScanProofA
     return i.ScanProofAnswer(proof.proven, proof.cause, proof.detail, rule.words if rule is not None else None)
 
 
-def answer_act(act: PendingAction | None) -> i.ActAnswer | None:
-    return msgspec.convert(act, i.ActAnswer | None, from_attributes=True)
-
-
-def answer_order(order: Order | None) -> i.OrderAnswer | None:
-    return msgspec.convert(order, i.OrderAnswer | None, from_attributes=True)
-
-
-def answer_hold(hold: Hold | None) -> i.HoldAnswer | None:
-    return msgspec.convert(hold, i.HoldAnswer | None, from_attributes=True)
-
-
-def answer_tag(row: TagRow) -> i.TagAnswer:
-    """The newest move first."""
-    newest_first = msgspec.structs.replace(row, moves=row.moves[::-1])
-    return msgspec.convert(newest_first, i.TagAnswer, from_attributes=True)
-
-
-def answer_database(facts: VulnerabilityFacts) -> a.DatabaseAnswer:
-    return msgspec.convert(facts, a.DatabaseAnswer, from_attributes=True)
-
-
 def answer_affected(header: Header, found: Sequence[Finding]) -> a.AffectedAnswer:
     """`found`: the image's findings of one vulnerability, worst first."""
     packages = dict.fromkeys(p for f in found for p in f.packages)
@@ -162,7 +130,7 @@ def answer_affected(header: Header, found: Sequence[Finding]) -> a.AffectedAnswe
         found[0],
         image=name_of(header.ref, header.tags),
         decision=header.decision,
-        running=answer_running(header),
+        running=answer_running(header.in_use),
         packages=tuple(answer_package(p, header.platform) for p in packages),
     )
 

@@ -16,9 +16,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.adapters.dynamodb.schema import Page
 from chalicelib.adapters.table.findings_queries import FindingsQueries
-from chalicelib.adapters.table.headers import ImageRow
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.parameters import DEFAULT_SORT
 from chalicelib.api.framework.query import Query
@@ -27,6 +25,7 @@ from chalicelib.domain.images.finding import Ecosystem, Finding, FindingStatus, 
 from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.domain.images.text import Globs
 from chalicelib.errors import ParameterError
+from chalicelib.services.ports.table import ImageRow, Page
 
 
 class FindingsFilter(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 from chalice.app import Request
 
-from chalicelib.adapters.table.findings_queries import FindingsQueries, RepositoryRow
+from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.api.framework.parameters import (
     CURSOR,
     DIGEST_,
@@ -39,6 +39,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
 from chalicelib.domain.policy.document import read_document
 from chalicelib.errors import MediaTypeError, NotFoundError, ParameterError, PolicyError, TooLargeError
+from chalicelib.services.ports.table import RepositoryRow
 
 if TYPE_CHECKING:
     from chalicelib.context import AppContext
@@ -188,9 +189,6 @@ _VERSION = b"\x01"
 _MAC_BYTES, _TIME_BYTES = 32, 5
 _HEAD_BYTES = _MAC_BYTES + 1 + _TIME_BYTES
 
-if TYPE_CHECKING:
-    from chalicelib.context import AppContext
-
 
 def write_cursor(position: str, question: str, secrets: Sequence[str], now: datetime) -> str:
     """`question`: route, filters and sort as one text. Signed with the first of `secrets`."""
@@ -238,6 +236,13 @@ class Paging:
 
     def next_cursor(self, position: str | None) -> str | None:
         return None if position is None else write_cursor(position, self._question, self._secrets, self._now)
+
+    def position(self, kind: Any) -> Any:
+        """`start` as the `kind` that `cursor_at` was given. Raises ParameterError for one of another version."""
+        return None if self.start is None else read_position(self.start, kind)
+
+    def cursor_at(self, position: object) -> str | None:
+        return None if position is None else self.next_cursor(write_position(position))
 
 
 def write_position(position: object) -> str:

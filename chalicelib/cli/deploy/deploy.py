@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,7 +20,7 @@ from chalicelib.cli.deploy.stack_changes import (
     apply_changes,
     find_left_table,
     out_of_the_way,
-    plain_change,
+    plain_result,
     show_changes,
     take_up,
 )
@@ -162,18 +162,15 @@ def _foreseen(artefact: Artefact) -> tuple[StackChange, ...]:
 
 def _print_result(context: DeployContext, changes: Sequence[StackChange], done: str) -> None:
     stack = context.stacks.find(context.name)
-    outputs = dict(stack.outputs) if stack else {}
     if context.quiet:
-        said: dict[str, Any] = {"stack": context.name, "region": context.region, "done": done}
-        said["changes"] = [plain_change(change) for change in changes]
-        output.print_json({**said, "outputs": outputs, "protected": bool(stack and stack.protected)})
+        output.print_json(plain_result(context, stack, changes, done))
         return
     output.say(DONE.get(done, f"{context.name} is {done}."))
     if done == "dry-run":
         return
     for name, words in FIRST_OUTPUTS.items():
-        if name in outputs:
-            output.say_unbroken(f"  {words:<10} {outputs[name]}")
+        if stack and name in stack.outputs:
+            output.say_unbroken(f"  {words:<10} {stack.outputs[name]}")
     if done == "created":
         _print_next(context, bool(stack and stack.protected))
 

@@ -83,28 +83,30 @@ class DeployContext(msgspec.Struct, frozen=True):
             raise ConflictError("that is not its name: nothing was changed")
 
 
-class StackResult(msgspec.Struct, frozen=True):
-    """`cause`: the first resource that failed by itself."""
+@contextmanager
+def watched(context: DeployContext, stack: str) -> Iterator[None]:
+    """Waits for the end of the operation that is begun inside. `stack` is an id: a deleted stack has no name.
 
-    status: str
-    cause: StackEvent | None
-
-
-def last_event(stacks: Stacks, stack: str) -> str | None:
-    """Read it before an operation begins: later events belong to the operation."""
-    events = stacks.events(stack)
-    return events[-1].id if events else None
-
-
-def follow(stacks: Stacks, stack: str, after: str | None, region: str) -> StackResult:
-    """Watches until the operation has ended. `stack` is an id: a deleted stack has no name.
-
-    Raises UpstreamError when interrupted or without access any more; the operation goes on then.
+    Prints the cause of a failure and raises UpstreamError.
     """
+    before = context.stacks.events(stack)
+    yield
+    events = follow(context.stacks, stack, before[-1].id if before else None, context.region)
+    status = ended(events) or ""
+    if status in SUCCESSES:
+        return
+    if cause := root_cause(events):
+        complain(f"{cause.name} ({cause.kind}): {cause.reason or cause.status}")
+    raise UpstreamError(f"{context.name} is {status}. {way_out(context, status)}")
+
+
+def follow(stacks: Stacks, stack: str, after: str | None, region: str) -> list[StackEvent]:
+    """The events of an operation, up to its end. Raises UpstreamError when interrupted or without access any more; the
+    operation goes on then."""
     events: list[StackEvent] = []
     try:
         with _shown() as show:
-            while (status := ended(events)) is None:
+            while ended(events) is None:
                 fresh = _fresh(stacks, stack, events[-1].id if events else after)
                 events += fresh
                 show(fresh)
@@ -115,26 +117,18 @@ def follow(stacks: Stacks, stack: str, after: str | None, region: str) -> StackR
         complain("The operation goes on without being watched. To see how it ends:")
         complain(f"  aws cloudformation describe-stack-events --region {region} --stack-name {stack}")
         raise UpstreamError(f"no longer watched: {reason}") from error
-    return StackResult(status, root_cause(events))
-
-
-def check_end(context: DeployContext, end: StackResult) -> None:
-    if end.status in SUCCESSES:
-        return
-    if end.cause:
-        complain(f"{end.cause.name} ({end.cause.kind}): {end.cause.reason or end.cause.status}")
-    raise UpstreamError(f"{context.name} is {end.status}. {way_out(context, end.status)}")
+    return events
 
 
 def delete_stack(context: DeployContext, stack: Stack) -> None:
     """Waits for the end. Raises UpstreamError if the deletion fails."""
-    after = last_event(context.stacks, stack.id)
-    context.stacks.delete(stack.id)
-    check_end(context, follow(context.stacks, stack.id, after, context.region))
+    with watched(context, stack.id):
+        context.stacks.delete(stack.id)
 
 
-def wait_until_gone(context: DeployContext, stack: str) -> None:
-    """For a stack without resources, whose events need not be shown."""
+def delete_empty_stack(context: DeployContext, stack: str) -> None:
+    """One without resources, whose events need not be shown."""
+    context.stacks.delete(stack)
     while standing(context.stacks.find(stack)) is not StackState.ABSENT:
         time.sleep(EVERY_SECONDS)
 

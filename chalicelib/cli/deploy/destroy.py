@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from chalicelib.cli.deploy.deploy import Spoke, Yes, open_deploy_context
-from chalicelib.cli.deploy.deploy_context import EVERY_SECONDS, DeployContext, delete_stack, wait_until_gone
+from chalicelib.cli.deploy.deploy_context import EVERY_SECONDS, DeployContext, delete_empty_stack, delete_stack
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
 from chalicelib.domain.doctor.stack import TABLE, Resource, Stack, StackState, standing
@@ -61,8 +61,7 @@ def destroy_command(
     if with_table and plan.table:
         context.ask_for_name("The table is deleted with all verdicts, waivers and the audit log.")
     if plan.stack and standing(plan.stack) is StackState.LEFTOVER:
-        context.stacks.delete(plan.stack.id)
-        wait_until_gone(context, plan.stack.id)
+        delete_empty_stack(context, plan.stack.id)
     elif plan.stack:
         delete_stack(context, plan.stack)
     if with_table and plan.table:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chalicelib.cli.deploy.deploy_context import DeployContext
-from chalicelib.cli.deploy.stack_changes import DONE, apply_changes, out_of_the_way, plain_change
+from chalicelib.cli.deploy.stack_changes import DONE, apply_changes, out_of_the_way, plain_result
 from chalicelib.cli.framework import output
 from chalicelib.domain.doctor.parameters import STAGE, choose_parameters
 from chalicelib.domain.doctor.stack import StackChange
@@ -83,13 +83,9 @@ def _check(context: DeployContext, hub: RegistryPlace, given: Mapping[str, str])
 
 def _print_result(context: DeployContext, hub: RegistryPlace, changes: Sequence[StackChange], done: str) -> None:
     stack = context.stacks.find(context.name)
-    outputs = dict(stack.outputs) if stack else {}
-    parameters = _hub_parameters(context, hub, outputs.get("RoleArn"))
+    parameters = _hub_parameters(context, hub, stack.outputs.get("RoleArn") if stack else None)
     if context.quiet:
-        said: dict[str, Any] = {"stack": context.name, "region": context.region, "done": done}
-        said["changes"] = [plain_change(change) for change in changes]
-        said |= {"outputs": outputs, "protected": bool(stack and stack.protected), "hub": parameters}
-        output.print_json(said)
+        output.print_json({**plain_result(context, stack, changes, done), "hub": parameters})
         return
     output.say(DONE.get(done, f"{context.name} is {done}."))
     if done in DONE:

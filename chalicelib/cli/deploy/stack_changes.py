@@ -17,11 +17,9 @@ from chalicelib.cli.deploy.deploy_context import (
     DEPLOY_ANEW,
     EVERY_SECONDS,
     DeployContext,
-    check_end,
+    delete_empty_stack,
     delete_stack,
-    follow,
-    last_event,
-    wait_until_gone,
+    watched,
     way_out,
 )
 from chalicelib.cli.framework import output
@@ -62,8 +60,7 @@ def out_of_the_way(context: DeployContext, dry_run: bool) -> Stack | None:
             raise UpstreamError(f"{context.name} is {stack.status}. {way_out(context, stack.status)}")
         case StackState.LEFTOVER:
             complain("an unfinished review of the stack is removed")
-            context.stacks.delete(stack.id)
-            wait_until_gone(context, stack.id)
+            delete_empty_stack(context, stack.id)
             return None
         case StackState.DEAD:
             reason = (
@@ -110,13 +107,13 @@ def show_changes(context: DeployContext, changes: Sequence[StackChange]) -> None
             complain(f"warning: {change.name} is the table: CloudFormation cannot say yet whether it is replaced")
 
 
-def plain_change(change: StackChange) -> dict[str, str | None]:
-    return {
-        "action": change.action,
-        "type": change.kind,
-        "name": change.name,
-        "replacement": change.replacement or None,
-    }
+def plain_result(
+    context: DeployContext, stack: Stack | None, changes: Sequence[StackChange], done: str
+) -> dict[str, Any]:
+    """What --json prints of hub and spoke."""
+    rows = [{"action": c.action, "type": c.kind, "name": c.name, "replacement": c.replacement or None} for c in changes]
+    said = {"stack": context.name, "region": context.region, "done": done, "changes": rows}
+    return {**said, "outputs": dict(stack.outputs) if stack else {}, "protected": bool(stack and stack.protected)}
 
 
 def find_left_table(
@@ -190,17 +187,14 @@ def reviewed(context: DeployContext, made: ChangeSet, *, new: bool) -> Iterator[
         if not review.executed:
             context.stacks.drop_change_set(made)
             if new:
-                context.stacks.delete(made.stack_id)
-                wait_until_gone(context, made.stack_id)
+                delete_empty_stack(context, made.stack_id)
 
 
 def carry_out(context: DeployContext, review: Review) -> None:
-    """Executes the change set and watches it. Prints the cause of a failure and raises UpstreamError."""
-    stack = review.change_set.stack_id
-    after = last_event(context.stacks, stack)
-    context.stacks.execute(review.change_set)
-    review.executed = True
-    check_end(context, follow(context.stacks, stack, after, context.region))
+    """Executes the change set, to its end. Prints the cause of a failure and raises UpstreamError."""
+    with watched(context, review.change_set.stack_id):
+        context.stacks.execute(review.change_set)
+        review.executed = True
 
 
 def _grouped(changes: Sequence[StackChange]) -> Iterator[tuple[str, ...]]:

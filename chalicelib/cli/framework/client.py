@@ -1,8 +1,13 @@
-"""The REST API: requests, signatures, retries, pages, and our errors for its failures. It prints only progress."""
+"""The REST API: requests, signatures, retries, pages, our errors for its failures, and the options that commands share.
+
+A command that asks it is decorated by `with_api`.
+"""
 
 from __future__ import annotations
 
+import functools
 import http.client
+import inspect
 import json
 import time
 import urllib.error
@@ -26,6 +31,7 @@ _LOCAL_HINT = ". Is `lazaretto run` running? Else give --url or LAZARETTO_URL"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Query = Mapping[str, object]
+Answer = dict[str, Any]
 
 
 class Client:
@@ -44,7 +50,7 @@ class Client:
         proxies = urllib.request.ProxyHandler({} if parts.hostname in _LOOPBACK else None)
         self._opener = urllib.request.build_opener(proxies, NoRedirect)
 
-    def get(self, path: str, query: Query | None = None, *, needs: Sequence[str] = ()) -> dict[str, Any]:
+    def get(self, path: str, query: Query | None = None, *, needs: Sequence[str] = ()) -> Answer:
         """The JSON of the answer, with at least the keys `needs`; `path` is URL-encoded. Retries throttling twice.
 
         Raises InputError (400), NotFoundError (404), ConflictError (409), DeniedError (401, 403), TransientError and
@@ -54,29 +60,29 @@ class Client:
 
     def post(
         self, path: str, body: Mapping[str, Any], query: Query | None = None, *, needs: Sequence[str] = ()
-    ) -> dict[str, Any]:
+    ) -> Answer:
         """As `get`, with a JSON body without its None values. Also retried: every route that changes something is
         idempotent."""
         said = {name: value for name, value in body.items() if value is not None}
         return self._ask("POST", path, query or {}, json.dumps(said).encode(), needs)
 
-    def delete(self, path: str, query: Query, *, needs: Sequence[str] = ()) -> dict[str, Any]:
+    def delete(self, path: str, query: Query, *, needs: Sequence[str] = ()) -> Answer:
         """As `get`."""
         return self._ask("DELETE", path, query, None, needs)
 
-    def _ask(self, method: str, path: str, query: Query, body: bytes | None, needs: Sequence[str]) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, query: Query, body: bytes | None, needs: Sequence[str]) -> Answer:
         given = {name: value for name, value in query.items() if value is not None}
         address = f"{self._base}{path}" + (f"?{urlencode(given, quote_via=quote)}" if given else "")
         for attempt in range(RETRIES + 1):
             try:
-                return _checked(self._once(method, address, body), needs, self._base)
+                return self._once(method, address, body, needs)
             except TransientError as error:
                 if attempt == RETRIES or error.retry_after_seconds is None:
                     raise
                 self._sleep(min(error.retry_after_seconds, LONGEST_WAIT_SECONDS))
         raise AssertionError("the last attempt returns or raises")
 
-    def pages(self, path: str, query: Query, name: str, limit: int | None) -> Iterator[dict[str, Any]]:
+    def pages(self, path: str, query: Query, name: str, limit: int | None) -> Iterator[Answer]:
         """Answers until `limit` rows of the list `name` have come, or all rows (None)."""
         cursor, room = None, limit
         while True:
@@ -88,7 +94,7 @@ class Client:
             if cursor is None or room == 0:
                 return
 
-    def _once(self, method: str, address: str, said: bytes | None) -> Any:
+    def _once(self, method: str, address: str, said: bytes | None, needs: Sequence[str]) -> Answer:
         headers = self._headers(address, method, said)
         request = urllib.request.Request(address, said, headers, method=method)  # noqa: S310 - the scheme is checked
         try:
@@ -101,7 +107,7 @@ class Client:
             raise UpstreamError(f"{self._base} cannot be reached: {_why(error)}{self._hint}") from error
         if len(body) > MAX_BYTES:
             raise UpstreamError(f"{self._base} answers more than {MAX_BYTES:,} bytes")
-        return _json(body, self._base)
+        return _read_answer(body, needs, self._base)
 
     def _headers(self, address: str, method: str = "GET", body: bytes | None = None) -> dict[str, str]:
         accepted = {"Accept": "application/json", "User-Agent": f"lazaretto/{__version__}"}
@@ -160,25 +166,63 @@ def _seconds(text: str | None) -> float | None:
     return float(text) if text and text.isascii() and text.isdigit() else None
 
 
-def _checked(body: Any, needs: Sequence[str], base: str) -> dict[str, Any]:
-    if not isinstance(body, dict) or not set(needs) <= body.keys():
-        raise UpstreamError(f"{base} does not answer as a Lazaretto does")
-    return body
-
-
-def _json(body: bytes, base: str) -> Any:
+def _read_answer(body: bytes, needs: Sequence[str], base: str) -> Answer:
     try:
-        return json.loads(body)
+        answer = json.loads(body)
     except ValueError as error:
         raise UpstreamError(f"{base} does not answer in JSON: is it a Lazaretto?") from error
+    if not isinstance(answer, dict) or not set(needs) <= answer.keys():
+        raise UpstreamError(f"{base} does not answer as a Lazaretto does")
+    return answer
 
 
-def fetch_list(client: Client, path: str, query: Query, name: str, limit: int | None) -> dict[str, Any]:
-    """The last page with the rows of all pages in its list `name`: at most `limit`, or all (None)."""
-    rows: list[dict[str, Any]] = []
-    last: dict[str, Any] = {}
-    with output.counting(name) as count:
-        for last in client.pages(path, query, name, limit):
-            rows += last[name]
-            count(len(last[name]))
-    return {**last, name: rows}
+class RestApi:
+    """The API that the options of a command name, and how its answers are printed."""
+
+    def __init__(self, url: o.Url = o.DEFAULT_URL, sign: o.Sign = None, as_json: o.AsJson = False) -> None:
+        self._url, self._sign, self.as_json = url, sign, as_json
+
+    @functools.cached_property
+    def client(self) -> Client:
+        """Raises InputError for an address that is none."""
+        return Client(self._url, self._sign)
+
+    def fetch_list(
+        self, path: str, query: Query, name: str, limit: int | None, each: Callable[[Answer], object] | None = None
+    ) -> Answer:
+        """The last page with the rows of all pages in its list `name`: at most `limit`, or all (None). `each` is called
+        with every page."""
+        rows: list[dict[str, Any]] = []
+        last: Answer = {}
+        with output.counting(name) as count:
+            for last in self.client.pages(path, query, name, limit):
+                rows += last[name]
+                count(len(last[name]))
+                if each:
+                    each(last)
+        return {**last, name: rows}
+
+    def print(self, answer: Answer, print_text: Callable[[Answer], object]) -> None:
+        """As JSON, or with `print_text`. An answer with a cursor has more rows."""
+        if self.as_json:
+            output.print_json(answer)
+            return
+        print_text(answer)
+        if answer.get("next_cursor"):
+            output.say("There are more: --all lists them, --limit more of them.")
+
+
+def with_api(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives the command its first parameter, a RestApi, from options that it adds: --url, --sign and --json."""
+    signature, shared = inspect.signature(command, eval_str=True), inspect.signature(RestApi, eval_str=True).parameters
+
+    @output.speaking
+    def asking(**given: Any) -> None:
+        command(RestApi(*map(given.pop, shared)), **given)
+
+    _, *own = signature.parameters.values()
+    # typer reads both, and the help from the docstring.
+    vars(asking)["__signature__"] = signature.replace(parameters=[*own, *shared.values()])
+    asking.__annotations__ = {name: option.annotation for name, option in shared.items()}
+    asking.__doc__ = command.__doc__
+    return asking

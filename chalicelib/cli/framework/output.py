@@ -26,7 +26,6 @@ from chalicelib.errors import ConflictError, InputError, LazarettoError, NotFoun
 OK, NEGATIVE, BAD_INPUT, UPSTREAM = 0, 1, 2, 3
 WIDTH = 100
 F = TypeVar("F", bound=Callable[..., None])
-Json = dict[str, Any]
 _COLOURS = {
     "QUARANTINE": "bold magenta",
     "BLOCK": "bold red",
@@ -62,16 +61,6 @@ def exit_code(error: LazarettoError) -> int:
     if isinstance(error, InputError):
         return BAD_INPUT
     return NEGATIVE if isinstance(error, NotFoundError | ConflictError) else UPSTREAM
-
-
-def print_answer(answer: Json, as_json: bool, print_text: Callable[[Json], object]) -> None:
-    """As JSON, or with `print_text`. An answer with a cursor has more rows."""
-    if as_json:
-        print_json(answer)
-        return
-    print_text(answer)
-    if answer.get("next_cursor"):
-        say("There are more: --all lists them, --limit more of them.")
 
 
 def complain(text: str) -> None:

@@ -17,26 +17,12 @@ from typing import Annotated, Any
 import typer
 
 from chalicelib.cli.framework import output
-from chalicelib.domain.events.event import (
-    ApiCall,
-    CoverageChanged,
-    Event,
-    FindingChanged,
-    Ignored,
-    ImageAction,
-    LifecycleRan,
-    PulledThrough,
-    ReferrerAction,
-    Replicated,
-    ScanFinished,
-    ScanResourceChanged,
-    TaskChanged,
-)
-from chalicelib.domain.images.finding import Finding, ImageFacts, Package, Severity
-from chalicelib.domain.images.image import Coverage, ImageDetail, ImageRef, Repository, RepositoryDetail, ScanState
+from chalicelib.domain.events import event as events
+from chalicelib.domain.images.finding import Finding, ImageFacts, Severity
+from chalicelib.domain.images.image import Coverage, ImageDetail, ImageRef, Repository, ScanState
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.exports.package_url import package_url
-from chalicelib.parsers.events.payload import Read, read_payload, read_payloads
+from chalicelib.parsers.events.payload import read_payload, read_payloads
 from chalicelib.parsers.findings.basic_scan import CvssScores, ScanPage
 from chalicelib.parsers.findings.rows import CoveragePage, FindingsPage
 from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage
@@ -44,8 +30,8 @@ from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage
 Line = dict[str, Any]
 _NOT_AN_IMAGE = "not about an ECR image"
 _KINDS: dict[type, str] = {
-    **{ImageAction: "image_action", Replicated: "replication", PulledThrough: "pull_through"},
-    **{ApiCall: "api_call", LifecycleRan: "lifecycle", TaskChanged: "task"},
+    **{events.ImageAction: "image_action", events.Replicated: "replication", events.PulledThrough: "pull_through"},
+    **{events.ApiCall: "api_call", events.LifecycleRan: "lifecycle", events.TaskChanged: "task"},
 }
 
 
@@ -89,7 +75,23 @@ def _lines(file: str, name: str | None) -> Iterator[dict[str, Any]]:
 
 def parse_payload(payload: bytes | str | dict[str, Any]) -> list[Line]:
     """The lines of one payload, in its order; at least one. Raises RefusedPayloadError(path, reason)."""
-    return _lines_of(read_payload(payload))
+    match read := read_payload(payload):
+        case FindingsPage():
+            found = [_finding(row.finding, row.image) for row in read.rows]
+            types = ", ".join(f"{count} {name}" for name, count in sorted(read.not_ecr_types.items()))
+            lines = _with_ignored(found, read.not_ecr, f"{_NOT_AN_IMAGE}: {types}")
+            return [line | {"complete": read.next_token is None} for line in lines]
+        case ScanPage():
+            return _scan_page(read)
+        case ImagesPage():
+            return _with_ignored([_image(image, read.next_token is None) for image in read.images])
+        case RepositoriesPage():
+            named = ({**_home(detail.repository), **_fields(detail, "repository")} for detail in read.repositories)
+            return _with_ignored([{"kind": "repository", **line} for line in named])
+        case CoveragePage():
+            return _with_ignored([_coverage(item) for item in read.items], read.not_ecr, _NOT_AN_IMAGE)
+        case _:
+            return _event(read)
 
 
 def refused_line(error: RefusedPayloadError, index: int | None = None, file: str | None = None) -> Line:
@@ -98,41 +100,24 @@ def refused_line(error: RefusedPayloadError, index: int | None = None, file: str
     return line if file is None else {**line, "file": file}
 
 
-def _lines_of(read: Read) -> list[Line]:
-    match read:
-        case FindingsPage():
-            found = [_finding(row.finding, row.image) for row in read.rows]
-            said = _with_ignored(found, read.not_ecr, f"{_NOT_AN_IMAGE}: {_listed(read.not_ecr_types)}")
-            return [line | {"complete": read.next_token is None} for line in said]
-        case ScanPage():
-            return _scan_page(read)
-        case ImagesPage():
-            return _with_ignored([_image(image, read.next_token is None) for image in read.images], 0, "")
-        case RepositoriesPage():
-            return _with_ignored([_repository(detail) for detail in read.repositories], 0, "")
-        case CoveragePage():
-            return _with_ignored([_coverage(item) for item in read.items], read.not_ecr, _NOT_AN_IMAGE)
-        case _:
-            return _event(read)
-
-
-def _with_ignored(found: list[Line], ignored: int, reason: str) -> list[Line]:
+def _with_ignored(found: list[Line], ignored: int = 0, reason: str = "") -> list[Line]:
     if ignored:
         return [*found, _ignored(ignored, reason)]
     return found or [_ignored(0, "an empty list names no image")]
 
 
-def _event(event: Event) -> list[Line]:
+def _event(event: events.Event) -> list[Line]:
+    line: Line
     match event:
-        case Ignored():
+        case events.Ignored():
             return [_ignored(1, event.reason)]
-        case FindingChanged():
+        case events.FindingChanged():
             return [_finding(event.row.finding, event.row.image) | _when(event)]
-        case ScanFinished():
+        case events.ScanFinished():
             return [_scan_event(event)]
-        case CoverageChanged():
+        case events.CoverageChanged():
             return [_coverage(event.coverage) | _when(event)]
-        case ScanResourceChanged():
+        case events.ScanResourceChanged():
             rules = [
                 {"kind": "repository", **_home(rule.repository), "arn": rule.repository.arn}
                 | {"scan_frequency": rule.frequency, "previous_scan_frequency": rule.previous_frequency}
@@ -140,18 +125,16 @@ def _event(event: Event) -> list[Line]:
                 for rule in event.rules
             ]
             return [*rules, _ignored(1, "scan settings of repositories, no image")]
-        case ReferrerAction():
-            return [_referrer(event), _ignored(1, "a referrer, no image")]
-        case _:
-            return [_other_event(event)]
-
-
-def _other_event(event: ImageAction | Replicated | PulledThrough | ApiCall | LifecycleRan | TaskChanged) -> Line:
-    line: Line = {"kind": _KINDS[type(event)]}
-    if isinstance(event, ImageAction | Replicated | PulledThrough):
-        image = _reference(event.ref, (event.tag,) if event.tag else ()) if event.ref else None
-        line |= {"image": image} | ({"action": "REPLICATE"} if isinstance(event, Replicated) else {})
-    return line | _fields(event, "ref")
+        case events.ReferrerAction():
+            # Under a name of its own: the digest is not an image's.
+            line = {"kind": "referrer", "referrer": _plain(event.ref), **_fields(event, "ref")}
+            return [line, _ignored(1, "a referrer, no image")]
+    line = {"kind": _KINDS[type(event)]}
+    if isinstance(event, events.ImageAction | events.Replicated | events.PulledThrough):
+        line["image"] = _reference(event.ref, (event.tag,) if event.tag else ()) if event.ref else None
+    if isinstance(event, events.Replicated):
+        line["action"] = "REPLICATE"
+    return [line | _fields(event, "ref")]
 
 
 def _scan_page(page: ScanPage) -> list[Line]:
@@ -191,7 +174,7 @@ def _is_clean(page: ScanPage) -> bool:
     return not report.mismatches and not any(finding.open for finding in report.findings)
 
 
-def _scan_event(event: ScanFinished) -> Line:
+def _scan_event(event: events.ScanFinished) -> Line:
     return {
         "kind": "scan",
         "image": _reference(event.ref, event.tags),
@@ -221,10 +204,6 @@ def _image(image: ImageDetail, whole: bool) -> Line:
     }
 
 
-def _repository(detail: RepositoryDetail) -> Line:
-    return {"kind": "repository", **_home(detail.repository), **_fields(detail, "repository")}
-
-
 def _coverage(coverage: Coverage) -> Line:
     return {
         "kind": "coverage",
@@ -235,31 +214,16 @@ def _coverage(coverage: Coverage) -> Line:
     }
 
 
-def _referrer(event: ReferrerAction) -> Line:
-    """Under a name of its own: the digest is not an image's."""
-    return {"kind": "referrer", "referrer": _plain(event.ref), **_fields(event, "ref")}
-
-
 def _finding(finding: Finding, image: ImageFacts, scores: CvssScores | None = None) -> Line:
     line = {"kind": "finding", "image": _reference(image.ref, image.tags), **_fields(finding, "packages")}
-    line["packages"] = [_package(package, image.platform) for package in finding.packages]
+    line["packages"] = [{**_fields(one), "purl": package_url(one, image.platform)} for one in finding.packages]
     if scores is not None:
         line |= {"cvss2_score": scores.cvss2, "cvss3_score": scores.cvss3}
     return line
 
 
-def _package(package: Package, platform: str | None) -> Line:
-    return {**_fields(package), "purl": package_url(package, platform)}
-
-
 def _reference(ref: ImageRef, tags: tuple[str, ...]) -> Line:
-    return {
-        "registry": ref.registry,
-        "region": ref.region or None,
-        "repository": ref.repository,
-        "digest": ref.digest,
-        "tags": list(tags),
-    }
+    return {**_home(ref.home), "digest": ref.digest, "tags": list(tags)}
 
 
 def _home(repository: Repository) -> Line:
@@ -270,16 +234,8 @@ def _ignored(count: int, reason: str) -> Line:
     return {"kind": "ignored", "count": count, "reason": reason}
 
 
-def _listed(types: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in sorted(types.items()))
-
-
 def _counts(counts: Mapping[Severity, int] | None) -> dict[str, int] | None:
-    return (
-        None
-        if counts is None
-        else {severity.value: n for severity, n in sorted(counts.items(), key=lambda e: e[0].digit)}
-    )
+    return None if counts is None else {s.value: counts[s] for s in Severity if s in counts}
 
 
 def _when(event: Any) -> Line:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -90,15 +89,11 @@ def playing(program: Program) -> Iterator[Story]:
     """
     # Imported late: other commands must not wait for moto.
     from chalicelib.local.aws.stack import LocalStack
-    from chalicelib.local.story.story import POLICY, POLICY_FILE, Story
+    from chalicelib.local.story.story import POLICY_FILE, Story
     from chalicelib.local.story.world import HURRY_SECONDS, RESTORE_TAKES, StoryWorld
 
-    with (
-        TemporaryDirectory() as folder,
-        LocalStack(api_port=0, hurry=HURRY_SECONDS, restore_takes=RESTORE_TAKES) as stack,
-    ):
-        Path(folder, POLICY_FILE).write_text(POLICY)
-        yield Story(StoryWorld(stack, lambda words: type_command(words, program, stack.api_url, Path(folder))))
+    with LocalStack(api_port=0, hurry=HURRY_SECONDS, restore_takes=RESTORE_TAKES) as stack:
+        yield Story(StoryWorld(stack, lambda words: type_command(words, program, stack.api_url, POLICY_FILE.parent)))
 
 
 def type_command(words: Sequence[str], program: Program, url: str, folder: Path) -> Typed:

@@ -17,7 +17,7 @@ import yaml
 from chalicelib.adapters.stores.policy_file import DEFAULT_POLICY, default_policy, read_policy
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Client
+from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.cli.framework.operator import Operator, operator
 from chalicelib.cli.policy.what_if import what_if_command
 from chalicelib.domain.policy.policy import policy_schema
@@ -63,16 +63,14 @@ def check_policy(file: o.PolicyFile, as_json: o.AsJson = False) -> None:
 
 
 @policy_app.command("show")
-@output.speaking
-def show_policy(
-    built_in: BuiltIn = False, url: o.Url = o.DEFAULT_URL, sign: o.Sign = None, as_json: o.AsJson = False
-) -> None:
+@with_api
+def show_policy(api: RestApi, built_in: BuiltIn = False) -> None:
     """Print the policy in force, or the built-in default (--default), as a file that loads.
 
     A comment on top names its number, its author and its time.
     """
-    said = built_in_policy() if built_in else policy_in_force(url, sign)
-    if as_json:
+    said = built_in_policy() if built_in else policy_in_force(api)
+    if api.as_json:
         output.print_json(said["policy"])
     else:
         typer.echo(f"# {output.clean(_policy_title(said))}")
@@ -92,22 +90,16 @@ def schema_text() -> str:
 
 
 @policy_app.command("diff")
-@output.speaking
-def diff_command(
-    file: o.PolicyFile,
-    built_in: BuiltIn = False,
-    url: o.Url = o.DEFAULT_URL,
-    sign: o.Sign = None,
-    as_json: o.AsJson = False,
-) -> None:
+@with_api
+def diff_command(api: RestApi, file: o.PolicyFile, built_in: BuiltIn = False) -> None:
     """Say how a policy file differs from the policy in force, or from the built-in default (--default).
 
     Exit 0 when both say the same, 1 when they differ, 2 when the file does not load.
     """
-    candidate = o.read_candidate(file, as_json).policy
-    against = built_in_policy() if built_in else policy_in_force(url, sign)
+    candidate = o.read_candidate(file, api.as_json).policy
+    against = built_in_policy() if built_in else policy_in_force(api)
     differences = policy_differences(against["policy"], candidate.document)
-    if as_json:
+    if api.as_json:
         output.print_json({"against": against["version"], "differences": _plain_differences(differences)})
     else:
         output.say(f"{file}, against {_policy_title(against)}:")
@@ -115,9 +107,9 @@ def diff_command(
     raise typer.Exit(output.NEGATIVE if differences else output.OK)
 
 
-def policy_in_force(url: str, sign: bool | None) -> dict[str, Any]:
+def policy_in_force(api: RestApi) -> dict[str, Any]:
     """The answer of `GET /v1/policy`."""
-    return Client(url, sign).get("/v1/policy", needs=("policy", "version"))
+    return api.client.get("/v1/policy", needs=("policy", "version"))
 
 
 def built_in_policy() -> dict[str, Any]:

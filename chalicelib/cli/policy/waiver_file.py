@@ -24,6 +24,8 @@ _WAIVED = (VexStatus.NOT_AFFECTED, VexStatus.FIXED)
 FAILURES_IN_A_ROW = 3
 """After so many failures the API counts as unreachable: the rest is not tried."""
 WaiverFields = dict[str, Any]
+FIELDS = ("repository", "vulnerability_id", "package", "rule", "reason", "approved_by", "status", "justification")
+"""Of a request, beside `expires_at`."""
 
 
 def read_end(text: str, now: datetime) -> str:
@@ -56,17 +58,10 @@ def requests_of(
     """
     if _left_out(statement, said, now):
         return []
-    fields = {
-        "repository": statement.repository,
-        "vulnerability_id": statement.vulnerability_id,
-        "package": statement.package,
-        "rule": statement.rule,
-        "reason": statement.reason or _default_reason(statement),
-        "approved_by": statement.approved_by,
-        "expires_at": None if statement.expires_at is None else msgspec.to_builtins(statement.expires_at),
-        "status": statement.status,
-        "justification": statement.justification,
-    }
+    stated = msgspec.to_builtins(statement)
+    fields = {name: stated[name] for name in (*FIELDS, "expires_at")}
+    if not statement.ours and statement.status is not None:
+        fields["reason"] = statement.reason or f"CycloneDX VEX: {statement.status}"
     fields |= {name: value for name, value in said.items() if value is not None}
     for name, option in (("repository", "repository"), ("approved_by", "approved-by"), ("expires_at", "expires")):
         if fields[name] is None:
@@ -93,10 +88,6 @@ def _packages(statement: VexStatement) -> tuple[str, ...]:
     if not statement.packages:
         raise InputError(f"does not say which packages it affects: {more}")
     return statement.packages
-
-
-def _default_reason(statement: VexStatement) -> str | None:
-    return None if statement.ours or statement.status is None else f"CycloneDX VEX: {statement.status}"
 
 
 def _with_vex_pair(fields: dict[str, Any]) -> dict[str, Any]:

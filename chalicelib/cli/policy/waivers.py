@@ -12,8 +12,15 @@ import typer
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Client, fetch_list
-from chalicelib.cli.policy.waiver_file import ImportedWaivers, import_waivers, read_end, requests_of
+from chalicelib.cli.framework.client import Client, RestApi, with_api
+from chalicelib.cli.policy.waiver_file import (
+    FIELDS,
+    ImportedWaivers,
+    WaiverFields,
+    import_waivers,
+    read_end,
+    requests_of,
+)
 from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver
 from chalicelib.errors import InputError, NotFoundError, UpstreamError
 
@@ -22,14 +29,12 @@ if TYPE_CHECKING:
 
 ROUTE = "/v1/waivers"
 MAX_FILE_BYTES = 16 * 1024 * 1024
-_FIELDS = ("repository", "vulnerability_id", "package", "rule", "reason", "approved_by", "status", "justification")
-
-WaiverFields = dict[str, Any]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why; on a terminal asked for.")]
 
 
-@output.speaking
+@with_api
 def waive_command(
+    api: RestApi,
     repository: Annotated[str | None, typer.Option(help="Repository name; * and ? are wildcards.")] = None,
     vulnerability: Annotated[
         str | None, typer.Option("--vulnerability", "--vulnerability-id", "--cve", help="Id, or a related one.")
@@ -50,9 +55,6 @@ def waive_command(
     any_package: Annotated[
         bool, typer.Option("--any-package", help="With --import: a statement without packages holds for all.")
     ] = False,
-    url: o.Url = o.DEFAULT_URL,
-    sign: o.Sign = None,
-    as_json: o.AsJson = False,
 ) -> None:
     """Accept a vulnerability, or the findings of a rule, in some repositories until a date.
 
@@ -70,30 +72,27 @@ def waive_command(
         "status": status,
         "justification": justification,
     }
-    client = Client(url, sign)
     if any_package and (file is None or package is not None):
         raise InputError("--any-package: belongs to --import without --package")
     if file is not None:
         if renew is not None:
             raise InputError("--import: a file is not renewed; leave --renew out")
-        _import(file, said, any_package, client, as_json)
+        _import(file, said, any_package, api)
         return
-    fields = _renewed(renew, said, client) if renew is not None else said
-    output.print_answer(client.post(ROUTE, _completed(fields), needs=("id", "state")), as_json, _print_waiver)
+    fields = _renewed(renew, said, api.client) if renew is not None else said
+    api.print(api.client.post(ROUTE, _completed(fields), needs=("id", "state")), _print_waiver)
 
 
-@output.speaking
+@with_api
 def unwaive_command(
+    api: RestApi,
     waiver: Annotated[str, typer.Argument(metavar="ID", help="The waiver's id, as `lazaretto waivers` shows it.")],
     reason: Reason = None,
-    url: o.Url = o.DEFAULT_URL,
-    sign: o.Sign = None,
-    as_json: o.AsJson = False,
 ) -> None:
     """End a waiver now. The images it excused are decided again within minutes."""
     why = _answer("--reason", reason, "Reason")
-    ended = Client(url, sign).delete(ROUTE, {"id": waiver, "reason": why}, needs=("id",))
-    output.print_answer(ended, as_json, lambda body: output.say(body["id"], "ended:", _what(body)))
+    ended = api.client.delete(ROUTE, {"id": waiver, "reason": why}, needs=("id",))
+    api.print(ended, lambda body: output.say(body["id"], "ended:", _what(body)))
 
 
 def _what(waiver: WaiverFields) -> str:
@@ -111,7 +110,7 @@ def _renewed(waiver_id: str, said: WaiverFields, client: Client) -> WaiverFields
     if named := [name for name in ("repository", "vulnerability_id", "package", "rule") if said[name] is not None]:
         option = named[0].removesuffix("_id").replace("_", "-")
         raise InputError(f"--{option}: one for something else is another waiver; leave --renew out")
-    former = {name: found[0][name] for name in _FIELDS}
+    former = {name: found[0][name] for name in FIELDS}
     approver = _answer("--approved-by", said["approved_by"], "Approved by", former["approved_by"])
     return {**former, **{n: v for n, v in said.items() if v is not None}, "approved_by": approver}
 
@@ -133,14 +132,14 @@ def _answer(option: str, said: str | None, question: str, default: str | None = 
     return answer
 
 
-def _import(file: str, said: WaiverFields, any_package: bool, client: Client, as_json: bool) -> None:
+def _import(file: str, said: WaiverFields, any_package: bool, api: RestApi) -> None:
     from chalicelib.exports.cyclonedx_vex import read_vex
 
     statements = read_vex(_read(file))
     with output.counting("waivers") as count:
 
         def give(fields: WaiverFields) -> WaiverFields:
-            given = client.post(ROUTE, fields, needs=("id", "state"))
+            given = api.client.post(ROUTE, fields, needs=("id", "state"))
             count(1)
             return given
 
@@ -148,7 +147,7 @@ def _import(file: str, said: WaiverFields, any_package: bool, client: Client, as
             return requests_of(statement, said, datetime.now(UTC), any_package=any_package)
 
         imported = import_waivers(statements, read, give, lambda words: output.complain(f"{file}: {words}"))
-    output.print_answer(msgspec.to_builtins(imported), as_json, lambda _: _print_imported(imported))
+    api.print(msgspec.to_builtins(imported), lambda _: _print_imported(imported))
     if imported.failed:
         raise typer.Exit(output.NEGATIVE)
     if imported.refused:
@@ -183,8 +182,9 @@ def _print_waiver(waiver: WaiverFields) -> None:
     output.say(f"until {output.when(waiver['expires_at'])}, approved by {waiver['approved_by']}: {waiver['reason']}")
 
 
-@output.speaking
+@with_api
 def waivers_command(
+    api: RestApi,
     repository: Annotated[str | None, typer.Option(help="Those that cover this repository.")] = None,
     vulnerability: Annotated[
         str | None, typer.Option("--vulnerability", "--vulnerability-id", "--cve", help="Those for this id.")
@@ -195,17 +195,14 @@ def waivers_command(
     ] = None,
     limit: o.Limit = 100,
     everything: o.Everything = False,
-    url: o.Url = o.DEFAULT_URL,
-    sign: o.Sign = None,
-    as_json: o.AsJson = False,
 ) -> None:
     """List waivers, the next to end first."""
     query: dict[str, object] = {"repository": repository, "vulnerability_id": vulnerability, "state": state}
-    body = fetch_list(Client(url, sign), ROUTE, query, "waivers", None if everything or file is not None else limit)
+    body = api.fetch_list(ROUTE, query, "waivers", None if everything or file is not None else limit)
     if file is not None:
         _export(body["waivers"], file)
     else:
-        output.print_answer(body, as_json, _print)
+        api.print(body, _print)
 
 
 def _export(found: list[dict[str, Any]], file: str) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Client
+from chalicelib.cli.framework.client import Client, RestApi, with_api
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import InputError, TransientError
 
@@ -24,15 +24,13 @@ _NEEDS = ("id", "state", "totals", "rows", "shards_done", "images_known")
 _SHORT_IDS = 2
 
 
-@output.speaking
+@with_api
 def what_if_command(
+    api: RestApi,
     file: o.OptionalPolicyFile = None,
     since: Annotated[str, typer.Option(help="How far back it evaluates, such as 30d; 0d: only now.")] = "30d",
     job: Annotated[str | None, typer.Option(metavar="ID", help="Show an earlier one, within a week.")] = None,
     limit: o.Limit = 20,
-    url: o.Url = o.DEFAULT_URL,
-    sign: o.Sign = None,
-    as_json: o.AsJson = False,
 ) -> None:
     """Say what a candidate policy would change, now and day by day in the past. Nothing is changed.
 
@@ -41,14 +39,12 @@ def what_if_command(
     """
     if (file is None) == (job is None):
         raise InputError("give either FILE or --job")
-    client = Client(url, sign)
     if file is not None:
-        question = {"policy": o.read_candidate(file, as_json).text, "since_days": _days(since)}
-        job = str(client.post(ROUTE, question, needs=("id",))["id"])
-        if not as_json:
+        question = {"policy": o.read_candidate(file, api.as_json).text, "since_days": _days(since)}
+        job = str(api.client.post(ROUTE, question, needs=("id",))["id"])
+        if not api.as_json:
             output.complain(f"what-if {job}: lazaretto policy what-if --job {job} shows it again")
-    answer = _wait(str(job), client)
-    output.print_answer(answer, as_json, lambda body: _print(body, limit))
+    api.print(_wait(str(job), api.client), lambda body: _print(body, limit))
 
 
 def _days(since: str) -> int:

@@ -6,7 +6,8 @@ channel lays them out. That there are no open findings is said only where everyt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -225,6 +226,11 @@ class AlertKey(msgspec.Struct, frozen=True):
     @property
     def kind(self) -> str:
         return self.effect.partition("#")[0]
+
+
+def mark_of(lines: Iterable[str]) -> str:
+    """Twelve hexadecimal digits that tell the key of an alert about these things, in this order, from other keys."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def hears(

@@ -25,7 +25,7 @@ from chalicelib.domain.alerts.alert import (
     top_findings,
 )
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import PendingAction
+from chalicelib.domain.headers.pending_action import PendingAlert
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.names import console_url
 from chalicelib.domain.images.text import sanitize
@@ -140,7 +140,7 @@ def should_announce(
 
 def compose_verdict_alert(
     header: Header,
-    effect: PendingAction,
+    effect: PendingAlert,
     details: AlertDetails,
     policy: Policy,
     now: datetime,

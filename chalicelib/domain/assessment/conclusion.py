@@ -19,7 +19,7 @@ from chalicelib.domain.alerts.alert import VERDICT, channels_hearing
 from chalicelib.domain.alerts.verdict_alert import got_worse, should_announce
 from chalicelib.domain.enforcement.enforcement import standing_order, with_next_act
 from chalicelib.domain.headers.header import Header, Rules, sketch_of
-from chalicelib.domain.headers.pending_action import ActionType, EndedWaivers, PendingAction
+from chalicelib.domain.headers.pending_action import EndedWaivers, PendingAction, PendingAlert, PendingReport
 from chalicelib.domain.images.finding import Finding, FindingsDocument, FindingStatus, Listing, Severity
 from chalicelib.domain.images.image import Kind, Scan, ScanState, Source, StorageStatus
 from chalicelib.domain.images.verdict import Decision, Verdict, VerdictSummary
@@ -153,7 +153,7 @@ def announce(
     ):  # what waits is outdated, and people have not been told of it
         known, pending = waiting.former, tuple(e for e in header.pending if e is not waiting)
     loud = should_announce(header.ref, verdict, compared, known, notify)
-    alert = PendingAction(ActionType.ALERT, verdict.number, now, decision, known)
+    alert = PendingAlert(verdict.number, now, decision, known)
     if ended is not None and _is_summed(header, decision, known, notify, loud=loud):
         pending = (*pending, msgspec.structs.replace(alert, ended=ended))
     elif loud and not quiet:
@@ -241,7 +241,7 @@ def conclude(
         waivers_version=rules.waivers_version,
     )
     if header.kind is Kind.ARTIFACT:
-        header = msgspec.structs.replace(header, verdict=None, pending=tuple(e for e in header.pending if e.kind.acts))
+        header = msgspec.structs.replace(header, verdict=None, pending=() if header.act is None else (header.act,))
     if header.kind is Kind.ARTIFACT or not header.present:
         header = msgspec.structs.replace(header, decide_at=None)
         return corrected(with_next_act(header, rules.policy, needed_by, now, quiet=quiet))
@@ -278,10 +278,15 @@ def with_due(header: Header, now: datetime | None = None) -> Header:
     """
     kept = header.due_at if header.due_at is not None and now is not None and header.due_at > now else None
     refreshed = header.exists and header.refresh_due_at is not None
-    waiting = (e.due_at for e in header.pending if not (refreshed and e.sent_at_once))
+    waiting = (e.due_at for e in header.pending if not (refreshed and _is_sent_at_once(e)))
     moments = [at for at in (*waiting, header.decide_at, kept) if at is not None]
     due = min(moments, default=None)
     return msgspec.structs.replace(header, due_at=due)
+
+
+def _is_sent_at_once(action: PendingAction) -> bool:
+    """An alert or a report that no summary is to announce."""
+    return isinstance(action, PendingReport) or (isinstance(action, PendingAlert) and not action.left_to_summary)
 
 
 def corrected(header: Header) -> Header:

@@ -9,7 +9,7 @@ import msgspec
 
 from chalicelib.domain.alerts.alert import VERDICT, Alert, AlertDetails, alert_reasons, hears, titled
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import ActionType, PendingAction
+from chalicelib.domain.headers.pending_action import ActionType, PendingAct, PendingAlert, PendingReport
 from chalicelib.domain.images.names import console_url
 from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision
@@ -21,7 +21,7 @@ _IN_TITLE = 80
 
 def with_report(
     header: Header,
-    act: PendingAction,
+    act: PendingAct,
     said: str,
     notify: Sequence[Route],
     now: datetime,
@@ -34,21 +34,21 @@ def with_report(
 
     One of many (`act.quiet`) is left to their summary, unless `always`: what needs a person is always told.
     """
-    told = act.quiet and not always
-    waiting = any(_is_on_its_way(e) for e in header.pending)
-    if told or (event == VERDICT and waiting):
+    # What a summary is to announce may take half an hour.
+    on_its_way = any(isinstance(e, PendingAlert) and not e.left_to_summary for e in header.pending)
+    if (act.quiet and not always) or (event == VERDICT and on_its_way):
         return header
     decision, former = _loud(header, act)
     if not any(hears(route, event, header.ref.repository, decision, former) for route in notify):
         return header
-    report = PendingAction(ActionType.REPORT, act.number, now, decision, former, said=said, event=event)
+    report = PendingReport(act.number, now, decision, former, said=said, event=event)
     return msgspec.structs.replace(header, pending=(*(e for e in header.pending if e.key != report.key), report))
 
 
 def compose_act_report(
-    header: Header, effect: PendingAction, details: AlertDetails, now: datetime, api_url: str | None = None
+    header: Header, effect: PendingReport, details: AlertDetails, now: datetime, api_url: str | None = None
 ) -> Alert:
-    """What became of an act, where no alert of a verdict is on its way that tells it. `effect` is the REPORT."""
+    """What became of an act, where no alert of a verdict is on its way that tells it."""
     ref, said, verdict, registry = header.ref, effect.said, header.verdict, details.registry
     return Alert(
         event=effect.event,
@@ -73,7 +73,7 @@ def compose_act_report(
     )
 
 
-def _offered(header: Header, effect: PendingAction) -> tuple[str, ...]:
+def _offered(header: Header, effect: PendingReport) -> tuple[str, ...]:
     released = header.order is not None and header.order.kind is ActionType.RELEASE
     if released or effect.decision is None or not effect.decision.closes_doors:
         return ()
@@ -85,13 +85,7 @@ def _headline(said: str) -> str:
     return said if len(said) <= _IN_TITLE else said.partition(", ")[0]
 
 
-def _is_on_its_way(effect: PendingAction) -> bool:
-    """Not what a summary is to tell: that may take half an hour."""
-    alert = effect.kind is ActionType.ALERT and not effect.left_to_summary
-    return alert and effect.begun_at is None and effect.tried_at is None
-
-
-def _loud(header: Header, act: PendingAction) -> tuple[Decision, Decision | None]:
+def _loud(header: Header, act: PendingAct) -> tuple[Decision, Decision | None]:
     """Decision and former one by which routes are chosen: a route that hears of taking away hears of giving back."""
     match act.kind:
         case ActionType.QUARANTINE:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from chalicelib.domain.enforcement.enforcement import DesiredState, is_quarantined
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, Order, PendingAction
+from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, Order, PendingAct
 from chalicelib.domain.images.image import InUse, InUseState, StorageStatus
 from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision
@@ -35,7 +35,7 @@ _HELD = {
 }
 
 
-def done_words(effect: PendingAction, restoring: bool = False) -> str:
+def done_words(effect: PendingAct, restoring: bool = False) -> str:
     """`restoring`: ECR has taken the call and is not through with it."""
     how = f" ({effect.method})" if effect.method else ""
     if effect.kind is ActionType.RELEASE and restoring:
@@ -43,19 +43,19 @@ def done_words(effect: PendingAction, restoring: bool = False) -> str:
     return f"{_DONE[effect.kind]}{how}"
 
 
-def given_up_words(effect: PendingAction) -> str:
+def given_up_words(effect: PendingAct) -> str:
     how = f" ({effect.method})" if effect.method else ""
     return f"To {_WISHED[effect.kind]}{how}: {GIVEN_UP}"
 
 
-def held_words(effect: PendingAction, held: Deferred) -> str:
+def held_words(effect: PendingAct, held: Deferred) -> str:
     """`To be quarantined (archive): not done, …: it runs: ECS service web in cluster prod`."""
     how = f" ({effect.method})" if effect.method else ""
     detail = "" if held.why is Holding.OBSERVE else f": {sanitize(held.detail, LONGEST)}"
     return f"To {_WISHED[effect.kind]}{how}: {_HELD[held.why]}{detail}"
 
 
-def planned_words(effect: PendingAction) -> str:
+def planned_words(effect: PendingAct) -> str:
     """Of a dry run, which sets nothing on its way."""
     if effect.held is not None:
         return f"{held_words(effect, effect.held)}."
@@ -67,7 +67,7 @@ def ordered_words(order: Order) -> str:
     return f"Ordered by {by} at {order.at:%Y-%m-%d %H:%M} UTC, to {_WISHED[order.kind]}: {reason}"
 
 
-def would_words(effect: PendingAction, why: str, use: InUse) -> str:
+def would_words(effect: PendingAct, why: str, use: InUse) -> str:
     """For the audit log of a policy that only observes."""
     said = {InUseState.YES: f"it runs: {'; '.join(use.by[:3])}", InUseState.NO: "nothing runs it"}
     running = said.get(use.state, f"whether it runs cannot be told: {'; '.join(use.blind[:3])}")

@@ -15,7 +15,7 @@ import msgspec
 
 from chalicelib.domain.enforcement.act_report import RESTORE, with_report
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import SYSTEM, ActionType, Deferred, Hold, Holding, Order, PendingAction
+from chalicelib.domain.headers.pending_action import SYSTEM, ActionType, Deferred, Hold, Holding, Order, PendingAct
 from chalicelib.domain.images.image import Kind, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
@@ -142,23 +142,23 @@ def with_next_act(
     if header.begun is not None:
         return header
     header = msgspec.structs.replace(header, hold=settled_hold(header, wanted(header, policy, needed_by)))
-    told = tuple(e for e in header.pending if not e.kind.acts)
+    notices = header.notices
     former, acts = header.act, next_acts(header, policy, needed_by, now)
     opened = [e for e in (former, *header.queued) if e is not None]
     going_on = [next((e for e in opened if _goes_on(e, act, policy)), None) for act in acts]
     if not acts:
-        header = msgspec.structs.replace(header, pending=told, queued=())
+        header = msgspec.structs.replace(header, pending=notices, queued=())
         return header if former is None else _told_restored(header, former, policy, now)
     first = min(range(len(acts)), key=lambda n: _rests_until(going_on[n], now))
     act, effect, number = acts[first], going_on[first], header.enforcement_number
     if effect is None:
         number += 1
-        effect = PendingAction(act.kind, number, now, method=act.method, held=act.held, quiet=quiet)
+        effect = PendingAct(act.kind, number, now, method=act.method, held=act.held, quiet=quiet)
     queued = tuple(e for n, e in enumerate(going_on) if e is not None and n != first)
-    return msgspec.structs.replace(header, pending=(effect, *told), queued=queued, enforcement_number=number)
+    return msgspec.structs.replace(header, pending=(effect, *notices), queued=queued, enforcement_number=number)
 
 
-def _rests_until(effect: PendingAction | None, now: datetime) -> datetime:
+def _rests_until(effect: PendingAct | None, now: datetime) -> datetime:
     """One that failed lets the others pass until it is tried again: a policy that may not be written keeps no image
     from being released."""
     held = effect.held if effect is not None else None
@@ -166,7 +166,7 @@ def _rests_until(effect: PendingAction | None, now: datetime) -> datetime:
     return now if until is None else max(until, now)
 
 
-def _told_restored(header: Header, former: PendingAction, policy: Policy, now: datetime) -> Header:
+def _told_restored(header: Header, former: PendingAct, policy: Policy, now: datetime) -> Header:
     """`former` waited for ECR to restore the image. An image that needs it waits as well."""
     waited = former.kind is ActionType.RELEASE and former.held is not None and former.held.why is Holding.RESTORING
     if not waited or not header.exists or header.storage is not StorageStatus.ACTIVE:
@@ -174,7 +174,7 @@ def _told_restored(header: Header, former: PendingAction, policy: Policy, now: d
     return with_report(header, former, "restored: it can be pulled again", policy.notify, now, event=RESTORE)
 
 
-def _goes_on(former: PendingAction, act: NextAct, policy: Policy) -> bool:
+def _goes_on(former: PendingAct, act: NextAct, policy: Policy) -> bool:
     """Whether the act waits, or is on its way, as before. What held it may be over by now."""
     if (former.kind, former.method) != (act.kind, act.method):
         return False

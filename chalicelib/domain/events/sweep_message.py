@@ -76,8 +76,7 @@ def begin(sweep: Sweep, registries: Sequence[RegistryPlace], at: datetime) -> It
 class SweepRepository(msgspec.Struct, frozen=True, tag="sweep-repository"):
     """Handle one repository. `handed`: what the planner has found out about it once for the whole registry, packed as
     its sweep wants it; None: it found nothing out, so the handler must ask itself. `after` goes on where another
-    message ended. `filling`: nothing was ever compared before; people are told of what it finds by a summary.
-    `failure`: what a message before this one could not do, and did not stop for: to be raised by the last."""
+    message ended. `filling`: nothing was ever compared before; people are told of what it finds by a summary."""
 
     sweep: Sweep
     repository: Repository
@@ -86,7 +85,6 @@ class SweepRepository(msgspec.Struct, frozen=True, tag="sweep-repository"):
     after: str | None = None
     attempt: int = 0
     filling: bool = False
-    failure: str | None = None
 
 
 class InitialBackfill(msgspec.Struct, frozen=True, tag="filled"):

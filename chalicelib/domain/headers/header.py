@@ -16,7 +16,17 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Hold, Order, PendingAction, Stage
+from chalicelib.domain.headers.pending_action import (
+    ActionType,
+    Enforcement,
+    Hold,
+    Order,
+    PendingAct,
+    PendingAction,
+    PendingAlert,
+    PendingNotice,
+    Stage,
+)
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import Child, ImageRef, InUse, Kind, Scan, StorageStatus
 from chalicelib.domain.images.verdict import Decision, ImageState, Reason, SameDigestVerdict, Verdict, VerdictSummary
@@ -111,7 +121,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     denied: bool = False
     order: Order | None = None
     pulled_at: datetime | None = None
-    queued: tuple[PendingAction, ...] = ()
+    queued: tuple[PendingAct, ...] = ()
     twins: tuple[str, ...] = ()
     newer: tuple[object, ...] = ()
 
@@ -167,17 +177,22 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         return self.enforcement.kind if self.enforcement and self.enforcement.stage is Stage.BEGUN else None
 
     @property
-    def act(self) -> PendingAction | None:
+    def act(self) -> PendingAct | None:
         """The act that is to be done next; there is one at a time."""
-        return next((e for e in self.pending if e.kind.acts), None)
+        return next((e for e in self.pending if isinstance(e, PendingAct)), None)
 
     @property
-    def left_to_summary(self) -> PendingAction | None:
-        """The alert that the summary of a waiver's end is to tell; there is one at most."""
-        return next((e for e in self.pending if e.left_to_summary), None)
+    def notices(self) -> tuple[PendingNotice, ...]:
+        """The alerts and reports that are still to be announced."""
+        return tuple(e for e in self.pending if not isinstance(e, PendingAct))
 
     @property
-    def acts(self) -> tuple[PendingAction, ...]:
+    def left_to_summary(self) -> PendingAlert | None:
+        """The alert that the summary of a waiver's end is to announce; there is one at most."""
+        return next((e for e in self.pending if isinstance(e, PendingAlert) and e.left_to_summary), None)
+
+    @property
+    def acts(self) -> tuple[PendingAct, ...]:
         """All that are still to be done, the next one first."""
         return (*(() if self.act is None else (self.act,)), *self.queued)
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import ClassVar
 
 import msgspec
 
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
 
 LOST_AFTER = timedelta(minutes=5)
-RETRY_AFTER = timedelta(hours=1)
 SUMMED_WITHIN = timedelta(hours=2)
 """How long an alert is left to a summary that may have to be tried again an hour later. Then it is sent by itself."""
 
@@ -72,35 +72,44 @@ class EndedWaivers(msgspec.Struct, frozen=True):
     standing: VerdictSummary
 
 
-class PendingAction(msgspec.Struct, frozen=True):
-    """Something still to be done. `number` is the verdict's for alerts, the enforcement number for acts and reports.
+class PendingAct(msgspec.Struct, frozen=True):
+    """An act that is still to be done. `number` is the enforcement number.
 
-    `decision` and `former` are the verdict announced and the one announced before it (None: nothing was).
-    `told`: the channels that have this alert already, although another one failed. `begun_at`: a worker has taken the
-    alert over then; another one waits until that one must be dead. `tried_at`: a channel failed then, and the worker
-    gave the alert back. Of acts: `told`, what people know of it (that it failed, that a restore is slow); `method` of a
-    quarantine; `held`: why it is not done now; and once begun, `by` whom it was wanted (`rule:<id>`, `person:<name>`,
-    `system`), `why` in a sentence, and the state found `before` it.
-    `quiet`: one of many, told of by a summary. Of reports: `said`, and the `event` of `notify` it belongs to.
-    Of alerts: `ended`, where the summary of those waivers' end is to tell it.
+    `method` of a quarantine; `held`: why it is not done now; once begun, `by` whom it was wanted (`rule:<id>`,
+    `person:<name>`, `system`), `why` in a sentence, and the state found `before` it. `quiet`: one of many, announced by
+    a summary. `reported`: what people know of it already (that it failed, that a restore is slow).
     """
 
     kind: ActionType
     number: int
     wanted_at: datetime
-    decision: Decision | None = None
-    former: Decision | None = None
-    told: tuple[str, ...] = ()
-    begun_at: datetime | None = None
-    tried_at: datetime | None = None
     method: str | None = None
     held: Deferred | None = None
-    said: str = ""
     by: str = ""
     why: str = ""
     before: str = ""
-    event: str = ""
     quiet: bool = False
+    reported: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}#{self.number}"
+
+    @property
+    def due_at(self) -> datetime | None:
+        """When the clock sends it again: by then it was lost on its way, or what holds it is tried again."""
+        return self.wanted_at + LOST_AFTER if self.held is None else self.held.until
+
+
+class PendingAlert(msgspec.Struct, frozen=True):
+    """The alert of a verdict. `number` is the verdict's; `decision` and `former` are the decision announced and the
+    one announced before it (None: nothing was). `ended`: where the summary of those waivers' end is to announce it."""
+
+    kind: ClassVar[ActionType] = ActionType.ALERT
+    number: int
+    wanted_at: datetime
+    decision: Decision | None = None
+    former: Decision | None = None
     ended: EndedWaivers | None = None
 
     @property
@@ -108,27 +117,37 @@ class PendingAction(msgspec.Struct, frozen=True):
         return f"{self.kind}#{self.number}"
 
     @property
-    def queue(self) -> str:
-        return queue_of(self.key)
-
-    @property
     def left_to_summary(self) -> bool:
-        """Whether no worker has begun to send it by itself."""
-        return self.ended is not None and self.begun_at is None and self.tried_at is None
+        return self.ended is not None
 
     @property
-    def sent_at_once(self) -> bool:
-        """An alert or a report that no summary is to tell."""
-        return not self.kind.acts and not self.left_to_summary
+    def due_at(self) -> datetime:
+        return self.wanted_at + (SUMMED_WITHIN if self.left_to_summary else LOST_AFTER)
+
+
+class PendingReport(msgspec.Struct, frozen=True):
+    """A report of what became of an act. `number` is the act's; `decision` and `former` are those by which routes are
+    chosen; `said`: the sentence; `event`: the one of `notify` it belongs to."""
+
+    kind: ClassVar[ActionType] = ActionType.REPORT
+    number: int
+    wanted_at: datetime
+    decision: Decision | None = None
+    former: Decision | None = None
+    said: str = ""
+    event: str = ""
 
     @property
-    def due_at(self) -> datetime | None:
-        """When the clock sends it again: by then it was lost on its way; a channel that fails is tried each hour."""
-        if self.held is not None:
-            return self.held.until
-        if self.left_to_summary:
-            return self.wanted_at + SUMMED_WITHIN
-        return self.wanted_at + LOST_AFTER if self.tried_at is None else self.tried_at + RETRY_AFTER
+    def key(self) -> str:
+        return f"{self.kind}#{self.number}"
+
+    @property
+    def due_at(self) -> datetime:
+        return self.wanted_at + LOST_AFTER
+
+
+PendingNotice = PendingAlert | PendingReport
+PendingAction = PendingAct | PendingNotice
 
 
 class Stage(StrEnum):

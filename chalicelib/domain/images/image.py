@@ -130,6 +130,9 @@ class ScanState(StrEnum):
         return self in (ScanState.EXPIRED, ScanState.FAILED, ScanState.UNSUPPORTED, ScanState.UNAVAILABLE)
 
 
+NOT_SINCE = "not scanned since its push or restore"
+
+
 class Scan(msgspec.Struct, frozen=True):
     """How far the scan of one image got.
 
@@ -141,6 +144,14 @@ class Scan(msgspec.Struct, frozen=True):
     reason: str | None = None
     source: Source | None = None
     scanned_at: datetime | None = None
+
+    def since(self, at: datetime | None) -> Scan:
+        """PENDING where it completed before the push or restore of `at`, and so is of another state of the image."""
+        if self.state is not ScanState.COMPLETE:
+            return self
+        scanned_at = self.scanned_at
+        too_old = scanned_at is None or (at is not None and int(scanned_at.timestamp()) < int(at.timestamp()))
+        return Scan(ScanState.PENDING, NOT_SINCE, self.source, scanned_at) if too_old else self
 
 
 class StorageStatus(StrEnum):

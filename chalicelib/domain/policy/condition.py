@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,18 +29,21 @@ NextChange = Callable[[Finding, ImageState, datetime], datetime | None]
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """`reads`: one field, whose value is compared, or several, which are compared as a tuple. `changes`: when the
-    answer changes by the clock; None: it never does. `meaning`: what the schema and the documentation say of it."""
+    """`reads`: the field whose value is compared, or several, which are compared as a tuple; none: the one of its name.
+    `changes`: when the answer changes by the clock; None: it never does. `meaning`: what the schema and the
+    documentation say of it."""
 
-    name: str
     about: type[Finding] | type[ImageState]
-    reads: tuple[str, ...]
+    name: str
     operand: Operand
     compare: Compare
     meaning: str
+    reads: tuple[str, ...] = ()
     changes: Changes | None = None
 
     def __post_init__(self) -> None:
+        if not self.reads:
+            msgspec.structs.force_setattr(self, "reads", (self.name,))
         stored = STORED_OF_IMAGE if self.about_image else STORED_OF_FINDING
         for name in self.reads:
             if name not in stored:
@@ -79,169 +83,124 @@ class Condition(msgspec.Struct, frozen=True):
         return next_change
 
 
+_finding, _image = partial(Condition, Finding), partial(Condition, ImageState)
 CONDITIONS = {
     condition.name: condition
     for condition in (
-        Condition(
+        _finding(
             "severity",
-            Finding,
-            ("severity",),
             operand.SEVERITY,
             compare.severity,
             "The severity. An unrated finding counts as `unknown_severity`, and as UNKNOWN in `eq`, `in` and lists",
         ),
-        Condition("score", Finding, ("score",), operand.SCORE, compare.number, "The CVSS base score"),
-        Condition(
-            "epss",
-            Finding,
-            ("epss",),
-            operand.EPSS,
-            compare.number,
-            "The EPSS score: the chance of exploitation within 30 days",
-        ),
-        Condition(
+        _finding("score", operand.SCORE, compare.number, "The CVSS base score"),
+        _finding("epss", operand.EPSS, compare.number, "The EPSS score: the chance of exploitation within 30 days"),
+        _finding(
             "kev",
-            Finding,
-            ("kev",),
             operand.YES_OR_NO,
             compare.word,
             "In CISA's catalogue of known exploited vulnerabilities: only enhanced scanning knows it, and it is looked "
             "up only for findings where the answer of a rule depends on it",
         ),
-        Condition(
-            "exploit_available",
-            Finding,
-            ("exploit_available",),
-            operand.YES_OR_NO,
-            compare.word,
-            "Inspector knows an exploit",
-        ),
-        Condition(
+        _finding("exploit_available", operand.YES_OR_NO, compare.word, "Inspector knows an exploit"),
+        _finding(
             "fix_available",
-            Finding,
-            ("fix_available",),
             operand.FIX,
             compare.fix,
             "true: every package has a fix; `partial`: some have, which is neither true nor false; false: none has",
         ),
-        Condition(
+        _finding(
             "age_days",
-            Finding,
-            ("first_seen_in_line", "first_seen"),
             operand.DAYS,
             compare.age,
             "Days since the image line first had it (a rebuild does not reset it), else since the source first saw it",
+            ("first_seen_in_line", "first_seen"),
             compare.age_changes,
         ),
-        Condition(
+        _finding(
             "overdue",
-            Finding,
-            ("severity", "first_seen_in_line", "first_seen"),
             operand.YES_OR_NO,
             compare.overdue,
             "Open for the `sla_days` of its severity. Without a limit never overdue",
+            ("severity", "first_seen_in_line", "first_seen"),
             compare.overdue_changes,
         ),
-        Condition(
+        _finding(
             "package",
-            Finding,
-            ("packages",),
             operand.GLOBS,
             compare.each_package("name"),
             "The name of a package that the finding lists",
+            ("packages",),
         ),
-        Condition(
+        _finding(
             "vulnerability_id",
-            Finding,
-            ("vulnerability_id", "related_ids"),
             operand.GLOBS,
             compare.vulnerability_id,
             "Its id or a related one (GHSA, RHSA, …) matches, and none of them is excluded",
+            ("vulnerability_id", "related_ids"),
         ),
-        Condition("source", Finding, ("source",), operand.SOURCE, compare.word, "The scanner"),
-        Condition(
+        _finding("source", operand.SOURCE, compare.word, "The scanner"),
+        _finding(
             "ecosystem",
-            Finding,
-            ("ecosystem",),
             operand.ECOSYSTEM,
             compare.word,
             "Whether the package is one of the operating system or of a language",
         ),
-        Condition(
+        _finding(
             "manager",
-            Finding,
-            ("packages",),
             operand.GLOBS,
             compare.each_package("manager"),
             "The package manager of a package that the finding lists",
-        ),
-        Condition(
-            "path",
-            Finding,
             ("packages",),
+        ),
+        _finding(
+            "path",
             operand.GLOBS,
             compare.each_package("path"),
             "The file path of a package that the finding lists",
+            ("packages",),
         ),
-        Condition(
+        _finding(
             "status",
-            Finding,
-            ("status",),
             operand.STATUS,
             compare.word,
             'Directly under `match` it replaces the usual "open, and suppressed ones that count"; deeper it only '
             "narrows that",
         ),
-        Condition(
-            "repository", ImageState, ("ref.repository",), operand.GLOBS, compare.glob, "The name of its repository"
-        ),
-        Condition(
+        _image("repository", operand.GLOBS, compare.glob, "The name of its repository", ("ref.repository",)),
+        _image(
             "region",
-            ImageState,
-            ("ref.region",),
             operand.GLOBS,
             compare.glob,
             "The AWS Region of its repository, as `eu-central-1`; of a public repository `us-east-1`",
+            ("ref.region",),
         ),
-        Condition(
+        _image(
             "tag",
-            ImageState,
-            ("tags",),
             operand.GLOBS,
             compare.tags,
             "Some tag matches. An untagged image matches a list of exclusions only, and no other",
+            ("tags",),
         ),
-        Condition(
-            "pushed_days",
-            ImageState,
-            ("pushed_at",),
-            operand.DAYS,
-            compare.days,
-            "Days since the push",
-            compare.days_change,
-        ),
-        Condition(
+        _image("pushed_days", operand.DAYS, compare.days, "Days since the push", ("pushed_at",), compare.days_change),
+        _image(
             "scan_age_days",
-            ImageState,
-            ("scan.scanned_at",),
             operand.DAYS,
             compare.days,
             "Days since the last completed scan",
+            ("scan.scanned_at",),
             compare.days_change,
         ),
-        Condition(
+        _image(
             "in_use",
-            ImageState,
-            ("in_use.state",),
             operand.RUNNING,
             compare.running,
             "true: it runs, or it is unknown whether it runs (unknown is treated as running); false: known not to run",
+            ("in_use.state",),
         ),
-        Condition(
-            "architecture", ImageState, ("architecture",), operand.GLOBS, compare.glob, "Its architecture, as `amd64`"
-        ),
-        Condition("platform", ImageState, ("platform",), operand.GLOBS, compare.glob, "Its platform, as `DEBIAN_12`"),
-        Condition("signed", ImageState, ("signed",), operand.YES_OR_NO, compare.word, "A signature refers to it"),
+        _image("architecture", operand.GLOBS, compare.glob, "Its architecture, as `amd64`"),
+        _image("platform", operand.GLOBS, compare.glob, "Its platform, as `DEBIAN_12`"),
+        _image("signed", operand.YES_OR_NO, compare.word, "A signature refers to it"),
     )
 }
 IMAGE_WORDS = frozenset(name for name, condition in CONDITIONS.items() if condition.about_image)

@@ -49,7 +49,7 @@ def _settings(policy: Policy) -> Iterator[PolicyWarning]:
     if policy.enforcing and policy.quarantine.when_running == "proceed":
         yield PolicyWarning("quarantine.when_running", "what runs loses its image, and fails when it is started anew")
     if policy.unscanned.then == "warn":
-        yield PolicyWarning("unscanned.then", "an image that nobody has scanned will pass the gate")
+        yield PolicyWarning("unscanned.then", "an image that was never scanned will pass the gate")
     if policy.stale.word == "allow":
         yield PolicyWarning("stale.decision", "a lapsed scan will pass as clean")
 

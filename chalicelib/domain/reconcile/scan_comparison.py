@@ -25,7 +25,6 @@ ASKED_AGAIN = 2
 """The next listing of changes begins so many times `consistency_delay` before the end of the last one."""
 SHARES = 7
 TURN = timedelta(hours=6)
-NOT_SINCE = "not scanned since its push or restore"
 _ACTIVE, _COMPLETE, _ENHANCED = StorageStatus.ACTIVE, ScanState.COMPLETE, Source.ENHANCED
 
 
@@ -74,7 +73,7 @@ def _of_coverage(view: RepositoryView, detail: ImageDetail, header: Header) -> D
         return Difference(K.SCAN_STALE, detail.ref, detail="Inspector covers it no more") if gone else None
     if scanned.scanned_at is not None and scanned.scanned_at > covered.at - view.consistency_delay:
         return None  # its event is on its way; the state differs at the next sweep too
-    scan = scan_since(scanned, max(filter(None, (detail.pushed_at, detail.activated_at)), default=None))
+    scan = scanned.since(max(filter(None, (detail.pushed_at, detail.activated_at)), default=None))
     return None if _is_as_known(header, scan) else _differs(detail.ref, header, scan)
 
 
@@ -91,15 +90,6 @@ def _differs(ref: ImageRef, header: Header, scan: Scan) -> Difference:
     kind = K.SCAN_UNHEARD if waited and scan.state is _COMPLETE else K.SCAN_STALE
     stored = header.scan.state if header.version else "nothing"
     return Difference(kind, ref, detail=f"{stored} is stored, {scan.state} it is")
-
-
-def scan_since(scan: Scan, since: datetime | None) -> Scan:
-    """A scan from before the push or restore is of another state."""
-    if scan.state is not _COMPLETE:
-        return scan
-    at = scan.scanned_at
-    too_old = at is None or (since is not None and int(at.timestamp()) < int(since.timestamp()))
-    return Scan(ScanState.PENDING, NOT_SINCE, scan.source, at) if too_old else scan
 
 
 def _of_changes(view: RepositoryView, detail: ImageDetail, header: Header) -> Difference | None:

@@ -125,7 +125,7 @@ def _status_words(replica: Replica) -> str:
             return "no rule copies it there any more"
         case ReplicaStatus.NOT_CONFIGURED:
             return "pushed before there was a rule; a backfill copies it"
-    return f"nobody can look there; {_unseen_words(replica)}"
+    return f"it cannot be looked at there; {_unseen_words(replica)}"
 
 
 def _unseen_words(replica: Replica) -> str:

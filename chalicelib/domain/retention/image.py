@@ -137,7 +137,7 @@ def guard_of(header: Header | None, rules: Rules, now: datetime) -> Guard | None
     if header.verdict is not None:
         excused = sorted(header.verdict.waived & {waiver.id for waiver in rules.waivers if waiver.in_force(now)})
         if excused:
-            return Guard(WAIVED, f"somebody needs it: waived by {', '.join(excused[:3])}")
+            return Guard(WAIVED, f"it is needed: waived by {', '.join(excused[:3])}")
     if (difference := behind(header, header.revision, rules)) is not None:
         return Guard(UNDECIDED, f"it is not decided yet by {difference.detail} in force")
     return None

@@ -24,7 +24,7 @@ from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision
 
 LAST_PULL = "the last pull"
-NO_PUSH = "Which tags are newer cannot be told: nobody knows when this image was pushed"
+NO_PUSH = "Which tags are newer cannot be told: it is not known when this image was pushed"
 NONE_NEWER = "This line has no newer tag"
 SHOWN = 10
 LONGEST = 160

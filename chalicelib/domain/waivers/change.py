@@ -16,7 +16,7 @@ import msgspec
 from chalicelib.domain.alerts.alert import summary_words, titled
 from chalicelib.domain.enforcement.act_words import outcome_words
 from chalicelib.domain.headers.header import Header, in_sketch
-from chalicelib.domain.headers.pending_action import PendingAction
+from chalicelib.domain.headers.pending_action import PendingAlert
 from chalicelib.domain.images.names import console_url
 from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision
@@ -136,7 +136,7 @@ class Turned(msgspec.Struct, frozen=True):
     """An image whose verdict the end of waivers turned, and the alert that their summary is to tell."""
 
     header: Header
-    alert: PendingAction
+    alert: PendingAlert
 
     @property
     def line(self) -> str:

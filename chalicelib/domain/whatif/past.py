@@ -1,7 +1,7 @@
 """The past of one image, rebuilt from its findings document: what was known of it at an earlier moment. Pure.
 
-First sights, ends and the log of material changes give back which findings there were and what they said. What nobody
-keeps is taken as it is today, and named by a `PastNote`. How a policy would have judged it is `what_if.py`'s business.
+First sights, ends and the log of material changes give back which findings there were and what they said. What is not
+kept is taken as it is today, and named by a `PastNote`. How a policy would have judged it is `what_if.py`'s business.
 
 Times are those of the source (`updatedAt`, the look that found one gone), not those at which we heard of it: a change
 that was told late stands where it belongs.

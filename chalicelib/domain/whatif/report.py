@@ -79,9 +79,9 @@ class WhatIfRow(msgspec.Struct, frozen=True):
 class Tally(msgspec.Struct, frozen=True):
     """Exact counts of images. `today`, `candidate`: by decision as of now; `moves`: `WARN>BLOCK`, where they differ.
 
-    `closes_running`: of those it newly closes, how many run; `closes_maybe_running`: nobody can tell, treat as
-    running. `past_closed`, `past_closed_today`: closed on some past day by the candidate, by today's policy.
-    `kev_open`: see `Weighed`. `unreadable`: could not be judged, and are in no other count.
+    `closes_running`: of those it newly closes, how many run; `closes_maybe_running`: unknown, treat as running.
+    `past_closed`, `past_closed_today`: closed on some past day by the candidate, by today's policy. `kev_open`: see
+    `Weighed`. `unreadable`: could not be judged, and are in no other count.
     """
 
     images: int = 0

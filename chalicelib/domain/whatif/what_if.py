@@ -1,8 +1,8 @@
 """What a candidate policy would say of one image, now and on each past day, beside what today's policy says. Pure.
 
 Now is decided as `conclusion.py` decides it, so that applying the candidate gives just that. A past day is decided as
-of its last second (UTC), by the findings of then (`past.py`); what began and ended within one day is not seen. What the
-answers of many images add up to is `what_if_report.py`'s business.
+of its last second (UTC), by the findings of then (`past.py`); what began and ended within one day is not seen.
+`report.py` adds up the answers of many images.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Day(msgspec.Struct, frozen=True):
 
 class Weighed(msgspec.Struct, frozen=True):
     """`past`: oldest day first; none before the image was pushed. `kev_open`: its answer under the candidate hangs on
-    KEV that nobody has asked for yet: applying the candidate asks, and may decide otherwise."""
+    KEV that was not asked for yet: applying the candidate asks, and may decide otherwise."""
 
     today: Ruling
     candidate: Ruling

@@ -16,7 +16,6 @@ from threading import Event, RLock
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-import msgspec
 from chalice.app import Chalice, SQSEventConfig
 from chalice.local import LambdaContext
 from moto.events.models import EventPattern
@@ -31,53 +30,26 @@ REST_SECONDS = 0.05
 Handler = Callable[[Any, Any], Any]
 
 
-class Pattern(EventPattern):
-    """Matches as EventBridge does: any element of an array may match."""
+def queues_of(event: dict[str, Any], rules: Sequence[RulePlan]) -> list[str]:
+    """Where the rules of the bus send the event; without a queue AWS drops an event silently."""
+    fields = _fields_of(event)
+    fitting = (rule for rule in rules if EventPattern(None, rule.pattern)._does_event_match(fields, rule.pattern))
+    return list(dict.fromkeys(queue for rule in fitting for queue in rule.queues))
 
-    def matches(self, flat: dict[str, Any]) -> bool:
-        return self._does_event_match(flat, self._pattern)
 
-    @staticmethod
-    def flat(event: dict[str, Any]) -> dict[str, Any]:
-        """Every value of the event by its path; values in an array by the path of the array."""
-        return Pattern._flatten_dict(event)
-
-    @staticmethod
-    def _flatten_dict(node: Any, prefix: str = "", result: dict[str, Any] | None = None) -> dict[str, Any]:
-        flat: dict[str, Any] = {} if result is None else result
-        for key, value in node.items():
-            path = f"{prefix}.{key}" if prefix else key
-            if isinstance(value, dict) and value:
-                Pattern._flatten_dict(value, path, flat)
-            elif isinstance(value, list) and any(isinstance(element, dict) for element in value):
-                Pattern._gather([element for element in value if isinstance(element, dict)], path, flat)
-            else:
-                flat[path] = value
-        return flat
-
-    @staticmethod
-    def _gather(elements: list[dict[str, Any]], path: str, flat: dict[str, Any]) -> None:
+def _fields_of(node: dict[str, Any]) -> dict[str, Any]:
+    """Every value by its path; those in an array by the path of the array, because any element may match."""
+    fields: dict[str, Any] = {}
+    for key, value in node.items():
+        elements = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, dict) and one]
+        if not elements:
+            fields[key] = value
         for element in elements:
-            for key, value in Pattern._flatten_dict(element, path).items():
-                flat.setdefault(key, []).extend(value if isinstance(value, list) else [value])
-
-
-class EventBus:
-    """`send` puts a text into a queue by its name."""
-
-    def __init__(self, rules: Sequence[RulePlan], send: Callable[[str, str], None]) -> None:
-        self._rules = [(Pattern(json.dumps(rule.pattern), rule.pattern), rule.queues) for rule in rules]
-        self._send = send
-
-    def put(self, event: dict[str, Any]) -> list[str]:
-        """The queues the event went to; without one AWS drops an event silently."""
-        flat = Pattern.flat(event)
-        queues = [queue for pattern, targets in self._rules if pattern.matches(flat) for queue in targets]
-        queues = list(dict.fromkeys(queues))
-        text = msgspec.json.encode(event).decode() if queues else ""
-        for queue in queues:
-            self._send(queue, text)
-        return queues
+            for name, inner in _fields_of(element).items():
+                former = fields.get(f"{key}.{name}", [])
+                several = [*former, *(inner if isinstance(inner, list) else [inner])]
+                fields[f"{key}.{name}"] = several if isinstance(value, list) else inner
+    return fields
 
 
 class LocalQueues:

@@ -36,7 +36,7 @@ from chalicelib.api.framework.endpoint import CONTENT_TYPE, GUARDED, Problem
 from chalicelib.local.aws.deployment import RulePlan
 from chalicelib.local.aws.dynamo import LocalDynamo, QuickPicker
 from chalicelib.local.aws.ecs import LocalEcs
-from chalicelib.local.aws.messages import EventBus, LocalQueues
+from chalicelib.local.aws.messages import LocalQueues, queues_of
 from chalicelib.local.ecr.answers import ServedEcr
 from chalicelib.local.ecr.ecr import LocalEcr
 from chalicelib.local.ecr.public import TARGET, EcrPublic
@@ -94,7 +94,7 @@ class LocalAws:
     """One per process, because moto's state is global. `port` 0 takes a free one.
 
     `hurry`: the longest delay of a queue in real seconds. `clock` dates ECR and every answer; a restore from ECR's
-    archive takes `restore_takes`, a copy to another registry `replication_takes`.
+    archive takes `restore_takes`.
     """
 
     def __init__(
@@ -103,15 +103,12 @@ class LocalAws:
         rules: list[RulePlan],
         port: int = 0,
         hurry: float | None = None,
-        clock: LocalClock | None = None,
         restore_takes: timedelta = timedelta(),
-        replication_takes: timedelta = timedelta(),
     ) -> None:
         self.region, self.lock = region, RLock()
-        self.clock, self._restore_takes = clock or LocalClock(), restore_takes
-        self._replication_takes = replication_takes
+        self.clock, self._restore_takes = LocalClock(), restore_takes
         self.public = EcrPublic(ACCOUNT)
-        self.bus = EventBus(rules, lambda queue, text: self.queues.put(queue, text))
+        self._rules = rules
         self._posts: dict[str, Post] = {"/local/events": self._take_events}
         self._moto = _Dispatcher()
         self._port, self._hurry = port, hurry
@@ -139,7 +136,7 @@ class LocalAws:
             backends.clear()
             backends.backend = extended
         LocalEcr.listen(self._publish, self.clock, self._restore_takes)
-        LocalReplication.listen(self.put_event, self.clock, self._replication_takes)
+        LocalReplication.reset()
         vars(moto_responses)["XFormedAttributePicker"] = QuickPicker
         self._thread = Thread(target=self._server.serve_forever, args=(POLL_SECONDS,), name="local-aws", daemon=True)
         self._thread.start()
@@ -155,7 +152,7 @@ class LocalAws:
             backends.clear()
             backends.backend = original
         LocalEcr.listen(lambda event: None, LocalClock())
-        LocalReplication.listen(lambda event: None, LocalClock())
+        LocalReplication.reset()
 
     def let_time_pass(self) -> None:
         """Finishes restores and copies that are due by now."""
@@ -170,7 +167,11 @@ class LocalAws:
     def put_event(self, event: Event) -> list[str]:
         """Returns the queues it went to."""
         with self.lock:
-            return self.bus.put(event)
+            queues = queues_of(event, self._rules)
+            text = msgspec.json.encode(event).decode() if queues else ""
+            for queue in queues:
+                self.queues.put(queue, text)
+            return queues
 
     def serve(self, path: str, post: Post) -> None:
         """Adds a `POST /local/…` path; what `post` returns is answered as JSON."""

@@ -40,7 +40,7 @@ from chalicelib.local.aws.deployment import (
 )
 from chalicelib.local.aws.messages import RUNTIME_MS, QueuePump
 from chalicelib.local.aws.server import HEADERS, HOST, POLL_SECONDS, LocalAws, refusal
-from chalicelib.local.events import LocalClock, iso
+from chalicelib.local.events import iso
 from chalicelib.observability import logger
 from chalicelib.services.ports.table import Stored
 
@@ -68,25 +68,21 @@ class _LocalRequests(ChaliceRequestHandler):
 
 
 class LocalStack:
-    """`aws_port`, `api_port`: 0 takes a free one; without `api_port` no API is served. `hurry`, `clock` (the app's too)
-    and `restore_takes`: see `LocalAws`. Raises OSError for a taken port, SettingsError without the template.
+    """`aws_port`, `api_port`: 0 takes a free one; without `api_port` no API is served. `hurry` and `restore_takes`: see
+    `LocalAws`, whose clock is the app's too. Raises OSError for a taken port, SettingsError without the template.
     """
 
     def __init__(
         self,
         aws_port: int = 0,
         api_port: int | None = None,
-        region: str = REGION,
         hurry: float | None = None,
         show: Callable[[Caught], None] = lambda caught: None,
-        clock: LocalClock | None = None,
         restore_takes: timedelta = timedelta(),
     ) -> None:
-        self.region = region
-        self.clock = clock or LocalClock()
-        self.template = Template(STAGE)
-        self.aws = LocalAws(region, self.template.rules(), aws_port, hurry, self.clock, restore_takes)
-        self.catcher = Catcher(ACCOUNT, region, show)
+        self.region, self.template = REGION, Template(STAGE)
+        self.aws = LocalAws(REGION, self.template.rules(), aws_port, hurry, restore_takes)
+        self.clock, self.catcher = self.aws.clock, Catcher(ACCOUNT, REGION, show)
         self._api_port = api_port
         self._closing = ExitStack()
         self._server: LocalDevServer | None = None

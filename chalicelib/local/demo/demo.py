@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import boto3
 
 from chalicelib.domain.events.message import Refresh
-from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef
+from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
 from chalicelib.local import events as aws_events
 from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.aws.seed import covered, scan_events
@@ -25,6 +25,7 @@ from chalicelib.local.ecr.ecr import MANIFEST, ecr_of
 from chalicelib.local.inspector import inspector_of
 
 ALIAS = "public/demo"
+AMD64 = "linux/amd64"
 ACTOR = f"arn:aws:sts::{ACCOUNT}:assumed-role/platform/demo"
 Show = Callable[[str], None]
 
@@ -53,39 +54,32 @@ class Demo:
     def _multi_arch(self) -> None:
         self._show("team/checkout:2.3.1 is pushed for two platforms, with an attestation; Inspector scans both")
         home = "team/checkout"
-        self._create(home)
-        amd64 = self._push(home, registry.manifest(home, "2.3.1", "linux/amd64"))
-        arm64 = self._push(home, registry.manifest(home, "2.3.1", "linux/arm64"))
-        attested = self._push(home, registry.attestation(amd64.digest))
-        platforms = {"linux/amd64": amd64.digest, "linux/arm64": arm64.digest}
-        self._push(home, registry.index(platforms, {amd64.digest: attested.digest}), "2.3.1")
+        amd64, arm64 = self._push(home, "2.3.1"), self._push(home, "2.3.1", platform="linux/arm64")
+        attested = self._put(home, registry.attestation(amd64.digest))
+        platforms = {AMD64: amd64.digest, "linux/arm64": arm64.digest}
+        self._put(home, registry.index(platforms, {amd64.digest: attested.digest}), "2.3.1")
         self._enhanced(amd64, registry.LOG4SHELL, registry.OPENSSL)
         self._enhanced(arm64, registry.OPENSSL)
 
     def _basic_scan(self) -> None:
         self._show("team/web:1.0.0, also called `stable`, is scanned by ECR itself")
-        self._create("team/web")
-        ref = self._push("team/web", registry.manifest("team/web", "1.0.0", "linux/amd64"), "1.0.0", "stable")
+        ref = self._push("team/web", "1.0.0", "1.0.0", "stable")
         self._basic(ref, registry.basic_scan((registry.CURL, registry.EXPAT, registry.ZLIB), _now()))
 
     def _moved_tag(self) -> None:
         self._show("team/web:1.1.0 is pushed; the tag `stable` moves to it, and nothing is found in it")
-        ref = self._push("team/web", registry.manifest("team/web", "1.1.0", "linux/amd64"), "1.1.0", "stable")
+        ref = self._push("team/web", "1.1.0", "1.1.0", "stable")
         self._basic(ref, registry.basic_scan((), _now()))
 
     def _clean(self) -> None:
         self._show("base/python:3.13 is scanned by Inspector: nothing found")
-        self._create("base/python")
-        self._enhanced(self._push("base/python", registry.manifest("base/python", "3.13", "linux/amd64"), "3.13"))
+        self._enhanced(self._push("base/python", "3.13", "3.13"))
 
     def _unscannable(self) -> None:
         self._show("team/batch fails to be scanned, team/legacy runs on something Inspector does not know")
-        self._create("team/batch")
-        failed = self._push("team/batch", registry.manifest("team/batch", "0.9.0", "linux/amd64"), "0.9.0")
+        failed = self._push("team/batch", "0.9.0", "0.9.0")
         self._basic(failed, registry.basic_scan((), _now(), "FAILED", "The image could not be unpacked."))
-        self._create("team/legacy")
-        legacy = self._push("team/legacy", registry.manifest("team/legacy", "4.2", "linux/amd64"), "4.2")
-        self._enhanced(legacy, reason="UNSUPPORTED_OS")
+        self._enhanced(self._push("team/legacy", "4.2", "4.2"), reason="UNSUPPORTED_OS")
 
     def _public(self) -> None:
         self._show("public.ecr.aws/demo/team/web has the name of a private repository; it is never scanned")
@@ -97,9 +91,7 @@ class Demo:
 
     def _hostile(self) -> None:
         self._show("team/widgets has a package and an advisory that try to notify everyone")
-        self._create("team/widgets")
-        ref = self._push("team/widgets", registry.manifest("team/widgets", "5.0.0", "linux/amd64"), "5.0.0")
-        self._enhanced(ref, registry.HOSTILE)
+        self._enhanced(self._push("team/widgets", "5.0.0", "5.0.0"), registry.HOSTILE)
 
     def _news(self) -> None:
         self._show("a flaw becomes known in base/python:3.13, clean until now")
@@ -109,21 +101,22 @@ class Demo:
 
     # ---- people and scanners
 
-    def _create(self, name: str) -> None:
-        self._ecr.create_repository(repositoryName=name)
-        home = ImageRef(ACCOUNT, self._stack.region, name, "").home
-        self._stack.aws.put_event(aws_events.repository_created(home, ACTOR, _now()))
+    def _push(self, repository: str, version: str, *tags: str, platform: str = AMD64) -> ImageRef:
+        return self._put(repository, registry.manifest(repository, version, platform), *tags)
 
-    def _push(self, repository: str, manifest: str, *tags: str) -> ImageRef:
-        """ECR sends the event of each tag."""
+    def _put(self, repository: str, manifest: str, *tags: str) -> ImageRef:
+        """Creates the repository with its first image. ECR sends the event of each tag."""
+        home = Repository(ACCOUNT, self._stack.region, repository)
+        if home not in {ref.home for ref in self.refs}:
+            self._ecr.create_repository(repositoryName=repository)
+            self._stack.aws.put_event(aws_events.repository_created(home, ACTOR, _now()))
         digest = ""
         for tag in tags or ("",):
             named = {"imageTag": tag} if tag else {}
             answer = self._ecr.put_image(repositoryName=repository, imageManifest=manifest, **named)
             digest = answer["image"]["imageId"]["imageDigest"]
-        ref = ImageRef(ACCOUNT, self._stack.region, repository, digest)
-        self.refs.append(ref)
-        return ref
+        self.refs.append(home.image(digest))
+        return self.refs[-1]
 
     def _enhanced(self, ref: ImageRef, *flaws: Flaw, reason: str = "SUCCESSFUL") -> None:
         inspector, code = inspector_of(ref.region), "ACTIVE" if reason == "SUCCESSFUL" else "INACTIVE"

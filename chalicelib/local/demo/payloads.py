@@ -14,17 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from chalicelib.domain.events.event import (
-    CoverageChanged,
-    Event,
-    FindingChanged,
-    Ignored,
-    ImageAction,
-    PulledThrough,
-    ReferrerAction,
-    Replicated,
-    ScanFinished,
-)
+from chalicelib.domain.events.event import CoverageChanged, Event, FindingChanged, Ignored
 from chalicelib.domain.images.finding import ScanReport
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import InputError, RefusedPayloadError
@@ -36,7 +26,7 @@ from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage
 
 SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
 _RESPONSES = (FindingsPage, ScanReport, CoveragePage, ImagesPage, RepositoriesPage)
-Taken = Callable[[Response, dict[str, Any]], None]
+Taken = tuple[Response, dict[str, Any]]
 EVENTS_AT_ONCE = 1_000
 PATIENCE_SECONDS = 180.0
 Advance = Callable[[str, int, int], None]
@@ -73,18 +63,18 @@ class PayloadFolder:
     def events(self) -> int:
         return sum(len(indices) for indices in self._events.values())
 
-    def read(self, take: Taken, progress: Callable[[], None] = lambda: None) -> None:
-        """Reads every file, passes each API response to `take`, and notes where events are."""
+    def read(self) -> Iterator[list[Taken]]:
+        """The API responses of each file; notes where events are."""
         for path in self.files:
-            payloads = self._payloads(path)
+            payloads, responses = self._payloads(path), list[Taken]()
             for index, payload in enumerate(payloads):
                 self.payloads += 1
                 where = index if len(payloads) > 1 else None
                 try:
-                    self._read_one(path, index, payload, take)
+                    responses += self._read_one(path, index, payload)
                 except RefusedPayloadError as error:
                     self.refused.append(Refused(self._name(path), where, error.path, error.reason))
-            progress()
+            yield responses
 
     def deliverable(self) -> Iterator[dict[str, Any]]:
         """The events in path order."""
@@ -94,12 +84,12 @@ class PayloadFolder:
                 if index in of_events:
                     yield msgspec.json.decode(payload)
 
-    def _read_one(self, path: Path, index: int, payload: bytes, take: Taken) -> None:
+    def _read_one(self, path: Path, index: int, payload: bytes) -> Iterator[Taken]:
         response = read_response(payload)
         if isinstance(response, _RESPONSES):
             self.responses += 1
             self.ignored += getattr(response, "not_ecr", 0)
-            take(response, msgspec.json.decode(payload))
+            yield response, msgspec.json.decode(payload)
         elif isinstance(response, Ignored):
             self.ignored += 1
         else:
@@ -138,9 +128,7 @@ def image_of(event: Event) -> ImageRef | None:
             return row.image.ref
         case CoverageChanged(coverage=coverage):
             return coverage.ref
-        case ImageAction() | ReferrerAction() | ScanFinished() | Replicated() | PulledThrough():
-            return event.ref
-    return None
+    return getattr(event, "ref", None)
 
 
 class Played(NamedTuple):
@@ -175,22 +163,11 @@ def play_payloads(
 
 def _seeded(stack: LocalStack, folder: PayloadFolder, advance: Advance) -> Seed:
     """Learns all Regions first: a response without one may come before one that names it."""
-    regions = Regions(stack.region)
-    waiting: list[tuple[Response, dict[str, Any]]] = []
-    read = 0
-
-    def take(response: Response, raw: dict[str, Any]) -> None:
-        for ref in refs_of(response):
-            regions.learn(ref)
-        waiting.append((response, raw))
-
-    def file_read() -> None:
-        nonlocal read
-        read += 1
-        advance("files", read, len(folder.files))
-
-    folder.read(take, file_read)
-    for ref in folder.refs:
+    regions, waiting = Regions(stack.region), list[Taken]()
+    for count, responses in enumerate(folder.read(), 1):
+        waiting += responses
+        advance("files", count, len(folder.files))
+    for ref in (*(ref for response, _ in waiting for ref in refs_of(response)), *folder.refs):
         regions.learn(ref)
     seed = Seed(regions)
     with stack.aws.lock:

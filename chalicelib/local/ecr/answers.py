@@ -13,18 +13,18 @@ from moto.core.responses import ActionResult
 from moto.ecr.exceptions import InvalidParameterException, ScanNotFoundException
 from moto.ecr.models import ecr_backends
 
-from chalicelib.local.ecr.blobs import BlobAnswers, EcrAnswer, page_of
 from chalicelib.local.ecr.ecr import ACTIVE, HeldImage, LocalEcr
 from chalicelib.local.ecr.lifecycle import LifecycleAnswers
 from chalicelib.local.ecr.replication import ReplicationAnswers
 from chalicelib.local.ecr.scans import enhanced_row, enhanced_status
 from chalicelib.local.inspector import inspector_of
+from chalicelib.local.pages import PlainAnswer, page_of
 
 PAGE = 100
 LONGEST_PAGE = 1000
 
 
-class LocalEcrResponse(LifecycleAnswers, ReplicationAnswers, BlobAnswers):
+class LocalEcrResponse(LifecycleAnswers, ReplicationAnswers):
     @property
     def ecr_backend(self) -> LocalEcr:
         """Of the registry in the request, not the caller's."""
@@ -39,19 +39,9 @@ class LocalEcrResponse(LifecycleAnswers, ReplicationAnswers, BlobAnswers):
         if ids and (self._get_param("nextToken") or self._get_param("maxResults")):
             raise InvalidParameterException("imageIds cannot be combined with nextToken or maxResults")
         if ids:
-            return EcrAnswer({"imageDetails": [describe(ecr.get(name, i)) for i in ids]})
+            return PlainAnswer({"imageDetails": [describe(ecr.get(name, i)) for i in ids]})
         images, more = self._page([i for i in ecr.home(name).images if self._is_asked_for(i)])
-        return EcrAnswer({"imageDetails": [describe(i) for i in images], **more})
-
-    def list_images(self) -> ActionResult:
-        images = [i for i in self.ecr_backend.home(self._get_param("repositoryName")).images if self._is_asked_for(i)]
-        ids = [
-            {"imageDigest": i.image_digest} | ({"imageTag": tag} if tag else {})
-            for i in images
-            for tag in i.image_tags or [""]
-        ]
-        page, more = self._page(ids)
-        return EcrAnswer({"imageIds": page, **more})
+        return PlainAnswer({"imageDetails": [describe(i) for i in images], **more})
 
     def batch_get_image(self) -> ActionResult:
         ecr, name = self.ecr_backend, self._get_param("repositoryName")
@@ -62,14 +52,13 @@ class LocalEcrResponse(LifecycleAnswers, ReplicationAnswers, BlobAnswers):
                 failures.append(_failure(image_id, "ImageNotFound", "Requested image not found"))
                 continue
             images.append(_manifest(image, image_id.get("imageTag")))
-        return EcrAnswer({"images": images, "failures": failures})
+        return PlainAnswer({"images": images, "failures": failures})
 
     def put_image(self) -> ActionResult:
         tag = self._get_param("imageTag")
         name, manifest = self._get_param("repositoryName"), self._get_param("imageManifest")
-        self.ecr_backend.refuse_incomplete(name, manifest, self._get_param("imageDigest"))
         image = self.ecr_backend.put(name, manifest, tag, self._get_param("imageManifestMediaType"))
-        return EcrAnswer({"image": _manifest(image, tag)})
+        return PlainAnswer({"image": _manifest(image, tag)})
 
     def batch_delete_image(self) -> ActionResult:
         ecr, name = self.ecr_backend, self._get_param("repositoryName")
@@ -82,13 +71,13 @@ class LocalEcrResponse(LifecycleAnswers, ReplicationAnswers, BlobAnswers):
             gone += deleted
             if not deleted:
                 failures.append(_failure(image_id, "ImageNotFound", "Requested image not found"))
-        return EcrAnswer({"imageIds": gone, "failures": failures})
+        return PlainAnswer({"imageIds": gone, "failures": failures})
 
     def update_image_storage_class(self) -> ActionResult:
         image = self.ecr_backend.change_storage(
             self._get_param("repositoryName"), self._get_param("imageId"), self._get_param("targetStorageClass")
         )
-        return EcrAnswer({**_named(image), "imageStatus": image.status})
+        return PlainAnswer({**_named(image), "imageStatus": image.status})
 
     def describe_image_scan_findings(self) -> ActionResult:
         image = self.ecr_backend.get(self._get_param("repositoryName"), self._get_param("imageId"))
@@ -105,14 +94,31 @@ class LocalEcrResponse(LifecycleAnswers, ReplicationAnswers, BlobAnswers):
 
     def start_image_scan(self) -> ActionResult:
         image = self.ecr_backend.start_scan(self._get_param("repositoryName"), self._get_param("imageId"))
-        return EcrAnswer({**_named(image), "imageScanStatus": {"status": "IN_PROGRESS"}})
+        return PlainAnswer({**_named(image), "imageScanStatus": {"status": "IN_PROGRESS"}})
+
+    def list_image_referrers(self) -> ActionResult:
+        home: Any = self.ecr_backend.home(self._get_param("repositoryName"))
+        subject = self._get_param("subjectId")["imageDigest"]
+        status = (self._get_param("filter") or {}).get("artifactStatus", ACTIVE)
+        page, more = self._page([i for i in home.images if i.subject == subject and status in ("ANY", i.status)])
+        rows = [
+            {
+                "digest": image.image_digest,
+                "mediaType": image.image_manifest_media_type,
+                "artifactType": image.artifact_media_type,
+                "size": len(image.image_manifest),
+                "artifactStatus": image.status,
+            }
+            for image in page
+        ]
+        return PlainAnswer({"referrers": rows, **more})
 
     def _scan_page(
         self, image: HeldImage, status: dict[str, str], key: str, rows: list[Any] | None, said: dict[str, Any]
     ) -> ActionResult:
         page, more = self._page(rows or [])
         found = said if rows is None else {**said, key: page}
-        return EcrAnswer({**_named(image), "imageScanStatus": status, "imageScanFindings": found, **more})
+        return PlainAnswer({**_named(image), "imageScanStatus": status, "imageScanFindings": found, **more})
 
     def _is_asked_for(self, image: Any) -> bool:
         asked = self._get_param("filter") or {}

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+from moto.core.exceptions import ServiceException
 from moto.ecr.exceptions import (
     ImageAlreadyExistsException,
     ImageNotFoundException,
@@ -20,12 +21,11 @@ from moto.ecr.exceptions import (
     RepositoryNotFoundException,
     ValidationException,
 )
-from moto.ecr.models import Image, Repository, ecr_backends
+from moto.ecr.models import ECRBackend, Image, Repository, ecr_backends
 
 from chalicelib.domain.images.image import CONTAINER_CONFIG_TYPES, INDEX_MEDIA_TYPES, ImageRef
 from chalicelib.domain.images.image import Repository as Home
 from chalicelib.local import events as aws_events
-from chalicelib.local.ecr.blobs import BlobEcr, EcrRefusal
 from chalicelib.local.ecr.scans import scans_begin, scans_end
 from chalicelib.local.events import LocalClock
 from chalicelib.parsers.wire.wire import instant
@@ -36,6 +36,10 @@ STANDARD, ARCHIVE = "STANDARD", "ARCHIVE"
 ACTIVE, ARCHIVED, ACTIVATING = "ACTIVE", "ARCHIVED", "ACTIVATING"
 ONE_SCAN_IN = timedelta(hours=24)
 _SCANNED = {"status": "COMPLETE", "description": "The scan was completed successfully."}
+
+
+class EcrRefusal(ServiceException):
+    """By code and message. moto looks for the code in the service whose module defines the class: not in its core."""
 
 
 class HeldImage(Image):
@@ -70,7 +74,7 @@ class HeldImage(Image):
         return ImageRef(self.registry_id, self.region, self.repository_name, self.image_digest)
 
 
-class LocalEcr(BlobEcr):
+class LocalEcr(ECRBackend):
     """The ECR of one account and Region. `publish` takes every event that AWS would send.
 
     All ECRs of this process share `clock`; a restore takes `restore_takes` (AWS: up to 20 minutes).
@@ -169,6 +173,10 @@ class LocalEcr(BlobEcr):
             _publish_all(scans_begin(image.ref, image.basic_scan, image.image_tags, now))
         return image
 
+    def is_needed(self, name: str, digest: str | None) -> bool:
+        """Whether an index of the repository lists it: then ECR does not delete it."""
+        return any(digest in children_of(image.image_manifest) for image in self.home(name).images)
+
     def delete(self, name: str, image_id: dict[str, str]) -> list[dict[str, str]]:
         """By tag: deletes the tag, and the image with its last tag. By digest: the image. Empty: not found."""
         home = self.home(name)
@@ -183,7 +191,6 @@ class LocalEcr(BlobEcr):
             return [{"imageDigest": image.image_digest, "imageTag": tag}]
         home.images.remove(image)
         LocalEcr.restoring[:] = [other for other in LocalEcr.restoring if other is not image]
-        self.forget_blobs(name, image.image_manifest)
         LocalEcr.publish(aws_events.deleted(image.ref, tag, media_type, LocalEcr.clock.now()))
         named = {"imageDigest": image.image_digest}
         return [{**named, "imageTag": tag} for tag in image.image_tags] or [named]
@@ -250,6 +257,11 @@ def ecr_of(home: Home) -> LocalEcr:
     backend = ecr_backends[home.registry][home.region]
     assert isinstance(backend, LocalEcr)
     return backend
+
+
+def children_of(manifest: str) -> list[str]:
+    """The digests that an index lists."""
+    return [child["digest"] for child in json.loads(manifest).get("manifests") or []]
 
 
 def manifest_of(digest: str, media_type: str, artifact_media_type: str | None = None) -> str:

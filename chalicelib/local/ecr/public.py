@@ -7,15 +7,14 @@ nothing; layers, settings and tags of repositories are left out. Source: the ser
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.local.ecr.blobs import page_of
 from chalicelib.local.ecr.ecr import CONFIG
+from chalicelib.local.pages import page_of
 
 TARGET = "SpencerFrontendService."
 ALIAS = "demo"
@@ -65,18 +64,21 @@ class EcrPublic:
 
     def answer(self, operation: str, request: Row) -> tuple[int, bytes]:
         """Status and body for one call of the JSON protocol."""
-        call: Callable[[Row], Row] = getattr(self, f"_{_snake(operation)}", self._unknown)
         try:
-            self._check_registry(request)
-            return 200, json.dumps(call(request)).encode()
+            return 200, json.dumps(self._answer(operation, request)).encode()
         except PublicRefusal as refusal:
             return 400, json.dumps({"__type": refusal.code, "message": str(refusal)}).encode()
 
-    def _check_registry(self, request: Row) -> None:
+    def _answer(self, operation: str, request: Row) -> Row:
         if request.get("registryId", self.account) != self.account:
             raise PublicRefusal("RegistryNotFoundException", f"no registry {request['registryId']!r} of yours")
-
-    def _unknown(self, request: Row) -> Row:
+        match operation:
+            case "DescribeRegistries":
+                return self._describe_registries(request)
+            case "DescribeRepositories":
+                return self._describe_repositories(request)
+            case "DescribeImages":
+                return self._describe_images(request)
         raise PublicRefusal("UnsupportedCommandException", "the local ECR Public does not know this call")
 
     # ---- registry and repositories
@@ -97,13 +99,6 @@ class EcrPublic:
             self._home({"repositoryName": name})
         return _page("repositories", [self._repository(n) for n in names or sorted(self.repositories)], request)
 
-    def _delete_repository(self, request: Row) -> Row:
-        if self._home(request).images and not request.get("force"):
-            raise PublicRefusal("RepositoryNotEmptyException", f"{request['repositoryName']!r} holds images")
-        gone = self._repository(request["repositoryName"])
-        del self.repositories[request["repositoryName"]]
-        return {"repository": gone}
-
     # ---- images
 
     def _describe_images(self, request: Row) -> Row:
@@ -114,22 +109,6 @@ class EcrPublic:
         if len(found) < len(ids):
             raise PublicRefusal("ImageNotFoundException", f"not every image is in {request['repositoryName']!r}")
         return {"imageDetails": found}
-
-    def _batch_delete_image(self, request: Row) -> Row:
-        """By tag: the tag, and with the last one the image. By digest: the image."""
-        home, gone, failures = self._home(request), [], []
-        for one in request["imageIds"]:
-            image = next((image for image in home.images.values() if _named(image, one)), None)
-            if image is None:
-                reason = "Requested image not found"
-                failures.append({"imageId": one, "failureCode": "ImageNotFound", "failureReason": reason})
-                continue
-            if one.get("imageTag"):
-                image["imageTags"].remove(one["imageTag"])
-            if not one.get("imageTag") or not image["imageTags"]:
-                del home.images[image["imageDigest"]]
-            gone.append({"imageDigest": image["imageDigest"]} | one)
-        return {"imageIds": gone, "failures": failures}
 
     # ---- what is shown
 
@@ -160,7 +139,3 @@ def _page(name: str, rows: list[Row], request: Row) -> Row:
     except ValueError:
         raise PublicRefusal("InvalidParameterException", "Invalid parameter at 'nextToken'") from None
     return {name: page} | more
-
-
-def _snake(operation: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in operation).removeprefix("_")

@@ -9,7 +9,6 @@ Source: Amazon ECR user guide (private image replication).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from uuid import NAMESPACE_URL, uuid5
@@ -23,9 +22,7 @@ from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.replication.replica_case import Mutability, Reported
 from chalicelib.domain.replication.rules import Configuration, Destination, allowance
 from chalicelib.local import events as aws_events
-from chalicelib.local.ecr.blobs import blobs_of
-from chalicelib.local.ecr.ecr import ACTIVE, HeldImage, ecr_of
-from chalicelib.local.events import LocalClock
+from chalicelib.local.ecr.ecr import ACTIVE, HeldImage, LocalEcr, ecr_of
 from chalicelib.parsers.images.settings_answers import read_configuration
 
 MOST_RULES = 10
@@ -48,19 +45,14 @@ class LocalReplication:
     `under_way`: copies that have not arrived; `reports`: what DescribeImageReplicationStatus answers.
     """
 
-    publish: ClassVar[Callable[[aws_events.Event], object]] = staticmethod(lambda event: None)
-    clock: ClassVar[LocalClock] = LocalClock()
     takes: ClassVar[timedelta] = timedelta()
     failing: ClassVar[dict[Destination, str]] = {}
     under_way: ClassVar[list[Copying]] = []
     reports: ClassVar[dict[ImageRef, dict[Destination, Reported]]] = {}
 
     @staticmethod
-    def listen(
-        publish: Callable[[aws_events.Event], object], clock: LocalClock, takes: timedelta = timedelta()
-    ) -> None:
-        """`publish` takes every event that replication sends; copies under way are dropped."""
-        LocalReplication.publish, LocalReplication.clock = staticmethod(publish), clock
+    def reset(takes: timedelta = timedelta()) -> None:
+        """Copies under way are dropped."""
         LocalReplication.takes = takes
         LocalReplication.failing.clear()
         LocalReplication.under_way.clear()
@@ -84,22 +76,21 @@ class LocalReplication:
 
     @staticmethod
     def begin(image: HeldImage, tag: str | None, destination: Destination) -> None:
-        due_at = LocalReplication.clock.now() + LocalReplication.takes
+        due_at = LocalEcr.clock.now() + LocalReplication.takes
         LocalReplication.under_way.append(Copying(image, tag, destination, due_at))
         _report(image.ref, destination, Reported(IN_PROGRESS))
 
     @staticmethod
     def arrive() -> None:
         """Call it when time has passed."""
-        now = LocalReplication.clock.now()
+        now = LocalEcr.clock.now()
         for copying in [one for one in LocalReplication.under_way if one.due_at <= now]:
             LocalReplication.under_way.remove(copying)
             _arrive(copying, now)
 
     @staticmethod
-    def fill(home: Repository, destination: Destination) -> int:
-        """A backfill: copies what the rules cover and the destination lacks. Returns the number of images."""
-        found = 0
+    def fill(home: Repository, destination: Destination) -> None:
+        """A backfill: copies what the rules cover and the destination lacks."""
         for name, held in list(ecr_of(home).repositories.items()):
             source = Repository(home.registry, home.region, name)
             if destination not in _configuration(source).destinations_of(source):
@@ -107,12 +98,10 @@ class LocalReplication:
             for image in held.images:
                 assert isinstance(image, HeldImage)
                 if image.status == ACTIVE and _copy_of(image, destination) is None:
-                    found += 1
                     tags: list[str | None] = [*image.image_tags] or [None]
                     for tag in tags:
                         LocalReplication.begin(image, tag, destination)
         LocalReplication.arrive()
-        return found
 
 
 class ReplicationAnswers(ECRResponse):
@@ -142,7 +131,7 @@ class ReplicationAnswers(ECRResponse):
         said = self._get_param("destination")
         home = Repository(self.current_account, self.region, "")
         LocalReplication.fill(home, Destination(said["registryId"], said["region"]))
-        now = LocalReplication.clock.now()
+        now = LocalEcr.clock.now()
         number = uuid5(NAMESPACE_URL, f"{home.path} {said} {now.isoformat()}")
         named = {"registryId": home.registry, "destination": said, "replicationBackfillId": str(number)}
         return ActionResult({**named, "status": IN_PROGRESS, "startedAt": now})
@@ -188,7 +177,7 @@ def _arrive(copying: Copying, now: datetime) -> None:
     _report(source.ref, place, reported)
     result = "SUCCESS" if code is None else "FAILED"
     copy = target.image(source.image_digest)
-    LocalReplication.publish(aws_events.replicated(copy, copying.tag, source.ref.home, result, now))
+    LocalEcr.publish(aws_events.replicated(copy, copying.tag, source.ref.home, result, now))
 
 
 def _refused(source: ImageRef, target: Repository) -> str | None:
@@ -199,17 +188,10 @@ def _refused(source: ImageRef, target: Repository) -> str | None:
 
 def _copy(source: HeldImage, tag: str | None, target: Repository) -> None:
     """A taken immutable tag stays; an archived copy is restored."""
-    ecr, origin = ecr_of(target), ecr_of(source.ref.home)
+    ecr = ecr_of(target)
     home = ecr.hold_repository(target.name)
-    layers = origin.repositories[source.repository_name].layers
-    home.layers.update({digest: layers[digest] for digest in blobs_of(source.image_manifest) & layers.keys()})
-    copy = ecr.hold_image(
-        target.name,
-        source.image_digest,
-        source.image_manifest,
-        source.image_manifest_media_type,
-        LocalReplication.clock.now(),
-    )
+    manifest, media_type = source.image_manifest, source.image_manifest_media_type
+    copy = ecr.hold_image(target.name, source.image_digest, manifest, media_type, LocalEcr.clock.now())
     copy.artifact_media_type, copy.subject = source.artifact_media_type, source.subject
     copy.size_bytes, copy.status = source.size_bytes, ACTIVE
     if tag is None or tag not in source.image_tags:

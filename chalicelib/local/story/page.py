@@ -56,7 +56,7 @@ class StoryPage:
     def __init__(self, world: StoryWorld) -> None:
         self.world = world
         self.beats: list[Beat] = []
-        self._told = world.told()
+        self._sent = world.sent()
 
     def happens(self, sentence: str) -> None:
         self.beats.append(Beat(sentence))
@@ -82,17 +82,14 @@ class StoryPage:
     def expects(self, expected: str, ok: bool) -> None:
         self._write(checks=(*self.beats[-1].checks, StoryCheck(expected, ok)))
 
-    def hears(self, words: str, *channels: str) -> bool:
+    def sent(self, words: str, *channels: str) -> bool:
         """Whether each of these channels got an alert with these words in this beat."""
-        told = self.beats[-1].told
-        return all(any(c.channel == channel and words in "\n".join(c.lines) for c in told) for channel in channels)
+        alerts = ((caught.channel, "\n".join(caught.lines)) for caught in self.beats[-1].told)
+        return set(channels) <= {channel for channel, text in alerts if words in text}
 
     def _add_alerts(self) -> None:
-        told = self.world.told()
-        news = tuple(
-            caught for channel, caught_all in told.items() for caught in caught_all[len(self._told[channel]) :]
-        )
-        self._told = told
+        before, self._sent = self._sent, self.world.sent()
+        news = [one for channel, alerts in self._sent.items() for one in alerts[len(before[channel]) :]]
         self._write(told=(*self.beats[-1].told, *news))
 
     def _write(self, **what: Any) -> None:

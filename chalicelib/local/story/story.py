@@ -8,29 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from chalicelib.local.story.page import Step, StoryPage
 from chalicelib.local.story.world import CLUSTER, FLAW, NAME, RESTORE_TAKES, SERVICE, Observed, StoryWorld
 
-POLICY_FILE = "policy.yaml"
-POLICY = """\
-version: 1
-mode: enforce
-quarantine: {when_running: alert, max_per_hour: 20}
-rules:
-  - id: critical-and-fixable
-    description: A critical flaw that can be fixed
-    match: {severity: CRITICAL, fix_available: true}
-    decision: quarantine
-  - id: high
-    description: A high flaw
-    match: {severity: HIGH}
-    decision: warn
-notify:
-  - {channel: slack, min_decision: warn}
-  - {channel: sns, min_decision: block}
-"""
+POLICY_FILE = Path(__file__).with_name("policy.yaml")
 RECHECK = timedelta(minutes=15)
 A_MINUTE = timedelta(minutes=1)
 CLOCK_EVERY = timedelta(minutes=5)
@@ -79,8 +63,8 @@ class Story:
 
     def _policy(self, page: StoryPage) -> None:
         page.happens("A policy is put in force that acts: what is critical and can be fixed is quarantined.")
-        page.shows(POLICY)
-        applied = page.types("policy", "apply", POLICY_FILE)
+        page.shows(POLICY_FILE.read_text())
+        applied = page.types("policy", "apply", POLICY_FILE.name)
         self.world.settle()
         page.expects("the policy is in force", applied["changed"] and applied["version"] == 1)
 
@@ -98,7 +82,7 @@ class Story:
         seen = page.looks()
         page.expects("WARN, by the rule `high`", seen.decision == "WARN" and "by high:" in seen.reasons[0])
         page.expects("the gate lets it pass", seen.gate_exit_code == 0)
-        page.expects("Slack is told what to upgrade", page.hears(f"Upgrade {FLAW.package} to {FLAW.fixed}", "slack"))
+        page.expects("Slack is told what to upgrade", page.sent(f"Upgrade {FLAW.package} to {FLAW.fixed}", "slack"))
 
     def _rate(self, page: StoryPage) -> None:
         page.happens(f"ECS service {SERVICE} of cluster {CLUSTER} runs it. Inspector rates {FLAW.id} anew: CRITICAL.")
@@ -109,7 +93,7 @@ class Story:
         page.expects("a running image is left alone: ECR still gives it", seen.pulled)
         page.expects("it says what defers the act", (seen.held or "").startswith("RUNNING"))
         who = f"ECS service {SERVICE} in cluster {CLUSTER}"
-        page.expects("Slack and SNS are told who runs it", page.hears(who, "slack", "sns"))
+        page.expects("Slack and SNS are told who runs it", page.sent(who, "slack", "sns"))
         page.happens("A quarter of an hour later it is looked up again: it still runs.")
         self.world.wait(RECHECK + A_MINUTE)
         again = page.looks()
@@ -123,7 +107,7 @@ class Story:
         seen = page.looks()
         page.expects("ECR has archived it: it cannot be pulled", seen.storage == "ARCHIVED" and not seen.pulled)
         page.expects("without a new scan", seen.scanned_at == scanned_at)
-        page.expects("Slack and SNS are told", page.hears("quarantined (archive)", "slack", "sns"))
+        page.expects("Slack and SNS are told", page.sent("quarantined (archive)", "slack", "sns"))
         page.happens("Inspector has closed the findings, because the image is archived. An hour passes.")
         page.expects("its findings are closed", set(self.world.findings()) == {"CLOSED"})
         self.world.wait(timedelta(hours=1))
@@ -134,8 +118,8 @@ class Story:
         page.happens("A team deploys it again and fails: ECR says that there is no such image.")
         self.world.deploy()
         page.looks()
-        page.expects("Slack is told that it was our quarantine", page.hears("quarantine", "slack"))
-        page.expects("and the command that would release it", page.hears("lazaretto release", "slack"))
+        page.expects("Slack is told that it was our quarantine", page.sent("quarantine", "slack"))
+        page.expects("and the command that would release it", page.sent("lazaretto release", "slack"))
         self.world.undeploy()
         self.world.wait(2 * A_MINUTE)
 
@@ -145,7 +129,7 @@ class Story:
         page.expects("ECR gives it for a moment", self.world.pull())
         seen = page.looks()
         page.expects("it is archived again", seen.storage == "ARCHIVED" and not seen.pulled)
-        page.expects("Slack and SNS are told", page.hears("quarantined (archive)", "slack", "sns"))
+        page.expects("Slack and SNS are told", page.sent("quarantined (archive)", "slack", "sns"))
 
     def _waive(self, page: StoryPage) -> None:
         page.happens("The security team looks into it and accepts the flaw for two days.")
@@ -159,7 +143,7 @@ class Story:
         page.expects("it is no QUARANTINE any more; the gate opens", seen.gate_exit_code == 0)
         page.expects("ECR restores it, which takes a while: ACTIVATING", seen.storage == "ACTIVATING")
         page.expects("until then it cannot be pulled, and it says so", not seen.pulled and _holds(seen, "RESTORING"))
-        page.expects("Slack is told who waived what, and until when", page.hears("security@example.com", "slack"))
+        page.expects("Slack is told who waived what, and until when", page.sent("security@example.com", "slack"))
 
     def _restored(self, page: StoryPage) -> None:
         page.happens("Ten minutes later ECR has restored it, and Inspector has scanned it anew.")
@@ -180,8 +164,8 @@ class Story:
         page.happens("The clock comes again. One summary tells of each image whose verdict was turned: here of one.")
         self.world.wait(CLOCK_EVERY)
         page.looks()
-        page.expects("Slack and SNS are told that the waiver has ended", page.hears("Waiver has ended", "slack", "sns"))
-        page.expects("and what was done because of it", page.hears("1 quarantined (archive)", "slack", "sns"))
+        page.expects("Slack and SNS are told that the waiver has ended", page.sent("Waiver has ended", "slack", "sns"))
+        page.expects("and what was done because of it", page.sent("1 quarantined (archive)", "slack", "sns"))
 
     def _release(self, page: StoryPage) -> None:
         page.happens("An outage needs the image now. A person takes the responsibility.")

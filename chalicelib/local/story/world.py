@@ -183,7 +183,7 @@ class StoryWorld:
         answer = self.ecr.batch_get_image(repositoryName=REPOSITORY, imageIds=[{"imageTag": TAG}])
         return bool(answer["images"])
 
-    def told(self) -> dict[str, list[Caught]]:
+    def sent(self) -> dict[str, list[Caught]]:
         """All alerts so far by channel, oldest first."""
         return {"slack": list(self.stack.catcher.slack), "sns": self.stack.catcher.sns()}
 

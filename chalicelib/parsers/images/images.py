@@ -218,6 +218,14 @@ class _Registry(Lower):
 
 class _Registries(Lower):
     registries: list[_Registry]
+    next_token: str | None = None
+
+
+class RegistriesPage(msgspec.Struct, frozen=True):
+    """Those that have an alias to pull by."""
+
+    registries: tuple[PublicRegistry, ...]
+    next_token: str | None = None
 
 
 class _PublicRepository(Lower):
@@ -232,11 +240,11 @@ class _Repositories(Lower):
     next_token: str | None = None
 
 
-def read_registries(answer: dict[str, Any]) -> tuple[PublicRegistry, ...]:
-    """Those of one page that have an alias to pull by. Raises RefusedPayloadError."""
-    registries = read(_Registries, answer).registries
-    found = (_registry(one, f"$.registries[{n}]") for n, one in enumerate(registries))
-    return tuple(one for one in found if one is not None)
+def parse_registries(answer: dict[str, Any]) -> RegistriesPage:
+    """One page of ECR Public's DescribeRegistries. Raises RefusedPayloadError."""
+    page = read(_Registries, answer)
+    found = (_registry(one, f"$.registries[{n}]") for n, one in enumerate(page.registries))
+    return RegistriesPage(tuple(one for one in found if one is not None), page.next_token)
 
 
 def _registry(wire: _Registry, at: str) -> PublicRegistry | None:

@@ -24,20 +24,18 @@ from chalicelib.domain.images.image import (
 )
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.wire import identity
-from chalicelib.parsers.wire.wire import Count, Lower, Wire, decode, json_bytes, read, refuse_deep, under
+from chalicelib.parsers.wire.wire import Count, Lower, Wire, decode, json_bytes, refuse_deep, under
 
 
-class _Referrer(Lower):
+class Referrer(Lower):
     digest: str
 
 
-class _Referrers(Lower):
-    referrers: list[_Referrer]
+class Referrers(Lower):
+    """One page of ListImageReferrers."""
 
-
-def read_referrers(answer: Any) -> tuple[str, ...]:
-    """The digests of one page. Raises RefusedPayloadError."""
-    return tuple(one.digest for one in read(_Referrers, answer).referrers)
+    referrers: list[Referrer]
+    next_token: str | None = None
 
 
 _REFERENCE_TYPE = "vnd.docker.reference.type"

@@ -49,14 +49,10 @@ class PreviewPage(Lower):
         return {row.image_digest: _act(row) for row in self.preview_results}
 
 
-class LifecycleText(Lower):
-    lifecycle_policy_text: str
-
-
 def _act(row: PreviewRow) -> NativeAct:
     word = _WORDS.get(row.action.type or "")
     if word is None:
-        raise RefusedPayloadError("$.previewResults", f"an action nobody here knows: {row.action.type!r:.80}")
+        raise RefusedPayloadError("$.previewResults", f"an unknown action: {row.action.type!r:.80}")
     return msgspec.convert({"action": word, "priority": row.applied_rule_priority}, NativeAct)
 
 

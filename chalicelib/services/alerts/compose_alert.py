@@ -11,7 +11,7 @@ from chalicelib.domain.alerts.verdict_alert import compose_verdict_alert
 from chalicelib.domain.enforcement.act_report import compose_act_report
 from chalicelib.domain.enforcement.act_words import is_left_alone, left_alone_words, ordered_words, registry_words
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.pending_action import ActionType, PendingAction
+from chalicelib.domain.headers.pending_action import PendingNotice, PendingReport
 from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.policy.waiver import WaiverBook
 from chalicelib.errors import UpstreamError
@@ -20,10 +20,10 @@ from chalicelib.services.ports.context import Context
 from chalicelib.services.usage.find_blast_radius import find_blast_radius
 
 
-def compose_alert(header: Header, effect: PendingAction, rules: Rules, context: Context, api_url: str | None) -> Alert:
+def compose_alert(header: Header, effect: PendingNotice, rules: Rules, context: Context, api_url: str | None) -> Alert:
     """Before an image is taken away, and when it was, the alert says what hangs on it."""
     now, decision = context.clock.now(), effect.decision
-    if decision is None or (header.verdict is None and effect.kind is ActionType.ALERT):
+    if decision is None or (header.verdict is None and not isinstance(effect, PendingReport)):
         raise UpstreamError(f"{header.ref}: an alert is wanted for no verdict")
     radius = find_blast_radius(header, context) if decision.closes_doors and header.exists else None
     details = AlertDetails(
@@ -31,7 +31,7 @@ def compose_alert(header: Header, effect: PendingAction, rules: Rules, context: 
         radius=radius.lines if radius else (),
         in_use=radius.in_use if radius else None,
     )
-    if effect.kind is ActionType.REPORT:
+    if isinstance(effect, PendingReport):
         ordered = (ordered_words(header.order),) if header.order else ()
         details = msgspec.structs.replace(details, registry=(*details.registry, *ordered))
         return compose_act_report(header, effect, details, now, api_url)

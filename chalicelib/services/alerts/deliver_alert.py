@@ -46,12 +46,11 @@ def deliver_alert(message: SendAlert, context: Context, channels: Mapping[str, C
 def _claim(message: SendAlert, context: Context, channels: Mapping[str, Channel], *, fresh: bool) -> int | None:
     """How often the alert was claimed by now, this time included; None: it is delivered."""
     key, table, now = message.key, context.table, context.clock.now()
-    if fresh and table.record_action(_record(message, channels, context)):
+    stored = None if fresh else table.read_delivery(key.chain, message.effect, key.wanted_at)
+    if stored is None and table.record_action(_record(message, channels, context)):
         return 1
-    stored = table.read_delivery(key.chain, message.effect, key.wanted_at)
+    stored = stored or table.read_delivery(key.chain, message.effect, key.wanted_at)
     if stored is None:
-        if table.record_action(_record(message, channels, context)):
-            return 1
         raise TransientError(f"{message.effect} is being claimed by another worker", BUSY_SECONDS)
     if stored.delivered_at is not None:
         return None

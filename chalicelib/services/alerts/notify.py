@@ -14,7 +14,7 @@ from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import ActionType, PendingAction
+from chalicelib.domain.headers.pending_action import PendingAlert, PendingNotice
 from chalicelib.services.alerts.announce import announce
 from chalicelib.services.alerts.compose_alert import compose_alert
 from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
@@ -50,16 +50,16 @@ def notify(act: Act, context: Context, api_url: str | None = None) -> None:
     _clear(header, effect, context)
 
 
-def _find(header: Header, key: str) -> PendingAction | None:
-    return next((e for e in header.pending if e.key == key and not e.kind.acts), None)
+def _find(header: Header, key: str) -> PendingNotice | None:
+    return next((e for e in header.notices if e.key == key), None)
 
 
-def _waits(header: Header, effect: PendingAction, now: datetime) -> bool:
+def _waits(header: Header, effect: PendingNotice, now: datetime) -> bool:
     act = header.act
-    return effect.kind is ActionType.ALERT and act is not None and act.held is None and now < act.wanted_at + PATIENCE
+    return isinstance(effect, PendingAlert) and act is not None and act.held is None and now < act.wanted_at + PATIENCE
 
 
-def _clear(header: Header, effect: PendingAction, context: Context) -> None:
+def _clear(header: Header, effect: PendingNotice, context: Context) -> None:
     """`due_at` stays as stored: the clock corrects it when it comes to it. A later report of the same act has the same
     key and another time, and stays."""
 
@@ -74,7 +74,7 @@ def _clear(header: Header, effect: PendingAction, context: Context) -> None:
     write_header(header.ref, change, context, stored=stored, tries=TRIES, busy_seconds=BUSY_SECONDS)
 
 
-def _unheard(key: AlertKey, effect: PendingAction, now: datetime) -> ActionRecord:
+def _unheard(key: AlertKey, effect: PendingNotice, now: datetime) -> ActionRecord:
     return ActionRecord(
         ref=key.ref,
         effect=key.effect,

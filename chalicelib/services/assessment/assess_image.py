@@ -126,6 +126,7 @@ class _Assessment:
         due_at = self.context.clock.now() + self.context.consistency_delay
         if header is not None and header.refresh_due_at is not None:
             due_at = max(due_at, header.refresh_due_at)
+        # Marked before it is sent: in a burst most workers lose the race to mark, and would send as many refreshes.
         self.context.table.mark_refresh(self.ref, header.version if header else 0, due_at)
         send_refresh(self.ref, due_at, Source.ENHANCED, self.context)
 

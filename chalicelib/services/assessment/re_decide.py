@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from chalicelib.domain.assessment.conclusion import corrected
 from chalicelib.domain.events.message import Act, CheckDeny, Decide, Delivery, Refresh
 from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import queue_of
 from chalicelib.domain.images.image import Kind, ScanState, Source
 from chalicelib.errors import ConflictError, UpstreamError
 from chalicelib.services.assessment.assess_image import CLOCK, assess_image
@@ -54,7 +55,7 @@ def _catch_up(stored: Stored, now: datetime, context: Context) -> None:
     header = stored.header
     for effect in header.pending:
         if effect.due_at is not None and effect.due_at <= now:
-            context.outbox.send(effect.queue, Act(header.ref, effect.key, attempt=1))
+            context.outbox.send(queue_of(effect.key), Act(header.ref, effect.key, attempt=1))
     if header.denied:  # the policy may have been changed without an event
         context.outbox.send("actions", CheckDeny(header.ref))
     if not header.present or header.kind is Kind.ARTIFACT:

@@ -3,8 +3,8 @@
 This is the only module that puts a header and the only loop that tries again. The caller's change says what a header
 becomes, and is called again with everything read anew after another writer was faster.
 
-While a header holds `refresh_due_at`, a refresh message that is due then or later is on its way, or will be when the
-queue delivers a message again whose worker died. Finding events rely on that promise and are not written.
+While a header holds `refresh_due_at`, a refresh message that is due then or later is on its way. Finding events rely on
+that promise and are not written, so the message is sent before the header is put.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from chalicelib.domain.enforcement.enforcement import DesiredState, is_freed, wa
 from chalicelib.domain.events.message import Act, Decide, Delivery, Message, Metric, Refresh
 from chalicelib.domain.events.sweep_message import SyntheticEvent
 from chalicelib.domain.headers.header import Header, Rules, as_same_digest, has_last_word
-from chalicelib.domain.headers.pending_action import EndedWaivers, Holding, PendingAction
+from chalicelib.domain.headers.pending_action import (
+    EndedWaivers,
+    Holding,
+    PendingAct,
+    PendingAction,
+    PendingAlert,
+    queue_of,
+)
 from chalicelib.domain.images.finding import FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Kind, Source, StorageStatus
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
@@ -226,7 +233,13 @@ def _put(attempt: Attempt, changed: HeaderChange, context: Context) -> Header:
     before = attempt.header
     while True:
         after = promised(changed.header, changed.refresh_at)
+        refresh_at = changed.refresh_at if changed.sends else None
+        # Before the put: a refresh too many is harmless, one that is promised and never sent is not. This worker may
+        # die after the put while another, which SQS showed the same message, finds nothing to do and deletes it.
+        send_refresh(after.ref, refresh_at, after.scan.source, context)
         put = before if after == before else context.table.put_header(after)
+        if refresh_at is not None and context.clock.now() >= refresh_at:  # it may have come before the put
+            send_refresh(after.ref, refresh_at, after.scan.source, context)
         if changed.sends:
             _send(before, put, changed, context)
         if changed.document is None or (rules := attempt.newer_rules()) is None:
@@ -253,14 +266,14 @@ def still_due(before: Header, after: Header) -> Header:
 def send_again(header: Header, context: Context, but: str | None = None) -> None:
     """The worker that put this header may have died before it sent what follows. `but`: the effect being done now."""
     rest = msgspec.structs.replace(header, pending=tuple(e for e in header.pending if e.key != but))
-    _send(rest, rest, HeaderChange(rest, refresh_at=header.refresh_due_at, again=True), context)
+    send_refresh(header.ref, header.refresh_due_at, header.scan.source, context)
+    _send(rest, rest, HeaderChange(rest, again=True), context)
 
 
 def _send(before: Header, put: Header, changed: HeaderChange, context: Context) -> None:
     _count_verdict(before, put, context)
     _send_effects(before, put, changed, context)
     _send_relatives(before, put, changed, context)
-    send_refresh(put.ref, changed.refresh_at, put.scan.source, context)
     for message in changed.messages:
         context.outbox.send("scans", message)
 
@@ -276,17 +289,17 @@ def _count_verdict(before: Header, put: Header, context: Context) -> None:
 def _send_effects(before: Header, put: Header, changed: HeaderChange, context: Context) -> None:
     """The clock sends an act that waits and an alert that is left to a summary; a worker has an act that is begun."""
     for effect in put.pending:
-        if effect.left_to_summary:
+        if isinstance(effect, PendingAlert) and effect.left_to_summary:
             continue
         if changed.again or (effect not in before.pending and _is_to_be_sent(put, effect)):
-            context.outbox.send(effect.queue, Act(put.ref, effect.key))
+            context.outbox.send(queue_of(effect.key), Act(put.ref, effect.key))
 
 
 def _is_to_be_sent(header: Header, effect: PendingAction) -> bool:
     """An act that is only observed is sent once, to be recorded."""
-    if effect.kind.acts and header.begun is not None:
-        return False
-    return effect.held is None or effect.held.why is Holding.OBSERVE
+    if not isinstance(effect, PendingAct):
+        return True
+    return header.begun is None and (effect.held is None or effect.held.why is Holding.OBSERVE)
 
 
 def _send_relatives(before: Header, put: Header, changed: HeaderChange, context: Context) -> None:

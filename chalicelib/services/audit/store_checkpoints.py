@@ -6,12 +6,11 @@ that is not what was copied of it is not copied again, and people are told, once
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 
-from chalicelib.domain.alerts.alert import AlertKey
+from chalicelib.domain.alerts.alert import AlertKey, mark_of
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.audit.chain import Chain, Head, chain_name, compose_audit_alert, contradicts
 from chalicelib.services.alerts.announce import announce
@@ -43,8 +42,7 @@ def _tell(broken: _Broken, day: date, context: Context, api_url: str | None) -> 
     if not new:
         return
     now = context.clock.now()
-    mark = hashlib.sha256("\n".join(sorted(map(chain_name, new))).encode()).hexdigest()[:12]
-    key = AlertKey(f"ALERT#TAMPERING#{mark}", midnight, subject=SUBJECT)
+    key = AlertKey(f"ALERT#TAMPERING#{mark_of(sorted(map(chain_name, new)))}", midnight, subject=SUBJECT)
     announce(compose_audit_alert(new, day, now, api_url), key, context)
     for chain, (was, head) in new.items():
         context.table.record_action(

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from chalicelib.domain.enforcement.enforcement import RESTORE_ASKED_EVERY
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, PendingAction
+from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, PendingAct
 from chalicelib.domain.images.image import PASSING, InUse, InUseState
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.services.enforcement.read_state import RegistryState
@@ -24,7 +24,7 @@ SHOWN = 3
 
 def check_preconditions(
     header: Header,
-    effect: PendingAction,
+    effect: PendingAct,
     state: RegistryState,
     policy: Policy,
     now: datetime,

@@ -26,7 +26,7 @@ from chalicelib.domain.headers.pending_action import (
     Enforcement,
     Hold,
     Holding,
-    PendingAction,
+    PendingAct,
     Stage,
 )
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
@@ -53,7 +53,7 @@ SLOW_RESTORE = timedelta(minutes=30)
 def hold_act(
     before: Header,
     after: Header,
-    effect: PendingAction,
+    effect: PendingAct,
     held: Deferred,
     state: RegistryState | None,
     rules: Rules,
@@ -77,8 +77,8 @@ def hold_act(
         held = msgspec.structs.replace(held, since=former.since)
     if held.why is Holding.FAILED and news and state is None:
         record_failure(after, known, held.detail, context)
-    slow = held.why is Holding.RESTORING and now - held.since > SLOW_RESTORE and RESTORE not in effect.told
-    kept = msgspec.structs.replace(effect, held=held, told=(*effect.told, RESTORE) if slow else effect.told)
+    slow = held.why is Holding.RESTORING and now - held.since > SLOW_RESTORE and RESTORE not in effect.reported
+    kept = msgspec.structs.replace(effect, held=held, reported=(*effect.reported, RESTORE) if slow else effect.reported)
     loud = msgspec.structs.replace(kept, quiet=kept.quiet and held.why is not Holding.RUNNING)
     after = with_act(after, loud)
     if slow:
@@ -139,7 +139,7 @@ class _Doing:
         self.act, self.context, self.api_url = act, context, api_url
         self.rules: Rules = context.rules.fresh()
 
-    def start(self, before: Header, wished: PendingAction) -> None:
+    def start(self, before: Header, wished: PendingAct) -> None:
         """Sees what is so now, decides by it, and goes on only with what is still to be done and is safe."""
         try:
             state = read_state(before, wished.kind, self.context)
@@ -161,7 +161,7 @@ class _Doing:
             return
         self._do(*self._begin(before, after, effect, state))
 
-    def take_over(self, header: Header, effect: PendingAction) -> None:
+    def take_over(self, header: Header, effect: PendingAct) -> None:
         """Another worker has begun it. While that one may be alive it is left alone; then the act is done again where
         it is still wanted and safe, and in any case read, recorded and cleared."""
         now, begun = self.context.clock.now(), header.enforcement
@@ -179,7 +179,7 @@ class _Doing:
         else:
             finish_act(header, effect, state, self.rules, self.context, reached=False)
 
-    def _claimed(self, header: Header, begun: Enforcement, effect: PendingAction, state: RegistryState) -> Header:
+    def _claimed(self, header: Header, begun: Enforcement, effect: PendingAct, state: RegistryState) -> Header:
         """Two may come to it at once, by the clock and by the queue: one that is slow would take the image away after
         the other has, and after it was released. Raises TransientError to all but one."""
         mine = msgspec.structs.replace(begun, at=self.context.clock.now())
@@ -187,7 +187,7 @@ class _Doing:
         claimed = msgspec.structs.replace(header, enforcement=mine, hold=hold)
         return put_act(header, claimed, self.rules, self.context, sends=False)
 
-    def _decided(self, before: Header, wished: PendingAction, state: RegistryState) -> Header:
+    def _decided(self, before: Header, wished: PendingAct, state: RegistryState) -> Header:
         known = observed(before, state)
         if wished.kind.takes_away:
             in_use = find_use(known, self.context, whole=wished.kind is ActionType.BLOCK)
@@ -195,7 +195,7 @@ class _Doing:
         document = self.context.table.read_document(known.ref)
         return decide_image(known, document, self.rules, self.context.clock.now(), self.context)
 
-    def _still_to_be_done(self, header: Header, effect: PendingAction, state: RegistryState) -> bool:
+    def _still_to_be_done(self, header: Header, effect: PendingAct, state: RegistryState) -> bool:
         """As if it had not been begun: the next act would be the same, nothing that runs would break, and the fuse lets
         it pass. It is asked again: who had begun it may have been dead for hours."""
         after = self._decided(msgspec.structs.replace(header, enforcement=None), effect, state)
@@ -209,8 +209,8 @@ class _Doing:
         return is_running(after.in_use, self.rules.policy) is None and self._ask_fuse(effect) is None
 
     def _begin(
-        self, before: Header, after: Header, effect: PendingAction, state: RegistryState
-    ) -> tuple[Header, PendingAction]:
+        self, before: Header, after: Header, effect: PendingAct, state: RegistryState
+    ) -> tuple[Header, PendingAct]:
         now = self.context.clock.now()
         desired = desired_state(after, self.rules, self.context)
         mine = msgspec.structs.replace(effect, held=None, by=desired.by, why=desired.why, before=state.words)
@@ -219,7 +219,7 @@ class _Doing:
         header = msgspec.structs.replace(with_act(after, mine), enforcement=begun, hold=hold)
         return put_act(before, with_due(header, now), self.rules, self.context), mine
 
-    def _do(self, header: Header, effect: PendingAction) -> None:
+    def _do(self, header: Header, effect: PendingAct) -> None:
         """Looking up who runs the image takes seconds: what was put in force meanwhile is heard of before the first
         call. The act stays begun; the worker that takes it over decides by the new rules."""
         if self.context.table.read_versions() != self.rules.versions:
@@ -244,7 +244,7 @@ class _Doing:
         else:
             fail_act(header, effect, "ECR took the call and does not show it", state, self.rules, self.context)
 
-    def _read(self, header: Header, effect: PendingAction) -> RegistryState | None:
+    def _read(self, header: Header, effect: PendingAct) -> RegistryState | None:
         """None: it cannot be read. The act stays begun then, and people are told."""
         try:
             return read_state(header, effect.kind, self.context)
@@ -258,11 +258,11 @@ class _Doing:
         if isinstance(error, TransientError) and self.act.attempt < PATIENCE:
             raise error
 
-    def _ask_fuse(self, effect: PendingAction) -> datetime | None:
+    def _ask_fuse(self, effect: PendingAct) -> datetime | None:
         key, limit = f"{self.act.ref} {effect.key}", self.rules.policy.quarantine.max_per_hour
         return acquire_quota(key, limit, self.context, self.api_url)
 
 
-def _hold(effect: PendingAction, state: RegistryState) -> Hold:
+def _hold(effect: PendingAct, state: RegistryState) -> Hold:
     """As it is once the act is done, since the reading before it."""
     return Hold(ARCHIVE, effect.number, state.at)

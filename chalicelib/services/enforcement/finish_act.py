@@ -21,7 +21,7 @@ from chalicelib.domain.headers.pending_action import (
     Deferred,
     Enforcement,
     Holding,
-    PendingAction,
+    PendingAct,
     Stage,
 )
 from chalicelib.domain.images.image import Kind, StorageStatus
@@ -31,7 +31,7 @@ from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import Stored
 
 
-def record_act(header: Header, effect: PendingAction, after: str, context: Context, note: str | None = None) -> None:
+def record_act(header: Header, effect: PendingAct, after: str, context: Context, note: str | None = None) -> None:
     """The act's one record: its key is the effect's, so that a worker that comes again adds nothing."""
     reason = f"{effect.why}; {note}" if note else effect.why
     record = _record(header, effect, effect.key, ActionKind(effect.kind), reason, context)
@@ -40,21 +40,21 @@ def record_act(header: Header, effect: PendingAction, after: str, context: Conte
         context.journal.count(Metric.ACTIONS, by=effect.kind)
 
 
-def record_failure(header: Header, effect: PendingAction, why: str, context: Context) -> None:
+def record_failure(header: Header, effect: PendingAct, why: str, context: Context) -> None:
     """Once, however often it fails: the first reason stands."""
     record = _record(header, effect, f"FAILED#{effect.key}", ActionKind(f"{effect.kind}_FAILED"), why, context)
     if context.table.record_action(msgspec.structs.replace(record, before=effect.before, after=effect.before)):
         context.journal.count(Metric.ACTIONS, by=record.kind)
 
 
-def record_would(header: Header, effect: PendingAction, seen: str, context: Context) -> None:
+def record_would(header: Header, effect: PendingAct, seen: str, context: Context) -> None:
     """What a policy that only observes would have done; `seen` is the state the image is in, and stays in."""
     record = _record(header, effect, f"WOULD#{effect.key}", ActionKind(f"WOULD_{effect.kind}"), effect.why, context)
     context.table.record_action(msgspec.structs.replace(record, before=seen, after=seen))
 
 
 def _record(
-    header: Header, effect: PendingAction, key: str, kind: ActionKind, reason: str, context: Context
+    header: Header, effect: PendingAct, key: str, kind: ActionKind, reason: str, context: Context
 ) -> ActionRecord:
     verdict = header.verdict
     ids = [i for reason in (verdict.reasons if verdict else ()) for i in reason.vulnerability_ids]
@@ -77,7 +77,7 @@ BUSY_SECONDS = 3.0
 
 def finish_act(
     header: Header,
-    effect: PendingAction,
+    effect: PendingAct,
     state: RegistryState,
     rules: Rules,
     context: Context,
@@ -134,15 +134,15 @@ def _changed(before: Header, after: Header, rules: Rules, context: Context) -> H
 
 
 def fail_act(
-    header: Header, effect: PendingAction, why: str, state: RegistryState | None, rules: Rules, context: Context
+    header: Header, effect: PendingAct, why: str, state: RegistryState | None, rules: Rules, context: Context
 ) -> None:
     """Keeps it open, to be tried again, and has people told, once. `state` None: it could not even be read, so that it
     stays begun: the next worker reads it first. Raises TransientError."""
     record_failure(header, effect, why, context)
     now = context.clock.now()
     held = Deferred(Holding.FAILED, why, now, now + FAILED_AGAIN)
-    news = Holding.FAILED not in effect.told
-    kept = msgspec.structs.replace(effect, held=held, told=tuple(dict.fromkeys((*effect.told, Holding.FAILED))))
+    news = Holding.FAILED not in effect.reported
+    kept = msgspec.structs.replace(effect, held=held, reported=tuple(dict.fromkeys((*effect.reported, Holding.FAILED))))
     after = with_act(header, kept)
     if state is not None:
         stage = Enforcement(effect.kind, effect.number, Stage.FAILED, now, effect.method)
@@ -161,7 +161,7 @@ def _have_others_checked(header: Header, context: Context) -> None:
         context.outbox.send("actions", CheckDeny(header.ref.home.image(digest)))
 
 
-def _as_quiet(header: Header, done: PendingAction) -> Header:
+def _as_quiet(header: Header, done: PendingAct) -> Header:
     """What goes on from one of many, as a release that waits for ECR, is left to their summary as well."""
     act = header.act
     if act is None or act.kind is not done.kind or not done.quiet:
@@ -169,12 +169,12 @@ def _as_quiet(header: Header, done: PendingAction) -> Header:
     return with_act(header, msgspec.structs.replace(act, quiet=True))
 
 
-def with_act(header: Header, act: PendingAction) -> Header:
+def with_act(header: Header, act: PendingAct) -> Header:
     """The header with the act as it is now in the place of what it was."""
     return msgspec.structs.replace(header, pending=tuple(act if e.key == act.key else e for e in header.pending))
 
 
-def is_reached(header: Header, effect: PendingAction, state: RegistryState, context: Context) -> bool:
+def is_reached(header: Header, effect: PendingAct, state: RegistryState, context: Context) -> bool:
     """Whether the registry is as the act was to make it."""
     if effect.kind in POLICY_KINDS:
         denied = context.table.read_denied(header.ref.home).digests
@@ -187,7 +187,7 @@ def is_reached(header: Header, effect: PendingAction, state: RegistryState, cont
     return (state.detail.storage is StorageStatus.ARCHIVED) is (effect.kind is ActionType.QUARANTINE)
 
 
-def _applied(header: Header, effect: PendingAction, state: RegistryState, context: Context, *, reached: bool) -> Header:
+def _applied(header: Header, effect: PendingAct, state: RegistryState, context: Context, *, reached: bool) -> Header:
     """What the act and the reading after it say of the image."""
     known, detail = observed(header, state), state.detail
     if effect.kind in POLICY_KINDS:
@@ -198,7 +198,7 @@ def _applied(header: Header, effect: PendingAction, state: RegistryState, contex
     return msgspec.structs.replace(known, hold=None) if released else known
 
 
-def _is_denied(header: Header, effect: PendingAction, state: RegistryState, context: Context) -> bool:
+def _is_denied(header: Header, effect: PendingAct, state: RegistryState, context: Context) -> bool:
     """By the set of digests, which is made to agree with the policy first: an act that came to no end may have changed
     the set and not the policy, and no worker would come for a digest that counts without a Deny, or a Deny without
     one."""

@@ -16,7 +16,7 @@ from chalicelib.domain.enforcement.act_words import planned_words, registry_word
 from chalicelib.domain.enforcement.enforcement import with_next_act
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, Order, PendingAction
+from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, Order, PendingAct
 from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
 from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
@@ -36,7 +36,7 @@ class Given(msgspec.Struct, frozen=True):
     yet. `lines`: the same in sentences. `header` is as it was put, or for a dry run as it would be."""
 
     header: Header
-    act: PendingAction | None
+    act: PendingAct | None
     radius: BlastRadius
     lines: tuple[str, ...]
     dry_run: bool

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import ActionType, PendingAction
+from chalicelib.domain.headers.pending_action import ActionType, PendingAct
 from chalicelib.domain.images.image import StorageStatus
 from chalicelib.services.enforcement.deny_pulls import allow_pulls, deny_pulls
 from chalicelib.services.ports.context import Context
 
 
-def perform_act(header: Header, effect: PendingAction, context: Context) -> str | None:
+def perform_act(header: Header, effect: PendingAct, context: Context) -> str | None:
     """Returns what people must know besides (a policy that another party was changing), or None.
 
     `header.hold` is what the act is to bring about, or to undo. Raises TransientError, DeniedError, AbsentError and

@@ -32,9 +32,9 @@ from chalicelib.domain.events.sweep_message import (
     Sweep,
     SweepRepository,
 )
-from chalicelib.errors import TransientError, UpstreamError
+from chalicelib.errors import ConflictError, TransientError, UpstreamError
 from chalicelib.services.assessment.re_decide import re_decide
-from chalicelib.services.assessment.requeue import requeue
+from chalicelib.services.assessment.requeue import handle_each, requeue
 from chalicelib.services.assessment.take_snapshot import take_snapshot
 from chalicelib.services.audit.store_checkpoints import store_checkpoints
 from chalicelib.services.policy.evaluate_shard import evaluate_shard
@@ -119,27 +119,27 @@ def receive_sweeps(
     one, so that no copies of it gather while AWS throttles or a channel is down. So is, unharmed, what there is no time
     for in this batch any more; what the clock asks for comes first.
     """
-    failures: dict[str, BaseException] = {}
     began = context.clock.now()
-    for delivery in sorted(deliveries, key=lambda d: not isinstance(d.body, LEFT_TO_THE_CLOCK)):
-        with context.journal.handling(delivery):
-            try:
-                if context.clock.now() - began > BEGUN_WITHIN:
-                    if isinstance(delivery.body, PUT_BACK):
-                        context.outbox.send("sweeps", _later(delivery.body, delivery.receives - 1))
-                    context.journal.note(delivery, Outcome.LEFT, "no time for it in this batch")
-                else:
-                    _run(delivery, context, api_url)
-            except TransientError as e:
-                left = isinstance(delivery.body, LEFT_TO_THE_CLOCK)
-                context.journal.note(delivery, Outcome.LEFT if left else Outcome.PUT_BACK, e)
-                if not _comes_again(delivery.body, e, context):
-                    failures[delivery.message_id] = e
-            except Exception as e:  # noqa: BLE001 - the edge of a batch: one bad message must not take the others along
-                failures[delivery.message_id] = e
-            if (error := failures.get(delivery.message_id)) is not None:
-                context.journal.note(delivery, Outcome.FAILED, error)
-    return failures
+
+    def handle(delivery: Delivery) -> None:
+        if context.clock.now() - began <= BEGUN_WITHIN:
+            _run(delivery, context, api_url)
+            return
+        if isinstance(delivery.body, PUT_BACK):
+            context.outbox.send("sweeps", _later(delivery.body, delivery.receives - 1))
+        context.journal.note(delivery, Outcome.LEFT, "no time for it in this batch")
+
+    def requeued(delivery: Delivery, why: TransientError | ConflictError) -> bool:
+        """Without a receive of the queue being spent, or half an hour waited."""
+        if isinstance(why, ConflictError):
+            return False
+        if isinstance(delivery.body, LEFT_TO_THE_CLOCK):
+            context.journal.note(delivery, Outcome.LEFT, why)
+            return True
+        return isinstance(delivery.body, PUT_BACK) and requeue("sweeps", _later(delivery.body, 1), why, context)
+
+    clock_first = sorted(deliveries, key=lambda d: not isinstance(d.body, LEFT_TO_THE_CLOCK))
+    return handle_each(clock_first, handle, requeued, context)
 
 
 def _run(delivery: Delivery, context: Context, api_url: str | None) -> None:
@@ -170,15 +170,6 @@ def _run(delivery: Delivery, context: Context, api_url: str | None) -> None:
             notify_initial_backfill(filled, context, api_url)
         case body:
             raise TypeError(f"no part of a sweep: {type(body).__name__}")
-
-
-def _comes_again(body: Any, why: TransientError, context: Context) -> bool:
-    """Without a receive of the queue being spent, or half an hour waited."""
-    if isinstance(body, LEFT_TO_THE_CLOCK):
-        return True
-    if not isinstance(body, PUT_BACK):
-        return False
-    return requeue("sweeps", _later(body, 1), why, context)
 
 
 def _later(body: Any, more: int) -> Any:

@@ -36,6 +36,7 @@ from chalicelib.domain.whatif.what_if import Question, WhatIfCase, moments_of, w
 from chalicelib.errors import ConflictError, LazarettoError, TransientError
 from chalicelib.services.assessment.requeue import requeue
 from chalicelib.services.assessment.write_header import indexes_of, members_of
+from chalicelib.services.ports.answers import header_of
 from chalicelib.services.ports.context import Context
 
 
@@ -174,7 +175,7 @@ class _Page:
 
     def _weigh(self, ref: ImageRef, header: Header | None) -> None:
         try:
-            header = header or self._header(ref)
+            header = header or header_of(ref, self.context.table)
             if header is None or not header.present or header.kind is Kind.ARTIFACT:
                 return
             weighed = weigh(gather_case(header, self.question, self.context), self.question)
@@ -186,10 +187,6 @@ class _Page:
             return
         self._count(tally_of(header, weighed))
         self._keep(row_of(header, weighed))
-
-    def _header(self, ref: ImageRef) -> Header | None:
-        stored = self.context.table.read_headers([ref]).get(ref)
-        return None if stored is None else stored.header
 
     def _count(self, tally: Tally) -> None:
         self.tally = added((self.tally, tally))

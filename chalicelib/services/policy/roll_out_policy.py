@@ -26,7 +26,7 @@ from chalicelib.services.alerts.announce import announce
 from chalicelib.services.assessment.re_decide import SHARDS
 from chalicelib.services.policy.apply_policy import record_policy
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.table import IndexRow, RolloutProgress
+from chalicelib.services.ports.table import ImageRow, RolloutProgress
 
 MOST_AT_ONCE = 5000
 BUNDLE_ROUNDS = 2
@@ -113,7 +113,7 @@ class _Run:
                 worst=tuple(tally.worst),
             )
 
-    def _is_to_be_asked(self, row: IndexRow) -> bool:
+    def _is_to_be_asked(self, row: ImageRow) -> bool:
         rollout = self.rollout
         if rollout.before is None or (rollout.after is not None and row.ref.path <= rollout.after):
             return False
@@ -154,7 +154,7 @@ class _Tally:
         self.found = Counter(rollout.found)
         self.worst: list[_Named] = list(rollout.worst)
 
-    def seen(self, rows: Iterable[IndexRow]) -> Iterator[IndexRow]:
+    def seen(self, rows: Iterable[ImageRow]) -> Iterator[ImageRow]:
         for row in rows:
             self.found[row.decision] += 1
             if row.decision is not Decision.ALLOW:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import TransientError, UpstreamError
+from chalicelib.services.ports.table import Table
 
 _T = TypeVar("_T")
 
@@ -25,6 +28,12 @@ def pages(ask: Callable[[str | None], _P]) -> Iterator[_P]:
     while page.after is not None:
         page = ask(page.after)
         yield page
+
+
+def header_of(ref: ImageRef, table: Table) -> Header | None:
+    """As it is stored. None: the image is unknown."""
+    stored = table.read_headers([ref]).get(ref)
+    return None if stored is None else stored.header
 
 
 def answered(ask: Callable[[], _T]) -> _T | None:

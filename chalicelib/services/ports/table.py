@@ -6,18 +6,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from chalicelib.domain.assessment.summary import SummaryRow
 from chalicelib.domain.audit.action import ActionRecord, AlertDelivery
 from chalicelib.domain.audit.chain import Chain, Copy, Head, StoredRecord
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.finding import Finding, FindingsDocument
-from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.headers.pending_action import Enforcement
+from chalicelib.domain.images.finding import Finding, FindingsDocument, Severity
+from chalicelib.domain.images.image import ImageRef, Repository, ScanState
 from chalicelib.domain.images.verdict import Decision
+
+T = TypeVar("T")
 
 
 class Audit(Protocol):
@@ -41,32 +43,60 @@ class Audit(Protocol):
         """Of the 256th part of all chains that `shard` (0 to 255) names; each chain's oldest first."""
 
 
-class RecordedAction(Protocol):
-    """A record of the audit log in its place."""
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """`after` None: this is the end. A page may be short, even empty, and yet not the last."""
 
-    @property
-    def record(self) -> ActionRecord: ...
-
-
-T_co = TypeVar("T_co", covariant=True)
+    items: tuple[T, ...]
+    after: str | None = None
 
 
-class Paged(Protocol[T_co]):
-    """`after` goes on where the page ends; None: it was the last. A page may hold fewer rows than asked, even none."""
+class ActionRow(msgspec.Struct, frozen=True):
+    """A record with its place in its chain, and `body`, its bytes as they are stored: what `link` is made of."""
 
-    @property
-    def items(self) -> Sequence[T_co]: ...
-    @property
-    def after(self) -> str | None: ...
+    record: ActionRecord
+    number: int
+    link: bytes
+    body: bytes
 
 
-class IndexRow(SummaryRow, Protocol):
-    """One image that exists, as the index has it."""
+class ImageRow(msgspec.Struct, frozen=True):
+    """One image as the index shows it: at most three tags, `pushed_at` in whole seconds, `counts` by `Severity`.
 
-    @property
-    def policy_version(self) -> int: ...
-    @property
-    def sketch(self) -> bytes: ...
+    `counts` None: never listed whole, or an index. Entries written before that was told apart hold zeros there.
+    """
+
+    ref: ImageRef
+    decision: Decision
+    worst: Severity | None
+    counts: tuple[int, ...] | None
+    scan_state: ScanState
+    enforcement: Enforcement | None
+    tags: tuple[str, ...]
+    policy_version: int
+    sketch: bytes
+    pushed_at: datetime | None
+
+
+class Move(msgspec.Struct, frozen=True):
+    """`digest` None: the tag was deleted."""
+
+    at: datetime
+    digest: str | None
+
+
+class TagRow(msgspec.Struct, frozen=True):
+    """`digest` None: the tag is deleted. `moves` oldest first, the last 20 at most."""
+
+    repository: Repository
+    tag: str
+    digest: str | None
+    moved_at: datetime
+    moves: tuple[Move, ...]
+
+
+class RepositoryRow(msgspec.Struct, frozen=True):
+    repository: Repository
+    facts: dict[str, object]
 
 
 class Index(Protocol):
@@ -75,48 +105,33 @@ class Index(Protocol):
     @property
     def audit(self) -> Audit: ...
 
-    def actions(self, chain: Chain) -> Sequence[RecordedAction]:
+    def actions(self, chain: Chain) -> Sequence[ActionRow]:
         """The audit log of an image or a subject, in the order of its chain."""
 
     def find_action(self, action_id: str) -> ActionRecord | None:
         """Raises ParameterError for what can be no id. One of the last second may not be found yet."""
 
-    def all_rows(self) -> Iterator[IndexRow]:
+    def all_rows(self) -> Iterator[ImageRow]:
         """Every image of every registry that exists, worst first within a shard."""
 
-    def rows_where(self, wanted: Callable[[IndexRow], bool], after: str | None, limit: int) -> Paged[IndexRow]:
+    def rows_where(self, wanted: Callable[[ImageRow], bool], after: str | None, limit: int) -> Page[ImageRow]:
         """The same, those that are wanted, page by page."""
 
-    def rows_of(self, shard: int) -> Iterator[IndexRow]:
+    def rows_of(self, shard: int) -> Iterator[ImageRow]:
         """Those of one shard of eight, in no useful order."""
 
-    def repository(self, repository: Repository) -> KnownRepository | None:
+    def repository(self, repository: Repository) -> RepositoryRow | None:
         """Consistent. None: it was never heard of."""
 
-    def repositories(self, after: str | None = None, limit: int = 50) -> Paged[KnownRepository]:
+    def repositories(self, after: str | None = None, limit: int = 50) -> Page[RepositoryRow]:
         """All that were heard of, in any registry."""
 
-    def tags(self, repository: Repository, after: str | None = None, limit: int = 50) -> Paged[KnownTag]:
+    def tags(self, repository: Repository, after: str | None = None, limit: int = 50) -> Page[TagRow]:
         """All that were ever heard of, by name."""
 
     def tagged(self, names: Iterable[tuple[Repository, str]]) -> dict[tuple[Repository, str], str]:
         """The digests that tags point at, in one batch, consistent; unknown and deleted ones are absent from the
         answer."""
-
-
-class KnownRepository(Protocol):
-    @property
-    def repository(self) -> Repository: ...
-    @property
-    def facts(self) -> dict[str, object]: ...
-
-
-class KnownTag(Protocol):
-    @property
-    def tag(self) -> str: ...
-    @property
-    def digest(self) -> str | None:
-        """None: it was deleted."""
 
 
 class Stored(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.pulls.evidence import Evidence, EvidenceLookup, LostTag
 from chalicelib.domain.pulls.explanation import MOST_NAMED, Explanation, explain
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
+from chalicelib.services.ports.answers import header_of
 from chalicelib.services.ports.context import Context
 
 
@@ -28,14 +29,9 @@ def gather_evidence(failed: FailedPull, context: Context, role: str | None = Non
     digest, lost = failed.pulled.digest, None
     if digest is None and tag is not None:
         digest, lost = _pointed(home, tag, context)
-    header = known_header(home.image(digest), context) if digest is not None else None
+    header = header_of(home.image(digest), context.table) if digest is not None else None
     members = _members(header, failed.said, context) if header is not None and lost is None else ()
     return Evidence(failed, header, members, lost, _denied(home, header, context), role=role)
-
-
-def known_header(ref: ImageRef, context: Context) -> Header | None:
-    stored = context.table.read_headers([ref]).get(ref)
-    return stored.header if stored is not None else None
 
 
 def _pointed(home: Repository, tag: str, context: Context) -> tuple[str | None, LostTag | None]:
@@ -84,7 +80,7 @@ def _looked(evidence: Evidence, context: Context) -> Evidence:
         return evidence
     header, detail = evidence.header, look.detail
     if header is None or header.ref != detail.ref:
-        header = known_header(detail.ref, context)
+        header = header_of(detail.ref, context.table)
     if header is not None:
         activated_at = detail.activated_at or header.activated_at
         header = msgspec.structs.replace(header, exists=True, storage=detail.storage, activated_at=activated_at)
@@ -95,7 +91,7 @@ def _look(evidence: Evidence, context: Context) -> EvidenceLookup | None:
     """By what it was pulled by: a tag may have moved without our having heard of it. None: it has nothing to ask by."""
     pulled, registry = evidence.failed.pulled, context.registry
     if pulled.home.public and evidence.header is None:
-        return EvidenceLookup(failed="a public registry answers nobody but its owner")
+        return EvidenceLookup(failed="a public registry answers its owner alone")
     try:
         if pulled.digest is not None:
             return EvidenceLookup(registry.describe_image(pulled.home.image(pulled.digest)))

@@ -19,8 +19,9 @@ from chalicelib.domain.pulls.alert import compose_pull_failure_alert
 from chalicelib.domain.pulls.evidence import Evidence
 from chalicelib.domain.pulls.explanation import Explanation
 from chalicelib.services.alerts.announce import announce
+from chalicelib.services.ports.answers import header_of
 from chalicelib.services.ports.context import Context
-from chalicelib.services.pulls.explain_pull_failure import explain_pull_failure, gather_evidence, known_header
+from chalicelib.services.pulls.explain_pull_failure import explain_pull_failure, gather_evidence
 
 
 def handle_pull_failure(event: TaskChanged, context: Context) -> None:
@@ -75,5 +76,5 @@ def _composed(evidence: Evidence, explanation: Explanation, context: Context, ap
     """The look may have found another image than the one that was known: a tag that has moved."""
     header = evidence.header
     if explanation.ref is not None and (header is None or header.ref != explanation.ref):
-        header = known_header(explanation.ref, context)
+        header = header_of(explanation.ref, context.table)
     return compose_pull_failure_alert(evidence.failed, explanation, header, context.clock.now(), api_url)

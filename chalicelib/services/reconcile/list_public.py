@@ -33,6 +33,7 @@ from chalicelib.domain.reconcile.reconciliation import compare
 from chalicelib.domain.reconcile.repository_view import RepositoryView
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.assessment.write_header import update_header
+from chalicelib.services.ports.answers import header_of
 from chalicelib.services.ports.context import Context
 from chalicelib.services.reconcile.plan_sweep import announce
 from chalicelib.services.reconcile.repair_difference import is_confirmed, read_tags, repair_difference
@@ -132,8 +133,8 @@ def _images_of(shard: int, digests: Collection[str], context: Context) -> Mappin
 
 def _that_stay(ref: ImageRef, private: Collection[ImageRef], context: Context) -> list[ImageRef]:
     """Former matches that left the index and whose verdict stands: they are gone, and were blocked."""
-    stored = context.table.read_headers([ref]).get(ref)
-    former = [ImageRef.from_path(path) for path in stored.header.twins] if stored is not None else []
+    header = header_of(ref, context.table)
+    former = [ImageRef.from_path(path) for path in header.twins] if header is not None else []
     left = [twin for twin in former if twin not in private]
     headers = [s.header for s in context.table.read_headers(left).values()] if left else []
     return sorted(header.ref for header in headers if header.present or has_last_word(header))

@@ -15,7 +15,7 @@ from chalicelib.domain.events.sweep_message import InitialBackfill
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.services.alerts.announce import announce
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.table import IndexRow
+from chalicelib.services.ports.table import ImageRow
 from chalicelib.services.reconcile.plan_sweep import TOLD_AFTER_SECONDS
 
 SUBJECT = "sweep"
@@ -61,5 +61,5 @@ def _record(started_at: datetime, found: Counter[Decision], context: Context) ->
     )
 
 
-def _badness(row: IndexRow) -> tuple[object, ...]:
+def _badness(row: ImageRow) -> tuple[object, ...]:
     return (-row.decision.rank, tuple(-n for n in row.counts or ()), row.ref)

@@ -13,7 +13,7 @@ from chalicelib.domain.replication.replica import Replica, ReplicationState
 from chalicelib.domain.replication.replica_case import Copies
 from chalicelib.domain.replication.rules import Destination, DestinationAccess, sights_of
 from chalicelib.errors import DeniedError
-from chalicelib.services.ports.answers import answered
+from chalicelib.services.ports.answers import answered, header_of
 from chalicelib.services.ports.context import Context
 from chalicelib.services.replication.judge_copies import Ends, find_copies
 from chalicelib.services.replication.store_copies import store_copies
@@ -60,7 +60,7 @@ def _check(
     tries: int,
 ) -> None:
     ref = message.ref
-    here = _header(ref, context)
+    here = header_of(ref, context.table)
     members = [child.digest for child in here.children] if here is not None else []
     referrers = _referrers(ref, context)
     family = [ref.digest, *members, *referrers]
@@ -94,11 +94,6 @@ def _sights(
         for sight in sights_of(known, destinations, message.changed_at, [s.destination for s in known if s.deletes_at])
         if sight.destination in destinations
     ]
-
-
-def _header(ref: ImageRef, context: Context) -> Header | None:
-    stored = context.table.read_headers([ref]).get(ref)
-    return stored.header if stored is not None else None
 
 
 def _there(

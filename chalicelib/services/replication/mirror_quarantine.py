@@ -19,6 +19,7 @@ from chalicelib.errors import ConflictError, NotFoundError, TransientError, Upst
 from chalicelib.services.assessment.record_push import record_push
 from chalicelib.services.assessment.write_header import desired_state
 from chalicelib.services.enforcement.give_order import known, possible, put_order
+from chalicelib.services.ports.answers import header_of
 from chalicelib.services.ports.context import Context
 
 SEEN = "replication"
@@ -30,7 +31,7 @@ def mirror_quarantine(
     """What was done, or why it failed, in a sentence; None: there is nothing to do. Raises TransientError."""
     if here is None:
         return None
-    there, desired = _header(replica, context), desired_state(here, rules, context)
+    there, desired = header_of(replica.copy, context.table), desired_state(here, rules, context)
     order, ours = (there.order, is_mirrored(there)) if there is not None else (None, False)
     if there is not None and ours and not desired.quarantine:
         return _take_back(there, context)
@@ -70,11 +71,6 @@ def _came_back(replica: Replica, context: Context) -> str | None:
     if not there.exists or there.storage is not StorageStatus.ACTIVE:
         return None
     return f"It came back at {replica.destination}, where its quarantine stands: it is taken away again."
-
-
-def _header(replica: Replica, context: Context) -> Header | None:
-    stored = context.table.read_headers([replica.copy]).get(replica.copy)
-    return stored.header if stored is not None else None
 
 
 def _is_otherwise(there: Header | None, copy: ImageDetail) -> bool:

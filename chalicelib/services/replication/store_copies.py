@@ -6,13 +6,12 @@ alert tells of all that one look has found, once for each image, destination and
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.alerts.alert import AlertKey, hears
+from chalicelib.domain.alerts.alert import AlertKey, hears, mark_of
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.enforcement.enforcement import is_mirrored
 from chalicelib.domain.headers.header import Rules
@@ -94,7 +93,7 @@ def _failed(subject: str, mark: str, wanted_at: datetime, reason: str, now: date
 
 def _mark(untold: Sequence[Replica], unseen: Blind) -> str:
     said = [*(f"{r.ref.digest} {r.destination.path} {r.alarm}" for r in untold), *(place.path for place in unseen)]
-    return hashlib.sha256("\n".join(sorted(said)).encode()).hexdigest()[:12]
+    return mark_of(sorted(said))
 
 
 def _reason(untold: Sequence[Replica]) -> str:

@@ -22,7 +22,7 @@ from chalicelib.domain.waivers.alert import compose_waiver_summary
 from chalicelib.domain.waivers.change import Carried, WaiverChange, concerns
 from chalicelib.services.alerts.announce import announce
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.table import IndexRow
+from chalicelib.services.ports.table import ImageRow
 from chalicelib.services.waivers.manage_waivers import record_waiver
 
 MOST_AT_ONCE = 1000
@@ -45,7 +45,7 @@ def apply_waiver_changes(touched: WaiversChanged, context: Context, api_url: str
         return 0
     sketch_tells = not any(rule.sees_resolved for rule in context.rules.current().policy.rulebook)
 
-    def concerning(row: IndexRow) -> list[WaiverChange]:
+    def concerning(row: ImageRow) -> list[WaiverChange]:
         tells = sketch_tells and not row.ref.home.public  # the findings of a public image are its twins'
         return [c for c in changes if concerns(c.subject, row.ref.repository, row.sketch, sketch_tells=tells)]
 

@@ -8,7 +8,6 @@ it is not sent by itself as well.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +16,7 @@ from itertools import islice
 
 import msgspec
 
-from chalicelib.domain.alerts.alert import VERDICT, AlertKey, channels_hearing
+from chalicelib.domain.alerts.alert import VERDICT, AlertKey, channels_hearing, mark_of
 from chalicelib.domain.assessment.conclusion import corrected
 from chalicelib.domain.events.message import WaiversChanged
 from chalicelib.domain.headers.header import Header
@@ -36,7 +35,7 @@ from chalicelib.errors import ContendedError
 from chalicelib.services.alerts.announce import announce
 from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.table import IndexRow, Stored
+from chalicelib.services.ports.table import ImageRow, Stored
 
 PAGE, PAGES_AT_MOST = 500, 40
 LOOKED_AT_MOST = 5000
@@ -59,7 +58,7 @@ def find_reach(waivers: Sequence[Waiver], after: str | None, context: Context) -
     policy, now = context.rules.current().policy, context.clock.now()
     sketch_tells = not any(rule.sees_resolved for rule in policy.rulebook)
 
-    def concerning(row: IndexRow) -> list[str]:
+    def concerning(row: ImageRow) -> list[str]:
         return [w.id for w in waivers if concerns(w, row.ref.repository, row.sketch, sketch_tells=sketch_tells)]
 
     concerned: Counter[str] = Counter()
@@ -172,8 +171,7 @@ def _announce_one(
 def _key_of(waiver: Waiver, stage: NoticeStage, notice: Notice, end: WaiverEnd) -> AlertKey:
     """Another one when other images are named: the alert of an image is only cleared where the summary names it."""
     named = [notice.after or "", *sorted(f"{t.header.ref.path} {t.alert.key}" for t in end.turned)]
-    mark = hashlib.sha256("\n".join(named).encode()).hexdigest()[:12]
-    return AlertKey(f"ALERT#{stage.name}#{mark}", waiver.expires_at, subject=f"waiver/{waiver.id}")
+    return AlertKey(f"ALERT#{stage.name}#{mark_of(named)}", waiver.expires_at, subject=f"waiver/{waiver.id}")
 
 
 def _clear(stored: Sequence[Waiver], told: Mapping[str, Notice], now: datetime, context: Context) -> None:

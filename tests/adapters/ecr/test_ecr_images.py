@@ -8,7 +8,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from chalicelib.adapters.ecr.listing import EcrImages
+from chalicelib.adapters.ecr.listing import EcrListing
 from chalicelib.domain.images.image import Repository
 from chalicelib.errors import UpstreamError
 
@@ -23,7 +23,7 @@ def asked(*answers: dict[str, Any]) -> tuple[str, ...]:
     with Stubber(client) as stub:
         for answer in answers:
             stub.add_response("list_image_referrers", answer)
-        return EcrImages(lambda account, region: client).referrers(HOME, DIGEST)
+        return EcrListing(lambda account, region: client).referrers(HOME, DIGEST)
 
 
 def page(number: int, **more: str) -> dict[str, Any]:

@@ -140,5 +140,5 @@ def test_a_preview_of_another_policy_is_not_taken_for_ours() -> None:
     about = page("COMPLETE") | {"lifecyclePolicyText": '{"rules": []}'}
     made, _, _ = lifecycles(start_lifecycle_policy_preview=STARTED, get_lifecycle_policy_preview=about)
     assert made.preview(HOME, '{"rules":[]}') == {}
-    with pytest.raises(TransientError, match="another one"):
+    with pytest.raises(TransientError, match="another policy"):
         made.preview(HOME, '{"rules":[1]}')

@@ -162,23 +162,10 @@ def test_an_answer_that_cannot_be_read_is_no_empty_one() -> None:
             of(answer).registry()
 
 
-def test_what_is_deleted_by_the_api_is_not_listed_any_more(listing: EcrPublicListing, public: EcrPublic) -> None:
-    client: Any = boto3.client("ecr-public", PUBLIC_REGION)
-    public.hold(image(1), ("1.0", "latest"), MANIFEST, AT)
-    client.batch_delete_image(repositoryName="team/web", imageIds=[{"imageTag": "1.0"}])
-    assert next(iter(listing.images(OURS, HOME).images.values())).tags == ("latest",)
-    client.batch_delete_image(repositoryName="team/web", imageIds=[{"imageTag": "latest"}])
-    assert listing.images(OURS, HOME).images == {}
-    client.delete_repository(repositoryName="team/web")
-    assert listing.images(OURS, HOME).absent
-
-
 def test_the_local_service_refuses_what_ecr_public_refuses(public: EcrPublic) -> None:
     client: Any = boto3.client("ecr-public", PUBLIC_REGION)
     named = {"repositoryName": "app"}
     public.hold(image(1, Repository("public/demo", PUBLIC_REGION, "app")), ("1.0",), MANIFEST, AT)
-    with pytest.raises(client.exceptions.RepositoryNotEmptyException):
-        client.delete_repository(**named)
     with pytest.raises(client.exceptions.UnsupportedCommandException):
         client.get_authorization_token()
     with pytest.raises(ClientError, match="RegistryNotFoundException"):

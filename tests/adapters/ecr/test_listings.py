@@ -58,7 +58,7 @@ def test_all_repositories_are_listed_with_their_region(aws: Aws) -> None:
 
 
 def test_images_are_listed_page_by_page_archived_ones_too(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.adapters.ecr.listing.IMAGES_ASKED", 3)
+    monkeypatch.setattr("chalicelib.adapters.ecr.listing.ROWS_ASKED", 3)
     archived = states(aws, ONE)[0].digest
     aws.played.archived.add(archived)
     listed = aws.ecr.images(ONE)
@@ -74,7 +74,7 @@ def test_a_repository_that_is_not_there_has_no_images(aws: Aws) -> None:
 
 
 def test_a_listing_that_fails_half_way_says_nothing(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.adapters.ecr.listing.IMAGES_ASKED", 3)
+    monkeypatch.setattr("chalicelib.adapters.ecr.listing.ROWS_ASKED", 3)
     pages = aws.played._images
 
     def fails(asked: dict[str, Any]) -> Any:

@@ -9,9 +9,9 @@ from botocore.exceptions import ClientError
 
 from chalicelib.adapters.aws.calls import take_body
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.adapters.inspector.inspector import NOT_COVERED, NOT_SINCE, Inspector
+from chalicelib.adapters.inspector.inspector import NOT_COVERED, Inspector
 from chalicelib.domain.images.finding import FindingStatus, Severity
-from chalicelib.domain.images.image import ImageRef, InUseState, ScanState, Source
+from chalicelib.domain.images.image import NOT_SINCE, ImageRef, InUseState, ScanState, Source
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.local.inspector import inspector_of
 from tests.local import samples

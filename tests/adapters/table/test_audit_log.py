@@ -16,8 +16,8 @@ import msgspec
 import pytest
 
 from chalicelib.adapters.dynamodb.dynamo import Dynamo
-from chalicelib.adapters.dynamodb.schema import PK, SK, Page, create_table
-from chalicelib.adapters.table.audit_log import ActionRow, AuditCheckpoints, read_action, read_stored
+from chalicelib.adapters.dynamodb.schema import PK, SK, create_table
+from chalicelib.adapters.table.audit_log import AuditCheckpoints, read_action, read_stored
 from chalicelib.adapters.table.audit_queries import BROKEN, AuditEntry, AuditQueries
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
@@ -35,6 +35,7 @@ from chalicelib.domain.audit.chain import (
 )
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import ParameterError, UpstreamError
+from chalicelib.services.ports.table import ActionRow, Page
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.audit import FakeAudit
 from tests.fakes.images import digest, ref

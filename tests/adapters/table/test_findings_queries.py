@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chalicelib.adapters.dynamodb.schema import Page, create_table, shard_of
+from chalicelib.adapters.dynamodb.schema import create_table, shard_of
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.adapters.table.headers import row_of
@@ -24,6 +24,7 @@ from chalicelib.domain.images.finding import Finding, FindingsDocument, Severity
 from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ParameterError
+from chalicelib.services.ports.table import Page
 from tests.fakes.images import digest, finding, home, image, ref
 from tests.fakes.moto_aws import mock_aws
 

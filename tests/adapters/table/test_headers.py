@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from chalicelib.adapters.dynamodb import schema as table_schema
 from chalicelib.adapters.dynamodb.schema import (
+    HEADER_REST,
     PROJECTED,
     due_sk,
     number_of,
@@ -32,9 +33,18 @@ from chalicelib.adapters.dynamodb.schema import (
 from chalicelib.adapters.table import headers
 from chalicelib.adapters.table.headers import header_item, read_header_item, read_index_entry, row_of
 from chalicelib.domain.headers.header import Header, sketch_hash
+from chalicelib.domain.headers.pending_action import (
+    ActionType,
+    Deferred,
+    EndedWaivers,
+    Holding,
+    PendingAct,
+    PendingAlert,
+    PendingReport,
+)
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import Child, ImageRef, InUse, InUseState, Kind, Scan, ScanState, Source
-from chalicelib.domain.images.verdict import STORED_OF_IMAGE, Decision, ImageState, Reason, Verdict
+from chalicelib.domain.images.verdict import STORED_OF_IMAGE, Decision, ImageState, Reason, Verdict, VerdictSummary
 from tests.fakes.images import digest, image, ref
 
 CAPACITY = Path(__file__).parents[3].parent / "shared" / "bench" / "capacity.py"
@@ -147,6 +157,41 @@ def test_every_field_is_kept_somewhere() -> None:
     top = {"ref", "version", "tags", "counts", "policy_version", "sketch", "enforcement"}
     top |= {"refreshed_at", "refresh_due_at", "due_at", "newer"}
     assert top | set(headers._REST) == set(Header.__struct_fields__)
+
+
+STORED = (
+    "AbvDoLzU09fR3fXQgQMHGBgmHICBCQzLIBkDxJ4w5Q6DwCqEc5hPO97KYfzA/mzLgQMTl0GS9IEDy6G5cMryoFA/P6BLN2aWKBQBPWqlUFCUn6Jf"
+    "npoE1wdisJYAGQvWFpXmpFrBYnGVoQKMCbV/weGpS8GZnh2ueSk4OJaAAuIOgyBElgNN9gDYKwtA4NCkiYvLdQ0nLgWH2vxlQa6grIjwA5LHILo2"
+    "eJYolCcC0wfEPyl6QEOWg1JXZnIJMIimMYDBAWCQTZy8PNQPbB8T3DgA"
+)
+STORED_BEFORE = (
+    "AbvDoLzU09fR3fXQgQMHGBgmHICBCQzLIBkDxJ4wccZScMbjPO14K4fxA/uzLUvBTjowcWlxTmJyNlwYzgAaNY0BDA4AjZ44eXmoH1gHE1wFAA=="
+)
+"""With an alert of which a channel had been told, as a version before the queue `alerts` left it."""
+
+
+def test_what_is_pending_is_stored_as_ever() -> None:
+    held = Deferred(Holding.RUNNING, "it runs: prod/web", NOW, NOW + timedelta(hours=1))
+    act = PendingAct(
+        *(ActionType.QUARANTINE, 3, NOW),
+        method="archive",
+        held=held,
+        by="rule:critical",
+        why="1 critical",
+        before="ACTIVE",
+        quiet=True,
+        reported=("FAILED",),
+    )
+    alert = PendingAlert(7, NOW, Decision.BLOCK, Decision.WARN)
+    left = PendingAlert(8, NOW, Decision.BLOCK, ended=EndedWaivers(("w-1",), VerdictSummary(Decision.ALLOW)))
+    report = PendingReport(3, NOW, Decision.QUARANTINE, said="It was archived.", event="verdict")
+    queued = (PendingAct(ActionType.UNBLOCK, 2, NOW),)
+    header = Header(ref=ref(1), pending=(act, alert, left, report), queued=queued)
+    item = header_item(header)
+    assert base64.b64encode(item[HEADER_REST]["B"]).decode() == STORED
+    assert read_header_item(item) == header
+    before = read_header_item(item | {HEADER_REST: {"B": base64.b64decode(STORED_BEFORE)}})
+    assert (before.pending, before.queued) == ((PendingAlert(9, NOW, Decision.BLOCK),), queued)
 
 
 def test_a_header_gives_back_what_a_condition_may_read_of_an_image() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.cli.deploy import deploy_context
 from chalicelib.cli.deploy.deploy_context import PATIENCE, follow
-from chalicelib.domain.doctor.stack import StackEvent
+from chalicelib.domain.doctor.stack import StackEvent, ended
 from chalicelib.errors import DeniedError, TransientError, UpstreamError
 
 BEGUN = StackEvent("1", "lazaretto-dev", "AWS::CloudFormation::Stack", "UPDATE_IN_PROGRESS", of_stack=True)
@@ -39,8 +39,8 @@ class Played:
         return answer
 
 
-def watch(played: Any) -> str:
-    return follow(played, "arn:stack", "0", "eu-west-1").status
+def watch(played: Any) -> str | None:
+    return ended(follow(played, "arn:stack", "0", "eu-west-1"))
 
 
 def test_it_is_watched_from_what_was_last_known(capsys: pytest.CaptureFixture[str], naps: list[float]) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from chalicelib.domain.alerts.alert import AlertDetails, hears, top_findings
 from chalicelib.domain.alerts.verdict_alert import compose_summary, compose_verdict_alert, should_announce
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import ActionType, EndedWaivers, PendingAction
+from chalicelib.domain.headers.pending_action import EndedWaivers, PendingAlert
 from chalicelib.domain.images.finding import Finding, FindingStatus, Package, Severity
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind, Scan, Source
 from chalicelib.domain.images.names import console_url
@@ -58,7 +58,7 @@ def composed(decided: Verdict, *, ref: ImageRef = REF, listed: bool = True, sour
     )
     now, api_url = facts.pop("now", NOW), facts.pop("api_url", None)
     known = {"exists": True, "refreshed_at": NOW if listed else None, "scan": Scan(source=source)} | facts
-    effect = PendingAction(ActionType.ALERT, wanted_at=now, **asked)
+    effect = PendingAlert(wanted_at=now, **asked)
     header = Header(ref=ref, verdict=decided, **known)
     return compose_verdict_alert(header, effect, AlertDetails(**details), policy, now, api_url)
 

@@ -9,15 +9,24 @@ import pytest
 
 from chalicelib.domain.assessment.conclusion import corrected, with_due
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import LOST_AFTER, SUMMED_WITHIN, ActionType, EndedWaivers, PendingAction
+from chalicelib.domain.headers.pending_action import (
+    LOST_AFTER,
+    SUMMED_WITHIN,
+    ActionType,
+    EndedWaivers,
+    PendingAct,
+    PendingAction,
+    PendingAlert,
+    PendingReport,
+)
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REF = ImageRef("111122223333", "eu-west-1", "team/api", "sha256:" + "a" * 64)
-ALERT = PendingAction(ActionType.ALERT, 1, NOW, Decision.BLOCK)
+ALERT = PendingAlert(1, NOW, Decision.BLOCK)
 SUMMED = msgspec.structs.replace(ALERT, ended=EndedWaivers(("w",), VerdictSummary(Decision.ALLOW)))
-ACT = PendingAction(ActionType.QUARANTINE, 1, NOW)
+ACT = PendingAct(ActionType.QUARANTINE, 1, NOW)
 
 
 def header(*pending: PendingAction, refresh: bool = False, exists: bool = True) -> Header:
@@ -25,9 +34,8 @@ def header(*pending: PendingAction, refresh: bool = False, exists: bool = True) 
     return Header(ref=REF, version=1, exists=exists, pending=pending, refresh_due_at=due)
 
 
-@pytest.mark.parametrize("kind", [ActionType.ALERT, ActionType.REPORT])
-def test_an_alert_is_left_to_the_refresh_that_is_promised(kind: ActionType) -> None:
-    alert = msgspec.structs.replace(ALERT, kind=kind)
+@pytest.mark.parametrize("alert", [ALERT, PendingReport(1, NOW, Decision.BLOCK)])
+def test_an_alert_is_left_to_the_refresh_that_is_promised(alert: PendingAction) -> None:
     assert with_due(header(alert), NOW).due_at == NOW + LOST_AFTER
     assert with_due(header(alert, refresh=True), NOW).due_at is None
     assert corrected(header(alert, refresh=True)).due_at is None

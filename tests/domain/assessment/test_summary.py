@@ -6,11 +6,11 @@ import random
 
 import msgspec
 
-from chalicelib.adapters.table.headers import ImageRow
 from chalicelib.domain.assessment.summary import Summary, summarize
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, ScanState
 from chalicelib.domain.images.verdict import Decision
+from chalicelib.services.ports.table import ImageRow
 from tests.fakes.queries import NOW
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from chalicelib.domain.alerts.alert import Alert, AlertDetails
 from chalicelib.domain.enforcement.act_report import compose_act_report
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import ActionType, Order, PendingAction
+from chalicelib.domain.headers.pending_action import ActionType, Order, PendingReport
 from chalicelib.domain.images.verdict import Decision
 from tests.domain.alerts.test_verdict_alert import ALLOW, NOW, QUARANTINE, REF, verdict
 
 
 def report(said: str, decision: Decision = QUARANTINE, former: Decision | None = None, **beside) -> Alert:
-    effect = PendingAction(ActionType.REPORT, 1, NOW, QUARANTINE, former, said=said, event="verdict")
+    effect = PendingReport(1, NOW, QUARANTINE, former, said=said, event="verdict")
     header = Header(ref=REF, exists=True, verdict=verdict(decision), **beside.pop("header", {}))
     return compose_act_report(header, effect, AlertDetails(**beside), NOW)
 

@@ -26,7 +26,7 @@ from chalicelib.domain.headers.pending_action import (
     Hold,
     Holding,
     Order,
-    PendingAction,
+    PendingAct,
     Stage,
 )
 from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
@@ -208,7 +208,8 @@ def test_an_act_wanted_as_before_keeps_its_number_and_one_wanted_anew_has_the_ne
 
 def held(header: Header, by: Deferred) -> Header:
     return msgspec.structs.replace(
-        header, pending=tuple(msgspec.structs.replace(e, held=by) if e.kind.acts else e for e in header.pending)
+        header,
+        pending=tuple(msgspec.structs.replace(e, held=by) if isinstance(e, PendingAct) else e for e in header.pending),
     )
 
 
@@ -289,7 +290,7 @@ POLICIES = st.fixed_dictionaries(
 )
 
 
-def done(header: Header, effect: PendingAction) -> Header:
+def done(header: Header, effect: PendingAct) -> Header:
     """The registry after the act, as the reading after it says."""
     if effect.kind is BLOCK or effect.kind is UNBLOCK:
         return msgspec.structs.replace(header, denied=effect.kind is BLOCK)

@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.domain.assessment.conclusion import conclude, corrected
 from chalicelib.domain.headers.header import Rules, in_sketch
-from chalicelib.domain.headers.pending_action import LOST_AFTER, ActionType, Order, PendingAction
+from chalicelib.domain.headers.pending_action import LOST_AFTER, ActionType, Order, PendingAlert
 from chalicelib.domain.images.finding import FindingsDocument, FindingStatus, Severity
 from chalicelib.domain.images.image import Kind, Scan, ScanState
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
@@ -93,7 +93,7 @@ def test_a_deleted_image_keeps_its_verdict_and_is_not_due_any_more():
 
 
 def test_an_alert_about_a_deleted_image_is_still_due():
-    alert = PendingAction(ActionType.ALERT, 1, NOW, Decision.BLOCK)
+    alert = PendingAlert(1, NOW, Decision.BLOCK)
     assert conclude(image(1, exists=False, pending=(alert,)), document(), rules(), NOW + DAY).due_at == NOW + LOST_AFTER
 
 

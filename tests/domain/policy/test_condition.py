@@ -26,7 +26,7 @@ def test_a_condition_whose_value_is_not_stored_is_refused_when_it_is_declared(
     about: type[Finding] | type[ImageState], read: str
 ) -> None:
     with pytest.raises(TypeError, match=rf"condition `new` reads {about.__name__}\.{read}, which is not stored"):
-        Condition("new", about, (read,), operand.GLOBS, comparison.glob, "New")
+        Condition(about, "new", operand.GLOBS, comparison.glob, "New", (read,))
 
 
 def test_a_change_of_what_a_condition_reads_of_a_finding_is_stored() -> None:

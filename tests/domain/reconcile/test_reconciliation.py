@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Hold, PendingAction, Stage
+from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Hold, PendingAlert, Stage
 from chalicelib.domain.images.image import (
     Child,
     ImageDetail,
@@ -389,8 +389,8 @@ def test_images_whose_findings_an_archive_closed_are_not_counted() -> None:
 
 
 def test_an_effect_that_should_have_been_done_by_now_is_sent_again() -> None:
-    lost = PendingAction(ActionType.ALERT, 3, NOW - timedelta(minutes=6))
-    fresh = PendingAction(ActionType.ALERT, 4, NOW - timedelta(minutes=4))
+    lost = PendingAlert(3, NOW - timedelta(minutes=6))
+    fresh = PendingAlert(4, NOW - timedelta(minutes=4))
     (found,) = compare(view([detail()], [header(pending=(lost, fresh))]))
     assert (found.kind, found.effect) == (K.EFFECT_LOST, "ALERT#3")
 

@@ -19,6 +19,7 @@ from chalicelib.domain.retention.lifecycle_evaluation import NativeAct, evaluate
 from chalicelib.domain.retention.lifecycle_policy import explain_lifecycle_policy, parse_lifecycle_policy
 from chalicelib.domain.retention.retention import judge, resolve
 from chalicelib.errors import RefusedPayloadError
+from tests.fakes.lifecycle_oracle import native_acts
 from tests.fakes.registries import HOME, NOW, digest, idle, repositories, retained, retention, sayable
 
 EXPIRE = {"type": "expire"}
@@ -338,3 +339,11 @@ def test_a_signature_kept_as_a_tag_is_an_image_like_others_to_ecr() -> None:
     signed = retained(1, "v1", days=5)
     signature = retained(2, f"sha256-{signed.digest[7:]}.sig", days=1, subject=signed.digest)
     assert evaluate_lifecycle_policy(policy, [signed, signature], NOW) == {signed.digest: NativeAct("expire", 2)}
+
+
+@settings(max_examples=200, deadline=None)
+@given(repositories(plain=True), sayable())
+def test_a_second_evaluation_gives_the_same_acts(images: list[RetainedImage], said: Retention) -> None:
+    policy = compile_retention(said).policy
+    assert policy is not None
+    assert native_acts(json.loads(policy.text), images, NOW) == evaluate_lifecycle_policy(policy, images, NOW)

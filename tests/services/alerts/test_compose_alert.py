@@ -10,7 +10,17 @@ import pytest
 
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import ActionType, Deferred, EndedWaivers, Holding, Order, PendingAction
+from chalicelib.domain.headers.pending_action import (
+    ActionType,
+    Deferred,
+    EndedWaivers,
+    Holding,
+    Order,
+    PendingAct,
+    PendingAlert,
+    PendingNotice,
+    PendingReport,
+)
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import InUseState
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
@@ -24,10 +34,12 @@ ALLOW, WARN, BLOCK, QUARANTINE = Decision.ALLOW, Decision.WARN, Decision.BLOCK, 
 INDEX = "sha256:" + "e" * 64
 
 
-def composed(story: Story, header: Header | None = None, kind: ActionType = ActionType.ALERT, **facts: Any) -> Alert:
+def composed(
+    story: Story, header: Header | None = None, kind: type[PendingNotice] = PendingAlert, **facts: Any
+) -> Alert:
     header = header or story.head
     number = header.verdict.number if header.verdict else 1
-    effect = PendingAction(kind, number, story.moment, **{"decision": header.decision, **facts})
+    effect = kind(number, story.moment, **{"decision": header.decision, **facts})
     story.met.clear()
     return compose_alert(header, effect, story.fresh(), story, "https://api")  # type: ignore[arg-type]
 
@@ -96,7 +108,7 @@ def test_the_indexes_of_an_image_are_not_read_where_no_quarantine_is_left_undone
 
 def test_a_quarantine_that_is_on_its_way_reads_no_index_and_says_that_it_is() -> None:
     story, left = quarantined_by_verdict()
-    act = PendingAction(ActionType.QUARANTINE, 1, story.moment, method="archive")
+    act = PendingAct(ActionType.QUARANTINE, 1, story.moment, method="archive")
     alert = composed(story, msgspec.structs.replace(left, pending=(act,)))
     assert alert.registry == ("To be quarantined (archive): on its way.",)
 
@@ -135,7 +147,7 @@ def test_an_alert_that_a_summary_should_have_told_says_which_waiver_ended() -> N
 
 def test_a_report_offers_the_release_of_what_cannot_be_pulled() -> None:
     story = Story()
-    report = composed(story, kind=ActionType.REPORT, decision=QUARANTINE, said="quarantined (archive)", event="verdict")
+    report = composed(story, kind=PendingReport, decision=QUARANTINE, said="quarantined (archive)", event="verdict")
     assert report.what_to_do == (
         f"To have it pulled all the same: lazaretto release {story.ref} --reason WHY",
         f"All about it: lazaretto image {story.ref}",
@@ -146,7 +158,7 @@ def test_a_report_offers_the_release_of_what_cannot_be_pulled() -> None:
 
 def test_a_report_of_what_was_given_back_offers_no_release_and_looks_nothing_up() -> None:
     story = Story()
-    report = composed(story, kind=ActionType.REPORT, decision=ALLOW, said="released (archive)", event="verdict")
+    report = composed(story, kind=PendingReport, decision=ALLOW, said="released (archive)", event="verdict")
     assert report.what_to_do == (f"All about it: lazaretto image {story.ref}",)
     assert report.radius == ()
 
@@ -155,7 +167,7 @@ def test_a_report_names_the_order_that_stands_and_offers_no_second_release() -> 
     story = Story()
     order = Order(ActionType.RELEASE, "oncall", "must run today", story.moment)
     released = msgspec.structs.replace(story.head, order=order)
-    report = composed(story, released, ActionType.REPORT, decision=BLOCK, said="released (archive)", event="verdict")
+    report = composed(story, released, PendingReport, decision=BLOCK, said="released (archive)", event="verdict")
     assert report.registry[-1].startswith("Ordered by oncall at 2026-03-01 13:00 UTC, to be released: must run today")
     assert not any("lazaretto release" in line for line in report.what_to_do)
 
@@ -164,14 +176,14 @@ def test_a_report_needs_no_verdict() -> None:
     """A person may quarantine what was never decided."""
     story = Story()
     unknown = msgspec.structs.replace(story.head, verdict=None)
-    report = composed(story, unknown, ActionType.REPORT, decision=QUARANTINE, said="quarantined", event="verdict")
+    report = composed(story, unknown, PendingReport, decision=QUARANTINE, said="quarantined", event="verdict")
     assert (report.stands, report.number, report.reasons) == (None, 0, ())
 
 
 def test_what_holds_an_act_is_told_with_the_verdict() -> None:
     story = Story()
     held = Deferred(Holding.RUNNING, "it runs: ECS service web", story.moment)
-    act = PendingAction(ActionType.QUARANTINE, 1, story.moment, method="archive", held=held)
+    act = PendingAct(ActionType.QUARANTINE, 1, story.moment, method="archive", held=held)
     alert = composed(story, msgspec.structs.replace(story.head, pending=(act,)))
     assert alert.registry == (
         "To be quarantined (archive): not done, tried again every 15 minutes: it runs: ECS service web.",

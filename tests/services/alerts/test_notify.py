@@ -12,7 +12,7 @@ from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.alerts.verdict_alert import compose_summary
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.pending_action import ActionType, PendingAction
+from chalicelib.domain.headers.pending_action import ActionType, PendingAct, PendingAlert
 from chalicelib.domain.images.finding import FindingsDocument
 from chalicelib.domain.images.image import ImageDetail, ImageRef
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
@@ -28,8 +28,8 @@ from tests.fakes.runtime import FakeRuntime
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REF = ImageRef("111122223333", "eu-west-1", "prod/api", "sha256:" + "a" * 64)
 ACT = Act(REF, "ALERT#7")
-ALERT_7 = PendingAction(ActionType.ALERT, 7, NOW, Decision.BLOCK, Decision.WARN)
-ALERT_8 = PendingAction(ActionType.ALERT, 8, NOW, Decision.ALLOW, Decision.BLOCK)
+ALERT_7 = PendingAlert(7, NOW, Decision.BLOCK, Decision.WARN)
+ALERT_8 = PendingAlert(8, NOW, Decision.ALLOW, Decision.BLOCK)
 BLOCKED = Verdict(Decision.BLOCK, (Reason("r", Decision.BLOCK, count=1),), 1, NOW, 7)
 BOTH = (Route(channel="slack"), Route(channel="sns", word="block"))
 
@@ -104,7 +104,7 @@ def test_an_alert_is_announced_to_every_route_that_hears_it_and_cleared():
 
 def test_an_effect_that_is_no_longer_wanted_or_an_unknown_image_does_nothing():
     for act in (ACT, Act(REF.home.image("sha256:" + "b" * 64), "ALERT#7"), Act(REF, "QUARANTINE#7")):
-        context = ContextInMemory(ALERT_8, PendingAction(ActionType.QUARANTINE, 7, NOW))
+        context = ContextInMemory(ALERT_8, PendingAct(ActionType.QUARANTINE, 7, NOW))
         before = context.table.header
         notify(act, context)
         assert context.announced == []
@@ -163,7 +163,7 @@ def test_an_effect_that_could_not_be_cleared_is_announced_again_under_the_same_k
 
 
 def test_an_alert_waits_two_minutes_for_the_act_that_its_verdict_asks_for():
-    act = PendingAction(ActionType.QUARANTINE, 3, NOW)
+    act = PendingAct(ActionType.QUARANTINE, 3, NOW)
     context = ContextInMemory(ALERT_7, act)
     notify(ACT, context)
     assert context.outbox.sent == [("alerts", ACT)]
@@ -183,7 +183,7 @@ def test_a_late_alert_says_that_the_verdict_has_changed_since():
 
 
 def test_a_route_hears_only_what_concerns_it():
-    fell = PendingAction(ActionType.ALERT, 7, NOW, Decision.ALLOW, Decision.WARN)
+    fell = PendingAlert(7, NOW, Decision.ALLOW, Decision.WARN)
     context = ContextInMemory(fell)
     notify(ACT, context)
     assert context.announced == [("slack", "ALERT#7")]

@@ -20,7 +20,7 @@ from chalicelib.services.assessment.re_decide import re_decide
 from tests.services.aws_model import seconds
 from tests.services.context import Story
 from tests.services.lockstep import Crash
-from tests.services.world import SETTLE, START, policy
+from tests.services.world import SETTLE, START, Envelope, policy
 
 CRITICAL, HIGH, MEDIUM = Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM
 OPEN, SUPPRESSED, RESOLVED = FindingStatus.OPEN, FindingStatus.SUPPRESSED, FindingStatus.RESOLVED
@@ -119,11 +119,47 @@ def test_a_duplicate_is_not_covered_by_a_header_that_does_not_agree_with_its_doc
     assert stored.header.revision == stored.document_revision
 
 
-def test_a_crash_between_write_and_look():
+def crash_after(story: Story, name: str, *events) -> list[Envelope]:
+    """As `crash_at`, just after the call. Returns what the worker had: SQS may show it to another worker as well, for
+    the first time, and delete it when that one is done."""
+    story.deliver(*events)
+    taken = story.waiting("scans")
+    worker = story.work_on(taken)
+    while worker.last != name:
+        story.step(worker)
+    story.step(worker)
+    story.kill(worker)
+    return [msgspec.structs.replace(envelope, at=story.moment, receives=0) for envelope in taken]
+
+
+def test_a_crash_after_the_put_that_promises_a_refresh_leaves_the_refresh_sent():
     story = Story()
-    crash_at(story, "send Refresh", story.one.flaw(2, severity=CRITICAL))
+    crash_after(story, "put_header", story.one.flaw(2, severity=CRITICAL))
     assert story.head.refresh_due_at is not None
-    assert story.looks_sent == []
+    assert story.looks_sent == [60]
+    story.drain()
+    story.check()
+
+
+def test_a_refresh_is_sent_also_where_another_worker_is_done_with_the_message_of_one_that_died():
+    story = Story()
+    shown = crash_after(story, "put_header", story.one.flaw(2, severity=CRITICAL))
+    story.envelopes = [e for e in story.envelopes if e.number != shown[0].number] + shown
+    story.drain()
+    assert story.head.refresh_due_at is None
+    assert story.status[2] == "OPEN"
+
+
+def test_a_write_that_takes_longer_than_its_refresh_waits_sends_it_again():
+    story = Story()
+    story.deliver(story.one.flaw(2, severity=CRITICAL))
+    worker = story.work_on(story.waiting("scans"))
+    while worker.last != "put_header":
+        story.step(worker)
+    story.moment += timedelta(seconds=61)
+    refresh = story.work_on(story.waiting("scans"))
+    story.finish(refresh)
+    story.finish(worker)
     story.drain()
     story.check()
 
@@ -131,8 +167,8 @@ def test_a_crash_between_write_and_look():
 def test_a_crash_between_an_archive_and_its_look_of_an_image_never_listed():
     story = Story(known=False)
     story.receive(story.one.action("PUSH", tag="v1"))
-    crash_at(story, "send Refresh", story.one.archive()[-1])
-    assert (story.head.refreshed_at, story.looks_sent) == (None, [])
+    crash_after(story, "put_header", story.one.archive()[-1])
+    assert story.head.refreshed_at is None
     assert story.head.refresh_due_at is not None
     story.drain()
     assert story.head.refresh_due_at is None
@@ -141,7 +177,7 @@ def test_a_crash_between_an_archive_and_its_look_of_an_image_never_listed():
 def test_events_that_relied_on_a_look_whose_sender_died_are_not_lost():
     story = Story(known=False)
     story.one.scanned()
-    crash_at(story, "send Refresh", story.one.flaw(1))
+    crash_after(story, "mark_refresh", story.one.flaw(1))
     story.receive(story.one.flaw(2))
     story.drain()
     assert story.status == {1: "OPEN", 2: "OPEN"}

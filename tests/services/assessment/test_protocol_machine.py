@@ -137,11 +137,16 @@ class Protocol(RuleBasedStateMachine):
 
     # ---- what the workers do
 
-    @rule(seed=st.integers(0, 2**32), length=st.integers(20, 70))
-    def live(self, seed: int, length: int) -> None:
-        """By a seed, not by a list of choices: Hypothesis draws such a list mostly of zeros, and little happens."""
+    @rule(seed=st.integers(0, 2**32), length=st.integers(20, 70), dies=st.booleans())
+    def live(self, seed: int, length: int, dies: bool) -> None:
+        """By a seed, not by a list of choices: Hypothesis draws such a list mostly of zeros, and little happens.
+
+        `dies`: a worker that is still busy at the end goes no further.
+        """
         random = Random(seed)
         self.play(random.randrange(256) for _ in range(length))
+        if dies:
+            self.die(random.randrange(WORKERS))
 
     def play(self, script: Iterable[int]) -> None:
         for byte in script:
@@ -165,8 +170,13 @@ class Protocol(RuleBasedStateMachine):
             self.world.wait(which)
         elif what == 9 and which >= 4:
             self.world.wait(which * 6)
-        elif what == 9 and self.workers and self.world.crashes < MOST_CRASHES:
-            self.world.kill(self.workers[which % len(self.workers)])
+        elif what == 9:
+            self.die(which)
+
+    def die(self, which: int) -> None:
+        busy = [w for w in self.workers if not w.done]
+        if busy and self.world.crashes < MOST_CRASHES:
+            self.world.kill(busy[which % len(busy)])
 
     def teardown(self) -> None:
         if hasattr(self, "world"):
@@ -250,7 +260,7 @@ def test_a_run_in_which_the_worker_of_an_archive_died_before_its_look_and_nothin
     machine = Protocol()
     machine.begin(seed=245385, lags=(0, 20, 55), images=2)
     for length, seed in ((40, 7740), (69, 45), (63, 293784)):
-        machine.live(length=length, seed=seed)
+        machine.live(length=length, seed=seed, dies=False)
     machine.teardown()
 
 

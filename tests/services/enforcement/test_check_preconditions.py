@@ -10,7 +10,14 @@ import pytest
 
 from chalicelib.domain.enforcement.act_report import RESTORE
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, PendingAction
+from chalicelib.domain.headers.pending_action import (
+    ActionType,
+    Deferred,
+    Holding,
+    PendingAct,
+    PendingAlert,
+    PendingReport,
+)
 from chalicelib.domain.images.finding import Severity
 from chalicelib.errors import ContendedError
 from chalicelib.services.enforcement.enforce_verdict import SLOW_RESTORE, hold_act
@@ -28,19 +35,19 @@ class Waiting(Story):
         super().__init__()
         self.receive(self.one.flaw(1, severity=Severity.CRITICAL))
         self.envelopes.clear()
-        alone = tuple(msgspec.structs.replace(e, **act) for e in self.head.pending if e.kind.acts)
+        alone = tuple(msgspec.structs.replace(e, **act) for e in self.head.pending if isinstance(e, PendingAct))
         self.stored.put_header(msgspec.structs.replace(self.head, pending=alone))
         self.forget()
 
     @property
-    def act(self) -> PendingAction:
+    def act(self) -> PendingAct:
         act = self.head.act
         assert act is not None
         return act
 
     @property
-    def reports(self) -> list[PendingAction]:
-        return [e for e in self.head.pending if e.kind is REPORT]
+    def reports(self) -> list[PendingReport]:
+        return [e for e in self.head.pending if isinstance(e, PendingReport)]
 
     @property
     def records(self) -> list[str]:
@@ -137,7 +144,7 @@ def test_a_restore_is_told_of_once_and_only_when_it_takes_too_long() -> None:
     (report,) = story.reports
     assert report.event == RESTORE
     assert report.said == "ECR has been restoring it for 31 minutes and has not finished"
-    assert story.act.told == (RESTORE,)
+    assert story.act.reported == (RESTORE,)
 
 
 def test_what_is_only_observed_is_recorded_as_what_would_be_done_and_told_to_nobody() -> None:
@@ -154,7 +161,7 @@ def test_what_is_only_observed_is_recorded_as_what_would_be_done_and_told_to_nob
 def test_an_alert_that_is_on_its_way_tells_it_and_no_report_is_needed() -> None:
     story = Waiting()
     verdict = story.head.verdict
-    alert = PendingAction(ActionType.ALERT, verdict.number, story.moment, verdict.decision)
+    alert = PendingAlert(verdict.number, story.moment, verdict.decision)
     story.stored.put_header(msgspec.structs.replace(story.head, pending=(*story.head.pending, alert)))
     story.hold(Holding.RUNNING)
     assert story.reports == []

@@ -15,7 +15,7 @@ from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.enforcement.repository_policy import has_statement
 from chalicelib.domain.events.message import Act, Decide
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import ActionType, Holding, PendingAction
+from chalicelib.domain.headers.pending_action import ActionType, Holding, PendingReport
 from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import (
@@ -246,9 +246,7 @@ def test_a_later_report_of_an_act_is_not_ended_by_the_one_before_it() -> None:
     story.worsen()
     act, later = story.head.act, story.moment + timedelta(minutes=20)
     assert act is not None
-    report = PendingAction(
-        ActionType.REPORT, act.number, story.moment, Decision.QUARANTINE, said="it runs", event="verdict"
-    )
+    report = PendingReport(act.number, story.moment, Decision.QUARANTINE, said="it runs", event="verdict")
     story.stored.put_header(msgspec.structs.replace(story.head, pending=(*story.head.pending, report)))
     newer = msgspec.structs.replace(report, wanted_at=later, said="quarantined")
 

@@ -209,7 +209,7 @@ def test_a_public_registry_of_others_is_not_asked(context: PullContext) -> None:
     """`ecr-public` answers for our own registry whatever alias is meant: what it lacks says nothing about others'."""
     failed = FailedPull(ImageName(Repository("public/demo", "us-east-1", "relay"), "1"), "not found", AT)
     explanation = explained(failed, context)
-    assert "could not be looked up: a public registry answers nobody but its owner" in explanation.text
+    assert "could not be looked up: a public registry answers its owner alone" in explanation.text
     assert context.ecr.asked == []
 
 

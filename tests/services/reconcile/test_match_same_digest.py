@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.adapters.dynamodb.schema import shard_of
-from chalicelib.adapters.table.headers import ImageRow
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.events.sweep_message import InitialBackfill, MatchSameDigest
 from chalicelib.domain.headers.header import Header
@@ -25,7 +24,7 @@ from chalicelib.domain.whatif.what_if import Question, weigh
 from chalicelib.errors import UpstreamError
 from chalicelib.services.assessment.write_header import update_header
 from chalicelib.services.policy.evaluate_shard import gather_case
-from chalicelib.services.ports.table import Stored
+from chalicelib.services.ports.table import ImageRow, Stored
 from chalicelib.services.reconcile import list_public as match_twins_module
 from chalicelib.services.reconcile.list_public import match_same_digest
 from chalicelib.services.waivers.revoke_expired_waivers import revoke_expired_waivers

@@ -19,7 +19,7 @@ from bench.swept import Listed, Refusal, SweptPlace, shared
 from chalicelib.adapters.ecr.listing import EcrListing
 from chalicelib.domain.events.message import Message
 from chalicelib.domain.events.sweep_message import InitialBackfill, PlanSweep, Sweep, SweepRepository, SyntheticEvent
-from chalicelib.domain.headers.pending_action import ActionType, PendingAction
+from chalicelib.domain.headers.pending_action import PendingAlert
 from chalicelib.domain.images.image import Child, ImageRef, Kind, Manifest, Repository, Scan
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.reconcile.difference import DifferenceKind, Memory, ReconcileProgress
@@ -295,9 +295,7 @@ def test_an_alert_that_was_never_sent_is_sent(place: SweptPlace) -> None:
     ref = HOME.image(first(place).digest)
     header = place.context.table.read_headers([ref])[ref].header
     assert header.verdict is not None
-    alert = PendingAction(
-        ActionType.ALERT, header.verdict.number, place.clock.now() - timedelta(minutes=10), Decision.BLOCK
-    )
+    alert = PendingAlert(header.verdict.number, place.clock.now() - timedelta(minutes=10), Decision.BLOCK)
     place.context.table.put_header(msgspec.structs.replace(header, pending=(alert,)))
     assert reconcile(place) == {K.EFFECT_LOST: 1}
     assert not place.context.table.read_headers([ref])[ref].header.pending

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.local.inspector_findings import UnknownFilterError, count_findings
+from chalicelib.local.inspector import UnknownFilterError, count_findings
 from chalicelib.parsers.findings.counts import parse_image_counts, parse_repository_counts
 
 

@@ -1,17 +1,13 @@
-"""The local ECR's layers and referrers: what a client that pushes and deletes meets, as at AWS."""
+"""The local ECR lists referrers, and keeps the images of an index until it is deleted, as AWS does."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-
 import boto3
 import pytest
-from botocore.exceptions import ClientError
 
 from chalicelib.local.ecr.ecr import ecr_of
 from tests.local import samples
-from tests.local.push_image import INDEX, MANIFEST, Pusher
+from tests.local.push_image import Pusher
 from tests.local.running import local_aws
 
 HOME = samples.ref().home
@@ -37,47 +33,10 @@ def push(ecr):
     return Pusher(ecr, HOME)
 
 
-def digest_of(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def refusal(act) -> str:
-    with pytest.raises(ClientError) as error:
-        act()
-    return error.value.response["Error"]["Code"]
-
-
-def held(ecr, content: bytes) -> bool:
-    answer = ecr.batch_check_layer_availability(repositoryName=HOME.name, layerDigests=[digest_of(content)])
-    return bool(answer["layers"])
-
-
 def delete(ecr, ref) -> list[str]:
     """The codes of what was refused."""
     answer = ecr.batch_delete_image(repositoryName=HOME.name, imageIds=[{"imageDigest": ref.digest}])
     return [failure["failureCode"] for failure in answer["failures"]]
-
-
-def test_a_layer_stays_as_long_as_one_image_needs_it(ecr, push):
-    first, second = push.image([b"shared", b"one"]), push.image([b"shared", b"two"])
-    delete(ecr, first)
-    assert (held(ecr, b"shared"), held(ecr, b"one")) == (True, False)
-    delete(ecr, second)
-    assert not held(ecr, b"shared")
-
-
-@pytest.mark.parametrize(
-    ("body", "code"),
-    [
-        ({"mediaType": MANIFEST, "config": {"digest": digest_of(b"?"), "size": 1}}, "LayersNotFoundException"),
-        ({"mediaType": INDEX, "manifests": [{"digest": digest_of(b"?")}]}, "ReferencedImagesNotFoundException"),
-    ],
-)
-def test_an_image_that_lacks_something_is_refused(ecr, body, code):
-    text = json.dumps(body)
-    digest = digest_of(text.encode())
-    said = {"imageManifest": text, "imageManifestMediaType": body["mediaType"], "imageDigest": digest}
-    assert refusal(lambda: ecr.put_image(repositoryName=HOME.name, **said)) == code
 
 
 def test_a_child_is_deleted_only_after_its_index(ecr, push):
