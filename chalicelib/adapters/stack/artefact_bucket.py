@@ -1,7 +1,7 @@
-"""The S3 bucket CloudFormation takes the bundle and the template from. Called by commands alone.
+"""The S3 bucket from which CloudFormation takes the bundle and the template. Only commands call it.
 
-Its name is made of account and Region, so that it is made once for all stages: and so that it can be guessed. Every
-call names the account that must own it: another account's bucket of that name is never read from, nor written to.
+All stages share one bucket, named after account and Region. Such a name can be guessed, so every call names the account
+that must own the bucket: another account's bucket of that name is neither read nor written.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from chalicelib.adapters.aws.calls import asked, code_of
 from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.stack.parts import reading
 from chalicelib.errors import ConflictError, DeniedError, InputError, UpstreamError
 
 PREFIX = "lazaretto"
@@ -22,11 +23,8 @@ _ABSENT = ("404", "NoSuchBucket", "NoSuchKey", "NotFound")
 
 
 class ArtefactBucket:
-    """`name` None: ours, of this account and Region, which `ensure` makes. One that is named must be there, in the
-    Region of the stack; what it is like is its owner's business.
-
-    `arn` is the caller's. Raises as `aws_call` does.
-    """
+    """`name` None: ours, which `ensure` makes. A named one must exist in the Region of the stack; its settings are left
+    alone. `arn`: the caller's. Raises as `aws_call` does."""
 
     def __init__(self, sessions: Sessions, arn: str, region: str, name: str | None = None) -> None:
         self._client = sessions.client("s3")
@@ -38,10 +36,10 @@ class ArtefactBucket:
             self._mine["ExpectedBucketOwner"] = self._account
 
     def ensure(self) -> bool:
-        """Private, encrypted, versioned. True: it was made now.
+        """Ours is made private, encrypted and versioned. True: it is new.
 
-        Raises InputError where a named bucket is in another Region or not there, ConflictError where the name of ours
-        belongs to another account.
+        Raises InputError for a named bucket that does not exist or is in another Region, ConflictError where the name
+        of ours belongs to another account.
         """
         region = self._found_in()
         if region is None:
@@ -53,8 +51,8 @@ class ArtefactBucket:
         return region is None
 
     def put(self, content: bytes, suffix: str) -> str:
-        """The key, which is the content's hash: the same content is sent once. What lies there is compared by the
-        checksum S3 keeps, because another writer of the bucket may have written there first."""
+        """The key, which is the content's hash: the same content is sent once. An existing object is compared by S3's
+        checksum, because another writer may have written it."""
         digest = hashlib.sha256(content)
         key, checksum = f"{PREFIX}/{digest.hexdigest()}.{suffix}", base64.b64encode(digest.digest()).decode()
         if self._checksum(key) != checksum:
@@ -98,10 +96,10 @@ class ArtefactBucket:
             if code_of(error) != "BucketAlreadyOwnedByYou":
                 raise
 
+    @reading("read the bucket's versioning")
     def _is_finished(self) -> bool:
-        """Versions are switched on last."""
-        answer = asked("read the bucket's versioning", self._client.get_bucket_versioning, **self._mine)
-        return bool(answer.get("Status") == "Enabled")
+        """`_secure` switches versioning on last."""
+        return bool(self._client.get_bucket_versioning(**self._mine).get("Status") == "Enabled")
 
     def _secure(self) -> None:
         client, what = self._client, f"secure the bucket {self.name}"
@@ -122,13 +120,6 @@ class ArtefactBucket:
         }
         return {"Version": "2012-10-17", "Statement": [statement]}
 
-    def _checksum(self, key: str) -> str | None:
-        call = self._client.head_object
-        try:
-            answer = asked(f"look for {key}", call, **self._mine, Key=key, ChecksumMode="ENABLED")
-        except UpstreamError as error:
-            if code_of(error) in _ABSENT:
-                return None
-            raise
-        checksum: str | None = answer.get("ChecksumSHA256")
-        return checksum
+    @reading("look for {}", *_ABSENT)
+    def _checksum(self, key: str) -> str:
+        return str(self._client.head_object(**self._mine, Key=key, ChecksumMode="ENABLED").get("ChecksumSHA256", ""))

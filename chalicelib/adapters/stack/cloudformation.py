@@ -1,4 +1,4 @@
-"""CloudFormation stacks (read, changed by change sets, deleted), and a deployment found by its stage. Commands alone
+"""CloudFormation stacks (read, changed by change sets, deleted), and a deployment found by its stage. Only commands
 call it, and nothing here waits.
 
 A stack is changed through change sets only, because the template has a transform. The template names table and queues
@@ -74,8 +74,8 @@ class Stacks:
         parameters: Iterable[Value] = (),
         tags: Mapping[str, str] | None = None,
     ) -> ChangeSet:
-        """`former`: the stack that is updated; its tags stay. `template`: the URL where it lies or, up to 51,200 bytes,
-        itself. The change set is not made yet when this returns."""
+        """`former`: the stack that is updated; its tags stay. `template`: its URL or, up to 51,200 bytes, itself. The
+        change set is pending when this returns."""
         kept = {name: value for name, value in (former.tags if former else {}).items() if not name.startswith("aws:")}
         source = {"TemplateURL": template} if isinstance(template, str) else {"TemplateBody": json.dumps(template)}
         return self._make(
@@ -87,8 +87,8 @@ class Stacks:
         )
 
     def make_import(self, name: str, template: Mapping[str, Any], resource: Resource, key: str) -> ChangeSet:
-        """A new stack of what exists already, by the property `key`. `template` holds that alone, without transform
-        and outputs."""
+        """A new stack of a resource that exists, found by its property `key`. `template` holds only that resource: no
+        transform and no outputs."""
         imported = {
             "ResourceType": resource.kind,
             "LogicalResourceId": resource.name,
@@ -185,8 +185,8 @@ def _event(event: Mapping[str, Any]) -> StackEvent:
 
 
 def find_deployment(stage: str, sessions: Sessions) -> Settings:
-    """Without what only functions need (cursor secrets, topic, Slack). Which registries there are beside the one of
-    this account and Region is read from the caller's environment, as the functions read it from theirs.
+    """Without what only functions need (cursor secrets, topic, Slack). The other registries that are watched are read
+    from the caller's environment, as the functions read them from theirs.
 
     Raises SettingsError, NotFoundError where nothing of that stage is deployed in this account and Region, DeniedError
     and UpstreamError.

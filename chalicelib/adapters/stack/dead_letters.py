@@ -1,4 +1,4 @@
-"""A dead-letter queue of a deployment, for people: looked into, sent from again, deleted from.
+"""A dead-letter queue of a deployment: its messages are read, sent again and deleted by commands.
 
 Sources: Amazon SQS API reference (ReceiveMessage, ChangeMessageVisibility); EventBridge user guide, "Using dead-letter
 queues" (the attributes of an event that could not be delivered); Lambda developer guide, "Invocation records".
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 HIDDEN_SECONDS = 120
 AT_ONCE = 10
 WAIT_SECONDS = 1
-"""Asked to wait, SQS looks on every server of its own: none found means that none is there."""
+"""With a wait time SQS asks all its servers, so an empty answer means an empty queue."""
 LONGEST = 300
 
 
 class DeadQueue:
-    """services.ports.DeadLetters. `url`: of the dead queue; `source_url`: of the queue its letters belong into, None
-    where they belong into none. Every method raises TransientError, DeniedError and UpstreamError."""
+    """services.ports.DeadLetters. `url`: of the dead queue; `source_url`: of the queue its messages came from, None for
+    records of failed runs. Every method raises TransientError, DeniedError and UpstreamError."""
 
     def __init__(self, client: SQSClient, url: str, source_url: str | None) -> None:
         self._client, self._url, self._source_url = client, url, source_url
         self._name = url.rpartition("/")[2]
 
     def count(self) -> int:
-        """About how many lie there, hidden ones too."""
+        """Approximate, hidden ones included."""
         asked: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         with aws_call(f"count the messages of {self._name}"):
             answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=asked)
@@ -58,7 +58,7 @@ class DeadQueue:
         return [_letter(message) for message in answer.get("Messages", ())]
 
     def show_again(self, handles: Iterable[str]) -> None:
-        """What SQS does not show at once, it shows when its time is over."""
+        """A message for which this fails is shown when its visibility timeout ends."""
         left = iter(handles)
         while part := list(islice(left, AT_ONCE)):
             entries: Any = [{"Id": str(n), "ReceiptHandle": h, "VisibilityTimeout": 0} for n, h in enumerate(part)]
@@ -66,9 +66,9 @@ class DeadQueue:
                 self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
 
     def send_again(self, letter: DeadLetter, mark: str) -> None:
-        """Without the attributes it has: those of EventBridge tell of a failure that is over."""
+        """Without its attributes: those of EventBridge describe a failure that is over."""
         if self._source_url is None:
-            raise ValueError(f"what lies in {self._name} belongs into no queue")
+            raise ValueError(f"messages of {self._name} came from no queue")
         with aws_call(f"send a message of {self._name} again"):
             self._client.send_message(
                 QueueUrl=self._source_url,
@@ -121,7 +121,7 @@ class _Run(msgspec.Struct):
 
 
 def _failed_run(body: str) -> str | None:
-    """What Lambda says of it; None: it is no such record."""
+    """The condition and error that Lambda gives; None: it is no record of a failed run."""
     try:
         run = msgspec.json.decode(body, type=_Run)
     except (msgspec.MsgspecError, RecursionError):
@@ -131,5 +131,5 @@ def _failed_run(body: str) -> str | None:
 
 
 def _said(*texts: str | None) -> str:
-    """What others say, for people: it may repeat what is in the message."""
+    """Without secrets: a foreign error text may repeat what is in the message."""
     return sanitize(without_secrets(": ".join(filter(None, texts))), LONGEST)

@@ -1,8 +1,7 @@
-"""A table as DynamoDB has it, in CloudFormation's words. Called by commands alone.
+"""A table as DynamoDB has it, in CloudFormation's properties. Only commands call it.
 
-CloudFormation believes the template of a resource that it imports, and later compares templates only. A template that
-is wrong about the table makes it omit a missing index, and switch on again what DynamoDB refuses to switch on twice
-(time to live, encryption).
+CloudFormation trusts the template of a resource that it imports, and later compares templates only. With a wrong
+template it would not create a missing index, and would enable time to live or encryption again, which DynamoDB refuses.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.adapters.stack.parts import ABSENT, reading, reading_if_there
+from chalicelib.adapters.stack.parts import ABSENT, reading
 from chalicelib.domain.doctor.installed import KeptTable
 
 
@@ -20,7 +19,7 @@ class KeptTables:
         self._sessions, self._client = sessions, sessions.client("dynamodb")
 
     def find(self, name: str) -> KeptTable | None:
-        """With its properties in CloudFormation's words. None: there is no table of that name."""
+        """None: there is no table of that name."""
         table = self._describe(name)
         return None if table is None else self._kept(name, table)
 
@@ -29,16 +28,16 @@ class KeptTables:
         """`Enabled`, `Disabled`, `PendingDeletion`, …"""
         return str(self._sessions.client("kms").describe_key(KeyId=arn)["KeyMetadata"]["KeyState"])
 
-    @reading("take the protection off {}")
+    @reading("remove the protection of {}")
     def unprotect(self, name: str) -> None:
         self._client.update_table(TableName=name, DeletionProtectionEnabled=False)
 
     @reading("delete the table {}")
     def delete(self, name: str) -> None:
-        """Asks for it; it is gone when `find` no longer finds it."""
+        """Only starts it: the table is gone when `find` returns None."""
         self._client.delete_table(TableName=name)
 
-    @reading_if_there("read the table {}", ABSENT)
+    @reading("read the table {}", ABSENT)
     def _describe(self, name: str) -> Mapping[str, Any]:
         table: Mapping[str, Any] = self._client.describe_table(TableName=name)["Table"]
         return table
@@ -66,12 +65,12 @@ class KeptTables:
         return {"PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True}} if on else {}
 
     def _key(self, table: Mapping[str, Any]) -> str:
-        """DynamoDB names AWS's own key as well; KMS alone says who manages it."""
+        """DynamoDB names AWS's own key too; only KMS says who manages it."""
         key = table["SSEDescription"].get("KMSMasterKeyArn") if _is_encrypted(table) else None
-        # A key that is gone for good was no key of AWS.
+        # A key that no longer exists was the customer's: AWS does not delete its own.
         return str(key) if key and self._manager(key) in (None, "CUSTOMER") else ""
 
-    @reading_if_there("read the key {}", "NotFoundException")
+    @reading("read the key {}", "NotFoundException")
     def _manager(self, key: str) -> str:
         return str(self._sessions.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyManager"])
 
@@ -97,7 +96,7 @@ def _shape(name: str, table: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _is_encrypted(table: Mapping[str, Any]) -> bool:
-    """By a key of KMS; else it is by one of DynamoDB's own."""
+    """By a key of KMS; else one of DynamoDB's own encrypts it."""
     return table.get("SSEDescription", {}).get("Status") in ("ENABLED", "UPDATING")
 
 

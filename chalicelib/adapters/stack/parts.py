@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from functools import partial, wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 import msgspec
 
@@ -27,36 +27,25 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def reading(what: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
-    """For a method that reads from AWS: it raises as `asked` does. `{}` in `what` is the method's first argument."""
+@overload
+def reading(what: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]: ...
+@overload
+def reading(what: str, absent: str, /, *more: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T | None]]: ...
+def reading(what: str, *absent: str) -> Callable[[Callable[_P, Any]], Callable[_P, Any]]:
+    """For a method that asks AWS: it raises as `asked` does, and returns None where AWS answers with one of the codes
+    `absent`. `{}` in `what` is the method's first argument."""
 
-    def decorate(method: Callable[_P, _T]) -> Callable[_P, _T]:
+    def decorate(method: Callable[_P, Any]) -> Callable[_P, Any]:
         @wraps(method)
-        def read(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-            found: _T = asked(what.format(*args[1:]), partial(method, *args, **kwargs))
-            return found
-
-        return read
-
-    return decorate
-
-
-def reading_if_there(what: str, *absent: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T | None]]:
-    """As `reading`; None where AWS answers with one of the codes `absent`."""
-
-    def decorate(method: Callable[_P, _T]) -> Callable[_P, _T | None]:
-        read = reading(what)(method)
-
-        @wraps(method)
-        def read_if_there(*args: _P.args, **kwargs: _P.kwargs) -> _T | None:
+        def read(*args: _P.args, **kwargs: _P.kwargs) -> Any:
             try:
-                return read(*args, **kwargs)
+                return asked(what.format(*args[1:]), partial(method, *args, **kwargs))
             except UpstreamError as error:
                 if code_of(error) in absent:
                     return None
                 raise
 
-        return read_if_there
+        return read
 
     return decorate
 
@@ -123,7 +112,7 @@ class InstalledParts:
     def __init__(self, sessions: Sessions, region: str | None = None) -> None:
         self._client = partial(sessions.client, region=region)
 
-    @reading_if_there("read the queue {}", *NO_QUEUE)
+    @reading("read the queue {}", *NO_QUEUE)
     def queue(self, name: str) -> Queue:
         client = self._client("sqs")
         url = client.get_queue_url(QueueName=name)["QueueUrl"]
@@ -137,7 +126,7 @@ class InstalledParts:
             RULES in said.get("Policy", ""),
         )
 
-    @reading_if_there("read the rule {}", ABSENT)
+    @reading("read the rule {}", ABSENT)
     def rule(self, name: str) -> EventRule:
         """On the default bus."""
         client = self._client("events")
@@ -150,7 +139,7 @@ class InstalledParts:
         ]
         return EventRule(said["State"], tuple(targets), json.loads(said.get("EventPattern") or "null"))
 
-    @reading_if_there("read the function {}", ABSENT)
+    @reading("read the function {}", ABSENT)
     def function(self, name: str) -> DeployedFunction:
         client = self._client("lambda")
         said = client.get_function_configuration(FunctionName=name)
@@ -165,7 +154,7 @@ class InstalledParts:
     def concurrency(self) -> ConcurrencyLimit:
         return msgspec.convert(self._client("lambda").get_account_settings()["AccountLimit"], ConcurrencyLimit)
 
-    @reading_if_there("read the topic {}", "NotFound", "NotFoundException")
+    @reading("read the topic {}", "NotFound", "NotFoundException")
     def topic(self, arn: str) -> Topic:
         return msgspec.convert(
             self._client("sns").get_topic_attributes(TopicArn=arn)["Attributes"], Topic, strict=False

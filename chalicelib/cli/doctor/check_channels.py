@@ -62,8 +62,8 @@ def test_alert(context: DoctorContext) -> CheckResult:
     return judged(
         failures,
         f"{' and '.join(channels)} took it: check that it arrived",
-        f"{len(failures)} of {len(channels)} channels did not take it",
         "docs/operations.md#alarm-channel-failures",
+        f"{len(failures)} of {len(channels)} channels did not take it",
     )
 
 

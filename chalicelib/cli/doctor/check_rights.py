@@ -70,8 +70,8 @@ def roles(context: DoctorContext) -> CheckResult:
         wrong,
         f"{calls} calls of {len(requests)} roles simulated, as meant (policies of keys, queues and secrets are not "
         "part)",
-        f"{len(wrong)} of {calls} calls are not as meant",
         "ask the owner of your service control policies and boundaries; revert by hand what was edited in a role",
+        f"{len(wrong)} of {calls} calls are not as meant",
         not_answered,
     )
 
@@ -89,8 +89,8 @@ def deploy_rights(context: DoctorContext) -> CheckResult:
     return judged(
         wrong,
         f"{calls} calls simulated for {principal}, all allowed",
-        f"{len(wrong)} of {calls} calls are not allowed to {principal}",
         "give the deployer these rights (docs/deploy.md)",
+        f"{len(wrong)} of {calls} calls are not allowed to {principal}",
         not_answered,
     )
 

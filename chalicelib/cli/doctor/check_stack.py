@@ -10,7 +10,7 @@ from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.adapters.stack.parts import DeployedFunction
 from chalicelib.cli.doctor.doctor_context import DoctorContext
 from chalicelib.domain.doctor.health import CheckResult, fail, judged, ok, skipped, unknown, warn
-from chalicelib.domain.doctor.installed import KeptTable
+from chalicelib.domain.doctor.installed import FUNCTION, KeptTable
 from chalicelib.domain.doctor.stack import StackState, state_of
 from chalicelib.errors import SettingsError
 
@@ -51,9 +51,8 @@ def stack(context: DoctorContext) -> CheckResult:
 
 
 def functions(context: DoctorContext) -> CheckResult:
-    functions = context.functions
-    found = {logical: function for logical, function in functions.items() if function is not None}
-    problems = [f"{logical}: it is gone" for logical in dict.fromkeys((*FUNCTIONS, *functions)) if logical not in found]
+    found, wanted = context.functions, dict.fromkeys((*FUNCTIONS, *context.of_kind(FUNCTION)))
+    problems = [f"{logical}: it is gone" for logical in wanted if logical not in found]
     problems += [f"{logical}: {why}" for logical, function in found.items() for why in _wrong_with(function)]
     if len({function.code_sha256 for function in found.values()}) > 1:
         problems.append("they run different code: " + ", ".join(f"{n} {f.code_sha256[:8]}" for n, f in found.items()))
@@ -61,7 +60,6 @@ def functions(context: DoctorContext) -> CheckResult:
     return judged(
         problems,
         f"{len(found)} are active, on {runtimes}, with one code",
-        "not as they must be",
         f"{context.deploy}; where that changes nothing, revert by hand what was changed",
     )
 
@@ -79,7 +77,7 @@ def _wrong_with(function: DeployedFunction) -> Iterator[str]:
 
 
 def settings(context: DoctorContext) -> CheckResult:
-    found = {logical: function for logical, function in context.functions.items() if function is not None}
+    found = context.functions
     if not found:
         return unknown("no function was found")
     functions_by_line = defaultdict[str, list[str]](list)
@@ -90,8 +88,8 @@ def settings(context: DoctorContext) -> CheckResult:
     return judged(
         wrong,
         f"those of {len(found)} functions are complete, and each can be read",
-        f"{len(wrong)} are wrong",
         f"put the parameters right: `lazaretto deploy --stage {context.stage} --parameter NAME=VALUE`",
+        f"{len(wrong)} are wrong",
     )
 
 

@@ -48,8 +48,8 @@ def rules(context: DoctorContext) -> CheckResult:
     return judged(
         problems,
         f"{len(names)} are enabled, each with its target and a queue for what cannot be delivered",
-        "not as they must be: events are lost",
         f"{''.join(enable)}{_restore(context)}",
+        "not as they must be: events are lost",
     )
 
 
@@ -63,7 +63,6 @@ def queues(context: DoctorContext) -> CheckResult:
     return judged(
         [f"{context.name}-{name}: {why}" for name, problems in wrong.items() for why in problems],
         f"{len(SOURCES)} with their dead-letter queues, and that of the clock",
-        "not as they must be",
         _restore(context),
     )
 
@@ -89,7 +88,6 @@ def sources(context: DoctorContext) -> CheckResult:
     return judged(
         [f"{name}: {why}" for name in names for why in _wrong_source(by_queue.get(name))],
         f"{len(SOURCES)} queues are read, single messages that fail are reported",
-        "not as they must be",
         f"{context.deploy}; where that changes nothing, revert by hand what was changed",
     )
 
@@ -114,8 +112,8 @@ def dead_letters(context: DoctorContext) -> CheckResult:
     return judged(
         [f"{name}: {count}" for name, count in counts.items() if count],
         f"none, in {len(counts)} queues",
+        f"`lazaretto dlq show --stage {context.stage}` shows each with its reason; docs/operations.md#dead-letters",
         f"messages that were given up: {total}",
-        f"`lazaretto dlq show --stage {context.stage}` tells each with its reason; docs/operations.md#dead-letters",
     )
 
 

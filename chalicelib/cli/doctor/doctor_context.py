@@ -13,13 +13,13 @@ import msgspec
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.ecr.settings import EcrScanning
 from chalicelib.adapters.stack.account_facts import AccountFacts, Caller
+from chalicelib.adapters.stack.api_probe import ApiProbe
 from chalicelib.adapters.stack.cloudformation import Stacks
-from chalicelib.adapters.stack.installed_stack import ApiProbe, find_spoke, spoke_name
 from chalicelib.adapters.stack.kept_table import KeptTables
 from chalicelib.adapters.stack.parts import DeployedFunction, InstalledParts
-from chalicelib.cli.deploy.spoke import spoke_template
+from chalicelib.cli.deploy.spoke import BUS, spoke_template
 from chalicelib.context import AppContext
-from chalicelib.domain.doctor.installed import FUNCTION, KeptTable, Queue, Spoke, StoredRepositories
+from chalicelib.domain.doctor.installed import FUNCTION, QUEUE, RULE, KeptTable, Queue, Spoke, StoredRepositories
 from chalicelib.domain.doctor.stack import Resource, Stack
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.names import RegistryPlace
@@ -97,7 +97,7 @@ class DoctorContext:
     @cached_property
     def has_spoke(self) -> bool:
         """Whether a spoke is here and its hub elsewhere."""
-        return not self.is_installed and self.stacks.find(spoke_name(self.stage)) is not None
+        return not self.is_installed and self.stacks.find(f"{self.name}-spoke") is not None
 
     @cached_property
     def spoke_template(self) -> Mapping[str, Any]:
@@ -116,8 +116,23 @@ class DoctorContext:
         return self.app.registries[1:] if self.is_installed else (RegistryPlace(self.region),)
 
     def spoke(self, place: RegistryPlace) -> Spoke | None:
-        own = place.account is None
-        return find_spoke(self.stage, place.region, self.sessions if own else self.app.sessions_in(place.account))
+        """None: there is none. The role that a spoke gives the hub may read no stack, so another account is read with
+        credentials or a role of the person who asks."""
+        sessions = self.app.sessions_in(place.account) if place.account else self.sessions
+        stacks, parts = Stacks(sessions, place.region), InstalledParts(sessions, place.region)
+        stack = stacks.find(f"{self.name}-spoke")
+        if stack is None:
+            return None
+        resources = [resource for resource in stacks.resources(stack.id) if resource.physical]
+        # CloudFormation names a queue by its URL.
+        dead = [parts.queue(r.physical.rpartition("/")[2]) for r in resources if r.kind == QUEUE]
+        return Spoke(
+            stack.status,
+            stack.outputs.get(BUS),
+            stacks.template(stack.id),
+            {r.name: parts.rule(r.physical) for r in resources if r.kind == RULE},
+            dead[0] if dead else None,
+        )
 
     @cached_property
     def scanning(self) -> RegistryScanning:
@@ -125,9 +140,10 @@ class DoctorContext:
         return EcrScanning(lambda account, region: self.sessions.client("ecr", region)).configuration(here)[1]
 
     @cached_property
-    def functions(self) -> Mapping[str, DeployedFunction | None]:
-        """By logical id; None: it is gone."""
-        return {logical: self.parts.function(name) for logical, name in self.of_kind(FUNCTION).items()}
+    def functions(self) -> Mapping[str, DeployedFunction]:
+        """By logical id; without those that are gone."""
+        found = {logical: self.parts.function(name) for logical, name in self.of_kind(FUNCTION).items()}
+        return {logical: function for logical, function in found.items() if function}
 
     def settings_of(self, function: DeployedFunction) -> Settings:
         """Raises SettingsError."""

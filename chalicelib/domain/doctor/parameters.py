@@ -1,8 +1,8 @@
 """Values in a CloudFormation template: of its parameters, and of Ref, Fn::GetAtt, Fn::Sub and the like. Pure.
 
-Parameters are checked before CloudFormation does, because it suggests no similar name, and shows every value, a secret
+Parameters are checked before CloudFormation checks them: it suggests no similar name, and shows every value, a secret
 too, to all who may describe the stack. Functions are computed as far as the policies of our template use them; an
-unknown one raises, because a guessed right proves nothing. Source: CloudFormation user guide (intrinsic functions).
+unknown one raises: a guessed permission proves nothing. Source: CloudFormation user guide (intrinsic functions).
 """
 
 from __future__ import annotations

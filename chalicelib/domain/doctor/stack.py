@@ -17,7 +17,7 @@ _CASCADES = ("cancelled", "the following resource(s) failed")
 
 
 class StackState(StrEnum):
-    """LEFTOVER: a review that did not end, without a resource. DEAD: a first creation failed; it can only be deleted.
+    """LEFTOVER: an unfinished review, without resources. DEAD: the first creation failed; it can only be deleted.
     BUSY: an operation is under way. STUCK: one ended halfway, and a person must help. READY: it can be updated."""
 
     ABSENT = "ABSENT"
@@ -65,7 +65,7 @@ class StackChange(msgspec.Struct, frozen=True):
 
     @property
     def may_lose_table(self) -> bool:
-        """CloudFormation cannot say yet: so it is with every new index too."""
+        """CloudFormation cannot say yet; it is the same with every new index."""
         return self.kind == TABLE and self.replacement == "Conditional"
 
 
@@ -88,8 +88,8 @@ class ChangeSet(msgspec.Struct, frozen=True):
 
     @property
     def is_empty(self) -> bool:
-        """CloudFormation fails a change set that would change nothing, and says so in words alone: the first for
-        templates as they are, the second for those with a transform."""
+        """CloudFormation fails a change set without changes, and only its reason says so: the first text for templates
+        without a transform, the second for those with one."""
         empty = ("didn't contain changes", "No updates are to be performed")
         return self.status == "FAILED" and any(words in self.reason for words in empty)
 
@@ -130,15 +130,15 @@ def state_of(status: str) -> StackState:
 
 
 def ended(events: Iterable[StackEvent]) -> str | None:
-    """The status the stack's operation has ended with; None: it is under way. `events` oldest first, of this operation
-    alone: the status of the stack itself lags, and may still be that of the operation before."""
+    """The status with which the stack's operation ended; None: it is under way. `events`: oldest first, of this
+    operation alone, because the status of the stack itself lags and may still be that of the operation before."""
     own = [event for event in events if event.of_stack]
     return None if not own or own[-1].is_under_way else own[-1].status
 
 
 def root_cause(events: Sequence[StackEvent]) -> StackEvent | None:
-    """The first resource that failed by itself, `events` oldest first: CloudFormation then cancels all others, which
-    say that they failed too."""
+    """The first resource that failed by itself. `events`: oldest first. CloudFormation then cancels the others, whose
+    events are failures too."""
     failures = [event for event in events if event.is_failure]
     by_themselves = [e for e in failures if not any(words in e.reason.lower() for words in _CASCADES)]
     return next((e for e in by_themselves if not e.of_stack), next(iter(by_themselves or failures), None))

@@ -1,7 +1,7 @@
-"""Read, send again and delete dead letters, one at a time. What was not taken is visible again at the end.
+"""Read, send again and delete dead letters, one at a time. Messages that were not taken are visible again at the end.
 
 SQS's own redrive (StartMessageMoveTask) is not used: it sets no mark, so a moved message looks like a first receive; it
-moves all or none; and what EventBridge put into a dead-letter queue has no source queue.
+moves all messages or none; and a message that EventBridge put into a dead-letter queue has no source queue.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from chalicelib.services.ports.context import Clock, Context, DeadLetters
 def read_dead_letters(
     is_wanted: Callable[[DeadLetter], bool], letters: DeadLetters, most: int | None = None, *, leave: bool = False
 ) -> Generator[DeadLetter, None, None]:
-    """Those that are wanted, `most` at the most. Delete one before you ask for the next, or it stays hidden for a
-    while; with `leave` none is deleted, and all are visible again at the end.
+    """Those that are wanted, `most` at the most. The caller deletes each before it asks for the next, or it stays
+    hidden for two minutes; with `leave` none is deleted, and all are visible again at the end.
 
-    It ends when the queue shows only what it has shown before. Bodies are not kept: a queue may exceed memory.
+    It ends when the queue shows no new message. Bodies are not kept: a queue may exceed memory.
     """
     seen, kept = set[str](), dict[str, str]()
     try:
@@ -46,8 +46,7 @@ def redrive_dead_letters(wanted: Container[str] | None, letters: DeadLetters, cl
     """Sends letters to their queue again, each with a mark, and yields each. `wanted`: message ids; None: all but those
     that were redriven since this began.
 
-    A letter is deleted after it was sent: a crash in between sends it twice, which is harmless. Letters that could not
-    be sent stay.
+    A letter is deleted after it was sent: a crash in between only sends it twice. Letters that could not be sent stay.
     """
     began = clock.now()
 
@@ -66,7 +65,7 @@ def drop_dead_letters(
 ) -> Iterator[DeadLetter]:
     """Deletes letters by a person's decision, and yields each. `queue`: the dead queue's name. `wanted`: message ids.
 
-    The audit record is written first: after a crash in between the letter is still there, and is dropped once more.
+    The audit record is written first: after a crash in between the letter is still there and can be dropped again.
     """
     with closing(read_dead_letters(lambda letter: letter.message_id in wanted, letters)) as taken:
         for letter in taken:

@@ -11,7 +11,7 @@ import boto3
 import pytest
 
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.adapters.stack.installed_stack import ApiProbe
+from chalicelib.adapters.stack.api_probe import ApiProbe
 from chalicelib.errors import UpstreamError
 
 

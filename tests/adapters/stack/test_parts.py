@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.adapters.stack.parts import reading, reading_if_there
+from chalicelib.adapters.stack.parts import reading
 from chalicelib.errors import DeniedError, UpstreamError
 
 
@@ -19,7 +19,7 @@ class Parts:
     def part(self, name: str) -> str:
         return str(self._ask()["Name"])
 
-    @reading_if_there("read the part {}", "Gone")
+    @reading("read the part {}", "Gone")
     def found(self, name: str) -> str:
         return str(self._ask()["Name"])
 

@@ -15,7 +15,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from chalicelib import __version__
-from chalicelib.adapters.stack.installed_stack import ApiProbe
+from chalicelib.adapters.stack.api_probe import ApiProbe
 from chalicelib.cli import app
 from chalicelib.cli.doctor import doctor
 from chalicelib.cli.doctor.check_rights import deploy_requests

@@ -61,8 +61,8 @@ def test_a_check_that_may_not_look_is_unknown_with_the_reason_and_what_to_do() -
 
 
 def test_one_problem_is_a_failure_with_what_to_do() -> None:
-    assert judged([], "fine", "bad", "do") == CheckResult(CheckStatus.OK, "fine")
-    assert judged(["a"], "fine", "bad", "do") == CheckResult(CheckStatus.FAIL, "bad", "do", ("a",))
+    assert judged([], "fine", "do", "bad") == CheckResult(CheckStatus.OK, "fine")
+    assert judged(["a"], "fine", "do", "bad") == CheckResult(CheckStatus.FAIL, "bad", "do", ("a",))
 
 
 @pytest.mark.parametrize(

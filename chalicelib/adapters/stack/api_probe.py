@@ -1,9 +1,4 @@
-"""The stack of an installation, its API, and the spokes of other registries.
-
-Calls: DescribeStacks, ListStackResources, GetTemplate, those of `parts.py`, and the API's health check without and with
-a signature. The role that a spoke gives the hub may make none of them but ListTargetsByRule, so another account is read
-with credentials or a role of the person who asks.
-"""
+"""The health check of an installation's API, called without and with a signature."""
 
 from __future__ import annotations
 
@@ -18,37 +13,11 @@ from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 
 from chalicelib.adapters.aws.sessions import USER_AGENT, Sessions
-from chalicelib.adapters.stack.cloudformation import Stacks
-from chalicelib.adapters.stack.parts import InstalledParts
-from chalicelib.domain.doctor.installed import QUEUE, RULE, Spoke
 from chalicelib.errors import DeniedError, UpstreamError
 
-BUS = "HubBusArn"
 TIMEOUT_SECONDS = 20
 MOST_BYTES = 64 * 1024
 PATH = "healthz"
-
-
-def find_spoke(stage: str, region: str, sessions: Sessions) -> Spoke | None:
-    """`sessions` read its account. None: there is none of that stage. Raises as `aws_call` does."""
-    stacks, parts = Stacks(sessions, region), InstalledParts(sessions, region)
-    stack = stacks.find(spoke_name(stage))
-    if stack is None:
-        return None
-    resources = stacks.resources(stack.id)
-    # CloudFormation names a queue by its URL.
-    dead = [parts.queue(r.physical.rpartition("/")[2]) for r in resources if r.kind == QUEUE]
-    return Spoke(
-        stack.status,
-        stack.outputs.get(BUS),
-        stacks.template(stack.id),
-        {r.name: parts.rule(r.physical) for r in resources if r.kind == RULE and r.physical},
-        dead[0] if dead else None,
-    )
-
-
-def spoke_name(stage: str) -> str:
-    return f"lazaretto-{stage}-spoke"
 
 
 class _EveryAnswer(urllib.request.HTTPErrorProcessor):
