@@ -103,21 +103,23 @@ class Candidate(NamedTuple):
 def read_candidate(file: str, as_json: bool) -> Candidate:
     """Prints why a file does not load, with its line, and exits with code 2."""
     try:
-        raw = _read_policy_file(file)
+        raw = read_bytes(file, MAX_BYTES)
         return Candidate(raw.decode(errors="surrogateescape"), read_policy(raw, file))
-    except PolicyError as error:
-        _say_refusal(error, as_json)
-        raise typer.Exit(output.BAD_INPUT) from error
-
-
-def _read_policy_file(file: str) -> bytes:
-    if file == "-":
-        return sys.stdin.buffer.read(MAX_BYTES + 1)
-    try:
-        with Path(file).open("rb") as opened:
-            return opened.read(MAX_BYTES + 1)
     except OSError as error:
-        raise PolicyError("$", f"cannot be read: {error.strerror}", file=file) from error
+        refusal = PolicyError("$", f"cannot be read: {error.strerror}", file=file)
+    except PolicyError as error:
+        refusal = error
+    _say_refusal(refusal, as_json)
+    raise typer.Exit(output.BAD_INPUT)
+
+
+def read_bytes(file: str, most: int | None = None) -> bytes:
+    """A file, or - for standard input: at most `most` bytes and one more. Raises OSError."""
+    size = -1 if most is None else most + 1
+    if file == "-":
+        return sys.stdin.buffer.read(size)
+    with Path(file).open("rb") as opened:
+        return opened.read(size)
 
 
 def _say_refusal(error: PolicyError, as_json: bool) -> None:
