@@ -100,7 +100,7 @@ def diff_command(api: RestApi, file: o.PolicyFile, built_in: BuiltIn = False) ->
     against = built_in_policy() if built_in else policy_in_force(api)
     differences = policy_differences(against["policy"], candidate.document)
     if api.as_json:
-        output.print_json({"against": against["version"], "differences": _plain_differences(differences)})
+        output.print_json({"against": against["version"], "differences": msgspec.to_builtins(differences)})
     else:
         output.say(f"{file}, against {_policy_title(against)}:")
         _print_differences(differences)
@@ -130,10 +130,6 @@ def _print_differences(differences: Sequence[PolicyDifference]) -> None:
         output.say_hanging(f"{_MARKS[difference.kind]} {difference}")
     if not differences:
         output.say("  no difference")
-
-
-def _plain_differences(differences: Sequence[PolicyDifference]) -> list[dict[str, Any]]:
-    return [msgspec.structs.asdict(difference) for difference in differences]
 
 
 @policy_app.command("apply")
@@ -212,9 +208,8 @@ def _print_applied(
     as_json: bool,
 ) -> None:
     if as_json:
-        said = None if differences is None else _plain_differences(differences)
         changed = {"dry_run": dry_run, "changed": applied.changed, "version": applied.version, "former": in_force}
-        output.print_json({**changed, "differences": said})
+        output.print_json({**changed, "differences": msgspec.to_builtins(differences)})
     elif dry_run:
         output.say("Dry run: nothing was changed.")
     elif applied.changed:

@@ -58,7 +58,7 @@ class Template:
 
     @property
     def table(self) -> str:
-        return next(self._names("AWS::DynamoDB::Table", "TableName"))
+        return self._text(next(self._of("AWS::DynamoDB::Table"))["TableName"])
 
     @property
     def topic(self) -> str:
@@ -82,9 +82,6 @@ class Template:
             RulePlan(name, rule["EventPattern"], tuple(self._resource(t["Arn"]) for t in rule["Targets"]))
             for name, rule in self._named("AWS::Events::Rule")
         ]
-
-    def _names(self, kind: str, key: str) -> Iterator[str]:
-        return (self._text(resource[key]) for resource in self._of(kind))
 
     def _of(self, kind: str) -> Iterator[dict[str, Any]]:
         return (properties for _, properties in self._named(kind))
