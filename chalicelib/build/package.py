@@ -82,11 +82,7 @@ def stage_tree(tree: Path, staged: Path, stage: str) -> None:
         shutil.rmtree(staged / "chalicelib" / package)
     shutil.copytree(tree / ".chalice", staged / ".chalice", ignore=shutil.ignore_patterns("deployments", "deployed"))
     _edit(staged / ".chalice/config.json", lambda config: config.update(stages={stage: config["stages"]["dev"]}))
-    _edit(
-        staged / ".chalice/resources.json",
-        lambda template: template["Parameters"]["Stage"].update(Default=stage, AllowedValues=[stage]),
-    )
-    _edit(staged / ".chalice/resources.json", lambda template: _add_dashboard(template, tree))
+    _edit(staged / ".chalice/resources.json", lambda template: _complete(template, stage, tree))
 
 
 def build(python: Path, stage: str, staged: Path = STAGED, out: Path = OUT) -> None:
@@ -132,8 +128,9 @@ def lint_template(path: Path) -> list[str]:
     return [f"cfn-lint finds errors in {path.name}"] if done.returncode else []
 
 
-def _add_dashboard(template: dict[str, Any], tree: Path) -> None:
+def _complete(template: dict[str, Any], stage: str, tree: Path) -> None:
     """CloudFormation takes a dashboard as text; its source is readable JSON."""
+    template["Parameters"]["Stage"].update(Default=stage, AllowedValues=[stage])
     body = json.dumps(json.loads((tree / ".chalice/dashboard.json").read_text()), separators=(",", ":"))
     template["Resources"]["Dashboard"]["Properties"]["DashboardBody"] = {"Fn::Sub": body}
 
