@@ -1,9 +1,7 @@
 """Builds the bundle and the CloudFormation template in build/package, and refuses what must not be deployed.
 
-`make package` runs it. Chalice packages all of `chalicelib`, so it gets a copy of the tree without the command line and
-the local stack. `--python` is an interpreter with Chalice and boto3, whose version becomes the functions' runtime. The
-stage is `LAZARETTO_STAGE` (default `dev`), as in app.py. `--prove` builds again in another folder and refuses a bundle
-that differs by a byte. Nothing here calls AWS.
+`make package` runs it. Chalice packages all of `chalicelib`, so it gets a copy of the tree without what is never
+deployed. The stage is `LAZARETTO_STAGE` (default `dev`), as in app.py. Nothing here calls AWS.
 """
 
 from __future__ import annotations
@@ -46,7 +44,7 @@ _BASE = "import boto3; boto3.client('dynamodb')"
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make package", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument(
-        "--python", type=Path, default=Path(sys.executable), help="an interpreter with Chalice and boto3"
+        "--python", type=Path, default=Path(sys.executable), help="has Chalice and boto3, and the functions' version"
     )
     parser.add_argument("--prove", action="store_true", help="build once more elsewhere and compare")
     given = parser.parse_args(arguments)

@@ -1,9 +1,7 @@
 """ECR's replication as moto lacks it: a push is copied, by every rule, to other accounts and Regions.
 
-moto stores one rule and copies nothing. Here the rules in force at the push begin copies, which arrive after `takes`,
-one hop far and without settings. A copy fails where the destination's registry policy does not admit the source
-account, or where a test says so. ECR publishes no failure codes: these are invented.
-
+moto stores one rule and copies nothing. Copies arrive after `takes`, one hop far and without settings, or fail where
+the destination's registry policy does not admit the source account. ECR publishes no failure codes: these are invented.
 Source: Amazon ECR user guide (private image replication).
 """
 
