@@ -171,7 +171,11 @@ def apply_command(
         if not (yes or as_json or not output.is_interactive()):
             typer.confirm("Put it in force?", abort=True, err=True)
         applied = apply_policy(candidate.text, who.arn, who.context, after=in_force, reason=reason)
-    _print_applied(applied, in_force, differences, dry_run, as_json)
+    if as_json:
+        changed = {"dry_run": dry_run, "changed": applied.changed, "version": applied.version, "former": in_force}
+        output.print_json({**changed, "differences": msgspec.to_builtins(differences)})
+    else:
+        _print_applied(applied, in_force, dry_run)
     if wait and not dry_run:
         _wait(applied.version, who)
 
@@ -200,17 +204,8 @@ def _print_difference(candidate: o.Candidate, in_force: int, differences: tuple[
         _print_differences(differences)
 
 
-def _print_applied(
-    applied: AppliedPolicy,
-    in_force: int,
-    differences: tuple[PolicyDifference, ...] | None,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    if as_json:
-        changed = {"dry_run": dry_run, "changed": applied.changed, "version": applied.version, "former": in_force}
-        output.print_json({**changed, "differences": msgspec.to_builtins(differences)})
-    elif dry_run:
+def _print_applied(applied: AppliedPolicy, in_force: int, dry_run: bool) -> None:
+    if dry_run:
         output.say("Dry run: nothing was changed.")
     elif applied.changed:
         output.say(f"{_named(applied.version)} is in force; every image is decided by it within minutes.")

@@ -70,12 +70,11 @@ class Template:
 
     def queues(self) -> list[QueuePlan]:
         """The queues that functions read."""
-        plans = []
-        for resource in self._of(QUEUE):
-            if (redrive := resource.get("RedrivePolicy")) is not None:
-                dead = self._resource(redrive["deadLetterTargetArn"])
-                plans.append(QueuePlan(self._text(resource["QueueName"]), dead, int(redrive["maxReceiveCount"])))
-        return plans
+        redriven = ((self._text(q["QueueName"]), q["RedrivePolicy"]) for q in self._of(QUEUE) if "RedrivePolicy" in q)
+        return [
+            QueuePlan(name, self._resource(redrive["deadLetterTargetArn"]), int(redrive["maxReceiveCount"]))
+            for name, redrive in redriven
+        ]
 
     def rules(self) -> list[RulePlan]:
         return [
