@@ -40,7 +40,7 @@ OUTSIDE = {
     "exports": {"msgspec", "packageurl", "cyclonedx"},
 }
 """What these may import beyond the standard library; whoever is not named may import anything but the I/O below."""
-TALKS_TO_THE_WORLD = {"boto3", "botocore", "slack_sdk", "urllib", "urllib3", "http", "requests", "socket"}
+TALKS_TO_THE_WORLD = {"boto3", "botocore", "urllib", "urllib3", "http", "requests", "socket"}
 MAY_TALK = {"adapters", "local", "cli", "forwarder"}
 PURE_PARTS = {"urllib.parse", "http.HTTPStatus"}
 STRANGERS = {*(f"chalicelib.{layer}" for layer in NOT_DEPLOYED), "moto", "typer", "rich", "tests", "bench"}

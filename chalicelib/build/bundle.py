@@ -23,7 +23,6 @@ REQUIRED = (
     "jmespath",
     "msgspec",
     "packageurl",
-    "slack_sdk",
     "yaml",
 )
 FORBIDDEN = (

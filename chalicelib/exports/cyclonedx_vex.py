@@ -265,19 +265,8 @@ def _with_own(said: VexStatement, entry: _Entry) -> VexStatement:
     if ours.repository is None:
         # Every entry of ours has one: this one was added by another party.
         return said
-    return msgspec.structs.replace(
-        said,
-        packages=(),
-        unresolved=(),
-        ours=True,
-        justification=ours.justification or said.justification,
-        repository=ours.repository,
-        package=ours.package,
-        rule=ours.rule,
-        approved_by=ours.approved_by,
-        expires_at=ours.expires_at,
-        created_at=ours.created_at,
-    )
+    ours.justification = ours.justification or said.justification
+    return msgspec.structs.replace(said, packages=(), unresolved=(), ours=True, **msgspec.structs.asdict(ours))
 
 
 class _Ours(msgspec.Struct):

@@ -1,30 +1,30 @@
 """The channel `slack`: sends a message by an incoming webhook or as a bot. What it looks like is `slack_blocks.py`'s.
 
 Slack takes about one message a second per channel and answers 429 with Retry-After: a short wait is waited here, a
-long one is handed back as TransientError. The webhook's URL and the token are secrets: slack_sdk logs them, so its
-loggers here are mute, and no error is chained to what it raised. No redirect is followed.
+long one is handed back as TransientError. The webhook's URL and the token are secrets: no error repeats them or is
+chained to one that does, and nothing is logged. No redirect is followed, and of an answer only the beginning is read.
+slack_sdk is not used: it logs both secrets, follows redirects with them, and has no public way to be told otherwise.
 """
 
 from __future__ import annotations
 
-import logging
+import json
 import re
-from collections.abc import Mapping
+import time
 from http.client import HTTPException
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
+from urllib.error import HTTPError
 from urllib.request import Request, build_opener
 
-from slack_sdk import WebClient
-from slack_sdk.errors import SlackApiError, SlackClientError
-from slack_sdk.http_retry import HttpRequest, HttpResponse, RetryState
-from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
-from slack_sdk.webhook import WebhookClient, WebhookResponse
+import msgspec
 
+from chalicelib import __version__
 from chalicelib.adapters.channels.secrets import NoRedirect
 from chalicelib.adapters.channels.slack_blocks import bare_payload, payload
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.errors import DeniedError, SettingsError, TransientError, UpstreamError
 
+API = "https://slack.com/api/"
 PATIENCE_SECONDS = 3
 TIMEOUT_SECONDS = 10
 LONGEST_ANSWER = 64 * 1024
@@ -38,8 +38,7 @@ _TRANSIENT = frozenset({"fatal_error", "internal_error", "ratelimited", "request
 _DENIED = frozenset({"account_inactive", "invalid_auth", "not_authed", "token_expired", "token_revoked"}) | frozenset(
     {"channel_not_found", "is_archived", "missing_scope", "not_in_channel", "no_permission", "restricted_action"}
 )
-_LOST = (OSError, HTTPException, ValueError, SlackClientError)
-_MUTE = logging.Logger("slack", level=logging.CRITICAL + 1)
+_OPENER = build_opener(NoRedirect)
 
 
 class SecretText(Protocol):
@@ -67,24 +66,14 @@ class SlackWebhook:
 
     def _post(self, body: dict[str, Any]) -> str | None:
         """Slack's word when it refused the body; None: it took it."""
-        client = _Webhook(
-            self._checked(self._url.read()), timeout=TIMEOUT_SECONDS, logger=_MUTE, retry_handlers=[_ShortWait()]
-        )
-        try:
-            answer = client.send_dict(body)
-        except _LOST as error:
-            _lost(error)
-        if answer.status_code == 200:
+        answer = post(self._checked(self._url.read()), body)
+        if answer.status == 200:
             return None
-        word = _word(answer.body)
-        if answer.status_code in _REFUSED_SECRET:
+        word = _word(answer.text)
+        if answer.status in _REFUSED_SECRET:
             self._url.forget()
-            raise DeniedError(f"Slack refused the webhook: {answer.status_code} {word}")
-        if answer.status_code == 429 or answer.status_code >= 500:
-            raise TransientError(f"Slack answered {answer.status_code}", _retry_after(answer.headers))
-        if word not in _REFUSED_BLOCKS:
-            raise UpstreamError(f"Slack answered {answer.status_code} {word}")
-        return word
+            raise DeniedError(f"Slack refused the webhook: {answer.status} {word}")
+        return _refused(answer, word)
 
     def _checked(self, url: str) -> str:
         if _WEBHOOK.fullmatch(url) or (self._local and _LOCAL.fullmatch(url)):
@@ -97,8 +86,8 @@ class SlackBot:
 
     name = "slack"
 
-    def __init__(self, token: SecretText, channel: str, api: str = WebClient.BASE_URL, local: bool = False) -> None:
-        if api != WebClient.BASE_URL and not (local and _LOCAL.fullmatch(api)):
+    def __init__(self, token: SecretText, channel: str, api: str = API, local: bool = False) -> None:
+        if api != API and not (local and _LOCAL.fullmatch(api)):
             raise SettingsError(["the Slack API must be Slack's own"])
         self._token, self._channel, self._api = token, channel, api
 
@@ -111,81 +100,70 @@ class SlackBot:
             raise UpstreamError(f"Slack refused the alert: {word}")
 
     def _post(self, body: dict[str, Any]) -> str | None:
-        """Slack's word when it refused the body; None: it took it."""
-        client = _Bot(
-            self._token.read(),
-            base_url=self._api,
-            timeout=TIMEOUT_SECONDS,
-            logger=_MUTE,
-            retry_handlers=[_ShortWait()],
-        )
+        """Slack's word when it refused the body; None: it took it. It answers 200 then as well."""
+        message = {"channel": self._channel, "parse": "none", "link_names": False, **body}
+        answer = post(f"{self._api}chat.postMessage", message, {"Authorization": f"Bearer {self._token.read()}"})
         try:
-            client.chat_postMessage(channel=self._channel, parse="none", link_names=False, **body)
-        except SlackApiError as error:
-            return self._refused(error)
-        except _LOST as error:
-            _lost(error)
-        return None
-
-    def _refused(self, error: SlackApiError) -> str:
-        status, headers = int(error.response.status_code), error.response.headers
-        word = _word(str(error.response.get("error") or ""))
-        if word in _DENIED or status in (401, 403):
+            said = msgspec.json.decode(answer.text, type=_Said)
+        except msgspec.DecodeError:
+            said = _Said()
+        if answer.status == 200 and said.ok:
+            return None
+        word = _word(said.error)
+        if word in _DENIED or answer.status in (401, 403):
             self._token.forget()
-            raise DeniedError(f"Slack refused the bot: {word}") from None
-        if word in _TRANSIENT or status == 429 or status >= 500:
-            raise TransientError(f"Slack answered {status} {word}", _retry_after(headers)) from None
-        if word not in _REFUSED_BLOCKS:
-            raise UpstreamError(f"Slack answered {status} {word}") from None
-        return word
+            raise DeniedError(f"Slack refused the bot: {word}")
+        if word in _TRANSIENT:
+            raise TransientError(f"Slack answered {answer.status} {word}", answer.retry_after_seconds)
+        return _refused(answer, word)
 
 
-_OPENER = build_opener(NoRedirect)
+class _Said(msgspec.Struct, frozen=True):
+    ok: bool = False
+    error: str = ""
 
 
-class _Webhook(WebhookClient):
-    """slack_sdk takes no opener: what it does with its own is done here."""
+class SlackAnswer(msgspec.Struct, frozen=True):
+    """`retry_after_seconds`: whole seconds, as Slack says them; None: anything else."""
 
-    def _perform_http_request_internal(self, url: str, req: Request) -> WebhookResponse:
-        with _OPENER.open(req, timeout=self.timeout) as answer:
-            return WebhookResponse(url=url, status_code=answer.status, body=_text(answer), headers=answer.headers)
-
-
-class _Bot(WebClient):
-    def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:
-        with _OPENER.open(req, timeout=self.timeout) as answer:
-            return {"status": answer.status, "headers": answer.headers, "body": _text(answer)}
+    status: int
+    text: str
+    retry_after_seconds: float | None = None
 
 
-def _text(answer: Any) -> str:
-    read: bytes = answer.read(LONGEST_ANSWER)
-    return read.decode(errors="replace")
+def post(url: str, body: dict[str, Any], headers: dict[str, str] | None = None) -> SlackAnswer:
+    """Waits once, and only a short time: a worker that sleeps is paid for, a message that waits is not. Raises
+    TransientError where Slack cannot be reached."""
+    own = {"Content-Type": "application/json; charset=utf-8", "User-Agent": f"lazaretto/{__version__}"}
+    request = Request(url, json.dumps(body).encode(), {**own, **(headers or {})}, method="POST")  # noqa: S310 - checked
+    answer = _answer(request)
+    if answer.status == 429 and (seconds := answer.retry_after_seconds) is not None and seconds <= PATIENCE_SECONDS:
+        time.sleep(seconds)
+        return _answer(request)
+    return answer
 
 
-class _ShortWait(RateLimitErrorRetryHandler):
-    """Waits once, and only a short time: a worker that sleeps is paid for, a message that waits is not."""
-
-    def _can_retry(
-        self,
-        *,
-        state: RetryState,
-        request: HttpRequest,
-        response: HttpResponse | None = None,
-        error: Exception | None = None,
-    ) -> bool:
-        if response is None or response.status_code != 429:
-            return False
-        seconds = _retry_after(response.headers)
-        return seconds is not None and seconds <= PATIENCE_SECONDS
+def _answer(request: Request) -> SlackAnswer:
+    try:
+        try:
+            found: Any = _OPENER.open(request, timeout=TIMEOUT_SECONDS)
+        except HTTPError as error:
+            found = error
+        with found:
+            text = found.read(LONGEST_ANSWER).decode(errors="replace")
+            after = found.headers.get("Retry-After") or ""
+            return SlackAnswer(found.status, text, float(after) if re.fullmatch(r"[0-9]{1,6}", after) else None)
+    except (OSError, HTTPException, ValueError) as error:
+        raise TransientError(f"Slack could not be reached: {type(error).__name__}") from None
 
 
-def _retry_after(headers: Mapping[str, Any]) -> float | None:
-    """Whole seconds, as Slack says them; anything else counts as not said."""
-    for name, value in headers.items():
-        text = str(value[0] if isinstance(value, list) else value)
-        if name.lower() == "retry-after" and re.fullmatch(r"[0-9]{1,6}", text):
-            return float(text)
-    return None
+def _refused(answer: SlackAnswer, word: str) -> str:
+    """The word where Slack refused the body alone."""
+    if answer.status == 429 or answer.status >= 500:
+        raise TransientError(f"Slack answered {answer.status}", answer.retry_after_seconds)
+    if word not in _REFUSED_BLOCKS:
+        raise UpstreamError(f"Slack answered {answer.status} {word}")
+    return word
 
 
 def _word(text: str) -> str:
@@ -199,7 +177,3 @@ def wrong_form(text: str, *, bot: bool, local: bool = False) -> str | None:
         return None if _TOKEN.fullmatch(text) else "it is no bot token (xoxb-…), and a channel is given"
     fits = _WEBHOOK.fullmatch(text) or (local and _LOCAL.fullmatch(text))
     return None if fits else "it is no URL under https://hooks.slack.com/, and no channel is given"
-
-
-def _lost(error: Exception) -> NoReturn:
-    raise TransientError(f"Slack could not be reached: {type(error).__name__}") from None

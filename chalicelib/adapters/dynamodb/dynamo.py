@@ -69,6 +69,16 @@ def pause_seconds(attempt: int) -> float:
     return random.uniform(0, min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**attempt))  # noqa: S311
 
 
+ABSENT: Item = {"ConditionExpression": f"attribute_not_exists({PK})"}
+
+
+def still(name: str, former: Item | None) -> Item:
+    """The condition of a put or delete: the attribute has the value that was read; None: there is no item."""
+    if former is None:
+        return ABSENT
+    return {"ConditionExpression": f"{name} = :former", "ExpressionAttributeValues": {":former": former}}
+
+
 class Dynamo:
     """One table behind a low-level client."""
 

@@ -20,11 +20,11 @@ from chalicelib.adapters.aws.calls import answered_at, batches, code_of, read_an
 from chalicelib.domain.images.finding import FindingRow, ImageFacts, Listing
 from chalicelib.domain.images.image import Coverage, ImageRef, InUse, InUseState, Scan, ScanState, Source
 from chalicelib.errors import TransientError, UpstreamError
+from chalicelib.parsers.findings.coverage import parse_list_coverage
 from chalicelib.parsers.findings.rows import (
     FindingsPage,
     newer,
     parse_finding_details,
-    parse_list_coverage,
     parse_list_findings,
 )
 

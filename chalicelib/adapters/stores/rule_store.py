@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from chalicelib.adapters.dynamodb.dynamo import Dynamo, encode, expand
+from chalicelib.adapters.dynamodb.dynamo import ABSENT, Dynamo, encode, expand, still
 from chalicelib.adapters.dynamodb.schema import (
     ACTOR,
     BODY,
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 KEPT_FOR = timedelta(seconds=60)
-_ABSENT = f"attribute_not_exists({PK})"
 
 
 class ReadPolicy(Protocol):
@@ -128,9 +127,7 @@ class PolicyStore:
                 PUT_AT: {"N": number_of(self._now())},
                 ACTOR: {"S": put_by},
             }
-            self._dynamo.transact(
-                ("Put", {"Item": item, "ConditionExpression": _ABSENT}), raised_version(POLICY_VERSION, version)
-            )
+            self._dynamo.transact(("Put", {"Item": item, **ABSENT}), raised_version(POLICY_VERSION, version))
             return version
 
         version = self._dynamo.insist("the policy", attempt)
@@ -222,7 +219,7 @@ class WaiverStore:
             self._dynamo.transact(
                 step,
                 raised_version(WAIVERS_VERSION, put.version),
-                ("Put", {"Item": _change_item(put), "ConditionExpression": _ABSENT}),
+                ("Put", {"Item": _change_item(put), **ABSENT}),
             )
             return put
 
@@ -266,7 +263,7 @@ class WaiverStore:
         if item is None or _read(item) != waiver:
             return
         try:
-            self._dynamo.transact(("Delete", {"Key": key(WAIVER, waiver.id), **_still(item)}))
+            self._dynamo.transact(("Delete", {"Key": key(WAIVER, waiver.id), **still(BODY, item[BODY])}))
         except ConflictError:
             return
 
@@ -277,7 +274,7 @@ class WaiverStore:
         stored = self._dynamo.get(place)
         if (None if stored is None else _read(stored)) != change.former:
             return None
-        condition = {"ConditionExpression": _ABSENT} if stored is None else _still(stored)
+        condition = still(BODY, stored and stored[BODY])
         if change.waiver is None:
             return "Delete", {"Key": place, **condition}
         return "Put", {"Item": place | {BODY: {"B": msgspec.json.encode(change.waiver)}}, **condition}
@@ -285,10 +282,6 @@ class WaiverStore:
 
 def _read(item: Item) -> Waiver:
     return msgspec.json.decode(item[BODY]["B"], type=Waiver)
-
-
-def _still(item: Item) -> Item:
-    return {"ConditionExpression": f"{BODY} = :former", "ExpressionAttributeValues": {":former": item[BODY]}}
 
 
 def _change_item(change: WaiverChange) -> Item:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chalicelib.adapters.dynamodb.dynamo import Dynamo, encode, expand
+from chalicelib.adapters.dynamodb.dynamo import Dynamo, encode, expand, still
 from chalicelib.adapters.dynamodb.schema import (
     BODY,
     EXPIRES,
@@ -165,10 +165,7 @@ class ScanAskItems:
     def claim(self, ref: ImageRef, at: datetime, former: Asked | None) -> bool:
         item = _ask_key(ref) | nonce() | {_ASKED_AT: {"N": number_of(at)}, EXPIRES: _end(at)}
         try:
-            if former is None:
-                self._dynamo.put(item, f"attribute_not_exists({PK})")
-            else:
-                self._dynamo.put(item, f"{_ASKED_AT} = :former", {":former": {"N": number_of(former.at)}})
+            self._dynamo.put(item, **still(_ASKED_AT, None if former is None else {"N": number_of(former.at)}))
         except ConflictError:
             return False
         return True
@@ -181,7 +178,7 @@ class ScanAskItems:
         if ended.refused is not None:
             item[REASON] = {"S": ended.refused.value}
         try:
-            self._dynamo.put(item, f"{_ASKED_AT} = :at", {":at": {"N": number_of(at)}})
+            self._dynamo.put(item, **still(_ASKED_AT, {"N": number_of(at)}))
         except ConflictError:
             return
 
@@ -193,9 +190,7 @@ class ScanAskItems:
             former = ScanBudget() if stored is None else expand(ScanBudget, bytes(stored["B"]))
             budget = change(former)
             if budget != former:
-                condition = f"attribute_not_exists({BODY})" if stored is None else f"{BODY} = :former"
-                values = None if stored is None else {":former": stored}
-                self._dynamo.put(where | nonce() | {BODY: {"B": encode(budget)}}, condition, values)
+                self._dynamo.put(where | nonce() | {BODY: {"B": encode(budget)}}, **still(BODY, stored))
             return budget
 
         return self._dynamo.insist(f"the scans of {registry.registry} in {registry.region}", attempt)
@@ -235,10 +230,7 @@ class SettingsItems:
             if stored is not None and (_settings(stored) == settings or read_number(stored[_SINCE]["N"]) > at):
                 return False
             item = _settings_key(repository) | {BODY: {"B": _packed(settings)}, _SINCE: {"N": number_of(at)}}
-            if stored is None:
-                self._dynamo.put(item, f"attribute_not_exists({BODY})")
-            else:
-                self._dynamo.put(item, f"{BODY} = :stored", {":stored": stored[BODY]})
+            self._dynamo.put(item, **still(BODY, stored and stored[BODY]))
             return True
 
         return self._dynamo.insist(f"the settings of {repository.path}", attempt)

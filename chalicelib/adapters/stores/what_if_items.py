@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from chalicelib.adapters.dynamodb.dynamo import Dynamo
+from chalicelib.adapters.dynamodb.dynamo import ABSENT, Dynamo, still
 from chalicelib.adapters.dynamodb.schema import BODY, EXPIRES, PK, REVISION, SK, Item, key, nonce, what_if_pk
 from chalicelib.domain.whatif.report import Job, ShardPart
 from chalicelib.errors import ParameterError
@@ -30,7 +30,6 @@ T = TypeVar("T")
 KEPT_FOR = timedelta(days=7)
 MOST_BYTES = 380_000
 _JOB, _PART = "JOB", "PART#"
-_ABSENT = f"attribute_not_exists({PK})"
 
 
 class WhatIfItems:
@@ -50,7 +49,7 @@ class WhatIfItems:
         body = _packed(job)
         if len(body["B"]) > MOST_BYTES:
             raise ParameterError("policy", f"is too large for a what-if: over {MOST_BYTES:,} bytes when deflated")
-        self._dynamo.put(key(what_if_pk(job.id), _JOB) | {BODY: body, EXPIRES: _end(job)}, _ABSENT)
+        self._dynamo.put(key(what_if_pk(job.id), _JOB) | {BODY: body, EXPIRES: _end(job)}, **ABSENT)
 
     def read_job(self, job_id: str) -> Job | None:
         return self._unpacked(self._dynamo.get(key(what_if_pk(job_id), _JOB)), Job)
@@ -59,10 +58,8 @@ class WhatIfItems:
         put, body = _fitted(msgspec.structs.replace(part, revision=part.revision + 1))
         item = key(what_if_pk(job.id), f"{_PART}{part.shard}") | nonce()
         item |= {BODY: body, REVISION: {"N": str(put.revision)}, EXPIRES: _end(job)}
-        if part.revision:
-            self._dynamo.put(item, f"{REVISION} = :former", {":former": {"N": str(part.revision)}})
-        else:
-            self._dynamo.put(item, _ABSENT)
+        former = {"N": str(part.revision)} if part.revision else None
+        self._dynamo.put(item, **still(REVISION, former))
         return put
 
     def read_part(self, job: Job, shard: int) -> ShardPart:

@@ -21,7 +21,7 @@ from functools import partial
 
 import msgspec
 
-from chalicelib.adapters.dynamodb.dynamo import Dynamo
+from chalicelib.adapters.dynamodb.dynamo import ABSENT, Dynamo, still
 from chalicelib.adapters.dynamodb.schema import (
     ACTOR,
     BODY,
@@ -60,8 +60,6 @@ from chalicelib.domain.audit.chain import (
 )
 from chalicelib.errors import ConflictError, UpstreamError
 from chalicelib.services.ports.table import ActionRow
-
-_ABSENT = f"attribute_not_exists({PK})"
 
 _Heads = dict[str, tuple[int, bytes]]
 
@@ -105,8 +103,7 @@ class AuditCheckpoints:
         if not risen:
             return
         body = zlib.compress(msgspec.msgpack.encode(stored | risen))
-        condition = (_ABSENT, None) if item is None else (f"{NONCE} = :former", {":former": item[NONCE]})
-        self._dynamo.put(_key(day, shard) | {BODY: {"B": body}} | nonce(), *condition)
+        self._dynamo.put(_key(day, shard) | {BODY: {"B": body}} | nonce(), **still(NONCE, item and item[NONCE]))
 
 
 def _key(day: date, shard: int) -> Item:
@@ -232,14 +229,10 @@ class AuditLog:
     def _put(self, record: ActionRecord, head: Head) -> None:
         body = record_bytes(record)
         place: Item = {NUMBER: {"N": str(head.count + 1)}, CHAIN: {"B": next_link(head.link, body)}}
-        absent = {"ConditionExpression": f"attribute_not_exists({PK})"}
-        still = {
-            "ConditionExpression": f"{NUMBER} = :count",
-            "ExpressionAttributeValues": {":count": {"N": str(head.count)}},
-        }
+        former = {"N": str(head.count)} if head.count else None
         self._dynamo.transact(
-            ("Put", {"Item": {**_beside(record), RECORD: {"B": body}, **place}, **absent}),
-            ("Put", {"Item": audit_head_key(record.chain) | place, **(still if head.count else absent)}),
+            ("Put", {"Item": {**_beside(record), RECORD: {"B": body}, **place}, **ABSENT}),
+            ("Put", {"Item": audit_head_key(record.chain) | place, **still(NUMBER, former)}),
         )
 
 

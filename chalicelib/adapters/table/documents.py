@@ -12,11 +12,10 @@ import hashlib
 import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 import msgspec
 
-from chalicelib.adapters.dynamodb.dynamo import TRIES, Dynamo
+from chalicelib.adapters.dynamodb.dynamo import TRIES, Dynamo, still
 from chalicelib.adapters.dynamodb.schema import (
     DOCUMENT,
     FINDINGS,
@@ -89,8 +88,9 @@ class Documents:
             item[FINDINGS] = {"B": blob}
         for part in parts:
             self._dynamo.put(part)
+        revision = {"N": str(former)} if former else None
         try:
-            old = self._dynamo.put(item, *_revision_is(former), ReturnValues="ALL_OLD")
+            old = self._dynamo.put(item, **still(REVISION, revision), ReturnValues="ALL_OLD")
         except ConflictError:
             self._dynamo.delete_many([key(p[PK]["S"], p[SK]["S"]) for p in parts])
             raise
@@ -126,9 +126,3 @@ class Documents:
 
 def _part_keys(item: Item) -> list[str]:
     return [p.sk for p in msgspec.msgpack.decode(item[PARTS]["B"], type=list[_Part])] if PARTS in item else []
-
-
-def _revision_is(former: int) -> tuple[str, Any]:
-    if not former:
-        return f"attribute_not_exists({PK})", None
-    return f"{REVISION} = :former", {":former": {"N": str(former)}}

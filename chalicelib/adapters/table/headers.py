@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.adapters.dynamodb.dynamo import Dynamo, encode, encode_fields, expand, expand_fields
+from chalicelib.adapters.dynamodb.dynamo import Dynamo, encode, encode_fields, expand, expand_fields, still
 from chalicelib.adapters.dynamodb.schema import (
     BY_DUE,
     COUNTS,
@@ -309,7 +309,8 @@ class Headers:
         if not header.version:
             self._repositories.introduce(header.ref.home)
         put = msgspec.structs.replace(header, version=header.version + 1)
-        self._dynamo.put(header_item(put) | nonce(), *_version_is(header.version))
+        version = {"N": str(header.version)} if header.version else None
+        self._dynamo.put(header_item(put) | nonce(), **still(VERSION, version))
         return put
 
     def mark_refresh(self, ref: ImageRef, version: int, due_at: datetime) -> None:
@@ -348,9 +349,3 @@ class Headers:
         values = {":pk": {"S": due_pk(shard)}, ":before": {"S": due_sk(before)}}
         found = self._dynamo.query(f"{DUE_PK} = :pk AND {DUE_SK} <= :before", values, IndexName=BY_DUE)
         return [image_of(item) for item in found]
-
-
-def _version_is(version: int) -> tuple[str, Item | None]:
-    if not version:
-        return f"attribute_not_exists({PK})", None
-    return f"{VERSION} = :version", {":version": {"N": str(version)}}

@@ -15,7 +15,7 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.adapters.dynamodb.dynamo import Dynamo
+from chalicelib.adapters.dynamodb.dynamo import Dynamo, still
 from chalicelib.adapters.dynamodb.schema import (
     DENIED,
     DIGEST,
@@ -103,7 +103,7 @@ class Tags:
             after = with_move(before, digest, at, settles_tie=settles_tie)
             if after == before:
                 return tag_move(tag, before, moved=False)
-            self._dynamo.put(tag_key(repository, tag) | moves_item(after), *_moves_are(stored))
+            self._dynamo.put(tag_key(repository, tag) | moves_item(after), **still(MOVES, stored and stored[MOVES]))
             return tag_move(tag, after, moved=points_at(after) != points_at(before))
 
         return self._dynamo.insist(f"{repository.path}:{tag}", attempt)
@@ -115,12 +115,6 @@ class Tags:
     def last_move(self, repository: Repository, tag: str) -> TagMove | None:
         moves = read_moves(self._dynamo.get(tag_key(repository, tag)))
         return tag_move(tag, moves, moved=False) if moves else None
-
-
-def _moves_are(stored: Item | None) -> tuple[str, Item | None]:
-    if stored is None:
-        return f"attribute_not_exists({PK})", None
-    return f"{MOVES} = :moves", {":moves": stored[MOVES]}
 
 
 _KEYS = frozenset({PK, SK, STATE_PK, STATE_SK, DENIED})

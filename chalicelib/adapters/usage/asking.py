@@ -21,7 +21,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 from cachetools import LRUCache
 
-from chalicelib.adapters.aws.calls import asked, code_of, readable
+from chalicelib.adapters.aws.calls import PAGES, asked, code_of, readable
 from chalicelib.domain.images.image import NO_ANSWER, NO_TIME, THROTTLED
 from chalicelib.domain.images.names import ImageName
 from chalicelib.errors import DeniedError, LazarettoError, TransientError, UpstreamError
@@ -29,8 +29,6 @@ from chalicelib.parsers.wire.wire import read
 
 T = TypeVar("T")
 V = TypeVar("V")
-PAGES = 1000
-"""Far more than any account has: an answer that names the same next page for ever must end."""
 PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds before a call that AWS throttled is made again."""
 

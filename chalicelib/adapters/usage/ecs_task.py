@@ -21,8 +21,10 @@ from chalicelib.parsers.usage import use_answers as wire
 
 # With the cluster's name, or in the short form that some accounts still use for the cluster `default`.
 _TASK = re.compile(
-    r"arn:aws[a-z-]*:ecs:(?P<region>[a-z0-9-]+):(?P<account>[0-9]{12}):task/(?:(?P<cluster>[\w-]+)/)?[\w-]+"
+    r"arn:aws[a-z-]*:ecs:(?P<region>[a-z0-9-]+):(?P<account>[0-9]{12}):"
+    r"task/(?:(?P<cluster>[A-Za-z0-9_-]{1,255})/)?[A-Za-z0-9-]{1,64}"
 )
+_DEFAULT = "default"
 _OF_EC2 = "i-"
 
 ClientOf = Callable[[str], Any]
@@ -39,7 +41,7 @@ def find_pull_role(task_arn: str, client_of: Callable[[str, str, str], Any], ask
     account, region = match["account"], match["region"]
     try:
         return _role_of(
-            task_arn, match["cluster"] or "default", lambda service: client_of(service, account, region), asker
+            task_arn, match["cluster"] or _DEFAULT, lambda service: client_of(service, account, region), asker
         )
     except LazarettoError:
         return None
@@ -85,9 +87,6 @@ def _instance_role(instance: str, cluster: str, client_of: ClientOf, asker: Aske
     return answer.instance_profile.roles[0].arn if answer.instance_profile.roles else None
 
 
-TASK_ARN = re.compile(
-    r"arn:aws[a-z-]*:ecs:(?P<region>[a-z0-9-]+):[0-9]{12}:task/(?:(?P<cluster>[A-Za-z0-9_-]{1,255})/)?[A-Za-z0-9-]{1,64}"
-)
 _GONE = "ECS does not know the task (any more): it shows stopped tasks for about an hour"
 
 
@@ -96,10 +95,10 @@ def read_stopped_task(task_arn: str, cluster: str | None, sessions: Sessions) ->
 
     Raises InputError for what is no ARN of a task, NotFoundError, TransientError, DeniedError, UpstreamError.
     """
-    named = TASK_ARN.fullmatch(task_arn)
+    named = _TASK.fullmatch(task_arn)
     if named is None:
         raise InputError(f"not the ARN of an ECS task: {task_arn[:200]!r}")
-    request = {"tasks": [task_arn], "cluster": cluster or named["cluster"] or "default"}
+    request = {"tasks": [task_arn], "cluster": cluster or named["cluster"] or _DEFAULT}
     try:
         with aws_call(f"describe {task_arn}"):
             answer: dict[str, Any] = sessions.client("ecs", named["region"]).describe_tasks(**request)

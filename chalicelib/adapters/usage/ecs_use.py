@@ -12,17 +12,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from threading import Condition, Lock
-from typing import Any, TypeVar
+from typing import Any
 
 from cachetools import LRUCache, cached
 
-from chalicelib.adapters.aws.calls import code_of
+from chalicelib.adapters.aws.calls import batches, code_of
 from chalicelib.adapters.usage.asking import Asker, PlaceAnswer, Use
 from chalicelib.domain.images.names import ImageName, image_name
 from chalicelib.errors import UpstreamError
 from chalicelib.parsers.usage import use_answers as wire
 
-T = TypeVar("T")
 PAGE = 100
 REVISIONS_ASKED = 20
 SUCCEEDED_KEPT = 2
@@ -152,11 +151,6 @@ def is_exact(definition: str) -> bool:
 
 def name_of(arn: str) -> str:
     return arn.rpartition("/")[2]
-
-
-def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 TASKS_ASKED = 100

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.adapters.aws.calls import aws_call, code_of
+from chalicelib.adapters.aws.calls import aws_call
 from chalicelib.adapters.inspector.inspector import Inspector
 from chalicelib.adapters.usage.asking import Asker, CachedPlace, PlaceAnswer, Use, each, why
 from chalicelib.adapters.usage.ecs_task import find_pull_role
@@ -31,7 +31,7 @@ from chalicelib.adapters.usage.schedule_use import ScheduleUse
 from chalicelib.domain.images.image import InUse, InUseState, Repository
 from chalicelib.domain.images.names import ImageName
 from chalicelib.domain.usage.blast_radius import let_in
-from chalicelib.errors import LazarettoError, UpstreamError
+from chalicelib.errors import LazarettoError
 from chalicelib.parsers.usage import use_answers as wire
 from chalicelib.services.ports.registry import Subject
 
@@ -77,20 +77,10 @@ def look_at_registry(ecr: Any, asker: Asker) -> RegistryReach:
 
 def look_at_repository(ecr: Any, asker: Asker, home: Repository) -> PlaceAnswer:
     looked = PlaceAnswer()
-    with looked.at("the policy of the repository"):
-        try:
-            answer = asker.ask(
-                ecr,
-                "get_repository_policy",
-                wire.PolicyTextAnswer,
-                registryId=home.registry,
-                repositoryName=home.name,
-            )
-        except UpstreamError as error:
-            if code_of(error) not in _NO_REPOSITORY_POLICY:
-                raise
-        else:
-            looked.blind += _let_in(answer.policy_text, home, "repository")
+    with looked.at("the policy of the repository", _NO_REPOSITORY_POLICY):
+        which = {"registryId": home.registry, "repositoryName": home.name}
+        answer = asker.ask(ecr, "get_repository_policy", wire.PolicyTextAnswer, **which)
+        looked.blind += _let_in(answer.policy_text, home, "repository")
     return looked
 
 

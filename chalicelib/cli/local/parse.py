@@ -22,7 +22,8 @@ from chalicelib.errors import RefusedPayloadError
 from chalicelib.exports.package_url import package_url
 from chalicelib.parsers.events.payload import read_payload, read_payloads
 from chalicelib.parsers.findings.basic_scan import CvssScores, ScanPage
-from chalicelib.parsers.findings.rows import CoveragePage, FindingsPage
+from chalicelib.parsers.findings.coverage import CoveragePage
+from chalicelib.parsers.findings.rows import FindingsPage
 from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage
 
 Line = dict[str, Any]

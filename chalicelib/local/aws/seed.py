@@ -24,7 +24,8 @@ from chalicelib.local.ecr.scans import inspector_row, reason_of
 from chalicelib.local.events import Event
 from chalicelib.local.inspector import inspector_of
 from chalicelib.parsers.events.payload import Response
-from chalicelib.parsers.findings.rows import CoveragePage, FindingsPage, parse_list_findings
+from chalicelib.parsers.findings.coverage import CoveragePage
+from chalicelib.parsers.findings.rows import FindingsPage, parse_list_findings
 from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage
 from chalicelib.parsers.wire.wire import instant
 

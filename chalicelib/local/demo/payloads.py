@@ -21,7 +21,8 @@ from chalicelib.errors import InputError, RefusedPayloadError
 from chalicelib.local.aws.seed import Regions, Seed, refs_of
 from chalicelib.local.aws.stack import LocalStack
 from chalicelib.parsers.events.payload import Response, read_payloads, read_response
-from chalicelib.parsers.findings.rows import CoveragePage, FindingsPage
+from chalicelib.parsers.findings.coverage import CoveragePage
+from chalicelib.parsers.findings.rows import FindingsPage
 from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage
 
 SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})

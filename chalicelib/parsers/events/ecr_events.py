@@ -46,7 +46,9 @@ class _Action(KebabWire):
     source_region: str | None = None
 
 
-class _Scan(KebabWire):
+class ScanWire(KebabWire):
+    """Of basic scanning and of `Inspector2 Scan`, which write the same."""
+
     scan_status: str | None = None
     repository_name: str | None = None
     image_digest: str | None = None
@@ -77,7 +79,7 @@ class _PullThrough(KebabWire):
 
 
 _ACTION = msgspec.json.Decoder(_Action)
-_SCAN = msgspec.json.Decoder(_Scan)
+SCAN = msgspec.json.Decoder(ScanWire)
 _RESOURCE_CHANGE = msgspec.json.Decoder(_ResourceChange)
 _PULL_THROUGH = msgspec.json.Decoder(_PullThrough)
 
@@ -115,7 +117,7 @@ def read_referrer_action(envelope: Envelope) -> ReferrerAction:
 
 def read_image_scan(envelope: Envelope) -> ScanFinished:
     """Basic scanning. The event carries counts only, of the severities that are not zero."""
-    wire = envelope.read_detail(_SCAN)
+    wire = envelope.read_detail(SCAN)
     return ScanFinished(
         envelope.image(wire.repository_name, wire.image_digest),
         Source.BASIC,

@@ -28,17 +28,15 @@ from chalicelib.domain.events.event import (
     TaskContainer,
 )
 from chalicelib.domain.events.message import Delivery, Message, RetriedEvent
-from chalicelib.domain.images.finding import FindingRow
 from chalicelib.domain.images.image import Coverage, ImageRef, Scan, Source
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.events import ecr_events
-from chalicelib.parsers.findings.coverage import TOTAL, Foreign, about_of, coverage_state, scan_of, severity_counts
-from chalicelib.parsers.findings.rows import FindingWire, finding_of
+from chalicelib.parsers.findings.coverage import TOTAL, Foreign, coverage_state, scan_of, severity_counts
+from chalicelib.parsers.findings.rows import RowReader
 from chalicelib.parsers.wire import identity
 from chalicelib.parsers.wire.identity import Envelope
 from chalicelib.parsers.wire.wire import (
     Count,
-    KebabWire,
     Wire,
     decode,
     json_bytes,
@@ -46,18 +44,6 @@ from chalicelib.parsers.wire.wire import (
     required_instant,
     under,
 )
-
-
-class _Scan(KebabWire):
-    scan_status: str | None = None
-    repository_name: str | None = None
-    image_digest: str | None = None
-    image_tags: tuple[str, ...] | None = None
-    finding_severity_counts: dict[str, Count] | None = None
-
-
-class _Head(Wire):
-    resources: msgspec.Raw
 
 
 class _Status(Wire):
@@ -70,15 +56,12 @@ class _Coverage(Wire):
     scan_status: _Status
 
 
-_SCAN = msgspec.json.Decoder(_Scan)
-_HEAD = msgspec.json.Decoder(_Head)
-_FINDING = msgspec.json.Decoder(FindingWire)
 _COVERAGE = msgspec.json.Decoder(_Coverage)
 
 
 def read_scan(envelope: Envelope) -> ScanFinished | Ignored:
     """The first enhanced scan of an image is complete. EC2, AMI and Lambda share the name and have no repository."""
-    wire = envelope.read_detail(_SCAN)
+    wire = envelope.read_detail(ecr_events.SCAN)
     about_ecr = any(identity.is_ecr_arn(arn) for arn in envelope.resources or ())
     if not about_ecr and not wire.repository_name and not wire.image_digest:
         return Ignored("a scan of something that is no ECR image", envelope.event_id)
@@ -95,7 +78,7 @@ def read_scan(envelope: Envelope) -> ScanFinished | Ignored:
     )
 
 
-def _scanned(envelope: Envelope, wire: _Scan) -> ImageRef:
+def _scanned(envelope: Envelope, wire: ecr_events.ScanWire) -> ImageRef:
     """`repository-name` is an ARN here; a bare name means a repository of the envelope's account."""
     name = wire.repository_name or ""
     if not name.startswith("arn:"):
@@ -110,15 +93,14 @@ def _scanned(envelope: Envelope, wire: _Scan) -> ImageRef:
 def read_finding(envelope: Envelope) -> FindingChanged | Ignored:
     """The detail is one finding, written as ListFindings writes it but for its dates."""
     try:
-        about = about_of(decode(_HEAD, envelope.detail).resources)
-        if isinstance(about, Foreign):
-            return Ignored(f"a finding about {about.resource_type}", envelope.event_id)
-        finding = finding_of(decode(_FINDING, envelope.detail))
+        row = RowReader().read(envelope.detail)
     except RefusedPayloadError as error:
         raise under("$.detail", error) from None
-    identity.agree("$.region", envelope.region, about.ref.region, "Region")
-    identity.resources_agree(envelope.resources, about.ref)
-    return FindingChanged(FindingRow(about, finding), envelope.happened_at(), envelope.event_id)
+    if isinstance(row, Foreign):
+        return Ignored(f"a finding about {row.resource_type}", envelope.event_id)
+    identity.agree("$.region", envelope.region, row.image.ref.region, "Region")
+    identity.resources_agree(envelope.resources, row.image.ref)
+    return FindingChanged(row, envelope.happened_at(), envelope.event_id)
 
 
 def read_coverage(envelope: Envelope) -> CoverageChanged | Ignored:

@@ -15,12 +15,8 @@ from chalicelib.domain.images.finding import ScanReport
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.events.events import parse_event
 from chalicelib.parsers.findings.basic_scan import ScanPage, read_scan_page
-from chalicelib.parsers.findings.rows import (
-    CoveragePage,
-    FindingsPage,
-    parse_list_coverage,
-    parse_list_findings,
-)
+from chalicelib.parsers.findings.coverage import CoveragePage, parse_list_coverage
+from chalicelib.parsers.findings.rows import FindingsPage, parse_list_findings
 from chalicelib.parsers.images.images import (
     ImagesPage,
     RepositoriesPage,

@@ -24,8 +24,8 @@ from chalicelib.domain.images.finding import (
 )
 from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.findings.coverage import Foreign, scan_of, severity_counts
-from chalicelib.parsers.findings.rows import FindingWire, RowReader, fixed_in, newer
+from chalicelib.parsers.findings.coverage import scan_of, severity_counts
+from chalicelib.parsers.findings.rows import RowReader, fixed_in, newer
 from chalicelib.parsers.wire import identity
 from chalicelib.parsers.wire.wire import Count, Wire, decode, instant, json_bytes, under
 
@@ -84,13 +84,7 @@ class _Response(Wire):
     next_token: str | None = None
 
 
-class _Head(Wire):
-    resources: msgspec.Raw
-
-
 _RESPONSE = msgspec.json.Decoder(_Response)
-_HEAD = msgspec.json.Decoder(_Head)
-_ENHANCED_ROW = msgspec.json.Decoder(FindingWire)
 _SCORE = re.compile(r"\d{1,2}(\.\d{1,3})?", re.ASCII)
 
 
@@ -138,8 +132,7 @@ def _enhanced_rows(raws: list[msgspec.Raw] | tuple[()]) -> tuple[list[FindingRow
     rows: list[FindingRow] = []
     for n, raw in enumerate(raws):
         try:
-            about = reader.about(decode(_HEAD, raw).resources)
-            row = about if isinstance(about, Foreign) else reader.row(decode(_ENHANCED_ROW, raw))
+            row = reader.read(raw)
         except RefusedPayloadError as error:
             raise under(f"$.imageScanFindings.enhancedFindings[{n}]", error) from None
         if isinstance(row, FindingRow):

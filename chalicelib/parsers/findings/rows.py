@@ -29,7 +29,7 @@ from chalicelib.domain.images.finding import (
 )
 from chalicelib.domain.images.image import Source
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.findings.coverage import CoveragePage, Foreign, about_of, parse_list_coverage
+from chalicelib.parsers.findings.coverage import Foreign, about_of
 from chalicelib.parsers.wire import identity
 from chalicelib.parsers.wire.wire import Count, Wire, decode, instant, json_bytes, under
 
@@ -145,6 +145,14 @@ class FindingWire(Wire):
     fix_available: str | None = None
 
 
+class _Head(Wire):
+    resources: msgspec.Raw
+
+
+_HEAD = msgspec.json.Decoder(_Head)
+_ROW = msgspec.json.Decoder(FindingWire)
+
+
 class RowReader:
     """Reads the findings of one payload, remembering what was seen last. Error paths start at the finding (`$`)."""
 
@@ -158,6 +166,11 @@ class RowReader:
             self._about = about_of(resources)
             self._raw = resources
         return self._about
+
+    def read(self, raw: msgspec.Raw) -> FindingRow | Foreign:
+        """One by itself. A finding about something else may have any shape."""
+        about = self.about(decode(_HEAD, raw).resources)
+        return about if isinstance(about, Foreign) else self.row(decode(_ROW, raw))
 
     def row(self, wire: FindingWire) -> FindingRow | Foreign:
         about = self._about if wire.resources == self._raw else self.about(wire.resources)
@@ -254,16 +267,6 @@ def parse_finding_details(payload: bytes | str | dict[str, Any]) -> dict[str, Fi
     return facts
 
 
-__all__ = [
-    "CoveragePage",
-    "FindingFacts",
-    "FindingsPage",
-    "parse_finding_details",
-    "parse_list_coverage",
-    "parse_list_findings",
-]
-
-
 class FindingsPage(msgspec.Struct, frozen=True):
     """One page of ListFindings. `not_ecr` findings about other resources were left out, by type in `not_ecr_types`."""
 
@@ -283,14 +286,8 @@ class _LoosePage(Wire):
     next_token: str | None = None
 
 
-class _Head(Wire):
-    resources: msgspec.Raw
-
-
 _PAGE = msgspec.json.Decoder(_Page)
 _LOOSE_PAGE = msgspec.json.Decoder(_LoosePage)
-_ROW = msgspec.json.Decoder(FindingWire)
-_HEAD = msgspec.json.Decoder(_Head)
 
 
 def parse_list_findings(body: bytes | str | dict[str, Any]) -> FindingsPage:
@@ -315,7 +312,7 @@ def _rows(findings: Sequence[FindingWire | msgspec.Raw]) -> tuple[tuple[FindingR
     try:
         for finding in findings:
             n += 1
-            row = reader.row(finding) if type(finding) is FindingWire else _loose(reader, finding)
+            row = reader.row(finding) if type(finding) is FindingWire else reader.read(finding)
             if type(row) is Foreign:
                 foreign[row.resource_type] += 1
                 continue
@@ -325,8 +322,3 @@ def _rows(findings: Sequence[FindingWire | msgspec.Raw]) -> tuple[tuple[FindingR
     except RefusedPayloadError as error:
         raise under(f"$.findings[{n}]", error) from None
     return tuple(rows.values()), foreign
-
-
-def _loose(reader: RowReader, finding: msgspec.Raw) -> FindingRow | Foreign:
-    about = reader.about(decode(_HEAD, finding).resources)
-    return about if isinstance(about, Foreign) else reader.row(decode(_ROW, finding))

@@ -23,27 +23,8 @@ from chalicelib.domain.images.image import (
 from chalicelib.domain.images.names import PublicRegistry
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.findings.coverage import scan_of, severity_counts
-from chalicelib.parsers.images.manifests import (
-    BatchImage,
-    BatchImagesPage,
-    ImageFailure,
-    parse_batch_get_image,
-    parse_manifest,
-)
 from chalicelib.parsers.wire import identity
 from chalicelib.parsers.wire.wire import Count, Lower, Wire, decode, instant, json_bytes, read, under
-
-__all__ = [
-    "BatchImage",
-    "BatchImagesPage",
-    "ImageFailure",
-    "ImagesPage",
-    "RepositoriesPage",
-    "parse_batch_get_image",
-    "parse_describe_images",
-    "parse_describe_repositories",
-    "parse_manifest",
-]
 
 _STORAGE = {s.value: s for s in StorageStatus}
 

@@ -10,7 +10,8 @@ from chalicelib.domain.events.event import ImageAction
 from chalicelib.domain.images.finding import ScanReport
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.events.payload import read_payloads, read_response
-from chalicelib.parsers.findings.rows import CoveragePage, FindingsPage
+from chalicelib.parsers.findings.coverage import CoveragePage
+from chalicelib.parsers.findings.rows import FindingsPage
 from chalicelib.parsers.images.images import ImagesPage, RepositoriesPage
 from tests.parsers.composed import (
     REPOSITORY,

@@ -10,10 +10,10 @@ import pytest
 from chalicelib.domain.images.finding import Ecosystem, FindingStatus, FixAvailable, Package, Severity
 from chalicelib.domain.images.image import ImageRef, ScanState
 from chalicelib.errors import RefusedPayloadError
+from chalicelib.parsers.findings.coverage import parse_list_coverage
 from chalicelib.parsers.findings.rows import (
     FindingFacts,
     parse_finding_details,
-    parse_list_coverage,
     parse_list_findings,
 )
 from tests.parsers.composed import (
