@@ -341,7 +341,7 @@ class World:
         left = [f"{h.ref.path}: {', '.join(e.key for e in h.pending)} still to be done" for h in open_]
         left += [f"waivers: change {change.version} has not reached all" for change in self.people.waivers.changes()]
         rollout, version = self.people.table.read_rollout(), self.people.rules.fresh().policy_version
-        carried = rollout is not None and rollout.told and rollout.policy_version == version
+        carried = rollout is not None and rollout.announced and rollout.policy_version == version
         return left if carried else [*left, "the policy has not reached all"]
 
 

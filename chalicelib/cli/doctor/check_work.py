@@ -27,7 +27,7 @@ def policy(context: DoctorContext) -> CheckResult:
     which = f"version {version}" if version else "the built-in one"
     then = "verdicts act" if policy.mode == "enforce" else "verdicts send alerts only, no image is changed"
     rollout = context.app.table.read_rollout()
-    carried = rollout is None or (rollout.told and rollout.policy_version == version)
+    carried = rollout is None or (rollout.announced and rollout.policy_version == version)
     return ok(f"{which}, mode {policy.mode}: {then}{'' if carried else '; not yet applied to all images'}")
 
 

@@ -25,12 +25,13 @@ class FuseSlot(msgspec.Struct, frozen=True):
 
 
 class Fuse(msgspec.Struct, frozen=True):
-    """`taken`: what passed within the last hour, oldest first. `blown_at`: since when nothing passes; `told`: people
-    are told of it. `waiting`: what was refused since, the first thousand; `reset_at`, `reset_by`: the last reset."""
+    """`taken`: what passed within the last hour, oldest first. `blown_at`: since when nothing passes; `announced`:
+    people were alerted to that. `waiting`: what was refused since, the first thousand; `reset_at`, `reset_by`: the last
+    reset."""
 
     taken: tuple[FuseSlot, ...] = ()
     blown_at: datetime | None = None
-    told: bool = False
+    announced: bool = msgspec.field(default=False, name="told")
     waiting: tuple[str, ...] = ()
     reset_at: datetime | None = None
     reset_by: str | None = None
@@ -39,7 +40,7 @@ class Fuse(msgspec.Struct, frozen=True):
         """Without what is over."""
         taken = tuple(t for t in self.taken if t.at > now - WINDOW)
         if self.blown_at is not None and self.blown_at <= now - WINDOW:
-            return msgspec.structs.replace(self, taken=taken, blown_at=None, told=False, waiting=())
+            return msgspec.structs.replace(self, taken=taken, blown_at=None, announced=False, waiting=())
         return msgspec.structs.replace(self, taken=taken)
 
     def take(self, key: str, limit: int, now: datetime) -> tuple[Fuse, bool]:

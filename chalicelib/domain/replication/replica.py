@@ -73,7 +73,7 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `tags`: those it lacks; of IMMUTABLE_TAG `holder` is the image that has the first of them. `more_tags`: those it
     has too many. `lacking`: digests of children or referrers that are not there. `scan` and `decision` are those of
     the copy, None: not known. `allowance`: of FAILED, what the registry policy there allows, None: it cannot be told.
-    `told`: the alarm that was announced last.
+    `announced`: the alarm that was announced last.
     """
 
     ref: ImageRef
@@ -89,7 +89,7 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lacking: tuple[str, ...] = ()
     scan: ScanState | None = None
     decision: Decision | None = None
-    told: str = ""
+    announced: str = msgspec.field(default="", name="told")
     allowance: Allowance | None = None
 
     @property
@@ -123,12 +123,12 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if former is None:
             return self
         same = (self.status, self.notes) == (former.status, former.notes)
-        told = former.told if former.told == self.alarm else ""
-        return msgspec.structs.replace(self, since=former.since if same else self.since, told=told)
+        announced = former.announced if former.announced == self.alarm else ""
+        return msgspec.structs.replace(self, since=former.since if same else self.since, announced=announced)
 
 
 def _bare(replica: Replica) -> Replica:
-    return msgspec.structs.replace(replica, since=_NEVER, at=_NEVER, told="")
+    return msgspec.structs.replace(replica, since=_NEVER, at=_NEVER, announced="")
 
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -144,11 +144,11 @@ def without_note(replica: Replica, note: Note) -> Replica:
 
 class ReplicationState(msgspec.Struct, frozen=True):
     """`sights`: its destinations, also those that no rule names any more. `refreshed_at`: when all its images were last
-    looked at, None: never. `told`: the paths of the destinations that cannot be looked at, once that is announced."""
+    looked at, None: never. `announced`: the paths of destinations that cannot be looked at, once people were told."""
 
     sights: tuple[DestinationAccess, ...] = ()
     refreshed_at: datetime | None = None
-    told: tuple[str, ...] = ()
+    announced: tuple[str, ...] = msgspec.field(default=(), name="told")
 
 
 def counted(replicas: Iterable[Replica]) -> Mapping[str, int]:

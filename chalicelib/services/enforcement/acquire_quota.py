@@ -38,7 +38,7 @@ def acquire_quota(key: str, limit: int, context: Context, api_url: str | None = 
     if passed:
         return None
     context.journal.count(Metric.FUSE_BLOWN)
-    if not fuse.told and fuse.blown_at is not None:
+    if not fuse.announced and fuse.blown_at is not None:
         alert = compose_fuse_alert(fuse, limit, now, api_url)
         announce(alert, AlertKey("ALERT#FUSE", fuse.blown_at, subject="fuse"), context)
         context.table.change_fuse(partial(_told, blown_at=fuse.blown_at))
@@ -47,7 +47,7 @@ def acquire_quota(key: str, limit: int, context: Context, api_url: str | None = 
 
 def _told(fuse: Fuse, blown_at: datetime | None) -> Fuse:
     """Not of one that has blown anew meanwhile."""
-    return msgspec.structs.replace(fuse, told=True) if fuse.blown_at == blown_at else fuse
+    return msgspec.structs.replace(fuse, announced=True) if fuse.blown_at == blown_at else fuse
 
 
 def reset_fuse(by: str, reason: str, context: Context) -> Fuse:

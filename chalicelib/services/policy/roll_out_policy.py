@@ -51,12 +51,12 @@ def roll_out_policy(context: Context) -> int:
     stored = context.table.read_rollout()
     try:
         if stored is None and not version:
-            context.table.put_rollout(RolloutProgress(version, {}, told=True, content=content))
+            context.table.put_rollout(RolloutProgress(version, {}, announced=True, content=content))
             return 0
         if stored is None or (stored.policy_version, stored.content) != (version, content):
             revision = stored.revision if stored else 0
             stored = RolloutProgress(version, None, content=content, revision=revision, begun_at=context.clock.now())
-        return 0 if stored.told else _Run(stored, context).go_on()
+        return 0 if stored.announced else _Run(stored, context).go_on()
     except ConflictError:
         return 0  # another run has gone on from the same place
 
@@ -143,7 +143,7 @@ class _Run:
             AlertKey(f"ALERT#ROLLOUT#{version}", self.rollout.begun_at or self.context.clock.now(), subject="policy"),
             self.context,
         )
-        self._keep(told=True)
+        self._keep(announced=True)
 
 
 class _Tally:

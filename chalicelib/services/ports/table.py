@@ -169,7 +169,8 @@ class DeniedDigests(msgspec.Struct, frozen=True):
 
 
 class RolloutProgress(msgspec.Struct, frozen=True):
-    """A policy on its way to all images, round by round, shard by shard. `told`: none lags, its summary was sent.
+    """A policy on its way to all images, round by round, shard by shard. `announced`: none lags, its summary was
+    sent.
 
     `before` it images by decision; None: this round counts them. `content`: a hash of the policy, by which one that
     came with a new bundle (and has no number) is told from the last; `rounds`: how often all images were gone through
@@ -180,7 +181,7 @@ class RolloutProgress(msgspec.Struct, frozen=True):
 
     policy_version: int
     before: dict[Decision, int] | None
-    told: bool = False
+    announced: bool = msgspec.field(default=False, name="told")
     content: str = ""
     rounds: int = 0
     after: str | None = None

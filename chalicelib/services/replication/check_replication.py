@@ -139,7 +139,7 @@ def _blind(ends: Ends) -> dict[Destination, str]:
 def _still_blind(state: ReplicationState | None, ends: Ends) -> Sequence[str]:
     """A destination that can be looked at again, and then cannot, is told of anew."""
     blind = {place.path for place in _blind(ends)}
-    return [place for place in (state.told if state else ()) if place in blind]
+    return [place for place in (state.announced if state else ()) if place in blind]
 
 
 def _drop_gone(ends: Ends, context: Context) -> set[tuple[str, Destination]]:
@@ -164,7 +164,7 @@ def _finish(
     left = {place for _, place in standing}
     sights = tuple(s for s in ends.sights if s.destination in left or (s.gone_at is None and not ends.deleted))
     sights = compare_settings(home, sights, now, context)
-    context.replicas.store_state(home, ReplicationState(sights, now, kept.told))
+    context.replicas.store_state(home, ReplicationState(sights, now, kept.announced))
     context.table.store_repository(home, {"replication_at": now, "replication": _result(standing, sights)})
 
 

@@ -34,29 +34,29 @@ def announce_copies(
     done: Sequence[str],
     tries: int,
     context: Context,
-    told: Sequence[str] = (),
+    announced: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """`blind`: destinations that cannot be looked at, and why; `told` of them as `ReplicationState` keeps it, and it is
-    returned with what was announced now. `tries`: how often the message has come, from 0."""
+    """`blind`: destinations that cannot be looked at, and why; `announced` of them as `ReplicationState` keeps it, and
+    it is returned with what was announced now. `tries`: how often the message has come, from 0."""
     policy, now = context.rules.current().policy, context.clock.now()
     if not any(hears(route, REPLICATION, home.name) for route in policy.notify):
-        return tuple(told)
+        return tuple(announced)
     hour = now.replace(minute=0, second=0, microsecond=0)
     unseen = {
         p: why
         for p, why in blind.items()
-        if p.path not in told and _is_ours(_blind_record(home, p, now), tries, context)
+        if p.path not in announced and _is_ours(_blind_record(home, p, now), tries, context)
     }
-    untold = [r for r in replicas if r.alarm and r.told != r.alarm]
-    if untold and not _is_ours(_record(home, untold, hour, now), tries, context):
-        untold = []
-    if untold or unseen:
-        alert = compose_replication_alert(home, untold, unseen, done, now)
-        key = AlertKey(f"ALERT#{_mark(untold, unseen)}", hour, subject=f"repository/{home.path}")
+    unannounced = [r for r in replicas if r.alarm and r.announced != r.alarm]
+    if unannounced and not _is_ours(_record(home, unannounced, hour, now), tries, context):
+        unannounced = []
+    if unannounced or unseen:
+        alert = compose_replication_alert(home, unannounced, unseen, done, now)
+        key = AlertKey(f"ALERT#{_mark(unannounced, unseen)}", hour, subject=f"repository/{home.path}")
         announce(alert, key, context)
-    for replica in untold:
-        context.replicas.store_delivered(msgspec.structs.replace(replica, told=replica.alarm))
-    return (*told, *(place.path for place in blind if place.path not in told))
+    for replica in unannounced:
+        context.replicas.store_delivered(msgspec.structs.replace(replica, announced=replica.alarm))
+    return (*announced, *(place.path for place in blind if place.path not in announced))
 
 
 def _is_ours(record: ActionRecord, tries: int, context: Context) -> bool:
@@ -65,9 +65,9 @@ def _is_ours(record: ActionRecord, tries: int, context: Context) -> bool:
     return context.table.record_action(record) or tries > 0
 
 
-def _record(home: Repository, untold: Sequence[Replica], hour: datetime, now: datetime) -> ActionRecord:
+def _record(home: Repository, unannounced: Sequence[Replica], hour: datetime, now: datetime) -> ActionRecord:
     """An hour later the next sweep announces what a dead worker did not."""
-    return _failed(f"repository/{home.path}", _mark(untold, {}), hour, _reason(untold), now)
+    return _failed(f"repository/{home.path}", _mark(unannounced, {}), hour, _reason(unannounced), now)
 
 
 def _blind_record(home: Repository, place: Destination, now: datetime) -> ActionRecord:
@@ -90,25 +90,25 @@ def _failed(subject: str, mark: str, wanted_at: datetime, reason: str, now: date
     )
 
 
-def _mark(untold: Sequence[Replica], unseen: Blind) -> str:
-    said = [*(f"{r.ref.digest} {r.destination.path} {r.alarm}" for r in untold), *(place.path for place in unseen)]
+def _mark(unannounced: Sequence[Replica], unseen: Blind) -> str:
+    said = [*(f"{r.ref.digest} {r.destination.path} {r.alarm}" for r in unannounced), *(place.path for place in unseen)]
     return mark_of(sorted(said))
 
 
-def _reason(untold: Sequence[Replica]) -> str:
+def _reason(unannounced: Sequence[Replica]) -> str:
     kinds: dict[str, int] = {}
-    for replica in untold:
+    for replica in unannounced:
         said = f"{replica.alarm} at {replica.destination}"
         kinds[said] = kinds.get(said, 0) + 1
     return "; ".join(f"{n} {'copy' if n == 1 else 'copies'} {said}" for said, n in sorted(kinds.items()))
 
 
 class StoredCopies(msgspec.Struct, frozen=True):
-    """`after`: the digest to go on after, None where all were judged. `told`: see `ReplicationState`."""
+    """`after`: the digest to go on after, None where all were judged. `announced`: see `ReplicationState`."""
 
     replicas: tuple[Replica, ...]
     after: str | None
-    told: tuple[str, ...]
+    announced: tuple[str, ...]
 
 
 def store_copies(
@@ -117,23 +117,23 @@ def store_copies(
     context: Context,
     tries: int,
     blind: Blind | None = None,
-    told: Sequence[str] = (),
+    announced: Sequence[str] = (),
 ) -> StoredCopies:
-    """`blind` and `told`: of destinations that cannot be looked at, which are announced where all was judged: only then
-    is it kept who was told. Raises TransientError."""
+    """`blind` and `announced`: destinations that cannot be looked at. They are announced, and stored as announced, once
+    all images were judged. Raises TransientError."""
     rules = context.rules.current()
     found, after = judge_copies(digests, ends, rules.policy, context)
     kept = [replica for one in found if (replica := _kept(one, ends, context)) is not None]
     done = [line for replica in kept if (line := _mirrored(replica, ends, rules, context)) is not None]
     unseen = blind if blind is not None and after is None else {}
-    known = announce_copies(ends.home, kept, unseen, done, tries, context, told)
+    known = announce_copies(ends.home, kept, unseen, done, tries, context, announced)
     return StoredCopies(tuple(found), after, known)
 
 
 def _kept(replica: Replica, ends: Ends, context: Context) -> Replica | None:
     """As it is stored now. None: another worker has looked later, and what it found stands."""
     former = ends.known.get((replica.ref.digest, replica.destination))
-    if former is not None and replica.like(former) and replica.told == former.told:
+    if former is not None and replica.like(former) and replica.announced == former.announced:
         return former
     return replica if context.replicas.keep(replica) else None
 

@@ -72,12 +72,12 @@ def test_the_later_look_stands(items: ReplicaItems) -> None:
 def test_what_was_told_of_another_finding_is_not_kept(items: ReplicaItems) -> None:
     missing = replica(status=ReplicaStatus.MISSING)
     items.keep(missing)
-    told = msgspec.structs.replace(missing, told=missing.alarm)
+    told = msgspec.structs.replace(missing, announced=missing.alarm)
     items.store_delivered(told)
-    assert items.of_image(missing.ref)[0].told == "MISSING"
+    assert items.of_image(missing.ref)[0].announced == "MISSING"
     items.keep(replica(at=NOW + timedelta(minutes=1)))
     items.store_delivered(told)
-    assert items.of_image(missing.ref)[0].told == ""
+    assert items.of_image(missing.ref)[0].announced == ""
 
 
 def test_what_is_dropped_is_gone(items: ReplicaItems) -> None:

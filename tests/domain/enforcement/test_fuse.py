@@ -56,7 +56,7 @@ def test_a_blown_fuse_lets_nothing_pass_though_acts_are_over_until_its_hour_is()
     last = fuse.until(NOW)
     assert taken(fuse, "c", 1, last - timedelta(microseconds=1))[1] == []
     fuse, passed = taken(fuse, "c", 1, last)
-    assert (passed, fuse.blown_at, fuse.waiting, fuse.told) == (["c"], None, (), False)
+    assert (passed, fuse.blown_at, fuse.waiting, fuse.announced) == (["c"], None, (), False)
 
 
 def test_a_reset_counts_from_nothing_and_says_who_did_it() -> None:

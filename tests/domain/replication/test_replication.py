@@ -199,10 +199,10 @@ def test_a_deletion_that_was_not_copied_shows_beside_what_was_left_there_before(
 
 def test_what_was_told_stands_until_there_is_another_alarm() -> None:
     missing = absent(reports={})
-    told = msgspec.structs.replace(missing, told=missing.alarm)
+    told = msgspec.structs.replace(missing, announced=missing.alarm)
     assert missing.after(told) == told
     failed = absent(reports={FAR: Reported("FAILED", "X")})
-    assert failed.after(told).told == judge(case()).after(told).told == ""
+    assert failed.after(told).announced == judge(case()).after(told).announced == ""
 
 
 CHOICES: dict[str, list[Any]] = {

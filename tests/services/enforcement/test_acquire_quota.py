@@ -36,7 +36,7 @@ def test_one_too_many_is_told_when_it_may_be_done_and_waits(context: Any) -> Non
     context.wait(minutes=10)
     until = context.moment + WINDOW
     assert acquire_quota(key(2), 1, context, "https://api.example.com") == until
-    assert (context.table.fuse.waiting, context.table.fuse.told) == ((key(2),), True)
+    assert (context.table.fuse.waiting, context.table.fuse.announced) == ((key(2),), True)
     assert [message.channel for message in context.announced] == ["slack", "sns"]
     (alert,) = {message.alert for message in context.announced}
     assert alert.event == "fuse"
@@ -52,7 +52,7 @@ def test_people_are_told_once_however_many_wait(context: Any) -> None:
 
 
 def test_an_act_that_passed_passes_again_through_a_blown_fuse_and_is_not_counted_twice(context: Any) -> None:
-    blown(context, told=True, waiting=(key(2),))
+    blown(context, announced=True, waiting=(key(2),))
     context.wait(minutes=5)
     assert acquire_quota(key(1), 1, context) is None
     assert context.table.fuse.taken == (FuseSlot(key(1), context.moment),)
@@ -82,9 +82,9 @@ def test_a_worker_that_dies_before_it_is_remembered_announces_again_under_the_sa
         cut.setattr(context.table, "change_fuse", dies_after_sending)
         with pytest.raises(TransientError):
             acquire_quota(key(2), 1, context)
-    assert (context.table.fuse.told, len(context.announced)) == (False, 2)
+    assert (context.table.fuse.announced, len(context.announced)) == (False, 2)
     assert acquire_quota(key(2), 1, context) == NOW + WINDOW
-    assert (context.table.fuse.told, len(context.announced)) == (True, 4)
+    assert (context.table.fuse.announced, len(context.announced)) == (True, 4)
     assert {(message.key, message.channel) for message in context.announced} == {
         (AlertKey("ALERT#FUSE", NOW, subject="fuse"), name) for name in ("slack", "sns")
     }

@@ -16,7 +16,7 @@ from chalicelib.errors import ParameterError, TransientError
 from chalicelib.services.enforcement.acquire_quota import acquire_quota, reset_fuse
 from tests.services.fused import NOW, FusedContext, key
 
-BLOWN = Fuse((FuseSlot(key(1), NOW),), blown_at=NOW, told=True, waiting=(key(2), key(3)))
+BLOWN = Fuse((FuseSlot(key(1), NOW),), blown_at=NOW, announced=True, waiting=(key(2), key(3)))
 
 
 @pytest.fixture

@@ -328,7 +328,7 @@ def test_a_run_that_used_its_time_goes_on_by_a_message_and_counts_nothing_twice(
     while not told:
         place.sent.clear()
         assert roll_out_policy(place) == 0
-        runs, told = runs + 1, place.table.rollout.told
+        runs, told = runs + 1, place.table.rollout.announced
         assert place.sent == ([] if told else [("sweeps", PolicyRollout())])
     assert runs > 4
     assert (place.table.rollout.before, place.table.rollout.found) == ({"ALLOW": 800}, {"ALLOW": 800})

@@ -84,7 +84,7 @@ def end_of(estate: Estate) -> dict[str, Any]:
     orders = {ref: (h.order.kind, h.order.by) for ref, h in estate.stored.headers.items() if h.order is not None}
     state = estate.replicas.state(HOME)
     seen = estate.seen()
-    return {"replicas": replicas, "orders": orders, "told": state and state.told, "seen": seen}
+    return {"replicas": replicas, "orders": orders, "told": state and state.announced, "seen": seen}
 
 
 def killed_everywhere(aws: Any, run: Any, extent: Extent) -> str:
