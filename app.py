@@ -88,7 +88,7 @@ def on_sweeps(event: SQSEvent) -> Answer:
     from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 
     place = app_context()
-    return take_in(_records(event), lambda deliveries: receive_sweeps(deliveries, place, place.settings.api_url))
+    return take_in(_records(event), lambda deliveries: receive_sweeps(deliveries, place))
 
 
 @app.schedule(Rate(CLOCK_MINUTES, unit=Rate.MINUTES))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import inspect
 from datetime import UTC, datetime
+from random import Random
+from string import ascii_letters, digits
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,13 +61,21 @@ def _accepts_kwargs(function: Any) -> bool:
     return bool(code.co_flags & inspect.CO_VARKEYWORDS)
 
 
+def _random_string(random: Random, length: int = 20, include_digits: bool = True, lower_case: bool = False) -> str:
+    """As moto's, which chooses letter by letter: each answer has an id of 52."""
+    made = "".join(random.choices(ascii_letters + (digits if include_digits else ""), k=length))
+    return made.lower() if lower_case else made
+
+
 @functools.cache
 def quick_moto() -> None:
     """Imports moto: half a second, which only a test that needs it shall take, and when it runs."""
     from moto import backend_index
     from moto.core import models, responses
+    from moto.moto_api._internal.moto_random import MotoRandom
 
     vars(responses)["method_names_from_class"] = functools.cache(responses.method_names_from_class)
+    MotoRandom.get_random_string = _random_string
     # For each call the patterns of 110 services would be tried in the order of their names.
     vars(backend_index)["backend_url_patterns"].sort(key=lambda known: known[0] not in OURS)
     # Each `mock_aws` would register 800 patterns of addresses with `requests`, by which nothing here asks AWS.

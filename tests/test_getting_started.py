@@ -1,6 +1,7 @@
-"""The guide for newcomers: its commands are typed on a local stack as the guide has them typed, its deployment is made
-in an account in memory, and its costs are those that are computed.
+"""README and guide for newcomers: `lazaretto run` is started as they say, their commands are typed as they stand and
+print what they show. The guide's deployment is made in an account in memory, and its costs are those that are computed.
 
+A transcript is a block marked `console`: `$ command`, then what it prints. Times differ from run to run and are masked.
 That the other commands exist is compared in test_commands_in_docs.py; `make e2e` types them (tests/e2e/guide.py).
 """
 
@@ -27,14 +28,15 @@ from tests.fakes.installation import installation, template, write_artefact
 from tests.test_commands_in_docs import BLOCK, commands_of
 from tests.test_docs import ROOT, page
 
-GUIDE = page("docs/getting-started.md")
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+GUIDE, README = page("docs/getting-started.md"), page("README.md")
+TIME = re.compile(r"\d{4}-\d\d-\d\d(T| )\d\d:\d\d:\d\d(\.\d+)?(Z| UTC)")
 EXPORT = re.compile(r"^ *export (AWS_ENDPOINT_URL=.*)$")
 SERVING = re.compile(r"^Serving on (http://\S+) until Ctrl-C")
 SERVED = "http://127.0.0.1:8000"
 READING = ("image", "why-pull-failed", "audit", "reconcile", "waivers")
 """What is asked again where the stack is still at work."""
 PATIENCE_SECONDS = 30.0
+WIDEST = 101
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,17 @@ class Served:
     """What a person has in the second terminal."""
 
     environment: dict[str, str]
-    folder: Path
     url: str
 
-    def type(self, command: str) -> subprocess.CompletedProcess[str]:
+    def type(self, command: str, folder: Path) -> subprocess.CompletedProcess[str]:
         said = command.replace(SERVED, self.url)
         bash = ["bash", "-o", "pipefail", "-c", said]
-        return subprocess.run(bash, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=90)
+        return subprocess.run(bash, cwd=folder, env=self.environment, capture_output=True, text=True, timeout=90)
 
 
-def transcript() -> Iterator[tuple[str, str]]:
+def transcript(text: str) -> Iterator[tuple[str, str]]:
     """(command, what it prints) of each `$ ` line, in order."""
-    for language, block in BLOCK.findall(GUIDE):
+    for language, block in BLOCK.findall(text):
         if language == "console":
             for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
                 command, _, said = part.partition("\n")
@@ -75,20 +76,23 @@ def served(tmp_path: Path) -> Iterator[Served]:
             url, exports = _told(stack.stdout)
             Thread(target=stack.stdout.read, daemon=True).start()
             assert exports["LAZARETTO_URL"] == url
-            yield Served(real | own | exports, tmp_path, url)
+            yield Served(real | own | exports, url)
         finally:
             stack.terminate()
-            stack.wait(20)
+        assert stack.wait(20) == 0
     log.seek(0)
     assert log.read() == "", "what a newcomer sees beside the alerts"
 
 
 def _told(output: IO[str]) -> tuple[str, dict[str, str]]:
-    url = ""
+    url, said = "", list[str]()
     for line in output:
+        said.append(line)
         if serving := SERVING.match(line):
             url = serving[1]
         if export := EXPORT.match(line):
+            assert any("slack: QUARANTINE" in line for line in said)
+            assert [line for line in said if len(line) > WIDEST and "curl" not in line and "export" not in line] == []
             return url, dict(word.split("=", 1) for word in shlex.split(export[1]))
     raise AssertionError("the stack has not begun to serve")
 
@@ -97,26 +101,35 @@ def masked(text: str) -> list[str]:
     return [line.rstrip() for line in TIME.sub("TIME", text).strip().splitlines()]
 
 
-def test_the_laptop_part_can_be_typed_as_it_stands(served: Served) -> None:
-    typed = list(transcript())
-    assert len(typed) > 12
-    for command, said in typed:
-        until = time.monotonic() + (PATIENCE_SECONDS if command.startswith(tuple(_reading())) else 0)
-        done = served.type(command)
-        while _differs(done, said) and time.monotonic() < until:
-            time.sleep(1)
-            done = served.type(command)
+def test_what_readme_and_guide_show_can_be_typed_as_it_stands(served: Served, tmp_path: Path) -> None:
+    """On one stack, which takes seconds to begin: first the README, which only reads."""
+    for command, said in transcript(README):
+        done = _typed(served, command, said, ROOT, reads=True)
+        assert masked(done.stdout) == masked(said), f"{command}\n{done.stderr}"
+    for command, said in transcript(GUIDE):
+        done = _typed(served, command, said, tmp_path, reads=command.startswith(_READING))
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         if said.strip():
             assert masked(done.stdout) == masked(said), command
 
 
-def _reading() -> Iterator[str]:
-    return (f"lazaretto {name}" for name in READING)
+_READING = tuple(f"lazaretto {name}" for name in READING)
 
 
-def _differs(done: subprocess.CompletedProcess[str], said: str) -> bool:
-    return bool(done.returncode) or bool(said.strip() and masked(done.stdout) != masked(said))
+def _typed(served: Served, command: str, said: str, folder: Path, *, reads: bool) -> subprocess.CompletedProcess[str]:
+    until = time.monotonic() + (PATIENCE_SECONDS if reads else 0)
+    done = served.type(command, folder)
+    while said.strip() and masked(done.stdout) != masked(said) and time.monotonic() < until:
+        time.sleep(1)
+        done = served.type(command, folder)
+    return done
+
+
+def test_readme_and_guide_have_transcripts_and_the_readme_its_two_commands() -> None:
+    assert len(list(transcript(README))) >= 5
+    assert len(list(transcript(GUIDE))) > 12
+    for command in ("make run", "make test"):
+        assert re.search(rf"^{command}\b", README, re.M)
 
 
 def account_commands(first: str) -> list[list[str]]:

@@ -1,9 +1,7 @@
 """Builds the bundle and the CloudFormation template in build/package, and refuses what must not be deployed.
 
-`make package` runs it. Chalice packages all of `chalicelib`, so it gets a copy of the tree without the command line and
-the local stack. `--python` is an interpreter with Chalice and boto3, whose version becomes the functions' runtime. The
-stage is `LAZARETTO_STAGE` (default `dev`), as in app.py. `--prove` builds again in another folder and refuses a bundle
-that differs by a byte. Nothing here calls AWS.
+`make package` runs it. Chalice packages all of `chalicelib`, so it gets a copy of the tree without what is never
+deployed. The stage is `LAZARETTO_STAGE` (default `dev`), as in app.py. Nothing here calls AWS.
 """
 
 from __future__ import annotations
@@ -46,7 +44,7 @@ _BASE = "import boto3; boto3.client('dynamodb')"
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make package", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument(
-        "--python", type=Path, default=Path(sys.executable), help="an interpreter with Chalice and boto3"
+        "--python", type=Path, default=Path(sys.executable), help="has Chalice and boto3, and the functions' version"
     )
     parser.add_argument("--prove", action="store_true", help="build once more elsewhere and compare")
     given = parser.parse_args(arguments)
@@ -82,11 +80,7 @@ def stage_tree(tree: Path, staged: Path, stage: str) -> None:
         shutil.rmtree(staged / "chalicelib" / package)
     shutil.copytree(tree / ".chalice", staged / ".chalice", ignore=shutil.ignore_patterns("deployments", "deployed"))
     _edit(staged / ".chalice/config.json", lambda config: config.update(stages={stage: config["stages"]["dev"]}))
-    _edit(
-        staged / ".chalice/resources.json",
-        lambda template: template["Parameters"]["Stage"].update(Default=stage, AllowedValues=[stage]),
-    )
-    _edit(staged / ".chalice/resources.json", lambda template: _add_dashboard(template, tree))
+    _edit(staged / ".chalice/resources.json", lambda template: _complete(template, stage, tree))
 
 
 def build(python: Path, stage: str, staged: Path = STAGED, out: Path = OUT) -> None:
@@ -132,8 +126,9 @@ def lint_template(path: Path) -> list[str]:
     return [f"cfn-lint finds errors in {path.name}"] if done.returncode else []
 
 
-def _add_dashboard(template: dict[str, Any], tree: Path) -> None:
+def _complete(template: dict[str, Any], stage: str, tree: Path) -> None:
     """CloudFormation takes a dashboard as text; its source is readable JSON."""
+    template["Parameters"]["Stage"].update(Default=stage, AllowedValues=[stage])
     body = json.dumps(json.loads((tree / ".chalice/dashboard.json").read_text()), separators=(",", ":"))
     template["Resources"]["Dashboard"]["Properties"]["DashboardBody"] = {"Fn::Sub": body}
 

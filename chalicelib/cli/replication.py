@@ -56,7 +56,7 @@ def _print(body: dict[str, Any], one: bool) -> None:
         output.say_hanging(f"- {names[0] if len(names) == 1 else f'{len(names)} repositories'} {said}")
     if body["copies"]:
         registry = repositories[0]["registry"]
-        rows = (_copy(copy, registry) for copy in body["copies"])
+        rows = ((output.short(c["digest"]), _name(c, registry), c["status"], c["text"]) for c in body["copies"])
         output.print_table("copies", ("image", "destination", "status", "what of it"), rows)
         for line in dict.fromkeys(line for copy in body["copies"] for line in copy["what_to_do"]):
             output.say_unbroken(f"- {line}")
@@ -88,10 +88,6 @@ def _notes(repositories: list[dict[str, Any]]) -> dict[str, list[str]]:
                 said = f"at {_name(place, repository['registry'])}: {line}"
                 found.setdefault(said, []).append(repository["repository"])
     return found
-
-
-def _copy(copy: dict[str, Any], registry: str) -> tuple[object, ...]:
-    return output.short(copy["digest"]), _name(copy, registry), copy["status"], copy["text"]
 
 
 def _name(place: dict[str, Any], registry: str) -> str:

@@ -175,14 +175,15 @@ def _as_plain(plan: str, done: CarriedOut) -> dict[str, object]:
 def _print_carried_out(done: CarriedOut) -> None:
     did = "archived" if done.action == "archive" else "expired"
     output.say(f"{output.count(len(done.gone), 'image', 'images')} {did}.")
-    if done.kept:
-        count = output.count(len(done.kept), "image has", "images have")
-        output.say(f"{count} changed since the plan, and stay{'s' if len(done.kept) == 1 else ''}:")
-        for digest, why in sorted(done.kept.items()):
-            output.say_hanging(f"- {output.short(digest)}: {why}")
-    if done.failed:
-        output.say(f"{output.count(len(done.failed), 'image', 'images')} could not be taken:")
-        for digest, why in sorted(done.failed.items()):
+    changed = output.count(len(done.kept), "image has", "images have")
+    failed = output.count(len(done.failed), "image", "images")
+    for title, reasons in (
+        (f"{changed} changed since the plan, and stay{'s' if len(done.kept) == 1 else ''}:", done.kept),
+        (f"{failed} could not be taken:", done.failed),
+    ):
+        if reasons:
+            output.say(title)
+        for digest, why in sorted(reasons.items()):
             output.say_hanging(f"- {output.short(digest)}: {why}")
     if done.stopped:
         output.say("Stopped before its end:", f"{done.stopped}.")

@@ -174,6 +174,8 @@ class Lazaretto:
             proxies=get_environ_proxies(self._address),
             timeout=(CONNECT_SECONDS, READ_SECONDS),  # type: ignore[arg-type]  # it takes two as well
             max_pool_connections=REVIEWS_AT_ONCE,
+            # Else the body waits for the acknowledgement of the headers: 40 ms a review.
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # type: ignore[list-item]  # as setsockopt takes them
         )
         self._lock = threading.Lock()
         self._found: Credentials | None = None

@@ -45,15 +45,8 @@ def deleted(ref: ImageRef, tag: str | None, media_type: str | None, at: datetime
 
 def storage_changed(ref: ImageRef, target: str, media_type: str | None, at: datetime) -> Event:
     """`target` is `ARCHIVE` or `STANDARD`; a restored image was activated at `at`."""
-    restored = iso(at) if target == "STANDARD" else None
-    return _image_action(
-        ref,
-        "UPDATE_STORAGE_CLASS",
-        at,
-        None,
-        media_type,
-        {"target-storage-class": target, "last-activated-at": restored},
-    )
+    more = {"target-storage-class": target, "last-activated-at": iso(at) if target == "STANDARD" else None}
+    return _image_action(ref, "UPDATE_STORAGE_CLASS", at, None, media_type, more)
 
 
 def basic_scan_finished(

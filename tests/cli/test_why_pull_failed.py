@@ -12,7 +12,7 @@ from chalicelib.adapters.usage.runtime import AwsRuntime
 from chalicelib.cli import app
 from chalicelib.domain.headers.pending_action import Hold
 from chalicelib.domain.images.image import ImageDetail, StorageStatus
-from tests.adapters.usage.test_stopped_task import ANSWER, TASK, Ecs
+from tests.adapters.usage.test_ecs_task_stopped import ANSWER, TASK, Ecs
 from tests.cli.conftest import Run
 from tests.fakes.images import digest, image, ref
 from tests.fakes.queries import NOW, FakeContext

@@ -69,6 +69,7 @@ class Upstream:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def setup(self) -> None:
                 upstream.connections += 1
@@ -115,15 +116,19 @@ class Upstream:
 
 
 class Process:
-    """Started with nothing of our environment but the path. `lines`: what it has logged."""
+    """Started with nothing of our environment but the path. `lines`: what it has logged. `seconds`: its constants that
+    are otherwise here, so that no test waits for those of a cluster."""
 
-    def __init__(self, authority: Authority, tls: Path, url: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, authority: Authority, tls: Path, url: str, environment: Mapping[str, str], **seconds: float
+    ) -> None:
         self.authority = authority
         self.lines: list[dict[str, Any]] = []
         self._news: queue.Queue[dict[str, Any] | None] = queue.Queue()
         script = tls.parent / "app/forwarder.py"
         script.parent.mkdir(exist_ok=True)
-        script.write_text(forwarder_script())  # alone in its folder, as the ConfigMap has it
+        # Alone in its folder, as the ConfigMap has it.
+        script.write_text(_with_seconds(forwarder_script(), seconds))
         variables = {
             "PATH": os.environ["PATH"],
             "HOME": str(tls),
@@ -194,14 +199,23 @@ class Process:
         self._news.put(None)
 
 
+def _with_seconds(script: str, seconds: Mapping[str, float]) -> str:
+    body, main, end = script.rpartition('if __name__ == "__main__":')
+    assert main
+    assert all(name in body for name in seconds)
+    return "".join((body, *(f"{name} = {value}\n" for name, value in seconds.items()), main, end))
+
+
 @contextmanager
-def forwarding(folder: Path, environment: Mapping[str, str] = KEYS) -> Iterator[tuple[Process, Upstream]]:
+def forwarding(
+    folder: Path, environment: Mapping[str, str] = KEYS, **seconds: float
+) -> Iterator[tuple[Process, Upstream]]:
     """Both, with certificates of one authority; the process's own lies in `folder`/tls."""
     authority = Authority(folder)
     authority.issue(folder / "tls")
     upstream = Upstream(authority, folder / "upstream")
     try:
-        with Process(authority, folder / "tls", upstream.url, environment) as process:
+        with Process(authority, folder / "tls", upstream.url, environment, **seconds) as process:
             yield process, upstream
     finally:
         upstream.close()

@@ -1,6 +1,6 @@
 """Waivers in memory: keeps the contract of `services.ports.Waivers` as the adapter does on DynamoDB.
 
-The same tests run over both (`tests/adapters/stores/test_waiver_store.py`).
+The same tests run over both (`tests/adapters/stores/test_rule_store_waivers.py`).
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.session import Session
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -212,23 +213,23 @@ def test_an_api_server_keeps_its_connection(process: Process, upstream: Upstream
     connection.close()
 
 
-def test_an_api_that_is_slow_is_given_up_before_the_api_server_gives_up(process: Process, upstream: Upstream) -> None:
+def test_an_api_that_is_slow_is_given_up_before_the_api_server_gives_up(tmp_path: Path) -> None:
     answered = threading.Event()
 
     def late(asked: Asked) -> tuple[int, bytes]:
         answered.wait(20)
         return 200, said()
 
-    upstream.answer = late
-    begun = time.monotonic()
-    assert process.post(json.dumps(review()))[0] == BAD_GATEWAY
-    assert time.monotonic() - begun < WEBHOOK_SECONDS - 1
-    answered.set()
+    with forwarding(tmp_path, READ_SECONDS=0.5) as (process, upstream):
+        upstream.answer = late
+        assert process.post(json.dumps(review()))[0] == BAD_GATEWAY
+        answered.set()
 
 
 def test_the_longest_way_through_all_time_outs_is_shorter_than_the_webhooks() -> None:
     again = forwarder.RETRY_WITHIN_SECONDS + forwarder.RETRY_AFTER_SECONDS
-    assert again + forwarder.CONNECT_SECONDS + forwarder.READ_SECONDS < WEBHOOK_SECONDS
+    assert again + forwarder.CONNECT_SECONDS + forwarder.READ_SECONDS < WEBHOOK_SECONDS - 1
+    assert forwarder.BODY_SECONDS < WEBHOOK_SECONDS
 
 
 def test_the_largest_update_that_a_cluster_stores_is_read(process: Process, upstream: Upstream) -> None:
@@ -309,9 +310,12 @@ def held_up(upstream: Upstream) -> tuple[threading.Semaphore, threading.Event]:
     return arrived, going
 
 
-def test_who_finds_no_turn_is_told_to_come_again(process: Process, upstream: Upstream) -> None:
-    arrived, going = held_up(upstream)
-    with ThreadPoolExecutor(forwarder.REVIEWS_AT_ONCE) as callers:
+def test_who_finds_no_turn_is_told_to_come_again(tmp_path: Path) -> None:
+    with (
+        forwarding(tmp_path, TURN_SECONDS=0.2) as (process, upstream),
+        ThreadPoolExecutor(forwarder.REVIEWS_AT_ONCE) as callers,
+    ):
+        arrived, going = held_up(upstream)
         for _ in range(forwarder.REVIEWS_AT_ONCE):
             callers.submit(process.post, json.dumps(review()))
         for _ in range(forwarder.REVIEWS_AT_ONCE):
@@ -375,10 +379,9 @@ def test_nothing_but_a_review_is_taken(process: Process, upstream: Upstream, hea
     assert not upstream.asked
 
 
-def test_a_body_that_does_not_come_is_given_up(process: Process, upstream: Upstream) -> None:
-    begun = time.monotonic()
-    assert b" 408 " in raw(process, b"POST /v1/admission HTTP/1.1\r\nContent-Length: 100\r\n\r\n{")
-    assert time.monotonic() - begun < WEBHOOK_SECONDS
+def test_a_body_that_does_not_come_is_given_up(tmp_path: Path) -> None:
+    with forwarding(tmp_path, BODY_SECONDS=0.5) as (process, _):
+        assert b" 408 " in raw(process, b"POST /v1/admission HTTP/1.1\r\nContent-Length: 100\r\n\r\n{")
 
 
 def test_who_is_slow_to_shake_hands_keeps_nobody_waiting(process: Process, upstream: Upstream) -> None:
@@ -538,15 +541,15 @@ def test_the_credentials_of_the_pod_are_renewed(tmp_path: Path) -> None:
 
 
 def test_it_ends_when_it_is_told_but_answers_until_nobody_comes_any_more(tmp_path: Path) -> None:
-    with forwarding(tmp_path) as (process, upstream):
+    with forwarding(tmp_path, DRAIN_SECONDS=2.0) as (process, upstream):
         upstream.answer = lambda asked: (200, said())
         begun = time.monotonic()
         process.end()
         while process.call("GET", "/readyz")[0] != 503:
-            assert time.monotonic() - begun < 4, "it was not told"
+            assert time.monotonic() - begun < 2, "it was not told"
         assert process.post(json.dumps(review()))[0] == 200
         assert process.process.wait(15) == 0
-        assert time.monotonic() - begun > 2
+        assert time.monotonic() - begun > 1
         assert process.told("ended")
 
 
@@ -625,6 +628,15 @@ def test_cutting_changes_nothing_about_which_images_are_judged(
     cut = json.dumps(forwarder.read_review(body)).encode()
     assert asked_about(cut) == asked_about(body)
     assert len(cut) <= len(body)
+
+
+def test_the_body_of_a_review_waits_for_no_acknowledgement(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr(forwarder, "URLLib3Session", lambda **how: made.append(how))
+    session = Session()
+    session.set_config_variable("region", "eu-west-1")
+    forwarder.Lazaretto("https://api.example.org", session)
+    assert (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) in made[0]["socket_options"]
 
 
 def test_a_thread_that_cannot_be_started_takes_no_place_for_good(monkeypatch: pytest.MonkeyPatch) -> None:

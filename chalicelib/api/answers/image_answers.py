@@ -41,7 +41,7 @@ class ImageNameAnswer(msgspec.Struct, frozen=True):
 
 
 class ScanAnswer(msgspec.Struct, frozen=True):
-    """`refreshed_at`: the newest complete listing of findings; null: there has been none, and clean means nothing."""
+    """`looked_at`: the newest complete listing of findings; null: there has been none, and clean means nothing."""
 
     state: ScanState
     reason: str | None
@@ -181,7 +181,8 @@ class OrderAnswer(msgspec.Struct, frozen=True):
 
 
 class HoldAnswer(msgspec.Struct, frozen=True):
-    """Our quarantine in force: the image cannot be pulled. `method` is `archive`."""
+    """Our quarantine: begun (`enforcement.stage` is BEGUN) or in force, and then the image cannot be pulled.
+    `method` is `archive`."""
 
     method: str
     at: Moment
@@ -193,7 +194,7 @@ class ImageAnswer(msgspec.Struct, frozen=True):
     `counts` null: no complete scan yet, or an index, which has no findings of its own (its `scan` is the weakest of its
     images' scans). `worst` is the worst heard of, even so. `actions`: the last 100, newest first. `enforcement` is
     what was last done to it, `hold` our quarantine in force, `denied` that its repository denies all pulls because of
-    it, `act` what is to be done next and `queued` what lets it go first, `order` a person's word. `scan_proof` null: it
+    it, `act` what is to be done next and `aside` what lets it go first, `order` a person's word. `scan_proof` null: it
     is not scanned itself, or is gone. `twins`: the same digest in public repositories, or of a public image in private
     ones.
     """

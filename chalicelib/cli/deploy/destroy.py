@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -132,13 +132,8 @@ def _print_result(context: DeployContext, plan: DestroyPlan, with_table: bool) -
     stays = [r.physical for r in plan.stays if r.kind != TABLE]
     stays += [plan.table.name] if plan.table and not with_table else []
     if context.quiet:
-        said: dict[str, Any] = {
-            "stack": context.name,
-            "region": context.region,
-            "deleted": len(plan.goes),
-            "stays": stays,
-        }
-        output.print_json({**said, "table_deleted": bool(plan.table and with_table)})
+        gone = {"deleted": len(plan.goes), "stays": stays, "table_deleted": bool(plan.table and with_table)}
+        output.print_json({"stack": context.name, "region": context.region, **gone})
         return
     if plan.stack:
         output.say(f"The stack {context.name} is deleted.")

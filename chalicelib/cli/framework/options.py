@@ -6,7 +6,6 @@ An option whose help differs from command to command is made by a function.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -16,6 +15,7 @@ import typer
 from chalicelib.adapters.stores.policy_file import MAX_BYTES, read_policy
 from chalicelib.cli.framework import output
 from chalicelib.domain.images.image import PUBLIC_REGION
+from chalicelib.domain.images.names import private_registry
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import InputError, PolicyError
 
@@ -34,9 +34,6 @@ Region = Annotated[str | None, typer.Option("--region", help="AWS Region.")]
 Profile = Annotated[str | None, typer.Option("--profile", help="Profile of your AWS configuration.")]
 RepositoryName = Annotated[str | None, typer.Option("--repository", help="Name, with or without the registry's host.")]
 PackageName = Annotated[str | None, typer.Option("--package", help="Package name; * and ? are wildcards.")]
-_PRIVATE = re.compile(
-    r"(?P<registry>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)", re.ASCII
-)
 _PUBLIC = "public.ecr.aws"
 _MAX = 1024
 PolicyFile = Annotated[str, typer.Argument(metavar="FILE", help="A policy file, or - for standard input.")]
@@ -68,10 +65,10 @@ def read_repository(text: str) -> dict[str, str]:
     host, slash, rest = text.removeprefix("https://").partition("/")
     if len(text) > _MAX or not text:
         raise InputError(f"not a repository: {text[:60]!r}")
-    if match := _PRIVATE.fullmatch(host):
+    if place := private_registry(host):
         if not rest:
             raise InputError(f"{text}: names no repository")
-        return {**match.groupdict(), "repository": rest}
+        return {"registry": str(place.account), "region": place.region, "repository": rest}
     if host == _PUBLIC:
         alias, _, name = rest.partition("/")
         if not name:
@@ -103,21 +100,23 @@ class Candidate(NamedTuple):
 def read_candidate(file: str, as_json: bool) -> Candidate:
     """Prints why a file does not load, with its line, and exits with code 2."""
     try:
-        raw = _read_policy_file(file)
+        raw = read_bytes(file, MAX_BYTES)
         return Candidate(raw.decode(errors="surrogateescape"), read_policy(raw, file))
-    except PolicyError as error:
-        _say_refusal(error, as_json)
-        raise typer.Exit(output.BAD_INPUT) from error
-
-
-def _read_policy_file(file: str) -> bytes:
-    if file == "-":
-        return sys.stdin.buffer.read(MAX_BYTES + 1)
-    try:
-        with Path(file).open("rb") as opened:
-            return opened.read(MAX_BYTES + 1)
     except OSError as error:
-        raise PolicyError("$", f"cannot be read: {error.strerror}", file=file) from error
+        refusal = PolicyError("$", f"cannot be read: {error.strerror}", file=file)
+    except PolicyError as error:
+        refusal = error
+    _say_refusal(refusal, as_json)
+    raise typer.Exit(output.BAD_INPUT)
+
+
+def read_bytes(file: str, most: int | None = None) -> bytes:
+    """A file, or - for standard input: at most `most` bytes and one more. Raises OSError."""
+    size = -1 if most is None else most + 1
+    if file == "-":
+        return sys.stdin.buffer.read(size)
+    with Path(file).open("rb") as opened:
+        return opened.read(size)
 
 
 def _say_refusal(error: PolicyError, as_json: bool) -> None:

@@ -5,17 +5,15 @@ The names in these objects are a contract. Nothing is decided here: `clean` repe
 
 from __future__ import annotations
 
-import json
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from enum import Enum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
 from chalicelib.domain.events import event as events
 from chalicelib.domain.images.finding import Finding, ImageFacts, Severity
@@ -42,8 +40,7 @@ def parse(files: list[str]) -> int:
     for file in files:
         for line in _lines(file, file if named else None):
             code = output.BAD_INPUT if line["kind"] == "refused" else code
-            # ASCII only: a payload may contain control characters.
-            sys.stdout.write(json.dumps(line, separators=(",", ":")) + "\n")
+            output.print_json(line)
     return code
 
 
@@ -59,7 +56,7 @@ def parse_command(
 
 def _lines(file: str, name: str | None) -> Iterator[dict[str, Any]]:
     try:
-        text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        text = o.read_bytes(file)
     except OSError as error:
         unreadable = RefusedPayloadError("$", f"cannot be read: {error.strerror or type(error).__name__}")
         yield refused_line(unreadable, file=file)

@@ -6,7 +6,6 @@ The stack itself is `local/`, imported only when it runs.
 from __future__ import annotations
 
 import json
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
 from chalicelib.errors import InputError, RefusedPayloadError, SettingsError
 from chalicelib.parsers.events.payload import read_payloads
@@ -112,8 +112,7 @@ def replay(events: list[bytes], url: str) -> dict[str, int]:
 def _events(files: list[str]) -> Iterator[bytes]:
     """Payloads with the envelope of an event: the app reads the rest."""
     for file in files:
-        text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        for index, payload in enumerate(read_payloads(text)):
+        for index, payload in enumerate(read_payloads(o.read_bytes(file))):
             try:
                 msgspec.json.decode(payload, type=_Envelope)
             except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

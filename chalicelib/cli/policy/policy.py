@@ -100,7 +100,7 @@ def diff_command(api: RestApi, file: o.PolicyFile, built_in: BuiltIn = False) ->
     against = built_in_policy() if built_in else policy_in_force(api)
     differences = policy_differences(against["policy"], candidate.document)
     if api.as_json:
-        output.print_json({"against": against["version"], "differences": _plain_differences(differences)})
+        output.print_json({"against": against["version"], "differences": msgspec.to_builtins(differences)})
     else:
         output.say(f"{file}, against {_policy_title(against)}:")
         _print_differences(differences)
@@ -130,10 +130,6 @@ def _print_differences(differences: Sequence[PolicyDifference]) -> None:
         output.say_hanging(f"{_MARKS[difference.kind]} {difference}")
     if not differences:
         output.say("  no difference")
-
-
-def _plain_differences(differences: Sequence[PolicyDifference]) -> list[dict[str, Any]]:
-    return [msgspec.structs.asdict(difference) for difference in differences]
 
 
 @policy_app.command("apply")
@@ -175,7 +171,11 @@ def apply_command(
         if not (yes or as_json or not output.is_interactive()):
             typer.confirm("Put it in force?", abort=True, err=True)
         applied = apply_policy(candidate.text, who.arn, who.context, after=in_force, reason=reason)
-    _print_applied(applied, in_force, differences, dry_run, as_json)
+    if as_json:
+        changed = {"dry_run": dry_run, "changed": applied.changed, "version": applied.version, "former": in_force}
+        output.print_json({**changed, "differences": msgspec.to_builtins(differences)})
+    else:
+        _print_applied(applied, in_force, dry_run)
     if wait and not dry_run:
         _wait(applied.version, who)
 
@@ -204,18 +204,8 @@ def _print_difference(candidate: o.Candidate, in_force: int, differences: tuple[
         _print_differences(differences)
 
 
-def _print_applied(
-    applied: AppliedPolicy,
-    in_force: int,
-    differences: tuple[PolicyDifference, ...] | None,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    if as_json:
-        said = None if differences is None else _plain_differences(differences)
-        changed = {"dry_run": dry_run, "changed": applied.changed, "version": applied.version, "former": in_force}
-        output.print_json({**changed, "differences": said})
-    elif dry_run:
+def _print_applied(applied: AppliedPolicy, in_force: int, dry_run: bool) -> None:
+    if dry_run:
         output.say("Dry run: nothing was changed.")
     elif applied.changed:
         output.say(f"{_named(applied.version)} is in force; every image is decided by it within minutes.")

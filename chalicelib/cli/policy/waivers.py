@@ -165,11 +165,7 @@ def _print_imported(imported: ImportedWaivers) -> None:
 
 def _read(file: str) -> bytes:
     try:
-        if file == "-":
-            text = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
-        else:
-            with Path(file).open("rb") as opened:
-                text = opened.read(MAX_FILE_BYTES + 1)
+        text = o.read_bytes(file, MAX_FILE_BYTES)
     except OSError as error:
         raise InputError(f"--import: {file} cannot be read: {error.strerror}") from error
     if len(text) > MAX_FILE_BYTES:

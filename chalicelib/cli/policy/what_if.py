@@ -91,7 +91,7 @@ def _print(answer: Mapping[str, Any], limit: int) -> None:
     if past:
         columns = ("days", "today", "candidate", "image", "why", "not kept, as it is today")
         output.print_table(f"the past{where}", columns, (_past_row(*p, place) for p in past[:limit]), columns[1:3])
-        for note in _notes(past[:limit]):
+        for note in dict.fromkeys(note for _, run in past[:limit] for note in run["notes"]):
             output.say(f"{note.replace('_', ' ')}:", answer["note_texts"][note])
     left = max(0, len(now) - limit) + max(0, len(past) - limit)
     if left or answer["rows_left_out"]:
@@ -129,10 +129,6 @@ def _past_row(row: Mapping[str, Any], run: Mapping[str, Any], place: str) -> tup
     notes = ", ".join(note.replace("_", " ") for note in run["notes"])
     decisions = (run["today"]["decision"], run["candidate"]["decision"])
     return (days, *decisions, _image(row, place), _why(run["candidate"]) or _why(run["today"]), notes)
-
-
-def _notes(past: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Iterable[str]:
-    return dict.fromkeys(note for _, run in past for note in run["notes"])
 
 
 def _place(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -5,10 +5,9 @@ The rules (each has broken a simpler draft):
 * Inspector: per finding the newer `updatedAt` (whole seconds) wins; at a tie a listing wins over what is stored, an
   event row never does. An open finding that a complete listing lacks is resolved.
 * Closing is believed only when it is older than `consistency_delay`, the image is being scanned, and no archive is
-wanted, begun
-  or done: archiving an image closes its findings, and that must never release it. A closing that is too young is
-  `spared`: the caller looks again. So is every closing of an image that has only just come back from an archive or a
-  lapse: for a while the list still shows what the archive closed beside a coverage that is complete again.
+  wanted, begun or done: archiving an image closes its findings, and that must never release it. A closing that is too
+  young is `spared`: the caller looks again. So is every closing of an image that has only just come back from an
+  archive or a lapse: for a while the list still shows what the archive closed beside a coverage that is complete again.
 * Basic: the newer `imageScanCompletedAt` wins as a whole; while closings prove nothing, only what it adds.
 * The first complete listing of another source resolves what the former source had left open.
 """

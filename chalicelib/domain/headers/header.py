@@ -67,16 +67,19 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     """`version` 0: not stored yet. `exists` is decided by `existence_at` alone: the newest push or deletion.
 
     `known_at`: when we first heard of it. `refreshed_at`: the newest complete listing, by AWS's clock; None: never, and
-    then the decision is PENDING. `scan_seen_at`: the look that gave `scan`. `refresh_due_at`: a look comes at or after
-    it. `revision`: the document it was computed from. `counts`: open findings by severity, in the order of `Severity`.
+    then the decision is PENDING, later what the policy's `unscanned` says. `scan_seen_at`: the look that gave `scan`.
+    `refresh_due_at`: a look comes at or after it. `revision`: the document it was computed from. `counts`: open
+    findings by severity, in the order of `Severity`.
     `due_at`: what the index holds, at or before the earliest of `decide_at` and the oldest effect in `pending`.
     `announced`: the decision people were last told. `children` of an index; `parents` are the digests of the indexes
     that hold this image. `revived_at`: the first complete look after the image had not been scanned for a while.
-    `hold`: our quarantine in force; `denied`: in the set of digests for which its repository denies pulls; `order`: a
-    person's word that stands. `pulled_at`: the last pull, as far as it was asked for. `queued`: acts that are wanted
-    too, and let the one in `pending` go first. `twins`: where else the digest lies, as paths: of a public image in
-    private repositories, of a private one in public ones. `newer`: fields of a later version, which wrote the header
-    while both were at work; they are put back as they came.
+    `architecture`: from a finding of Inspector's or the index that holds the image; None elsewhere, also for clean
+    images. `platform`: the operating system by Inspector (`DEBIAN_12`), not a child's `os/architecture`.
+    `hold`: our quarantine, begun or in force; `denied`: in the set of digests for which its repository denies pulls;
+    `order`: a person's word that stands. `pulled_at`: the last pull, as far as it was asked for. `queued`: acts that
+    are wanted too, and let the one in `pending` go first. `twins`: where else the digest lies, as paths: of a public
+    image in private repositories, of a private one in public ones. `newer`: fields of a later version, which wrote the
+    header while both were at work; they are put back as they came.
     """
 
     ref: ImageRef

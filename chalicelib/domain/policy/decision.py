@@ -193,9 +193,9 @@ def _about_findings(
     ticker: _Ticker,
 ) -> Reason | None:
     rule = compiled.rule
-    refreshed_at = candidates(compiled, findings, policy.suppressed == "count")
-    ticker.at(compiled.next_change(refreshed_at, state, ticker.now))
-    matched = compiled.matching(refreshed_at, state, ticker.now)
+    considered = candidates(compiled, findings, policy.suppressed == "count")
+    ticker.at(compiled.next_change(considered, state, ticker.now))
+    matched = compiled.matching(considered, state, ticker.now)
     excuses = [book.excusing(f, rule.id) for f in matched]
     excusing = [w for found in excuses for w in found]
     for waiver in excusing:

@@ -17,7 +17,7 @@ MAX_SHOWN = 500
 
 
 def compose_pull_failure_alert(
-    failed: FailedPull, explanation: Explanation, header: Header | None, now: datetime, api_url: str | None = None
+    failed: FailedPull, explanation: Explanation, header: Header | None, now: datetime
 ) -> Alert:
     """`header`: of the image, where it is known here."""
     cause, pulled = explanation.cause, failed.pulled
@@ -38,7 +38,6 @@ def compose_pull_failure_alert(
         ),
         what_to_do=explanation.what_to_do,
         console_url=console_url(ref, header.scan.source) if ref is not None and header is not None else None,
-        api_url=api_url,
     )
 
 

@@ -79,12 +79,7 @@ _SHOWN = 300
 
 
 def compose_unreachable_alert(
-    place: RegistryPlace,
-    why: str,
-    repositories: int,
-    compared_at: datetime | None,
-    now: datetime,
-    api_url: str | None = None,
+    place: RegistryPlace, why: str, repositories: int, compared_at: datetime | None, now: datetime
 ) -> Alert:
     """`repositories`: how many are known. `compared_at`: when one of them was last compared; None: never."""
     last = f"last compared {compared_at:%Y-%m-%d %H:%M} UTC" if compared_at is not None else "never compared"
@@ -103,5 +98,4 @@ def compose_unreachable_alert(
             "Several Regions and accounts)",
             f"Then: lazaretto reconcile --registry {place}",
         ),
-        api_url=api_url,
     )

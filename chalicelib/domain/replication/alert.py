@@ -17,12 +17,7 @@ _SHOWN = 300
 
 
 def compose_replication_alert(
-    home: Repository,
-    replicas: Sequence[Replica],
-    blind: Mapping[Destination, str],
-    done: Sequence[str],
-    now: datetime,
-    api_url: str | None = None,
+    home: Repository, replicas: Sequence[Replica], blind: Mapping[Destination, str], done: Sequence[str], now: datetime
 ) -> Alert:
     """One alert for what a look at one repository has found. `blind`: destinations that cannot be looked at any more,
     and why. `done`: what was done about copies that people could still have."""
@@ -37,7 +32,6 @@ def compose_replication_alert(
         repository=home.name,
         notes=(*unseen, *lines[:NAMED], *([f"and {rest} more"] if rest > 0 else []), *done),
         what_to_do=(*remedies(home, ordered), f"All copies of it: lazaretto replication {home.name}"),
-        api_url=api_url,
     )
 
 

@@ -15,7 +15,7 @@ NAMED = 10
 _LONGEST = 300
 
 
-def compose_stopped_alert(plan: RetentionPlan, now: datetime, api_url: str | None = None) -> Alert:
+def compose_stopped_alert(plan: RetentionPlan, now: datetime) -> Alert:
     """More would have gone than the policy allows at once, so nothing was taken."""
     name = plan.repository.name
     named = [
@@ -36,13 +36,10 @@ def compose_stopped_alert(plan: RetentionPlan, now: datetime, api_url: str | Non
             f"See what would go, and why: lazaretto retention plan {name}",
             "If it is meant, raise `max_share` or `max_images` of the rule for one run.",
         ),
-        api_url=api_url,
     )
 
 
-def compose_failed_alert(
-    plan: RetentionPlan, failed: Mapping[str, str], now: datetime, api_url: str | None = None
-) -> Alert:
+def compose_failed_alert(plan: RetentionPlan, failed: Mapping[str, str], now: datetime) -> Alert:
     """`failed`: why an image of the plan was not taken, by digest."""
     name = plan.repository.name
     lines = [f"{_short(digest)}: {sanitize(why, _LONGEST)}" for digest, why in sorted(failed.items())[:NAMED]]
@@ -55,13 +52,10 @@ def compose_failed_alert(
         repository=name,
         notes=(*lines, *([f"and {rest} more"] if rest else [])),
         what_to_do=("The next run tries again.", f"lazaretto retention plan {name}"),
-        api_url=api_url,
     )
 
 
-def compose_lifecycle_alert(
-    repository: Repository, lines: Sequence[str], now: datetime, api_url: str | None = None
-) -> Alert:
+def compose_lifecycle_alert(repository: Repository, lines: Sequence[str], now: datetime) -> Alert:
     """ECR's own lifecycle policy expired what runs or is evidence. `lines`: one an image."""
     name = repository.name
     rest = len(lines) - NAMED
@@ -75,7 +69,6 @@ def compose_lifecycle_alert(
             f"See what the native policy takes next: lazaretto retention native {name}",
             "What runs goes on running, and cannot be pulled any more: push the image again under the same digest.",
         ),
-        api_url=api_url,
     )
 
 

@@ -85,9 +85,7 @@ _CHANGES_SHOWN = 5
 _WILDCARDS = frozenset("*?")
 
 
-def compose_waiver_summary(
-    changes: Sequence[WaiverChange], carried: Carried, now: datetime, api_url: str | None = None
-) -> Alert:
+def compose_waiver_summary(changes: Sequence[WaiverChange], carried: Carried, now: datetime) -> Alert:
     """One alert for what a sweep carried, one waiver or a file of them."""
     subjects = [c.subject for c in changes]
     first = changes[0]
@@ -105,18 +103,11 @@ def compose_waiver_summary(
             *_counted(carried),
         ),
         what_to_do=tuple(f"To end it: {unwaive_command(w.id, 'WHY')}" for w in standing[:1] if len(changes) == 1),
-        api_url=api_url,
     )
 
 
 def compose_waiver_notice(
-    waiver: Waiver,
-    stage: NoticeStage,
-    images: str,
-    days: int,
-    now: datetime,
-    api_url: str | None = None,
-    end: WaiverEnd | None = None,
+    waiver: Waiver, stage: NoticeStage, images: str, days: int, now: datetime, end: WaiverEnd | None = None
 ) -> Alert:
     """`images`: how many it touches, in words. `days`: for how long it may be renewed. `end`: what its end came to."""
     end = end or WaiverEnd()
@@ -140,7 +131,6 @@ def compose_waiver_notice(
             f"To {'give it again' if over else 'renew it'}: {renew_command(waiver.id, min(days, RENEWED_DAYS))}",
             *([] if over else [f"To end it now: {unwaive_command(waiver.id, 'WHY')}"]),
         ),
-        api_url=api_url,
         links=tuple(t.link for t in end.worst),
     )
 

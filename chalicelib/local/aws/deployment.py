@@ -58,7 +58,7 @@ class Template:
 
     @property
     def table(self) -> str:
-        return next(self._names("AWS::DynamoDB::Table", "TableName"))
+        return self._text(next(self._of("AWS::DynamoDB::Table"))["TableName"])
 
     @property
     def topic(self) -> str:
@@ -70,21 +70,17 @@ class Template:
 
     def queues(self) -> list[QueuePlan]:
         """The queues that functions read."""
-        plans = []
-        for resource in self._of(QUEUE):
-            if (redrive := resource.get("RedrivePolicy")) is not None:
-                dead = self._resource(redrive["deadLetterTargetArn"])
-                plans.append(QueuePlan(self._text(resource["QueueName"]), dead, int(redrive["maxReceiveCount"])))
-        return plans
+        redriven = ((self._text(q["QueueName"]), q["RedrivePolicy"]) for q in self._of(QUEUE) if "RedrivePolicy" in q)
+        return [
+            QueuePlan(name, self._resource(redrive["deadLetterTargetArn"]), int(redrive["maxReceiveCount"]))
+            for name, redrive in redriven
+        ]
 
     def rules(self) -> list[RulePlan]:
         return [
             RulePlan(name, rule["EventPattern"], tuple(self._resource(t["Arn"]) for t in rule["Targets"]))
             for name, rule in self._named("AWS::Events::Rule")
         ]
-
-    def _names(self, kind: str, key: str) -> Iterator[str]:
-        return (self._text(resource[key]) for resource in self._of(kind))
 
     def _of(self, kind: str) -> Iterator[dict[str, Any]]:
         return (properties for _, properties in self._named(kind))

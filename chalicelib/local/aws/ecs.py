@@ -93,30 +93,24 @@ class LocalEcs(EC2ContainerServiceBackend):
         definition = self.describe_task_definition(str(service.task_definition))
         path, now = f"{service.cluster_name}/{service.name}/{uuid4().hex[:19]}", LocalEcr.clock.now()
         arn = service.arn.split(":service/", 1)[0]
-        revision: Raw = {
-            "serviceRevisionArn": f"{arn}:service-revision/{path}",
-            "serviceArn": service.arn,
-            "clusterArn": service.cluster_arn,
-            "taskDefinition": definition.arn,
-            "containerImages": [self._resolved(one) for one in definition.container_definitions],
-            "createdAt": now,
-        }
-        self.revisions[revision["serviceRevisionArn"]] = revision
-        deployment: Raw = {
+        made: Raw = {"serviceArn": service.arn, "clusterArn": service.cluster_arn, "createdAt": now}
+        revision = f"{arn}:service-revision/{path}"
+        images = [self._resolved(one) for one in definition.container_definitions]
+        described = {"serviceRevisionArn": revision, "taskDefinition": definition.arn, "containerImages": images}
+        self.revisions[revision] = made | described
+        deployment = made | {
             "serviceDeploymentArn": f"{arn}:service-deployment/{path}",
-            "serviceArn": service.arn,
-            "clusterArn": service.cluster_arn,
-            "targetServiceRevisionArn": revision["serviceRevisionArn"],
-            "createdAt": now,
+            "targetServiceRevisionArn": revision,
             "startedAt": now,
         }
         self.deployed[service.arn].insert(0, deployment)
-        self._stop_all(service, "a new deployment")
+        for task in self._running(service):
+            task.end("a new deployment")
         started = self._fill(service)
         deployment["status"] = SUCCESSFUL if started else IN_PROGRESS
         vars(service).update(
             current_service_deployment=None if started else deployment["serviceDeploymentArn"],
-            current_service_revisions=[{"arn": revision["serviceRevisionArn"]}],
+            current_service_revisions=[{"arn": revision}],
         )
         for one in service.deployments:
             one["taskDefinition"] = definition.arn
@@ -149,10 +143,6 @@ class LocalEcs(EC2ContainerServiceBackend):
         task.end(reason, _FAILED)
         LocalEcr.publish(aws_events.task_failed(_described(task), reason, LocalEcr.clock.now()))
         return False
-
-    def _stop_all(self, service: Service, why: str) -> None:
-        for task in self._running(service):
-            task.end(why)
 
     def _running(self, service: Service) -> list[LocalTask]:
         """Without moto's own tasks, which RunTask starts for no service."""

@@ -164,16 +164,10 @@ class _Source(NamedTuple):
 
 
 class QueuePump:
-    """Does what Lambda does between a queue and a function. Calls `before` each turn and `after` each invocation."""
+    """Does what Lambda does between a queue and a function. Calls `before` each turn."""
 
-    def __init__(
-        self,
-        app: Chalice,
-        queues: LocalQueues,
-        after: Callable[[], None] = lambda: None,
-        before: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._queues, self._after, self._before = queues, after, before
+    def __init__(self, app: Chalice, queues: LocalQueues, before: Callable[[], None] = lambda: None) -> None:
+        self._queues, self._before = queues, before
         self._sources = [
             _Source(c.queue or (c.queue_arn or "").rsplit(":", 1)[-1], c.batch_size, c.name, app.handler_map[c.name])
             for c in app.event_sources
@@ -207,12 +201,10 @@ class QueuePump:
         return sum(self._queues.waiting(source.queue) for source in self._sources)
 
     def _deliver(self, source: _Source) -> bool:
-        messages = self._queues.take(source.queue, source.batch_size)
-        if not messages:
-            return False
-        failed = self._call(source, messages)
-        self._queues.finish(source.queue, {m.id for m in messages} - failed, failed)
-        return True
+        if messages := self._queues.take(source.queue, source.batch_size):
+            failed = self._call(source, messages)
+            self._queues.finish(source.queue, {m.id for m in messages} - failed, failed)
+        return bool(messages)
 
     def _call(self, source: _Source, messages: Sequence[Message]) -> set[str]:
         """The ids of the failed messages: those the handler names, or all where it raises."""
@@ -222,8 +214,6 @@ class QueuePump:
         except Exception:  # noqa: BLE001 - as in Lambda, any exception fails the batch
             traceback.print_exc(file=sys.stderr)
             return {message.id for message in messages}
-        finally:
-            self._after()
         return {failure["itemIdentifier"] for failure in (answer or {}).get("batchItemFailures", [])}
 
     def _record(self, source: _Source, message: Message) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """The local AWS: moto with what it lacks, served on 127.0.0.1 to this process and others. No demo data, no app.
 
 One lock serialises all requests, because moto's backends are not thread-safe. `POST /local/events` takes events as
-EventBridge delivers them, one or an array. An unknown call gets an error in AWS's form: clients retry moto's own page,
-a 500, for seconds. Requests that a browser sends for a foreign web page are refused: it could post here, or read
-through a name of its own that points at 127.0.0.1 (RFC 9110, 15.5.20; WHATWG Fetch, 3.2; DNS rebinding).
+EventBridge delivers them, one or an array. Requests that a browser sends for a foreign web page are refused (RFC 9110,
+15.5.20; WHATWG Fetch, 3.2; DNS rebinding).
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
 from chalicelib.api.framework.endpoint import CONTENT_TYPE, GUARDED, Problem
-from chalicelib.local.aws.deployment import RulePlan
+from chalicelib.local.aws.deployment import ACCOUNT, RulePlan
 from chalicelib.local.aws.dynamo import LocalDynamo, QuickPicker
 from chalicelib.local.aws.ecs import LocalEcs
 from chalicelib.local.aws.messages import LocalQueues, queues_of
@@ -47,7 +46,6 @@ from chalicelib.local.inspector import LocalInspector
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.05
 """How often a server looks whether it is to end: that long a stop takes at most."""
-ACCOUNT = "123456789012"
 _EXTENDED: dict[Any, type] = {
     dynamodb_backends: LocalDynamo,
     ecr_backends: ServedEcr,
@@ -227,7 +225,7 @@ def make_backend(service: SERVICE_NAMES) -> Flask:
 
 
 def _unknown(_: Exception) -> Response:
-    """In the protocol of the request: clients that send forms read XML."""
+    """In the protocol of the request: clients that send forms read XML, and retry moto's own page, a 500."""
     if request.mimetype == FORM:
         error = f"<Error><Type>Sender</Type><Code>{UNKNOWN}</Code><Message>{UNKNOWN_TEXT}</Message></Error>"
         return Response(f"<ErrorResponse>{error}</ErrorResponse>", 400, mimetype="text/xml")

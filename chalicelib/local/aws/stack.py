@@ -143,9 +143,8 @@ class LocalStack:
         for kind in WITH_SECRET:
             self.aws.serve(path_of(kind.name), functools.partial(self.catcher.take, channel=kind.name))
         api_url = f"http://{HOST}:{self._api_port}" if self._api_port else ""
-        variables = aws_variables(self.aws.url, self.region)
-        variables |= app_variables(self.template, self.aws.url, self.region, SETTLE_SECONDS, api_url)
-        self._closing.enter_context(replaced_environment(variables))
+        variables = app_variables(self.template, self.aws.url, self.region, SETTLE_SECONDS, api_url)
+        self._closing.enter_context(replaced_environment({**self.exports, **variables}))
         self._deploy()
         self._load_app()
         self.pump = QueuePump(self.app, self.aws.queues, before=self.aws.let_time_pass)

@@ -1,10 +1,4 @@
-"""The demo: pushes to several repositories, scans, and later news. In order:
-
-a multi-arch index that takes the verdict of the worse of its two images (one flaw is being exploited), with an
-attestation; basic and enhanced scanning; a clean image; a failed and an unsupported scan; a private and a public
-repository of one name; an advisory that tries to notify a whole channel; then a tag that moves to a better image, and a
-flaw found in an image that was clean.
-"""
+"""The demo: pushes to several repositories, scans, and later news. Each step says what it shows."""
 
 from __future__ import annotations
 

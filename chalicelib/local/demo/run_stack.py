@@ -94,7 +94,7 @@ def _play(stack: LocalStack, folder: PayloadFolder | None, screen: Console) -> P
 
 
 def _play_demo(stack: LocalStack, screen: Console) -> Played:
-    demo = Demo(stack, lambda line: show_step(screen, line))
+    demo = Demo(stack, lambda line: screen.print(f"[bold]>[/bold] {escape(line)}"))
     demo.open()
     finished = stack.pump.drain(PATIENCE_SECONDS)
     stack.catcher.show_new_sns()
@@ -122,10 +122,6 @@ def progress_bars(screen: Console) -> Iterator[Callable[[str, int, int], None]]:
             progress.update(tasks[what], completed=done, total=total)
 
         yield advance
-
-
-def show_step(screen: Console, line: str) -> None:
-    screen.print(f"[bold]>[/bold] {escape(line)}")
 
 
 def show_alert(screen: Console, caught: Caught) -> None:

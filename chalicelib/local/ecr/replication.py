@@ -1,9 +1,7 @@
 """ECR's replication as moto lacks it: a push is copied, by every rule, to other accounts and Regions.
 
-moto stores one rule and copies nothing. Here the rules in force at the push begin copies, which arrive after `takes`,
-one hop far and without settings. A copy fails where the destination's registry policy does not admit the source
-account, or where a test says so. ECR publishes no failure codes: these are invented.
-
+moto stores one rule and copies nothing. Copies arrive after `takes`, one hop far and without settings, or fail where
+the destination's registry policy does not admit the source account. ECR publishes no failure codes: these are invented.
 Source: Amazon ECR user guide (private image replication).
 """
 
@@ -61,18 +59,18 @@ class LocalReplication:
     @staticmethod
     def take_up(event: aws_events.Event) -> None:
         """Replicates a push, a restore or a deletion. `event`: any event of an ECR of this process."""
-        detail = event["detail"]
-        action = detail.get("action-type")
-        if event["detail-type"] == "ECR Image Action" and action == "DELETE":
-            _delete(Repository(event["account"], event["region"], detail["repository-name"]), detail)
-        restored = action == "UPDATE_STORAGE_CLASS" and detail.get("target-storage-class") == "STANDARD"
-        if event["detail-type"] != "ECR Image Action" or not (action == "PUSH" or restored):
+        if event["detail-type"] != "ECR Image Action":
             return
+        detail = event["detail"]
         home = Repository(event["account"], event["region"], detail["repository-name"])
-        image = ecr_of(home).get(home.name, {"imageDigest": detail["image-digest"]})
-        for destination in _configuration(home).destinations_of(home):
-            LocalReplication.begin(image, detail.get("image-tag"), destination)
-        LocalReplication.arrive()
+        match detail["action-type"], detail.get("target-storage-class"):
+            case "DELETE", _:
+                _delete(home, detail)
+            case ("PUSH", _) | ("UPDATE_STORAGE_CLASS", "STANDARD"):
+                image = ecr_of(home).get(home.name, {"imageDigest": detail["image-digest"]})
+                for destination in _configuration(home).destinations_of(home):
+                    LocalReplication.begin(image, detail.get("image-tag"), destination)
+                LocalReplication.arrive()
 
     @staticmethod
     def begin(image: HeldImage, tag: str | None, destination: Destination) -> None:

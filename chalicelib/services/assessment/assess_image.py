@@ -3,7 +3,7 @@
 "Write now, look later": every observation is merged on condition of the document's revision, every header put on
 condition of its version, and whatever was written, spared or redelivered is looked at once more after
 `consistency_delay`. No step may be left out or moved: each closes a way in which duplicates, reordering, crashes or a
-second worker made a simpler draft wrong (docs/architecture.md tells which).
+second worker made a simpler draft wrong (docs/architecture.md has the crashes).
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class _Assessment:
         after = observe(before, self.listing, self.unavailable, self.context.consistency_delay, holds_open=holds_open)
         document = self._merge(document, before, after, rows, now)
         after = decide_image(after, document, self.rules, now, self.context, quiet=self.quiet)
-        due_at, listed_at = plan_refresh(
+        due_at, refresh_at = plan_refresh(
             after.refresh_due_at, self._looked(before, after, now), now + self.context.consistency_delay
         )
         after = self._with_due(before, msgspec.structs.replace(after, refresh_due_at=due_at), now)
@@ -146,7 +146,7 @@ class _Assessment:
         return HeaderChange(
             after,
             document,
-            listed_at,
+            refresh_at,
             again=self.again,
             quiet=self.quiet,
             messages=younger,

@@ -1,6 +1,7 @@
 """Write the header of one image: read, change, decide, put on condition of its version, send what follows.
 
-This is the only module that puts a header and the only loop that tries again. The caller's change says what a header
+This is the only module that puts a whole header (a burst of finding events has `mark_refresh` put one field) and the
+only loop that tries again. The caller's change says what a header
 becomes, and is called again with everything read anew after another writer was faster.
 
 While a header holds `refresh_due_at`, a refresh message that is due then or later is on its way. Finding events rely on
@@ -118,8 +119,8 @@ def plan_refresh(
 ) -> tuple[datetime | None, datetime | None]:
     """`due_at` as it is stored -> as it must be put, and when the look to be sent is due (None: none is).
 
-    `later`: now + settle. A look that came before its time by AWS's clock is sent again. Whether the answer was
-    complete does not matter: what an incomplete one lacks, the event that ends the gap brings.
+    `later`: now + `consistency_delay`. A look that came before its time by AWS's clock is sent again. Whether the
+    answer was complete does not matter: what an incomplete one lacks, the event that ends the gap brings.
     """
     if looked.looked and due_at is not None and looked.seen_at >= due_at:
         due_at = None
@@ -128,11 +129,11 @@ def plan_refresh(
     return _latest(due_at, send), send
 
 
-def promised(header: Header, listed_at: datetime | None) -> Header:
-    """The header with a look due at `listed_at` (None: none), or later where one is promised already."""
-    if listed_at is None:
+def promised(header: Header, refresh_at: datetime | None) -> Header:
+    """The header with a refresh due at `refresh_at` (None: none), or later where one is promised already."""
+    if refresh_at is None:
         return header
-    return msgspec.structs.replace(header, refresh_due_at=_latest(header.refresh_due_at, listed_at))
+    return msgspec.structs.replace(header, refresh_due_at=_latest(header.refresh_due_at, refresh_at))
 
 
 def _latest(*times: datetime | None) -> datetime | None:

@@ -1,4 +1,4 @@
-"""Weigh one act against everything that may keep it from being done now, in the order in which safety is asked for."""
+"""Check everything that may hold a wanted act now, in the order in which safety is asked for."""
 
 from __future__ import annotations
 

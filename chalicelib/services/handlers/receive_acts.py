@@ -37,9 +37,9 @@ def _do(delivery: Delivery, context: Context, api_url: str | None) -> None:
     fresh, redelivered = delivery.fresh, delivery.receives > 1
     match delivery.body:
         case PullFailed() as failed:
-            notify_pull_failure(failed, context, api_url, fresh=fresh)
+            notify_pull_failure(failed, context, fresh=fresh)
         case TakeImages() as taking:
-            take_images(taking, context, api_url, redelivered=not fresh)
+            take_images(taking, context, redelivered=not fresh)
         case CheckDeny(ref=ref):
             check_deny(ref, delivery, context)
         case Act() as act if queue_of(act.effect) == "actions":

@@ -54,13 +54,7 @@ from chalicelib.services.waivers.apply_waiver_changes import apply_waiver_change
 from chalicelib.services.waivers.watch_waivers import watch_waivers
 
 
-def run_sweep(
-    message: PlanSweep | SweepRepository,
-    context: Context,
-    api_url: str | None = None,
-    *,
-    receives: int = 1,
-) -> None:
+def run_sweep(message: PlanSweep | SweepRepository, context: Context, *, receives: int = 1) -> None:
     """Raises TransientError: put it back."""
     match message:
         case PlanSweep(sweep=Sweep.PUBLIC):
@@ -71,20 +65,20 @@ def run_sweep(
             except UpstreamError as error:
                 if isinstance(error, TransientError) and message.attempt < LASTING_ATTEMPTS:
                     raise
-                mark_registry_stale(message, error, context, api_url)
+                mark_registry_stale(message, error, context)
             else:
                 send_plan(message, found, context)
         case SweepRepository(sweep=Sweep.RECONCILE):
             if lost := reconcile_registry(message, context).lost_events:
                 context.journal.count(Metric.LOST_EVENTS, lost)
         case SweepRepository(sweep=Sweep.REPLICATION):
-            check_replication(message, context, api_url, receives=receives)
+            check_replication(message, context, receives=receives)
         case SweepRepository(sweep=Sweep.PUBLIC):
             list_public(message, context)
         case SweepRepository(sweep=Sweep.POSTURE):
             gather_posture(message, context)
         case SweepRepository(sweep=Sweep.RETENTION):
-            enforce_retention(message, context, api_url, redelivered=receives > 1)
+            enforce_retention(message, context, redelivered=receives > 1)
         case _:
             raise TypeError(f"no use case handles the sweep {message.sweep}")
 
@@ -108,11 +102,7 @@ BEGUN_WITHIN = timedelta(seconds=150)
 """Half of the function's time-out: what is begun at the very end has the other half."""
 
 
-def receive_sweeps(
-    deliveries: Sequence[Delivery],
-    context: Context,
-    api_url: str | None = None,
-) -> dict[str, BaseException]:
+def receive_sweeps(deliveries: Sequence[Delivery], context: Context) -> dict[str, BaseException]:
     """Handles all messages and returns those that failed, by message id. A part that failed is simply run again.
 
     What only needs time is put back, but for what the clock asks for anew every five minutes: that is left to the next
@@ -123,7 +113,7 @@ def receive_sweeps(
 
     def handle(delivery: Delivery) -> None:
         if context.clock.now() - began <= BEGUN_WITHIN:
-            _run(delivery, context, api_url)
+            _run(delivery, context)
             return
         if isinstance(delivery.body, PUT_BACK):
             context.outbox.send("sweeps", _later(delivery.body, delivery.receives - 1))
@@ -142,32 +132,32 @@ def receive_sweeps(
     return handle_each(clock_first, handle, requeued, context)
 
 
-def _run(delivery: Delivery, context: Context, api_url: str | None) -> None:
+def _run(delivery: Delivery, context: Context) -> None:
     match delivery.body:
         case Due(shard=shard):
             re_decide(shard, context)
         case PolicyRollout():
-            roll_out_policy(context, api_url)
+            roll_out_policy(context)
         case TakeSnapshot():
             take_snapshot(context)
         case StoreCheckpoints(day=day):
-            store_checkpoints(date.fromisoformat(day), context, api_url)
+            store_checkpoints(date.fromisoformat(day), context)
         case WhatIf() as message:
             evaluate_shard(message, context)
         case WaiversChanged() as touched:
-            apply_waiver_changes(touched, context, api_url)
+            apply_waiver_changes(touched, context)
         case WatchWaivers():
-            watch_waivers(context, api_url)
+            watch_waivers(context)
         case PlanSweep() | SweepRepository() as sweep:
-            run_sweep(sweep, context, api_url, receives=delivery.receives)
+            run_sweep(sweep, context, receives=delivery.receives)
         case MatchSameDigest() as matched:
             match_same_digest(matched, context)
         case ReplicationCheck() as check:
-            check_replica(check, context, api_url, receives=delivery.receives)
+            check_replica(check, context, receives=delivery.receives)
         case NotifyExpired() as expired:
-            notify_lifecycle_run(expired, context, api_url)
+            notify_lifecycle_run(expired, context)
         case InitialBackfill() as filled:
-            notify_initial_backfill(filled, context, api_url)
+            notify_initial_backfill(filled, context)
         case body:
             raise TypeError(f"no part of a sweep: {type(body).__name__}")
 

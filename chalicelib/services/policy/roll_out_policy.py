@@ -36,7 +36,7 @@ BUDGET = timedelta(seconds=20)
 _Named = tuple[ImageRef, Decision, tuple[int, ...] | None]
 
 
-def roll_out_policy(context: Context, api_url: str | None = None) -> int:
+def roll_out_policy(context: Context) -> int:
     """Asks images that another policy decided to be decided again, quietly; returns how many it asked.
 
     Run by the clock until none lags; what was sent and not handled yet is simply sent again. The first round only
@@ -56,7 +56,7 @@ def roll_out_policy(context: Context, api_url: str | None = None) -> int:
         if stored is None or (stored.policy_version, stored.content) != (version, content):
             revision = stored.revision if stored else 0
             stored = RolloutProgress(version, None, content=content, revision=revision, begun_at=context.clock.now())
-        return 0 if stored.told else _Run(stored, context).go_on(api_url)
+        return 0 if stored.told else _Run(stored, context).go_on()
     except ConflictError:
         return 0  # another run has gone on from the same place
 
@@ -68,7 +68,7 @@ class _Run:
         self.rollout, self.context, self.asked = rollout, context, 0
         self.until = context.clock.now() + BUDGET
 
-    def go_on(self, api_url: str | None) -> int:
+    def go_on(self) -> int:
         """Round after round until one has asked: those images need time."""
         while self._ends_round():
             if self.rollout.before is None:
@@ -78,7 +78,7 @@ class _Run:
                 if self.asked:
                     break
             else:
-                self._end(api_url)
+                self._end()
                 break
         return self.asked
 
@@ -127,7 +127,7 @@ class _Run:
     def _keep(self, **changes: object) -> None:
         self.rollout = self.context.table.put_rollout(msgspec.structs.replace(self.rollout, **changes))
 
-    def _end(self, api_url: str | None) -> None:
+    def _end(self) -> None:
         version = self.rollout.policy_version
         if version:
             record_policy(self.context.rules.read_policy(version), self.context)
@@ -137,7 +137,6 @@ class _Run:
             self.rollout.found,
             self.rollout.worst,
             self.context.clock.now(),
-            api_url,
         )
         announce(
             summary,

@@ -33,9 +33,7 @@ def handle_pull_failure(event: TaskChanged, context: Context) -> None:
 MAX_REASON = 1_000
 
 
-def notify_pull_failure(
-    message: PullFailed, context: Context, api_url: str | None = None, *, fresh: bool = True
-) -> None:
+def notify_pull_failure(message: PullFailed, context: Context, *, fresh: bool = True) -> None:
     """`fresh`: the first receive of a message that was not requeued; one that finds the record is done. Raises
     TransientError, ConflictError: requeue `message`."""
     evidence = gather_evidence(message.failed, context)
@@ -47,7 +45,7 @@ def notify_pull_failure(
     if not context.table.record_action(record) and fresh:
         return
     key = AlertKey(f"ALERT#{record.effect}", record.wanted_at, record.ref, record.subject, record.policy_version)
-    announce(_composed(evidence, explanation, context, api_url), key, context)
+    announce(_composed(evidence, explanation, context), key, context)
 
 
 def _record(evidence: Evidence, context: Context) -> ActionRecord:
@@ -72,9 +70,9 @@ def _record(evidence: Evidence, context: Context) -> ActionRecord:
     )
 
 
-def _composed(evidence: Evidence, explanation: Explanation, context: Context, api_url: str | None) -> Alert:
+def _composed(evidence: Evidence, explanation: Explanation, context: Context) -> Alert:
     """The look may have found another image than the one that was known: a tag that has moved."""
     header = evidence.header
     if explanation.ref is not None and (header is None or header.ref != explanation.ref):
         header = header_of(explanation.ref, context.table)
-    return compose_pull_failure_alert(evidence.failed, explanation, header, context.clock.now(), api_url)
+    return compose_pull_failure_alert(evidence.failed, explanation, header, context.clock.now())

@@ -35,12 +35,7 @@ def mark_images_stale(home: Repository, compared_at: datetime | None, context: C
     return len(refreshes)
 
 
-def mark_registry_stale(
-    plan: PlanSweep,
-    why: UpstreamError,
-    context: Context,
-    api_url: str | None = None,
-) -> None:
+def mark_registry_stale(plan: PlanSweep, why: UpstreamError, context: Context) -> None:
     """`why`: what its listing raised; raised again where nothing is stored of the registry. Other sweeps than a
     reconcile wait for their next hour. Raises TransientError: requeue it."""
     known = known_homes(plan.place, (), context)
@@ -55,7 +50,7 @@ def mark_registry_stale(
     subject, day = f"registry/{account}/{plan.region}", _day(compared_at or plan.started_at)
     if context.table.action_at(subject, ActionKind.UNREACHABLE, day) is not None:
         return
-    alert = compose_unreachable_alert(plan.place, str(why), len(known), compared_at, context.clock.now(), api_url)
+    alert = compose_unreachable_alert(plan.place, str(why), len(known), compared_at, context.clock.now())
     announce(alert, AlertKey("ALERT#UNREACHABLE", day, subject=subject), context)
     context.table.record_action(_record(subject, day, str(why), context))
 

@@ -24,7 +24,7 @@ MOST_WAITS = 16
 """Four hours: in a busy registry something is always new."""
 
 
-def notify_initial_backfill(filled: InitialBackfill, context: Context, api_url: str | None = None) -> bool:
+def notify_initial_backfill(filled: InitialBackfill, context: Context) -> bool:
     """False: images are still being decided, and this sends itself for a quarter of an hour later; or the summary of
     this sweep was announced before, because its planner was run again."""
     if (
@@ -39,7 +39,7 @@ def notify_initial_backfill(filled: InitialBackfill, context: Context, api_url: 
         return False
     bad = (row for row in context.queries.all_rows() if row.decision is not Decision.ALLOW)
     worst = [(r.ref, r.decision, r.counts) for r in heapq.nsmallest(WORST_NAMED, bad, key=_badness)]
-    summary = compose_summary("the first fill", {}, dict(found), worst, context.clock.now(), api_url)
+    summary = compose_summary("the first fill", {}, dict(found), worst, context.clock.now())
     announce(summary, AlertKey("ALERT#FILLED", filled.started_at or context.clock.now(), subject=SUBJECT), context)
     if filled.started_at is not None:
         context.table.record_action(_record(filled.started_at, found, context))

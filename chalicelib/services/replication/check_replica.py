@@ -19,13 +19,7 @@ from chalicelib.services.replication.judge_copies import Ends, find_copies
 from chalicelib.services.replication.store_copies import store_copies
 
 
-def check_replica(
-    message: ReplicationCheck,
-    context: Context,
-    api_url: str | None = None,
-    *,
-    receives: int = 1,
-) -> None:
+def check_replica(message: ReplicationCheck, context: Context, *, receives: int = 1) -> None:
     """Sends itself again while it comes too early. Copies found complete after the change are not checked again, and
     late ones are left to the next sweep. Raises TransientError: requeue it."""
     early = (message.due_at - context.clock.now()).total_seconds()
@@ -41,7 +35,7 @@ def check_replica(
     known = context.replicas.of_image(ref)
     if not (left_open := _left_open(destinations, known, message)):
         return
-    _check(message, left_open, known, context, api_url, message.attempt + receives - 1)
+    _check(message, left_open, known, context, message.attempt + receives - 1)
 
 
 def _left_open(
@@ -56,7 +50,6 @@ def _check(
     destinations: Sequence[Destination],
     known: Sequence[Replica],
     context: Context,
-    api_url: str | None,
     tries: int,
 ) -> None:
     ref = message.ref
@@ -81,7 +74,7 @@ def _check(
         known={(r.ref.digest, r.destination): r for r in known},
         changed_at=message.changed_at,
     )
-    store_copies([ref.digest], ends, context, api_url, tries)
+    store_copies([ref.digest], ends, context, tries)
 
 
 def _sights(

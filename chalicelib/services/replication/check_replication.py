@@ -58,13 +58,7 @@ def _settings(home: Repository, context: Context) -> RepositorySettings | None:
         return None
 
 
-def check_replication(
-    message: SweepRepository,
-    context: Context,
-    api_url: str | None = None,
-    *,
-    receives: int = 1,
-) -> None:
+def check_replication(message: SweepRepository, context: Context, *, receives: int = 1) -> None:
     """`message.after`: the digest after which it continues. Raises TransientError: requeue it; DeniedError and
     UpstreamError where the source itself cannot be read: then nothing is changed."""
     home = message.repository
@@ -80,7 +74,7 @@ def check_replication(
     after = message.after or ""
     digests = [digest for digest in ends.digests if digest > after]
     told = _still_blind(state, ends)
-    kept = store_copies(digests, ends, context, api_url, tries, _blind(ends), told)
+    kept = store_copies(digests, ends, context, tries, _blind(ends), told)
     if kept.after is not None:
         context.outbox.send("sweeps", msgspec.structs.replace(message, after=kept.after, attempt=0))
         return

@@ -34,7 +34,6 @@ def announce_copies(
     done: Sequence[str],
     tries: int,
     context: Context,
-    api_url: str | None = None,
     told: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """`blind`: destinations that cannot be looked at, and why; `told` of them as `ReplicationState` keeps it, and it is
@@ -52,7 +51,7 @@ def announce_copies(
     if untold and not _is_ours(_record(home, untold, hour, now), tries, context):
         untold = []
     if untold or unseen:
-        alert = compose_replication_alert(home, untold, unseen, done, now, api_url)
+        alert = compose_replication_alert(home, untold, unseen, done, now)
         key = AlertKey(f"ALERT#{_mark(untold, unseen)}", hour, subject=f"repository/{home.path}")
         announce(alert, key, context)
     for replica in untold:
@@ -116,7 +115,6 @@ def store_copies(
     digests: Iterable[str],
     ends: Ends,
     context: Context,
-    api_url: str | None,
     tries: int,
     blind: Blind | None = None,
     told: Sequence[str] = (),
@@ -128,7 +126,7 @@ def store_copies(
     kept = [replica for one in found if (replica := _kept(one, ends, context)) is not None]
     done = [line for replica in kept if (line := _mirrored(replica, ends, rules, context)) is not None]
     unseen = blind if blind is not None and after is None else {}
-    known = announce_copies(ends.home, kept, unseen, done, tries, context, api_url, told)
+    known = announce_copies(ends.home, kept, unseen, done, tries, context, told)
     return StoredCopies(tuple(found), after, known)
 
 

@@ -33,9 +33,7 @@ LOOK_UNTIL, TAKE_UNTIL = timedelta(seconds=25), timedelta(seconds=45)
 NAMED = 20
 
 
-def enforce_retention(
-    message: SweepRepository, context: Context, api_url: str | None = None, *, redelivered: bool = False
-) -> None:
+def enforce_retention(message: SweepRepository, context: Context, *, redelivered: bool = False) -> None:
     """Records what would go where the policy only observes. `redelivered`: the queue has delivered the message before.
     Raises TransientError: requeue it with a delay."""
     repository, rules = message.repository, context.rules.fresh()
@@ -50,12 +48,10 @@ def enforce_retention(
         return
     if planned.plan.takes:
         applied = apply_retention(planned.plan, RetentionRun(message.started_at, rules), context)
-    _report(message, planned, applied, context, api_url, redelivered)
+    _report(message, planned, applied, context, redelivered)
 
 
-def take_images(
-    message: TakeImages, context: Context, api_url: str | None = None, *, redelivered: bool = False
-) -> None:
+def take_images(message: TakeImages, context: Context, *, redelivered: bool = False) -> None:
     """`redelivered`: as above. Raises TransientError: requeue it with a delay; what was taken is gone."""
     begun_at, rules = context.clock.now(), context.rules.fresh()
     planned = _planned(message, rules, begun_at + LOOK_UNTIL, context)
@@ -63,7 +59,7 @@ def take_images(
         return
     taken = RetentionProgress.read(message.after).taken
     run = RetentionRun(message.started_at, rules, attempt=message.attempt, taken=taken, until=begun_at + TAKE_UNTIL)
-    _report(message, planned, apply_retention(planned.plan, run, context), context, api_url, redelivered)
+    _report(message, planned, apply_retention(planned.plan, run, context), context, redelivered)
 
 
 def _planned(message: SweepRepository | TakeImages, rules: Rules, until: datetime, context: Context) -> Planned | None:
@@ -80,22 +76,17 @@ def _planned(message: SweepRepository | TakeImages, rules: Rules, until: datetim
 
 
 def _report(
-    message: SweepRepository | TakeImages,
-    planned: Planned,
-    applied: AppliedPlan,
-    context: Context,
-    api_url: str | None,
-    redelivered: bool,
+    message: SweepRepository | TakeImages, planned: Planned, applied: AppliedPlan, context: Context, redelivered: bool
 ) -> None:
     """One that was requeued or redelivered sends its alerts again: they may not have been sent."""
     plan, now, alerts = planned.plan, context.clock.now(), list[tuple[ActionKind, str, Alert]]()
     progress, again = RetentionProgress.read(message.after), message.attempt > 0 or redelivered
     if plan.stopped:
-        alerts.append((ActionKind.RETENTION_STOPPED, plan.stopped, compose_stopped_alert(plan, now, api_url)))
+        alerts.append((ActionKind.RETENTION_STOPPED, plan.stopped, compose_stopped_alert(plan, now)))
     if applied.failed and not applied.unfinished:
         # The rest of an unfinished part is planned anew, with what failed: its result is reported then.
         said = f"{len(applied.failed)} of {len(plan.takes)} images could not be taken"
-        alerts.append((ActionKind.RETENTION_FAILED, said, compose_failed_alert(plan, applied.failed, now, api_url)))
+        alerts.append((ActionKind.RETENTION_FAILED, said, compose_failed_alert(plan, applied.failed, now)))
     for kind, why, alert in alerts:
         record = _record(message, plan.rule, kind, why, now)
         if context.table.record_action(record) or again:

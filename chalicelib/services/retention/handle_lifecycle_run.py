@@ -27,13 +27,13 @@ from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.registry import Subject
 
 
-def notify_lifecycle_run(message: NotifyExpired, context: Context, api_url: str | None = None) -> None:
+def notify_lifecycle_run(message: NotifyExpired, context: Context) -> None:
     """One alert a message; none where no image runs or is evidence. Raises TransientError: requeue it with a delay."""
     uses = [_use(message.repository, one, context) for one in message.expired]
     lines = lines_of(message.expired, uses)
     if not lines:
         return
-    alert = compose_lifecycle_alert(message.repository, lines, context.clock.now(), api_url)
+    alert = compose_lifecycle_alert(message.repository, lines, context.clock.now())
     key = AlertKey(
         f"ALERT#EXPIRED_BY_ECR#{message.event_id}#{message.expired[0].digest[7:19]}",
         message.time,

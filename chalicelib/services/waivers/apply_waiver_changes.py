@@ -32,13 +32,13 @@ LOST_AFTER = timedelta(minutes=15)
 _SEEN_EVERY = timedelta(minutes=5)
 
 
-def apply_waiver_changes(touched: WaiversChanged, context: Context, api_url: str | None = None) -> int:
+def apply_waiver_changes(touched: WaiversChanged, context: Context) -> int:
     """Handles one part of a sweep and returns how many images it asked to be decided again.
 
     Harmless when run twice: an image is decided by what is stored, and who finds the changes gone has nothing to do.
     """
     if not touched.changes:
-        _begin(context, api_url)
+        _begin(context)
         return 0
     changes = [c for c in context.waivers.changes() if c.version in touched.changes and c.carried is None]
     if not changes:
@@ -53,11 +53,11 @@ def apply_waiver_changes(touched: WaiversChanged, context: Context, api_url: str
     asked = [row.ref for row in page.items if any(c.may_change(row.decision) for c in concerning(row))]
     context.outbox.send_all("scans", (Decide(ref, "waiver", quiet=True) for ref in asked))
     found = dict(Counter(touched.found) + Counter(row.decision for row in page.items))
-    _go_on(touched, changes, found, page.after, context, api_url)
+    _go_on(touched, changes, found, page.after, context)
     return len(asked)
 
 
-def _begin(context: Context, api_url: str | None) -> None:
+def _begin(context: Context) -> None:
     """Starts a sweep for the changes that none works on, unless one is on its way: its end begins the next. Sent before
     it is noted: rather two sweeps than none."""
     now, changes = context.clock.now(), context.waivers.changes()
@@ -72,7 +72,7 @@ def _begin(context: Context, api_url: str | None) -> None:
         _note(together, context)
     untold = [c for c in waiting if c.carried is not None]
     _note(untold, context)
-    _announce(untold, context, api_url)
+    _announce(untold, context)
 
 
 def _waits(change: WaiverChange, now: datetime) -> bool:
@@ -87,7 +87,6 @@ def _go_on(
     found: dict[Decision, int],
     after: str | None,
     context: Context,
-    api_url: str | None,
 ) -> None:
     versions = tuple(c.version for c in changes)
     if after is not None:
@@ -103,7 +102,7 @@ def _go_on(
         _note(carried, context)
         if any(c.seen_at is None for c in context.waivers.changes()):
             context.outbox.send("sweeps", WaiversChanged())
-        _announce(carried, context, api_url)
+        _announce(carried, context)
         return
     now = context.clock.now()
     _note([c for c in changes if c.seen_at is None or c.seen_at <= now - _SEEN_EVERY], context)
@@ -115,13 +114,13 @@ def _note(changes: Sequence[WaiverChange], context: Context) -> None:
         context.waivers.store_change(msgspec.structs.replace(change, seen_at=now))
 
 
-def _announce(changes: Sequence[WaiverChange], context: Context, api_url: str | None) -> None:
+def _announce(changes: Sequence[WaiverChange], context: Context) -> None:
     """That they are carried was noted first: announcing again walks no index again."""
     for carried, together in groupby(changes, key=lambda c: c.carried):
         sweep = list(together)
         if carried is not None:
             first = sweep[0]
             key = AlertKey(f"ALERT#{first.version}", first.at, subject=f"waiver/{first.subject.id}")
-            announce(compose_waiver_summary(sweep, carried, context.clock.now(), api_url), key, context)
+            announce(compose_waiver_summary(sweep, carried, context.clock.now()), key, context)
         for change in sweep:
             context.waivers.end_change(change.version)

@@ -113,7 +113,7 @@ DROPPED_AT_MOST = 500
 """Of one run, so that a file of waivers that all end at once outlasts no function; the next run goes on."""
 
 
-def watch_waivers(context: Context, api_url: str | None = None) -> int:
+def watch_waivers(context: Context) -> int:
     """Announces each end a week before, a day before and when it has come, and returns how many were to be announced.
 
     That it has come is announced with the images whose verdict it turned, so it waits until they are decided again.
@@ -128,28 +128,22 @@ def watch_waivers(context: Context, api_url: str | None = None) -> int:
     stored = context.waivers.read()
     found = [(w, stage) for w in stored if (stage := due_stage(w, told.get(w.id), now)) is not None]
     due = sorted(found, key=lambda d: (-d[1], d[0].expires_at, d[0].id))[:TOLD_AT_MOST]
-    _announce(due, told, context, api_url)
+    _announce(due, told, context)
     _clear(stored, told, now, context)
     return len(due)
 
 
-def _announce(
-    due: Sequence[tuple[Waiver, NoticeStage]], told: Mapping[str, Notice], context: Context, api_url: str | None
-) -> None:
+def _announce(due: Sequence[tuple[Waiver, NoticeStage]], told: Mapping[str, Notice], context: Context) -> None:
     """Those that go on where another run was cut off share a walk of their own."""
     notices = {waiver.id: current_notice(waiver, told.get(waiver.id)) for waiver, _ in due}
     for after in sorted({notice.after for notice in notices.values()}, key=str):
         some = [(waiver, stage) for waiver, stage in due if notices[waiver.id].after == after]
         reach = find_reach([waiver for waiver, _ in some], after, context)
         for waiver, stage in some:
-            context.waivers.store_notice(
-                waiver.id, _announce_one(waiver, stage, notices[waiver.id], reach, context, api_url)
-            )
+            context.waivers.store_notice(waiver.id, _announce_one(waiver, stage, notices[waiver.id], reach, context))
 
 
-def _announce_one(
-    waiver: Waiver, stage: NoticeStage, notice: Notice, reach: Reach, context: Context, api_url: str | None
-) -> Notice:
+def _announce_one(waiver: Waiver, stage: NoticeStage, notice: Notice, reach: Reach, context: Context) -> Notice:
     """What is to be remembered of it. The alerts of its images are cleared when it was announced, and before that is
     remembered: cut off in between, the others are summed up once more, or are sent by themselves."""
     now, policy = context.clock.now(), context.rules.current().policy
@@ -159,7 +153,7 @@ def _announce_one(
     number = (reach.concerned if stage is NoticeStage.OVER else reach.excused)[waiver.id]
     count = f"{'' if reach.after is None else 'at least '}{number} image{'' if number == 1 else 's'}"
     images = f"It was about {count}." if stage is NoticeStage.OVER else f"It excuses something in {count} now."
-    alert = compose_waiver_notice(waiver, stage, images, policy.waivers.max_days, now, api_url, end)
+    alert = compose_waiver_notice(waiver, stage, images, policy.waivers.max_days, now, end)
     announced = announce(alert, _key_of(waiver, stage, notice, end), context)
     for turned in end.turned:
         clear_summed(turned, announced, context)

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -125,29 +124,6 @@ def test_a_port_that_is_taken_is_said():
         result = CliRunner().invoke(app, ["run", "--port", "0", "--aws-port", str(taken.getsockname()[1])])
     assert result.exit_code == 3
     assert "127.0.0.1" in result.stderr
-
-
-def test_the_stack_serves_until_it_is_told_to_end():
-    program = "import sys; from chalicelib.cli import main; sys.argv = ['lazaretto', *sys.argv[1:]]; main()"
-    command = [sys.executable, "-c", program, "run", "--port", "0", "--aws-port", "0"]
-    root = Path(__file__).parents[3]
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as running:
-        try:
-            said = []
-            for line in running.stdout:
-                said.append(line)
-                if "/local/events" in line:
-                    break
-            assert all(len(line) <= 101 or "curl" in line or "export" in line for line in said)
-            url = next(
-                word for line in said for word in line.split() if line.startswith("Serving on") and "http" in word
-            )
-            with urllib.request.urlopen(f"{url}/v1/verdict?repository=team/checkout&tag=2.3.1", timeout=10) as answer:
-                assert json.load(answer)["decision"] == "QUARANTINE"
-        finally:
-            running.terminate()
-        assert running.wait(20) == 0
-    assert any("slack: QUARANTINE" in line for line in said)
 
 
 def test_the_environment_of_the_caller_is_left_alone(tmp_path):

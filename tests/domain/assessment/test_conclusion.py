@@ -129,6 +129,7 @@ def test_what_inspector_found_before_a_restore_is_no_scan():
 def test_a_scan_after_the_image_came_back_stays_a_scan():
     header = seen(look(10, scanned=5))
     assert come_back(header, at(4)) == header
+    assert come_back(header, at(5)).scan.state is PENDING
     assert come_back(header, at(6)).scan.state is PENDING
     basic = msgspec.structs.replace(header, scan=msgspec.structs.replace(header.scan, source=Source.BASIC))
     assert come_back(basic, at(6)) == basic

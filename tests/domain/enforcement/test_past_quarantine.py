@@ -48,6 +48,10 @@ def test_the_act_that_stood_is_named_with_who_ended_it_and_when() -> None:
     assert (found.released_at, found.released_by, found.until) == (at(9), "person:oncall", at(9))
 
 
+def test_a_pull_that_failed_as_it_was_taken_failed_by_it() -> None:
+    assert past(taken(8), released(9), failed=8) is not None
+
+
 def test_until_a_restore_is_over_the_quarantine_is_what_keeps_it_from_being_pulled() -> None:
     found = past(taken(7), released(9), failed=8, activated=9.25)
     assert found is not None

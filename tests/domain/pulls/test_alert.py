@@ -35,7 +35,7 @@ HEADER = Header(
 
 
 def test_the_alert_says_who_could_not_pull_what_and_why() -> None:
-    alert = compose_pull_failure_alert(FAILED, OURS, HEADER, AT, "https://api.example")
+    alert = compose_pull_failure_alert(FAILED, OURS, HEADER, AT)
     assert alert.title == "Pull failed (quarantine by Lazaretto): team/api:v1"
     assert alert.notes[0] == (
         "Service api in cluster prod could not pull 111122223333.dkr.ecr.eu-west-1.amazonaws.com/team/api:v1 "

@@ -80,15 +80,6 @@ def test_a_delayed_message_is_not_seen_before_its_time(world):
     assert hurried.drain(1)
 
 
-def test_after_every_invocation_somebody_is_told(world):
-    aws, pump, _ = world
-    told = []
-    pump._after = lambda: told.append(1)
-    aws.queues.put(SCANS, "crash")
-    pump.turn()
-    assert told == [1]
-
-
 def test_the_template_names_four_queues_and_their_dead_ends():
     plans = {plan.name: (plan.dead, plan.receives) for plan in Template(STAGE).queues()}
     assert plans == {

@@ -130,6 +130,12 @@ def test_a_duplicate_that_arrives_while_the_first_is_being_sent_sends_nothing() 
     assert (len(seen), slack.alerts) == (1, [])
 
 
+def test_an_alert_names_where_the_api_answers_when_it_is_delivered() -> None:
+    slack = Told()
+    receive_alerts([Delivery("m-1", MESSAGE)], Delivering(), {"slack": slack}, "https://api")  # type: ignore[arg-type]
+    assert [alert.api_url for alert in slack.alerts] == ["https://api"]
+
+
 def test_a_message_that_was_shown_to_two_is_delivered_though_the_one_that_claimed_it_died() -> None:
     """SQS deletes it for both when the other is done: so the other must not be done."""
     context, slack = Delivering(), Told(Crash())

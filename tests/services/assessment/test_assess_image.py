@@ -811,7 +811,7 @@ def test_a_quiet_look_in_one_batch_with_an_event_is_not_quiet():
     story.one.flaw(1, severity=CRITICAL)
     story.receive(Refresh(story.ref, story.moment, quiet=True), story.one.scanned())
     assert [effect.kind for effect in story.head.pending] == [ActionType.QUARANTINE, ActionType.ALERT]
-    assert not any(effect.quiet for effect in story.head.pending)
+    assert not story.head.act.quiet
 
 
 # ---- messages about nothing known

@@ -242,6 +242,33 @@ def test_run_twice_it_changes_nothing_more():
     assert once.decide_at is None or once.decide_at > story.moment + timedelta(days=1)
 
 
+def test_of_a_shard_that_takes_long_to_be_read_one_image_is_dealt_with(monkeypatch):
+    story = Story()
+
+    def due(shard, before):
+        story.after(60)
+        return [story.ref]
+
+    monkeypatch.setattr(story.table, "due", due)
+    assert clock(story) == 1
+
+
+def test_a_question_that_could_not_be_sent_is_not_promised(monkeypatch):
+    story = Story()
+    story.policies = [policy(stale={"decision": "warn", "after_days": 30})]
+    story.versions = (1, 0)
+    story.receive(story.one.covered())
+    story.drain()
+    story.after(31 * 86400)
+
+    def send(queue, message, delay_seconds=0):
+        raise TransientError("throttled")
+
+    monkeypatch.setattr(story, "send", send)
+    clock(story)
+    assert story.head.refresh_due_at is None
+
+
 def test_what_there_is_no_time_for_is_the_next_runs(monkeypatch):
     story = Story(known=False)
     refs = [story.ref.home.image(f"sha256:{n:064x}") for n in range(3)]

@@ -425,3 +425,6 @@ def test_an_act_that_another_worker_has_just_begun_is_left_to_it():
         enforce_verdict(Act(story.ref, act.key, attempt=1), story, {}, fresh=False)
     assert left.value.retry_after_seconds == CLAIM.total_seconds()
     assert (story.storage, story.head.begun) == (ACTIVE, act.kind)
+    story.moment += CLAIM
+    enforce_verdict(Act(story.ref, act.key, attempt=1), story, fresh=False)
+    assert story.storage is ARCHIVED

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from chalicelib.domain.audit.action import action_id
+from chalicelib.domain.enforcement.fuse import Fuse, FuseSlot
 from chalicelib.domain.enforcement.repository_policy import has_statement
 from chalicelib.domain.events.message import Act, Decide
 from chalicelib.domain.headers.header import Header
@@ -97,6 +98,19 @@ def test_of_two_that_take_an_act_over_one_goes_on_so_that_no_late_call_undoes_a_
     story.drain()
     assert (story.storage, story.head.hold, story.head.act) == (ACTIVE, None, None)
     assert story.records == ["ORDER_RELEASE", "QUARANTINE", "RELEASE"]
+
+
+def test_an_act_that_is_taken_over_asks_the_fuse_again() -> None:
+    """The worker that had begun it may have been dead for hours."""
+    story = Acting(quarantine={"max_per_hour": 1})
+    begun(story, dies_at="archive")
+    story.moment += CLAIM + timedelta(seconds=1)
+    blown = Fuse(taken=(FuseSlot("another image", story.moment),), blown_at=story.moment)
+    story.stored.change_fuse(lambda _: blown)
+    story.finish(taken(story, Act(story.ref, story.head.act.key, attempt=1)))  # type: ignore[union-attr]
+    assert (story.storage, story.head.begun) == (ACTIVE, None)
+    story.drain()
+    assert story.storage is ACTIVE
 
 
 # ---- what is gone

@@ -85,12 +85,8 @@ def place():
 
 def test_each_part_of_a_sweep_is_run_and_the_hour_leaves_a_snapshot():
     context = place()
-    assert (
-        receive_sweeps(
-            [Delivery(str(n), b) for n, b in enumerate([Due(3), PolicyRollout(), TakeSnapshot()])], context, {}
-        )
-        == {}
-    )
+    parts = [Delivery(str(n), body) for n, body in enumerate([Due(3), PolicyRollout(), TakeSnapshot()])]
+    assert receive_sweeps(parts, context) == {}
     at, content = context.table.snapshot
     assert at == NOW
     assert msgspec.json.decode(content, type=Summary).images == 0
@@ -102,7 +98,7 @@ def test_a_sweep_is_planned_and_what_it_finds_lost_is_told(monkeypatch):
     monkeypatch.setattr(receiving, "send_plan", lambda message, found, context: planned.append((message, found)))
     monkeypatch.setattr(receiving, "reconcile_registry", lambda *_: SimpleNamespace(lost_events=3))
     plan, one = PlanSweep(Sweep.RETENTION, "eu-west-1", NOW), SweepRepository(Sweep.RECONCILE, HOME, NOW)
-    assert receive_sweeps([Delivery("p", plan), Delivery("r", one)], context, {}) == {}
+    assert receive_sweeps([Delivery("p", plan), Delivery("r", one)], context) == {}
     assert (planned, context.journal.counted) == ([(plan, SweepPlan((HOME,)))], {(Metric.LOST_EVENTS, None): 3})
 
 
@@ -111,7 +107,7 @@ def test_a_plan_that_cannot_be_sent_fails_and_raises_no_doubt_about_its_registry
     monkeypatch.setattr(receiving, "plan_sweep", lambda message, context: SweepPlan((HOME,)))
     monkeypatch.setattr(receiving, "mark_registry_stale", lambda *_: doubted.append(1))
     monkeypatch.setattr(context.outbox, "send", _refused)
-    failures = receive_sweeps([Delivery("p", PlanSweep(Sweep.POSTURE, "eu-west-1", NOW))], context, {})
+    failures = receive_sweeps([Delivery("p", PlanSweep(Sweep.POSTURE, "eu-west-1", NOW))], context)
     assert (type(failures["p"]), doubted) == (DeniedError, [])
 
 
@@ -121,7 +117,7 @@ def _refused(*_args, **_options):
 
 @pytest.mark.parametrize("sweep", list(Sweep))
 def test_what_the_clock_begins_somebody_handles(sweep):
-    failures = receive_sweeps([Delivery("r", SweepRepository(sweep, HOME, NOW))], throttled(), {})
+    failures = receive_sweeps([Delivery("r", SweepRepository(sweep, HOME, NOW))], throttled())
     assert "nobody handles" not in str(failures)
 
 
@@ -129,7 +125,7 @@ def test_repositories_that_were_throttled_together_do_not_come_back_together():
     context = throttled()
     homes = [msgspec.structs.replace(HOME, name=f"team/{n}") for n in range(20)]
     deliveries = [Delivery(h.name, SweepRepository(Sweep.RECONCILE, h, NOW)) for h in homes]
-    assert receive_sweeps(deliveries, context, {}) == {}
+    assert receive_sweeps(deliveries, context) == {}
     delays = [delay for _, _, delay in context.outbox.sent]
     assert all(7 <= delay <= 14 for delay in delays)
     assert len({round(delay, 2) for delay in delays}) > 15
@@ -138,7 +134,7 @@ def test_repositories_that_were_throttled_together_do_not_come_back_together():
 def test_what_is_no_part_of_a_sweep_fails_alone():
     context = place()
     ref = ImageRef("111122223333", "eu-west-1", "team/api", "sha256:" + "a" * 64)
-    failures = receive_sweeps([Delivery("bad", Decide(ref, "x")), Delivery("good", TakeSnapshot())], context, {})
+    failures = receive_sweeps([Delivery("bad", Decide(ref, "x")), Delivery("good", TakeSnapshot())], context)
     assert list(failures) == ["bad"]
     assert context.table.snapshot is not None
 
@@ -153,7 +149,7 @@ def test_what_there_is_no_time_for_is_put_back_unharmed_and_the_clocks_own_comes
     homes = [msgspec.structs.replace(HOME, name=f"team/{n}") for n in range(3)]
     parts = [SweepRepository(Sweep.RECONCILE, home, NOW, attempt=3) for home in homes]
     deliveries = [Delivery(p.repository.name, p, receives=2) for p in parts] + [Delivery("due", Due(1))]
-    assert receive_sweeps(deliveries, context, {}) == {}
+    assert receive_sweeps(deliveries, context) == {}
     assert run == [Due(1)]
     # That the queue gave it out before is kept: whoever had it then may have died on the way.
     assert context.outbox.sent == [("sweeps", msgspec.structs.replace(part, attempt=4)) for part in parts]
@@ -165,13 +161,13 @@ def test_what_there_is_no_time_for_and_cannot_be_put_back_is_left_to_the_queue(m
     context.clock, context.outbox.sent = SimpleNamespace(now=lambda: next(moments)), None
     monkeypatch.setattr(receiving, "run_sweep", lambda *_, **__: None)
     parts = [Delivery(str(n), SweepRepository(Sweep.RECONCILE, HOME, NOW)) for n in range(3)]
-    assert list(receive_sweeps(parts, context, {})) == ["1", "2"]
+    assert list(receive_sweeps(parts, context)) == ["1", "2"]
 
 
 def test_a_defect_in_one_part_does_not_stop_the_next():
     context = place()
     context.table.due = None
-    failures = receive_sweeps([Delivery("bad", Due(1)), Delivery("good", TakeSnapshot())], context, {})
+    failures = receive_sweeps([Delivery("bad", Due(1)), Delivery("good", TakeSnapshot())], context)
     assert list(failures) == ["bad"]
     assert context.table.snapshot is not None
 
@@ -179,14 +175,14 @@ def test_a_defect_in_one_part_does_not_stop_the_next():
 @pytest.mark.parametrize("part", PUT_BACK, ids=lambda p: type(p).__name__)
 def test_what_only_needs_time_is_put_back_and_spends_no_receive(part):
     context = throttled()
-    assert receive_sweeps([Delivery("slow", part)], context, {}) == {}
+    assert receive_sweeps([Delivery("slow", part)], context) == {}
     assert context.outbox.sent == [("sweeps", msgspec.structs.replace(part, attempt=1), 7.0)]
 
 
 @pytest.mark.parametrize("part", LEFT_TO_THE_CLOCK, ids=lambda p: type(p).__name__)
 def test_what_the_clock_asks_for_anew_is_left_to_it(part):
     context = throttled()
-    assert receive_sweeps([Delivery("slow", part)], context, {}) == {}
+    assert receive_sweeps([Delivery("slow", part)], context) == {}
     assert context.outbox.sent == []
 
 
@@ -194,6 +190,6 @@ def test_what_the_clock_asks_for_anew_is_left_to_it(part):
 def test_what_was_put_back_too_often_or_cannot_be_is_left_to_the_queue(part):
     context = throttled()
     often = msgspec.structs.replace(part, attempt=MOST_ATTEMPTS)
-    assert list(receive_sweeps([Delivery("slow", often)], context, {})) == ["slow"]
+    assert list(receive_sweeps([Delivery("slow", often)], context)) == ["slow"]
     context.outbox.sent = None
-    assert list(receive_sweeps([Delivery("slow", part)], context, {})) == ["slow"]
+    assert list(receive_sweeps([Delivery("slow", part)], context)) == ["slow"]

@@ -29,7 +29,7 @@ from tests.services.pull_context import AT, FORBIDDEN, HOME, HOST, NOT_FOUND, Pu
 
 
 def tell(context: PullContext, failed: FailedPull, *channels: Told, receives: int = 1) -> None:
-    notify_pull_failure(PullFailed(failed), context, "https://api.example", fresh=receives == 1)
+    notify_pull_failure(PullFailed(failed), context, fresh=receives == 1)
     deliver(context, *channels)
 
 
@@ -48,7 +48,7 @@ def test_a_failure_is_told_and_recorded_with_what_explains_it() -> None:
     tell(context, failure("team/api:v1"), slack)
     (alert,) = slack.alerts
     assert alert.title == "Pull failed (quarantine by Lazaretto): team/api:v1"
-    assert (alert.ref, alert.event, alert.api_url) == (image(1), "pull-failed", "https://api.example")
+    assert (alert.ref, alert.event) == (image(1), "pull-failed")
     (record,) = context.records()
     assert (record.ref, record.actor, record.wanted_at) == (image(1), "system", AT.replace(minute=0, second=0))
     assert record.effect == "PULL_FAILED#eu-west-1:111122223333/prod/service:api#2026-03-02T08"

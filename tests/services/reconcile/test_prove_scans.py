@@ -18,7 +18,7 @@ from chalicelib.domain.reconcile.scan_rule import Frequency, ScanRule, Uncovered
 from chalicelib.services.reconcile.prove_scans import ProvenScans, prove_scans
 from tests.fakes.images import digest, home, ref
 from tests.fakes.queries import NOW
-from tests.services.reconcile.test_start_scans import FakeContext
+from tests.services.reconcile.test_prove_scans_start import FakeContext
 
 DAY = timedelta(days=1)
 POLICY = parse_policy({"version": 1})

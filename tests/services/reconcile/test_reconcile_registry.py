@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
+import boto3
 import msgspec
 import pytest
 
@@ -16,6 +17,7 @@ from bench import announcements, payloads
 from bench import swept as played
 from bench.generate import Plan
 from bench.swept import Listed, Refusal, SweptPlace, shared
+from bench.world import TABLE
 from chalicelib.adapters.ecr.listing import EcrListing
 from chalicelib.domain.events.message import Message
 from chalicelib.domain.events.sweep_message import InitialBackfill, PlanSweep, Sweep, SweepRepository, SyntheticEvent
@@ -41,17 +43,29 @@ QUARANTINE = (
 )
 SMALL = Plan(images=4, findings=4, churn=(1.0, 0.3))
 HOME = Repository(payloads.ACCOUNT, payloads.REGION, "team/service-0")
+MOST_PUTS = 25
+"""Of one BatchWriteItem."""
+
+
+@pytest.fixture(scope="module")
+def filled() -> tuple[list[dict[str, Any]], float]:
+    """The table after a reconcile of four images in two repositories that was compared once more, and the time."""
+    with swept(Listed(SMALL, shared(SMALL, 2))) as place:
+        reconcile(place)
+        place.clock.forward(3_600)
+        assert not reconcile(place)
+        place.clock.forward(3_600)
+        return boto3.client("dynamodb").scan(TableName=TABLE)["Items"], place.clock.at.timestamp()
 
 
 @pytest.fixture
-def place() -> Iterator[SweptPlace]:
-    """Four images in two repositories, filled by a reconcile and compared once more."""
-    with swept(Listed(SMALL, shared(SMALL, 2))) as filled:
-        reconcile(filled)
-        filled.clock.forward(3_600)
-        assert not reconcile(filled)
-        filled.clock.forward(3_600)
-        yield filled
+def place(filled: tuple[list[dict[str, Any]], float]) -> Iterator[SweptPlace]:
+    items, at = filled
+    with swept(Listed(SMALL, shared(SMALL, 2)), at) as place:
+        client, puts = boto3.client("dynamodb"), [{"PutRequest": {"Item": item}} for item in items]
+        for start in range(0, len(puts), MOST_PUTS):
+            client.batch_write_item(RequestItems={TABLE: puts[start : start + MOST_PUTS]})
+        yield place
 
 
 def registry(place: SweptPlace) -> Listed:

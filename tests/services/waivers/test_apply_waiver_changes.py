@@ -181,7 +181,7 @@ class Place:
         return self.waivers.put(WaiverChange(former=former, waiver=one, by="person:oncall", at=self.moment))
 
     def spread(self, message: WaiversChanged) -> None:
-        apply_waiver_changes(message, self, "https://api")  # type: ignore[arg-type]
+        apply_waiver_changes(message, self)  # type: ignore[arg-type]
 
     def run(self) -> list[ImageRef]:
         """Begins a sweep and handles its messages to the end; returns the images asked to be decided, in order."""

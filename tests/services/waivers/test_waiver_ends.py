@@ -101,7 +101,7 @@ class Ends(World):
                     self.finish(worker)
 
     def watch(self) -> None:
-        watch_waivers(self, "https://api")  # type: ignore[arg-type]
+        watch_waivers(self)  # type: ignore[arg-type]
         while (worker := self.start("alerts")) is not None:
             self.finish(worker)
 

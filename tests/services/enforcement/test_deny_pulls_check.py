@@ -300,12 +300,13 @@ def test_while_the_deny_is_being_put_nothing_is_concluded_from_a_policy_that_is_
             header, before = story.head, story.stored.read_denied(repository)
             assert header.begun is ActionType.BLOCK
             receive_acts([story.delivery(CheckDeny(story.ref))], story, {})  # type: ignore[arg-type]
-            seen.append((story.head == header, story.stored.read_denied(repository) == before))
+            again = story.sent(CheckDeny)[-1:] == [CheckDeny(story.ref, attempt=1)]
+            seen.append((story.head == header, story.stored.read_denied(repository) == before, again))
         right(repository, text)
 
     acts.write_policy = write  # type: ignore[method-assign]
     story.worsen()
-    assert seen == [(True, True)]
+    assert seen == [(True, True, True)]
     assert (story.head.denied, story.records) == (True, ["BLOCK"])
 
 

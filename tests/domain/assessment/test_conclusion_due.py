@@ -54,3 +54,7 @@ def test_what_is_stored_and_would_only_move_later_stays() -> None:
     stored = msgspec.structs.replace(header(ALERT, refresh=True), due_at=NOW + timedelta(minutes=1))
     assert with_due(stored, NOW).due_at == NOW + timedelta(minutes=1)
     assert corrected(stored).due_at is None
+
+
+def test_what_is_due_now_has_had_its_turn() -> None:
+    assert with_due(msgspec.structs.replace(header(), due_at=NOW), NOW).due_at is None
