@@ -97,12 +97,13 @@ def deploy_rights(context: DoctorContext) -> CheckResult:
 
 def deploy_requests(partition: str, region: str, account: str) -> list[SimulationRequest]:
     """One for each kind of resource."""
-    found: list[SimulationRequest] = []
-    for resource, calls in _DEPLOY_CALLS.items():
-        named = resource.format(partition=partition, region=region, account=account, sample=SAMPLE)
-        service = named.split(":")[2]
-        found.append(SimulationRequest(tuple(f"{service}:{call}" for call in calls.split()), (named,)))
-    return found
+    place = {"partition": partition, "region": region, "account": account, "sample": SAMPLE}
+    return [
+        SimulationRequest(
+            tuple(f"{resource.split(':')[2]}:{call}" for call in calls.split()), (resource.format(**place),)
+        )
+        for resource, calls in _DEPLOY_CALLS.items()
+    ]
 
 
 def _calls(requests: Iterable[SimulationRequest]) -> int:
