@@ -107,7 +107,7 @@ def deploy_requests(partition: str, region: str, account: str) -> list[Simulatio
 
 
 def _calls(requests: Iterable[SimulationRequest]) -> int:
-    return sum(len(request.actions) * len(request.resources) for request in requests)
+    return sum(len(request.calls) for request in requests)
 
 
 def _simulate(
