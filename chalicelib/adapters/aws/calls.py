@@ -19,7 +19,7 @@ botocore does not offer it, the parsed answer is read).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -169,12 +169,13 @@ def read_pages(
     raise UpstreamError(f"{what}: more than {PAGES} pages")
 
 
-def unless(code: str, ask: Callable[[], T]) -> T | None:
-    """What `ask` answers; None where AWS refuses by this error code."""
+def unless(code: str | Collection[str], ask: Callable[[], T]) -> T | None:
+    """What `ask` answers; None where AWS refuses by this error code, or one of these."""
+    codes = (code,) if isinstance(code, str) else code
     try:
         return ask()
     except UpstreamError as error:
-        if code_of(error) != code:
+        if code_of(error) not in codes:
             raise
         return None
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile
 from typing import Any
 from uuid import uuid4
+
+import msgspec
 
 from chalicelib.adapters.aws.calls import asked, aws_call, code_of
 from chalicelib.adapters.aws.sessions import Sessions
@@ -44,12 +47,8 @@ class Stacks:
     def resources(self, name: str) -> tuple[Resource, ...]:
         """Without those that are deleted."""
         pages = self._pages("list_stack_resources", StackName=name)
-        found = [r for page in pages for r in page["StackResourceSummaries"]]
-        return tuple(
-            Resource(r["LogicalResourceId"], r["ResourceType"], r.get("PhysicalResourceId", ""), r["ResourceStatus"])
-            for r in found
-            if r["ResourceStatus"] != "DELETE_COMPLETE"
-        )
+        found = msgspec.convert([r for page in pages for r in page["StackResourceSummaries"]], list[Resource])
+        return tuple(resource for resource in found if resource.status != "DELETE_COMPLETE")
 
     def template(self, name: str, stage: str = "Original") -> Mapping[str, Any]:
         """As it was given, or with `Processed` as its transform made it; empty where it is no JSON."""
@@ -100,10 +99,10 @@ class Stacks:
     def read_change_set(self, made: ChangeSet) -> ChangeSet:
         """With all its changes."""
         pages = list(self._pages("describe_change_set", ChangeSetName=made.id))
-        changes = [c["ResourceChange"] for page in pages for c in page.get("Changes", ()) if "ResourceChange" in c]
-        first = pages[0]
-        reason = first.get("StatusReason", "")
-        return ChangeSet(made.id, made.stack_id, first["Status"], reason, tuple(_change(c) for c in changes))
+        found = [c["ResourceChange"] for page in pages for c in page.get("Changes", ()) if "ResourceChange" in c]
+        replaced = [{**c, "Replacement": c.get("Replacement", "").replace("False", "")} for c in found]
+        changes = msgspec.convert(replaced, tuple[StackChange, ...])
+        return ChangeSet(made.id, made.stack_id, pages[0]["Status"], pages[0].get("StatusReason", ""), changes)
 
     def execute(self, change_set: ChangeSet) -> None:
         asked("execute the change set", self._client.execute_change_set, ChangeSetName=change_set.id)
@@ -113,13 +112,12 @@ class Stacks:
 
     def events(self, stack: str, after: str | None = None) -> list[StackEvent]:
         """Oldest first; `after` is the id of the last one known: it and all before it are left out."""
-        fresh: list[StackEvent] = []
-        for page in self._pages("describe_stack_events", StackName=stack):
-            for event in page["StackEvents"]:
-                if event["EventId"] == after:
-                    return fresh[::-1]
-                fresh.append(_event(event))
-        return fresh[::-1]
+        found = (e for page in self._pages("describe_stack_events", StackName=stack) for e in page["StackEvents"])
+        fresh = [
+            {**event, "of_stack": event.get("PhysicalResourceId") == event["StackId"]}
+            for event in takewhile(lambda event: event["EventId"] != after, found)
+        ]
+        return msgspec.convert(fresh[::-1], list[StackEvent])
 
     def delete(self, stack: str) -> None:
         """Asks for it; returns before it is gone."""
@@ -161,27 +159,6 @@ def _stack(found: Mapping[str, Any]) -> Stack:
 def _parameter(value: Value) -> dict[str, Any]:
     chosen = {"UsePreviousValue": True} if value.text is None else {"ParameterValue": value.text}
     return {"ParameterKey": value.name, **chosen}
-
-
-def _change(change: Mapping[str, Any]) -> StackChange:
-    replacement = change.get("Replacement", "")
-    return StackChange(
-        action=change["Action"],
-        kind=change["ResourceType"],
-        name=change["LogicalResourceId"],
-        replacement="" if replacement == "False" else replacement,
-    )
-
-
-def _event(event: Mapping[str, Any]) -> StackEvent:
-    return StackEvent(
-        id=event["EventId"],
-        name=event["LogicalResourceId"],
-        kind=event["ResourceType"],
-        status=event["ResourceStatus"],
-        reason=event.get("ResourceStatusReason", ""),
-        of_stack=event.get("PhysicalResourceId") == event["StackId"],
-    )
 
 
 def find_deployment(stage: str, sessions: Sessions) -> Settings:

@@ -14,10 +14,10 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 import msgspec
 
-from chalicelib.adapters.aws.calls import asked, code_of
+from chalicelib.adapters.aws.calls import asked, unless
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.domain.doctor.installed import EventRule, Queue, RuleTarget
-from chalicelib.errors import DeniedError, TransientError, UpstreamError
+from chalicelib.errors import DeniedError, TransientError
 
 ABSENT = "ResourceNotFoundException"
 NO_QUEUE = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
@@ -38,12 +38,7 @@ def reading(what: str, *absent: str) -> Callable[[Callable[_P, Any]], Callable[_
     def decorate(method: Callable[_P, Any]) -> Callable[_P, Any]:
         @wraps(method)
         def read(*args: _P.args, **kwargs: _P.kwargs) -> Any:
-            try:
-                return asked(what.format(*args[1:]), partial(method, *args, **kwargs))
-            except UpstreamError as error:
-                if code_of(error) in absent:
-                    return None
-                raise
+            return unless(absent, lambda: asked(what.format(*args[1:]), partial(method, *args, **kwargs)))
 
         return read
 

@@ -97,16 +97,17 @@ def deploy_rights(context: DoctorContext) -> CheckResult:
 
 def deploy_requests(partition: str, region: str, account: str) -> list[SimulationRequest]:
     """One for each kind of resource."""
-    found: list[SimulationRequest] = []
-    for resource, calls in _DEPLOY_CALLS.items():
-        named = resource.format(partition=partition, region=region, account=account, sample=SAMPLE)
-        service = named.split(":")[2]
-        found.append(SimulationRequest(tuple(f"{service}:{call}" for call in calls.split()), (named,)))
-    return found
+    place = {"partition": partition, "region": region, "account": account, "sample": SAMPLE}
+    return [
+        SimulationRequest(
+            tuple(f"{resource.split(':')[2]}:{call}" for call in calls.split()), (resource.format(**place),)
+        )
+        for resource, calls in _DEPLOY_CALLS.items()
+    ]
 
 
 def _calls(requests: Iterable[SimulationRequest]) -> int:
-    return sum(len(request.actions) * len(request.resources) for request in requests)
+    return sum(len(request.calls) for request in requests)
 
 
 def _simulate(

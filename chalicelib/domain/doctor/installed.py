@@ -14,7 +14,7 @@ import msgspec
 from chalicelib.domain.events.sweep_message import Sweep
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.names import RegistryPlace
-from chalicelib.domain.reconcile.difference import Memory
+from chalicelib.domain.reconcile.difference import Memory, RepositoryFacts
 
 QUEUE = "AWS::SQS::Queue"
 RULE = "AWS::Events::Rule"
@@ -117,7 +117,8 @@ class StoredRepositories(msgspec.Struct, frozen=True):
 
     @property
     def living(self) -> StoredRepositories:
-        return StoredRepositories(self.account, {h: f for h, f in self.facts.items() if "deleted_at" not in f})
+        own = {home: facts for home, facts in self.facts.items() if not RepositoryFacts.read(facts).is_deleted}
+        return StoredRepositories(self.account, own)
 
     def times(self, sweep: Sweep) -> list[datetime]:
         """When the sweep last handled each repository that it has handled."""

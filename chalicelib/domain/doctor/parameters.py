@@ -39,13 +39,13 @@ def choose_parameters(
     """
     for name, text in given.items():
         _check_name(name, declared)
-        check_value(name, text, declared[name])
+        _check_value(name, text, declared[name])
     if missing := [n for n, p in declared.items() if "Default" not in p and n not in {*previous, *given}]:
         raise ParameterError(missing[0], "has no default: give it with --parameter")
     return tuple(Value(name, given.get(name)) for name in declared if name in given or name in previous)
 
 
-def check_value(name: str, text: str, declared: Mapping[str, Any]) -> None:
+def _check_value(name: str, text: str, declared: Mapping[str, Any]) -> None:
     """Raises ParameterError; its text never repeats the value."""
     if _SECRET.search(text):
         raise ParameterError(name, "this is a secret, and CloudFormation shows it: store it, and give its ARN")

@@ -40,6 +40,11 @@ class SimulationRequest(msgspec.Struct, frozen=True):
     keys: tuple[Key, ...] = ()
     allowed: bool = True
 
+    @property
+    def calls(self) -> list[tuple[str, str]]:
+        """Each action with each resource."""
+        return list(product(self.actions, self.resources))
+
 
 class SimulatedAction(msgspec.Struct, frozen=True):
     """`decision`: allowed, explicitDeny or implicitDeny. `by_organisation`, `by_boundary` False: there it ends."""
@@ -93,9 +98,9 @@ def policy_requests(document: Mapping[str, Any], region: str) -> Iterator[Simula
 
 
 def wrong_answers(request: SimulationRequest, answers: Iterable[SimulatedAction]) -> Iterator[str]:
-    """A line for each answer that differs from what the policy means."""
+    """A line for each call that is answered otherwise than the policy means it."""
     for answer in answers:
-        if answer.allowed is not request.allowed:
+        if (answer.action, answer.resource) in request.calls and answer.allowed is not request.allowed:
             why = "allowed, and must not be" if answer.allowed else answer.reason
             yield f"{answer.action} on {answer.resource}: {why}"
 
@@ -103,7 +108,7 @@ def wrong_answers(request: SimulationRequest, answers: Iterable[SimulatedAction]
 def unanswered(request: SimulationRequest, answers: Iterable[SimulatedAction]) -> Iterator[str]:
     """A line for each call without an answer: it is neither denied nor allowed."""
     told = {(answer.action, answer.resource) for answer in answers}
-    for action, resource in product(request.actions, request.resources):
+    for action, resource in request.calls:
         if (action, resource) not in told:
             yield f"{action} on {resource}: IAM did not answer"
 

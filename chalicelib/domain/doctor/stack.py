@@ -1,5 +1,7 @@
 """A CloudFormation stack: its states, changes and events. Pure.
 
+Fields that are read from CloudFormation's answers have its names there.
+
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html
 """
 
@@ -9,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
+from msgspec import field
 
 TABLE = "AWS::DynamoDB::Table"
 SUCCESSES = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE", "DELETE_COMPLETE"})
@@ -43,20 +46,20 @@ class Stack(msgspec.Struct, frozen=True):
 class Resource(msgspec.Struct, frozen=True):
     """`name` is the logical id, `physical` what AWS calls it (empty: not yet made)."""
 
-    name: str
-    kind: str
-    physical: str
-    status: str
+    name: str = field(name="LogicalResourceId")
+    kind: str = field(name="ResourceType")
+    physical: str = field(name="PhysicalResourceId", default="")
+    status: str = field(name="ResourceStatus", default="")
 
 
 class StackChange(msgspec.Struct, frozen=True):
     """`action`: Add, Modify, Remove, Import or Dynamic. `replacement`: True, Conditional (known only when it
     is done), or empty."""
 
-    action: str
-    kind: str
-    name: str
-    replacement: str = ""
+    action: str = field(name="Action")
+    kind: str = field(name="ResourceType")
+    name: str = field(name="LogicalResourceId")
+    replacement: str = field(name="Replacement", default="")
 
     @property
     def loses_table(self) -> bool:
@@ -97,11 +100,11 @@ class ChangeSet(msgspec.Struct, frozen=True):
 class StackEvent(msgspec.Struct, frozen=True):
     """`of_stack`: it is about the stack itself."""
 
-    id: str
-    name: str
-    kind: str
-    status: str
-    reason: str = ""
+    id: str = field(name="EventId")
+    name: str = field(name="LogicalResourceId")
+    kind: str = field(name="ResourceType")
+    status: str = field(name="ResourceStatus")
+    reason: str = field(name="ResourceStatusReason", default="")
     of_stack: bool = False
 
     @property

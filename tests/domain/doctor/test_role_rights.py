@@ -69,7 +69,7 @@ def test_only_a_plain_yes_is_a_yes(answers: tuple[SimulatedAction, ...], words: 
     assert said == [] if words is None else words in said[0]
 
 
-@pytest.mark.parametrize("answers", [(), (SimulatedAction("ecr:PutImage", "arn:other", "allowed"),)])
+@pytest.mark.parametrize("answers", [(), (SimulatedAction("ecr:PutImage", "arn:other", "implicitDeny"),)])
 def test_no_answer_is_neither_a_yes_nor_a_no(answers: tuple[SimulatedAction, ...]) -> None:
     assert list(wrong_answers(REQUEST, answers)) == []
     assert list(unanswered(REQUEST, answers)) == ["ecr:PutImage on arn:r: IAM did not answer"]

@@ -40,3 +40,8 @@ def test_a_repository_that_a_sweep_has_not_dealt_with_has_no_time() -> None:
 
 def test_lost_events_of_deleted_repositories_are_left_out_where_only_the_living_count() -> None:
     assert (STORED.lost_events, STORED.living.lost_events) == (7, 2)
+
+
+def test_a_repository_that_was_created_again_after_its_deletion_is_living() -> None:
+    again = {"deleted_at": NOW - timedelta(days=1), "created_at": NOW - timedelta(hours=1)}
+    assert list(StoredRepositories("111122223333", {WEB: again}).living.facts) == [WEB]
