@@ -25,8 +25,8 @@ from chalicelib.forwarder.objects import (
     AdmissionWebhook,
     Forwarding,
     Object,
-    admission_configuration,
     forwarder_objects,
+    note,
     through_forwarder,
     webhook_configuration,
 )
@@ -151,49 +151,20 @@ def _matching(option: str, form: re.Pattern[str], text: str) -> str:
 
 def _by_forwarder(given: Forwarding, exempt: tuple[str, ...], fail_closed: bool) -> WebhookManifest:
     space = given.namespace
-    role = [
-        "   service account:",
-        "   aws eks create-pod-identity-association --cluster-name CLUSTER \\",
-        f"     --namespace {space} --service-account {NAME} --role-arn ROLE_ARN",
-    ]
+    role = (
+        "\n   aws eks create-pod-identity-association --cluster-name CLUSTER \\"
+        f"\n     --namespace {space} --service-account {NAME} --role-arn ROLE_ARN"
+    )
     if given.role_arn:
-        trust = f"   which must trust system:serviceaccount:{space}:{NAME}."
-        role = [f"   service account: {given.role_arn},", trust]
-    words = [
-        "Before:",
-        "1. cert-manager: aws eks create-addon --cluster-name CLUSTER --addon-name cert-manager",
-        "2. The role, with the managed policy lazaretto-STAGE-admit-REGION (docs/admission.md), for the",
-        *role,
-        "After:",
-        f"   kubectl -n {space} rollout status deployment/{NAME}",
-        "   kubectl create deployment trial --image IMAGE --dry-run=server",
-        *(_FAILS if fail_closed else _IGNORES_FAILURE),
-    ]
+        role = f" {given.role_arn},\n   which must trust system:serviceaccount:{space}:{NAME}."
+    words = [*note("cluster.txt", namespace=space, role=role), *(_FAILS if fail_closed else _IGNORES_FAILURE)]
     return WebhookManifest(words, [*forwarder_objects(given), through_forwarder(space, exempt, fail_closed)])
 
 
 def _by_token(host: str, address: str, name: str, exempt: tuple[str, ...], fail_closed: bool) -> WebhookManifest:
-    configuration, kubeconfig = admission_configuration(host)
-    words = [
-        "On every control plane node, before: kube-apiserver with",
-        "  --admission-control-config-file=/etc/kubernetes/lazaretto-admission.yaml",
-        "",
-        "/etc/kubernetes/lazaretto-admission.yaml:",
-        *_indented(configuration),
-        "",
-        "/etc/kubernetes/lazaretto.kubeconfig, readable by kube-apiserver alone; TOKEN is what",
-        "`lazaretto webhook token` has printed, and the hash of which was deployed:",
-        *_indented(kubeconfig),
-        "",
-        "Both files must be mounted into the pod of kube-apiserver; it reads them when it starts.",
-        *(_FAILS if fail_closed else _IGNORES_FAILURE),
-    ]
+    words = [*note("control_plane.txt", host=host), *(_FAILS if fail_closed else _IGNORES_FAILURE)]
     client = {"url": f"{address}/v1/admission/token"}
     return WebhookManifest(words, [webhook_configuration(AdmissionWebhook(name, client, exempt, fail_closed, {}))])
-
-
-def _indented(plain: Object) -> list[str]:
-    return [f"  {line}" for line in _yaml(plain).splitlines()]
 
 
 def _text(manifest: WebhookManifest) -> str:

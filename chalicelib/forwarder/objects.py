@@ -1,6 +1,7 @@
 """The Kubernetes objects of the forwarder and of the API server, filled in; nothing is printed or checked here.
 
-They stand in `objects.yaml`, `webhook.yaml` and `control_plane.yaml`. Source: cert-manager, "CA Injector".
+They stand in `objects.yaml` and `webhook.yaml`, and what a person must do beside them in text files. Source:
+cert-manager, "CA Injector".
 """
 
 from __future__ import annotations
@@ -92,10 +93,9 @@ def webhook_configuration(given: AdmissionWebhook) -> Object:
     return configuration
 
 
-def admission_configuration(host: str) -> tuple[Object, Object]:
-    """The file that `--admission-control-config-file` names, and the kubeconfig that it names."""
-    configuration, kubeconfig = _filled_file("control_plane.yaml", {"host": host})
-    return configuration, kubeconfig
+def note(name: str, **values: str) -> list[str]:
+    """The lines of a text of this package, with the values for `${…}`."""
+    return Template(_resource(name)).substitute(values).splitlines()
 
 
 def _resource(name: str) -> str:

@@ -82,22 +82,36 @@ class DeployContext(msgspec.Struct, frozen=True):
         if typer.prompt(f"{question} Type its name ({self.name})", err=True) != self.name:
             raise ConflictError("that is not its name: nothing was changed")
 
+    @contextmanager
+    def watched(self, stack: str) -> Iterator[None]:
+        """Waits for the end of the operation that is begun inside. `stack` is an id: a deleted stack has no name.
 
-@contextmanager
-def watched(context: DeployContext, stack: str) -> Iterator[None]:
-    """Waits for the end of the operation that is begun inside. `stack` is an id: a deleted stack has no name.
+        Prints the cause of a failure and raises UpstreamError.
+        """
+        before = self.stacks.events(stack)
+        yield
+        events = follow(self.stacks, stack, before[-1].id if before else None, self.region)
+        status = ended(events) or ""
+        if status in SUCCESSES:
+            return
+        if cause := root_cause(events):
+            complain(f"{cause.name} ({cause.kind}): {cause.reason or cause.status}")
+        raise UpstreamError(f"{self.name} is {status}. {self.way_out(status)}")
 
-    Prints the cause of a failure and raises UpstreamError.
-    """
-    before = context.stacks.events(stack)
-    yield
-    events = follow(context.stacks, stack, before[-1].id if before else None, context.region)
-    status = ended(events) or ""
-    if status in SUCCESSES:
-        return
-    if cause := root_cause(events):
-        complain(f"{cause.name} ({cause.kind}): {cause.reason or cause.status}")
-    raise UpstreamError(f"{context.name} is {status}. {way_out(context, status)}")
+    def delete(self, stack: Stack) -> None:
+        """To its end. Raises UpstreamError if the deletion fails."""
+        with self.watched(stack.id):
+            self.stacks.delete(stack.id)
+
+    def delete_empty(self, stack: str) -> None:
+        """A stack without resources, whose events need not be shown."""
+        self.stacks.delete(stack)
+        while standing(self.stacks.find(stack)) is not StackState.ABSENT:
+            time.sleep(EVERY_SECONDS)
+
+    def way_out(self, status: str) -> str:
+        way = _WAYS_OUT.get(status, "See its events in CloudFormation.")
+        return way.format(options=self.options, region=self.region, name=self.name)
 
 
 def follow(stacks: Stacks, stack: str, after: str | None, region: str) -> list[StackEvent]:
@@ -118,24 +132,6 @@ def follow(stacks: Stacks, stack: str, after: str | None, region: str) -> list[S
         complain(f"  aws cloudformation describe-stack-events --region {region} --stack-name {stack}")
         raise UpstreamError(f"no longer watched: {reason}") from error
     return events
-
-
-def delete_stack(context: DeployContext, stack: Stack) -> None:
-    """Waits for the end. Raises UpstreamError if the deletion fails."""
-    with watched(context, stack.id):
-        context.stacks.delete(stack.id)
-
-
-def delete_empty_stack(context: DeployContext, stack: str) -> None:
-    """One without resources, whose events need not be shown."""
-    context.stacks.delete(stack)
-    while standing(context.stacks.find(stack)) is not StackState.ABSENT:
-        time.sleep(EVERY_SECONDS)
-
-
-def way_out(context: DeployContext, status: str) -> str:
-    way = _WAYS_OUT.get(status, "See its events in CloudFormation.")
-    return way.format(options=context.options, region=context.region, name=context.name)
 
 
 def _fresh(stacks: Stacks, stack: str, after: str | None) -> list[StackEvent]:

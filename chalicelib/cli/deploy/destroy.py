@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from chalicelib.cli.deploy.deploy import Spoke, Yes, open_deploy_context
-from chalicelib.cli.deploy.deploy_context import EVERY_SECONDS, DeployContext, delete_empty_stack, delete_stack
+from chalicelib.cli.deploy.deploy_context import EVERY_SECONDS, DeployContext
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
 from chalicelib.domain.doctor.stack import TABLE, Resource, Stack, StackState, standing
@@ -61,9 +61,9 @@ def destroy_command(
     if with_table and plan.table:
         context.ask_for_name("The table is deleted with all verdicts, waivers and the audit log.")
     if plan.stack and standing(plan.stack) is StackState.LEFTOVER:
-        delete_empty_stack(context, plan.stack.id)
+        context.delete_empty(plan.stack.id)
     elif plan.stack:
-        delete_stack(context, plan.stack)
+        context.delete(plan.stack)
     if with_table and plan.table:
         _delete_table(context, plan.table)
     _print_result(context, plan, with_table)

@@ -13,15 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chalicelib.cli.deploy.deploy_context import (
-    DEPLOY_ANEW,
-    EVERY_SECONDS,
-    DeployContext,
-    delete_empty_stack,
-    delete_stack,
-    watched,
-    way_out,
-)
+from chalicelib.cli.deploy.deploy_context import DEPLOY_ANEW, EVERY_SECONDS, DeployContext
 from chalicelib.cli.framework import output
 from chalicelib.cli.framework.output import complain, count
 from chalicelib.domain.doctor.parameters import STAGE
@@ -57,10 +49,10 @@ def out_of_the_way(context: DeployContext, dry_run: bool) -> Stack | None:
         case StackState.BUSY:
             raise UpstreamError(f"{context.name} is {stack.status}: another deployment is under way. Wait for its end.")
         case StackState.STUCK:
-            raise UpstreamError(f"{context.name} is {stack.status}. {way_out(context, stack.status)}")
+            raise UpstreamError(f"{context.name} is {stack.status}. {context.way_out(stack.status)}")
         case StackState.LEFTOVER:
             complain("an unfinished review of the stack is removed")
-            delete_empty_stack(context, stack.id)
+            context.delete_empty(stack.id)
             return None
         case StackState.DEAD:
             reason = (
@@ -70,7 +62,7 @@ def out_of_the_way(context: DeployContext, dry_run: bool) -> Stack | None:
                 raise ConflictError(f"{reason}. A dry run does not do that.")
             complain(f"{reason}." if context.spoke else f"{reason}; the table stays.")
             context.ask("Delete it?")
-            delete_stack(context, stack)
+            context.delete(stack)
             return None
     return stack
 
@@ -187,12 +179,12 @@ def reviewed(context: DeployContext, made: ChangeSet, *, new: bool) -> Iterator[
         if not review.executed:
             context.stacks.drop_change_set(made)
             if new:
-                delete_empty_stack(context, made.stack_id)
+                context.delete_empty(made.stack_id)
 
 
 def carry_out(context: DeployContext, review: Review) -> None:
     """Executes the change set, to its end. Prints the cause of a failure and raises UpstreamError."""
-    with watched(context, review.change_set.stack_id):
+    with context.watched(review.change_set.stack_id):
         context.stacks.execute(review.change_set)
         review.executed = True
 
