@@ -212,7 +212,7 @@ _NO_POLICY = "RepositoryPolicyNotFoundException"
 
 
 class EcrActs:
-    """`client_of` gives the ECR client of an account and a Region. Implements `services.ports.Acts`.
+    """`client_of` gives the ECR client of an account and a Region. Implements `services.ports.registry.Acts`.
 
     Every method raises TransientError, DeniedError, UpstreamError and AbsentError (`image`, `repository`).
     """

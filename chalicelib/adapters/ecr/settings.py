@@ -42,7 +42,7 @@ _QUOTA = "scan quota"
 
 
 class EcrScanning:
-    """services.ports.scanning.Scans. `client_of` gives the ECR client of an account and a Region.
+    """services.ports.registry.Scans. `client_of` gives the ECR client of an account and a Region.
 
     All methods raise TransientError, DeniedError and UpstreamError.
     """
@@ -92,7 +92,7 @@ _NO_LIFECYCLE = "LifecyclePolicyNotFoundException"
 
 
 class EcrReplication:
-    """services.ports.replication.ReplicationReader. `client_of` gives the ECR client of an account and a Region, and
+    """services.ports.registry.ReplicationReader. `client_of` gives the ECR client of an account and a Region, and
     raises DeniedError where nothing lets us look there."""
 
     def __init__(self, client_of: Callable[[str | None, str], ECRClient], now: Callable[[], datetime]) -> None:

@@ -195,7 +195,7 @@ RETRY_AFTER_SECONDS = 2.0
 
 
 class WaiverStore:
-    """Implements services.ports.Waivers. All reads are consistent."""
+    """Implements services.ports.context.Waivers. All reads are consistent."""
 
     def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._dynamo = Dynamo(client, table_name, sleep)

@@ -55,7 +55,7 @@ _REPLICA, _STATE = "REPLICA#", "REPLICATION"
 
 
 class ReplicaItems:
-    """services.ports.replication.Replicas on DynamoDB. All reads are consistent."""
+    """services.ports.registry.Replicas on DynamoDB. All reads are consistent."""
 
     def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._dynamo = Dynamo(client, table_name, sleep)
@@ -153,7 +153,7 @@ _ASKED_AT = "aa"
 
 
 class ScanAskItems:
-    """services.ports.scanning.ScanAsks on DynamoDB."""
+    """services.ports.registry.ScanAsks on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._dynamo = Dynamo(client, table_name, sleep)
@@ -213,7 +213,7 @@ _SETTINGS, _SINCE = "SETTINGS", "aa"
 
 
 class SettingsItems:
-    """services.ports.replication.GatheredPosture on DynamoDB."""
+    """services.ports.registry.GatheredPosture on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._dynamo = Dynamo(client, table_name, sleep)

@@ -33,7 +33,7 @@ _JOB, _PART = "JOB", "PART#"
 
 
 class WhatIfItems:
-    """services.ports.WhatIfs on DynamoDB."""
+    """services.ports.context.WhatIfs on DynamoDB."""
 
     def __init__(
         self,

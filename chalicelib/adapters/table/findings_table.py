@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from chalicelib.adapters.dynamodb.dynamo import Dynamo, encode, expand
+from chalicelib.adapters.dynamodb.dynamo import Dynamo, encode, expand, still
 from chalicelib.adapters.dynamodb.schema import (
     BODY,
     DENIED,
@@ -52,25 +52,8 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 
-def put_snapshot(dynamo: Dynamo, content: bytes, at: datetime) -> None:
-    """As of `at`, unless a newer one is stored; the first of a day stays as that day's."""
-    body: Item = {BODY: {"B": zlib.compress(content)}, PUT_AT: {"N": number_of(at)}}
-    try:
-        old = dynamo.put(
-            summary_key() | body,
-            f"attribute_not_exists({PK}) OR #at < :at",
-            {":at": body[PUT_AT]},
-            ExpressionAttributeNames={"#at": PUT_AT},
-            ReturnValues="ALL_OLD",
-        )
-    except ConflictError:
-        return
-    if not old or read_number(old[PUT_AT]["N"]).date() != at.astimezone(UTC).date():
-        dynamo.put(summary_key(at) | body)
-
-
+T = TypeVar("T")
 KEV_REMEMBERED = timedelta(days=1)
-_NO_REVISION = f"attribute_not_exists({REVISION})"
 
 
 class FindingsTable:
@@ -133,7 +116,6 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         self._catalogue = Catalogue(self._dynamo)
         self._audit = AuditLog(self._dynamo)
         self._heads = AuditCheckpoints(self._dynamo)
-        self._guards = Guards(self._dynamo)
 
     # --- headers
 
@@ -223,22 +205,35 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         self._heads.copy(day, heads)
 
     def read_fuse(self) -> Fuse:
-        return self._guards.read_fuse()
+        return self._read(fuse_key(), BODY, Fuse)[0]
 
     def change_fuse(self, change: Callable[[Fuse], Fuse]) -> Fuse:
         """1 unit for each started KB, none where nothing changes."""
-        return self._guards.change_fuse(change)
+        return self._change(fuse_key(), BODY, Fuse, change)
 
     def read_denied(self, repository: Repository) -> DeniedDigests:
-        return self._guards.read_denied(repository)
+        return self._read(repository_key(repository), DENIED, DeniedDigests)[0]
 
     def change_denied(self, repository: Repository, change: Callable[[DeniedDigests], DeniedDigests]) -> DeniedDigests:
-        """As `change_fuse`, of the repository's whole item; 1 more where it was not known."""
-        return self._guards.change_denied(repository, change)
+        """As `change_fuse`, of the repository's whole item; 1 more where it was not known: it is listed from now on."""
+        listed = {STATE_PK: {"S": REPOSITORIES}, STATE_SK: {"S": repository.path}}
+        return self._change(repository_key(repository), DENIED, DeniedDigests, change, listed)
 
     def put_snapshot(self, content: bytes, at: datetime) -> None:
         """The summary as of `at`, unless a newer one is stored; the first of a day stays as that day's."""
-        put_snapshot(self._dynamo, content, at)
+        body: Item = {BODY: {"B": zlib.compress(content)}, PUT_AT: {"N": number_of(at)}}
+        try:
+            old = self._dynamo.put(
+                summary_key() | body,
+                f"attribute_not_exists({PK}) OR #at < :at",
+                {":at": body[PUT_AT]},
+                ExpressionAttributeNames={"#at": PUT_AT},
+                ReturnValues="ALL_OLD",
+            )
+        except ConflictError:
+            return
+        if not old or read_number(old[PUT_AT]["N"]).date() != at.astimezone(UTC).date():
+            self._dynamo.put(summary_key(at) | body)
 
     def read_rollout(self) -> RolloutProgress | None:
         item = self._dynamo.get(rollout_key())
@@ -248,35 +243,13 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         """1 unit for each started KB: the worst images are named in it."""
         put = msgspec.structs.replace(rollout, revision=rollout.revision + 1)
         item = rollout_key() | nonce() | {REVISION: {"N": str(put.revision)}, BODY: {"B": msgspec.json.encode(put)}}
-        former: Item = {":former": {"N": str(rollout.revision)}}
-        self._dynamo.put(item, *((f"{REVISION} = :former", former) if rollout.revision else (_NO_REVISION, None)))
+        former = {"N": str(rollout.revision)} if rollout.revision else None
+        self._dynamo.put(item, **still(REVISION, former))
         return put
 
     def read_versions(self) -> tuple[int, int]:
         """Policy, waivers."""
         return read_versions(self._dynamo)
-
-
-T = TypeVar("T")
-
-
-class Guards:
-    def __init__(self, dynamo: Dynamo) -> None:
-        self._dynamo = dynamo
-
-    def read_fuse(self) -> Fuse:
-        return self._read(fuse_key(), BODY, Fuse)[0]
-
-    def change_fuse(self, change: Callable[[Fuse], Fuse]) -> Fuse:
-        return self._change(fuse_key(), BODY, Fuse, change)
-
-    def read_denied(self, repository: Repository) -> DeniedDigests:
-        return self._read(repository_key(repository), DENIED, DeniedDigests)[0]
-
-    def change_denied(self, repository: Repository, change: Callable[[DeniedDigests], DeniedDigests]) -> DeniedDigests:
-        """A repository that was not known is listed from now on."""
-        listed = {STATE_PK: {"S": REPOSITORIES}, STATE_SK: {"S": repository.path}}
-        return self._change(repository_key(repository), DENIED, DeniedDigests, change, listed)
 
     def _read(self, key: Item, name: str, kind: type[T]) -> tuple[T, Item | None]:
         stored = (self._dynamo.get(key) or {}).get(name)

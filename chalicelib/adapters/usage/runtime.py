@@ -1,4 +1,4 @@
-"""Who runs an image: every place that can pull is asked, and the answers are put together (services.ports Runtime).
+"""Who runs an image: every place that can pull is asked, and the answers are put together (`AwsRuntime`).
 
 NO is said only when nothing runs the image *and* no place was left out; what could not be asked is a sentence, and
 makes it UNKNOWN. Asked are ECS, EventBridge, Lambda and EKS (through Inspector) of the registry's account, in the

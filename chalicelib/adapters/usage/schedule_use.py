@@ -29,7 +29,7 @@ class _RunTask(msgspec.Struct, rename="pascal"):
 
 
 _RUN_TASK = msgspec.json.Decoder(_RunTask)
-"""Made here: no two threads may be the first to use a type (`parsers.answer`)."""
+"""Made here: no two threads may be the first to use a type (`parsers.wire.wire`)."""
 
 
 class _Named(PlaceAnswer):

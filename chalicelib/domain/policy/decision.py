@@ -19,8 +19,6 @@ from chalicelib.domain.policy.policy import NO_FINDING, CompiledRule, Policy, ca
 from chalicelib.domain.policy.section import Rule
 from chalicelib.domain.policy.waiver import Waiver, WaiverBook
 
-__all__ = ["ImageState", "RuleOutcome", "decide"]
-
 
 class RuleOutcome(msgspec.Struct, frozen=True):
     """`decide_at`: until then only news can change decision or reasons, not the clock; None: the clock never does."""

@@ -1,7 +1,5 @@
-"""Find out what hangs on one image before it is taken away. Nothing is decided and nothing is written here.
-
-Find out whether an image runs: by each digest and tag it may have been started by. Nothing is decided here.
-"""
+"""Find out whether an image runs, by each digest and tag it may have been started by, and what else hangs on it before
+it is taken away. Nothing is decided and nothing is written here."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.images.finding import Ecosystem, Finding, FindingStatus, FixAvailable, Package, Severity
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind, Scan, ScanState, Source
-from chalicelib.domain.images.verdict import Decision, Reason, VerdictSummary
-from chalicelib.domain.policy.decision import ImageState, RuleOutcome, decide
+from chalicelib.domain.images.verdict import Decision, ImageState, Reason, VerdictSummary
+from chalicelib.domain.policy.decision import RuleOutcome, decide
 from chalicelib.domain.policy.policy import Policy, parse_policy
 from chalicelib.domain.policy.waiver import Waiver
 
