@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from random import Random
 from string import ascii_letters, digits
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import pytest
 
+BARE = ("CONTENT_TYPE", "CONTENT_LENGTH")
+"""The headers whose names have no prefix in an environment."""
 OURS = {"dynamodb", "ecr", "events", "sns", "sqs", "sts"}
 
 
@@ -61,6 +66,36 @@ def _accepts_kwargs(function: Any) -> bool:
     return bool(code.co_flags & inspect.CO_VARKEYWORDS)
 
 
+def environ(method: str, url: str, headers: Mapping[str, str | bytes], body: Any = None) -> dict[str, Any]:
+    """A request as a server makes it of what it is sent (PEP 3333)."""
+    parts = urlsplit(url)
+    body = body.read() if hasattr(body, "read") else body or b""
+    body = body.encode() if isinstance(body, str) else bytes(body)
+    made = {
+        "REQUEST_METHOD": method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(parts.path or "/").decode("latin-1"),
+        "QUERY_STRING": parts.query,
+        "RAW_URI": f"{parts.path or '/'}?{parts.query}".removesuffix("?"),
+        "SERVER_NAME": parts.hostname,
+        "SERVER_PORT": str(parts.port or (443 if parts.scheme == "https" else 80)),
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "127.0.0.1",
+        "HTTP_HOST": parts.netloc,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": parts.scheme,
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": io.StringIO(),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+    for name, value in headers.items():
+        key = name.upper().replace("-", "_")
+        made[key if key in BARE else f"HTTP_{key}"] = value.decode() if isinstance(value, bytes) else value
+    return {**made, "CONTENT_LENGTH": str(len(body))}
+
+
 def _random_string(random: Random, length: int = 20, include_digits: bool = True, lower_case: bool = False) -> str:
     """As moto's, which chooses letter by letter: each answer has an id of 52."""
     made = "".join(random.choices(ascii_letters + (digits if include_digits else ""), k=length))
@@ -72,10 +107,14 @@ def quick_moto() -> None:
     """Imports moto: half a second, which only a test that needs it shall take, and when it runs."""
     from moto import backend_index
     from moto.core import models, responses
+    from moto.core.request import Request
     from moto.moto_api._internal.moto_random import MotoRandom
 
     vars(responses)["method_names_from_class"] = functools.cache(responses.method_names_from_class)
     MotoRandom.get_random_string = _random_string
+    vars(responses)["camelcase_to_underscores"] = functools.cache(responses.camelcase_to_underscores)
+    # werkzeug would build the same request as an address, a form and files.
+    Request.from_primitives = lambda *asked: Request(environ(*asked))
     # For each call the patterns of 110 services would be tried in the order of their names.
     vars(backend_index)["backend_url_patterns"].sort(key=lambda known: known[0] not in OURS)
     # Each `mock_aws` would register 800 patterns of addresses with `requests`, by which nothing here asks AWS.

@@ -226,6 +226,14 @@ def test_without_the_token_nobody_is_answered(send: Send, context: FakeContext, 
     assert context.journal.counted == {}
 
 
+@pytest.mark.parametrize("token", ["", "x" * (LONGEST_TOKEN + 1)])
+def test_a_token_that_is_none_opens_no_door_whatever_hashes_are_set_up(
+    send: Send, context: FakeContext, token: str
+) -> None:
+    context.admission_token_hashes = (hash_of(""), hash_of(token[:LONGEST_TOKEN]))
+    assert send(GOOD, BY_TOKEN, f"Bearer {token}").status_code == 401
+
+
 def test_with_the_token_the_answer_is_the_same(send: Send, context: FakeContext) -> None:
     context.admission_token_hashes = (hash_of(OLD),)
     for body in (GOOD, review(f"{HOST}/team/api:v2"), b"{}"):

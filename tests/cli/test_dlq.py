@@ -208,16 +208,16 @@ def test_an_empty_queue_has_nothing_to_drop(run: Run) -> None:
     [
         (("show", "scans", "--limit", "1000"), 0, 0),
         (("redrive", "scans", "--all", "--dry-run"), 0, 0),
-        (("redrive", "scans", "--all"), 300, 300),
-        (("drop", "scans", "--all", "--yes"), 0, 300),
-        (("drop", "scans", "--message", "m299", "--yes"), 0, 1),
+        (("redrive", "scans", "--all"), 60, 60),
+        (("drop", "scans", "--all", "--yes"), 0, 60),
+        (("drop", "scans", "--message", "m59", "--yes"), 0, 1),
     ],
 )
 @pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
 def test_a_queue_larger_than_memory_is_gone_through(
     run: Run, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], sent: int, gone: int, form: tuple[str, ...]
 ) -> None:
-    queue = LongQueue(300)
+    queue = LongQueue(60)
     monkeypatch.setattr("chalicelib.cli.dlq._open", lambda *_: queue)
     monkeypatch.setattr("chalicelib.cli.framework.output.say_hanging", lambda text: None)
     result = run(*options, *form)

@@ -11,17 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes, urlsplit
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.httpsession import URLLib3Session
 from werkzeug.test import run_wsgi_app
 
+from tests.quick_aws import environ
+
 if TYPE_CHECKING:
     from chalicelib.local.aws.server import LocalAws
-
-BARE = ("CONTENT_TYPE", "CONTENT_LENGTH")
 
 
 class Raw(io.BytesIO):
@@ -40,7 +39,8 @@ def in_process(aws: LocalAws) -> Iterator[None]:
     def send(session: Any, request: AWSPreparedRequest) -> AWSResponse:
         if not request.url.startswith("http://127.0.0.1:") or not request.url.startswith(f"{aws.url}/"):
             return over_http(session, request)
-        chunks, status, headers = run_wsgi_app(aws, environ(request))
+        asked = environ(request.method, request.url, request.headers, request.body)
+        chunks, status, headers = run_wsgi_app(aws, asked)
         said = {"Date": formatdate(aws.clock.now().timestamp(), usegmt=True), **headers}
         return AWSResponse(request.url, int(status.split()[0]), said, Raw(b"".join(chunks)))
 
@@ -48,32 +48,3 @@ def in_process(aws: LocalAws) -> Iterator[None]:
         patch.setattr(URLLib3Session, "send", send)
         patch.setattr("moto.sts.models.utcnow", lambda: aws.clock.now().replace(tzinfo=None))
         yield
-
-
-def environ(request: AWSPreparedRequest) -> dict[str, Any]:
-    """As a server makes it of the request (PEP 3333)."""
-    parts = urlsplit(request.url)
-    body = request.body or b""
-    body = body.encode() if isinstance(body, str) else bytes(body)
-    made = {
-        "REQUEST_METHOD": request.method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": unquote_to_bytes(parts.path or "/").decode("latin-1"),
-        "QUERY_STRING": parts.query,
-        "SERVER_NAME": parts.hostname,
-        "SERVER_PORT": str(parts.port),
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "REMOTE_ADDR": "127.0.0.1",
-        "HTTP_HOST": parts.netloc,
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.errors": io.StringIO(),
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-    }
-    for name, value in request.headers.items():
-        key = name.upper().replace("-", "_")
-        made[key if key in BARE else f"HTTP_{key}"] = value.decode() if isinstance(value, bytes) else value
-    return {**made, "CONTENT_LENGTH": str(len(body))}

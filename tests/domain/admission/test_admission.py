@@ -342,6 +342,8 @@ def test_where_nothing_is_to_be_done_pods_start_with_a_warning_that_says_what_wo
     released = judged(Decision.BLOCK, order=RELEASE)
     assert told(released)[::2] == (True, (f"would be denied (released by a person): {text}",))
     assert admit(request(), [released], ENFORCING).outcome is AdmissionOutcome.OBSERVED
+    ordered = msgspec.structs.replace(RELEASE, kind=ActionType.QUARANTINE)
+    assert told(judged(Decision.BLOCK, order=ordered))[0] is False, "an order to take it away releases nothing"
 
 
 def test_a_release_ends_when_the_verdict_gets_worse_than_the_one_released() -> None:

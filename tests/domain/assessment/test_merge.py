@@ -216,6 +216,7 @@ def test_the_first_complete_listing_of_the_other_scanner_resolves_what_the_forme
 def test_a_slow_answer_of_the_former_scanner_does_not_switch_back():
     stored = msgspec.structs.replace(document(row(2, 0)), source_since=at(200))
     assert not merge(stored, listing(199, basic(1), source=Source.BASIC, scanned=100)).changed
+    assert merge(stored, listing(200, basic(1), source=Source.BASIC, scanned=100)).changed, "a later look finds out"
 
 
 # ---- first sight in the line, KEV, the end of history

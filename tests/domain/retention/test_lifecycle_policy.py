@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -121,6 +122,13 @@ def test_archive_by_pulls() -> None:
     ]
     policy = text(rule(1, "any", "sinceImagePulled", 90, ARCHIVE))
     assert acts(policy, *images) == {"A": NativeAct("archive", 1), "C": NativeAct("archive", 1)}
+
+
+@pytest.mark.parametrize(("days", "taken"), [(90, True), (89, False)])
+def test_an_image_stays_in_the_archive_for_ninety_days(days: int, taken: bool) -> None:
+    policy = text(rule(1, "any", "sinceImageTransitioned", days, storageClass="archive"))
+    with nullcontext() if taken else pytest.raises(RefusedPayloadError, match="at least 90 days"):
+        parse_lifecycle_policy(policy)
 
 
 def test_archive_and_expire_combined() -> None:

@@ -1,12 +1,13 @@
-"""Bytes and dollars of a plan: shared layers once, what is not known at most, the archive's 90 days."""
+"""Bytes and dollars of a plan: shared layers once, what is not known at most, 90 days of archive. How far a run is."""
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from chalicelib.domain.policy.section import Retention
 from chalicelib.domain.retention.image import Layer, RetainedImage
-from chalicelib.domain.retention.plan import GB, RetentionPlan, freed_by
+from chalicelib.domain.retention.plan import GB, RetentionPlan, RetentionProgress, RetentionResult, freed_by
 from chalicelib.domain.retention.retention import judge, resolve
 from tests.fakes.registries import HOME, NOW, digest, idle, retained, retention
 
@@ -58,3 +59,31 @@ def test_an_index_weighs_nothing_itself() -> None:
 def test_a_plan_that_takes_nothing_frees_nothing() -> None:
     freed = freed_by(planned(IMAGES[:1], EXPIRE), {})
     assert (freed.size_bytes, freed.at_most, freed.dollars_a_month) == (0, False, 0)
+
+
+# ---- how far a run is
+
+
+@pytest.mark.parametrize(
+    ("after", "start", "taken"),
+    [
+        (None, "", 0),
+        ("sha256:aa#17", "sha256:aa", 17),
+        ("#3", "", 3),
+        ("sha256:aa", "sha256:aa", 0),
+    ],
+)
+def test_a_message_in_flight_is_read(after: str | None, start: str, taken: int) -> None:
+    assert RetentionProgress.read(after) == RetentionProgress(start, taken)
+
+
+def test_what_is_sent_is_what_was_sent_before() -> None:
+    assert str(RetentionProgress("sha256:aa", 17)) == "sha256:aa#17"
+
+
+def test_the_fact_of_a_repository_keeps_its_names_and_their_order() -> None:
+    kept = msgspec.to_builtins(RetentionResult("p1", 9, 3, 2, False, None, {"sha256:aa": "denied"}, {}))
+    assert msgspec.json.encode(kept) == (
+        b'{"plan":"p1","images":9,"wanted":3,"taken":2,"observed":false,"stopped":null,'
+        b'"failed":{"sha256:aa":"denied"},"kept":{}}'
+    )

@@ -9,14 +9,14 @@ import pytest
 
 from chalicelib.domain.images.image import Kind
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo.demo import ALIAS, Demo
 from chalicelib.local.demo.run_stack import HURRY_SECONDS, OF_THE_DEMO, summarize
+from tests.local.running import local_stack
 
 
 @pytest.fixture(scope="module")
 def played():
-    with LocalStack(api_port=0, hurry=HURRY_SECONDS) as stack:
+    with local_stack(api_port=0, hurry=HURRY_SECONDS) as stack:
         demo = Demo(stack)
         demo.open()
         assert stack.pump.drain(60)

@@ -7,10 +7,10 @@ import urllib.request
 from pathlib import Path
 
 from chalicelib.local import events as aws_events
-from chalicelib.local.aws.stack import LocalStack
 from chalicelib.local.demo.payloads import PayloadFolder, play_payloads
 from chalicelib.local.demo.run_stack import ALWAYS, HURRY_SECONDS, calls_about
 from tests.local import samples
+from tests.local.running import local_stack
 
 IMAGE = samples.ref()
 
@@ -20,7 +20,7 @@ def test_every_call_about_a_played_folder_is_answered(tmp_path: Path) -> None:
     gone = samples.ref("team/gone", "f")
     event = aws_events.basic_scan_finished(gone, [], "COMPLETE", {"HIGH": 1}, samples.SCANNED)
     (tmp_path / "event.json").write_text(json.dumps(event))
-    with LocalStack(api_port=0, hurry=HURRY_SECONDS) as stack:
+    with local_stack(api_port=0, hurry=HURRY_SECONDS) as stack:
         assert calls_about(stack, []) == ALWAYS
         played = play_payloads(stack, PayloadFolder(tmp_path))
         calls = calls_about(stack, played.refs)

@@ -17,9 +17,6 @@ from typing import Any
 import boto3
 import msgspec
 import pytest
-from botocore.awsrequest import AWSResponse
-from moto.core.botocore_stubber import MockRawResponse
-from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.ecr.registry import EcrActs, EcrRegistry
@@ -30,7 +27,6 @@ from chalicelib.domain.headers.pending_action import ActionType, Holding
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, StorageStatus
 from chalicelib.errors import DeniedError, TransientError
-from chalicelib.local.aws.server import LocalAws
 from chalicelib.local.ecr.ecr import LocalEcr, ecr_of
 from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.enforcement.give_order import release_image
@@ -308,22 +304,8 @@ CASES = list(cases())
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Any]:
-    with local_aws() as aws:
-        yield in_process(aws)
-
-
-def in_process(aws: LocalAws) -> Any:
-    """A client of ECR that asks the local AWS without a socket: tens of thousands of calls are made here."""
-    client: Any = boto3.client("ecr", HOME.region)
-
-    def answer(request: Any, **_: Any) -> AWSResponse:
-        headers = {name: text.decode() if isinstance(text, bytes) else text for name, text in request.headers.items()}
-        asked = EnvironBuilder("/", aws.url, method="POST", headers=headers, data=request.body)
-        chunks, status, said = run_wsgi_app(aws, asked.get_environ())
-        return AWSResponse(request.url, int(status.split()[0]), dict(said), MockRawResponse(b"".join(chunks)))
-
-    client.meta.events.register("before-send.ecr", answer)
-    return client
+    with local_aws():
+        yield boto3.client("ecr", HOME.region)
 
 
 class Registry:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.enforcement.fuse import WINDOW, Fuse, FuseSlot
+from chalicelib.domain.events.message import Act
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.policy.section import Route
-from chalicelib.errors import TransientError
-from chalicelib.services.enforcement.acquire_quota import acquire_quota
+from chalicelib.errors import ParameterError, TransientError
+from chalicelib.services.enforcement.acquire_quota import acquire_quota, reset_fuse
 from tests.services.fused import NOW, FusedContext, key
 
 SLACK, SNS = Route(channel="slack"), Route(channel="sns", word="block")
@@ -88,3 +92,89 @@ def test_a_worker_that_dies_before_it_is_remembered_announces_again_under_the_sa
     assert {(message.key, message.channel) for message in context.announced} == {
         (AlertKey("ALERT#FUSE", NOW, subject="fuse"), name) for name in ("slack", "sns")
     }
+
+
+# ---- a person makes the fuse whole again
+
+BLOWN = Fuse((FuseSlot(key(1), NOW),), blown_at=NOW, announced=True, waiting=(key(2), key(3)))
+
+
+def act(number: int) -> tuple[str, Act]:
+    ref, _, effect = key(number).partition(" ")
+    return "actions", Act(ImageRef.parse(ref), effect, attempt=1)
+
+
+def test_what_waited_is_sent_in_its_order_and_the_fuse_counts_from_nothing(context: Any) -> None:
+    context.table.fuse = BLOWN
+    context.wait(minutes=20)
+    assert reset_fuse("ann", "looked into", context) == BLOWN
+    assert context.table.fuse == Fuse(reset_at=context.moment, reset_by="ann")
+    assert context.sent == [act(2), act(3)]
+
+
+def test_the_record_says_who_why_and_what_the_fuse_was(context: Any) -> None:
+    context.table.fuse = BLOWN
+    reset_fuse("ann", "  looked into\n", context)
+    (record,) = context.table.actions["fuse"]
+    assert (record.kind, record.actor, record.reason) == ("FUSE_RESET", "person:ann", "looked into")
+    assert record.before == "blown at 2026-03-02 08:00:00 UTC; acts within the hour: 1, waiting: 2"
+    assert record.after == "whole"
+
+
+def test_a_fuse_that_is_whole_is_reset_all_the_same_and_nothing_is_sent(context: Any) -> None:
+    context.table.fuse = Fuse((FuseSlot(key(1), NOW),))
+    before = reset_fuse("ann", "to be sure", context)
+    assert (before.blown_at, len(before.taken)) == (None, 1)
+    assert (context.table.fuse.taken, context.sent) == ((), [])
+    (record,) = context.table.actions["fuse"]
+    assert record.before == "whole; acts within the hour: 1, waiting: 0"
+
+
+def test_what_a_fuse_refused_an_hour_ago_is_no_more_waiting_for_it(context: Any) -> None:
+    context.table.fuse = BLOWN
+    context.wait(hours=2)
+    before = reset_fuse("ann", "looked into", context)
+    assert (before.blown_at, before.taken, before.waiting, context.sent) == (None, (), (), [])
+    assert context.table.actions["fuse"][0].before == "whole; acts within the hour: 0, waiting: 0"
+
+
+def test_what_is_refused_while_a_person_resets_it_is_sent_too(context: Any) -> None:
+    context.table.fuse = BLOWN
+    context.table.others = lambda fuse: msgspec.structs.replace(fuse, waiting=(*fuse.waiting, key(4)))
+    assert reset_fuse("ann", "looked into", context).waiting == (key(2), key(3), key(4))
+    assert context.sent == [act(2), act(3), act(4)]
+
+
+def test_two_people_who_reset_it_at_once_have_each_act_sent_once(context: Any) -> None:
+    context.table.fuse = BLOWN
+    context.table.others = lambda fuse: fuse.reset("ben", NOW)
+    assert reset_fuse("ann", "looked into", context).waiting == ()
+    assert context.sent == []
+
+
+@pytest.mark.parametrize("reason", ["", " \n", "x" * 1001])
+def test_without_a_reason_that_can_be_kept_it_stays_blown(context: Any, reason: str) -> None:
+    context.table.fuse = BLOWN
+    with pytest.raises(ParameterError):
+        reset_fuse("ann", reason, context)
+    assert (context.table.fuse, context.table.actions, context.sent) == (BLOWN, {}, [])
+
+
+def test_a_reset_that_cannot_be_recorded_is_not_done(context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    context.table.fuse = BLOWN
+
+    def throttled(_: object) -> bool:
+        raise TransientError("throttled")
+
+    monkeypatch.setattr(context.table, "record_action", throttled)
+    with pytest.raises(TransientError):
+        reset_fuse("ann", "looked into", context)
+    assert (context.table.fuse, context.sent) == (BLOWN, [])
+
+
+def test_after_a_reset_as_many_pass_as_on_a_new_day_and_the_next_blow_is_told_anew(context: Any) -> None:
+    context.table.fuse = BLOWN
+    reset_fuse("ann", "looked into", context)
+    assert acquire_quota(key(2), 1, context) is None
+    assert acquire_quota(key(3), 1, context) == NOW + timedelta(hours=1, seconds=90)
+    assert context.announced

@@ -8,6 +8,8 @@ from chalicelib.domain.enforcement.repository_policy import has_statement
 from chalicelib.domain.events.message import Act, Refresh
 from chalicelib.domain.headers.pending_action import ActionType, Stage
 from chalicelib.domain.images.finding import FindingStatus
+from chalicelib.services.enforcement.finish_act import is_reached
+from chalicelib.services.enforcement.read_state import read_state
 from tests.services.enforcement.test_enforce_verdict import ACTIVE, ARCHIVED, CRITICAL, Acting
 
 BLOCKING = [{"id": "critical", "match": {"severity": "CRITICAL"}, "decision": "block", "enforce": "repository-policy"}]
@@ -59,6 +61,15 @@ def test_a_block_that_was_begun_and_is_no_longer_wanted_denies_nothing_and_count
     assert not story.head.denied
     assert story.stored.read_denied(story.ref.home).digests == ()
     assert story.acts.policies == {}
+
+
+def test_a_digest_that_counts_is_not_denied_before_the_deny_is_read() -> None:
+    story = Acting(rules=BLOCKING)
+    dies_before(story, "write_policy")
+    header, act = story.head, story.head.act
+    assert act is not None
+    assert story.stored.read_denied(story.ref.home).digests == (story.ref.digest,)
+    assert not is_reached(header, act, read_state(header, act.kind, story), story)
 
 
 def test_an_unblock_that_is_cut_off_when_blocking_is_wanted_again_leaves_the_deny_and_its_digest() -> None:

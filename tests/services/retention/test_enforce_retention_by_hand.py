@@ -86,6 +86,23 @@ def test_what_changes_while_it_is_carried_out_stays_also_at_a_second_try() -> No
     assert not done.failed
 
 
+def test_what_changes_stays_also_where_its_part_is_planned_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chalicelib.services.retention.apply_retention.IN_A_BATCH", 1)
+    world, calls = ten(), list[str]()
+
+    def meanwhile(call: str) -> None:
+        calls.append(call)
+        if call == "describe" and calls.count(call) == 1:
+            replaced(world, digest(3), last_pulled_at=NOW)
+        if call == "delete" and calls.count(call) == 2:
+            raise TransientError("throttled")
+
+    world.keeper.before = meanwhile
+    done = carried_out(world)
+    assert world.left == {digest(1), digest(3)}
+    assert [*done.kept] == [digest(3)]
+
+
 def test_a_waiver_of_the_meantime_counts_and_another_policy_ends_it() -> None:
     world = ten()
 

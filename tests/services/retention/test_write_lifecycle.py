@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 from chalicelib.domain.retention.lifecycle_policy import parse_lifecycle_policy
-from chalicelib.errors import ConflictError
+from chalicelib.errors import ConflictError, UpstreamError
 from chalicelib.services.retention.write_lifecycle import Written, write_lifecycle
 from tests.fakes.registries import HOME, digest, retained
 from tests.services.retaining import Retaining
@@ -37,6 +37,18 @@ def test_a_rule_is_compiled_previewed_recorded_and_written() -> None:
     assert record.undo is not None
     assert record.undo.startswith("aws ecr delete-lifecycle-policy")
     assert "that what runs, or may run, stays" in done.compiled.unsaid
+
+
+def test_no_policy_is_written_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = world()
+
+    def dies(*_: Any) -> None:
+        raise UpstreamError("no answer")
+
+    monkeypatch.setattr(made.lifecycles, "write", dies)
+    with pytest.raises(UpstreamError):
+        written(made)
+    assert len(made.records("LIFECYCLE_WRITTEN")) == 1
 
 
 def test_a_dry_run_writes_and_records_nothing() -> None:

@@ -73,6 +73,13 @@ def test_what_may_run_is_as_dangerous() -> None:
     assert dangers(compared(made))[4] is Danger.RUNNING
 
 
+def test_what_was_not_looked_up_is_as_dangerous(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chalicelib.services.retention.write_lifecycle.MOST_LOOKED_UP", 1)
+    found = compared(world(acts={digest(3): EXPIRE, digest(4): EXPIRE}))
+    assert dangers(found) == {4: Danger.RUNNING}
+    assert "was not looked up" in found.differences[0].why
+
+
 def test_evidence_is_named() -> None:
     made = world(acts={digest(4): EXPIRE})
     ref = HOME.image(digest(4))
