@@ -139,7 +139,7 @@ class Applied:
             for queue, messages in self._sent.items():
                 some = [messages.popleft() for _ in range(min(BATCH, len(messages)))]
                 batch = [Delivery(str(next(self._numbers)), message) for message in some]
-                failures = receive_batch(batch, context) if queue == "scans" else receive_sweeps(batch, context, {})
+                failures = receive_batch(batch, context) if queue == "scans" else receive_sweeps(batch, context)
                 for error in failures.values():
                     raise error
 

@@ -27,7 +27,6 @@ from chalicelib.parsers.findings.rows import (
     parse_finding_details,
     parse_list_findings,
 )
-from chalicelib.services.ports.answers import answered
 
 if TYPE_CHECKING:
     from types_boto3_inspector2 import Inspector2Client
@@ -195,4 +194,9 @@ class EitherScanner:
         """An Inspector that may not be asked, or is not enabled, does not scan the image either."""
         if ref.home.public or listing.scan.state in (ScanState.COMPLETE, ScanState.IN_PROGRESS):
             return False
-        return ref in (answered(lambda: self._inspector.coverage([ref])) or {})
+        try:
+            return ref in self._inspector.coverage([ref])
+        except TransientError:
+            raise
+        except UpstreamError:
+            return False

@@ -39,7 +39,6 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
 from chalicelib.domain.policy.document import read_document
 from chalicelib.errors import MediaTypeError, NotFoundError, ParameterError, PolicyError, TooLargeError
-from chalicelib.services.ports.answers import pages
 from chalicelib.services.ports.table import RepositoryRow
 
 if TYPE_CHECKING:
@@ -106,8 +105,12 @@ def is_meant(query: Query, home: ImageRef | Repository) -> bool:
 
 
 def _named(reads: FindingsQueries, name: str) -> Iterator[RepositoryRow]:
-    for page in pages(lambda after: reads.repositories(after, _PAGE)):
+    after: str | None = None
+    while True:
+        page = reads.repositories(after, _PAGE)
         yield from (row for row in page.items if row.repository.name == name)
+        if (after := page.after) is None:
+            return
 
 
 B = TypeVar("B")
