@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import io
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from random import Random
@@ -113,8 +114,9 @@ def quick_moto() -> None:
     vars(responses)["method_names_from_class"] = functools.cache(responses.method_names_from_class)
     MotoRandom.get_random_string = _random_string
     spelled = functools.cache(utils.camelcase_to_underscores)
-    for module in (utils, responses):
-        vars(module)["camelcase_to_underscores"] = spelled
+    for module in [module for name, module in sys.modules.items() if name.startswith("moto.")]:
+        if spelled.__name__ in vars(module):
+            vars(module)[spelled.__name__] = spelled
     # werkzeug would build the same request as an address, a form and files.
     Request.from_primitives = lambda *asked: Request(environ(*asked))
     # For each call the patterns of 110 services would be tried in the order of their names.
