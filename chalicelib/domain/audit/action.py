@@ -26,7 +26,7 @@ _TIME = "%Y%m%dT%H%M%S.%f"
 
 
 class Recorded(Protocol):
-    """What of an audit record makes its key: `services.ports.ActionRecord` has it."""
+    """What of an audit record makes its id: the record has it, and its entry in the index of the day."""
 
     @property
     def chain(self) -> Chain: ...
