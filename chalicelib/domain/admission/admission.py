@@ -8,12 +8,13 @@ server may send more. `judgement.py` says which images an object names and what 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from chalicelib.domain.images.image import REGISTRY, ImageRef
+from chalicelib.domain.images.image import REGISTRY, ImageRef, Repository
 from chalicelib.domain.images.names import ImageName, RegistryPlace, image_name, private_registry
 from chalicelib.domain.images.text import cut, sanitize
 from chalicelib.domain.policy.document import explained
@@ -167,18 +168,14 @@ class AskedImage(msgspec.Struct, frozen=True):
         """What to give to `lazaretto image`: nothing in it means anything to a shell. "" without `name`."""
         if self.name is None:
             return ""
-        if self.name.digest is not None:
-            return str(self.name.home.image(self.name.digest))
-        host_and_repository = str(self.name.home.image("")).removesuffix("@")
-        return f"{host_and_repository}:{self.name.tag}"
+        return str(self.name if self.name.digest is None else self.name.home.image(self.name.digest))
 
-    def ref(self, digest: str | None) -> ImageRef | None:
-        """`digest`: what its tag points at, where it names none itself: a digest beside a tag wins, as it does for
-        whoever pulls."""
+    def ref(self, digests: Mapping[tuple[Repository, str], str]) -> ImageRef | None:
+        """`digests`: what tags point at. A digest beside a tag wins, as it does for a pull."""
         if self.name is None:
             return None
-        found = self.name.digest or digest
-        return None if found is None else self.name.home.image(found)
+        digest = self.name.digest or digests.get((self.name.home, self.name.tag or ""))
+        return None if digest is None else self.name.home.image(digest)
 
 
 def read_image(text: str) -> AskedImage:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import translate
 
 from chalicelib.domain.channels.channel import SECRET_PATTERNS
@@ -86,6 +86,12 @@ def cut(text: str, limit: int, more: bool = False) -> str:
     if len(text) <= limit and not more:
         return text
     return text[: limit - 1].rstrip() + ELLIPSIS
+
+
+def some_of(texts: Sequence[str], most: int) -> tuple[str, ...]:
+    """The first `most` of them, then how many more there are."""
+    rest = len(texts) - most
+    return (*texts[:most], f"and {rest} more") if rest > 0 else tuple(texts)
 
 
 def _shown(character: str) -> str:

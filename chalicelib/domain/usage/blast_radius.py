@@ -20,7 +20,7 @@ import msgspec
 
 from chalicelib.domain.headers.header import Header, line_name
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind, ScanState, StorageStatus
-from chalicelib.domain.images.text import sanitize
+from chalicelib.domain.images.text import sanitize, some_of
 from chalicelib.domain.images.verdict import Decision
 
 LAST_PULL = "the last pull"
@@ -154,10 +154,7 @@ def _index_words(index: IndexTags) -> str:
 
 def _some(texts: Iterable[str], between: str = ", ") -> str:
     """Each cut and made harmless by itself, so that a long one hides no other."""
-    every = list(texts)
-    shown = [sanitize(text, LONGEST) for text in every[:SHOWN]]
-    rest = len(every) - len(shown)
-    return between.join([*shown, f"and {rest} more"] if rest else shown) or "none"
+    return between.join(sanitize(text, LONGEST) for text in some_of(list(texts), SHOWN)) or "none"
 
 
 PULL = "ecr:BatchGetImage"
