@@ -91,7 +91,7 @@ class Applied:
         apply_policy(policy, "bench", context)
         for _ in range(ROUNDS):
             self._deliver(context)
-            if self._fan_out is not None and self._fan_out.told:
+            if self._fan_out is not None and self._fan_out.announced:
                 return
             self.outbox.send("sweeps", PolicyRollout())  # the clock comes round
         raise AssertionError(f"some image lags after {ROUNDS} rounds")
@@ -139,7 +139,7 @@ class Applied:
             for queue, messages in self._sent.items():
                 some = [messages.popleft() for _ in range(min(BATCH, len(messages)))]
                 batch = [Delivery(str(next(self._numbers)), message) for message in some]
-                failures = receive_batch(batch, context) if queue == "scans" else receive_sweeps(batch, context, {})
+                failures = receive_batch(batch, context) if queue == "scans" else receive_sweeps(batch, context)
                 for error in failures.values():
                     raise error
 

@@ -115,7 +115,7 @@ class Registry:
         job = start_what_if(read_policy(CANDIDATE), since_days, "bench", context)
         with patch.object(evaluate_shard, "weigh", self._weigh):
             while self.sent:
-                failures = receive_sweeps([Delivery("1", self.sent.popleft())], context, {})
+                failures = receive_sweeps([Delivery("1", self.sent.popleft())], context)
                 for error in failures.values():
                     raise error
         gc.unfreeze()

@@ -64,7 +64,7 @@ ONLY_PEOPLE = {
 }
 """Called by the local stack and by commands, with the credentials of who types them."""
 ONLY_IN_TRANSACTIONS = {"DeleteItem"}
-ASKING = {"ask", "asked", "pages", "_ask", "_pages"}
+ASKING = {"ask", "asked", "pages", "read_answer", "read_pages", "_ask", "_pages"}
 """Functions that are given the call to make, or its name."""
 BY_WHAT_KEEPS = {"Decrypt", "GenerateDataKey"}
 """Called by DynamoDB, SQS, SNS and Secrets Manager on our behalf."""
@@ -290,7 +290,8 @@ def calls_of_adapters() -> set[str]:
     trees = [ast.parse(path.read_text()) for path in (ROOT / "chalicelib/adapters").rglob("*.py")]
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
     asked = [part for call in calls if name_of(call.func) in ASKING for part in call.args]
-    assigned = [node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+    values = [node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+    assigned = [part for value in values for part in (value.elts if isinstance(value, ast.Tuple) else (value,))]
     taken = [part for part in assigned if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Call)]
     names = {name_of(part) for part in (*(call.func for call in calls), *asked, *taken)}
     return {operations[name] for name in names & operations.keys()}

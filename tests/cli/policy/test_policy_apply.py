@@ -201,7 +201,7 @@ def test_it_waits_until_no_image_lags(apply: Apply, context: AppContext, monkeyp
     assert (result.exit_code, left) == (0, [])
     assert "every image is decided by it" in result.stderr
     assert {row.policy_version for row in context.queries.all_rows()} == {1}
-    assert roll_out_policy(context, {}) == 0
+    assert roll_out_policy(context) == 0
 
 
 def test_it_does_not_wait_for_ever(apply: Apply, context: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,8 @@ from chalicelib.domain.events.pull_failure import PullFailureCause
 from chalicelib.domain.images.names import ImageName
 from chalicelib.domain.policy.section import Route
 from chalicelib.errors import ConflictError, TransientError
-from chalicelib.local.aws.messages import Pattern
+from chalicelib.local.aws.deployment import RulePlan
+from chalicelib.local.aws.messages import queues_of
 from chalicelib.parsers.events.events import parse_event
 from chalicelib.services.alerts.deliver_alert import CLAIM, deliver_alert
 from chalicelib.services.pulls.notify_pull_failure import handle_pull_failure, notify_pull_failure
@@ -316,7 +317,7 @@ def test_whatever_comes_in_whatever_order_each_service_image_and_hour_is_told_on
 ROOT = Path(__file__).parents[3]
 RESOURCES = json.loads((ROOT / ".chalice/resources.json").read_text())["Resources"]
 PATTERN = RESOURCES["PullFailureRule"]["Properties"]["EventPattern"]
-RULE = Pattern(json.dumps(PATTERN), PATTERN)
+RULE = RulePlan("PullFailureRule", PATTERN, ("scans",))
 SAMPLE = json.loads((ROOT / "events/ecs-task-pull-failed.json").read_text())
 AUTH = "ResourceInitializationError: unable to pull secrets or registry auth: AccessDeniedException: not authorized"
 
@@ -364,5 +365,5 @@ def test_rule_and_reader_agree_about_what_a_failed_pull_is(
     event = json.loads(json.dumps(SAMPLE))
     event["detail"]["stoppedReason"] = stopped
     event["detail"]["containers"][0]["reason"] = container
-    assert RULE.matches(Pattern.flat(event)) is reaches_us
+    assert bool(queues_of(event, [RULE])) is reaches_us
     assert bool(heard(parse_event(event))) is is_told
