@@ -1,8 +1,8 @@
 """What a Kubernetes API server asks before it admits an object and what it is answered, and an image as a pod names it:
 of Amazon ECR, of another registry, or unreadable. Pure.
 
-Source: Kubernetes, "Dynamic Admission Control" (admission.k8s.io/v1). What is not read here is left out: a later API
-server may send more. `judgement.py` says which images an object names and what follows from them.
+Source: Kubernetes, "Dynamic Admission Control" (admission.k8s.io/v1). A later API server may send more
+than is read here. `judgement.py` says which images an object names and what follows from them.
 """
 
 from __future__ import annotations
@@ -43,10 +43,6 @@ class GroupVersionKind(msgspec.Struct, frozen=True):
     version: _Name = ""
 
 
-def _nothing() -> msgspec.Raw:
-    return msgspec.Raw(b"null")
-
-
 class AdmissionRequest(msgspec.Struct, frozen=True, rename="camel"):
     """`object` is null for DELETE, `oldObject` for CREATE and CONNECT."""
 
@@ -54,8 +50,8 @@ class AdmissionRequest(msgspec.Struct, frozen=True, rename="camel"):
     kind: GroupVersionKind
     operation: Operation
     namespace: _Name = ""
-    object: msgspec.Raw = msgspec.field(default_factory=_nothing)
-    old_object: msgspec.Raw = msgspec.field(default_factory=_nothing)
+    object: msgspec.Raw = msgspec.Raw(b"null")
+    old_object: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class AdmissionReview(msgspec.Struct, frozen=True, rename="camel"):
@@ -111,9 +107,8 @@ def _decoded(content: bytes | msgspec.Raw, kind: Any) -> Any:
 
 
 def _shallow(content: bytes) -> bytes:
-    """Null in place of what lies too deep to name an image. An API server takes 10,000 levels (of `managedFields`, by
-    whoever makes the object), Python 3.13 takes 9,998: refused, the object would be a way in where failures are
-    ignored."""
+    """Null in place of what lies too deep to name an image. An API server takes 10,000 levels (of `managedFields`),
+    Python 3.13 takes 9,998: a refusal would be a way in where the cluster ignores failures."""
     kept, depth, begun = bytearray(), 0, 0
     for mark in _MARK.finditer(content):
         if mark[0] in (b"{", b"["):

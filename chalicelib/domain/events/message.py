@@ -5,9 +5,6 @@ and `RetriedEvent` of our own; `actions` carries `Act`, `CheckDeny`, `PullFailed
 `Act` for alerts and reports, and `SendAlert`; `sweeps` carries what the clock and people start: `Due`, `PolicyRollout`,
 `TakeSnapshot`, `WaiversChanged`, `WatchWaivers`, `WhatIf`, `StoreCheckpoints`, and the parts of sweeps
 (`sweep_message`).
-
-A log line names a message and never repeats findings, texts or parameters of calls. A metric has at most one dimension,
-of few values, because each value is one more metric to pay for.
 """
 
 from __future__ import annotations
@@ -204,7 +201,8 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class Metric(StrEnum):
-    """The names CloudWatch has. docs/operations.md says what each one means."""
+    """The names CloudWatch has; docs/operations.md says what each one means. Each has at most one dimension, of few
+    values, because each value is one more metric to pay for."""
 
     MESSAGES_RECEIVED = "MessagesReceived"
     MESSAGES_IGNORED = "MessagesIgnored"
@@ -257,8 +255,8 @@ class Outcome(StrEnum):
 
 
 def named(delivery: Delivery) -> dict[str, str]:
-    """What the message is told by: `message_id` and `kind`; `event_id` (EventBridge's) of an AWS event; `image`, or
-    `repository`; `sweep` and `effect` where it has one."""
+    """What a log line says of a message, never findings, texts or parameters of calls: `message_id` and `kind`;
+    `event_id` (EventBridge's) of an AWS event; `image`, or `repository`; `sweep` and `effect` where it has one."""
     body = delivery.body
     place = _place(body)
     names = {

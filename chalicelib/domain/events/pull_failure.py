@@ -1,9 +1,8 @@
-"""Why an image could not be pulled, and which image it was, read from the error texts of ECS, containerd, docker and
-the kubelet. Pure.
+"""Why an image could not be pulled, and which image of Amazon ECR it was, read from the error texts of ECS, containerd,
+docker and the kubelet.
 
-A text is classified by what it says, never by what the image is called; an unknown one stays UNKNOWN. Only names of
-Amazon ECR are found: private registries by any of their hosts (dual-stack, FIPS and China too), public ones, and
-repositories named by ARN. `domain/pulls/explanation.py` says whether Lazaretto is the cause.
+A text is classified by what it says, never by what the image is called; an unknown one stays UNKNOWN.
+`domain/pulls/explanation.py` says whether Lazaretto is the cause.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Messages of the sweeps: what plans one, what handles a repository or a copy, what was found, and what people are
-told. Pure.
+told.
 
 A sweep looks on a schedule, repository by repository, for what no event tells. Every message may be delivered twice,
-late and in any order; none depends on another one's having been handled. Retention sends to the queue `actions`, the
-only one whose function may delete images.
+late and in any order. Retention sends to the queue `actions`, the only one whose function may delete images.
 """
 
 from __future__ import annotations

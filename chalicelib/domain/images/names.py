@@ -1,11 +1,7 @@
 """How images and registries are named outside: by workloads, by AWS's console, and in the list of watched registries.
-Pure.
 
-A workload's name is `host/repository:tag@digest`, where the host is an Amazon ECR registry. It may hold a tag alone and
-mean another image tomorrow; everything stored goes by `ImageRef`. A watched registry is an account in a Region, our own
-first. A registry at ECR Public belongs to an account and is pulled from by its aliases; it sends no events, scans
-nothing and does not replicate, so sweeps alone know it. The console's URLs are no API: people follow them, code does
-not.
+A workload's name, `host/repository:tag@digest`, may hold a tag alone and mean another image tomorrow; everything stored
+goes by `ImageRef`. The console's URLs are no API: people follow them, code does not.
 """
 
 from __future__ import annotations
@@ -49,8 +45,8 @@ class RegistryPlace(msgspec.Struct, frozen=True, order=True):
 
 
 class PublicRegistry(msgspec.Struct, frozen=True):
-    """`aliases` that are in force, the primary one first: by it our references name the registry. There is one at
-    least."""
+    """Sweeps alone know it: it sends no events, scans nothing and does not replicate. `aliases` that are in force, the
+    primary one first: by it our references name the registry. There is one at least."""
 
     account: str
     aliases: tuple[str, ...]
@@ -142,8 +138,10 @@ def repository_at(host: str, path: str) -> Repository | None:
     return Repository(m["account"], m["region"], path)
 
 
-_CONSOLES = {"aws": "console.aws.amazon.com", "aws-cn": "console.amazonaws.cn"} | {
-    "aws-us-gov": "console.amazonaws-us-gov.com"
+_CONSOLES = {
+    "aws": "console.aws.amazon.com",
+    "aws-cn": "console.amazonaws.cn",
+    "aws-us-gov": "console.amazonaws-us-gov.com",
 }
 
 

@@ -1,8 +1,6 @@
-"""Why an image could not be pulled, in sentences for people, and what to do: the same words everywhere. Pure.
+"""Why an image could not be pulled, in sentences for people, and what to do: the same words everywhere.
 
-Denied access is explained with the role that pulls and the rights a pull needs; a failure that Lazaretto has nothing to
-do with, by one sentence. Sources: Amazon ECS developer guide, "CannotPullContainer task errors"; Amazon ECR user guide,
-identity-based policies.
+Sources: Amazon ECS developer guide, "CannotPullContainer task errors"; Amazon ECR user guide, identity-based policies.
 """
 
 from __future__ import annotations

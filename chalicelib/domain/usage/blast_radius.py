@@ -1,12 +1,7 @@
 """What depends on one image: what people are told before it is taken away, what to use instead, and who else may pull
-it. Pure.
+it.
 
 What could not be looked up is empty *and* named in `unknown`: an empty list alone never means "nothing".
-
-Who may pull errs towards telling: a Deny is not weighed, a condition that names no account and no organisation counts
-as one that lets everyone in, and another account's own policies are unknown here. A pull always needs
-`ecr:BatchGetImage`, so a statement without it lets no one pull. Sources: IAM user guide (policy elements), Lambda
-developer guide (permissions of container images).
 """
 
 from __future__ import annotations
@@ -157,7 +152,7 @@ def _some(texts: Iterable[str], between: str = ", ") -> str:
     return between.join(sanitize(text, LONGEST) for text in some_of(list(texts), SHOWN)) or "none"
 
 
-PULL = "ecr:BatchGetImage"
+PULL = "ecr:BatchGetImage"  # which a pull always needs
 EVERYBODY = "every account"
 LAMBDA = "lambda.amazonaws.com"
 _ACCOUNT = re.compile(r"[0-9]{12}")
@@ -190,9 +185,11 @@ class _Policy(msgspec.Struct, rename="pascal"):
 
 
 def let_in(policy: str, arn: str, account: str) -> tuple[str, ...]:
-    """Whom beside `account` the policy lets pull from the repository `arn`, in words, each once.
+    """Whom beside `account` the policy lets pull from the repository `arn`, in words, each once. It errs towards
+    telling: a Deny is not weighed, a condition that names no account and no organisation lets everyone in. Raises
+    ValueError for a text that is no policy.
 
-    Raises ValueError for a text that is no policy.
+    Sources: IAM user guide (policy elements), Lambda developer guide (permissions of container images).
     """
     try:
         read = msgspec.json.decode(policy, type=_Policy).statement
@@ -209,10 +206,8 @@ def _is_about(statement: Statement, arn: str) -> bool:
     """A repository's policy names no resource: it is the repository."""
     if not _named(statement.action, statement.not_action, PULL.lower(), fold=True):
         return False
-    return _named(statement.resource, statement.not_resource, arn) or (statement.resource, statement.not_resource) == (
-        None,
-        None,
-    )
+    named, left_out = statement.resource, statement.not_resource
+    return (named is None and left_out is None) or _named(named, left_out, arn)
 
 
 def _named(wanted: Any, unwanted: Any, text: str, *, fold: bool = False) -> bool:
