@@ -1,8 +1,4 @@
-"""What `doctor` asks about an account in one Region: caller, Inspector, scan engine, trails, IAM's simulator.
-
-Calls: GetCallerIdentity; BatchGetAccountStatus (Inspector); GetAccountSetting (ECR); DescribeTrails, and for each trail
-GetTrailStatus and GetEventSelectors (CloudTrail); SimulatePrincipalPolicy and GetRole (IAM).
-"""
+"""What commands ask about an account in one Region: caller, Inspector, scan engine, trails, IAM's simulator."""
 
 from __future__ import annotations
 
@@ -77,26 +73,22 @@ class AccountFacts:
 
     @reading("simulate the policies of {}")
     def simulate(self, principal: str, request: SimulationRequest) -> tuple[SimulatedAction, ...]:
-        pages = (
-            self._sessions.client("iam")
-            .get_paginator("simulate_principal_policy")
-            .paginate(
-                PolicySourceArn=principal,
-                ActionNames=list(request.actions),
-                ResourceArns=list(request.resources),
-                ContextEntries=[
-                    {
-                        "ContextKeyName": key.name,
-                        "ContextKeyType": "stringList" if key.many else "string",
-                        "ContextKeyValues": [key.value],
-                    }
-                    for key in request.keys
-                ],
-            )
-        )
-        return tuple(
-            answer for said in pages.build_full_result().get("EvaluationResults", ()) for answer in _answers(said)
-        )
+        keys = [
+            {
+                "ContextKeyName": key.name,
+                "ContextKeyType": "stringList" if key.many else "string",
+                "ContextKeyValues": [key.value],
+            }
+            for key in request.keys
+        ]
+        pages = self._sessions.client("iam").get_paginator("simulate_principal_policy")
+        result = pages.paginate(
+            PolicySourceArn=principal,
+            ActionNames=list(request.actions),
+            ResourceArns=list(request.resources),
+            ContextEntries=keys,
+        ).build_full_result()
+        return tuple(answer for said in result.get("EvaluationResults", ()) for answer in _answers(said))
 
 
 def _records_writes(client: Any, arn: str) -> bool:

@@ -1,4 +1,4 @@
-"""The S3 bucket from which CloudFormation takes the bundle and the template. Only commands call it.
+"""The S3 bucket from which CloudFormation takes the bundle and the template.
 
 All stages share one bucket, named after account and Region. Such a name can be guessed, so every call names the account
 that must own the bucket: another account's bucket of that name is neither read nor written.
@@ -86,8 +86,8 @@ class ArtefactBucket:
         return str(answer.get("BucketRegion", self._region))
 
     def _create(self) -> None:
-        place = {} if self._region == "us-east-1" else {"LocationConstraint": self._region}
-        wanted: dict[str, Any] = {"CreateBucketConfiguration": place} if place else {}
+        place = {"CreateBucketConfiguration": {"LocationConstraint": self._region}}
+        wanted: dict[str, Any] = {} if self._region == "us-east-1" else place
         try:
             asked(f"make the bucket {self.name}", self._client.create_bucket, Bucket=self.name, **wanted)
         except UpstreamError as error:

@@ -1,8 +1,6 @@
-"""CloudFormation stacks (read, changed by change sets, deleted), and a deployment found by its stage. Only commands
-call it, and nothing here waits.
+"""CloudFormation stacks (read, changed by change sets, deleted), and a deployment found by its stage. Nothing waits.
 
-A stack is changed through change sets only, because the template has a transform. The template names table and queues
-by the stage; SQS is asked for the queues' URLs.
+A stack is changed through change sets only, because the template has a transform.
 """
 
 from __future__ import annotations
@@ -26,6 +24,7 @@ from chalicelib.settings import Settings, registry_settings
 
 CAPABILITIES = ("CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND")
 _KEEPING = ("Retain", "RetainExceptOnCreate")
+_QUEUES = ("scans", "actions", "alerts", "sweeps")
 
 
 class Stacks:
@@ -168,25 +167,9 @@ def find_deployment(stage: str, sessions: Sessions) -> Settings:
     Raises SettingsError, NotFoundError where nothing of that stage is deployed in this account and Region, DeniedError
     and UpstreamError.
     """
-    scans, actions, alerts, sweeps = (
-        queue_url(f"lazaretto-{stage}-{name}", sessions) for name in ("scans", "actions", "alerts", "sweeps")
-    )
-    return Settings(
-        table=f"lazaretto-{stage}",
-        queue_scans=scans,
-        queue_actions=actions,
-        queue_alerts=alerts,
-        queue_sweeps=sweeps,
-        stage=stage,
-        **registry_settings(os.environ),
-    )
-
-
-def caller_arn(sessions: Sessions) -> str:
-    """Who the credentials belong to."""
-    with aws_call("ask who we are"):
-        answer = sessions.client("sts").get_caller_identity()
-    return str(answer["Arn"])
+    prefix = f"lazaretto-{stage}"
+    queues: dict[str, Any] = {f"queue_{name}": queue_url(f"{prefix}-{name}", sessions) for name in _QUEUES}
+    return Settings(table=prefix, stage=stage, **queues, **registry_settings(os.environ))
 
 
 def queue_url(name: str, sessions: Sessions) -> str:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chalicelib.adapters.aws.calls import aws_call
+from chalicelib.adapters.aws.calls import aws_call, batches
 from chalicelib.domain.events.dead_letter import MARK, DeadLetter, Origin
 from chalicelib.domain.events.message import named
 from chalicelib.domain.images.text import sanitize, without_secrets
@@ -59,8 +58,7 @@ class DeadQueue:
 
     def show_again(self, handles: Iterable[str]) -> None:
         """A message for which this fails is shown when its visibility timeout ends."""
-        left = iter(handles)
-        while part := list(islice(left, AT_ONCE)):
+        for part in batches(list(handles), AT_ONCE):
             entries: Any = [{"Id": str(n), "ReceiptHandle": h, "VisibilityTimeout": 0} for n, h in enumerate(part)]
             with aws_call(f"show the messages of {self._name} again"):
                 self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
@@ -105,19 +103,19 @@ def _letter(message: Mapping[str, Any]) -> DeadLetter:
     return msgspec.structs.replace(letter, names=names)
 
 
-class _Response(msgspec.Struct):
-    errorMessage: str | None = None  # noqa: N815 - Lambda's name
+class _Response(msgspec.Struct, rename="camel"):
+    error_message: str | None = None
 
 
 class _Context(msgspec.Struct):
     condition: str
 
 
-class _Run(msgspec.Struct):
+class _Run(msgspec.Struct, rename="camel"):
     """Lambda's record of a run that failed."""
 
-    requestContext: _Context  # noqa: N815 - Lambda's name
-    responsePayload: _Response | None = None  # noqa: N815 - Lambda's name
+    request_context: _Context
+    response_payload: _Response | None = None
 
 
 def _failed_run(body: str) -> str | None:
@@ -126,8 +124,8 @@ def _failed_run(body: str) -> str | None:
         run = msgspec.json.decode(body, type=_Run)
     except (msgspec.MsgspecError, RecursionError):
         return None
-    error = run.responsePayload.errorMessage if run.responsePayload else None
-    return _said(run.requestContext.condition, error)
+    error = run.response_payload.error_message if run.response_payload else None
+    return _said(run.request_context.condition, error)
 
 
 def _said(*texts: str | None) -> str:

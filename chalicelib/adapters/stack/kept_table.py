@@ -1,4 +1,4 @@
-"""A table as DynamoDB has it, in CloudFormation's properties. Only commands call it.
+"""A table as DynamoDB has it, in CloudFormation's properties.
 
 CloudFormation trusts the template of a resource that it imports, and later compares templates only. With a wrong
 template it would not create a missing index, and would enable time to live or encryption again, which DynamoDB refuses.

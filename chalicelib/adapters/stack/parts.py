@@ -1,8 +1,4 @@
-"""The parts of an installation as AWS shows them: queues, rules, functions, topics, alarms, and what rules have sent.
-
-Calls: GetQueueUrl, GetQueueAttributes, DescribeRule, ListTargetsByRule, GetFunctionConfiguration,
-GetFunctionConcurrency, ListEventSourceMappings, GetAccountSettings, GetTopicAttributes, DescribeAlarms, GetMetricData.
-"""
+"""The parts of an installation as AWS shows them: queues, rules, functions, topics, alarms, and what rules sent."""
 
 from __future__ import annotations
 

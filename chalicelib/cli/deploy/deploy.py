@@ -114,10 +114,11 @@ def open_deploy_context(
         raise InputError("there is no terminal to ask on: --yes does it without asking")
     sessions = own_sessions(region, profile)
     # Imported late: other commands must not wait for boto3.
-    from chalicelib.adapters.stack.cloudformation import Stacks, caller_arn
+    from chalicelib.adapters.stack.account_facts import AccountFacts
+    from chalicelib.adapters.stack.cloudformation import Stacks
     from chalicelib.adapters.stack.kept_table import KeptTables
 
-    arn = caller_arn(sessions)
+    arn = AccountFacts(sessions).caller().arn
     place = str(sessions.session.region_name)
     return DeployContext(stage, place, arn, sessions, Stacks(sessions), KeptTables(sessions), asks, quiet, spoke)
 

@@ -67,11 +67,12 @@ def operator(stage: str) -> Operator:
     """Raises InputError without a Region, NotFoundError without a deployment of that stage, DeniedError and
     UpstreamError."""
     # Imported late: other commands must not wait for boto3.
-    from chalicelib.adapters.stack.cloudformation import caller_arn, find_deployment
+    from chalicelib.adapters.stack.account_facts import AccountFacts
+    from chalicelib.adapters.stack.cloudformation import find_deployment
     from chalicelib.context import AppContext
 
     sessions = own_sessions()
-    return Operator(AppContext(find_deployment(stage, sessions), sessions), caller_arn(sessions))
+    return Operator(AppContext(find_deployment(stage, sessions), sessions), AccountFacts(sessions).caller().arn)
 
 
 def own_sessions(region: str | None = None, profile: str | None = None) -> Sessions:

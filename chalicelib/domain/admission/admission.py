@@ -1,19 +1,20 @@
 """What a Kubernetes API server asks before it admits an object and what it is answered, and an image as a pod names it:
 of Amazon ECR, of another registry, or unreadable. Pure.
 
-Source: Kubernetes, "Dynamic Admission Control" (admission.k8s.io/v1). What is not read here is left out: a later API
-server may send more. `judgement.py` says which images an object names and what follows from them.
+Source: Kubernetes, "Dynamic Admission Control" (admission.k8s.io/v1). A later API server may send more
+than is read here. `judgement.py` says which images an object names and what follows from them.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from chalicelib.domain.images.image import REGISTRY, ImageRef
+from chalicelib.domain.images.image import REGISTRY, ImageRef, Repository
 from chalicelib.domain.images.names import ImageName, RegistryPlace, image_name, private_registry
 from chalicelib.domain.images.text import cut, sanitize
 from chalicelib.domain.policy.document import explained
@@ -42,10 +43,6 @@ class GroupVersionKind(msgspec.Struct, frozen=True):
     version: _Name = ""
 
 
-def _nothing() -> msgspec.Raw:
-    return msgspec.Raw(b"null")
-
-
 class AdmissionRequest(msgspec.Struct, frozen=True, rename="camel"):
     """`object` is null for DELETE, `oldObject` for CREATE and CONNECT."""
 
@@ -53,8 +50,8 @@ class AdmissionRequest(msgspec.Struct, frozen=True, rename="camel"):
     kind: GroupVersionKind
     operation: Operation
     namespace: _Name = ""
-    object: msgspec.Raw = msgspec.field(default_factory=_nothing)
-    old_object: msgspec.Raw = msgspec.field(default_factory=_nothing)
+    object: msgspec.Raw = msgspec.Raw(b"null")
+    old_object: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class AdmissionReview(msgspec.Struct, frozen=True, rename="camel"):
@@ -110,9 +107,8 @@ def _decoded(content: bytes | msgspec.Raw, kind: Any) -> Any:
 
 
 def _shallow(content: bytes) -> bytes:
-    """Null in place of what lies too deep to name an image. An API server takes 10,000 levels (of `managedFields`, by
-    whoever makes the object), Python 3.13 takes 9,998: refused, the object would be a way in where failures are
-    ignored."""
+    """Null in place of what lies too deep to name an image. An API server takes 10,000 levels (of `managedFields`),
+    Python 3.13 takes 9,998: a refusal would be a way in where the cluster ignores failures."""
     kept, depth, begun = bytearray(), 0, 0
     for mark in _MARK.finditer(content):
         if mark[0] in (b"{", b"["):
@@ -167,18 +163,14 @@ class AskedImage(msgspec.Struct, frozen=True):
         """What to give to `lazaretto image`: nothing in it means anything to a shell. "" without `name`."""
         if self.name is None:
             return ""
-        if self.name.digest is not None:
-            return str(self.name.home.image(self.name.digest))
-        host_and_repository = str(self.name.home.image("")).removesuffix("@")
-        return f"{host_and_repository}:{self.name.tag}"
+        return str(self.name if self.name.digest is None else self.name.home.image(self.name.digest))
 
-    def ref(self, digest: str | None) -> ImageRef | None:
-        """`digest`: what its tag points at, where it names none itself: a digest beside a tag wins, as it does for
-        whoever pulls."""
+    def ref(self, digests: Mapping[tuple[Repository, str], str]) -> ImageRef | None:
+        """`digests`: what tags point at. A digest beside a tag wins, as it does for a pull."""
         if self.name is None:
             return None
-        found = self.name.digest or digest
-        return None if found is None else self.name.home.image(found)
+        digest = self.name.digest or digests.get((self.name.home, self.name.tag or ""))
+        return None if digest is None else self.name.home.image(digest)
 
 
 def read_image(text: str) -> AskedImage:

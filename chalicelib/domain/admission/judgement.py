@@ -26,7 +26,7 @@ from chalicelib.domain.enforcement.enforcement import standing_order
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import Kind
-from chalicelib.domain.images.text import cut, sanitize
+from chalicelib.domain.images.text import cut, sanitize, some_of
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import ParameterError
@@ -194,9 +194,7 @@ def _admission(
 
 
 def _message(refused: Sequence[_Said]) -> str:
-    told = [cut(f"{one.no}{one.remedy}", _LONGEST_SENTENCE) for one in refused[:_SENTENCES]]
-    more = len(refused) - len(told)
-    return " | ".join([*told, *([f"and {more} more"] if more else [])])
+    return " | ".join(some_of([cut(f"{one.no}{one.remedy}", _LONGEST_SENTENCE) for one in refused], _SENTENCES))
 
 
 def _bounded(warnings: Sequence[str]) -> tuple[str, ...]:

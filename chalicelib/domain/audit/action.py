@@ -1,9 +1,4 @@
-"""A record of the audit log, the kinds there are, and the id by which people name one. Pure.
-
-The id is made of the record's key, so that it leads to the record: `20261125T093012.123456Z-QUARANTINE-3-1f0c2ab9` is
-when it was recorded, to the microsecond (the index of the day is ordered by that), the effect in letters and digits,
-and 32 bits of a hash of its whole key.
-"""
+"""A record of the audit log, the kinds there are, and the id by which people name one."""
 
 from __future__ import annotations
 
@@ -26,7 +21,7 @@ _TIME = "%Y%m%dT%H%M%S.%f"
 
 
 class Recorded(Protocol):
-    """What of an audit record makes its key: `services.ports.ActionRecord` has it."""
+    """What of an audit record makes its id: the record has it, and its entry in the index of the day."""
 
     @property
     def chain(self) -> Chain: ...
@@ -39,7 +34,8 @@ class Recorded(Protocol):
 
 
 def action_id(record: Recorded) -> str:
-    """At most 80 characters, all of them letters, digits, `.` and `-`: nothing a shell would touch."""
+    """`20261125T093012.123456Z-QUARANTINE-3-1f0c2ab9`: when it was recorded (the index of the day is ordered by that),
+    the effect, and 32 bits of a hash of its whole key. At most 80 characters, none of which a shell would touch."""
     words = re.sub(r"[^A-Za-z0-9]+", "-", record.effect[:_SHOWN]).strip("-")
     wanted = record.wanted_at.astimezone(UTC).isoformat(timespec="microseconds")
     key = "\n".join((chain_name(record.chain), wanted, record.effect))

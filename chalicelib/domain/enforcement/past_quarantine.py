@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
 
 import msgspec
 
-from chalicelib.domain.audit.action import Recorded, action_id
+from chalicelib.domain.audit.action import ActionRecord, action_id
 from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import ImageRef, StorageStatus
 from chalicelib.domain.images.text import sanitize
@@ -19,21 +18,6 @@ from chalicelib.domain.images.text import sanitize
 LATELY = timedelta(days=1)
 """A text that is asked about without its time may be that old."""
 MAX_REASON = 300
-
-
-class PastAct(Recorded, Protocol):
-    """What of an audit record is read here: `services.ports.ActionRecord` has it."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def actor(self) -> str: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def before(self) -> str | None: ...
-    @property
-    def after(self) -> str | None: ...
 
 
 class PastQuarantine(msgspec.Struct, frozen=True):
@@ -52,7 +36,7 @@ class PastQuarantine(msgspec.Struct, frozen=True):
 
 
 def past_quarantine(
-    ref: ImageRef, acts: Sequence[PastAct], failed_at: datetime, activated_at: datetime | None
+    ref: ImageRef, acts: Sequence[ActionRecord], failed_at: datetime, activated_at: datetime | None
 ) -> PastQuarantine | None:
     """The last one before `failed_at` that was ended since, or lately before it. `acts`: the image's audit log, oldest
     first; `activated_at`: ECR's last restore."""
@@ -73,7 +57,7 @@ def past_quarantine(
     )
 
 
-def _took_away(act: PastAct) -> bool:
+def _took_away(act: ActionRecord) -> bool:
     """One that was given up leaves the image as it can be pulled, and says so in `after`."""
     return act.kind == ActionType.QUARANTINE and not (act.after or "").startswith(f"{StorageStatus.ACTIVE};")
 

@@ -22,9 +22,7 @@ class Action(StrEnum):
     UPDATE_STORAGE_CLASS = "UPDATE_STORAGE_CLASS"
 
 
-class ImageAction(msgspec.Struct, frozen=True, tag=True):
-    """`ECR Image Action`. `succeeded` is False for any `result` but SUCCESS. `tag` None: a push or delete by digest."""
-
+class _EcrAction(msgspec.Struct, frozen=True):
     ref: ImageRef
     action: str
     result: str
@@ -34,6 +32,11 @@ class ImageAction(msgspec.Struct, frozen=True, tag=True):
     media_type: str | None = None
     artifact_media_type: str | None = None
     target_storage_class: str | None = None
+
+
+class ImageAction(_EcrAction, frozen=True, tag=True):
+    """`ECR Image Action`. `succeeded` is False for any `result` but SUCCESS. `tag` None: a push or delete by digest."""
+
     last_activated_at: datetime | None = None
 
     @property
@@ -41,18 +44,8 @@ class ImageAction(msgspec.Struct, frozen=True, tag=True):
         return self.result == "SUCCESS"
 
 
-class ReferrerAction(msgspec.Struct, frozen=True, tag=True):
+class ReferrerAction(_EcrAction, frozen=True, tag=True):
     """`ECR Referrer Action`: `ref.digest` is the referrer (signature, SBOM, attestation), never an image."""
-
-    ref: ImageRef
-    action: str
-    result: str
-    time: datetime
-    event_id: str
-    tag: str | None = None
-    media_type: str | None = None
-    artifact_media_type: str | None = None
-    target_storage_class: str | None = None
 
 
 class ScanFinished(msgspec.Struct, frozen=True, tag=True):

@@ -5,9 +5,6 @@ and `RetriedEvent` of our own; `actions` carries `Act`, `CheckDeny`, `PullFailed
 `Act` for alerts and reports, and `SendAlert`; `sweeps` carries what the clock and people start: `Due`, `PolicyRollout`,
 `TakeSnapshot`, `WaiversChanged`, `WatchWaivers`, `WhatIf`, `StoreCheckpoints`, and the parts of sweeps
 (`sweep_message`).
-
-A log line names a message and never repeats findings, texts or parameters of calls. A metric has at most one dimension,
-of few values, because each value is one more metric to pay for.
 """
 
 from __future__ import annotations
@@ -25,6 +22,7 @@ from chalicelib.domain.events.sweep_message import (
     InitialBackfill,
     MatchSameDigest,
     NotifyExpired,
+    OwnMessage,
     PlanSweep,
     ReplicationCheck,
     SweepRepository,
@@ -35,7 +33,7 @@ from chalicelib.domain.images.image import ImageRef, Repository, Source
 from chalicelib.domain.images.verdict import Decision
 
 
-class Refresh(msgspec.Struct, frozen=True, tag="look"):
+class Refresh(OwnMessage, frozen=True, tag="look"):
     """Pull the image's findings at or after `due_at`. `source` None: ask ECR which scanner it is.
 
     `quiet`: part of a first fill, announced by its summary. `doubted`: of a repository that could not be compared for
@@ -45,26 +43,23 @@ class Refresh(msgspec.Struct, frozen=True, tag="look"):
     ref: ImageRef
     due_at: datetime
     source: Source | None = None
-    attempt: int = 0
     quiet: bool = False
     doubted: bool = False
 
 
-class Decide(msgspec.Struct, frozen=True, tag="decide"):
+class Decide(OwnMessage, frozen=True, tag="decide"):
     """Decide again what is stored: the clock came to it, a child or a tag changed, policy or waivers did."""
 
     ref: ImageRef
     why: str
-    attempt: int = 0
     quiet: bool = False
 
 
-class InheritFirstSeen(msgspec.Struct, frozen=True, tag="age"):
+class InheritFirstSeen(OwnMessage, frozen=True, tag="age"):
     """Take over earlier first sights from `elder`, the next older image of the line."""
 
     ref: ImageRef
     elder: ImageRef
-    attempt: int = 0
 
 
 class RetriedEvent(msgspec.Struct, frozen=True, tag="again"):
@@ -75,22 +70,20 @@ class RetriedEvent(msgspec.Struct, frozen=True, tag="again"):
     redriven: bool = False
 
 
-class Act(msgspec.Struct, frozen=True, tag="act"):
+class Act(OwnMessage, frozen=True, tag="act"):
     """One effect of one image: `effect` is its key, `ALERT#7`."""
 
     ref: ImageRef
     effect: str
-    attempt: int = 0
 
 
-class SendAlert(msgspec.Struct, frozen=True, tag="alert"):
+class SendAlert(OwnMessage, frozen=True, tag="alert"):
     """Give `alert` to one channel. `claims`: how often its record was claimed when this worker's try failed."""
 
     alert: Alert
     key: AlertKey
     channel: str
     claims: int = 0
-    attempt: int = 0
 
     @property
     def ref(self) -> ImageRef | None:
@@ -102,21 +95,19 @@ class SendAlert(msgspec.Struct, frozen=True, tag="alert"):
         return f"{self.key.effect}#{self.channel}"
 
 
-class CheckDeny(msgspec.Struct, frozen=True, tag="check-deny"):
+class CheckDeny(OwnMessage, frozen=True, tag="check-deny"):
     """See whether the image's repository still denies pulls because of it: its policy may have been changed."""
 
     ref: ImageRef
-    attempt: int = 0
 
 
-class PullFailed(msgspec.Struct, frozen=True, tag="pull-failed"):
+class PullFailed(OwnMessage, frozen=True, tag="pull-failed"):
     """Tell people why an image could not be pulled."""
 
     failed: FailedPull
-    attempt: int = 0
 
 
-class WaiversChanged(msgspec.Struct, frozen=True, tag="touched"):
+class WaiversChanged(OwnMessage, frozen=True, tag="touched"):
     """Waivers were given, changed or ended: decide again, quietly, the images they may excuse or may have excused.
 
     `changes`: the versions of the changes that one sweep carries together; none: begin one with all that wait. `after`
@@ -129,48 +120,38 @@ class WaiversChanged(msgspec.Struct, frozen=True, tag="touched"):
     after: str | None = None
     before: dict[Decision, int] = {}
     found: dict[Decision, int] = {}
-    attempt: int = 0
 
 
-class WatchWaivers(msgspec.Struct, frozen=True, tag="watch-waivers"):
+class WatchWaivers(OwnMessage, frozen=True, tag="watch-waivers"):
     """The clock for waivers: people are warned of those that end, and what a dead worker left of a sweep goes on."""
 
-    attempt: int = 0
 
-
-class WhatIf(msgspec.Struct, frozen=True, tag="what-if"):
+class WhatIf(OwnMessage, frozen=True, tag="what-if"):
     """One shard of a what-if job; `after` goes on where another message ended."""
 
     job: str
     shard: int
     after: str | None = None
-    attempt: int = 0
 
 
-class StoreCheckpoints(msgspec.Struct, frozen=True, tag="heads"):
+class StoreCheckpoints(OwnMessage, frozen=True, tag="heads"):
     """Copy the audit heads of the day `day` (`yyyy-mm-dd`), so that a chain that is cut later shows."""
 
     day: str
-    attempt: int = 0
 
 
-class Due(msgspec.Struct, frozen=True, tag="due"):
+class Due(OwnMessage, frozen=True, tag="due"):
     """The clock for one shard of the index of what is due."""
 
     shard: int
-    attempt: int = 0
 
 
-class PolicyRollout(msgspec.Struct, frozen=True, tag="catch-up"):
+class PolicyRollout(OwnMessage, frozen=True, tag="catch-up"):
     """The clock for the policy: images that a new one has not decided yet, and then its summary."""
 
-    attempt: int = 0
 
-
-class TakeSnapshot(msgspec.Struct, frozen=True, tag="snapshot"):
+class TakeSnapshot(OwnMessage, frozen=True, tag="snapshot"):
     """The clock for the summary of all images."""
-
-    attempt: int = 0
 
 
 Ours = (
@@ -220,7 +201,8 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class Metric(StrEnum):
-    """The names CloudWatch has. docs/operations.md says what each one means."""
+    """The names CloudWatch has; docs/operations.md says what each one means. Each has at most one dimension, of few
+    values, because each value is one more metric to pay for."""
 
     MESSAGES_RECEIVED = "MessagesReceived"
     MESSAGES_IGNORED = "MessagesIgnored"
@@ -273,8 +255,8 @@ class Outcome(StrEnum):
 
 
 def named(delivery: Delivery) -> dict[str, str]:
-    """What the message is told by: `message_id` and `kind`; `event_id` (EventBridge's) of an AWS event; `image`, or
-    `repository`; `sweep` and `effect` where it has one."""
+    """What a log line says of a message, never findings, texts or parameters of calls: `message_id` and `kind`;
+    `event_id` (EventBridge's) of an AWS event; `image`, or `repository`; `sweep` and `effect` where it has one."""
     body = delivery.body
     place = _place(body)
     names = {

@@ -1,9 +1,8 @@
-"""Why an image could not be pulled, and which image it was, read from the error texts of ECS, containerd, docker and
-the kubelet. Pure.
+"""Why an image could not be pulled, and which image of Amazon ECR it was, read from the error texts of ECS, containerd,
+docker and the kubelet.
 
-A text is classified by what it says, never by what the image is called; an unknown one stays UNKNOWN. Only names of
-Amazon ECR are found: private registries by any of their hosts (dual-stack, FIPS and China too), public ones, and
-repositories named by ARN. `domain/pulls/explanation.py` says whether Lazaretto is the cause.
+A text is classified by what it says, never by what the image is called; an unknown one stays UNKNOWN.
+`domain/pulls/explanation.py` says whether Lazaretto is the cause.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from enum import StrEnum
 
 import msgspec
 
-from chalicelib.domain.images.image import DIGEST, PUBLIC_REGION, REPOSITORY, Repository
-from chalicelib.domain.images.names import ImageName
+from chalicelib.domain.images.image import DIGEST, REPOSITORY, Repository
+from chalicelib.domain.images.names import ImageName, repository_at
 
-_PRIVATE = (
-    r"(?P<account>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]{4,40})"
-    r"\.(?:amazonaws\.com(?:\.cn)?|on\.aws|on\.amazonwebservices\.com\.cn)"
+_HOST = re.compile(
+    r"(?P<scheme>https?://)?(?P<host>\d{12}\.dkr[.-]ecr(?:-fips)?\.[a-z0-9-]{4,40}"
+    r"\.(?:amazonaws\.com(?:\.cn)?|on\.aws|on\.amazonwebservices\.com\.cn)|public\.ecr\.aws)/",
+    re.ASCII,
 )
-_HOST = re.compile(rf"(?P<scheme>https?://)?(?:{_PRIVATE}|(?P<public>public\.ecr\.aws))/", re.ASCII)
 _REFERENCE = re.compile(
     r"(?P<name>[a-z0-9._/-]{1,320})(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?",
     re.ASCII,
@@ -66,20 +65,6 @@ def without_names(text: str) -> str:
     return _ANY_NAME.sub("IMAGE", _ANY_ARN.sub("ARN", text))
 
 
-def short_name(image: ImageName) -> str:
-    """Without the registry's host; of a digest the first twelve digits."""
-    if image.tag:
-        return f"{image.home.name}:{image.tag}"
-    return f"{image.home.name}@{image.digest[:19]}" if image.digest else image.home.name
-
-
-def full_name(image: ImageName) -> str:
-    """As docker would pull it."""
-    tag = f":{image.tag}" if image.tag else ""
-    host = str(image.home.image("")).removesuffix("@")
-    return f"{host}{tag}@{image.digest}" if image.digest else f"{host}{tag}"
-
-
 def _references(text: str) -> Iterator[ImageName]:
     """Names as `docker pull` takes them."""
     for host in _HOST.finditer(text):
@@ -87,7 +72,7 @@ def _references(text: str) -> Iterator[ImageName]:
         if rest is None or (host["scheme"] and rest["name"].startswith("v2/")):
             continue
         bare = rest["tag"] is None and rest["digest"] is None
-        home = _home(host, rest["name"].rstrip(_PUNCTUATION) if bare else rest["name"])
+        home = repository_at(host["host"], rest["name"].rstrip(_PUNCTUATION) if bare else rest["name"])
         if home is not None:
             yield ImageName(home, rest["tag"].rstrip(".") if rest["tag"] else None, rest["digest"])
 
@@ -96,7 +81,7 @@ def _manifests(text: str) -> Iterator[ImageName]:
     """What was asked of a registry by the URL of a manifest, by tag or by digest."""
     for host in _HOST.finditer(text):
         rest = _MANIFEST.match(text, host.end())
-        home = _home(host, rest["name"]) if rest is not None else None
+        home = repository_at(host["host"], rest["name"]) if rest is not None else None
         if rest is None or home is None:
             continue
         named = rest["object"].rstrip(".:")
@@ -108,13 +93,6 @@ def _by_arn(text: str) -> Iterator[ImageName]:
         name = arn["name"].rstrip(_PUNCTUATION)
         if REPOSITORY.fullmatch(name):
             yield ImageName(Repository(arn["account"], arn["region"], name))
-
-
-def _home(host: re.Match[str], name: str) -> Repository | None:
-    if host["public"]:
-        alias, _, name = name.partition("/")
-        return Repository(f"public/{alias}", PUBLIC_REGION, name) if REPOSITORY.fullmatch(name) and alias else None
-    return Repository(host["account"], host["region"], name) if REPOSITORY.fullmatch(name) else None
 
 
 MAX_SAID = 4_000
@@ -147,9 +125,9 @@ class PullFailureCause(StrEnum):
         return self in (PullFailureCause.QUARANTINE, PullFailureCause.DENY)
 
     @property
-    def missing(self) -> bool:
-        """The registry did not give it, or the text does not say: what is stored, or the registry, may tell why."""
-        return self in (PullFailureCause.NOT_FOUND, PullFailureCause.NO_REPOSITORY, PullFailureCause.UNKNOWN)
+    def unexplained(self) -> bool:
+        """The registry did not find it, or the text does not say: what is stored, or the registry, may tell why."""
+        return self in (PullFailureCause.NOT_FOUND, PullFailureCause.UNKNOWN)
 
     @property
     def refused(self) -> bool:

@@ -1,9 +1,8 @@
 """Messages of the sweeps: what plans one, what handles a repository or a copy, what was found, and what people are
-told. Pure.
+told.
 
 A sweep looks on a schedule, repository by repository, for what no event tells. Every message may be delivered twice,
-late and in any order; none depends on another one's having been handled. Retention sends to the queue `actions`, the
-only one whose function may delete images.
+late and in any order. Retention sends to the queue `actions`, the only one whose function may delete images.
 """
 
 from __future__ import annotations
@@ -47,7 +46,13 @@ _HOURS = {
 }
 
 
-class PlanSweep(msgspec.Struct, frozen=True, tag="plan-sweep"):
+class OwnMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """`attempt`: how often we have sent it again."""
+
+    attempt: int = 0
+
+
+class PlanSweep(OwnMessage, frozen=True, tag="plan-sweep"):
     """List the repositories of a registry and send a `SweepRepository` for each.
 
     The registry is that of `account` (None: our own) in `region`. `started_at`: of the sweep, the same in all its
@@ -59,7 +64,6 @@ class PlanSweep(msgspec.Struct, frozen=True, tag="plan-sweep"):
     region: str
     started_at: datetime
     after: str | None = None
-    attempt: int = 0
     account: str | None = None
 
     @property
@@ -73,7 +77,7 @@ def begin(sweep: Sweep, registries: Sequence[RegistryPlace], at: datetime) -> It
     return (PlanSweep(sweep, place.region, at, account=place.account) for place in places)
 
 
-class SweepRepository(msgspec.Struct, frozen=True, tag="sweep-repository"):
+class SweepRepository(OwnMessage, frozen=True, tag="sweep-repository"):
     """Handle one repository. `handed`: what the planner has found out about it once for the whole registry, packed as
     its sweep wants it; None: it found nothing out, so the handler must ask itself. `after` goes on where another
     message ended. `filling`: nothing was ever compared before; people are told of what it finds by a summary."""
@@ -83,17 +87,15 @@ class SweepRepository(msgspec.Struct, frozen=True, tag="sweep-repository"):
     started_at: datetime
     handed: str | None = None
     after: str | None = None
-    attempt: int = 0
     filling: bool = False
 
 
-class InitialBackfill(msgspec.Struct, frozen=True, tag="filled"):
+class InitialBackfill(OwnMessage, frozen=True, tag="filled"):
     """Tell people of a first fill, when no more decisions follow from it. `found` counts images by decision, as of the
     last time; `waits`: how often that was another number than before. `started_at`: of the sweep, which
     is told of once."""
 
     found: dict[Decision, int] = {}
-    attempt: int = 0
     waits: int = 0
     started_at: datetime | None = None
 
@@ -101,7 +103,7 @@ class InitialBackfill(msgspec.Struct, frozen=True, tag="filled"):
 SETTLE_TAG = "SETTLE_TAG"
 
 
-class SyntheticEvent(msgspec.Struct, frozen=True, tag="found"):
+class SyntheticEvent(OwnMessage, frozen=True, tag="found"):
     """What a listing of the registry shows of an image and no event has told, in the queue `scans`.
 
     `action` is the one of the event that was lost (`domain.event.Action`), or SETTLE_TAG: the image's header says of
@@ -114,10 +116,9 @@ class SyntheticEvent(msgspec.Struct, frozen=True, tag="found"):
     at: datetime
     tag: str | None = None
     quiet: bool = False
-    attempt: int = 0
 
 
-class MatchSameDigest(msgspec.Struct, frozen=True, tag="match-twins"):
+class MatchSameDigest(OwnMessage, frozen=True, tag="match-twins"):
     """Find, in one shard of the index, public images whose digest lies in a private repository as well: all images of a
     digest are in one shard.
 
@@ -127,13 +128,12 @@ class MatchSameDigest(msgspec.Struct, frozen=True, tag="match-twins"):
     """
 
     shard: int
-    attempt: int = 0
     after: str | None = None
     failure: str | None = None
     filling: datetime | None = None
 
 
-class ReplicationCheck(msgspec.Struct, frozen=True, tag="replication-check"):
+class ReplicationCheck(OwnMessage, frozen=True, tag="replication-check"):
     """Look at the copies of the image `ref` (the source's) at or after `due_at`: image or tags changed at `changed_at`.
     `destination`: the one that ECR has said something of; None: all of them.
 
@@ -143,18 +143,16 @@ class ReplicationCheck(msgspec.Struct, frozen=True, tag="replication-check"):
     ref: ImageRef
     due_at: datetime
     changed_at: datetime
-    attempt: int = 0
     destination: Destination | None = None
 
 
-class TakeImages(msgspec.Struct, frozen=True, tag="take-images"):
+class TakeImages(OwnMessage, frozen=True, tag="take-images"):
     """Plan a repository once more and take what may go. `started_at` and `after` as of the `SweepRepository` behind
     it."""
 
     repository: Repository
     started_at: datetime
     after: str | None = None
-    attempt: int = 0
 
 
 MOST_IN_A_MESSAGE = 100
@@ -170,14 +168,13 @@ class Expired(msgspec.Struct, frozen=True):
     relatives: tuple[str, ...] = ()
 
 
-class NotifyExpired(msgspec.Struct, frozen=True, tag="tell-expired"):
+class NotifyExpired(OwnMessage, frozen=True, tag="tell-expired"):
     """Tell people which of these images run, or were evidence: in the queue `sweeps`, where channels can be reached."""
 
     repository: Repository
     time: datetime
     event_id: str
     expired: tuple[Expired, ...]
-    attempt: int = 0
 
 
 def expired_image(expiry: LifecycleExpiry, header: Header | None) -> Expired:

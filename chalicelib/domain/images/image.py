@@ -45,6 +45,14 @@ class Repository(msgspec.Struct, frozen=True, order=True):
     def arn(self) -> str:
         return f"arn:{partition(self.region)}:ecr:{self.region}:{self.registry}:repository/{self.name}"
 
+    @property
+    def uri(self) -> str:
+        """As docker would pull from it."""
+        if self.public:
+            return f"public.ecr.aws/{self.registry.removeprefix('public/')}/{self.name}"
+        suffix = ".cn" if self.region.startswith("cn-") else ""
+        return f"{self.registry}.dkr.ecr.{self.region}.amazonaws.com{suffix}/{self.name}"
+
     def image(self, digest: str) -> ImageRef:
         return ImageRef(self.registry, self.region, self.name, digest)
 
@@ -73,11 +81,7 @@ class ImageRef(msgspec.Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         """The canonical text, as docker would pull it."""
-        if self.home.public:
-            return f"public.ecr.aws/{self.registry.removeprefix('public/')}/{self.repository}@{self.digest}"
-        suffix = ".cn" if self.region.startswith("cn-") else ""
-        host = f"{self.registry}.dkr.ecr.{self.region}.amazonaws.com{suffix}"
-        return f"{host}/{self.repository}@{self.digest}"
+        return f"{self.home.uri}@{self.digest}"
 
     @classmethod
     def parse(cls, text: str) -> ImageRef:

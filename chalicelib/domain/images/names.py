@@ -1,11 +1,7 @@
 """How images and registries are named outside: by workloads, by AWS's console, and in the list of watched registries.
-Pure.
 
-A workload's name is `host/repository:tag@digest`, where the host is an Amazon ECR registry. It may hold a tag alone and
-mean another image tomorrow; everything stored goes by `ImageRef`. A watched registry is an account in a Region, our own
-first. A registry at ECR Public belongs to an account and is pulled from by its aliases; it sends no events, scans
-nothing and does not replicate, so sweeps alone know it. The console's URLs are no API: people follow them, code does
-not.
+A workload's name, `host/repository:tag@digest`, may hold a tag alone and mean another image tomorrow; everything stored
+goes by `ImageRef`. The console's URLs are no API: people follow them, code does not.
 """
 
 from __future__ import annotations
@@ -49,8 +45,8 @@ class RegistryPlace(msgspec.Struct, frozen=True, order=True):
 
 
 class PublicRegistry(msgspec.Struct, frozen=True):
-    """`aliases` that are in force, the primary one first: by it our references name the registry. There is one at
-    least."""
+    """Sweeps alone know it: it sends no events, scans nothing and does not replicate. `aliases` that are in force, the
+    primary one first: by it our references name the registry. There is one at least."""
 
     account: str
     aliases: tuple[str, ...]
@@ -100,13 +96,25 @@ class ImageName(msgspec.Struct, frozen=True):
         """With the digest the name was resolved to, where that is known."""
         return msgspec.structs.replace(self, digest=digest) if digest else self
 
+    @property
+    def short(self) -> str:
+        """Without the registry's host; of a digest the first twelve digits."""
+        if self.tag:
+            return f"{self.home.name}:{self.tag}"
+        return f"{self.home.name}@{self.digest[:19]}" if self.digest else self.home.name
+
+    def __str__(self) -> str:
+        """As docker would pull it."""
+        tag = f":{self.tag}" if self.tag else ""
+        return f"{self.home.uri}{tag}@{self.digest}" if self.digest else f"{self.home.uri}{tag}"
+
 
 def image_name(text: str | None) -> ImageName | None:
     """None: it names no image in ECR. A name without tag and digest means `latest`, as it does for a pull."""
     host, _, rest = (text or "")[:_LONGEST].strip().partition("/")
     path, at, digest = rest.partition("@")
     path, _, tag = path.partition(":")
-    home = _home(host.lower(), path)
+    home = repository_at(host.lower(), path)
     if home is None or (at and not DIGEST.fullmatch(digest)):
         return None
     return ImageName(home, tag or (None if at else _LATEST), digest or None)
@@ -120,7 +128,8 @@ def private_registry(text: str) -> RegistryPlace | None:
     return RegistryPlace(m["region"], m["account"])
 
 
-def _home(host: str, path: str) -> Repository | None:
+def repository_at(host: str, path: str) -> Repository | None:
+    """None: no registry of ECR has that host, or no repository that path."""
     if _PUBLIC.fullmatch(host):
         alias, _, name = path.partition("/")
         return Repository(f"public/{alias}", PUBLIC_REGION, name) if alias and REPOSITORY.fullmatch(name) else None
@@ -129,8 +138,10 @@ def _home(host: str, path: str) -> Repository | None:
     return Repository(m["account"], m["region"], path)
 
 
-_CONSOLES = {"aws": "console.aws.amazon.com", "aws-cn": "console.amazonaws.cn"} | {
-    "aws-us-gov": "console.amazonaws-us-gov.com"
+_CONSOLES = {
+    "aws": "console.aws.amazon.com",
+    "aws-cn": "console.amazonaws.cn",
+    "aws-us-gov": "console.amazonaws-us-gov.com",
 }
 
 

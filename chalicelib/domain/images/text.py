@@ -1,30 +1,22 @@
 """Text from outside: globs that match it, the nearest right word, secrets left out, and made harmless for screens.
-Pure.
 
-In a glob `*` is any run of characters, `/` included (as in ECR's own repository filters), `?` is one character,
-everything else is itself. A name matches when some glob matches it and no `!` glob does; exclusions alone match
-everything else.
-
-A secret is left out by its form, wherever it came from: AWS repeats signed requests in its errors, botocore URLs and
-parameters, and a name may hold a token. This is a second line: code that holds a secret must not print it.
-
-On screens a tag, a package or an advisory is data, never markup: characters that no screen shows (control, format and
-with it bidi overrides, surrogates, private use) are dropped, line breaks become spaces, URLs no longer link. Each
-channel escapes for its own medium.
+Each channel escapes for its own medium.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import translate
 
 from chalicelib.domain.channels.channel import SECRET_PATTERNS
 
 
 class Globs:
-    """A compiled list of globs. `excluding` says that it holds exclusions only."""
+    """A compiled list of globs. `*` is any run of characters, `/` included (as in ECR's own repository filters), `?` is
+    one character, everything else is itself. A name matches when some glob matches it and no `!` glob does; exclusions
+    alone (`excluding`) match everything else."""
 
     __slots__ = ("_no", "_yes", "excluding", "texts")
 
@@ -74,7 +66,8 @@ _WWW = re.compile(r"\bwww\.(?=\S)", re.IGNORECASE)
 
 
 def sanitize(text: str, limit: int) -> str:
-    """One line of at most `limit` characters (>= 1). What is cut ends in an ellipsis; inert text stays as it is."""
+    """One line of at most `limit` characters (>= 1); what is cut ends in an ellipsis. Characters that no screen shows
+    (control, format and with it bidi overrides, surrogates, private use) are dropped, and URLs no longer link."""
     sample = text[: 4 * limit + _SLACK]
     shown = " ".join("".join(_shown(c) for c in sample).split())
     shown = _WWW.sub(lambda m: f"{m[0][:-1]}[.]", _SCHEME.sub("[:]", shown))
@@ -86,6 +79,12 @@ def cut(text: str, limit: int, more: bool = False) -> str:
     if len(text) <= limit and not more:
         return text
     return text[: limit - 1].rstrip() + ELLIPSIS
+
+
+def some_of(texts: Sequence[str], most: int) -> tuple[str, ...]:
+    """The first `most` of them, then how many more there are."""
+    rest = len(texts) - most
+    return (*texts[:most], f"and {rest} more") if rest > 0 else tuple(texts)
 
 
 def _shown(character: str) -> str:
@@ -118,7 +117,8 @@ _LEFT_OUT = tuple(
 
 
 def without_secrets(text: str) -> str:
-    """Ordinary text stays as it is."""
+    """A secret is left out by its form: AWS repeats signed requests in its errors, and a name may hold a token. This is
+    a second line: code that holds a secret must not print it."""
     for pattern, kept in _LEFT_OUT:
         text = pattern.sub(kept, text)
     return text

@@ -6,7 +6,6 @@ from datetime import datetime
 
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.events.failed_pull import FailedPull
-from chalicelib.domain.events.pull_failure import full_name, short_name
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.names import console_url
 from chalicelib.domain.images.text import sanitize
@@ -25,7 +24,7 @@ def compose_pull_failure_alert(
     ref = header.ref if header is not None else None
     return Alert(
         event=PULL_FAILED,
-        title=f"Pull failed ({said}): {sanitize(short_name(pulled), 100)}",
+        title=f"Pull failed ({said}): {sanitize(pulled.short, 100)}",
         at=now,
         ref=ref,
         repository=pulled.home.name,
@@ -43,4 +42,4 @@ def compose_pull_failure_alert(
 
 def _who(failed: FailedPull) -> str:
     who = sanitize(failed.where, 200) or "A task"
-    return f"{who[0].upper()}{who[1:]} could not pull {full_name(failed.pulled)} at {failed.at:%Y-%m-%d %H:%M:%S} UTC."
+    return f"{who[0].upper()}{who[1:]} could not pull {failed.pulled} at {failed.at:%Y-%m-%d %H:%M:%S} UTC."

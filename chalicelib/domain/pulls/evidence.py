@@ -69,14 +69,12 @@ class Evidence(msgspec.Struct, frozen=True):
             return PullFailureCause.DENY
         if self.stood is not None:
             return PullFailureCause.QUARANTINE
-        if said in (PullFailureCause.NOT_FOUND, PullFailureCause.UNKNOWN):
-            return self._missing(said)
-        return said
+        return self._missing(said) if said.unexplained else said
 
     @property
     def quarantined(self) -> Header | None:
         """The image that we keep from being pulled, where that is the reason."""
-        if self.failed.cause not in (PullFailureCause.NOT_FOUND, PullFailureCause.UNKNOWN):
+        if not self.failed.cause.unexplained:
             return None
         return next((header for header in self.headers if self._is_held(header)), None)
 
@@ -106,8 +104,7 @@ class Evidence(msgspec.Struct, frozen=True):
     @property
     def is_open(self) -> bool:
         """Whether the registry is still to be asked: what is stored does not explain why it was not found."""
-        said = self.failed.cause in (PullFailureCause.NOT_FOUND, PullFailureCause.UNKNOWN)
-        if not said or self.look is not None or self.cause.ours or self.lost_tag is not None:
+        if not self.failed.cause.unexplained or self.look is not None or self.cause.ours or self.lost_tag is not None:
             return False
         if self.header is not None and not self.header.exists:
             return False

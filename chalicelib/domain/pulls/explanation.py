@@ -1,8 +1,6 @@
-"""Why an image could not be pulled, in sentences for people, and what to do: the same words everywhere. Pure.
+"""Why an image could not be pulled, in sentences for people, and what to do: the same words everywhere.
 
-Denied access is explained with the role that pulls and the rights a pull needs; a failure that Lazaretto has nothing to
-do with, by one sentence. Sources: Amazon ECS developer guide, "CannotPullContainer task errors"; Amazon ECR user guide,
-identity-based policies.
+Sources: Amazon ECS developer guide, "CannotPullContainer task errors"; Amazon ECR user guide, identity-based policies.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.enforcement.past_quarantine import ended_words, stood_words
-from chalicelib.domain.events.pull_failure import PullFailureCause, read_refusal, short_name, wanted_platform
+from chalicelib.domain.events.pull_failure import PullFailureCause, read_refusal, wanted_platform
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, Stage
 from chalicelib.domain.images.image import ImageRef, Kind, Repository, StorageStatus, partition, restore_command
@@ -267,7 +265,7 @@ def _restoring(evidence: Evidence) -> str:
 
 def _not_found(cause: PullFailureCause, evidence: Evidence) -> str:
     pulled, header, look = evidence.failed.pulled, evidence.header, evidence.look
-    home, name = pulled.home, short_name(pulled)
+    home, name = pulled.home, pulled.short
     if cause is PullFailureCause.NO_REPOSITORY:
         return f"There is no repository {home.name} in the registry {home.registry} in {home.region}."
     if evidence.lost_tag is not None:

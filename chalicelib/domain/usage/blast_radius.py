@@ -1,12 +1,7 @@
 """What depends on one image: what people are told before it is taken away, what to use instead, and who else may pull
-it. Pure.
+it.
 
 What could not be looked up is empty *and* named in `unknown`: an empty list alone never means "nothing".
-
-Who may pull errs towards telling: a Deny is not weighed, a condition that names no account and no organisation counts
-as one that lets everyone in, and another account's own policies are unknown here. A pull always needs
-`ecr:BatchGetImage`, so a statement without it lets no one pull. Sources: IAM user guide (policy elements), Lambda
-developer guide (permissions of container images).
 """
 
 from __future__ import annotations
@@ -20,7 +15,7 @@ import msgspec
 
 from chalicelib.domain.headers.header import Header, line_name
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind, ScanState, StorageStatus
-from chalicelib.domain.images.text import sanitize
+from chalicelib.domain.images.text import sanitize, some_of
 from chalicelib.domain.images.verdict import Decision
 
 LAST_PULL = "the last pull"
@@ -154,13 +149,10 @@ def _index_words(index: IndexTags) -> str:
 
 def _some(texts: Iterable[str], between: str = ", ") -> str:
     """Each cut and made harmless by itself, so that a long one hides no other."""
-    every = list(texts)
-    shown = [sanitize(text, LONGEST) for text in every[:SHOWN]]
-    rest = len(every) - len(shown)
-    return between.join([*shown, f"and {rest} more"] if rest else shown) or "none"
+    return between.join(sanitize(text, LONGEST) for text in some_of(list(texts), SHOWN)) or "none"
 
 
-PULL = "ecr:BatchGetImage"
+PULL = "ecr:BatchGetImage"  # which a pull always needs
 EVERYBODY = "every account"
 LAMBDA = "lambda.amazonaws.com"
 _ACCOUNT = re.compile(r"[0-9]{12}")
@@ -202,9 +194,11 @@ def read_statements(policy: str) -> list[Statement]:
 
 
 def let_in(policy: str, arn: str, account: str) -> tuple[str, ...]:
-    """Whom beside `account` the policy lets pull from the repository `arn`, in words, each once.
+    """Whom beside `account` the policy lets pull from the repository `arn`, in words, each once. It errs towards
+    telling: a Deny is not weighed, a condition that names no account and no organisation lets everyone in. Raises
+    ValueError for a text that is no policy.
 
-    Raises ValueError for a text that is no policy.
+    Sources: IAM user guide (policy elements), Lambda developer guide (permissions of container images).
     """
     found: dict[str, None] = {}
     for statement in read_statements(policy):
@@ -217,10 +211,8 @@ def _is_about(statement: Statement, arn: str) -> bool:
     """A repository's policy names no resource: it is the repository."""
     if not _named(statement.action, statement.not_action, PULL.lower(), fold=True):
         return False
-    return _named(statement.resource, statement.not_resource, arn) or (statement.resource, statement.not_resource) == (
-        None,
-        None,
-    )
+    named, left_out = statement.resource, statement.not_resource
+    return (named is None and left_out is None) or _named(named, left_out, arn)
 
 
 def _named(wanted: Any, unwanted: Any, text: str, *, fold: bool = False) -> bool:

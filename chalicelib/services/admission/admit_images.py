@@ -19,7 +19,7 @@ from chalicelib.domain.admission.judgement import (
     named_images,
 )
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.services.ports.context import Context
 from chalicelib.services.waivers.revoke_expired_waivers import revoke_expired_waivers
@@ -45,16 +45,10 @@ def admit_images(review: AdmissionReview, context: Context) -> Admission:
 def _look_up(images: Sequence[AskedImage], context: Context) -> list[AdmissionJudgement]:
     names = [image.name for image in images if image.name is not None]
     digests = context.queries.tagged({(name.home, name.tag) for name in names if name.digest is None and name.tag})
-    refs = [_ref(image, digests) for image in images]
+    refs = [image.ref(digests) for image in images]
     stored = context.table.read_headers({ref for ref in refs if ref is not None})
     headers = {ref: revoke_expired_waivers(found.header, context) for ref, found in stored.items()}
     return [_judged(image, ref, headers, context) for image, ref in zip(images, refs, strict=True)]
-
-
-def _ref(image: AskedImage, digests: dict[tuple[Repository, str], str]) -> ImageRef | None:
-    if image.name is None:
-        return None
-    return image.ref(digests.get((image.name.home, image.name.tag or "")))
 
 
 def _judged(

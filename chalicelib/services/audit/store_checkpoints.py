@@ -21,7 +21,7 @@ SUBJECT = "audit"
 _Broken = dict[Chain, tuple[Head, Head | None]]
 
 
-def store_checkpoints(day: date, context: Context, api_url: str | None = None) -> None:
+def store_checkpoints(day: date, context: Context) -> None:
     """Can be run again: a copy is only ever replaced by one of more records."""
     audit, today = context.queries.audit, context.clock.now().astimezone(UTC).date()
     copied = dict(audit.copies_of_day(day))
@@ -29,13 +29,14 @@ def store_checkpoints(day: date, context: Context, api_url: str | None = None) -
     for chains in _at_once(copied):
         heads = audit.heads(chains)
         broken |= {c: (copied[c], heads.get(c)) for c in chains if contradicts(copied[c], heads.get(c))}
-    gone_on = {c for later in _days(day + timedelta(days=1), today) for c in audit.chains_of_day(later)}
+    later = (day + timedelta(days=n) for n in range(1, (today - day).days + 1))
+    gone_on = {chain for one in later for chain in audit.chains_of_day(one)}
     for chains in _at_once(c for c in audit.chains_of_day(day) if c not in gone_on and c not in broken):
         context.table.put_checkpoints(day, audit.heads(chains))
-    _tell(broken, day, context, api_url)
+    _notify(broken, day, context)
 
 
-def _tell(broken: _Broken, day: date, context: Context, api_url: str | None) -> None:
+def _notify(broken: _Broken, day: date, context: Context) -> None:
     """Announced before it is recorded: a worker that dies in between announces it again, under the same key."""
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
     new = {c: heads for c, heads in broken.items() if context.table.action_at(SUBJECT, _effect(c), midnight) is None}
@@ -43,7 +44,7 @@ def _tell(broken: _Broken, day: date, context: Context, api_url: str | None) -> 
         return
     now = context.clock.now()
     key = AlertKey(f"ALERT#TAMPERING#{mark_of(sorted(map(chain_name, new)))}", midnight, subject=SUBJECT)
-    announce(compose_audit_alert(new, day, now, api_url), key, context)
+    announce(compose_audit_alert(new, day, now), key, context)
     for chain, (was, head) in new.items():
         context.table.record_action(
             ActionRecord(
@@ -69,9 +70,3 @@ def _at_once(chains: Iterable[Chain]) -> Iterator[list[Chain]]:
     left = iter(chains)
     while some := list(islice(left, AT_ONCE)):
         yield some
-
-
-def _days(first: date, last: date) -> Iterator[date]:
-    while first <= last:
-        yield first
-        first += timedelta(days=1)

@@ -103,7 +103,7 @@ def evaluate_shard(message: WhatIf, context: Context) -> None:
         return
     if why is not None:
         attempt = 1 if page.moved else message.attempt + 1
-        if not requeue("sweeps", WhatIf(job.id, part.shard, kept.after, attempt), why, context):
+        if not requeue("sweeps", WhatIf(job.id, part.shard, kept.after, attempt=attempt), why, context):
             raise why
     elif not kept.done:
         context.outbox.send("sweeps", WhatIf(job.id, part.shard, kept.after))

@@ -63,7 +63,7 @@ def explain_pull_failure(evidence: Evidence, context: Context) -> Explanation:
     """`evidence`: what is stored (`gather_evidence`). Raises TransientError where the table does not answer."""
     if evidence.is_open:
         evidence = _looked(evidence, context)
-    if evidence.cause in (PullFailureCause.NOT_FOUND, PullFailureCause.UNKNOWN):
+    if evidence.cause.unexplained:
         evidence = msgspec.structs.replace(evidence, past=_past(evidence, context))
     cause = evidence.cause
     if cause.refused and evidence.role is None and read_refusal(evidence.failed.said).role is None:

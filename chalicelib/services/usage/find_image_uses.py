@@ -1,7 +1,7 @@
 """Look up who runs what retention would take: some groups at a time, within the time there is. Nothing is decided here.
 
-What is only attached to an image (a signature, an SBOM, an attestation) is not asked about by itself: it is used where
-that image is. So a hundred signatures of one image cost nothing. A cluster of EKS costs a call for each digest.
+What is only attached to an image (a signature, an SBOM, an attestation) is used where that image is, and is not asked
+about: a cluster of EKS costs a call for each digest.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from chalicelib.parsers.events.events import read_delivery
 from tests.fakes.moto_aws import mock_aws
 
 IMAGE = ImageRef("123456789012", "eu-west-1", "team/api", f"sha256:{'a' * 64}")
-LOOK = Refresh(IMAGE, datetime(2026, 3, 1, 10, 0, tzinfo=UTC), Source.BASIC, 3)
+LOOK = Refresh(IMAGE, datetime(2026, 3, 1, 10, 0, tzinfo=UTC), Source.BASIC, attempt=3)
 
 
 class Client:

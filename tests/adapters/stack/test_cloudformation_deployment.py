@@ -8,7 +8,8 @@ import boto3
 import pytest
 
 from chalicelib.adapters.aws.sessions import Sessions
-from chalicelib.adapters.stack.cloudformation import caller_arn, find_deployment
+from chalicelib.adapters.stack.account_facts import AccountFacts
+from chalicelib.adapters.stack.cloudformation import find_deployment
 from chalicelib.errors import DeniedError, NotFoundError, UpstreamError
 from chalicelib.local.aws.deployment import Template
 from tests.fakes.moto_aws import mock_aws
@@ -43,7 +44,7 @@ def test_a_stage_that_is_not_deployed_here_is_named(sessions: Sessions) -> None:
 
 
 def test_who_we_are_is_asked_of_aws(sessions: Sessions) -> None:
-    assert caller_arn(sessions).startswith("arn:aws:sts::123456789012:")
+    assert AccountFacts(sessions).caller().arn.startswith("arn:aws:sts::123456789012:")
 
 
 def test_without_credentials_or_region_it_is_a_failure_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

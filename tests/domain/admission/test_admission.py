@@ -217,9 +217,9 @@ def test_what_a_name_means_is_what_is_pulled_by_it() -> None:
     assert read_image(f"{ECR}/team/api").shown == "team/api:latest"
     assert read_image(f"{ECR}/team/api:2").uri == f"{ECR}/team/api:2"
     both = read_image(f"{ECR}/team/api:2@{digest(1)}")
-    assert both.ref(digest(9)) == image(1).ref, "the digest beside a tag wins"
+    assert both.ref({(both.name.home, "2"): digest(9)}) == image(1).ref, "the digest beside a tag wins"
     assert both.uri == f"{ECR}/team/api@{digest(1)}"
-    assert read_image(f"{ECR}/team/api:2").ref(None) is None
+    assert read_image(f"{ECR}/team/api:2").ref({}) is None
     public = read_image("ecr-public.aws.com/acme/team/api:2")
     assert public.uri == "public.ecr.aws/acme/team/api:2"
     assert not public.foreign

@@ -11,11 +11,9 @@ from chalicelib.domain.events.pull_failure import (
     PullFailureCause,
     PullRefusal,
     classify,
-    full_name,
     manifest_digests,
     named_image,
     read_refusal,
-    short_name,
     wanted_platform,
     without_names,
 )
@@ -178,7 +176,7 @@ def test_any_text_is_read_to_its_end(noise: str, text: str, at: int) -> None:
     for said in (noise, text[:at] + noise + text[at:]):
         assert classify(said) in set(PullFailureCause)
         named = named_image(said)
-        assert named is None or short_name(named)
+        assert named is None or named.short
         read_refusal(said)
 
 
@@ -222,14 +220,14 @@ def test_a_text_may_name_no_image_of_ecr(text: str) -> None:
 def test_a_public_image_is_found_too() -> None:
     named = named_image("failed to resolve ref public.ecr.aws/demo/relay:1.11.3: not found")
     assert named == ImageName(Repository("public/demo", "us-east-1", "relay"), "1.11.3")
-    assert full_name(named) == "public.ecr.aws/demo/relay:1.11.3"
+    assert str(named) == "public.ecr.aws/demo/relay:1.11.3"
 
 
 def test_names_for_people_leave_out_what_is_long() -> None:
-    assert short_name(ImageName(HOME, "1", D)) == "team/api:1"
-    assert short_name(ImageName(HOME, None, D)) == f"team/api@sha256:{'a' * 12}"
-    assert short_name(ImageName(HOME)) == "team/api"
-    assert full_name(ImageName(HOME, "1", D)) == f"{HOST}/team/api:1@{D}"
+    assert ImageName(HOME, "1", D).short == "team/api:1"
+    assert ImageName(HOME, None, D).short == f"team/api@sha256:{'a' * 12}"
+    assert ImageName(HOME).short == "team/api"
+    assert str(ImageName(HOME, "1", D)) == f"{HOST}/team/api:1@{D}"
 
 
 def test_manifests_that_were_asked_for_are_named() -> None:

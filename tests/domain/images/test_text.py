@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from chalicelib.domain.images.text import nearest, without_secrets
+from chalicelib.domain.images.text import nearest, some_of, without_secrets
 
 NAMES = ["severity", "packageManager", "HIGH", "CRITICAL"]
 
@@ -77,3 +77,8 @@ def test_a_hostile_text_takes_no_long_time(text: str) -> None:
     begun = time.perf_counter()
     without_secrets(text[:20_000])
     assert time.perf_counter() - begun < 2
+
+
+def test_of_many_texts_the_first_are_given_and_the_rest_is_counted() -> None:
+    assert some_of(["a", "b"], 2) == ("a", "b")
+    assert some_of(["a", "b", "c"], 1) == ("a", "and 2 more")

@@ -329,9 +329,9 @@ def test_an_event_comes_with_what_it_was_read_from():
 @pytest.mark.parametrize(
     "message",
     [
-        Refresh(ref(1), datetime(2026, 3, 1, tzinfo=UTC), Source.BASIC, 2, True),
+        Refresh(ref(1), datetime(2026, 3, 1, tzinfo=UTC), Source.BASIC, True, attempt=2),
         Decide(ref(1), "clock"),
-        InheritFirstSeen(ref(1), ref(2), 1),
+        InheritFirstSeen(ref(1), ref(2), attempt=1),
         Act(ref(1), "ALERT#7"),
         Due(3),
     ],

@@ -52,7 +52,7 @@ def test_what_only_needs_time_is_put_back_and_does_not_fail(error, monkeypatch):
     again, look, decide = (e.body for e in story.envelopes)
     assert isinstance(again, RetriedEvent)
     assert look == Refresh(story.ref, look.due_at, attempt=1)
-    assert decide == Decide(story.ref, "child", 1, True)
+    assert decide == Decide(story.ref, "child", True, attempt=1)
 
 
 def test_the_delay_grows_with_the_attempts_and_has_an_end(monkeypatch):

@@ -200,7 +200,7 @@ def test_what_only_needs_time_is_put_back_and_what_was_found_is_kept(judged: Jud
     judged.context.table = Broken(judged.context.table, throttled)
     assert judged.receive("sweeps", WhatIf(job.id, 0)) == {}
     (message,) = [(m, d) for _, m, d in judged.context.outbox.sent if m.after is not None]
-    assert message == (WhatIf(job.id, 0, judged.context.what_ifs.read_part(job, 0).after, 1), 7)
+    assert message == (WhatIf(job.id, 0, judged.context.what_ifs.read_part(job, 0).after, attempt=1), 7)
     report = finish(judged, job)
     assert report.done
     assert report.tally.images == len(judged.decisions(refs))
@@ -210,9 +210,9 @@ def test_a_page_that_never_gets_on_gives_up_and_fails(judged: Judged) -> None:
     judged.fill(20)
     job = ask(judged)
     judged.context.queries.rows_of = lambda shard: (_ for _ in ()).throw(TransientError("throttled"))
-    assert judged.receive("sweeps", WhatIf(job.id, 0, None, 3)) == {}
+    assert judged.receive("sweeps", WhatIf(job.id, 0, attempt=3)) == {}
     assert judged.context.outbox.of(WhatIf)[-1].attempt == 4
-    (error,) = judged.receive("sweeps", WhatIf(job.id, 0, None, 61)).values()
+    (error,) = judged.receive("sweeps", WhatIf(job.id, 0, attempt=61)).values()
     assert isinstance(error, TransientError)
 
 

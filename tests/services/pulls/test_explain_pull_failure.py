@@ -354,5 +354,5 @@ def test_a_role_that_the_caller_knows_is_taken(context: PullContext) -> None:
 def test_what_is_said_plainly_asks_nobody(context: PullContext, said: str) -> None:
     context.know(image(1), "v1")
     explanation = why(context, said=f"CannotPullContainerError: {said}")
-    assert not explanation.cause.missing
+    assert not explanation.cause.unexplained
     assert (context.ecr.asked, context.runtime.asked_roles) == ([], [])

@@ -635,9 +635,9 @@ def test_a_sweep_of_one_repository_asks_for_itself(place: SweptPlace) -> None:
 def test_messages_come_out_of_json_as_they_went_in() -> None:
     at = datetime(2026, 3, 1, tzinfo=UTC)
     messages = [
-        PlanSweep(Sweep.RECONCILE, "eu-west-1", at, "somewhere", 2),
-        SweepRepository(Sweep.PUBLIC, HOME, at, "handed", "after", 1),
-        SyntheticEvent(HOME.image("sha256:1"), "PUSH", at, "v1", True, 3),
+        PlanSweep(Sweep.RECONCILE, "eu-west-1", at, "somewhere", attempt=2),
+        SweepRepository(Sweep.PUBLIC, HOME, at, "handed", "after", attempt=1),
+        SyntheticEvent(HOME.image("sha256:1"), "PUSH", at, "v1", True, attempt=3),
     ]
     for sent in messages:
         assert msgspec.json.decode(msgspec.json.encode(sent), type=PlanSweep | SweepRepository | SyntheticEvent) == sent
