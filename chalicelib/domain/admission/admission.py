@@ -50,8 +50,9 @@ class AdmissionRequest(msgspec.Struct, frozen=True, rename="camel"):
     kind: GroupVersionKind
     operation: Operation
     namespace: _Name = ""
-    object: msgspec.Raw = msgspec.Raw(b"null")
-    old_object: msgspec.Raw = msgspec.Raw(b"null")
+    # Factories: the JSON Schema of the API cannot say a default that is Raw.
+    object: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
+    old_object: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
 
 
 class AdmissionReview(msgspec.Struct, frozen=True, rename="camel"):
