@@ -46,7 +46,7 @@ class Decide(OwnMessage, frozen=True, tag="decide"):
 
 
 class InheritFirstSeen(OwnMessage, frozen=True, tag="age"):
-    """Take over earlier first sights from `elder`, the next older image of the line."""
+    """Take over earlier times of `first_seen` from `elder`, the next older image of the line."""
 
     ref: ImageRef
     elder: ImageRef

@@ -1,5 +1,4 @@
-"""Messages of the sweeps: what plans one, what handles a repository or a copy, what was found, and what people are
-told.
+"""Messages of the sweeps: what plans one, handles a repository or a copy, was found, and is said to people.
 
 A sweep looks on a schedule, repository by repository, for what no event tells. Every message may be delivered twice,
 late and in any order. Retention sends to the queue `actions`, the only one whose function may delete images.
