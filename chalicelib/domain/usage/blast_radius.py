@@ -185,8 +185,8 @@ class _Policy(msgspec.Struct, rename="pascal"):
 
 def let_in(policy: str, arn: str, account: str) -> tuple[str, ...]:
     """Whom beside `account` the policy lets pull from the repository `arn`, in words, each once. It errs towards
-    telling: a Deny is not weighed, a condition that names no account and no organisation lets everyone in. Raises
-    ValueError for a text that is no policy.
+    telling: a Deny is not weighed, a condition that names no account and no organisation lets everyone in. Another
+    account's own policies are unknown here. Raises ValueError for a text that is no policy.
 
     Sources: IAM user guide (policy elements), Lambda developer guide (permissions of container images).
     """
