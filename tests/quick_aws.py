@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import io
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from random import Random
@@ -106,13 +107,16 @@ def _random_string(random: Random, length: int = 20, include_digits: bool = True
 def quick_moto() -> None:
     """Imports moto: half a second, which only a test that needs it shall take, and when it runs."""
     from moto import backend_index
-    from moto.core import models, responses
+    from moto.core import models, responses, utils
     from moto.core.request import Request
     from moto.moto_api._internal.moto_random import MotoRandom
 
     vars(responses)["method_names_from_class"] = functools.cache(responses.method_names_from_class)
     MotoRandom.get_random_string = _random_string
-    vars(responses)["camelcase_to_underscores"] = functools.cache(responses.camelcase_to_underscores)
+    spelled = functools.cache(utils.camelcase_to_underscores)
+    for module in [module for name, module in sys.modules.items() if name.startswith("moto.")]:
+        if spelled.__name__ in vars(module):
+            vars(module)[spelled.__name__] = spelled
     # werkzeug would build the same request as an address, a form and files.
     Request.from_primitives = lambda *asked: Request(environ(*asked))
     # For each call the patterns of 110 services would be tried in the order of their names.

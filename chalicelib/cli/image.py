@@ -74,7 +74,7 @@ def _facts(body: dict[str, Any]) -> list[tuple[object, object]]:
         ("scan proof", _proof(body["scan_proof"])),
         ("open findings", _open(body)),
         ("decision", verdict["decision"]),
-        ("decided", output.when(verdict["decided_at"])),
+        ("decided", _decided(verdict)),
         ("enforced", f"{done['kind']} {done['stage']} {output.when(done['at'])}" if done else None),
         ("quarantined", f"by {hold['method']} since {output.when(hold['at'])}" if hold else None),
         ("pulls", "denied for the whole repository, because of it" if body["denied"] else None),
@@ -84,6 +84,11 @@ def _facts(body: dict[str, Any]) -> list[tuple[object, object]]:
         ("last pulled", output.when(body["last_pulled_at"])),
         *(("the same digest", path) for path in body["twins"]),
     ]
+
+
+def _decided(verdict: dict[str, Any]) -> str | None:
+    at = output.when(verdict["decided_at"])
+    return f"{at}, by policy {verdict['policy_version']}" if at and verdict["policy_version"] else at
 
 
 def _proof(proof: dict[str, Any] | None) -> str | None:
@@ -98,7 +103,10 @@ def _open_act(act: dict[str, Any] | None) -> str | None:
         return None
     held = act["held"]
     how = f" ({act['method']})" if act["method"] else ""
-    return f"{act['kind']}{how}: " + (f"held, {held['why']}: {held['detail']}" if held else "on its way")
+    if held is None:
+        return f"{act['kind']}{how}: on its way"
+    again = f"; tried again after {output.when(held['until'])}" if held["until"] else ""
+    return f"{act['kind']}{how}: held, {held['why']}: {held['detail']}{again}"
 
 
 def _open(body: dict[str, Any]) -> str | None:

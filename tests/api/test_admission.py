@@ -17,6 +17,7 @@ from chalice.test import Client, HTTPResponse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import app as handlers
 from chalicelib.api import admission
 from chalicelib.api.admission import FAILED, LONGEST_TOKEN, MAX_REVIEW_BYTES
 from chalicelib.domain.admission.judgement import AdmissionOutcome
@@ -298,8 +299,6 @@ def test_no_token_is_written_to_a_log_or_an_answer_even_where_events_are_to_be_l
     context: FakeContext, monkeypatch: pytest.MonkeyPatch, logged: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The whole app, with its middleware, as Lambda calls it; Powertools would log events for this variable."""
-    import app
-
     monkeypatch.setenv("POWERTOOLS_LOGGER_LOG_EVENT", "true")
     move_in(monkeypatch, context)
     context.admission_token_hashes = (hash_of(OLD),)
@@ -309,9 +308,9 @@ def test_no_token_is_written_to_a_log_or_an_answer_even_where_events_are_to_be_l
     said = []
     for token, body in ((OLD, json.dumps(GOOD)), (WRONG, json.dumps(GOOD)), (OLD, "{"), (OLD, "")):
         for scheme in ("Bearer", "Basic"):
-            said.append(app.app(gateway_event(BY_TOKEN, body, {"authorization": f"{scheme} {token}"}), invocation))
+            said.append(handlers.app(gateway_event(BY_TOKEN, body, {"authorization": f"{scheme} {token}"}), invocation))
     monkeypatch.setattr(context.table, "read_headers", lambda *_: 1 / 0)
-    said.append(app.app(gateway_event(BY_TOKEN, json.dumps(GOOD), {"authorization": f"Bearer {OLD}"}), invocation))
+    said.append(handlers.app(gateway_event(BY_TOKEN, json.dumps(GOOD), {"authorization": f"Bearer {OLD}"}), invocation))
     assert [answer["statusCode"] for answer in said] == [200, 401, 401, 401, 400, 401, 400, 401, 500]
     captured = capsys.readouterr()
     everything = logged.getvalue() + json.dumps(said) + captured.out + captured.err

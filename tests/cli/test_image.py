@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 from chalicelib.domain.audit.action import ActionRecord
-from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Stage
+from chalicelib.domain.headers.pending_action import ActionType, Deferred, Enforcement, Holding, PendingAct, Stage
 from chalicelib.domain.images.image import Scan, ScanState
+from chalicelib.domain.images.verdict import Decision, Verdict
 from tests.cli.conftest import Run
 from tests.fakes.images import digest, finding, image, ref
 from tests.fakes.queries import NOW, FakeContext
@@ -21,6 +23,16 @@ def test_an_image_is_shown_with_its_reasons_and_actions(run: Run, context: FakeC
     assert result.exit_code == 0
     for shown in (digest(1), "BLOCK", "1 HIGH", "CVE-2026-0001", "QUARANTINE DONE", "why not", "UNKNOWN"):
         assert shown in result.stdout
+
+
+def test_an_act_that_waits_says_for_what_and_until_when(run: Run, context: FakeContext) -> None:
+    held = Deferred(Holding.FUSE, "the fuse has blown", NOW, NOW + timedelta(hours=1))
+    verdict = Verdict(Decision.QUARANTINE, (), 12, NOW)
+    act = PendingAct(ActionType.QUARANTINE, 1, NOW, "archive", held)
+    context.queries.add(image(1, verdict=verdict, pending=(act,)))
+    shown = " ".join(run("image", "team/api:v1").stdout.split())
+    assert "QUARANTINE (archive): held, FUSE: the fuse has blown; tried again after 2026-" in shown
+    assert "by policy 12" in shown
 
 
 def test_json_is_what_the_api_says(run: Run, context: FakeContext) -> None:

@@ -103,6 +103,14 @@ class ImageRef(msgspec.Struct, frozen=True, order=True):
         return cls("/".join(parts[:width]), parts[width], "/".join(parts[width + 1 :]), digest)
 
 
+def restore_command(ref: ImageRef) -> str:
+    """For a shell: brings an archived image back."""
+    return (
+        f"aws ecr update-image-storage-class --region {ref.region} --registry-id {ref.registry}"
+        f" --repository-name {ref.repository} --image-id imageDigest={ref.digest} --target-storage-class STANDARD"
+    )
+
+
 def partition(region: str) -> str:
     if region.startswith("cn-"):
         return "aws-cn"

@@ -15,7 +15,7 @@ from chalicelib.domain.enforcement.past_quarantine import ended_words, stood_wor
 from chalicelib.domain.events.pull_failure import PullFailureCause, read_refusal, wanted_platform
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, Stage
-from chalicelib.domain.images.image import ImageRef, Kind, Repository, StorageStatus, partition
+from chalicelib.domain.images.image import ImageRef, Kind, Repository, StorageStatus, partition, restore_command
 from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.pulls.evidence import BY_REPOSITORY, Evidence, LostTag
@@ -242,10 +242,7 @@ def _deny_advice(evidence: Evidence) -> Iterator[str]:
 
 
 def _archived(evidence: Evidence) -> tuple[str, tuple[str, ...]]:
-    ref = _archived_ref(evidence)
-    words = ["aws", "ecr", "update-image-storage-class", "--region", ref.region, "--registry-id", ref.registry]
-    words += ["--repository-name", ref.repository, "--image-id", f"imageDigest={ref.digest}"]
-    command = shlex.join([*words, "--target-storage-class", "STANDARD"])
+    command = restore_command(_archived_ref(evidence))
     return (
         "It is archived in ECR, and no quarantine of Lazaretto's is behind that: a lifecycle rule or a person did it.",
         (f"Restore it: {command} ({RESTORED_WITHIN})", "Or deploy an image that is not archived."),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from chalicelib.domain.alerts.alert import Alert
-from chalicelib.domain.images.image import Repository, ScanState
+from chalicelib.domain.images.image import Repository, ScanState, restore_command
 from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus
 from chalicelib.domain.replication.rules import Destination
@@ -53,9 +53,8 @@ def remedies(home: Repository, replicas: Sequence[Replica]) -> tuple[str, ...]:
         if replica.status in (ReplicaStatus.MISSING, ReplicaStatus.FAILED) or uncopied:
             found[f"To copy it: {backfill_command(home, place)}"] = None
         if Note.ARCHIVED in replica.notes:
-            image = f"--repository-name {home.name} --image-id imageDigest={replica.ref.digest}"
-            restore = f"aws ecr update-image-storage-class --target-storage-class STANDARD {image}"
-            found[f"To restore it: {restore} --registry-id {place.registry} --region {place.region}"] = None
+            copy = place.repository(home).image(replica.ref.digest)
+            found[f"To restore it: {restore_command(copy)}"] = None
         if replica.status is ReplicaStatus.EXTRA and Note.LATE in replica.notes:
             image = f"--repository-name {home.name} --image-ids imageDigest={replica.ref.digest}"
             delete = f"aws ecr batch-delete-image {image}"

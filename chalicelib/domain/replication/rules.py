@@ -17,7 +17,7 @@ import msgspec
 
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.text import Globs
-from chalicelib.domain.usage.blast_radius import Statement
+from chalicelib.domain.usage.blast_radius import Statement, read_statements
 
 
 class Destination(msgspec.Struct, frozen=True, order=True):
@@ -114,10 +114,6 @@ class Allowance(msgspec.Struct, frozen=True):
     create: bool | None
 
 
-class _Policy(msgspec.Struct, rename="pascal"):
-    statement: list[Statement] | Statement
-
-
 def allowance(text: str | None, source: str, target: Repository) -> Allowance:
     """What the registry policy `text` (None: there is none) of the target's registry allows the account `source`.
     Within one account none is needed."""
@@ -126,10 +122,9 @@ def allowance(text: str | None, source: str, target: Repository) -> Allowance:
     if text is None:
         return Allowance(False, False)
     try:
-        read = msgspec.json.decode(text, type=_Policy).statement
-    except (msgspec.MsgspecError, RecursionError):
+        statements = read_statements(text)
+    except ValueError:
         return Allowance(None, None)
-    statements = read if isinstance(read, list) else [read]
     return Allowance(*(_allowed(statements, action, source, target.arn) for action in (REPLICATE, CREATE)))
 
 

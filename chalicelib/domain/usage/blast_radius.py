@@ -183,6 +183,15 @@ class _Policy(msgspec.Struct, rename="pascal"):
     statement: list[Statement] | Statement
 
 
+def read_statements(policy: str) -> list[Statement]:
+    """Raises ValueError for a text that is no policy."""
+    try:
+        read = msgspec.json.decode(policy, type=_Policy).statement
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(f"no policy: {error}") from error
+    return read if isinstance(read, list) else [read]
+
+
 def let_in(policy: str, arn: str, account: str) -> tuple[str, ...]:
     """Whom beside `account` the policy lets pull from the repository `arn`, in words, each once. It errs towards
     telling: a Deny is not weighed, a condition that names no account and no organisation lets everyone in. Another
@@ -190,12 +199,8 @@ def let_in(policy: str, arn: str, account: str) -> tuple[str, ...]:
 
     Sources: IAM user guide (policy elements), Lambda developer guide (permissions of container images).
     """
-    try:
-        read = msgspec.json.decode(policy, type=_Policy).statement
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise ValueError(f"no policy: {error}") from error
     found: dict[str, None] = {}
-    for statement in read if isinstance(read, list) else [read]:
+    for statement in read_statements(policy):
         if statement.effect == "Allow" and _is_about(statement, arn):
             found |= dict.fromkeys(_spoken_to(statement, account))
     return (EVERYBODY,) if EVERYBODY in found else tuple(found)

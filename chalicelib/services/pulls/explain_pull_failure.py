@@ -19,7 +19,7 @@ from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.pulls.evidence import Evidence, EvidenceLookup, LostTag
 from chalicelib.domain.pulls.explanation import MOST_NAMED, Explanation, explain
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
-from chalicelib.services.ports.answers import header_of
+from chalicelib.services.ports.answers import answered, header_of
 from chalicelib.services.ports.context import Context
 
 
@@ -153,9 +153,4 @@ def _recorded(ref: ImageRef, effect: str, context: Context) -> ActionRecord | No
 
 def _records(ref: ImageRef, context: Context) -> list[ActionRecord]:
     """Oldest first; none where one of them cannot be read."""
-    try:
-        return [row.record for row in context.queries.actions(ref)]
-    except TransientError:
-        raise
-    except UpstreamError:
-        return []
+    return answered(lambda: [row.record for row in context.queries.actions(ref)]) or []

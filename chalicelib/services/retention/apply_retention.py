@@ -16,7 +16,7 @@ from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.event import Action, ImageAction
 from chalicelib.domain.events.message import Delivery, Metric
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.images.image import ImageDetail, ImageRef, StorageStatus
+from chalicelib.domain.images.image import ImageDetail, StorageStatus, restore_command
 from chalicelib.domain.retention.image import RetainedImage, guard_of
 from chalicelib.domain.retention.plan import RetentionDecision, RetentionPlan, stages
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
@@ -195,15 +195,8 @@ def _record(
         before=there,
         after=there if would else done,
         policy_version=run.rules.policy_version,
-        undo=None if would or plan.action == "expire" else _restore(ref),
-    )
-
-
-def _restore(ref: ImageRef) -> str:
-    """Nothing of ours holds it, so `lazaretto undo` has nothing to do."""
-    return (
-        f"aws ecr update-image-storage-class --registry-id {ref.registry} --region {ref.region}"
-        f" --repository-name {ref.repository} --image-id imageDigest={ref.digest} --target-storage-class STANDARD"
+        # Nothing of ours holds it, so `lazaretto undo` has nothing to do.
+        undo=None if would or plan.action == "expire" else restore_command(ref),
     )
 
 
