@@ -157,7 +157,7 @@ class _Said(msgspec.Struct, frozen=True):
 
 
 def admit(request: AdmissionRequest, judged: Sequence[AdmissionJudgement], policy: Policy) -> Admission:
-    said = [_said(one, policy) for one in judged]
+    said = [_said(one, _excuse(one, policy)) for one in judged]
     warnings = [one.warning for one in said if one.warning]
     return _admission(request, said, warnings, tuple(one.digest for one in judged if one.digest))
 
@@ -203,28 +203,23 @@ def _bounded(warnings: Sequence[str]) -> tuple[str, ...]:
     return (*shown, *([f"and {more} more warnings of Lazaretto"] if more else []))
 
 
-def _said(judged: AdmissionJudgement, policy: Policy) -> _Said:
+def _said(judged: AdmissionJudgement, but: str | None) -> _Said:
     asked, header = judged.asked, judged.header
     if asked.foreign or (header is None and not judged.watched):
         return _Said(warning=f"{sanitize(asked.text, 60)} is of no registry that Lazaretto watches: not judged")
     if asked.name is None:
-        return _Said(f"{asked.shown} is no name of an image in Amazon ECR", _excuse(judged, policy))
-    if header is None or not header.exists:
-        return _unknown(judged, policy)
+        return _Said(f"{asked.shown} is no name of an image in Amazon ECR", but)
+    if header is None:
+        remedy = f"; if it is in ECR: lazaretto reconcile --repository {asked.name.home.name}"
+        return _Said(f"{asked.shown} is unknown: nobody has judged it", but, remedy=remedy)
+    if not header.exists:
+        return _Said(f"{asked.shown} was deleted from ECR, as far as is known", but)
     what = f"{asked.shown} is {header.decision}: {_why(header)}"
     if header.decision is Decision.ALLOW:
         return _Said()
     if header.decision in _OPEN:
         return _Said(warning=what)
-    return _Said(what, _excuse(judged, policy), remedy=f"; see: lazaretto image {asked.uri}")
-
-
-def _unknown(judged: AdmissionJudgement, policy: Policy) -> _Said:
-    if judged.header is not None:
-        return _Said(f"{judged.asked.shown} was deleted from ECR, as far as is known", _excuse(judged, policy))
-    name = judged.asked.name
-    remedy = "" if name is None else f"; if it is in ECR: lazaretto reconcile --repository {name.home.name}"
-    return _Said(f"{judged.asked.shown} is unknown: nobody has judged it", _excuse(judged, policy), remedy=remedy)
+    return _Said(what, but, remedy=f"; see: lazaretto image {asked.uri}")
 
 
 def _excuse(judged: AdmissionJudgement, policy: Policy) -> str | None:
@@ -246,10 +241,8 @@ def _why(header: Header) -> str:
     strongest = next((r for r in verdict.reasons if r.decision is verdict.decision), None)
     if strongest is None:
         return "no reason is stored"
-    ids = strongest.vulnerability_ids
-    if not ids:
-        return sanitize(
-            f"{strongest.rule} ({strongest.detail})" if strongest.detail else strongest.rule, _LONGEST_REASON
-        )
-    more = f" and {strongest.count - 1} more" if strongest.count > 1 else ""
-    return sanitize(f"{strongest.rule} ({ids[0]}{more})", _LONGEST_REASON)
+    found = strongest.detail
+    if strongest.vulnerability_ids:
+        more = f" and {strongest.count - 1} more" if strongest.count > 1 else ""
+        found = f"{strongest.vulnerability_ids[0]}{more}"
+    return sanitize(f"{strongest.rule} ({found})" if found else strongest.rule, _LONGEST_REASON)

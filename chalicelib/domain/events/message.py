@@ -18,17 +18,7 @@ import msgspec
 from chalicelib.domain.alerts.alert import Alert, AlertKey
 from chalicelib.domain.events.event import CoverageChanged, Event, FindingChanged
 from chalicelib.domain.events.failed_pull import FailedPull
-from chalicelib.domain.events.sweep_message import (
-    InitialBackfill,
-    MatchSameDigest,
-    NotifyExpired,
-    OwnMessage,
-    PlanSweep,
-    ReplicationCheck,
-    SweepRepository,
-    SyntheticEvent,
-    TakeImages,
-)
+from chalicelib.domain.events.sweep_message import OwnMessage, SweepMessage
 from chalicelib.domain.images.image import ImageRef, Repository, Source
 from chalicelib.domain.images.verdict import Decision
 
@@ -56,7 +46,7 @@ class Decide(OwnMessage, frozen=True, tag="decide"):
 
 
 class InheritFirstSeen(OwnMessage, frozen=True, tag="age"):
-    """Take over earlier first sights from `elder`, the next older image of the line."""
+    """Take over earlier times of `first_seen` from `elder`, the next older image of the line."""
 
     ref: ImageRef
     elder: ImageRef
@@ -169,14 +159,7 @@ Ours = (
     | WatchWaivers
     | WhatIf
     | StoreCheckpoints
-    | PlanSweep
-    | SweepRepository
-    | InitialBackfill
-    | SyntheticEvent
-    | MatchSameDigest
-    | TakeImages
-    | NotifyExpired
-    | ReplicationCheck
+    | SweepMessage
 )
 """What is handled as it is; `RetriedEvent` is opened first."""
 Message = Ours | RetriedEvent

@@ -1,5 +1,4 @@
-"""Messages of the sweeps: what plans one, what handles a repository or a copy, what was found, and what people are
-told.
+"""Messages of the sweeps: what plans one, handles a repository or a copy, was found, and is said to people.
 
 A sweep looks on a schedule, repository by repository, for what no event tells. Every message may be delivered twice,
 late and in any order. Retention sends to the queue `actions`, the only one whose function may delete images.
@@ -177,6 +176,18 @@ class NotifyExpired(OwnMessage, frozen=True, tag="tell-expired"):
     expired: tuple[Expired, ...]
 
 
+SweepMessage = (
+    PlanSweep
+    | SweepRepository
+    | InitialBackfill
+    | SyntheticEvent
+    | MatchSameDigest
+    | ReplicationCheck
+    | TakeImages
+    | NotifyExpired
+)
+
+
 def expired_image(expiry: LifecycleExpiry, header: Header | None) -> Expired:
     """`header`: as it was before this was recorded, perhaps after the deletion itself was heard, which ends a hold."""
     if header is None:
@@ -196,13 +207,9 @@ def expiry_words(expiry: LifecycleExpiry) -> str:
 
 def lines_of(expired: Sequence[Expired], uses: Sequence[InUse]) -> tuple[str, ...]:
     """Of those that people must know of; what runs first."""
-    found = [(use.state, _line(one, use)) for one, use in zip(expired, uses, strict=True) if _matters(one, use)]
-    order = list(InUseState)
-    return tuple(line for _, line in sorted(found, key=lambda one: (order.index(one[0]) != 0, one[1])))
-
-
-def _matters(one: Expired, use: InUse) -> bool:
-    return one.evidence or use.state is not InUseState.NO
+    told = (pair for pair in zip(expired, uses, strict=True) if pair[0].evidence or pair[1].state is not InUseState.NO)
+    lines = ((use.state is not InUseState.YES, _line(one, use)) for one, use in told)
+    return tuple(line for _, line in sorted(lines))
 
 
 def _line(one: Expired, use: InUse) -> str:

@@ -1,5 +1,4 @@
-"""A verdict: the decision about one image with every reason for it; and the state of the image that a policy may ask
-about.
+"""A verdict (the decision about one image with every reason for it), and the state of the image a policy may ask about.
 
 `policy/decision.py` reaches it.
 """

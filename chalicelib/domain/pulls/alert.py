@@ -21,12 +21,11 @@ def compose_pull_failure_alert(
     """`header`: of the image, where it is known here."""
     cause, pulled = explanation.cause, failed.pulled
     said = cause.lower().replace("_", " ") + (" by Lazaretto" if cause.ours else "")
-    ref = header.ref if header is not None else None
     return Alert(
         event=PULL_FAILED,
         title=f"Pull failed ({said}): {sanitize(pulled.short, 100)}",
         at=now,
-        ref=ref,
+        ref=header.ref if header is not None else None,
         repository=pulled.home.name,
         tags=header.tags if header is not None else (),
         notes=(
@@ -36,7 +35,7 @@ def compose_pull_failure_alert(
             f"What was said: {sanitize(failed.said, MAX_SHOWN)}",
         ),
         what_to_do=explanation.what_to_do,
-        console_url=console_url(ref, header.scan.source) if ref is not None and header is not None else None,
+        console_url=console_url(header.ref, header.scan.source) if header is not None else None,
     )
 
 

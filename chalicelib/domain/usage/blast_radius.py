@@ -1,5 +1,4 @@
-"""What depends on one image: what people are told before it is taken away, what to use instead, and who else may pull
-it.
+"""What depends on one image, what to use instead, and who else may pull it.
 
 What could not be looked up is empty *and* named in `unknown`: an empty list alone never means "nothing".
 """
@@ -195,8 +194,8 @@ def read_statements(policy: str) -> list[Statement]:
 
 def let_in(policy: str, arn: str, account: str) -> tuple[str, ...]:
     """Whom beside `account` the policy lets pull from the repository `arn`, in words, each once. It errs towards
-    telling: a Deny is not weighed, a condition that names no account and no organisation lets everyone in. Raises
-    ValueError for a text that is no policy.
+    telling: a Deny is not weighed, a condition that names no account and no organisation lets everyone in. Another
+    account's own policies are unknown here. Raises ValueError for a text that is no policy.
 
     Sources: IAM user guide (policy elements), Lambda developer guide (permissions of container images).
     """
@@ -266,8 +265,8 @@ def _anybody(accounts: set[str] | None, organisations: set[str], own: str) -> It
 
 
 def _service(name: str, accounts: set[str] | None, own: str) -> Iterator[str]:
-    """AWS Lambda pulls for functions alone whose account the repository has let in when they were made: our own
-    functions are looked at, another account's are named by a condition, or that account itself is let in."""
+    """AWS Lambda pulls only for functions whose account the repository let in when they were made. Our own functions
+    are looked at; a condition names another account's, or that account itself is let in."""
     if name == LAMBDA:
         yield from (f"AWS Lambda of account {theirs}" for theirs in sorted((accounts or set()) - {own}))
     elif not _RUN_NOTHING.fullmatch(name):

@@ -1,7 +1,7 @@
 """Copy the heads of the audit chains that had a record on a day, so that one that is cut later shows.
 
-A chain that has gone on since that day is left to the copies of the later ones: the day's own stay as they are. A chain
-that is not what was copied of it is not copied again, and people are told, once a day for each.
+A later day copies a chain that has gone on since. A chain that is not what was copied of it is not copied again, and
+people are told, once a day for each.
 """
 
 from __future__ import annotations

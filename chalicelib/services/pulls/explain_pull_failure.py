@@ -74,17 +74,14 @@ def explain_pull_failure(evidence: Evidence, context: Context) -> Explanation:
 
 
 def _looked(evidence: Evidence, context: Context) -> Evidence:
-    look = _look(evidence, context)
-    evidence = msgspec.structs.replace(evidence, look=look)
-    if look is None or look.detail is None:
-        return evidence
-    header, detail = evidence.header, look.detail
-    if header is None or header.ref != detail.ref:
-        header = header_of(detail.ref, context.table)
-    if header is not None:
-        activated_at = detail.activated_at or header.activated_at
-        header = msgspec.structs.replace(header, exists=True, storage=detail.storage, activated_at=activated_at)
-    return msgspec.structs.replace(evidence, header=header)
+    look, header = _look(evidence, context), evidence.header
+    if look is not None and (detail := look.detail) is not None:
+        if header is None or header.ref != detail.ref:
+            header = header_of(detail.ref, context.table)
+        if header is not None:
+            activated_at = detail.activated_at or header.activated_at
+            header = msgspec.structs.replace(header, exists=True, storage=detail.storage, activated_at=activated_at)
+    return msgspec.structs.replace(evidence, look=look, header=header)
 
 
 def _look(evidence: Evidence, context: Context) -> EvidenceLookup | None:

@@ -1,8 +1,8 @@
 """Tell people why an image could not be pulled: once an hour for each service and image, however many tasks fail.
 
-A task that failed to start is heard of in the queue `scans`; what is behind it is found out in the queue `actions`. The
-audit record holds the service and the hour of the failure: a first receive that finds it is done. One that comes again
-announces again, under the same key, as its worker may have died before.
+The queue `scans` brings the task that failed to start, and a message in the queue `actions` finds out why. A first
+receive that finds the audit record of the service and the hour is done; one that comes again announces again, under the
+same key, as its worker may have died before.
 """
 
 from __future__ import annotations
