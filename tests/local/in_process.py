@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -39,12 +40,43 @@ def in_process(aws: LocalAws) -> Iterator[None]:
     def send(session: Any, request: AWSPreparedRequest) -> AWSResponse:
         if not request.url.startswith("http://127.0.0.1:") or not request.url.startswith(f"{aws.url}/"):
             return over_http(session, request)
-        asked = environ(request.method, request.url, request.headers, request.body)
-        chunks, status, headers = run_wsgi_app(aws, asked)
+        asked = partial(environ, request.method, request.url, request.headers, request.body)
+        status, headers, body = by_action(aws, asked()) or by_server(aws, asked())
         said = {"Date": formatdate(aws.clock.now().timestamp(), usegmt=True), **headers}
-        return AWSResponse(request.url, int(status.split()[0]), said, Raw(b"".join(chunks)))
+        return AWSResponse(request.url, status, said, Raw(body))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(URLLib3Session, "send", send)
         patch.setattr("moto.sts.models.utcnow", lambda: aws.clock.now().replace(tzinfo=None))
         yield
+
+
+Said = tuple[int, dict[str, Any], bytes]
+
+
+def by_server(aws: LocalAws, asked: dict[str, Any]) -> Said:
+    chunks, status, headers = run_wsgi_app(aws, asked)
+    return int(status.split()[0]), dict(headers), b"".join(chunks)
+
+
+def by_action(aws: LocalAws, asked: dict[str, Any]) -> Said | None:
+    """What moto answers to a call whose address names no action, without the routes of its server around it. None:
+    it is not such a call, or moto does not know the action."""
+    from moto.moto_server.werkzeug_app import BackendRequest
+
+    from chalicelib.local.ecr.public import TARGET
+
+    if asked["PATH_INFO"] != "/" or asked.get("HTTP_X_AMZ_TARGET", "").startswith(TARGET):
+        return None
+    app = aws._moto.get_application(asked)
+    rule = next((rule for rule in app.url_map.iter_rules() if rule.rule == "/"), None)
+    if rule is None:
+        return None
+    view: Any = app.view_functions[rule.endpoint]
+    request = BackendRequest(asked)
+    try:
+        with aws.lock:
+            status, headers, body = view.callback(request, request.raw_url, dict(request.headers))
+    except NotImplementedError:
+        return None
+    return status, headers, body.encode() if isinstance(body, str) else body
