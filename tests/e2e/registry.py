@@ -48,11 +48,20 @@ class EventBridge:
         return ["EventBridge"]
 
 
+class _LocalAws(LocalAws):
+    def __init__(self, bus: EventBridge) -> None:
+        super().__init__(REGION, [], restore_takes=RESTORE_TAKES)
+        self._bus = bus
+
+    def put_event(self, event: dict[str, Any]) -> list[str]:
+        with self.lock:
+            return self._bus.put(event)
+
+
 class Registry:
     def __init__(self) -> None:
         self.bus = EventBridge()
-        self.aws = LocalAws(REGION, [], restore_takes=RESTORE_TAKES)
-        self.aws.bus = self.bus  # type: ignore[assignment]
+        self.aws = _LocalAws(self.bus)
         self.slack = Catcher(ACCOUNT, REGION)
         self._stop = Event()
         self._ticking = Thread(target=self._tick, name="registry-clock", daemon=True)
