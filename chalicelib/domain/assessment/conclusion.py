@@ -79,8 +79,8 @@ def _latest(*times: datetime | None) -> datetime | None:
 def _comes_back(header: Header, listing: Listing, consistency_delay: timedelta) -> bool:
     """Whether this may be the first complete look after an archive or a lapse.
 
-    Where no message told us of it, its trace does: a scan younger than `consistency_delay` beside a list in which all
-    is closed.
+    Where no message told us of it, its trace does: a scan younger than `consistency_delay` beside a list of closed
+    ones.
     """
     if header.scan.state is not ScanState.COMPLETE:
         return True
@@ -198,15 +198,12 @@ def ended_alone(
     stood = [ended.standing if ended else s for s, ended in zip(children, below, strict=True)] if below else children
     with_them = decide(header.state(stood, index_tags), findings, rules.policy, revived, now).verdict.kept()
     earlier = waiting.ended if waiting is not None else None
-    as_before = earlier is not None and _standing(header, with_them) == earlier.standing
+    then = msgspec.structs.replace(header, verdict=with_them).standing
+    as_before = earlier is not None and then == earlier.standing
     if not (as_before or with_them.same_as(former)):
         return None
     names |= set(earlier.waivers) if earlier else set()
     return EndedWaivers(tuple(sorted(names)), earlier.standing if earlier else header.standing)
-
-
-def _standing(header: Header, verdict: Verdict) -> VerdictSummary:
-    return msgspec.structs.replace(header, verdict=verdict).standing
 
 
 KEV_EVERY = timedelta(days=1)
@@ -253,7 +250,8 @@ def conclude(
     verdict = outcome.verdict.kept()
     if not verdict.same_as(header.verdict):
         turned = ended_alone(header, document.findings, rules, now, children, ended, index_tags)
-        verdict = _numbered(verdict, header.verdict, rules, now)
+        number = header.verdict.number + 1 if header.verdict else 1
+        verdict = msgspec.structs.replace(verdict, number=number, policy_version=rules.policy_version, decided_at=now)
         header = announce(header, verdict, turned, rules.policy.notify, now, quiet=quiet)
     header = msgspec.structs.replace(header, order=standing_order(header))
     quiet = quiet or header.left_to_summary is not None
@@ -263,11 +261,6 @@ def conclude(
 def _next_refresh(stored: datetime | None, now: datetime) -> datetime:
     """When KEV facts are asked for again: what is planned already stays, or every write would move it."""
     return stored if stored is not None and now < stored <= now + KEV_EVERY else now + KEV_EVERY
-
-
-def _numbered(verdict: Verdict, former: Verdict | None, rules: Rules, now: datetime) -> Verdict:
-    number = former.number + 1 if former else 1
-    return msgspec.structs.replace(verdict, number=number, policy_version=rules.policy_version, decided_at=now)
 
 
 def with_due(header: Header, now: datetime | None = None) -> Header:

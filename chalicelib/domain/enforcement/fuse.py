@@ -1,5 +1,4 @@
-"""The fuse: how many images may be made impossible to pull within an hour, by all workers together, and the alert that
-it has blown. Pure.
+"""The fuse: how many images may be made impossible to pull within an hour, by all workers together, and its alert.
 
 It blows when one act too many is asked for: nothing more passes until an hour is over or a person resets it.
 """
@@ -26,8 +25,7 @@ class FuseSlot(msgspec.Struct, frozen=True):
 
 class Fuse(msgspec.Struct, frozen=True):
     """`taken`: what passed within the last hour, oldest first. `blown_at`: since when nothing passes; `announced`:
-    people were alerted to that. `waiting`: what was refused since, the first thousand; `reset_at`, `reset_by`: the last
-    reset."""
+    people were alerted to that. `waiting`: what was refused since, the first thousand; `reset_at`, `reset_by`: last."""
 
     taken: tuple[FuseSlot, ...] = ()
     blown_at: datetime | None = None

@@ -1,5 +1,4 @@
 """Our retention rule as a native lifecycle policy, or why it cannot be one; and where the two differ, worst first.
-Pure.
 
 A native rule has one count and no "keep": what is kept by its tag gets a rule of higher priority that never reaches its
 count. What a native policy never knows (what runs, quarantine, waivers, replicas, limits) is named each time.

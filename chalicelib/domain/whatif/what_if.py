@@ -49,8 +49,7 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Ruling(msgspec.Struct, frozen=True):
-    """What one policy says at one moment, and by its strongest reason why: how many findings it is about, and the
-    worst of them."""
+    """What one policy says at one moment; of its strongest reason, how many findings it is about and the worst ones."""
 
     decision: Decision
     rule: str | None = None
@@ -126,7 +125,9 @@ class _Film:
         self.case, self.moments, self.all_waivers = case, question.moments, question.waivers
         self.start = began(case.header)
         self.waivers = tuple(w for w in question.waivers if w.covers(case.header.ref.repository))
-        self.children = [None if c is None else _Film(c, question) for c in case.children if c is None or _counts(c)]
+        # Attestations and whatever else turned out to be no image do not count.
+        members = [c for c in case.children if c is None or c.header.kind is not Kind.ARTIFACT]
+        self.children = [None if c is None else _Film(c, question) for c in members]
         self._past = Past(case.document)
         self._turns = self._count_turns()
         self._findings: dict[int, tuple[Finding, ...]] = {}
@@ -184,11 +185,6 @@ class _Film:
         known = () if scanned_at is None else (scanned_at,)
         turns = sorted((*self._past.turns, *(w.created_at for w in self.waivers), *known))
         return [bisect_right(turns, at) for at in self.moments]
-
-
-def _counts(child: WhatIfCase) -> bool:
-    """Attestations and whatever else turned out to be no image do not count."""
-    return child.header.kind is not Kind.ARTIFACT
 
 
 def _ruling(verdict: Verdict) -> Ruling:

@@ -23,8 +23,7 @@ ANSWER_WITHIN = timedelta(hours=1)
 
 
 def re_decide(shard: int, context: Context) -> int:
-    """Handles what is due in one shard of the index, oldest first and as long as there is time, and returns how many
-    images that were.
+    """Handles what is due in one shard of the index, oldest first, while there is time. Returns the number of images.
 
     Harmless when run twice or cut off: an image leaves the index only by the write that dealt with it, and what one run
     does not reach the next one finds. One that cannot be dealt with stays due and does not hold up the others; if it is

@@ -200,8 +200,7 @@ def _applied(header: Header, effect: PendingAct, state: RegistryState, context: 
 
 def _is_denied(header: Header, effect: PendingAct, state: RegistryState, context: Context) -> bool:
     """By the set of digests, which is made to agree with the policy first: an act that came to no end may have changed
-    the set and not the policy, and no worker would come for a digest that counts without a Deny, or a Deny without
-    one."""
+    the set and not the policy, and no worker would come for a digest without a Deny, or a Deny without one."""
     ref, stands = header.ref, state.denies
     denied = context.table.read_denied(ref.home)
     if effect.kind is ActionType.BLOCK and not stands:

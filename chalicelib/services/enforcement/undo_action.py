@@ -2,8 +2,7 @@
 
 No record is turned back: a new order, waiver or policy is given, and what follows has a record of its own. Only what
 still stands is undone. An act that is long over belongs to an image as it no longer is; of policies only the one in
-force is undone, by putting the version before it as a new version; a waiver that another person changed since is left
-to its own undo.
+force is undone, by putting the version before it as a new version; a waiver that was changed since has its own undo.
 """
 
 from __future__ import annotations

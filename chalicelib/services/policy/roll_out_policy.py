@@ -20,7 +20,6 @@ from chalicelib.domain.alerts.verdict_alert import compose_summary
 from chalicelib.domain.events.message import Decide, PolicyRollout
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import ConflictError
 from chalicelib.services.alerts.announce import announce
 from chalicelib.services.assessment.re_decide import SHARDS
@@ -47,7 +46,8 @@ def roll_out_policy(context: Context) -> int:
     function of the former bundle is left that could have decided by the former policy.
     """
     rules = context.rules.fresh()
-    version, content = rules.policy_version, _content(rules.policy)
+    version, document = rules.policy_version, rules.policy.document
+    content = hashlib.sha256(msgspec.json.encode(document, order="deterministic")).hexdigest()
     stored = context.table.read_rollout()
     try:
         if stored is None and not version:
@@ -160,10 +160,6 @@ class _Tally:
                 named = (row.ref, row.decision, row.counts)
                 self.worst = heapq.nsmallest(WORST_NAMED, (*self.worst, named), key=_badness)
             yield row
-
-
-def _content(policy: Policy) -> str:
-    return hashlib.sha256(msgspec.json.encode(policy.document, order="deterministic")).hexdigest()
 
 
 def _badness(named: _Named) -> tuple[object, ...]:

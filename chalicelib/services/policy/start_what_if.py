@@ -1,8 +1,8 @@
 """Start a what-if: what would a candidate policy change? The question is stored and answered shard by shard; here it is
 asked, and what was found so far is read.
 
-How far back the past of images is known depends on the policies that were in force: each dropped findings that had
-ended too long before.
+How far back the past of images is known depends on the policies that were in force: each dropped findings ended too
+long before.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ def find_known_past(since: datetime, version: int, context: Context) -> datetime
     """None: all of it since `since`. `version`: of the policy in force, whose own `history_days` go back further.
 
     A policy that was in force until some moment may have dropped whatever had ended its `history_days` before then; one
-    that does not load any more, everything. Where policies were changed very often, it is known since the oldest that
-    was looked at.
+    that does not load any more, everything. Where policies changed very often: since the oldest looked at.
     """
     reach = since
     for number in range(version, 0, -1):

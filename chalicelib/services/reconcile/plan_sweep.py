@@ -14,7 +14,7 @@ import msgspec
 
 from chalicelib.domain.events.sweep_message import InitialBackfill, MatchSameDigest, PlanSweep, Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.names import PublicRegistry, RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.difference import RepositoryFacts
 from chalicelib.services.ports.answers import pages
 from chalicelib.services.ports.context import Context
@@ -23,8 +23,7 @@ from chalicelib.services.reconcile.survey_registry import Survey, margin, survey
 PATIENCE = timedelta(seconds=20)
 """From when the survey is complete: else a slow registry would be surveyed again for each repository."""
 CHANGES_KEPT = timedelta(days=2)
-"""A repository whose findings were compared longer ago asks for them itself, and does not lengthen the others'
-listing."""
+"""A repository whose findings were compared longer ago asks itself: the others' listing stays short."""
 KNOWN_ASKED = 500
 TOLD_AFTER_SECONDS = 900.0
 COMPARED_AT, FINDINGS_AT = "reconcile_at", "reconcile_findings_at"
@@ -32,8 +31,8 @@ CLOCKS_APART = timedelta(minutes=1)
 
 
 class Homes(msgspec.Struct, frozen=True):
-    """All repositories of a sweep, in the order of its day. `known`: what is stored of them. `created`: of those that
-    are listed."""
+    """All repositories of a sweep, in the order of its day. `known`: what is stored of them. `created`: of listed
+    ones."""
 
     homes: tuple[Repository, ...]
     known: Mapping[Repository, RepositoryFacts]
@@ -167,8 +166,12 @@ def plan_public(plan: PlanSweep, context: Context) -> int:
     registry = context.public.registry()
     if registry is None:
         return 0
-    known = dict(_known_public(registry, context))
-    homes = _public_homes(registry, known, context)
+    stored = (r for page in pages(lambda after: context.queries.repositories(after, KNOWN_ASKED)) for r in page.items)
+    known = {r.repository: RepositoryFacts.read(r.facts) for r in stored if registry.owns(r.repository)}
+    listed = pages(lambda after: context.public.repositories(registry, after))
+    there = {detail.repository for page in listed for detail in page.repositories}
+    there |= {home for home, facts in known.items() if not facts.is_unlisted}
+    homes = sorted(there, key=lambda home: home.path)
     left = [home for home in homes if plan.after is None or home.path > plan.after]
     handed = msgspec.json.encode(registry).decode()
     messages = (SweepRepository(plan.sweep, home, plan.started_at, handed) for home in left)
@@ -180,22 +183,6 @@ def plan_public(plan: PlanSweep, context: Context) -> int:
     return sent
 
 
-def _public_homes(registry: PublicRegistry, known: Known, context: Context) -> tuple[Repository, ...]:
-    """By path: those that are listed, and those that are stored and not known to be gone."""
-    left = (home for home, facts in known.items() if not facts.is_unlisted)
-    return tuple(sorted({*_listed_public(registry, context), *left}, key=lambda home: home.path))
-
-
 def _is_first(plan: PlanSweep, known: Known) -> bool:
     """Whether no public repository was listed before this sweep: then one summary announces what it finds."""
     return not any(facts.public_at is not None and facts.public_at < plan.started_at for facts in known.values())
-
-
-def _listed_public(registry: PublicRegistry, context: Context) -> Iterator[Repository]:
-    for page in pages(lambda after: context.public.repositories(registry, after)):
-        yield from (detail.repository for detail in page.repositories)
-
-
-def _known_public(registry: PublicRegistry, context: Context) -> Iterator[tuple[Repository, RepositoryFacts]]:
-    for page in pages(lambda after: context.queries.repositories(after, KNOWN_ASKED)):
-        yield from ((r.repository, RepositoryFacts.read(r.facts)) for r in page.items if registry.owns(r.repository))

@@ -183,8 +183,7 @@ class _Reconcile:
         return msgspec.structs.replace(result, proofs=found.proofs, started=found.started)
 
     def _store(self, result: Reconciled) -> None:
-        """One write. The time up to which findings are known advances only where they were asked for, or there are
-        none."""
+        """One write. The time up to which findings are known advances only where they were asked for or absent."""
         memory = Memory(
             result.images,
             dict(result.found),

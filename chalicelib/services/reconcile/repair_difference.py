@@ -43,18 +43,13 @@ def is_confirmed(difference: Difference, view: RepositoryView, context: Context)
             return True
         return False
     if difference.kind is DifferenceKind.CHILDREN_UNKNOWN and not view.headers[difference.ref.digest].children:
-        return _has_children(difference, context)
+        # It may have none. Where its manifest cannot be read it may have some.
+        manifest = answered(lambda: context.registry.read_manifest(difference.ref))
+        return manifest is None or bool(manifest.children)
     if difference.tag is None or difference.action not in (Action.PUSH, Action.DELETE):
         return True
     move = context.table.last_tag_move(difference.ref.home, difference.tag)
     return move is None or not view.is_recent(move.at)
-
-
-def _has_children(difference: Difference, context: Context) -> bool:
-    """Of an index of which no children are known: it may have none. Where its manifest cannot be read it may have
-    some."""
-    manifest = answered(lambda: context.registry.read_manifest(difference.ref))
-    return manifest is None or bool(manifest.children)
 
 
 def repair_difference(

@@ -8,7 +8,7 @@ import msgspec
 
 from chalicelib.domain.events.sweep_message import ReplicationCheck
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository
+from chalicelib.domain.images.image import ImageDetail, ImageRef
 from chalicelib.domain.replication.replica import Replica, ReplicationState
 from chalicelib.domain.replication.replica_case import Copies
 from chalicelib.domain.replication.rules import Destination, DestinationAccess, sights_of
@@ -55,7 +55,8 @@ def _check(
     ref = message.ref
     here = header_of(ref, context.table)
     members = [child.digest for child in here.children] if here is not None else []
-    referrers = _referrers(ref, context)
+    # Where they cannot be listed, the sweep finds referrers among the images.
+    referrers = answered(lambda: context.replication.referrers(ref)) or ()
     family = [ref.digest, *members, *referrers]
     copies = {place: find_copies(place.repository(ref.home), family, context, tries) for place in destinations}
     source = context.replication.describe(ref)
@@ -65,7 +66,7 @@ def _check(
     seen = _sights(message, destinations, context)
     ends = Ends(
         home=ref.home,
-        source={**source.images} | {digest: _referrer(ref.home, digest, ref.digest) for digest in referrers},
+        source={**source.images} | {d: ImageDetail(ref.home.image(d), subject_digest=ref.digest) for d in referrers},
         at=source.at,
         sights=[msgspec.structs.replace(sight, unread=copies[sight.destination].unread) for sight in seen],
         copies={place: _with_holders(found, image, context) for place, found in copies.items()},
@@ -95,15 +96,6 @@ def _there(
     copies = {place.repository(ref.home).image(ref.digest): place for place in destinations}
     found = context.table.read_headers(copies)
     return {copies[copy]: {ref.digest: stored.header} for copy, stored in found.items()}
-
-
-def _referrers(ref: ImageRef, context: Context) -> Sequence[str]:
-    """Where they cannot be listed, the sweep finds referrers among the images."""
-    return answered(lambda: context.replication.referrers(ref)) or ()
-
-
-def _referrer(home: Repository, digest: str, subject: str) -> ImageDetail:
-    return ImageDetail(home.image(digest), subject_digest=subject)
 
 
 def _with_holders(copies: Copies, image: ImageDetail, context: Context) -> Copies:

@@ -1,5 +1,4 @@
-"""Judge the copies of a repository's images by the listings of both ends, and ask AWS for more only where these leave
-it open.
+"""Judge the copies of a repository's images by the listings of both ends; ask AWS only what these leave open.
 
 ECR's report is read where a copy is missing for an unknown reason, a scan where none is known to have ended: calls grow
 with what is wrong, not with images. Destinations are listed before the source, so that an image pushed in between is a
@@ -61,8 +60,7 @@ TURNS = 24
 
 class Ends(msgspec.Struct, frozen=True, kw_only=True):
     """Both ends as they were listed. `at`: when the source was, which is last. `here`, `there`: headers by digest.
-    `known`: what was found before. `changed_at`: of a check of one image: when it changed. `deleted`: the repository is
-    gone."""
+    `known`: what was found before. `changed_at`: of a check of one image: when it changed. `deleted`: it is gone."""
 
     home: Repository
     source: Mapping[str, ImageDetail]
@@ -83,7 +81,7 @@ class Ends(msgspec.Struct, frozen=True, kw_only=True):
 def judge_copies(
     digests: Iterable[str], ends: Ends, policy: Policy, context: Context
 ) -> tuple[list[Replica], str | None]:
-    """The copies of these images, and the digest after which REPORTS_AT_MOST was reached; None: all were judged. Raises
+    """The copies of these images, and the digest after which REPORTS_AT_MOST was reached; None: all judged. Raises
     TransientError."""
     judging = _Judging(ends, policy, context)
     found: list[Replica] = []

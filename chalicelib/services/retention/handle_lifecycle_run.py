@@ -1,5 +1,4 @@
-"""Handle a run of ECR's own lifecycle policy: record each image that it expired, and send an alert where one was in
-use.
+"""Handle a run of ECR's own lifecycle policy: record what it expired; send an alert where that was in use.
 
 The functions of the queues `actions` and `sweeps` alone reach channels and look up where images run, so
 `notify_lifecycle_run` runs there.

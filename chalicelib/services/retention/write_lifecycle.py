@@ -1,5 +1,4 @@
-"""Write our retention rule for a repository as its native lifecycle policy, and compare a native one with our
-retention.
+"""Write our retention rule for a repository as its native lifecycle policy, and compare a native one with ours.
 
 The comparison uses ECR's own preview where it gives one, else our reading of the grammar.
 """

@@ -1,5 +1,4 @@
-"""Give, change and end waivers: checked, stored, recorded once in the audit log, and sent on their way to the images
-they touch.
+"""Give, change and end waivers: checked, stored, recorded once in the audit log, and sent to the images they touch.
 
 What a worker that dies leaves undone of it the clock finishes (`watch_waivers.py`): the change stays stored until it
 has reached every image.

@@ -1,5 +1,4 @@
-"""The clock for waivers: announce that one is about to end and that it has, and go on with what a dead worker left of a
-sweep.
+"""The clock for waivers: announce that one ends soon or has ended, and go on with the sweep of a dead worker.
 
 That a waiver ends is not done here: each image it excuses comes due by its own `decide_at`. One walk of the index finds
 the images of all the waivers that are announced. The alert of an image that the announcement names is cleared, so that
@@ -53,8 +52,7 @@ class Reach(msgspec.Struct, frozen=True):
 
 
 def find_reach(waivers: Sequence[Waiver], after: str | None, context: Context) -> Reach:
-    """What the index shows is confirmed by the headers, read consistently; an index whose own verdict was turned is
-    found by its images."""
+    """What the index shows is confirmed by the headers, read consistently; a turned index is found by its images."""
     policy, now = context.rules.current().policy, context.clock.now()
     sketch_tells = not any(rule.sees_resolved for rule in policy.rulebook)
 
