@@ -76,7 +76,10 @@ def agree_policy(repository: Repository, context: Context, *, adds: bool) -> Pol
             return PolicyChange(before, text, "; ".join(dict.fromkeys(said)) or None)
         if len(written) == WRITES:
             raise TransientError(f"the policy of {repository.path} was written {WRITES} times and is not as written")
-        _put(repository, wanted, context)
+        if wanted is None:
+            context.acts.delete_policy(repository)
+        else:
+            context.acts.write_policy(repository, wanted)
         written.append(_Written(wanted, text, denied))
 
 
@@ -89,13 +92,6 @@ def _wanted(text: str | None, denied: DeniedDigests, context: Context) -> str | 
         return text
     same = denied.former is not None and canonical(without_statement(denied.former)) == canonical(rest)
     return denied.former if same else rest
-
-
-def _put(repository: Repository, text: str | None, context: Context) -> None:
-    if text is None:
-        context.acts.delete_policy(repository)
-    else:
-        context.acts.write_policy(repository, text)
 
 
 def _surprises(written: list[_Written], text: str | None, denied: DeniedDigests) -> list[str]:

@@ -25,6 +25,7 @@ from chalicelib.errors import ConflictError, NotFoundError, ParameterError
 from chalicelib.services.assessment.write_header import desired_state, indexes_of, needing, update_header
 from chalicelib.services.enforcement.check_preconditions import is_running
 from chalicelib.services.enforcement.finish_act import with_act
+from chalicelib.services.ports.answers import header_of
 from chalicelib.services.ports.context import Context
 from chalicelib.services.usage.find_blast_radius import find_blast_radius
 
@@ -82,10 +83,9 @@ def follow(
     if dry_run:
         needed_by = needing(indexes_of(before, context), rules)
         after = with_next_act(_ordered(before, order), rules.policy, needed_by, context.clock.now())
-        after = _weighed(after, rules, radius, context)
-        return _given(after, radius, _nothing(after, rules, context), dry_run=True)
-    after = put_order(before, order, kind, context, spoken=spoken)
-    return _given(_weighed(after, rules, radius, context), radius, _nothing(after, rules, context), dry_run=False)
+    else:
+        after = put_order(before, order, kind, context, spoken=spoken)
+    return _given(_weighed(after, rules, radius, context), radius, _nothing(after, rules, context), dry_run=dry_run)
 
 
 def put_order(
@@ -109,10 +109,9 @@ def checked(reason: str) -> str:
 
 def known(ref: ImageRef, context: Context) -> Header:
     """Raises NotFoundError."""
-    stored = context.table.read_headers([ref]).get(ref)
-    if stored is None:
+    if (header := header_of(ref, context.table)) is None:
         raise NotFoundError(f"the image {ref} is unknown here")
-    return stored.header
+    return header
 
 
 def possible(header: Header, rules: Rules) -> None:
