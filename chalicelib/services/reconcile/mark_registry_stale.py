@@ -54,18 +54,16 @@ def mark_registry_stale(plan: PlanSweep, why: UpstreamError, context: Context) -
         return
     alert = compose_unreachable_alert(plan.place, str(why), len(known), compared_at, context.clock.now())
     announce(alert, AlertKey("ALERT#UNREACHABLE", day, subject=subject), context)
-    context.table.record_action(_record(subject, day, str(why), context))
-
-
-def _record(subject: str, day: datetime, why: str, context: Context) -> ActionRecord:
-    """Recorded after the alert: twice after a crash rather than never."""
-    return ActionRecord(
-        ref=None,
-        effect=ActionKind.UNREACHABLE,
-        wanted_at=day,
-        kind=ActionKind.UNREACHABLE,
-        actor="system",
-        reason=f"the registry cannot be listed: {why}"[:500],
-        at=context.clock.now(),
-        subject=subject,
+    # Recorded after the alert: twice after a crash rather than never.
+    context.table.record_action(
+        ActionRecord(
+            ref=None,
+            effect=ActionKind.UNREACHABLE,
+            wanted_at=day,
+            kind=ActionKind.UNREACHABLE,
+            actor="system",
+            reason=f"the registry cannot be listed: {why}"[:500],
+            at=context.clock.now(),
+            subject=subject,
+        )
     )

@@ -157,7 +157,6 @@ def _since(facts: Collection[RepositoryFacts], started_at: datetime, context: Co
 MATCHED_AFTER = timedelta(minutes=10)
 """Most repositories are listed by then; the next sweep finds the others."""
 SHARDS = 8
-Known = Mapping[Repository, RepositoryFacts]
 
 
 def plan_public(plan: PlanSweep, context: Context) -> int:
@@ -177,12 +176,9 @@ def plan_public(plan: PlanSweep, context: Context) -> int:
     messages = (SweepRepository(plan.sweep, home, plan.started_at, handed) for home in left)
     sent = _send(messages, len(left), plan, context)
     if homes and sent == len(left):
-        filling = plan.started_at if _is_first(plan, known) else None
+        # Where no public repository was listed before this sweep one summary announces what it finds.
+        listed_at = (facts.public_at for facts in known.values() if facts.public_at is not None)
+        filling = None if any(at < plan.started_at for at in listed_at) else plan.started_at
         for shard in range(SHARDS):
             context.outbox.send("sweeps", MatchSameDigest(shard, filling=filling), MATCHED_AFTER.total_seconds())
     return sent
-
-
-def _is_first(plan: PlanSweep, known: Known) -> bool:
-    """Whether no public repository was listed before this sweep: then one summary announces what it finds."""
-    return not any(facts.public_at is not None and facts.public_at < plan.started_at for facts in known.values())

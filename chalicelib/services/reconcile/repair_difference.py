@@ -64,7 +64,9 @@ def repair_difference(
         )
         context.outbox.send("scans", found)
     elif difference.wants_refresh:
-        context.outbox.send("scans", Refresh(ref, context.clock.now(), _source(difference, view), quiet=quiet))
+        covered = view.inspected.covered
+        source = Source.ENHANCED if covered is not None and ref.digest in covered.scans else None
+        context.outbox.send("scans", Refresh(ref, context.clock.now(), source, quiet=quiet))
     elif difference.effect is not None:
         context.outbox.send(queue_of(difference.effect), Act(ref, difference.effect, attempt=1))
     else:
@@ -76,8 +78,3 @@ def _happened_at(difference: Difference, view: RepositoryView) -> datetime:
     header = view.headers.get(difference.ref.digest)
     own = header.existence_at if difference.kind is DifferenceKind.CHILDREN_UNKNOWN and header is not None else None
     return own or view.believed_at
-
-
-def _source(difference: Difference, view: RepositoryView) -> Source | None:
-    covered = view.inspected.covered
-    return Source.ENHANCED if covered is not None and difference.ref.digest in covered.scans else None

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from chalicelib.domain.events.sweep_message import ReplicationCheck
-from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.image import ImageDetail, ImageRef
+from chalicelib.domain.images.image import ImageDetail
 from chalicelib.domain.replication.replica import Replica, ReplicationState
 from chalicelib.domain.replication.replica_case import Copies
 from chalicelib.domain.replication.rules import Destination, DestinationAccess, sights_of
@@ -33,16 +32,10 @@ def check_replica(message: ReplicationCheck, context: Context, *, receives: int 
         # The event of a copy names its source, which may be a registry that we may not read.
         return
     known = context.replicas.of_image(ref)
-    if not (left_open := _left_open(destinations, known, message)):
-        return
-    _check(message, left_open, known, context, message.attempt + receives - 1)
-
-
-def _left_open(
-    destinations: Sequence[Destination], known: Sequence[Replica], message: ReplicationCheck
-) -> Sequence[Destination]:
     settled = {r.destination for r in known if r.settled and r.at >= message.changed_at and not r.alarm}
-    return [place for place in destinations if message.destination in (None, place) and place not in settled]
+    left_open = [p for p in destinations if message.destination in (None, p) and p not in settled]
+    if left_open:
+        _check(message, left_open, known, context, message.attempt + receives - 1)
 
 
 def _check(
@@ -64,6 +57,8 @@ def _check(
         return
     image = source.images[ref.digest]
     seen = _sights(message, destinations, context)
+    there = {place.repository(ref.home).image(ref.digest): place for place in destinations}
+    headers = context.table.read_headers(there)
     ends = Ends(
         home=ref.home,
         source={**source.images} | {d: ImageDetail(ref.home.image(d), subject_digest=ref.digest) for d in referrers},
@@ -71,7 +66,7 @@ def _check(
         sights=[msgspec.structs.replace(sight, unread=copies[sight.destination].unread) for sight in seen],
         copies={place: _with_holders(found, image, context) for place, found in copies.items()},
         here={} if here is None else {ref.digest: here},
-        there=_there(ref, destinations, context),
+        there={there[copy]: {ref.digest: stored.header} for copy, stored in headers.items()},
         known={(r.ref.digest, r.destination): r for r in known},
         changed_at=message.changed_at,
     )
@@ -88,14 +83,6 @@ def _sights(
         for sight in sights_of(known, destinations, message.changed_at, [s.destination for s in known if s.deletes_at])
         if sight.destination in destinations
     ]
-
-
-def _there(
-    ref: ImageRef, destinations: Sequence[Destination], context: Context
-) -> dict[Destination, dict[str, Header]]:
-    copies = {place.repository(ref.home).image(ref.digest): place for place in destinations}
-    found = context.table.read_headers(copies)
-    return {copies[copy]: {ref.digest: stored.header} for copy, stored in found.items()}
 
 
 def _with_holders(copies: Copies, image: ImageDetail, context: Context) -> Copies:
