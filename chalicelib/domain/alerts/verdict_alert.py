@@ -188,7 +188,6 @@ def compose_summary(
     after: Mapping[Decision, int],
     worst: Sequence[tuple[ImageRef, Decision, Sequence[int] | None]],
     now: datetime,
-    api_url: str | None = None,
 ) -> Alert:
     """One alert for many verdicts: a first fill, a new policy. `before` and `after` count images by decision.
 
@@ -208,7 +207,6 @@ def compose_summary(
         former=next((d for d in kinds if before.get(d, 0)), None),
         notes=(*lines, *named, *([f"and {rest} more that are blocked or quarantined"] if rest > 0 and named else [])),
         what_to_do=("lazaretto findings --min-severity HIGH", f"lazaretto audit --day {now:%Y-%m-%d}") if named else (),
-        api_url=api_url,
     )
 
 

@@ -241,7 +241,7 @@ def conclude(
         header = msgspec.structs.replace(header, verdict=None, pending=() if header.act is None else (header.act,))
     if header.kind is Kind.ARTIFACT or not header.present:
         header = msgspec.structs.replace(header, decide_at=None)
-        return corrected(with_next_act(header, rules.policy, needed_by, now, quiet=quiet))
+        return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet))
     outcome = decide(header.state(children, index_tags), document.findings, rules.policy, rules.waivers, now)
     decide_at = outcome.decide_at
     if rules.policy.asks_kev and any(f.open and rules.policy.asks(f) for f in document.findings):
@@ -266,8 +266,9 @@ def _next_refresh(stored: datetime | None, now: datetime) -> datetime:
 def with_due(header: Header, now: datetime | None = None) -> Header:
     """Keeps a `due_at` that would only move later: the clock corrects it in time, and an index write is saved.
 
-    One that is past has done its work, or the clock would come again and again. While a refresh is promised, an alert
-    that is sent at once counts for nothing: it is gone by then, or the header that the refresh puts counts it.
+    One that is past has done its work, or the clock would come again and again. `now` None: the clock has just come to
+    it, and nothing is kept. While a refresh is promised, an alert that is sent at once counts for nothing: it is gone
+    by then, or the header that the refresh puts counts it.
     """
     kept = header.due_at if header.due_at is not None and now is not None and header.due_at > now else None
     refreshed = header.exists and header.refresh_due_at is not None
@@ -280,11 +281,6 @@ def with_due(header: Header, now: datetime | None = None) -> Header:
 def _is_sent_at_once(action: PendingAction) -> bool:
     """An alert or a report that no summary is to announce."""
     return isinstance(action, PendingReport) or (isinstance(action, PendingAlert) and not action.left_to_summary)
-
-
-def corrected(header: Header) -> Header:
-    """The header with `due_at` as it should be: for the clock, which has just come to it."""
-    return with_due(header)
 
 
 def count_open(findings: Iterable[Finding]) -> tuple[int, ...]:

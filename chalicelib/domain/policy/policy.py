@@ -5,7 +5,8 @@ a finding matches only what is TRUE. The outermost `not` turns UNKNOWN into TRUE
 known. For the same reason a `not` over something of which there may be several (packages, their managers and paths,
 tags) excuses only when all of them match.
 
-Sections are in `section.py`, conditions in `condition.py`; `adapters/stores/policy_file.py` reads the YAML."""
+Sections are in `section.py`, conditions in `condition.py`; `adapters/stores/policy_file.py` reads the YAML.
+"""
 
 from __future__ import annotations
 

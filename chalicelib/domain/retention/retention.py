@@ -72,11 +72,9 @@ def judge(
     known = by_digest(images)
     found = rule_for(repository, rules)
     if found is None:
-        kept = (
-            RetentionDecision(image, False, NO_RULE, "no rule of `retention` names this repository")
-            for image in known.values()
-        )
-        return JudgedRepository(repository, None, None, tuple(kept))
+        why = "no rule of `retention` names this repository"
+        kept = tuple(RetentionDecision(image, False, NO_RULE, why) for image in known.values())
+        return JudgedRepository(repository, None, None, kept)
     number, rule = found
     book = _Book(number, rule, known, now)
     decisions = {digest: book.decision(image) for digest, image in known.items()}
@@ -97,9 +95,8 @@ def resolve(
     earlier = frozenset(passed)
     agreed = (_kept(f, NEW, _NEW) if among is not None and f.image.digest not in among else f for f in judged.decisions)
     decisions = {decision.image.digest: _asked(decision, uses, missing, earlier) for decision in agreed}
-    return conclude(
-        judged.repository, judged.number, judged.rule, tuple(_closed(decisions, judged.rule).values()), gone
-    )
+    closed = tuple(_closed(decisions, judged.rule).values())
+    return conclude(judged.repository, judged.number, judged.rule, closed, gone)
 
 
 def _asked(

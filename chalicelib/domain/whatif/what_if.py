@@ -148,7 +148,9 @@ class _Film:
             outcome = self._decide_then(n, stand.children, policy)
             found.append(outcome.verdict)
             last = stand._replace(decide_at=outcome.decide_at)
-        return _Verdicts(found, self._decide_now(tuple(of_child[-1] for of_child in standings), policy))
+        state = self.case.header.state([of_child[-1] for of_child in standings], self.case.index_tags)
+        now = decide(state, self.case.document.findings, policy, self.waivers, self.moments[-1])
+        return _Verdicts(found, now.verdict)
 
     def _decide_then(self, n: int, children: tuple[VerdictSummary, ...], policy: Policy) -> RuleOutcome:
         at = self.moments[n]
@@ -157,10 +159,6 @@ class _Film:
         waivers = [w for w in self.waivers if w.created_at <= at]
         state = state_at(self.case.header.state(children, self.case.index_tags), at)
         return decide(state, self._findings[n], policy, waivers, at)
-
-    def _decide_now(self, children: tuple[VerdictSummary, ...], policy: Policy) -> Verdict:
-        state = self.case.header.state(children, self.case.index_tags)
-        return decide(state, self.case.document.findings, policy, self.waivers, self.moments[-1]).verdict
 
     def _standings(self, child: _Film | None, policy: Policy) -> list[VerdictSummary]:
         """What it hears of one of its images, or of its twins, at each moment. One that is gone is not decided any

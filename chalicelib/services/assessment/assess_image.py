@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.assessment.conclusion import corrected, is_outdated, observe, with_due
+from chalicelib.domain.assessment.conclusion import is_outdated, observe, with_due
 from chalicelib.domain.assessment.merge import Merged, learn, merge_listing, merge_rows
 from chalicelib.domain.enforcement.enforcement import archive_wanted, is_freed
 from chalicelib.domain.events.event import CoverageChanged, FindingChanged, ScanFinished
@@ -156,7 +156,7 @@ class _Assessment:
         """Anew: whether a refresh is promised is only known by now."""
         clock = all(isinstance(d.body, Decide) and d.body.why == CLOCK for d in self.deliveries)
         if clock or not after.present or after.kind is Kind.ARTIFACT:
-            after = corrected(after)
+            after = with_due(after)
         else:
             after = with_due(msgspec.structs.replace(after, due_at=before.due_at), now)
         if not self.ask_again:

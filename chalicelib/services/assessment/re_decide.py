@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from chalicelib.domain.assessment.conclusion import corrected
+from chalicelib.domain.assessment.conclusion import with_due
 from chalicelib.domain.events.message import Act, CheckDeny, Decide, Delivery, Refresh
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import queue_of
@@ -73,7 +73,7 @@ def _catch_up(stored: Stored, now: datetime, context: Context) -> None:
 
 
 def _with_next_due(attempt: Attempt) -> HeaderChange:
-    return HeaderChange(corrected(attempt.header), sends=False)
+    return HeaderChange(with_due(attempt.header), sends=False)
 
 
 def _is_to_be_asked(header: Header, now: datetime, context: Context) -> bool:

@@ -131,18 +131,11 @@ class _Run:
         version = self.rollout.policy_version
         if version:
             record_policy(self.context.rules.read_policy(version), self.context)
-        summary = compose_summary(
-            f"policy {version}" if version else "the policy of a new bundle",
-            self.rollout.before or {},
-            self.rollout.found,
-            self.rollout.worst,
-            self.context.clock.now(),
-        )
-        announce(
-            summary,
-            AlertKey(f"ALERT#ROLLOUT#{version}", self.rollout.begun_at or self.context.clock.now(), subject="policy"),
-            self.context,
-        )
+        name = f"policy {version}" if version else "the policy of a new bundle"
+        rollout, now = self.rollout, self.context.clock.now()
+        summary = compose_summary(name, rollout.before or {}, rollout.found, rollout.worst, now)
+        key = AlertKey(f"ALERT#ROLLOUT#{version}", rollout.begun_at or now, subject="policy")
+        announce(summary, key, self.context)
         self._keep(announced=True)
 
 

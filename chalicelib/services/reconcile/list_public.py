@@ -74,11 +74,8 @@ def match_same_digest(message: MatchSameDigest, context: Context) -> int:
 
 def _there(refs: Collection[ImageRef], context: Context) -> list[Header]:
     """All images of one digest."""
-    return [
-        s.header
-        for s in context.table.read_headers(refs).values()
-        if s.header.present and s.header.kind is not Kind.ARTIFACT
-    ]
+    headers = (stored.header for stored in context.table.read_headers(refs).values())
+    return [header for header in headers if header.present and header.kind is not Kind.ARTIFACT]
 
 
 def _is_filled(there: Iterable[Header], filling: datetime | None) -> bool:

@@ -192,18 +192,14 @@ class _Judging:
 
     def _allowance(self, place: Destination) -> Allowance | None:
         """None: the registry policy there cannot be read."""
+        home, target = self.ends.home, place.repository(self.ends.home)
         if place not in self.allowances:
-            self.allowances[place] = self._read_allowance(place)
+            try:
+                text = self.context.replication.registry_policy(target) if place.registry != home.registry else None
+                self.allowances[place] = allowance(text, home.registry, target)
+            except UpstreamError:
+                self.allowances[place] = None
         return self.allowances[place]
-
-    def _read_allowance(self, place: Destination) -> Allowance | None:
-        home = self.ends.home
-        target = place.repository(home)
-        try:
-            text = self.context.replication.registry_policy(target) if place.registry != home.registry else None
-        except UpstreamError:
-            return None
-        return allowance(text, home.registry, target)
 
     def _scan(self, case: ReplicaCase, there: Header | None) -> ScanState | None:
         """A complete scan is not asked about again: the copy's verdict covers scans that lapse. One that we may not

@@ -16,7 +16,7 @@ from itertools import islice
 import msgspec
 
 from chalicelib.domain.alerts.alert import VERDICT, AlertKey, channels_hearing, mark_of
-from chalicelib.domain.assessment.conclusion import corrected
+from chalicelib.domain.assessment.conclusion import with_due
 from chalicelib.domain.events.message import WaiversChanged
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef
@@ -100,7 +100,7 @@ def clear_summed(turned: Turned, announced: Collection[str], context: Context) -
         rest = tuple(e for e in attempt.header.pending if e != alert)
         if rest == attempt.header.pending:
             return None
-        return HeaderChange(corrected(msgspec.structs.replace(attempt.header, pending=rest)), sends=False)
+        return HeaderChange(with_due(msgspec.structs.replace(attempt.header, pending=rest)), sends=False)
 
     with suppress(ContendedError):
         write_header(header.ref, cleared, context, stored=Stored(header, header.revision), tries=TRIES)
