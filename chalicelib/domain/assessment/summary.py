@@ -148,9 +148,8 @@ def _repository_badness(home: RepositorySummary) -> tuple[object, ...]:
 
 
 def _bad_image(row: SummaryRow) -> BadImage:
-    return BadImage(
-        str(row.ref), row.tags, row.decision, row.worst, None if row.counts is None else _by_severity(row.counts)
-    )
+    findings = None if row.counts is None else _by_severity(row.counts)
+    return BadImage(str(row.ref), row.tags, row.decision, row.worst, findings)
 
 
 def _by_severity(counts: Sequence[int]) -> dict[Severity, int]:

@@ -85,10 +85,9 @@ def _act(past: PastQuarantine) -> str:
 
 def _why(past: PastQuarantine) -> str:
     kind, _, name = past.by.partition(":")
-    whose = {"person": f"ordered by {sanitize(name, 100)}", "rule": f"by the rule {sanitize(name, 100)}"}.get(
-        kind, "because"
-    )
-    return f"{whose}: {sanitize(past.why, MAX_REASON)}"
+    named = sanitize(name, 100)
+    whose = {"person": f"ordered by {named}", "rule": f"by the rule {named}"}
+    return f"{whose.get(kind, 'because')}: {sanitize(past.why, MAX_REASON)}"
 
 
 def _person(by: str) -> str:

@@ -101,9 +101,8 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """What people are told of, once: empty where there is nothing to tell. A verdict that the copy lets through is
         an alarm whatever the status."""
         words = [note.value for note in (Note.ARCHIVED, Note.PASSES) if note in self.notes]
-        lacking = (
-            self.status in (ReplicaStatus.FAILED, ReplicaStatus.MISSING) and Note.SOURCE_ARCHIVED not in self.notes
-        )
+        absent = self.status in (ReplicaStatus.FAILED, ReplicaStatus.MISSING)
+        lacking = absent and Note.SOURCE_ARCHIVED not in self.notes
         unsent = self.status is ReplicaStatus.UNREADABLE and Note.NEVER_TAKEN_UP in self.notes
         untagged = self.status is ReplicaStatus.TAGS_DIFFER and (bool(self.tags) or Note.UNDELETED in self.notes)
         late = self.status in (ReplicaStatus.IN_PROGRESS, ReplicaStatus.EXTRA) and Note.LATE in self.notes

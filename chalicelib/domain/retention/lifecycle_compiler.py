@@ -65,12 +65,8 @@ def differences(
     plan: RetentionPlan, native: Mapping[str, NativeAct], uses: Mapping[str, InUse]
 ) -> tuple[LifecycleDifference, ...]:
     """`uses`: of what ECR would take; an absent image may run. What both take is no difference, unless it runs."""
-    found = [
-        d
-        for decision in plan.decisions
-        if (d := _difference(decision, native.get(decision.image.digest), plan, uses)) is not None
-    ]
-    return tuple(sorted(found, key=lambda d: (d.danger, d.image.digest)))
+    found = (_difference(decision, native.get(decision.image.digest), plan, uses) for decision in plan.decisions)
+    return tuple(sorted(filter(None, found), key=lambda d: (d.danger, d.image.digest)))
 
 
 def _difference(

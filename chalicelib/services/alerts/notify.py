@@ -57,9 +57,8 @@ def _clear(header: Header, effect: PendingNotice, context: Context) -> None:
     def change(attempt: Attempt) -> HeaderChange | None:
         before = attempt.header
         rest = tuple(e for e in before.pending if (e.key, e.wanted_at) != (effect.key, effect.wanted_at))
-        return (
-            None if rest == before.pending else HeaderChange(msgspec.structs.replace(before, pending=rest), sends=False)
-        )
+        after = msgspec.structs.replace(before, pending=rest)
+        return None if after == before else HeaderChange(after, sends=False)
 
     stored = Stored(header, header.revision)
     write_header(header.ref, change, context, stored=stored, tries=TRIES, busy_seconds=BUSY_SECONDS)

@@ -138,19 +138,11 @@ class _Assessment:
         after = observe(before, self.listing, self.unavailable, self.context.consistency_delay, holds_open=holds_open)
         document = self._merge(document, before, after, rows, now)
         after = decide_image(after, document, self.rules, now, self.context, quiet=self.quiet)
-        due_at, refresh_at = plan_refresh(
-            after.refresh_due_at, self._looked(before, after, now), now + self.context.consistency_delay
-        )
+        looked, later = self._looked(before, after, now), now + self.context.consistency_delay
+        due_at, refresh_at = plan_refresh(after.refresh_due_at, looked, later)
         after = self._with_due(before, msgspec.structs.replace(after, refresh_due_at=due_at), now)
         younger = () if self.younger is None else (InheritFirstSeen(self.younger.ref, self.ref),)
-        return HeaderChange(
-            after,
-            document,
-            refresh_at,
-            again=self.again,
-            quiet=self.quiet,
-            messages=younger,
-        )
+        return HeaderChange(after, document, refresh_at, again=self.again, quiet=self.quiet, messages=younger)
 
     def _with_due(self, before: Header, after: Header, now: datetime) -> Header:
         """Anew: whether a refresh is promised is only known by now."""

@@ -59,9 +59,8 @@ def repair_difference(
     image, and its verdict before that is no news."""
     ref = difference.ref
     if difference.action is not None:
-        found = SyntheticEvent(
-            ref, difference.action, _happened_at(difference, view), difference.tag, quiet or refreshed
-        )
+        at = _happened_at(difference, view)
+        found = SyntheticEvent(ref, difference.action, at, difference.tag, quiet or refreshed)
         context.outbox.send("scans", found)
     elif difference.wants_refresh:
         covered = view.inspected.covered

@@ -30,11 +30,8 @@ def compare_settings(
     home: Repository, sights: tuple[DestinationAccess, ...], now: datetime, context: Context
 ) -> tuple[DestinationAccess, ...]:
     """Once a day for each destination that a rule names. What AWS does not answer now is compared by the next sweep."""
-    due = [
-        s
-        for s in sights
-        if s.gone_at is None and s.unread is None and (s.compared_at is None or now >= s.compared_at + COMPARED_EVERY)
-    ]
+    open_ = (s for s in sights if s.gone_at is None and s.unread is None)
+    due = [s for s in open_ if s.compared_at is None or now >= s.compared_at + COMPARED_EVERY]
     if not due or (source := _settings(home, context)) is None:
         return sights
     compared: dict[Destination, DestinationAccess] = {}
@@ -100,10 +97,8 @@ def _ends(
     except AbsentError:  # the repository was deleted, and may have left copies
         listed = None
     source = listed or Listed({}, context.clock.now())
-    sights = [
-        msgspec.structs.replace(sight, unread=copies[sight.destination].unread)
-        for sight in sights_of(state.sights, destinations, source.at, rules.deleting(home))
-    ]
+    seen = sights_of(state.sights, destinations, source.at, rules.deleting(home))
+    sights = [msgspec.structs.replace(sight, unread=copies[sight.destination].unread) for sight in seen]
     return Ends(
         home=home,
         source=source.images,

@@ -80,9 +80,9 @@ def manage_waivers(wish: Give | End, actor: str, context: Context, *, dry_run: b
     """
     for _ in range(TRIES):
         try:
-            return (
-                _give(wish, actor, context, dry_run) if isinstance(wish, Give) else _end(wish, actor, context, dry_run)
-            )
+            if isinstance(wish, Give):
+                return _give(wish, actor, context, dry_run)
+            return _end(wish, actor, context, dry_run)
         except ConflictError:
             continue
     raise ConflictError("others change this waiver at the same moment; try again")
