@@ -93,7 +93,10 @@ def finish_act(
     note = note if reached else GIVEN_UP
     record_act(header, effect, state.words, context, note)
     if effect.kind is ActionType.UNBLOCK and not state.denies:
-        _have_others_checked(header, context)
+        # The Deny of those that are left is gone: it was taken out, or a worker died before it saw them added. It comes
+        # back by an act of theirs, past who runs them and the fuse.
+        for digest in context.table.read_denied(header.ref.home).without_digest(header.ref.digest).digests:
+            context.outbox.send("actions", CheckDeny(header.ref.home.image(digest)))
 
     def finished(attempt: Attempt) -> HeaderChange | None:
         header, now = attempt.header, context.clock.now()
@@ -152,13 +155,6 @@ def fail_act(
     if news:
         after = with_report(after, kept, f"failed: {why}", rules.policy.notify, now, always=True)
     put_act(header, with_due(after, now), rules, context)
-
-
-def _have_others_checked(header: Header, context: Context) -> None:
-    """The Deny of those that are left is gone: it was taken out, or a worker died before it saw them added.
-    It comes back by an act of theirs, past who runs them and the fuse."""
-    for digest in context.table.read_denied(header.ref.home).without_digest(header.ref.digest).digests:
-        context.outbox.send("actions", CheckDeny(header.ref.home.image(digest)))
 
 
 def _as_quiet(header: Header, done: PendingAct) -> Header:

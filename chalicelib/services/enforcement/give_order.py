@@ -25,7 +25,6 @@ from chalicelib.errors import ConflictError, NotFoundError, ParameterError
 from chalicelib.services.assessment.write_header import desired_state, indexes_of, needing, update_header
 from chalicelib.services.enforcement.check_preconditions import is_running
 from chalicelib.services.enforcement.finish_act import with_act
-from chalicelib.services.ports.answers import header_of
 from chalicelib.services.ports.context import Context
 from chalicelib.services.usage.find_blast_radius import find_blast_radius
 
@@ -109,9 +108,10 @@ def checked(reason: str) -> str:
 
 def known(ref: ImageRef, context: Context) -> Header:
     """Raises NotFoundError."""
-    if (header := header_of(ref, context.table)) is None:
+    stored = context.table.read_headers([ref]).get(ref)
+    if stored is None:
         raise NotFoundError(f"the image {ref} is unknown here")
-    return header
+    return stored.header
 
 
 def possible(header: Header, rules: Rules) -> None:

@@ -152,18 +152,15 @@ def _announce_one(waiver: Waiver, stage: NoticeStage, notice: Notice, reach: Rea
     count = f"{'' if reach.after is None else 'at least '}{number} image{'' if number == 1 else 's'}"
     images = f"It was about {count}." if stage is NoticeStage.OVER else f"It excuses something in {count} now."
     alert = compose_waiver_notice(waiver, stage, images, policy.waivers.max_days, now, end)
-    announced = announce(alert, _key_of(waiver, stage, notice, end), context)
+    # Another key when other images are named: the alert of an image is only cleared where the summary names it.
+    named = [notice.after or "", *sorted(f"{t.header.ref.path} {t.alert.key}" for t in end.turned)]
+    key = AlertKey(f"ALERT#{stage.name}#{mark_of(named)}", waiver.expires_at, subject=f"waiver/{waiver.id}")
+    announced = announce(alert, key, context)
     for turned in end.turned:
         clear_summed(turned, announced, context)
     if stage is NoticeStage.OVER and reach.after is not None:
         return msgspec.structs.replace(notice, after=reach.after)
     return Notice(waiver.expires_at, stage)
-
-
-def _key_of(waiver: Waiver, stage: NoticeStage, notice: Notice, end: WaiverEnd) -> AlertKey:
-    """Another one when other images are named: the alert of an image is only cleared where the summary names it."""
-    named = [notice.after or "", *sorted(f"{t.header.ref.path} {t.alert.key}" for t in end.turned)]
-    return AlertKey(f"ALERT#{stage.name}#{mark_of(named)}", waiver.expires_at, subject=f"waiver/{waiver.id}")
 
 
 def _clear(stored: Sequence[Waiver], told: Mapping[str, Notice], now: datetime, context: Context) -> None:
