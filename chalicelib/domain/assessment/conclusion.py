@@ -79,8 +79,8 @@ def _latest(*times: datetime | None) -> datetime | None:
 def _comes_back(header: Header, listing: Listing, consistency_delay: timedelta) -> bool:
     """Whether this may be the first complete look after an archive or a lapse.
 
-    Where no message told us of it, its trace does: a scan younger than `consistency_delay` beside a list of closed
-    ones.
+    Where no message told us of it, its trace does: a scan younger than `consistency_delay` beside a list in which all
+    is closed.
     """
     if header.scan.state is not ScanState.COMPLETE:
         return True

@@ -25,7 +25,8 @@ class FuseSlot(msgspec.Struct, frozen=True):
 
 class Fuse(msgspec.Struct, frozen=True):
     """`taken`: what passed within the last hour, oldest first. `blown_at`: since when nothing passes; `announced`:
-    people were alerted to that. `waiting`: what was refused since, the first thousand; `reset_at`, `reset_by`: last."""
+    people were alerted to that. `waiting`: what was refused since, the first thousand; `reset_at`, `reset_by`: the last
+    reset."""
 
     taken: tuple[FuseSlot, ...] = ()
     blown_at: datetime | None = None

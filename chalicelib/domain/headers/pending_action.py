@@ -195,8 +195,8 @@ SYSTEM = "system"
 
 class Order(msgspec.Struct, frozen=True):
     """A person's word (or the system's), which stands until another one or, for a release, until the verdict gets worse
-    than `standing`, the one released. `kind` is QUARANTINE or RELEASE; `by` is who gave it, `action` the record it
-    undoes."""
+    than `standing`, the one released. `kind` is QUARANTINE or RELEASE; `by` is who gave it, `action` the audit record
+    it undoes."""
 
     kind: ActionType
     by: str

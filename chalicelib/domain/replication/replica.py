@@ -67,8 +67,7 @@ class Note(StrEnum):
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The copy of the image `ref` (the source's) at a destination. `since`: when it was first found so; `at`: of the
-    listing.
+    """The copy of the image `ref` (the source's) at a destination. `since`: first found so; `at`: of the listing.
 
     `tags`: those it lacks; of IMMUTABLE_TAG `holder` is the image that has the first of them. `more_tags`: those it
     has too many. `lacking`: digests of children or referrers that are not there. `scan` and `decision` are those of

@@ -48,8 +48,7 @@ class JudgedRepository(msgspec.Struct, frozen=True):
 
     @property
     def groups(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """The candidates by the index or subject they go with, by its digest. A part of a run must hold whole
-        groups."""
+        """The candidates by the index or subject they go with, by its digest. A part of a run holds whole groups."""
         images = {decision.image.digest: decision.image for decision in self.decisions}
         above = _above(images)
         found: dict[str, list[str]] = {}

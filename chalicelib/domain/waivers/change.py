@@ -71,8 +71,7 @@ class WaiverChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def concerns(waiver: Waiver, repository: str, sketch: bytes, *, sketch_tells: bool = True) -> bool:
-    """Whether it is about the image. `sketch_tells` False: some rule looks at resolved findings, which no sketch
-    holds."""
+    """Whether it is about the image. `sketch_tells` False: some rule sees resolved findings, which no sketch holds."""
     if not waiver.covers(repository):
         return False
     return not sketch_tells or waiver.vulnerability_id is None or in_sketch(sketch, waiver.vulnerability_id)

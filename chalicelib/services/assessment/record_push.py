@@ -1,8 +1,8 @@
 """Record what happened to an image in its registry: pushed, tagged, deleted, archived, restored.
 
 Events come in any order and more than once. Existence follows the newest of push and deletion, each tag its own newest
-event, and where two claims are of one second DescribeImages settles it. Findings are read only through the header that
-is put.
+event, and where two claims are of one second DescribeImages settles it. Findings are read and decided only through the
+header that is put.
 """
 
 from __future__ import annotations

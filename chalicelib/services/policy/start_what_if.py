@@ -1,8 +1,8 @@
 """Start a what-if: what would a candidate policy change? The question is stored and answered shard by shard; here it is
 asked, and what was found so far is read.
 
-How far back the past of images is known depends on the policies that were in force: each dropped findings ended too
-long before.
+How far back the past of images is known depends on the policies that were in force: each dropped findings that had
+ended too long before.
 """
 
 from __future__ import annotations

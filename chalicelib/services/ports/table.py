@@ -166,7 +166,7 @@ class DeniedDigests(msgspec.Struct, frozen=True):
 
 
 class RolloutProgress(msgspec.Struct, frozen=True):
-    """A policy on its way to all images, round by round, shard by shard. `announced`: none lags, people know.
+    """A policy on its way to all images, round by round, shard by shard. `announced`: none lags, summary sent.
 
     `before` it images by decision; None: this round counts them. `content`: a hash of the policy, by which one that
     came with a new bundle (and has no number) is told from the last; `rounds`: how often all images were gone through
@@ -199,8 +199,7 @@ class Table(Protocol):
         """Revision 0 where there is none."""
 
     def put_document(self, document: FindingsDocument, former: FindingsDocument) -> FindingsDocument:
-        """Puts it as revision `former.revision + 1` on condition of `former.revision` and returns it so.
-        Raises ConflictError."""
+        """As revision `former.revision + 1` on condition of `former.revision`; returns it so. Raises ConflictError."""
 
     def put_header(self, header: Header) -> Header:
         """Puts it as `version + 1` on condition of `version` (0: absent) and returns it so. Raises ConflictError."""

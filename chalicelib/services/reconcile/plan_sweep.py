@@ -31,8 +31,8 @@ CLOCKS_APART = timedelta(minutes=1)
 
 
 class Homes(msgspec.Struct, frozen=True):
-    """All repositories of a sweep, in the order of its day. `known`: what is stored of them. `created`: of listed
-    ones."""
+    """All repositories of a sweep, in the order of its day. `known`: what is stored of them. `created`: of those that
+    are listed."""
 
     homes: tuple[Repository, ...]
     known: Mapping[Repository, RepositoryFacts]

@@ -58,7 +58,6 @@ def _check(
     image = source.images[ref.digest]
     seen = _sights(message, destinations, context)
     there = {place.repository(ref.home).image(ref.digest): place for place in destinations}
-    headers = context.table.read_headers(there)
     ends = Ends(
         home=ref.home,
         source={**source.images} | {d: ImageDetail(ref.home.image(d), subject_digest=ref.digest) for d in referrers},
@@ -66,7 +65,7 @@ def _check(
         sights=[msgspec.structs.replace(sight, unread=copies[sight.destination].unread) for sight in seen],
         copies={place: _with_holders(found, image, context) for place, found in copies.items()},
         here={} if here is None else {ref.digest: here},
-        there={there[copy]: {ref.digest: stored.header} for copy, stored in headers.items()},
+        there={there[copy]: {ref.digest: stored.header} for copy, stored in context.table.read_headers(there).items()},
         known={(r.ref.digest, r.destination): r for r in known},
         changed_at=message.changed_at,
     )
