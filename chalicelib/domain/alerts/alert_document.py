@@ -64,8 +64,8 @@ def _document(alert: Alert, most: int) -> dict[str, Any]:
         "severity": alert.worst,
         "kev": alert.kev if alert.ref and alert.decision else None,
         "open_findings": _open_findings(alert),
-        "reasons": [_reason(reason) for reason in alert.reasons[:most]],
-        "findings": [_finding(finding) for finding in alert.findings[:most]],
+        "reasons": [_fields(reason) for reason in alert.reasons[:most]],
+        "findings": [_fields(finding) for finding in alert.findings[:most]],
         "more_findings": alert.more_findings,
         "notes": _texts(alert.notes, most),
         "registry": _texts(alert.registry, most),
@@ -90,13 +90,8 @@ def _open_findings(alert: Alert) -> dict[str, Any] | None:
     return {"complete": alert.listed, "counts": dict(zip(map(str, Severity), alert.counts, strict=False))}
 
 
-def _reason(reason: AlertReason) -> dict[str, Any]:
-    rule, detail = _text(reason.rule), _text(reason.detail)
-    return {"rule": rule, "decision": reason.decision, "detail": detail, "count": reason.count, "kev": reason.kev}
-
-
-def _finding(finding: TopFinding) -> dict[str, Any]:
-    said = msgspec.structs.asdict(finding)
+def _fields(one: AlertReason | TopFinding) -> dict[str, Any]:
+    said = msgspec.structs.asdict(one)
     return {name: _text(value) if type(value) is str else value for name, value in said.items()}
 
 

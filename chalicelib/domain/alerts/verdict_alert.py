@@ -154,7 +154,8 @@ def compose_verdict_alert(
     ref, registry, exists = header.ref, tuple(details.registry), header.exists
     ended = effect.ended.waivers if effect.ended else ()
     top, matched = top_findings(verdict, details.findings, policy.unknown_severity)
-    worse = decision is former
+    worse, pullable = decision is former, exists and decision not in (Decision.ALLOW, Decision.WARN)
+    untouched = ("Nothing has been done to it: it can still be pulled from there.",) if pullable else ()
     return Alert(
         event=VERDICT,
         title=f"{decision}: {titled(ref, header.tags)} ({'worse' if worse else f'was {former}' if former else 'new'})",
@@ -173,7 +174,7 @@ def compose_verdict_alert(
         listed=header.refreshed_at is not None,
         kind=header.kind,
         running=(details.in_use or header.in_use).state,
-        registry=registry or tuple(details.left_alone) or _untouched(decision, exists),
+        registry=registry or tuple(details.left_alone) or untouched,
         radius=tuple(details.radius),
         what_to_do=advise(Situation(ref, verdict, top, bool(registry), exists, policy.suppressed == "ignore")),
         console_url=console_url(ref, header.scan.source),
@@ -188,7 +189,6 @@ def compose_summary(
     after: Mapping[Decision, int],
     worst: Sequence[tuple[ImageRef, Decision, Sequence[int] | None]],
     now: datetime,
-    api_url: str | None = None,
 ) -> Alert:
     """One alert for many verdicts: a first fill, a new policy. `before` and `after` count images by decision.
 
@@ -208,14 +208,7 @@ def compose_summary(
         former=next((d for d in kinds if before.get(d, 0)), None),
         notes=(*lines, *named, *([f"and {rest} more that are blocked or quarantined"] if rest > 0 and named else [])),
         what_to_do=("lazaretto findings --min-severity HIGH", f"lazaretto audit --day {now:%Y-%m-%d}") if named else (),
-        api_url=api_url,
     )
-
-
-def _untouched(decision: Decision, exists: bool) -> tuple[str, ...]:
-    if not exists or decision in (Decision.ALLOW, Decision.WARN):
-        return ()
-    return ("Nothing has been done to it: it can still be pulled from there.",)
 
 
 def _plain_pending(verdict: Verdict) -> bool:

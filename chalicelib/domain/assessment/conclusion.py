@@ -198,15 +198,12 @@ def ended_alone(
     stood = [ended.standing if ended else s for s, ended in zip(children, below, strict=True)] if below else children
     with_them = decide(header.state(stood, index_tags), findings, rules.policy, revived, now).verdict.kept()
     earlier = waiting.ended if waiting is not None else None
-    as_before = earlier is not None and _standing(header, with_them) == earlier.standing
+    then = msgspec.structs.replace(header, verdict=with_them).standing
+    as_before = earlier is not None and then == earlier.standing
     if not (as_before or with_them.same_as(former)):
         return None
     names |= set(earlier.waivers) if earlier else set()
     return EndedWaivers(tuple(sorted(names)), earlier.standing if earlier else header.standing)
-
-
-def _standing(header: Header, verdict: Verdict) -> VerdictSummary:
-    return msgspec.structs.replace(header, verdict=verdict).standing
 
 
 KEV_EVERY = timedelta(days=1)
@@ -244,7 +241,7 @@ def conclude(
         header = msgspec.structs.replace(header, verdict=None, pending=() if header.act is None else (header.act,))
     if header.kind is Kind.ARTIFACT or not header.present:
         header = msgspec.structs.replace(header, decide_at=None)
-        return corrected(with_next_act(header, rules.policy, needed_by, now, quiet=quiet))
+        return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet))
     outcome = decide(header.state(children, index_tags), document.findings, rules.policy, rules.waivers, now)
     decide_at = outcome.decide_at
     if rules.policy.asks_kev and any(f.open and rules.policy.asks(f) for f in document.findings):
@@ -253,7 +250,8 @@ def conclude(
     verdict = outcome.verdict.kept()
     if not verdict.same_as(header.verdict):
         turned = ended_alone(header, document.findings, rules, now, children, ended, index_tags)
-        verdict = _numbered(verdict, header.verdict, rules, now)
+        number = header.verdict.number + 1 if header.verdict else 1
+        verdict = msgspec.structs.replace(verdict, number=number, policy_version=rules.policy_version, decided_at=now)
         header = announce(header, verdict, turned, rules.policy.notify, now, quiet=quiet)
     header = msgspec.structs.replace(header, order=standing_order(header))
     quiet = quiet or header.left_to_summary is not None
@@ -265,16 +263,12 @@ def _next_refresh(stored: datetime | None, now: datetime) -> datetime:
     return stored if stored is not None and now < stored <= now + KEV_EVERY else now + KEV_EVERY
 
 
-def _numbered(verdict: Verdict, former: Verdict | None, rules: Rules, now: datetime) -> Verdict:
-    number = former.number + 1 if former else 1
-    return msgspec.structs.replace(verdict, number=number, policy_version=rules.policy_version, decided_at=now)
-
-
 def with_due(header: Header, now: datetime | None = None) -> Header:
     """Keeps a `due_at` that would only move later: the clock corrects it in time, and an index write is saved.
 
-    One that is past has done its work, or the clock would come again and again. While a refresh is promised, an alert
-    that is sent at once counts for nothing: it is gone by then, or the header that the refresh puts counts it.
+    One that is past has done its work, or the clock would come again and again. `now` None: the clock has just come to
+    it, and nothing is kept. While a refresh is promised, an alert that is sent at once counts for nothing: it is gone
+    by then, or the header that the refresh puts counts it.
     """
     kept = header.due_at if header.due_at is not None and now is not None and header.due_at > now else None
     refreshed = header.exists and header.refresh_due_at is not None
@@ -287,11 +281,6 @@ def with_due(header: Header, now: datetime | None = None) -> Header:
 def _is_sent_at_once(action: PendingAction) -> bool:
     """An alert or a report that no summary is to announce."""
     return isinstance(action, PendingReport) or (isinstance(action, PendingAlert) and not action.left_to_summary)
-
-
-def corrected(header: Header) -> Header:
-    """The header with `due_at` as it should be: for the clock, which has just come to it."""
-    return with_due(header)
 
 
 def count_open(findings: Iterable[Finding]) -> tuple[int, ...]:

@@ -88,6 +88,7 @@ def summarize(rows: Iterable[SummaryRow], now: datetime) -> Summary:
         worst.append(row)
         if len(worst) >= 1000:
             worst = nsmallest(WORST_SHOWN, worst, key=_badness)
+    bad = [r for r in worst if r.decision is not Decision.ALLOW or r.worst is not None]
     homes = sorted(tally.homes.values(), key=_repository_badness)
     return Summary(
         taken_at=now,
@@ -96,7 +97,7 @@ def summarize(rows: Iterable[SummaryRow], now: datetime) -> Summary:
         scan_states=tally.scan_states,
         findings=_by_severity(tally.findings),
         images_by_worst=tally.by_worst,
-        worst=tuple(_bad_image(r) for r in nsmallest(WORST_SHOWN, worst, key=_badness) if _is_bad(r)),
+        worst=tuple(_bad_image(r) for r in nsmallest(WORST_SHOWN, bad, key=_badness)),
         repositories_total=len(homes),
         repositories=tuple(homes[:REPOSITORIES_SHOWN]),
     )
@@ -141,19 +142,14 @@ def _badness(row: SummaryRow) -> tuple[object, ...]:
     return (-row.decision.rank, row.counts is None, tuple(-c for c in row.counts or ()), row.ref)
 
 
-def _is_bad(row: SummaryRow) -> bool:
-    return row.decision is not Decision.ALLOW or row.worst is not None
-
-
 def _repository_badness(home: RepositorySummary) -> tuple[object, ...]:
     decisions = tuple(-home.decisions[d] for d in sorted(Decision, key=lambda d: -d.rank))
     return (decisions, tuple(-home.findings[s] for s in Severity), home.registry, home.region, home.repository)
 
 
 def _bad_image(row: SummaryRow) -> BadImage:
-    return BadImage(
-        str(row.ref), row.tags, row.decision, row.worst, None if row.counts is None else _by_severity(row.counts)
-    )
+    findings = None if row.counts is None else _by_severity(row.counts)
+    return BadImage(str(row.ref), row.tags, row.decision, row.worst, findings)
 
 
 def _by_severity(counts: Sequence[int]) -> dict[Severity, int]:

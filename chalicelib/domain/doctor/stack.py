@@ -53,8 +53,7 @@ class Resource(msgspec.Struct, frozen=True):
 
 
 class StackChange(msgspec.Struct, frozen=True):
-    """`action`: Add, Modify, Remove, Import or Dynamic. `replacement`: True, Conditional (known only when it
-    is done), or empty."""
+    """`action`: Add, Modify, Remove, Import or Dynamic. `replacement`: True, Conditional (unknown yet), or empty."""
 
     action: str = field(name="Action")
     kind: str = field(name="ResourceType")

@@ -50,6 +50,9 @@ def compose_act_report(
 ) -> Alert:
     """What became of an act, where no alert of a verdict is on its way that tells it."""
     ref, said, verdict, registry = header.ref, effect.said, header.verdict, details.registry
+    released = header.order is not None and header.order.kind is ActionType.RELEASE
+    closed = effect.decision is not None and effect.decision.closes_doors
+    offer = f"To have it pulled all the same: lazaretto release {ref} --reason WHY"
     return Alert(
         event=effect.event,
         title=f"{titled(ref, header.tags)}: {sanitize(_headline(said), _IN_TITLE)}",
@@ -64,20 +67,13 @@ def compose_act_report(
         running=(details.in_use or header.in_use).state,
         registry=tuple(registry),
         radius=tuple(details.radius),
-        what_to_do=(*_offered(header, effect), f"All about it: lazaretto image {ref}"),
+        what_to_do=(*([offer] if closed and not released else ()), f"All about it: lazaretto image {ref}"),
         console_url=console_url(ref, None),
         api_url=api_url,
         number=verdict.number if verdict else 0,
         act=True,
         stands=verdict.decision if verdict else None,
     )
-
-
-def _offered(header: Header, effect: PendingReport) -> tuple[str, ...]:
-    released = header.order is not None and header.order.kind is ActionType.RELEASE
-    if released or effect.decision is None or not effect.decision.closes_doors:
-        return ()
-    return (f"To have it pulled all the same: lazaretto release {header.ref} --reason WHY",)
 
 
 def _headline(said: str) -> str:

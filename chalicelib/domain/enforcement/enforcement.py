@@ -82,8 +82,12 @@ def next_acts(header: Header, policy: Policy, needed_by: Sequence[str], now: dat
     image is as it is wanted."""
     desired = wanted(header, policy, needed_by)
     observed = Deferred(Holding.OBSERVE, "the policy only observes", now)
+    # What a person has ordered to be given back is given back in every mode: it takes nothing from anyone.
+    released = header.order is not None and header.order.kind is ActionType.RELEASE
     return [
-        act if policy.enforcing or _is_ordered_back(header, act) else msgspec.structs.replace(act, held=observed)
+        act
+        if policy.enforcing or (released and not act.kind.takes_away)
+        else msgspec.structs.replace(act, held=observed)
         for act in (*_gives_back(header, desired, now), *_takes_away(header, desired, now))
     ]
 
@@ -124,11 +128,6 @@ def _restoring(header: Header, now: datetime) -> Deferred | None:
     if header.storage is not StorageStatus.ACTIVATING:
         return None
     return Deferred(Holding.RESTORING, "ECR is restoring it", now, now + RESTORE_ASKED_EVERY)
-
-
-def _is_ordered_back(header: Header, act: NextAct) -> bool:
-    """What a person has ordered to be given back is given back in every mode: it takes nothing from anyone."""
-    return not act.kind.takes_away and header.order is not None and header.order.kind is ActionType.RELEASE
 
 
 def with_next_act(

@@ -1,5 +1,4 @@
-"""The fuse: how many images may be made impossible to pull within an hour, by all workers together, and the alert that
-it has blown. Pure.
+"""The fuse: how many images may be made impossible to pull within an hour, by all workers together, and its alert.
 
 It blows when one act too many is asked for: nothing more passes until an hour is over or a person resets it.
 """

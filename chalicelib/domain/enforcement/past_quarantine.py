@@ -41,7 +41,13 @@ def past_quarantine(
     """The last one before `failed_at` that was ended since, or lately before it. `acts`: the image's audit log, oldest
     first; `activated_at`: ECR's last restore."""
     changed = [act for act in acts if act.before != act.after]
-    taken = [n for n, act in enumerate(changed) if _took_away(act) and act.at <= failed_at]
+    taken = [
+        n
+        for n, act in enumerate(changed)
+        # One that was given up leaves the image as it can be pulled, and says so in `after`.
+        if act.kind == ActionType.QUARANTINE and not (act.after or "").startswith(f"{StorageStatus.ACTIVE};")
+        if act.at <= failed_at
+    ]
     if not taken:
         return None
     act, since = changed[taken[-1]], changed[taken[-1] + 1 :]
@@ -55,11 +61,6 @@ def past_quarantine(
     return PastQuarantine(
         ref, act.effect, action_id(act), act.at, act.actor, act.reason, release.at, release.actor, until
     )
-
-
-def _took_away(act: ActionRecord) -> bool:
-    """One that was given up leaves the image as it can be pulled, and says so in `after`."""
-    return act.kind == ActionType.QUARANTINE and not (act.after or "").startswith(f"{StorageStatus.ACTIVE};")
 
 
 def stood_words(past: PastQuarantine, which: str) -> str:
@@ -84,10 +85,9 @@ def _act(past: PastQuarantine) -> str:
 
 def _why(past: PastQuarantine) -> str:
     kind, _, name = past.by.partition(":")
-    whose = {"person": f"ordered by {sanitize(name, 100)}", "rule": f"by the rule {sanitize(name, 100)}"}.get(
-        kind, "because"
-    )
-    return f"{whose}: {sanitize(past.why, MAX_REASON)}"
+    named = sanitize(name, 100)
+    whose = {"person": f"ordered by {named}", "rule": f"by the rule {named}"}
+    return f"{whose.get(kind, 'because')}: {sanitize(past.why, MAX_REASON)}"
 
 
 def _person(by: str) -> str:

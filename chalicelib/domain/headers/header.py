@@ -1,5 +1,4 @@
-"""The header of one image: what is asked often about it, what the write protocol depends on, its sketch and its image
-line. Pure.
+"""The header of one image: what is asked often about it, what the write protocol depends on, its sketch and its line.
 
 A header is put on condition of its `version`. `domain/assessment` computes what a refresh changes of it,
 `domain/enforcement` what is to be done to the image. The sketch says in two bytes each which vulnerabilities an image

@@ -74,7 +74,7 @@ def holds(test: Test) -> Callable[[Any], bool]:
 
 def word(written: Any, ratings: Ratings, negated: bool) -> Answer:
     """A word, yes or no: one of those written."""
-    return _among(frozenset(_as_tuple(written)))
+    return _among(frozenset(as_tuple(written)))
 
 
 def number(written: Any, ratings: Ratings, negated: bool) -> Answer:
@@ -140,7 +140,7 @@ def severity_fits(written: Any, severity: Severity, ratings: Ratings) -> bool:
     """An unrated finding answers both to UNKNOWN and to what the policy lets it count as."""
     counted = ratings.counted(severity)
     if not isinstance(written, SeverityTest):
-        return bool({severity, counted} & set(_as_tuple(written)))
+        return bool({severity, counted} & set(as_tuple(written)))
     if written.gte is not UNSET and counted.digit > written.gte.digit:
         return False
     if written.eq is not UNSET and written.eq not in (severity, counted):
@@ -150,7 +150,7 @@ def severity_fits(written: Any, severity: Severity, ratings: Ratings) -> bool:
 
 def fix(written: Any, ratings: Ratings, negated: bool) -> Answer:
     words = {True: FixAvailable.YES, False: FixAvailable.NO, "partial": FixAvailable.PARTIAL}
-    return _among(frozenset(words[v] for v in _as_tuple(written)))
+    return _among(frozenset(words[v] for v in as_tuple(written)))
 
 
 def running(written: Any, ratings: Ratings, negated: bool) -> Answer:
@@ -160,7 +160,7 @@ def running(written: Any, ratings: Ratings, negated: bool) -> Answer:
         False: {InUseState.NO},
         "unknown": {InUseState.UNKNOWN},
     }
-    return _among(frozenset(state for v in _as_tuple(written) for state in words[v]))
+    return _among(frozenset(state for v in as_tuple(written) for state in words[v]))
 
 
 def glob(written: Any, ratings: Ratings, negated: bool) -> Answer:
@@ -211,7 +211,7 @@ def _truth(value: bool) -> int:
     return TRUE if value else FALSE
 
 
-def _as_tuple(value: Any) -> tuple[Any, ...]:
+def as_tuple(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 

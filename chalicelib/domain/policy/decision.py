@@ -57,11 +57,10 @@ def decide(
     book = WaiverBook(waivers, state.ref.repository, now)
     reasons = [*_standing(state, policy, waivers, ticker)]
     for rule in policy.rulebook if state.kind is not Kind.ARTIFACT else ():
-        reason = (
-            _about_findings(rule, state, own, policy, book, ticker)
-            if rule.about_findings
-            else (_about_image(rule, state, book, ticker))
-        )
+        if rule.about_findings:
+            reason = _about_findings(rule, state, own, policy, book, ticker)
+        else:
+            reason = _about_image(rule, state, book, ticker)
         if reason is not None:
             reasons.append(reason)
     reasons.sort(key=lambda r: -r.decision.rank)

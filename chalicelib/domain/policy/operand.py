@@ -7,7 +7,7 @@ that a key without a value (`severity:`) is refused instead of being a condition
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -25,6 +25,7 @@ Points = Annotated[float, Meta(ge=0, le=10)]
 Amount = Annotated[int, Meta(ge=0, le=1_000_000)]
 Fix = bool | Literal["partial"]
 Running = bool | Literal["unknown"]
+_Number = TypeVar("_Number", int, float)
 
 
 class ConditionPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -47,6 +48,14 @@ class Test(ConditionPart, frozen=True):
             raise ValueError("needs a finite number")
 
 
+class NumberTest(Test, Generic[_Number], frozen=True):
+    gte: _Number | UnsetType = UNSET
+    gt: _Number | UnsetType = UNSET
+    lte: _Number | UnsetType = UNSET
+    lt: _Number | UnsetType = UNSET
+    eq: _Number | UnsetType = UNSET
+
+
 class SeverityTest(Test, frozen=True):
     gte: Severity | UnsetType = UNSET
     eq: Severity | UnsetType = UNSET
@@ -58,44 +67,20 @@ class SeverityTest(Test, frozen=True):
             raise ValueError("UNKNOWN has no rank (it counts as `unknown_severity`): use eq or in")
 
 
-class ScoreTest(Test, frozen=True):
+class ScoreTest(NumberTest[Points], frozen=True):
     """CVSS base score, 0 to 10."""
 
-    gte: Points | UnsetType = UNSET
-    gt: Points | UnsetType = UNSET
-    lte: Points | UnsetType = UNSET
-    lt: Points | UnsetType = UNSET
-    eq: Points | UnsetType = UNSET
 
-
-class EpssTest(Test, frozen=True):
+class EpssTest(NumberTest[Probability], frozen=True):
     """A probability, 0 to 1."""
 
-    gte: Probability | UnsetType = UNSET
-    gt: Probability | UnsetType = UNSET
-    lte: Probability | UnsetType = UNSET
-    lt: Probability | UnsetType = UNSET
-    eq: Probability | UnsetType = UNSET
 
-
-class DaysTest(Test, frozen=True):
+class DaysTest(NumberTest[Days], frozen=True):
     """Whole days that have passed: `gt: 30` is the same as `gte: 31`."""
 
-    gte: Days | UnsetType = UNSET
-    gt: Days | UnsetType = UNSET
-    lte: Days | UnsetType = UNSET
-    lt: Days | UnsetType = UNSET
-    eq: Days | UnsetType = UNSET
 
-
-class CountTest(Test, frozen=True):
+class CountTest(NumberTest[Amount], frozen=True):
     """How many findings match; at least one always must."""
-
-    gte: Amount | UnsetType = UNSET
-    gt: Amount | UnsetType = UNSET
-    lte: Amount | UnsetType = UNSET
-    lt: Amount | UnsetType = UNSET
-    eq: Amount | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -5,8 +5,7 @@ a finding matches only what is TRUE. The outermost `not` turns UNKNOWN into TRUE
 known. For the same reason a `not` over something of which there may be several (packages, their managers and paths,
 tags) excuses only when all of them match.
 
-Sections are in `section.py`, conditions in `condition.py`, YAML in `adapters/stores/policy_file.py`; `decision.py`
-decides by the rules.
+Sections are in `section.py`, conditions in `condition.py`; `adapters/stores/policy_file.py` reads the YAML.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.domain.images.text import Globs
 from chalicelib.domain.images.verdict import ImageState
-from chalicelib.domain.policy.comparison import FALSE, TRUE, Ratings, holds
+from chalicelib.domain.policy.comparison import FALSE, TRUE, Ratings, as_tuple, holds
 from chalicelib.domain.policy.condition import CONDITIONS, IMAGE_WORDS, TIME_WORDS, Match, NextChange, Predicate
 from chalicelib.domain.policy.document import hint, read_document
 from chalicelib.domain.policy.operand import ConditionPart
@@ -162,7 +161,7 @@ class CompiledRule:
         self.asks_kev = "kev" in words
         self.asks_scan_age = "scan_age_days" in words
         self.any_status = status is not UNSET
-        self.sees_resolved = FindingStatus.RESOLVED in _listed(status)
+        self.sees_resolved = FindingStatus.RESOLVED in as_tuple(status)
         self._counted = None if rule.count is UNSET else holds(rule.count)
         self._actual = Conjunction(rule, ratings, ACTUAL)
         self._next_changes = next_changes(rule.match, ratings)
@@ -217,10 +216,6 @@ def candidates(rule: CompiledRule, findings: Sequence[Finding], count_suppressed
         return list(findings)
     hidden = {FindingStatus.RESOLVED} if count_suppressed else {FindingStatus.RESOLVED, FindingStatus.SUPPRESSED}
     return [f for f in findings if f.status not in hidden]
-
-
-def _listed(status: object) -> tuple[object, ...]:
-    return status if isinstance(status, tuple) else (status,)
 
 
 def _bounds(rule: Rule, ratings: Ratings, open_words: frozenset[str]) -> tuple[Conjunction, Conjunction]:

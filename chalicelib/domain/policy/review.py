@@ -1,5 +1,4 @@
 """What the author of a policy is told before it is in force: how it differs from another, and what it hardly means.
-Pure.
 
 Only what may decide, act or notify otherwise is a difference. Rules are compared by id and routes by content, in any
 order: of all rules that match the strongest decides. The order of values in a list means nothing either, nor whether

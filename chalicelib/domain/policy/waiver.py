@@ -161,7 +161,10 @@ def check_waiver(waiver: Waiver, max_days: int, now: datetime) -> None:
         check_text(name, getattr(waiver, name) or "")
         if name in ("repository", "package") and (getattr(waiver, name) or "").startswith("!"):
             raise ParameterError(name, "a waiver says what it excuses, not what it does not: no `!`")
-    _check_repository(waiver.repository)
+    if _REGISTRY_HOST.match(waiver.repository):
+        raise ParameterError("repository", "must be the repository's name without the registry's host")
+    if not _REPOSITORY.fullmatch(waiver.repository):
+        raise ParameterError("repository", "must be a repository name such as team/api; `*` and `?` are wildcards")
     _check_subject(waiver)
     if waiver.expires_at.tzinfo is None:
         raise ParameterError("expires_at", "needs a time zone")
@@ -178,13 +181,6 @@ def check_text(name: str, text: str) -> None:
     allowed = "\n\t" if name == "reason" else ""
     if any(unicodedata.category(c) in ("Cc", "Cs") and c not in allowed for c in text):
         raise ParameterError(name, "must not hold control characters")
-
-
-def _check_repository(repository: str) -> None:
-    if _REGISTRY_HOST.match(repository):
-        raise ParameterError("repository", "must be the repository's name without the registry's host")
-    if not _REPOSITORY.fullmatch(repository):
-        raise ParameterError("repository", "must be a repository name such as team/api; `*` and `?` are wildcards")
 
 
 def _check_subject(waiver: Waiver) -> None:

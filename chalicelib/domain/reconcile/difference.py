@@ -90,8 +90,7 @@ _LOOKED_AT = frozenset(
 class Reconciled(msgspec.Struct, frozen=True):
     """`images`: as listed. `found` by kind, `differences`: what was repaired, or would be in a dry run. `filling`:
     nothing was compared before, so no event was lost. `more`: another message does the rest. `error`: why it could not
-    be listed; then nothing was compared. `proofs`: of the scans of its images; `started`: the scans that were asked
-    for."""
+    be listed; then nothing was compared. `proofs`: of the scans of its images; `started`: scans asked for."""
 
     repository: Repository
     images: int = 0

@@ -41,8 +41,7 @@ def compare(view: RepositoryView) -> list[Difference]:
 
 
 def behind(header: Header, document_revision: int, rules: Rules) -> Difference | None:
-    """Whether it was decided before the stored document, policy or waivers. A waiver about other images does not
-    count."""
+    """Whether it was decided before the stored document, policy or waivers. Waivers about others do not count."""
     if header.kind is not Kind.ARTIFACT and header.revision != document_revision:
         return Difference(K.BEHIND, header.ref, detail="its document")
     if not header.present or header.kind is Kind.ARTIFACT:
@@ -117,8 +116,7 @@ def _tags_gone(
 
 
 def _lost_tags(view: RepositoryView, holders: Mapping[str, str]) -> dict[str, list[Difference]]:
-    """Tags that no image has any more, by the image that their item points at. A deletion of the image covers its
-    own."""
+    """Tags that no image has any more, by the image that their item points at; a deleted image's are left out."""
     lost: dict[str, list[Difference]] = {}
     for tag, digest in sorted(view.tags.items()):
         header = view.headers.get(digest) if digest is not None else None

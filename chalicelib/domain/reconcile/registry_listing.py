@@ -1,5 +1,4 @@
 """What the cheap listings say of a registry or of one repository, and the alert of a registry that cannot be listed.
-Pure.
 
 Times are the `Date` of a listing's first page: what the listing shows or lacks was so then or later.
 """

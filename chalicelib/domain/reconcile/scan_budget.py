@@ -39,8 +39,7 @@ class Asked(msgspec.Struct, frozen=True):
     refused: ScanRefusal | None = None
 
     def bars(self, now: datetime) -> bool:
-        """Whether it may not be asked for yet. ECR never can scan what it does not support: a digest does not
-        change."""
+        """Whether it may not be asked for yet. What ECR does not support stays so: a digest does not change."""
         return self.refused is ScanRefusal.UNSUPPORTED or now < self.at + AGAIN_AFTER
 
 
@@ -88,8 +87,7 @@ class ScanBudget(msgspec.Struct, frozen=True):
 
 
 class StartedScans(msgspec.Struct, frozen=True):
-    """`refused`: by ECR's answer. `left`: due, and beyond the budget or the time. `error`: why no more were asked
-    for."""
+    """`refused`: by ECR's answer. `left`: due, and beyond budget or time. `error`: why no more were asked for."""
 
     started: int = 0
     refused: Mapping[ScanRefusal, int] = {}

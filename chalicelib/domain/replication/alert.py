@@ -91,9 +91,8 @@ def _title(home: Repository, replicas: Sequence[Replica], blind: Mapping[Destina
         return sanitize(f"Replication: copies at {', '.join(map(str, blind))} cannot be looked at", 150)
     kinds = {r.status for r in replicas}
     said = next(iter(kinds)).value if len(kinds) == 1 else "not as the source"
-    return sanitize(
-        f"Replication: {len(replicas)} cop{'y' if len(replicas) == 1 else 'ies'} of {home.name} {said}", 150
-    )
+    copies = "1 copy" if len(replicas) == 1 else f"{len(replicas)} copies"
+    return sanitize(f"Replication: {copies} of {home.name} {said}", 150)
 
 
 def _name(replica: Replica) -> str:

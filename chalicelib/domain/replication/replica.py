@@ -67,8 +67,7 @@ class Note(StrEnum):
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The copy of the image `ref` (the source's) at a destination, `since` when it was first found so, as of the
-    listing `at`.
+    """The copy of the image `ref` (the source's) at a destination. `since`: first found so; `at`: of the listing.
 
     `tags`: those it lacks; of IMMUTABLE_TAG `holder` is the image that has the first of them. `more_tags`: those it
     has too many. `lacking`: digests of children or referrers that are not there. `scan` and `decision` are those of
@@ -101,9 +100,8 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """What people are told of, once: empty where there is nothing to tell. A verdict that the copy lets through is
         an alarm whatever the status."""
         words = [note.value for note in (Note.ARCHIVED, Note.PASSES) if note in self.notes]
-        lacking = (
-            self.status in (ReplicaStatus.FAILED, ReplicaStatus.MISSING) and Note.SOURCE_ARCHIVED not in self.notes
-        )
+        absent = self.status in (ReplicaStatus.FAILED, ReplicaStatus.MISSING)
+        lacking = absent and Note.SOURCE_ARCHIVED not in self.notes
         unsent = self.status is ReplicaStatus.UNREADABLE and Note.NEVER_TAKEN_UP in self.notes
         untagged = self.status is ReplicaStatus.TAGS_DIFFER and (bool(self.tags) or Note.UNDELETED in self.notes)
         late = self.status in (ReplicaStatus.IN_PROGRESS, ReplicaStatus.EXTRA) and Note.LATE in self.notes

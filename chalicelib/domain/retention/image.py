@@ -79,8 +79,7 @@ class RetainedImage(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def used_at(self) -> datetime | None:
-        """The last pull, else the push; or a later restore. As ECR counts `sinceImagePulled`; its pull time may be a
-        day old."""
+        """The last pull, else the push; or a later restore, as in `sinceImagePulled`. Pull times may be a day old."""
         last = self.pulled_at or self.pushed_at
         return _later(last, self.activated_at)
 

@@ -1,5 +1,4 @@
 """Our retention rule as a native lifecycle policy, or why it cannot be one; and where the two differ, worst first.
-Pure.
 
 A native rule has one count and no "keep": what is kept by its tag gets a rule of higher priority that never reaches its
 count. What a native policy never knows (what runs, quarantine, waivers, replicas, limits) is named each time.
@@ -66,12 +65,8 @@ def differences(
     plan: RetentionPlan, native: Mapping[str, NativeAct], uses: Mapping[str, InUse]
 ) -> tuple[LifecycleDifference, ...]:
     """`uses`: of what ECR would take; an absent image may run. What both take is no difference, unless it runs."""
-    found = [
-        d
-        for decision in plan.decisions
-        if (d := _difference(decision, native.get(decision.image.digest), plan, uses)) is not None
-    ]
-    return tuple(sorted(found, key=lambda d: (d.danger, d.image.digest)))
+    found = (_difference(decision, native.get(decision.image.digest), plan, uses) for decision in plan.decisions)
+    return tuple(sorted(filter(None, found), key=lambda d: (d.danger, d.image.digest)))
 
 
 def _difference(

@@ -1,5 +1,4 @@
 """What retention would do to one repository: a decision for every image, limits, what it frees, and the plan's id.
-Pure.
 
 `retention.py` makes the decisions. A layer that a kept image needs too frees nothing, and one that several taken images
 share frees its bytes once; an image whose layers are unknown frees at most its size. Prices are those of us-east-1

@@ -48,8 +48,7 @@ class JudgedRepository(msgspec.Struct, frozen=True):
 
     @property
     def groups(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """The candidates by the index or subject they go with, in the order of its digest. A part of a run must hold
-        whole groups."""
+        """The candidates by the index or subject they go with, by its digest. A part of a run holds whole groups."""
         images = {decision.image.digest: decision.image for decision in self.decisions}
         above = _above(images)
         found: dict[str, list[str]] = {}
@@ -72,11 +71,9 @@ def judge(
     known = by_digest(images)
     found = rule_for(repository, rules)
     if found is None:
-        kept = (
-            RetentionDecision(image, False, NO_RULE, "no rule of `retention` names this repository")
-            for image in known.values()
-        )
-        return JudgedRepository(repository, None, None, tuple(kept))
+        why = "no rule of `retention` names this repository"
+        kept = tuple(RetentionDecision(image, False, NO_RULE, why) for image in known.values())
+        return JudgedRepository(repository, None, None, kept)
     number, rule = found
     book = _Book(number, rule, known, now)
     decisions = {digest: book.decision(image) for digest, image in known.items()}
@@ -93,14 +90,12 @@ def resolve(
 ) -> RetentionPlan:
     """What may go of what `judge` would take. `uses`: by digest, as looked up now. `missing`: why the replica of a
     digest is not proven; None: unknown for all. `passed`: images that stayed when they were looked up earlier in this
-    run. `gone`: how many went earlier in it; they count for its limits. `among`: what a person has agreed to; None:
-    all."""
+    run. `gone`: how many went earlier in it; they count for its limits. `among`: what a person agreed to; None: all."""
     earlier = frozenset(passed)
     agreed = (_kept(f, NEW, _NEW) if among is not None and f.image.digest not in among else f for f in judged.decisions)
     decisions = {decision.image.digest: _asked(decision, uses, missing, earlier) for decision in agreed}
-    return conclude(
-        judged.repository, judged.number, judged.rule, tuple(_closed(decisions, judged.rule).values()), gone
-    )
+    closed = tuple(_closed(decisions, judged.rule).values())
+    return conclude(judged.repository, judged.number, judged.rule, closed, gone)
 
 
 def _asked(

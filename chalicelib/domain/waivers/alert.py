@@ -1,5 +1,4 @@
-"""What people read about waivers and when: what a change came to; that one ends, a week before, a day before and when
-it is over. Pure.
+"""What people read about waivers: what a change came to; that one ends, a week and a day before, and that it is over.
 
 Each end is announced once: a waiver that was renewed ends at another time.
 """

@@ -1,5 +1,4 @@
-"""A change or an end of a waiver: which images it may touch, which verdicts it turned, and the words and commands for
-people. Pure.
+"""A change or an end of a waiver: which images it may touch, which verdicts it turned, and words and commands for it.
 
 Images are found by what the index shows of them, so a wrong yes is possible and costs one decision; a wrong no is not.
 """
@@ -72,8 +71,7 @@ class WaiverChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def concerns(waiver: Waiver, repository: str, sketch: bytes, *, sketch_tells: bool = True) -> bool:
-    """Whether the image is one of those it is about. `sketch_tells` False: some rule looks at resolved findings, which
-    no sketch holds."""
+    """Whether it is about the image. `sketch_tells` False: some rule sees resolved findings, which no sketch holds."""
     if not waiver.covers(repository):
         return False
     return not sketch_tells or waiver.vulnerability_id is None or in_sketch(sketch, waiver.vulnerability_id)

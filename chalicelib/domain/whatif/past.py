@@ -81,11 +81,8 @@ class Past:
 
     def findings(self, at: datetime) -> tuple[Finding, ...]:
         """As they were at the end of the second `at`. One without a first sight is there at all times."""
-        return tuple(
-            self._as_of(finding, at)
-            for finding in self._findings
-            if finding.first_seen is None or finding.first_seen <= at
-        )
+        known = (f for f in self._findings if f.first_seen is None or f.first_seen <= at)
+        return tuple(self._as_of(finding, at) for finding in known)
 
     def _as_of(self, finding: Finding, at: datetime) -> Finding:
         changes = self._changes.get(finding.source_finding_id, ())

@@ -42,8 +42,7 @@ class Impact(StrEnum):
 
 
 class RunningImage(msgspec.Struct, frozen=True):
-    """Past days one after the other on which both policies said the same, with the reasons of the first of them, by
-    rule and ids."""
+    """Successive past days on which both policies said the same, with the reasons of the first, by rule and ids."""
 
     first: date
     last: date

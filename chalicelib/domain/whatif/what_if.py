@@ -49,8 +49,7 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Ruling(msgspec.Struct, frozen=True):
-    """What one policy says at one moment, and by its strongest reason why: how many findings it is about, and the
-    worst of them."""
+    """What one policy says at one moment; of its strongest reason, how many findings it is about and the worst ones."""
 
     decision: Decision
     rule: str | None = None
@@ -126,7 +125,9 @@ class _Film:
         self.case, self.moments, self.all_waivers = case, question.moments, question.waivers
         self.start = began(case.header)
         self.waivers = tuple(w for w in question.waivers if w.covers(case.header.ref.repository))
-        self.children = [None if c is None else _Film(c, question) for c in case.children if c is None or _counts(c)]
+        # Attestations and whatever else turned out to be no image do not count.
+        members = [c for c in case.children if c is None or c.header.kind is not Kind.ARTIFACT]
+        self.children = [None if c is None else _Film(c, question) for c in members]
         self._past = Past(case.document)
         self._turns = self._count_turns()
         self._findings: dict[int, tuple[Finding, ...]] = {}
@@ -147,7 +148,9 @@ class _Film:
             outcome = self._decide_then(n, stand.children, policy)
             found.append(outcome.verdict)
             last = stand._replace(decide_at=outcome.decide_at)
-        return _Verdicts(found, self._decide_now(tuple(of_child[-1] for of_child in standings), policy))
+        state = self.case.header.state([of_child[-1] for of_child in standings], self.case.index_tags)
+        now = decide(state, self.case.document.findings, policy, self.waivers, self.moments[-1])
+        return _Verdicts(found, now.verdict)
 
     def _decide_then(self, n: int, children: tuple[VerdictSummary, ...], policy: Policy) -> RuleOutcome:
         at = self.moments[n]
@@ -156,10 +159,6 @@ class _Film:
         waivers = [w for w in self.waivers if w.created_at <= at]
         state = state_at(self.case.header.state(children, self.case.index_tags), at)
         return decide(state, self._findings[n], policy, waivers, at)
-
-    def _decide_now(self, children: tuple[VerdictSummary, ...], policy: Policy) -> Verdict:
-        state = self.case.header.state(children, self.case.index_tags)
-        return decide(state, self.case.document.findings, policy, self.waivers, self.moments[-1]).verdict
 
     def _standings(self, child: _Film | None, policy: Policy) -> list[VerdictSummary]:
         """What it hears of one of its images, or of its twins, at each moment. One that is gone is not decided any
@@ -184,11 +183,6 @@ class _Film:
         known = () if scanned_at is None else (scanned_at,)
         turns = sorted((*self._past.turns, *(w.created_at for w in self.waivers), *known))
         return [bisect_right(turns, at) for at in self.moments]
-
-
-def _counts(child: WhatIfCase) -> bool:
-    """Attestations and whatever else turned out to be no image do not count."""
-    return child.header.kind is not Kind.ARTIFACT
 
 
 def _ruling(verdict: Verdict) -> Ruling:

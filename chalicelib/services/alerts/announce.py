@@ -11,8 +11,7 @@ from chalicelib.services.ports.context import Context
 
 
 def announce(alert: Alert, key: AlertKey, context: Context) -> tuple[str, ...]:
-    """Returns the channels. Raises what the queue raises: call it again with the same `key`, under which each channel
-    gets the alert once."""
+    """Returns the channels. Raises what the queue raises: call again by the same `key`, and a channel hears once."""
     routes = context.rules.current().policy.notify
     channels = channels_hearing(routes, alert.event, alert.repository, alert.decision, alert.former)
     context.outbox.send_all("alerts", [SendAlert(alert, key, channel) for channel in channels])

@@ -35,19 +35,11 @@ def compose_alert(header: Header, effect: PendingNotice, rules: Rules, context: 
         ordered = (ordered_words(header.order),) if header.order else ()
         details = msgspec.structs.replace(details, registry=(*details.registry, *ordered))
         return compose_act_report(header, effect, details, now, api_url)
-    details = msgspec.structs.replace(
-        details,
-        findings=_showable(header, rules, context.table.read_document(header.ref).findings, now),
-        left_alone=_left_alone(header, rules, context),
-    )
+    findings = _showable(header, rules, context.table.read_document(header.ref).findings, now)
+    # Its indexes are read only where they may be why.
+    alone = left_alone_words(header, desired_state(header, rules, context)) if is_left_alone(header) else ()
+    details = msgspec.structs.replace(details, findings=findings, left_alone=alone)
     return compose_verdict_alert(header, effect, details, rules.policy, now, api_url)
-
-
-def _left_alone(header: Header, rules: Rules, context: Context) -> tuple[str, ...]:
-    """Its indexes are read only where they may be why."""
-    if not is_left_alone(header):
-        return ()
-    return left_alone_words(header, desired_state(header, rules, context))
 
 
 def _showable(header: Header, rules: Rules, findings: tuple[Finding, ...], now: datetime) -> list[Finding]:

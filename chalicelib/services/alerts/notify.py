@@ -32,11 +32,11 @@ def notify(act: Act, context: Context, api_url: str | None = None) -> None:
     """Does nothing when the effect is no longer in `pending`. Raises TransientError (send `act` again later), or what
     kept the alert from being composed; the effect then stays in `pending`."""
     stored = context.table.read_headers([act.ref]).get(act.ref)
-    effect = _find(stored.header, act.effect) if stored else None
+    effect = next((e for e in stored.header.notices if e.key == act.effect), None) if stored else None
     if stored is None or effect is None:
         return
-    header = stored.header
-    if _waits(header, effect, context.clock.now()):
+    header, awaited = stored.header, stored.header.act if isinstance(effect, PendingAlert) else None
+    if awaited is not None and awaited.held is None and context.clock.now() < awaited.wanted_at + PATIENCE:
         context.outbox.send("alerts", act, WAIT_SECONDS)
         return
     rules = context.rules.current()
@@ -50,15 +50,6 @@ def notify(act: Act, context: Context, api_url: str | None = None) -> None:
     _clear(header, effect, context)
 
 
-def _find(header: Header, key: str) -> PendingNotice | None:
-    return next((e for e in header.notices if e.key == key), None)
-
-
-def _waits(header: Header, effect: PendingNotice, now: datetime) -> bool:
-    act = header.act
-    return isinstance(effect, PendingAlert) and act is not None and act.held is None and now < act.wanted_at + PATIENCE
-
-
 def _clear(header: Header, effect: PendingNotice, context: Context) -> None:
     """`due_at` stays as stored: the clock corrects it when it comes to it. A later report of the same act has the same
     key and another time, and stays."""
@@ -66,9 +57,8 @@ def _clear(header: Header, effect: PendingNotice, context: Context) -> None:
     def change(attempt: Attempt) -> HeaderChange | None:
         before = attempt.header
         rest = tuple(e for e in before.pending if (e.key, e.wanted_at) != (effect.key, effect.wanted_at))
-        return (
-            None if rest == before.pending else HeaderChange(msgspec.structs.replace(before, pending=rest), sends=False)
-        )
+        after = msgspec.structs.replace(before, pending=rest)
+        return None if after == before else HeaderChange(after, sends=False)
 
     stored = Stored(header, header.revision)
     write_header(header.ref, change, context, stored=stored, tries=TRIES, busy_seconds=BUSY_SECONDS)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.assessment.conclusion import corrected, is_outdated, observe, with_due
+from chalicelib.domain.assessment.conclusion import is_outdated, observe, with_due
 from chalicelib.domain.assessment.merge import Merged, learn, merge_listing, merge_rows
 from chalicelib.domain.enforcement.enforcement import archive_wanted, is_freed
 from chalicelib.domain.events.event import CoverageChanged, FindingChanged, ScanFinished
@@ -133,41 +133,29 @@ class _Assessment:
     def _change(self, attempt: Attempt, rows: list[Delivery]) -> HeaderChange:
         now, before = self.context.clock.now(), attempt.header
         self.rules = attempt.rules_as_new_as_header()
-        document = self._stored_document(attempt)
+        document = attempt.document(doubted=self.again or attempt.retried)
         holds_open = any(f.status is not FindingStatus.RESOLVED for f in document.findings)
         after = observe(before, self.listing, self.unavailable, self.context.consistency_delay, holds_open=holds_open)
         document = self._merge(document, before, after, rows, now)
         after = decide_image(after, document, self.rules, now, self.context, quiet=self.quiet)
-        due_at, refresh_at = plan_refresh(
-            after.refresh_due_at, self._looked(before, after, now), now + self.context.consistency_delay
-        )
+        looked, later = self._looked(before, after, now), now + self.context.consistency_delay
+        due_at, refresh_at = plan_refresh(after.refresh_due_at, looked, later)
         after = self._with_due(before, msgspec.structs.replace(after, refresh_due_at=due_at), now)
         younger = () if self.younger is None else (InheritFirstSeen(self.younger.ref, self.ref),)
-        return HeaderChange(
-            after,
-            document,
-            refresh_at,
-            again=self.again,
-            quiet=self.quiet,
-            messages=younger,
-        )
+        return HeaderChange(after, document, refresh_at, again=self.again, quiet=self.quiet, messages=younger)
 
     def _with_due(self, before: Header, after: Header, now: datetime) -> Header:
         """Anew: whether a refresh is promised is only known by now."""
         clock = all(isinstance(d.body, Decide) and d.body.why == CLOCK for d in self.deliveries)
         if clock or not after.present or after.kind is Kind.ARTIFACT:
-            after = corrected(after)
+            after = with_due(after)
         else:
             after = with_due(msgspec.structs.replace(after, due_at=before.due_at), now)
-        return _decided_by(after, now + ASK_AGAIN) if self.ask_again else after
-
-    def _stored_document(self, attempt: Attempt) -> FindingsDocument:
-        """Not read where there can be none. A worker that died may have put it without its header."""
-        stored = attempt.stored
-        known = stored is not None and max(stored.document_revision, stored.header.revision) > 0
-        if known or self.again or attempt.retried:
-            return self.context.table.read_document(self.ref)
-        return FindingsDocument(self.ref)
+        if not self.ask_again:
+            return after
+        at = now + ASK_AGAIN
+        decide_at, due_at = min(after.decide_at or at, at), min(after.due_at or at, at)
+        return msgspec.structs.replace(after, decide_at=decide_at, due_at=due_at)
 
     def _merge(
         self, document: FindingsDocument, before: Header, after: Header, rows: list[Delivery], now: datetime
@@ -241,9 +229,3 @@ class _Assessment:
 def _closes(delivery: Delivery) -> bool:
     row = delivery.body
     return isinstance(row, FindingChanged) and row.row.finding.status is FindingStatus.RESOLVED
-
-
-def _decided_by(header: Header, at: datetime) -> Header:
-    """The header with the clock coming to it no later than `at`."""
-    decide_at, due_at = min(header.decide_at or at, at), min(header.due_at or at, at)
-    return msgspec.structs.replace(header, decide_at=decide_at, due_at=due_at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from chalicelib.domain.assessment.conclusion import corrected
+from chalicelib.domain.assessment.conclusion import with_due
 from chalicelib.domain.events.message import Act, CheckDeny, Decide, Delivery, Refresh
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import queue_of
@@ -23,8 +23,7 @@ ANSWER_WITHIN = timedelta(hours=1)
 
 
 def re_decide(shard: int, context: Context) -> int:
-    """Handles what is due in one shard of the index, oldest first and as long as there is time, and returns how many
-    images that were.
+    """Handles what is due in one shard of the index, oldest first, while there is time. Returns the number of images.
 
     Harmless when run twice or cut off: an image leaves the index only by the write that dealt with it, and what one run
     does not reach the next one finds. One that cannot be dealt with stays due and does not hold up the others; if it is
@@ -74,7 +73,7 @@ def _catch_up(stored: Stored, now: datetime, context: Context) -> None:
 
 
 def _with_next_due(attempt: Attempt) -> HeaderChange:
-    return HeaderChange(corrected(attempt.header), sends=False)
+    return HeaderChange(with_due(attempt.header), sends=False)
 
 
 def _is_to_be_asked(header: Header, now: datetime, context: Context) -> bool:

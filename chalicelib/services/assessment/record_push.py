@@ -7,7 +7,7 @@ header that is put.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -64,22 +64,15 @@ def claim_tag(ref: ImageRef, tag: str, at: datetime, context: Context, *, delete
     """
     wanted = None if deleted else ref.digest
     move = context.table.move_tag(ref.home, tag, wanted, at)
-    if move.digest is None and not deleted and _is_tagged(ref, tag, context):
+    if move.digest is None and not deleted and tag in _tags(ref, context):
         return context.table.move_tag(ref.home, tag, wanted, move.at, settles_tie=True)
     if move.at != at or move.digest == wanted:
         return move
     rival = ref.home.image(move.digest) if deleted and move.digest is not None else ref
-    if _is_tagged(rival, tag, context) is not deleted:
+    if (tag in _tags(rival, context)) is not deleted:
         settled = context.table.move_tag(ref.home, tag, wanted, at, settles_tie=True)
         return msgspec.structs.replace(settled, former=move.digest)
     return move
-
-
-def _is_tagged(ref: ImageRef, tag: str, context: Context) -> bool:
-    try:
-        return tag in context.registry.describe_image(ref).tags
-    except AbsentError:
-        return False
 
 
 NOT_FOUND = Scan(ScanState.UNAVAILABLE, "image not found")
@@ -194,6 +187,11 @@ def _described(ref: ImageRef, context: Context) -> ImageDetail | None:
         return context.registry.describe_image(ref)
     except AbsentError:
         return None
+
+
+def _tags(ref: ImageRef, context: Context) -> Sequence[str]:
+    detail = _described(ref, context)
+    return () if detail is None else detail.tags
 
 
 def _seen(ref: ImageRef, context: Context) -> tuple[ImageDetail | None, Scan]:

@@ -45,7 +45,19 @@ def record_setting(event: Setting, delivery: Delivery, context: Context) -> None
             failure = f"{event.failure_code or event.status}: {event.failure_reason or ''}".strip(": ")
             context.table.store_repository(event.repository, {"pull_through_failure": failure, "failed_at": event.time})
         case Replicated():
-            _replication_failed(event, context)
+            # The image named is not there: the record is all there is of it until the replication check looks.
+            source, region = event.source_registry, event.source_region
+            context.table.record_action(
+                ActionRecord(
+                    ref=event.ref,
+                    effect=f"REPLICATION#{source}/{region}",
+                    wanted_at=event.time,
+                    kind=ActionKind.REPLICATION_FAILED,
+                    actor="system",
+                    reason=f"replication from {source} in {region} ended {event.result}",
+                    at=context.clock.now(),
+                )
+            )
         case ApiCall():
             _called(event, delivery, context)
 
@@ -70,18 +82,3 @@ def _called(event: ApiCall, delivery: Delivery, context: Context) -> None:
         for header in context.table.headers_of(event.repository):
             gone = ImageAction(header.ref, Action.DELETE, "SUCCESS", event.time, event.event_id)
             record_push(gone, delivery, context)
-
-
-def _replication_failed(event: Replicated, context: Context) -> None:
-    """The image named is not there: the record is all there is of it until the replication check looks."""
-    context.table.record_action(
-        ActionRecord(
-            ref=event.ref,
-            effect=f"REPLICATION#{event.source_registry}/{event.source_region}",
-            wanted_at=event.time,
-            kind=ActionKind.REPLICATION_FAILED,
-            actor="system",
-            reason=f"replication from {event.source_registry} in {event.source_region} ended {event.result}",
-            at=context.clock.now(),
-        )
-    )

@@ -25,7 +25,8 @@ def requeue(queue: str, message: Message, why: TransientError | ConflictError, c
     asked = why.retry_after_seconds if isinstance(why, TransientError) else None
     delay = asked or min(FIRST_DELAY_SECONDS * 2 ** min(former, 8), longest)
     if isinstance(message, SweepRepository):
-        delay *= _spread(message)
+        # Those that were throttled together are not to come together: times 1 to 2, by repository and attempt.
+        delay *= 1 + zlib.crc32(f"{message.repository.path} {message.attempt}".encode()) / 2**32
     try:
         context.outbox.send(queue, message, delay)
     except UpstreamError:
@@ -54,8 +55,3 @@ def handle_each(
             if (error := failures.get(delivery.message_id)) is not None:
                 context.journal.note(delivery, Outcome.FAILED, error)
     return failures
-
-
-def _spread(message: SweepRepository) -> float:
-    """1 to 2, another for each repository and attempt: those that were throttled together are not to come together."""
-    return 1 + zlib.crc32(f"{message.repository.path} {message.attempt}".encode()) / 2**32

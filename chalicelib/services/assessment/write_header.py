@@ -176,6 +176,12 @@ class Attempt:
             self._rules = self._context.rules.fresh()
         return self.rules
 
+    def document(self, *, doubted: bool = False) -> FindingsDocument:
+        """As it is stored; not read where there can be none. `doubted`: one may have been put without its header."""
+        stored, ref = self.stored, self.header.ref
+        known = stored is not None and max(stored.document_revision, stored.header.revision) > 0
+        return self._context.table.read_document(ref) if known or doubted else FindingsDocument(ref)
+
     def newer_rules(self) -> Rules | None:
         """Those that were put in force since `rules` were read; None: nothing was."""
         if self._context.table.read_versions() <= self.rules.versions:
@@ -344,19 +350,13 @@ def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: D
         if attempt.stored is None and after == before:
             return None
         rules = attempt.rules_as_new_as_header()
-        document = _document(ref, attempt.stored, context)
+        document = attempt.document()
         after = still_due(before, decide_image(after, document, rules, now, context, quiet=quiet))
         wanted = _needs_refresh(before, after, delivery) or is_freed(before, after, rules.policy)
         refresh_at = now + context.consistency_delay if wanted else None
         return HeaderChange(after, document, refresh_at, again=not delivery.fresh, quiet=quiet)
 
     return write_header(ref, decide, context, stored=context.table.read_headers([ref]).get(ref), rules=rules)
-
-
-def _document(ref: ImageRef, stored: Stored | None, context: Context) -> FindingsDocument:
-    if stored is None or not max(stored.document_revision, stored.header.revision):
-        return FindingsDocument(ref)
-    return context.table.read_document(ref)
 
 
 def _needs_refresh(before: Header, after: Header, delivery: Delivery) -> bool:

@@ -4,8 +4,7 @@ The repository's item holds the digests that want the Deny; our statement stands
 puts a policy without any condition. So it is read immediately before each write and read back after it, together with
 the set of digests; a worker that has written reads once more, so that of two workers the last one to write leaves it
 right. Called again at any point it goes on from what it finds. What another party writes between our write and our
-reading back is kept, and said; what falls between our reading and our write is lost to ECR, and only CloudTrail shows
-it.
+reading back is kept, and said; what falls between our reading and our write is lost; only CloudTrail shows it.
 
 The policy, or the repository itself, may have been deleted or replaced. A check that finds no Deny puts none: the
 header no longer says `denied`, and what is desired then follows as an act like any other, with its preconditions.
@@ -24,7 +23,6 @@ from chalicelib.domain.enforcement.repository_policy import (
     without_statement,
 )
 from chalicelib.domain.events.message import Delivery
-from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
@@ -78,7 +76,10 @@ def agree_policy(repository: Repository, context: Context, *, adds: bool) -> Pol
             return PolicyChange(before, text, "; ".join(dict.fromkeys(said)) or None)
         if len(written) == WRITES:
             raise TransientError(f"the policy of {repository.path} was written {WRITES} times and is not as written")
-        _put(repository, wanted, context)
+        if wanted is None:
+            context.acts.delete_policy(repository)
+        else:
+            context.acts.write_policy(repository, wanted)
         written.append(_Written(wanted, text, denied))
 
 
@@ -91,13 +92,6 @@ def _wanted(text: str | None, denied: DeniedDigests, context: Context) -> str | 
         return text
     same = denied.former is not None and canonical(without_statement(denied.former)) == canonical(rest)
     return denied.former if same else rest
-
-
-def _put(repository: Repository, text: str | None, context: Context) -> None:
-    if text is None:
-        context.acts.delete_policy(repository)
-    else:
-        context.acts.write_policy(repository, text)
 
 
 def _surprises(written: list[_Written], text: str | None, denied: DeniedDigests) -> list[str]:
@@ -146,8 +140,7 @@ def _added(denied: DeniedDigests, digest: str, text: str | None, in_force: bool)
 def allow_pulls(ref: ImageRef, context: Context) -> PolicyChange:
     """The digest is struck off before the policy is touched: cut off in between, the next call goes on. A Deny that
     other images still need and that was taken out is not put back here: an act that takes away looks up first who runs
-    them. A repository that is gone denies nothing, because of no image: one of its name that is made later begins with
-    nothing.
+    them. A repository that is gone denies nothing: a later one of its name begins with nothing.
 
     Raises TransientError: call it again. Raises UpstreamError (DeniedError) where the statement cannot be taken out;
     then the digest counts as before, so that it is not taken for released.
@@ -171,24 +164,17 @@ def check_deny(ref: ImageRef, delivery: Delivery, context: Context) -> None:
     The digest is struck off before the header is put: cut off in between, the next call goes on, also where the
     statement was put for other images meanwhile: it would leave with those. An act that is taking it out reads the
     policy in its end. Raises TransientError also while a worker is putting the statement, which counts the digest
-    before and says `denied` after: check again later. Raises DeniedError, UpstreamError: nothing is known, and nothing
-    was changed.
+    before and says `denied` after: check again later. Raises DeniedError, UpstreamError: nothing is known or changed.
     """
     stored = context.table.read_headers([ref]).get(ref)
     if stored is None or stored.header.begun is ActionType.UNBLOCK:
         return
     if stored.header.begun is ActionType.BLOCK:
         raise TransientError(f"pulls of {ref} are being denied by another worker")
-    if read_state(stored.header, ActionType.BLOCK, context).denies and _counts(stored.header, context):
+    if read_state(stored.header, ActionType.BLOCK, context).denies and (
+        # The statement must be its own as well, where the header says that it is denied.
+        not stored.header.denied or ref.digest in context.table.read_denied(ref.home).digests
+    ):
         return
     context.table.change_denied(ref.home, lambda denied: denied.without_digest(ref.digest))
-    update_header(ref, _not_denied, delivery, context)
-
-
-def _counts(header: Header, context: Context) -> bool:
-    """Whether the statement is its own as well, where the header says that it is denied."""
-    return not header.denied or header.ref.digest in context.table.read_denied(header.ref.home).digests
-
-
-def _not_denied(header: Header) -> Header:
-    return msgspec.structs.replace(header, denied=False)
+    update_header(ref, lambda header: msgspec.structs.replace(header, denied=False), delivery, context)

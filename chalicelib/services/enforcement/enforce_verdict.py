@@ -1,5 +1,4 @@
-"""Do one act that a header's `pending` asks for: check that it is safe, begin, call, read what is so now, record,
-clear.
+"""Do one act of a header's `pending`: check that it is safe, begin, call, read what is so now, record, clear.
 
 `begun` is put before the first call and on condition of the header's version, so one act at a time is done to an image.
 Once begun, an act ends in a reading of the image's real state, whichever worker ends it and whatever is desired by

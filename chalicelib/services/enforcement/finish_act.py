@@ -93,7 +93,10 @@ def finish_act(
     note = note if reached else GIVEN_UP
     record_act(header, effect, state.words, context, note)
     if effect.kind is ActionType.UNBLOCK and not state.denies:
-        _have_others_checked(header, context)
+        # The Deny of those that are left is gone: it was taken out, or a worker died before it saw them added. It comes
+        # back by an act of theirs, past who runs them and the fuse.
+        for digest in context.table.read_denied(header.ref.home).without_digest(header.ref.digest).digests:
+            context.outbox.send("actions", CheckDeny(header.ref.home.image(digest)))
 
     def finished(attempt: Attempt) -> HeaderChange | None:
         header, now = attempt.header, context.clock.now()
@@ -154,13 +157,6 @@ def fail_act(
     put_act(header, with_due(after, now), rules, context)
 
 
-def _have_others_checked(header: Header, context: Context) -> None:
-    """The Deny of those that are left is gone: it was taken out, or a worker died before it saw them added.
-    It comes back by an act of theirs, past who runs them and the fuse."""
-    for digest in context.table.read_denied(header.ref.home).without_digest(header.ref.digest).digests:
-        context.outbox.send("actions", CheckDeny(header.ref.home.image(digest)))
-
-
 def _as_quiet(header: Header, done: PendingAct) -> Header:
     """What goes on from one of many, as a release that waits for ECR, is left to their summary as well."""
     act = header.act
@@ -200,8 +196,7 @@ def _applied(header: Header, effect: PendingAct, state: RegistryState, context: 
 
 def _is_denied(header: Header, effect: PendingAct, state: RegistryState, context: Context) -> bool:
     """By the set of digests, which is made to agree with the policy first: an act that came to no end may have changed
-    the set and not the policy, and no worker would come for a digest that counts without a Deny, or a Deny without
-    one."""
+    the set and not the policy, and no worker would come for a digest without a Deny, or a Deny without one."""
     ref, stands = header.ref, state.denies
     denied = context.table.read_denied(ref.home)
     if effect.kind is ActionType.BLOCK and not stands:

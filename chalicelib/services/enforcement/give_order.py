@@ -80,10 +80,11 @@ def follow(
     """Puts the order (None: the one that stood is taken back, by the word of `spoken`) and says what follows."""
     radius = find_blast_radius(before, context)
     if dry_run:
-        after = _planned(_ordered(before, order), rules, radius, context)
-        return _given(after, radius, _nothing(after, rules, context), dry_run=True)
-    after = put_order(before, order, kind, context, spoken=spoken)
-    return _given(_weighed(after, rules, radius, context), radius, _nothing(after, rules, context), dry_run=False)
+        needed_by = needing(indexes_of(before, context), rules)
+        after = with_next_act(_ordered(before, order), rules.policy, needed_by, context.clock.now())
+    else:
+        after = put_order(before, order, kind, context, spoken=spoken)
+    return _given(_weighed(after, rules, radius, context), radius, _nothing(after, rules, context), dry_run=dry_run)
 
 
 def put_order(
@@ -133,11 +134,6 @@ def _ordered(header: Header, order: Order | None) -> Header:
         standing = header.verdict.standing if header.verdict else VerdictSummary(Decision.PENDING)
         order = msgspec.structs.replace(order, standing=standing)
     return msgspec.structs.replace(header, order=order)
-
-
-def _planned(header: Header, rules: Rules, radius: BlastRadius, context: Context) -> Header:
-    needed_by = needing(indexes_of(header, context), rules)
-    return _weighed(with_next_act(header, rules.policy, needed_by, context.clock.now()), rules, radius, context)
 
 
 def _weighed(header: Header, rules: Rules, radius: BlastRadius, context: Context) -> Header:

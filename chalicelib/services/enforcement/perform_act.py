@@ -19,14 +19,11 @@ def perform_act(header: Header, effect: PendingAct, context: Context) -> str | N
         case ActionType.QUARANTINE:
             context.acts.archive(header.ref)
         case ActionType.RELEASE:
-            _release(header, context)
+            storage = context.registry.describe_image(header.ref).storage if header.hold is not None else None
+            if storage not in (None, StorageStatus.ACTIVE):
+                context.acts.restore(header.ref)
         case ActionType.BLOCK:
             return deny_pulls(header.ref, context).collided
         case ActionType.UNBLOCK:
             return allow_pulls(header.ref, context).collided
     return None
-
-
-def _release(header: Header, context: Context) -> None:
-    if header.hold is not None and context.registry.describe_image(header.ref).storage is not StorageStatus.ACTIVE:
-        context.acts.restore(header.ref)

@@ -2,8 +2,7 @@
 
 No record is turned back: a new order, waiver or policy is given, and what follows has a record of its own. Only what
 still stands is undone. An act that is long over belongs to an image as it no longer is; of policies only the one in
-force is undone, by putting the version before it as a new version; a waiver that another person changed since is left
-to its own undo.
+force is undone, by putting the version before it as a new version; a waiver that was changed since has its own undo.
 """
 
 from __future__ import annotations
@@ -80,9 +79,6 @@ GIVING = frozenset({ActionType.RELEASE, ActionType.UNBLOCK})
 ORDERS = frozenset({ActionKind.ORDER_QUARANTINE, ActionKind.ORDER_RELEASE})
 
 
-WAIVERS = frozenset({"WAIVE", "UNWAIVE"})
-
-
 class Undone(msgspec.Struct, frozen=True):
     """`given`: what follows for the image, where the action was about one. `lines`: the same in sentences."""
 
@@ -98,7 +94,7 @@ def undo_action(action_id: str, by: str, reason: str, context: Context, *, dry_r
     record = context.queries.find_action(action_id)
     if record is None:
         raise NotFoundError(f"there is no action {action_id}")
-    if record.kind in WAIVERS:
+    if record.kind in (ActionKind.WAIVE, ActionKind.UNWAIVE):
         lines = _waiver_lines(record, undo_waiver(record, by, reason, context, dry_run=dry_run))
         return Undone(record, None, lines, dry_run)
     if record.kind == ActionKind.POLICY:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 
@@ -40,25 +40,19 @@ from chalicelib.services.ports.answers import header_of
 from chalicelib.services.ports.context import Context
 
 
-def gather_case(header: Header, question: Question, context: Context) -> WhatIfCase:
-    """The image with its findings, the tags of its indexes and, of an index, its images."""
-    return _gathered(header, question, context, frozenset())
-
-
-def _gathered(header: Header, question: Question, context: Context, above: frozenset[ImageRef]) -> WhatIfCase:
-    """`above`: the indexes it was reached by; one that holds itself is followed once."""
+def gather_case(
+    header: Header, question: Question, context: Context, above: frozenset[ImageRef] = frozenset()
+) -> WhatIfCase:
+    """The image with its findings, the tags of its indexes and, of an index, its images. `above`: the indexes it was
+    reached by; one that holds itself is followed once."""
     document = FindingsDocument(header.ref)
     if header.kind is Kind.IMAGE and header.revision:
         document = _with_known_kev(context.table.read_document(header.ref), question, context)
     tags = tuple(tag for index in indexes_of(header, context) for tag in index.tags)
-    return WhatIfCase(header, document, tags, _children(header, question, context, above | {header.ref}))
-
-
-def _children(
-    header: Header, question: Question, context: Context, above: frozenset[ImageRef]
-) -> tuple[WhatIfCase | None, ...]:
+    above |= {header.ref}
     members = members_of(header, context)
-    return tuple(None if h is None or h.ref in above else _gathered(h, question, context, above) for h in members)
+    inside = (None if h is None or h.ref in above else gather_case(h, question, context, above) for h in members)
+    return WhatIfCase(header, document, tags, tuple(inside))
 
 
 def _with_known_kev(document: FindingsDocument, question: Question, context: Context) -> FindingsDocument:
@@ -69,12 +63,8 @@ def _with_known_kev(document: FindingsDocument, question: Question, context: Con
     enhanced = (f for f in document.findings if f.open and f.source is Source.ENHANCED)
     asked = [f for f in enhanced if any(policy.asks(f) for policy in policies)]
     known = context.table.read_kev({f.vulnerability_id for f in asked}) if asked else {}
-    facts = {f.source_finding_id: _fact(known, f.vulnerability_id) for f in asked}
+    facts = {f.source_finding_id: known[f.vulnerability_id][0] for f in asked if f.vulnerability_id in known}
     return learn(document, {i: fact for i, fact in facts.items() if fact is not None}, question.moments[-1]).document
-
-
-def _fact(known: dict[str, tuple[bool | None, datetime]], vulnerability_id: str) -> bool | None:
-    return known[vulnerability_id][0] if vulnerability_id in known else None
 
 
 PAGE_IMAGES = 500

@@ -20,7 +20,6 @@ from chalicelib.domain.alerts.verdict_alert import compose_summary
 from chalicelib.domain.events.message import Decide, PolicyRollout
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import ConflictError
 from chalicelib.services.alerts.announce import announce
 from chalicelib.services.assessment.re_decide import SHARDS
@@ -47,7 +46,8 @@ def roll_out_policy(context: Context) -> int:
     function of the former bundle is left that could have decided by the former policy.
     """
     rules = context.rules.fresh()
-    version, content = rules.policy_version, _content(rules.policy)
+    version, document = rules.policy_version, rules.policy.document
+    content = hashlib.sha256(msgspec.json.encode(document, order="deterministic")).hexdigest()
     stored = context.table.read_rollout()
     try:
         if stored is None and not version:
@@ -131,18 +131,11 @@ class _Run:
         version = self.rollout.policy_version
         if version:
             record_policy(self.context.rules.read_policy(version), self.context)
-        summary = compose_summary(
-            f"policy {version}" if version else "the policy of a new bundle",
-            self.rollout.before or {},
-            self.rollout.found,
-            self.rollout.worst,
-            self.context.clock.now(),
-        )
-        announce(
-            summary,
-            AlertKey(f"ALERT#ROLLOUT#{version}", self.rollout.begun_at or self.context.clock.now(), subject="policy"),
-            self.context,
-        )
+        name = f"policy {version}" if version else "the policy of a new bundle"
+        rollout, now = self.rollout, self.context.clock.now()
+        summary = compose_summary(name, rollout.before or {}, rollout.found, rollout.worst, now)
+        key = AlertKey(f"ALERT#ROLLOUT#{version}", rollout.begun_at or now, subject="policy")
+        announce(summary, key, self.context)
         self._keep(announced=True)
 
 
@@ -160,10 +153,6 @@ class _Tally:
                 named = (row.ref, row.decision, row.counts)
                 self.worst = heapq.nsmallest(WORST_NAMED, (*self.worst, named), key=_badness)
             yield row
-
-
-def _content(policy: Policy) -> str:
-    return hashlib.sha256(msgspec.json.encode(policy.document, order="deterministic")).hexdigest()
 
 
 def _badness(named: _Named) -> tuple[object, ...]:

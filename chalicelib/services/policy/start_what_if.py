@@ -26,8 +26,7 @@ def find_known_past(since: datetime, version: int, context: Context) -> datetime
     """None: all of it since `since`. `version`: of the policy in force, whose own `history_days` go back further.
 
     A policy that was in force until some moment may have dropped whatever had ended its `history_days` before then; one
-    that does not load any more, everything. Where policies were changed very often, it is known since the oldest that
-    was looked at.
+    that does not load any more, everything. Where policies changed very often: since the oldest looked at.
     """
     reach = since
     for number in range(version, 0, -1):

@@ -83,8 +83,7 @@ class Journal(Meter, Protocol):
     """What the work says of itself: numbers, and one line of the log for each message."""
 
     def handling(self, *deliveries: Delivery) -> AbstractContextManager[None]:
-        """Around the handling of messages that go together. At its end each has its line, `handled` where nothing else
-        was noted."""
+        """Around the handling of messages that go together. At its end each has its line: `handled` by default."""
 
     def note(self, delivery: Delivery, outcome: Outcome, why: object = None) -> None:
         """What has become of one of them; the last word counts."""

@@ -75,8 +75,7 @@ class Keeper(Protocol):
     """The images of a private repository, for retention: what there is, what is in it, and how it is deleted."""
 
     def images(self, repository: Repository, most: int | None = None) -> ImagesListed:
-        """All of them or an error: half a listing proves nothing. Raises TooLargeError where there are more than
-        `most`."""
+        """All of them or an error: half a listing proves nothing. Raises TooLargeError beyond `most`."""
 
     def describe(self, repository: Repository, digests: Collection[str]) -> Mapping[str, ImageDetail]:
         """By digest, whatever the storage class; what is not there is absent from the answer."""
@@ -185,8 +184,7 @@ class Replicas(Protocol):
     def drop(self, replica: Replica) -> None: ...
 
     def missing(self, home: Repository, digests: Collection[str]) -> Mapping[str, bool | None]:
-        """By digest, whether a copy of the image that a rule asks for is not (known to be) there. None: not
-        looked at yet."""
+        """By digest, whether a copy that a rule asks for is not (known to be) there. None: not looked at yet."""
 
 
 class GatheredPosture(Protocol):

@@ -1,6 +1,4 @@
-"""The one table: headers, documents, tags, denied digests, the fuse; lists by state and name; audit chains and
-checkpoints.
-"""
+"""The one table: headers, documents, tags, denied digests, the fuse; lists by state and name; audit chains."""
 
 from __future__ import annotations
 
@@ -130,8 +128,7 @@ class Index(Protocol):
         """All that were ever heard of, by name."""
 
     def tagged(self, names: Iterable[tuple[Repository, str]]) -> dict[tuple[Repository, str], str]:
-        """The digests that tags point at, in one batch, consistent; unknown and deleted ones are absent from the
-        answer."""
+        """The digests that tags point at, in one batch, consistent; unknown and deleted ones are absent."""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -169,8 +166,7 @@ class DeniedDigests(msgspec.Struct, frozen=True):
 
 
 class RolloutProgress(msgspec.Struct, frozen=True):
-    """A policy on its way to all images, round by round, shard by shard. `announced`: none lags, its summary was
-    sent.
+    """A policy on its way to all images, round by round, shard by shard. `announced`: none lags, summary sent.
 
     `before` it images by decision; None: this round counts them. `content`: a hash of the policy, by which one that
     came with a new bundle (and has no number) is told from the last; `rounds`: how often all images were gone through
@@ -203,8 +199,7 @@ class Table(Protocol):
         """Revision 0 where there is none."""
 
     def put_document(self, document: FindingsDocument, former: FindingsDocument) -> FindingsDocument:
-        """Puts it as revision `former.revision + 1` on condition of `former.revision` and returns it so.
-        Raises ConflictError."""
+        """As revision `former.revision + 1` on condition of `former.revision`; returns it so. Raises ConflictError."""
 
     def put_header(self, header: Header) -> Header:
         """Puts it as `version + 1` on condition of `version` (0: absent) and returns it so. Raises ConflictError."""

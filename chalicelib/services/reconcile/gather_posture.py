@@ -16,8 +16,8 @@ AT, RESULT = "posture_at", "posture"
 
 
 class Gathered(msgspec.Struct, frozen=True):
-    """`unread`: what could not be read, `changed`: what differs from the last time, by name. `error`: why nothing could
-    be read."""
+    """`unread`: what could not be read, `changed`: what differs from the last time, by name. `error`: why nothing was
+    read."""
 
     unread: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()

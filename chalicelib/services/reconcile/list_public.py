@@ -2,8 +2,7 @@
 
 Each difference is repaired by the message that an event would have been. A public image also takes the verdict of
 private images of the same digest: each knows the other, so that a new verdict of one decides the other at once. The
-index is read as a stream, twice; only some public digests and their images are held. Every sweep that dies is run
-again.
+index is read as a stream, twice; only some public digests and their images are held. A sweep that dies runs again.
 """
 
 from __future__ import annotations
@@ -75,16 +74,12 @@ def match_same_digest(message: MatchSameDigest, context: Context) -> int:
 
 def _there(refs: Collection[ImageRef], context: Context) -> list[Header]:
     """All images of one digest."""
-    return [
-        s.header
-        for s in context.table.read_headers(refs).values()
-        if s.header.present and s.header.kind is not Kind.ARTIFACT
-    ]
+    headers = (stored.header for stored in context.table.read_headers(refs).values())
+    return [header for header in headers if header.present and header.kind is not Kind.ARTIFACT]
 
 
 def _is_filled(there: Iterable[Header], filling: datetime | None) -> bool:
-    """Whether a summary tells of them. What was known for longer than a fill takes has been made public: that is
-    news."""
+    """Whether a summary tells of them. What was known for longer than a fill takes was made public: news."""
     if filling is None:
         return False
     return all(header.known_at is not None and header.known_at > filling - FILLED_WITHIN for header in there)
@@ -199,7 +194,9 @@ def _repair(
             found[difference.kind] += 1
             repaired.append(difference)
             if not dry_run:
-                _part(difference, view, context)
+                header = view.headers.get(difference.ref.digest)
+                if difference.kind is DifferenceKind.DELETED and header is not None:
+                    part_same_digest(header, context)
                 repair_difference(difference, view, context, quiet=first)
     result = _result(view, found, repaired, first=first)
     if not dry_run:
@@ -213,12 +210,6 @@ def _part_gone(view: RepositoryView, context: Context) -> None:
         lately = header.existence_at is not None and header.existence_at > view.listed.listed_at - PARTED_FOR
         if header.twins and not header.present and lately:
             part_same_digest(header, context)
-
-
-def _part(difference: Difference, view: RepositoryView, context: Context) -> None:
-    header = view.headers.get(difference.ref.digest)
-    if difference.kind is DifferenceKind.DELETED and header is not None:
-        part_same_digest(header, context)
 
 
 def _result(

@@ -47,28 +47,23 @@ def mark_registry_stale(plan: PlanSweep, why: UpstreamError, context: Context) -
     times = [facts.reconcile_at for facts in known.values() if facts.reconcile_at is not None]
     compared_at = max(times, default=None)
     (account,) = {home.registry for home in known}
-    subject, day = f"registry/{account}/{plan.region}", _day(compared_at or plan.started_at)
+    subject = f"registry/{account}/{plan.region}"
+    # Of the last comparison: until the next one it is the same outage.
+    day = (compared_at or plan.started_at).replace(hour=0, minute=0, second=0, microsecond=0)
     if context.table.action_at(subject, ActionKind.UNREACHABLE, day) is not None:
         return
     alert = compose_unreachable_alert(plan.place, str(why), len(known), compared_at, context.clock.now())
     announce(alert, AlertKey("ALERT#UNREACHABLE", day, subject=subject), context)
-    context.table.record_action(_record(subject, day, str(why), context))
-
-
-def _day(at: datetime) -> datetime:
-    """Of the last comparison: until the next one it is the same outage."""
-    return at.replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def _record(subject: str, day: datetime, why: str, context: Context) -> ActionRecord:
-    """Recorded after the alert: twice after a crash rather than never."""
-    return ActionRecord(
-        ref=None,
-        effect=ActionKind.UNREACHABLE,
-        wanted_at=day,
-        kind=ActionKind.UNREACHABLE,
-        actor="system",
-        reason=f"the registry cannot be listed: {why}"[:500],
-        at=context.clock.now(),
-        subject=subject,
+    # Recorded after the alert: twice after a crash rather than never.
+    context.table.record_action(
+        ActionRecord(
+            ref=None,
+            effect=ActionKind.UNREACHABLE,
+            wanted_at=day,
+            kind=ActionKind.UNREACHABLE,
+            actor="system",
+            reason=f"the registry cannot be listed: {why}"[:500],
+            at=context.clock.now(),
+            subject=subject,
+        )
     )

@@ -27,10 +27,8 @@ MOST_WAITS = 16
 def notify_initial_backfill(filled: InitialBackfill, context: Context) -> bool:
     """False: images are still being decided, and this sends itself for a quarter of an hour later; or the summary of
     this sweep was announced before, because its planner was run again."""
-    if (
-        filled.started_at is not None
-        and context.table.action_at(SUBJECT, ActionKind.FILLED, filled.started_at) is not None
-    ):
+    began = filled.started_at
+    if began is not None and context.table.action_at(SUBJECT, ActionKind.FILLED, began) is not None:
         return False
     found: Counter[Decision] = Counter(row.decision for row in context.queries.all_rows())
     if found != filled.found and filled.waits < MOST_WAITS:
@@ -40,9 +38,9 @@ def notify_initial_backfill(filled: InitialBackfill, context: Context) -> bool:
     bad = (row for row in context.queries.all_rows() if row.decision is not Decision.ALLOW)
     worst = [(r.ref, r.decision, r.counts) for r in heapq.nsmallest(WORST_NAMED, bad, key=_badness)]
     summary = compose_summary("the first fill", {}, dict(found), worst, context.clock.now())
-    announce(summary, AlertKey("ALERT#FILLED", filled.started_at or context.clock.now(), subject=SUBJECT), context)
-    if filled.started_at is not None:
-        context.table.record_action(_record(filled.started_at, found, context))
+    announce(summary, AlertKey("ALERT#FILLED", began or context.clock.now(), subject=SUBJECT), context)
+    if began is not None:
+        context.table.record_action(_record(began, found, context))
     return True
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from chalicelib.domain.events.sweep_message import InitialBackfill, MatchSameDigest, PlanSweep, Sweep, SweepRepository
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.names import PublicRegistry, RegistryPlace
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.difference import RepositoryFacts
 from chalicelib.services.ports.answers import pages
 from chalicelib.services.ports.context import Context
@@ -23,8 +23,7 @@ from chalicelib.services.reconcile.survey_registry import Survey, margin, survey
 PATIENCE = timedelta(seconds=20)
 """From when the survey is complete: else a slow registry would be surveyed again for each repository."""
 CHANGES_KEPT = timedelta(days=2)
-"""A repository whose findings were compared longer ago asks for them itself, and does not lengthen the others'
-listing."""
+"""A repository whose findings were compared longer ago asks itself: the others' listing stays short."""
 KNOWN_ASKED = 500
 TOLD_AFTER_SECONDS = 900.0
 COMPARED_AT, FINDINGS_AT = "reconcile_at", "reconcile_findings_at"
@@ -158,7 +157,6 @@ def _since(facts: Collection[RepositoryFacts], started_at: datetime, context: Co
 MATCHED_AFTER = timedelta(minutes=10)
 """Most repositories are listed by then; the next sweep finds the others."""
 SHARDS = 8
-Known = Mapping[Repository, RepositoryFacts]
 
 
 def plan_public(plan: PlanSweep, context: Context) -> int:
@@ -167,35 +165,20 @@ def plan_public(plan: PlanSweep, context: Context) -> int:
     registry = context.public.registry()
     if registry is None:
         return 0
-    known = dict(_known_public(registry, context))
-    homes = _public_homes(registry, known, context)
+    stored = (r for page in pages(lambda after: context.queries.repositories(after, KNOWN_ASKED)) for r in page.items)
+    known = {r.repository: RepositoryFacts.read(r.facts) for r in stored if registry.owns(r.repository)}
+    listed = pages(lambda after: context.public.repositories(registry, after))
+    there = {detail.repository for page in listed for detail in page.repositories}
+    there |= {home for home, facts in known.items() if not facts.is_unlisted}
+    homes = sorted(there, key=lambda home: home.path)
     left = [home for home in homes if plan.after is None or home.path > plan.after]
     handed = msgspec.json.encode(registry).decode()
     messages = (SweepRepository(plan.sweep, home, plan.started_at, handed) for home in left)
     sent = _send(messages, len(left), plan, context)
     if homes and sent == len(left):
-        filling = plan.started_at if _is_first(plan, known) else None
+        # Where no public repository was listed before this sweep one summary announces what it finds.
+        listed_at = (facts.public_at for facts in known.values() if facts.public_at is not None)
+        filling = None if any(at < plan.started_at for at in listed_at) else plan.started_at
         for shard in range(SHARDS):
             context.outbox.send("sweeps", MatchSameDigest(shard, filling=filling), MATCHED_AFTER.total_seconds())
     return sent
-
-
-def _public_homes(registry: PublicRegistry, known: Known, context: Context) -> tuple[Repository, ...]:
-    """By path: those that are listed, and those that are stored and not known to be gone."""
-    left = (home for home, facts in known.items() if not facts.is_unlisted)
-    return tuple(sorted({*_listed_public(registry, context), *left}, key=lambda home: home.path))
-
-
-def _is_first(plan: PlanSweep, known: Known) -> bool:
-    """Whether no public repository was listed before this sweep: then one summary announces what it finds."""
-    return not any(facts.public_at is not None and facts.public_at < plan.started_at for facts in known.values())
-
-
-def _listed_public(registry: PublicRegistry, context: Context) -> Iterator[Repository]:
-    for page in pages(lambda after: context.public.repositories(registry, after)):
-        yield from (detail.repository for detail in page.repositories)
-
-
-def _known_public(registry: PublicRegistry, context: Context) -> Iterator[tuple[Repository, RepositoryFacts]]:
-    for page in pages(lambda after: context.queries.repositories(after, KNOWN_ASKED)):
-        yield from ((r.repository, RepositoryFacts.read(r.facts)) for r in page.items if registry.owns(r.repository))

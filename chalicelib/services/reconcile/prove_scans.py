@@ -1,5 +1,4 @@
-"""Prove for one repository that each push has led to a usable, recent scan, and start those that ECR's own scanner
-owes.
+"""Prove for one repository that each push has led to a usable, recent scan, and start what basic scanning owes.
 
 Each image is asked for once in 24 hours by all workers: a claim comes first, and a worker that dies between claim and
 call leaves the image to the next day. What was granted of the day's budget and not used is given back.

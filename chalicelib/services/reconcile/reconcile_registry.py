@@ -89,9 +89,8 @@ class _Reconcile:
                 found[difference.kind] += 1
                 repaired.append(difference)
             if n < len(digests) and not self.dry_run and self.context.clock.now() - self.began > PATIENCE:
-                rest = msgspec.structs.replace(
-                    self.message, after=str(ReconcileProgress(digest, dict(found))), attempt=0
-                )
+                after = str(ReconcileProgress(digest, dict(found)))
+                rest = msgspec.structs.replace(self.message, after=after, attempt=0)
                 self.context.outbox.send("sweeps", rest)
                 return self._result(found, repaired, more=True)
         result = self._proved(self._result(found, repaired), {d.ref for d in repaired if d.wants_refresh})
@@ -183,8 +182,7 @@ class _Reconcile:
         return msgspec.structs.replace(result, proofs=found.proofs, started=found.started)
 
     def _store(self, result: Reconciled) -> None:
-        """One write. The time up to which findings are known advances only where they were asked for, or there are
-        none."""
+        """One write. The time up to which findings are known advances only where they were asked for or absent."""
         memory = Memory(
             result.images,
             dict(result.found),

@@ -43,18 +43,13 @@ def is_confirmed(difference: Difference, view: RepositoryView, context: Context)
             return True
         return False
     if difference.kind is DifferenceKind.CHILDREN_UNKNOWN and not view.headers[difference.ref.digest].children:
-        return _has_children(difference, context)
+        # It may have none. Where its manifest cannot be read it may have some.
+        manifest = answered(lambda: context.registry.read_manifest(difference.ref))
+        return manifest is None or bool(manifest.children)
     if difference.tag is None or difference.action not in (Action.PUSH, Action.DELETE):
         return True
     move = context.table.last_tag_move(difference.ref.home, difference.tag)
     return move is None or not view.is_recent(move.at)
-
-
-def _has_children(difference: Difference, context: Context) -> bool:
-    """Of an index of which no children are known: it may have none. Where its manifest cannot be read it may have
-    some."""
-    manifest = answered(lambda: context.registry.read_manifest(difference.ref))
-    return manifest is None or bool(manifest.children)
 
 
 def repair_difference(
@@ -64,12 +59,13 @@ def repair_difference(
     image, and its verdict before that is no news."""
     ref = difference.ref
     if difference.action is not None:
-        found = SyntheticEvent(
-            ref, difference.action, _happened_at(difference, view), difference.tag, quiet or refreshed
-        )
+        at = _happened_at(difference, view)
+        found = SyntheticEvent(ref, difference.action, at, difference.tag, quiet or refreshed)
         context.outbox.send("scans", found)
     elif difference.wants_refresh:
-        context.outbox.send("scans", Refresh(ref, context.clock.now(), _source(difference, view), quiet=quiet))
+        covered = view.inspected.covered
+        source = Source.ENHANCED if covered is not None and ref.digest in covered.scans else None
+        context.outbox.send("scans", Refresh(ref, context.clock.now(), source, quiet=quiet))
     elif difference.effect is not None:
         context.outbox.send(queue_of(difference.effect), Act(ref, difference.effect, attempt=1))
     else:
@@ -81,8 +77,3 @@ def _happened_at(difference: Difference, view: RepositoryView) -> datetime:
     header = view.headers.get(difference.ref.digest)
     own = header.existence_at if difference.kind is DifferenceKind.CHILDREN_UNKNOWN and header is not None else None
     return own or view.believed_at
-
-
-def _source(difference: Difference, view: RepositoryView) -> Source | None:
-    covered = view.inspected.covered
-    return Source.ENHANCED if covered is not None and difference.ref.digest in covered.scans else None

@@ -1,5 +1,4 @@
-"""What Inspector and ECR's scanning rules say of a registry, asked for once, or of one repository. Nothing is
-stored."""
+"""What Inspector and ECR's scanning rules say of a registry, asked once, or of one repository."""
 
 from __future__ import annotations
 

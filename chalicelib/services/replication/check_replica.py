@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from chalicelib.domain.events.sweep_message import ReplicationCheck
-from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository
+from chalicelib.domain.images.image import ImageDetail
 from chalicelib.domain.replication.replica import Replica, ReplicationState
 from chalicelib.domain.replication.replica_case import Copies
 from chalicelib.domain.replication.rules import Destination, DestinationAccess, sights_of
@@ -33,16 +32,10 @@ def check_replica(message: ReplicationCheck, context: Context, *, receives: int 
         # The event of a copy names its source, which may be a registry that we may not read.
         return
     known = context.replicas.of_image(ref)
-    if not (left_open := _left_open(destinations, known, message)):
-        return
-    _check(message, left_open, known, context, message.attempt + receives - 1)
-
-
-def _left_open(
-    destinations: Sequence[Destination], known: Sequence[Replica], message: ReplicationCheck
-) -> Sequence[Destination]:
     settled = {r.destination for r in known if r.settled and r.at >= message.changed_at and not r.alarm}
-    return [place for place in destinations if message.destination in (None, place) and place not in settled]
+    left_open = [p for p in destinations if message.destination in (None, p) and p not in settled]
+    if left_open:
+        _check(message, left_open, known, context, message.attempt + receives - 1)
 
 
 def _check(
@@ -55,7 +48,8 @@ def _check(
     ref = message.ref
     here = header_of(ref, context.table)
     members = [child.digest for child in here.children] if here is not None else []
-    referrers = _referrers(ref, context)
+    # Where they cannot be listed, the sweep finds referrers among the images.
+    referrers = answered(lambda: context.replication.referrers(ref)) or ()
     family = [ref.digest, *members, *referrers]
     copies = {place: find_copies(place.repository(ref.home), family, context, tries) for place in destinations}
     source = context.replication.describe(ref)
@@ -63,14 +57,15 @@ def _check(
         return
     image = source.images[ref.digest]
     seen = _sights(message, destinations, context)
+    there = {place.repository(ref.home).image(ref.digest): place for place in destinations}
     ends = Ends(
         home=ref.home,
-        source={**source.images} | {digest: _referrer(ref.home, digest, ref.digest) for digest in referrers},
+        source={**source.images} | {d: ImageDetail(ref.home.image(d), subject_digest=ref.digest) for d in referrers},
         at=source.at,
         sights=[msgspec.structs.replace(sight, unread=copies[sight.destination].unread) for sight in seen],
         copies={place: _with_holders(found, image, context) for place, found in copies.items()},
         here={} if here is None else {ref.digest: here},
-        there=_there(ref, destinations, context),
+        there={there[copy]: {ref.digest: stored.header} for copy, stored in context.table.read_headers(there).items()},
         known={(r.ref.digest, r.destination): r for r in known},
         changed_at=message.changed_at,
     )
@@ -87,23 +82,6 @@ def _sights(
         for sight in sights_of(known, destinations, message.changed_at, [s.destination for s in known if s.deletes_at])
         if sight.destination in destinations
     ]
-
-
-def _there(
-    ref: ImageRef, destinations: Sequence[Destination], context: Context
-) -> dict[Destination, dict[str, Header]]:
-    copies = {place.repository(ref.home).image(ref.digest): place for place in destinations}
-    found = context.table.read_headers(copies)
-    return {copies[copy]: {ref.digest: stored.header} for copy, stored in found.items()}
-
-
-def _referrers(ref: ImageRef, context: Context) -> Sequence[str]:
-    """Where they cannot be listed, the sweep finds referrers among the images."""
-    return answered(lambda: context.replication.referrers(ref)) or ()
-
-
-def _referrer(home: Repository, digest: str, subject: str) -> ImageDetail:
-    return ImageDetail(home.image(digest), subject_digest=subject)
 
 
 def _with_holders(copies: Copies, image: ImageDetail, context: Context) -> Copies:

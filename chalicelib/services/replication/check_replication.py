@@ -30,25 +30,17 @@ def compare_settings(
     home: Repository, sights: tuple[DestinationAccess, ...], now: datetime, context: Context
 ) -> tuple[DestinationAccess, ...]:
     """Once a day for each destination that a rule names. What AWS does not answer now is compared by the next sweep."""
-    due = [
-        s
-        for s in sights
-        if s.gone_at is None and s.unread is None and (s.compared_at is None or now >= s.compared_at + COMPARED_EVERY)
-    ]
+    open_ = (s for s in sights if s.gone_at is None and s.unread is None)
+    due = [s for s in open_ if s.compared_at is None or now >= s.compared_at + COMPARED_EVERY]
     if not due or (source := _settings(home, context)) is None:
         return sights
-    compared = {s.destination: _compared(s, source, home, now, context) for s in due}
+    compared: dict[Destination, DestinationAccess] = {}
+    for sight in due:
+        there = _settings(sight.destination.repository(home), context)
+        if there is not None:  # one that is not there (yet) is compared by the next sweep
+            found = differences(source, there)
+            compared[sight.destination] = msgspec.structs.replace(sight, differences=found, compared_at=now)
     return tuple(compared.get(s.destination, s) for s in sights)
-
-
-def _compared(
-    sight: DestinationAccess, source: RepositorySettings, home: Repository, now: datetime, context: Context
-) -> DestinationAccess:
-    """A repository that is not there (yet) is compared by the next sweep."""
-    there = _settings(sight.destination.repository(home), context)
-    if there is None:
-        return sight
-    return msgspec.structs.replace(sight, differences=differences(source, there), compared_at=now)
 
 
 def _settings(home: Repository, context: Context) -> RepositorySettings | None:
@@ -66,27 +58,26 @@ def check_replication(message: SweepRepository, context: Context, *, receives: i
     destinations = rules.destinations_of(home)
     state = context.replicas.state(home)
     if not destinations and (state is None or not state.sights):
-        _nothing_to_do(home, state, context)
+        now = context.clock.now()
+        if state is None:
+            context.replicas.store_state(home, ReplicationState(refreshed_at=now))
+        context.table.store_repository(home, {"replication_at": now, "replication": {}})
         return
     known = context.replicas.of(home)
     tries = message.attempt + receives - 1
     ends = _ends(home, rules, state or ReplicationState(), known, tries, context)
     after = message.after or ""
     digests = [digest for digest in ends.digests if digest > after]
-    told = _still_blind(state, ends)
-    kept = store_copies(digests, ends, context, tries, _blind(ends), told)
+    blind = _blind(ends)
+    paths = {place.path for place in blind}
+    # A destination that can be looked at again, and then cannot, is announced anew.
+    announced = [path for path in (state.announced if state else ()) if path in paths]
+    kept = store_copies(digests, ends, context, tries, blind, announced)
     if kept.after is not None:
         context.outbox.send("sweeps", msgspec.structs.replace(message, after=kept.after, attempt=0))
         return
     gone = _drop_gone(ends, context)
     _finish(home, ends, kept, gone, context)
-
-
-def _nothing_to_do(home: Repository, state: ReplicationState | None, context: Context) -> None:
-    now = context.clock.now()
-    if state is None:
-        context.replicas.store_state(home, ReplicationState(refreshed_at=now))
-    context.table.store_repository(home, {"replication_at": now, "replication": {}})
 
 
 def _ends(
@@ -101,12 +92,13 @@ def _ends(
     destinations = rules.destinations_of(home)
     places = sorted({*destinations, *(sight.destination for sight in state.sights)})
     copies = {place: list_copies(place.repository(home), context, tries) for place in places}
-    listed = _source(home, context)
+    try:
+        listed = context.replication.listing(home)
+    except AbsentError:  # the repository was deleted, and may have left copies
+        listed = None
     source = listed or Listed({}, context.clock.now())
-    sights = [
-        msgspec.structs.replace(sight, unread=copies[sight.destination].unread)
-        for sight in sights_of(state.sights, destinations, source.at, rules.deleting(home))
-    ]
+    seen = sights_of(state.sights, destinations, source.at, rules.deleting(home))
+    sights = [msgspec.structs.replace(sight, unread=copies[sight.destination].unread) for sight in seen]
     return Ends(
         home=home,
         source=source.images,
@@ -120,26 +112,12 @@ def _ends(
     )
 
 
-def _source(home: Repository, context: Context) -> Listed | None:
-    """None: the repository was deleted, and may have left copies."""
-    try:
-        return context.replication.listing(home)
-    except AbsentError:
-        return None
-
-
 def _headers(home: Repository, context: Context) -> dict[str, Header]:
     return {header.ref.digest: header for header in context.table.headers_of(home)}
 
 
 def _blind(ends: Ends) -> dict[Destination, str]:
     return {s.destination: s.unread for s in ends.sights if s.unread is not None and s.gone_at is None}
-
-
-def _still_blind(state: ReplicationState | None, ends: Ends) -> Sequence[str]:
-    """A destination that can be looked at again, and then cannot, is told of anew."""
-    blind = {place.path for place in _blind(ends)}
-    return [place for place in (state.announced if state else ()) if place in blind]
 
 
 def _drop_gone(ends: Ends, context: Context) -> set[tuple[str, Destination]]:

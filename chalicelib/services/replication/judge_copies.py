@@ -1,5 +1,4 @@
-"""Judge the copies of a repository's images by the listings of both ends, and ask AWS for more only where these leave
-it open.
+"""Judge the copies of a repository's images by the listings of both ends; ask AWS only what these leave open.
 
 ECR's report is read where a copy is missing for an unknown reason, a scan where none is known to have ended: calls grow
 with what is wrong, not with images. Destinations are listed before the source, so that an image pushed in between is a
@@ -61,8 +60,7 @@ TURNS = 24
 
 class Ends(msgspec.Struct, frozen=True, kw_only=True):
     """Both ends as they were listed. `at`: when the source was, which is last. `here`, `there`: headers by digest.
-    `known`: what was found before. `changed_at`: of a check of one image: when it changed. `deleted`: the repository is
-    gone."""
+    `known`: what was found before. `changed_at`: of a check of one image: when it changed. `deleted`: it is gone."""
 
     home: Repository
     source: Mapping[str, ImageDetail]
@@ -83,7 +81,7 @@ class Ends(msgspec.Struct, frozen=True, kw_only=True):
 def judge_copies(
     digests: Iterable[str], ends: Ends, policy: Policy, context: Context
 ) -> tuple[list[Replica], str | None]:
-    """The copies of these images, and the digest after which REPORTS_AT_MOST was reached; None: all were judged. Raises
+    """The copies of these images, and the digest after which REPORTS_AT_MOST was reached; None: all judged. Raises
     TransientError."""
     judging = _Judging(ends, policy, context)
     found: list[Replica] = []
@@ -194,18 +192,14 @@ class _Judging:
 
     def _allowance(self, place: Destination) -> Allowance | None:
         """None: the registry policy there cannot be read."""
+        home, target = self.ends.home, place.repository(self.ends.home)
         if place not in self.allowances:
-            self.allowances[place] = self._read_allowance(place)
+            try:
+                text = self.context.replication.registry_policy(target) if place.registry != home.registry else None
+                self.allowances[place] = allowance(text, home.registry, target)
+            except UpstreamError:
+                self.allowances[place] = None
         return self.allowances[place]
-
-    def _read_allowance(self, place: Destination) -> Allowance | None:
-        home = self.ends.home
-        target = place.repository(home)
-        try:
-            text = self.context.replication.registry_policy(target) if place.registry != home.registry else None
-        except UpstreamError:
-            return None
-        return allowance(text, home.registry, target)
 
     def _scan(self, case: ReplicaCase, there: Header | None) -> ScanState | None:
         """A complete scan is not asked about again: the copy's verdict covers scans that lapse. One that we may not

@@ -42,19 +42,16 @@ def mirror_quarantine(
             _record(there, replica, copy, context)
         if ours:
             return _came_back(replica, context) if changed else None
-        _order(known(replica.copy, context), f"its source {here.ref} is quarantined", context)
+        copied = known(replica.copy, context)
+        possible(copied, context.rules.fresh())
+        why = f"its source {here.ref} is quarantined"
+        order = Order(ActionType.QUARANTINE, SYSTEM, why, context.clock.now())
+        put_order(copied, order, ActionKind.ORDER_QUARANTINE, context)
     except TransientError:
         raise
     except (ConflictError, NotFoundError, UpstreamError) as error:
         return f"It cannot be quarantined at {replica.destination}: {error}"
     return f"Its quarantine at {replica.destination} is ordered."
-
-
-def _order(there: Header, reason: str, context: Context) -> None:
-    possible(there, context.rules.fresh())
-    put_order(
-        there, Order(ActionType.QUARANTINE, SYSTEM, reason, context.clock.now()), ActionKind.ORDER_QUARANTINE, context
-    )
 
 
 def _take_back(there: Header, context: Context) -> str:

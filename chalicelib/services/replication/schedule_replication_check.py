@@ -1,5 +1,4 @@
-"""Schedule the check of an image's copies: some time after a push, and at once when ECR reports how replication
-ended."""
+"""Schedule the check of an image's copies: some time after a push, at once when ECR reports its end."""
 
 from __future__ import annotations
 

@@ -48,8 +48,11 @@ def announce_copies(
         if p.path not in announced and _is_ours(_blind_record(home, p, now), tries, context)
     }
     unannounced = [r for r in replicas if r.alarm and r.announced != r.alarm]
-    if unannounced and not _is_ours(_record(home, unannounced, hour, now), tries, context):
-        unannounced = []
+    if unannounced:
+        # An hour later the next sweep announces what a dead worker did not.
+        subject, mark = f"repository/{home.path}", _mark(unannounced, {})
+        if not _is_ours(_failed(subject, mark, hour, _reason(unannounced), now), tries, context):
+            unannounced = []
     if unannounced or unseen:
         alert = compose_replication_alert(home, unannounced, unseen, done, now)
         key = AlertKey(f"ALERT#{_mark(unannounced, unseen)}", hour, subject=f"repository/{home.path}")
@@ -63,11 +66,6 @@ def _is_ours(record: ActionRecord, tries: int, context: Context) -> bool:
     """The record is the claim: of two that find the same at once one announces it. One that comes again announces it
     again, under the same key: it may have died before."""
     return context.table.record_action(record) or tries > 0
-
-
-def _record(home: Repository, unannounced: Sequence[Replica], hour: datetime, now: datetime) -> ActionRecord:
-    """An hour later the next sweep announces what a dead worker did not."""
-    return _failed(f"repository/{home.path}", _mark(unannounced, {}), hour, _reason(unannounced), now)
 
 
 def _blind_record(home: Repository, place: Destination, now: datetime) -> ActionRecord:

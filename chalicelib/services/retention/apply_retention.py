@@ -7,7 +7,7 @@ failure. A run that is stopped, or out of time, plans anew and does the rest.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -47,8 +47,7 @@ class RetentionRun(msgspec.Struct, frozen=True):
 
 class AppliedPlan(msgspec.Struct, frozen=True):
     """By digest. `kept`: what has changed since the plan; `failed`: why it could not be taken. `unfinished`: there was
-    no time for the rest. `observed`: the policy only observes, or exempts the repository, and what would go was
-    recorded."""
+    no time for the rest. `observed`: the policy observes, or exempts the repository; what would go was recorded."""
 
     gone: tuple[str, ...] = ()
     failed: Mapping[str, str] = {}
@@ -58,8 +57,8 @@ class AppliedPlan(msgspec.Struct, frozen=True):
 
 
 def apply_retention(plan: RetentionPlan, run: RetentionRun, context: Context) -> AppliedPlan:
-    """Raises TransientError where AWS throttles before anything is gone; later it is `unfinished`, so that the count of
-    what went is not lost."""
+    """Raises TransientError where AWS throttles before anything is gone; later it is `unfinished`, to keep the
+    count."""
     decisions = {decision.image.digest: decision for decision in plan.takes}
     if not run.rules.policy.may_take_from(plan.repository.name):
         for decision in decisions.values():
@@ -91,11 +90,12 @@ class _Taking:
     def take(self, stage: Sequence[str]) -> None:
         needed = self._held_by_all(self.kept)
         stuck = self._held_by_all(self.failed) - needed
-        for batch in _batches([digest for digest in stage if digest not in needed | stuck]):
+        left = [digest for digest in stage if digest not in needed | stuck]
+        for start in range(0, len(left), IN_A_BATCH):
             if self.unfinished or self._is_late():
                 self.unfinished = True
                 return
-            self._take_batch(batch)
+            self._take_batch(left[start : start + IN_A_BATCH])
         self.kept |= dict.fromkeys(needed.intersection(stage), NEEDED)
         for digest in stuck.intersection(stage):
             self._give_up(digest, HELD)
@@ -206,8 +206,3 @@ def _is_as_planned(now: ImageDetail, header: Header | None, planned: RetainedIma
     same = tuple(sorted(now.tags)) == planned.tags and now.pushed_at == planned.pushed_at
     pulled = now.last_pulled_at == planned.pulled_at
     return same and pulled and now.storage is planned.storage and now.storage is not StorageStatus.ACTIVATING
-
-
-def _batches(digests: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(digests), IN_A_BATCH):
-        yield digests[start : start + IN_A_BATCH]

@@ -42,12 +42,11 @@ def enforce_retention(message: SweepRepository, context: Context, *, redelivered
     planned = _planned(message, rules, context.clock.now() + LOOK_FOR, context)
     if planned is None:
         return
-    applied = AppliedPlan()
     if planned.plan.takes and rules.policy.may_take_from(repository.name):
         context.outbox.send("actions", TakeImages(repository, message.started_at, message.after))
         return
-    if planned.plan.takes:
-        applied = apply_retention(planned.plan, RetentionRun(message.started_at, rules), context)
+    run = RetentionRun(message.started_at, rules)
+    applied = apply_retention(planned.plan, run, context) if planned.plan.takes else AppliedPlan()
     _report(message, planned, applied, context, redelivered)
 
 
@@ -96,9 +95,8 @@ def _report(
     following = progress.start if applied.unfinished else planned.next
     if following is not None and not plan.stopped:
         after = str(RetentionProgress(following, taken))
-        context.outbox.send(
-            "sweeps", SweepRepository(Sweep.RETENTION, message.repository, message.started_at, after=after)
-        )
+        rest = SweepRepository(Sweep.RETENTION, message.repository, message.started_at, after=after)
+        context.outbox.send("sweeps", rest)
 
 
 def _record(

@@ -1,5 +1,4 @@
-"""Handle a run of ECR's own lifecycle policy: record each image that it expired, and send an alert where one was in
-use.
+"""Handle a run of ECR's own lifecycle policy: record what it expired; send an alert where that was in use.
 
 The functions of the queues `actions` and `sweeps` alone reach channels and look up where images run, so
 `notify_lifecycle_run` runs there.
@@ -34,12 +33,8 @@ def notify_lifecycle_run(message: NotifyExpired, context: Context) -> None:
     if not lines:
         return
     alert = compose_lifecycle_alert(message.repository, lines, context.clock.now())
-    key = AlertKey(
-        f"ALERT#EXPIRED_BY_ECR#{message.event_id}#{message.expired[0].digest[7:19]}",
-        message.time,
-        subject=f"repository/{message.repository.path}",
-    )
-    announce(alert, key, context)
+    effect = f"ALERT#EXPIRED_BY_ECR#{message.event_id}#{message.expired[0].digest[7:19]}"
+    announce(alert, AlertKey(effect, message.time, subject=f"repository/{message.repository.path}"), context)
 
 
 def _use(repository: Repository, one: Expired, context: Context) -> InUse:

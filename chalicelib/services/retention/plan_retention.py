@@ -1,5 +1,4 @@
-"""Plan retention for one repository: list it whole, judge it, look up what would go, and resolve. Nothing is taken
-here.
+"""Plan retention for one repository: list it whole, judge, look up what would go, resolve. Nothing is taken.
 
 A failed listing raises. A missing header, an unread manifest, a place that may run an image and an unchecked replica
 each keep what depends on them.

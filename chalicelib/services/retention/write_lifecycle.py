@@ -1,5 +1,4 @@
-"""Write our retention rule for a repository as its native lifecycle policy, and compare a native one with our
-retention.
+"""Write our retention rule for a repository as its native lifecycle policy, and compare a native one with ours.
 
 The comparison uses ECR's own preview where it gives one, else our reading of the grammar.
 """
@@ -62,7 +61,7 @@ def compare_lifecycle(
     if text is None:
         return Compared(planned, None)
     policy, unread = _read(text)
-    doubt = ""
+    images, doubt = [decision.image for decision in planned.plan.decisions], ""
     try:
         acts, previewed = context.lifecycles.preview(repository, text), True
     except (AbsentError, TransientError):
@@ -70,12 +69,9 @@ def compare_lifecycle(
     except UpstreamError as error:
         if policy is None:
             raise
-        images = [decision.image for decision in planned.plan.decisions]
         acts, previewed, doubt = evaluate_lifecycle_policy(policy, images, planned.listed_at), False, str(error)
-    decisions = [decision.image for decision in planned.plan.decisions]
-    there = {image.digest for image in decisions}
-    asked = sorted(acts.keys() & there)[:MOST_LOOKED_UP]
-    uses = uses_of(repository, decisions, asked, context)
+    asked = sorted(acts.keys() & {image.digest for image in images})[:MOST_LOOKED_UP]
+    uses = uses_of(repository, images, asked, context)
     found = differences(planned.plan, acts, uses)
     explained = explain_lifecycle_policy(policy) if policy is not None else ()
     return Compared(planned, text, explained, acts, found, previewed, doubt, unread)

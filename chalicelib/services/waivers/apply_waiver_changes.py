@@ -2,8 +2,8 @@
 
 A sweep takes along all changes that wait, and those that come while it walks wait for its end: so a file of waivers,
 given one by one, is a few walks and a few alerts. It walks twice, because the index lags and workers may just be
-deciding by the waivers of before. Each message carries where the walk stands;
-one that is lost is made up for by the clock, since a change stays stored until its sweep has come to the end.
+deciding by the waivers of before. Each message carries where the walk stands; one that is lost is made up for by the
+clock, since a change stays stored until its sweep has come to the end.
 """
 
 from __future__ import annotations
@@ -92,11 +92,8 @@ def _go_on(
     if after is not None:
         context.outbox.send("sweeps", WaiversChanged(versions, touched.round, after, touched.before, found))
     elif touched.round < ROUNDS:
-        context.outbox.send(
-            "sweeps",
-            WaiversChanged(versions, touched.round + 1, before=found),
-            context.consistency_delay.total_seconds(),
-        )
+        second = WaiversChanged(versions, touched.round + 1, before=found)
+        context.outbox.send("sweeps", second, context.consistency_delay.total_seconds())
     else:
         carried = [msgspec.structs.replace(c, carried=Carried(touched.before, found)) for c in changes]
         _note(carried, context)

@@ -1,5 +1,4 @@
-"""Give, change and end waivers: checked, stored, recorded once in the audit log, and sent on their way to the images
-they touch.
+"""Give, change and end waivers: checked, stored, recorded once in the audit log, and sent to the images they touch.
 
 What a worker that dies leaves undone of it the clock finishes (`watch_waivers.py`): the change stays stored until it
 has reached every image.
@@ -14,7 +13,6 @@ import msgspec
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.message import WaiversChanged
 from chalicelib.domain.policy.document import hint
-from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver, check_text, check_waiver
 from chalicelib.domain.waivers.change import ENDED, GIVEN, WaiverChange, said, unwaive_command, waive_command
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError
@@ -81,9 +79,9 @@ def manage_waivers(wish: Give | End, actor: str, context: Context, *, dry_run: b
     """
     for _ in range(TRIES):
         try:
-            return (
-                _give(wish, actor, context, dry_run) if isinstance(wish, Give) else _end(wish, actor, context, dry_run)
-            )
+            if isinstance(wish, Give):
+                return _give(wish, actor, context, dry_run)
+            return _end(wish, actor, context, dry_run)
         except ConflictError:
             continue
     raise ConflictError("others change this waiver at the same moment; try again")
@@ -92,7 +90,9 @@ def manage_waivers(wish: Give | End, actor: str, context: Context, *, dry_run: b
 def _give(wish: Give, actor: str, context: Context, dry_run: bool) -> Managed:
     policy, policy_version = context.rules.policy_in_force()
     check_waiver(wish.waiver, policy.waivers.max_days, context.clock.now())
-    _check_rule(wish.waiver, policy)
+    names = [rule.id for rule in policy.rules]
+    if wish.waiver.rule is not None and wish.waiver.rule not in names:
+        raise ParameterError("rule", f"the policy in force has no such rule{hint(wish.waiver.rule, names)}")
     waiver = msgspec.structs.replace(wish.waiver, expires_at=wish.waiver.expires_at.astimezone(UTC))
     former = context.waivers.get(waiver.id)
     _meant(wish, former)
@@ -136,9 +136,3 @@ def _put(
     )
     record_waiver(context.waivers.put(change), context)
     context.outbox.send("sweeps", WaiversChanged())
-
-
-def _check_rule(waiver: Waiver, policy: Policy) -> None:
-    names = [rule.id for rule in policy.rules]
-    if waiver.rule is not None and waiver.rule not in names:
-        raise ParameterError("rule", f"the policy in force has no such rule{hint(waiver.rule, names)}")

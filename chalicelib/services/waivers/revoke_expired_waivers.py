@@ -7,51 +7,37 @@ A door does not wait for it: it decides by the rules and the time of now. Nothin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 import msgspec
 
 from chalicelib.domain.assessment.conclusion import conclude
-from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import FindingsDocument
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.services.assessment.write_header import indexes_of, members_of, standings_of
 from chalicelib.services.ports.context import Context
 
 
-def revoke_expired_waivers(image: Header, context: Context) -> Header:
+def revoke_expired_waivers(image: Header, context: Context, above: frozenset[ImageRef] = frozenset()) -> Header:
     """The header, with another verdict where the stored one hangs on a waiver that is over or was ended; of an index,
-    where that of one of its images does. Read consistently; raises TransientError, UpstreamError."""
-    return _dropped(image, context, frozenset())
-
-
-def _dropped(image: Header, context: Context, above: frozenset[ImageRef]) -> Header:
-    """`above`: the indexes it was reached by; one that holds itself is followed once."""
+    where that of one of its images does. `above`: the indexes it was reached by; one that holds itself is followed
+    once. Read consistently; raises TransientError, UpstreamError."""
     if image.verdict is None or not image.present:
         return image
     members: Sequence[Header | None] = ()
     anew = False
     if image.members and image.ref not in above:
-        members, anew = _members(image, context, above | {image.ref})
+        above |= {image.ref}
+        stored = members_of(image, context)
+        members = [None if member is None else revoke_expired_waivers(member, context, above) for member in stored]
+        anew = members != stored
     if not image.verdict.waived and not anew:
         return image
     rules, now = context.rules.fresh(), context.clock.now()
-    if not anew and _stands(image, rules, now):
+    if not anew and image.verdict.waived <= {waiver.id for waiver in rules.waivers if waiver.in_force(now)}:
         return image
     document = context.table.read_document(image.ref) if image.revision else FindingsDocument(image.ref)
     tags = [tag for index in indexes_of(image, context) for tag in index.tags]
     children = standings_of(image, members, rules, now)
     told = conclude(image, document, rules, now, children=children, index_tags=tags)
     return msgspec.structs.replace(image, verdict=told.verdict)
-
-
-def _members(image: Header, context: Context, above: frozenset[ImageRef]) -> tuple[Sequence[Header | None], bool]:
-    """As `decide_image` takes them, and whether one of them is not what is stored."""
-    stored = members_of(image, context)
-    told = [None if header is None else _dropped(header, context, above) for header in stored]
-    return told, told != stored
-
-
-def _stands(image: Header, rules: Rules, now: datetime) -> bool:
-    in_force = {waiver.id for waiver in rules.waivers if waiver.in_force(now)}
-    return image.verdict is not None and image.verdict.waived <= in_force

@@ -1,5 +1,4 @@
-"""The clock for waivers: announce that one is about to end and that it has, and go on with what a dead worker left of a
-sweep.
+"""The clock for waivers: announce that one ends soon or has ended, and go on with the sweep of a dead worker.
 
 That a waiver ends is not done here: each image it excuses comes due by its own `decide_at`. One walk of the index finds
 the images of all the waivers that are announced. The alert of an image that the announcement names is cleared, so that
@@ -17,7 +16,7 @@ from itertools import islice
 import msgspec
 
 from chalicelib.domain.alerts.alert import VERDICT, AlertKey, channels_hearing, mark_of
-from chalicelib.domain.assessment.conclusion import corrected
+from chalicelib.domain.assessment.conclusion import with_due
 from chalicelib.domain.events.message import WaiversChanged
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef
@@ -53,8 +52,7 @@ class Reach(msgspec.Struct, frozen=True):
 
 
 def find_reach(waivers: Sequence[Waiver], after: str | None, context: Context) -> Reach:
-    """What the index shows is confirmed by the headers, read consistently; an index whose own verdict was turned is
-    found by its images."""
+    """What the index shows is confirmed by the headers, read consistently; a turned index is found by its images."""
     policy, now = context.rules.current().policy, context.clock.now()
     sketch_tells = not any(rule.sees_resolved for rule in policy.rulebook)
 
@@ -102,7 +100,7 @@ def clear_summed(turned: Turned, announced: Collection[str], context: Context) -
         rest = tuple(e for e in attempt.header.pending if e != alert)
         if rest == attempt.header.pending:
             return None
-        return HeaderChange(corrected(msgspec.structs.replace(attempt.header, pending=rest)), sends=False)
+        return HeaderChange(with_due(msgspec.structs.replace(attempt.header, pending=rest)), sends=False)
 
     with suppress(ContendedError):
         write_header(header.ref, cleared, context, stored=Stored(header, header.revision), tries=TRIES)
@@ -154,18 +152,15 @@ def _announce_one(waiver: Waiver, stage: NoticeStage, notice: Notice, reach: Rea
     count = f"{'' if reach.after is None else 'at least '}{number} image{'' if number == 1 else 's'}"
     images = f"It was about {count}." if stage is NoticeStage.OVER else f"It excuses something in {count} now."
     alert = compose_waiver_notice(waiver, stage, images, policy.waivers.max_days, now, end)
-    announced = announce(alert, _key_of(waiver, stage, notice, end), context)
+    # Another key when other images are named: the alert of an image is only cleared where the summary names it.
+    named = [notice.after or "", *sorted(f"{t.header.ref.path} {t.alert.key}" for t in end.turned)]
+    key = AlertKey(f"ALERT#{stage.name}#{mark_of(named)}", waiver.expires_at, subject=f"waiver/{waiver.id}")
+    announced = announce(alert, key, context)
     for turned in end.turned:
         clear_summed(turned, announced, context)
     if stage is NoticeStage.OVER and reach.after is not None:
         return msgspec.structs.replace(notice, after=reach.after)
     return Notice(waiver.expires_at, stage)
-
-
-def _key_of(waiver: Waiver, stage: NoticeStage, notice: Notice, end: WaiverEnd) -> AlertKey:
-    """Another one when other images are named: the alert of an image is only cleared where the summary names it."""
-    named = [notice.after or "", *sorted(f"{t.header.ref.path} {t.alert.key}" for t in end.turned)]
-    return AlertKey(f"ALERT#{stage.name}#{mark_of(named)}", waiver.expires_at, subject=f"waiver/{waiver.id}")
 
 
 def _clear(stored: Sequence[Waiver], told: Mapping[str, Notice], now: datetime, context: Context) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from chalicelib.domain.assessment.conclusion import corrected, with_due
+from chalicelib.domain.assessment.conclusion import with_due
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import (
     LOST_AFTER,
@@ -38,7 +38,7 @@ def header(*pending: PendingAction, refresh: bool = False, exists: bool = True) 
 def test_an_alert_is_left_to_the_refresh_that_is_promised(alert: PendingAction) -> None:
     assert with_due(header(alert), NOW).due_at == NOW + LOST_AFTER
     assert with_due(header(alert, refresh=True), NOW).due_at is None
-    assert corrected(header(alert, refresh=True)).due_at is None
+    assert with_due(header(alert, refresh=True)).due_at is None
 
 
 def test_a_deleted_image_is_not_refreshed_so_the_clock_comes() -> None:
@@ -53,7 +53,7 @@ def test_acts_and_alerts_of_a_summary_count_all_the_same() -> None:
 def test_what_is_stored_and_would_only_move_later_stays() -> None:
     stored = msgspec.structs.replace(header(ALERT, refresh=True), due_at=NOW + timedelta(minutes=1))
     assert with_due(stored, NOW).due_at == NOW + timedelta(minutes=1)
-    assert corrected(stored).due_at is None
+    assert with_due(stored).due_at is None
 
 
 def test_what_is_due_now_has_had_its_turn() -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.assessment.conclusion import conclude, corrected
+from chalicelib.domain.assessment.conclusion import conclude, with_due
 from chalicelib.domain.headers.header import Rules, in_sketch
 from chalicelib.domain.headers.pending_action import LOST_AFTER, ActionType, Order, PendingAlert
 from chalicelib.domain.images.finding import FindingsDocument, FindingStatus, Severity
@@ -83,7 +83,7 @@ def test_the_clock_comes_when_an_effect_must_have_been_lost_and_else_when_the_de
 def test_a_due_time_that_would_only_move_later_stays_as_stored_until_the_clock_comes():
     header = conclude(new(due_at=NOW + DAY, scan=Scan(ScanState.COMPLETE, None, None, NOW)), document(), rules(), NOW)
     assert header.due_at == NOW + DAY
-    assert corrected(header).due_at == header.decide_at
+    assert with_due(header).due_at == header.decide_at
 
 
 def test_a_deleted_image_keeps_its_verdict_and_is_not_due_any_more():

@@ -369,7 +369,7 @@ def is_open_and_told(bench: Bench) -> bool:
     if act is None:
         return False
     held = act.held is not None and act.held.why is Holding.FAILED and bool(act.held.detail)
-    tried_again = bench.head.begun is not None and Holding.FAILED in act.told
+    tried_again = bench.head.begun is not None and Holding.FAILED in act.reported
     return (held or tried_again) and any(
         "ailed" in line for alert in bench.told for line in (alert.title, *alert.registry, *alert.notes)
     )
