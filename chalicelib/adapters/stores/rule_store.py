@@ -15,10 +15,9 @@ worker dies. A notice lies beside the waiver and raises no version.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -49,9 +48,6 @@ from chalicelib.domain.waivers.change import WaiverChange
 from chalicelib.errors import ConflictError, NotFoundError, PolicyError, StoredPolicyError, TransientError
 from chalicelib.services.ports.context import PolicyVersion
 
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
-
 KEPT_FOR = timedelta(seconds=60)
 
 
@@ -64,18 +60,8 @@ class ReadPolicy(Protocol):
 class PolicyStore:
     """`default_policy` is in force until one is stored."""
 
-    def __init__(
-        self,
-        client: DynamoDBClient,
-        table_name: str,
-        default_policy: Policy,
-        now: Callable[[], datetime],
-        read: ReadPolicy,
-        *,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._dynamo = Dynamo(client, table_name, sleep)
-        self._default, self._now, self._read = default_policy, now, read
+    def __init__(self, dynamo: Dynamo, default_policy: Policy, now: Callable[[], datetime], read: ReadPolicy) -> None:
+        self._dynamo, self._default, self._now, self._read = dynamo, default_policy, now, read
         self._kept: tuple[datetime, Rules] | None = None
         self._parsed: tuple[int, Policy] | None = None
 
@@ -88,7 +74,7 @@ class PolicyStore:
     def fresh(self) -> Rules:
         """As stored now; one read where nothing changed. Raises StoredPolicyError."""
         now = self._now()
-        policy_version, waivers_version = self._versions()
+        policy_version, waivers_version = read_versions(self._dynamo)
         kept = self._kept[1] if self._kept else None
         same_waivers = kept is not None and kept.waivers_version == waivers_version
         rules = Rules(
@@ -102,7 +88,7 @@ class PolicyStore:
 
     def policy_in_force(self) -> tuple[Policy, int]:
         """As stored now, with its version; waivers are not read. Raises StoredPolicyError."""
-        version = self._versions()[0]
+        version = read_versions(self._dynamo)[0]
         return self._policy(version), version
 
     def policy_of(self, text: str) -> Policy:
@@ -117,12 +103,12 @@ class PolicyStore:
         """
 
         def attempt() -> int:
-            former = self._versions()[0]
+            former = read_versions(self._dynamo)[0]
             if after not in (None, former):
                 return 0
             version = former + 1
             self._read(text, number=version)
-            item = key(POLICY, _policy_sk(version)) | {
+            item = key(POLICY, _version_sk(version)) | {
                 BODY: {"B": encode(text)},
                 PUT_AT: {"N": number_of(self._now())},
                 ACTOR: {"S": put_by},
@@ -137,7 +123,7 @@ class PolicyStore:
 
     def read_policy(self, version: int) -> PolicyVersion:
         """Raises NotFoundError."""
-        item = self._dynamo.get(key(POLICY, _policy_sk(version)))
+        item = self._dynamo.get(key(POLICY, _version_sk(version)))
         if item is None:
             raise NotFoundError(f"there is no policy version {version}")
         text = expand(str, item[BODY]["B"])
@@ -156,9 +142,6 @@ class PolicyStore:
             return self._read(text, number=version)
         except PolicyError as error:
             raise StoredPolicyError(version, str(error)) from error
-
-    def _versions(self) -> tuple[int, int]:
-        return read_versions(self._dynamo)
 
 
 def read_waivers(dynamo: Dynamo) -> tuple[Waiver, ...]:
@@ -187,18 +170,14 @@ def read_versions(dynamo: Dynamo) -> tuple[int, int]:
     return policy, waivers
 
 
-def _policy_sk(version: int) -> str:
-    return f"{version:010d}"
-
-
 RETRY_AFTER_SECONDS = 2.0
 
 
 class WaiverStore:
     """Implements services.ports.context.Waivers. All reads are consistent."""
 
-    def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._dynamo = Dynamo(client, table_name, sleep)
+    def __init__(self, dynamo: Dynamo) -> None:
+        self._dynamo = dynamo
 
     def read(self) -> tuple[Waiver, ...]:
         """All that are stored, ended ones included."""

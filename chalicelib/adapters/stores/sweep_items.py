@@ -16,11 +16,9 @@ one before it, so that only one of two workers asks.
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -47,9 +45,6 @@ from chalicelib.domain.replication.rules import Destination
 from chalicelib.errors import ConflictError
 from chalicelib.services.ports.table import Page
 
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
-
 LOOKED_THROUGH = 5_000
 _REPLICA, _STATE = "REPLICA#", "REPLICATION"
 
@@ -57,8 +52,8 @@ _REPLICA, _STATE = "REPLICA#", "REPLICATION"
 class ReplicaItems:
     """services.ports.registry.Replicas on DynamoDB. All reads are consistent."""
 
-    def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._dynamo = Dynamo(client, table_name, sleep)
+    def __init__(self, dynamo: Dynamo) -> None:
+        self._dynamo = dynamo
 
     def state(self, home: Repository) -> ReplicationState | None:
         item = self._dynamo.get(_state_key(home))
@@ -155,8 +150,8 @@ _ASKED_AT = "aa"
 class ScanAskItems:
     """services.ports.registry.ScanAsks on DynamoDB."""
 
-    def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._dynamo = Dynamo(client, table_name, sleep)
+    def __init__(self, dynamo: Dynamo) -> None:
+        self._dynamo = dynamo
 
     def asked(self, refs: Iterable[ImageRef]) -> dict[ImageRef, Asked]:
         found = self._dynamo.get_many(map(_ask_key, refs), consistent=False)
@@ -215,8 +210,8 @@ _SETTINGS, _SINCE = "SETTINGS", "aa"
 class SettingsItems:
     """services.ports.registry.GatheredPosture on DynamoDB."""
 
-    def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._dynamo = Dynamo(client, table_name, sleep)
+    def __init__(self, dynamo: Dynamo) -> None:
+        self._dynamo = dynamo
 
     def read(self, repository: Repository) -> tuple[GatheredSettings, datetime] | None:
         item = self._dynamo.get(_settings_key(repository))

@@ -10,11 +10,10 @@ DynamoDB removes what is past its `ttl` some time later; until then it is read a
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -22,9 +21,6 @@ from chalicelib.adapters.dynamodb.dynamo import ABSENT, Dynamo, still
 from chalicelib.adapters.dynamodb.schema import BODY, EXPIRES, PK, REVISION, SK, Item, key, nonce, what_if_pk
 from chalicelib.domain.whatif.report import Job, ShardPart
 from chalicelib.errors import ParameterError
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
 
 T = TypeVar("T")
 KEPT_FOR = timedelta(days=7)
@@ -35,15 +31,8 @@ _JOB, _PART = "JOB", "PART#"
 class WhatIfItems:
     """services.ports.context.WhatIfs on DynamoDB."""
 
-    def __init__(
-        self,
-        client: DynamoDBClient,
-        table_name: str,
-        now: Callable[[], datetime],
-        *,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._dynamo, self._now = Dynamo(client, table_name, sleep), now
+    def __init__(self, dynamo: Dynamo, now: Callable[[], datetime]) -> None:
+        self._dynamo, self._now = dynamo, now
 
     def put_job(self, job: Job) -> None:
         body = _packed(job)

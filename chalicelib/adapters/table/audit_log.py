@@ -69,7 +69,6 @@ class AuditCheckpoints:
         self._dynamo = dynamo
 
     def copy(self, day: date, heads: Mapping[Chain, Head]) -> None:
-        """Adds to the day's copies those that have more records than what was copied. 1 unit a shard that changes."""
         shards: dict[int, dict[str, Head]] = {}
         for chain, head in heads.items():
             shards.setdefault(shard_of_chain(chain), {})[chain_name(chain)] = head

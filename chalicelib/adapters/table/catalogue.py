@@ -122,7 +122,6 @@ class Catalogue:
         self._lock = Lock()
 
     def keep(self, findings: Iterable[Finding]) -> None:
-        """Writes what is new or changed, and nothing else."""
         seen: dict[_Place, Entry] = {}
         marks: list[tuple[_Mark, _Place]] = []
         for finding in findings:
@@ -272,7 +271,6 @@ class VulnerabilityFacts(msgspec.Struct, frozen=True):
 
 
 def add_texts(dynamo: Dynamo, findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """The same findings with the catalogue's texts."""
     wanted = tuple(findings)
     places = {(vulnerability_pk(f.vulnerability_id), source_of(f)): f.vulnerability_id for f in wanted}
     items = dynamo.get_many((key(*place) for place in places), consistent=False)
@@ -281,7 +279,6 @@ def add_texts(dynamo: Dynamo, findings: Iterable[Finding]) -> tuple[Finding, ...
 
 
 def read_vulnerability(dynamo: Dynamo, vulnerability_id: str) -> tuple[VulnerabilityFacts, ...]:
-    """One for each database that named it; empty where none did."""
     found = list(dynamo.query(f"{PK} = :pk", {":pk": {"S": vulnerability_pk(vulnerability_id)}}))
     kev, kev_at = next((read_kev_item(item) for item in found if item[SK]["S"] == KEV_FACT), (None, None))
     entries = [read_entry(vulnerability_id, item) for item in found if item[SK]["S"] != KEV_FACT]
@@ -300,7 +297,7 @@ def read_vulnerability(dynamo: Dynamo, vulnerability_id: str) -> tuple[Vulnerabi
 
 
 def _dressed(finding: Finding, entry: Entry | None) -> Finding:
-    """With the catalogue's texts. Inspector titles findings by id and packages; that is made, not stored."""
+    """Inspector titles findings by id and packages; that is made, not stored."""
     if entry is None:
         return finding
     texts: Texts = entry.texts

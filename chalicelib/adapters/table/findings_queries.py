@@ -8,12 +8,10 @@ is read consistently. `audit_queries` and `catalogue` read what is no image.
 from __future__ import annotations
 
 import heapq
-import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import groupby, islice
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -56,9 +54,6 @@ from chalicelib.domain.images.finding import Finding, FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.services.ports.table import ActionRow, ImageRow, Page, RepositoryRow, TagRow
 
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
-
 WALKED_ROWS = 10_000  # for one page of a filtered list: about 1,000 read units at most
 _SHARD_PAGE = 8
 
@@ -75,16 +70,9 @@ class Snapshot(msgspec.Struct, frozen=True):
 class FindingsQueries:
     """Every method may raise TransientError and DeniedError; one that takes `after`, ParameterError."""
 
-    def __init__(
-        self,
-        client: DynamoDBClient,
-        table_name: str,
-        *,
-        walked_rows: int = WALKED_ROWS,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._dynamo, self._walked_rows = Dynamo(client, table_name, sleep), walked_rows
-        self.audit = AuditQueries(self._dynamo)
+    def __init__(self, dynamo: Dynamo, *, walked_rows: int = WALKED_ROWS) -> None:
+        self._dynamo, self._walked_rows = dynamo, walked_rows
+        self.audit = AuditQueries(dynamo)
 
     # --- one image
 

@@ -6,11 +6,10 @@ the attributes, and `findings_queries` reads for people. The fuse, denied digest
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -47,10 +46,6 @@ from chalicelib.domain.images.finding import Finding, FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
 from chalicelib.services.ports.table import DeniedDigests, RolloutProgress, Stored, TagMove
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
-
 
 T = TypeVar("T")
 KEV_REMEMBERED = timedelta(days=1)
@@ -95,27 +90,18 @@ chains, deflated; `x` B nonce | 1 for each started KB |
 
     Index `by_due` (`due_pk`, `due_sk`; keys only): `DUE#<shard>`, seconds: what the clock must look at.
 
-    `part_bytes` is where a document is cut into parts. Safe to share between threads as far as `client` is.
+    `part_bytes` is where a document is cut into parts. Safe to share between threads as far as the client is.
     """
 
-    def __init__(
-        self,
-        client: DynamoDBClient,
-        table_name: str,
-        now: Callable[[], datetime],
-        *,
-        part_bytes: int = PART_BYTES,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._dynamo = Dynamo(client, table_name, sleep)
-        self._now = now
-        self._repositories = Repositories(self._dynamo)
-        self._tags = Tags(self._dynamo)
-        self._headers = Headers(self._dynamo, self._repositories, now)
-        self._documents = Documents(self._dynamo, now, part_bytes)
-        self._catalogue = Catalogue(self._dynamo)
-        self._audit = AuditLog(self._dynamo)
-        self._heads = AuditCheckpoints(self._dynamo)
+    def __init__(self, dynamo: Dynamo, now: Callable[[], datetime], *, part_bytes: int = PART_BYTES) -> None:
+        self._dynamo, self._now = dynamo, now
+        self._repositories = Repositories(dynamo)
+        self._tags = Tags(dynamo)
+        self._headers = Headers(dynamo, self._repositories, now)
+        self._documents = Documents(dynamo, now, part_bytes)
+        self._catalogue = Catalogue(dynamo)
+        self._audit = AuditLog(dynamo)
+        self._heads = AuditCheckpoints(dynamo)
 
     # --- headers
 
@@ -201,7 +187,8 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         self._audit.mark_delivered(chain, effect, wanted_at, at)
 
     def put_checkpoints(self, day: date, heads: Mapping[Chain, Head]) -> None:
-        """Adds to the copies of the day. 1 unit for each started KB of each of 256 items that change."""
+        """Adds to the day's copies the heads that have more records than what was copied. 1 unit for each started KB
+        of each of 256 items that change."""
         self._heads.copy(day, heads)
 
     def read_fuse(self) -> Fuse:

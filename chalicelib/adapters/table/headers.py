@@ -290,7 +290,6 @@ class Headers:
         self._dynamo, self._repositories, self._now = dynamo, repositories, now
 
     def read(self, refs: Iterable[ImageRef]) -> dict[ImageRef, Stored]:
-        """With the revisions of the documents beside them, in one consistent batch."""
         wanted = list(dict.fromkeys(refs))
         keys = [key for ref in wanted for key in (header_key(ref), document_key(ref))]
         items = {
@@ -305,7 +304,6 @@ class Headers:
         return found
 
     def put(self, header: Header) -> Header:
-        """As `version + 1` on condition of `version`. The first of an image makes its repository known too."""
         if not header.version:
             self._repositories.introduce(header.ref.home)
         put = msgspec.structs.replace(header, version=header.version + 1)
@@ -314,8 +312,6 @@ class Headers:
         return put
 
     def mark_refresh(self, ref: ImageRef, version: int, due_at: datetime) -> None:
-        """Raises `version`, so that earlier readers must read again. An unknown image gets a header outside the
-        index `by_state`."""
         if not version:
             self.put(Header(ref=ref, known_at=self._now(), refresh_due_at=due_at))
             return
@@ -339,13 +335,11 @@ class Headers:
                 raise
 
     def of_repository(self, repository: Repository) -> Iterator[Header]:
-        """Page by page; eventually consistent."""
         values = {":pk": {"S": repository_pk(repository)}, ":images": {"S": "IMAGE#"}}
         for item in self._dynamo.query(f"{PK} = :pk AND begins_with({SK}, :images)", values):
             yield read_header_item(item)
 
     def due(self, shard: int, before: datetime) -> Sequence[ImageRef]:
-        """Oldest first; eventually consistent."""
         values = {":pk": {"S": due_pk(shard)}, ":before": {"S": due_sk(before)}}
         found = self._dynamo.query(f"{DUE_PK} = :pk AND {DUE_SK} <= :before", values, IndexName=BY_DUE)
         return [image_of(item) for item in found]

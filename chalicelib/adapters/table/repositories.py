@@ -95,8 +95,6 @@ class Tags:
     def move(
         self, repository: Repository, tag: str, digest: str | None, at: datetime, *, settles_tie: bool = False
     ) -> TagMove:
-        """On condition that no other writer moved it; a late event takes its place in the history."""
-
         def attempt() -> TagMove:
             stored = self._dynamo.get(tag_key(repository, tag))
             before = read_moves(stored)
@@ -179,8 +177,6 @@ class Repositories:
         self._introduced: set[Repository] = set()
 
     def keep(self, repository: Repository, facts: Mapping[str, object]) -> None:
-        """Nothing is written when all of it is known."""
-
         def attempt() -> None:
             stored = self._dynamo.get(repository_key(repository))
             new = news(stored, facts)

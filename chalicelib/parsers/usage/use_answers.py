@@ -20,14 +20,6 @@ class Bus(Upper):
     name: str
 
 
-class Buses(Upper):
-    event_buses: list[Bus]
-
-
-class RuleNames(Upper):
-    rule_names: list[str]
-
-
 class EcsParameters(Upper):
     task_definition_arn: str
 
@@ -38,18 +30,10 @@ class TargetAnswer(Upper):
     input: str | None = None
 
 
-class Targets(Upper):
-    targets: list[TargetAnswer]
-
-
 class ScheduleSummary(Upper):
     name: str
     group_name: str
     target: TargetAnswer
-
-
-class Schedules(Upper):
-    schedules: list[ScheduleSummary]
 
 
 class Schedule(Upper):
@@ -68,14 +52,6 @@ class FunctionConfiguration(Upper):
     last_modified: str | None = None
 
 
-class FunctionsPage(Upper):
-    functions: list[FunctionConfiguration]
-
-
-class Versions(Upper):
-    versions: list[FunctionConfiguration]
-
-
 class Code(Upper):
     image_uri: str | None = None
     resolved_image_uri: str | None = None
@@ -86,10 +62,6 @@ class FunctionAnswer(Upper):
 
 
 # ---- Amazon EKS, and Inspector about clusters
-
-
-class ClusterNames(Lower):
-    clusters: list[str]
 
 
 class EcsUseAnswer(Lower):
@@ -124,10 +96,6 @@ class ClusterDetail(Lower):
 class ClusterUse(Lower):
     cluster_arn: str
     cluster_details: list[ClusterDetail] = []
-
-
-class ClusterUses(Lower):
-    cluster: list[ClusterUse]
 
 
 # ---- AWS STS: who we are
@@ -198,18 +166,6 @@ class PolicyTextAnswer(Lower):
     policy_text: str
 
 
-class Clusters(Lower):
-    cluster_arns: list[str]
-
-
-class TaskArns(Lower):
-    task_arns: list[str]
-
-
-class ServiceArns(Lower):
-    service_arns: list[str]
-
-
 class Failure(Lower):
     """`reason` MISSING: it is gone, or never was."""
 
@@ -277,10 +233,6 @@ class ServiceDeployment(Lower):
     target_service_revision_arn: str | None = None
 
 
-class ServiceDeployments(Lower):
-    service_deployments: list[ServiceDeployment]
-
-
 class Revision(Lower):
     """Without `container_images` while ECS has not resolved them."""
 
@@ -303,10 +255,6 @@ class Definition(Lower):
 
 class DefinitionAnswer(Lower):
     task_definition: Definition
-
-
-class DefinitionArns(Lower):
-    task_definition_arns: list[str]
 
 
 # ---- who pulls the images of a task
