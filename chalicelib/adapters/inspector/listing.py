@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from chalicelib.adapters.aws.calls import AnswerPage, P, answered_at, read_pages, take_bodies
+from chalicelib.adapters.aws.calls import P, answered_at, read_pages, take_bodies
 from chalicelib.domain.images.image import ImageRef, Repository, Scan
 from chalicelib.domain.reconcile.registry_listing import ChangesListed, CoverageListed, OpenCounts
 from chalicelib.parsers.findings.counts import (
+    CountsPage,
+    K,
     parse_finding_changes,
     parse_image_counts,
     parse_repository_counts,
@@ -29,7 +31,6 @@ COVERED_ASKED = 200
 FINDINGS_ASKED = 100
 COUNTS_ASKED = 100
 Filters = dict[str, list[dict[str, Any]]]
-_K = TypeVar("_K")
 
 
 class InspectorListing:
@@ -106,11 +107,6 @@ def _equals(value: str) -> dict[str, str]:
     return {"comparison": "EQUALS", "value": value}
 
 
-class _CountsPage(AnswerPage, Protocol[_K]):
-    @property
-    def counts(self) -> dict[_K, OpenCounts]: ...
-
-
 def _pages(
     what: str, call: Callable[..., Any], request: dict[str, Any], most_pages: int, read: Callable[[Any], P]
 ) -> list[tuple[P, datetime]]:
@@ -119,7 +115,7 @@ def _pages(
     return [(page, answered_at(answer)) for page, answer in pages]
 
 
-def _whole(pages: Sequence[tuple[_CountsPage[_K], datetime]]) -> dict[_K, OpenCounts] | None:
+def _whole(pages: Sequence[tuple[CountsPage[K], datetime]]) -> dict[K, OpenCounts] | None:
     if pages[-1][0].next_token:
         return None
     return {about: counts for page, _ in pages for about, counts in page.counts.items()}
