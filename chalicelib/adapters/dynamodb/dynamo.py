@@ -94,9 +94,10 @@ class Dynamo:
                 self._sleep(pause_seconds(n))
         raise ConflictError(f"{what}: too many writers at once")
 
-    def get(self, key: Item, *, consistent: bool = True) -> Item | None:
+    def get(self, key: Item) -> Item | None:
+        """Consistent."""
         with aws_call("DynamoDB GetItem"):
-            answer = self._client.get_item(TableName=self.table_name, Key=key, ConsistentRead=consistent)
+            answer = self._client.get_item(TableName=self.table_name, Key=key, ConsistentRead=True)
         return answer.get("Item")
 
     def put(self, item: Item, condition: str | None = None, values: Item | None = None, **more: Any) -> Item | None:

@@ -21,25 +21,9 @@ from typing import Protocol
 
 import msgspec
 
+from chalicelib.adapters.dynamodb import schema as s
 from chalicelib.adapters.dynamodb.dynamo import ABSENT, Dynamo, encode, expand, still
-from chalicelib.adapters.dynamodb.schema import (
-    ACTOR,
-    BODY,
-    PK,
-    POLICY,
-    POLICY_VERSION,
-    PUT_AT,
-    SK,
-    VERSIONS_KEY,
-    WAIVER,
-    WAIVER_CHANGE,
-    WAIVER_NOTICE,
-    WAIVERS_VERSION,
-    Item,
-    key,
-    number_of,
-    read_number,
-)
+from chalicelib.adapters.dynamodb.schema import Item, key, number_of, read_number
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver
@@ -108,12 +92,12 @@ class PolicyStore:
                 return 0
             version = former + 1
             self._read(text, number=version)
-            item = key(POLICY, _version_sk(version)) | {
-                BODY: {"B": encode(text)},
-                PUT_AT: {"N": number_of(self._now())},
-                ACTOR: {"S": put_by},
+            item = key(s.POLICY, _version_sk(version)) | {
+                s.BODY: {"B": encode(text)},
+                s.PUT_AT: {"N": number_of(self._now())},
+                s.ACTOR: {"S": put_by},
             }
-            self._dynamo.transact(("Put", {"Item": item, **ABSENT}), raised_version(POLICY_VERSION, version))
+            self._dynamo.transact(("Put", {"Item": item, **ABSENT}), raised_version(s.POLICY_VERSION, version))
             return version
 
         version = self._dynamo.insist("the policy", attempt)
@@ -123,11 +107,11 @@ class PolicyStore:
 
     def read_policy(self, version: int) -> PolicyVersion:
         """Raises NotFoundError."""
-        item = self._dynamo.get(key(POLICY, _version_sk(version)))
+        item = self._dynamo.get(key(s.POLICY, _version_sk(version)))
         if item is None:
             raise NotFoundError(f"there is no policy version {version}")
-        text = expand(str, item[BODY]["B"])
-        return PolicyVersion(version, text, read_number(item[PUT_AT]["N"]), item[ACTOR]["S"])
+        text = expand(str, item[s.BODY]["B"])
+        return PolicyVersion(version, text, read_number(item[s.PUT_AT]["N"]), item[s.ACTOR]["S"])
 
     def _policy(self, version: int) -> Policy:
         """What a version says never changes: it is read once."""
@@ -146,14 +130,14 @@ class PolicyStore:
 
 def read_waivers(dynamo: Dynamo) -> tuple[Waiver, ...]:
     """All that are stored, ended ones included."""
-    found = dynamo.query(f"{PK} = :pk", {":pk": {"S": WAIVER}}, ConsistentRead=True)
-    return tuple(msgspec.json.decode(item[BODY]["B"], type=Waiver) for item in found)
+    found = dynamo.query(f"{s.PK} = :pk", {":pk": {"S": s.WAIVER}}, ConsistentRead=True)
+    return tuple(msgspec.json.decode(item[s.BODY]["B"], type=Waiver) for item in found)
 
 
 def raised_version(name: str, version: int) -> tuple[str, Item]:
     """The step of a transaction that raises a version to `version`, on condition that it was one less."""
     raising: Item = {
-        "Key": VERSIONS_KEY,
+        "Key": s.VERSIONS_KEY,
         "UpdateExpression": f"SET {name} = :next",
         "ConditionExpression": f"attribute_not_exists({name})" if version == 1 else f"{name} = :former",
         "ExpressionAttributeValues": {":next": {"N": str(version)}},
@@ -165,8 +149,8 @@ def raised_version(name: str, version: int) -> tuple[str, Item]:
 
 def read_versions(dynamo: Dynamo) -> tuple[int, int]:
     """Policy, waivers; 0 where none was stored."""
-    item = dynamo.get(VERSIONS_KEY) or {}
-    policy, waivers = (int(item[name]["N"]) if name in item else 0 for name in (POLICY_VERSION, WAIVERS_VERSION))
+    item = dynamo.get(s.VERSIONS_KEY) or {}
+    policy, waivers = (int(item[name]["N"]) if name in item else 0 for name in (s.POLICY_VERSION, s.WAIVERS_VERSION))
     return policy, waivers
 
 
@@ -184,7 +168,7 @@ class WaiverStore:
         return read_waivers(self._dynamo)
 
     def get(self, waiver_id: str) -> Waiver | None:
-        item = self._dynamo.get(key(WAIVER, waiver_id))
+        item = self._dynamo.get(key(s.WAIVER, waiver_id))
         return None if item is None else _read(item)
 
     def put(self, change: WaiverChange) -> WaiverChange:
@@ -197,7 +181,7 @@ class WaiverStore:
                 return None
             self._dynamo.transact(
                 step,
-                raised_version(WAIVERS_VERSION, put.version),
+                raised_version(s.WAIVERS_VERSION, put.version),
                 ("Put", {"Item": _change_item(put), **ABSENT}),
             )
             return put
@@ -212,59 +196,59 @@ class WaiverStore:
 
     def changes(self) -> tuple[WaiverChange, ...]:
         """Those that have not reached every image, oldest first."""
-        found = self._dynamo.query(f"{PK} = :pk", {":pk": {"S": WAIVER_CHANGE}}, ConsistentRead=True)
-        return tuple(msgspec.json.decode(item[BODY]["B"], type=WaiverChange) for item in found)
+        found = self._dynamo.query(f"{s.PK} = :pk", {":pk": {"S": s.WAIVER_CHANGE}}, ConsistentRead=True)
+        return tuple(msgspec.json.decode(item[s.BODY]["B"], type=WaiverChange) for item in found)
 
     def store_change(self, change: WaiverChange) -> None:
         """Nothing where it was ended in between: it has reached every image."""
         try:
-            self._dynamo.put(_change_item(change), f"attribute_exists({PK})")
+            self._dynamo.put(_change_item(change), f"attribute_exists({s.PK})")
         except ConflictError:
             return
 
     def end_change(self, version: int) -> None:
-        self._dynamo.delete_many([key(WAIVER_CHANGE, _version_sk(version))])
+        self._dynamo.delete_many([key(s.WAIVER_CHANGE, _version_sk(version))])
 
     def notices(self) -> dict[str, Notice]:
         """By the waiver's id."""
-        found = self._dynamo.query(f"{PK} = :pk", {":pk": {"S": WAIVER_NOTICE}}, ConsistentRead=True)
-        return {item[SK]["S"]: msgspec.json.decode(item[BODY]["B"], type=Notice) for item in found}
+        found = self._dynamo.query(f"{s.PK} = :pk", {":pk": {"S": s.WAIVER_NOTICE}}, ConsistentRead=True)
+        return {item[s.SK]["S"]: msgspec.json.decode(item[s.BODY]["B"], type=Notice) for item in found}
 
     def store_notice(self, waiver_id: str, notice: Notice) -> None:
-        self._dynamo.put(key(WAIVER_NOTICE, waiver_id) | {BODY: {"B": msgspec.json.encode(notice)}})
+        self._dynamo.put(key(s.WAIVER_NOTICE, waiver_id) | {s.BODY: {"B": msgspec.json.encode(notice)}})
 
     def drop_notice(self, waiver_id: str) -> None:
-        self._dynamo.delete_many([key(WAIVER_NOTICE, waiver_id)])
+        self._dynamo.delete_many([key(s.WAIVER_NOTICE, waiver_id)])
 
     def drop(self, waiver: Waiver) -> None:
         """One that is over, so that no decision hangs on it: no version is raised. Nothing where it was given anew."""
-        item = self._dynamo.get(key(WAIVER, waiver.id))
+        item = self._dynamo.get(key(s.WAIVER, waiver.id))
         if item is None or _read(item) != waiver:
             return
         try:
-            self._dynamo.transact(("Delete", {"Key": key(WAIVER, waiver.id), **still(BODY, item[BODY])}))
+            self._dynamo.transact(("Delete", {"Key": key(s.WAIVER, waiver.id), **still(s.BODY, item[s.BODY])}))
         except ConflictError:
             return
 
     def _step(self, change: WaiverChange) -> tuple[str, Item] | None:
         """The waiver put or deleted, on condition that what was stored before still is: its bytes, since an older form
         of them may not be what is made of it today. None where that is another than `former`."""
-        place = key(WAIVER, change.subject.id)
+        place = key(s.WAIVER, change.subject.id)
         stored = self._dynamo.get(place)
         if (None if stored is None else _read(stored)) != change.former:
             return None
-        condition = still(BODY, stored and stored[BODY])
+        condition = still(s.BODY, stored and stored[s.BODY])
         if change.waiver is None:
             return "Delete", {"Key": place, **condition}
-        return "Put", {"Item": place | {BODY: {"B": msgspec.json.encode(change.waiver)}}, **condition}
+        return "Put", {"Item": place | {s.BODY: {"B": msgspec.json.encode(change.waiver)}}, **condition}
 
 
 def _read(item: Item) -> Waiver:
-    return msgspec.json.decode(item[BODY]["B"], type=Waiver)
+    return msgspec.json.decode(item[s.BODY]["B"], type=Waiver)
 
 
 def _change_item(change: WaiverChange) -> Item:
-    return key(WAIVER_CHANGE, _version_sk(change.version)) | {BODY: {"B": msgspec.json.encode(change)}}
+    return key(s.WAIVER_CHANGE, _version_sk(change.version)) | {s.BODY: {"B": msgspec.json.encode(change)}}
 
 
 def _version_sk(version: int) -> str:

@@ -110,7 +110,10 @@ def answer_image(
         aside=header.queued,
         running=answer_running(header.in_use),
         last_pulled_at=header.pulled_at,
-        actions=tuple(_answer_action(x) for x in reversed(actions[-ACTIONS_SHOWN:])),
+        actions=tuple(
+            copied(i.ActionAnswer, row.record, action_id=action_id(row.record), number=row.number)
+            for row in reversed(actions[-ACTIONS_SHOWN:])
+        ),
         scan_proof=proof,
         twins=tuple(str(ImageRef.from_path(twin)) for twin in header.twins),
     )
@@ -142,7 +145,3 @@ def _answer_counts(counts: Sequence[int] | None) -> i.Counts | None:
 def _answer_child(child: Child, header: Header | None) -> i.ChildAnswer:
     decision, state = (None, None) if header is None else (header.decision, header.scan.state)
     return i.ChildAnswer(child.digest, child.platform, child.artifact, decision, state)
-
-
-def _answer_action(row: ActionRow) -> i.ActionAnswer:
-    return copied(i.ActionAnswer, row.record, action_id=action_id(row.record), number=row.number)

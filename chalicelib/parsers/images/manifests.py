@@ -111,8 +111,8 @@ _MANIFEST = msgspec.json.Decoder(_Manifest)
 _BATCH = msgspec.json.Decoder(_BatchResponse)
 
 
-def parse_manifest(body: str | bytes, media_type: str | None, artifact_media_type: str | None = None) -> Manifest:
-    """`media_type`, `artifact_media_type`: what ECR says beside the body. Raises RefusedPayloadError(path, reason)."""
+def parse_manifest(body: str | bytes, media_type: str | None) -> Manifest:
+    """`media_type`: what ECR says of it beside the body. Raises RefusedPayloadError(path, reason)."""
     text = json_bytes(body)
     refuse_deep(text)
     wire = decode(_MANIFEST, text)
@@ -121,7 +121,7 @@ def parse_manifest(body: str | bytes, media_type: str | None, artifact_media_typ
     if wire.manifests is not None or (media_type or wire.media_type) in INDEX_MEDIA_TYPES:
         known = media_type or wire.media_type or "application/vnd.oci.image.index.v1+json"
         return Manifest(Kind.INDEX, known, _children(wire.manifests or []), subject)
-    kind = Kind.IMAGE if _runnable(wire, artifact_media_type) else Kind.ARTIFACT
+    kind = Kind.IMAGE if _runnable(wire) else Kind.ARTIFACT
     known = media_type or wire.media_type or "application/vnd.oci.image.manifest.v1+json"
     if kind is Kind.IMAGE and known not in IMAGE_MEDIA_TYPES:
         kind = Kind.ARTIFACT
@@ -174,8 +174,8 @@ def _is_artifact(descriptor: _Descriptor) -> bool:
     return unknown or _REFERENCE_TYPE in (descriptor.annotations or {})
 
 
-def _runnable(wire: _Manifest, artifact_media_type: str | None) -> bool:
-    config = (wire.config.media_type if wire.config else None) or artifact_media_type
+def _runnable(wire: _Manifest) -> bool:
+    config = wire.config.media_type if wire.config else None
     if config is not None and config not in CONTAINER_CONFIG_TYPES:
         return False
     kinds = [layer.media_type for layer in wire.layers or () if layer.media_type]

@@ -64,7 +64,7 @@ class _Filter(Lower):
     filter_type: str = PREFIX
 
 
-class _Place(Lower):
+class CopyDestination(Lower):
     region: str
     registry_id: str
 
@@ -73,19 +73,19 @@ class _Deletes(Lower):
     enabled: bool
 
 
-class _Rule(Lower):
+class CopyRule(Lower):
     """`delete_replication` absent: deletions are not copied, or this boto3 is too old to know."""
 
-    destinations: list[_Place]
+    destinations: list[CopyDestination]
     repository_filters: list[_Filter] = []
     delete_replication: _Deletes | None = None
 
 
 class _Rules(Lower):
-    rules: list[_Rule]
+    rules: list[CopyRule]
 
 
-class _Registry(Lower):
+class RegistryAnswer(Lower):
     registry_id: str
     replication_configuration: _Rules
 
@@ -140,7 +140,7 @@ class _Lifecycle(Lower):
 
 def read_configuration(answer: Any) -> tuple[str, Configuration]:
     """Of DescribeRegistry: the registry it is about, and its rules. Raises RefusedPayloadError."""
-    registry = read(_Registry, answer)
+    registry = read(RegistryAnswer, answer)
     rules = registry.replication_configuration.rules
     for n, rule in enumerate(rules):
         for f in rule.repository_filters:
@@ -150,7 +150,7 @@ def read_configuration(answer: Any) -> tuple[str, Configuration]:
     return registry.registry_id, Configuration(tuple(_rule(rule) for rule in rules))
 
 
-def _rule(rule: _Rule) -> ReplicationRule:
+def _rule(rule: CopyRule) -> ReplicationRule:
     places = tuple(Destination(place.registry_id, place.region) for place in rule.destinations)
     deletes = rule.delete_replication is not None and rule.delete_replication.enabled
     return ReplicationRule(places, tuple(f.filter for f in rule.repository_filters), deletes)

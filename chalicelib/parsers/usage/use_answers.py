@@ -108,12 +108,12 @@ class CallerIdentityAnswer(Upper):
 # ---- Amazon EC2 and IAM: the role of an instance
 
 
-class Profile(Upper):
+class RoleOrProfile(Upper):
     arn: str
 
 
 class Ec2Instance(Upper):
-    iam_instance_profile: Profile | None = None
+    iam_instance_profile: RoleOrProfile | None = None
 
 
 class Reservation(Upper):
@@ -124,42 +124,15 @@ class Reservations(Upper):
     reservations: list[Reservation] = []
 
 
-class Role(Upper):
-    arn: str
-
-
 class RolesOfProfile(Upper):
-    roles: list[Role] = []
+    roles: list[RoleOrProfile] = []
 
 
 class ProfileAnswer(Upper):
     instance_profile: RolesOfProfile
 
 
-# ---- Amazon ECR: where images are copied to
-
-
-class Filter(Lower):
-    filter: str
-    filter_type: str | None = None
-
-
-class CopyDestination(Lower):
-    region: str
-    registry_id: str
-
-
-class CopyRule(Lower):
-    destinations: list[CopyDestination]
-    repository_filters: list[Filter] = []
-
-
-class CopyRules(Lower):
-    rules: list[CopyRule]
-
-
-class RegistryAnswer(Lower):
-    replication_configuration: CopyRules
+# ---- Amazon ECR: who may pull
 
 
 class PolicyTextAnswer(Lower):
@@ -260,26 +233,22 @@ class DefinitionAnswer(Lower):
 # ---- who pulls the images of a task
 
 
-class Overrides(Lower):
+class ExecutionRole(Lower):
     execution_role_arn: str | None = None
 
 
 class PullingTask(Lower):
     task_definition_arn: str | None = None
     container_instance_arn: str | None = None
-    overrides: Overrides = msgspec.field(default_factory=Overrides)
+    overrides: ExecutionRole = msgspec.field(default_factory=ExecutionRole)
 
 
 class PullingTasks(Lower):
     tasks: list[PullingTask] = []
 
 
-class RoleOfDefinition(Lower):
-    execution_role_arn: str | None = None
-
-
 class RoleAnswer(Lower):
-    task_definition: RoleOfDefinition
+    task_definition: ExecutionRole
 
 
 class Instance(Lower):

@@ -240,7 +240,7 @@ def test_a_row_has_no_counts_where_nothing_was_listed_and_the_header_keeps_what_
 
 def test_an_entry_written_with_zeros_before_they_were_told_apart_stays_readable() -> None:
     header = image(1, refreshed_at=None)
-    item = header_item(header) | {headers.COUNTS: {"B": msgspec.msgpack.encode((0,) * 6)}}
+    item = header_item(header) | {table_schema.COUNTS: {"B": msgspec.msgpack.encode((0,) * 6)}}
     assert read_index_entry(item).counts == (0,) * 6
     assert read_header_item(item) == header
 
