@@ -201,10 +201,7 @@ class WaiverStore:
 
     def store_change(self, change: WaiverChange) -> None:
         """Nothing where it was ended in between: it has reached every image."""
-        try:
-            self._dynamo.put(_change_item(change), f"attribute_exists({s.PK})")
-        except ConflictError:
-            return
+        self._dynamo.put_if(_change_item(change), f"attribute_exists({s.PK})")
 
     def end_change(self, version: int) -> None:
         self._dynamo.delete_many([key(s.WAIVER_CHANGE, _version_sk(version))])

@@ -30,7 +30,6 @@ from chalicelib.domain.reconcile.posture import GatheredSettings
 from chalicelib.domain.reconcile.scan_budget import Asked, ScanBudget, ScanRefusal
 from chalicelib.domain.replication.replica import Replica, ReplicationState, is_missing
 from chalicelib.domain.replication.rules import Destination
-from chalicelib.errors import ConflictError
 from chalicelib.services.ports.table import Page
 
 LOOKED_THROUGH = 5_000
@@ -80,18 +79,12 @@ class ReplicaItems:
     def keep(self, replica: Replica) -> bool:
         at = number_of(replica.at)
         condition = f"attribute_not_exists({s.PK}) OR #at <= :at"
-        try:
-            self._dynamo.put(_item(replica), condition, {":at": {"N": at}}, ExpressionAttributeNames={"#at": s.PUT_AT})
-        except ConflictError:
-            return False
-        return True
+        names = {"#at": s.PUT_AT}
+        return self._dynamo.put_if(_item(replica), condition, {":at": {"N": at}}, ExpressionAttributeNames=names)
 
     def store_delivered(self, replica: Replica) -> None:
         values: Item = {":at": {"N": number_of(replica.at)}}
-        try:
-            self._dynamo.put(_item(replica), "#at = :at", values, ExpressionAttributeNames={"#at": s.PUT_AT})
-        except ConflictError:
-            return
+        self._dynamo.put_if(_item(replica), "#at = :at", values, ExpressionAttributeNames={"#at": s.PUT_AT})
 
     def drop(self, replica: Replica) -> None:
         self._dynamo.delete_many([_replica_key(replica)])
@@ -147,11 +140,7 @@ class ScanAskItems:
 
     def claim(self, ref: ImageRef, at: datetime, former: Asked | None) -> bool:
         item = _ask_key(ref) | nonce() | {_ASKED_AT: {"N": number_of(at)}, s.EXPIRES: _end(at)}
-        try:
-            self._dynamo.put(item, **still(_ASKED_AT, None if former is None else {"N": number_of(former.at)}))
-        except ConflictError:
-            return False
-        return True
+        return self._dynamo.put_if(item, **still(_ASKED_AT, None if former is None else {"N": number_of(former.at)}))
 
     def end_claim(self, ref: ImageRef, at: datetime, asked: Asked | None) -> None:
         """What became of the claim of `at`; None: it was not asked after all. Nothing where there is a newer one."""
@@ -160,10 +149,7 @@ class ScanAskItems:
         item |= {_ASKED_AT: {"N": number_of(ended.at)}, s.EXPIRES: _end(at)}
         if ended.refused is not None:
             item[s.REASON] = {"S": ended.refused.value}
-        try:
-            self._dynamo.put(item, **still(_ASKED_AT, {"N": number_of(at)}))
-        except ConflictError:
-            return
+        self._dynamo.put_if(item, **still(_ASKED_AT, {"N": number_of(at)}))
 
     def change_budget(self, registry: Repository, change: Callable[[ScanBudget], ScanBudget]) -> ScanBudget:
         where = key(_SCANS, f"{registry.registry}/{registry.region}")

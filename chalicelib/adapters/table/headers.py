@@ -25,7 +25,6 @@ from chalicelib.adapters.dynamodb.schema import (
     image_of,
     nonce,
     number_of,
-    read_due_sk,
     read_number,
     read_state_sk,
     repository_pk,
@@ -195,7 +194,7 @@ def read_header_item(item: Item) -> Header:
             "counts": shown["counts"] or fields.get("counts", NO_COUNTS),
             "refreshed_at": read_number(item[s.LOOKED_AT]["N"]) if s.LOOKED_AT in item else None,
             "refresh_due_at": read_number(item[s.LOOK_DUE_AT]["N"]) if s.LOOK_DUE_AT in item else None,
-            "due_at": read_due_sk(item[s.DUE_SK]["S"]) if s.DUE_SK in item else None,
+            "due_at": read_number(item[s.DUE_SK]["S"]) if s.DUE_SK in item else None,
         }
     )
 

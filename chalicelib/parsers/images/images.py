@@ -242,8 +242,5 @@ def read_public_images(answer: dict[str, Any], home: Repository) -> ImagesPage:
     for n, image in enumerate(page.images):
         if image.ref.repository != home.name:
             raise RefusedPayloadError(f"$.imageDetails[{n}].repositoryName", f"not of {home.name}")
-    return ImagesPage(tuple(_of(home, image) for image in page.images), page.next_token)
-
-
-def _of(home: Repository, image: ImageDetail) -> ImageDetail:
-    return msgspec.structs.replace(image, ref=home.image(image.ref.digest))
+    images = (msgspec.structs.replace(image, ref=home.image(image.ref.digest)) for image in page.images)
+    return ImagesPage(tuple(images), page.next_token)
