@@ -198,7 +198,7 @@ class AppContext:
     def public(self) -> EcrPublicListing:
         from chalicelib.adapters.ecr.listing import EcrPublicListing
 
-        return EcrPublicListing(lambda region: self.sessions.swept_client("ecr-public", region))
+        return EcrPublicListing(lambda region: self.sessions.client("ecr-public", region, swept=True))
 
     @cached_property
     def posture(self) -> SettingsItems:

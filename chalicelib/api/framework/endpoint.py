@@ -185,7 +185,7 @@ class RouteGroup:
                 _declared(view, path, parameters, answer, statuses),
                 method="POST",
                 body=body,
-                ok=(status,) if isinstance(status, int) else status,
+                ok=_several(status),
                 most_bytes=most_bytes,
                 signed=guard is None,
             )
@@ -208,12 +208,14 @@ class RouteGroup:
         answer: Any,
         parameters: Sequence[Parameter[Any]] = (),
         statuses: Sequence[int] = (),
+        status: int | tuple[int, ...] = OK,
     ) -> Callable[[Callable[[Call[None]], A]], Callable[[Call[None]], A]]:
         """As `post`, without a body."""
 
         def register(view: Callable[[Call[None]], A]) -> Callable[[Call[None]], A]:
-            declared = _declared(view, path, parameters, answer, statuses)
-            endpoint = msgspec.structs.replace(declared, method="DELETE")
+            endpoint = msgspec.structs.replace(
+                _declared(view, path, parameters, answer, statuses), method="DELETE", ok=_several(status)
+            )
             self._add(endpoint, view, lambda request, query: view(_call(request, query, None)))
             return view
 
@@ -246,6 +248,10 @@ def _declared(
         answer,
         tuple(statuses),
     )
+
+
+def _several(status: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (status,) if isinstance(status, int) else status
 
 
 def _call(request: Request, query: Query, body: B) -> Call[B]:

@@ -31,7 +31,7 @@ from chalicelib.domain.images.image import Source
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.findings.coverage import Foreign, about_of
 from chalicelib.parsers.wire import identity
-from chalicelib.parsers.wire.wire import Count, Wire, decode, instant, json_bytes, read_each
+from chalicelib.parsers.wire.wire import Count, Wire, decode, instant, json_bytes, under
 
 _NO_FIX = "NotAvailable"
 # Every word but these is a language's package manager.
@@ -308,15 +308,17 @@ def _rows(findings: Sequence[FindingWire | msgspec.Raw]) -> tuple[tuple[FindingR
     reader = RowReader()
     rows: dict[str, FindingRow] = {}
     foreign: Counter[str] = Counter()
-
-    def read(finding: FindingWire | msgspec.Raw) -> FindingRow | Foreign:
-        return reader.row(finding) if type(finding) is FindingWire else reader.read(finding)
-
-    for row in read_each(findings, "$.findings", read):
-        if type(row) is Foreign:
-            foreign[row.resource_type] += 1
-            continue
-        arn = row.finding.source_finding_id
-        if (former := rows.setdefault(arn, row)) is not row:
-            rows[arn] = newer(former, row)
+    n = -1
+    try:
+        for finding in findings:
+            n += 1
+            row = reader.row(finding) if type(finding) is FindingWire else reader.read(finding)
+            if type(row) is Foreign:
+                foreign[row.resource_type] += 1
+                continue
+            arn = row.finding.source_finding_id
+            if (former := rows.setdefault(arn, row)) is not row:
+                rows[arn] = newer(former, row)
+    except RefusedPayloadError as error:
+        raise under(f"$.findings[{n}]", error) from None
     return tuple(rows.values()), foreign
