@@ -87,7 +87,7 @@ class ReplicaItems:
         self._dynamo.put_if(_item(replica), "#at = :at", values, ExpressionAttributeNames={"#at": s.PUT_AT})
 
     def drop(self, replica: Replica) -> None:
-        self._dynamo.delete_many([_replica_key(replica)])
+        self._dynamo.delete_many([_copy_key(replica.ref, replica.destination)])
 
     def missing(self, home: Repository, digests: Collection[str]) -> dict[str, bool | None]:
         """One read for each hundred copies that are owed."""
@@ -110,17 +110,13 @@ def _state_key(home: Repository) -> Item:
     return key(repository_pk(home), _STATE)
 
 
-def _replica_key(replica: Replica) -> Item:
-    return _copy_key(replica.ref, replica.destination)
-
-
 def _copy_key(ref: ImageRef, destination: Destination) -> Item:
     return key(repository_pk(ref.home), f"{_REPLICA}{ref.digest}#{destination.path}")
 
 
 def _item(replica: Replica) -> Item:
     body = {s.BODY: {"B": msgspec.json.encode(replica)}, s.PUT_AT: {"N": number_of(replica.at)}}
-    return _replica_key(replica) | body
+    return _copy_key(replica.ref, replica.destination) | body
 
 
 KEPT_FOR = timedelta(days=90)
@@ -198,8 +194,8 @@ class SettingsItems:
             stored = self._dynamo.get(_settings_key(repository))
             if stored is not None and (_settings(stored) == settings or read_number(stored[_SINCE]["N"]) > at):
                 return False
-            item = _settings_key(repository) | {s.BODY: {"B": _packed(settings)}, _SINCE: {"N": number_of(at)}}
-            self._dynamo.put(item, **still(s.BODY, stored and stored[s.BODY]))
+            body = {s.BODY: {"B": zlib.compress(msgspec.json.encode(settings))}, _SINCE: {"N": number_of(at)}}
+            self._dynamo.put(_settings_key(repository) | body, **still(s.BODY, stored and stored[s.BODY]))
             return True
 
         return self._dynamo.insist(f"the settings of {repository.path}", attempt)
@@ -207,10 +203,6 @@ class SettingsItems:
 
 def _settings_key(repository: Repository) -> Item:
     return key(repository_pk(repository), _SETTINGS)
-
-
-def _packed(settings: GatheredSettings) -> bytes:
-    return zlib.compress(msgspec.json.encode(settings))
 
 
 def _settings(item: Item) -> GatheredSettings:

@@ -147,10 +147,6 @@ def update_of(facts: Mapping[str, object]) -> Item:
     return update | ({"ConditionExpression": " AND ".join(conditions)} if conditions else {})
 
 
-def fact_attributes(facts: Mapping[str, object]) -> Item:
-    return {name: _packed(value) for name, value in facts.items() if value is not None}
-
-
 def read_facts(item: Item) -> dict[str, object]:
     return {
         name: read_number(value["N"]) if "N" in value else msgspec.json.decode(value["S"])
@@ -188,5 +184,5 @@ class Repositories:
             self._dynamo.update(repository_key(repository), **update_of(new))
             return
         listed = {s.STATE_PK: {"S": s.REPOSITORIES}, s.STATE_SK: {"S": repository.path}}
-        item = repository_key(repository) | listed | fact_attributes(new)
-        self._dynamo.put(item, f"attribute_not_exists({s.PK})")
+        facts = {name: _packed(value) for name, value in new.items() if value is not None}
+        self._dynamo.put(repository_key(repository) | listed | facts, f"attribute_not_exists({s.PK})")

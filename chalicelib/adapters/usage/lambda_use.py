@@ -25,6 +25,7 @@ from chalicelib.parsers.usage import use_answers as use
 MOST_REMEMBERED = 20_000
 VERSIONS_KEPT = timedelta(hours=1)
 UNPUBLISHED = "$LATEST"
+_PAGED_BY = ("Marker", "NextMarker")
 _GONE = frozenset({"ResourceNotFoundException"})
 
 State = tuple[object, ...]
@@ -43,9 +44,7 @@ class LambdaUse:
     def look(self, client: Any, asker: Asker) -> PlaceAnswer:
         looked, functions = PlaceAnswer(), list[use.FunctionConfiguration]()
         with looked.at("AWS Lambda"):
-            for page in asker.pages(
-                client, "list_functions", "Functions", use.FunctionConfiguration, "Marker", "NextMarker"
-            ):
+            for page in asker.pages(client, "list_functions", "Functions", use.FunctionConfiguration, *_PAGED_BY):
                 functions += [one for one in page if one.package_type != "Zip"]
         looked.join(asker.each(lambda one: self._function(client, asker, one), functions))
         return looked
@@ -76,8 +75,7 @@ class LambdaUse:
                 "list_versions_by_function",
                 "Versions",
                 use.FunctionConfiguration,
-                "Marker",
-                "NextMarker",
+                *_PAGED_BY,
                 FunctionName=name,
             )
             versions = [one for page in pages for one in page if one.version != UNPUBLISHED]
