@@ -15,7 +15,7 @@ from chalicelib.adapters.aws.queues import Queues
 from chalicelib.adapters.aws.sessions import Sessions, count_refused_calls
 from chalicelib.adapters.channels.registry import channel_makers
 from chalicelib.adapters.channels.sns import CountedChannel
-from chalicelib.adapters.dynamodb.dynamo import count_write_units
+from chalicelib.adapters.dynamodb.dynamo import Dynamo, count_write_units
 from chalicelib.adapters.stores.rule_store import PolicyStore, WaiverStore
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
@@ -93,27 +93,27 @@ class AppContext:
 
     @cached_property
     def table(self) -> FindingsTable:
-        return FindingsTable(self._dynamodb, self.settings.table, self.clock.now)
+        return FindingsTable(self._dynamo, self.clock.now)
 
     @cached_property
     def queries(self) -> FindingsQueries:
-        return FindingsQueries(self._dynamodb, self.settings.table)
+        return FindingsQueries(self._dynamo)
 
     @cached_property
     def rules(self) -> PolicyStore:
         from chalicelib.adapters.stores.policy_file import default_policy, read_policy
 
-        return PolicyStore(self._dynamodb, self.settings.table, default_policy(), self.clock.now, read_policy)
+        return PolicyStore(self._dynamo, default_policy(), self.clock.now, read_policy)
 
     @cached_property
     def waivers(self) -> WaiverStore:
-        return WaiverStore(self._dynamodb, self.settings.table)
+        return WaiverStore(self._dynamo)
 
     @cached_property
     def what_ifs(self) -> WhatIfItems:
         from chalicelib.adapters.stores.what_if_items import WhatIfItems
 
-        return WhatIfItems(self._dynamodb, self.settings.table, self.clock.now)
+        return WhatIfItems(self._dynamo, self.clock.now)
 
     @cached_property
     def scanner(self) -> EitherScanner:
@@ -146,7 +146,7 @@ class AppContext:
     def replicas(self) -> ReplicaItems:
         from chalicelib.adapters.stores.sweep_items import ReplicaItems
 
-        return ReplicaItems(self._dynamodb, self.settings.table)
+        return ReplicaItems(self._dynamo)
 
     @cached_property
     def inventory(self) -> EcrListing:
@@ -192,19 +192,19 @@ class AppContext:
     def scan_asks(self) -> ScanAskItems:
         from chalicelib.adapters.stores.sweep_items import ScanAskItems
 
-        return ScanAskItems(self._dynamodb, self.settings.table)
+        return ScanAskItems(self._dynamo)
 
     @cached_property
     def public(self) -> EcrPublicListing:
         from chalicelib.adapters.ecr.listing import EcrPublicListing
 
-        return EcrPublicListing(lambda region: self.sessions.swept_client("ecr-public", region))
+        return EcrPublicListing(lambda region: self.sessions.client("ecr-public", region, swept=True))
 
     @cached_property
     def posture(self) -> SettingsItems:
         from chalicelib.adapters.stores.sweep_items import SettingsItems
 
-        return SettingsItems(self._dynamodb, self.settings.table)
+        return SettingsItems(self._dynamo)
 
     @property
     def own_roles(self) -> tuple[str, ...]:
@@ -281,11 +281,11 @@ class AppContext:
         roles, name = self.settings.account_roles, self.settings.function
         return AssumedRoles(self.sessions, roles, lambda: self.clock.now(), name)
 
-    @property
-    def _dynamodb(self) -> Any:
+    @cached_property
+    def _dynamo(self) -> Dynamo:
         client = self.sessions.client("dynamodb", validate=False)
         count_write_units(client, self.journal)
-        return client
+        return Dynamo(client, self.settings.table)
 
 
 @cache

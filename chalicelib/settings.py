@@ -123,7 +123,7 @@ def _registry_settings(read: _Reader) -> dict[str, Any]:
 def _registries(read: _Reader, roles: Mapping[str, str]) -> tuple[RegistryPlace, ...]:
     places = list[RegistryPlace]()
     own = read.env.get("AWS_REGION") or read.env.get("AWS_DEFAULT_REGION")
-    for text in (one.strip() for one in (read.text("REGISTRIES") or "").split(",") if one.strip()):
+    for text in read.listed("REGISTRIES"):
         try:
             place = RegistryPlace.parse(text)
         except ValueError as error:
@@ -143,7 +143,7 @@ def _registries(read: _Reader, roles: Mapping[str, str]) -> tuple[RegistryPlace,
 
 
 def _role_arns(read: _Reader, name: str) -> tuple[str, ...]:
-    arns = tuple(arn.strip() for arn in (read.text(name) or "").split(",") if arn.strip())
+    arns = read.listed(name)
     for arn in arns:
         if not _ROLE_ARN.fullmatch(arn):
             read.problems.append(f"LAZARETTO_{name}: {arn!r} is not like arn:aws:iam::111122223333:role/NAME")
@@ -180,6 +180,9 @@ class _Reader:
 
     def text(self, name: str) -> str | None:
         return self.env.get(f"LAZARETTO_{name}", "").strip() or None
+
+    def listed(self, name: str) -> tuple[str, ...]:
+        return tuple(one.strip() for one in (self.text(name) or "").split(",") if one.strip())
 
     def required(self, name: str) -> str:
         value = self.text(name)

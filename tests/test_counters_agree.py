@@ -13,6 +13,7 @@ import boto3
 import pytest
 
 from bench.count import Count
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.audit.action import ActionRecord
@@ -93,7 +94,7 @@ def test_both_counters_price_the_same_work_alike(proxy_url, monkeypatch):
     create_table(client, "t")
     stats(proxy_url, "reset")
     with Count("us-east-1") as ours:
-        work(FindingsTable(client, "t", lambda: NOW))
+        work(FindingsTable(Dynamo(client, "t"), lambda: NOW))
     theirs = stats(proxy_url)
     assert ours.wru == theirs["dynamodb"]["wru"] > 100
     assert ours.rru == theirs["dynamodb"]["rru"] > 10

@@ -43,6 +43,7 @@ from chalicelib.api.framework.parameters import PLACE
 from chalicelib.api.framework.query import Query
 from chalicelib.domain.headers.header import Header
 from chalicelib.errors import ParameterError
+from chalicelib.services.ports.answers import pages
 from chalicelib.services.ports.table import ImageRow, Page
 
 _CHUNK = 500
@@ -64,13 +65,12 @@ def images_of(reads: FindingsQueries, query: Query) -> Pages:
 def _whole(reads: FindingsQueries, registry: str, region: str, repository: str) -> list[ImageRow] | None:
     """All images of the repository, worst first; None when there are too many to sort."""
     rows: list[ImageRow] = []
-    after: str | None = None
-    while len(rows) <= MAX_IMAGES:
-        page = reads.images(registry=registry, region=region, repository=repository, after=after, limit=_CHUNK)
+    ask = partial(reads.images, registry=registry, region=region, repository=repository, limit=_CHUNK)
+    for page in pages(lambda after: ask(after=after)):
         rows += page.items
-        if (after := page.after) is None:
-            return sorted(rows, key=place_of_row)
-    return None
+        if page.after is not None and len(rows) > MAX_IMAGES:
+            return None
+    return sorted(rows, key=place_of_row)
 
 
 def _slice(rows: list[ImageRow], after: str | None, limit: int) -> Page[ImageRow]:

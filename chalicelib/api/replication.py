@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from chalicelib.api.answers.answering import copied
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Paging, context, find_repository, is_meant
 from chalicelib.api.framework.endpoint import RouteGroup
@@ -108,25 +109,19 @@ def _destination(path: str, said: Mapping[str, object]) -> DestinationAnswer:
 
 def copy_answer(replica: Replica) -> CopyAnswer:
     place = replica.destination
-    return CopyAnswer(
+    return copied(
+        CopyAnswer,
+        replica,
         uri=str(replica.copy),
         digest=replica.ref.digest,
         registry=place.registry,
         region=place.region,
-        status=replica.status,
-        notes=replica.notes,
         text=words(replica),
-        since=replica.since,
-        failure_code=replica.failure_code,
         lacking_tags=replica.tags,
-        holder=replica.holder,
         extra_tags=replica.more_tags,
-        lacking=replica.lacking,
         scan_state=replica.scan,
-        decision=replica.decision,
         alarm=bool(replica.alarm),
         what_to_do=remedies(replica.ref.home, [replica]),
-        allowance=replica.allowance,
     )
 
 

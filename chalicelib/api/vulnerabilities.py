@@ -60,14 +60,10 @@ def _affected(
             header, documents = reads.header(row.ref), documents + 1
             findings = [f for f in reads.confirm(row.ref, asked) if f.status is not FindingStatus.RESOLVED]
             if header is not None and header.exists and findings:
-                found.append((header, sorted(findings, key=_worst_first)))
+                found.append((header, sorted(findings, key=lambda f: (f.severity.digit, not f.open))))
         if len(found) == paging.limit or documents >= MAX_DOCUMENTS or seen >= MAX_IMAGES:
             break
     return found, position
-
-
-def _worst_first(finding: Finding) -> tuple[int, bool]:
-    return finding.severity.digit, not finding.open
 
 
 def _ids(finding: Finding) -> tuple[str, ...]:

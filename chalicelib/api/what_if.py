@@ -17,7 +17,7 @@ from chalicelib.domain.images.image import Kind
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.whatif.past import NOTES, PastNote
-from chalicelib.domain.whatif.report import Impact, WhatIfReport, WhatIfRow
+from chalicelib.domain.whatif.report import Impact, WhatIfReport
 from chalicelib.errors import ParameterError, PolicyError
 from chalicelib.services.policy.start_what_if import DEFAULT_DAYS, read_what_if, start_what_if
 from chalicelib.services.ports.context import Context
@@ -164,7 +164,10 @@ def _answer(report: WhatIfReport) -> WhatIfAnswer:
         shards=report.of_shards,
         images_known=report.size,
         totals=report.tally,
-        rows=tuple(_row(row) for row in report.rows),
+        rows=tuple(
+            copied(RowAnswer, row, image=name_of(row.ref, row.tags), running=answer_running(row.in_use))
+            for row in report.rows
+        ),
         rows_left_out=report.rows_left_out,
         unreadable=tuple(map(str, report.unreadable)),
         note_texts=NOTES,
@@ -178,7 +181,3 @@ def _fitted(answer: WhatIfAnswer) -> WhatIfAnswer:
         left_out = answer.rows_left_out + len(answer.rows) - len(kept)
         answer = msgspec.structs.replace(answer, rows=kept, rows_left_out=left_out)
     return answer
-
-
-def _row(row: WhatIfRow) -> RowAnswer:
-    return copied(RowAnswer, row, image=name_of(row.ref, row.tags), running=answer_running(row.in_use))

@@ -181,12 +181,7 @@ def _ask(python: Path, code: str, *flags: str) -> str:
 
 
 def _run(command: list[str], cwd: Path | None = None, stage: str | None = None) -> subprocess.CompletedProcess[str]:
-    env = _environment(stage)
-    return subprocess.run(command, cwd=cwd, env=env, text=True, capture_output=True, check=False)  # noqa: S603
-
-
-def _environment(stage: str | None = None) -> dict[str, str]:
-    """Ours, with a Region for botocore and invalid credentials."""
+    """In our environment, with a Region for botocore and invalid credentials."""
     fixed = {
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "unused",
@@ -194,7 +189,8 @@ def _environment(stage: str | None = None) -> dict[str, str]:
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     ours = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
-    return {**ours, **fixed, **({"LAZARETTO_STAGE": stage} if stage else {})}
+    env = {**ours, **fixed, **({"LAZARETTO_STAGE": stage} if stage else {})}
+    return subprocess.run(command, cwd=cwd, env=env, text=True, capture_output=True, check=False)  # noqa: S603
 
 
 if __name__ == "__main__":

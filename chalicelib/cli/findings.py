@@ -13,9 +13,6 @@ from chalicelib.cli.framework import output
 from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.errors import InputError
 
-_FINDINGS = ("severity", "vulnerability", "package", "installed", "fixed in", "image")
-_AFFECTED = ("decision", "severity", "in use", "fixed in", "image")
-
 
 @with_api
 def findings_command(
@@ -76,7 +73,7 @@ def _print_findings(body: dict[str, Any]) -> None:
     if found:
         output.print_table(
             output.count(len(found), "finding", "findings"),
-            _FINDINGS,
+            ("severity", "vulnerability", "package", "installed", "fixed in", "image"),
             map(_finding_row, found),
             rigid=("severity", "vulnerability"),
         )
@@ -146,9 +143,9 @@ def _print_vulnerability(body: dict[str, Any]) -> None:
         f"{radius['closed']} closed by the verdict",
     )
     if body["affected"]:
-        output.print_table(
-            "affected images", _AFFECTED, map(_affected_row, body["affected"]), rigid=("decision", "severity", "in use")
-        )
+        columns = ("decision", "severity", "in use", "fixed in", "image")
+        rows = map(_affected_row, body["affected"])
+        output.print_table("affected images", columns, rows, rigid=columns[:3])
 
 
 def _affected_row(affected: dict[str, Any]) -> tuple[object, ...]:

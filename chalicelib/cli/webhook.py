@@ -170,7 +170,8 @@ def _by_token(host: str, address: str, name: str, exempt: tuple[str, ...], fail_
 def _text(manifest: WebhookManifest) -> str:
     head = [f"Lazaretto {__version__}: admission webhook. Apply with `kubectl apply -f -`.", *manifest.comment]
     comment = "".join(f"# {line}".rstrip() + "\n" for line in head)
-    return comment + "".join(f"---\n{_yaml(plain)}" for plain in manifest.objects)
+    form: dict[str, Any] = {"Dumper": _Dumper, "sort_keys": False, "width": 96, "allow_unicode": True}
+    return comment + "".join(f"---\n{yaml.dump(plain, **form)}" for plain in manifest.objects)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -184,8 +185,3 @@ class _Dumper(yaml.SafeDumper):
 
 
 _Dumper.add_representer(str, _Dumper.text)
-
-
-def _yaml(plain: Object) -> str:
-    text: str = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, width=96, allow_unicode=True)
-    return text

@@ -11,6 +11,7 @@ import pytest
 from chalice.app import Chalice
 from chalice.test import Client
 
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
@@ -58,11 +59,11 @@ def stored() -> Iterator[tuple[FakeContext, FindingsTable, FindingsQueries]]:
     with mock_aws():
         client = boto3.client("dynamodb", "eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
         create_table(client, TABLE)
-        table = FindingsTable(client, TABLE, lambda: NOW, sleep=lambda _: None)
+        table = FindingsTable(Dynamo(client, TABLE, lambda _: None), lambda: NOW)
         fake = FakeContext()
         for number in range(48):
             _store(fake, table, number)
-        yield fake, table, FindingsQueries(client, TABLE, sleep=lambda _: None)
+        yield fake, table, FindingsQueries(Dynamo(client, TABLE, lambda _: None))
 
 
 def _store(fake: FakeContext, table: FindingsTable, number: int) -> None:

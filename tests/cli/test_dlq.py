@@ -12,6 +12,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.stack import dead_letters
 from chalicelib.adapters.table.findings_queries import FindingsQueries
@@ -163,7 +164,7 @@ def test_a_run_of_the_clock_that_failed_is_never_sent_again(place: Place, run: R
 
 
 def records(stage: str = STAGE) -> list[Any]:
-    queries = FindingsQueries(boto3.client("dynamodb"), f"lazaretto-{stage}")
+    queries = FindingsQueries(Dynamo(boto3.client("dynamodb"), f"lazaretto-{stage}"))
     return [row.record for row in queries.actions(f"queue/lazaretto-{stage}-scans-dead")]
 
 

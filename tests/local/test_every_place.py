@@ -40,7 +40,9 @@ def asked() -> Any:
             "before-parameter-build",
             lambda model, **_: calls.add(f"{model.service_model.service_name}:{model.name}"),
         )
-        look = AwsRuntime(lambda service, _, region: sessions.quick_client(service, region), lambda: datetime.now(UTC))
+        look = AwsRuntime(
+            lambda service, _, region: sessions.client(service, region, quick=True), lambda: datetime.now(UTC)
+        )
         use = look.in_use(Subject(IMAGE, frozenset({IMAGE.digest}), frozenset()))
         yield calls, use
 

@@ -19,6 +19,7 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.ecr.models import ecr_backends
 
 from chalicelib.adapters.aws.sessions import AssumedRoles, Sessions
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.ecr.registry import EcrRegistry
 from chalicelib.adapters.ecr.settings import EcrReplication
@@ -109,7 +110,7 @@ class Estate(World):
         self.envelopes.clear()
         self.accounts = AssumedRoles(held.sessions, {}, self.now) if blind else held.accounts
         self.replication: Any = EcrReplication(lambda account, region: self.client(account, region), self.now)
-        self.replicas: Any = ReplicaItems(held.sessions.client("dynamodb"), TABLE)
+        self.replicas: Any = ReplicaItems(Dynamo(held.sessions.client("dynamodb"), TABLE))
         self.registry = EcrRegistry(lambda _, region: held.sessions.client("ecr", region), lambda region: None)  # type: ignore
         self.slack = Channel("slack")
         self.channels: dict[str, Any] = {"slack": self.slack}

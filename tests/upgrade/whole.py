@@ -16,6 +16,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import boto3
 import msgspec
 
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Finding, FindingsDocument, Severity
@@ -100,7 +101,7 @@ def _arn(number: int) -> str:
 def put_whole(stack: LocalStack) -> None:
     """A header; a document in one item; one that is cut into parts; and what the catalogue keeps of a finding."""
     client, name = boto3.client("dynamodb", region_name=REGION), stack.template.table
-    table = FindingsTable(client, name, stack.clock.now, part_bytes=PART_BYTES)
+    table = FindingsTable(Dynamo(client, name), stack.clock.now, part_bytes=PART_BYTES)
     table.put_header(whole_header())
     table.put_document(whole_document(DOCUMENT, 1), FindingsDocument(DOCUMENT))
     table.put_document(whole_document(LARGE, FINDINGS), FindingsDocument(LARGE))

@@ -162,12 +162,6 @@ class Sessions:
                     self._quotas.hold_back(made)
             return self._clients[key]
 
-    def quick_client(self, service: str, region: str | None = None) -> Any:
-        return self.client(service, region, quick=True)
-
-    def swept_client(self, service: str, region: str | None = None) -> Any:
-        return self.client(service, region, swept=True)
-
 
 def _config(validate: bool, *, quick: bool, swept: bool) -> Config:
     """Adaptive retries wait before a call as well, for an unknown time."""
@@ -238,7 +232,7 @@ class AssumedRoles:
         return self._own
 
     def _caller(self) -> str:
-        call = self._sessions.quick_client("sts").get_caller_identity
+        call = self._sessions.client("sts", quick=True).get_caller_identity
         return read_answer("sts:GetCallerIdentity", partial(read, CallerIdentityAnswer), call).account
 
     def _assumed(self, account: str, role: str) -> Sessions:
@@ -259,7 +253,7 @@ class AssumedRoles:
         given = read_answer(
             "sts:AssumeRole",
             partial(read, _Assumed),
-            self._sessions.quick_client("sts").assume_role,
+            self._sessions.client("sts", quick=True).assume_role,
             RoleArn=role,
             RoleSessionName=self._name,
             DurationSeconds=LASTS_SECONDS,

@@ -48,16 +48,8 @@ class SecretText(Protocol):
     def forget(self) -> None: ...
 
 
-class SlackWebhook:
-    """`local` lets the URL be `http://127.0.0.1:<port>/…`; no other host than Slack's is ever called."""
-
+class _Slack:
     name = "slack"
-
-    def __init__(self, url: SecretText, local: bool = False) -> None:
-        self._url, self._local = url, local
-
-    def __repr__(self) -> str:
-        return f"SlackWebhook(local={self._local})"
 
     def send(self, alert: Alert) -> None:
         """Raises TransientError, DeniedError (the secret is asked for anew next time), UpstreamError, SettingsError."""
@@ -66,6 +58,19 @@ class SlackWebhook:
 
     def _post(self, body: dict[str, Any]) -> str | None:
         """Slack's word when it refused the body; None: it took it."""
+        raise NotImplementedError
+
+
+class SlackWebhook(_Slack):
+    """`local` lets the URL be `http://127.0.0.1:<port>/…`; no other host than Slack's is ever called."""
+
+    def __init__(self, url: SecretText, local: bool = False) -> None:
+        self._url, self._local = url, local
+
+    def __repr__(self) -> str:
+        return f"SlackWebhook(local={self._local})"
+
+    def _post(self, body: dict[str, Any]) -> str | None:
         answer = post(self._checked(self._url.read()), body)
         if answer.status == 200:
             return None
@@ -81,10 +86,8 @@ class SlackWebhook:
         raise SettingsError(["the Slack webhook must be a URL under https://hooks.slack.com/"])
 
 
-class SlackBot:
+class SlackBot(_Slack):
     """`channel` is a channel id; `api` only differs from Slack's own where `local` lets it be on 127.0.0.1."""
-
-    name = "slack"
 
     def __init__(self, token: SecretText, channel: str, api: str = API, local: bool = False) -> None:
         if api != API and not (local and _LOCAL.fullmatch(api)):
@@ -94,13 +97,8 @@ class SlackBot:
     def __repr__(self) -> str:
         return f"SlackBot(channel={self._channel!r})"
 
-    def send(self, alert: Alert) -> None:
-        """Raises TransientError, DeniedError (the secret is asked for anew next time), UpstreamError."""
-        if self._post(payload(alert)) in _REFUSED_BLOCKS and (word := self._post(bare_payload(alert))):
-            raise UpstreamError(f"Slack refused the alert: {word}")
-
     def _post(self, body: dict[str, Any]) -> str | None:
-        """Slack's word when it refused the body; None: it took it. It answers 200 then as well."""
+        """Slack answers 200 to what it refuses as well."""
         message = {"channel": self._channel, "parse": "none", "link_names": False, **body}
         answer = post(f"{self._api}chat.postMessage", message, {"Authorization": f"Bearer {self._token.read()}"})
         try:

@@ -94,9 +94,10 @@ class Dynamo:
                 self._sleep(pause_seconds(n))
         raise ConflictError(f"{what}: too many writers at once")
 
-    def get(self, key: Item, *, consistent: bool = True) -> Item | None:
+    def get(self, key: Item) -> Item | None:
+        """Consistent."""
         with aws_call("DynamoDB GetItem"):
-            answer = self._client.get_item(TableName=self.table_name, Key=key, ConsistentRead=consistent)
+            answer = self._client.get_item(TableName=self.table_name, Key=key, ConsistentRead=True)
         return answer.get("Item")
 
     def put(self, item: Item, condition: str | None = None, values: Item | None = None, **more: Any) -> Item | None:
@@ -118,6 +119,14 @@ class Dynamo:
                 raise
             return None
 
+    def put_if(self, item: Item, condition: str | None = None, values: Item | None = None, **more: Any) -> bool:
+        """As `put`; False where the condition failed."""
+        try:
+            self.put(item, condition, values, **more)
+        except ConflictError:
+            return False
+        return True
+
     def update(self, key: Item, **arguments: Any) -> None:
         with aws_call("DynamoDB UpdateItem"):
             self._client.update_item(TableName=self.table_name, Key=key, **arguments)
@@ -138,19 +147,9 @@ class Dynamo:
             request["ProjectionExpression"] = ", ".join(f"#{n}" for n in range(len(attributes)))
             request["ExpressionAttributeNames"] = {f"#{n}": name for n, name in enumerate(attributes)}
         for start in range(0, len(wanted), READ_BATCH):
-            yield from self._get_batch(request | {"Keys": wanted[start : start + READ_BATCH]})
-
-    def _get_batch(self, request: dict[str, Any]) -> Iterator[Item]:
-        left: dict[str, Any] = {self.table_name: request}
-        for attempt in range(TRIES):
-            with aws_call("DynamoDB BatchGetItem"):
-                answer = self._client.batch_get_item(RequestItems=left)
-            yield from answer.get("Responses", {}).get(self.table_name, ())
-            left = dict(answer.get("UnprocessedKeys") or {})
-            if not left:
-                return
-            self._sleep(pause_seconds(attempt))
-        raise TransientError("DynamoDB BatchGetItem: keys left unread")
+            batch = request | {"Keys": wanted[start : start + READ_BATCH]}
+            for answer in self._complete("BatchGetItem", self._client.batch_get_item, batch, "UnprocessedKeys"):
+                yield from answer.get("Responses", {}).get(self.table_name, ())
 
     def put_many(self, items: Sequence[Item]) -> None:
         """Unconditionally; the keys must differ."""
@@ -161,18 +160,21 @@ class Dynamo:
 
     def _write_many(self, requests: list[Any]) -> None:
         for start in range(0, len(requests), WRITE_BATCH):
-            self._write_batch(requests[start : start + WRITE_BATCH])
+            batch = requests[start : start + WRITE_BATCH]
+            list(self._complete("BatchWriteItem", self._client.batch_write_item, batch, "UnprocessedItems"))
 
-    def _write_batch(self, requests: list[Any]) -> None:
-        left: dict[str, Any] = {self.table_name: requests}
+    def _complete(self, operation: str, call: Callable[..., Any], batch: Any, undone: str) -> Iterator[Any]:
+        """The answers, until one leaves nothing under the key `undone`."""
+        left: dict[str, Any] = {self.table_name: batch}
         for attempt in range(TRIES):
-            with aws_call("DynamoDB BatchWriteItem"):
-                answer = self._client.batch_write_item(RequestItems=left)
-            left = dict(answer.get("UnprocessedItems") or {})
+            with aws_call(f"DynamoDB {operation}"):
+                answer = call(RequestItems=left)
+            yield answer
+            left = dict(answer.get(undone) or {})
             if not left:
                 return
             self._sleep(pause_seconds(attempt))
-        raise TransientError("DynamoDB BatchWriteItem: items left unwritten")
+        raise TransientError(f"DynamoDB {operation}: {undone} are left")
 
     def query(self, condition: str, values: Item, *, limit: int | None = None, **arguments: Any) -> Iterator[Item]:
         """Page by page, as far as the caller goes on. `limit` is the size of a page, not of the answer."""

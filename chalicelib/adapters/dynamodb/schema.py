@@ -192,7 +192,8 @@ def due_sk(at: datetime) -> str:
     return f"{micros // 1_000_000:010d}{fraction}"
 
 
-def read_due_sk(text: str) -> datetime:
+def read_number(text: str) -> datetime:
+    """The time of a `number_of`, or of a `due_sk`."""
     whole, _, fraction = text.partition(".")
     return at_micros(int(whole or 0) * 1_000_000 + int(fraction.ljust(6, "0")))
 
@@ -201,10 +202,6 @@ def number_of(at: datetime) -> str:
     """A time as a DynamoDB number: seconds since 1970, six decimals at most."""
     whole, _, fraction = due_sk(at).partition(".")
     return f"{int(whole)}.{fraction.rstrip('0')}" if fraction else str(int(whole))
-
-
-def read_number(text: str) -> datetime:
-    return read_due_sk(text)
 
 
 def micros_of(at: datetime) -> int:

@@ -76,15 +76,12 @@ class EcrKeeper(EcrListing):
 
 
 def _inside(image: BatchImage) -> Inside:
+    children = tuple(dict.fromkeys(child.digest for child in image.manifest.children))
     try:
         layers = tuple(Layer(blob.digest, blob.size_bytes) for blob in parse_blobs(image.body) if not blob.foreign)
     except RefusedPayloadError:
-        return Inside(_children(image), image.manifest.subject, None)
-    return Inside(_children(image), image.manifest.subject, layers)
-
-
-def _children(image: BatchImage) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(child.digest for child in image.manifest.children))
+        return Inside(children, image.manifest.subject, None)
+    return Inside(children, image.manifest.subject, layers)
 
 
 NONE = "LifecyclePolicyNotFoundException"

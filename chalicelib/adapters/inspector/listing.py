@@ -6,16 +6,18 @@ ListFindingAggregations for each hundred repositories (or images of one). A list
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from chalicelib.adapters.aws.calls import AnswerPage, P, answered_at, read_pages, take_bodies
+from chalicelib.adapters.aws.calls import P, answered_at, read_pages, take_bodies
 from chalicelib.domain.images.image import ImageRef, Repository, Scan
 from chalicelib.domain.reconcile.registry_listing import ChangesListed, CoverageListed, OpenCounts
 from chalicelib.parsers.findings.counts import (
+    CountsPage,
+    K,
     parse_finding_changes,
     parse_image_counts,
     parse_repository_counts,
@@ -29,7 +31,6 @@ COVERED_ASKED = 200
 FINDINGS_ASKED = 100
 COUNTS_ASKED = 100
 Filters = dict[str, list[dict[str, Any]]]
-_K = TypeVar("_K")
 
 
 class InspectorListing:
@@ -73,25 +74,26 @@ class InspectorListing:
 
     def repository_counts(self, home: Repository, most_pages: int) -> dict[Repository, OpenCounts] | None:
         """By repository, those without a finding absent; None where there are more pages than that."""
-        request = {"aggregationType": "REPOSITORY", "accountIds": [_equals(home.registry)], "maxResults": COUNTS_ASKED}
         what = "ask Inspector how many findings repositories have"
-        call = self._client_of(home.registry, home.region).list_finding_aggregations
-        pages = _pages(what, call, request, most_pages, partial(parse_repository_counts, region=home.region))
-        return _whole(pages)
+        read = partial(parse_repository_counts, region=home.region)
+        return self._counts(what, home, most_pages, read, aggregationType="REPOSITORY")
 
     def image_counts(self, home: Repository, most_pages: int) -> dict[ImageRef, OpenCounts] | None:
         """By image of one repository, as above."""
-        by_name = {"repositories": [_equals(home.name)]}
-        request = {
-            "aggregationType": "AWS_ECR_CONTAINER",
-            "accountIds": [_equals(home.registry)],
-            "aggregationRequest": {"awsEcrContainerAggregation": by_name},
-            "maxResults": COUNTS_ASKED,
-        }
         what = f"ask Inspector how many findings images of {home.path} have"
+        by_name = {"awsEcrContainerAggregation": {"repositories": [_equals(home.name)]}}
+        asked = {"aggregationType": "AWS_ECR_CONTAINER", "aggregationRequest": by_name}
+        return self._counts(what, home, most_pages, parse_image_counts, **asked)
+
+    def _counts(
+        self, what: str, home: Repository, most_pages: int, read: Callable[[Any], CountsPage[K]], **asked: Any
+    ) -> dict[K, OpenCounts] | None:
         call = self._client_of(home.registry, home.region).list_finding_aggregations
-        pages = _pages(what, call, request, most_pages, parse_image_counts)
-        return _whole(pages)
+        request = {**asked, "accountIds": [_equals(home.registry)], "maxResults": COUNTS_ASKED}
+        pages = _pages(what, call, request, most_pages, read)
+        if pages[-1][0].next_token:
+            return None
+        return {about: counts for page, _ in pages for about, counts in page.counts.items()}
 
 
 def _of_registry(home: Repository, account: str) -> Filters:
@@ -106,20 +108,9 @@ def _equals(value: str) -> dict[str, str]:
     return {"comparison": "EQUALS", "value": value}
 
 
-class _CountsPage(AnswerPage, Protocol[_K]):
-    @property
-    def counts(self) -> dict[_K, OpenCounts]: ...
-
-
 def _pages(
     what: str, call: Callable[..., Any], request: dict[str, Any], most_pages: int, read: Callable[[Any], P]
 ) -> list[tuple[P, datetime]]:
     """One after the other, each with the time of its answer; at least one."""
     pages = islice(read_pages(what, read, call, **request), most_pages)
     return [(page, answered_at(answer)) for page, answer in pages]
-
-
-def _whole(pages: Sequence[tuple[_CountsPage[_K], datetime]]) -> dict[_K, OpenCounts] | None:
-    if pages[-1][0].next_token:
-        return None
-    return {about: counts for page, _ in pages for about, counts in page.counts.items()}

@@ -39,7 +39,7 @@ class AccountFacts:
 
     @reading("ask who we are")
     def caller(self) -> Caller:
-        answer = self._sessions.quick_client("sts").get_caller_identity()
+        answer = self._sessions.client("sts", quick=True).get_caller_identity()
         return Caller(answer["Account"], answer["Arn"], answered_at(answer))
 
     @reading("ask Inspector about this account")

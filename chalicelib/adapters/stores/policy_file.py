@@ -106,14 +106,14 @@ def read_policy(text: str | bytes, file: str | None = None, number: int = 0) -> 
         raise PolicyError(error.path, error.reason, _line_of(error.path, reading.lines), file) from error
 
 
-def read_policy_file(path: Path, number: int = 0) -> Policy:
+def read_policy_file(path: Path) -> Policy:
     """Raises PolicyError, also for a file that cannot be read."""
     try:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise PolicyError("$", f"cannot be read: {error.strerror}", file=str(path)) from error
-    return read_policy(text, str(path), number)
+    return read_policy(text, str(path))
 
 
 @lru_cache(maxsize=1)

@@ -15,32 +15,15 @@ worker dies. A notice lies beside the waiver and raises no version.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 
+from chalicelib.adapters.dynamodb import schema as s
 from chalicelib.adapters.dynamodb.dynamo import ABSENT, Dynamo, encode, expand, still
-from chalicelib.adapters.dynamodb.schema import (
-    ACTOR,
-    BODY,
-    PK,
-    POLICY,
-    POLICY_VERSION,
-    PUT_AT,
-    SK,
-    VERSIONS_KEY,
-    WAIVER,
-    WAIVER_CHANGE,
-    WAIVER_NOTICE,
-    WAIVERS_VERSION,
-    Item,
-    key,
-    number_of,
-    read_number,
-)
+from chalicelib.adapters.dynamodb.schema import Item, key, number_of, read_number
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver
@@ -48,9 +31,6 @@ from chalicelib.domain.waivers.alert import Notice
 from chalicelib.domain.waivers.change import WaiverChange
 from chalicelib.errors import ConflictError, NotFoundError, PolicyError, StoredPolicyError, TransientError
 from chalicelib.services.ports.context import PolicyVersion
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
 
 KEPT_FOR = timedelta(seconds=60)
 
@@ -64,18 +44,8 @@ class ReadPolicy(Protocol):
 class PolicyStore:
     """`default_policy` is in force until one is stored."""
 
-    def __init__(
-        self,
-        client: DynamoDBClient,
-        table_name: str,
-        default_policy: Policy,
-        now: Callable[[], datetime],
-        read: ReadPolicy,
-        *,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._dynamo = Dynamo(client, table_name, sleep)
-        self._default, self._now, self._read = default_policy, now, read
+    def __init__(self, dynamo: Dynamo, default_policy: Policy, now: Callable[[], datetime], read: ReadPolicy) -> None:
+        self._dynamo, self._default, self._now, self._read = dynamo, default_policy, now, read
         self._kept: tuple[datetime, Rules] | None = None
         self._parsed: tuple[int, Policy] | None = None
 
@@ -88,7 +58,7 @@ class PolicyStore:
     def fresh(self) -> Rules:
         """As stored now; one read where nothing changed. Raises StoredPolicyError."""
         now = self._now()
-        policy_version, waivers_version = self._versions()
+        policy_version, waivers_version = read_versions(self._dynamo)
         kept = self._kept[1] if self._kept else None
         same_waivers = kept is not None and kept.waivers_version == waivers_version
         rules = Rules(
@@ -102,7 +72,7 @@ class PolicyStore:
 
     def policy_in_force(self) -> tuple[Policy, int]:
         """As stored now, with its version; waivers are not read. Raises StoredPolicyError."""
-        version = self._versions()[0]
+        version = read_versions(self._dynamo)[0]
         return self._policy(version), version
 
     def policy_of(self, text: str) -> Policy:
@@ -117,17 +87,17 @@ class PolicyStore:
         """
 
         def attempt() -> int:
-            former = self._versions()[0]
+            former = read_versions(self._dynamo)[0]
             if after not in (None, former):
                 return 0
             version = former + 1
             self._read(text, number=version)
-            item = key(POLICY, _policy_sk(version)) | {
-                BODY: {"B": encode(text)},
-                PUT_AT: {"N": number_of(self._now())},
-                ACTOR: {"S": put_by},
+            item = key(s.POLICY, _version_sk(version)) | {
+                s.BODY: {"B": encode(text)},
+                s.PUT_AT: {"N": number_of(self._now())},
+                s.ACTOR: {"S": put_by},
             }
-            self._dynamo.transact(("Put", {"Item": item, **ABSENT}), raised_version(POLICY_VERSION, version))
+            self._dynamo.transact(("Put", {"Item": item, **ABSENT}), raised_version(s.POLICY_VERSION, version))
             return version
 
         version = self._dynamo.insist("the policy", attempt)
@@ -137,11 +107,11 @@ class PolicyStore:
 
     def read_policy(self, version: int) -> PolicyVersion:
         """Raises NotFoundError."""
-        item = self._dynamo.get(key(POLICY, _policy_sk(version)))
+        item = self._dynamo.get(key(s.POLICY, _version_sk(version)))
         if item is None:
             raise NotFoundError(f"there is no policy version {version}")
-        text = expand(str, item[BODY]["B"])
-        return PolicyVersion(version, text, read_number(item[PUT_AT]["N"]), item[ACTOR]["S"])
+        text = expand(str, item[s.BODY]["B"])
+        return PolicyVersion(version, text, read_number(item[s.PUT_AT]["N"]), item[s.ACTOR]["S"])
 
     def _policy(self, version: int) -> Policy:
         """What a version says never changes: it is read once."""
@@ -157,20 +127,17 @@ class PolicyStore:
         except PolicyError as error:
             raise StoredPolicyError(version, str(error)) from error
 
-    def _versions(self) -> tuple[int, int]:
-        return read_versions(self._dynamo)
-
 
 def read_waivers(dynamo: Dynamo) -> tuple[Waiver, ...]:
     """All that are stored, ended ones included."""
-    found = dynamo.query(f"{PK} = :pk", {":pk": {"S": WAIVER}}, ConsistentRead=True)
-    return tuple(msgspec.json.decode(item[BODY]["B"], type=Waiver) for item in found)
+    found = dynamo.query(f"{s.PK} = :pk", {":pk": {"S": s.WAIVER}}, ConsistentRead=True)
+    return tuple(msgspec.json.decode(item[s.BODY]["B"], type=Waiver) for item in found)
 
 
 def raised_version(name: str, version: int) -> tuple[str, Item]:
     """The step of a transaction that raises a version to `version`, on condition that it was one less."""
     raising: Item = {
-        "Key": VERSIONS_KEY,
+        "Key": s.VERSIONS_KEY,
         "UpdateExpression": f"SET {name} = :next",
         "ConditionExpression": f"attribute_not_exists({name})" if version == 1 else f"{name} = :former",
         "ExpressionAttributeValues": {":next": {"N": str(version)}},
@@ -182,13 +149,9 @@ def raised_version(name: str, version: int) -> tuple[str, Item]:
 
 def read_versions(dynamo: Dynamo) -> tuple[int, int]:
     """Policy, waivers; 0 where none was stored."""
-    item = dynamo.get(VERSIONS_KEY) or {}
-    policy, waivers = (int(item[name]["N"]) if name in item else 0 for name in (POLICY_VERSION, WAIVERS_VERSION))
+    item = dynamo.get(s.VERSIONS_KEY) or {}
+    policy, waivers = (int(item[name]["N"]) if name in item else 0 for name in (s.POLICY_VERSION, s.WAIVERS_VERSION))
     return policy, waivers
-
-
-def _policy_sk(version: int) -> str:
-    return f"{version:010d}"
 
 
 RETRY_AFTER_SECONDS = 2.0
@@ -197,15 +160,15 @@ RETRY_AFTER_SECONDS = 2.0
 class WaiverStore:
     """Implements services.ports.context.Waivers. All reads are consistent."""
 
-    def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._dynamo = Dynamo(client, table_name, sleep)
+    def __init__(self, dynamo: Dynamo) -> None:
+        self._dynamo = dynamo
 
     def read(self) -> tuple[Waiver, ...]:
         """All that are stored, ended ones included."""
         return read_waivers(self._dynamo)
 
     def get(self, waiver_id: str) -> Waiver | None:
-        item = self._dynamo.get(key(WAIVER, waiver_id))
+        item = self._dynamo.get(key(s.WAIVER, waiver_id))
         return None if item is None else _read(item)
 
     def put(self, change: WaiverChange) -> WaiverChange:
@@ -218,7 +181,7 @@ class WaiverStore:
                 return None
             self._dynamo.transact(
                 step,
-                raised_version(WAIVERS_VERSION, put.version),
+                raised_version(s.WAIVERS_VERSION, put.version),
                 ("Put", {"Item": _change_item(put), **ABSENT}),
             )
             return put
@@ -233,59 +196,56 @@ class WaiverStore:
 
     def changes(self) -> tuple[WaiverChange, ...]:
         """Those that have not reached every image, oldest first."""
-        found = self._dynamo.query(f"{PK} = :pk", {":pk": {"S": WAIVER_CHANGE}}, ConsistentRead=True)
-        return tuple(msgspec.json.decode(item[BODY]["B"], type=WaiverChange) for item in found)
+        found = self._dynamo.query(f"{s.PK} = :pk", {":pk": {"S": s.WAIVER_CHANGE}}, ConsistentRead=True)
+        return tuple(msgspec.json.decode(item[s.BODY]["B"], type=WaiverChange) for item in found)
 
     def store_change(self, change: WaiverChange) -> None:
         """Nothing where it was ended in between: it has reached every image."""
-        try:
-            self._dynamo.put(_change_item(change), f"attribute_exists({PK})")
-        except ConflictError:
-            return
+        self._dynamo.put_if(_change_item(change), f"attribute_exists({s.PK})")
 
     def end_change(self, version: int) -> None:
-        self._dynamo.delete_many([key(WAIVER_CHANGE, _version_sk(version))])
+        self._dynamo.delete_many([key(s.WAIVER_CHANGE, _version_sk(version))])
 
     def notices(self) -> dict[str, Notice]:
         """By the waiver's id."""
-        found = self._dynamo.query(f"{PK} = :pk", {":pk": {"S": WAIVER_NOTICE}}, ConsistentRead=True)
-        return {item[SK]["S"]: msgspec.json.decode(item[BODY]["B"], type=Notice) for item in found}
+        found = self._dynamo.query(f"{s.PK} = :pk", {":pk": {"S": s.WAIVER_NOTICE}}, ConsistentRead=True)
+        return {item[s.SK]["S"]: msgspec.json.decode(item[s.BODY]["B"], type=Notice) for item in found}
 
     def store_notice(self, waiver_id: str, notice: Notice) -> None:
-        self._dynamo.put(key(WAIVER_NOTICE, waiver_id) | {BODY: {"B": msgspec.json.encode(notice)}})
+        self._dynamo.put(key(s.WAIVER_NOTICE, waiver_id) | {s.BODY: {"B": msgspec.json.encode(notice)}})
 
     def drop_notice(self, waiver_id: str) -> None:
-        self._dynamo.delete_many([key(WAIVER_NOTICE, waiver_id)])
+        self._dynamo.delete_many([key(s.WAIVER_NOTICE, waiver_id)])
 
     def drop(self, waiver: Waiver) -> None:
         """One that is over, so that no decision hangs on it: no version is raised. Nothing where it was given anew."""
-        item = self._dynamo.get(key(WAIVER, waiver.id))
+        item = self._dynamo.get(key(s.WAIVER, waiver.id))
         if item is None or _read(item) != waiver:
             return
         try:
-            self._dynamo.transact(("Delete", {"Key": key(WAIVER, waiver.id), **still(BODY, item[BODY])}))
+            self._dynamo.transact(("Delete", {"Key": key(s.WAIVER, waiver.id), **still(s.BODY, item[s.BODY])}))
         except ConflictError:
             return
 
     def _step(self, change: WaiverChange) -> tuple[str, Item] | None:
         """The waiver put or deleted, on condition that what was stored before still is: its bytes, since an older form
         of them may not be what is made of it today. None where that is another than `former`."""
-        place = key(WAIVER, change.subject.id)
+        place = key(s.WAIVER, change.subject.id)
         stored = self._dynamo.get(place)
         if (None if stored is None else _read(stored)) != change.former:
             return None
-        condition = still(BODY, stored and stored[BODY])
+        condition = still(s.BODY, stored and stored[s.BODY])
         if change.waiver is None:
             return "Delete", {"Key": place, **condition}
-        return "Put", {"Item": place | {BODY: {"B": msgspec.json.encode(change.waiver)}}, **condition}
+        return "Put", {"Item": place | {s.BODY: {"B": msgspec.json.encode(change.waiver)}}, **condition}
 
 
 def _read(item: Item) -> Waiver:
-    return msgspec.json.decode(item[BODY]["B"], type=Waiver)
+    return msgspec.json.decode(item[s.BODY]["B"], type=Waiver)
 
 
 def _change_item(change: WaiverChange) -> Item:
-    return key(WAIVER_CHANGE, _version_sk(change.version)) | {BODY: {"B": msgspec.json.encode(change)}}
+    return key(s.WAIVER_CHANGE, _version_sk(change.version)) | {s.BODY: {"B": msgspec.json.encode(change)}}
 
 
 def _version_sk(version: int) -> str:

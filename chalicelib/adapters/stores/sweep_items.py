@@ -16,39 +16,21 @@ one before it, so that only one of two workers asks.
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from chalicelib.adapters.dynamodb import schema as s
 from chalicelib.adapters.dynamodb.dynamo import Dynamo, encode, expand, still
-from chalicelib.adapters.dynamodb.schema import (
-    BODY,
-    EXPIRES,
-    PK,
-    PUT_AT,
-    REASON,
-    SK,
-    Item,
-    key,
-    nonce,
-    number_of,
-    read_number,
-    repository_pk,
-)
+from chalicelib.adapters.dynamodb.schema import Item, key, nonce, number_of, read_number, repository_pk
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.reconcile.posture import GatheredSettings
 from chalicelib.domain.reconcile.scan_budget import Asked, ScanBudget, ScanRefusal
 from chalicelib.domain.replication.replica import Replica, ReplicationState, is_missing
 from chalicelib.domain.replication.rules import Destination
-from chalicelib.errors import ConflictError
 from chalicelib.services.ports.table import Page
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
 
 LOOKED_THROUGH = 5_000
 _REPLICA, _STATE = "REPLICA#", "REPLICATION"
@@ -57,16 +39,16 @@ _REPLICA, _STATE = "REPLICA#", "REPLICATION"
 class ReplicaItems:
     """services.ports.registry.Replicas on DynamoDB. All reads are consistent."""
 
-    def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._dynamo = Dynamo(client, table_name, sleep)
+    def __init__(self, dynamo: Dynamo) -> None:
+        self._dynamo = dynamo
 
     def state(self, home: Repository) -> ReplicationState | None:
         item = self._dynamo.get(_state_key(home))
-        return None if item is None else msgspec.json.decode(item[BODY]["B"], type=ReplicationState)
+        return None if item is None else msgspec.json.decode(item[s.BODY]["B"], type=ReplicationState)
 
     def store_state(self, home: Repository, state: ReplicationState) -> None:
         """The last write stands: its writer has just asked both registries."""
-        self._dynamo.put(_state_key(home) | {BODY: {"B": msgspec.json.encode(state)}})
+        self._dynamo.put(_state_key(home) | {s.BODY: {"B": msgspec.json.encode(state)}})
 
     def of(self, home: Repository) -> dict[tuple[str, Destination], Replica]:
         return {(r.ref.digest, r.destination): r for r in self._query(home, _REPLICA)}
@@ -83,11 +65,11 @@ class ReplicaItems:
             ":to": {"S": f"{_REPLICA}~"},
         }
         found: list[Replica] = []
-        condition = f"{PK} = :pk AND {SK} BETWEEN :from AND :to"
+        condition = f"{s.PK} = :pk AND {s.SK} BETWEEN :from AND :to"
         for seen, item in enumerate(self._dynamo.query(condition, values, ConsistentRead=True)):
-            if (at := item[SK]["S"]) == after:
+            if (at := item[s.SK]["S"]) == after:
                 continue
-            replica = msgspec.json.decode(item[BODY]["B"], type=Replica)
+            replica = msgspec.json.decode(item[s.BODY]["B"], type=Replica)
             if wanted(replica):
                 found.append(replica)
             if len(found) == limit or seen >= LOOKED_THROUGH:
@@ -96,22 +78,16 @@ class ReplicaItems:
 
     def keep(self, replica: Replica) -> bool:
         at = number_of(replica.at)
-        condition = f"attribute_not_exists({PK}) OR #at <= :at"
-        try:
-            self._dynamo.put(_item(replica), condition, {":at": {"N": at}}, ExpressionAttributeNames={"#at": PUT_AT})
-        except ConflictError:
-            return False
-        return True
+        condition = f"attribute_not_exists({s.PK}) OR #at <= :at"
+        names = {"#at": s.PUT_AT}
+        return self._dynamo.put_if(_item(replica), condition, {":at": {"N": at}}, ExpressionAttributeNames=names)
 
     def store_delivered(self, replica: Replica) -> None:
         values: Item = {":at": {"N": number_of(replica.at)}}
-        try:
-            self._dynamo.put(_item(replica), "#at = :at", values, ExpressionAttributeNames={"#at": PUT_AT})
-        except ConflictError:
-            return
+        self._dynamo.put_if(_item(replica), "#at = :at", values, ExpressionAttributeNames={"#at": s.PUT_AT})
 
     def drop(self, replica: Replica) -> None:
-        self._dynamo.delete_many([_replica_key(replica)])
+        self._dynamo.delete_many([_copy_key(replica.ref, replica.destination)])
 
     def missing(self, home: Repository, digests: Collection[str]) -> dict[str, bool | None]:
         """One read for each hundred copies that are owed."""
@@ -120,22 +96,18 @@ class ReplicaItems:
         keys = [_copy_key(home.image(digest), place) for digest in digests for place in places]
         found: dict[str, list[Replica]] = {}
         for item in self._dynamo.get_many(keys):
-            replica = msgspec.json.decode(item[BODY]["B"], type=Replica)
+            replica = msgspec.json.decode(item[s.BODY]["B"], type=Replica)
             found.setdefault(replica.ref.digest, []).append(replica)
         return {digest: is_missing(state, found.get(digest, ()), digest) for digest in digests}
 
     def _query(self, home: Repository, begins: str) -> tuple[Replica, ...]:
         values: Item = {":pk": {"S": repository_pk(home)}, ":begins": {"S": begins}}
-        found = self._dynamo.query(f"{PK} = :pk AND begins_with({SK}, :begins)", values, ConsistentRead=True)
-        return tuple(msgspec.json.decode(item[BODY]["B"], type=Replica) for item in found)
+        found = self._dynamo.query(f"{s.PK} = :pk AND begins_with({s.SK}, :begins)", values, ConsistentRead=True)
+        return tuple(msgspec.json.decode(item[s.BODY]["B"], type=Replica) for item in found)
 
 
 def _state_key(home: Repository) -> Item:
     return key(repository_pk(home), _STATE)
-
-
-def _replica_key(replica: Replica) -> Item:
-    return _copy_key(replica.ref, replica.destination)
 
 
 def _copy_key(ref: ImageRef, destination: Destination) -> Item:
@@ -143,8 +115,8 @@ def _copy_key(ref: ImageRef, destination: Destination) -> Item:
 
 
 def _item(replica: Replica) -> Item:
-    body = {BODY: {"B": msgspec.json.encode(replica)}, PUT_AT: {"N": number_of(replica.at)}}
-    return _replica_key(replica) | body
+    body = {s.BODY: {"B": msgspec.json.encode(replica)}, s.PUT_AT: {"N": number_of(replica.at)}}
+    return _copy_key(replica.ref, replica.destination) | body
 
 
 KEPT_FOR = timedelta(days=90)
@@ -155,42 +127,35 @@ _ASKED_AT = "aa"
 class ScanAskItems:
     """services.ports.registry.ScanAsks on DynamoDB."""
 
-    def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._dynamo = Dynamo(client, table_name, sleep)
+    def __init__(self, dynamo: Dynamo) -> None:
+        self._dynamo = dynamo
 
     def asked(self, refs: Iterable[ImageRef]) -> dict[ImageRef, Asked]:
         found = self._dynamo.get_many(map(_ask_key, refs), consistent=False)
-        return {ImageRef.from_path(item[PK]["S"].partition("#")[2]): _read(item) for item in found}
+        return {ImageRef.from_path(item[s.PK]["S"].partition("#")[2]): _read(item) for item in found}
 
     def claim(self, ref: ImageRef, at: datetime, former: Asked | None) -> bool:
-        item = _ask_key(ref) | nonce() | {_ASKED_AT: {"N": number_of(at)}, EXPIRES: _end(at)}
-        try:
-            self._dynamo.put(item, **still(_ASKED_AT, None if former is None else {"N": number_of(former.at)}))
-        except ConflictError:
-            return False
-        return True
+        item = _ask_key(ref) | nonce() | {_ASKED_AT: {"N": number_of(at)}, s.EXPIRES: _end(at)}
+        return self._dynamo.put_if(item, **still(_ASKED_AT, None if former is None else {"N": number_of(former.at)}))
 
     def end_claim(self, ref: ImageRef, at: datetime, asked: Asked | None) -> None:
         """What became of the claim of `at`; None: it was not asked after all. Nothing where there is a newer one."""
         item = _ask_key(ref) | nonce()
         ended = asked or Asked(datetime.fromtimestamp(0, at.tzinfo))
-        item |= {_ASKED_AT: {"N": number_of(ended.at)}, EXPIRES: _end(at)}
+        item |= {_ASKED_AT: {"N": number_of(ended.at)}, s.EXPIRES: _end(at)}
         if ended.refused is not None:
-            item[REASON] = {"S": ended.refused.value}
-        try:
-            self._dynamo.put(item, **still(_ASKED_AT, {"N": number_of(at)}))
-        except ConflictError:
-            return
+            item[s.REASON] = {"S": ended.refused.value}
+        self._dynamo.put_if(item, **still(_ASKED_AT, {"N": number_of(at)}))
 
     def change_budget(self, registry: Repository, change: Callable[[ScanBudget], ScanBudget]) -> ScanBudget:
         where = key(_SCANS, f"{registry.registry}/{registry.region}")
 
         def attempt() -> ScanBudget:
-            stored = (self._dynamo.get(where) or {}).get(BODY)
+            stored = (self._dynamo.get(where) or {}).get(s.BODY)
             former = ScanBudget() if stored is None else expand(ScanBudget, bytes(stored["B"]))
             budget = change(former)
             if budget != former:
-                self._dynamo.put(where | nonce() | {BODY: {"B": encode(budget)}}, **still(BODY, stored))
+                self._dynamo.put(where | nonce() | {s.BODY: {"B": encode(budget)}}, **still(s.BODY, stored))
             return budget
 
         return self._dynamo.insist(f"the scans of {registry.registry} in {registry.region}", attempt)
@@ -201,7 +166,7 @@ def _ask_key(ref: ImageRef) -> Item:
 
 
 def _read(item: Item) -> Asked:
-    refused = item[REASON]["S"] if REASON in item else None
+    refused = item[s.REASON]["S"] if s.REASON in item else None
     return Asked(read_number(item[_ASKED_AT]["N"]), None if refused is None else ScanRefusal(refused))
 
 
@@ -215,8 +180,8 @@ _SETTINGS, _SINCE = "SETTINGS", "aa"
 class SettingsItems:
     """services.ports.registry.GatheredPosture on DynamoDB."""
 
-    def __init__(self, client: DynamoDBClient, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._dynamo = Dynamo(client, table_name, sleep)
+    def __init__(self, dynamo: Dynamo) -> None:
+        self._dynamo = dynamo
 
     def read(self, repository: Repository) -> tuple[GatheredSettings, datetime] | None:
         item = self._dynamo.get(_settings_key(repository))
@@ -229,8 +194,8 @@ class SettingsItems:
             stored = self._dynamo.get(_settings_key(repository))
             if stored is not None and (_settings(stored) == settings or read_number(stored[_SINCE]["N"]) > at):
                 return False
-            item = _settings_key(repository) | {BODY: {"B": _packed(settings)}, _SINCE: {"N": number_of(at)}}
-            self._dynamo.put(item, **still(BODY, stored and stored[BODY]))
+            body = {s.BODY: {"B": zlib.compress(msgspec.json.encode(settings))}, _SINCE: {"N": number_of(at)}}
+            self._dynamo.put(_settings_key(repository) | body, **still(s.BODY, stored and stored[s.BODY]))
             return True
 
         return self._dynamo.insist(f"the settings of {repository.path}", attempt)
@@ -240,9 +205,5 @@ def _settings_key(repository: Repository) -> Item:
     return key(repository_pk(repository), _SETTINGS)
 
 
-def _packed(settings: GatheredSettings) -> bytes:
-    return zlib.compress(msgspec.json.encode(settings))
-
-
 def _settings(item: Item) -> GatheredSettings:
-    return msgspec.json.decode(zlib.decompress(bytes(item[BODY]["B"])), type=GatheredSettings)
+    return msgspec.json.decode(zlib.decompress(bytes(item[s.BODY]["B"])), type=GatheredSettings)

@@ -10,21 +10,18 @@ DynamoDB removes what is past its `ttl` some time later; until then it is read a
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import msgspec
 
+from chalicelib.adapters.dynamodb import schema as s
 from chalicelib.adapters.dynamodb.dynamo import ABSENT, Dynamo, still
-from chalicelib.adapters.dynamodb.schema import BODY, EXPIRES, PK, REVISION, SK, Item, key, nonce, what_if_pk
+from chalicelib.adapters.dynamodb.schema import Item, key, nonce, what_if_pk
 from chalicelib.domain.whatif.report import Job, ShardPart
 from chalicelib.errors import ParameterError
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
 
 T = TypeVar("T")
 KEPT_FOR = timedelta(days=7)
@@ -35,21 +32,14 @@ _JOB, _PART = "JOB", "PART#"
 class WhatIfItems:
     """services.ports.context.WhatIfs on DynamoDB."""
 
-    def __init__(
-        self,
-        client: DynamoDBClient,
-        table_name: str,
-        now: Callable[[], datetime],
-        *,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._dynamo, self._now = Dynamo(client, table_name, sleep), now
+    def __init__(self, dynamo: Dynamo, now: Callable[[], datetime]) -> None:
+        self._dynamo, self._now = dynamo, now
 
     def put_job(self, job: Job) -> None:
         body = _packed(job)
         if len(body["B"]) > MOST_BYTES:
             raise ParameterError("policy", f"is too large for a what-if: over {MOST_BYTES:,} bytes when deflated")
-        self._dynamo.put(key(what_if_pk(job.id), _JOB) | {BODY: body, EXPIRES: _end(job)}, **ABSENT)
+        self._dynamo.put(key(what_if_pk(job.id), _JOB) | {s.BODY: body, s.EXPIRES: _end(job)}, **ABSENT)
 
     def read_job(self, job_id: str) -> Job | None:
         return self._unpacked(self._dynamo.get(key(what_if_pk(job_id), _JOB)), Job)
@@ -57,9 +47,9 @@ class WhatIfItems:
     def put_part(self, job: Job, part: ShardPart) -> ShardPart:
         put, body = _fitted(msgspec.structs.replace(part, revision=part.revision + 1))
         item = key(what_if_pk(job.id), f"{_PART}{part.shard}") | nonce()
-        item |= {BODY: body, REVISION: {"N": str(put.revision)}, EXPIRES: _end(job)}
+        item |= {s.BODY: body, s.REVISION: {"N": str(put.revision)}, s.EXPIRES: _end(job)}
         former = {"N": str(part.revision)} if part.revision else None
-        self._dynamo.put(item, **still(REVISION, former))
+        self._dynamo.put(item, **still(s.REVISION, former))
         return put
 
     def read_part(self, job: Job, shard: int) -> ShardPart:
@@ -68,13 +58,13 @@ class WhatIfItems:
 
     def read_parts(self, job: Job) -> Sequence[ShardPart]:
         values = {":pk": {"S": what_if_pk(job.id)}, ":parts": {"S": _PART}}
-        found = self._dynamo.query(f"{PK} = :pk AND begins_with({SK}, :parts)", values, ConsistentRead=True)
+        found = self._dynamo.query(f"{s.PK} = :pk AND begins_with({s.SK}, :parts)", values, ConsistentRead=True)
         return [part for item in found if (part := self._unpacked(item, ShardPart)) is not None]
 
     def _unpacked(self, item: Item | None, kind: type[T]) -> T | None:
-        if item is None or int(item[EXPIRES]["N"]) <= self._now().timestamp():
+        if item is None or int(item[s.EXPIRES]["N"]) <= self._now().timestamp():
             return None
-        return msgspec.json.decode(zlib.decompress(item[BODY]["B"]), type=kind)
+        return msgspec.json.decode(zlib.decompress(item[s.BODY]["B"]), type=kind)
 
 
 def _fitted(part: ShardPart) -> tuple[ShardPart, Item]:

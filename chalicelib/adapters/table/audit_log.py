@@ -21,31 +21,9 @@ from functools import partial
 
 import msgspec
 
+from chalicelib.adapters.dynamodb import schema as s
 from chalicelib.adapters.dynamodb.dynamo import ABSENT, Dynamo, still
-from chalicelib.adapters.dynamodb.schema import (
-    ACTOR,
-    BODY,
-    CHAIN,
-    CLAIMED_AT,
-    CLAIMS,
-    DELIVERED_AT,
-    KIND,
-    NONCE,
-    NUMBER,
-    PK,
-    REASON,
-    RECORD,
-    SK,
-    STATE_PK,
-    STATE_SK,
-    SUMMARY,
-    Item,
-    action_key,
-    audit_day,
-    audit_head_key,
-    key,
-    nonce,
-)
+from chalicelib.adapters.dynamodb.schema import Item, action_key, audit_day, audit_head_key, key, nonce
 from chalicelib.domain.audit.action import ActionRecord, AlertDelivery
 from chalicelib.domain.audit.chain import (
     START,
@@ -69,7 +47,6 @@ class AuditCheckpoints:
         self._dynamo = dynamo
 
     def copy(self, day: date, heads: Mapping[Chain, Head]) -> None:
-        """Adds to the day's copies those that have more records than what was copied. 1 unit a shard that changes."""
         shards: dict[int, dict[str, Head]] = {}
         for chain, head in heads.items():
             shards.setdefault(shard_of_chain(chain), {})[chain_name(chain)] = head
@@ -77,8 +54,8 @@ class AuditCheckpoints:
             self._dynamo.insist(f"audit heads of {day}", partial(self._add, day, shard, new))
 
     def of_day(self, day: date) -> Iterator[tuple[Chain, Head]]:
-        values = {":pk": {"S": SUMMARY}, ":day": {"S": f"HEADS#{day}#"}}
-        for item in self._dynamo.query(f"{PK} = :pk AND begins_with({SK}, :day)", values, ConsistentRead=True):
+        values = {":pk": {"S": s.SUMMARY}, ":day": {"S": f"HEADS#{day}#"}}
+        for item in self._dynamo.query(f"{s.PK} = :pk AND begins_with({s.SK}, :day)", values, ConsistentRead=True):
             for name, (count, link) in _read(item).items():
                 yield named_chain(name), Head(count, link)
 
@@ -90,8 +67,8 @@ class AuditCheckpoints:
         """Each chain's oldest first."""
         items = self._dynamo.get_many(_key(day, shard) for day in days)
         found: dict[str, list[Copy]] = {}
-        for item in sorted(items, key=lambda i: str(i[SK]["S"])):
-            day = date.fromisoformat(item[SK]["S"].split("#")[1])
+        for item in sorted(items, key=lambda i: str(i[s.SK]["S"])):
+            day = date.fromisoformat(item[s.SK]["S"].split("#")[1])
             for name, (count, link) in _read(item).items():
                 found.setdefault(name, []).append(Copy(day, Head(count, link)))
         return {named_chain(name): copies for name, copies in found.items()}
@@ -103,30 +80,32 @@ class AuditCheckpoints:
         if not risen:
             return
         body = zlib.compress(msgspec.msgpack.encode(stored | risen))
-        self._dynamo.put(_key(day, shard) | {BODY: {"B": body}} | nonce(), **still(NONCE, item and item[NONCE]))
+        self._dynamo.put(_key(day, shard) | {s.BODY: {"B": body}} | nonce(), **still(s.NONCE, item and item[s.NONCE]))
 
 
 def _key(day: date, shard: int) -> Item:
-    return key(SUMMARY, f"HEADS#{day}#{shard:02x}")
+    return key(s.SUMMARY, f"HEADS#{day}#{shard:02x}")
 
 
 def _read(item: Item) -> _Heads:
     """Raises UpstreamError for copies that were altered: a proof without them would prove too much."""
     try:
-        return msgspec.msgpack.decode(zlib.decompress(item[BODY]["B"]), type=_Heads)
+        return msgspec.msgpack.decode(zlib.decompress(item[s.BODY]["B"]), type=_Heads)
     except (KeyError, zlib.error, msgspec.DecodeError) as error:
-        raise UpstreamError(f"the copied heads {item[SK]['S']} were changed, they cannot be read: {error!r}") from error
+        raise UpstreamError(
+            f"the copied heads {item[s.SK]['S']} were changed, they cannot be read: {error!r}"
+        ) from error
 
 
 SHOWN = 200  # characters of actor and reason in the index; the record has them whole
 _NAMES = {
-    PK: "image or subject",
-    SK: "key",
-    KIND: "kind as listed",
-    ACTOR: "actor as listed",
-    REASON: "reason as listed",
-    STATE_PK: "day in the index",
-    STATE_SK: "time in the index",
+    s.PK: "image or subject",
+    s.SK: "key",
+    s.KIND: "kind as listed",
+    s.ACTOR: "actor as listed",
+    s.REASON: "reason as listed",
+    s.STATE_PK: "day in the index",
+    s.STATE_SK: "time in the index",
 }
 
 
@@ -142,7 +121,7 @@ def read_stored(item: Item) -> StoredRecord:
     return StoredRecord(
         number=place.count,
         link=place.link,
-        body=bytes(item.get(RECORD, {}).get("B", b"")),
+        body=bytes(item.get(s.RECORD, {}).get("B", b"")),
         wrong=_wrong(item),
     )
 
@@ -160,18 +139,18 @@ def _wrong(item: Item) -> str | None:
 
 def read_head(item: Item) -> Head:
     """Whatever is left of it, as of a record; a count that is none is 0."""
-    number = item.get(NUMBER, {}).get("N", "0")
-    return Head(int(number) if number.isdigit() else 0, bytes(item.get(CHAIN, {}).get("B", b"")))
+    number = item.get(s.NUMBER, {}).get("N", "0")
+    return Head(int(number) if number.isdigit() else 0, bytes(item.get(s.CHAIN, {}).get("B", b"")))
 
 
 def read_action(item: Item) -> ActionRow:
     """Raises UpstreamError for a record that is none any more."""
     try:
-        body = bytes(item[RECORD]["B"])
+        body = bytes(item[s.RECORD]["B"])
         record = msgspec.json.decode(body, type=ActionRecord)
-        return ActionRow(record, int(item[NUMBER]["N"]), bytes(item[CHAIN]["B"]), body)
+        return ActionRow(record, int(item[s.NUMBER]["N"]), bytes(item[s.CHAIN]["B"]), body)
     except (msgspec.DecodeError, KeyError, ValueError) as error:
-        where = f"{item[PK]['S']} {item[SK]['S']}"
+        where = f"{item[s.PK]['S']} {item[s.SK]['S']}"
         raise UpstreamError(f"the audit record {where} was changed, it cannot be read: {error}") from error
 
 
@@ -203,36 +182,36 @@ class AuditLog:
         item = self._dynamo.get(action_key(chain, wanted_at, effect))
         if item is None:
             return None
-        claimed_at, delivered_at = (_time(item, name) for name in (CLAIMED_AT, DELIVERED_AT))
-        claims = int(item.get(CLAIMS, {}).get("N", "1"))
+        claimed_at, delivered_at = (_time(item, name) for name in (s.CLAIMED_AT, s.DELIVERED_AT))
+        claims = int(item.get(s.CLAIMS, {}).get("N", "1"))
         return AlertDelivery(claimed_at or read_action(item).record.at, claims, delivered_at)
 
     def claim_delivery(self, chain: Chain, effect: str, wanted_at: datetime, claims: int, at: datetime) -> None:
         """Beside the record, which its link in the chain covers and which stays as it is."""
-        former = f"{CLAIMS} = :former" if claims > 1 else f"attribute_not_exists({CLAIMS})"
+        former = f"{s.CLAIMS} = :former" if claims > 1 else f"attribute_not_exists({s.CLAIMS})"
         values: Item = {":claims": {"N": str(claims + 1)}, ":at": {"S": at.isoformat()}}
         self._dynamo.update(
             action_key(chain, wanted_at, effect),
-            UpdateExpression=f"SET {CLAIMS} = :claims, {CLAIMED_AT} = :at",
-            ConditionExpression=f"{former} AND attribute_exists({PK}) AND attribute_not_exists({DELIVERED_AT})",
+            UpdateExpression=f"SET {s.CLAIMS} = :claims, {s.CLAIMED_AT} = :at",
+            ConditionExpression=f"{former} AND attribute_exists({s.PK}) AND attribute_not_exists({s.DELIVERED_AT})",
             ExpressionAttributeValues=values | ({":former": {"N": str(claims)}} if claims > 1 else {}),
         )
 
     def mark_delivered(self, chain: Chain, effect: str, wanted_at: datetime, at: datetime) -> None:
         self._dynamo.update(
             action_key(chain, wanted_at, effect),
-            UpdateExpression=f"SET {DELIVERED_AT} = :at",
-            ConditionExpression=f"attribute_exists({PK})",
+            UpdateExpression=f"SET {s.DELIVERED_AT} = :at",
+            ConditionExpression=f"attribute_exists({s.PK})",
             ExpressionAttributeValues={":at": {"S": at.isoformat()}},
         )
 
     def _put(self, record: ActionRecord, head: Head) -> None:
         body = record_bytes(record)
-        place: Item = {NUMBER: {"N": str(head.count + 1)}, CHAIN: {"B": next_link(head.link, body)}}
+        place: Item = {s.NUMBER: {"N": str(head.count + 1)}, s.CHAIN: {"B": next_link(head.link, body)}}
         former = {"N": str(head.count)} if head.count else None
         self._dynamo.transact(
-            ("Put", {"Item": {**_beside(record), RECORD: {"B": body}, **place}, **ABSENT}),
-            ("Put", {"Item": audit_head_key(record.chain) | place, **still(NUMBER, former)}),
+            ("Put", {"Item": {**_beside(record), s.RECORD: {"B": body}, **place}, **ABSENT}),
+            ("Put", {"Item": audit_head_key(record.chain) | place, **still(s.NUMBER, former)}),
         )
 
 
@@ -245,9 +224,9 @@ def _beside(record: ActionRecord) -> Item:
     day, moment = audit_day(record.at)
     return {
         **action_key(record.chain, record.wanted_at, record.effect),
-        KIND: {"S": record.kind},
-        ACTOR: {"S": record.actor[:SHOWN]},
-        REASON: {"S": record.reason[:SHOWN]},
-        STATE_PK: {"S": day},
-        STATE_SK: {"S": f"{moment}#{record.effect}"},
+        s.KIND: {"S": record.kind},
+        s.ACTOR: {"S": record.actor[:SHOWN]},
+        s.REASON: {"S": record.reason[:SHOWN]},
+        s.STATE_PK: {"S": day},
+        s.STATE_SK: {"S": f"{moment}#{record.effect}"},
     }

@@ -12,23 +12,9 @@ from itertools import groupby
 
 import msgspec
 
+from chalicelib.adapters.dynamodb import schema as s
 from chalicelib.adapters.dynamodb.dynamo import Dynamo
-from chalicelib.adapters.dynamodb.schema import (
-    ACTION,
-    ACTOR,
-    BY_STATE,
-    KIND,
-    PK,
-    SK,
-    STATE_PK,
-    STATE_SK,
-    Item,
-    audit_day,
-    audit_head_key,
-    key,
-    position_of,
-    token_of,
-)
+from chalicelib.adapters.dynamodb.schema import Item, audit_day, audit_head_key, key, position_of, token_of
 from chalicelib.adapters.table.audit_log import AuditCheckpoints, read_action, read_head, read_stored
 from chalicelib.domain.audit.action import ActionRecord, action_id, recorded_at
 from chalicelib.domain.audit.chain import Chain, Copy, Head, StoredRecord, chain_name, named_chain
@@ -82,7 +68,7 @@ class AuditQueries:
             row = _shown(item)
             if wanted(_entry_of(row)):
                 rows.append(row)
-            last = token_of(item[SK]["S"])
+            last = token_of(item[s.SK]["S"])
         return Page(tuple(rows))
 
     def page_of_days(
@@ -110,9 +96,9 @@ class AuditQueries:
         at = recorded_at(text)
         day, moment = audit_day(at)
         values = {":day": {"S": day}, ":at": {"S": f"{moment}#"}}
-        for item in self._index(f"{STATE_PK} = :day AND begins_with({STATE_SK}, :at)", values):
+        for item in self._index(f"{s.STATE_PK} = :day AND begins_with({s.STATE_SK}, :at)", values):
             if action_id(_read_entry(item)) == text:
-                stored = self._dynamo.get(key(item[PK]["S"], item[SK]["S"]))
+                stored = self._dynamo.get(key(item[s.PK]["S"], item[s.SK]["S"]))
                 return None if stored is None else read_action(stored)
         return None
 
@@ -123,8 +109,8 @@ class AuditQueries:
         is passed over: were it a record that was moved, its own chain would lack it."""
         seen: set[str] = set()
         values = {":day": {"S": audit_day(_midnight(day))[0]}}
-        for item in self._index(f"{STATE_PK} = :day", values, ProjectionExpression=PK):
-            name = item[PK]["S"]
+        for item in self._index(f"{s.STATE_PK} = :day", values, ProjectionExpression=s.PK):
+            name = item[s.PK]["S"]
             if name not in seen:
                 seen.add(name)
                 try:
@@ -136,7 +122,7 @@ class AuditQueries:
     def heads(self, chains: Iterable[Chain]) -> Mapping[Chain, Head]:
         """Those that exist, read consistently."""
         found = self._dynamo.get_many(audit_head_key(chain) for chain in chains)
-        return {named_chain(item[PK]["S"]): read_head(item) for item in found}
+        return {named_chain(item[s.PK]["S"]): read_head(item) for item in found}
 
     def stored(self, chain: Chain) -> Iterator[StoredRecord]:
         """As they lie there, in no useful order."""
@@ -160,22 +146,22 @@ class AuditQueries:
         """`before`: the sort key of a record, which is left out."""
         values = {
             ":pk": {"S": chain_name(chain)},
-            ":from": {"S": ACTION},
-            ":to": {"S": before or f"{ACTION}\U0010ffff"},
+            ":from": {"S": s.ACTION},
+            ":to": {"S": before or f"{s.ACTION}\U0010ffff"},
         }
         found = self._dynamo.query(
-            f"{PK} = :pk AND {SK} BETWEEN :from AND :to",
+            f"{s.PK} = :pk AND {s.SK} BETWEEN :from AND :to",
             values,
             limit=page,
             ConsistentRead=True,
             ScanIndexForward=not newest_first,
         )
-        return (item for item in found if item[SK]["S"] != before)
+        return (item for item in found if item[s.SK]["S"] != before)
 
     def _rows(self, keys: Sequence[Item]) -> tuple[ActionRow, ...]:
         """In the order of the keys."""
-        items = {(item[PK]["S"], item[SK]["S"]): item for item in self._dynamo.get_many(keys)}
-        wanted = ((k[PK]["S"], k[SK]["S"]) for k in keys)
+        items = {(item[s.PK]["S"], item[s.SK]["S"]): item for item in self._dynamo.get_many(keys)}
+        wanted = ((k[s.PK]["S"], k[s.SK]["S"]) for k in keys)
         return tuple(_shown(items[place]) for place in wanted if place in items)
 
     def _entries(
@@ -190,16 +176,16 @@ class AuditQueries:
             if position and pk == position[0]:
                 end = position[1]
             values = {":day": {"S": pk}, ":from": {"S": start}, ":to": {"S": end}}
-            condition = f"{STATE_PK} = :day AND {STATE_SK} BETWEEN :from AND :to"
+            condition = f"{s.STATE_PK} = :day AND {s.STATE_SK} BETWEEN :from AND :to"
             found = self._index(condition, values, limit=_PAGE, ScanIndexForward=False)
-            for sk, group in groupby(found, key=lambda item: str(item[STATE_SK]["S"])):
-                for item in sorted(group, key=lambda i: (i[PK]["S"], i[SK]["S"])):
-                    place = (pk, sk, item[PK]["S"], item[SK]["S"])
+            for sk, group in groupby(found, key=lambda item: str(item[s.STATE_SK]["S"])):
+                for item in sorted(group, key=lambda i: (i[s.PK]["S"], i[s.SK]["S"])):
+                    place = (pk, sk, item[s.PK]["S"], item[s.SK]["S"])
                     if not position or pk != position[0] or sk != position[1] or place > position:
                         yield place, _read_entry(item)
 
     def _index(self, condition: str, values: Item, **arguments: object) -> Iterator[Item]:
-        return self._dynamo.query(condition, values, IndexName=BY_STATE, **arguments)  # type: ignore[arg-type]
+        return self._dynamo.query(condition, values, IndexName=s.BY_STATE, **arguments)  # type: ignore[arg-type]
 
 
 def _shown(item: Item) -> ActionRow:
@@ -225,19 +211,19 @@ def _shown(item: Item) -> ActionRow:
 
 def _read_entry(item: Item) -> AuditEntry:
     """From an entry of the index, or from a record. Raises UpstreamError for one that is of no chain and no time."""
-    wanted_at, _, effect = item[SK]["S"].removeprefix(ACTION).partition("#")
-    at, _, _ = item[STATE_SK]["S"].partition("#")
+    wanted_at, _, effect = item[s.SK]["S"].removeprefix(s.ACTION).partition("#")
+    at, _, _ = item[s.STATE_SK]["S"].partition("#")
     try:
         return AuditEntry(
-            chain=named_chain(item[PK]["S"]),
+            chain=named_chain(item[s.PK]["S"]),
             effect=effect,
             wanted_at=datetime.fromisoformat(wanted_at),
             at=datetime.fromisoformat(at),
-            kind=item.get(KIND, {}).get("S", ""),
-            actor=item.get(ACTOR, {}).get("S", ""),
+            kind=item.get(s.KIND, {}).get("S", ""),
+            actor=item.get(s.ACTOR, {}).get("S", ""),
         )
     except ValueError as error:
-        where = f"{item[PK]['S']} {item[SK]['S']}"
+        where = f"{item[s.PK]['S']} {item[s.SK]['S']}"
         raise UpstreamError(f"the audit record {where} was changed, it cannot be read: {error}") from error
 
 

@@ -18,23 +18,9 @@ from threading import Lock
 
 import msgspec
 
+from chalicelib.adapters.dynamodb import schema as s
 from chalicelib.adapters.dynamodb.dynamo import Dynamo
-from chalicelib.adapters.dynamodb.schema import (
-    EPSS,
-    EPSS_AT,
-    KEV,
-    KEV_FACT,
-    PK,
-    PUT_AT,
-    SK,
-    TEXTS,
-    TEXTS_HASH,
-    Item,
-    key,
-    number_of,
-    read_number,
-    vulnerability_pk,
-)
+from chalicelib.adapters.dynamodb.schema import Item, key, number_of, read_number, vulnerability_pk
 from chalicelib.domain.images.finding import Finding
 
 EPSS_STEP = 0.01
@@ -122,7 +108,6 @@ class Catalogue:
         self._lock = Lock()
 
     def keep(self, findings: Iterable[Finding]) -> None:
-        """Writes what is new or changed, and nothing else."""
         seen: dict[_Place, Entry] = {}
         marks: list[tuple[_Mark, _Place]] = []
         for finding in findings:
@@ -153,8 +138,8 @@ class Catalogue:
         ids = {vulnerability_pk(i): i for i in vulnerability_ids}
         with self._lock:
             known = {pk: fact for pk in ids if (fact := self._kev.get(pk)) is not None and fact[1] > after}
-        items = self._dynamo.get_many(key(pk, KEV_FACT) for pk in ids if pk not in known)
-        read = {item[PK]["S"]: read_kev_item(item) for item in items}
+        items = self._dynamo.get_many(key(pk, s.KEV_FACT) for pk in ids if pk not in known)
+        read = {item[s.PK]["S"]: read_kev_item(item) for item in items}
         with self._lock:
             if len(self._kev) + len(read) > self._limit:
                 self._kev.clear()
@@ -164,7 +149,7 @@ class Catalogue:
     def _store(self, seen: Mapping[_Place, Entry]) -> dict[_Place, Entry]:
         """What is stored afterwards."""
         items = self._dynamo.get_many((key(*place) for place in seen), consistent=False)
-        found = {(item[PK]["S"], item[SK]["S"]): item for item in items}
+        found = {(item[s.PK]["S"], item[s.SK]["S"]): item for item in items}
         after, puts = {}, []
         for place, entry in seen.items():
             item = found.get(place)
@@ -192,15 +177,15 @@ class Catalogue:
 def read_entry(vulnerability_id: str, item: Item) -> Entry:
     return Entry(
         vulnerability_id,
-        item[SK]["S"],
-        msgspec.msgpack.decode(zlib.decompress(item[TEXTS]["B"], wbits=-zlib.MAX_WBITS), type=Texts),
-        float(item[EPSS]["N"]) if EPSS in item else None,
-        read_number(item[EPSS_AT]["N"]) if EPSS_AT in item else None,
+        item[s.SK]["S"],
+        msgspec.msgpack.decode(zlib.decompress(item[s.TEXTS]["B"], wbits=-zlib.MAX_WBITS), type=Texts),
+        float(item[s.EPSS]["N"]) if s.EPSS in item else None,
+        read_number(item[s.EPSS_AT]["N"]) if s.EPSS_AT in item else None,
     )
 
 
 def read_kev_item(item: Item) -> tuple[bool | None, datetime]:
-    return (item[KEV]["BOOL"] if KEV in item else None), read_number(item[PUT_AT]["N"])
+    return (item[s.KEV]["BOOL"] if s.KEV in item else None), read_number(item[s.PUT_AT]["N"])
 
 
 def _mark(finding: Finding) -> _Mark:
@@ -218,17 +203,19 @@ def _own_title(finding: Finding) -> str | None:
 def _changed(item: Item, before: Entry, after: Entry) -> bool:
     if (before.epss, before.epss_at) != (after.epss, after.epss_at):
         return True
-    return bytes(item[TEXTS_HASH]["B"]) != after.texts.hash and _item(after)[TEXTS]["B"] != bytes(item[TEXTS]["B"])
+    return bytes(item[s.TEXTS_HASH]["B"]) != after.texts.hash and _item(after)[s.TEXTS]["B"] != bytes(
+        item[s.TEXTS]["B"]
+    )
 
 
 def _item(entry: Entry) -> Item:
-    item: Item = {**key(*entry.place), TEXTS_HASH: {"B": entry.texts.hash}}
+    item: Item = {**key(*entry.place), s.TEXTS_HASH: {"B": entry.texts.hash}}
     room = ITEM_BYTES - _OWN_BYTES - sum(len(part.encode()) for part in entry.place)
-    item[TEXTS] = {"B": _fitted(entry.texts, room)}
+    item[s.TEXTS] = {"B": _fitted(entry.texts, room)}
     if entry.epss is not None:
-        item[EPSS] = {"N": repr(entry.epss)}
+        item[s.EPSS] = {"N": repr(entry.epss)}
         if entry.epss_at is not None:
-            item[EPSS_AT] = {"N": number_of(entry.epss_at)}
+            item[s.EPSS_AT] = {"N": number_of(entry.epss_at)}
     return item
 
 
@@ -242,8 +229,8 @@ def _fitted(texts: Texts, room: int) -> bytes:
 
 
 def _kev_item(pk: str, kev: bool | None, at: datetime) -> Item:
-    item = key(pk, KEV_FACT) | {PUT_AT: {"N": number_of(at)}}
-    return item if kev is None else item | {KEV: {"BOOL": kev}}
+    item = key(pk, s.KEV_FACT) | {s.PUT_AT: {"N": number_of(at)}}
+    return item if kev is None else item | {s.KEV: {"BOOL": kev}}
 
 
 def _moved(epss: float | None, epss_at: datetime | None, known: float | None, known_at: datetime | None) -> bool:
@@ -272,19 +259,19 @@ class VulnerabilityFacts(msgspec.Struct, frozen=True):
 
 
 def add_texts(dynamo: Dynamo, findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """The same findings with the catalogue's texts."""
     wanted = tuple(findings)
     places = {(vulnerability_pk(f.vulnerability_id), source_of(f)): f.vulnerability_id for f in wanted}
     items = dynamo.get_many((key(*place) for place in places), consistent=False)
-    entries = {place: read_entry(places[place], item) for item in items if (place := (item[PK]["S"], item[SK]["S"]))}
+    entries = {
+        place: read_entry(places[place], item) for item in items if (place := (item[s.PK]["S"], item[s.SK]["S"]))
+    }
     return tuple(_dressed(f, entries.get((vulnerability_pk(f.vulnerability_id), source_of(f)))) for f in wanted)
 
 
 def read_vulnerability(dynamo: Dynamo, vulnerability_id: str) -> tuple[VulnerabilityFacts, ...]:
-    """One for each database that named it; empty where none did."""
-    found = list(dynamo.query(f"{PK} = :pk", {":pk": {"S": vulnerability_pk(vulnerability_id)}}))
-    kev, kev_at = next((read_kev_item(item) for item in found if item[SK]["S"] == KEV_FACT), (None, None))
-    entries = [read_entry(vulnerability_id, item) for item in found if item[SK]["S"] != KEV_FACT]
+    found = list(dynamo.query(f"{s.PK} = :pk", {":pk": {"S": vulnerability_pk(vulnerability_id)}}))
+    kev, kev_at = next((read_kev_item(item) for item in found if item[s.SK]["S"] == s.KEV_FACT), (None, None))
+    entries = [read_entry(vulnerability_id, item) for item in found if item[s.SK]["S"] != s.KEV_FACT]
     return tuple(
         VulnerabilityFacts(
             vulnerability_id=entry.vulnerability_id,
@@ -300,7 +287,7 @@ def read_vulnerability(dynamo: Dynamo, vulnerability_id: str) -> tuple[Vulnerabi
 
 
 def _dressed(finding: Finding, entry: Entry | None) -> Finding:
-    """With the catalogue's texts. Inspector titles findings by id and packages; that is made, not stored."""
+    """Inspector titles findings by id and packages; that is made, not stored."""
     if entry is None:
         return finding
     texts: Texts = entry.texts

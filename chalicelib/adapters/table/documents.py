@@ -15,22 +15,9 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from chalicelib.adapters.dynamodb import schema as s
 from chalicelib.adapters.dynamodb.dynamo import TRIES, Dynamo, still
-from chalicelib.adapters.dynamodb.schema import (
-    DOCUMENT,
-    FINDINGS,
-    PARTS,
-    PK,
-    PUT_AT,
-    REVISION,
-    SK,
-    Item,
-    document_key,
-    key,
-    nonce,
-    number_of,
-    read_number,
-)
+from chalicelib.adapters.dynamodb.schema import Item, document_key, key, nonce, number_of, read_number
 from chalicelib.adapters.packing.packing import pack_document, unpack_document
 from chalicelib.domain.images.finding import FindingsDocument
 from chalicelib.domain.images.image import ImageRef
@@ -53,17 +40,17 @@ def read_document(dynamo: Dynamo, ref: ImageRef) -> FindingsDocument:
             return FindingsDocument(ref)
         blob = _blob(dynamo, item)
         if blob is not None:
-            return unpack_document(ref, int(item[REVISION]["N"]), blob)
+            return unpack_document(ref, int(item[s.REVISION]["N"]), blob)
     raise TransientError(f"{ref}: parts of its findings are missing")
 
 
 def _blob(dynamo: Dynamo, item: Item) -> bytes | None:
     """None when a part is missing or another than listed: a newer revision has replaced it."""
-    if PARTS not in item:
-        return bytes(item[FINDINGS]["B"])
-    listed = msgspec.msgpack.decode(item[PARTS]["B"], type=list[_Part])
-    found = dynamo.get_many(key(item[PK]["S"], part.sk) for part in listed)
-    bodies = {f[SK]["S"]: bytes(f[FINDINGS]["B"]) for f in found}
+    if s.PARTS not in item:
+        return bytes(item[s.FINDINGS]["B"])
+    listed = msgspec.msgpack.decode(item[s.PARTS]["B"], type=list[_Part])
+    found = dynamo.get_many(key(item[s.PK]["S"], part.sk) for part in listed)
+    bodies = {f[s.SK]["S"]: bytes(f[s.FINDINGS]["B"]) for f in found}
     chosen = [bodies.get(part.sk, b"") for part in listed]
     right = all(hashlib.sha256(body).digest() == part.sha256 for body, part in zip(chosen, listed, strict=True))
     return b"".join(chosen) if right else None
@@ -79,20 +66,20 @@ class Documents:
         """As revision `former + 1` on condition of `former`. Raises ConflictError, and leaves no parts behind then."""
         document = msgspec.structs.replace(document, revision=former + 1)
         blob = pack_document(document)
-        item = document_key(document.ref) | nonce() | {REVISION: {"N": str(document.revision)}}
+        item = document_key(document.ref) | nonce() | {s.REVISION: {"N": str(document.revision)}}
         parts = self._parts(item, blob)
         if parts:
-            listed = [_Part(p[SK]["S"], hashlib.sha256(p[FINDINGS]["B"]).digest()) for p in parts]
-            item[PARTS] = {"B": msgspec.msgpack.encode(listed)}
+            listed = [_Part(p[s.SK]["S"], hashlib.sha256(p[s.FINDINGS]["B"]).digest()) for p in parts]
+            item[s.PARTS] = {"B": msgspec.msgpack.encode(listed)}
         else:
-            item[FINDINGS] = {"B": blob}
+            item[s.FINDINGS] = {"B": blob}
         for part in parts:
             self._dynamo.put(part)
         revision = {"N": str(former)} if former else None
         try:
-            old = self._dynamo.put(item, **still(REVISION, revision), ReturnValues="ALL_OLD")
+            old = self._dynamo.put(item, **still(s.REVISION, revision), ReturnValues="ALL_OLD")
         except ConflictError:
-            self._dynamo.delete_many([key(p[PK]["S"], p[SK]["S"]) for p in parts])
+            self._dynamo.delete_many([key(p[s.PK]["S"], p[s.SK]["S"]) for p in parts])
             raise
         self._remove_superseded(item, old or {})
         return document
@@ -100,10 +87,11 @@ class Documents:
     def _parts(self, item: Item, blob: bytes) -> list[Item]:
         if len(blob) <= self._part_bytes:
             return []
-        prefix = f"{DOCUMENT}#{item[REVISION]['N']}#{secrets.token_hex(4)}#"
+        prefix = f"{s.DOCUMENT}#{item[s.REVISION]['N']}#{secrets.token_hex(4)}#"
         at = {"N": number_of(self._now())}
         return [
-            key(item[PK]["S"], f"{prefix}{n}") | {FINDINGS: {"B": blob[start : start + self._part_bytes]}, PUT_AT: at}
+            key(item[s.PK]["S"], f"{prefix}{n}")
+            | {s.FINDINGS: {"B": blob[start : start + self._part_bytes]}, s.PUT_AT: at}
             for n, start in enumerate(range(0, len(blob), self._part_bytes))
         ]
 
@@ -111,18 +99,18 @@ class Documents:
         """A document that has shrunk into one item drops its parts at once: no later put would do it."""
         kept, dropped = _part_keys(new), _part_keys(old)
         if not kept:
-            self._dynamo.delete_many([key(new[PK]["S"], sk) for sk in dropped])
+            self._dynamo.delete_many([key(new[s.PK]["S"], sk) for sk in dropped])
             return
         before = self._now() - SUPERSEDED_FOR
         stored = self._dynamo.query(
-            f"{PK} = :pk AND begins_with({SK}, :parts)",
-            {":pk": new[PK], ":parts": {"S": f"{DOCUMENT}#"}},
+            f"{s.PK} = :pk AND begins_with({s.SK}, :parts)",
+            {":pk": new[s.PK], ":parts": {"S": f"{s.DOCUMENT}#"}},
             ProjectionExpression="#pk, #sk, #at",
-            ExpressionAttributeNames={"#pk": PK, "#sk": SK, "#at": PUT_AT},
+            ExpressionAttributeNames={"#pk": s.PK, "#sk": s.SK, "#at": s.PUT_AT},
         )
-        old_parts = [p for p in stored if p[SK]["S"] not in kept and read_number(p[PUT_AT]["N"]) < before]
-        self._dynamo.delete_many([key(p[PK]["S"], p[SK]["S"]) for p in old_parts])
+        old_parts = [p for p in stored if p[s.SK]["S"] not in kept and read_number(p[s.PUT_AT]["N"]) < before]
+        self._dynamo.delete_many([key(p[s.PK]["S"], p[s.SK]["S"]) for p in old_parts])
 
 
 def _part_keys(item: Item) -> list[str]:
-    return [p.sk for p in msgspec.msgpack.decode(item[PARTS]["B"], type=list[_Part])] if PARTS in item else []
+    return [p.sk for p in msgspec.msgpack.decode(item[s.PARTS]["B"], type=list[_Part])] if s.PARTS in item else []

@@ -8,28 +8,16 @@ is read consistently. `audit_queries` and `catalogue` read what is no image.
 from __future__ import annotations
 
 import heapq
-import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import groupby, islice
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from chalicelib.adapters.dynamodb import schema as s
 from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import (
-    BODY,
-    BY_STATE,
-    DIGEST,
-    MOVED_AT,
-    PK,
-    PUT_AT,
-    REPOSITORIES,
-    SHARDS,
-    SK,
-    STATE_PK,
-    STATE_SK,
     Item,
     header_key,
     image_of,
@@ -56,9 +44,6 @@ from chalicelib.domain.images.finding import Finding, FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.services.ports.table import ActionRow, ImageRow, Page, RepositoryRow, TagRow
 
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
-
 WALKED_ROWS = 10_000  # for one page of a filtered list: about 1,000 read units at most
 _SHARD_PAGE = 8
 
@@ -75,16 +60,9 @@ class Snapshot(msgspec.Struct, frozen=True):
 class FindingsQueries:
     """Every method may raise TransientError and DeniedError; one that takes `after`, ParameterError."""
 
-    def __init__(
-        self,
-        client: DynamoDBClient,
-        table_name: str,
-        *,
-        walked_rows: int = WALKED_ROWS,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._dynamo, self._walked_rows = Dynamo(client, table_name, sleep), walked_rows
-        self.audit = AuditQueries(self._dynamo)
+    def __init__(self, dynamo: Dynamo, *, walked_rows: int = WALKED_ROWS) -> None:
+        self._dynamo, self._walked_rows = dynamo, walked_rows
+        self.audit = AuditQueries(dynamo)
 
     # --- one image
 
@@ -170,7 +148,7 @@ class FindingsQueries:
 
     def all_rows(self) -> Iterator[ImageRow]:
         """Every image that exists, shard by shard, in no useful order: for summaries."""
-        for shard in range(SHARDS):
+        for shard in range(s.SHARDS):
             yield from self.rows_of(shard)
 
     def rows_of(self, shard: int) -> Iterator[ImageRow]:
@@ -179,18 +157,18 @@ class FindingsQueries:
 
     def _merged(self, after: _Place | None, limit: int) -> Iterator[tuple[_Place, Item]]:
         """Worst first, then newest: eight Queries, each read on as needed."""
-        size = max(_SHARD_PAGE, limit // SHARDS + 4)
+        size = max(_SHARD_PAGE, limit // s.SHARDS + 4)
         start = after[0] if after else None
-        shards = [_placed(self._shard(n, start, size), after) for n in range(SHARDS)]
+        shards = [_placed(self._shard(n, start, size), after) for n in range(s.SHARDS)]
         return heapq.merge(*shards, key=lambda placed: placed[0])
 
     def _shard(self, shard: int, start: str | None, size: int | None) -> Iterator[Item]:
         values: Item = {":pk": {"S": state_pk(shard)}}
         if start is None:
-            return self._dynamo.query(f"{STATE_PK} = :pk", values, limit=size, IndexName=BY_STATE)
+            return self._dynamo.query(f"{s.STATE_PK} = :pk", values, limit=size, IndexName=s.BY_STATE)
         values[":from"] = {"S": start}
-        condition = f"{STATE_PK} = :pk AND {STATE_SK} >= :from"
-        return self._dynamo.query(condition, values, limit=size, IndexName=BY_STATE)
+        condition = f"{s.STATE_PK} = :pk AND {s.STATE_SK} >= :from"
+        return self._dynamo.query(condition, values, limit=size, IndexName=s.BY_STATE)
 
     # --- tags, repositories, vulnerabilities, summary
 
@@ -203,20 +181,20 @@ class FindingsQueries:
     def tag(self, repository: Repository, tag: str) -> str | None:
         """The digest it points at; None where it is unknown or deleted. Consistent."""
         item = self._dynamo.get(tag_key(repository, tag))
-        return item[DIGEST]["S"] if item and DIGEST in item else None
+        return item[s.DIGEST]["S"] if item and s.DIGEST in item else None
 
     def tagged(self, names: Iterable[tuple[Repository, str]]) -> dict[tuple[Repository, str], str]:
         """The digests that many tags point at, in one batch; unknown and deleted ones are absent. Consistent."""
         found = self._dynamo.get_many(tag_key(repository, tag) for repository, tag in names)
         return {
-            (repository_of(item), item[SK]["S"].removeprefix("TAG#")): item[DIGEST]["S"]
+            (repository_of(item), item[s.SK]["S"].removeprefix("TAG#")): item[s.DIGEST]["S"]
             for item in found
-            if DIGEST in item
+            if s.DIGEST in item
         }
 
     def repositories(self, after: str | None = None, limit: int = 50) -> Page[RepositoryRow]:
         """By registry, Region and name."""
-        found = self._named(REPOSITORIES, "", position_of(after, 1), limit, index=True)
+        found = self._named(s.REPOSITORIES, "", position_of(after, 1), limit, index=True)
         listed = [repository_of(entry) for entry in islice(found, limit + 1)]
         items = self._dynamo.get_many((repository_key(r) for r in listed), consistent=False)
         facts = {repository_of(item): read_facts(item) for item in items}
@@ -234,12 +212,12 @@ class FindingsQueries:
     def read_snapshot(self, day: datetime | None = None) -> Snapshot | None:
         """The newest summary that was kept, or that of a day."""
         item = self._dynamo.get(summary_key(day))
-        return None if item is None else Snapshot(read_number(item[PUT_AT]["N"]), zlib.decompress(item[BODY]["B"]))
+        return None if item is None else Snapshot(read_number(item[s.PUT_AT]["N"]), zlib.decompress(item[s.BODY]["B"]))
 
     def _images_of(self, repository: Repository, after: str | None, limit: int) -> Page[ImageRow]:
         """Those that exist, by digest."""
         found = self._named(repository_pk(repository), "IMAGE#", position_of(after, 1), limit)
-        shown = (item for item in found if STATE_PK in item)
+        shown = (item for item in found if s.STATE_PK in item)
         rows = [row_of(read_header_item(item)) for item in islice(shown, limit + 1)]
         return page_of(rows, limit, lambda row: row.ref.digest)
 
@@ -247,7 +225,7 @@ class FindingsQueries:
         self, pk: str, prefix: str, position: tuple[str, ...] | None, limit: int, *, index: bool = False
     ) -> Iterator[Item]:
         """Items of a partition by sort key, those of a prefix, after a position (what follows the prefix)."""
-        names, more = ((STATE_PK, STATE_SK), {"IndexName": BY_STATE}) if index else ((PK, SK), {})
+        names, more = ((s.STATE_PK, s.STATE_SK), {"IndexName": s.BY_STATE}) if index else ((s.PK, s.SK), {})
         start = prefix + (position[0] if position else "")
         values = {":pk": {"S": pk}, ":from": {"S": start or " "}, ":to": {"S": f"{prefix}\U0010ffff"}}
         condition = f"{names[0]} = :pk AND {names[1]} BETWEEN :from AND :to"
@@ -258,13 +236,13 @@ class FindingsQueries:
 
 def _placed(entries: Iterator[Item], after: _Place | None) -> Iterator[tuple[_Place, Item]]:
     """Entries with their places. An index does not order those of equal sort key: here they are, by path."""
-    for sk, group in groupby(entries, key=lambda entry: str(entry[STATE_SK]["S"])):
+    for sk, group in groupby(entries, key=lambda entry: str(entry[s.STATE_SK]["S"])):
         for path, entry in sorted(((image_of(e).path, e) for e in group), key=lambda pair: pair[0]):
             if after is None or (sk, path) > after:
                 yield (sk, path), entry
 
 
 def _tag_row(repository: Repository, item: Item) -> TagRow:
-    digest = item[DIGEST]["S"] if DIGEST in item else None
+    digest = item[s.DIGEST]["S"] if s.DIGEST in item else None
     moves = real_moves(read_moves(item))
-    return TagRow(repository, item[SK]["S"].removeprefix("TAG#"), digest, read_number(item[MOVED_AT]["N"]), moves)
+    return TagRow(repository, item[s.SK]["S"].removeprefix("TAG#"), digest, read_number(item[s.MOVED_AT]["N"]), moves)

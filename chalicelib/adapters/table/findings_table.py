@@ -6,24 +6,16 @@ the attributes, and `findings_queries` reads for people. The fuse, denied digest
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import msgspec
 
+from chalicelib.adapters.dynamodb import schema as s
 from chalicelib.adapters.dynamodb.dynamo import Dynamo, encode, expand, still
 from chalicelib.adapters.dynamodb.schema import (
-    BODY,
-    DENIED,
-    PK,
-    PUT_AT,
-    REPOSITORIES,
-    REVISION,
-    STATE_PK,
-    STATE_SK,
     Item,
     fuse_key,
     nonce,
@@ -47,10 +39,6 @@ from chalicelib.domain.images.finding import Finding, FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
 from chalicelib.services.ports.table import DeniedDigests, RolloutProgress, Stored, TagMove
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
-
 
 T = TypeVar("T")
 KEV_REMEMBERED = timedelta(days=1)
@@ -95,27 +83,18 @@ chains, deflated; `x` B nonce | 1 for each started KB |
 
     Index `by_due` (`due_pk`, `due_sk`; keys only): `DUE#<shard>`, seconds: what the clock must look at.
 
-    `part_bytes` is where a document is cut into parts. Safe to share between threads as far as `client` is.
+    `part_bytes` is where a document is cut into parts. Safe to share between threads as far as the client is.
     """
 
-    def __init__(
-        self,
-        client: DynamoDBClient,
-        table_name: str,
-        now: Callable[[], datetime],
-        *,
-        part_bytes: int = PART_BYTES,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._dynamo = Dynamo(client, table_name, sleep)
-        self._now = now
-        self._repositories = Repositories(self._dynamo)
-        self._tags = Tags(self._dynamo)
-        self._headers = Headers(self._dynamo, self._repositories, now)
-        self._documents = Documents(self._dynamo, now, part_bytes)
-        self._catalogue = Catalogue(self._dynamo)
-        self._audit = AuditLog(self._dynamo)
-        self._heads = AuditCheckpoints(self._dynamo)
+    def __init__(self, dynamo: Dynamo, now: Callable[[], datetime], *, part_bytes: int = PART_BYTES) -> None:
+        self._dynamo, self._now = dynamo, now
+        self._repositories = Repositories(dynamo)
+        self._tags = Tags(dynamo)
+        self._headers = Headers(dynamo, self._repositories, now)
+        self._documents = Documents(dynamo, now, part_bytes)
+        self._catalogue = Catalogue(dynamo)
+        self._audit = AuditLog(dynamo)
+        self._heads = AuditCheckpoints(dynamo)
 
     # --- headers
 
@@ -201,50 +180,51 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         self._audit.mark_delivered(chain, effect, wanted_at, at)
 
     def put_checkpoints(self, day: date, heads: Mapping[Chain, Head]) -> None:
-        """Adds to the copies of the day. 1 unit for each started KB of each of 256 items that change."""
+        """Adds to the day's copies the heads that have more records than what was copied. 1 unit for each started KB
+        of each of 256 items that change."""
         self._heads.copy(day, heads)
 
     def read_fuse(self) -> Fuse:
-        return self._read(fuse_key(), BODY, Fuse)[0]
+        return self._read(fuse_key(), s.BODY, Fuse)[0]
 
     def change_fuse(self, change: Callable[[Fuse], Fuse]) -> Fuse:
         """1 unit for each started KB, none where nothing changes."""
-        return self._change(fuse_key(), BODY, Fuse, change)
+        return self._change(fuse_key(), s.BODY, Fuse, change)
 
     def read_denied(self, repository: Repository) -> DeniedDigests:
-        return self._read(repository_key(repository), DENIED, DeniedDigests)[0]
+        return self._read(repository_key(repository), s.DENIED, DeniedDigests)[0]
 
     def change_denied(self, repository: Repository, change: Callable[[DeniedDigests], DeniedDigests]) -> DeniedDigests:
         """As `change_fuse`, of the repository's whole item; 1 more where it was not known: it is listed from now on."""
-        listed = {STATE_PK: {"S": REPOSITORIES}, STATE_SK: {"S": repository.path}}
-        return self._change(repository_key(repository), DENIED, DeniedDigests, change, listed)
+        listed = {s.STATE_PK: {"S": s.REPOSITORIES}, s.STATE_SK: {"S": repository.path}}
+        return self._change(repository_key(repository), s.DENIED, DeniedDigests, change, listed)
 
     def put_snapshot(self, content: bytes, at: datetime) -> None:
         """The summary as of `at`, unless a newer one is stored; the first of a day stays as that day's."""
-        body: Item = {BODY: {"B": zlib.compress(content)}, PUT_AT: {"N": number_of(at)}}
+        body: Item = {s.BODY: {"B": zlib.compress(content)}, s.PUT_AT: {"N": number_of(at)}}
         try:
             old = self._dynamo.put(
                 summary_key() | body,
-                f"attribute_not_exists({PK}) OR #at < :at",
-                {":at": body[PUT_AT]},
-                ExpressionAttributeNames={"#at": PUT_AT},
+                f"attribute_not_exists({s.PK}) OR #at < :at",
+                {":at": body[s.PUT_AT]},
+                ExpressionAttributeNames={"#at": s.PUT_AT},
                 ReturnValues="ALL_OLD",
             )
         except ConflictError:
             return
-        if not old or read_number(old[PUT_AT]["N"]).date() != at.astimezone(UTC).date():
+        if not old or read_number(old[s.PUT_AT]["N"]).date() != at.astimezone(UTC).date():
             self._dynamo.put(summary_key(at) | body)
 
     def read_rollout(self) -> RolloutProgress | None:
         item = self._dynamo.get(rollout_key())
-        return msgspec.json.decode(item[BODY]["B"], type=RolloutProgress) if item is not None else None
+        return msgspec.json.decode(item[s.BODY]["B"], type=RolloutProgress) if item is not None else None
 
     def put_rollout(self, rollout: RolloutProgress) -> RolloutProgress:
         """1 unit for each started KB: the worst images are named in it."""
         put = msgspec.structs.replace(rollout, revision=rollout.revision + 1)
-        item = rollout_key() | nonce() | {REVISION: {"N": str(put.revision)}, BODY: {"B": msgspec.json.encode(put)}}
+        item = rollout_key() | nonce() | {s.REVISION: {"N": str(put.revision)}, s.BODY: {"B": msgspec.json.encode(put)}}
         former = {"N": str(rollout.revision)} if rollout.revision else None
-        self._dynamo.put(item, **still(REVISION, former))
+        self._dynamo.put(item, **still(s.REVISION, former))
         return put
 
     def read_versions(self) -> tuple[int, int]:
@@ -268,7 +248,7 @@ chains, deflated; `x` B nonce | 1 for each started KB |
                 self._put(key, name, stored, {name: {"B": encode(value)}} | (more or {}))
             return value
 
-        return self._dynamo.insist(f"{key[PK]['S']} {name}", attempt)
+        return self._dynamo.insist(f"{key[s.PK]['S']} {name}", attempt)
 
     def _put(self, key: Item, name: str, stored: Item | None, attributes: Item) -> None:
         values = {f":{attribute}": value for attribute, value in attributes.items()}

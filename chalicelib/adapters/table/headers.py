@@ -14,28 +14,9 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.adapters.dynamodb import schema as s
 from chalicelib.adapters.dynamodb.dynamo import Dynamo, encode, encode_fields, expand, expand_fields, still
 from chalicelib.adapters.dynamodb.schema import (
-    BY_DUE,
-    COUNTS,
-    DUE_PK,
-    DUE_SK,
-    ENFORCEMENT,
-    HEADER_ATTRIBUTES,
-    HEADER_REST,
-    LOOK_DUE_AT,
-    LOOKED_AT,
-    NONCE,
-    PK,
-    POLICY_VERSION,
-    REVISION,
-    SCAN_STATE,
-    SK,
-    SKETCH,
-    STATE_PK,
-    STATE_SK,
-    TAGS,
-    VERSION,
     Item,
     document_key,
     due_pk,
@@ -44,7 +25,6 @@ from chalicelib.adapters.dynamodb.schema import (
     image_of,
     nonce,
     number_of,
-    read_due_sk,
     read_number,
     read_state_sk,
     repository_pk,
@@ -168,56 +148,53 @@ def header_item(header: Header) -> Item:
     )
     item: Item = {
         **header_key(header.ref),
-        VERSION: {"N": str(header.version)},
-        HEADER_REST: {"B": encode_fields(rest, _REST, header.newer)},
-        SCAN_STATE: {"S": header.scan.state.value},
+        s.VERSION: {"N": str(header.version)},
+        s.HEADER_REST: {"B": encode_fields(rest, _REST, header.newer)},
+        s.SCAN_STATE: {"S": header.scan.state.value},
     }
     if counts is not None:
-        item[COUNTS] = {"B": msgspec.msgpack.encode(counts)}
+        item[s.COUNTS] = {"B": msgspec.msgpack.encode(counts)}
     if header.policy_version:
-        item[POLICY_VERSION] = {"N": str(header.policy_version)}
+        item[s.POLICY_VERSION] = {"N": str(header.policy_version)}
     if header.sketch:
-        item[SKETCH] = {"B": header.sketch}
+        item[s.SKETCH] = {"B": header.sketch}
     if header.tags:
-        item[TAGS] = {"S": " ".join(header.tags[:TAGS_SHOWN])}
+        item[s.TAGS] = {"S": " ".join(header.tags[:TAGS_SHOWN])}
     if header.enforcement is not None:
-        item[ENFORCEMENT] = {"B": encode(header.enforcement)}
+        item[s.ENFORCEMENT] = {"B": encode(header.enforcement)}
     if header.refreshed_at is not None:
-        item[LOOKED_AT] = {"N": number_of(header.refreshed_at)}
+        item[s.LOOKED_AT] = {"N": number_of(header.refreshed_at)}
     if header.refresh_due_at is not None:
-        item[LOOK_DUE_AT] = {"N": number_of(header.refresh_due_at)}
+        item[s.LOOK_DUE_AT] = {"N": number_of(header.refresh_due_at)}
     return item | _index_keys(header)
 
 
 def _index_keys(header: Header) -> Item:
     shard, keys = shard_of(header.ref), {}
     if header.present and header.kind is not Kind.ARTIFACT:
-        keys[STATE_PK] = {"S": state_pk(shard)}
-        keys[STATE_SK] = {"S": state_sk(header.decision, header.worst, header.pushed_at)}
+        keys[s.STATE_PK] = {"S": state_pk(shard)}
+        keys[s.STATE_SK] = {"S": state_sk(header.decision, header.worst, header.pushed_at)}
     if header.due_at is not None:
-        keys[DUE_PK] = {"S": due_pk(shard)}
-        keys[DUE_SK] = {"S": due_sk(header.due_at)}
+        keys[s.DUE_PK] = {"S": due_pk(shard)}
+        keys[s.DUE_SK] = {"S": due_sk(header.due_at)}
     return keys
 
 
 def read_header_item(item: Item) -> Header:
     """From the whole item."""
-    fields, newer = read_rest(item[HEADER_REST]["B"])
-    shown = _tags(item)
+    fields, newer = read_rest(item[s.HEADER_REST]["B"])
+    shown = _shown(item)
     return Header(
         **{
             **fields,
-            "ref": image_of(item),
+            **shown,
             "newer": newer,
-            "version": int(item[VERSION]["N"]),
-            "tags": shown + fields.get("tags", ()),
-            "counts": _counts(item) or fields.get("counts", NO_COUNTS),
-            "policy_version": _policy_version(item),
-            "sketch": _sketch(item),
-            "enforcement": _enforcement(item),
-            "refreshed_at": read_number(item[LOOKED_AT]["N"]) if LOOKED_AT in item else None,
-            "refresh_due_at": read_number(item[LOOK_DUE_AT]["N"]) if LOOK_DUE_AT in item else None,
-            "due_at": read_due_sk(item[DUE_SK]["S"]) if DUE_SK in item else None,
+            "version": int(item[s.VERSION]["N"]),
+            "tags": shown["tags"] + fields.get("tags", ()),
+            "counts": shown["counts"] or fields.get("counts", NO_COUNTS),
+            "refreshed_at": read_number(item[s.LOOKED_AT]["N"]) if s.LOOKED_AT in item else None,
+            "refresh_due_at": read_number(item[s.LOOK_DUE_AT]["N"]) if s.LOOK_DUE_AT in item else None,
+            "due_at": read_number(item[s.DUE_SK]["S"]) if s.DUE_SK in item else None,
         }
     )
 
@@ -231,19 +208,26 @@ def read_rest(blob: bytes) -> tuple[dict[str, Any], tuple[object, ...]]:
 
 def read_index_entry(entry: Item) -> ImageRow:
     """From the entry in the index `by_state`."""
-    decision, worst, pushed_at = read_state_sk(entry[STATE_SK]["S"])
+    decision, worst, pushed_at = read_state_sk(entry[s.STATE_SK]["S"])
     return ImageRow(
-        ref=image_of(entry),
         decision=decision,
         worst=worst,
-        counts=_counts(entry),
-        scan_state=ScanState(entry[SCAN_STATE]["S"]),
-        enforcement=_enforcement(entry),
-        tags=_tags(entry),
-        policy_version=_policy_version(entry),
-        sketch=_sketch(entry),
+        scan_state=ScanState(entry[s.SCAN_STATE]["S"]),
         pushed_at=pushed_at,
+        **_shown(entry),
     )
+
+
+def _shown(item: Item) -> dict[str, Any]:
+    """The fields that the header and its entry in the index store alike."""
+    return {
+        "ref": image_of(item),
+        "counts": msgspec.msgpack.decode(item[s.COUNTS]["B"], type=tuple[int, ...]) if s.COUNTS in item else None,
+        "enforcement": expand(Enforcement, item[s.ENFORCEMENT]["B"]) if s.ENFORCEMENT in item else None,
+        "tags": tuple(item[s.TAGS]["S"].split(" ")) if s.TAGS in item else (),
+        "policy_version": int(item[s.POLICY_VERSION]["N"]) if s.POLICY_VERSION in item else 0,
+        "sketch": bytes(item[s.SKETCH]["B"]) if s.SKETCH in item else b"",
+    }
 
 
 def row_of(header: Header) -> ImageRow:
@@ -263,59 +247,34 @@ def row_of(header: Header) -> ImageRow:
     )
 
 
-def _counts(item: Item) -> tuple[int, ...] | None:
-    if COUNTS not in item:
-        return None
-    return msgspec.msgpack.decode(item[COUNTS]["B"], type=tuple[int, ...])
-
-
-def _tags(item: Item) -> tuple[str, ...]:
-    return tuple(item[TAGS]["S"].split(" ")) if TAGS in item else ()
-
-
-def _policy_version(item: Item) -> int:
-    return int(item[POLICY_VERSION]["N"]) if POLICY_VERSION in item else 0
-
-
-def _sketch(item: Item) -> bytes:
-    return bytes(item[SKETCH]["B"]) if SKETCH in item else b""
-
-
-def _enforcement(item: Item) -> Enforcement | None:
-    return expand(Enforcement, item[ENFORCEMENT]["B"]) if ENFORCEMENT in item else None
-
-
 class Headers:
     def __init__(self, dynamo: Dynamo, repositories: Repositories, now: Callable[[], datetime]) -> None:
         self._dynamo, self._repositories, self._now = dynamo, repositories, now
 
     def read(self, refs: Iterable[ImageRef]) -> dict[ImageRef, Stored]:
-        """With the revisions of the documents beside them, in one consistent batch."""
         wanted = list(dict.fromkeys(refs))
         keys = [key for ref in wanted for key in (header_key(ref), document_key(ref))]
         items = {
-            (item[PK]["S"], item[SK]["S"]): item for item in self._dynamo.get_many(keys, (*HEADER_ATTRIBUTES, REVISION))
+            (item[s.PK]["S"], item[s.SK]["S"]): item
+            for item in self._dynamo.get_many(keys, (*s.HEADER_ATTRIBUTES, s.REVISION))
         }
         found = {}
         for ref in wanted:
-            header, document = (items.get((k[PK]["S"], k[SK]["S"])) for k in (header_key(ref), document_key(ref)))
+            header, document = (items.get((k[s.PK]["S"], k[s.SK]["S"])) for k in (header_key(ref), document_key(ref)))
             if header is not None:
-                revision = int(document[REVISION]["N"]) if document else 0
+                revision = int(document[s.REVISION]["N"]) if document else 0
                 found[ref] = Stored(read_header_item(header), revision)
         return found
 
     def put(self, header: Header) -> Header:
-        """As `version + 1` on condition of `version`. The first of an image makes its repository known too."""
         if not header.version:
             self._repositories.introduce(header.ref.home)
         put = msgspec.structs.replace(header, version=header.version + 1)
         version = {"N": str(header.version)} if header.version else None
-        self._dynamo.put(header_item(put) | nonce(), **still(VERSION, version))
+        self._dynamo.put(header_item(put) | nonce(), **still(s.VERSION, version))
         return put
 
     def mark_refresh(self, ref: ImageRef, version: int, due_at: datetime) -> None:
-        """Raises `version`, so that earlier readers must read again. An unknown image gets a header outside the
-        index `by_state`."""
         if not version:
             self.put(Header(ref=ref, known_at=self._now(), refresh_due_at=due_at))
             return
@@ -324,28 +283,26 @@ class Headers:
             ":due": {"N": number_of(due_at)},
             ":next": {"N": str(version + 1)},
             ":version": {"N": str(version)},
-            ":nonce": mine[NONCE],
+            ":nonce": mine[s.NONCE],
         }
         try:
             self._dynamo.update(
                 header_key(ref),
-                UpdateExpression=f"SET {LOOK_DUE_AT} = :due, {VERSION} = :next, {NONCE} = :nonce",
-                ConditionExpression=f"{VERSION} = :version",
+                UpdateExpression=f"SET {s.LOOK_DUE_AT} = :due, {s.VERSION} = :next, {s.NONCE} = :nonce",
+                ConditionExpression=f"{s.VERSION} = :version",
                 ExpressionAttributeValues=values,
             )
         except ConflictError:
             stored = self._dynamo.get(header_key(ref)) or {}
-            if stored.get(NONCE) != mine[NONCE]:  # else its answer was lost and it was sent again
+            if stored.get(s.NONCE) != mine[s.NONCE]:  # else its answer was lost and it was sent again
                 raise
 
     def of_repository(self, repository: Repository) -> Iterator[Header]:
-        """Page by page; eventually consistent."""
         values = {":pk": {"S": repository_pk(repository)}, ":images": {"S": "IMAGE#"}}
-        for item in self._dynamo.query(f"{PK} = :pk AND begins_with({SK}, :images)", values):
+        for item in self._dynamo.query(f"{s.PK} = :pk AND begins_with({s.SK}, :images)", values):
             yield read_header_item(item)
 
     def due(self, shard: int, before: datetime) -> Sequence[ImageRef]:
-        """Oldest first; eventually consistent."""
         values = {":pk": {"S": due_pk(shard)}, ":before": {"S": due_sk(before)}}
-        found = self._dynamo.query(f"{DUE_PK} = :pk AND {DUE_SK} <= :before", values, IndexName=BY_DUE)
+        found = self._dynamo.query(f"{s.DUE_PK} = :pk AND {s.DUE_SK} <= :before", values, IndexName=s.BY_DUE)
         return [image_of(item) for item in found]

@@ -15,17 +15,9 @@ from datetime import datetime
 
 import msgspec
 
+from chalicelib.adapters.dynamodb import schema as s
 from chalicelib.adapters.dynamodb.dynamo import Dynamo, still
 from chalicelib.adapters.dynamodb.schema import (
-    DENIED,
-    DIGEST,
-    MOVED_AT,
-    MOVES,
-    PK,
-    REPOSITORIES,
-    SK,
-    STATE_PK,
-    STATE_SK,
     Item,
     at_micros,
     micros_of,
@@ -45,15 +37,15 @@ def read_moves(item: Item | None) -> tuple[Move, ...]:
     """Oldest first; events that say the same as the one before are among them."""
     if item is None:
         return ()
-    rows = msgspec.msgpack.decode(item[MOVES]["B"], type=list[tuple[int, bytes | None]])
+    rows = msgspec.msgpack.decode(item[s.MOVES]["B"], type=list[tuple[int, bytes | None]])
     return tuple(Move(at_micros(at), None if raw is None else f"{_PREFIX}{raw.hex()}") for at, raw in rows)
 
 
 def moves_item(moves: tuple[Move, ...]) -> Item:
     raw = [None if m.digest is None else bytes.fromhex(m.digest.removeprefix(_PREFIX)) for m in moves]
     rows = [(micros_of(m.at), digest) for m, digest in zip(moves, raw, strict=True)]
-    item: Item = {MOVES: {"B": msgspec.msgpack.encode(rows)}, MOVED_AT: {"N": number_of(moves[-1].at)}}
-    return item if moves[-1].digest is None else item | {DIGEST: {"S": moves[-1].digest}}
+    item: Item = {s.MOVES: {"B": msgspec.msgpack.encode(rows)}, s.MOVED_AT: {"N": number_of(moves[-1].at)}}
+    return item if moves[-1].digest is None else item | {s.DIGEST: {"S": moves[-1].digest}}
 
 
 def with_move(moves: tuple[Move, ...], digest: str | None, at: datetime, *, settles_tie: bool) -> tuple[Move, ...]:
@@ -95,29 +87,27 @@ class Tags:
     def move(
         self, repository: Repository, tag: str, digest: str | None, at: datetime, *, settles_tie: bool = False
     ) -> TagMove:
-        """On condition that no other writer moved it; a late event takes its place in the history."""
-
         def attempt() -> TagMove:
             stored = self._dynamo.get(tag_key(repository, tag))
             before = read_moves(stored)
             after = with_move(before, digest, at, settles_tie=settles_tie)
             if after == before:
                 return tag_move(tag, before, moved=False)
-            self._dynamo.put(tag_key(repository, tag) | moves_item(after), **still(MOVES, stored and stored[MOVES]))
+            self._dynamo.put(tag_key(repository, tag) | moves_item(after), **still(s.MOVES, stored and stored[s.MOVES]))
             return tag_move(tag, after, moved=points_at(after) != points_at(before))
 
         return self._dynamo.insist(f"{repository.path}:{tag}", attempt)
 
     def read(self, repository: Repository, tag: str) -> str | None:
         item = self._dynamo.get(tag_key(repository, tag))
-        return item[DIGEST]["S"] if item and DIGEST in item else None
+        return item[s.DIGEST]["S"] if item and s.DIGEST in item else None
 
     def last_move(self, repository: Repository, tag: str) -> TagMove | None:
         moves = read_moves(self._dynamo.get(tag_key(repository, tag)))
         return tag_move(tag, moves, moved=False) if moves else None
 
 
-_KEYS = frozenset({PK, SK, STATE_PK, STATE_SK, DENIED})
+_KEYS = frozenset({s.PK, s.SK, s.STATE_PK, s.STATE_SK, s.DENIED})
 """What is no fact: keys, and the denied digests that the same item holds."""
 
 
@@ -157,10 +147,6 @@ def update_of(facts: Mapping[str, object]) -> Item:
     return update | ({"ConditionExpression": " AND ".join(conditions)} if conditions else {})
 
 
-def fact_attributes(facts: Mapping[str, object]) -> Item:
-    return {name: _packed(value) for name, value in facts.items() if value is not None}
-
-
 def read_facts(item: Item) -> dict[str, object]:
     return {
         name: read_number(value["N"]) if "N" in value else msgspec.json.decode(value["S"])
@@ -179,8 +165,6 @@ class Repositories:
         self._introduced: set[Repository] = set()
 
     def keep(self, repository: Repository, facts: Mapping[str, object]) -> None:
-        """Nothing is written when all of it is known."""
-
         def attempt() -> None:
             stored = self._dynamo.get(repository_key(repository))
             new = news(stored, facts)
@@ -199,6 +183,6 @@ class Repositories:
         if stored is not None:
             self._dynamo.update(repository_key(repository), **update_of(new))
             return
-        listed = {STATE_PK: {"S": REPOSITORIES}, STATE_SK: {"S": repository.path}}
-        item = repository_key(repository) | listed | fact_attributes(new)
-        self._dynamo.put(item, f"attribute_not_exists({PK})")
+        listed = {s.STATE_PK: {"S": s.REPOSITORIES}, s.STATE_SK: {"S": repository.path}}
+        facts = {name: _packed(value) for name, value in new.items() if value is not None}
+        self._dynamo.put(repository_key(repository) | listed | facts, f"attribute_not_exists({s.PK})")

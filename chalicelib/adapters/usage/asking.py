@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import cache
 from threading import Lock
 from time import sleep
 from typing import Any, TypeVar, cast
@@ -59,15 +60,17 @@ class Asker:
         self,
         client: Any,
         method: str,
-        into: type[T],
+        key: str,
+        of: type[T],
         next_is: str = "nextToken",
         said: str | None = None,
         **params: Any,
-    ) -> Iterator[T]:
-        """`next_is` is what the next page is asked for by, `said` what the answer calls it where that differs."""
+    ) -> Iterator[list[T]]:
+        """The list of `of` that each answer has under `key`. `next_is` is what the next page is asked for by, `said`
+        what the answer calls it where that differs."""
         for _ in range(PAGES):
-            answer, raw = self._ask(client, method, into, params)
-            yield answer
+            answer, raw = self._ask(client, method, _page(key, of), params)  # type: ignore[arg-type]
+            yield answer.rows
             if not (following := raw.get(said or next_is)):
                 return
             params = {**params, next_is: following}
@@ -95,6 +98,11 @@ class Asker:
                 if pause is None or self.now() + timedelta(seconds=pause) >= self._until:
                     raise
             self._pause(pause)
+
+
+@cache
+def _page(key: str, of: type) -> type[Any]:
+    return msgspec.defstruct("Page", [("rows", list[of], msgspec.field(name=key))])  # type: ignore[valid-type]
 
 
 def each(pool: Executor | None, work: Callable[[V], T], items: Iterable[V]) -> list[T]:

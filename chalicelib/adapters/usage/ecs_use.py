@@ -16,7 +16,7 @@ from typing import Any
 
 from cachetools import LRUCache, cached
 
-from chalicelib.adapters.aws.calls import batches, code_of
+from chalicelib.adapters.aws.calls import batches, code_of, unless
 from chalicelib.adapters.usage.asking import Asker, PlaceAnswer, Use
 from chalicelib.domain.images.names import ImageName, image_name
 from chalicelib.errors import UpstreamError
@@ -80,20 +80,16 @@ class EcsHistory:
         """Those of the last 90 days. A service that is deployed by something else than ECS has none."""
         if service.deployment_controller.type != "ECS":
             return ()
-        try:
-            pages = asker.pages(
-                client,
-                "list_service_deployments",
-                wire.ServiceDeployments,
-                service=service.service_arn,
-                cluster=cluster,
-                maxResults=PAGE,
-            )
-            return [one for page in pages for one in page.service_deployments]
-        except UpstreamError as error:
-            if code_of(error) != _NO_HISTORY:
-                raise
-            return ()
+        pages = asker.pages(
+            client,
+            "list_service_deployments",
+            "serviceDeployments",
+            wire.ServiceDeployment,
+            service=service.service_arn,
+            cluster=cluster,
+            maxResults=PAGE,
+        )
+        return unless(_NO_HISTORY, lambda: [one for page in pages for one in page]) or ()
 
     def _images_in(self, client: Any, asker: Asker, revision: wire.Revision) -> Iterator[ImageName]:
         yield from ecr_images(revision.container_images)
@@ -108,9 +104,15 @@ class EcsHistory:
             return None
         family, _, revision = name_of(definition).rpartition(":")
         pages = asker.pages(
-            client, "list_task_definitions", wire.DefinitionArns, familyPrefix=family, sort="DESC", maxResults=PAGE
+            client,
+            "list_task_definitions",
+            "taskDefinitionArns",
+            str,
+            familyPrefix=family,
+            sort="DESC",
+            maxResults=PAGE,
         )
-        for arn in (arn for page in pages for arn in page.task_definition_arns):
+        for arn in (arn for page in pages for arn in page):
             if is_exact(arn) and int(arn.rpartition(":")[2]) < int(revision):
                 return arn
         return None
@@ -193,8 +195,9 @@ class EcsUse:
         return looked
 
     def clusters(self, client: Any, asker: Asker) -> list[str]:
-        pages = asker.pages(client, "list_clusters", wire.Clusters, maxResults=PAGE)
-        return [arn for page in pages for arn in page.cluster_arns]
+        return [
+            arn for page in asker.pages(client, "list_clusters", "clusterArns", str, maxResults=PAGE) for arn in page
+        ]
 
     def images(self, client: Any, asker: Asker, definition: str) -> Images:
         """Of a task definition by ARN or, without a revision, its newest one, which may be another one tomorrow."""
@@ -249,17 +252,17 @@ def _list_tasks(client: Any, asker: Asker, cluster: str) -> _Listed:
     listed = _Listed(cluster=cluster)
     with listed.at(_tasks_of(cluster), _CLUSTER_GONE):
         for page in asker.pages(
-            client, "list_tasks", wire.TaskArns, cluster=cluster, desiredStatus="RUNNING", maxResults=PAGE
+            client, "list_tasks", "taskArns", str, cluster=cluster, desiredStatus="RUNNING", maxResults=PAGE
         ):
-            listed.batches += batches(page.task_arns, TASKS_ASKED)
+            listed.batches += batches(page, TASKS_ASKED)
     return listed
 
 
 def _list_services(client: Any, asker: Asker, cluster: str) -> _Listed:
     listed = _Listed(cluster=cluster)
     with listed.at(_services_of(cluster), _CLUSTER_GONE):
-        for page in asker.pages(client, "list_services", wire.ServiceArns, cluster=cluster, maxResults=PAGE):
-            listed.batches += batches(page.service_arns, SERVICES_ASKED)
+        for page in asker.pages(client, "list_services", "serviceArns", str, cluster=cluster, maxResults=PAGE):
+            listed.batches += batches(page, SERVICES_ASKED)
     return listed
 
 

@@ -44,8 +44,8 @@ class EksUse:
     def clusters(self, client: Any, asker: Asker) -> EksClusters:
         looked = EksClusters()
         with looked.at("EKS"):
-            for page in asker.pages(client, "list_clusters", use.ClusterNames, maxResults=PAGE):
-                looked.names += page.clusters
+            for page in asker.pages(client, "list_clusters", "clusters", str, maxResults=PAGE):
+                looked.names += page
         return looked
 
     def ask(self, client: Any, asker: Asker, subject: Subject, clusters: Sequence[str]) -> PlaceAnswer:
@@ -88,10 +88,10 @@ class EksUse:
         """Inspector scans no index, and may refuse to be asked about one."""
         looked, now = PlaceAnswer(), self._now()
         pages = asker.pages(
-            client, "get_clusters_for_image", use.ClusterUses, filter={"resourceId": ref.arn}, maxResults=PAGE
+            client, "get_clusters_for_image", "cluster", use.ClusterUse, filter={"resourceId": ref.arn}, maxResults=PAGE
         )
         try:
-            for cluster in (one for page in pages for one in page.cluster):
+            for cluster in (one for page in pages for one in page):
                 for detail in cluster.cluster_details or [use.ClusterDetail()]:
                     if _counts(detail, now):
                         looked.add(_use(ref, cluster.cluster_arn, detail))

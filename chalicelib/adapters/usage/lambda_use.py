@@ -25,6 +25,7 @@ from chalicelib.parsers.usage import use_answers as use
 MOST_REMEMBERED = 20_000
 VERSIONS_KEPT = timedelta(hours=1)
 UNPUBLISHED = "$LATEST"
+_PAGED_BY = ("Marker", "NextMarker")
 _GONE = frozenset({"ResourceNotFoundException"})
 
 State = tuple[object, ...]
@@ -43,8 +44,8 @@ class LambdaUse:
     def look(self, client: Any, asker: Asker) -> PlaceAnswer:
         looked, functions = PlaceAnswer(), list[use.FunctionConfiguration]()
         with looked.at("AWS Lambda"):
-            for page in asker.pages(client, "list_functions", use.FunctionsPage, "Marker", "NextMarker"):
-                functions += [one for one in page.functions if one.package_type != "Zip"]
+            for page in asker.pages(client, "list_functions", "Functions", use.FunctionConfiguration, *_PAGED_BY):
+                functions += [one for one in page if one.package_type != "Zip"]
         looked.join(asker.each(lambda one: self._function(client, asker, one), functions))
         return looked
 
@@ -70,9 +71,14 @@ class LambdaUse:
             return known[1]
         try:
             pages = asker.pages(
-                client, "list_versions_by_function", use.Versions, "Marker", "NextMarker", FunctionName=name
+                client,
+                "list_versions_by_function",
+                "Versions",
+                use.FunctionConfiguration,
+                *_PAGED_BY,
+                FunctionName=name,
             )
-            versions = [one for page in pages for one in page.versions if one.version != UNPUBLISHED]
+            versions = [one for page in pages for one in page if one.version != UNPUBLISHED]
         except TransientError:
             if known is None:
                 raise

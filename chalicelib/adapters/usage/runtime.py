@@ -32,6 +32,7 @@ from chalicelib.domain.images.image import InUse, InUseState, Repository
 from chalicelib.domain.images.names import ImageName
 from chalicelib.domain.usage.blast_radius import let_in
 from chalicelib.errors import LazarettoError
+from chalicelib.parsers.images import settings_answers as said
 from chalicelib.parsers.usage import use_answers as wire
 from chalicelib.services.ports.registry import Subject
 
@@ -42,7 +43,7 @@ _NO_REPOSITORY_POLICY = frozenset({"RepositoryPolicyNotFoundException", "Reposit
 class RegistryReach(PlaceAnswer):
     """What holds for all repositories of a registry in one Region. `policy` None: there is none."""
 
-    rules: list[wire.CopyRule] = []
+    rules: list[said.CopyRule] = []
     policy: str | None = None
 
     def regions(self, home: Repository) -> list[str]:
@@ -56,7 +57,7 @@ class RegistryReach(PlaceAnswer):
         copied = [f"account {a} in {r} gets copies by replication, and cannot be looked at" for a, r in others]
         return copied + (_let_in(self.policy, home, "registry") if self.policy else [])
 
-    def _destinations(self, home: Repository) -> list[wire.CopyDestination]:
+    def _destinations(self, home: Repository) -> list[said.CopyDestination]:
         """A rule without filters is about every repository."""
         return [
             destination
@@ -69,7 +70,7 @@ class RegistryReach(PlaceAnswer):
 def look_at_registry(ecr: Any, asker: Asker) -> RegistryReach:
     looked = RegistryReach()
     with looked.at("the replication rules of the registry"):
-        looked.rules = asker.ask(ecr, "describe_registry", wire.RegistryAnswer).replication_configuration.rules
+        looked.rules = asker.ask(ecr, "describe_registry", said.RegistryAnswer).replication_configuration.rules
     with looked.at("the policy of the registry", _NO_REGISTRY_POLICY):
         looked.policy = asker.ask(ecr, "get_registry_policy", wire.PolicyTextAnswer).policy_text
     return looked
@@ -162,25 +163,24 @@ class AwsRuntime:
             return self._make(service, account, region)
 
     def _registry(self, home: Repository, asker: Asker) -> RegistryReach:
-        try:
+        unreachable = RegistryReach()
+        with unreachable.at("the registry"):
             return look_at_registry(self._client_of("ecr", home.registry, home.region), asker)
-        except LazarettoError as error:
-            return RegistryReach(blind=[_unreachable("the registry", error)], failed=True)
+        return unreachable
 
     def _repository(self, home: Repository, asker: Asker) -> PlaceAnswer:
-        try:
+        unreachable = PlaceAnswer()
+        with unreachable.at("the repository"):
             return look_at_repository(self._client_of("ecr", home.registry, home.region), asker, home)
-        except LazarettoError as error:
-            return PlaceAnswer(blind=[_unreachable("the repository", error)], failed=True)
+        return unreachable
 
     def _looks(self, home: Repository, subject: Subject, asker: Asker) -> list[Callable[[], PlaceAnswer]]:
         """One for each kind of place."""
-        place = (home.registry, home.region)
-        try:
+        place, unreachable, clients = (home.registry, home.region), PlaceAnswer(), dict[str, Any]()
+        with unreachable.at("what runs there"):
             clients = {service: self._client_of(service, *place) for service in SERVICES}
-        except LazarettoError as error:
-            nowhere = PlaceAnswer(blind=[_unreachable("what runs there", error)], failed=True)
-            return [lambda: nowhere]
+        if not clients:
+            return [lambda: unreachable]
         keep, ecs = self._kept.get, clients["ecs"]
         rules, schedules = self._schedules.look_at_rules, self._schedules.look_at_schedules
         return [
@@ -212,10 +212,6 @@ class AwsRuntime:
         except LazarettoError as error:
             return f"account {home.registry} cannot be looked at: {why(error)}"
         return None
-
-
-def _unreachable(what: str, error: LazarettoError) -> str:
-    return f"{what} cannot be looked at: {why(error)}"
 
 
 def _means(image: ImageName, subject: Subject, homes: Collection[Repository]) -> bool:

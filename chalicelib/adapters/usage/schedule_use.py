@@ -62,9 +62,16 @@ class ScheduleUse:
         part, who = PlaceAnswer(), f"EventBridge rule {rule}" + ("" if bus == "default" else f" of bus {bus}")
         with part.at(who, _GONE):
             for page in asker.pages(
-                events, "list_targets_by_rule", use.Targets, "NextToken", Rule=rule, EventBusName=bus, Limit=PAGE
+                events,
+                "list_targets_by_rule",
+                "Targets",
+                use.TargetAnswer,
+                "NextToken",
+                Rule=rule,
+                EventBusName=bus,
+                Limit=PAGE,
             ):
-                for target in page.targets:
+                for target in page:
                     if target.ecs_parameters is not None:
                         self._starts(ecs_client, asker, target.ecs_parameters.task_definition_arn, who, part)
         return part
@@ -72,8 +79,10 @@ class ScheduleUse:
     def look_at_schedules(self, scheduler: Any, ecs_client: Any, asker: Asker) -> PlaceAnswer:
         looked, schedules = PlaceAnswer(), list[use.ScheduleSummary]()
         with looked.at("EventBridge Scheduler"):
-            for page in asker.pages(scheduler, "list_schedules", use.Schedules, "NextToken", MaxResults=PAGE):
-                schedules += [one for one in page.schedules if _starts_tasks(one.target.arn)]
+            for page in asker.pages(
+                scheduler, "list_schedules", "Schedules", use.ScheduleSummary, "NextToken", MaxResults=PAGE
+            ):
+                schedules += [one for one in page if _starts_tasks(one.target.arn)]
         looked.join(asker.each(lambda one: self._schedule(scheduler, ecs_client, asker, one), schedules))
         return looked
 
@@ -93,8 +102,8 @@ def _buses(events: Any, asker: Asker, looked: PlaceAnswer) -> list[str]:
     """Those of the pages that were answered; a page that was not makes `looked` blind."""
     buses: list[str] = []
     with looked.at("the rules of EventBridge"):
-        for page in asker.pages(events, "list_event_buses", use.Buses, "NextToken", Limit=PAGE):
-            buses += [bus.name for bus in page.event_buses]
+        for page in asker.pages(events, "list_event_buses", "EventBuses", use.Bus, "NextToken", Limit=PAGE):
+            buses += [bus.name for bus in page]
     return buses
 
 
@@ -104,13 +113,14 @@ def _rules(events: Any, asker: Asker, bus: str, cluster: str) -> _Named:
         for page in asker.pages(
             events,
             "list_rule_names_by_target",
-            use.RuleNames,
+            "RuleNames",
+            str,
             "NextToken",
             TargetArn=cluster,
             EventBusName=bus,
             Limit=PAGE,
         ):
-            named.rules += page.rule_names
+            named.rules += page
     return named
 
 

@@ -13,7 +13,7 @@ from chalicelib.api.answers import image_answers as i
 from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Finding, Package
-from chalicelib.domain.images.image import Child, ImageRef, InUse, Kind, Scan, ScanState
+from chalicelib.domain.images.image import Child, ImageRef, InUse, Kind, ScanState
 from chalicelib.domain.reconcile.scan_proof import ScanProof
 from chalicelib.domain.reconcile.scan_rule import ScanRule
 from chalicelib.exports.package_url import package_url
@@ -44,12 +44,12 @@ def images_behind(reads: FindingsQueries, image: Header) -> list[Header]:
 
 def weakest(headers: Sequence[Header]) -> Header | None:
     """One whose scan is not COMPLETE, else the one scanned longest ago."""
-    ranked = sorted(headers, key=lambda h: (h.scan.state is ScanState.COMPLETE, _scanned_at(h.scan)))
-    return ranked[0] if ranked else None
 
+    def rank(header: Header) -> tuple[bool, float]:
+        scan = header.scan
+        return scan.state is ScanState.COMPLETE, 0.0 if scan.scanned_at is None else scan.scanned_at.timestamp()
 
-def _scanned_at(scan: Scan) -> float:
-    return 0.0 if scan.scanned_at is None else scan.scanned_at.timestamp()
+    return min(headers, key=rank, default=None)
 
 
 def name_of(ref: ImageRef, tags: Sequence[str]) -> i.ImageNameAnswer:
@@ -110,7 +110,10 @@ def answer_image(
         aside=header.queued,
         running=answer_running(header.in_use),
         last_pulled_at=header.pulled_at,
-        actions=tuple(_answer_action(x) for x in reversed(actions[-ACTIONS_SHOWN:])),
+        actions=tuple(
+            copied(i.ActionAnswer, row.record, action_id=action_id(row.record), number=row.number)
+            for row in reversed(actions[-ACTIONS_SHOWN:])
+        ),
         scan_proof=proof,
         twins=tuple(str(ImageRef.from_path(twin)) for twin in header.twins),
     )
@@ -142,7 +145,3 @@ def _answer_counts(counts: Sequence[int] | None) -> i.Counts | None:
 def _answer_child(child: Child, header: Header | None) -> i.ChildAnswer:
     decision, state = (None, None) if header is None else (header.decision, header.scan.state)
     return i.ChildAnswer(child.digest, child.platform, child.artifact, decision, state)
-
-
-def _answer_action(row: ActionRow) -> i.ActionAnswer:
-    return copied(i.ActionAnswer, row.record, action_id=action_id(row.record), number=row.number)

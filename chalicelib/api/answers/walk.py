@@ -25,6 +25,7 @@ from chalicelib.domain.images.finding import Ecosystem, Finding, FindingStatus, 
 from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.domain.images.text import Globs
 from chalicelib.errors import ParameterError
+from chalicelib.services.ports.answers import pages
 from chalicelib.services.ports.table import ImageRow, Page
 
 
@@ -43,6 +44,7 @@ class FindingsFilter(msgspec.Struct, frozen=True):
     first_seen_after: datetime | None = None
 
     def match(self, finding: Finding) -> bool:
+        after = self.first_seen_after
         return (
             finding.status in self.statuses
             and finding.severity in self.severities
@@ -53,7 +55,7 @@ class FindingsFilter(msgspec.Struct, frozen=True):
             and (self.fixes is None or finding.fix_available in self.fixes)
             and (self.kev is None or finding.kev is self.kev)
             and (self.min_epss is None or (finding.epss is not None and finding.epss >= self.min_epss))
-            and (self.first_seen_after is None or _after(finding.first_seen, self.first_seen_after))
+            and (after is None or (finding.first_seen is not None and finding.first_seen > after))
         )
 
     def may_be_in(self, header: Header) -> bool:
@@ -87,10 +89,6 @@ def read_wanted(query: Query, unknown_counts_as: Severity) -> FindingsFilter:
 
 def _worth(severity: Severity, unknown_counts_as: Severity) -> int:
     return (unknown_counts_as if severity is Severity.UNKNOWN else severity).digit
-
-
-def _after(at: datetime | None, limit: datetime) -> bool:
-    return at is not None and at > limit
 
 
 Place = tuple[bool, Any, str, str, str]
@@ -221,15 +219,12 @@ class Walk:
     def few(self) -> list[Header]:
         """All the images, for another order needs every document. Raises ParameterError naming `sort` for too many."""
         headers: list[Header] = []
-        after: str | None = None
-        while True:
-            chunk = self._pages(after, CHUNK)
+        for chunk in pages(lambda after: self._pages(after, CHUNK)):
             headers += [h for _, h in self._read(chunk.items) if self._wanted.may_be_in(h)]
             if len(headers) > MAX_DOCUMENTS or self._images > MAX_IMAGES:
                 reason = f"more than {MAX_DOCUMENTS} images would have to be sorted: narrow the question by repository"
                 raise ParameterError("sort", f"{reason}, digest or tag, or take {DEFAULT_SORT}")
-            if (after := chunk.after) is None:
-                return headers
+        return headers
 
     @property
     def _spent(self) -> bool:

@@ -23,17 +23,7 @@ import msgspec
 from chalice.app import Request
 
 from chalicelib.adapters.table.findings_queries import FindingsQueries
-from chalicelib.api.framework.parameters import (
-    CURSOR,
-    DIGEST_,
-    LIMIT,
-    LIMIT_DEFAULT,
-    PLACE,
-    REGION_,
-    REGISTRY_,
-    REPOSITORY_,
-    TAG,
-)
+from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.query import Query
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
@@ -57,12 +47,12 @@ _PAGE = 1000
 
 def find_image(reads: FindingsQueries, query: Query) -> ImageRef:
     """Raises ParameterError (nothing or too much named, ambiguous) and NotFoundError (repository or tag unknown)."""
-    if (query.get(DIGEST_) is None) == (query.get(TAG) is None):
+    if (query.get(p.DIGEST_) is None) == (query.get(p.TAG) is None):
         raise ParameterError("digest", "give either digest or tag")
     home = find_repository(reads, query)
-    if (digest := query.get(DIGEST_)) is not None:
+    if (digest := query.get(p.DIGEST_)) is not None:
         return home.image(digest)
-    tag = query.need(TAG)
+    tag = query.need(p.TAG)
     if (found := reads.tag(home, tag)) is None:
         raise NotFoundError(f"the tag {tag} is unknown in {home.path}")
     return home.image(found)
@@ -78,8 +68,8 @@ def find_header(reads: FindingsQueries, ref: ImageRef) -> Header:
 def find_repository(reads: FindingsQueries, query: Query, known_for: str | None = None) -> Repository:
     """The one repository that is meant: of several, the only one with the fact `known_for`. Raises ParameterError and
     NotFoundError."""
-    name = query.need(REPOSITORY_, "is needed to know which image is meant")
-    registry, region = query.get(REGISTRY_), query.get(REGION_)
+    name = query.need(p.REPOSITORY_, "is needed to know which image is meant")
+    registry, region = query.get(p.REGISTRY_), query.get(p.REGION_)
     if registry is not None and registry.startswith("public/"):
         region = region or PUBLIC_REGION
     if registry is not None and region is not None:
@@ -91,7 +81,7 @@ def find_repository(reads: FindingsQueries, query: Query, known_for: str | None 
     if not found:
         raise NotFoundError(f"the repository {name} is unknown here")
     if len(found) > 1:
-        unclear = REGISTRY_ if len({r.registry for r in found}) > 1 else REGION_
+        unclear = p.REGISTRY_ if len({r.registry for r in found}) > 1 else p.REGION_
         places = ", ".join(f"{r.registry} in {r.region}" for r in found[:10])
         raise ParameterError(unclear.name, f"is needed: {name} exists in {places}")
     return found[0]
@@ -100,7 +90,7 @@ def find_repository(reads: FindingsQueries, query: Query, known_for: str | None 
 def is_meant(query: Query, home: ImageRef | Repository) -> bool:
     """Whether registry, Region and repository are as named, where they are named."""
     name = home.name if isinstance(home, Repository) else home.repository
-    asked = (query.get(x) for x in PLACE)
+    asked = (query.get(x) for x in p.PLACE)
     return all(a in (None, b) for a, b in zip(asked, (home.registry, home.region, name), strict=True))
 
 
@@ -228,10 +218,10 @@ class Paging:
     question; `limit` may change from page to page."""
 
     def __init__(self, route: str, query: Query, context: AppContext) -> None:
-        self._question = f"{route} {query.without(LIMIT.name, CURSOR.name)}"
+        self._question = f"{route} {query.without(p.LIMIT.name, p.CURSOR.name)}"
         self._secrets, self._now = context.cursor_secrets, context.clock.now()
-        self.limit = query.get(LIMIT, LIMIT_DEFAULT)
-        cursor = query.get(CURSOR)
+        self.limit = query.get(p.LIMIT, p.LIMIT_DEFAULT)
+        cursor = query.get(p.CURSOR)
         self.start = None if cursor is None else read_cursor(cursor, self._question, self._secrets, self._now)
 
     def next_cursor(self, position: str | None) -> str | None:

@@ -103,9 +103,10 @@ def index(children: dict[str, str], attested: dict[str, str]) -> str:
 def enhanced_finding(ref: ImageRef, flaw: Flaw, tags: tuple[str, ...], pushed_at: datetime, now: datetime) -> Raw:
     """A row of ListFindings."""
     seen = (now - timedelta(days=flaw.days)).timestamp()
+    number = hashlib.sha256(f"{ref.digest}\0{flaw.id}".encode()).hexdigest()[:32]
     row = {
         "awsAccountId": ref.registry,
-        "findingArn": f"arn:aws:inspector2:{ref.region}:{ref.registry}:finding/{_hex(ref.digest, flaw.id)}",
+        "findingArn": f"arn:aws:inspector2:{ref.region}:{ref.registry}:finding/{number}",
         "type": "PACKAGE_VULNERABILITY",
         "status": "ACTIVE",
         "severity": flaw.severity,
@@ -197,7 +198,3 @@ def _child(digest: str, system: str, architecture: str, annotations: dict[str, s
     platform = {"os": system, "architecture": architecture}
     row: Raw = {"mediaType": MANIFEST, "digest": digest, "size": 1024, "platform": platform}
     return row | ({"annotations": annotations} if annotations else {})
-
-
-def _hex(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

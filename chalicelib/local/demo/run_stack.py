@@ -180,11 +180,12 @@ def summarize(stack: LocalStack, refs: Iterable[ImageRef], finished: bool, folde
     headers = [stored.header for _, stored in sorted(stack.headers(list(refs)).items())]
     images = [header for header in headers if header.kind is not Kind.ARTIFACT]
     payloads = _payloads(folder) if folder else {}
+    verdicts = Counter(header.decision.value for header in images)
     return {
         **payloads,
         "images": len(images),
         "findings": _findings(stack, images),
-        "verdicts": _verdicts(images),
+        "verdicts": {decision.value: verdicts[decision.value] for decision in Decision},
         "scan_states": dict(Counter(header.scan.state.value for header in images)),
         "unavailable": [
             {"image": str(h.ref), "reason": h.scan.reason} for h in images if h.scan.state is ScanState.UNAVAILABLE
@@ -229,11 +230,6 @@ def _findings(stack: LocalStack, images: Iterable[Header]) -> Json:
         **{status.value.lower(): by_status[status.value] for status in FindingStatus},
         "open_by_severity": {severity.value: by_severity[severity.value] for severity in Severity},
     }
-
-
-def _verdicts(images: Iterable[Header]) -> Json:
-    counts = Counter(header.decision.value for header in images)
-    return {decision.value: counts[decision.value] for decision in Decision}
 
 
 def _line(header: Header) -> Json:

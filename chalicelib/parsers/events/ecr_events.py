@@ -7,6 +7,7 @@ events and logging with CloudTrail; EventBridge schema registry; AWS CloudTrail 
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ from chalicelib.domain.events.event import (
     ScanningRule,
     ScanResourceChanged,
 )
-from chalicelib.domain.images.image import Repository, Source
+from chalicelib.domain.images.image import ImageRef, Repository, Source
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.findings.coverage import scan_of, severity_counts
 from chalicelib.parsers.wire import identity
@@ -86,23 +87,18 @@ _PULL_THROUGH = msgspec.json.Decoder(_PullThrough)
 
 def read_image_action(envelope: Envelope) -> ImageAction:
     wire = envelope.read_detail(_ACTION)
-    return ImageAction(
-        envelope.image(wire.repository_name, wire.image_digest),
-        _said(wire.action_type, "$.detail.action-type"),
-        _said(wire.result, "$.detail.result"),
-        envelope.happened_at(),
-        envelope.event_id,
-        identity.tag(wire.image_tag, "$.detail.image-tag"),
-        wire.manifest_media_type,
-        wire.artifact_media_type,
-        wire.target_storage_class,
-        instant(wire.last_activated_at, "$.detail.last-activated-at"),
-    )
+    return ImageAction(*_action(envelope, wire), instant(wire.last_activated_at, "$.detail.last-activated-at"))
 
 
 def read_referrer_action(envelope: Envelope) -> ReferrerAction:
-    wire = envelope.read_detail(_ACTION)
-    return ReferrerAction(
+    return ReferrerAction(*_action(envelope, envelope.read_detail(_ACTION)))
+
+
+def _action(
+    envelope: Envelope, wire: _Action
+) -> tuple[ImageRef, str, str, datetime, str, str | None, str | None, str | None, str | None]:
+    """What both actions say, in the order of their fields."""
+    return (
         envelope.image(wire.repository_name, wire.image_digest),
         _said(wire.action_type, "$.detail.action-type"),
         _said(wire.result, "$.detail.result"),

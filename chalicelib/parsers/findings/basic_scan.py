@@ -27,7 +27,7 @@ from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.findings.coverage import scan_of, severity_counts
 from chalicelib.parsers.findings.rows import RowReader, fixed_in, newer
 from chalicelib.parsers.wire import identity
-from chalicelib.parsers.wire.wire import Count, Wire, decode, instant, json_bytes, under
+from chalicelib.parsers.wire.wire import Count, ImageId, ScanStatus, Wire, decode, instant, json_bytes, read_each
 
 
 class CvssScores(msgspec.Struct, frozen=True):
@@ -43,16 +43,6 @@ class ScanPage(msgspec.Struct, frozen=True):
     report: ScanReport
     scores: dict[str, CvssScores]
     not_ecr: int = 0
-
-
-class _ImageId(Wire):
-    image_digest: str | None = None
-    image_tag: str | None = None
-
-
-class _Status(Wire):
-    status: str | None = None
-    description: str | None = None
 
 
 class _Attribute(Wire):
@@ -78,8 +68,8 @@ class _Findings(Wire):
 class _Response(Wire):
     registry_id: str | None = None
     repository_name: str | None = None
-    image_id: _ImageId | None = None
-    image_scan_status: _Status | None = None
+    image_id: ImageId | None = None
+    image_scan_status: ScanStatus | None = None
     image_scan_findings: _Findings | None = None
     next_token: str | None = None
 
@@ -107,7 +97,7 @@ def read_scan_page(payload: bytes | str | dict[str, Any], region: str = "") -> S
     enhanced = _merged_rows(rows)
     header = severity_counts(listed.finding_severity_counts)
     read = [Severity.of(f.severity) for f in listed.findings or ()] + [row.finding.severity for row in rows]
-    status = wire.image_scan_status or _Status()
+    status = wire.image_scan_status or ScanStatus()
     completed_at = instant(listed.image_scan_completed_at, "$.imageScanFindings.imageScanCompletedAt")
     report = ScanReport(
         facts,
@@ -128,15 +118,8 @@ def _source(listed: _Findings) -> Source | None:
 
 
 def _enhanced_rows(raws: list[msgspec.Raw] | tuple[()]) -> tuple[list[FindingRow], int]:
-    reader = RowReader()
-    rows: list[FindingRow] = []
-    for n, raw in enumerate(raws):
-        try:
-            row = reader.read(raw)
-        except RefusedPayloadError as error:
-            raise under(f"$.imageScanFindings.enhancedFindings[{n}]", error) from None
-        if isinstance(row, FindingRow):
-            rows.append(row)
+    read = read_each(raws, "$.imageScanFindings.enhancedFindings", RowReader().read)
+    rows = [row for row in read if isinstance(row, FindingRow)]
     return rows, len(raws) - len(rows)
 
 
@@ -156,7 +139,7 @@ def _facts(wire: _Response, rows: list[FindingRow], region: str) -> ImageFacts:
         identity.agree_on_image(
             f"$.imageScanFindings.enhancedFindings[{n}].resources", row.image.ref, (first or row.image).ref
         )
-    asked = wire.image_id or _ImageId()
+    asked = wire.image_id or ImageId()
     tags: tuple[str, ...] = (asked.image_tag,) if asked.image_tag else ()
     if first is not None:
         tags += tuple(tag for tag in first.tags if tag not in tags)

@@ -7,7 +7,7 @@ Source: Inspector API reference (RepositoryAggregationResponse, AwsEcrContainerA
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -55,15 +55,13 @@ def parse_finding_changes(body: bytes | str | dict[str, Any]) -> ChangesPage:
     return ChangesPage(updated, page.next_token)
 
 
-class RepositoryCountsPage(msgspec.Struct, frozen=True):
+K = TypeVar("K", Repository, ImageRef)
+
+
+class CountsPage(msgspec.Struct, Generic[K], frozen=True):
     """`region` of the repositories is the caller's: the answer names none. Repositories outside AWS were left out."""
 
-    counts: dict[Repository, OpenCounts]
-    next_token: str | None = None
-
-
-class ImageCountsPage(msgspec.Struct, frozen=True):
-    counts: dict[ImageRef, OpenCounts]
+    counts: dict[K, OpenCounts]
     next_token: str | None = None
 
 
@@ -103,7 +101,7 @@ _AGGREGATED = msgspec.json.Decoder(_Aggregated)
 _NOT_SAID = OpenCounts(None, (None,) * len(Severity))
 
 
-def parse_repository_counts(body: bytes | str | dict[str, Any], region: str) -> RepositoryCountsPage:
+def parse_repository_counts(body: bytes | str | dict[str, Any], region: str) -> CountsPage[Repository]:
     """Of `aggregationType: REPOSITORY`. Raises RefusedPayloadError(path, reason)."""
     page = decode(_AGGREGATED, json_bytes(body))
     counts: dict[Repository, OpenCounts] = {}
@@ -111,19 +109,14 @@ def parse_repository_counts(body: bytes | str | dict[str, Any], region: str) -> 
         row = response.repository_aggregation
         if row is None or row.cloud_provider not in (None, "AWS"):
             continue
-        try:
-            home = Repository(
-                identity.account(row.account_id, "$.accountId"),
-                region,
-                identity.repository_name(row.repository, "$.repository"),
-            )
-        except RefusedPayloadError as error:
-            raise under(f"$.responses[{n}].repositoryAggregation", error) from None
+        at = f"$.responses[{n}].repositoryAggregation"
+        account = identity.account(row.account_id, f"{at}.accountId")
+        home = Repository(account, region, identity.repository_name(row.repository, f"{at}.repository"))
         counts[home] = _counts(row.severity_counts)
-    return RepositoryCountsPage(counts, page.next_token)
+    return CountsPage(counts, page.next_token)
 
 
-def parse_image_counts(body: bytes | str | dict[str, Any]) -> ImageCountsPage:
+def parse_image_counts(body: bytes | str | dict[str, Any]) -> CountsPage[ImageRef]:
     """Of `aggregationType: AWS_ECR_CONTAINER`. Raises RefusedPayloadError(path, reason)."""
     page = decode(_AGGREGATED, json_bytes(body))
     counts: dict[ImageRef, OpenCounts] = {}
@@ -133,7 +126,7 @@ def parse_image_counts(body: bytes | str | dict[str, Any]) -> ImageCountsPage:
             continue
         at = f"$.responses[{n}].awsEcrContainerAggregation.resourceId"
         counts[identity.image_arn(row.resource_id or "", at)] = _counts(row.severity_counts)
-    return ImageCountsPage(counts, page.next_token)
+    return CountsPage(counts, page.next_token)
 
 
 def _counts(said: _Counts | None) -> OpenCounts:

@@ -6,6 +6,7 @@ gives the alias. Sources: ECR API reference (ImageDetail, Repository), ECR Publi
 
 from __future__ import annotations
 
+from functools import partial
 from sys import intern
 from typing import Any
 
@@ -24,7 +25,7 @@ from chalicelib.domain.images.names import PublicRegistry
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.findings.coverage import scan_of, severity_counts
 from chalicelib.parsers.wire import identity
-from chalicelib.parsers.wire.wire import Count, Lower, Wire, decode, instant, json_bytes, read, under
+from chalicelib.parsers.wire.wire import Count, Lower, ScanStatus, Wire, decode, instant, json_bytes, read, read_each
 
 _STORAGE = {s.value: s for s in StorageStatus}
 
@@ -39,11 +40,6 @@ class RepositoriesPage(msgspec.Struct, frozen=True):
     next_token: str | None = None
 
 
-class _Status(Wire):
-    status: str | None = None
-    description: str | None = None
-
-
 class _Summary(Wire):
     image_scan_completed_at: Any = None
     finding_severity_counts: dict[str, Count] | None = None
@@ -56,7 +52,7 @@ class _Image(Wire):
     image_tags: tuple[str, ...] | None = None
     image_size_in_bytes: Count | None = None
     image_pushed_at: Any = None
-    image_scan_status: _Status | None = None
+    image_scan_status: ScanStatus | None = None
     image_scan_findings_summary: _Summary | None = None
     image_manifest_media_type: str | None = None
     artifact_media_type: str | None = None
@@ -103,25 +99,14 @@ _REPOSITORIES = msgspec.json.Decoder(_RepositoriesResponse)
 def parse_describe_images(payload: bytes | str | dict[str, Any], region: str = "") -> ImagesPage:
     """One page of DescribeImages, asked in `region`. Raises RefusedPayloadError(path, reason)."""
     page = decode(_IMAGES, json_bytes(payload))
-    images: list[ImageDetail] = []
-    for n, wire in enumerate(page.image_details):
-        try:
-            images.append(_image(wire, region))
-        except RefusedPayloadError as error:
-            raise under(f"$.imageDetails[{n}]", error) from None
+    images = read_each(page.image_details, "$.imageDetails", partial(_image, region=region))
     return ImagesPage(tuple(images), page.next_token)
 
 
 def parse_describe_repositories(payload: bytes | str | dict[str, Any]) -> RepositoriesPage:
     """One page of DescribeRepositories. Raises RefusedPayloadError(path, reason)."""
     page = decode(_REPOSITORIES, json_bytes(payload))
-    repositories: list[RepositoryDetail] = []
-    for n, wire in enumerate(page.repositories):
-        try:
-            repositories.append(_repository(wire))
-        except RefusedPayloadError as error:
-            raise under(f"$.repositories[{n}]", error) from None
-    return RepositoriesPage(tuple(repositories), page.next_token)
+    return RepositoriesPage(tuple(read_each(page.repositories, "$.repositories", _repository)), page.next_token)
 
 
 def _image(wire: _Image, region: str) -> ImageDetail:
@@ -156,7 +141,7 @@ def _shared(word: str | None) -> str | None:
     return None if word is None else intern(word)
 
 
-def _scan(status: _Status | None, summary: _Summary) -> Scan | None:
+def _scan(status: ScanStatus | None, summary: _Summary) -> Scan | None:
     completed_at = instant(summary.image_scan_completed_at, "$.imageScanFindingsSummary.imageScanCompletedAt")
     return None if status is None else scan_of(status.status, status.description, scanned_at=completed_at)
 
@@ -224,33 +209,31 @@ class _Repositories(Lower):
 def parse_registries(answer: dict[str, Any]) -> RegistriesPage:
     """One page of ECR Public's DescribeRegistries. Raises RefusedPayloadError."""
     page = read(_Registries, answer)
-    found = (_registry(one, f"$.registries[{n}]") for n, one in enumerate(page.registries))
+    found = read_each(page.registries, "$.registries", _registry)
     return RegistriesPage(tuple(one for one in found if one is not None), page.next_token)
 
 
-def _registry(wire: _Registry, at: str) -> PublicRegistry | None:
+def _registry(wire: _Registry) -> PublicRegistry | None:
     """The primary alias is the one that the gallery and docker's commands show."""
     active = sorted(
         (a for a in wire.aliases if a.status == ACTIVE),
         key=lambda a: (not a.primary_registry_alias, not a.default_registry_alias, a.name),
     )
-    account = identity.account(wire.registry_id, f"{at}.registryId")
+    account = identity.account(wire.registry_id, "$.registryId")
     return PublicRegistry(account, tuple(a.name for a in active)) if active else None
 
 
 def read_public_repositories(answer: dict[str, Any], alias: str) -> RepositoriesPage:
     """Raises RefusedPayloadError."""
     page = read(_Repositories, answer)
-    return RepositoriesPage(
-        tuple(_public_repository(one, alias, f"$.repositories[{n}]") for n, one in enumerate(page.repositories)),
-        page.next_token,
-    )
+    repositories = read_each(page.repositories, "$.repositories", partial(_public_repository, alias=alias))
+    return RepositoriesPage(tuple(repositories), page.next_token)
 
 
-def _public_repository(wire: _PublicRepository, alias: str, at: str) -> RepositoryDetail:
-    name = identity.repository_name(wire.repository_name, f"{at}.repositoryName")
+def _public_repository(wire: _PublicRepository, alias: str) -> RepositoryDetail:
+    name = identity.repository_name(wire.repository_name, "$.repositoryName")
     home = Repository(f"public/{alias}", PUBLIC_REGION, name)
-    return RepositoryDetail(home, wire.repository_arn, instant(wire.created_at, f"{at}.createdAt"))
+    return RepositoryDetail(home, wire.repository_arn, instant(wire.created_at, "$.createdAt"))
 
 
 def read_public_images(answer: dict[str, Any], home: Repository) -> ImagesPage:
@@ -259,8 +242,5 @@ def read_public_images(answer: dict[str, Any], home: Repository) -> ImagesPage:
     for n, image in enumerate(page.images):
         if image.ref.repository != home.name:
             raise RefusedPayloadError(f"$.imageDetails[{n}].repositoryName", f"not of {home.name}")
-    return ImagesPage(tuple(_of(home, image) for image in page.images), page.next_token)
-
-
-def _of(home: Repository, image: ImageDetail) -> ImageDetail:
-    return msgspec.structs.replace(image, ref=home.image(image.ref.digest))
+    images = (msgspec.structs.replace(image, ref=home.image(image.ref.digest)) for image in page.images)
+    return ImagesPage(tuple(images), page.next_token)

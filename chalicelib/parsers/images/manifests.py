@@ -9,6 +9,7 @@ are asked for. Sources: OCI image specification 1.1, Docker manifest v2, ECR API
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ from chalicelib.domain.images.image import (
 )
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.wire import identity
-from chalicelib.parsers.wire.wire import Count, Lower, Wire, decode, json_bytes, refuse_deep, under
+from chalicelib.parsers.wire.wire import Count, ImageId, Lower, Wire, decode, json_bytes, read_each, refuse_deep, under
 
 
 class Referrer(Lower):
@@ -87,21 +88,16 @@ class _Manifest(Wire):
     subject: _Descriptor | None = None
 
 
-class _ImageId(Wire):
-    image_digest: str | None = None
-    image_tag: str | None = None
-
-
 class _BatchImage(Wire):
     image_manifest: str
     registry_id: str | None = None
     repository_name: str | None = None
-    image_id: _ImageId | None = None
+    image_id: ImageId | None = None
     image_manifest_media_type: str | None = None
 
 
 class _Failure(Wire):
-    image_id: _ImageId | None = None
+    image_id: ImageId | None = None
     failure_code: str | None = None
     failure_reason: str | None = None
 
@@ -115,8 +111,8 @@ _MANIFEST = msgspec.json.Decoder(_Manifest)
 _BATCH = msgspec.json.Decoder(_BatchResponse)
 
 
-def parse_manifest(body: str | bytes, media_type: str | None, artifact_media_type: str | None = None) -> Manifest:
-    """`media_type`, `artifact_media_type`: what ECR says beside the body. Raises RefusedPayloadError(path, reason)."""
+def parse_manifest(body: str | bytes, media_type: str | None) -> Manifest:
+    """`media_type`: what ECR says of it beside the body. Raises RefusedPayloadError(path, reason)."""
     text = json_bytes(body)
     refuse_deep(text)
     wire = decode(_MANIFEST, text)
@@ -125,7 +121,7 @@ def parse_manifest(body: str | bytes, media_type: str | None, artifact_media_typ
     if wire.manifests is not None or (media_type or wire.media_type) in INDEX_MEDIA_TYPES:
         known = media_type or wire.media_type or "application/vnd.oci.image.index.v1+json"
         return Manifest(Kind.INDEX, known, _children(wire.manifests or []), subject)
-    kind = Kind.IMAGE if _runnable(wire, artifact_media_type) else Kind.ARTIFACT
+    kind = Kind.IMAGE if _runnable(wire) else Kind.ARTIFACT
     known = media_type or wire.media_type or "application/vnd.oci.image.manifest.v1+json"
     if kind is Kind.IMAGE and known not in IMAGE_MEDIA_TYPES:
         kind = Kind.ARTIFACT
@@ -135,17 +131,12 @@ def parse_manifest(body: str | bytes, media_type: str | None, artifact_media_typ
 def parse_batch_get_image(payload: bytes | str | dict[str, Any], region: str = "") -> BatchImagesPage:
     """A BatchGetImage response, asked in `region`. Raises RefusedPayloadError(path, reason)."""
     response = decode(_BATCH, json_bytes(payload))
-    images: list[BatchImage] = []
-    for n, wire in enumerate(response.images or ()):
-        try:
-            images.append(_batch_image(wire, region))
-        except RefusedPayloadError as error:
-            raise under(f"$.images[{n}]", error) from None
+    images = read_each(response.images or (), "$.images", partial(_batch_image, region=region))
     return BatchImagesPage(tuple(images), tuple(_failure(f) for f in response.failures or ()))
 
 
 def _batch_image(wire: _BatchImage, region: str) -> BatchImage:
-    named = wire.image_id or _ImageId()
+    named = wire.image_id or ImageId()
     ref = ImageRef(
         identity.account(wire.registry_id, "$.registryId"),
         region,
@@ -160,7 +151,7 @@ def _batch_image(wire: _BatchImage, region: str) -> BatchImage:
 
 
 def _failure(wire: _Failure) -> ImageFailure:
-    named = wire.image_id or _ImageId()
+    named = wire.image_id or ImageId()
     return ImageFailure(named.image_digest, named.image_tag, wire.failure_code or "", wire.failure_reason)
 
 
@@ -183,8 +174,8 @@ def _is_artifact(descriptor: _Descriptor) -> bool:
     return unknown or _REFERENCE_TYPE in (descriptor.annotations or {})
 
 
-def _runnable(wire: _Manifest, artifact_media_type: str | None) -> bool:
-    config = (wire.config.media_type if wire.config else None) or artifact_media_type
+def _runnable(wire: _Manifest) -> bool:
+    config = wire.config.media_type if wire.config else None
     if config is not None and config not in CONTAINER_CONFIG_TYPES:
         return False
     kinds = [layer.media_type for layer in wire.layers or () if layer.media_type]

@@ -61,10 +61,10 @@ PREFIX = "PREFIX_MATCH"
 
 class _Filter(Lower):
     filter: str
-    filter_type: str = PREFIX
+    filter_type: str | None = None
 
 
-class _Place(Lower):
+class CopyDestination(Lower):
     region: str
     registry_id: str
 
@@ -73,19 +73,19 @@ class _Deletes(Lower):
     enabled: bool
 
 
-class _Rule(Lower):
+class CopyRule(Lower):
     """`delete_replication` absent: deletions are not copied, or this boto3 is too old to know."""
 
-    destinations: list[_Place]
+    destinations: list[CopyDestination]
     repository_filters: list[_Filter] = []
     delete_replication: _Deletes | None = None
 
 
 class _Rules(Lower):
-    rules: list[_Rule]
+    rules: list[CopyRule]
 
 
-class _Registry(Lower):
+class RegistryAnswer(Lower):
     registry_id: str
     replication_configuration: _Rules
 
@@ -140,20 +140,17 @@ class _Lifecycle(Lower):
 
 def read_configuration(answer: Any) -> tuple[str, Configuration]:
     """Of DescribeRegistry: the registry it is about, and its rules. Raises RefusedPayloadError."""
-    registry = read(_Registry, answer)
+    registry = read(RegistryAnswer, answer)
     rules = registry.replication_configuration.rules
-    for n, rule in enumerate(rules):
-        for f in rule.repository_filters:
-            if f.filter_type != PREFIX:
-                at = f"$.replicationConfiguration.rules[{n}].repositoryFilters"
-                raise RefusedPayloadError(at, f"a filter by {f.filter_type[:50]}, which is not known here")
-    return registry.registry_id, Configuration(tuple(_rule(rule) for rule in rules))
+    at = "$.replicationConfiguration.rules"
+    known = tuple(_rule(rule, f"{at}[{n}].repositoryFilters") for n, rule in enumerate(rules))
+    return registry.registry_id, Configuration(known)
 
 
-def _rule(rule: _Rule) -> ReplicationRule:
+def _rule(rule: CopyRule, at: str) -> ReplicationRule:
     places = tuple(Destination(place.registry_id, place.region) for place in rule.destinations)
     deletes = rule.delete_replication is not None and rule.delete_replication.enabled
-    return ReplicationRule(places, tuple(f.filter for f in rule.repository_filters), deletes)
+    return ReplicationRule(places, _filters(rule.repository_filters, PREFIX, at), deletes)
 
 
 def read_reports(answer: Any) -> dict[Destination, Reported]:
@@ -203,14 +200,9 @@ WILDCARD = "WILDCARD"
 NOT_FOUND = "REPOSITORY_NOT_FOUND"
 
 
-class _ScanFilter(Lower):
-    filter: str
-    filter_type: str = WILDCARD
-
-
 class _ScanRule(Lower):
     scan_frequency: Frequency
-    repository_filters: list[_ScanFilter] = []
+    repository_filters: list[_Filter] = []
 
 
 class _Configuration(Lower):
@@ -227,7 +219,7 @@ class _ScannedRepository(Lower):
     repository_name: str
     scan_frequency: Frequency
     scan_on_push: bool = False
-    applied_scan_filters: list[_ScanFilter] = []
+    applied_scan_filters: list[_Filter] = []
 
 
 class _Failure(Lower):
@@ -245,7 +237,9 @@ def read_registry_scanning(answer: dict[str, Any]) -> tuple[str, RegistryScannin
     registry = read(_ScanningRegistry, answer)
     said = registry.scanning_configuration
     rules = tuple(
-        FrequencyRule(rule.scan_frequency, _filters(rule.repository_filters, f"$.scanningConfiguration.rules[{n}]"))
+        FrequencyRule(
+            rule.scan_frequency, _filters(rule.repository_filters, WILDCARD, f"$.scanningConfiguration.rules[{n}]")
+        )
         for n, rule in enumerate(said.rules)
     )
     return registry.registry_id, RegistryScanning(Source.__members__.get(said.scan_type), rules)
@@ -261,14 +255,14 @@ def read_applied_scanning(answer: dict[str, Any]) -> dict[str, AppliedScanRule]:
         one.repository_name: AppliedScanRule(
             one.scan_frequency,
             one.scan_on_push,
-            _filters(one.applied_scan_filters, f"$.scanningConfigurations[{n}]"),
+            _filters(one.applied_scan_filters, WILDCARD, f"$.scanningConfigurations[{n}]"),
         )
         for n, one in enumerate(said.scanning_configurations)
     }
 
 
-def _filters(filters: list[_ScanFilter], path: str) -> tuple[str, ...]:
+def _filters(filters: list[_Filter], known: str, path: str) -> tuple[str, ...]:
     for f in filters:
-        if f.filter_type != WILDCARD:
+        if f.filter_type not in (None, known):
             raise RefusedPayloadError(path, f"a filter by {f.filter_type[:50]}, which is not known here")
     return tuple(f.filter for f in filters)

@@ -20,14 +20,6 @@ class Bus(Upper):
     name: str
 
 
-class Buses(Upper):
-    event_buses: list[Bus]
-
-
-class RuleNames(Upper):
-    rule_names: list[str]
-
-
 class EcsParameters(Upper):
     task_definition_arn: str
 
@@ -38,18 +30,10 @@ class TargetAnswer(Upper):
     input: str | None = None
 
 
-class Targets(Upper):
-    targets: list[TargetAnswer]
-
-
 class ScheduleSummary(Upper):
     name: str
     group_name: str
     target: TargetAnswer
-
-
-class Schedules(Upper):
-    schedules: list[ScheduleSummary]
 
 
 class Schedule(Upper):
@@ -68,14 +52,6 @@ class FunctionConfiguration(Upper):
     last_modified: str | None = None
 
 
-class FunctionsPage(Upper):
-    functions: list[FunctionConfiguration]
-
-
-class Versions(Upper):
-    versions: list[FunctionConfiguration]
-
-
 class Code(Upper):
     image_uri: str | None = None
     resolved_image_uri: str | None = None
@@ -86,10 +62,6 @@ class FunctionAnswer(Upper):
 
 
 # ---- Amazon EKS, and Inspector about clusters
-
-
-class ClusterNames(Lower):
-    clusters: list[str]
 
 
 class EcsUseAnswer(Lower):
@@ -126,10 +98,6 @@ class ClusterUse(Lower):
     cluster_details: list[ClusterDetail] = []
 
 
-class ClusterUses(Lower):
-    cluster: list[ClusterUse]
-
-
 # ---- AWS STS: who we are
 
 
@@ -140,12 +108,12 @@ class CallerIdentityAnswer(Upper):
 # ---- Amazon EC2 and IAM: the role of an instance
 
 
-class Profile(Upper):
+class RoleOrProfile(Upper):
     arn: str
 
 
 class Ec2Instance(Upper):
-    iam_instance_profile: Profile | None = None
+    iam_instance_profile: RoleOrProfile | None = None
 
 
 class Reservation(Upper):
@@ -156,58 +124,19 @@ class Reservations(Upper):
     reservations: list[Reservation] = []
 
 
-class Role(Upper):
-    arn: str
-
-
 class RolesOfProfile(Upper):
-    roles: list[Role] = []
+    roles: list[RoleOrProfile] = []
 
 
 class ProfileAnswer(Upper):
     instance_profile: RolesOfProfile
 
 
-# ---- Amazon ECR: where images are copied to
-
-
-class Filter(Lower):
-    filter: str
-    filter_type: str | None = None
-
-
-class CopyDestination(Lower):
-    region: str
-    registry_id: str
-
-
-class CopyRule(Lower):
-    destinations: list[CopyDestination]
-    repository_filters: list[Filter] = []
-
-
-class CopyRules(Lower):
-    rules: list[CopyRule]
-
-
-class RegistryAnswer(Lower):
-    replication_configuration: CopyRules
+# ---- Amazon ECR: who may pull
 
 
 class PolicyTextAnswer(Lower):
     policy_text: str
-
-
-class Clusters(Lower):
-    cluster_arns: list[str]
-
-
-class TaskArns(Lower):
-    task_arns: list[str]
-
-
-class ServiceArns(Lower):
-    service_arns: list[str]
 
 
 class Failure(Lower):
@@ -277,10 +206,6 @@ class ServiceDeployment(Lower):
     target_service_revision_arn: str | None = None
 
 
-class ServiceDeployments(Lower):
-    service_deployments: list[ServiceDeployment]
-
-
 class Revision(Lower):
     """Without `container_images` while ECS has not resolved them."""
 
@@ -305,33 +230,25 @@ class DefinitionAnswer(Lower):
     task_definition: Definition
 
 
-class DefinitionArns(Lower):
-    task_definition_arns: list[str]
-
-
 # ---- who pulls the images of a task
 
 
-class Overrides(Lower):
+class ExecutionRole(Lower):
     execution_role_arn: str | None = None
 
 
 class PullingTask(Lower):
     task_definition_arn: str | None = None
     container_instance_arn: str | None = None
-    overrides: Overrides = msgspec.field(default_factory=Overrides)
+    overrides: ExecutionRole = msgspec.field(default_factory=ExecutionRole)
 
 
 class PullingTasks(Lower):
     tasks: list[PullingTask] = []
 
 
-class RoleOfDefinition(Lower):
-    execution_role_arn: str | None = None
-
-
 class RoleAnswer(Lower):
-    task_definition: RoleOfDefinition
+    task_definition: ExecutionRole
 
 
 class Instance(Lower):

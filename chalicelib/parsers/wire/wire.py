@@ -9,7 +9,7 @@ epoch milliseconds (CloudTrail's lifecycle records). A time without a zone is ta
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from math import isfinite
 from threading import Lock
@@ -26,7 +26,8 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 # msgspec knows no `Raw | None`: an absent part is the text null.
 NULL = msgspec.Raw(b"null")
 
-_T = TypeVar("_T")
+T = TypeVar("T")
+V = TypeVar("V")
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{},]', re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 _LARGEST_INTEGER = 2**63
@@ -59,7 +60,7 @@ def _written_alike(payload: dict[str, Any]) -> bytes | None:
         return None
 
 
-def decode(decoder: msgspec.json.Decoder[_T], text: bytes | msgspec.Raw, at: str = "$") -> _T:
+def decode(decoder: msgspec.json.Decoder[T], text: bytes | msgspec.Raw, at: str = "$") -> T:
     """Decode `text`, which stands at the path `at` of its payload."""
     try:
         return decoder.decode(text)
@@ -76,6 +77,15 @@ def decode(decoder: msgspec.json.Decoder[_T], text: bytes | msgspec.Raw, at: str
 def under(prefix: str, error: RefusedPayloadError) -> RefusedPayloadError:
     """The refusal of a part, as a refusal of the whole in which the part stands at `prefix`."""
     return RefusedPayloadError(prefix + error.path[1:], error.reason)
+
+
+def read_each(items: Iterable[V], at: str, read: Callable[[V], T]) -> Iterator[T]:
+    """What `read` makes of each element of the list at `at`; it speaks of paths within the element."""
+    for n, item in enumerate(items):
+        try:
+            yield read(item)
+        except RefusedPayloadError as error:
+            raise under(f"{at}[{n}]", error) from None
 
 
 def refuse_deep(text: bytes) -> None:
@@ -234,7 +244,6 @@ def _moment(year: str, month: str, day: str, hour: int, minute: str, second: str
     return datetime(int(year), _MONTHS[month], int(day), hour, int(minute), int(second), microsecond, tzinfo=UTC)
 
 
-T = TypeVar("T")
 _learning = Lock()
 _learned: set[type] = set()
 
@@ -263,6 +272,16 @@ class Lower(msgspec.Struct, rename="camel"):
 
 class Upper(msgspec.Struct, rename="pascal"):
     """Of a service that writes its names in PascalCase."""
+
+
+class ImageId(Wire):
+    image_digest: str | None = None
+    image_tag: str | None = None
+
+
+class ScanStatus(Wire):
+    status: str | None = None
+    description: str | None = None
 
 
 class KebabWire(Wire, rename="kebab"):

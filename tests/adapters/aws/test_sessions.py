@@ -40,24 +40,24 @@ def test_a_client_is_made_once_for_each_service_region_and_kind():
     sessions = Sessions("eu-west-1")
     one = sessions.client("ecs")
     assert sessions.client("ecs", "eu-west-1") is one
-    others = {id(sessions.client("ecs", "us-east-1")), id(sessions.quick_client("ecs")), id(one)}
+    others = {id(sessions.client("ecs", "us-east-1")), id(sessions.client("ecs", quick=True)), id(one)}
     assert len(others) == 3
-    assert sessions.quick_client("ecs") is sessions.client("ecs", quick=True)
+    assert sessions.client("ecs", quick=True) is sessions.client("ecs", quick=True)
 
 
 def test_clients_of_sweeps_are_held_back_and_leave_the_waiting_to_their_bucket():
     held = []
     quotas = SimpleNamespace(hold_back=held.append)
     sessions = Sessions("eu-west-1", quotas=quotas)
-    swept = sessions.swept_client("ecr")
-    assert sessions.swept_client("ecr") is swept
+    swept = sessions.client("ecr", swept=True)
+    assert sessions.client("ecr", swept=True) is swept
     assert sessions.client("ecr") is not swept
     assert held == [swept]
     assert swept.meta.config.retries["mode"] == "standard"
 
 
 def test_a_quick_client_does_not_wait_for_a_service_that_hangs_or_throttles():
-    config = Sessions("eu-west-1").quick_client("ecs").meta.config
+    config = Sessions("eu-west-1").client("ecs", quick=True).meta.config
     assert (config.read_timeout, config.retries["mode"]) == (QUICK_READ_SECONDS, "standard")
     assert config.retries["total_max_attempts"] == QUICK_ATTEMPTS
     assert (config.read_timeout + config.connect_timeout) * QUICK_ATTEMPTS <= 12
@@ -192,7 +192,7 @@ def test_an_account_without_a_role_is_not_asked(sessions: Sessions) -> None:
 
 def test_what_sweeps_ask_is_held_back_in_every_account(sessions: Sessions) -> None:
     roles = AssumedRoles(sessions, {OTHER: ROLE}, Clock().now)
-    assert roles.client(OWN, "ecr", "us-east-1", swept=True) is sessions.swept_client("ecr", "us-east-1")
+    assert roles.client(OWN, "ecr", "us-east-1", swept=True) is sessions.client("ecr", "us-east-1", swept=True)
     swept = roles.client(OTHER, "ecr", "us-east-1", swept=True)
     assert swept is not roles.client(OTHER, "ecr", "us-east-1")
     assert swept.meta.config.retries["mode"] == "standard"

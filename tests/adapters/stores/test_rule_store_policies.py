@@ -11,6 +11,7 @@ import boto3
 import msgspec
 import pytest
 
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.stores.policy_file import default_policy, read_policy
 from chalicelib.adapters.stores.rule_store import PolicyStore, WaiverStore
@@ -44,7 +45,7 @@ class World:
         client.meta.events.register("before-call.dynamodb", lambda model, **_: self.calls.append(model.name))
 
     def store(self) -> PolicyStore:
-        return PolicyStore(self.client, NAME, default_policy(), lambda: self.now, read_policy, sleep=lambda _: None)
+        return PolicyStore(Dynamo(self.client, NAME, lambda _: None), default_policy(), lambda: self.now, read_policy)
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_a_stored_policy_that_does_not_load_any_more_is_our_fault_and_is_replace
             raise PolicyError("rules[0].match", "unknown key `severity`", 4)
         return read_policy(text, number=number)
 
-    store = PolicyStore(world.client, NAME, default_policy(), lambda: world.now, read_less, sleep=lambda _: None)
+    store = PolicyStore(Dynamo(world.client, NAME, lambda _: None), default_policy(), lambda: world.now, read_less)
     for ask in (store.fresh, store.current, store.policy_in_force):
         named = r"policy 1, .*4: rules\[0\]\.match.*lazaretto policy apply FILE"
         with pytest.raises(StoredPolicyError, match=named) as raised:
@@ -100,7 +101,7 @@ def test_a_stored_policy_that_does_not_load_any_more_is_our_fault_and_is_replace
 
 
 def test_rules_are_remembered_for_a_minute_and_fresh_ones_are_not(world: World) -> None:
-    reader, writer = world.store(), WaiverStore(world.client, NAME)
+    reader, writer = world.store(), WaiverStore(Dynamo(world.client, NAME))
     assert reader.current().waivers == ()
     put = writer.put(WaiverChange(former=None, waiver=WAIVER, by="person:oncall", at=NOW))
     world.now += timedelta(seconds=59)
@@ -114,7 +115,7 @@ def test_rules_are_remembered_for_a_minute_and_fresh_ones_are_not(world: World) 
 def test_when_nothing_changed_fresh_rules_cost_one_read(world: World) -> None:
     store = world.store()
     store.put_policy(TEXT, "an owner")
-    WaiverStore(world.client, NAME).put(WaiverChange(former=None, waiver=WAIVER, by="person:oncall", at=NOW))
+    WaiverStore(Dynamo(world.client, NAME)).put(WaiverChange(former=None, waiver=WAIVER, by="person:oncall", at=NOW))
     first = store.fresh()
     world.calls.clear()
     assert store.fresh().policy is first.policy
@@ -128,7 +129,7 @@ def test_the_policy_in_force_is_had_without_the_waivers(world: World) -> None:
     store.put_policy(TEXT, "an owner")
     first, version = store.policy_in_force()
     assert (version, first.rules[0].id) == (1, "no-criticals")
-    WaiverStore(world.client, NAME).put(WaiverChange(former=None, waiver=WAIVER, by="person:oncall", at=NOW))
+    WaiverStore(Dynamo(world.client, NAME)).put(WaiverChange(former=None, waiver=WAIVER, by="person:oncall", at=NOW))
     world.calls.clear()
     assert store.policy_in_force()[0] is first
     assert world.calls == ["GetItem"]

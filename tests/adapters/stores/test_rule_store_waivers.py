@@ -11,6 +11,7 @@ import boto3
 import msgspec
 import pytest
 
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import BODY, WAIVER, create_table, key
 from chalicelib.adapters.stores.policy_file import default_policy, read_policy
 from chalicelib.adapters.stores.rule_store import PolicyStore, WaiverStore
@@ -58,7 +59,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Any]:
         yield FakeWaivers()
         return
     with mock_aws():
-        yield WaiverStore(dynamo(), NAME, sleep=lambda _: None)
+        yield WaiverStore(Dynamo(dynamo(), NAME, lambda _: None))
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def client() -> Iterator[Any]:
 
 
 def rules(client: Any) -> PolicyStore:
-    return PolicyStore(client, NAME, default_policy(), lambda: NOW, read_policy, sleep=lambda _: None)
+    return PolicyStore(Dynamo(client, NAME, lambda _: None), default_policy(), lambda: NOW, read_policy)
 
 
 def test_a_waiver_comes_back_whole_and_its_change_waits(store: Any) -> None:
@@ -129,7 +130,7 @@ def test_a_waiver_is_dropped_only_as_it_stands_and_without_a_version(store: Any)
 
 
 def test_the_rule_book_has_them_under_their_version(client: Any) -> None:
-    store = WaiverStore(client, NAME)
+    store = WaiverStore(Dynamo(client, NAME))
     store.put(given(ONE))
     known = rules(client).fresh()
     assert (known.waivers, known.waivers_version) == ((ONE,), 1)
@@ -139,7 +140,7 @@ def test_the_rule_book_has_them_under_their_version(client: Any) -> None:
 
 
 def test_what_an_older_version_stored_can_be_changed(client: Any) -> None:
-    store = WaiverStore(client, NAME)
+    store = WaiverStore(Dynamo(client, NAME))
     older = msgspec.json.encode({"reason": ONE.reason, **msgspec.to_builtins(ONE), "former_field": 1})
     client.put_item(TableName=NAME, Item=key(WAIVER, ONE.id) | {BODY: {"B": older}})
     assert store.get(ONE.id) == ONE
@@ -150,7 +151,7 @@ def test_what_an_older_version_stored_can_be_changed(client: Any) -> None:
 @pytest.mark.parametrize("dies_at", [0, 1, 2])
 def test_waiver_version_and_change_are_put_together_or_not_at_all(client: Any, dies_at: int) -> None:
     """A condition of any one of the three fails."""
-    store = WaiverStore(client, NAME, sleep=lambda seconds: None)
+    store = WaiverStore(Dynamo(client, NAME, lambda seconds: None))
     store.put(given(TWO))
     steps: list[Any] = []
 
@@ -167,7 +168,7 @@ def test_waiver_version_and_change_are_put_together_or_not_at_all(client: Any, d
 
 
 def test_many_writers_at_once_lose_no_version(client: Any) -> None:
-    store = WaiverStore(AtomicClient(client), NAME)
+    store = WaiverStore(Dynamo(AtomicClient(client), NAME))
 
     def insist(waiver: Waiver) -> int:
         while True:
@@ -184,7 +185,7 @@ def test_many_writers_at_once_lose_no_version(client: Any) -> None:
 
 def test_who_loses_the_version_to_another_waiver_pauses_and_tries_again(client: Any) -> None:
     pauses: list[float] = []
-    store, another = WaiverStore(client, NAME, sleep=pauses.append), WaiverStore(client, NAME)
+    store, another = WaiverStore(Dynamo(client, NAME, pauses.append)), WaiverStore(Dynamo(client, NAME))
     once = [given(TWO)]
 
     def overtake(params: dict[str, Any], **_: Any) -> None:
@@ -198,7 +199,7 @@ def test_who_loses_the_version_to_another_waiver_pauses_and_tries_again(client: 
 
 def test_who_finds_another_waiver_stored_is_told_at_once(client: Any) -> None:
     pauses: list[float] = []
-    store = WaiverStore(client, NAME, sleep=pauses.append)
+    store = WaiverStore(Dynamo(client, NAME, pauses.append))
     store.put(given(ONE))
     with pytest.raises(ConflictError, match="changed in between"):
         store.put(given(msgspec.structs.replace(ONE, reason="another")))

@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import pytest
 
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.stores.sweep_items import ScanAskItems
 from chalicelib.domain.images.image import Repository
@@ -37,7 +38,7 @@ def client() -> Iterator[Any]:
 def asks(request: pytest.FixtureRequest) -> registry.ScanAsks:
     if request.param == "fake":
         return FakeScanAsks()
-    return ScanAskItems(request.getfixturevalue("client"), NAME, sleep=lambda _: None)
+    return ScanAskItems(Dynamo(request.getfixturevalue("client"), NAME, lambda _: None))
 
 
 def test_an_image_nobody_asked_for_is_absent(asks: registry.ScanAsks) -> None:
@@ -93,7 +94,7 @@ def test_workers_that_take_at_the_same_time_share_one_budget(client: Any) -> Non
             after, got = budget.take(3, 10, NOW)
             return after
 
-        ScanAskItems(atomic, NAME, sleep=lambda _: None).change_budget(HOME, change)  # type: ignore[arg-type]
+        ScanAskItems(Dynamo(atomic, NAME, lambda _: None)).change_budget(HOME, change)  # type: ignore[arg-type]
         granted.append(got)
 
     with ThreadPoolExecutor(4) as pool:
@@ -104,5 +105,5 @@ def test_workers_that_take_at_the_same_time_share_one_budget(client: Any) -> Non
 def test_of_many_workers_one_claims(client: Any) -> None:
     atomic = AtomicClient(client)
     with ThreadPoolExecutor(4) as pool:
-        asks = [ScanAskItems(atomic, NAME, sleep=lambda _: None) for _ in range(8)]  # type: ignore[arg-type]
+        asks = [ScanAskItems(Dynamo(atomic, NAME, lambda _: None)) for _ in range(8)]  # type: ignore[arg-type]
         assert sum(pool.map(lambda one: one.claim(ref(1), NOW, None), asks)) == 1

@@ -10,6 +10,7 @@ import boto3
 import msgspec
 import pytest
 
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.stores.sweep_items import ReplicaItems
 from chalicelib.adapters.table.findings_table import FindingsTable
@@ -37,12 +38,12 @@ def client() -> Iterator[Any]:
 def items(request: pytest.FixtureRequest) -> Any:
     if request.param == "fake":
         return FakeReplicas()
-    return ReplicaItems(request.getfixturevalue("client"), NAME, sleep=lambda _: None)
+    return ReplicaItems(Dynamo(request.getfixturevalue("client"), NAME, lambda _: None))
 
 
 @pytest.fixture
 def real(client: Any) -> ReplicaItems:
-    return ReplicaItems(client, NAME, sleep=lambda _: None)
+    return ReplicaItems(Dynamo(client, NAME, lambda _: None))
 
 
 def replica(number: int = 1, place: Destination = NEAR, **facts: Any) -> Replica:
@@ -97,7 +98,7 @@ def test_the_state_of_a_repository_comes_back(items: ReplicaItems) -> None:
 def test_copies_are_outside_the_indexes_and_no_images(real: ReplicaItems, client: Any) -> None:
     real.keep(replica())
     real.store_state(HOME, ReplicationState())
-    assert list(FindingsTable(client, NAME, lambda: NOW).headers_of(HOME)) == []
+    assert list(FindingsTable(Dynamo(client, NAME), lambda: NOW).headers_of(HOME)) == []
     for index in ("by_state", "by_due"):
         assert client.scan(TableName=NAME, IndexName=index)["Count"] == 0
 

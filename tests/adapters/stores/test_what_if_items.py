@@ -13,6 +13,7 @@ import boto3
 import msgspec
 import pytest
 
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import EXPIRES, create_table
 from chalicelib.adapters.stores.what_if_items import KEPT_FOR, WhatIfItems
 from chalicelib.domain.images.image import InUse, InUseState, Kind
@@ -65,7 +66,7 @@ def client() -> Iterator[Any]:
 def store(request: pytest.FixtureRequest, clock: Clock) -> WhatIfs:
     if request.param == "fake":
         return FakeWhatIfs(clock.now)
-    return WhatIfItems(request.getfixturevalue("client"), NAME, clock.now, sleep=lambda _: None)
+    return WhatIfItems(Dynamo(request.getfixturevalue("client"), NAME, lambda _: None), clock.now)
 
 
 def ruling(random: Random) -> Ruling:
@@ -134,7 +135,7 @@ def test_a_job_ends_after_a_week_whether_it_is_removed_or_not(store: WhatIfs, cl
 
 
 def test_every_item_says_when_it_may_be_removed(client: Any, clock: Clock) -> None:
-    store = WhatIfItems(client, NAME, clock.now)
+    store = WhatIfItems(Dynamo(client, NAME), clock.now)
     store.put_job(JOB)
     store.put_part(JOB, ShardPart(0))
     ends = {item[EXPIRES]["N"] for item in client.scan(TableName=NAME)["Items"]}
@@ -148,7 +149,7 @@ def test_the_template_has_what_is_past_its_end_removed() -> None:
 
 
 def test_rows_that_do_not_fit_an_item_are_counted_and_the_worst_are_kept(client: Any, clock: Clock) -> None:
-    store = WhatIfItems(client, NAME, clock.now)
+    store = WhatIfItems(Dynamo(client, NAME), clock.now)
     full = ShardPart(0, rows=tuple(row(n) for n in range(ROWS_OF_PART)), rows_left_out=7)
     put = store.put_part(JOB, full)
     assert store.read_part(JOB, 0) == put
@@ -161,4 +162,4 @@ def test_a_policy_too_large_to_keep_is_refused_by_name(client: Any, clock: Clock
     random = Random(1)
     huge = {"rules": [f"{random.randrange(16**500):0500x}" for _ in range(2_000)]}
     with pytest.raises(ParameterError, match="policy: is too large"):
-        WhatIfItems(client, NAME, clock.now).put_job(msgspec.structs.replace(JOB, candidate=huge))
+        WhatIfItems(Dynamo(client, NAME), clock.now).put_job(msgspec.structs.replace(JOB, candidate=huge))

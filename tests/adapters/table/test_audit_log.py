@@ -70,8 +70,8 @@ def client() -> Iterator[Any]:
 @pytest.fixture
 def real(client: Any) -> Place:
     return Place(
-        FindingsTable(client, NAME, lambda: NOW, sleep=no_sleep),
-        FindingsQueries(client, NAME, sleep=no_sleep).audit,
+        FindingsTable(Dynamo(client, NAME, no_sleep), lambda: NOW),
+        FindingsQueries(Dynamo(client, NAME, no_sleep)).audit,
     )
 
 
@@ -392,7 +392,7 @@ def test_a_record_written_before_a_field_was_added_is_proved_by_its_stored_bytes
 
 def test_workers_that_append_at_once_never_fork_a_chain(client: Any) -> None:
     """Each call of each worker is a turn; who is next is chance."""
-    table = FindingsTable(AtomicClient(client), NAME, lambda: NOW, sleep=no_sleep)  # type: ignore[arg-type]
+    table = FindingsTable(Dynamo(AtomicClient(client), NAME, no_sleep), lambda: NOW)  # type: ignore[arg-type]
     records = [record(n, ref=ref(n % 2)) for n in range(24)] + [about("fuse", n) for n in range(8)]
     random.Random(7).shuffle(records)
     with ThreadPoolExecutor(6) as pool:
@@ -429,7 +429,7 @@ def test_two_workers_never_fork_a_chain_in_whatever_order_their_calls_come(clien
         table: Any = FakeTable(lambda: NOW)
         audit: Any = FakeAudit(table.actions, table.heads)
     else:
-        table = FindingsTable(Turns(client), NAME, lambda: NOW, sleep=no_sleep)  # type: ignore[arg-type]
+        table = FindingsTable(Dynamo(Turns(client), NAME, no_sleep), lambda: NOW)  # type: ignore[arg-type]
         audit = AuditQueries(Dynamo(client, NAME, no_sleep))
     for number, order in enumerate(itertools.product((0, 1), repeat=4)):
         for round_ in (1, 2):

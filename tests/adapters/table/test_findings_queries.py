@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import create_table, shard_of
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
@@ -37,8 +38,8 @@ class FakeContext:
         self.calls: list[str] = []
         client.meta.events.register("before-call.dynamodb", lambda model, **_: self.calls.append(model.name))
         self.client = client
-        self.table = FindingsTable(client, NAME, lambda: NOW, sleep=lambda _: None)
-        self.queries = FindingsQueries(client, NAME, sleep=lambda _: None)
+        self.table = FindingsTable(Dynamo(client, NAME, lambda _: None), lambda: NOW)
+        self.queries = FindingsQueries(Dynamo(client, NAME, lambda _: None))
 
     def add(self, header: Header, findings: tuple[Finding, ...] = ()) -> Header:
         document = self.table.put_document(FindingsDocument(header.ref, 0, findings), FindingsDocument(header.ref))
@@ -144,7 +145,7 @@ def test_a_filtered_walk_ends_early_with_a_position_to_go_on_from(context: FakeC
     for n in range(12):
         context.add(image(n, where=spread(n)))
     context.add(image(99, Decision.ALLOW, where=ref(99, repository="team/web")))
-    short = FindingsQueries(context.client, NAME, walked_rows=5, sleep=lambda _: None)
+    short = FindingsQueries(Dynamo(context.client, NAME, lambda _: None), walked_rows=5)
     found = list(pages(lambda after: short.images(repository="team/web", after=after, limit=10)))
     assert [len(page.items) for page in found] == [0, 0, 1]
 

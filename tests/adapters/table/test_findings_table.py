@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import SK, create_table, document_key, shard_of
 from chalicelib.adapters.table.catalogue import ITEM_BYTES
 from chalicelib.adapters.table.findings_table import FindingsTable
@@ -65,7 +66,7 @@ def no_sleep(_: float) -> None:
 
 @pytest.fixture
 def real(client: Any) -> FindingsTable:
-    return FindingsTable(client, NAME, lambda: NOW, sleep=no_sleep)
+    return FindingsTable(Dynamo(client, NAME, no_sleep), lambda: NOW)
 
 
 @pytest.fixture(params=["fake", "dynamodb"])
@@ -467,7 +468,7 @@ def test_names_of_the_index_cannot_be_used_up_by_a_reader_of_headers(client: Any
 
 
 def test_ten_workers_append_to_one_chain_without_a_gap(client: Any) -> None:
-    real = FindingsTable(AtomicClient(client), NAME, lambda: NOW, sleep=no_sleep)  # type: ignore[arg-type]
+    real = FindingsTable(Dynamo(AtomicClient(client), NAME, no_sleep), lambda: NOW)  # type: ignore[arg-type]
     records = [msgspec.structs.replace(TestActions.RECORD, effect=f"ALERT#{n % 8}") for n in range(10)]
     with ThreadPoolExecutor(3) as pool:
         recorded = list(pool.map(real.record_action, records))
@@ -545,7 +546,7 @@ def test_a_known_vulnerability_costs_neither_read_nor_write(client: Any, real: F
 def test_another_process_reads_and_writes_nothing(client: Any, real: FindingsTable) -> None:
     findings = [told(n) for n in range(30)]
     real.store_vulnerabilities(findings)
-    other = FindingsTable(client, NAME, lambda: NOW, sleep=no_sleep)
+    other = FindingsTable(Dynamo(client, NAME, no_sleep), lambda: NOW)
     assert writes_of(client, lambda: other.store_vulnerabilities(findings)) == []
 
 
@@ -585,7 +586,7 @@ def test_ordinary_vulnerabilities_fit_one_unit_even_with_many_references(client:
     many = told(1, references=tuple(f"https://example.org/{n:x}/{n * 7919:x}" for n in range(10**6, 10**6 + 20)))
     (item,) = writes_of(client, lambda: real.store_vulnerabilities([many]))
     assert size_of(item) <= ITEM_BYTES
-    other = FindingsTable(client, NAME, lambda: NOW, sleep=no_sleep)
+    other = FindingsTable(Dynamo(client, NAME, no_sleep), lambda: NOW)
     assert writes_of(client, lambda: other.store_vulnerabilities([many])) == [], "cut references are no change"
 
 
@@ -604,7 +605,7 @@ def parts_of(client: Any) -> list[str]:
 
 
 def test_a_document_of_more_than_seven_thousand_findings_is_kept_in_parts(client: Any) -> None:
-    table = FindingsTable(client, NAME, lambda: NOW, part_bytes=100_000, sleep=no_sleep)
+    table = FindingsTable(Dynamo(client, NAME, no_sleep), lambda: NOW, part_bytes=100_000)
     document = table.put_document(FindingsDocument(ref(1), 0, many_findings(7_500)), FindingsDocument(ref(1)))
     assert len(parts_of(client)) >= 2
     back = table.read_document(ref(1))
@@ -614,7 +615,7 @@ def test_a_document_of_more_than_seven_thousand_findings_is_kept_in_parts(client
 
 def test_superseded_parts_are_removed_by_the_next_writer_after_an_hour(client: Any) -> None:
     clock = [NOW]
-    table = FindingsTable(client, NAME, lambda: clock[0], part_bytes=2_000, sleep=no_sleep)
+    table = FindingsTable(Dynamo(client, NAME, no_sleep), lambda: clock[0], part_bytes=2_000)
     first = table.put_document(FindingsDocument(ref(1), 0, many_findings(200)), FindingsDocument(ref(1)))
     old = parts_of(client)
     second = table.put_document(msgspec.structs.replace(first, findings=many_findings(210)), first)
@@ -628,7 +629,7 @@ def test_superseded_parts_are_removed_by_the_next_writer_after_an_hour(client: A
 
 
 def test_a_writer_that_loses_leaves_no_parts_behind(client: Any) -> None:
-    table = FindingsTable(client, NAME, lambda: NOW, part_bytes=2_000, sleep=no_sleep)
+    table = FindingsTable(Dynamo(client, NAME, no_sleep), lambda: NOW, part_bytes=2_000)
     empty = FindingsDocument(ref(1))
     table.put_document(FindingsDocument(ref(1), 0, many_findings(200)), empty)
     before = parts_of(client)
@@ -639,7 +640,7 @@ def test_a_writer_that_loses_leaves_no_parts_behind(client: Any) -> None:
 
 
 def test_a_reader_that_misses_a_part_starts_again(client: Any) -> None:
-    table = FindingsTable(client, NAME, lambda: NOW, part_bytes=2_000, sleep=no_sleep)
+    table = FindingsTable(Dynamo(client, NAME, no_sleep), lambda: NOW, part_bytes=2_000)
     first = table.put_document(FindingsDocument(ref(1), 0, many_findings(200)), FindingsDocument(ref(1)))
     reads = itertools.count()
 
@@ -648,7 +649,7 @@ def test_a_reader_that_misses_a_part_starts_again(client: Any) -> None:
         if next(reads) == 0:
             for sk in parts_of(client):
                 client.delete_item(TableName=NAME, Key=document_key(ref(1)) | {SK: {"S": sk}})
-            writer = FindingsTable(client_of_moto(), NAME, lambda: NOW, sleep=no_sleep)
+            writer = FindingsTable(Dynamo(client_of_moto(), NAME, no_sleep), lambda: NOW)
             writer.put_document(msgspec.structs.replace(first, findings=many_findings(5)), first)
 
     client.meta.events.register("provide-client-params.dynamodb.BatchGetItem", overtake)
@@ -657,7 +658,7 @@ def test_a_reader_that_misses_a_part_starts_again(client: Any) -> None:
 
 
 def test_parts_that_stay_away_are_a_transient_failure_not_an_empty_document(client: Any) -> None:
-    table = FindingsTable(client, NAME, lambda: NOW, part_bytes=2_000, sleep=no_sleep)
+    table = FindingsTable(Dynamo(client, NAME, no_sleep), lambda: NOW, part_bytes=2_000)
     table.put_document(FindingsDocument(ref(1), 0, many_findings(200)), FindingsDocument(ref(1)))
     client.delete_item(TableName=NAME, Key=document_key(ref(1)) | {SK: {"S": parts_of(client)[0]}})
     with pytest.raises(TransientError):
@@ -694,18 +695,18 @@ class Unready:
 
 def test_what_a_batch_leaves_undone_is_asked_for_again(client: Any) -> None:
     pauses: list[float] = []
-    table = FindingsTable(Unready(client, 3), NAME, lambda: NOW, sleep=pauses.append)  # type: ignore[arg-type]
+    table = FindingsTable(Dynamo(Unready(client, 3), NAME, pauses.append), lambda: NOW)  # type: ignore[arg-type]
     for n in range(5):
         put(table, image(n))
     assert len(table.read_headers(ref(n) for n in range(5))) == 5
     assert len(pauses) == 3
     unready = Unready(client, 2)
-    FindingsTable(unready, NAME, lambda: NOW, sleep=no_sleep).store_kev({"CVE-1": True}, NOW)  # type: ignore[arg-type]
+    FindingsTable(Dynamo(unready, NAME, no_sleep), lambda: NOW).store_kev({"CVE-1": True}, NOW)  # type: ignore[arg-type]
     assert table.read_kev(["CVE-1"]) == {"CVE-1": (True, NOW)}
 
 
 def test_a_batch_that_is_never_done_is_transient(client: Any) -> None:
-    table = FindingsTable(Unready(client, 10**6), NAME, lambda: NOW, sleep=no_sleep)  # type: ignore[arg-type]
+    table = FindingsTable(Dynamo(Unready(client, 10**6), NAME, no_sleep), lambda: NOW)  # type: ignore[arg-type]
     with pytest.raises(TransientError):
         table.store_kev({"CVE-1": True}, NOW)
 
@@ -731,7 +732,7 @@ class Forgetful:
 @pytest.mark.parametrize("part_bytes", [350_000, 2_000])
 def test_a_write_whose_answer_was_lost_is_no_conflict(client: Any, part_bytes: int) -> None:
     """Else a worker would take its own mark for somebody else's and never send the look it has announced."""
-    table = FindingsTable(Forgetful(client), NAME, lambda: NOW, part_bytes=part_bytes, sleep=no_sleep)  # type: ignore[arg-type]
+    table = FindingsTable(Dynamo(Forgetful(client), NAME, no_sleep), lambda: NOW, part_bytes=part_bytes)  # type: ignore[arg-type]
     table.mark_refresh(ref(1), 0, NOW)
     table.mark_refresh(ref(1), 1, NOW + timedelta(milliseconds=500))
     header = table.put_header(
@@ -748,7 +749,7 @@ def test_a_write_whose_answer_was_lost_is_no_conflict(client: Any, part_bytes: i
 
 def test_a_missing_table_is_an_upstream_error(client: Any) -> None:
     with pytest.raises(UpstreamError):
-        FindingsTable(client, "no-such-table", lambda: NOW).read_document(ref(1))
+        FindingsTable(Dynamo(client, "no-such-table"), lambda: NOW).read_document(ref(1))
 
 
 def size_of(item: dict[str, Any]) -> int:

@@ -11,6 +11,7 @@ import boto3
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import DENIED, create_table, repository_key
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
@@ -37,7 +38,7 @@ def client() -> Iterator[Any]:
 
 
 def table_of(client: Any) -> FindingsTable:
-    return FindingsTable(client, NAME, lambda: NOW, sleep=lambda _: None)
+    return FindingsTable(Dynamo(client, NAME, lambda _: None), lambda: NOW)
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_the_facts_of_a_repository_and_its_denied_digests_leave_each_other_alone
 
 
 def test_a_repository_that_was_first_denied_is_listed_with_its_facts(client: Any, real: FindingsTable) -> None:
-    queries = FindingsQueries(client, NAME)
+    queries = FindingsQueries(Dynamo(client, NAME))
     real.change_denied(HOME, lambda d: d.with_digest(digest(1)))
     assert [r.repository for r in queries.repositories().items] == [HOME]
     real.store_repository(HOME, {"changed_by": "ci"})

@@ -18,19 +18,25 @@ from chalicelib.adapters.usage.asking import Asker, CachedPlace, PlaceAnswer, Us
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.names import ImageName
 from chalicelib.errors import DeniedError, LazarettoError, TransientError, UpstreamError
-from chalicelib.parsers.usage.use_answers import Clusters
+from chalicelib.parsers.wire.wire import Lower
 from tests.adapters.looking import NOW
 from tests.fakes.estate import ACCOUNT, HOME, Estate
 
 FOREVER = NOW + timedelta(days=1)
 
 
+class Clusters(Lower):
+    cluster_arns: list[str]
+
+
 def test_every_page_is_asked_for():
     estate = Estate()
     for name in "abc":
         estate.home.cluster(name)
-    pages = list(Asker(lambda: NOW, FOREVER).pages(estate.client("ecs", ACCOUNT, HOME), "list_clusters", Clusters))
-    assert ([len(page.cluster_arns) for page in pages], len(estate.calls)) == ([1, 1, 1], 3)
+    pages = list(
+        Asker(lambda: NOW, FOREVER).pages(estate.client("ecs", ACCOUNT, HOME), "list_clusters", "clusterArns", str)
+    )
+    assert ([len(page) for page in pages], len(estate.calls)) == ([1, 1, 1], 3)
 
 
 def test_pages_that_never_end_are_a_failure(monkeypatch: pytest.MonkeyPatch):
@@ -38,7 +44,9 @@ def test_pages_that_never_end_are_a_failure(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(asking, "PAGES", 5)
     monkeypatch.setattr(estate, "_paged", lambda *_: {"clusterArns": [], "nextToken": "again"})
     with pytest.raises(UpstreamError, match="more than 5 pages"):
-        list(Asker(lambda: NOW, FOREVER).pages(estate.client("ecs", ACCOUNT, HOME), "list_clusters", Clusters))
+        list(
+            Asker(lambda: NOW, FOREVER).pages(estate.client("ecs", ACCOUNT, HOME), "list_clusters", "clusterArns", str)
+        )
 
 
 def test_no_call_is_made_once_the_time_is_up():

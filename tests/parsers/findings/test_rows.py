@@ -82,6 +82,12 @@ def test_many_findings_of_two_images_keep_their_image() -> None:
     assert [row.image.ref.digest for row in rows] == [digest(), other, digest()]
 
 
+def test_a_finding_listed_twice_about_two_images_is_refused_where_it_stands_again() -> None:
+    other = digest("other")
+    elsewhere = resource(id=image_arn(other), details={"awsEcrContainerImage": {"imageHash": other}})
+    assert refusal(list_findings(finding(), finding(resources=[elsewhere]))).path == "$.findings[1].resources"
+
+
 def test_what_is_no_image_is_left_out_and_counted_whatever_its_shape() -> None:
     odd = about("AWS_LAMBDA_FUNCTION", 8) | {"inspectorScore": "string", "epss": 7, "packageVulnerabilityDetails": None}
     page = parse_list_findings(list_findings(about(), finding(), odd))

@@ -11,6 +11,7 @@ import boto3
 import msgspec
 import pytest
 
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
@@ -228,8 +229,8 @@ def test_the_table_is_read_as_the_fake_is(context: FakeContext) -> None:
         client.meta.events.register(
             "provide-client-params.dynamodb.BatchGetItem", lambda params, **_: calls.append(params)
         )
-        table = FindingsTable(client, "t", lambda: NOW, sleep=lambda _: None)
-        queries = FindingsQueries(client, "t", sleep=lambda _: None)
+        table = FindingsTable(Dynamo(client, "t", lambda _: None), lambda: NOW)
+        queries = FindingsQueries(Dynamo(client, "t", lambda _: None))
         for number in (1, 2):
             table.move_tag(home(), f"v{number}", digest(number), NOW)
         table.move_tag(home(), "v2", None, NOW + timedelta(hours=1))

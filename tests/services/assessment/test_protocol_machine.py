@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import create_table, table_definition
 from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.headers.pending_action import ActionType
@@ -237,7 +238,7 @@ def dynamo() -> Iterator[Callable[..., Any]]:
         def make_table(now: Callable[[], datetime]) -> FindingsTable:
             client.delete_table(TableName=TABLE)
             client.create_table(**table_definition(TABLE))
-            return FindingsTable(client, TABLE, now, sleep=lambda seconds: None)
+            return FindingsTable(Dynamo(client, TABLE, lambda seconds: None), now)
 
         yield make_table
 

@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 import pytest
 
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import PK, SK, create_table
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
@@ -50,8 +51,8 @@ class Log:
 
     def __init__(self, client: Any) -> None:
         self.client = client
-        self.table = FindingsTable(client, NAME, lambda: NOW, sleep=no_sleep)
-        self.whole_audit = FindingsQueries(client, NAME, sleep=no_sleep).audit
+        self.table = FindingsTable(Dynamo(client, NAME, no_sleep), lambda: NOW)
+        self.whole_audit = FindingsQueries(Dynamo(client, NAME, no_sleep)).audit
         self.audit: Any = ShardsInUse(self.whole_audit, CHAINS)
         for n in range(4):
             for chain in CHAINS:

@@ -10,6 +10,7 @@ import boto3
 import msgspec
 import pytest
 
+from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.stores.sweep_items import SettingsItems
 from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
@@ -77,7 +78,7 @@ def context() -> Iterator[FakeContext]:
     with mock_aws():
         client = boto3.client("dynamodb", "eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
         create_table(client, NAME)
-        yield FakeContext(SettingsItems(client, NAME, sleep=lambda _: None))
+        yield FakeContext(SettingsItems(Dynamo(client, NAME, lambda _: None)))
 
 
 def test_all_settings_are_kept_with_the_rule_that_scans_the_repository(context: FakeContext) -> None:
