@@ -7,7 +7,7 @@ from datetime import datetime
 
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.images.image import Repository, ScanState, restore_command
-from chalicelib.domain.images.text import sanitize
+from chalicelib.domain.images.text import sanitize, some_of
 from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus
 from chalicelib.domain.replication.rules import Destination
 
@@ -24,13 +24,12 @@ def compose_replication_alert(
     ordered = sorted(replicas, key=lambda r: (Note.PASSES not in r.notes, r.status, r.ref.digest, r.destination))
     lines = [f"{sanitize(_name(r), 100)} at {r.destination}: {words(r)}" for r in ordered]
     unseen = [f"{place} cannot be looked at: {sanitize(why, _SHOWN)}" for place, why in blind.items()]
-    rest = len(lines) - NAMED
     return Alert(
         event=REPLICATION,
         title=_title(home, ordered, blind),
         at=now,
         repository=home.name,
-        notes=(*unseen, *lines[:NAMED], *([f"and {rest} more"] if rest > 0 else []), *done),
+        notes=(*unseen, *some_of(lines, NAMED), *done),
         what_to_do=(*remedies(home, ordered), f"All copies of it: lazaretto replication {home.name}"),
     )
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.images.text import sanitize
+from chalicelib.domain.images.text import sanitize, some_of
 from chalicelib.domain.retention.plan import RetentionPlan
 
 RETENTION = "retention"
@@ -18,20 +18,13 @@ _LONGEST = 300
 def compose_stopped_alert(plan: RetentionPlan, now: datetime) -> Alert:
     """More would have gone than the policy allows at once, so nothing was taken."""
     name = plan.repository.name
-    named = [
-        f"{_short(f.image.digest)} {_tags(f.image.tags)}: {sanitize(f.why, _LONGEST)}" for f in plan.wanted[:NAMED]
-    ]
-    rest = len(plan.wanted) - len(named)
+    named = [f"{_short(f.image.digest)} {_tags(f.image.tags)}: {sanitize(f.why, _LONGEST)}" for f in plan.wanted]
     return Alert(
         event=RETENTION,
         title=f"Retention stopped: {sanitize(name, 80)}",
         at=now,
         repository=name,
-        notes=(
-            f"{sanitize(plan.stopped, _LONGEST)}. Nothing was taken.",
-            *named,
-            *([f"and {rest} more"] if rest else []),
-        ),
+        notes=(f"{sanitize(plan.stopped, _LONGEST)}. Nothing was taken.", *some_of(named, NAMED)),
         what_to_do=(
             f"See what would go, and why: lazaretto retention plan {name}",
             "If it is meant, raise `max_share` or `max_images` of the rule for one run.",
@@ -42,15 +35,14 @@ def compose_stopped_alert(plan: RetentionPlan, now: datetime) -> Alert:
 def compose_failed_alert(plan: RetentionPlan, failed: Mapping[str, str], now: datetime) -> Alert:
     """`failed`: why an image of the plan was not taken, by digest."""
     name = plan.repository.name
-    lines = [f"{_short(digest)}: {sanitize(why, _LONGEST)}" for digest, why in sorted(failed.items())[:NAMED]]
-    rest = len(failed) - len(lines)
+    lines = [f"{_short(digest)}: {sanitize(why, _LONGEST)}" for digest, why in sorted(failed.items())]
     count = "1 image" if len(failed) == 1 else f"{len(failed)} images"
     return Alert(
         event=RETENTION,
         title=f"Retention: {count} could not be taken from {sanitize(name, 80)}",
         at=now,
         repository=name,
-        notes=(*lines, *([f"and {rest} more"] if rest else [])),
+        notes=some_of(lines, NAMED),
         what_to_do=("The next run tries again.", f"lazaretto retention plan {name}"),
     )
 
@@ -58,13 +50,12 @@ def compose_failed_alert(plan: RetentionPlan, failed: Mapping[str, str], now: da
 def compose_lifecycle_alert(repository: Repository, lines: Sequence[str], now: datetime) -> Alert:
     """ECR's own lifecycle policy expired what runs or is evidence. `lines`: one an image."""
     name = repository.name
-    rest = len(lines) - NAMED
     return Alert(
         event=RETENTION,
         title=f"ECR expired images that run or are quarantined: {sanitize(name, 80)}",
         at=now,
         repository=name,
-        notes=(*(sanitize(line, _LONGEST) for line in lines[:NAMED]), *([f"and {rest} more"] if rest > 0 else [])),
+        notes=some_of([sanitize(line, _LONGEST) for line in lines], NAMED),
         what_to_do=(
             f"See what the native policy takes next: lazaretto retention native {name}",
             "What runs goes on running, and cannot be pulled any more: push the image again under the same digest.",

@@ -17,7 +17,7 @@ from chalicelib.domain.enforcement.act_words import outcome_words
 from chalicelib.domain.headers.header import Header, in_sketch
 from chalicelib.domain.headers.pending_action import PendingAlert
 from chalicelib.domain.images.names import console_url
-from chalicelib.domain.images.text import sanitize
+from chalicelib.domain.images.text import sanitize, some_of
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.waiver import Waiver
 
@@ -169,11 +169,9 @@ class WaiverEnd(msgspec.Struct, frozen=True):
         """How many images have which decision by now, and the worst of them."""
         counted = Counter(t.header.decision for t in self.turned)
         kinds = [f"{d}: {counted[d]}" for d in reversed(Decision) if counted[d]]
-        rest = len(self.turned) - len(self.worst)
         return (
             *([f"Turned by its end alone: {', '.join(kinds)}."] if kinds else []),
-            *(t.line for t in self.worst),
-            *([f"and {rest} more"] if rest else []),
+            *some_of([t.line for t in sorted(self.turned, key=_badness)], NAMED),
             *([f"{_images(self.left)} not decided again yet: told image by image."] if self.left else []),
             *([] if self.whole else ["There are more images to look at: another summary tells of those."]),
         )

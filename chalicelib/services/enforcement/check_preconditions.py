@@ -9,6 +9,7 @@ from chalicelib.domain.enforcement.enforcement import RESTORE_ASKED_EVERY
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, PendingAct
 from chalicelib.domain.images.image import PASSING, InUse, InUseState
+from chalicelib.domain.images.text import some_of
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.services.enforcement.read_state import RegistryState
 
@@ -62,5 +63,4 @@ def _asked_again(use: InUse, former: Deferred | None, now: datetime) -> timedelt
 
 
 def _first(sentences: tuple[str, ...]) -> str:
-    rest = len(sentences) - SHOWN
-    return "; ".join(sentences[:SHOWN]) + (f"; and {rest} more" if rest > 0 else "")
+    return "; ".join(some_of(sentences, SHOWN))
